@@ -1,0 +1,1 @@
+"""Certdesk: a certificate request service in front of any CA."""

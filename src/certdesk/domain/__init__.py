@@ -1,0 +1,1 @@
+"""The pure core that decides: no clock, no I/O, no Django."""
