@@ -1,0 +1,67 @@
+"""What proves that an organisation controls a domain, as facts: pure, insert-only in the store.
+
+A record says which authorisation domain name (ADN) was checked, how, by whom and until when it
+counts (BR 3.2.2.4, 4.2.1). Validation flows down to names below the ADN only where the method
+allows; never up.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from certdesk.domain.identifiers import is_under
+
+
+class Method(StrEnum):
+    """How control of a domain was shown."""
+
+    MANUAL_OWNERSHIP = "manual_ownership"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MethodFacts:
+    """What a method reaches: `covers_subdomains` is False for proofs of exactly one FQDN."""
+
+    title: str
+    covers_subdomains: bool
+    source: str
+
+
+METHODS: Mapping[Method, MethodFacts] = {
+    Method.MANUAL_OWNERSHIP: MethodFacts(
+        title="Ownership checked by an RA officer", covers_subdomains=True, source="R31 to R34"
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Validation:
+    """One validation record of one organisation, as policy sees it."""
+
+    adn: str
+    method: Method
+    validated_at: datetime
+    expires_at: datetime
+
+    def is_current(self, *, now: datetime) -> bool:
+        """Whether the proof may still be relied on; a proof from the future may not."""
+        return self.validated_at <= now < self.expires_at
+
+    def covers(self, name: str) -> bool:
+        """Whether the proof reaches the name: exactly, or below the ADN where the method allows."""
+        bare = name.removeprefix("*.")
+        if METHODS[self.method].covers_subdomains:
+            return is_under(bare, self.adn)
+        return name == self.adn
+
+
+def covering(name: str, validations: Iterable[Validation], *, now: datetime) -> Validation | None:
+    """The current validation that reaches the name and lasts longest, or None."""
+    found = [v for v in validations if v.is_current(now=now) and v.covers(name)]
+    return max(found, key=lambda v: v.expires_at, default=None)
+
+
+def ownership_expiry(*, validated_at: datetime, days: int) -> datetime:
+    """When a manual ownership validation lapses (R34); `days` comes from the settings, capped by rule."""
+    return validated_at + timedelta(days=days)

@@ -1,0 +1,337 @@
+"""The one policy for portal, API and ACME: facts and rules in, an explained decision out.
+
+Pure and total: `decide` looks at everything, lists every reason, and defaults to a human (DESIGN §4).
+Nothing here reads a database or a clock.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from certdesk.domain.audit import digest
+from certdesk.domain.evidence import METHODS, Validation, covering
+from certdesk.domain.findings import Check, Verdict, worst
+from certdesk.domain.identifiers import DnsName, registrable_domain, under_any
+
+MAX_NAMES_QUOTED = 5
+
+
+class Outcome(StrEnum):
+    """What policy says about a request."""
+
+    AUTO = "auto"
+    MANUAL = "manual"
+    REFUSE = "refuse"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """The settings that policy reads; `digest` names exactly this version of them."""
+
+    trusted_suffixes: tuple[str, ...] = ("ac.uk", "gov.uk")
+    durations: tuple[int, ...] = (1, 2, 3)
+    server_software: tuple[str, ...] = ()
+    ra: str = "JTAG"
+    version: int = 1
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over every field: two rule sets with one digest decide alike."""
+        return digest(asdict(self))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrganisationFacts:
+    """What policy knows of the organisation that asks."""
+
+    id: int
+    legal_name: str
+    vetted: bool
+    active: bool
+    has_approved_request: bool
+    validations: tuple[Validation, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """Everything that a decision rests on. `csr_findings` are the checks of the CSR alone (S1 to S11)."""
+
+    csr_sha256: str
+    csr_findings: tuple[Check, ...]
+    names: tuple[DnsName, ...]
+    subject_organisations: tuple[str, ...]
+    organisation: OrganisationFacts
+    profile_id: str
+    profile_version: int
+    duration_years: int
+    server_software: str
+    key_blocked: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """The outcome, every check behind it in a stable order, and the digests that pin both down."""
+
+    outcome: Outcome
+    checks: tuple[Check, ...]
+    content_digest: str
+    policy_digest: str
+
+    @property
+    def manual_reasons(self) -> tuple[Check, ...]:
+        """Why a human is wanted: all reasons, not just the first."""
+        return tuple(check for check in self.checks if check.verdict is Verdict.MANUAL)
+
+    @property
+    def refusals(self) -> tuple[Check, ...]:
+        """Why the request can't be accepted as it is."""
+        return tuple(check for check in self.checks if check.verdict is Verdict.REFUSE)
+
+
+def decide(facts: Facts, rules: Rules, *, now: datetime) -> Decision:
+    """Every check of a request and what follows from them: refuse before manual before auto.
+
+    Total: any facts give a decision. An empty list of checks is manual (deny by default).
+    """
+    checks = (
+        *facts.csr_findings,
+        *_key_checks(facts),
+        *_form_checks(facts, rules),
+        _subject_check(facts),
+        *_organisation_checks(facts.organisation),
+        *_suffix_checks(facts, rules, now=now),
+        *_validation_checks(facts, now=now),
+    )
+    return Decision(
+        outcome=_outcome(checks),
+        checks=checks,
+        content_digest=content_digest(facts),
+        policy_digest=rules.digest,
+    )
+
+
+def content_digest(facts: Facts) -> str:
+    """SHA-256 of exactly what an approval is about (W2): names, key and CSR, organisation, profile, term."""
+    return digest(
+        {
+            "csr_sha256": facts.csr_sha256,
+            "names": list(facts.names),
+            "organisation": facts.organisation.id,
+            "legal_name": facts.organisation.legal_name,
+            "profile": [facts.profile_id, facts.profile_version],
+            "duration_years": facts.duration_years,
+        }
+    )
+
+
+def still_entitled(decision: Decision, *, approved_digest: str, waived: Iterable[str]) -> tuple[Check, ...]:
+    """What stands against signing now what was approved then; empty means sign (W2, checked at signing).
+
+    `waived` holds the codes that the approving officer accepted. A missing validation is never
+    waived: approving creates the record, or the name stays unproven.
+    """
+    if decision.content_digest != approved_digest:
+        return (
+            Check(
+                code="approval.content_changed",
+                verdict=Verdict.REFUSE,
+                message="What would be signed is not what was approved. The request has to be decided again.",
+                rule="W2",
+                changed_by="RA officer",
+            ),
+        )
+    accepted = set(waived) - {NOT_VALIDATED}
+    return decision.refusals + tuple(c for c in decision.manual_reasons if c.code not in accepted)
+
+
+NOT_VALIDATED = "domain.not_validated"
+
+
+def domains_to_validate(decision_facts: Facts, *, now: datetime) -> dict[str, tuple[DnsName, ...]]:
+    """Registrable domain → the names below it that no current validation reaches, in the CSR's order."""
+    missing = [
+        name
+        for name in decision_facts.names
+        if covering(name, decision_facts.organisation.validations, now=now) is None
+    ]
+    return {domain: tuple(names) for domain, names in _by_domain(missing).items()}
+
+
+def _outcome(checks: Sequence[Check]) -> Outcome:
+    match worst(checks):
+        case Verdict.PASS | Verdict.WARN:
+            return Outcome.AUTO
+        case Verdict.REFUSE:
+            return Outcome.REFUSE
+        case _:
+            return Outcome.MANUAL
+
+
+def _key_checks(facts: Facts) -> Iterator[Check]:
+    if facts.key_blocked:
+        yield Check(
+            code="key.blocked",
+            verdict=Verdict.REFUSE,
+            message="This key is known to be compromised and is refused for good. Make a new key and a new CSR.",
+            rule="S4, O3, BR 6.1.1.3",
+            changed_by="applicant",
+        )
+
+
+def _form_checks(facts: Facts, rules: Rules) -> Iterator[Check]:
+    on_offer = ", ".join(str(years) for years in rules.durations)
+    known = facts.duration_years in rules.durations
+    yield Check(
+        code="request.duration",
+        verdict=Verdict.PASS if known else Verdict.REFUSE,
+        message=f"The term is {_years(facts.duration_years)}."
+        if known
+        else f"A term of {_years(facts.duration_years)} is not on offer. Choose one of: {on_offer}.",
+        seen=str(facts.duration_years),
+        rule="R13",
+        changed_by="applicant",
+    )
+    if facts.server_software not in rules.server_software:
+        yield Check(
+            code="request.server_software",
+            verdict=Verdict.REFUSE,
+            message="Choose the server software from the list; Other is always there.",
+            seen=facts.server_software,
+            rule="R14",
+            changed_by="applicant",
+        )
+
+
+def _years(count: int) -> str:
+    return f"{count} year" if count == 1 else f"{count} years"
+
+
+def _subject_check(facts: Facts) -> Check:
+    legal = facts.organisation.legal_name
+    wrong = [o for o in facts.subject_organisations if _folded(o) != _folded(legal)]
+    if wrong:
+        return Check(
+            code="subject.organisation",
+            verdict=Verdict.REFUSE,
+            message=f"The CSR's organisation (O) is “{wrong[0]}”; the registered legal name is “{legal}”. "
+            f"Make the CSR again with O={legal}, or leave O out.",
+            seen="; ".join(wrong),
+            rule="Legal name against O",
+            changed_by="applicant",
+        )
+    found = "is the registered legal name" if facts.subject_organisations else "is not in the CSR"
+    return Check(
+        code="subject.organisation",
+        verdict=Verdict.PASS,
+        message=f"The organisation (O) {found}; the certificate will carry “{legal}”.",
+        seen="; ".join(facts.subject_organisations),
+        rule="Legal name against O",
+        changed_by="applicant",
+    )
+
+
+def _folded(text: str) -> str:
+    return " ".join(text.split()).casefold()
+
+
+def _organisation_checks(organisation: OrganisationFacts) -> Iterator[Check]:
+    if not organisation.active:
+        yield Check(
+            code="organisation.disabled",
+            verdict=Verdict.REFUSE,
+            message="This organisation may not request certificates at present. Ask the RA team why.",
+            rule="R38",
+            changed_by="RA officer",
+        )
+    if not organisation.vetted:
+        yield Check(
+            code="organisation.not_vetted",
+            verdict=Verdict.MANUAL,
+            message=f"The RA has not yet vetted {organisation.legal_name}; an officer does so with this request.",
+            rule="BR 3.2.2.1",
+            changed_by="RA officer",
+        )
+    first = not organisation.has_approved_request
+    yield Check(
+        code="organisation.first_request",
+        verdict=Verdict.MANUAL if first else Verdict.PASS,
+        message="This is the organisation's first request; the first one always waits for an officer."
+        if first
+        else "The organisation has had a request approved before.",
+        rule="R35",
+        changed_by="RA officer",
+    )
+
+
+def _suffix_checks(facts: Facts, rules: Rules, *, now: datetime) -> Iterator[Check]:
+    outside = [name for name in facts.names if not under_any(name, rules.trusted_suffixes)]
+    suffixes = ", ".join(rules.trusted_suffixes)
+    if facts.names and not outside:
+        yield Check(
+            code="names.trusted_suffix",
+            verdict=Verdict.PASS,
+            message=f"Every name is under {suffixes}.",
+            rule="R30",
+            changed_by="operator",
+        )
+    for domain, names in _by_domain(outside).items():
+        owned = all(covering(n, facts.organisation.validations, now=now) for n in names)
+        yield Check(
+            code="names.outside_trusted_suffix",
+            verdict=Verdict.PASS if owned else Verdict.MANUAL,
+            message=f"{_quoted(names)}: outside {suffixes}, "
+            + (
+                "but ownership of the domain was validated for this organisation."
+                if owned
+                else "so an officer checks who owns the domain."
+            ),
+            seen=domain,
+            rule="R30, R33",
+            changed_by="RA officer",
+        )
+
+
+def _validation_checks(facts: Facts, *, now: datetime) -> Iterator[Check]:
+    validations = facts.organisation.validations
+    proven: dict[Validation, list[str]] = {}
+    missing: list[DnsName] = []
+    for name in facts.names:
+        validation = covering(name, validations, now=now)
+        if validation is None:
+            missing.append(name)
+        else:
+            proven.setdefault(validation, []).append(name)
+    for validation, names in proven.items():
+        yield Check(
+            code="domain.validated",
+            verdict=Verdict.PASS,
+            message=f"{_quoted(names)}: {validation.adn} is validated until {validation.expires_at:%-d %B %Y} "
+            f"({METHODS[validation.method].title.lower()}).",
+            seen=validation.adn,
+            rule=METHODS[validation.method].source,
+            changed_by="RA officer",
+        )
+    for domain, names in _by_domain(missing).items():
+        yield Check(
+            code=NOT_VALIDATED,
+            verdict=Verdict.MANUAL,
+            message=f"{_quoted(names)}: nothing proves yet that this organisation controls {domain}; "
+            "an officer validates the domain.",
+            seen=domain,
+            rule="R4, R31, BR 3.2.2.4",
+            changed_by="RA officer",
+        )
+
+
+def _by_domain(names: Iterable[DnsName]) -> dict[str, list[DnsName]]:
+    grouped: dict[str, list[DnsName]] = {}
+    for name in names:
+        grouped.setdefault(registrable_domain(name), []).append(name)
+    return grouped
+
+
+def _quoted(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:MAX_NAMES_QUOTED])
+    more = len(names) - MAX_NAMES_QUOTED
+    return f"{shown} and {more} more" if more > 0 else shown
