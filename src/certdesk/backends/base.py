@@ -1,0 +1,86 @@
+"""What every back end offers, and the capabilities that some have. No CA's own ways live here.
+
+Results are types; exceptions are `domain.errors.BackendError`: Unavailable (nothing reached the CA),
+OutcomeUnknown (it may have acted), BackendRefused, Misconfigured.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol, runtime_checkable
+
+from certdesk.domain.certificates import Intent, Outcome
+from certdesk.domain.findings import Check
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RevokedEntry:
+    """One line of a CRL; `reason` is a name of RFC 5280 5.3.1 such as `keyCompromise`, or empty."""
+
+    serial: int
+    revoked_at: datetime
+    reason: str = ""
+
+
+@runtime_checkable
+class Backend(Protocol):
+    """A CA that can be asked for certificates.
+
+    `inline` says that it answers fast enough to be asked while a person waits.
+    """
+
+    @property
+    def name(self) -> str:
+        """The name that the configuration gives it; intents record it."""
+
+    @property
+    def title(self) -> str:
+        """What people read."""
+
+    @property
+    def inline(self) -> bool:
+        """Whether `submit` answers within a web request."""
+
+    def submit(self, intent: Intent) -> Outcome:
+        """Asks for the certificate. The same intent again never yields a second, different certificate."""
+
+    def poll(self, handle: str) -> Outcome:
+        """What has become of an accepted request."""
+
+    def revoke(self, *, certificate_der: bytes, reason: str) -> None:
+        """Revokes; `reason` is a name of RFC 5280 5.3.1. Returns once the CA has taken it."""
+
+    def check(self) -> tuple[Check, ...]:
+        """Whether the CA can be used now; never raises."""
+
+    def chain(self) -> tuple[bytes, ...]:
+        """The issuing CA's certificate and those above it, DER, up to the root where known."""
+
+
+@runtime_checkable
+class Prepares(Protocol):
+    """A back end that fixes serial and content before anything is signed."""
+
+    def prepare(self, intent: Intent) -> Intent:
+        """The intent with `serial` and linted `tbs`; does no I/O.
+
+        Raises: BackendRefused when lint or the CA's own limits stop it.
+        """
+
+
+@runtime_checkable
+class Finds(Protocol):
+    """A back end that can tell after a crash whether it had acted."""
+
+    def find(self, idempotency_key: str) -> Outcome | None:
+        """What became of an earlier submit with this key; None when it never arrived."""
+
+
+@runtime_checkable
+class PublishesCrl(Protocol):
+    """A back end whose revocation list is ours to publish."""
+
+    def crl(
+        self, *, revoked: Iterable[RevokedEntry], number: int, this_update: datetime, next_update: datetime
+    ) -> bytes:
+        """The signed CRL, DER (RFC 5280 5)."""

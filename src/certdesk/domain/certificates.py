@@ -1,0 +1,308 @@
+"""Intended certificates, what a CA answered, and whether the one is the other (R36).
+
+The intent is written before anything is signed or sent. Storage, clocks and CAs do not live here;
+files for download are made in `downloads`.
+"""
+
+import functools
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
+from cryptography.x509.oid import NameOID, PublicKeyAlgorithmOID
+
+from certdesk.domain.findings import Check, Verdict
+from certdesk.domain.profiles import PROFILES
+from certdesk.domain.rules import RuleId, in_force
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intent:
+    """One certificate that is to be issued, complete enough to ask for it again after a crash.
+
+    `subject` is a sequence of (dotted OID, value) that we chose, never copied from the CSR. `names` are
+    DNS names in their final form. `not_after` is the last valid second. `serial` and `tbs` (the bytes
+    to be signed, linted) are filled in by back ends that prepare.
+    """
+
+    idempotency_key: str
+    backend: str
+    profile_id: str
+    profile_version: int
+    csr_der: bytes
+    spki_der: bytes
+    names: tuple[str, ...]
+    subject: tuple[tuple[str, str], ...]
+    not_before: datetime
+    not_after: datetime
+    serial: int | None = None
+    tbs: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Issued:
+    """The CA issued: DER certificates, leaf first, then intermediates, the root last when it is known."""
+
+    chain: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted:
+    """The CA took the request and will answer later; `handle` is what to poll it with."""
+
+    handle: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refused:
+    """The CA said no for good; `reason` is for people. Not the exception `domain.errors.Refused`."""
+
+    reason: str
+
+
+Outcome = Issued | Accepted | Refused
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CertificateFacts:
+    """What a certificate says; `sha256` is of the whole DER, `spki_sha256` of the public key."""
+
+    serial: int
+    serial_hex: str
+    issuer: str
+    subject: str
+    names: tuple[str, ...]
+    not_before: datetime
+    not_after: datetime
+    spki_sha256: str
+    sha256: str
+    der: bytes
+    is_ca: bool
+
+
+#: What pyca/cryptography raises for certificates that are odd in some way; it raises late, on access.
+_ODD = (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
+
+
+def certificate_facts(der: bytes) -> CertificateFacts:
+    """The facts of one DER certificate.
+
+    Raises: ValueError when it can't be read as one.
+    """
+    try:
+        return _facts(der)
+    except _ODD as error:
+        raise ValueError(f"not a readable certificate: {error}") from error
+
+
+def _facts(der: bytes) -> CertificateFacts:
+    certificate = x509.load_der_x509_certificate(der)
+    spki = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return CertificateFacts(
+        serial=certificate.serial_number,
+        serial_hex=f"{certificate.serial_number:x}",
+        issuer=certificate.issuer.rfc4514_string(),
+        subject=certificate.subject.rfc4514_string(),
+        names=_names(certificate),
+        not_before=certificate.not_valid_before_utc,
+        not_after=certificate.not_valid_after_utc,
+        spki_sha256=hashlib.sha256(spki).hexdigest(),
+        sha256=hashlib.sha256(der).hexdigest(),
+        der=der,
+        is_ca=_is_ca(certificate),
+    )
+
+
+def _names(certificate: x509.Certificate) -> tuple[str, ...]:
+    """Every subject alternative name; one that is neither DNS nor IP keeps its kind in front."""
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return ()
+    return tuple(_name_text(name) for name in names)
+
+
+def _name_text(name: x509.GeneralName) -> str:
+    if isinstance(name, (x509.DNSName, x509.IPAddress)):
+        return str(name.value)
+    return f"{type(name).__name__}:{name.value}"
+
+
+def _is_ca(certificate: x509.Certificate) -> bool:
+    try:
+        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except x509.ExtensionNotFound:
+        return False
+
+
+def compare(issued: Issued, intent: Intent) -> tuple[Check, ...]:
+    """Whether what came is what was intended (R36): one REFUSE check per difference, or one PASS.
+
+    Never raises for an odd certificate: one that can't be read is a REFUSE check.
+    """
+    try:
+        differences = tuple(_differences(issued, intent))
+    except _ODD as error:
+        differences = (_mismatch("unreadable", "The CA returned something that can't be read.", str(error)),)
+    if differences:
+        return differences
+    message = "The certificate has the requested key and names, and chains to the CA."
+    return (Check(code="issuance.match", verdict=Verdict.PASS, message=message, rule="R36"),)
+
+
+def _mismatch(code: str, message: str, seen: str) -> Check:
+    return Check(
+        code=f"issuance.mismatch.{code}",
+        verdict=Verdict.REFUSE,
+        message=f"{message} It is kept back; an RA officer should ask the CA.",
+        seen=seen,
+        rule="R36",
+        changed_by="RA officer",
+    )
+
+
+def _differences(issued: Issued, intent: Intent) -> Iterator[Check]:
+    if not issued.chain:
+        yield _mismatch("empty", "The CA returned no certificate.", "")
+        return
+    leaf = x509.load_der_x509_certificate(issued.chain[0])
+    yield from _key_differences(leaf, intent)
+    yield from _name_differences(leaf, intent)
+    yield from _subject_differences(leaf, intent)
+    yield from _usage_differences(leaf, intent)
+    yield from _validity_differences(leaf, intent)
+    yield from _record_differences(leaf, intent)
+    yield from _chain_differences(issued.chain)
+
+
+def _key_differences(leaf: x509.Certificate, intent: Intent) -> Iterator[Check]:
+    key = leaf.public_key()
+    same = key == load_der_public_key(intent.spki_der)
+    # An RSASSA-PSS key loads as a plain RSA key, although servers can't use it as one.
+    plain = leaf.public_key_algorithm_oid == PublicKeyAlgorithmOID.RSAES_PKCS1_v1_5
+    if not same or (isinstance(key, rsa.RSAPublicKey) and not plain):
+        seen = hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
+        yield _mismatch("key", "The certificate is for another key than the CSR's.", f"SHA-256 {seen}")
+
+
+def _name_differences(leaf: x509.Certificate, intent: Intent) -> Iterator[Check]:
+    names = _names(leaf)
+    if sorted(names) != sorted(intent.names):
+        yield _mismatch("names", "The names are not those that were requested.", ", ".join(names))
+
+
+def _subject_differences(leaf: x509.Certificate, intent: Intent) -> Iterator[Check]:
+    """A CA may leave attributes out or add vetted ones, but not name another host or organisation."""
+    for attribute in leaf.subject.get_attributes_for_oid(NameOID.COMMON_NAME):
+        if str(attribute.value).lower() not in intent.names:
+            yield _mismatch("subject", "The common name was not requested.", str(attribute.value))
+    intended = {value for oid, value in intent.subject if oid == NameOID.ORGANIZATION_NAME.dotted_string}
+    for attribute in leaf.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME):
+        if intended and attribute.value not in intended:
+            yield _mismatch("subject", "The certificate names another organisation.", str(attribute.value))
+
+
+def _usage_differences(leaf: x509.Certificate, intent: Intent) -> Iterator[Check]:
+    if _is_ca(leaf) or _may_sign_certificates(leaf):
+        yield _mismatch("ca", "The certificate may sign other certificates.", "")
+    wanted = PROFILES.get(intent.profile_id)
+    usages = _extended_usages(leaf)
+    if wanted is None or wanted.version != intent.profile_version:
+        seen = f"{intent.profile_id}, version {intent.profile_version}"
+        yield _mismatch("profile", "The intended profile is not known any more.", seen)
+    elif sorted(usages) != sorted(wanted.eku):
+        yield _mismatch("eku", "The certificate is not for TLS servers alone.", ", ".join(usages))
+
+
+def _may_sign_certificates(leaf: x509.Certificate) -> bool:
+    try:
+        usage = leaf.extensions.get_extension_for_class(x509.KeyUsage).value
+    except x509.ExtensionNotFound:
+        return False
+    return usage.key_cert_sign or usage.crl_sign
+
+
+def _extended_usages(leaf: x509.Certificate) -> tuple[str, ...]:
+    try:
+        usages = leaf.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
+    except x509.ExtensionNotFound:
+        return ()
+    return tuple(usage.dotted_string for usage in usages)
+
+
+def _validity_differences(leaf: x509.Certificate, intent: Intent) -> Iterator[Check]:
+    """Exact where we wrote the bytes; other CAs may begin earlier (BR 7.1.2.7) and end earlier."""
+    begins, ends = leaf.not_valid_before_utc, leaf.not_valid_after_utc
+    if intent.tbs is not None:
+        same = (begins, ends) == (intent.not_before, intent.not_after)
+    else:
+        hours = in_force(RuleId.BACKDATING, intent.not_before).value
+        same = intent.not_before - timedelta(hours=hours) <= begins < ends <= intent.not_after
+    if not same:
+        seen = f"{begins.isoformat()} to {ends.isoformat()}"
+        yield _mismatch("validity", "The certificate runs at other times than intended.", seen)
+
+
+def _record_differences(leaf: x509.Certificate, intent: Intent) -> Iterator[Check]:
+    if intent.serial is not None and leaf.serial_number != intent.serial:
+        yield _mismatch("serial", "The serial number is not the one recorded.", f"{leaf.serial_number:x}")
+    if intent.tbs is not None and leaf.tbs_certificate_bytes != intent.tbs:
+        seen = f"SHA-256 {hashlib.sha256(leaf.tbs_certificate_bytes).hexdigest()}"
+        yield _mismatch("tbs", "The signed content is not the content recorded.", seen)
+
+
+def _chain_differences(chain: tuple[bytes, ...]) -> Iterator[Check]:
+    if len(chain) == 1:
+        yield _mismatch("chain", "The certificate came without the CA's own certificate.", "")
+    problem = _leaf_link_problem(chain[0], chain[1]) if len(chain) > 1 else ""
+    for depth in range(1, len(chain)):
+        # The chain's last certificate is where trust is anchored; the links above a leaf hardly ever change.
+        issuer = chain[depth + 1] if depth + 1 < len(chain) else None
+        problem = problem or _ca_link_problem(chain[depth], issuer, depth - 1)
+    if problem:
+        yield _mismatch("chain", "The certificate does not chain to the CA.", problem)
+
+
+def _leaf_link_problem(leaf: bytes, issuer: bytes) -> str:
+    return _link_problem(x509.load_der_x509_certificate(leaf), _load_ca(issuer))
+
+
+@functools.lru_cache(maxsize=32)
+def _load_ca(der: bytes) -> x509.Certificate:
+    return x509.load_der_x509_certificate(der)
+
+
+@functools.lru_cache(maxsize=64)
+def _ca_link_problem(der: bytes, issuer: bytes | None, cas_below: int) -> str:
+    """Why this can't stand in a chain with so many CAs below it, or an empty text."""
+    certificate = _load_ca(der)
+    if not _is_ca(certificate) or not _signs_certificates(certificate):
+        return f"{certificate.subject.rfc4514_string()} is not a CA"
+    limit = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.path_length
+    if limit is not None and cas_below > limit:
+        return f"{certificate.subject.rfc4514_string()} may not stand above so many CAs"
+    return _link_problem(certificate, _load_ca(issuer)) if issuer is not None else ""
+
+
+def _signs_certificates(certificate: x509.Certificate) -> bool:
+    try:
+        return certificate.extensions.get_extension_for_class(x509.KeyUsage).value.key_cert_sign
+    except x509.ExtensionNotFound:
+        return True
+
+
+def _link_problem(certificate: x509.Certificate, issuer: x509.Certificate) -> str:
+    """Why the issuer did not sign this (names and signature, RFC 5280 6.1.3), or an empty text."""
+    subject = certificate.subject.rfc4514_string()
+    try:
+        certificate.verify_directly_issued_by(issuer)
+    except InvalidSignature:
+        return f"{subject}: the signature was not made by {issuer.subject.rfc4514_string()}"
+    except _ODD as error:
+        return f"{subject}: {error}"
+    return ""

@@ -1,0 +1,91 @@
+"""The figures of the field that change by date, each with its source. Data only; no clock lives here.
+
+BR = CA/Browser Forum TLS Baseline Requirements. Re-check the source before changing a figure.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from enum import StrEnum
+
+from certdesk.domain.errors import InvariantViolated
+
+
+class RuleId(StrEnum):
+    """Names of the dated rules; the unit of the value is the last word."""
+
+    PUBLIC_VALIDITY = "public.validity.days"
+    PUBLIC_DCV_REUSE = "public.dcv_reuse.days"
+    PUBLIC_IDENTITY_REUSE = "public.identity_reuse.days"
+    PERSISTENT_DNS_REUSE = "public.persistent_dns_reuse.days"
+    PRIVATE_OWNERSHIP_REUSE = "private.ownership_reuse.days"
+    RANDOM_VALUE_LIFE = "dcv.random_value_life.days"
+    RANDOM_VALUE_SIZE = "dcv.random_value_size.bits"
+    CAA_AGE = "caa.age.hours"
+    CRL_AFTER_REVOCATION = "crl.after_revocation.hours"
+    BACKDATING = "certificate.backdating.hours"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatedRule:
+    """One figure that holds from 00:00 UTC of `from_date` until the next one of the same id begins."""
+
+    id: RuleId
+    from_date: date
+    value: int
+    source: str
+
+
+#: Older than this program: a rule without a date of its own.
+STANDING = date(2000, 1, 1)
+
+
+def _steps(rule_id: RuleId, source: str, *steps: tuple[date, int]) -> Iterable[DatedRule]:
+    return (DatedRule(id=rule_id, from_date=start, value=value, source=source) for start, value in steps)
+
+
+RULES: tuple[DatedRule, ...] = (
+    *_steps(
+        RuleId.PUBLIC_VALIDITY,
+        "BR 6.3.2",
+        (date(2020, 9, 1), 398),
+        (date(2026, 3, 15), 200),
+        (date(2027, 3, 15), 100),
+        (date(2029, 3, 15), 47),
+    ),
+    *_steps(
+        RuleId.PUBLIC_DCV_REUSE,
+        "BR 4.2.1",
+        (date(2021, 10, 1), 398),
+        (date(2026, 3, 15), 200),
+        (date(2027, 3, 15), 100),
+        (date(2029, 3, 15), 10),
+    ),
+    *_steps(
+        RuleId.PUBLIC_IDENTITY_REUSE,
+        "BR 4.2.1",
+        (date(2018, 3, 1), 825),
+        (date(2026, 3, 15), 398),
+    ),
+    *_steps(RuleId.PERSISTENT_DNS_REUSE, "BR 3.2.2.4.22", (STANDING, 10)),
+    *_steps(RuleId.PRIVATE_OWNERSHIP_REUSE, "R34", (STANDING, 398)),
+    *_steps(RuleId.RANDOM_VALUE_LIFE, "BR 3.2.2.4", (STANDING, 30)),
+    *_steps(RuleId.RANDOM_VALUE_SIZE, "BR 3.2.2.4", (STANDING, 112)),
+    *_steps(RuleId.CAA_AGE, "BR 3.2.2.8", (STANDING, 8)),
+    *_steps(RuleId.CRL_AFTER_REVOCATION, "BR 4.9.7", (STANDING, 24)),
+    *_steps(RuleId.BACKDATING, "BR 7.1.2.7", (STANDING, 48)),
+)
+
+
+def in_force(rule_id: RuleId | str, now: datetime) -> DatedRule:
+    """The rule of this name that holds at `now` (aware).
+
+    Raises: InvariantViolated when no such rule holds then, or `now` has no zone.
+    """
+    if now.tzinfo is None:
+        raise InvariantViolated("a dated rule was asked for at a time without a zone")
+    today = now.astimezone(UTC).date()
+    begun = [rule for rule in RULES if rule.id == rule_id and rule.from_date <= today]
+    if not begun:
+        raise InvariantViolated(f"no rule {rule_id} is in force on {today.isoformat()}")
+    return max(begun, key=lambda rule: rule.from_date)
