@@ -1,0 +1,1 @@
+"""Tests: unit (no Django), integration (both databases), acceptance (a real server), vectors (data)."""

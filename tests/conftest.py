@@ -1,0 +1,79 @@
+"""Set-up that every test shares: environment, database, and what a skip means.
+
+pytest-django would load the settings before this file is read if pyproject.toml named them, and the
+settings read the environment that is made here; so they are named here instead. A run of `tests/unit` alone
+loads no Django at all, which keeps it fast and shows that the domain needs none.
+"""
+
+import os
+from collections.abc import Generator
+from pathlib import Path
+
+import django
+import pytest
+from django.db import connections
+
+from tests.harness import environment, server
+
+pytest_plugins = ["tests.harness.fixtures"]
+
+_DATA = environment.prepare()
+_NOTHING_SKIPPED = os.environ.get("CERTDESK_NOTHING_SKIPPED") == "1"
+_LOG_LINES = 60
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Load the settings; pytest-django then finds them ready and guards the database."""
+    unit = Path(__file__).parent / "unit"
+    asked = [
+        (config.invocation_params.dir / argument.partition("::")[0]).resolve() for argument in config.args
+    ]
+    if all(path.is_relative_to(unit) for path in asked):
+        return
+    os.environ["DJANGO_SETTINGS_MODULE"] = environment.SETTINGS_MODULE
+    django.setup()
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(request: pytest.FixtureRequest) -> None:
+    """A SQLite file as in production, where locks are real; not Django's in-memory default."""
+    if environment.uses_postgres():
+        request.getfixturevalue("django_db_modify_db_settings_parallel_suffix")
+    else:
+        connections["default"].settings_dict["TEST"]["NAME"] = str(_DATA / "test.sqlite3")
+
+
+@pytest.fixture
+def data_folder() -> Path:
+    """CERTDESK_DATA of this process."""
+    return _DATA
+
+
+def _refuse_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
+    if not (_NOTHING_SKIPPED and report.outcome == "skipped") or hasattr(report, "wasxfail"):
+        return
+    report.outcome = "failed"
+    report.longrepr = f"Nothing may be skipped here (CERTDESK_NOTHING_SKIPPED=1), yet: {report.longrepr}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Turn a skip into a failure where nothing may be skipped; show a failed story its server's log."""
+    report = yield
+    _refuse_skip(report)
+    if report.failed and isinstance(item, pytest.Function):
+        for name, value in item.funcargs.items():
+            if isinstance(value, server.DemoServer):
+                report.sections.append((f"log of {name}", value.log(lines=_LOG_LINES)))
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """A whole file that is skipped counts as well."""
+    report = yield
+    _refuse_skip(report)
+    return report

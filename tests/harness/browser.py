@@ -1,0 +1,68 @@
+"""Debian's Chromium under Playwright: pages, sign-in, accessibility, pictures."""
+
+import os
+import re
+import shutil
+from pathlib import Path
+
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page
+
+from tests.harness.server import DemoServer
+
+# `--no-sandbox`: CI runs as root, and every page comes from the server under test.
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+TIMEOUT_MS = 10_000
+WIDTHS = {1280: 900, 390: 844}
+_RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
+
+
+def find_chromium() -> str | None:
+    """Where Chromium is, or None; Playwright's own download is never used."""
+    return shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+def sign_in(page: Page, server: DemoServer, username: str) -> None:
+    """Sign in through the portal's own page as one of the demo's people."""
+    page.goto(f"{server.base_url}/accounts/login/")
+    page.locator("[name=login]").fill(username)
+    page.locator("[name=password]").fill(server.demo.passwords[username])
+    page.locator("form:has([name=password]) [type=submit]").click()
+    page.wait_for_url(lambda url: "/accounts/login/" not in url)
+
+
+def assert_accessible(page: Page) -> None:
+    """No violation of WCAG 2.2 A or AA on the page as it stands, in light and in dark colours."""
+    found: list[str] = []
+    for scheme in ("dark", "light"):
+        page.emulate_media(color_scheme=scheme)
+        results = Axe().run(page, options={"runOnly": {"type": "tag", "values": _RULES}}).response
+        found += [
+            f"{scheme}: {violation['id']}: {violation['help']}: {node['html']} ({node['target']})"
+            for violation in results["violations"]
+            for node in violation["nodes"]
+        ]
+    assert not found, f"{page.url}\n" + "\n".join(found)
+
+
+def screenshot(page: Page, name: str) -> None:
+    """Take the page at 1280 and 390 pixels, light and dark, if CERTDESK_SCREENSHOTS names a folder."""
+    folder = os.environ.get("CERTDESK_SCREENSHOTS")
+    if not folder:
+        return
+    safe_name = re.sub(r"[^a-z0-9-]+", "-", name.lower())
+    for width, height in WIDTHS.items():
+        page.set_viewport_size({"width": width, "height": height})
+        for scheme in ("dark", "light"):
+            page.emulate_media(color_scheme=scheme)
+            page.screenshot(path=Path(folder) / f"{safe_name}-{width}-{scheme}.png", full_page=True)
+    page.set_viewport_size({"width": 1280, "height": WIDTHS[1280]})

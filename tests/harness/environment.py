@@ -1,0 +1,54 @@
+"""What Certdesk's settings read from the environment during tests. Must run before Django loads them.
+
+The database is a SQLite file in a temporary folder, or (`CERTDESK_TEST_DB=postgres`) a private PostgreSQL
+server. Nothing that the developer has set for a real instance reaches the tests.
+"""
+
+import atexit
+import os
+import secrets
+import shutil
+import tempfile
+from pathlib import Path
+
+from tests.harness import postgres
+
+SETTINGS_MODULE = "certdesk.conf.settings"
+
+
+def foreign_to_tests(name: str) -> bool:
+    """Whether a variable would steer Certdesk itself, and so has to come from the tests only."""
+    if name.startswith("CERTDESK_TEST") or name in {"CERTDESK_NOTHING_SKIPPED", "CERTDESK_SCREENSHOTS"}:
+        return False
+    return name.startswith("CERTDESK_") or name in {"DATABASE_URL", "DJANGO_SETTINGS_MODULE", "DATA", "PORT"}
+
+
+def uses_postgres() -> bool:
+    """Whether this run's database is PostgreSQL."""
+    return os.environ.get("CERTDESK_TEST_DB", "sqlite") == "postgres"
+
+
+def _database_url(*, data: Path) -> str:
+    if not uses_postgres():
+        return f"sqlite:///{data / 'certdesk.sqlite3'}"
+    # With xdist the first process makes the one server; its workers find the address here.
+    inherited = os.environ.get("CERTDESK_TEST_DATABASE_URL")
+    if inherited is None:
+        inherited = postgres.start_cluster().create_database("certdesk")
+        os.environ["CERTDESK_TEST_DATABASE_URL"] = inherited
+    return inherited
+
+
+def prepare() -> Path:
+    """Set the environment for this process and return its data folder, which goes at exit."""
+    data = Path(tempfile.mkdtemp(prefix="certdesk-test-"))
+    atexit.register(shutil.rmtree, data, ignore_errors=True)
+    for name in [name for name in os.environ if foreign_to_tests(name)]:
+        del os.environ[name]
+    os.environ |= {
+        "CERTDESK_DATA": str(data),
+        "CERTDESK_DEMO": "1",
+        "CERTDESK_SECRET_KEY": secrets.token_urlsafe(48),
+        "DATABASE_URL": _database_url(data=data),
+    }
+    return data

@@ -1,0 +1,147 @@
+"""The house around the code: what the repository may not hold, and pages that must be fresh."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+_BINARY = {".png", ".ico", ".woff2", ".der", ".p7b", ".csr"}
+# Spelt in parts, so that this file does not find itself.
+_MACHINE_PATHS = re.compile(
+    "|".join([r"(?<![\w./-])/" + name + r"\b" for name in ("work", "root", "tmp/brief")])
+)
+
+
+def _tracked() -> list[Path]:
+    if not (ROOT / ".git").exists():
+        pytest.fail("These checks read the list of files from git: run them in a clone.")
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True)
+    return [ROOT / name for name in listed.stdout.split("\0") if name and (ROOT / name).is_file()]
+
+
+def _text_files() -> list[Path]:
+    return [path for path in _tracked() if path.suffix not in _BINARY and path.name != "test_house.py"]
+
+
+def test_no_file_names_a_path_of_one_machine() -> None:
+    found = [
+        f"{path.relative_to(ROOT)}: {match.group()}"
+        for path in _text_files()
+        if (match := _MACHINE_PATHS.search(path.read_text(encoding="utf-8", errors="replace")))
+    ]
+    assert not found
+
+
+def test_the_pattern_of_machine_paths_finds_what_it_should() -> None:
+    assert _MACHINE_PATHS.search('open("/work' + '/main/x")')
+    assert _MACHINE_PATHS.search("cd /root" + "/certdesk")
+    assert not _MACHINE_PATHS.search("https://example.ac.uk/work")
+    assert not _MACHINE_PATHS.search("docs/root-certificate.md")
+
+
+def test_no_private_key_is_checked_in() -> None:
+    marker = "-----BEGIN " + "{}PRIVATE KEY-----\n"
+    shapes = [marker.format(kind) for kind in ("", "RSA ", "EC ", "ENCRYPTED ")]
+    body = re.compile("|".join(re.escape(shape) + r"[A-Za-z0-9+/]{40}" for shape in shapes))
+    found = [
+        path for path in _text_files() if body.search(path.read_text(encoding="utf-8", errors="replace"))
+    ]
+    assert not found
+
+
+def test_decision_records_are_numbered_without_gaps() -> None:
+    names = sorted(path.name for path in (ROOT / "docs" / "adr").glob("*.md"))
+    numbers = [name[:4] for name in names]
+    assert numbers == [f"{number:04}" for number in range(1, len(names) + 1)]
+    for name in names:
+        heading = (ROOT / "docs" / "adr" / name).read_text(encoding="utf-8").splitlines()[0]
+        assert heading.startswith(f"# {int(name[:4])}. "), f"{name} begins with {heading!r}"
+
+
+def test_states_page_is_fresh() -> None:
+    checked = subprocess.run(
+        [sys.executable, ROOT / "scripts" / "states.py", "--check"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert checked.returncode == 0, checked.stderr
+
+
+def test_both_locks_pin_the_same_versions() -> None:
+    checked = subprocess.run(
+        [sys.executable, ROOT / "scripts" / "compare_locks.py"], capture_output=True, text=True, check=False
+    )
+    assert checked.returncode == 0, checked.stderr
+
+
+def test_links_between_documents_lead_somewhere() -> None:
+    link = re.compile(r"\]\((?!https?:|mailto:|#)([^)#\s]+)(?:#[^)]*)?\)")
+    broken = [
+        f"{page.relative_to(ROOT)} → {target}"
+        for page in _tracked()
+        if page.suffix == ".md"
+        for target in link.findall(page.read_text(encoding="utf-8"))
+        if not (page.parent / target).exists()
+    ]
+    assert not broken
+
+
+def test_every_make_target_explains_itself() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    declared = re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)
+    assert declared
+    explained = set(re.findall(r"^([a-z]+):.*## \S", makefile, re.MULTILINE))
+    assert set(declared.group(1).split()) == explained
+
+
+def test_every_make_target_runs_scripts_that_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    named = set(re.findall(r"\bscripts/[\w.-]+", makefile))
+    assert named
+    assert not [name for name in named if not (ROOT / name).exists()]
+
+
+def test_ruff_ignores_carry_a_reason() -> None:
+    lines = (ROOT / "pyproject.toml").read_text(encoding="utf-8").splitlines()
+    entry = re.compile(r'^\s+"[A-Z]+[0-9]*",')
+    assert [line for line in lines if entry.match(line)]
+    assert not [line for line in lines if entry.match(line) and "#" not in line]
+
+
+def test_suppressions_in_the_code_carry_a_reason() -> None:
+    bare = re.compile(r"#\s*(?:noqa(?::\s*[A-Z0-9, ]+)?|type:\s*ignore(?:\[[^\]]*\])?)\s*$")
+    found = [
+        f"{path.relative_to(ROOT)}:{number}"
+        for path in _tracked()
+        if path.suffix == ".py"
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1)
+        if bare.search(line)
+    ]
+    assert not found
+
+
+def test_no_module_grows_beyond_five_hundred_lines() -> None:
+    sources = [path for path in _tracked() if path.suffix == ".py" and "migrations" not in path.parts]
+    long = {str(path.relative_to(ROOT)): len(path.read_bytes().splitlines()) for path in sources}
+    assert not {name: lines for name, lines in long.items() if lines > 500}
+
+
+def test_every_module_of_the_product_says_what_lives_in_it() -> None:
+    sources = [path for path in _tracked() if path.suffix == ".py" and "src" in path.relative_to(ROOT).parts]
+    silent = [
+        str(path.relative_to(ROOT))
+        for path in sources
+        if "migrations" not in path.parts and path.read_text(encoding="utf-8").lstrip()[:3] != '"""'
+    ]
+    assert not silent
+
+
+def test_the_command_starts_without_django() -> None:
+    """Client commands talk REST from machines that may have no Django, and must start fast."""
+    program = "import sys, certdesk.cli.main; raise SystemExit('django' in sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr or "certdesk.cli.main imports django"
