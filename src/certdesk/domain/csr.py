@@ -1,0 +1,362 @@
+"""Certificate requests as facts: what a CSR says, and every finding about it alone (S1 to S11).
+
+A `Csr` is a request that could be read; whether it may be issued is in its findings and in policy. Nothing in
+it is trusted for the certificate: subject and extensions come from our profile (S10).
+Sources: RFC 2986, RFC 2985 5.4.2, RFC 5280 4.2.1.6, BR 6.1.1.3, BR 7.1.4.2.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Annotated
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat import asn1
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from certdesk.domain.csr_input import MAX_UPLOAD, PARSE_ERRORS, PrivateKeyPasted, parse_failure, request_der
+from certdesk.domain.csr_names import MAX_NAMES, read_names
+from certdesk.domain.errors import BadCsr, BadKey
+from certdesk.domain.findings import Check, Verdict
+from certdesk.domain.identifiers import DnsName, quoted
+from certdesk.domain.keys import KeyFacts, SubjectPublicKeyInfo, check_key, key_facts
+
+__all__ = ["MAX_NAMES", "MAX_UPLOAD", "Csr", "PrivateKeyPasted", "SubjectAttribute", "read_csr"]
+
+_EXTENSION_REQUESTS = frozenset({"1.2.840.113549.1.9.14", "1.3.6.1.4.1.311.2.1.14"})  # PKCS#9 and old Windows
+_SUBJECT_ALT_NAME = "2.5.29.17"
+_COMMON_NAME = "CN"
+
+_ATTRIBUTE_NAMES = {
+    "2.5.4.3": _COMMON_NAME,
+    "2.5.4.4": "SN",
+    "2.5.4.5": "serialNumber",
+    "2.5.4.6": "C",
+    "2.5.4.7": "L",
+    "2.5.4.8": "ST",
+    "2.5.4.9": "street",
+    "2.5.4.10": "O",
+    "2.5.4.11": "OU",
+    "2.5.4.12": "title",
+    "2.5.4.17": "postalCode",
+    "2.5.4.42": "GN",
+    "2.5.4.97": "organizationIdentifier",
+    "0.9.2342.19200300.100.1.1": "UID",
+    "0.9.2342.19200300.100.1.25": "DC",
+    "1.2.840.113549.1.9.1": "emailAddress",
+}
+_EXTENSION_NAMES = {
+    "2.5.29.9": "subjectDirectoryAttributes",
+    "2.5.29.14": "subjectKeyIdentifier",
+    "2.5.29.15": "keyUsage",
+    _SUBJECT_ALT_NAME: "subjectAltName",
+    "2.5.29.19": "basicConstraints",
+    "2.5.29.30": "nameConstraints",
+    "2.5.29.31": "cRLDistributionPoints",
+    "2.5.29.32": "certificatePolicies",
+    "2.5.29.35": "authorityKeyIdentifier",
+    "2.5.29.37": "extKeyUsage",
+    "1.3.6.1.5.5.7.1.1": "authorityInfoAccess",
+    "1.3.6.1.5.5.7.1.24": "tlsFeature (must-staple)",
+    "2.16.840.1.113730.1.1": "netscapeCertType",
+    "1.3.6.1.4.1.311.20.2": "Microsoft certificate template name",
+    "1.3.6.1.4.1.311.21.7": "Microsoft certificate template",
+    "1.3.6.1.4.1.311.21.10": "Microsoft application policies",
+    "1.2.840.113549.1.9.15": "S/MIME capabilities",
+}
+_SIGNATURES = {
+    "1.2.840.113549.1.1.11": "RSA with SHA-256",
+    "1.2.840.113549.1.1.12": "RSA with SHA-384",
+    "1.2.840.113549.1.1.13": "RSA with SHA-512",
+    "1.2.840.10045.4.3.2": "ECDSA with SHA-256",
+    "1.2.840.10045.4.3.3": "ECDSA with SHA-384",
+    "1.2.840.10045.4.3.4": "ECDSA with SHA-512",
+}
+_RSA_PSS = "1.2.840.113549.1.1.10"
+_PSS_HASHES = {"sha256": "SHA-256", "sha384": "SHA-384", "sha512": "SHA-512"}
+_OTHER_SIGNATURES = {
+    "1.2.840.113549.1.1.2": "RSA with MD2",
+    "1.2.840.113549.1.1.4": "RSA with MD5",
+    "1.2.840.113549.1.1.5": "RSA with SHA-1",
+    "1.2.840.113549.1.1.14": "RSA with SHA-224",
+    "1.2.840.10045.4.1": "ECDSA with SHA-1",
+    "1.2.840.10045.4.3.1": "ECDSA with SHA-224",
+    "1.2.840.10040.4.3": "DSA with SHA-1",
+    "2.16.840.1.101.3.4.3.2": "DSA with SHA-256",
+    "1.3.101.112": "Ed25519",
+    "1.3.101.113": "Ed448",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubjectAttribute:
+    """One attribute of the subject: its short name (or dotted OID), and its value as text."""
+
+    name: str
+    oid: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Csr:
+    """One readable request. `names` are valid, in lower case, once each: CN's first, then SAN order (S5).
+
+    `findings` holds every check of the request alone, passes included, in a stable order;
+    `requested_extensions` is what was asked for and is not copied (S10).
+    """
+
+    der: bytes
+    sha256: str
+    subject: tuple[SubjectAttribute, ...]
+    common_names: tuple[str, ...]
+    names: tuple[DnsName, ...]
+    key: KeyFacts
+    signature_algorithm: str
+    requested_extensions: tuple[str, ...]
+    findings: tuple[Check, ...]
+
+    @property
+    def pem(self) -> str:
+        """The request as PEM with LF line ends (RFC 7468 7)."""
+        return x509.load_der_x509_csr(self.der).public_bytes(Encoding.PEM).decode("ascii")
+
+    def subject_value(self, name: str) -> tuple[str, ...]:
+        """All values of one subject attribute, by short name or dotted OID, in the CSR's order."""
+        return tuple(attribute.value for attribute in self.subject if attribute.name == name)
+
+
+@asn1.sequence
+class _Extension:
+    oid: x509.ObjectIdentifier
+    critical: Annotated[bool, asn1.Default(value=False)]
+    value: bytes
+
+
+@asn1.sequence
+class _Attribute:
+    """Any attribute of a request: its values are looked at only where they are extensions."""
+
+    oid: x509.ObjectIdentifier
+    values: asn1.TLV
+
+
+@asn1.sequence
+class _ExtensionRequest:
+    oid: x509.ObjectIdentifier
+    values: asn1.SetOf[list[_Extension]]
+
+
+@asn1.sequence
+class _RequestInfo:
+    """RFC 2986 4.1 CertificationRequestInfo, for what pyca does not show: raw key and repeated attributes."""
+
+    version: int
+    subject: asn1.TLV
+    public_key: SubjectPublicKeyInfo
+    attributes: Annotated[asn1.SetOf[asn1.TLV] | None, asn1.Implicit(0)]
+
+
+def read_csr(upload: bytes) -> Csr:
+    """Reads one request and judges it by the rules that need no more than itself.
+
+    Raises:
+        PrivateKeyPasted: a private key was sent; its public keys are to be blocked.
+        BadCsr: it can't be read as exactly one request. Everything else is a finding.
+    """
+    der = request_der(upload)
+    request, info = _parse(der)
+    key = _key(info)
+    extensions = _requested_extensions(info)
+    subject = _subject(request)
+    common_names = tuple(attribute.value for attribute in subject if attribute.name == _COMMON_NAME)
+    read = read_names(common_names=common_names, alt_names=_alt_names(request))
+    algorithm, algorithm_check = _signature_algorithm(request)
+    key_checks = check_key(key)
+    trusted_key = all(check.verdict is Verdict.PASS for check in key_checks)
+    signature = _signature(request) if trusted_key and algorithm_check.verdict is Verdict.PASS else ()
+    return Csr(
+        der=der,
+        sha256=hashlib.sha256(der).hexdigest(),
+        subject=subject,
+        common_names=common_names,
+        names=read.names,
+        key=key,
+        signature_algorithm=algorithm,
+        requested_extensions=extensions,
+        findings=(
+            _readable(upload),
+            algorithm_check,
+            *key_checks,
+            *signature,
+            *_subject_checks(subject),
+            *read.findings,
+            _extensions_ignored(extensions),
+        ),
+    )
+
+
+def _parse(der: bytes) -> tuple[x509.CertificateSigningRequest, _RequestInfo]:
+    try:
+        request = x509.load_der_x509_csr(der)
+        info = asn1.decode_der(_RequestInfo, request.tbs_certrequest_bytes)
+    except PARSE_ERRORS as error:
+        raise parse_failure(der, error) from error
+    return request, info
+
+
+def _key(info: _RequestInfo) -> KeyFacts:
+    try:
+        return key_facts(asn1.encode_der(info.public_key))
+    except BadKey as error:
+        raise BadCsr(error.detail, code="csr.key_unreadable") from error
+
+
+def _requested_extensions(info: _RequestInfo) -> tuple[str, ...]:
+    """What the request asks for, by name. Asking twice is refused: readers differ on which one counts (S5)."""
+    extensions = _raw_extensions(info)
+    oids = [extension.oid.dotted_string for extension in extensions]
+    for oid in oids:
+        if oids.count(oid) > 1:
+            name = _EXTENSION_NAMES.get(oid, oid)
+            raise BadCsr(
+                f"The request has the extension {name} more than once. Make the request again, with all names "
+                "in one list.",
+                code="csr.duplicate_extension",
+            )
+    return tuple(_extension_text(extension) for extension in extensions)
+
+
+def _extension_text(extension: _Extension) -> str:
+    name = _EXTENSION_NAMES.get(extension.oid.dotted_string, extension.oid.dotted_string)
+    return f"{name}, critical" if extension.critical else name
+
+
+def _raw_extensions(info: _RequestInfo) -> list[_Extension]:
+    try:
+        attributes = info.attributes.as_list() if info.attributes else []
+        asked = [raw for raw in attributes if raw.parse(_Attribute).oid.dotted_string in _EXTENSION_REQUESTS]
+        lists = [found for raw in asked for found in raw.parse(_ExtensionRequest).values.as_list()]
+    except PARSE_ERRORS as error:
+        raise _bad_extensions() from error
+    if len(lists) > 1 or len(asked) > 1:
+        raise BadCsr(
+            "The request has more than one list of extensions, and it is not clear which one counts. "
+            "Make it again with a current tool.",
+            code="csr.several_extension_requests",
+        )
+    return lists[0] if lists else []
+
+
+def _bad_extensions() -> BadCsr:
+    return BadCsr(
+        "The extensions in the request, such as its list of names, can't be read. Check the configuration that "
+        "it was made with: names in ASCII (xn-- form), IP addresses as IP and not as DNS. Then make it again.",
+        code="csr.extensions",
+    )
+
+
+def _alt_names(request: x509.CertificateSigningRequest) -> tuple[x509.GeneralName, ...]:
+    """The SAN's entries. Reading them decodes all extensions, so that a broken one is found here (S2)."""
+    try:
+        found = request.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    except x509.ExtensionNotFound:
+        return ()
+    except PARSE_ERRORS as error:
+        raise _bad_extensions() from error
+    return tuple(found.value)
+
+
+def _subject(request: x509.CertificateSigningRequest) -> tuple[SubjectAttribute, ...]:
+    try:
+        return tuple(_attribute(attribute) for attribute in request.subject)
+    except PARSE_ERRORS as error:
+        raise BadCsr(
+            "The subject of the request can't be read. Make it again with plain text in its fields.",
+            code="csr.subject",
+        ) from error
+
+
+def _attribute(attribute: x509.NameAttribute[str | bytes]) -> SubjectAttribute:
+    value = attribute.value
+    oid = attribute.oid.dotted_string
+    text = value.hex() if isinstance(value, bytes) else value
+    return SubjectAttribute(name=_ATTRIBUTE_NAMES.get(oid, oid), oid=oid, value=text)
+
+
+def _signature_algorithm(request: x509.CertificateSigningRequest) -> tuple[str, Check]:
+    """The algorithm in words, and whether its hash is SHA-256, SHA-384 or SHA-512 (S3)."""
+    oid = request.signature_algorithm_oid.dotted_string
+    name = _pss_name(request) if oid == _RSA_PSS else _SIGNATURES.get(oid)
+    if name is not None:
+        return name, _check(
+            "csr.signature_algorithm", "The request is signed with a current algorithm.", seen=name
+        )
+    name = _OTHER_SIGNATURES.get(oid, oid)
+    message = f"The request is signed with {name}. Make it again with SHA-256, SHA-384 or SHA-512 (OpenSSL: -sha256)."
+    return name, _check("csr.signature_algorithm", message, seen=name, verdict=Verdict.REFUSE)
+
+
+def _pss_name(request: x509.CertificateSigningRequest) -> str | None:
+    try:
+        found = request.signature_hash_algorithm
+    except PARSE_ERRORS:
+        return None
+    name = _PSS_HASHES.get(found.name) if found else None
+    return f"RSA-PSS with {name}" if name else None
+
+
+def _signature(request: x509.CertificateSigningRequest) -> tuple[Check, ...]:
+    """Proof that the sender holds the private key. Called for acceptable keys only, for others may cost much."""
+    try:
+        valid = request.is_signature_valid
+    except (*PARSE_ERRORS, UnsupportedAlgorithm):
+        valid = False
+    if valid:
+        return (_check("csr.signature", "The signature proves that the sender holds the private key."),)
+    message = (
+        "The signature on the request is wrong: it was changed after it was made, or made with another key. "
+        "Make it again."
+    )
+    return (_check("csr.signature", message, verdict=Verdict.REFUSE),)
+
+
+def _subject_checks(subject: tuple[SubjectAttribute, ...]) -> tuple[Check, ...]:
+    return tuple(
+        _check(
+            "subject.control",
+            f"The subject field {attribute.name} has characters that do not print. Type it again by hand.",
+            seen=quoted(attribute.value),
+            verdict=Verdict.REFUSE,
+            rule="S5, BR 7.1.4.2",
+        )
+        for attribute in subject
+        if any(not char.isprintable() for char in attribute.value)
+    )
+
+
+def _readable(upload: bytes) -> Check:
+    return _check(
+        "csr.readable",
+        "This is exactly one certificate request.",
+        seen=f"{len(upload):,} bytes",
+        rule="S1, S2",
+    )
+
+
+def _extensions_ignored(extensions: tuple[str, ...]) -> Check:
+    """A pass: asking is no fault, and nothing but the names is taken from what was asked (S10)."""
+    others = [text for text in extensions if not text.startswith(_EXTENSION_NAMES[_SUBJECT_ALT_NAME])]
+    message = (
+        "The certificate's contents come from our profile. These wishes in the request are not copied."
+        if others
+        else "The certificate's contents come from our profile."
+    )
+    return _check(
+        "csr.extensions", message, seen=quoted("; ".join(others), limit=200) if others else "", rule="S10"
+    )
+
+
+def _check(
+    code: str, message: str, *, seen: str = "", verdict: Verdict = Verdict.PASS, rule: str = "S3, BR 6.1.1.3"
+) -> Check:
+    return Check(code=code, verdict=verdict, message=message, seen=seen, rule=rule, changed_by="applicant")

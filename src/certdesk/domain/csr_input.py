@@ -1,0 +1,416 @@
+"""From an upload to the DER of exactly one certificate request, or a sentence on what was sent instead.
+
+People send certificates, keys, archives, pages and file paths: each is recognised and named, so that the
+answer says what to do. Nothing is unpacked, fetched or stored here; the request itself is read in `csr`.
+Sources: RFC 2986, RFC 7468, RFC 5958, S1, S2, R11.
+"""
+
+import base64
+import binascii
+import hashlib
+import re
+from collections.abc import Callable
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_der_private_key,
+    load_der_public_key,
+    load_pem_private_key,
+    load_ssh_private_key,
+    pkcs7,
+)
+from cryptography.hazmat.primitives.serialization.ssh import SSHPrivateKeyTypes
+
+from certdesk.domain.errors import BadCsr
+
+#: S1: tested before anything is parsed. A request for 100 long names with an RSA-4096 key takes 25 KB.
+MAX_UPLOAD = 65_536
+
+#: No private key for an acceptable public key is longer than this; longer ones are not worth loading.
+_MAX_PRIVATE_KEY = 8_192
+
+_PEM_BEGIN = re.compile(rb"-----BEGIN ([A-Z0-9][A-Z0-9 ]{0,60})-----")
+_BEGIN = b"-----BEGIN "
+_PRIVATE_KEY = re.compile(rb"(?:BEGIN|END) [A-Z0-9 ]{0,40}PRIVATE KEY")
+_CSR_LABELS = frozenset({b"CERTIFICATE REQUEST", b"NEW CERTIFICATE REQUEST"})
+_CARELESS_DASHES = re.compile(rb"BEGIN\s+(?:NEW\s+)?CERTIFICATE\s+REQUEST", re.IGNORECASE)
+_BASE64_ONLY = re.compile(rb"[A-Za-z0-9+/\s]{100,}={0,2}\s*")
+_NOT_TEXT = re.compile(rb"[^\t-\r -~]")
+_WHITESPACE = re.compile(rb"\s+")
+
+#: What pyca's loaders raise for bytes that they do not like; each loader is tried on data of unknown kind.
+PARSE_ERRORS = (
+    ValueError,  # UnicodeError and binascii.Error included
+    TypeError,
+    KeyError,
+    IndexError,
+    OverflowError,
+    NotImplementedError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
+
+_SEND_CSR = (
+    "Send the certificate request (CSR): the file that begins with -----BEGIN CERTIFICATE REQUEST-----, "
+    "often called .csr or .req."
+)
+_COMPROMISED = (
+    "This is a private key, and it must never leave your server. Nothing of it was kept, but it has been "
+    "sent over the network and counts as compromised now: stop using it, make a new key with a new CSR, and send "
+    "the CSR alone."
+)
+
+
+class PrivateKeyPasted(BadCsr):
+    """A private key was sent by mistake (S-rules, last of CSR): `spki_sha256` names the keys to block.
+
+    It holds hashes of public keys only, in hex; a key that can't be read (encrypted, damaged) gives none.
+    """
+
+    code = "csr.private_key"
+
+    def __init__(self, *, spki_sha256: tuple[str, ...] = ()) -> None:
+        super().__init__(_COMPROMISED)
+        self.spki_sha256 = spki_sha256
+
+
+def request_der(upload: bytes) -> bytes:
+    """The DER of the one request in an upload: PEM in any line ending, with text around it, or DER.
+
+    Raises:
+        PrivateKeyPasted: there is a private key in it, whatever else there is.
+        BadCsr: there is not exactly one request in it; the code is `csr.*`.
+    """
+    _refuse_size(upload)
+    data = _as_utf8(upload)
+    labels = [match.group(1) for match in _PEM_BEGIN.finditer(data)]
+    _refuse_private_keys(data, labels)
+    if labels:
+        return _from_pem(data, labels)
+    if _is_binary_der(data):
+        return data
+    _refuse_known_formats(data)
+    return _from_bare_base64(data)
+
+
+def parse_failure(der: bytes, error: Exception) -> BadCsr:
+    """Why DER that should be a request is none: damaged, or some other object, which is then named."""
+    if (public_half := _private_key_in_der(der)) is not None:
+        return PrivateKeyPasted(spki_sha256=public_half)
+    if other := _kind_of_der(der):
+        return _wrong_kind(other)
+    if isinstance(error, x509.InvalidVersion):
+        return BadCsr(
+            "The request has an unknown version number. Make it again with a current tool.",
+            code="csr.version",
+        )
+    text = str(error)
+    if "ExtraData" in text:
+        return BadCsr(
+            "There is more data after the end of the request. Send the request alone, as your tool wrote it.",
+            code="csr.trailing_data",
+        )
+    if "ShortData" in text:
+        return BadCsr(
+            "The request is incomplete: its end is missing. Copy the whole file, from BEGIN line to END line.",
+            code="csr.truncated",
+        )
+    return BadCsr(
+        f"This can't be read as a certificate request: it is damaged. {_SEND_CSR}", code="csr.unreadable"
+    )
+
+
+def _refuse_size(upload: bytes) -> None:
+    if len(upload) > MAX_UPLOAD:
+        raise BadCsr(
+            f"The file has {len(upload):,} bytes; a certificate request has a few thousand, and at most "
+            f"{MAX_UPLOAD:,} are read. Check that you chose the right file.",
+            code="csr.too_large",
+        )
+    if not upload.strip(b"\0 \t\r\n\x0b\x0c\xef\xbb\xbf\xff\xfe"):
+        raise BadCsr(f"The file is empty. {_SEND_CSR}", code="csr.empty")
+
+
+def _as_utf8(upload: bytes) -> bytes:
+    """Notepad's UTF-16 and the UTF-8 byte order mark are undone; everything else stays as it is."""
+    encoding = ""
+    if upload.startswith((b"\xff\xfe", b"\xfe\xff")):
+        encoding = "utf-16"
+    elif b"-\0-\0-\0-\0-\0B\0E\0G\0I\0N" in upload:
+        encoding = "utf-16-le" if upload.index(b"-\0-\0") % 2 == 0 else "utf-16-be"
+    if not encoding:
+        return upload.removeprefix(b"\xef\xbb\xbf")
+    try:
+        return upload.decode(encoding).encode("utf-8")
+    except UnicodeError as error:
+        raise BadCsr(
+            "The file looks like UTF-16 text, but it is damaged. Save it as UTF-8 or plain text and try again.",
+            code="csr.encoding",
+        ) from error
+
+
+def _refuse_private_keys(data: bytes, labels: list[bytes]) -> None:
+    """PEM of every flavour, PuTTY's and OpenSSH's own formats, and DER, bare or in base64."""
+    if _PRIVATE_KEY.search(data):
+        raise PrivateKeyPasted(spki_sha256=_public_halves(data))
+    if data.lstrip().startswith(b"PuTTY-User-Key-File-"):
+        raise PrivateKeyPasted
+    if labels:
+        return
+    der = data if data.startswith(b"\x30") else _decoded(data)
+    if der is not None and (found := _private_key_in_der(der)) is not None:
+        raise PrivateKeyPasted(spki_sha256=found)
+
+
+def _public_halves(data: bytes) -> tuple[str, ...]:
+    """Hashes of the public keys that belong to the PEM private keys in here."""
+    found: list[str] = []
+    for block in data.split(_BEGIN)[1:]:
+        label, _, rest = block.partition(b"-----")
+        body, end, _ = rest.partition(b"-----END ")
+        if b"PRIVATE KEY" not in label or not end or len(body) > 2 * _MAX_PRIVATE_KEY:
+            continue
+        lines = body.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        try:
+            key = _load_pem(_BEGIN + label + b"-----" + lines + end + label + b"-----\n")
+            spki = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        except PARSE_ERRORS:
+            continue  # Encrypted or damaged: nothing to block, and it is refused all the same.
+        found.append(hashlib.sha256(spki).hexdigest())
+    return tuple(dict.fromkeys(found))
+
+
+def _load_pem(pem: bytes) -> SSHPrivateKeyTypes | PrivateKeyTypes:
+    """No password is tried. RSA keys are not proved: that takes long, and we only want the public half."""
+    if pem.startswith(b"-----BEGIN OPENSSH"):
+        return load_ssh_private_key(pem, None)
+    return load_pem_private_key(pem, None, unsafe_skip_rsa_key_validation=True)
+
+
+def _private_key_in_der(der: bytes) -> tuple[str, ...] | None:
+    """The public half of a DER private key; empty if it is encrypted, None if it is no private key."""
+    if len(der) > _MAX_PRIVATE_KEY:
+        return None
+    try:
+        key = load_der_private_key(der, None, unsafe_skip_rsa_key_validation=True)
+        spki = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    except TypeError:
+        return ()  # pyca's word for "this one needs a password"
+    except PARSE_ERRORS:
+        return None
+    return (hashlib.sha256(spki).hexdigest(),)
+
+
+def _from_pem(data: bytes, labels: list[bytes]) -> bytes:
+    requests = [label for label in labels if label in _CSR_LABELS]
+    others = [label for label in labels if label not in _CSR_LABELS]
+    if len(requests) > 1:
+        raise BadCsr(
+            f"There are {len(requests)} certificate requests in this upload. Send one at a time.",
+            code="csr.several",
+        )
+    if others and requests:
+        raise BadCsr(
+            f"There is a {_label_text(others[0])} beside the request. Send the request alone.",
+            code="csr.mixed",
+        )
+    if others:
+        raise _wrong_pem(others[0])
+    return _from_base64(_pem_body(data, requests[0]))
+
+
+def _pem_body(data: bytes, label: bytes) -> bytes:
+    body = data.split(b"-----BEGIN " + label + b"-----", 1)[1]
+    body, end, _ = body.partition(b"-----END ")
+    if not end:
+        raise BadCsr(
+            "The request is cut off: its last line, -----END CERTIFICATE REQUEST-----, is missing. "
+            "Copy the whole file.",
+            code="csr.truncated",
+        )
+    return body
+
+
+def _from_base64(body: bytes) -> bytes:
+    try:
+        return base64.b64decode(_WHITESPACE.sub(b"", body), validate=True)
+    except binascii.Error as error:
+        raise BadCsr(
+            "The text between the BEGIN and END lines is damaged: it is not valid base64. Copy it again from "
+            "the file that your tool wrote, in a plain text editor.",
+            code="csr.base64",
+        ) from error
+
+
+def _decoded(data: bytes) -> bytes | None:
+    """The bytes of base64 without a BEGIN line, if it can be nothing else and holds DER."""
+    if not _BASE64_ONLY.fullmatch(data):
+        return None
+    try:
+        der = base64.b64decode(_WHITESPACE.sub(b"", data), validate=True)
+    except binascii.Error:
+        return None
+    return der if der.startswith(b"\x30") else None
+
+
+def _from_bare_base64(data: bytes) -> bytes:
+    der = _decoded(data)
+    if der is None:
+        raise BadCsr(f"This is not a certificate request. {_SEND_CSR}", code="csr.unreadable")
+    return der
+
+
+def _is_binary_der(data: bytes) -> bool:
+    """A DER SEQUENCE. The digit 0 has the same first byte: text is told by having printable bytes only."""
+    return data.startswith(b"\x30") and _NOT_TEXT.search(data) is not None
+
+
+#: What DER can be instead of a request: code, what to call it. The order is that of the tests below.
+_KINDS = {
+    "certificate": ("csr.certificate", "a certificate, not a certificate request"),
+    "crl": ("csr.crl", "a revocation list (CRL)"),
+    "public_key": ("csr.public_key", "a public key alone, without the names and the signature of a request"),
+    "pkcs7": ("csr.pkcs7", "a PKCS#7 file, which holds certificates"),
+    "pkcs12": (
+        "csr.pkcs12",
+        "a PKCS#12 file (.p12, .pfx), which holds a private key: do not send it to anybody",
+    ),
+}
+
+
+def _wrong_kind(kind: str) -> BadCsr:
+    code, what = _KINDS[kind]
+    return BadCsr(f"This is {what}. {_SEND_CSR}", code=code)
+
+
+def _kind_of_der(der: bytes) -> str:
+    """What the DER is, by the first loader that accepts it; empty if none does."""
+    loaders: dict[str, Callable[[bytes], object]] = {
+        "certificate": x509.load_der_x509_certificate,
+        "crl": x509.load_der_x509_crl,
+        "public_key": load_der_public_key,
+        "pkcs7": pkcs7.load_der_pkcs7_certificates,
+    }
+    if len(der) > _MAX_PRIVATE_KEY:
+        del loaders["public_key"]  # A key as large as that is costly to load and nothing that anybody has.
+    for kind, load in loaders.items():
+        try:
+            load(der)
+        except PARSE_ERRORS:
+            continue
+        return kind
+    return "pkcs12" if _is_pkcs12(der) else ""
+
+
+def _is_pkcs12(der: bytes) -> bool:
+    """The outer layer is enough: a wrong password is a PKCS#12 too, and no password is guessed."""
+    return b"\x02\x01\x03\x30" in der[:12] and b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07" in der[:32]
+
+
+_PEM_KINDS = {
+    b"CERTIFICATE": "certificate",
+    b"TRUSTED CERTIFICATE": "certificate",
+    b"X509 CERTIFICATE": "certificate",
+    b"X509 CRL": "crl",
+    b"PUBLIC KEY": "public_key",
+    b"RSA PUBLIC KEY": "public_key",
+    b"PKCS7": "pkcs7",
+    b"CMS": "pkcs7",
+    b"PKCS12": "pkcs12",
+}
+
+
+def _wrong_pem(label: bytes) -> BadCsr:
+    kind = _PEM_KINDS.get(label)
+    if kind:
+        return _wrong_kind(kind)
+    return BadCsr(
+        f"This is a {_label_text(label)}, not a certificate request. {_SEND_CSR}", code="csr.not_a_request"
+    )
+
+
+def _label_text(label: bytes) -> str:
+    return label.decode("ascii").lower()
+
+
+_PATH_ADVICE = (
+    "This is the name of a file, not what is in it. Choose the file itself, or open it in a text editor and "
+    "paste everything from the BEGIN line to the END line."
+)
+#: Other things that people send: a pattern for the beginning, the code, and what to do.
+_FORMATS: tuple[tuple[re.Pattern[bytes], str, str], ...] = (
+    (
+        re.compile(rb"PK\x03\x04|PK\x05\x06"),
+        "csr.archive",
+        "This is a ZIP archive or an Office document. Unpack it first.",
+    ),
+    (
+        re.compile(rb"\x1f\x8b|7z\xbc\xaf|Rar!|BZh|\xfd7zXZ"),
+        "csr.archive",
+        "This is an archive. Unpack it first.",
+    ),
+    (
+        re.compile(rb"%PDF|\x89PNG|\xff\xd8\xff|GIF8|\{\\rtf|\xd0\xcf\x11\xe0"),
+        "csr.document",
+        "This is a document or a picture, not text. Send the file that your tool wrote.",
+    ),
+    (
+        re.compile(rb"\xfe\xed\xfe\xed|\xce\xce\xce\xce"),
+        "csr.keystore",
+        "This is a Java keystore, which holds a private key: do not send it to anybody. "
+        "Make the request with keytool -certreq.",
+    ),
+    (
+        re.compile(rb"\s*(?:<!doctype|<html|<\?xml|<head|<body|<svg)", re.IGNORECASE),
+        "csr.html",
+        "This is a web page or XML, not a certificate request.",
+    ),
+    (
+        re.compile(rb"\s*(?:ssh-(?:rsa|ed25519|dss)|ecdsa-sha2-\S+|---- BEGIN SSH2)\s"),
+        "csr.ssh_key",
+        "This is an SSH key. Certificates for servers need a key and a request of their own.",
+    ),
+    (
+        re.compile(rb"\s*(?:Certificate Request:|Data:)\s"),
+        "csr.printout",
+        "This is the printed form of a request (openssl req -text). Leave out -noout, so that the block with "
+        "the BEGIN line is there.",
+    ),
+    (
+        re.compile(rb"\s*[^\s=]{0,100}(?:openssl|certreq|keytool|certtool)(?:\.exe)?\s+\S", re.IGNORECASE),
+        "csr.command",
+        "This is a command. Run it on your server and send the file that it writes.",
+    ),
+    (
+        re.compile(rb"\s*\"?(?:[A-Za-z]:[\\/]|\\\\|file:|~?/|\.{1,2}[\\/])[^\r\n]{1,400}\s*"),
+        "csr.path",
+        _PATH_ADVICE,
+    ),
+    (re.compile(rb"\s*(?:https?|ftp)://\S+\s*"), "csr.url", "This is a link. Links are not followed."),
+    (
+        re.compile(rb"\s*[^\s<>]{1,200}\.(?:csr|req|pem|txt|der|p10)\"?\s*", re.IGNORECASE),
+        "csr.path",
+        _PATH_ADVICE,
+    ),
+)
+_WHOLE = frozenset({"csr.path", "csr.url"})
+
+
+def _refuse_known_formats(data: bytes) -> None:
+    """Recognises what is not DER, nor PEM, by how it begins; paths and links must be all there is."""
+    if _CARELESS_DASHES.search(data):
+        raise BadCsr(
+            "The BEGIN line is not as it should be. It must be exactly -----BEGIN CERTIFICATE REQUEST-----, "
+            "with five hyphens on each side; word processors change them. Copy the file again in a plain "
+            "text editor.",
+            code="csr.begin_line",
+        )
+    for pattern, code, advice in _FORMATS:
+        if pattern.fullmatch(data) if code in _WHOLE else pattern.match(data):
+            raise BadCsr(f"{advice} {_SEND_CSR}", code=code)

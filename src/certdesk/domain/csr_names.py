@@ -1,0 +1,195 @@
+"""The names that a CSR asks for: the union of its SAN and its common names, each with its own finding.
+
+No name is silently dropped: one that may not be certified leaves a refusal behind (S5). What the applicant is
+entitled to is policy and not looked at here. Sources: RFC 5280 4.2.1.6, BR 7.1.4.2, S5 to S8, S11.
+"""
+
+import re
+from dataclasses import dataclass
+
+from cryptography import x509
+
+from certdesk.domain.errors import RejectedIdentifier
+from certdesk.domain.findings import Check, Verdict
+from certdesk.domain.identifiers import (
+    DnsName,
+    is_documentation_name,
+    parse_dns_name,
+    quoted,
+    script_warning,
+    to_unicode,
+)
+
+#: S11. More are counted and refused, and not looked at one by one: that could be thousands.
+MAX_NAMES = 100
+
+#: A common name of this shape was meant as a host name, so that its own fault is told; others are no names.
+_HOST_LIKE = re.compile(r"[^\s@/:,.]+(?:\.[^\s@/:,.]+)+\.?|[A-Za-z0-9-]+")
+_MAX_SHOWN = 5
+
+_SAN_TYPES: dict[type[x509.GeneralName], str] = {
+    x509.IPAddress: "IP addresses",
+    x509.RFC822Name: "e-mail addresses",
+    x509.UniformResourceIdentifier: "URIs",
+    x509.DirectoryName: "directory names",
+    x509.RegisteredID: "registered IDs",
+    x509.OtherName: "other names (such as a Windows user principal name)",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestedNames:
+    """The valid names in order, and what was found about all of them."""
+
+    names: tuple[DnsName, ...]
+    findings: tuple[Check, ...]
+
+
+def read_names(*, common_names: tuple[str, ...], alt_names: tuple[x509.GeneralName, ...]) -> RequestedNames:
+    """Checks every name: common names first, then the SAN in its order, in lower case and once each (S5)."""
+    dns = [name.value for name in alt_names if isinstance(name, x509.DNSName)]
+    in_cn = {_folded(text): text for text in common_names}
+    in_san = {_folded(text): text for text in dns}
+    asked = list((in_cn | in_san).items())
+    names: list[DnsName] = []
+    findings: list[Check] = []
+    for key, text in asked[:MAX_NAMES]:
+        try:
+            name = parse_dns_name(text)
+        except RejectedIdentifier as error:
+            findings.append(_rejected(text, error, only_in_cn=key not in in_san))
+        else:
+            names.append(name)
+            findings.extend(_warnings(name))
+    findings.extend(_other_types(alt_names))
+    findings.extend(_number(len(asked), repeated=len(dns) - len(in_san)))
+    return RequestedNames(names=tuple(names), findings=(*_valid(names), *findings))
+
+
+def _folded(text: str) -> str:
+    """What tells names apart. Only ASCII is folded: the Kelvin sign in lower case would become a plain k."""
+    return text.lower() if text.isascii() else text
+
+
+def _rejected(text: str, error: RejectedIdentifier, *, only_in_cn: bool) -> Check:
+    if only_in_cn and not _HOST_LIKE.fullmatch(text):
+        return _check(
+            "names.cn_not_a_name",
+            f"The common name (CN) {quoted(text)} is not a host name. Put the server's full name there, or "
+            "leave the CN out and list the names as subject alternative names.",
+            seen=quoted(text),
+            verdict=Verdict.REFUSE,
+            rule="S5, BR 7.1.4.3",
+        )
+    return _check(
+        error.code, error.detail, seen=quoted(text), verdict=Verdict.REFUSE, rule="S6, S8, BR 7.1.4.2"
+    )
+
+
+def _warnings(name: DnsName) -> list[Check]:
+    found = []
+    if warning := script_warning(name):
+        found.append(
+            _check(
+                "names.mixed_script",
+                f"{warning} Look at it closely.",
+                seen=f"{name} ({quoted(to_unicode(name))})",
+                verdict=Verdict.WARN,
+                rule="S6, UTS 39",
+            )
+        )
+    if is_documentation_name(name):
+        found.append(
+            _check(
+                "names.documentation",
+                f"{name} is a name for examples and can't be reached on the Internet. Is it what you want?",
+                seen=name,
+                verdict=Verdict.WARN,
+                rule="RFC 2606",
+            )
+        )
+    return found
+
+
+def _other_types(alt_names: tuple[x509.GeneralName, ...]) -> list[Check]:
+    """One finding for each type of SAN that the profile does not have (S7)."""
+    by_type: dict[str, list[str]] = {}
+    for name in alt_names:
+        if not isinstance(name, x509.DNSName):
+            by_type.setdefault(_SAN_TYPES.get(type(name), "names of an unknown type"), []).append(
+                _value(name)
+            )
+    return [
+        _check(
+            "names.san_type",
+            f"The request asks for {kind}, which certificates here do not have. Make it again with DNS names.",
+            seen=", ".join(quoted(value) for value in values[:_MAX_SHOWN]),
+            verdict=Verdict.REFUSE,
+            rule="S7, BR 7.1.2.7.12",
+        )
+        for kind, values in by_type.items()
+    ]
+
+
+def _value(name: x509.GeneralName) -> str:
+    match name:
+        case x509.DirectoryName():
+            return name.value.rfc4514_string()
+        case x509.RegisteredID():
+            return name.value.dotted_string
+        case x509.OtherName():
+            return name.type_id.dotted_string
+        case _:
+            return str(name.value)
+
+
+def _number(count: int, *, repeated: int) -> list[Check]:
+    """None at all, too many (S11), or one twice in the SAN. That a CN is in the SAN too is as it should be."""
+    found = []
+    if not count:
+        found.append(
+            _check(
+                "names.none",
+                "The request has no host name. Put the server's full name into it, as subject alternative "
+                "name (DNS) or common name.",
+                verdict=Verdict.REFUSE,
+                rule="S5",
+            )
+        )
+    if count > MAX_NAMES:
+        found.append(
+            _check(
+                "names.too_many",
+                f"The request has {count} names; at most {MAX_NAMES} fit. Split it, or use a wildcard.",
+                seen=f"{count} names",
+                verdict=Verdict.REFUSE,
+                rule="S11",
+            )
+        )
+    if repeated > 0:
+        found.append(
+            _check(
+                "names.duplicate",
+                "The request lists the same name more than once. Each will be in the certificate once.",
+                seen=f"{repeated} repeated",
+                verdict=Verdict.WARN,
+                rule="S5",
+            )
+        )
+    return found
+
+
+def _valid(names: list[DnsName]) -> tuple[Check, ...]:
+    if not names:
+        return ()
+    seen = ", ".join(names[:_MAX_SHOWN]) + (
+        f" and {len(names) - _MAX_SHOWN} more" if len(names) > _MAX_SHOWN else ""
+    )
+    plural = "name is a valid host name" if len(names) == 1 else "names are valid host names"
+    return (
+        _check("names.valid", f"{len(names)} {plural}.", seen=seen, verdict=Verdict.PASS, rule="S5, S6, S8"),
+    )
+
+
+def _check(code: str, message: str, *, verdict: Verdict, rule: str, seen: str = "") -> Check:
+    return Check(code=code, verdict=verdict, message=message, seen=seen, rule=rule, changed_by="applicant")

@@ -1,0 +1,323 @@
+"""DNS names: what may stand in a certificate, and how names relate to suffixes and domains.
+
+Names are compared by label, never as strings (S9). Only the ICANN part of the bundled public suffix list
+counts. What an organisation may ask for is policy and does not live here; nor does any look-up.
+Sources: RFC 1034 3.5, RFC 5280 4.2.1.6, RFC 5890 to 5892 (IDNA 2008), RFC 6761, BR 3.2.2.6, BR 7.1.4.2.
+"""
+
+import ipaddress
+import re
+import unicodedata
+from collections.abc import Iterable
+from functools import cache
+from typing import NewType
+
+import idna
+from publicsuffixlist import PublicSuffixList
+
+from certdesk.domain.errors import RejectedIdentifier
+
+DnsName = NewType("DnsName", str)
+
+MAX_NAME = 253
+MAX_LABEL = 63
+
+#: RFC 2606 keeps it for documentation. Certdesk reads it as "outside, a human decides": it never resolves,
+#: and the product's own text and tests use it (ADR "documentation names").
+DOCUMENTATION_TLD = "example"
+
+#: Top-level names that are reserved, or that networks use inside. None of them has a public owner.
+_INTERNAL_TLDS = frozenset(
+    {
+        "alt",
+        "corp",
+        "home",
+        "internal",
+        "intranet",
+        "invalid",
+        "lan",
+        "local",
+        "localdomain",
+        "localhost",
+        "mail",
+    }
+    | {"private", "test", "workgroup"}
+)
+_REVERSE_ZONES = ("in-addr.arpa", "ip6.arpa")
+
+_LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?", re.ASCII)
+_NOT_LDH = re.compile(r"[^a-z0-9.*-]")
+
+#: Cyrillic letters that look like Latin ones; a label of nothing else passes for a Latin word.
+_LATIN_LOOK_ALIKES = frozenset("асԁеһіјӏорԛѕԝхуъь")
+#: Scripts that are written together in Japanese, Korean and Chinese (UTS 39, "highly restrictive").
+_WRITTEN_TOGETHER = (
+    frozenset({"LATIN", "CJK", "HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA"}),
+    frozenset({"LATIN", "CJK", "HANGUL"}),
+    frozenset({"LATIN", "CJK", "BOPOMOFO"}),
+)
+
+
+@cache
+def _public_suffixes() -> PublicSuffixList:
+    """The bundled list, ICANN part only; read once, for reading it takes some 30 ms."""
+    return PublicSuffixList(only_icann=True)
+
+
+def quoted(text: str, *, limit: int = 80) -> str:
+    """The text in quotation marks, cut short, with everything that does not print written as an escape."""
+    short = text if len(text) <= limit else text[: limit - 1] + "…"
+    shown = "".join(char if char.isprintable() else _escape(char) for char in short)
+    return f"“{shown}”"
+
+
+def _escape(char: str) -> str:
+    return char.encode("unicode_escape", "backslashreplace").decode("ascii")
+
+
+def parse_dns_name(text: str, *, allow_wildcard: bool = True) -> DnsName:
+    """The name in lower case, checked: it may stand in a certificate if policy agrees (S5 to S9).
+
+    Raises:
+        RejectedIdentifier: with a `names.*` code and a detail that says what to do.
+    """
+    name = text.lower()
+    _refuse_shape(text, name)
+    _refuse_ip_address(text, name)
+    host = _without_wildcard(text, name, allow_wildcard=allow_wildcard)
+    _refuse_labels(text, host)
+    _refuse_unroutable(text, host)
+    _refuse_public_suffix(text, name, host)
+    return DnsName(name)
+
+
+def _reject(code: str, detail: str) -> RejectedIdentifier:
+    return RejectedIdentifier(detail, code=f"names.{code}")
+
+
+def _refuse_shape(text: str, name: str) -> None:
+    """What can be told before the name is split into labels."""
+    if not text.strip():
+        raise _reject("empty", "A host name is empty. Write the full name, such as www.example.ac.uk.")
+    if len(text) > MAX_NAME:
+        raise _reject(
+            "too_long",
+            f"The name {quoted(text)} has {len(text)} characters; at most {MAX_NAME} are allowed. Shorten it.",
+        )
+    if not text.isascii():  # before lowering: the Kelvin sign, for one, becomes an ASCII k
+        _refuse_unicode(text)
+    if name.endswith("."):
+        raise _reject("trailing_dot", f"The name {quoted(text)} ends with a dot. Leave the last dot out.")
+
+
+def _refuse_unicode(text: str) -> None:
+    """A U-label is refused, with the A-label to use offered where there is one (S6)."""
+    advice = "Use letters a to z, digits and hyphens."
+    try:
+        offered = idna.encode(text.removeprefix("*."), uts46=True).decode("ascii")
+    except (idna.IDNAError, UnicodeError, ValueError):
+        pass
+    else:
+        wildcard = "*." if text.startswith("*.") else ""
+        advice = f"Write it in its ASCII form: {wildcard}{offered}"
+    raise _reject("unicode", f"The name {quoted(text)} has characters outside ASCII. {advice}")
+
+
+def _refuse_ip_address(text: str, name: str) -> None:
+    try:
+        ipaddress.ip_address(name.strip("[]"))
+    except ValueError:
+        return
+    raise _reject(
+        "ip_address",
+        f"{quoted(text)} is an IP address. Certificates here are for host names: use the server's full name.",
+    )
+
+
+def _without_wildcard(text: str, name: str, *, allow_wildcard: bool) -> str:
+    """The name without its wildcard label, which is the whole left-most label or nothing (S6, BR 3.2.2.6)."""
+    host = name.removeprefix("*.")
+    if "*" in host:
+        raise _reject(
+            "wildcard",
+            f"The name {quoted(text)} has a * in the wrong place. "
+            "It may only be the whole first part of a name, as in *.example.ac.uk.",
+        )
+    if host != name and not allow_wildcard:
+        raise _reject("wildcard", f"The name {quoted(text)} is a wildcard, and a plain name is needed here.")
+    return host
+
+
+def _refuse_labels(text: str, host: str) -> None:
+    """Every label is LDH, at most 63 long, and a valid A-label where it says that it is one (S6)."""
+    if found := _NOT_LDH.search(host):
+        raise _reject("character", _character_detail(text, found.group()))
+    for label in host.split("."):
+        if not label:
+            raise _reject(
+                "label", f"The name {quoted(text)} has two dots in a row or begins with one. Correct it."
+            )
+        if len(label) > MAX_LABEL:
+            raise _reject(
+                "label_too_long",
+                f"A part of the name {quoted(text)} has {len(label)} characters; at most {MAX_LABEL} are allowed.",
+            )
+        if not _LABEL.fullmatch(label):
+            raise _reject(
+                "label", f"One part of the name {quoted(text)} begins or ends with a hyphen. Correct it."
+            )
+        if label[2:4] == "--":
+            _refuse_bad_a_label(text, label)
+
+
+def _character_detail(text: str, char: str) -> str:
+    """The character that may not be there, with advice for the mistakes that people make."""
+    if "://" in text or "/" in text:
+        advice = "Give the host name alone, without http:// and without a path."
+    elif char == "@":
+        advice = "That looks like an e-mail address: give the host name alone."
+    elif char == ":":
+        advice = "Leave out the port number."
+    elif char == "_":
+        advice = "Host names have no underscore: use a hyphen, or rename the server."
+    elif char.isspace():
+        advice = "Leave out spaces, and give each name in an entry of its own."
+    else:
+        advice = "Host names have only letters, digits, hyphens and dots."
+    return (
+        f"The name {quoted(text)} has the character {quoted(char)}, which may not be in a host name. {advice}"
+    )
+
+
+def _refuse_bad_a_label(text: str, label: str) -> None:
+    """Only xn-- may have hyphens in third and fourth place, and must decode by IDNA 2008 and back again."""
+    try:
+        valid = label.startswith("xn--") and idna.alabel(idna.ulabel(label)) == label.encode("ascii")
+    except (idna.IDNAError, UnicodeError, ValueError):
+        valid = False
+    if not valid:
+        raise _reject(
+            "idna",
+            f"The part {quoted(label)} of the name {quoted(text)} is not a valid international name "
+            "(IDNA 2008). Convert the name again from its original spelling.",
+        )
+
+
+def _refuse_unroutable(text: str, host: str) -> None:
+    """Names that nobody owns in the public DNS: local, reserved, reverse zones, .onion (S8, BR 7.1.4.2)."""
+    labels = host.split(".")
+    tld = labels[-1]
+    if len(labels) == 1:
+        raise _reject(
+            "not_fqdn",
+            f"{quoted(text)} is a local name. Use the server's full name, such as server.example.ac.uk.",
+        )
+    if under_any(host, _REVERSE_ZONES):
+        raise _reject("reverse_zone", f"{quoted(text)} is a reverse-lookup name. Use the server's host name.")
+    if tld == "onion":
+        raise _reject(
+            "onion", f"{quoted(text)} is a Tor .onion name, for which no certificates are issued here."
+        )
+    if tld == DOCUMENTATION_TLD:
+        return
+    known = tld != "arpa" and _public_suffixes().publicsuffix(tld, accept_unknown=False) is not None
+    if tld in _INTERNAL_TLDS or not known:
+        raise _reject(
+            "internal",
+            f"{quoted(text)} ends in {quoted('.' + tld)}, which is not a public top-level domain: the name "
+            "is internal or reserved. Use the server's full public name.",
+        )
+
+
+def _refuse_public_suffix(text: str, name: str, host: str) -> None:
+    """No certificate covers a whole public suffix, itself or by a wildcard (BR 3.2.2.6)."""
+    if not _public_suffixes().is_public(host):
+        return
+    if host != name:
+        raise _reject(
+            "wildcard_public_suffix",
+            f"{quoted(text)} would cover every name directly under {host}, which belongs to many owners. "
+            "Ask for a wildcard under your own domain.",
+        )
+    raise _reject(
+        "public_suffix",
+        f"{quoted(text)} is a public suffix, shared by many owners. Ask for a name under your domain.",
+    )
+
+
+def is_under(name: str, suffix: str) -> bool:
+    """Whether a name equals the suffix or is below it, by label; `*.a.b` counts as under `a.b` (S9)."""
+    labels = name.lower().removeprefix("*.").split(".")
+    tail = suffix.lower().removeprefix("*.").lstrip(".").split(".")
+    return "" not in tail and labels[-len(tail) :] == tail
+
+
+def under_any(name: str, suffixes: Iterable[str]) -> bool:
+    """Whether the name is under at least one of the suffixes."""
+    return any(is_under(name, suffix) for suffix in suffixes)
+
+
+def registrable_domain(name: str) -> DnsName:
+    """The public suffix and one label more: what an organisation registers.
+
+    Raises:
+        RejectedIdentifier: the name is a public suffix itself.
+    """
+    host = name.lower().removeprefix("*.")
+    domain = _public_suffixes().privatesuffix(host)
+    if domain is None:
+        raise _reject(
+            "public_suffix", f"{quoted(name)} is a public suffix or no name at all; it has no owner."
+        )
+    return DnsName(domain)
+
+
+def authorization_domain_names(name: str) -> tuple[DnsName, ...]:
+    """The names whose control proves control of this one: the FQDN and its parents, to the registrable one.
+
+    The wildcard label is removed first (BR 1.6.1 "Authorization Domain Name", 3.2.2.4).
+    """
+    host = name.lower().removeprefix("*.")
+    labels = host.split(".")
+    steps = len(labels) - len(registrable_domain(host).split("."))
+    return tuple(DnsName(".".join(labels[step:])) for step in range(steps + 1))
+
+
+def is_documentation_name(name: str) -> bool:
+    """Whether the name is under the documentation TLD `.example` (RFC 2606)."""
+    return is_under(name, DOCUMENTATION_TLD)
+
+
+def to_unicode(name: str) -> str:
+    """The name as people read it; a label that does not decode stays as it is."""
+    return ".".join(_label_to_unicode(label) for label in name.split("."))
+
+
+def _label_to_unicode(label: str) -> str:
+    if not label.startswith("xn--"):
+        return label
+    try:
+        return idna.ulabel(label)
+    except (idna.IDNAError, UnicodeError, ValueError):
+        return label
+
+
+def script_warning(name: str) -> str | None:
+    """Why the name may deceive a reader: scripts mixed within one label, or letters that pass for Latin."""
+    for label in name.split("."):
+        shown = _label_to_unicode(label)
+        if shown.isascii():
+            continue
+        scripts = _scripts(shown)
+        if len(scripts) > 1 and not any(scripts <= together for together in _WRITTEN_TOGETHER):
+            mixed = " and ".join(sorted(script.capitalize() for script in scripts))
+            return f"{quoted(shown)} mixes {mixed} letters: it may be made to look like another name."
+        if set(shown) - set("0123456789-") <= _LATIN_LOOK_ALIKES:
+            return f"{quoted(shown)} is written in Cyrillic letters that look like Latin ones."
+    return None
+
+
+def _scripts(label: str) -> frozenset[str]:
+    """The scripts of the letters, by the first word of each character's Unicode name."""
+    letters = (char for char in label if unicodedata.category(char).startswith("L"))
+    return frozenset(unicodedata.name(char, "UNKNOWN").split(" ")[0] for char in letters)

@@ -1,0 +1,257 @@
+"""Public keys: what kind a key is, and whether it may be certified.
+
+Works on the raw SubjectPublicKeyInfo, because loading a key hides what matters here: explicit EC parameters
+load as the named curve and an RSA-PSS key loads as RSA. Sizes are tested before any mathematics (S4).
+No private key is ever read here. Sources: RFC 5280 4.1.2.7, RFC 3279, RFC 5480, BR 6.1.1.3, 6.1.5 and 6.1.6.
+"""
+
+import hashlib
+from dataclasses import dataclass
+
+from badkeys.checks import checkrsa
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat import asn1
+from cryptography.hazmat.primitives.serialization import load_der_public_key
+from cryptography.x509 import ObjectIdentifier
+
+from certdesk.domain.errors import BadKey
+from certdesk.domain.findings import Check, Verdict
+
+MIN_RSA_BITS = 2048
+MAX_RSA_BITS = 4096
+RSA_EXPONENT = 65537
+
+_ADVICE = "Make a new key, RSA with 2048 to 4096 bits or EC P-256, P-384 or P-521, and a new CSR with it."
+
+_RSA = "1.2.840.113549.1.1.1"
+_EC = "1.2.840.10045.2.1"
+_ALGORITHMS = {
+    _RSA: "RSA",
+    _EC: "EC",
+    "1.2.840.113549.1.1.10": "RSA-PSS",
+    "1.2.840.113549.1.1.7": "RSA-OAEP",
+    "1.2.840.10040.4.1": "DSA",
+    "1.2.840.113549.1.3.1": "DH",
+    "1.3.101.110": "X25519",
+    "1.3.101.111": "X448",
+    "1.3.101.112": "Ed25519",
+    "1.3.101.113": "Ed448",
+    "2.16.840.1.101.3.4.3.17": "ML-DSA-44",
+    "2.16.840.1.101.3.4.3.18": "ML-DSA-65",
+    "2.16.840.1.101.3.4.3.19": "ML-DSA-87",
+    "1.2.156.10197.1.301": "SM2",
+}
+_CURVES = {
+    "1.2.840.10045.3.1.1": ("P-192", 192),
+    "1.3.132.0.33": ("P-224", 224),
+    "1.2.840.10045.3.1.7": ("P-256", 256),
+    "1.3.132.0.34": ("P-384", 384),
+    "1.3.132.0.35": ("P-521", 521),
+    "1.3.132.0.10": ("secp256k1", 256),
+    "1.3.36.3.3.2.8.1.1.7": ("brainpoolP256r1", 256),
+    "1.3.36.3.3.2.8.1.1.11": ("brainpoolP384r1", 384),
+    "1.3.36.3.3.2.8.1.1.13": ("brainpoolP512r1", 512),
+}
+_ALLOWED_CURVES = frozenset({"P-256", "P-384", "P-521"})
+EXPLICIT_CURVE = "explicit parameters"
+
+#: badkeys check → our code and what was found. The list is explicit on purpose: with badkeys' own default it
+#: looks for a blocklist file and may end the process. Checks on e are not needed, for e is 65537 by then.
+_WEAKNESSES = {
+    "smallfactors": (
+        "key.weak.small_factor",
+        "The modulus has a small prime factor, so that anybody can break it.",
+    ),
+    "fermat": ("key.weak.fermat", "Its two primes are too close together, so that anybody can break it."),
+    "roca": ("key.weak.roca", "It comes from a chip or library with the ROCA flaw (CVE-2017-15361)."),
+    "rsapoly": (
+        "key.weak.rsapoly",
+        "The modulus has a pattern that lets it be broken: its generator was flawed.",
+    ),
+    "sharedprimes": (
+        "key.weak.sharedprimes",
+        "It shares a prime with other known keys, so that anybody can break it.",
+    ),
+}
+_SEQUENCE_TAG = b"\x30"
+
+
+@asn1.sequence
+class SubjectPublicKeyInfo:
+    """RFC 5280 4.1: the AlgorithmIdentifier is left as its parts, for its parameters are what we look at."""
+
+    algorithm: list[asn1.TLV]
+    subject_public_key: asn1.BitString
+
+
+@asn1.sequence
+class _RsaPublicKey:
+    modulus: int
+    public_exponent: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyFacts:
+    """A public key as people and policy speak of it; `size` in bits, `curve` empty for other than EC keys."""
+
+    algorithm: str
+    size: int
+    curve: str = ""
+    exponent: int | None = None
+    spki_der: bytes
+    spki_sha256: str
+
+
+def key_facts(spki_der: bytes) -> KeyFacts:
+    """Reads a SubjectPublicKeyInfo without loading the key: no heavy arithmetic, whatever its size.
+
+    Raises:
+        BadKey: it is not a SubjectPublicKeyInfo, or its RSA or EC key can't be read.
+    """
+    try:
+        spki = asn1.decode_der(SubjectPublicKeyInfo, spki_der)
+        oid = spki.algorithm[0].parse(ObjectIdentifier).dotted_string
+        if oid == _RSA:
+            return _rsa_facts(spki, spki_der)
+        if oid == _EC:
+            return _ec_facts(spki, spki_der)
+    except (ValueError, TypeError, IndexError, OverflowError) as error:
+        raise BadKey(
+            f"The public key can't be read: it is damaged. {_ADVICE}", code="key.unreadable"
+        ) from error
+    return _facts(spki_der, algorithm=_ALGORITHMS.get(oid, oid))
+
+
+def _facts(
+    spki_der: bytes, *, algorithm: str, size: int = 0, curve: str = "", exponent: int | None = None
+) -> KeyFacts:
+    return KeyFacts(
+        algorithm=algorithm,
+        size=size,
+        curve=curve,
+        exponent=exponent,
+        spki_der=spki_der,
+        spki_sha256=hashlib.sha256(spki_der).hexdigest(),
+    )
+
+
+def _rsa_facts(spki: SubjectPublicKeyInfo, spki_der: bytes) -> KeyFacts:
+    numbers = _rsa_numbers(spki)
+    if numbers.modulus <= 0 or numbers.public_exponent <= 0:
+        raise ValueError("modulus and exponent are positive numbers")
+    return _facts(
+        spki_der, algorithm="RSA", size=numbers.modulus.bit_length(), exponent=numbers.public_exponent
+    )
+
+
+def _rsa_numbers(spki: SubjectPublicKeyInfo) -> _RsaPublicKey:
+    return asn1.decode_der(_RsaPublicKey, spki.subject_public_key.as_bytes())
+
+
+def _ec_facts(spki: SubjectPublicKeyInfo, spki_der: bytes) -> KeyFacts:
+    parameters = spki.algorithm[1]
+    if parameters.tag_bytes == _SEQUENCE_TAG:
+        return _facts(spki_der, algorithm="EC", curve=EXPLICIT_CURVE)
+    oid = parameters.parse(ObjectIdentifier).dotted_string
+    curve, size = _CURVES.get(oid, (oid, 0))
+    return _facts(spki_der, algorithm="EC", curve=curve, size=size)
+
+
+def check_key(key: KeyFacts) -> tuple[Check, ...]:
+    """Every rule that the key breaks, or one passing `key.strength`; the cheapest tests come first (S4)."""
+    match key.algorithm:
+        case "RSA":
+            found = _rsa_outer_checks(key) or _rsa_weaknesses(key)
+        case "EC":
+            found = _curve_checks(key) or _point_checks(key)
+        case _:
+            found = (_refuse(key, "key.type", f"Keys of type {key.algorithm} are not accepted. {_ADVICE}"),)
+    return found or (_strength(key),)
+
+
+def describe_key(key: KeyFacts) -> str:
+    """The key in a few words, such as “RSA 2048 bits” or “EC P-256”."""
+    if key.curve:
+        return f"{key.algorithm} {key.curve}"
+    return f"{key.algorithm} {key.size} bits" if key.size else key.algorithm
+
+
+def _refuse(key: KeyFacts, code: str, message: str, *, rule: str = "S4, BR 6.1.1.3") -> Check:
+    return Check(
+        code=code,
+        verdict=Verdict.REFUSE,
+        message=message,
+        seen=describe_key(key),
+        rule=rule,
+        changed_by="applicant",
+    )
+
+
+def _strength(key: KeyFacts) -> Check:
+    return Check(
+        code="key.strength",
+        verdict=Verdict.PASS,
+        message="The key is strong enough and has none of the known weaknesses that were looked for.",
+        seen=describe_key(key),
+        rule="S4, BR 6.1.1.3, BR 6.1.5",
+        changed_by="applicant",
+    )
+
+
+def _rsa_outer_checks(key: KeyFacts) -> tuple[Check, ...]:
+    """Size and exponent, which cost nothing; where one fails, no mathematics is done on the key."""
+    found = []
+    if not MIN_RSA_BITS <= key.size <= MAX_RSA_BITS or key.size % 8:
+        found.append(
+            _refuse(
+                key,
+                "key.size",
+                f"The RSA key has {key.size} bits; accepted are {MIN_RSA_BITS} to {MAX_RSA_BITS} bits in whole "
+                f"bytes. {_ADVICE}",
+                rule="S4, BR 6.1.5",
+            )
+        )
+    if key.exponent != RSA_EXPONENT:
+        found.append(
+            _refuse(
+                key,
+                "key.exponent",
+                f"The RSA key's public exponent is not {RSA_EXPONENT}, the only one accepted. {_ADVICE}",
+                rule="S4, BR 6.1.6",
+            )
+        )
+    return tuple(found)
+
+
+def _rsa_weaknesses(key: KeyFacts) -> tuple[Check, ...]:
+    modulus = _rsa_numbers(asn1.decode_der(SubjectPublicKeyInfo, key.spki_der)).modulus
+    found = checkrsa(modulus, e=RSA_EXPONENT, checks=tuple(_WEAKNESSES))
+    return tuple(_weak(key, name) for name in _WEAKNESSES if name in found)
+
+
+def _weak(key: KeyFacts, name: str) -> Check:
+    code, what = _WEAKNESSES[name]
+    return _refuse(key, code, f"This key is weak. {what} Use it nowhere. {_ADVICE}")
+
+
+def _curve_checks(key: KeyFacts) -> tuple[Check, ...]:
+    if key.curve in _ALLOWED_CURVES:
+        return ()
+    if key.curve == EXPLICIT_CURVE:
+        what = "The EC key describes its curve by numbers instead of naming it (in OpenSSL: use named_curve)."
+    else:
+        what = f"The EC key is on the curve {key.curve}; P-256, P-384 and P-521 are accepted."
+    return (_refuse(key, "key.curve", f"{what} {_ADVICE}", rule="S4, RFC 5480 2.1.1, BR 6.1.5"),)
+
+
+def _point_checks(key: KeyFacts) -> tuple[Check, ...]:
+    """Loading checks that the point is on its curve (BR 6.1.6)."""
+    try:
+        load_der_public_key(key.spki_der)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        return (
+            _refuse(
+                key, "key.invalid", f"The EC key is not a point on its curve. {_ADVICE}", rule="S4, BR 6.1.6"
+            ),
+        )
+    return ()
