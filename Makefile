@@ -45,7 +45,7 @@ bench: $(READY) ## Measure: previews, issuing, lists at a million rows (SQLite a
 	@PATH="$(CURDIR)/.venv/bin:$$PATH" scripts/bench $(ARGS)
 
 screenshots: $(READY) ## Take pictures of every page at two widths, light and dark, into var/screenshots
-	@CERTDESK_SCREENSHOTS="$(CURDIR)/var/screenshots" .venv/bin/python -m pytest -m browser tests/acceptance
+	@CERTDESK_TEST_SCREENSHOTS="$(CURDIR)/var/screenshots" .venv/bin/python -m pytest -m browser tests/acceptance
 	@echo "Look at var/screenshots."
 
 clean: ## Remove the .venv and every cache; the demo's data in $DATA stays

@@ -18,7 +18,6 @@ from tests.harness import environment, server
 pytest_plugins = ["tests.harness.fixtures"]
 
 _DATA = environment.prepare()
-_NOTHING_SKIPPED = os.environ.get("CERTDESK_NOTHING_SKIPPED") == "1"
 _LOG_LINES = 60
 
 
@@ -51,7 +50,9 @@ def data_folder() -> Path:
 
 
 def _refuse_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
-    if not (_NOTHING_SKIPPED and report.outcome == "skipped") or hasattr(report, "wasxfail"):
+    if not (environment.nothing_may_be_skipped() and report.outcome == "skipped") or hasattr(
+        report, "wasxfail"
+    ):
         return
     report.outcome = "failed"
     report.longrepr = f"Nothing may be skipped here (CERTDESK_NOTHING_SKIPPED=1), yet: {report.longrepr}"

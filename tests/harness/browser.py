@@ -55,8 +55,8 @@ def assert_accessible(page: Page) -> None:
 
 
 def screenshot(page: Page, name: str) -> None:
-    """Take the page at 1280 and 390 pixels, light and dark, if CERTDESK_SCREENSHOTS names a folder."""
-    folder = os.environ.get("CERTDESK_SCREENSHOTS")
+    """Take the page at 1280 and 390 pixels, light and dark, if CERTDESK_TEST_SCREENSHOTS names a folder."""
+    folder = os.environ.get("CERTDESK_TEST_SCREENSHOTS")
     if not folder:
         return
     safe_name = re.sub(r"[^a-z0-9-]+", "-", name.lower())

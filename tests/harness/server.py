@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.harness.environment import foreign_to_tests
+from tests.harness.environment import steers_certdesk
 from tests.harness.ports import free_port
 from tests.harness.waiting import wait_until
 
@@ -137,7 +137,7 @@ class DemoServer:
             os.killpg(self.process.pid, number)
 
     def _environment(self) -> dict[str, str]:
-        told = {name: value for name, value in os.environ.items() if not foreign_to_tests(name)}
+        told = {name: value for name, value in os.environ.items() if not steers_certdesk(name)}
         told |= {"PORT": str(self.port), "DATA": str(self.data), "PYTHONUNBUFFERED": "1", **self.extra}
         if self.database_url is not None:
             told["DATABASE_URL"] = self.database_url
