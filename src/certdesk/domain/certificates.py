@@ -85,6 +85,26 @@ class CertificateFacts:
     is_ca: bool
 
 
+def server_subject(
+    *, names: tuple[str, ...], organisation: str = "", country: str = "", locality: str = ""
+) -> tuple[tuple[str, str], ...]:
+    """The subject of a server certificate, in the order of BR 7.1.4.2: C, L, O, CN; empty parts are left out.
+
+    The common name repeats the first name, unless it is longer than RFC 5280 allows (64 characters); a legal
+    name above that limit is left out as well, for a shortened one would be another name.
+    """
+    parts = (
+        (NameOID.COUNTRY_NAME, country),
+        (NameOID.LOCALITY_NAME, locality),
+        (NameOID.ORGANIZATION_NAME, organisation),
+        (NameOID.COMMON_NAME, names[0] if names else ""),
+    )
+    return tuple((oid.dotted_string, text) for oid, text in parts if text and len(text) <= _UPPER_BOUND)
+
+
+#: ub-common-name, ub-organization-name (RFC 5280 appendix A).
+_UPPER_BOUND = 64
+
 #: What pyca/cryptography raises for certificates that are odd in some way; it raises late, on access.
 _ODD = (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
 

@@ -1,0 +1,203 @@
+"""What every back end must pass: a class of pytest tests to inherit from. Only test suites import this.
+
+The inheriting test module supplies two fixtures: `backend_factory`, which opens the same CA anew at each
+call (as a restart would), and `make_intent`, which makes an intent that the CA may issue.
+"""
+# ruff: noqa: S101 - these are tests; pytest rewrites their asserts when the module is registered
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import Protocol
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from certdesk.backends.base import Backend, Finds, Prepares, PublishesCrl, RevokedEntry
+from certdesk.domain.certificates import (
+    Accepted,
+    Intent,
+    Issued,
+    Outcome,
+    Refused,
+    certificate_facts,
+    compare,
+)
+from certdesk.domain.errors import BackendRefused, InvariantViolated
+from certdesk.domain.findings import Verdict, worst
+
+BackendFactory = Callable[[], Backend]
+
+_POLLS = 50
+
+
+class MakeIntent(Protocol):
+    """Makes an intent with a key of its own that the CA under test may issue."""
+
+    def __call__(self, *, names: tuple[str, ...] = ("www.example.ac.uk",)) -> Intent:
+        """The intent, not yet prepared."""
+
+
+def prepared(backend: Backend, intent: Intent) -> Intent:
+    """The intent as the services would record it for this back end."""
+    return backend.prepare(intent) if isinstance(backend, Prepares) else intent
+
+
+def settled(backend: Backend, outcome: Outcome) -> Outcome:
+    """The outcome after the polls that it takes."""
+    for _ in range(_POLLS):
+        if not isinstance(outcome, Accepted):
+            return outcome
+        outcome = backend.poll(outcome.handle)
+    pytest.fail(f"{backend.name} had nothing to say after {_POLLS} polls")
+
+
+def issued(backend: Backend, intent: Intent) -> Issued:
+    """What comes of a submit that must succeed."""
+    outcome = settled(backend, backend.submit(intent))
+    assert isinstance(outcome, Issued), outcome
+    return outcome
+
+
+class BackendConformance:
+    """Inherit from this under a name that pytest collects, and give the two fixtures."""
+
+    def test_introduces_itself(self, backend_factory: BackendFactory) -> None:
+        backend = backend_factory()
+        assert isinstance(backend, Backend)
+        assert backend.name
+        assert backend.title
+
+    def test_check_finds_no_reason_to_refuse(self, backend_factory: BackendFactory) -> None:
+        checks = backend_factory().check()
+        assert checks
+        assert worst(checks) in (Verdict.PASS, Verdict.WARN)
+
+    def test_chain_leads_upwards(self, backend_factory: BackendFactory) -> None:
+        chain = [x509.load_der_x509_certificate(der) for der in backend_factory().chain()]
+        assert chain
+        for lower, upper in pairwise(chain):
+            lower.verify_directly_issued_by(upper)
+
+    def test_issues_what_was_intended(self, backend_factory: BackendFactory, make_intent: MakeIntent) -> None:
+        backend = backend_factory()
+        intent = prepared(backend, make_intent(names=("a.example.ac.uk", "b.example.ac.uk")))
+        checks = compare(issued(backend, intent), intent)
+        assert [check.verdict for check in checks] == [Verdict.PASS], checks
+
+    def test_a_repeat_yields_the_same_certificate(
+        self, backend_factory: BackendFactory, make_intent: MakeIntent
+    ) -> None:
+        backend = backend_factory()
+        intent = prepared(backend, make_intent())
+        assert issued(backend, intent).chain[0] == issued(backend, intent).chain[0]
+
+    def test_a_repeat_after_a_restart_yields_the_same_certificate(
+        self, backend_factory: BackendFactory, make_intent: MakeIntent
+    ) -> None:
+        before = backend_factory()
+        intent = prepared(before, make_intent())
+        first = issued(before, intent)
+        assert issued(backend_factory(), intent).chain[0] == first.chain[0]
+
+    def test_two_intents_get_two_serial_numbers(
+        self, backend_factory: BackendFactory, make_intent: MakeIntent
+    ) -> None:
+        backend = backend_factory()
+        leaves = [issued(backend, prepared(backend, make_intent())).chain[0] for _ in range(2)]
+        assert len({certificate_facts(leaf).serial for leaf in leaves}) == 2  # noqa: PLR2004 - two of two
+
+    def test_an_impossible_name_is_refused(
+        self, backend_factory: BackendFactory, make_intent: MakeIntent
+    ) -> None:
+        backend = backend_factory()
+        intent = make_intent(names=("not a host",))
+        try:
+            outcome = settled(backend, backend.submit(prepared(backend, intent)))
+        except BackendRefused as error:
+            assert error.detail
+        else:
+            assert isinstance(outcome, Refused)
+            assert outcome.reason
+
+    def test_prepare_records_serial_and_bytes(
+        self, backend_factory: BackendFactory, make_intent: MakeIntent
+    ) -> None:
+        backend = backend_factory()
+        if not isinstance(backend, Prepares):
+            pytest.skip("this back end does not prepare")
+        intent = backend.prepare(make_intent())
+        assert intent.tbs
+        assert intent.serial is not None
+        # BR 7.1.2.7: at least 64 bits from a CSPRNG, positive; RFC 5280 4.1.2.2: at most 20 octets.
+        assert 2**64 < intent.serial < 2**159
+
+    def test_nothing_unprepared_is_signed(
+        self, backend_factory: BackendFactory, make_intent: MakeIntent
+    ) -> None:
+        backend = backend_factory()
+        if not isinstance(backend, Prepares):
+            pytest.skip("this back end does not prepare")
+        intent = backend.prepare(make_intent())
+        for broken in (
+            make_intent(),
+            replace(intent, tbs=None),
+            replace(intent, serial=None),
+            replace(intent, tbs=b"other bytes"),
+            replace(intent, names=("other.example.ac.uk",)),
+        ):
+            with pytest.raises(InvariantViolated):
+                backend.submit(broken)
+
+    def test_find_knows_what_was_submitted(
+        self, backend_factory: BackendFactory, make_intent: MakeIntent
+    ) -> None:
+        backend = backend_factory()
+        if not isinstance(backend, Finds):
+            pytest.skip("this back end does not find")
+        intent = prepared(backend, make_intent())
+        assert backend.find(intent.idempotency_key) is None
+        backend.submit(intent)
+        assert isinstance(backend.find(intent.idempotency_key), (Issued, Accepted))
+
+    def test_revokes_its_own_certificate_and_no_other(
+        self, backend_factory: BackendFactory, make_intent: MakeIntent
+    ) -> None:
+        backend = backend_factory()
+        leaf = issued(backend, prepared(backend, make_intent())).chain[0]
+        backend.revoke(certificate_der=leaf, reason="superseded")
+        with pytest.raises(BackendRefused):
+            backend.revoke(certificate_der=_foreign_certificate(), reason="superseded")
+        with pytest.raises(BackendRefused):
+            backend.revoke(certificate_der=leaf, reason="no such reason")
+
+    def test_crl_lists_what_was_revoked(self, backend_factory: BackendFactory) -> None:
+        backend = backend_factory()
+        if not isinstance(backend, PublishesCrl):
+            pytest.skip("this back end publishes its CRL itself")
+        now = datetime.now(UTC).replace(microsecond=0)
+        entries = [
+            RevokedEntry(serial=2**100, revoked_at=now, reason="keyCompromise"),
+            RevokedEntry(serial=2**101, revoked_at=now),
+        ]
+        der = backend.crl(revoked=entries, number=7, this_update=now, next_update=now + timedelta(days=7))
+        crl = x509.load_der_x509_crl(der)
+        issuer = x509.load_der_x509_certificate(backend.chain()[0])
+        assert crl.issuer == issuer.subject
+        assert crl.is_signature_valid(issuer.public_key())  # type: ignore[arg-type]  # CA keys can verify
+        assert crl.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number == 7  # noqa: PLR2004 - as above
+        assert {entry.serial_number for entry in crl} == {2**100, 2**101}
+
+
+def _foreign_certificate() -> bytes:
+    """A certificate that no CA under test issued."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "foreign.example")])
+    now = datetime.now(UTC)
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    builder = builder.serial_number(1).not_valid_before(now).not_valid_after(now + timedelta(days=1))
+    return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.DER)

@@ -1,0 +1,293 @@
+"""The embedded CA's two tiers: made once, opened at start. Nothing here issues to anybody (BR 7.1.2).
+
+The issuing folder holds `issuing.key`, `issuing.crt` and `root.crt`; the root folder, which may be taken
+away afterwards, `root.key` and `root.crt`. In each folder the certificate is written last and stands for
+"complete": a key without its certificate is a half-made start and is made again; a certificate without its
+key is damage and is reported.
+"""
+
+import fcntl
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from certdesk.backends.embedded.config import EmbeddedConfig
+from certdesk.domain.errors import Misconfigured
+
+ISSUING_KEY = "issuing.key"
+ISSUING_CERTIFICATE = "issuing.crt"
+ROOT_KEY = "root.key"
+ROOT_CERTIFICATE = "root.crt"
+
+_ROOT_YEARS = 20
+_ISSUING_YEARS = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Authority:
+    """The opened CA. Its key is loaded once: reading it for each signature would cost more than signing."""
+
+    key: ec.EllipticCurvePrivateKey = field(repr=False)
+    issuing: x509.Certificate
+    root: x509.Certificate
+
+
+def create_authority(config: EmbeddedConfig, now: datetime) -> Authority:
+    """The CA of this configuration, made first if there is none.
+
+    Raises: Misconfigured when what is there can't be used.
+    """
+    _make_folder(config.directory)
+    with _exclusive(config.directory):
+        if not (config.directory / ISSUING_CERTIFICATE).exists():
+            _make_folder(config.root_directory)
+            root_key, root = _open_or_make_root(config, now)
+            _make_issuing(config, root_key=root_key, root=root, now=now)
+    return open_authority(config)
+
+
+def open_authority(config: EmbeddedConfig) -> Authority:
+    """The CA that stands in the issuing folder; the root folder is not looked at.
+
+    Raises: Misconfigured for missing or unreadable files, loose permissions or a wrong passphrase.
+    """
+    _refuse_loose(config.directory)
+    issuing = _load_certificate(config.directory / ISSUING_CERTIFICATE)
+    root = _load_certificate(config.directory / ROOT_CERTIFICATE)
+    key = _load_key(config.directory / ISSUING_KEY, config.passphrase)
+    _refuse_strangers(key, issuing, root, config.directory)
+    return Authority(key=key, issuing=issuing, root=root)
+
+
+def _refuse_strangers(
+    key: ec.EllipticCurvePrivateKey, issuing: x509.Certificate, root: x509.Certificate, folder: Path
+) -> None:
+    try:
+        issuing.verify_directly_issued_by(root)
+    except (InvalidSignature, ValueError, TypeError) as error:
+        raise Misconfigured(
+            f"In {folder}, {ISSUING_CERTIFICATE} was not issued by {ROOT_CERTIFICATE}."
+        ) from error
+    if key.public_key() != issuing.public_key():
+        raise Misconfigured(
+            f"In {folder}, {ISSUING_KEY} does not belong to {ISSUING_CERTIFICATE}. Restore both."
+        )
+
+
+# Making
+
+
+def _open_or_make_root(
+    config: EmbeddedConfig, now: datetime
+) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
+    folder = config.root_directory
+    if (folder / ROOT_CERTIFICATE).exists():
+        _refuse_loose(folder)
+        return _load_key(folder / ROOT_KEY, config.passphrase), _load_certificate(folder / ROOT_CERTIFICATE)
+    key = ec.generate_private_key(ec.SECP384R1())
+    certificate = _root_certificate(config, key, now)
+    _write_key(folder / ROOT_KEY, key, config.passphrase)
+    _write(folder / ROOT_CERTIFICATE, certificate.public_bytes(Encoding.PEM))
+    return key, certificate
+
+
+def _make_issuing(
+    config: EmbeddedConfig, *, root_key: ec.EllipticCurvePrivateKey, root: x509.Certificate, now: datetime
+) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    certificate = _issuing_certificate(config, key.public_key(), root_key=root_key, root=root, now=now)
+    _write_key(config.directory / ISSUING_KEY, key, config.passphrase)
+    _write(config.directory / ROOT_CERTIFICATE, root.public_bytes(Encoding.PEM))
+    _write(config.directory / ISSUING_CERTIFICATE, certificate.public_bytes(Encoding.PEM))
+
+
+def _root_certificate(
+    config: EmbeddedConfig, key: ec.EllipticCurvePrivateKey, now: datetime
+) -> x509.Certificate:
+    name = _ca_name(config, "Root CA")
+    builder = _ca_builder(name, key.public_key(), years=_ROOT_YEARS, path_length=None, now=now)
+    identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+    return (
+        builder.issuer_name(name)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier), critical=False
+        )
+        .sign(key, hashes.SHA384())
+    )
+
+
+def _issuing_certificate(
+    config: EmbeddedConfig,
+    public_key: ec.EllipticCurvePublicKey,
+    *,
+    root_key: ec.EllipticCurvePrivateKey,
+    root: x509.Certificate,
+    now: datetime,
+) -> x509.Certificate:
+    name = _ca_name(config, "Issuing CA")
+    builder = _ca_builder(name, public_key, years=_ISSUING_YEARS, path_length=0, now=now)
+    identifier = root.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    return (
+        builder.issuer_name(root.subject)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier), critical=False
+        )
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .sign(root_key, hashes.SHA384())
+    )
+
+
+def _ca_name(config: EmbeddedConfig, tier: str) -> x509.Name:
+    try:
+        return x509.Name(
+            [
+                x509.NameAttribute(NameOID.ORGANIZATION_NAME, config.name),
+                x509.NameAttribute(NameOID.COMMON_NAME, f"{config.name} {tier}"),
+            ]
+        )
+    except ValueError as error:
+        raise Misconfigured(
+            f"The embedded CA's name “{config.name}” can't stand in a certificate: {error}"
+        ) from error
+
+
+def _ca_builder(
+    name: x509.Name, key: ec.EllipticCurvePublicKey, *, years: int, path_length: int | None, now: datetime
+) -> x509.CertificateBuilder:
+    begins = now.astimezone(UTC).replace(microsecond=0)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        # A day is spared at the start: leaves are back-dated and must lie within their issuer's time.
+        .not_valid_before(begins - timedelta(days=1))
+        .not_valid_after(begins + timedelta(days=365 * years))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=path_length), critical=True)
+        .add_extension(_ca_key_usage(), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
+    )
+
+
+def _ca_key_usage() -> x509.KeyUsage:
+    """Certificates, CRLs, and digitalSignature because the same key answers OCSP (BR 7.1.2.10.7)."""
+    return x509.KeyUsage(
+        digital_signature=True,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=True,
+        crl_sign=True,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+# Files
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.chmod(0o700)
+    except OSError as error:
+        raise Misconfigured(
+            f"The embedded CA's folder {folder} can't be made private: {error.strerror}."
+        ) from error
+
+
+@contextmanager
+def _exclusive(folder: Path) -> Iterator[None]:
+    """One process makes the CA, others wait; the kernel drops the lock of one that dies."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _write_key(path: Path, key: ec.EllipticCurvePrivateKey, passphrase: bytes) -> None:
+    _write(path, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(passphrase)))
+
+
+def _write(path: Path, content: bytes) -> None:
+    """The whole file under its name or none: temporary name, fsync, rename, mode 0600."""
+    temporary = path.with_name(f".{path.name}.new")
+    try:
+        temporary.unlink(missing_ok=True)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise Misconfigured(f"The embedded CA can't write {path}: {error.strerror}.") from error
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _refuse_loose(path: Path) -> None:
+    try:
+        mode = stat.S_IMODE(path.stat().st_mode)
+    except OSError as error:
+        raise Misconfigured(
+            f"The embedded CA misses {path}: {error.strerror}. Restore it from a backup."
+        ) from error
+    if mode & 0o077:
+        wanted = "700" if path.is_dir() else "600"
+        raise Misconfigured(f"Others can read {path} (mode {mode:o}). Run: chmod {wanted} {path}")
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise Misconfigured(
+            f"The embedded CA can't read {path}: {error.strerror}. Restore it from a backup."
+        ) from error
+
+
+def _load_certificate(path: Path) -> x509.Certificate:
+    try:
+        return x509.load_pem_x509_certificate(_read(path))
+    except ValueError as error:
+        raise Misconfigured(f"{path} is not a certificate in PEM form. Restore it from a backup.") from error
+
+
+def _load_key(path: Path, passphrase: bytes) -> ec.EllipticCurvePrivateKey:
+    content = _read(path)
+    _refuse_loose(path)
+    try:
+        key = load_pem_private_key(content, passphrase)
+    except (ValueError, TypeError) as error:
+        advice = "Check the passphrase, or restore the file from a backup."
+        raise Misconfigured(f"{path} can't be opened with the passphrase that is set. {advice}") from error
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise Misconfigured(f"{path} is not an EC key. Restore it from a backup.")
+    return key

@@ -1,0 +1,176 @@
+"""The embedded CA as a back end: prepare, lint, record elsewhere, sign exactly what was recorded.
+
+It keeps no rows: intents and revocations are stored by the services and handed in when they are needed.
+"""
+
+import functools
+import secrets
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Self
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from certdesk.backends.base import RevokedEntry
+from certdesk.backends.embedded.authority import Authority, open_authority
+from certdesk.backends.embedded.config import EmbeddedConfig, read_config
+from certdesk.backends.embedded.encoding import issuer_parts, sign_crl, sign_leaf
+from certdesk.domain.certificates import Intent, Issued, Outcome
+from certdesk.domain.errors import BackendRefused, InvalidInput, InvariantViolated
+from certdesk.domain.findings import Check, Verdict
+from certdesk.domain.lint import Finding, blocking, lint_certificate
+
+#: BR 7.1.2.7 asks for 64 random bits and RFC 5280 for at most 20 octets. The top bit of 127 is always set,
+#: so that every serial number is positive and 16 octets long.
+_RANDOM_BITS = 126
+
+#: Longer than the longest term: a CA that ends sooner can't serve every applicant any more.
+_RENEW_BEFORE = timedelta(days=4 * 365)
+
+_REASONS = tuple(sorted(flag.value for flag in x509.ReasonFlags if flag.value != "removeFromCRL"))
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class EmbeddedBackend:
+    """A private CA inside Certdesk; answers at once. Safe to share between threads."""
+
+    inline = True
+
+    def __init__(
+        self,
+        config: EmbeddedConfig,
+        *,
+        authority: Authority | None = None,
+        clock: Callable[[], datetime] = _utc_now,
+    ) -> None:
+        """Raises Misconfigured when the CA's files can't be used."""
+        self.name = config.slug
+        self.title = config.name
+        self._clock = clock
+        self._authority = authority or open_authority(config)
+        issuing = self._authority.issuing
+        self._parts = issuer_parts(issuing, issuer_url=config.issuer_url, crl_url=config.crl_url)
+        self._chain = tuple(ca.public_bytes(Encoding.DER) for ca in (issuing, self._authority.root))
+
+    @classmethod
+    def from_settings(cls, *, name: str, settings: Mapping[str, object]) -> Self:
+        """The back end for plain settings. Raises Misconfigured."""
+        return cls(read_config(name=name, settings=settings))
+
+    def prepare(self, intent: Intent) -> Intent:
+        """The intent with a fresh serial number (unless it has one) and the linted bytes to be signed.
+
+        Raises: BackendRefused when the intent can't be encoded, outlives the CA or does not lint clean.
+        """
+        self._refuse_outliving(intent)
+        serial = intent.serial if intent.serial is not None else _new_serial()
+        numbered = replace(intent, serial=serial, tbs=None)
+        return replace(numbered, tbs=self._linted_bytes(numbered))
+
+    def submit(self, intent: Intent) -> Outcome:
+        """Signs the recorded bytes. Any number of repeats yields the same certificate, byte for byte.
+
+        Raises: InvariantViolated for an intent that was not prepared or that no longer yields those bytes.
+        """
+        if intent.tbs is None or intent.serial is None:
+            raise InvariantViolated("an intent was submitted that had not been prepared")
+        # Encoded and linted again (remembered within the process) with the throw-away key: the CA's key only
+        # ever meets bytes that were recorded and lint clean, whoever made the intent.
+        if self._linted_bytes(intent) != intent.tbs:
+            raise InvariantViolated("the intent no longer yields the bytes that were recorded")
+        certificate = sign_leaf(intent, self._parts, self._authority.key)
+        if certificate.tbs_certificate_bytes != intent.tbs:
+            raise InvariantViolated("the signed bytes are not the recorded bytes")
+        return Issued(chain=(certificate.public_bytes(Encoding.DER), *self._chain))
+
+    def poll(self, handle: str) -> Outcome:
+        """Never called rightly: nothing is ever left open here."""
+        raise InvariantViolated(f"the embedded CA was polled for {handle}, and it answers at once")
+
+    def revoke(self, *, certificate_der: bytes, reason: str) -> None:
+        """Checks that the certificate is this CA's. The caller's rows are the record that `crl` publishes.
+
+        Raises: BackendRefused for another CA's certificate or a reason that RFC 5280 does not know.
+        """
+        if reason not in _REASONS:
+            offered = ", ".join(_REASONS)
+            raise BackendRefused(f"“{reason}” is not a reason for a revocation. Use one of: {offered}.")
+        try:
+            certificate = x509.load_der_x509_certificate(certificate_der)
+            certificate.verify_directly_issued_by(self._authority.issuing)
+        except (ValueError, TypeError, InvalidSignature) as error:
+            raise BackendRefused("This certificate was not issued by this CA.") from error
+
+    def check(self) -> tuple[Check, ...]:
+        """Whether the CA can sign certificates of every term."""
+        ends = self._authority.issuing.not_valid_after_utc
+        left = ends - self._clock()
+        seen = ends.isoformat()
+        if left <= timedelta(0):
+            message = "The issuing CA's certificate has ended. Set up a new embedded CA."
+            return (Check(code="backend.ca_ended", verdict=Verdict.REFUSE, message=message, seen=seen),)
+        if left < _RENEW_BEFORE:
+            message = "The issuing CA ends soon, and no certificate may outlive it. Plan a new embedded CA."
+            return (Check(code="backend.ca_ends_soon", verdict=Verdict.WARN, message=message, seen=seen),)
+        message = "The CA's key is open and its certificate is valid."
+        return (Check(code="backend.ready", verdict=Verdict.PASS, message=message, seen=seen),)
+
+    def chain(self) -> tuple[bytes, ...]:
+        """The issuing CA and its root, DER."""
+        return self._chain
+
+    def crl(
+        self, *, revoked: Iterable[RevokedEntry], number: int, this_update: datetime, next_update: datetime
+    ) -> bytes:
+        """The signed CRL, DER."""
+        return sign_crl(
+            revoked,
+            parts=self._parts,
+            key=self._authority.key,
+            number=number,
+            this_update=this_update,
+            next_update=next_update,
+        )
+
+    def _refuse_outliving(self, intent: Intent) -> None:
+        issuing = self._authority.issuing
+        if intent.not_after > issuing.not_valid_after_utc or intent.not_before < issuing.not_valid_before_utc:
+            span = f"{issuing.not_valid_before_utc:%d %B %Y} to {issuing.not_valid_after_utc:%d %B %Y}"
+            raise BackendRefused(f"The CA itself is valid from {span}. Choose a duration within that time.")
+
+    def _linted_bytes(self, intent: Intent) -> bytes:
+        """The bytes to be signed, from a specimen with the throw-away key that lints clean."""
+        try:
+            specimen = sign_leaf(intent, self._parts, _throw_away_key())
+        except InvalidInput as error:
+            raise BackendRefused(error.detail) from error
+        except (ValueError, TypeError) as error:
+            raise BackendRefused(f"This can't be put into a certificate: {error}") from error
+        found = _lint(specimen.public_bytes(Encoding.DER))
+        if found:
+            rules = "; ".join(f"{finding.code} {finding.message}".strip() for finding in found)
+            raise BackendRefused(f"The certificate would break rules and is not signed: {rules}")
+        return specimen.tbs_certificate_bytes
+
+
+def _new_serial() -> int:
+    return 1 << _RANDOM_BITS | secrets.randbits(_RANDOM_BITS)
+
+
+@functools.cache
+def _throw_away_key() -> ec.EllipticCurvePrivateKey:
+    """Of the issuing key's kind, so that the bytes to be signed are the same; certifies nothing anywhere."""
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+@functools.lru_cache(maxsize=256)
+def _lint(specimen: bytes) -> tuple[Finding, ...]:
+    """What forbids signing. Specimens are deterministic, so `submit` finds what `prepare` had linted."""
+    return blocking(lint_certificate(specimen))

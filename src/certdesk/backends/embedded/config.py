@@ -1,0 +1,94 @@
+"""Settings of the embedded CA. Frozen, checked when made; the passphrase never shows in a repr."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from certdesk.domain.errors import Misconfigured
+
+_TEXTS = ("name", "status_url", "slug")
+_PATHS = ("directory", "root_directory")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbeddedConfig:
+    """Where the CA keeps its keys and what it calls itself.
+
+    `root_directory` is needed only when the CA is made and may be taken away afterwards.
+    `status_url` and `slug` make the addresses in certificates: `<status_url>/ca/<slug>.cer` and `.crl`.
+    """
+
+    directory: Path
+    root_directory: Path
+    passphrase: bytes = field(repr=False)
+    name: str = "Certdesk Demo"
+    status_url: str = "http://127.0.0.1:8000"
+    slug: str = "embedded"
+
+    def __post_init__(self) -> None:
+        """Raises Misconfigured for settings that could only fail later."""
+        if not self.passphrase:
+            raise Misconfigured(
+                "The embedded CA has no passphrase. Set one; its keys are never stored in clear."
+            )
+        if self.directory.resolve() == self.root_directory.resolve():
+            raise Misconfigured(
+                "The embedded CA's root key must be kept in a folder of its own, apart from the rest."
+            )
+        if not self.slug.replace("-", "").isalnum() or not self.slug.isascii():
+            raise Misconfigured(
+                f"The embedded CA's slug “{self.slug}” may contain letters, digits and hyphens only."
+            )
+        if not self.status_url.startswith("http://"):
+            # RFC 5280 4.2.2.1 and BR 7.1.2.7.7: over TLS a client would need the answer to get the answer.
+            raise Misconfigured("The embedded CA's status_url must begin with http:// (not https://).")
+
+    @property
+    def issuer_url(self) -> str:
+        """Where the issuing certificate is published (AIA caIssuers)."""
+        return f"{self.status_url.rstrip('/')}/ca/{self.slug}.cer"
+
+    @property
+    def crl_url(self) -> str:
+        """Where the CRL is published (CRL distribution point)."""
+        return f"{self.status_url.rstrip('/')}/ca/{self.slug}.crl"
+
+
+def read_config(*, name: str, settings: Mapping[str, object]) -> EmbeddedConfig:
+    """The configuration from plain settings; the back end's name is the slug unless one is given.
+
+    Raises: Misconfigured for an unknown, missing or mistyped setting.
+    """
+    unknown = sorted(set(settings) - {*_PATHS, *_TEXTS, "passphrase"})
+    if unknown:
+        raise Misconfigured(f"Back end {name}: unknown settings {', '.join(unknown)}. Remove them.")
+    texts = {key: _text(name, settings, key) for key in _TEXTS if key in settings}
+    return EmbeddedConfig(
+        directory=_path(name, settings, "directory"),
+        root_directory=_path(name, settings, "root_directory"),
+        passphrase=_passphrase(name, settings),
+        **{"slug": name, **texts},
+    )
+
+
+def _text(name: str, settings: Mapping[str, object], key: str) -> str:
+    value = settings[key]
+    if not isinstance(value, str) or not value:
+        raise Misconfigured(f"Back end {name}: the setting {key} must be a text that is not empty.")
+    return value
+
+
+def _path(name: str, settings: Mapping[str, object], key: str) -> Path:
+    value = settings.get(key)
+    if not isinstance(value, (str, Path)) or not str(value):
+        raise Misconfigured(f"Back end {name}: set {key} to a folder.")
+    return Path(value)
+
+
+def _passphrase(name: str, settings: Mapping[str, object]) -> bytes:
+    value = settings.get("passphrase")
+    if isinstance(value, str):
+        return value.encode()
+    if isinstance(value, bytes):
+        return value
+    raise Misconfigured(f"Back end {name}: set a passphrase for the CA's keys.")

@@ -1,0 +1,143 @@
+"""From an intent to the bytes of a certificate, and the CRL. Pure: keys come in, bytes go out (RFC 5280)."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
+from cryptography.hazmat.primitives.serialization import Encoding, load_der_public_key
+from cryptography.x509.oid import AuthorityInformationAccessOID
+
+from certdesk.backends.base import RevokedEntry
+from certdesk.domain.certificates import Intent
+from certdesk.domain.errors import InvariantViolated
+from certdesk.domain.profiles import Profile, profile
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IssuerParts:
+    """What every certificate of one issuer has in common, encoded once."""
+
+    name: x509.Name
+    key_identifier: x509.AuthorityKeyIdentifier
+    access: x509.AuthorityInformationAccess
+    crl: x509.CRLDistributionPoints
+
+
+def issuer_parts(issuing: x509.Certificate, *, issuer_url: str, crl_url: str) -> IssuerParts:
+    """The parts for certificates that this CA certificate's key signs."""
+    identifier = issuing.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    access = x509.AccessDescription(
+        AuthorityInformationAccessOID.CA_ISSUERS, x509.UniformResourceIdentifier(issuer_url)
+    )
+    point = x509.DistributionPoint(
+        full_name=[x509.UniformResourceIdentifier(crl_url)], relative_name=None, reasons=None, crl_issuer=None
+    )
+    return IssuerParts(
+        name=issuing.subject,
+        key_identifier=x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier),
+        access=x509.AuthorityInformationAccess([access]),
+        crl=x509.CRLDistributionPoints([point]),
+    )
+
+
+def sign_leaf(intent: Intent, parts: IssuerParts, key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
+    """The certificate of this intent. The same intent and key always give the same bytes (RFC 6979).
+
+    Raises: ValueError or TypeError when the intent can't be put into a certificate.
+    """
+    if intent.serial is None:
+        raise InvariantViolated("a certificate was to be encoded without a recorded serial number")
+    return _leaf_builder(intent, intent.serial, parts).sign(key, hashes.SHA256(), ecdsa_deterministic=True)
+
+
+def _leaf_builder(intent: Intent, serial: int, parts: IssuerParts) -> x509.CertificateBuilder:
+    public_key = _public_key(intent.spki_der)
+    rules = _profile(intent)
+    subject = x509.Name(
+        [x509.NameAttribute(x509.ObjectIdentifier(oid), text) for oid, text in intent.subject]
+    )
+    names = x509.SubjectAlternativeName([x509.DNSName(name) for name in intent.names])
+    usages = x509.ExtendedKeyUsage([x509.ObjectIdentifier(oid) for oid in rules.eku])
+    return (
+        x509.CertificateBuilder()
+        .serial_number(serial)
+        .issuer_name(parts.name)
+        .subject_name(subject)
+        .public_key(public_key)
+        .not_valid_before(intent.not_before)
+        .not_valid_after(intent.not_after)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_key_usage(rules, public_key), critical=True)
+        .add_extension(usages, critical=False)
+        # RFC 5280 4.2.1.6: critical exactly when the subject is empty.
+        .add_extension(names, critical=not intent.subject)
+        .add_extension(parts.key_identifier, critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
+        .add_extension(parts.access, critical=False)
+        .add_extension(parts.crl, critical=False)
+    )
+
+
+def _profile(intent: Intent) -> Profile:
+    """A profile never changes under its version, so only the very version of the intent will do."""
+    found = profile(intent.profile_id)
+    if found.version != intent.profile_version:
+        raise ValueError(f"version {intent.profile_version} of profile {found.id} is no longer issued")
+    return found
+
+
+def _public_key(spki_der: bytes) -> CertificatePublicKeyTypes:
+    key = load_der_public_key(spki_der)
+    if not isinstance(key, (rsa.RSAPublicKey, ec.EllipticCurvePublicKey)):
+        raise TypeError("only RSA and EC keys are certified")
+    return key
+
+
+def _key_usage(rules: Profile, key: CertificatePublicKeyTypes) -> x509.KeyUsage:
+    wanted = rules.key_usage["rsa" if isinstance(key, rsa.RSAPublicKey) else "ec"]
+    return x509.KeyUsage(
+        digital_signature="digital_signature" in wanted,
+        content_commitment=False,
+        key_encipherment="key_encipherment" in wanted,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=False,
+        crl_sign=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def sign_crl(
+    revoked: Iterable[RevokedEntry],
+    *,
+    parts: IssuerParts,
+    key: ec.EllipticCurvePrivateKey,
+    number: int,
+    this_update: datetime,
+    next_update: datetime,
+) -> bytes:
+    """A full CRL of version 2, DER. The list goes in as a whole: adding entry by entry is quadratic."""
+    builder = x509.CertificateRevocationListBuilder(
+        issuer_name=parts.name, revoked_certificates=[_revoked(entry) for entry in revoked]
+    )
+    return (
+        builder.last_update(this_update)
+        .next_update(next_update)
+        .add_extension(x509.CRLNumber(number), critical=False)
+        .add_extension(parts.key_identifier, critical=False)
+        .sign(key, hashes.SHA256(), ecdsa_deterministic=True)
+        .public_bytes(Encoding.DER)
+    )
+
+
+def _revoked(entry: RevokedEntry) -> x509.RevokedCertificate:
+    builder = x509.RevokedCertificateBuilder().serial_number(entry.serial).revocation_date(entry.revoked_at)
+    if entry.reason and entry.reason != "unspecified":
+        # RFC 5280 5.3.1: an unspecified reason is left out rather than written.
+        builder = builder.add_extension(x509.CRLReason(x509.ReasonFlags(entry.reason)), critical=False)
+    return builder.build()

@@ -1,0 +1,95 @@
+"""The files that a subscriber downloads (R37), made from a chain of DER certificates. Never a private key.
+
+A chain is leaf first, then intermediates, the root last when it is known.
+"""
+
+import io
+import re
+import zipfile
+from datetime import UTC, datetime
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
+from cryptography.x509.oid import NameOID
+
+#: The same chain makes the same zip, byte for byte; a zip can't hold an earlier date than this.
+_ZIP_DATE = (1980, 1, 1, 0, 0, 0)
+
+
+def to_pem(der: bytes) -> bytes:
+    """One certificate in PEM (RFC 7468)."""
+    return x509.load_der_x509_certificate(der).public_bytes(Encoding.PEM)
+
+
+def fullchain_pem(chain: tuple[bytes, ...], *, with_root: bool = False) -> bytes:
+    """Leaf and intermediates in PEM, as servers send them; the root only when it is asked for."""
+    return b"".join(to_pem(der) for der in chain if with_root or not _is_root(der))
+
+
+def pkcs7_der(chain: tuple[bytes, ...]) -> bytes:
+    """The whole chain in PKCS#7 (RFC 2315, certificates only), DER, as IIS and Tomcat import it."""
+    return pkcs7.serialize_certificates([x509.load_der_x509_certificate(der) for der in chain], Encoding.DER)
+
+
+def pkcs7_pem(chain: tuple[bytes, ...]) -> bytes:
+    """The whole chain in PKCS#7, PEM."""
+    return pkcs7.serialize_certificates([x509.load_der_x509_certificate(der) for der in chain], Encoding.PEM)
+
+
+def file_stem(name: str, not_after: datetime) -> str:
+    """The name of a certificate's files without extension: `host_example_ac_uk-2027-01-08`."""
+    words = name.lower().replace("*", "wildcard").replace(".", "_")
+    safe = re.sub(r"[^a-z0-9_-]", "-", words)[:100] or "certificate"
+    return f"{safe}-{not_after.astimezone(UTC).date().isoformat()}"
+
+
+def bundle_zip(chain: tuple[bytes, ...], stem: str) -> bytes:
+    """A zip of the leaf, every other certificate of the chain and a README that says what each is."""
+    described = _bundle_files(chain, stem)
+    files = [(name, content) for name, content, _ in described]
+    files.append(("README.txt", _readme([(name, what) for name, _, what in described])))
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files:
+            entry = zipfile.ZipInfo(name, _ZIP_DATE)
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            entry.external_attr = 0o644 << 16
+            archive.writestr(entry, content)
+    return packed.getvalue()
+
+
+def _bundle_files(chain: tuple[bytes, ...], stem: str) -> list[tuple[str, bytes, str]]:
+    """(name, content, what it is), leaf first."""
+    files = [(f"{stem}.crt", to_pem(chain[0]), "your server's certificate")]
+    for number, der in enumerate(chain[1:], start=1):
+        if _is_root(der):
+            what = "the root certificate; servers need not send it, some clients need to trust it"
+            files.append((f"root-{_common_name(der)}.crt", to_pem(der), what))
+        else:
+            what = "a chaining certificate; your server must send it after its own"
+            files.append((f"chain-{number}-{_common_name(der)}.crt", to_pem(der), what))
+    return files
+
+
+def _is_root(der: bytes) -> bool:
+    certificate = x509.load_der_x509_certificate(der)
+    return certificate.subject == certificate.issuer
+
+
+def _common_name(der: bytes) -> str:
+    subject = x509.load_der_x509_certificate(der).subject
+    attributes = subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    text = str(attributes[0].value) if attributes else "ca"
+    return re.sub(r"[^A-Za-z0-9]+", "-", text).strip("-")[:60] or "ca"
+
+
+def _readme(entries: list[tuple[str, str]]) -> bytes:
+    lines = [
+        "The files of your certificate, all in PEM form",
+        "",
+        *(f"{name}\r\n    {what}" for name, what in entries),
+        "",
+        "Your private key is not here: it stayed on the machine where you made the request.",
+        "",
+    ]
+    return "\r\n".join(lines).encode()

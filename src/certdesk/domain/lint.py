@@ -1,0 +1,165 @@
+"""The lint gate before signing (BR 4.3.1.2): every rule of RFC 5280 and of the BR, less a reasoned few.
+
+Works on a certificate signed with a throw-away key, so that nothing is signed unlinted. pkilint does the
+linting; its severities count downwards (FATAL = 0), which no other module needs to know.
+"""
+
+import functools
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import cast
+
+from pkilint.cabf import serverauth
+from pkilint.cabf.serverauth.serverauth_constants import CertificateType
+from pkilint.document import PDUNode
+from pkilint.loader import RFC5280CertificateDocumentLoader
+from pkilint.pkix import certificate as pkix_certificate
+from pkilint.validation import ValidationResult, Validator, ValidatorContainer
+from pyasn1_alt_modules import rfc5280  # type: ignore[import-untyped]  # ships no type information
+
+
+class Severity(StrEnum):
+    """How grave a finding is, gravest first; FATAL means that linting could not go on."""
+
+    FATAL = "FATAL"
+    ERROR = "ERROR"
+    WARNING = "WARNING"
+    NOTICE = "NOTICE"
+    INFO = "INFO"
+    DEBUG = "DEBUG"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One rule that a certificate breaks or that is worth a word; `code` is pkilint's."""
+
+    code: str
+    severity: Severity
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exemption:
+    """A finding that says nothing against a certificate of a private CA, and why.
+
+    It holds only within the part of the certificate that `within` names, and only for a value that
+    begins with `value_start`.
+    """
+
+    code: str
+    reason: str
+    within: str = ""
+    value_start: str = ""
+
+
+_TERMS = "Terms of one to three years are what a private CA offers; BR 6.3.2 binds public CAs."
+_STATUS = (
+    "A private CA may publish its certificate and CRL on an internal host; names in the SAN stay judged."
+)
+_PERIOD = "cabf.serverauth.certificate_validity_period_exceeds"
+
+#: Whatever is not here blocks. The one finding of RFC 5280 among them is one that the BR overrule.
+EXEMPTIONS: tuple[Exemption, ...] = (
+    Exemption(code=f"{_PERIOD}_398_days", reason=_TERMS),
+    Exemption(code=f"{_PERIOD}_200_days", reason=_TERMS),
+    Exemption(code=f"{_PERIOD}_100_days", reason=_TERMS),
+    Exemption(code=f"{_PERIOD}_47_days", reason=_TERMS),
+    Exemption(
+        code="cabf.serverauth.subscriber.certificate_policies_extension_absent",
+        reason="The reserved policy OIDs claim that the BR are kept, which a private CA can't claim.",
+    ),
+    Exemption(
+        code="cabf.serverauth.subscriber_stateprovince_and_locality_missing",
+        reason="An organisation's legal name and country identify it to relying parties of a private CA.",
+    ),
+    Exemption(
+        code="cabf.serverauth.ov.countryname_attribute_absent",
+        reason="An organisation may be recorded without a country (BR 7.1.2.7.4 binds public CAs).",
+    ),
+    Exemption(code="cabf.internal_domain_name", within=".authorityInfoAccessSyntax.", reason=_STATUS),
+    Exemption(code="cabf.internal_domain_name", within=".cRLDistributionPoints.", reason=_STATUS),
+    Exemption(code="cabf.internal_ip_address", within=".authorityInfoAccessSyntax.", reason=_STATUS),
+    Exemption(code="cabf.internal_ip_address", within=".cRLDistributionPoints.", reason=_STATUS),
+    Exemption(
+        code="pkix.invalid_domain_name_syntax",
+        within=".subjectAltName.",
+        value_start="*.",
+        reason="RFC 5280 leaves wildcards undefined; the BR define them (3.2.2.6) and judge the labels.",
+    ),
+)
+
+
+def lint_certificate(der: bytes) -> tuple[Finding, ...]:
+    """Everything that the linter says of a server certificate: as OV with an organisation, else as DV."""
+    try:
+        document = RFC5280CertificateDocumentLoader().load_der_document(der)
+    except ValueError as error:
+        return (Finding(code="certdesk.unreadable", severity=Severity.FATAL, message=str(error)),)
+    named = any(document.get_subject_attributes_by_type(rfc5280.id_at_organizationName))
+    kind = CertificateType.OV_FINAL_CERTIFICATE if named else CertificateType.DV_FINAL_CERTIFICATE
+    results: list[ValidationResult] = []
+    _collect(_validators(kind), document.root, results)
+    return tuple(
+        Finding(
+            code=described.finding.code,
+            severity=Severity(described.finding.severity.name),
+            message=described.message or "",
+        )
+        for result in results
+        for described in result.finding_descriptions
+        if not _is_exempt(described.finding.code, result.node)
+    )
+
+
+def blocking(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """The findings with which nothing may be signed."""
+    return tuple(finding for finding in findings if finding.severity in (Severity.FATAL, Severity.ERROR))
+
+
+def _is_exempt(code: str, node: PDUNode) -> bool:
+    return any(
+        exemption.code == code
+        and exemption.within in node.path
+        and (not exemption.value_start or str(node.pdu).startswith(exemption.value_start))
+        for exemption in EXEMPTIONS
+    )
+
+
+@functools.cache
+def _validators(kind: CertificateType) -> ValidatorContainer:
+    """Built once per kind (a tenth of a second); they keep no state between certificates."""
+    return pkix_certificate.create_pkix_certificate_validator_container(
+        serverauth.create_decoding_validators(),
+        [pkix_certificate.create_issuer_validator_container([]), *serverauth.create_validators(kind)],
+    )
+
+
+# pkilint asks each of its validators about each node: 6,600 questions a certificate, most of its time.
+# The walk below visits the same nodes in the same order, and asks only those that the node's type admits.
+
+
+def _collect(container: ValidatorContainer, node: PDUNode, results: list[ValidationResult]) -> None:
+    path = node.path
+    for validator, wanted_path in _admitted(container, cast("Hashable", type(node.pdu))):
+        if (wanted_path is None or wanted_path == path) and validator.match(node):
+            if isinstance(validator, ValidatorContainer):
+                _collect(validator, node, results)
+            else:
+                results.append(validator.validate_wrapper(node))
+    # Decoding validators have added children by now, so the children are listed only here.
+    for child in node.children.values():
+        _collect(container, child, results)
+
+
+@functools.cache
+def _admitted(container: ValidatorContainer, pdu_type: Hashable) -> tuple[tuple[Validator, str | None], ...]:
+    """The validators that may match a node of this type, with the path that each asks for, in their order.
+
+    `_path` and `_pdu_class` are pkilint's own: should they go, all are asked and the answer stays right.
+    """
+    return tuple(
+        (validator, getattr(validator, "_path", None))
+        for validator in container.validators
+        if issubclass(cast("type", pdu_type), getattr(validator, "_pdu_class", None) or object)
+    )
