@@ -6,11 +6,11 @@ Sources: RFC 2986, RFC 2985 5.4.2, RFC 5280 4.2.1.6, BR 6.1.1.3, BR 7.1.4.2.
 """
 
 import hashlib
+import warnings
 from dataclasses import dataclass
 from typing import Annotated
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat import asn1
 from cryptography.hazmat.primitives.serialization import Encoding
 
@@ -20,6 +20,10 @@ from certdesk.domain.errors import BadCsr, BadKey
 from certdesk.domain.findings import Check, Verdict
 from certdesk.domain.identifiers import DnsName, quoted
 from certdesk.domain.keys import KeyFacts, SubjectPublicKeyInfo, check_key, key_facts
+
+#: pyca warns of what a stranger's request holds (an empty field in a directory name, say). That is no concern
+#: of whoever reads the server's log, and where it matters it is a finding.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"certdesk\.domain\.csr")
 
 __all__ = ["MAX_NAMES", "MAX_UPLOAD", "Csr", "PrivateKeyPasted", "SubjectAttribute", "read_csr"]
 
@@ -63,6 +67,16 @@ _EXTENSION_NAMES = {
     "1.3.6.1.4.1.311.21.7": "Microsoft certificate template",
     "1.3.6.1.4.1.311.21.10": "Microsoft application policies",
     "1.2.840.113549.1.9.15": "S/MIME capabilities",
+}
+#: X.520 DirectoryString and its relatives, by tag (X.690 8.23); other types are shown in hex.
+_STRINGS = {
+    b"\x0c": "utf-8",
+    b"\x12": "ascii",  # NumericString
+    b"\x13": "ascii",  # PrintableString
+    b"\x14": "latin-1",  # TeletexString, as everybody writes it
+    b"\x16": "ascii",  # IA5String
+    b"\x1c": "utf-32-be",  # UniversalString
+    b"\x1e": "utf-16-be",  # BMPString
 }
 _SIGNATURES = {
     "1.2.840.113549.1.1.11": "RSA with SHA-256",
@@ -147,11 +161,17 @@ class _ExtensionRequest:
 
 
 @asn1.sequence
+class _AttributeTypeAndValue:
+    oid: x509.ObjectIdentifier
+    value: asn1.TLV
+
+
+@asn1.sequence
 class _RequestInfo:
     """RFC 2986 4.1 CertificationRequestInfo, for what pyca does not show: raw key and repeated attributes."""
 
     version: int
-    subject: asn1.TLV
+    subject: list[asn1.SetOf[_AttributeTypeAndValue]]
     public_key: SubjectPublicKeyInfo
     attributes: Annotated[asn1.SetOf[asn1.TLV] | None, asn1.Implicit(0)]
 
@@ -167,9 +187,9 @@ def read_csr(upload: bytes) -> Csr:
     request, info = _parse(der)
     key = _key(info)
     extensions = _requested_extensions(info)
-    subject = _subject(request)
+    subject = _subject(info)
     common_names = tuple(attribute.value for attribute in subject if attribute.name == _COMMON_NAME)
-    read = read_names(common_names=common_names, alt_names=_alt_names(request))
+    read = read_names(common_names=common_names, alt_names=_alt_names(request, extensions))
     algorithm, algorithm_check = _signature_algorithm(request)
     key_checks = check_key(key)
     trusted_key = all(check.verdict is Verdict.PASS for check in key_checks)
@@ -212,15 +232,15 @@ def _key(info: _RequestInfo) -> KeyFacts:
 
 
 def _requested_extensions(info: _RequestInfo) -> tuple[str, ...]:
-    """What the request asks for, by name. Asking twice is refused: readers differ on which one counts (S5)."""
+    """What the request asks for, by name. Asking twice is refused: which one counts? (S5)"""
     extensions = _raw_extensions(info)
     oids = [extension.oid.dotted_string for extension in extensions]
     for oid in oids:
         if oids.count(oid) > 1:
             name = _EXTENSION_NAMES.get(oid, oid)
             raise BadCsr(
-                f"The request has the extension {name} more than once. Make the request again, with all names "
-                "in one list.",
+                f"The request has the extension {name} more than once. Make the request again, with all "
+                "names in one list.",
                 code="csr.duplicate_extension",
             )
     return tuple(_extension_text(extension) for extension in extensions)
@@ -249,26 +269,31 @@ def _raw_extensions(info: _RequestInfo) -> list[_Extension]:
 
 def _bad_extensions() -> BadCsr:
     return BadCsr(
-        "The extensions in the request, such as its list of names, can't be read. Check the configuration that "
-        "it was made with: names in ASCII (xn-- form), IP addresses as IP and not as DNS. Then make it again.",
+        "The extensions in the request, such as its list of names, can't be read. Check the configuration "
+        "that it was made with (names in ASCII, IP addresses as IP and not as DNS) and make it again.",
         code="csr.extensions",
     )
 
 
-def _alt_names(request: x509.CertificateSigningRequest) -> tuple[x509.GeneralName, ...]:
+def _alt_names(
+    request: x509.CertificateSigningRequest, extensions: tuple[str, ...]
+) -> tuple[x509.GeneralName, ...]:
     """The SAN's entries. Reading them decodes all extensions, so that a broken one is found here (S2)."""
     try:
         found = request.extensions.get_extension_for_class(x509.SubjectAlternativeName)
     except x509.ExtensionNotFound:
+        if any(text.startswith(_EXTENSION_NAMES[_SUBJECT_ALT_NAME]) for text in extensions):
+            raise _bad_extensions() from None  # The two readers disagree: no name may get lost.
         return ()
     except PARSE_ERRORS as error:
         raise _bad_extensions() from error
     return tuple(found.value)
 
 
-def _subject(request: x509.CertificateSigningRequest) -> tuple[SubjectAttribute, ...]:
+def _subject(info: _RequestInfo) -> tuple[SubjectAttribute, ...]:
+    """Read from the raw Name: pyca's prints a warning for a field that is empty or too long."""
     try:
-        return tuple(_attribute(attribute) for attribute in request.subject)
+        return tuple(_attribute(found) for rdn in info.subject for found in rdn.as_list())
     except PARSE_ERRORS as error:
         raise BadCsr(
             "The subject of the request can't be read. Make it again with plain text in its fields.",
@@ -276,10 +301,11 @@ def _subject(request: x509.CertificateSigningRequest) -> tuple[SubjectAttribute,
         ) from error
 
 
-def _attribute(attribute: x509.NameAttribute[str | bytes]) -> SubjectAttribute:
-    value = attribute.value
-    oid = attribute.oid.dotted_string
-    text = value.hex() if isinstance(value, bytes) else value
+def _attribute(found: _AttributeTypeAndValue) -> SubjectAttribute:
+    oid = found.oid.dotted_string
+    raw = bytes(found.value.data)
+    encoding = _STRINGS.get(found.value.tag_bytes)
+    text = raw.decode(encoding) if encoding else raw.hex()
     return SubjectAttribute(name=_ATTRIBUTE_NAMES.get(oid, oid), oid=oid, value=text)
 
 
@@ -292,7 +318,9 @@ def _signature_algorithm(request: x509.CertificateSigningRequest) -> tuple[str, 
             "csr.signature_algorithm", "The request is signed with a current algorithm.", seen=name
         )
     name = _OTHER_SIGNATURES.get(oid, oid)
-    message = f"The request is signed with {name}. Make it again with SHA-256, SHA-384 or SHA-512 (OpenSSL: -sha256)."
+    message = (
+        f"The request is signed with {name}. Make it again with SHA-256 or better (in OpenSSL: -sha256)."
+    )
     return name, _check("csr.signature_algorithm", message, seen=name, verdict=Verdict.REFUSE)
 
 
@@ -306,10 +334,10 @@ def _pss_name(request: x509.CertificateSigningRequest) -> str | None:
 
 
 def _signature(request: x509.CertificateSigningRequest) -> tuple[Check, ...]:
-    """Proof that the sender holds the private key. Called for acceptable keys only, for others may cost much."""
+    """Proof that the sender holds the private key. For acceptable keys only: others may cost much."""
     try:
         valid = request.is_signature_valid
-    except (*PARSE_ERRORS, UnsupportedAlgorithm):
+    except PARSE_ERRORS:
         valid = False
     if valid:
         return (_check("csr.signature", "The signature proves that the sender holds the private key."),)

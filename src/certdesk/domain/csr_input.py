@@ -62,8 +62,8 @@ _SEND_CSR = (
 )
 _COMPROMISED = (
     "This is a private key, and it must never leave your server. Nothing of it was kept, but it has been "
-    "sent over the network and counts as compromised now: stop using it, make a new key with a new CSR, and send "
-    "the CSR alone."
+    "sent over the network and counts as compromised now: stop using it, make a new key with a new CSR, and "
+    "send the CSR alone."
 )
 
 
@@ -118,7 +118,7 @@ def parse_failure(der: bytes, error: Exception) -> BadCsr:
         )
     if "ShortData" in text:
         return BadCsr(
-            "The request is incomplete: its end is missing. Copy the whole file, from BEGIN line to END line.",
+            "The request is incomplete: its end is missing. Copy all of it, from BEGIN line to END line.",
             code="csr.truncated",
         )
     return BadCsr(
@@ -150,7 +150,7 @@ def _as_utf8(upload: bytes) -> bytes:
         return upload.decode(encoding).encode("utf-8")
     except UnicodeError as error:
         raise BadCsr(
-            "The file looks like UTF-16 text, but it is damaged. Save it as UTF-8 or plain text and try again.",
+            "The file looks like UTF-16 text, but it is damaged. Save it as UTF-8 or as plain text.",
             code="csr.encoding",
         ) from error
 
@@ -363,8 +363,7 @@ _FORMATS: tuple[tuple[re.Pattern[bytes], str, str], ...] = (
     (
         re.compile(rb"\xfe\xed\xfe\xed|\xce\xce\xce\xce"),
         "csr.keystore",
-        "This is a Java keystore, which holds a private key: do not send it to anybody. "
-        "Make the request with keytool -certreq.",
+        "This is a Java keystore with a private key: keep it. Make a request with keytool -certreq.",
     ),
     (
         re.compile(rb"\s*(?:<!doctype|<html|<\?xml|<head|<body|<svg)", re.IGNORECASE),
@@ -379,8 +378,7 @@ _FORMATS: tuple[tuple[re.Pattern[bytes], str, str], ...] = (
     (
         re.compile(rb"\s*(?:Certificate Request:|Data:)\s"),
         "csr.printout",
-        "This is the printed form of a request (openssl req -text). Leave out -noout, so that the block with "
-        "the BEGIN line is there.",
+        "This is the printed form of a request. Leave out -noout, so that the BEGIN line is there.",
     ),
     (
         re.compile(rb"\s*[^\s=]{0,100}(?:openssl|certreq|keytool|certtool)(?:\.exe)?\s+\S", re.IGNORECASE),

@@ -122,7 +122,7 @@ def _other_types(alt_names: tuple[x509.GeneralName, ...]) -> list[Check]:
     return [
         _check(
             "names.san_type",
-            f"The request asks for {kind}, which certificates here do not have. Make it again with DNS names.",
+            f"The request asks for {kind}, which certificates here do not have. Use DNS names only.",
             seen=", ".join(quoted(value) for value in values[:_MAX_SHOWN]),
             verdict=Verdict.REFUSE,
             rule="S7, BR 7.1.2.7.12",
@@ -144,7 +144,7 @@ def _value(name: x509.GeneralName) -> str:
 
 
 def _number(count: int, *, repeated: int) -> list[Check]:
-    """None at all, too many (S11), or one twice in the SAN. That a CN is in the SAN too is as it should be."""
+    """None at all, too many (S11), or one twice in the SAN. A CN that is in the SAN too is normal."""
     found = []
     if not count:
         found.append(

@@ -102,7 +102,7 @@ def _refuse_shape(text: str, name: str) -> None:
     if len(text) > MAX_NAME:
         raise _reject(
             "too_long",
-            f"The name {quoted(text)} has {len(text)} characters; at most {MAX_NAME} are allowed. Shorten it.",
+            f"The name {quoted(text)} has {len(text)} characters; at most {MAX_NAME} are allowed.",
         )
     if not text.isascii():  # before lowering: the Kelvin sign, for one, becomes an ASCII k
         _refuse_unicode(text)
@@ -160,7 +160,7 @@ def _refuse_labels(text: str, host: str) -> None:
         if len(label) > MAX_LABEL:
             raise _reject(
                 "label_too_long",
-                f"A part of the name {quoted(text)} has {len(label)} characters; at most {MAX_LABEL} are allowed.",
+                f"A part of the name {quoted(text)} has {len(label)} characters; at most {MAX_LABEL} may be.",
             )
         if not _LABEL.fullmatch(label):
             raise _reject(

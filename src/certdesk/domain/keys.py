@@ -206,8 +206,8 @@ def _rsa_outer_checks(key: KeyFacts) -> tuple[Check, ...]:
             _refuse(
                 key,
                 "key.size",
-                f"The RSA key has {key.size} bits; accepted are {MIN_RSA_BITS} to {MAX_RSA_BITS} bits in whole "
-                f"bytes. {_ADVICE}",
+                f"The RSA key has {key.size} bits; {MIN_RSA_BITS} to {MAX_RSA_BITS} in whole bytes "
+                f"are accepted. {_ADVICE}",
                 rule="S4, BR 6.1.5",
             )
         )
