@@ -72,7 +72,9 @@ class EmbeddedBackend:
         self._refuse_outliving(intent)
         serial = intent.serial if intent.serial is not None else _new_serial()
         numbered = replace(intent, serial=serial, tbs=None)
-        return replace(numbered, tbs=self._linted_bytes(numbered))
+        specimen = self._specimen(numbered)
+        _refuse_unclean(specimen)
+        return replace(numbered, tbs=specimen.tbs_certificate_bytes)
 
     def submit(self, intent: Intent) -> Outcome:
         """Signs the recorded bytes. Any number of repeats yields the same certificate, byte for byte.
@@ -83,8 +85,10 @@ class EmbeddedBackend:
             raise InvariantViolated("an intent was submitted that had not been prepared")
         # Encoded and linted again (remembered within the process) with the throw-away key: the CA's key only
         # ever meets bytes that were recorded and lint clean, whoever made the intent.
-        if self._linted_bytes(intent) != intent.tbs:
+        specimen = self._specimen(intent)
+        if specimen.tbs_certificate_bytes != intent.tbs:
             raise InvariantViolated("the intent no longer yields the bytes that were recorded")
+        _refuse_unclean(specimen)
         certificate = sign_leaf(intent, self._parts, self._authority.key)
         if certificate.tbs_certificate_bytes != intent.tbs:
             raise InvariantViolated("the signed bytes are not the recorded bytes")
@@ -145,19 +149,21 @@ class EmbeddedBackend:
             span = f"{issuing.not_valid_before_utc:%d %B %Y} to {issuing.not_valid_after_utc:%d %B %Y}"
             raise BackendRefused(f"The CA itself is valid from {span}. Choose a duration within that time.")
 
-    def _linted_bytes(self, intent: Intent) -> bytes:
-        """The bytes to be signed, from a specimen with the throw-away key that lints clean."""
+    def _specimen(self, intent: Intent) -> x509.Certificate:
+        """The certificate signed with the throw-away key, for a look at the bytes before they are signed."""
         try:
-            specimen = sign_leaf(intent, self._parts, _throw_away_key())
+            return sign_leaf(intent, self._parts, _throw_away_key())
         except InvalidInput as error:
             raise BackendRefused(error.detail) from error
         except (ValueError, TypeError) as error:
             raise BackendRefused(f"This can't be put into a certificate: {error}") from error
-        found = _lint(specimen.public_bytes(Encoding.DER))
-        if found:
-            rules = "; ".join(f"{finding.code} {finding.message}".strip() for finding in found)
-            raise BackendRefused(f"The certificate would break rules and is not signed: {rules}")
-        return specimen.tbs_certificate_bytes
+
+
+def _refuse_unclean(specimen: x509.Certificate) -> None:
+    found = _lint(specimen.public_bytes(Encoding.DER))
+    if found:
+        rules = "; ".join(f"{finding.code} {finding.message}".strip() for finding in found)
+        raise BackendRefused(f"The certificate would break rules and is not signed: {rules}")
 
 
 def _new_serial() -> int:
