@@ -307,7 +307,7 @@ def _validation_checks(facts: Facts, *, now: datetime) -> Iterator[Check]:
             code="domain.validated",
             verdict=Verdict.PASS,
             message=f"{_quoted(names)}: {validation.adn} is validated until {validation.expires_at:%-d %B %Y} "
-            f"({METHODS[validation.method].title.lower()}).",
+            f"({METHODS[validation.method].title}).",
             seen=validation.adn,
             rule=METHODS[validation.method].source,
             changed_by="RA officer",

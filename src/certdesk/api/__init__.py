@@ -1,0 +1,1 @@
+"""REST v1: thin edges over the services, described by OpenAPI."""

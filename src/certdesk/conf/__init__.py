@@ -1,0 +1,1 @@
+"""The composition root: configuration, settings, URLs, start-up."""

@@ -1,0 +1,54 @@
+"""Start-up: gives the services what they work with."""
+
+from django.apps import AppConfig
+from django.conf import settings
+from django.utils import timezone
+
+from certdesk.backends.embedded import EmbeddedConfig, create_authority
+from certdesk.backends.registry import load_backends
+from certdesk.conf.config import Config
+from certdesk.domain.policy import Rules
+from certdesk.services.runtime import Runtime, configure
+
+
+class ConfConfig(AppConfig):
+    """The composition root as Django sees it."""
+
+    name = "certdesk.conf"
+    label = "conf"
+
+    def ready(self) -> None:
+        """Registers how the runtime is made; CA keys are opened when first needed."""
+        configure(lambda: make_runtime(settings.CERTDESK))
+
+
+def make_runtime(config: Config) -> Runtime:
+    """The runtime from the configuration; makes the embedded CA at the very first start."""
+    embedded = embedded_settings(config)
+    create_authority(EmbeddedConfig(**embedded), now=timezone.now())
+    return Runtime(
+        backends=load_backends({"embedded": embedded}),
+        default_backend="embedded",
+        rules=Rules(
+            trusted_suffixes=config.trusted_suffixes,
+            durations=config.durations,
+            server_software=config.server_software,
+            ra=config.ra_name,
+        ),
+        base_url=config.url,
+        service_name=config.service_name,
+        mail_from=config.mail_from,
+        ownership_days=config.ownership_days,
+        support_url=config.support_url,
+    )
+
+
+def embedded_settings(config: Config) -> dict[str, object]:
+    """The embedded CA's settings; its root key lives apart from its issuing key."""
+    return {
+        "directory": config.data / "ca" / "issuing",
+        "root_directory": config.ca_root_directory or config.data / "ca" / "root",
+        "passphrase": config.ca_passphrase.get_secret_value().encode(),
+        "name": config.ca_name,
+        "status_url": config.url,
+    }

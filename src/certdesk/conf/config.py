@@ -1,0 +1,174 @@
+"""Configuration: environment, secret files and one TOML file into a typed, frozen object.
+
+Unknown keys, missing secrets and insecure defaults stop start-up (DESIGN §7). Outside the demo there
+are no default secrets (A9). The demo makes its own, in `<data>/secrets`, readable by their owner alone.
+"""
+
+import os
+import secrets
+import tomllib
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from certdesk.domain.errors import Misconfigured
+
+PREFIX = "CERTDESK_"
+#: Variables with the prefix that belong to the client commands or name the files read here.
+NOT_SETTINGS = frozenset({"CERTDESK_URL", "CERTDESK_TOKEN", "CERTDESK_CONFIG"})
+MINIMUM_SECRET = 32
+
+SERVER_SOFTWARE = (
+    "Apache httpd",
+    "nginx",
+    "Microsoft IIS",
+    "Microsoft Exchange",
+    "Apache Tomcat",
+    "HAProxy",
+    "Caddy",
+    "Postfix or Dovecot",
+    "F5 BIG-IP",
+    "Citrix NetScaler",
+    "Kubernetes",
+    "Cisco",
+    "Other",
+)
+
+
+class Config(BaseSettings):
+    """Every setting. Names in the environment are upper case with the prefix CERTDESK_."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
+
+    demo: bool = False
+    data: Path = Path("var")
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=1, le=65535)
+    base_url: str = ""
+    behind_proxy: bool = False
+    threads: int = Field(default=8, ge=1, le=128)
+    workers: int = Field(default=1, ge=1, le=16)
+    secret_key: SecretStr = SecretStr("")
+    ca_passphrase: SecretStr = SecretStr("")
+    ca_root_directory: Path | None = None
+    ca_name: str = "Certdesk"
+    database_url: str = ""
+    service_name: str = "Certdesk"
+    ra_name: str = "JTAG"
+    support_url: str = ""
+    trusted_suffixes: tuple[str, ...] = ("ac.uk", "gov.uk")
+    durations: tuple[int, ...] = (1, 2, 3)
+    server_software: tuple[str, ...] = SERVER_SOFTWARE
+    ownership_days: int = Field(default=398, ge=1, le=398)
+    password_min_length: int = Field(default=15, ge=3)
+    mail_from: str = "certdesk@localhost"
+    smtp_host: str = ""
+    smtp_port: int = Field(default=25, ge=1, le=65535)
+    log_level: str = "INFO"
+
+    @field_validator("server_software")
+    @classmethod
+    def _other_is_always_there(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return value if "Other" in value else (*value, "Other")
+
+    @property
+    def url(self) -> str:
+        """The address in mails and certificates (A4), without a slash at the end."""
+        return (self.base_url or f"http://{self.host}:{self.port}").rstrip("/")
+
+    @property
+    def mail_directory(self) -> Path:
+        """Where mail goes as files while no SMTP server is set."""
+        return self.data / "mail"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Environment over secret files over the TOML file (both passed as initial values)."""
+        return (env_settings, init_settings)
+
+
+class _Fields:
+    known: ClassVar[frozenset[str]] = frozenset(Config.model_fields)
+
+
+def load_config(environ: dict[str, str] | None = None) -> Config:
+    """The configuration, checked. Raises Misconfigured with everything that is wrong."""
+    env = dict(os.environ if environ is None else environ)
+    _refuse_unknown(env)
+    values: dict[str, Any] = {**_from_toml(env), **_from_files(env)}
+    if url := env.get("DATABASE_URL"):
+        values["database_url"] = url
+    try:
+        config = Config(**values)
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise Misconfigured(f"The configuration can't be used: {problems}") from None
+    return _with_secrets(config)
+
+
+def _refuse_unknown(env: dict[str, str]) -> None:
+    for name in env:
+        if not name.startswith(PREFIX) or name in NOT_SETTINGS or name.startswith("CERTDESK_TEST_"):
+            continue
+        field = name.removeprefix(PREFIX).lower()
+        if field not in _Fields.known and field.removesuffix("_file") not in _Fields.known:
+            raise Misconfigured(f"{name} is not a setting. `certdesk doctor` lists what there is.")
+
+
+def _from_toml(env: dict[str, str]) -> dict[str, Any]:
+    path = env.get("CERTDESK_CONFIG")
+    if not path:
+        return {}
+    try:
+        return tomllib.loads(Path(path).read_text())
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise Misconfigured(f"CERTDESK_CONFIG names {path}, which can't be read: {error}") from None
+
+
+def _from_files(env: dict[str, str]) -> dict[str, str]:
+    found = {}
+    for name, path in env.items():
+        if name == "DATABASE_URL_FILE" or (name.startswith(PREFIX) and name.endswith("_FILE")):
+            field = name.removeprefix(PREFIX).removesuffix("_FILE").lower()
+            try:
+                found[field] = Path(path).read_text().strip()
+            except OSError as error:
+                raise Misconfigured(f"{name} names {path}, which can't be read: {error.strerror}") from None
+    return found
+
+
+def _with_secrets(config: Config) -> Config:
+    changes: dict[str, Any] = {"data": config.data.resolve()}
+    if not config.database_url:
+        changes["database_url"] = f"sqlite:///{config.data.resolve()}/certdesk.sqlite3"
+    for field in ("secret_key", "ca_passphrase"):
+        value: SecretStr = getattr(config, field)
+        if not value.get_secret_value() and config.demo:
+            changes[field] = SecretStr(_demo_secret(config.data / "secrets" / field))
+        elif len(value.get_secret_value()) < MINIMUM_SECRET:
+            variable = PREFIX + field.upper()
+            raise Misconfigured(
+                f"{variable} (or {variable}_FILE) is missing or shorter than {MINIMUM_SECRET} characters. "
+                "`openssl rand -base64 48` makes one. `certdesk serve --demo` makes its own."
+            )
+    return config.model_copy(update=changes)
+
+
+def _demo_secret(path: Path) -> str:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if not path.exists():
+        temporary = path.with_suffix(f".{os.getpid()}")
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as handle:
+            handle.write(secrets.token_urlsafe(48))
+        temporary.replace(path)
+    return path.read_text()

@@ -1,0 +1,145 @@
+"""Start-up of a server process: logging, migrations, static files, demo, granian with a worker thread."""
+
+import logging
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import django
+import structlog
+from django.conf import settings
+from django.core.management import call_command
+from django.db import connections
+from django.utils import timezone
+from granian import Granian
+from granian.constants import HTTPModes, Interfaces
+
+from certdesk.conf.config import Config
+from certdesk.domain.errors import Misconfigured
+from certdesk.domain.findings import Verdict
+
+LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+
+
+def setup() -> Config:
+    """Loads Django and the logging; the typed configuration comes back."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "certdesk.conf.settings")
+    configure_logging(os.environ.get("CERTDESK_LOG_LEVEL", "INFO"))
+    django.setup()
+    config: Config = settings.CERTDESK
+    return config
+
+
+def configure_logging(level: str) -> None:
+    """One line of JSON an event, on stderr. Values are encoded, so no input can forge a line (A7)."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper(), logging.INFO)),
+        logger_factory=structlog.PrintLoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+
+
+def migrate() -> None:
+    """Brings tables, cache table and static files up to this version."""
+    config = setup()
+    config.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    config.mail_directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+    call_command("migrate", interactive=False, verbosity=0)
+    call_command("createcachetable", verbosity=0)
+    call_command("collectstatic", interactive=False, verbosity=0)
+
+
+def prepare(*, talk: Callable[[str], None]) -> None:
+    """Everything before the first request: refuses an unsafe set-up, migrates, makes the demo.
+
+    Raises Misconfigured with what to do.
+    """
+    config = setup()
+    _refuse_unsafe(config)
+    migrate()
+    _check_backends()
+    if config.demo:
+        from certdesk.services import demo  # noqa: PLC0415 - models can be imported only after django.setup()
+
+        path = demo.prepare_demo(data=config.data, now=timezone.now())
+        _greet(path, config, talk)
+    else:
+        talk(f"Certdesk serves {config.url}")
+
+
+def serve(target: str, *, with_worker: bool) -> None:
+    """Serves until a signal comes. The worker's thread lives in granian's parent process."""
+    config: Config = settings.CERTDESK
+    connections.close_all()
+    background = make_worker() if with_worker else None
+    thread = threading.Thread(target=background.run, name="worker", daemon=True) if background else None
+    os.environ["CERTDESK_TEST_PARENT"] = str(os.getpid())
+    server = Granian(
+        target,
+        address=config.host,
+        port=config.port,
+        interface=Interfaces.WSGI,
+        http=HTTPModes.http1,
+        workers=config.workers,
+        blocking_threads=config.threads,
+        respawn_failed_workers=True,
+        log_level="warning",  # type: ignore[arg-type] # granian takes the enum's value
+    )
+    if thread:
+        thread.start()
+    try:
+        server.serve()  # type: ignore[attr-defined] # defined per platform
+    finally:
+        if background and thread:
+            background.stop.set()
+            thread.join(timeout=20)
+
+
+def make_worker():  # type: ignore[no-untyped-def] # noqa: ANN201 - its module needs Django to be set up
+    """A background worker, with Django set up."""
+    setup()
+    from certdesk.jobs.worker import Worker  # noqa: PLC0415 - as above
+
+    return Worker()
+
+
+def _refuse_unsafe(config: Config) -> None:
+    if config.host not in LOOPBACK and not config.behind_proxy:
+        raise Misconfigured(
+            f"{config.host} can be reached from other machines, and Certdesk speaks plain HTTP here. "
+            "Put a reverse proxy with TLS in front and say --behind-proxy, or bind 127.0.0.1."
+        )
+    if config.demo and config.host not in LOOPBACK:
+        raise Misconfigured("The demo has well-known people and serves this machine alone.")
+
+
+def _check_backends() -> None:
+    from certdesk.services import runtime  # noqa: PLC0415 - as above
+
+    problems = [
+        f"{name}: {check.message}"
+        for name, backend in runtime.current().backends.items()
+        for check in backend.check()
+        if check.verdict is Verdict.REFUSE
+    ]
+    if problems:
+        raise Misconfigured("A CA can't be used. " + " ".join(problems))
+
+
+def _greet(path: Path, config: Config, talk: Callable[[str], None]) -> None:
+    import json  # noqa: PLC0415 - only the demo reads its own file back
+
+    talk(f"\nCertdesk demo at {config.url}\n")
+    for user in json.loads(path.read_text())["users"]:
+        where = user["organisation"] or "the RA"
+        talk(f"  {user['username']:<8} {user['password']}   {user['role'] or 'member'}, {where}")
+    talk(f"\nThe same in {path} · mail in {config.mail_directory} and at {config.url}/demo/mail/")
+    talk("Stop with Ctrl-C.\n")

@@ -1,0 +1,16 @@
+"""Every address of the service, room by room."""
+
+from django.urls import include, path
+
+urlpatterns = [
+    path("accounts/", include("allauth.account.urls")),
+    path("accounts/2fa/", include("allauth.mfa.urls")),
+    path("api/v1/", include("certdesk.api.urls")),
+    path("", include("certdesk.status.urls")),
+    path("", include("certdesk.web.urls")),
+]
+
+handler400 = "certdesk.web.errors.bad_request"
+handler403 = "certdesk.web.errors.forbidden"
+handler404 = "certdesk.web.errors.not_found"
+handler500 = "certdesk.web.errors.server_error"

@@ -1,0 +1,138 @@
+"""The worker: runs due jobs with retry and back-off, and re-drives requests that are due.
+
+A thread beside the web server, or `certdesk worker`. Several may share one database: jobs and requests
+are claimed by compare-and-swap. The request rows are the source of truth, so a lost or doubled job is
+harmless.
+"""
+
+import threading
+import uuid
+from datetime import datetime, timedelta
+
+import structlog
+from django.db import close_old_connections, connection
+from django.utils import timezone
+from django_tasks.base import TaskResultStatus
+from django_tasks_db.models import DBTaskResult
+
+from certdesk.domain.errors import CertdeskError
+from certdesk.jobs.handlers import HANDLERS
+from certdesk.services import issuance
+from certdesk.store.db import write_transaction
+
+log = structlog.get_logger()
+
+PAUSE = 0.5  # seconds between looks while nothing is due
+BATCH = 20
+GIVE_UP_AFTER = 12  # tries: with the back-off below about a day
+RETRY_FIRST, RETRY_MOST = timedelta(seconds=10), timedelta(hours=4)
+DEAD_AFTER = timedelta(minutes=10)  # a job running longer belonged to a worker that died
+KEEP_FINISHED = timedelta(days=14)
+HOUSEKEEPING_EVERY = timedelta(minutes=5)
+
+
+class Worker:
+    """One worker. `stop` is set to end it; it finishes the job in hand."""
+
+    def __init__(self) -> None:
+        """Gives the worker a name of its own, by which it claims jobs."""
+        self.name = f"worker-{uuid.uuid4().hex[:12]}"
+        self.stop = threading.Event()
+        self._housekeeping_due = timezone.now()
+
+    def run(self) -> None:
+        """Works until `stop` is set. Nothing that a job does ends the worker."""
+        while not self.stop.is_set():
+            busy = False
+            try:
+                busy = self.tick(now=timezone.now())
+            except Exception:  # worker loop: whatever happened, the next tick tries again
+                log.exception("worker.tick_failed")
+                close_old_connections()
+            if not busy:
+                self.stop.wait(PAUSE)
+        connection.close()
+
+    def tick(self, *, now: datetime) -> bool:
+        """One round: due requests, due jobs, housekeeping. True when there may be more to do."""
+        requests = issuance.due_requests(now=now, limit=BATCH)
+        for number in requests:
+            self._drive(number)
+        jobs = self._claim(now=now)
+        for job in jobs:
+            self._run(job)
+        if now >= self._housekeeping_due:
+            self._housekeeping_due = now + HOUSEKEEPING_EVERY
+            recover_dead(now=now)
+            DBTaskResult.objects.filter(finished_at__lt=now - KEEP_FINISHED).delete()
+        return bool(jobs)
+
+    def _drive(self, number: issuance.RequestId) -> None:
+        try:
+            issuance.drive(request_id=number, clock=timezone.now)
+        except Exception:  # worker loop: one request that can't be driven must not hold up the others
+            log.exception("worker.request_failed", request=number)
+            issuance.postpone(request_id=number, now=timezone.now())
+
+    def _claim(self, *, now: datetime) -> list[DBTaskResult]:
+        due = DBTaskResult.objects.filter(status=TaskResultStatus.READY, run_after__lte=now)
+        claimed = []
+        for job in due.order_by("-priority", "run_after")[:BATCH]:
+            with write_transaction():
+                won = DBTaskResult.objects.filter(id=job.id, status=TaskResultStatus.READY).update(
+                    status=TaskResultStatus.RUNNING, started_at=now, worker_ids=[*job.worker_ids, self.name]
+                )
+            if won:
+                job.worker_ids = [*job.worker_ids, self.name]
+                claimed.append(job)
+        return claimed
+
+    def _run(self, job: DBTaskResult) -> None:
+        name = job.task_path.rpartition(".")[2]
+        try:
+            HANDLERS[name](**job.args_kwargs["kwargs"])
+        except Exception as error:  # worker loop: a job that fails is put back, never lost
+            _failed(job, error, name=name)
+        else:
+            _finish(job, status=TaskResultStatus.SUCCESSFUL)
+
+
+def recover_dead(*, now: datetime) -> int:
+    """Gives the jobs of workers that died back to the queue; returns how many."""
+    dead = DBTaskResult.objects.filter(status=TaskResultStatus.RUNNING, started_at__lt=now - DEAD_AFTER)
+    with write_transaction():
+        return dead.update(status=TaskResultStatus.READY, run_after=now)
+
+
+def backoff(tries: int) -> timedelta:
+    """How long a job waits after so many failed tries: doubling, with a ceiling."""
+    return min(RETRY_FIRST * 2 ** max(tries - 1, 0), RETRY_MOST)
+
+
+def _failed(job: DBTaskResult, error: Exception, *, name: str) -> None:
+    tries = len(job.worker_ids)
+    log.warning(
+        "job.failed",
+        job=name,
+        tries=tries,
+        error=type(error).__name__,
+        exc_info=not isinstance(error, CertdeskError),
+    )
+    if tries >= GIVE_UP_AFTER:
+        _finish(job, status=TaskResultStatus.FAILED, error=error)
+        return
+    with write_transaction():
+        DBTaskResult.objects.filter(id=job.id).update(
+            status=TaskResultStatus.READY,
+            run_after=timezone.now() + backoff(tries),
+            exception_class_path=f"{type(error).__module__}.{type(error).__qualname__}",
+        )
+
+
+def _finish(job: DBTaskResult, *, status: TaskResultStatus, error: Exception | None = None) -> None:
+    with write_transaction():
+        DBTaskResult.objects.filter(id=job.id).update(
+            status=status,
+            finished_at=timezone.now(),
+            exception_class_path=f"{type(error).__module__}.{type(error).__qualname__}" if error else "",
+        )

@@ -1,0 +1,199 @@
+"""The demo's people, organisations and first story, made through the same use cases as everything else.
+
+Example University has had its first request approved (R35) and its domain validated; the other
+organisation has not. Passwords, tokens and keys are random; they go into `demo.json`, for its owner alone.
+"""
+
+import json
+import os
+import secrets
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from django.contrib.auth.hashers import make_password
+
+from certdesk.domain.actors import Actor, OrgRole, RaRole
+from certdesk.domain.requests import OrganisationId
+from certdesk.services import runtime
+from certdesk.services.confirm import approve_and_issue, submit_request
+from certdesk.services.organisations import (
+    Evidence,
+    create_organisation,
+    issued_password,
+    validate_domain,
+    vet_organisation,
+)
+from certdesk.services.requests import Submission
+from certdesk.services.tokens import create_token
+from certdesk.store.models import Membership, Organisation, User
+from certdesk.store.selectors.people import actor_for_user
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Person:
+    """Somebody of the demo."""
+
+    username: str
+    name: str
+    organisation: str = ""
+    role: OrgRole | RaRole = OrgRole.APPLICANT
+
+    @property
+    def email(self) -> str:
+        """Where the demo's mail to this person goes."""
+        return f"{self.username}@{DOMAINS.get(self.organisation, 'ra.example.ac.uk')}"
+
+
+UNIVERSITY, OTHER = "Example University", "Other College"
+DOMAINS = {UNIVERSITY: "example.ac.uk", OTHER: "other.ac.uk"}
+PEOPLE = (
+    Person(username="alice", name="Alice Applicant", organisation=UNIVERSITY),
+    Person(username="bob", name="Bob Builder", organisation=UNIVERSITY),
+    Person(username="meg", name="Meg Manager", organisation=UNIVERSITY, role=OrgRole.MANAGER),
+    Person(username="charlie", name="Charlie Outsider", organisation=OTHER),
+    Person(username="olga", name="Olga Officer", role=RaRole.OFFICER),
+    Person(username="otto", name="Otto Officer", role=RaRole.OFFICER),
+    Person(username="rick", name="Rick Auditor", role=RaRole.AUDITOR),
+    Person(username="op", name="Op Operator", role=RaRole.OPERATOR),
+)
+
+
+def prepare_demo(*, data: Path, now: datetime) -> Path:
+    """Makes whatever of the demo is not there yet and returns the path of `demo.json`."""
+    path = data / "demo.json"
+    if User.objects.exists() and path.exists():
+        return path
+    passwords = {person.username: issued_password() for person in PEOPLE}
+    users = {person.username: _person(person, passwords[person.username], now=now) for person in PEOPLE}
+    olga = actor_for_user(users["olga"])
+    organisations = {name: _organisation(olga, name, now=now) for name in DOMAINS}
+    for person in PEOPLE:
+        if isinstance(person.role, OrgRole):
+            Membership.objects.get_or_create(
+                user=users[person.username],
+                organisation_id=organisations[person.organisation],
+                defaults={"role": person.role, "created_at": now},
+            )
+    actors = {name: actor_for_user(user) for name, user in users.items()}
+    _first_story(actors, organisations[UNIVERSITY], now=now)
+    tokens = {
+        name: create_token(actor=actor, name="demo", expires_at=None, now=now)
+        for name, actor in actors.items()
+    }
+    _write(path, passwords=passwords, tokens=tokens)
+    return path
+
+
+def _person(person: Person, password: str, *, now: datetime) -> User:
+    first, _space, last = person.name.partition(" ")
+    user, _new = User.objects.update_or_create(
+        username=person.username,
+        defaults={
+            "first_name": first,
+            "last_name": last,
+            "email": person.email,
+            "password": make_password(password),
+            "ra_role": person.role if isinstance(person.role, RaRole) else "",
+            "date_joined": now,
+        },
+    )
+    return user
+
+
+def _organisation(officer: Actor, name: str, *, now: datetime) -> OrganisationId:
+    slug = name.lower().replace(" ", "-")
+    row = Organisation.objects.filter(slug=slug).first()
+    if row is not None:
+        return OrganisationId(row.pk)
+    return create_organisation(
+        actor=officer, legal_name=name, slug=slug, country="GB", locality="Exampleton", now=now
+    )
+
+
+def _first_story(actors: dict[str, Actor], university: OrganisationId, *, now: datetime) -> None:
+    """Bob asked first, and Olga approved: what made Example University's later requests automatic."""
+    if Organisation.objects.filter(id=university, first_approved_at__isnull=False).exists():
+        return
+    olga, domain = actors["olga"], DOMAINS[UNIVERSITY]
+    if Organisation.objects.filter(id=university, vetted_at__isnull=True).exists():
+        vet_organisation(
+            actor=olga,
+            organisation_id=university,
+            evidence="Royal charter; register of universities.",
+            now=now,
+        )
+    validate_domain(
+        actor=olga,
+        organisation_id=university,
+        evidence=Evidence(
+            domain=domain, how="registry", details="The registry names Example University as the holder."
+        ),
+        now=now,
+    )
+    created = submit_request(
+        actor=actors["bob"],
+        submission=Submission(
+            organisation_id=university,
+            upload=_csr(f"www.{domain}", domain),
+            duration_years=1,
+            server_software="Apache httpd",
+        ),
+        channel="portal",
+        clock=lambda: now,
+    )
+    approve_and_issue(
+        actor=olga,
+        number=created.number,
+        note="First request of the university; known to us.",
+        clock=lambda: now,
+    )
+
+
+def _csr(*names: str) -> bytes:
+    """A CSR whose private key is forgotten at once: nobody serves this certificate."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name(
+        [
+            x509.NameAttribute(NameOID.ORGANIZATION_NAME, UNIVERSITY),
+            x509.NameAttribute(NameOID.COMMON_NAME, names[0]),
+        ]
+    )
+    builder = x509.CertificateSigningRequestBuilder().subject_name(subject)
+    sans = x509.SubjectAlternativeName([x509.DNSName(name) for name in names])
+    return (
+        builder.add_extension(sans, critical=False)
+        .sign(key, hashes.SHA256())
+        .public_bytes(serialization.Encoding.PEM)
+    )
+
+
+def _write(path: Path, *, passwords: dict[str, str], tokens: dict[str, str]) -> None:
+    rt = runtime.current()
+    content = {
+        "base_url": rt.base_url,
+        "acme_directory": f"{rt.base_url}/acme/directory",
+        "ra": rt.rules.ra,
+        "users": [
+            {
+                "username": person.username,
+                "password": passwords[person.username],
+                "organisation": person.organisation,
+                "role": person.role.value,
+            }
+            for person in PEOPLE
+        ],
+        "api_tokens": tokens,
+        "eab": [],
+        "mailbox": str(path.parent / "mail"),
+    }
+    temporary = path.with_suffix(f".{secrets.token_hex(4)}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as handle:
+        json.dump(content, handle, indent=2)
+        handle.write("\n")
+    temporary.replace(path)

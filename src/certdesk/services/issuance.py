@@ -1,0 +1,454 @@
+"""Issuing: one numbered straight line, safe against a crash at every point (docs/issuance-cycle.md).
+
+The intent is recorded before anything is signed or sent; signing and sending happen outside any
+transaction; whatever comes back is recorded, and the request is `issued` only on a match (R36).
+"""
+
+import base64
+import hashlib
+import secrets
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+import structlog
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from certdesk.backends.base import Backend, Finds, Prepares
+from certdesk.domain.actors import SYSTEM
+from certdesk.domain.certificates import (
+    Accepted,
+    Intent,
+    Issued,
+    Outcome,
+    Refused,
+    certificate_facts,
+    compare,
+)
+from certdesk.domain.errors import BackendError, BackendRefused, OutcomeUnknown, StateConflict, Unavailable
+from certdesk.domain.findings import Check, Verdict
+from certdesk.domain.policy import still_entitled
+from certdesk.domain.profiles import profile, validity
+from certdesk.domain.requests import Event, RequestId, State
+from certdesk.services import runtime
+from certdesk.services.requests import facts_of
+from certdesk.store.db import write_transaction
+from certdesk.store.models import (
+    Approval,
+    AttemptOutcome,
+    Certificate,
+    CertificateName,
+    IssuanceAttempt,
+    IssuerChain,
+    Organisation,
+    Request,
+)
+from certdesk.store.selectors.facts import organisation_row
+from certdesk.store.transitions import Step, advance
+
+log = structlog.get_logger()
+
+Clock = Callable[[], datetime]
+
+#: Whoever claimed a request has this long to finish before the tick takes over.
+LEASE = timedelta(seconds=10)
+RETRY_FIRST, RETRY_MOST = timedelta(seconds=5), timedelta(minutes=15)
+POLL_FIRST, POLL_MOST = timedelta(seconds=10), timedelta(minutes=15)
+MAX_COMMON_NAME = 64  # X.520 ub-common-name
+_OID = {"CN": "2.5.4.3", "C": "2.5.4.6", "L": "2.5.4.7", "O": "2.5.4.10"}
+
+
+def issue(*, request_id: RequestId, clock: Clock) -> State:
+    """Takes an accepted request to its certificate, or to whatever stands in the way.
+
+    Raises StateConflict when the request is not accepted (somebody else has it).
+    """
+    # 1. What is to be signed, and whether it still may be: nothing is written yet.
+    now = clock()
+    request = Request.objects.select_related("organisation").get(id=request_id)
+    if request.state != State.ACCEPTED:
+        raise StateConflict("The request is not waiting to be handed to the CA.")
+    rt = runtime.current()
+    backend = rt.backend(rt.default_backend)
+    obstacles = _obstacles(request, request.organisation, now=now)
+    if obstacles:
+        return _refer(request_id, obstacles, now=now)
+    try:
+        intent = _prepared(backend, _intent(request, backend, now=now))
+    except BackendRefused as refused:
+        return _refuse_unsent(request_id, refused.detail, now=now)
+
+    # 2. Claim and record the intent, with the approval checked again under the same lock.
+    with write_transaction():
+        request = Request.objects.get(id=request_id)
+        obstacles = _obstacles(request, organisation_row(request.organisation_id), now=now)
+        if obstacles:
+            return _refer(request_id, obstacles, now=now)
+        advance(
+            request_id=request_id,
+            event=Event.CLAIM,
+            actor=SYSTEM,
+            now=now,
+            step=Step(detail=f"Being handed to {backend.title}.", next_attempt_at=now + LEASE),
+        )
+        attempt = _record_intent(request_id, intent, now=now)
+
+    # 3. to 5. Outside any transaction: sign or send; then record what came.
+    return _submit(attempt, intent, backend, clock=clock)
+
+
+def drive(*, request_id: RequestId, clock: Clock) -> State | None:
+    """Takes a request one step on from wherever a crash, a lost job or a slow CA has left it.
+
+    Idempotent: doing it twice, or in two processes at once, is harmless. None when nothing was due.
+    """
+    state = State(Request.objects.values_list("state", flat=True).get(id=request_id))
+    try:
+        match state:
+            case State.ACCEPTED:
+                return issue(request_id=request_id, clock=clock)
+            case State.SUBMITTING:
+                return _resume(request_id, clock=clock)
+            case State.SUBMITTED:
+                return _poll(request_id, clock=clock)
+            case _:
+                return None
+    except StateConflict:
+        return None
+
+
+def due_requests(*, now: datetime, limit: int = 20) -> list[RequestId]:
+    """The requests that the reconcile tick has to look at, longest overdue first."""
+    due = Request.objects.filter(next_attempt_at__lte=now).order_by("next_attempt_at")
+    return [RequestId(number) for number in due.values_list("id", flat=True)[:limit]]
+
+
+def postpone(*, request_id: RequestId, now: datetime) -> None:
+    """Puts off a request that can't be driven at present, so that it does not hold up the others."""
+    with write_transaction():
+        Request.objects.filter(id=request_id, next_attempt_at__isnull=False).update(
+            next_attempt_at=now + RETRY_MOST / 15
+        )
+
+
+def _obstacles(request: Request, organisation: Organisation, *, now: datetime) -> tuple[Check, ...]:
+    """What stands against signing now: changed content, refusals, lapsed validations, new reasons (W2)."""
+    approval = Approval.objects.filter(request=request, verdict="approve").order_by("-id").first()
+    if approval is None:
+        return (
+            Check(
+                code="approval.missing",
+                verdict=Verdict.MANUAL,
+                message="Nobody has approved this request.",
+                rule="W2",
+            ),
+        )
+    _facts, decision = facts_of(request, organisation, now=now)
+    return still_entitled(decision, approved_digest=approval.content_digest, waived=approval.waived)
+
+
+def _refer(request_id: RequestId, obstacles: tuple[Check, ...], *, now: datetime) -> State:
+    reasons = " ".join(check.message for check in obstacles)
+    return advance(
+        request_id=request_id,
+        event=Event.REFER,
+        actor=SYSTEM,
+        now=now,
+        step=Step(detail=reasons, note=reasons, data={"codes": sorted({c.code for c in obstacles})}),
+    )
+
+
+def _intent(request: Request, backend: Backend, *, now: datetime) -> Intent:
+    kind = profile(request.profile_id)
+    not_before, not_after = validity(kind, duration_years=request.duration_years, now=now)
+    csr = x509.load_der_x509_csr(bytes(request.csr_der))
+    organisation = request.organisation
+    subject = [("C", organisation.country), ("L", organisation.locality), ("O", organisation.legal_name)]
+    short = [name for name in request.names if len(name) <= MAX_COMMON_NAME]
+    subject += [("CN", name) for name in short[:1]]
+    return Intent(
+        idempotency_key=secrets.token_hex(16),
+        backend=backend.name,
+        profile_id=kind.id,
+        profile_version=kind.version,
+        csr_der=bytes(request.csr_der),
+        spki_der=csr.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo),
+        names=tuple(request.names),
+        subject=tuple((_OID[name], value) for name, value in subject if value),
+        not_before=not_before,
+        not_after=not_after,
+    )
+
+
+def _prepared(backend: Backend, intent: Intent) -> Intent:
+    return backend.prepare(intent) if isinstance(backend, Prepares) else intent
+
+
+def _refuse_unsent(request_id: RequestId, reason: str, *, now: datetime) -> State:
+    """The CA's own limits, or lint, stopped it before anything was signed or sent."""
+    with write_transaction():
+        for event in (Event.CLAIM, Event.CA_REFUSE):
+            state = advance(
+                request_id=request_id,
+                event=event,
+                actor=SYSTEM,
+                now=now,
+                step=Step(detail=reason, note=reason),
+            )
+    return state
+
+
+def _record_intent(request_id: RequestId, intent: Intent, *, now: datetime) -> IssuanceAttempt:
+    return IssuanceAttempt.objects.create(
+        request_id=request_id,
+        backend=intent.backend,
+        idempotency_key=intent.idempotency_key,
+        profile_id=intent.profile_id,
+        profile_version=intent.profile_version,
+        csr_der=intent.csr_der,
+        spki_der=intent.spki_der,
+        names=list(intent.names),
+        subject=[list(pair) for pair in intent.subject],
+        not_before=intent.not_before,
+        not_after=intent.not_after,
+        serial=None if intent.serial is None else f"{intent.serial:x}",
+        tbs=intent.tbs,
+        created_at=now,
+    )
+
+
+def _recorded_intent(attempt: IssuanceAttempt) -> Intent:
+    return Intent(
+        idempotency_key=attempt.idempotency_key,
+        backend=attempt.backend,
+        profile_id=attempt.profile_id,
+        profile_version=attempt.profile_version,
+        csr_der=bytes(attempt.csr_der),
+        spki_der=bytes(attempt.spki_der),
+        names=tuple(attempt.names),
+        subject=tuple((oid, value) for oid, value in attempt.subject),
+        not_before=attempt.not_before,
+        not_after=attempt.not_after,
+        serial=None if attempt.serial is None else int(attempt.serial, 16),
+        tbs=None if attempt.tbs is None else bytes(attempt.tbs),
+    )
+
+
+def _submit(attempt: IssuanceAttempt, intent: Intent, backend: Backend, *, clock: Clock) -> State:
+    try:
+        outcome = backend.submit(intent)
+    except Unavailable as error:
+        return _release(attempt, error, now=clock())
+    except BackendRefused as error:
+        outcome = Refused(reason=error.detail)
+    except BackendError as error:
+        # OutcomeUnknown, or a CA that is set up wrongly: it may have acted, so the attempt stays open.
+        return _leave_open(attempt, error, now=clock())
+    return _record(attempt, intent, outcome, backend, now=clock())
+
+
+def _resume(request_id: RequestId, *, clock: Clock) -> State:
+    """Finishes an attempt whose outcome is not known: looks it up, or asks again for the very same thing."""
+    attempt = _open_attempt(request_id, lease=LEASE, now=clock())
+    intent, backend = _recorded_intent(attempt), runtime.current().backend(attempt.backend)
+    if isinstance(backend, Finds):
+        try:
+            outcome = backend.find(attempt.idempotency_key)
+        except BackendError as error:
+            return _leave_open(attempt, error, now=clock())
+        if outcome is not None:
+            return _record(attempt, intent, outcome, backend, now=clock())
+    elif not isinstance(backend, Prepares):
+        error = OutcomeUnknown("The CA can't tell what became of this; an operator has to look it up there.")
+        return _leave_open(attempt, error, now=clock())
+    return _submit(attempt, intent, backend, clock=clock)
+
+
+def _poll(request_id: RequestId, *, clock: Clock) -> State:
+    now = clock()
+    attempt = _open_attempt(request_id, lease=LEASE, now=now)
+    backend = runtime.current().backend(attempt.backend)
+    try:
+        outcome = backend.poll(attempt.handle)
+    except BackendError as error:
+        log.warning("issuance.poll_failed", request=request_id, code=error.code)
+        outcome = Accepted(handle=attempt.handle)
+    if isinstance(outcome, Accepted):
+        waited = now - (attempt.acknowledged_at or now)
+        _look_again(request_id, State.SUBMITTED, at=now + _between(POLL_FIRST, waited / 4, POLL_MOST))
+        return State.SUBMITTED
+    return _record(attempt, _recorded_intent(attempt), outcome, backend, now=clock())
+
+
+def _open_attempt(request_id: RequestId, *, lease: timedelta, now: datetime) -> IssuanceAttempt:
+    """The open attempt, with its lease renewed so that no other process resumes it as well."""
+    seen = Request.objects.values_list("next_attempt_at", flat=True).get(id=request_id)
+    if seen is None or seen > now:
+        raise StateConflict("Somebody else is at it.")
+    with write_transaction():
+        renewed = Request.objects.filter(id=request_id, next_attempt_at=seen).update(
+            next_attempt_at=now + lease
+        )
+    if not renewed:
+        raise StateConflict("Somebody else is at it.")
+    return IssuanceAttempt.objects.get(request_id=request_id, outcome=AttemptOutcome.OPEN)
+
+
+def _look_again(request_id: RequestId, state: State, *, at: datetime) -> None:
+    with write_transaction():
+        Request.objects.filter(id=request_id, state=state).update(next_attempt_at=at)
+
+
+def _release(attempt: IssuanceAttempt, error: Unavailable, *, now: datetime) -> State:
+    """Nothing reached the CA: the request goes back and is tried again, later and later."""
+    tries = Request.objects.values_list("attempts", flat=True).get(id=attempt.request_id)
+    again = now + _between(RETRY_FIRST, RETRY_FIRST * 2 ** min(tries, 10), RETRY_MOST)
+    with write_transaction():
+        _end(attempt, AttemptOutcome.RELEASED, reason=error.detail, now=now)
+        return advance(
+            request_id=RequestId(attempt.request_id),
+            event=Event.RELEASE,
+            actor=SYSTEM,
+            now=now,
+            step=Step(detail=f"The CA can't be reached; trying again. {error.detail}", next_attempt_at=again),
+        )
+
+
+def _leave_open(attempt: IssuanceAttempt, error: BackendError, *, now: datetime) -> State:
+    age = now - attempt.created_at
+    log.error("issuance.outcome_unknown", request=attempt.request_id, code=error.code, age=str(age))
+    _look_again(RequestId(attempt.request_id), State.SUBMITTING, at=now + _between(LEASE, age, RETRY_MOST))
+    return State.SUBMITTING
+
+
+def _record(
+    attempt: IssuanceAttempt, intent: Intent, outcome: Outcome, backend: Backend, *, now: datetime
+) -> State:
+    """4. Compare; 5. record whatever came, in one transaction."""
+    request_id = RequestId(attempt.request_id)
+    match outcome:
+        case Issued():
+            differences = [c for c in compare(outcome, intent) if c.verdict is Verdict.REFUSE]
+            if differences:
+                return _record_mismatch(attempt, outcome, differences, now=now)
+            return _record_certificate(attempt, outcome, backend, now=now)
+        case Accepted(handle=handle):
+            with write_transaction():
+                IssuanceAttempt.objects.filter(id=attempt.pk).update(handle=handle, acknowledged_at=now)
+                return advance(
+                    request_id=request_id,
+                    event=Event.CA_ACCEPT,
+                    actor=SYSTEM,
+                    now=now,
+                    step=Step(
+                        detail=f"{backend.title} is working on it (its number: {handle}).",
+                        next_attempt_at=now + POLL_FIRST,
+                        data={"handle": handle},
+                    ),
+                )
+        case Refused(reason=reason):
+            with write_transaction():
+                _end(attempt, AttemptOutcome.REFUSED, reason=reason, now=now)
+                return advance(
+                    request_id=request_id,
+                    event=Event.CA_REFUSE,
+                    actor=SYSTEM,
+                    now=now,
+                    step=Step(detail=reason, note=reason),
+                )
+
+
+def _record_certificate(
+    attempt: IssuanceAttempt, issued: Issued, backend: Backend, *, now: datetime
+) -> State:
+    request_id = RequestId(attempt.request_id)
+    facts = certificate_facts(issued.chain[0])
+    with write_transaction():
+        _end(attempt, AttemptOutcome.ISSUED, now=now)
+        certificate = Certificate.objects.create(
+            request_id=request_id,
+            attempt=attempt,
+            issuer_chain=_chain_row(issued.chain[1:]),
+            der=facts.der,
+            sha256=facts.sha256,
+            issuer=facts.issuer,
+            serial=facts.serial_hex,
+            spki_sha256=facts.spki_sha256,
+            not_before=facts.not_before,
+            not_after=facts.not_after,
+            created_at=now,
+        )
+        CertificateName.objects.bulk_create(
+            [CertificateName(certificate=certificate, name=name) for name in facts.names]
+        )
+        data: dict[str, object] = {
+            "serial": facts.serial_hex,
+            "sha256": facts.sha256,
+            "backend": attempt.backend,
+        }
+        if Request.objects.values_list("state", flat=True).get(id=request_id) == State.SUBMITTING:
+            advance(
+                request_id=request_id,
+                event=Event.CA_ACCEPT,
+                actor=SYSTEM,
+                now=now,
+                step=Step(detail=f"{backend.title} has accepted it.", next_attempt_at=now + LEASE),
+            )
+        return advance(
+            request_id=request_id,
+            event=Event.ISSUE,
+            actor=SYSTEM,
+            now=now,
+            step=Step(detail=f"Valid until {facts.not_after:%-d %B %Y}.", data=data),
+        )
+
+
+def _record_mismatch(
+    attempt: IssuanceAttempt, issued: Issued, differences: list[Check], *, now: datetime
+) -> State:
+    """The CA signed something else: kept for revocation, never offered for download (R36)."""
+    reason = "The CA's certificate is not what was asked for: " + " ".join(c.message for c in differences)
+    log.error("issuance.mismatch", request=attempt.request_id, codes=[c.code for c in differences])
+    with write_transaction():
+        _end(
+            attempt,
+            AttemptOutcome.MISMATCH,
+            reason=reason,
+            received=issued.chain[0] if issued.chain else None,
+            now=now,
+        )
+        return advance(
+            request_id=RequestId(attempt.request_id),
+            event=Event.CA_REFUSE,
+            actor=SYSTEM,
+            now=now,
+            step=Step(detail=reason, note=reason, data={"codes": [c.code for c in differences]}),
+        )
+
+
+def _end(
+    attempt: IssuanceAttempt,
+    outcome: AttemptOutcome,
+    *,
+    reason: str = "",
+    received: bytes | None = None,
+    now: datetime,
+) -> None:
+    """Closes an attempt, once: whoever comes second conflicts, and its transaction is undone."""
+    ended = IssuanceAttempt.objects.filter(id=attempt.pk, outcome=AttemptOutcome.OPEN).update(
+        outcome=outcome, reason=reason, received=received, ended_at=now
+    )
+    if not ended:
+        raise StateConflict("This attempt was ended by somebody else.")
+
+
+def _chain_row(chain: tuple[bytes, ...]) -> IssuerChain:
+    sha256 = hashlib.sha256(b"".join(chain)).hexdigest()
+    row, _new = IssuerChain.objects.get_or_create(
+        sha256=sha256, defaults={"certificates": [base64.b64encode(der).decode() for der in chain]}
+    )
+    return row
+
+
+def _between(least: timedelta, value: timedelta, most: timedelta) -> timedelta:
+    return min(max(least, value), most)

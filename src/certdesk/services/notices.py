@@ -1,0 +1,66 @@
+"""E-mails to applicants, on every change that concerns them. Plain text, from the configured address (A4, V9)."""
+
+from datetime import datetime
+
+from django.core.mail import EmailMessage
+
+from certdesk.domain.requests import Event, State, status_text
+from certdesk.services import runtime
+from certdesk.store.db import write_transaction
+from certdesk.store.models import RequestEvent
+
+_OPENING: dict[Event, str] = {
+    Event.CREATE: "Your certificate request has to be approved by a person at {ra}.",
+    Event.APPROVE: "{ra} has approved your certificate request.",
+    Event.REJECT: "{ra} has rejected your certificate request.",
+    Event.REFER: "Your certificate request has to be looked at by {ra} again before it can go on.",
+    Event.CA_REFUSE: "The CA has rejected your certificate request.",
+    Event.ISSUE: "Your certificate is ready to download.",
+    Event.RETRY: "Your certificate request is being sent to the CA again.",
+}
+
+
+def notify_applicant(*, event_id: int, now: datetime) -> bool:
+    """Sends the mail about one event to the person who asked; False when it was sent before.
+
+    At least once: a crash between sending and noting it sends again, which is harmless.
+    """
+    line = RequestEvent.objects.select_related("request__requester", "request__organisation").get(id=event_id)
+    if line.notified_at is not None:
+        return False
+    if line.request.requester.email:
+        message(line).send()
+    with write_transaction():
+        RequestEvent.objects.filter(id=event_id).update(notified_at=now)
+    return True
+
+
+def message(line: RequestEvent) -> EmailMessage:
+    """The mail about one event of a request. What other people wrote comes after the link (V9)."""
+    rt, request = runtime.current(), line.request
+    status = status_text(State(line.to_state), ra=rt.rules.ra)
+    names = ", ".join(request.names[:10]) + (
+        f" and {len(request.names) - 10} more" if len(request.names) > 10 else ""
+    )  # noqa: PLR2004 - ten names fill a line or two
+    body = (
+        f"{_OPENING[Event(line.event)].format(ra=rt.rules.ra)}\n\n"
+        f"  Request ID    {request.pk}\n"
+        f"  Names         {names}\n"
+        f"  Organisation  {request.organisation.legal_name}\n"
+        f"  Status        {status}\n\n"
+        f"Look at it here:\n{rt.base_url}/requests/{request.pk}/\n"
+    )
+    if line.note:
+        body += f"\nDetails:\n{_indented(line.note)}\n"
+    body += f"\n-- \n{rt.service_name}, {rt.base_url}\n"
+    return EmailMessage(
+        subject=f"[{rt.service_name}] Request {request.pk}: {status}",
+        body=body,
+        from_email=rt.mail_from,
+        to=[request.requester.email],
+        headers={"Auto-Submitted": "auto-generated", "X-Certdesk-Request": str(request.pk)},
+    )
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"  {line}" for line in text.splitlines())

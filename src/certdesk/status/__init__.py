@@ -1,0 +1,1 @@
+"""What relying parties and machines fetch over plain HTTP: CA certificates, CRLs, health."""

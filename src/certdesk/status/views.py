@@ -1,0 +1,56 @@
+"""Health for load balancers, and what certificates point at: the issuer's certificate and its CRL."""
+
+from datetime import timedelta
+
+import structlog
+from django.db import DatabaseError, connection
+from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
+from django.views.decorators.http import require_safe
+
+from certdesk.domain.errors import NotFound
+from certdesk.services import revocation, runtime
+
+log = structlog.get_logger()
+
+CRL_FRESH_FOR = timedelta(minutes=5)
+
+
+@require_safe
+def healthz(request: HttpRequest) -> HttpResponse:
+    """The process answers."""
+    return HttpResponse("ok\n", content_type="text/plain")
+
+
+@require_safe
+def readyz(request: HttpRequest) -> HttpResponse:
+    """The process can do its work: the database answers and every CA's set-up is loaded."""
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1 FROM store_organisation LIMIT 1")
+        runtime.current()
+    except DatabaseError:
+        log.exception("readyz.database")
+        return HttpResponse("the database does not answer\n", content_type="text/plain", status=503)
+    return HttpResponse("ready\n", content_type="text/plain")
+
+
+@require_safe
+def issuer_certificate(request: HttpRequest, issuer: str) -> HttpResponse:
+    """The issuing CA's certificate, DER (RFC 5280 4.2.2.1)."""
+    backend = runtime.current().backends.get(issuer)
+    if backend is None:
+        raise NotFound("There is no such CA.")
+    response = HttpResponse(backend.chain()[0], content_type="application/pkix-cert")
+    response["Cache-Control"] = "public, max-age=86400"
+    return response
+
+
+@require_safe
+def issuer_crl(request: HttpRequest, issuer: str) -> HttpResponse:
+    """The issuing CA's CRL, DER (RFC 5280 5), never past its nextUpdate (O1)."""
+    response = HttpResponse(
+        revocation.current_crl(backend_name=issuer, now=timezone.now()), content_type="application/pkix-crl"
+    )
+    response["Cache-Control"] = f"public, max-age={int(CRL_FRESH_FOR.total_seconds())}"
+    return response

@@ -1,0 +1,23 @@
+"""Putting work into the queue: a row in the caller's transaction, run by `certdesk.jobs`.
+
+Names a handler by its dotted path, since the store may not import the handlers above it.
+"""
+
+from datetime import datetime
+
+from django_tasks_db.models import DBTaskResult
+
+HANDLERS = "certdesk.jobs.handlers"
+
+
+def enqueue(handler: str, *, due_at: datetime, **arguments: int | str) -> None:
+    """Adds a job that calls `certdesk.jobs.handlers.<handler>(**arguments)` once `due_at` has come.
+
+    A job is a hint: losing it or running it twice must be harmless (DESIGN §6).
+    """
+    DBTaskResult.objects.create(
+        task_path=f"{HANDLERS}.{handler}",
+        args_kwargs={"args": [], "kwargs": arguments},
+        backend_name="default",
+        run_after=due_at,
+    )

@@ -1,0 +1,104 @@
+"""Issuing: the attempt, written before anything is signed or sent, and the certificate that came of it."""
+
+from typing import ClassVar
+
+from django.db import models
+
+
+class AttemptOutcome(models.TextChoices):
+    """How an attempt stands. OPEN is the only one that may still change."""
+
+    OPEN = "open"
+    ISSUED = "issued"
+    REFUSED = "refused"
+    RELEASED = "released"
+    MISMATCH = "mismatch"
+
+
+class IssuanceAttempt(models.Model):
+    """The intent: everything that will be signed or sent, recorded first (DESIGN §5)."""
+
+    request = models.ForeignKey("store.Request", on_delete=models.PROTECT, related_name="attempts_made")
+    backend = models.CharField(max_length=64)
+    idempotency_key = models.CharField(max_length=64, unique=True)
+    profile_id = models.CharField(max_length=64)
+    profile_version = models.PositiveIntegerField()
+    csr_der = models.BinaryField()
+    spki_der = models.BinaryField()
+    names = models.JSONField()
+    subject = models.JSONField()
+    not_before = models.DateTimeField()
+    not_after = models.DateTimeField()
+    serial = models.CharField(max_length=40, null=True)  # noqa: DJ001 - null: the CA chooses the serial
+    tbs = models.BinaryField(null=True)
+    handle = models.CharField(max_length=255, blank=True, default="")  # the CA's order id (R26 to R28)
+    outcome = models.CharField(max_length=10, choices=AttemptOutcome.choices, default=AttemptOutcome.OPEN)
+    reason = models.TextField(blank=True, default="")
+    received = models.BinaryField(
+        null=True
+    )  # a certificate that is not what was intended, kept to be revoked
+    created_at = models.DateTimeField()
+    acknowledged_at = models.DateTimeField(null=True)
+    ended_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                name="attempt_one_open_per_request",
+                fields=["request"],
+                condition=models.Q(outcome=AttemptOutcome.OPEN),
+            ),
+            models.UniqueConstraint(
+                name="attempt_serial_once",
+                fields=["backend", "serial"],
+                condition=models.Q(serial__isnull=False),
+            ),
+        ]
+
+
+class IssuerChain(models.Model):
+    """The certificates above a leaf, stored once however many leaves hang below."""
+
+    sha256 = models.CharField(max_length=64, unique=True)
+    certificates = models.JSONField()  # base64 DER, issuing CA first, root last
+
+
+class Certificate(models.Model):
+    """A certificate as it came from the CA. Issuer and serial name it (RFC 5280 4.1.2.2)."""
+
+    request = models.ForeignKey("store.Request", on_delete=models.PROTECT, related_name="certificates")
+    attempt = models.OneToOneField(IssuanceAttempt, on_delete=models.PROTECT, related_name="certificate")
+    issuer_chain = models.ForeignKey(IssuerChain, on_delete=models.PROTECT, related_name="+")
+    der = models.BinaryField()
+    sha256 = models.CharField(max_length=64, unique=True)
+    issuer = models.CharField(max_length=512)
+    serial = models.CharField(max_length=40)  # hex, lower case
+    spki_sha256 = models.CharField(max_length=64, db_index=True)
+    not_before = models.DateTimeField()
+    not_after = models.DateTimeField()
+    revoked_at = models.DateTimeField(null=True)
+    revocation_reason = models.CharField(max_length=32, blank=True, default="")
+    created_at = models.DateTimeField()
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(name="certificate_issuer_serial_once", fields=["issuer", "serial"])
+        ]
+
+
+class CertificateName(models.Model):
+    """A name in a certificate, for looking certificates up by name."""
+
+    certificate = models.ForeignKey(Certificate, on_delete=models.PROTECT, related_name="names")
+    name = models.CharField(max_length=253)
+
+    class Meta:
+        indexes: ClassVar = [models.Index(name="certificate_by_name", fields=["name"])]
+
+
+class BlockedKey(models.Model):
+    """A public key that is never certified again, and why (S4, O3)."""
+
+    spki_sha256 = models.CharField(max_length=64, unique=True)
+    reason = models.CharField(max_length=200)
+    at = models.DateTimeField()

@@ -1,0 +1,76 @@
+"""The facts that policy decides on, read inside the caller's transaction (W4)."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db import connection
+from django.db.models import F
+
+from certdesk.domain.csr import Csr
+from certdesk.domain.errors import NotFound
+from certdesk.domain.evidence import Method, Validation
+from certdesk.domain.policy import Facts, OrganisationFacts
+from certdesk.domain.profiles import Profile
+from certdesk.domain.requests import OrganisationId
+from certdesk.store.models import BlockedKey, Organisation, ValidationRecord
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What an applicant fills in beside the CSR."""
+
+    duration_years: int
+    server_software: str
+
+
+def lock_organisation(organisation_id: OrganisationId) -> None:
+    """Makes every other decision about this organisation wait for the end of the transaction (W4).
+
+    A write to the row is the lock on PostgreSQL; SQLite's one writer needs none.
+    """
+    if connection.vendor != "sqlite":
+        Organisation.objects.filter(id=organisation_id).update(lock_version=F("lock_version") + 1)
+
+
+def organisation_row(organisation_id: OrganisationId) -> Organisation:
+    """The organisation's row. Raises NotFound."""
+    row = Organisation.objects.filter(id=organisation_id).first()
+    if row is None:
+        raise NotFound("There is no such organisation.")
+    return row
+
+
+def organisation_facts(row: Organisation, *, now: datetime) -> OrganisationFacts:
+    """What policy knows of an organisation: proofs that have lapsed prove nothing and are left out."""
+    records = ValidationRecord.objects.filter(domain__organisation_id=row.pk, expires_at__gt=now).values_list(
+        "domain__adn", "method", "validated_at", "expires_at"
+    )
+    return OrganisationFacts(
+        id=row.pk,
+        legal_name=row.legal_name,
+        vetted=row.vetted_at is not None,
+        active=row.is_active,
+        has_approved_request=row.first_approved_at is not None,
+        validations=tuple(
+            Validation(adn=adn, method=Method(method), validated_at=start, expires_at=end)
+            for adn, method, start, end in records
+        ),
+    )
+
+
+def gather_facts(
+    *, csr: Csr, organisation: Organisation, profile: Profile, asked: Asked, now: datetime
+) -> Facts:
+    """Everything that `decide` needs about one CSR of one organisation."""
+    return Facts(
+        csr_sha256=csr.sha256,
+        csr_findings=csr.findings,
+        names=csr.names,
+        subject_organisations=csr.subject_value("O"),
+        organisation=organisation_facts(organisation, now=now),
+        profile_id=profile.id,
+        profile_version=profile.version,
+        duration_years=asked.duration_years,
+        server_software=asked.server_software,
+        key_blocked=BlockedKey.objects.filter(spki_sha256=csr.key.spki_sha256).exists(),
+    )

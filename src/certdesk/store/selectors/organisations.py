@@ -1,0 +1,133 @@
+"""Organisations and their domains, as an actor may see them."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db.models import Q, QuerySet
+
+from certdesk.domain.actors import Action, Actor, can
+from certdesk.domain.errors import NotFound
+from certdesk.domain.evidence import METHODS, Method
+from certdesk.domain.requests import OrganisationId
+from certdesk.store.models import Domain, Organisation, ValidationRecord
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrganisationRow:
+    """An organisation in a list or on its page."""
+
+    id: OrganisationId
+    slug: str
+    legal_name: str
+    country: str
+    locality: str
+    vetted_at: datetime | None
+    first_approved_at: datetime | None
+    is_active: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ValidationRow:
+    """One proof of control of a domain."""
+
+    method: str
+    source: str
+    evidence: dict[str, object]
+    validated_by: str
+    validated_at: datetime
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DomainRow:
+    """A domain of an organisation with its proofs, newest first."""
+
+    id: int
+    adn: str
+    organisation_id: OrganisationId
+    validations: tuple[ValidationRow, ...]
+
+    def is_validated(self, *, now: datetime) -> bool:
+        """Whether any proof is current."""
+        return any(v.validated_at <= now < v.expires_at for v in self.validations)
+
+    @property
+    def expires_at(self) -> datetime | None:
+        """When the longest-lasting proof lapses."""
+        return max((v.expires_at for v in self.validations), default=None)
+
+
+def list_organisations(*, actor: Actor, query: str = "", limit: int = 200) -> list[OrganisationRow]:
+    """The organisations that the actor may see, by name."""
+    found = _visible(actor)
+    if query:
+        found = found.filter(Q(legal_name__icontains=query) | Q(slug__icontains=query))
+    return [_row(o) for o in found.order_by("legal_name")[:limit]]
+
+
+def get_organisation(*, actor: Actor, slug: str) -> OrganisationRow:
+    """One organisation. Raises NotFound for a foreign or missing one."""
+    found = _visible(actor).filter(slug=slug).first()
+    if found is None:
+        raise NotFound("There is no such organisation.")
+    return _row(found)
+
+
+def list_domains(*, actor: Actor, organisation_id: OrganisationId | None = None) -> list[DomainRow]:
+    """The domains that the actor may see, with every proof. Raises NotFound for a foreign organisation."""
+    found = Domain.objects.all()
+    if organisation_id is not None:
+        if not can(actor, Action.DOMAIN_READ, organisation_id=organisation_id):
+            raise NotFound("There is no such organisation.")
+        found = found.filter(organisation_id=organisation_id)
+    elif not can(actor, Action.DOMAIN_READ):
+        found = found.filter(organisation_id__in=actor.organisation_ids)
+    rows = list(found.order_by("adn", "id")[:1000])
+    proofs: dict[int, list[ValidationRow]] = {row.pk: [] for row in rows}
+    for record in (
+        ValidationRecord.objects.filter(domain__in=rows)
+        .select_related("validated_by")
+        .order_by("-validated_at", "-id")
+    ):
+        proofs[record.domain_id].append(_validation(record))
+    return [
+        DomainRow(
+            id=row.pk,
+            adn=row.adn,
+            organisation_id=OrganisationId(row.organisation_id),
+            validations=tuple(proofs[row.pk]),
+        )
+        for row in rows
+    ]
+
+
+def _visible(actor: Actor) -> QuerySet[Organisation]:
+    if can(actor, Action.ORGANISATION_READ):
+        return Organisation.objects.all()
+    return Organisation.objects.filter(
+        id__in=[o for o in actor.organisation_ids if can(actor, Action.ORGANISATION_READ, organisation_id=o)]
+    )
+
+
+def _row(row: Organisation) -> OrganisationRow:
+    return OrganisationRow(
+        id=OrganisationId(row.pk),
+        slug=row.slug,
+        legal_name=row.legal_name,
+        country=row.country,
+        locality=row.locality,
+        vetted_at=row.vetted_at,
+        first_approved_at=row.first_approved_at,
+        is_active=row.is_active,
+    )
+
+
+def _validation(record: ValidationRecord) -> ValidationRow:
+    return ValidationRow(
+        method=METHODS[Method(record.method)].title,
+        source=record.source,
+        evidence=dict(record.evidence),
+        validated_by=record.validated_by.username if record.validated_by else "",
+        validated_at=record.validated_at,
+        expires_at=record.expires_at,
+    )

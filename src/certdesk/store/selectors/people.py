@@ -1,0 +1,79 @@
+"""People as actors, and as others may see them."""
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db.models import Q
+
+from certdesk.domain.actors import Action, Actor, OrgRole, RaRole, can
+from certdesk.domain.errors import NotFound
+from certdesk.domain.requests import OrganisationId, UserId
+from certdesk.store.models import ApiToken, Membership, User
+
+
+def actor_for_user(user: User) -> Actor:
+    """The actor that a signed-in user is: active memberships of active organisations only."""
+    memberships = Membership.objects.filter(user=user, is_active=True).values_list("organisation_id", "role")
+    return Actor(
+        label=user.username,
+        user_id=UserId(user.pk),
+        ra_role=RaRole(user.ra_role),
+        memberships={OrganisationId(o): OrgRole(r) for o, r in memberships},
+        must_change_password=user.must_change_password,
+    )
+
+
+def actor_for_token(token: str, *, now: datetime) -> Actor | None:
+    """The actor behind a bearer token, or None for an unknown, expired or revoked one.
+
+    Looked up by its SHA-256, so that no comparison leaks the token.
+    """
+    found = (
+        ApiToken.objects.filter(digest=token_digest(token), revoked_at__isnull=True, user__is_active=True)
+        .filter(Q(expires_at__isnull=True) | Q(expires_at__gt=now))
+        .select_related("user")
+        .first()
+    )
+    return actor_for_user(found.user) if found else None
+
+
+def token_digest(token: str) -> str:
+    """How a token is stored: it is 256 random bits, so one round of SHA-256 is enough."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member:
+    """A person of an organisation."""
+
+    user_id: int
+    username: str
+    name: str
+    email: str
+    role: OrgRole
+    is_active: bool
+    last_login_at: datetime | None
+
+
+def list_members(*, actor: Actor, organisation_id: OrganisationId) -> list[Member]:
+    """The people of an organisation, by name. Raises NotFound for one that the actor may not look into."""
+    if not can(actor, Action.MEMBERS_READ, organisation_id=organisation_id):
+        raise NotFound("There is no such organisation.")
+    rows = (
+        Membership.objects.filter(organisation_id=organisation_id)
+        .select_related("user")
+        .order_by("user__username")
+    )
+    return [
+        Member(
+            user_id=row.user.pk,
+            username=row.user.username,
+            name=row.user.get_full_name(),
+            email=row.user.email,
+            role=OrgRole(row.role),
+            is_active=row.is_active and row.user.is_active,
+            last_login_at=row.user.last_login,
+        )
+        for row in rows
+    ]

@@ -1,0 +1,373 @@
+"""Requests as an actor may see them: the list with search and keyset pages, and one whole request."""
+
+import base64
+import binascii
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from django.db import connection
+from django.db.models import Q, QuerySet
+from django.db.models.expressions import RawSQL
+
+from certdesk.domain.actors import Action, Actor, can
+from certdesk.domain.errors import InvalidInput, NotFound
+from certdesk.domain.requests import OrganisationId, RequestId, State, UserId, states_with_status
+from certdesk.store.models import Approval, Certificate, Request, RequestEvent
+
+#: A search that finds more than this is common enough for a walk along the list's own index.
+COMMON = 1000
+SHORTEST_INDEXED = 3  # trigrams
+
+
+class Sort(StrEnum):
+    """How the list is ordered; each has an index, and the number breaks ties."""
+
+    NEWEST = "newest"
+    OLDEST = "oldest"
+    NAME = "name"
+    NAME_DESCENDING = "-name"
+
+
+_ORDER: dict[Sort, tuple[str, ...]] = {
+    Sort.NEWEST: ("-id",),
+    Sort.OLDEST: ("id",),
+    Sort.NAME: ("common_names", "id"),
+    Sort.NAME_DESCENDING: ("-common_names", "-id"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filters:
+    """What is asked of the list; `status` is a public status or empty, `cursor` comes from a page before."""
+
+    query: str = ""
+    status: str = ""
+    organisation_id: OrganisationId | None = None
+    sort: Sort = Sort.NEWEST
+    cursor: str = ""
+    limit: int = 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestRow:
+    """A line of the list."""
+
+    number: RequestId
+    common_names: str
+    name_count: int
+    state: State
+    requester: str
+    organisation: str
+    duration_years: int
+    created_at: datetime
+    changed_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """A page of the list; `next_cursor` and `previous_cursor` are empty at the ends."""
+
+    rows: list[RequestRow]
+    next_cursor: str
+    previous_cursor: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CertificateRow:
+    """A certificate of a request; `chain` is DER, leaf first, root last where known."""
+
+    id: int
+    serial: str
+    issuer: str
+    sha256: str
+    not_before: datetime
+    not_after: datetime
+    revoked_at: datetime | None
+    chain: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventRow:
+    """A line of the history."""
+
+    at: datetime
+    event: str
+    from_state: str
+    to_state: str
+    actor: str
+    note: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApprovalRow:
+    """A recorded yes or no."""
+
+    verdict: str
+    by: str
+    waived: tuple[str, ...]
+    note: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestDetail:
+    """A request with everything that hangs on it."""
+
+    number: RequestId
+    organisation_id: OrganisationId
+    organisation: str
+    organisation_slug: str
+    requester: str
+    requester_id: UserId
+    channel: str
+    state: State
+    detail: str
+    version: int
+    names: tuple[str, ...]
+    common_names: str
+    subject: tuple[tuple[str, str], ...]
+    key: str
+    csr_der: bytes
+    csr_sha256: str
+    profile_id: str
+    duration_years: int
+    server_software: str
+    note: str
+    checks: tuple[dict[str, str], ...]
+    created_at: datetime
+    changed_at: datetime
+    events: tuple[EventRow, ...]
+    approvals: tuple[ApprovalRow, ...]
+    certificates: tuple[CertificateRow, ...]
+
+
+def list_requests(*, actor: Actor, filters: Filters) -> Page:
+    """One page of the requests that the actor may see (R20), by keyset, never by OFFSET."""
+    found = _filtered(actor, filters)
+    order = _ORDER[filters.sort]
+    backwards = False
+    if filters.cursor:
+        backwards, position = _decode(filters.cursor, filters.sort)
+        found = found.filter(_beyond(order, position, backwards=backwards))
+    found = found.order_by(*(_reversed(order) if backwards else order))
+    rows = [
+        RequestRow(
+            number=RequestId(number),
+            common_names=common_names,
+            name_count=len(names),
+            state=State(state),
+            requester=requester,
+            organisation=organisation,
+            duration_years=duration,
+            created_at=created,
+            changed_at=changed,
+        )
+        for number, common_names, names, state, requester, organisation, duration, created, changed in found.values_list(
+            "id",
+            "common_names",
+            "names",
+            "state",
+            "requester__username",
+            "organisation__legal_name",
+            "duration_years",
+            "created_at",
+            "changed_at",
+        )[: filters.limit + 1]
+    ]
+    more, rows = len(rows) > filters.limit, rows[: filters.limit]
+    if backwards:
+        rows.reverse()
+    has_next, has_previous = (True, more) if backwards else (more, bool(filters.cursor))
+    return Page(
+        rows=rows,
+        next_cursor=_encode(rows[-1], filters.sort, backwards=False) if rows and has_next else "",
+        previous_cursor=_encode(rows[0], filters.sort, backwards=True) if rows and has_previous else "",
+    )
+
+
+def count_requests(*, actor: Actor, filters: Filters, cap: int = COMMON + 1) -> int:
+    """How many requests match, counted no further than `cap` (an exact count of a million rows costs 44 ms)."""
+    return len(_filtered(actor, filters).order_by().values_list("id", flat=True)[:cap])
+
+
+def get_request(*, actor: Actor, number: int) -> RequestDetail:
+    """One request with history, approvals and certificates. Raises NotFound for a foreign or missing one."""
+    row = (
+        Request.objects.filter(_visible(actor), id=number).select_related("organisation", "requester").first()
+        if number <= MAX_NUMBER
+        else None
+    )
+    if row is None:
+        raise NotFound("There is no such request.")
+    return RequestDetail(
+        number=RequestId(row.pk),
+        organisation_id=OrganisationId(row.organisation_id),
+        organisation=row.organisation.legal_name,
+        organisation_slug=row.organisation.slug,
+        requester=row.requester.username,
+        requester_id=UserId(row.requester_id),
+        channel=row.channel,
+        state=State(row.state),
+        detail=row.detail,
+        version=row.version,
+        names=tuple(row.names),
+        common_names=row.common_names,
+        subject=tuple((name, value) for name, value in row.subject),
+        key=row.key,
+        csr_der=bytes(row.csr_der),
+        csr_sha256=row.csr_sha256,
+        profile_id=row.profile_id,
+        duration_years=row.duration_years,
+        server_software=row.server_software,
+        note=row.note,
+        checks=tuple(row.checks),
+        created_at=row.created_at,
+        changed_at=row.changed_at,
+        events=_events(row.pk),
+        approvals=_approvals(row.pk),
+        certificates=_certificates(row.pk),
+    )
+
+
+def waiting_count(*, actor: Actor) -> tuple[int, datetime | None]:
+    """How many requests wait for an officer, and since when the oldest one does."""
+    if not can(actor, Action.REQUEST_DECIDE):
+        return 0, None
+    waiting = Request.objects.filter(state=State.WAITING_FOR_APPROVAL)
+    oldest = waiting.order_by("id").values_list("created_at", flat=True).first()
+    return len(waiting.values_list("id", flat=True)[: COMMON + 1]), oldest
+
+
+MAX_NUMBER = 2**63 - 1
+
+
+def _visible(actor: Actor) -> Q:
+    if can(actor, Action.REQUEST_READ):
+        return Q()
+    own = [o for o in actor.organisation_ids if can(actor, Action.REQUEST_READ, organisation_id=o)]
+    # One organisation is the common case, and `=` lets the database walk the index in order.
+    return Q(organisation_id=own[0]) if len(own) == 1 else Q(organisation_id__in=own)
+
+
+def _filtered(actor: Actor, filters: Filters) -> QuerySet[Request]:
+    found = Request.objects.filter(_visible(actor))
+    if filters.organisation_id is not None:
+        found = found.filter(organisation_id=filters.organisation_id)
+    if filters.status:
+        states = states_with_status(filters.status)
+        if not states:
+            raise InvalidInput("There is no such status.", fields={"status": "Choose one from the list."})
+        found = found.filter(state=states[0]) if len(states) == 1 else found.filter(state__in=states)
+    if words := filters.query.strip().lower()[:100]:
+        found = found.filter(_matching(words))
+    return found
+
+
+def _matching(words: str) -> Q:
+    """Rows whose text contains the words: by the trigram index when they are rare.
+
+    Common words are quicker to find by walking the list's own index and looking at each row.
+    """
+    if words.isdecimal():
+        number = Q(id=int(words)) if int(words) <= MAX_NUMBER else Q()
+        return number | Q(search_text__contains=words) if len(words) >= SHORTEST_INDEXED else number
+    if len(words) >= SHORTEST_INDEXED:
+        rare = list(_indexed(words))
+        if len(rare) <= COMMON:
+            return Q(id__in=rare)
+    return Q(search_text__contains=words)
+
+
+def _indexed(words: str) -> list[int]:
+    found = Request.objects.order_by()
+    if connection.vendor == "sqlite":
+        phrase = '"' + words.replace('"', '""') + '"'
+        # The parameter is bound; only the table's own name stands in the statement.
+        ids = RawSQL(
+            "SELECT rowid FROM store_request_search WHERE search_text MATCH %s LIMIT %s", [phrase, COMMON + 1]
+        )  # noqa: S611
+        found = found.filter(id__in=ids)
+    else:
+        found = found.filter(search_text__contains=words)
+    return list(found.values_list("id", flat=True)[: COMMON + 1])
+
+
+def _reversed(order: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(f[1:] if f.startswith("-") else f"-{f}" for f in order)
+
+
+def _beyond(order: tuple[str, ...], position: list[str | int], *, backwards: bool) -> Q:
+    """The rows after a position in the order: a row comparison, spelled out for one or two fields."""
+    descending = order[0].startswith("-") != backwards
+    operator = "lt" if descending else "gt"
+    fields = [f.removeprefix("-") for f in order]
+    if len(fields) == 1:
+        return Q(**{f"{fields[0]}__{operator}": position[0]})
+    first, second = fields
+    return Q(**{f"{first}__{operator}e": position[0]}) & (
+        Q(**{f"{first}__{operator}": position[0]}) | Q(**{f"{second}__{operator}": position[1]})
+    )
+
+
+def _encode(row: RequestRow, sort: Sort, *, backwards: bool) -> str:
+    position: list[str | int] = [row.number]
+    if len(_ORDER[sort]) > 1:
+        position.insert(0, row.common_names)
+    raw = json.dumps([sort.value, backwards, position]).encode()
+    return base64.urlsafe_b64encode(raw).decode().rstrip("=")
+
+
+def _decode(cursor: str, sort: Sort) -> tuple[bool, list[str | int]]:
+    bad = InvalidInput(
+        "This page's address is damaged. Start again from the first page.", fields={"cursor": "Leave it out."}
+    )
+    try:
+        name, backwards, position = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+    except (ValueError, TypeError, binascii.Error, UnicodeDecodeError):
+        raise bad from None
+    types = [str, int] if len(_ORDER[sort]) > 1 else [int]
+    if (
+        name != sort.value
+        or not isinstance(backwards, bool)
+        or not isinstance(position, list)
+        or [type(p) for p in position] != types
+        or abs(position[-1]) > MAX_NUMBER
+    ):
+        raise bad
+    return backwards, position
+
+
+def _events(number: int) -> tuple[EventRow, ...]:
+    rows = RequestEvent.objects.filter(request_id=number).order_by("id")
+    return tuple(
+        EventRow(
+            at=r.at, event=r.event, from_state=r.from_state, to_state=r.to_state, actor=r.actor, note=r.note
+        )
+        for r in rows
+    )
+
+
+def _approvals(number: int) -> tuple[ApprovalRow, ...]:
+    rows = Approval.objects.filter(request_id=number).order_by("id")
+    return tuple(
+        ApprovalRow(verdict=r.verdict, by=r.by, waived=tuple(r.waived), note=r.note, at=r.at) for r in rows
+    )
+
+
+def _certificates(number: int) -> tuple[CertificateRow, ...]:
+    rows = Certificate.objects.filter(request_id=number).select_related("issuer_chain").order_by("-id")
+    return tuple(
+        CertificateRow(
+            id=r.pk,
+            serial=r.serial,
+            issuer=r.issuer,
+            sha256=r.sha256,
+            not_before=r.not_before,
+            not_after=r.not_after,
+            revoked_at=r.revoked_at,
+            chain=(bytes(r.der), *(base64.b64decode(c) for c in r.issuer_chain.certificates)),
+        )
+        for r in rows
+    )

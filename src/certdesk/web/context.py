@@ -1,0 +1,141 @@
+"""What every page shows around its content: names, navigation by role, the person's menu."""
+
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
+
+from django.conf import settings
+from django.http import HttpRequest
+from django.utils.functional import SimpleLazyObject
+
+from certdesk.domain.actors import Action, Actor, RaRole, can
+from certdesk.services import runtime
+from certdesk.store.models import User
+from certdesk.store.selectors.organisations import list_organisations
+from certdesk.store.selectors.requests import waiting_count
+from certdesk.web.actor import actor_of, signed_in_user
+
+_RA_TITLES = {
+    RaRole.OFFICER: "officer",
+    RaRole.AUDITOR: "auditor",
+    RaRole.OPERATOR: "operator",
+}
+COUNTED = 99
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crumb:
+    """A step of the trail; the last one has no address."""
+
+    label: str
+    href: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NavItem:
+    """A room in the header."""
+
+    label: str
+    href: str
+    current: bool
+    count: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Person:
+    """Who is signed in, as the menu shows it."""
+
+    username: str
+    name: str
+    initials: str
+    affiliation: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Portal:
+    """Everything that the base layout needs."""
+
+    service_name: str
+    ra: str
+    support_url: str
+    version: str
+    demo: bool
+    person: Person | None = None
+    nav: tuple[NavItem, ...] = ()
+    must_change_password: bool = False
+
+
+def service(request: HttpRequest) -> dict[str, object]:
+    """The context processor: `portal`, made when a template first asks for it."""
+    return {"portal": SimpleLazyObject(lambda: _portal(request))}
+
+
+def crumbs(*trail: tuple[str, str]) -> list[Crumb]:
+    """A trail from (label, address) pairs."""
+    return [Crumb(label=label, href=href) for label, href in trail]
+
+
+def ra_name() -> str:
+    """What the RA team is called (R25)."""
+    return runtime.current().rules.ra
+
+
+@cache
+def _version() -> str:
+    return version("certdesk")
+
+
+def _portal(request: HttpRequest) -> Portal:
+    rt = runtime.current()
+    user = signed_in_user(request)
+    actor = actor_of(request) if user is not None else None
+    return Portal(
+        service_name=rt.service_name,
+        ra=rt.rules.ra,
+        support_url=rt.support_url,
+        version=_version(),
+        demo=settings.CERTDESK.demo,
+        person=_person(user, actor, rt.rules.ra) if user is not None and actor is not None else None,
+        nav=_nav(actor, request.path_info) if actor is not None else (),
+        must_change_password=actor is not None and actor.must_change_password,
+    )
+
+
+def _person(user: User, actor: Actor, ra: str) -> Person:
+    name = user.get_full_name() or user.username
+    words = name.split()
+    return Person(
+        username=user.username,
+        name=name,
+        initials="".join(word[0] for word in (words[0], words[-1])).upper() if len(words) > 1 else name[:2].upper(),
+        affiliation=_affiliation(actor, ra),
+    )
+
+
+def _affiliation(actor: Actor, ra: str) -> str:
+    if actor.ra_role in _RA_TITLES:
+        return f"{ra} {_RA_TITLES[actor.ra_role]}"
+    if actor.must_change_password:
+        return ""
+    return ", ".join(row.legal_name for row in list_organisations(actor=actor))
+
+
+def _nav(actor: Actor, path: str) -> tuple[NavItem, ...]:
+    if actor.must_change_password:
+        return ()
+    rooms = [("Home", "/", "")]
+    if can(actor, Action.REQUEST_DECIDE):
+        waiting, _oldest = waiting_count(actor=actor)
+        rooms.append(("Queue", "/queue/", _count(waiting)))
+    if can(actor, Action.REQUEST_READ) or actor.memberships:
+        rooms.append(("Certificates", "/requests/", ""))
+        rooms.append(("Organisations" if actor.sees_everything else "Organisation", "/organisations/", ""))
+    rooms.append(("Help", "/help/", ""))
+    return tuple(
+        NavItem(label=label, href=href, count=count, current=path == href or (href != "/" and path.startswith(href)))
+        for label, href, count in rooms
+    )
+
+
+def _count(waiting: int) -> str:
+    return f"{COUNTED}+" if waiting > COUNTED else str(waiting or "")

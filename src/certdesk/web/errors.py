@@ -1,0 +1,148 @@
+"""Errors as pages: the portal's one table from error to status and words (DESIGN §9).
+
+The page stands alone: no database and no context processor is needed to say that something failed.
+"""
+
+from dataclasses import dataclass
+
+import structlog
+from django.http import HttpRequest, HttpResponse
+from django.template.loader import render_to_string
+from django.utils.http import url_has_allowed_host_and_scheme
+
+from certdesk.domain import errors
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorPage:
+    """How an error shows: HTTP status, heading, and what to do. `says_detail` is False for our own bugs."""
+
+    status: int
+    title: str
+    what_now: str = ""
+    says_detail: bool = True
+
+
+OUR_FAULT = ErrorPage(
+    status=500,
+    title="Something went wrong",
+    what_now="It is our fault, and it has been noted. Try again; if it stays, tell the people who run this service.",
+    says_detail=False,
+)
+
+PAGES: dict[type[errors.CertdeskError], ErrorPage] = {
+    errors.CertdeskError: OUR_FAULT,
+    errors.Refused: ErrorPage(status=400, title="This can’t be done"),
+    errors.BadCsr: ErrorPage(status=422, title="The CSR can’t be read"),
+    errors.BadKey: ErrorPage(status=422, title="The key can’t be certified"),
+    errors.RejectedIdentifier: ErrorPage(status=422, title="A name can’t be certified"),
+    errors.InvalidInput: ErrorPage(status=422, title="Something is missing or not on offer"),
+    errors.NotAuthorized: ErrorPage(status=403, title="You may not do this"),
+    errors.NotFound: ErrorPage(
+        status=404,
+        title="There is nothing here",
+        what_now="The address may be mistyped, or it belongs to another organisation.",
+    ),
+    errors.StateConflict: ErrorPage(
+        status=409, title="Somebody was faster", what_now="Nothing was changed. Look at what it says now, then decide."
+    ),
+    errors.IdempotencyMismatch: ErrorPage(status=422, title="This form was sent before", what_now="Start again."),
+    errors.PolicyRefused: ErrorPage(
+        status=422, title="This request can’t be accepted", what_now="Put it right and upload the CSR again."
+    ),
+    errors.RateLimited: ErrorPage(status=429, title="Too many attempts", what_now="Wait a little, then try again."),
+    errors.BackendError: ErrorPage(
+        status=502, title="The CA did not answer as it should", what_now="Your request is kept and tried again."
+    ),
+    errors.Unavailable: ErrorPage(
+        status=503, title="The CA can’t be reached", what_now="Your request is kept and tried again."
+    ),
+    errors.BackendRefused: ErrorPage(status=502, title="The CA refused"),
+    errors.OutcomeUnknown: ErrorPage(
+        status=503, title="The CA’s answer got lost", what_now="It is being looked up. Do not send the request again."
+    ),
+    errors.Misconfigured: OUR_FAULT,
+    errors.InvariantViolated: OUR_FAULT,
+}
+
+
+def page_of(error: errors.CertdeskError) -> ErrorPage:
+    """The entry for an error: its own, or that of its nearest ancestor."""
+    return next(PAGES[kind] for kind in type(error).__mro__ if kind in PAGES)
+
+
+def page_for(request: HttpRequest, error: errors.CertdeskError) -> HttpResponse:
+    """The page that tells a person about an error."""
+    page = page_of(error)
+    if not page.says_detail:
+        log.error("web.internal_error", code=error.code, detail=error.detail, path=request.path_info)
+    response = _render(
+        page, detail=error.detail if page.says_detail else "", back=_back(request) if page.status in BACK else ""
+    )
+    if isinstance(error, errors.RateLimited):
+        response["Retry-After"] = str(error.retry_after)
+    return response
+
+
+#: Statuses after which the page that the person came from is worth another look.
+BACK = frozenset({400, 409, 422})
+
+
+def bad_request(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    """400: something that Django itself would not take."""
+    del request, exception
+    detail = "The browser sent something that can’t be understood."
+    return _render(ErrorPage(status=400, title="This can’t be done", what_now="Go back and try again."), detail=detail)
+
+
+def forbidden(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    """403."""
+    del request, exception
+    return _render(PAGES[errors.NotAuthorized], detail="Your account does not allow this.")
+
+
+def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    """404."""
+    del request, exception
+    return _render(PAGES[errors.NotFound], detail="No page has this address.")
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """500: our own bug; its detail is in the log and never here."""
+    del request
+    return _render(OUR_FAULT, detail="")
+
+
+def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
+    """403 for a form without a current token: usually a page that was open for too long."""
+    log.warning("web.csrf_failure", reason=reason, path=request.path_info)
+    page = ErrorPage(status=403, title="This page is out of date", what_now="Nothing was changed. Open it again.")
+    return _render(page, detail="It was open for too long, or cookies are switched off.", back=_back(request))
+
+
+def too_many_requests(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    """429, for allauth's own limits."""
+    del request, exception
+    response = _render(PAGES[errors.RateLimited], detail="There were too many attempts in a short time.")
+    response["Retry-After"] = "60"
+    return response
+
+
+def _back(request: HttpRequest) -> str:
+    referrer = request.headers.get("Referer", "")
+    safe = url_has_allowed_host_and_scheme(referrer, {request.get_host()}, require_https=request.is_secure())
+    return referrer if safe else ""
+
+
+def _render(page: ErrorPage, *, detail: str, back: str = "") -> HttpResponse:
+    context = {
+        "status": page.status,
+        "title": page.title,
+        "detail": detail,
+        "what_now": page.what_now,
+        "back_href": back,
+        "back_label": "Go back and look again",
+    }
+    return HttpResponse(render_to_string("errors/error.html", context), status=page.status)
