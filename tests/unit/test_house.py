@@ -89,6 +89,15 @@ def test_links_between_documents_lead_somewhere() -> None:
     assert not broken
 
 
+def test_every_setting_is_documented() -> None:
+    config = (ROOT / "src/certdesk/conf/config.py").read_text(encoding="utf-8")
+    body = config.partition("class Config(")[2].partition("\nclass ")[0]
+    fields = re.findall(r"^    ([a-z_]+): [A-Za-z]", body, re.MULTILINE)
+    assert "trusted_suffixes" in fields
+    page = (ROOT / "docs/configuration.md").read_text(encoding="utf-8")
+    assert not [name for name in fields if f"`CERTDESK_{name.upper()}`" not in page]
+
+
 def test_every_make_target_explains_itself() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     declared = re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)
