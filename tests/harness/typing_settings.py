@@ -1,0 +1,14 @@
+"""Certdesk's settings as mypy's Django plugin reads them: the real ones, with throw-away secrets.
+
+Outside the demo the settings refuse to load without secrets, and a type check has no data folder to make
+its own in.
+"""
+
+import os
+
+os.environ |= {
+    "CERTDESK_SECRET_KEY": "for-type-checks-only-" * 2,
+    "CERTDESK_CA_PASSPHRASE": "for-type-checks-only-" * 2,
+}
+
+from certdesk.conf.settings import *  # noqa: F403 - the environment comes first; settings are read by name
