@@ -281,7 +281,7 @@ def _chain_differences(chain: tuple[bytes, ...]) -> Iterator[Check]:
         yield _mismatch("chain", "The certificate came without the CA's own certificate.", "")
     problem = _leaf_link_problem(chain[0], chain[1]) if len(chain) > 1 else ""
     for depth in range(1, len(chain)):
-        # The chain's last certificate is where trust is anchored; the links above a leaf hardly ever change.
+        # The links above a leaf hardly ever change, so their answers are remembered.
         issuer = chain[depth + 1] if depth + 1 < len(chain) else None
         problem = problem or _ca_link_problem(chain[depth], issuer, depth - 1)
     if problem:
@@ -306,7 +306,10 @@ def _ca_link_problem(der: bytes, issuer: bytes | None, cas_below: int) -> str:
     limit = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.path_length
     if limit is not None and cas_below > limit:
         return f"{certificate.subject.rfc4514_string()} may not stand above so many CAs"
-    return _link_problem(certificate, _load_ca(issuer)) if issuer is not None else ""
+    if issuer is not None:
+        return _link_problem(certificate, _load_ca(issuer))
+    # The last one is taken as the CA's own; one that says it signed itself must have done so.
+    return _link_problem(certificate, certificate) if certificate.subject == certificate.issuer else ""
 
 
 def _signs_certificates(certificate: x509.Certificate) -> bool:
