@@ -1,4 +1,4 @@
-"""Server commands: `serve`, `worker`, `admin`. Django is set up inside each, never on import of the client."""
+"""Server commands: `serve`, `worker`, `admin`. Django is set up inside each, when it is run."""
 
 import multiprocessing
 import os

@@ -1,5 +1,7 @@
 """Start-up: gives the services what they work with."""
 
+from dataclasses import fields
+
 from django.apps import AppConfig
 from django.conf import settings
 from django.utils import timezone
@@ -24,10 +26,11 @@ class ConfConfig(AppConfig):
 
 def make_runtime(config: Config) -> Runtime:
     """The runtime from the configuration; makes the embedded CA at the very first start."""
-    embedded = embedded_settings(config)
-    create_authority(EmbeddedConfig(**embedded), now=timezone.now())
+    embedded = embedded_config(config)
+    create_authority(embedded, now=timezone.now())
+    values = {field.name: getattr(embedded, field.name) for field in fields(embedded)}
     return Runtime(
-        backends=load_backends({"embedded": embedded}),
+        backends=load_backends({"embedded": values}),
         default_backend="embedded",
         rules=Rules(
             trusted_suffixes=config.trusted_suffixes,
@@ -43,12 +46,12 @@ def make_runtime(config: Config) -> Runtime:
     )
 
 
-def embedded_settings(config: Config) -> dict[str, object]:
+def embedded_config(config: Config) -> EmbeddedConfig:
     """The embedded CA's settings; its root key lives apart from its issuing key."""
-    return {
-        "directory": config.data / "ca" / "issuing",
-        "root_directory": config.ca_root_directory or config.data / "ca" / "root",
-        "passphrase": config.ca_passphrase.get_secret_value().encode(),
-        "name": config.ca_name,
-        "status_url": config.url,
-    }
+    return EmbeddedConfig(
+        directory=config.data / "ca" / "issuing",
+        root_directory=config.ca_root_directory or config.data / "ca" / "root",
+        passphrase=config.ca_passphrase.get_secret_value().encode(),
+        name=config.ca_name,
+        status_url=config.url,
+    )

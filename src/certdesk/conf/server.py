@@ -5,6 +5,7 @@ import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import django
 import structlog
@@ -18,6 +19,9 @@ from granian.constants import HTTPModes, Interfaces
 from certdesk.conf.config import Config
 from certdesk.domain.errors import Misconfigured
 from certdesk.domain.findings import Verdict
+
+if TYPE_CHECKING:
+    from certdesk.jobs.worker import Worker
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
@@ -81,7 +85,6 @@ def serve(target: str, *, with_worker: bool) -> None:
     connections.close_all()
     background = make_worker() if with_worker else None
     thread = threading.Thread(target=background.run, name="worker", daemon=True) if background else None
-    os.environ["CERTDESK_TEST_PARENT"] = str(os.getpid())
     server = Granian(
         target,
         address=config.host,
@@ -96,17 +99,17 @@ def serve(target: str, *, with_worker: bool) -> None:
     if thread:
         thread.start()
     try:
-        server.serve()  # type: ignore[attr-defined] # defined per platform
+        server.serve()
     finally:
         if background and thread:
             background.stop.set()
             thread.join(timeout=20)
 
 
-def make_worker():  # type: ignore[no-untyped-def] # noqa: ANN201 - its module needs Django to be set up
+def make_worker() -> "Worker":
     """A background worker, with Django set up."""
     setup()
-    from certdesk.jobs.worker import Worker  # noqa: PLC0415 - as above
+    from certdesk.jobs.worker import Worker  # noqa: PLC0415 - models can be imported only after django.setup()
 
     return Worker()
 

@@ -1,4 +1,4 @@
-"""Job name → one idempotent service call. The names are stored in the queue: renaming one needs a migration."""
+"""Job name → one idempotent service call. The queue stores the names: renaming one needs a migration."""
 
 from django.utils import timezone
 

@@ -8,6 +8,7 @@ harmless.
 import threading
 import uuid
 from datetime import datetime, timedelta
+from typing import TypeAlias
 
 import structlog
 from django.db import close_old_connections, connection
@@ -16,11 +17,14 @@ from django_tasks.base import TaskResultStatus
 from django_tasks_db.models import DBTaskResult
 
 from certdesk.domain.errors import CertdeskError
+from certdesk.domain.requests import RequestId
 from certdesk.jobs.handlers import HANDLERS
 from certdesk.services import issuance
 from certdesk.store.db import write_transaction
 
 log = structlog.get_logger()
+
+Job: TypeAlias = DBTaskResult[..., None]
 
 PAUSE = 0.5  # seconds between looks while nothing is due
 BATCH = 20
@@ -67,14 +71,14 @@ class Worker:
             DBTaskResult.objects.filter(finished_at__lt=now - KEEP_FINISHED).delete()
         return bool(jobs)
 
-    def _drive(self, number: issuance.RequestId) -> None:
+    def _drive(self, number: RequestId) -> None:
         try:
             issuance.drive(request_id=number, clock=timezone.now)
         except Exception:  # worker loop: one request that can't be driven must not hold up the others
             log.exception("worker.request_failed", request=number)
             issuance.postpone(request_id=number, now=timezone.now())
 
-    def _claim(self, *, now: datetime) -> list[DBTaskResult]:
+    def _claim(self, *, now: datetime) -> list[Job]:
         due = DBTaskResult.objects.filter(status=TaskResultStatus.READY, run_after__lte=now)
         claimed = []
         for job in due.order_by("-priority", "run_after")[:BATCH]:
@@ -87,11 +91,11 @@ class Worker:
                 claimed.append(job)
         return claimed
 
-    def _run(self, job: DBTaskResult) -> None:
+    def _run(self, job: Job) -> None:
         name = job.task_path.rpartition(".")[2]
         try:
             HANDLERS[name](**job.args_kwargs["kwargs"])
-        except Exception as error:  # worker loop: a job that fails is put back, never lost
+        except Exception as error:  # noqa: BLE001 - worker loop: a job that fails is put back, never lost
             _failed(job, error, name=name)
         else:
             _finish(job, status=TaskResultStatus.SUCCESSFUL)
@@ -106,10 +110,10 @@ def recover_dead(*, now: datetime) -> int:
 
 def backoff(tries: int) -> timedelta:
     """How long a job waits after so many failed tries: doubling, with a ceiling."""
-    return min(RETRY_FIRST * 2 ** max(tries - 1, 0), RETRY_MOST)
+    return min(RETRY_FIRST * int(2 ** max(tries - 1, 0)), RETRY_MOST)
 
 
-def _failed(job: DBTaskResult, error: Exception, *, name: str) -> None:
+def _failed(job: Job, error: Exception, *, name: str) -> None:
     tries = len(job.worker_ids)
     log.warning(
         "job.failed",
@@ -129,7 +133,7 @@ def _failed(job: DBTaskResult, error: Exception, *, name: str) -> None:
         )
 
 
-def _finish(job: DBTaskResult, *, status: TaskResultStatus, error: Exception | None = None) -> None:
+def _finish(job: Job, *, status: TaskResultStatus, error: Exception | None = None) -> None:
     with write_transaction():
         DBTaskResult.objects.filter(id=job.id).update(
             status=status,

@@ -24,7 +24,10 @@ def submit_request(
     idempotency_key: str = "",
     clock: Callable[[], datetime],
 ) -> Created:
-    """Creates a request and, if policy accepts it and the CA is quick, has it issued. Raises as `create_request`."""
+    """Creates a request and, if policy accepts it and the CA is quick, has it issued.
+
+    Raises as `create_request` does.
+    """
     created = create_request(
         actor=actor, submission=submission, channel=channel, idempotency_key=idempotency_key, now=clock()
     )
@@ -42,7 +45,7 @@ def approve_and_issue(
     seen_version: int | None = None,
     clock: Callable[[], datetime],
 ) -> None:
-    """Approves a request and, if the CA is quick, has it issued. Raises as `approve_request`."""
+    """Approves a request and, if the CA is quick, has it issued. Raises as `approve_request` does."""
     approve_request(
         actor=actor, number=number, evidence=evidence, note=note, seen_version=seen_version, now=clock()
     )

@@ -29,7 +29,7 @@ from certdesk.domain.errors import BackendError, BackendRefused, OutcomeUnknown,
 from certdesk.domain.findings import Check, Verdict
 from certdesk.domain.policy import still_entitled
 from certdesk.domain.profiles import profile, validity
-from certdesk.domain.requests import Event, RequestId, State
+from certdesk.domain.requests import Event, OrganisationId, RequestId, State
 from certdesk.services import runtime
 from certdesk.services.requests import facts_of
 from certdesk.store.db import write_transaction
@@ -81,7 +81,7 @@ def issue(*, request_id: RequestId, clock: Clock) -> State:
     # 2. Claim and record the intent, with the approval checked again under the same lock.
     with write_transaction():
         request = Request.objects.get(id=request_id)
-        obstacles = _obstacles(request, organisation_row(request.organisation_id), now=now)
+        obstacles = _obstacles(request, organisation_row(OrganisationId(request.organisation_id)), now=now)
         if obstacles:
             return _refer(request_id, obstacles, now=now)
         advance(
@@ -259,8 +259,10 @@ def _resume(request_id: RequestId, *, clock: Clock) -> State:
         if outcome is not None:
             return _record(attempt, intent, outcome, backend, now=clock())
     elif not isinstance(backend, Prepares):
-        error = OutcomeUnknown("The CA can't tell what became of this; an operator has to look it up there.")
-        return _leave_open(attempt, error, now=clock())
+        unknown = OutcomeUnknown(
+            "The CA can't tell what became of this; an operator has to look it up there."
+        )
+        return _leave_open(attempt, unknown, now=clock())
     return _submit(attempt, intent, backend, clock=clock)
 
 

@@ -1,4 +1,4 @@
-"""E-mails to applicants, on every change that concerns them. Plain text, from the configured address (A4, V9)."""
+"""E-mails to applicants, on every change that concerns them: plain text, our own address (A4, V9)."""
 
 from datetime import datetime
 
@@ -20,15 +20,24 @@ _OPENING: dict[Event, str] = {
 }
 
 
+MAX_NAMES = 10  # they fill a line or two
+
+#: News that is no news once the next thing has happened.
+PASSING = frozenset({Event.CREATE, Event.APPROVE, Event.RETRY})
+
+
 def notify_applicant(*, event_id: int, now: datetime) -> bool:
-    """Sends the mail about one event to the person who asked; False when it was sent before.
+    """Sends the mail about one event to the person who asked; False when it was dealt with before.
+
+    An approval that was followed by the certificate within the same breath makes one mail, not two.
 
     At least once: a crash between sending and noting it sends again, which is harmless.
     """
     line = RequestEvent.objects.select_related("request__requester", "request__organisation").get(id=event_id)
     if line.notified_at is not None:
         return False
-    if line.request.requester.email:
+    overtaken = Event(line.event) in PASSING and line.request.state != line.to_state
+    if line.request.requester.email and not overtaken:
         message(line).send()
     with write_transaction():
         RequestEvent.objects.filter(id=event_id).update(notified_at=now)
@@ -39,9 +48,8 @@ def message(line: RequestEvent) -> EmailMessage:
     """The mail about one event of a request. What other people wrote comes after the link (V9)."""
     rt, request = runtime.current(), line.request
     status = status_text(State(line.to_state), ra=rt.rules.ra)
-    names = ", ".join(request.names[:10]) + (
-        f" and {len(request.names) - 10} more" if len(request.names) > 10 else ""
-    )  # noqa: PLR2004 - ten names fill a line or two
+    more = len(request.names) - MAX_NAMES
+    names = ", ".join(request.names[:MAX_NAMES]) + (f" and {more} more" if more > 0 else "")
     body = (
         f"{_OPENING[Event(line.event)].format(ra=rt.rules.ra)}\n\n"
         f"  Request ID    {request.pk}\n"

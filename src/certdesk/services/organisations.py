@@ -27,6 +27,8 @@ WAYS: dict[str, str] = {
     "other": "Another way, as described",
 }
 MAX_EVIDENCE = 4000
+MAX_USERNAME = 150
+MAX_LEGAL_NAME = 64  # X.520 ub-organization-name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +59,7 @@ def create_organisation(
     legal_name = " ".join(legal_name.split())
     slug = slug or slugify(legal_name)[:63]
     fields = {}
-    if not legal_name or len(legal_name) > Organisation._meta.get_field("legal_name").max_length:
+    if not legal_name or len(legal_name) > MAX_LEGAL_NAME:
         fields["legal_name"] = "Give the legal name, at most 64 characters."
     if len(country) != 2 or not country.isalpha():  # noqa: PLR2004 - ISO 3166-1 alpha-2
         fields["country"] = "Give the two-letter country code, such as GB."
@@ -191,8 +193,8 @@ def add_member(
     if (
         not username
         or not username.replace(".", "").replace("-", "").replace("_", "").isalnum()
-        or len(username) > 150
-    ):  # noqa: PLR2004 - the column's width
+        or len(username) > MAX_USERNAME
+    ):
         fields["username"] = "Use letters, digits, full stops, hyphens and underscores."
     elif User.objects.filter(username=username).exists():
         fields["username"] = "Somebody has this user name already."

@@ -29,7 +29,7 @@ from certdesk.store.db import write_transaction
 from certdesk.store.models import Approval, BlockedKey, Organisation, Request
 from certdesk.store.selectors.facts import Asked, gather_facts, lock_organisation, organisation_row
 from certdesk.store.selectors.requests import RequestDetail, get_request
-from certdesk.store.transitions import Step, advance, write_history
+from certdesk.store.transitions import Change, Step, advance, write_history
 
 #: The same person sending the same thing again within this time has pressed the button twice (R17).
 DOUBLE_SUBMISSION = timedelta(minutes=10)
@@ -131,8 +131,7 @@ def create_request(
             csr=csr,
             decision=decision,
             channel=channel,
-            key=idempotency_key or f"auto-{secrets.token_hex(16)}",
-            same=same,
+            identity=(idempotency_key or f"auto-{secrets.token_hex(16)}", same),
             organisation=row,
             now=now,
         )
@@ -320,7 +319,7 @@ def _earlier(actor: Actor, key: str, same: str, *, now: datetime) -> Created | N
         row = mine.filter(idempotency_key=key).first()
         if row is not None and row.submission_digest != same:
             raise IdempotencyMismatch(
-                "This Idempotency-Key was used before for a different request. Use a new key for a new request."
+                "This Idempotency-Key was used for a different request. Use a new key for a new request."
             )
     else:
         row = (
@@ -339,8 +338,7 @@ def _insert(
     csr: Csr,
     decision: Decision,
     channel: str,
-    key: str,
-    same: str,
+    identity: tuple[str, str],
     organisation: Organisation,
     now: datetime,
 ) -> Request:
@@ -371,8 +369,8 @@ def _insert(
         checks=[asdict(check) for check in decision.checks],
         policy_digest=decision.policy_digest,
         content_digest=decision.content_digest,
-        idempotency_key=key,
-        submission_digest=same,
+        idempotency_key=identity[0],
+        submission_digest=identity[1],
         state=state,
         detail=detail,
         created_at=now,
@@ -389,12 +387,15 @@ def _insert(
             policy_digest=decision.policy_digest,
             at=now,
         )
-    write_history(
+    change = Change(
         request_id=RequestId(request.pk),
         organisation_id=organisation.pk,
         event=Event.CREATE,
         old=None,
         new=state,
+    )
+    write_history(
+        change=change,
         actor=actor,
         now=now,
         notify=not auto,

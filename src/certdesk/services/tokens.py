@@ -48,9 +48,9 @@ def create_token(*, actor: Actor, name: str, expires_at: datetime | None, now: d
 def revoke_token(*, actor: Actor, token_id: int, now: datetime) -> None:
     """Ends one of the actor's own tokens. Raises NotFound."""
     with write_transaction():
-        ended = ApiToken.objects.filter(id=token_id, user_id=actor.user_id, revoked_at__isnull=True).update(
-            revoked_at=now
-        )
+        ended = ApiToken.objects.filter(
+            id=token_id, user_id=actor.user_id or 0, revoked_at__isnull=True
+        ).update(revoked_at=now)
         if not ended:
             raise NotFound("There is no such token.")
         audit.record(actor=actor, action="token.revoke", object_type="token", object_id=token_id, now=now)

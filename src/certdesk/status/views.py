@@ -17,13 +17,13 @@ CRL_FRESH_FOR = timedelta(minutes=5)
 
 
 @require_safe
-def healthz(request: HttpRequest) -> HttpResponse:
+def healthz(_request: HttpRequest) -> HttpResponse:
     """The process answers."""
     return HttpResponse("ok\n", content_type="text/plain")
 
 
 @require_safe
-def readyz(request: HttpRequest) -> HttpResponse:
+def readyz(_request: HttpRequest) -> HttpResponse:
     """The process can do its work: the database answers and every CA's set-up is loaded."""
     try:
         with connection.cursor() as cursor:
@@ -36,7 +36,7 @@ def readyz(request: HttpRequest) -> HttpResponse:
 
 
 @require_safe
-def issuer_certificate(request: HttpRequest, issuer: str) -> HttpResponse:
+def issuer_certificate(_request: HttpRequest, issuer: str) -> HttpResponse:
     """The issuing CA's certificate, DER (RFC 5280 4.2.2.1)."""
     backend = runtime.current().backends.get(issuer)
     if backend is None:
@@ -47,7 +47,7 @@ def issuer_certificate(request: HttpRequest, issuer: str) -> HttpResponse:
 
 
 @require_safe
-def issuer_crl(request: HttpRequest, issuer: str) -> HttpResponse:
+def issuer_crl(_request: HttpRequest, issuer: str) -> HttpResponse:
     """The issuing CA's CRL, DER (RFC 5280 5), never past its nextUpdate (O1)."""
     response = HttpResponse(
         revocation.current_crl(backend_name=issuer, now=timezone.now()), content_type="application/pkix-crl"

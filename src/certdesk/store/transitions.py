@@ -28,6 +28,17 @@ class Step:
     data: dict[str, object] | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What happened to which request; `old` is None for a new one."""
+
+    request_id: RequestId
+    organisation_id: int
+    event: Event
+    old: State | None
+    new: State
+
+
 def advance(
     *,
     request_id: RequestId,
@@ -67,52 +78,33 @@ def advance(
         )
         if claimed != 1:
             raise StateConflict("Somebody else has just changed this request. Look at it again.")
-        write_history(
-            request_id=request_id,
-            organisation_id=organisation_id,
-            event=event,
-            old=old,
-            new=new,
-            actor=actor,
-            now=now,
-            step=step,
-        )
+        change = Change(request_id=request_id, organisation_id=organisation_id, event=event, old=old, new=new)
+        write_history(change=change, actor=actor, now=now, step=step)
     return new
 
 
-def write_history(
-    *,
-    request_id: RequestId,
-    organisation_id: int,
-    event: Event,
-    old: State | None,
-    new: State,
-    actor: Actor,
-    now: datetime,
-    step: Step,
-    notify: bool = True,
-) -> None:
+def write_history(*, change: Change, actor: Actor, now: datetime, step: Step, notify: bool = True) -> None:
     """The history line, the audit row and the mail job of one event, in the caller's transaction."""
     line = RequestEvent.objects.create(
-        request_id=request_id,
+        request_id=change.request_id,
         at=now,
-        event=event,
-        from_state=old or "",
-        to_state=new,
+        event=change.event,
+        from_state=change.old or "",
+        to_state=change.new,
         actor=actor.label,
         user_id=actor.user_id,
         note=step.note,
     )
     audit.record(
         actor=actor,
-        action=f"request.{event}",
+        action=f"request.{change.event}",
         object_type="request",
-        object_id=request_id,
-        organisation_id=organisation_id,
+        object_id=change.request_id,
+        organisation_id=change.organisation_id,
         now=now,
-        data={"from": old or "", "to": new.value, "note": step.note, **(step.data or {})},
+        data={"from": change.old or "", "to": change.new.value, "note": step.note, **(step.data or {})},
     )
-    if notify and event in NOTIFIED:
+    if notify and change.event in NOTIFIED:
         jobs.enqueue("notify_applicant", due_at=now, event_id=line.id)
 
 

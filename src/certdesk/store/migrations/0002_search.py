@@ -23,7 +23,7 @@ POSTGRESQL = (
 )
 
 
-def create_index(apps: Apps, editor: BaseDatabaseSchemaEditor) -> None:
+def create_index(_apps: Apps, editor: BaseDatabaseSchemaEditor) -> None:
     """Makes the index that this database knows."""
     for statement in SQLITE if editor.connection.vendor == "sqlite" else POSTGRESQL:
         editor.execute(statement)

@@ -152,6 +152,17 @@ def list_requests(*, actor: Actor, filters: Filters) -> Page:
         backwards, position = _decode(filters.cursor, filters.sort)
         found = found.filter(_beyond(order, position, backwards=backwards))
     found = found.order_by(*(_reversed(order) if backwards else order))
+    columns = (
+        "id",
+        "common_names",
+        "names",
+        "state",
+        "requester__username",
+        "organisation__legal_name",
+        "duration_years",
+        "created_at",
+        "changed_at",
+    )
     rows = [
         RequestRow(
             number=RequestId(number),
@@ -164,17 +175,9 @@ def list_requests(*, actor: Actor, filters: Filters) -> Page:
             created_at=created,
             changed_at=changed,
         )
-        for number, common_names, names, state, requester, organisation, duration, created, changed in found.values_list(
-            "id",
-            "common_names",
-            "names",
-            "state",
-            "requester__username",
-            "organisation__legal_name",
-            "duration_years",
-            "created_at",
-            "changed_at",
-        )[: filters.limit + 1]
+        for number, common_names, names, state, requester, organisation, duration, created, changed in (
+            found.values_list(*columns)[: filters.limit + 1]
+        )
     ]
     more, rows = len(rows) > filters.limit, rows[: filters.limit]
     if backwards:
@@ -188,7 +191,7 @@ def list_requests(*, actor: Actor, filters: Filters) -> Page:
 
 
 def count_requests(*, actor: Actor, filters: Filters, cap: int = COMMON + 1) -> int:
-    """How many requests match, counted no further than `cap` (an exact count of a million rows costs 44 ms)."""
+    """How many requests match, counted no further than `cap`: an exact count of a million costs 44 ms."""
     return len(_filtered(actor, filters).order_by().values_list("id", flat=True)[:cap])
 
 
@@ -287,7 +290,7 @@ def _indexed(words: str) -> list[int]:
         # The parameter is bound; only the table's own name stands in the statement.
         ids = RawSQL(
             "SELECT rowid FROM store_request_search WHERE search_text MATCH %s LIMIT %s", [phrase, COMMON + 1]
-        )  # noqa: S611
+        )
         found = found.filter(id__in=ids)
     else:
         found = found.filter(search_text__contains=words)
