@@ -220,7 +220,7 @@ def _parse(der: bytes) -> tuple[x509.CertificateSigningRequest, _RequestInfo]:
         request = x509.load_der_x509_csr(der)
         info = asn1.decode_der(_RequestInfo, request.tbs_certrequest_bytes)
     except PARSE_ERRORS as error:
-        raise parse_failure(der, error) from error
+        raise parse_failure(der, error) from None  # It may be a private key: nothing of it goes on.
     return request, info
 
 
@@ -305,7 +305,7 @@ def _attribute(found: _AttributeTypeAndValue) -> SubjectAttribute:
     oid = found.oid.dotted_string
     raw = bytes(found.value.data)
     encoding = _STRINGS.get(found.value.tag_bytes)
-    text = raw.decode(encoding) if encoding else raw.hex()
+    text = raw.decode(encoding) if encoding else f"#{raw.hex()}"  # as RFC 4514 2.4 writes it
     return SubjectAttribute(name=_ATTRIBUTE_NAMES.get(oid, oid), oid=oid, value=text)
 
 

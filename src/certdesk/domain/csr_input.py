@@ -91,11 +91,13 @@ def request_der(upload: bytes) -> bytes:
     data = _as_utf8(upload)
     labels = [match.group(1) for match in _PEM_BEGIN.finditer(data)]
     _refuse_private_keys(data, labels)
+    _refuse_formats(data, _BINARY_FORMATS)  # Before PEM: a ZIP shows what is stored in it uncompressed.
     if labels:
         return _from_pem(data, labels)
     if _is_binary_der(data):
         return data
-    _refuse_known_formats(data)
+    _refuse_formats(data, _TEXT_FORMATS)
+    _refuse_careless_dashes(data)
     return _from_bare_base64(data)
 
 
@@ -116,7 +118,7 @@ def parse_failure(der: bytes, error: Exception) -> BadCsr:
             "There is more data after the end of the request. Send the request alone, as your tool wrote it.",
             code="csr.trailing_data",
         )
-    if "ShortData" in text:
+    if "ShortData" in text and der.startswith(b"\x30"):
         return BadCsr(
             "The request is incomplete: its end is missing. Copy all of it, from BEGIN line to END line.",
             code="csr.truncated",
@@ -344,7 +346,8 @@ _PATH_ADVICE = (
     "paste everything from the BEGIN line to the END line."
 )
 #: Other things that people send: a pattern for the beginning, the code, and what to do.
-_FORMATS: tuple[tuple[re.Pattern[bytes], str, str], ...] = (
+_Formats = tuple[tuple[re.Pattern[bytes], str, str], ...]
+_BINARY_FORMATS: _Formats = (
     (
         re.compile(rb"PK\x03\x04|PK\x05\x06"),
         "csr.archive",
@@ -365,6 +368,8 @@ _FORMATS: tuple[tuple[re.Pattern[bytes], str, str], ...] = (
         "csr.keystore",
         "This is a Java keystore with a private key: keep it. Make a request with keytool -certreq.",
     ),
+)
+_TEXT_FORMATS: _Formats = (
     (
         re.compile(rb"\s*(?:<!doctype|<html|<\?xml|<head|<body|<svg)", re.IGNORECASE),
         "csr.html",
@@ -400,8 +405,14 @@ _FORMATS: tuple[tuple[re.Pattern[bytes], str, str], ...] = (
 _WHOLE = frozenset({"csr.path", "csr.url"})
 
 
-def _refuse_known_formats(data: bytes) -> None:
-    """Recognises what is not DER, nor PEM, by how it begins; paths and links must be all there is."""
+def _refuse_formats(data: bytes, formats: _Formats) -> None:
+    """Recognises a file by how it begins; paths and links must be all that there is."""
+    for pattern, code, advice in formats:
+        if pattern.fullmatch(data) if code in _WHOLE else pattern.match(data):
+            raise BadCsr(f"{advice} {_SEND_CSR}", code=code)
+
+
+def _refuse_careless_dashes(data: bytes) -> None:
     if _CARELESS_DASHES.search(data):
         raise BadCsr(
             "The BEGIN line is not as it should be. It must be exactly -----BEGIN CERTIFICATE REQUEST-----, "
@@ -409,6 +420,3 @@ def _refuse_known_formats(data: bytes) -> None:
             "text editor.",
             code="csr.begin_line",
         )
-    for pattern, code, advice in _FORMATS:
-        if pattern.fullmatch(data) if code in _WHOLE else pattern.match(data):
-            raise BadCsr(f"{advice} {_SEND_CSR}", code=code)

@@ -20,6 +20,7 @@ from certdesk.domain.findings import Check, Verdict
 MIN_RSA_BITS = 2048
 MAX_RSA_BITS = 4096
 RSA_EXPONENT = 65537
+MAX_EXPONENT_BITS = 256
 
 _ADVICE = "Make a new key, RSA with 2048 to 4096 bits or EC P-256, P-384 or P-521, and a new CSR with it."
 
@@ -92,7 +93,11 @@ class _RsaPublicKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyFacts:
-    """A public key as people and policy speak of it; `size` in bits, `curve` empty for other than EC keys."""
+    """A public key as people and policy speak of it; `size` in bits, `curve` empty for other than EC keys.
+
+    `exponent` is None for other than RSA keys, and where it has more than the 256 bits that BR 6.1.6 speaks
+    of: Python refuses to write a number of a stranger's length in decimal, and a page must not fail on that.
+    """
 
     algorithm: str
     size: int
@@ -139,9 +144,8 @@ def _rsa_facts(spki: SubjectPublicKeyInfo, spki_der: bytes) -> KeyFacts:
     numbers = _rsa_numbers(spki)
     if numbers.modulus <= 0 or numbers.public_exponent <= 0:
         raise ValueError("modulus and exponent are positive numbers")
-    return _facts(
-        spki_der, algorithm="RSA", size=numbers.modulus.bit_length(), exponent=numbers.public_exponent
-    )
+    exponent = numbers.public_exponent if numbers.public_exponent.bit_length() <= MAX_EXPONENT_BITS else None
+    return _facts(spki_der, algorithm="RSA", size=numbers.modulus.bit_length(), exponent=exponent)
 
 
 def _rsa_numbers(spki: SubjectPublicKeyInfo) -> _RsaPublicKey:
