@@ -5,6 +5,7 @@ call (as a restart would), and `make_intent`, which makes an intent that the CA 
 """
 # ruff: noqa: S101 - these are tests; pytest rewrites their asserts when the module is registered
 
+import uuid
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -14,8 +15,8 @@ from typing import Protocol
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from certdesk.backends.base import Backend, Finds, Prepares, PublishesCrl, RevokedEntry
 from certdesk.domain.certificates import (
@@ -26,9 +27,11 @@ from certdesk.domain.certificates import (
     Refused,
     certificate_facts,
     compare,
+    server_subject,
 )
 from certdesk.domain.errors import BackendRefused, InvariantViolated
 from certdesk.domain.findings import Verdict, worst
+from certdesk.domain.profiles import profile, validity
 
 BackendFactory = Callable[[], Backend]
 
@@ -40,6 +43,33 @@ class MakeIntent(Protocol):
 
     def __call__(self, *, names: tuple[str, ...] = ("www.example.ac.uk",)) -> Intent:
         """The intent, not yet prepared."""
+
+
+def server_intent(
+    *,
+    now: datetime,
+    names: tuple[str, ...] = ("www.example.ac.uk",),
+    key: ec.EllipticCurvePublicKey | rsa.RSAPublicKey | None = None,
+    years: int = 1,
+    subject: tuple[tuple[str, str], ...] | None = None,
+) -> Intent:
+    """An intent for a TLS server, with a new EC key unless one is given; a start for `make_intent`."""
+    public_key = key or ec.generate_private_key(ec.SECP256R1()).public_key()
+    begins, ends = validity(profile("tls-server"), duration_years=years, now=now)
+    if subject is None:
+        subject = server_subject(names=names, organisation="Example University", country="GB")
+    return Intent(
+        idempotency_key=uuid.uuid4().hex,
+        backend="under-test",
+        profile_id="tls-server",
+        profile_version=1,
+        csr_der=b"",
+        spki_der=public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo),
+        names=names,
+        subject=subject,
+        not_before=begins,
+        not_after=ends,
+    )
 
 
 def prepared(backend: Backend, intent: Intent) -> Intent:

@@ -1,0 +1,202 @@
+"""The embedded CA's two tiers: made once, opened strictly."""
+
+import os
+import shutil
+import stat
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from certdesk.backends.conformance import server_intent
+from certdesk.backends.embedded import EmbeddedBackend, EmbeddedConfig, create_authority, open_authority
+from certdesk.backends.embedded import authority as authority_module
+from certdesk.domain.certificates import Issued, compare
+from certdesk.domain.errors import Misconfigured
+from certdesk.domain.findings import Verdict
+
+NOW = datetime.now(UTC)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> EmbeddedConfig:
+    return EmbeddedConfig(
+        directory=tmp_path / "ca", root_directory=tmp_path / "root", passphrase=b"secret words"
+    )
+
+
+def _issue(config: EmbeddedConfig) -> None:
+    backend = EmbeddedBackend(config)
+    intent = backend.prepare(server_intent(now=NOW))
+    outcome = backend.submit(intent)
+    assert isinstance(outcome, Issued)
+    assert [check.verdict for check in compare(outcome, intent)] == [Verdict.PASS]
+
+
+def test_keys_are_encrypted_private_and_apart(config: EmbeddedConfig) -> None:
+    create_authority(config, NOW)
+    files = {
+        path.relative_to(config.directory.parent).as_posix(): path
+        for path in config.directory.parent.rglob("*")
+    }
+    assert set(files) == {
+        "ca",
+        "ca/issuing.key",
+        "ca/issuing.crt",
+        "ca/root.crt",
+        "root",
+        "root/root.key",
+        "root/root.crt",
+    }
+    for path in files.values():
+        assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600)
+    for key in ("ca/issuing.key", "root/root.key"):
+        assert b"BEGIN ENCRYPTED PRIVATE KEY" in files[key].read_bytes()
+
+
+def test_two_tiers(config: EmbeddedConfig) -> None:
+    authority = create_authority(config, NOW)
+    assert isinstance(authority.root.public_key(), ec.EllipticCurvePublicKey)
+    root_key, issuing_key = authority.root.public_key(), authority.issuing.public_key()
+    assert isinstance(root_key, ec.EllipticCurvePublicKey)
+    assert isinstance(issuing_key, ec.EllipticCurvePublicKey)
+    assert (root_key.curve.name, issuing_key.curve.name) == ("secp384r1", "secp256r1")
+    limits = authority.issuing.extensions.get_extension_for_class(x509.BasicConstraints)
+    assert limits.critical
+    assert (limits.value.ca, limits.value.path_length) == (True, 0)
+    assert authority.root.not_valid_after_utc > NOW + timedelta(days=7299)
+    assert authority.issuing.not_valid_after_utc > NOW + timedelta(days=3649)
+
+
+def test_a_second_start_opens_the_same_ca(config: EmbeddedConfig) -> None:
+    first = create_authority(config, NOW)
+    again = create_authority(config, NOW + timedelta(days=1))
+    assert again.issuing == first.issuing
+    assert again.root == first.root
+
+
+def test_eight_starts_at_once_make_one_ca(config: EmbeddedConfig) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(lambda _: create_authority(config, NOW), range(8)))
+    assert len({authority.issuing for authority in made}) == 1
+
+
+def test_signing_never_needs_the_root_folder(config: EmbeddedConfig) -> None:
+    create_authority(config, NOW)
+    shutil.rmtree(config.root_directory)
+    _issue(config)
+    create_authority(config, NOW)
+    assert not config.root_directory.exists()
+
+
+class _Killed(BaseException):
+    """Stands for a process that dies."""
+
+
+@pytest.mark.parametrize("writes", range(5))
+def test_a_start_that_dies_half_way_is_made_good(
+    config: EmbeddedConfig, monkeypatch: pytest.MonkeyPatch, writes: int
+) -> None:
+    real, done = authority_module._write, 0
+
+    def write(path: Path, content: bytes) -> None:
+        nonlocal done
+        if done == writes:
+            path.with_name(f".{path.name}.new").write_bytes(content[:10])
+            raise _Killed
+        done += 1
+        real(path, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(authority_module, "_write", write)
+        with pytest.raises(_Killed):
+            create_authority(config, NOW)
+    with pytest.raises(Misconfigured):
+        open_authority(config)
+    create_authority(config, NOW)
+    _issue(config)
+    assert not list(config.directory.parent.rglob("*.new"))
+
+
+def test_a_wrong_passphrase_is_told_as_such(config: EmbeddedConfig) -> None:
+    create_authority(config, NOW)
+    with pytest.raises(Misconfigured, match="passphrase") as caught:
+        open_authority(replace(config, passphrase=b"guess"))
+    assert "guess" not in caught.value.detail
+    assert "secret words" not in repr(config)
+
+
+@pytest.mark.parametrize("file", ["issuing.key", "issuing.crt", "root.crt"])
+def test_a_missing_file_is_named(config: EmbeddedConfig, file: str) -> None:
+    create_authority(config, NOW)
+    (config.directory / file).unlink()
+    with pytest.raises(Misconfigured, match=file):
+        open_authority(config)
+
+
+def test_a_lost_key_is_never_replaced_silently(config: EmbeddedConfig) -> None:
+    create_authority(config, NOW)
+    (config.directory / "issuing.key").unlink()
+    with pytest.raises(Misconfigured, match=r"issuing\.key"):
+        create_authority(config, NOW)
+
+
+@pytest.mark.parametrize("file", ["issuing.key", "issuing.crt", "root.crt"])
+def test_damage_is_named(config: EmbeddedConfig, file: str) -> None:
+    create_authority(config, NOW)
+    (config.directory / file).write_bytes(b"damage")
+    with pytest.raises(Misconfigured, match=file):
+        open_authority(config)
+
+
+def test_another_cas_files_are_noticed(config: EmbeddedConfig, tmp_path: Path) -> None:
+    create_authority(config, NOW)
+    other = replace(config, directory=tmp_path / "ca2", root_directory=tmp_path / "root2")
+    create_authority(other, NOW)
+    for file in ("issuing.key", "root.crt"):
+        mine = (config.directory / file).read_bytes()
+        (config.directory / file).write_bytes((other.directory / file).read_bytes())
+        with pytest.raises(Misconfigured, match=file):
+            open_authority(config)
+        (config.directory / file).write_bytes(mine)
+    open_authority(config)
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o644])
+def test_a_key_that_others_can_read_is_refused_with_advice(config: EmbeddedConfig, mode: int) -> None:
+    create_authority(config, NOW)
+    (config.directory / "issuing.key").chmod(mode)
+    with pytest.raises(Misconfigured, match="chmod 600"):
+        open_authority(config)
+
+
+def test_a_folder_that_others_can_enter_is_refused_with_advice(config: EmbeddedConfig) -> None:
+    create_authority(config, NOW)
+    config.directory.chmod(0o755)
+    with pytest.raises(Misconfigured, match="chmod 700"):
+        open_authority(config)
+
+
+def test_a_careless_umask_changes_nothing(config: EmbeddedConfig) -> None:
+    before = os.umask(0)
+    try:
+        create_authority(config, NOW)
+    finally:
+        os.umask(before)
+    open_authority(config)
+
+
+def test_configurations_that_would_fail_later_fail_now(config: EmbeddedConfig) -> None:
+    for change in (
+        {"passphrase": b""},
+        {"root_directory": config.directory},
+        {"slug": "a/b"},
+        {"slug": ""},
+        {"status_url": "https://ca.example.ac.uk"},
+    ):
+        with pytest.raises(Misconfigured):
+            replace(config, **change)

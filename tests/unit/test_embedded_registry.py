@@ -1,0 +1,63 @@
+"""Back ends come from their entry points, or the start stops."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import pytest
+
+from certdesk.backends.embedded import EmbeddedConfig, create_authority
+from certdesk.backends.registry import load_backends
+from certdesk.domain.errors import Misconfigured
+
+NOW = datetime.now(UTC)
+
+
+@pytest.fixture(scope="module")
+def shared_config(tmp_path_factory: pytest.TempPathFactory) -> EmbeddedConfig:
+    folder = tmp_path_factory.mktemp("embedded")
+    config = EmbeddedConfig(
+        directory=folder / "ca", root_directory=folder / "root", passphrase=b"secret words"
+    )
+    create_authority(config, NOW)
+    return config
+
+
+Settings = dict[str, object]
+
+
+@pytest.fixture
+def settings(shared_config: EmbeddedConfig) -> Settings:
+    return {
+        "directory": str(shared_config.directory),
+        "root_directory": str(shared_config.root_directory),
+        "passphrase": "secret words",
+    }
+
+
+def test_the_registry_loads_by_name_or_kind(settings: Settings) -> None:
+    backends = load_backends(
+        {"embedded": settings, "campus": {**settings, "kind": "embedded", "name": "Campus"}}
+    )
+    assert [backend.name for backend in backends.values()] == ["embedded", "campus"]
+    assert backends["campus"].title == "Campus"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda settings: {**settings, "kind": "no-such-ca"},
+        lambda settings: {**settings, "kind": 7},
+        lambda settings: {**settings, "colour": "blue"},
+        lambda settings: {**settings, "passphrase": ""},
+        lambda settings: {**settings, "passphrase": "guess"},
+        lambda settings: {**settings, "directory": ""},
+        lambda settings: {**settings, "directory": "/nonexistent"},
+        lambda settings: {**settings, "name": 3},
+        lambda _: {},
+    ],
+)
+def test_one_that_cannot_load_stops_the_start(
+    settings: Settings, change: Callable[[Settings], Settings]
+) -> None:
+    with pytest.raises(Misconfigured):
+        load_backends({"embedded": change(settings)})
