@@ -6,6 +6,7 @@ loads no Django at all, which keeps it fast and shows that the domain needs none
 """
 
 import os
+import shutil
 from collections.abc import Generator
 from pathlib import Path
 
@@ -32,6 +33,11 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     os.environ["DJANGO_SETTINGS_MODULE"] = environment.SETTINGS_MODULE
     django.setup()
+
+
+def pytest_unconfigure() -> None:
+    """Remove the data folder; workers of xdist end without their exit handlers."""
+    shutil.rmtree(_DATA, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
