@@ -40,11 +40,10 @@ from certdesk.store.models import (
     CertificateName,
     IssuanceAttempt,
     IssuerChain,
-    Organisation,
     Request,
 )
-from certdesk.store.selectors.facts import organisation_row
-from certdesk.store.transitions import Step, advance
+from certdesk.store.selectors.facts import lock_organisation, organisation_row
+from certdesk.store.transitions import Step, advance, advance_through
 
 log = structlog.get_logger()
 
@@ -63,25 +62,22 @@ def issue(*, request_id: RequestId, clock: Clock) -> State:
 
     Raises StateConflict when the request is not accepted (somebody else has it).
     """
-    # 1. What is to be signed, and whether it still may be: nothing is written yet.
+    # 1. What is to be signed: fixed and linted before anything is written.
     now = clock()
     request = Request.objects.select_related("organisation").get(id=request_id)
     if request.state != State.ACCEPTED:
         raise StateConflict("The request is not waiting to be handed to the CA.")
     rt = runtime.current()
     backend = rt.backend(rt.default_backend)
-    obstacles = _obstacles(request, request.organisation, now=now)
-    if obstacles:
-        return _refer(request_id, obstacles, now=now)
     try:
         intent = _prepared(backend, _intent(request, backend, now=now))
     except BackendRefused as refused:
         return _refuse_unsent(request_id, refused.detail, now=now)
 
-    # 2. Claim and record the intent, with the approval checked again under the same lock.
+    # 2. Check that it still may be, on the very row that the intent was made of; claim; record the intent.
     with write_transaction():
-        request = Request.objects.get(id=request_id)
-        obstacles = _obstacles(request, organisation_row(OrganisationId(request.organisation_id)), now=now)
+        lock_organisation(OrganisationId(request.organisation_id))
+        obstacles = _obstacles(request, now=now)
         if obstacles:
             return _refer(request_id, obstacles, now=now)
         advance(
@@ -90,6 +86,7 @@ def issue(*, request_id: RequestId, clock: Clock) -> State:
             actor=SYSTEM,
             now=now,
             step=Step(detail=f"Being handed to {backend.title}.", next_attempt_at=now + LEASE),
+            seen_version=request.version,
         )
         attempt = _record_intent(request_id, intent, now=now)
 
@@ -131,7 +128,7 @@ def postpone(*, request_id: RequestId, now: datetime) -> None:
         )
 
 
-def _obstacles(request: Request, organisation: Organisation, *, now: datetime) -> tuple[Check, ...]:
+def _obstacles(request: Request, *, now: datetime) -> tuple[Check, ...]:
     """What stands against signing now: changed content, refusals, lapsed validations, new reasons (W2)."""
     approval = Approval.objects.filter(request=request, verdict="approve").order_by("-id").first()
     if approval is None:
@@ -143,6 +140,7 @@ def _obstacles(request: Request, organisation: Organisation, *, now: datetime) -
                 rule="W2",
             ),
         )
+    organisation = organisation_row(OrganisationId(request.organisation_id))
     _facts, decision = facts_of(request, organisation, now=now)
     return still_entitled(decision, approved_digest=approval.content_digest, waived=approval.waived)
 
@@ -186,16 +184,8 @@ def _prepared(backend: Backend, intent: Intent) -> Intent:
 
 def _refuse_unsent(request_id: RequestId, reason: str, *, now: datetime) -> State:
     """The CA's own limits, or lint, stopped it before anything was signed or sent."""
-    with write_transaction():
-        for event in (Event.CLAIM, Event.CA_REFUSE):
-            state = advance(
-                request_id=request_id,
-                event=event,
-                actor=SYSTEM,
-                now=now,
-                step=Step(detail=reason, note=reason),
-            )
-    return state
+    steps = ((Event.CLAIM, Step()), (Event.CA_REFUSE, Step(detail=reason, note=reason)))
+    return advance_through(request_id=request_id, steps=steps, actor=SYSTEM, now=now)
 
 
 def _record_intent(request_id: RequestId, intent: Intent, *, now: datetime) -> IssuanceAttempt:
@@ -388,21 +378,12 @@ def _record_certificate(
             "sha256": facts.sha256,
             "backend": attempt.backend,
         }
-        if Request.objects.values_list("state", flat=True).get(id=request_id) == State.SUBMITTING:
-            advance(
-                request_id=request_id,
-                event=Event.CA_ACCEPT,
-                actor=SYSTEM,
-                now=now,
-                step=Step(detail=f"{backend.title} has accepted it.", next_attempt_at=now + LEASE),
-            )
-        return advance(
-            request_id=request_id,
-            event=Event.ISSUE,
-            actor=SYSTEM,
-            now=now,
-            step=Step(detail=f"Valid until {facts.not_after:%-d %B %Y}.", data=data),
-        )
+        issued_step = (Event.ISSUE, Step(detail=f"Valid until {facts.not_after:%-d %B %Y}.", data=data))
+        accepted_step = (Event.CA_ACCEPT, Step(detail=f"{backend.title} has accepted it."))
+        # A CA that answers at once acknowledges and issues in one breath; the history shows both.
+        acknowledged = attempt.acknowledged_at is not None
+        steps = (issued_step,) if acknowledged else (accepted_step, issued_step)
+        return advance_through(request_id=request_id, steps=steps, actor=SYSTEM, now=now)
 
 
 def _record_mismatch(

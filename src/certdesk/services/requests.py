@@ -387,29 +387,25 @@ def _insert(
             policy_digest=decision.policy_digest,
             at=now,
         )
+    step = Step(
+        note=detail,
+        data={
+            "content_digest": decision.content_digest,
+            "policy_digest": decision.policy_digest,
+            "outcome": decision.outcome.value,
+            "names": list(csr.names),
+            "manual": sorted({c.code for c in decision.manual_reasons}),
+        },
+    )
     change = Change(
         request_id=RequestId(request.pk),
         organisation_id=organisation.pk,
         event=Event.CREATE,
         old=None,
         new=state,
+        step=step,
     )
-    write_history(
-        change=change,
-        actor=actor,
-        now=now,
-        notify=not auto,
-        step=Step(
-            note=detail,
-            data={
-                "content_digest": decision.content_digest,
-                "policy_digest": decision.policy_digest,
-                "outcome": decision.outcome.value,
-                "names": list(csr.names),
-                "manual": sorted({c.code for c in decision.manual_reasons}),
-            },
-        ),
-    )
+    write_history(changes=[change], actor=actor, now=now, notify=not auto)
     return request
 
 

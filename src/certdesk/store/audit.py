@@ -1,6 +1,7 @@
 """The only writer of audit rows: chained, inside the transaction of the change that they record."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from django.db import connection
@@ -14,6 +15,17 @@ from certdesk.store.models import AuditEvent
 CHAIN_LOCK = 0x6365727464
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deed:
+    """What was done to which object; `data` is JSON and holds no secret (L4)."""
+
+    action: str
+    object_type: str
+    object_id: object
+    organisation_id: int | None = None
+    data: Mapping[str, object] = field(default_factory=dict)
+
+
 def record(
     *,
     actor: Actor,
@@ -24,7 +36,19 @@ def record(
     organisation_id: int | None = None,
     data: Mapping[str, object] | None = None,
 ) -> None:
-    """Appends one event to the chain.
+    """Appends one event to the chain; see `record_all`."""
+    deed = Deed(
+        action=action,
+        object_type=object_type,
+        object_id=object_id,
+        organisation_id=organisation_id,
+        data=data or {},
+    )
+    record_all([deed], actor=actor, now=now)
+
+
+def record_all(deeds: Sequence[Deed], *, actor: Actor, now: datetime) -> None:
+    """Appends events to the chain, in their order.
 
     Raises InvariantViolated outside a transaction: no audit, no action (L1). Appends are ordered by
     an advisory lock on PostgreSQL and by SQLite's single writer; the unique `previous_hash` makes a
@@ -36,19 +60,29 @@ def record(
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", [CHAIN_LOCK])
     last = AuditEvent.objects.order_by("-seq").values_list("seq", "hash").first()
-    seq, previous_hash = (last[0] + 1, last[1]) if last else (1, GENESIS)
+    seq, previous_hash = last or (0, GENESIS)
+    rows = []
+    for deed in deeds:
+        seq += 1
+        row = _chained(deed, seq=seq, previous_hash=previous_hash, actor=actor, now=now)
+        previous_hash = row.hash
+        rows.append(row)
+    AuditEvent.objects.bulk_create(rows)
+
+
+def _chained(deed: Deed, *, seq: int, previous_hash: str, actor: Actor, now: datetime) -> AuditEvent:
     entry = Entry(
         seq=seq,
         at=now,
         actor=actor.label,
         user_id=actor.user_id,
-        action=action,
-        object_type=object_type,
-        object_id=str(object_id),
-        organisation_id=organisation_id,
-        data=dict(data or {}),
+        action=deed.action,
+        object_type=deed.object_type,
+        object_id=str(deed.object_id),
+        organisation_id=deed.organisation_id,
+        data=dict(deed.data),
     )
-    AuditEvent.objects.create(
+    return AuditEvent(
         seq=entry.seq,
         at=entry.at,
         actor=entry.actor,

@@ -1,9 +1,8 @@
 """`advance`: the only writer of a request's state, by compare-and-swap along the transition table."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-
-from django.db.models import F
 
 from certdesk.domain.actors import Actor
 from certdesk.domain.errors import NotFound, StateConflict
@@ -37,6 +36,7 @@ class Change:
     event: Event
     old: State | None
     new: State
+    step: Step
 
 
 def advance(
@@ -48,11 +48,26 @@ def advance(
     step: Step,
     seen_version: int | None = None,
 ) -> State:
-    """Moves a request along the table, with its history, audit row and mail job in one transaction.
+    """Moves a request along the table by one event; see `advance_through`."""
+    return advance_through(
+        request_id=request_id, steps=((event, step),), actor=actor, now=now, seen_version=seen_version
+    )
 
-    `seen_version` is the version on the page that the actor decided on: an older one conflicts (W1).
-    Raises StateConflict if the event can't follow the state, or if somebody else was faster;
-    NotFound if there is no such request.
+
+def advance_through(
+    *,
+    request_id: RequestId,
+    steps: Sequence[tuple[Event, Step]],
+    actor: Actor,
+    now: datetime,
+    seen_version: int | None = None,
+) -> State:
+    """Moves a request along the table, with history, audit rows and mail jobs in one transaction.
+
+    Several events at once are one compare-and-swap from the first state to the last; the last step's
+    second line stands. `seen_version` is the version on the page that the actor decided on: an older
+    one conflicts (W1). Raises StateConflict if an event can't follow its state, or if somebody else
+    was faster; NotFound if there is no such request.
     """
     with write_transaction():
         row = (
@@ -62,50 +77,87 @@ def advance(
         )
         if row is None:
             raise NotFound("There is no such request.")
-        old, version, organisation_id, attempts = State(row[0]), row[1], row[2], row[3]
-        new = TRANSITIONS.get((old, event))
-        if new is None:
-            raise StateConflict(_conflict(old, event))
+        start, version, organisation_id, attempts = State(row[0]), row[1], row[2], row[3]
+        changes = _path(request_id, organisation_id, start, steps)
         if seen_version is not None and seen_version != version:
             raise StateConflict("The request has changed since the page was made. Look at it again.")
-        claimed = Request.objects.filter(id=request_id, state=old, version=version).update(
+        new, last = changes[-1].new, changes[-1].step
+        claimed = Request.objects.filter(id=request_id, state=start, version=version).update(
             state=new,
-            version=F("version") + 1,
-            detail=step.detail,
+            version=version + len(changes),
+            detail=last.detail,
             changed_at=now,
-            next_attempt_at=None if new in ENDED else step.next_attempt_at,
-            attempts=attempts + 1 if event is Event.CLAIM else 0 if event is Event.RETRY else attempts,
+            next_attempt_at=None if new in ENDED else last.next_attempt_at,
+            attempts=_attempts(attempts, changes),
         )
         if claimed != 1:
             raise StateConflict("Somebody else has just changed this request. Look at it again.")
-        change = Change(request_id=request_id, organisation_id=organisation_id, event=event, old=old, new=new)
-        write_history(change=change, actor=actor, now=now, step=step)
+        write_history(changes=changes, actor=actor, now=now)
     return new
 
 
-def write_history(*, change: Change, actor: Actor, now: datetime, step: Step, notify: bool = True) -> None:
-    """The history line, the audit row and the mail job of one event, in the caller's transaction."""
-    line = RequestEvent.objects.create(
-        request_id=change.request_id,
-        at=now,
-        event=change.event,
-        from_state=change.old or "",
-        to_state=change.new,
-        actor=actor.label,
-        user_id=actor.user_id,
-        note=step.note,
+def _path(
+    request_id: RequestId, organisation_id: int, start: State, steps: Sequence[tuple[Event, Step]]
+) -> list[Change]:
+    changes: list[Change] = []
+    old = start
+    for event, step in steps:
+        new = TRANSITIONS.get((old, event))
+        if new is None:
+            raise StateConflict(_conflict(old, event))
+        changes.append(
+            Change(
+                request_id=request_id,
+                organisation_id=organisation_id,
+                event=event,
+                old=old,
+                new=new,
+                step=step,
+            )
+        )
+        old = new
+    return changes
+
+
+def _attempts(before: int, changes: Sequence[Change]) -> int:
+    events = {change.event for change in changes}
+    return 0 if Event.RETRY in events else before + (Event.CLAIM in events)
+
+
+def write_history(*, changes: Sequence[Change], actor: Actor, now: datetime, notify: bool = True) -> None:
+    """The history lines, audit rows and mail jobs of some events, in the caller's transaction."""
+    lines = RequestEvent.objects.bulk_create(
+        RequestEvent(
+            request_id=change.request_id,
+            at=now,
+            event=change.event,
+            from_state=change.old or "",
+            to_state=change.new,
+            actor=actor.label,
+            user_id=actor.user_id,
+            note=change.step.note,
+        )
+        for change in changes
     )
-    audit.record(
-        actor=actor,
+    audit.record_all([_deed(change) for change in changes], actor=actor, now=now)
+    for line in lines:
+        if notify and line.event in NOTIFIED:
+            jobs.enqueue("notify_applicant", due_at=now, event_id=line.pk)
+
+
+def _deed(change: Change) -> audit.Deed:
+    return audit.Deed(
         action=f"request.{change.event}",
         object_type="request",
         object_id=change.request_id,
         organisation_id=change.organisation_id,
-        now=now,
-        data={"from": change.old or "", "to": change.new.value, "note": step.note, **(step.data or {})},
+        data={
+            "from": change.old or "",
+            "to": change.new.value,
+            "note": change.step.note,
+            **(change.step.data or {}),
+        },
     )
-    if notify and change.event in NOTIFIED:
-        jobs.enqueue("notify_applicant", due_at=now, event_id=line.id)
 
 
 def _conflict(old: State, event: Event) -> str:
