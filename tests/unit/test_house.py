@@ -45,10 +45,9 @@ def test_no_private_key_is_checked_in() -> None:
     marker = "-----BEGIN " + "{}PRIVATE KEY-----\n"
     shapes = [marker.format(kind) for kind in ("", "RSA ", "EC ", "ENCRYPTED ")]
     body = re.compile("|".join(re.escape(shape) + r"[A-Za-z0-9+/]{40}" for shape in shapes))
-    found = [
-        path for path in _text_files() if body.search(path.read_text(encoding="utf-8", errors="replace"))
-    ]
-    assert not found
+    # Keys pasted by mistake are among the bad inputs; they were made for that and certify nothing.
+    elsewhere = [path for path in _text_files() if not path.is_relative_to(ROOT / "tests" / "vectors")]
+    assert not [path for path in elsewhere if body.search(path.read_text(encoding="utf-8", errors="replace"))]
 
 
 def test_decision_records_are_numbered_without_gaps() -> None:
