@@ -107,7 +107,9 @@ def _person(user: User, actor: Actor, ra: str) -> Person:
     return Person(
         username=user.username,
         name=name,
-        initials="".join(word[0] for word in (words[0], words[-1])).upper() if len(words) > 1 else name[:2].upper(),
+        initials="".join(word[0] for word in (words[0], words[-1])).upper()
+        if len(words) > 1
+        else name[:2].upper(),
         affiliation=_affiliation(actor, ra),
     )
 
@@ -132,7 +134,12 @@ def _nav(actor: Actor, path: str) -> tuple[NavItem, ...]:
         rooms.append(("Organisations" if actor.sees_everything else "Organisation", "/organisations/", ""))
     rooms.append(("Help", "/help/", ""))
     return tuple(
-        NavItem(label=label, href=href, count=count, current=path == href or (href != "/" and path.startswith(href)))
+        NavItem(
+            label=label,
+            href=href,
+            count=count,
+            current=path == href or (href != "/" and path.startswith(href)),
+        )
         for label, href, count in rooms
     )
 

@@ -28,7 +28,7 @@ class ErrorPage:
 OUR_FAULT = ErrorPage(
     status=500,
     title="Something went wrong",
-    what_now="It is our fault, and it has been noted. Try again; if it stays, tell the people who run this service.",
+    what_now="It is our fault, and it has been noted. Try again; if it stays, tell whoever runs it.",
     says_detail=False,
 )
 
@@ -46,22 +46,32 @@ PAGES: dict[type[errors.CertdeskError], ErrorPage] = {
         what_now="The address may be mistyped, or it belongs to another organisation.",
     ),
     errors.StateConflict: ErrorPage(
-        status=409, title="Somebody was faster", what_now="Nothing was changed. Look at what it says now, then decide."
+        status=409,
+        title="Somebody was faster",
+        what_now="Nothing was changed. Look at what it says now, then decide.",
     ),
-    errors.IdempotencyMismatch: ErrorPage(status=422, title="This form was sent before", what_now="Start again."),
+    errors.IdempotencyMismatch: ErrorPage(
+        status=422, title="This form was sent before", what_now="Start again."
+    ),
     errors.PolicyRefused: ErrorPage(
         status=422, title="This request can’t be accepted", what_now="Put it right and upload the CSR again."
     ),
-    errors.RateLimited: ErrorPage(status=429, title="Too many attempts", what_now="Wait a little, then try again."),
+    errors.RateLimited: ErrorPage(
+        status=429, title="Too many attempts", what_now="Wait a little, then try again."
+    ),
     errors.BackendError: ErrorPage(
-        status=502, title="The CA did not answer as it should", what_now="Your request is kept and tried again."
+        status=502,
+        title="The CA did not answer as it should",
+        what_now="Your request is kept and tried again.",
     ),
     errors.Unavailable: ErrorPage(
         status=503, title="The CA can’t be reached", what_now="Your request is kept and tried again."
     ),
     errors.BackendRefused: ErrorPage(status=502, title="The CA refused"),
     errors.OutcomeUnknown: ErrorPage(
-        status=503, title="The CA’s answer got lost", what_now="It is being looked up. Do not send the request again."
+        status=503,
+        title="The CA’s answer got lost",
+        what_now="It is being looked up. Do not send the request again.",
     ),
     errors.Misconfigured: OUR_FAULT,
     errors.InvariantViolated: OUR_FAULT,
@@ -79,7 +89,9 @@ def page_for(request: HttpRequest, error: errors.CertdeskError) -> HttpResponse:
     if not page.says_detail:
         log.error("web.internal_error", code=error.code, detail=error.detail, path=request.path_info)
     response = _render(
-        page, detail=error.detail if page.says_detail else "", back=_back(request) if page.status in BACK else ""
+        page,
+        detail=error.detail if page.says_detail else "",
+        back=_back(request) if page.status in BACK else "",
     )
     if isinstance(error, errors.RateLimited):
         response["Retry-After"] = str(error.retry_after)
@@ -94,7 +106,9 @@ def bad_request(request: HttpRequest, exception: Exception | None = None) -> Htt
     """400: something that Django itself would not take."""
     del request, exception
     detail = "The browser sent something that can’t be understood."
-    return _render(ErrorPage(status=400, title="This can’t be done", what_now="Go back and try again."), detail=detail)
+    return _render(
+        ErrorPage(status=400, title="This can’t be done", what_now="Go back and try again."), detail=detail
+    )
 
 
 def forbidden(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
@@ -118,7 +132,9 @@ def server_error(request: HttpRequest) -> HttpResponse:
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
     """403 for a form without a current token: usually a page that was open for too long."""
     log.warning("web.csrf_failure", reason=reason, path=request.path_info)
-    page = ErrorPage(status=403, title="This page is out of date", what_now="Nothing was changed. Open it again.")
+    page = ErrorPage(
+        status=403, title="This page is out of date", what_now="Nothing was changed. Open it again."
+    )
     return _render(page, detail="It was open for too long, or cookies are switched off.", back=_back(request))
 
 

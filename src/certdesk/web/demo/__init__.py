@@ -1,0 +1,1 @@
+"""What only a demonstration has: reading its mail."""

@@ -1,0 +1,72 @@
+"""The demo's mailbox: what the service would have sent. Outside the demo these pages do not exist."""
+
+import email
+from dataclasses import dataclass
+from email import policy
+from email.message import EmailMessage
+from pathlib import Path
+
+from django.conf import settings
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.urls import reverse
+from django.views.decorators.http import require_GET
+
+from certdesk.web.context import crumbs
+from certdesk.web.requests.rows import Fact
+
+SHOWN = 200
+_RULE = b"-" * 79  # what Django's file backend writes after each message
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MailRow:
+    """A line of the mailbox."""
+
+    subject: str
+    to: str
+    at: str
+    href: str
+
+
+@require_GET
+def mailbox(request: HttpRequest) -> HttpResponse:
+    """All mail, newest first."""
+    found = list(enumerate(_mail()))[-SHOWN:]
+    rows = [
+        MailRow(
+            subject=str(mail["Subject"]),
+            to=str(mail["To"]),
+            at=str(mail["Date"]),
+            href=reverse("demo-message", args=[index]),
+        )
+        for index, mail in reversed(found)
+    ]
+    return render(request, "demo/mail.html", {"rows": rows, "crumbs": crumbs(("Demo mail", ""))})
+
+
+@require_GET
+def message(request: HttpRequest, index: int) -> HttpResponse:
+    """One message."""
+    found = _mail()
+    if index >= len(found):
+        raise Http404
+    mail = found[index]
+    body = mail.get_body(("plain",))
+    text = body.get_content() if body is not None else ""
+    context = {
+        "message_subject": str(mail["Subject"]),
+        "facts": [Fact(label=name, value=str(mail[name])) for name in ("From", "To", "Date") if mail[name]],
+        "paragraphs": [part.strip() for part in text.split("\n\n") if part.strip()],
+        "crumbs": crumbs(("Demo mail", reverse("demo-mail")), ("Message", "")),
+    }
+    return render(request, "demo/message.html", context)
+
+
+def _mail() -> list[EmailMessage]:
+    """Every message in the folder, oldest first. Raises Http404 outside the demo."""
+    if not settings.CERTDESK.demo:
+        raise Http404
+    folder: Path = settings.CERTDESK.mail_directory
+    parts = (part for file in sorted(folder.glob("*.log")) for part in file.read_bytes().split(_RULE))
+    return [email.message_from_bytes(part.lstrip(), policy=policy.default) for part in parts if part.strip()]

@@ -1,0 +1,1 @@
+"""The public help pages that form fields link to."""

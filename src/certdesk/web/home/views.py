@@ -1,0 +1,130 @@
+"""The first page after signing in: what awaits this person, by role."""
+
+from dataclasses import dataclass
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.urls import reverse
+from django.utils import timezone
+from django.views.decorators.http import require_GET
+
+from certdesk.domain.actors import Action, Actor, RaRole, can
+from certdesk.domain.requests import State, public_status
+from certdesk.store.selectors.organisations import list_organisations
+from certdesk.store.selectors.requests import Filters, count_requests, list_requests, waiting_count
+from certdesk.web import times
+from certdesk.web.actor import actor_of, signed_in_user
+from certdesk.web.context import ra_name
+from certdesk.web.requests import rows
+from certdesk.web.requests.listing import may_request, organisation_name, shows_organisation
+from certdesk.web.status.views import ca_works
+
+RECENT = 8
+COUNTED = 100
+NOON, EVENING = 12, 18
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tile:
+    """A figure, what it means, and where it leads."""
+
+    title: str
+    figure: str
+    text: str
+    href: str
+    link: str
+
+
+@require_GET
+def home(request: HttpRequest) -> HttpResponse:
+    """What awaits the reader."""
+    actor, ra = actor_of(request), ra_name()
+    shows = can(actor, Action.REQUEST_READ) or bool(actor.memberships)
+    recent = list_requests(actor=actor, filters=Filters(limit=RECENT)).rows if shows else []
+    context = {
+        "greeting": _greeting(request),
+        "summary": _summary(actor, ra),
+        "tiles": _tiles(actor),
+        "links": _links(actor),
+        "links_title": "For auditors" if actor.ra_role is RaRole.AUDITOR else "Running the service",
+        "shows_requests": shows,
+        "rows": rows.list_rows(recent, ra=ra),
+        "shows_organisation": shows_organisation(actor),
+        "organisation_name": organisation_name(actor),
+        "may_request": may_request(actor),
+    }
+    return render(request, "home/home.html", context)
+
+
+def _greeting(request: HttpRequest) -> str:
+    hour = timezone.localtime().hour
+    part = "morning" if hour < NOON else "afternoon" if hour < EVENING else "evening"
+    user = signed_in_user(request)
+    return f"Good {part}, {user.first_name or user.username}" if user else f"Good {part}"
+
+
+def _count(actor: Actor, state: State) -> int:
+    return count_requests(actor=actor, filters=Filters(status=public_status(state)), cap=COUNTED)
+
+
+def _summary(actor: Actor, ra: str) -> str:
+    if can(actor, Action.REQUEST_DECIDE):
+        waiting, _oldest = waiting_count(actor=actor)
+        return f"{times.counted(waiting, 'request')} to decide." if waiting else "No request needs you now."
+    if actor.ra_role is RaRole.AUDITOR:
+        return "You can read everything and change nothing."
+    if actor.ra_role is RaRole.OPERATOR:
+        return "The service works." if ca_works() else "The CA does not answer at present."
+    if not actor.memberships:
+        return f"You do not belong to an organisation yet. Ask {ra} to add you."
+    waiting = _count(actor, State.WAITING_FOR_APPROVAL)
+    if waiting:
+        verb = "waits" if waiting == 1 else "wait"
+        return f"{times.counted(waiting, 'request')} of your organisation {verb} for {ra}; nothing needs you."
+    return "Nothing needs you now."
+
+
+def _tiles(actor: Actor) -> list[Tile]:
+    if not can(actor, Action.REQUEST_DECIDE):
+        return []
+    waiting, oldest = waiting_count(actor=actor)
+    since = (
+        f"The oldest has waited {times.lasted(timezone.now() - oldest)}." if oldest else "Nobody is waiting."
+    )
+    unvetted = sum(row.vetted_at is None for row in list_organisations(actor=actor))
+    return [
+        Tile(
+            title="Queue", figure=str(waiting), text=since, href=reverse("queue-list"), link="Open the queue"
+        ),
+        Tile(
+            title="Organisations to vet",
+            figure=str(unvetted),
+            text="Vetting can also happen with the first request.",
+            href=reverse("organisations-list"),
+            link="See the organisations",
+        ),
+    ]
+
+
+def _links(actor: Actor) -> list[dict[str, str]]:
+    if actor.ra_role is RaRole.AUDITOR:
+        return [
+            {
+                "href": reverse("requests-list"),
+                "label": "All requests",
+                "text": "with who decided, when and why",
+            },
+            {"href": reverse("requests-csv"), "label": "Requests as CSV", "text": "for a spreadsheet"},
+            {
+                "href": reverse("organisations-list"),
+                "label": "Organisations",
+                "text": "with domains and their evidence",
+            },
+        ]
+    if can(actor, Action.SERVICE_OPERATE):
+        return [
+            {"href": reverse("status"), "label": "Status of the service", "text": "what everybody sees"},
+            {"href": "/readyz", "label": "Readiness", "text": "for load balancers"},
+            {"href": "/metrics", "label": "Metrics", "text": "for Prometheus"},
+        ]
+    return []

@@ -1,0 +1,1 @@
+"""Organisations, their domains and their people."""

@@ -1,0 +1,132 @@
+"""What officers and managers fill in about organisations and people."""
+
+from typing import Any
+
+from django import forms
+
+from certdesk.domain.actors import OrgRole
+from certdesk.domain.errors import InvalidInput
+from certdesk.services.organisations import WAYS
+
+MAX_TEXT = 4000
+
+ROLES = (
+    ("", "Choose one"),
+    (OrgRole.APPLICANT.value, "Applicant: requests certificates"),
+    (OrgRole.MANAGER.value, "Manager: also adds and disables people"),
+)
+
+
+class OrganisationForm(forms.Form):
+    """A new organisation."""
+
+    legal_name = forms.CharField(
+        label="Legal name",
+        max_length=64,
+        help_text="As registered. A CSR's organisation (O) has to be written exactly like this.",
+        error_messages={"required": "Write the organisation's registered legal name."},
+    )
+    slug = forms.SlugField(
+        label="Short name",
+        max_length=63,
+        help_text="Lower-case letters, digits and hyphens; it stands in addresses and stays as it is.",
+        error_messages={"required": "Write a short name, such as “example”."},
+    )
+    country = forms.RegexField(
+        label="Country code",
+        regex=r"^[A-Za-z]{2}$",
+        initial="GB",
+        help_text="Two letters, such as GB.",
+        error_messages={
+            "required": "Write the country's code.",
+            "invalid": "A country code has two letters, such as GB.",
+        },
+    )
+    locality = forms.CharField(label="Town or city", required=False, max_length=128)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("label_suffix", "")
+        super().__init__(*args, **kwargs)
+
+
+class PersonForm(forms.Form):
+    """A person to add to an organisation."""
+
+    username = forms.CharField(
+        label="Username",
+        max_length=150,
+        help_text="Letters, digits, full stops, hyphens and underscores.",
+        widget=forms.TextInput(attrs={"autocomplete": "off", "autocapitalize": "off", "spellcheck": "false"}),
+        error_messages={"required": "Write a username."},
+    )
+    name = forms.CharField(
+        label="Name", max_length=150, error_messages={"required": "Write the person's name."}
+    )
+    email = forms.EmailField(
+        label="E-mail address",
+        error_messages={
+            "required": "Write the person's e-mail address.",
+            "invalid": "This is not an e-mail address.",
+        },
+    )
+    role = forms.ChoiceField(
+        label="Role", choices=ROLES, error_messages={"required": "Choose what the person may do."}
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("label_suffix", "")
+        super().__init__(*args, **kwargs)
+
+
+class VetForm(forms.Form):
+    """How the RA checked who an organisation is."""
+
+    evidence = forms.CharField(
+        label="How it was checked",
+        max_length=MAX_TEXT,
+        help_text="For example the register that names it, and when you looked.",
+        widget=forms.Textarea(attrs={"rows": 3}),
+        error_messages={"required": "Write how the organisation was checked; an auditor relies on it."},
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("label_suffix", "")
+        kwargs.setdefault("auto_id", "id_vet_%s")
+        super().__init__(*args, **kwargs)
+
+
+class DomainForm(forms.Form):
+    """An ownership check of a domain, outside any request."""
+
+    domain = forms.CharField(
+        label="Domain",
+        max_length=253,
+        widget=forms.TextInput(attrs={"autocapitalize": "off", "spellcheck": "false"}),
+        error_messages={"required": "Write the domain, such as example.ac.uk."},
+    )
+    how = forms.ChoiceField(
+        label="How it was checked",
+        choices=[("", "Choose one"), *WAYS.items()],
+        error_messages={"required": "Choose how it was checked."},
+    )
+    evidence = forms.CharField(
+        label="What you saw",
+        max_length=MAX_TEXT,
+        widget=forms.Textarea(attrs={"rows": 3}),
+        error_messages={"required": "Write what you saw; an auditor relies on it."},
+    )
+    reference = forms.CharField(label="Reference", required=False, max_length=200)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("label_suffix", "")
+        kwargs.setdefault("auto_id", "id_domain_%s")
+        super().__init__(*args, **kwargs)
+
+
+def show_on(form: forms.Form, error: InvalidInput) -> None:
+    """Puts what a service found wrong beside the fields that it names."""
+    known = {name: text for name, text in error.fields.items() if name in form.fields}
+    for name, text in known.items():
+        form.add_error(name, text)
+    if not known:
+        form.add_error(None, error.detail)

@@ -1,0 +1,1 @@
+"""The officer's screens: what waits, and deciding it."""

@@ -1,0 +1,65 @@
+"""What an officer fills in: evidence of ownership for each domain, a note, or the details of a rejection."""
+
+from typing import Any
+
+from django import forms
+
+from certdesk.services.organisations import WAYS
+
+MAX_TEXT = 2000
+
+
+class EvidenceForm(forms.Form):
+    """How the officer knows that the organisation controls one domain (R31); which one, the server says."""
+
+    how = forms.ChoiceField(
+        label="How it was checked",
+        choices=[("", "Choose one"), *WAYS.items()],
+        error_messages={"required": "Choose how it was checked."},
+    )
+    evidence = forms.CharField(
+        label="What you saw",
+        max_length=MAX_TEXT,
+        help_text="For example the registrant's name and the date in the registry.",
+        widget=forms.Textarea(attrs={"rows": 3}),
+        error_messages={"required": "Write what you saw; an auditor relies on it."},
+    )
+    reference = forms.CharField(
+        label="Reference", required=False, max_length=200, help_text="A ticket or document number."
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("label_suffix", "")
+        super().__init__(*args, **kwargs)
+
+
+class ApproveForm(forms.Form):
+    """What goes with a yes."""
+
+    note = forms.CharField(
+        label="Note",
+        required=False,
+        max_length=MAX_TEXT,
+        help_text="For the next officer and the auditor.",
+        widget=forms.Textarea(attrs={"rows": 3}),
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("label_suffix", "")
+        super().__init__(*args, **kwargs)
+
+
+class RejectForm(forms.Form):
+    """What goes with a no: the details reach the applicant (R29)."""
+
+    details = forms.CharField(
+        label="Details for the applicant",
+        max_length=MAX_TEXT,
+        help_text="What was wrong, and what would make a new request pass. It is e-mailed and shown.",
+        widget=forms.Textarea(attrs={"rows": 4}),
+        error_messages={"required": "Write why the request is rejected; the applicant has to know."},
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("label_suffix", "")
+        super().__init__(*args, **kwargs)

@@ -1,0 +1,220 @@
+"""The officer's screens: what waits for a person, and deciding it (R31 to R33)."""
+
+from dataclasses import dataclass, replace
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils import timezone
+from django.views.decorators.http import require_GET, require_POST
+
+from certdesk.domain.actors import Action, Actor, can
+from certdesk.domain.errors import InvalidInput, NotAuthorized
+from certdesk.domain.findings import Verdict
+from certdesk.domain.requests import State, public_status, status_text
+from certdesk.services.confirm import approve_and_issue
+from certdesk.services.organisations import Evidence
+from certdesk.services.requests import domains_awaiting_evidence, reject_request
+from certdesk.store.selectors.organisations import get_organisation, list_domains
+from certdesk.store.selectors.requests import (
+    Filters,
+    RequestDetail,
+    RequestRow,
+    Sort,
+    count_requests,
+    get_request,
+    list_requests,
+    waiting_count,
+)
+from certdesk.web import times
+from certdesk.web.actor import actor_of
+from certdesk.web.context import crumbs, ra_name
+from certdesk.web.queue.forms import ApproveForm, EvidenceForm, RejectForm
+from certdesk.web.requests import rows
+
+PAGE = 25
+APPROVED_SHOWN = 100
+UNPROCESSABLE = 422
+WAITING = Filters(status=public_status(State.WAITING_FOR_APPROVAL), sort=Sort.OLDEST, limit=PAGE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueRow:
+    """A line of the queue."""
+
+    number: int
+    href: str
+    name: str
+    more: str
+    organisation: str
+    requester: str
+    reasons: tuple[str, ...]
+    waiting: str
+    at_iso: str
+    own: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DomainEvidence:
+    """A domain that nothing proves yet, with the form for its evidence."""
+
+    domain: str
+    form: EvidenceForm
+
+
+@require_GET
+def listing(request: HttpRequest) -> HttpResponse:
+    """What waits, oldest first, with every reason."""
+    actor = _officer(request)
+    page = list_requests(actor=actor, filters=replace(WAITING, cursor=request.GET.get("cursor", "")))
+    count, oldest = waiting_count(actor=actor)
+    summary = "No request needs you now."
+    if oldest:
+        waited = times.lasted(timezone.now() - oldest)
+        summary = f"{times.counted(count, 'request')}; the oldest has waited {waited}."
+    context = {
+        "rows": [_row(actor, row) for row in page.rows],
+        "summary": summary,
+        "next_href": f"?cursor={page.next_cursor}" if page.next_cursor else "",
+        "crumbs": crumbs(("Queue", "")),
+    }
+    return render(request, "queue/list.html", context)
+
+
+@require_GET
+def decide(request: HttpRequest, number: int) -> HttpResponse:
+    """Everything that a decision needs."""
+    actor = _officer(request)
+    detail = get_request(actor=actor, number=number)
+    return _render(request, actor, detail, evidence=_evidence_forms(actor, detail))
+
+
+@require_POST
+def approve(request: HttpRequest, number: int) -> HttpResponse:
+    """A yes, with the evidence that it rests on."""
+    actor = _officer(request)
+    detail = get_request(actor=actor, number=number)
+    evidence, form = _evidence_forms(actor, detail, request), ApproveForm(request.POST)
+    if not all([form.is_valid(), *(item.form.is_valid() for item in evidence)]):
+        return _render(request, actor, detail, evidence=evidence, form=form)
+    approve_and_issue(
+        actor=actor,
+        number=number,
+        evidence=[_evidence(item) for item in evidence],
+        note=form.cleaned_data["note"],
+        seen_version=_version(request),
+        clock=timezone.now,
+    )
+    messages.success(request, f"Request {number} is approved.")
+    return redirect("requests-show", number=number)
+
+
+@require_POST
+def reject(request: HttpRequest, number: int) -> HttpResponse:
+    """A no, with the details that the applicant reads (R29)."""
+    actor = _officer(request)
+    detail = get_request(actor=actor, number=number)
+    form = RejectForm(request.POST)
+    if not form.is_valid():
+        return _render(request, actor, detail, evidence=_evidence_forms(actor, detail), reject_form=form)
+    reject_request(
+        actor=actor,
+        number=number,
+        details=form.cleaned_data["details"],
+        seen_version=_version(request),
+        now=timezone.now(),
+    )
+    messages.success(request, f"Request {number} is rejected; {detail.requester} is told by e-mail.")
+    return redirect("requests-show", number=number)
+
+
+def _officer(request: HttpRequest) -> Actor:
+    actor = actor_of(request)
+    if not can(actor, Action.REQUEST_DECIDE):
+        raise NotAuthorized(f"Only officers of {ra_name()} decide on requests.")
+    return actor
+
+
+def _version(request: HttpRequest) -> int:
+    text = request.POST.get("version", "")
+    if not (text.isascii() and text.isdecimal()):
+        raise InvalidInput("The form is incomplete. Open the request again.")
+    return int(text)
+
+
+def _row(actor: Actor, row: RequestRow) -> QueueRow:
+    detail = get_request(actor=actor, number=row.number)
+    manual = (c.message for c in rows.stored_checks(detail.checks) if c.verdict is Verdict.MANUAL)
+    return QueueRow(
+        number=row.number,
+        href=reverse("queue-decide", args=[row.number]),
+        name=row.common_names,
+        more=f"and {row.name_count - 1} more" if row.name_count > 1 else "",
+        organisation=row.organisation,
+        requester=row.requester,
+        reasons=tuple(manual),
+        waiting=times.lasted(timezone.now() - row.created_at),
+        at_iso=times.iso(row.created_at),
+        own=detail.requester_id == actor.user_id,
+    )
+
+
+def _evidence_forms(
+    actor: Actor, detail: RequestDetail, request: HttpRequest | None = None
+) -> list[DomainEvidence]:
+    if detail.state is not State.WAITING_FOR_APPROVAL:
+        return []
+    domains = domains_awaiting_evidence(actor=actor, number=detail.number, now=timezone.now())
+    post = request.POST if request else None
+    return [DomainEvidence(domain=domain, form=EvidenceForm(post, prefix=domain)) for domain in domains]
+
+
+def _evidence(item: DomainEvidence) -> Evidence:
+    said = item.form.cleaned_data
+    return Evidence(
+        domain=item.domain, how=said["how"], details=said["evidence"], reference=said["reference"]
+    )
+
+
+def _render(
+    request: HttpRequest,
+    actor: Actor,
+    detail: RequestDetail,
+    *,
+    evidence: list[DomainEvidence],
+    form: ApproveForm | None = None,
+    reject_form: RejectForm | None = None,
+) -> HttpResponse:
+    invalid = form is not None or reject_form is not None
+    context: dict[str, object] = {
+        "crumbs": crumbs(("Queue", reverse("queue-list")), (f"Request {detail.number}", "")),
+        "page": rows.page_row(detail, ra=ra_name()),
+        "facts": rows.stored_csr(detail),
+        **rows.check_list(rows.stored_checks(detail.checks)).context(),
+        "facts_about": rows.about(detail),
+        "organisation": _organisation(actor, detail),
+        "own": detail.requester_id == actor.user_id,
+        "waiting": detail.state is State.WAITING_FOR_APPROVAL,
+        "evidence_forms": evidence,
+        "form": form or ApproveForm(),
+        "reject_form": reject_form or RejectForm(),
+    }
+    return render(request, "queue/decide.html", context, status=UNPROCESSABLE if invalid else 200)
+
+
+def _organisation(actor: Actor, detail: RequestDetail) -> dict[str, object]:
+    """What an officer wants to know of the organisation that asks."""
+    row = get_organisation(actor=actor, slug=detail.organisation_slug)
+    now = timezone.now()
+    issued = Filters(status=public_status(State.ISSUED), organisation_id=row.id)
+    domains = list_domains(actor=actor, organisation_id=row.id)
+    return {
+        "legal_name": row.legal_name,
+        "href": reverse("organisations-show", args=[row.slug]),
+        "vetted": f"Yes, {times.day(row.vetted_at)}" if row.vetted_at else "Not yet; approving does so",
+        "first": "" if row.first_approved_at else "This is its first request.",
+        "issued_before": count_requests(actor=actor, filters=issued, cap=APPROVED_SHOWN),
+        "issued_status": status_text(State.ISSUED, ra=""),
+        "domains": [d.adn for d in domains if d.is_validated(now=now)],
+    }

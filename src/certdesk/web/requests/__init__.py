@@ -1,0 +1,1 @@
+"""The applicant's screens: new, preview, list, show, withdraw and downloads."""

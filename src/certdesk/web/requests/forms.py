@@ -1,0 +1,154 @@
+"""What an applicant fills in: the CSR by file or paste, the term, the server software (R10 to R14).
+
+Only shape is judged here; what a CSR says is judged by the services. A pasted path gets a helpful
+answer (R11).
+"""
+
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from django import forms
+from django.core.files.uploadedfile import UploadedFile
+
+from certdesk.domain.requests import OrganisationId
+
+MAX_CSR = 64 * 1024  # S1
+BASE64_LINE = 64
+
+_PATH = re.compile(
+    r"""^\s*["']?(?:[A-Za-z]:[\\/]|\\\\|~?/|\.{1,2}[\\/]|file:)[^\n]*$"""
+    r"""|^[^\n]*\.(?:csr|pem|req|p10|der|txt)["']?\s*$""",
+    re.IGNORECASE,
+)
+PATH_ANSWER = (
+    "This looks like the name of a file. A browser can't open files on your computer by their name: "
+    "choose the file instead, or paste the text that is in it."
+)
+
+
+def looks_like_path(text: str) -> bool:
+    """Whether somebody pasted where the CSR lies instead of the CSR (R11)."""
+    text = text.strip()
+    # A bare base64 body may begin with a slash, but is far longer than a line and has no dot.
+    return bool(_PATH.match(text)) and ("." in text or "\\" in text or len(text) < BASE64_LINE)
+
+
+class NewRequestForm(forms.Form):
+    """The one form of a new request. `upload` is the CSR's bytes once the form is valid."""
+
+    csr = forms.FileField(
+        label="CSR file",
+        required=False,
+        help_text="A .csr, .pem, .req or .p10 file of at most 64 KB, text or binary.",
+        widget=forms.FileInput(attrs={"accept": ".csr,.pem,.req,.p10,.der,.txt,application/pkcs10"}),
+    )
+    csr_text = forms.CharField(
+        label="CSR text",
+        required=False,
+        strip=False,
+        max_length=MAX_CSR,
+        error_messages={"max_length": "The text is longer than 64 KB; a CSR is far shorter. Paste the CSR."},
+        widget=forms.Textarea(
+            attrs={
+                "rows": 9,
+                "class": "code",
+                "spellcheck": "false",
+                "autocomplete": "off",
+                "autocapitalize": "off",
+                "placeholder": "-----BEGIN CERTIFICATE REQUEST-----",
+                "data-path-answer": "path-answer",
+            }
+        ),
+    )
+    duration_years = forms.TypedChoiceField(
+        label="Duration",
+        coerce=int,
+        widget=forms.RadioSelect,
+        error_messages={
+            "required": "Choose how many years the request runs.",
+            "invalid_choice": "Choose one of the durations on offer.",
+        },
+    )
+    server_software = forms.ChoiceField(
+        label="Server software",
+        help_text="What runs where the certificate will be installed. It decides the download form and hints.",
+        error_messages={
+            "required": "Choose your server software; “Other” is in the list.",
+            "invalid_choice": "Choose the server software from the list; “Other” is in it.",
+        },
+    )
+    organisation = forms.TypedChoiceField(
+        label="Organisation",
+        coerce=lambda value: OrganisationId(int(value)),
+        help_text="The request belongs to this organisation.",
+        error_messages={
+            "required": "Choose the organisation that the request is for.",
+            "invalid_choice": "Choose one of your organisations.",
+        },
+    )
+
+    def __init__(
+        self,
+        *args: Any,
+        durations: Iterable[int],
+        software: Iterable[str],
+        organisations: dict[OrganisationId, str],
+        **kwargs: Any,
+    ) -> None:
+        kwargs.setdefault("label_suffix", "")
+        super().__init__(*args, **kwargs)
+        self._organisations = organisations
+        self._choices("duration_years", [(n, "1 year" if n == 1 else f"{n} years") for n in durations])
+        self._choices("server_software", [("", "Choose one"), *((name, name) for name in software)])
+        if len(organisations) > 1:
+            self._choices("organisation", [("", "Choose one"), *organisations.items()])
+        else:
+            del self.fields["organisation"]
+
+    def _choices(self, name: str, choices: list[tuple[Any, str]]) -> None:
+        field = self.fields[name]
+        if isinstance(field, forms.ChoiceField):
+            field.choices = choices
+
+    @property
+    def upload(self) -> bytes:
+        """What was uploaded or pasted, as bytes."""
+        value: bytes = self.cleaned_data["upload"]
+        return value
+
+    @property
+    def organisation_id(self) -> OrganisationId:
+        """The chosen organisation, or the only one."""
+        chosen: OrganisationId = self.cleaned_data.get("organisation") or next(iter(self._organisations))
+        return chosen
+
+    def forget_paste(self) -> None:
+        """Empties the text field of the page shown next, if a private key was pasted into it (S11)."""
+        if "PRIVATE KEY" in self.data.get("csr_text", ""):
+            self.data = {name: value for name, value in self.data.items() if name != "csr_text"}
+
+    def clean(self) -> dict[str, Any]:
+        """Exactly one of file and text, and not the name of a file."""
+        cleaned = self.cleaned_data
+        if "csr" in self.errors or "csr_text" in self.errors:
+            return cleaned
+        file, text = cleaned.get("csr"), cleaned.get("csr_text", "")
+        if file and text.strip():
+            self.add_error(
+                "csr_text", "Send the file or the text, not both, so that it is clear which counts."
+            )
+        elif file:
+            cleaned["upload"] = self._read(file)
+        elif not text.strip():
+            self.add_error("csr", "Choose your CSR file, or paste the text that is in it.")
+        elif looks_like_path(text):
+            self.add_error("csr_text", PATH_ANSWER)
+        else:
+            cleaned["upload"] = text.encode("utf-8", "surrogatepass")
+        return cleaned
+
+    def _read(self, file: UploadedFile[bytes]) -> bytes:
+        """The file's bytes; one byte too many is enough to know that the rest need not be read (S1)."""
+        content: bytes = file.read(MAX_CSR + 1)
+        return content

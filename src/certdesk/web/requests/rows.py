@@ -1,0 +1,335 @@
+"""Requests as pages show them: finished strings, so that templates stay flat and cheap.
+
+No reading and no deciding here; rows of the selectors and facts of the domain go in.
+"""
+
+import textwrap
+from base64 import b64encode
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from certdesk.domain.findings import Check, Verdict
+from certdesk.domain.identifiers import to_unicode
+from certdesk.domain.requests import Event, State, status_text
+from certdesk.store.selectors.requests import ApprovalRow, EventRow, RequestDetail, RequestRow
+from certdesk.web import times
+
+LOOK: Mapping[State, str] = {
+    State.WAITING_FOR_APPROVAL: "wait",
+    State.ACCEPTED: "busy",
+    State.SUBMITTING: "busy",
+    State.SUBMITTED: "busy",
+    State.ISSUED: "ok",
+    State.REJECTED_BY_RA: "stop",
+    State.REJECTED_BY_CA: "stop",
+    State.WITHDRAWN: "idle",
+}
+_VERDICT_LOOK: Mapping[Verdict, tuple[str, str]] = {
+    Verdict.PASS: ("ok", "Passed."),
+    Verdict.WARN: ("warn", "Note."),
+    Verdict.MANUAL: ("wait", "A person looks."),
+    Verdict.REFUSE: ("stop", "Not accepted."),
+}
+_GRAVEST_FIRST = (Verdict.REFUSE, Verdict.MANUAL, Verdict.WARN)
+_ATTRIBUTES = {
+    "CN": "Common name (CN)",
+    "O": "Organisation (O)",
+    "OU": "Organisational unit (OU)",
+    "C": "Country (C)",
+    "ST": "State or county (ST)",
+    "L": "Town or city (L)",
+    "emailAddress": "E-mail address",
+    "street": "Street",
+    "postalCode": "Postal code",
+    "serialNumber": "Serial number",
+}
+_EVENTS: Mapping[str, str] = {
+    Event.CREATE: "Request confirmed",
+    Event.APPROVE: "Approved",
+    Event.REJECT: "Rejected by {ra}",
+    Event.WITHDRAW: "Withdrawn",
+    Event.REFER: "Referred to {ra}",
+    Event.CLAIM: "Handed to the CA",
+    Event.RELEASE: "Handing to the CA put off",
+    Event.CA_ACCEPT: "Acknowledged by the CA",
+    Event.CA_REFUSE: "Refused by the CA",
+    Event.ISSUE: "Certificate issued",
+    Event.RETRY: "Tried again",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fact:
+    """A term and its description."""
+
+    label: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckRow:
+    """A check with its icon and the word for its verdict."""
+
+    look: str
+    word: str
+    code: str
+    message: str
+    seen: str
+    rule: str
+    changed_by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckList:
+    """All checks of a request: what needs attention, gravest first, and what passed."""
+
+    problems: tuple[CheckRow, ...]
+    passed: tuple[CheckRow, ...]
+
+    def context(self) -> dict[str, object]:
+        """What `parts/checks.html` and its surroundings need."""
+        total, open_ = len(self.problems) + len(self.passed), len(self.problems)
+        return {
+            "problem_checks": self.problems,
+            "passed_checks": self.passed,
+            "passed_summary": f"{times.counted(len(self.passed), 'check')} passed",
+            "checks_summary": f"{open_} of {total} need attention" if open_ else f"all {total} passed",
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NameRow:
+    """A name, with its Unicode form where that differs."""
+
+    ascii: str
+    unicode: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CsrFacts:
+    """What a CSR says."""
+
+    names: tuple[NameRow, ...]
+    subject: tuple[Fact, ...]
+    key: str
+    fingerprint: str
+    signature: str = ""
+    key_fingerprint: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListRow:
+    """A line of the list."""
+
+    number: int
+    name: str
+    more: str
+    look: str
+    status: str
+    organisation: str
+    requester: str
+    at: str
+    at_iso: str
+    duration: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HistoryRow:
+    """A line of the history."""
+
+    title: str
+    reason: str
+    at: str
+    at_iso: str
+    actor: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApprovalLine:
+    """A recorded yes or no."""
+
+    at: str
+    text: str
+    details: tuple[Fact, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageRow:
+    """The head of a request's page."""
+
+    number: int
+    title: str
+    look: str
+    status: str
+    second_line: str
+    version: int
+    requester: str
+
+
+def check_list(checks: Iterable[Check]) -> CheckList:
+    """Checks as rows."""
+    rows = [(check.verdict, _check(check)) for check in checks]
+    return CheckList(
+        problems=tuple(row for verdict in _GRAVEST_FIRST for found, row in rows if found is verdict),
+        passed=tuple(row for found, row in rows if found is Verdict.PASS),
+    )
+
+
+def stored_checks(checks: Sequence[Mapping[str, str]]) -> tuple[Check, ...]:
+    """The checks as a request recorded them."""
+    return tuple(
+        Check(
+            code=c["code"],
+            verdict=Verdict(c["verdict"]),
+            message=c["message"],
+            seen=c.get("seen", ""),
+            rule=c.get("rule", ""),
+            changed_by=c.get("changed_by", ""),
+        )
+        for c in checks
+    )
+
+
+def names(values: Sequence[str], *, common_name: str = "") -> tuple[NameRow, ...]:
+    """Names with their Unicode form; the common name says so."""
+    return tuple(
+        NameRow(
+            ascii=name,
+            unicode=shown if (shown := to_unicode(name)) != name else "",
+            note="common name" if name == common_name.lower() else "",
+        )
+        for name in values
+    )
+
+
+def subject(pairs: Iterable[tuple[str, str]]) -> tuple[Fact, ...]:
+    """The subject's attributes, all of them, with names that people know."""
+    return tuple(Fact(label=_ATTRIBUTES.get(name, name), value=value) for name, value in pairs)
+
+
+def fingerprint(hexadecimal: str) -> str:
+    """SHA-256 as people compare it: upper case, in pairs."""
+    return ":".join(textwrap.wrap(hexadecimal.upper(), 2))
+
+
+def stored_csr(detail: RequestDetail) -> CsrFacts:
+    """What the CSR of a stored request says."""
+    common = next((value for name, value in detail.subject if name == "CN"), "")
+    return CsrFacts(
+        names=names(detail.names, common_name=common),
+        subject=subject(detail.subject),
+        key=detail.key,
+        fingerprint=fingerprint(detail.csr_sha256),
+    )
+
+
+def csr_pem(der: bytes) -> str:
+    """A CSR as text again, to change something about its request (RFC 7468 7)."""
+    body = "\n".join(textwrap.wrap(b64encode(der).decode(), 64))
+    return f"-----BEGIN CERTIFICATE REQUEST-----\n{body}\n-----END CERTIFICATE REQUEST-----\n"
+
+
+def list_rows(rows: Iterable[RequestRow], *, ra: str) -> list[ListRow]:
+    """Lines of the list."""
+    words = {state: status_text(state, ra=ra) for state in State}
+    return [
+        ListRow(
+            number=row.number,
+            name=row.common_names,
+            more=f"and {row.name_count - 1} more" if row.name_count > 1 else "",
+            look=LOOK[row.state],
+            status=words[row.state],
+            organisation=row.organisation,
+            requester=row.requester,
+            at=times.at(row.created_at),
+            at_iso=times.iso(row.created_at),
+            duration=times.counted(row.duration_years, "year"),
+        )
+        for row in rows
+    ]
+
+
+def page_row(detail: RequestDetail, *, ra: str) -> PageRow:
+    """The head of a request's page."""
+    rejected = detail.state in (State.REJECTED_BY_RA, State.REJECTED_BY_CA)
+    return PageRow(
+        number=detail.number,
+        title=title(detail),
+        look=LOOK[detail.state],
+        status=status_text(detail.state, ra=ra),
+        second_line="" if rejected else detail.detail,
+        version=detail.version,
+        requester=detail.requester,
+    )
+
+
+def title(detail: RequestDetail) -> str:
+    """The names in a line."""
+    others = len(detail.names) - 1
+    return (
+        f"{detail.common_names} and {times.counted(others, 'other name')}" if others else detail.common_names
+    )
+
+
+def history(events: Iterable[EventRow], *, ra: str) -> list[HistoryRow]:
+    """The history, newest first (R25)."""
+    return [
+        HistoryRow(
+            title=_event_title(event, ra=ra),
+            reason=event.note,
+            at=times.at_second(event.at),
+            at_iso=times.iso(event.at),
+            actor=event.actor,
+        )
+        for event in reversed(list(events))
+    ]
+
+
+def approvals(rows: Iterable[ApprovalRow]) -> list[ApprovalLine]:
+    """Who said yes or no."""
+    verbs = {"approve": "Approved", "reject": "Rejected"}
+    return [
+        ApprovalLine(
+            at=times.at(row.at),
+            text=f"{verbs.get(row.verdict, row.verdict)} by {row.by}",
+            details=(Fact(label="Note", value=row.note),) if row.note else (),
+        )
+        for row in rows
+    ]
+
+
+def about(detail: RequestDetail) -> tuple[Fact, ...]:
+    """The facts beside a request."""
+    channel = {"portal": "in the portal", "api": "through the API", "acme": "by ACME"}
+    facts = (
+        Fact(label="Organisation", value=detail.organisation),
+        Fact(
+            label="Requested by", value=f"{detail.requester}, {channel.get(detail.channel, detail.channel)}"
+        ),
+        Fact(label="Date", value=times.at(detail.created_at)),
+        Fact(label="Duration", value=times.counted(detail.duration_years, "year")),
+        Fact(label="Server software", value=detail.server_software),
+    )
+    return (*facts, Fact(label="Note", value=detail.note)) if detail.note else facts
+
+
+def _check(check: Check) -> CheckRow:
+    look, word = _VERDICT_LOOK[check.verdict]
+    return CheckRow(
+        look=look,
+        word=word,
+        code=check.code,
+        message=check.message,
+        seen=check.seen,
+        rule=check.rule,
+        changed_by=check.changed_by,
+    )
+
+
+def _event_title(event: EventRow, *, ra: str) -> str:
+    what = _EVENTS.get(event.event, event.event).format(ra=ra)
+    if event.to_state not in set(State) or event.from_state == event.to_state:
+        return what
+    status = status_text(State(event.to_state), ra=ra)
+    return what if status == what else f"{what}: {status[0].lower()}{status[1:]}"

@@ -1,0 +1,60 @@
+"""The token that carries a preview to its confirmation: signed, bound to the person, and complete.
+
+Everything that is confirmed is read from it again, so it is byte for byte what was shown (R17). Its
+random key is the idempotency key: two clicks make one request. It holds nothing secret.
+"""
+
+import secrets
+from base64 import b64decode, b64encode
+from dataclasses import dataclass
+
+from django.core import signing
+
+from certdesk.domain.errors import InvalidInput
+from certdesk.domain.requests import OrganisationId, UserId
+from certdesk.services.requests import Submission
+
+SALT = "certdesk.requests.preview"
+LIFETIME = 12 * 3600  # as long as a session may last
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreviewToken:
+    """What a token says: the submission, and the key that makes its confirmation idempotent."""
+
+    submission: Submission
+    key: str
+
+
+def make_token(*, submission: Submission, csr_der: bytes, user_id: UserId) -> str:
+    """A token for exactly this CSR and these choices, by this person."""
+    payload = {
+        "u": user_id,
+        "o": submission.organisation_id,
+        "c": b64encode(csr_der).decode(),
+        "d": submission.duration_years,
+        "s": submission.server_software,
+        "p": submission.profile_id,
+        "k": secrets.token_urlsafe(24),
+    }
+    return signing.dumps(payload, salt=SALT, compress=True)
+
+
+def read_token(text: str, *, user_id: UserId | None) -> PreviewToken:
+    """What the token says. Raises InvalidInput if it is altered, too old or another person's."""
+    try:
+        payload = signing.loads(text, salt=SALT, max_age=LIFETIME)
+    except signing.BadSignature:
+        raise InvalidInput(
+            "The preview is too old, or was altered on its way. Upload the CSR again."
+        ) from None
+    if payload["u"] != user_id:
+        raise InvalidInput("This preview was made by somebody else. Upload the CSR again.")
+    submission = Submission(
+        organisation_id=OrganisationId(payload["o"]),
+        upload=b64decode(payload["c"]),
+        duration_years=payload["d"],
+        server_software=payload["s"],
+        profile_id=payload["p"],
+    )
+    return PreviewToken(submission=submission, key=payload["k"])

@@ -1,0 +1,38 @@
+"""The public status page: one sentence, no figures that help an attacker."""
+
+from django.core.cache import cache
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.views.decorators.http import require_GET
+
+from certdesk.domain.findings import Verdict
+from certdesk.services import runtime
+from certdesk.web.access import public
+
+#: Asking a CA costs something; a public page asks at most twice a minute.
+FRESH_SECONDS = 30
+
+
+@public
+@require_GET
+def status(request: HttpRequest) -> HttpResponse:
+    """Whether certificates can be had now."""
+    works = ca_works()
+    context = {
+        "look": "ok" if works else "warn",
+        "title": "The service works" if works else "Certificates are delayed",
+        "text": "Requests are taken, decided and issued."
+        if works
+        else "Requests are taken and decided. The CA does not answer at present; they go on when it does.",
+    }
+    return render(request, "status/status.html", context)
+
+
+def ca_works() -> bool:
+    """Whether every CA says that it can be used."""
+    return bool(cache.get_or_set("web.ca_works", _ask, FRESH_SECONDS))
+
+
+def _ask() -> bool:
+    backends = runtime.current().backends.values()
+    return all(check.verdict is not Verdict.REFUSE for backend in backends for check in backend.check())

@@ -1,0 +1,49 @@
+"""Times as people read them: with the zone, day before month; and how long something has taken."""
+
+from datetime import datetime, timedelta
+
+from django.utils import timezone
+
+MINUTE, HOUR, DAY = 60, 3600, 86400
+
+
+def at(moment: datetime) -> str:
+    """Such as `23 Nov 2026, 14:12 GMT`."""
+    local = timezone.localtime(moment)
+    return f"{local.day} {local:%b %Y, %H:%M %Z}"
+
+
+def at_second(moment: datetime) -> str:
+    """Such as `23 Nov 2026, 14:12:05 GMT`."""
+    local = timezone.localtime(moment)
+    return f"{local.day} {local:%b %Y, %H:%M:%S %Z}"
+
+
+def day(moment: datetime) -> str:
+    """Such as `23 Nov 2026`."""
+    local = timezone.localtime(moment)
+    return f"{local.day} {local:%b %Y}"
+
+
+def span(start: datetime, end: datetime) -> str:
+    """Such as `23 Nov 2026 to 23 Nov 2027`."""
+    return f"{day(start)} to {day(end)}"
+
+
+def iso(moment: datetime) -> str:
+    """For `<time datetime>`: RFC 3339 in UTC."""
+    return f"{moment:%Y-%m-%dT%H:%M:%SZ}"
+
+
+def lasted(duration: timedelta) -> str:
+    """A duration in its largest sensible unit, such as `3 hours`."""
+    seconds = max(0, int(duration.total_seconds()))
+    for size, word in ((DAY, "day"), (HOUR, "hour"), (MINUTE, "minute")):
+        if seconds >= size:
+            return counted(seconds // size, word)
+    return counted(seconds, "second")
+
+
+def counted(number: int, word: str) -> str:
+    """A number with its noun, such as `1 year` or `3 years`."""
+    return f"{number} {word}" if number == 1 else f"{number} {word}s"

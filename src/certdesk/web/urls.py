@@ -1,0 +1,45 @@
+"""Every address of the portal. The names are what templates and tests use."""
+
+from django.urls import path
+
+from certdesk.web.demo import views as demo
+from certdesk.web.help import views as help_pages
+from certdesk.web.home import views as home
+from certdesk.web.organisations import views as organisations
+from certdesk.web.queue import views as queue
+from certdesk.web.requests import listing, views
+from certdesk.web.status import views as status
+
+urlpatterns = [
+    path("", home.home, name="home"),
+    path("requests/", listing.listing, name="requests-list"),
+    path("requests/export.csv", listing.as_csv, name="requests-csv"),
+    path("requests/new/", views.new, name="requests-new"),
+    path("requests/preview/", views.preview, name="requests-preview"),
+    path("requests/confirm/", views.confirm, name="requests-confirm"),
+    path("requests/<int:number>/", views.show, name="requests-show"),
+    path("requests/<int:number>/status/", views.status, name="requests-status"),
+    path("requests/<int:number>/withdraw/", views.withdraw, name="requests-withdraw"),
+    path("requests/<int:number>/bundle.zip", views.bundle, name="requests-bundle"),
+    path("requests/<int:number>/certificate/<slug:form>/", views.certificate, name="requests-certificate"),
+    path("queue/", queue.listing, name="queue-list"),
+    path("queue/<int:number>/", queue.decide, name="queue-decide"),
+    path("queue/<int:number>/approve/", queue.approve, name="queue-approve"),
+    path("queue/<int:number>/reject/", queue.reject, name="queue-reject"),
+    path("organisations/", organisations.listing, name="organisations-list"),
+    path("organisations/new/", organisations.new, name="organisations-new"),
+    path("organisations/<slug:slug>/", organisations.show, name="organisations-show"),
+    path("organisations/<slug:slug>/vet/", organisations.vet, name="organisations-vet"),
+    path("organisations/<slug:slug>/domains/", organisations.validate, name="organisations-validate"),
+    path("organisations/<slug:slug>/people/", organisations.add_person, name="organisations-add-person"),
+    path(
+        "organisations/<slug:slug>/people/<int:user_id>/disable/",
+        organisations.disable_person,
+        name="organisations-disable-person",
+    ),
+    path("help/", help_pages.index, name="help"),
+    path("help/<slug:slug>/", help_pages.page, name="help-page"),
+    path("status/", status.status, name="status"),
+    path("demo/mail/", demo.mailbox, name="demo-mail"),
+    path("demo/mail/<int:index>/", demo.message, name="demo-message"),
+]
