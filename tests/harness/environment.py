@@ -8,6 +8,7 @@ import atexit
 import os
 import secrets
 import shutil
+import signal
 import tempfile
 from pathlib import Path
 
@@ -48,6 +49,8 @@ def prepare() -> Path:
     """Set the environment for this process and return its data folder, which goes at exit."""
     data = Path(tempfile.mkdtemp(prefix="certdesk-test-"))
     atexit.register(shutil.rmtree, data, ignore_errors=True)
+    # A time limit ends the run with SIGTERM; taken as Ctrl-C, it still stops servers and removes their data.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     # The settings refuse CERTDESK_ names that they do not know; workers of xdist inherit the new one.
     if os.environ.get("CERTDESK_NOTHING_SKIPPED") == "1":
         os.environ["CERTDESK_TEST_NOTHING_SKIPPED"] = "1"
