@@ -105,8 +105,24 @@ def _private_keys() -> Found:
     for word, form, key in (("pkcs8", new, small), ("pkcs1", old, small), ("sec1", old, curve)):
         der = key.private_bytes(Encoding.DER, form, NoEncryption())
         yield f"private-key-{word}.der", _KEY, f"a private key in DER: {word}", der
+    for word, made in _costly_keys():
+        yield f"private-key-{word}.pem", _KEY, "as many costly keys as fit: must cost nothing", made
     der = small.private_bytes(Encoding.DER, new, locked)
     yield "private-key-pkcs8-locked.der", _KEY, "an encrypted private key in DER", der
+
+
+def _costly_keys() -> Iterator[tuple[str, bytes]]:
+    """DSA and DH keys of 9,999 bits: loading one takes a third of a second, and many fit into an upload."""
+    p, q, g, x = (
+        forge.integer(number) for number in ((1 << 9999) - 159, (1 << 9998) - 19, 3, (1 << 9997) - 7)
+    )
+    for word, oid, parameters in (
+        ("dsa", "1.2.840.10040.4.1", forge.sequence(p, q, g)),
+        ("dh", "1.2.840.113549.1.3.1", forge.sequence(p, g)),
+    ):
+        der = forge.sequence(forge.integer(0), forge.sequence(forge.oid(oid), parameters), forge.octets(x))
+        one = forge.pem(der, label="PRIVATE KEY")
+        yield f"costly-{word}", one * (65_536 // len(one))
 
 
 def _certificate() -> x509.Certificate:
@@ -142,6 +158,11 @@ def _other_objects() -> Found:
         yield f"pkcs7.{end}", "csr.pkcs7", "a bundle of certificates", bundle
         spki = public.public_bytes(form, PublicFormat.SubjectPublicKeyInfo)
         yield f"public-key.{end}", "csr.public_key", "the public key alone", spki
+    p, q, g, y = (
+        forge.integer(number) for number in ((1 << 9999) - 159, (1 << 9998) - 19, 3, (1 << 9990) + 1)
+    )
+    dhx = forge.spki("1.2.840.10046.2.1", forge.sequence(p, g, q), y)
+    yield "public-key-dhx.der", "csr.public_key", "a public key that takes half a second to load", dhx
     numbers = forge.seeded_rsa(2048).public_key().public_bytes(Encoding.PEM, PublicFormat.PKCS1)
     yield "public-key-pkcs1.pem", "csr.public_key", "an RSA public key of the old kind", numbers
     p12 = pkcs12.serialize_key_and_certificates(
@@ -256,6 +277,12 @@ def _damaged_der() -> Found:
     yield "trailing.der", "csr.trailing_data", "a byte too many", good + b"\0"
     yield "trailing-request.der", "csr.trailing_data", "two requests in DER", good + good
     yield "indefinite-length.der", "csr.unreadable", "BER", b"\x30\x80" + good[4:] + b"\0\0"
+    first = forge.asks_for(names)
+    second = forge.sequence(forge.oid("1.2.840.113549.1.9.2"), forge.set_of(forge.octets(b"x")))
+    ordered = forge.ec_request(attributes=[first, second])
+    assert second + first in ordered
+    made = forge.pem(ordered.replace(second + first, first + second))
+    yield "attributes-out-of-order.csr", "csr.order", "a SET OF that is not sorted", made
     yield "version-2.csr", "csr.version", "an unknown version", forge.pem(forge.ec_request(names, version=1))
     yield (
         "version-negative.csr",

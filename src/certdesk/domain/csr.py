@@ -7,6 +7,7 @@ Sources: RFC 2986, RFC 2985 5.4.2, RFC 5280 4.2.1.6, BR 6.1.1.3, BR 7.1.4.2.
 
 import hashlib
 import warnings
+from collections import Counter
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -234,9 +235,8 @@ def _key(info: _RequestInfo) -> KeyFacts:
 def _requested_extensions(info: _RequestInfo) -> tuple[str, ...]:
     """What the request asks for, by name. Asking twice is refused: which one counts? (S5)"""
     extensions = _raw_extensions(info)
-    oids = [extension.oid.dotted_string for extension in extensions]
-    for oid in oids:
-        if oids.count(oid) > 1:
+    for oid, times in Counter(extension.oid.dotted_string for extension in extensions).items():
+        if times > 1:
             name = _EXTENSION_NAMES.get(oid, oid)
             raise BadCsr(
                 f"The request has the extension {name} more than once. Make the request again, with all "

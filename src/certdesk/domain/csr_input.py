@@ -10,28 +10,32 @@ import binascii
 import hashlib
 import re
 from collections.abc import Callable
+from typing import Annotated
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat import asn1
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     PublicFormat,
     load_der_private_key,
-    load_der_public_key,
-    load_pem_private_key,
     load_ssh_private_key,
     pkcs7,
 )
 from cryptography.hazmat.primitives.serialization.ssh import SSHPrivateKeyTypes
 
 from certdesk.domain.errors import BadCsr
+from certdesk.domain.keys import SubjectPublicKeyInfo
 
 #: S1: tested before anything is parsed. A request for 100 long names with an RSA-4096 key takes 25 KB.
 MAX_UPLOAD = 65_536
 
 #: No private key for an acceptable public key is longer than this; longer ones are not worth loading.
 _MAX_PRIVATE_KEY = 8_192
+#: Kinds of key that a certificate might hold, here or elsewhere, and that are cheap to load.
+_BLOCKABLE = frozenset({"1.2.840.113549.1.1.1", "1.2.840.10045.2.1", "1.3.101.112", "1.3.101.113"})
+_PLAIN_KEYS = frozenset({b"PRIVATE KEY", b"RSA PRIVATE KEY", b"EC PRIVATE KEY"})
 
 _PEM_BEGIN = re.compile(rb"-----BEGIN ([A-Z0-9][A-Z0-9 ]{0,60})-----")
 _BEGIN = b"-----BEGIN "
@@ -65,6 +69,17 @@ _COMPROMISED = (
     "sent over the network and counts as compromised now: stop using it, make a new key with a new CSR, and "
     "send the CSR alone."
 )
+
+
+@asn1.sequence
+class _PrivateKeyInfo:
+    """RFC 5958 2, as far as it tells a private key from other things."""
+
+    version: int
+    algorithm: list[asn1.TLV]
+    private_key: bytes
+    attributes: Annotated[asn1.SetOf[asn1.TLV] | None, asn1.Implicit(0)]
+    public_key: Annotated[asn1.BitString | None, asn1.Implicit(1)]
 
 
 class PrivateKeyPasted(BadCsr):
@@ -113,6 +128,12 @@ def parse_failure(der: bytes, error: Exception) -> BadCsr:
             code="csr.version",
         )
     text = str(error)
+    if "InvalidSetOrdering" in text:
+        return BadCsr(
+            "The request's parts are not in the order that the standard demands (DER). Make it again with a "
+            "current tool.",
+            code="csr.order",
+        )
     if "ExtraData" in text:
         return BadCsr(
             "There is more data after the end of the request. Send the request alone, as your tool wrote it.",
@@ -176,37 +197,63 @@ def _public_halves(data: bytes) -> tuple[str, ...]:
     for block in data.split(_BEGIN)[1:]:
         label, _, rest = block.partition(b"-----")
         body, end, _ = rest.partition(b"-----END ")
-        if b"PRIVATE KEY" not in label or not end or len(body) > 2 * _MAX_PRIVATE_KEY:
-            continue
-        lines = body.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        try:
-            key = _load_pem(_BEGIN + label + b"-----" + lines + end + label + b"-----\n")
-            spki = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-        except PARSE_ERRORS:
-            continue  # Encrypted or damaged: nothing to block, and it is refused all the same.
-        found.append(hashlib.sha256(spki).hexdigest())
+        if label == b"OPENSSH PRIVATE KEY" and end:
+            found.extend(_openssh_public_half(body))
+        elif label in _PLAIN_KEYS and end:
+            found.extend(_private_key_in_base64(body))
     return tuple(dict.fromkeys(found))
 
 
-def _load_pem(pem: bytes) -> SSHPrivateKeyTypes | PrivateKeyTypes:
-    """No password is tried. RSA keys are not proved: that takes long, and we only want the public half."""
-    if pem.startswith(b"-----BEGIN OPENSSH"):
-        return load_ssh_private_key(pem, None)
-    return load_pem_private_key(pem, None, unsafe_skip_rsa_key_validation=True)
+def _openssh_public_half(body: bytes) -> tuple[str, ...]:
+    if len(body) > 2 * _MAX_PRIVATE_KEY:
+        return ()
+    lines = _WHITESPACE.sub(b"\n", body)
+    pem = b"-----BEGIN OPENSSH PRIVATE KEY-----" + lines + b"-----END OPENSSH PRIVATE KEY-----\n"
+    try:
+        return (_public_hash(load_ssh_private_key(pem, None, unsafe_skip_rsa_key_validation=True)),)
+    except PARSE_ERRORS:
+        return ()  # Encrypted or damaged: nothing to block, and it is refused all the same.
+
+
+def _private_key_in_base64(body: bytes) -> tuple[str, ...]:
+    try:
+        return _private_key_in_der(base64.b64decode(_WHITESPACE.sub(b"", body), validate=True)) or ()
+    except binascii.Error:
+        return ()  # Encrypted in the old way, with header lines, or damaged: as above.
 
 
 def _private_key_in_der(der: bytes) -> tuple[str, ...] | None:
-    """The public half of a DER private key; empty if it is encrypted, None if it is no private key."""
+    """The public half of a DER private key; empty if it is locked or of no use here, None if it is no key.
+
+    Loading a DSA or DH key computes its public half, which takes seconds for one that is made for that: the
+    algorithm is looked at first. RSA keys are not proved, for the same reason.
+    """
+    algorithm = _pkcs8_algorithm(der)
+    if algorithm and (algorithm not in _BLOCKABLE or len(der) > _MAX_PRIVATE_KEY):
+        return ()
     if len(der) > _MAX_PRIVATE_KEY:
         return None
     try:
-        key = load_der_private_key(der, None, unsafe_skip_rsa_key_validation=True)
-        spki = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        return (_public_hash(load_der_private_key(der, None, unsafe_skip_rsa_key_validation=True)),)
     except TypeError:
         return ()  # pyca's word for "this one needs a password"
     except PARSE_ERRORS:
-        return None
-    return (hashlib.sha256(spki).hexdigest(),)
+        return () if algorithm else None
+
+
+def _pkcs8_algorithm(der: bytes) -> str:
+    """The algorithm of an unencrypted PKCS#8 key; empty for everything else."""
+    try:
+        found = asn1.decode_der(_PrivateKeyInfo, der)
+        oid: x509.ObjectIdentifier = found.algorithm[0].parse(x509.ObjectIdentifier)
+    except PARSE_ERRORS:
+        return ""
+    return oid.dotted_string
+
+
+def _public_hash(key: PrivateKeyTypes | SSHPrivateKeyTypes) -> str:
+    spki = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return hashlib.sha256(spki).hexdigest()
 
 
 def _from_pem(data: bytes, labels: list[bytes]) -> bytes:
@@ -292,22 +339,25 @@ def _wrong_kind(kind: str) -> BadCsr:
 
 
 def _kind_of_der(der: bytes) -> str:
-    """What the DER is, by the first loader that accepts it; empty if none does."""
-    loaders: dict[str, Callable[[bytes], object]] = {
-        "certificate": x509.load_der_x509_certificate,
-        "crl": x509.load_der_x509_crl,
-        "public_key": load_der_public_key,
-        "pkcs7": pkcs7.load_der_pkcs7_certificates,
-    }
-    if len(der) > _MAX_PRIVATE_KEY:
-        del loaders["public_key"]  # A key as large as that is costly to load and nothing that anybody has.
-    for kind, load in loaders.items():
+    """What the DER is, by the first reader that accepts it; empty if none does.
+
+    A public key is told by its shape and not loaded: pyca proves some kinds, which takes half a second.
+    """
+    for kind, read in _READERS.items():
         try:
-            load(der)
+            read(der)
         except PARSE_ERRORS:
             continue
         return kind
     return "pkcs12" if _is_pkcs12(der) else ""
+
+
+_READERS: dict[str, Callable[[bytes], object]] = {
+    "certificate": x509.load_der_x509_certificate,
+    "crl": x509.load_der_x509_crl,
+    "public_key": lambda der: asn1.decode_der(SubjectPublicKeyInfo, der),
+    "pkcs7": pkcs7.load_der_pkcs7_certificates,
+}
 
 
 def _is_pkcs12(der: bytes) -> bool:

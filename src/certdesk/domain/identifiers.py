@@ -9,7 +9,7 @@ import ipaddress
 import re
 import unicodedata
 from collections.abc import Iterable
-from functools import cache
+from functools import cache, lru_cache
 from typing import NewType
 
 import idna
@@ -124,6 +124,8 @@ def _refuse_unicode(text: str) -> None:
 
 
 def _refuse_ip_address(text: str, name: str) -> None:
+    if ":" not in name and not name[-1].isdigit():
+        return  # Most names: reading them as an address would cost more than all the other tests.
     try:
         ipaddress.ip_address(name.strip("[]"))
     except ValueError:
@@ -212,7 +214,7 @@ def _refuse_unroutable(text: str, host: str) -> None:
             "not_fqdn",
             f"{quoted(text)} is a local name. Use the server's full name, such as server.example.ac.uk.",
         )
-    if under_any(host, _REVERSE_ZONES):
+    if tld == "arpa" and under_any(host, _REVERSE_ZONES):
         raise _reject("reverse_zone", f"{quoted(text)} is a reverse-lookup name. Use the server's host name.")
     if tld == "onion":
         raise _reject(
@@ -220,13 +222,20 @@ def _refuse_unroutable(text: str, host: str) -> None:
         )
     if tld == DOCUMENTATION_TLD:
         return
-    known = tld != "arpa" and _public_suffixes().publicsuffix(tld, accept_unknown=False) is not None
-    if tld in _INTERNAL_TLDS or not known:
+    if not _is_public_tld(tld):
         raise _reject(
             "internal",
             f"{quoted(text)} ends in {quoted('.' + tld)}, which is not a public top-level domain: the name "
             "is internal or reserved. Use the server's full public name.",
         )
+
+
+@lru_cache(maxsize=4096)
+def _is_public_tld(tld: str) -> bool:
+    """Whether it is delegated to a registry: `arpa` belongs to the infrastructure."""
+    if tld == "arpa" or tld in _INTERNAL_TLDS:
+        return False
+    return _public_suffixes().publicsuffix(tld, accept_unknown=False) is not None
 
 
 def _refuse_public_suffix(text: str, name: str, host: str) -> None:
@@ -304,6 +313,8 @@ def _label_to_unicode(label: str) -> str:
 
 def script_warning(name: str) -> str | None:
     """Why the name may deceive a reader: scripts mixed within one label, or letters that pass for Latin."""
+    if "xn--" not in name:
+        return None
     for label in name.split("."):
         shown = _label_to_unicode(label)
         if shown.isascii():
