@@ -53,23 +53,26 @@ def assert_short(csr: Csr) -> None:
 
 
 @given(st.binary(max_size=600))
+@settings(deadline=None)
 def test_random_bytes(upload: bytes) -> None:
     judge(upload)
 
 
 @given(st.text(max_size=400))
+@settings(deadline=None)
 def test_random_text(upload: str) -> None:
     judge(upload.encode("utf-8", "surrogatepass"))
 
 
 @given(st.binary(max_size=400))
+@settings(deadline=None)
 def test_random_bytes_as_a_sequence_or_in_pem(noise: bytes) -> None:
     judge(forge.sequence(noise))
     judge(forge.pem(noise))
 
 
 @given(st.sampled_from(UPLOADS), st.data())
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 def test_real_uploads_with_bytes_changed(upload: bytes, data: st.DataObject) -> None:
     changed = bytearray(upload)
     for _ in range(data.draw(st.integers(1, 4))):
@@ -79,7 +82,7 @@ def test_real_uploads_with_bytes_changed(upload: bytes, data: st.DataObject) -> 
 
 
 @given(st.sampled_from(DERS), st.data())
-@settings(max_examples=500)
+@settings(max_examples=500, deadline=None)
 def test_real_requests_with_bits_flipped(der: bytes, data: st.DataObject) -> None:
     changed = bytearray(der)
     for _ in range(data.draw(st.integers(1, 3))):
@@ -89,18 +92,20 @@ def test_real_requests_with_bits_flipped(der: bytes, data: st.DataObject) -> Non
 
 
 @given(st.sampled_from(UPLOADS), st.data())
+@settings(deadline=None)
 def test_real_uploads_cut_short(upload: bytes, data: st.DataObject) -> None:
     judge(upload[: data.draw(st.integers(0, len(upload)))])
 
 
 @given(st.sampled_from(UPLOADS), st.sampled_from(UPLOADS), st.data())
+@settings(deadline=None)
 def test_two_real_uploads_spliced(first: bytes, second: bytes, data: st.DataObject) -> None:
     head, tail = data.draw(st.integers(0, len(first))), data.draw(st.integers(0, len(second)))
     judge(first[:head] + second[tail:])
 
 
 @given(st.lists(st.binary(max_size=80), max_size=6), st.binary(max_size=120))
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 def test_any_bytes_as_names_and_organisation(names: list[bytes], organisation: bytes) -> None:
     judge(
         forge.ec_request(
@@ -110,7 +115,7 @@ def test_any_bytes_as_names_and_organisation(names: list[bytes], organisation: b
 
 
 @given(st.text(max_size=60))
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 def test_any_text_as_a_name(name: str) -> None:
     judge(forge.ec_request(forge.san(name.encode("utf-8", "surrogatepass"))))
 

@@ -1,6 +1,6 @@
 """Writes the test vectors: `python -m tests.vectors.make_vectors` from the root of the repository.
 
-Bad ones come from fixed seeds and stay the same, but for a PKCS#12 and two locked keys, which are salted.
+Bad ones come from fixed seeds and stay the same, but for a PKCS#12, OpenSSH's and the locked keys, which are salted and kept.
 Good ones that OpenSSL, keytool or certtool made are kept if they are there; `--remake` makes them again.
 """
 
@@ -12,6 +12,7 @@ from pathlib import Path
 from tests.vectors import bad_requests, bad_uploads, good_requests
 
 HERE = Path(__file__).parent
+_SALTED = ("locked", "openssh", ".p12")
 _TOOLS = ("openssl", "keytool", "certtool")
 
 
@@ -32,7 +33,7 @@ def make_bad() -> int:
     """Writes bad/ and bad.json; says how many."""
     rows: list[dict[str, object]] = []
     for vector in (*bad_uploads.unreadable(), *bad_requests.refused()):
-        salted = "locked" in vector.file or vector.file.endswith(".p12")
+        salted = any(word in vector.file for word in _SALTED)
         _write(HERE / "bad", vector.file, vector.upload, keep=salted)
         rows.append({"file": vector.file, "stage": vector.stage, "code": vector.code, "why": vector.why})
     _list("bad.json", rows)
