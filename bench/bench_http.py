@@ -17,12 +17,14 @@ from common import csr, database, line, percentile
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from tests.harness.server import DemoServer  # noqa: E402 - found through the path above
+from tests.harness.server import DemoServer
 
 CLIENTS = 8
 
 
-def client(port: int, token: str, seconds: float, start: float, results: "multiprocessing.Queue[list[float]]") -> None:
+def client(
+    port: int, token: str, seconds: float, start: float, results: "multiprocessing.Queue[list[float]]"
+) -> None:
     """One client: confirm, then download the zip, over one kept connection; CSRs are made beforehand."""
     asked = [csr().decode() for _ in range(int(seconds * 40))]
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)

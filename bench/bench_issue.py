@@ -60,7 +60,11 @@ def measure(what: str, act: Callable[[Submission], None], *, kind: str, names: i
         act(item)
         cpu.append((time.process_time() - started_cpu) * 1000)
         wall.append((time.perf_counter() - started) * 1000)
-    line(f"{what}, {kind}, {names} name(s)", cpu, more=f"{percentile(wall, 0.5):.2f} / {percentile(wall, 0.99):.2f}")
+    line(
+        f"{what}, {kind}, {names} name(s)",
+        cpu,
+        more=f"{percentile(wall, 0.5):.2f} / {percentile(wall, 0.99):.2f}",
+    )
 
 
 def main() -> None:

@@ -48,7 +48,9 @@ def csr(kind: str = "P-256", *, names: int = 1) -> bytes:
     hosts = [f"{host}.{DOMAIN}", *(f"{host}-{n}.{DOMAIN}" for n in range(1, names))]
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, hosts[0])])
     sans = x509.SubjectAlternativeName([x509.DNSName(name) for name in hosts])
-    builder = x509.CertificateSigningRequestBuilder().subject_name(subject).add_extension(sans, critical=False)
+    builder = (
+        x509.CertificateSigningRequestBuilder().subject_name(subject).add_extension(sans, critical=False)
+    )
     return builder.sign(_KEYS[kind], hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
 
 

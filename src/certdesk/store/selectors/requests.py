@@ -19,6 +19,7 @@ from certdesk.store.models import Approval, Certificate, Request, RequestEvent
 #: A search that finds more than this is common enough for a walk along the list's own index.
 COMMON = 1000
 SHORTEST_INDEXED = 3  # trigrams
+HIGHEST = "\U0010ffff"  # sorts after any character of a name
 
 
 class Sort(StrEnum):
@@ -276,11 +277,11 @@ def _matching(words: str) -> Q:
     if words.isdecimal():
         number = Q(id=int(words)) if int(words) <= MAX_NUMBER else Q()
         return number | Q(search_text__contains=words) if len(words) >= SHORTEST_INDEXED else number
-    if len(words) >= SHORTEST_INDEXED:
-        rare = list(_indexed(words))
-        if len(rare) <= COMMON:
-            return Q(id__in=rare)
-    return Q(search_text__contains=words)
+    if len(words) < SHORTEST_INDEXED:
+        # Too short for trigrams: what begins with it, which the index on the name finds.
+        return Q(common_names__gte=words, common_names__lt=words + HIGHEST)
+    rare = list(_indexed(words))
+    return Q(id__in=rare) if len(rare) <= COMMON else Q(search_text__contains=words)
 
 
 def _indexed(words: str) -> list[int]:
