@@ -1,6 +1,6 @@
 """Writes the test vectors: `python -m tests.vectors.make_vectors` from the root of the repository.
 
-Bad ones come from fixed seeds and stay the same, but for a PKCS#12, OpenSSH's and the locked keys, which are salted and kept.
+Bad ones come from fixed seeds and stay the same, but for those with salt in them, which are kept.
 Good ones that OpenSSL, keytool or certtool made are kept if they are there; `--remake` makes them again.
 """
 
