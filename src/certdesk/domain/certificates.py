@@ -106,7 +106,14 @@ def server_subject(
 _UPPER_BOUND = 64
 
 #: What pyca/cryptography raises for certificates that are odd in some way; it raises late, on access.
-_ODD = (ValueError, TypeError, UnsupportedAlgorithm, x509.DuplicateExtension, x509.UnsupportedGeneralNameType)
+UNREADABLE = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
 
 
 def certificate_facts(der: bytes) -> CertificateFacts:
@@ -116,7 +123,7 @@ def certificate_facts(der: bytes) -> CertificateFacts:
     """
     try:
         return _facts(der)
-    except _ODD as error:
+    except UNREADABLE as error:
         raise ValueError(f"not a readable certificate: {error}") from error
 
 
@@ -167,7 +174,7 @@ def compare(issued: Issued, intent: Intent) -> tuple[Check, ...]:
     """
     try:
         differences = tuple(_differences(issued, intent))
-    except _ODD as error:
+    except UNREADABLE as error:
         differences = (_mismatch("unreadable", "The CA returned something that can't be read.", str(error)),)
     if differences:
         return differences
@@ -326,6 +333,6 @@ def _link_problem(certificate: x509.Certificate, issuer: x509.Certificate) -> st
         certificate.verify_directly_issued_by(issuer)
     except InvalidSignature:
         return f"{subject}: the signature was not made by {issuer.subject.rfc4514_string()}"
-    except _ODD as error:
+    except UNREADABLE as error:
         return f"{subject}: {error}"
     return ""

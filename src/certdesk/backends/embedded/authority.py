@@ -28,6 +28,7 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from certdesk.backends.embedded.config import EmbeddedConfig
+from certdesk.domain.certificates import UNREADABLE
 from certdesk.domain.errors import Misconfigured
 
 ISSUING_KEY = "issuing.key"
@@ -80,7 +81,7 @@ def _refuse_strangers(
 ) -> None:
     try:
         issuing.verify_directly_issued_by(root)
-    except (InvalidSignature, ValueError, TypeError) as error:
+    except (InvalidSignature, *UNREADABLE) as error:
         raise Misconfigured(
             f"In {folder}, {ISSUING_CERTIFICATE} was not issued by {ROOT_CERTIFICATE}."
         ) from error
@@ -276,7 +277,7 @@ def _read(path: Path) -> bytes:
 def _load_certificate(path: Path) -> x509.Certificate:
     try:
         return x509.load_pem_x509_certificate(_read(path))
-    except ValueError as error:
+    except UNREADABLE as error:
         raise Misconfigured(f"{path} is not a certificate in PEM form. Restore it from a backup.") from error
 
 

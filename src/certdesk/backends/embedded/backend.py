@@ -19,7 +19,7 @@ from certdesk.backends.base import RevokedEntry
 from certdesk.backends.embedded.authority import Authority, open_authority
 from certdesk.backends.embedded.config import EmbeddedConfig, read_config
 from certdesk.backends.embedded.encoding import issuer_parts, sign_crl, sign_leaf
-from certdesk.domain.certificates import Intent, Issued, Outcome
+from certdesk.domain.certificates import UNREADABLE, Intent, Issued, Outcome
 from certdesk.domain.errors import BackendRefused, InvalidInput, InvariantViolated
 from certdesk.domain.findings import Check, Verdict
 from certdesk.domain.lint import Finding, blocking, lint_certificate
@@ -109,7 +109,7 @@ class EmbeddedBackend:
         try:
             certificate = x509.load_der_x509_certificate(certificate_der)
             certificate.verify_directly_issued_by(self._authority.issuing)
-        except (ValueError, TypeError, InvalidSignature) as error:
+        except (*UNREADABLE, InvalidSignature) as error:
             raise BackendRefused("This certificate was not issued by this CA.") from error
 
     def check(self) -> tuple[Check, ...]:
