@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 from pathlib import Path
+from typing import Literal
 
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page
@@ -23,6 +24,7 @@ FLAGS = [
 ]
 TIMEOUT_MS = 10_000
 WIDTHS = {1280: 900, 390: 844}
+_SCHEMES: tuple[Literal["dark", "light"], ...] = ("dark", "light")
 _RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 
 
@@ -40,11 +42,17 @@ def sign_in(page: Page, server: DemoServer, username: str) -> None:
     page.wait_for_url(lambda url: "/accounts/login/" not in url)
 
 
+def _show_in(page: Page, scheme: Literal["dark", "light"]) -> None:
+    page.emulate_media(color_scheme=scheme)
+    # Colours may fade into each other, and half-way there they are neither scheme's.
+    page.evaluate("() => Promise.allSettled(document.getAnimations().map(one => one.finished))")
+
+
 def assert_accessible(page: Page) -> None:
     """No violation of WCAG 2.2 A or AA on the page as it stands, in light and in dark colours."""
     found: list[str] = []
-    for scheme in ("dark", "light"):
-        page.emulate_media(color_scheme=scheme)
+    for scheme in _SCHEMES:
+        _show_in(page, scheme)
         results = Axe().run(page, options={"runOnly": {"type": "tag", "values": _RULES}}).response
         found += [
             f"{scheme}: {violation['id']}: {violation['help']}: {node['html']} ({node['target']})"
@@ -62,7 +70,7 @@ def screenshot(page: Page, name: str) -> None:
     safe_name = re.sub(r"[^a-z0-9-]+", "-", name.lower())
     for width, height in WIDTHS.items():
         page.set_viewport_size({"width": width, "height": height})
-        for scheme in ("dark", "light"):
-            page.emulate_media(color_scheme=scheme)
+        for scheme in _SCHEMES:
+            _show_in(page, scheme)
             page.screenshot(path=Path(folder) / f"{safe_name}-{width}-{scheme}.png", full_page=True)
     page.set_viewport_size({"width": 1280, "height": WIDTHS[1280]})
