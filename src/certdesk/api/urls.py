@@ -1,5 +1,42 @@
-"""Addresses of REST v1."""
+"""Addresses of REST v1: ninja's operations behind the edge, the OpenAPI document, and a 404 for the rest."""
 
-from django.urls import URLPattern
+from django.http import HttpRequest, HttpResponse
+from django.urls import URLPattern, path, re_path
 
-urlpatterns: list[URLPattern] = []
+from certdesk.api import certificates, downloads, organisations, problems, requests, tokens
+from certdesk.api.auth import BearerToken
+from certdesk.api.edge import guard, guarded
+from certdesk.api.openapi import CertdeskApi, document_view
+
+app_name = "api"
+
+api = CertdeskApi(
+    title="Certdesk",
+    version="1",
+    description="Ask for TLS certificates, decide about requests, and download what was issued. "
+    "Errors are RFC 9457 problems; times are RFC 3339 in UTC; lists are paged by cursor with a Link header.",
+    urls_namespace="api",
+    auth=BearerToken(),
+    docs_url=None,  # interactive pages load scripts from elsewhere, which the CSP forbids
+    openapi_url=None,  # served below, without a sign-in
+)
+problems.register(api)
+for _room in (requests, downloads, certificates, organisations, tokens):
+    api.add_router("", _room.router)
+
+
+def no_such_address(request: HttpRequest, rest: str = "") -> HttpResponse:
+    """404 as a problem, not as a page."""
+    del request, rest
+    return problems.NO_SUCH_ADDRESS.response()
+
+
+urlpatterns: list[URLPattern] = [
+    *(
+        guarded(pattern)
+        for pattern in api.urls[0]
+        if isinstance(pattern, URLPattern) and pattern.name != "api-root"
+    ),
+    path("openapi.json", guard(document_view(api)), name="openapi"),
+    re_path(r"^(?P<rest>.*)$", guard(no_such_address), name="nothing"),
+]

@@ -1,0 +1,107 @@
+"""A request's files: certificate in every form, zip, CSR. Never a private key (R37)."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from django.http import HttpRequest, HttpResponse
+from ninja import Query, Router
+
+from certdesk.api.auth import actor_of
+from certdesk.api.openapi import describe
+from certdesk.api.problems import Problem, Unacceptable
+from certdesk.api.schemas import FormatQuery
+from certdesk.domain.downloads import bundle_zip, file_stem, fullchain_pem, pkcs7_der, to_pem
+from certdesk.domain.requests import ENDED, status_text
+from certdesk.services import runtime
+from certdesk.store.selectors.requests import CertificateRow, RequestDetail, get_request
+
+router = Router(tags=["requests"])
+
+ZIP = "application/zip"
+CSR = "application/x-pem-file"
+WAIT_SECONDS = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Form:
+    """One form of a certificate: the end of the file's name, the media type, and how it is made."""
+
+    ending: str
+    media_type: str
+    make: Callable[[tuple[bytes, ...]], bytes]
+
+
+FORMS: Mapping[str, Form] = {
+    "pem": Form(ending=".pem", media_type="application/x-pem-file", make=lambda chain: to_pem(chain[0])),
+    "fullchain": Form(
+        ending="-fullchain.pem", media_type="application/pem-certificate-chain", make=fullchain_pem
+    ),
+    "der": Form(ending=".der", media_type="application/pkix-cert", make=lambda chain: chain[0]),
+    "p7b": Form(ending=".p7b", media_type="application/x-pkcs7-certificates", make=pkcs7_der),
+}
+
+
+@router.get(
+    "/requests/{int:number}/bundle.zip",
+    operation_id="downloadBundle",
+    summary="Download the certificate with its chain as a zip",
+    openapi_extra=describe(404, 409, files=[ZIP]),
+)
+def download_bundle(request: HttpRequest, number: int) -> HttpResponse:
+    """The .crt, every chaining certificate and the root (R37)."""
+    detail = get_request(actor=actor_of(request), number=number)
+    certificate = _newest(detail)
+    stem = file_stem(detail.common_names, certificate.not_after)
+    return _file(bundle_zip(certificate.chain, stem), media_type=ZIP, name=f"{stem}.zip")
+
+
+@router.get(
+    "/requests/{int:number}/certificate",
+    operation_id="downloadCertificate",
+    summary="Download the certificate in the form that the server wants",
+    openapi_extra=describe(404, 409, 422, files=sorted({form.media_type for form in FORMS.values()})),
+)
+def download_certificate(request: HttpRequest, number: int, query: Query[FormatQuery]) -> HttpResponse:
+    """The leaf (`pem`, `der`), leaf and chain (`fullchain`), or everything as PKCS#7 (`p7b`)."""
+    detail = get_request(actor=actor_of(request), number=number)
+    certificate, form = _newest(detail), FORMS[query.format]
+    name = file_stem(detail.common_names, certificate.not_after) + form.ending
+    return _file(form.make(certificate.chain), media_type=form.media_type, name=name)
+
+
+@router.get(
+    "/requests/{int:number}/csr",
+    operation_id="downloadCsr",
+    summary="Download the CSR as it was read",
+    openapi_extra=describe(404, files=[CSR]),
+)
+def download_csr(request: HttpRequest, number: int) -> HttpResponse:
+    """PEM, whatever form it was sent in."""
+    detail = get_request(actor=actor_of(request), number=number)
+    pem = x509.load_der_x509_csr(detail.csr_der).public_bytes(Encoding.PEM)
+    return _file(pem, media_type=CSR, name=f"request-{detail.number}.csr")
+
+
+def _newest(detail: RequestDetail) -> CertificateRow:
+    if detail.certificates:
+        return detail.certificates[0]
+    status = status_text(detail.state, ra=runtime.current().rules.ra)
+    raise Unacceptable(
+        Problem(
+            status=409,
+            code="certificate.not_available",
+            title="There is no certificate to download",
+            detail=f"Request {detail.number}: {status}. {detail.detail}".strip(),
+            headers={} if detail.state in ENDED else {"Retry-After": str(WAIT_SECONDS)},
+        )
+    )
+
+
+def _file(content: bytes, *, media_type: str, name: str) -> HttpResponse:
+    return HttpResponse(
+        content,
+        content_type=media_type,
+        headers={"Content-Disposition": f'attachment; filename="{name}"'},
+    )

@@ -1,0 +1,309 @@
+"""From what services and selectors return to JSON: REST's shapes, in one place. `schemas` describes them.
+
+Written by hand, not by pydantic: nothing that we made ourselves has to be validated on its way out.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from urllib.parse import urlencode
+
+from django.http import HttpResponse
+
+from certdesk.domain.actors import Actor
+from certdesk.domain.findings import Check
+from certdesk.domain.policy import Outcome
+from certdesk.domain.requests import State, public_status, status_text
+from certdesk.services import runtime
+from certdesk.services.requests import Preview, describe_key
+from certdesk.store.selectors.certificates import ListedCertificate
+from certdesk.store.selectors.organisations import DomainRow, OrganisationRow, ValidationRow
+from certdesk.store.selectors.people import Member
+from certdesk.store.selectors.requests import (
+    ApprovalRow,
+    CertificateRow,
+    EventRow,
+    RequestDetail,
+    RequestRow,
+)
+from certdesk.store.selectors.tokens import TokenRow
+
+ROOT = "/api/v1"
+Json = dict[str, object]
+
+_FORESEEN = {
+    Outcome.AUTO: "Would be accepted for automatic processing.",
+    Outcome.MANUAL: "Would wait for manual approval.",
+    Outcome.REFUSE: "Would be refused: put right what the checks say, then preview again.",
+}
+
+
+def answer(body: object, *, status: int = 200, headers: Mapping[str, str] | None = None) -> HttpResponse:
+    """A JSON answer."""
+    return HttpResponse(
+        json.dumps(body, ensure_ascii=False).encode(),
+        status=status,
+        content_type="application/json",
+        headers=dict(headers or {}),
+    )
+
+
+def page(items: Iterable[Json], *, path: str, query: Mapping[str, str], next_cursor: str) -> HttpResponse:
+    """One page of a list; `Link` leads to the next (RFC 8288) with the same query."""
+    body: Json = {"items": list(items), "next_cursor": next_cursor or None}
+    if not next_cursor:
+        return answer(body)
+    kept = {name: value for name, value in query.items() if value} | {"cursor": next_cursor}
+    return answer(body, headers={"Link": f'<{ROOT}{path}?{urlencode(kept)}>; rel="next"'})
+
+
+def moment(at: datetime | None) -> str | None:
+    """RFC 3339 in UTC, to the millisecond."""
+    if at is None:
+        return None
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def etag(version: int) -> str:
+    """The entity tag of a request: its version."""
+    return f'"{version}"'
+
+
+def check_json(check: Check) -> Json:
+    """One check with its verdict."""
+    return {
+        "code": check.code,
+        "verdict": check.verdict.value,
+        "message": check.message,
+        "seen": check.seen,
+        "rule": check.rule,
+        "changed_by": check.changed_by,
+    }
+
+
+def preview_json(preview: Preview, *, actor: Actor, slug: str) -> Json:
+    """A preview: a request that is none yet."""
+    decision = preview.decision
+    return {
+        "id": None,
+        "decision": decision.outcome.value,
+        "status": None,
+        "status_text": None,
+        "detail": _FORESEEN[decision.outcome],
+        "version": None,
+        "organisation": preview.organisation,
+        "organisation_slug": slug,
+        "requester": actor.label,
+        "names": list(preview.csr.names),
+        "subject": [{"name": a.name, "value": a.value} for a in preview.csr.subject],
+        "key": describe_key(preview.csr),
+        "csr_sha256": preview.csr.sha256,
+        "profile": preview.profile_id,
+        "duration_years": preview.duration_years,
+        "server_software": preview.server_software,
+        "note": "",
+        "term": _term(preview.duration_years, preview.not_before, preview.not_after),
+        "checks": [check_json(check) for check in decision.checks],
+        "certificates": [],
+        "approvals": [],
+        "events": [],
+        "created_at": None,
+        "changed_at": None,
+        "links": {},
+    }
+
+
+def request_json(request: RequestDetail) -> Json:
+    """A whole request."""
+    newest = request.certificates[0] if request.certificates else None
+    return {
+        "id": request.number,
+        "status": public_status(request.state),
+        "status_text": _text(request.state),
+        "detail": request.detail,
+        "version": request.version,
+        "organisation": request.organisation,
+        "organisation_slug": request.organisation_slug,
+        "requester": request.requester,
+        "names": list(request.names),
+        "subject": [{"name": name, "value": value} for name, value in request.subject],
+        "key": request.key,
+        "csr_sha256": request.csr_sha256,
+        "profile": request.profile_id,
+        "duration_years": request.duration_years,
+        "server_software": request.server_software,
+        "note": request.note,
+        "term": _term(
+            request.duration_years,
+            newest.not_before if newest else None,
+            newest.not_after if newest else None,
+        ),
+        "checks": [dict(check) for check in request.checks],
+        "certificates": [certificate_json(c) for c in request.certificates],
+        "approvals": [_approval(a) for a in request.approvals],
+        "events": [_event(e) for e in request.events],
+        "created_at": moment(request.created_at),
+        "changed_at": moment(request.changed_at),
+        "links": request_links(request.number, with_certificate=newest is not None),
+    }
+
+
+def row_json(row: RequestRow) -> Json:
+    """A line of the list of requests."""
+    return {
+        "id": row.number,
+        "status": public_status(row.state),
+        "status_text": _text(row.state),
+        "common_names": row.common_names,
+        "name_count": row.name_count,
+        "requester": row.requester,
+        "organisation": row.organisation,
+        "duration_years": row.duration_years,
+        "created_at": moment(row.created_at),
+        "changed_at": moment(row.changed_at),
+        "links": {"self": f"{ROOT}/requests/{row.number}"},
+    }
+
+
+def request_links(number: int, *, with_certificate: bool) -> Json:
+    """Where to go from a request."""
+    here = f"{ROOT}/requests/{number}"
+    links: Json = {"self": here, "csr": f"{here}/csr"}
+    if with_certificate:
+        links |= {"bundle": f"{here}/bundle.zip", "certificate": f"{here}/certificate"}
+    return links
+
+
+def certificate_json(row: CertificateRow) -> Json:
+    """A certificate."""
+    return {
+        "id": row.id,
+        "serial": row.serial,
+        "issuer": row.issuer,
+        "sha256": row.sha256,
+        "not_before": moment(row.not_before),
+        "not_after": moment(row.not_after),
+        "revoked_at": moment(row.revoked_at),
+        "links": {"self": f"{ROOT}/certificates/{row.id}"},
+    }
+
+
+def listed_certificate_json(row: ListedCertificate) -> Json:
+    """A certificate by itself."""
+    return {
+        "id": row.id,
+        "request": row.request,
+        "organisation": row.organisation,
+        "names": list(row.names),
+        "serial": row.serial,
+        "issuer": row.issuer,
+        "sha256": row.sha256,
+        "not_before": moment(row.not_before),
+        "not_after": moment(row.not_after),
+        "revoked_at": moment(row.revoked_at),
+        "revocation_reason": row.revocation_reason,
+        "links": {"self": f"{ROOT}/certificates/{row.id}", "request": f"{ROOT}/requests/{row.request}"},
+    }
+
+
+def organisation_json(row: OrganisationRow) -> Json:
+    """An organisation."""
+    return {
+        "slug": row.slug,
+        "legal_name": row.legal_name,
+        "country": row.country,
+        "locality": row.locality,
+        "is_active": row.is_active,
+        "vetted_at": moment(row.vetted_at),
+        "first_approved_at": moment(row.first_approved_at),
+        "links": {
+            "self": f"{ROOT}/organisations/{row.slug}",
+            "members": f"{ROOT}/organisations/{row.slug}/members",
+            "domains": f"{ROOT}/domains?organisation={row.slug}",
+        },
+    }
+
+
+def member_json(member: Member) -> Json:
+    """A person of an organisation."""
+    return {
+        "id": member.user_id,
+        "username": member.username,
+        "name": member.name,
+        "email": member.email,
+        "role": member.role.value,
+        "is_active": member.is_active,
+        "last_login_at": moment(member.last_login_at),
+    }
+
+
+def domain_json(row: DomainRow, *, slug: str, now: datetime) -> Json:
+    """A domain and whether anything proves it now."""
+    return {
+        "id": row.id,
+        "domain": row.adn,
+        "organisation_slug": slug,
+        "is_validated": row.is_validated(now=now),
+        "expires_at": moment(row.expires_at),
+        "links": {"validations": f"{ROOT}/domains/{row.id}/validations"},
+    }
+
+
+def validation_json(row: ValidationRow) -> Json:
+    """One proof of control."""
+    return {
+        "method": row.method,
+        "source": row.source,
+        "evidence": row.evidence,
+        "validated_by": row.validated_by,
+        "validated_at": moment(row.validated_at),
+        "expires_at": moment(row.expires_at),
+    }
+
+
+def token_json(row: TokenRow) -> Json:
+    """A token as it may be shown again: without itself."""
+    return {
+        "id": row.id,
+        "name": row.name,
+        "created_at": moment(row.created_at),
+        "expires_at": moment(row.expires_at),
+        "revoked_at": moment(row.revoked_at),
+    }
+
+
+def _text(state: State) -> str:
+    return status_text(state, ra=runtime.current().rules.ra)
+
+
+def _term(years: int, not_before: datetime | None, not_after: datetime | None) -> Json:
+    return {
+        "duration_years": years,
+        "not_before": moment(not_before),
+        "not_after": moment(not_after),
+    }
+
+
+def _public(state: str) -> str | None:
+    return public_status(State(state)) if state else None
+
+
+def _event(event: EventRow) -> Json:
+    return {
+        "at": moment(event.at),
+        "event": event.event,
+        "from_status": _public(event.from_state),
+        "to_status": _public(event.to_state),
+        "actor": event.actor,
+        "note": event.note,
+    }
+
+
+def _approval(approval: ApprovalRow) -> Json:
+    return {
+        "verdict": approval.verdict,
+        "by": approval.by,
+        "waived": list(approval.waived),
+        "note": approval.note,
+        "at": moment(approval.at),
+    }

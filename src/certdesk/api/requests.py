@@ -1,0 +1,206 @@
+"""Requests over REST: preview, create, list, show, withdraw, approve, reject."""
+
+from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
+from ninja import Query, Router
+
+from certdesk.api import inputs, render
+from certdesk.api.auth import actor_of
+from certdesk.api.openapi import IDEMPOTENCY_KEY, IF_MATCH, describe
+from certdesk.api.schemas import (
+    ApproveIn,
+    PreviewOut,
+    RejectIn,
+    RequestOut,
+    RequestsOut,
+    RequestsQuery,
+    SubmissionIn,
+    UploadIn,
+    WithdrawIn,
+)
+from certdesk.domain.actors import Actor
+from certdesk.domain.errors import StateConflict
+from certdesk.services.confirm import approve_and_issue, submit_request
+from certdesk.services.organisations import Evidence
+from certdesk.services.requests import preview_request, reject_request, withdraw_request
+from certdesk.store.selectors.requests import Filters, get_request, list_requests
+
+router = Router(tags=["requests"])
+
+CHANNEL = "api"
+
+
+@router.post(
+    "/requests/preview",
+    operation_id="previewRequest",
+    summary="Say what a CSR holds and what would become of it",
+    response={200: PreviewOut},
+    openapi_extra=describe(403, 404, body=SubmissionIn, form=UploadIn),
+)
+def preview(request: HttpRequest) -> HttpResponse:
+    """Every attribute, name and check with its verdict; nothing is stored or sent (R15, R16)."""
+    actor = actor_of(request)
+    asked, upload = inputs.read_submission(request)
+    submission, organisation = inputs.submission_for(actor, asked, upload)
+    foreseen = preview_request(actor=actor, submission=submission, now=timezone.now())
+    inputs.expect_names(asked, foreseen)
+    return render.answer(render.preview_json(foreseen, actor=actor, slug=organisation.slug))
+
+
+@router.post(
+    "/requests",
+    operation_id="createRequest",
+    summary="Ask for a certificate",
+    response={201: RequestOut},
+    openapi_extra=describe(403, 404, 503, body=SubmissionIn, form=UploadIn, headers=[IDEMPOTENCY_KEY]),
+)
+def create(request: HttpRequest) -> HttpResponse:
+    """Creates a request; 422 with every check if policy refuses it (R17 to R19).
+
+    With a CA that answers at once the certificate is there already. `Idempotent-Replayed: true` says that an
+    earlier call had made the request.
+    """
+    actor = actor_of(request)
+    key = inputs.idempotency_key(request)
+    asked, upload = inputs.read_submission(request)
+    submission, _organisation = inputs.submission_for(actor, asked, upload)
+    if asked.names is not None:
+        inputs.expect_names(asked, preview_request(actor=actor, submission=submission, now=timezone.now()))
+    created = submit_request(
+        actor=actor, submission=submission, channel=CHANNEL, idempotency_key=key, clock=timezone.now
+    )
+    headers = {"Location": f"{render.ROOT}/requests/{created.number}"}
+    if created.replayed:
+        headers["Idempotent-Replayed"] = "true"
+    return _show(actor, created.number, status=201, headers=headers)
+
+
+@router.get(
+    "/requests",
+    operation_id="listRequests",
+    summary="List requests",
+    response={200: RequestsOut},
+    openapi_extra=describe(404, 422),
+)
+def index(request: HttpRequest, query: Query[RequestsQuery]) -> HttpResponse:
+    """All requests of the caller's organisation, whoever made them (R20); for RA staff, of all."""
+    actor = actor_of(request)
+    filters = Filters(
+        query=query.q,
+        status=query.status,
+        organisation_id=inputs.organisation_filter(actor, query.organisation),
+        sort=query.sort,
+        cursor=query.cursor,
+        limit=query.limit,
+    )
+    found = list_requests(actor=actor, filters=filters)
+    asked = {
+        "q": query.q,
+        "status": query.status,
+        "organisation": query.organisation,
+        "sort": query.sort.value,
+        "limit": str(query.limit),
+    }
+    return render.page(
+        map(render.row_json, found.rows), path="/requests", query=asked, next_cursor=found.next_cursor
+    )
+
+
+@router.get(
+    "/requests/{int:number}",
+    operation_id="showRequest",
+    summary="Show a request",
+    response={200: RequestOut},
+    openapi_extra=describe(404),
+)
+def show(request: HttpRequest, number: int) -> HttpResponse:
+    """A request with its checks, history, decisions and certificates. The ETag is its version."""
+    actor = actor_of(request)
+    detail = get_request(actor=actor, number=number)
+    headers = {"ETag": render.etag(detail.version), "Cache-Control": "private, no-cache"}
+    if inputs.is_fresh(request, current=detail.version):
+        return HttpResponse(status=304, headers=headers)
+    return render.answer(render.request_json(detail), headers=headers)
+
+
+@router.post(
+    "/requests/{int:number}/withdraw",
+    operation_id="withdrawRequest",
+    summary="Withdraw a request",
+    response={200: RequestOut},
+    openapi_extra=describe(403, 404, 409, 412, body=WithdrawIn, body_required=False, headers=[IF_MATCH]),
+)
+def withdraw(request: HttpRequest, number: int) -> HttpResponse:
+    """Ends a request before issuance; its requester or a manager may."""
+    actor = actor_of(request)
+    body = inputs.read_body(request, WithdrawIn, optional=True)
+    seen = _seen(request, actor, number, given=body.version)
+    if seen is not None and seen != get_request(actor=actor, number=number).version:
+        raise StateConflict("The request has changed since you looked. Look at it again.")
+    withdraw_request(actor=actor, number=number, now=timezone.now())
+    return _show(actor, number)
+
+
+@router.post(
+    "/requests/{int:number}/approve",
+    operation_id="approveRequest",
+    summary="Approve a request (RA officers)",
+    response={200: RequestOut},
+    openapi_extra=describe(403, 404, 409, 412, 503, body=ApproveIn, body_required=False, headers=[IF_MATCH]),
+)
+def approve(request: HttpRequest, number: int) -> HttpResponse:
+    """Approves what the officer saw, with evidence for every domain that nothing proves yet (R31 to R33)."""
+    actor = actor_of(request)
+    body = inputs.read_body(request, ApproveIn, optional=True)
+    approve_and_issue(
+        actor=actor,
+        number=number,
+        evidence=[
+            Evidence(domain=e.domain.strip().lower(), how=e.how, details=e.details, reference=e.reference)
+            for e in body.evidence
+        ],
+        note=body.note,
+        seen_version=_seen(request, actor, number, given=body.version),
+        clock=timezone.now,
+    )
+    return _show(actor, number)
+
+
+@router.post(
+    "/requests/{int:number}/reject",
+    operation_id="rejectRequest",
+    summary="Reject a request (RA officers)",
+    response={200: RequestOut},
+    openapi_extra=describe(403, 404, 409, 412, body=RejectIn, headers=[IF_MATCH]),
+)
+def reject(request: HttpRequest, number: int) -> HttpResponse:
+    """Rejects with details, which the applicant reads (R29)."""
+    actor = actor_of(request)
+    body = inputs.read_body(request, RejectIn)
+    reject_request(
+        actor=actor,
+        number=number,
+        details=body.details,
+        seen_version=_seen(request, actor, number, given=body.version),
+        now=timezone.now(),
+    )
+    return _show(actor, number)
+
+
+def _seen(request: HttpRequest, actor: Actor, number: int, *, given: int | None) -> int | None:
+    """The version that the caller decided on, if it was told."""
+    if given is None and "If-Match" not in request.headers:
+        return None
+    current = get_request(actor=actor, number=number).version
+    return inputs.seen_version(request, current=current, given=given)
+
+
+def _show(
+    actor: Actor, number: int, *, status: int = 200, headers: dict[str, str] | None = None
+) -> HttpResponse:
+    detail = get_request(actor=actor, number=number)
+    return render.answer(
+        render.request_json(detail),
+        status=status,
+        headers={"ETag": render.etag(detail.version), **(headers or {})},
+    )

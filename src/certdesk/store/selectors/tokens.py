@@ -1,0 +1,52 @@
+"""API tokens as their owner may see them: never the token itself."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db.models import QuerySet
+
+from certdesk.domain.actors import Actor
+from certdesk.domain.errors import NotFound
+from certdesk.store.models import ApiToken
+from certdesk.store.selectors.people import token_digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenRow:
+    """A token without its secret."""
+
+    id: int
+    name: str
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+
+
+def list_tokens(*, actor: Actor) -> list[TokenRow]:
+    """The actor's own tokens, newest first; those ended are kept in the list."""
+    return [_row(token) for token in _own(actor).order_by("-id")]
+
+
+def get_token(*, actor: Actor, secret: str) -> TokenRow:
+    """The row of a token that the actor holds. Raises NotFound."""
+    found = _own(actor).filter(digest=token_digest(secret)).first()
+    if found is None:
+        raise NotFound("There is no such token.")
+    return _row(found)
+
+
+def _own(actor: Actor) -> QuerySet[ApiToken]:
+    # The system holds no tokens.
+    return (
+        ApiToken.objects.none() if actor.user_id is None else ApiToken.objects.filter(user_id=actor.user_id)
+    )
+
+
+def _row(token: ApiToken) -> TokenRow:
+    return TokenRow(
+        id=token.pk,
+        name=token.name,
+        created_at=token.created_at,
+        expires_at=token.expires_at,
+        revoked_at=token.revoked_at,
+    )
