@@ -1,0 +1,103 @@
+"""Who may do what: one table, deny by default (A1)."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from certdesk.domain.actors import SYSTEM, Action, Actor, OrgRole, RaRole, can
+from certdesk.domain.requests import OrganisationId, UserId
+
+OWN, FOREIGN = OrganisationId(1), OrganisationId(2)
+
+#: The whole table once more, written from the product's point of view.
+OFFICER = {
+    *(Action.REQUEST_READ, Action.REQUEST_DECIDE),
+    *(Action.ORGANISATION_READ, Action.ORGANISATION_CREATE, Action.ORGANISATION_VET),
+    *(Action.MEMBERS_READ, Action.MEMBERS_MANAGE, Action.DOMAIN_READ, Action.DOMAIN_VALIDATE),
+}
+AUDITOR = {
+    *(Action.REQUEST_READ, Action.ORGANISATION_READ, Action.MEMBERS_READ),
+    *(Action.DOMAIN_READ, Action.AUDIT_READ),
+}
+APPLICANT = {
+    *(Action.REQUEST_CREATE, Action.REQUEST_READ, Action.REQUEST_WITHDRAW),
+    *(Action.ORGANISATION_READ, Action.DOMAIN_READ),
+}
+MANAGER = APPLICANT | {Action.MEMBERS_READ, Action.MEMBERS_MANAGE}
+RA = {
+    RaRole.NONE: set[Action](),
+    RaRole.OFFICER: OFFICER,
+    RaRole.AUDITOR: AUDITOR,
+    RaRole.OPERATOR: {Action.SERVICE_OPERATE},
+}
+ORGANISATION = {OrgRole.APPLICANT: APPLICANT, OrgRole.MANAGER: MANAGER}
+#: Nobody does these by hand: the worker alone.
+SYSTEM_ALONE = {Action.REQUEST_PROCESS}
+
+
+def _actor(ra: RaRole = RaRole.NONE, role: OrgRole | None = None, *, must_change: bool = False) -> Actor:
+    return Actor(
+        label="somebody",
+        user_id=UserId(7),
+        ra_role=ra,
+        memberships={OWN: role} if role else {},
+        must_change_password=must_change,
+    )
+
+
+def _allowed(actor: Actor, organisation_id: OrganisationId | None) -> set[Action]:
+    return {action for action in Action if can(actor, action, organisation_id=organisation_id)}
+
+
+@pytest.mark.parametrize("ra", RaRole)
+@pytest.mark.parametrize("organisation_id", [None, OWN, FOREIGN])
+def test_the_ra_acts_across_organisations(ra: RaRole, organisation_id: OrganisationId | None) -> None:
+    assert _allowed(_actor(ra), organisation_id) == RA[ra]
+
+
+@pytest.mark.parametrize("role", OrgRole)
+def test_members_act_for_their_own_organisation_alone(role: OrgRole) -> None:
+    actor = _actor(role=role)
+    assert _allowed(actor, OWN) == ORGANISATION[role]
+    assert _allowed(actor, FOREIGN) == set()
+    assert _allowed(actor, None) == set()
+
+
+@pytest.mark.parametrize("ra", RaRole)
+@pytest.mark.parametrize("role", OrgRole)
+def test_two_roles_add_up(ra: RaRole, role: OrgRole) -> None:
+    actor = _actor(ra, role)
+    assert _allowed(actor, OWN) == RA[ra] | ORGANISATION[role]
+    assert _allowed(actor, FOREIGN) == RA[ra]
+
+
+@given(st.sampled_from(RaRole), st.sampled_from([None, *OrgRole]), st.sampled_from([None, OWN, FOREIGN]))
+def test_a_password_still_to_change_allows_nothing(
+    ra: RaRole, role: OrgRole | None, organisation_id: OrganisationId | None
+) -> None:
+    """R8."""
+    assert _allowed(_actor(ra, role, must_change=True), organisation_id) == set()
+
+
+def test_every_action_is_somebodys_but_for_the_systems_own() -> None:
+    anybodys = set().union(*RA.values(), *ORGANISATION.values())
+    assert anybodys == set(Action) - SYSTEM_ALONE
+    assert _allowed(SYSTEM, None) == set(Action)
+
+
+def test_nobody_decides_as_a_member_and_no_officer_asks() -> None:
+    """W3 begins here: asking and deciding are never one role."""
+    assert Action.REQUEST_DECIDE not in MANAGER
+    assert Action.REQUEST_CREATE not in _allowed(_actor(RaRole.OFFICER), OWN)
+
+
+def test_who_sees_everything_is_who_may_read_every_request() -> None:
+    for ra in RaRole:
+        actor = _actor(ra)
+        assert actor.sees_everything is can(actor, Action.REQUEST_READ)
+    assert SYSTEM.sees_everything
+
+
+def test_an_actor_without_memberships_belongs_nowhere() -> None:
+    assert _actor().organisation_ids == frozenset()
+    assert _actor(role=OrgRole.APPLICANT).organisation_ids == {OWN}
