@@ -18,6 +18,11 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc] # allauth shi
         del request
         return False
 
+    def get_password_change_redirect_url(self, request: HttpRequest) -> str:
+        """On to the portal, which may just have opened (R8)."""
+        del request
+        return "/"
+
     def set_password(self, user: User, password: str) -> None:
         """Stores a password that the person chose, with its audit row (R6, R8, L1)."""
         with write_transaction():

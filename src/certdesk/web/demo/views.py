@@ -42,7 +42,7 @@ def mailbox(request: HttpRequest) -> HttpResponse:
         )
         for index, mail in reversed(found)
     ]
-    return render(request, "demo/mail.html", {"rows": rows, "crumbs": crumbs(("Demo mail", ""))})
+    return render(request, "demo/mail.html", {"rows": rows})
 
 
 @require_GET

@@ -77,7 +77,6 @@ def listing(request: HttpRequest) -> HttpResponse:
         "rows": [_row(actor, row) for row in page.rows],
         "summary": summary,
         "next_href": f"?cursor={page.next_cursor}" if page.next_cursor else "",
-        "crumbs": crumbs(("Queue", "")),
     }
     return render(request, "queue/list.html", context)
 

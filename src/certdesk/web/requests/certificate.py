@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 
 from django.http import HttpResponse
 from django.urls import reverse
@@ -25,10 +26,13 @@ class Form:
     make: Callable[[tuple[bytes, ...]], bytes]
 
 
+#: The last second still counts (RFC 5280 4.1.2.5).
+LAST_SECOND = timedelta(seconds=1)
+
 FORMS: Mapping[str, Form] = {
     "fullchain": Form(
         label="Full chain (PEM)",
-        text="Your certificate and the chaining ones: nginx, Apache, HAProxy, Postfix and most others",
+        text="Certificate and chain: nginx, Apache and most others",
         ending="-fullchain.pem",
         media_type="application/pem-certificate-chain",
         make=fullchain_pem,
@@ -109,7 +113,7 @@ def certificate_view(detail: RequestDetail) -> CertificateView | None:
         return None
     certificate, wanted = newest(detail), hint_for(detail.server_software).form
     first = FORMS.get(wanted)
-    days = (certificate.not_after - certificate.not_before).days
+    days = (certificate.not_after - certificate.not_before + LAST_SECOND).days
     order = sorted(FORMS, key=lambda key: key != wanted)
     return CertificateView(
         hint="The .zip holds your certificate, each chaining certificate and the root."

@@ -72,7 +72,7 @@ class NewRequestForm(forms.Form):
     )
     server_software = forms.ChoiceField(
         label="Server software",
-        help_text="What runs where the certificate will be installed. It decides the download form and hints.",
+        help_text="What runs where the certificate will be installed. It decides download form and hints.",
         error_messages={
             "required": "Choose your server software; “Other” is in the list.",
             "invalid_choice": "Choose the server software from the list; “Other” is in it.",

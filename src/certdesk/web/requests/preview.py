@@ -8,7 +8,14 @@ from certdesk.domain.keys import describe_key
 from certdesk.domain.policy import Outcome
 from certdesk.services.requests import Preview
 from certdesk.web import times
+from certdesk.web.requests.certificate import LAST_SECOND
 from certdesk.web.requests.rows import CsrFacts, check_list, fingerprint, names, subject
+
+_CONFIRM_HINT = {
+    Outcome.AUTO: "Exactly what you see is sent to the CA, once.",
+    Outcome.MANUAL: "Exactly what you see is sent. While it waits, you can withdraw it.",
+    Outcome.REFUSE: "",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +76,7 @@ def preview_context(preview: Preview, *, ra: str, token: str) -> dict[str, objec
     """Everything that the preview's page needs."""
     term = validity = ""
     if preview.not_before and preview.not_after:
-        days = (preview.not_after - preview.not_before).days + 1
+        days = (preview.not_after - preview.not_before + LAST_SECOND).days
         term = times.span(preview.not_before, preview.not_after)
         validity = f"{days} days: one certificate for the whole term"
     return {
@@ -82,5 +89,5 @@ def preview_context(preview: Preview, *, ra: str, token: str) -> dict[str, objec
         "term": term,
         "validity": validity,
         "token": token,
-        "confirm_hint": "Exactly what you see is sent. While it waits, you can still withdraw it.",
+        "confirm_hint": _CONFIRM_HINT[preview.decision.outcome],
     }

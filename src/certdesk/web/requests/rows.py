@@ -88,12 +88,12 @@ class CheckList:
 
     def context(self) -> dict[str, object]:
         """What `parts/checks.html` and its surroundings need."""
-        total, open_ = len(self.problems) + len(self.passed), len(self.problems)
+        passed = times.counted(len(self.passed), "check")
         return {
             "problem_checks": self.problems,
             "passed_checks": self.passed,
-            "passed_summary": f"{times.counted(len(self.passed), 'check')} passed",
-            "checks_summary": f"{open_} of {total} need attention" if open_ else f"all {total} passed",
+            "passed_summary": f"{passed} passed" if self.problems else f"All {passed} passed",
+            "checks_summary": f"{len(self.problems)} to look at" if self.problems else "",
         }
 
 
@@ -139,6 +139,7 @@ class HistoryRow:
     """A line of the history."""
 
     title: str
+    status: str
     reason: str
     at: str
     at_iso: str
@@ -251,14 +252,18 @@ def list_rows(rows: Iterable[RequestRow], *, ra: str) -> list[ListRow]:
 
 
 def page_row(detail: RequestDetail, *, ra: str) -> PageRow:
-    """The head of a request's page."""
-    rejected = detail.state in (State.REJECTED_BY_RA, State.REJECTED_BY_CA)
+    """The head of a request's page. Reasons that stand in the list of checks are not told twice."""
+    second_line = detail.detail
+    if detail.state in (State.REJECTED_BY_RA, State.REJECTED_BY_CA):
+        second_line = ""
+    elif second_line == _manual_reasons(detail):
+        second_line = f"{ra} looks at it. You will be told by e-mail what was decided."
     return PageRow(
         number=detail.number,
         title=title(detail),
         look=LOOK[detail.state],
         status=status_text(detail.state, ra=ra),
-        second_line="" if rejected else detail.detail,
+        second_line=second_line,
         version=detail.version,
         requester=detail.requester,
     )
@@ -272,17 +277,19 @@ def title(detail: RequestDetail) -> str:
     )
 
 
-def history(events: Iterable[EventRow], *, ra: str) -> list[HistoryRow]:
+def history(detail: RequestDetail, *, ra: str) -> list[HistoryRow]:
     """The history, newest first (R25)."""
+    told = _manual_reasons(detail)
     return [
         HistoryRow(
-            title=_event_title(event, ra=ra),
-            reason=event.note,
+            title=_EVENTS.get(event.event, event.event).format(ra=ra),
+            status=_new_status(event, ra=ra),
+            reason="" if event.note == told else event.note,
             at=times.at_second(event.at),
             at_iso=times.iso(event.at),
             actor=event.actor,
         )
-        for event in reversed(list(events))
+        for event in reversed(detail.events)
     ]
 
 
@@ -327,9 +334,13 @@ def _check(check: Check) -> CheckRow:
     )
 
 
-def _event_title(event: EventRow, *, ra: str) -> str:
-    what = _EVENTS.get(event.event, event.event).format(ra=ra)
-    if event.to_state not in set(State) or event.from_state == event.to_state:
-        return what
-    status = status_text(State(event.to_state), ra=ra)
-    return what if status == what else f"{what}: {status[0].lower()}{status[1:]}"
+def _manual_reasons(detail: RequestDetail) -> str:
+    """The reasons for a human as the services join them."""
+    return " ".join(c["message"] for c in detail.checks if c["verdict"] == Verdict.MANUAL)
+
+
+def _new_status(event: EventRow, *, ra: str) -> str:
+    """The status that an event led to, in the seed's words; empty if it is the one from before."""
+    words = {state.value: status_text(state, ra=ra) for state in State}
+    before, after = words.get(event.from_state, ""), words.get(event.to_state, "")
+    return "" if after == before else after

@@ -106,7 +106,7 @@ def show(request: HttpRequest, number: int) -> HttpResponse:
         **rows.check_list(rows.stored_checks(detail.checks)).context(),
         "facts_about": rows.about(detail),
         "approvals": rows.approvals(detail.approvals),
-        "history": rows.history(detail.events, ra=ra),
+        "history": rows.history(detail, ra=ra),
         "may_withdraw": _may_withdraw(actor, detail),
         "may_decide": _may_decide(actor, detail),
     }
