@@ -9,6 +9,7 @@ import os
 import secrets
 import shutil
 import signal
+import sys
 import tempfile
 from pathlib import Path
 
@@ -56,7 +57,10 @@ def prepare() -> Path:
         os.environ["CERTDESK_TEST_NOTHING_SKIPPED"] = "1"
     for name in [name for name in os.environ if steers_certdesk(name)]:
         del os.environ[name]
+    # Some tests call programs that come with the dependencies, such as pkilint's, from an inactive .venv too.
+    programs = Path(sys.executable).parent
     os.environ |= {
+        "PATH": f"{programs}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
         "CERTDESK_DATA": str(data),
         "CERTDESK_DEMO": "1",
         "CERTDESK_SECRET_KEY": secrets.token_urlsafe(48),
