@@ -13,7 +13,7 @@ from certdesk.api.openapi import describe
 from certdesk.api.problems import Problem, Unacceptable
 from certdesk.api.schemas import FormatQuery
 from certdesk.domain.downloads import bundle_zip, file_stem, fullchain_pem, pkcs7_der, to_pem
-from certdesk.domain.requests import ENDED, status_text
+from certdesk.domain.requests import ENDED, public_status, status_text
 from certdesk.services import runtime
 from certdesk.store.selectors.requests import CertificateRow, RequestDetail, get_request
 
@@ -94,6 +94,7 @@ def _newest(detail: RequestDetail) -> CertificateRow:
             code="certificate.not_available",
             title="There is no certificate to download",
             detail=f"Request {detail.number}: {status}. {detail.detail}".strip(),
+            extra={"request_status": public_status(detail.state)},
             headers={} if detail.state in ENDED else {"Retry-After": str(WAIT_SECONDS)},
         )
     )

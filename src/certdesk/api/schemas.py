@@ -405,7 +405,10 @@ class ProblemErrorOut(Schema):
 
 
 class ProblemOut(Schema):
-    """An RFC 9457 problem. `checks` comes with the code `policy.refused`."""
+    """An RFC 9457 problem.
+
+    `checks` comes with the code `policy.refused`, `request_status` with `certificate.not_available`.
+    """
 
     type: str
     title: str
@@ -414,3 +417,4 @@ class ProblemOut(Schema):
     code: str
     errors: list[ProblemErrorOut] | None = None
     checks: list[CheckOut] | None = None
+    request_status: StatusName | None = None

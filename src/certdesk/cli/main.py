@@ -19,6 +19,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "certdesk.cli.client.request:request",
         "Ask for certificates: preview, submit, list, download.",
     ),
+    "organisation": ("certdesk.cli.client.organisation:organisation", "Look at organisations."),
 }
 
 

@@ -1,0 +1,131 @@
+"""What people read: checks, requests, lists. Data goes to stdout, talk to stderr; colour is never alone."""
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from certdesk.cli.client.exits import printable
+
+Json = dict[str, Any]
+
+#: A pipe has no width of its own; lines there are not folded.
+PIPE_WIDTH = 400
+_SIGNS = {
+    "pass": ("[ok]", "green"),
+    "warn": ("[warning]", "yellow"),
+    "manual": ("[officer]", "cyan"),
+    "refuse": ("[REFUSED]", "bold red"),
+}
+_DECISIONS = {
+    "auto": "would be accepted for automatic processing",
+    "manual": "would wait for manual approval",
+    "refuse": "would be refused",
+}
+
+
+def talk(line: str) -> None:
+    """Says something to the person, not to the next program."""
+    click.echo(printable(line), err=True)
+
+
+def as_json(value: object) -> None:
+    """Data for the next program."""
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def preview(told: Json) -> None:
+    """Everything that a CSR says and what would become of it."""
+    _facts(
+        [
+            ("Decision", _DECISIONS.get(str(told["decision"]), str(told["decision"]))),
+            *_content(told),
+            ("Certificate", f"{told['term']['not_before']} to {told['term']['not_after']}"),
+        ]
+    )
+    checks(told["checks"])
+
+
+def request(told: Json) -> None:
+    """A whole request."""
+    _facts(
+        [
+            ("Request ID", str(told["id"])),
+            ("Status", str(told["status_text"])),
+            ("", str(told["detail"])),
+            *_content(told),
+            ("Asked by", f"{told['requester']}, {told['created_at']}"),
+            *(
+                ("Certificate", f"serial {c['serial']}, {c['not_before']} to {c['not_after']}")
+                for c in told["certificates"]
+            ),
+        ]
+    )
+    checks(told["checks"])
+    table(
+        ("WHEN", "WHAT", "WHO", "NOTE"),
+        ((e["at"], e["event"], e["actor"], e["note"]) for e in told["events"]),
+    )
+
+
+def checks(found: Iterable[Json]) -> None:
+    """Every check with its verdict, readable without colour."""
+    rows = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+    rows.add_column(no_wrap=True)
+    rows.add_column(overflow="fold")
+    for check in found:
+        sign, style = _SIGNS.get(str(check["verdict"]), (f"[{check['verdict']}]", ""))
+        message = Text(printable(f"{check['message']} ({check['code']})"))
+        rows.add_row(Text(sign, style=style), message)
+    _print(rows)
+
+
+def table(heads: Sequence[str], rows: Iterable[Iterable[object]]) -> None:
+    """A table on stdout."""
+    made = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for head in heads:
+        made.add_column(head, overflow="fold")
+    for row in rows:
+        made.add_row(*(Text(printable(str(cell))) for cell in row))
+    _print(made)
+
+
+def _content(told: Json) -> list[tuple[str, str]]:
+    return [
+        ("Names", ", ".join(told["names"])),
+        ("Subject", ", ".join(f"{a['name']}={a['value']}" for a in told["subject"])),
+        ("Key", str(told["key"])),
+        ("CSR SHA-256", str(told["csr_sha256"])),
+        ("Organisation", str(told["organisation"])),
+        ("Server", str(told["server_software"])),
+        ("Term", "1 year" if told["duration_years"] == 1 else f"{told['duration_years']} years"),
+    ]
+
+
+def _facts(facts: Iterable[tuple[str, str]]) -> None:
+    made = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+    made.add_column(no_wrap=True, style="bold")
+    made.add_column(overflow="fold")
+    for name, value in facts:
+        made.add_row(Text(name), Text(printable(value)))
+    _print(made)
+    click.echo()
+
+
+def _print(made: Table) -> None:
+    console = Console(
+        file=sys.stdout,
+        width=None if sys.stdout.isatty() else PIPE_WIDTH,
+        highlight=False,
+        markup=False,
+        emoji=False,
+    )
+    with console.capture() as written:
+        console.print(made)
+    # Rich fills every line up to the width of the table, which is a nuisance to whoever copies or greps it.
+    click.echo("\n".join(line.rstrip() for line in written.get().splitlines()))
