@@ -53,5 +53,5 @@ def embedded_config(config: Config) -> EmbeddedConfig:
         root_directory=config.ca_root_directory or config.data / "ca" / "root",
         passphrase=config.ca_passphrase.get_secret_value().encode(),
         name=config.ca_name,
-        status_url=config.url,
+        status_url=config.status_url,
     )

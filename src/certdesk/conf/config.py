@@ -79,6 +79,11 @@ class Config(BaseSettings):
         return (self.base_url or f"http://{self.host}:{self.port}").rstrip("/")
 
     @property
+    def status_url(self) -> str:
+        """Where relying parties fetch CA certificates and CRLs: plain HTTP, or it would go round."""
+        return "http://" + self.url.partition("://")[2]
+
+    @property
     def mail_directory(self) -> Path:
         """Where mail goes as files while no SMTP server is set."""
         return self.data / "mail"

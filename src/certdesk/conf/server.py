@@ -66,6 +66,7 @@ def prepare(*, talk: Callable[[str], None]) -> None:
 
     Raises Misconfigured with what to do.
     """
+    os.umask(0o077)  # whatever is stored is for the service's own account
     config = setup()
     _refuse_unsafe(config)
     migrate()

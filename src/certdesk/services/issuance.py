@@ -24,6 +24,7 @@ from certdesk.domain.certificates import (
     Refused,
     certificate_facts,
     compare,
+    server_subject,
 )
 from certdesk.domain.errors import BackendError, BackendRefused, OutcomeUnknown, StateConflict, Unavailable
 from certdesk.domain.findings import Check, Verdict
@@ -53,8 +54,6 @@ Clock = Callable[[], datetime]
 LEASE = timedelta(seconds=10)
 RETRY_FIRST, RETRY_MOST = timedelta(seconds=5), timedelta(minutes=15)
 POLL_FIRST, POLL_MOST = timedelta(seconds=10), timedelta(minutes=15)
-MAX_COMMON_NAME = 64  # X.520 ub-common-name
-_OID = {"CN": "2.5.4.3", "C": "2.5.4.6", "L": "2.5.4.7", "O": "2.5.4.10"}
 
 
 def issue(*, request_id: RequestId, clock: Clock) -> State:
@@ -161,9 +160,6 @@ def _intent(request: Request, backend: Backend, *, now: datetime) -> Intent:
     not_before, not_after = validity(kind, duration_years=request.duration_years, now=now)
     csr = x509.load_der_x509_csr(bytes(request.csr_der))
     organisation = request.organisation
-    subject = [("C", organisation.country), ("L", organisation.locality), ("O", organisation.legal_name)]
-    short = [name for name in request.names if len(name) <= MAX_COMMON_NAME]
-    subject += [("CN", name) for name in short[:1]]
     return Intent(
         idempotency_key=secrets.token_hex(16),
         backend=backend.name,
@@ -172,7 +168,12 @@ def _intent(request: Request, backend: Backend, *, now: datetime) -> Intent:
         csr_der=bytes(request.csr_der),
         spki_der=csr.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo),
         names=tuple(request.names),
-        subject=tuple((_OID[name], value) for name, value in subject if value),
+        subject=server_subject(
+            names=tuple(request.names),
+            organisation=organisation.legal_name,
+            country=organisation.country,
+            locality=organisation.locality,
+        ),
         not_before=not_before,
         not_after=not_after,
     )
