@@ -17,6 +17,7 @@ from certdesk.domain.errors import (
     NotAuthorized,
     NotFound,
     PolicyRefused,
+    StateConflict,
 )
 from certdesk.domain.findings import Verdict
 from certdesk.domain.policy import Decision, Facts, Outcome, decide, domains_to_validate
@@ -170,12 +171,15 @@ def approve_request(
 
     For every domain that nothing proves yet, `evidence` says how ownership was checked; `note` serves
     for those it does not name. Raises InvalidInput naming the domains without evidence, NotAuthorized
-    for an own request, StateConflict when somebody was faster.
+    for an own request, StateConflict when somebody was faster, before anything else is judged.
     """
     shown = _may_decide(actor, number)
+    seen = shown.version if seen_version is None else seen_version
     with write_transaction():
         lock_organisation(shown.organisation_id)
         request = Request.objects.get(id=shown.number)
+        if request.version != seen or request.state != State.WAITING_FOR_APPROVAL:
+            raise StateConflict("Somebody else has decided about this request already. Look at it again.")
         row = organisation_row(shown.organisation_id)
         facts, decision = facts_of(request, row, now=now)
         if decision.refusals:
@@ -188,7 +192,7 @@ def approve_request(
             event=Event.APPROVE,
             actor=actor,
             now=now,
-            seen_version=seen_version,
+            seen_version=seen,
             step=Step(
                 detail="Approved; about to be handed to the CA.",
                 note=note,
@@ -216,20 +220,26 @@ def approve_request(
 def reject_request(
     *, actor: Actor, number: int, details: str, seen_version: int | None = None, now: datetime
 ) -> None:
-    """Rejects with details, which the applicant reads and is sent (R29). Raises InvalidInput without any."""
+    """Rejects with details, which the applicant reads and is sent (R29). Raises InvalidInput without any.
+
+    An accepted request is stopped only by somebody who has seen it accepted: without `seen_version`
+    a yes and a no at the same time would both win.
+    """
     shown = _may_decide(actor, number)
     details = details.strip()
     if not details:
         raise InvalidInput(
             "Say why the request is rejected: the applicant is told.", fields={"details": "Give the details."}
         )
+    if seen_version is None and shown.state is State.ACCEPTED:
+        raise StateConflict("Somebody else has accepted this request already. Look at it again.")
     with write_transaction():
         advance(
             request_id=shown.number,
             event=Event.REJECT,
             actor=actor,
             now=now,
-            seen_version=seen_version,
+            seen_version=shown.version if seen_version is None else seen_version,
             step=Step(detail=details, note=details),
         )
         content, policy = Request.objects.values_list("content_digest", "policy_digest").get(id=shown.number)

@@ -1,0 +1,355 @@
+"""Factories for tests that touch the database: people, requests, CAs that misbehave, threads at once.
+
+No tests live here. Everything is made through the services where the way there is part of the story, and
+straight in the tables where only the rows matter.
+"""
+
+import itertools
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from typing import TypeVar, cast
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, load_der_public_key
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from django.db import connection
+
+from certdesk.backends.base import Backend
+from certdesk.domain.actors import Actor, OrgRole, RaRole
+from certdesk.domain.audit import GENESIS, Entry, chain_hash
+from certdesk.domain.certificates import Intent, Issued, Outcome
+from certdesk.domain.errors import CertdeskError
+from certdesk.domain.findings import Check
+from certdesk.domain.requests import OrganisationId, RequestId, State
+from certdesk.services import runtime
+from certdesk.services.confirm import submit_request
+from certdesk.services.organisations import Evidence, validate_domain
+from certdesk.services.requests import Created, Submission
+from certdesk.store.models import (
+    AuditEvent,
+    Membership,
+    Organisation,
+    Request,
+    RequestEvent,
+    User,
+)
+from certdesk.store.selectors.people import actor_for_user
+
+#: A made-up present; tests move on from here by passing later times.
+NOW = datetime.now(UTC).replace(microsecond=0)
+_Result = TypeVar("_Result")
+_numbers = itertools.count(1)
+
+
+@dataclass(slots=True)
+class Clock:
+    """A clock that stands still until it is told to go on."""
+
+    now: datetime = NOW
+
+    def __call__(self) -> datetime:
+        """The time."""
+        return self.now
+
+    def forward(self, by: timedelta) -> None:
+        """Let time pass."""
+        self.now += by
+
+
+def actor(
+    name: str,
+    *,
+    organisation: OrganisationId | None = None,
+    role: OrgRole = OrgRole.APPLICANT,
+    ra: RaRole = RaRole.NONE,
+) -> Actor:
+    """A person with a row of their own, as an actor."""
+    user, _new = User.objects.get_or_create(
+        username=name, defaults={"email": f"{name}@example.ac.uk", "ra_role": ra, "password": "!"}
+    )
+    if organisation is not None:
+        Membership.objects.get_or_create(
+            user=user, organisation_id=organisation, defaults={"role": role, "created_at": NOW}
+        )
+    return actor_for_user(user)
+
+
+def organisation(name: str = "Example University", *, vetted: bool = True) -> OrganisationId:
+    """An organisation; a vetted one has had its first request approved as well."""
+    since = NOW - timedelta(days=30) if vetted else None
+    row = Organisation.objects.create(
+        slug=name.lower().replace(" ", "-"),
+        legal_name=name,
+        vetted_at=since,
+        first_approved_at=since,
+        created_at=NOW - timedelta(days=30),
+    )
+    return OrganisationId(row.pk)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """The people of most stories. The university is vetted and `example.ac.uk` is its own."""
+
+    university: OrganisationId
+    alice: Actor
+    bob: Actor
+    olga: Actor
+    otto: Actor
+
+
+def world() -> World:
+    """A university with two applicants, and two officers."""
+    university = organisation()
+    made = World(
+        university=university,
+        alice=actor("alice", organisation=university),
+        bob=actor("bob", organisation=university),
+        olga=actor("olga", ra=RaRole.OFFICER),
+        otto=actor("otto", ra=RaRole.OFFICER),
+    )
+    validated("example.ac.uk", of=university, by=made.olga)
+    return made
+
+
+def validated(domain: str, *, of: OrganisationId, by: Actor, at: datetime | None = None) -> None:
+    """Record an officer's ownership check."""
+    evidence = Evidence(domain=domain, how="registry", details="The registry names them.")
+    validate_domain(actor=by, organisation_id=of, evidence=evidence, now=at or NOW - timedelta(hours=1))
+
+
+@cache
+def _key() -> ec.EllipticCurvePrivateKey:
+    """One key for all CSRs: making one is the slow part, and names make the CSRs differ."""
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+def csr(*names: str, key: ec.EllipticCurvePrivateKey | None = None) -> bytes:
+    """A PEM CSR for these names; without any, for a new name under example.ac.uk."""
+    names = names or (f"host{next(_numbers)}.example.ac.uk",)
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
+    sans = x509.SubjectAlternativeName([x509.DNSName(name) for name in names])
+    builder = x509.CertificateSigningRequestBuilder().subject_name(subject)
+    return (
+        builder.add_extension(sans, critical=False)
+        .sign(key or _key(), hashes.SHA256())
+        .public_bytes(Encoding.PEM)
+    )
+
+
+def submission(of: OrganisationId, *names: str, years: int = 1, upload: bytes | None = None) -> Submission:
+    """What an applicant would send."""
+    return Submission(
+        organisation_id=of,
+        upload=upload or csr(*names),
+        duration_years=years,
+        server_software="nginx",
+    )
+
+
+def submit(who: Actor, *names: str, clock: Callable[[], datetime] = lambda: NOW) -> Created:
+    """Submit a new CSR for the person's own organisation."""
+    (own,) = who.organisation_ids
+    return submit_request(actor=who, submission=submission(own, *names), channel="portal", clock=clock)
+
+
+def state_of(number: int) -> State:
+    """The state in the database."""
+    return State(Request.objects.values_list("state", flat=True).get(id=number))
+
+
+def events_of(number: int) -> list[str]:
+    """The history, as names of events."""
+    return list(RequestEvent.objects.filter(request_id=number).order_by("id").values_list("event", flat=True))
+
+
+def copies(number: int, *, count: int, **changes: object) -> list[RequestId]:
+    """Rows like that of one request: cheap, without history or audit."""
+    template = Request.objects.get(id=number)
+    names = [f.attname for f in Request._meta.concrete_fields if f.attname != "id"]
+    rows = [
+        Request(
+            **{
+                **{name: getattr(template, name) for name in names},
+                "idempotency_key": f"copy-{next(_numbers)}",
+                **changes,
+            }
+        )
+        for _ in range(count)
+    ]
+    return [RequestId(row.pk) for row in Request.objects.bulk_create(rows)]
+
+
+def together(calls: Sequence[Callable[[], _Result]]) -> list[_Result | Exception]:
+    """Run all calls at once, each in a thread with its own connection; what each returned or raised."""
+    gate = threading.Barrier(len(calls))
+    results: list[_Result | Exception | None] = [None] * len(calls)
+
+    def run(index: int, call: Callable[[], _Result]) -> None:
+        try:
+            gate.wait(timeout=30)
+            results[index] = call()
+        except Exception as error:  # noqa: BLE001 - what a thread raises is what the test looks at
+            results[index] = error
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=run, args=pair) for pair in enumerate(calls)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=60)
+        assert not thread.is_alive(), "a thread hangs"
+    return cast("list[_Result | Exception]", results)
+
+
+def outcomes(results: Sequence[object]) -> tuple[list[object], list[CertdeskError]]:
+    """What succeeded and what was refused; anything else that was raised fails the test."""
+    unexpected = [r for r in results if isinstance(r, Exception) and not isinstance(r, CertdeskError)]
+    assert not unexpected, unexpected
+    refused = [r for r in results if isinstance(r, CertdeskError)]
+    return [r for r in results if not isinstance(r, Exception)], refused
+
+
+def audit_problems() -> list[str]:
+    """What is wrong with the audit chain, recomputed from its rows alone."""
+    problems, previous, expected = [], GENESIS, 1
+    for row in AuditEvent.objects.order_by("seq"):
+        entry = Entry(
+            seq=row.seq,
+            at=row.at,
+            actor=row.actor,
+            user_id=row.user_id,
+            action=row.action,
+            object_type=row.object_type,
+            object_id=row.object_id,
+            organisation_id=row.organisation_id,
+            data=row.data,
+        )
+        if row.seq != expected:
+            problems.append(f"{row.seq}: gap")
+        if row.previous_hash != previous:
+            problems.append(f"{row.seq}: does not follow the row before")
+        if row.hash != chain_hash(entry, previous_hash=row.previous_hash):
+            problems.append(f"{row.seq}: altered")
+        previous, expected = row.hash, row.seq + 1
+    return problems
+
+
+@contextmanager
+def backend(one: Backend) -> Iterator[None]:
+    """Work with this CA; the usual ones come back afterwards."""
+    usual = runtime.current()
+    runtime.configure(lambda: replace(usual, backends={one.name: one}, default_backend=one.name))
+    try:
+        yield
+    finally:
+        runtime.configure(lambda: usual)
+
+
+@dataclass(slots=True)
+class ScriptedCa:
+    """A slow CA of somebody else: no capability beyond the minimum, and each answer is scripted.
+
+    `answers` are used up by `submit`, `polls` by `poll`; the last one is repeated. An exception is raised,
+    a function is called with the intent, anything else is returned.
+    """
+
+    answers: list[object]
+    polls: list[object] = field(default_factory=list)
+    name: str = "scripted"
+    title: str = "The scripted CA"
+    inline: bool = False
+    submitted: list[Intent] = field(default_factory=list)
+    polled: list[str] = field(default_factory=list)
+
+    def submit(self, intent: Intent) -> Outcome:
+        """Answer as the script says."""
+        self.submitted.append(intent)
+        return _answer(self.answers, intent)
+
+    def poll(self, handle: str) -> Outcome:
+        """Answer as the script says, about the last intent."""
+        self.polled.append(handle)
+        return _answer(self.polls, self.submitted[-1])
+
+    def revoke(self, *, certificate_der: bytes, reason: str) -> None:
+        """Do nothing."""
+
+    def check(self) -> tuple[Check, ...]:
+        """Find nothing."""
+        return ()
+
+    def chain(self) -> tuple[bytes, ...]:
+        """The test CA alone."""
+        return (authority()[1].public_bytes(Encoding.DER),)
+
+
+@dataclass(slots=True)
+class FindingCa(ScriptedCa):
+    """One that can be asked what became of a submit; `found` is scripted like the others."""
+
+    found: list[object] = field(default_factory=list)
+    looked_up: list[str] = field(default_factory=list)
+
+    def find(self, idempotency_key: str) -> Outcome | None:
+        """Answer as the script says."""
+        self.looked_up.append(idempotency_key)
+        return _answer(self.found, self.submitted[-1]) if self.found else None
+
+
+def _answer(script: list[object], intent: Intent) -> Outcome:
+    answer = script.pop(0) if len(script) > 1 else script[0]
+    if isinstance(answer, Exception):
+        raise answer
+    return cast("Outcome", answer(intent) if callable(answer) else answer)
+
+
+@cache
+def authority() -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
+    """The key and certificate of a CA made for the tests."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Scripted root")])
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(NOW - timedelta(days=365))
+        .not_valid_after(NOW + timedelta(days=3650))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+    )
+    return key, builder.sign(key, hashes.SHA256())
+
+
+def signed(intent: Intent, *, names: Sequence[str] = (), other_key: bool = False) -> Issued:
+    """What a CA returns for an intent: the right certificate unless told to get it wrong."""
+    key, issuer = authority()
+    names = tuple(names) or intent.names
+    public_key = (
+        ec.generate_private_key(ec.SECP256R1()).public_key()
+        if other_key
+        else load_der_public_key(intent.spki_der)
+    )
+    assert isinstance(public_key, ec.EllipticCurvePublicKey)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])]))
+        .issuer_name(issuer.subject)
+        .public_key(public_key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(intent.not_before)
+        .not_valid_after(intent.not_after)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(n) for n in names]), critical=False)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+    )
+    leaf = builder.sign(key, hashes.SHA256())
+    return Issued(chain=(leaf.public_bytes(Encoding.DER), issuer.public_bytes(Encoding.DER)))

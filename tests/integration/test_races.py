@@ -1,0 +1,326 @@
+"""Many at once, with real locks: whatever the order, one winner, nothing doubled, nothing left behind."""
+
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+from functools import partial
+from itertools import count
+
+import pytest
+
+from certdesk.domain.actors import OrgRole, RaRole
+from certdesk.domain.errors import CertdeskError, IdempotencyMismatch, StateConflict
+from certdesk.domain.requests import RequestId, State
+from certdesk.services import issuance
+from certdesk.services.confirm import approve_and_issue, submit_request
+from certdesk.services.issuance import drive, issue
+from certdesk.services.organisations import Evidence, disable_member
+from certdesk.services.requests import (
+    approve_request,
+    create_request,
+    reject_request,
+    withdraw_request,
+)
+from certdesk.store.models import (
+    Approval,
+    AuditEvent,
+    Certificate,
+    Domain,
+    IssuanceAttempt,
+    Membership,
+    Organisation,
+    Request,
+    ValidationRecord,
+)
+from tests.integration.support import (
+    NOW,
+    Clock,
+    actor,
+    audit_problems,
+    events_of,
+    organisation,
+    outcomes,
+    state_of,
+    submission,
+    submit,
+    together,
+    validated,
+    world,
+)
+
+pytestmark = pytest.mark.django_db(transaction=True)
+SUBMITS = 50
+PAIRS = 100
+
+
+@pytest.mark.parametrize("key", ["one-key", ""], ids=["with a key", "without a key"])
+def test_fifty_identical_submits_make_one_request_and_one_certificate(key: str) -> None:
+    """R17, W5."""
+    w = world()
+    same = submission(w.university)
+    call = partial(
+        submit_request, actor=w.alice, submission=same, channel="portal", idempotency_key=key, clock=Clock()
+    )
+    made, refused = outcomes(together([call] * SUBMITS))
+    assert not refused
+    assert len(made) == SUBMITS
+    assert Request.objects.count() == 1
+    assert Certificate.objects.count() == 1
+    assert IssuanceAttempt.objects.count() == 1
+    assert events_of(Request.objects.get().pk) == ["create", "claim", "ca_accept", "issue"]
+    assert audit_problems() == []
+
+
+def test_one_key_for_different_requests_at_once_serves_one_of_them() -> None:
+    w = world()
+    calls = [
+        partial(
+            submit_request,
+            actor=w.alice,
+            submission=submission(w.university),
+            channel="api",
+            idempotency_key="one-key",
+            clock=Clock(),
+        )
+        for _ in range(8)
+    ]
+    made, refused = outcomes(together(calls))
+    assert len(made) == 1
+    assert {type(error) for error in refused} == {IdempotencyMismatch}
+    assert Request.objects.count() == 1
+
+
+def test_one_key_of_two_people_is_two_keys() -> None:
+    w = world()
+    same = submission(w.university)
+    for who in (w.alice, w.bob):
+        submit_request(actor=who, submission=same, channel="api", idempotency_key="k", clock=Clock())
+    assert Request.objects.count() == 2
+
+
+def test_a_hundred_approvals_against_rejections_have_one_winner_each() -> None:
+    """W1: two officers go through the same queue at the same time."""
+    w = world()
+    numbers = [
+        create_request(
+            actor=w.alice,
+            submission=submission(w.university, f"www.outside{index}.example"),
+            channel="portal",
+            now=NOW,
+        ).number
+        for index in range(PAIRS)
+    ]
+    assert {state_of(number) for number in numbers} == {State.WAITING_FOR_APPROVAL}
+    gate = threading.Barrier(2)
+    results: dict[str, list[object]] = {"approve": [], "reject": []}
+
+    def work(verdict: str) -> None:
+        for index, number in enumerate(numbers):
+            gate.wait(timeout=30)
+            try:
+                if verdict == "approve":
+                    proof = Evidence(domain=f"outside{index}.example", how="registry", details="Seen.")
+                    approve_request(actor=w.olga, number=number, evidence=[proof], now=NOW)
+                else:
+                    reject_request(actor=w.otto, number=number, details="No.", now=NOW)
+                results[verdict].append("won")
+            except CertdeskError as error:
+                results[verdict].append(error)
+
+    _done, refused = outcomes(together([partial(work, "approve"), partial(work, "reject")]))
+    assert not refused
+    for index, number in enumerate(numbers):
+        one, other = results["approve"][index], results["reject"][index]
+        assert (one == "won") != (other == "won")
+        assert isinstance(other if one == "won" else one, StateConflict)
+        winner = "approve" if one == "won" else "reject"
+        assert list(Approval.objects.filter(request=number).values_list("verdict", flat=True)) == [winner]
+        assert events_of(number) == ["create", winner]
+        assert ValidationRecord.objects.filter(request=number).count() == (winner == "approve")
+        assert Domain.objects.filter(adn=f"outside{index}.example").count() == (winner == "approve")
+    decided = AuditEvent.objects.filter(action__in=["request.approve", "request.reject"])
+    assert decided.count() == PAIRS
+    assert audit_problems() == []
+
+
+def test_two_officers_approving_with_evidence_make_one_approval() -> None:
+    """The slower one is told that somebody was faster, not that the evidence is unwanted (W1)."""
+    w = world()
+    number = submit(w.alice, "www.outside.example").number
+    proof = Evidence(domain="outside.example", how="registry", details="Seen.")
+    calls = [
+        partial(approve_request, actor=who, number=number, evidence=[proof], now=NOW)
+        for who in (w.olga, w.otto) * 3
+    ]
+    won, refused = outcomes(together(calls))
+    assert len(won) == 1
+    assert {type(error) for error in refused} == {StateConflict}
+    assert Approval.objects.filter(request=number).count() == 1
+    assert ValidationRecord.objects.filter(request=number).count() == 1
+
+
+def test_withdrawing_against_issuing_has_one_winner() -> None:
+    w = world()
+    issued = withdrawn = 0
+    for _ in range(15):
+        created = create_request(
+            actor=w.alice, submission=submission(w.university), channel="portal", now=NOW
+        )
+        calls: list[Callable[[], object]] = [
+            partial(withdraw_request, actor=w.alice, number=created.number, now=NOW),
+            partial(issue, request_id=created.number, clock=Clock()),
+        ]
+        _won, refused = outcomes(together(calls))
+        assert [type(error) for error in refused] == [StateConflict]
+        state = state_of(created.number)
+        certificates = Certificate.objects.filter(request=created.number).count()
+        assert (state, certificates) in [(State.ISSUED, 1), (State.WITHDRAWN, 0)]
+        issued += state is State.ISSUED
+        withdrawn += state is State.WITHDRAWN
+    assert issued + withdrawn == 15
+
+
+def test_twenty_simultaneous_firsts_all_wait_and_the_first_approval_is_set_once() -> None:
+    """R35, W4."""
+    officers = [actor(name, ra=RaRole.OFFICER) for name in ("olga", "otto")]
+    new = organisation("New College", vetted=False)
+    people = [actor(f"person{index}", organisation=new) for index in range(20)]
+    validated("new.ac.uk", of=new, by=officers[0])
+    calls = [
+        partial(
+            submit_request,
+            actor=who,
+            submission=submission(new, f"h{i}.new.ac.uk"),
+            channel="portal",
+            clock=Clock(),
+        )
+        for i, who in enumerate(people)
+    ]
+    made, refused = outcomes(together(calls))
+    assert len(made) == 20
+    assert not refused
+    assert set(Request.objects.values_list("state", flat=True)) == {State.WAITING_FOR_APPROVAL}
+    assert Organisation.objects.get(id=new).first_approved_at is None
+
+    seconds = count(1)
+    approvals = [
+        partial(
+            approve_and_issue,
+            actor=officers[index % 2],
+            number=number,
+            clock=Clock(NOW + timedelta(seconds=next(seconds))),
+        )
+        for index, number in enumerate(Request.objects.values_list("id", flat=True))
+    ]
+    _made, refused = outcomes(together(approvals))
+    assert not refused
+    approved_at = sorted(Approval.objects.values_list("at", flat=True))
+    first = Organisation.objects.get(id=new).first_approved_at
+    assert first in approved_at
+    assert first == Approval.objects.order_by("id").first().at  # type: ignore[union-attr]  # there are twenty
+    assert Certificate.objects.count() == 20
+    assert submit(people[0], "later.new.ac.uk").state is State.ISSUED
+
+
+def test_ten_threads_issuing_one_request_make_one_certificate() -> None:
+    w = world()
+    number = create_request(
+        actor=w.alice, submission=submission(w.university), channel="portal", now=NOW
+    ).number
+    won, refused = outcomes(together([partial(issue, request_id=number, clock=Clock())] * 10))
+    assert won == [State.ISSUED]
+    assert {type(error) for error in refused} == {StateConflict}
+    assert IssuanceAttempt.objects.count() == 1
+    assert Certificate.objects.count() == 1
+    assert events_of(number).count("issue") == 1
+    assert audit_problems() == []
+
+
+def test_driving_one_request_from_many_sides_is_harmless() -> None:
+    w = world()
+    number = create_request(
+        actor=w.alice, submission=submission(w.university), channel="portal", now=NOW
+    ).number
+    results = together([partial(drive, request_id=number, clock=Clock())] * 10)
+    done, refused = outcomes(results)
+    assert not refused
+    assert done.count(State.ISSUED) == 1
+    assert drive(request_id=number, clock=Clock()) is None
+    assert Certificate.objects.count() == 1
+
+
+def test_an_interrupted_attempt_is_resumed_by_one_of_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lease: ten workers find the same overdue request."""
+    w = world()
+    number = _claimed_and_left(w.university, monkeypatch)
+    later = Clock(NOW + timedelta(minutes=1))
+    done, refused = outcomes(together([partial(drive, request_id=number, clock=later)] * 10))
+    assert not refused
+    assert done.count(State.ISSUED) == 1
+    assert Certificate.objects.count() == IssuanceAttempt.objects.count() == 1
+    assert events_of(number) == ["create", "claim", "ca_accept", "issue"]
+
+
+def _claimed_and_left(university: int, monkeypatch: pytest.MonkeyPatch) -> RequestId:
+    alice = actor("alice")
+    (own,) = alice.organisation_ids
+    assert own == university
+    number = create_request(actor=alice, submission=submission(own), channel="portal", now=NOW).number
+    with monkeypatch.context() as patched:
+        patched.setattr(issuance, "_submit", lambda *_args, **_kwargs: State.SUBMITTING)
+        assert issue(request_id=number, clock=Clock()) is State.SUBMITTING
+    return number
+
+
+def test_approving_while_the_domain_is_validated_elsewhere_does_not_lock_up() -> None:
+    """Both insert the domain, and both append to the audit chain: in one order, or they would deadlock."""
+    w = world()
+    for index in range(6):
+        number = submit(w.alice, f"www.both{index}.example").number
+        proof = Evidence(domain=f"both{index}.example", how="registry", details="Seen.")
+        calls = [
+            partial(approve_request, actor=w.olga, number=number, evidence=[proof], note="n", now=NOW),
+            *[partial(validated, f"both{index}.example", of=w.university, by=w.otto, at=NOW)] * 3,
+        ]
+        _done, refused = outcomes(together(calls))
+        # Approving after the validation finds that no evidence is needed any more; that is an answer.
+        assert {error.code for error in refused} <= {"input.invalid"}
+        assert Domain.objects.filter(adn=f"both{index}.example").count() == 1
+    assert audit_problems() == []
+
+
+def test_two_managers_disabling_each_other_leave_one() -> None:
+    w = world()
+    for index in range(8):
+        ours = organisation(f"College {index}")
+        one = actor(f"one{index}", organisation=ours, role=OrgRole.MANAGER)
+        two = actor(f"two{index}", organisation=ours, role=OrgRole.MANAGER)
+        assert one.user_id is not None
+        assert two.user_id is not None
+        calls = [
+            partial(disable_member, actor=one, organisation_id=ours, user_id=two.user_id, now=NOW),
+            partial(disable_member, actor=two, organisation_id=ours, user_id=one.user_id, now=NOW),
+        ]
+        _done, refused = outcomes(together(calls))
+        assert [type(error) for error in refused] == [StateConflict]
+        assert Membership.objects.filter(organisation_id=ours, is_active=True).count() == 1
+    assert w.university
+
+
+def test_many_appends_to_the_audit_chain_make_one_chain() -> None:
+    w = world()
+    calls = [
+        partial(
+            submit_request,
+            actor=who,
+            submission=submission(w.university),
+            channel="portal",
+            clock=Clock(),
+        )
+        for who in (w.alice, w.bob) * 10
+    ]
+    made, refused = outcomes(together(calls))
+    assert len(made) == 20
+    assert not refused
+    assert audit_problems() == []
+    assert AuditEvent.objects.filter(action="request.issue").count() == 20
