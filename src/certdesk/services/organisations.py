@@ -18,6 +18,7 @@ from certdesk.services import runtime
 from certdesk.store import audit
 from certdesk.store.db import write_transaction
 from certdesk.store.models import Domain, Membership, Organisation, User, ValidationRecord
+from certdesk.store.selectors.facts import lock_organisation
 
 #: How an officer may have checked who owns a domain; the value is stored, the title is shown.
 WAYS: dict[str, str] = {
@@ -124,6 +125,8 @@ def validate_domain(
     if row is None:
         raise NotFound("There is no such organisation.")
     with write_transaction():
+        # The order of `approve_request`: organisation, domain, audit chain. Another one would deadlock.
+        lock_organisation(organisation_id)
         record_validation(actor=actor, organisation=row, evidence=evidence, request_id=None, now=now)
 
 
@@ -238,6 +241,7 @@ def disable_member(*, actor: Actor, organisation_id: OrganisationId, user_id: in
     if not can(actor, Action.MEMBERS_MANAGE, organisation_id=organisation_id):
         raise NotAuthorized("Only a manager of the organisation or an RA officer disables people.")
     with write_transaction():
+        lock_organisation(organisation_id)  # two managers disabling each other: one has to see the other gone
         members = Membership.objects.filter(organisation_id=organisation_id, is_active=True)
         member = members.filter(user_id=user_id).first()
         if member is None:
