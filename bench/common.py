@@ -18,7 +18,7 @@ from cryptography.x509.oid import NameOID
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 DOMAIN = "example.ac.uk"
-_KEYS = {
+_KEYS: dict[str, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey] = {
     "P-256": ec.generate_private_key(ec.SECP256R1()),
     "RSA-2048": rsa.generate_private_key(public_exponent=65537, key_size=2048),
 }

@@ -6,7 +6,14 @@ from pathlib import Path
 import pytest
 
 from certdesk.backends.base import Backend
-from certdesk.backends.conformance import BackendConformance, BackendFactory, MakeIntent, server_intent
+from certdesk.backends.conformance import (
+    BackendConformance,
+    BackendFactory,
+    MakeIntent,
+    PreparesConformance,
+    PublishesCrlConformance,
+    server_intent,
+)
 from certdesk.backends.embedded import EmbeddedBackend, EmbeddedConfig, create_authority
 from certdesk.domain.certificates import Intent
 
@@ -19,7 +26,7 @@ def make_intent() -> MakeIntent:
     return make
 
 
-class TestEmbedded(BackendConformance):
+class TestEmbedded(BackendConformance, PreparesConformance, PublishesCrlConformance):
     @pytest.fixture
     def backend_factory(self, tmp_path: Path) -> BackendFactory:
         config = EmbeddedConfig(

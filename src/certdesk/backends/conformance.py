@@ -148,46 +148,6 @@ class BackendConformance:
         intent = make_intent(names=("not a host",))
         assert _reason_for_refusal(backend, intent)
 
-    def test_prepare_records_serial_and_bytes(
-        self, backend_factory: BackendFactory, make_intent: MakeIntent
-    ) -> None:
-        backend = backend_factory()
-        if not isinstance(backend, Prepares):
-            pytest.skip("this back end does not prepare")
-        intent = backend.prepare(make_intent())
-        assert intent.tbs
-        assert intent.serial is not None
-        # BR 7.1.2.7: at least 64 bits from a CSPRNG, positive; RFC 5280 4.1.2.2: at most 20 octets.
-        assert 2**64 < intent.serial < 2**159
-
-    def test_nothing_unprepared_is_signed(
-        self, backend_factory: BackendFactory, make_intent: MakeIntent
-    ) -> None:
-        backend = backend_factory()
-        if not isinstance(backend, Prepares):
-            pytest.skip("this back end does not prepare")
-        intent = backend.prepare(make_intent())
-        for broken in (
-            make_intent(),
-            replace(intent, tbs=None),
-            replace(intent, serial=None),
-            replace(intent, tbs=b"other bytes"),
-            replace(intent, names=("other.example.ac.uk",)),
-        ):
-            with pytest.raises(InvariantViolated):
-                backend.submit(broken)
-
-    def test_find_knows_what_was_submitted(
-        self, backend_factory: BackendFactory, make_intent: MakeIntent
-    ) -> None:
-        backend = backend_factory()
-        if not isinstance(backend, Finds):
-            pytest.skip("this back end does not find")
-        intent = prepared(backend, make_intent())
-        assert backend.find(intent.idempotency_key) is None
-        backend.submit(intent)
-        assert isinstance(backend.find(intent.idempotency_key), (Issued, Accepted))
-
     def test_revokes_its_own_certificate_and_no_other(
         self, backend_factory: BackendFactory, make_intent: MakeIntent
     ) -> None:
@@ -199,10 +159,58 @@ class BackendConformance:
         with pytest.raises(BackendRefused):
             backend.revoke(certificate_der=leaf, reason="no such reason")
 
+
+class PreparesConformance:
+    """For a back end that prepares, beside BackendConformance."""
+
+    def test_prepare_records_serial_and_bytes(
+        self, backend_factory: BackendFactory, make_intent: MakeIntent
+    ) -> None:
+        backend = backend_factory()
+        assert isinstance(backend, Prepares)
+        intent = backend.prepare(make_intent())
+        assert intent.tbs
+        assert intent.serial is not None
+        # BR 7.1.2.7: at least 64 bits from a CSPRNG, positive; RFC 5280 4.1.2.2: at most 20 octets.
+        assert 2**64 < intent.serial < 2**159
+
+    def test_nothing_unprepared_is_signed(
+        self, backend_factory: BackendFactory, make_intent: MakeIntent
+    ) -> None:
+        backend = backend_factory()
+        assert isinstance(backend, Prepares)
+        intent = backend.prepare(make_intent())
+        for broken in (
+            make_intent(),
+            replace(intent, tbs=None),
+            replace(intent, serial=None),
+            replace(intent, tbs=b"other bytes"),
+            replace(intent, names=("other.example.ac.uk",)),
+        ):
+            with pytest.raises(InvariantViolated):
+                backend.submit(broken)
+
+
+class FindsConformance:
+    """For a back end that finds, beside BackendConformance."""
+
+    def test_find_knows_what_was_submitted(
+        self, backend_factory: BackendFactory, make_intent: MakeIntent
+    ) -> None:
+        backend = backend_factory()
+        assert isinstance(backend, Finds)
+        intent = prepared(backend, make_intent())
+        assert backend.find(intent.idempotency_key) is None
+        backend.submit(intent)
+        assert isinstance(backend.find(intent.idempotency_key), (Issued, Accepted))
+
+
+class PublishesCrlConformance:
+    """For a back end that publishes its CRL through us, beside BackendConformance."""
+
     def test_crl_lists_what_was_revoked(self, backend_factory: BackendFactory) -> None:
         backend = backend_factory()
-        if not isinstance(backend, PublishesCrl):
-            pytest.skip("this back end publishes its CRL itself")
+        assert isinstance(backend, PublishesCrl)
         now = datetime.now(UTC).replace(microsecond=0)
         entries = [
             RevokedEntry(serial=2**100, revoked_at=now, reason="keyCompromise"),

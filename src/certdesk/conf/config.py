@@ -48,7 +48,7 @@ class Config(BaseSettings):
     port: int = Field(default=8000, ge=1, le=65535)
     base_url: str = ""
     behind_proxy: bool = False
-    threads: int = Field(default=8, ge=1, le=128)
+    threads: int = Field(default_factory=lambda: min(8, 2 * (os.cpu_count() or 1) + 1), ge=1, le=128)
     workers: int = Field(default=1, ge=1, le=16)
     secret_key: SecretStr = SecretStr("")
     ca_passphrase: SecretStr = SecretStr("")

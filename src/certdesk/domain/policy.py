@@ -136,7 +136,7 @@ def still_entitled(decision: Decision, *, approved_digest: str, waived: Iterable
             Check(
                 code="approval.content_changed",
                 verdict=Verdict.REFUSE,
-                message="What would be signed is not what was approved. The request has to be decided again.",
+                message="What would be signed is not what was approved; it has to be decided again.",
                 rule="W2",
                 changed_by="RA officer",
             ),
@@ -173,7 +173,7 @@ def _key_checks(facts: Facts) -> Iterator[Check]:
         yield Check(
             code="key.blocked",
             verdict=Verdict.REFUSE,
-            message="This key is known to be compromised and is refused for good. Make a new key and a new CSR.",
+            message="This key is known to be compromised and refused for good. Make a new key and CSR.",
             rule="S4, O3, BR 6.1.1.3",
             changed_by="applicant",
         )
@@ -248,7 +248,7 @@ def _organisation_checks(organisation: OrganisationFacts) -> Iterator[Check]:
         yield Check(
             code="organisation.not_vetted",
             verdict=Verdict.MANUAL,
-            message=f"The RA has not yet vetted {organisation.legal_name}; an officer does so with this request.",
+            message=f"{organisation.legal_name} has not been vetted yet; an officer does so now.",
             rule="BR 3.2.2.1",
             changed_by="RA officer",
         )
@@ -294,7 +294,7 @@ def _suffix_checks(facts: Facts, rules: Rules, *, now: datetime) -> Iterator[Che
 
 def _validation_checks(facts: Facts, *, now: datetime) -> Iterator[Check]:
     validations = facts.organisation.validations
-    proven: dict[Validation, list[str]] = {}
+    proven: dict[Validation, list[DnsName]] = {}
     missing: list[DnsName] = []
     for name in facts.names:
         validation = covering(name, validations, now=now)
@@ -302,12 +302,12 @@ def _validation_checks(facts: Facts, *, now: datetime) -> Iterator[Check]:
             missing.append(name)
         else:
             proven.setdefault(validation, []).append(name)
-    for validation, names in proven.items():
+    for validation, reached in proven.items():
         yield Check(
             code="domain.validated",
             verdict=Verdict.PASS,
-            message=f"{_quoted(names)}: {validation.adn} is validated until {validation.expires_at:%-d %B %Y} "
-            f"({METHODS[validation.method].title}).",
+            message=f"{_quoted(reached)}: {validation.adn} is validated "
+            f"until {validation.expires_at:%-d %B %Y} ({METHODS[validation.method].title}).",
             seen=validation.adn,
             rule=METHODS[validation.method].source,
             changed_by="RA officer",
