@@ -10,7 +10,9 @@ View = Callable[..., HttpResponseBase]
 #: Rooms with doors of their own: bearer tokens, JWS, or public by their nature (R38).
 OTHER_ROOMS = ("/api/", "/acme/", "/ca/", "/ocsp", "/healthz", "/readyz", "/metrics", "/.well-known/")
 #: What somebody with an issued password may open before changing it (R8).
-BEFORE_CHANGE = frozenset({"account_change_password", "account_logout", "account_login"})
+BEFORE_CHANGE = frozenset(
+    {"account_change_password", "account_set_password", "account_logout", "account_login"}
+)
 
 
 def public(view: View) -> View:

@@ -180,7 +180,10 @@ def _render(
         "crumbs": crumbs(("Organisations", reverse("organisations-list")), (row.legal_name, "")),
         "organisation": {"legal_name": row.legal_name, "slug": row.slug, **_vetted(row)},
         "facts": _facts(row),
-        "domains": [_domain(d, now=now) for d in list_domains(actor=actor, organisation_id=row.id)],
+        "domains": [
+            _domain(d, now=now, evidence=actor.sees_everything)
+            for d in list_domains(actor=actor, organisation_id=row.id)
+        ],
         "shows_people": reads,
         "people": [_person(m, row, actor, manages=manages) for m in _members(actor, row)] if reads else [],
         "form": (given.person or PersonForm()) if manages else None,
@@ -229,7 +232,7 @@ def _facts(row: OrganisationRow) -> list[Fact]:
     ]
 
 
-def _domain(row: DomainRow, *, now: datetime) -> dict[str, str]:
+def _domain(row: DomainRow, *, now: datetime, evidence: bool) -> dict[str, str]:
     valid = row.is_validated(now=now)
     newest = row.validations[0] if row.validations else None
     return {
@@ -238,6 +241,7 @@ def _domain(row: DomainRow, *, now: datetime) -> dict[str, str]:
         "state": "Validated" if valid else "Lapsed" if newest else "Not validated",
         "method": newest.method if newest else "",
         "by": f"by {newest.validated_by}, {times.day(newest.validated_at)}" if newest else "",
+        "evidence": ". ".join(str(v) for v in newest.evidence.values() if v) if newest and evidence else "",
         "until": times.day(row.expires_at) if row.expires_at else "",
     }
 

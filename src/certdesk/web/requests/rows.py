@@ -7,6 +7,7 @@ import textwrap
 from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from certdesk.domain.findings import Check, Verdict
 from certdesk.domain.identifiers import to_unicode
@@ -251,13 +252,15 @@ def list_rows(rows: Iterable[RequestRow], *, ra: str) -> list[ListRow]:
     ]
 
 
-def page_row(detail: RequestDetail, *, ra: str) -> PageRow:
+def page_row(detail: RequestDetail, *, ra: str, now: datetime) -> PageRow:
     """The head of a request's page. Reasons that stand in the list of checks are not told twice."""
     second_line = detail.detail
     if detail.state in (State.REJECTED_BY_RA, State.REJECTED_BY_CA):
         second_line = ""
     elif second_line == _manual_reasons(detail):
         second_line = f"{ra} looks at it. You will be told by e-mail what was decided."
+    elif detail.state is State.SUBMITTED:
+        second_line = f"{second_line} The CA has had it for {times.lasted(now - detail.changed_at)}.".strip()
     return PageRow(
         number=detail.number,
         title=title(detail),
@@ -343,4 +346,5 @@ def _new_status(event: EventRow, *, ra: str) -> str:
     """The status that an event led to, in the seed's words; empty if it is the one from before."""
     words = {state.value: status_text(state, ra=ra) for state in State}
     before, after = words.get(event.from_state, ""), words.get(event.to_state, "")
-    return "" if after == before else after
+    what = _EVENTS.get(event.event, "").format(ra=ra)
+    return "" if after in (before, what) else after

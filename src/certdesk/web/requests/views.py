@@ -97,7 +97,7 @@ def show(request: HttpRequest, number: int) -> HttpResponse:
     unfinished = detail.state not in ENDED
     context: dict[str, object] = {
         "crumbs": crumbs(LIST, (f"Request {number}", "")),
-        "page": rows.page_row(detail, ra=ra),
+        "page": rows.page_row(detail, ra=ra, now=timezone.now()),
         "poll_href": reverse("requests-status", args=[number]) if unfinished else "",
         "rejection": _rejection(detail, ra=ra),
         "certificate": certificate_view(detail),

@@ -1,0 +1,247 @@
+"""Who may open what in the portal: every address, listed by the routes themselves (A1, R8, R38)."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from django.contrib.auth.hashers import make_password
+from django.test import Client
+from django.urls import URLPattern, reverse
+from pytest_django import Settings
+
+from certdesk.domain import errors
+from certdesk.domain.actors import OrgRole, RaRole
+from certdesk.domain.requests import State
+from certdesk.store.models import User
+from certdesk.web import urls
+from certdesk.web.errors import PAGES, page_of
+from tests.integration.support import World, actor, organisation, state_of, submit, world
+
+pytestmark = pytest.mark.django_db
+
+PUBLIC = {"help", "help-page", "status"}
+#: What a person of another organisation may open all the same: their own list, form and home.
+ANYBODY_SIGNED_IN = {
+    "home",
+    "requests-list",
+    "requests-csv",
+    "requests-new",
+    "requests-preview",
+    "requests-confirm",
+    "organisations-list",
+    "demo-mail",
+    "demo-message",
+    *PUBLIC,
+}
+#: A demo has one mailbox for everybody, and no real mail in it.
+DEMO_ONLY = {"demo-mail", "demo-message"}
+
+
+@pytest.fixture(autouse=True)
+def plain_static_files(settings: Settings) -> None:
+    """Pages name static files without the manifest that only `collectstatic` makes."""
+    backend = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
+    settings.STORAGES = {**settings.STORAGES, "staticfiles": backend}
+    Path(settings.STATIC_ROOT).mkdir(exist_ok=True)
+
+
+@pytest.fixture
+def people() -> World:
+    return world()
+
+
+def signed_in(username: str) -> Client:
+    client = Client()
+    client.force_login(
+        User.objects.get(username=username), "allauth.account.auth_backends.AuthenticationBackend"
+    )
+    return client
+
+
+def addresses(*, number: int, slug: str) -> dict[str, str]:
+    """Every route of the portal with the ids of somebody's request and organisation."""
+    arguments = {"number": number, "form": "pem", "user_id": 1, "index": 0}
+    found = {}
+    for route in urls.urlpatterns:
+        assert isinstance(route, URLPattern)
+        assert route.name
+        wanted = route.pattern.converters
+        values = {name: arguments.get(name, slug if route.name != "help-page" else "csr") for name in wanted}
+        found[route.name] = reverse(route.name, kwargs=values)
+    return found
+
+
+def test_a_visitor_sees_nothing_but_the_public_pages(people: World) -> None:
+    made = submit(people.alice)
+    for name, address in addresses(number=made.number, slug="example-university").items():
+        for answer in (Client().get(address), Client().post(address)):
+            if name in PUBLIC:
+                assert answer.status_code in (200, 405), name
+            else:
+                assert answer.status_code == 302, name
+                assert answer["Location"].startswith("/accounts/login/?next="), name
+
+
+def test_a_person_of_another_organisation_sees_nothing_of_ours(people: World) -> None:
+    made = submit(people.alice, "secret-project.example.ac.uk")
+    actor("charlie", organisation=organisation("Other College", vetted=False))
+    charlie = signed_in("charlie")
+    for name, address in addresses(number=made.number, slug="example-university").items():
+        for answer in (charlie.get(address), charlie.post(address)):
+            if name not in ANYBODY_SIGNED_IN:
+                assert answer.status_code in (403, 404, 405), name
+            if name not in DEMO_ONLY:
+                body = b"".join(answer) if answer.streaming else answer.content
+                assert b"secret-project" not in body, name
+                assert b"Example University" not in body, name
+    assert state_of(made.number) is State.ISSUED
+
+
+def test_a_missing_request_looks_like_a_foreign_one(people: World) -> None:
+    made = submit(people.alice)
+    actor("charlie", organisation=organisation("Other College"))
+    charlie = signed_in("charlie")
+    foreign = charlie.get(reverse("requests-show", args=[made.number]))
+    missing = charlie.get(reverse("requests-show", args=[made.number + 1000]))
+    assert foreign.status_code == missing.status_code == 404
+    assert foreign.content == missing.content
+
+
+@pytest.mark.parametrize("role", [RaRole.AUDITOR, RaRole.OPERATOR])
+def test_who_only_looks_on_decides_nothing(people: World, role: RaRole) -> None:
+    made = submit(people.alice, "www.elsewhere.org")
+    actor("onlooker", ra=role)
+    onlooker = signed_in("onlooker")
+    for name in ("queue-approve", "queue-reject", "requests-withdraw"):
+        answer = onlooker.post(
+            reverse(name, args=[made.number]), {"version": "0", "details": "No.", "note": "Yes."}
+        )
+        assert answer.status_code in (403, 404), name
+    assert onlooker.get(reverse("queue-list")).status_code == 403
+    assert state_of(made.number) is State.WAITING_FOR_APPROVAL
+
+
+def test_an_officer_who_asked_for_it_does_not_decide_it(people: World) -> None:
+    wearing_two_hats = actor("ned", organisation=people.university, ra=RaRole.OFFICER)
+    made = submit(wearing_two_hats, "www.elsewhere.org")
+    ned = signed_in("ned")
+    page = ned.get(reverse("queue-decide", args=[made.number]))
+    assert b"This is your own request" in page.content
+    assert b"Approve request" not in page.content
+    evidence = {"elsewhere.org-how": "registry", "elsewhere.org-evidence": "Mine.", "version": "0"}
+    assert ned.post(reverse("queue-approve", args=[made.number]), evidence).status_code == 403
+    assert state_of(made.number) is State.WAITING_FOR_APPROVAL
+
+
+def test_an_issued_password_opens_one_page(people: World) -> None:
+    made = submit(people.alice)
+    User.objects.filter(username="alice").update(must_change_password=True, password=make_password("issued"))
+    alice = signed_in("alice")
+    change = reverse("account_change_password")
+    for name, address in addresses(number=made.number, slug="example-university").items():
+        for answer in (alice.get(address), alice.post(address)):
+            if name not in PUBLIC:
+                assert answer.status_code == 302, name
+                assert answer["Location"] == change, name
+    assert alice.get(change).status_code == 200
+
+
+def test_a_chosen_password_opens_the_rest(people: World) -> None:
+    user = User.objects.get(username="alice")
+    user.set_password("issued-by-somebody")
+    user.must_change_password = True
+    user.save()
+    alice = signed_in("alice")
+    chosen = "several unrelated words"
+    answer = alice.post(
+        reverse("account_change_password"),
+        {"oldpassword": "issued-by-somebody", "password1": chosen, "password2": chosen},
+    )
+    assert answer.status_code == 302, answer.context["form"].errors
+    user.refresh_from_db()
+    assert user.check_password(chosen)
+    assert not user.must_change_password
+    assert alice.get("/").status_code == 200
+
+
+def test_managers_add_people_of_their_own_organisation_only(people: World) -> None:
+    actor("meg", organisation=people.university, role=OrgRole.MANAGER)
+    organisation("Other College")
+    meg = signed_in("meg")
+    person = {"username": "dora", "name": "Dora Dean", "email": "dora@example.ac.uk", "role": "applicant"}
+    assert meg.post(reverse("organisations-add-person", args=["other-college"]), person).status_code == 404
+    assert not User.objects.filter(username="dora").exists()
+    answer = meg.post(reverse("organisations-add-person", args=["example-university"]), person)
+    assert answer.status_code == 200
+    password = answer.context["issued"].password
+    assert password.encode() in answer.content
+    dora = User.objects.get(username="dora")
+    assert dora.must_change_password
+    assert dora.check_password(password)
+    assert (
+        password.encode() not in meg.get(reverse("organisations-show", args=["example-university"])).content
+    )
+
+
+def test_every_answer_carries_the_security_headers(people: World) -> None:
+    made = submit(people.alice)
+    alice = signed_in("alice")
+    for client, address in (
+        (Client(), "/help/"),
+        (Client(), "/"),
+        (Client(), "/no/such/page"),
+        (alice, "/"),
+        (alice, reverse("requests-bundle", args=[made.number])),
+        (alice, reverse("requests-show", args=[made.number + 1])),
+    ):
+        answer = client.get(address)
+        policy = answer["Content-Security-Policy"]
+        assert policy.startswith("default-src 'none'")
+        assert "unsafe" not in policy
+        assert "frame-ancestors 'none'" in policy
+        assert answer["X-Content-Type-Options"] == "nosniff"
+        assert answer["Referrer-Policy"] == "same-origin"
+        if client is alice:
+            assert "no-store" in answer["Cache-Control"]
+            assert "private" in answer["Cache-Control"]
+
+
+def every_error() -> list[type[errors.CertdeskError]]:
+    """Every class of the family, wherever it is declared."""
+    found, to_do = [], [errors.CertdeskError]
+    while to_do:
+        kind = to_do.pop()
+        found.append(kind)
+        to_do += kind.__subclasses__()
+    return found
+
+
+def test_every_error_of_the_domain_has_a_page() -> None:
+    declared = {kind for kind in every_error() if kind.__module__ == errors.__name__}
+    assert declared - set(PAGES) == set()
+    for kind in every_error():
+        assert 400 <= page_of(kind.__new__(kind)).status <= 599
+
+
+def test_our_own_bugs_keep_their_detail_to_the_log(people: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    del people
+
+    def broken(**_: object) -> None:
+        raise errors.InvariantViolated("table store_x at 10.0.0.7")
+
+    monkeypatch.setattr("certdesk.web.requests.views.get_request", broken)
+    answer = signed_in("alice").get(reverse("requests-show", args=[1]))
+    assert answer.status_code == 500
+    assert b"10.0.0.7" not in answer.content
+
+
+def test_a_limit_says_when_to_come_back(people: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    del people
+
+    def limited(**_: object) -> None:
+        raise errors.RateLimited("Slowly.", retry_after=int(timedelta(minutes=2).total_seconds()))
+
+    monkeypatch.setattr("certdesk.web.requests.views.get_request", limited)
+    answer = signed_in("alice").get(reverse("requests-show", args=[1]))
+    assert answer.status_code == 429
+    assert answer["Retry-After"] == "120"

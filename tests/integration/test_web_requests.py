@@ -1,0 +1,316 @@
+"""Asking in the portal: the form's own answers, preview without a trace, confirmation of what was shown."""
+
+import csv
+import io
+import re
+import zipfile
+from pathlib import Path
+from typing import cast
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from django.core import mail
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.http import HttpResponse
+from django.test import Client
+from django.urls import reverse
+from pytest_django import Settings
+
+from certdesk.domain.requests import State
+from certdesk.store.models import AuditEvent, Request, RequestEvent, User
+from certdesk.web.requests.forms import looks_like_path
+from tests.integration.support import World, copies, csr, state_of, submit, world
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def plain_static_files(settings: Settings) -> None:
+    """Pages name static files without the manifest that only `collectstatic` makes."""
+    backend = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
+    settings.STORAGES = {**settings.STORAGES, "staticfiles": backend}
+    Path(settings.STATIC_ROOT).mkdir(exist_ok=True)
+
+
+@pytest.fixture
+def people() -> World:
+    return world()
+
+
+@pytest.fixture
+def alice(people: World) -> Client:
+    del people
+    return signed_in("alice")
+
+
+def signed_in(username: str) -> Client:
+    client = Client()
+    client.force_login(
+        User.objects.get(username=username), "allauth.account.auth_backends.AuthenticationBackend"
+    )
+    return client
+
+
+def preview(client: Client, upload: bytes, *, pasted: bool = False, **choices: str) -> HttpResponse:
+    fields: dict[str, object] = {"duration_years": "1", "server_software": "nginx", **choices}
+    if pasted:
+        fields["csr_text"] = upload.decode()
+    else:
+        fields["csr"] = SimpleUploadedFile("www.csr", upload)
+    return cast("HttpResponse", client.post(reverse("requests-preview"), fields))
+
+
+def token_in(answer: HttpResponse) -> str:
+    found = re.search(r'name="preview" value="([^"]+)"', answer.content.decode())
+    assert found, "the page offers no confirmation"
+    return found[1]
+
+
+def confirm(client: Client, token: str) -> HttpResponse:
+    return cast("HttpResponse", client.post(reverse("requests-confirm"), {"preview": token}))
+
+
+def rows() -> tuple[int, int, int]:
+    return Request.objects.count(), RequestEvent.objects.count(), AuditEvent.objects.count()
+
+
+@pytest.mark.parametrize("pasted", [False, True])
+def test_a_preview_shows_everything_and_leaves_no_trace(alice: Client, pasted: bool) -> None:  # noqa: FBT001 - parametrised
+    before = rows()
+    answer = preview(alice, csr("www.example.ac.uk", "xn--bcher-kva.example.ac.uk"), pasted=pasted)
+    text = answer.content.decode()
+    assert answer.status_code == 200
+    for shown in (
+        "www.example.ac.uk",
+        "bücher.example.ac.uk",
+        "EC P-256",
+        "Common name (CN)",
+        "Confirm request",
+    ):
+        assert shown in text
+    assert 'data-decision="auto"' in text
+    assert rows() == before
+    assert not mail.outbox
+
+
+def test_confirming_twice_makes_one_request_of_what_was_shown(alice: Client) -> None:
+    sent = csr("www.example.ac.uk")
+    token = token_in(preview(alice, sent, duration_years="2"))
+    first, second = confirm(alice, token), confirm(alice, token)
+    assert first.status_code == second.status_code == 302
+    assert first["Location"] == second["Location"]
+    made = Request.objects.get()
+    assert bytes(made.csr_der) == x509.load_pem_x509_csr(sent).public_bytes(Encoding.DER)
+    assert made.duration_years == 2
+    assert made.requester.username == "alice"
+    assert state_of(made.pk) is State.ISSUED
+
+
+def test_two_previews_are_two_requests(alice: Client) -> None:
+    sent = csr("www.example.ac.uk")
+    tokens = [token_in(preview(alice, sent)) for _ in range(2)]
+    assert len({confirm(alice, token)["Location"] for token in tokens}) == 2
+
+
+def test_a_token_that_was_altered_or_is_another_persons_makes_nothing(alice: Client) -> None:
+    token = token_in(preview(alice, csr("www.example.ac.uk")))
+    for client, text in (
+        (alice, ""),
+        (alice, f"{token}x"),
+        (alice, "x" + token),
+        (signed_in("bob"), token),
+        (signed_in("olga"), token),
+    ):
+        assert confirm(client, text).status_code == 422
+    assert not Request.objects.exists()
+
+
+def test_changing_brings_back_what_was_filled_in(alice: Client) -> None:
+    sent = csr("www.example.ac.uk")
+    token = token_in(preview(alice, sent, duration_years="3", server_software="Other"))
+    form = alice.post(reverse("requests-new"), {"preview": token}).context["form"]
+    assert form["csr_text"].value().split() == sent.decode().split()
+    assert (form["duration_years"].value(), form["server_software"].value()) == (3, "Other")
+
+
+def test_what_policy_refuses_can_not_be_confirmed(alice: Client) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name.from_rfc4514_string("CN=www.example.ac.uk,O=Another University")
+    request = x509.CertificateSigningRequestBuilder().subject_name(name).sign(key, hashes.SHA256())
+    answer = preview(alice, request.public_bytes(Encoding.PEM))
+    text = answer.content.decode()
+    assert 'data-decision="refuse"' in text
+    assert "Another University" in text
+    assert "Confirm request" not in text
+    assert 'name="preview"' not in text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "C:\\certs\\www.csr",
+        "/etc/ssl/www.csr",
+        "~/www.csr",
+        '"D:\\my files\\a.pem"',
+        "www.csr",
+        "\\\\nas\\x\\y.req",
+    ],
+)
+def test_a_pasted_path_gets_a_helpful_answer(alice: Client, text: str) -> None:
+    answer = preview(alice, text.encode(), pasted=True)
+    assert answer.status_code == 422
+    assert "choose the file instead" in answer.content.decode()
+
+
+def test_a_csr_is_never_taken_for_a_path() -> None:
+    pem = csr("www.example.ac.uk").decode()
+    body = "".join(pem.splitlines()[1:-1])
+    for text in (pem, pem.replace("\n", "\r\n"), body, f"/{body}", f"subject=CN = a.csr\n{pem}"):
+        assert not looks_like_path(text)
+
+
+@pytest.mark.parametrize(
+    "fields,complaint",
+    [
+        ({}, "Choose your CSR file, or paste"),
+        ({"csr_text": "   "}, "Choose your CSR file, or paste"),
+        ({"csr_text": "hello"}, "certificate request"),
+        ({"csr_text": "x" * 70_000}, "64 KB"),
+        ({"csr_text": "x", "csr": SimpleUploadedFile("a.csr", b"x")}, "not both"),
+        ({"csr": SimpleUploadedFile("a.csr", b"")}, "empty"),
+        ({"csr": SimpleUploadedFile("a.csr", b"\x00" * 70_000)}, "64"),
+    ],
+)
+def test_a_form_that_can_not_be_used_says_what_to_do(
+    alice: Client, fields: dict[str, object], complaint: str
+) -> None:
+    answer = alice.post(
+        reverse("requests-preview"), {"duration_years": "1", "server_software": "Other", **fields}
+    )
+    text = answer.content.decode()
+    assert answer.status_code == 422
+    assert "There is a problem" in text
+    assert complaint in text
+    assert not Request.objects.exists()
+
+
+def test_choices_must_be_made_and_be_on_offer(alice: Client) -> None:
+    answer = alice.post(reverse("requests-preview"), {"csr_text": csr().decode(), "duration_years": "7"})
+    assert set(answer.context["form"].errors) == {"duration_years", "server_software"}
+    for field in ("duration_years", "server_software"):
+        assert f'href="#id_{field}' in answer.content.decode()
+
+
+def test_a_pasted_private_key_is_never_sent_back(alice: Client) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    answer = preview(alice, pem, pasted=True)
+    assert answer.status_code == 422
+    secret = pem.decode().splitlines()[1]
+    assert secret not in answer.content.decode()
+    assert "private key" in answer.content.decode()
+
+
+def test_downloads_are_what_they_say(alice: Client) -> None:
+    location = confirm(alice, token_in(preview(alice, csr("www.example.ac.uk"))))["Location"]
+    bundle = alice.get(f"{location}bundle.zip")
+    assert bundle["Content-Type"] == "application/zip"
+    assert re.search(r'filename="www_example_ac_uk-\d{4}-\d\d-\d\d\.zip"', bundle["Content-Disposition"])
+    with zipfile.ZipFile(io.BytesIO(bundle.content)) as archive:
+        leaf = next(name for name in archive.namelist() if name.startswith("www_example_ac_uk"))
+        certificate = x509.load_pem_x509_certificate(archive.read(leaf))
+    der = alice.get(f"{location}certificate/der/")
+    assert der.content == certificate.public_bytes(Encoding.DER)
+    chain = x509.load_pem_x509_certificates(alice.get(f"{location}certificate/fullchain/").content)
+    assert chain[0] == certificate
+    assert len(chain) == 2
+    assert alice.get(f"{location}certificate/pem/").content == certificate.public_bytes(Encoding.PEM)
+    assert alice.get(f"{location}certificate/pkcs12/").status_code == 404
+
+
+def test_nothing_can_be_downloaded_before_it_is_issued(alice: Client, people: World) -> None:
+    made = submit(people.alice, "www.elsewhere.org")
+    assert alice.get(reverse("requests-bundle", args=[made.number])).status_code == 404
+    page = alice.get(reverse("requests-show", args=[made.number])).content.decode()
+    assert "Waiting for manual approval" in page
+    assert "bundle.zip" not in page
+
+
+def test_withdrawing_asks_first_and_then_ends_it(alice: Client, people: World) -> None:
+    made = submit(people.alice, "www.elsewhere.org")
+    address = reverse("requests-withdraw", args=[made.number])
+    assert alice.get(address).status_code == 200
+    assert state_of(made.number) is State.WAITING_FOR_APPROVAL
+    assert alice.post(address).status_code == 302
+    assert state_of(made.number) is State.WITHDRAWN
+    assert alice.post(address).status_code == 409
+
+
+def test_an_officer_approves_with_evidence_or_rejects_with_details(people: World) -> None:
+    olga = signed_in("olga")
+    yes, no = submit(people.alice, "www.elsewhere.org"), submit(people.alice, "www.nowhere.org")
+    queue = olga.get(reverse("queue-list")).content.decode()
+    assert queue.index("www.elsewhere.org") < queue.index("www.nowhere.org")
+    approve = reverse("queue-approve", args=[yes.number])
+    assert olga.post(approve, {"version": "0"}).status_code == 422
+    assert state_of(yes.number) is State.WAITING_FOR_APPROVAL
+    evidence = {"elsewhere.org-how": "registry", "elsewhere.org-evidence": "RDAP names them."}
+    assert olga.post(approve, {"version": "0", **evidence}).status_code == 302
+    assert state_of(yes.number) is State.ISSUED
+    reject = reverse("queue-reject", args=[no.number])
+    assert olga.post(reject, {"version": "0", "details": " "}).status_code == 422
+    assert olga.post(reject, {"version": "0", "details": "Another company's."}).status_code == 302
+    shown = signed_in("alice").get(reverse("requests-show", args=[no.number])).content.decode()
+    assert "Rejected by JTAG" in shown
+    assert "Another company&#x27;s." in shown
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_decision_on_a_stale_page_changes_nothing(people: World) -> None:
+    made = submit(people.alice, "www.elsewhere.org")
+    answer = signed_in("olga").post(
+        reverse("queue-reject", args=[made.number]), {"version": "41", "details": "Too late."}
+    )
+    assert answer.status_code == 409
+    assert state_of(made.number) is State.WAITING_FOR_APPROVAL
+
+
+def test_an_unfinished_page_can_tell_that_it_is_stale(alice: Client, people: World) -> None:
+    made = submit(people.alice, "www.elsewhere.org")
+    page = alice.get(reverse("requests-show", args=[made.number])).content.decode()
+    shown = re.search(r'data-poll="([^"]+)" data-version="(\d+)"', page)
+    assert shown
+    assert alice.get(shown[1])["X-Request-Changed"] == shown[2]
+    alice.post(reverse("requests-withdraw", args=[made.number]))
+    assert alice.get(shown[1])["X-Request-Changed"] != shown[2]
+
+
+def test_the_list_pages_both_ways_and_filters(alice: Client, people: World) -> None:
+    made = submit(people.alice, "www.example.ac.uk")
+    copies(made.number, count=60)
+    first = alice.get(reverse("requests-list"))
+    assert len(first.context["rows"]) == 50
+    assert first.context["previous_href"] == ""
+    second = alice.get(reverse("requests-list") + first.context["next_href"])
+    assert len(second.context["rows"]) == 11
+    back = alice.get(reverse("requests-list") + second.context["previous_href"])
+    assert [r.number for r in back.context["rows"]] == [r.number for r in first.context["rows"]]
+    none = alice.get(reverse("requests-list"), {"q": "no-such-host"})
+    assert "Nothing matches" in none.content.decode()
+    assert alice.get(reverse("requests-list"), {"status": "nonsense"}).status_code == 422
+    assert alice.get(reverse("requests-list"), {"cursor": "nonsense"}).status_code == 422
+
+
+def test_the_csv_is_complete_and_harmless(alice: Client, people: World) -> None:
+    made = submit(people.alice, "www.example.ac.uk")
+    copies(made.number, count=520, common_names="=HYPERLINK(1)")
+    answer = alice.get(reverse("requests-csv"))
+    assert answer.streaming
+    lines = list(csv.DictReader(io.StringIO(b"".join(answer).decode())))
+    assert len(lines) == 521
+    assert lines[0]["Common names"] == "'=HYPERLINK(1)"
+    assert lines[-1]["Common names"] == "www.example.ac.uk"
+    assert lines[-1]["Status"] == "Certificate available for download"
