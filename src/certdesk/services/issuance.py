@@ -71,7 +71,7 @@ def issue(*, request_id: RequestId, clock: Clock) -> State:
     try:
         intent = _prepared(backend, _intent(request, backend, now=now))
     except BackendRefused as refused:
-        return _refuse_unsent(request_id, refused.detail, now=now)
+        return _refuse_unsent(request, refused.detail, now=now)
 
     # 2. Check that it still may be, on the very row that the intent was made of; claim; record the intent.
     with write_transaction():
@@ -140,8 +140,10 @@ def _obstacles(request: Request, *, now: datetime) -> tuple[Check, ...]:
             ),
         )
     organisation = organisation_row(OrganisationId(request.organisation_id))
-    _facts, decision = facts_of(request, organisation, now=now)
-    return still_entitled(decision, approved_digest=approval.content_digest, waived=approval.waived)
+    facts, decision = facts_of(request, organisation, now=now)
+    # The intent takes the names from their column, the approval is about the CSR: the two have to agree.
+    approved = approval.content_digest if tuple(request.names) == facts.names else ""
+    return still_entitled(decision, approved_digest=approved, waived=approval.waived)
 
 
 def _refer(request_id: RequestId, obstacles: tuple[Check, ...], *, now: datetime) -> State:
@@ -180,13 +182,29 @@ def _intent(request: Request, backend: Backend, *, now: datetime) -> Intent:
 
 
 def _prepared(backend: Backend, intent: Intent) -> Intent:
-    return backend.prepare(intent) if isinstance(backend, Prepares) else intent
+    if not isinstance(backend, Prepares):
+        return intent
+    try:
+        return backend.prepare(intent)
+    except BackendError:
+        raise
+    except Exception as error:  # plug-in boundary: nothing was claimed or sent, so a later try is safe
+        log.exception("issuance.prepare_broke", backend=backend.name)
+        raise Unavailable("The CA could not take it; trying again.") from error
 
 
-def _refuse_unsent(request_id: RequestId, reason: str, *, now: datetime) -> State:
-    """The CA's own limits, or lint, stopped it before anything was signed or sent."""
+def _refuse_unsent(request: Request, reason: str, *, now: datetime) -> State:
+    """The CA's own limits, or lint, stopped it before anything was signed or sent.
+
+    What would not have been signed anyway goes back to a person instead, as in step 2.
+    """
+    request_id = RequestId(request.pk)
     steps = ((Event.CLAIM, Step()), (Event.CA_REFUSE, Step(detail=reason, note=reason)))
-    return advance_through(request_id=request_id, steps=steps, actor=SYSTEM, now=now)
+    with write_transaction():
+        lock_organisation(OrganisationId(request.organisation_id))
+        if obstacles := _obstacles(request, now=now):
+            return _refer(request_id, obstacles, now=now)
+        return advance_through(request_id=request_id, steps=steps, actor=SYSTEM, now=now)
 
 
 def _record_intent(request_id: RequestId, intent: Intent, *, now: datetime) -> IssuanceAttempt:
@@ -235,6 +253,9 @@ def _submit(attempt: IssuanceAttempt, intent: Intent, backend: Backend, *, clock
     except BackendError as error:
         # OutcomeUnknown, or a CA that is set up wrongly: it may have acted, so the attempt stays open.
         return _leave_open(attempt, error, now=clock())
+    except Exception:  # plug-in boundary: nobody knows how far it got, so the attempt stays open as well
+        log.exception("issuance.submit_broke", request=attempt.request_id, backend=backend.name)
+        return _leave_open(attempt, OutcomeUnknown("The connection to the CA broke."), now=clock())
     return _record(attempt, intent, outcome, backend, now=clock())
 
 
@@ -245,6 +266,8 @@ def _resume(request_id: RequestId, *, clock: Clock) -> State:
     if isinstance(backend, Finds):
         try:
             outcome = backend.find(attempt.idempotency_key)
+        except BackendRefused as error:
+            outcome = Refused(reason=error.detail)
         except BackendError as error:
             return _leave_open(attempt, error, now=clock())
         if outcome is not None:
@@ -263,6 +286,8 @@ def _poll(request_id: RequestId, *, clock: Clock) -> State:
     backend = runtime.current().backend(attempt.backend)
     try:
         outcome = backend.poll(attempt.handle)
+    except BackendRefused as error:
+        outcome = Refused(reason=error.detail)
     except BackendError as error:
         log.warning("issuance.poll_failed", request=request_id, code=error.code)
         outcome = Accepted(handle=attempt.handle)
@@ -295,7 +320,7 @@ def _look_again(request_id: RequestId, state: State, *, at: datetime) -> None:
 def _release(attempt: IssuanceAttempt, error: Unavailable, *, now: datetime) -> State:
     """Nothing reached the CA: the request goes back and is tried again, later and later."""
     tries = Request.objects.values_list("attempts", flat=True).get(id=attempt.request_id)
-    again = now + _between(RETRY_FIRST, RETRY_FIRST * 2 ** min(tries, 10), RETRY_MOST)
+    again = now + _between(RETRY_FIRST, RETRY_FIRST * 2 ** min(max(tries - 1, 0), 10), RETRY_MOST)
     with write_transaction():
         _end(attempt, AttemptOutcome.RELEASED, reason=error.detail, now=now)
         return advance(
