@@ -1,0 +1,170 @@
+"""The scripted CA's own root, issuing certificate and signatures. It stands alone: back ends share no code.
+
+The folder holds `issuing.key` (encrypted) and `chain.pem` (issuing certificate, then root), which is written
+last and stands for "complete". The root's key is thrown away: this CA is never extended, only made anew.
+"""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_der_public_key,
+    load_pem_private_key,
+)
+from cryptography.x509.oid import NameOID
+
+from certdesk.domain.certificates import Intent
+from certdesk.domain.errors import BackendRefused, Misconfigured
+from certdesk.domain.profiles import profile
+
+_KEY, _CHAIN = "issuing.key", "chain.pem"
+_YEARS = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Authority:
+    """The opened CA."""
+
+    key: ec.EllipticCurvePrivateKey = field(repr=False)
+    issuing: x509.Certificate
+    root: x509.Certificate
+
+    @property
+    def chain(self) -> tuple[bytes, ...]:
+        """Issuing certificate and root, DER."""
+        return tuple(ca.public_bytes(Encoding.DER) for ca in (self.issuing, self.root))
+
+
+def open_or_make(folder: Path, passphrase: bytes, *, now: datetime) -> Authority:
+    """The CA of this folder, made first if there is none. Raises Misconfigured."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with _exclusive(folder):
+            if not (folder / _CHAIN).exists():
+                _make(folder, passphrase, now=now)
+        issuing, root = x509.load_pem_x509_certificates((folder / _CHAIN).read_bytes())
+        key = load_pem_private_key((folder / _KEY).read_bytes(), passphrase)
+    except (OSError, ValueError, TypeError) as error:
+        raise Misconfigured(f"The scripted CA in {folder} can't be opened: {error}") from error
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != issuing.public_key():
+        raise Misconfigured(f"In {folder}, {_KEY} does not belong to {_CHAIN}. Remove the folder.")
+    return Authority(key=key, issuing=issuing, root=root)
+
+
+def sign_leaf(authority: Authority, intent: Intent, *, names: tuple[str, ...]) -> bytes:
+    """A certificate as the intent says, for these names; DER. Raises BackendRefused when that can't be."""
+    try:
+        builder = _leaf(authority, intent, names)
+        return builder.sign(authority.key, hashes.SHA256()).public_bytes(Encoding.DER)
+    except (ValueError, TypeError) as error:
+        raise BackendRefused(f"This can't be put into a certificate: {error}") from error
+
+
+def _leaf(authority: Authority, intent: Intent, names: tuple[str, ...]) -> x509.CertificateBuilder:
+    public_key = load_der_public_key(intent.spki_der)
+    if not isinstance(public_key, (rsa.RSAPublicKey, ec.EllipticCurvePublicKey)):
+        raise TypeError("only RSA and EC keys are certified")
+    common_name = NameOID.COMMON_NAME.dotted_string
+    subject = [
+        x509.NameAttribute(x509.ObjectIdentifier(oid), names[0] if oid == common_name else text)
+        for oid, text in intent.subject
+    ]
+    usages = [x509.ObjectIdentifier(oid) for oid in profile(intent.profile_id).eku]
+    issuer = authority.issuing.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    return (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name(subject))
+        .issuer_name(authority.issuing.subject)
+        .public_key(public_key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(intent.not_before)
+        .not_valid_after(intent.not_after)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(n) for n in names]), critical=not subject)
+        .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_key_usage(signs_certificates=False), critical=True)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(issuer), critical=False)
+    )
+
+
+def _make(folder: Path, passphrase: bytes, *, now: datetime) -> None:
+    root_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    root_name = _name("Scripted Root (tests and demo)")
+    root = _ca(root_name, root_key.public_key(), path_length=None, now=now).issuer_name(root_name)
+    issuing = _ca(_name("Scripted CA (tests and demo)"), key.public_key(), path_length=0, now=now)
+    certificates = (
+        issuing.issuer_name(root_name).sign(root_key, hashes.SHA256()),
+        root.sign(root_key, hashes.SHA256()),
+    )
+    encrypted = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(passphrase))
+    _write(folder / _KEY, encrypted)
+    _write(folder / _CHAIN, b"".join(ca.public_bytes(Encoding.PEM) for ca in certificates))
+
+
+def _ca(
+    name: x509.Name, key: ec.EllipticCurvePublicKey, *, path_length: int | None, now: datetime
+) -> x509.CertificateBuilder:
+    begins = now.replace(microsecond=0)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .public_key(key)
+        .serial_number(x509.random_serial_number())
+        # A day is spared at the start: leaves are back-dated and must lie within their issuer's time.
+        .not_valid_before(begins - timedelta(days=1))
+        .not_valid_after(begins + timedelta(days=365 * _YEARS))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=path_length), critical=True)
+        .add_extension(_key_usage(signs_certificates=True), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
+    )
+
+
+def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not signs_certificates,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=signs_certificates,
+        crl_sign=signs_certificates,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _name(text: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
+
+
+@contextmanager
+def _exclusive(folder: Path) -> Iterator[None]:
+    """One process makes the CA, others wait; the kernel drops the lock of one that dies."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _write(path: Path, content: bytes) -> None:
+    """The whole file under its name or none."""
+    temporary = path.with_name(f".{path.name}.new")
+    temporary.unlink(missing_ok=True)
+    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

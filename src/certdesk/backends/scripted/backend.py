@@ -1,0 +1,144 @@
+"""The scripted CA as a back end: it looks up what it shall do with a request, records it, and does it.
+
+It answers at once, if only to say that it will take its time; what was recorded never changes, so that the
+same idempotency key always gets the same answer.
+"""
+
+import hashlib
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Self
+
+from cryptography import x509
+
+from certdesk.backends.scripted.authority import open_or_make, sign_leaf
+from certdesk.backends.scripted.config import Behaviour, Rule, ScriptedConfig, read_config
+from certdesk.backends.scripted.orders import Order, Orders
+from certdesk.domain.certificates import Accepted, Intent, Issued, Outcome, Refused
+from certdesk.domain.errors import BackendRefused, OutcomeUnknown, Unavailable
+from certdesk.domain.findings import Check, Verdict
+
+_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
+_REASONS = frozenset(flag.value for flag in x509.ReasonFlags if flag.value != "removeFromCRL")
+#: What WRONG_NAMES certifies instead of what was asked for.
+WRONG_NAME = "somebody-else.example.org"
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class ScriptedBackend:
+    """A CA that does as its rules say. Several processes may work with the same folder."""
+
+    inline = True
+    #: The composition root sets such a CA up in the demo alone.
+    for_tests_and_demo = True
+
+    def __init__(self, config: ScriptedConfig, *, clock: Callable[[], datetime] = _utc_now) -> None:
+        """Makes the CA on first use. Raises Misconfigured when its files can't be used."""
+        self.name, self.title = config.name, config.title
+        self._config, self._clock = config, clock
+        self._authority = open_or_make(config.directory, config.passphrase, now=clock())
+        self._orders = Orders(config.directory / "orders.sqlite3")
+
+    @classmethod
+    def from_settings(cls, *, name: str, settings: Mapping[str, object]) -> Self:
+        """The back end for plain settings. Raises Misconfigured."""
+        return cls(read_config(name=name, settings=settings))
+
+    def submit(self, intent: Intent) -> Outcome:
+        """Does as the rule for the intent's names says; the same key again gets the recorded answer.
+
+        Raises: Unavailable before anything is recorded; OutcomeUnknown after it, once.
+        """
+        order = self._orders.by_key(intent.idempotency_key)
+        if order is not None:
+            return self._outcome(order)
+        rule = self._config.rule_for(intent.names)
+        if rule.behaviour is Behaviour.UNAVAILABLE and self._orders.knock(_content(intent)) <= rule.tries:
+            raise Unavailable(f"{self.title} does not answer.")
+        recorded = self._record(intent, rule)
+        if recorded and rule.behaviour is Behaviour.TIMEOUT_AFTER_ACCEPTING:
+            raise OutcomeUnknown(f"{self.title} took the request, and its answer was lost.")
+        return self._known(intent.idempotency_key)
+
+    def poll(self, handle: str) -> Outcome:
+        """What has become of the order of this number. Raises BackendRefused when there is none."""
+        order = self._orders.by_handle(handle)
+        if order is None:
+            raise BackendRefused(f"{self.title} knows no order “{handle}”.")
+        return self._outcome(order)
+
+    def find(self, idempotency_key: str) -> Outcome | None:
+        """What became of a submit with this key; None when it never arrived."""
+        order = self._orders.by_key(idempotency_key)
+        return None if order is None else self._outcome(order)
+
+    def revoke(self, *, certificate_der: bytes, reason: str) -> None:
+        """Records the revocation. Raises BackendRefused for another CA's certificate or an unknown reason."""
+        if reason not in _REASONS:
+            offered = ", ".join(sorted(_REASONS))
+            raise BackendRefused(f"“{reason}” is not a reason for a revocation. Use one of: {offered}.")
+        if not self._orders.knows_leaf(certificate_der):
+            raise BackendRefused("This certificate was not issued by this CA.")
+        self._orders.revoke(certificate_der, reason=reason, at=self._clock())
+
+    def check(self) -> tuple[Check, ...]:
+        """That it can be used, and by whom."""
+        message = f"{self.title} delays, refuses and errs as its rules say. It is for tests and the demo."
+        return (Check(code="backend.tests_and_demo_only", verdict=Verdict.WARN, message=message),)
+
+    def chain(self) -> tuple[bytes, ...]:
+        """The issuing certificate and the root, DER."""
+        return self._authority.chain
+
+    def _record(self, intent: Intent, rule: Rule) -> bool:
+        """Decides, once and for all; False when another process has just done so."""
+        problem = _impossible(intent)
+        refused = rule.behaviour in (Behaviour.REFUSE, Behaviour.ACCEPT_THEN_REFUSE)
+        reason = problem or (rule.reason if refused else "")
+        return self._orders.add(
+            key=intent.idempotency_key,
+            settles_at=self._clock() + (timedelta(0) if problem else _delay(rule)),
+            leaf=None if reason else self._sign(intent, rule),
+            reason=reason,
+        )
+
+    def _sign(self, intent: Intent, rule: Rule) -> bytes:
+        wrong = rule.behaviour is Behaviour.WRONG_NAMES
+        return sign_leaf(self._authority, intent, names=(WRONG_NAME,) if wrong else intent.names)
+
+    def _known(self, key: str) -> Outcome:
+        order = self._orders.by_key(key)
+        if order is None:
+            raise OutcomeUnknown(f"{self.title} has lost the order that it has just recorded.")
+        return self._outcome(order)
+
+    def _outcome(self, order: Order) -> Outcome:
+        if self._clock() < order.settles_at:
+            return Accepted(handle=order.handle)
+        if order.leaf is None:
+            return Refused(reason=order.reason)
+        return Issued(chain=(order.leaf, *self._authority.chain))
+
+
+def _delay(rule: Rule) -> timedelta:
+    """Only a CA that acknowledges can take its time, or lose its answer and then take its time."""
+    slow = (Behaviour.ACCEPT, Behaviour.ACCEPT_THEN_REFUSE, Behaviour.TIMEOUT_AFTER_ACCEPTING)
+    return rule.delay if rule.behaviour in slow else timedelta(0)
+
+
+def _impossible(intent: Intent) -> str:
+    """Why no CA could certify these names, or an empty text."""
+    for name in intent.names:
+        labels = name.removeprefix("*.").split(".")
+        if not all(_LABEL.fullmatch(label) for label in labels):
+            return f"“{name}” is not the name of a host."
+    return "" if intent.names else "There is no name to certify."
+
+
+def _content(intent: Intent) -> str:
+    """The same for every attempt at the same request: each attempt has a key of its own."""
+    return hashlib.sha256(b"\0".join([intent.spki_der, *(n.encode() for n in intent.names)])).hexdigest()
