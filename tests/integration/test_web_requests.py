@@ -182,6 +182,7 @@ def test_a_csr_is_never_taken_for_a_path() -> None:
         ({"csr_text": "x", "csr": SimpleUploadedFile("a.csr", b"x")}, "not both"),
         ({"csr": SimpleUploadedFile("a.csr", b"")}, "empty"),
         ({"csr": SimpleUploadedFile("a.csr", b"\x00" * 70_000)}, "64"),
+        ({"csr": SimpleUploadedFile("a.csr", b"\x00" * 3_000_000)}, "far larger than a CSR"),
     ],
 )
 def test_a_form_that_can_not_be_used_says_what_to_do(
@@ -195,6 +196,12 @@ def test_a_form_that_can_not_be_used_says_what_to_do(
     assert "There is a problem" in text
     assert complaint in text
     assert not Request.objects.exists()
+
+
+def test_more_than_any_form_takes_is_refused_at_the_door(alice: Client) -> None:
+    answer = alice.post(reverse("requests-preview"), {"csr_text": "x" * 600_000})
+    assert answer.status_code == 413
+    assert "64 KB" in answer.content.decode()
 
 
 def test_choices_must_be_made_and_be_on_offer(alice: Client) -> None:

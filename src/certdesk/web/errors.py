@@ -6,6 +6,7 @@ The page stands alone: no database and no context processor is needed to say tha
 from dataclasses import dataclass
 
 import structlog
+from django.core.exceptions import RequestDataTooBig
 from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 from django.utils.http import url_has_allowed_host_and_scheme
@@ -31,6 +32,8 @@ OUR_FAULT = ErrorPage(
     what_now="It is our fault, and it has been noted. Try again; if it stays, tell whoever runs it.",
     says_detail=False,
 )
+
+TOO_LARGE = ErrorPage(status=413, title="Too much was sent", what_now="Go back and send the CSR only.")
 
 PAGES: dict[type[errors.CertdeskError], ErrorPage] = {
     errors.CertdeskError: OUR_FAULT,
@@ -104,7 +107,9 @@ BACK = frozenset({400, 409, 422})
 
 def bad_request(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
     """400: something that Django itself would not take."""
-    del request, exception
+    del request
+    if isinstance(exception, RequestDataTooBig):
+        return _render(TOO_LARGE, detail="More was sent than any form here takes; a CSR has 64 KB at most.")
     detail = "The browser sent something that can’t be understood."
     return _render(
         ErrorPage(status=400, title="This can’t be done", what_now="Go back and try again."), detail=detail
@@ -136,14 +141,6 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
         status=403, title="This page is out of date", what_now="Nothing was changed. Open it again."
     )
     return _render(page, detail="It was open for too long, or cookies are switched off.", back=_back(request))
-
-
-def too_many_requests(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
-    """429, for allauth's own limits."""
-    del request, exception
-    response = _render(PAGES[errors.RateLimited], detail="There were too many attempts in a short time.")
-    response["Retry-After"] = "60"
-    return response
 
 
 def _back(request: HttpRequest) -> str:

@@ -1,7 +1,9 @@
 """Every address of the portal. The names are what templates and tests use."""
 
 from django.urls import path
+from django.views.generic import RedirectView
 
+from certdesk.web.access import public
 from certdesk.web.demo import views as demo
 from certdesk.web.help import views as help_pages
 from certdesk.web.home import views as home
@@ -36,6 +38,11 @@ urlpatterns = [
         "organisations/<slug:slug>/people/<int:user_id>/disable/",
         organisations.disable_person,
         name="organisations-disable-person",
+    ),
+    path(
+        ".well-known/change-password",
+        public(RedirectView.as_view(pattern_name="account_change_password")),
+        name="well-known-change-password",
     ),
     path("help/", help_pages.index, name="help"),
     path("help/<slug:slug>/", help_pages.page, name="help-page"),

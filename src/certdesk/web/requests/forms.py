@@ -27,6 +27,12 @@ PATH_ANSWER = (
 )
 
 
+NOTHING = "Choose your CSR file, or paste the text that is in it."
+#: Django does not even take up a file beyond its own limit; the size of what came tells why it is missing.
+MAX_BODY = 4 * MAX_CSR
+TOO_LARGE = "The file is far larger than a CSR, which has 64 KB at most. Choose the CSR file."
+
+
 def looks_like_path(text: str) -> bool:
     """Whether somebody pasted where the CSR lies instead of the CSR (R11)."""
     text = text.strip()
@@ -94,11 +100,13 @@ class NewRequestForm(forms.Form):
         durations: Iterable[int],
         software: Iterable[str],
         organisations: dict[OrganisationId, str],
+        received: int = 0,
         **kwargs: Any,
     ) -> None:
         kwargs.setdefault("label_suffix", "")
         super().__init__(*args, **kwargs)
         self._organisations = organisations
+        self._received = received
         self._choices("duration_years", [(n, "1 year" if n == 1 else f"{n} years") for n in durations])
         self._choices("server_software", [("", "Choose one"), *((name, name) for name in software)])
         if len(organisations) > 1:
@@ -141,7 +149,7 @@ class NewRequestForm(forms.Form):
         elif file:
             cleaned["upload"] = self._read(file)
         elif not text.strip():
-            self.add_error("csr", "Choose your CSR file, or paste the text that is in it.")
+            self.add_error("csr", TOO_LARGE if self._received > MAX_BODY else NOTHING)
         elif looks_like_path(text):
             self.add_error("csr_text", PATH_ANSWER)
         else:

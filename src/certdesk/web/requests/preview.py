@@ -51,7 +51,7 @@ def decision_view(preview: Preview, *, ra: str) -> DecisionView:
                 value="auto",
                 look="ok",
                 title="This request will go through by itself",
-                text="Every check passed. Once you confirm, it goes to the CA at once.",
+                text="No check stands in the way. Once you confirm, it goes to the CA at once.",
                 reasons=(),
             )
         case Outcome.MANUAL:

@@ -157,6 +157,7 @@ def _form(
         request.POST if request else None,
         request.FILES if request else None,
         initial=initial,
+        received=int(request.META.get("CONTENT_LENGTH") or 0) if request else 0,
         durations=rules.durations,
         software=rules.server_software,
         organisations=own,
