@@ -15,10 +15,11 @@ from certdesk.domain.evidence import METHODS, Method, ownership_expiry
 from certdesk.domain.identifiers import parse_dns_name
 from certdesk.domain.requests import OrganisationId, RequestId, UserId
 from certdesk.services import runtime
+from certdesk.services.texts import storable
 from certdesk.store import audit
 from certdesk.store.db import write_transaction
 from certdesk.store.models import Domain, Membership, Organisation, User, ValidationRecord
-from certdesk.store.selectors.facts import lock_organisation
+from certdesk.store.selectors.facts import lock_organisation, organisation_row
 
 #: How an officer may have checked who owns a domain; the value is stored, the title is shown.
 WAYS: dict[str, str] = {
@@ -27,9 +28,9 @@ WAYS: dict[str, str] = {
     "contact": "Confirmed by a contact that we knew before",
     "other": "Another way, as described",
 }
-MAX_EVIDENCE = 4000
-MAX_USERNAME = 150
+MAX_USERNAME, MAX_EMAIL = 150, 254  # the columns' widths
 MAX_LEGAL_NAME = 64  # X.520 ub-organization-name
+MAX_LOCALITY = 128  # X.520 ub-locality-name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +58,8 @@ def create_organisation(
     """Registers an organisation, not yet vetted. Raises InvalidInput, NotAuthorized."""
     if not can(actor, Action.ORGANISATION_CREATE):
         raise NotAuthorized("Only an RA officer registers organisations.")
-    legal_name = " ".join(legal_name.split())
+    legal_name = " ".join(storable(legal_name, field="legal_name").split())
+    locality = storable(locality, field="locality", limit=MAX_LOCALITY)
     slug = slug or slugify(legal_name)[:63]
     fields = {}
     if not legal_name or len(legal_name) > MAX_LEGAL_NAME:
@@ -77,7 +79,7 @@ def create_organisation(
             slug=slug,
             legal_name=legal_name,
             country=country.upper(),
-            locality=locality.strip(),
+            locality=locality,
             created_at=now,
         )
         audit.record(
@@ -96,7 +98,8 @@ def vet_organisation(*, actor: Actor, organisation_id: OrganisationId, evidence:
     """Records that the RA has checked who the organisation is. Raises InvalidInput without evidence."""
     if not can(actor, Action.ORGANISATION_VET):
         raise NotAuthorized("Only an RA officer vets organisations.")
-    if not evidence.strip():
+    evidence = storable(evidence, field="evidence")
+    if not evidence:
         raise InvalidInput("Say how it was checked.", fields={"evidence": "Say what was checked, and where."})
     with write_transaction():
         changed = Organisation.objects.filter(id=organisation_id, vetted_at__isnull=True).update(
@@ -111,7 +114,7 @@ def vet_organisation(*, actor: Actor, organisation_id: OrganisationId, evidence:
             object_id=organisation_id,
             organisation_id=organisation_id,
             now=now,
-            data={"evidence": evidence.strip()[:MAX_EVIDENCE]},
+            data={"evidence": evidence},
         )
 
 
@@ -140,10 +143,11 @@ def record_validation(
 ) -> None:
     """Inserts a validation record for a domain of an organisation, in the caller's transaction (V7)."""
     adn = parse_dns_name(evidence.domain, allow_wildcard=False)
-    details = evidence.details.strip()
-    if not details or len(details) > MAX_EVIDENCE:
+    details = storable(evidence.details, field=f"evidence.{adn}")
+    reference = storable(evidence.reference, field=f"reference.{adn}")
+    if not details:
         raise InvalidInput(
-            f"Say how ownership of {adn} was checked, in at most {MAX_EVIDENCE} characters.",
+            f"Say how ownership of {adn} was checked.",
             fields={f"evidence.{adn}": "Say what was checked, and where."},
         )
     if evidence.how not in WAYS:
@@ -156,7 +160,7 @@ def record_validation(
         domain=domain,
         method=Method.MANUAL_OWNERSHIP,
         source=METHODS[Method.MANUAL_OWNERSHIP].source,
-        evidence={"how": WAYS[evidence.how], "details": details, "reference": evidence.reference.strip()},
+        evidence={"how": WAYS[evidence.how], "details": details, "reference": reference},
         validated_by_id=actor.user_id,
         request_id=request_id,
         validated_at=now,
@@ -188,11 +192,15 @@ def add_member(
     role: OrgRole,
     now: datetime,
 ) -> IssuedPassword:
-    """Makes a person of an organisation, with an issued password to be changed at first sign-in (R8)."""
+    """Makes a person of an organisation, with an issued password to be changed at first sign-in (R8).
+
+    Raises NotAuthorized, NotFound, InvalidInput.
+    """
     if not can(actor, Action.MEMBERS_MANAGE, organisation_id=organisation_id):
         raise NotAuthorized("Only a manager of the organisation or an RA officer adds people.")
+    organisation_row(organisation_id)
     fields = {}
-    username = username.strip().lower()
+    username, name = username.strip().lower(), storable(name, field="name")
     if (
         not username
         or not username.replace(".", "").replace("-", "").replace("_", "").isalnum()
@@ -202,15 +210,15 @@ def add_member(
     elif User.objects.filter(username=username).exists():
         fields["username"] = "Somebody has this user name already."
     try:
-        validate_email(email)
+        validate_email(storable(email, field="email", limit=MAX_EMAIL))
     except ValidationError:
         fields["email"] = "Give an e-mail address, such as name@example.ac.uk."
-    if not name.strip():
+    if not name:
         fields["name"] = "Give the person's name."
     if fields:
         raise InvalidInput("The person can't be added like this.", fields=fields)
     password = issued_password()
-    first, _space, last = name.strip().partition(" ")
+    first, _space, last = name.partition(" ")
     with write_transaction():
         user = User.objects.create(
             username=username,

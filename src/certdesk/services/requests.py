@@ -25,6 +25,7 @@ from certdesk.domain.profiles import profile, validity
 from certdesk.domain.requests import ENDED, Event, OrganisationId, RequestId, State, UserId
 from certdesk.services import runtime
 from certdesk.services.organisations import Evidence, record_validation
+from certdesk.services.texts import storable
 from certdesk.store import audit
 from certdesk.store.db import write_transaction
 from certdesk.store.models import Approval, BlockedKey, Organisation, Request
@@ -36,7 +37,7 @@ from certdesk.store.transitions import Change, Step, advance, write_history
 DOUBLE_SUBMISSION = timedelta(minutes=10)
 #: An accepted request that nobody has taken up by then was lost in a crash: the tick re-drives it.
 UNCLAIMED = timedelta(seconds=5)
-MAX_NOTE = 4000
+MAX_KEY = 128  # the column's width
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,8 +115,8 @@ def create_request(
     """
     _may_ask(actor, submission.organisation_id)
     csr = _read(submission.upload, actor=actor, now=now)
-    if len(submission.note) > MAX_NOTE:
-        raise InvalidInput("The note is too long.", fields={"note": f"Use at most {MAX_NOTE} characters."})
+    storable(submission.note, field="note")
+    storable(idempotency_key, field="idempotency_key", limit=MAX_KEY)
     same = _submission_digest(submission, csr)
     with write_transaction():
         lock_organisation(submission.organisation_id)
@@ -174,6 +175,7 @@ def approve_request(
     for an own request, StateConflict when somebody was faster, before anything else is judged.
     """
     shown = _may_decide(actor, number)
+    note = storable(note, field="note")
     seen = shown.version if seen_version is None else seen_version
     with write_transaction():
         lock_organisation(shown.organisation_id)
@@ -226,7 +228,7 @@ def reject_request(
     a yes and a no at the same time would both win.
     """
     shown = _may_decide(actor, number)
-    details = details.strip()
+    details = storable(details, field="details")
     if not details:
         raise InvalidInput(
             "Say why the request is rejected: the applicant is told.", fields={"details": "Give the details."}

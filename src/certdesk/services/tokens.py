@@ -5,19 +5,22 @@ from datetime import datetime
 
 from certdesk.domain.actors import Actor
 from certdesk.domain.errors import InvalidInput, NotAuthorized, NotFound
+from certdesk.services.texts import storable
 from certdesk.store import audit
 from certdesk.store.db import write_transaction
 from certdesk.store.models import ApiToken
 from certdesk.store.selectors.people import token_digest
 
 PREFIX = "cdk_"
+MAX_NAME = 100  # the column's width
 
 
 def create_token(*, actor: Actor, name: str, expires_at: datetime | None, now: datetime) -> str:
     """Makes a token for the actor and returns it, for the only time. Raises InvalidInput."""
     if actor.user_id is None or actor.must_change_password:
         raise NotAuthorized("Sign in, and change an issued password first.")
-    if not name.strip() or len(name) > 100:  # noqa: PLR2004 - the column's width
+    name = storable(name, field="name", limit=MAX_NAME)
+    if not name:
         raise InvalidInput(
             "Give the token a name.", fields={"name": "Say what uses it, such as “backup script”."}
         )
@@ -29,7 +32,7 @@ def create_token(*, actor: Actor, name: str, expires_at: datetime | None, now: d
     with write_transaction():
         row = ApiToken.objects.create(
             user_id=actor.user_id,
-            name=name.strip(),
+            name=name,
             digest=token_digest(token),
             created_at=now,
             expires_at=expires_at,

@@ -1,0 +1,516 @@
+"""Asking and deciding: what is stored, what is refused, what is remembered of an officer's evidence."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from django.apps import apps
+
+from certdesk.domain.actors import Actor, OrgRole, RaRole
+from certdesk.domain.errors import (
+    BadCsr,
+    CertdeskError,
+    IdempotencyMismatch,
+    InvalidInput,
+    NotAuthorized,
+    NotFound,
+    PolicyRefused,
+    Refused,
+    StateConflict,
+)
+from certdesk.domain.policy import Outcome
+from certdesk.domain.requests import State
+from certdesk.services import runtime
+from certdesk.services.confirm import approve_and_issue, submit_request
+from certdesk.services.organisations import Evidence
+from certdesk.services.requests import (
+    DOUBLE_SUBMISSION,
+    Submission,
+    approve_request,
+    create_request,
+    domains_awaiting_evidence,
+    preview_request,
+    reject_request,
+    withdraw_request,
+)
+from certdesk.store.models import (
+    Approval,
+    AuditEvent,
+    BlockedKey,
+    Certificate,
+    Membership,
+    Organisation,
+    Request,
+    RequestEvent,
+    User,
+    ValidationRecord,
+)
+from tests.integration.support import (
+    NOW,
+    Clock,
+    World,
+    actor,
+    csr,
+    events_of,
+    organisation,
+    state_of,
+    submission,
+    submit,
+    validated,
+    world,
+)
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def _counts() -> dict[str, int]:
+    return {model._meta.label: model._default_manager.count() for model in apps.get_models()}
+
+
+def _proof(domain: str, **changes: str) -> Evidence:
+    return replace(Evidence(domain=domain, how="registry", details="Looked up."), **changes)
+
+
+def _create(who: Actor, asked: Submission, *, key: str = "") -> int:
+    made = create_request(actor=who, submission=asked, channel="api", idempotency_key=key, now=NOW)
+    return made.number
+
+
+class TestPreview:
+    def test_leaves_no_trace(self) -> None:
+        """R16."""
+        w = world()
+        before = _counts()
+        shown = preview_request(actor=w.alice, submission=submission(w.university), now=NOW)
+        assert shown.decision.outcome is Outcome.AUTO
+        assert _counts() == before
+
+    def test_says_what_confirming_would_do(self) -> None:
+        w = world()
+        asked = submission(w.university, "www.example.ac.uk", "www.outside.example")
+        shown = preview_request(actor=w.alice, submission=asked, now=NOW)
+        assert shown.decision.outcome is Outcome.MANUAL
+        made = submit_request(actor=w.alice, submission=asked, channel="portal", clock=Clock())
+        stored = Request.objects.get(id=made.number)
+        assert stored.content_digest == shown.decision.content_digest
+        assert [c["code"] for c in stored.checks] == [c.code for c in shown.decision.checks]
+
+    def test_of_a_term_that_is_not_on_offer_is_an_answer(self) -> None:
+        w = world()
+        shown = preview_request(actor=w.alice, submission=submission(w.university, years=9), now=NOW)
+        assert shown.decision.outcome is Outcome.REFUSE
+        assert shown.not_after is None
+
+    @pytest.mark.parametrize("call", [preview_request, create_request])
+    def test_for_a_foreign_organisation_is_not_found(self, call: Callable[..., object]) -> None:
+        w = world()
+        charlie = actor("charlie", organisation=organisation("Other College"))
+        extra = {} if call is preview_request else {"channel": "api"}
+        for who in (charlie, w.olga, actor("nobody")):
+            with pytest.raises(NotFound):
+                call(actor=who, submission=submission(w.university), now=NOW, **extra)
+        assert not Request.objects.exists()
+
+
+class TestCreating:
+    def test_stores_who_what_and_when(self) -> None:
+        """R18, R21, R22."""
+        w = world()
+        made = submit(w.alice, "www.example.ac.uk", "b.example.ac.uk")
+        row = Request.objects.get(id=made.number)
+        assert (row.requester.username, row.organisation_id) == ("alice", w.university)
+        assert (row.created_at, row.common_names, row.names) == (
+            NOW,
+            "www.example.ac.uk",
+            ["www.example.ac.uk", "b.example.ac.uk"],
+        )
+        assert Approval.objects.get(request=row).by == "policy"
+
+    def test_what_policy_refuses_is_not_stored(self) -> None:
+        w = world()
+        before = _counts()
+        with pytest.raises(PolicyRefused) as caught:
+            submit_request(
+                actor=w.alice, submission=submission(w.university, years=9), channel="api", clock=Clock()
+            )
+        assert caught.value.checks
+        assert "9 years" in caught.value.detail
+        assert _counts() == before
+
+    @pytest.mark.parametrize("upload", [b"", b"nonsense", b"-----BEGIN CERTIFICATE REQUEST-----\n"])
+    def test_what_can_not_be_read_is_not_stored(self, upload: bytes) -> None:
+        w = world()
+        before = _counts()
+        with pytest.raises(BadCsr):
+            _create(w.alice, replace(submission(w.university), upload=upload))
+        assert _counts() == before
+
+    def test_a_pasted_private_key_is_blocked_and_never_certified(self) -> None:
+        """S11, O3: and nothing of the key itself is kept."""
+        w = world()
+        key = ec.generate_private_key(ec.SECP256R1())
+        pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        for _ in range(2):
+            with pytest.raises(Refused):
+                _create(w.alice, replace(submission(w.university), upload=pem))
+        assert BlockedKey.objects.count() == 1
+        assert AuditEvent.objects.filter(action="key.block").count() == 1
+        with pytest.raises(PolicyRefused, match="compromised"):
+            _create(w.alice, replace(submission(w.university), upload=csr("x.example.ac.uk", key=key)))
+
+    def test_a_long_note_is_refused_and_a_short_one_kept(self) -> None:
+        w = world()
+        asked = submission(w.university)
+        with pytest.raises(InvalidInput, match="at most 4000"):
+            _create(w.alice, replace(asked, note="x" * 4001))
+        assert Request.objects.get(id=_create(w.alice, replace(asked, note="x" * 4000))).note == "x" * 4000
+
+    def test_an_unknown_profile_is_refused(self) -> None:
+        w = world()
+        with pytest.raises(InvalidInput, match="tls-server"):
+            _create(w.alice, replace(submission(w.university), profile_id="code-signing"))
+
+    @pytest.mark.parametrize("text", ["a\0b", "\0"])
+    def test_text_that_the_database_can_not_hold_is_refused_and_not_a_fault(self, text: str) -> None:
+        """PostgreSQL stores no NUL."""
+        w = world()
+        asked = submission(w.university)
+        with pytest.raises(InvalidInput):
+            _create(w.alice, replace(asked, note=text))
+        with pytest.raises(InvalidInput):
+            _create(w.alice, asked, key=text)
+        number = submit(w.alice, "www.outside.example").number
+        with pytest.raises(InvalidInput):
+            reject_request(actor=w.olga, number=number, details=f"no {text}", now=NOW)
+        with pytest.raises(InvalidInput):
+            approve_request(actor=w.olga, number=number, note=f"yes {text}", now=NOW)
+        for changed in ({"details": f"seen {text}"}, {"reference": text}):
+            with pytest.raises(InvalidInput):
+                approve_request(
+                    actor=w.olga, number=number, evidence=[_proof("outside.example", **changed)], now=NOW
+                )
+        assert events_of(number) == ["create"]
+
+    def test_an_endless_idempotency_key_is_refused(self) -> None:
+        w = world()
+        with pytest.raises(InvalidInput):
+            _create(w.alice, submission(w.university), key="k" * 129)
+        assert _create(w.alice, submission(w.university), key="k" * 128)
+
+
+class TestIdempotency:
+    def test_one_key_makes_one_request(self) -> None:
+        """W5."""
+        w = world()
+        asked = submission(w.university)
+        one = create_request(actor=w.alice, submission=asked, channel="api", idempotency_key="k", now=NOW)
+        later = NOW + timedelta(days=300)
+        two = create_request(actor=w.alice, submission=asked, channel="api", idempotency_key="k", now=later)
+        assert (one.number, one.replayed) == (two.number, False)
+        assert two.replayed
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"duration_years": 2},
+            {"server_software": "Other"},
+            {"note": "x"},
+            {"upload": csr("other.example.ac.uk")},
+        ],
+    )
+    def test_one_key_for_another_body_is_refused(self, change: dict[str, object]) -> None:
+        w = world()
+        asked = submission(w.university)
+        _create(w.alice, asked, key="k")
+        with pytest.raises(IdempotencyMismatch):
+            _create(w.alice, replace(asked, **change), key="k")  # type: ignore[arg-type]  # fields of all types
+        assert Request.objects.count() == 1
+
+    def test_the_same_csr_in_another_form_is_the_same_body(self) -> None:
+        w = world()
+        asked = submission(w.university)
+        crlf = replace(asked, upload=asked.upload.replace(b"\n", b"\r\n"))
+        assert _create(w.alice, asked, key="k") == _create(w.alice, crlf, key="k")
+
+    def test_pressing_twice_without_a_key_is_one_request(self) -> None:
+        """R17."""
+        w = world()
+        asked = submission(w.university)
+        assert _create(w.alice, asked) == _create(w.alice, asked)
+        assert _create(w.bob, asked) != _create(w.alice, asked)
+
+    def test_after_ten_minutes_it_is_another_request(self) -> None:
+        w = world()
+        asked = submission(w.university)
+        first = _create(w.alice, asked)
+        again = create_request(actor=w.alice, submission=asked, channel="api", now=NOW + DOUBLE_SUBMISSION)
+        assert again.number != first
+
+    @pytest.mark.parametrize("end", ["withdraw", "reject"])
+    def test_after_it_was_ended_it_may_be_asked_for_again(self, end: str) -> None:
+        w = world()
+        asked = submission(w.university, "www.outside.example")
+        first = _create(w.alice, asked)
+        if end == "withdraw":
+            withdraw_request(actor=w.alice, number=first, now=NOW)
+        else:
+            reject_request(actor=w.olga, number=first, details="No.", now=NOW)
+        assert _create(w.alice, asked) != first
+
+    def test_numbers_are_never_used_again(self) -> None:
+        """R21."""
+        w = world()
+        first = _create(w.alice, submission(w.university, "www.outside.example"))
+        RequestEvent.objects.all().delete()
+        Request.objects.all().delete()
+        assert _create(w.alice, submission(w.university, "www.outside.example")) > first
+
+
+class TestApproving:
+    def test_needs_evidence_for_every_domain_that_nothing_proves(self) -> None:
+        """R31: three domains, one of which is proven."""
+        w = world()
+        number = submit(w.alice, "a.one.example", "b.example.ac.uk", "c.two.example").number
+        asked = domains_awaiting_evidence(actor=w.olga, number=number, now=NOW)
+        assert asked == {"one.example": ("a.one.example",), "two.example": ("c.two.example",)}
+        with pytest.raises(InvalidInput) as caught:
+            approve_request(actor=w.olga, number=number, evidence=[_proof("one.example")], now=NOW)
+        assert set(caught.value.fields) == {"evidence.two.example"}
+        assert not ValidationRecord.objects.filter(request=number).exists()
+        proofs = [_proof("one.example"), _proof("two.example")]
+        approve_request(actor=w.olga, number=number, evidence=proofs, now=NOW)
+        assert ValidationRecord.objects.filter(request=number).count() == 2
+        assert state_of(number) is State.ACCEPTED
+
+    @pytest.mark.parametrize(
+        "evidence",
+        [
+            [_proof("one.example", details="  ")],
+            [_proof("one.example", how="guess")],
+            [_proof("one.example", details="x" * 4001)],
+            [_proof("one.example"), _proof("elsewhere.example")],
+            [_proof("example")],
+            [],
+        ],
+        ids=["blank", "unknown way", "endless", "one too many", "public suffix", "none"],
+    )
+    def test_refuses_poor_evidence_and_writes_nothing(self, evidence: list[Evidence]) -> None:
+        w = world()
+        number = submit(w.alice, "a.one.example").number
+        before = _counts()
+        with pytest.raises(InvalidInput):
+            approve_request(actor=w.olga, number=number, evidence=evidence, now=NOW)
+        assert _counts() == before
+        assert state_of(number) is State.WAITING_FOR_APPROVAL
+
+    def test_is_remembered_for_this_organisation_and_domain(self) -> None:
+        """R33."""
+        w = world()
+        first = submit(w.alice, "www.owned.org").number
+        approve_and_issue(actor=w.olga, number=first, evidence=[_proof("owned.org")], clock=Clock())
+        assert state_of(first) is State.ISSUED
+        assert submit(w.bob, "mail.owned.org").state is State.ISSUED
+        assert submit(w.bob, "*.owned.org").state is State.ISSUED
+        assert submit(w.bob, "www.notowned.org").state is State.WAITING_FOR_APPROVAL
+        assert submit(w.bob, "mail2.owned.org", "www.other.org").state is State.WAITING_FOR_APPROVAL
+
+    def test_is_no_help_to_another_organisation(self) -> None:
+        """R33: not even when both may hold the domain."""
+        w = world()
+        other = organisation("Other College")
+        charlie = actor("charlie", organisation=other)
+        approve_and_issue(
+            actor=w.olga,
+            number=submit(w.alice, "www.owned.org").number,
+            evidence=[_proof("owned.org")],
+            clock=Clock(),
+        )
+        theirs = submit(charlie, "mail.owned.org")
+        assert theirs.state is State.WAITING_FOR_APPROVAL
+        assert domains_awaiting_evidence(actor=w.olga, number=theirs.number, now=NOW) == {
+            "owned.org": ("mail.owned.org",)
+        }
+
+    def test_lapses(self) -> None:
+        """R34."""
+        w = world()
+        number = submit(w.alice, "www.owned.org").number
+        approve_and_issue(actor=w.olga, number=number, evidence=[_proof("owned.org")], clock=Clock())
+        end = ValidationRecord.objects.get(request=number).expires_at
+        assert end == NOW + timedelta(days=runtime.current().ownership_days)
+        validated("example.ac.uk", of=w.university, by=w.olga, at=end)
+        assert submit(w.bob, "a.owned.org", clock=Clock(end - timedelta(seconds=1))).state is State.ISSUED
+        assert submit(w.bob, "b.owned.org", clock=Clock(end)).state is State.WAITING_FOR_APPROVAL
+
+    def test_an_own_request_is_not_possible(self) -> None:
+        """W3: not even for an officer who belongs to the organisation."""
+        w = world()
+        Membership.objects.create(
+            user=User.objects.get(username="olga"),
+            organisation_id=w.university,
+            role=OrgRole.APPLICANT,
+            created_at=NOW,
+        )
+        olga = actor("olga")
+        number = submit(olga, "www.outside.example").number
+        with pytest.raises(NotAuthorized, match="another officer"):
+            approve_request(actor=olga, number=number, note="Mine.", now=NOW)
+        with pytest.raises(NotAuthorized, match="another officer"):
+            reject_request(actor=olga, number=number, details="Mine.", now=NOW)
+        assert state_of(number) is State.WAITING_FOR_APPROVAL
+        approve_request(actor=w.otto, number=number, note="Hers.", now=NOW)
+
+    def test_from_a_stale_page_conflicts(self) -> None:
+        """W1."""
+        w = world()
+        number = submit(w.alice, "www.outside.example").number
+        seen = Request.objects.get(id=number).version
+        approve_request(actor=w.olga, number=number, note="Yes.", seen_version=seen, now=NOW)
+        calls: tuple[Callable[[], None], ...] = (
+            lambda: approve_request(actor=w.otto, number=number, note="n", seen_version=seen, now=NOW),
+            lambda: reject_request(actor=w.otto, number=number, details="n", seen_version=seen, now=NOW),
+            lambda: approve_request(actor=w.otto, number=number, evidence=[_proof("x.org")], now=NOW),
+            lambda: reject_request(actor=w.otto, number=number, details="n", now=NOW),
+        )
+        for call in calls:
+            with pytest.raises(StateConflict):
+                call()
+        assert Approval.objects.filter(request=number).count() == 1
+
+    def test_what_was_accepted_can_be_stopped_by_who_has_seen_that(self) -> None:
+        w = world()
+        number = _create(w.alice, submission(w.university))
+        seen = Request.objects.get(id=number).version
+        reject_request(actor=w.olga, number=number, details="Stop.", seen_version=seen, now=NOW)
+        assert state_of(number) is State.REJECTED_BY_RA
+
+    @pytest.mark.parametrize("who", ["alice", "meg", "rick", "op", "charlie"])
+    def test_is_for_officers_alone(self, who: str) -> None:
+        w = world()
+        number = submit(w.alice, "www.outside.example").number
+        people = {
+            "alice": w.alice,
+            "meg": actor("meg", organisation=w.university, role=OrgRole.MANAGER),
+            "rick": actor("rick", ra=RaRole.AUDITOR),
+            "op": actor("op", ra=RaRole.OPERATOR),
+            "charlie": actor("charlie", organisation=organisation("Other College")),
+        }
+        expected = NotFound if who in ("op", "charlie") else NotAuthorized
+        before = _counts()
+        with pytest.raises(expected):
+            approve_request(actor=people[who], number=number, note="Yes.", now=NOW)
+        with pytest.raises(expected):
+            reject_request(actor=people[who], number=number, details="No.", now=NOW)
+        assert _counts() == before
+
+    def test_records_exactly_what_was_shown_and_accepted(self) -> None:
+        w = world()
+        new = organisation("New College", vetted=False)
+        person = actor("nell", organisation=new)
+        number = submit(person, "www.outside.example").number
+        approve_request(actor=w.olga, number=number, note="Seen.", now=NOW)
+        row, approval = Request.objects.get(id=number), Approval.objects.get(request=number)
+        assert approval.content_digest == row.content_digest
+        assert approval.waived == [
+            *("domain.not_validated", "names.outside_trusted_suffix"),
+            *("organisation.first_request", "organisation.not_vetted"),
+        ]
+        assert (approval.by, approval.user_id) == ("olga", w.olga.user_id)
+        college = Organisation.objects.get(id=new)
+        assert (college.first_approved_at, college.vetted_at) == (NOW, NOW)
+
+    def test_a_second_approval_does_not_move_the_first(self) -> None:
+        w = world()
+        new = organisation("New College", vetted=False)
+        person = actor("nell", organisation=new)
+        numbers = [submit(person, f"www{i}.outside.example").number for i in range(2)]
+        for minutes, number in enumerate(numbers):
+            at = NOW + timedelta(minutes=minutes)
+            approve_request(actor=w.olga, number=number, note="Seen.", now=at)
+        assert Organisation.objects.get(id=new).first_approved_at == NOW
+
+
+class TestRejecting:
+    @pytest.mark.parametrize("details", ["", "  ", "\n\t"])
+    def test_needs_details(self, details: str) -> None:
+        """R29."""
+        w = world()
+        number = submit(w.alice, "www.outside.example").number
+        with pytest.raises(InvalidInput):
+            reject_request(actor=w.olga, number=number, details=details, now=NOW)
+        assert state_of(number) is State.WAITING_FOR_APPROVAL
+
+    def test_shows_the_details_and_leaves_no_evidence(self) -> None:
+        w = world()
+        number = submit(w.alice, "www.outside.example").number
+        reject_request(actor=w.olga, number=number, details=" Not yours. ", now=NOW)
+        assert Request.objects.get(id=number).detail == "Not yours."
+        assert RequestEvent.objects.get(request=number, event="reject").note == "Not yours."
+        assert not ValidationRecord.objects.filter(request=number).exists()
+        assert not Certificate.objects.exists()
+
+    def test_of_an_organisations_first_request_is_no_approval(self) -> None:
+        """R35: "first" means that none was approved yet."""
+        w = world()
+        new = organisation("New College", vetted=False)
+        person = actor("nell", organisation=new)
+        validated("new.ac.uk", of=new, by=w.olga)
+        first = submit(person, "a.new.ac.uk").number
+        reject_request(actor=w.olga, number=first, details="No.", now=NOW)
+        assert submit(person, "b.new.ac.uk").state is State.WAITING_FOR_APPROVAL
+
+
+class TestWithdrawing:
+    def test_is_for_who_asked_and_for_managers(self) -> None:
+        w = world()
+        meg = actor("meg", organisation=w.university, role=OrgRole.MANAGER)
+        charlie = actor("charlie", organisation=organisation("Other College"), role=OrgRole.MANAGER)
+        one, two = (submit(w.alice, f"www{i}.outside.example").number for i in range(2))
+        refusals: dict[str, type[CertdeskError]] = {}
+        for name, who in {"bob": w.bob, "olga": w.olga, "charlie": charlie}.items():
+            with pytest.raises(CertdeskError) as caught:
+                withdraw_request(actor=who, number=one, now=NOW)
+            refusals[name] = type(caught.value)
+        assert refusals == {"bob": NotAuthorized, "olga": NotAuthorized, "charlie": NotFound}
+        withdraw_request(actor=w.alice, number=one, now=NOW)
+        withdraw_request(actor=meg, number=two, now=NOW)
+        assert {state_of(one), state_of(two)} == {State.WITHDRAWN}
+
+    def test_is_over_once_the_certificate_is_there(self) -> None:
+        w = world()
+        number = submit(w.alice).number
+        with pytest.raises(StateConflict, match="already there"):
+            withdraw_request(actor=w.alice, number=number, now=NOW)
+
+    def test_nobody_withdraws_or_approves_twice(self) -> None:
+        w = world()
+        number = submit(w.alice, "www.outside.example").number
+        withdraw_request(actor=w.alice, number=number, now=NOW)
+        with pytest.raises(StateConflict):
+            withdraw_request(actor=w.alice, number=number, now=NOW)
+        with pytest.raises(StateConflict):
+            approve_request(actor=w.olga, number=number, note="Yes.", now=NOW)
+        assert events_of(number) == ["create", "withdraw"]
+
+
+def test_nothing_is_left_of_a_decision_whose_transaction_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No audit, no action (L1)."""
+    w: World = world()
+    number = submit(w.alice, "www.outside.example").number
+    before = _counts()
+
+    def broken(*_args: object, **_kwargs: object) -> None:
+        raise RuntimeError("the disk is full")
+
+    monkeypatch.setattr("certdesk.store.audit.AuditEvent.objects.bulk_create", broken)
+    with pytest.raises(RuntimeError):
+        approve_request(actor=w.olga, number=number, note="Yes.", now=NOW)
+    with pytest.raises(RuntimeError):
+        reject_request(actor=w.olga, number=number, details="No.", now=NOW)
+    with pytest.raises(RuntimeError):
+        _create(w.alice, submission(w.university))
+    assert _counts() == before
+    assert state_of(number) is State.WAITING_FOR_APPROVAL
