@@ -25,9 +25,9 @@ for _room in (requests, downloads, certificates, organisations, tokens):
     api.add_router("", _room.router)
 
 
-def no_such_address(request: HttpRequest, rest: str = "") -> HttpResponse:
+def no_such_address(request: HttpRequest) -> HttpResponse:
     """404 as a problem, not as a page."""
-    del request, rest
+    del request
     return problems.NO_SUCH_ADDRESS.response()
 
 
@@ -38,5 +38,5 @@ urlpatterns: list[URLPattern] = [
         if isinstance(pattern, URLPattern) and pattern.name != "api-root"
     ),
     path("openapi.json", guard(document_view(api)), name="openapi"),
-    re_path(r"^(?P<rest>.*)$", guard(no_such_address), name="nothing"),
+    re_path("", guard(no_such_address), name="nothing"),
 ]

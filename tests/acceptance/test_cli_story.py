@@ -1,0 +1,191 @@
+"""The main story on the command line: a live service, the `certdesk` client, and openssl as the judge."""
+
+import json
+import os
+import stat
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.harness.environment import steers_certdesk
+from tests.harness.server import DemoServer
+
+Cli = Callable[..., subprocess.CompletedProcess[str]]
+EVIDENCE = "RDAP names the university"
+
+
+@pytest.fixture
+def cli(server: DemoServer, tmp_path: Path) -> Cli:
+    """Run `certdesk …` as one of the demo's people, in a folder of the test's own."""
+    told = {name: value for name, value in os.environ.items() if not steers_certdesk(name)}
+    tokens = server.demo.api_tokens
+
+    def run(who: str, *arguments: str, stdin: str = "", **more: str) -> subprocess.CompletedProcess[str]:
+        environment = told | {"CERTDESK_URL": server.base_url, "CERTDESK_TOKEN": tokens.get(who, who)} | more
+        return subprocess.run(
+            [sys.executable, "-m", "certdesk", *arguments],
+            env=environment,
+            cwd=tmp_path,
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    return run
+
+
+def make_csr(folder: Path, *names: str) -> Path:
+    """A key and a CSR as an administrator makes them."""
+    path = folder / f"{names[0]}.csr"
+    sans = ",".join(f"DNS:{name}" for name in names)
+    subprocess.run(
+        [
+            *("openssl", "req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"),
+            *("-keyout", str(path.with_suffix(".key")), "-out", str(path)),
+            *("-subj", f"/CN={names[0]}", "-addext", f"subjectAltName={sans}"),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    return path
+
+
+def verify(leaf: Path, chain: Path, root: Path) -> None:
+    """Openssl has to accept the chain."""
+    done = subprocess.run(
+        [
+            *("openssl", "verify", "-x509_strict", "-purpose", "sslserver", "-CAfile", str(root)),
+            *("-untrusted", str(chain), str(leaf)),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_preview_submit_download(cli: Cli, tmp_path: Path) -> None:
+    """R11, R15, R16, R23, R37."""
+    csr = make_csr(tmp_path, "cli.example.ac.uk", "www.cli.example.ac.uk")
+    before = cli("alice", "request", "list", "--all", "--json")
+    foreseen = cli("alice", "request", "preview", str(csr), "--software", "nginx", "--years", "2")
+    assert foreseen.returncode == 0, foreseen.stderr
+    assert "[ok]" in foreseen.stdout
+    assert "www.cli.example.ac.uk" in foreseen.stdout
+    assert "2 years" in foreseen.stdout
+    assert cli("alice", "request", "list", "--all", "--json").stdout == before.stdout
+
+    submitted = cli("alice", "request", "submit", str(csr), "--software", "nginx", "--wait")
+    assert submitted.returncode == 0, submitted.stderr
+    number = submitted.stdout.strip()
+    assert number.isdecimal()
+    assert "Certificate available for download" in submitted.stderr
+    again = cli("alice", "request", "submit", "-", "--software", "nginx", stdin=csr.read_text())
+    assert again.stdout.strip() == number
+
+    downloaded = cli("alice", "request", "download", number, "-o", "new/folder")
+    assert downloaded.returncode == 0, downloaded.stderr
+    bundle = tmp_path / downloaded.stdout.strip()
+    assert stat.S_IMODE(bundle.stat().st_mode) == 0o600
+    with zipfile.ZipFile(bundle) as archive:
+        archive.extractall(tmp_path / "files")
+    files = tmp_path / "files"
+    (leaf,), (chain,), (root,) = (list(files.glob(g)) for g in ("cli_*.crt", "chain-*.crt", "root-*.crt"))
+    verify(leaf, chain, root)
+    for form in ("pem", "fullchain", "der", "p7b"):
+        one = cli("alice", "request", "download", number, "--format", form)
+        assert one.returncode == 0, one.stderr
+        assert (tmp_path / one.stdout.strip()).stat().st_size > 500
+    piped = cli("alice", "request", "download", number, "--format", "pem", "-o", "-")
+    assert piped.stdout == leaf.read_text()
+
+    shown = cli("bob", "request", "show", number)
+    assert "cli.example.ac.uk" in shown.stdout
+    assert "Certificate available for download" in shown.stdout
+    told = json.loads(cli("bob", "request", "show", number, "--json").stdout)
+    assert told["status"] == "issued"
+
+
+def test_a_name_outside_waits_for_olga(cli: Cli, tmp_path: Path) -> None:
+    """R30 to R33; charlie sees nothing of it."""
+    csr = make_csr(tmp_path, "shop.example.org")
+    assert cli("alice", "request", "preview", str(csr)).returncode == 5
+    submitted = cli("alice", "request", "submit", str(csr), "--wait")
+    assert submitted.returncode == 5
+    number = submitted.stdout.strip()
+    assert cli("alice", "request", "download", number).returncode == 5
+    queue = json.loads(cli("olga", "request", "list", "--status", "waiting_for_approval", "--json").stdout)
+    assert number in {str(item["id"]) for item in queue}
+
+    for arguments in (("show", number), ("download", number), ("withdraw", number)):
+        denied = cli("charlie", "request", *arguments)
+        assert (denied.returncode, denied.stdout) == (3, "")
+    assert cli("alice", "request", "approve", number, "--note", "mine").returncode == 4
+    assert cli("olga", "request", "approve", number).returncode == 1
+    stale = cli("olga", "request", "approve", number, "--note", "x", "--seen-version", "9")
+    assert stale.returncode == 1
+    approved = cli("olga", "request", "approve", number, "--evidence", f"Example.org={EVIDENCE}")
+    assert approved.returncode == 0, approved.stderr
+    assert cli("alice", "request", "download", number).returncode == 0
+    following = cli("alice", "request", "submit", str(make_csr(tmp_path, "api.example.org")), "--wait")
+    assert following.returncode == 0, following.stderr
+
+
+def test_reject_and_withdraw(cli: Cli, tmp_path: Path) -> None:
+    first = cli("alice", "request", "submit", str(make_csr(tmp_path, "a.example.net"))).stdout.strip()
+    rejected = cli("olga", "request", "reject", first, "--details", "Not\x1b[31m yours")
+    assert rejected.returncode == 0
+    shown = cli("alice", "request", "show", first)
+    assert "Rejected by JTAG" in shown.stdout
+    assert "\x1b" not in shown.stdout
+    second = cli("alice", "request", "submit", str(make_csr(tmp_path, "b.example.net"))).stdout.strip()
+    assert cli("bob", "request", "withdraw", second).returncode == 4
+    assert cli("alice", "request", "withdraw", second).returncode == 0
+    assert cli("alice", "request", "withdraw", second).returncode == 1
+    assert cli("alice", "request", "download", second).returncode == 1
+
+
+def test_lists_page_and_print(cli: Cli, tmp_path: Path) -> None:
+    for host in ("l1", "l2", "l3"):
+        cli("alice", "request", "submit", str(make_csr(tmp_path, f"{host}.example.ac.uk")))
+    one = cli("alice", "request", "list", "--limit", "1", "--json")
+    assert len(json.loads(one.stdout)) == 1
+    assert "--all" in one.stderr
+    every = json.loads(cli("alice", "request", "list", "--limit", "1", "--all", "--json").stdout)
+    numbers = [item["id"] for item in every]
+    assert len(numbers) >= 4
+    assert numbers == sorted(set(numbers), reverse=True)
+    table = cli("alice", "request", "list", "-q", "l2.example", "--sort", "name")
+    assert "l2.example.ac.uk" in table.stdout
+    assert "l1.example.ac.uk" not in table.stdout
+    organisations = cli("alice", "organisation", "list")
+    assert "example-university" in organisations.stdout
+    assert "other-college" not in organisations.stdout
+
+
+def test_what_goes_wrong_says_what_to_do(cli: Cli, server: DemoServer, tmp_path: Path) -> None:
+    csr = make_csr(tmp_path, "wrong.example.ac.uk")
+    refused = cli("alice", "request", "submit", str(make_csr(tmp_path, "mail.localhost")))
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "mail.localhost" in refused.stderr
+    preview = cli("alice", "request", "preview", str(tmp_path / "mail.localhost.csr"))
+    assert preview.returncode == 1
+    assert "[REFUSED]" in preview.stdout
+    token = cli("cdk_wrong", "request", "list")
+    assert token.returncode == 4
+    assert "token" in token.stderr
+    gone = cli("alice", "request", "list", CERTDESK_URL="http://127.0.0.1:1")
+    assert gone.returncode == 75
+    assert "can't be reached" in gone.stderr
+    elsewhere = cli("alice", "request", "list", "--url", f"{server.base_url}/help")
+    assert elsewhere.returncode == 1
+    assert "Certdesk service" in elsewhere.stderr
+    staff = cli("olga", "request", "submit", str(csr))
+    assert staff.returncode == 4
+    assert "Traceback" not in "".join(r.stderr for r in (refused, preview, token, gone, elsewhere, staff))

@@ -1,0 +1,235 @@
+"""REST's edge: tokens, problems, request IDs, sizes, methods, and the rooms beside requests."""
+
+import inspect
+import time
+from datetime import timedelta
+
+import pytest
+from django.conf import settings
+from django.test import Client
+from django.utils import timezone
+
+from certdesk.api import edge, problems
+from certdesk.api import requests as requests_room
+from certdesk.domain import errors
+from certdesk.store.models import ApiToken, Request, User
+from tests.integration.api_calls import ADDRESS, ROOT, Caller, Callers, body, callers
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+CLASSES = [
+    cls for _name, cls in inspect.getmembers(errors, inspect.isclass) if issubclass(cls, errors.CertdeskError)
+]
+
+
+@pytest.fixture
+def people() -> Callers:
+    return callers()
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_every_error_has_a_row_in_the_table(cls: type[errors.CertdeskError]) -> None:
+    assert cls in problems.KINDS
+    problem = problems.problem_of(cls("the detail"))
+    ours = issubclass(cls, (errors.InvariantViolated, errors.Misconfigured)) or cls is errors.CertdeskError
+    assert (problem.status == 500) == ours
+    assert ("the detail" in problem.detail) != ours
+
+
+def test_a_busy_ca_says_when_to_come_back() -> None:
+    assert problems.problem_of(errors.Unavailable("busy")).headers["Retry-After"]
+    assert problems.problem_of(errors.RateLimited("slow down", retry_after=7)).headers["Retry-After"] == "7"
+
+
+@pytest.mark.parametrize(
+    "given", ["", "Bearer", "Bearer ", "Bearer cdk_wrong", "Basic YWxpY2U6eA==", "Bearer \u00e9", "cdk_x"]
+)
+def test_without_a_valid_token_there_is_nothing(people: Callers, given: str) -> None:
+    headers = {"Authorization": given.encode().decode("latin-1")} if given else {}
+    reply = people.nobody.call("GET", "/requests", headers=headers)
+    assert reply.status == 401
+    assert reply.headers["WWW-Authenticate"].startswith("Bearer")
+    assert reply.headers["Content-Type"] == "application/problem+json"
+    assert reply.json["code"] == "authentication.required"
+
+
+def test_a_session_of_the_portal_opens_nothing(people: Callers) -> None:
+    browser = Client(headers=ADDRESS)
+    browser.force_login(User.objects.get(username="alice"))
+    assert browser.get(f"{ROOT}/requests").status_code == 401
+
+
+def test_an_ended_token_or_person_is_out(people: Callers) -> None:
+    now = timezone.now()
+    ApiToken.objects.filter(user__username="alice").update(expires_at=now - timedelta(seconds=1))
+    ApiToken.objects.filter(user__username="bob").update(revoked_at=now)
+    User.objects.filter(username="meg").update(is_active=False)
+    User.objects.filter(username="olga").update(must_change_password=True)
+    replies = [who.get("/requests").status for who in (people.alice, people.bob, people.meg, people.olga)]
+    assert replies == [401, 401, 401, 403]
+
+
+@pytest.mark.parametrize(
+    "content, content_type, status",
+    [
+        (b"{[", "application/json", 400),
+        (b"", "application/json", 415),
+        (b"\xff\xfe", "application/json", 400),
+        (b"[" * 50_000, "application/json", 400),
+        (b"[]", "application/json", 422),
+        (b"null", "application/json", 422),
+        (b'{"csr": "x", "duration_years": 1, "server_software": "\\ud800"}', "application/json", 400),
+        (b'{"csr": "x", "duration_years": 1, "server_software": "a\\u0000"}', "application/json", 422),
+        (b'{"csr": "x", "duration_years": 1e999, "server_software": "nginx"}', "application/json", 422),
+        (b"csr=x", "application/x-www-form-urlencoded", 415),
+        (b"-----BEGIN", "text/plain", 415),
+        (b"--x", "multipart/form-data", 400),
+        (b"--x\r\nbroken", "multipart/form-data; boundary=x", 422),
+    ],
+)
+def test_a_body_that_can_t_be_read(people: Callers, content: bytes, content_type: str, status: int) -> None:
+    for path in ("/requests", "/requests/preview"):
+        reply = people.alice.call("POST", path, content=content, content_type=content_type)
+        assert reply.status == status, reply.content
+        assert reply.headers["Content-Type"] == "application/problem+json"
+    assert not Request.objects.exists()
+
+
+def test_every_wrong_member_is_pointed_at(people: Callers) -> None:
+    reply = people.alice.post("/requests", {"csr": 1, "duration": 1, "server_software": "nginx"})
+    assert reply.status == 422
+    assert {e["pointer"] for e in reply.json["errors"]} == {"#/csr", "#/duration_years", "#/duration"}
+    deep = people.olga.post("/requests/1/approve", {"evidence": [{"domain": "a.org"}]})
+    assert deep.json["errors"][0]["pointer"] == "#/evidence/0/details"
+
+
+@pytest.mark.parametrize("size", [65_537, 1_000_000, 20_000_000])
+def test_too_much_is_refused_at_once(people: Callers, size: int) -> None:
+    """S1."""
+    started = time.monotonic()
+    as_json = people.alice.post("/requests", body() | {"csr": "A" * size})
+    as_file = people.alice.upload("/requests", b"A" * size)
+    assert (as_json.status, as_file.status) == (413, 413)
+    assert time.monotonic() - started < 1
+
+
+def test_one_file_at_a_time(people: Callers) -> None:
+    boundary = b"--x\r\nContent-Disposition: form-data; name="
+    two = b"".join(boundary + b'"csr"; filename="a.csr"\r\n\r\nAAAA\r\n' for _ in range(2)) + b"--x--\r\n"
+    reply = people.alice.call(
+        "POST", "/requests", content=two, content_type="multipart/form-data; boundary=x"
+    )
+    assert (reply.status, reply.json["code"]) == (422, "input.invalid")
+
+
+@pytest.mark.parametrize(
+    "given, comes_back",
+    [("abc-1.2:3", True), ("a" * 128, True), ("a" * 129, False), ("a b", False), ("a\u00e9", False)],
+)
+def test_a_request_id_comes_back_if_it_is_safe(people: Callers, given: str, comes_back: bool) -> None:  # noqa: FBT001 - a table's column
+    reply = people.alice.get("/organisations", X_Request_ID=given)
+    assert (reply.headers["X-Request-ID"] == given) is comes_back
+    assert reply.headers["X-Request-ID"]
+
+
+def test_unknown_addresses_and_methods_are_problems(people: Callers) -> None:
+    for path in ("/nothing", "/requests/abc", "/requests/1/x", "/requests/" + "9" * 5000, "/", "/a%0Ab"):
+        reply = people.alice.get(path)
+        assert (reply.status, reply.headers["Content-Type"]) == (404, "application/problem+json"), path[:40]
+    for number in ("9" * 19, "9" * 30):
+        assert people.alice.get(f"/requests/{number}").status == 404
+        assert people.alice.get(f"/certificates/{number}").status == 404
+        assert people.alice.call("DELETE", f"/tokens/{number}").status == 404
+    reply = people.alice.call("PUT", "/requests")
+    assert (reply.status, reply.json["code"]) == (405, "method.not_allowed")
+    assert "GET" in reply.headers["Allow"]
+
+
+def test_head_has_the_headers_of_get(people: Callers) -> None:
+    got, asked = people.alice.get("/organisations"), people.alice.call("HEAD", "/organisations")
+    assert (asked.status, asked.content) == (200, b"")
+    assert asked.headers["Content-Length"] == str(len(got.content))
+
+
+def test_our_own_bug_shows_no_detail(people: Callers, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(**_unused: object) -> None:
+        raise RuntimeError("the secret inside")
+
+    def violated(**_unused: object) -> None:
+        raise errors.InvariantViolated("the secret inside")
+
+    for bug in (broken, violated):
+        monkeypatch.setattr(requests_room, "list_requests", bug)
+        reply = people.alice.get("/requests")
+        assert (reply.status, reply.json["code"]) == (500, "internal")
+        assert b"secret" not in reply.content
+        assert b"Traceback" not in reply.content
+
+
+def test_answers_are_kept_out_of_caches(people: Callers) -> None:
+    assert "no-store" in people.alice.get("/requests").headers["Cache-Control"]
+    assert "no-store" in people.nobody.get("/requests").headers["Cache-Control"]
+
+
+def test_the_limit_of_a_body_leaves_room_for_the_greatest_csr() -> None:
+    assert settings.DATA_UPLOAD_MAX_MEMORY_SIZE > edge.MAX_BODY > 65_536 * 1.1
+
+
+def test_tokens_are_made_listed_and_ended(people: Callers) -> None:
+    made = people.alice.post("/tokens", {"name": "backup", "expires_at": "2099-01-01T00:00:00Z"})
+    assert made.status == 201
+    token, number = made.json["token"], made.json["id"]
+    assert Caller(token).get("/requests").status == 200
+    listed = people.alice.get("/tokens")
+    assert [item["name"] for item in listed.json["items"]] == ["backup", "test"]
+    assert token.encode() not in listed.content
+    assert people.bob.call("DELETE", f"/tokens/{number}").status == 404
+    assert people.alice.call("DELETE", f"/tokens/{number}").status == 204
+    assert Caller(token).get("/requests").status == 401
+    for wrong in ({"name": ""}, {"name": "x", "expires_at": "2001-01-01T00:00:00Z"}, {"name": " "}):
+        assert people.alice.post("/tokens", wrong).status == 422
+
+
+def test_organisations_members_and_domains(people: Callers) -> None:
+    own = people.alice.get("/organisations").json["items"]
+    assert [o["slug"] for o in own] == ["example-university"]
+    assert len(people.rick.get("/organisations").json["items"]) == 2
+    assert people.alice.get("/organisations/example-university").json["legal_name"] == "Example University"
+    assert people.charlie.get("/organisations/example-university").status == 404
+    assert people.alice.get("/organisations/example-university/members").status == 403
+    assert people.charlie.get("/organisations/example-university/members").status == 404
+    members = people.meg.get("/organisations/example-university/members").json["items"]
+    assert {m["username"] for m in members} == {"alice", "bob", "meg"}
+    (domain,) = people.bob.get("/domains").json["items"]
+    assert (domain["domain"], domain["is_validated"]) == ("example.ac.uk", True)
+    proofs = people.bob.get(f"/domains/{domain['id']}/validations").json["items"]
+    assert proofs[0]["validated_by"] == "olga"
+    assert people.charlie.get("/domains").json["items"] == []
+    assert people.charlie.get("/domains?organisation=example-university").status == 404
+    assert people.charlie.get(f"/domains/{domain['id']}/validations").status == 404
+
+
+def test_an_officer_records_an_ownership_check(people: Callers) -> None:
+    path = "/organisations/example-university/domains"
+    proof = {"domain": "Example.ORG", "how": "document", "details": "Letter of 1 May.", "reference": "L-1"}
+    assert people.alice.post(path, proof).status == 403
+    assert people.charlie.post(path, proof).status == 404
+    made = people.olga.post(path, proof)
+    assert (made.status, made.json["domain"], made.json["is_validated"]) == (201, "example.org", True)
+    assert people.alice.post("/requests", body("www.example.org")).json["status"] == "issued"
+    assert people.olga.post(path, proof | {"domain": "not a domain"}).status == 422
+    assert people.olga.post("/organisations/nobody/domains", proof).status == 404
+
+
+def test_certificates_are_found_by_name_and_serial(people: Callers) -> None:
+    for name in ("a.example.ac.uk", "b.example.ac.uk"):
+        people.alice.post("/requests", body(name))
+    first = people.bob.get("/certificates?limit=1")
+    following = first.headers["Link"].removeprefix("</api/v1").partition(">")[0]
+    names = [c["names"] for reply in (first, people.bob.get(following)) for c in reply.json["items"]]
+    assert names == [["b.example.ac.uk"], ["a.example.ac.uk"]]
+    (found,) = people.bob.get("/certificates?name=A.example.ac.uk").json["items"]
+    (same,) = people.bob.get(f"/certificates?serial={found['serial'].upper()}").json["items"]
+    assert same == found == people.bob.get(f"/certificates/{found['id']}").json
+    assert people.charlie.get("/certificates").json["items"] == []
+    assert people.charlie.get(f"/certificates/{found['id']}").status == 404

@@ -1,0 +1,305 @@
+"""Requests over REST, from preview to download, and who may do what to them."""
+
+import io
+import re
+import zipfile
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, pkcs7
+
+from certdesk.store.models import Approval, Domain, Request, ValidationRecord
+from tests.integration import support
+from tests.integration.api_calls import Callers, body, callers
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+OUTSIDE = "shop.example.org"
+EVIDENCE = {"domain": "example.org", "how": "registry", "details": "RDAP names the university."}
+
+
+@pytest.fixture
+def people() -> Callers:
+    return callers()
+
+
+def waiting(people: Callers) -> int:
+    """A request that waits for an officer."""
+    number: int = people.alice.post("/requests", body(OUTSIDE)).json["id"]
+    return number
+
+
+def test_a_preview_shows_every_check_and_stores_nothing(people: Callers) -> None:
+    """R15, R16."""
+    reply = people.alice.post("/requests/preview", body("mail.example.ac.uk", "www.example.ac.uk"))
+    assert reply.status == 200
+    told = reply.json
+    assert (told["decision"], told["id"], told["status"]) == ("auto", None, None)
+    assert told["names"] == ["mail.example.ac.uk", "www.example.ac.uk"]
+    assert told["subject"] == [{"name": "CN", "value": "mail.example.ac.uk"}]
+    assert {check["verdict"] for check in told["checks"]} == {"pass"}
+    assert told["term"]["not_before"].endswith("Z")
+    assert not Request.objects.exists()
+
+
+def test_a_preview_foresees_a_human_and_a_refusal(people: Callers) -> None:
+    manual = people.alice.post("/requests/preview", body(OUTSIDE)).json
+    refused = people.alice.post("/requests/preview", body("mail.localhost")).json
+    assert (manual["decision"], refused["decision"]) == ("manual", "refuse")
+    assert "names.outside_trusted_suffix" in {c["code"] for c in manual["checks"] if c["verdict"] == "manual"}
+    assert [c for c in refused["checks"] if c["verdict"] == "refuse"]
+
+
+def test_a_request_is_issued_at_once_and_downloads_in_every_form(people: Callers) -> None:
+    """R18, R23, R36, R37."""
+    created = people.alice.post("/requests", body("mail.example.ac.uk"))
+    assert created.status == 201
+    told = created.json
+    assert created.headers["Location"] == f"/api/v1/requests/{told['id']}"
+    assert (told["status"], told["status_text"]) == ("issued", "Certificate available for download")
+    assert told["requester"] == "alice"
+    assert told["events"][0]["event"] == "create"
+    here = f"/requests/{told['id']}"
+
+    csr = people.alice.get(f"{here}/csr")
+    asked = x509.load_pem_x509_csr(csr.content)
+    leaf = x509.load_pem_x509_certificate(people.alice.get(f"{here}/certificate").content)
+    der = people.alice.get(f"{here}/certificate?format=der")
+    chain = x509.load_pem_x509_certificates(people.alice.get(f"{here}/certificate?format=fullchain").content)
+    p7b = pkcs7.load_der_pkcs7_certificates(people.alice.get(f"{here}/certificate?format=p7b").content)
+    spki = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    assert leaf.public_key().public_bytes(*spki) == asked.public_key().public_bytes(*spki)
+    assert x509.load_der_x509_certificate(der.content) == leaf
+    assert chain[0] == leaf
+    assert len(chain) == 2
+    assert len(p7b) == 3
+    leaf.verify_directly_issued_by(chain[1])
+    assert re.fullmatch(
+        r'attachment; filename="mail_example_ac_uk-\d{4}-\d\d-\d\d\.der"', der.headers["Content-Disposition"]
+    )
+
+    bundle = people.alice.get(f"{here}/bundle.zip")
+    assert bundle.headers["Content-Type"] == "application/zip"
+    with zipfile.ZipFile(io.BytesIO(bundle.content)) as archive:
+        texts = {name: archive.read(name) for name in archive.namelist()}
+    assert sum(b"BEGIN CERTIFICATE" in text for text in texts.values()) == 3
+    assert not any(b"PRIVATE KEY" in text for text in texts.values())
+
+
+def test_a_csr_may_come_as_a_file(people: Callers) -> None:
+    der = x509.load_pem_x509_csr(support.csr("der.example.ac.uk")).public_bytes(Encoding.DER)
+    reply = people.alice.upload("/requests", der, note="by form")
+    assert reply.status == 201
+    assert reply.json["names"] == ["der.example.ac.uk"]
+    assert reply.json["note"] == "by form"
+
+
+def test_the_same_key_makes_the_same_request_and_no_other(people: Callers) -> None:
+    """W5."""
+    asked = body("one.example.ac.uk")
+    first = people.alice.post("/requests", asked, Idempotency_Key="k-1")
+    again = people.alice.post("/requests", asked, Idempotency_Key="k-1")
+    other = people.alice.post("/requests", body("two.example.ac.uk"), Idempotency_Key="k-1")
+    bobs = people.bob.post("/requests", body("three.example.ac.uk"), Idempotency_Key="k-1")
+    assert (first.status, again.status) == (201, 201)
+    assert first.json["id"] == again.json["id"]
+    assert "Idempotent-Replayed" not in first.headers
+    assert again.headers["Idempotent-Replayed"] == "true"
+    assert (other.status, other.json["code"]) == (422, "idempotency_mismatch")
+    assert bobs.status == 201
+    assert Request.objects.count() == 2
+
+
+def test_a_bad_idempotency_key_is_refused(people: Callers) -> None:
+    reply = people.alice.post("/requests", body(), Idempotency_Key="x" * 129)
+    assert reply.status == 400
+    assert not Request.objects.exists()
+
+
+def test_a_refused_request_answers_with_every_check(people: Callers) -> None:
+    reply = people.alice.post("/requests", body("mail.localhost", duration_years=7))
+    assert reply.status == 422
+    assert reply.headers["Content-Type"] == "application/problem+json"
+    assert reply.json["code"] == "policy.refused"
+    refused = {check["code"] for check in reply.json["checks"] if check["verdict"] == "refuse"}
+    assert "request.duration" in refused
+    assert len(refused) > 1
+    assert not Request.objects.exists()
+
+
+def test_names_have_to_be_those_of_the_csr(people: Callers) -> None:
+    same = people.alice.post("/requests", body("a.example.ac.uk", names=["A.example.ac.uk"]))
+    more = people.alice.post("/requests", body("b.example.ac.uk", names=["b.example.ac.uk", OUTSIDE]))
+    shown = people.alice.post("/requests/preview", body("b.example.ac.uk", names=[]))
+    assert same.status == 201
+    assert (more.status, shown.status) == (422, 422)
+    assert more.json["errors"][0]["pointer"] == "#/names"
+    assert Request.objects.count() == 1
+
+
+def test_an_officer_approves_with_evidence(people: Callers) -> None:
+    """R30 to R33."""
+    number = waiting(people)
+    here = f"/requests/{number}"
+    early = people.alice.get(f"{here}/bundle.zip")
+    assert (early.status, early.json["code"]) == (409, "certificate.not_available")
+    assert early.json["request_status"] == "waiting_for_approval"
+    assert early.headers["Retry-After"]
+
+    bare = people.olga.post(f"{here}/approve", {})
+    assert bare.status == 422
+    assert bare.json["errors"][0]["pointer"] == "#/evidence"
+    done = people.olga.post(f"{here}/approve", {"evidence": [EVIDENCE], "note": "fine"})
+    assert (done.status, done.json["status"]) == (200, "issued")
+    assert people.alice.get(f"{here}/bundle.zip").status == 200
+    # Remembered: the next name there needs nobody.
+    assert people.alice.post("/requests", body("api.example.org")).json["status"] == "issued"
+    late = people.otto.post(f"{here}/reject", {"details": "no"})
+    assert (late.status, late.json["code"]) == (409, "state_conflict")
+
+
+@pytest.mark.parametrize("word", ["note", "details"])
+def test_a_note_stands_for_evidence(people: Callers, word: str) -> None:
+    number = waiting(people)
+    assert people.olga.post(f"/requests/{number}/approve", {word: "Seen the deed."}).status == 200
+    record = ValidationRecord.objects.get(domain__adn="example.org")
+    assert record.evidence["details"] == "Seen the deed."
+
+
+@pytest.mark.parametrize("word", ["details", "note", "reason"])
+def test_a_rejection_reaches_the_applicant(people: Callers, word: str) -> None:
+    """R29."""
+    number = waiting(people)
+    assert people.olga.post(f"/requests/{number}/reject", {}).status == 422
+    reply = people.olga.post(f"/requests/{number}/reject", {word: "Not yours."})
+    assert (reply.status, reply.json["status"]) == (200, "rejected_by_ra")
+    shown = people.alice.get(f"/requests/{number}").json
+    assert shown["status_text"] == "Rejected by JTAG"
+    assert shown["detail"] == "Not yours."
+    gone = people.alice.get(f"/requests/{number}/certificate")
+    assert gone.status == 409
+    assert "Retry-After" not in gone.headers
+
+
+@pytest.mark.parametrize("verb", ["approve", "reject", "withdraw"])
+def test_a_stale_version_changes_nothing(people: Callers, verb: str) -> None:
+    """W1."""
+    number = waiting(people)
+    who = people.alice if verb == "withdraw" else people.olga
+    asked: dict[str, object] = {} if verb == "withdraw" else {"details": "because"}
+    tag = people.olga.get(f"/requests/{number}").headers["ETag"]
+    by_header = who.post(f"/requests/{number}/{verb}", asked, If_Match='"99"')
+    weak = who.post(f"/requests/{number}/{verb}", asked, If_Match=f"W/{tag}")
+    by_body = who.post(f"/requests/{number}/{verb}", {**asked, "version": 99})
+    assert (by_header.status, weak.status, by_body.status) == (412, 412, 409)
+    assert not Approval.objects.exclude(by="policy").exists()
+    assert not Domain.objects.filter(adn="example.org").exists()
+    assert who.post(f"/requests/{number}/{verb}", asked, If_Match=tag).status == 200
+
+
+def test_an_etag_saves_the_body(people: Callers) -> None:
+    number = waiting(people)
+    tag = people.alice.get(f"/requests/{number}").headers["ETag"]
+    same = people.alice.get(f"/requests/{number}", If_None_Match=tag)
+    assert (same.status, same.content) == (304, b"")
+    people.alice.post(f"/requests/{number}/withdraw")
+    assert people.alice.get(f"/requests/{number}", If_None_Match=tag).status == 200
+
+
+def test_who_may_withdraw(people: Callers) -> None:
+    first, second = waiting(people), people.alice.post("/requests", body("x.example.org")).json["id"]
+    assert people.bob.post(f"/requests/{first}/withdraw").status == 403
+    assert people.rick.post(f"/requests/{first}/withdraw").status == 403
+    assert people.alice.post(f"/requests/{first}/withdraw").json["status"] == "withdrawn"
+    assert people.meg.post(f"/requests/{second}/withdraw", {}).json["status"] == "withdrawn"
+    assert people.alice.post(f"/requests/{first}/withdraw").status == 409
+
+
+def test_nobody_but_an_officer_decides(people: Callers) -> None:
+    number = waiting(people)
+    for who in (people.alice, people.bob, people.meg, people.rick):
+        assert who.post(f"/requests/{number}/approve", {"note": "yes"}).status == 403
+        assert who.post(f"/requests/{number}/reject", {"details": "no"}).status == 403
+    assert people.alice.get(f"/requests/{number}").json["status"] == "waiting_for_approval"
+
+
+def test_ra_staff_ask_for_nothing(people: Callers) -> None:
+    plain = people.olga.post("/requests", body())
+    named = people.olga.post("/requests", body(organisation="example-university"))
+    assert (plain.status, named.status) == (403, 403)
+    assert "organisation" in plain.json["detail"]
+
+
+def test_a_person_of_two_organisations_says_which(people: Callers) -> None:
+    second = support.organisation("Second College")
+    support.actor("alice", organisation=second)
+    plain = people.alice.post("/requests", body())
+    assert plain.status == 422
+    assert "second-college" in plain.json["errors"][0]["detail"]
+    named = people.alice.post("/requests", body(organisation="second-college"))
+    assert named.json["organisation"] == "Second College"
+    foreign = people.alice.post("/requests", body(organisation="other-college"))
+    assert foreign.status == 404
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        ("GET", ""),
+        ("GET", "/csr"),
+        ("GET", "/bundle.zip"),
+        ("GET", "/certificate"),
+        ("POST", "/withdraw"),
+        ("POST", "/approve"),
+        ("POST", "/reject"),
+    ],
+    ids=" ".join,
+)
+def test_a_foreign_request_is_not_there(people: Callers, call: tuple[str, str]) -> None:
+    """A1: never told from a missing one."""
+    method, path = call
+    number = people.alice.post("/requests", body()).json["id"]
+    asked = b'{"details": "x"}' if method == "POST" and path != "/withdraw" else b""
+    foreign = people.charlie.call(method, f"/requests/{number}{path}", content=asked)
+    missing = people.charlie.call(method, f"/requests/{number + 1000}{path}", content=asked)
+    assert (foreign.status, foreign.content) == (404, missing.content)
+    assert people.nobody.call(method, f"/requests/{number}{path}", content=asked).status == 401
+
+
+def test_the_list_pages_by_link_and_stays_in_the_organisation(people: Callers) -> None:
+    """R20."""
+    numbers = [people.alice.post("/requests", body()).json["id"] for _ in range(5)]
+    people.charlie.post("/requests", body("x.other.ac.uk"))
+    replies = [people.bob.get("/requests?limit=2&sort=oldest")]
+    while link := replies[-1].headers.get("Link"):
+        assert link.endswith('>; rel="next"')
+        replies.append(people.bob.get(link.removeprefix("</api/v1").partition(">")[0]))
+    assert [item["id"] for reply in replies for item in reply.json["items"]] == numbers
+    assert len(replies) == 3
+    assert replies[-1].json["next_cursor"] is None
+    assert [i["organisation"] for i in people.charlie.get("/requests").json["items"]] == ["Other College"]
+    assert len(people.rick.get("/requests").json["items"]) == 6
+    assert people.nobody.get("/requests").status == 401
+
+
+def test_the_list_filters(people: Callers) -> None:
+    number = waiting(people)
+    people.alice.post("/requests", body("found.example.ac.uk"))
+    by_name = people.alice.get("/requests?q=found").json["items"]
+    by_status = people.alice.get("/requests?status=waiting_for_approval").json["items"]
+    by_number = people.alice.get(f"/requests?q={number}").json["items"]
+    assert [item["common_names"] for item in by_name] == ["found.example.ac.uk"]
+    assert [item["id"] for item in by_status] == [number]
+    assert number in [item["id"] for item in by_number]
+    assert people.rick.get("/requests?organisation=other-college").json["items"] == []
+    assert people.alice.get("/requests?organisation=other-college").status == 404
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["limit=0", "limit=201", "limit=x", "sort=up", "status=lost", "cursor=abc", "q=%00", "cursor=%20"],
+)
+def test_a_bad_parameter_is_named(people: Callers, query: str) -> None:
+    reply = people.alice.get(f"/requests?{query}")
+    assert reply.status == 422
+    assert reply.json["errors"][0]["parameter"] == query.partition("=")[0]

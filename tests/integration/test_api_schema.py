@@ -1,0 +1,135 @@
+"""The OpenAPI document is public and true: what is answered is what it says, whatever is sent."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import schemathesis
+from django.core.handlers.wsgi import WSGIHandler
+from hypothesis import HealthCheck, Phase, given, settings
+from pydantic import BaseModel
+from schemathesis.checks import not_a_server_error
+from schemathesis.core.result import Ok
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from certdesk.api import schemas
+from tests.integration.api_calls import Caller, Callers, body, callers
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+EXAMPLES = 12
+Operation = schemathesis.APIOperation[Any, Any, Any, Any]
+Case = schemathesis.Case[Any]
+DECIDING = frozenset({"approveRequest", "rejectRequest", "validateDomain"})
+TRUTHS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_schema_conformance,
+]
+
+
+@pytest.fixture
+def people() -> Callers:
+    return callers()
+
+
+def test_whatever_is_sent_is_answered_as_described(people: Callers) -> None:
+    document = schemathesis.openapi.from_wsgi("/api/v1/openapi.json", WSGIHandler())
+    tried = []
+    for result in document.get_all_operations():
+        assert isinstance(result, Ok), result
+        operation = result.ok()
+        name = operation.definition.raw["operationId"]
+        _hold(operation, people.olga if name in DECIDING else people.alice)
+        tried.append(name)
+    assert len(tried) > 15
+
+
+def _hold(operation: Operation, who: Caller) -> None:
+    """Hold one operation to what the document says of it."""
+
+    @given(case=operation.as_strategy())
+    @settings(
+        max_examples=EXAMPLES,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    def hold(case: Case) -> None:
+        case.call_and_validate(checks=TRUTHS, headers={"Authorization": f"Bearer {who.token}"})
+
+    hold()
+
+
+def test_the_document_is_public_and_complete(people: Callers) -> None:
+    reply = people.nobody.get("/openapi.json")
+    assert reply.status == 200
+    told = reply.json
+    operations = [
+        (path, method, operation)
+        for path, methods in told["paths"].items()
+        for method, operation in methods.items()
+    ]
+    ids = [operation["operationId"] for _path, _method, operation in operations]
+    assert len(ids) == len(set(ids))
+    assert all("_" not in name for name in ids), "an operation without a name of its own"
+    for path, method, operation in operations:
+        where = f"{method} {path}"
+        assert operation["security"] == [{"BearerToken": []}], where
+        assert {"401", "500"} <= set(operation["responses"]), where
+        if "{" in path:
+            assert "404" in operation["responses"], where
+        for status, response in operation["responses"].items():
+            if int(status) >= 400:
+                assert "application/problem+json" in response["content"], where
+        if method == "post":
+            assert {"400", "415", "422"} <= set(operation["responses"]), where
+
+
+SHAPES: list[tuple[str, type[BaseModel]]] = [
+    ("/requests", schemas.RequestsOut),
+    ("/requests/{number}", schemas.RequestOut),
+    ("/certificates", schemas.CertificatesOut),
+    ("/organisations", schemas.OrganisationsOut),
+    ("/organisations/example-university/members", schemas.MembersOut),
+    ("/domains", schemas.DomainsOut),
+    ("/tokens", schemas.TokensOut),
+]
+
+
+@pytest.mark.parametrize("path, model", SHAPES)
+def test_answers_have_exactly_the_members_described(
+    people: Callers, path: str, model: type[BaseModel]
+) -> None:
+    number = people.alice.post("/requests", body("one.example.ac.uk", "two.example.ac.uk")).json["id"]
+    told = people.meg.get(path.format(number=number)).json
+    assert model.model_validate(told).model_dump(mode="json").keys() == told.keys()
+    assert _members(model.model_validate(told).model_dump(mode="json")) == _members(told)
+
+
+def test_a_preview_has_the_members_of_a_request_and_a_decision(people: Callers) -> None:
+    told = people.alice.post("/requests/preview", body()).json
+    assert set(told) == set(schemas.PreviewOut.model_fields)
+    assert set(told) - {"decision"} == set(schemas.RequestOut.model_fields)
+
+
+def _members(value: object, path: str = "") -> set[str]:
+    """Every member's path, lists folded into one."""
+    return set(_walk(value, path))
+
+
+def _walk(value: object, path: str) -> Iterator[str]:
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield f"{path}/{name}"
+            yield from _walk(inner, f"{path}/{name}")
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _walk(inner, f"{path}[]")
