@@ -60,6 +60,8 @@ class DomainRow:
 def list_organisations(*, actor: Actor, query: str = "", limit: int = 200) -> list[OrganisationRow]:
     """The organisations that the actor may see, by name."""
     found = _visible(actor)
+    if not query.isprintable():  # no name holds such a character, and no database takes all of them
+        return []
     if query:
         found = found.filter(Q(legal_name__icontains=query) | Q(slug__icontains=query))
     return [_row(o) for o in found.order_by("legal_name")[:limit]]
@@ -67,7 +69,7 @@ def list_organisations(*, actor: Actor, query: str = "", limit: int = 200) -> li
 
 def get_organisation(*, actor: Actor, slug: str) -> OrganisationRow:
     """One organisation. Raises NotFound for a foreign or missing one."""
-    found = _visible(actor).filter(slug=slug).first()
+    found = _visible(actor).filter(slug=slug).first() if slug.isprintable() else None
     if found is None:
         raise NotFound("There is no such organisation.")
     return _row(found)
@@ -81,7 +83,8 @@ def list_domains(*, actor: Actor, organisation_id: OrganisationId | None = None)
             raise NotFound("There is no such organisation.")
         found = found.filter(organisation_id=organisation_id)
     elif not can(actor, Action.DOMAIN_READ):
-        found = found.filter(organisation_id__in=actor.organisation_ids)
+        own = [o for o in actor.organisation_ids if can(actor, Action.DOMAIN_READ, organisation_id=o)]
+        found = found.filter(organisation_id__in=own)
     rows = list(found.order_by("adn", "id")[:1000])
     proofs: dict[int, list[ValidationRow]] = {row.pk: [] for row in rows}
     for record in (

@@ -263,7 +263,10 @@ def _filtered(actor: Actor, filters: Filters) -> QuerySet[Request]:
         if not states:
             raise InvalidInput("There is no such status.", fields={"status": "Choose one from the list."})
         found = found.filter(state=states[0]) if len(states) == 1 else found.filter(state__in=states)
-    if words := filters.query.strip().lower()[:100]:
+    words = filters.query.strip().lower()[:100]
+    if not words.isprintable():  # no name holds such a character, and no database takes all of them
+        return found.none()
+    if words:
         found = found.filter(_matching(words))
     return found
 
@@ -325,7 +328,7 @@ def _decode(cursor: str, sort: Sort) -> tuple[bool, list[str | int]]:
     )
     try:
         name, backwards, position = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-    except (ValueError, TypeError, binascii.Error, UnicodeDecodeError):
+    except (ValueError, TypeError, binascii.Error, UnicodeDecodeError, RecursionError):
         raise bad from None
     types = [str, int] if len(_ORDER[sort]) > 1 else [int]
     if (
@@ -334,6 +337,7 @@ def _decode(cursor: str, sort: Sort) -> tuple[bool, list[str | int]]:
         or not isinstance(position, list)
         or [type(p) for p in position] != types
         or abs(position[-1]) > MAX_NUMBER
+        or not str(position[0]).isprintable()
     ):
         raise bad
     return backwards, position
