@@ -1,10 +1,12 @@
 """The main story on the command line: a live service, the `certdesk` client, and openssl as the judge."""
 
+import http.client
 import json
 import os
 import stat
 import subprocess
 import sys
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -167,6 +169,23 @@ def test_lists_page_and_print(cli: Cli, tmp_path: Path) -> None:
     organisations = cli("alice", "organisation", "list")
     assert "example-university" in organisations.stdout
     assert "other-college" not in organisations.stdout
+
+
+def test_an_upload_far_too_large_hears_why(server: DemoServer) -> None:
+    """S1, through a real server, whose callers finish sending before they listen."""
+    headers = {
+        "Authorization": f"Bearer {server.demo.api_tokens['alice']}",
+        "Content-Type": "application/json",
+    }
+    for size in (200_000, 10_000_000):
+        started = time.monotonic()
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+        connection.request("POST", "/api/v1/requests/preview", b"x" * size, headers)
+        answer = connection.getresponse()
+        assert answer.status == 413
+        assert json.loads(answer.read())["code"] == "request.too_large"
+        assert time.monotonic() - started < 1
+        connection.close()
 
 
 def test_what_goes_wrong_says_what_to_do(cli: Cli, server: DemoServer, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from certdesk.domain.csr import MAX_UPLOAD
 from certdesk.domain.errors import BadCsr, InvalidInput, NotAuthorized
 from certdesk.domain.requests import OrganisationId
 from certdesk.services.requests import Preview, Submission
-from certdesk.store.selectors.organisations import OrganisationRow, get_organisation, list_organisations
+from certdesk.store.selectors.organisations import get_organisation, list_organisations
 
 _Body = TypeVar("_Body", bound=BaseModel)
 _IDEMPOTENCY_KEY = re.compile(r"[!-~]{1,128}")
@@ -46,18 +46,21 @@ def read_submission(request: HttpRequest) -> tuple[SubmissionIn, bytes]:
     return asked, upload
 
 
-def submission_for(actor: Actor, asked: SubmissionIn, upload: bytes) -> tuple[Submission, OrganisationRow]:
+def submission_for(actor: Actor, asked: SubmissionIn, upload: bytes) -> Submission:
     """The submission to hand on, for the organisation named or the only one that the actor belongs to."""
-    organisation = _organisation(actor, asked.organisation)
-    submission = Submission(
-        organisation_id=organisation.id,
+    return Submission(
+        organisation_id=_organisation(actor, asked.organisation),
         upload=upload,
         duration_years=asked.duration_years,
         server_software=asked.server_software,
         profile_id=asked.profile,
         note=asked.note,
     )
-    return submission, organisation
+
+
+def slug_of(actor: Actor, organisation_id: OrganisationId) -> str:
+    """The short name of one of the actor's own organisations."""
+    return next((row.slug for row in list_organisations(actor=actor) if row.id == organisation_id), "")
 
 
 def expect_names(asked: SubmissionIn, preview: Preview) -> None:
@@ -116,25 +119,25 @@ def _read_form(request: HttpRequest) -> tuple[SubmissionIn, bytes]:
     return asked, upload or asked.csr.encode()
 
 
-def _organisation(actor: Actor, slug: str) -> OrganisationRow:
+def _organisation(actor: Actor, slug: str) -> OrganisationId:
     if slug:
         found = get_organisation(actor=actor, slug=slug)
         if found.id not in actor.organisation_ids:
             raise NotAuthorized(f"You don't belong to {found.legal_name}, so you can't request for it.")
-        return found
+        return found.id
     if not actor.organisation_ids:
         raise NotAuthorized(
             "You don't belong to an organisation, so you can't ask for certificates. "
             "RA staff decide about requests; people of an organisation make them."
         )
-    own = [row for row in list_organisations(actor=actor) if row.id in actor.organisation_ids]
-    if len(own) != 1:
-        slugs = ", ".join(row.slug for row in own)
+    if len(actor.organisation_ids) > 1:
+        own = (row.slug for row in list_organisations(actor=actor) if row.id in actor.organisation_ids)
         raise InvalidInput(
             "You belong to several organisations. Say for which one you ask.",
-            fields={"organisation": f"Choose one of: {slugs}."},
+            fields={"organisation": f"Choose one of: {', '.join(own)}."},
         )
-    return own[0]
+    (only,) = actor.organisation_ids
+    return only
 
 
 def organisation_filter(actor: Actor, slug: str) -> OrganisationId | None:

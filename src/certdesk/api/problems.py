@@ -131,6 +131,12 @@ TOO_LARGE = Problem(
     title="Too much was sent",
     detail="A CSR is at most 64 KB; send the CSR alone.",
 )
+NO_LENGTH = Problem(
+    status=411,
+    code="request.length_required",
+    title="The length of the body is not known",
+    detail="Send the body whole, with a Content-Length, not in chunks.",
+)
 STALE = Problem(
     status=412,
     code="precondition.failed",

@@ -41,10 +41,11 @@ def preview(request: HttpRequest) -> HttpResponse:
     """Every attribute, name and check with its verdict; nothing is stored or sent (R15, R16)."""
     actor = actor_of(request)
     asked, upload = inputs.read_submission(request)
-    submission, organisation = inputs.submission_for(actor, asked, upload)
+    submission = inputs.submission_for(actor, asked, upload)
     foreseen = preview_request(actor=actor, submission=submission, now=timezone.now())
     inputs.expect_names(asked, foreseen)
-    return render.answer(render.preview_json(foreseen, actor=actor, slug=organisation.slug))
+    slug = inputs.slug_of(actor, foreseen.organisation_id)
+    return render.answer(render.preview_json(foreseen, actor=actor, slug=slug))
 
 
 @router.post(
@@ -63,7 +64,7 @@ def create(request: HttpRequest) -> HttpResponse:
     actor = actor_of(request)
     key = inputs.idempotency_key(request)
     asked, upload = inputs.read_submission(request)
-    submission, _organisation = inputs.submission_for(actor, asked, upload)
+    submission = inputs.submission_for(actor, asked, upload)
     if asked.names is not None:
         inputs.expect_names(asked, preview_request(actor=actor, submission=submission, now=timezone.now()))
     created = submit_request(
