@@ -1,0 +1,200 @@
+"""An organisation that outsiders must see nothing of, with a request in every state; and charlie's beside it.
+
+Everything that belongs to it carries a made-up word, so that one search through an answer tells whether
+anything of it leaked.
+"""
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
+from django.conf import settings
+from django.contrib.auth.hashers import make_password
+from django.core.mail import EmailMessage, get_connection
+
+from certdesk.domain.actors import Actor, OrgRole, RaRole
+from certdesk.domain.csr import read_csr
+from certdesk.domain.requests import OrganisationId, State, UserId
+from certdesk.services.confirm import approve_and_issue, submit_request
+from certdesk.services.organisations import Evidence, create_organisation, validate_domain, vet_organisation
+from certdesk.services.requests import Submission, reject_request, withdraw_request
+from certdesk.services.tokens import create_token
+from certdesk.store.models import ApiToken, Certificate, Domain, Membership, Request, User
+from certdesk.store.selectors.people import actor_for_user
+from certdesk.web.requests.token import make_token
+
+#: In every name of the organisation that must stay hidden, and nowhere else.
+WORD = "quillmere"
+DOMAIN = f"{WORD}.ac.uk"
+PASSWORD = "several unrelated words"
+OUTSIDE_DOMAIN = f"{WORD}.org"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """Objects of the hidden organisation, and charlie's own beside them."""
+
+    users: dict[str, User]
+    tokens: dict[str, str]
+    requests: dict[str, int]
+    arguments: dict[str, object]
+    secrets: tuple[str, ...]
+    preview_token: str
+    mine: dict[str, object]
+
+
+def csr_for(*names: str) -> bytes:
+    """A PEM CSR for these names, with a key of its own."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
+    sans = x509.SubjectAlternativeName([x509.DNSName(name) for name in names])
+    builder = (
+        x509.CertificateSigningRequestBuilder().subject_name(subject).add_extension(sans, critical=False)
+    )
+    return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM)
+
+
+def now() -> datetime:
+    """The time, with its zone."""
+    return datetime.now(UTC)
+
+
+def _submission(organisation: OrganisationId, *names: str) -> Submission:
+    return Submission(
+        organisation_id=organisation, upload=csr_for(*names), duration_years=1, server_software="nginx"
+    )
+
+
+def _people(university: OrganisationId, college: OrganisationId, *, password: str) -> dict[str, User]:
+    homes = {
+        "charlie": (college, OrgRole.APPLICANT),
+        "alice": (university, OrgRole.APPLICANT),
+        "bob": (university, OrgRole.APPLICANT),
+        "meg": (university, OrgRole.MANAGER),
+    }
+    users = {}
+    for name, (organisation, role) in homes.items():
+        username = name if name == "charlie" else f"{name}.{WORD}"
+        users[name] = User.objects.create(
+            username=username, email=f"{username}@example.org", password=password
+        )
+        Membership.objects.create(user=users[name], organisation_id=organisation, role=role, created_at=now())
+    return users
+
+
+def _staff(*, password: str) -> dict[str, User]:
+    roles = {
+        "olga": RaRole.OFFICER,
+        "otto": RaRole.OFFICER,
+        "rick": RaRole.AUDITOR,
+        "op": RaRole.OPERATOR,
+    }
+    return {
+        name: User.objects.create(username=name, email=f"{name}@example.org", password=password, ra_role=role)
+        for name, role in roles.items()
+    }
+
+
+def _ask(actor: Actor, organisation: OrganisationId, *names: str) -> int:
+    return submit_request(
+        actor=actor, submission=_submission(organisation, *names), channel="portal", clock=now
+    ).number
+
+
+def _requests(actors: dict[str, Actor], university: OrganisationId) -> dict[str, int]:
+    """A request of the hidden organisation in every state. Alice made them all."""
+    alice, olga = actors["alice"], actors["olga"]
+    numbers = {"first": _ask(alice, university, f"www.{DOMAIN}")}
+    approve_and_issue(actor=olga, number=numbers["first"], note="First request; known to us.", clock=now)
+    for state in State:
+        inside = state is State.ISSUED
+        name = f"{state.value.replace('_', '-')}.{DOMAIN if inside else OUTSIDE_DOMAIN}"
+        numbers[state.value] = _ask(alice, university, name)
+    withdraw_request(actor=alice, number=numbers[State.WITHDRAWN.value], now=now())
+    reject_request(actor=olga, number=numbers[State.REJECTED_BY_RA.value], details="Not theirs.", now=now())
+    # What only a slow CA would bring about is written as it would stand in the table.
+    for state in (State.ACCEPTED, State.SUBMITTING, State.SUBMITTED, State.REJECTED_BY_CA):
+        Request.objects.filter(id=numbers[state.value]).update(state=state.value)
+    for state in State:
+        stands = Request.objects.get(id=numbers[state.value])
+        assert stands.state == state.value, (state, stands.state, stands.detail)
+    return numbers
+
+
+def _write_mail() -> None:
+    """Something for the demo's mailbox: under test, Django keeps mail in memory instead."""
+    folder = settings.CERTDESK.mail_directory
+    folder.mkdir(exist_ok=True)
+    files = get_connection("django.core.mail.backends.filebased.EmailBackend", file_path=folder)
+    EmailMessage(
+        subject="For the mailbox", body="Hello.", to=["charlie@example.org"], connection=files
+    ).send()
+
+
+def build() -> World:
+    """Everything, through the use cases that make it in real life."""
+    password = make_password(PASSWORD)  # slow on purpose, so one for all
+    users = _staff(password=password)
+    olga = actor_for_user(users["olga"])
+
+    def organisation(legal_name: str, slug: str) -> OrganisationId:
+        return create_organisation(
+            actor=olga, legal_name=legal_name, slug=slug, country="GB", locality="Exampleton", now=now()
+        )
+
+    university = organisation("Quillmere University", f"{WORD}-university")
+    organisation("Quillmere Institute", f"{WORD}-institute")
+    college = organisation("Other College", "other-college")
+    users |= _people(university, college, password=password)
+    vet_organisation(actor=olga, organisation_id=university, evidence="Royal charter.", now=now())
+    evidence = Evidence(domain=DOMAIN, how="registry", details="The registry names them.")
+    validate_domain(actor=olga, organisation_id=university, evidence=evidence, now=now())
+    actors = {name: actor_for_user(user) for name, user in users.items()}
+    requests = _requests(actors, university)
+    own = _ask(actors["charlie"], college, "www.other.ac.uk")
+    tokens = {
+        name: create_token(actor=actor, name=f"of {name}", expires_at=None, now=now())
+        for name, actor in actors.items()
+    }
+    _write_mail()
+    previewed = _submission(university, f"preview.{DOMAIN}")
+    certificate = Certificate.objects.get(request_id=requests[State.ISSUED.value])
+    return World(
+        users=users,
+        tokens=tokens,
+        requests=requests,
+        arguments={
+            "number": requests[State.ISSUED.value],
+            "slug": f"{WORD}-university",
+            "user_id": users["bob"].pk,
+            "domain_id": Domain.objects.get(adn=DOMAIN).pk,
+            "certificate_id": certificate.pk,
+            "token_id": ApiToken.objects.get(user=users["alice"]).pk,
+            "issuer": "embedded",
+            "form": "pem",
+            "index": 0,
+            "key": "a-key",
+            "uidb36": "1",
+        },
+        secrets=_secrets(requests),
+        preview_token=make_token(
+            submission=previewed,
+            csr_der=read_csr(previewed.upload).der,
+            user_id=UserId(users["alice"].pk),
+        ),
+        mine={"number": own, "slug": "other-college"},
+    )
+
+
+def _secrets(requests: dict[str, int]) -> tuple[str, ...]:
+    """What no outsider may read: the word, links to requests, serial numbers, fingerprints."""
+    found = [WORD, *(f"/requests/{number}/" for number in requests.values())]
+    for certificate in Certificate.objects.all():
+        pairs = ":".join(re.findall("..", certificate.serial))
+        found += [certificate.serial, pairs, certificate.sha256, certificate.spki_sha256]
+    return tuple(text.lower() for text in found)

@@ -1,0 +1,481 @@
+"""Every route × method × person: who is let in, who learns nothing, and what stays as it was (A1, R38).
+
+The routes are enumerated from the URL configuration itself, so a new one without a row in `TABLE` fails.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.apps import apps
+from django.conf import settings as in_force
+from django.db import connection, transaction
+from django.http import HttpResponseBase, StreamingHttpResponse
+from django.test import Client
+from django.urls import URLPattern, URLResolver, get_resolver
+from pytest_django import DjangoDbBlocker, Settings
+
+from certdesk.domain.requests import State
+from certdesk.web.access import is_public
+from certdesk.web.middleware import HEADERS
+from tests.integration.hidden_university import DOMAIN, OUTSIDE_DOMAIN, PASSWORD, WORD, World, build, csr_for
+
+PEOPLE = ("anonymous", "charlie", "alice", "bob", "meg", "olga", "otto", "rick", "op")
+OUTSIDERS = ("anonymous", "charlie")
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+BACKEND = "allauth.account.auth_backends.AuthenticationBackend"
+#: A name of nobody here, for previews that anybody may make.
+HARMLESS_CSR = csr_for("www.harmless.org").decode()
+#: Open rooms whose views carry no mark, for they lie outside the portal's door (R38).
+OPEN_BY_NATURE = {"healthz", "readyz", "issuer_certificate", "issuer_crl", "api/v1/openapi.json"}
+#: A redirect to a page, whatever the method: there is nothing to forge.
+CHANGES_NOTHING_EVER = {"well-known-change-password"}
+WAITING = State.WAITING_FOR_APPROVAL.value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """What a route answers: for each method, a status for each of PEOPLE. `*` marks a change that must come.
+
+    A method that is not named is not allowed. `number` is the state of the request in the address, `body`
+    what an entitled person would send: so a refusal is about the person, never about the form.
+    """
+
+    answers: dict[str, str]
+    number: str = State.ISSUED.value
+    body: dict[str, Any] = field(default_factory=dict)
+    arguments: dict[str, object] = field(default_factory=dict)
+    shows_demo_mail: bool = False
+
+    def cell(self, method: str, person: str) -> str:
+        """The status that this person gets, with `*` where something has to change."""
+        cells = self.answers[method].split()
+        assert len(cells) == len(PEOPLE), f"{method}: {len(cells)} answers for {len(PEOPLE)} people"
+        return cells[PEOPLE.index(person)]
+
+
+EVIDENCE = {"how": "registry", "evidence": "The registry names them.", "reference": ""}
+API_EVIDENCE = {"how": "registry", "details": "The registry names them."}
+#       anonymous charlie alice bob meg olga otto rick op
+_PUBLIC = {"GET": "200 200 200 200 200 200 200 200 200"}
+_EVERYBODY = {"GET": "302 200 200 200 200 200 200 200 200"}
+_OWN = {"GET": "302 404 200 200 200 200 200 200 404"}
+_OFFICERS = {"GET": "302 403 403 403 403 200 200 403 403"}
+_DECIDE = {"POST": "302 403 403 403 403 302* 302* 403 403"}
+_API_EVERYBODY = {"GET": "401 200 200 200 200 200 200 200 200"}
+_API_OWN = {"GET": "401 404 200 200 200 200 200 200 404"}
+
+_FORM = ("GET", "POST")
+_SIGNED_IN_302 = dict.fromkeys(_FORM, "302 302 302 302 302 302 302 302 302")
+#: Nobody here has a second factor, so there is none to look at or to end.
+_NOBODY_YET_404 = dict.fromkeys(_FORM, "302 404 404 404 404 404 404 404 404")
+
+TABLE: dict[str, Row] = {
+    # Portal
+    "home": Row(answers=_EVERYBODY),
+    "requests-list": Row(answers=_EVERYBODY),
+    "requests-csv": Row(answers=_EVERYBODY),
+    "requests-new": Row(
+        answers={
+            "GET": "302 200 200 200 200 403 403 403 403",
+            "POST": "302 422 200 422 422 422 422 422 422",  # the preview that is sent back is alice's
+        },
+        body={"preview": "TOKEN"},
+    ),
+    "requests-preview": Row(
+        answers={
+            "GET": "302 302 302 302 302 302 302 302 302",
+            "POST": "302 200 200 200 200 403 403 403 403",
+        },
+        body={"csr_text": HARMLESS_CSR, "duration_years": "1", "server_software": "nginx"},
+    ),
+    "requests-confirm": Row(
+        answers={"POST": "302 422 302* 422 422 422 422 422 422"}, body={"preview": "TOKEN"}
+    ),
+    "requests-show": Row(answers=_OWN),
+    "requests-status": Row(answers={"GET": "302 404 204 204 204 204 204 204 404"}),
+    "requests-withdraw": Row(
+        answers={
+            "GET": "302 404 200 200 200 200 200 200 404",
+            "POST": "302 404 302* 403 302* 403 403 403 404",
+        },
+        number=WAITING,
+    ),
+    "requests-bundle": Row(answers=_OWN),
+    "requests-certificate": Row(answers=_OWN),
+    "queue-list": Row(answers=_OFFICERS),
+    "queue-decide": Row(answers=_OFFICERS, number=WAITING),
+    "queue-approve": Row(
+        answers=_DECIDE,
+        number=WAITING,
+        body={
+            "version": "0",
+            "note": "Known to us.",
+            **{f"{OUTSIDE_DOMAIN}-{name}": value for name, value in EVIDENCE.items()},
+        },
+    ),
+    "queue-reject": Row(answers=_DECIDE, number=WAITING, body={"version": "0", "details": "Not theirs."}),
+    "organisations-list": Row(answers={"GET": "302 302 302 302 302 200 200 200 200"}),
+    "organisations-new": Row(
+        answers={
+            "GET": "302 403 403 403 403 200 200 403 403",
+            "POST": "302 403 403 403 403 302* 302* 403 403",
+        },
+        body={"legal_name": "New College", "slug": "new-college", "country": "GB", "locality": ""},
+    ),
+    "organisations-show": Row(answers=_OWN),
+    "organisations-vet": Row(
+        answers={"POST": "302 404 404 404 404 302* 302* 403 404"},
+        arguments={"slug": f"{WORD}-institute"},
+        body={"evidence": "The register of companies."},
+    ),
+    "organisations-validate": Row(
+        answers={"POST": "302 404 403 403 403 302* 302* 403 404"},
+        body={"domain": f"new-{DOMAIN}", **EVIDENCE},
+    ),
+    "organisations-add-person": Row(
+        answers={"POST": "302 404 403 403 200* 200* 200* 403 404"},
+        body={"username": "nina", "name": "Nina New", "email": "nina@example.org", "role": "applicant"},
+    ),
+    "organisations-disable-person": Row(answers={"POST": "302 404 403 403 302* 302* 302* 403 404"}),
+    "help": Row(answers=_PUBLIC),
+    "help-page": Row(answers=_PUBLIC, arguments={"slug": "requesting"}),
+    "status": Row(answers=_PUBLIC),
+    # A demo has one mailbox for everybody, and no real mail in it; elsewhere both are 404.
+    "demo-mail": Row(answers=_EVERYBODY, shows_demo_mail=True),
+    "demo-message": Row(answers=_EVERYBODY, shows_demo_mail=True),
+    # REST
+    "api/v1/requests/preview": Row(
+        answers={"POST": "401 200 200 200 200 403 403 403 403"},
+        body={"csr": HARMLESS_CSR, "duration_years": 1, "server_software": "nginx"},
+    ),
+    "api/v1/requests": Row(
+        answers={**_API_EVERYBODY, "POST": "401 201* 201* 201* 201* 403 403 403 403"},
+        body={"csr": HARMLESS_CSR, "duration_years": 1, "server_software": "nginx"},
+    ),
+    "api/v1/requests/<int:number>": Row(answers=_API_OWN),
+    "api/v1/requests/<int:number>/withdraw": Row(
+        answers={"POST": "401 404 200* 403 200* 403 403 403 404"}, number=WAITING
+    ),
+    "api/v1/requests/<int:number>/approve": Row(
+        answers={"POST": "401 404 403 403 403 200* 200* 403 404"},
+        number=WAITING,
+        body={"note": "Known to us.", "evidence": [{"domain": OUTSIDE_DOMAIN, **API_EVIDENCE}]},
+    ),
+    "api/v1/requests/<int:number>/reject": Row(
+        answers={"POST": "401 404 403 403 403 200* 200* 403 404"},
+        number=WAITING,
+        body={"details": "Not theirs."},
+    ),
+    "api/v1/requests/<int:number>/bundle.zip": Row(answers=_API_OWN),
+    "api/v1/requests/<int:number>/certificate": Row(answers=_API_OWN),
+    "api/v1/requests/<int:number>/csr": Row(answers=_API_OWN),
+    "api/v1/certificates": Row(answers=_API_EVERYBODY),
+    "api/v1/certificates/<int:certificate_id>": Row(answers=_API_OWN),
+    "api/v1/organisations": Row(answers=_API_EVERYBODY),
+    "api/v1/organisations/<slug:slug>": Row(answers=_API_OWN),
+    "api/v1/organisations/<slug:slug>/members": Row(answers={"GET": "401 404 403 403 200 200 200 200 404"}),
+    "api/v1/organisations/<slug:slug>/domains": Row(
+        answers={"POST": "401 404 403 403 403 201* 201* 403 404"},
+        body={"domain": f"new-{DOMAIN}", **API_EVIDENCE},
+    ),
+    "api/v1/domains": Row(answers=_API_EVERYBODY),
+    "api/v1/domains/<int:domain_id>/validations": Row(answers=_API_OWN),
+    "api/v1/tokens": Row(
+        answers={**_API_EVERYBODY, "POST": "401 201* 201* 201* 201* 201* 201* 201* 201*"},
+        body={"name": "another"},
+    ),
+    "api/v1/tokens/<int:token_id>": Row(  # the token is alice's, and nobody else's business
+        answers={"DELETE": "401 404 204* 404 404 404 404 404 404"}
+    ),
+    "api/v1/openapi.json": Row(answers=dict.fromkeys(METHODS, _PUBLIC["GET"])),
+    "api/v1/": Row(answers=dict.fromkeys(METHODS, "404 404 404 404 404 404 404 404 404")),  # and all below
+    # Status of the service, for machines
+    "healthz": Row(answers=_PUBLIC),
+    "readyz": Row(answers=_PUBLIC),
+    "issuer_certificate": Row(answers=_PUBLIC),
+    "issuer_crl": Row(answers=_PUBLIC),
+    # Sign-in: what is not offered here (signing up, login codes, e-mail confirmation) opens nothing
+    "account_login": Row(
+        answers={
+            "GET": "200 302 302 302 302 302 302 302 302",
+            "POST": "200 302 302 302 302 302 302 302 302",
+        },
+        body={"login": "olga", "password": "a wrong one"},
+    ),
+    "account_logout": Row(
+        answers={
+            "GET": "302 200 200 200 200 200 200 200 200",
+            "POST": "302 302 302 302 302 302 302 302 302",
+        }
+    ),
+    "account_signup": Row(
+        answers={
+            "GET": "200 302 302 302 302 302 302 302 302",
+            "POST": "200 302 302 302 302 302 302 302 302",
+        },
+        body={"username": "mallory", "password1": PASSWORD, "password2": PASSWORD},
+    ),
+    "account_change_password": Row(
+        answers={
+            "GET": "302 200 200 200 200 200 200 200 200",
+            "POST": "302 302* 302* 302* 302* 302* 302* 302* 302*",
+        },
+        body={"oldpassword": PASSWORD, "password1": f"new {PASSWORD}", "password2": f"new {PASSWORD}"},
+    ),
+    "account_set_password": Row(answers=_SIGNED_IN_302),  # everybody has one: on to changing it
+    "account_email": Row(
+        answers={
+            "GET": "302 200 200 200 200 200 200 200 200",
+            "POST": "302 302 302 302 302 302 302 302 302",
+        }
+    ),
+    "account_reauthenticate": Row(answers=dict.fromkeys(_FORM, _EVERYBODY["GET"])),
+    "account_inactive": Row(answers=_PUBLIC),
+    "account_email_verification_sent": Row(answers=_PUBLIC),
+    "account_confirm_email": Row(answers={**_PUBLIC, "POST": "404 404 404 404 404 404 404 404 404"}),
+    "account_confirm_login_code": Row(answers=_SIGNED_IN_302),
+    "account_reset_password": Row(
+        answers=dict.fromkeys(_FORM, _PUBLIC["GET"]), body={"email": "not an address"}
+    ),
+    "account_reset_password_done": Row(answers=_PUBLIC),
+    "account_reset_password_from_key": Row(answers=dict.fromkeys(_FORM, _PUBLIC["GET"])),
+    "account_reset_password_from_key_done": Row(answers=_PUBLIC),
+    "well-known-change-password": Row(answers=dict.fromkeys(METHODS, _SIGNED_IN_302["GET"])),
+    "mfa_index": Row(answers=_EVERYBODY),
+    "mfa_authenticate": Row(answers=_SIGNED_IN_302),
+    "mfa_reauthenticate": Row(answers=_SIGNED_IN_302),
+    "mfa_activate_totp": Row(answers=_SIGNED_IN_302),  # after proving that it is oneself, again
+    "mfa_deactivate_totp": Row(answers=_NOBODY_YET_404),
+    "mfa_view_recovery_codes": Row(answers={"GET": _NOBODY_YET_404["GET"]}),
+    "mfa_generate_recovery_codes": Row(answers=_SIGNED_IN_302),
+    "mfa_download_recovery_codes": Row(answers=_NOBODY_YET_404),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """An address of the service, and how to fill it."""
+
+    key: str
+    pattern: str
+    arguments: tuple[str, ...]
+    is_api: bool
+    is_account: bool
+    is_public: bool
+
+    def address(self, values: dict[str, object]) -> str:
+        """The path with its parameters filled in."""
+        text = self.pattern
+        for name in self.arguments:
+            text = _fill(text, name, str(values[name]))
+        return "/" + text.replace("^", "").replace("$", "").replace("\\Z", "")
+
+
+def _fill(pattern: str, name: str, value: str) -> str:
+    """One parameter, whether written as `<int:number>` or as a named group."""
+    start = pattern.find(f"(?P<{name}>")
+    if start >= 0:
+        depth = 0
+        for end in range(start, len(pattern)):
+            depth += {"(": 1, ")": -1}.get(pattern[end], 0)
+            if depth == 0:
+                return pattern[:start] + value + pattern[end + 1 :]
+    for part in pattern.replace("<", "\n<").replace(">", ">\n").splitlines():
+        if part.startswith("<") and part.strip("<>").partition(":")[2] == name:
+            return pattern.replace(part, value)
+    return pattern
+
+
+def _walk(resolver: URLResolver, prefix: str = "") -> Iterator[tuple[str, URLPattern]]:
+    for entry in resolver.url_patterns:
+        pattern = prefix + str(entry.pattern)
+        if isinstance(entry, URLResolver):
+            yield from _walk(entry, pattern)
+        else:
+            yield pattern, entry
+
+
+def every_route() -> dict[str, Route]:
+    """All routes of the service, by name, or by pattern where several methods share one."""
+    found = {}
+    for pattern, entry in _walk(get_resolver()):
+        is_api = pattern.startswith("api/")
+        key = pattern if is_api else str(entry.name)
+        found[key] = Route(
+            key=key,
+            pattern=pattern,
+            arguments=tuple(entry.pattern.regex.groupindex),
+            is_api=is_api,
+            is_account=pattern.startswith("accounts/"),
+            is_public=is_public(entry.callback) or key in OPEN_BY_NATURE,
+        )
+    return found
+
+
+ROUTES = every_route()
+
+
+@pytest.fixture(scope="module")
+def world(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[World]:
+    """Made once, in a transaction that ends with the module; every call is undone by itself."""
+    with django_db_blocker.unblock(), transaction.atomic():
+        yield build()
+        transaction.set_rollback(True)
+    for mail in in_force.CERTDESK.mail_directory.glob("*.log"):
+        mail.unlink()
+
+
+@pytest.fixture(autouse=True)
+def in_the_database(world: World, db: None, settings: Settings) -> None:
+    """Every test of this module works in a savepoint, without the manifest that `collectstatic` makes."""
+    plain = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
+    settings.STORAGES = {**settings.STORAGES, "staticfiles": plain}
+    Path(settings.STATIC_ROOT).mkdir(exist_ok=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What came back, and whether any row of the service changed."""
+
+    response: HttpResponseBase
+    body: str
+    changed: bool
+
+
+def _rows() -> dict[str, list[tuple[object, ...]]]:
+    """Every row of ours and of second factors. When somebody was last seen is no change that matters here,
+    nor are allauth's copies of e-mail addresses, which it makes when it first needs them.
+    """
+    found = {}
+    for model in [m for app in ("store", "mfa") for m in apps.get_app_config(app).get_models()]:
+        columns = [f.attname for f in model._meta.concrete_fields if f.attname != "last_login"]
+        found[model.__name__] = [
+            tuple(bytes(v) if isinstance(v, memoryview) else v for v in row)
+            for row in model._default_manager.order_by("pk").values_list(*columns)
+        ]
+    return found
+
+
+def _client(world: World, person: str, *, csrf: bool = False) -> Client:
+    client = Client(enforce_csrf_checks=csrf, raise_request_exception=False)
+    if person != "anonymous":
+        client.force_login(world.users[person], BACKEND)
+    return client
+
+
+def call(
+    world: World, route: Route, method: str, person: str, *, address: str = "", csrf: bool = False
+) -> Answer:
+    """One call by one person, as if nothing had been called before; undone afterwards."""
+    row = TABLE[route.key]
+    body = {k: world.preview_token if v == "TOKEN" else v for k, v in row.body.items()}
+    address = address or route.address(
+        {**world.arguments, "number": world.requests[row.number], **row.arguments}
+    )
+    outside = transaction.savepoint()
+    before = _rows()
+    sending: dict[str, Any] = {"data": body} if method == "POST" else {}
+    if route.is_api:
+        client = Client(raise_request_exception=False)
+        sending |= {"content_type": "application/json"} if method == "POST" else {}
+        if person != "anonymous":
+            sending["headers"] = {"Authorization": f"Bearer {world.tokens[person]}"}
+    else:
+        client = _client(world, person, csrf=csrf)
+    response = getattr(client, method.lower())(address, **sending)
+    content = response.getvalue() if isinstance(response, StreamingHttpResponse) else response.content
+    # An error inside a transaction undoes all of it in real life; here, only the mark of it is left.
+    undone = connection.needs_rollback
+    transaction.set_rollback(False)
+    answer = Answer(
+        response=response,
+        body=content.decode("utf-8", "replace").lower(),
+        changed=not undone and _rows() != before,
+    )
+    transaction.savepoint_rollback(outside)
+    return answer
+
+
+def _expected(route: Route, method: str, person: str) -> str:
+    row = TABLE[route.key]
+    if method in row.answers:
+        return row.cell(method, person)
+    kept_out = person == "anonymous" and not route.is_api and not route.is_public
+    return "302" if kept_out else "405"
+
+
+def test_every_route_has_a_row() -> None:
+    assert sorted(ROUTES) == sorted(TABLE)
+
+
+@pytest.mark.parametrize("key", sorted(ROUTES))
+def test_who_gets_what(world: World, key: str) -> None:
+    """Statuses, changes, and where a visitor is sent, exactly as the table says."""
+    route = ROUTES[key]
+    for method in METHODS:
+        answers = [call(world, route, method, person) for person in PEOPLE]
+        expected = [_expected(route, method, person) for person in PEOPLE]
+        got = [f"{a.response.status_code}{'*' * a.changed}" for a in answers]
+        if method in TABLE[key].answers or not route.is_account:
+            assert got == expected, f"{key} {method}: got {' '.join(got)}, expected {' '.join(expected)}"
+        else:  # Django's forms take PUT for POST; here it comes without a body
+            assert not any(a.changed for a in answers), f"{key} {method}"
+        if not route.is_api and expected[0] == "302":
+            assert answers[0].response["Location"].startswith("/accounts/"), key
+        for person, answer in zip(PEOPLE, answers, strict=True):
+            _check_headers(route, method, person, answer.response)
+            if person in OUTSIDERS and not TABLE[key].shows_demo_mail:
+                leaked = [secret for secret in world.secrets if secret in answer.body]
+                assert not leaked, f"{key} {method} tells {person}: {leaked}"
+
+
+def _check_headers(route: Route, method: str, person: str, response: HttpResponseBase) -> None:
+    for name, value in HEADERS.items():
+        assert response[name] == value, f"{route.key}: {name}"
+    if person != "anonymous" and not route.is_public:
+        # What carries an ETag may be kept by the client itself, who asks again each time.
+        kept = "no-cache" if response.has_header("ETag") and method == "GET" else "no-store"
+        assert kept in response["Cache-Control"], route.key
+        assert "private" in response["Cache-Control"], route.key
+
+
+@pytest.mark.parametrize("key", sorted(k for k in ROUTES if "number" in ROUTES[k].arguments))
+def test_an_outsider_cannot_tell_a_foreign_request_from_none(world: World, key: str) -> None:
+    """Whatever state it is in: same status, same words, nothing changed."""
+    route = ROUTES[key]
+    for method in TABLE[key].answers:
+        missing = {**world.arguments, "number": max(world.requests.values()) + 1000}
+        none = call(world, route, method, "charlie", address=route.address(missing))
+        for state, number in world.requests.items():
+            address = route.address({**world.arguments, "number": number})
+            foreign = call(world, route, method, "charlie", address=address)
+            assert foreign.response.status_code == none.response.status_code in (403, 404), (method, state)
+            assert foreign.body == none.body, (method, state)
+            assert not foreign.changed, (method, state)
+
+
+@pytest.mark.parametrize("key", sorted(k for k in ROUTES if not ROUTES[k].is_api))
+def test_a_form_needs_its_csrf_token(world: World, key: str) -> None:
+    """Every POST of the portal, even by people who may do it, and signing in as well (A3)."""
+    route, row = ROUTES[key], TABLE[key]
+    if "POST" not in row.answers or key in CHANGES_NOTHING_EVER:
+        return
+    people = [p for p in PEOPLE if row.cell("POST", p).endswith("*")] or ["anonymous", "olga"]
+    for person in people:
+        answer = call(world, route, "POST", person, csrf=True)
+        assert answer.response.status_code == 403, person
+        assert not answer.changed, person
+
+
+@pytest.mark.parametrize("key", sorted(k for k in ROUTES if ROUTES[k].is_api and not ROUTES[k].is_public))
+def test_a_portal_session_opens_no_door_of_rest(world: World, key: str) -> None:
+    """Only a bearer token does: so no other site can make a browser call REST."""
+    route = ROUTES[key]
+    address = route.address({**world.arguments, "number": world.requests[TABLE[key].number]})
+    for person in ("alice", "olga"):
+        for method, cells in TABLE[key].answers.items():
+            answer = getattr(_client(world, person), method.lower())(address)
+            assert answer.status_code == int(cells.split()[0]) in (401, 404), (method, person)
