@@ -1,14 +1,18 @@
 """Start-up: gives the services what they work with."""
 
+from collections.abc import Mapping
 from dataclasses import fields
 
 from django.apps import AppConfig
 from django.conf import settings
 from django.utils import timezone
 
+from certdesk.backends.base import Backend
 from certdesk.backends.embedded import EmbeddedConfig, create_authority
 from certdesk.backends.registry import load_backends
+from certdesk.backends.scripted import DEMO_RULES
 from certdesk.conf.config import Config
+from certdesk.domain.errors import Misconfigured
 from certdesk.domain.policy import Rules
 from certdesk.services.runtime import Runtime, configure
 
@@ -29,9 +33,11 @@ def make_runtime(config: Config) -> Runtime:
     embedded = embedded_config(config)
     create_authority(embedded, now=timezone.now())
     values = {field.name: getattr(embedded, field.name) for field in fields(embedded)}
+    backends = load_backends({"embedded": values, **_scripted(config)})
+    _refuse_scripted(backends, config)
     return Runtime(
-        backends=load_backends({"embedded": values}),
-        default_backend="embedded",
+        backends=backends,
+        default_backend=config.demo_ca,
         rules=Rules(
             trusted_suffixes=config.trusted_suffixes,
             durations=config.durations,
@@ -44,6 +50,26 @@ def make_runtime(config: Config) -> Runtime:
         ownership_days=config.ownership_days,
         support_url=config.support_url,
     )
+
+
+def _scripted(config: Config) -> dict[str, Mapping[str, object]]:
+    """The demo's second CA, on which a person can see delays, refusals and errors."""
+    if not config.demo:
+        return {}
+    settings = {
+        "directory": config.data / "ca" / "scripted",
+        "passphrase": config.ca_passphrase.get_secret_value(),
+        "tests_and_demo_only": True,
+        "rules": DEMO_RULES,
+    }
+    return {"scripted": settings}
+
+
+def _refuse_scripted(backends: Mapping[str, Backend], config: Config) -> None:
+    """Nobody shall rely on a CA that errs on purpose. Raises Misconfigured."""
+    scripted = [name for name, one in backends.items() if getattr(one, "for_tests_and_demo", False)]
+    if scripted and not config.demo:
+        raise Misconfigured(f"The CA “{scripted[0]}” is for tests and the demo. Take it out.")
 
 
 def embedded_config(config: Config) -> EmbeddedConfig:

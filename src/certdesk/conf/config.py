@@ -8,9 +8,9 @@ import os
 import secrets
 import tomllib
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from certdesk.domain.errors import Misconfigured
@@ -54,6 +54,7 @@ class Config(BaseSettings):
     ca_passphrase: SecretStr = SecretStr("")
     ca_root_directory: Path | None = None
     ca_name: str = "Certdesk"
+    demo_ca: Literal["embedded", "scripted"] = "embedded"
     database_url: str = ""
     service_name: str = "Certdesk"
     ra_name: str = "JTAG"
@@ -72,6 +73,12 @@ class Config(BaseSettings):
     @classmethod
     def _other_is_always_there(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return value if "Other" in value else (*value, "Other")
+
+    @model_validator(mode="after")
+    def _only_the_demo_chooses_its_ca(self) -> Self:
+        if self.demo_ca != "embedded" and not self.demo:
+            raise ValueError(f"CERTDESK_DEMO_CA={self.demo_ca} is for `certdesk serve --demo`; leave it out")
+        return self
 
     @property
     def url(self) -> str:
