@@ -1,8 +1,10 @@
 """Job name → one idempotent service call. The queue stores the names: renaming one needs a migration."""
 
+from collections.abc import Callable
+
 from django.utils import timezone
 
-from certdesk.services import notices
+from certdesk.services import alerts, notices
 
 
 def notify_applicant(*, event_id: int) -> None:
@@ -10,4 +12,9 @@ def notify_applicant(*, event_id: int) -> None:
     notices.notify_applicant(event_id=event_id, now=timezone.now())
 
 
-HANDLERS = {"notify_applicant": notify_applicant}
+def alert_officers(*, numbers: str) -> None:
+    """Mails the RA officers about requests that have waited too long; `numbers` has commas between them."""
+    alerts.mail_officers(numbers=[int(number) for number in numbers.split(",")])
+
+
+HANDLERS: dict[str, Callable[..., None]] = {"alert_officers": alert_officers, "notify_applicant": notify_applicant}

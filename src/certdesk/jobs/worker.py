@@ -7,6 +7,7 @@ harmless.
 
 import threading
 import uuid
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import TypeAlias
 
@@ -19,7 +20,7 @@ from django_tasks_db.models import DBTaskResult
 from certdesk.domain.errors import CertdeskError
 from certdesk.domain.requests import RequestId
 from certdesk.jobs.handlers import HANDLERS
-from certdesk.services import issuance
+from certdesk.services import alerts, issuance
 from certdesk.store.db import write_transaction
 
 log = structlog.get_logger()
@@ -38,18 +39,19 @@ HOUSEKEEPING_EVERY = timedelta(minutes=5)
 class Worker:
     """One worker. `stop` is set to end it; it finishes the job in hand."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, clock: Callable[[], datetime] = timezone.now) -> None:
         """Gives the worker a name of its own, by which it claims jobs."""
+        self._clock = clock
         self.name = f"worker-{uuid.uuid4().hex[:12]}"
         self.stop = threading.Event()
-        self._housekeeping_due = timezone.now()
+        self._housekeeping_due = clock()
 
     def run(self) -> None:
         """Works until `stop` is set. Nothing that a job does ends the worker."""
         while not self.stop.is_set():
             busy = False
             try:
-                busy = self.tick(now=timezone.now())
+                busy = self.tick(now=self._clock())
             except Exception:  # worker loop: whatever happened, the next tick tries again
                 log.exception("worker.tick_failed")
                 close_old_connections()
@@ -69,14 +71,15 @@ class Worker:
             self._housekeeping_due = now + HOUSEKEEPING_EVERY
             recover_dead(now=now)
             DBTaskResult.objects.filter(finished_at__lt=now - KEEP_FINISHED).delete()
+            alerts.alert_overdue(now=now)
         return bool(jobs)
 
     def _drive(self, number: RequestId) -> None:
         try:
-            issuance.drive(request_id=number, clock=timezone.now)
+            issuance.drive(request_id=number, clock=self._clock)
         except Exception:  # worker loop: one request that can't be driven must not hold up the others
             log.exception("worker.request_failed", request=number)
-            issuance.postpone(request_id=number, now=timezone.now())
+            issuance.postpone(request_id=number, now=self._clock())
 
     def _claim(self, *, now: datetime) -> list[Job]:
         due = DBTaskResult.objects.filter(status=TaskResultStatus.READY, run_after__lte=now)

@@ -31,6 +31,7 @@ from certdesk.domain.findings import Check, Verdict
 from certdesk.domain.policy import still_entitled
 from certdesk.domain.profiles import profile, validity
 from certdesk.domain.requests import Event, OrganisationId, RequestId, State
+from certdesk.domain.waiting import waiting_phrase
 from certdesk.services import runtime
 from certdesk.services.requests import facts_of
 from certdesk.store.db import write_transaction
@@ -44,6 +45,7 @@ from certdesk.store.models import (
     Request,
 )
 from certdesk.store.selectors.facts import lock_organisation, organisation_row
+from certdesk.store.selectors.waiting import usual_issuing_time
 from certdesk.store.transitions import Step, advance, advance_through
 
 log = structlog.get_logger()
@@ -293,7 +295,12 @@ def _poll(request_id: RequestId, *, clock: Clock) -> State:
         outcome = Accepted(handle=attempt.handle)
     if isinstance(outcome, Accepted):
         waited = now - (attempt.acknowledged_at or now)
-        _look_again(request_id, State.SUBMITTED, at=now + _between(POLL_FIRST, waited / 4, POLL_MOST))
+        _look_again(
+            request_id,
+            State.SUBMITTED,
+            at=now + _between(POLL_FIRST, waited / 4, POLL_MOST),
+            detail=_at_work(attempt, backend, attempt.handle, now=now),
+        )
         return State.SUBMITTED
     return _record(attempt, _recorded_intent(attempt), outcome, backend, now=clock())
 
@@ -312,9 +319,19 @@ def _open_attempt(request_id: RequestId, *, lease: timedelta, now: datetime) -> 
     return IssuanceAttempt.objects.get(request_id=request_id, outcome=AttemptOutcome.OPEN)
 
 
-def _look_again(request_id: RequestId, state: State, *, at: datetime) -> None:
+def _look_again(request_id: RequestId, state: State, *, at: datetime, detail: str) -> None:
     with write_transaction():
-        Request.objects.filter(id=request_id, state=state).update(next_attempt_at=at)
+        Request.objects.filter(id=request_id, state=state).update(next_attempt_at=at, detail=detail)
+
+
+def _at_work(attempt: IssuanceAttempt, backend: Backend, handle: str, *, now: datetime) -> str:
+    """The second line while the CA takes its time."""
+    return f"{backend.title} is working on it (its number: {handle}). {_waiting(attempt, now=now)}"
+
+
+def _waiting(attempt: IssuanceAttempt, *, now: datetime) -> str:
+    usual = usual_issuing_time(backend=attempt.backend, now=now)
+    return waiting_phrase(elapsed=now - attempt.created_at, usual=usual)
 
 
 def _release(attempt: IssuanceAttempt, error: Unavailable, *, now: datetime) -> State:
@@ -335,7 +352,12 @@ def _release(attempt: IssuanceAttempt, error: Unavailable, *, now: datetime) -> 
 def _leave_open(attempt: IssuanceAttempt, error: BackendError, *, now: datetime) -> State:
     age = now - attempt.created_at
     log.error("issuance.outcome_unknown", request=attempt.request_id, code=error.code, age=str(age))
-    _look_again(RequestId(attempt.request_id), State.SUBMITTING, at=now + _between(LEASE, age, RETRY_MOST))
+    _look_again(
+        RequestId(attempt.request_id),
+        State.SUBMITTING,
+        at=now + _between(LEASE, age, RETRY_MOST),
+        detail="The CA has not said what became of it, and is being asked. " + _waiting(attempt, now=now),
+    )
     return State.SUBMITTING
 
 
@@ -359,7 +381,7 @@ def _record(
                     actor=SYSTEM,
                     now=now,
                     step=Step(
-                        detail=f"{backend.title} is working on it (its number: {handle}).",
+                        detail=_at_work(attempt, backend, handle, now=now),
                         next_attempt_at=now + POLL_FIRST,
                         data={"handle": handle},
                     ),
