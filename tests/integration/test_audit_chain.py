@@ -1,0 +1,123 @@
+"""The audit chain over a real story: every deed is in it, and no row can be touched unnoticed (L1, L2)."""
+
+from datetime import timedelta
+
+import pytest
+from django.db import connection
+
+from certdesk.domain.actors import SYSTEM
+from certdesk.domain.audit import GENESIS
+from certdesk.domain.errors import InvariantViolated
+from certdesk.services.confirm import approve_and_issue
+from certdesk.services.organisations import Evidence
+from certdesk.services.requests import reject_request, withdraw_request
+from certdesk.store import audit
+from certdesk.store.db import write_transaction
+from certdesk.store.models import AuditEvent
+from tests.integration.support import NOW, Clock, audit_problems, submit, world
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def story() -> list[str]:
+    """Issued, approved with evidence, rejected, withdrawn; the actions in their order."""
+    w = world()
+    submit(w.alice)
+    waiting = [submit(w.alice, f"www.owned{i}.org").number for i in range(3)]
+    proof = Evidence(domain="owned0.org", how="registry", details="Ünïcode “evidence” 😀")
+    approve_and_issue(actor=w.olga, number=waiting[0], evidence=[proof], note="Yes.", clock=Clock())
+    reject_request(actor=w.otto, number=waiting[1], details="No.", now=NOW)
+    withdraw_request(actor=w.alice, number=waiting[2], now=NOW)
+    return list(AuditEvent.objects.order_by("seq").values_list("action", flat=True))
+
+
+def test_every_deed_is_there_in_its_order(story: list[str]) -> None:
+    assert story == [
+        "domain.validate",
+        *("request.create", "request.claim", "request.ca_accept", "request.issue"),
+        *["request.create"] * 3,
+        *("request.approve", "domain.validate"),
+        *("request.claim", "request.ca_accept", "request.issue"),
+        *("request.reject", "request.withdraw"),
+    ]
+    assert audit_problems() == []
+    assert AuditEvent.objects.order_by("seq")[0].previous_hash == GENESIS
+
+
+def test_the_rows_say_who_and_about_what(story: list[str]) -> None:
+    assert story
+    row = AuditEvent.objects.get(action="request.approve")
+    assert row.actor == "olga"
+    assert row.organisation_id is not None
+    assert row.data["domains"] == ["owned0.org"]
+    issued = AuditEvent.objects.filter(action="request.issue")
+    assert {r.actor for r in issued} == {SYSTEM.label}
+    assert all(r.data["serial"] and r.data["sha256"] for r in issued)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"actor": "mallory"},
+        {"action": "request.reject"},
+        {"object_id": "999"},
+        {"object_type": "domain"},
+        {"user_id": 999},
+        {"organisation_id": None},
+        {"at": NOW + timedelta(microseconds=1)},
+        {"data": {}},
+        {"hash": "f" * 64},
+        {"previous_hash": "f" * 64},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+@pytest.mark.parametrize("action", ["request.approve", "request.withdraw"], ids=["middle", "last"])
+def test_an_altered_row_is_noticed(story: list[str], action: str, change: dict[str, object]) -> None:
+    assert story
+    AuditEvent.objects.filter(action=action).update(**change)
+    assert audit_problems()
+
+
+@pytest.mark.parametrize("position", [0, 5, 9])
+def test_a_removed_row_is_noticed(story: list[str], position: int) -> None:
+    seqs = list(AuditEvent.objects.order_by("seq").values_list("seq", flat=True))
+    AuditEvent.objects.filter(seq=seqs[position]).delete()
+    assert audit_problems()
+    assert len(story) == len(seqs)
+
+
+def test_removing_and_renumbering_is_noticed(story: list[str]) -> None:
+    assert story
+    AuditEvent.objects.filter(seq=5).delete()
+    for seq in AuditEvent.objects.filter(seq__gt=5).order_by("seq").values_list("seq", flat=True):
+        AuditEvent.objects.filter(seq=seq).update(seq=seq - 1)
+    assert audit_problems()
+
+
+def test_rows_that_change_places_are_noticed(story: list[str]) -> None:
+    assert story
+    for old, new in ((5, 500), (6, 5), (500, 6)):
+        AuditEvent.objects.filter(seq=old).update(seq=new)
+    assert audit_problems()
+
+
+def test_no_row_is_written_outside_a_transaction() -> None:
+    assert not connection.in_atomic_block
+    with pytest.raises(InvariantViolated):
+        audit.record(actor=SYSTEM, action="x", object_type="x", object_id=1, now=NOW)
+    assert not AuditEvent.objects.exists()
+
+
+def test_a_row_goes_with_its_transaction() -> None:
+    def half_done() -> None:
+        with write_transaction():
+            audit.record(actor=SYSTEM, action="x", object_type="x", object_id=1, now=NOW)
+            raise InvariantViolated("something else went wrong")
+
+    with pytest.raises(InvariantViolated, match="something else"):
+        half_done()
+    with write_transaction():
+        audit.record(actor=SYSTEM, action="y", object_type="x", object_id=1, now=NOW)
+    assert list(AuditEvent.objects.values_list("seq", "action")) == [(1, "y")]
+    assert audit_problems() == []

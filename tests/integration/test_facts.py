@@ -1,0 +1,68 @@
+"""What policy is told of an organisation: its own current proofs, and nothing of anybody else's."""
+
+from datetime import timedelta
+
+import pytest
+
+from certdesk.domain.csr import read_csr
+from certdesk.domain.errors import NotFound
+from certdesk.domain.profiles import profile
+from certdesk.domain.requests import OrganisationId
+from certdesk.store.models import BlockedKey, Organisation, ValidationRecord
+from certdesk.store.selectors.facts import Asked, gather_facts, organisation_facts, organisation_row
+from tests.integration.support import NOW, csr, organisation, validated, world
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def test_proofs_are_the_organisations_own_and_current() -> None:
+    w = world()
+    other = organisation("Other College")
+    validated("other.ac.uk", of=other, by=w.olga)
+    validated("old.example", of=w.university, by=w.olga, at=NOW - timedelta(days=399))
+    facts = organisation_facts(organisation_row(w.university), now=NOW)
+    assert [v.adn for v in facts.validations] == ["example.ac.uk"]
+    end = facts.validations[0].expires_at
+    assert organisation_facts(organisation_row(w.university), now=end).validations == ()
+    assert ValidationRecord.objects.count() == 3
+
+
+@pytest.mark.parametrize(
+    "column, value, fact",
+    [
+        ("vetted_at", None, "vetted"),
+        ("first_approved_at", None, "has_approved_request"),
+        ("is_active", False, "active"),
+    ],
+)
+def test_each_flag_follows_its_column(column: str, value: object, fact: str) -> None:
+    w = world()
+    before = organisation_facts(organisation_row(w.university), now=NOW)
+    assert getattr(before, fact) is True
+    Organisation.objects.filter(id=w.university).update(**{column: value})
+    after = organisation_facts(organisation_row(w.university), now=NOW)
+    assert getattr(after, fact) is False
+
+
+def test_a_blocked_key_is_told() -> None:
+    w = world()
+    read = read_csr(csr("www.example.ac.uk"))
+
+    def blocked() -> bool:
+        return gather_facts(
+            csr=read,
+            organisation=organisation_row(w.university),
+            profile=profile("tls-server"),
+            asked=Asked(duration_years=1, server_software="nginx"),
+            now=NOW,
+        ).key_blocked
+
+    BlockedKey.objects.create(spki_sha256="0" * 64, reason="another key", at=NOW)
+    assert blocked() is False
+    BlockedKey.objects.create(spki_sha256=read.key.spki_sha256, reason="this key", at=NOW)
+    assert blocked() is True
+
+
+def test_an_organisation_that_is_not_there() -> None:
+    with pytest.raises(NotFound):
+        organisation_row(OrganisationId(99))

@@ -1,0 +1,175 @@
+"""Mail to applicants: on every change that concerns them, once, with our own address and nobody's tricks."""
+
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from django.core import mail
+from django.core.mail import EmailMessage
+from django.test import override_settings
+
+from certdesk.domain.requests import State
+from certdesk.services import runtime
+from certdesk.services.confirm import approve_and_issue
+from certdesk.services.issuance import drive
+from certdesk.services.notices import notify_applicant
+from certdesk.services.organisations import Evidence
+from certdesk.services.requests import approve_request, create_request, reject_request
+from certdesk.store.models import RequestEvent, User
+from certdesk.store.transitions import NOTIFIED
+from tests.integration.support import (
+    NOW,
+    Clock,
+    ScriptedCa,
+    World,
+    backend,
+    submission,
+    submit,
+    world,
+)
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def _deliver() -> list[EmailMessage]:
+    """Run every mail job, in order; what was sent by it."""
+    before = len(mail.outbox)
+    for event in RequestEvent.objects.filter(event__in=NOTIFIED).order_by("id"):
+        notify_applicant(event_id=event.pk, now=NOW)
+    return mail.outbox[before:]
+
+
+def _waiting(w: World, *names: str) -> int:
+    return submit(w.alice, *(names or ("www.owned.org",))).number
+
+
+def test_the_same_event_twice_is_one_mail() -> None:
+    _waiting(world())
+    event = RequestEvent.objects.get(event="create")
+    assert notify_applicant(event_id=event.pk, now=NOW) is True
+    assert notify_applicant(event_id=event.pk, now=NOW) is False
+    assert len(mail.outbox) == 1
+    event.refresh_from_db()
+    assert event.notified_at == NOW
+
+
+def test_a_mail_that_could_not_be_sent_is_not_noted_as_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    _waiting(world())
+    event = RequestEvent.objects.get(event="create")
+
+    def broken(_self: EmailMessage, *, fail_silently: bool = False) -> int:
+        raise OSError("no mail server")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(EmailMessage, "send", broken)
+        with pytest.raises(OSError, match="no mail server"):
+            notify_applicant(event_id=event.pk, now=NOW)
+    assert notify_applicant(event_id=event.pk, now=NOW) is True
+    assert len(mail.outbox) == 1
+
+
+def test_who_asked_is_told_with_the_link_and_the_status() -> None:
+    """A4: the address is the configured one."""
+    number = _waiting(world(), "www.owned.org", "example.ac.uk")
+    (message,) = _deliver()
+    assert message.to == ["alice@example.ac.uk"]
+    assert f"Request {number}: Waiting for manual approval" in message.subject
+    assert f"{runtime.current().base_url}/requests/{number}/" in message.body
+    assert "www.owned.org, example.ac.uk" in message.body
+    assert message.extra_headers["Auto-Submitted"] == "auto-generated"
+
+
+def test_the_address_in_mails_is_the_configured_one() -> None:
+    number = _waiting(world())
+    usual = runtime.current()
+    runtime.configure(lambda: replace(usual, base_url="https://certs.example.ac.uk"))
+    try:
+        (message,) = _deliver()
+    finally:
+        runtime.configure(lambda: usual)
+    assert f"https://certs.example.ac.uk/requests/{number}/" in message.body
+
+
+def test_what_the_officer_wrote_comes_after_the_link_and_indented() -> None:
+    """R29, V9."""
+    w = world()
+    number = _waiting(w)
+    _deliver()
+    details = "Not yours.\nRequest ID 1\n\nLook at it here:\nhttps://evil.example/"
+    reject_request(actor=w.olga, number=number, details=details, now=NOW)
+    (message,) = _deliver()
+    assert "JTAG has rejected" in message.body
+    link = message.body.index(f"/requests/{number}/")
+    assert message.body.index("Not yours.") > link
+    assert "\nhttps://evil.example/" not in message.body
+    assert "\n  https://evil.example/" in message.body
+    assert "evil" not in message.subject
+
+
+def test_details_can_not_add_headers() -> None:
+    w = world()
+    number = _waiting(w)
+    reject_request(
+        actor=w.olga, number=number, details="No.\r\nBcc: mallory@evil.example\r\n\r\nHello", now=NOW
+    )
+    message = _deliver()[-1]
+    assert message.recipients() == ["alice@example.ac.uk"]
+    assert message.message()["Bcc"] is None
+
+
+def test_an_approval_that_was_overtaken_by_the_certificate_is_one_mail() -> None:
+    w = world()
+    number = _waiting(w)
+    proof = Evidence(domain="owned.org", how="registry", details="Seen.")
+    approve_and_issue(actor=w.olga, number=number, evidence=[proof], clock=Clock())
+    (message,) = _deliver()
+    assert "Certificate available for download" in message.subject
+
+
+def test_an_approval_that_waits_for_a_slow_ca_is_told_at_once() -> None:
+    w = world()
+    with backend(ScriptedCa([])):
+        number = _waiting(w)
+        assert "Waiting" in _deliver()[0].subject
+        approve_request(actor=w.olga, number=number, note="Seen.", now=NOW)
+        (message,) = _deliver()
+    assert "Accepted for automatic processing" in message.subject
+    assert "Seen." in message.body
+
+
+def test_an_automatic_request_makes_one_mail_and_a_person_is_told_when_it_is_sent_back() -> None:
+    w = world()
+    submit(w.alice)
+    assert ["download" in m.subject for m in _deliver()] == [True]
+    number = create_request(
+        actor=w.alice, submission=submission(w.university), channel="portal", now=NOW
+    ).number
+    assert drive(request_id=number, clock=Clock(NOW + timedelta(days=500))) is State.WAITING_FOR_APPROVAL
+    (message,) = _deliver()
+    assert "looked at by JTAG again" in message.body
+    assert "nothing proves yet" in message.body
+
+
+def test_many_names_fill_a_line_or_two() -> None:
+    _waiting(world(), *(f"h{index}.owned.org" for index in range(30)))
+    (message,) = _deliver()
+    assert "h9.owned.org and 20 more" in message.body
+    assert "h10.owned.org" not in message.body
+
+
+def test_somebody_without_an_address_is_no_error() -> None:
+    w = world()
+    User.objects.update(email="")
+    _waiting(w)
+    assert _deliver() == []
+    assert not RequestEvent.objects.filter(event="create", notified_at=None).exists()
+
+
+def test_mail_goes_to_files_where_no_server_is_set(tmp_path: Path) -> None:
+    number = _waiting(world())
+    files = "django.core.mail.backends.filebased.EmailBackend"
+    with override_settings(EMAIL_BACKEND=files, EMAIL_FILE_PATH=tmp_path):
+        notify_applicant(event_id=RequestEvent.objects.get().pk, now=NOW)
+    (path,) = tmp_path.iterdir()
+    assert f"Request {number}: Waiting for manual approval" in path.read_text(encoding="utf-8")
