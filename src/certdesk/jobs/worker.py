@@ -29,7 +29,7 @@ Job: TypeAlias = DBTaskResult[..., None]
 
 PAUSE = 0.5  # seconds between looks while nothing is due
 BATCH = 20
-GIVE_UP_AFTER = 12  # tries: with the back-off below about a day
+GIVE_UP_AFTER = 17  # tries: with the back-off below about a day
 RETRY_FIRST, RETRY_MOST = timedelta(seconds=10), timedelta(hours=4)
 DEAD_AFTER = timedelta(minutes=10)  # a job running longer belonged to a worker that died
 KEEP_FINISHED = timedelta(days=14)
