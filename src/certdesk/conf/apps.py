@@ -13,7 +13,7 @@ from certdesk.backends.registry import load_backends
 from certdesk.backends.scripted import DEMO_RULES
 from certdesk.conf.config import Config
 from certdesk.domain.errors import Misconfigured
-from certdesk.domain.policy import Rules
+from certdesk.domain.settings import ServiceSettings
 from certdesk.services.runtime import Runtime, configure
 
 
@@ -25,7 +25,11 @@ class ConfConfig(AppConfig):
 
     def ready(self) -> None:
         """Registers how the runtime is made; CA keys are opened when first needed."""
-        configure(lambda: make_runtime(settings.CERTDESK))
+        from certdesk.store.selectors.settings import (  # noqa: PLC0415 - models exist from here on
+            latest_settings,
+        )
+
+        configure(lambda: make_runtime(settings.CERTDESK), read_changes=latest_settings)
 
 
 def make_runtime(config: Config) -> Runtime:
@@ -38,17 +42,18 @@ def make_runtime(config: Config) -> Runtime:
     return Runtime(
         backends=backends,
         default_backend=config.demo_ca,
-        rules=Rules(
+        settings=ServiceSettings(
+            ra=config.ra_name,
+            service_name=config.service_name,
+            support_url=config.support_url,
             trusted_suffixes=config.trusted_suffixes,
             durations=config.durations,
             server_software=config.server_software,
-            ra=config.ra_name,
+            ownership_days=config.ownership_days,
+            password_min_length=config.password_min_length,
         ),
         base_url=config.url,
-        service_name=config.service_name,
         mail_from=config.mail_from,
-        ownership_days=config.ownership_days,
-        support_url=config.support_url,
     )
 
 

@@ -8,10 +8,10 @@ import os
 import secrets
 import tomllib
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from certdesk.domain.errors import Misconfigured
 
@@ -51,6 +51,7 @@ class Config(BaseSettings):
     threads: int = Field(default_factory=lambda: min(8, 2 * (os.cpu_count() or 1) + 1), ge=1, le=128)
     workers: int = Field(default=1, ge=1, le=16)
     secret_key: SecretStr = SecretStr("")
+    secret_key_fallbacks: Annotated[tuple[SecretStr, ...], NoDecode] = ()
     ca_passphrase: SecretStr = SecretStr("")
     ca_root_directory: Path | None = None
     ca_name: str = "Certdesk"
@@ -64,10 +65,16 @@ class Config(BaseSettings):
     server_software: tuple[str, ...] = SERVER_SOFTWARE
     ownership_days: int = Field(default=398, ge=1, le=398)
     password_min_length: int = Field(default=15, ge=3)
+    require_second_factor: Literal["auto", "always", "never"] = "auto"
     mail_from: str = "certdesk@localhost"
     smtp_host: str = ""
     smtp_port: int = Field(default=25, ge=1, le=65535)
     log_level: str = "INFO"
+
+    @field_validator("secret_key_fallbacks", mode="before")
+    @classmethod
+    def _keys_by_white_space(cls, value: object) -> object:
+        return tuple(value.split()) if isinstance(value, str) else value
 
     @field_validator("server_software")
     @classmethod
@@ -79,6 +86,13 @@ class Config(BaseSettings):
         if self.demo_ca != "embedded" and not self.demo:
             raise ValueError(f"CERTDESK_DEMO_CA={self.demo_ca} is for `certdesk serve --demo`; leave it out")
         return self
+
+    @property
+    def second_factor_required(self) -> bool:
+        """Whether RA officers and operators have to have a second factor: outside the demo, unless told."""
+        return self.require_second_factor == "always" or (
+            self.require_second_factor == "auto" and not self.demo
+        )
 
     @property
     def url(self) -> str:

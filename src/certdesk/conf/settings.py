@@ -8,6 +8,7 @@ from certdesk.domain.errors import Misconfigured
 CERTDESK = load_config()
 
 SECRET_KEY = CERTDESK.secret_key.get_secret_value()
+SECRET_KEY_FALLBACKS = [old.get_secret_value() for old in CERTDESK.secret_key_fallbacks]
 DEBUG = False
 ROOT_URLCONF = "certdesk.conf.urls"
 WSGI_APPLICATION = "certdesk.conf.wsgi.application"
@@ -34,6 +35,7 @@ INSTALLED_APPS = [
     "allauth",
     "allauth.account",
     "allauth.mfa",
+    "allauth.usersessions",
     "django_htmx",
     "django_tasks",
     "django_tasks_db",
@@ -51,7 +53,10 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "allauth.account.middleware.AccountMiddleware",
+    "certdesk.web.account.middleware.SessionLimitsMiddleware",
     "certdesk.web.middleware.SignInRequiredMiddleware",
+    "certdesk.web.account.middleware.SecondFactorMiddleware",
+    "certdesk.web.account.middleware.TooManyAttemptsMiddleware",
     "certdesk.web.middleware.ErrorMiddleware",
 ]
 
@@ -66,6 +71,7 @@ TEMPLATES = [
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
                 "certdesk.web.context.service",
+                "certdesk.web.account.context.account",
             ],
         },
     }
@@ -102,33 +108,52 @@ def _database(url: str) -> dict[str, object]:
 
 
 DATABASES = {"default": _database(CERTDESK.database_url)}
-CACHES = {"default": {"BACKEND": "django.core.cache.backends.db.DatabaseCache", "LOCATION": "certdesk_cache"}}
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.db.DatabaseCache",
+        "LOCATION": "certdesk_cache",
+        # Limits of attempts live here: with Django's 300 entries, a flood would push them out.
+        "OPTIONS": {"MAX_ENTRIES": 100_000},
+    }
+}
 TASKS = {"default": {"BACKEND": "django_tasks_db.DatabaseBackend"}}
 
 AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]
-AUTH_PASSWORD_VALIDATORS = [
-    {
-        "NAME": "django.contrib.auth.password_validation.MinimumLengthValidator",
-        "OPTIONS": {"min_length": CERTDESK.password_min_length},
-    },
-    # R7: a minimum below 8 lets common passwords through on purpose.
-    *(
-        [{"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"}]
-        if CERTDESK.password_min_length >= 8  # noqa: PLR2004 - the figure of R7
-        else []
-    ),
-]
+AUTH_PASSWORD_VALIDATORS = [{"NAME": "certdesk.services.passwords.PasswordRules"}]
+PASSWORD_HASHERS = ["certdesk.services.passwords.NormalisingPasswordHasher"]
+PASSWORD_RESET_TIMEOUT = 3600
 LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "/"
 ACCOUNT_LOGIN_METHODS = {"username"}
 ACCOUNT_SIGNUP_FIELDS = ["username*", "password1*"]
 ACCOUNT_EMAIL_VERIFICATION = "none"
 ACCOUNT_ADAPTER = "certdesk.web.adapter.AccountAdapter"
+ACCOUNT_FORMS = {
+    "change_password": "certdesk.web.account.forms.ChangePasswordForm",
+    "reset_password": "certdesk.web.account.forms.ResetPasswordForm",
+    "reset_password_from_key": "certdesk.web.account.forms.ResetPasswordKeyForm",
+}
 ACCOUNT_LOGOUT_REDIRECT_URL = "/accounts/login/"
 ACCOUNT_SESSION_REMEMBER = False
-# Attempts on one account are throttled by allauth; per address as well (A5).
-ACCOUNT_RATE_LIMITS = {"login": "60/m/ip", "login_failed": "10/m/ip,5/5m/key"}
+ACCOUNT_PASSWORD_RESET_TOKEN_GENERATOR = "django.contrib.auth.tokens.PasswordResetTokenGenerator"  # noqa: S105 - a class
+ACCOUNT_REAUTHENTICATION_TIMEOUT = 300
+# Per address and, for failures, per account (A5). The key of a reset is the address that was typed.
+ACCOUNT_RATE_LIMITS = {
+    "login": "60/m/ip",
+    "login_failed": "10/m/ip,5/5m/key",
+    "change_password": "5/m/user",
+    "reauthenticate": "10/m/user",
+    "reset_password": "10/m/ip,3/10m/key",
+    "reset_password_from_key": "20/m/ip",
+}
 ALLAUTH_TRUSTED_PROXY_COUNT = 1 if CERTDESK.behind_proxy else 0
+MFA_ADAPTER = "certdesk.web.adapter.MfaAdapter"
+MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
+MFA_FORMS = {"activate_totp": "certdesk.web.account.forms.ActivateTotpForm"}
+MFA_PASSKEY_LOGIN_ENABLED = True
+MFA_TOTP_TOLERANCE = 1  # a phone's clock may be half a minute off
+MFA_ALLOW_UNVERIFIED_EMAIL = True  # addresses come from managers and officers, never from the person
+MFA_RECOVERY_CODE_DIGITS = 10
 
 SESSION_COOKIE_NAME = "__Host-certdesk" if _tls else "certdesk"
 CSRF_COOKIE_NAME = "__Host-certdesk-csrf" if _tls else "certdesk-csrf"

@@ -64,6 +64,7 @@ class Action(StrEnum):
     MEMBERS_READ = "members.read"
     MEMBERS_MANAGE = "members.manage"
     DOMAIN_READ = "domain.read"
+    DOMAIN_ASK = "domain.ask"
     DOMAIN_VALIDATE = "domain.validate"
     AUDIT_READ = "audit.read"
     SERVICE_OPERATE = "service.operate"
@@ -81,6 +82,7 @@ _BY_RA_ROLE: dict[RaRole, frozenset[Action]] = {
             Action.MEMBERS_READ,
             Action.MEMBERS_MANAGE,
             Action.DOMAIN_READ,
+            Action.DOMAIN_ASK,
             Action.DOMAIN_VALIDATE,
         }
     ),
@@ -104,6 +106,7 @@ _BY_ORG_ROLE: dict[OrgRole, frozenset[Action]] = {
             Action.REQUEST_WITHDRAW,
             Action.ORGANISATION_READ,
             Action.DOMAIN_READ,
+            Action.DOMAIN_ASK,
         }
     ),
     OrgRole.MANAGER: frozenset(
@@ -113,6 +116,7 @@ _BY_ORG_ROLE: dict[OrgRole, frozenset[Action]] = {
             Action.REQUEST_WITHDRAW,
             Action.ORGANISATION_READ,
             Action.DOMAIN_READ,
+            Action.DOMAIN_ASK,
             Action.MEMBERS_READ,
             Action.MEMBERS_MANAGE,
         }

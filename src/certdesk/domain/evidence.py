@@ -17,6 +17,7 @@ class Method(StrEnum):
     """How control of a domain was shown."""
 
     MANUAL_OWNERSHIP = "manual_ownership"
+    EMAIL_CONSTRUCTED = "email_constructed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +32,9 @@ class MethodFacts:
 METHODS: Mapping[Method, MethodFacts] = {
     Method.MANUAL_OWNERSHIP: MethodFacts(
         title="Ownership checked by an RA officer", covers_subdomains=True, source="R31 to R34"
+    ),
+    Method.EMAIL_CONSTRUCTED: MethodFacts(
+        title="Confirmed by e-mail", covers_subdomains=True, source="BR 3.2.2.4.4"
     ),
 }
 

@@ -6,10 +6,14 @@ from enum import StrEnum
 
 
 class Verdict(StrEnum):
-    """What a check says about a request, mildest first."""
+    """What a check says about a request, mildest first.
+
+    PENDING wants no RA officer, only something that has not happened yet, such as a confirmation by mail.
+    """
 
     PASS = "pass"
     WARN = "warn"
+    PENDING = "pending"
     MANUAL = "manual"
     REFUSE = "refuse"
 

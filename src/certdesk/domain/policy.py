@@ -84,6 +84,11 @@ class Decision:
         return tuple(check for check in self.checks if check.verdict is Verdict.MANUAL)
 
     @property
+    def pending(self) -> tuple[Check, ...]:
+        """What has to happen before anything is signed, without an officer."""
+        return tuple(check for check in self.checks if check.verdict is Verdict.PENDING)
+
+    @property
     def refusals(self) -> tuple[Check, ...]:
         """Why the request can't be accepted as it is."""
         return tuple(check for check in self.checks if check.verdict is Verdict.REFUSE)
@@ -101,7 +106,7 @@ def decide(facts: Facts, rules: Rules, *, now: datetime) -> Decision:
         _subject_check(facts),
         *_organisation_checks(facts.organisation),
         *_suffix_checks(facts, rules, now=now),
-        *_validation_checks(facts, now=now),
+        *_validation_checks(facts, rules, now=now),
     )
     return Decision(
         outcome=_outcome(checks),
@@ -142,7 +147,8 @@ def still_entitled(decision: Decision, *, approved_digest: str, waived: Iterable
             ),
         )
     accepted = set(waived) - {NOT_VALIDATED}
-    return decision.refusals + tuple(c for c in decision.manual_reasons if c.code not in accepted)
+    standing = tuple(c for c in decision.manual_reasons if c.code not in accepted)
+    return decision.refusals + standing + decision.pending
 
 
 NOT_VALIDATED = "domain.not_validated"
@@ -160,7 +166,7 @@ def domains_to_validate(decision_facts: Facts, *, now: datetime) -> dict[str, tu
 
 def _outcome(checks: Sequence[Check]) -> Outcome:
     match worst(checks):
-        case Verdict.PASS | Verdict.WARN:
+        case Verdict.PASS | Verdict.WARN | Verdict.PENDING:
             return Outcome.AUTO
         case Verdict.REFUSE:
             return Outcome.REFUSE
@@ -292,7 +298,7 @@ def _suffix_checks(facts: Facts, rules: Rules, *, now: datetime) -> Iterator[Che
         )
 
 
-def _validation_checks(facts: Facts, *, now: datetime) -> Iterator[Check]:
+def _validation_checks(facts: Facts, rules: Rules, *, now: datetime) -> Iterator[Check]:
     validations = facts.organisation.validations
     proven: dict[Validation, list[DnsName]] = {}
     missing: list[DnsName] = []
@@ -313,15 +319,20 @@ def _validation_checks(facts: Facts, *, now: datetime) -> Iterator[Check]:
             changed_by="RA officer",
         )
     for domain, names in _by_domain(missing).items():
-        yield Check(
-            code=NOT_VALIDATED,
-            verdict=Verdict.MANUAL,
-            message=f"{_quoted(names)}: nothing proves yet that this organisation controls {domain}; "
-            "an officer validates the domain.",
-            seen=domain,
-            rule="R4, R31, BR 3.2.2.4",
-            changed_by="RA officer",
-        )
+        yield _not_validated(domain, names, trusted=under_any(domain, rules.trusted_suffixes))
+
+
+def _not_validated(domain: str, names: Sequence[DnsName], *, trusted: bool) -> Check:
+    """Under a trusted suffix the domain's own mailboxes can prove control (R4); elsewhere an officer does."""
+    how = "somebody there confirms by e-mail" if trusted else "an officer validates the domain"
+    return Check(
+        code=NOT_VALIDATED,
+        verdict=Verdict.PENDING if trusted else Verdict.MANUAL,
+        message=f"{_quoted(names)}: nothing proves yet that this organisation controls {domain}; {how}.",
+        seen=domain,
+        rule="R4, BR 3.2.2.4.4" if trusted else "R31, BR 3.2.2.4",
+        changed_by="applicant" if trusted else "RA officer",
+    )
 
 
 def _by_domain(names: Iterable[DnsName]) -> dict[str, list[DnsName]]:

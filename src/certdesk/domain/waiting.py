@@ -11,7 +11,7 @@ from certdesk.domain.requests import Event, State
 
 #: Nothing but the CA (or our way to it) is awaited in these states.
 AWAITING_CA = (State.ACCEPTED, State.SUBMITTING, State.SUBMITTED)
-#: The events that hand a request to automatic processing: from the last of them it has been waiting.
+#: The events that hand a request to automatic processing: with the last of them its present wait began.
 STARTS = (Event.CREATE, Event.APPROVE, Event.RETRY)
 #: From then on it is a matter for the RA's staff (R24).
 OVERDUE_AFTER = timedelta(hours=24)

@@ -31,7 +31,7 @@ def submit_request(
     created = create_request(
         actor=actor, submission=submission, channel=channel, idempotency_key=idempotency_key, now=clock()
     )
-    if created.replayed or created.state is not State.ACCEPTED:
+    if created.replayed or created.pending or created.state is not State.ACCEPTED:
         return created
     return replace(created, state=_issue_now(created.number, clock=clock) or created.state)
 

@@ -34,6 +34,7 @@ from certdesk.domain.requests import Event, OrganisationId, RequestId, State
 from certdesk.domain.waiting import waiting_phrase
 from certdesk.services import runtime
 from certdesk.services.requests import facts_of
+from certdesk.services.validation import await_validation
 from certdesk.store.db import write_transaction
 from certdesk.store.models import (
     Approval,
@@ -79,6 +80,8 @@ def issue(*, request_id: RequestId, clock: Clock) -> State:
     with write_transaction():
         lock_organisation(OrganisationId(request.organisation_id))
         obstacles = _obstacles(request, now=now)
+        if obstacles and all(check.verdict is Verdict.PENDING for check in obstacles):
+            return await_validation(request, obstacles)
         if obstacles:
             return _refer(request_id, obstacles, now=now)
         advance(

@@ -20,7 +20,14 @@ from certdesk.domain.errors import (
     StateConflict,
 )
 from certdesk.domain.findings import Verdict
-from certdesk.domain.policy import Decision, Facts, Outcome, decide, domains_to_validate
+from certdesk.domain.policy import (
+    NOT_VALIDATED,
+    Decision,
+    Facts,
+    Outcome,
+    decide,
+    domains_to_validate,
+)
 from certdesk.domain.profiles import profile, validity
 from certdesk.domain.requests import ENDED, Event, OrganisationId, RequestId, State, UserId
 from certdesk.services import runtime
@@ -69,11 +76,16 @@ class Preview:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Created:
-    """The request that a submission became. `replayed` when an earlier submission had made it."""
+    """The request that a submission became.
+
+    `replayed` when an earlier submission had made it; `pending` when an accepted one still waits for
+    a domain to be validated.
+    """
 
     number: RequestId
     state: State
     replayed: bool
+    pending: bool = False
 
 
 def preview_request(*, actor: Actor, submission: Submission, now: datetime) -> Preview:
@@ -137,7 +149,12 @@ def create_request(
             organisation=row,
             now=now,
         )
-    return Created(number=RequestId(request.pk), state=State(request.state), replayed=False)
+    return Created(
+        number=RequestId(request.pk),
+        state=State(request.state),
+        replayed=False,
+        pending=bool(decision.pending),
+    )
 
 
 def withdraw_request(*, actor: Actor, number: int, now: datetime) -> None:
@@ -170,9 +187,10 @@ def approve_request(
 ) -> None:
     """Approves exactly what the officer saw; the request goes on towards the CA (R31 to R33).
 
-    For every domain that nothing proves yet, `evidence` says how ownership was checked; `note` serves
-    for those it does not name. Raises InvalidInput naming the domains without evidence, NotAuthorized
-    for an own request, StateConflict when somebody was faster, before anything else is judged.
+    For every domain that nothing proves yet, `evidence` says how ownership was checked. One under a
+    trusted suffix may go without: its own people then confirm by e-mail before anything is signed.
+    Raises InvalidInput naming the domains without evidence, NotAuthorized for an own request,
+    StateConflict when somebody was faster, before anything else is judged.
     """
     shown = _may_decide(actor, number)
     note = storable(note, field="note")
@@ -187,7 +205,7 @@ def approve_request(
         if decision.refusals:
             raise PolicyRefused(_refusal(decision), checks=decision.checks)
         waived = sorted({check.code for check in decision.manual_reasons})
-        proofs = _complete(evidence, facts, note=note, now=now)
+        proofs = _complete(evidence, facts, decision, now=now)
         # The claim comes first: whoever loses the race writes no evidence at all.
         advance(
             request_id=shown.number,
@@ -271,11 +289,23 @@ def facts_of(request: Request, organisation: Organisation, *, now: datetime) -> 
 
 
 def domains_awaiting_evidence(*, actor: Actor, number: int, now: datetime) -> dict[str, tuple[str, ...]]:
-    """Domain → names below it for which an approving officer has to give evidence (R31)."""
+    """Domain → names below it for which an approving officer may give evidence (R31)."""
     shown = get_request(actor=actor, number=number)
     request = Request.objects.get(id=shown.number)
     facts, _decision = facts_of(request, organisation_row(shown.organisation_id), now=now)
     return {domain: tuple(names) for domain, names in domains_to_validate(facts, now=now).items()}
+
+
+def domains_requiring_evidence(*, actor: Actor, number: int, now: datetime) -> frozenset[str]:
+    """The domains that nobody but an approving officer can validate (R30, R31)."""
+    shown = get_request(actor=actor, number=number)
+    request = Request.objects.get(id=shown.number)
+    _facts_now, decision = facts_of(request, organisation_row(shown.organisation_id), now=now)
+    return _required(decision)
+
+
+def _required(decision: Decision) -> frozenset[str]:
+    return frozenset(check.seen for check in decision.manual_reasons if check.code == NOT_VALIDATED)
 
 
 def _may_ask(actor: Actor, organisation_id: OrganisationId) -> None:
@@ -354,13 +384,11 @@ def _insert(
     organisation: Organisation,
     now: datetime,
 ) -> Request:
-    auto = decision.outcome is Outcome.AUTO
+    auto, pending = decision.outcome is Outcome.AUTO, decision.pending
     state = State.ACCEPTED if auto else State.WAITING_FOR_APPROVAL
-    detail = (
-        "Passed every check; about to be handed to the CA."
-        if auto
-        else " ".join(check.message for check in decision.manual_reasons)
-    )
+    detail = " ".join(check.message for check in decision.manual_reasons or pending)
+    if auto and not pending:
+        detail = "Passed every check; about to be handed to the CA."
     assert actor.user_id is not None  # noqa: S101 - `_may_ask` lets only members of an organisation through
     request = Request.objects.create(
         organisation_id=organisation.pk,
@@ -387,7 +415,7 @@ def _insert(
         detail=detail,
         created_at=now,
         changed_at=now,
-        next_attempt_at=now + UNCLAIMED if auto else None,
+        next_attempt_at=now + UNCLAIMED if auto and not pending else None,
         search_text=" ".join([*csr.names, actor.label, organisation.legal_name]).lower(),
     )
     if auto:
@@ -417,7 +445,7 @@ def _insert(
         new=state,
         step=step,
     )
-    write_history(changes=[change], actor=actor, now=now, notify=not auto)
+    write_history(changes=[change], actor=actor, now=now, notify=not auto or bool(pending))
     return request
 
 
@@ -431,17 +459,18 @@ def _refusal(decision: Decision) -> str:
     return " ".join(refused[:3])
 
 
-def _complete(evidence: Sequence[Evidence], facts: Facts, *, note: str, now: datetime) -> list[Evidence]:
+def _complete(
+    evidence: Sequence[Evidence], facts: Facts, decision: Decision, *, now: datetime
+) -> list[Evidence]:
     needed = domains_to_validate(facts, now=now)
     given = {item.domain: item for item in evidence if item.details.strip()}
     if strange := set(given) - set(needed):
         raise InvalidInput(
             f"No evidence is needed for {', '.join(sorted(strange))}.", fields={"evidence": "Leave it out."}
         )
-    missing = [domain for domain in needed if domain not in given]
-    if missing and not note.strip():
+    if missing := sorted(_required(decision) - set(given)):
         raise InvalidInput(
             f"Say how ownership was checked for {', '.join(missing)}.",
             fields={f"evidence.{domain}": "Say what was checked, and where." for domain in missing},
         )
-    return [given.get(d) or Evidence(domain=d, how="other", details=note) for d in needed]
+    return [given[domain] for domain in needed if domain in given]

@@ -1,25 +1,68 @@
 """What the use cases work with and the composition root provides: back ends, rules, addresses."""
 
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+import structlog
+from django.utils import timezone
 
 from certdesk.backends.base import Backend
-from certdesk.domain.errors import InvariantViolated, Misconfigured
+from certdesk.domain.errors import InvalidInput, InvariantViolated, Misconfigured
 from certdesk.domain.policy import Rules
+from certdesk.domain.settings import ServiceSettings, changed
+
+log = structlog.get_logger()
+
+#: Seconds after which another process's change of the settings is noticed.
+FRESH_FOR = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Runtime:
-    """Set once at start-up. `ownership_days` is how long a manual ownership validation counts (R34)."""
+    """Made at start-up; `settings` are what an operator may change while it runs."""
 
     backends: Mapping[str, Backend]
     default_backend: str
-    rules: Rules
+    settings: ServiceSettings
     base_url: str
-    service_name: str
     mail_from: str
-    ownership_days: int
-    support_url: str = ""
+
+    @property
+    def rules(self) -> Rules:
+        """The part of the settings that policy decides by."""
+        return Rules(
+            trusted_suffixes=self.settings.trusted_suffixes,
+            durations=self.settings.durations,
+            server_software=self.settings.server_software,
+            ra=self.settings.ra,
+        )
+
+    @property
+    def service_name(self) -> str:
+        """What the service calls itself."""
+        return self.settings.service_name
+
+    @property
+    def support_url(self) -> str:
+        """Where the CA's own support is; empty when there is none."""
+        return self.settings.support_url
+
+    @property
+    def ownership_days(self) -> int:
+        """How long a proof of control counts (R34)."""
+        return self.settings.ownership_days
+
+    @property
+    def challenge_days(self) -> int:
+        """How long a mailed code works (R4)."""
+        return self.settings.challenge_days
+
+    @property
+    def password_min_length(self) -> int:
+        """The shortest password, in characters (R7)."""
+        return self.settings.password_min_length
 
     def backend(self, name: str) -> Backend:
         """The back end of that name. Raises Misconfigured when it is no longer set up."""
@@ -29,20 +72,71 @@ class Runtime:
             raise Misconfigured(f"The CA “{name}” is not set up.") from None
 
 
+#: Reads the latest stored settings: their version, and name → value.
+ReadChanges = Callable[[], tuple[int, Mapping[str, object]]]
+
+
+def _nothing_changed() -> tuple[int, Mapping[str, object]]:
+    return 0, {}
+
+
 class _Holder:
     make: Callable[[], Runtime] | None = None
-    made: Runtime | None = None
+    read_changes: ReadChanges = staticmethod(_nothing_changed)
+    base: Runtime | None = None  # as configured
+    made: Runtime | None = None  # with what an operator has changed since
+    version: int | None = None
+    checked_at: float = 0.0
 
 
-def configure(make: Callable[[], Runtime]) -> None:
-    """Says how the runtime is made; it is made when first needed, and once."""
-    _Holder.make, _Holder.made = make, None
+def configure(make: Callable[[], Runtime], *, read_changes: ReadChanges = _nothing_changed) -> None:
+    """Says how the runtime is made, once and when first needed, and where changed settings are read."""
+    _Holder.make, _Holder.base, _Holder.made = make, None, None
+    _Holder.read_changes = staticmethod(read_changes)
+    refresh()
 
 
 def current() -> Runtime:
-    """The runtime. Raises InvariantViolated if nothing configured one."""
-    if _Holder.made is None:
+    """The runtime, with settings no older than `FRESH_FOR`.
+
+    Raises InvariantViolated if none was configured.
+    """
+    if _Holder.base is None:
         if _Holder.make is None:
             raise InvariantViolated("no runtime was configured")
-        _Holder.made = _Holder.make()
+        _Holder.base = _Holder.make()
+    elapsed = time.monotonic() - _Holder.checked_at
+    if _Holder.made is None or elapsed > FRESH_FOR:
+        _Holder.made = _with_changes(_Holder.base, _Holder.made)
+        _Holder.checked_at = time.monotonic()
     return _Holder.made
+
+
+def refresh() -> None:
+    """Makes the next `current()` read the settings again, as after changing them."""
+    _Holder.checked_at, _Holder.version = 0.0, None
+
+
+def settings_from(values: Mapping[str, object], *, now: datetime) -> ServiceSettings:
+    """The configured settings with stored values in their place.
+
+    A stored value that a rule of the field has overtaken since is left out and logged: the service goes on
+    with what the configuration says.
+    """
+    if _Holder.base is None:
+        raise InvariantViolated("no runtime was configured")
+    settings = _Holder.base.settings
+    for name, value in values.items():
+        try:
+            settings = changed(settings, {name: value}, now=now)
+        except InvalidInput as error:
+            log.warning("settings.stored_value_unusable", name=name, problem=error.fields.get(name, ""))
+    return settings
+
+
+def _with_changes(base: Runtime, made: Runtime | None) -> Runtime:
+    version, values = _Holder.read_changes()
+    if made is not None and version == _Holder.version:
+        return made
+    _Holder.version = version
+    return replace(base, settings=settings_from(values, now=timezone.now()))

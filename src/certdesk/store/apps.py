@@ -1,6 +1,9 @@
 """The app's registration with Django."""
 
 from django.apps import AppConfig
+from django.db.models.signals import post_migrate
+
+from certdesk.store.search import ensure_search_index
 
 
 class StoreConfig(AppConfig):
@@ -9,3 +12,7 @@ class StoreConfig(AppConfig):
     name = "certdesk.store"
     label = "store"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Looks after the search index whenever the tables were migrated."""
+        post_migrate.connect(ensure_search_index, sender=self, dispatch_uid="certdesk.search")

@@ -1,6 +1,7 @@
 """Certdesk's tables, one module per aggregate."""
 
 from certdesk.store.models.audit import AuditEvent
+from certdesk.store.models.help import FaqVersion
 from certdesk.store.models.issuance import (
     AttemptOutcome,
     BlockedKey,
@@ -12,6 +13,8 @@ from certdesk.store.models.issuance import (
 from certdesk.store.models.organisations import Domain, Organisation, ValidationRecord
 from certdesk.store.models.people import ApiToken, Membership, User
 from certdesk.store.models.requests import Approval, Request, RequestEvent
+from certdesk.store.models.settings import SettingsVersion
+from certdesk.store.models.validation import ChallengeOutcome, EmailChallenge
 
 __all__ = [
     "ApiToken",
@@ -21,13 +24,17 @@ __all__ = [
     "BlockedKey",
     "Certificate",
     "CertificateName",
+    "ChallengeOutcome",
     "Domain",
+    "EmailChallenge",
+    "FaqVersion",
     "IssuanceAttempt",
     "IssuerChain",
     "Membership",
     "Organisation",
     "Request",
     "RequestEvent",
+    "SettingsVersion",
     "User",
     "ValidationRecord",
 ]

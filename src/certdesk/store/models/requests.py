@@ -50,8 +50,7 @@ class Request(models.Model):
             ),
             models.CheckConstraint(
                 name="request_ended_is_not_due",
-                condition=models.Q(next_attempt_at__isnull=True)
-                | ~models.Q(state__in=[s.value for s in ENDED]),
+                condition=models.Q(next_attempt_at__isnull=True) | ~models.Q(state__in=sorted(ENDED)),
             ),
         ]
         indexes: ClassVar = [

@@ -42,17 +42,17 @@ def usual_issuing_time(*, backend: str, now: datetime) -> timedelta | None:
 def waiting_for_ca(*, request: RequestDetail, now: datetime) -> Waiting | None:
     """How long this request has been waiting for its CA; None when it is not, or was not handed over yet.
 
-    It is the wait of the attempt under way or, while the CA can't be reached, that since the request was
-    accepted for automatic processing.
+    It is the wait of the attempt under way or, while the CA can't be reached, that since the first attempt
+    after the request was accepted for automatic processing.
     """
     if request.state not in AWAITING_CA:
         return None
-    attempts = IssuanceAttempt.objects.filter(request_id=request.number).order_by("-id")
-    last = attempts.values_list("backend", "outcome", "created_at").first()
-    if last is None:
+    made = IssuanceAttempt.objects.filter(request_id=request.number, created_at__gte=_accepted_at(request))
+    attempts = list(made.order_by("id").values_list("backend", "outcome", "created_at"))
+    if not attempts:
         return None
-    backend, outcome, created_at = last
-    since = created_at if outcome == AttemptOutcome.OPEN else _accepted_at(request)
+    backend, outcome, created_at = attempts[-1]
+    since = created_at if outcome == AttemptOutcome.OPEN else attempts[0][2]
     elapsed, usual = now - since, usual_issuing_time(backend=backend, now=now)
     return Waiting(
         since=since, elapsed=elapsed, usual=usual, text=waiting_phrase(elapsed=elapsed, usual=usual)

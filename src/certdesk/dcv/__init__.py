@@ -1,0 +1,1 @@
+"""Ways to prove control of a domain, one folder each; independent of one another and of Django."""

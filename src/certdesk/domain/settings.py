@@ -1,0 +1,150 @@
+"""What an operator may change while the service runs: values, their limits, and what is wrong with them.
+
+Pure. The configuration gives the defaults (the seed's figures); `services.settings` keeps the versions.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from datetime import datetime
+from urllib.parse import urlsplit
+
+from certdesk.domain.errors import InvalidInput
+from certdesk.domain.rules import RuleId, in_force
+
+OTHER = "Other"
+LOWEST_PASSWORD_LENGTH = 3  # R7: the figure of the seed
+LONGEST_PASSWORD_LENGTH = 64
+TERM_YEARS = (1, 2, 3)  # R13
+MAX_TEXT = 60
+_SUFFIX = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceSettings:
+    """Every setting that the portal can change.
+
+    `ownership_days` is how long a proof of control counts (R34), `challenge_days` how long a mailed
+    code works (R4), `password_min_length` counts characters (R7).
+    """
+
+    ra: str = "JTAG"
+    service_name: str = "Certdesk"
+    support_url: str = ""
+    trusted_suffixes: tuple[str, ...] = ("ac.uk", "gov.uk")
+    durations: tuple[int, ...] = TERM_YEARS
+    server_software: tuple[str, ...] = (OTHER,)
+    ownership_days: int = 398
+    challenge_days: int = 7
+    password_min_length: int = 15
+
+
+#: The settings' names, in the order in which a form shows them.
+NAMES: tuple[str, ...] = tuple(field.name for field in fields(ServiceSettings))
+
+
+def changed(settings: ServiceSettings, values: Mapping[str, object], *, now: datetime) -> ServiceSettings:
+    """The settings with some values replaced: lists as sequences of text or whole numbers.
+
+    Raises InvalidInput with what to do for each field that can't be used; unknown names refuse.
+    """
+    problems = {name: "There is no such setting." for name in values if name not in NAMES}
+    accepted: dict[str, object] = {}
+    for name, value in values.items():
+        if name in problems:
+            continue
+        try:
+            accepted[name] = _PARSERS[name](value, now)
+        except ValueError as error:
+            problems[name] = str(error)
+    if problems:
+        raise InvalidInput("The settings can't be changed like this.", fields=problems)
+    return replace(settings, **accepted)  # type: ignore[arg-type] # each parser returns its field's type
+
+
+def _text(value: object, _now: datetime) -> str:
+    text = " ".join(str(value).split())
+    if not text or len(text) > MAX_TEXT or not text.isprintable():
+        raise ValueError(f"Give a name of 1 to {MAX_TEXT} characters.")
+    return text
+
+
+def _url(value: object, _now: datetime) -> str:
+    text = str(value).strip()
+    parts = urlsplit(text)
+    if text and (parts.scheme not in ("https", "http") or not parts.hostname):
+        raise ValueError("Give an address that starts with https://, or leave it empty.")
+    return text
+
+
+def _suffixes(value: object, _now: datetime) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(item.strip().lower().strip(".") for item in _items(value)))
+    bad = [name for name in names if not _SUFFIX.fullmatch(name)]
+    if not names or bad:
+        raise ValueError(
+            f"“{bad[0][:MAX_TEXT]}” is not a domain suffix such as ac.uk." if bad else "Give at least one."
+        )
+    return names
+
+
+def _durations(value: object, _now: datetime) -> tuple[int, ...]:
+    years = tuple(sorted({_whole(item) for item in _items(value)}))
+    if not years or not set(years) <= set(TERM_YEARS):
+        raise ValueError("Choose one or more of 1, 2 and 3 years.")
+    return years
+
+
+def _software(value: object, _now: datetime) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(" ".join(item.split()) for item in _items(value) if item.strip()))
+    if any(len(name) > MAX_TEXT or not name.isprintable() for name in names):
+        raise ValueError(f"Each name has at most {MAX_TEXT} characters.")
+    return names if OTHER in names else (*names, OTHER)
+
+
+def _ownership_days(value: object, now: datetime) -> int:
+    most = in_force(RuleId.PRIVATE_OWNERSHIP_REUSE, now).value
+    return _within(value, 1, most, "days")
+
+
+def _challenge_days(value: object, now: datetime) -> int:
+    return _within(value, 1, in_force(RuleId.RANDOM_VALUE_LIFE, now).value, "days")
+
+
+def _password(value: object, _now: datetime) -> int:
+    return _within(value, LOWEST_PASSWORD_LENGTH, LONGEST_PASSWORD_LENGTH, "characters")
+
+
+def _within(value: object, least: int, most: int, unit: str) -> int:
+    number = _whole(value)
+    if not least <= number <= most:
+        raise ValueError(f"Give a number of {unit} from {least} to {most}.")
+    return number
+
+
+def _whole(value: object) -> int:
+    try:
+        return int(str(value).strip())
+    except ValueError:
+        raise ValueError("Give a whole number.") from None
+
+
+def _items(value: object) -> list[str]:
+    """The items of a list; text is taken line by line, as a form's text area gives it."""
+    if isinstance(value, str):
+        return [line for line in value.splitlines() if line.strip()]
+    if isinstance(value, (list, tuple)):
+        return [str(item) for item in value]
+    raise ValueError("Give a list.")
+
+
+_PARSERS = {
+    "ra": _text,
+    "service_name": _text,
+    "support_url": _url,
+    "trusted_suffixes": _suffixes,
+    "durations": _durations,
+    "server_software": _software,
+    "ownership_days": _ownership_days,
+    "challenge_days": _challenge_days,
+    "password_min_length": _password,
+}

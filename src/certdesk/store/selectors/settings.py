@@ -1,0 +1,40 @@
+"""What an operator has changed in the portal, and when."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from certdesk.domain.actors import Action, Actor, can
+from certdesk.domain.errors import NotFound
+from certdesk.store.models import SettingsVersion
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettingsChange:
+    """One change: name → (before, after)."""
+
+    version: int
+    at: datetime
+    by: str
+    changed: dict[str, tuple[object, object]]
+
+
+def latest_settings() -> tuple[int, Mapping[str, object]]:
+    """The number of the latest version, 0 while nothing was changed, and its values."""
+    last = SettingsVersion.objects.order_by("-id").values_list("id", "values").first()
+    return last or (0, {})
+
+
+def settings_history(*, actor: Actor, limit: int = 100) -> list[SettingsChange]:
+    """The changes, newest first, for operators and auditors. Raises NotFound for others."""
+    if not (can(actor, Action.SERVICE_OPERATE) or can(actor, Action.AUDIT_READ)):
+        raise NotFound("There is no such page.")
+    return [
+        SettingsChange(
+            version=row.pk,
+            at=row.at,
+            by=row.by,
+            changed={name: (before, after) for name, (before, after) in row.changed.items()},
+        )
+        for row in SettingsVersion.objects.order_by("-id")[:limit]
+    ]
