@@ -27,8 +27,9 @@ from certdesk.jobs.worker import Worker
 from certdesk.services.alerts import alert_overdue
 from certdesk.services.confirm import approve_and_issue
 from certdesk.services.issuance import POLL_MOST, drive
+from certdesk.services.organisations import Evidence
 from certdesk.services.recovery import poll_now, retry_request
-from certdesk.services.requests import withdraw_request
+from certdesk.services.requests import create_request, withdraw_request
 from certdesk.store.models import (
     AttemptOutcome,
     AuditEvent,
@@ -267,6 +268,24 @@ def test_r24_a_ca_that_cannot_be_reached_for_a_day_is_told_of_as_well(
     assert alert_overdue(now=clock() + 24 * HOUR) == []
 
 
+def test_r24_waiting_for_something_else_is_not_waiting_for_the_ca(
+    make_ca: Callable[..., WatchedCa], clock: Clock
+) -> None:
+    """An accepted request that was not handed over yet awaits something of ours, such as a validation."""
+    w = world()
+    made = create_request(
+        actor=w.alice, submission=support.submission(w.university), channel="portal", now=clock()
+    )
+    assert made.state is State.ACCEPTED
+    clock.forward(72 * HOUR)
+    assert alert_overdue(now=clock()) == []
+    assert waiting_for_ca(request=detail(made.number), now=clock()) is None
+    with support.backend(make_ca(Behaviour.UNAVAILABLE, tries=10)):
+        drive(request_id=made.number, clock=clock)
+        assert alert_overdue(now=clock() + 23 * HOUR) == []
+        assert alert_overdue(now=clock() + 24 * HOUR) == [made.number]
+
+
 def test_r24_many_workers_tell_the_officers_once(make_ca: Callable[..., WatchedCa], clock: Clock) -> None:
     w = world()
     with support.backend(make_ca(Behaviour.ACCEPT, delay=100 * HOUR)):
@@ -310,7 +329,8 @@ def test_r26_nothing_is_accepted_while_a_rule_asks_for_a_human(
         assert state_of(number) is State.WAITING_FOR_APPROVAL
         assert ca.submitted == []
         assert submit(w.alice, clock=clock).state is State.SUBMITTED
-        approve_and_issue(actor=w.olga, number=number, note="Seen in the registry.", clock=clock)
+        proof = Evidence(domain="outside.example", how="registry", details="Seen.")
+        approve_and_issue(actor=w.olga, number=number, evidence=[proof], clock=clock)
     assert events_of(number) == ["create", "approve", "claim", "ca_accept"]
     assert [event.to_state for event in detail(number).events][1] == State.ACCEPTED
 

@@ -17,7 +17,7 @@ from certdesk.domain.waiting import AWAITING_CA, OVERDUE_AFTER, STARTS
 from certdesk.services import runtime
 from certdesk.store import audit, jobs
 from certdesk.store.db import write_transaction
-from certdesk.store.models import AuditEvent, Request, RequestEvent, User
+from certdesk.store.models import AuditEvent, IssuanceAttempt, Request, RequestEvent, User
 
 log = structlog.get_logger()
 
@@ -104,10 +104,17 @@ def _paragraph(row: Request) -> str:
 
 
 def _untold(*, now: datetime) -> QuerySet[Request]:
-    """Requests that have waited too long since they were last accepted, and of which nobody was told."""
+    """Requests that have waited too long for the CA, and of which nobody was told.
+
+    The wait begins with the first attempt since the request was last accepted: before it, something else
+    may have been awaited, such as a domain's validation.
+    """
     starts = RequestEvent.objects.filter(
         request=OuterRef("pk"), to_state=State.ACCEPTED, event__in=STARTS
     ).order_by("-id")
+    attempts = IssuanceAttempt.objects.filter(
+        request=OuterRef("pk"), created_at__gte=OuterRef("accepted_at")
+    ).order_by("id")
     told = AuditEvent.objects.filter(
         object_type="request",
         object_id=Cast(OuterRef("pk"), CharField()),
@@ -117,7 +124,8 @@ def _untold(*, now: datetime) -> QuerySet[Request]:
     latest = now - OVERDUE_AFTER
     return (
         Request.objects.filter(state__in=AWAITING_CA, created_at__lte=latest)
-        .annotate(waiting_since=Coalesce(Subquery(starts.values("at")[:1]), F("created_at")))
+        .annotate(accepted_at=Coalesce(Subquery(starts.values("at")[:1]), F("created_at")))
+        .annotate(waiting_since=Subquery(attempts.values("created_at")[:1]))
         .filter(~Exists(told), waiting_since__lte=latest)
     )
 
