@@ -243,14 +243,23 @@ def audit_problems() -> list[str]:
 
 
 @contextmanager
-def backend(one: Backend) -> Iterator[None]:
-    """Work with this CA; the usual ones come back afterwards."""
+def configured(**changes: object) -> Iterator[None]:
+    """Work with a runtime that differs in these fields; the usual one comes back afterwards, as it was."""
     usual = runtime.current()
-    runtime.configure(lambda: replace(usual, backends={one.name: one}, default_backend=one.name))
+    before = {name: value for name, value in vars(runtime._Holder).items() if not name.startswith("__")}
+    runtime.configure(lambda: replace(usual, **changes))  # type: ignore[arg-type]  # fields of all types
     try:
         yield
     finally:
-        runtime.configure(lambda: usual)
+        for name, value in before.items():
+            setattr(runtime._Holder, name, value)
+
+
+@contextmanager
+def backend(one: Backend) -> Iterator[None]:
+    """Work with this CA alone."""
+    with configured(backends={one.name: one}, default_backend=one.name):
+        yield
 
 
 @dataclass(slots=True)

@@ -1,7 +1,6 @@
 """The issuing cycle against CAs that are slow, unsure, wrong or broken, and against changed facts (W2)."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -237,18 +236,6 @@ class TestWhatChangedSinceTheApproval:
         Organisation.objects.filter(id=w.university).update(is_active=False)
         assert drive(request_id=number, clock=Clock()) is State.WAITING_FOR_APPROVAL
         assert not IssuanceAttempt.objects.exists()
-
-    def test_a_suffix_that_is_no_longer_trusted_wants_a_person(self) -> None:
-        w = world()
-        number = _accepted(w)
-        ValidationRecord.objects.all().delete()
-        usual = runtime.current()
-        runtime.configure(lambda: replace(usual, rules=replace(usual.rules, trusted_suffixes=("gov.uk",))))
-        try:
-            assert drive(request_id=number, clock=Clock()) is State.WAITING_FOR_APPROVAL
-        finally:
-            runtime.configure(lambda: usual)
-        assert "outside gov.uk" in _reasons(number)
 
 
 class TestACaThatCannotBeReached:

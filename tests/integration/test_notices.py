@@ -1,6 +1,5 @@
 """Mail to applicants: on every change that concerns them, once, with our own address and nobody's tricks."""
 
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from tests.integration.support import (
     ScriptedCa,
     World,
     backend,
+    configured,
     submission,
     submit,
     world,
@@ -82,12 +82,8 @@ def test_who_asked_is_told_with_the_link_and_the_status() -> None:
 
 def test_the_address_in_mails_is_the_configured_one() -> None:
     number = _waiting(world())
-    usual = runtime.current()
-    runtime.configure(lambda: replace(usual, base_url="https://certs.example.ac.uk"))
-    try:
+    with configured(base_url="https://certs.example.ac.uk"):
         (message,) = _deliver()
-    finally:
-        runtime.configure(lambda: usual)
     assert f"https://certs.example.ac.uk/requests/{number}/" in message.body
 
 

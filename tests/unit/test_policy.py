@@ -205,6 +205,11 @@ class TestOutcome:
                 assert check.changed_by
 
 
+def _awaited(decision: Decision) -> set[str]:
+    """The domains whose own people still have to confirm."""
+    return {check.seen for check in decision.pending}
+
+
 class TestNamesWithDistinctFates:
     """N names are N names: 3 million certificates were once issued on one name checked N times."""
 
@@ -225,11 +230,8 @@ class TestNamesWithDistinctFates:
             "lapsed.example",
         }
         assert _seen(decision, "domain.validated", Verdict.PASS) == {"example.ac.uk", "owned.example"}
-        assert _seen(decision, NOT_VALIDATED, Verdict.MANUAL) == {
-            "foreign.example",
-            "lapsed.example",
-            "other.ac.uk",
-        }
+        assert _seen(decision, NOT_VALIDATED, Verdict.MANUAL) == {"foreign.example", "lapsed.example"}
+        assert _seen(decision, NOT_VALIDATED, Verdict.PENDING) == {"other.ac.uk"}
         assert domains_to_validate(facts, now=NOW) == {
             "foreign.example": ("www.foreign.example",),
             "lapsed.example": ("old.lapsed.example",),
@@ -294,40 +296,46 @@ class TestTrustedSuffixes:
         assert _codes(_decide(facts, rules).checks) >= {"names.trusted_suffix"}
 
     def test_do_not_prove_control(self) -> None:
-        assert _decide(_asking("www.other.ac.uk")).outcome is Outcome.MANUAL
+        """No officer is wanted, yet nothing is signed before the domain's own people confirm (R4)."""
+        decision = _decide(_asking("www.other.ac.uk"))
+        assert decision.outcome is Outcome.AUTO
+        assert _awaited(decision) == {"other.ac.uk"}
 
 
 class TestValidations:
     @pytest.mark.parametrize(
-        "begins, ends, outcome",
-        [(-1, 1, Outcome.AUTO), (0, 1, Outcome.AUTO), (-1, 0, Outcome.MANUAL), (1, 2, Outcome.MANUAL)],
+        "begins, ends, counts",
+        [(-1, 1, True), (0, 1, True), (-1, 0, False), (1, 2, False)],
         ids=["current", "from this moment", "lapsed at this moment", "from the future"],
     )
-    def test_count_only_in_their_time(self, begins: int, ends: int, outcome: Outcome) -> None:
+    def test_count_only_in_their_time(self, begins: int, ends: int, *, counts: bool) -> None:
         """R34: at exactly `expires_at` a proof has lapsed."""
         facts = _asking("www.example.ac.uk", validations=(_validation(begins=begins, ends=ends),))
-        assert _decide(facts).outcome is outcome
+        assert (not _awaited(_decide(facts))) is counts
+        elsewhere = _asking(
+            "www.example.org", validations=(_validation("example.org", begins=begins, ends=ends),)
+        )
+        assert (_decide(elsewhere).outcome is Outcome.AUTO) is counts
 
     def test_lapse_while_the_facts_stay(self) -> None:
         facts = _asking("www.example.ac.uk", validations=(_validation(ends=1),))
-        assert _decide(facts, now=NOW + timedelta(hours=23)).outcome is Outcome.AUTO
-        assert _decide(facts, now=NOW + timedelta(hours=24)).outcome is Outcome.MANUAL
+        assert not _awaited(_decide(facts, now=NOW + timedelta(hours=23)))
+        assert _awaited(_decide(facts, now=NOW + timedelta(hours=24))) == {"example.ac.uk"}
 
     def test_of_a_host_do_not_reach_its_domain_or_a_sibling(self) -> None:
         one = (_validation("www.example.ac.uk"),)
-        assert _decide(_asking("a.www.example.ac.uk", validations=one)).outcome is Outcome.AUTO
-        assert _decide(_asking("example.ac.uk", validations=one)).outcome is Outcome.MANUAL
-        assert _decide(_asking("mail.example.ac.uk", validations=one)).outcome is Outcome.MANUAL
-        assert _decide(_asking("*.example.ac.uk", validations=one)).outcome is Outcome.MANUAL
+        assert not _awaited(_decide(_asking("a.www.example.ac.uk", validations=one)))
+        for name in ("example.ac.uk", "mail.example.ac.uk", "*.example.ac.uk"):
+            assert _awaited(_decide(_asking(name, validations=one))) == {"example.ac.uk"}
 
     def test_a_wildcard_needs_a_proof_that_covers_what_is_below(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         facts = _asking("*.example.ac.uk", "example.ac.uk")
-        assert _decide(facts).outcome is Outcome.AUTO
+        assert not _awaited(_decide(facts))
         exact = MethodFacts(title="One name", covers_subdomains=False, source="test")
         monkeypatch.setattr(evidence, "METHODS", {Method.MANUAL_OWNERSHIP: exact})
-        assert _decide(facts).outcome is Outcome.MANUAL
+        assert _awaited(_decide(facts)) == {"example.ac.uk"}
         assert domains_to_validate(facts, now=NOW) == {"example.ac.uk": ("*.example.ac.uk",)}
 
     def test_of_another_organisation_are_no_help(self) -> None:
@@ -510,3 +518,9 @@ class TestStillEntitled:
             assert decision.outcome is not Outcome.REFUSE
             assert not domains_to_validate(facts, now=NOW)
             assert _codes(decision.manual_reasons) <= set(waived)
+
+    def test_a_suffix_that_is_no_longer_trusted_stands_against_it(self) -> None:
+        facts = _asking("www.example.ac.uk", validations=())
+        decision = _decide(facts, replace(RULES, trusted_suffixes=("gov.uk",)))
+        standing = still_entitled(decision, approved_digest=content_digest(facts), waived=[NOT_VALIDATED])
+        assert _codes(standing) == {"names.outside_trusted_suffix", NOT_VALIDATED}
