@@ -19,6 +19,7 @@ from certdesk.domain.errors import (
 from certdesk.domain.requests import RequestId, State
 from certdesk.services import runtime
 from certdesk.services.issuance import drive, due_requests, issue
+from certdesk.services.organisations import Evidence
 from certdesk.services.requests import approve_request, create_request, reject_request
 from certdesk.store.models import (
     AuditEvent,
@@ -44,6 +45,7 @@ from tests.integration.support import (
     state_of,
     submission,
     submit,
+    validated,
     world,
 )
 
@@ -192,25 +194,37 @@ class TestWhatWasApprovedIsWhatIsSigned:
 
 
 class TestWhatChangedSinceTheApproval:
-    def test_a_validation_that_lapsed_sends_it_back_with_the_reason(self) -> None:
+    def test_a_validation_that_lapsed_has_to_be_confirmed_again(self) -> None:
         """Freshness is judged at decision and again at signing (DESIGN §2)."""
         w = world()
         number = _accepted(w)
         late = Clock(NOW + timedelta(days=runtime.current().ownership_days))
-        assert drive(request_id=number, clock=late) is State.WAITING_FOR_APPROVAL
+        assert drive(request_id=number, clock=late) is State.ACCEPTED
         assert "nothing proves yet" in _reasons(number)
+        assert _row(number).next_attempt_at is None
+        assert not IssuanceAttempt.objects.exists()
+
+    def test_an_officers_validation_that_lapsed_sends_it_back_with_the_reason(self) -> None:
+        """R34: outside the trusted suffixes a person looks again."""
+        w = world()
+        validated("outside.example", of=w.university, by=w.olga)
+        number = _accepted(w, "www.outside.example")
+        late = Clock(NOW + timedelta(days=runtime.current().ownership_days))
+        assert drive(request_id=number, clock=late) is State.WAITING_FOR_APPROVAL
         line = RequestEvent.objects.get(request=number, event="refer")
         assert line.note == _reasons(number)
         refer = AuditEvent.objects.get(action="request.refer")
-        assert refer.data["codes"] == ["domain.not_validated"]
+        assert refer.data["codes"] == ["domain.not_validated", "names.outside_trusted_suffix"]
         assert not IssuanceAttempt.objects.exists()
 
     def test_and_is_issued_once_an_officer_has_checked_again(self) -> None:
         w = world()
-        number = _accepted(w)
+        validated("outside.example", of=w.university, by=w.olga)
+        number = _accepted(w, "www.outside.example")
         late = Clock(NOW + timedelta(days=500))
         drive(request_id=number, clock=late)
-        approve_request(actor=w.olga, number=number, note="Looked it up again.", now=late.now)
+        again = Evidence(domain="outside.example", how="registry", details="Looked it up again.")
+        approve_request(actor=w.olga, number=number, evidence=[again], now=late.now)
         assert drive(request_id=number, clock=late) is State.ISSUED
         assert ValidationRecord.objects.filter(request=number).count() == 1
 

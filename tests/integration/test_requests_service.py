@@ -361,14 +361,23 @@ class TestApproving:
         with pytest.raises(NotAuthorized, match="another officer"):
             reject_request(actor=olga, number=number, details="Mine.", now=NOW)
         assert state_of(number) is State.WAITING_FOR_APPROVAL
-        approve_request(actor=w.otto, number=number, note="Hers.", now=NOW)
+        approve_request(
+            actor=w.otto, number=number, evidence=[_proof("outside.example")], note="Hers.", now=NOW
+        )
 
     def test_from_a_stale_page_conflicts(self) -> None:
         """W1."""
         w = world()
         number = submit(w.alice, "www.outside.example").number
         seen = Request.objects.get(id=number).version
-        approve_request(actor=w.olga, number=number, note="Yes.", seen_version=seen, now=NOW)
+        approve_request(
+            actor=w.olga,
+            number=number,
+            evidence=[_proof("outside.example")],
+            note="Yes.",
+            seen_version=seen,
+            now=NOW,
+        )
         calls: tuple[Callable[[], None], ...] = (
             lambda: approve_request(actor=w.otto, number=number, note="n", seen_version=seen, now=NOW),
             lambda: reject_request(actor=w.otto, number=number, details="n", seen_version=seen, now=NOW),
@@ -411,7 +420,9 @@ class TestApproving:
         new = organisation("New College", vetted=False)
         person = actor("nell", organisation=new)
         number = submit(person, "www.outside.example").number
-        approve_request(actor=w.olga, number=number, note="Seen.", now=NOW)
+        approve_request(
+            actor=w.olga, number=number, evidence=[_proof("outside.example")], note="Seen.", now=NOW
+        )
         row, approval = Request.objects.get(id=number), Approval.objects.get(request=number)
         assert approval.content_digest == row.content_digest
         assert approval.waived == [
@@ -429,7 +440,8 @@ class TestApproving:
         numbers = [submit(person, f"www{i}.outside.example").number for i in range(2)]
         for minutes, number in enumerate(numbers):
             at = NOW + timedelta(minutes=minutes)
-            approve_request(actor=w.olga, number=number, note="Seen.", now=at)
+            proofs = [] if minutes else [_proof("outside.example")]
+            approve_request(actor=w.olga, number=number, evidence=proofs, now=at)
         assert Organisation.objects.get(id=new).first_approved_at == NOW
 
 
@@ -492,7 +504,9 @@ class TestWithdrawing:
         with pytest.raises(StateConflict):
             withdraw_request(actor=w.alice, number=number, now=NOW)
         with pytest.raises(StateConflict):
-            approve_request(actor=w.olga, number=number, note="Yes.", now=NOW)
+            approve_request(
+                actor=w.olga, number=number, evidence=[_proof("outside.example")], note="Yes.", now=NOW
+            )
         assert events_of(number) == ["create", "withdraw"]
 
 
@@ -507,7 +521,9 @@ def test_nothing_is_left_of_a_decision_whose_transaction_fails(monkeypatch: pyte
 
     monkeypatch.setattr("certdesk.store.audit.AuditEvent.objects.bulk_create", broken)
     with pytest.raises(RuntimeError):
-        approve_request(actor=w.olga, number=number, note="Yes.", now=NOW)
+        approve_request(
+            actor=w.olga, number=number, evidence=[_proof("outside.example")], note="Yes.", now=NOW
+        )
     with pytest.raises(RuntimeError):
         reject_request(actor=w.olga, number=number, details="No.", now=NOW)
     with pytest.raises(RuntimeError):

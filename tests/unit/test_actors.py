@@ -13,7 +13,13 @@ OWN, FOREIGN = OrganisationId(1), OrganisationId(2)
 OFFICER = {
     *(Action.REQUEST_READ, Action.REQUEST_DECIDE),
     *(Action.ORGANISATION_READ, Action.ORGANISATION_CREATE, Action.ORGANISATION_VET),
-    *(Action.MEMBERS_READ, Action.MEMBERS_MANAGE, Action.DOMAIN_READ, Action.DOMAIN_VALIDATE),
+    *(
+        Action.MEMBERS_READ,
+        Action.MEMBERS_MANAGE,
+        Action.DOMAIN_READ,
+        Action.DOMAIN_ASK,
+        Action.DOMAIN_VALIDATE,
+    ),
 }
 AUDITOR = {
     *(Action.REQUEST_READ, Action.ORGANISATION_READ, Action.MEMBERS_READ),
@@ -21,7 +27,7 @@ AUDITOR = {
 }
 APPLICANT = {
     *(Action.REQUEST_CREATE, Action.REQUEST_READ, Action.REQUEST_WITHDRAW),
-    *(Action.ORGANISATION_READ, Action.DOMAIN_READ),
+    *(Action.ORGANISATION_READ, Action.DOMAIN_READ, Action.DOMAIN_ASK),
 }
 MANAGER = APPLICANT | {Action.MEMBERS_READ, Action.MEMBERS_MANAGE}
 RA = {
