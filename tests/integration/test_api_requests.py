@@ -159,11 +159,14 @@ def test_an_officer_approves_with_evidence(people: Callers) -> None:
 
 
 @pytest.mark.parametrize("word", ["note", "details"])
-def test_a_note_stands_for_evidence(people: Callers, word: str) -> None:
+def test_a_note_stays_with_the_decision(people: Callers, word: str) -> None:
     number = waiting(people)
-    assert people.olga.post(f"/requests/{number}/approve", {word: "Seen the deed."}).status == 200
+    asked = {"evidence": [EVIDENCE], word: "Seen the deed."}
+    told = people.olga.post(f"/requests/{number}/approve", asked).json
+    assert told["approvals"][-1]["note"] == "Seen the deed."
+    assert told["approvals"][-1]["by"] == "olga"
     record = ValidationRecord.objects.get(domain__adn="example.org")
-    assert record.evidence["details"] == "Seen the deed."
+    assert record.evidence["details"] == EVIDENCE["details"]
 
 
 @pytest.mark.parametrize("word", ["details", "note", "reason"])
@@ -186,7 +189,12 @@ def test_a_stale_version_changes_nothing(people: Callers, verb: str) -> None:
     """W1."""
     number = waiting(people)
     who = people.alice if verb == "withdraw" else people.olga
-    asked: dict[str, object] = {} if verb == "withdraw" else {"details": "because"}
+    bodies: dict[str, dict[str, object]] = {
+        "approve": {"evidence": [EVIDENCE]},
+        "reject": {"details": "because"},
+        "withdraw": {},
+    }
+    asked = bodies[verb]
     tag = people.olga.get(f"/requests/{number}").headers["ETag"]
     by_header = who.post(f"/requests/{number}/{verb}", asked, If_Match='"99"')
     weak = who.post(f"/requests/{number}/{verb}", asked, If_Match=f"W/{tag}")

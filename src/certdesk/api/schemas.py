@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from ninja import Schema
 from pydantic import AliasChoices, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
+from certdesk.domain.findings import Verdict
 from certdesk.domain.requests import State, public_status
 from certdesk.services.organisations import WAYS
 from certdesk.store.selectors.requests import Sort
@@ -144,7 +145,7 @@ class CheckOut(Schema):
     """One rule applied once."""
 
     code: str
-    verdict: Literal["pass", "warn", "manual", "refuse"]
+    verdict: Verdict
     message: str
     seen: str
     rule: str

@@ -217,7 +217,7 @@ def withdraw(*, number: int, target: Target, machine: bool) -> None:
     "--how", type=click.Choice(WAYS), default="other", show_default=True, help="The way of checking."
 )
 @click.option("--reference", default="", help="A document's or ticket's number, for every evidence.")
-@click.option("--note", default="", help="Why; stands for the evidence of domains that have none.")
+@click.option("--note", default="", help="Why; kept with the decision.")
 @click.option(
     "--seen-version", type=click.IntRange(min=0), help="Refuse if it has changed since this version."
 )

@@ -19,6 +19,7 @@ PIPE_WIDTH = 400
 _SIGNS = {
     "pass": ("[ok]", "green"),
     "warn": ("[warning]", "yellow"),
+    "pending": ("[waiting]", "cyan"),
     "manual": ("[officer]", "cyan"),
     "refuse": ("[REFUSED]", "bold red"),
 }
