@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from django.utils import timezone
 
-from certdesk.services import alerts, notices
+from certdesk.services import alerts, notices, people
 
 
 def notify_applicant(*, event_id: int) -> None:
@@ -17,4 +17,13 @@ def alert_officers(*, numbers: str) -> None:
     alerts.mail_officers(numbers=[int(number) for number in numbers.split(",")])
 
 
-HANDLERS: dict[str, Callable[..., None]] = {"alert_officers": alert_officers, "notify_applicant": notify_applicant}
+def mail_password_reset(*, email: str) -> None:
+    """Mails a link to whoever has this address; nobody may."""
+    people.mail_password_reset(email=email)
+
+
+HANDLERS: dict[str, Callable[..., None]] = {
+    "mail_password_reset": mail_password_reset,
+    "alert_officers": alert_officers,
+    "notify_applicant": notify_applicant,
+}

@@ -5,6 +5,7 @@ from datetime import datetime
 
 from certdesk.domain.actors import Actor
 from certdesk.domain.errors import InvalidInput, NotAuthorized, NotFound
+from certdesk.services.second_factor import refuse_without
 from certdesk.services.texts import storable
 from certdesk.store import audit
 from certdesk.store.db import write_transaction
@@ -19,6 +20,7 @@ def create_token(*, actor: Actor, name: str, expires_at: datetime | None, now: d
     """Makes a token for the actor and returns it, for the only time. Raises InvalidInput."""
     if actor.user_id is None or actor.must_change_password:
         raise NotAuthorized("Sign in, and change an issued password first.")
+    refuse_without(actor)  # else a token would go round the second factor of an officer (W3)
     name = storable(name, field="name", limit=MAX_NAME)
     if not name:
         raise InvalidInput(

@@ -1,17 +1,36 @@
-"""How allauth behaves here: nobody signs up alone, and a changed password ends the duty to change it (R8)."""
+"""How allauth behaves here: nobody signs up alone, services write, mail and words are ours."""
 
+from io import BytesIO
+from typing import Any
+
+import qrcode  # type: ignore[import-untyped] # it ships none
 from allauth.account.adapter import DefaultAccountAdapter
+from allauth.core import context
+from allauth.mfa.adapter import DefaultMFAAdapter
+from allauth.mfa.models import Authenticator
 from django.http import HttpRequest
 from django.utils import timezone
+from qrcode.image.svg import SvgPathFillImage  # type: ignore[import-untyped] # it ships none
 
-from certdesk.store import audit
-from certdesk.store.db import write_transaction
+from certdesk.domain.passwords import normalised
+from certdesk.services import people, runtime
+from certdesk.services.second_factor import opened, sealed
 from certdesk.store.models import User
-from certdesk.store.selectors.people import actor_for_user
+
+_KEY_NAMES = {Authenticator.Type.WEBAUTHN: "Passkey"}
 
 
 class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc] # allauth ships no types for its adapters
     """The one adapter; managers and officers make the accounts."""
+
+    error_messages = {  # noqa: RUF012 - allauth's convention
+        **DefaultAccountAdapter.error_messages,
+        "username_password_mismatch": "The user name or the password is not right. Type both again.",
+        "too_many_login_attempts": "There were too many wrong attempts. Wait five minutes, then try again.",
+        "incorrect_password": "This is not your password. Type it again.",
+        "incorrect_code": "This code does not fit. Take the newest one and type it again.",
+        "rate_limited": "There were too many attempts. Wait a few minutes, then try again.",
+    }
 
     def is_open_for_signup(self, request: HttpRequest) -> bool:
         """Never: every person belongs to an organisation or to the RA (R38)."""
@@ -24,15 +43,69 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc] # allauth shi
         return "/"
 
     def set_password(self, user: User, password: str) -> None:
-        """Stores a password that the person chose, with its audit row (R6, R8, L1)."""
-        with write_transaction():
-            user.must_change_password = False
-            user.set_password(password)
-            user.save(update_fields=["password", "must_change_password"])
-            audit.record(
-                actor=actor_for_user(user),
-                action="password.change",
-                object_type="user",
-                object_id=user.pk,
-                now=timezone.now(),
-            )
+        """Stores a password that the person chose by a mailed link; the way of `reset_password` alone."""
+        people.reset_password(user_id=user.pk, new=password, now=timezone.now())
+        user.refresh_from_db(fields=["password", "must_change_password"])
+        # Whoever has just proved to be the person is not kept out by somebody else's guesses.
+        self._delete_login_attempts_cached_email(context.request, username=user.username)
+
+    def get_reauthentication_methods(self, user: User) -> list[dict[str, Any]]:
+        """Password, app or passkey, in our words."""
+        words = {
+            "reauthenticate": "Use your password",
+            "mfa_reauthenticate": "Use a code",
+            "mfa_reauthenticate:webauthn": "Use a passkey",
+        }
+        found = super().get_reauthentication_methods(user)
+        return [{**method, "description": words[method["id"]]} for method in found]
+
+    def _get_login_attempts_cache_key(self, request: HttpRequest, **credentials: Any) -> str:
+        # Not by the host's name as allauth does: each of ours would give another five guesses.
+        del request
+        return "sign-in:" + normalised(str(credentials.get("username", ""))).casefold()
+
+    def format_email_subject(self, subject: str) -> str:
+        """With the service's name in front."""
+        return f"[{runtime.current().service_name}] {subject}"
+
+
+class MfaAdapter(DefaultMFAAdapter):  # type: ignore[misc] # as above
+    """Second factors: secrets encrypted at rest, names in our words."""
+
+    error_messages = {  # noqa: RUF012 - as above
+        **DefaultMFAAdapter.error_messages,
+        "incorrect_code": "This code does not fit. Take the newest one and type it again.",
+    }
+
+    def encrypt(self, text: str) -> str:
+        """For the database."""
+        return sealed(text)
+
+    def decrypt(self, encrypted_text: str) -> str:
+        """From the database."""
+        return opened(encrypted_text)
+
+    def get_totp_label(self, user: User) -> str:
+        """What the app shows below the service's name."""
+        return user.username
+
+    def get_totp_issuer(self) -> str:
+        """What the app shows."""
+        return runtime.current().service_name
+
+    def build_totp_svg(self, url: str) -> str:
+        """A QR code on white, so that a phone reads it in dark mode too."""
+        image = qrcode.make(url, image_factory=SvgPathFillImage, box_size=14)
+        written = BytesIO()
+        image.save(written)
+        return written.getvalue().decode()
+
+    def generate_authenticator_name(self, user: User, type: str) -> str:  # noqa: A002 - allauth's name
+        """Such as “Passkey 2”."""
+        count = Authenticator.objects.filter(user_id=user.pk, type=type).count()
+        return f"{_KEY_NAMES.get(type, 'Factor')} {count + 1}"
+
+    def get_public_key_credential_rp_entity(self) -> dict[str, str]:
+        """The name under which a browser keeps the passkey: the host, which ALLOWED_HOSTS has checked."""
+        host = context.request.get_host().partition(":")[0]
+        return {"id": host, "name": runtime.current().service_name}

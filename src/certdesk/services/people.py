@@ -1,0 +1,264 @@
+"""People's accounts: their passwords, whether they may sign in, their second factor (R6, R8, R9, R38).
+
+Who may do it to somebody else: an RA officer to the people of organisations, a manager to people who
+belong to nobody else's organisation, an operator to the people of the RA. Nobody does it to oneself.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from allauth.mfa.models import Authenticator
+from django.contrib.auth.hashers import make_password
+from django.contrib.auth.password_validation import validate_password
+from django.contrib.auth.tokens import default_token_generator
+from django.core.exceptions import ValidationError
+from django.core.mail import EmailMessage
+from django.utils.http import int_to_base36
+
+from certdesk.domain.actors import Action, Actor, can
+from certdesk.domain.errors import InvalidInput, NotAuthorized, NotFound, StateConflict
+from certdesk.domain.requests import OrganisationId, UserId
+from certdesk.services import runtime
+from certdesk.services.organisations import IssuedPassword, issued_password
+from certdesk.services.sessions import drop_sessions
+from certdesk.store import audit
+from certdesk.store.db import write_transaction
+from certdesk.store.jobs import enqueue
+from certdesk.store.models import ApiToken, Membership, User
+from certdesk.store.selectors.people import actor_for_user
+
+#: Where the link in a reset mail leads; the portal's addresses are a contract.
+RESET_PATH = "/accounts/password/reset/key/{uid}-{token}/"
+MAX_EMAIL = 254
+
+
+def change_password(*, actor: Actor, current: str, new: str, now: datetime) -> None:
+    """The actor chooses a password, giving the one that holds now (R6, R9). Ends all of their sessions (A2).
+
+    An issued password opens nothing but this (R8). Raises InvalidInput, StateConflict.
+    """
+    user = _self(actor)
+    if not user.check_password(current):
+        raise InvalidInput(
+            "The current password is not right.",
+            fields={"current": "This is not your current password. Type it again."},
+        )
+    _refuse_weak(user, new)
+    if user.must_change_password and user.check_password(new):
+        raise InvalidInput(
+            "This is the issued password.", fields={"new": "Somebody else knows this one. Choose another."}
+        )
+    _store_password(user, new, action="password.change", actor=actor, now=now)
+
+
+def reset_password(*, user_id: int, new: str, now: datetime) -> None:
+    """A person who followed a mailed link chooses a password. Ends all sessions. Raises InvalidInput."""
+    user = _user(user_id)
+    if not user.is_active:
+        raise NotFound("There is no such account.")
+    _refuse_weak(user, new)
+    _store_password(user, new, action="password.reset", actor=actor_for_user(user), now=now)
+
+
+def request_password_reset(*, email: str, now: datetime) -> None:
+    """Asks for a reset mail. Known and unknown addresses cost the same: who gets a mail is decided later."""
+    with write_transaction():
+        enqueue("mail_password_reset", due_at=now, email=email.strip()[:MAX_EMAIL])
+
+
+def mail_password_reset(*, email: str) -> int:
+    """Mails a link to everybody who has this address; returns how many mails went out.
+
+    It goes to the address that is stored, not to the one that was typed. The link works once and for
+    the time of PASSWORD_RESET_TIMEOUT: its token covers the password's hash and the last sign-in.
+    """
+    rows = list(User.objects.filter(email__iexact=email, is_active=True)) if email else []
+    for user in rows:
+        _reset_mail(user).send()
+    return len(rows)
+
+
+def issue_new_password(*, actor: Actor, user_id: int, now: datetime) -> IssuedPassword:
+    """Makes a new password for a person, shown once and to be changed at the next sign-in (R8).
+
+    Ends the person's sessions and API tokens. Raises NotFound, NotAuthorized.
+    """
+    user = _governed(actor, user_id)
+    password = issued_password()
+    encoded = make_password(password)
+    with write_transaction():
+        User.objects.filter(id=user.pk).update(password=encoded, must_change_password=True)
+        sessions = drop_sessions(user_id=user.pk)
+        tokens = _revoke_tokens(user, now=now)
+        _record(actor, user, "password.issue", now=now, data={"sessions": sessions, "tokens": tokens})
+    return IssuedPassword(user_id=UserId(user.pk), username=user.username, password=password)
+
+
+def disable_account(*, actor: Actor, user_id: int, now: datetime) -> None:
+    """Stops a person from signing in, here and with API tokens; what they asked for stays.
+
+    Raises NotFound, NotAuthorized, StateConflict.
+    """
+    user = _governed(actor, user_id)
+    with write_transaction():
+        if not User.objects.filter(id=user.pk, is_active=True).update(is_active=False):
+            raise StateConflict("This account is disabled already.")
+        sessions = drop_sessions(user_id=user.pk)
+        tokens = _revoke_tokens(user, now=now)
+        _record(actor, user, "account.disable", now=now, data={"sessions": sessions, "tokens": tokens})
+
+
+def enable_account(*, actor: Actor, user_id: int, now: datetime) -> IssuedPassword:
+    """Lets a person sign in again, with a newly issued password: nobody knows who has the old one.
+
+    Raises NotFound, NotAuthorized, StateConflict.
+    """
+    user = _governed(actor, user_id)
+    password = issued_password()
+    encoded = make_password(password)
+    with write_transaction():
+        if not User.objects.filter(id=user.pk, is_active=False).update(
+            is_active=True, password=encoded, must_change_password=True
+        ):
+            raise StateConflict("This account is not disabled.")
+        _record(actor, user, "account.enable", now=now)
+    return IssuedPassword(user_id=UserId(user.pk), username=user.username, password=password)
+
+
+def reset_second_factor(*, actor: Actor, user_id: int, now: datetime) -> None:
+    """Takes away a person's lost second factors, ending their sessions. Raises NotFound, NotAuthorized."""
+    user = _governed(actor, user_id)
+    with write_transaction():
+        rows = Authenticator.objects.filter(user_id=user.pk)
+        kinds = sorted(rows.values_list("type", flat=True))
+        if not kinds:
+            raise StateConflict("This person has no second factor.")
+        rows.delete()
+        drop_sessions(user_id=user.pk)
+        _record(actor, user, "second_factor.reset", now=now, data={"kinds": kinds})
+
+
+def record_second_factor(*, user_id: int, event: str, kind: str, but_session: str, now: datetime) -> None:
+    """Notes that a person added, renewed or removed a second factor, and ends their other sessions.
+
+    Those began under the old rules: one stolen before a second factor was there must not outlive it.
+    """
+    user = _user(user_id)
+    with write_transaction():
+        sessions = drop_sessions(user_id=user_id, but=but_session)
+        _record(
+            actor_for_user(user),
+            user,
+            f"second_factor.{event}",
+            now=now,
+            data={"kind": kind, "sessions": sessions},
+        )
+
+
+def _user(user_id: int) -> User:
+    user = User.objects.filter(id=user_id).first()
+    if user is None:
+        raise NotFound("There is no such person.")
+    return user
+
+
+def _self(actor: Actor) -> User:
+    if actor.user_id is None:
+        raise NotAuthorized("Only people have passwords.")
+    return _user(actor.user_id)
+
+
+def _refuse_weak(user: User, new: str) -> None:
+    try:
+        validate_password(new, user)
+    except ValidationError as error:
+        raise InvalidInput(
+            "The new password can't be used.", fields={"new": " ".join(error.messages)}
+        ) from None
+
+
+def _store_password(user: User, new: str, *, action: str, actor: Actor, now: datetime) -> None:
+    """Compare-and-swap on the old hash: of two changes at once, the second is told (A2, L1)."""
+    encoded = make_password(new)
+    with write_transaction():
+        stored = User.objects.filter(id=user.pk, password=user.password).update(
+            password=encoded, must_change_password=False
+        )
+        if not stored:
+            raise StateConflict("The password was changed at the same moment. Sign in again.")
+        sessions = drop_sessions(user_id=user.pk)
+        _record(actor, user, action, now=now, data={"sessions": sessions})
+    user.password, user.must_change_password = encoded, False
+
+
+def _governed(actor: Actor, user_id: int) -> User:
+    """The person, if the actor may act on the account. Raises NotFound for a person the actor can't see."""
+    user = User.objects.filter(id=user_id).first()
+    ours = {
+        OrganisationId(o): active
+        for o, active in Membership.objects.filter(user_id=user_id).values_list(
+            "organisation_id", "is_active"
+        )
+    }
+    if user is None or not _knows(actor, user, ours):
+        raise NotFound("There is no such person.")
+    if user.pk == actor.user_id:
+        raise NotAuthorized("Somebody else has to do this for you. You can change your own password.")
+    if user.ra_role:
+        if not can(actor, Action.SERVICE_OPERATE):
+            raise NotAuthorized("This person belongs to the RA. An operator looks after that account.")
+    elif not can(actor, Action.MEMBERS_MANAGE) and not _manages_all(actor, ours):
+        raise NotAuthorized("This person belongs to another organisation too. Ask the RA to do it.")
+    return user
+
+
+def _knows(actor: Actor, user: User, ours: Mapping[OrganisationId, bool]) -> bool:
+    if can(actor, Action.MEMBERS_MANAGE):
+        return True
+    if user.ra_role and can(actor, Action.SERVICE_OPERATE):
+        return True
+    return any(can(actor, Action.MEMBERS_MANAGE, organisation_id=one) for one in ours)
+
+
+def _manages_all(actor: Actor, ours: Mapping[OrganisationId, bool]) -> bool:
+    active = [one for one, is_active in ours.items() if is_active]
+    return bool(active) and all(can(actor, Action.MEMBERS_MANAGE, organisation_id=one) for one in active)
+
+
+def _revoke_tokens(user: User, *, now: datetime) -> int:
+    return ApiToken.objects.filter(user=user, revoked_at__isnull=True).update(revoked_at=now)
+
+
+def _record(
+    actor: Actor, user: User, action: str, *, now: datetime, data: Mapping[str, object] | None = None
+) -> None:
+    owners = list(Membership.objects.filter(user=user).values_list("organisation_id", flat=True)[:2])
+    audit.record(
+        actor=actor,
+        action=action,
+        object_type="user",
+        object_id=user.pk,
+        organisation_id=owners[0] if len(owners) == 1 else None,
+        now=now,
+        data={"username": user.username, **(data or {})},
+    )
+
+
+def _reset_mail(user: User) -> EmailMessage:
+    rt = runtime.current()
+    path = RESET_PATH.format(uid=int_to_base36(user.pk), token=default_token_generator.make_token(user))
+    body = (
+        f"Somebody asked to reset the password of your account at {rt.service_name}.\n\n"
+        f"  User name  {user.username}\n\n"
+        "Choose a new password here. The link works once, within an hour:\n"
+        f"{rt.base_url}{path}\n\n"
+        "If it was not you, do nothing: your password stays as it is.\n"
+        f"\n-- \n{rt.service_name}, {rt.base_url}\n"
+    )
+    return EmailMessage(
+        subject=f"[{rt.service_name}] Reset your password",
+        body=body,
+        from_email=rt.mail_from,
+        to=[user.email],
+        headers={"Auto-Submitted": "auto-generated"},
+    )

@@ -1,0 +1,84 @@
+"""Second factors: who needs one, who has one, and how their secrets are stored (W3, A6, L4)."""
+
+import base64
+from functools import cache
+
+from allauth.mfa.models import Authenticator
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from django.conf import settings
+
+from certdesk.domain.actors import Actor, RaRole
+from certdesk.domain.errors import InvariantViolated, NotAuthorized
+
+#: Recovery codes stand in for a lost factor; alone they are none.
+FACTORS = (Authenticator.Type.TOTP, Authenticator.Type.WEBAUTHN)
+#: They decide for others or run the service (W3). Auditors change nothing.
+BOUND_ROLES = frozenset({RaRole.OFFICER, RaRole.OPERATOR})
+_PURPOSE = b"certdesk second factor secrets v1"
+
+
+def is_required(ra_role: RaRole) -> bool:
+    """Whether a person of this role has to have a second factor here."""
+    return bool(settings.CERTDESK.second_factor_required) and ra_role in BOUND_ROLES
+
+
+def is_enrolled(*, user_id: int) -> bool:
+    """Whether the person has an authenticator app or a passkey."""
+    return bool(Authenticator.objects.filter(user_id=user_id, type__in=FACTORS).exists())
+
+
+def is_missing(*, user_id: int, ra_role: RaRole) -> bool:
+    """Whether the person still has to add a second factor before anything else."""
+    return is_required(ra_role) and not is_enrolled(user_id=user_id)
+
+
+def is_last(*, user_id: int, passkey_id: int | None) -> bool:
+    """Whether taking one away would leave none: this passkey, or the app when `passkey_id` is None."""
+    left = Authenticator.objects.filter(user_id=user_id, type__in=FACTORS)
+    taken = {"pk": passkey_id} if passkey_id is not None else {"type": Authenticator.Type.TOTP}
+    return not left.exclude(**taken).exists()
+
+
+def refuse_without(actor: Actor) -> None:
+    """Raises NotAuthorized for a person who still has to add a second factor."""
+    if actor.user_id is not None and is_missing(user_id=actor.user_id, ra_role=actor.ra_role):
+        raise NotAuthorized(
+            "Your role needs a second factor. Sign in to the portal and add one first.",
+            code="second_factor_required",
+        )
+
+
+def sealed(text: str) -> str:
+    """A secret as it is stored: encrypted with the first key of the ring."""
+    return _ring(_secrets()).encrypt(text.encode()).decode()
+
+
+def opened(stored: str) -> str:
+    """A stored secret in clear; any key of the ring opens it. Raises InvariantViolated if none does."""
+    try:
+        return _ring(_secrets()).decrypt(stored.encode()).decode()
+    except InvalidToken:
+        raise InvariantViolated(
+            "a second factor's secret opens with no key: was CERTDESK_SECRET_KEY changed without "
+            "CERTDESK_SECRET_KEY_FALLBACKS?"
+        ) from None
+
+
+def _secrets() -> tuple[str, ...]:
+    config = settings.CERTDESK
+    return (
+        config.secret_key.get_secret_value(),
+        *(old.get_secret_value() for old in config.secret_key_fallbacks),
+    )
+
+
+@cache
+def _ring(secrets: tuple[str, ...]) -> MultiFernet:
+    return MultiFernet([Fernet(_key(secret)) for secret in secrets])
+
+
+def _key(secret: str) -> bytes:
+    derived = HKDF(algorithm=hashes.SHA256(), length=32, salt=None, info=_PURPOSE).derive(secret.encode())
+    return base64.urlsafe_b64encode(derived)

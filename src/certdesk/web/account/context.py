@@ -1,0 +1,79 @@
+"""What the account pages know beyond their forms: `account` in every template, made when first asked for."""
+
+import ipaddress
+from dataclasses import dataclass
+
+from django.conf import settings
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.functional import SimpleLazyObject
+
+from certdesk.domain.actors import RaRole
+from certdesk.services.second_factor import is_missing, is_required
+from certdesk.web.actor import signed_in_user
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tab:
+    """One of the account's pages."""
+
+    label: str
+    href: str
+    current: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """`passkeys` is False where no browser would make one; `named_url` is where one can in the demo."""
+
+    tabs: tuple[Tab, ...]
+    passkeys: bool
+    named_url: str
+    factor_required: bool
+    factor_missing: bool
+    factor_waived: bool
+
+
+def account(request: HttpRequest) -> dict[str, object]:
+    """The context processor."""
+    return {"account": SimpleLazyObject(lambda: _account(request))}
+
+
+def _account(request: HttpRequest) -> Account:
+    user = signed_in_user(request)
+    role = RaRole(user.ra_role) if user is not None else RaRole.NONE
+    named = _has_name(request)
+    return Account(
+        tabs=_tabs(request) if user is not None and not user.must_change_password else (),
+        passkeys=named,
+        named_url="" if named else _named_url(request),
+        factor_required=is_required(role),
+        factor_missing=user is not None and is_missing(user_id=user.pk, ra_role=role),
+        factor_waived=settings.CERTDESK.demo and not settings.CERTDESK.second_factor_required,
+    )
+
+
+def _tabs(request: HttpRequest) -> tuple[Tab, ...]:
+    pages = (
+        ("Password", reverse("account_change_password"), "/accounts/password/"),
+        ("Second factor", reverse("mfa_index"), "/accounts/2fa/"),
+        ("Where you are signed in", reverse("account-sessions"), "/accounts/sessions/"),
+    )
+    path = request.path_info
+    return tuple(Tab(label=label, href=href, current=path.startswith(room)) for label, href, room in pages)
+
+
+def _has_name(request: HttpRequest) -> bool:
+    """WebAuthn binds a passkey to a domain name: at a bare IP address browsers refuse to make one."""
+    try:
+        ipaddress.ip_address(request.get_host().rpartition(":")[0].strip("[]") or request.get_host())
+    except ValueError:
+        return True
+    return False
+
+
+def _named_url(request: HttpRequest) -> str:
+    """The same page at `localhost`, which is a name; only the demo is at home there."""
+    if not settings.CERTDESK.demo:
+        return ""
+    return f"http://localhost:{request.get_port()}{request.path_info}"

@@ -1,0 +1,54 @@
+"""Where one is signed in, and signing out there (A2)."""
+
+from dataclasses import asdict
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils import timezone
+from django.views.decorators.http import require_POST, require_safe
+
+from certdesk.services.sessions import SessionRow, end_other_sessions, end_session, list_sessions
+from certdesk.web import times
+from certdesk.web.actor import actor_of
+
+
+@require_safe
+def sessions(request: HttpRequest) -> HttpResponse:
+    """Every place where the person is signed in."""
+    actor = actor_of(request)
+    rows = list_sessions(
+        user_id=actor.user_id or 0, current_key=request.session.session_key or "", now=timezone.now()
+    )
+    return render(request, "usersessions/usersession_list.html", {"rows": [_row(row) for row in rows]})
+
+
+@require_POST
+def end_one(request: HttpRequest, session_id: int) -> HttpResponse:
+    """Signs out in one place; here as well, if that is the one."""
+    end_session(actor=actor_of(request), session_id=session_id, now=timezone.now())
+    messages.success(request, "That browser is signed out.")
+    return redirect("account-sessions")
+
+
+@require_POST
+def end_others(request: HttpRequest) -> HttpResponse:
+    """Signs out everywhere else."""
+    ended = end_other_sessions(
+        actor=actor_of(request), current_key=request.session.session_key or "", now=timezone.now()
+    )
+    messages.success(
+        request,
+        "You are signed out everywhere else." if ended else "You were not signed in anywhere else.",
+    )
+    return redirect("account-sessions")
+
+
+def _row(row: SessionRow) -> dict[str, object]:
+    return {
+        **asdict(row),
+        "started": times.at(row.started_at),
+        "seen": times.at(row.last_seen_at),
+        "end_href": reverse("account-sessions-end", args=[row.id]),
+    }
