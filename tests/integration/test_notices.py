@@ -26,6 +26,7 @@ from tests.integration.support import (
     configured,
     submission,
     submit,
+    validated,
     world,
 )
 
@@ -128,7 +129,8 @@ def test_an_approval_that_waits_for_a_slow_ca_is_told_at_once() -> None:
     with backend(ScriptedCa([])):
         number = _waiting(w)
         assert "Waiting" in _deliver()[0].subject
-        approve_request(actor=w.olga, number=number, note="Seen.", now=NOW)
+        proof = Evidence(domain="owned.org", how="registry", details="Looked up.")
+        approve_request(actor=w.olga, number=number, evidence=[proof], note="Seen.", now=NOW)
         (message,) = _deliver()
     assert "Accepted for automatic processing" in message.subject
     assert "Seen." in message.body
@@ -138,8 +140,9 @@ def test_an_automatic_request_makes_one_mail_and_a_person_is_told_when_it_is_sen
     w = world()
     submit(w.alice)
     assert ["download" in m.subject for m in _deliver()] == [True]
+    validated("owned.org", of=w.university, by=w.olga)
     number = create_request(
-        actor=w.alice, submission=submission(w.university), channel="portal", now=NOW
+        actor=w.alice, submission=submission(w.university, "www.owned.org"), channel="portal", now=NOW
     ).number
     assert drive(request_id=number, clock=Clock(NOW + timedelta(days=500))) is State.WAITING_FOR_APPROVAL
     (message,) = _deliver()
