@@ -225,7 +225,7 @@ class TestWhatChangedSinceTheApproval:
         drive(request_id=number, clock=late)
         again = Evidence(domain="outside.example", how="registry", details="Looked it up again.")
         approve_request(actor=w.olga, number=number, evidence=[again], now=late.now)
-        assert drive(request_id=number, clock=late) is State.ISSUED
+        assert drive(request_id=number, clock=late) is State.ISSUED, _reasons(number)
         assert ValidationRecord.objects.filter(request=number).count() == 1
 
     def test_the_same_validation_a_moment_before_its_end_is_enough(self) -> None:

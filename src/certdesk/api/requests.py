@@ -22,7 +22,12 @@ from certdesk.domain.actors import Actor
 from certdesk.domain.errors import StateConflict
 from certdesk.services.confirm import approve_and_issue, submit_request
 from certdesk.services.organisations import Evidence
-from certdesk.services.requests import preview_request, reject_request, withdraw_request
+from certdesk.services.requests import (
+    domains_awaiting_evidence,
+    preview_request,
+    reject_request,
+    withdraw_request,
+)
 from certdesk.store.selectors.requests import Filters, get_request, list_requests
 
 router = Router(tags=["requests"])
@@ -156,15 +161,26 @@ def approve(request: HttpRequest, number: int) -> HttpResponse:
     approve_and_issue(
         actor=actor,
         number=number,
-        evidence=[
-            Evidence(domain=e.domain.strip().lower(), how=e.how, details=e.details, reference=e.reference)
-            for e in body.evidence
-        ],
+        evidence=_evidence(actor, number, body),
         note=body.note,
         seen_version=_seen(request, actor, number, given=body.version),
         clock=timezone.now,
     )
     return _show(actor, number)
+
+
+def _evidence(actor: Actor, number: int, body: ApproveIn) -> list[Evidence]:
+    """What the body names; for the domains that it does not name, the note says how they were checked."""
+    given = {
+        e.domain.strip().lower(): Evidence(
+            domain=e.domain.strip().lower(), how=e.how, details=e.details, reference=e.reference
+        )
+        for e in body.evidence
+    }
+    if body.note.strip():
+        for domain in domains_awaiting_evidence(actor=actor, number=number, now=timezone.now()):
+            given.setdefault(domain, Evidence(domain=domain, how="other", details=body.note))
+    return list(given.values())
 
 
 @router.post(

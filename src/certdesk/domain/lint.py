@@ -18,6 +18,8 @@ from pkilint.pkix import certificate as pkix_certificate
 from pkilint.validation import ValidationResult, Validator, ValidatorContainer
 from pyasn1_alt_modules import rfc5280  # type: ignore[import-untyped]  # ships no type information
 
+from certdesk.domain.identifiers import DOCUMENTATION_TLD
+
 
 class Severity(StrEnum):
     """How grave a finding is, gravest first; FATAL means that linting could not go on."""
@@ -44,13 +46,14 @@ class Exemption:
     """A finding that says nothing against a certificate of a private CA, and why.
 
     It holds only within the part of the certificate that `within` names, and only for a value that
-    begins with `value_start`.
+    begins with `value_start` and ends with `value_end`.
     """
 
     code: str
     reason: str
     within: str = ""
     value_start: str = ""
+    value_end: str = ""
 
 
 _TERMS = "Terms of one to three years are what a private CA offers; BR 6.3.2 binds public CAs."
@@ -81,6 +84,12 @@ EXEMPTIONS: tuple[Exemption, ...] = (
     Exemption(code="cabf.internal_domain_name", within=".cRLDistributionPoints.", reason=_STATUS),
     Exemption(code="cabf.internal_ip_address", within=".authorityInfoAccessSyntax.", reason=_STATUS),
     Exemption(code="cabf.internal_ip_address", within=".cRLDistributionPoints.", reason=_STATUS),
+    Exemption(
+        code="cabf.internal_domain_name",
+        within=".subjectAltName.",
+        value_end=f".{DOCUMENTATION_TLD}",
+        reason="Names of the documentation always pass a person first, who may try things out (ADR 3).",
+    ),
     Exemption(
         code="pkix.invalid_domain_name_syntax",
         within=".subjectAltName.",
@@ -122,6 +131,7 @@ def _is_exempt(code: str, node: PDUNode) -> bool:
         exemption.code == code
         and exemption.within in node.path
         and (not exemption.value_start or str(node.pdu).startswith(exemption.value_start))
+        and (not exemption.value_end or str(node.pdu).endswith(exemption.value_end))
         for exemption in EXEMPTIONS
     )
 

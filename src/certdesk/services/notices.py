@@ -8,6 +8,7 @@ from certdesk.domain.requests import Event, State, status_text
 from certdesk.services import runtime
 from certdesk.store.db import write_transaction
 from certdesk.store.models import RequestEvent
+from certdesk.store.transitions import NOTIFIED
 
 _OPENING: dict[Event, str] = {
     Event.CREATE: "Your certificate request has to be approved by a person at {ra}.",
@@ -36,7 +37,8 @@ def notify_applicant(*, event_id: int, now: datetime) -> bool:
     line = RequestEvent.objects.select_related("request__requester", "request__organisation").get(id=event_id)
     if line.notified_at is not None:
         return False
-    overtaken = Event(line.event) in PASSING and line.request.state != line.to_state
+    later = RequestEvent.objects.filter(request=line.request_id, id__gt=event_id, event__in=NOTIFIED)
+    overtaken = Event(line.event) in PASSING and later.exists()
     if line.request.requester.email and not overtaken:
         message(line).send()
     with write_transaction():
