@@ -5,6 +5,7 @@ from django.views.generic import RedirectView
 
 from certdesk.web.access import public
 from certdesk.web.demo import views as demo
+from certdesk.web.help import faq
 from certdesk.web.help import views as help_pages
 from certdesk.web.home import views as home
 from certdesk.web.organisations import views as organisations
@@ -45,7 +46,15 @@ urlpatterns = [
         name="well-known-change-password",
     ),
     path("help/", help_pages.index, name="help"),
+    path("help/search/", help_pages.find, name="help-search"),
+    path("help/help.pdf", help_pages.whole_pdf, name="help-pdf"),
+    path("help/<slug:slug>.pdf", help_pages.page_pdf, name="help-page-pdf"),
     path("help/<slug:slug>/", help_pages.page, name="help-page"),
+    path("help/faq/edit/", faq.manage, name="help-faq-manage"),
+    path("help/faq/edit/new/", faq.new, name="help-faq-new"),
+    path("help/faq/<slug:key>/edit/", faq.edit, name="help-faq-edit"),
+    path("help/faq/<slug:key>/act/", faq.act, name="help-faq-act"),
+    path("help/faq/<slug:key>/history/", faq.history, name="help-faq-history"),
     path("status/", status.status, name="status"),
     path("demo/mail/", demo.mailbox, name="demo-mail"),
     path("demo/mail/<int:index>/", demo.message, name="demo-message"),

@@ -11,7 +11,7 @@ from certdesk.domain.downloads import bundle_zip, file_stem, fullchain_pem, pkcs
 from certdesk.domain.errors import NotFound
 from certdesk.store.selectors.requests import CertificateRow, RequestDetail
 from certdesk.web import times
-from certdesk.web.requests.install import hint_for
+from certdesk.web.requests.install import Guide, form_for, guide_for
 from certdesk.web.requests.rows import fingerprint
 
 
@@ -87,12 +87,10 @@ class CertificateView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstallView:
-    """The installation hint on the page."""
+    """How to install the certificate, on the page."""
 
     software: str
-    text: str
-    lines: str
-    host: str
+    guide: Guide
 
 
 def newest(detail: RequestDetail) -> CertificateRow:
@@ -111,7 +109,7 @@ def certificate_view(detail: RequestDetail) -> CertificateView | None:
     """What the page shows of the certificate, or None while there is none."""
     if not detail.certificates:
         return None
-    certificate, wanted = newest(detail), hint_for(detail.server_software).form
+    certificate, wanted = newest(detail), form_for(detail.server_software)
     first = FORMS.get(wanted)
     days = (certificate.not_after - certificate.not_before + LAST_SECOND).days
     order = sorted(FORMS, key=lambda key: key != wanted)
@@ -129,13 +127,16 @@ def certificate_view(detail: RequestDetail) -> CertificateView | None:
 
 
 def install_view(detail: RequestDetail) -> InstallView | None:
-    """The installation hint, or None while there is nothing to install."""
+    """How to install it, or None while there is nothing to install."""
     if not detail.certificates:
         return None
-    hint, stem = hint_for(detail.server_software), stem_of(detail, newest(detail))
+    guide = guide_for(
+        detail.server_software,
+        stem=stem_of(detail, newest(detail)),
+        host=detail.common_names.replace("*.", "www.", 1),
+    )
     software = detail.server_software if detail.server_software != "Other" else "your server"
-    host = detail.common_names.replace("*.", "www.", 1)
-    return InstallView(software=software, text=hint.text, lines=hint.lines.format(stem=stem), host=host)
+    return InstallView(software=software, guide=guide)
 
 
 def bundle_response(detail: RequestDetail) -> HttpResponse:

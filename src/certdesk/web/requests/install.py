@@ -1,81 +1,39 @@
-"""Which form of a certificate suits which server software, and a short hint for installing it (R14).
+"""Which form of a certificate suits which server software, and how it is installed there (R12, R14).
 
-Data, in the order of the configuration's default list; software without an entry gets the general hint.
+The words are those of the help page of that software: its sections “Install” and “Check”, with the names of
+the request's own files and host.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
+
+from django.urls import reverse
+from django.utils.safestring import SafeString
+
+from certdesk.web.help.contents import server_page
+from certdesk.web.help.markdown import render_section
+from certdesk.web.help.words import words_of_service
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Hint:
-    """`form` is a download format; `lines` may hold {stem}, the file name without its extension."""
+class Guide:
+    """How to install and check a certificate; `href` is the help page that says the same in general."""
 
-    form: str
-    text: str
-    lines: str = ""
-
-
-GENERAL = Hint(
-    form="zip",
-    text="Install your certificate and every chaining one; the server sends both. The root is for clients.",
-)
-
-HINTS: Mapping[str, Hint] = {
-    "Apache httpd": Hint(
-        form="fullchain",
-        text="Apache 2.4.8 and later read the full chain from one file.",
-        lines="SSLEngine on\nSSLCertificateFile    /etc/ssl/certs/{stem}-fullchain.pem\n"
-        "SSLCertificateKeyFile /etc/ssl/private/{stem}.key",
-    ),
-    "nginx": Hint(
-        form="fullchain",
-        text="Put the full chain where nginx can read it, beside the key.",
-        lines="ssl_certificate     /etc/nginx/tls/{stem}-fullchain.pem;\n"
-        "ssl_certificate_key /etc/nginx/tls/{stem}.key;",
-    ),
-    "HAProxy": Hint(
-        form="fullchain",
-        text="HAProxy reads the full chain and the key from one file, in this order.",
-        lines="cat {stem}-fullchain.pem {stem}.key > /etc/haproxy/tls/{stem}.pem\n"
-        "# haproxy.cfg\nbind :443 ssl crt /etc/haproxy/tls/{stem}.pem",
-    ),
-    "Caddy": Hint(
-        form="fullchain",
-        text="Name the full chain and the key in the site’s block.",
-        lines="tls /etc/caddy/{stem}-fullchain.pem /etc/caddy/{stem}.key",
-    ),
-    "Postfix or Dovecot": Hint(
-        form="fullchain",
-        text="Both read the full chain from one file.",
-        lines="# Postfix\n"
-        "postconf -e smtpd_tls_chain_files=/etc/postfix/{stem}.key,/etc/postfix/{stem}-fullchain.pem\n"
-        "# Dovecot\nssl_cert = </etc/dovecot/{stem}-fullchain.pem\nssl_key  = </etc/dovecot/{stem}.key",
-    ),
-    "Microsoft IIS": Hint(
-        form="p7b",
-        text="On the server that made the CSR, as administrator; then bind it to the site in IIS Manager.",
-        lines="certreq -accept {stem}.p7b",
-    ),
-    "Microsoft Exchange": Hint(
-        form="p7b",
-        text="On the server that made the CSR, as administrator; then enable it for the services.",
-        lines="certreq -accept {stem}.p7b\n"
-        "Enable-ExchangeCertificate -Thumbprint <thumbprint> -Services IIS,SMTP",
-    ),
-    "Apache Tomcat": Hint(
-        form="p7b",
-        text="Import into the keystore that made the CSR, under the same alias.",
-        lines="keytool -importcert -alias www -trustcacerts -keystore www.p12 -file {stem}.p7b",
-    ),
-    "Kubernetes": Hint(
-        form="fullchain",
-        text="Make a TLS secret of the full chain and the key.",
-        lines="kubectl create secret tls {stem} --cert={stem}-fullchain.pem --key={stem}.key",
-    ),
-}
+    install: SafeString
+    check: SafeString
+    href: str
 
 
-def hint_for(software: str) -> Hint:
-    """The hint for a server software."""
-    return HINTS.get(software, GENERAL)
+def form_for(software: str) -> str:
+    """The form to take: a key of FORMS, or zip."""
+    return server_page(software).form
+
+
+def guide_for(software: str, *, stem: str, host: str) -> Guide:
+    """The guide for a server software; `stem` is the files' name without its extension."""
+    page = server_page(software)
+    words = words_of_service(stem=stem, host=host)
+    return Guide(
+        install=render_section(page.source, "install", words=words),
+        check=render_section(page.source, "check", words=words),
+        href=reverse("help-page", args=[page.slug]),
+    )
