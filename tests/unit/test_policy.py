@@ -133,12 +133,20 @@ class TestOutcome:
 
     @given(ANY_FACTS, CHECKS)
     def test_one_more_finding_never_makes_it_milder(self, facts: Facts, finding: Check) -> None:
+        if not facts.csr_findings:
+            facts = replace(facts, csr_findings=FACTS.csr_findings)
         more = replace(facts, csr_findings=(*facts.csr_findings, finding))
         before, after = _decide(facts), _decide(more)
         assert SEVERITY[after.outcome] >= SEVERITY[before.outcome]
         assert set(before.checks) <= set(after.checks)
         if finding.verdict is Verdict.REFUSE:
             assert after.outcome is Outcome.REFUSE
+
+    def test_a_csr_that_nobody_looked_at_is_for_a_person(self) -> None:
+        assert _decide(replace(FACTS, csr_findings=())).outcome is Outcome.MANUAL
+
+    def test_without_names_there_is_nothing_to_certify(self) -> None:
+        assert _decide(replace(FACTS, names=())).outcome is Outcome.REFUSE
 
     @given(ANY_FACTS, NAMES)
     def test_one_more_name_never_makes_it_milder(self, facts: Facts, name: str) -> None:

@@ -23,7 +23,7 @@ from certdesk.domain.errors import StateConflict
 from certdesk.services.confirm import approve_and_issue, submit_request
 from certdesk.services.organisations import Evidence
 from certdesk.services.requests import (
-    domains_awaiting_evidence,
+    domains_requiring_evidence,
     preview_request,
     reject_request,
     withdraw_request,
@@ -170,7 +170,7 @@ def approve(request: HttpRequest, number: int) -> HttpResponse:
 
 
 def _evidence(actor: Actor, number: int, body: ApproveIn) -> list[Evidence]:
-    """What the body names; for the domains that it does not name, the note says how they were checked."""
+    """What the body names; for others that only an officer can validate, the note says how it was done."""
     given = {
         e.domain.strip().lower(): Evidence(
             domain=e.domain.strip().lower(), how=e.how, details=e.details, reference=e.reference
@@ -178,7 +178,7 @@ def _evidence(actor: Actor, number: int, body: ApproveIn) -> list[Evidence]:
         for e in body.evidence
     }
     if body.note.strip():
-        for domain in domains_awaiting_evidence(actor=actor, number=number, now=timezone.now()):
+        for domain in domains_requiring_evidence(actor=actor, number=number, now=timezone.now()):
             given.setdefault(domain, Evidence(domain=domain, how="other", details=body.note))
     return list(given.values())
 

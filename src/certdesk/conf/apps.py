@@ -12,8 +12,8 @@ from certdesk.backends.embedded import EmbeddedConfig, create_authority
 from certdesk.backends.registry import load_backends
 from certdesk.backends.scripted import DEMO_RULES
 from certdesk.conf.config import Config
-from certdesk.domain.errors import Misconfigured
-from certdesk.domain.settings import ServiceSettings
+from certdesk.domain.errors import InvalidInput, Misconfigured
+from certdesk.domain.settings import ServiceSettings, changed
 from certdesk.services.runtime import Runtime, configure
 
 
@@ -42,19 +42,29 @@ def make_runtime(config: Config) -> Runtime:
     return Runtime(
         backends=backends,
         default_backend=config.demo_ca,
-        settings=ServiceSettings(
-            ra=config.ra_name,
-            service_name=config.service_name,
-            support_url=config.support_url,
-            trusted_suffixes=config.trusted_suffixes,
-            durations=config.durations,
-            server_software=config.server_software,
-            ownership_days=config.ownership_days,
-            password_min_length=config.password_min_length,
-        ),
+        settings=configured_settings(config),
         base_url=config.url,
         mail_from=config.mail_from,
     )
+
+
+def configured_settings(config: Config) -> ServiceSettings:
+    """The settings before anybody changes them. Raises Misconfigured for impossible ones."""
+    values = {
+        "ra": config.ra_name,
+        "service_name": config.service_name,
+        "support_url": config.support_url,
+        "trusted_suffixes": config.trusted_suffixes,
+        "durations": config.durations,
+        "server_software": config.server_software,
+        "ownership_days": config.ownership_days,
+        "password_min_length": config.password_min_length,
+    }
+    try:
+        return changed(ServiceSettings(), values, now=timezone.now())
+    except InvalidInput as error:
+        problems = "; ".join(f"{name}: {what}" for name, what in error.fields.items())
+        raise Misconfigured(f"The configuration can't be used: {problems}") from None
 
 
 def _scripted(config: Config) -> dict[str, Mapping[str, object]]:

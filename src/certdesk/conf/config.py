@@ -17,7 +17,7 @@ from certdesk.domain.errors import Misconfigured
 
 PREFIX = "CERTDESK_"
 #: Variables with the prefix that belong to the client commands or name the files read here.
-NOT_SETTINGS = frozenset({"CERTDESK_URL", "CERTDESK_TOKEN", "CERTDESK_CONFIG"})
+NOT_SETTINGS = frozenset({"CERTDESK_URL", "CERTDESK_TOKEN", "CERTDESK_TOKEN_FILE", "CERTDESK_CONFIG"})
 MINIMUM_SECRET = 32
 
 SERVER_SOFTWARE = (

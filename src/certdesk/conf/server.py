@@ -1,6 +1,5 @@
 """Start-up of a server process: logging, migrations, static files, demo, granian with a worker thread."""
 
-import logging
 import os
 import threading
 from collections.abc import Callable
@@ -8,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import django
-import structlog
 from django.conf import settings
 from django.core.management import call_command
 from django.db import connections
@@ -17,6 +15,7 @@ from granian import Granian
 from granian.constants import HTTPModes, Interfaces
 
 from certdesk.conf.config import Config
+from certdesk.conf.log import configure_logging
 from certdesk.domain.errors import Misconfigured
 from certdesk.domain.findings import Verdict
 
@@ -33,22 +32,6 @@ def setup() -> Config:
     django.setup()
     config: Config = settings.CERTDESK
     return config
-
-
-def configure_logging(level: str) -> None:
-    """One line of JSON an event, on stderr. Values are encoded, so no input can forge a line (A7)."""
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(),
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper(), logging.INFO)),
-        logger_factory=structlog.PrintLoggerFactory(),
-        cache_logger_on_first_use=True,
-    )
 
 
 def migrate() -> None:

@@ -6,6 +6,7 @@ import signal
 
 from django.core.wsgi import get_wsgi_application
 
+from certdesk.conf.log import configure_logging
 from certdesk.domain.csr import read_csr
 from certdesk.domain.errors import BadCsr
 from certdesk.domain.lint import lint_certificate
@@ -30,6 +31,7 @@ def warm_up() -> None:
         return
 
 
+configure_logging(os.environ.get("CERTDESK_LOG_LEVEL", "INFO"))
 application = get_wsgi_application()
 end_with_parent()
 warm_up()

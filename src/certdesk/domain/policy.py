@@ -12,7 +12,7 @@ from enum import StrEnum
 from certdesk.domain.audit import digest
 from certdesk.domain.evidence import METHODS, Validation, covering
 from certdesk.domain.findings import Check, Verdict, worst
-from certdesk.domain.identifiers import DnsName, registrable_domain, under_any
+from certdesk.domain.identifiers import DnsName, quoted, registrable_domain, under_any
 
 MAX_NAMES_QUOTED = 5
 
@@ -49,6 +49,8 @@ class OrganisationFacts:
     legal_name: str
     vetted: bool
     active: bool
+    country: str = ""
+    locality: str = ""
     has_approved_request: bool
     validations: tuple[Validation, ...] = ()
 
@@ -97,10 +99,12 @@ class Decision:
 def decide(facts: Facts, rules: Rules, *, now: datetime) -> Decision:
     """Every check of a request and what follows from them: refuse before manual before auto.
 
-    Total: any facts give a decision. An empty list of checks is manual (deny by default).
+    Total: any facts give a decision. Facts without names refuse, and a CSR that nobody looked at is
+    for a person (deny by default).
     """
     checks = (
         *facts.csr_findings,
+        *_gaps(facts),
         *_key_checks(facts),
         *_form_checks(facts, rules),
         _subject_check(facts),
@@ -124,6 +128,7 @@ def content_digest(facts: Facts) -> str:
             "names": list(facts.names),
             "organisation": facts.organisation.id,
             "legal_name": facts.organisation.legal_name,
+            "place": [facts.organisation.country, facts.organisation.locality],
             "profile": [facts.profile_id, facts.profile_version],
             "duration_years": facts.duration_years,
         }
@@ -174,6 +179,26 @@ def _outcome(checks: Sequence[Check]) -> Outcome:
             return Outcome.MANUAL
 
 
+def _gaps(facts: Facts) -> Iterator[Check]:
+    """What no CSR of ours lacks: its own findings, and at least one name."""
+    if not facts.csr_findings:
+        yield Check(
+            code="csr.not_checked",
+            verdict=Verdict.MANUAL,
+            message="Nothing is known of the CSR's own checks; an officer looks at it.",
+            rule="S1 to S11",
+            changed_by="RA officer",
+        )
+    if not facts.names and not any(check.code == "names.none" for check in facts.csr_findings):
+        yield Check(
+            code="names.none",
+            verdict=Verdict.REFUSE,
+            message="There is no name to certify. Make a CSR with at least one DNS name.",
+            rule="S5",
+            changed_by="applicant",
+        )
+
+
 def _key_checks(facts: Facts) -> Iterator[Check]:
     if facts.key_blocked:
         yield Check(
@@ -220,9 +245,9 @@ def _subject_check(facts: Facts) -> Check:
         return Check(
             code="subject.organisation",
             verdict=Verdict.REFUSE,
-            message=f"The CSR's organisation (O) is “{wrong[0]}”; the registered legal name is “{legal}”. "
-            f"Make the CSR again with O={legal}, or leave O out.",
-            seen="; ".join(wrong),
+            message=f"The CSR's organisation (O) is “{quoted(wrong[0])}”; "
+            f"the registered legal name is “{legal}”. Make the CSR again with O={legal}, or leave O out.",
+            seen=quoted("; ".join(wrong)),
             rule="Legal name against O",
             changed_by="applicant",
         )
@@ -231,7 +256,7 @@ def _subject_check(facts: Facts) -> Check:
         code="subject.organisation",
         verdict=Verdict.PASS,
         message=f"The organisation (O) {found}; the certificate will carry “{legal}”.",
-        seen="; ".join(facts.subject_organisations),
+        seen=quoted("; ".join(facts.subject_organisations)),
         rule="Legal name against O",
         changed_by="applicant",
     )

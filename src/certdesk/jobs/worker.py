@@ -108,6 +108,9 @@ def recover_dead(*, now: datetime) -> int:
     """Gives the jobs of workers that died back to the queue; returns how many."""
     dead = DBTaskResult.objects.filter(status=TaskResultStatus.RUNNING, started_at__lt=now - DEAD_AFTER)
     with write_transaction():
+        for job in dead:
+            if len(job.worker_ids) >= GIVE_UP_AFTER:  # it kills whoever runs it
+                _finish(job, status=TaskResultStatus.FAILED)
         return dead.update(status=TaskResultStatus.READY, run_after=now)
 
 

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 
+from django.db import IntegrityError
+
 from certdesk.domain.actors import Action, Actor, OrgRole, can
 from certdesk.domain.audit import digest
 from certdesk.domain.csr import Csr, PrivateKeyPasted, read_csr
@@ -130,6 +132,20 @@ def create_request(
     storable(submission.note, field="note")
     storable(idempotency_key, field="idempotency_key", limit=MAX_KEY)
     same = _submission_digest(submission, csr)
+    try:
+        return _create(actor, submission, csr, channel=channel, identity=(idempotency_key, same), now=now)
+    except IntegrityError:
+        # The same key at the same moment for two organisations: the first is there by now.
+        earlier = _earlier(actor, idempotency_key, same, now=now)
+        if earlier is None:
+            raise
+        return earlier
+
+
+def _create(
+    actor: Actor, submission: Submission, csr: Csr, *, channel: str, identity: tuple[str, str], now: datetime
+) -> Created:
+    idempotency_key, same = identity
     with write_transaction():
         lock_organisation(submission.organisation_id)
         if (earlier := _earlier(actor, idempotency_key, same, now=now)) is not None:

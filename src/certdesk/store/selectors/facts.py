@@ -50,6 +50,8 @@ def organisation_facts(row: Organisation, *, now: datetime) -> OrganisationFacts
         legal_name=row.legal_name,
         vetted=row.vetted_at is not None,
         active=row.is_active,
+        country=row.country,
+        locality=row.locality,
         has_approved_request=row.first_approved_at is not None,
         validations=tuple(
             Validation(adn=adn, method=Method(method), validated_at=start, expires_at=end)

@@ -14,7 +14,9 @@ from certdesk.store.models import ApiToken, Membership, User
 
 def actor_for_user(user: User) -> Actor:
     """The actor that a signed-in user is: active memberships of active organisations only."""
-    memberships = Membership.objects.filter(user=user, is_active=True).values_list("organisation_id", "role")
+    memberships = Membership.objects.filter(
+        user=user, is_active=True, organisation__is_active=True
+    ).values_list("organisation_id", "role")
     return Actor(
         label=user.username,
         user_id=UserId(user.pk),
