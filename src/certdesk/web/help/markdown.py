@@ -26,7 +26,8 @@ _TAGS = {
     *("a", "blockquote", "br", "code", "div", "em", "hr", "li", "ol", "p", "pre", "span", "strong", "ul"),
     *("table", "tbody", "td", "th", "thead", "tr"),
 }
-_ATTRIBUTES = {
+_ATTRIBUTES: dict[str, set[str]] = {
+    "*": set(),  # not even lang and title, which nh3 allows by itself
     "a": {"href"},
     "code": {"data-copy"},
     "div": {"aria-label", "role", "tabindex"},

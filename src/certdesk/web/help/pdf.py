@@ -24,6 +24,7 @@ log = structlog.get_logger()
 AT_ONCE = 1  # setting the whole help keeps a processor busy for seconds
 WAIT_SECONDS = 10.0
 RETRY_AFTER = 30
+TOP_LEVEL = 2
 KEPT_BYTES = 16 * 1024 * 1024
 
 
@@ -45,14 +46,15 @@ class NoPdf:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chapter:
-    """A page as it stands in a PDF."""
+    """A page as it stands in a PDF; `listed` are the headings that the table of contents shows."""
 
     anchor: str
     title: str
     summary: str
     html: SafeString
-    sections: tuple[Section, ...]
+    listed: tuple[Section, ...]
     prefix: str
+    group: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,15 +132,22 @@ def _chapter(slug: str, *, words: Words, whole: bool) -> Chapter:
     base_url = runtime.current().base_url
     prefix = whole_prefix(slug) if whole else ""
     link = link_in_whole(slug, base_url=base_url) if whole else link_in_page(base_url=base_url)
+    group = next(title for title, slugs in contents.GROUPS if slug in slugs)
     rendered = document_for_pdf(slug, words=words, prefix=prefix, link=link)
     return Chapter(
         anchor=f"{prefix}top",
         title=page.title,
         summary=words.in_text(page.summary),
         html=rendered.html,
-        sections=tuple(section for section in rendered.sections if section.level == 2),  # noqa: PLR2004 - h2
+        # Each server's page has the same three headings: listing them would fill pages and tell nothing.
+        listed=() if whole and group == contents.SERVERS else _top_level(rendered.sections),
         prefix=prefix,
+        group=group,
     )
+
+
+def _top_level(sections: tuple[Section, ...]) -> tuple[Section, ...]:
+    return tuple(section for section in sections if section.level == TOP_LEVEL)
 
 
 def _html(chapters: list[Chapter], *, title: str, words: Words) -> str:

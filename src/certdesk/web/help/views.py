@@ -68,6 +68,7 @@ def page(request: HttpRequest, slug: str) -> HttpResponse:
         **frame(slug),
         "title": found.title,
         "html": rendered.html,
+        "empty": not rendered.html,
         "sections": _listed(rendered.sections),
         "before": _link(before),
         "after": _link(after),

@@ -50,6 +50,8 @@ def words_of_service(*, host: str = EXAMPLE_HOST, stem: str = EXAMPLE_STEM) -> W
         "support": "support pages of the CA" if rt.support_url else "support pages of your CA",
         "suffixes": " or ".join(suffixes),
         "ownership_days": str(rt.ownership_days),
+        "challenge_days": "one day" if rt.challenge_days == 1 else f"{rt.challenge_days} days",
+        "password_length": str(rt.password_min_length),
         "url": rt.base_url,
         "host": host,
         "stem": stem,
