@@ -22,6 +22,12 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+# What turns for ever, to show that something is going on, is never finished.
+SETTLE = """() => Promise.allSettled(
+    document.getAnimations()
+        .filter(one => one.effect.getComputedTiming().iterations !== Infinity)
+        .map(one => one.finished)
+)"""
 TIMEOUT_MS = 10_000
 WIDTHS = {1280: 900, 390: 844}
 _SCHEMES: tuple[Literal["dark", "light"], ...] = ("dark", "light")
@@ -45,7 +51,7 @@ def sign_in(page: Page, server: DemoServer, username: str) -> None:
 def _show_in(page: Page, scheme: Literal["dark", "light"]) -> None:
     page.emulate_media(color_scheme=scheme)
     # Colours may fade into each other, and half-way there they are neither scheme's.
-    page.evaluate("() => Promise.allSettled(document.getAnimations().map(one => one.finished))")
+    page.evaluate(SETTLE)
 
 
 def assert_accessible(page: Page) -> None:

@@ -1,6 +1,7 @@
 """Start-up of a server process: logging, migrations, static files, demo, granian with a worker thread."""
 
 import os
+import socket
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -106,6 +107,14 @@ def _refuse_unsafe(config: Config) -> None:
         )
     if config.demo and config.host not in LOOPBACK:
         raise Misconfigured("The demo has well-known people and serves this machine alone.")
+    try:
+        # The server itself would share the port with whoever has it, or try for ever.
+        family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+        socket.create_server((config.host, config.port), family=family).close()
+    except OSError as error:
+        raise Misconfigured(
+            f"{config.host}:{config.port} can't be used: {error.strerror}. Set another PORT."
+        ) from None
 
 
 def _check_backends() -> None:

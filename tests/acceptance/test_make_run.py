@@ -1,0 +1,197 @@
+"""`certdesk serve` from the outside: what the demo writes, what is refused, how it ends (DESIGN §7)."""
+
+import json
+import os
+import re
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.harness.environment import steers_certdesk
+from tests.harness.ports import free_port
+from tests.harness.server import DemoServer
+from tests.harness.waiting import wait_until
+from tests.personas import EVERYBODY, OTHER_DOMAIN, UNIVERSITY
+
+SECONDS = 30
+LONG_ENOUGH = "x" * 48
+
+
+def mode(path: Path) -> str:
+    """The permissions, as in 0600."""
+    return f"{stat.S_IMODE(path.stat().st_mode):04o}"
+
+
+def serve(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run `certdesk serve` where it is expected to refuse."""
+    told = {name: value for name, value in os.environ.items() if not steers_certdesk(name)}
+    return subprocess.run(
+        [sys.executable, "-m", "certdesk", "serve", *arguments],
+        env={**told, "PORT": str(free_port()), **environment},
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DemoServer]:
+    """A demo on a folder that did not exist; ended after the module's tests."""
+    one = DemoServer(data=tmp_path_factory.mktemp("run") / "var")
+    try:
+        one.start()
+        yield one
+    finally:
+        one.kill9()
+
+
+def test_the_demo_tells_its_address_and_sign_ins(started: DemoServer) -> None:
+    told = started.log()
+    assert f"Certdesk demo at {started.base_url}" in told
+    for username, password in started.demo.passwords.items():
+        assert re.search(rf"^\s*{username}\s+{password}\s", told, re.MULTILINE), username
+    assert str(started.data / "demo.json") in told
+
+
+def test_demo_json_keeps_to_the_contract(started: DemoServer) -> None:
+    path = started.data / "demo.json"
+    assert mode(path) == "0600"
+    told = json.loads(path.read_text())
+    assert set(told) == {
+        *("base_url", "acme_directory", "ra", "users", "api_tokens", "eab", "mailbox"),
+    }
+    assert told["base_url"] == started.base_url
+    assert told["acme_directory"] == f"{started.base_url}/acme/directory"
+    assert told["ra"] == "JTAG"
+    assert {(u["username"], u["role"]) for u in told["users"]} == {(p.username, p.role) for p in EVERYBODY}
+    for user in told["users"]:
+        assert set(user) == {"username", "password", "organisation", "role"}
+    organisations = started.demo.organisations
+    assert {organisations[name] for name in ("alice", "bob", "meg")} == {UNIVERSITY}
+    assert organisations["charlie"] not in ("", UNIVERSITY)
+    assert {organisations[name] for name in ("olga", "otto", "rick", "op")} == {""}
+    assert set(told["api_tokens"]) == set(organisations)
+    assert all(token.startswith("cdk_") for token in told["api_tokens"].values())
+    assert len({*told["api_tokens"].values(), *(u["password"] for u in told["users"])}) == 2 * len(EVERYBODY)
+    assert OTHER_DOMAIN not in told["mailbox"]
+    assert Path(told["mailbox"]).is_dir() or (started.data / "mail").is_dir()
+
+
+def test_what_is_stored_is_for_its_owner_alone(started: DemoServer) -> None:
+    found = list(started.data.rglob("*"))
+    assert {path.name for path in found} >= {"secret_key", "ca_passphrase", "root.key", "issuing.key"}
+    for path in found:
+        assert mode(path) == ("0700" if path.is_dir() else "0600"), path
+
+
+def test_the_keys_of_the_ca_are_encrypted(started: DemoServer) -> None:
+    keys = list((started.data / "ca").rglob("*.key"))
+    assert len(keys) >= 2
+    for key in keys:
+        assert "ENCRYPTED PRIVATE KEY" in key.read_text()
+        assert "BEGIN PRIVATE KEY" not in key.read_text()
+    root, issuing = (next((started.data / "ca").rglob(name)) for name in ("root.key", "issuing.key"))
+    assert root.parent != issuing.parent
+
+
+def test_the_log_holds_no_token_and_no_secret(started: DemoServer) -> None:
+    told = started.log()
+    for secret in (started.data / "secrets").iterdir():
+        assert secret.read_text() not in told
+    for token in started.demo.api_tokens.values():
+        assert token not in told
+
+
+def test_a_second_start_keeps_everything(started: DemoServer) -> None:
+    kept = ["demo.json", *(str(p.relative_to(started.data)) for p in (started.data / "ca").rglob("*.*"))]
+    before = {name: (started.data / name).read_bytes() for name in kept}
+    secrets = {p.name: p.read_text() for p in (started.data / "secrets").iterdir()}
+    started.restart()
+    assert {name: (started.data / name).read_bytes() for name in kept} == before
+    assert {p.name: p.read_text() for p in (started.data / "secrets").iterdir()} == secrets
+    api = [
+        "curl",
+        "--silent",
+        "--fail",
+        "--header",
+        f"Authorization: Bearer {started.demo.api_tokens['alice']}",
+    ]
+    listed = subprocess.run(
+        [*api, f"{started.base_url}/api/v1/requests"], capture_output=True, text=True, check=True
+    )
+    names = [item["common_names"] for item in json.loads(listed.stdout)["items"]]
+    assert names == ["www.example.ac.uk"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_cleanly(
+    start_server: Callable[..., DemoServer], number: signal.Signals, tmp_path: Path
+) -> None:
+    data = tmp_path / "made" / "by itself"
+    one = start_server(extra={"DATA": str(data)})
+    assert mode(data) == "0700"
+    process = one.process
+    assert process is not None
+    group = os.getpgid(process.pid)
+    process.send_signal(number)  # to the first process alone, as a service manager or `kill` would
+    assert one.wait_for_exit(seconds=10) == 0
+    assert "Traceback" not in one.log()
+
+    def nobody_left() -> bool:
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return True
+        return False
+
+    wait_until(nobody_left, what="its processes to end")
+
+
+def test_without_secrets_it_refuses_and_says_what_to_do(tmp_path: Path) -> None:
+    ran = serve(DATA=str(tmp_path / "var"))
+    assert ran.returncode not in (0, -signal.SIGTERM)
+    assert "CERTDESK_SECRET_KEY" in ran.stderr
+    assert "openssl rand" in ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert not (tmp_path / "var" / "secrets").exists()
+
+
+def test_a_short_secret_is_none(tmp_path: Path) -> None:
+    ran = serve(DATA=str(tmp_path / "var"), CERTDESK_SECRET_KEY="short", CERTDESK_CA_PASSPHRASE=LONG_ENOUGH)
+    assert ran.returncode != 0
+    assert "CERTDESK_SECRET_KEY" in ran.stderr
+    assert "short\n" not in ran.stderr
+
+
+def test_an_unknown_setting_is_refused(tmp_path: Path) -> None:
+    ran = serve("--demo", DATA=str(tmp_path / "var"), CERTDESK_TRUSTED_SUFIXES='["ac.uk"]')
+    assert ran.returncode != 0
+    assert "CERTDESK_TRUSTED_SUFIXES is not a setting" in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+@pytest.mark.parametrize("demo", [True, False])
+def test_another_address_than_loopback_needs_a_proxy(tmp_path: Path, *, demo: bool) -> None:
+    arguments = ["--host", "0.0.0.0", *(["--demo"] if demo else [])]  # noqa: S104 - it is refused
+    ran = serve(
+        *arguments,
+        DATA=str(tmp_path / "var"),
+        CERTDESK_SECRET_KEY=LONG_ENOUGH,
+        CERTDESK_CA_PASSPHRASE=LONG_ENOUGH,
+    )
+    assert ran.returncode != 0
+    assert "--behind-proxy" in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
+def test_a_port_that_is_taken_is_said(started: DemoServer, tmp_path: Path) -> None:
+    ran = serve("--demo", DATA=str(tmp_path / "var"), PORT=str(started.port))
+    assert ran.returncode != 0
+    assert f"127.0.0.1:{started.port} can't be used" in ran.stderr
+    assert "Traceback" not in ran.stderr
