@@ -1,0 +1,269 @@
+"""Every page of the portal as everybody who may open it: WCAG 2.2 AA, phone, keyboard, policy (A3).
+
+The pages come from the URL configuration, so a new one has to be listed here before the suite passes.
+"""
+
+import itertools
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import axe_playwright_python
+import pytest
+from django.urls import URLResolver, get_resolver
+from playwright.sync_api import Locator, Page, expect
+
+from tests.acceptance import stories
+from tests.acceptance.stories import Visitors, make_csr, new_name
+from tests.harness.browser import SETTLE, WIDTHS, screenshot
+
+pytestmark = pytest.mark.browser
+
+Visit = Callable[..., Page]
+PHONE = 390
+AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
+RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
+RULES_ABOUT_LOOKS = ["color-contrast", "target-size", "scrollable-region-focusable", "link-in-text-block"]
+SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+
+#: Route → its addresses, and who sees a page of its own there. `""` is a visitor.
+PAGES: dict[str, list[tuple[str, tuple[str, ...]]]] = {
+    "home": [("/", ("alice", "charlie", "meg", "olga", "rick", "op"))],
+    "requests-list": [
+        ("/requests/", ("alice", "charlie", "olga", "op")),
+        ("/requests/?q=nothing-like-it", ("alice",)),
+    ],
+    "requests-new": [("/requests/new/", ("alice",))],
+    "requests-show": [
+        ("/requests/{issued}/", ("alice", "olga")),
+        ("/requests/{waiting}/", ("alice", "olga")),
+        ("/requests/{rejected}/", ("alice",)),
+        ("/requests/{withdrawn}/", ("alice", "rick")),
+    ],
+    "requests-withdraw": [("/requests/{waiting}/withdraw/", ("alice",))],
+    "queue-list": [("/queue/", ("olga",))],
+    "queue-decide": [("/queue/{waiting}/", ("olga",)), ("/queue/{issued}/", ("olga",))],
+    "organisations-list": [("/organisations/", ("olga", "op"))],
+    "organisations-new": [("/organisations/new/", ("olga",))],
+    "organisations-show": [
+        ("/organisations/example-university/", ("alice", "meg", "olga", "rick")),
+        ("/organisations/other-college/", ("olga",)),
+    ],
+    "help": [("/help/", ("", "alice"))],
+    "status": [("/status/", ("", "alice"))],
+    "demo-mail": [("/demo/mail/", ("alice",))],
+    "demo-message": [("/demo/mail/0/", ("alice",))],
+    "account_login": [("/accounts/login/", ("",))],
+    "account_logout": [("/accounts/logout/", ("alice",))],
+    "account_change_password": [("/accounts/password/change/", ("alice",))],
+    "account_reset_password": [("/accounts/password/reset/", ("",))],
+    "account_reset_password_done": [("/accounts/password/reset/done/", ("",))],
+    "account_reset_password_from_key": [("/accounts/password/reset/key/1-old/", ("",))],
+    "account_reset_password_from_key_done": [("/accounts/password/reset/key/done/", ("",))],
+    "account_signup": [("/accounts/signup/", ("",))],
+    "account_inactive": [("/accounts/inactive/", ("",))],
+    "account_email": [("/accounts/email/", ("alice",))],
+    "account_email_verification_sent": [("/accounts/confirm-email/", ("",))],
+    "account_confirm_email": [("/accounts/confirm-email/old/", ("",))],
+    "account_reauthenticate": [("/accounts/reauthenticate/", ("alice",))],
+    "mfa_index": [("/accounts/2fa/", ("alice",))],
+    "mfa_activate_totp": [("/accounts/2fa/totp/activate/", ("alice",))],
+    "mfa_generate_recovery_codes": [("/accounts/2fa/recovery-codes/generate/", ("alice",))],
+    "403": [("/queue/", ("alice",))],
+    "404": [("/requests/{missing}/", ("charlie",)), ("/no/such/page/", ("",))],
+}
+for _slug in ("requesting", "requests", "csr", "dcv", "password", "people", "officers"):
+    PAGES.setdefault("help-page", []).append((f"/help/{_slug}/", ("",)))
+
+#: Downloads, answers to forms, redirects and machines' addresses: no page of their own that a link opens.
+NO_PAGE = {
+    *("requests-csv", "requests-status", "requests-bundle", "requests-certificate"),
+    *("requests-preview", "requests-confirm", "queue-approve", "queue-reject"),
+    *("organisations-vet", "organisations-validate"),
+    *("organisations-add-person", "organisations-disable-person"),
+    *("account_set_password", "account_confirm_login_code", "well-known-change-password"),
+    *("mfa_authenticate", "mfa_reauthenticate", "mfa_deactivate_totp"),
+    *("mfa_view_recovery_codes", "mfa_download_recovery_codes"),
+    *("healthz", "readyz", "issuer_certificate", "issuer_crl"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Objects:
+    """Request IDs that fill the addresses."""
+
+    issued: int
+    waiting: int
+    rejected: int
+    withdrawn: int
+    missing: int = 999_999
+
+    def fill(self, address: str) -> str:
+        """The address with its request."""
+        return re.sub(r"\{(\w+)\}", lambda found: str(getattr(self, found[1])), address)
+
+
+@pytest.fixture(scope="module")
+def objects(visitors: Visitors, tmp_path_factory: pytest.TempPathFactory) -> Objects:
+    """Alice's requests in several states, and other-looking ones beside them."""
+    folder = tmp_path_factory.mktemp("csrs")
+    alice, olga = visitors.visit("alice"), visitors.visit("olga")
+    many = [new_name() for _ in range(12)]
+    issued = stories.ask(alice, make_csr(folder, *many))
+    stories.ask(alice, make_csr(folder, "*.wildcard.example.ac.uk", "xn--bcher-kva.example.ac.uk"))
+    withdrawn = stories.ask(alice, make_csr(folder, new_name("withdrawn.org")))
+    alice.goto(f"/requests/{withdrawn}/withdraw/")
+    alice.get_by_role("button", name="Withdraw request").click()
+    rejected = stories.ask(alice, make_csr(folder, new_name("rejected.org")))
+    olga.goto(f"/queue/{rejected}/")
+    olga.get_by_label("Details for the applicant").fill("The registry names somebody else.\nAsk them first.")
+    olga.get_by_role("button", name="Reject request").click()
+    olga.wait_for_url(f"**/requests/{rejected}/")
+    waiting = stories.ask(alice, make_csr(folder, new_name("first.org"), new_name("second.org")))
+    charlie = visitors.visit("charlie")
+    stories.ask(charlie, make_csr(folder, "www.other.ac.uk"))
+    visitors.close()
+    return Objects(issued=issued, waiting=waiting, rejected=rejected, withdrawn=withdrawn)
+
+
+def route_names(resolver: URLResolver) -> Iterator[str]:
+    """The names of all routes that people may open; REST has its own tests."""
+    for entry in resolver.url_patterns:
+        if isinstance(entry, URLResolver):
+            if not str(entry.pattern).startswith("api/"):
+                yield from route_names(entry)
+        else:
+            yield str(entry.name)
+
+
+def assert_well_made(page: Page) -> None:
+    """One heading, a title, a language, no sideways scrolling on a phone, nothing inline."""
+    assert page.locator("h1:visible").count() == 1, f"{page.url}: not one h1"
+    assert re.fullmatch(r"\S.* – \S.*", page.title()), f"{page.url}: {page.title()!r}"
+    assert page.locator("html").get_attribute("lang") == "en-GB"
+    for width in (PHONE, 1280):
+        page.set_viewport_size({"width": width, "height": WIDTHS[width]})
+        wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        assert wide <= 0, f"{page.url}: {wide} px too wide at {width} px"
+
+
+def violations(page: Page) -> list[str]:
+    """What axe finds at both widths and in both schemes.
+
+    Markup is the same in all four, so after the first look only what depends on looks is looked at again.
+    """
+    if not page.evaluate("() => 'axe' in window"):
+        page.evaluate(AXE)
+    found: list[str] = []
+    options: dict[str, object] = {"runOnly": {"type": "tag", "values": RULES}}
+    for width, scheme in itertools.product((1280, PHONE), SCHEMES):
+        page.set_viewport_size({"width": width, "height": WIDTHS[width]})
+        page.emulate_media(color_scheme=scheme)
+        page.evaluate(SETTLE)
+        result = page.evaluate(
+            "options => axe.run(document, {...options, resultTypes: ['violations']})", options
+        )
+        found += [
+            f"{width} {scheme}: {violation['id']}: {violation['help']}: {node['html']} ({node['target']})"
+            for violation in result["violations"]
+            for node in violation["nodes"]
+        ]
+        options = {"runOnly": {"type": "rule", "values": RULES_ABOUT_LOOKS}}
+    return found
+
+
+def examine(page: Page, name: str) -> None:
+    """Everything that holds for every page, at both widths and in both schemes."""
+    assert_well_made(page)
+    found = violations(page)
+    assert not found, f"{page.url}\n" + "\n".join(found)
+    screenshot(page, name)
+
+
+def test_every_route_is_listed() -> None:
+    listed = {*PAGES, *NO_PAGE} - {"403", "404"}
+    assert set(route_names(get_resolver())) == listed
+
+
+@pytest.mark.parametrize("route", sorted(PAGES))
+def test_every_page(visit: Visit, objects: Objects, route: str) -> None:
+    for address, people in PAGES[route]:
+        for person in people:
+            page = visit(person)
+            path = objects.fill(address)
+            answer = page.goto(path)
+            assert answer is not None
+            assert answer.status in ({int(route)} if route.isdecimal() else {200, 400}), page.url
+            assert page.locator("link[rel=stylesheet]").count() > 0
+            examine(page, f"{route}-{person or 'visitor'}-{re.sub(r'[0-9]+', 'n', path).strip('/')}")
+
+
+def tab_to(page: Page, what: Locator) -> None:
+    """Press Tab until this has the focus; whatever has it on the way shows it."""
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        shown = page.evaluate(
+            """() => {
+                const look = getComputedStyle(document.activeElement);
+                return look.outlineStyle !== "none" || look.boxShadow !== "none";
+            }"""
+        )
+        focused = page.evaluate("document.activeElement.outerHTML")
+        assert shown, f"the focus does not show on {focused}"
+        if what.evaluate("one => one === document.activeElement"):
+            return
+    raise AssertionError(f"Tab never reaches {what}")
+
+
+def test_the_skip_link_skips(visit: Visit) -> None:
+    page = visit("alice")
+    page.goto("/requests/")
+    page.keyboard.press("Tab")
+    link = page.get_by_role("link", name="Skip to the content")
+    expect(link).to_be_focused()
+    expect(link).to_be_in_viewport()
+    page.keyboard.press("Enter")
+    expect(page.locator("#main")).to_be_focused()
+    tab_to(page, page.locator("main").get_by_role("link").first)
+
+
+def test_a_request_by_keyboard_alone(visit: Visit, tmp_path: Path) -> None:
+    """From the home page to the issued certificate without a mouse."""
+    csr = make_csr(tmp_path, new_name())
+    page = visit("alice")
+    page.goto("/")
+    tab_to(page, page.get_by_role("link", name="Request a certificate").first)
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/requests/new/")
+    tab_to(page, page.get_by_label("Paste its text"))
+    page.keyboard.insert_text(csr.text)
+    tab_to(page, page.get_by_label("1 year"))
+    page.keyboard.press("ArrowDown")
+    expect(page.get_by_label("2 years")).to_be_checked()
+    tab_to(page, page.get_by_label("Server software"))
+    page.keyboard.type("nginx")
+    tab_to(page, page.get_by_role("button", name="Upload CSR and preview"))
+    page.keyboard.press("Enter")
+    expect(page).to_have_title(re.compile("Check your request"))
+    tab_to(page, page.get_by_role("button", name="Confirm request"))
+    page.keyboard.press("Enter")
+    page.wait_for_url(re.compile(r"/requests/\d+/$"))
+    stories.expect_status(page, stories.AVAILABLE)
+    tab_to(page, page.get_by_role("link", name="Download .zip"))
+    with page.expect_download() as started:
+        page.keyboard.press("Enter")
+    assert started.value.suggested_filename.endswith(".zip")
+
+
+def test_a_problem_takes_the_focus(visit: Visit) -> None:
+    """Who can't see the page hears first what is wrong."""
+    page = visit("alice")
+    page.goto("/requests/new/")
+    page.get_by_role("button", name="Upload CSR and preview").click()
+    expect(page.get_by_role("alert")).to_be_focused()
+    page.get_by_role("alert").get_by_role("link").first.click()
+    expect(page.locator("#id_csr, #id_csr_text").first).to_be_focused()
+    found = violations(page)
+    assert not found, "\n".join(found)
