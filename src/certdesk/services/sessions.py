@@ -67,10 +67,10 @@ def list_sessions(*, user_id: int, current_key: str, now: datetime) -> list[Sess
 
 def end_session(*, actor: Actor, session_id: int, now: datetime) -> None:
     """Signs the actor out in one place. Raises NotFound."""
+    row = UserSession.objects.filter(id=session_id, user_id=actor.user_id or 0).first()
+    if row is None:
+        raise NotFound("There is no such session.")
     with write_transaction():
-        row = UserSession.objects.filter(id=session_id, user_id=actor.user_id or 0).first()
-        if row is None:
-            raise NotFound("There is no such session.")
         row.end()
         _record(actor, 1, now=now)
 
