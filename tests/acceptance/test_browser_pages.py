@@ -15,6 +15,7 @@ import pytest
 from django.urls import URLResolver, get_resolver
 from playwright.sync_api import Locator, Page, expect
 
+from certdesk.web.help.contents import SLUGS
 from tests.acceptance import stories
 from tests.acceptance.stories import Visitors, make_csr, new_name
 from tests.harness.browser import SETTLE, WIDTHS, screenshot
@@ -52,6 +53,11 @@ PAGES: dict[str, list[tuple[str, tuple[str, ...]]]] = {
         ("/organisations/other-college/", ("olga",)),
     ],
     "help": [("/help/", ("", "alice"))],
+    "help-search": [("/help/search/?q=keytool", ("",)), ("/help/search/?q=nothing-like-it", ("",))],
+    "help-faq-manage": [("/help/faq/edit/", ("olga", "op"))],
+    "help-faq-new": [("/help/faq/edit/new/", ("olga",))],
+    "help-faq-edit": [("/help/faq/wildcards/edit/", ("olga",))],
+    "help-faq-history": [("/help/faq/wildcards/history/", ("olga",))],
     "status": [("/status/", ("", "alice"))],
     "demo-mail": [("/demo/mail/", ("alice",))],
     "demo-message": [("/demo/mail/0/", ("alice",))],
@@ -74,11 +80,11 @@ PAGES: dict[str, list[tuple[str, tuple[str, ...]]]] = {
     "403": [("/queue/", ("alice",))],
     "404": [("/requests/{missing}/", ("charlie",)), ("/no/such/page/", ("",))],
 }
-for _slug in ("requesting", "requests", "csr", "dcv", "password", "people", "officers"):
-    PAGES.setdefault("help-page", []).append((f"/help/{_slug}/", ("",)))
+PAGES["help-page"] = [(f"/help/{_slug}/", ("",)) for _slug in SLUGS]
 
 #: Downloads, answers to forms, redirects and machines' addresses: no page of their own that a link opens.
 NO_PAGE = {
+    *("help-pdf", "help-page-pdf", "help-faq-act"),
     *("requests-csv", "requests-status", "requests-bundle", "requests-certificate"),
     *("requests-preview", "requests-confirm", "queue-approve", "queue-reject"),
     *("organisations-vet", "organisations-validate"),

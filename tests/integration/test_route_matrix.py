@@ -63,6 +63,7 @@ _PUBLIC = {"GET": "200 200 200 200 200 200 200 200 200"}
 _EVERYBODY = {"GET": "302 200 200 200 200 200 200 200 200"}
 _OWN = {"GET": "302 404 200 200 200 200 200 200 404"}
 _OFFICERS = {"GET": "302 403 403 403 403 200 200 403 403"}
+_FAQ_EDITORS = {"GET": "302 403 403 403 403 200 200 403 200"}
 _DECIDE = {"POST": "302 403 403 403 403 302* 302* 403 403"}
 _API_EVERYBODY = {"GET": "401 200 200 200 200 200 200 200 200"}
 _API_OWN = {"GET": "401 404 200 200 200 200 200 200 404"}
@@ -142,6 +143,25 @@ TABLE: dict[str, Row] = {
     "organisations-disable-person": Row(answers={"POST": "302 404 403 403 302* 302* 302* 403 404"}),
     "help": Row(answers=_PUBLIC),
     "help-page": Row(answers=_PUBLIC, arguments={"slug": "requesting"}),
+    "help-search": Row(answers=_PUBLIC),
+    "help-page-pdf": Row(answers=_PUBLIC, arguments={"slug": "requesting"}),
+    "help-pdf": Row(answers=_PUBLIC),
+    "help-faq-manage": Row(answers=_FAQ_EDITORS),
+    "help-faq-new": Row(
+        answers={**_FAQ_EDITORS, "POST": "302 403 403 403 403 302* 302* 403 302*"},
+        body={"question": "May I?", "answer": "You may.", "version": ""},
+    ),
+    "help-faq-edit": Row(
+        answers={**_FAQ_EDITORS, "POST": "302 403 403 403 403 302* 302* 403 302*"},
+        arguments={"key": "wildcards"},
+        body={"question": "May I?", "answer": "You may.", "version": "0"},
+    ),
+    "help-faq-act": Row(
+        answers={"POST": "302 403 403 403 403 302* 302* 403 302*"},
+        arguments={"key": "wildcards"},
+        body={"version": "0", "way": "hide"},
+    ),
+    "help-faq-history": Row(answers=_FAQ_EDITORS, arguments={"key": "wildcards"}),
     "status": Row(answers=_PUBLIC),
     # A demo has one mailbox for everybody, and no real mail in it; elsewhere both are 404.
     "demo-mail": Row(answers=_EVERYBODY, shows_demo_mail=True),

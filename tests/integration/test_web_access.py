@@ -19,7 +19,10 @@ from tests.integration.support import World, actor, organisation, state_of, subm
 
 pytestmark = pytest.mark.django_db
 
-PUBLIC = {"help", "help-page", "status", "well-known-change-password"}
+PUBLIC = {
+    *("help", "help-page", "help-page-pdf", "help-pdf", "help-search"),
+    *("status", "well-known-change-password"),
+}
 #: What a person of another organisation may open all the same: their own list, form and home.
 ANYBODY_SIGNED_IN = {
     "home",
@@ -66,7 +69,10 @@ def addresses(*, number: int, slug: str) -> dict[str, str]:
         assert isinstance(route, URLPattern)
         assert route.name
         wanted = route.pattern.converters
-        values = {name: arguments.get(name, slug if route.name != "help-page" else "csr") for name in wanted}
+        values = {
+            name: arguments.get(name, "csr" if route.name.startswith("help-page") else slug)
+            for name in wanted
+        }
         found[route.name] = reverse(route.name, kwargs=values)
     return found
 
