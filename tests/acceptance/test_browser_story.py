@@ -140,10 +140,6 @@ def test_two_tabs_that_confirm_one_preview_make_one_request(visit: Visit, tmp_pa
     assert len(numbers_for(page, name)) == 1
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="the preview that is sent again carries a new key, and with a key nobody looks for the same CSR",
-)
 def test_going_back_and_confirming_again_makes_no_second_request(visit: Visit, tmp_path: Path) -> None:
     name = new_name()
     page = visit("alice")

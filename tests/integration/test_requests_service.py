@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -530,3 +530,19 @@ def test_nothing_is_left_of_a_decision_whose_transaction_fails(monkeypatch: pyte
         _create(w.alice, submission(w.university))
     assert _counts() == before
     assert state_of(number) is State.WAITING_FOR_APPROVAL
+
+
+def test_r17_a_preview_made_again_in_the_portal_makes_no_second_request() -> None:
+    """Back in the browser previews again, with a new key; a client with a new key means a new request."""
+    w = world()
+    asked = submission(w.university, "www.example.ac.uk")
+
+    def ask(key: str, *, channel: str, now: datetime = NOW) -> int:
+        return create_request(
+            actor=w.alice, submission=asked, channel=channel, idempotency_key=key, now=now
+        ).number
+
+    first = ask("one", channel="portal")
+    assert ask("two", channel="portal") == first
+    assert ask("three", channel="api") != first
+    assert ask("four", channel="portal", now=NOW + timedelta(hours=1)) != first

@@ -7,6 +7,7 @@ from http import HTTPStatus
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
+from django.views.decorators.http import require_safe
 from ninja import NinjaAPI
 from ninja.openapi.schema import OpenAPISchema, get_schema
 from pydantic import BaseModel
@@ -110,7 +111,7 @@ def document_view(api: CertdeskApi) -> Callable[[HttpRequest], HttpResponse]:
             document(), content_type="application/json", headers={"Cache-Control": "public, max-age=300"}
         )
 
-    return openapi_document
+    return require_safe(openapi_document)
 
 
 def _problem(status: int) -> Extra:

@@ -1,4 +1,8 @@
-"""The demo's mailbox: what the service would have sent. Outside the demo these pages do not exist."""
+"""The demo's mailbox: what the service would have sent. Outside the demo these pages do not exist.
+
+An organisation's people read what goes to their own mail domain, hostmaster@ and the like included, so
+that they can play the whole story; the RA reads everything.
+"""
 
 import email
 from dataclasses import dataclass
@@ -10,8 +14,9 @@ from django.conf import settings
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
-from django.views.decorators.http import require_GET
+from django.views.decorators.http import require_safe
 
+from certdesk.web.actor import signed_in_user
 from certdesk.web.context import crumbs
 from certdesk.web.requests.rows import Fact
 
@@ -29,10 +34,10 @@ class MailRow:
     href: str
 
 
-@require_GET
+@require_safe
 def mailbox(request: HttpRequest) -> HttpResponse:
-    """All mail, newest first."""
-    found = list(enumerate(_mail()))[-SHOWN:]
+    """The reader's mail, newest first."""
+    found = [(index, mail) for index, mail in enumerate(_mail()) if _may_read(request, mail)][-SHOWN:]
     rows = [
         MailRow(
             subject=str(mail["Subject"]),
@@ -45,11 +50,11 @@ def mailbox(request: HttpRequest) -> HttpResponse:
     return render(request, "demo/mail.html", {"rows": rows})
 
 
-@require_GET
+@require_safe
 def message(request: HttpRequest, index: int) -> HttpResponse:
     """One message."""
     found = _mail()
-    if index >= len(found):
+    if index >= len(found) or not _may_read(request, found[index]):
         raise Http404
     mail = found[index]
     body = mail.get_body(("plain",))
@@ -61,6 +66,14 @@ def message(request: HttpRequest, index: int) -> HttpResponse:
         "crumbs": crumbs(("Demo mail", reverse("demo-mail")), ("Message", "")),
     }
     return render(request, "demo/message.html", context)
+
+
+def _may_read(request: HttpRequest, mail: EmailMessage) -> bool:
+    user = signed_in_user(request)
+    if user is None:
+        return False
+    own = user.email.rpartition("@")[2].lower()
+    return bool(user.ra_role) or str(mail["To"]).rpartition("@")[2].strip("<> ").lower() == own
 
 
 def _mail() -> list[EmailMessage]:
