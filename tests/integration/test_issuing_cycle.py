@@ -200,7 +200,7 @@ class TestWhatChangedSinceTheApproval:
         number = _accepted(w)
         late = Clock(NOW + timedelta(days=runtime.current().ownership_days))
         assert drive(request_id=number, clock=late) is State.ACCEPTED
-        assert "nothing proves yet" in _reasons(number)
+        assert "Waiting for somebody at example.ac.uk" in _reasons(number)
         assert _row(number).next_attempt_at is None
         assert not IssuanceAttempt.objects.exists()
 

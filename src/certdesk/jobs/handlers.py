@@ -1,10 +1,11 @@
 """Job name → one idempotent service call. The queue stores the names: renaming one needs a migration."""
 
 from collections.abc import Callable
+from datetime import datetime
 
 from django.utils import timezone
 
-from certdesk.services import alerts, notices, people
+from certdesk.services import alerts, notices, people, reminders
 
 
 def notify_applicant(*, event_id: int) -> None:
@@ -17,6 +18,16 @@ def alert_officers(*, numbers: str) -> None:
     alerts.mail_officers(numbers=[int(number) for number in numbers.split(",")])
 
 
+def mail_lapsing(*, domain_id: int, expires_at: str, audience: str) -> None:
+    """Mails the people who look after a domain that its validation lapses soon."""
+    reminders.mail_lapsing(
+        domain_id=domain_id,
+        expires_at=datetime.fromisoformat(expires_at),
+        audience=reminders.Audience(audience),
+        now=timezone.now(),
+    )
+
+
 def mail_password_reset(*, email: str) -> None:
     """Mails a link to whoever has this address; nobody may."""
     people.mail_password_reset(email=email)
@@ -25,5 +36,6 @@ def mail_password_reset(*, email: str) -> None:
 HANDLERS: dict[str, Callable[..., None]] = {
     "mail_password_reset": mail_password_reset,
     "alert_officers": alert_officers,
+    "mail_lapsing": mail_lapsing,
     "notify_applicant": notify_applicant,
 }

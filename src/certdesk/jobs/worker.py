@@ -20,7 +20,7 @@ from django_tasks_db.models import DBTaskResult
 from certdesk.domain.errors import CertdeskError
 from certdesk.domain.requests import RequestId
 from certdesk.jobs.handlers import HANDLERS
-from certdesk.services import alerts, issuance
+from certdesk.services import alerts, issuance, reminders, validation
 from certdesk.store.db import write_transaction
 
 log = structlog.get_logger()
@@ -72,6 +72,8 @@ class Worker:
             recover_dead(now=now)
             DBTaskResult.objects.filter(finished_at__lt=now - KEEP_FINISHED).delete()
             alerts.alert_overdue(now=now)
+            reminders.remind_lapsing(now=now)
+            validation.refresh_waiting(now=now)
         return bool(jobs)
 
     def _drive(self, number: RequestId) -> None:

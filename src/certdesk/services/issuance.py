@@ -81,7 +81,7 @@ def issue(*, request_id: RequestId, clock: Clock) -> State:
         lock_organisation(OrganisationId(request.organisation_id))
         obstacles = _obstacles(request, now=now)
         if obstacles and all(check.verdict is Verdict.PENDING for check in obstacles):
-            return await_validation(request, obstacles)
+            return await_validation(request, now=now)
         if obstacles:
             return _refer(request_id, obstacles, now=now)
         advance(

@@ -21,6 +21,11 @@ _OPENING: dict[Event, str] = {
 }
 
 
+_UNPROVEN = (
+    "Your certificate request is accepted. Before it goes to the CA, somebody has to confirm by\n"
+    "e-mail that your organisation controls the domain; choose a mailbox on the request's page."
+)
+
 MAX_NAMES = 10  # they fill a line or two
 
 #: News that is no news once the next thing has happened.
@@ -52,8 +57,10 @@ def message(line: RequestEvent) -> EmailMessage:
     status = status_text(State(line.to_state), ra=rt.rules.ra)
     more = len(request.names) - MAX_NAMES
     names = ", ".join(request.names[:MAX_NAMES]) + (f" and {more} more" if more > 0 else "")
+    unproven = line.event == Event.CREATE and line.to_state == State.ACCEPTED
+    opening = _UNPROVEN if unproven else _OPENING[Event(line.event)]
     body = (
-        f"{_OPENING[Event(line.event)].format(ra=rt.rules.ra)}\n\n"
+        f"{opening.format(ra=rt.rules.ra)}\n\n"
         f"  Request ID    {request.pk}\n"
         f"  Names         {names}\n"
         f"  Organisation  {request.organisation.legal_name}\n"

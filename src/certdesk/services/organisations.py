@@ -16,6 +16,7 @@ from certdesk.domain.identifiers import parse_dns_name
 from certdesk.domain.requests import OrganisationId, RequestId, UserId
 from certdesk.services import runtime
 from certdesk.services.texts import storable
+from certdesk.services.validation import wake_waiting
 from certdesk.store import audit
 from certdesk.store.db import write_transaction
 from certdesk.store.models import Domain, Membership, Organisation, User, ValidationRecord
@@ -180,6 +181,7 @@ def record_validation(
             "expires_at": expires.isoformat(),
         },
     )
+    wake_waiting(OrganisationId(organisation.pk), now=now)
 
 
 def add_member(

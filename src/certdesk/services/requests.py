@@ -35,6 +35,7 @@ from certdesk.domain.requests import ENDED, Event, OrganisationId, RequestId, St
 from certdesk.services import runtime
 from certdesk.services.organisations import Evidence, record_validation
 from certdesk.services.texts import storable
+from certdesk.services.validation import second_line
 from certdesk.store import audit
 from certdesk.store.db import write_transaction
 from certdesk.store.models import Approval, BlockedKey, Organisation, Request
@@ -44,6 +45,7 @@ from certdesk.store.transitions import Change, Step, advance, write_history
 
 #: The same person sending the same thing again within this time has pressed the button twice (R17).
 DOUBLE_SUBMISSION = timedelta(minutes=10)
+PORTAL = "portal"
 #: An accepted request that nobody has taken up by then was lost in a crash: the tick re-drives it.
 UNCLAIMED = timedelta(seconds=5)
 MAX_KEY = 128  # the column's width
@@ -136,7 +138,7 @@ def create_request(
         return _create(actor, submission, csr, channel=channel, identity=(idempotency_key, same), now=now)
     except IntegrityError:
         # The same key at the same moment for two organisations: the first is there by now.
-        earlier = _earlier(actor, idempotency_key, same, now=now)
+        earlier = _earlier(actor, idempotency_key, same, channel=channel, now=now)
         if earlier is None:
             raise
         return earlier
@@ -148,7 +150,7 @@ def _create(
     idempotency_key, same = identity
     with write_transaction():
         lock_organisation(submission.organisation_id)
-        if (earlier := _earlier(actor, idempotency_key, same, now=now)) is not None:
+        if (earlier := _earlier(actor, idempotency_key, same, channel=channel, now=now)) is not None:
             return earlier
         row = organisation_row(submission.organisation_id)
         facts = _facts(submission, csr, row, now=now)
@@ -371,15 +373,15 @@ def _submission_digest(submission: Submission, csr: Csr) -> str:
     return digest({**asdict(submission), "upload": csr.sha256})
 
 
-def _earlier(actor: Actor, key: str, same: str, *, now: datetime) -> Created | None:
+def _earlier(actor: Actor, key: str, same: str, *, channel: str, now: datetime) -> Created | None:
     mine = Request.objects.filter(requester_id=actor.user_id)
-    if key:
-        row = mine.filter(idempotency_key=key).first()
-        if row is not None and row.submission_digest != same:
-            raise IdempotencyMismatch(
-                "This Idempotency-Key was used for a different request. Use a new key for a new request."
-            )
-    else:
+    row = mine.filter(idempotency_key=key).first() if key else None
+    if row is not None and row.submission_digest != same:
+        raise IdempotencyMismatch(
+            "This Idempotency-Key was used for a different request. Use a new key for a new request."
+        )
+    # A browser's Back makes a new preview, and with it a new key, of what was confirmed already (R17).
+    if row is None and (not key or channel == PORTAL):
         row = (
             mine.filter(submission_digest=same, created_at__gt=now - DOUBLE_SUBMISSION)
             .exclude(state__in=ENDED - {State.ISSUED})
@@ -402,9 +404,12 @@ def _insert(
 ) -> Request:
     auto, pending = decision.outcome is Outcome.AUTO, decision.pending
     state = State.ACCEPTED if auto else State.WAITING_FOR_APPROVAL
-    detail = " ".join(check.message for check in decision.manual_reasons or pending)
-    if auto and not pending:
+    reasons = " ".join(check.message for check in decision.manual_reasons or pending)
+    detail = reasons
+    if auto:
         detail = "Passed every check; about to be handed to the CA."
+    if auto and pending:
+        detail = second_line(submission.organisation_id, csr.names, now=now)
     assert actor.user_id is not None  # noqa: S101 - `_may_ask` lets only members of an organisation through
     request = Request.objects.create(
         organisation_id=organisation.pk,
@@ -444,7 +449,7 @@ def _insert(
             at=now,
         )
     step = Step(
-        note=detail,
+        note=reasons or detail,
         data={
             "content_digest": decision.content_digest,
             "policy_digest": decision.policy_digest,

@@ -5,11 +5,14 @@ outside any transaction: a challenge whose mail could not be sent says so and is
 """
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from smtplib import SMTPException
 
+import structlog
 from django.core.mail import EmailMessage
+from django.db.models import Q
 
 from certdesk.dcv.email import (
     ChallengeFacts,
@@ -27,10 +30,10 @@ from certdesk.domain.errors import (
     NotFound,
     RateLimited,
     StateConflict,
+    Unavailable,
 )
-from certdesk.domain.evidence import METHODS, Method, ownership_expiry
-from certdesk.domain.findings import Check
-from certdesk.domain.identifiers import is_under, parse_dns_name
+from certdesk.domain.evidence import METHODS, Method, covering, ownership_expiry
+from certdesk.domain.identifiers import is_under, parse_dns_name, registrable_domain
 from certdesk.domain.requests import OrganisationId, State
 from certdesk.domain.rules import RuleId, in_force
 from certdesk.services import runtime
@@ -44,10 +47,29 @@ from certdesk.store.models import (
     Request,
     ValidationRecord,
 )
-from certdesk.store.selectors.facts import lock_organisation
+from certdesk.store.selectors.facts import lock_organisation, organisation_facts, organisation_row
 
-MAX_AN_HOUR = 10  # mails for one domain: nobody's mailbox is flooded through us (A10)
+log = structlog.get_logger()
+
+MAX_AN_HOUR = 10  # mails to one domain and all below it: nobody's mailbox is flooded through us (A10)
+MAX_BY_ONE_PERSON = 30  # an hour, whatever the domains
 HOUR = timedelta(hours=1)
+GONE = "This code is not valid (any more). Whoever asked for it can send a new one."
+LINES = 1000  # second lines that one round of housekeeping looks at
+
+
+class MailNotSent(Unavailable):
+    """The mail server did not take the mail: the challenge stays, marked as unsent, and can be sent anew."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A challenge that was mailed: which domain it would confirm, and where the mail went."""
+
+    challenge_id: int
+    domain_id: int
+    adn: str
+    mailbox: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,29 +86,17 @@ def add_domain(*, actor: Actor, organisation_id: OrganisationId, name: str, now:
     _may_ask(actor, organisation_id)
     adn = parse_dns_name(name.strip().lower(), allow_wildcard=False)
     with write_transaction():
-        row, new = Domain.objects.get_or_create(
-            organisation_id=organisation_id, adn=adn, defaults={"created_at": now}
-        )
-        if new:
-            audit.record(
-                actor=actor,
-                action="domain.add",
-                object_type="domain",
-                object_id=row.pk,
-                organisation_id=organisation_id,
-                now=now,
-                data={"adn": adn},
-            )
-    return row.pk
+        lock_organisation(organisation_id)
+        return _listed(actor, organisation_id, adn, now=now)
 
 
 def ask_by_email(
     *, actor: Actor, organisation_id: OrganisationId, name: str, mailbox: str, now: datetime
-) -> None:
+) -> Asked:
     """Sends a fresh code to one of the constructed mailboxes of a name (R4); an earlier open one ends.
 
     `mailbox` only picks one of those that the server computes from the name (V3). Raises InvalidInput
-    for another, RateLimited after ten mails an hour for one domain.
+    for another, RateLimited beyond the limits an hour, MailNotSent when the mail server fails.
     """
     _may_ask(actor, organisation_id)
     bare = parse_dns_name(name.strip().lower().removeprefix("*."), allow_wildcard=False)
@@ -96,26 +106,38 @@ def ask_by_email(
             f"A code for {bare} can't be sent there.", fields={"mailbox": "Choose a mailbox from the list."}
         )
     secret = secret_from(secrets.token_bytes(32))
-    domain_id = add_domain(actor=actor, organisation_id=organisation_id, name=adn, now=now)
     with write_transaction():
+        lock_organisation(organisation_id)
+        _refuse_flood(actor, adn, now=now)
+        domain_id = _listed(actor, organisation_id, adn, now=now)
         challenge = _open_challenge(actor, domain_id, adn, mailbox, secret.digest, now=now)
-        _tell_waiting(organisation_id, adn, f"Waiting for {mailbox} to confirm.")
+        _tell_waiting(organisation_id, now=now)
     _send(challenge, code=secret.code)
     with write_transaction():
+        lock_organisation(organisation_id)
         EmailChallenge.objects.filter(id=challenge.pk).update(sent_at=now)
+        _tell_waiting(organisation_id, now=now)
+    return Asked(challenge_id=challenge.pk, domain_id=domain_id, adn=adn, mailbox=mailbox)
 
 
 def cancel_challenge(*, actor: Actor, challenge_id: int, now: datetime) -> None:
-    """Ends an open challenge: its code no longer works. Raises NotFound for a foreign one."""
+    """Ends an open challenge: its code no longer works.
+
+    Raises NotFound for a foreign one, StateConflict for one that has ended.
+    """
     row = EmailChallenge.objects.select_related("domain").filter(id=challenge_id).first()
     if row is None or not can(
         actor, Action.DOMAIN_READ, organisation_id=OrganisationId(row.domain.organisation_id)
     ):
         raise NotFound("There is no such confirmation.")
-    _may_ask(actor, OrganisationId(row.domain.organisation_id))
+    organisation_id = OrganisationId(row.domain.organisation_id)
+    _may_ask(actor, organisation_id)
     with write_transaction():
-        _end(row, ChallengeOutcome.CANCELLED, now=now)
+        lock_organisation(organisation_id)
+        if not _end(row, ChallengeOutcome.CANCELLED, now=now):
+            raise StateConflict("This confirmation was used, cancelled or replaced in the meantime.")
         _record(row, "domain.challenge_cancel", actor=actor, now=now)
+        _tell_waiting(organisation_id, now=now)
 
 
 def open_challenge(*, code: str, now: datetime) -> Challenge:
@@ -136,15 +158,18 @@ def confirm_by_email(*, code: str, remote_address: str, now: datetime) -> Challe
     row = _by_code(code, now=now)
     reader = Actor(label=row.mailbox)
     organisation_id = OrganisationId(row.domain.organisation_id)
+    confirmed = Challenge(id=row.pk, mailbox=row.mailbox, facts=_facts(row))
     with write_transaction():
         lock_organisation(organisation_id)
-        _end(row, ChallengeOutcome.CONFIRMED, now=now)
+        if not _end(row, ChallengeOutcome.CONFIRMED, now=now):
+            raise NotFound(GONE)
         record = ValidationRecord.objects.create(
             domain_id=row.domain_id,
             method=Method.EMAIL_CONSTRUCTED,
             source=METHODS[Method.EMAIL_CONSTRUCTED].source,
             evidence={
                 "how": f"{row.mailbox} confirmed",
+                "adn": row.adn,
                 "asked": f"a 256-bit random value was mailed to {row.mailbox}",
                 "asked_by": row.asked_by.username,
                 "asked_at": row.created_at.isoformat(),
@@ -156,27 +181,73 @@ def confirm_by_email(*, code: str, remote_address: str, now: datetime) -> Challe
             expires_at=ownership_expiry(validated_at=now, days=runtime.current().ownership_days),
         )
         _record(row, "domain.validate", actor=reader, now=now, record=record.pk)
-        _move_on(organisation_id, now=now)
-    return Challenge(id=row.pk, mailbox=row.mailbox, facts=_facts(row))
+        wake_waiting(organisation_id, now=now)
+    return confirmed
 
 
-def await_validation(request: Request, pending: Sequence[Check]) -> State:
+def await_validation(request: Request, *, now: datetime) -> State:
     """An accepted request waits for its domains to be validated: nothing is due until somebody confirms.
 
     In the caller's transaction, under the organisation's lock: a confirmation comes wholly before or after.
     """
-    asked = EmailChallenge.objects.filter(
-        domain__organisation_id=request.organisation_id, outcome=ChallengeOutcome.OPEN
-    ).values_list("adn", "mailbox")
-    names = [name.removeprefix("*.") for name in request.names]
-    awaited = sorted({box for adn, box in asked if any(is_under(name, adn) for name in names)})
-    detail = " ".join(check.message for check in pending)
-    if awaited:
-        detail = f"Waiting for {' or '.join(awaited)} to confirm."
+    detail = second_line(OrganisationId(request.organisation_id), request.names, now=now)
     Request.objects.filter(id=request.pk, state=State.ACCEPTED, version=request.version).update(
         next_attempt_at=None, detail=detail
     )
     return State.ACCEPTED
+
+
+def wake_waiting(organisation_id: OrganisationId, *, now: datetime) -> None:
+    """Makes everything of the organisation that waits for a validation due: issuing looks again.
+
+    In the transaction of the new proof, under the organisation's lock.
+    """
+    Request.objects.filter(
+        organisation_id=organisation_id, state=State.ACCEPTED, next_attempt_at__isnull=True
+    ).update(next_attempt_at=now)
+
+
+def names_to_confirm(
+    organisation_id: OrganisationId, names: Iterable[str], *, now: datetime
+) -> dict[str, tuple[str, ...]]:
+    """Registrable domain → the names below it, without wildcards, that no current proof reaches."""
+    facts = organisation_facts(organisation_row(organisation_id), now=now)
+    missing: dict[str, dict[str, None]] = {}
+    for name in names:
+        if covering(name, facts.validations, now=now) is None:
+            bare = name.removeprefix("*.")
+            missing.setdefault(registrable_domain(bare), {})[bare] = None
+    return {domain: tuple(found) for domain, found in missing.items()}
+
+
+def second_line(organisation_id: OrganisationId, names: Iterable[str], *, now: datetime) -> str:
+    """What a request for these names waits for: who was asked, or that somebody has to be asked (R25)."""
+    asked = EmailChallenge.objects.filter(
+        domain__organisation_id=organisation_id,
+        outcome=ChallengeOutcome.OPEN,
+        expires_at__gt=now,
+        sent_at__isnull=False,
+    ).order_by("mailbox")
+    pairs = list(asked.values_list("adn", "mailbox"))
+    lines = []
+    for domain, missing in names_to_confirm(organisation_id, names, now=now).items():
+        boxes = [box for adn, box in pairs if any(is_under(name, adn) for name in missing)]
+        lines.append(
+            f"Waiting for {' or '.join(boxes)} to confirm."
+            if boxes
+            else f"Waiting for somebody at {domain} to confirm by e-mail: choose a mailbox to ask."
+        )
+    return " ".join(lines) or "Every domain is validated; about to be handed to the CA."
+
+
+def refresh_waiting(*, now: datetime) -> None:
+    """Brings the second lines of all that waits up to date: a code that has expired is no longer awaited."""
+    waiting = Request.objects.filter(state=State.ACCEPTED, next_attempt_at__isnull=True)
+    found = waiting.order_by("organisation_id").values_list("organisation_id", flat=True).distinct()[:LINES]
+    for organisation_id in found:
+        with write_transaction():
+            lock_organisation(OrganisationId(organisation_id))
+            _tell_waiting(OrganisationId(organisation_id), now=now)
 
 
 def _may_ask(actor: Actor, organisation_id: OrganisationId) -> None:
@@ -186,15 +257,39 @@ def _may_ask(actor: Actor, organisation_id: OrganisationId) -> None:
         raise NotAuthorized("Only people of the organisation and RA officers ask for confirmations.")
 
 
+def _listed(actor: Actor, organisation_id: OrganisationId, adn: str, *, now: datetime) -> int:
+    row, new = Domain.objects.get_or_create(
+        organisation_id=organisation_id, adn=adn, defaults={"created_at": now}
+    )
+    if new:
+        audit.record(
+            actor=actor,
+            action="domain.add",
+            object_type="domain",
+            object_id=row.pk,
+            organisation_id=organisation_id,
+            now=now,
+            data={"adn": adn},
+        )
+    return row.pk
+
+
+def _refuse_flood(actor: Actor, adn: str, *, now: datetime) -> None:
+    """Limits by person and by registrable domain: one mail server often reads for all names below it."""
+    recent = EmailChallenge.objects.filter(created_at__gt=now - HOUR)
+    domain = registrable_domain(adn)
+    there = recent.filter(Q(adn=domain) | Q(adn__endswith=f".{domain}"))
+    by_person = recent.filter(asked_by_id=actor.user_id)
+    if there.count() >= MAX_AN_HOUR or by_person.count() >= MAX_BY_ONE_PERSON:
+        raise RateLimited(
+            f"Enough mails were sent about {domain} within the last hour. Try again later.",
+            retry_after=int(HOUR.total_seconds()),
+        )
+
+
 def _open_challenge(
     actor: Actor, domain_id: int, adn: str, mailbox: str, digest: str, *, now: datetime
 ) -> EmailChallenge:
-    recent = EmailChallenge.objects.filter(domain__adn=adn, created_at__gt=now - HOUR)
-    if recent.count() >= MAX_AN_HOUR:
-        raise RateLimited(
-            f"Enough mails were sent about {adn} within the last hour. Try again later.",
-            retry_after=int(HOUR.total_seconds()),
-        )
     EmailChallenge.objects.filter(domain_id=domain_id, mailbox=mailbox, outcome=ChallengeOutcome.OPEN).update(
         outcome=ChallengeOutcome.REPLACED, ended_at=now
     )
@@ -221,32 +316,34 @@ def _by_code(code: str, *, now: datetime) -> EmailChallenge:
         .first()
     )
     if row is None:
-        raise NotFound("This code is not valid (any more). Whoever asked for it can send a new one.")
+        raise NotFound(GONE)
     return row
 
 
-def _end(row: EmailChallenge, outcome: ChallengeOutcome, *, now: datetime) -> None:
+def _end(row: EmailChallenge, outcome: ChallengeOutcome, *, now: datetime) -> bool:
+    """Ends an open challenge; False when somebody else has, or when it is too old."""
     ended = EmailChallenge.objects.filter(
         id=row.pk, outcome=ChallengeOutcome.OPEN, expires_at__gt=now
     ).update(outcome=outcome, ended_at=now)
-    if not ended:
-        raise StateConflict("This code was used, cancelled or replaced in the meantime.")
+    return bool(ended)
 
 
 def _facts(row: EmailChallenge) -> ChallengeFacts:
     organisation: Organisation = row.domain.organisation
-    waiting = Request.objects.filter(organisation=organisation, state=State.ACCEPTED).order_by("id")
-    names = [
-        name
+    waiting = Request.objects.filter(
+        organisation=organisation, state__in=(State.ACCEPTED, State.WAITING_FOR_APPROVAL)
+    ).order_by("-id")
+    names = {
+        name: None
         for found in waiting.values_list("names", flat=True)[:20]
         for name in found
         if is_under(name.removeprefix("*."), row.adn)
-    ]
+    }
     person = row.asked_by
     return ChallengeFacts(
         adn=row.adn,
         organisation=organisation.legal_name,
-        asked_by=f"{person.get_full_name()} ({person.username})",
+        asked_by=f"{person.get_full_name()} ({person.username})".strip(),
         names=tuple(names),
         expires_at=row.expires_at,
         service_name=runtime.current().service_name,
@@ -256,30 +353,33 @@ def _facts(row: EmailChallenge) -> ChallengeFacts:
 def _send(row: EmailChallenge, *, code: str) -> None:
     rt, page = runtime.current(), f"{runtime.current().base_url}/dcv/"
     body = message_text(_facts(row), link=f"{page}{normalised_code(code)}/", code=code, page=page)
-    EmailMessage(
+    mail = EmailMessage(
         subject=f"[{rt.service_name}] Please confirm: certificates for {row.adn}",
         body=body,
         from_email=rt.mail_from,
         to=[row.mailbox],
         headers={"Auto-Submitted": "auto-generated"},
-    ).send()
+    )
+    try:
+        mail.send()
+    except (OSError, SMTPException) as error:
+        # What the server answered may quote the mail: only the kind of failure is logged.
+        log.warning("dcv.mail_not_sent", challenge=row.pk, error=type(error).__name__)
+        raise MailNotSent(
+            f"The mail to {row.mailbox} could not be sent. "
+            "Send it again in a while, or choose another mailbox."
+        ) from None
 
 
-def _tell_waiting(organisation_id: OrganisationId, adn: str, detail: str) -> None:
-    """The second line of what waits for this domain says who is awaited; no state changes (R25)."""
+def _tell_waiting(organisation_id: OrganisationId, *, now: datetime) -> None:
+    """Second lines of what waits for a validation, as things stand now; no state changes (R25)."""
     waiting = Request.objects.filter(
         organisation_id=organisation_id, state=State.ACCEPTED, next_attempt_at__isnull=True
     )
-    for number, names in waiting.values_list("id", "names"):
-        if any(is_under(name.removeprefix("*."), adn) for name in names):
-            Request.objects.filter(id=number, state=State.ACCEPTED).update(detail=detail)
-
-
-def _move_on(organisation_id: OrganisationId, *, now: datetime) -> None:
-    """Makes everything of the organisation that waits for a validation due: issuing looks again."""
-    Request.objects.filter(
-        organisation_id=organisation_id, state=State.ACCEPTED, next_attempt_at__isnull=True
-    ).update(next_attempt_at=now)
+    for number, names, shown in waiting.values_list("id", "names", "detail")[:LINES]:
+        detail = second_line(organisation_id, names, now=now)
+        if detail != shown:
+            waiting.filter(id=number).update(detail=detail)
 
 
 def _record(

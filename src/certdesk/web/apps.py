@@ -1,6 +1,10 @@
 """The portal as Django sees it: what it does when somebody signs in or changes a second factor."""
 
+import logging
+
 from django.apps import AppConfig
+
+from certdesk.web.dcv.quiet import WithoutCodes
 
 
 class WebConfig(AppConfig):
@@ -13,3 +17,5 @@ class WebConfig(AppConfig):
         from certdesk.web.account import receivers  # noqa: PLC0415 - models exist from here on
 
         receivers.connect()
+        logging.getLogger("django.request").addFilter(WithoutCodes())
+        logging.getLogger("django.security.csrf").addFilter(WithoutCodes())

@@ -131,6 +131,7 @@ def _nav(actor: Actor, path: str) -> tuple[NavItem, ...]:
         rooms.append(("Queue", "/queue/", _count(waiting)))
     if can(actor, Action.REQUEST_READ) or actor.memberships:
         rooms.append(("Certificates", "/requests/", ""))
+        rooms.append(("Domains", "/domains/", ""))
         rooms.append(("Organisations" if actor.sees_everything else "Organisation", "/organisations/", ""))
     rooms.append(("Help", "/help/", ""))
     return tuple(

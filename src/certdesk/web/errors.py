@@ -12,6 +12,7 @@ from django.template.loader import render_to_string
 from django.utils.http import url_has_allowed_host_and_scheme
 
 from certdesk.domain import errors
+from certdesk.web.dcv.quiet import without_code
 
 log = structlog.get_logger()
 
@@ -90,7 +91,9 @@ def page_for(request: HttpRequest, error: errors.CertdeskError) -> HttpResponse:
     """The page that tells a person about an error."""
     page = page_of(error)
     if not page.says_detail:
-        log.error("web.internal_error", code=error.code, detail=error.detail, path=request.path_info)
+        log.error(
+            "web.internal_error", code=error.code, detail=error.detail, path=without_code(request.path_info)
+        )
     response = _render(
         page,
         detail=error.detail if page.says_detail else "",
@@ -136,7 +139,7 @@ def server_error(request: HttpRequest) -> HttpResponse:
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
     """403 for a form without a current token: usually a page that was open for too long."""
-    log.warning("web.csrf_failure", reason=reason, path=request.path_info)
+    log.warning("web.csrf_failure", reason=reason, path=without_code(request.path_info))
     page = ErrorPage(
         status=403, title="This page is out of date", what_now="Nothing was changed. Open it again."
     )

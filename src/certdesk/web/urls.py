@@ -4,7 +4,11 @@ from django.urls import path
 from django.views.generic import RedirectView
 
 from certdesk.web.access import public
+from certdesk.web.dcv import asking
+from certdesk.web.dcv import views as dcv
 from certdesk.web.demo import views as demo
+from certdesk.web.domains import listing as domain_list
+from certdesk.web.domains import views as domains
 from certdesk.web.help import faq
 from certdesk.web.help import views as help_pages
 from certdesk.web.home import views as home
@@ -25,6 +29,16 @@ urlpatterns = [
     path("requests/<int:number>/withdraw/", views.withdraw, name="requests-withdraw"),
     path("requests/<int:number>/bundle.zip", views.bundle, name="requests-bundle"),
     path("requests/<int:number>/certificate/<slug:form>/", views.certificate, name="requests-certificate"),
+    path("requests/<int:number>/ask/", asking.ask_for_request, name="requests-ask"),
+    path("domains/", domain_list.listing, name="domains-list"),
+    path("domains/export.csv", domain_list.as_csv, name="domains-csv"),
+    path("domains/add/", domain_list.add, name="domains-add"),
+    path("domains/<int:domain_id>/", domains.show, name="domains-show"),
+    path("domains/<int:domain_id>/ask/", domains.ask, name="domains-ask"),
+    path("domains/<int:domain_id>/validate/", domains.validate, name="domains-validate"),
+    path("domains/confirmations/<int:challenge_id>/cancel/", asking.cancel, name="domains-cancel"),
+    path("dcv/", dcv.enter, name="dcv"),
+    path("dcv/<str:code>/", dcv.confirm, name="dcv-confirm"),
     path("queue/", queue.listing, name="queue-list"),
     path("queue/<int:number>/", queue.decide, name="queue-decide"),
     path("queue/<int:number>/approve/", queue.approve, name="queue-approve"),

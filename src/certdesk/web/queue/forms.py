@@ -28,9 +28,17 @@ class EvidenceForm(forms.Form):
         label="Reference", required=False, max_length=200, help_text="A ticket or document number."
     )
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, required: bool = True, **kwargs: Any) -> None:
+        """Without `required`, an empty form is as good as a complete one; a half-filled one is neither."""
         kwargs.setdefault("label_suffix", "")
+        if not required:
+            kwargs |= {"empty_permitted": True, "use_required_attribute": False}
         super().__init__(*args, **kwargs)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was filled in."""
+        return not self.has_changed()
 
 
 class ApproveForm(forms.Form):

@@ -16,8 +16,14 @@ from certdesk.domain.findings import Verdict
 from certdesk.domain.requests import RequestId, State, UserId, public_status, status_text
 from certdesk.services.confirm import approve_and_issue
 from certdesk.services.organisations import Evidence
-from certdesk.services.requests import domains_awaiting_evidence, reject_request
+from certdesk.services.requests import (
+    domains_awaiting_evidence,
+    domains_requiring_evidence,
+    facts_of,
+    reject_request,
+)
 from certdesk.store.models import Request
+from certdesk.store.selectors.facts import organisation_row
 from certdesk.store.selectors.organisations import get_organisation, list_domains
 from certdesk.store.selectors.requests import (
     Filters,
@@ -62,6 +68,7 @@ class DomainEvidence:
     """A domain that nothing proves yet, with the form for its evidence."""
 
     domain: str
+    required: bool
     form: EvidenceForm
 
 
@@ -104,7 +111,7 @@ def approve(request: HttpRequest, number: int) -> HttpResponse:
     approve_and_issue(
         actor=actor,
         number=number,
-        evidence=[_evidence(item) for item in evidence],
+        evidence=[_evidence(item) for item in evidence if not item.form.is_empty],
         note=form.cleaned_data["note"],
         seen_version=_version(request),
         clock=timezone.now,
@@ -176,9 +183,17 @@ def _evidence_forms(
 ) -> list[DomainEvidence]:
     if detail.state is not State.WAITING_FOR_APPROVAL:
         return []
-    domains = domains_awaiting_evidence(actor=actor, number=detail.number, now=timezone.now())
-    post = request.POST if request else None
-    return [DomainEvidence(domain=domain, form=EvidenceForm(post, prefix=domain)) for domain in domains]
+    now, post = timezone.now(), request.POST if request else None
+    domains = domains_awaiting_evidence(actor=actor, number=detail.number, now=now)
+    required = domains_requiring_evidence(actor=actor, number=detail.number, now=now)
+    return [
+        DomainEvidence(
+            domain=domain,
+            required=domain in required,
+            form=EvidenceForm(post, prefix=domain, required=domain in required),
+        )
+        for domain in domains
+    ]
 
 
 def _evidence(item: DomainEvidence) -> Evidence:
@@ -202,16 +217,31 @@ def _render(
         "crumbs": crumbs(("Queue", reverse("queue-list")), (f"Request {detail.number}", "")),
         "page": rows.page_row(detail, ra=ra_name(), now=timezone.now()),
         "facts": rows.stored_csr(detail),
-        **rows.check_list(rows.stored_checks(detail.checks)).context(),
+        **_checks(detail),
         "facts_about": rows.about(detail),
         "organisation": _organisation(actor, detail),
         "own": detail.requester_id == actor.user_id,
         "waiting": detail.state is State.WAITING_FOR_APPROVAL,
         "evidence_forms": evidence,
+        "awaits_confirmation": any(not item.required for item in evidence),
         "form": form or ApproveForm(),
         "reject_form": reject_form or RejectForm(),
     }
     return render(request, "queue/decide.html", context, status=UNPROCESSABLE if invalid else 200)
+
+
+def _checks(detail: RequestDetail) -> dict[str, object]:
+    """The checks as they are now, and those of the day of the request that have come out otherwise since."""
+    stored = rows.stored_checks(detail.checks)
+    if detail.state is not State.WAITING_FOR_APPROVAL:
+        return rows.check_list(stored).context()
+    request = Request.objects.get(id=detail.number)
+    _facts, decision = facts_of(request, organisation_row(detail.organisation_id), now=timezone.now())
+    changed = rows.check_list(check for check in stored if check not in decision.checks)
+    return {
+        **rows.check_list(decision.checks).context(),
+        "changed_checks": (*changed.problems, *changed.passed),
+    }
 
 
 def _organisation(actor: Actor, detail: RequestDetail) -> dict[str, object]:

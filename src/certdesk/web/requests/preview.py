@@ -16,6 +16,7 @@ _CONFIRM_HINT = {
     Outcome.MANUAL: "Exactly what you see is sent. While it waits, you can withdraw it.",
     Outcome.REFUSE: "",
 }
+_PENDING_HINT = "Exactly what you see is sent to the CA, once somebody has confirmed the domain."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +47,14 @@ def decision_view(preview: Preview, *, ra: str) -> DecisionView:
     """What will happen, in a heading and a line."""
     decision = preview.decision
     match decision.outcome:
+        case Outcome.AUTO if decision.pending:
+            return DecisionView(
+                value="auto",
+                look="busy",
+                title="This request will go through once its domain is confirmed",
+                text="After confirming, choose a mailbox of the domain that we ask. It waits for that:",
+                reasons=tuple(c.message for c in decision.pending),
+            )
         case Outcome.AUTO:
             return DecisionView(
                 value="auto",
@@ -89,5 +98,7 @@ def preview_context(preview: Preview, *, ra: str, token: str) -> dict[str, objec
         "term": term,
         "validity": validity,
         "token": token,
-        "confirm_hint": _CONFIRM_HINT[preview.decision.outcome],
+        "confirm_hint": _PENDING_HINT
+        if preview.decision.pending and preview.decision.outcome is Outcome.AUTO
+        else _CONFIRM_HINT[preview.decision.outcome],
     }

@@ -28,10 +28,11 @@ LOOK: Mapping[State, str] = {
 _VERDICT_LOOK: Mapping[Verdict, tuple[str, str]] = {
     Verdict.PASS: ("ok", "Passed."),
     Verdict.WARN: ("warn", "Note."),
+    Verdict.PENDING: ("busy", "To be confirmed."),
     Verdict.MANUAL: ("wait", "A person looks."),
     Verdict.REFUSE: ("stop", "Not accepted."),
 }
-_GRAVEST_FIRST = (Verdict.REFUSE, Verdict.MANUAL, Verdict.WARN)
+_GRAVEST_FIRST = (Verdict.REFUSE, Verdict.MANUAL, Verdict.PENDING, Verdict.WARN)
 _ATTRIBUTES = {
     "CN": "Common name (CN)",
     "O": "Organisation (O)",

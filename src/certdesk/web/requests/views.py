@@ -1,5 +1,7 @@
 """The applicant's screens: parse what came, call one service, render (R10 to R25)."""
 
+from zlib import crc32
+
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
@@ -18,6 +20,7 @@ from certdesk.store.selectors.organisations import list_organisations
 from certdesk.store.selectors.requests import RequestDetail, get_request
 from certdesk.web.actor import actor_of
 from certdesk.web.context import crumbs, ra_name
+from certdesk.web.dcv.asking import awaiting_context
 from certdesk.web.requests import rows
 from certdesk.web.requests.certificate import bundle_response, certificate_view, form_response, install_view
 from certdesk.web.requests.forms import NewRequestForm
@@ -98,6 +101,8 @@ def show(request: HttpRequest, number: int) -> HttpResponse:
     context: dict[str, object] = {
         "crumbs": crumbs(LIST, (f"Request {number}", "")),
         "page": rows.page_row(detail, ra=ra, now=timezone.now()),
+        "poll_version": _poll_version(detail),
+        **awaiting_context(actor, detail, now=timezone.now()),
         "poll_href": reverse("requests-status", args=[number]) if unfinished else "",
         "rejection": _rejection(detail, ra=ra),
         "certificate": certificate_view(detail),
@@ -115,9 +120,9 @@ def show(request: HttpRequest, number: int) -> HttpResponse:
 
 @require_GET
 def status(request: HttpRequest, number: int) -> HttpResponse:
-    """Whether a request has moved on: its version, for the page that is looking at it."""
+    """Whether a request has moved on, or its second line has changed, for the page that is looking at it."""
     detail = get_request(actor=actor_of(request), number=number)
-    return HttpResponse(status=204, headers={"X-Request-Changed": str(detail.version)})
+    return HttpResponse(status=204, headers={"X-Request-Changed": _poll_version(detail)})
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -181,6 +186,11 @@ def _render_form(request: HttpRequest, form: NewRequestForm) -> HttpResponse:
         "validity_note": "The CA issues one certificate for the whole time.",
     }
     return render(request, "requests/new.html", context, status=UNPROCESSABLE if form.errors else 200)
+
+
+def _poll_version(detail: RequestDetail) -> str:
+    """A number that changes with the state and with the second line."""
+    return f"{detail.version}{crc32(detail.detail.encode()):010}"
 
 
 def _rejection(detail: RequestDetail, *, ra: str) -> dict[str, str] | None:

@@ -1,0 +1,156 @@
+"""Asking for a confirmation from a request's page, and taking it back."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.urls import reverse
+from django.utils import timezone
+from django.views.decorators.http import require_POST
+
+from certdesk.domain.actors import Action, Actor, can
+from certdesk.domain.errors import StateConflict
+from certdesk.domain.identifiers import is_under, under_any
+from certdesk.domain.requests import OrganisationId, State
+from certdesk.services import runtime
+from certdesk.services.validation import (
+    Asked,
+    MailNotSent,
+    ask_by_email,
+    cancel_challenge,
+    names_to_confirm,
+)
+from certdesk.store.selectors.requests import RequestDetail, get_request
+from certdesk.store.selectors.validation import OpenChallenge, open_challenges
+from certdesk.web import times
+from certdesk.web.actor import actor_of
+from certdesk.web.dcv.forms import MailboxForm, name_for
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChallengeRow:
+    """Who was asked, since when, until when."""
+
+    mailbox: str
+    look: str
+    state: str
+    text: str
+    cancel_href: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AwaitedDomain:
+    """A domain whose own people have to confirm, with those who were asked and the form that asks."""
+
+    domain: str
+    names: tuple[str, ...]
+    challenges: tuple[ChallengeRow, ...]
+    form: MailboxForm | None
+
+
+@require_POST
+def ask_for_request(request: HttpRequest, number: int) -> HttpResponse:
+    """Asks a mailbox about a domain that a request needs."""
+    actor = actor_of(request)
+    detail = get_request(actor=actor, number=number)
+    missing = _missing(detail, now=timezone.now()).get(request.POST.get("domain", ""))
+    if missing is None:
+        raise StateConflict("The request does not wait for this domain any more.")
+    mailbox = request.POST.get("mailbox", "")
+    send(
+        request,
+        actor=actor,
+        organisation_id=detail.organisation_id,
+        name=name_for(mailbox, missing),
+        mailbox=mailbox,
+    )
+    return redirect("requests-show", number=number)
+
+
+@require_POST
+def cancel(request: HttpRequest, challenge_id: int) -> HttpResponse:
+    """Ends an open confirmation, and goes back to where its button was."""
+    cancel_challenge(actor=actor_of(request), challenge_id=challenge_id, now=timezone.now())
+    messages.success(request, "The confirmation is cancelled: its code no longer works.")
+    number, domain = request.POST.get("request", ""), request.POST.get("domain", "")
+    if _is_number(number):
+        return redirect("requests-show", number=int(number))
+    return redirect("domains-show", domain_id=int(domain)) if _is_number(domain) else redirect("domains-list")
+
+
+def send(
+    request: HttpRequest, *, actor: Actor, organisation_id: OrganisationId, name: str, mailbox: str
+) -> Asked | None:
+    """Asks, and says what came of it; None when the mail could not be sent."""
+    try:
+        asked = ask_by_email(
+            actor=actor, organisation_id=organisation_id, name=name, mailbox=mailbox, now=timezone.now()
+        )
+    except MailNotSent as error:
+        messages.error(request, error.detail)
+        return None
+    messages.success(request, f"A mail went to {asked.mailbox}. Whoever reads it confirms for {asked.adn}.")
+    return asked
+
+
+def awaiting_context(actor: Actor, detail: RequestDetail, *, now: datetime) -> dict[str, object]:
+    """What the request's page shows while domains have to be confirmed; empty when there is nothing to."""
+    missing = _missing(detail, now=now)
+    if not missing:
+        return {"awaited_domains": []}
+    may_ask = can(actor, Action.DOMAIN_ASK, organisation_id=detail.organisation_id)
+    asked = open_challenges(organisation_id=detail.organisation_id)
+    return {
+        "awaited_domains": [
+            AwaitedDomain(
+                domain=domain,
+                names=names,
+                challenges=tuple(
+                    challenge_row(one, may_cancel=may_ask, now=now)
+                    for one in asked
+                    if any(is_under(name, one.adn) for name in names)
+                ),
+                form=MailboxForm(names, auto_id=f"id_{domain}_%s") if may_ask else None,
+            )
+            for domain, names in missing.items()
+        ]
+    }
+
+
+def challenge_row(challenge: OpenChallenge, *, may_cancel: bool, now: datetime) -> ChallengeRow:
+    """An open challenge in words."""
+    asked = f"Asked by {challenge.asked_by}, {times.at(challenge.created_at)}"
+    until = times.at(challenge.expires_at)
+    if challenge.is_expired(now=now):
+        look, state, text = "idle", "Expired", f"{asked}; the code ended {until}."
+    elif challenge.sent_at is None:
+        look, state, text = "warn", "Not sent", f"{asked}; the mail could not be sent. Send it again."
+    else:
+        look, state, text = (
+            "busy",
+            "Waiting",
+            f"{asked}; the code works until {until}.",
+        )
+    open_still = may_cancel and not challenge.is_expired(now=now)
+    return ChallengeRow(
+        mailbox=challenge.mailbox,
+        look=look,
+        state=state,
+        text=text,
+        cancel_href=reverse("domains-cancel", args=[challenge.id]) if open_still else "",
+    )
+
+
+def _missing(detail: RequestDetail, *, now: datetime) -> dict[str, tuple[str, ...]]:
+    """The domains that their own people can confirm for a request; others are an officer's (R30, R31)."""
+    if detail.state not in (State.ACCEPTED, State.WAITING_FOR_APPROVAL):
+        return {}
+    suffixes = runtime.current().rules.trusted_suffixes
+    found = names_to_confirm(detail.organisation_id, detail.names, now=now)
+    return {domain: names for domain, names in found.items() if under_any(domain, suffixes)}
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) < 19  # noqa: PLR2004 - what a column holds

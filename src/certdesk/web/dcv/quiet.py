@@ -1,0 +1,21 @@
+"""Keeps codes out of the logs: they are in the addresses of the confirmation's page (V1)."""
+
+import logging
+import re
+
+_CODE = re.compile(r"/dcv/[^/\s]+")
+
+
+def without_code(path: str) -> str:
+    """A path for the log."""
+    return _CODE.sub("/dcv/(code)", path)
+
+
+class WithoutCodes(logging.Filter):
+    """For Django's own loggers, which name the path."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Lets everything pass, with codes struck out."""
+        if isinstance(record.args, tuple):
+            record.args = tuple(without_code(a) if isinstance(a, str) else a for a in record.args)
+        return True

@@ -1,0 +1,40 @@
+"""What people fill in about domains."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from django import forms
+
+from certdesk.domain.requests import OrganisationId
+
+
+class AddDomainForm(forms.Form):
+    """A domain to list for an organisation of the reader's."""
+
+    domain = forms.CharField(
+        label="Domain",
+        max_length=253,
+        help_text="Such as example.ac.uk. A proof for it also counts for every name below it.",
+        widget=forms.TextInput(attrs={"autocapitalize": "off", "spellcheck": "false", "autocomplete": "off"}),
+        error_messages={"required": "Write the domain, such as example.ac.uk."},
+    )
+    organisation = forms.TypedChoiceField(
+        label="Organisation", coerce=int, error_messages={"required": "Choose the organisation."}
+    )
+
+    def __init__(self, *args: Any, organisations: Mapping[OrganisationId, str], **kwargs: Any) -> None:
+        kwargs.setdefault("label_suffix", "")
+        super().__init__(*args, **kwargs)
+        self.organisations = organisations
+        if len(organisations) == 1:
+            del self.fields["organisation"]
+            return
+        field = self.fields["organisation"]
+        assert isinstance(field, forms.ChoiceField)  # noqa: S101 - declared above
+        field.choices = [("", "Choose one"), *((str(key), name) for key, name in organisations.items())]
+
+    @property
+    def organisation_id(self) -> OrganisationId:
+        """The one that was chosen, or the only one."""
+        chosen = self.cleaned_data.get("organisation")
+        return OrganisationId(int(chosen)) if chosen else next(iter(self.organisations))
