@@ -231,13 +231,6 @@ TABLE: dict[str, Row] = {
             "POST": "302 302 302 302 302 302 302 302 302",
         }
     ),
-    "account_signup": Row(
-        answers={
-            "GET": "200 302 302 302 302 302 302 302 302",
-            "POST": "200 302 302 302 302 302 302 302 302",
-        },
-        body={"username": "mallory", "password1": PASSWORD, "password2": PASSWORD},
-    ),
     "account_change_password": Row(
         answers={
             "GET": "302 200 200 200 200 200 200 200 200",
@@ -245,18 +238,8 @@ TABLE: dict[str, Row] = {
         },
         body={"oldpassword": PASSWORD, "password1": f"new {PASSWORD}", "password2": f"new {PASSWORD}"},
     ),
-    "account_set_password": Row(answers=_SIGNED_IN_302),  # everybody has one: on to changing it
-    "account_email": Row(
-        answers={
-            "GET": "302 200 200 200 200 200 200 200 200",
-            "POST": "302 302 302 302 302 302 302 302 302",
-        }
-    ),
     "account_reauthenticate": Row(answers=dict.fromkeys(_FORM, _EVERYBODY["GET"])),
     "account_inactive": Row(answers=_PUBLIC),
-    "account_email_verification_sent": Row(answers=_PUBLIC),
-    "account_confirm_email": Row(answers={**_PUBLIC, "POST": "404 404 404 404 404 404 404 404 404"}),
-    "account_confirm_login_code": Row(answers=_SIGNED_IN_302),
     "account_reset_password": Row(
         answers=dict.fromkeys(_FORM, _PUBLIC["GET"]), body={"email": "not an address"}
     ),
@@ -264,10 +247,21 @@ TABLE: dict[str, Row] = {
     "account_reset_password_from_key": Row(answers=dict.fromkeys(_FORM, _PUBLIC["GET"])),
     "account_reset_password_from_key_done": Row(answers=_PUBLIC),
     "well-known-change-password": Row(answers=dict.fromkeys(METHODS, _SIGNED_IN_302["GET"])),
+    "account-sessions": Row(answers=_EVERYBODY),
+    "account-sessions-end": Row(  # a session of nobody here
+        answers={"POST": _NOBODY_YET_404["POST"]}, arguments={"session_id": 999_999}
+    ),
+    "account-sessions-end-others": Row(answers={"POST": _SIGNED_IN_302["POST"]}),
     "mfa_index": Row(answers=_EVERYBODY),
     "mfa_authenticate": Row(answers=_SIGNED_IN_302),
     "mfa_reauthenticate": Row(answers=_SIGNED_IN_302),
     "mfa_activate_totp": Row(answers=_SIGNED_IN_302),  # after proving that it is oneself, again
+    "mfa_list_webauthn": Row(answers={"GET": _EVERYBODY["GET"]}),
+    "mfa_add_webauthn": Row(answers=_SIGNED_IN_302),
+    "mfa_reauthenticate_webauthn": Row(answers=_SIGNED_IN_302),
+    "mfa_remove_webauthn": Row(answers=_SIGNED_IN_302, arguments={"pk": 999_999}),
+    "mfa_edit_webauthn": Row(answers=_SIGNED_IN_302, arguments={"pk": 999_999}),
+    "mfa_login_webauthn": Row(answers=_SIGNED_IN_302),
     "mfa_deactivate_totp": Row(answers=_NOBODY_YET_404),
     "mfa_view_recovery_codes": Row(answers={"GET": _NOBODY_YET_404["GET"]}),
     "mfa_generate_recovery_codes": Row(answers=_SIGNED_IN_302),

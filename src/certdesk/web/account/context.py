@@ -57,7 +57,7 @@ def _tabs(request: HttpRequest) -> tuple[Tab, ...]:
     pages = (
         ("Password", reverse("account_change_password"), "/accounts/password/"),
         ("Second factor", reverse("mfa_index"), "/accounts/2fa/"),
-        ("Where you are signed in", reverse("account-sessions"), "/accounts/sessions/"),
+        ("Sessions", reverse("account-sessions"), "/accounts/sessions/"),
     )
     path = request.path_info
     return tuple(Tab(label=label, href=href, current=path.startswith(room)) for label, href, room in pages)
