@@ -3,6 +3,7 @@
 The routes are enumerated from the URL configuration itself, so a new one without a row in `TABLE` fails.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -312,6 +313,11 @@ def _walk(resolver: URLResolver, prefix: str = "") -> Iterator[tuple[str, URLPat
             yield pattern, entry
 
 
+def _in_prefix(pattern: str, entry: URLPattern) -> list[str]:
+    """The parameters of the rooms around a route, such as that of allauth's keys."""
+    return re.findall(r"<(?:\w+:)?(\w+)>", pattern.removesuffix(str(entry.pattern)))
+
+
 def every_route() -> dict[str, Route]:
     """All routes of the service, by name, or by pattern where several methods share one."""
     found = {}
@@ -321,7 +327,7 @@ def every_route() -> dict[str, Route]:
         found[key] = Route(
             key=key,
             pattern=pattern,
-            arguments=tuple(entry.pattern.regex.groupindex),
+            arguments=(*_in_prefix(pattern, entry), *entry.pattern.regex.groupindex),
             is_api=is_api,
             is_account=pattern.startswith("accounts/"),
             is_public=is_public(entry.callback) or key in OPEN_BY_NATURE,
