@@ -22,7 +22,7 @@ from certdesk.web.help.words import Words, words_of_service
 log = structlog.get_logger()
 
 AT_ONCE = 1  # setting the whole help keeps a processor busy for seconds
-WAIT_SECONDS = 10.0
+WAIT_SECONDS = 4.0
 RETRY_AFTER = 30
 TOP_LEVEL = 2
 KEPT_BYTES = 16 * 1024 * 1024

@@ -7,7 +7,7 @@ from django.shortcuts import render
 from django.urls import reverse
 from django.utils.cache import get_conditional_response
 from django.utils.text import slugify
-from django.views.decorators.http import require_GET
+from django.views.decorators.http import require_safe
 
 from certdesk.services.help import may_edit_faq
 from certdesk.web.access import public
@@ -51,14 +51,14 @@ class PageGroup:
 
 
 @public
-@require_GET
+@require_safe
 def index(request: HttpRequest) -> HttpResponse:
     """The front page of the help."""
     return render(request, "help/index.html", {"groups": groups(), "pdf_href": reverse("help-pdf")})
 
 
 @public
-@require_GET
+@require_safe
 def page(request: HttpRequest, slug: str) -> HttpResponse:
     """One help page."""
     found = _page(slug)
@@ -78,7 +78,7 @@ def page(request: HttpRequest, slug: str) -> HttpResponse:
 
 
 @public
-@require_GET
+@require_safe
 def find(request: HttpRequest) -> HttpResponse:
     """What the help says about something."""
     query = " ".join(request.GET.get("q", "")[:MAX_QUERY].split())
@@ -92,14 +92,14 @@ def find(request: HttpRequest) -> HttpResponse:
 
 
 @public
-@require_GET
+@require_safe
 def page_pdf(request: HttpRequest, slug: str) -> HttpResponse:
     """One page as PDF (R3)."""
     return _pdf(request, page_html(_page(slug).slug), f"help-{slug}")
 
 
 @public
-@require_GET
+@require_safe
 def whole_pdf(request: HttpRequest) -> HttpResponse:
     """The whole help as PDF (R3)."""
     return _pdf(request, whole_html(), "help")
