@@ -17,7 +17,7 @@ from certdesk.domain.errors import InvariantViolated, NotAuthorized
 from certdesk.services import people
 from certdesk.services.second_factor import opened, sealed
 from certdesk.services.tokens import create_token
-from certdesk.store.models import AuditEvent
+from certdesk.store.models import AuditEvent, User
 from tests.integration.accounts import (
     CHANGE,
     add_app,
@@ -196,6 +196,19 @@ def test_an_officer_makes_no_token_before_enrolment(here: World) -> None:
     add_app(sign_in("olga"))
     assert create_token(actor=here.olga, name="script", expires_at=None, now=NOW)
     assert create_token(actor=here.alice, name="script", expires_at=None, now=NOW)
+
+
+@pytest.mark.usefixtures("required")
+def test_a_token_from_before_the_role_does_nothing_before_enrolment(here: World) -> None:
+    headers = {
+        "authorization": "Bearer " + create_token(actor=here.alice, name="x", expires_at=None, now=NOW)
+    }
+    assert Client().get("/api/v1/requests", headers=headers).status_code == 200
+    User.objects.filter(username="alice").update(ra_role=RaRole.OFFICER)
+    refused = Client().get("/api/v1/requests", headers=headers)
+    assert (refused.status_code, refused.json()["detail"].count("second factor")) == (403, 1)
+    add_app(sign_in("alice"))
+    assert Client().get("/api/v1/requests", headers=headers).status_code == 200
 
 
 @pytest.mark.usefixtures("required")

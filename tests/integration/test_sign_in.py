@@ -9,6 +9,7 @@ from django.contrib.auth.hashers import PBKDF2PasswordHasher
 from django.contrib.auth.tokens import default_token_generator
 from django.core.cache import cache
 from django.test import Client
+from django.utils.http import int_to_base36
 from pytest_django import Settings
 
 from certdesk.services import people
@@ -119,7 +120,9 @@ def test_a_reset_by_mail_lifts_the_lock(here: World) -> None:
         attempt("alice", "wrong", address=f"10.0.1.{number}")
 
     user = user_of(here.alice)
-    link = f"/accounts/password/reset/key/{user.pk}-{default_token_generator.make_token(user)}/"
+    link = (
+        f"/accounts/password/reset/key/{int_to_base36(user.pk)}-{default_token_generator.make_token(user)}/"
+    )
     visitor = Client()
     form = visitor.get(link, follow=True).request["PATH_INFO"]
     visitor.post(form, {"password1": CHOSEN, "password2": CHOSEN})

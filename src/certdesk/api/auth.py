@@ -8,6 +8,7 @@ from ninja.security import HttpBearer
 
 from certdesk.domain.actors import Actor
 from certdesk.domain.errors import NotAuthorized
+from certdesk.services.second_factor import refuse_without
 from certdesk.store.selectors.people import actor_for_token
 
 MAX_TOKEN = 200
@@ -25,6 +26,8 @@ class BearerToken(HttpBearer):
         actor = actor_for_token(token, now=timezone.now())
         if actor is not None and actor.must_change_password:
             raise NotAuthorized("Sign in to the portal and change the password that you were issued first.")
+        if actor is not None:
+            refuse_without(actor)  # made before the person became an officer, perhaps
         return actor
 
 

@@ -46,7 +46,7 @@ def refuse_without(actor: Actor) -> None:
     if actor.user_id is not None and is_missing(user_id=actor.user_id, ra_role=actor.ra_role):
         raise NotAuthorized(
             "Your role needs a second factor. Sign in to the portal and add one first.",
-            code="second_factor_required",
+            code="second_factor.required",
         )
 
 
