@@ -17,11 +17,10 @@ from certdesk.domain.errors import (
 )
 from certdesk.domain.requests import OrganisationId
 from certdesk.services import runtime
+from certdesk.services.membership import add_member, disable_member
 from certdesk.services.organisations import (
     Evidence,
-    add_member,
     create_organisation,
-    disable_member,
     issued_password,
     validate_domain,
     vet_organisation,

@@ -14,7 +14,8 @@ from certdesk.domain.requests import RequestId, State
 from certdesk.services import issuance
 from certdesk.services.confirm import approve_and_issue, submit_request
 from certdesk.services.issuance import drive, issue
-from certdesk.services.organisations import Evidence, disable_member
+from certdesk.services.membership import disable_member
+from certdesk.services.organisations import Evidence
 from certdesk.services.requests import (
     approve_request,
     create_request,

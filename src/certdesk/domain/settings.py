@@ -17,6 +17,9 @@ LOWEST_PASSWORD_LENGTH = 3  # R7: the figure of the seed
 LONGEST_PASSWORD_LENGTH = 64
 TERM_YEARS = (1, 2, 3)  # R13
 MAX_TEXT = 60
+MAX_URL = 500
+MAX_NAME = 253  # RFC 1035: 255 octets on the wire
+MAX_ITEMS = 100
 _SUFFIX = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*", re.ASCII)
 
 
@@ -71,15 +74,23 @@ def _text(value: object, _now: datetime) -> str:
 
 def _url(value: object, _now: datetime) -> str:
     text = str(value).strip()
-    parts = urlsplit(text)
-    if text and (parts.scheme not in ("https", "http") or not parts.hostname):
-        raise ValueError("Give an address that starts with https://, or leave it empty.")
+    wrong = "Give an address that starts with https://, or leave it empty."
+    if not text:
+        return text
+    if len(text) > MAX_URL or not text.isprintable() or " " in text:
+        raise ValueError(wrong)
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        raise ValueError(wrong) from None
+    if parts.scheme not in ("https", "http") or not parts.hostname:
+        raise ValueError(wrong)
     return text
 
 
 def _suffixes(value: object, _now: datetime) -> tuple[str, ...]:
     names = tuple(dict.fromkeys(item.strip().lower().strip(".") for item in _items(value)))
-    bad = [name for name in names if not _SUFFIX.fullmatch(name)]
+    bad = [name for name in names if len(name) > MAX_NAME or not _SUFFIX.fullmatch(name)]
     if not names or bad:
         raise ValueError(
             f"“{bad[0][:MAX_TEXT]}” is not a domain suffix such as ac.uk." if bad else "Give at least one."
@@ -130,11 +141,13 @@ def _whole(value: object) -> int:
 
 def _items(value: object) -> list[str]:
     """The items of a list; text is taken line by line, as a form's text area gives it."""
-    if isinstance(value, str):
-        return [line for line in value.splitlines() if line.strip()]
-    if isinstance(value, (list, tuple)):
-        return [str(item) for item in value]
-    raise ValueError("Give a list.")
+    if not isinstance(value, (str, list, tuple)):
+        raise ValueError("Give a list.")  # noqa: TRY004 - a wrong answer, not a wrong program
+    items = [str(item) for item in (value.splitlines() if isinstance(value, str) else value)]
+    items = [item for item in items if item.strip()]
+    if len(items) > MAX_ITEMS:
+        raise ValueError(f"Give at most {MAX_ITEMS}.")
+    return items
 
 
 _PARSERS = {

@@ -4,10 +4,11 @@ from datetime import datetime
 
 from django.core.mail import EmailMessage
 
+from certdesk.domain.actors import OrgRole
 from certdesk.domain.requests import Event, State, status_text
 from certdesk.services import runtime
 from certdesk.store.db import write_transaction
-from certdesk.store.models import RequestEvent
+from certdesk.store.models import Membership, Request, RequestEvent
 from certdesk.store.transitions import NOTIFIED
 
 _OPENING: dict[Event, str] = {
@@ -44,14 +45,24 @@ def notify_applicant(*, event_id: int, now: datetime) -> bool:
         return False
     later = RequestEvent.objects.filter(request=line.request_id, id__gt=event_id, event__in=NOTIFIED)
     overtaken = Event(line.event) in PASSING and later.exists()
-    if line.request.requester.email and not overtaken:
-        message(line).send()
+    if not overtaken and (to := recipients(line.request)):
+        message(line, to=to).send()
     with write_transaction():
         RequestEvent.objects.filter(id=event_id).update(notified_at=now)
     return True
 
 
-def message(line: RequestEvent) -> EmailMessage:
+def recipients(request: Request) -> list[str]:
+    """Who is told about a request: the person who asked or, once that person has left, the managers (R20)."""
+    there = Membership.objects.filter(
+        organisation_id=request.organisation_id, is_active=True, user__is_active=True
+    )
+    asked = there.filter(user_id=request.requester_id)
+    told = asked if asked.exists() else there.filter(role=OrgRole.MANAGER)
+    return list(told.exclude(user__email="").order_by("user_id").values_list("user__email", flat=True))
+
+
+def message(line: RequestEvent, *, to: list[str]) -> EmailMessage:
     """The mail about one event of a request. What other people wrote comes after the link (V9)."""
     rt, request = runtime.current(), line.request
     status = status_text(State(line.to_state), ra=rt.rules.ra)
@@ -69,12 +80,16 @@ def message(line: RequestEvent) -> EmailMessage:
     )
     if line.note:
         body += f"\nDetails:\n{_indented(line.note)}\n"
+    if request.requester.email not in to:
+        body += (
+            f"\nYou get this because {request.requester.username}, who asked, has left your organisation.\n"
+        )
     body += f"\n-- \n{rt.service_name}, {rt.base_url}\n"
     return EmailMessage(
         subject=f"[{rt.service_name}] Request {request.pk}: {status}",
         body=body,
         from_email=rt.mail_from,
-        to=[request.requester.email],
+        to=to,
         headers={"Auto-Submitted": "auto-generated", "X-Certdesk-Request": str(request.pk)},
     )
 

@@ -1,15 +1,16 @@
 """Organisations, their people and their domains: who may ask, and what they have proven."""
 
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.contrib.auth.hashers import make_password
 from django.core.exceptions import ValidationError
-from django.core.validators import validate_email, validate_slug
+from django.core.validators import validate_slug
+from django.db import IntegrityError
 from django.utils.text import slugify
 
-from certdesk.domain.actors import Action, Actor, OrgRole, RaRole, can
+from certdesk.domain.actors import Action, Actor, can
 from certdesk.domain.errors import InvalidInput, NotAuthorized, NotFound, StateConflict
 from certdesk.domain.evidence import METHODS, Method, ownership_expiry
 from certdesk.domain.identifiers import parse_dns_name
@@ -19,7 +20,7 @@ from certdesk.services.texts import storable
 from certdesk.services.validation import wake_waiting
 from certdesk.store import audit
 from certdesk.store.db import write_transaction
-from certdesk.store.models import Domain, Membership, Organisation, User, ValidationRecord
+from certdesk.store.models import Domain, Organisation, ValidationRecord
 from certdesk.store.selectors.facts import lock_organisation, organisation_row
 
 #: How an officer may have checked who owns a domain; the value is stored, the title is shown.
@@ -29,9 +30,9 @@ WAYS: dict[str, str] = {
     "contact": "Confirmed by a contact that we knew before",
     "other": "Another way, as described",
 }
-MAX_USERNAME, MAX_EMAIL = 150, 254  # the columns' widths
 MAX_LEGAL_NAME = 64  # X.520 ub-organization-name
 MAX_LOCALITY = 128  # X.520 ub-locality-name
+_SLUG_TAKEN = "Another organisation has this short name."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,40 +60,82 @@ def create_organisation(
     """Registers an organisation, not yet vetted. Raises InvalidInput, NotAuthorized."""
     if not can(actor, Action.ORGANISATION_CREATE):
         raise NotAuthorized("Only an RA officer registers organisations.")
-    legal_name = " ".join(storable(legal_name, field="legal_name").split())
-    locality = storable(locality, field="locality", limit=MAX_LOCALITY)
-    slug = slug or slugify(legal_name)[:63]
-    fields = {}
-    if not legal_name or len(legal_name) > MAX_LEGAL_NAME:
-        fields["legal_name"] = "Give the legal name, at most 64 characters."
-    if len(country) != 2 or not country.isalpha():  # noqa: PLR2004 - ISO 3166-1 alpha-2
-        fields["country"] = "Give the two-letter country code, such as GB."
-    if Organisation.objects.filter(slug=slug).exists():
-        fields["slug"] = "Another organisation has this short name."
+    identity = _identity(legal_name=legal_name, country=country, locality=locality)
+    slug = slug or slugify(identity["legal_name"])[:63]
+    fields = _problems(identity)
     try:
         validate_slug(slug)
     except ValidationError:
         fields["slug"] = "Use letters, digits and hyphens."
+    if "slug" not in fields and Organisation.objects.filter(slug=slug).exists():
+        fields["slug"] = _SLUG_TAKEN
     if fields:
         raise InvalidInput("The organisation can't be registered like this.", fields=fields)
-    with write_transaction():
-        row = Organisation.objects.create(
-            slug=slug,
-            legal_name=legal_name,
-            country=country.upper(),
-            locality=locality,
-            created_at=now,
-        )
-        audit.record(
-            actor=actor,
-            action="organisation.create",
-            object_type="organisation",
-            object_id=row.pk,
-            organisation_id=row.pk,
-            now=now,
-            data={"legal_name": legal_name, "slug": slug},
-        )
+    try:
+        with write_transaction():
+            row = Organisation.objects.create(slug=slug, created_at=now, **identity)
+            _record(actor, row.pk, "organisation.create", now=now, data={**identity, "slug": slug})
+    except IntegrityError:  # two officers at the same moment
+        raise InvalidInput(
+            "The organisation can't be registered like this.", fields={"slug": _SLUG_TAKEN}
+        ) from None
     return OrganisationId(row.pk)
+
+
+def rename_organisation(
+    *,
+    actor: Actor,
+    organisation_id: OrganisationId,
+    legal_name: str,
+    country: str,
+    locality: str,
+    evidence: str,
+    now: datetime,
+) -> None:
+    """Writes an organisation's legal name and place anew, as they stand in every later certificate.
+
+    Approvals were given for the old ones, so what is accepted and not yet issued is decided again (W2).
+    Raises InvalidInput, NotAuthorized, NotFound, StateConflict when somebody else was faster.
+    """
+    if not can(actor, Action.ORGANISATION_VET):
+        raise NotAuthorized("Only an RA officer changes what an organisation is called.")
+    identity = _identity(legal_name=legal_name, country=country, locality=locality)
+    evidence = storable(evidence, field="evidence")
+    fields = _problems(identity)
+    if not evidence:
+        fields["evidence"] = "Say what was checked, and where."
+    if fields:
+        raise InvalidInput("The organisation can't be changed like this.", fields=fields)
+    with write_transaction():
+        lock_organisation(organisation_id)
+        row = organisation_row(organisation_id)
+        before = {name: getattr(row, name) for name in identity}
+        differences = {n: [before[n], identity[n]] for n in identity if before[n] != identity[n]}
+        if not differences:
+            raise InvalidInput("Nothing is different.", fields={"legal_name": "It is called so already."})
+        Organisation.objects.filter(id=organisation_id).update(**identity)
+        _record(
+            actor,
+            organisation_id,
+            "organisation.rename",
+            now=now,
+            data={"changed": differences, "evidence": evidence},
+        )
+
+
+def disable_organisation(
+    *, actor: Actor, organisation_id: OrganisationId, reason: str, now: datetime
+) -> None:
+    """Stops an organisation's people from asking and reading; its rows stay. Raises as enabling does."""
+    _set_active(actor, organisation_id, active=False, reason=reason, now=now)
+
+
+def enable_organisation(*, actor: Actor, organisation_id: OrganisationId, reason: str, now: datetime) -> None:
+    """Lets an organisation's people in again.
+
+    Raises InvalidInput without a reason, NotAuthorized, StateConflict when it stands so already.
+    """
+    _set_active(actor, organisation_id, active=True, reason=reason, now=now)
 
 
 def vet_organisation(*, actor: Actor, organisation_id: OrganisationId, evidence: str, now: datetime) -> None:
@@ -108,15 +151,7 @@ def vet_organisation(*, actor: Actor, organisation_id: OrganisationId, evidence:
         )
         if not changed:
             raise StateConflict("The organisation was vetted already, or is not there.")
-        audit.record(
-            actor=actor,
-            action="organisation.vet",
-            object_type="organisation",
-            object_id=organisation_id,
-            organisation_id=organisation_id,
-            now=now,
-            data={"evidence": evidence},
-        )
+        _record(actor, organisation_id, "organisation.vet", now=now, data={"evidence": evidence})
 
 
 def validate_domain(
@@ -184,92 +219,53 @@ def record_validation(
     wake_waiting(OrganisationId(organisation.pk), now=now)
 
 
-def add_member(
-    *,
-    actor: Actor,
-    organisation_id: OrganisationId,
-    username: str,
-    name: str,
-    email: str,
-    role: OrgRole,
-    now: datetime,
-) -> IssuedPassword:
-    """Makes a person of an organisation, with an issued password to be changed at first sign-in (R8).
-
-    Raises NotAuthorized, NotFound, InvalidInput.
-    """
-    if not can(actor, Action.MEMBERS_MANAGE, organisation_id=organisation_id):
-        raise NotAuthorized("Only a manager of the organisation or an RA officer adds people.")
-    organisation_row(organisation_id)
-    fields = {}
-    username, name = username.strip().lower(), storable(name, field="name")
-    if (
-        not username
-        or not username.replace(".", "").replace("-", "").replace("_", "").isalnum()
-        or len(username) > MAX_USERNAME
-    ):
-        fields["username"] = "Use letters, digits, full stops, hyphens and underscores."
-    elif User.objects.filter(username=username).exists():
-        fields["username"] = "Somebody has this user name already."
-    try:
-        validate_email(storable(email, field="email", limit=MAX_EMAIL))
-    except ValidationError:
-        fields["email"] = "Give an e-mail address, such as name@example.ac.uk."
-    if not name:
-        fields["name"] = "Give the person's name."
-    if fields:
-        raise InvalidInput("The person can't be added like this.", fields=fields)
-    password = issued_password()
-    first, _space, last = name.partition(" ")
+def _set_active(
+    actor: Actor, organisation_id: OrganisationId, *, active: bool, reason: str, now: datetime
+) -> None:
+    if not can(actor, Action.ORGANISATION_VET):
+        raise NotAuthorized("Only an RA officer disables and enables organisations.")
+    reason = storable(reason, field="reason")
+    if not reason:
+        raise InvalidInput("Say why.", fields={"reason": "Say why; an auditor relies on it."})
     with write_transaction():
-        user = User.objects.create(
-            username=username,
-            first_name=first[:150],
-            last_name=last[:150],
-            email=email,
-            password=make_password(password),
-            must_change_password=True,
-        )
-        Membership.objects.create(user=user, organisation_id=organisation_id, role=role, created_at=now)
-        audit.record(
-            actor=actor,
-            action="member.add",
-            object_type="user",
-            object_id=user.pk,
-            organisation_id=organisation_id,
-            now=now,
-            data={"username": username, "role": role.value},
-        )
-    return IssuedPassword(user_id=UserId(user.pk), username=username, password=password)
+        lock_organisation(organisation_id)
+        organisation_row(organisation_id)
+        found = Organisation.objects.filter(id=organisation_id, is_active=not active)
+        if not found.update(is_active=active):
+            raise StateConflict(f"The organisation is {'enabled' if active else 'disabled'} already.")
+        verb = "enable" if active else "disable"
+        _record(actor, organisation_id, f"organisation.{verb}", now=now, data={"reason": reason})
 
 
-def disable_member(*, actor: Actor, organisation_id: OrganisationId, user_id: int, now: datetime) -> None:
-    """Ends a person's membership; what they asked for stays with the organisation.
+def _identity(*, legal_name: str, country: str, locality: str) -> dict[str, str]:
+    return {
+        "legal_name": " ".join(storable(legal_name, field="legal_name").split()),
+        "country": country.strip().upper(),
+        "locality": " ".join(storable(locality, field="locality", limit=MAX_LOCALITY).split()),
+    }
 
-    The last manager can't be disabled by a manager. Raises NotFound, NotAuthorized, StateConflict.
-    """
-    if not can(actor, Action.MEMBERS_MANAGE, organisation_id=organisation_id):
-        raise NotAuthorized("Only a manager of the organisation or an RA officer disables people.")
-    with write_transaction():
-        lock_organisation(organisation_id)  # two managers disabling each other: one has to see the other gone
-        members = Membership.objects.filter(organisation_id=organisation_id, is_active=True)
-        member = members.filter(user_id=user_id).first()
-        if member is None:
-            raise NotFound("There is no such person in this organisation.")
-        managers = members.filter(role=OrgRole.MANAGER).exclude(user_id=user_id)
-        if member.role == OrgRole.MANAGER and not managers.exists() and actor.ra_role is not RaRole.OFFICER:
-            raise StateConflict(
-                "An organisation keeps at least one manager. Make somebody else a manager first."
-            )
-        members.filter(user_id=user_id).update(is_active=False)
-        audit.record(
-            actor=actor,
-            action="member.disable",
-            object_type="user",
-            object_id=user_id,
-            organisation_id=organisation_id,
-            now=now,
-        )
+
+def _problems(identity: Mapping[str, str]) -> dict[str, str]:
+    problems, name, country = {}, identity["legal_name"], identity["country"]
+    if not name or len(name) > MAX_LEGAL_NAME:
+        problems["legal_name"] = "Give the legal name, at most 64 characters."
+    if len(country) != 2 or not country.isascii() or not country.isalpha():  # noqa: PLR2004 - ISO 3166-1
+        problems["country"] = "Give the two-letter country code, such as GB."
+    return problems
+
+
+def _record(
+    actor: Actor, organisation_id: int, action: str, *, now: datetime, data: Mapping[str, object]
+) -> None:
+    audit.record(
+        actor=actor,
+        action=action,
+        object_type="organisation",
+        object_id=organisation_id,
+        organisation_id=organisation_id,
+        now=now,
+        data=data,
+    )
 
 
 def issued_password() -> str:

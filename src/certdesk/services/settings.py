@@ -11,6 +11,7 @@ from certdesk.services import runtime
 from certdesk.store import audit
 from certdesk.store.db import write_transaction
 from certdesk.store.models import SettingsVersion
+from certdesk.store.selectors.settings import lock_settings
 
 
 def change_settings(
@@ -23,17 +24,24 @@ def change_settings(
     if not can(actor, Action.SERVICE_OPERATE):
         raise NotAuthorized("Only an operator changes settings.")
     with write_transaction():
+        lock_settings()
         last = SettingsVersion.objects.order_by("-id").first()
         if seen_version is not None and seen_version != (last.pk if last else 0):
             raise StateConflict("Somebody else has changed the settings since. Look at them again.")
         before = runtime.settings_from(last.values if last else {}, now=now)
         after = changed(before, values, now=now)
-        old, new = asdict(before), asdict(after)
+        old, new, default = asdict(before), asdict(after), asdict(default_settings(now=now))
         differences = {name: [old[name], new[name]] for name in new if old[name] != new[name]}
         if not differences:
             return before
         SettingsVersion.objects.create(
-            previous=last, values=new, changed=differences, by=actor.label, user_id=actor.user_id, at=now
+            previous=last,
+            # What is as configured goes on following the configuration.
+            values={name: value for name, value in new.items() if value != default[name]},
+            changed=differences,
+            by=actor.label,
+            user_id=actor.user_id,
+            at=now,
         )
         audit.record(
             actor=actor,
@@ -45,3 +53,14 @@ def change_settings(
         )
     runtime.refresh()
     return after
+
+
+def default_settings(*, now: datetime) -> ServiceSettings:
+    """What holds where nobody has changed anything: the configuration, and the seed's figures without one."""
+    return runtime.settings_from({}, now=now)
+
+
+def reset_setting(*, actor: Actor, name: str, seen_version: int | None, now: datetime) -> ServiceSettings:
+    """Puts one setting back to its default. Raises as `change_settings` does."""
+    value = asdict(default_settings(now=now)).get(name, "")
+    return change_settings(actor=actor, values={name: value}, seen_version=seen_version, now=now)

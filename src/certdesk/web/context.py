@@ -133,6 +133,10 @@ def _nav(actor: Actor, path: str) -> tuple[NavItem, ...]:
         rooms.append(("Certificates", "/requests/", ""))
         rooms.append(("Domains", "/domains/", ""))
         rooms.append(("Organisations" if actor.sees_everything else "Organisation", "/organisations/", ""))
+    if can(actor, Action.SERVICE_OPERATE):
+        rooms.append(("Service", "/service/", ""))
+    if can(actor, Action.SERVICE_OPERATE) or can(actor, Action.AUDIT_READ):
+        rooms.append(("Settings", "/settings/", ""))
     rooms.append(("Help", "/help/", ""))
     return tuple(
         NavItem(

@@ -12,9 +12,12 @@ from certdesk.web.domains import views as domains
 from certdesk.web.help import faq
 from certdesk.web.help import views as help_pages
 from certdesk.web.home import views as home
+from certdesk.web.organisations import people
 from certdesk.web.organisations import views as organisations
 from certdesk.web.queue import views as queue
-from certdesk.web.requests import listing, views
+from certdesk.web.requests import ca, listing, views
+from certdesk.web.settings import operating
+from certdesk.web.settings import views as settings
 from certdesk.web.status import views as status
 
 urlpatterns = [
@@ -29,6 +32,8 @@ urlpatterns = [
     path("requests/<int:number>/withdraw/", views.withdraw, name="requests-withdraw"),
     path("requests/<int:number>/bundle.zip", views.bundle, name="requests-bundle"),
     path("requests/<int:number>/certificate/<slug:form>/", views.certificate, name="requests-certificate"),
+    path("requests/<int:number>/retry/", ca.retry, name="requests-retry"),
+    path("requests/<int:number>/poll/", ca.poll, name="requests-poll"),
     path("requests/<int:number>/ask/", asking.ask_for_request, name="requests-ask"),
     path("domains/", domain_list.listing, name="domains-list"),
     path("domains/export.csv", domain_list.as_csv, name="domains-csv"),
@@ -48,12 +53,37 @@ urlpatterns = [
     path("organisations/<slug:slug>/", organisations.show, name="organisations-show"),
     path("organisations/<slug:slug>/vet/", organisations.vet, name="organisations-vet"),
     path("organisations/<slug:slug>/domains/", organisations.validate, name="organisations-validate"),
-    path("organisations/<slug:slug>/people/", organisations.add_person, name="organisations-add-person"),
+    path("organisations/<slug:slug>/people/", people.add, name="organisations-add-person"),
     path(
         "organisations/<slug:slug>/people/<int:user_id>/disable/",
-        organisations.disable_person,
+        people.disable,
         name="organisations-disable-person",
     ),
+    path(
+        "organisations/<slug:slug>/people/<int:user_id>/enable/",
+        people.enable,
+        name="organisations-enable-person",
+    ),
+    path(
+        "organisations/<slug:slug>/people/<int:user_id>/role/",
+        people.set_role,
+        name="organisations-person-role",
+    ),
+    path(
+        "organisations/<slug:slug>/people/<int:user_id>/password/",
+        people.new_password,
+        name="organisations-person-password",
+    ),
+    path(
+        "organisations/<slug:slug>/people/existing/", people.add_existing, name="organisations-add-existing"
+    ),
+    path("organisations/<slug:slug>/hand-over/", people.leave, name="organisations-hand-over"),
+    path("organisations/<slug:slug>/name/", organisations.rename, name="organisations-rename"),
+    path("organisations/<slug:slug>/active/", organisations.set_active, name="organisations-active"),
+    path("settings/", settings.settings, name="settings"),
+    path("settings/default/", settings.reset, name="settings-reset"),
+    path("service/", operating.service, name="service"),
+    path("service/jobs/<uuid:job_id>/retry/", operating.retry, name="service-retry"),
     path(
         ".well-known/change-password",
         public(RedirectView.as_view(pattern_name="account_change_password")),

@@ -4,9 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from django.db import connection
+
 from certdesk.domain.actors import Action, Actor, can
 from certdesk.domain.errors import NotFound
 from certdesk.store.models import SettingsVersion
+
+#: Any constant will do that no other lock has; it lets one change of the settings in at a time.
+SETTINGS_LOCK = 0x636472747365
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,6 +22,16 @@ class SettingsChange:
     at: datetime
     by: str
     changed: dict[str, tuple[object, object]]
+
+
+def lock_settings() -> None:
+    """Makes every other change of the settings wait for the end of the transaction.
+
+    The first version has no row before it that could be locked. SQLite's one writer needs none.
+    """
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [SETTINGS_LOCK])
 
 
 def latest_settings() -> tuple[int, Mapping[str, object]]:

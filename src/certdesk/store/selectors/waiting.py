@@ -5,8 +5,9 @@ from datetime import datetime, timedelta
 
 from django.db.models import Max
 
+from certdesk.domain.actors import Action, Actor, can
 from certdesk.domain.requests import State
-from certdesk.domain.waiting import AWAITING_CA, STARTS, usual_time, waiting_phrase
+from certdesk.domain.waiting import AWAITING_CA, OVERDUE_AFTER, STARTS, usual_time, waiting_phrase
 from certdesk.store.models import AttemptOutcome, IssuanceAttempt
 from certdesk.store.selectors.requests import RequestDetail
 
@@ -57,6 +58,15 @@ def waiting_for_ca(*, request: RequestDetail, now: datetime) -> Waiting | None:
     return Waiting(
         since=since, elapsed=elapsed, usual=usual, text=waiting_phrase(elapsed=elapsed, usual=usual)
     )
+
+
+def overdue_count(*, actor: Actor, now: datetime) -> int:
+    """How many requests a CA has owed an answer for 24 hours, as far as the actor sees them all."""
+    if not can(actor, Action.REQUEST_READ):
+        return 0
+    return IssuanceAttempt.objects.filter(
+        outcome=AttemptOutcome.OPEN, created_at__lte=now - OVERDUE_AFTER, request__state__in=AWAITING_CA
+    ).count()
 
 
 def _accepted_at(request: RequestDetail) -> datetime:

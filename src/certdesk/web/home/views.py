@@ -10,8 +10,10 @@ from django.views.decorators.http import require_GET
 
 from certdesk.domain.actors import Action, Actor, RaRole, can
 from certdesk.domain.requests import State, public_status
+from certdesk.store.selectors.operations import operations
 from certdesk.store.selectors.organisations import list_organisations
 from certdesk.store.selectors.requests import Filters, count_requests, list_requests, waiting_count
+from certdesk.store.selectors.waiting import overdue_count
 from certdesk.web import times
 from certdesk.web.actor import actor_of, signed_in_user
 from certdesk.web.context import ra_name
@@ -74,7 +76,7 @@ def _summary(actor: Actor, ra: str) -> str:
     if actor.ra_role is RaRole.AUDITOR:
         return "You can read everything and change nothing."
     if actor.ra_role is RaRole.OPERATOR:
-        return "The service works." if ca_works() else "The CA does not answer at present."
+        return _service_summary(actor)
     if not actor.memberships:
         return f"You do not belong to an organisation yet. Ask {ra} to add you."
     waiting = _count(actor, State.WAITING_FOR_APPROVAL)
@@ -84,7 +86,16 @@ def _summary(actor: Actor, ra: str) -> str:
     return "Nothing needs you now."
 
 
+def _service_summary(actor: Actor) -> str:
+    if not ca_works():
+        return "A CA can’t be used at present. Requests are taken and go on when it can."
+    failed = operations(actor=actor, now=timezone.now()).jobs_failed
+    return f"The CAs work; {times.counted(failed, 'job')} failed." if failed else "The service works."
+
+
 def _tiles(actor: Actor) -> list[Tile]:
+    if can(actor, Action.SERVICE_OPERATE):
+        return _service_tiles(actor)
     if not can(actor, Action.REQUEST_DECIDE):
         return []
     waiting, oldest = waiting_count(actor=actor)
@@ -103,6 +114,45 @@ def _tiles(actor: Actor) -> list[Tile]:
             href=reverse("organisations-list"),
             link="See the organisations",
         ),
+        *_overdue_tile(actor),
+    ]
+
+
+def _service_tiles(actor: Actor) -> list[Tile]:
+    found, now = operations(actor=actor, now=timezone.now()), timezone.now()
+    due = found.requests.due + found.jobs.due
+    oldest = min((at for at in (found.requests.oldest_at, found.jobs.oldest_at) if at), default=None)
+    return [
+        Tile(
+            title="Work that is due",
+            figure=str(due),
+            text=f"The oldest has been due for {times.lasted(now - oldest)}." if oldest else "Nothing waits.",
+            href=reverse("service"),
+            link="See the service",
+        ),
+        Tile(
+            title="Jobs given up",
+            figure=str(found.jobs_failed),
+            text="They can be run again." if found.jobs_failed else "None.",
+            href=reverse("service"),
+            link="See the jobs",
+        ),
+    ]
+
+
+def _overdue_tile(actor: Actor) -> list[Tile]:
+    """Requests that the CA has owed an answer for a day: only when there are some (R24)."""
+    overdue = overdue_count(actor=actor, now=timezone.now())
+    if not overdue:
+        return []
+    return [
+        Tile(
+            title="Waiting for the CA",
+            figure=str(overdue),
+            text="For 24 hours or longer. Ask the CA what holds them up.",
+            href=f"{reverse('requests-list')}?status={public_status(State.SUBMITTED)}",
+            link="See them",
+        )
     ]
 
 
@@ -120,11 +170,21 @@ def _links(actor: Actor) -> list[dict[str, str]]:
                 "label": "Organisations",
                 "text": "with domains and their evidence",
             },
+            {
+                "href": reverse("settings"),
+                "label": "Settings",
+                "text": "what is in force, and who changed it",
+            },
         ]
     if can(actor, Action.SERVICE_OPERATE):
         return [
+            {
+                "href": reverse("service"),
+                "label": "Service",
+                "text": "CAs, work in the background, failed jobs",
+            },
+            {"href": reverse("settings"), "label": "Settings", "text": "names, rules, periods; with history"},
             {"href": reverse("status"), "label": "Status of the service", "text": "what everybody sees"},
             {"href": "/readyz", "label": "Readiness", "text": "for load balancers"},
-            {"href": "/metrics", "label": "Metrics", "text": "for Prometheus"},
         ]
     return []

@@ -1,5 +1,6 @@
 """What officers and managers fill in about organisations and people."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from django import forms
@@ -93,6 +94,93 @@ class VetForm(forms.Form):
         kwargs.setdefault("label_suffix", "")
         kwargs.setdefault("auto_id", "id_vet_%s")
         super().__init__(*args, **kwargs)
+
+
+class RenameForm(forms.Form):
+    """What an organisation is called now, and how the RA knows."""
+
+    legal_name = forms.CharField(
+        label="Legal name",
+        max_length=64,
+        error_messages={"required": "Write the organisation's registered legal name."},
+    )
+    country = forms.CharField(
+        label="Country code",
+        max_length=2,
+        help_text="Two letters, such as GB.",
+        error_messages={"required": "Write the country's code."},
+    )
+    locality = forms.CharField(label="Town or city", required=False, max_length=128)
+    evidence = forms.CharField(
+        label="How it was checked",
+        max_length=MAX_TEXT,
+        widget=forms.Textarea(attrs={"rows": 3}),
+        error_messages={"required": "Write how it was checked; an auditor relies on it."},
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("label_suffix", "")
+        kwargs.setdefault("auto_id", "id_rename_%s")
+        super().__init__(*args, **kwargs)
+
+
+class ActiveForm(forms.Form):
+    """Why an organisation is disabled, or enabled again."""
+
+    reason = forms.CharField(
+        label="Reason",
+        max_length=MAX_TEXT,
+        widget=forms.Textarea(attrs={"rows": 2}),
+        error_messages={"required": "Write why; an auditor relies on it."},
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("label_suffix", "")
+        kwargs.setdefault("auto_id", "id_active_%s")
+        super().__init__(*args, **kwargs)
+
+
+class ExistingForm(forms.Form):
+    """Somebody who has an account, for a further organisation."""
+
+    existing = forms.CharField(
+        label="Username",
+        max_length=150,
+        help_text="Exactly as the person signs in.",
+        widget=forms.TextInput(attrs={"autocomplete": "off", "autocapitalize": "off", "spellcheck": "false"}),
+        error_messages={"required": "Write the username."},
+    )
+    role = forms.ChoiceField(
+        label="Role here", choices=ROLES, error_messages={"required": "Choose what the person may do."}
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("label_suffix", "")
+        kwargs.setdefault("auto_id", "id_existing_%s")
+        super().__init__(*args, **kwargs)
+
+
+class HandOverForm(forms.Form):
+    """Who leaves, and who manages the organisation from now on."""
+
+    leaver = forms.TypedChoiceField(
+        label="Who leaves", coerce=int, error_messages={"required": "Choose who leaves."}
+    )
+    successor = forms.TypedChoiceField(
+        label="Who takes over",
+        coerce=int,
+        help_text="Becomes a manager, if not one already.",
+        error_messages={"required": "Choose who takes over."},
+    )
+
+    def __init__(self, *args: Any, people: Sequence[tuple[int, str]], **kwargs: Any) -> None:
+        kwargs.setdefault("label_suffix", "")
+        kwargs.setdefault("auto_id", "id_handover_%s")
+        super().__init__(*args, **kwargs)
+        for name in ("leaver", "successor"):
+            field = self.fields[name]
+            assert isinstance(field, forms.TypedChoiceField)  # noqa: S101 - declared above
+            field.choices = [("", "Choose one"), *people]
 
 
 class DomainForm(forms.Form):

@@ -1,7 +1,7 @@
 """Organisations, their domains with validations, and their people."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 
 from django.contrib import messages
@@ -16,9 +16,10 @@ from certdesk.domain.errors import InvalidInput, NotAuthorized
 from certdesk.services.organisations import (
     Evidence,
     IssuedPassword,
-    add_member,
     create_organisation,
-    disable_member,
+    disable_organisation,
+    enable_organisation,
+    rename_organisation,
     validate_domain,
     vet_organisation,
 )
@@ -33,7 +34,17 @@ from certdesk.store.selectors.people import Member, list_members
 from certdesk.web import times
 from certdesk.web.actor import actor_of
 from certdesk.web.context import crumbs
-from certdesk.web.organisations.forms import DomainForm, OrganisationForm, PersonForm, VetForm, show_on
+from certdesk.web.organisations.forms import (
+    ActiveForm,
+    DomainForm,
+    ExistingForm,
+    HandOverForm,
+    OrganisationForm,
+    PersonForm,
+    RenameForm,
+    VetForm,
+    show_on,
+)
 from certdesk.web.requests.rows import Fact
 
 UNPROCESSABLE = 422
@@ -47,11 +58,15 @@ class Forms:
     person: PersonForm | None = None
     domain: DomainForm | None = None
     vet: VetForm | None = None
+    rename: RenameForm | None = None
+    active: ActiveForm | None = None
+    existing: ExistingForm | None = None
+    hand_over: HandOverForm | None = None
 
     @property
     def has_errors(self) -> bool:
         """Whether any form came back with something to put right."""
-        return any(form is not None and form.errors for form in (self.person, self.domain, self.vet))
+        return any(form is not None and form.errors for form in (getattr(self, f.name) for f in fields(self)))
 
 
 @require_GET
@@ -93,7 +108,7 @@ def new(request: HttpRequest) -> HttpResponse:
 def show(request: HttpRequest, slug: str) -> HttpResponse:
     """One organisation."""
     actor = actor_of(request)
-    return _render(request, actor, get_organisation(actor=actor, slug=slug))
+    return render_organisation(request, actor, get_organisation(actor=actor, slug=slug))
 
 
 @require_POST
@@ -103,7 +118,7 @@ def vet(request: HttpRequest, slug: str) -> HttpResponse:
     row = get_organisation(actor=actor, slug=slug)
     form = VetForm(request.POST)
     if not form.is_valid():
-        return _render(request, actor, row, Forms(vet=form))
+        return render_organisation(request, actor, row, Forms(vet=form))
     vet_organisation(
         actor=actor, organisation_id=row.id, evidence=form.cleaned_data["evidence"], now=timezone.now()
     )
@@ -118,7 +133,7 @@ def validate(request: HttpRequest, slug: str) -> HttpResponse:
     row = get_organisation(actor=actor, slug=slug)
     form = DomainForm(request.POST)
     if not form.is_valid():
-        return _render(request, actor, row, Forms(domain=form))
+        return render_organisation(request, actor, row, Forms(domain=form))
     said = form.cleaned_data
     evidence = Evidence(
         domain=said["domain"], how=said["how"], details=said["evidence"], reference=said["reference"]
@@ -129,41 +144,41 @@ def validate(request: HttpRequest, slug: str) -> HttpResponse:
 
 
 @require_POST
-def add_person(request: HttpRequest, slug: str) -> HttpResponse:
-    """Adds a person and shows the issued password, this once (R8): it is in no other page and no session."""
+def rename(request: HttpRequest, slug: str) -> HttpResponse:
+    """Writes the legal name and place anew; what is accepted and not issued is decided again."""
     actor = actor_of(request)
     row = get_organisation(actor=actor, slug=slug)
-    form = PersonForm(request.POST)
+    form = RenameForm(request.POST)
     if form.is_valid():
-        said = form.cleaned_data
         try:
-            issued = add_member(
-                actor=actor,
-                organisation_id=row.id,
-                username=said["username"],
-                name=said["name"],
-                email=said["email"],
-                role=OrgRole(said["role"]),
-                now=timezone.now(),
-            )
+            rename_organisation(actor=actor, organisation_id=row.id, now=timezone.now(), **form.cleaned_data)
         except InvalidInput as error:
             show_on(form, error)
         else:
-            return _render(request, actor, row, issued=issued)
-    return _render(request, actor, row, Forms(person=form))
+            messages.success(request, f"The organisation is now {form.cleaned_data['legal_name']}.")
+            return redirect("organisations-show", slug=slug)
+    return render_organisation(request, actor, row, Forms(rename=form))
 
 
 @require_POST
-def disable_person(request: HttpRequest, slug: str, user_id: int) -> HttpResponse:
-    """Ends a person's membership."""
+def set_active(request: HttpRequest, slug: str) -> HttpResponse:
+    """Disables an organisation, or enables it again."""
     actor = actor_of(request)
     row = get_organisation(actor=actor, slug=slug)
-    disable_member(actor=actor, organisation_id=row.id, user_id=user_id, now=timezone.now())
-    messages.success(request, "The person is disabled. Requests and certificates stay with the organisation.")
+    form = ActiveForm(request.POST)
+    if not form.is_valid():
+        return render_organisation(request, actor, row, Forms(active=form))
+    reason, now = form.cleaned_data["reason"], timezone.now()
+    if request.POST.get("to") == "enabled":
+        enable_organisation(actor=actor, organisation_id=row.id, reason=reason, now=now)
+        messages.success(request, f"{row.legal_name} may request certificates again.")
+    else:
+        disable_organisation(actor=actor, organisation_id=row.id, reason=reason, now=now)
+        messages.success(request, f"{row.legal_name} is disabled: its people can ask for nothing.")
     return redirect("organisations-show", slug=slug)
 
 
-def _render(
+def render_organisation(
     request: HttpRequest,
     actor: Actor,
     row: OrganisationRow,
@@ -171,11 +186,9 @@ def _render(
     *,
     issued: IssuedPassword | None = None,
 ) -> HttpResponse:
-    given = forms or Forms()
-    manages = can(actor, Action.MEMBERS_MANAGE, organisation_id=row.id)
-    reads = can(actor, Action.MEMBERS_READ, organisation_id=row.id)
-    vets = row.vetted_at is None and can(actor, Action.ORGANISATION_VET)
-    now = timezone.now()
+    """The organisation's page, with what the reader may do on it."""
+    given, now = forms or Forms(), timezone.now()
+    vets = can(actor, Action.ORGANISATION_VET)
     context = {
         "crumbs": crumbs(("Organisations", reverse("organisations-list")), (row.legal_name, "")),
         "organisation": {"legal_name": row.legal_name, "slug": row.slug, **_vetted(row)},
@@ -184,11 +197,12 @@ def _render(
             _domain(d, now=now, evidence=actor.sees_everything)
             for d in list_domains(actor=actor, organisation_id=row.id)
         ],
-        "shows_people": reads,
-        "people": [_person(m, row, actor, manages=manages) for m in _members(actor, row)] if reads else [],
-        "form": (given.person or PersonForm()) if manages else None,
+        **_people_context(actor, row, given),
         "domain_form": (given.domain or DomainForm()) if can(actor, Action.DOMAIN_VALIDATE) else None,
-        "vet_form": (given.vet or VetForm()) if vets else None,
+        "vet_form": (given.vet or VetForm()) if vets and row.vetted_at is None else None,
+        "rename_form": (given.rename or _rename_form(row)) if vets else None,
+        "active_form": (given.active or ActiveForm()) if vets else None,
+        "is_active": row.is_active,
         "issued": issued,
     }
     return render(
@@ -196,8 +210,36 @@ def _render(
     )
 
 
-def _members(actor: Actor, row: OrganisationRow) -> list[Member]:
-    return list_members(actor=actor, organisation_id=row.id)
+def people_choices(members: list[Member]) -> list[tuple[int, str]]:
+    """The active people, as a form lists them."""
+    return [(m.user_id, f"{m.name or m.username} ({m.username})") for m in members if m.is_active]
+
+
+def _people_context(actor: Actor, row: OrganisationRow, given: Forms) -> dict[str, object]:
+    if not can(actor, Action.MEMBERS_READ, organisation_id=row.id):
+        return {"shows_people": False}
+    manages = can(actor, Action.MEMBERS_MANAGE, organisation_id=row.id)
+    members = list_members(actor=actor, organisation_id=row.id)
+    managers = [m.user_id for m in members if m.is_active and m.role is OrgRole.MANAGER]
+    choices = people_choices(members)
+    hands_over = manages and len(choices) > 1
+    initial = {"leaver": actor.user_id}
+    return {
+        "shows_people": True,
+        "manages": manages,
+        "people": [_person(m, row, actor, manages=manages, managers=managers) for m in members],
+        "form": (given.person or PersonForm()) if manages else None,
+        "existing_form": (given.existing or ExistingForm()) if can(actor, Action.MEMBERS_MANAGE) else None,
+        "handover_form": (given.hand_over or HandOverForm(people=choices, initial=initial))
+        if hands_over
+        else None,
+    }
+
+
+def _rename_form(row: OrganisationRow) -> RenameForm:
+    return RenameForm(
+        initial={"legal_name": row.legal_name, "country": row.country, "locality": row.locality}
+    )
 
 
 def _vetted(row: OrganisationRow) -> dict[str, str]:
@@ -246,13 +288,26 @@ def _domain(row: DomainRow, *, now: datetime, evidence: bool) -> dict[str, str]:
     }
 
 
-def _person(member: Member, row: OrganisationRow, actor: Actor, *, manages: bool) -> dict[str, object]:
+def _person(
+    member: Member, row: OrganisationRow, actor: Actor, *, manages: bool, managers: list[int]
+) -> dict[str, object]:
+    is_manager = member.role is OrgRole.MANAGER
+    last = managers == [member.user_id]
+    here = [row.slug, member.user_id]
     return {
         "name": member.name or member.username,
         "email": member.email,
         "username": member.username,
         "role": ROLES[member.role],
         "disabled": not member.is_active,
-        "may_disable": manages and member.user_id != actor.user_id,
-        "disable_href": reverse("organisations-disable-person", args=[row.slug, member.user_id]),
+        "is_self": member.user_id == actor.user_id,
+        "is_last_manager": last,
+        "may_change": manages and member.user_id != actor.user_id,
+        "may_end": not last or can(actor, Action.MEMBERS_MANAGE),
+        "other_role": (OrgRole.APPLICANT if is_manager else OrgRole.MANAGER).value,
+        "role_button": "Make an applicant" if is_manager else "Make a manager",
+        "role_href": reverse("organisations-person-role", args=here),
+        "password_href": reverse("organisations-person-password", args=here),
+        "disable_href": reverse("organisations-disable-person", args=here),
+        "enable_href": reverse("organisations-enable-person", args=here),
     }

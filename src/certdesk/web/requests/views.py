@@ -22,6 +22,7 @@ from certdesk.web.actor import actor_of
 from certdesk.web.context import crumbs, ra_name
 from certdesk.web.dcv.asking import awaiting_context
 from certdesk.web.requests import rows
+from certdesk.web.requests.ca import ca_view
 from certdesk.web.requests.certificate import bundle_response, certificate_view, form_response, install_view
 from certdesk.web.requests.forms import NewRequestForm
 from certdesk.web.requests.preview import preview_context
@@ -103,6 +104,7 @@ def show(request: HttpRequest, number: int) -> HttpResponse:
         "page": rows.page_row(detail, ra=ra, now=timezone.now()),
         "poll_version": _poll_version(detail),
         **awaiting_context(actor, detail, now=timezone.now()),
+        "ca": ca_view(actor, detail, now=timezone.now()),
         "poll_href": reverse("requests-status", args=[number]) if unfinished else "",
         "rejection": _rejection(detail, ra=ra),
         "certificate": certificate_view(detail),

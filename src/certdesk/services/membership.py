@@ -1,0 +1,250 @@
+"""Who belongs to an organisation, and as what: inviting, roles, leaving, handing over (R20, R38).
+
+What somebody asked for belongs to the organisation: nothing in here touches requests or certificates.
+Passwords and accounts as such are in `services.people`.
+"""
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+
+from django.contrib.auth.hashers import make_password
+from django.core.exceptions import ValidationError
+from django.core.validators import validate_email
+from django.db import IntegrityError
+from django.db.models import QuerySet
+
+from certdesk.domain.actors import Action, Actor, OrgRole, RaRole, can
+from certdesk.domain.errors import InvalidInput, NotAuthorized, NotFound, StateConflict
+from certdesk.domain.requests import OrganisationId, UserId
+from certdesk.services.organisations import IssuedPassword, issued_password
+from certdesk.services.sessions import drop_sessions
+from certdesk.services.texts import storable
+from certdesk.store import audit
+from certdesk.store.db import write_transaction
+from certdesk.store.models import ApiToken, Membership, User
+from certdesk.store.selectors.facts import lock_organisation, organisation_row
+
+MAX_USERNAME, MAX_EMAIL, MAX_NAME = 150, 254, 150  # the columns' widths
+_USERNAME = re.compile(r"[a-z0-9._-]*[a-z0-9][a-z0-9._-]*", re.ASCII)
+#: One sentence for a name of whomever, wherever: it tells nothing about the person who has it.
+_NOT_AVAILABLE = "This user name is not available. Choose another."
+
+
+def add_member(
+    *,
+    actor: Actor,
+    organisation_id: OrganisationId,
+    username: str,
+    name: str,
+    email: str,
+    role: OrgRole,
+    now: datetime,
+) -> IssuedPassword:
+    """Makes a person of an organisation, with an issued password to be changed at first sign-in (R8).
+
+    Raises NotAuthorized, NotFound, InvalidInput.
+    """
+    _may_manage(actor, organisation_id)
+    organisation_row(organisation_id)
+    username, name = username.strip().lower(), " ".join(storable(name, field="name").split())
+    email = storable(email, field="email", limit=MAX_EMAIL)
+    if problems := _problems(username=username, name=name, email=email):
+        raise InvalidInput("The person can't be added like this.", fields=problems)
+    password = issued_password()
+    first, _space, last = name.partition(" ")
+    user = User(
+        username=username,
+        first_name=first,
+        last_name=last,
+        email=email,
+        password=make_password(password),
+        must_change_password=True,
+    )
+    try:
+        with write_transaction():
+            user.save(force_insert=True)
+            Membership.objects.create(user=user, organisation_id=organisation_id, role=role, created_at=now)
+            data = {"username": username, "role": role.value}
+            _record(actor, organisation_id, user.pk, "member.add", now=now, data=data)
+    except IntegrityError:  # two people at the same moment
+        raise InvalidInput(
+            "The person can't be added like this.", fields={"username": _NOT_AVAILABLE}
+        ) from None
+    return IssuedPassword(user_id=UserId(user.pk), username=username, password=password)
+
+
+def add_existing_member(
+    *, actor: Actor, organisation_id: OrganisationId, username: str, role: OrgRole, now: datetime
+) -> None:
+    """Makes somebody who has an account belong to a further organisation.
+
+    Only RA officers do: the answer tells who exists, and officers see everybody anyway. Raises
+    NotAuthorized, NotFound, InvalidInput.
+    """
+    if not can(actor, Action.MEMBERS_MANAGE):
+        raise NotAuthorized("Only an RA officer adds somebody who belongs to another organisation.")
+    organisation_row(organisation_id)
+    user = User.objects.filter(username=username.strip().lower(), is_active=True).first()
+    if user is None:
+        raise InvalidInput("Nobody was added.", fields={"existing": "Nobody active has this user name."})
+    if user.ra_role:
+        raise InvalidInput("Nobody was added.", fields={"existing": "This person belongs to the RA (R38)."})
+    with write_transaction():
+        lock_organisation(organisation_id)
+        _row, is_new = Membership.objects.get_or_create(
+            user=user, organisation_id=organisation_id, defaults={"role": role, "created_at": now}
+        )
+        if not is_new:
+            raise InvalidInput(
+                "Nobody was added.", fields={"existing": "This person is in the list of people already."}
+            )
+        data = {"username": user.username, "role": role.value, "existing": True}
+        _record(actor, organisation_id, user.pk, "member.add", now=now, data=data)
+
+
+def change_role(
+    *, actor: Actor, organisation_id: OrganisationId, user_id: int, role: OrgRole, now: datetime
+) -> None:
+    """Makes an applicant a manager, or the other way round. Raises as `disable_member` does."""
+    _may_manage(actor, organisation_id)
+    with write_transaction():
+        lock_organisation(organisation_id)
+        member = _active(organisation_id, user_id)
+        if member.role == role:
+            return
+        if role is not OrgRole.MANAGER:
+            _keep_a_manager(actor, member)
+        before, member.role = member.role, role
+        member.save(update_fields=["role"])
+        data = {"role": [before, role.value]}
+        _record(actor, organisation_id, user_id, "member.role", now=now, data=data)
+
+
+def disable_member(*, actor: Actor, organisation_id: OrganisationId, user_id: int, now: datetime) -> None:
+    """Ends a person's membership; what they asked for stays with the organisation.
+
+    Somebody who then belongs nowhere is signed out, and their API tokens end. The last manager can't be
+    disabled by a manager. Raises NotFound, NotAuthorized, StateConflict.
+    """
+    _may_manage(actor, organisation_id)
+    with write_transaction():
+        lock_organisation(organisation_id)  # two managers disabling each other: one has to see the other gone
+        member = _active(organisation_id, user_id)
+        _keep_a_manager(actor, member)
+        _end(actor, member, now=now, data={})
+
+
+def enable_member(*, actor: Actor, organisation_id: OrganisationId, user_id: int, now: datetime) -> None:
+    """Makes a disabled membership work again, as an applicant: more is given anew, on purpose.
+
+    Raises NotFound, NotAuthorized, StateConflict.
+    """
+    _may_manage(actor, organisation_id)
+    with write_transaction():
+        lock_organisation(organisation_id)
+        member = _members(organisation_id).select_related("user").filter(user_id=user_id).first()
+        if member is None:
+            raise NotFound("There is no such person in this organisation.")
+        if member.is_active:
+            raise StateConflict("This person is enabled already.")
+        if not member.user.is_active:
+            raise StateConflict("The account itself is disabled. Ask the RA to enable it.")
+        member.is_active, member.role = True, OrgRole.APPLICANT
+        member.save(update_fields=["is_active", "role"])
+        _record(actor, organisation_id, user_id, "member.enable", now=now, data={})
+
+
+def hand_over(
+    *, actor: Actor, organisation_id: OrganisationId, leaver_id: int, successor_id: int, now: datetime
+) -> None:
+    """Makes one person a manager and ends another's membership, in one step: somebody leaves.
+
+    The leaver may be the actor. Raises NotFound, NotAuthorized, InvalidInput.
+    """
+    _may_manage(actor, organisation_id)
+    if leaver_id == successor_id:
+        raise InvalidInput("Nothing was handed over.", fields={"successor": "Choose somebody else."})
+    with write_transaction():
+        lock_organisation(organisation_id)
+        leaver, successor = _active(organisation_id, leaver_id), _active(organisation_id, successor_id)
+        if not User.objects.filter(id=successor_id, is_active=True).exists():
+            raise InvalidInput(
+                "Nothing was handed over.", fields={"successor": "This person can't sign in. Choose another."}
+            )
+        if successor.role != OrgRole.MANAGER:
+            before, successor.role = successor.role, OrgRole.MANAGER
+            successor.save(update_fields=["role"])
+            data = {"role": [before, OrgRole.MANAGER.value]}
+            _record(actor, organisation_id, successor_id, "member.role", now=now, data=data)
+        _end(actor, leaver, now=now, data={"successor": successor_id})
+
+
+def _may_manage(actor: Actor, organisation_id: OrganisationId) -> None:
+    if not can(actor, Action.MEMBERS_MANAGE, organisation_id=organisation_id):
+        raise NotAuthorized("Only a manager of the organisation or an RA officer looks after its people.")
+
+
+def _problems(*, username: str, name: str, email: str) -> dict[str, str]:
+    problems = {}
+    if not _USERNAME.fullmatch(username) or len(username) > MAX_USERNAME:
+        problems["username"] = "Use letters a to z, digits, full stops, hyphens and underscores."
+    elif User.objects.filter(username=username).exists():
+        problems["username"] = _NOT_AVAILABLE
+    try:
+        validate_email(email)
+    except ValidationError:
+        problems["email"] = "Give an e-mail address, such as name@example.ac.uk."
+    if not name or len(name) > MAX_NAME:
+        problems["name"] = "Give the person's name, at most 150 characters."
+    return problems
+
+
+def _members(organisation_id: OrganisationId) -> QuerySet[Membership]:
+    return Membership.objects.filter(organisation_id=organisation_id)
+
+
+def _active(organisation_id: OrganisationId, user_id: int) -> Membership:
+    found = _members(organisation_id).filter(is_active=True, user_id=user_id).first()
+    if found is None:
+        raise NotFound("There is no such person in this organisation.")
+    return found
+
+
+def _keep_a_manager(actor: Actor, member: Membership) -> None:
+    if member.role != OrgRole.MANAGER or actor.ra_role is RaRole.OFFICER:
+        return
+    others = _members(OrganisationId(member.organisation_id)).exclude(user_id=member.user_id)
+    if not others.filter(role=OrgRole.MANAGER, is_active=True, user__is_active=True).exists():
+        raise StateConflict("An organisation keeps at least one manager. Make somebody else a manager first.")
+
+
+def _end(actor: Actor, member: Membership, *, now: datetime, data: Mapping[str, object]) -> None:
+    user_id, home = member.user_id, OrganisationId(member.organisation_id)
+    Membership.objects.filter(id=member.pk).update(is_active=False)
+    sessions = tokens = 0
+    if not Membership.objects.filter(user_id=user_id, is_active=True).exists():
+        sessions = drop_sessions(user_id=user_id)
+        tokens = ApiToken.objects.filter(user_id=user_id, revoked_at__isnull=True).update(revoked_at=now)
+    said = {**data, "sessions": sessions, "tokens": tokens}
+    _record(actor, home, user_id, "member.disable", now=now, data=said)
+
+
+def _record(
+    actor: Actor,
+    organisation_id: OrganisationId,
+    user_id: int,
+    action: str,
+    *,
+    now: datetime,
+    data: Mapping[str, object],
+) -> None:
+    audit.record(
+        actor=actor,
+        action=action,
+        object_type="user",
+        object_id=user_id,
+        organisation_id=organisation_id,
+        now=now,
+        data=data,
+    )

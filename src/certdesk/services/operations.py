@@ -1,0 +1,37 @@
+"""What an operator does about the work in the background. Jobs are hints: doing one twice is harmless."""
+
+from datetime import datetime
+from uuid import UUID
+
+from django_tasks.base import TaskResultStatus
+from django_tasks_db.models import DBTaskResult
+
+from certdesk.domain.actors import Action, Actor, can
+from certdesk.domain.errors import NotAuthorized, StateConflict
+from certdesk.store import audit
+from certdesk.store.db import write_transaction
+
+
+def retry_job(*, actor: Actor, job_id: UUID, now: datetime) -> None:
+    """Puts a job that was given up back into the queue, with all its tries before it again.
+
+    Raises NotAuthorized, StateConflict when it is not there or not given up (any more).
+    """
+    if not can(actor, Action.SERVICE_OPERATE):
+        raise NotAuthorized("Only an operator runs jobs again.")
+    with write_transaction():
+        found = DBTaskResult.objects.filter(id=job_id, status=TaskResultStatus.FAILED)
+        path = found.values_list("task_path", flat=True).first()
+        again = found.update(
+            status=TaskResultStatus.READY, run_after=now, started_at=None, finished_at=None, worker_ids=[]
+        )
+        if not again:
+            raise StateConflict("This job is not among the failed ones any more.")
+        audit.record(
+            actor=actor,
+            action="job.retry",
+            object_type="job",
+            object_id=job_id,
+            now=now,
+            data={"job": str(path).rpartition(".")[2]},
+        )

@@ -1,0 +1,167 @@
+"""What managers and officers do about an organisation's people: each a POST from the organisation's page."""
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.utils import timezone
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_POST
+
+from certdesk.domain.actors import Action, Actor, OrgRole, can
+from certdesk.domain.errors import InvalidInput, NotAuthorized, NotFound
+from certdesk.services.membership import (
+    add_existing_member,
+    add_member,
+    change_role,
+    disable_member,
+    enable_member,
+    hand_over,
+)
+from certdesk.services.people import issue_new_password
+from certdesk.store.selectors.organisations import OrganisationRow, get_organisation
+from certdesk.store.selectors.people import Member, list_members
+from certdesk.web.actor import actor_of
+from certdesk.web.organisations.forms import ExistingForm, HandOverForm, PersonForm, show_on
+from certdesk.web.organisations.views import Forms, people_choices, render_organisation
+
+
+@require_POST
+@never_cache
+def add(request: HttpRequest, slug: str) -> HttpResponse:
+    """Adds a person and shows the issued password, this once (R8): it is in no other page and no session."""
+    actor, row = _managed(request, slug)
+    form = PersonForm(request.POST)
+    if form.is_valid():
+        said = form.cleaned_data
+        try:
+            issued = add_member(
+                actor=actor,
+                organisation_id=row.id,
+                username=said["username"],
+                name=said["name"],
+                email=said["email"],
+                role=OrgRole(said["role"]),
+                now=timezone.now(),
+            )
+        except InvalidInput as error:
+            show_on(form, error)
+        else:
+            return render_organisation(request, actor, row, issued=issued)
+    return render_organisation(request, actor, row, Forms(person=form))
+
+
+@require_POST
+def add_existing(request: HttpRequest, slug: str) -> HttpResponse:
+    """Makes somebody who has an account belong to this organisation too; officers only."""
+    actor, row = _managed(request, slug)
+    if not can(actor, Action.MEMBERS_MANAGE):
+        raise NotAuthorized("Only an officer adds somebody who belongs to another organisation.")
+    form = ExistingForm(request.POST)
+    if form.is_valid():
+        said = form.cleaned_data
+        try:
+            add_existing_member(
+                actor=actor,
+                organisation_id=row.id,
+                username=said["existing"],
+                role=OrgRole(said["role"]),
+                now=timezone.now(),
+            )
+        except InvalidInput as error:
+            show_on(form, error)
+        else:
+            messages.success(request, f"{said['existing']} belongs to {row.legal_name} now.")
+            return redirect("organisations-show", slug=slug)
+    return render_organisation(request, actor, row, Forms(existing=form))
+
+
+@require_POST
+def set_role(request: HttpRequest, slug: str, user_id: int) -> HttpResponse:
+    """Makes an applicant a manager, or the other way round."""
+    actor, row = _managed(request, slug)
+    wanted = request.POST.get("role", "")
+    if wanted not in list(OrgRole):
+        raise NotFound("There is no such role.")
+    role, member = OrgRole(wanted), _member(actor, row, user_id)
+    change_role(actor=actor, organisation_id=row.id, user_id=user_id, role=role, now=timezone.now())
+    article = "a manager" if role is OrgRole.MANAGER else "an applicant"
+    messages.success(request, f"{member.username} is {article} now.")
+    return _back(request, actor, row)
+
+
+@require_POST
+@never_cache
+def new_password(request: HttpRequest, slug: str, user_id: int) -> HttpResponse:
+    """Issues a new password and shows it, this once (R8)."""
+    actor, row = _managed(request, slug)
+    _member(actor, row, user_id)
+    issued = issue_new_password(actor=actor, user_id=user_id, now=timezone.now())
+    return render_organisation(request, actor, row, issued=issued)
+
+
+@require_POST
+def disable(request: HttpRequest, slug: str, user_id: int) -> HttpResponse:
+    """Ends a person's membership."""
+    actor, row = _managed(request, slug)
+    disable_member(actor=actor, organisation_id=row.id, user_id=user_id, now=timezone.now())
+    messages.success(request, "The person is disabled. Requests and certificates stay with the organisation.")
+    return _back(request, actor, row)
+
+
+@require_POST
+def enable(request: HttpRequest, slug: str, user_id: int) -> HttpResponse:
+    """Makes a disabled membership work again."""
+    actor, row = _managed(request, slug)
+    enable_member(actor=actor, organisation_id=row.id, user_id=user_id, now=timezone.now())
+    messages.success(request, "The person is enabled again, as an applicant.")
+    return _back(request, actor, row)
+
+
+@require_POST
+def leave(request: HttpRequest, slug: str) -> HttpResponse:
+    """Somebody leaves and somebody else takes over, in one step."""
+    actor, row = _managed(request, slug)
+    members = list_members(actor=actor, organisation_id=row.id)
+    form = HandOverForm(request.POST, people=people_choices(members))
+    if form.is_valid():
+        said = form.cleaned_data
+        try:
+            hand_over(
+                actor=actor,
+                organisation_id=row.id,
+                leaver_id=said["leaver"],
+                successor_id=said["successor"],
+                now=timezone.now(),
+            )
+        except InvalidInput as error:
+            show_on(form, error)
+        else:
+            if said["leaver"] == actor.user_id:  # whoever has left sees nothing of it any more
+                return redirect("home")
+            messages.success(request, "Handed over. What the person asked for stays with the organisation.")
+            return _back(request, actor, row)
+    return render_organisation(request, actor, row, Forms(hand_over=form))
+
+
+def _managed(request: HttpRequest, slug: str) -> tuple[Actor, OrganisationRow]:
+    """The actor and an organisation whose people the actor looks after. Raises NotFound, NotAuthorized."""
+    actor = actor_of(request)
+    row = get_organisation(actor=actor, slug=slug)
+    if not can(actor, Action.MEMBERS_MANAGE, organisation_id=row.id):
+        raise NotAuthorized("Only a manager of the organisation or an officer looks after its people.")
+    return actor, row
+
+
+def _member(actor: Actor, row: OrganisationRow, user_id: int) -> Member:
+    for member in list_members(actor=actor, organisation_id=row.id):
+        if member.user_id == user_id:
+            return member
+    raise NotFound("There is no such person in this organisation.")
+
+
+def _back(request: HttpRequest, actor: Actor, row: OrganisationRow) -> HttpResponse:
+    if can(actor, Action.MEMBERS_MANAGE):  # a manager can't bring this about, an officer may (R38)
+        members = list_members(actor=actor, organisation_id=row.id)
+        if not any(m.is_active and m.role is OrgRole.MANAGER for m in members):
+            messages.warning(request, f"{row.legal_name} has no manager now. Make somebody one.")
+    return redirect("organisations-show", slug=row.slug)

@@ -1,0 +1,151 @@
+"""How the service is doing, for operators: its CAs, the work in the background, its version. No secrets."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils import timezone
+from django.views.decorators.http import require_GET, require_POST
+
+from certdesk.backends.base import Backend
+from certdesk.domain.findings import Verdict, worst
+from certdesk.services import runtime
+from certdesk.services.operations import retry_job
+from certdesk.store.selectors.operations import Backlog, FailedJob, Operations, operations
+from certdesk.web import times
+from certdesk.web.actor import actor_of
+from certdesk.web.context import crumbs
+from certdesk.web.requests.rows import CheckRow, check_list
+
+_JOBS = {
+    "notify_applicant": "Mail to an applicant",
+    "alert_officers": "Mail to the officers",
+    "mail_lapsing": "Mail about a domain that lapses",
+    "mail_password_reset": "Mail to reset a password",
+    "mail_challenge": "Mail that asks to confirm a domain",
+}
+_LOOKS = {
+    Verdict.PASS: ("ok", "Works"),
+    Verdict.WARN: ("warn", "Works, with a note"),
+    Verdict.REFUSE: ("stop", "Can’t be used"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaRow:
+    """A CA and what its own checks say."""
+
+    name: str
+    title: str
+    look: str
+    state: str
+    is_default: bool
+    checks: tuple[CheckRow, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkRow:
+    """One kind of work: how much of it, how old, and whether that is as it should be."""
+
+    title: str
+    count: int
+    age: str
+    look: str
+    state: str
+
+
+@require_GET
+def service(request: HttpRequest) -> HttpResponse:
+    """Everything at a glance."""
+    now = timezone.now()
+    found = operations(actor=actor_of(request), now=now)
+    rt = runtime.current()
+    context = {
+        "crumbs": crumbs(("Home", "/"), ("Service", "")),
+        "cas": [_ca(one, is_default=name == rt.default_backend) for name, one in rt.backends.items()],
+        "work": work_rows(found, now=now),
+        "failed": [_job(job) for job in found.failed],
+        "failed_count": found.jobs_failed,
+        "at": times.at_second(now),
+    }
+    return render(request, "settings/service.html", context)
+
+
+@require_POST
+def retry(request: HttpRequest, job_id: UUID) -> HttpResponse:
+    """Runs a failed job again."""
+    actor, now = actor_of(request), timezone.now()
+    operations(actor=actor, now=now)  # whoever may not see the jobs learns nothing of them
+    retry_job(actor=actor, job_id=job_id, now=now)
+    messages.success(request, "The job is in the queue again.")
+    return redirect("service")
+
+
+def work_rows(found: Operations, *, now: datetime) -> list[WorkRow]:
+    """The background's work, with a word on each kind."""
+    rows = [
+        _backlog("Requests that are due", found.requests, now),
+        _backlog("Jobs that are due", found.jobs, now),
+    ]
+    retrying, failed = found.jobs_retrying, found.jobs_failed
+    return [
+        *rows,
+        WorkRow(
+            title="Jobs to be tried again",
+            count=retrying,
+            age="",
+            look="warn" if retrying else "ok",
+            state="Something failed" if retrying else "None",
+        ),
+        WorkRow(
+            title="Jobs given up",
+            count=failed,
+            age="",
+            look="stop" if failed else "ok",
+            state="See below" if failed else "None",
+        ),
+    ]
+
+
+#: What is due is taken up within half a second; a minute means that no worker runs, or it can't keep up.
+_LATE_SECONDS = 60
+
+
+def _backlog(title: str, backlog: Backlog, now: datetime) -> WorkRow:
+    age = now - backlog.oldest_at if backlog.oldest_at else None
+    late = age is not None and age.total_seconds() > _LATE_SECONDS
+    return WorkRow(
+        title=title,
+        count=backlog.due,
+        age=times.lasted(age) if age is not None else "",
+        look="warn" if late else "ok",
+        state="Late: is a worker running?" if late else "On time",
+    )
+
+
+def _ca(backend: Backend, *, is_default: bool) -> CaRow:
+    checks = backend.check()
+    look, state = _LOOKS.get(worst(checks), ("warn", "Look at it")) if checks else ("ok", "Works")
+    found = check_list(checks)
+    return CaRow(
+        name=backend.name,
+        title=backend.title,
+        look=look,
+        state=state,
+        is_default=is_default,
+        checks=(*found.problems, *found.passed),
+    )
+
+
+def _job(job: FailedJob) -> dict[str, object]:
+    return {
+        "title": _JOBS.get(job.name, job.name),
+        "tries": job.tries,
+        "at": times.at(job.failed_at) if job.failed_at else "",
+        "reason": job.reason,
+        "href": reverse("service-retry", args=[job.id]),
+    }

@@ -1,0 +1,147 @@
+"""The operator's settings: look, change, put back to the default, history (R7, R13, R14, R25, R30, R34)."""
+
+from dataclasses import asdict, dataclass
+from datetime import datetime
+
+from django.contrib import messages
+from django.forms import BoundField
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.utils import timezone
+from django.views.decorators.http import require_http_methods, require_POST
+
+from certdesk.domain.actors import Action, Actor, can
+from certdesk.domain.errors import InvalidInput, NotAuthorized, StateConflict
+from certdesk.domain.settings import NAMES, ServiceSettings
+from certdesk.services import runtime
+from certdesk.services.settings import change_settings, default_settings, reset_setting
+from certdesk.store.selectors.settings import SettingsChange, latest_settings, settings_history
+from certdesk.web import times
+from certdesk.web.actor import actor_of
+from certdesk.web.context import crumbs
+from certdesk.web.organisations.forms import show_on
+from certdesk.web.settings.forms import (
+    GROUPS,
+    SAFE_PASSWORD_LENGTH,
+    TITLES,
+    SettingsForm,
+    initial_values,
+    told,
+)
+
+UNPROCESSABLE = 422
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettingField:
+    """A setting on the page: its form field, the value in force, and the default."""
+
+    name: str
+    title: str
+    field: BoundField
+    in_force: str
+    default: str
+    is_default: bool
+
+    @property
+    def help(self) -> str:
+        """The address of its help entry (R1)."""
+        return f"/help/operators/#{self.name.replace('_', '-')}"
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def settings(request: HttpRequest) -> HttpResponse:
+    """Shows the settings to operators and auditors; an operator changes them."""
+    actor, now = actor_of(request), timezone.now()
+    history = settings_history(actor=actor)
+    if request.method != "POST":
+        return _render(request, actor, history, now=now)
+    if not can(actor, Action.SERVICE_OPERATE):
+        raise NotAuthorized("Only an operator changes settings.")
+    form = SettingsForm(request.POST, now=now)
+    if form.is_valid():
+        try:
+            after = change_settings(
+                actor=actor, values=form.values(), seen_version=form.cleaned_data["version"], now=now
+            )
+        except InvalidInput as error:
+            show_on(form, error)
+        else:
+            _say(request, after)
+            return redirect("settings")
+    return _render(request, actor, history, now=now, form=form)
+
+
+@require_POST
+def reset(request: HttpRequest) -> HttpResponse:
+    """Puts one setting back to its default."""
+    actor = actor_of(request)
+    settings_history(actor=actor)  # whoever may not see the settings learns nothing of them
+    name, seen = request.POST.get("name", ""), request.POST.get("version", "")
+    if not can(actor, Action.SERVICE_OPERATE):
+        raise NotAuthorized("Only an operator changes settings.")
+    if name not in NAMES or not (seen.isascii() and seen.isdigit()):
+        raise StateConflict("This page is out of date. Look at the settings again.")
+    after = reset_setting(actor=actor, name=name, seen_version=int(seen), now=timezone.now())
+    messages.success(request, f"{TITLES[name]} is back to its default: {told(name, asdict(after)[name])}.")
+    return redirect("settings")
+
+
+def _say(request: HttpRequest, after: ServiceSettings) -> None:
+    messages.success(request, "The settings are in force; other processes follow within a second.")
+    if after.password_min_length < SAFE_PASSWORD_LENGTH:
+        messages.warning(
+            request,
+            f"Passwords of {told('password_min_length', after.password_min_length)} are accepted from now "
+            f"on. Passwords below {SAFE_PASSWORD_LENGTH} characters can be guessed.",
+        )
+
+
+def _render(
+    request: HttpRequest,
+    actor: Actor,
+    history: list[SettingsChange],
+    *,
+    now: datetime,
+    form: SettingsForm | None = None,
+) -> HttpResponse:
+    version, values = latest_settings()
+    current, default = runtime.settings_from(values, now=now), default_settings(now=now)
+    form = form or SettingsForm(initial=initial_values(current, version=version), now=now)
+    fields = {name: _field(name, form, current, default) for name in NAMES}
+    context = {
+        "crumbs": crumbs(("Home", "/"), ("Settings", "")),
+        "form": form,
+        "groups": [(key, title, [fields[name] for name in names]) for key, title, names in GROUPS],
+        "may_change": can(actor, Action.SERVICE_OPERATE),
+        "version": version,
+        "weak": current.password_min_length < SAFE_PASSWORD_LENGTH,
+        "weak_length": told("password_min_length", current.password_min_length),
+        "safe_length": SAFE_PASSWORD_LENGTH,
+        "history": [_change(row) for row in history],
+    }
+    return render(request, "settings/settings.html", context, status=UNPROCESSABLE if form.errors else 200)
+
+
+def _field(name: str, form: SettingsForm, current: ServiceSettings, default: ServiceSettings) -> SettingField:
+    value, usual = asdict(current)[name], asdict(default)[name]
+    return SettingField(
+        name=name,
+        title=TITLES[name],
+        field=form[name],
+        in_force=told(name, value),
+        default=told(name, usual),
+        is_default=value == usual,
+    )
+
+
+def _change(row: SettingsChange) -> dict[str, object]:
+    return {
+        "at": times.at(row.at),
+        "at_iso": times.iso(row.at),
+        "by": row.by,
+        "changes": [
+            {"title": TITLES.get(name, name), "before": told(name, before), "after": told(name, after)}
+            for name, (before, after) in row.changed.items()
+        ],
+    }
