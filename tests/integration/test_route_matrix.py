@@ -19,9 +19,19 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from pytest_django import DjangoDbBlocker, Settings
 
 from certdesk.domain.requests import State
+from certdesk.services import runtime
 from certdesk.web.access import is_public
 from certdesk.web.middleware import HEADERS
-from tests.integration.hidden_university import DOMAIN, OUTSIDE_DOMAIN, PASSWORD, WORD, World, build, csr_for
+from tests.integration.hidden_university import (
+    DOMAIN,
+    OUTSIDE_DOMAIN,
+    PASSWORD,
+    UNPROVEN_DOMAIN,
+    WORD,
+    World,
+    build,
+    csr_for,
+)
 
 PEOPLE = ("anonymous", "charlie", "alice", "bob", "meg", "olga", "otto", "rick", "op")
 OUTSIDERS = ("anonymous", "charlie")
@@ -49,6 +59,7 @@ class Row:
     body: dict[str, Any] = field(default_factory=dict)
     arguments: dict[str, object] = field(default_factory=dict)
     shows_demo_mail: bool = False
+    headers: dict[str, str] = field(default_factory=dict)
 
     def cell(self, method: str, person: str) -> str:
         """The status that this person gets, with `*` where something has to change."""
@@ -66,9 +77,13 @@ _OWN = {"GET": "302 404 200 200 200 200 200 200 404"}
 _OFFICERS = {"GET": "302 403 403 403 403 200 200 403 403"}
 _FAQ_EDITORS = {"GET": "302 403 403 403 403 200 200 403 200"}
 _DECIDE = {"POST": "302 403 403 403 403 302* 302* 403 403"}
+_MANAGERS = {"POST": "302 404 403 403 302* 302* 302* 403 404"}
+_RA_ONLY = {"POST": "302 404 403 403 403 302* 302* 403 404"}
 _API_EVERYBODY = {"GET": "401 200 200 200 200 200 200 200 200"}
 _API_OWN = {"GET": "401 404 200 200 200 200 200 200 404"}
 
+_NO_SUCH_CODE = "404 404 404 404 404 404 404 404 404"
+_NO_ADDRESS = {"Referrer-Policy": "strict-origin"}
 _FORM = ("GET", "POST")
 _SIGNED_IN_302 = dict.fromkeys(_FORM, "302 302 302 302 302 302 302 302 302")
 #: Nobody here has a second factor, so there is none to look at or to end.
@@ -107,6 +122,29 @@ TABLE: dict[str, Row] = {
     ),
     "requests-bundle": Row(answers=_OWN),
     "requests-certificate": Row(answers=_OWN),
+    "requests-ask": Row(
+        answers={"POST": "302 404 302* 302* 302* 302* 302* 403 404"},
+        number="pending",
+        body={"domain": UNPROVEN_DOMAIN, "mailbox": f"admin@{UNPROVEN_DOMAIN}"},
+    ),
+    "domains-list": Row(answers=_EVERYBODY),
+    "domains-csv": Row(answers=_EVERYBODY),
+    "domains-add": Row(  # to one's own organisation
+        answers={"POST": "302 302* 302* 302* 302* 403 403 403 403"}, body={"domain": "another.ac.uk"}
+    ),
+    "domains-show": Row(answers=_OWN),
+    "domains-ask": Row(
+        answers={"POST": "302 404 302* 302* 302* 302* 302* 403 404"}, body={"mailbox": f"admin@{DOMAIN}"}
+    ),
+    "domains-validate": Row(answers={"POST": "302 404 403 403 403 302* 302* 403 404"}, body=EVIDENCE),
+    "domains-cancel": Row(answers={"POST": "302 404 302* 302* 302* 302* 302* 403 404"}),
+    # Whoever has a code is whoever reads the mailbox; without one, there is one page for all.
+    "dcv": Row(answers={**_PUBLIC, "POST": _NO_SUCH_CODE}, body={"code": "nonsense"}, headers=_NO_ADDRESS),
+    "dcv-confirm": Row(
+        answers=dict.fromkeys(("GET", "POST"), _NO_SUCH_CODE),
+        arguments={"code": "A" * 52},
+        headers=_NO_ADDRESS,
+    ),
     "queue-list": Row(answers=_OFFICERS),
     "queue-decide": Row(answers=_OFFICERS, number=WAITING),
     "queue-approve": Row(
@@ -141,7 +179,50 @@ TABLE: dict[str, Row] = {
         answers={"POST": "302 404 403 403 200* 200* 200* 403 404"},
         body={"username": "nina", "name": "Nina New", "email": "nina@example.org", "role": "applicant"},
     ),
-    "organisations-disable-person": Row(answers={"POST": "302 404 403 403 302* 302* 302* 403 404"}),
+    "organisations-disable-person": Row(answers=_MANAGERS),
+    "organisations-enable-person": Row(  # bob is enabled already
+        answers={"POST": "302 404 403 403 409 409 409 403 404"}
+    ),
+    "organisations-person-role": Row(answers=_MANAGERS, body={"role": "manager"}),
+    "organisations-person-password": Row(answers={"POST": "302 404 403 403 200* 200* 200* 403 404"}),
+    "organisations-hand-over": Row(answers=_MANAGERS, body={"leaver": "USER bob", "successor": "USER alice"}),
+    "organisations-add-existing": Row(
+        answers={"POST": "302 404 403 403 403 302* 302* 403 404"},
+        body={"existing": "charlie", "role": "applicant"},
+    ),
+    "organisations-rename": Row(
+        answers=_RA_ONLY,
+        body={"legal_name": "New name", "country": "GB", "locality": "", "evidence": "The register."},
+    ),
+    "organisations-active": Row(answers=_RA_ONLY, body={"to": "disabled", "reason": "It has closed."}),
+    "requests-retry": Row(answers=_RA_ONLY, number=State.REJECTED_BY_CA.value, body={"note": "Settled."}),
+    "requests-poll": Row(answers=_RA_ONLY, number=State.SUBMITTED.value),
+    "settings": Row(
+        answers={
+            "GET": "302 404 404 404 404 404 404 200 200",
+            "POST": "302 404 404 404 404 404 404 403 302*",
+        },
+        body={
+            "version": "0",
+            "ra": "The Registrars",
+            "service_name": "Certdesk",
+            "support_url": "",
+            "trusted_suffixes": "ac.uk",
+            "durations": ["1"],
+            "server_software": "nginx",
+            "ownership_days": "90",
+            "challenge_days": "7",
+            "password_min_length": "15",
+        },
+    ),
+    "settings-reset": Row(  # it is at its default already
+        answers={"POST": "302 404 404 404 404 404 404 403 302"}, body={"name": "ra", "version": "0"}
+    ),
+    "service": Row(answers={"GET": "302 404 404 404 404 404 404 404 200"}),
+    "service-retry": Row(  # there is no such job
+        answers={"POST": "302 404 404 404 404 404 404 404 409"},
+        arguments={"job_id": "00000000-0000-4000-8000-000000000000"},
+    ),
     "help": Row(answers=_PUBLIC),
     "help-page": Row(answers=_PUBLIC, arguments={"slug": "requesting"}),
     "help-search": Row(answers=_PUBLIC),
@@ -386,12 +467,21 @@ def _client(world: World, person: str, *, csrf: bool = False) -> Client:
     return client
 
 
+def _given(world: World, value: object) -> object:
+    """A value of a body, where it depends on the world."""
+    if value == "TOKEN":
+        return world.preview_token
+    if isinstance(value, str) and value.startswith("USER "):
+        return world.users[value.removeprefix("USER ")].pk
+    return value
+
+
 def call(
     world: World, route: Route, method: str, person: str, *, address: str = "", csrf: bool = False
 ) -> Answer:
     """One call by one person, as if nothing had been called before; undone afterwards."""
     row = TABLE[route.key]
-    body = {k: world.preview_token if v == "TOKEN" else v for k, v in row.body.items()}
+    body = {k: _given(world, v) for k, v in row.body.items()}
     address = address or route.address(
         {**world.arguments, "number": world.requests[row.number], **row.arguments}
     )
@@ -416,6 +506,7 @@ def call(
         changed=not undone and _rows() != before,
     )
     transaction.savepoint_rollback(outside)
+    runtime.refresh()  # settings that were changed are as they were
     return answer
 
 
@@ -453,7 +544,8 @@ def test_who_gets_what(world: World, key: str) -> None:
 
 
 def _check_headers(route: Route, method: str, person: str, response: HttpResponseBase) -> None:
-    for name, value in HEADERS.items():
+    own = TABLE[route.key].headers if method in TABLE[route.key].answers else {}
+    for name, value in {**HEADERS, **own}.items():
         assert response[name] == value, f"{route.key}: {name}"
     if person != "anonymous" and not route.is_public:
         # What carries an ETag may be kept by the client itself, who asks again each time.
