@@ -1,0 +1,259 @@
+"""The help of the seed over HTTP: support link, fields, FAQ, PDF, DCV, CSRs (R1, R2, R3, R5, R12)."""
+
+import html
+import re
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.seed_support import Csr, Staff, make_csr, new_name
+from tests.harness.server import DemoServer
+
+SUPPORT = "https://support.ca.example/help"
+EVERYBODY = ("alice", "bob", "meg", "charlie", "olga", "otto", "rick", "op")
+MAILBOXES = ("admin@", "administrator@", "webmaster@", "hostmaster@", "postmaster@")
+_VOID = frozenset({"area", "br", "col", "hr", "img", "input", "link", "meta", "path", "use", "wbr"})
+_CONTROLS = frozenset({"input", "select", "textarea"})
+_NO_FIELD = frozenset({"hidden", "submit", "button", "reset", "image"})
+_PRE = re.compile(r"<pre[^>]*>(.*?)</pre>", re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DemoServer]:
+    """A demo whose operator has told where the CA's own support page is."""
+    running = DemoServer(
+        data=tmp_path_factory.mktemp("help") / "var", extra={"CERTDESK_SUPPORT_URL": SUPPORT}
+    )
+    try:
+        running.start()
+        yield running
+    finally:
+        running.stop()
+
+
+@pytest.fixture(scope="module")
+def staff(server: DemoServer) -> Iterator[Staff]:
+    people = Staff(server)
+    yield people
+    people.close()
+
+
+@dataclass(slots=True)
+class Element:
+    """An element of a page."""
+
+    tag: str
+    attributes: dict[str, str]
+    parent: "Element | None" = None
+    children: "list[Element]" = field(default_factory=list)
+
+    def everything(self) -> "Iterator[Element]":
+        """Itself and all below it."""
+        yield self
+        for child in self.children:
+            yield from child.everything()
+
+    @property
+    def help_links(self) -> list[str]:
+        """The links to help entries in it."""
+        return [
+            found.attributes.get("href", "")
+            for found in self.everything()
+            if found.tag == "a" and "help" in found.attributes.get("class", "").split()
+        ]
+
+
+class Tree(HTMLParser):
+    """A page as elements; the templates close what they open."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__()
+        self.root = self._here = Element("", {})
+        self.feed(source)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        element = Element(tag, {name: value or "" for name, value in attrs}, self._here)
+        self._here.children.append(element)
+        if tag not in _VOID:
+            self._here = element
+
+    def handle_endtag(self, tag: str) -> None:
+        while self._here.parent is not None and self._here.tag != tag:
+            self._here = self._here.parent
+        self._here = self._here.parent or self._here
+
+
+def fields_with_help(source: str) -> dict[str, str]:
+    """Every field of the forms that are sent, with the help entry that stands at it; "" where none does."""
+    found = {}
+    forms = [e for e in Tree(source).root.everything() if e.tag == "form"]
+    for form in (f for f in forms if f.attributes.get("method", "").lower() == "post"):
+        for control in form.everything():
+            shown = control.attributes.get("type") not in _NO_FIELD and "hidden" not in control.attributes
+            if control.tag in _CONTROLS and shown:
+                around = control.parent
+                while around is not None and around is not form and not around.help_links:
+                    around = around.parent
+                links = around.help_links if around is not None and around is not form else []
+                found[control.attributes["name"]] = links[0] if links else ""
+    return found
+
+
+def test_r01_help_pages_link_to_the_ca_s_support_page(staff: Staff) -> None:
+    """The link is the operator's setting, for visitors and for everybody who signs in."""
+    visitor = staff()
+    slugs = help_slugs(staff)
+    assert len(slugs) > 20
+    for slug in slugs:
+        assert f'href="{SUPPORT}"' in visitor.get(f"/help/{slug}/").html, slug
+    assert f'href="{SUPPORT}"' in visitor.get("/help/").html
+    for who in EVERYBODY:
+        assert f'href="{SUPPORT}"' in staff(who).get("/help/certificates/").html, who
+
+
+def test_r01_every_form_field_links_to_its_own_help_entry(staff: Staff, tmp_path: Path) -> None:
+    number = staff("alice").ask(make_csr(tmp_path, new_name("fields.org"), new_name("fields.org")))
+    pages = {
+        ("alice", "/requests/new/"): {"csr", "csr_text", "duration_years", "server_software"},
+        ("meg", "/organisations/example-university/"): {"username", "name", "email", "role"},
+        ("olga", "/organisations/other-college/"): {"domain", "how", "evidence", "reference"},
+        ("olga", "/organisations/new/"): {"legal_name", "slug", "country", "locality"},
+        ("olga", f"/queue/{number}/"): {"fields.org-how", "fields.org-evidence", "note", "details"},
+        ("otto", "/help/faq/edit/new/"): {"question", "answer"},
+        ("alice", "/accounts/password/change/"): {"oldpassword", "password1", "password2"},
+    }
+    for (who, address), expected in pages.items():
+        page = staff(who).get(address)
+        found = fields_with_help(page.html)
+        assert expected <= set(found), f"{address}: {set(found)}"
+        without = [name for name, href in found.items() if not href]
+        assert not without, f"{address}: no help at {without}"
+        for href in set(found.values()):
+            path, _hash, anchor = href.partition("#")
+            assert anchor, f"{address}: {href} is no entry"
+            assert f'id="{anchor}"' in staff().get(path).html, f"{address}: {href} leads nowhere"
+    new = fields_with_help(staff("alice").get("/requests/new/").html)
+    assert len(set(new.values())) == len(new), "each field has an entry of its own"
+
+
+def test_r02_an_faq_ships_and_the_ra_can_edit_it(staff: Staff) -> None:
+    visitor, olga, otto = staff(), staff("olga"), staff("otto")
+    shipped = visitor.get("/help/faq/")
+    assert shipped.status == 200
+    assert len(re.findall(r"<h2[ >]", shipped.html)) >= 5
+
+    olga.post("/help/faq/edit/new/", question="What is the seed?", answer="The **first** pages.")
+    page = visitor.get("/help/faq/")
+    assert "What is the seed?" in page.text
+    assert "<strong>first</strong>" in page.html
+    edit = otto.get("/help/faq/what-is-the-seed/edit/")
+    version = edit.field("version")
+    otto.post(
+        "/help/faq/what-is-the-seed/edit/", question="What is it?", answer="Pages of help.", version=version
+    )
+    page = visitor.get("/help/faq/")
+    assert "What is it?" in page.text
+    assert "Pages of help." in page.text
+    assert "What is the seed?" not in page.text
+    history = olga.get("/help/faq/what-is-the-seed/history/").text
+    assert "olga" in history
+    assert "otto" in history
+
+    olga.post("/help/faq/what-is-the-seed/act/", version="2", way="hide")
+    assert "What is it?" not in visitor.get("/help/faq/").text
+
+
+def test_r02_nobody_else_edits_the_faq(staff: Staff) -> None:
+    for who in ("alice", "bob", "meg", "charlie", "rick"):
+        assert staff(who).get("/help/faq/edit/").status in {403, 404}, who
+        answer = staff(who).post("/help/faq/edit/new/", question=f"By {who}?", answer="No.")
+        assert answer.status in {403, 404}, who
+    asked = staff().post("/help/faq/edit/new/", question="By a visitor?", answer="No.")
+    assert asked.path == "/accounts/login/" or asked.status == 403
+    assert not re.search(r"By \w", staff().get("/help/faq/").text)
+    assert staff("op").get("/help/faq/edit/").status == 200
+
+
+def help_slugs(staff: Staff) -> list[str]:
+    """Every help page, as the front page of the help lists them."""
+    return sorted(set(re.findall(r'href="/help/([a-z-]+)/"', staff().get("/help/").html)) - {"search"})
+
+
+def test_r03_each_help_page_downloads_as_pdf(staff: Staff) -> None:
+    visitor = staff()
+    for slug in help_slugs(staff):
+        assert f'href="/help/{slug}.pdf"' in visitor.get(f"/help/{slug}/").html, slug
+        pdf = visitor.get(f"/help/{slug}.pdf")
+        assert pdf.status == 200, slug
+        assert pdf.headers["content-type"] == "application/pdf"
+        assert f"help-{slug}.pdf" in pdf.headers["content-disposition"]
+        assert_pdf(pdf.content)
+    assert visitor.get("/help/no-such-page.pdf").status == 404
+
+
+def test_r03_the_whole_help_downloads_as_pdf(staff: Staff) -> None:
+    visitor = staff()
+    assert 'href="/help/help.pdf"' in visitor.get("/help/").html
+    whole = visitor.get("/help/help.pdf")
+    assert (whole.status, whole.headers["content-type"]) == (200, "application/pdf")
+    assert_pdf(whole.content)
+    one = visitor.get("/help/dcv.pdf")
+    assert len(whole.content) > 3 * len(one.content), "all pages, not one"
+
+
+def assert_pdf(content: bytes) -> None:
+    """A whole file of the format, tagged, with pages and text."""
+    assert content.startswith(b"%PDF-1.")
+    assert content.rstrip().endswith(b"%%EOF")
+    assert len(content) > 5_000
+
+
+def test_r05_a_help_page_explains_dcv(staff: Staff) -> None:
+    page = staff().get("/help/dcv/")
+    assert page.status == 200
+    for word in (*MAILBOXES, "code", "once", "7 days", "Confirm", "e-mail"):
+        assert word.lower() in page.text.lower(), word
+    assert "/help/dcv/" in staff("alice").get("/organisations/example-university/").html
+    assert "/help/dcv/" in staff().get("/help/").html
+
+
+def test_r12_csr_instructions_for_each_server_software(staff: Staff) -> None:
+    form = staff("alice").get("/requests/new/")
+    offered = re.findall(r'<option value="([^"]+)"', form.html)
+    assert len(offered) >= 12
+    everything = staff().get("/help/csr/").html
+    for slug in sorted(set(re.findall(r'href="/help/(server-[a-z0-9-]+)/"', everything))):
+        page = staff().get(f"/help/{slug}/")
+        assert page.status == 200
+        assert 'id="csr"' in page.html, f"{slug} does not say how to make a CSR"
+        assert "CSR" in page.text
+    pages = " ".join(staff().get(f"/help/{slug}/").text for slug in help_slugs(staff))
+    for command in ("openssl req -new", "keytool -certreq", "certreq -new", "certtool"):
+        assert command in pages, command
+    for software in offered:
+        names = html.unescape(software).replace("Apache httpd", "Apache").split(" or ")
+        assert all(name in pages for name in names), software
+
+
+def test_r12_the_openssl_commands_of_the_page_make_a_csr_that_passes(staff: Staff, tmp_path: Path) -> None:
+    """As an administrator would: copied from the page into a shell."""
+    commands = [
+        html.unescape(re.sub(r"<[^>]+>", "", block))
+        for block in _PRE.findall(staff().get("/help/csr/").html)
+        if "openssl req" in block and "-out" in block
+    ]
+    assert commands
+    tried = 0
+    for command in commands[:3]:
+        subprocess.run(["sh", "-euc", command], cwd=tmp_path, check=True, capture_output=True, timeout=60)
+        for path in tmp_path.glob("*.csr"):
+            seen = staff("alice").preview(Csr(path=path, key=path.with_suffix(".key")))
+            assert 'data-decision="auto"' in seen.html, command
+            assert "www.example.ac.uk" in seen.text
+            path.unlink()
+            tried += 1
+    assert tried >= 2
