@@ -24,7 +24,8 @@ from certdesk.services.confirm import approve_and_issue, submit_request
 from certdesk.services.organisations import Evidence, create_organisation, validate_domain, vet_organisation
 from certdesk.services.requests import Submission, reject_request, withdraw_request
 from certdesk.services.tokens import create_token
-from certdesk.store.models import ApiToken, Certificate, Domain, Membership, Request, User
+from certdesk.services.validation import ask_by_email
+from certdesk.store.models import ApiToken, Certificate, Domain, EmailChallenge, Membership, Request, User
 from certdesk.store.selectors.people import actor_for_user
 from certdesk.web.requests.token import make_token
 
@@ -33,6 +34,8 @@ WORD = "quillmere"
 DOMAIN = f"{WORD}.ac.uk"
 PASSWORD = "several unrelated words"
 OUTSIDE_DOMAIN = f"{WORD}.org"
+#: Under a trusted suffix, and nobody there has confirmed it.
+UNPROVEN_DOMAIN = f"{WORD}-press.ac.uk"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +118,7 @@ def _requests(actors: dict[str, Actor], university: OrganisationId) -> dict[str,
         inside = state is State.ISSUED
         name = f"{state.value.replace('_', '-')}.{DOMAIN if inside else OUTSIDE_DOMAIN}"
         numbers[state.value] = _ask(alice, university, name)
+    numbers["pending"] = _ask(alice, university, f"www.{UNPROVEN_DOMAIN}")
     withdraw_request(actor=alice, number=numbers[State.WITHDRAWN.value], now=now())
     reject_request(actor=olga, number=numbers[State.REJECTED_BY_RA.value], details="Not theirs.", now=now())
     # What only a slow CA would bring about is written as it would stand in the table.
@@ -163,6 +167,13 @@ def build() -> World:
     }
     _write_mail()
     previewed = _submission(university, f"preview.{DOMAIN}")
+    ask_by_email(
+        actor=actors["alice"],
+        organisation_id=university,
+        name=UNPROVEN_DOMAIN,
+        mailbox=f"hostmaster@{UNPROVEN_DOMAIN}",
+        now=now(),
+    )
     certificate = Certificate.objects.get(request_id=requests[State.ISSUED.value])
     return World(
         users=users,
@@ -173,6 +184,7 @@ def build() -> World:
             "slug": f"{WORD}-university",
             "user_id": users["bob"].pk,
             "domain_id": Domain.objects.get(adn=DOMAIN).pk,
+            "challenge_id": EmailChallenge.objects.get().pk,
             "certificate_id": certificate.pk,
             "token_id": ApiToken.objects.get(user=users["alice"]).pk,
             "issuer": "embedded",

@@ -48,6 +48,7 @@ class StandingView:
     look: str
     state: str
     text: str
+    valid: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,7 +118,7 @@ def standing(row: ListedDomain, *, now: datetime) -> StandingView:
         )
     else:
         text = f"Validated until {times.day(proof.expires_at)}: {days_left(proof.expires_at, now=now)}."
-    return StandingView(look=look, state=state, text=text)
+    return StandingView(look=look, state=state, text=text, valid=row.standing is Standing.VALIDATED)
 
 
 def proof_row(proof: Proof, *, shows_evidence: bool, now: datetime) -> ProofRow:

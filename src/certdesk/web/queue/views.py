@@ -236,10 +236,16 @@ def _checks(detail: RequestDetail) -> dict[str, object]:
     if detail.state is not State.WAITING_FOR_APPROVAL:
         return rows.check_list(stored).context()
     request = Request.objects.get(id=detail.number)
-    _facts, decision = facts_of(request, organisation_row(detail.organisation_id), now=timezone.now())
-    changed = rows.check_list(check for check in stored if check not in decision.checks)
+    facts, decision = facts_of(request, organisation_row(detail.organisation_id), now=timezone.now())
+    # The CSR stays as it is; only the form in which it came would be told anew.
+    of_csr = {check.code for check in facts.csr_findings}
+    current = [
+        *(check for check in stored if check.code in of_csr),
+        *(check for check in decision.checks if check.code not in of_csr),
+    ]
+    changed = rows.check_list(check for check in stored if check not in current)
     return {
-        **rows.check_list(decision.checks).context(),
+        **rows.check_list(current).context(),
         "changed_checks": (*changed.problems, *changed.passed),
     }
 

@@ -1,0 +1,586 @@
+"""Domain control by e-mail through a real SMTP server, from asking to the certificate (R4, V1 to V9)."""
+
+import logging
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from functools import partial
+from pathlib import Path
+
+import pytest
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import SMTP, Envelope, Session
+from django.apps import apps
+from django.core.cache import cache
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+from pytest_django import Settings
+
+from certdesk.domain.actors import Actor, RaRole
+from certdesk.domain.errors import InvalidInput, NotFound, RateLimited, StateConflict
+from certdesk.domain.requests import OrganisationId, RequestId, State
+from certdesk.jobs.worker import Worker
+from certdesk.services import runtime
+from certdesk.services.issuance import drive
+from certdesk.services.validation import (
+    MailNotSent,
+    ask_by_email,
+    cancel_challenge,
+    confirm_by_email,
+    open_challenge,
+    refresh_waiting,
+)
+from certdesk.store.models import (
+    AuditEvent,
+    ChallengeOutcome,
+    Domain,
+    EmailChallenge,
+    IssuanceAttempt,
+    Request,
+    User,
+    ValidationRecord,
+)
+from certdesk.web.dcv.quiet import WithoutCodes, without_code
+from certdesk.web.dcv.throttle import CALLS
+from tests.harness.ports import free_port
+from tests.integration.support import (
+    actor,
+    audit_problems,
+    organisation,
+    outcomes,
+    state_of,
+    submit,
+    together,
+    validated,
+)
+
+pytestmark = pytest.mark.django_db(transaction=True)
+BOX = "hostmaster@other.ac.uk"
+NONE_SUCH = "A" * 52
+BACKEND = "allauth.account.auth_backends.AuthenticationBackend"
+
+
+@dataclass(slots=True)
+class Inbox:
+    """What an SMTP server on loopback was given: envelopes and parsed messages."""
+
+    recipients: list[list[str]] = field(default_factory=list)
+    messages: list[EmailMessage] = field(default_factory=list)
+
+    async def handle_DATA(  # noqa: N802 - aiosmtpd's name for it
+        self, server: SMTP, session: Session, envelope: Envelope
+    ) -> str:
+        """Keep the message."""
+        del server, session
+        content = envelope.content
+        assert isinstance(content, bytes)
+        self.recipients.append(list(envelope.rcpt_tos))
+        self.messages.append(message_from_bytes(content, policy=policy.default))
+        return "250 kept"
+
+    def text(self, index: int = -1) -> str:
+        """The body of a message that asks for a confirmation; applicants get others."""
+        asking = [mail for mail in self.messages if "Please confirm" in mail["Subject"]]
+        return str(asking[index].get_content()).replace("\r\n", "\n")
+
+    def code(self, index: int = -1) -> str:
+        """The code in a message, as it is to be typed."""
+        (found,) = re.findall(r"^((?:[A-Z2-7]{4}-){12}[A-Z2-7]{4})$", self.text(index), re.MULTILINE)
+        return str(found)
+
+    def link(self, index: int = -1) -> str:
+        """The path of the link in a message, which has to lead to us."""
+        ours = re.escape(runtime.current().base_url)
+        (found,) = re.findall(rf"^{ours}(/dcv/[A-Z2-7]{{52}}/)$", self.text(index), re.MULTILINE)
+        return str(found)
+
+
+@pytest.fixture
+def inbox(settings: Settings) -> Iterator[Inbox]:
+    """A real SMTP server that Django's own SMTP back end talks to."""
+    kept, port = Inbox(), free_port()
+    server = Controller(kept, hostname="127.0.0.1", port=port)
+    server.start()
+    _mail_to(settings, port)
+    yield kept
+    server.stop()
+
+
+def _mail_to(settings: Settings, port: int) -> None:
+    settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+    settings.EMAIL_HOST, settings.EMAIL_PORT, settings.EMAIL_TIMEOUT = "127.0.0.1", port, 5
+
+
+@pytest.fixture(autouse=True)
+def plain_pages(settings: Settings) -> None:
+    """Pages name static files without a manifest, and nobody was throttled before."""
+    plain = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
+    settings.STORAGES = {**settings.STORAGES, "staticfiles": plain}
+    Path(settings.STATIC_ROOT).mkdir(exist_ok=True)
+    cache.clear()
+
+
+@dataclass(frozen=True, slots=True)
+class College:
+    """Charlie's college, known to the RA, whose domain nothing proves yet."""
+
+    id: OrganisationId
+    charlie: Actor
+    olga: Actor
+
+    def ask(self, mailbox: str = BOX, *, name: str = "other.ac.uk", now: datetime | None = None) -> None:
+        """Ask a mailbox."""
+        ask_by_email(
+            actor=self.charlie,
+            organisation_id=self.id,
+            name=name,
+            mailbox=mailbox,
+            now=now or timezone.now(),
+        )
+
+
+@pytest.fixture
+def college() -> College:
+    own = organisation("Other College")
+    return College(own, actor("charlie", organisation=own), actor("olga", ra=RaRole.OFFICER))
+
+
+def signed_in(who: Actor) -> Client:
+    client = Client()
+    client.force_login(User.objects.get(username=who.label), BACKEND)
+    return client
+
+
+def tick() -> None:
+    Worker(clock=timezone.now).tick(now=timezone.now())
+
+
+def detail_of(number: int) -> str:
+    return Request.objects.values_list("detail", flat=True).get(id=number)
+
+
+def everything() -> str:
+    """Every row of ours as text."""
+    models = apps.get_app_config("store").get_models()
+    return repr([list(model._default_manager.values()) for model in models])
+
+
+def confirm(code: str) -> None:
+    confirm_by_email(code=code, remote_address="192.0.2.7", now=timezone.now())
+
+
+def test_r4_asking_sends_one_plain_mail_to_exactly_that_mailbox(inbox: Inbox, college: College) -> None:
+    number = submit(college.charlie, "www.other.ac.uk", clock=timezone.now).number
+    assert state_of(number) is State.ACCEPTED
+    tick()
+    assert "choose a mailbox" in detail_of(number)
+    inbox.recipients.clear()
+    inbox.messages.clear()
+    charlie = signed_in(college.charlie)
+    page = charlie.get(reverse("requests-show", args=[number]))
+    assert b"hostmaster@other.ac.uk" in page.content
+    assert b"@ac.uk" not in page.content
+    seen = charlie.get(reverse("requests-status", args=[number]))["X-Request-Changed"]
+    answer = charlie.post(
+        reverse("requests-ask", args=[number]), {"domain": "other.ac.uk", "mailbox": BOX}, follow=True
+    )
+    assert f"Waiting for {BOX} to confirm." in answer.content.decode()
+    assert detail_of(number) == f"Waiting for {BOX} to confirm."
+    assert charlie.get(reverse("requests-status", args=[number]))["X-Request-Changed"] != seen
+
+    assert inbox.recipients == [[BOX]]
+    assert inbox.messages[0].get_content_type() == "text/plain"
+    assert not inbox.messages[0].is_multipart()
+    text = inbox.text()
+    assert text.index(inbox.link()) < text.index("Asked by:")
+    assert text.index(inbox.link()) < text.index("www.other.ac.uk")
+    assert inbox.code().replace("-", "") in inbox.link()
+    assert inbox.code().replace("-", "") not in everything()
+    assert inbox.code() not in everything()
+
+
+def test_r4_opening_the_link_shows_and_its_button_confirms(inbox: Inbox, college: College) -> None:
+    number = submit(college.charlie, "www.other.ac.uk", clock=timezone.now).number
+    college.ask()
+    anybody = Client()
+    before = everything()
+    shown = anybody.get(inbox.link())
+    assert shown.status_code == 200
+    for told in ("other.ac.uk", "Other College", "charlie", BOX, "www.other.ac.uk"):
+        assert told in shown.content.decode()
+    anybody.get(inbox.link())
+    anybody.head(inbox.link())
+    assert everything() == before, "opening the link changes nothing (V2)"
+
+    done = anybody.post(inbox.link())
+    assert done.status_code == 200
+    assert "Confirmed: thank you" in done.content.decode()
+    record = ValidationRecord.objects.get()
+    assert (record.domain.adn, record.domain.organisation_id) == ("other.ac.uk", college.id)
+    assert (record.method, record.source) == ("email_constructed", "BR 3.2.2.4.4")
+    assert record.evidence["adn"] == "other.ac.uk"
+    assert BOX in record.evidence["asked"]
+    assert record.evidence["asked_by"] == "charlie"
+    assert record.evidence["answered_from"] == "127.0.0.1"
+    assert record.expires_at - record.validated_at == timedelta(days=runtime.current().ownership_days)
+    event = AuditEvent.objects.get(action="domain.validate")
+    assert (event.actor, event.data["record"]) == (BOX, record.pk)
+
+    assert state_of(number) is State.ACCEPTED
+    tick()
+    assert state_of(number) is State.ISSUED, "nobody touched it"
+    assert inbox.code().replace("-", "") not in everything()
+    assert audit_problems() == []
+
+
+def test_r4_an_accepted_request_is_not_signed_before_the_confirmation(inbox: Inbox, college: College) -> None:
+    number = submit(college.charlie, "www.other.ac.uk", clock=timezone.now).number
+    college.ask()
+    for _ in range(3):
+        tick()
+    assert state_of(number) is State.ACCEPTED
+    assert not IssuanceAttempt.objects.exists()
+    confirm(inbox.code())
+    tick()
+    assert state_of(number) is State.ISSUED
+
+
+def _used(inbox: Inbox, college: College) -> str:
+    college.ask()
+    confirm(inbox.code())
+    return inbox.code()
+
+
+def _old(inbox: Inbox, college: College) -> str:
+    college.ask(now=timezone.now() - timedelta(days=8))
+    return inbox.code()
+
+
+def _cancelled(inbox: Inbox, college: College) -> str:
+    college.ask()
+    cancel_challenge(actor=college.charlie, challenge_id=EmailChallenge.objects.get().pk, now=timezone.now())
+    return inbox.code()
+
+
+def _replaced(inbox: Inbox, college: College) -> str:
+    college.ask()
+    college.ask()
+    assert inbox.code(0) != inbox.code(1)
+    return inbox.code(0)
+
+
+def _wrong(inbox: Inbox, college: College) -> str:
+    college.ask()
+    code = inbox.code()
+    return ("B" if code[0] == "A" else "A") + code[1:]
+
+
+@pytest.mark.parametrize("make", [_used, _old, _cancelled, _replaced, _wrong], ids=lambda f: f.__name__[1:])
+def test_r4_every_code_that_is_no_good_gets_one_and_the_same_page(
+    inbox: Inbox, college: College, make: Callable[[Inbox, College], str]
+) -> None:
+    code = make(inbox, college).replace("-", "")
+    before = everything()
+    client = Client()
+    unknown = client.get(reverse("dcv-confirm", args=[NONE_SUCH]))
+    for answer in (
+        client.get(reverse("dcv-confirm", args=[code])),
+        client.post(reverse("dcv-confirm", args=[code])),
+        client.post(reverse("dcv"), {"code": code}, follow=True),
+        client.post(reverse("dcv"), {"code": "nonsense"}),
+        client.get(reverse("dcv-confirm", args=["nonsense"])),
+    ):
+        assert answer.status_code == 404
+        assert _without_token(answer.content) == _without_token(unknown.content)
+    assert everything() == before
+
+
+def _without_token(content: bytes) -> str:
+    return re.sub(r'name="csrfmiddlewaretoken" value="[^"]+"', "", content.decode())
+
+
+def test_r4_the_newest_code_works_after_an_older_one_was_replaced(inbox: Inbox, college: College) -> None:
+    _replaced(inbox, college)
+    confirm(inbox.code(1))
+    assert ValidationRecord.objects.count() == 1
+
+
+def test_r4_a_code_ends_at_exactly_its_time(inbox: Inbox, college: College) -> None:
+    college.ask()
+    row = EmailChallenge.objects.get()
+    assert row.expires_at - row.created_at == timedelta(days=7)
+    tiny = timedelta(microseconds=1)
+    assert open_challenge(code=inbox.code(), now=row.expires_at - tiny).facts.adn == "other.ac.uk"
+    for late in (row.expires_at, row.expires_at + tiny):
+        with pytest.raises(NotFound):
+            open_challenge(code=inbox.code(), now=late)
+        with pytest.raises(NotFound):
+            confirm_by_email(code=inbox.code(), remote_address="", now=late)
+    assert not ValidationRecord.objects.exists()
+    confirm_by_email(code=inbox.code(), remote_address="", now=row.expires_at - tiny)
+
+
+def test_r4_an_expired_code_is_no_longer_awaited(inbox: Inbox, college: College) -> None:
+    number = submit(college.charlie, "www.other.ac.uk", clock=timezone.now).number
+    college.ask()
+    assert "Waiting for hostmaster" in detail_of(number)
+    refresh_waiting(now=timezone.now() + timedelta(days=8))
+    assert "choose a mailbox" in detail_of(number)
+
+
+@pytest.mark.parametrize(
+    "mailbox",
+    [
+        "root@other.ac.uk",
+        "admin@ac.uk",
+        "admin@uk",
+        "hostmaster@evil.example",
+        f"{BOX}, admin@evil.example",
+        f"{BOX}\nBcc: admin@evil.example",
+        "HOSTMASTER@other.ac.uk",
+        "",
+    ],
+)
+def test_v3_a_mailbox_that_is_not_on_the_list_is_refused_and_nothing_sent(
+    inbox: Inbox, college: College, mailbox: str
+) -> None:
+    number = submit(college.charlie, "www.other.ac.uk", clock=timezone.now).number
+    charlie = signed_in(college.charlie)
+    body = {"domain": "other.ac.uk", "mailbox": mailbox}
+    assert charlie.post(reverse("requests-ask", args=[number]), body).status_code == 422
+    with pytest.raises(InvalidInput):
+        college.ask(mailbox)
+    domain = Domain.objects.create(organisation_id=college.id, adn="other.ac.uk", created_at=timezone.now())
+    assert charlie.post(reverse("domains-ask", args=[domain.pk]), body).status_code == 422
+    assert not inbox.messages
+    assert not EmailChallenge.objects.exists()
+
+
+def test_v3_a_request_asks_only_about_its_own_domains(inbox: Inbox, college: College) -> None:
+    number = submit(college.charlie, "www.other.ac.uk", clock=timezone.now).number
+    body = {"domain": "example.ac.uk", "mailbox": "admin@example.ac.uk"}
+    assert signed_in(college.charlie).post(reverse("requests-ask", args=[number]), body).status_code == 409
+    assert not inbox.messages
+
+
+def test_v3_the_domain_challenged_is_the_one_granted(inbox: Inbox, college: College) -> None:
+    dept = submit(college.charlie, "www.dept.other.ac.uk", clock=timezone.now).number
+    www = submit(college.charlie, "www.other.ac.uk", clock=timezone.now).number
+    college.ask("admin@dept.other.ac.uk", name="www.dept.other.ac.uk")
+    confirm(inbox.code())
+    tick()
+    assert ValidationRecord.objects.get().domain.adn == "dept.other.ac.uk"
+    assert (state_of(dept), state_of(www)) == (State.ISSUED, State.ACCEPTED)
+    college.ask("postmaster@other.ac.uk", name="www.other.ac.uk")
+    confirm(inbox.code())
+    tick()
+    assert state_of(www) is State.ISSUED
+
+
+def test_r4_a_request_waits_for_each_of_its_domains(inbox: Inbox, college: College) -> None:
+    names = ("www.one.ac.uk", "www.two.ac.uk", "www.three.ac.uk")
+    number = submit(college.charlie, *names, clock=timezone.now).number
+    for done, domain in enumerate(("one.ac.uk", "two.ac.uk", "three.ac.uk")):
+        assert state_of(number) is State.ACCEPTED
+        assert detail_of(number).count("Waiting for somebody at") == 3 - done
+        college.ask(f"admin@{domain}", name=domain)
+        assert f"Waiting for admin@{domain} to confirm." in detail_of(number)
+        confirm(inbox.code())
+        tick()
+    assert state_of(number) is State.ISSUED
+
+
+def test_r33_a_confirmation_counts_for_whoever_asked_alone(inbox: Inbox, college: College) -> None:
+    theirs = organisation("Third College")
+    third = actor("dora", organisation=theirs)
+    college.ask()
+    confirm(inbox.code())
+    assert submit(college.charlie, "a.other.ac.uk", clock=timezone.now).state is State.ISSUED
+    waiting = submit(third, "b.other.ac.uk", clock=timezone.now)
+    tick()
+    assert state_of(waiting.number) is State.ACCEPTED
+
+
+def test_r31_an_officers_check_moves_on_what_waits_for_a_mail(inbox: Inbox, college: College) -> None:
+    number = submit(college.charlie, "www.other.ac.uk", clock=timezone.now).number
+    college.ask()
+    tick()
+    validated("other.ac.uk", of=college.id, by=college.olga, at=timezone.now())
+    tick()
+    assert state_of(number) is State.ISSUED
+
+
+def test_r4_a_mail_that_could_not_be_sent_is_marked_and_sent_again(
+    inbox: Inbox, college: College, settings: Settings
+) -> None:
+    number = submit(college.charlie, "www.other.ac.uk", clock=timezone.now).number
+    works = settings.EMAIL_PORT
+    settings.EMAIL_PORT = free_port()
+    charlie = signed_in(college.charlie)
+    body = {"domain": "other.ac.uk", "mailbox": BOX}
+    answer = charlie.post(reverse("requests-ask", args=[number]), body, follow=True)
+    assert f"The mail to {BOX} could not be sent" in answer.content.decode()
+    assert "Not sent" in answer.content.decode()
+    assert EmailChallenge.objects.get().sent_at is None
+    assert f"Waiting for {BOX}" not in detail_of(number)
+    with pytest.raises(MailNotSent):
+        college.ask()
+    settings.EMAIL_PORT = works
+    charlie.post(reverse("requests-ask", args=[number]), body)
+    assert EmailChallenge.objects.get(outcome=ChallengeOutcome.OPEN).sent_at is not None
+    assert f"Waiting for {BOX} to confirm." in detail_of(number)
+    confirm(inbox.code())
+    tick()
+    assert state_of(number) is State.ISSUED
+
+
+def test_r4_cancelling_is_for_people_of_the_organisation_and_officers(inbox: Inbox, college: College) -> None:
+    number = submit(college.charlie, "www.other.ac.uk", clock=timezone.now).number
+    college.ask()
+    row = EmailChallenge.objects.get()
+    stranger = actor("mallory", organisation=organisation("Third College"))
+    address = reverse("domains-cancel", args=[row.pk])
+    assert signed_in(stranger).post(address).status_code == 404
+    assert signed_in(actor("rick", ra=RaRole.AUDITOR)).post(address).status_code in (302, 403)
+    row.refresh_from_db()
+    assert row.outcome == ChallengeOutcome.OPEN
+    answer = signed_in(college.charlie).post(address, {"request": str(number)})
+    assert answer["Location"] == reverse("requests-show", args=[number])
+    row.refresh_from_db()
+    assert row.outcome == ChallengeOutcome.CANCELLED
+    assert "choose a mailbox" in detail_of(number)
+    with pytest.raises(StateConflict):
+        cancel_challenge(actor=college.charlie, challenge_id=row.pk, now=timezone.now())
+
+
+def test_a10_no_mailbox_is_flooded_through_us(inbox: Inbox, college: College) -> None:
+    for index in range(10):
+        college.ask(f"admin@h{index}.other.ac.uk", name=f"h{index}.other.ac.uk")
+    with pytest.raises(RateLimited):
+        college.ask()
+    assert len(inbox.messages) == 10
+    college.ask(now=timezone.now() + timedelta(hours=1, minutes=1))
+    assert len(inbox.messages) == 11
+
+
+def test_a10_the_public_pages_are_throttled_by_address(college: College) -> None:
+    client = Client()
+    address = reverse("dcv-confirm", args=[NONE_SUCH])
+    assert {client.get(address).status_code for _ in range(CALLS)} == {404}
+    answer = client.get(address)
+    assert answer.status_code == 429
+    assert int(answer["Retry-After"]) > 0
+    assert client.post(reverse("dcv"), {"code": NONE_SUCH}).status_code == 429
+    assert Client(REMOTE_ADDR="192.0.2.9").get(address).status_code == 404
+
+
+def test_v1_the_pages_keep_the_code_to_themselves(
+    inbox: Inbox, college: College, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    college.ask()
+    plain = inbox.code().replace("-", "")
+    strict = Client(enforce_csrf_checks=True)
+    for answer in (strict.get(inbox.link()), strict.get(reverse("dcv-confirm", args=[NONE_SUCH]))):
+        assert answer["Cache-Control"] == "no-store"
+        assert answer["Referrer-Policy"] == "strict-origin"  # never more of an address than the host
+    assert strict.post(inbox.link()).status_code == 403, "a form needs its token (A3)"
+    assert not ValidationRecord.objects.exists()
+    Client().put(inbox.link())
+    told = caplog.text + "".join(capfd.readouterr())
+    assert plain not in told
+    assert inbox.code() not in told
+
+
+def test_v1_djangos_own_log_lines_lose_the_code() -> None:
+    record = logging.LogRecord("n", 40, "f", 1, "%s: %s", ("Bad", f"/dcv/{NONE_SUCH}/"), None)
+    assert WithoutCodes().filter(record)
+    assert record.getMessage() == "Bad: /dcv/(code)/"
+    assert without_code("/domains/7/") == "/domains/7/"
+
+
+def test_r4_two_confirmations_at_once_make_one_record(inbox: Inbox, college: College) -> None:
+    number = submit(college.charlie, "www.other.ac.uk", clock=timezone.now).number
+    for _ in range(5):
+        college.ask()
+        before = ValidationRecord.objects.count()
+        won, refused = outcomes(together([partial(confirm, inbox.code())] * 6))
+        assert len(won) == 1
+        assert {type(error) for error in refused} == {NotFound}
+        assert ValidationRecord.objects.count() == before + 1
+    tick()
+    assert state_of(number) is State.ISSUED
+    assert audit_problems() == []
+
+
+def test_r4_a_confirmation_during_a_look_is_never_lost(inbox: Inbox, college: College) -> None:
+    """Whoever comes first, the request is due afterwards or issued: it never sleeps for good."""
+    for index in range(8):
+        own = organisation(f"College {index}")
+        who = actor(f"person{index}", organisation=own)
+        domain = f"college{index}.ac.uk"
+        number = submit(who, f"www.{domain}", clock=timezone.now).number
+        ask_by_email(
+            actor=who, organisation_id=own, name=domain, mailbox=f"admin@{domain}", now=timezone.now()
+        )
+        Request.objects.filter(id=number).update(next_attempt_at=timezone.now())
+        look = partial(drive, request_id=RequestId(number), clock=timezone.now)
+        calls: list[Callable[[], object]] = [look, partial(confirm, inbox.code()), look]
+        _won, refused = outcomes(together(calls))
+        assert not refused
+        tick()
+        assert state_of(number) is State.ISSUED, index
+        assert IssuanceAttempt.objects.filter(request=number).count() == 1
+
+
+def test_r4_asking_twice_at_once_leaves_one_code_open(inbox: Inbox, college: College) -> None:
+    _won, refused = outcomes(together([college.ask] * 4))
+    assert not refused
+    assert EmailChallenge.objects.filter(outcome=ChallengeOutcome.OPEN).count() == 1
+    good = []
+    for index in range(4):
+        try:
+            good.append(open_challenge(code=inbox.code(index), now=timezone.now()))
+        except NotFound:
+            continue
+    assert len(good) == 1
+
+
+def test_r4_a_request_that_comes_later_says_at_once_who_is_awaited(inbox: Inbox, college: College) -> None:
+    college.ask()
+    made = submit(college.charlie, "late.other.ac.uk", clock=timezone.now)
+    assert made.pending
+    assert detail_of(made.number) == f"Waiting for {BOX} to confirm."
+    assert "late.other.ac.uk" in Client().get(inbox.link()).content.decode()
+
+
+def test_r35_a_first_request_may_be_confirmed_while_it_waits_for_an_officer(inbox: Inbox) -> None:
+    own = organisation("New College", vetted=False)
+    who = actor("newton", organisation=own)
+    made = submit(who, "www.new.ac.uk", clock=timezone.now)
+    assert made.state is State.WAITING_FOR_APPROVAL
+    body = {"domain": "new.ac.uk", "mailbox": "webmaster@new.ac.uk"}
+    client = signed_in(who)
+    assert b"webmaster@new.ac.uk" in client.get(reverse("requests-show", args=[made.number])).content
+    client.post(reverse("requests-ask", args=[made.number]), body)
+    confirm(inbox.code())
+    tick()
+    assert state_of(made.number) is State.WAITING_FOR_APPROVAL
+    olga = signed_in(actor("olga", ra=RaRole.OFFICER))
+    version = Request.objects.values_list("version", flat=True).get(id=made.number)
+    olga.post(reverse("queue-approve", args=[made.number]), {"version": version, "note": ""})
+    assert state_of(made.number) is State.ISSUED
+
+
+def test_an_outside_domain_is_not_offered_for_a_mail(inbox: Inbox, college: College) -> None:
+    made = submit(college.charlie, "www.other.org", clock=timezone.now)
+    assert made.state is State.WAITING_FOR_APPROVAL
+    page = signed_in(college.charlie).get(reverse("requests-show", args=[made.number])).content
+    assert b"hostmaster@other.org" not in page
+    body = {"domain": "other.org", "mailbox": "hostmaster@other.org"}
+    answer = signed_in(college.charlie).post(reverse("requests-ask", args=[made.number]), body)
+    assert answer.status_code == 409
+    assert not inbox.messages

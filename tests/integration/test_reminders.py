@@ -1,0 +1,190 @@
+"""What lapses when: reminders before, each once, and a lapsed proof makes requests wait again (R34)."""
+
+from datetime import datetime, timedelta
+
+import pytest
+from django.core import mail
+from django_tasks_db.models import DBTaskResult
+
+from certdesk.domain.actors import Actor, OrgRole, RaRole
+from certdesk.domain.errors import InvalidInput
+from certdesk.domain.requests import OrganisationId, State
+from certdesk.domain.settings import changed
+from certdesk.jobs import worker
+from certdesk.jobs.handlers import HANDLERS
+from certdesk.jobs.worker import Worker
+from certdesk.services import runtime
+from certdesk.services.organisations import Evidence
+from certdesk.services.reminders import REMINDED, remind_lapsing, step_of
+from certdesk.services.requests import approve_request, create_request
+from certdesk.store.models import AuditEvent, Domain, User, ValidationRecord
+from tests.integration.support import (
+    NOW,
+    World,
+    actor,
+    audit_problems,
+    configured,
+    organisation,
+    outcomes,
+    submission,
+    together,
+    validated,
+    world,
+)
+
+pytestmark = pytest.mark.django_db(transaction=True)
+DAY = timedelta(days=1)
+FIRST = NOW - timedelta(hours=1)  # when `world` has its domain validated
+
+
+@pytest.fixture
+def people(monkeypatch: pytest.MonkeyPatch) -> World:
+    """The usual world with a manager; jobs see the clock that the test has moved."""
+    made = world()
+    actor("meg", organisation=made.university, role=OrgRole.MANAGER)
+    return made
+
+
+def lapses() -> datetime:
+    return ValidationRecord.objects.order_by("-expires_at").values_list("expires_at", flat=True)[0]
+
+
+def pass_time(monkeypatch: pytest.MonkeyPatch, now: datetime) -> list[mail.EmailMessage]:
+    """One round of the worker at a time; the mail about domains that it sends."""
+    mail.outbox.clear()
+    monkeypatch.setattr("django.utils.timezone.now", lambda: now)
+    with monkeypatch.context() as patched:
+        patched.setattr(worker, "BATCH", 1000)
+        one = Worker(clock=lambda: now)
+        one.tick(now=now)
+        one.tick(now=now)
+    return [message for message in mail.outbox if "lapses" in message.subject]
+
+
+def test_r34_the_steps_are_reached_one_after_the_other() -> None:
+    end = NOW + 400 * DAY
+    at = {
+        days: step_of(expires_at=end, now=end - days * DAY) for days in (61, 60, 31, 30, 15, 14, 7, 2, 1, 0)
+    }
+    assert at == {61: None, 60: 60, 31: 60, 30: 30, 15: 30, 14: 14, 7: 7, 2: 7, 1: 1, 0: None}
+
+
+def test_r34_reminders_go_out_before_each_once_to_managers_and_officers(
+    people: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    end, told = lapses(), []
+    for days in range(62, -2, -1):
+        for message in pass_time(monkeypatch, end - days * DAY + timedelta(minutes=1)):
+            told.append((days, tuple(message.to)))
+            assert message.body.isascii()
+            domain = Domain.objects.get(adn="example.ac.uk")
+            assert f"{runtime.current().base_url}/domains/{domain.pk}/" in message.body
+            assert "example.ac.uk" in message.subject
+    managers, officers = ("meg@example.ac.uk",), ("olga@example.ac.uk", "otto@example.ac.uk")
+    steps = [60, 30, 14, 7, 1]
+    assert [who for who in told if who[1] == managers] == [(days, managers) for days in steps]
+    assert [who for who in told if who[1] == officers] == [(days, officers) for days in steps]
+    assert AuditEvent.objects.filter(action=REMINDED).count() == len(steps)
+    assert audit_problems() == []
+
+
+def test_r34_without_a_manager_the_applicants_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    world()
+    User.objects.filter(username="bob").update(is_active=False)
+    sent = pass_time(monkeypatch, lapses() - 5 * DAY)
+    assert sorted(tuple(message.to) for message in sent) == [
+        ("alice@example.ac.uk",),
+        ("olga@example.ac.uk", "otto@example.ac.uk"),
+    ]
+
+
+def test_r34_after_a_pause_only_the_step_that_holds_is_told(
+    people: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert len(pass_time(monkeypatch, lapses() - 10 * DAY)) == 2
+    assert [e.data["days"] for e in AuditEvent.objects.filter(action=REMINDED)] == [14]
+    assert pass_time(monkeypatch, lapses() - 9 * DAY) == []
+
+
+def test_r34_a_fresh_proof_silences_the_rest_even_what_was_queued(
+    people: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    end = lapses()
+    assert remind_lapsing(now=end - 5 * DAY)
+    validated("example.ac.uk", of=people.university, by=people.olga, at=end - 5 * DAY)
+    assert pass_time(monkeypatch, end - 4 * DAY) == []
+    assert pass_time(monkeypatch, end - DAY) == []
+    assert len(pass_time(monkeypatch, lapses() - 59 * DAY)) == 2
+
+
+def test_r34_nobody_is_told_of_a_domain_that_a_parents_proof_outlasts(
+    people: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    validated("www.example.ac.uk", of=people.university, by=people.olga, at=NOW - 100 * DAY)
+    first = ValidationRecord.objects.order_by("expires_at").values_list("expires_at", flat=True)[0]
+    assert pass_time(monkeypatch, first - 5 * DAY) == []
+
+
+def test_r34_many_workers_tell_once(people: World) -> None:
+    when = lapses() - 5 * DAY
+    done, refused = outcomes(together([lambda: len(remind_lapsing(now=when))] * 6))
+    assert not refused
+    assert done.count(1) == 1
+    assert done.count(0) == 5
+    assert AuditEvent.objects.filter(action=REMINDED).count() == 1
+
+
+def test_the_job_has_a_handler() -> None:
+    assert "mail_lapsing" in HANDLERS
+
+
+def _ask(who: Actor, of: OrganisationId, name: str, *, now: datetime) -> State:
+    return create_request(actor=who, submission=submission(of, name), channel="portal", now=now).state
+
+
+def test_r33_r34_a_manual_check_is_remembered_until_it_lapses_and_for_that_organisation_alone(
+    people: World,
+) -> None:
+    """Outside the trusted suffixes: by hand, then automatic, then by hand again."""
+    alice, own = people.alice, people.university
+    made = create_request(actor=alice, submission=submission(own, "www.owned.org"), channel="portal", now=NOW)
+    assert made.state is State.WAITING_FOR_APPROVAL
+    with pytest.raises(InvalidInput):
+        approve_request(actor=people.olga, number=made.number, now=NOW)
+    proof = Evidence(domain="owned.org", how="registry", details="The registry names them.")
+    approve_request(actor=people.olga, number=made.number, evidence=[proof], now=NOW)
+    end = ValidationRecord.objects.get(domain__adn="owned.org").expires_at
+    assert end - NOW == timedelta(days=runtime.current().ownership_days)
+
+    tiny = timedelta(seconds=1)
+    assert _ask(alice, own, "a.owned.org", now=NOW + tiny) is State.ACCEPTED
+    assert _ask(alice, own, "b.owned.org", now=end - tiny) is State.ACCEPTED
+    assert _ask(alice, own, "c.owned.org", now=end) is State.WAITING_FOR_APPROVAL
+    other = organisation("Other College")
+    charlie = actor("charlie", organisation=other)
+    assert _ask(charlie, other, "d.owned.org", now=NOW + tiny) is State.WAITING_FOR_APPROVAL
+
+    validated("owned.org", of=own, by=people.olga, at=end)
+    assert _ask(alice, own, "e.owned.org", now=end + tiny) is State.ACCEPTED
+
+
+def test_r34_the_interval_is_a_setting_within_the_legal_cap(people: World) -> None:
+    usual = runtime.current().settings
+    with pytest.raises(InvalidInput):
+        changed(usual, {"ownership_days": "399"}, now=NOW)
+    with configured(settings=changed(usual, {"ownership_days": "90"}, now=NOW)):
+        validated("short.ac.uk", of=people.university, by=people.olga, at=NOW)
+    record = ValidationRecord.objects.get(domain__adn="short.ac.uk")
+    assert record.expires_at - record.validated_at == timedelta(days=90)
+
+
+def test_an_officer_alone_gets_the_reminder_of_nothing_else(people: World) -> None:
+    """What was confirmed by mail is the organisation's to renew."""
+    ValidationRecord.objects.update(method="email_constructed")
+    remind_lapsing(now=lapses() - 5 * DAY)
+    assert actor("nora", ra=RaRole.OFFICER).user_id
+    from_jobs = [
+        job.args_kwargs["kwargs"]["audience"]
+        for job in DBTaskResult.objects.filter(task_path__endswith="mail_lapsing")
+    ]
+    assert from_jobs == ["organisation"]
