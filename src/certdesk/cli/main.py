@@ -61,4 +61,6 @@ def main() -> None:
         certdesk(prog_name="certdesk")
     except CertdeskError as error:
         click.echo(f"certdesk: {error.detail}", err=True)
+        for name, advice in getattr(error, "fields", {}).items():
+            click.echo(f"  {name}: {advice}", err=True)
         sys.exit(1)

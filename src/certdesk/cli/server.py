@@ -69,3 +69,23 @@ def migrate() -> None:
 
     server.migrate()
     click.echo("The database is up to date.", err=True)
+
+
+@admin.command("add-person")
+@click.argument("username")
+@click.option("--name", required=True, help="The person's name.")
+@click.option("--email", required=True, help="Where notices go.")
+@click.option(
+    "--role",
+    required=True,
+    type=click.Choice(["officer", "auditor", "operator"]),
+    help="What they do for the RA.",
+)
+def add_person(*, username: str, name: str, email: str, role: str) -> None:
+    """Add a person of the RA; the first operator of a new service comes to be like this.
+
+    Prints the issued password on stdout, once. It has to be changed at the first sign-in.
+    """
+    from certdesk.conf import server  # noqa: PLC0415 - as above
+
+    click.echo(server.add_person(username=username, name=name, email=email, role=role))

@@ -17,6 +17,7 @@ from granian.constants import HTTPModes, Interfaces
 
 from certdesk.conf.config import Config
 from certdesk.conf.log import configure_logging
+from certdesk.domain.actors import SYSTEM, RaRole
 from certdesk.domain.errors import Misconfigured
 from certdesk.domain.findings import Verdict
 
@@ -97,6 +98,19 @@ def make_worker() -> "Worker":
     from certdesk.jobs.worker import Worker  # noqa: PLC0415 - models can be imported only after django.setup()
 
     return Worker()
+
+
+def add_person(*, username: str, name: str, email: str, role: str) -> str:
+    """Adds a person of the RA and returns the issued password. Raises InvalidInput."""
+    migrate()
+    from certdesk.services.membership import (  # noqa: PLC0415 - models can be imported only after django.setup()
+        add_ra_person,
+    )
+
+    issued = add_ra_person(
+        actor=SYSTEM, username=username, name=name, email=email, role=RaRole(role), now=timezone.now()
+    )
+    return issued.password
 
 
 def _refuse_unsafe(config: Config) -> None:

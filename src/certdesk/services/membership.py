@@ -47,31 +47,43 @@ def add_member(
     """
     _may_manage(actor, organisation_id)
     organisation_row(organisation_id)
-    username, name = username.strip().lower(), " ".join(storable(name, field="name").split())
-    email = storable(email, field="email", limit=MAX_EMAIL)
-    if problems := _problems(username=username, name=name, email=email):
-        raise InvalidInput("The person can't be added like this.", fields=problems)
-    password = issued_password()
-    first, _space, last = name.partition(" ")
-    user = User(
-        username=username,
-        first_name=first,
-        last_name=last,
-        email=email,
-        password=make_password(password),
-        must_change_password=True,
-    )
+    user, password = _new_person(username=username, name=name, email=email)
     try:
         with write_transaction():
             user.save(force_insert=True)
             Membership.objects.create(user=user, organisation_id=organisation_id, role=role, created_at=now)
-            data = {"username": username, "role": role.value}
+            data = {"username": user.username, "role": role.value}
             _record(actor, organisation_id, user.pk, "member.add", now=now, data=data)
     except IntegrityError:  # two people at the same moment
         raise InvalidInput(
             "The person can't be added like this.", fields={"username": _NOT_AVAILABLE}
         ) from None
-    return IssuedPassword(user_id=UserId(user.pk), username=username, password=password)
+    return IssuedPassword(user_id=UserId(user.pk), username=user.username, password=password)
+
+
+def add_ra_person(
+    *, actor: Actor, username: str, name: str, email: str, role: RaRole, now: datetime
+) -> IssuedPassword:
+    """Makes a person of the RA, with an issued password to be changed at first sign-in (R8, R38).
+
+    Only the system does, from the command line of the service's own account: that is how the very first
+    person comes to be. Raises NotAuthorized, InvalidInput.
+    """
+    if not actor.is_system:
+        raise NotAuthorized("People of the RA are added on the command line: certdesk admin add-person.")
+    user, password = _new_person(username=username, name=name, email=email)
+    user.ra_role = role
+    with write_transaction():
+        user.save(force_insert=True)
+        audit.record(
+            actor=actor,
+            action="account.add",
+            object_type="user",
+            object_id=user.pk,
+            now=now,
+            data={"username": user.username, "ra_role": role.value},
+        )
+    return IssuedPassword(user_id=UserId(user.pk), username=user.username, password=password)
 
 
 def add_existing_member(
@@ -178,6 +190,25 @@ def hand_over(
             data = {"role": [before, OrgRole.MANAGER.value]}
             _record(actor, organisation_id, successor_id, "member.role", now=now, data=data)
         _end(actor, leaver, now=now, data={"successor": successor_id})
+
+
+def _new_person(*, username: str, name: str, email: str) -> tuple[User, str]:
+    """A person not stored yet, and the password issued to them. Raises InvalidInput."""
+    username, name = username.strip().lower(), " ".join(storable(name, field="name").split())
+    email = storable(email, field="email", limit=MAX_EMAIL)
+    if problems := _problems(username=username, name=name, email=email):
+        raise InvalidInput("The person can't be added like this.", fields=problems)
+    password = issued_password()
+    first, _space, last = name.partition(" ")
+    user = User(
+        username=username,
+        first_name=first,
+        last_name=last,
+        email=email,
+        password=make_password(password),
+        must_change_password=True,
+    )
+    return user, password
 
 
 def _may_manage(actor: Actor, organisation_id: OrganisationId) -> None:
