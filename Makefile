@@ -35,8 +35,9 @@ fix: $(READY) ## Mend what the tools can mend: format, lint, templates, generate
 	@scripts/templates
 	@.venv/bin/python scripts/states.py
 
-docs: $(READY) ## Write the generated pages (docs/states.md)
+docs: $(READY) ## Write the generated pages (docs/states.md, docs/seed.md)
 	@.venv/bin/python scripts/states.py
+	@.venv/bin/python scripts/seed.py
 
 lock: ## Write uv.lock and requirements.lock from pyproject.toml (needs uv)
 	@scripts/lock

@@ -177,7 +177,7 @@ class Portal:
         token = self._client.cookies.get("certdesk-csrf", default="") or ""
         response = self._client.post(
             path,
-            data={name: str(value) for name, value in fields.items()},
+            data={k: v if isinstance(v, list) else str(v) for k, v in fields.items()},
             files={"csr": (upload[0], upload[1], "application/pkcs10")} if upload else None,
             headers={"X-CSRFToken": token} if csrf else {},
             follow_redirects=follow,

@@ -58,7 +58,8 @@ def test_r20_never_another_organisation_s(staff: Staff, tmp_path: Path) -> None:
         assert name not in staff(reader).get("/requests/export.csv").html
         assert staff(reader).request(foreign).status == 404
         assert staff.rest(reader, "GET", f"/requests/{foreign}").status_code == 404
-    assert staff("charlie").listed() == [foreign]
+    assert foreign in staff("charlie").listed()
+    assert ours not in staff("charlie").listed()
     assert own not in staff("charlie").get("/requests/export.csv").html
     staff.hides(ours, own)
     for reader in ("olga", "otto", "rick"):
@@ -148,9 +149,7 @@ def test_r25_every_change_is_in_the_history_with_time_actor_and_reason(staff: St
     staff.hides(number, name, "Seen in the registry.")
 
 
-def test_r25_the_applicant_may_withdraw_before_issuance_and_jtag_is_a_setting(
-    staff: Staff, tmp_path: Path
-) -> None:
+def test_r25_the_applicant_may_withdraw_before_issuance(staff: Staff, tmp_path: Path) -> None:
     alice = staff("alice")
     number = alice.ask(make_csr(tmp_path, new_name("mine.org")))
     assert staff("bob").post(f"/requests/{number}/withdraw/").status in {403, 404}
@@ -209,5 +208,5 @@ def test_r38_mail_names_the_organisation_s_own_people_only(staff: Staff, tmp_pat
     staff("olga").reject(number, "Please ask the owner.")
     mail = staff.wait_for_mail(f"Request {number}", "Please ask the owner.")
     assert mail["To"] == "alice@example.ac.uk"
-    assert not [one for one in staff.mail_about(str(number)) if "other.ac.uk" in str(one["To"])]
+    assert not [one for one in staff.mail_about(f"Request {number}:") if "other.ac.uk" in str(one["To"])]
     assert "Rejected by JTAG" in body(mail)

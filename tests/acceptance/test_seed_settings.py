@@ -1,0 +1,130 @@
+"""What the rows call a setting, changed by the operator in the portal (R1, R4, R7, R13, R14, R25, R30)."""
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.acceptance.seed_support import WAITING, Page, Portal, Staff, body, make_csr, new_name
+from tests.harness.server import DemoServer
+
+USUAL: dict[str, Any] = {
+    "ra": "JTAG",
+    "service_name": "Certdesk",
+    "support_url": "",
+    "trusted_suffixes": "ac.uk\ngov.uk",
+    "durations": ["1", "2", "3"],
+    "server_software": "Apache httpd\nnginx\nOther",
+    "ownership_days": "398",
+    "challenge_days": "7",
+    "password_min_length": "15",
+}
+Changed = Callable[..., AbstractContextManager[None]]
+
+
+@pytest.fixture(scope="module")
+def staff(server: DemoServer) -> Iterator[Staff]:
+    people = Staff(server)
+    yield people
+    people.close()
+
+
+def change(staff: Staff, **values: Any) -> Page:
+    """The operator fills in the form of the settings; what is not given is as usual."""
+    op = staff("op")
+    return op.post("/settings/", version=op.get("/settings/").field("version"), **(USUAL | values))
+
+
+@pytest.fixture
+def changed(staff: Staff) -> Changed:
+    """Other settings for a while."""
+
+    @contextmanager
+    def change_for_a_while(**values: Any) -> Iterator[None]:
+        page = change(staff, **values)
+        assert page.status == 200, page.text
+        try:
+            yield
+        finally:
+            assert change(staff).status == 200
+
+    return change_for_a_while
+
+
+def test_r01_the_operator_says_where_the_ca_s_support_page_is(staff: Staff, changed: Changed) -> None:
+    link = 'href="https://support.ca.example/"'
+    assert link not in staff().get("/help/certificates/").html
+    with changed(support_url="https://support.ca.example/"):
+        assert link in staff().get("/help/certificates/").html
+
+
+def test_r04_r34_periods_are_settings_within_their_limits(staff: Staff, changed: Changed) -> None:
+    for wrong in ({"challenge_days": "31"}, {"ownership_days": "399"}, {"challenge_days": "0"}):
+        assert change(staff, **wrong).status == 422, wrong
+    with changed(challenge_days="30", ownership_days="90"):
+        assert "30 days" in staff().get("/help/dcv/").text
+
+
+def test_r07_the_minimum_is_a_setting_and_three_its_lowest_value(staff: Staff, changed: Changed) -> None:
+    refused = change(staff, password_min_length="2")
+    assert refused.status == 422
+    assert "from 3" in refused.text
+    with changed(password_min_length="3"):
+        address = "/accounts/password/change/"
+        joined = staff.joined(staff("meg"), "example-university", "minimum")
+        own = "several unrelated words"
+        assert "3 characters" in joined.get(address).text
+        short = joined.post(address, oldpassword=own, password1="ab", password2="ab")
+        assert short.path == address
+        assert joined.post(address, oldpassword=own, password1="abc", password2="abc").path != address
+        joined.close()
+        again = Portal(staff.server, "minimum", "abc")
+        assert again.get("/").path == "/"
+        again.close()
+
+
+def test_r13_r14_durations_and_software_are_lists_that_the_operator_edits(
+    staff: Staff, changed: Changed
+) -> None:
+    with changed(durations=["1"], server_software="Webster 7"):
+        form = staff("alice").get("/requests/new/").html
+        assert re.findall(r'name="duration_years" value="(\d)"', form) == ["1"]
+        assert re.findall(r'<option value="([^"]+)"', form) == ["Webster 7", "Other"]
+    assert change(staff, durations=["4"]).status == 422
+
+
+def test_r25_jtag_is_the_configurable_name_of_the_ra_team(
+    staff: Staff, changed: Changed, tmp_path: Path
+) -> None:
+    number = staff("alice").ask(make_csr(tmp_path, new_name("renamed.org")))
+    with changed(ra="The Desk"):
+        staff("otto").reject(number, "Not this one.")
+        assert staff("alice").request(number).status_box.startswith("Rejected by The Desk")
+        assert staff.told("alice", number)["status_text"] == "Rejected by The Desk"
+        assert "Rejected by The Desk" in staff("alice").get("/requests/").text
+        mail = staff.wait_for_mail(f"Request {number}:", "Not this one.")
+        assert "Rejected by The Desk" in body(mail)
+
+
+def test_r30_the_trusted_suffixes_are_configurable(staff: Staff, changed: Changed, tmp_path: Path) -> None:
+    csr = make_csr(tmp_path, name := new_name("partner.org"))
+    outside = 'data-code="names.outside_trusted_suffix"'
+    assert outside in staff("alice").preview(csr).html
+    with changed(trusted_suffixes="partner.org\ngov.uk"):
+        assert outside not in staff("alice").preview(csr).html
+        inside_before = staff("alice").preview(make_csr(tmp_path, new_name("elsewhere.ac.uk")))
+        assert outside in inside_before.html
+    number = staff("alice").ask(csr)
+    assert staff("alice").request(number).status_box.startswith(WAITING)
+    staff.hides(number, name)
+
+
+@pytest.mark.parametrize("who", ["alice", "bob", "meg", "charlie", "olga", "otto", "rick"])
+def test_r07_r30_nobody_else_changes_settings(staff: Staff, who: str) -> None:
+    version = staff("op").get("/settings/").field("version")
+    fields: dict[str, Any] = USUAL | {"ra": f"Team {who}"}
+    assert staff(who).post("/settings/", version=version, **fields).status in {403, 404}
+    assert f"Team {who}" not in staff("op").get("/settings/").html
