@@ -1,0 +1,218 @@
+"""Pages of organisations and people, the CA's buttons and the operator's page, as their readers use them."""
+
+import re
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from django.http import HttpResponse
+from django.test import Client
+from django.urls import reverse
+from django_tasks.base import TaskResultStatus
+from django_tasks_db.models import DBTaskResult
+from pytest_django import Settings
+
+from certdesk.domain.actors import OrgRole, RaRole
+from certdesk.domain.certificates import Accepted, Refused
+from certdesk.domain.requests import State
+from certdesk.services import runtime
+from certdesk.store.jobs import enqueue
+from certdesk.store.models import AuditEvent, Membership, Organisation, Request, User
+from tests.integration import support
+from tests.integration.support import NOW, ScriptedCa, World, actor, events_of, state_of, submit, world
+
+pytestmark = pytest.mark.django_db(transaction=True)
+UNIVERSITY = "example-university"
+
+
+@pytest.fixture(autouse=True)
+def plain_pages(settings: Settings) -> Iterator[None]:
+    """Pages name static files without the manifest that only `collectstatic` makes."""
+    backend = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
+    settings.STORAGES = {**settings.STORAGES, "staticfiles": backend}
+    Path(settings.STATIC_ROOT).mkdir(exist_ok=True)
+    yield
+    runtime.refresh()
+
+
+@pytest.fixture
+def people() -> World:
+    made = world()
+    actor("meg", organisation=made.university, role=OrgRole.MANAGER)
+    actor("op", ra=RaRole.OPERATOR)
+    actor("rick", ra=RaRole.AUDITOR)
+    return made
+
+
+def signed_in(username: str) -> Client:
+    client = Client()
+    client.force_login(
+        User.objects.get(username=username), "allauth.account.auth_backends.AuthenticationBackend"
+    )
+    return client
+
+
+def text_of(answer: object) -> str:
+    assert isinstance(answer, HttpResponse)
+    return answer.content.decode()
+
+
+def show(client: Client) -> str:
+    return text_of(client.get(reverse("organisations-show", args=[UNIVERSITY])))
+
+
+def person(name: str, username: str) -> str:
+    return reverse(name, args=[UNIVERSITY, User.objects.get(username=username).pk])
+
+
+def test_a_manager_issues_a_new_password_that_is_shown_once(people: World) -> None:
+    del people
+    meg = signed_in("meg")
+    answer = meg.post(person("organisations-person-password", "bob"))
+    found = re.search(r'class="secret"[^>]*>([^<]+)<', text_of(answer))
+    assert found
+    assert User.objects.get(username="bob").check_password(found[1])
+    assert "no-store" in answer["Cache-Control"]
+    assert found[1] not in show(meg)
+    outside = reverse(
+        "organisations-person-password", args=[UNIVERSITY, User.objects.get(username="olga").pk]
+    )
+    assert meg.post(outside).status_code == 404
+    assert signed_in("olga").post(outside).status_code == 404
+
+
+def test_roles_and_leaving_from_the_page(people: World) -> None:
+    del people
+    meg = signed_in("meg")
+    assert "Make a manager" in show(meg)
+    meg.post(person("organisations-person-role", "bob"), {"role": "manager"})
+    assert Membership.objects.get(user__username="bob").role == OrgRole.MANAGER
+    assert meg.post(person("organisations-person-role", "bob"), {"role": "king"}).status_code == 404
+    ids = {name: User.objects.get(username=name).pk for name in ("meg", "alice", "olga")}
+    leave = reverse("organisations-hand-over", args=[UNIVERSITY])
+    same = meg.post(leave, {"leaver": ids["alice"], "successor": ids["alice"]})
+    assert same.status_code == 422
+    assert "Choose somebody else." in text_of(same)
+    assert meg.post(leave, {"leaver": ids["alice"], "successor": ids["olga"]}).status_code == 422
+    gone = meg.post(leave, {"leaver": ids["meg"], "successor": ids["alice"]})
+    assert (gone.status_code, gone["Location"]) == (302, "/")
+    assert meg.get(reverse("organisations-show", args=[UNIVERSITY])).status_code in (302, 404)
+    assert Membership.objects.get(user__username="alice").role == OrgRole.MANAGER
+
+
+def test_an_officer_is_warned_when_no_manager_is_left(people: World) -> None:
+    del people
+    olga = signed_in("olga")
+    assert "This is the last manager" in show(olga)
+    answer = olga.post(person("organisations-disable-person", "meg"), follow=True)
+    assert "has no manager now" in text_of(answer)
+    page = text_of(olga.post(person("organisations-enable-person", "meg"), follow=True))
+    assert "enabled again, as an applicant" in page
+
+
+def test_officers_rename_and_disable_with_reasons(people: World) -> None:
+    olga = signed_in("olga")
+    rename = reverse("organisations-rename", args=[UNIVERSITY])
+    fields = {"legal_name": "Example Polytechnic", "country": "GB", "locality": ""}
+    assert olga.post(rename, fields).status_code == 422
+    assert olga.post(rename, {**fields, "evidence": "The register."}).status_code == 302
+    active = reverse("organisations-active", args=[UNIVERSITY])
+    assert olga.post(active, {"to": "disabled", "reason": ""}).status_code == 422
+    assert olga.post(active, {"to": "disabled", "reason": "Closed."}).status_code == 302
+    assert signed_in("alice").get(reverse("organisations-show", args=[UNIVERSITY])).status_code == 404
+    assert "Enable this organisation" in show(olga)
+    assert olga.post(active, {"to": "enabled", "reason": "Open again."}).status_code == 302
+    row = Organisation.objects.get(id=people.university)
+    assert (row.legal_name, row.is_active) == ("Example Polytechnic", True)
+
+
+def test_managers_and_auditors_see_no_officers_forms(people: World) -> None:
+    del people
+    for name in ("meg", "rick"):
+        page = show(signed_in(name))
+        for words in ("Change name or place", "Disable this organisation", "Add somebody who has an account"):
+            assert words not in page, name
+    assert "New password" not in show(signed_in("rick"))
+    assert "alice" in show(signed_in("rick"))
+
+
+def test_r28_an_officer_sends_a_refused_request_again(people: World) -> None:
+    ca = ScriptedCa(answers=[Refused(reason="The organisation is on our list."), support.signed])
+    ca.inline = True
+    with support.backend(ca):
+        number = submit(people.alice).number
+        assert state_of(number) is State.REJECTED_BY_CA
+        assert "Send to the CA again" not in text_of(
+            signed_in("alice").get(reverse("requests-show", args=[number]))
+        )
+        olga, page = signed_in("olga"), reverse("requests-show", args=[number])
+        text = text_of(olga.get(page))
+        version = re.search(r'name="version" value="(\d+)"', text)
+        assert version
+        retry = reverse("requests-retry", args=[number])
+        assert olga.post(retry, {"note": "x", "version": "0"}).status_code == 409
+        assert olga.post(retry, {"note": "Settled by phone.", "version": version[1]}).status_code == 302
+        assert state_of(number) is State.ACCEPTED
+        assert events_of(number)[-1] == "retry"
+        assert "Settled by phone." in text_of(olga.get(page))
+
+
+def test_r24_elapsed_and_usual_time_and_asking_now(people: World) -> None:
+    ca = ScriptedCa(answers=[Accepted(handle="ORDER-1")], polls=[Accepted(handle="ORDER-1")])
+    ca.inline = True
+    with support.backend(ca):
+        number = submit(people.alice, clock=lambda: NOW - timedelta(minutes=30)).number
+        assert state_of(number) is State.SUBMITTED
+        Request.objects.filter(id=number).update(next_attempt_at=NOW + timedelta(hours=1))
+        page = reverse("requests-show", args=[number])
+        alice, olga = text_of(signed_in("alice").get(page)), signed_in("olga")
+        assert "Waiting since" in alice
+        assert "30 minutes" in alice
+        assert "Not known yet" in alice
+        assert "Ask the CA now" not in alice
+        assert "Ask the CA now" in text_of(olga.get(page))
+        assert olga.post(reverse("requests-poll", args=[number])).status_code == 302
+    due = Request.objects.get(id=number).next_attempt_at
+    assert due is not None
+    assert due < NOW + timedelta(minutes=5)
+    assert AuditEvent.objects.filter(action="request.poll_now", object_id=str(number)).exists()
+
+
+def _failed_job() -> DBTaskResult[..., None]:
+    enqueue("mail_password_reset", due_at=NOW, email="secret.person@example.org")
+    job = DBTaskResult.objects.get(task_path__endswith="mail_password_reset")
+    DBTaskResult.objects.filter(id=job.id).update(
+        status=TaskResultStatus.FAILED,
+        finished_at=NOW,
+        worker_ids=["a", "b"],
+        exception_class_path="smtplib.SMTPRecipientsRefused",
+    )
+    return job
+
+
+def test_the_operator_sees_failed_jobs_without_secrets_and_runs_them_again(people: World) -> None:
+    del people
+    job, op = _failed_job(), signed_in("op")
+    text = text_of(op.get(reverse("service")))
+    assert "Mail to reset a password" in text
+    assert "SMTPRecipientsRefused" in text
+    assert "secret.person" not in text
+    assert "1 job failed" in text_of(op.get(reverse("home")))
+    assert op.post(reverse("service-retry", args=[job.id])).status_code == 302
+    job.refresh_from_db()
+    assert (job.status, job.worker_ids) == (TaskResultStatus.READY, [])
+    assert AuditEvent.objects.filter(action="job.retry", object_id=str(job.id)).exists()
+    for again in (job.id, uuid4()):
+        assert op.post(reverse("service-retry", args=[again])).status_code == 409
+
+
+def test_the_operator_sees_what_is_late_and_each_ca(people: World) -> None:
+    number = submit(people.alice, "www.elsewhere.org").number
+    Request.objects.filter(id=number).update(state=State.ACCEPTED, next_attempt_at=NOW - timedelta(hours=2))
+    text = text_of(signed_in("op").get(reverse("service")))
+    assert "Late: is a worker running?" in text
+    assert "2 hours" in text
+    for backend in runtime.current().backends.values():
+        assert backend.title in text
