@@ -46,6 +46,12 @@ PAGES: dict[str, list[tuple[str, tuple[str, ...]]]] = {
     "requests-withdraw": [("/requests/{waiting}/withdraw/", ("alice",))],
     "queue-list": [("/queue/", ("olga",))],
     "queue-decide": [("/queue/{waiting}/", ("olga",)), ("/queue/{issued}/", ("olga",))],
+    "domains-list": [
+        ("/domains/", ("alice", "charlie", "olga", "rick")),
+        ("/domains/?q=nothing-like-it", ("olga",)),
+    ],
+    "domains-show": [("/domains/1/", ("alice", "olga", "rick"))],
+    "dcv": [("/dcv/", ("",))],
     "organisations-list": [("/organisations/", ("olga", "op"))],
     "organisations-new": [("/organisations/new/", ("olga",))],
     "organisations-show": [
@@ -78,7 +84,11 @@ PAGES: dict[str, list[tuple[str, tuple[str, ...]]]] = {
     "mfa_activate_totp": [("/accounts/2fa/totp/activate/", ("alice",))],
     "mfa_generate_recovery_codes": [("/accounts/2fa/recovery-codes/generate/", ("alice",))],
     "403": [("/queue/", ("alice",))],
-    "404": [("/requests/{missing}/", ("charlie",)), ("/no/such/page/", ("",))],
+    "404": [
+        ("/requests/{missing}/", ("charlie",)),
+        ("/no/such/page/", ("",)),
+        (f"/dcv/{'A' * 52}/", ("",)),
+    ],
 }
 PAGES["help-page"] = [(f"/help/{_slug}/", ("",)) for _slug in SLUGS]
 
@@ -87,6 +97,8 @@ NO_PAGE = {
     *("help-pdf", "help-page-pdf", "help-faq-act"),
     *("requests-csv", "requests-status", "requests-bundle", "requests-certificate"),
     *("requests-preview", "requests-confirm", "queue-approve", "queue-reject"),
+    "dcv-confirm",  # test_dcv_browser.py has a code for it
+    *("requests-ask", "domains-csv", "domains-add", "domains-ask", "domains-validate", "domains-cancel"),
     *("organisations-vet", "organisations-validate"),
     *("organisations-add-person", "organisations-disable-person"),
     *("account_set_password", "account_confirm_login_code", "well-known-change-password"),
