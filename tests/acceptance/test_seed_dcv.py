@@ -72,7 +72,7 @@ def waiting(staff: Staff, folder: Path, *, who: str = "alice") -> tuple[int, str
     return staff(who).ask(make_csr(folder, name)), domain, name
 
 
-def test_r04_from_the_mailed_value_to_the_certificate(
+def test_r04_r25_from_the_mailed_value_to_the_certificate(
     staff: Staff, server: DemoServer, reader: Portal, tmp_path: Path
 ) -> None:
     number, domain, name = waiting(staff, tmp_path)

@@ -149,7 +149,7 @@ def test_r15_the_preview_shows_everything(staff: Staff, tmp_path: Path) -> None:
     assert f"Common name (CN) {names[0]}" in page.text
     for name in names:
         assert f'<span class="mono">{name}</span>' in page.html
-    assert re.search(r"Public key [^.]*(P-256|256)", page.text), "type and size"
+    assert "Public key EC P-256" in page.text, "type and size"
     assert colons(hashlib.sha256(csr.der).hexdigest()) in page.text, "the CSR's fingerprint"
     run("openssl", "req", "-in", str(csr.path), "-pubkey", "-noout", "-out", str(tmp_path / "pub.pem"))
     public = ("openssl", "pkey", "-pubin", "-in", str(tmp_path / "pub.pem"), "-outform", "DER")
@@ -165,6 +165,13 @@ def test_r15_the_preview_shows_everything(staff: Staff, tmp_path: Path) -> None:
     assert all(word in page.text for word in ("Passed.", "A person looks.")), "with its verdict"
     for check in checks:
         assert " ".join(check["message"].split()) in page.text.replace("&", "&")
+
+
+def test_r15_the_size_of_an_rsa_key_is_shown(staff: Staff, tmp_path: Path) -> None:
+    name, path, key = new_name(), tmp_path / "rsa.csr", tmp_path / "rsa.key"
+    made = ("openssl", "req", "-new", "-newkey", "rsa:3072", "-nodes", "-keyout", str(key), "-out", str(path))
+    run(*made, "-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{name}")
+    assert "Public key RSA 3072 bits" in staff("alice").preview(path.read_text()).text
 
 
 def colons(hexadecimal: str) -> str:
@@ -282,6 +289,7 @@ def test_r19_nothing_reaches_the_ca_before_an_officer_approves_and_then_one_orde
     assert attempts(server, number) == 1
     approvals = "SELECT count(*) FROM store_approval WHERE request_id = ? AND verdict = 'approve'"
     assert rows_of(server, approvals, number) == [(1,)]
+    staff.hides(number, "approved-once.org")
 
 
 def test_r19_what_a_check_refuses_never_becomes_a_request(

@@ -1,15 +1,17 @@
-"""Rows that take hours to years, through the services with a clock that the tests move (R4, R24, R34)."""
+"""Rows that take long, or a look inside: the services with a clock that moves (R4, R14, R24, R34)."""
 
 import itertools
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from django.core.mail import EmailMessage
 
 from certdesk.backends.scripted import Behaviour, Rule, ScriptedBackend, ScriptedConfig
 from certdesk.domain.actors import OrgRole, RaRole
+from certdesk.domain.certificates import Intent, Outcome
 from certdesk.domain.errors import InvalidInput, NotFound
 from certdesk.domain.requests import RequestId, State
 from certdesk.domain.rules import RuleId, in_force
@@ -81,7 +83,32 @@ def due(number: RequestId) -> datetime:
     """When the request is looked at next; that there is such a time is half of the row."""
     at = Request.objects.values_list("next_attempt_at", flat=True).get(id=number)
     assert at is not None, "nobody would ever look at it again"
+    assert at < NOW + 60 * HOUR, "it should have ended long ago"
     return at
+
+
+class NotingCa(ScriptedBackend):
+    """A CA that takes the server software, as some do, and is silent when it is first asked."""
+
+    noted: ClassVar[list[str]] = []
+
+    def submit(self, intent: Intent) -> Outcome:
+        """Note it."""
+        self.noted.append(intent.server_software)
+        return super().submit(intent)
+
+
+def test_r14_the_server_software_is_passed_to_the_ca_whenever_it_is_asked(tmp_path: Path) -> None:
+    clock, people = Clock(), world()
+    rule = Rule(behaviour=Behaviour.UNAVAILABLE, tries=2)
+    config = ScriptedConfig(directory=tmp_path, passphrase=b"x" * 20, tests_and_demo_only=True, default=rule)
+    NotingCa.noted.clear()
+    with support.backend(NotingCa(config, clock=clock)):
+        number, worker = submit(people.alice, clock=clock).number, Worker(clock=clock)
+        while state_of(number) is not State.ISSUED:
+            clock.now = due(number)
+            worker.tick(now=clock())
+    assert NotingCa.noted == ["nginx"] * 3
 
 
 def test_r24_a_slow_ca_is_polled_for_more_than_a_day_with_back_off(tmp_path: Path) -> None:

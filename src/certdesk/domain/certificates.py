@@ -42,6 +42,7 @@ class Intent:
     not_after: datetime
     serial: int | None = None
     tbs: bytes | None = None
+    server_software: str = ""  # R14: for CAs that take it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

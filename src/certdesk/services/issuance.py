@@ -183,6 +183,7 @@ def _intent(request: Request, backend: Backend, *, now: datetime) -> Intent:
         ),
         not_before=not_before,
         not_after=not_after,
+        server_software=request.server_software,
     )
 
 
@@ -245,6 +246,7 @@ def _recorded_intent(attempt: IssuanceAttempt) -> Intent:
         not_after=attempt.not_after,
         serial=None if attempt.serial is None else int(attempt.serial, 16),
         tbs=None if attempt.tbs is None else bytes(attempt.tbs),
+        server_software=attempt.request.server_software,
     )
 
 
