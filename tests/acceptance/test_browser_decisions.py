@@ -207,7 +207,6 @@ def test_rick_reads_everything_and_can_press_nothing(visit: Visit, tmp_path: Pat
     expect(rick.get_by_role("link", name="Request a certificate")).to_have_count(0)
 
 
-@pytest.mark.xfail(strict=True, reason="the home page leads to /metrics, which does not exist yet")
 def test_ops_home_works_and_leads_somewhere(visit: Visit) -> None:
     op = visit("op")
     op.goto("/")

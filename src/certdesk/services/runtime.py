@@ -101,13 +101,10 @@ def current() -> Runtime:
 
     Raises InvariantViolated if none was configured.
     """
-    if _Holder.base is None:
-        if _Holder.make is None:
-            raise InvariantViolated("no runtime was configured")
-        _Holder.base = _Holder.make()
+    base = _base()
     elapsed = time.monotonic() - _Holder.checked_at
     if _Holder.made is None or elapsed > FRESH_FOR:
-        _Holder.made = _with_changes(_Holder.base, _Holder.made)
+        _Holder.made = _with_changes(base, _Holder.made)
         _Holder.checked_at = time.monotonic()
     return _Holder.made
 
@@ -123,15 +120,22 @@ def settings_from(values: Mapping[str, object], *, now: datetime) -> ServiceSett
     A stored value that a rule of the field has overtaken since is left out and logged: the service goes on
     with what the configuration says.
     """
-    if _Holder.base is None:
-        raise InvariantViolated("no runtime was configured")
-    settings = _Holder.base.settings
+    settings = _base().settings
     for name, value in values.items():
         try:
             settings = changed(settings, {name: value}, now=now)
         except InvalidInput as error:
             log.warning("settings.stored_value_unusable", name=name, problem=error.fields.get(name, ""))
     return settings
+
+
+def _base() -> Runtime:
+    """The runtime as configured, made when first needed."""
+    if _Holder.base is None:
+        if _Holder.make is None:
+            raise InvariantViolated("no runtime was configured")
+        _Holder.base = _Holder.make()
+    return _Holder.base
 
 
 def _with_changes(base: Runtime, made: Runtime | None) -> Runtime:

@@ -61,13 +61,13 @@ def settings(request: HttpRequest) -> HttpResponse:
     form = SettingsForm(request.POST, now=now)
     if form.is_valid():
         try:
-            after = change_settings(
+            change_settings(
                 actor=actor, values=form.values(), seen_version=form.cleaned_data["version"], now=now
             )
         except InvalidInput as error:
             show_on(form, error)
         else:
-            _say(request, after)
+            messages.success(request, "The settings are in force; other processes follow within a second.")
             return redirect("settings")
     return _render(request, actor, history, now=now, form=form)
 
@@ -85,16 +85,6 @@ def reset(request: HttpRequest) -> HttpResponse:
     after = reset_setting(actor=actor, name=name, seen_version=int(seen), now=timezone.now())
     messages.success(request, f"{TITLES[name]} is back to its default: {told(name, asdict(after)[name])}.")
     return redirect("settings")
-
-
-def _say(request: HttpRequest, after: ServiceSettings) -> None:
-    messages.success(request, "The settings are in force; other processes follow within a second.")
-    if after.password_min_length < SAFE_PASSWORD_LENGTH:
-        messages.warning(
-            request,
-            f"Passwords of {told('password_min_length', after.password_min_length)} are accepted from now "
-            f"on. Passwords below {SAFE_PASSWORD_LENGTH} characters can be guessed.",
-        )
 
 
 def _render(

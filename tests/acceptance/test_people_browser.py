@@ -1,0 +1,120 @@
+"""People and settings in a browser: invited, signed in, requesting, handing over; the RA's name (R8, R38)."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.acceptance import stories
+from tests.acceptance.stories import AVAILABLE, make_csr, new_name
+from tests.harness.browser import assert_accessible, screenshot
+
+pytestmark = pytest.mark.browser
+
+Visit = Callable[..., Page]
+PAGE = "/organisations/example-university/"
+
+
+def invite(manager: Page, username: str, name: str) -> str:
+    """Add a person, and return the password that is shown this once."""
+    manager.goto(PAGE)
+    form = manager.locator("#add")
+    form.get_by_label("Username").fill(username)
+    form.get_by_label("Name", exact=True).fill(name)
+    form.get_by_label("E-mail address").fill(f"{username}@example.ac.uk")
+    form.get_by_label("Role").select_option("applicant")
+    form.get_by_role("button", name="Add and issue a password").click()
+    expect(manager.get_by_text(f"{username} can sign in")).to_be_visible()
+    return manager.locator(".secret").inner_text().strip()
+
+
+def sign_in(page: Page, username: str, password: str) -> None:
+    """Sign in on the portal's page."""
+    page.goto("/accounts/login/")
+    page.locator("[name=login]").fill(username)
+    page.locator("[name=password]").fill(password)
+    page.get_by_role("button", name="Sign in", exact=True).click()
+
+
+def test_r8_r38_an_invited_person_changes_the_password_and_requests(visit: Visit, tmp_path: Path) -> None:
+    meg, pia = visit("meg"), visit()
+    issued = invite(meg, "pia", "Pia Person")
+    assert_accessible(meg)
+    screenshot(meg, "people-invited")
+    sign_in(pia, "pia", issued)
+    pia.wait_for_url("**/accounts/password/change/")
+    chosen = "several unrelated words of pia"
+    pia.get_by_label("Current password").fill(issued)
+    pia.get_by_label("New password", exact=True).fill(chosen)
+    pia.get_by_label("New password again").fill(chosen)
+    pia.get_by_role("button", name="Change password").click()
+    pia.wait_for_url(lambda url: "/password/change/" not in url)
+    stories.ask(pia, make_csr(tmp_path, new_name()))
+    stories.expect_status(pia, AVAILABLE)
+
+
+def test_r38_meg_hands_over_and_her_access_ends(visit: Visit) -> None:
+    olga, mia, meg = visit("olga"), visit(), visit("meg")
+    issued = invite(meg, "mia", "Mia Manager")
+    meg.goto(PAGE)
+    meg.get_by_label("People", exact=True).get_by_text("Change Mia Manager").click()
+    assert_accessible(meg)
+    screenshot(meg, "people-change")
+    meg.get_by_role("button", name=re.compile("Make a manager ?: Mia Manager")).click()
+    expect(meg.get_by_role("status")).to_contain_text("mia is a manager now")
+    meg.get_by_text("Somebody leaves").click()
+    assert_accessible(meg)
+    screenshot(meg, "people-hand-over")
+    expect(meg.get_by_label("Who leaves")).to_contain_text("(meg)")  # she is chosen already
+    meg.get_by_label("Who takes over").select_option(label="Mia Manager (mia)")
+    meg.get_by_role("button", name="Hand over and end access").click()
+    meg.wait_for_url("**/accounts/login/**")
+
+    olga.goto(PAGE)
+    row = olga.get_by_role("row").filter(has_text="mia@example.ac.uk")
+    expect(row).to_contain_text("Manager")
+    gone = olga.get_by_role("row").filter(has_text="Enable again")
+    expect(gone).to_contain_text("meg")
+    assert_accessible(olga)
+    screenshot(olga, "organisation-for-officers")
+    sign_in(mia, "mia", issued)
+    mia.wait_for_url("**/accounts/password/change/")
+
+
+def test_r25_op_renames_the_ra_team_and_everybody_sees_it(visit: Visit) -> None:
+    op, alice, rick = visit("op"), visit("alice"), visit("rick")
+    op.goto("/")
+    assert_accessible(op)
+    screenshot(op, "home-operator")
+    op.get_by_role("link", name="Service", exact=True).first.click()
+    expect(op.get_by_role("heading", level=1)).to_have_text("Service")
+    assert_accessible(op)
+    screenshot(op, "service")
+    op.get_by_role("link", name="Settings", exact=True).first.click()
+    assert_accessible(op)
+    screenshot(op, "settings")
+    op.get_by_label("Name of the RA team").fill("The Registrars")
+    op.get_by_label("Characters of the shortest password").fill("2")
+    op.get_by_role("button", name="Save the settings").click()
+    expect(op.get_by_role("alert")).to_contain_text("Give a number of characters from 3 to 64.")
+    assert_accessible(op)
+    op.get_by_label("Characters of the shortest password").fill("3")
+    op.get_by_role("button", name="Save the settings").click()
+    expect(op.get_by_text("in force").first).to_be_visible()
+    expect(op.get_by_role("heading", name="Short passwords are accepted")).to_be_visible()
+    assert_accessible(op)
+    screenshot(op, "settings-changed")
+    alice.goto("/requests/")
+    expect(alice.locator("select[name=status]")).to_contain_text("Rejected by The Registrars")
+    rick.goto("/settings/")
+    expect(rick.get_by_role("main")).to_contain_text("JTAG → The Registrars")
+    expect(rick.get_by_role("button", name="Save the settings")).to_have_count(0)
+    assert_accessible(rick)
+    screenshot(rick, "settings-auditor")
+    for title in ("Name of the RA team", "Shortest password"):
+        op.get_by_role("button", name=re.compile(f"Back to the default ?: {title}")).click()
+        expect(op.get_by_text(f"{title} is back to its default")).to_be_visible()
+    alice.goto("/requests/")
+    expect(alice.locator("select[name=status]")).to_contain_text("Rejected by JTAG")
