@@ -109,9 +109,10 @@ def test_confirming_twice_makes_one_request_of_what_was_shown(alice: Client) -> 
     assert state_of(made.pk) is State.ISSUED
 
 
-def test_two_previews_are_two_requests(alice: Client) -> None:
+def test_two_previews_of_the_same_make_one_request_and_of_another_csr_two(alice: Client) -> None:
+    """R17: going back in the browser previews again."""
     sent = csr("www.example.ac.uk")
-    tokens = [token_in(preview(alice, sent)) for _ in range(2)]
+    tokens = [token_in(preview(alice, upload)) for upload in (sent, sent, csr("www.example.ac.uk"))]
     assert len({confirm(alice, token)["Location"] for token in tokens}) == 2
 
 

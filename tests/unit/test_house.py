@@ -77,7 +77,7 @@ def test_both_locks_pin_the_same_versions() -> None:
 
 
 def test_links_between_documents_lead_somewhere() -> None:
-    link = re.compile(r"\]\((?!https?:|mailto:|#)([^)#\s]+)(?:#[^)]*)?\)")
+    link = re.compile(r"\]\((?!https?:|mailto:|#|/)([^)#\s]+)(?:#[^)]*)?\)")
     broken = [
         f"{page.relative_to(ROOT)} → {target}"
         for page in _tracked()

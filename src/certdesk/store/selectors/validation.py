@@ -89,7 +89,7 @@ class DomainDetail:
 
 
 def list_lapsing(*, actor: Actor, query: str = "", limit: int, now: datetime) -> list[ListedDomain]:
-    """The domains that the actor may see: what lapses next, then what has lapsed, then what nothing proves."""
+    """The domains that the actor may see: what lapses next, what has lapsed, what nothing proves."""
     if not query.isprintable():  # no name holds such a character, and no database takes all of them
         return []
     found = _visible(actor)
