@@ -14,4 +14,4 @@ os.environ |= {
     "CERTDESK_CA_PASSPHRASE": "for-type-checks-only-" * 2,
 }
 
-from certdesk.conf.settings import *  # noqa: F403 - the environment comes first; settings are read by name
+from certdesk.conf.settings import *  # noqa: E402, F403 - the environment comes first; read by name
