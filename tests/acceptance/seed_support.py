@@ -283,7 +283,7 @@ class Staff:
 
     def mail(self) -> list[EmailMessage]:
         """Every mail that the demo has sent."""
-        files = sorted(self.server.demo.mailbox.glob("*.log"))
+        files = sorted(self.server.demo.mailbox.glob("*.log"), key=lambda file: file.stat().st_mtime_ns)
         parts = (part.lstrip() for file in files for part in file.read_bytes().split(_RULE))
         return [email.message_from_bytes(part, policy=policy.default) for part in parts if part]
 

@@ -71,6 +71,7 @@ def test_charlies_first_request_waits_and_olga_approves(
     open_from_queue(olga, number)
     expect(olga.get_by_label("About this request")).to_contain_text("Other College")
     screenshot(olga, "queue-decide")
+    olga.get_by_label("What you saw").fill("The registry names them.")  # half of it
     olga.get_by_role("button", name="Approve request").click()
     expect(olga.get_by_role("alert")).to_contain_text("Choose how it was checked")
     screenshot(olga, "queue-decide-problem")

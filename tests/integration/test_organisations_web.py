@@ -10,6 +10,7 @@ import pytest
 from django.http import HttpResponse
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 from django_tasks.base import TaskResultStatus
 from django_tasks_db.models import DBTaskResult
 from pytest_django import Settings
@@ -163,7 +164,7 @@ def test_r24_elapsed_and_usual_time_and_asking_now(people: World) -> None:
     ca = ScriptedCa(answers=[Accepted(handle="ORDER-1")], polls=[Accepted(handle="ORDER-1")])
     ca.inline = True
     with support.backend(ca):
-        number = submit(people.alice, clock=lambda: NOW - timedelta(minutes=30)).number
+        number = submit(people.alice, clock=lambda: timezone.now() - timedelta(minutes=30)).number
         assert state_of(number) is State.SUBMITTED
         Request.objects.filter(id=number).update(next_attempt_at=NOW + timedelta(hours=1))
         page = reverse("requests-show", args=[number])

@@ -176,6 +176,7 @@ def every_address() -> list[tuple[str, str]]:
                 walk(one.url_patterns, route)
             else:
                 address = re.sub(r"<int:\w+>|{int:\w+}", "1", route)
+                address = re.sub(r"<uuid:\w+>", "00000000-0000-4000-8000-000000000000", address)
                 address = re.sub(r"\(\?P<uidb36>[^)]*\)-\(\?P<key>[^)]*\)", "1-abc-def", address)
                 address = re.sub(r"<\w+:\w+>|<\w+>|{\w+}", "x", address)
                 found.append((one.name or route, "/" + address))

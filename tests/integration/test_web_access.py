@@ -106,7 +106,8 @@ def test_a_person_of_another_organisation_sees_nothing_of_ours(people: World) ->
             if name not in DEMO_ONLY:
                 body = b"".join(answer) if answer.streaming else answer.content
                 assert b"secret-project" not in body, name
-                assert b"Example University" not in body, name
+                # The help's own examples speak of the same made-up university.
+                assert name in PUBLIC or b"Example University" not in body, name
     assert state_of(made.number) is State.ISSUED
 
 

@@ -79,6 +79,8 @@ def issue(*, request_id: RequestId, clock: Clock) -> State:
     # 2. Check that it still may be, on the very row that the intent was made of; claim; record the intent.
     with write_transaction():
         lock_organisation(OrganisationId(request.organisation_id))
+        # The time under the lock: a confirmation that came in between must not lie in our future.
+        now = clock()
         obstacles = _obstacles(request, now=now)
         if obstacles and all(check.verdict is Verdict.PENDING for check in obstacles):
             return await_validation(request, now=now)
