@@ -166,7 +166,7 @@ def test_r24_elapsed_and_usual_time_and_asking_now(people: World) -> None:
     with support.backend(ca):
         number = submit(people.alice, clock=lambda: timezone.now() - timedelta(minutes=30)).number
         assert state_of(number) is State.SUBMITTED
-        Request.objects.filter(id=number).update(next_attempt_at=NOW + timedelta(hours=1))
+        Request.objects.filter(id=number).update(next_attempt_at=timezone.now() + timedelta(hours=1))
         page = reverse("requests-show", args=[number])
         alice, olga = text_of(signed_in("alice").get(page)), signed_in("olga")
         assert "Waiting since" in alice
@@ -177,7 +177,7 @@ def test_r24_elapsed_and_usual_time_and_asking_now(people: World) -> None:
         assert olga.post(reverse("requests-poll", args=[number])).status_code == 302
     due = Request.objects.get(id=number).next_attempt_at
     assert due is not None
-    assert due < NOW + timedelta(minutes=5)
+    assert due < timezone.now() + timedelta(minutes=5)
     assert AuditEvent.objects.filter(action="request.poll_now", object_id=str(number)).exists()
 
 
