@@ -308,18 +308,20 @@ def facts_of(request: Request, organisation: Organisation, *, now: datetime) -> 
 
 def domains_awaiting_evidence(*, actor: Actor, number: int, now: datetime) -> dict[str, tuple[str, ...]]:
     """Domain → names below it for which an approving officer may give evidence (R31)."""
-    shown = get_request(actor=actor, number=number)
-    request = Request.objects.get(id=shown.number)
-    facts, _decision = facts_of(request, organisation_row(shown.organisation_id), now=now)
+    facts, _decision = _judged_now(actor, number, now=now)
     return {domain: tuple(names) for domain, names in domains_to_validate(facts, now=now).items()}
 
 
 def domains_requiring_evidence(*, actor: Actor, number: int, now: datetime) -> frozenset[str]:
     """The domains that nobody but an approving officer can validate (R30, R31)."""
+    _facts_now, decision = _judged_now(actor, number, now=now)
+    return _required(decision)
+
+
+def _judged_now(actor: Actor, number: int, *, now: datetime) -> tuple[Facts, Decision]:
     shown = get_request(actor=actor, number=number)
     request = Request.objects.get(id=shown.number)
-    _facts_now, decision = facts_of(request, organisation_row(shown.organisation_id), now=now)
-    return _required(decision)
+    return facts_of(request, organisation_row(shown.organisation_id), now=now)
 
 
 def _required(decision: Decision) -> frozenset[str]:
