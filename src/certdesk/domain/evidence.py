@@ -18,6 +18,17 @@ class Method(StrEnum):
 
     MANUAL_OWNERSHIP = "manual_ownership"
     EMAIL_CONSTRUCTED = "email_constructed"
+    EMAIL_CAA_CONTACT = "email_caa_contact"
+    EMAIL_DNS_CONTACT = "email_dns_contact"
+    DNS_TXT = "dns_txt"
+    DNS_CNAME = "dns_cname"
+    HTTP_FILE = "http_file"
+    ACME_HTTP = "acme_http_01"
+    ACME_DNS = "acme_dns_01"
+    ACME_DNS_ACCOUNT = "acme_dns_account_01"
+    ACME_TLS_ALPN = "acme_tls_alpn_01"
+    DNS_PERSIST = "dns_persist"  # without policy=wildcard: that FQDN alone
+    DNS_PERSIST_WILDCARD = "dns_persist_wildcard"  # with it: the FQDN, its wildcard and all below
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +46,31 @@ METHODS: Mapping[Method, MethodFacts] = {
     ),
     Method.EMAIL_CONSTRUCTED: MethodFacts(
         title="Confirmed by e-mail", covers_subdomains=True, source="BR 3.2.2.4.4"
+    ),
+    Method.EMAIL_CAA_CONTACT: MethodFacts(
+        title="Confirmed by e-mail to the CAA contact", covers_subdomains=True, source="BR 3.2.2.4.13"
+    ),
+    Method.EMAIL_DNS_CONTACT: MethodFacts(
+        title="Confirmed by e-mail to the DNS contact", covers_subdomains=True, source="BR 3.2.2.4.14"
+    ),
+    Method.DNS_TXT: MethodFacts(title="DNS TXT record", covers_subdomains=True, source="BR 3.2.2.4.7"),
+    Method.DNS_CNAME: MethodFacts(title="DNS CNAME record", covers_subdomains=True, source="BR 3.2.2.4.7"),
+    Method.HTTP_FILE: MethodFacts(
+        title="File on the web server", covers_subdomains=False, source="BR 3.2.2.4.18"
+    ),
+    Method.ACME_HTTP: MethodFacts(title="ACME http-01", covers_subdomains=False, source="BR 3.2.2.4.19"),
+    Method.ACME_DNS: MethodFacts(title="ACME dns-01", covers_subdomains=True, source="BR 3.2.2.4.7"),
+    Method.ACME_DNS_ACCOUNT: MethodFacts(
+        title="ACME dns-account-01", covers_subdomains=True, source="BR 3.2.2.4.21"
+    ),
+    Method.ACME_TLS_ALPN: MethodFacts(
+        title="ACME tls-alpn-01", covers_subdomains=False, source="BR 3.2.2.4.20"
+    ),
+    Method.DNS_PERSIST: MethodFacts(
+        title="Persistent DNS record", covers_subdomains=False, source="BR 3.2.2.4.22"
+    ),
+    Method.DNS_PERSIST_WILDCARD: MethodFacts(
+        title="Persistent DNS record with policy=wildcard", covers_subdomains=True, source="BR 3.2.2.4.22"
     ),
 }
 

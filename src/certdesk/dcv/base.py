@@ -1,0 +1,97 @@
+"""What every validation method offers, and what it is given. No method's own ways live here, and no Django.
+
+A validator is handed a challenge, the network and the time. A proof that is not there is a result, never
+an exception: a validator raises only when *we* are broken (DESIGN §5). It never decides how long a proof
+counts: that is a dated rule of the domain.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import ClassVar, Protocol
+
+from certdesk.dcv.fetch import Fetcher
+from certdesk.dcv.resolver import Resolver
+from certdesk.domain.evidence import Method
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Challenge:
+    """What has to be found, and where.
+
+    `adn` is the name whose control is shown, without a wildcard label; for HTTP and TLS-ALPN one FQDN.
+    `wildcard`: whether `*.adn` is wanted. `token` is the file's or ACME challenge's public part, `expected`
+    the value that has to be found (for ACME the key authorization, RFC 8555 8.1; the validator derives
+    digests from it). `account_uri` and `issuers` matter to methods that are bound to an account (RFC 8657,
+    dns-persist-01, dns-account-01).
+    """
+
+    method: Method
+    adn: str
+    expected: str = field(repr=False)
+    token: str = ""
+    wildcard: bool = False
+    account_uri: str = ""
+    issuers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Network:
+    """The outside as a validator may see it: a resolver and the one SSRF-safe fetcher (A11)."""
+
+    resolver: Resolver
+    fetcher: Fetcher
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """What was asked, of whom, and what came back (V7): JSON, kept whatever the outcome, no secrets (L4)."""
+
+    method: Method
+    adn: str
+    asked: str
+    answered: str
+    at: datetime
+    details: Mapping[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """Why a proof was not found: a stable code (`dcv.dns.servfail`, …) and what to do.
+
+    `retry` says that the same check may succeed later by itself (propagation, time-out). `acme_type` is the
+    last part of the RFC 8555 6.7 error type: `dns`, `connection`, `tls`, `unauthorized`, `incorrectResponse`,
+    `caa`.
+    """
+
+    code: str
+    detail: str
+    acme_type: str = "unauthorized"
+    retry: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Validated:
+    """The proof was found. `method` in the record may be narrower than the one asked (dns-persist)."""
+
+    record: Record
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotValidated:
+    """The proof was not found, with the reason and the evidence of having looked."""
+
+    problem: Problem
+    record: Record
+
+
+Outcome = Validated | NotValidated
+
+
+class Validator(Protocol):
+    """A validation method; entry points of `certdesk.dcv_methods` name one each."""
+
+    methods: ClassVar[frozenset[Method]]
+
+    def validate(self, challenge: Challenge, *, network: Network, now: datetime) -> Outcome:
+        """Looks for the proof. Time-outs, SERVFAIL and unknown values are NotValidated."""
