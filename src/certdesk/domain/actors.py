@@ -66,6 +66,8 @@ class Action(StrEnum):
     DOMAIN_READ = "domain.read"
     DOMAIN_ASK = "domain.ask"
     DOMAIN_VALIDATE = "domain.validate"
+    ACME_READ = "acme.read"
+    ACME_MANAGE = "acme.manage"
     AUDIT_READ = "audit.read"
     SERVICE_OPERATE = "service.operate"
 
@@ -84,6 +86,8 @@ _BY_RA_ROLE: dict[RaRole, frozenset[Action]] = {
             Action.DOMAIN_READ,
             Action.DOMAIN_ASK,
             Action.DOMAIN_VALIDATE,
+            Action.ACME_READ,
+            Action.ACME_MANAGE,
         }
     ),
     RaRole.AUDITOR: frozenset(
@@ -92,6 +96,7 @@ _BY_RA_ROLE: dict[RaRole, frozenset[Action]] = {
             Action.ORGANISATION_READ,
             Action.MEMBERS_READ,
             Action.DOMAIN_READ,
+            Action.ACME_READ,
             Action.AUDIT_READ,
         }
     ),
@@ -119,6 +124,8 @@ _BY_ORG_ROLE: dict[OrgRole, frozenset[Action]] = {
             Action.DOMAIN_ASK,
             Action.MEMBERS_READ,
             Action.MEMBERS_MANAGE,
+            Action.ACME_READ,
+            Action.ACME_MANAGE,
         }
     ),
 }

@@ -17,9 +17,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from django.contrib.auth.hashers import make_password
 
+from certdesk.domain.acme_credentials import Limits
 from certdesk.domain.actors import Actor, OrgRole, RaRole
 from certdesk.domain.requests import OrganisationId
 from certdesk.services import runtime
+from certdesk.services.acme_credentials import create_credential
 from certdesk.services.confirm import approve_and_issue, submit_request
 from certdesk.services.organisations import (
     Evidence,
@@ -87,7 +89,14 @@ def prepare_demo(*, data: Path, now: datetime) -> Path:
         for name, actor in actors.items()
         if not is_required(actor.ra_role)  # their tokens come after their second factor
     }
-    _write(path, passwords=passwords, tokens=tokens)
+    eab = [
+        {
+            "organisation": name,
+            **_credential(actors["olga"], organisations[name], now=now),
+        }
+        for name in DOMAINS
+    ]
+    _write(path, passwords=passwords, tokens=tokens, eab=eab)
     return path
 
 
@@ -156,6 +165,14 @@ def _first_story(actors: dict[str, Actor], university: OrganisationId, *, now: d
     )
 
 
+def _credential(officer: Actor, organisation_id: OrganisationId, *, now: datetime) -> dict[str, str]:
+    """A credential for any number of ACME clients, without limits."""
+    made = create_credential(
+        actor=officer, organisation_id=organisation_id, name="demo", limits=Limits(), now=now
+    )
+    return {"kid": made.kid, "hmac_key": made.hmac_key}
+
+
 def _csr(*names: str) -> bytes:
     """A CSR whose private key is forgotten at once: nobody serves this certificate."""
     key = ec.generate_private_key(ec.SECP256R1())
@@ -174,7 +191,9 @@ def _csr(*names: str) -> bytes:
     )
 
 
-def _write(path: Path, *, passwords: dict[str, str], tokens: dict[str, str]) -> None:
+def _write(
+    path: Path, *, passwords: dict[str, str], tokens: dict[str, str], eab: list[dict[str, str]]
+) -> None:
     rt = runtime.current()
     content = {
         "base_url": rt.base_url,
@@ -190,7 +209,7 @@ def _write(path: Path, *, passwords: dict[str, str], tokens: dict[str, str]) -> 
             for person in PEOPLE
         ],
         "api_tokens": tokens,
-        "eab": [],
+        "eab": eab,
         "mailbox": str(path.parent / "mail"),
     }
     temporary = path.with_suffix(f".{secrets.token_hex(4)}")

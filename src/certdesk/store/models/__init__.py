@@ -1,5 +1,14 @@
 """Certdesk's tables, one module per aggregate."""
 
+from certdesk.store.models.acme import (
+    AcmeAccount,
+    AcmeAuthorization,
+    AcmeChallenge,
+    AcmeOrder,
+    EabCredential,
+    RenewalAdvice,
+    UsedNonce,
+)
 from certdesk.store.models.audit import AuditEvent
 from certdesk.store.models.help import FaqVersion
 from certdesk.store.models.issuance import (
@@ -17,6 +26,10 @@ from certdesk.store.models.settings import SettingsVersion
 from certdesk.store.models.validation import ChallengeOutcome, EmailChallenge
 
 __all__ = [
+    "AcmeAccount",
+    "AcmeAuthorization",
+    "AcmeChallenge",
+    "AcmeOrder",
     "ApiToken",
     "Approval",
     "AttemptOutcome",
@@ -26,15 +39,18 @@ __all__ = [
     "CertificateName",
     "ChallengeOutcome",
     "Domain",
+    "EabCredential",
     "EmailChallenge",
     "FaqVersion",
     "IssuanceAttempt",
     "IssuerChain",
     "Membership",
     "Organisation",
+    "RenewalAdvice",
     "Request",
     "RequestEvent",
     "SettingsVersion",
+    "UsedNonce",
     "User",
     "ValidationRecord",
 ]
