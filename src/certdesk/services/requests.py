@@ -33,12 +33,13 @@ from certdesk.domain.policy import (
 from certdesk.domain.profiles import profile, validity
 from certdesk.domain.requests import ENDED, Event, OrganisationId, RequestId, State, UserId
 from certdesk.services import runtime
+from certdesk.services.entitlements import AWAITS_CLIENT, facts_of_entitlement
+from certdesk.services.keys import block_keys
 from certdesk.services.organisations import Evidence, record_validation
 from certdesk.services.texts import storable
 from certdesk.services.validation import second_line
-from certdesk.store import audit
 from certdesk.store.db import write_transaction
-from certdesk.store.models import Approval, BlockedKey, Organisation, Request
+from certdesk.store.models import Approval, Organisation, Request
 from certdesk.store.selectors.facts import Asked, gather_facts, lock_organisation, organisation_row
 from certdesk.store.selectors.requests import RequestDetail, get_request
 from certdesk.store.transitions import Change, Step, advance, write_history
@@ -232,9 +233,9 @@ def approve_request(
             now=now,
             seen_version=seen,
             step=Step(
-                detail="Approved; about to be handed to the CA.",
+                detail="Approved; about to be handed to the CA." if request.csr_sha256 else AWAITS_CLIENT,
                 note=note,
-                next_attempt_at=now + UNCLAIMED,
+                next_attempt_at=now + UNCLAIMED if request.csr_sha256 else None,
                 data={"waived": waived, "domains": [p.domain for p in proofs]},
             ),
         )
@@ -295,6 +296,9 @@ def reject_request(
 
 def facts_of(request: Request, organisation: Organisation, *, now: datetime) -> tuple[Facts, Decision]:
     """The facts of a stored request as they are now, and what policy says about them now."""
+    if not request.csr_sha256:
+        facts = facts_of_entitlement(request, organisation, now=now)
+        return facts, decide(facts, runtime.current().rules, now=now)
     submission = Submission(
         organisation_id=OrganisationId(organisation.pk),
         upload=bytes(request.csr_der),
@@ -346,19 +350,11 @@ def _read(upload: bytes, *, actor: Actor, now: datetime) -> Csr:
     try:
         return read_csr(upload)
     except PrivateKeyPasted as pasted:
-        _block(pasted.spki_sha256, actor=actor, now=now)
+        # Of the key itself nothing is kept (S11).
+        block_keys(
+            pasted.spki_sha256, reason="The private key was sent to the service.", actor=actor, now=now
+        )
         raise
-
-
-def _block(keys: tuple[str, ...], *, actor: Actor, now: datetime) -> None:
-    """Blocks the public half of a private key that somebody sent; of the key itself nothing is kept (S11)."""
-    with write_transaction():
-        for key in keys:
-            _row, new = BlockedKey.objects.get_or_create(
-                spki_sha256=key, defaults={"reason": "The private key was sent to the service.", "at": now}
-            )
-            if new:
-                audit.record(actor=actor, action="key.block", object_type="key", object_id=key, now=now)
 
 
 def _facts(submission: Submission, csr: Csr, row: Organisation, *, now: datetime) -> Facts:
