@@ -276,6 +276,10 @@ TABLE: dict[str, Row] = {
     "api/v1/requests/<int:number>/csr": Row(answers=_API_OWN),
     "api/v1/certificates": Row(answers=_API_EVERYBODY),
     "api/v1/certificates/<int:certificate_id>": Row(answers=_API_OWN),
+    "api/v1/certificates/<int:certificate_id>/file": Row(answers=_API_OWN),
+    "api/v1/certificates/<int:certificate_id>/revoke": Row(
+        answers={"POST": "401 404 200* 403 200* 200* 200* 403 404"}, body={"reason": "superseded"}
+    ),
     "api/v1/organisations": Row(answers=_API_EVERYBODY),
     "api/v1/organisations/<slug:slug>": Row(answers=_API_OWN),
     "api/v1/organisations/<slug:slug>/members": Row(answers={"GET": "401 404 403 403 200 200 200 200 404"}),

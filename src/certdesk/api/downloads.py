@@ -1,4 +1,4 @@
-"""A request's files: certificate in every form, zip, CSR. Never a private key (R37)."""
+"""The files of requests and certificates: every form, zip, CSR. Never a private key (R37)."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -6,16 +6,18 @@ from dataclasses import dataclass
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
 from ninja import Query, Router
 
 from certdesk.api.auth import actor_of
 from certdesk.api.openapi import describe
 from certdesk.api.problems import Problem, Unacceptable
-from certdesk.api.schemas import FormatQuery
+from certdesk.api.schemas import FileQuery, FormatQuery
 from certdesk.domain.downloads import bundle_zip, file_stem, fullchain_pem, pkcs7_der, to_pem
 from certdesk.domain.errors import NotFound
 from certdesk.domain.requests import ENDED, public_status, status_text
 from certdesk.services import runtime
+from certdesk.store.selectors.certificates import get_certificate
 from certdesk.store.selectors.requests import CertificateRow, RequestDetail, get_request
 
 router = Router(tags=["requests"])
@@ -53,9 +55,7 @@ FORMS: Mapping[str, Form] = {
 def download_bundle(request: HttpRequest, number: int) -> HttpResponse:
     """The .crt, every chaining certificate and the root (R37)."""
     detail = get_request(actor=actor_of(request), number=number)
-    certificate = _newest(detail)
-    stem = file_stem(detail.common_names, certificate.not_after)
-    return _file(bundle_zip(certificate.chain, stem), media_type=ZIP, name=f"{stem}.zip")
+    return _as_zip(detail, _newest(detail))
 
 
 @router.get(
@@ -67,9 +67,25 @@ def download_bundle(request: HttpRequest, number: int) -> HttpResponse:
 def download_certificate(request: HttpRequest, number: int, query: Query[FormatQuery]) -> HttpResponse:
     """The leaf (`pem`, `der`), leaf and chain (`fullchain`), or everything as PKCS#7 (`p7b`)."""
     detail = get_request(actor=actor_of(request), number=number)
-    certificate, form = _newest(detail), FORMS[query.format]
-    name = file_stem(detail.common_names, certificate.not_after) + form.ending
-    return _file(form.make(certificate.chain), media_type=form.media_type, name=name)
+    return _as_form(detail, _newest(detail), FORMS[query.format])
+
+
+@router.get(
+    "/certificates/{int:certificate_id}/file",
+    tags=["certificates"],
+    operation_id="downloadCertificateFile",
+    summary="Download one certificate, older ones too",
+    openapi_extra=describe(404, 422, files=sorted({ZIP, *(form.media_type for form in FORMS.values())})),
+)
+def download_file(request: HttpRequest, certificate_id: int, query: Query[FileQuery]) -> HttpResponse:
+    """The same forms as of a request's newest certificate, and the zip."""
+    actor = actor_of(request)
+    row = get_certificate(actor=actor, certificate_id=certificate_id, now=timezone.now())
+    detail = get_request(actor=actor, number=row.request)
+    certificate = next(one for one in detail.certificates if one.id == row.id)
+    if query.format == "zip":
+        return _as_zip(detail, certificate)
+    return _as_form(detail, certificate, FORMS[query.format])
 
 
 @router.get(
@@ -101,6 +117,16 @@ def _newest(detail: RequestDetail) -> CertificateRow:
             headers={} if detail.state in ENDED else {"Retry-After": str(WAIT_SECONDS)},
         )
     )
+
+
+def _as_zip(detail: RequestDetail, certificate: CertificateRow) -> HttpResponse:
+    stem = file_stem(detail.common_names, certificate.not_after)
+    return _file(bundle_zip(certificate.chain, stem), media_type=ZIP, name=f"{stem}.zip")
+
+
+def _as_form(detail: RequestDetail, certificate: CertificateRow, form: Form) -> HttpResponse:
+    name = file_stem(detail.common_names, certificate.not_after) + form.ending
+    return _file(form.make(certificate.chain), media_type=form.media_type, name=name)
 
 
 def _file(content: bytes, *, media_type: str, name: str) -> HttpResponse:

@@ -18,6 +18,8 @@ from certdesk.store.models.issuance import (
     CertificateName,
     IssuanceAttempt,
     IssuerChain,
+    Revocation,
+    RevocationOutcome,
 )
 from certdesk.store.models.organisations import Domain, Organisation, ValidationRecord
 from certdesk.store.models.people import ApiToken, Membership, User
@@ -49,6 +51,8 @@ __all__ = [
     "RenewalAdvice",
     "Request",
     "RequestEvent",
+    "Revocation",
+    "RevocationOutcome",
     "SettingsVersion",
     "UsedNonce",
     "User",
