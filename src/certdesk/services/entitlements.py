@@ -251,6 +251,23 @@ def lifetime() -> timedelta:
     return timedelta(days=runtime.current().acme.certificate_days)
 
 
+def entitled_until(request: Request | None, kind: Profile, *, now: datetime) -> datetime:
+    """The end of a request's term, counted from its approval; of a new one's where there is none yet."""
+    if request is None:
+        return validity(kind, duration_years=term_years(), now=now)[1]
+    approved_at = (
+        Approval.objects.filter(request=request, verdict="approve")
+        .order_by("-id")
+        .values_list("at", flat=True)
+        .first()
+    )
+    return (
+        now
+        if approved_at is None
+        else validity(kind, duration_years=request.duration_years, now=approved_at)[1]
+    )
+
+
 def certificate_validity(kind: Profile, *, ends_at: datetime, now: datetime) -> tuple[datetime, datetime]:
     """From when until when a certificate under an entitlement runs: aware UTC, whole seconds."""
     not_before, _whole_term = validity(kind, duration_years=min(kind.term_years), now=now)
