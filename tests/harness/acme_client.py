@@ -124,9 +124,9 @@ class AcmeClient:
         self.nonce = reply.headers.get("Replay-Nonce", "")
         return reply
 
-    def binding(self, kid: str, hmac_key: str, **changes: Any) -> dict[str, Any]:
-        """An external account binding for this key."""
-        header = {"alg": "HS256", "kid": kid, "url": self.at["newAccount"], **changes}
+    def binding(self, credential: str, hmac_key: str, **changes: Any) -> dict[str, Any]:
+        """An external account binding for this key; `changes` are to its header."""
+        header = {"alg": "HS256", "kid": credential, "url": self.at["newAccount"], **changes}
         secret = OctKey.import_key({"kty": "oct", "k": hmac_key})
         return sign(json.dumps(public(self.key)).encode(), secret, header)
 

@@ -22,7 +22,7 @@ from joserfc.jws import FlattenedJSONSerialization
 from certdesk.domain.acme_problems import AcmeRefused, ProblemType, malformed
 from certdesk.domain.errors import BadKey
 from certdesk.domain.findings import Verdict
-from certdesk.domain.keys import check_key, key_facts
+from certdesk.domain.keys import MAX_RSA_BITS, MIN_RSA_BITS, check_key, key_facts
 
 #: RFC 8555 6.2: ES256 and EdDSA (by RFC 9864 also called Ed25519); none and MACs never.
 ALGORITHMS = ("ES256", "ES384", "ES512", "EdDSA", "Ed25519", "RS256", "PS256")
@@ -117,6 +117,7 @@ def account_key(jwk: Mapping[str, Any]) -> AccountKey:
     members = {name: jwk.get(name) for name in ("kty", "crv", "x", "y", "n", "e") if name in jwk}
     if any(not isinstance(value, str) for value in members.values()):
         raise _bad_key("The key can't be read as a JSON Web Key.")
+    _refuse_odd_size(members)
     try:
         key = JWKRegistry.import_key({name: str(value) for name, value in members.items()})
     except _ODD:
@@ -251,6 +252,15 @@ def _decoded(text: str, name: str) -> bytes:
         return decoded(text)
     except (ValueError, binascii.Error):
         raise malformed(f"“{name}” is not base64url without padding.") from None
+
+
+def _refuse_odd_size(members: Mapping[str, Any]) -> None:
+    """Before any arithmetic: a modulus of 65,536 bits must cost nothing (S4)."""
+    if members.get("kty") != "RSA":
+        return
+    longest = -(-MAX_RSA_BITS // 6)
+    if not MIN_RSA_BITS // 6 <= len(members.get("n", "")) <= longest or len(members.get("e", "")) > longest:
+        raise _bad_key(f"RSA keys have {MIN_RSA_BITS} to {MAX_RSA_BITS} bits here. Make a new one.")
 
 
 def _refuse_weak(spki: bytes) -> None:

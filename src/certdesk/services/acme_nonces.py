@@ -36,21 +36,21 @@ def spend_nonce(nonce: str, *, now: datetime) -> None:
 
     Raises AcmeRefused (badNonce) for one that is not ours, too old or spent.
     """
+    if not burn_nonce(nonce, now=now):
+        raise AcmeRefused(
+            ProblemType.BAD_NONCE,
+            "The nonce is unknown, too old or was used before. Send again with a fresh one.",
+        )
+
+
+def burn_nonce(nonce: str, *, now: datetime) -> bool:
+    """Spends a nonce, as of a request that was refused; False when it could not be spent any more."""
     issued_at = _issued_at(nonce)
     if issued_at is None or not now - LIFE < issued_at <= now + timedelta(minutes=1):
-        raise _bad_nonce()
+        return False
     with write_transaction(), connection.cursor() as cursor:
         cursor.execute(_SPEND, [nonce, issued_at + LIFE + timedelta(minutes=2)])
-        if cursor.rowcount != 1:
-            raise _bad_nonce()
-
-
-def burn_nonce(nonce: str, *, now: datetime) -> None:
-    """Spends a nonce whose request was refused, so that it can't be sent again."""
-    try:
-        spend_nonce(nonce, now=now)
-    except AcmeRefused:
-        return
+        return cursor.rowcount == 1
 
 
 def clear_nonces(*, now: datetime) -> None:
@@ -74,10 +74,3 @@ def _issued_at(nonce: str) -> datetime | None:
 
 def _mac(key: bytes, content: bytes) -> bytes:
     return hmac.digest(key, content, "sha256")[:_MAC]
-
-
-def _bad_nonce() -> AcmeRefused:
-    return AcmeRefused(
-        ProblemType.BAD_NONCE,
-        "The nonce is unknown, too old or was used before. Send again with a fresh one.",
-    )
