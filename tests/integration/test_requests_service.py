@@ -25,15 +25,13 @@ from certdesk.domain.policy import Outcome
 from certdesk.domain.requests import State
 from certdesk.services import runtime
 from certdesk.services.confirm import approve_and_issue, submit_request
+from certdesk.services.decisions import approve_request, domains_awaiting_evidence, reject_request
 from certdesk.services.organisations import Evidence
 from certdesk.services.requests import (
     DOUBLE_SUBMISSION,
     Submission,
-    approve_request,
     create_request,
-    domains_awaiting_evidence,
     preview_request,
-    reject_request,
     withdraw_request,
 )
 from certdesk.store.models import (

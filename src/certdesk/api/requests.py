@@ -21,13 +21,9 @@ from certdesk.api.schemas import (
 from certdesk.domain.actors import Actor
 from certdesk.domain.errors import StateConflict
 from certdesk.services.confirm import approve_and_issue, submit_request
+from certdesk.services.decisions import domains_requiring_evidence, reject_request
 from certdesk.services.organisations import Evidence
-from certdesk.services.requests import (
-    domains_requiring_evidence,
-    preview_request,
-    reject_request,
-    withdraw_request,
-)
+from certdesk.services.requests import preview_request, withdraw_request
 from certdesk.store.selectors.requests import Filters, get_request, list_requests
 
 router = Router(tags=["requests"])

@@ -9,7 +9,7 @@ from certdesk.domain.actors import Action, Actor, can
 from certdesk.domain.errors import NotAuthorized, StateConflict
 from certdesk.domain.requests import Event
 from certdesk.domain.waiting import AWAITING_CA
-from certdesk.services.issuance import LEASE
+from certdesk.services.intents import LEASE
 from certdesk.store import audit
 from certdesk.store.db import write_transaction
 from certdesk.store.models import Request

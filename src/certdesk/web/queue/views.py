@@ -15,13 +15,13 @@ from certdesk.domain.errors import InvalidInput, NotAuthorized
 from certdesk.domain.findings import Verdict
 from certdesk.domain.requests import RequestId, State, UserId, public_status, status_text
 from certdesk.services.confirm import approve_and_issue
-from certdesk.services.organisations import Evidence
-from certdesk.services.requests import (
+from certdesk.services.decisions import (
     domains_awaiting_evidence,
     domains_requiring_evidence,
     facts_of,
     reject_request,
 )
+from certdesk.services.organisations import Evidence
 from certdesk.store.models import Request
 from certdesk.store.selectors.facts import organisation_row
 from certdesk.store.selectors.organisations import get_organisation, list_domains
