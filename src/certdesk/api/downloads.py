@@ -12,10 +12,12 @@ from certdesk.api.auth import actor_of
 from certdesk.api.openapi import describe
 from certdesk.api.problems import Problem, Unacceptable
 from certdesk.api.schemas import FormatQuery
+from certdesk.domain.actors import Actor
 from certdesk.domain.downloads import bundle_zip, file_stem, fullchain_pem, pkcs7_der, to_pem
 from certdesk.domain.requests import ENDED, public_status, status_text
 from certdesk.services import runtime
-from certdesk.store.selectors.requests import CertificateRow, RequestDetail, get_request
+from certdesk.store.selectors.certificates import IssuedFiles, newest_certificate
+from certdesk.store.selectors.requests import get_request
 
 router = Router(tags=["requests"])
 
@@ -51,9 +53,8 @@ FORMS: Mapping[str, Form] = {
 )
 def download_bundle(request: HttpRequest, number: int) -> HttpResponse:
     """The .crt, every chaining certificate and the root (R37)."""
-    detail = get_request(actor=actor_of(request), number=number)
-    certificate = _newest(detail)
-    stem = file_stem(detail.common_names, certificate.not_after)
+    certificate = _newest(actor_of(request), number)
+    stem = file_stem(certificate.common_names, certificate.not_after)
     return _file(bundle_zip(certificate.chain, stem), media_type=ZIP, name=f"{stem}.zip")
 
 
@@ -65,9 +66,8 @@ def download_bundle(request: HttpRequest, number: int) -> HttpResponse:
 )
 def download_certificate(request: HttpRequest, number: int, query: Query[FormatQuery]) -> HttpResponse:
     """The leaf (`pem`, `der`), leaf and chain (`fullchain`), or everything as PKCS#7 (`p7b`)."""
-    detail = get_request(actor=actor_of(request), number=number)
-    certificate, form = _newest(detail), FORMS[query.format]
-    name = file_stem(detail.common_names, certificate.not_after) + form.ending
+    certificate, form = _newest(actor_of(request), number), FORMS[query.format]
+    name = file_stem(certificate.common_names, certificate.not_after) + form.ending
     return _file(form.make(certificate.chain), media_type=form.media_type, name=name)
 
 
@@ -84,9 +84,11 @@ def download_csr(request: HttpRequest, number: int) -> HttpResponse:
     return _file(pem, media_type=CSR, name=f"request-{detail.number}.csr")
 
 
-def _newest(detail: RequestDetail) -> CertificateRow:
-    if detail.certificates:
-        return detail.certificates[0]
+def _newest(actor: Actor, number: int) -> IssuedFiles:
+    found = newest_certificate(actor=actor, number=number)
+    if found is not None:
+        return found
+    detail = get_request(actor=actor, number=number)
     status = status_text(detail.state, ra=runtime.current().rules.ra)
     raise Unacceptable(
         Problem(

@@ -19,7 +19,7 @@ from certdesk.domain.policy import Facts, content_digest
 from certdesk.domain.profiles import profile, validity
 from certdesk.domain.requests import RequestId
 from certdesk.store.models import IssuanceAttempt, Organisation, Request
-from certdesk.store.transitions import Step
+from certdesk.store.transitions import Known, Step
 
 log = structlog.get_logger()
 
@@ -43,6 +43,7 @@ class Claimed:
     attempt: IssuanceAttempt
     intent: Intent
     backend: Backend
+    known: Known
 
 
 def intent_of(request: Request, backend: Backend, *, now: datetime) -> Intent:

@@ -51,7 +51,7 @@ from certdesk.store.models import (
 )
 from certdesk.store.selectors.facts import lock_organisation, organisation_row
 from certdesk.store.selectors.waiting import usual_issuing_time
-from certdesk.store.transitions import Step, advance, advance_through
+from certdesk.store.transitions import Known, Step, advance, advance_through
 
 log = structlog.get_logger()
 
@@ -104,7 +104,7 @@ def issue(*, request_id: RequestId, clock: Clock) -> State:
 
 def finish(claimed: Claimed, *, clock: Clock) -> State:
     """Steps 3 to 5 for a request that was claimed in the transaction that made it (step 2)."""
-    return _submit(claimed.attempt, claimed.intent, claimed.backend, clock=clock)
+    return _submit(claimed.attempt, claimed.intent, claimed.backend, known=claimed.known, clock=clock)
 
 
 def drive(*, request_id: RequestId, clock: Clock) -> State | None:
@@ -185,7 +185,9 @@ def _refuse_unsent(request: Request, reason: str, *, now: datetime) -> State:
         return advance_through(request_id=request_id, steps=steps, actor=SYSTEM, now=now)
 
 
-def _submit(attempt: IssuanceAttempt, intent: Intent, backend: Backend, *, clock: Clock) -> State:
+def _submit(
+    attempt: IssuanceAttempt, intent: Intent, backend: Backend, *, known: Known | None = None, clock: Clock
+) -> State:
     try:
         outcome = backend.submit(intent)
     except Unavailable as error:
@@ -198,7 +200,7 @@ def _submit(attempt: IssuanceAttempt, intent: Intent, backend: Backend, *, clock
     except Exception:  # plug-in boundary: nobody knows how far it got, so the attempt stays open as well
         log.exception("issuance.submit_broke", request=attempt.request_id, backend=backend.name)
         return _leave_open(attempt, OutcomeUnknown("The connection to the CA broke."), now=clock())
-    return _record(attempt, intent, outcome, backend, now=clock())
+    return _record(attempt, intent, outcome, backend, known=known, now=clock())
 
 
 def _resume(request_id: RequestId, *, clock: Clock) -> State:
@@ -302,7 +304,13 @@ def _leave_open(attempt: IssuanceAttempt, error: BackendError, *, now: datetime)
 
 
 def _record(
-    attempt: IssuanceAttempt, intent: Intent, outcome: Outcome, backend: Backend, *, now: datetime
+    attempt: IssuanceAttempt,
+    intent: Intent,
+    outcome: Outcome,
+    backend: Backend,
+    *,
+    known: Known | None = None,
+    now: datetime,
 ) -> State:
     """4. Compare; 5. record whatever came, in one transaction."""
     request_id = RequestId(attempt.request_id)
@@ -311,7 +319,7 @@ def _record(
             differences = [c for c in compare(outcome, intent) if c.verdict is Verdict.REFUSE]
             if differences:
                 return _record_mismatch(attempt, outcome, differences, now=now)
-            return _record_certificate(attempt, outcome, backend, now=now)
+            return _record_certificate(attempt, outcome, backend, known=known, now=now)
         case Accepted(handle=handle):
             with write_transaction():
                 IssuanceAttempt.objects.filter(id=attempt.pk).update(handle=handle, acknowledged_at=now)
@@ -339,7 +347,7 @@ def _record(
 
 
 def _record_certificate(
-    attempt: IssuanceAttempt, issued: Issued, backend: Backend, *, now: datetime
+    attempt: IssuanceAttempt, issued: Issued, backend: Backend, *, known: Known | None, now: datetime
 ) -> State:
     request_id = RequestId(attempt.request_id)
     facts = certificate_facts(issued.chain[0])
@@ -371,7 +379,7 @@ def _record_certificate(
         # A CA that answers at once acknowledges and issues in one breath; the history shows both.
         acknowledged = attempt.acknowledged_at is not None
         steps = (issued_step,) if acknowledged else (accepted_step, issued_step)
-        return advance_through(request_id=request_id, steps=steps, actor=SYSTEM, now=now)
+        return advance_through(request_id=request_id, steps=steps, actor=SYSTEM, known=known, now=now)
 
 
 def _record_mismatch(

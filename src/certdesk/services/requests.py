@@ -43,7 +43,7 @@ from certdesk.store.selectors.facts import (
     unproven_facts,
 )
 from certdesk.store.selectors.requests import get_request
-from certdesk.store.transitions import Step, advance, begin, write_history
+from certdesk.store.transitions import Known, Step, advance, begin, write_history
 
 #: The same person sending the same thing again within this time has pressed the button twice (R17).
 DOUBLE_SUBMISSION = timedelta(minutes=10)
@@ -203,7 +203,7 @@ def _create(
             claim=claim,
             now=now,
         )
-        claimed = None if claim is None else _claimed(RequestId(request.pk), claim, now=now)
+        claimed = None if claim is None else _claimed(request, claim, now=now)
     return Created(
         number=RequestId(request.pk),
         state=State(request.state),
@@ -213,9 +213,15 @@ def _create(
     )
 
 
-def _claimed(number: RequestId, ahead: Ahead, *, now: datetime) -> Claimed:
-    attempt = record_intent(number, ahead.intent, now=now)
-    return Claimed(attempt=attempt, intent=ahead.intent, backend=ahead.backend)
+def _claimed(request: Request, ahead: Ahead, *, now: datetime) -> Claimed:
+    return Claimed(
+        attempt=record_intent(RequestId(request.pk), ahead.intent, now=now),
+        intent=ahead.intent,
+        backend=ahead.backend,
+        known=Known(
+            state=State(request.state), version=request.version, organisation_id=request.organisation_id
+        ),
+    )
 
 
 def withdraw_request(*, actor: Actor, number: int, now: datetime) -> None:

@@ -31,6 +31,15 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """Where a request stands, as far as somebody knows who has just read or written it."""
+
+    state: State
+    version: int
+    organisation_id: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
     """What happened to which request; `old` is None for a new one."""
 
@@ -108,26 +117,25 @@ def advance_through(
     actor: Actor,
     now: datetime,
     seen_version: int | None = None,
+    known: Known | None = None,
 ) -> State:
     """Moves a request along the table, with history, audit rows and mail jobs in one transaction.
 
     Several events at once are one compare-and-swap from the first state to the last; the last step's
     second line stands. `seen_version` is the version on the page that the actor decided on: an older
-    one conflicts (W1). Raises StateConflict if an event can't follow its state, or if somebody else
+    one conflicts (W1). With `known`, what the caller wrote a moment ago is not read again: the swap tells
+    whether it still holds. Raises StateConflict if an event can't follow its state, or if somebody else
     was faster; NotFound if there is no such request.
     """
     with write_transaction():
-        row = Request.objects.filter(id=request_id).values_list("state", "version", "organisation_id").first()
-        if row is None:
-            raise NotFound("There is no such request.")
-        start, version, organisation_id = State(row[0]), row[1], row[2]
-        changes = _path(request_id, organisation_id, start, steps)
-        if seen_version is not None and seen_version != version:
+        at = known or _known(request_id)
+        changes = _path(request_id, at.organisation_id, at.state, steps)
+        if seen_version is not None and seen_version != at.version:
             raise StateConflict("The request has changed since the page was made. Look at it again.")
         new, last = changes[-1].new, changes[-1].step
-        claimed = Request.objects.filter(id=request_id, state=start, version=version).update(
+        claimed = Request.objects.filter(id=request_id, state=at.state, version=at.version).update(
             state=new,
-            version=version + len(changes),
+            version=at.version + len(changes),
             detail=last.detail,
             changed_at=now,
             next_attempt_at=None if new in ENDED else last.next_attempt_at,
@@ -137,6 +145,13 @@ def advance_through(
             raise StateConflict("Somebody else has just changed this request. Look at it again.")
         write_history(changes=changes, actor=actor, now=now)
     return new
+
+
+def _known(request_id: RequestId) -> Known:
+    row = Request.objects.filter(id=request_id).values_list("state", "version", "organisation_id").first()
+    if row is None:
+        raise NotFound("There is no such request.")
+    return Known(state=State(row[0]), version=row[1], organisation_id=row[2])
 
 
 def _path(

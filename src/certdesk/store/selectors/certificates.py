@@ -1,5 +1,6 @@
 """Certificates as an actor may see them, whichever request they hang on."""
 
+import base64
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -9,6 +10,7 @@ from certdesk.domain.actors import Action, Actor, can
 from certdesk.domain.errors import NotFound
 from certdesk.domain.requests import OrganisationId, RequestId
 from certdesk.store.models import Certificate
+from certdesk.store.selectors.requests import MAX_NUMBER
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +59,35 @@ def get_certificate(*, actor: Actor, certificate_id: int) -> ListedCertificate:
     if found is None:
         raise NotFound("There is no such certificate.")
     return _row(found)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IssuedFiles:
+    """What the downloads of a request are made of: the newest certificate with its chain, DER, leaf first."""
+
+    common_names: str
+    not_after: datetime
+    chain: tuple[bytes, ...]
+
+
+def newest_certificate(*, actor: Actor, number: int) -> IssuedFiles | None:
+    """The newest certificate of a request; None when there is none that the actor may see."""
+    if number > MAX_NUMBER:
+        return None
+    row = (
+        Certificate.objects.filter(_visible(actor), request_id=number)
+        .order_by("-id")
+        .values_list("request__common_names", "not_after", "der", "issuer_chain__certificates")
+        .first()
+    )
+    if row is None:
+        return None
+    common_names, not_after, der, chain = row
+    return IssuedFiles(
+        common_names=common_names,
+        not_after=not_after,
+        chain=(bytes(der), *(base64.b64decode(other) for other in chain)),
+    )
 
 
 def _visible(actor: Actor) -> Q:

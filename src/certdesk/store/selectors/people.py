@@ -31,13 +31,34 @@ def actor_for_token(token: str, *, now: datetime) -> Actor | None:
 
     Looked up by its SHA-256, so that no comparison leaks the token.
     """
-    found = (
+    rows = list(
         ApiToken.objects.filter(digest=token_digest(token), revoked_at__isnull=True, user__is_active=True)
         .filter(Q(expires_at__isnull=True) | Q(expires_at__gt=now))
-        .select_related("user")
-        .first()
+        .values_list(
+            "user_id",
+            "user__username",
+            "user__ra_role",
+            "user__must_change_password",
+            "user__memberships__organisation_id",
+            "user__memberships__role",
+            "user__memberships__is_active",
+            "user__memberships__organisation__is_active",
+        )
     )
-    return actor_for_user(found.user) if found else None
+    if not rows:
+        return None
+    user_id, label, ra_role, must_change = rows[0][:4]
+    return Actor(
+        label=label,
+        user_id=UserId(user_id),
+        ra_role=RaRole(ra_role),
+        memberships={
+            OrganisationId(organisation): OrgRole(role)
+            for *_person, organisation, role, active, organisation_active in rows
+            if active and organisation_active
+        },
+        must_change_password=must_change,
+    )
 
 
 def token_digest(token: str) -> str:
