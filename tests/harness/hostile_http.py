@@ -87,7 +87,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(int(path.split("/")[2]), unquote(body).encode())
 
     def _loop(self) -> None:
-        self._answer(302, b"", Location="/loop")
+        self._answer(302, b"", Location=self.path)
 
     def _gzip(self) -> None:
         self._answer(200, b"\x1f\x8b not really", Content_Encoding="gzip")
