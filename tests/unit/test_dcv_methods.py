@@ -238,6 +238,15 @@ def test_the_extension_is_critical_and_exactly_the_digest(shown: bytes, code: st
     assert _problem(_alpn(shown)).code == f"dcv.tls_alpn.{code}"
 
 
+def test_a_damaged_certificate_is_refused_or_still_the_proof() -> None:
+    """Whatever a server shows, nothing is raised: each octet of a right certificate is changed once."""
+    right = acme_certificate(names=(ADN,), key_authorization=KEY_AUTHORIZATION)
+    for place in range(len(right)):
+        damaged = right[:place] + bytes([right[place] ^ 0x55]) + right[place + 1 :]
+        assert isinstance(_alpn(damaged), (Validated, NotValidated))
+    assert isinstance(_alpn(right + right), NotValidated)
+
+
 def test_another_protocol_than_acme_tls_is_none() -> None:
     problem = _problem(_alpn(NotFetched(code="fetch.alpn", detail="Not that protocol.")))
     assert (problem.code, problem.acme_type) == ("dcv.fetch.alpn", "tls")
