@@ -14,6 +14,8 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from tests.harness.browser import FLAGS, TIMEOUT_MS, WIDTHS, find_chromium
+from tests.harness.dns_world import dns_world
+from tests.harness.nameserver import NameServers, missing_programs
 from tests.harness.postgres import Cluster, find_programs, start_cluster
 from tests.harness.server import DemoServer
 
@@ -46,6 +48,20 @@ def demo_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
             finally:
                 first.stop()
     return made
+
+
+@pytest.fixture(scope="session")
+def name_servers() -> Iterator[NameServers]:
+    """Knot and unbound with the zones of `dns_world`; skipped where they are not installed."""
+    missing = missing_programs()
+    if missing:
+        pytest.skip(f"{' and '.join(missing)} not installed (Debian: apt-get install knot unbound)")
+    running = dns_world()
+    try:
+        running.start()
+        yield running
+    finally:
+        running.stop()
 
 
 @pytest.fixture(scope="module")

@@ -5,14 +5,18 @@ an exception: a validator raises only when *we* are broken (DESIGN §5). It neve
 counts: that is a dated rule of the domain.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import ClassVar, Protocol
 
 from certdesk.dcv.fetch import Fetcher
 from certdesk.dcv.resolver import Resolver
-from certdesk.domain.evidence import Method
+from certdesk.domain.errors import InvariantViolated
+from certdesk.domain.evidence import METHODS, Method
+
+#: The characters that 112 random bits take at least, in base64url (BR 3.2.2.4).
+MIN_EXPECTED = 19
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +49,10 @@ class Network:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """What was asked, of whom, and what came back (V7): JSON, kept whatever the outcome, no secrets (L4)."""
+    """What was asked, of whom, and what came back (V7): JSON, kept whatever the outcome, no secrets (L4).
+
+    `adn` is the name whose control the outcome is about: a parent of the challenge's where the method allows.
+    """
 
     method: Method
     adn: str
@@ -61,7 +68,7 @@ class Problem:
 
     `retry` says that the same check may succeed later by itself (propagation, time-out). `acme_type` is the
     last part of the RFC 8555 6.7 error type: `dns`, `connection`, `tls`, `unauthorized`, `incorrectResponse`,
-    `caa`.
+    `caa`, `malformed`.
     """
 
     code: str
@@ -95,3 +102,32 @@ class Validator(Protocol):
 
     def validate(self, challenge: Challenge, *, network: Network, now: datetime) -> Outcome:
         """Looks for the proof. Time-outs, SERVFAIL and unknown values are NotValidated."""
+
+
+def require_sound(challenge: Challenge, methods: Collection[Method], *, secret: bool = True) -> None:
+    """The challenge is one that these methods can check; a weak one would be our own bug.
+
+    Raises: InvariantViolated for another method's challenge, a name with a wildcard label in it, or (with
+        `secret`) too short an expected value: an empty one would be found anywhere.
+    """
+    if challenge.method not in methods:
+        raise InvariantViolated(f"a challenge for {challenge.method} was given to another method")
+    if not challenge.adn or "*" in challenge.adn or challenge.adn != challenge.adn.lower():
+        raise InvariantViolated(f"{challenge.adn!r} is not a name whose control can be shown")
+    if secret and len(challenge.expected) < MIN_EXPECTED:
+        raise InvariantViolated("the value to be found is too short to prove anything")
+
+
+def refused_wildcard(challenge: Challenge, *, now: datetime) -> NotValidated | None:
+    """The refusal where a wildcard is asked of a method that proves one FQDN only (BR 3.2.2.4.18 to .20)."""
+    if not challenge.wildcard or METHODS[challenge.method].covers_subdomains:
+        return None
+    return NotValidated(
+        problem=Problem(
+            code="dcv.wildcard",
+            detail=f"This method can't show control of *.{challenge.adn}. Use a DNS method for wildcards.",
+        ),
+        record=Record(
+            method=challenge.method, adn=challenge.adn, asked="nothing", answered="not asked", at=now
+        ),
+    )

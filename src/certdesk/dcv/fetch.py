@@ -1,7 +1,29 @@
-"""The one way to fetch from the outside (A11): resolve, refuse private ranges, pin, re-check redirects."""
+"""The one way to fetch from the outside (A11): resolve, refuse private ranges, pin, re-check redirects.
 
-from dataclasses import dataclass
+No cookies, no credentials, no proxies, nothing from the environment. What a response proves is for the
+method to say. Sources: BR 3.2.2.4.18 to .20, RFC 8555 8.3, RFC 8737 3.
+"""
+
+import ipaddress
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Protocol
+
+import httpcore2
+import httpx2
+
+from certdesk.dcv.addresses import AddressPolicy
+from certdesk.dcv.connect import (
+    Deadline,
+    PinnedBackend,
+    TlsFailed,
+    connect,
+    handshake,
+    unverified_context,
+)
+from certdesk.dcv.resolver import Resolver
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,11 +39,17 @@ class Fetched:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NotFetched:
-    """Why there is no response: a stable code such as `fetch.private_address`, and a detail."""
+    """Why there is no response: a stable code such as `fetch.private_address`, and a detail.
+
+    `address` is the one that was refused or failed, for the evidence: a person is told no internal address.
+    `retry` says that the same fetch may succeed later by itself.
+    """
 
     code: str
     detail: str
     redirects: tuple[str, ...] = ()
+    address: str = ""
+    retry: bool = False
 
 
 class Fetcher(Protocol):
@@ -32,3 +60,270 @@ class Fetcher(Protocol):
 
     def connect_tls_alpn(self, host: str) -> bytes | NotFetched:
         """The certificate (DER) that port 443 shows for ALPN `acme-tls/1` and SNI `host` (RFC 8737)."""
+
+
+#: Of the BR's Authorized Ports the two that speak HTTP(S).
+HTTP, HTTPS = 80, 443
+ALPN_ACME = "acme-tls/1"
+#: The redirects that BR 3.2.2.4.18 and .19 allow; any other status is the answer.
+_FOLLOWED = frozenset({301, 302, 307, 308})
+_DEFAULT_PORTS = {"http": HTTP, "https": HTTPS}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FetchConfig:
+    """The limits (V4), the networks allowed besides the global ones, and where the two ports really are.
+
+    `ports` maps 80 and 443 to the ports to connect to; laboratories and unprivileged tests change it.
+    """
+
+    addresses: AddressPolicy = field(default_factory=AddressPolicy)
+    ports: Mapping[int, int] = field(default_factory=lambda: MappingProxyType({HTTP: HTTP, HTTPS: HTTPS}))
+    total_seconds: float = 20.0
+    connect_seconds: float = 5.0
+    max_redirects: int = 10
+    max_body: int = 4096
+    user_agent: str = "Certdesk domain validation"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Target:
+    """One URL, taken apart once: what is judged is what is connected to."""
+
+    url: httpx2.URL
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Hop:
+    """One response, and where it points to if it is a redirect to follow."""
+
+    response: Fetched
+    location: str
+
+
+class SafeFetcher:
+    """The Fetcher for everybody. Safe to share among threads: each call has connections of its own."""
+
+    def __init__(
+        self, config: FetchConfig, resolver: Resolver, *, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._config = config
+        self._resolver = resolver
+        self._monotonic = monotonic
+
+    def get(self, url: str) -> Fetched | NotFetched:
+        """What is there, after the redirects that lead to it; each is judged like the first URL."""
+        deadline = self._deadline()
+        redirects: tuple[str, ...] = ()
+        base = httpx2.URL()
+        while True:
+            target = _target(base, url)
+            if isinstance(target, NotFetched):
+                return replace(target, redirects=redirects)
+            hop = self._hop(target, deadline)
+            if isinstance(hop, NotFetched):
+                return replace(hop, redirects=redirects)
+            if not hop.location:
+                return replace(hop.response, redirects=redirects)
+            if len(redirects) == self._config.max_redirects:
+                return NotFetched(
+                    code="fetch.redirects",
+                    detail=f"There are more than {self._config.max_redirects} redirects one after the other.",
+                    redirects=redirects,
+                )
+            base, url = target.url, hop.location
+            redirects += (_shown(url),)
+
+    def connect_tls_alpn(self, host: str) -> bytes | NotFetched:
+        """The certificate that answers an RFC 8737 validation: one connection, nothing sent over it."""
+        deadline = self._deadline()
+        addresses = self._addresses(host, deadline)
+        if isinstance(addresses, NotFetched):
+            return addresses
+        context = unverified_context()
+        context.set_alpn_protocols([ALPN_ACME])
+        try:
+            sock, address = connect(
+                addresses,
+                self._config.ports[HTTPS],
+                deadline=deadline,
+                seconds=self._config.connect_seconds,
+            )
+        except OSError as error:
+            return _not_connected(error, HTTPS, addresses)
+        try:
+            with handshake(sock, context, host, seconds=deadline.wait(None)) as secured:
+                chosen, shown = secured.selected_alpn_protocol(), secured.getpeercert(binary_form=True)
+        except TimeoutError:
+            return _timed_out(address)
+        except (OSError, ValueError) as error:
+            return _tls_failed(error, address)
+        if chosen != ALPN_ACME or not shown:
+            return NotFetched(
+                code="fetch.alpn",
+                detail=f"Port {HTTPS} does not speak the protocol {ALPN_ACME} for this name (RFC 8737).",
+                address=address,
+            )
+        return shown
+
+    def _deadline(self) -> Deadline:
+        return Deadline.after(self._config.total_seconds, monotonic=self._monotonic)
+
+    def _addresses(self, host: str, deadline: Deadline) -> tuple[str, ...] | NotFetched:
+        """All addresses of the name, if all may be contacted: one that may not makes the name suspect."""
+        found: list[str] = []
+        for kind in ("AAAA", "A"):
+            answer = self._resolver.lookup(host, kind)
+            if not answer.status.answered:
+                return NotFetched(
+                    code=f"fetch.dns.{answer.status.value}",
+                    detail=f"The address of {host} can't be looked up ({answer.status.value}).",
+                    retry=answer.status.passing,
+                )
+            found += answer.values
+        if not found:
+            return NotFetched(
+                code="fetch.no_address",
+                detail=f"{host} has no address in the DNS (neither A nor AAAA).",
+                retry=True,
+            )
+        for address in found:
+            if not self._config.addresses.permits(address):
+                return NotFetched(
+                    code="fetch.private_address",
+                    detail=f"{host} points to an address that is not on the public Internet.",
+                    address=address,
+                )
+        return tuple(found) if deadline.left > 0 else _timed_out()
+
+    def _hop(self, target: _Target, deadline: Deadline) -> _Hop | NotFetched:
+        """One request and its response."""
+        addresses = self._addresses(target.host, deadline)
+        if isinstance(addresses, NotFetched):
+            return addresses
+        backend = PinnedBackend(
+            addresses=addresses,
+            port=self._config.ports[target.port],
+            deadline=deadline,
+            connect_seconds=self._config.connect_seconds,
+        )
+        try:
+            return self._request(target, backend)
+        except httpcore2.TimeoutException:
+            return _timed_out(backend.connected_to)
+        except TlsFailed as error:
+            return _tls_failed(error, backend.connected_to)
+        except httpcore2.ConnectError as error:
+            return _not_connected(error, target.port, addresses)
+        except (httpcore2.NetworkError, httpcore2.ProtocolError) as error:
+            return NotFetched(
+                code="fetch.protocol",
+                detail=f"What {target.host} answers is not HTTP, or ends too early ({type(error).__name__}).",
+                address=backend.connected_to,
+                retry=True,
+            )
+
+    def _request(self, target: _Target, backend: PinnedBackend) -> _Hop:
+        url = httpcore2.URL(
+            scheme=target.url.raw_scheme,
+            host=target.url.raw_host,
+            port=target.url.port,
+            target=target.url.raw_path,
+        )
+        headers = [
+            (b"Host", target.url.netloc),
+            (b"User-Agent", self._config.user_agent.encode("ascii")),
+            (b"Accept", b"*/*"),
+            (b"Accept-Encoding", b"identity"),
+            (b"Connection", b"close"),
+        ]
+        with (
+            httpcore2.ConnectionPool(
+                ssl_context=unverified_context(), network_backend=backend, max_connections=1
+            ) as pool,
+            pool.stream("GET", url, headers=headers, extensions={"sni_hostname": target.host}) as response,
+        ):
+            body, truncated = self._body(response)
+            locations = [value for name, value in response.headers if name.lower() == b"location"]
+            follows = response.status in _FOLLOWED and len(locations) == 1
+            return _Hop(
+                response=Fetched(
+                    status=response.status, body=body, truncated=truncated, address=backend.connected_to
+                ),
+                location=locations[0].decode("latin-1") if follows else "",
+            )
+
+    def _body(self, response: httpcore2.Response) -> tuple[bytes, bool]:
+        """The body up to the limit, and whether there was more."""
+        body = b""
+        for chunk in response.iter_stream():
+            body += chunk
+            if len(body) > self._config.max_body:
+                return body[: self._config.max_body], True
+        return body, False
+
+
+def _target(base: httpx2.URL, url: str) -> _Target | NotFetched:
+    """The URL, if it may be fetched: http or https, ports 80 and 443, a name, no credentials."""
+    try:
+        parsed = base.join(url)
+        host = parsed.raw_host.decode("ascii").removesuffix(".")
+    except (httpx2.InvalidURL, ValueError):
+        return NotFetched(code="fetch.url", detail=f"This is not a URL that can be fetched: {_shown(url)}")
+    port = parsed.port or _DEFAULT_PORTS.get(parsed.scheme, 0)
+    if parsed.scheme not in _DEFAULT_PORTS or not host:
+        return NotFetched(code="fetch.scheme", detail=f"Only http and https are followed, not {_shown(url)}")
+    if port not in (HTTP, HTTPS):
+        return NotFetched(
+            code="fetch.port", detail=f"Only ports {HTTP} and {HTTPS} are contacted, not {port}."
+        )
+    if parsed.userinfo:
+        return NotFetched(code="fetch.credentials", detail="A URL with a user name in it is not followed.")
+    if _is_address(host):
+        return NotFetched(
+            code="fetch.ip_literal", detail="A URL with an IP address instead of a name is not followed."
+        )
+    return _Target(url=parsed.copy_with(fragment=None), host=host, port=port)
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        return False
+    return True
+
+
+def _shown(url: str) -> str:
+    """A peer's URL for people and evidence: printable, cut short."""
+    return "".join(c if c.isascii() and c.isprintable() else "?" for c in url)[:500]
+
+
+def _timed_out(address: str = "") -> NotFetched:
+    return NotFetched(
+        code="fetch.timeout",
+        detail="The server did not answer in time.",
+        address=address,
+        retry=True,
+    )
+
+
+def _not_connected(error: Exception, port: int, addresses: tuple[str, ...]) -> NotFetched:
+    if isinstance(error, TimeoutError):
+        return replace(_timed_out(addresses[-1]), code="fetch.connect_timeout")
+    return NotFetched(
+        code="fetch.connect",
+        detail=f"No connection to port {port}. Is the server up, and open to us in its firewall?",
+        address=addresses[-1],
+        retry=True,
+    )
+
+
+def _tls_failed(error: Exception, address: str) -> NotFetched:
+    return NotFetched(
+        code="fetch.tls",
+        detail=f"The server and we could not agree on TLS ({type(error).__name__}).",
+        address=address,
+    )

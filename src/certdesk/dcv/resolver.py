@@ -1,8 +1,29 @@
-"""DNS as validation methods and CAA see it: injected, never global. Answers and faults are values."""
+"""DNS as validation methods and CAA see it: injected, never global. Answers and faults are values.
 
-from dataclasses import dataclass
+`DnsResolver` asks the validating resolvers that the configuration names, over a network that is trusted
+(best: the same host), and takes their word on DNSSEC by the AD bit (RFC 4035 3.2.3, BR 4.2.2.2). It keeps
+no cache and no state. What an answer means for a validation or for CAA does not live here.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from pathlib import Path
 from typing import Protocol
+
+import dns.edns
+import dns.exception
+import dns.flags
+import dns.message
+import dns.name
+import dns.query
+import dns.rcode
+import dns.rdata
+import dns.rdatatype
+import dns.resolver
+import dns.rrset
+from dns.rdtypes.ANY.TXT import TXT
 
 
 class Status(StrEnum):
@@ -13,10 +34,20 @@ class Status(StrEnum):
     NO_NAME = "no_name"  # NXDOMAIN
     SERVFAIL = "servfail"
     BOGUS = "bogus"  # DNSSEC says that somebody lies
-    TIMEOUT = "timeout"
+    TIMEOUT = "timeout"  # no answer in time, or nobody to ask
     REFUSED = "refused"
     MALFORMED = "malformed"
-    CNAME_LOOP = "cname_loop"
+    CNAME_LOOP = "cname_loop"  # or a chain too long to follow
+
+    @property
+    def answered(self) -> bool:
+        """Whether the DNS has spoken: what is there, or that nothing is."""
+        return self in (Status.OK, Status.NO_DATA, Status.NO_NAME)
+
+    @property
+    def passing(self) -> bool:
+        """Whether the same question may well be answered later."""
+        return self in (Status.SERVFAIL, Status.TIMEOUT, Status.REFUSED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,7 +56,8 @@ class Answer:
 
     `values` of TXT are the joined character-strings; of CAA `flags tag "value"`; of A and AAAA addresses; of
     CNAME the target without its last dot. `chain` holds the CNAMEs followed. `authenticated` is the AD bit
-    of a validating resolver, or the outcome of own validation.
+    of a validating resolver, for every part of the answer. `ttl` is the smallest of the records', in
+    seconds. `note` is what the resolver said about a fault (RFC 8914), for people.
     """
 
     status: Status
@@ -33,6 +65,8 @@ class Answer:
     chain: tuple[str, ...] = ()
     authenticated: bool = False
     server: str = ""
+    ttl: int | None = None
+    note: str = ""
 
 
 class Resolver(Protocol):
@@ -40,3 +74,242 @@ class Resolver(Protocol):
 
     def lookup(self, name: str, kind: str) -> Answer:
         """The answer for a name and a type such as `TXT`, `CAA`, `A`, `AAAA`, `CNAME`."""
+
+
+class Dnssec(StrEnum):
+    """What is believed of DNSSEC."""
+
+    AD = "ad"  # the configured resolvers validate, and are reached over a trusted network
+    OFF = "off"  # nothing is; for networks without a validating resolver, and never for public CAs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NameServer:
+    """A recursive resolver: an IP address and a port."""
+
+    address: str
+    port: int = 53
+
+    def __str__(self) -> str:
+        return f"{self.address}#{self.port}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResolverConfig:
+    """Whom to ask and for how long: `try_seconds` for one question, `total_seconds` for one look-up."""
+
+    servers: tuple[NameServer, ...]
+    dnssec: Dnssec = Dnssec.AD
+    try_seconds: float = 3.0
+    total_seconds: float = 9.0
+    max_cnames: int = 8
+
+    def __post_init__(self) -> None:
+        """Raises ValueError where a look-up could never succeed."""
+        if not self.servers:
+            raise ValueError("a resolver needs at least one server to ask")
+
+
+#: Large enough for what we ask for, small enough not to be fragmented (DNS flag day 2020).
+_UDP_PAYLOAD = 1232
+
+_RCODES = {
+    dns.rcode.NOERROR: Status.OK,
+    dns.rcode.NXDOMAIN: Status.NO_NAME,
+    dns.rcode.FORMERR: Status.MALFORMED,
+    dns.rcode.REFUSED: Status.REFUSED,
+}
+
+
+def servers_of_this_host(path: Path = Path("/etc/resolv.conf")) -> tuple[NameServer, ...]:
+    """The resolvers that the host's own configuration names; empty where it names none."""
+    reader = dns.resolver.Resolver(configure=False)
+    try:
+        with path.open(encoding="utf-8") as lines:
+            reader.read_resolv_conf(lines)
+    except (OSError, dns.resolver.NoResolverConfiguration):
+        return ()
+    return tuple(NameServer(address=str(address), port=reader.port) for address in reader.nameservers)
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """What one response said: where its chain of CNAMEs ended, and whether the end was answered."""
+
+    answer: Answer
+    ends_at: dns.name.Name
+    complete: bool
+
+
+class DnsResolver:
+    """Asks the configured resolvers one after the other. Safe to share among threads."""
+
+    def __init__(self, config: ResolverConfig, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._config = config
+        self._monotonic = monotonic
+
+    def lookup(self, name: str, kind: str) -> Answer:
+        """The answer for a name and a type; asks on where a response ends within a chain of CNAMEs."""
+        try:
+            asked = _wire_name(name)
+            rdtype = dns.rdatatype.from_text(kind)
+        except (dns.exception.DNSException, ValueError):
+            return Answer(status=Status.MALFORMED, note="This name can't be asked for.")
+        deadline = self._monotonic() + self._config.total_seconds
+        chain: tuple[str, ...] = ()
+        authenticated = True
+        while True:
+            step = self._ask(asked, rdtype, deadline)
+            chain += step.answer.chain
+            authenticated = authenticated and step.answer.authenticated
+            answer = replace(step.answer, chain=chain, authenticated=authenticated)
+            if len(chain) > self._config.max_cnames or len(set(chain)) < len(chain):
+                return replace(answer, status=Status.CNAME_LOOP, values=())
+            if step.complete:
+                return answer
+            asked = step.ends_at
+
+    def _ask(self, name: dns.name.Name, rdtype: dns.rdatatype.RdataType, deadline: float) -> _Step:
+        """The first server's answer that is one; else the last server's fault. BOGUS is final."""
+        step = _fault(name, Status.TIMEOUT, "")
+        for server in self._config.servers:
+            left = deadline - self._monotonic()
+            if left <= 0:
+                break
+            step = self._ask_server(name, rdtype, server, min(left, self._config.try_seconds))
+            if step.answer.status.answered or step.answer.status in (Status.BOGUS, Status.CNAME_LOOP):
+                break
+        return step
+
+    def _ask_server(
+        self, name: dns.name.Name, rdtype: dns.rdatatype.RdataType, server: NameServer, seconds: float
+    ) -> _Step:
+        query = _query(name, rdtype)
+        response = _exchange(query, server, seconds)
+        if isinstance(response, Status):
+            return _fault(name, response, str(server))
+        status = _RCODES.get(response.rcode(), Status.SERVFAIL)
+        if not status.answered:
+            if status is Status.SERVFAIL and self._hides_something(name, rdtype, server, seconds):
+                status = Status.BOGUS
+            return _fault(name, status, str(server), note=_extended_error(response))
+        trusted = self._config.dnssec is Dnssec.AD and bool(response.flags & dns.flags.AD)
+        return _read(response, name, rdtype, status=status, authenticated=trusted, server=str(server))
+
+    def _hides_something(
+        self, name: dns.name.Name, rdtype: dns.rdatatype.RdataType, server: NameServer, seconds: float
+    ) -> bool:
+        """Whether a SERVFAIL is DNSSEC's verdict: the answer comes when checking is off (RFC 4035 3.2.2)."""
+        if self._config.dnssec is Dnssec.OFF:
+            return False
+        query = _query(name, rdtype)
+        query.flags |= dns.flags.CD
+        response = _exchange(query, server, seconds)
+        return not isinstance(response, Status) and response.rcode() in (
+            dns.rcode.NOERROR,
+            dns.rcode.NXDOMAIN,
+        )
+
+
+def _wire_name(name: str) -> dns.name.Name:
+    """The absolute name. Raises ValueError or DNSException for what can't be one."""
+    if not name.isascii() or not name.strip("."):
+        raise ValueError("not a DNS name in ASCII")
+    return dns.name.from_text(name, dns.name.root)
+
+
+def _query(name: dns.name.Name, rdtype: dns.rdatatype.RdataType) -> dns.message.QueryMessage:
+    query = dns.message.make_query(name, rdtype, use_edns=0, want_dnssec=True, payload=_UDP_PAYLOAD)
+    query.flags |= dns.flags.AD  # "I understand the AD bit" (RFC 6840 5.7)
+    return query
+
+
+def _exchange(
+    query: dns.message.QueryMessage, server: NameServer, seconds: float
+) -> dns.message.Message | Status:
+    """The response, by TCP where UDP would cut it short; or the fault."""
+    where, port = server.address, server.port
+    try:
+        try:
+            return dns.query.udp(
+                query, where, seconds, port, ignore_unexpected=True, raise_on_truncation=True
+            )
+        except dns.message.Truncated:
+            return dns.query.tcp(query, where, seconds, port)
+    except (dns.exception.Timeout, OSError, EOFError):
+        return Status.TIMEOUT
+    except (dns.exception.DNSException, ValueError):
+        return Status.MALFORMED
+
+
+def _fault(name: dns.name.Name, status: Status, server: str, *, note: str = "") -> _Step:
+    return _Step(Answer(status=status, server=server, note=note), ends_at=name, complete=True)
+
+
+def _extended_error(response: dns.message.Message) -> str:
+    """What the resolver says of the fault (RFC 8914), cut short and printable."""
+    told = (o for o in response.options if isinstance(o, dns.edns.EDEOption))
+    texts = [f"{option.code.name.replace('_', ' ').lower()} {option.text or ''}".strip() for option in told]
+    return "".join(c if c.isprintable() else " " for c in "; ".join(texts))[:200]
+
+
+def _read(
+    response: dns.message.Message,
+    name: dns.name.Name,
+    rdtype: dns.rdatatype.RdataType,
+    *,
+    status: Status,
+    authenticated: bool,
+    server: str,
+) -> _Step:
+    """The records at the end of the response's chain of CNAMEs."""
+    owner, chain, ttls = name, list[str](), list[int]()
+    while rdtype != dns.rdatatype.CNAME:
+        alias = _rrset(response, owner, dns.rdatatype.CNAME)
+        if alias is None:
+            break
+        owner = alias[0].target
+        chain.append(_text(owner))
+        ttls.append(alias.ttl)
+        if len(set(chain)) < len(chain):
+            break
+    found = _rrset(response, owner, rdtype)
+    if found is not None:
+        ttls.append(found.ttl)
+    elif status is Status.OK:
+        status = Status.NO_DATA
+    answer = Answer(
+        status=status,
+        values=tuple(_value(record) for record in found or ()) if status is Status.OK else (),
+        chain=tuple(chain),
+        authenticated=authenticated,
+        server=server,
+        ttl=min(ttls, default=None),
+    )
+    # A server that is no recursive one, or does not follow this alias, stops without a word on the target.
+    stopped = found is None and bool(chain) and status is Status.NO_DATA and not _has_soa(response)
+    return _Step(answer, ends_at=owner, complete=not stopped)
+
+
+def _rrset(
+    response: dns.message.Message, owner: dns.name.Name, rdtype: dns.rdatatype.RdataType
+) -> dns.rrset.RRset | None:
+    matching = (r for r in response.answer if r.name == owner and r.rdtype == rdtype)
+    return next(matching, None)
+
+
+def _has_soa(response: dns.message.Message) -> bool:
+    return any(rrset.rdtype == dns.rdatatype.SOA for rrset in response.authority)
+
+
+def _value(record: dns.rdata.Rdata) -> str:
+    """The record as `Answer.values` promises it."""
+    if isinstance(record, TXT):
+        return b"".join(record.strings).decode("utf-8", "backslashreplace")
+    if record.rdtype == dns.rdatatype.CNAME:
+        return _text(record.target)  # type: ignore[attr-defined]  # every CNAME has one
+    return record.to_text()
+
+
+def _text(name: dns.name.Name) -> str:
+    return name.to_text(omit_final_dot=True).lower()

@@ -6,7 +6,7 @@ BR = CA/Browser Forum TLS Baseline Requirements. Re-check the source before chan
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 
 from certdesk.domain.errors import InvariantViolated
 
@@ -22,8 +22,20 @@ class RuleId(StrEnum):
     RANDOM_VALUE_LIFE = "dcv.random_value_life.days"
     RANDOM_VALUE_SIZE = "dcv.random_value_size.bits"
     CAA_AGE = "caa.age.hours"
+    PUBLIC_EMAIL_DCV = "public.email_dcv.allowance"
+    PUBLIC_CAA_PARAMETERS = "public.caa_parameters.required"
+    PUBLIC_DNSSEC = "public.dnssec.required"
+    PUBLIC_PERSPECTIVES = "public.remote_perspectives.number"
     CRL_AFTER_REVOCATION = "crl.after_revocation.hours"
     BACKDATING = "certificate.backdating.hours"
+
+
+class Allowance(IntEnum):
+    """What a rule about a method says; in proofs and issuance, FORBIDDEN voids earlier proofs too."""
+
+    FORBIDDEN = 0
+    DISCOURAGED = 1
+    ALLOWED = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +84,24 @@ RULES: tuple[DatedRule, ...] = (
     *_steps(RuleId.RANDOM_VALUE_LIFE, "BR 3.2.2.4", (STANDING, 30)),
     *_steps(RuleId.RANDOM_VALUE_SIZE, "BR 3.2.2.4", (STANDING, 112)),
     *_steps(RuleId.CAA_AGE, "BR 3.2.2.8", (STANDING, 8)),
+    *_steps(
+        RuleId.PUBLIC_EMAIL_DCV,
+        "SC-090, BR 3.2.2.4.4, .13, .14",
+        (STANDING, Allowance.ALLOWED),
+        (date(2026, 3, 15), Allowance.DISCOURAGED),
+        (date(2028, 3, 15), Allowance.FORBIDDEN),
+    ),
+    *_steps(RuleId.PUBLIC_CAA_PARAMETERS, "BR 4.2.2.1.2", (STANDING, 0), (date(2027, 3, 15), 1)),
+    *_steps(RuleId.PUBLIC_DNSSEC, "SC-085, BR 4.2.2.2", (STANDING, 0), (date(2026, 3, 15), 1)),
+    *_steps(
+        RuleId.PUBLIC_PERSPECTIVES,
+        "BR 3.2.2.9",
+        (STANDING, 0),
+        (date(2025, 3, 15), 2),
+        (date(2026, 3, 15), 3),
+        (date(2026, 6, 15), 4),
+        (date(2026, 12, 15), 5),
+    ),
     *_steps(RuleId.CRL_AFTER_REVOCATION, "BR 4.9.7", (STANDING, 24)),
     *_steps(RuleId.BACKDATING, "BR 7.1.2.7", (STANDING, 48)),
 )
@@ -89,3 +119,10 @@ def in_force(rule_id: RuleId | str, now: datetime) -> DatedRule:
     if not begun:
         raise InvariantViolated(f"no rule {rule_id} is in force on {today.isoformat()}")
     return max(begun, key=lambda rule: rule.from_date)
+
+
+def next_change(rule_id: RuleId | str, now: datetime) -> DatedRule | None:
+    """The rule of this name that will replace the one in force at `now`, if one is known already."""
+    today = in_force(rule_id, now).from_date
+    later = [rule for rule in RULES if rule.id == rule_id and rule.from_date > today]
+    return min(later, key=lambda rule: rule.from_date, default=None)

@@ -1,0 +1,66 @@
+"""Climbs the DNS for CAA records and has the domain decide. What was asked and answered is the evidence.
+
+Re-checked at signing, when the answer is older than the rule allows (`domain.rules`, BR 3.2.2.8: 8 hours).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from certdesk.dcv.resolver import Resolver
+from certdesk.domain.caa import Decision, Looked, Question, climb, decide
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaaChecked:
+    """The decision for one name, the look-ups that led to it, and when they were made."""
+
+    name: str
+    decision: Decision
+    looked: tuple[Looked, ...]
+    at: datetime
+
+    def evidence(self) -> Mapping[str, object]:
+        """The whole check as JSON (V7)."""
+        return {
+            "name": self.name,
+            "allowed": self.decision.allowed,
+            "code": self.decision.code.value,
+            "detail": self.decision.detail,
+            "where": self.decision.where,
+            "at": self.at.isoformat(),
+            "looked": [
+                {
+                    "name": look.name,
+                    "records": list(look.records),
+                    "failure": look.failure,
+                    "chain": list(look.chain),
+                    "authenticated": look.authenticated,
+                    "server": look.server,
+                }
+                for look in self.looked
+            ],
+        }
+
+
+def check_caa(question: Question, *, resolver: Resolver, now: datetime) -> CaaChecked:
+    """What CAA says now about one name. The first look-up with records, or that fails, ends the climb."""
+    looked: list[Looked] = []
+    for name in climb(question.name):
+        looked.append(look_up(name, resolver=resolver))
+        if looked[-1].records or looked[-1].failure:
+            break
+    return CaaChecked(name=question.name, decision=decide(question, looked), looked=tuple(looked), at=now)
+
+
+def look_up(name: str, *, resolver: Resolver) -> Looked:
+    """The CAA records at one name; an alias is followed, its target's parents are not (RFC 8659 3)."""
+    answer = resolver.lookup(name, "CAA")
+    return Looked(
+        name=name,
+        records=answer.values,
+        failure="" if answer.status.answered else answer.status.value,
+        chain=answer.chain,
+        authenticated=answer.authenticated,
+        server=answer.server,
+    )

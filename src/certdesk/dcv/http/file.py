@@ -1,0 +1,155 @@
+"""Fetches the one file and compares its whole content, but for white space at its end (RFC 8555 8.3).
+
+No part of a foreign page is repeated to anybody: what the fetcher reaches may be inside a network.
+"""
+
+import hashlib
+import hmac
+import re
+from datetime import datetime
+from typing import ClassVar
+
+from certdesk.dcv.base import (
+    Challenge,
+    Network,
+    NotValidated,
+    Outcome,
+    Problem,
+    Record,
+    Validated,
+    refused_wildcard,
+    require_sound,
+)
+from certdesk.dcv.fetch import Fetched, NotFetched
+from certdesk.dcv.look import digest
+from certdesk.domain.errors import InvariantViolated
+from certdesk.domain.evidence import Method
+
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{1,128}", re.ASCII)
+_SUCCESS = range(200, 300)
+#: Nothing listens on port 80; with a file for people, port 443 is asked then (BR 3.2.2.4.18 allows both).
+_CLOSED = frozenset({"fetch.connect", "fetch.connect_timeout"})
+
+
+def file_url(adn: str, token: str, *, scheme: str = "http") -> str:
+    """Where the file of BR 3.2.2.4.18 has to be. `token` is its name, and no part of the random value."""
+    return f"{scheme}://{adn}/.well-known/pki-validation/{token}"
+
+
+def acme_url(adn: str, token: str) -> str:
+    """Where http-01's file has to be: always on port 80 (RFC 8555 8.3)."""
+    return f"http://{adn}/.well-known/acme-challenge/{token}"
+
+
+class HttpFileValidator:
+    """The file named by the token has the random value as its content, by http or https."""
+
+    methods: ClassVar[frozenset[Method]] = frozenset({Method.HTTP_FILE})
+
+    def validate(self, challenge: Challenge, *, network: Network, now: datetime) -> Outcome:
+        """Fetches by http, and by https where port 80 is closed.
+
+        Raises: InvariantViolated when the random value would stand in the request (a page that echoes its
+            path would prove it; BR 3.2.2.4.18).
+        """
+        _require_name(challenge, self.methods)
+        if challenge.expected in challenge.token or challenge.token in challenge.expected:
+            raise InvariantViolated("a file's name may not tell of the value in it")
+        refused = refused_wildcard(challenge, now=now)
+        if refused is not None:
+            return refused
+        url = file_url(challenge.adn, challenge.token)
+        response = network.fetcher.get(url)
+        if isinstance(response, NotFetched) and response.code in _CLOSED and not response.redirects:
+            url = file_url(challenge.adn, challenge.token, scheme="https")
+            response = network.fetcher.get(url)
+        return _judge(response, url, challenge=challenge, now=now)
+
+
+class AcmeHttpValidator:
+    """The file named by the token has the key authorization as its content, by http on port 80."""
+
+    methods: ClassVar[frozenset[Method]] = frozenset({Method.ACME_HTTP})
+
+    def validate(self, challenge: Challenge, *, network: Network, now: datetime) -> Outcome:
+        """Fetches once, redirects included."""
+        _require_name(challenge, self.methods)
+        refused = refused_wildcard(challenge, now=now)
+        if refused is not None:
+            return refused
+        url = acme_url(challenge.adn, challenge.token)
+        return _judge(network.fetcher.get(url), url, challenge=challenge, now=now)
+
+
+def _require_name(challenge: Challenge, methods: frozenset[Method]) -> None:
+    require_sound(challenge, methods)
+    if not _TOKEN.fullmatch(challenge.token):
+        raise InvariantViolated("a token has to be a file's name in base64url")
+
+
+def _judge(response: Fetched | NotFetched, url: str, *, challenge: Challenge, now: datetime) -> Outcome:
+    """Whether the response is the proof: a 2xx with exactly the expected value (V4)."""
+    record = _record(response, url, challenge=challenge, now=now)
+    problem = _problem(response, url, expected=challenge.expected)
+    return Validated(record=record) if problem is None else NotValidated(problem=problem, record=record)
+
+
+def _record(response: Fetched | NotFetched, url: str, *, challenge: Challenge, now: datetime) -> Record:
+    details: dict[str, object] = {
+        "url": url,
+        "expected": digest(challenge.expected),
+        "redirects": list(response.redirects),
+        "address": response.address,
+    }
+    if isinstance(response, Fetched):
+        answered = f"status {response.status}, {len(response.body)} octets"
+        details |= {
+            "status": response.status,
+            "length": len(response.body),
+            "truncated": response.truncated,
+            "body": "sha256:" + hashlib.sha256(response.body).hexdigest(),
+        }
+    else:
+        answered = response.code
+    return Record(
+        method=challenge.method,
+        adn=challenge.adn,
+        asked=f"GET {url}",
+        answered=answered,
+        at=now,
+        details=details,
+    )
+
+
+def _problem(response: Fetched | NotFetched, url: str, *, expected: str) -> Problem | None:
+    if isinstance(response, NotFetched):
+        return _not_fetched(response)
+    if response.status not in _SUCCESS:
+        return Problem(
+            code="dcv.http.status",
+            detail=f"{url} answers with status {response.status} instead of the file (status 200).",
+            retry=True,
+        )
+    if response.truncated:
+        return Problem(
+            code="dcv.http.too_long", detail=f"{url} has more than the expected value in it: it is too long."
+        )
+    # White space at the end comes with editors and web servers; nothing else may be there.
+    if not hmac.compare_digest(response.body.rstrip(b" \t\r\n"), expected.encode("ascii")):
+        return Problem(
+            code="dcv.http.other_content",
+            detail=f"{url} is there, with another content than the one to be shown.",
+            acme_type="incorrectResponse",
+            retry=True,
+        )
+    return None
+
+
+def _not_fetched(response: NotFetched) -> Problem:
+    dns = response.code.startswith("fetch.dns.") or response.code == "fetch.no_address"
+    return Problem(
+        code=f"dcv.{response.code}",
+        detail=response.detail,
+        acme_type="dns" if dns else "tls" if response.code == "fetch.tls" else "connection",
+        retry=response.retry,
+    )
