@@ -127,6 +127,13 @@ TABLE: dict[str, Row] = {
         number="pending",
         body={"domain": UNPROVEN_DOMAIN, "mailbox": f"admin@{UNPROVEN_DOMAIN}"},
     ),
+    "certificates-revoke": Row(
+        answers={
+            "GET": "302 404 200 403 200 200 200 403 404",
+            "POST": "302 404 302* 403 302* 302* 302* 403 404",
+        },
+        body={"reason": "superseded", "note": ""},
+    ),
     "domains-list": Row(answers=_EVERYBODY),
     "domains-csv": Row(answers=_EVERYBODY),
     "domains-add": Row(  # to one's own organisation
