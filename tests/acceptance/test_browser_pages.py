@@ -43,6 +43,7 @@ PAGES: dict[str, list[tuple[str, tuple[str, ...]]]] = {
         ("/requests/{rejected}/", ("alice",)),
         ("/requests/{withdrawn}/", ("alice", "rick")),
     ],
+    "certificates-revoke": [("/certificates/{certificate}/revoke/", ("alice", "olga"))],
     "requests-withdraw": [("/requests/{waiting}/withdraw/", ("alice",))],
     "queue-list": [("/queue/", ("olga",))],
     "queue-decide": [("/queue/{waiting}/", ("olga",)), ("/queue/{issued}/", ("olga",))],
@@ -116,9 +117,10 @@ NO_PAGE = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Objects:
-    """Request IDs that fill the addresses."""
+    """Request IDs, and a certificate's, that fill the addresses."""
 
     issued: int
+    certificate: int
     waiting: int
     rejected: int
     withdrawn: int
@@ -136,6 +138,8 @@ def objects(visitors: Visitors, tmp_path_factory: pytest.TempPathFactory) -> Obj
     alice, olga = visitors.visit("alice"), visitors.visit("olga")
     many = [new_name() for _ in range(12)]
     issued = stories.ask(alice, make_csr(folder, *many))
+    revoking = alice.get_by_role("link", name="Revoke this certificate").get_attribute("href") or ""
+    certificate = int(revoking.split("/")[2])
     stories.ask(alice, make_csr(folder, "*.wildcard.example.ac.uk", "xn--bcher-kva.example.ac.uk"))
     withdrawn = stories.ask(alice, make_csr(folder, new_name("withdrawn.org")))
     alice.goto(f"/requests/{withdrawn}/withdraw/")
@@ -149,7 +153,9 @@ def objects(visitors: Visitors, tmp_path_factory: pytest.TempPathFactory) -> Obj
     charlie = visitors.visit("charlie")
     stories.ask(charlie, make_csr(folder, "www.other.ac.uk"))
     visitors.close()
-    return Objects(issued=issued, waiting=waiting, rejected=rejected, withdrawn=withdrawn)
+    return Objects(
+        issued=issued, certificate=certificate, waiting=waiting, rejected=rejected, withdrawn=withdrawn
+    )
 
 
 def route_names(resolver: URLResolver) -> Iterator[str]:

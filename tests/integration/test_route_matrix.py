@@ -127,6 +127,13 @@ TABLE: dict[str, Row] = {
         number="pending",
         body={"domain": UNPROVEN_DOMAIN, "mailbox": f"admin@{UNPROVEN_DOMAIN}"},
     ),
+    "certificates-revoke": Row(
+        answers={
+            "GET": "302 404 200 403 200 200 200 403 404",
+            "POST": "302 404 302* 403 302* 302* 302* 403 404",
+        },
+        body={"reason": "superseded", "note": ""},
+    ),
     "domains-list": Row(answers=_EVERYBODY),
     "domains-csv": Row(answers=_EVERYBODY),
     "domains-add": Row(  # to one's own organisation
@@ -276,6 +283,10 @@ TABLE: dict[str, Row] = {
     "api/v1/requests/<int:number>/csr": Row(answers=_API_OWN),
     "api/v1/certificates": Row(answers=_API_EVERYBODY),
     "api/v1/certificates/<int:certificate_id>": Row(answers=_API_OWN),
+    "api/v1/certificates/<int:certificate_id>/file": Row(answers=_API_OWN),
+    "api/v1/certificates/<int:certificate_id>/revoke": Row(
+        answers={"POST": "401 404 200* 403 200* 200* 200* 403 404"}, body={"reason": "superseded"}
+    ),
     "api/v1/organisations": Row(answers=_API_EVERYBODY),
     "api/v1/organisations/<slug:slug>": Row(answers=_API_OWN),
     "api/v1/organisations/<slug:slug>/members": Row(answers={"GET": "401 404 403 403 200 200 200 200 404"}),

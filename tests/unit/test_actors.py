@@ -11,7 +11,7 @@ OWN, FOREIGN = OrganisationId(1), OrganisationId(2)
 
 #: The whole table once more, written from the product's point of view.
 OFFICER = {
-    *(Action.REQUEST_READ, Action.REQUEST_DECIDE),
+    *(Action.REQUEST_READ, Action.REQUEST_DECIDE, Action.CERTIFICATE_REVOKE),
     *(Action.ORGANISATION_READ, Action.ORGANISATION_CREATE, Action.ORGANISATION_VET),
     *(
         Action.MEMBERS_READ,
@@ -26,7 +26,7 @@ AUDITOR = {
     *(Action.DOMAIN_READ, Action.AUDIT_READ),
 }
 APPLICANT = {
-    *(Action.REQUEST_CREATE, Action.REQUEST_READ, Action.REQUEST_WITHDRAW),
+    *(Action.REQUEST_CREATE, Action.REQUEST_READ, Action.REQUEST_WITHDRAW, Action.CERTIFICATE_REVOKE),
     *(Action.ORGANISATION_READ, Action.DOMAIN_READ, Action.DOMAIN_ASK),
 }
 MANAGER = APPLICANT | {Action.MEMBERS_READ, Action.MEMBERS_MANAGE}

@@ -11,7 +11,7 @@ from cryptography import x509
 
 from certdesk.backends.base import Finds, Prepares
 from certdesk.backends.conformance import server_intent
-from certdesk.backends.scripted import DEMO_RULES, Behaviour, Rule, ScriptedBackend, ScriptedConfig
+from certdesk.backends.scripted import DEMO_RULES, Behaviour, Revoking, Rule, ScriptedBackend, ScriptedConfig
 from certdesk.backends.scripted.config import read_config
 from certdesk.domain.certificates import Accepted, Intent, Issued, Refused, compare
 from certdesk.domain.errors import BackendRefused, Misconfigured, OutcomeUnknown, Unavailable
@@ -128,7 +128,8 @@ def test_the_first_rule_for_any_of_the_names_counts() -> None:
         Behaviour.ACCEPT_THEN_REFUSE,
         Behaviour.ACCEPT,
     ]
-    assert {rule.behaviour for rule in DEMO_RULES} == set(Behaviour) - {Behaviour.ISSUE}
+    assert {rule.behaviour for rule in DEMO_RULES} == set(Behaviour)
+    assert {rule.revoking for rule in DEMO_RULES} == set(Revoking)
 
 
 def test_an_unknown_order_is_refused(make: Make) -> None:

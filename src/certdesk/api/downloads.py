@@ -1,4 +1,4 @@
-"""A request's files: certificate in every form, zip, CSR. Never a private key (R37)."""
+"""The files of requests and certificates: every form, zip, CSR. Never a private key (R37)."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ from ninja import Query, Router
 from certdesk.api.auth import actor_of
 from certdesk.api.openapi import describe
 from certdesk.api.problems import Problem, Unacceptable
-from certdesk.api.schemas import FormatQuery
+from certdesk.api.schemas import FileQuery, FormatQuery
 from certdesk.domain.actors import Actor
 from certdesk.domain.downloads import bundle_zip, file_stem, fullchain_pem, pkcs7_der, to_pem
 from certdesk.domain.requests import ENDED, public_status, status_text
 from certdesk.services import runtime
-from certdesk.store.selectors.certificates import IssuedFiles, newest_certificate
+from certdesk.store.selectors.certificates import IssuedFiles, certificate_files, newest_certificate
 from certdesk.store.selectors.requests import get_request
 
 router = Router(tags=["requests"])
@@ -53,9 +53,7 @@ FORMS: Mapping[str, Form] = {
 )
 def download_bundle(request: HttpRequest, number: int) -> HttpResponse:
     """The .crt, every chaining certificate and the root (R37)."""
-    certificate = _newest(actor_of(request), number)
-    stem = file_stem(certificate.common_names, certificate.not_after)
-    return _file(bundle_zip(certificate.chain, stem), media_type=ZIP, name=f"{stem}.zip")
+    return _as_zip(_newest(actor_of(request), number))
 
 
 @router.get(
@@ -66,9 +64,20 @@ def download_bundle(request: HttpRequest, number: int) -> HttpResponse:
 )
 def download_certificate(request: HttpRequest, number: int, query: Query[FormatQuery]) -> HttpResponse:
     """The leaf (`pem`, `der`), leaf and chain (`fullchain`), or everything as PKCS#7 (`p7b`)."""
-    certificate, form = _newest(actor_of(request), number), FORMS[query.format]
-    name = file_stem(certificate.common_names, certificate.not_after) + form.ending
-    return _file(form.make(certificate.chain), media_type=form.media_type, name=name)
+    return _as_form(_newest(actor_of(request), number), FORMS[query.format])
+
+
+@router.get(
+    "/certificates/{int:certificate_id}/file",
+    tags=["certificates"],
+    operation_id="downloadCertificateFile",
+    summary="Download one certificate, older ones too",
+    openapi_extra=describe(404, 422, files=sorted({ZIP, *(form.media_type for form in FORMS.values())})),
+)
+def download_file(request: HttpRequest, certificate_id: int, query: Query[FileQuery]) -> HttpResponse:
+    """The same forms as of a request's newest certificate, and the zip."""
+    files = certificate_files(actor=actor_of(request), certificate_id=certificate_id)
+    return _as_zip(files) if query.format == "zip" else _as_form(files, FORMS[query.format])
 
 
 @router.get(
@@ -100,6 +109,16 @@ def _newest(actor: Actor, number: int) -> IssuedFiles:
             headers={} if detail.state in ENDED else {"Retry-After": str(WAIT_SECONDS)},
         )
     )
+
+
+def _as_zip(files: IssuedFiles) -> HttpResponse:
+    stem = file_stem(files.common_names, files.not_after)
+    return _file(bundle_zip(files.chain, stem), media_type=ZIP, name=f"{stem}.zip")
+
+
+def _as_form(files: IssuedFiles, form: Form) -> HttpResponse:
+    name = file_stem(files.common_names, files.not_after) + form.ending
+    return _file(form.make(files.chain), media_type=form.media_type, name=name)
 
 
 def _file(content: bytes, *, media_type: str, name: str) -> HttpResponse:

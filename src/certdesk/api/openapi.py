@@ -25,6 +25,7 @@ _BODIES: tuple[type[BaseModel], ...] = (
     schemas.ApproveIn,
     schemas.RejectIn,
     schemas.WithdrawIn,
+    schemas.RevokeIn,
     schemas.EvidenceIn,
     schemas.TokenIn,
     schemas.ProblemOut,

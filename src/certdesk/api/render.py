@@ -16,7 +16,7 @@ from certdesk.domain.policy import Outcome
 from certdesk.domain.requests import State, public_status, status_text
 from certdesk.services import runtime
 from certdesk.services.requests import Preview, describe_key
-from certdesk.store.selectors.certificates import ListedCertificate
+from certdesk.store.selectors.certificates import ListedCertificate, RevocationRow
 from certdesk.store.selectors.organisations import DomainRow, OrganisationRow, ValidationRow
 from certdesk.store.selectors.people import Member
 from certdesk.store.selectors.requests import (
@@ -190,8 +190,10 @@ def certificate_json(row: CertificateRow) -> Json:
 
 def listed_certificate_json(row: ListedCertificate) -> Json:
     """A certificate by itself."""
+    here = f"{ROOT}/certificates/{row.id}"
     return {
         "id": row.id,
+        "status": row.status.value,
         "request": row.request,
         "organisation": row.organisation,
         "names": list(row.names),
@@ -202,7 +204,27 @@ def listed_certificate_json(row: ListedCertificate) -> Json:
         "not_after": moment(row.not_after),
         "revoked_at": moment(row.revoked_at),
         "revocation_reason": row.revocation_reason,
-        "links": {"self": f"{ROOT}/certificates/{row.id}", "request": f"{ROOT}/requests/{row.request}"},
+        "revocation": _revocation(row.revocation),
+        "links": {
+            "self": here,
+            "file": f"{here}/file",
+            "revoke": f"{here}/revoke",
+            "request": f"{ROOT}/requests/{row.request}",
+        },
+    }
+
+
+def _revocation(row: RevocationRow | None) -> Json | None:
+    if row is None:
+        return None
+    return {
+        "outcome": row.outcome,
+        "reason": row.reason,
+        "note": row.note,
+        "actor": row.actor,
+        "detail": row.detail,
+        "requested_at": moment(row.requested_at),
+        "ended_at": moment(row.ended_at),
     }
 
 

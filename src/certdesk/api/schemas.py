@@ -11,6 +11,7 @@ from pydantic import AliasChoices, AwareDatetime, BaseModel, ConfigDict, Field, 
 
 from certdesk.domain.findings import Verdict
 from certdesk.domain.requests import State, public_status
+from certdesk.domain.revocation import CertificateStatus, RevocationReason
 from certdesk.services.organisations import WAYS
 from certdesk.store.selectors.requests import Sort
 
@@ -89,6 +90,15 @@ class WithdrawIn(Body):
     version: Version | None = Field(default=None, description="The version you looked at; or send If-Match.")
 
 
+class RevokeIn(Body):
+    """Why a certificate is to be revoked."""
+
+    reason: RevocationReason = Field(
+        description="Its name in RFC 5280 5.3.1; `privilegeWithdrawn` is for RA officers."
+    )
+    note: Text = Field(default="", description="In your own words; kept in the request's history.")
+
+
 class TokenIn(Body):
     """A token to be made."""
 
@@ -118,13 +128,21 @@ class RequestsQuery(Schema):
     cursor: Annotated[str, StringConstraints(max_length=1000, pattern=r"^[A-Za-z0-9_-]*$")] = ""
 
 
+Hex = Annotated[str, StringConstraints(pattern=r"^[0-9A-Fa-f:]{0,95}$")]
+
+
 class CertificatesQuery(Schema):
     """How the list of certificates is narrowed."""
 
     name: Annotated[str, StringConstraints(pattern=r"^[^\x00]*$", max_length=253)] = Field(
         "", description="A whole DNS name."
     )
-    serial: Annotated[str, StringConstraints(pattern=r"^[0-9A-Fa-f:]{0,64}$")] = Field("", description="Hex.")
+    serial: Hex = Field("", description="The serial number, hex, with or without colons.")
+    sha256: Hex = Field("", description="The fingerprint: SHA-256 of the certificate, hex.")
+    organisation: Slug = ""
+    request: int | None = Field(None, ge=1, le=2**63 - 1, description="A Request ID.")
+    expires_from: AwareDatetime | None = Field(None, description="Valid at least until then (RFC 3339).")
+    expires_before: AwareDatetime | None = Field(None, description="Ending before then (RFC 3339).")
     limit: int = Field(50, ge=1, le=200)
     cursor: Annotated[str, StringConstraints(pattern=r"^[0-9]{0,18}$")] = ""
 
@@ -139,6 +157,12 @@ class FormatQuery(Schema):
     """The form of a certificate."""
 
     format: Literal["pem", "fullchain", "der", "p7b"] = "pem"
+
+
+class FileQuery(Schema):
+    """The form of a certificate's file."""
+
+    format: Literal["pem", "fullchain", "der", "p7b", "zip"] = "pem"
 
 
 class CheckOut(Schema):
@@ -180,13 +204,30 @@ class CertificateOut(Schema):
     links: dict[str, str]
 
 
-class ListedCertificateOut(CertificateOut):
-    """A certificate by itself."""
+class RevocationOut(Schema):
+    """The last word on revoking a certificate.
 
+    `open` until the CA has taken it; `refused` when it said no, for the reason in `detail`.
+    """
+
+    outcome: Literal["open", "done", "refused"]
+    reason: RevocationReason
+    note: str
+    actor: str
+    detail: str
+    requested_at: datetime
+    ended_at: datetime | None
+
+
+class ListedCertificateOut(CertificateOut):
+    """A certificate by itself. A superseded one still works: a newer one has taken its place."""
+
+    status: CertificateStatus
     request: int
     organisation: str
     names: list[str]
     revocation_reason: str
+    revocation: RevocationOut | None
 
 
 class EventOut(Schema):

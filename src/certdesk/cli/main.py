@@ -19,7 +19,12 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "certdesk.cli.client.request:request",
         "Ask for certificates: preview, submit, list, download.",
     ),
+    "certificate": (
+        "certdesk.cli.client.certificate:certificate",
+        "Look at certificates: fetch, revoke, watch, renew.",
+    ),
     "organisation": ("certdesk.cli.client.organisation:organisation", "Look at organisations."),
+    "completion": ("certdesk.cli.client.completion:completion", "Completion for your shell."),
 }
 
 

@@ -58,6 +58,7 @@ class Action(StrEnum):
     REQUEST_WITHDRAW = "request.withdraw"
     REQUEST_DECIDE = "request.decide"
     REQUEST_PROCESS = "request.process"
+    CERTIFICATE_REVOKE = "certificate.revoke"
     ORGANISATION_READ = "organisation.read"
     ORGANISATION_CREATE = "organisation.create"
     ORGANISATION_VET = "organisation.vet"
@@ -76,6 +77,7 @@ _BY_RA_ROLE: dict[RaRole, frozenset[Action]] = {
         {
             Action.REQUEST_READ,
             Action.REQUEST_DECIDE,
+            Action.CERTIFICATE_REVOKE,
             Action.ORGANISATION_READ,
             Action.ORGANISATION_CREATE,
             Action.ORGANISATION_VET,
@@ -104,6 +106,7 @@ _BY_ORG_ROLE: dict[OrgRole, frozenset[Action]] = {
             Action.REQUEST_CREATE,
             Action.REQUEST_READ,
             Action.REQUEST_WITHDRAW,
+            Action.CERTIFICATE_REVOKE,
             Action.ORGANISATION_READ,
             Action.DOMAIN_READ,
             Action.DOMAIN_ASK,
@@ -114,6 +117,7 @@ _BY_ORG_ROLE: dict[OrgRole, frozenset[Action]] = {
             Action.REQUEST_CREATE,
             Action.REQUEST_READ,
             Action.REQUEST_WITHDRAW,
+            Action.CERTIFICATE_REVOKE,
             Action.ORGANISATION_READ,
             Action.DOMAIN_READ,
             Action.DOMAIN_ASK,

@@ -5,12 +5,17 @@ from datetime import datetime
 
 from django.utils import timezone
 
-from certdesk.services import alerts, notices, people, reminders
+from certdesk.services import alerts, notices, people, reminders, revocation_notices
 
 
 def notify_applicant(*, event_id: int) -> None:
     """Mails the applicant about an event of a request."""
     notices.notify_applicant(event_id=event_id, now=timezone.now())
+
+
+def mail_revocation(*, revocation_id: int) -> None:
+    """Mails the applicant what became of a revocation."""
+    revocation_notices.mail_revocation(revocation_id=revocation_id, now=timezone.now())
 
 
 def alert_officers(*, numbers: str) -> None:
@@ -37,5 +42,6 @@ HANDLERS: dict[str, Callable[..., None]] = {
     "mail_password_reset": mail_password_reset,
     "alert_officers": alert_officers,
     "mail_lapsing": mail_lapsing,
+    "mail_revocation": mail_revocation,
     "notify_applicant": notify_applicant,
 }

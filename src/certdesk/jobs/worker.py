@@ -1,4 +1,4 @@
-"""The worker: runs due jobs with retry and back-off, and re-drives requests that are due.
+"""The worker: runs due jobs with retry and back-off, and re-drives requests and revocations that are due.
 
 A thread beside the web server, or `certdesk worker`. Several may share one database: jobs and requests
 are claimed by compare-and-swap. The request rows are the source of truth, so a lost or doubled job is
@@ -20,7 +20,7 @@ from django_tasks_db.models import DBTaskResult
 from certdesk.domain.errors import CertdeskError
 from certdesk.domain.requests import RequestId
 from certdesk.jobs.handlers import HANDLERS
-from certdesk.services import alerts, issuance, reminders, validation
+from certdesk.services import alerts, issuance, reminders, revocation, validation
 from certdesk.store.db import write_transaction
 
 log = structlog.get_logger()
@@ -60,10 +60,12 @@ class Worker:
         connection.close()
 
     def tick(self, *, now: datetime) -> bool:
-        """One round: due requests, due jobs, housekeeping. True when there may be more to do."""
+        """One round: requests and revocations, jobs, housekeeping. True when there may be more to do."""
         requests = issuance.due_requests(now=now, limit=BATCH)
         for number in requests:
             self._drive(number)
+        for intent in revocation.due_revocations(now=now, limit=BATCH):
+            self._drive_revocation(intent)
         jobs = self._claim(now=now)
         # Done jobs are noted together: dying before that runs them again, which is harmless.
         done = [job for job in jobs if self._run(job)]
@@ -83,6 +85,12 @@ class Worker:
         except Exception:  # worker loop: one request that can't be driven must not hold up the others
             log.exception("worker.request_failed", request=number)
             issuance.postpone(request_id=number, now=self._clock())
+
+    def _drive_revocation(self, intent: int) -> None:
+        try:
+            revocation.drive_revocation(revocation_id=intent, clock=self._clock)
+        except Exception:  # worker loop: as above; its lease puts it off
+            log.exception("worker.revocation_failed", revocation=intent)
 
     def _claim(self, *, now: datetime) -> list[Job]:
         due = DBTaskResult.objects.filter(status=TaskResultStatus.READY, run_after__lte=now)

@@ -1,25 +1,194 @@
-"""What a CA publishes about revoked certificates. Revoking itself comes with a later issue."""
+"""Revoking a certificate, safe against a crash at every point, and the CRL that tells of it.
 
+As in issuing, the intent is recorded first; the CA is asked outside any transaction; whatever it answers is
+recorded. Asking a CA twice to revoke the same certificate does no harm, so an open intent is simply asked
+again by the tick until the CA has taken it or said no (docs/issuance-cycle.md).
+"""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import StrEnum
+
+import structlog
+from django.db import IntegrityError
+from django.db.models import F
 
 from certdesk.backends.base import PublishesCrl, RevokedEntry
-from certdesk.domain.errors import NotFound
+from certdesk.domain.actors import Action, Actor, OrgRole, can
+from certdesk.domain.errors import (
+    BackendError,
+    BackendRefused,
+    InvalidInput,
+    NotAuthorized,
+    NotFound,
+    StateConflict,
+)
+from certdesk.domain.requests import OrganisationId, UserId
+from certdesk.domain.revocation import RA_ONLY, CertificateId, RevocationReason
 from certdesk.services import runtime
-from certdesk.store.models import Certificate
+from certdesk.services.texts import storable
+from certdesk.store import audit, jobs
+from certdesk.store.db import write_transaction
+from certdesk.store.models import (
+    BlockedKey,
+    Certificate,
+    Request,
+    RequestEvent,
+    Revocation,
+    RevocationOutcome,
+)
+from certdesk.store.selectors.certificates import get_certificate
+
+log = structlog.get_logger()
+
+Clock = Callable[[], datetime]
 
 CRL_VALID_FOR = timedelta(days=7)
+#: Whoever asks the CA has this long to finish before the tick takes over.
+LEASE = timedelta(seconds=10)
+RETRY_FIRST, RETRY_MOST = timedelta(seconds=5), timedelta(minutes=15)
+#: The line that a revocation adds to its request's history. It moves no state, so it is no `Event`.
+HISTORY = "revoke"
+
+
+class Progress(StrEnum):
+    """How far a revocation has come: the CA has taken it, or will be asked until it answers."""
+
+    REVOKED = "revoked"
+    PENDING = "pending"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HoldsKey:
+    """Whoever signed with the certificate's own private key; SHA-256 of the public half (RFC 8555 7.6)."""
+
+    spki_sha256: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HoldsAccount:
+    """A machine that acts for an organisation, such as an ACME account, and may revoke what it holds."""
+
+    organisation_id: OrganisationId
+
+
+def revoke_certificate(
+    *, actor: Actor, certificate_id: int, reason: RevocationReason, note: str = "", clock: Clock
+) -> Progress:
+    """Revokes for a person: who asked for the certificate, a manager of the organisation, or an RA officer.
+
+    A compromised key is blocked for good, whatever becomes of the revocation (O3), and with it go the other
+    certificates for that key. Raises NotFound, NotAuthorized, StateConflict when it is revoked, being revoked
+    or expired, and BackendRefused once the CA's no is recorded.
+    """
+    held = get_certificate(actor=actor, certificate_id=certificate_id, now=clock())
+    row = Certificate.objects.select_related("request").get(id=held.id)
+    organisation_id = OrganisationId(row.request.organisation_id)
+    if not may_revoke(actor, organisation_id=organisation_id, requester_id=UserId(row.request.requester_id)):
+        raise NotAuthorized(
+            "Only the person who asked for this certificate, a manager of the organisation or an RA officer "
+            "may revoke it."
+        )
+    if reason not in reasons_for(actor):
+        raise NotAuthorized(f"“{reason}” is for RA officers to say.")
+    asked = _Asked(actor=actor, reason=reason, note=storable(note, field="note"), everywhere=_for_ra(actor))
+    return _revoke(row, asked, clock=clock)
+
+
+def revoke_by_proof(
+    *,
+    actor: Actor,
+    certificate_id: int,
+    proof: HoldsKey | HoldsAccount,
+    reason: RevocationReason,
+    clock: Clock,
+) -> Progress:
+    """Revokes for whoever has shown, without being a person of the portal, that the certificate is theirs.
+
+    The caller has checked the signature that the proof stands for; `actor` carries the label for the history.
+    Raises as `revoke_certificate` does; NotFound for another organisation's certificate.
+    """
+    row = Certificate.objects.select_related("request").filter(id=certificate_id).first()
+    if row is None:
+        raise NotFound("There is no such certificate.")
+    match proof:
+        case HoldsKey(spki_sha256=shown):
+            if shown != row.spki_sha256:
+                raise NotAuthorized("The key is not that of the certificate.")
+        case HoldsAccount(organisation_id=holder):
+            if holder != row.request.organisation_id:
+                raise NotFound("There is no such certificate.")
+    if reason in RA_ONLY:
+        raise InvalidInput(
+            f"“{reason}” is for RA officers to say.",
+            fields={"reason": "Choose another reason."},
+            code="revocation.bad_reason",
+        )
+    asked = _Asked(actor=actor, reason=reason, note="", everywhere=isinstance(proof, HoldsKey))
+    return _revoke(row, asked, clock=clock)
+
+
+def certificate_id_of(der: bytes) -> CertificateId:
+    """The certificate with these bytes, whoever holds it. Raises NotFound."""
+    sha256 = hashlib.sha256(der).hexdigest()
+    found = Certificate.objects.filter(sha256=sha256).values_list("id", flat=True).first()
+    if found is None:
+        raise NotFound("There is no such certificate.")
+    return CertificateId(found)
+
+
+def may_revoke(actor: Actor, *, organisation_id: OrganisationId, requester_id: UserId) -> bool:
+    """Whether this person may revoke a certificate that somebody of this organisation asked for."""
+    if _for_ra(actor):
+        return True
+    if not can(actor, Action.CERTIFICATE_REVOKE, organisation_id=organisation_id):
+        return False
+    manager = actor.memberships.get(organisation_id) is OrgRole.MANAGER
+    return manager or actor.user_id == requester_id
+
+
+def reasons_for(actor: Actor) -> tuple[RevocationReason, ...]:
+    """The reasons that this person may give, in the order in which they are shown."""
+    return tuple(r for r in RevocationReason if r not in RA_ONLY or _for_ra(actor))
+
+
+def due_revocations(*, now: datetime, limit: int = 20) -> list[int]:
+    """The intents that the tick has to put to a CA, longest overdue first."""
+    due = Revocation.objects.filter(next_attempt_at__lte=now).order_by("next_attempt_at")
+    return list(due.values_list("id", flat=True)[:limit])
+
+
+def drive_revocation(*, revocation_id: int, clock: Clock) -> Progress | None:
+    """Asks the CA about an open intent again. Idempotent; None when nothing was due, or the CA said no."""
+    now = clock()
+    seen = Revocation.objects.values_list("next_attempt_at", flat=True).get(id=revocation_id)
+    if seen is None or seen > now:
+        return None
+    with write_transaction():
+        claimed = Revocation.objects.filter(id=revocation_id, next_attempt_at=seen).update(
+            next_attempt_at=now + LEASE
+        )
+    if not claimed:
+        return None
+    try:
+        return _ask(revocation_id, clock=clock)
+    except BackendRefused:
+        return None
 
 
 def current_crl(*, backend_name: str, now: datetime) -> bytes:
     """The CRL of a CA that we sign for, DER, fresh. Raises NotFound for any other.
 
-    Its number is the time in seconds: it only grows, and needs no row of its own (RFC 5280 5.2.3).
+    Its number is the time in microseconds: it only grows, and needs no row of its own (RFC 5280 5.2.3). What
+    was revoked stays on it until a CRL from after the certificate's end has told of it (RFC 5280 3.3).
     """
     backend = runtime.current().backends.get(backend_name)
     if backend is None or not isinstance(backend, PublishesCrl):
         raise NotFound("There is no such CRL.")
     revoked = Certificate.objects.filter(
-        attempt__backend=backend_name, revoked_at__isnull=False, not_after__gt=now
+        attempt__backend=backend_name, revoked_at__isnull=False, not_after__gt=now - CRL_VALID_FOR
     )
     return backend.crl(
         revoked=[
@@ -27,7 +196,231 @@ def current_crl(*, backend_name: str, now: datetime) -> bytes:
             for serial, at, reason in revoked.values_list("serial", "revoked_at", "revocation_reason")
             if at is not None
         ],
-        number=int(now.timestamp()),
+        number=int(now.timestamp() * 1_000_000),
         this_update=now,
         next_update=now + CRL_VALID_FOR,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """Who wants it revoked, why, and whether certificates of other organisations may go with it."""
+
+    actor: Actor
+    reason: RevocationReason
+    note: str
+    everywhere: bool
+
+    @property
+    def compromised(self) -> bool:
+        return self.reason is RevocationReason.KEY_COMPROMISE
+
+
+def _for_ra(actor: Actor) -> bool:
+    return can(actor, Action.CERTIFICATE_REVOKE)
+
+
+def _revoke(row: Certificate, asked: _Asked, *, clock: Clock) -> Progress:
+    now = clock()
+    if asked.compromised:
+        # First and by itself: the key is bad even if this certificate is revoked or expired already (O3).
+        _block_key(row, asked, now=now)
+    backend = runtime.current().backends.get(row.attempt.backend)
+    at_once = backend is not None and backend.inline
+    try:
+        with write_transaction():
+            revocation = _record_intent(row, asked, due_at=now + LEASE if at_once else now, now=now)
+    except IntegrityError:
+        raise StateConflict(
+            "This certificate is being revoked already.", code="certificate.already_revoked"
+        ) from None
+    return _ask(revocation.pk, clock=clock) if at_once else Progress.PENDING
+
+
+def _block_key(row: Certificate, asked: _Asked, *, now: datetime) -> None:
+    with write_transaction():
+        _blocked, new = BlockedKey.objects.get_or_create(
+            spki_sha256=row.spki_sha256, defaults={"reason": "Reported as compromised.", "at": now}
+        )
+        if new:
+            audit.record(
+                actor=asked.actor,
+                action="key.block",
+                object_type="key",
+                object_id=row.spki_sha256,
+                organisation_id=row.request.organisation_id,
+                now=now,
+                data={"certificate": row.pk},
+            )
+
+
+def _record_intent(row: Certificate, asked: _Asked, *, due_at: datetime, now: datetime) -> Revocation:
+    """The row comes first: while it stands, its unique index keeps everybody else out, so that what is then
+    read of the certificate can't change under us.
+    """
+    revocation = _intent(row, asked, due_at=due_at, now=now)
+    revocation.save(force_insert=True)
+    _refuse_ended(row, asked, now=now)
+    same_key = _certificates_with_same_key(row, asked, now=now) if asked.compromised else []
+    Revocation.objects.bulk_create(
+        [_intent(other, asked, due_at=now, now=now) for other in same_key],
+        ignore_conflicts=True,  # one that is being revoked already
+    )
+    audit.record(
+        actor=asked.actor,
+        action="certificate.ask_revocation",
+        object_type="certificate",
+        object_id=row.pk,
+        organisation_id=row.request.organisation_id,
+        now=now,
+        data={
+            "serial": row.serial,
+            "reason": asked.reason.value,
+            "note": asked.note,
+            "same_key": [other.pk for other in same_key],
+        },
+    )
+    return revocation
+
+
+def _intent(row: Certificate, asked: _Asked, *, due_at: datetime, now: datetime) -> Revocation:
+    return Revocation(
+        certificate=row,
+        reason=asked.reason.value,
+        note=asked.note,
+        actor=asked.actor.label,
+        user_id=asked.actor.user_id,
+        requested_at=now,
+        next_attempt_at=due_at,
+    )
+
+
+def _refuse_ended(row: Certificate, asked: _Asked, *, now: datetime) -> None:
+    """Only a compromised key may replace the reason of an earlier revocation (BR 4.9.1.1, 7.2.2)."""
+    revoked_at, reason, not_after = Certificate.objects.values_list(
+        "revoked_at", "revocation_reason", "not_after"
+    ).get(id=row.pk)
+    if revoked_at is not None and (not asked.compromised or reason == asked.reason):
+        raise StateConflict("This certificate was revoked already.", code="certificate.already_revoked")
+    if now > not_after:
+        raise StateConflict(
+            "This certificate has expired, so there is nothing left to revoke."
+            + (" Its key is blocked." if asked.compromised else ""),
+            code="certificate.expired",
+        )
+
+
+def _certificates_with_same_key(row: Certificate, asked: _Asked, *, now: datetime) -> list[Certificate]:
+    """What else falls with a compromised key. A foreign organisation's only on the RA's word, or on proof."""
+    others = Certificate.objects.filter(
+        spki_sha256=row.spki_sha256, revoked_at__isnull=True, not_after__gte=now
+    ).exclude(id=row.pk)
+    if not asked.everywhere:
+        others = others.filter(request__organisation_id=row.request.organisation_id)
+    return list(others.order_by("id"))
+
+
+def _ask(revocation_id: int, *, clock: Clock) -> Progress:
+    """Outside any transaction. Raises BackendRefused once that is recorded."""
+    revocation = Revocation.objects.select_related("certificate__attempt", "certificate__request").get(
+        id=revocation_id
+    )
+    certificate = revocation.certificate
+    try:
+        backend = runtime.current().backend(certificate.attempt.backend)
+        backend.revoke(certificate_der=bytes(certificate.der), reason=revocation.reason)
+    except BackendRefused as error:
+        _record_refusal(revocation, error.detail, now=clock())
+        raise
+    except BackendError as error:
+        return _ask_later(revocation, error.detail, now=clock())
+    except Exception:  # plug-in boundary: nobody knows how far it got, and asking again does no harm
+        log.exception("revocation.broke", certificate=certificate.pk, backend=certificate.attempt.backend)
+        return _ask_later(revocation, "The connection to the CA broke.", now=clock())
+    _record_revoked(revocation, now=clock())
+    return Progress.REVOKED
+
+
+def _ask_later(revocation: Revocation, detail: str, *, now: datetime) -> Progress:
+    pause = min(RETRY_FIRST * 2 ** min(revocation.attempts, 10), RETRY_MOST)
+    log.warning(
+        "revocation.put_off",
+        certificate=revocation.certificate_id,
+        detail=detail,
+        age=str(now - revocation.requested_at),
+    )
+    with write_transaction():
+        Revocation.objects.filter(id=revocation.pk, outcome=RevocationOutcome.OPEN).update(
+            next_attempt_at=now + pause, attempts=F("attempts") + 1, detail=detail
+        )
+    return Progress.PENDING
+
+
+def _record_revoked(revocation: Revocation, *, now: datetime) -> None:
+    certificate = revocation.certificate
+    with write_transaction():
+        if not _close(revocation, RevocationOutcome.DONE, detail="", now=now):
+            return  # another process has heard the same answer, and recorded it
+        rows = Certificate.objects.filter(id=certificate.pk)
+        if not rows.filter(revoked_at__isnull=True).update(
+            revoked_at=now, revocation_reason=revocation.reason
+        ):
+            rows.update(revocation_reason=revocation.reason)
+        _write_history(revocation, now=now)
+        _audit(revocation, "certificate.revoke", now=now)
+        jobs.enqueue("mail_revocation", due_at=now, revocation_id=revocation.pk)
+
+
+def _record_refusal(revocation: Revocation, detail: str, *, now: datetime) -> None:
+    with write_transaction():
+        if not _close(revocation, RevocationOutcome.REFUSED, detail=detail, now=now):
+            return
+        _audit(revocation, "certificate.revocation_refused", detail=detail, now=now)
+        jobs.enqueue("mail_revocation", due_at=now, revocation_id=revocation.pk)
+
+
+def _close(revocation: Revocation, outcome: RevocationOutcome, *, detail: str, now: datetime) -> bool:
+    """Ends an open intent, once."""
+    closed = Revocation.objects.filter(id=revocation.pk, outcome=RevocationOutcome.OPEN).update(
+        outcome=outcome, detail=detail, next_attempt_at=None, ended_at=now
+    )
+    return bool(closed)
+
+
+def _write_history(revocation: Revocation, *, now: datetime) -> None:
+    """A line in the request's history; its version moves on, for what it shows has changed."""
+    request = revocation.certificate.request
+    Request.objects.filter(id=request.pk).update(version=F("version") + 1)
+    state = Request.objects.values_list("state", flat=True).get(id=request.pk)
+    RequestEvent.objects.create(
+        request_id=request.pk,
+        at=now,
+        event=HISTORY,
+        from_state=state,
+        to_state=state,
+        actor=revocation.actor,
+        user_id=revocation.user_id,
+        note=f"Reason: {revocation.reason}. Serial number: {revocation.certificate.serial}. "
+        f"{revocation.note}".strip(),
+    )
+
+
+def _audit(revocation: Revocation, action: str, *, detail: str = "", now: datetime) -> None:
+    certificate = revocation.certificate
+    audit.record(
+        actor=Actor(
+            label=revocation.actor,
+            user_id=None if revocation.user_id is None else UserId(revocation.user_id),
+        ),
+        action=action,
+        object_type="certificate",
+        object_id=certificate.pk,
+        organisation_id=certificate.request.organisation_id,
+        now=now,
+        data={
+            "serial": certificate.serial,
+            "reason": revocation.reason,
+            "asked_at": revocation.requested_at.isoformat(),
+            **({"detail": detail} if detail else {}),
+        },
     )

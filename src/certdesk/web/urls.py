@@ -15,7 +15,7 @@ from certdesk.web.home import views as home
 from certdesk.web.organisations import people
 from certdesk.web.organisations import views as organisations
 from certdesk.web.queue import views as queue
-from certdesk.web.requests import ca, listing, views
+from certdesk.web.requests import ca, listing, revoking, views
 from certdesk.web.settings import operating
 from certdesk.web.settings import views as settings
 from certdesk.web.status import views as status
@@ -35,6 +35,7 @@ urlpatterns = [
     path("requests/<int:number>/retry/", ca.retry, name="requests-retry"),
     path("requests/<int:number>/poll/", ca.poll, name="requests-poll"),
     path("requests/<int:number>/ask/", asking.ask_for_request, name="requests-ask"),
+    path("certificates/<int:certificate_id>/revoke/", revoking.revoke, name="certificates-revoke"),
     path("domains/", domain_list.listing, name="domains-list"),
     path("domains/export.csv", domain_list.as_csv, name="domains-csv"),
     path("domains/add/", domain_list.add, name="domains-add"),

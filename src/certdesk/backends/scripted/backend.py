@@ -13,7 +13,7 @@ from typing import Self
 from cryptography import x509
 
 from certdesk.backends.scripted.authority import open_or_make, sign_leaf
-from certdesk.backends.scripted.config import Behaviour, Rule, ScriptedConfig, read_config
+from certdesk.backends.scripted.config import Behaviour, Revoking, Rule, ScriptedConfig, read_config
 from certdesk.backends.scripted.orders import Order, Orders
 from certdesk.domain.certificates import Accepted, Intent, Issued, Outcome, Refused
 from certdesk.domain.errors import BackendRefused, OutcomeUnknown, Unavailable
@@ -77,13 +77,26 @@ class ScriptedBackend:
         return None if order is None else self._outcome(order)
 
     def revoke(self, *, certificate_der: bytes, reason: str) -> None:
-        """Records the revocation. Raises BackendRefused for another CA's certificate or an unknown reason."""
+        """Does as the rule for the certificate's names says; revoking once more changes nothing.
+
+        Raises: BackendRefused for another CA's certificate or an unknown reason as well; Unavailable before
+        anything is recorded, OutcomeUnknown after it.
+        """
         if reason not in _REASONS:
             offered = ", ".join(sorted(_REASONS))
             raise BackendRefused(f"“{reason}” is not a reason for a revocation. Use one of: {offered}.")
         if not self._orders.knows_leaf(certificate_der):
             raise BackendRefused("This certificate was not issued by this CA.")
+        rule = self._config.rule_for(_dns_names(certificate_der))
+        fails = rule.revoking in (Revoking.UNAVAILABLE, Revoking.ANSWER_LOST)
+        fails = fails and self._orders.knock(hashlib.sha256(certificate_der).hexdigest()) <= rule.tries
+        if rule.revoking is Revoking.REFUSE:
+            raise BackendRefused(rule.reason)
+        if fails and rule.revoking is Revoking.UNAVAILABLE:
+            raise Unavailable(f"{self.title} does not answer.")
         self._orders.revoke(certificate_der, reason=reason, at=self._clock())
+        if fails:
+            raise OutcomeUnknown(f"{self.title} has revoked it, and its answer was lost.")
 
     def check(self) -> tuple[Check, ...]:
         """That it can be used, and by whom."""
@@ -128,6 +141,12 @@ def _delay(rule: Rule) -> timedelta:
     """Only a CA that acknowledges can take its time, or lose its answer and then take its time."""
     slow = (Behaviour.ACCEPT, Behaviour.ACCEPT_THEN_REFUSE, Behaviour.TIMEOUT_AFTER_ACCEPTING)
     return rule.delay if rule.behaviour in slow else timedelta(0)
+
+
+def _dns_names(certificate_der: bytes) -> list[str]:
+    extensions = x509.load_der_x509_certificate(certificate_der).extensions
+    names = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    return names.get_values_for_type(x509.DNSName)
 
 
 def _impossible(intent: Intent) -> str:

@@ -25,6 +25,15 @@ class Behaviour(StrEnum):
     WRONG_NAMES = "wrong_names"  # issues something that nobody asked for
 
 
+class Revoking(StrEnum):
+    """What the CA does when one of its certificates is to be revoked."""
+
+    AT_ONCE = "at_once"
+    REFUSE = "refuse"  # for good, with a reason
+    UNAVAILABLE = "unavailable"  # can't be reached for so many tries, then revokes
+    ANSWER_LOST = "answer_lost"  # revokes, and its answer is lost on the way for so many tries
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
     """How the CA behaves towards requests with a name of this pattern; the first rule that matches counts.
@@ -37,12 +46,14 @@ class Rule:
     delay: timedelta = timedelta(0)
     reason: str = ""
     tries: int = 1
+    revoking: Revoking = Revoking.AT_ONCE
 
     def __post_init__(self) -> None:
         """Raises Misconfigured for a rule that could not be followed."""
         if self.delay < timedelta(0) or self.tries < 0:
             raise Misconfigured(f"The rule for “{self.names}” has a delay or a number of tries below nought.")
         refuses = self.behaviour in (Behaviour.REFUSE, Behaviour.ACCEPT_THEN_REFUSE)
+        refuses = refuses or self.revoking is Revoking.REFUSE
         if refuses and not self.reason:
             raise Misconfigured(f"The rule for “{self.names}” refuses; give the reason that it shall state.")
 
@@ -67,6 +78,14 @@ DEMO_RULES = (
     Rule(names="down-*", behaviour=Behaviour.UNAVAILABLE, tries=2),
     Rule(names="timeout-*", behaviour=Behaviour.TIMEOUT_AFTER_ACCEPTING),
     Rule(names="wrong-*", behaviour=Behaviour.WRONG_NAMES),
+    Rule(
+        names="keep-*",
+        behaviour=Behaviour.ISSUE,
+        revoking=Revoking.REFUSE,
+        reason="This CA revokes by telephone only.",
+    ),
+    Rule(names="deaf-*", behaviour=Behaviour.ISSUE, revoking=Revoking.UNAVAILABLE, tries=2),
+    Rule(names="lost-*", behaviour=Behaviour.ISSUE, revoking=Revoking.ANSWER_LOST),
 )
 
 
@@ -135,7 +154,7 @@ def _rule(name: str, given: object) -> Rule:
         return given
     if not isinstance(given, Mapping):
         raise Misconfigured(f"Back end {name}: each rule must be a table.")
-    if unknown := sorted(set(given) - {"names", "behaviour", "delay_seconds", "reason", "tries"}):
+    if unknown := sorted(set(given) - {"names", "behaviour", "delay_seconds", "reason", "tries", "revoking"}):
         raise Misconfigured(f"Back end {name}: unknown settings of a rule: {', '.join(unknown)}.")
     try:
         return Rule(
@@ -144,6 +163,7 @@ def _rule(name: str, given: object) -> Rule:
             delay=timedelta(seconds=float(given.get("delay_seconds", 0))),
             reason=str(given.get("reason", "")),
             tries=int(given.get("tries", 1)),
+            revoking=Revoking(given.get("revoking", Revoking.AT_ONCE)),
         )
     except (ValueError, TypeError, OverflowError) as error:
         raise Misconfigured(f"Back end {name}: a rule can't be read: {error}") from error

@@ -9,6 +9,8 @@ from certdesk.store.models.issuance import (
     CertificateName,
     IssuanceAttempt,
     IssuerChain,
+    Revocation,
+    RevocationOutcome,
 )
 from certdesk.store.models.organisations import Domain, Organisation, ValidationRecord
 from certdesk.store.models.people import ApiToken, Membership, User
@@ -34,6 +36,8 @@ __all__ = [
     "Organisation",
     "Request",
     "RequestEvent",
+    "Revocation",
+    "RevocationOutcome",
     "SettingsVersion",
     "User",
     "ValidationRecord",

@@ -84,6 +84,14 @@ class Certificate(models.Model):
         constraints: ClassVar = [
             models.UniqueConstraint(name="certificate_issuer_serial_once", fields=["issuer", "serial"])
         ]
+        indexes: ClassVar = [
+            models.Index(name="certificate_by_end", fields=["not_after", "id"]),
+            models.Index(
+                name="certificate_on_crl",
+                fields=["not_after"],
+                condition=models.Q(revoked_at__isnull=False),
+            ),
+        ]
 
 
 class CertificateName(models.Model):
@@ -94,6 +102,58 @@ class CertificateName(models.Model):
 
     class Meta:
         indexes: ClassVar = [models.Index(name="certificate_by_name", fields=["name"])]
+
+
+class RevocationOutcome(models.TextChoices):
+    """How a revocation stands. OPEN is the only one that may still change."""
+
+    OPEN = "open"
+    DONE = "done"
+    REFUSED = "refused"
+
+
+class Revocation(models.Model):
+    """The intent to revoke a certificate, recorded before the CA is asked.
+
+    While it is open, the tick asks the CA; `next_attempt_at` says when. The certificate itself is revoked
+    once `revoked_at` is set there.
+    """
+
+    certificate = models.ForeignKey(Certificate, on_delete=models.PROTECT, related_name="revocations")
+    reason = models.CharField(max_length=32)  # a name of RFC 5280 5.3.1
+    note = models.TextField(blank=True, default="")
+    actor = models.CharField(max_length=200)
+    user = models.ForeignKey("store.User", on_delete=models.PROTECT, null=True, related_name="+")
+    outcome = models.CharField(
+        max_length=8, choices=RevocationOutcome.choices, default=RevocationOutcome.OPEN
+    )
+    detail = models.TextField(blank=True, default="")  # what the CA said, when it said no or nothing
+    requested_at = models.DateTimeField()
+    next_attempt_at = models.DateTimeField(null=True)
+    attempts = models.PositiveIntegerField(default=0)
+    ended_at = models.DateTimeField(null=True)
+    notified_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                name="revocation_one_open_per_certificate",
+                fields=["certificate"],
+                condition=models.Q(outcome=RevocationOutcome.OPEN),
+            ),
+            models.CheckConstraint(
+                name="revocation_open_is_due",
+                condition=models.Q(outcome=RevocationOutcome.OPEN, next_attempt_at__isnull=False)
+                | (~models.Q(outcome=RevocationOutcome.OPEN) & models.Q(next_attempt_at__isnull=True)),
+            ),
+        ]
+        indexes: ClassVar = [
+            models.Index(
+                name="revocation_due",
+                fields=["next_attempt_at"],
+                condition=models.Q(next_attempt_at__isnull=False),
+            )
+        ]
 
 
 class BlockedKey(models.Model):

@@ -1,23 +1,57 @@
 """Certificates as an actor may see them, whichever request they hang on."""
 
 import base64
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 
 from certdesk.domain.actors import Action, Actor, can
 from certdesk.domain.errors import NotFound
 from certdesk.domain.requests import OrganisationId, RequestId
-from certdesk.store.models import Certificate
+from certdesk.domain.revocation import CertificateId, CertificateStatus, Standing, statuses
+from certdesk.store.models import Certificate, Revocation
 from certdesk.store.selectors.requests import MAX_NUMBER
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filters:
+    """What is asked of the list; whatever is empty or None does not narrow it.
+
+    `name` is a whole DNS name; `serial` and `sha256` are hex with or without colons. `expires_from` and
+    `expires_before` bound the last second of validity. `before` is an id from the page before.
+    """
+
+    name: str = ""
+    serial: str = ""
+    sha256: str = ""
+    organisation_id: OrganisationId | None = None
+    request: int | None = None
+    expires_from: datetime | None = None
+    expires_before: datetime | None = None
+    before: int | None = None
+    limit: int = 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RevocationRow:
+    """The last word on revoking a certificate; `outcome` is open, done or refused."""
+
+    outcome: str
+    reason: str
+    note: str
+    actor: str
+    detail: str
+    requested_at: datetime
+    ended_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListedCertificate:
     """A line of the list of certificates, or one certificate."""
 
-    id: int
+    id: CertificateId
     request: RequestId
     organisation_id: OrganisationId
     organisation: str
@@ -29,36 +63,22 @@ class ListedCertificate:
     not_after: datetime
     revoked_at: datetime | None
     revocation_reason: str
+    status: CertificateStatus
+    revocation: RevocationRow | None
 
 
-def list_certificates(
-    *, actor: Actor, name: str = "", serial: str = "", before: int | None = None, limit: int = 50
-) -> list[ListedCertificate]:
-    """The newest certificates that the actor may see, those with an id below `before` only.
-
-    `name` is a whole DNS name, `serial` hex with or without colons.
-    """
-    found = Certificate.objects.filter(_visible(actor))
-    if before is not None:
-        found = found.filter(id__lt=before)
-    if name:
-        found = found.filter(names__name=name.strip().lower())
-    if serial:
-        found = found.filter(serial=serial.replace(":", "").strip().lower())
-    rows = found.select_related("request__organisation").prefetch_related("names").order_by("-id")[:limit]
-    return [_row(row) for row in rows]
+def list_certificates(*, actor: Actor, filters: Filters, now: datetime) -> list[ListedCertificate]:
+    """The newest certificates that the actor may see."""
+    found = _filtered(Certificate.objects.filter(_visible(actor)), filters)
+    return _rows(found.order_by("-id")[: filters.limit], now=now)
 
 
-def get_certificate(*, actor: Actor, certificate_id: int) -> ListedCertificate:
+def get_certificate(*, actor: Actor, certificate_id: int, now: datetime) -> ListedCertificate:
     """One certificate. Raises NotFound for a foreign or missing one."""
-    found = (
-        Certificate.objects.filter(_visible(actor), id=certificate_id)
-        .select_related("request__organisation")
-        .first()
-    )
-    if found is None:
-        raise NotFound("There is no such certificate.")
-    return _row(found)
+    found = Certificate.objects.filter(_visible(actor), id=min(certificate_id, MAX_NUMBER))
+    for row in _rows(found, now=now):
+        return row
+    raise NotFound("There is no such certificate.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,11 +92,20 @@ class IssuedFiles:
 
 def newest_certificate(*, actor: Actor, number: int) -> IssuedFiles | None:
     """The newest certificate of a request; None when there is none that the actor may see."""
-    if number > MAX_NUMBER:
-        return None
+    return _files(Certificate.objects.filter(_visible(actor), request_id=min(number, MAX_NUMBER)))
+
+
+def certificate_files(*, actor: Actor, certificate_id: int) -> IssuedFiles:
+    """One certificate, older ones too. Raises NotFound for a foreign or missing one."""
+    found = _files(Certificate.objects.filter(_visible(actor), id=min(certificate_id, MAX_NUMBER)))
+    if found is None:
+        raise NotFound("There is no such certificate.")
+    return found
+
+
+def _files(certificates: QuerySet[Certificate]) -> IssuedFiles | None:
     row = (
-        Certificate.objects.filter(_visible(actor), request_id=number)
-        .order_by("-id")
+        certificates.order_by("-id")
         .values_list("request__common_names", "not_after", "der", "issuer_chain__certificates")
         .first()
     )
@@ -97,9 +126,69 @@ def _visible(actor: Actor) -> Q:
     return Q(request__organisation_id__in=own)
 
 
-def _row(row: Certificate) -> ListedCertificate:
+def _filtered(found: QuerySet[Certificate], filters: Filters) -> QuerySet[Certificate]:
+    wanted = {
+        "id__lt": filters.before,
+        "names__name": filters.name.strip().lower(),
+        "serial": _hex(filters.serial).lstrip("0"),
+        "sha256": _hex(filters.sha256),
+        "request__organisation_id": filters.organisation_id,
+        "request_id": filters.request,
+        "not_after__gte": filters.expires_from,
+        "not_after__lt": filters.expires_before,
+    }
+    return found.filter(**{name: value for name, value in wanted.items() if value not in (None, "")})
+
+
+def _hex(text: str) -> str:
+    return text.replace(":", "").strip().lower()
+
+
+def _rows(found: QuerySet[Certificate], *, now: datetime) -> list[ListedCertificate]:
+    rows = list(found.select_related("request__organisation").prefetch_related("names"))
+    standing = statuses(_standing({row.request_id for row in rows}), now=now)
+    last = _last_revocations([row.pk for row in rows])
+    return [_row(row, status=standing[CertificateId(row.pk)], revocation=last.get(row.pk)) for row in rows]
+
+
+def _standing(requests: Iterable[int]) -> list[Standing]:
+    """All certificates of these requests: whether one is superseded hangs on the others."""
+    rows = Certificate.objects.filter(request_id__in=requests).values_list(
+        "id", "request_id", "attempt__names", "not_after", "revoked_at"
+    )
+    return [
+        Standing(
+            id=CertificateId(number),
+            request=RequestId(request),
+            names=frozenset(names),
+            not_after=not_after,
+            revoked_at=revoked_at,
+        )
+        for number, request, names, not_after, revoked_at in rows
+    ]
+
+
+def _last_revocations(certificates: list[int]) -> dict[int, RevocationRow]:
+    rows = Revocation.objects.filter(certificate_id__in=certificates).order_by("id")
+    return {
+        row.certificate_id: RevocationRow(
+            outcome=row.outcome,
+            reason=row.reason,
+            note=row.note,
+            actor=row.actor,
+            detail=row.detail,
+            requested_at=row.requested_at,
+            ended_at=row.ended_at,
+        )
+        for row in rows
+    }
+
+
+def _row(
+    row: Certificate, *, status: CertificateStatus, revocation: RevocationRow | None
+) -> ListedCertificate:
     return ListedCertificate(
-        id=row.pk,
+        id=CertificateId(row.pk),
         request=RequestId(row.request_id),
         organisation_id=OrganisationId(row.request.organisation_id),
         organisation=row.request.organisation.legal_name,
@@ -111,4 +200,6 @@ def _row(row: Certificate) -> ListedCertificate:
         not_after=row.not_after,
         revoked_at=row.revoked_at,
         revocation_reason=row.revocation_reason,
+        status=status,
+        revocation=revocation,
     )

@@ -26,6 +26,7 @@ from certdesk.web.requests.ca import ca_view
 from certdesk.web.requests.certificate import bundle_response, certificate_view, form_response, install_view
 from certdesk.web.requests.forms import NewRequestForm
 from certdesk.web.requests.preview import preview_context
+from certdesk.web.requests.revoking import certificates_context
 from certdesk.web.requests.token import make_token, read_token
 
 LIST = ("Certificates", "/requests/")
@@ -109,6 +110,7 @@ def show(request: HttpRequest, number: int) -> HttpResponse:
         "rejection": _rejection(detail, ra=ra),
         "certificate": certificate_view(detail),
         "install": install_view(detail),
+        **certificates_context(actor, detail, now=timezone.now()),
         "facts": rows.stored_csr(detail),
         **rows.check_list(rows.stored_checks(detail.checks)).context(),
         "facts_about": rows.about(detail),

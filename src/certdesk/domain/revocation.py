@@ -1,0 +1,102 @@
+"""Why a certificate may be revoked, and how a certificate stands. Who may revoke is in `actors`.
+
+Reasons are those of RFC 5280 5.3.1 that BR 7.2.2 leaves for server certificates. `certificateHold` is not
+among them, for a revocation is for good, and neither is `removeFromCRL`.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import NewType
+
+from certdesk.domain.errors import InvalidInput
+from certdesk.domain.requests import RequestId
+
+CertificateId = NewType("CertificateId", int)
+
+
+class RevocationReason(StrEnum):
+    """The reasons on offer, by their names in RFC 5280, in the order in which people are shown them."""
+
+    KEY_COMPROMISE = "keyCompromise"
+    SUPERSEDED = "superseded"
+    CESSATION_OF_OPERATION = "cessationOfOperation"
+    AFFILIATION_CHANGED = "affiliationChanged"
+    PRIVILEGE_WITHDRAWN = "privilegeWithdrawn"
+    UNSPECIFIED = "unspecified"
+
+
+#: CRLReason ::= ENUMERATED of RFC 5280 5.3.1, as ACME sends it (RFC 8555 7.6).
+_CODES: Mapping[int, RevocationReason] = {
+    0: RevocationReason.UNSPECIFIED,
+    1: RevocationReason.KEY_COMPROMISE,
+    3: RevocationReason.AFFILIATION_CHANGED,
+    4: RevocationReason.SUPERSEDED,
+    5: RevocationReason.CESSATION_OF_OPERATION,
+    9: RevocationReason.PRIVILEGE_WITHDRAWN,
+}
+
+#: The RA's own word for a subscriber who broke the rules (BR 7.2.2): nobody says it of themselves.
+RA_ONLY = frozenset({RevocationReason.PRIVILEGE_WITHDRAWN})
+
+
+class CertificateStatus(StrEnum):
+    """How one certificate stands. Exactly one at a time; computed, never stored."""
+
+    VALID = "valid"
+    SUPERSEDED = "superseded"
+    EXPIRED = "expired"
+    REVOKED = "revoked"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """What a certificate's status is computed from. Newer ones have higher ids."""
+
+    id: CertificateId
+    request: RequestId
+    names: frozenset[str]
+    not_after: datetime
+    revoked_at: datetime | None
+
+
+def statuses(certificates: Iterable[Standing], *, now: datetime) -> dict[CertificateId, CertificateStatus]:
+    """The status of each; all certificates of a request have to be among them.
+
+    A certificate is superseded by a newer one of the same request for the same names, unless that one was
+    revoked. The last second still counts (RFC 5280 4.1.2.5).
+    """
+    found: dict[CertificateId, CertificateStatus] = {}
+    replaced: set[tuple[RequestId, frozenset[str]]] = set()
+    for one in sorted(certificates, key=lambda c: c.id, reverse=True):
+        place = (one.request, one.names)
+        if one.revoked_at is not None:
+            found[one.id] = CertificateStatus.REVOKED
+            continue
+        if now > one.not_after:
+            found[one.id] = CertificateStatus.EXPIRED
+        else:
+            found[one.id] = CertificateStatus.SUPERSEDED if place in replaced else CertificateStatus.VALID
+        replaced.add(place)
+    return found
+
+
+def reason_named(name: str) -> RevocationReason:
+    """The reason of this name. Raises InvalidInput, with those on offer."""
+    try:
+        return RevocationReason(name)
+    except ValueError:
+        raise _not_offered(f"“{name}” is not a reason for a revocation here.") from None
+
+
+def reason_coded(code: int) -> RevocationReason:
+    """The reason of this number in RFC 5280. Raises InvalidInput, with those on offer."""
+    if code not in _CODES:
+        raise _not_offered(f"{code} is not the number of a reason for a revocation here.")
+    return _CODES[code]
+
+
+def _not_offered(what: str) -> InvalidInput:
+    offered = ", ".join(reason.value for reason in RevocationReason)
+    return InvalidInput(what, fields={"reason": f"Choose one of: {offered}."}, code="revocation.bad_reason")

@@ -1,0 +1,73 @@
+"""E-mails about revocations: what became of them, to whoever holds the certificate (A4, V9)."""
+
+from datetime import datetime
+
+from django.core.mail import EmailMessage
+
+from certdesk.domain.actors import RaRole
+from certdesk.services import runtime
+from certdesk.services.notices import MAX_NAMES, recipients
+from certdesk.store.db import write_transaction
+from certdesk.store.models import Revocation, RevocationOutcome, User
+
+_REVOKED = (
+    "A certificate of yours was revoked. Whoever checks will refuse it from now on: a server\n"
+    "that still uses it needs another certificate."
+)
+_REFUSED = "A certificate of yours was to be revoked, and the CA refuses to. It is still valid."
+
+
+def mail_revocation(*, revocation_id: int, now: datetime) -> bool:
+    """Says what became of a revocation; False when it is still open, or was told before.
+
+    A refusal goes to the RA officers as well, for somebody has to talk to the CA. At least once, as all mail.
+    """
+    row = Revocation.objects.select_related(
+        "certificate__request__requester", "certificate__request__organisation"
+    ).get(id=revocation_id)
+    if row.notified_at is not None or row.outcome == RevocationOutcome.OPEN:
+        return False
+    to = recipients(row.certificate.request)
+    if row.outcome == RevocationOutcome.REFUSED:
+        to += [address for address in _officers() if address not in to]
+    if to:
+        message(row, to=to).send()
+    with write_transaction():
+        Revocation.objects.filter(id=revocation_id).update(notified_at=now)
+    return True
+
+
+def message(row: Revocation, *, to: list[str]) -> EmailMessage:
+    """The mail about one revocation. What other people wrote comes after the link (V9)."""
+    rt, certificate = runtime.current(), row.certificate
+    request = certificate.request
+    names = sorted(name.name for name in certificate.names.all())
+    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+    refused = row.outcome == RevocationOutcome.REFUSED
+    body = (
+        f"{_REFUSED if refused else _REVOKED}\n\n"
+        f"  Names          {', '.join(names[:MAX_NAMES])}{more}\n"
+        f"  Serial number  {certificate.serial}\n"
+        f"  Organisation   {request.organisation.legal_name}\n"
+        f"  Request ID     {request.pk}\n"
+        f"  Reason         {row.reason}\n"
+        f"  Asked by       {row.actor}\n\n"
+        f"Look at it here:\n{rt.base_url}/requests/{request.pk}/\n"
+    )
+    for title, text in (("What the CA says", row.detail), ("Note", row.note)):
+        if text:
+            body += f"\n{title}:\n" + "\n".join(f"  {line}" for line in text.splitlines()) + "\n"
+    body += f"\n-- \n{rt.service_name}, {rt.base_url}\n"
+    became = "was not revoked" if refused else "was revoked"
+    return EmailMessage(
+        subject=f"[{rt.service_name}] Certificate of request {request.pk} {became}",
+        body=body,
+        from_email=rt.mail_from,
+        to=to,
+        headers={"Auto-Submitted": "auto-generated", "X-Certdesk-Request": str(request.pk)},
+    )
+
+
+def _officers() -> list[str]:
+    officers = User.objects.filter(ra_role=RaRole.OFFICER, is_active=True).exclude(email="")
+    return list(officers.order_by("id").values_list("email", flat=True))

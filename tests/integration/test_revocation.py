@@ -1,0 +1,479 @@
+"""Revoking: who may, the intent before the CA is asked, every outcome, crashes, races, and the CRL."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from django.core import mail
+
+from certdesk.backends.scripted import Behaviour, Revoking, Rule, ScriptedBackend, ScriptedConfig
+from certdesk.domain.actors import Actor, OrgRole
+from certdesk.domain.errors import (
+    BackendRefused,
+    CertdeskError,
+    InvalidInput,
+    NotAuthorized,
+    NotFound,
+    StateConflict,
+    Unavailable,
+)
+from certdesk.domain.requests import RequestId
+from certdesk.domain.revocation import CertificateStatus, RevocationReason
+from certdesk.services import revocation
+from certdesk.services.confirm import submit_request
+from certdesk.services.issuance import issue
+from certdesk.services.revocation import (
+    CRL_VALID_FOR,
+    HoldsAccount,
+    HoldsKey,
+    Progress,
+    certificate_id_of,
+    current_crl,
+    drive_revocation,
+    due_revocations,
+    revoke_by_proof,
+    revoke_certificate,
+)
+from certdesk.services.revocation_notices import mail_revocation
+from certdesk.store.models import AuditEvent, BlockedKey, Certificate, Request, Revocation
+from certdesk.store.selectors.certificates import Filters, get_certificate, list_certificates
+from tests.integration import support
+from tests.integration.support import NOW, Clock, World, audit_problems, events_of, outcomes, together, world
+
+pytestmark = pytest.mark.django_db(transaction=True)
+WHY = RevocationReason
+MACHINE = Actor(label="ACME account 17")
+
+
+def issued(w: World, *names: str, who: Actor | None = None, **more: Any) -> Certificate:
+    """A certificate that alice, or somebody else, has asked for."""
+    sent = support.submission(w.university, *names, **more)
+    made = submit_request(actor=who or w.alice, submission=sent, channel="portal", clock=Clock())
+    return Certificate.objects.get(request_id=made.number)
+
+
+def revoke(
+    who: Actor, certificate: Certificate, why: RevocationReason = WHY.SUPERSEDED, **more: Any
+) -> Progress:
+    """Revoke it as a person, now."""
+    return revoke_certificate(
+        actor=who, certificate_id=certificate.pk, reason=why, **{"clock": Clock(), **more}
+    )
+
+
+def actions() -> list[str]:
+    """The audit log's last words on certificates and keys."""
+    rows = AuditEvent.objects.filter(object_type__in=["certificate", "key"])
+    return list(rows.order_by("seq").values_list("action", flat=True))
+
+
+def on_crl(*, backend: str = "embedded", at: Clock | None = None) -> x509.CertificateRevocationList:
+    """The CRL as it is served at this time."""
+    return x509.load_der_x509_crl(current_crl(backend_name=backend, now=(at or Clock())()))
+
+
+def test_a_revoked_certificate_is_recorded_told_and_on_the_crl() -> None:
+    """O1: the next CRL has it."""
+    w = world()
+    certificate = issued(w)
+    version = certificate.request.version
+    assert revoke(w.alice, certificate, note="We have moved.") is Progress.REVOKED
+    certificate.refresh_from_db()
+    assert (certificate.revoked_at, certificate.revocation_reason) == (NOW, "superseded")
+    row = Revocation.objects.get()
+    assert (row.outcome, row.actor, row.next_attempt_at) == ("done", "alice", None)
+    assert actions() == ["certificate.ask_revocation", "certificate.revoke"]
+    assert audit_problems() == []
+    assert events_of(certificate.request_id)[-1] == "revoke"
+    assert Request.objects.get(id=certificate.request_id).version == version + 1  # the ETag moves on
+    (entry,) = on_crl()
+    assert f"{entry.serial_number:x}" == certificate.serial
+    assert entry.extensions.get_extension_for_class(x509.CRLReason).value.reason.value == "superseded"
+
+
+def test_the_applicant_is_told_once_what_became_of_it() -> None:
+    w = world()
+    certificate = issued(w, "a.example.ac.uk")
+    revoke(w.olga, certificate, WHY.PRIVILEGE_WITHDRAWN, note="See ticket 5.")
+    row = Revocation.objects.get()
+    mail.outbox.clear()
+    assert mail_revocation(revocation_id=row.pk, now=NOW)
+    assert not mail_revocation(revocation_id=row.pk, now=NOW)
+    (message,) = mail.outbox
+    assert message.to == ["alice@example.ac.uk"]
+    for shown in ("a.example.ac.uk", certificate.serial, "privilegeWithdrawn", "olga", "See ticket 5."):
+        assert shown in message.body
+    assert "was revoked" in message.subject
+    # V9: the applicant's words come after our own link.
+    assert message.body.index("/requests/") < message.body.index("See ticket 5.")
+
+
+def test_who_may_revoke() -> None:
+    """The person who asked, a manager, officers; a colleague is refused; for others it does not exist."""
+    w = world()
+    meg = support.actor("meg", organisation=w.university, role=OrgRole.MANAGER)
+    college = support.organisation("Other College")
+    charlie = support.actor("charlie", organisation=college, role=OrgRole.MANAGER)
+    for allowed in (w.alice, meg, w.olga):
+        assert revoke(allowed, issued(w)) is Progress.REVOKED
+    certificate = issued(w)
+    with pytest.raises(NotAuthorized):
+        revoke(w.bob, certificate)
+    with pytest.raises(NotFound):
+        revoke(charlie, certificate)
+    with pytest.raises(NotFound):
+        revoke_certificate(actor=charlie, certificate_id=10**12, reason=WHY.SUPERSEDED, clock=Clock())
+    assert not Revocation.objects.filter(certificate=certificate).exists()
+
+
+def test_the_ras_own_reason_is_the_ras_alone() -> None:
+    w = world()
+    certificate = issued(w)
+    with pytest.raises(NotAuthorized, match="RA officers"):
+        revoke(w.alice, certificate, WHY.PRIVILEGE_WITHDRAWN)
+    with pytest.raises(InvalidInput):
+        revoke_by_proof(
+            actor=MACHINE,
+            certificate_id=certificate.pk,
+            proof=HoldsKey(spki_sha256=certificate.spki_sha256),
+            reason=WHY.PRIVILEGE_WITHDRAWN,
+            clock=Clock(),
+        )
+    assert revoke(w.olga, certificate, WHY.PRIVILEGE_WITHDRAWN) is Progress.REVOKED
+
+
+def test_twenty_at_once_are_one_revocation() -> None:
+    w = world()
+    certificate = issued(w)
+    calls = [partial(revoke, who, certificate) for who in (w.alice, w.olga) * 10]
+    won, refused = outcomes(together(calls))
+    assert won == [Progress.REVOKED]
+    assert {(type(error), error.code) for error in refused} == {
+        (StateConflict, "certificate.already_revoked")
+    }
+    assert Revocation.objects.count() == 1
+    assert actions() == ["certificate.ask_revocation", "certificate.revoke"]
+    assert events_of(certificate.request_id).count("revoke") == 1
+    assert len(list(on_crl())) == 1
+    assert audit_problems() == []
+
+
+def test_an_expired_one_is_not_revoked_but_its_bad_key_is_blocked() -> None:
+    """O3: the report counts even where there is nothing left to revoke."""
+    w = world()
+    certificate = issued(w)
+    later = Clock(certificate.not_after + timedelta(seconds=1))
+    for why in (WHY.SUPERSEDED, WHY.KEY_COMPROMISE):
+        with pytest.raises(StateConflict) as refused:
+            revoke(w.alice, certificate, why, clock=later)
+        assert refused.value.code == "certificate.expired"
+    assert BlockedKey.objects.get().spki_sha256 == certificate.spki_sha256
+    assert not Revocation.objects.exists()
+    assert actions() == ["key.block"]
+
+
+def test_a_compromised_key_is_blocked_and_takes_its_other_certificates_along() -> None:
+    """O3, BR 4.9.1.1. The tests' key is the same for all."""
+    w = world()
+    first, second = issued(w, "a.example.ac.uk"), issued(w, "b.example.ac.uk")
+    assert revoke(w.alice, first, WHY.KEY_COMPROMISE) is Progress.REVOKED
+    (other,) = due_revocations(now=NOW)
+    assert drive_revocation(revocation_id=other, clock=Clock()) is Progress.REVOKED
+    second.refresh_from_db()
+    assert second.revocation_reason == "keyCompromise"
+    with pytest.raises(CertdeskError, match="key"):
+        support.submit(w.alice, "c.example.ac.uk")
+
+
+@pytest.mark.parametrize("reporter, falls", [("alice", 0), ("olga", 1)])
+def test_a_foreign_certificate_for_the_key_falls_on_the_ras_word_alone(reporter: str, falls: int) -> None:
+    w = world()
+    college = support.organisation("Other College")
+    charlie = support.actor("charlie", organisation=college)
+    support.validated("other.ac.uk", of=college, by=w.olga)
+    theirs = submit_request(
+        actor=charlie,
+        submission=support.submission(college, "www.other.ac.uk"),
+        channel="portal",
+        clock=Clock(),
+    ).number
+    revoke(getattr(w, reporter), issued(w), WHY.KEY_COMPROMISE)
+    assert len(due_revocations(now=NOW)) == falls
+    assert Revocation.objects.filter(certificate__request_id=theirs).count() == falls
+
+
+def test_a_later_report_of_compromise_replaces_the_reason() -> None:
+    w = world()
+    certificate = issued(w)
+    revoke(w.alice, certificate)
+    later = Clock(NOW + timedelta(hours=1))
+    assert revoke(w.alice, certificate, WHY.KEY_COMPROMISE, clock=later) is Progress.REVOKED
+    certificate.refresh_from_db()
+    assert (certificate.revoked_at, certificate.revocation_reason) == (NOW, "keyCompromise")
+    for why in (WHY.KEY_COMPROMISE, WHY.UNSPECIFIED):
+        with pytest.raises(StateConflict):
+            revoke(w.alice, certificate, why, clock=later)
+
+
+def test_a_machine_shows_that_the_certificate_is_its_own() -> None:
+    """What an ACME server has checked: the certificate's own key, or an account of the organisation."""
+    w = world()
+    college = support.organisation("Other College")
+    certificate = issued(w)
+    assert certificate_id_of(bytes(certificate.der)) == certificate.pk
+    with pytest.raises(NotFound):
+        certificate_id_of(b"another")
+
+    def by(proof: HoldsKey | HoldsAccount) -> Progress:
+        return revoke_by_proof(
+            actor=MACHINE,
+            certificate_id=certificate.pk,
+            proof=proof,
+            reason=WHY.CESSATION_OF_OPERATION,
+            clock=Clock(),
+        )
+
+    with pytest.raises(NotAuthorized):
+        by(HoldsKey(spki_sha256="0" * 64))
+    with pytest.raises(NotFound):
+        by(HoldsAccount(organisation_id=college))
+    assert by(HoldsAccount(organisation_id=w.university)) is Progress.REVOKED
+    assert Revocation.objects.get().actor == "ACME account 17"
+    with pytest.raises(StateConflict) as again:
+        by(HoldsKey(spki_sha256=certificate.spki_sha256))
+    assert again.value.code == "certificate.already_revoked"
+
+
+@pytest.fixture
+def ca(tmp_path: Path) -> Callable[..., ScriptedBackend]:
+    """A CA that revokes as it is told."""
+
+    def make(
+        revoking: Revoking = Revoking.AT_ONCE, *, ca_name: str = "scripted", **more: Any
+    ) -> ScriptedBackend:
+        rule = Rule(behaviour=Behaviour.ISSUE, revoking=revoking, reason="By telephone only.", **more)
+        config = ScriptedConfig(
+            directory=tmp_path / "ca",
+            passphrase=b"a passphrase",
+            tests_and_demo_only=True,
+            name=ca_name,
+            default=rule,
+        )
+        return ScriptedBackend(config)
+
+    return make
+
+
+def test_a_refusal_is_recorded_and_told_to_the_officers_too(ca: Callable[..., ScriptedBackend]) -> None:
+    w = world()
+    with support.backend(ca(Revoking.REFUSE)):
+        certificate = issued(w)
+        with pytest.raises(BackendRefused, match="telephone"):
+            revoke(w.alice, certificate)
+        row = Revocation.objects.get()
+        assert (row.outcome, row.detail) == ("refused", "By telephone only.")
+        assert actions() == ["certificate.ask_revocation", "certificate.revocation_refused"]
+        shown = get_certificate(actor=w.alice, certificate_id=certificate.pk, now=NOW)
+        assert shown.status is CertificateStatus.VALID
+        assert shown.revocation is not None
+        assert shown.revocation.outcome == "refused"
+        mail.outbox.clear()
+        mail_revocation(revocation_id=row.pk, now=NOW)
+        assert mail.outbox[0].to == ["alice@example.ac.uk", "olga@example.ac.uk", "otto@example.ac.uk"]
+    with support.backend(ca()):  # somebody has talked to the CA
+        assert revoke(w.alice, certificate) is Progress.REVOKED
+
+
+@pytest.mark.parametrize("revoking", [Revoking.UNAVAILABLE, Revoking.ANSWER_LOST])
+def test_a_ca_that_does_not_answer_is_asked_until_it_does(
+    ca: Callable[..., ScriptedBackend], revoking: Revoking
+) -> None:
+    w, clock = world(), Clock()
+    with support.backend(ca(revoking, tries=2)):
+        certificate = issued(w)
+        assert revoke(w.alice, certificate, clock=clock) is Progress.PENDING
+        with pytest.raises(StateConflict):
+            revoke(w.olga, certificate, clock=clock)
+        row = Revocation.objects.get()
+        assert drive_revocation(revocation_id=row.pk, clock=clock) is None  # not due yet
+        for expected in (Progress.PENDING, Progress.REVOKED):
+            clock.forward(timedelta(minutes=1))
+            assert due_revocations(now=clock()) == [row.pk]
+            assert drive_revocation(revocation_id=row.pk, clock=clock) is expected
+        certificate.refresh_from_db()
+        assert certificate.revoked_at == clock()
+        assert due_revocations(now=clock() + timedelta(days=1)) == []
+    assert audit_problems() == []
+
+
+def test_the_pauses_grow_and_end_at_a_quarter_of_an_hour(ca: Callable[..., ScriptedBackend]) -> None:
+    w, clock = world(), Clock()
+    with support.backend(ca(Revoking.UNAVAILABLE, tries=1000)):
+        revoke(w.alice, issued(w), clock=clock)
+        row, pauses = Revocation.objects.get(), []
+        for _ in range(12):
+            row.refresh_from_db()
+            assert row.next_attempt_at is not None
+            pauses.append((row.next_attempt_at - clock()).total_seconds())
+            clock.now = row.next_attempt_at
+            drive_revocation(revocation_id=row.pk, clock=clock)
+    assert pauses[:3] == [5, 10, 20]
+    assert pauses[-1] == 900
+
+
+@pytest.mark.parametrize("broken", ["before", "after"])
+def test_a_crash_around_the_question_is_taken_up_by_the_tick(
+    ca: Callable[..., ScriptedBackend], monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    """As kill -9 would: nothing after the crash happens, not even a handler."""
+    w, clock = world(), Clock()
+
+    class Killed(BaseException):
+        pass
+
+    def die(*_args: object, **_kwargs: object) -> None:
+        raise Killed
+
+    with support.backend(one := ca()):
+        certificate = issued(w)
+        with monkeypatch.context() as patched:
+            if broken == "before":
+                patched.setattr(one, "revoke", die)
+            else:
+                patched.setattr(revocation, "_record_revoked", die)
+            with pytest.raises(Killed):
+                revoke(w.alice, certificate, clock=clock)
+        assert Revocation.objects.get().outcome == "open"
+        assert due_revocations(now=clock()) == []  # its lease is running
+        clock.forward(revocation.LEASE)
+        (row,) = due_revocations(now=clock())
+        assert drive_revocation(revocation_id=row, clock=clock) is Progress.REVOKED
+    assert actions() == ["certificate.ask_revocation", "certificate.revoke"]
+
+
+def test_ten_ticks_at_once_record_it_once(ca: Callable[..., ScriptedBackend]) -> None:
+    w, clock = world(), Clock()
+    with support.backend(ca(Revoking.UNAVAILABLE)):
+        certificate = issued(w)
+        revoke(w.alice, certificate, clock=clock)
+        clock.forward(timedelta(minutes=1))
+        row = Revocation.objects.get()
+        calls = [partial(drive_revocation, revocation_id=row.pk, clock=clock)] * 10
+        done, refused = outcomes(together(calls))
+    assert not refused
+    assert done.count(Progress.REVOKED) == 1
+    assert actions() == ["certificate.ask_revocation", "certificate.revoke"]
+
+
+def test_a_slow_ca_is_left_to_the_tick() -> None:
+    w = world()
+    asked: list[str] = []
+
+    class Slow(support.ScriptedCa):
+        def revoke(self, *, certificate_der: bytes, reason: str) -> None:
+            del certificate_der
+            asked.append(reason)
+
+    with support.backend(Slow(answers=[support.signed])):
+        number = submit_request(
+            actor=w.alice, submission=support.submission(w.university), channel="portal", clock=Clock()
+        ).number
+        issue(request_id=RequestId(number), clock=Clock())
+        certificate = Certificate.objects.get(request_id=number)
+        assert revoke(w.alice, certificate) is Progress.PENDING
+        assert asked == []
+        (row,) = due_revocations(now=NOW)
+        assert drive_revocation(revocation_id=row, clock=Clock()) is Progress.REVOKED
+        assert asked == ["superseded"]
+
+
+def test_a_ca_that_is_no_longer_set_up_is_waited_for(ca: Callable[..., ScriptedBackend]) -> None:
+    w = world()
+    with support.backend(ca(ca_name="gone")):
+        certificate = issued(w)
+    assert revoke(w.alice, certificate) is Progress.PENDING
+    (row,) = due_revocations(now=NOW)
+    assert drive_revocation(revocation_id=row, clock=Clock()) is Progress.PENDING
+    assert "not set up" in Revocation.objects.get().detail
+
+
+def test_the_crl_keeps_what_has_expired_until_a_later_crl_has_told_it() -> None:
+    """RFC 5280 3.3 and 5.2.3."""
+    w = world()
+    certificate = issued(w)
+    revoke(w.alice, certificate)
+    end = certificate.not_after
+    just_after, much_later = Clock(end + timedelta(hours=1)), Clock(end + CRL_VALID_FOR)
+    assert len(list(on_crl(at=just_after))) == 1
+    assert len(list(on_crl(at=much_later))) == 0
+    numbers = [
+        on_crl(at=Clock(NOW + timedelta(milliseconds=n)))
+        .extensions.get_extension_for_class(x509.CRLNumber)
+        .value.crl_number
+        for n in (0, 1, 2)
+    ]
+    assert numbers == sorted(set(numbers))
+    crl = on_crl()
+    assert crl.next_update_utc is not None
+    assert crl.next_update_utc > NOW
+
+
+def test_the_status_of_each_certificate_of_a_request() -> None:
+    w = world()
+    old = issued(w, "a.example.ac.uk")
+    # As a rolling series would: another certificate of the same request.
+    new = Certificate.objects.get(id=old.pk)
+    attempt = old.attempt
+    attempt.pk, attempt.idempotency_key, attempt.serial = None, "another", None
+    attempt.save()
+    new.pk, new.attempt, new.sha256, new.serial = None, attempt, "f" * 64, "abc"
+    new.save()
+
+    def shown(at: Clock | None = None) -> list[str]:
+        filters = Filters(request=old.request_id)
+        return [c.status for c in list_certificates(actor=w.bob, filters=filters, now=(at or Clock())())]
+
+    assert shown() == ["valid", "superseded"]
+    assert shown(Clock(old.not_after + timedelta(seconds=1))) == ["expired", "expired"]
+    Certificate.objects.filter(id=new.pk).update(revoked_at=NOW, revocation_reason="superseded")
+    assert shown() == ["revoked", "valid"]
+
+
+def test_certificates_are_found_by_what_is_known_of_them() -> None:
+    w = world()
+    first, second = issued(w, "a.example.ac.uk", years=1), issued(w, "b.example.ac.uk", years=2)
+
+    def found(**filters: Any) -> list[int]:
+        return [c.id for c in list_certificates(actor=w.alice, filters=Filters(**filters), now=NOW)]
+
+    assert found() == [second.pk, first.pk]
+    assert found(name="A.example.ac.uk ") == [first.pk]
+    assert found(serial="00:" + first.serial.upper()) == [first.pk]
+    assert found(sha256=":".join([second.sha256[:2].upper(), second.sha256[2:]])) == [second.pk]
+    assert found(organisation_id=w.university) == [second.pk, first.pk]
+    assert found(organisation_id=w.university + 1) == []
+    assert found(expires_before=NOW + timedelta(days=500)) == [first.pk]
+    assert found(expires_from=NOW + timedelta(days=500)) == [second.pk]
+    assert found(before=second.pk, limit=1) == [first.pk]
+    outsider = support.actor("charlie", organisation=support.organisation("Other College"))
+    assert list_certificates(actor=outsider, filters=Filters(), now=NOW) == []
+
+
+def test_a_ca_that_breaks_is_asked_again(
+    monkeypatch: pytest.MonkeyPatch, ca: Callable[..., ScriptedBackend]
+) -> None:
+    w = world()
+    with support.backend(one := ca()):
+        certificate = issued(w)
+        for problem in (RuntimeError("a bug"), Unavailable("not there")):
+
+            def fail(*, problem: Exception = problem, **_kwargs: object) -> None:
+                raise problem
+
+            Revocation.objects.all().delete()
+            monkeypatch.setattr(one, "revoke", fail)
+            assert revoke(w.alice, certificate) is Progress.PENDING
