@@ -543,6 +543,17 @@ def test_who_gets_what(world: World, key: str) -> None:
                 assert not leaked, f"{key} {method} tells {person}: {leaked}"
 
 
+@pytest.mark.parametrize("key", sorted(k for k in ROUTES if "GET" in TABLE.get(k, Row(answers={})).answers))
+def test_head_answers_as_get_does_without_a_body(world: World, key: str) -> None:
+    """What watches a service, and what checks links, asks with HEAD (RFC 9110, 9.3.2)."""
+    route = ROUTES[key]
+    for person in ("anonymous", "alice", "olga"):
+        answer = call(world, route, "HEAD", person)
+        assert str(answer.response.status_code) == TABLE[key].cell("GET", person), person
+        assert not answer.body, person
+        assert not answer.changed, person
+
+
 def _check_headers(route: Route, method: str, person: str, response: HttpResponseBase) -> None:
     own = TABLE[route.key].headers if method in TABLE[route.key].answers else {}
     for name, value in {**HEADERS, **own}.items():

@@ -9,7 +9,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
-from django.views.decorators.http import require_GET, require_http_methods, require_POST
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from certdesk.domain.actors import Action, Actor, OrgRole, can
 from certdesk.domain.errors import InvalidInput, NotAuthorized
@@ -69,7 +69,7 @@ class Forms:
         return any(form is not None and form.errors for form in (getattr(self, f.name) for f in fields(self)))
 
 
-@require_GET
+@require_safe
 def listing(request: HttpRequest) -> HttpResponse:
     """The organisations that the reader may see; somebody of just one goes straight there."""
     actor = actor_of(request)
@@ -104,7 +104,7 @@ def new(request: HttpRequest) -> HttpResponse:
     return render(request, "organisations/new.html", context, status=UNPROCESSABLE if form.errors else 200)
 
 
-@require_GET
+@require_safe
 def show(request: HttpRequest, slug: str) -> HttpResponse:
     """One organisation."""
     actor = actor_of(request)

@@ -8,7 +8,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
-from django.views.decorators.http import require_GET, require_POST
+from django.views.decorators.http import require_POST, require_safe
 
 from certdesk.domain.actors import Action, Actor, can
 from certdesk.domain.errors import InvalidInput, NotAuthorized
@@ -72,7 +72,7 @@ class DomainEvidence:
     form: EvidenceForm
 
 
-@require_GET
+@require_safe
 def listing(request: HttpRequest) -> HttpResponse:
     """What waits, oldest first, with every reason."""
     actor = _officer(request)
@@ -92,7 +92,7 @@ def listing(request: HttpRequest) -> HttpResponse:
     return render(request, "queue/list.html", context)
 
 
-@require_GET
+@require_safe
 def decide(request: HttpRequest, number: int) -> HttpResponse:
     """Everything that a decision needs."""
     actor = _officer(request)

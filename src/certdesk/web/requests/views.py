@@ -7,7 +7,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
-from django.views.decorators.http import require_GET, require_http_methods, require_POST
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from certdesk.domain.actors import Action, Actor, can
 from certdesk.domain.errors import BadCsr, BadKey, NotAuthorized, RejectedIdentifier
@@ -93,7 +93,7 @@ def confirm(request: HttpRequest) -> HttpResponse:
     return redirect("requests-show", number=created.number)
 
 
-@require_GET
+@require_safe
 def show(request: HttpRequest, number: int) -> HttpResponse:
     """One request with everything that hangs on it (R25)."""
     actor, ra = actor_of(request), ra_name()
@@ -120,7 +120,7 @@ def show(request: HttpRequest, number: int) -> HttpResponse:
     return render(request, "requests/show.html", context)
 
 
-@require_GET
+@require_safe
 def status(request: HttpRequest, number: int) -> HttpResponse:
     """Whether a request has moved on, or its second line has changed, for the page that is looking at it."""
     detail = get_request(actor=actor_of(request), number=number)
@@ -141,13 +141,13 @@ def withdraw(request: HttpRequest, number: int) -> HttpResponse:
     return render(request, "requests/withdraw.html", context)
 
 
-@require_GET
+@require_safe
 def bundle(request: HttpRequest, number: int) -> HttpResponse:
     """The .zip of the seed (R37)."""
     return bundle_response(get_request(actor=actor_of(request), number=number))
 
 
-@require_GET
+@require_safe
 def certificate(request: HttpRequest, number: int, form: str) -> HttpResponse:
     """The certificate in another form."""
     return form_response(get_request(actor=actor_of(request), number=number), form)

@@ -9,7 +9,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
-from django.views.decorators.http import require_GET, require_POST
+from django.views.decorators.http import require_POST, require_safe
 
 from certdesk.backends.base import Backend
 from certdesk.domain.findings import Verdict, worst
@@ -58,7 +58,7 @@ class WorkRow:
     state: str
 
 
-@require_GET
+@require_safe
 def service(request: HttpRequest) -> HttpResponse:
     """Everything at a glance."""
     now = timezone.now()
