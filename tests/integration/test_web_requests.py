@@ -131,10 +131,20 @@ def test_a_token_that_was_altered_or_is_another_persons_makes_nothing(alice: Cli
 
 def test_changing_brings_back_what_was_filled_in(alice: Client) -> None:
     sent = csr("www.example.ac.uk")
-    token = token_in(preview(alice, sent, duration_years="3", server_software="Other"))
+    token = token_in(preview(alice, sent, duration_years="3", server_software="Other", note="For <the> lab."))
     form = alice.post(reverse("requests-new"), {"preview": token}).context["form"]
     assert form["csr_text"].value().split() == sent.decode().split()
     assert (form["duration_years"].value(), form["server_software"].value()) == (3, "Other")
+    assert form["note"].value() == "For <the> lab."
+
+
+def test_a_note_is_previewed_and_reaches_whoever_decides(alice: Client) -> None:
+    shown = preview(alice, csr("www.elsewhere.org"), note="For <the> lab.")
+    assert "For &lt;the&gt; lab." in shown.content.decode()
+    number = int(confirm(alice, token_in(shown))["Location"].rstrip("/").rpartition("/")[2])
+    assert Request.objects.get(id=number).note == "For <the> lab."
+    page = signed_in("olga").get(reverse("queue-decide", args=[number])).content.decode()
+    assert "For &lt;the&gt; lab." in page
 
 
 def test_what_policy_refuses_can_not_be_confirmed(alice: Client) -> None:

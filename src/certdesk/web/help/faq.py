@@ -25,12 +25,12 @@ from certdesk.services.help import (
 )
 from certdesk.web import times
 from certdesk.web.actor import actor_of
+from certdesk.web.forms import show_on
 from certdesk.web.help.contents import FAQ
 from certdesk.web.help.forms import FaqActForm, FaqForm
 from certdesk.web.help.markdown import render_answer
 from certdesk.web.help.views import frame
 from certdesk.web.help.words import words_of_service
-from certdesk.web.organisations.forms import show_on
 
 UNPROCESSABLE = 422
 

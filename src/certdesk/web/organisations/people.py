@@ -21,7 +21,8 @@ from certdesk.services.people import issue_new_password
 from certdesk.store.selectors.organisations import OrganisationRow, get_organisation
 from certdesk.store.selectors.people import Member, list_members
 from certdesk.web.actor import actor_of
-from certdesk.web.organisations.forms import ExistingForm, HandOverForm, PersonForm, show_on
+from certdesk.web.forms import show_on
+from certdesk.web.organisations.forms import ExistingForm, HandOverForm, PersonForm
 from certdesk.web.organisations.views import Forms, people_choices, render_organisation
 
 

@@ -34,6 +34,7 @@ from certdesk.store.selectors.people import Member, list_members
 from certdesk.web import times
 from certdesk.web.actor import actor_of
 from certdesk.web.context import crumbs
+from certdesk.web.forms import show_on
 from certdesk.web.organisations.forms import (
     ActiveForm,
     DomainForm,
@@ -43,7 +44,6 @@ from certdesk.web.organisations.forms import (
     PersonForm,
     RenameForm,
     VetForm,
-    show_on,
 )
 from certdesk.web.requests.rows import Fact
 

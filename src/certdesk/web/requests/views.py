@@ -44,6 +44,7 @@ def new(request: HttpRequest) -> HttpResponse:
             "duration_years": asked.duration_years,
             "server_software": asked.server_software,
             "organisation": asked.organisation_id,
+            "note": asked.note,
         }
     return _render_form(request, _form(actor, initial=initial))
 
@@ -62,6 +63,7 @@ def preview(request: HttpRequest) -> HttpResponse:
         upload=form.upload,
         duration_years=form.cleaned_data["duration_years"],
         server_software=form.cleaned_data["server_software"],
+        note=form.cleaned_data["note"],
     )
     try:
         seen = preview_request(actor=actor, submission=submission, now=timezone.now())
@@ -73,7 +75,7 @@ def preview(request: HttpRequest) -> HttpResponse:
     token = ""
     if not refused and actor.user_id is not None:
         token = make_token(submission=submission, csr_der=seen.csr.der, user_id=actor.user_id)
-    context = preview_context(seen, ra=ra_name(), token=token)
+    context = preview_context(seen, ra=ra_name(), token=token, note=submission.note)
     context["crumbs"] = crumbs(LIST, ("Request a certificate", reverse("requests-new")), ("Check it", ""))
     return render(request, "requests/preview.html", context)
 
