@@ -184,7 +184,9 @@ TABLE: dict[str, Row] = {
         answers={"POST": "302 404 403 403 409 409 409 403 404"}
     ),
     "organisations-person-role": Row(answers=_MANAGERS, body={"role": "manager"}),
-    "organisations-person-password": Row(answers={"POST": "302 404 403 403 200* 200* 200* 403 404"}),
+    "organisations-person-account": Row(
+        answers={"POST": "302 404 403 403 200* 200* 200* 403 404"}, body={"act": "password"}
+    ),
     "organisations-hand-over": Row(answers=_MANAGERS, body={"leaver": "USER bob", "successor": "USER alice"}),
     "organisations-add-existing": Row(
         answers={"POST": "302 404 403 403 403 302* 302* 403 404"},
@@ -219,6 +221,12 @@ TABLE: dict[str, Row] = {
         answers={"POST": "302 404 404 404 404 404 404 403 302"}, body={"name": "ra", "version": "0"}
     ),
     "service": Row(answers={"GET": "302 404 404 404 404 404 404 404 200"}),
+    "service-people": Row(answers={"GET": "302 404 404 404 404 404 404 404 200"}),
+    "service-person": Row(
+        answers={"POST": "302 404 404 404 404 404 404 404 200*"},
+        arguments={"user_id": "USER rick"},
+        body={"act": "password"},
+    ),
     "service-retry": Row(  # there is no such job
         answers={"POST": "302 404 404 404 404 404 404 404 409"},
         arguments={"job_id": "00000000-0000-4000-8000-000000000000"},
@@ -329,6 +337,18 @@ TABLE: dict[str, Row] = {
     "account_reset_password_from_key": Row(answers=dict.fromkeys(_FORM, _PUBLIC["GET"])),
     "account_reset_password_from_key_done": Row(answers=_PUBLIC),
     "well-known-change-password": Row(answers=dict.fromkeys(METHODS, _SIGNED_IN_302["GET"])),
+    "account-invitation": Row(  # whoever has the mail has the token
+        answers=dict.fromkeys(_FORM, _NO_SUCH_CODE),
+        arguments={"token": "A" * 52},
+        headers=_NO_ADDRESS,
+    ),
+    "account-tokens": Row(
+        answers={**_EVERYBODY, "POST": "302 200* 200* 200* 200* 200* 200* 200* 200*"},
+        body={"name": "another", "days": "30"},
+    ),
+    "account-tokens-revoke": Row(  # the token is alice's
+        answers={"POST": "302 404 302* 404 404 404 404 404 404"}
+    ),
     "account-sessions": Row(answers=_EVERYBODY),
     "account-sessions-end": Row(  # a session of nobody here
         answers={"POST": _NOBODY_YET_404["POST"]}, arguments={"session_id": 999_999}
@@ -482,9 +502,8 @@ def call(
     """One call by one person, as if nothing had been called before; undone afterwards."""
     row = TABLE[route.key]
     body = {k: _given(world, v) for k, v in row.body.items()}
-    address = address or route.address(
-        {**world.arguments, "number": world.requests[row.number], **row.arguments}
-    )
+    values = {**world.arguments, "number": world.requests[row.number], **row.arguments}
+    address = address or route.address({name: _given(world, value) for name, value in values.items()})
     outside = transaction.savepoint()
     before = _rows()
     sending: dict[str, Any] = {"data": body} if method == "POST" else {}

@@ -10,15 +10,12 @@ from datetime import datetime
 from allauth.mfa.models import Authenticator
 from django.contrib.auth.hashers import make_password
 from django.contrib.auth.password_validation import validate_password
-from django.contrib.auth.tokens import default_token_generator
 from django.core.exceptions import ValidationError
-from django.core.mail import EmailMessage
-from django.utils.http import int_to_base36
 
 from certdesk.domain.actors import Action, Actor, can
 from certdesk.domain.errors import InvalidInput, NotAuthorized, NotFound, StateConflict
 from certdesk.domain.requests import OrganisationId, UserId
-from certdesk.services import runtime
+from certdesk.services.account_mail import Occasion, enqueue_account_mail, invited_person, mail_reset
 from certdesk.services.organisations import IssuedPassword, issued_password
 from certdesk.services.sessions import drop_sessions
 from certdesk.store import audit
@@ -27,8 +24,6 @@ from certdesk.store.jobs import enqueue
 from certdesk.store.models import ApiToken, Membership, User
 from certdesk.store.selectors.people import actor_for_user
 
-#: Where the link in a reset mail leads; the portal's addresses are a contract.
-RESET_PATH = "/accounts/password/reset/key/{uid}-{token}/"
 MAX_EMAIL = 254
 
 
@@ -74,14 +69,26 @@ def mail_password_reset(*, email: str) -> int:
     """
     rows = list(User.objects.filter(email__iexact=email, is_active=True)) if email else []
     for user in rows:
-        _reset_mail(user).send()
+        mail_reset(user)
     return len(rows)
+
+
+def accept_invitation(*, token: str, new: str, now: datetime) -> None:
+    """An invited person chooses a password by the mailed link, which has then done its work.
+
+    Raises NotFound for an invitation that no longer works, InvalidInput for the password.
+    """
+    user = invited_person(token=token, now=now)
+    _refuse_weak(user, new)
+    _store_password(user, new, action="password.invited", actor=actor_for_user(user), now=now)
 
 
 def issue_new_password(*, actor: Actor, user_id: int, now: datetime) -> IssuedPassword:
     """Makes a new password for a person, shown once and to be changed at the next sign-in (R8).
 
-    Ends the person's sessions and API tokens. Raises NotFound, NotAuthorized.
+    Ends the person's sessions and API tokens; a link to choose one oneself is mailed.
+
+    Raises NotFound, NotAuthorized.
     """
     user = _governed(actor, user_id)
     password = issued_password()
@@ -91,6 +98,7 @@ def issue_new_password(*, actor: Actor, user_id: int, now: datetime) -> IssuedPa
         sessions = drop_sessions(user_id=user.pk)
         tokens = _revoke_tokens(user, now=now)
         _record(actor, user, "password.issue", now=now, data={"sessions": sessions, "tokens": tokens})
+        enqueue_account_mail(user_id=user.pk, occasion=Occasion.PASSWORD, by=actor.label, now=now)
     return IssuedPassword(user_id=UserId(user.pk), username=user.username, password=password)
 
 
@@ -122,11 +130,15 @@ def enable_account(*, actor: Actor, user_id: int, now: datetime) -> IssuedPasswo
         ):
             raise StateConflict("This account is not disabled.")
         _record(actor, user, "account.enable", now=now)
+        enqueue_account_mail(user_id=user.pk, occasion=Occasion.ENABLED, by=actor.label, now=now)
     return IssuedPassword(user_id=UserId(user.pk), username=user.username, password=password)
 
 
 def reset_second_factor(*, actor: Actor, user_id: int, now: datetime) -> None:
-    """Takes away a person's lost second factors, ending their sessions. Raises NotFound, NotAuthorized."""
+    """Takes away a person's lost second factors, ending their sessions, and has the person told.
+
+    Raises NotFound, NotAuthorized, StateConflict.
+    """
     user = _governed(actor, user_id)
     with write_transaction():
         rows = Authenticator.objects.filter(user_id=user.pk)
@@ -136,6 +148,7 @@ def reset_second_factor(*, actor: Actor, user_id: int, now: datetime) -> None:
         rows.delete()
         drop_sessions(user_id=user.pk)
         _record(actor, user, "second_factor.reset", now=now, data={"kinds": kinds})
+        enqueue_account_mail(user_id=user.pk, occasion=Occasion.FACTOR_RESET, by=actor.label, now=now)
 
 
 def record_second_factor(*, user_id: int, event: str, kind: str, but_session: str, now: datetime) -> None:
@@ -241,24 +254,4 @@ def _record(
         organisation_id=owners[0] if len(owners) == 1 else None,
         now=now,
         data={"username": user.username, **(data or {})},
-    )
-
-
-def _reset_mail(user: User) -> EmailMessage:
-    rt = runtime.current()
-    path = RESET_PATH.format(uid=int_to_base36(user.pk), token=default_token_generator.make_token(user))
-    body = (
-        f"Somebody asked to reset the password of your account at {rt.service_name}.\n\n"
-        f"  User name  {user.username}\n\n"
-        "Choose a new password here. The link works once, within an hour:\n"
-        f"{rt.base_url}{path}\n\n"
-        "If it was not you, do nothing: your password stays as it is.\n"
-        f"\n-- \n{rt.service_name}, {rt.base_url}\n"
-    )
-    return EmailMessage(
-        subject=f"[{rt.service_name}] Reset your password",
-        body=body,
-        from_email=rt.mail_from,
-        to=[user.email],
-        headers={"Auto-Submitted": "auto-generated"},
     )

@@ -303,11 +303,23 @@ def _person(
         "is_self": member.user_id == actor.user_id,
         "is_last_manager": last,
         "may_change": manages and member.user_id != actor.user_id,
+        "account_disabled": not member.account_is_active,
+        "has_factor": member.has_second_factor,
+        "governs": _governs(actor, member),
+        "may_stop": can(actor, Action.MEMBERS_MANAGE),
         "may_end": not last or can(actor, Action.MEMBERS_MANAGE),
         "other_role": (OrgRole.APPLICANT if is_manager else OrgRole.MANAGER).value,
         "role_button": "Make an applicant" if is_manager else "Make a manager",
         "role_href": reverse("organisations-person-role", args=here),
-        "password_href": reverse("organisations-person-password", args=here),
         "disable_href": reverse("organisations-disable-person", args=here),
+        "account_href": reverse("organisations-person-account", args=here),
         "enable_href": reverse("organisations-enable-person", args=here),
     }
+
+
+def _governs(actor: Actor, member: Member) -> bool:
+    """Whether the account itself is the actor's to look after; `services.people` refuses by the same rule."""
+    if can(actor, Action.MEMBERS_MANAGE):
+        return True
+    homes = member.organisation_ids
+    return bool(homes) and all(can(actor, Action.MEMBERS_MANAGE, organisation_id=one) for one in homes)

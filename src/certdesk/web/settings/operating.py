@@ -25,6 +25,7 @@ _JOBS = {
     "notify_applicant": "Mail to an applicant",
     "alert_officers": "Mail to the officers",
     "mail_lapsing": "Mail about a domain that lapses",
+    "mail_account": "Mail about an account",
     "mail_password_reset": "Mail to reset a password",
     "mail_challenge": "Mail that asks to confirm a domain",
 }
