@@ -4,7 +4,8 @@ Who may do it to somebody else: an RA officer to the people of organisations, a 
 belong to nobody else's organisation, an operator to the people of the RA. Nobody does it to oneself.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 
 from allauth.mfa.models import Authenticator
@@ -151,21 +152,36 @@ def reset_second_factor(*, actor: Actor, user_id: int, now: datetime) -> None:
         enqueue_account_mail(user_id=user.pk, occasion=Occasion.FACTOR_RESET, by=actor.label, now=now)
 
 
-def record_second_factor(*, user_id: int, event: str, kind: str, but_session: str, now: datetime) -> None:
-    """Notes that a person added, renewed or removed a second factor, and ends their other sessions.
+@contextmanager
+def second_factor_change(*, user_id: int, but_session: str, now: datetime) -> Iterator[None]:
+    """A transaction in which a person's own second factors change; what came of it is audited in it (L1).
 
-    Those began under the old rules: one stolen before a second factor was there must not outlive it.
+    Other sessions end: they began under the old rules, and one stolen before a second factor was there must
+    not outlive it. An error undoes everything.
     """
-    user = _user(user_id)
     with write_transaction():
-        sessions = drop_sessions(user_id=user_id, but=but_session)
-        _record(
-            actor_for_user(user),
-            user,
-            f"second_factor.{event}",
-            now=now,
-            data={"kind": kind, "sessions": sessions},
-        )
+        user = User.objects.select_for_update().get(id=user_id)  # one change of a person's after another
+        before = _factors(user_id)
+        yield
+        changes = _changes(before, _factors(user_id))
+        sessions = drop_sessions(user_id=user_id, but=but_session) if changes else 0
+        for event, kind in changes:
+            data = {"kind": kind, "sessions": sessions}
+            _record(actor_for_user(user), user, f"second_factor.{event}", now=now, data=data)
+
+
+def _factors(user_id: int) -> dict[int, str]:
+    return dict(Authenticator.objects.filter(user_id=user_id).order_by("pk").values_list("pk", "type"))
+
+
+def _changes(before: Mapping[int, str], after: Mapping[int, str]) -> list[tuple[str, str]]:
+    """(add, remove or renew; kind) for each factor that came, went, or made way for another of its kind."""
+    gone = [kind for pk, kind in before.items() if pk not in after]
+    came = [kind for pk, kind in after.items() if pk not in before]
+    return [
+        *(("remove", kind) for kind in gone if kind not in came),
+        *(("renew" if kind in gone else "add", kind) for kind in came),
+    ]
 
 
 def _user(user_id: int) -> User:
