@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
+from allauth.account.decorators import reauthentication_required
 from allauth.mfa.base import views as base
 from allauth.mfa.recovery_codes import views as recovery_codes
 from allauth.mfa.totp import views as totp
@@ -20,6 +21,9 @@ from certdesk.services.people import second_factor_change
 from certdesk.web.actor import signed_in_user
 
 View = Callable[..., HttpResponseBase]
+
+#: allauth's views ask this themselves; asked before them, no transaction begins for nothing.
+proven = reauthentication_required(app="allauth.mfa")
 
 
 def audited(view: View) -> View:
@@ -41,12 +45,12 @@ urlpatterns = [
     path("", base.index, name="mfa_index"),
     path("authenticate/", base.authenticate, name="mfa_authenticate"),
     path("reauthenticate/", base.reauthenticate, name="mfa_reauthenticate"),
-    path("totp/activate/", audited(totp.activate_totp), name="mfa_activate_totp"),
+    path("totp/activate/", proven(audited(totp.activate_totp)), name="mfa_activate_totp"),
     path("totp/deactivate/", audited(totp.deactivate_totp), name="mfa_deactivate_totp"),
     path("recovery-codes/", recovery_codes.view_recovery_codes, name="mfa_view_recovery_codes"),
     path(
         "recovery-codes/generate/",
-        audited(recovery_codes.generate_recovery_codes),
+        proven(audited(recovery_codes.generate_recovery_codes)),
         name="mfa_generate_recovery_codes",
     ),
     path(
@@ -55,13 +59,17 @@ urlpatterns = [
         name="mfa_download_recovery_codes",
     ),
     path("webauthn/", webauthn.list_webauthn, name="mfa_list_webauthn"),
-    path("webauthn/add/", audited(webauthn.add_webauthn), name="mfa_add_webauthn"),
+    path("webauthn/add/", proven(audited(webauthn.add_webauthn)), name="mfa_add_webauthn"),
     path(
         "webauthn/reauthenticate/",
         webauthn.reauthenticate_webauthn,
         name="mfa_reauthenticate_webauthn",
     ),
-    path("webauthn/keys/<int:pk>/remove/", audited(webauthn.remove_webauthn), name="mfa_remove_webauthn"),
+    path(
+        "webauthn/keys/<int:pk>/remove/",
+        proven(audited(webauthn.remove_webauthn)),
+        name="mfa_remove_webauthn",
+    ),
     path("webauthn/keys/<int:pk>/edit/", webauthn.edit_webauthn, name="mfa_edit_webauthn"),
     path("webauthn/login/", webauthn.login_webauthn, name="mfa_login_webauthn"),
 ]
