@@ -264,7 +264,38 @@ def test_withdrawing_asks_first_and_then_ends_it(alice: Client, people: World) -
     assert state_of(made.number) is State.WAITING_FOR_APPROVAL
     assert alice.post(address).status_code == 302
     assert state_of(made.number) is State.WITHDRAWN
+    late = alice.get(address).content.decode()
+    assert "It is too late" in late
+    assert "Withdraw request</button>" not in late
     assert alice.post(address).status_code == 409
+
+
+@pytest.mark.parametrize("username", ["bob", "olga"])
+def test_who_may_not_withdraw_is_shown_no_button(people: World, username: str) -> None:
+    made = submit(people.alice, "www.elsewhere.org")
+    address = reverse("requests-withdraw", args=[made.number])
+    page = signed_in(username).get(address).content.decode()
+    assert "Only alice, who asked, and the managers" in page
+    assert "Withdraw request</button>" not in page
+    assert signed_in(username).post(address).status_code == 403
+
+
+def test_a_decided_request_says_by_whom_and_when_and_has_no_buttons(people: World) -> None:
+    olga = signed_in("olga")
+    yes, no, back = (submit(people.alice, f"www.{name}.org") for name in ("elsewhere", "nowhere", "back"))
+    evidence = {"elsewhere.org-how": "registry", "elsewhere.org-evidence": "RDAP names them."}
+    olga.post(reverse("queue-approve", args=[yes.number]), {"version": "0", "note": "Known.", **evidence})
+    olga.post(reverse("queue-reject", args=[no.number]), {"version": "0", "details": "Not theirs."})
+    signed_in("alice").post(reverse("requests-withdraw", args=[back.number]))
+    expected = {yes: ("Approved", "olga", "Known."), no: ("Rejected by JTAG", "olga", "Not theirs.")}
+    for made, said in {**expected, back: ("Withdrawn", "alice", "")}.items():
+        page = signed_in("otto").get(reverse("queue-decide", args=[made.number])).content.decode()
+        title, who, why = said
+        assert f"<h2>{title}</h2>" in page
+        assert f"By {who}, <time" in page
+        assert why in page
+        assert "Approve request</button>" not in page
+        assert "Why a person must look" not in page
 
 
 def test_an_officer_approves_with_evidence_or_rejects_with_details(people: World) -> None:

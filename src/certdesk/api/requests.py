@@ -21,7 +21,7 @@ from certdesk.api.schemas import (
 from certdesk.domain.actors import Actor
 from certdesk.domain.errors import StateConflict
 from certdesk.services.confirm import approve_and_issue, submit_request
-from certdesk.services.decisions import domains_requiring_evidence, reject_request
+from certdesk.services.decisions import judge_now, reject_request
 from certdesk.services.organisations import Evidence
 from certdesk.services.requests import preview_request, withdraw_request
 from certdesk.store.selectors.requests import Filters, get_request, list_requests
@@ -174,7 +174,7 @@ def _evidence(actor: Actor, number: int, body: ApproveIn) -> list[Evidence]:
         for e in body.evidence
     }
     if body.note.strip():
-        for domain in domains_requiring_evidence(actor=actor, number=number, now=timezone.now()):
+        for domain in judge_now(actor=actor, number=number, now=timezone.now()).required:
             given.setdefault(domain, Evidence(domain=domain, how="other", details=body.note))
     return list(given.values())
 

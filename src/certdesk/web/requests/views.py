@@ -30,6 +30,7 @@ from certdesk.web.requests.token import make_token, read_token
 
 LIST = ("Certificates", "/requests/")
 UNPROCESSABLE = 422
+WITHDRAWABLE = (State.WAITING_FOR_APPROVAL, State.ACCEPTED)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -139,7 +140,14 @@ def withdraw(request: HttpRequest, number: int) -> HttpResponse:
         messages.success(request, f"Request {number} is withdrawn.")
         return redirect("requests-show", number=number)
     trail = crumbs(LIST, (f"Request {number}", reverse("requests-show", args=[number])), ("Withdraw", ""))
-    context = {"number": number, "title": rows.title(detail), "crumbs": trail}
+    context = {
+        "number": number,
+        "title": rows.title(detail),
+        "crumbs": trail,
+        "may_withdraw": _may_withdraw(actor, detail),
+        "ended": detail.state not in WITHDRAWABLE,
+        "requester": detail.requester,
+    }
     return render(request, "requests/withdraw.html", context)
 
 
@@ -209,8 +217,9 @@ def _rejection(detail: RequestDetail, *, ra: str) -> dict[str, str] | None:
 
 
 def _may_withdraw(actor: Actor, detail: RequestDetail) -> bool:
-    early = detail.state in (State.WAITING_FOR_APPROVAL, State.ACCEPTED)
-    if not early or not can(actor, Action.REQUEST_WITHDRAW, organisation_id=detail.organisation_id):
+    if detail.state not in WITHDRAWABLE or not can(
+        actor, Action.REQUEST_WITHDRAW, organisation_id=detail.organisation_id
+    ):
         return False
     return detail.requester_id == actor.user_id or can(
         actor, Action.MEMBERS_MANAGE, organisation_id=detail.organisation_id
