@@ -20,6 +20,7 @@ from pytest_django import DjangoDbBlocker, Settings
 
 from certdesk.domain.requests import State
 from certdesk.services import runtime
+from certdesk.store.models import EmailChallenge
 from certdesk.web.access import is_public
 from certdesk.web.middleware import HEADERS
 from tests.integration.hidden_university import (
@@ -86,6 +87,8 @@ _NO_SUCH_CODE = "404 404 404 404 404 404 404 404 404"
 _NO_ADDRESS = {"Referrer-Policy": "strict-origin"}
 _FORM = ("GET", "POST")
 _SIGNED_IN_302 = dict.fromkeys(_FORM, "302 302 302 302 302 302 302 302 302")
+#: The domain that alice has asked about.
+_ASKED: dict[str, object] = {"domain_id": "ASKED"}
 #: Nobody here has a second factor, so there is none to look at or to end.
 _NOBODY_YET_404 = dict.fromkeys(_FORM, "302 404 404 404 404 404 404 404 404")
 
@@ -279,6 +282,14 @@ TABLE: dict[str, Row] = {
         number=WAITING,
         body={"details": "Not theirs."},
     ),
+    "api/v1/requests/<int:number>/retry": Row(
+        answers={"POST": "401 404 403 403 403 200* 200* 403 404"},
+        number=State.REJECTED_BY_CA.value,
+        body={"note": "Settled."},
+    ),
+    "api/v1/requests/<int:number>/poll": Row(
+        answers={"POST": "401 404 403 403 403 200* 200* 403 404"}, number=State.SUBMITTED.value
+    ),
     "api/v1/requests/<int:number>/bundle.zip": Row(answers=_API_OWN),
     "api/v1/requests/<int:number>/certificate": Row(answers=_API_OWN),
     "api/v1/requests/<int:number>/csr": Row(answers=_API_OWN),
@@ -291,8 +302,22 @@ TABLE: dict[str, Row] = {
         answers={"POST": "401 404 403 403 403 201* 201* 403 404"},
         body={"domain": f"new-{DOMAIN}", **API_EVIDENCE},
     ),
-    "api/v1/domains": Row(answers=_API_EVERYBODY),
-    "api/v1/domains/<int:domain_id>/validations": Row(answers=_API_OWN),
+    "api/v1/domains": Row(  # to one's own organisation; officers have to name one
+        answers={**_API_EVERYBODY, "POST": "401 201* 201* 201* 201* 422 422 422 422"},
+        body={"domain": "another.ac.uk"},
+    ),
+    "api/v1/domains/<int:domain_id>": Row(answers=_API_OWN),
+    "api/v1/domains/<int:domain_id>/validations": Row(
+        answers={**_API_OWN, "POST": "401 404 201* 201* 201* 201* 201* 403 404"},
+        body={"mailbox": f"admin@{DOMAIN}"},
+    ),
+    "api/v1/domains/<int:domain_id>/challenges": Row(answers=_API_OWN),
+    "api/v1/domains/<int:domain_id>/challenges/<int:challenge_id>/resend": Row(
+        answers={"POST": "401 404 201* 201* 201* 201* 201* 403 404"}, arguments=_ASKED
+    ),
+    "api/v1/domains/<int:domain_id>/challenges/<int:challenge_id>": Row(
+        answers={"DELETE": "401 404 204* 204* 204* 204* 204* 403 404"}, arguments=_ASKED
+    ),
     "api/v1/tokens": Row(
         answers={**_API_EVERYBODY, "POST": "401 201* 201* 201* 201* 201* 201* 201* 201*"},
         body={"name": "another"},
@@ -489,6 +514,8 @@ def _client(world: World, person: str, *, csrf: bool = False) -> Client:
 
 def _given(world: World, value: object) -> object:
     """A value of a body, where it depends on the world."""
+    if value == "ASKED":
+        return EmailChallenge.objects.get(domain__adn=UNPROVEN_DOMAIN).domain_id
     if value == "TOKEN":
         return world.preview_token
     if isinstance(value, str) and value.startswith("USER "):

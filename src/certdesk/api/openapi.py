@@ -27,6 +27,9 @@ _BODIES: tuple[type[BaseModel], ...] = (
     schemas.WithdrawIn,
     schemas.EvidenceIn,
     schemas.TokenIn,
+    schemas.AddDomainIn,
+    schemas.AskIn,
+    schemas.RetryIn,
     schemas.ProblemOut,
 )
 _REQUEST_ID: Extra = {
