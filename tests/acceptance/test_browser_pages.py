@@ -75,8 +75,10 @@ PAGES: dict[str, list[tuple[str, tuple[str, ...]]]] = {
     "account_reset_password_done": [("/accounts/password/reset/done/", ("",))],
     "account_reset_password_from_key": [("/accounts/password/reset/key/1-old/", ("",))],
     "account_reset_password_from_key_done": [("/accounts/password/reset/key/done/", ("",))],
+    "account-tokens": [("/accounts/tokens/", ("alice",))],
     "account-sessions": [("/accounts/sessions/", ("alice",))],
     "settings": [("/settings/", ("op", "rick"))],
+    "service-people": [("/service/people/", ("op",))],
     "service": [("/service/", ("op",))],
     "account_inactive": [("/accounts/inactive/", ("",))],
     "account_reauthenticate": [("/accounts/reauthenticate/", ("alice",))],
@@ -88,6 +90,7 @@ PAGES: dict[str, list[tuple[str, tuple[str, ...]]]] = {
         ("/requests/{missing}/", ("charlie",)),
         ("/no/such/page/", ("",)),
         (f"/dcv/{'A' * 52}/", ("",)),
+        ("/accounts/invitation/old/", ("",)),
     ],
 }
 PAGES["help-page"] = [(f"/help/{_slug}/", ("",)) for _slug in SLUGS]
@@ -107,8 +110,10 @@ NO_PAGE = {
     *("mfa_add_webauthn", "mfa_edit_webauthn", "mfa_list_webauthn", "mfa_login_webauthn"),
     *("mfa_reauthenticate_webauthn", "mfa_remove_webauthn"),
     *("organisations-active", "organisations-add-existing", "organisations-enable-person"),
-    *("organisations-hand-over", "organisations-person-password", "organisations-person-role"),
+    *("organisations-hand-over", "organisations-person-account", "organisations-person-role"),
     *("organisations-rename", "requests-poll", "requests-retry", "service-retry", "settings-reset"),
+    *("account-tokens-revoke", "service-person"),
+    "account-invitation",  # test_people_browser.py has one
     *("mfa_authenticate", "mfa_reauthenticate", "mfa_deactivate_totp"),
     *("mfa_view_recovery_codes", "mfa_download_recovery_codes"),
     *("healthz", "readyz", "issuer_certificate", "issuer_crl"),

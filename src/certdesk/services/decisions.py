@@ -3,7 +3,8 @@
 Nothing is signed or sent in here; an approved request is handed to `services.issuance`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from certdesk.domain.actors import Action, Actor, can
@@ -20,6 +21,20 @@ from certdesk.store.models import Approval, Organisation, Request
 from certdesk.store.selectors.facts import lock_organisation, organisation_row
 from certdesk.store.selectors.requests import RequestDetail, get_request
 from certdesk.store.transitions import Step, advance
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judgement:
+    """What policy says now of a request that waits, and what an approving officer may or must prove.
+
+    `csr_codes` are the codes of the checks that come from the CSR itself, `domains` those without a current
+    proof with the names below each (R31), `required` those that nobody but an officer can validate (R30).
+    """
+
+    decision: Decision
+    csr_codes: frozenset[str]
+    domains: Mapping[str, tuple[str, ...]]
+    required: frozenset[str]
 
 
 def approve_request(
@@ -134,22 +149,18 @@ def facts_of(request: Request, organisation: Organisation, *, now: datetime) -> 
     return facts, decide(facts, runtime.current().rules, now=now)
 
 
-def domains_awaiting_evidence(*, actor: Actor, number: int, now: datetime) -> dict[str, tuple[str, ...]]:
-    """Domain → names below it for which an approving officer may give evidence (R31)."""
-    facts, _decision = _judged_now(actor, number, now=now)
-    return {domain: tuple(names) for domain, names in domains_to_validate(facts, now=now).items()}
-
-
-def domains_requiring_evidence(*, actor: Actor, number: int, now: datetime) -> frozenset[str]:
-    """The domains that nobody but an approving officer can validate (R30, R31)."""
-    _facts_now, decision = _judged_now(actor, number, now=now)
-    return _required(decision)
-
-
-def _judged_now(actor: Actor, number: int, *, now: datetime) -> tuple[Facts, Decision]:
+def judge_now(*, actor: Actor, number: int, now: datetime) -> Judgement:
+    """Judges a stored request as things stand now. Raises NotFound for a foreign or missing one."""
     shown = get_request(actor=actor, number=number)
     request = Request.objects.get(id=shown.number)
-    return facts_of(request, organisation_row(shown.organisation_id), now=now)
+    facts, decision = facts_of(request, organisation_row(shown.organisation_id), now=now)
+    domains = domains_to_validate(facts, now=now)
+    return Judgement(
+        decision=decision,
+        csr_codes=frozenset(check.code for check in facts.csr_findings),
+        domains={domain: tuple(names) for domain, names in domains.items()},
+        required=_required(decision),
+    )
 
 
 def _required(decision: Decision) -> frozenset[str]:

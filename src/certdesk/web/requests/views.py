@@ -7,7 +7,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
-from django.views.decorators.http import require_GET, require_http_methods, require_POST
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from certdesk.domain.actors import Action, Actor, can
 from certdesk.domain.errors import BadCsr, BadKey, NotAuthorized, RejectedIdentifier
@@ -31,6 +31,7 @@ from certdesk.web.requests.token import make_token, read_token
 
 LIST = ("Certificates", "/requests/")
 UNPROCESSABLE = 422
+WITHDRAWABLE = (State.WAITING_FOR_APPROVAL, State.ACCEPTED)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -45,6 +46,7 @@ def new(request: HttpRequest) -> HttpResponse:
             "duration_years": asked.duration_years,
             "server_software": asked.server_software,
             "organisation": asked.organisation_id,
+            "note": asked.note,
         }
     return _render_form(request, _form(actor, initial=initial))
 
@@ -63,6 +65,7 @@ def preview(request: HttpRequest) -> HttpResponse:
         upload=form.upload,
         duration_years=form.cleaned_data["duration_years"],
         server_software=form.cleaned_data["server_software"],
+        note=form.cleaned_data["note"],
     )
     try:
         seen = preview_request(actor=actor, submission=submission, now=timezone.now())
@@ -74,7 +77,7 @@ def preview(request: HttpRequest) -> HttpResponse:
     token = ""
     if not refused and actor.user_id is not None:
         token = make_token(submission=submission, csr_der=seen.csr.der, user_id=actor.user_id)
-    context = preview_context(seen, ra=ra_name(), token=token)
+    context = preview_context(seen, ra=ra_name(), token=token, note=submission.note)
     context["crumbs"] = crumbs(LIST, ("Request a certificate", reverse("requests-new")), ("Check it", ""))
     return render(request, "requests/preview.html", context)
 
@@ -94,7 +97,7 @@ def confirm(request: HttpRequest) -> HttpResponse:
     return redirect("requests-show", number=created.number)
 
 
-@require_GET
+@require_safe
 def show(request: HttpRequest, number: int) -> HttpResponse:
     """One request with everything that hangs on it (R25)."""
     actor, ra = actor_of(request), ra_name()
@@ -122,7 +125,7 @@ def show(request: HttpRequest, number: int) -> HttpResponse:
     return render(request, "requests/show.html", context)
 
 
-@require_GET
+@require_safe
 def status(request: HttpRequest, number: int) -> HttpResponse:
     """Whether a request has moved on, or its second line has changed, for the page that is looking at it."""
     detail = get_request(actor=actor_of(request), number=number)
@@ -139,17 +142,24 @@ def withdraw(request: HttpRequest, number: int) -> HttpResponse:
         messages.success(request, f"Request {number} is withdrawn.")
         return redirect("requests-show", number=number)
     trail = crumbs(LIST, (f"Request {number}", reverse("requests-show", args=[number])), ("Withdraw", ""))
-    context = {"number": number, "title": rows.title(detail), "crumbs": trail}
+    context = {
+        "number": number,
+        "title": rows.title(detail),
+        "crumbs": trail,
+        "may_withdraw": _may_withdraw(actor, detail),
+        "ended": detail.state not in WITHDRAWABLE,
+        "requester": detail.requester,
+    }
     return render(request, "requests/withdraw.html", context)
 
 
-@require_GET
+@require_safe
 def bundle(request: HttpRequest, number: int) -> HttpResponse:
     """The .zip of the seed (R37)."""
     return bundle_response(get_request(actor=actor_of(request), number=number))
 
 
-@require_GET
+@require_safe
 def certificate(request: HttpRequest, number: int, form: str) -> HttpResponse:
     """The certificate in another form."""
     return form_response(get_request(actor=actor_of(request), number=number), form)
@@ -209,8 +219,9 @@ def _rejection(detail: RequestDetail, *, ra: str) -> dict[str, str] | None:
 
 
 def _may_withdraw(actor: Actor, detail: RequestDetail) -> bool:
-    early = detail.state in (State.WAITING_FOR_APPROVAL, State.ACCEPTED)
-    if not early or not can(actor, Action.REQUEST_WITHDRAW, organisation_id=detail.organisation_id):
+    if detail.state not in WITHDRAWABLE or not can(
+        actor, Action.REQUEST_WITHDRAW, organisation_id=detail.organisation_id
+    ):
         return False
     return detail.requester_id == actor.user_id or can(
         actor, Action.MEMBERS_MANAGE, organisation_id=detail.organisation_id
