@@ -21,25 +21,19 @@ from certdesk.domain.errors import (
     PolicyRefused,
     StateConflict,
 )
-from certdesk.domain.findings import Verdict
-from certdesk.domain.policy import (
-    NOT_VALIDATED,
-    Decision,
-    Facts,
-    Outcome,
-    decide,
-    domains_to_validate,
-)
+from certdesk.domain.findings import Verdict, as_record
+from certdesk.domain.policy import NOT_VALIDATED, Decision, Facts, Outcome, domains_to_validate
 from certdesk.domain.profiles import profile, validity
 from certdesk.domain.requests import ENDED, Event, OrganisationId, RequestId, State, UserId
 from certdesk.services import runtime
 from certdesk.services.organisations import Evidence, record_validation
+from certdesk.services.preflight import Subject, judged
 from certdesk.services.texts import storable
 from certdesk.services.validation import second_line
 from certdesk.store import audit
 from certdesk.store.db import write_transaction
 from certdesk.store.models import Approval, BlockedKey, Organisation, Request
-from certdesk.store.selectors.facts import Asked, gather_facts, lock_organisation, organisation_row
+from certdesk.store.selectors.facts import Asked, lock_organisation, organisation_row
 from certdesk.store.selectors.requests import RequestDetail, get_request
 from certdesk.store.transitions import Change, Step, advance, write_history
 
@@ -100,7 +94,7 @@ def preview_request(*, actor: Actor, submission: Submission, now: datetime) -> P
     _may_ask(actor, submission.organisation_id)
     csr = _read(submission.upload, actor=actor, now=now)
     row = organisation_row(submission.organisation_id)
-    decision = decide(_facts(submission, csr, row, now=now), runtime.current().rules, now=now)
+    decision = _judge(submission, csr, row, lint=True, now=now)
     known = submission.duration_years in runtime.current().rules.durations
     not_before, not_after = (
         validity(profile(submission.profile_id), duration_years=submission.duration_years, now=now)
@@ -153,8 +147,7 @@ def _create(
         if (earlier := _earlier(actor, idempotency_key, same, channel=channel, now=now)) is not None:
             return earlier
         row = organisation_row(submission.organisation_id)
-        facts = _facts(submission, csr, row, now=now)
-        decision = decide(facts, runtime.current().rules, now=now)
+        decision = _judge(submission, csr, row, now=now)
         if decision.outcome is Outcome.REFUSE:
             raise PolicyRefused(_refusal(decision), checks=decision.checks)
         request = _insert(
@@ -293,17 +286,19 @@ def reject_request(
         )
 
 
-def facts_of(request: Request, organisation: Organisation, *, now: datetime) -> tuple[Facts, Decision]:
-    """The facts of a stored request as they are now, and what policy says about them now."""
-    submission = Submission(
-        organisation_id=OrganisationId(organisation.pk),
-        upload=bytes(request.csr_der),
-        duration_years=request.duration_years,
-        server_software=request.server_software,
-        profile_id=request.profile_id,
+def facts_of(
+    request: Request, organisation: Organisation, *, lint: bool = False, now: datetime
+) -> tuple[Facts, Decision]:
+    """The facts of a stored request as they are now, and what policy says about them now.
+
+    `lint` is for whoever looks at the list: what goes on to the CA is linted there anyway.
+    """
+    kind = profile(request.profile_id)
+    subject = Subject(
+        csr=read_csr(bytes(request.csr_der)), organisation=organisation, profile=kind, request=request
     )
-    facts = _facts(submission, read_csr(submission.upload), organisation, now=now)
-    return facts, decide(facts, runtime.current().rules, now=now)
+    asked = Asked(duration_years=request.duration_years, server_software=request.server_software)
+    return judged(subject, asked=asked, lint=lint, now=now)
 
 
 def domains_awaiting_evidence(*, actor: Actor, number: int, now: datetime) -> dict[str, tuple[str, ...]]:
@@ -320,8 +315,8 @@ def domains_requiring_evidence(*, actor: Actor, number: int, now: datetime) -> f
 
 def _judged_now(actor: Actor, number: int, *, now: datetime) -> tuple[Facts, Decision]:
     shown = get_request(actor=actor, number=number)
-    request = Request.objects.get(id=shown.number)
-    return facts_of(request, organisation_row(shown.organisation_id), now=now)
+    row = organisation_row(shown.organisation_id)
+    return facts_of(Request.objects.get(id=shown.number), row, now=now)
 
 
 def _required(decision: Decision) -> frozenset[str]:
@@ -361,14 +356,12 @@ def _block(keys: tuple[str, ...], *, actor: Actor, now: datetime) -> None:
                 audit.record(actor=actor, action="key.block", object_type="key", object_id=key, now=now)
 
 
-def _facts(submission: Submission, csr: Csr, row: Organisation, *, now: datetime) -> Facts:
-    return gather_facts(
-        csr=csr,
-        organisation=row,
-        profile=profile(submission.profile_id),
-        asked=Asked(duration_years=submission.duration_years, server_software=submission.server_software),
-        now=now,
-    )
+def _judge(
+    submission: Submission, csr: Csr, row: Organisation, *, lint: bool = False, now: datetime
+) -> Decision:
+    subject = Subject(csr=csr, organisation=row, profile=profile(submission.profile_id))
+    asked = Asked(duration_years=submission.duration_years, server_software=submission.server_software)
+    return judged(subject, asked=asked, lint=lint, now=now)[1]
 
 
 def _submission_digest(submission: Submission, csr: Csr) -> str:
@@ -429,7 +422,7 @@ def _insert(
         duration_years=submission.duration_years,
         server_software=submission.server_software,
         note=submission.note,
-        checks=[asdict(check) for check in decision.checks],
+        checks=[as_record(check) for check in decision.checks],
         policy_digest=decision.policy_digest,
         content_digest=decision.content_digest,
         idempotency_key=identity[0],

@@ -10,6 +10,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 
 from certdesk.domain.actors import Action, Actor, can
+from certdesk.domain.check_catalogue import stored
 from certdesk.domain.errors import BadCsr, BadKey, NotAuthorized, RejectedIdentifier
 from certdesk.domain.policy import Outcome
 from certdesk.domain.requests import ENDED, OrganisationId, State
@@ -110,7 +111,7 @@ def show(request: HttpRequest, number: int) -> HttpResponse:
         "certificate": certificate_view(detail),
         "install": install_view(detail),
         "facts": rows.stored_csr(detail),
-        **rows.check_list(rows.stored_checks(detail.checks)).context(),
+        **rows.check_list(stored(detail.checks)).context(),
         "facts_about": rows.about(detail),
         "approvals": rows.approvals(detail.approvals),
         "history": rows.history(detail, ra=ra),
