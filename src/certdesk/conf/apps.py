@@ -47,7 +47,7 @@ def make_runtime(config: Config) -> Runtime:
     backends = load_backends({"embedded": values, **_scripted(config)})
     _refuse_scripted(backends, config)
     policy = load_policy(config)
-    _refuse_unknown_cas(policy, backends)
+    refuse_unknown_cas(policy, backends)
     return Runtime(
         backends=backends,
         default_backend=config.demo_ca,
@@ -79,7 +79,8 @@ def read_policy_file(path: Path) -> PolicyFile:
         raise Misconfigured(f"The policy {path} can't be used: {problems}") from None
 
 
-def _refuse_unknown_cas(policy: PolicyFile, backends: Mapping[str, Backend]) -> None:
+def refuse_unknown_cas(policy: PolicyFile, backends: Mapping[str, Backend]) -> None:
+    """Rules for a CA that is not there would be a mistake in its name. Raises Misconfigured."""
     if unknown := [name for name in policy.named("ca") if name not in backends]:
         known = ", ".join(backends)
         raise Misconfigured(f"The policy names a CA “{unknown[0]}”, which is not set up. Set up: {known}.")

@@ -37,11 +37,13 @@ class Check:
     rule_from: str = ""
 
 
+_FIELDS = tuple(field.name for field in fields(Check))
+_GRAVITY = {verdict: grade for grade, verdict in enumerate(Verdict)}
+
+
 def worst(checks: Iterable[Check]) -> Verdict:
     """The gravest verdict of all checks; an empty list is MANUAL, for nothing was looked at."""
-    order = list(Verdict)
-    found = [order.index(check.verdict) for check in checks]
-    return order[max(found)] if found else Verdict.MANUAL
+    return max((check.verdict for check in checks), key=_GRAVITY.__getitem__, default=Verdict.MANUAL)
 
 
 def as_record(check: Check) -> dict[str, str]:
@@ -59,8 +61,4 @@ def from_record(record: Mapping[str, str]) -> Check:
 
 def gravest_first(checks: Iterable[Check]) -> tuple[Check, ...]:
     """The checks with what needs attention on top; within one verdict they keep their order."""
-    order = list(Verdict)
-    return tuple(sorted(checks, key=lambda check: -order.index(check.verdict)))
-
-
-_FIELDS = tuple(field.name for field in fields(Check))
+    return tuple(sorted(checks, key=lambda check: -_GRAVITY[check.verdict]))
