@@ -158,7 +158,9 @@ class _Reader:
         return text
 
     def _wrong(self, place: str, name: str, problem: str) -> None:
-        line = self._lines.get((place, name)) or self._lines.get((name, ""))
+        section, _dot, last = name.rpartition(".")
+        known = ((place, name), (name, ""), (section, last))
+        line = next((self._lines[at] for at in known if at in self._lines), None)
         where = f"line {line}, " if line else ""
         self.problems[f"{where}[{place}] {name}" if place else f"{where}{name}"] = problem
 

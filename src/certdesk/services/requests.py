@@ -25,7 +25,6 @@ from certdesk.domain.findings import Verdict, as_record
 from certdesk.domain.policy import NOT_VALIDATED, Decision, Facts, Outcome, domains_to_validate
 from certdesk.domain.profiles import profile, validity
 from certdesk.domain.requests import ENDED, Event, OrganisationId, RequestId, State, UserId
-from certdesk.services import runtime
 from certdesk.services.organisations import Evidence, record_validation
 from certdesk.services.preflight import Subject, judged
 from certdesk.services.texts import storable
@@ -95,10 +94,10 @@ def preview_request(*, actor: Actor, submission: Submission, now: datetime) -> P
     csr = _read(submission.upload, actor=actor, now=now)
     row = organisation_row(submission.organisation_id)
     decision = _judge(submission, csr, row, lint=True, now=now)
-    known = submission.duration_years in runtime.current().rules.durations
+    kind = profile(submission.profile_id)
     not_before, not_after = (
-        validity(profile(submission.profile_id), duration_years=submission.duration_years, now=now)
-        if known
+        validity(kind, duration_years=submission.duration_years, now=now)
+        if submission.duration_years in kind.term_years
         else (None, None)
     )
     return Preview(
