@@ -11,7 +11,8 @@ from urllib.parse import urlencode
 from django.http import HttpResponse
 
 from certdesk.domain.actors import Actor
-from certdesk.domain.findings import Check
+from certdesk.domain.check_catalogue import stored
+from certdesk.domain.findings import Check, as_record
 from certdesk.domain.policy import Outcome
 from certdesk.domain.requests import State, public_status, status_text
 from certdesk.services import runtime
@@ -72,14 +73,7 @@ def etag(version: int) -> str:
 
 def check_json(check: Check) -> Json:
     """One check with its verdict."""
-    return {
-        "code": check.code,
-        "verdict": check.verdict.value,
-        "message": check.message,
-        "seen": check.seen,
-        "rule": check.rule,
-        "changed_by": check.changed_by,
-    }
+    return dict(as_record(check))
 
 
 def preview_json(preview: Preview, *, actor: Actor, slug: str) -> Json:
@@ -139,7 +133,7 @@ def request_json(request: RequestDetail) -> Json:
             newest.not_before if newest else None,
             newest.not_after if newest else None,
         ),
-        "checks": [dict(check) for check in request.checks],
+        "checks": [check_json(check) for check in stored(request.checks)],
         "certificates": [certificate_json(c) for c in request.certificates],
         "approvals": [_approval(a) for a in request.approvals],
         "events": [_event(e) for e in request.events],

@@ -185,6 +185,7 @@ class CheckOut(Schema):
     message: str
     seen: str
     rule: str
+    rule_from: str = Field(description="Since when the rule holds, as an ISO date; empty for a standing one.")
     changed_by: str
 
 

@@ -10,15 +10,16 @@ from datetime import datetime
 from certdesk.domain.actors import Action, Actor, can
 from certdesk.domain.csr import read_csr
 from certdesk.domain.errors import InvalidInput, NotAuthorized, PolicyRefused, StateConflict
-from certdesk.domain.policy import NOT_VALIDATED, Decision, Facts, decide, domains_to_validate
-from certdesk.domain.requests import Event, OrganisationId, State
-from certdesk.services import runtime
+from certdesk.domain.policy import NOT_VALIDATED, Decision, Facts, domains_to_validate
+from certdesk.domain.profiles import profile
+from certdesk.domain.requests import Event, State
 from certdesk.services.organisations import Evidence, record_validation
-from certdesk.services.requests import UNCLAIMED, Submission, facts_about, refusal_text
+from certdesk.services.preflight import Subject, judged
+from certdesk.services.requests import UNCLAIMED, refusal_text
 from certdesk.services.texts import storable
 from certdesk.store.db import write_transaction
 from certdesk.store.models import Approval, Organisation, Request
-from certdesk.store.selectors.facts import lock_organisation, organisation_row
+from certdesk.store.selectors.facts import Asked, lock_organisation, organisation_row
 from certdesk.store.selectors.requests import RequestDetail, get_request
 from certdesk.store.transitions import Step, advance
 
@@ -136,24 +137,26 @@ def reject_request(
         )
 
 
-def facts_of(request: Request, organisation: Organisation, *, now: datetime) -> tuple[Facts, Decision]:
-    """The facts of a stored request as they are now, and what policy says about them now."""
-    submission = Submission(
-        organisation_id=OrganisationId(organisation.pk),
-        upload=bytes(request.csr_der),
-        duration_years=request.duration_years,
-        server_software=request.server_software,
-        profile_id=request.profile_id,
+def facts_of(
+    request: Request, organisation: Organisation, *, lint: bool = False, now: datetime
+) -> tuple[Facts, Decision]:
+    """The facts of a stored request as they are now, and what policy says about them now.
+
+    `lint` is for whoever looks at the list: what goes on to the CA is linted there anyway.
+    """
+    kind = profile(request.profile_id)
+    subject = Subject(
+        csr=read_csr(bytes(request.csr_der)), organisation=organisation, profile=kind, request=request
     )
-    facts = facts_about(submission, read_csr(submission.upload), organisation, now=now)
-    return facts, decide(facts, runtime.current().rules, now=now)
+    asked = Asked(duration_years=request.duration_years, server_software=request.server_software)
+    return judged(subject, asked=asked, lint=lint, now=now)
 
 
 def judge_now(*, actor: Actor, number: int, now: datetime) -> Judgement:
     """Judges a stored request as things stand now. Raises NotFound for a foreign or missing one."""
     shown = get_request(actor=actor, number=number)
     request = Request.objects.get(id=shown.number)
-    facts, decision = facts_of(request, organisation_row(shown.organisation_id), now=now)
+    facts, decision = facts_of(request, organisation_row(shown.organisation_id), lint=True, now=now)
     domains = domains_to_validate(facts, now=now)
     return Judgement(
         decision=decision,

@@ -19,29 +19,18 @@ from certdesk.domain.errors import (
     NotFound,
     PolicyRefused,
 )
-from certdesk.domain.findings import Verdict, worst
-from certdesk.domain.policy import (
-    Decision,
-    Facts,
-    Outcome,
-    decide,
-)
+from certdesk.domain.findings import Verdict, as_record, worst
+from certdesk.domain.policy import Decision, Outcome
 from certdesk.domain.profiles import profile, validity
 from certdesk.domain.requests import ENDED, Event, OrganisationId, RequestId, State, UserId
-from certdesk.services import runtime
 from certdesk.services.intents import Ahead, Claimed, claim_step, prepare_ahead, record_intent
+from certdesk.services.preflight import Subject, judged
 from certdesk.services.texts import storable
 from certdesk.services.validation import second_line
 from certdesk.store import audit
 from certdesk.store.db import write_transaction
 from certdesk.store.models import Approval, BlockedKey, Organisation, Request
-from certdesk.store.selectors.facts import (
-    Asked,
-    gather_facts,
-    lock_organisation,
-    organisation_row,
-    unproven_facts,
-)
+from certdesk.store.selectors.facts import Asked, lock_organisation, organisation_row, unproven_facts
 from certdesk.store.selectors.requests import get_request
 from certdesk.store.transitions import Known, Step, advance, begin, write_history
 
@@ -103,11 +92,11 @@ def preview_request(*, actor: Actor, submission: Submission, now: datetime) -> P
     _may_ask(actor, submission.organisation_id)
     csr = _read(submission.upload, actor=actor, now=now)
     row = organisation_row(submission.organisation_id)
-    decision = decide(facts_about(submission, csr, row, now=now), runtime.current().rules, now=now)
-    known = submission.duration_years in runtime.current().rules.durations
+    decision = _judge(submission, csr, row, lint=True, now=now)
+    kind = profile(submission.profile_id)
     not_before, not_after = (
-        validity(profile(submission.profile_id), duration_years=submission.duration_years, now=now)
-        if known
+        validity(kind, duration_years=submission.duration_years, now=now)
+        if submission.duration_years in kind.term_years
         else (None, None)
     )
     return Preview(
@@ -160,12 +149,11 @@ def _ahead(submission: Submission, csr: Csr, backend: Backend, *, now: datetime)
     """What would be signed: made before the transaction, which is no place for encoding and lint."""
     if worst(csr.findings) in (Verdict.REFUSE, Verdict.MANUAL) or not csr.names:
         return None
-    if submission.duration_years not in runtime.current().rules.durations:
+    kind = profile(submission.profile_id)
+    if submission.duration_years not in kind.term_years:
         return None
     row = organisation_row(submission.organisation_id)
-    facts = unproven_facts(
-        csr=csr, organisation=row, profile=profile(submission.profile_id), asked=_asked(submission)
-    )
+    facts = unproven_facts(csr=csr, organisation=row, profile=kind, asked=_asked(submission))
     return prepare_ahead(facts=facts, csr_der=csr.der, organisation=row, backend=backend, now=now)
 
 
@@ -185,8 +173,7 @@ def _create(
         if (earlier := _earlier(actor, idempotency_key, same, channel=channel, now=now)) is not None:
             return earlier
         row = organisation_row(submission.organisation_id)
-        facts = facts_about(submission, csr, row, now=now)
-        decision = decide(facts, runtime.current().rules, now=now)
+        decision = _judge(submission, csr, row, now=now)
         if decision.outcome is Outcome.REFUSE:
             raise PolicyRefused(refusal_text(decision), checks=decision.checks)
         # Signed is what the decision under the lock is about, and nothing else (W2).
@@ -267,15 +254,11 @@ def _block(keys: tuple[str, ...], *, actor: Actor, now: datetime) -> None:
                 audit.record(actor=actor, action="key.block", object_type="key", object_id=key, now=now)
 
 
-def facts_about(submission: Submission, csr: Csr, row: Organisation, *, now: datetime) -> Facts:
-    """What policy decides on, for something that is being asked or was."""
-    return gather_facts(
-        csr=csr,
-        organisation=row,
-        profile=profile(submission.profile_id),
-        asked=_asked(submission),
-        now=now,
-    )
+def _judge(
+    submission: Submission, csr: Csr, row: Organisation, *, lint: bool = False, now: datetime
+) -> Decision:
+    subject = Subject(csr=csr, organisation=row, profile=profile(submission.profile_id))
+    return judged(subject, asked=_asked(submission), lint=lint, now=now)[1]
 
 
 def _asked(submission: Submission) -> Asked:
@@ -355,7 +338,7 @@ def _insert(
         duration_years=submission.duration_years,
         server_software=submission.server_software,
         note=submission.note,
-        checks=[asdict(check) for check in decision.checks],
+        checks=[as_record(check) for check in decision.checks],
         policy_digest=decision.policy_digest,
         content_digest=decision.content_digest,
         idempotency_key=identity[0],

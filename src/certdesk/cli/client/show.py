@@ -100,7 +100,7 @@ def certificate(told: Json) -> None:
 
 
 def checks(found: Iterable[Json]) -> None:
-    """Every check with its verdict, readable without colour."""
+    """Every check with its verdict and what stands behind it, readable without colour."""
     from rich.table import Table  # noqa: PLC0415 - slow to load, and most commands print no table
     from rich.text import Text  # noqa: PLC0415 - as above
 
@@ -111,7 +111,19 @@ def checks(found: Iterable[Json]) -> None:
         sign, style = _SIGNS.get(str(check["verdict"]), (f"[{check['verdict']}]", ""))
         message = Text(printable(f"{check['message']} ({check['code']})"))
         rows.add_row(Text(sign, style=style), message)
+        rows.add_row("", Text(printable(_behind(check)), style="dim"))
     _print(rows)
+
+
+def _behind(check: Json) -> str:
+    """What was seen, the rule and since when it holds, and who can change the verdict."""
+    since = f", since {check['rule_from']}" if check.get("rule_from") else ""
+    parts = (
+        f"Seen: {check['seen']}" if check.get("seen") else "",
+        f"Rule: {check['rule']}{since}" if check.get("rule") else "",
+        f"Who can change it: {check['changed_by']}" if check.get("changed_by") else "",
+    )
+    return " · ".join(part for part in parts if part)
 
 
 def table(heads: Sequence[str], rows: Iterable[Iterable[object]]) -> None:

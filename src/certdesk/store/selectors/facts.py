@@ -10,6 +10,7 @@ from certdesk.domain.csr import Csr
 from certdesk.domain.errors import NotFound
 from certdesk.domain.evidence import Method, Validation
 from certdesk.domain.policy import Facts, OrganisationFacts
+from certdesk.domain.policy_limits import KeyKind
 from certdesk.domain.profiles import Profile
 from certdesk.domain.requests import OrganisationId
 from certdesk.store.models import BlockedKey, Organisation, ValidationRecord
@@ -78,6 +79,7 @@ def unproven_facts(*, csr: Csr, organisation: Organisation, profile: Profile, as
         profile_version=profile.version,
         duration_years=asked.duration_years,
         server_software=asked.server_software,
+        key=KeyKind.of(csr.key),
     )
 
 

@@ -11,6 +11,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
 
 from certdesk.domain.actors import Action, Actor, can
+from certdesk.domain.check_catalogue import stored
 from certdesk.domain.errors import InvalidInput, NotAuthorized
 from certdesk.domain.findings import Verdict
 from certdesk.domain.requests import Event, RequestId, State, UserId, public_status, status_text
@@ -76,7 +77,7 @@ def listing(request: HttpRequest) -> HttpResponse:
     """What waits, oldest first, with every reason."""
     actor = _officer(request)
     page = list_requests(actor=actor, filters=replace(WAITING, cursor=request.GET.get("cursor", "")))
-    stored = _stored([row.number for row in page.rows])
+    asked = _asked([row.number for row in page.rows])
     now = timezone.now()
     count, oldest = waiting_count(actor=actor)
     summary = "No request needs you now."
@@ -84,7 +85,7 @@ def listing(request: HttpRequest) -> HttpResponse:
         waited = times.lasted(now - oldest)
         summary = f"{times.counted(count, 'request')}; the oldest has waited {waited}."
     context = {
-        "rows": [_row(row, stored[row.number], now=now, own_id=actor.user_id) for row in page.rows],
+        "rows": [_row(row, asked[row.number], now=now, own_id=actor.user_id) for row in page.rows],
         "summary": summary,
         "next_href": f"?cursor={page.next_cursor}" if page.next_cursor else "",
     }
@@ -155,16 +156,16 @@ def _version(request: HttpRequest) -> int:
     return int(text)
 
 
-def _stored(numbers: list[RequestId]) -> dict[int, tuple[list[dict[str, str]], int]]:
+def _asked(numbers: list[RequestId]) -> dict[int, tuple[list[dict[str, str]], int]]:
     """Checks and requester of requests that a selector has already let this officer see, in one query."""
     found = Request.objects.filter(id__in=numbers).values_list("id", "checks", "requester_id")
     return {number: (checks, requester) for number, checks, requester in found}
 
 
 def _row(
-    row: RequestRow, stored: tuple[list[dict[str, str]], int], *, now: datetime, own_id: UserId | None
+    row: RequestRow, asked: tuple[list[dict[str, str]], int], *, now: datetime, own_id: UserId | None
 ) -> QueueRow:
-    checks, requester_id = stored
+    checks, requester_id = asked
     manual = (c["message"] for c in checks if c["verdict"] == Verdict.MANUAL)
     return QueueRow(
         number=row.number,
@@ -240,15 +241,15 @@ def _render(
 
 def _checks(detail: RequestDetail, judged: Judgement | None) -> dict[str, object]:
     """The checks as they are now, and those of the day of the request that have come out otherwise since."""
-    stored = rows.stored_checks(detail.checks)
+    then = stored(detail.checks)
     if judged is None:
-        return rows.check_list(stored).context()
+        return rows.check_list(then).context()
     # The CSR stays as it is; only the form in which it came would be told anew.
     current = [
-        *(check for check in stored if check.code in judged.csr_codes),
+        *(check for check in then if check.code in judged.csr_codes),
         *(check for check in judged.decision.checks if check.code not in judged.csr_codes),
     ]
-    changed = rows.check_list(check for check in stored if check not in current)
+    changed = rows.check_list(check for check in then if check not in current)
     return {
         **rows.check_list(current).context(),
         "changed_checks": (*changed.problems, *changed.passed),

@@ -10,13 +10,14 @@ from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from certdesk.domain.actors import Action, Actor, can
+from certdesk.domain.check_catalogue import stored
 from certdesk.domain.errors import BadCsr, BadKey, NotAuthorized, RejectedIdentifier
 from certdesk.domain.policy import Outcome
-from certdesk.domain.requests import ENDED, OrganisationId, State
+from certdesk.domain.requests import ENDED, State
 from certdesk.services import runtime
 from certdesk.services.confirm import submit_request
 from certdesk.services.requests import Submission, preview_request, withdraw_request
-from certdesk.store.selectors.organisations import list_organisations
+from certdesk.store.selectors.organisations import OrganisationRow, list_organisations
 from certdesk.store.selectors.requests import RequestDetail, get_request
 from certdesk.web.actor import actor_of
 from certdesk.web.context import crumbs, ra_name
@@ -30,6 +31,8 @@ from certdesk.web.requests.revoking import certificates_context
 from certdesk.web.requests.token import make_token, read_token
 
 LIST = ("Certificates", "/requests/")
+#: The profile that the portal asks under.
+PROFILE = "tls-server"
 UNPROCESSABLE = 422
 WITHDRAWABLE = (State.WAITING_FOR_APPROVAL, State.ACCEPTED)
 
@@ -115,7 +118,7 @@ def show(request: HttpRequest, number: int) -> HttpResponse:
         "install": install_view(detail),
         **certificates_context(actor, detail, now=timezone.now()),
         "facts": rows.stored_csr(detail),
-        **rows.check_list(rows.stored_checks(detail.checks)).context(),
+        **rows.check_list(stored(detail.checks)).context(),
         "facts_about": rows.about(detail),
         "approvals": rows.approvals(detail.approvals),
         "history": rows.history(detail, ra=ra),
@@ -171,26 +174,27 @@ def _form(
     own = _organisations(actor)
     if not own:
         raise NotAuthorized("You don’t belong to an organisation, so you can’t request certificates.")
-    rules = runtime.current().rules
+    rt = runtime.current()
+    rules = [rt.rules_for(organisation=row.slug, profile=PROFILE) for row in own]
     return NewRequestForm(
         request.POST if request else None,
         request.FILES if request else None,
         initial=initial,
         received=int(request.META.get("CONTENT_LENGTH") or 0) if request else 0,
-        durations=rules.durations,
-        software=rules.server_software,
-        organisations=own,
+        durations=sorted({years for one in rules for years in one.durations}),
+        software=rt.rules.server_software,
+        organisations={row.id: row.legal_name for row in own},
     )
 
 
-def _organisations(actor: Actor) -> dict[OrganisationId, str]:
+def _organisations(actor: Actor) -> list[OrganisationRow]:
     if not actor.memberships:
-        return {}
-    return {
-        row.id: row.legal_name
+        return []
+    return [
+        row
         for row in list_organisations(actor=actor)
         if can(actor, Action.REQUEST_CREATE, organisation_id=row.id)
-    }
+    ]
 
 
 def _render_form(request: HttpRequest, form: NewRequestForm) -> HttpResponse:
