@@ -34,9 +34,11 @@ fix: $(READY) ## Mend what the tools can mend: format, lint, templates, generate
 	@.venv/bin/ruff format .
 	@scripts/templates
 	@.venv/bin/python scripts/states.py
+	@.venv/bin/python scripts/checks.py
 
-docs: $(READY) ## Write the generated pages (docs/states.md, docs/seed.md)
+docs: $(READY) ## Write the generated pages (docs/states.md, docs/checks.md, docs/seed.md)
 	@.venv/bin/python scripts/states.py
+	@.venv/bin/python scripts/checks.py
 	@.venv/bin/python scripts/seed.py
 
 lock: ## Write uv.lock and requirements.lock from pyproject.toml (needs uv)

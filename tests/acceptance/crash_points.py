@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import time_machine
 from django.conf import settings
@@ -16,10 +17,10 @@ from django_tasks_db.models import DBTaskResult
 from certdesk.backends.embedded import EmbeddedBackend
 from certdesk.domain.certificates import Intent, Issued, Outcome
 from certdesk.jobs.worker import Worker
-from certdesk.services import confirm, issuance
+from certdesk.services import issuance
 from certdesk.services import requests as asking
 from certdesk.services.confirm import submit_request
-from certdesk.services.requests import Created
+from certdesk.services.requests import Created, create_request
 from certdesk.store.models import Certificate, IssuanceAttempt, Request, RequestEvent, User
 from certdesk.store.selectors.people import actor_for_user
 from tests.integration.support import audit_problems, csr, submission
@@ -56,38 +57,58 @@ def _keep_signed(folder: Path) -> None:
     EmbeddedBackend.submit = keeping  # type: ignore[method-assign]  # the point of this process
 
 
-#: Name of a crash point → how to make the process die there. In the order of the cycle.
+#: Name of a crash point → how to make the process die there. In the order of the cycle: what policy accepts
+#: is claimed in the transaction that makes it.
 POINTS: dict[str, Callable[[], None]] = {
+    "while preparing": lambda: _then_die(asking, "prepare_ahead"),
     "while creating": lambda: _then_die(asking, "write_history"),
-    "after creating": lambda: setattr(confirm, "_issue_now", _die),
-    "while preparing": lambda: _then_die(issuance, "_prepared"),
-    "while claiming": lambda: _then_die(issuance, "_record_intent"),
-    "after claiming": lambda: setattr(issuance, "_submit", _die),
+    "while claiming": lambda: _then_die(asking, "record_intent"),
+    "after claiming": lambda: setattr(issuance, "finish", _die),
     "before signing": lambda: setattr(EmbeddedBackend, "submit", _die),
     "after signing": lambda: _then_die(EmbeddedBackend, "submit"),
     "while recording": lambda: _then_die(issuance, "advance_through"),
     "after recording": lambda: _then_die(issuance, "_record_certificate"),
 }
 
+#: The same for a request that is made first and taken up later, as after an officer's approval.
+LATER_POINTS: dict[str, Callable[[], None]] = {
+    "accepted, before it is taken up": lambda: setattr(issuance, "issue", _die),
+    "accepted, while preparing": lambda: _then_die(issuance, "prepared"),
+    "accepted, while claiming": lambda: _then_die(issuance, "record_intent"),
+    "accepted, after claiming": lambda: setattr(issuance, "_submit", _die),
+}
+
 
 def _submit(folder: Path) -> Created:
+    return submit_request(**_asked(folder), clock=timezone.now)
+
+
+def _submit_and_take_up_later(folder: Path) -> None:
+    created = create_request(**_asked(folder), now=timezone.now())
+    issuance.issue(request_id=created.number, clock=timezone.now)
+
+
+def _asked(folder: Path) -> dict[str, Any]:
     alice = actor_for_user(User.objects.get(username="alice"))
     (university,) = alice.organisation_ids
     upload = folder / "upload.csr"
     if not upload.exists():
         upload.write_bytes(csr("crash.example.ac.uk"))
-    return submit_request(
-        actor=alice,
-        submission=submission(university, upload=upload.read_bytes()),
-        channel="api",
-        idempotency_key=KEY,
-        clock=timezone.now,
-    )
+    return {
+        "actor": alice,
+        "submission": submission(university, upload=upload.read_bytes()),
+        "channel": "api",
+        "idempotency_key": KEY,
+    }
 
 
 def crash(point: str, folder: Path) -> None:
     """Submit, and die at the point."""
     _keep_signed(folder)
+    if point in LATER_POINTS:
+        LATER_POINTS[point]()
+        _submit_and_take_up_later(folder)
+        return
     POINTS[point]()
     _submit(folder)
 

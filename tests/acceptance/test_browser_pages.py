@@ -43,6 +43,7 @@ PAGES: dict[str, list[tuple[str, tuple[str, ...]]]] = {
         ("/requests/{rejected}/", ("alice",)),
         ("/requests/{withdrawn}/", ("alice", "rick")),
     ],
+    "certificates-revoke": [("/certificates/{certificate}/revoke/", ("alice", "olga"))],
     "requests-withdraw": [("/requests/{waiting}/withdraw/", ("alice",))],
     "queue-list": [("/queue/", ("olga",))],
     "queue-decide": [("/queue/{waiting}/", ("olga",)), ("/queue/{issued}/", ("olga",))],
@@ -74,8 +75,10 @@ PAGES: dict[str, list[tuple[str, tuple[str, ...]]]] = {
     "account_reset_password_done": [("/accounts/password/reset/done/", ("",))],
     "account_reset_password_from_key": [("/accounts/password/reset/key/1-old/", ("",))],
     "account_reset_password_from_key_done": [("/accounts/password/reset/key/done/", ("",))],
+    "account-tokens": [("/accounts/tokens/", ("alice",))],
     "account-sessions": [("/accounts/sessions/", ("alice",))],
     "settings": [("/settings/", ("op", "rick"))],
+    "service-people": [("/service/people/", ("op",))],
     "service": [("/service/", ("op",))],
     "account_inactive": [("/accounts/inactive/", ("",))],
     "account_reauthenticate": [("/accounts/reauthenticate/", ("alice",))],
@@ -87,6 +90,7 @@ PAGES: dict[str, list[tuple[str, tuple[str, ...]]]] = {
         ("/requests/{missing}/", ("charlie",)),
         ("/no/such/page/", ("",)),
         (f"/dcv/{'A' * 52}/", ("",)),
+        ("/accounts/invitation/old/", ("",)),
     ],
 }
 PAGES["help-page"] = [(f"/help/{_slug}/", ("",)) for _slug in SLUGS]
@@ -106,8 +110,10 @@ NO_PAGE = {
     *("mfa_add_webauthn", "mfa_edit_webauthn", "mfa_list_webauthn", "mfa_login_webauthn"),
     *("mfa_reauthenticate_webauthn", "mfa_remove_webauthn"),
     *("organisations-active", "organisations-add-existing", "organisations-enable-person"),
-    *("organisations-hand-over", "organisations-person-password", "organisations-person-role"),
+    *("organisations-hand-over", "organisations-person-account", "organisations-person-role"),
     *("organisations-rename", "requests-poll", "requests-retry", "service-retry", "settings-reset"),
+    *("account-tokens-revoke", "service-person"),
+    "account-invitation",  # test_people_browser.py has one
     *("mfa_authenticate", "mfa_reauthenticate", "mfa_deactivate_totp"),
     *("mfa_view_recovery_codes", "mfa_download_recovery_codes"),
     *("healthz", "readyz", "issuer_certificate", "issuer_crl"),
@@ -116,9 +122,10 @@ NO_PAGE = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Objects:
-    """Request IDs that fill the addresses."""
+    """Request IDs, and a certificate's, that fill the addresses."""
 
     issued: int
+    certificate: int
     waiting: int
     rejected: int
     withdrawn: int
@@ -136,6 +143,8 @@ def objects(visitors: Visitors, tmp_path_factory: pytest.TempPathFactory) -> Obj
     alice, olga = visitors.visit("alice"), visitors.visit("olga")
     many = [new_name() for _ in range(12)]
     issued = stories.ask(alice, make_csr(folder, *many))
+    revoking = alice.get_by_role("link", name="Revoke this certificate").get_attribute("href") or ""
+    certificate = int(revoking.split("/")[2])
     stories.ask(alice, make_csr(folder, "*.wildcard.example.ac.uk", "xn--bcher-kva.example.ac.uk"))
     withdrawn = stories.ask(alice, make_csr(folder, new_name("withdrawn.org")))
     alice.goto(f"/requests/{withdrawn}/withdraw/")
@@ -149,7 +158,9 @@ def objects(visitors: Visitors, tmp_path_factory: pytest.TempPathFactory) -> Obj
     charlie = visitors.visit("charlie")
     stories.ask(charlie, make_csr(folder, "www.other.ac.uk"))
     visitors.close()
-    return Objects(issued=issued, waiting=waiting, rejected=rejected, withdrawn=withdrawn)
+    return Objects(
+        issued=issued, certificate=certificate, waiting=waiting, rejected=rejected, withdrawn=withdrawn
+    )
 
 
 def route_names(resolver: URLResolver) -> Iterator[str]:

@@ -29,15 +29,18 @@ SECONDS = 90
 #: The points of `crash_points.POINTS`, which can be imported only after django.setup(), and what has been
 #: signed or recorded when the process dies there: the state, and whether a certificate exists somewhere.
 POINTS = {
+    "while preparing": ("", False),
     "while creating": ("", False),
-    "after creating": ("accepted", False),
-    "while preparing": ("accepted", False),
-    "while claiming": ("accepted", False),
+    "while claiming": ("", False),
     "after claiming": ("submitting", False),
     "before signing": ("submitting", False),
     "after signing": ("submitting", True),
     "while recording": ("submitting", True),
     "after recording": ("issued", True),
+    "accepted, before it is taken up": ("accepted", False),
+    "accepted, while preparing": ("accepted", False),
+    "accepted, while claiming": ("accepted", False),
+    "accepted, after claiming": ("submitting", False),
 }
 
 pytestmark = pytest.mark.slow

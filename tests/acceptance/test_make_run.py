@@ -129,6 +129,17 @@ def test_a_second_start_keeps_everything(started: DemoServer) -> None:
     assert names == ["www.example.ac.uk"]
 
 
+def test_another_port_on_the_same_data_is_what_demo_json_says(started: DemoServer) -> None:
+    before = started.demo
+    started.stop()
+    started.port = free_port()
+    started.start()
+    assert started.demo.base_url == started.base_url != before.base_url
+    assert started.demo.acme_directory == f"{started.base_url}/acme/directory"
+    assert started.demo.passwords == before.passwords
+    assert started.demo.api_tokens == before.api_tokens
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it_cleanly(
     start_server: Callable[..., DemoServer], number: signal.Signals, tmp_path: Path

@@ -25,7 +25,7 @@ def invite(manager: Page, username: str, name: str) -> str:
     form.get_by_label("Name", exact=True).fill(name)
     form.get_by_label("E-mail address").fill(f"{username}@example.ac.uk")
     form.get_by_label("Role").select_option("applicant")
-    form.get_by_role("button", name="Add and issue a password").click()
+    form.get_by_role("button", name="Add and invite").click()
     expect(manager.get_by_text(f"{username} can sign in")).to_be_visible()
     return manager.locator(".secret").inner_text().strip()
 

@@ -22,12 +22,16 @@ FLAGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-# What turns for ever, to show that something is going on, is never finished.
-SETTLE = """() => Promise.allSettled(
-    document.getAnimations()
-        .filter(one => one.effect.getComputedTiming().iterations !== Infinity)
-        .map(one => one.finished)
-)"""
+# What turns for ever, to show that something is going on, is never finished. Neither is an animation on a
+# page that Chromium has stopped painting, and `evaluate` knows no time-out of its own: hence the two seconds.
+SETTLE = """() => Promise.race([
+    Promise.allSettled(
+        document.getAnimations()
+            .filter(one => one.effect.getComputedTiming().iterations !== Infinity)
+            .map(one => one.finished)
+    ),
+    new Promise(done => setTimeout(done, 2000)),
+])"""
 TIMEOUT_MS = 10_000
 WIDTHS = {1280: 900, 390: 844}
 _SCHEMES: tuple[Literal["dark", "light"], ...] = ("dark", "light")

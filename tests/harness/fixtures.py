@@ -4,6 +4,9 @@ The browser lives for one test file, not for the whole run: while Playwright's l
 to touch the database in the same thread, and other files do so.
 """
 
+import fcntl
+import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,6 +14,8 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from tests.harness.browser import FLAGS, TIMEOUT_MS, WIDTHS, find_chromium
+from tests.harness.dns_world import dns_world
+from tests.harness.nameserver import NameServers, missing_programs
 from tests.harness.postgres import Cluster, find_programs, start_cluster
 from tests.harness.server import DemoServer
 
@@ -25,10 +30,45 @@ def postgres_cluster() -> Iterator[Cluster]:
     cluster.stop()
 
 
+@pytest.fixture(scope="session")
+def demo_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data folder of a demo that was made once for the whole run: copying it saves making it anew.
+
+    Workers of xdist share it; whoever comes first makes it.
+    """
+    own = tmp_path_factory.getbasetemp()
+    shared = own.parent if os.environ.get("PYTEST_XDIST_WORKER") else own
+    made = shared / "demo-template" / "var"
+    with (shared / "demo-template.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (made / "demo.json").exists():
+            first = DemoServer(data=made)
+            try:
+                first.start()
+            finally:
+                first.stop()
+    return made
+
+
+@pytest.fixture(scope="session")
+def name_servers() -> Iterator[NameServers]:
+    """Knot and unbound with the zones of `dns_world`; skipped where they are not installed."""
+    missing = missing_programs()
+    if missing:
+        pytest.skip(f"{' and '.join(missing)} not installed (Debian: apt-get install knot unbound)")
+    running = dns_world()
+    try:
+        running.start()
+        yield running
+    finally:
+        running.stop()
+
+
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DemoServer]:
+def server(tmp_path_factory: pytest.TempPathFactory, demo_template: Path) -> Iterator[DemoServer]:
     """A demo instance for the stories of one file; each story works on requests of its own."""
     running = DemoServer(data=tmp_path_factory.mktemp("demo") / "var")
+    shutil.copytree(demo_template, running.data)
     try:
         running.start()
         yield running
@@ -37,7 +77,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DemoServer]:
 
 
 @pytest.fixture
-def start_server(tmp_path: Path) -> Iterator[Callable[..., DemoServer]]:
+def start_server(tmp_path: Path, demo_template: Path) -> Iterator[Callable[..., DemoServer]]:
     """Start further instances, each with data of its own: `start_server(database_url=…, extra={…})`.
 
     They are killed at the end of the test, whatever became of it.
@@ -46,6 +86,8 @@ def start_server(tmp_path: Path) -> Iterator[Callable[..., DemoServer]]:
 
     def start(*, database_url: str | None = None, extra: dict[str, str] | None = None) -> DemoServer:
         data = tmp_path / f"server-{len(started)}"
+        if database_url is None and not extra:
+            shutil.copytree(demo_template, data)
         one = DemoServer(data=data, database_url=database_url, extra=extra or {})
         started.append(one)
         one.start()

@@ -35,11 +35,7 @@ _STOP_SECONDS = 10
 _KSK_FLAGS = 257
 _LIFETIME = int(timedelta(days=2).total_seconds())
 
-_SOA = (
-    "@ 60 IN SOA ns.{zone}. hostmaster.{zone}. 1 3600 600 86400 60\n"
-    "@ 60 IN NS ns.{zone}.\n"
-    "ns 60 IN A 127.0.0.1\n"
-)
+_SOA = "@ IN SOA ns.{zone}. hostmaster.{zone}. 1 3600 600 86400 60\n@ IN NS ns.{zone}.\nns IN A 127.0.0.1\n"
 
 
 class NameServerFailed(AssertionError):
@@ -77,7 +73,7 @@ class _Made:
 
 
 def _parsed(zone: Zone, lines: str, *, whole: bool) -> dns.zone.Zone:
-    text = (_SOA.format(zone=zone.name) if whole else "") + lines
+    text = "$TTL 60\n" + (_SOA.format(zone=zone.name) if whole else "") + lines
     return dns.zone.from_text(text, origin=f"{zone.name}.", relativize=False, check_origin=whole)
 
 
@@ -220,4 +216,4 @@ class NameServers:
 
 def many_txt(name: str, *, records: int) -> str:
     """Lines of TXT records that no UDP answer has room for."""
-    return "".join(f'{name} 60 IN TXT "{number:03}{"x" * 200}"\n' for number in range(records))
+    return "".join(f'{name} IN TXT "{number:03}{"x" * 200}"\n' for number in range(records))

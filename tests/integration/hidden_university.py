@@ -21,8 +21,9 @@ from certdesk.domain.actors import Actor, OrgRole, RaRole
 from certdesk.domain.csr import read_csr
 from certdesk.domain.requests import OrganisationId, State, UserId
 from certdesk.services.confirm import approve_and_issue, submit_request
+from certdesk.services.decisions import reject_request
 from certdesk.services.organisations import Evidence, create_organisation, validate_domain, vet_organisation
-from certdesk.services.requests import Submission, reject_request, withdraw_request
+from certdesk.services.requests import Submission, withdraw_request
 from certdesk.services.tokens import create_token
 from certdesk.services.validation import ask_by_email
 from certdesk.store.models import ApiToken, Certificate, Domain, EmailChallenge, Membership, Request, User

@@ -124,21 +124,15 @@ def validated(domain: str, *, of: OrganisationId, by: Actor, at: datetime | None
     validate_domain(actor=by, organisation_id=of, evidence=evidence, now=at or NOW - timedelta(hours=1))
 
 
-@cache
-def _key() -> ec.EllipticCurvePrivateKey:
-    """One key for all CSRs: making one is the slow part, and names make the CSRs differ."""
-    return ec.generate_private_key(ec.SECP256R1())
-
-
 def csr(*names: str, key: ec.EllipticCurvePrivateKey | None = None) -> bytes:
-    """A PEM CSR for these names; without any, for a new name under example.ac.uk."""
+    """A PEM CSR for these names; without any, for a new name under example.ac.uk. Its key is a new one."""
     names = names or (f"host{next(_numbers)}.example.ac.uk",)
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
     sans = x509.SubjectAlternativeName([x509.DNSName(name) for name in names])
     builder = x509.CertificateSigningRequestBuilder().subject_name(subject)
     return (
         builder.add_extension(sans, critical=False)
-        .sign(key or _key(), hashes.SHA256())
+        .sign(key or ec.generate_private_key(ec.SECP256R1()), hashes.SHA256())
         .public_bytes(Encoding.PEM)
     )
 

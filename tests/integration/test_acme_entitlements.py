@@ -12,9 +12,10 @@ from certdesk.domain.evidence import Method
 from certdesk.domain.requests import RequestId, State
 from certdesk.services import runtime
 from certdesk.services.confirm import approve_and_issue
+from certdesk.services.decisions import reject_request
 from certdesk.services.issuance import drive, due_requests, issue
 from certdesk.services.organisations import Evidence, rename_organisation
-from certdesk.services.requests import reject_request, withdraw_request
+from certdesk.services.requests import withdraw_request
 from certdesk.services.validation import refresh_waiting, wake_waiting
 from certdesk.store.models import AcmeOrder, Certificate, Request
 from certdesk.store.selectors.requests import get_request

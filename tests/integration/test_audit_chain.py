@@ -9,8 +9,9 @@ from certdesk.domain.actors import SYSTEM
 from certdesk.domain.audit import GENESIS
 from certdesk.domain.errors import InvariantViolated
 from certdesk.services.confirm import approve_and_issue
+from certdesk.services.decisions import reject_request
 from certdesk.services.organisations import Evidence
-from certdesk.services.requests import reject_request, withdraw_request
+from certdesk.services.requests import withdraw_request
 from certdesk.store import audit
 from certdesk.store.db import write_transaction
 from certdesk.store.models import AuditEvent

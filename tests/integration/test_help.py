@@ -88,17 +88,6 @@ def test_r1_links_within_a_page_lead_to_its_own_entries() -> None:
             assert anchor in known[slug], slug
 
 
-def test_r1_every_field_that_is_shown_has_a_link_to_its_help() -> None:
-    included = re.compile(r'{%\s*include\s+"parts/field\.html"(.*?)%}')
-    without = [
-        f"{path.name}: {arguments}"
-        for path in (SOURCE / "web/templates").rglob("*.html")
-        for arguments in included.findall(path.read_text(encoding="utf-8"))
-        if not re.search(r'help=("/help/[a-z-]+/(#[a-z-]+)?"|\w)', arguments)
-    ]
-    assert not without
-
-
 def test_r1_the_ca_s_support_page_is_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     said(monkeypatch, support_url="https://support.ca.example/?a=1&b=<x>")
     page = Client().get("/help/certificates/").content.decode()

@@ -18,9 +18,10 @@ from certdesk.domain.errors import (
 )
 from certdesk.domain.requests import RequestId, State
 from certdesk.services import runtime
+from certdesk.services.decisions import approve_request, reject_request
 from certdesk.services.issuance import drive, due_requests, issue
 from certdesk.services.organisations import Evidence
-from certdesk.services.requests import approve_request, create_request, reject_request
+from certdesk.services.requests import create_request
 from certdesk.store.models import (
     AuditEvent,
     BlockedKey,

@@ -11,10 +11,11 @@ from django.test import override_settings
 from certdesk.domain.requests import State
 from certdesk.services import runtime
 from certdesk.services.confirm import approve_and_issue
+from certdesk.services.decisions import approve_request, reject_request
 from certdesk.services.issuance import drive
 from certdesk.services.notices import notify_applicant
 from certdesk.services.organisations import Evidence
-from certdesk.services.requests import approve_request, create_request, reject_request
+from certdesk.services.requests import create_request
 from certdesk.store.models import RequestEvent, User
 from certdesk.store.transitions import NOTIFIED
 from tests.integration.support import (

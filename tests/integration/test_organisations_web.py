@@ -71,17 +71,15 @@ def person(name: str, username: str) -> str:
 def test_a_manager_issues_a_new_password_that_is_shown_once(people: World) -> None:
     del people
     meg = signed_in("meg")
-    answer = meg.post(person("organisations-person-password", "bob"))
+    answer = meg.post(person("organisations-person-account", "bob"), {"act": "password"})
     found = re.search(r'class="secret"[^>]*>([^<]+)<', text_of(answer))
     assert found
     assert User.objects.get(username="bob").check_password(found[1])
     assert "no-store" in answer["Cache-Control"]
     assert found[1] not in show(meg)
-    outside = reverse(
-        "organisations-person-password", args=[UNIVERSITY, User.objects.get(username="olga").pk]
-    )
-    assert meg.post(outside).status_code == 404
-    assert signed_in("olga").post(outside).status_code == 404
+    outside = reverse("organisations-person-account", args=[UNIVERSITY, User.objects.get(username="olga").pk])
+    assert meg.post(outside, {"act": "password"}).status_code == 404
+    assert signed_in("olga").post(outside, {"act": "password"}).status_code == 404
 
 
 def test_roles_and_leaving_from_the_page(people: World) -> None:

@@ -13,15 +13,11 @@ from certdesk.domain.errors import CertdeskError, IdempotencyMismatch, StateConf
 from certdesk.domain.requests import RequestId, State
 from certdesk.services import issuance
 from certdesk.services.confirm import approve_and_issue, submit_request
+from certdesk.services.decisions import approve_request, reject_request
 from certdesk.services.issuance import drive, issue
 from certdesk.services.membership import disable_member
 from certdesk.services.organisations import Evidence
-from certdesk.services.requests import (
-    approve_request,
-    create_request,
-    reject_request,
-    withdraw_request,
-)
+from certdesk.services.requests import create_request, withdraw_request
 from certdesk.store.models import (
     Approval,
     AuditEvent,

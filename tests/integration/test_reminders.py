@@ -14,9 +14,10 @@ from certdesk.jobs import worker
 from certdesk.jobs.handlers import HANDLERS
 from certdesk.jobs.worker import Worker
 from certdesk.services import runtime
+from certdesk.services.decisions import approve_request
 from certdesk.services.organisations import Evidence
 from certdesk.services.reminders import REMINDED, remind_lapsing, step_of
-from certdesk.services.requests import approve_request, create_request
+from certdesk.services.requests import create_request
 from certdesk.store.models import AuditEvent, Domain, User, ValidationRecord
 from tests.integration.support import (
     NOW,

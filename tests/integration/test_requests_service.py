@@ -25,15 +25,13 @@ from certdesk.domain.policy import Outcome
 from certdesk.domain.requests import State
 from certdesk.services import runtime
 from certdesk.services.confirm import approve_and_issue, submit_request
+from certdesk.services.decisions import approve_request, judge_now, reject_request
 from certdesk.services.organisations import Evidence
 from certdesk.services.requests import (
     DOUBLE_SUBMISSION,
     Submission,
-    approve_request,
     create_request,
-    domains_awaiting_evidence,
     preview_request,
-    reject_request,
     withdraw_request,
 )
 from certdesk.store.models import (
@@ -274,7 +272,7 @@ class TestApproving:
         """R31: three domains, one of which is proven."""
         w = world()
         number = submit(w.alice, "a.one.example", "b.example.ac.uk", "c.two.example").number
-        asked = domains_awaiting_evidence(actor=w.olga, number=number, now=NOW)
+        asked = judge_now(actor=w.olga, number=number, now=NOW).domains
         assert asked == {"one.example": ("a.one.example",), "two.example": ("c.two.example",)}
         with pytest.raises(InvalidInput) as caught:
             approve_request(actor=w.olga, number=number, evidence=[_proof("one.example")], now=NOW)
@@ -330,7 +328,7 @@ class TestApproving:
         )
         theirs = submit(charlie, "mail.owned.org")
         assert theirs.state is State.WAITING_FOR_APPROVAL
-        assert domains_awaiting_evidence(actor=w.olga, number=theirs.number, now=NOW) == {
+        assert judge_now(actor=w.olga, number=theirs.number, now=NOW).domains == {
             "owned.org": ("mail.owned.org",)
         }
 

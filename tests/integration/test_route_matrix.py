@@ -21,6 +21,7 @@ from pytest_django import DjangoDbBlocker, Settings
 from certdesk.acme.middleware import HEADERS as ACME_HEADERS
 from certdesk.domain.requests import State
 from certdesk.services import runtime
+from certdesk.store.models import EmailChallenge
 from certdesk.web.access import is_public
 from certdesk.web.middleware import HEADERS
 from tests.integration.hidden_university import (
@@ -91,6 +92,8 @@ _NO_SUCH_CODE = "404 404 404 404 404 404 404 404 404"
 _NO_ADDRESS = {"Referrer-Policy": "strict-origin"}
 _FORM = ("GET", "POST")
 _SIGNED_IN_302 = dict.fromkeys(_FORM, "302 302 302 302 302 302 302 302 302")
+#: The domain that alice has asked about.
+_ASKED: dict[str, object] = {"domain_id": "ASKED"}
 #: Nobody here has a second factor, so there is none to look at or to end.
 _NOBODY_YET_404 = dict.fromkeys(_FORM, "302 404 404 404 404 404 404 404 404")
 
@@ -131,6 +134,13 @@ TABLE: dict[str, Row] = {
         answers={"POST": "302 404 302* 302* 302* 302* 302* 403 404"},
         number="pending",
         body={"domain": UNPROVEN_DOMAIN, "mailbox": f"admin@{UNPROVEN_DOMAIN}"},
+    ),
+    "certificates-revoke": Row(
+        answers={
+            "GET": "302 404 200 403 200 200 200 403 404",
+            "POST": "302 404 302* 403 302* 302* 302* 403 404",
+        },
+        body={"reason": "superseded", "note": ""},
     ),
     "domains-list": Row(answers=_EVERYBODY),
     "domains-csv": Row(answers=_EVERYBODY),
@@ -189,7 +199,9 @@ TABLE: dict[str, Row] = {
         answers={"POST": "302 404 403 403 409 409 409 403 404"}
     ),
     "organisations-person-role": Row(answers=_MANAGERS, body={"role": "manager"}),
-    "organisations-person-password": Row(answers={"POST": "302 404 403 403 200* 200* 200* 403 404"}),
+    "organisations-person-account": Row(
+        answers={"POST": "302 404 403 403 200* 200* 200* 403 404"}, body={"act": "password"}
+    ),
     "organisations-hand-over": Row(answers=_MANAGERS, body={"leaver": "USER bob", "successor": "USER alice"}),
     "organisations-add-existing": Row(
         answers={"POST": "302 404 403 403 403 302* 302* 403 404"},
@@ -224,6 +236,12 @@ TABLE: dict[str, Row] = {
         answers={"POST": "302 404 404 404 404 404 404 403 302"}, body={"name": "ra", "version": "0"}
     ),
     "service": Row(answers={"GET": "302 404 404 404 404 404 404 404 200"}),
+    "service-people": Row(answers={"GET": "302 404 404 404 404 404 404 404 200"}),
+    "service-person": Row(
+        answers={"POST": "302 404 404 404 404 404 404 404 200*"},
+        arguments={"user_id": "USER rick"},
+        body={"act": "password"},
+    ),
     "service-retry": Row(  # there is no such job
         answers={"POST": "302 404 404 404 404 404 404 404 409"},
         arguments={"job_id": "00000000-0000-4000-8000-000000000000"},
@@ -276,6 +294,14 @@ TABLE: dict[str, Row] = {
         number=WAITING,
         body={"details": "Not theirs."},
     ),
+    "api/v1/requests/<int:number>/retry": Row(
+        answers={"POST": "401 404 403 403 403 200* 200* 403 404"},
+        number=State.REJECTED_BY_CA.value,
+        body={"note": "Settled."},
+    ),
+    "api/v1/requests/<int:number>/poll": Row(
+        answers={"POST": "401 404 403 403 403 200* 200* 403 404"}, number=State.SUBMITTED.value
+    ),
     "api/v1/requests/<int:number>/bundle.zip": Row(answers=_API_OWN),
     "api/v1/requests/<int:number>/certificate": Row(answers=_API_OWN),
     "api/v1/requests/<int:number>/csr": Row(answers=_API_OWN),
@@ -292,8 +318,22 @@ TABLE: dict[str, Row] = {
         answers={"POST": "401 404 403 403 403 201* 201* 403 404"},
         body={"domain": f"new-{DOMAIN}", **API_EVIDENCE},
     ),
-    "api/v1/domains": Row(answers=_API_EVERYBODY),
-    "api/v1/domains/<int:domain_id>/validations": Row(answers=_API_OWN),
+    "api/v1/domains": Row(  # to one's own organisation; officers have to name one
+        answers={**_API_EVERYBODY, "POST": "401 201* 201* 201* 201* 422 422 422 422"},
+        body={"domain": "another.ac.uk"},
+    ),
+    "api/v1/domains/<int:domain_id>": Row(answers=_API_OWN),
+    "api/v1/domains/<int:domain_id>/validations": Row(
+        answers={**_API_OWN, "POST": "401 404 201* 201* 201* 201* 201* 403 404"},
+        body={"mailbox": f"admin@{DOMAIN}"},
+    ),
+    "api/v1/domains/<int:domain_id>/challenges": Row(answers=_API_OWN),
+    "api/v1/domains/<int:domain_id>/challenges/<int:challenge_id>/resend": Row(
+        answers={"POST": "401 404 201* 201* 201* 201* 201* 403 404"}, arguments=_ASKED
+    ),
+    "api/v1/domains/<int:domain_id>/challenges/<int:challenge_id>": Row(
+        answers={"DELETE": "401 404 204* 204* 204* 204* 204* 403 404"}, arguments=_ASKED
+    ),
     "api/v1/tokens": Row(
         answers={**_API_EVERYBODY, "POST": "401 201* 201* 201* 201* 201* 201* 201* 201*"},
         body={"name": "another"},
@@ -338,6 +378,18 @@ TABLE: dict[str, Row] = {
     "account_reset_password_from_key": Row(answers=dict.fromkeys(_FORM, _PUBLIC["GET"])),
     "account_reset_password_from_key_done": Row(answers=_PUBLIC),
     "well-known-change-password": Row(answers=dict.fromkeys(METHODS, _SIGNED_IN_302["GET"])),
+    "account-invitation": Row(  # whoever has the mail has the token
+        answers=dict.fromkeys(_FORM, _NO_SUCH_CODE),
+        arguments={"token": "A" * 52},
+        headers=_NO_ADDRESS,
+    ),
+    "account-tokens": Row(
+        answers={**_EVERYBODY, "POST": "302 200* 200* 200* 200* 200* 200* 200* 200*"},
+        body={"name": "another", "days": "30"},
+    ),
+    "account-tokens-revoke": Row(  # the token is alice's
+        answers={"POST": "302 404 302* 404 404 404 404 404 404"}
+    ),
     "account-sessions": Row(answers=_EVERYBODY),
     "account-sessions-end": Row(  # a session of nobody here
         answers={"POST": _NOBODY_YET_404["POST"]}, arguments={"session_id": 999_999}
@@ -499,6 +551,8 @@ def _client(world: World, person: str, *, csrf: bool = False) -> Client:
 
 def _given(world: World, value: object) -> object:
     """A value of a body, where it depends on the world."""
+    if value == "ASKED":
+        return EmailChallenge.objects.get(domain__adn=UNPROVEN_DOMAIN).domain_id
     if value == "TOKEN":
         return world.preview_token
     if isinstance(value, str) and value.startswith("USER "):
@@ -512,9 +566,8 @@ def call(
     """One call by one person, as if nothing had been called before; undone afterwards."""
     row = TABLE[route.key]
     body = {k: _given(world, v) for k, v in row.body.items()}
-    address = address or route.address(
-        {**world.arguments, "number": world.requests[row.number], **row.arguments}
-    )
+    values = {**world.arguments, "number": world.requests[row.number], **row.arguments}
+    address = address or route.address({name: _given(world, value) for name, value in values.items()})
     outside = transaction.savepoint()
     before = _rows()
     sending: dict[str, Any] = {"data": body} if method == "POST" else {}
@@ -572,6 +625,17 @@ def test_who_gets_what(world: World, key: str) -> None:
             if person in OUTSIDERS and not TABLE[key].shows_demo_mail:
                 leaked = [secret for secret in world.secrets if secret in answer.body]
                 assert not leaked, f"{key} {method} tells {person}: {leaked}"
+
+
+@pytest.mark.parametrize("key", sorted(k for k in ROUTES if "GET" in TABLE.get(k, Row(answers={})).answers))
+def test_head_answers_as_get_does_without_a_body(world: World, key: str) -> None:
+    """What watches a service, and what checks links, asks with HEAD (RFC 9110, 9.3.2)."""
+    route = ROUTES[key]
+    for person in ("anonymous", "alice", "olga"):
+        answer = call(world, route, "HEAD", person)
+        assert str(answer.response.status_code) == TABLE[key].cell("GET", person), person
+        assert not answer.body, person
+        assert not answer.changed, person
 
 
 def _check_headers(route: Route, method: str, person: str, response: HttpResponseBase) -> None:

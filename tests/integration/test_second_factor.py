@@ -28,6 +28,7 @@ from tests.integration.accounts import (
     plain_pages,
     reauthenticate,
     sign_in,
+    user_of,
 )
 from tests.integration.support import NOW, World, actor, audit_problems, world
 
@@ -43,7 +44,13 @@ def plain(settings: Settings, db: None) -> None:
 @pytest.fixture
 def here() -> World:
     made = world()
-    for one in (made.alice, made.olga, actor("op", ra=RaRole.OPERATOR), actor("rick", ra=RaRole.AUDITOR)):
+    for one in (
+        made.alice,
+        made.bob,
+        made.olga,
+        actor("op", ra=RaRole.OPERATOR),
+        actor("rick", ra=RaRole.AUDITOR),
+    ):
         give(one)
     return made
 
@@ -121,6 +128,7 @@ def test_a_changed_key_opens_what_the_former_one_sealed(settings: Settings) -> N
         opened(stored)
 
 
+@pytest.mark.django_db(transaction=True)
 def test_factors_change_only_after_showing_who_one_is(here: World) -> None:
     alice = sign_in("alice")
     for path in (APP, "/accounts/2fa/webauthn/add/"):
@@ -132,21 +140,67 @@ def test_factors_change_only_after_showing_who_one_is(here: World) -> None:
     assert b"This is not your password" in wrong.content
 
 
-@pytest.mark.django_db(transaction=True)  # allauth tells after its commit
+@pytest.mark.django_db(transaction=True)
 def test_every_change_of_factors_is_audited_and_ends_the_other_sessions(here: World) -> None:
     alice, elsewhere = sign_in("alice"), sign_in("alice")
     add_app(alice)
     assert not is_signed_in(elsewhere)
     assert is_signed_in(alice)
+    alice.post("/accounts/2fa/recovery-codes/generate/")
     alice.post("/accounts/2fa/totp/deactivate/")
     actions = AuditEvent.objects.filter(action__startswith="second_factor").order_by("seq")
     assert [(row.action, row.data["kind"]) for row in actions] == [
         ("second_factor.add", "totp"),
         ("second_factor.add", "recovery_codes"),
+        ("second_factor.renew", "recovery_codes"),
         ("second_factor.remove", "totp"),
         ("second_factor.remove", "recovery_codes"),
     ]
     assert audit_problems() == []
+
+
+def add_passkey(user: User) -> int:
+    """A passkey without the browser that would have made it; it opens nothing."""
+    row = Authenticator.objects.create(
+        user=user,
+        type=Authenticator.Type.WEBAUTHN,
+        data={"name": "blue key", "credential": {"clientExtensionResults": {}}},
+    )
+    return int(row.pk)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_without_an_audit_row_no_factor_changes(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """L1, for adding, renewing and removing, whenever in its work allauth writes."""
+    alice, elsewhere = sign_in("alice"), sign_in("alice")
+    secret = add_app(alice)
+    elsewhere = sign_in("alice")
+    elsewhere.post(CODE, {"code": code_of(secret)})
+    assert is_signed_in(elsewhere)
+    passkey = add_passkey(user_of(here.alice))
+    bob = sign_in("bob", client=Client(raise_request_exception=False))
+    reauthenticate(bob)
+    waiting = str(bob.get(APP).context["form"].secret)
+
+    def fail(**_unused: object) -> None:
+        raise InvariantViolated("the audit log can't be written")
+
+    alice.raise_request_exception = False
+    before = list(Authenticator.objects.order_by("pk").values_list("pk", "type", "data"))
+    monkeypatch.setattr("certdesk.services.people.audit.record", fail)
+    reauthenticate(alice)
+    for path in (
+        "/accounts/2fa/recovery-codes/generate/",
+        "/accounts/2fa/totp/deactivate/",
+        f"/accounts/2fa/webauthn/keys/{passkey}/remove/",
+    ):
+        assert alice.post(path).status_code == 500, path
+    assert bob.post(APP, {"code": code_of(waiting)}).status_code == 500
+    assert list(Authenticator.objects.order_by("pk").values_list("pk", "type", "data")) == before
+    assert is_signed_in(elsewhere), "a change that did not happen ended a session"
+    monkeypatch.undo()
+    assert alice.post(f"/accounts/2fa/webauthn/keys/{passkey}/remove/").status_code == 302
+    assert not is_signed_in(elsewhere)
 
 
 def test_r7_eight_characters_are_enough_beside_a_second_factor(here: World) -> None:

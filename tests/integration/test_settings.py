@@ -14,8 +14,8 @@ from certdesk.domain.actors import Actor, RaRole
 from certdesk.domain.errors import CertdeskError, NotAuthorized, NotFound, StateConflict
 from certdesk.domain.requests import State
 from certdesk.services import runtime
+from certdesk.services.decisions import reject_request
 from certdesk.services.notices import notify_applicant
-from certdesk.services.requests import reject_request
 from certdesk.services.settings import change_settings, default_settings, reset_setting
 from certdesk.store.models import AuditEvent, RequestEvent, SettingsVersion, User
 from certdesk.store.selectors.settings import latest_settings, settings_history

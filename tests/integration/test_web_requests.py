@@ -131,10 +131,20 @@ def test_a_token_that_was_altered_or_is_another_persons_makes_nothing(alice: Cli
 
 def test_changing_brings_back_what_was_filled_in(alice: Client) -> None:
     sent = csr("www.example.ac.uk")
-    token = token_in(preview(alice, sent, duration_years="3", server_software="Other"))
+    token = token_in(preview(alice, sent, duration_years="3", server_software="Other", note="For <the> lab."))
     form = alice.post(reverse("requests-new"), {"preview": token}).context["form"]
     assert form["csr_text"].value().split() == sent.decode().split()
     assert (form["duration_years"].value(), form["server_software"].value()) == (3, "Other")
+    assert form["note"].value() == "For <the> lab."
+
+
+def test_a_note_is_previewed_and_reaches_whoever_decides(alice: Client) -> None:
+    shown = preview(alice, csr("www.elsewhere.org"), note="For <the> lab.")
+    assert "For &lt;the&gt; lab." in shown.content.decode()
+    number = int(confirm(alice, token_in(shown))["Location"].rstrip("/").rpartition("/")[2])
+    assert Request.objects.get(id=number).note == "For <the> lab."
+    page = signed_in("olga").get(reverse("queue-decide", args=[number])).content.decode()
+    assert "For &lt;the&gt; lab." in page
 
 
 def test_what_policy_refuses_can_not_be_confirmed(alice: Client) -> None:
@@ -254,7 +264,38 @@ def test_withdrawing_asks_first_and_then_ends_it(alice: Client, people: World) -
     assert state_of(made.number) is State.WAITING_FOR_APPROVAL
     assert alice.post(address).status_code == 302
     assert state_of(made.number) is State.WITHDRAWN
+    late = alice.get(address).content.decode()
+    assert "It is too late" in late
+    assert "Withdraw request</button>" not in late
     assert alice.post(address).status_code == 409
+
+
+@pytest.mark.parametrize("username", ["bob", "olga"])
+def test_who_may_not_withdraw_is_shown_no_button(people: World, username: str) -> None:
+    made = submit(people.alice, "www.elsewhere.org")
+    address = reverse("requests-withdraw", args=[made.number])
+    page = signed_in(username).get(address).content.decode()
+    assert "Only alice, who asked, and the managers" in page
+    assert "Withdraw request</button>" not in page
+    assert signed_in(username).post(address).status_code == 403
+
+
+def test_a_decided_request_says_by_whom_and_when_and_has_no_buttons(people: World) -> None:
+    olga = signed_in("olga")
+    yes, no, back = (submit(people.alice, f"www.{name}.org") for name in ("elsewhere", "nowhere", "back"))
+    evidence = {"elsewhere.org-how": "registry", "elsewhere.org-evidence": "RDAP names them."}
+    olga.post(reverse("queue-approve", args=[yes.number]), {"version": "0", "note": "Known.", **evidence})
+    olga.post(reverse("queue-reject", args=[no.number]), {"version": "0", "details": "Not theirs."})
+    signed_in("alice").post(reverse("requests-withdraw", args=[back.number]))
+    expected = {yes: ("Approved", "olga", "Known."), no: ("Rejected by JTAG", "olga", "Not theirs.")}
+    for made, said in {**expected, back: ("Withdrawn", "alice", "")}.items():
+        page = signed_in("otto").get(reverse("queue-decide", args=[made.number])).content.decode()
+        title, who, why = said
+        assert f"<h2>{title}</h2>" in page
+        assert f"By {who}, <time" in page
+        assert why in page
+        assert "Approve request</button>" not in page
+        assert "Why a person must look" not in page
 
 
 def test_an_officer_approves_with_evidence_or_rejects_with_details(people: World) -> None:

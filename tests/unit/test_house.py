@@ -69,6 +69,16 @@ def test_states_page_is_fresh() -> None:
     assert checked.returncode == 0, checked.stderr
 
 
+def test_checks_page_is_fresh() -> None:
+    checked = subprocess.run(
+        [sys.executable, ROOT / "scripts" / "checks.py", "--check"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert checked.returncode == 0, checked.stderr
+
+
 def test_both_locks_pin_the_same_versions() -> None:
     checked = subprocess.run(
         [sys.executable, ROOT / "scripts" / "compare_locks.py"], capture_output=True, text=True, check=False

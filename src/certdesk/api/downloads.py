@@ -6,19 +6,19 @@ from dataclasses import dataclass
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from django.http import HttpRequest, HttpResponse
-from django.utils import timezone
 from ninja import Query, Router
 
 from certdesk.api.auth import actor_of
 from certdesk.api.openapi import describe
 from certdesk.api.problems import Problem, Unacceptable
 from certdesk.api.schemas import FileQuery, FormatQuery
+from certdesk.domain.actors import Actor
 from certdesk.domain.downloads import bundle_zip, file_stem, fullchain_pem, pkcs7_der, to_pem
 from certdesk.domain.errors import NotFound
 from certdesk.domain.requests import ENDED, public_status, status_text
 from certdesk.services import runtime
-from certdesk.store.selectors.certificates import get_certificate
-from certdesk.store.selectors.requests import CertificateRow, RequestDetail, get_request
+from certdesk.store.selectors.certificates import IssuedFiles, certificate_files, newest_certificate
+from certdesk.store.selectors.requests import get_request
 
 router = Router(tags=["requests"])
 
@@ -54,8 +54,7 @@ FORMS: Mapping[str, Form] = {
 )
 def download_bundle(request: HttpRequest, number: int) -> HttpResponse:
     """The .crt, every chaining certificate and the root (R37)."""
-    detail = get_request(actor=actor_of(request), number=number)
-    return _as_zip(detail, _newest(detail))
+    return _as_zip(_newest(actor_of(request), number))
 
 
 @router.get(
@@ -66,8 +65,7 @@ def download_bundle(request: HttpRequest, number: int) -> HttpResponse:
 )
 def download_certificate(request: HttpRequest, number: int, query: Query[FormatQuery]) -> HttpResponse:
     """The leaf (`pem`, `der`), leaf and chain (`fullchain`), or everything as PKCS#7 (`p7b`)."""
-    detail = get_request(actor=actor_of(request), number=number)
-    return _as_form(detail, _newest(detail), FORMS[query.format])
+    return _as_form(_newest(actor_of(request), number), FORMS[query.format])
 
 
 @router.get(
@@ -79,13 +77,8 @@ def download_certificate(request: HttpRequest, number: int, query: Query[FormatQ
 )
 def download_file(request: HttpRequest, certificate_id: int, query: Query[FileQuery]) -> HttpResponse:
     """The same forms as of a request's newest certificate, and the zip."""
-    actor = actor_of(request)
-    row = get_certificate(actor=actor, certificate_id=certificate_id, now=timezone.now())
-    detail = get_request(actor=actor, number=row.request)
-    certificate = next(one for one in detail.certificates if one.id == row.id)
-    if query.format == "zip":
-        return _as_zip(detail, certificate)
-    return _as_form(detail, certificate, FORMS[query.format])
+    files = certificate_files(actor=actor_of(request), certificate_id=certificate_id)
+    return _as_zip(files) if query.format == "zip" else _as_form(files, FORMS[query.format])
 
 
 @router.get(
@@ -103,9 +96,11 @@ def download_csr(request: HttpRequest, number: int) -> HttpResponse:
     return _file(pem, media_type=CSR, name=f"request-{detail.number}.csr")
 
 
-def _newest(detail: RequestDetail) -> CertificateRow:
-    if detail.certificates:
-        return detail.certificates[0]
+def _newest(actor: Actor, number: int) -> IssuedFiles:
+    found = newest_certificate(actor=actor, number=number)
+    if found is not None:
+        return found
+    detail = get_request(actor=actor, number=number)
     status = status_text(detail.state, ra=runtime.current().rules.ra)
     raise Unacceptable(
         Problem(
@@ -119,14 +114,14 @@ def _newest(detail: RequestDetail) -> CertificateRow:
     )
 
 
-def _as_zip(detail: RequestDetail, certificate: CertificateRow) -> HttpResponse:
-    stem = file_stem(detail.common_names, certificate.not_after)
-    return _file(bundle_zip(certificate.chain, stem), media_type=ZIP, name=f"{stem}.zip")
+def _as_zip(files: IssuedFiles) -> HttpResponse:
+    stem = file_stem(files.common_names, files.not_after)
+    return _file(bundle_zip(files.chain, stem), media_type=ZIP, name=f"{stem}.zip")
 
 
-def _as_form(detail: RequestDetail, certificate: CertificateRow, form: Form) -> HttpResponse:
-    name = file_stem(detail.common_names, certificate.not_after) + form.ending
-    return _file(form.make(certificate.chain), media_type=form.media_type, name=name)
+def _as_form(files: IssuedFiles, form: Form) -> HttpResponse:
+    name = file_stem(files.common_names, files.not_after) + form.ending
+    return _file(form.make(files.chain), media_type=form.media_type, name=name)
 
 
 def _file(content: bytes, *, media_type: str, name: str) -> HttpResponse:

@@ -140,6 +140,19 @@ def _organisation(actor: Actor, slug: str) -> OrganisationId:
     return only
 
 
+def organisation_named(actor: Actor, slug: str) -> OrganisationId:
+    """The organisation of this name, or the only one of the actor. Raises NotFound, InvalidInput."""
+    if slug:
+        return get_organisation(actor=actor, slug=slug).id
+    if len(actor.organisation_ids) != 1:
+        raise InvalidInput(
+            "Say for which organisation.",
+            fields={"organisation": "Give the organisation's short name."},
+        )
+    (only,) = actor.organisation_ids
+    return only
+
+
 def organisation_filter(actor: Actor, slug: str) -> OrganisationId | None:
     """The organisation that a list is narrowed to, if any. Raises NotFound for a foreign one."""
     return get_organisation(actor=actor, slug=slug).id if slug else None

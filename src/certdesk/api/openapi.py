@@ -28,6 +28,9 @@ _BODIES: tuple[type[BaseModel], ...] = (
     schemas.RevokeIn,
     schemas.EvidenceIn,
     schemas.TokenIn,
+    schemas.AddDomainIn,
+    schemas.AskIn,
+    schemas.RetryIn,
     schemas.ProblemOut,
 )
 _REQUEST_ID: Extra = {

@@ -1,28 +1,24 @@
-"""Organisations, their people and their domains over REST."""
+"""Organisations and their people over REST, and officers' ownership checks of their domains."""
 
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
-from ninja import Query, Router
+from ninja import Router
 
 from certdesk.api import inputs, render
 from certdesk.api.auth import actor_of
 from certdesk.api.openapi import describe
 from certdesk.api.schemas import (
     DomainOut,
-    DomainsOut,
-    DomainsQuery,
     EvidenceIn,
     MembersOut,
     OrganisationOut,
     OrganisationsOut,
-    ValidationsOut,
 )
-from certdesk.domain.actors import Action, Actor, can
-from certdesk.domain.errors import NotAuthorized, NotFound
+from certdesk.domain.actors import Action, can
+from certdesk.domain.errors import NotAuthorized
 from certdesk.domain.identifiers import parse_dns_name
 from certdesk.services.organisations import Evidence, validate_domain
 from certdesk.store.selectors.organisations import (
-    DomainRow,
     get_organisation,
     list_domains,
     list_organisations,
@@ -93,45 +89,6 @@ def add_domain(request: HttpRequest, slug: str) -> HttpResponse:
     rows = list_domains(actor=actor, organisation_id=organisation.id)
     made = next(row for row in rows if row.adn == adn)
     return render.answer(render.domain_json(made, slug=slug, now=now), status=201)
-
-
-@router.get(
-    "/domains",
-    operation_id="listDomains",
-    summary="List domains",
-    response={200: DomainsOut},
-    openapi_extra=describe(404, 422),
-    tags=["domains"],
-)
-def domains(request: HttpRequest, query: Query[DomainsQuery]) -> HttpResponse:
-    """The domains of the caller's organisation, or for RA staff of all; and whether each is validated now."""
-    actor = actor_of(request)
-    wanted = inputs.organisation_filter(actor, query.organisation)
-    slugs = {row.id: row.slug for row in list_organisations(actor=actor, limit=100_000)}
-    now = timezone.now()
-    found = list_domains(actor=actor, organisation_id=wanted)
-    return _all([render.domain_json(row, slug=slugs[row.organisation_id], now=now) for row in found])
-
-
-@router.get(
-    "/domains/{int:domain_id}/validations",
-    operation_id="listValidations",
-    summary="List the proofs of control of a domain",
-    response={200: ValidationsOut},
-    openapi_extra=describe(404),
-    tags=["domains"],
-)
-def validations(request: HttpRequest, domain_id: int) -> HttpResponse:
-    """Every proof, newest first: method, evidence, by whom, until when (V7)."""
-    domain = _domain(actor_of(request), domain_id)
-    return _all([render.validation_json(row) for row in domain.validations])
-
-
-def _domain(actor: Actor, domain_id: int) -> DomainRow:
-    for row in list_domains(actor=actor):
-        if row.id == domain_id:
-            return row
-    raise NotFound("There is no such domain.")
 
 
 def _all(items: list[render.Json]) -> HttpResponse:

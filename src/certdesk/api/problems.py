@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from certdesk.api.render import check_json
 from certdesk.domain import errors
 from certdesk.domain.findings import Check
+from certdesk.services.validation import MailNotSent
 
 log = structlog.get_logger()
 
@@ -54,6 +55,7 @@ KINDS: dict[type[errors.CertdeskError], Kind] = {
     errors.PolicyRefused: Kind(status=422, title="Policy refuses this request"),
     errors.RateLimited: Kind(status=429, title="Too many attempts"),
     errors.BackendError: Kind(status=502, title="The CA did not do what was asked"),
+    MailNotSent: Kind(status=503, title="The mail could not be sent"),
     errors.Unavailable: Kind(status=503, title="The CA can't be reached"),
     errors.BackendRefused: Kind(status=502, title="The CA refused"),
     errors.OutcomeUnknown: Kind(status=503, title="The CA's answer got lost"),

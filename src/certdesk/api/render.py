@@ -11,7 +11,8 @@ from urllib.parse import urlencode
 from django.http import HttpResponse
 
 from certdesk.domain.actors import Actor
-from certdesk.domain.findings import Check
+from certdesk.domain.check_catalogue import stored
+from certdesk.domain.findings import Check, as_record
 from certdesk.domain.policy import Outcome
 from certdesk.domain.requests import State, public_status, status_text
 from certdesk.services import runtime
@@ -27,6 +28,7 @@ from certdesk.store.selectors.requests import (
     RequestRow,
 )
 from certdesk.store.selectors.tokens import TokenRow
+from certdesk.store.selectors.validation import DomainDetail, OpenChallenge, Standing
 
 ROOT = "/api/v1"
 Json = dict[str, object]
@@ -71,14 +73,7 @@ def etag(version: int) -> str:
 
 def check_json(check: Check) -> Json:
     """One check with its verdict."""
-    return {
-        "code": check.code,
-        "verdict": check.verdict.value,
-        "message": check.message,
-        "seen": check.seen,
-        "rule": check.rule,
-        "changed_by": check.changed_by,
-    }
+    return dict(as_record(check))
 
 
 def preview_json(preview: Preview, *, actor: Actor, slug: str) -> Json:
@@ -138,7 +133,7 @@ def request_json(request: RequestDetail) -> Json:
             newest.not_before if newest else None,
             newest.not_after if newest else None,
         ),
-        "checks": [dict(check) for check in request.checks],
+        "checks": [check_json(check) for check in stored(request.checks)],
         "certificates": [certificate_json(c) for c in request.certificates],
         "approvals": [_approval(a) for a in request.approvals],
         "events": [_event(e) for e in request.events],
@@ -176,33 +171,18 @@ def request_links(number: int, *, with_certificate: bool) -> Json:
 
 def certificate_json(row: CertificateRow) -> Json:
     """A certificate."""
-    return {
-        "id": row.id,
-        "serial": row.serial,
-        "issuer": row.issuer,
-        "sha256": row.sha256,
-        "not_before": moment(row.not_before),
-        "not_after": moment(row.not_after),
-        "revoked_at": moment(row.revoked_at),
-        "links": {"self": f"{ROOT}/certificates/{row.id}"},
-    }
+    return {**_certificate(row), "links": {"self": f"{ROOT}/certificates/{row.id}"}}
 
 
 def listed_certificate_json(row: ListedCertificate) -> Json:
     """A certificate by itself."""
     here = f"{ROOT}/certificates/{row.id}"
     return {
-        "id": row.id,
+        **_certificate(row),
         "status": row.status.value,
         "request": row.request,
         "organisation": row.organisation,
         "names": list(row.names),
-        "serial": row.serial,
-        "issuer": row.issuer,
-        "sha256": row.sha256,
-        "not_before": moment(row.not_before),
-        "not_after": moment(row.not_after),
-        "revoked_at": moment(row.revoked_at),
         "revocation_reason": row.revocation_reason,
         "revocation": _revocation(row.revocation),
         "links": {
@@ -267,7 +247,49 @@ def domain_json(row: DomainRow, *, slug: str, now: datetime) -> Json:
         "organisation_slug": slug,
         "is_validated": row.is_validated(now=now),
         "expires_at": moment(row.expires_at),
-        "links": {"validations": f"{ROOT}/domains/{row.id}/validations"},
+        "links": domain_links(row.id),
+    }
+
+
+def domain_detail_json(detail: DomainDetail, *, mailboxes: list[str]) -> Json:
+    """A domain with the mailboxes that could be asked, and those that have been."""
+    row = detail.domain
+    return {
+        "id": row.id,
+        "domain": row.adn,
+        "organisation": row.organisation,
+        "organisation_slug": detail.organisation_slug,
+        "is_validated": row.standing is Standing.VALIDATED,
+        "expires_at": moment(row.proof.expires_at if row.proof else None),
+        "mailboxes": mailboxes,
+        "challenges": [challenge_json(one, domain_id=row.id) for one in row.awaited],
+        "links": domain_links(row.id),
+    }
+
+
+def domain_links(domain_id: int) -> Json:
+    """Where to go from a domain."""
+    here = f"{ROOT}/domains/{domain_id}"
+    return {"self": here, "validations": f"{here}/validations", "challenges": f"{here}/challenges"}
+
+
+def challenge_json(one: OpenChallenge, *, domain_id: int) -> Json:
+    """A confirmation that was asked for; never its code (V1)."""
+    here = f"{ROOT}/domains/{domain_id}"
+    return {
+        "id": one.id,
+        "domain_id": domain_id,
+        "domain": one.adn,
+        "mailbox": one.mailbox,
+        "asked_by": one.asked_by,
+        "created_at": moment(one.created_at),
+        "sent_at": moment(one.sent_at),
+        "expires_at": moment(one.expires_at),
+        "links": {
+            "self": f"{here}/challenges/{one.id}",
+            "domain": here,
+            "resend": f"{here}/challenges/{one.id}/resend",
+        },
     }
 
 
@@ -290,6 +312,18 @@ def token_json(row: TokenRow) -> Json:
         "name": row.name,
         "created_at": moment(row.created_at),
         "expires_at": moment(row.expires_at),
+        "revoked_at": moment(row.revoked_at),
+    }
+
+
+def _certificate(row: CertificateRow | ListedCertificate) -> Json:
+    return {
+        "id": row.id,
+        "serial": row.serial,
+        "issuer": row.issuer,
+        "sha256": row.sha256,
+        "not_before": moment(row.not_before),
+        "not_after": moment(row.not_after),
         "revoked_at": moment(row.revoked_at),
     }
 

@@ -14,6 +14,7 @@ from certdesk.api.schemas import (
     RequestOut,
     RequestsOut,
     RequestsQuery,
+    RetryIn,
     SubmissionIn,
     UploadIn,
     WithdrawIn,
@@ -21,13 +22,10 @@ from certdesk.api.schemas import (
 from certdesk.domain.actors import Actor
 from certdesk.domain.errors import StateConflict
 from certdesk.services.confirm import approve_and_issue, submit_request
+from certdesk.services.decisions import judge_now, reject_request
 from certdesk.services.organisations import Evidence
-from certdesk.services.requests import (
-    domains_requiring_evidence,
-    preview_request,
-    reject_request,
-    withdraw_request,
-)
+from certdesk.services.recovery import poll_now, retry_request
+from certdesk.services.requests import preview_request, withdraw_request
 from certdesk.store.selectors.requests import Filters, get_request, list_requests
 
 router = Router(tags=["requests"])
@@ -178,7 +176,7 @@ def _evidence(actor: Actor, number: int, body: ApproveIn) -> list[Evidence]:
         for e in body.evidence
     }
     if body.note.strip():
-        for domain in domains_requiring_evidence(actor=actor, number=number, now=timezone.now()):
+        for domain in judge_now(actor=actor, number=number, now=timezone.now()).required:
             given.setdefault(domain, Evidence(domain=domain, how="other", details=body.note))
     return list(given.values())
 
@@ -201,6 +199,41 @@ def reject(request: HttpRequest, number: int) -> HttpResponse:
         seen_version=_seen(request, actor, number, given=body.version),
         now=timezone.now(),
     )
+    return _show(actor, number)
+
+
+@router.post(
+    "/requests/{int:number}/retry",
+    operation_id="retryRequest",
+    summary="Send a request that the CA rejected there again (RA officers)",
+    response={200: RequestOut},
+    openapi_extra=describe(403, 404, 409, 412, body=RetryIn, body_required=False, headers=[IF_MATCH]),
+)
+def retry(request: HttpRequest, number: int) -> HttpResponse:
+    """Checked anew first, then sent as a new attempt (R28); nobody sends an own request again."""
+    actor = actor_of(request)
+    body = inputs.read_body(request, RetryIn, optional=True)
+    retry_request(
+        actor=actor,
+        number=number,
+        note=body.note,
+        seen_version=_seen(request, actor, number, given=body.version),
+        now=timezone.now(),
+    )
+    return _show(actor, number)
+
+
+@router.post(
+    "/requests/{int:number}/poll",
+    operation_id="pollRequest",
+    summary="Ask the CA about a request at once (RA officers)",
+    response={200: RequestOut},
+    openapi_extra=describe(400, 403, 404, 409, 415, 422),
+)
+def poll(request: HttpRequest, number: int) -> HttpResponse:
+    """Rather than when the back-off says so; the status changes once the CA answers."""
+    actor = actor_of(request)
+    poll_now(actor=actor, number=number, now=timezone.now())
     return _show(actor, number)
 
 

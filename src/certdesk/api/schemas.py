@@ -99,6 +99,27 @@ class RevokeIn(Body):
     note: Text = Field(default="", description="In your own words; kept in the request's history.")
 
 
+class RetryIn(Body):
+    """An officer's word that what the CA objected to is settled."""
+
+    note: Text = Field(default="", description="Stays in the history; the applicant reads it.")
+    version: Version | None = Field(default=None, description="The version you looked at; or send If-Match.")
+
+
+class AddDomainIn(Body):
+    """A domain to be listed for an organisation."""
+
+    domain: ShortText = Field(min_length=1, description="Such as `example.ac.uk`.")
+    organisation: Slug = Field(default="", description="Slug; only people of exactly one need none.")
+
+
+class AskIn(Body):
+    """Who is asked to confirm control of a domain, and how."""
+
+    method: Literal["email"] = "email"
+    mailbox: ShortText = Field(min_length=1, description="One of the domain's `mailboxes`.")
+
+
 class TokenIn(Body):
     """A token to be made."""
 
@@ -112,16 +133,7 @@ class RequestsQuery(Schema):
     q: Annotated[str, StringConstraints(pattern=r"^[^\x00]*$", max_length=200)] = Field(
         "", description="Part of a name, of the requester's user name or of the organisation; or a number."
     )
-    status: Literal[
-        "",
-        "waiting_for_approval",
-        "accepted",
-        "submitted",
-        "issued",
-        "rejected_by_ra",
-        "rejected_by_ca",
-        "withdrawn",
-    ] = ""
+    status: Literal["", StatusName] = ""
     organisation: Slug = ""
     sort: Sort = Sort.NEWEST
     limit: int = Field(50, ge=1, le=200)
@@ -173,6 +185,7 @@ class CheckOut(Schema):
     message: str
     seen: str
     rule: str
+    rule_from: str = Field(description="Since when the rule holds, as an ISO date; empty for a standing one.")
     changed_by: str
 
 
@@ -251,14 +264,10 @@ class ApprovalOut(Schema):
     at: datetime
 
 
-class RequestOut(Schema):
-    """A request, with everything that hangs on it."""
+class AskedOut(Schema):
+    """What was asked for: the same members in a preview and in a request."""
 
-    id: int
-    status: StatusName
-    status_text: str
     detail: str
-    version: int
     organisation: str
     organisation_slug: str
     requester: str
@@ -275,39 +284,30 @@ class RequestOut(Schema):
     certificates: list[CertificateOut]
     approvals: list[ApprovalOut]
     events: list[EventOut]
-    created_at: datetime
-    changed_at: datetime
     links: dict[str, str]
 
 
-class PreviewOut(Schema):
+class RequestOut(AskedOut):
+    """A request, with everything that hangs on it."""
+
+    id: int
+    status: StatusName
+    status_text: str
+    version: int
+    created_at: datetime
+    changed_at: datetime
+
+
+class PreviewOut(AskedOut):
     """The same members as a request has; those that only a stored one has are null."""
 
     id: None
     decision: Literal["auto", "manual", "refuse"]
     status: None
     status_text: None
-    detail: str
     version: None
-    organisation: str
-    organisation_slug: str
-    requester: str
-    names: list[str]
-    subject: list[AttributeOut]
-    key: str
-    csr_sha256: str
-    profile: str
-    duration_years: int
-    server_software: str
-    note: str
-    term: TermOut
-    checks: list[CheckOut]
-    certificates: list[CertificateOut]
-    approvals: list[ApprovalOut]
-    events: list[EventOut]
     created_at: None
     changed_at: None
-    links: dict[str, str]
 
 
 class RequestRowOut(Schema):
@@ -388,6 +388,35 @@ class DomainOut(Schema):
     is_validated: bool
     expires_at: datetime | None
     links: dict[str, str]
+
+
+class ChallengeOut(Schema):
+    """A confirmation that was asked for. `sent_at` is null when the mail could not be sent."""
+
+    id: int
+    domain_id: int
+    domain: str
+    mailbox: str
+    asked_by: str
+    created_at: datetime
+    sent_at: datetime | None
+    expires_at: datetime
+    links: dict[str, str]
+
+
+class ChallengesOut(Schema):
+    """The open confirmations of a domain."""
+
+    items: list[ChallengeOut]
+    next_cursor: str | None
+
+
+class DomainDetailOut(DomainOut):
+    """A domain with whom one could ask, and who has been asked."""
+
+    organisation: str
+    mailboxes: list[str]
+    challenges: list[ChallengeOut]
 
 
 class DomainsOut(Schema):

@@ -69,6 +69,17 @@ class Prepares(Protocol):
 
 
 @runtime_checkable
+class ShowsSpecimens(Protocol):
+    """A back end that can show what it would sign, before there is anything to sign."""
+
+    def specimen(self, intent: Intent) -> bytes:
+        """The certificate for an intent as DER, signed with a throw-away key and not linted; no I/O.
+
+        Raises: BackendRefused when the CA's own limits stop it.
+        """
+
+
+@runtime_checkable
 class Finds(Protocol):
     """A back end that can tell after a crash whether it had acted."""
 

@@ -14,12 +14,18 @@ from certdesk.domain.errors import CertdeskError
 COMMANDS: dict[str, tuple[str, str]] = {
     "serve": ("certdesk.cli.server:serve", "Run the portal, the REST API and the background worker."),
     "worker": ("certdesk.cli.server:worker", "Run a background worker alone."),
+    "policy": ("certdesk.cli.policy:policy", "Check, show and try the rules that decide."),
     "admin": ("certdesk.cli.server:admin", "Set up and look after a service."),
     "request": (
         "certdesk.cli.client.request:request",
         "Ask for certificates: preview, submit, list, download.",
     ),
+    "certificate": (
+        "certdesk.cli.client.certificate:certificate",
+        "Look at certificates: fetch, revoke, watch, renew.",
+    ),
     "organisation": ("certdesk.cli.client.organisation:organisation", "Look at organisations."),
+    "completion": ("certdesk.cli.client.completion:completion", "Completion for your shell."),
 }
 
 

@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import fields
+from pathlib import Path
 
+import structlog
 from django.apps import AppConfig
 from django.conf import settings
 from django.utils import timezone
@@ -15,8 +17,13 @@ from certdesk.conf.config import Config
 from certdesk.conf.network import make_network
 from certdesk.dcv.registry import load_validators
 from certdesk.domain.errors import InvalidInput, Misconfigured
+from certdesk.domain.known_keys import NO_LIST
+from certdesk.domain.policy_file import NO_FILE, PORTAL, PolicyFile, read_policy
 from certdesk.domain.settings import ServiceSettings, changed
+from certdesk.services.known_keys import KnownKeysFolder
 from certdesk.services.runtime import AcmeSettings, Runtime, configure
+
+log = structlog.get_logger()
 
 
 class ConfConfig(AppConfig):
@@ -41,10 +48,12 @@ def make_runtime(config: Config) -> Runtime:
     values = {field.name: getattr(embedded, field.name) for field in fields(embedded)}
     backends = load_backends({"embedded": values, **_scripted(config)})
     _refuse_scripted(backends, config)
+    policy = load_policy(config)
+    refuse_unknown_cas(policy, backends)
     return Runtime(
         backends=backends,
         default_backend=config.demo_ca,
-        settings=configured_settings(config),
+        settings=configured_settings(config, policy),
         base_url=config.url,
         mail_from=config.mail_from,
         acme=AcmeSettings(
@@ -57,11 +66,43 @@ def make_runtime(config: Config) -> Runtime:
         ),
         network=make_network(config),
         validators=load_validators(),
+        policy=policy,
+        known_keys=(lambda: NO_LIST) if config.blocklist is None else KnownKeysFolder(config.blocklist),
     )
 
 
-def configured_settings(config: Config) -> ServiceSettings:
-    """The settings before anybody changes them. Raises Misconfigured for impossible ones."""
+def load_policy(config: Config) -> PolicyFile:
+    """The policy file, if one is set. Raises Misconfigured with everything that is wrong in it."""
+    if config.policy is None:
+        return NO_FILE
+    policy = read_policy_file(config.policy)
+    log.info("policy.loaded", version=policy.version, digest=policy.digest)
+    return policy
+
+
+def read_policy_file(path: Path) -> PolicyFile:
+    """A policy in a file. Raises Misconfigured with everything that is wrong in it."""
+    try:
+        return read_policy(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise Misconfigured(f"The policy {path} can't be read: {error}") from None
+    except InvalidInput as error:
+        problems = "; ".join(f"{where}: {what}" for where, what in error.fields.items())
+        raise Misconfigured(f"The policy {path} can't be used: {problems}") from None
+
+
+def refuse_unknown_cas(policy: PolicyFile, backends: Mapping[str, Backend]) -> None:
+    """Rules for a CA that is not there would be a mistake in its name. Raises Misconfigured."""
+    if unknown := [name for name in policy.named("ca") if name not in backends]:
+        known = ", ".join(backends)
+        raise Misconfigured(f"The policy names a CA “{unknown[0]}”, which is not set up. Set up: {known}.")
+
+
+def configured_settings(config: Config, policy: PolicyFile = NO_FILE) -> ServiceSettings:
+    """The settings before anybody changes them: what the policy file says over the configuration (ADR 12).
+
+    Raises Misconfigured for impossible ones.
+    """
     values = {
         "ra": config.ra_name,
         "service_name": config.service_name,
@@ -71,6 +112,7 @@ def configured_settings(config: Config) -> ServiceSettings:
         "server_software": config.server_software,
         "ownership_days": config.ownership_days,
         "password_min_length": config.password_min_length,
+        **{name: value for name, value in policy.default.items() if name in PORTAL},
     }
     try:
         return changed(ServiceSettings(), values, now=timezone.now())

@@ -63,6 +63,8 @@ class Config(BaseSettings):
     trusted_suffixes: tuple[str, ...] = ("ac.uk", "gov.uk")
     durations: tuple[int, ...] = (1, 2, 3)
     server_software: tuple[str, ...] = SERVER_SOFTWARE
+    policy: Path | None = None
+    blocklist: Path | None = None
     ownership_days: int = Field(default=398, ge=1, le=398)
     password_min_length: int = Field(default=15, ge=3)
     require_second_factor: Literal["auto", "always", "never"] = "auto"

@@ -1,6 +1,7 @@
 """The WSGI application that granian serves, warmed up so that the first applicant does not wait for us."""
 
 import ctypes
+import gc
 import os
 import signal
 
@@ -31,7 +32,18 @@ def warm_up() -> None:
         return
 
 
+def settle_memory() -> None:
+    """Takes everything that was loaded out of the garbage collector's sight: it lives as long as the process.
+
+    Otherwise each look for garbage goes through all that Django and pkilint made while loading.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 20)
+
+
 configure_logging(os.environ.get("CERTDESK_LOG_LEVEL", "INFO"))
 application = get_wsgi_application()
 end_with_parent()
 warm_up()
+settle_memory()

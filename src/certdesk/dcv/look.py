@@ -1,7 +1,7 @@
 """What the DNS methods share: a look-up as evidence, and a fault as a problem. No method's own ways."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from certdesk.dcv.base import Problem
@@ -38,13 +38,13 @@ class Look:
         answer = self.answer
         return f"{len(answer.values)} records" if answer.status is Status.OK else answer.status.value
 
-    def details(self, *, expected: str = "") -> Mapping[str, object]:
-        """The answer as evidence; the expected value stands in it as its digest (L4)."""
+    def details(self, *, secrets: Collection[str] = ()) -> Mapping[str, object]:
+        """The answer as evidence, in which no secret stands: only its digest (L4)."""
         answer = self.answer
         return {
             "question": self.asked,
             "status": answer.status.value,
-            "values": [_kept(value, expected=expected) for value in answer.values[:_KEPT]],
+            "values": [_kept(value, secrets) for value in answer.values[:_KEPT]],
             "chain": list(answer.chain),
             "authenticated": answer.authenticated,
             "server": answer.server,
@@ -77,7 +77,7 @@ def digest(value: str) -> str:
     return "sha256:" + hashlib.sha256(value.encode()).hexdigest()
 
 
-def _kept(value: str, *, expected: str) -> str:
-    if expected and expected in value:
-        return digest(expected) if value == expected else "the expected value, with more around it"
+def _kept(value: str, secrets: Collection[str]) -> str:
+    if any(secret in value for secret in secrets):
+        return digest(value) if value in secrets else "a secret of the challenge, with more around it"
     return "".join(c if c.isprintable() else "?" for c in value[:_KEPT_LENGTH])

@@ -1,7 +1,7 @@
 """One check and its verdict: the same list is preview, officer's page, REST answer and ACME problem."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
 from enum import StrEnum
 
 
@@ -24,7 +24,8 @@ class Check:
 
     `code` is stable (`names.outside_trusted_suffix`); `message` tells a person what was found and
     what to do; `seen` is what was looked at; `rule` is the source of the rule (BR or RFC clause,
-    S1 to S11, R1 to R38); `changed_by` says who can change the verdict ("applicant", "RA officer", …).
+    S1 to S11, R1 to R38) and `rule_from` the ISO date from which it holds, empty for a standing one;
+    `changed_by` says who can change the verdict ("applicant", "RA officer", …).
     """
 
     code: str
@@ -33,10 +34,31 @@ class Check:
     seen: str = ""
     rule: str = ""
     changed_by: str = ""
+    rule_from: str = ""
+
+
+_FIELDS = tuple(field.name for field in fields(Check))
+_GRAVITY = {verdict: grade for grade, verdict in enumerate(Verdict)}
 
 
 def worst(checks: Iterable[Check]) -> Verdict:
     """The gravest verdict of all checks; an empty list is MANUAL, for nothing was looked at."""
-    order = list(Verdict)
-    found = [order.index(check.verdict) for check in checks]
-    return order[max(found)] if found else Verdict.MANUAL
+    return max((check.verdict for check in checks), key=_GRAVITY.__getitem__, default=Verdict.MANUAL)
+
+
+def as_record(check: Check) -> dict[str, str]:
+    """A check as it is stored and as REST tells it."""
+    return {name: str(getattr(check, name)) for name in _FIELDS}
+
+
+def from_record(record: Mapping[str, str]) -> Check:
+    """The check that was stored; what an older version did not store is empty."""
+    return Check(
+        verdict=Verdict(record["verdict"]),
+        **{name: record.get(name, "") for name in _FIELDS if name != "verdict"},
+    )
+
+
+def gravest_first(checks: Iterable[Check]) -> tuple[Check, ...]:
+    """The checks with what needs attention on top; within one verdict they keep their order."""
+    return tuple(sorted(checks, key=lambda check: -_GRAVITY[check.verdict]))

@@ -256,9 +256,16 @@ def _refuse_public_suffix(text: str, name: str, host: str) -> None:
 
 def is_under(name: str, suffix: str) -> bool:
     """Whether a name equals the suffix or is below it, by label; `*.a.b` counts as under `a.b` (S9)."""
-    labels = name.lower().removeprefix("*.").split(".")
-    tail = suffix.lower().removeprefix("*.").lstrip(".").split(".")
-    return "" not in tail and labels[-len(tail) :] == tail
+    tail = _tail(suffix)
+    host = name.lower().removeprefix("*.")
+    return bool(tail) and (host == tail or host.endswith(f".{tail}"))
+
+
+@lru_cache(maxsize=4096)
+def _tail(suffix: str) -> str:
+    """The suffix as names are compared with it; empty, which no name is under, where a label is empty."""
+    tail = suffix.lower().removeprefix("*.").lstrip(".")
+    return "" if "" in tail.split(".") else tail
 
 
 def under_any(name: str, suffixes: Iterable[str]) -> bool:
@@ -266,6 +273,7 @@ def under_any(name: str, suffixes: Iterable[str]) -> bool:
     return any(is_under(name, suffix) for suffix in suffixes)
 
 
+@lru_cache(maxsize=8192)
 def registrable_domain(name: str) -> DnsName:
     """The public suffix and one label more: what an organisation registers.
 

@@ -5,16 +5,31 @@ Nothing here reads a database or a clock.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
 from certdesk.domain.audit import digest
+from certdesk.domain.check_catalogue import explained
 from certdesk.domain.evidence import METHODS, Validation, covering
 from certdesk.domain.findings import Check, Verdict, worst
 from certdesk.domain.identifiers import DnsName, quoted, registrable_domain, under_any
+from certdesk.domain.policy_limits import (
+    UNSEEN,
+    CaaAnswer,
+    KeyKind,
+    KeyUses,
+    caa_checks,
+    cap_checks,
+    key_limit_checks,
+    key_use_checks,
+    name_limit_checks,
+)
+from certdesk.domain.policy_rules import Handling, Rules
 
 MAX_NAMES_QUOTED = 5
+#: What the check of an organisation's first request saw; replay reads it again.
+FIRST_REQUEST = "first request"
 
 
 class Outcome(StrEnum):
@@ -23,22 +38,6 @@ class Outcome(StrEnum):
     AUTO = "auto"
     MANUAL = "manual"
     REFUSE = "refuse"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rules:
-    """The settings that policy reads; `digest` names exactly this version of them."""
-
-    trusted_suffixes: tuple[str, ...] = ("ac.uk", "gov.uk")
-    durations: tuple[int, ...] = (1, 2, 3)
-    server_software: tuple[str, ...] = ()
-    ra: str = "JTAG"
-    version: int = 1
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 over every field: two rule sets with one digest decide alike."""
-        return digest(asdict(self))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +56,11 @@ class OrganisationFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """Everything that a decision rests on. `csr_findings` are the checks of the CSR alone (S1 to S11)."""
+    """Everything that a decision rests on. `csr_findings` are the checks of the CSR alone (S1 to S11).
+
+    `preflight_findings` come from outside the policy: lists of known keys, lint of what would be signed.
+    What is None is not known, and never counts as good news. `requests_last_day` leaves out this one.
+    """
 
     csr_sha256: str
     csr_findings: tuple[Check, ...]
@@ -69,6 +72,11 @@ class Facts:
     duration_years: int
     server_software: str
     key_blocked: bool = False
+    key: KeyKind | None = None
+    key_uses: KeyUses = UNSEEN
+    preflight_findings: tuple[Check, ...] = ()
+    caa: tuple[CaaAnswer, ...] | None = None
+    requests_last_day: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,21 +110,32 @@ def decide(facts: Facts, rules: Rules, *, now: datetime) -> Decision:
     Total: any facts give a decision. Facts without names refuse, and a CSR that nobody looked at is
     for a person (deny by default).
     """
-    checks = (
-        *facts.csr_findings,
-        *_gaps(facts),
-        *_key_checks(facts),
-        *_form_checks(facts, rules),
-        _subject_check(facts),
-        *_organisation_checks(facts.organisation),
-        *_suffix_checks(facts, rules, now=now),
-        *_validation_checks(facts, rules, now=now),
-    )
+    checks = explained(judge(facts, rules, now=now))
     return Decision(
-        outcome=_outcome(checks),
+        outcome=outcome_of(checks),
         checks=checks,
         content_digest=content_digest(facts),
         policy_digest=rules.digest,
+    )
+
+
+def judge(facts: Facts, rules: Rules, *, now: datetime) -> tuple[Check, ...]:
+    """Every check, in the order in which they are made: `decide` without what only a record needs."""
+    return (
+        *facts.csr_findings,
+        *_gaps(facts),
+        *_key_checks(facts),
+        *key_limit_checks(facts.key, rules),
+        *key_use_checks(facts.key_uses, rules),
+        *_form_checks(facts, rules),
+        _subject_check(facts),
+        *_organisation_checks(facts.organisation, rules),
+        *cap_checks(facts.requests_last_day, rules),
+        *name_limit_checks(facts.names, rules),
+        *_suffix_checks(facts, rules, now=now),
+        *_validation_checks(facts, rules, now=now),
+        *caa_checks(facts.names, facts.caa, rules, now=now),
+        *facts.preflight_findings,
     )
 
 
@@ -169,7 +188,8 @@ def domains_to_validate(decision_facts: Facts, *, now: datetime) -> dict[str, tu
     return {domain: tuple(names) for domain, names in _by_domain(missing).items()}
 
 
-def _outcome(checks: Sequence[Check]) -> Outcome:
+def outcome_of(checks: Sequence[Check]) -> Outcome:
+    """What follows from all checks: the gravest verdict counts."""
     match worst(checks):
         case Verdict.PASS | Verdict.WARN | Verdict.PENDING:
             return Outcome.AUTO
@@ -266,7 +286,7 @@ def _folded(text: str) -> str:
     return " ".join(text.split()).casefold()
 
 
-def _organisation_checks(organisation: OrganisationFacts) -> Iterator[Check]:
+def _organisation_checks(organisation: OrganisationFacts, rules: Rules) -> Iterator[Check]:
     if not organisation.active:
         yield Check(
             code="organisation.disabled",
@@ -284,12 +304,19 @@ def _organisation_checks(organisation: OrganisationFacts) -> Iterator[Check]:
             changed_by="RA officer",
         )
     first = not organisation.has_approved_request
+    told = "The organisation has had a request approved before."
+    if first:
+        told = "This is the organisation's first request"
+        told += (
+            "; the first one always waits for an officer."
+            if rules.first_request_waits
+            else ", which waits for nobody under this policy."
+        )
     yield Check(
         code="organisation.first_request",
-        verdict=Verdict.MANUAL if first else Verdict.PASS,
-        message="This is the organisation's first request; the first one always waits for an officer."
-        if first
-        else "The organisation has had a request approved before.",
+        verdict=Verdict.MANUAL if first and rules.first_request_waits else Verdict.PASS,
+        message=told,
+        seen=FIRST_REQUEST if first else "",
         rule="R35",
         changed_by="RA officer",
     )
@@ -306,6 +333,9 @@ def _suffix_checks(facts: Facts, rules: Rules, *, now: datetime) -> Iterator[Che
             rule="R30",
             changed_by="operator",
         )
+    if rules.outside_suffix is Handling.REFUSE:
+        yield from _outside_refused(outside, suffixes)
+        return
     for domain, names in _by_domain(outside).items():
         owned = all(covering(n, facts.organisation.validations, now=now) for n in names)
         yield Check(
@@ -320,6 +350,18 @@ def _suffix_checks(facts: Facts, rules: Rules, *, now: datetime) -> Iterator[Che
             seen=domain,
             rule="R30, R33",
             changed_by="RA officer",
+        )
+
+
+def _outside_refused(outside: Sequence[DnsName], suffixes: str) -> Iterator[Check]:
+    for domain, names in _by_domain(outside).items():
+        yield Check(
+            code="names.outside_trusted_suffix",
+            verdict=Verdict.REFUSE,
+            message=f"{_quoted(names)}: outside {suffixes}, and names outside are not accepted here.",
+            seen=domain,
+            rule="R30",
+            changed_by="operator",
         )
 
 

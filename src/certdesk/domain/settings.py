@@ -4,7 +4,7 @@ Pure. The configuration gives the defaults (the seed's figures); `services.setti
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from urllib.parse import urlsplit
@@ -88,7 +88,8 @@ def _url(value: object, _now: datetime) -> str:
     return text
 
 
-def _suffixes(value: object, _now: datetime) -> tuple[str, ...]:
+def suffix_list(value: object) -> tuple[str, ...]:
+    """Domain suffixes, in lower case and once each. Raises ValueError with what to do."""
     names = tuple(dict.fromkeys(item.strip().lower().strip(".") for item in _items(value)))
     bad = [name for name in names if len(name) > MAX_NAME or not _SUFFIX.fullmatch(name)]
     if not names or bad:
@@ -98,7 +99,8 @@ def _suffixes(value: object, _now: datetime) -> tuple[str, ...]:
     return names
 
 
-def _durations(value: object, _now: datetime) -> tuple[int, ...]:
+def year_list(value: object) -> tuple[int, ...]:
+    """Terms on offer, in years, shortest first. Raises ValueError with what to do."""
     years = tuple(sorted({_whole(item) for item in _items(value)}))
     if not years or not set(years) <= set(TERM_YEARS):
         raise ValueError("Choose one or more of 1, 2 and 3 years.")
@@ -150,12 +152,12 @@ def _items(value: object) -> list[str]:
     return items
 
 
-_PARSERS = {
+_PARSERS: Mapping[str, Callable[[object, datetime], object]] = {
     "ra": _text,
     "service_name": _text,
     "support_url": _url,
-    "trusted_suffixes": _suffixes,
-    "durations": _durations,
+    "trusted_suffixes": lambda value, _now: suffix_list(value),
+    "durations": lambda value, _now: year_list(value),
     "server_software": _software,
     "ownership_days": _ownership_days,
     "challenge_days": _challenge_days,

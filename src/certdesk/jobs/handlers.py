@@ -5,7 +5,7 @@ from datetime import datetime
 
 from django.utils import timezone
 
-from certdesk.services import alerts, notices, people, reminders, revocation_notices
+from certdesk.services import account_mail, alerts, notices, people, reminders, revocation_notices
 
 
 def notify_applicant(*, event_id: int) -> None:
@@ -33,12 +33,20 @@ def mail_lapsing(*, domain_id: int, expires_at: str, audience: str) -> None:
     )
 
 
+def mail_account(*, user_id: int, occasion: str, by: str) -> None:
+    """Tells a person what somebody did about the account: added, a new password, enabled again."""
+    account_mail.mail_account(
+        user_id=user_id, occasion=account_mail.Occasion(occasion), by=by, now=timezone.now()
+    )
+
+
 def mail_password_reset(*, email: str) -> None:
     """Mails a link to whoever has this address; nobody may."""
     people.mail_password_reset(email=email)
 
 
 HANDLERS: dict[str, Callable[..., None]] = {
+    "mail_account": mail_account,
     "mail_password_reset": mail_password_reset,
     "alert_officers": alert_officers,
     "mail_lapsing": mail_lapsing,

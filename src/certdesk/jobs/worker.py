@@ -7,7 +7,7 @@ harmless.
 
 import threading
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import TypeAlias
 
@@ -81,8 +81,9 @@ class Worker:
         for challenge in acme_validation.due_looks(now=now, limit=BATCH):
             self._drive_look(challenge)
         jobs = self._claim(now=now)
-        for job in jobs:
-            self._run(job)
+        # Done jobs are noted together: dying before that runs them again, which is harmless.
+        done = [job for job in jobs if self._run(job)]
+        _finish(done, status=TaskResultStatus.SUCCESSFUL)
         if now >= self._housekeeping_due:
             self._housekeeping_due = now + HOUSEKEEPING_EVERY
             recover_dead(now=now)
@@ -122,25 +123,30 @@ class Worker:
 
     def _claim(self, *, now: datetime) -> list[Job]:
         due = DBTaskResult.objects.filter(status=TaskResultStatus.READY, run_after__lte=now)
-        claimed = []
-        for job in due.order_by("-priority", "run_after")[:BATCH]:
-            with write_transaction():
+        found = list(due.order_by("-priority", "run_after")[:BATCH])
+        claimed: list[Job] = []
+        if not found:
+            return claimed
+        with write_transaction():
+            for job in found:
+                workers = [*job.worker_ids, self.name]
                 won = DBTaskResult.objects.filter(id=job.id, status=TaskResultStatus.READY).update(
-                    status=TaskResultStatus.RUNNING, started_at=now, worker_ids=[*job.worker_ids, self.name]
+                    status=TaskResultStatus.RUNNING, started_at=now, worker_ids=workers
                 )
-            if won:
-                job.worker_ids = [*job.worker_ids, self.name]
-                claimed.append(job)
+                if won:
+                    job.worker_ids = workers
+                    claimed.append(job)
         return claimed
 
-    def _run(self, job: Job) -> None:
+    def _run(self, job: Job) -> bool:
+        """Runs a job; False when it failed and was put back."""
         name = job.task_path.rpartition(".")[2]
         try:
             HANDLERS[name](**job.args_kwargs["kwargs"])
         except Exception as error:  # noqa: BLE001 - worker loop: a job that fails is put back, never lost
             _failed(job, error, name=name)
-        else:
-            _finish(job, status=TaskResultStatus.SUCCESSFUL)
+            return False
+        return True
 
 
 def recover_dead(*, now: datetime) -> int:
@@ -149,7 +155,7 @@ def recover_dead(*, now: datetime) -> int:
     with write_transaction():
         for job in dead:
             if len(job.worker_ids) >= GIVE_UP_AFTER:  # it kills whoever runs it
-                _finish(job, status=TaskResultStatus.FAILED)
+                _finish([job], status=TaskResultStatus.FAILED)
         return dead.update(status=TaskResultStatus.READY, run_after=now)
 
 
@@ -168,7 +174,7 @@ def _failed(job: Job, error: Exception, *, name: str) -> None:
         exc_info=not isinstance(error, CertdeskError),
     )
     if tries >= GIVE_UP_AFTER:
-        _finish(job, status=TaskResultStatus.FAILED, error=error)
+        _finish([job], status=TaskResultStatus.FAILED, error=error)
         return
     with write_transaction():
         DBTaskResult.objects.filter(id=job.id).update(
@@ -178,9 +184,11 @@ def _failed(job: Job, error: Exception, *, name: str) -> None:
         )
 
 
-def _finish(job: Job, *, status: TaskResultStatus, error: Exception | None = None) -> None:
+def _finish(jobs: Sequence[Job], *, status: TaskResultStatus, error: Exception | None = None) -> None:
+    if not jobs:
+        return
     with write_transaction():
-        DBTaskResult.objects.filter(id=job.id).update(
+        DBTaskResult.objects.filter(id__in=[job.id for job in jobs]).update(
             status=status,
             finished_at=timezone.now(),
             exception_class_path=f"{type(error).__module__}.{type(error).__qualname__}" if error else "",

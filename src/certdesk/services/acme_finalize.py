@@ -5,41 +5,40 @@ Of any number of finalizes at once, one claims the order. Signing and recording 
 """
 
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
-import structlog
-
-from certdesk.backends.base import Backend, Prepares
+from certdesk.backends.base import Backend
 from certdesk.domain.acme_problems import AcmeRefused, ProblemType
 from certdesk.domain.certificates import Intent, server_subject
 from certdesk.domain.csr import Csr, PrivateKeyPasted, read_csr
-from certdesk.domain.errors import BackendError, BackendRefused, BadCsr, Unavailable
+from certdesk.domain.errors import BackendRefused, BadCsr
 from certdesk.domain.findings import Check, Verdict
 from certdesk.domain.identifiers import DnsName
 from certdesk.domain.orders import OrderStatus
-from certdesk.domain.policy import Outcome, decide
+from certdesk.domain.policy import Decision, Facts, Outcome, content_digest
 from certdesk.domain.profiles import profile
-from certdesk.domain.requests import OrganisationId, State
+from certdesk.domain.requests import OrganisationId, RequestId, State
+from certdesk.domain.settings import OTHER
 from certdesk.services import runtime
 from certdesk.services.acme_accounts import actor_of
-from certdesk.services.acme_issuance import LEASE, record_intent
 from certdesk.services.acme_orders import OrderView, order_view, own_order, wanted_by
 from certdesk.services.entitlements import (
     certificate_validity,
     entitled_until,
-    facts_for,
     obstacles_to,
     record_entitlement,
+    term_years,
     under_request,
 )
+from certdesk.services.intents import LEASE, record_intent
+from certdesk.services.intents import prepared as prepared_intent
 from certdesk.services.keys import block_keys
+from certdesk.services.preflight import Subject, judged
 from certdesk.store import audit
 from certdesk.store.db import write_transaction
 from certdesk.store.models import AcmeAccount, AcmeOrder, IssuanceAttempt, Request
-from certdesk.store.selectors.facts import lock_organisation, organisation_row
-
-log = structlog.get_logger()
+from certdesk.store.selectors.facts import Asked, lock_organisation, organisation_row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +70,7 @@ def prepare(*, account: AcmeAccount, order_id: int, csr_der: bytes, now: datetim
     intent = _intent(account, order, csr, backend, now=now)
     try:
         return Prepared(
-            account=account, order=order, csr=csr, intent=_linted(backend, intent), backend=backend
+            account=account, order=order, csr=csr, intent=prepared_intent(backend, intent), backend=backend
         )
     except BackendRefused as refused:
         raise AcmeRefused(ProblemType.BAD_CSR, refused.detail) from None
@@ -92,7 +91,7 @@ def claim(prepared: Prepared, *, now: datetime) -> IssuanceAttempt | None:
         ).update(finalized_at=now, request=request, next_attempt_at=now + LEASE)
         if not claimed:
             return None
-        attempt = record_intent(order, request, prepared.intent, now=now)
+        attempt = record_intent(RequestId(request.pk), prepared.intent, order_id=order.pk, now=now)
         audit.record(
             actor=actor_of(account),
             action="acme_order.finalize",
@@ -172,49 +171,45 @@ def _intent(account: AcmeAccount, order: AcmeOrder, csr: Csr, backend: Backend, 
     )
 
 
-def _linted(backend: Backend, intent: Intent) -> Intent:
-    if not isinstance(backend, Prepares):
-        return intent
-    try:
-        return backend.prepare(intent)
-    except BackendError:
-        raise
-    except Exception as error:  # plug-in boundary: nothing was claimed or sent, so a later try is safe
-        log.exception("acme.prepare_broke", backend=backend.name)
-        raise Unavailable("The CA could not take it. Try again.") from error
-
-
 def _entitlement(prepared: Prepared, *, now: datetime) -> Request:
     """The request under which this may be signed now, made on the spot where policy needs no human (W2)."""
-    account, csr = prepared.account, prepared.csr
+    account, order = prepared.account, prepared.order
     organisation = organisation_row(OrganisationId(account.organisation_id))
     account.organisation = organisation  # as it is under the lock
-    names = tuple(DnsName(name) for name in prepared.order.identifiers)
-    wanted = wanted_by(account, names, prepared.order.profile_id)
-    facts = facts_for(
-        wanted,
-        findings=csr.findings,
-        key_sha256=csr.key.spki_sha256,
-        subject_organisations=csr.subject_value("O"),
-        now=now,
-    )
-    decision = decide(facts, runtime.current().rules, now=now)
-    request_id = prepared.order.request_id
-    if request_id is None:
+    request = None if order.request_id is None else Request.objects.get(id=order.request_id)
+    kind = profile(order.profile_id)
+    subject = Subject(csr=prepared.csr, organisation=organisation, profile=kind, request=request)
+    asked = Asked(duration_years=term_years(), server_software=OTHER)
+    facts, decision = judged(subject, asked=asked, now=now)
+    if request is None:
         obstacles = obstacles_to(decision, waived=(), is_signing=True)
         if obstacles or decision.outcome is not Outcome.AUTO:
             raise _may_not(obstacles)
-        return record_entitlement(wanted, decision, actor=actor_of(account), state=State.ACCEPTED, now=now)
-    request = Request.objects.get(id=request_id)
+        return _new_entitlement(account, order, facts, decision, now=now)
     entitled = under_request(request, facts.organisation, now=now)
     if entitled is None or prepared.intent.not_after > entitled.ends_at:
         raise AcmeRefused(
             ProblemType.USER_ACTION_REQUIRED,
-            f"Request {request_id} does not allow this any more. Order again to see what is needed.",
+            f"Request {request.pk} does not allow this any more. Order again to see what is needed.",
         )
     if obstacles := obstacles_to(decision, waived=entitled.waived, is_signing=True):
         raise _may_not(obstacles)
     return request
+
+
+def _new_entitlement(
+    account: AcmeAccount, order: AcmeOrder, facts: Facts, decision: Decision, *, now: datetime
+) -> Request:
+    """The request that policy accepts on the spot: about the names, whatever key comes with the next one."""
+    names = tuple(DnsName(name) for name in order.identifiers)
+    return record_entitlement(
+        wanted_by(account, names, order.profile_id),
+        decision,
+        content=content_digest(replace(facts, csr_sha256="", names=names)),
+        actor=actor_of(account),
+        state=State.ACCEPTED,
+        now=now,
+    )
 
 
 def _may_not(obstacles: tuple[Check, ...]) -> AcmeRefused:

@@ -36,6 +36,7 @@ from certdesk.domain.requests import Event, OrganisationId, RequestId, State
 from certdesk.services import runtime
 from certdesk.services.acme_accounts import actor_of
 from certdesk.services.acme_orders import note_problem
+from certdesk.services.intents import LEASE, recorded_intent
 from certdesk.store import audit
 from certdesk.store.db import write_transaction
 from certdesk.store.models import (
@@ -54,8 +55,6 @@ log = structlog.get_logger()
 
 Clock = Callable[[], datetime]
 
-#: Whoever claimed an order has this long to finish before the tick takes over.
-LEASE = timedelta(seconds=10)
 RETRY_FIRST, RETRY_MOST = timedelta(seconds=5), timedelta(minutes=15)
 #: A CA that has not issued by then has not issued: the client orders again.
 GIVE_UP_AFTER = timedelta(days=2)
@@ -93,7 +92,7 @@ def drive_order(*, order_id: int, clock: Clock) -> None:
         return
     if now - attempt.created_at > GIVE_UP_AFTER:
         late = Refused(reason="It has not issued in time.")
-        _record(attempt, _recorded_intent(attempt), late, now=now)
+        _record(attempt, recorded_intent(attempt), late, now=now)
         return
     _resume(attempt, clock=clock)
 
@@ -101,44 +100,6 @@ def drive_order(*, order_id: int, clock: Clock) -> None:
 def postpone_order(*, order_id: int, now: datetime) -> None:
     """Puts off an order that can't be driven at present, so that it does not hold up the others."""
     _look_again(order_id, at=now + timedelta(minutes=1))
-
-
-def record_intent(order: AcmeOrder, request: Request, intent: Intent, *, now: datetime) -> IssuanceAttempt:
-    """The attempt, in the transaction that claims the order, before anything is signed or sent."""
-    return IssuanceAttempt.objects.create(
-        request=request,
-        order=order,
-        backend=intent.backend,
-        idempotency_key=intent.idempotency_key,
-        profile_id=intent.profile_id,
-        profile_version=intent.profile_version,
-        csr_der=intent.csr_der,
-        spki_der=intent.spki_der,
-        names=list(intent.names),
-        subject=[list(pair) for pair in intent.subject],
-        not_before=intent.not_before,
-        not_after=intent.not_after,
-        serial=None if intent.serial is None else f"{intent.serial:x}",
-        tbs=intent.tbs,
-        created_at=now,
-    )
-
-
-def _recorded_intent(attempt: IssuanceAttempt) -> Intent:
-    return Intent(
-        idempotency_key=attempt.idempotency_key,
-        backend=attempt.backend,
-        profile_id=attempt.profile_id,
-        profile_version=attempt.profile_version,
-        csr_der=bytes(attempt.csr_der),
-        spki_der=bytes(attempt.spki_der),
-        names=tuple(attempt.names),
-        subject=tuple((oid, value) for oid, value in attempt.subject),
-        not_before=attempt.not_before,
-        not_after=attempt.not_after,
-        serial=None if attempt.serial is None else int(attempt.serial, 16),
-        tbs=None if attempt.tbs is None else bytes(attempt.tbs),
-    )
 
 
 def _submit(attempt: IssuanceAttempt, intent: Intent, backend: Backend, *, clock: Clock) -> None:
@@ -159,7 +120,7 @@ def _submit(attempt: IssuanceAttempt, intent: Intent, backend: Backend, *, clock
 
 def _resume(attempt: IssuanceAttempt, *, clock: Clock) -> None:
     """Polls what a CA has accepted, and finds out what became of anything else."""
-    intent, backend = _recorded_intent(attempt), runtime.current().backend(attempt.backend)
+    intent, backend = recorded_intent(attempt), runtime.current().backend(attempt.backend)
     try:
         if attempt.handle:
             _record(attempt, intent, backend.poll(attempt.handle), now=clock())

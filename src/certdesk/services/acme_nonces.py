@@ -50,7 +50,7 @@ def burn_nonce(nonce: str, *, now: datetime) -> bool:
         return False
     with write_transaction(), connection.cursor() as cursor:
         cursor.execute(_SPEND, [nonce, issued_at + LIFE + timedelta(minutes=2)])
-        return cursor.rowcount == 1
+        return bool(cursor.rowcount == 1)
 
 
 def clear_nonces(*, now: datetime) -> None:

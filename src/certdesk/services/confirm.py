@@ -12,8 +12,9 @@ from certdesk.domain.actors import Actor
 from certdesk.domain.errors import BackendError, StateConflict
 from certdesk.domain.requests import RequestId, State
 from certdesk.services import issuance, runtime
+from certdesk.services.decisions import approve_request
 from certdesk.services.organisations import Evidence
-from certdesk.services.requests import Created, Submission, approve_request, create_request
+from certdesk.services.requests import Created, Submission, create_request
 
 
 def submit_request(
@@ -28,12 +29,24 @@ def submit_request(
 
     Raises as `create_request` does.
     """
+    rt = runtime.current()
+    backend = rt.backend(rt.default_backend)
     created = create_request(
-        actor=actor, submission=submission, channel=channel, idempotency_key=idempotency_key, now=clock()
+        actor=actor,
+        submission=submission,
+        channel=channel,
+        idempotency_key=idempotency_key,
+        at_once=backend if backend.inline else None,
+        now=clock(),
     )
-    if created.replayed or created.pending or created.state is not State.ACCEPTED:
+    if created.claimed is not None:
+        claimed = created.claimed
+        state = _at_once(lambda: issuance.finish(claimed, clock=clock))
+    elif backend.inline and not created.replayed and not created.pending and created.state is State.ACCEPTED:
+        state = _at_once(lambda: issuance.issue(request_id=created.number, clock=clock))
+    else:
         return created
-    return replace(created, state=_issue_now(created.number, clock=clock) or created.state)
+    return replace(created, state=state or created.state)
 
 
 def approve_and_issue(
@@ -49,15 +62,14 @@ def approve_and_issue(
     approve_request(
         actor=actor, number=number, evidence=evidence, note=note, seen_version=seen_version, now=clock()
     )
-    _issue_now(RequestId(number), clock=clock)
-
-
-def _issue_now(number: RequestId, *, clock: Callable[[], datetime]) -> State | None:
     rt = runtime.current()
-    if not rt.backend(rt.default_backend).inline:
-        return None
+    if rt.backend(rt.default_backend).inline:
+        _at_once(lambda: issuance.issue(request_id=RequestId(number), clock=clock))
+
+
+def _at_once(issue: Callable[[], State]) -> State | None:
     try:
-        return issuance.issue(request_id=number, clock=clock)
+        return issue()
     except (StateConflict, BackendError):
         # The decision stands and is recorded; the tick goes on with it and says what is the matter.
         return None

@@ -70,6 +70,7 @@ def prepare_demo(*, data: Path, now: datetime) -> Path:
     """Makes whatever of the demo is not there yet and returns the path of `demo.json`."""
     path = data / "demo.json"
     if User.objects.exists() and path.exists():
+        _write(path, {**json.loads(path.read_text(encoding="utf-8")), **_addresses(path)})
         return path
     passwords = {person.username: issued_password() for person in PEOPLE}
     users = {person.username: _person(person, passwords[person.username], now=now) for person in PEOPLE}
@@ -89,14 +90,20 @@ def prepare_demo(*, data: Path, now: datetime) -> Path:
         for name, actor in actors.items()
         if not is_required(actor.ra_role)  # their tokens come after their second factor
     }
-    eab = [
+    people = [
         {
-            "organisation": name,
-            **_credential(actors["olga"], organisations[name], now=now),
+            "username": person.username,
+            "password": passwords[person.username],
+            "organisation": person.organisation,
+            "role": person.role.value,
         }
+        for person in PEOPLE
+    ]
+    eab = [
+        {"organisation": name, **_credential(actors["olga"], organisations[name], now=now)}
         for name in DOMAINS
     ]
-    _write(path, passwords=passwords, tokens=tokens, eab=eab)
+    _write(path, {**_addresses(path), "users": people, "api_tokens": tokens, "eab": eab})
     return path
 
 
@@ -191,27 +198,18 @@ def _csr(*names: str) -> bytes:
     )
 
 
-def _write(
-    path: Path, *, passwords: dict[str, str], tokens: dict[str, str], eab: list[dict[str, str]]
-) -> None:
+def _addresses(path: Path) -> dict[str, object]:
+    """What may differ from one start to the next: another port, a moved folder, a renamed RA team."""
     rt = runtime.current()
-    content = {
+    return {
         "base_url": rt.base_url,
         "acme_directory": f"{rt.base_url}/acme/directory",
         "ra": rt.rules.ra,
-        "users": [
-            {
-                "username": person.username,
-                "password": passwords[person.username],
-                "organisation": person.organisation,
-                "role": person.role.value,
-            }
-            for person in PEOPLE
-        ],
-        "api_tokens": tokens,
-        "eab": eab,
         "mailbox": str(path.parent / "mail"),
     }
+
+
+def _write(path: Path, content: dict[str, object]) -> None:
     temporary = path.with_suffix(f".{secrets.token_hex(4)}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w") as handle:

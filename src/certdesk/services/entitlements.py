@@ -7,7 +7,7 @@ has to decide, and one is recorded where policy decides by itself. Nothing is si
 
 import secrets
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from cryptography import x509
@@ -16,7 +16,7 @@ from certdesk.domain.actors import Actor
 from certdesk.domain.audit import digest
 from certdesk.domain.csr_names import read_names
 from certdesk.domain.evidence import Validation
-from certdesk.domain.findings import Check, Verdict
+from certdesk.domain.findings import Check, Verdict, as_record
 from certdesk.domain.identifiers import DnsName
 from certdesk.domain.policy import (
     NOT_VALIDATED,
@@ -27,11 +27,13 @@ from certdesk.domain.policy import (
     content_digest,
     decide,
 )
+from certdesk.domain.policy_rules import Rules
 from certdesk.domain.profiles import Profile, profile, validity
 from certdesk.domain.requests import Event, RequestId, State, UserId
 from certdesk.domain.settings import OTHER
 from certdesk.services import runtime
-from certdesk.store.models import Approval, BlockedKey, Certificate, Organisation, Request
+from certdesk.services.preflight import requests_before
+from certdesk.store.models import Approval, Certificate, Organisation, Request
 from certdesk.store.selectors.facts import organisation_facts
 from certdesk.store.transitions import Change, Step, write_history
 
@@ -92,11 +94,14 @@ def entitlement_for(wanted: Wanted, *, actor: Actor, now: datetime) -> Answer:
 
     Where a human has to decide, a request is made unless one like it waits already: the answer names it.
     """
-    facts = facts_for(wanted, now=now)
-    decision = decide(facts, runtime.current().rules, now=now)
+    rules = rules_for_names(wanted.organisation, wanted.profile_id)
+    facts = facts_for(wanted, rules=rules, now=now)
+    decision = decide(facts, rules, now=now)
     if decision.refusals:
         return NotEntitled(checks=decision.refusals)
-    found = _covering(wanted, facts.organisation, decision, now=now)
+    # A renewal is no new request, so that no cap on requests stands in its way.
+    renewed = decide(replace(facts, requests_last_day=0), rules, now=now) if rules.daily_cap else decision
+    found = _covering(wanted, facts.organisation, renewed, now=now)
     lasting = found is not None and found.ends_at > now + lifetime()
     if found is not None and (lasting or decision.outcome is not Outcome.AUTO):
         return found
@@ -106,36 +111,31 @@ def entitlement_for(wanted: Wanted, *, actor: Actor, now: datetime) -> Answer:
     return _needs_approval(wanted, decision, actor=actor, now=now)
 
 
-def facts_for(
-    wanted: Wanted,
-    *,
-    findings: tuple[Check, ...] | None = None,
-    key_sha256: str = "",
-    subject_organisations: tuple[str, ...] = (),
-    now: datetime,
-) -> Facts:
-    """The facts about names without a CSR, or with the findings and the key of one that came by now."""
+def facts_for(wanted: Wanted, *, rules: Rules, now: datetime) -> Facts:
+    """The facts about names, before any CSR has come."""
     kind = profile(wanted.profile_id)
-    blocked = bool(key_sha256) and BlockedKey.objects.filter(spki_sha256=key_sha256).exists()
     return Facts(
         csr_sha256="",
-        csr_findings=name_findings(wanted.names) if findings is None else findings,
+        csr_findings=name_findings(wanted.names),
         names=wanted.names,
-        subject_organisations=subject_organisations,
+        subject_organisations=(),
         organisation=organisation_facts(wanted.organisation, now=now),
         profile_id=kind.id,
         profile_version=kind.version,
         duration_years=term_years(),
         server_software=OTHER,
-        key_blocked=blocked,
+        requests_last_day=requests_before(wanted.organisation.pk, rules, at=now, before=None),
     )
 
 
-def facts_of_entitlement(request: Request, organisation: Organisation, *, now: datetime) -> Facts:
-    """The facts of a stored request that has no CSR, as they are now."""
+def judged_entitlement(
+    request: Request, organisation: Organisation, *, now: datetime
+) -> tuple[Facts, Decision]:
+    """The facts of a stored request that has no CSR, as they are now, and what policy says about them."""
     kind = profile(request.profile_id)
+    rules = rules_for_names(organisation, kind.id)
     names = tuple(DnsName(name) for name in request.names)
-    return Facts(
+    facts = Facts(
         csr_sha256="",
         csr_findings=name_findings(names),
         names=names,
@@ -145,6 +145,20 @@ def facts_of_entitlement(request: Request, organisation: Organisation, *, now: d
         profile_version=kind.version,
         duration_years=request.duration_years,
         server_software=request.server_software,
+        requests_last_day=requests_before(organisation.pk, rules, at=request.created_at, before=request.pk),
+    )
+    return facts, decide(facts, rules, now=now)
+
+
+def rules_for_names(organisation: Organisation, profile_id: str) -> Rules:
+    """The rules in force, but for those about keys: a key is judged when it comes, with its CSR."""
+    rules = runtime.current().rules_for(organisation=organisation.slug, profile=profile_id)
+    seed = Rules()
+    return replace(
+        rules,
+        key_types=seed.key_types,
+        rsa_min_bits=seed.rsa_min_bits,
+        rsa_max_bits=seed.rsa_max_bits,
     )
 
 
@@ -179,13 +193,14 @@ def obstacles_to(decision: Decision, *, waived: Iterable[str], is_signing: bool)
 
 
 def record_entitlement(
-    wanted: Wanted, decision: Decision, *, actor: Actor, state: State, now: datetime
+    wanted: Wanted, decision: Decision, *, content: str, actor: Actor, state: State, now: datetime
 ) -> Request:
     """A request without a CSR, with its history and audit rows, in the caller's transaction.
 
-    `decision` is about exactly these names; policy's own approval is recorded where the state is accepted.
+    `decision` is about these names, `content` the digest of exactly what is approved. Policy's own approval
+    is recorded where the state is accepted.
     """
-    kind, years, content = profile(wanted.profile_id), term_years(), decision.content_digest
+    kind, years = profile(wanted.profile_id), term_years()
     is_accepted = state is State.ACCEPTED
     reasons = " ".join(check.message for check in decision.manual_reasons)
     detail = "" if is_accepted else reasons
@@ -206,7 +221,7 @@ def record_entitlement(
         key="chosen with each certificate",
         duration_years=years,
         server_software=OTHER,
-        checks=[asdict(check) for check in decision.checks],
+        checks=[as_record(check) for check in decision.checks],
         policy_digest=decision.policy_digest,
         content_digest=content,
         idempotency_key=f"acme-{secrets.token_hex(16)}",
@@ -342,7 +357,14 @@ def _needs_approval(wanted: Wanted, decision: Decision, *, actor: Actor, now: da
             number=RequestId(ended.pk), state=State(ended.state), reasons=reasons, said=ended.detail
         )
     if waiting is None:
-        waiting = record_entitlement(wanted, decision, actor=actor, state=State.WAITING_FOR_APPROVAL, now=now)
+        waiting = record_entitlement(
+            wanted,
+            decision,
+            content=decision.content_digest,
+            actor=actor,
+            state=State.WAITING_FOR_APPROVAL,
+            now=now,
+        )
     return NeedsApproval(number=RequestId(waiting.pk), state=State.WAITING_FOR_APPROVAL, reasons=reasons)
 
 

@@ -6,13 +6,10 @@ transaction; whatever comes back is recorded, and the request is `issued` only o
 
 import base64
 import hashlib
-import secrets
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
 import structlog
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from certdesk.backends.base import Backend, Finds, Prepares
 from certdesk.domain.actors import SYSTEM
@@ -24,16 +21,23 @@ from certdesk.domain.certificates import (
     Refused,
     certificate_facts,
     compare,
-    server_subject,
 )
 from certdesk.domain.errors import BackendError, BackendRefused, OutcomeUnknown, StateConflict, Unavailable
 from certdesk.domain.findings import Check, Verdict
 from certdesk.domain.policy import still_entitled
-from certdesk.domain.profiles import profile, validity
 from certdesk.domain.requests import Event, OrganisationId, RequestId, State
 from certdesk.domain.waiting import waiting_phrase
 from certdesk.services import runtime
-from certdesk.services.requests import facts_of
+from certdesk.services.decisions import facts_of
+from certdesk.services.intents import (
+    LEASE,
+    Claimed,
+    claim_step,
+    intent_of,
+    prepared,
+    record_intent,
+    recorded_intent,
+)
 from certdesk.services.validation import await_validation
 from certdesk.store.db import write_transaction
 from certdesk.store.models import (
@@ -47,14 +51,12 @@ from certdesk.store.models import (
 )
 from certdesk.store.selectors.facts import lock_organisation, organisation_row
 from certdesk.store.selectors.waiting import usual_issuing_time
-from certdesk.store.transitions import Step, advance, advance_through
+from certdesk.store.transitions import Known, Step, advance, advance_through
 
 log = structlog.get_logger()
 
 Clock = Callable[[], datetime]
 
-#: Whoever claimed a request has this long to finish before the tick takes over.
-LEASE = timedelta(seconds=10)
 RETRY_FIRST, RETRY_MOST = timedelta(seconds=5), timedelta(minutes=15)
 POLL_FIRST, POLL_MOST = timedelta(seconds=10), timedelta(minutes=15)
 
@@ -72,7 +74,7 @@ def issue(*, request_id: RequestId, clock: Clock) -> State:
     rt = runtime.current()
     backend = rt.backend(rt.default_backend)
     try:
-        intent = _prepared(backend, _intent(request, backend, now=now))
+        intent = prepared(backend, intent_of(request, backend, now=now))
     except BackendRefused as refused:
         return _refuse_unsent(request, refused.detail, now=now)
 
@@ -91,13 +93,18 @@ def issue(*, request_id: RequestId, clock: Clock) -> State:
             event=Event.CLAIM,
             actor=SYSTEM,
             now=now,
-            step=Step(detail=f"Being handed to {backend.title}.", next_attempt_at=now + LEASE),
+            step=claim_step(backend, now=now),
             seen_version=request.version,
         )
-        attempt = _record_intent(request_id, intent, now=now)
+        attempt = record_intent(request_id, intent, now=now)
 
     # 3. to 5. Outside any transaction: sign or send; then record what came.
     return _submit(attempt, intent, backend, clock=clock)
+
+
+def finish(claimed: Claimed, *, clock: Clock) -> State:
+    """Steps 3 to 5 for a request that was claimed in the transaction that made it (step 2)."""
+    return _submit(claimed.attempt, claimed.intent, claimed.backend, known=claimed.known, clock=clock)
 
 
 def drive(*, request_id: RequestId, clock: Clock) -> State | None:
@@ -164,43 +171,6 @@ def _refer(request_id: RequestId, obstacles: tuple[Check, ...], *, now: datetime
     )
 
 
-def _intent(request: Request, backend: Backend, *, now: datetime) -> Intent:
-    kind = profile(request.profile_id)
-    not_before, not_after = validity(kind, duration_years=request.duration_years, now=now)
-    csr = x509.load_der_x509_csr(bytes(request.csr_der))
-    organisation = request.organisation
-    return Intent(
-        idempotency_key=secrets.token_hex(16),
-        backend=backend.name,
-        profile_id=kind.id,
-        profile_version=kind.version,
-        csr_der=bytes(request.csr_der),
-        spki_der=csr.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo),
-        names=tuple(request.names),
-        subject=server_subject(
-            names=tuple(request.names),
-            organisation=organisation.legal_name,
-            country=organisation.country,
-            locality=organisation.locality,
-        ),
-        not_before=not_before,
-        not_after=not_after,
-        server_software=request.server_software,
-    )
-
-
-def _prepared(backend: Backend, intent: Intent) -> Intent:
-    if not isinstance(backend, Prepares):
-        return intent
-    try:
-        return backend.prepare(intent)
-    except BackendError:
-        raise
-    except Exception as error:  # plug-in boundary: nothing was claimed or sent, so a later try is safe
-        log.exception("issuance.prepare_broke", backend=backend.name)
-        raise Unavailable("The CA could not take it; trying again.") from error
-
-
 def _refuse_unsent(request: Request, reason: str, *, now: datetime) -> State:
     """The CA's own limits, or lint, stopped it before anything was signed or sent.
 
@@ -215,44 +185,9 @@ def _refuse_unsent(request: Request, reason: str, *, now: datetime) -> State:
         return advance_through(request_id=request_id, steps=steps, actor=SYSTEM, now=now)
 
 
-def _record_intent(request_id: RequestId, intent: Intent, *, now: datetime) -> IssuanceAttempt:
-    return IssuanceAttempt.objects.create(
-        request_id=request_id,
-        backend=intent.backend,
-        idempotency_key=intent.idempotency_key,
-        profile_id=intent.profile_id,
-        profile_version=intent.profile_version,
-        csr_der=intent.csr_der,
-        spki_der=intent.spki_der,
-        names=list(intent.names),
-        subject=[list(pair) for pair in intent.subject],
-        not_before=intent.not_before,
-        not_after=intent.not_after,
-        serial=None if intent.serial is None else f"{intent.serial:x}",
-        tbs=intent.tbs,
-        created_at=now,
-    )
-
-
-def _recorded_intent(attempt: IssuanceAttempt) -> Intent:
-    return Intent(
-        idempotency_key=attempt.idempotency_key,
-        backend=attempt.backend,
-        profile_id=attempt.profile_id,
-        profile_version=attempt.profile_version,
-        csr_der=bytes(attempt.csr_der),
-        spki_der=bytes(attempt.spki_der),
-        names=tuple(attempt.names),
-        subject=tuple((oid, value) for oid, value in attempt.subject),
-        not_before=attempt.not_before,
-        not_after=attempt.not_after,
-        serial=None if attempt.serial is None else int(attempt.serial, 16),
-        tbs=None if attempt.tbs is None else bytes(attempt.tbs),
-        server_software=attempt.request.server_software,
-    )
-
-
-def _submit(attempt: IssuanceAttempt, intent: Intent, backend: Backend, *, clock: Clock) -> State:
+def _submit(
+    attempt: IssuanceAttempt, intent: Intent, backend: Backend, *, known: Known | None = None, clock: Clock
+) -> State:
     try:
         outcome = backend.submit(intent)
     except Unavailable as error:
@@ -265,13 +200,13 @@ def _submit(attempt: IssuanceAttempt, intent: Intent, backend: Backend, *, clock
     except Exception:  # plug-in boundary: nobody knows how far it got, so the attempt stays open as well
         log.exception("issuance.submit_broke", request=attempt.request_id, backend=backend.name)
         return _leave_open(attempt, OutcomeUnknown("The connection to the CA broke."), now=clock())
-    return _record(attempt, intent, outcome, backend, now=clock())
+    return _record(attempt, intent, outcome, backend, known=known, now=clock())
 
 
 def _resume(request_id: RequestId, *, clock: Clock) -> State:
     """Finishes an attempt whose outcome is not known: looks it up, or asks again for the very same thing."""
     attempt = _open_attempt(request_id, lease=LEASE, now=clock())
-    intent, backend = _recorded_intent(attempt), runtime.current().backend(attempt.backend)
+    intent, backend = recorded_intent(attempt), runtime.current().backend(attempt.backend)
     if isinstance(backend, Finds):
         try:
             outcome = backend.find(attempt.idempotency_key)
@@ -309,7 +244,7 @@ def _poll(request_id: RequestId, *, clock: Clock) -> State:
             detail=_at_work(attempt, backend, attempt.handle, now=now),
         )
         return State.SUBMITTED
-    return _record(attempt, _recorded_intent(attempt), outcome, backend, now=clock())
+    return _record(attempt, recorded_intent(attempt), outcome, backend, now=clock())
 
 
 def _open_attempt(request_id: RequestId, *, lease: timedelta, now: datetime) -> IssuanceAttempt:
@@ -369,7 +304,13 @@ def _leave_open(attempt: IssuanceAttempt, error: BackendError, *, now: datetime)
 
 
 def _record(
-    attempt: IssuanceAttempt, intent: Intent, outcome: Outcome, backend: Backend, *, now: datetime
+    attempt: IssuanceAttempt,
+    intent: Intent,
+    outcome: Outcome,
+    backend: Backend,
+    *,
+    known: Known | None = None,
+    now: datetime,
 ) -> State:
     """4. Compare; 5. record whatever came, in one transaction."""
     request_id = RequestId(attempt.request_id)
@@ -378,7 +319,7 @@ def _record(
             differences = [c for c in compare(outcome, intent) if c.verdict is Verdict.REFUSE]
             if differences:
                 return _record_mismatch(attempt, outcome, differences, now=now)
-            return _record_certificate(attempt, outcome, backend, now=now)
+            return _record_certificate(attempt, outcome, backend, known=known, now=now)
         case Accepted(handle=handle):
             with write_transaction():
                 IssuanceAttempt.objects.filter(id=attempt.pk).update(handle=handle, acknowledged_at=now)
@@ -406,7 +347,7 @@ def _record(
 
 
 def _record_certificate(
-    attempt: IssuanceAttempt, issued: Issued, backend: Backend, *, now: datetime
+    attempt: IssuanceAttempt, issued: Issued, backend: Backend, *, known: Known | None, now: datetime
 ) -> State:
     request_id = RequestId(attempt.request_id)
     facts = certificate_facts(issued.chain[0])
@@ -415,7 +356,7 @@ def _record_certificate(
         certificate = Certificate.objects.create(
             request_id=request_id,
             attempt=attempt,
-            issuer_chain=_chain_row(issued.chain[1:]),
+            issuer_chain_id=_chain_id(issued.chain[1:]),
             der=facts.der,
             sha256=facts.sha256,
             issuer=facts.issuer,
@@ -438,7 +379,7 @@ def _record_certificate(
         # A CA that answers at once acknowledges and issues in one breath; the history shows both.
         acknowledged = attempt.acknowledged_at is not None
         steps = (issued_step,) if acknowledged else (accepted_step, issued_step)
-        return advance_through(request_id=request_id, steps=steps, actor=SYSTEM, now=now)
+        return advance_through(request_id=request_id, steps=steps, actor=SYSTEM, known=known, now=now)
 
 
 def _record_mismatch(
@@ -480,12 +421,15 @@ def _end(
         raise StateConflict("This attempt was ended by somebody else.")
 
 
-def _chain_row(chain: tuple[bytes, ...]) -> IssuerChain:
+def _chain_id(chain: tuple[bytes, ...]) -> int:
     sha256 = hashlib.sha256(b"".join(chain)).hexdigest()
+    known = IssuerChain.objects.filter(sha256=sha256).values_list("id", flat=True).first()
+    if known is not None:
+        return known
     row, _new = IssuerChain.objects.get_or_create(
         sha256=sha256, defaults={"certificates": [base64.b64encode(der).decode() for der in chain]}
     )
-    return row
+    return row.pk
 
 
 def _between(least: timedelta, value: timedelta, most: timedelta) -> timedelta:

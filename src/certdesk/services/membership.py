@@ -17,6 +17,7 @@ from django.db.models import QuerySet
 from certdesk.domain.actors import Action, Actor, OrgRole, RaRole, can
 from certdesk.domain.errors import InvalidInput, NotAuthorized, NotFound, StateConflict
 from certdesk.domain.requests import OrganisationId, UserId
+from certdesk.services.account_mail import Occasion, enqueue_account_mail
 from certdesk.services.organisations import IssuedPassword, issued_password
 from certdesk.services.sessions import drop_sessions
 from certdesk.services.texts import storable
@@ -43,6 +44,8 @@ def add_member(
 ) -> IssuedPassword:
     """Makes a person of an organisation, with an issued password to be changed at first sign-in (R8).
 
+    The person is mailed a link to choose one, and needs no issued one then.
+
     Raises NotAuthorized, NotFound, InvalidInput.
     """
     _may_manage(actor, organisation_id)
@@ -54,6 +57,7 @@ def add_member(
             Membership.objects.create(user=user, organisation_id=organisation_id, role=role, created_at=now)
             data = {"username": user.username, "role": role.value}
             _record(actor, organisation_id, user.pk, "member.add", now=now, data=data)
+            enqueue_account_mail(user_id=user.pk, occasion=Occasion.ADDED, by=actor.label, now=now)
     except IntegrityError:  # two people at the same moment
         raise InvalidInput(
             "The person can't be added like this.", fields={"username": _NOT_AVAILABLE}
@@ -83,6 +87,7 @@ def add_ra_person(
             now=now,
             data={"username": user.username, "ra_role": role.value},
         )
+        enqueue_account_mail(user_id=user.pk, occasion=Occasion.ADDED, by=actor.label, now=now)
     return IssuedPassword(user_id=UserId(user.pk), username=user.username, password=password)
 
 
@@ -113,6 +118,7 @@ def add_existing_member(
             )
         data = {"username": user.username, "role": role.value, "existing": True}
         _record(actor, organisation_id, user.pk, "member.add", now=now, data=data)
+        enqueue_account_mail(user_id=user.pk, occasion=Occasion.JOINED, by=actor.label, now=now)
 
 
 def change_role(

@@ -4,21 +4,19 @@ Who may do it to somebody else: an RA officer to the people of organisations, a 
 belong to nobody else's organisation, an operator to the people of the RA. Nobody does it to oneself.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 
 from allauth.mfa.models import Authenticator
 from django.contrib.auth.hashers import make_password
 from django.contrib.auth.password_validation import validate_password
-from django.contrib.auth.tokens import default_token_generator
 from django.core.exceptions import ValidationError
-from django.core.mail import EmailMessage
-from django.utils.http import int_to_base36
 
 from certdesk.domain.actors import Action, Actor, can
 from certdesk.domain.errors import InvalidInput, NotAuthorized, NotFound, StateConflict
 from certdesk.domain.requests import OrganisationId, UserId
-from certdesk.services import runtime
+from certdesk.services.account_mail import Occasion, enqueue_account_mail, invited_person, mail_reset
 from certdesk.services.organisations import IssuedPassword, issued_password
 from certdesk.services.sessions import drop_sessions
 from certdesk.store import audit
@@ -27,8 +25,6 @@ from certdesk.store.jobs import enqueue
 from certdesk.store.models import ApiToken, Membership, User
 from certdesk.store.selectors.people import actor_for_user
 
-#: Where the link in a reset mail leads; the portal's addresses are a contract.
-RESET_PATH = "/accounts/password/reset/key/{uid}-{token}/"
 MAX_EMAIL = 254
 
 
@@ -74,14 +70,26 @@ def mail_password_reset(*, email: str) -> int:
     """
     rows = list(User.objects.filter(email__iexact=email, is_active=True)) if email else []
     for user in rows:
-        _reset_mail(user).send()
+        mail_reset(user)
     return len(rows)
+
+
+def accept_invitation(*, token: str, new: str, now: datetime) -> None:
+    """An invited person chooses a password by the mailed link, which has then done its work.
+
+    Raises NotFound for an invitation that no longer works, InvalidInput for the password.
+    """
+    user = invited_person(token=token, now=now)
+    _refuse_weak(user, new)
+    _store_password(user, new, action="password.invited", actor=actor_for_user(user), now=now)
 
 
 def issue_new_password(*, actor: Actor, user_id: int, now: datetime) -> IssuedPassword:
     """Makes a new password for a person, shown once and to be changed at the next sign-in (R8).
 
-    Ends the person's sessions and API tokens. Raises NotFound, NotAuthorized.
+    Ends the person's sessions and API tokens; a link to choose one oneself is mailed.
+
+    Raises NotFound, NotAuthorized.
     """
     user = _governed(actor, user_id)
     password = issued_password()
@@ -91,6 +99,7 @@ def issue_new_password(*, actor: Actor, user_id: int, now: datetime) -> IssuedPa
         sessions = drop_sessions(user_id=user.pk)
         tokens = _revoke_tokens(user, now=now)
         _record(actor, user, "password.issue", now=now, data={"sessions": sessions, "tokens": tokens})
+        enqueue_account_mail(user_id=user.pk, occasion=Occasion.PASSWORD, by=actor.label, now=now)
     return IssuedPassword(user_id=UserId(user.pk), username=user.username, password=password)
 
 
@@ -122,11 +131,15 @@ def enable_account(*, actor: Actor, user_id: int, now: datetime) -> IssuedPasswo
         ):
             raise StateConflict("This account is not disabled.")
         _record(actor, user, "account.enable", now=now)
+        enqueue_account_mail(user_id=user.pk, occasion=Occasion.ENABLED, by=actor.label, now=now)
     return IssuedPassword(user_id=UserId(user.pk), username=user.username, password=password)
 
 
 def reset_second_factor(*, actor: Actor, user_id: int, now: datetime) -> None:
-    """Takes away a person's lost second factors, ending their sessions. Raises NotFound, NotAuthorized."""
+    """Takes away a person's lost second factors, ending their sessions, and has the person told.
+
+    Raises NotFound, NotAuthorized, StateConflict.
+    """
     user = _governed(actor, user_id)
     with write_transaction():
         rows = Authenticator.objects.filter(user_id=user.pk)
@@ -136,23 +149,39 @@ def reset_second_factor(*, actor: Actor, user_id: int, now: datetime) -> None:
         rows.delete()
         drop_sessions(user_id=user.pk)
         _record(actor, user, "second_factor.reset", now=now, data={"kinds": kinds})
+        enqueue_account_mail(user_id=user.pk, occasion=Occasion.FACTOR_RESET, by=actor.label, now=now)
 
 
-def record_second_factor(*, user_id: int, event: str, kind: str, but_session: str, now: datetime) -> None:
-    """Notes that a person added, renewed or removed a second factor, and ends their other sessions.
+@contextmanager
+def second_factor_change(*, user_id: int, but_session: str, now: datetime) -> Iterator[None]:
+    """A transaction in which a person's own second factors change; what came of it is audited in it (L1).
 
-    Those began under the old rules: one stolen before a second factor was there must not outlive it.
+    Other sessions end: they began under the old rules, and one stolen before a second factor was there must
+    not outlive it. An error undoes everything.
     """
-    user = _user(user_id)
     with write_transaction():
-        sessions = drop_sessions(user_id=user_id, but=but_session)
-        _record(
-            actor_for_user(user),
-            user,
-            f"second_factor.{event}",
-            now=now,
-            data={"kind": kind, "sessions": sessions},
-        )
+        user = User.objects.select_for_update().get(id=user_id)  # one change of a person's after another
+        before = _factors(user_id)
+        yield
+        changes = _changes(before, _factors(user_id))
+        sessions = drop_sessions(user_id=user_id, but=but_session) if changes else 0
+        for event, kind in changes:
+            data = {"kind": kind, "sessions": sessions}
+            _record(actor_for_user(user), user, f"second_factor.{event}", now=now, data=data)
+
+
+def _factors(user_id: int) -> dict[int, str]:
+    return dict(Authenticator.objects.filter(user_id=user_id).order_by("pk").values_list("pk", "type"))
+
+
+def _changes(before: Mapping[int, str], after: Mapping[int, str]) -> list[tuple[str, str]]:
+    """(add, remove or renew; kind) for each factor that came, went, or made way for another of its kind."""
+    gone = [kind for pk, kind in before.items() if pk not in after]
+    came = [kind for pk, kind in after.items() if pk not in before]
+    return [
+        *(("remove", kind) for kind in gone if kind not in came),
+        *(("renew" if kind in gone else "add", kind) for kind in came),
+    ]
 
 
 def _user(user_id: int) -> User:
@@ -241,24 +270,4 @@ def _record(
         organisation_id=owners[0] if len(owners) == 1 else None,
         now=now,
         data={"username": user.username, **(data or {})},
-    )
-
-
-def _reset_mail(user: User) -> EmailMessage:
-    rt = runtime.current()
-    path = RESET_PATH.format(uid=int_to_base36(user.pk), token=default_token_generator.make_token(user))
-    body = (
-        f"Somebody asked to reset the password of your account at {rt.service_name}.\n\n"
-        f"  User name  {user.username}\n\n"
-        "Choose a new password here. The link works once, within an hour:\n"
-        f"{rt.base_url}{path}\n\n"
-        "If it was not you, do nothing: your password stays as it is.\n"
-        f"\n-- \n{rt.service_name}, {rt.base_url}\n"
-    )
-    return EmailMessage(
-        subject=f"[{rt.service_name}] Reset your password",
-        body=body,
-        from_email=rt.mail_from,
-        to=[user.email],
-        headers={"Auto-Submitted": "auto-generated"},
     )

@@ -9,7 +9,8 @@ from certdesk.domain.actors import Action, Actor, can
 from certdesk.domain.errors import NotAuthorized, StateConflict
 from certdesk.domain.requests import Event
 from certdesk.domain.waiting import AWAITING_CA
-from certdesk.services.issuance import LEASE
+from certdesk.services.intents import LEASE
+from certdesk.services.texts import storable
 from certdesk.store import audit
 from certdesk.store.db import write_transaction
 from certdesk.store.models import Request
@@ -24,17 +25,22 @@ def retry_request(
 
     It is checked anew before it goes: lapsed validations lead back to an officer. Raises StateConflict
     when the CA has not rejected it or it has changed since `seen_version`, NotAuthorized for anybody but
-    an officer and for an own request, NotFound.
+    an officer and for an own request, NotFound, InvalidInput for a note that can't be kept.
     """
     shown = _may_process(actor, number)
     if shown.requester_id == actor.user_id:
         raise NotAuthorized("You asked for this yourself, so another officer has to send it again (W3).")
+    note = storable(note, field="note")
     advance(
         request_id=shown.number,
         event=Event.RETRY,
         actor=actor,
         now=now,
-        step=Step(detail="About to be handed to the CA again.", note=note.strip(), next_attempt_at=now),
+        step=Step(
+            detail="About to be handed to the CA again.",
+            note=note,
+            next_attempt_at=now,
+        ),
         seen_version=seen_version,
     )
 

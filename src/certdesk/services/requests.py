@@ -4,45 +4,35 @@ Nothing is signed or sent in here; a request that is accepted is handed to `serv
 """
 
 import secrets
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 
 from django.db import IntegrityError
 
+from certdesk.backends.base import Backend
 from certdesk.domain.actors import Action, Actor, OrgRole, can
 from certdesk.domain.audit import digest
 from certdesk.domain.csr import Csr, PrivateKeyPasted, read_csr
 from certdesk.domain.errors import (
     IdempotencyMismatch,
-    InvalidInput,
     NotAuthorized,
     NotFound,
     PolicyRefused,
-    StateConflict,
 )
-from certdesk.domain.findings import Verdict
-from certdesk.domain.policy import (
-    NOT_VALIDATED,
-    Decision,
-    Facts,
-    Outcome,
-    decide,
-    domains_to_validate,
-)
+from certdesk.domain.findings import Verdict, as_record, worst
+from certdesk.domain.policy import Decision, Outcome
 from certdesk.domain.profiles import profile, validity
 from certdesk.domain.requests import ENDED, Event, OrganisationId, RequestId, State, UserId
-from certdesk.services import runtime
-from certdesk.services.entitlements import AWAITS_CLIENT, facts_of_entitlement
+from certdesk.services.intents import Ahead, Claimed, claim_step, prepare_ahead, record_intent
 from certdesk.services.keys import block_keys
-from certdesk.services.organisations import Evidence, record_validation
+from certdesk.services.preflight import Subject, judged
 from certdesk.services.texts import storable
 from certdesk.services.validation import second_line
 from certdesk.store.db import write_transaction
 from certdesk.store.models import Approval, Organisation, Request
-from certdesk.store.selectors.facts import Asked, gather_facts, lock_organisation, organisation_row
-from certdesk.store.selectors.requests import RequestDetail, get_request
-from certdesk.store.transitions import Change, Step, advance, write_history
+from certdesk.store.selectors.facts import Asked, lock_organisation, organisation_row, unproven_facts
+from certdesk.store.selectors.requests import get_request
+from certdesk.store.transitions import Known, Step, advance, begin, write_history
 
 #: The same person sending the same thing again within this time has pressed the button twice (R17).
 DOUBLE_SUBMISSION = timedelta(minutes=10)
@@ -84,13 +74,14 @@ class Created:
     """The request that a submission became.
 
     `replayed` when an earlier submission had made it; `pending` when an accepted one still waits for
-    a domain to be validated.
+    a domain to be validated; `claimed` when it was claimed at once, and only remains to be signed.
     """
 
     number: RequestId
     state: State
     replayed: bool
     pending: bool = False
+    claimed: Claimed | None = None
 
 
 def preview_request(*, actor: Actor, submission: Submission, now: datetime) -> Preview:
@@ -101,11 +92,11 @@ def preview_request(*, actor: Actor, submission: Submission, now: datetime) -> P
     _may_ask(actor, submission.organisation_id)
     csr = _read(submission.upload, actor=actor, now=now)
     row = organisation_row(submission.organisation_id)
-    decision = decide(_facts(submission, csr, row, now=now), runtime.current().rules, now=now)
-    known = submission.duration_years in runtime.current().rules.durations
+    decision = _judge(submission, csr, row, lint=True, now=now)
+    kind = profile(submission.profile_id)
     not_before, not_after = (
-        validity(profile(submission.profile_id), duration_years=submission.duration_years, now=now)
-        if known
+        validity(kind, duration_years=submission.duration_years, now=now)
+        if submission.duration_years in kind.term_years
         else (None, None)
     )
     return Preview(
@@ -122,10 +113,17 @@ def preview_request(*, actor: Actor, submission: Submission, now: datetime) -> P
 
 
 def create_request(
-    *, actor: Actor, submission: Submission, channel: str, idempotency_key: str = "", now: datetime
+    *,
+    actor: Actor,
+    submission: Submission,
+    channel: str,
+    idempotency_key: str = "",
+    at_once: Backend | None = None,
+    now: datetime,
 ) -> Created:
     """Records a request and what policy decided about it (R17 to R19).
 
+    With `at_once`, a request that may be signed is claimed for that CA in the same transaction.
     With `idempotency_key` the same key makes the same request, and another body under it raises
     IdempotencyMismatch. Without one, the same submission by the same person within ten minutes is
     the same request. Raises PolicyRefused with every check, BadCsr, NotFound.
@@ -135,8 +133,10 @@ def create_request(
     storable(submission.note, field="note")
     storable(idempotency_key, field="idempotency_key", limit=MAX_KEY)
     same = _submission_digest(submission, csr)
+    identity = (idempotency_key, same)
+    ahead = None if at_once is None else _ahead(submission, csr, at_once, now=now)
     try:
-        return _create(actor, submission, csr, channel=channel, identity=(idempotency_key, same), now=now)
+        return _create(actor, submission, csr, channel=channel, identity=identity, ahead=ahead, now=now)
     except IntegrityError:
         # The same key at the same moment for two organisations: the first is there by now.
         earlier = _earlier(actor, idempotency_key, same, channel=channel, now=now)
@@ -145,8 +145,27 @@ def create_request(
         return earlier
 
 
+def _ahead(submission: Submission, csr: Csr, backend: Backend, *, now: datetime) -> Ahead | None:
+    """What would be signed: made before the transaction, which is no place for encoding and lint."""
+    if worst(csr.findings) in (Verdict.REFUSE, Verdict.MANUAL) or not csr.names:
+        return None
+    kind = profile(submission.profile_id)
+    if submission.duration_years not in kind.term_years:
+        return None
+    row = organisation_row(submission.organisation_id)
+    facts = unproven_facts(csr=csr, organisation=row, profile=kind, asked=_asked(submission))
+    return prepare_ahead(facts=facts, csr_der=csr.der, organisation=row, backend=backend, now=now)
+
+
 def _create(
-    actor: Actor, submission: Submission, csr: Csr, *, channel: str, identity: tuple[str, str], now: datetime
+    actor: Actor,
+    submission: Submission,
+    csr: Csr,
+    *,
+    channel: str,
+    identity: tuple[str, str],
+    ahead: Ahead | None,
+    now: datetime,
 ) -> Created:
     idempotency_key, same = identity
     with write_transaction():
@@ -154,10 +173,12 @@ def _create(
         if (earlier := _earlier(actor, idempotency_key, same, channel=channel, now=now)) is not None:
             return earlier
         row = organisation_row(submission.organisation_id)
-        facts = _facts(submission, csr, row, now=now)
-        decision = decide(facts, runtime.current().rules, now=now)
+        decision = _judge(submission, csr, row, now=now)
         if decision.outcome is Outcome.REFUSE:
-            raise PolicyRefused(_refusal(decision), checks=decision.checks)
+            raise PolicyRefused(refusal_text(decision), checks=decision.checks)
+        # Signed is what the decision under the lock is about, and nothing else (W2).
+        ready = decision.outcome is Outcome.AUTO and not decision.pending
+        claim = ahead if ahead and ready and ahead.content_digest == decision.content_digest else None
         request = _insert(
             actor=actor,
             submission=submission,
@@ -166,13 +187,27 @@ def _create(
             channel=channel,
             identity=(idempotency_key or f"auto-{secrets.token_hex(16)}", same),
             organisation=row,
+            claim=claim,
             now=now,
         )
+        claimed = None if claim is None else _claimed(request, claim, now=now)
     return Created(
         number=RequestId(request.pk),
         state=State(request.state),
         replayed=False,
         pending=bool(decision.pending),
+        claimed=claimed,
+    )
+
+
+def _claimed(request: Request, ahead: Ahead, *, now: datetime) -> Claimed:
+    return Claimed(
+        attempt=record_intent(RequestId(request.pk), ahead.intent, now=now),
+        intent=ahead.intent,
+        backend=ahead.backend,
+        known=Known(
+            state=State(request.state), version=request.version, organisation_id=request.organisation_id
+        ),
     )
 
 
@@ -195,155 +230,9 @@ def withdraw_request(*, actor: Actor, number: int, now: datetime) -> None:
     )
 
 
-def approve_request(
-    *,
-    actor: Actor,
-    number: int,
-    evidence: Sequence[Evidence] = (),
-    note: str = "",
-    seen_version: int | None = None,
-    now: datetime,
-) -> None:
-    """Approves exactly what the officer saw; the request goes on towards the CA (R31 to R33).
-
-    For every domain that nothing proves yet, `evidence` says how ownership was checked. One under a
-    trusted suffix may go without: its own people then confirm by e-mail before anything is signed.
-    Raises InvalidInput naming the domains without evidence, NotAuthorized for an own request,
-    StateConflict when somebody was faster, before anything else is judged.
-    """
-    shown = _may_decide(actor, number)
-    note = storable(note, field="note")
-    seen = shown.version if seen_version is None else seen_version
-    with write_transaction():
-        lock_organisation(shown.organisation_id)
-        request = Request.objects.get(id=shown.number)
-        if request.version != seen or request.state != State.WAITING_FOR_APPROVAL:
-            raise StateConflict("Somebody else has decided about this request already. Look at it again.")
-        row = organisation_row(shown.organisation_id)
-        facts, decision = facts_of(request, row, now=now)
-        if decision.refusals:
-            raise PolicyRefused(_refusal(decision), checks=decision.checks)
-        waived = sorted({check.code for check in decision.manual_reasons})
-        proofs = _complete(evidence, facts, decision, now=now)
-        # The claim comes first: whoever loses the race writes no evidence at all.
-        advance(
-            request_id=shown.number,
-            event=Event.APPROVE,
-            actor=actor,
-            now=now,
-            seen_version=seen,
-            step=Step(
-                detail="Approved; about to be handed to the CA." if request.csr_sha256 else AWAITS_CLIENT,
-                note=note,
-                next_attempt_at=now + UNCLAIMED if request.csr_sha256 else None,
-                data={"waived": waived, "domains": [p.domain for p in proofs]},
-            ),
-        )
-        for proof in proofs:
-            record_validation(actor=actor, organisation=row, evidence=proof, request_id=shown.number, now=now)
-        Approval.objects.create(
-            request_id=shown.number,
-            verdict="approve",
-            by=actor.label,
-            user_id=actor.user_id,
-            content_digest=decision.content_digest,
-            policy_digest=decision.policy_digest,
-            waived=waived,
-            note=note,
-            at=now,
-        )
-        Organisation.objects.filter(id=row.pk, first_approved_at__isnull=True).update(first_approved_at=now)
-        Organisation.objects.filter(id=row.pk, vetted_at__isnull=True).update(vetted_at=now)
-
-
-def reject_request(
-    *, actor: Actor, number: int, details: str, seen_version: int | None = None, now: datetime
-) -> None:
-    """Rejects with details, which the applicant reads and is sent (R29). Raises InvalidInput without any.
-
-    An accepted request is stopped only by somebody who has seen it accepted: without `seen_version`
-    a yes and a no at the same time would both win.
-    """
-    shown = _may_decide(actor, number)
-    details = storable(details, field="details")
-    if not details:
-        raise InvalidInput(
-            "Say why the request is rejected: the applicant is told.", fields={"details": "Give the details."}
-        )
-    if seen_version is None and shown.state is State.ACCEPTED:
-        raise StateConflict("Somebody else has accepted this request already. Look at it again.")
-    with write_transaction():
-        advance(
-            request_id=shown.number,
-            event=Event.REJECT,
-            actor=actor,
-            now=now,
-            seen_version=shown.version if seen_version is None else seen_version,
-            step=Step(detail=details, note=details),
-        )
-        content, policy = Request.objects.values_list("content_digest", "policy_digest").get(id=shown.number)
-        Approval.objects.create(
-            request_id=shown.number,
-            verdict="reject",
-            by=actor.label,
-            user_id=actor.user_id,
-            content_digest=content,
-            policy_digest=policy,
-            note=details,
-            at=now,
-        )
-
-
-def facts_of(request: Request, organisation: Organisation, *, now: datetime) -> tuple[Facts, Decision]:
-    """The facts of a stored request as they are now, and what policy says about them now."""
-    if not request.csr_sha256:
-        facts = facts_of_entitlement(request, organisation, now=now)
-        return facts, decide(facts, runtime.current().rules, now=now)
-    submission = Submission(
-        organisation_id=OrganisationId(organisation.pk),
-        upload=bytes(request.csr_der),
-        duration_years=request.duration_years,
-        server_software=request.server_software,
-        profile_id=request.profile_id,
-    )
-    facts = _facts(submission, read_csr(submission.upload), organisation, now=now)
-    return facts, decide(facts, runtime.current().rules, now=now)
-
-
-def domains_awaiting_evidence(*, actor: Actor, number: int, now: datetime) -> dict[str, tuple[str, ...]]:
-    """Domain → names below it for which an approving officer may give evidence (R31)."""
-    facts, _decision = _judged_now(actor, number, now=now)
-    return {domain: tuple(names) for domain, names in domains_to_validate(facts, now=now).items()}
-
-
-def domains_requiring_evidence(*, actor: Actor, number: int, now: datetime) -> frozenset[str]:
-    """The domains that nobody but an approving officer can validate (R30, R31)."""
-    _facts_now, decision = _judged_now(actor, number, now=now)
-    return _required(decision)
-
-
-def _judged_now(actor: Actor, number: int, *, now: datetime) -> tuple[Facts, Decision]:
-    shown = get_request(actor=actor, number=number)
-    request = Request.objects.get(id=shown.number)
-    return facts_of(request, organisation_row(shown.organisation_id), now=now)
-
-
-def _required(decision: Decision) -> frozenset[str]:
-    return frozenset(check.seen for check in decision.manual_reasons if check.code == NOT_VALIDATED)
-
-
 def _may_ask(actor: Actor, organisation_id: OrganisationId) -> None:
     if not can(actor, Action.REQUEST_CREATE, organisation_id=organisation_id):
         raise NotFound("You don't belong to an organisation of that name, so you can't request for it.")
-
-
-def _may_decide(actor: Actor, number: int) -> RequestDetail:
-    request = get_request(actor=actor, number=number)
-    if not can(actor, Action.REQUEST_DECIDE):
-        raise NotAuthorized("Only an RA officer decides about requests.")
-    if request.requester_id == actor.user_id:
-        raise NotAuthorized("You asked for this yourself, so another officer has to decide (W3).")
-    return request
 
 
 def _read(upload: bytes, *, actor: Actor, now: datetime) -> Csr:
@@ -357,14 +246,15 @@ def _read(upload: bytes, *, actor: Actor, now: datetime) -> Csr:
         raise
 
 
-def _facts(submission: Submission, csr: Csr, row: Organisation, *, now: datetime) -> Facts:
-    return gather_facts(
-        csr=csr,
-        organisation=row,
-        profile=profile(submission.profile_id),
-        asked=Asked(duration_years=submission.duration_years, server_software=submission.server_software),
-        now=now,
-    )
+def _judge(
+    submission: Submission, csr: Csr, row: Organisation, *, lint: bool = False, now: datetime
+) -> Decision:
+    subject = Subject(csr=csr, organisation=row, profile=profile(submission.profile_id))
+    return judged(subject, asked=_asked(submission), lint=lint, now=now)[1]
+
+
+def _asked(submission: Submission) -> Asked:
+    return Asked(duration_years=submission.duration_years, server_software=submission.server_software)
 
 
 def _submission_digest(submission: Submission, csr: Csr) -> str:
@@ -398,16 +288,31 @@ def _insert(
     channel: str,
     identity: tuple[str, str],
     organisation: Organisation,
+    claim: Ahead | None,
     now: datetime,
 ) -> Request:
     auto, pending = decision.outcome is Outcome.AUTO, decision.pending
-    state = State.ACCEPTED if auto else State.WAITING_FOR_APPROVAL
+    made = State.ACCEPTED if auto else State.WAITING_FOR_APPROVAL
     reasons = " ".join(check.message for check in decision.manual_reasons or pending)
     detail = reasons
     if auto:
         detail = "Passed every check; about to be handed to the CA."
     if auto and pending:
         detail = second_line(submission.organisation_id, csr.names, now=now)
+    first = Step(
+        detail=detail,
+        note=reasons or detail,
+        next_attempt_at=now + UNCLAIMED if auto and not pending else None,
+        data={
+            "content_digest": decision.content_digest,
+            "policy_digest": decision.policy_digest,
+            "outcome": decision.outcome.value,
+            "names": list(csr.names),
+            "manual": sorted({c.code for c in decision.manual_reasons}),
+        },
+    )
+    then = () if claim is None else ((Event.CLAIM, claim_step(claim.backend, now=now)),)
+    beginning = begin(made=made, first=first, then=then)
     assert actor.user_id is not None  # noqa: S101 - `_may_ask` lets only members of an organisation through
     request = Request.objects.create(
         organisation_id=organisation.pk,
@@ -425,17 +330,15 @@ def _insert(
         duration_years=submission.duration_years,
         server_software=submission.server_software,
         note=submission.note,
-        checks=[asdict(check) for check in decision.checks],
+        checks=[as_record(check) for check in decision.checks],
         policy_digest=decision.policy_digest,
         content_digest=decision.content_digest,
         idempotency_key=identity[0],
         submission_digest=identity[1],
-        state=state,
-        detail=detail,
         created_at=now,
         changed_at=now,
-        next_attempt_at=now + UNCLAIMED if auto and not pending else None,
         search_text=" ".join([*csr.names, actor.label, organisation.legal_name]).lower(),
+        **beginning.columns,
     )
     if auto:
         Approval.objects.create(
@@ -446,25 +349,8 @@ def _insert(
             policy_digest=decision.policy_digest,
             at=now,
         )
-    step = Step(
-        note=reasons or detail,
-        data={
-            "content_digest": decision.content_digest,
-            "policy_digest": decision.policy_digest,
-            "outcome": decision.outcome.value,
-            "names": list(csr.names),
-            "manual": sorted({c.code for c in decision.manual_reasons}),
-        },
-    )
-    change = Change(
-        request_id=RequestId(request.pk),
-        organisation_id=organisation.pk,
-        event=Event.CREATE,
-        old=None,
-        new=state,
-        step=step,
-    )
-    write_history(changes=[change], actor=actor, now=now, notify=not auto or bool(pending))
+    changes = beginning.changes(request_id=RequestId(request.pk), organisation_id=organisation.pk)
+    write_history(changes=changes, actor=actor, now=now, notify=not auto or bool(pending))
     return request
 
 
@@ -473,23 +359,7 @@ def describe_key(csr: Csr) -> str:
     return f"{csr.key.algorithm} {csr.key.curve or csr.key.size}"
 
 
-def _refusal(decision: Decision) -> str:
+def refusal_text(decision: Decision) -> str:
+    """Why policy refuses, for people: the first few reasons."""
     refused = [c.message for c in decision.checks if c.verdict is Verdict.REFUSE]
     return " ".join(refused[:3])
-
-
-def _complete(
-    evidence: Sequence[Evidence], facts: Facts, decision: Decision, *, now: datetime
-) -> list[Evidence]:
-    needed = domains_to_validate(facts, now=now)
-    given = {item.domain: item for item in evidence if item.details.strip()}
-    if strange := set(given) - set(needed):
-        raise InvalidInput(
-            f"No evidence is needed for {', '.join(sorted(strange))}.", fields={"evidence": "Leave it out."}
-        )
-    if missing := sorted(_required(decision) - set(given)):
-        raise InvalidInput(
-            f"Say how ownership was checked for {', '.join(missing)}.",
-            fields={f"evidence.{domain}": "Say what was checked, and where." for domain in missing},
-        )
-    return [given[domain] for domain in needed if domain in given]

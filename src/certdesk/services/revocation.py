@@ -400,7 +400,7 @@ def _write_history(revocation: Revocation, *, now: datetime) -> None:
         to_state=state,
         actor=revocation.actor,
         user_id=revocation.user_id,
-        note=f"Serial number {revocation.certificate.serial}, reason {revocation.reason}. "
+        note=f"Reason: {revocation.reason}. Serial number: {revocation.certificate.serial}. "
         f"{revocation.note}".strip(),
     )
 

@@ -12,7 +12,9 @@ from certdesk.backends.base import Backend
 from certdesk.dcv.base import Network, Validator
 from certdesk.domain.errors import InvalidInput, InvariantViolated, Misconfigured
 from certdesk.domain.evidence import Method
-from certdesk.domain.policy import Rules
+from certdesk.domain.known_keys import NO_LIST, KnownKeys
+from certdesk.domain.policy_file import NO_FILE, PolicyFile
+from certdesk.domain.policy_rules import Rules
 from certdesk.domain.settings import ServiceSettings, changed
 
 log = structlog.get_logger()
@@ -38,6 +40,7 @@ class Runtime:
     """Made at start-up; `settings` are what an operator may change while it runs.
 
     `network` is None where nothing outside can be asked: no challenge is then offered.
+    `known_keys` yields the list of known compromised keys as it is at present.
     """
 
     backends: Mapping[str, Backend]
@@ -48,15 +51,25 @@ class Runtime:
     acme: AcmeSettings = field(default_factory=AcmeSettings)
     network: Network | None = None
     validators: Mapping[Method, Validator] = field(default_factory=dict)
+    policy: PolicyFile = NO_FILE
+    known_keys: Callable[[], KnownKeys] = lambda: NO_LIST
 
     @property
     def rules(self) -> Rules:
-        """The part of the settings that policy decides by."""
-        return Rules(
-            trusted_suffixes=self.settings.trusted_suffixes,
-            durations=self.settings.durations,
-            server_software=self.settings.server_software,
-            ra=self.settings.ra,
+        """What policy decides by where nothing more particular is set: portal over file (ADR 12)."""
+        return self.policy.over(
+            Rules(
+                trusted_suffixes=self.settings.trusted_suffixes,
+                durations=self.settings.durations,
+                server_software=self.settings.server_software,
+                ra=self.settings.ra,
+            )
+        )
+
+    def rules_for(self, *, organisation: str, profile: str) -> Rules:
+        """What policy decides by for an organisation (its slug) and profile, under the default CA."""
+        return self.policy.rules_for(
+            self.rules, organisation=organisation, profile=profile, ca=self.default_backend
         )
 
     @property
@@ -134,13 +147,15 @@ def refresh() -> None:
     _Holder.checked_at, _Holder.version = 0.0, None
 
 
-def settings_from(values: Mapping[str, object], *, now: datetime) -> ServiceSettings:
-    """The configured settings with stored values in their place.
+def settings_from(
+    values: Mapping[str, object], *, base: ServiceSettings | None = None, now: datetime
+) -> ServiceSettings:
+    """The configured settings, or those of `base`, with stored values in their place.
 
     A stored value that a rule of the field has overtaken since is left out and logged: the service goes on
     with what the configuration says.
     """
-    settings = _base().settings
+    settings = _base().settings if base is None else base
     for name, value in values.items():
         try:
             settings = changed(settings, {name: value}, now=now)

@@ -24,6 +24,7 @@ class Deed:
     object_id: object
     organisation_id: int | None = None
     data: Mapping[str, object] = field(default_factory=dict)
+    actor: Actor | None = None  # where it is another than whoever did the rest
 
 
 def record(
@@ -64,7 +65,7 @@ def record_all(deeds: Sequence[Deed], *, actor: Actor, now: datetime) -> None:
     rows = []
     for deed in deeds:
         seq += 1
-        row = _chained(deed, seq=seq, previous_hash=previous_hash, actor=actor, now=now)
+        row = _chained(deed, seq=seq, previous_hash=previous_hash, actor=deed.actor or actor, now=now)
         previous_hash = row.hash
         rows.append(row)
     AuditEvent.objects.bulk_create(rows)

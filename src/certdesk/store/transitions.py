@@ -1,10 +1,13 @@
 """`advance`: the only writer of a request's state, by compare-and-swap along the transition table."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
-from certdesk.domain.actors import Actor
+from django.db.models import F
+
+from certdesk.domain.actors import SYSTEM, Actor
 from certdesk.domain.errors import NotFound, StateConflict
 from certdesk.domain.requests import ENDED, TRANSITIONS, Event, RequestId, State
 from certdesk.store import audit, jobs
@@ -28,6 +31,15 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """Where a request stands, as far as somebody knows who has just read or written it."""
+
+    state: State
+    version: int
+    organisation_id: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
     """What happened to which request; `old` is None for a new one."""
 
@@ -37,6 +49,50 @@ class Change:
     old: State | None
     new: State
     step: Step
+    actor: Actor | None = None  # where it is another than whoever caused the rest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beginning:
+    """How a new request starts: it is made, and what follows at once is part of the same row's insertion."""
+
+    made: State
+    first: Step
+    then: tuple[tuple[Event, Step], ...]
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """What the row starts with: state, version, second line, when to look at it, attempts."""
+        changes = self.changes(request_id=RequestId(0), organisation_id=0)
+        new, last = changes[-1].new, changes[-1].step
+        return {
+            "state": new,
+            "version": len(changes) - 1,
+            "detail": last.detail,
+            "next_attempt_at": None if new in ENDED else last.next_attempt_at,
+            "attempts": sum(event is Event.CLAIM for event, _step in self.then),
+        }
+
+    def changes(self, *, request_id: RequestId, organisation_id: int) -> list[Change]:
+        """The history: the making by whoever asked, what followed by the system."""
+        creation = Change(
+            request_id=request_id,
+            organisation_id=organisation_id,
+            event=Event.CREATE,
+            old=None,
+            new=self.made,
+            step=self.first,
+        )
+        following = _path(request_id, organisation_id, self.made, self.then)
+        return [creation, *(replace(change, actor=SYSTEM) for change in following)]
+
+
+def begin(*, made: State, first: Step, then: Sequence[tuple[Event, Step]] = ()) -> Beginning:
+    """A new request's way into the table: made in one state and led on by events, before anybody sees it.
+
+    Nobody else can know of the row yet, so that there is nothing to compare and swap with.
+    """
+    return Beginning(made=made, first=first, then=tuple(then))
 
 
 def advance(
@@ -62,39 +118,41 @@ def advance_through(
     now: datetime,
     seen_version: int | None = None,
     notify: bool = True,
+    known: Known | None = None,
 ) -> State:
     """Moves a request along the table, with history, audit rows and mail jobs in one transaction.
 
     Several events at once are one compare-and-swap from the first state to the last; the last step's
     second line stands. `seen_version` is the version on the page that the actor decided on: an older
-    one conflicts (W1). Raises StateConflict if an event can't follow its state, or if somebody else
+    one conflicts (W1). With `known`, what the caller wrote a moment ago is not read again: the swap tells
+    whether it still holds. Raises StateConflict if an event can't follow its state, or if somebody else
     was faster; NotFound if there is no such request.
     """
     with write_transaction():
-        row = (
-            Request.objects.filter(id=request_id)
-            .values_list("state", "version", "organisation_id", "attempts")
-            .first()
-        )
-        if row is None:
-            raise NotFound("There is no such request.")
-        start, version, organisation_id, attempts = State(row[0]), row[1], row[2], row[3]
-        changes = _path(request_id, organisation_id, start, steps)
-        if seen_version is not None and seen_version != version:
+        at = known or _known(request_id)
+        changes = _path(request_id, at.organisation_id, at.state, steps)
+        if seen_version is not None and seen_version != at.version:
             raise StateConflict("The request has changed since the page was made. Look at it again.")
         new, last = changes[-1].new, changes[-1].step
-        claimed = Request.objects.filter(id=request_id, state=start, version=version).update(
+        claimed = Request.objects.filter(id=request_id, state=at.state, version=at.version).update(
             state=new,
-            version=version + len(changes),
+            version=at.version + len(changes),
             detail=last.detail,
             changed_at=now,
             next_attempt_at=None if new in ENDED else last.next_attempt_at,
-            attempts=_attempts(attempts, changes),
+            **_attempts(changes),
         )
         if claimed != 1:
             raise StateConflict("Somebody else has just changed this request. Look at it again.")
         write_history(changes=changes, actor=actor, now=now, notify=notify)
     return new
+
+
+def _known(request_id: RequestId) -> Known:
+    row = Request.objects.filter(id=request_id).values_list("state", "version", "organisation_id").first()
+    if row is None:
+        raise NotFound("There is no such request.")
+    return Known(state=State(row[0]), version=row[1], organisation_id=row[2])
 
 
 def _path(
@@ -120,9 +178,11 @@ def _path(
     return changes
 
 
-def _attempts(before: int, changes: Sequence[Change]) -> int:
+def _attempts(changes: Sequence[Change]) -> dict[str, object]:
     events = {change.event for change in changes}
-    return 0 if Event.RETRY in events else before + (Event.CLAIM in events)
+    if Event.RETRY in events:
+        return {"attempts": 0}
+    return {"attempts": F("attempts") + 1} if Event.CLAIM in events else {}
 
 
 def write_history(*, changes: Sequence[Change], actor: Actor, now: datetime, notify: bool = True) -> None:
@@ -134,8 +194,8 @@ def write_history(*, changes: Sequence[Change], actor: Actor, now: datetime, not
             event=change.event,
             from_state=change.old or "",
             to_state=change.new,
-            actor=actor.label,
-            user_id=actor.user_id,
+            actor=(change.actor or actor).label,
+            user_id=(change.actor or actor).user_id,
             note=change.step.note,
         )
         for change in changes
@@ -152,6 +212,7 @@ def _deed(change: Change) -> audit.Deed:
         object_type="request",
         object_id=change.request_id,
         organisation_id=change.organisation_id,
+        actor=change.actor,
         data={
             "from": change.old or "",
             "to": change.new.value,

@@ -1,6 +1,6 @@
 """Times as people read them: with the zone, day before month; and how long something has taken."""
 
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 from django.utils import timezone
 
@@ -23,6 +23,14 @@ def day(moment: datetime) -> str:
     """Such as `23 Nov 2026`."""
     local = timezone.localtime(moment)
     return f"{local.day} {local:%b %Y}"
+
+
+def plain_day(iso_date: str) -> str:
+    """An ISO date such as `15 Nov 2024`; nothing for nothing."""
+    if not iso_date:
+        return ""
+    found = date.fromisoformat(iso_date)
+    return f"{found.day} {found:%b %Y}"
 
 
 def span(start: datetime, end: datetime) -> str:

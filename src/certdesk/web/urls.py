@@ -15,9 +15,10 @@ from certdesk.web.home import views as home
 from certdesk.web.organisations import people
 from certdesk.web.organisations import views as organisations
 from certdesk.web.queue import views as queue
-from certdesk.web.requests import ca, listing, views
+from certdesk.web.requests import ca, listing, revoking, views
 from certdesk.web.settings import operating
 from certdesk.web.settings import views as settings
+from certdesk.web.staff import views as staff
 from certdesk.web.status import views as status
 
 urlpatterns = [
@@ -35,6 +36,7 @@ urlpatterns = [
     path("requests/<int:number>/retry/", ca.retry, name="requests-retry"),
     path("requests/<int:number>/poll/", ca.poll, name="requests-poll"),
     path("requests/<int:number>/ask/", asking.ask_for_request, name="requests-ask"),
+    path("certificates/<int:certificate_id>/revoke/", revoking.revoke, name="certificates-revoke"),
     path("domains/", domain_list.listing, name="domains-list"),
     path("domains/export.csv", domain_list.as_csv, name="domains-csv"),
     path("domains/add/", domain_list.add, name="domains-add"),
@@ -70,9 +72,9 @@ urlpatterns = [
         name="organisations-person-role",
     ),
     path(
-        "organisations/<slug:slug>/people/<int:user_id>/password/",
-        people.new_password,
-        name="organisations-person-password",
+        "organisations/<slug:slug>/people/<int:user_id>/account/",
+        people.account,
+        name="organisations-person-account",
     ),
     path(
         "organisations/<slug:slug>/people/existing/", people.add_existing, name="organisations-add-existing"
@@ -83,6 +85,8 @@ urlpatterns = [
     path("settings/", settings.settings, name="settings"),
     path("settings/default/", settings.reset, name="settings-reset"),
     path("service/", operating.service, name="service"),
+    path("service/people/", staff.people, name="service-people"),
+    path("service/people/<int:user_id>/", staff.account, name="service-person"),
     path("service/jobs/<uuid:job_id>/retry/", operating.retry, name="service-retry"),
     path(
         ".well-known/change-password",

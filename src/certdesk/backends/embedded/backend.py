@@ -76,6 +76,14 @@ class EmbeddedBackend:
         _refuse_unclean(specimen)
         return replace(numbered, tbs=specimen.tbs_certificate_bytes)
 
+    def specimen(self, intent: Intent) -> bytes:
+        """What `prepare` would lint, for a look at it: DER, signed with the throw-away key.
+
+        Raises: BackendRefused when the intent can't be encoded or outlives the CA.
+        """
+        self._refuse_outliving(intent)
+        return self._specimen(replace(intent, serial=_new_serial())).public_bytes(Encoding.DER)
+
     def submit(self, intent: Intent) -> Outcome:
         """Signs the recorded bytes. Any number of repeats yields the same certificate, byte for byte.
 

@@ -7,13 +7,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
 import click
-import httpx2
 
 from certdesk.cli.client.exits import Exit, Failure
+
+if TYPE_CHECKING:  # slow to load, and `check` and `--help` need none
+    import httpx2
 
 Json = dict[str, Any]
 
@@ -27,6 +29,8 @@ _WAITING_EXITS = {
     "accepted": Exit.RETRY_LATER,
     "submitted": Exit.RETRY_LATER,
 }
+#: A CA's no is for good, though it comes with the status of a broken gateway.
+_CODE_EXITS = {"backend.refused": Exit.FAILED}
 _TOKEN = re.compile(r"[!-~]+")
 
 
@@ -41,7 +45,9 @@ class Target:
 class Service:
     """A service to talk to. Every answer that is no success is raised as Failure."""
 
-    def __init__(self, target: Target, *, transport: httpx2.BaseTransport | None = None) -> None:
+    def __init__(self, target: Target, *, transport: "httpx2.BaseTransport | None" = None) -> None:
+        import httpx2  # noqa: PLC0415 - as said above
+
         self._url = target.url
         self._http = httpx2.Client(
             base_url=target.url,
@@ -58,7 +64,7 @@ class Service:
     def __exit__(self, *_unused: object) -> None:
         self._http.close()
 
-    def get(self, path: str, **params: str) -> httpx2.Response:
+    def get(self, path: str, **params: str) -> "httpx2.Response":
         """The answer to a GET."""
         return self._call("GET", path, params={name: value for name, value in params.items() if value})
 
@@ -85,7 +91,9 @@ class Service:
             if not (every and cursor):
                 return
 
-    def _call(self, method: str, path: str, **how: Any) -> httpx2.Response:
+    def _call(self, method: str, path: str, **how: Any) -> "httpx2.Response":
+        import httpx2  # noqa: PLC0415 - as said above
+
         try:
             response = self._http.request(method, ROOT + path, **how)
         except httpx2.ConnectError as error:
@@ -120,10 +128,15 @@ def service_options(command: Callable[..., Any]) -> Callable[..., Any]:
     def wanted(
         *args: Any, url: str | None, token_file: Path | None, insecure_http: bool, **kwargs: Any
     ) -> Any:  # noqa: ANN401 - whatever the command returns
-        target = Target(url=_address(url, insecure_http=insecure_http), token=_token(token_file))
+        target = make_target(url, token_file=token_file, insecure_http=insecure_http)
         return command(*args, target=target, **kwargs)
 
     return wanted
+
+
+def make_target(url: str | None, *, token_file: Path | None, insecure_http: bool = False) -> Target:
+    """The service and the token to use. Raises UsageError where one is missing, Failure where it is bad."""
+    return Target(url=_address(url, insecure_http=insecure_http), token=_token(token_file))
 
 
 def is_loopback(url: str) -> bool:
@@ -175,7 +188,7 @@ def _token(path: Path | None) -> str:
     return token
 
 
-def _json(response: httpx2.Response) -> Json:
+def _json(response: "httpx2.Response") -> Json:
     try:
         told = response.json()
     except ValueError:
@@ -187,7 +200,7 @@ def _json(response: httpx2.Response) -> Json:
     return told
 
 
-def _failure(response: httpx2.Response) -> Failure:
+def _failure(response: "httpx2.Response") -> Failure:
     status = response.status_code
     try:
         problem = response.json()
@@ -204,7 +217,8 @@ def _failure(response: httpx2.Response) -> Failure:
         return Failure(told, code=Exit.DENIED)
     code = _STATUS_EXITS.get(status, Exit.RETRY_LATER if status in _RETRY else Exit.FAILED)
     code = _WAITING_EXITS.get(str(problem.get("request_status")), code)
-    return Failure(_words(problem), code=code)
+    code = _CODE_EXITS.get(str(problem.get("code")), code)
+    return Failure(_words(problem), code=code, status=status)
 
 
 def _words(problem: Json) -> str:

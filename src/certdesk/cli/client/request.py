@@ -12,6 +12,8 @@ from certdesk.cli.client import show
 from certdesk.cli.client.connection import Json, Service, Target, service_options
 from certdesk.cli.client.exits import Exit, Failure
 from certdesk.cli.client.files import file_name, read_csr, write_file
+from certdesk.cli.client.live import KEY_TYPES, Wish, checked, name_for
+from certdesk.cli.client.upkeep import home_of, home_option
 
 FORMATS = ("zip", "pem", "fullchain", "der", "p7b")
 WAYS = ("registry", "document", "contact", "other")
@@ -39,10 +41,9 @@ number_argument = click.argument("number", type=click.IntRange(min=1))
 
 
 def submission_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The CSR and what goes with it."""
+    """What goes with a CSR."""
     for add in reversed(
         (
-            click.argument("csr", metavar="CSR"),
             click.option(
                 "--years", default=1, show_default=True, type=click.IntRange(1, 99), help="The term."
             ),
@@ -68,6 +69,7 @@ def request() -> None:
 
 
 @request.command()
+@click.argument("csr", metavar="CSR")
 @submission_options
 @service_options
 @as_json
@@ -87,7 +89,26 @@ def preview(*, csr: str, target: Target, machine: bool, **asked: Any) -> None:
     sys.exit({"auto": Exit.OK, "manual": Exit.NEEDS_APPROVAL}.get(str(told["decision"]), Exit.FAILED))
 
 
+def new_key_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """A key and a CSR made here, instead of a CSR in a file."""
+    for add in reversed(
+        (
+            click.option("--new-key", metavar="HOST", help="Make the key and the CSR here, for this name."),
+            click.option("--name", "names", multiple=True, metavar="HOST", help="A further name; repeat."),
+            click.option("--key-type", type=click.Choice(KEY_TYPES), default=KEY_TYPES[0], show_default=True),
+            click.option("--reuse-key", is_flag=True, help="Keep the key at renewals."),
+            click.option("--cert-name", default="", help="The name of its folder; HOST unless given."),
+            click.option("--deploy-hook", default="", metavar="COMMAND", help="Run once it is in place."),
+            home_option,
+        )
+    ):
+        command = add(command)
+    return command
+
+
 @request.command()
+@click.argument("csr", metavar="[CSR]", required=False)
+@new_key_options
 @submission_options
 @click.option("--wait", is_flag=True, help="Wait until the certificate is there, or a person is needed.")
 @click.option("--timeout", default=60.0, show_default=True, help="Seconds to wait at most; then exit 75.")
@@ -96,7 +117,8 @@ def preview(*, csr: str, target: Target, machine: bool, **asked: Any) -> None:
 @as_json
 def submit(
     *,
-    csr: str,
+    csr: str | None,
+    new_key: str | None,
     wait: bool,
     timeout: float,
     idempotency_key: str,
@@ -108,14 +130,26 @@ def submit(
 
     CSR is the path of a file (PEM or DER), or - for stdin. Sending the same again within ten minutes makes no
     second request. Ends with 5 if the request waits for an officer.
+
+    With --new-key HOST instead, key and CSR are made on this machine, and the key never leaves it. The
+    certificate is put into live/HOST of the home folder as soon as it is there: privkey.pem, cert.pem,
+    chain.pem and fullchain.pem. `certdesk certificate renew`, run by cron, fetches it if that takes longer,
+    and renews it in time.
     """
-    upload = read_csr(csr)
-    headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
+    if (csr is None) == (new_key is None):
+        raise click.UsageError("Give the CSR's file, or --new-key HOST.")
     with Service(target) as service:
-        told = service.upload("/requests", upload, _fields(asked), headers)
-        if wait:
-            told = _wait(service, told, seconds=timeout)
+        if new_key is not None:
+            told, place = _with_new_key(service, new_key, asked, seconds=timeout if wait else 0.0)
+        else:
+            upload = read_csr(csr or "")
+            headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
+            told, place = service.upload("/requests", upload, _fields(asked), headers), ""
+            if wait:
+                told = _wait(service, told, seconds=timeout)
     _say(told)
+    if place:
+        show.talk(place)
     if machine:
         show.as_json(told)
     else:
@@ -263,6 +297,32 @@ def _act(target: Target, path: str, body: Json, *, machine: bool) -> None:
     _say(told)
     if machine:
         show.as_json(told)
+
+
+def _with_new_key(service: Service, host: str, asked: dict[str, Any], *, seconds: float) -> tuple[Json, str]:
+    """The request that was made for a key of this machine, and where key and certificate are."""
+    from certdesk.cli.client import keys, renewal  # noqa: PLC0415 - loads cryptography
+
+    wish = Wish(
+        names=tuple(dict.fromkeys(map(keys.ascii_name, (host, *asked["names"])))),
+        key_type=asked["key_type"],
+        reuse_key=asked["reuse_key"],
+        deploy_hook=asked["deploy_hook"],
+        years=asked["years"],
+        software=asked["software"],
+        organisation=asked["organisation"],
+        profile=asked["profile"],
+        note=asked["note"],
+    )
+    home, name = home_of(asked["home"]), checked(asked["cert_name"] or name_for(wish.names[0]))
+    with home.lock():
+        told = renewal.send(service, home, name, renewal.begin(home, name, wish))
+        told = _wait(service, told, seconds=seconds)
+        if told["status"] == "issued":
+            return told, f"In place in {renewal.install(service, home, name, told)}"
+    if home.pending(name) is None:
+        return told, ""
+    return told, f"The key is kept as {name}. `certdesk certificate renew` fetches the certificate."
 
 
 def _fields(asked: dict[str, Any]) -> dict[str, str]:

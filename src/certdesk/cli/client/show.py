@@ -3,14 +3,14 @@
 import json
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from certdesk.cli.client.exits import printable
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 Json = dict[str, Any]
 
@@ -74,8 +74,36 @@ def request(told: Json) -> None:
     )
 
 
+def certificate(told: Json) -> None:
+    """A certificate and how it stands."""
+    revocation = told["revocation"] or {}
+    asked = (
+        f"{revocation['reason']}, asked by {revocation['actor']}, {revocation['requested_at']}"
+        if revocation
+        else ""
+    )
+    _facts(
+        [
+            ("Number", str(told["id"])),
+            ("Status", str(told["status"])),
+            ("Names", ", ".join(told["names"])),
+            ("Organisation", str(told["organisation"])),
+            ("Request ID", str(told["request"])),
+            ("Valid", f"{told['not_before']} to {told['not_after']}"),
+            ("Serial", str(told["serial"])),
+            ("Issued by", str(told["issuer"])),
+            ("SHA-256", str(told["sha256"])),
+            *([("Revocation", f"{revocation['outcome']}: {asked}")] if revocation else []),
+            *([("", str(revocation["detail"]))] if revocation.get("detail") else []),
+        ]
+    )
+
+
 def checks(found: Iterable[Json]) -> None:
-    """Every check with its verdict, readable without colour."""
+    """Every check with its verdict and what stands behind it, readable without colour."""
+    from rich.table import Table  # noqa: PLC0415 - slow to load, and most commands print no table
+    from rich.text import Text  # noqa: PLC0415 - as above
+
     rows = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
     rows.add_column(no_wrap=True)
     rows.add_column(overflow="fold")
@@ -83,11 +111,26 @@ def checks(found: Iterable[Json]) -> None:
         sign, style = _SIGNS.get(str(check["verdict"]), (f"[{check['verdict']}]", ""))
         message = Text(printable(f"{check['message']} ({check['code']})"))
         rows.add_row(Text(sign, style=style), message)
+        rows.add_row("", Text(printable(_behind(check)), style="dim"))
     _print(rows)
+
+
+def _behind(check: Json) -> str:
+    """What was seen, the rule and since when it holds, and who can change the verdict."""
+    since = f", since {check['rule_from']}" if check.get("rule_from") else ""
+    parts = (
+        f"Seen: {check['seen']}" if check.get("seen") else "",
+        f"Rule: {check['rule']}{since}" if check.get("rule") else "",
+        f"Who can change it: {check['changed_by']}" if check.get("changed_by") else "",
+    )
+    return " · ".join(part for part in parts if part)
 
 
 def table(heads: Sequence[str], rows: Iterable[Iterable[object]]) -> None:
     """A table on stdout."""
+    from rich.table import Table  # noqa: PLC0415 - as above
+    from rich.text import Text  # noqa: PLC0415 - as above
+
     made = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for head in heads:
         made.add_column(head, overflow="fold")
@@ -109,6 +152,9 @@ def _content(told: Json) -> list[tuple[str, str]]:
 
 
 def _facts(facts: Iterable[tuple[str, str]]) -> None:
+    from rich.table import Table  # noqa: PLC0415 - as above
+    from rich.text import Text  # noqa: PLC0415 - as above
+
     made = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
     made.add_column(no_wrap=True, style="bold")
     made.add_column(overflow="fold")
@@ -118,7 +164,9 @@ def _facts(facts: Iterable[tuple[str, str]]) -> None:
     click.echo()
 
 
-def _print(made: Table) -> None:
+def _print(made: "Table") -> None:
+    from rich.console import Console  # noqa: PLC0415 - as above
+
     console = Console(
         file=sys.stdout,
         width=None if sys.stdout.isatty() else PIPE_WIDTH,

@@ -15,7 +15,7 @@ def judge(found: Look, *, challenge: Challenge, value: str, now: datetime) -> Ou
         asked=found.asked,
         answered=found.answered,
         at=now,
-        details={"expected": digest(value), **found.details(expected=value)},
+        details={"expected": digest(value), **found.details(secrets={value, challenge.expected})},
     )
     fault = found.fault()
     if fault is not None:

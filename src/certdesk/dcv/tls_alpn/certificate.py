@@ -24,6 +24,8 @@ from certdesk.domain.evidence import Method
 #: id-pe-acmeIdentifier (RFC 8737 6.1).
 ACME_IDENTIFIER = x509.ObjectIdentifier("1.3.6.1.5.5.7.1.31")
 _OCTET_STRING_OF_32 = b"\x04\x20"
+#: An honest one has some 500; so much of any is kept as evidence.
+_KEPT_OCTETS = 2048
 
 
 def identifier_value(key_authorization: str) -> bytes:
@@ -46,7 +48,7 @@ class TlsAlpnValidator:
         record = _record(shown, challenge=challenge, now=now)
         if isinstance(shown, NotFetched):
             return NotValidated(problem=_not_shown(shown), record=record)
-        problem = _problem(shown, challenge)
+        problem = problem_of(shown, adn=challenge.adn, value=identifier_value(challenge.expected))
         return Validated(record=record) if problem is None else NotValidated(problem=problem, record=record)
 
 
@@ -59,7 +61,8 @@ def _record(shown: bytes | NotFetched, *, challenge: Challenge, now: datetime) -
         details["address"] = shown.address
     else:
         answered = "a certificate"
-        details["certificate"] = shown.hex()
+        details["certificate"] = shown[:_KEPT_OCTETS].hex()
+        details["certificate_digest"] = "sha256:" + hashlib.sha256(shown).hexdigest()
     return Record(
         method=challenge.method,
         adn=challenge.adn,
@@ -81,31 +84,29 @@ def _not_shown(shown: NotFetched) -> Problem:
     )
 
 
-def _problem(der: bytes, challenge: Challenge) -> Problem | None:
-    """What is wrong with the certificate; None when it is the proof."""
+def problem_of(der: bytes, *, adn: str, value: bytes) -> Problem | None:
+    """What is wrong with the certificate; None when it proves `adn` by the extension's `value`."""
     try:
         extensions = x509.load_der_x509_certificate(der).extensions
         names = list(extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
         identifier = extensions.get_extension_for_oid(ACME_IDENTIFIER)
     except x509.ExtensionNotFound:
         return _refused(
-            "extension", f"The certificate on port 443 of {challenge.adn} was not made for this validation."
+            "extension", f"The certificate on port 443 of {adn} was not made for this validation."
         )
-    except (ValueError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
-        return _refused("certificate", f"The certificate on port 443 of {challenge.adn} can't be read.")
+    except (ValueError, x509.InvalidVersion, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
+        return _refused("certificate", f"The certificate on port 443 of {adn} can't be read.")
     if len(names) != 1 or not isinstance(names[0], x509.DNSName):
         return _refused(
             "names",
-            f"The certificate must have exactly one name, {challenge.adn}, and no other (RFC 8737 3).",
+            f"The certificate must have exactly one name, {adn}, and no other (RFC 8737 3).",
         )
-    if names[0].value.lower() != challenge.adn:
-        return _refused("names", f"The certificate is for another name than {challenge.adn}.")
+    if names[0].value.lower() != adn:
+        return _refused("names", f"The certificate is for another name than {adn}.")
     if not identifier.critical:
         return _refused("critical", "The acmeIdentifier extension must be marked critical (RFC 8737 3).")
-    value = identifier.value
-    if not isinstance(value, x509.UnrecognizedExtension) or not hmac.compare_digest(
-        value.value, identifier_value(challenge.expected)
-    ):
+    shown = identifier.value
+    if not isinstance(shown, x509.UnrecognizedExtension) or not hmac.compare_digest(shown.value, value):
         return _refused("digest", "The certificate carries another digest than this challenge's.")
     return None
 

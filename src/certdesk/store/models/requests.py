@@ -65,6 +65,7 @@ class Request(models.Model):
                 condition=models.Q(next_attempt_at__isnull=False),
             ),
             models.Index(name="request_same_submission", fields=["requester", "submission_digest"]),
+            models.Index(name="request_by_key", fields=["spki_sha256", "organisation", "id"]),
         ]
 
 

@@ -1,5 +1,6 @@
 """Certificates as an actor may see them, whichever request they hang on."""
 
+import base64
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,8 +12,7 @@ from certdesk.domain.errors import NotFound
 from certdesk.domain.requests import OrganisationId, RequestId
 from certdesk.domain.revocation import CertificateId, CertificateStatus, Standing, statuses
 from certdesk.store.models import Certificate, Revocation
-
-MAX_NUMBER = 2**63 - 1
+from certdesk.store.selectors.requests import MAX_NUMBER
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +79,44 @@ def get_certificate(*, actor: Actor, certificate_id: int, now: datetime) -> List
     for row in _rows(found, now=now):
         return row
     raise NotFound("There is no such certificate.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IssuedFiles:
+    """What the downloads of a request are made of: the newest certificate with its chain, DER, leaf first."""
+
+    common_names: str
+    not_after: datetime
+    chain: tuple[bytes, ...]
+
+
+def newest_certificate(*, actor: Actor, number: int) -> IssuedFiles | None:
+    """The newest certificate of a request; None when there is none that the actor may see."""
+    return _files(Certificate.objects.filter(_visible(actor), request_id=min(number, MAX_NUMBER)))
+
+
+def certificate_files(*, actor: Actor, certificate_id: int) -> IssuedFiles:
+    """One certificate, older ones too. Raises NotFound for a foreign or missing one."""
+    found = _files(Certificate.objects.filter(_visible(actor), id=min(certificate_id, MAX_NUMBER)))
+    if found is None:
+        raise NotFound("There is no such certificate.")
+    return found
+
+
+def _files(certificates: QuerySet[Certificate]) -> IssuedFiles | None:
+    row = (
+        certificates.order_by("-id")
+        .values_list("request__common_names", "not_after", "der", "issuer_chain__certificates")
+        .first()
+    )
+    if row is None:
+        return None
+    common_names, not_after, der, chain = row
+    return IssuedFiles(
+        common_names=common_names,
+        not_after=not_after,
+        chain=(bytes(der), *(base64.b64decode(other) for other in chain)),
+    )
 
 
 def _visible(actor: Actor) -> Q:

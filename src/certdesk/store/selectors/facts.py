@@ -1,6 +1,6 @@
 """The facts that policy decides on, read inside the caller's transaction (W4)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from django.db import connection
@@ -10,6 +10,7 @@ from certdesk.domain.csr import Csr
 from certdesk.domain.errors import NotFound
 from certdesk.domain.evidence import Method, Validation
 from certdesk.domain.policy import Facts, OrganisationFacts
+from certdesk.domain.policy_limits import KeyKind
 from certdesk.domain.profiles import Profile
 from certdesk.domain.requests import OrganisationId
 from certdesk.store.models import BlockedKey, Organisation, ValidationRecord
@@ -45,6 +46,16 @@ def organisation_facts(row: Organisation, *, now: datetime) -> OrganisationFacts
     records = ValidationRecord.objects.filter(domain__organisation_id=row.pk, expires_at__gt=now).values_list(
         "domain__adn", "method", "validated_at", "expires_at"
     )
+    return replace(
+        _described(row),
+        validations=tuple(
+            Validation(adn=adn, method=Method(method), validated_at=start, expires_at=end)
+            for adn, method, start, end in records
+        ),
+    )
+
+
+def _described(row: Organisation) -> OrganisationFacts:
     return OrganisationFacts(
         id=row.pk,
         legal_name=row.legal_name,
@@ -53,10 +64,22 @@ def organisation_facts(row: Organisation, *, now: datetime) -> OrganisationFacts
         country=row.country,
         locality=row.locality,
         has_approved_request=row.first_approved_at is not None,
-        validations=tuple(
-            Validation(adn=adn, method=Method(method), validated_at=start, expires_at=end)
-            for adn, method, start, end in records
-        ),
+    )
+
+
+def unproven_facts(*, csr: Csr, organisation: Organisation, profile: Profile, asked: Asked) -> Facts:
+    """The facts without proofs and blocked keys: enough for what an approval is about, not for a decision."""
+    return Facts(
+        csr_sha256=csr.sha256,
+        csr_findings=csr.findings,
+        names=csr.names,
+        subject_organisations=csr.subject_value("O"),
+        organisation=_described(organisation),
+        profile_id=profile.id,
+        profile_version=profile.version,
+        duration_years=asked.duration_years,
+        server_software=asked.server_software,
+        key=KeyKind.of(csr.key),
     )
 
 
@@ -64,15 +87,8 @@ def gather_facts(
     *, csr: Csr, organisation: Organisation, profile: Profile, asked: Asked, now: datetime
 ) -> Facts:
     """Everything that `decide` needs about one CSR of one organisation."""
-    return Facts(
-        csr_sha256=csr.sha256,
-        csr_findings=csr.findings,
-        names=csr.names,
-        subject_organisations=csr.subject_value("O"),
+    return replace(
+        unproven_facts(csr=csr, organisation=organisation, profile=profile, asked=asked),
         organisation=organisation_facts(organisation, now=now),
-        profile_id=profile.id,
-        profile_version=profile.version,
-        duration_years=asked.duration_years,
-        server_software=asked.server_software,
         key_blocked=BlockedKey.objects.filter(spki_sha256=csr.key.spki_sha256).exists(),
     )

@@ -1,9 +1,11 @@
 """People as actors, and as others may see them."""
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
+from allauth.mfa.models import Authenticator
 from django.db.models import Q
 
 from certdesk.domain.actors import Action, Actor, OrgRole, RaRole, can
@@ -31,13 +33,34 @@ def actor_for_token(token: str, *, now: datetime) -> Actor | None:
 
     Looked up by its SHA-256, so that no comparison leaks the token.
     """
-    found = (
+    rows = list(
         ApiToken.objects.filter(digest=token_digest(token), revoked_at__isnull=True, user__is_active=True)
         .filter(Q(expires_at__isnull=True) | Q(expires_at__gt=now))
-        .select_related("user")
-        .first()
+        .values_list(
+            "user_id",
+            "user__username",
+            "user__ra_role",
+            "user__must_change_password",
+            "user__memberships__organisation_id",
+            "user__memberships__role",
+            "user__memberships__is_active",
+            "user__memberships__organisation__is_active",
+        )
     )
-    return actor_for_user(found.user) if found else None
+    if not rows:
+        return None
+    user_id, label, ra_role, must_change = rows[0][:4]
+    return Actor(
+        label=label,
+        user_id=UserId(user_id),
+        ra_role=RaRole(ra_role),
+        memberships={
+            OrganisationId(organisation): OrgRole(role)
+            for *_person, organisation, role, active, organisation_active in rows
+            if active and organisation_active
+        },
+        must_change_password=must_change,
+    )
 
 
 def token_digest(token: str) -> str:
@@ -56,17 +79,36 @@ class Member:
     role: OrgRole
     is_active: bool
     last_login_at: datetime | None
+    account_is_active: bool
+    has_second_factor: bool
+    organisation_ids: frozenset[OrganisationId]  # all that the person belongs to now
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RaPerson:
+    """A person of the RA."""
+
+    user_id: int
+    username: str
+    name: str
+    email: str
+    role: RaRole
+    is_active: bool
+    has_second_factor: bool
+    last_login_at: datetime | None
 
 
 def list_members(*, actor: Actor, organisation_id: OrganisationId) -> list[Member]:
     """The people of an organisation, by name. Raises NotFound for one that the actor may not look into."""
     if not can(actor, Action.MEMBERS_READ, organisation_id=organisation_id):
         raise NotFound("There is no such organisation.")
-    rows = (
+    rows = list(
         Membership.objects.filter(organisation_id=organisation_id)
         .select_related("user")
         .order_by("user__username")
     )
+    people = [row.user_id for row in rows]
+    factors, homes = _with_second_factor(people), _homes(people)
     return [
         Member(
             user_id=row.user.pk,
@@ -76,6 +118,42 @@ def list_members(*, actor: Actor, organisation_id: OrganisationId) -> list[Membe
             role=OrgRole(row.role),
             is_active=row.is_active and row.user.is_active,
             last_login_at=row.user.last_login,
+            account_is_active=row.user.is_active,
+            has_second_factor=row.user_id in factors,
+            organisation_ids=frozenset(homes.get(row.user_id, ())),
         )
         for row in rows
     ]
+
+
+def list_ra_people(*, actor: Actor) -> list[RaPerson]:
+    """The people of the RA, by name, for those who look after their accounts. Raises NotFound for others."""
+    if not can(actor, Action.SERVICE_OPERATE):
+        raise NotFound("There is no such page.")
+    rows = list(User.objects.exclude(ra_role=RaRole.NONE).order_by("username"))
+    factors = _with_second_factor([row.pk for row in rows])
+    return [
+        RaPerson(
+            user_id=row.pk,
+            username=row.username,
+            name=row.get_full_name(),
+            email=row.email,
+            role=RaRole(row.ra_role),
+            is_active=row.is_active,
+            has_second_factor=row.pk in factors,
+            last_login_at=row.last_login,
+        )
+        for row in rows
+    ]
+
+
+def _with_second_factor(people: Iterable[int]) -> set[int]:
+    return set(Authenticator.objects.filter(user_id__in=people).values_list("user_id", flat=True))
+
+
+def _homes(people: Iterable[int]) -> dict[int, list[OrganisationId]]:
+    found: dict[int, list[OrganisationId]] = {}
+    active = Membership.objects.filter(user_id__in=people, is_active=True)
+    for user_id, organisation_id in active.values_list("user_id", "organisation_id"):
+        found.setdefault(user_id, []).append(OrganisationId(organisation_id))
+    return found

@@ -57,6 +57,7 @@ def _tabs(request: HttpRequest) -> tuple[Tab, ...]:
     pages = (
         ("Password", reverse("account_change_password"), "/accounts/password/"),
         ("Second factor", reverse("mfa_index"), "/accounts/2fa/"),
+        ("API tokens", reverse("account-tokens"), "/accounts/tokens/"),
         ("Sessions", reverse("account-sessions"), "/accounts/sessions/"),
     )
     path = request.path_info

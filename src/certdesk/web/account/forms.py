@@ -1,11 +1,15 @@
-"""allauth's forms where ours differ: the services decide, the words are ours, nothing tells who exists."""
+"""The account's forms: allauth's where ours differ, and our own for invitations and tokens.
 
-from typing import Any
+The services decide, the words are ours, nothing tells who exists.
+"""
+
+from typing import Any, ClassVar
 
 from allauth.account import forms as allauth
 from allauth.core import context
 from allauth.mfa.totp.forms import ActivateTOTPForm
 from allauth.mfa.totp.internal.auth import SECRET_SESSION_KEY, generate_totp_secret
+from django import forms
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest
 from django.utils import timezone
@@ -14,8 +18,10 @@ from certdesk.domain.errors import InvalidInput, InvariantViolated
 from certdesk.services import people
 from certdesk.services.passwords import minimum_for
 from certdesk.services.second_factor import opened, sealed
+from certdesk.services.tokens import MAX_NAME
 from certdesk.store.models import User
 from certdesk.store.selectors.people import actor_for_user
+from certdesk.web.forms import PortalForm
 
 #: The service's words for a field → the form's.
 _FIELDS = {"current": "oldpassword", "new": "password1"}
@@ -107,3 +113,50 @@ def _opened(stored: str) -> str:
         return opened(stored)
     except InvariantViolated:
         return str(generate_totp_secret())
+
+
+class InvitationForm(PortalForm):
+    """The password that an invited person chooses."""
+
+    help_entries: ClassVar = {"password1": "/help/password/#new", "password2": "/help/password/#new-again"}
+
+    password1 = forms.CharField(
+        label="New password",
+        strip=False,
+        widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
+        error_messages={"required": "Choose a password."},
+    )
+    password2 = forms.CharField(
+        label="New password again",
+        strip=False,
+        widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
+        error_messages={"required": "Type the password once more."},
+    )
+
+    def clean(self) -> dict[str, Any]:
+        """Both are the same."""
+        said = self.cleaned_data
+        if len(said) == len(self.fields) and said["password1"] != said["password2"]:
+            self.add_error("password2", "The two are not the same. Type both again.")
+        return said
+
+
+class TokenForm(PortalForm):
+    """A new API token: what uses it, and for how long."""
+
+    help_entries: ClassVar = {"name": "/help/api/#token-name", "days": "/help/api/#token-end"}
+    id_format = "id_token_%s"
+
+    name = forms.CharField(
+        label="Name",
+        max_length=MAX_NAME,
+        help_text="What uses it, such as “backup script”.",
+        error_messages={"required": "Say what uses it, such as “backup script”."},
+    )
+    days = forms.TypedChoiceField(
+        label="Works for",
+        coerce=int,
+        initial=365,
+        choices=[(30, "30 days"), (90, "90 days"), (365, "one year"), (0, "as long as nobody ends it")],
+        error_messages={"required": "Choose how long it works."},
+    )

@@ -6,7 +6,7 @@ Named one by one: nobody signs up, and e-mail addresses are the managers' and of
 from allauth.account import views as allauth
 from django.urls import path, re_path
 
-from certdesk.web.account import views
+from certdesk.web.account import invitation, tokens, views
 
 urlpatterns = [
     path("login/", allauth.login, name="account_login"),
@@ -26,6 +26,9 @@ urlpatterns = [
         allauth.password_reset_from_key_done,
         name="account_reset_password_from_key_done",
     ),
+    path("invitation/<str:token>/", invitation.invitation, name="account-invitation"),
+    path("tokens/", tokens.tokens, name="account-tokens"),
+    path("tokens/<int:token_id>/revoke/", tokens.revoke, name="account-tokens-revoke"),
     path("sessions/", views.sessions, name="account-sessions"),
     path("sessions/others/end/", views.end_others, name="account-sessions-end-others"),
     path("sessions/<int:session_id>/end/", views.end_one, name="account-sessions-end"),

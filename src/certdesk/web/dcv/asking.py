@@ -147,7 +147,11 @@ def _missing(detail: RequestDetail, *, now: datetime) -> dict[str, tuple[str, ..
     """The domains that their own people can confirm for a request; others are an officer's (R30, R31)."""
     if detail.state not in (State.ACCEPTED, State.WAITING_FOR_APPROVAL):
         return {}
-    suffixes = runtime.current().rules.trusted_suffixes
+    suffixes = (
+        runtime.current()
+        .rules_for(organisation=detail.organisation_slug, profile=detail.profile_id)
+        .trusted_suffixes
+    )
     found = names_to_confirm(detail.organisation_id, detail.names, now=now)
     return {domain: names for domain, names in found.items() if under_any(domain, suffixes)}
 

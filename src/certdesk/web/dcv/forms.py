@@ -1,15 +1,20 @@
 """Choosing the mailbox that is asked: the server makes the list from the names (V3)."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
 
 from certdesk.dcv.email import mailboxes
+from certdesk.web.forms import PortalForm
 
 
-class MailboxForm(forms.Form):
+class MailboxForm(PortalForm):
     """One of the constructed mailboxes at a domain or above it."""
+
+    help_entries: ClassVar = {
+        "mailbox": "/help/dcv/#mailbox",
+    }
 
     mailbox = forms.ChoiceField(
         label="Mailbox to ask",
@@ -18,7 +23,6 @@ class MailboxForm(forms.Form):
     )
 
     def __init__(self, names: Sequence[str], *args: Any, **kwargs: Any) -> None:
-        kwargs.setdefault("label_suffix", "")
         super().__init__(*args, **kwargs)
         field = self.fields["mailbox"]
         assert isinstance(field, forms.ChoiceField)  # noqa: S101 - declared above

@@ -1,14 +1,14 @@
-"""Keeps codes out of the logs: they are in the addresses of the confirmation's page (V1)."""
+"""Keeps codes out of the logs: they are in the addresses of confirmations and invitations (V1, L4)."""
 
 import logging
 import re
 
-_CODE = re.compile(r"/dcv/[^/\s]+")
+_CODE = re.compile(r"(/dcv/|/accounts/invitation/)[^/\s]+")
 
 
 def without_code(path: str) -> str:
     """A path for the log."""
-    return _CODE.sub("/dcv/(code)", path)
+    return _CODE.sub(r"\1(code)", path)
 
 
 class WithoutCodes(logging.Filter):

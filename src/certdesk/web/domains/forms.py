@@ -1,15 +1,21 @@
 """What people fill in about domains."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
 
 from certdesk.domain.requests import OrganisationId
+from certdesk.web.forms import PortalForm
 
 
-class AddDomainForm(forms.Form):
+class AddDomainForm(PortalForm):
     """A domain to list for an organisation of the reader's."""
+
+    help_entries: ClassVar = {
+        "domain": "/help/dcv/#add",
+        "organisation": "/help/dcv/#organisation",
+    }
 
     domain = forms.CharField(
         label="Domain",
@@ -23,7 +29,6 @@ class AddDomainForm(forms.Form):
     )
 
     def __init__(self, *args: Any, organisations: Mapping[OrganisationId, str], **kwargs: Any) -> None:
-        kwargs.setdefault("label_suffix", "")
         super().__init__(*args, **kwargs)
         self.organisations = organisations
         if len(organisations) == 1:

@@ -10,7 +10,7 @@ from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
-from django.views.decorators.http import require_GET, require_POST
+from django.views.decorators.http import require_POST, require_safe
 
 from certdesk.domain.actors import Action, Actor, can
 from certdesk.domain.errors import NotAuthorized, RejectedIdentifier
@@ -41,7 +41,7 @@ _COLUMNS = (
 )
 
 
-@require_GET
+@require_safe
 def listing(request: HttpRequest) -> HttpResponse:
     """The domains that the reader may see."""
     return _render(request, actor_of(request), form=None)
@@ -70,7 +70,7 @@ def add(request: HttpRequest) -> HttpResponse:
     return _render(request, actor, form=form)
 
 
-@require_GET
+@require_safe
 def as_csv(request: HttpRequest) -> StreamingHttpResponse:
     """The same list as CSV."""
     found = list_lapsing(actor=actor_of(request), query=_query(request), limit=CSV_ROWS, now=timezone.now())

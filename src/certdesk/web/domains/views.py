@@ -7,7 +7,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
-from django.views.decorators.http import require_GET, require_POST
+from django.views.decorators.http import require_POST, require_safe
 
 from certdesk.domain.actors import Action, Actor, can
 from certdesk.services import runtime
@@ -33,7 +33,7 @@ class LinkedFact:
     href: str = ""
 
 
-@require_GET
+@require_safe
 def show(request: HttpRequest, domain_id: int) -> HttpResponse:
     """One domain."""
     actor = actor_of(request)

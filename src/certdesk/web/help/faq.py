@@ -8,7 +8,7 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.safestring import SafeString
-from django.views.decorators.http import require_GET, require_http_methods, require_POST
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from certdesk.domain.actors import Actor
 from certdesk.domain.errors import InvalidInput, NotAuthorized
@@ -25,12 +25,12 @@ from certdesk.services.help import (
 )
 from certdesk.web import times
 from certdesk.web.actor import actor_of
+from certdesk.web.forms import show_on
 from certdesk.web.help.contents import FAQ
 from certdesk.web.help.forms import FaqActForm, FaqForm
 from certdesk.web.help.markdown import render_answer
 from certdesk.web.help.views import frame
 from certdesk.web.help.words import words_of_service
-from certdesk.web.organisations.forms import show_on
 
 UNPROCESSABLE = 422
 
@@ -55,7 +55,7 @@ class VersionRow:
     html: SafeString
 
 
-@require_GET
+@require_safe
 def manage(request: HttpRequest) -> HttpResponse:
     """Every entry, hidden ones too, with what can be done to it."""
     entries = list_every_faq(actor=actor_of(request))
@@ -127,7 +127,7 @@ def act(request: HttpRequest, key: str) -> HttpResponse:
     return redirect(f"{reverse('help-faq-manage')}#{key}")
 
 
-@require_GET
+@require_safe
 def history(request: HttpRequest, key: str) -> HttpResponse:
     """Every version of an entry, newest first."""
     words = words_of_service()

@@ -1,15 +1,21 @@
 """What officers and operators fill in about an entry of the FAQ."""
 
-from typing import Any
+from typing import ClassVar
 
 from django import forms
 
 from certdesk.services.help import MAX_QUESTION
 from certdesk.services.texts import MAX_TEXT
+from certdesk.web.forms import PortalForm
 
 
-class FaqForm(forms.Form):
+class FaqForm(PortalForm):
     """Question and answer. `version` is what the form was filled from, so that no edit undoes another."""
+
+    help_entries: ClassVar = {
+        "question": "/help/officers/#faq-question",
+        "answer": "/help/officers/#faq-answer",
+    }
 
     question = forms.CharField(
         label="Question",
@@ -25,10 +31,6 @@ class FaqForm(forms.Form):
         error_messages={"required": "Write the answer."},
     )
     version = forms.IntegerField(min_value=0, widget=forms.HiddenInput, required=False)
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        kwargs.setdefault("label_suffix", "")
-        super().__init__(*args, **kwargs)
 
 
 class FaqActForm(forms.Form):

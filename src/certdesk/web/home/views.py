@@ -6,7 +6,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
 from django.utils import timezone
-from django.views.decorators.http import require_GET
+from django.views.decorators.http import require_safe
 
 from certdesk.domain.actors import Action, Actor, RaRole, can
 from certdesk.domain.requests import State, public_status
@@ -37,7 +37,7 @@ class Tile:
     link: str
 
 
-@require_GET
+@require_safe
 def home(request: HttpRequest) -> HttpResponse:
     """What awaits the reader."""
     actor, ra = actor_of(request), ra_name()

@@ -1,13 +1,13 @@
 """What officers and managers fill in about organisations and people."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
 
 from certdesk.domain.actors import OrgRole
-from certdesk.domain.errors import InvalidInput
-from certdesk.services.organisations import WAYS
+from certdesk.web.forms import PortalForm
+from certdesk.web.queue.forms import EvidenceForm
 
 MAX_TEXT = 4000
 
@@ -18,8 +18,15 @@ ROLES = (
 )
 
 
-class OrganisationForm(forms.Form):
+class OrganisationForm(PortalForm):
     """A new organisation."""
+
+    help_entries: ClassVar = {
+        "legal_name": "/help/people/#legal-name",
+        "slug": "/help/people/#short-name",
+        "country": "/help/people/#country",
+        "locality": "/help/people/#place",
+    }
 
     legal_name = forms.CharField(
         label="Legal name",
@@ -45,13 +52,16 @@ class OrganisationForm(forms.Form):
     )
     locality = forms.CharField(label="Town or city", required=False, max_length=128)
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        kwargs.setdefault("label_suffix", "")
-        super().__init__(*args, **kwargs)
 
-
-class PersonForm(forms.Form):
+class PersonForm(PortalForm):
     """A person to add to an organisation."""
+
+    help_entries: ClassVar = {
+        "username": "/help/people/#username",
+        "name": "/help/people/#name",
+        "email": "/help/people/#email",
+        "role": "/help/people/#role",
+    }
 
     username = forms.CharField(
         label="Username",
@@ -74,13 +84,14 @@ class PersonForm(forms.Form):
         label="Role", choices=ROLES, error_messages={"required": "Choose what the person may do."}
     )
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        kwargs.setdefault("label_suffix", "")
-        super().__init__(*args, **kwargs)
 
-
-class VetForm(forms.Form):
+class VetForm(PortalForm):
     """How the RA checked who an organisation is."""
+
+    id_format = "id_vet_%s"
+    help_entries: ClassVar = {
+        "evidence": "/help/people/#vetting",
+    }
 
     evidence = forms.CharField(
         label="How it was checked",
@@ -90,14 +101,17 @@ class VetForm(forms.Form):
         error_messages={"required": "Write how the organisation was checked; an auditor relies on it."},
     )
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        kwargs.setdefault("label_suffix", "")
-        kwargs.setdefault("auto_id", "id_vet_%s")
-        super().__init__(*args, **kwargs)
 
-
-class RenameForm(forms.Form):
+class RenameForm(PortalForm):
     """What an organisation is called now, and how the RA knows."""
+
+    id_format = "id_rename_%s"
+    help_entries: ClassVar = {
+        "legal_name": "/help/people/#legal-name",
+        "country": "/help/people/#country",
+        "locality": "/help/people/#place",
+        "evidence": "/help/people/#rename",
+    }
 
     legal_name = forms.CharField(
         label="Legal name",
@@ -118,14 +132,14 @@ class RenameForm(forms.Form):
         error_messages={"required": "Write how it was checked; an auditor relies on it."},
     )
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        kwargs.setdefault("label_suffix", "")
-        kwargs.setdefault("auto_id", "id_rename_%s")
-        super().__init__(*args, **kwargs)
 
-
-class ActiveForm(forms.Form):
+class ActiveForm(PortalForm):
     """Why an organisation is disabled, or enabled again."""
+
+    id_format = "id_active_%s"
+    help_entries: ClassVar = {
+        "reason": "/help/people/#disable-organisation",
+    }
 
     reason = forms.CharField(
         label="Reason",
@@ -134,14 +148,15 @@ class ActiveForm(forms.Form):
         error_messages={"required": "Write why; an auditor relies on it."},
     )
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        kwargs.setdefault("label_suffix", "")
-        kwargs.setdefault("auto_id", "id_active_%s")
-        super().__init__(*args, **kwargs)
 
-
-class ExistingForm(forms.Form):
+class ExistingForm(PortalForm):
     """Somebody who has an account, for a further organisation."""
+
+    id_format = "id_existing_%s"
+    help_entries: ClassVar = {
+        "existing": "/help/people/#existing",
+        "role": "/help/people/#role",
+    }
 
     existing = forms.CharField(
         label="Username",
@@ -154,14 +169,15 @@ class ExistingForm(forms.Form):
         label="Role here", choices=ROLES, error_messages={"required": "Choose what the person may do."}
     )
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        kwargs.setdefault("label_suffix", "")
-        kwargs.setdefault("auto_id", "id_existing_%s")
-        super().__init__(*args, **kwargs)
 
-
-class HandOverForm(forms.Form):
+class HandOverForm(PortalForm):
     """Who leaves, and who manages the organisation from now on."""
+
+    id_format = "id_handover_%s"
+    help_entries: ClassVar = {
+        "leaver": "/help/people/#leaver",
+        "successor": "/help/people/#successor",
+    }
 
     leaver = forms.TypedChoiceField(
         label="Who leaves", coerce=int, error_messages={"required": "Choose who leaves."}
@@ -174,8 +190,6 @@ class HandOverForm(forms.Form):
     )
 
     def __init__(self, *args: Any, people: Sequence[tuple[int, str]], **kwargs: Any) -> None:
-        kwargs.setdefault("label_suffix", "")
-        kwargs.setdefault("auto_id", "id_handover_%s")
         super().__init__(*args, **kwargs)
         for name in ("leaver", "successor"):
             field = self.fields[name]
@@ -183,8 +197,12 @@ class HandOverForm(forms.Form):
             field.choices = [("", "Choose one"), *people]
 
 
-class DomainForm(forms.Form):
+class DomainForm(EvidenceForm):
     """An ownership check of a domain, outside any request."""
+
+    id_format = "id_domain_%s"
+    field_order = ("domain", "how", "evidence", "reference")
+    help_entries: ClassVar = {**EvidenceForm.help_entries, "domain": "/help/officers/#evidence-domain"}
 
     domain = forms.CharField(
         label="Domain",
@@ -192,29 +210,3 @@ class DomainForm(forms.Form):
         widget=forms.TextInput(attrs={"autocapitalize": "off", "spellcheck": "false"}),
         error_messages={"required": "Write the domain, such as example.ac.uk."},
     )
-    how = forms.ChoiceField(
-        label="How it was checked",
-        choices=[("", "Choose one"), *WAYS.items()],
-        error_messages={"required": "Choose how it was checked."},
-    )
-    evidence = forms.CharField(
-        label="What you saw",
-        max_length=MAX_TEXT,
-        widget=forms.Textarea(attrs={"rows": 3}),
-        error_messages={"required": "Write what you saw; an auditor relies on it."},
-    )
-    reference = forms.CharField(label="Reference", required=False, max_length=200)
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        kwargs.setdefault("label_suffix", "")
-        kwargs.setdefault("auto_id", "id_domain_%s")
-        super().__init__(*args, **kwargs)
-
-
-def show_on(form: forms.Form, error: InvalidInput) -> None:
-    """Puts what a service found wrong beside the fields that it names."""
-    known = {name: text for name, text in error.fields.items() if name in form.fields}
-    for name, text in known.items():
-        form.add_error(name, text)
-    if not known:
-        form.add_error(None, error.detail)

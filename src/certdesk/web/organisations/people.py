@@ -17,11 +17,12 @@ from certdesk.services.membership import (
     enable_member,
     hand_over,
 )
-from certdesk.services.people import issue_new_password
 from certdesk.store.selectors.organisations import OrganisationRow, get_organisation
 from certdesk.store.selectors.people import Member, list_members
+from certdesk.web.accounts import act_on
 from certdesk.web.actor import actor_of
-from certdesk.web.organisations.forms import ExistingForm, HandOverForm, PersonForm, show_on
+from certdesk.web.forms import show_on
+from certdesk.web.organisations.forms import ExistingForm, HandOverForm, PersonForm
 from certdesk.web.organisations.views import Forms, people_choices, render_organisation
 
 
@@ -91,12 +92,15 @@ def set_role(request: HttpRequest, slug: str, user_id: int) -> HttpResponse:
 
 @require_POST
 @never_cache
-def new_password(request: HttpRequest, slug: str, user_id: int) -> HttpResponse:
-    """Issues a new password and shows it, this once (R8)."""
+def account(request: HttpRequest, slug: str, user_id: int) -> HttpResponse:
+    """Does something about the person's account itself: everywhere, not only in this organisation."""
     actor, row = _managed(request, slug)
     _member(actor, row, user_id)
-    issued = issue_new_password(actor=actor, user_id=user_id, now=timezone.now())
-    return render_organisation(request, actor, row, issued=issued)
+    done = act_on(actor=actor, user_id=user_id, act=request.POST.get("act", ""), now=timezone.now())
+    if done.issued is not None:
+        return render_organisation(request, actor, row, issued=done.issued)
+    messages.success(request, done.message)
+    return _back(request, actor, row)
 
 
 @require_POST

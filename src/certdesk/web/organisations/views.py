@@ -9,7 +9,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
-from django.views.decorators.http import require_GET, require_http_methods, require_POST
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from certdesk.domain.actors import Action, Actor, OrgRole, can
 from certdesk.domain.errors import InvalidInput, NotAuthorized
@@ -34,6 +34,7 @@ from certdesk.store.selectors.people import Member, list_members
 from certdesk.web import times
 from certdesk.web.actor import actor_of
 from certdesk.web.context import crumbs
+from certdesk.web.forms import show_on
 from certdesk.web.organisations.forms import (
     ActiveForm,
     DomainForm,
@@ -43,7 +44,6 @@ from certdesk.web.organisations.forms import (
     PersonForm,
     RenameForm,
     VetForm,
-    show_on,
 )
 from certdesk.web.requests.rows import Fact
 
@@ -69,7 +69,7 @@ class Forms:
         return any(form is not None and form.errors for form in (getattr(self, f.name) for f in fields(self)))
 
 
-@require_GET
+@require_safe
 def listing(request: HttpRequest) -> HttpResponse:
     """The organisations that the reader may see; somebody of just one goes straight there."""
     actor = actor_of(request)
@@ -104,7 +104,7 @@ def new(request: HttpRequest) -> HttpResponse:
     return render(request, "organisations/new.html", context, status=UNPROCESSABLE if form.errors else 200)
 
 
-@require_GET
+@require_safe
 def show(request: HttpRequest, slug: str) -> HttpResponse:
     """One organisation."""
     actor = actor_of(request)
@@ -303,11 +303,23 @@ def _person(
         "is_self": member.user_id == actor.user_id,
         "is_last_manager": last,
         "may_change": manages and member.user_id != actor.user_id,
+        "account_disabled": not member.account_is_active,
+        "has_factor": member.has_second_factor,
+        "governs": _governs(actor, member),
+        "may_stop": can(actor, Action.MEMBERS_MANAGE),
         "may_end": not last or can(actor, Action.MEMBERS_MANAGE),
         "other_role": (OrgRole.APPLICANT if is_manager else OrgRole.MANAGER).value,
         "role_button": "Make an applicant" if is_manager else "Make a manager",
         "role_href": reverse("organisations-person-role", args=here),
-        "password_href": reverse("organisations-person-password", args=here),
         "disable_href": reverse("organisations-disable-person", args=here),
+        "account_href": reverse("organisations-person-account", args=here),
         "enable_href": reverse("organisations-enable-person", args=here),
     }
+
+
+def _governs(actor: Actor, member: Member) -> bool:
+    """Whether the account itself is the actor's to look after; `services.people` refuses by the same rule."""
+    if can(actor, Action.MEMBERS_MANAGE):
+        return True
+    homes = member.organisation_ids
+    return bool(homes) and all(can(actor, Action.MEMBERS_MANAGE, organisation_id=one) for one in homes)

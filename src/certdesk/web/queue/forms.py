@@ -1,16 +1,23 @@
 """What an officer fills in: evidence of ownership for each domain, a note, or the details of a rejection."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
 
 from certdesk.services.organisations import WAYS
+from certdesk.web.forms import PortalForm
 
 MAX_TEXT = 2000
 
 
-class EvidenceForm(forms.Form):
+class EvidenceForm(PortalForm):
     """How the officer knows that the organisation controls one domain (R31); which one, the server says."""
+
+    help_entries: ClassVar = {
+        "how": "/help/officers/#evidence-how",
+        "evidence": "/help/officers/#evidence-seen",
+        "reference": "/help/officers/#evidence-reference",
+    }
 
     how = forms.ChoiceField(
         label="How it was checked",
@@ -30,7 +37,6 @@ class EvidenceForm(forms.Form):
 
     def __init__(self, *args: Any, required: bool = True, **kwargs: Any) -> None:
         """Without `required`, an empty form is as good as a complete one; a half-filled one is neither."""
-        kwargs.setdefault("label_suffix", "")
         if not required:
             kwargs |= {"empty_permitted": True, "use_required_attribute": False}
         super().__init__(*args, **kwargs)
@@ -41,8 +47,12 @@ class EvidenceForm(forms.Form):
         return not self.has_changed()
 
 
-class ApproveForm(forms.Form):
+class ApproveForm(PortalForm):
     """What goes with a yes."""
+
+    help_entries: ClassVar = {
+        "note": "/help/officers/#note",
+    }
 
     note = forms.CharField(
         label="Note",
@@ -52,13 +62,13 @@ class ApproveForm(forms.Form):
         widget=forms.Textarea(attrs={"rows": 3}),
     )
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        kwargs.setdefault("label_suffix", "")
-        super().__init__(*args, **kwargs)
 
-
-class RejectForm(forms.Form):
+class RejectForm(PortalForm):
     """What goes with a no: the details reach the applicant (R29)."""
+
+    help_entries: ClassVar = {
+        "details": "/help/officers/#reject",
+    }
 
     details = forms.CharField(
         label="Details for the applicant",
@@ -67,7 +77,3 @@ class RejectForm(forms.Form):
         widget=forms.Textarea(attrs={"rows": 4}),
         error_messages={"required": "Write why the request is rejected; the applicant has to know."},
     )
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        kwargs.setdefault("label_suffix", "")
-        super().__init__(*args, **kwargs)

@@ -8,22 +8,21 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
-from django.views.decorators.http import require_GET, require_POST
+from django.views.decorators.http import require_POST, require_safe
 
 from certdesk.domain.actors import Action, Actor, can
+from certdesk.domain.check_catalogue import stored
 from certdesk.domain.errors import InvalidInput, NotAuthorized
 from certdesk.domain.findings import Verdict
-from certdesk.domain.requests import RequestId, State, UserId, public_status, status_text
+from certdesk.domain.requests import Event, RequestId, State, UserId, public_status, status_text
 from certdesk.services.confirm import approve_and_issue
-from certdesk.services.organisations import Evidence
-from certdesk.services.requests import (
-    domains_awaiting_evidence,
-    domains_requiring_evidence,
-    facts_of,
+from certdesk.services.decisions import (
+    Judgement,
+    judge_now,
     reject_request,
 )
+from certdesk.services.organisations import Evidence
 from certdesk.store.models import Request
-from certdesk.store.selectors.facts import organisation_row
 from certdesk.store.selectors.organisations import get_organisation, list_domains
 from certdesk.store.selectors.requests import (
     Filters,
@@ -42,6 +41,7 @@ from certdesk.web.queue.forms import ApproveForm, EvidenceForm, RejectForm
 from certdesk.web.requests import rows
 
 PAGE = 25
+_BY_PEOPLE = frozenset({Event.APPROVE, Event.REJECT, Event.WITHDRAW})
 APPROVED_SHOWN = 100
 UNPROCESSABLE = 422
 WAITING = Filters(status=public_status(State.WAITING_FOR_APPROVAL), sort=Sort.OLDEST, limit=PAGE)
@@ -72,12 +72,12 @@ class DomainEvidence:
     form: EvidenceForm
 
 
-@require_GET
+@require_safe
 def listing(request: HttpRequest) -> HttpResponse:
     """What waits, oldest first, with every reason."""
     actor = _officer(request)
     page = list_requests(actor=actor, filters=replace(WAITING, cursor=request.GET.get("cursor", "")))
-    stored = _stored([row.number for row in page.rows])
+    asked = _asked([row.number for row in page.rows])
     now = timezone.now()
     count, oldest = waiting_count(actor=actor)
     summary = "No request needs you now."
@@ -85,19 +85,20 @@ def listing(request: HttpRequest) -> HttpResponse:
         waited = times.lasted(now - oldest)
         summary = f"{times.counted(count, 'request')}; the oldest has waited {waited}."
     context = {
-        "rows": [_row(row, stored[row.number], now=now, own_id=actor.user_id) for row in page.rows],
+        "rows": [_row(row, asked[row.number], now=now, own_id=actor.user_id) for row in page.rows],
         "summary": summary,
         "next_href": f"?cursor={page.next_cursor}" if page.next_cursor else "",
     }
     return render(request, "queue/list.html", context)
 
 
-@require_GET
+@require_safe
 def decide(request: HttpRequest, number: int) -> HttpResponse:
     """Everything that a decision needs."""
     actor = _officer(request)
     detail = get_request(actor=actor, number=number)
-    return _render(request, actor, detail, evidence=_evidence_forms(actor, detail))
+    judged = _judged(actor, detail)
+    return _render(request, actor, detail, judged, evidence=_evidence_forms(judged))
 
 
 @require_POST
@@ -105,9 +106,10 @@ def approve(request: HttpRequest, number: int) -> HttpResponse:
     """A yes, with the evidence that it rests on."""
     actor = _officer(request)
     detail = get_request(actor=actor, number=number)
-    evidence, form = _evidence_forms(actor, detail, request), ApproveForm(request.POST)
+    judged = _judged(actor, detail)
+    evidence, form = _evidence_forms(judged, request), ApproveForm(request.POST)
     if not all([form.is_valid(), *(item.form.is_valid() for item in evidence)]):
-        return _render(request, actor, detail, evidence=evidence, form=form)
+        return _render(request, actor, detail, judged, evidence=evidence, form=form)
     approve_and_issue(
         actor=actor,
         number=number,
@@ -127,7 +129,8 @@ def reject(request: HttpRequest, number: int) -> HttpResponse:
     detail = get_request(actor=actor, number=number)
     form = RejectForm(request.POST)
     if not form.is_valid():
-        return _render(request, actor, detail, evidence=_evidence_forms(actor, detail), reject_form=form)
+        judged = _judged(actor, detail)
+        return _render(request, actor, detail, judged, evidence=_evidence_forms(judged), reject_form=form)
     reject_request(
         actor=actor,
         number=number,
@@ -153,16 +156,16 @@ def _version(request: HttpRequest) -> int:
     return int(text)
 
 
-def _stored(numbers: list[RequestId]) -> dict[int, tuple[list[dict[str, str]], int]]:
+def _asked(numbers: list[RequestId]) -> dict[int, tuple[list[dict[str, str]], int]]:
     """Checks and requester of requests that a selector has already let this officer see, in one query."""
     found = Request.objects.filter(id__in=numbers).values_list("id", "checks", "requester_id")
     return {number: (checks, requester) for number, checks, requester in found}
 
 
 def _row(
-    row: RequestRow, stored: tuple[list[dict[str, str]], int], *, now: datetime, own_id: UserId | None
+    row: RequestRow, asked: tuple[list[dict[str, str]], int], *, now: datetime, own_id: UserId | None
 ) -> QueueRow:
-    checks, requester_id = stored
+    checks, requester_id = asked
     manual = (c["message"] for c in checks if c["verdict"] == Verdict.MANUAL)
     return QueueRow(
         number=row.number,
@@ -178,21 +181,25 @@ def _row(
     )
 
 
-def _evidence_forms(
-    actor: Actor, detail: RequestDetail, request: HttpRequest | None = None
-) -> list[DomainEvidence]:
+def _judged(actor: Actor, detail: RequestDetail) -> Judgement | None:
+    """What policy says now, once for the whole page; None for what waits for nobody any more."""
     if detail.state is not State.WAITING_FOR_APPROVAL:
+        return None
+    return judge_now(actor=actor, number=detail.number, now=timezone.now())
+
+
+def _evidence_forms(judged: Judgement | None, request: HttpRequest | None = None) -> list[DomainEvidence]:
+    if judged is None:
         return []
-    now, post = timezone.now(), request.POST if request else None
-    domains = domains_awaiting_evidence(actor=actor, number=detail.number, now=now)
-    required = domains_requiring_evidence(actor=actor, number=detail.number, now=now)
     return [
         DomainEvidence(
             domain=domain,
-            required=domain in required,
-            form=EvidenceForm(post, prefix=domain, required=domain in required),
+            required=domain in judged.required,
+            form=EvidenceForm(
+                request.POST if request else None, prefix=domain, required=domain in judged.required
+            ),
         )
-        for domain in domains
+        for domain in judged.domains
     ]
 
 
@@ -207,6 +214,7 @@ def _render(
     request: HttpRequest,
     actor: Actor,
     detail: RequestDetail,
+    judged: Judgement | None,
     *,
     evidence: list[DomainEvidence],
     form: ApproveForm | None = None,
@@ -217,11 +225,12 @@ def _render(
         "crumbs": crumbs(("Queue", reverse("queue-list")), (f"Request {detail.number}", "")),
         "page": rows.page_row(detail, ra=ra_name(), now=timezone.now()),
         "facts": rows.stored_csr(detail),
-        **_checks(detail),
+        **_checks(detail, judged),
         "facts_about": rows.about(detail),
         "organisation": _organisation(actor, detail),
         "own": detail.requester_id == actor.user_id,
-        "waiting": detail.state is State.WAITING_FOR_APPROVAL,
+        "waiting": judged is not None,
+        "decided": _decided(detail),
         "evidence_forms": evidence,
         "awaits_confirmation": any(not item.required for item in evidence),
         "form": form or ApproveForm(),
@@ -230,24 +239,27 @@ def _render(
     return render(request, "queue/decide.html", context, status=UNPROCESSABLE if invalid else 200)
 
 
-def _checks(detail: RequestDetail) -> dict[str, object]:
+def _checks(detail: RequestDetail, judged: Judgement | None) -> dict[str, object]:
     """The checks as they are now, and those of the day of the request that have come out otherwise since."""
-    stored = rows.stored_checks(detail.checks)
-    if detail.state is not State.WAITING_FOR_APPROVAL:
-        return rows.check_list(stored).context()
-    request = Request.objects.get(id=detail.number)
-    facts, decision = facts_of(request, organisation_row(detail.organisation_id), now=timezone.now())
+    then = stored(detail.checks)
+    if judged is None:
+        return rows.check_list(then).context()
     # The CSR stays as it is; only the form in which it came would be told anew.
-    of_csr = {check.code for check in facts.csr_findings}
     current = [
-        *(check for check in stored if check.code in of_csr),
-        *(check for check in decision.checks if check.code not in of_csr),
+        *(check for check in then if check.code in judged.csr_codes),
+        *(check for check in judged.decision.checks if check.code not in judged.csr_codes),
     ]
-    changed = rows.check_list(check for check in stored if check not in current)
+    changed = rows.check_list(check for check in then if check not in current)
     return {
         **rows.check_list(current).context(),
         "changed_checks": (*changed.problems, *changed.passed),
     }
+
+
+def _decided(detail: RequestDetail) -> rows.HistoryRow | None:
+    """Who decided last what waits no more, or took it back; None where no person has."""
+    history = zip(reversed(detail.events), rows.history(detail, ra=ra_name()), strict=True)
+    return next((row for event, row in history if event.event in _BY_PEOPLE), None)
 
 
 def _organisation(actor: Actor, detail: RequestDetail) -> dict[str, object]:

@@ -6,15 +6,17 @@ answer (R11).
 
 import re
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
 from django.core.files.uploadedfile import UploadedFile
 
 from certdesk.domain.requests import OrganisationId
+from certdesk.web.forms import PortalForm
 
 MAX_CSR = 64 * 1024  # S1
 BASE64_LINE = 64
+MAX_NOTE = 2000
 
 _PATH = re.compile(
     r"""^\s*["']?(?:[A-Za-z]:[\\/]|\\\\|~?/|\.{1,2}[\\/]|file:)[^\n]*$"""
@@ -40,8 +42,17 @@ def looks_like_path(text: str) -> bool:
     return bool(_PATH.match(text)) and ("." in text or "\\" in text or len(text) < BASE64_LINE)
 
 
-class NewRequestForm(forms.Form):
+class NewRequestForm(PortalForm):
     """The one form of a new request. `upload` is the CSR's bytes once the form is valid."""
+
+    help_entries: ClassVar = {
+        "csr": "/help/requesting/#csr-file",
+        "csr_text": "/help/requesting/#csr-paste",
+        "duration_years": "/help/requesting/#duration",
+        "server_software": "/help/requesting/#server-software",
+        "organisation": "/help/requesting/#organisation",
+        "note": "/help/requesting/#note",
+    }
 
     csr = forms.FileField(
         label="CSR file",
@@ -93,6 +104,13 @@ class NewRequestForm(forms.Form):
             "invalid_choice": "Choose one of your organisations.",
         },
     )
+    note = forms.CharField(
+        label="Note",
+        required=False,
+        max_length=MAX_NOTE,
+        help_text="For whoever has to decide, such as why a name outside your domains is needed.",
+        widget=forms.Textarea(attrs={"rows": 2}),
+    )
 
     def __init__(
         self,
@@ -103,7 +121,6 @@ class NewRequestForm(forms.Form):
         received: int = 0,
         **kwargs: Any,
     ) -> None:
-        kwargs.setdefault("label_suffix", "")
         super().__init__(*args, **kwargs)
         self._organisations = organisations
         self._received = received

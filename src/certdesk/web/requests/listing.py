@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import render
 from django.urls import reverse
-from django.views.decorators.http import require_GET
+from django.views.decorators.http import require_safe
 
 from certdesk.domain.actors import Action, Actor, can
 from certdesk.domain.requests import State, public_status, status_text
@@ -31,7 +31,7 @@ SORTS = {
 _DANGEROUS = ("=", "+", "-", "@", "\t", "\r")  # A7: a spreadsheet would take these for formulas
 
 
-@require_GET
+@require_safe
 def listing(request: HttpRequest) -> HttpResponse:
     """A page of the list."""
     actor, ra, filters = actor_of(request), ra_name(), _filters(request)
@@ -54,7 +54,7 @@ def listing(request: HttpRequest) -> HttpResponse:
     return render(request, "requests/list.html", context)
 
 
-@require_GET
+@require_safe
 def as_csv(request: HttpRequest) -> StreamingHttpResponse:
     """The same list as CSV, from the first page on."""
     lines = _csv_lines(actor_of(request), replace(_filters(request), cursor="", limit=CSV_PAGE), ra_name())

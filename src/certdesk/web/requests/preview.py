@@ -81,7 +81,7 @@ def decision_view(preview: Preview, *, ra: str) -> DecisionView:
             )
 
 
-def preview_context(preview: Preview, *, ra: str, token: str) -> dict[str, object]:
+def preview_context(preview: Preview, *, ra: str, token: str, note: str) -> dict[str, object]:
     """Everything that the preview's page needs."""
     term = validity = ""
     if preview.not_before and preview.not_after:
@@ -95,6 +95,7 @@ def preview_context(preview: Preview, *, ra: str, token: str) -> dict[str, objec
         "organisation": preview.organisation,
         "duration": times.counted(preview.duration_years, "year"),
         "server_software": preview.server_software,
+        "note": note,
         "term": term,
         "validity": validity,
         "token": token,

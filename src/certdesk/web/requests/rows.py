@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from certdesk.domain.check_catalogue import explained
 from certdesk.domain.findings import Check, Verdict
 from certdesk.domain.identifiers import to_unicode
 from certdesk.domain.requests import Event, State, status_text
@@ -32,7 +33,6 @@ _VERDICT_LOOK: Mapping[Verdict, tuple[str, str]] = {
     Verdict.MANUAL: ("wait", "A person looks."),
     Verdict.REFUSE: ("stop", "Not accepted."),
 }
-_GRAVEST_FIRST = (Verdict.REFUSE, Verdict.MANUAL, Verdict.PENDING, Verdict.WARN)
 _ATTRIBUTES = {
     "CN": "Common name (CN)",
     "O": "Organisation (O)",
@@ -58,6 +58,7 @@ _EVENTS: Mapping[str, str] = {
     Event.ISSUE: "Certificate issued",
     Event.RETRY: "Tried again",
     Event.REISSUE: "Another certificate issued",
+    "revoke": "Certificate revoked",
 }
 
 
@@ -79,6 +80,8 @@ class CheckRow:
     message: str
     seen: str
     rule: str
+    rule_from: str
+    rule_since: str
     changed_by: str
 
 
@@ -172,26 +175,11 @@ class PageRow:
 
 
 def check_list(checks: Iterable[Check]) -> CheckList:
-    """Checks as rows."""
-    rows = [(check.verdict, _check(check)) for check in checks]
+    """Checks as rows, in the order in which everybody is told them."""
+    rows = [(check.verdict, _check(check)) for check in explained(checks)]
     return CheckList(
-        problems=tuple(row for verdict in _GRAVEST_FIRST for found, row in rows if found is verdict),
-        passed=tuple(row for found, row in rows if found is Verdict.PASS),
-    )
-
-
-def stored_checks(checks: Sequence[Mapping[str, str]]) -> tuple[Check, ...]:
-    """The checks as a request recorded them."""
-    return tuple(
-        Check(
-            code=c["code"],
-            verdict=Verdict(c["verdict"]),
-            message=c["message"],
-            seen=c.get("seen", ""),
-            rule=c.get("rule", ""),
-            changed_by=c.get("changed_by", ""),
-        )
-        for c in checks
+        problems=tuple(row for verdict, row in rows if verdict is not Verdict.PASS),
+        passed=tuple(row for verdict, row in rows if verdict is Verdict.PASS),
     )
 
 
@@ -335,6 +323,8 @@ def _check(check: Check) -> CheckRow:
         message=check.message,
         seen=check.seen,
         rule=check.rule,
+        rule_from=check.rule_from,
+        rule_since=times.plain_day(check.rule_from),
         changed_by=check.changed_by,
     )
 

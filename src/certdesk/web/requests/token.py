@@ -35,6 +35,7 @@ def make_token(*, submission: Submission, csr_der: bytes, user_id: UserId) -> st
         "d": submission.duration_years,
         "s": submission.server_software,
         "p": submission.profile_id,
+        "n": submission.note,
         "k": secrets.token_urlsafe(24),
     }
     return signing.dumps(payload, salt=SALT, compress=True)
@@ -56,5 +57,6 @@ def read_token(text: str, *, user_id: UserId | None) -> PreviewToken:
         duration_years=payload["d"],
         server_software=payload["s"],
         profile_id=payload["p"],
+        note=payload["n"],
     )
     return PreviewToken(submission=submission, key=payload["k"])

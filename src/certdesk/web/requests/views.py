@@ -7,16 +7,17 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
-from django.views.decorators.http import require_GET, require_http_methods, require_POST
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from certdesk.domain.actors import Action, Actor, can
+from certdesk.domain.check_catalogue import stored
 from certdesk.domain.errors import BadCsr, BadKey, NotAuthorized, RejectedIdentifier
 from certdesk.domain.policy import Outcome
-from certdesk.domain.requests import ENDED, OrganisationId, State
+from certdesk.domain.requests import ENDED, State
 from certdesk.services import runtime
 from certdesk.services.confirm import submit_request
 from certdesk.services.requests import Submission, preview_request, withdraw_request
-from certdesk.store.selectors.organisations import list_organisations
+from certdesk.store.selectors.organisations import OrganisationRow, list_organisations
 from certdesk.store.selectors.requests import RequestDetail, get_request
 from certdesk.web.actor import actor_of
 from certdesk.web.context import crumbs, ra_name
@@ -26,10 +27,14 @@ from certdesk.web.requests.ca import ca_view
 from certdesk.web.requests.certificate import bundle_response, certificate_view, form_response, install_view
 from certdesk.web.requests.forms import NewRequestForm
 from certdesk.web.requests.preview import preview_context
+from certdesk.web.requests.revoking import certificates_context
 from certdesk.web.requests.token import make_token, read_token
 
 LIST = ("Certificates", "/requests/")
+#: The profile that the portal asks under.
+PROFILE = "tls-server"
 UNPROCESSABLE = 422
+WITHDRAWABLE = (State.WAITING_FOR_APPROVAL, State.ACCEPTED)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -44,6 +49,7 @@ def new(request: HttpRequest) -> HttpResponse:
             "duration_years": asked.duration_years,
             "server_software": asked.server_software,
             "organisation": asked.organisation_id,
+            "note": asked.note,
         }
     return _render_form(request, _form(actor, initial=initial))
 
@@ -62,6 +68,7 @@ def preview(request: HttpRequest) -> HttpResponse:
         upload=form.upload,
         duration_years=form.cleaned_data["duration_years"],
         server_software=form.cleaned_data["server_software"],
+        note=form.cleaned_data["note"],
     )
     try:
         seen = preview_request(actor=actor, submission=submission, now=timezone.now())
@@ -73,7 +80,7 @@ def preview(request: HttpRequest) -> HttpResponse:
     token = ""
     if not refused and actor.user_id is not None:
         token = make_token(submission=submission, csr_der=seen.csr.der, user_id=actor.user_id)
-    context = preview_context(seen, ra=ra_name(), token=token)
+    context = preview_context(seen, ra=ra_name(), token=token, note=submission.note)
     context["crumbs"] = crumbs(LIST, ("Request a certificate", reverse("requests-new")), ("Check it", ""))
     return render(request, "requests/preview.html", context)
 
@@ -93,7 +100,7 @@ def confirm(request: HttpRequest) -> HttpResponse:
     return redirect("requests-show", number=created.number)
 
 
-@require_GET
+@require_safe
 def show(request: HttpRequest, number: int) -> HttpResponse:
     """One request with everything that hangs on it (R25)."""
     actor, ra = actor_of(request), ra_name()
@@ -109,8 +116,9 @@ def show(request: HttpRequest, number: int) -> HttpResponse:
         "rejection": _rejection(detail, ra=ra),
         "certificate": certificate_view(detail),
         "install": install_view(detail),
+        **certificates_context(actor, detail, now=timezone.now()),
         "facts": rows.stored_csr(detail),
-        **rows.check_list(rows.stored_checks(detail.checks)).context(),
+        **rows.check_list(stored(detail.checks)).context(),
         "facts_about": rows.about(detail),
         "approvals": rows.approvals(detail.approvals),
         "history": rows.history(detail, ra=ra),
@@ -120,7 +128,7 @@ def show(request: HttpRequest, number: int) -> HttpResponse:
     return render(request, "requests/show.html", context)
 
 
-@require_GET
+@require_safe
 def status(request: HttpRequest, number: int) -> HttpResponse:
     """Whether a request has moved on, or its second line has changed, for the page that is looking at it."""
     detail = get_request(actor=actor_of(request), number=number)
@@ -137,17 +145,24 @@ def withdraw(request: HttpRequest, number: int) -> HttpResponse:
         messages.success(request, f"Request {number} is withdrawn.")
         return redirect("requests-show", number=number)
     trail = crumbs(LIST, (f"Request {number}", reverse("requests-show", args=[number])), ("Withdraw", ""))
-    context = {"number": number, "title": rows.title(detail), "crumbs": trail}
+    context = {
+        "number": number,
+        "title": rows.title(detail),
+        "crumbs": trail,
+        "may_withdraw": _may_withdraw(actor, detail),
+        "ended": detail.state not in WITHDRAWABLE,
+        "requester": detail.requester,
+    }
     return render(request, "requests/withdraw.html", context)
 
 
-@require_GET
+@require_safe
 def bundle(request: HttpRequest, number: int) -> HttpResponse:
     """The .zip of the seed (R37)."""
     return bundle_response(get_request(actor=actor_of(request), number=number))
 
 
-@require_GET
+@require_safe
 def certificate(request: HttpRequest, number: int, form: str) -> HttpResponse:
     """The certificate in another form."""
     return form_response(get_request(actor=actor_of(request), number=number), form)
@@ -159,26 +174,27 @@ def _form(
     own = _organisations(actor)
     if not own:
         raise NotAuthorized("You don’t belong to an organisation, so you can’t request certificates.")
-    rules = runtime.current().rules
+    rt = runtime.current()
+    rules = [rt.rules_for(organisation=row.slug, profile=PROFILE) for row in own]
     return NewRequestForm(
         request.POST if request else None,
         request.FILES if request else None,
         initial=initial,
         received=int(request.META.get("CONTENT_LENGTH") or 0) if request else 0,
-        durations=rules.durations,
-        software=rules.server_software,
-        organisations=own,
+        durations=sorted({years for one in rules for years in one.durations}),
+        software=rt.rules.server_software,
+        organisations={row.id: row.legal_name for row in own},
     )
 
 
-def _organisations(actor: Actor) -> dict[OrganisationId, str]:
+def _organisations(actor: Actor) -> list[OrganisationRow]:
     if not actor.memberships:
-        return {}
-    return {
-        row.id: row.legal_name
+        return []
+    return [
+        row
         for row in list_organisations(actor=actor)
         if can(actor, Action.REQUEST_CREATE, organisation_id=row.id)
-    }
+    ]
 
 
 def _render_form(request: HttpRequest, form: NewRequestForm) -> HttpResponse:
@@ -207,8 +223,9 @@ def _rejection(detail: RequestDetail, *, ra: str) -> dict[str, str] | None:
 
 
 def _may_withdraw(actor: Actor, detail: RequestDetail) -> bool:
-    early = detail.state in (State.WAITING_FOR_APPROVAL, State.ACCEPTED)
-    if not early or not can(actor, Action.REQUEST_WITHDRAW, organisation_id=detail.organisation_id):
+    if detail.state not in WITHDRAWABLE or not can(
+        actor, Action.REQUEST_WITHDRAW, organisation_id=detail.organisation_id
+    ):
         return False
     return detail.requester_id == actor.user_id or can(
         actor, Action.MEMBERS_MANAGE, organisation_id=detail.organisation_id

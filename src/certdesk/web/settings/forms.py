@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
 
 from certdesk.domain.rules import RuleId, in_force
 from certdesk.domain.settings import LOWEST_PASSWORD_LENGTH, NAMES, TERM_YEARS, ServiceSettings
+from certdesk.web.forms import PortalForm
 
 #: Below this, a password can be guessed however slowly one may try.
 SAFE_PASSWORD_LENGTH = 8
@@ -32,8 +33,10 @@ GROUPS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
 )
 
 
-class SettingsForm(forms.Form):
+class SettingsForm(PortalForm):
     """All settings at once; `version` is what they were read from (W1)."""
+
+    help_entries: ClassVar = {name: f"/help/operators/#{name.replace('_', '-')}" for name in NAMES}
 
     version = forms.IntegerField(widget=forms.HiddenInput)
     ra = forms.CharField(
@@ -75,7 +78,6 @@ class SettingsForm(forms.Form):
     )
 
     def __init__(self, *args: Any, now: datetime, **kwargs: Any) -> None:
-        kwargs.setdefault("label_suffix", "")
         super().__init__(*args, **kwargs)
         most = in_force(RuleId.PRIVATE_OWNERSHIP_REUSE, now).value
         code = in_force(RuleId.RANDOM_VALUE_LIFE, now).value

@@ -9,7 +9,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
-from django.views.decorators.http import require_GET, require_POST
+from django.views.decorators.http import require_POST, require_safe
 
 from certdesk.backends.base import Backend
 from certdesk.domain.findings import Verdict, worst
@@ -25,6 +25,7 @@ _JOBS = {
     "notify_applicant": "Mail to an applicant",
     "alert_officers": "Mail to the officers",
     "mail_lapsing": "Mail about a domain that lapses",
+    "mail_account": "Mail about an account",
     "mail_password_reset": "Mail to reset a password",
     "mail_challenge": "Mail that asks to confirm a domain",
 }
@@ -58,7 +59,7 @@ class WorkRow:
     state: str
 
 
-@require_GET
+@require_safe
 def service(request: HttpRequest) -> HttpResponse:
     """Everything at a glance."""
     now = timezone.now()

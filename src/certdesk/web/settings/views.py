@@ -19,7 +19,7 @@ from certdesk.store.selectors.settings import SettingsChange, latest_settings, s
 from certdesk.web import times
 from certdesk.web.actor import actor_of
 from certdesk.web.context import crumbs
-from certdesk.web.organisations.forms import show_on
+from certdesk.web.forms import show_on
 from certdesk.web.settings.forms import (
     GROUPS,
     SAFE_PASSWORD_LENGTH,
@@ -42,11 +42,6 @@ class SettingField:
     in_force: str
     default: str
     is_default: bool
-
-    @property
-    def help(self) -> str:
-        """The address of its help entry (R1)."""
-        return f"/help/operators/#{self.name.replace('_', '-')}"
 
 
 @require_http_methods(["GET", "HEAD", "POST"])

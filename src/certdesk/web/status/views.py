@@ -3,7 +3,7 @@
 from django.core.cache import cache
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
-from django.views.decorators.http import require_GET
+from django.views.decorators.http import require_safe
 
 from certdesk.domain.findings import Verdict
 from certdesk.services import runtime
@@ -14,7 +14,7 @@ FRESH_SECONDS = 30
 
 
 @public
-@require_GET
+@require_safe
 def status(request: HttpRequest) -> HttpResponse:
     """Whether certificates can be had now."""
     works = ca_works()

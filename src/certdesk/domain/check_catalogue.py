@@ -1,0 +1,377 @@
+"""Every check that a person may meet: what it means, its verdicts, its rule, and who can change it.
+
+Data, and `explained`, which every list of checks goes through on its way to a person. `docs/checks.md` is
+written from it (`scripts/checks.py`). Making checks does not belong here.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import date
+from enum import StrEnum
+from types import MappingProxyType
+
+from certdesk.domain.findings import Check, Verdict, from_record, gravest_first
+
+
+class Origin(StrEnum):
+    """Where a check is made, as the heading of its part of the catalogue."""
+
+    CSR = "The CSR alone"
+    POLICY = "Policy: who asks for what"
+    PREFLIGHT = "Before anything is signed"
+    SIGNING = "Judged again at signing"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckInfo:
+    """One code. `rule_from` is when the rule began to hold, None for a standing one or one of our own."""
+
+    code: str
+    origin: Origin
+    meaning: str
+    verdicts: tuple[Verdict, ...]
+    rule: str
+    changed_by: str = "applicant"
+    rule_from: date | None = None
+
+
+_PASS, _WARN, _PENDING, _MANUAL, _REFUSE = Verdict
+_OFFICER, _OPERATOR, _DNS = "RA officer", "operator", "DNS of the domain"
+
+#: Ballot SC-073: known weak and compromised keys are rejected, with these attacks by name.
+_WEAK_KEYS = date(2024, 11, 15)
+#: BR 6.1.5: RSA below 2048 bits ended with 2013.
+_RSA_2048 = date(2014, 1, 1)
+#: BR 7.1.3: no SHA-1 from 2016 on.
+_NO_SHA_1 = date(2016, 1, 1)
+#: BR 7.1.4.2.1 as it was then: no internal names from November 2015 on.
+_NO_INTERNAL = date(2015, 11, 1)
+#: Ballot SC-048: hyphens in third and fourth place are for A-labels only.
+_A_LABELS = date(2021, 10, 1)
+#: Ballot 187: CAA is checked.
+_CAA = date(2017, 9, 8)
+#: BR 4.3.1.2.
+_LINT = date(2025, 3, 15)
+
+
+def _csr(
+    code: str,
+    meaning: str,
+    rule: str,
+    *verdicts: Verdict,
+    since: date | None = None,
+) -> CheckInfo:
+    return CheckInfo(
+        code=code, origin=Origin.CSR, meaning=meaning, verdicts=verdicts, rule=rule, rule_from=since
+    )
+
+
+def _policy(code: str, meaning: str, rule: str, *verdicts: Verdict, by: str = "applicant") -> CheckInfo:
+    return CheckInfo(
+        code=code, origin=Origin.POLICY, meaning=meaning, verdicts=verdicts, rule=rule, changed_by=by
+    )
+
+
+_NAME = "S6, S8, BR 7.1.4.2"
+_KEY = "S4, BR 6.1.1.3"
+
+_ALL = (
+    _csr(
+        "csr.with_each_certificate",
+        "Each certificate of an ACME client is made for a CSR of its own, which is checked when it is sent.",
+        "S1 to S11",
+        _PASS,
+    ),
+    _csr("csr.readable", "The upload is exactly one certificate request.", "S1, S2", _PASS),
+    _csr(
+        "csr.signature_algorithm",
+        "The CSR is signed with SHA-256, SHA-384 or SHA-512.",
+        "S3, BR 6.1.1.3",
+        _PASS,
+        _REFUSE,
+        since=_NO_SHA_1,
+    ),
+    _csr(
+        "csr.signature",
+        "The CSR's signature proves that the sender holds the private key.",
+        "S3, BR 6.1.1.3",
+        _PASS,
+        _REFUSE,
+    ),
+    _csr(
+        "csr.extensions",
+        "What the CSR asks for beyond names; the contents come from the profile, nothing is copied.",
+        "S10",
+        _PASS,
+    ),
+    _csr(
+        "key.strength",
+        "The key is of a kind and size that may be certified, and no known weakness was found.",
+        "S4, BR 6.1.1.3, BR 6.1.5",
+        _PASS,
+        since=_WEAK_KEYS,
+    ),
+    _csr("key.type", "The key is neither RSA nor EC.", _KEY, _REFUSE),
+    _csr("key.size", "The RSA key is too short, too long or odd.", "S4, BR 6.1.5", _REFUSE, since=_RSA_2048),
+    _csr("key.exponent", "The RSA key's exponent is not 65537.", "S4, BR 6.1.6", _REFUSE),
+    _csr(
+        "key.curve",
+        "The EC key is not on P-256, P-384 or P-521, or does not name its curve.",
+        "S4, RFC 5480 2.1.1, BR 6.1.5",
+        _REFUSE,
+    ),
+    _csr("key.invalid", "The EC key is not a point on its curve.", "S4, BR 6.1.6", _REFUSE),
+    _csr(
+        "key.weak.small_factor",
+        "The RSA modulus has a small prime factor.",
+        _KEY,
+        _REFUSE,
+        since=_WEAK_KEYS,
+    ),
+    _csr(
+        "key.weak.fermat",
+        "The RSA key's primes are close together (Fermat's method factors it).",
+        _KEY,
+        _REFUSE,
+        since=_WEAK_KEYS,
+    ),
+    _csr(
+        "key.weak.roca",
+        "The RSA key has the ROCA flaw (CVE-2017-15361).",
+        _KEY,
+        _REFUSE,
+        since=_WEAK_KEYS,
+    ),
+    _csr("key.weak.rsapoly", "The RSA modulus has a pattern that factors it.", _KEY, _REFUSE),
+    _csr("key.weak.sharedprimes", "The RSA key shares a prime with known keys.", _KEY, _REFUSE),
+    _csr(
+        "subject.control",
+        "A field of the subject has characters that do not print.",
+        "S5, BR 7.1.4.2",
+        _REFUSE,
+    ),
+    _csr("names.valid", "The names that are valid host names.", "S5, S6, S8", _PASS),
+    _csr("names.none", "There is no host name.", "S5", _REFUSE),
+    _csr("names.too_many", "There are more than 100 names.", "S11", _REFUSE),
+    _csr("names.duplicate", "A name is listed more than once.", "S5", _WARN),
+    _csr("names.san_type", "The CSR asks for something else than DNS names.", "S7, BR 7.1.2.7.12", _REFUSE),
+    _csr("names.cn_not_a_name", "The common name is not a host name.", "S5, BR 7.1.4.3", _REFUSE),
+    _csr("names.mixed_script", "A name may be made to look like another.", "S6, UTS 39", _WARN),
+    _csr("names.documentation", "A name is reserved for examples.", "RFC 2606", _WARN),
+    _csr("names.empty", "A name is empty.", _NAME, _REFUSE),
+    _csr("names.too_long", "A name has more than 253 characters.", _NAME, _REFUSE),
+    _csr("names.trailing_dot", "A name ends with a dot.", _NAME, _REFUSE),
+    _csr("names.unicode", "A name is not in its ASCII form.", _NAME, _REFUSE),
+    _csr("names.ip_address", "A name is an IP address.", _NAME, _REFUSE),
+    _csr("names.wildcard", "A name has * elsewhere than as its whole first label.", _NAME, _REFUSE),
+    _csr("names.character", "A name has a character that no host name has.", _NAME, _REFUSE),
+    _csr("names.label", "A part of a name is empty, or begins or ends with a hyphen.", _NAME, _REFUSE),
+    _csr("names.label_too_long", "A part of a name has more than 63 characters.", _NAME, _REFUSE),
+    _csr(
+        "names.idna",
+        "A part of a name looks like an international one and is none (IDNA 2008).",
+        _NAME,
+        _REFUSE,
+        since=_A_LABELS,
+    ),
+    _csr("names.not_fqdn", "A name is local, without a domain.", _NAME, _REFUSE, since=_NO_INTERNAL),
+    _csr("names.internal", "A name is internal or reserved.", _NAME, _REFUSE, since=_NO_INTERNAL),
+    _csr("names.reverse_zone", "A name is for reverse look-ups.", _NAME, _REFUSE),
+    _csr("names.onion", "A name is a Tor .onion name.", _NAME, _REFUSE),
+    _csr("names.public_suffix", "A name is a public suffix, which has many owners.", _NAME, _REFUSE),
+    _csr("names.wildcard_public_suffix", "A wildcard stands right under a public suffix.", _NAME, _REFUSE),
+    _policy(
+        "csr.not_checked", "Nothing is known of the CSR's own checks.", "S1 to S11", _MANUAL, by=_OFFICER
+    ),
+    _policy(
+        "key.blocked",
+        "The key is on this service's own list of compromised keys.",
+        "S4, O3, BR 6.1.1.3",
+        _REFUSE,
+    ),
+    _policy(
+        "key.compromised",
+        "A certificate with this key was revoked for key compromise.",
+        "S4, O3, BR 6.1.1.3",
+        _REFUSE,
+    ),
+    _policy(
+        "key.used_elsewhere",
+        "Another organisation has used this key; the policy's `reused_key` says what follows.",
+        "S4",
+        _WARN,
+        _MANUAL,
+        _REFUSE,
+    ),
+    _policy("key.reused", "An earlier request of the organisation has the same key.", "S4", _WARN),
+    _policy(
+        "key.not_allowed",
+        "The policy's `key_types`, `rsa_min_bits` and `rsa_max_bits` leave this key out.",
+        "Policy",
+        _REFUSE,
+    ),
+    _policy(
+        "key.kind_unknown", "The kind of key is not known while the policy limits it.", "Policy", _MANUAL
+    ),
+    _policy("request.duration", "The term is on offer (`durations`).", "R13", _PASS, _REFUSE),
+    _policy("request.server_software", "The server software is not on the list.", "R14", _REFUSE),
+    _policy(
+        "subject.organisation",
+        "The CSR's organisation (O) is the registered legal name, or left out.",
+        "Legal name against O",
+        _PASS,
+        _REFUSE,
+    ),
+    _policy(
+        "organisation.disabled", "The organisation may not request at present.", "R38", _REFUSE, by=_OFFICER
+    ),
+    _policy(
+        "organisation.not_vetted", "The organisation has not been vetted.", "BR 3.2.2.1", _MANUAL, by=_OFFICER
+    ),
+    _policy(
+        "organisation.first_request",
+        "The organisation's first request waits (`first_request_waits`).",
+        "R35",
+        _PASS,
+        _MANUAL,
+        by=_OFFICER,
+    ),
+    _policy(
+        "organisation.daily_cap",
+        "Requests of the organisation in 24 hours, against the policy's `daily_cap`.",
+        "W3",
+        _PASS,
+        _MANUAL,
+        by=_OFFICER,
+    ),
+    _policy("names.limit", "There are more names than the policy's `max_names`.", "Policy", _REFUSE),
+    _policy(
+        "names.wildcard_policy",
+        "There are wildcards, and the policy's `wildcards` does not let them through.",
+        "Policy",
+        _MANUAL,
+        _REFUSE,
+        by="RA officer or applicant",
+    ),
+    _policy("names.trusted_suffix", "Every name is under a trusted suffix.", "R30", _PASS, by=_OPERATOR),
+    _policy(
+        "names.outside_trusted_suffix",
+        "A name is outside the trusted suffixes; `outside_suffix` says what follows, unless it is validated.",
+        "R30, R33",
+        _PASS,
+        _MANUAL,
+        _REFUSE,
+        by="RA officer or operator",
+    ),
+    _policy(
+        "domain.validated",
+        "A current validation of the organisation reaches the names.",
+        "the method's own (BR 3.2.2.4.x, R31 to R34)",
+        _PASS,
+        by=_OFFICER,
+    ),
+    _policy(
+        "domain.not_validated",
+        "Nothing proves yet that the organisation controls the domain.",
+        "R4, R31, BR 3.2.2.4",
+        _PENDING,
+        _MANUAL,
+        by="RA officer or applicant",
+    ),
+    CheckInfo(
+        code="caa.permits",
+        origin=Origin.POLICY,
+        meaning="CAA records permit the CA for every name.",
+        verdicts=(_PASS,),
+        rule="RFC 8659, BR 3.2.2.8",
+        rule_from=_CAA,
+    ),
+    CheckInfo(
+        code="caa.forbids",
+        origin=Origin.POLICY,
+        meaning="A CAA record leaves the CA out; the policy's `caa` says what follows.",
+        verdicts=(_WARN, _REFUSE),
+        rule="RFC 8659, BR 3.2.2.8",
+        changed_by=_DNS,
+        rule_from=_CAA,
+    ),
+    CheckInfo(
+        code="caa.unknown",
+        origin=Origin.POLICY,
+        meaning="No CAA answer, or too old a one; `caa_unknown` says what follows.",
+        verdicts=(_WARN, _MANUAL, _REFUSE),
+        rule="RFC 8659, BR 3.2.2.8",
+        changed_by=_DNS,
+        rule_from=_CAA,
+    ),
+    CheckInfo(
+        code="key.known",
+        origin=Origin.PREFLIGHT,
+        meaning="The key is not on the list of known compromised keys; says how old the list is, "
+        "or that none is loaded.",
+        verdicts=(_PASS,),
+        rule=_KEY,
+        changed_by=_OPERATOR,
+        rule_from=_WEAK_KEYS,
+    ),
+    CheckInfo(
+        code="key.known_compromised",
+        origin=Origin.PREFLIGHT,
+        meaning="The key is on the list of known compromised or weak keys (Debian's among them).",
+        verdicts=(_REFUSE,),
+        rule=_KEY,
+        rule_from=_WEAK_KEYS,
+    ),
+    CheckInfo(
+        code="certificate.lint",
+        origin=Origin.PREFLIGHT,
+        meaning="The certificate that would result, signed with a throw-away key, is linted; "
+        "one check for each rule that it would break.",
+        verdicts=(_PASS, _REFUSE),
+        rule="BR 4.3.1.2",
+        changed_by=_OFFICER,
+        rule_from=_LINT,
+    ),
+    CheckInfo(
+        code="certificate.ca_limits",
+        origin=Origin.PREFLIGHT,
+        meaning="The CA could not make this certificate, for instance because it ends before.",
+        verdicts=(_REFUSE,),
+        rule="R27",
+        changed_by=_OPERATOR,
+    ),
+    CheckInfo(
+        code="approval.missing",
+        origin=Origin.SIGNING,
+        meaning="Nobody has approved the request.",
+        verdicts=(_MANUAL,),
+        rule="W2",
+        changed_by=_OFFICER,
+    ),
+    CheckInfo(
+        code="approval.content_changed",
+        origin=Origin.SIGNING,
+        meaning="What would be signed is not what was approved.",
+        verdicts=(_REFUSE,),
+        rule="W2",
+        changed_by=_OFFICER,
+    ),
+)
+
+CATALOGUE: Mapping[str, CheckInfo] = MappingProxyType({info.code: info for info in _ALL})
+_DATES = {info.code: info.rule_from.isoformat() for info in _ALL if info.rule_from}
+
+
+def explained(checks: Iterable[Check]) -> tuple[Check, ...]:
+    """The list as everybody is shown it: the gravest first, each with the date of its rule."""
+    return gravest_first(_dated(check) for check in checks)
+
+
+def stored(records: Iterable[Mapping[str, str]]) -> tuple[Check, ...]:
+    """The list of a stored request, as everybody is shown it."""
+    return explained(from_record(record) for record in records)
+
+
+def _dated(check: Check) -> Check:
+    since = _DATES.get(check.code)
+    return check if since is None or check.rule_from else replace(check, rule_from=since)

@@ -1,0 +1,225 @@
+"""The checks that a policy's limits ask for: keys, names, CAA answers, caps. Pure, like `policy`, the caller.
+
+With the seed's rules none of them says anything, save that a key used before is told.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Self
+
+from certdesk.domain.findings import Check, Verdict
+from certdesk.domain.identifiers import DnsName
+from certdesk.domain.keys import KeyFacts
+from certdesk.domain.policy_rules import CaaMode, Handling, KeyType, Rules
+from certdesk.domain.rules import RuleId, in_force
+
+_VERDICTS = {Handling.AUTO: Verdict.WARN, Handling.MANUAL: Verdict.MANUAL, Handling.REFUSE: Verdict.REFUSE}
+_MAX_SHOWN = 5
+_SEED = Rules()
+
+
+@dataclass(frozen=True, slots=True)
+class KeyKind:
+    """A key's kind as policy sees it; `name` is of `KeyType` for the kinds that can be certified."""
+
+    name: str
+    bits: int = 0
+
+    @classmethod
+    def of(cls, key: KeyFacts) -> Self:
+        """The kind of a key that was read from a CSR."""
+        return cls(key.curve or key.algorithm, key.size)
+
+    @classmethod
+    def parse(cls, described: str) -> Self | None:
+        """The kind that a stored request's `RSA 2048` or `EC P-256` describes; None for anything else."""
+        algorithm, _space, rest = described.partition(" ")
+        if algorithm == "RSA" and rest.isdecimal():
+            return cls(algorithm, int(rest))
+        return cls(rest) if algorithm == "EC" and rest else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyUses:
+    """Where the service has met a public key before.
+
+    `earlier_request` is the newest request of the same organisation with it; `elsewhere` says that another
+    organisation has used it, `compromised` that a certificate with it was revoked for key compromise.
+    """
+
+    earlier_request: int | None = None
+    elsewhere: bool = False
+    compromised: bool = False
+
+
+#: A key that the service has never met.
+UNSEEN = KeyUses()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaaAnswer:
+    """What the CAA records in force for one name said of our CA, and when they were read (RFC 8659)."""
+
+    name: str
+    permits: bool
+    detail: str = ""
+    at: datetime
+
+
+def key_limit_checks(key: KeyKind | None, rules: Rules) -> Iterator[Check]:
+    """Keys that the CSR's own checks let pass, and this policy does not."""
+    narrow = (rules.key_types, rules.rsa_min_bits, rules.rsa_max_bits) != (
+        _SEED.key_types,
+        _SEED.rsa_min_bits,
+        _SEED.rsa_max_bits,
+    )
+    if not narrow:
+        return
+    offered = _keys_on_offer(rules)
+    if key is None:
+        yield _check("key.kind_unknown", Verdict.MANUAL, "The kind of key is not known; an officer looks.")
+    elif key.name not in rules.key_types:
+        yield _check(
+            "key.not_allowed",
+            Verdict.REFUSE,
+            f"Keys of the kind {key.name} are not accepted here. Make a new key, {offered}, and a new CSR.",
+            seen=key.name,
+        )
+    elif key.name == KeyType.RSA and not rules.rsa_min_bits <= key.bits <= rules.rsa_max_bits:
+        yield _check(
+            "key.not_allowed",
+            Verdict.REFUSE,
+            f"RSA keys of {key.bits} bits are not accepted here. Make a new key, {offered}, and a new CSR.",
+            seen=f"RSA {key.bits} bits",
+        )
+
+
+def key_use_checks(uses: KeyUses, rules: Rules) -> Iterator[Check]:
+    """A key that was met before. Whose request it was is told to its own organisation alone."""
+    if uses.compromised:
+        yield _check(
+            "key.compromised",
+            Verdict.REFUSE,
+            "A certificate with this key was revoked for key compromise. Make a new key and CSR.",
+            rule="S4, O3, BR 6.1.1.3",
+        )
+    if uses.elsewhere:
+        yield _check(
+            "key.used_elsewhere",
+            _VERDICTS[rules.reused_key],
+            "This key is not yours alone: the service has met it before, elsewhere. "
+            "Make a new key and CSR, unless you know why.",
+            rule="S4",
+        )
+    if uses.earlier_request is not None:
+        yield _check(
+            "key.reused",
+            Verdict.WARN,
+            f"Your request {uses.earlier_request} has the same key. A new key for each certificate is safer.",
+            seen=f"request {uses.earlier_request}",
+            rule="S4",
+        )
+
+
+def name_limit_checks(names: Sequence[DnsName], rules: Rules) -> Iterator[Check]:
+    """How many names, and whether wildcards are among them."""
+    if len(names) > rules.max_names:
+        yield _check(
+            "names.limit",
+            Verdict.REFUSE,
+            f"The request has {len(names)} names; at most {rules.max_names} are accepted here. Split it.",
+            seen=f"{len(names)} names",
+        )
+    wild = [name for name in names if name.startswith("*.")]
+    if wild and rules.wildcards is not Handling.AUTO:
+        refused = rules.wildcards is Handling.REFUSE
+        yield _check(
+            "names.wildcard_policy",
+            _VERDICTS[rules.wildcards],
+            f"{_listed(wild)}: wildcards are not accepted here. List the hosts instead."
+            if refused
+            else f"{_listed(wild)}: an officer looks at every wildcard.",
+            seen=_listed(wild),
+            changed_by="applicant" if refused else "RA officer",
+        )
+
+
+def caa_checks(
+    names: Sequence[DnsName], answers: Sequence[CaaAnswer] | None, rules: Rules, *, now: datetime
+) -> Iterator[Check]:
+    """Every name has to have an answer that is young enough and permits (RFC 8659, BR 3.2.2.8)."""
+    if rules.caa is CaaMode.OFF:
+        return
+    young = now - timedelta(hours=in_force(RuleId.CAA_AGE, now).value)
+    known = {answer.name: answer for answer in answers or () if young <= answer.at <= now}
+    forbidden = [known[name] for name in names if name in known and not known[name].permits]
+    unknown = [name for name in names if name not in known]
+    must = rules.caa is CaaMode.REQUIRE
+    for answer in forbidden:
+        yield _check(
+            "caa.forbids",
+            Verdict.REFUSE if must else Verdict.WARN,
+            f"{answer.name}: its CAA record names other CAs only. Ask whoever runs its DNS to add ours.",
+            seen=f"{answer.name}: {answer.detail}",
+            rule=_CAA,
+            changed_by="DNS of the domain",
+        )
+    if unknown:
+        yield _check(
+            "caa.unknown",
+            _VERDICTS[rules.caa_unknown] if must else Verdict.WARN,
+            f"{_listed(unknown)}: no current answer about CAA records is known.",
+            seen=_listed(unknown),
+            rule=_CAA,
+            changed_by="DNS of the domain",
+        )
+    if names and not forbidden and not unknown:
+        yield _check("caa.permits", Verdict.PASS, "CAA records permit the CA for every name.", rule=_CAA)
+
+
+def cap_checks(requests_last_day: int | None, rules: Rules) -> Iterator[Check]:
+    """An organisation above its daily cap waits for an officer: a runaway script does not go through."""
+    if not rules.daily_cap:
+        return
+    within = requests_last_day is not None and requests_last_day < rules.daily_cap
+    count = "an unknown number of" if requests_last_day is None else str(requests_last_day)
+    told = f"The organisation has made {count} requests in the last 24 hours; {rules.daily_cap} go through"
+    yield _check(
+        "organisation.daily_cap",
+        Verdict.PASS if within else Verdict.MANUAL,
+        f"{told} without an officer.",
+        seen=count,
+        rule="W3",
+        changed_by="RA officer",
+    )
+
+
+_CAA = "RFC 8659, BR 3.2.2.8"
+_POLICY = "Policy"
+
+
+def _check(
+    code: str,
+    verdict: Verdict,
+    message: str,
+    *,
+    seen: str = "",
+    rule: str = _POLICY,
+    changed_by: str = "applicant",
+) -> Check:
+    return Check(code=code, verdict=verdict, message=message, seen=seen, rule=rule, changed_by=changed_by)
+
+
+def _keys_on_offer(rules: Rules) -> str:
+    bits = f"{rules.rsa_min_bits} to {rules.rsa_max_bits} bits"
+    if rules.rsa_min_bits == rules.rsa_max_bits:
+        bits = f"{rules.rsa_min_bits} bits"
+    kinds = (f"RSA with {bits}" if kind is KeyType.RSA else f"EC {kind}" for kind in rules.key_types)
+    return " or ".join(kinds)
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:_MAX_SHOWN])
+    more = len(names) - _MAX_SHOWN
+    return f"{shown} and {more} more" if more > 0 else shown

@@ -1,0 +1,154 @@
+"""Mails about a person's account, and the links in them: invitations, new passwords, lost second factors.
+
+No password is ever mailed. Links are made when the mail is sent, so that no table and no job holds one.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+
+from django.contrib.auth.tokens import default_token_generator
+from django.core import signing
+from django.core.mail import EmailMessage
+from django.utils.crypto import constant_time_compare, salted_hmac
+from django.utils.http import int_to_base36
+
+from certdesk.domain.errors import NotFound
+from certdesk.services import runtime
+from certdesk.store.jobs import enqueue
+from certdesk.store.models import User
+
+#: Where the links lead; the portal's addresses are a contract.
+RESET_PATH = "/accounts/password/reset/key/{uid}-{token}/"
+INVITATION_PATH = "/accounts/invitation/{token}/"
+INVITED_FOR = timedelta(days=7)
+_SALT = "certdesk.invitation"
+_NO_LONGER = "This invitation no longer works."
+
+
+class Occasion(StrEnum):
+    """What somebody did about a person's account. The values are stored in the queue."""
+
+    ADDED = "added"
+    JOINED = "joined"
+    PASSWORD = "password"  # noqa: S105 - a word, not a secret
+    ENABLED = "enabled"
+    FACTOR_RESET = "factor_reset"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Words:
+    """What a mail says: its subject, its first sentence, and what the link is for."""
+
+    subject: str
+    opening: str
+    choose: str = ""
+
+
+_WORDS: Mapping[Occasion, _Words] = {
+    Occasion.ADDED: _Words(
+        subject="Your account",
+        opening="{by} has made an account for you at {service}{home}.",
+        choose="Choose your password here. The link works once, until {until}:",
+    ),
+    Occasion.JOINED: _Words(
+        subject="You belong to one more organisation",
+        opening="{by} has added your account at {service} to one more organisation. You belong to{home} now.",
+    ),
+    Occasion.PASSWORD: _Words(
+        subject="Your password was replaced",
+        opening="{by} has replaced the password of your account at {service}. The old one no longer works.",
+        choose="Choose a new one here. The link works once, until {until}:",
+    ),
+    Occasion.ENABLED: _Words(
+        subject="Your account works again",
+        opening="{by} has enabled your account at {service} again. Your old password no longer works.",
+        choose="Choose a new one here. The link works once, until {until}:",
+    ),
+    Occasion.FACTOR_RESET: _Words(
+        subject="Your second factor was taken away",
+        opening="{by} has taken away the second factor of your account at {service}: passkeys, authenticator "
+        "app and recovery codes. You are signed out everywhere. Sign in and add a new one.",
+    ),
+}
+
+
+def enqueue_account_mail(*, user_id: int, occasion: Occasion, by: str, now: datetime) -> None:
+    """Has the person told, in the transaction of what was done."""
+    enqueue("mail_account", due_at=now, user_id=user_id, occasion=occasion.value, by=by)
+
+
+def mail_account(*, user_id: int, occasion: Occasion, by: str, now: datetime) -> bool:
+    """Tells a person what was done about the account; False for one that was disabled meanwhile."""
+    user = User.objects.filter(id=user_id, is_active=True).exclude(email="").first()
+    if user is None:
+        return False
+    _mail(user, _WORDS[occasion].subject, _account_text(user, _WORDS[occasion], by=by, now=now)).send()
+    return True
+
+
+def mail_reset(user: User) -> None:
+    """Mails a link that resets the password: once, and for the time of PASSWORD_RESET_TIMEOUT."""
+    rt = runtime.current()
+    path = RESET_PATH.format(uid=int_to_base36(user.pk), token=default_token_generator.make_token(user))
+    text = (
+        f"Somebody asked to reset the password of your account at {rt.service_name}.\n\n"
+        f"  User name  {user.username}\n\n"
+        "Choose a new password here. The link works once, within an hour:\n"
+        f"{rt.base_url}{path}\n\n"
+        "If it was not you, do nothing: your password stays as it is.\n"
+    )
+    _mail(user, "Reset your password", text).send()
+
+
+def invitation_token(user: User, *, until: datetime) -> str:
+    """A signed token that lets this person choose a password until something replaces the issued one."""
+    return signing.dumps({"u": user.pk, "t": int(until.timestamp()), "s": _state(user)}, salt=_SALT)
+
+
+def invited_person(*, token: str, now: datetime) -> User:
+    """Whom an invitation is for.
+
+    Raises NotFound for one that is used, old, replaced, made up, or of somebody who belongs nowhere any more.
+    """
+    try:
+        said = signing.loads(token, salt=_SALT)
+    except signing.BadSignature:
+        raise NotFound(_NO_LONGER) from None
+    user = User.objects.filter(id=said["u"], is_active=True, must_change_password=True).first()
+    if user is None or now.timestamp() >= said["t"] or not constant_time_compare(said["s"], _state(user)):
+        raise NotFound(_NO_LONGER)
+    if not (user.ra_role or user.memberships.filter(is_active=True).exists()):
+        raise NotFound(_NO_LONGER)
+    return user
+
+
+def _state(user: User) -> str:
+    """Changes with the password, so that an invitation works once and a newer one replaces it."""
+    return salted_hmac(_SALT, user.password).hexdigest()[:32]
+
+
+def _account_text(user: User, words: _Words, *, by: str, now: datetime) -> str:
+    rt, until = runtime.current(), now + INVITED_FOR
+    homes = sorted(user.memberships.filter(is_active=True).values_list("organisation__legal_name", flat=True))
+    home = f" {' and '.join(homes)}" if words is _WORDS[Occasion.JOINED] else f", for {', '.join(homes)}"
+    opening = words.opening.format(by=by, service=rt.service_name, home=home if homes else "")
+    lines = [opening, "", f"  User name  {user.username}", f"  Portal     {rt.base_url}/", ""]
+    if words.choose and user.must_change_password:
+        day = until.astimezone(UTC).strftime("%-d %B %Y")
+        path = INVITATION_PATH.format(token=invitation_token(user, until=until))
+        lines += [words.choose.format(until=day), f"{rt.base_url}{path}", ""]
+    lines.append(f"If you did not expect this, tell {by} or {rt.rules.ra}.")
+    return "\n".join(lines) + "\n"
+
+
+def _mail(user: User, subject: str, text: str) -> EmailMessage:
+    rt = runtime.current()
+    return EmailMessage(
+        subject=f"[{rt.service_name}] {subject}",
+        body=f"{text}\n-- \n{rt.service_name}, {rt.base_url}\n",
+        from_email=rt.mail_from,
+        to=[user.email],
+        headers={"Auto-Submitted": "auto-generated"},
+    )

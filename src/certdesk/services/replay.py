@@ -1,0 +1,287 @@
+"""Deciding past requests again, under the rules in force and under proposed ones; nothing is stored.
+
+The facts are those of the day, from what was stored with each request (docs/policy.md says which, and what
+can't be known any more). What the two sets of rules decide alike is not listed.
+"""
+
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from functools import lru_cache
+
+from certdesk.domain.actors import Actor
+from certdesk.domain.check_catalogue import CATALOGUE, Origin
+from certdesk.domain.evidence import Validation
+from certdesk.domain.findings import Check, Verdict, from_record, worst
+from certdesk.domain.identifiers import DnsName
+from certdesk.domain.policy import FIRST_REQUEST, Facts, OrganisationFacts, judge
+from certdesk.domain.policy_limits import UNSEEN, CaaAnswer, KeyKind, KeyUses
+from certdesk.domain.policy_rules import CaaMode, Rules
+from certdesk.domain.settings import OTHER
+from certdesk.services.preflight import CAP_PERIOD
+from certdesk.services.runtime import Runtime
+from certdesk.store.selectors.history import (
+    PastOrganisation,
+    PastRequest,
+    past_organisations,
+    past_requests,
+)
+
+#: Requests between two words about progress.
+PROGRESS_EVERY = 5000
+#: The gravest verdict in the words of a decision.
+_FATES = {
+    Verdict.PASS: "auto",
+    Verdict.WARN: "auto",
+    Verdict.PENDING: "pending",
+    Verdict.MANUAL: "manual",
+    Verdict.REFUSE: "refuse",
+}
+_OF_CSR = frozenset(code for code, info in CATALOGUE.items() if info.origin is Origin.CSR)
+_OF_PREFLIGHT = frozenset(code for code, info in CATALOGUE.items() if info.origin is Origin.PREFLIGHT)
+_SOUND = Check(code="csr.readable", verdict=Verdict.PASS, message="As it was then.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Side:
+    """What one set of rules makes of a request: `auto`, `pending`, `manual` or `refuse`, and why."""
+
+    outcome: str
+    codes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """A request that would be decided otherwise; `recorded` is what was decided on the day."""
+
+    number: int
+    organisation: str
+    name: str
+    created_at: datetime
+    recorded: str
+    old: Side
+    new: Side
+
+
+@dataclass(slots=True, kw_only=True)
+class Tally:
+    """Counts of a replay, filled as it goes on.
+
+    `alike` requests have the same rules on both sides and are not judged; `drifted` ones come out
+    otherwise than recorded under the rules in force now; `unknown` counts facts that were not stored.
+    """
+
+    seen: int = 0
+    alike: int = 0
+    drifted: int = 0
+    moves: Counter[tuple[str, str]] = field(default_factory=Counter)
+    unknown: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Both:
+    """The two sets of rules for one organisation and profile, and both without what was not stored."""
+
+    old: Rules
+    new: Rules
+
+    @property
+    def alike(self) -> bool:
+        return self.old.digest == self.new.digest
+
+    @property
+    def capped(self) -> bool:
+        return bool(self.old.daily_cap or self.new.daily_cap)
+
+
+def replay(
+    *,
+    actor: Actor,
+    old: Runtime,
+    new: Runtime,
+    since: datetime,
+    tally: Tally,
+    progress: Callable[[int], None] = lambda _seen: None,
+) -> Iterator[Difference]:
+    """Every request since then that the two would decide differently, oldest first, as it is found.
+
+    `progress` is told now and then how many were looked at. Raises NotFound for whoever does not run
+    the service.
+    """
+    organisations = past_organisations(actor=actor)
+    rules: dict[tuple[int, str], _Both] = {}
+    recent: dict[int, deque[datetime]] = {}
+    # A cap looks back a day: those before the time asked for are counted and not judged.
+    for past in past_requests(actor=actor, since=since - CAP_PERIOD):
+        organisation = organisations[past.organisation_id]
+        place = (past.organisation_id, past.profile_id)
+        both = rules.get(place) or rules.setdefault(place, _rules(old, new, organisation, past))
+        before = _count(recent.setdefault(organisation.id, deque()), past.created_at) if both.capped else None
+        if past.created_at < since:
+            continue
+        tally.seen += 1
+        if tally.seen % PROGRESS_EVERY == 0:
+            progress(tally.seen)
+        if both.alike:
+            tally.alike += 1
+            continue
+        if (found := _compared(past, organisation, both, before, tally)) is not None:
+            yield found
+
+
+def _rules(old: Runtime, new: Runtime, organisation: PastOrganisation, past: PastRequest) -> _Both:
+    return _Both(
+        old=old.rules_for(organisation=organisation.slug, profile=past.profile_id),
+        new=new.rules_for(organisation=organisation.slug, profile=past.profile_id),
+    )
+
+
+def _count(recent: deque[datetime], at: datetime) -> int:
+    """How many requests there were in the 24 hours before this one, which is then counted too."""
+    while recent and recent[0] <= at - CAP_PERIOD:
+        recent.popleft()
+    recent.append(at)
+    return len(recent) - 1
+
+
+def _compared(
+    past: PastRequest, organisation: PastOrganisation, both: _Both, before: int | None, tally: Tally
+) -> Difference | None:
+    stored = _Stored(past)
+    facts = _facts(past, organisation, stored, before=before, software=both.old.server_software)
+    known = _known(both, stored, tally)
+    old = _side(judge(facts, known.old, now=past.created_at))
+    new = _side(judge(facts, known.new, now=past.created_at))
+    recorded = _FATES[stored.worst]
+    tally.drifted += recorded != old.outcome
+    if old.outcome == new.outcome:
+        return None
+    tally.moves[old.outcome, new.outcome] += 1
+    return Difference(
+        number=past.number,
+        organisation=organisation.slug,
+        name=past.names[0] if past.names else "",
+        created_at=past.created_at,
+        recorded=recorded,
+        old=old,
+        new=new,
+    )
+
+
+class _Stored:
+    """What the checks of the day tell, by code; passes of the CSR and the pre-flight tell nothing more."""
+
+    def __init__(self, past: PastRequest) -> None:
+        self.codes = {record["code"]: record for record in past.checks}
+        standing = [record for record in past.checks if record["verdict"] != Verdict.PASS]
+        self.of_csr = tuple(from_record(record) for record in standing if record["code"] in _OF_CSR)
+        self.preflight = tuple(from_record(record) for record in standing if record["code"] in _OF_PREFLIGHT)
+        self.worst = worst(from_record(record) for record in standing) if standing else Verdict.PASS
+
+    @property
+    def first(self) -> bool:
+        """Whether it was the organisation's first request."""
+        check = self.codes.get("organisation.first_request")
+        return check is not None and (
+            check["verdict"] == Verdict.MANUAL or check.get("seen") == FIRST_REQUEST
+        )
+
+    @property
+    def keys_were_compared(self) -> bool:
+        """Whether the version of the day looked for earlier uses of the key."""
+        return "key.known" in self.codes
+
+    @property
+    def key_uses(self) -> KeyUses:
+        """Where the key had been met."""
+        if "key.used_elsewhere" not in self.codes and "key.reused" not in self.codes:
+            return UNSEEN
+        number = self.codes.get("key.reused", {}).get("seen", "").removeprefix("request ")
+        return KeyUses(
+            earlier_request=int(number) if number.isdecimal() else None,
+            elsewhere="key.used_elsewhere" in self.codes,
+        )
+
+    def caa(self, past: PastRequest) -> tuple[CaaAnswer, ...] | None:
+        """The answers of the day; None where nobody asked."""
+        if not {"caa.permits", "caa.forbids", "caa.unknown"} & self.codes.keys():
+            return None
+        told = [record["seen"] for record in past.checks if record["code"] == "caa.forbids"]
+        forbidden = {name for name, _colon, _detail in (seen.partition(":") for seen in told)}
+        unknown = set(self.codes.get("caa.unknown", {}).get("seen", "").split(", "))
+        return tuple(
+            CaaAnswer(name=name, permits=name not in forbidden, at=past.created_at)
+            for name in past.names
+            if name not in unknown
+        )
+
+
+def _known(both: _Both, stored: _Stored, tally: Tally) -> _Both:
+    """The rules without those whose facts were not stored: what is not known moves no decision."""
+    if not stored.keys_were_compared and both.old.reused_key != both.new.reused_key:
+        tally.unknown["earlier uses of the key"] += 1
+    asks_caa = both.old.caa is not CaaMode.OFF or both.new.caa is not CaaMode.OFF
+    if asks_caa and stored.codes.keys().isdisjoint(("caa.permits", "caa.forbids", "caa.unknown")):
+        tally.unknown["CAA records"] += 1
+        return _without_caa(both)
+    return both
+
+
+@lru_cache(maxsize=1024)
+def _without_caa(both: _Both) -> _Both:
+    return _Both(old=replace(both.old, caa=CaaMode.OFF), new=replace(both.new, caa=CaaMode.OFF))
+
+
+def _facts(
+    past: PastRequest,
+    organisation: PastOrganisation,
+    stored: _Stored,
+    *,
+    before: int | None,
+    software: tuple[str, ...],
+) -> Facts:
+    """The facts of the day. What was refused then is not stored, so a stored request had none of that."""
+    return Facts(
+        csr_sha256="",
+        csr_findings=() if "csr.not_checked" in stored.codes else (stored.of_csr or (_SOUND,)),
+        names=tuple(DnsName(name) for name in past.names),
+        subject_organisations=(),
+        organisation=OrganisationFacts(
+            id=organisation.id,
+            legal_name=organisation.legal_name,
+            vetted="organisation.not_vetted" not in stored.codes,
+            active=True,
+            has_approved_request=not stored.first,
+            validations=_proofs(past.names, organisation.proofs),
+        ),
+        profile_id=past.profile_id,
+        profile_version=past.profile_version,
+        duration_years=past.duration_years,
+        # On the list of its day; whether it still is changes nothing about the rules that are compared.
+        server_software=past.server_software if past.server_software in software else OTHER,
+        key=KeyKind.parse(past.key),
+        key_uses=stored.key_uses,
+        preflight_findings=stored.preflight,
+        caa=stored.caa(past),
+        requests_last_day=before,
+    )
+
+
+def _proofs(names: list[str], proofs: Mapping[str, list[Validation]]) -> tuple[Validation, ...]:
+    """The records that can reach any of the names, found by walking up: there may be thousands."""
+    found: dict[str, list[Validation]] = {}
+    for name in names:
+        labels = name.split(".")
+        for start in range(len(labels) - 1):
+            parent = ".".join(labels[start:])
+            if parent in proofs:
+                found[parent] = proofs[parent]
+    return tuple(proof for records in found.values() for proof in records)
+
+
+def _side(checks: tuple[Check, ...]) -> Side:
+    """The outcome, and the codes that made it."""
+    gravest = worst(checks)
+    codes = dict.fromkeys(check.code for check in checks if check.verdict is gravest)
+    return Side(outcome=_FATES[gravest], codes=tuple(codes) if _FATES[gravest] != "auto" else ())

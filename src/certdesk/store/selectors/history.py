@@ -1,0 +1,98 @@
+"""Past requests with what was stored about their decision, as a stream, for whoever runs the service.
+
+Reads no CSR: what policy decided on was stored beside it.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import NamedTuple
+
+from certdesk.domain.actors import Action, Actor, can
+from certdesk.domain.errors import NotFound
+from certdesk.domain.evidence import Method, Validation
+from certdesk.store.models import Organisation, Request, ValidationRecord
+
+#: Rows fetched at once: enough to make the round trips cheap, few enough to keep memory flat.
+CHUNK = 2000
+
+
+class PastRequest(NamedTuple):
+    """One stored request. The order of the fields is that of `_COLUMNS`."""
+
+    number: int
+    organisation_id: int
+    names: list[str]
+    key: str
+    duration_years: int
+    server_software: str
+    profile_id: str
+    profile_version: int
+    created_at: datetime
+    checks: list[dict[str, str]]
+
+
+_COLUMNS = (
+    "id",
+    "organisation_id",
+    "names",
+    "key",
+    "duration_years",
+    "server_software",
+    "profile_id",
+    "profile_version",
+    "created_at",
+    "checks",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PastOrganisation:
+    """An organisation and every proof that it ever had, by authorisation domain name."""
+
+    id: int
+    slug: str
+    legal_name: str
+    proofs: dict[str, list[Validation]] = field(default_factory=dict)
+
+
+def past_requests(*, actor: Actor, since: datetime) -> Iterator[PastRequest]:
+    """Every request made since then, oldest first. Raises NotFound for whoever does not run the service."""
+    _only_who_operates(actor)
+    found = Request.objects.filter(created_at__gte=since).order_by("id").values_list(*_COLUMNS)
+    return (PastRequest(*row) for row in found.iterator(chunk_size=CHUNK))
+
+
+def count_past_requests(*, actor: Actor, since: datetime) -> int:
+    """How many there are. Raises as `past_requests` does."""
+    _only_who_operates(actor)
+    return Request.objects.filter(created_at__gte=since).count()
+
+
+def past_organisations(*, actor: Actor) -> Mapping[int, PastOrganisation]:
+    """Every organisation with its proofs, lapsed ones included. Raises as `past_requests` does."""
+    _only_who_operates(actor)
+    found = {
+        pk: PastOrganisation(id=pk, slug=slug, legal_name=name)
+        for pk, slug, name in Organisation.objects.values_list("id", "slug", "legal_name")
+    }
+    records = ValidationRecord.objects.values_list(
+        "domain__organisation_id", "domain__adn", "method", "validated_at", "expires_at"
+    )
+    for organisation_id, adn, method, start, end in records.iterator(chunk_size=CHUNK):
+        proof = Validation(adn=adn, method=Method(method), validated_at=start, expires_at=end)
+        found[organisation_id].proofs.setdefault(adn, []).append(proof)
+    return found
+
+
+def unknown_slugs(*, actor: Actor, slugs: Iterable[str]) -> list[str]:
+    """Those that name no organisation, in their order. Raises as `past_requests` does."""
+    _only_who_operates(actor)
+    asked = list(slugs)
+    known = set(Organisation.objects.filter(slug__in=asked).values_list("slug", flat=True))
+    return [slug for slug in asked if slug not in known]
+
+
+def _only_who_operates(actor: Actor) -> None:
+    if not can(actor, Action.SERVICE_OPERATE):
+        raise NotFound("There is no such list.")

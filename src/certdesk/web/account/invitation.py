@@ -1,0 +1,54 @@
+"""Where an invitation leads: a person chooses the first password and signs in with it.
+
+Opening the link changes nothing, for mail scanners open it too; its form does.
+"""
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.utils import timezone
+from django.views.decorators.http import require_http_methods
+
+from certdesk.domain.errors import InvalidInput, NotFound
+from certdesk.services import people
+from certdesk.services.account_mail import invited_person
+from certdesk.web.access import public
+from certdesk.web.account.forms import InvitationForm, hint
+from certdesk.web.dcv.throttle import count_call
+
+UNPROCESSABLE = 422
+
+
+@public
+@require_http_methods(["GET", "HEAD", "POST"])
+def invitation(request: HttpRequest, token: str) -> HttpResponse:
+    """The form that accepts an invitation. One that no longer works says how to go on."""
+    count_call(request)
+    try:
+        return _kept_to_itself(_answer(request, token))
+    except NotFound:
+        return _kept_to_itself(render(request, "account/invitation_gone.html", status=404))
+
+
+def _answer(request: HttpRequest, token: str) -> HttpResponse:
+    now = timezone.now()
+    person = invited_person(token=token, now=now)
+    form = InvitationForm(request.POST or None)
+    form.fields["password1"].help_text = hint(person)
+    if request.method == "POST" and form.is_valid():
+        try:
+            people.accept_invitation(token=token, new=form.cleaned_data["password1"], now=now)
+        except InvalidInput as error:
+            form.add_error("password1", error.fields["new"])
+        else:
+            messages.success(request, f"Your password is set. Sign in as {person.username}.")
+            return redirect("account_login")
+    context = {"form": form, "username": person.username}
+    return render(request, "account/invitation.html", context, status=UNPROCESSABLE if form.errors else 200)
+
+
+def _kept_to_itself(response: HttpResponse) -> HttpResponse:
+    """No copy, and no address with a token in anybody's Referer; `web.dcv.views` says why not no-referrer."""
+    response["Cache-Control"] = "no-store"
+    response["Referrer-Policy"] = "strict-origin"
+    return response

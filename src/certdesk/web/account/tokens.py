@@ -1,0 +1,67 @@
+"""A person's own API tokens: made, shown once, listed, ended."""
+
+from datetime import datetime, timedelta
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils import timezone
+from django.views.decorators.http import require_http_methods, require_POST
+
+from certdesk.domain.errors import InvalidInput
+from certdesk.services.tokens import create_token, revoke_token
+from certdesk.store.selectors.tokens import TokenRow, list_tokens
+from certdesk.web import times
+from certdesk.web.account.forms import TokenForm
+from certdesk.web.actor import actor_of
+from certdesk.web.forms import show_on
+
+UNPROCESSABLE = 422
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def tokens(request: HttpRequest) -> HttpResponse:
+    """The list, and the form that makes one. The new token is in this answer and nowhere else."""
+    actor, now = actor_of(request), timezone.now()
+    form, secret = TokenForm(request.POST or None), ""
+    if request.method == "POST" and form.is_valid():
+        said = form.cleaned_data
+        expires_at = now + timedelta(days=said["days"]) if said["days"] else None
+        try:
+            secret = create_token(actor=actor, name=said["name"], expires_at=expires_at, now=now)
+        except InvalidInput as error:
+            show_on(form, error)
+        else:
+            form = TokenForm()
+    context = {
+        "form": form,
+        "secret": secret,
+        "rows": [_row(row, now=now) for row in list_tokens(actor=actor)],
+    }
+    return render(request, "account/tokens.html", context, status=UNPROCESSABLE if form.errors else 200)
+
+
+@require_POST
+def revoke(request: HttpRequest, token_id: int) -> HttpResponse:
+    """Ends one of them at once."""
+    revoke_token(actor=actor_of(request), token_id=token_id, now=timezone.now())
+    messages.success(request, "The token no longer works.")
+    return redirect("account-tokens")
+
+
+def _row(row: TokenRow, *, now: datetime) -> dict[str, object]:
+    expired = row.expires_at is not None and row.expires_at <= now
+    look, state = ("ok", "Works")
+    if row.revoked_at:
+        look, state = "idle", f"Ended {times.day(row.revoked_at)}"
+    elif expired:
+        look, state = "idle", "Expired"
+    return {
+        "name": row.name,
+        "made": times.day(row.created_at),
+        "until": times.day(row.expires_at) if row.expires_at else "No end",
+        "look": look,
+        "state": state,
+        "revoke_href": "" if row.revoked_at or expired else reverse("account-tokens-revoke", args=[row.id]),
+    }

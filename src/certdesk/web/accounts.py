@@ -1,0 +1,34 @@
+"""What may be done about somebody else's account: shared by the organisation's page and the operator's."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from certdesk.domain.actors import Actor
+from certdesk.domain.errors import NotFound
+from certdesk.services.organisations import IssuedPassword
+from certdesk.services.people import disable_account, enable_account, issue_new_password, reset_second_factor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """What came of it: a sentence, or a password to show this once."""
+
+    message: str = ""
+    issued: IssuedPassword | None = None
+
+
+def act_on(*, actor: Actor, user_id: int, act: str, now: datetime) -> Done:
+    """Does what the button `act` says; the services judge whether the actor may. Raises NotFound."""
+    match act:
+        case "password":
+            return Done(issued=issue_new_password(actor=actor, user_id=user_id, now=now))
+        case "enable":
+            return Done(issued=enable_account(actor=actor, user_id=user_id, now=now))
+        case "disable":
+            disable_account(actor=actor, user_id=user_id, now=now)
+            return Done(message="The account is disabled: it signs in nowhere; its API tokens have ended.")
+        case "second-factor":
+            reset_second_factor(actor=actor, user_id=user_id, now=now)
+            return Done(message="The second factor is taken away. The person is told, and adds a new one.")
+        case _:
+            raise NotFound("There is no such thing to do.")

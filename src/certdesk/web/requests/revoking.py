@@ -1,0 +1,198 @@
+"""How a request's certificates stand, and revoking one: a question, a reason, a POST."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django import forms
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.views.decorators.http import require_http_methods
+
+from certdesk.domain.actors import Actor
+from certdesk.domain.errors import NotAuthorized
+from certdesk.domain.revocation import CertificateStatus, RevocationReason
+from certdesk.services.revocation import Progress, may_revoke, reasons_for, revoke_certificate
+from certdesk.services.texts import MAX_TEXT
+from certdesk.store.selectors.certificates import (
+    Filters,
+    ListedCertificate,
+    get_certificate,
+    list_certificates,
+)
+from certdesk.store.selectors.requests import RequestDetail, get_request
+from certdesk.web import times
+from certdesk.web.actor import actor_of
+from certdesk.web.context import crumbs
+from certdesk.web.requests.rows import fingerprint
+
+UNPROCESSABLE = 422
+SHOWN = 50
+_STATUS: Mapping[CertificateStatus, tuple[str, str]] = {
+    CertificateStatus.VALID: ("ok", "Valid"),
+    CertificateStatus.SUPERSEDED: ("idle", "Replaced by a newer one"),
+    CertificateStatus.EXPIRED: ("idle", "Expired"),
+    CertificateStatus.REVOKED: ("stop", "Revoked"),
+}
+#: What each reason means to somebody who has never read RFC 5280; in which order, the domain says.
+REASONS: Mapping[RevocationReason, tuple[str, str]] = {
+    RevocationReason.KEY_COMPROMISE: (
+        "The private key is no longer secret",
+        "It was stolen, lost or published, or you suspect so. The key is blocked for good.",
+    ),
+    RevocationReason.SUPERSEDED: (
+        "Another certificate has taken its place",
+        "The server uses a newer one, and the key of this one is still secret.",
+    ),
+    RevocationReason.CESSATION_OF_OPERATION: (
+        "It is no longer needed",
+        "The server is gone, or the name is no longer yours.",
+    ),
+    RevocationReason.AFFILIATION_CHANGED: (
+        "Something in it about the organisation is no longer true",
+        "For instance its legal name, or the place where it is.",
+    ),
+    RevocationReason.PRIVILEGE_WITHDRAWN: (
+        "The holder broke the rules",
+        "A breach of the subscriber agreement, or a certificate that should never have been issued.",
+    ),
+    RevocationReason.UNSPECIFIED: ("Another reason, or none to give", "Nothing of the above fits."),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CertificateLine:
+    """A certificate with its status and, once somebody has asked for it, its revocation."""
+
+    serial: str
+    validity: str
+    look: str
+    status: str
+    said: str = ""
+    revoke_href: str = ""
+
+
+class RevokeForm(forms.Form):
+    """Why."""
+
+    reason = forms.TypedChoiceField(
+        label="Why is it to be revoked?",
+        widget=forms.RadioSelect,
+        coerce=RevocationReason,
+        error_messages={"required": "Choose a reason.", "invalid_choice": "Choose one of the reasons."},
+    )
+    note = forms.CharField(
+        label="In your own words",
+        required=False,
+        max_length=MAX_TEXT,
+        help_text="For your colleagues and the staff; kept in the request’s history.",
+        widget=forms.Textarea(attrs={"rows": 3}),
+    )
+
+    def __init__(self, *args: Any, reasons: tuple[RevocationReason, ...], **kwargs: Any) -> None:
+        kwargs.setdefault("label_suffix", "")
+        super().__init__(*args, **kwargs)
+        field = self.fields["reason"]
+        if isinstance(field, forms.ChoiceField):
+            field.choices = [(reason.value, _explained(reason)) for reason in reasons]
+
+
+def certificates_context(actor: Actor, detail: RequestDetail, *, now: datetime) -> dict[str, object]:
+    """The newest certificate's line and those of earlier ones; nothing while there is none."""
+    if not detail.certificates:
+        return {}
+    found = list_certificates(actor=actor, filters=Filters(request=detail.number, limit=SHOWN), now=now)
+    may = may_revoke(actor, organisation_id=detail.organisation_id, requester_id=detail.requester_id)
+    newest, *earlier = [_line(row, may_revoke_it=may) for row in found]
+    return {"standing": newest, "earlier": earlier}
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def revoke(request: HttpRequest, certificate_id: int) -> HttpResponse:
+    """Asks why, then revokes for good."""
+    actor, now = actor_of(request), timezone.now()
+    row = get_certificate(actor=actor, certificate_id=certificate_id, now=now)
+    detail = get_request(actor=actor, number=row.request)
+    if not may_revoke(actor, organisation_id=detail.organisation_id, requester_id=detail.requester_id):
+        raise NotAuthorized(
+            f"Only {detail.requester}, who asked for it, a manager of the organisation or the staff may "
+            "revoke this certificate."
+        )
+    form = RevokeForm(request.POST if request.method == "POST" else None, reasons=reasons_for(actor))
+    if request.method == "POST" and form.is_valid():
+        progress = revoke_certificate(
+            actor=actor,
+            certificate_id=certificate_id,
+            reason=form.cleaned_data["reason"],
+            note=form.cleaned_data["note"],
+            clock=timezone.now,
+        )
+        messages.success(request, _done(progress))
+        return redirect("requests-show", number=row.request)
+    trail = crumbs(
+        ("Certificates", "/requests/"),
+        (f"Request {row.request}", reverse("requests-show", args=[row.request])),
+        ("Revoke", ""),
+    )
+    context = {
+        "form": form,
+        "number": row.request,
+        "names": row.names,
+        "line": _line(row, may_revoke_it=True),
+        "crumbs": trail,
+    }
+    status = UNPROCESSABLE if form.errors else 200
+    return render(request, "requests/revoke.html", context, status=status)
+
+
+def _explained(reason: RevocationReason) -> SafeString:
+    title, text = REASONS[reason]
+    return format_html('<span>{}<small class="muted">{}</small></span>', title, text)
+
+
+def _done(progress: Progress) -> str:
+    if progress is Progress.REVOKED:
+        return "The certificate is revoked. Browsers learn of it within minutes to days."
+    return "The CA has not answered yet. It is asked again until it does, and you are told by e-mail."
+
+
+def _line(row: ListedCertificate, *, may_revoke_it: bool) -> CertificateLine:
+    look, status = _STATUS[row.status]
+    pending = row.revocation is not None and row.revocation.outcome == "open"
+    if pending and row.status is not CertificateStatus.REVOKED:
+        look, status = "busy", "Being revoked"
+    over = row.status in (CertificateStatus.REVOKED, CertificateStatus.EXPIRED)
+    return CertificateLine(
+        serial=fingerprint(row.serial),
+        validity=times.span(row.not_before, row.not_after),
+        look=look,
+        status=status,
+        said=_said(row),
+        revoke_href=reverse("certificates-revoke", args=[row.id])
+        if may_revoke_it and not over and not pending
+        else "",
+    )
+
+
+def _said(row: ListedCertificate) -> str:
+    """What became of it, in a sentence or two."""
+    told = row.revocation
+    if told is None:
+        return ""
+    why, _text = REASONS[RevocationReason(told.reason)]
+    note = f" {told.note}" if told.note else ""
+    match told.outcome:
+        case "done":
+            when = times.at(row.revoked_at or told.requested_at)
+            return f"Revoked on {when} by {told.actor}: {why.lower()}.{note}"
+        case "refused":
+            return f"{told.actor} asked for its revocation, and the CA refuses: {told.detail}"
+        case _:
+            asked = f"Asked for by {told.actor} on {times.at(told.requested_at)}: {why.lower()}.{note}"
+            return f"{asked} The CA is being asked. {told.detail}".strip()

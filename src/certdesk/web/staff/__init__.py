@@ -1,0 +1,1 @@
+"""The people of the RA, for the operators who look after their accounts."""

@@ -1,0 +1,299 @@
+"""The safe fetcher against web servers that misbehave: each refuses with its own code, in time (A11, V4)."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+
+import pytest
+
+from certdesk.dcv.addresses import AddressPolicy
+from certdesk.dcv.base import Challenge, Network, NotValidated, Validated
+from certdesk.dcv.conformance import NOW, ScriptedResolver, txt
+from certdesk.dcv.fetch import FetchConfig, Fetched, NotFetched, SafeFetcher
+from certdesk.dcv.http import AcmeHttpValidator, HttpFileValidator
+from certdesk.dcv.resolver import Answer, Status
+from certdesk.dcv.tls_alpn import TlsAlpnValidator
+from certdesk.domain.evidence import Method
+from tests.harness.acme_certificates import acme_certificate
+from tests.harness.hostile_http import HostileHttp
+from tests.harness.ports import free_port
+
+HOST = "www.example.ac.uk"
+OTHER = "other.example.ac.uk"
+ALPN_HOST = "alpn.example.ac.uk"
+KEY_AUTHORIZATION = "evaGxfADs6pSRb2LAv9IZ.k3J9sYw0Vd7nQm2xTz5bLp8cRf1hGa4uEo6iNvKjXsY"
+
+LOOPBACK = AddressPolicy.allowing(["127.0.0.1/32"])
+ADDRESSES = {
+    (HOST, "A"): txt("127.0.0.1"),
+    (OTHER, "A"): txt("127.0.0.1"),
+    (ALPN_HOST, "A"): txt("127.0.0.1"),
+    ("inside.example.ac.uk", "A"): txt("10.1.2.3"),
+    ("metadata.example.ac.uk", "A"): txt("169.254.169.254"),
+    ("six.example.ac.uk", "AAAA"): txt("::1"),
+    ("mapped.example.ac.uk", "AAAA"): txt("::ffff:127.0.0.1"),
+    ("mixed.example.ac.uk", "A"): txt("127.0.0.1", "10.1.2.3"),
+    ("half.example.ac.uk", "A"): txt("127.0.0.1"),
+    ("half.example.ac.uk", "AAAA"): Answer(status=Status.SERVFAIL),
+    ("forged.example.ac.uk", "A"): Answer(status=Status.BOGUS),
+}
+
+
+@pytest.fixture(scope="module")
+def web() -> Iterator[HostileHttp]:
+    server = HostileHttp()
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def tls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostileHttp]:
+    right = acme_certificate(names=(ALPN_HOST,), key_authorization=KEY_AUTHORIZATION)
+    server = HostileHttp(folder=Path(tmp_path_factory.mktemp("tls")), alpn={ALPN_HOST: right})
+    server.start(certificate=acme_certificate(names=("something.else.example",), key_authorization=None))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def resolver() -> ScriptedResolver:
+    return ScriptedResolver(answers=ADDRESSES, otherwise=Answer(status=Status.NO_DATA))
+
+
+@pytest.fixture
+def config(web: HostileHttp, tls: HostileHttp) -> FetchConfig:
+    ports = MappingProxyType({80: web.port, 443: tls.port})
+    return FetchConfig(addresses=LOOPBACK, ports=ports, total_seconds=2.0)
+
+
+@pytest.fixture
+def fetcher(config: FetchConfig, resolver: ScriptedResolver) -> SafeFetcher:
+    return SafeFetcher(config, resolver)
+
+
+def _refusal(found: object) -> str:
+    assert isinstance(found, NotFetched), found
+    assert found.detail.endswith((".", "?")) or "http" in found.detail
+    return found.code
+
+
+def test_a_page_its_address_and_the_names_kept(fetcher: SafeFetcher, web: HostileHttp) -> None:
+    found = fetcher.get(f"http://{HOST}/status/200?hello")
+    assert found == Fetched(status=200, body=b"hello", truncated=False, address="127.0.0.1")
+    headers = web.seen[-1].headers
+    assert headers["Host"] == HOST
+    assert not {"Cookie", "Authorization", "Referer"} & set(headers)
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+def test_redirects_are_followed_and_told(fetcher: SafeFetcher, status: int) -> None:
+    found = fetcher.get(f"http://{HOST}/to/{status}?http://{OTHER}/status/200%3Fthere")
+    assert isinstance(found, Fetched)
+    assert (found.body, found.redirects) == (b"there", (f"http://{OTHER}/status/200?there",))
+
+
+@pytest.mark.parametrize("status", [300, 303, 304, 305, 306])
+def test_br_18_19_other_redirects_are_answers(fetcher: SafeFetcher, status: int) -> None:
+    found = fetcher.get(f"http://{HOST}/to/{status}?/status/200")
+    assert isinstance(found, Fetched)
+    assert (found.status, found.redirects) == (status, ())
+
+
+def test_no_cookie_is_carried_to_the_next_page(fetcher: SafeFetcher, web: HostileHttp) -> None:
+    assert isinstance(fetcher.get(f"http://{HOST}/to/302?/status/200"), Fetched)
+    assert web.seen[-1].path == "/status/200"
+    assert "Cookie" not in web.seen[-1].headers
+
+
+def test_https_is_followed_whatever_its_certificate(fetcher: SafeFetcher, tls: HostileHttp) -> None:
+    found = fetcher.get(f"http://{HOST}/to/301?https://{OTHER}/status/200%3Fsecured")
+    assert isinstance(found, Fetched)
+    assert found.body == b"secured"
+    assert tls.seen[-1].headers["Host"] == OTHER
+
+
+def test_no_proxy_of_the_environment_is_asked(fetcher: SafeFetcher, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    assert isinstance(fetcher.get(f"http://{HOST}/status/200"), Fetched)
+
+
+def test_ten_redirects_are_followed_and_no_eleventh(fetcher: SafeFetcher, web: HostileHttp) -> None:
+    found = fetcher.get(f"http://{HOST}/loop?ten")
+    assert _refusal(found) == "fetch.redirects"
+    assert [seen.path for seen in web.seen].count("/loop?ten") == 11
+    assert isinstance(found, NotFetched)
+    assert len(found.redirects) == 10
+
+
+@pytest.mark.parametrize(
+    "host,code",
+    [
+        ("inside.example.ac.uk", "fetch.private_address"),
+        ("metadata.example.ac.uk", "fetch.private_address"),
+        ("six.example.ac.uk", "fetch.private_address"),
+        ("mapped.example.ac.uk", "fetch.private_address"),
+        ("mixed.example.ac.uk", "fetch.private_address"),
+        ("half.example.ac.uk", "fetch.dns.servfail"),
+        ("forged.example.ac.uk", "fetch.dns.bogus"),
+        ("nowhere.example.ac.uk", "fetch.no_address"),
+        ("localhost", "fetch.no_address"),
+        ("2130706433", "fetch.no_address"),
+        ("0x7f000001", "fetch.no_address"),
+    ],
+)
+def test_names_that_lead_nowhere_we_go(fetcher: SafeFetcher, web: HostileHttp, host: str, code: str) -> None:
+    assert _refusal(fetcher.get(f"http://{host}/status/200")) == code
+    assert _refusal(fetcher.get(f"http://{HOST}/to/302?http://{host}/status/200")) == code
+    assert host not in [seen.headers["Host"] for seen in web.seen]
+
+
+@pytest.mark.parametrize(
+    "url,code",
+    [
+        ("http://127.0.0.1/status/200", "fetch.ip_literal"),
+        ("http://[::1]/status/200", "fetch.ip_literal"),
+        ("http://[::ffff:127.0.0.1]/", "fetch.ip_literal"),
+        (f"http://{HOST}:8080/", "fetch.port"),
+        (f"http://{HOST}:22/", "fetch.port"),
+        (f"http://user:secret@{HOST}/", "fetch.credentials"),
+        (f"ftp://{HOST}/", "fetch.scheme"),
+        ("file:///etc/passwd", "fetch.scheme"),
+        ("gopher://x/", "fetch.scheme"),
+        ("javascript:alert(1)", "fetch.scheme"),
+        ("data:text/plain,x", "fetch.scheme"),
+    ],
+)
+def test_urls_that_are_not_followed(fetcher: SafeFetcher, url: str, code: str) -> None:
+    assert _refusal(fetcher.get(url)) == code
+    assert _refusal(fetcher.get(f"http://{HOST}/to/302?{url}")) == code
+
+
+def test_a_location_given_twice_is_not_chosen_from(fetcher: SafeFetcher) -> None:
+    found = fetcher.get(f"http://{HOST}/two-locations")
+    assert isinstance(found, Fetched)
+    assert (found.status, found.redirects) == (302, ())
+
+
+def test_a_name_is_looked_up_once_a_hop_and_judged_anew(config: FetchConfig) -> None:
+    """DNS rebinding: the second answer is private; the first one's connection was to what was judged."""
+
+    class Rebinding(ScriptedResolver):
+        def lookup(self, name: str, kind: str) -> Answer:
+            self.asked.append((name, kind))
+            times = self.asked.count((HOST, "A"))
+            return (
+                txt("127.0.0.1" if times == 1 else "10.0.0.1")
+                if kind == "A"
+                else Answer(status=Status.NO_DATA)
+            )
+
+    resolver = Rebinding()
+    fetcher = SafeFetcher(config, resolver)
+    assert isinstance(fetcher.get(f"http://{HOST}/status/200"), Fetched)
+    assert resolver.asked == [(HOST, "AAAA"), (HOST, "A")]
+    resolver.asked.clear()
+    assert _refusal(fetcher.get(f"http://{HOST}/to/302?/status/200")) == "fetch.private_address"
+    assert resolver.asked == [(HOST, "AAAA"), (HOST, "A")] * 2
+
+
+def test_a_huge_body_is_cut(fetcher: SafeFetcher) -> None:
+    found = fetcher.get(f"http://{HOST}/huge")
+    assert isinstance(found, Fetched)
+    assert (len(found.body), found.truncated) == (4096, True)
+
+
+def test_four_kilobytes_are_not_too_long(fetcher: SafeFetcher) -> None:
+    found = fetcher.get(f"http://{HOST}/status/200?{'x' * 4096}")
+    assert isinstance(found, Fetched)
+    assert (len(found.body), found.truncated) == (4096, False)
+
+
+def test_nothing_is_unpacked(fetcher: SafeFetcher) -> None:
+    found = fetcher.get(f"http://{HOST}/gzip")
+    assert isinstance(found, Fetched)
+    assert found.body.startswith(b"\x1f\x8b")
+
+
+@pytest.mark.parametrize("path", ["drip", "drip-body", "silent"])
+def test_slow_peers_get_their_time_and_no_more(
+    config: FetchConfig, resolver: ScriptedResolver, path: str
+) -> None:
+    fetcher = SafeFetcher(replace(config, total_seconds=0.4), resolver)
+    begun = time.monotonic()
+    assert _refusal(fetcher.get(f"http://{HOST}/{path}")) == "fetch.timeout"
+    assert time.monotonic() - begun < 1.5
+
+
+def test_the_time_is_for_all_redirects_together(config: FetchConfig, resolver: ScriptedResolver) -> None:
+    ticks = iter(range(100))
+    fetcher = SafeFetcher(replace(config, total_seconds=12), resolver, monotonic=lambda: float(next(ticks)))
+    assert _refusal(fetcher.get(f"http://{HOST}/loop")) == "fetch.timeout"
+
+
+@pytest.mark.parametrize("path", ["garbage", "headers", "short"])
+def test_what_is_no_http(fetcher: SafeFetcher, path: str) -> None:
+    assert _refusal(fetcher.get(f"http://{HOST}/{path}")) == "fetch.protocol"
+
+
+def test_nobody_listens(config: FetchConfig, resolver: ScriptedResolver) -> None:
+    closed = MappingProxyType({80: free_port(), 443: free_port()})
+    fetcher = SafeFetcher(replace(config, ports=closed), resolver)
+    for found in (fetcher.get(f"http://{HOST}/"), fetcher.connect_tls_alpn(HOST)):
+        assert _refusal(found) == "fetch.connect"
+
+
+def test_plain_http_where_tls_is_wanted(
+    config: FetchConfig, web: HostileHttp, resolver: ScriptedResolver
+) -> None:
+    fetcher = SafeFetcher(replace(config, ports=MappingProxyType({80: web.port, 443: web.port})), resolver)
+    assert _refusal(fetcher.get(f"https://{HOST}/status/200")) == "fetch.tls"
+    assert _refusal(fetcher.connect_tls_alpn(HOST)) == "fetch.tls"
+
+
+def test_tls_alpn_of_a_private_address(fetcher: SafeFetcher) -> None:
+    assert _refusal(fetcher.connect_tls_alpn("inside.example.ac.uk")) == "fetch.private_address"
+
+
+# --- the methods over it
+
+
+def _network(fetcher: SafeFetcher, resolver: ScriptedResolver) -> Network:
+    return Network(resolver=resolver, fetcher=fetcher)
+
+
+def test_rfc8737_a_web_server_that_does_not_know_the_protocol(
+    fetcher: SafeFetcher, resolver: ScriptedResolver
+) -> None:
+    challenge = Challenge(method=Method.ACME_TLS_ALPN, adn=HOST, expected=KEY_AUTHORIZATION)
+    outcome = TlsAlpnValidator().validate(challenge, network=_network(fetcher, resolver), now=NOW)
+    assert isinstance(outcome, NotValidated)
+    assert outcome.problem.code in ("dcv.fetch.alpn", "dcv.fetch.tls")
+
+
+def test_rfc8737_the_certificate_made_for_it(fetcher: SafeFetcher, resolver: ScriptedResolver) -> None:
+    challenge = Challenge(method=Method.ACME_TLS_ALPN, adn=ALPN_HOST, expected=KEY_AUTHORIZATION)
+    outcome = TlsAlpnValidator().validate(challenge, network=_network(fetcher, resolver), now=NOW)
+    assert isinstance(outcome, Validated), outcome
+
+
+def test_a_404_that_echoes_the_path_is_no_proof(fetcher: SafeFetcher, resolver: ScriptedResolver) -> None:
+    """8,850 certificates were issued on such pages (2017)."""
+    for challenge, validator in (
+        (
+            Challenge(
+                method=Method.ACME_HTTP, adn=HOST, expected=KEY_AUTHORIZATION, token="evaGxfADs6pSRb2LAv9IZ"
+            ),
+            AcmeHttpValidator(),
+        ),
+        (
+            Challenge(method=Method.HTTP_FILE, adn=HOST, expected=KEY_AUTHORIZATION, token="certdesk-1"),
+            HttpFileValidator(),
+        ),
+    ):
+        outcome = validator.validate(challenge, network=_network(fetcher, resolver), now=NOW)
+        assert isinstance(outcome, NotValidated)
+        assert outcome.problem.code == "dcv.http.status"
