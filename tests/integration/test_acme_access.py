@@ -1,6 +1,7 @@
 """Who may do what over ACME: accounts see their own objects alone, credentials have limits, keys change."""
 
 import json
+from collections.abc import Mapping
 from datetime import timedelta
 
 import pytest
@@ -18,7 +19,7 @@ from certdesk.services.acme_credentials import change_credential, revoke_credent
 from certdesk.services.organisations import disable_organisation
 from certdesk.services.runtime import AcmeSettings
 from certdesk.store.models import AcmeAccount, BlockedKey, Certificate, Revocation, UsedNonce
-from tests.harness.acme_client import AcmeClient, b64, make_csr, new_key, public, sign
+from tests.harness.acme_client import AcmeClient, Key, b64, make_csr, new_key, public, sign
 from tests.integration.acme_support import AcmeWorld, acme_world, client, credential, scripted_network
 from tests.integration.support import NOW, actor, configured, organisation, validated
 
@@ -118,7 +119,7 @@ def test_a_key_changes_and_the_old_one_is_out(here: AcmeWorld) -> None:
     one, other, new = here.registered(), here.registered(), new_key()
     url = one.at["keyChange"]
 
-    def inner(key: ECKey, payload: dict[str, object], **changes: object) -> dict[str, object]:
+    def inner(key: Key, payload: Mapping[str, object], **changes: object) -> dict[str, object]:
         header = {"alg": "ES256", "jwk": public(key), "url": url, **changes}
         return sign(json.dumps(payload).encode(), key, header)
 

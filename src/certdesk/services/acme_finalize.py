@@ -85,12 +85,15 @@ def claim(prepared: Prepared, *, now: datetime) -> IssuanceAttempt | None:
     account, order = prepared.account, prepared.order
     with write_transaction():
         lock_organisation(OrganisationId(account.organisation_id))
-        request = _entitlement(prepared, now=now)
+        # The claim comes first: whoever loses the race makes no request.
         claimed = AcmeOrder.objects.filter(
             id=order.pk, finalized_at__isnull=True, problem__isnull=True, expires_at__gt=now
-        ).update(finalized_at=now, request=request, next_attempt_at=now + LEASE)
+        ).update(finalized_at=now, next_attempt_at=now + LEASE)
         if not claimed:
             return None
+        request = _entitlement(prepared, now=now)
+        if order.request_id is None:
+            AcmeOrder.objects.filter(id=order.pk).update(request=request)
         attempt = record_intent(RequestId(request.pk), prepared.intent, order_id=order.pk, now=now)
         audit.record(
             actor=actor_of(account),
