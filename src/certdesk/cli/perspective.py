@@ -11,11 +11,9 @@ import click
 from granian import Granian
 from granian.constants import HTTPModes, Interfaces
 
-from certdesk.dcv.addresses import AddressPolicy
-from certdesk.dcv.base import Network
-from certdesk.dcv.fetch import HTTP, HTTPS, FetchConfig, SafeFetcher
+from certdesk.dcv.fetch import HTTP, HTTPS
 from certdesk.dcv.mpic import PerspectiveApp
-from certdesk.dcv.resolver import DnsResolver, NameServer, ResolverConfig, servers_of_this_host
+from certdesk.dcv.network import SYSTEM, make_network
 
 #: How the command tells granian's worker process what it was told; no secret stands in it.
 _HANDED_ON = "CERTDESK_PERSPECTIVE"
@@ -105,20 +103,15 @@ def make_application() -> PerspectiveApp:
 
 def build_application(options: Options) -> PerspectiveApp:
     """The application of these options. Raises ValueError or OSError with what is wrong with them."""
-    servers = tuple(_server(text) for text in options.resolvers) or servers_of_this_host()
-    resolver = DnsResolver(ResolverConfig(servers=servers))
-    config = FetchConfig(
-        addresses=AddressPolicy.allowing(options.networks),
-        ports={HTTP: options.http_port, HTTPS: options.https_port},
+    network = make_network(
+        resolvers=options.resolvers or (SYSTEM,),
+        allowed_networks=options.networks,
+        http_port=options.http_port,
+        https_port=options.https_port,
     )
     return PerspectiveApp(
         code=options.code,
         token=Path(options.token_file).read_text(encoding="utf-8").strip(),
-        network=Network(resolver=resolver, fetcher=SafeFetcher(config, resolver)),
+        network=network,
         clock=lambda: datetime.now(UTC),
     )
-
-
-def _server(text: str) -> NameServer:
-    address, _, port = text.partition("#")
-    return NameServer(address=address, port=int(port or 53))
