@@ -24,6 +24,7 @@ from certdesk.domain.errors import (
 )
 from certdesk.domain.requests import RequestId
 from certdesk.domain.revocation import CertificateStatus, RevocationReason
+from certdesk.jobs.worker import Worker
 from certdesk.services import revocation
 from certdesk.services.confirm import approve_and_issue, submit_request
 from certdesk.services.crl import KEPT_FOR, VALID_FOR, current_crl
@@ -42,6 +43,7 @@ from certdesk.services.revocation_notices import mail_revocation
 from certdesk.store.models import AuditEvent, BlockedKey, Certificate, Request, Revocation
 from certdesk.store.selectors.certificates import Filters, get_certificate, list_certificates
 from tests.integration import support
+from tests.integration.api_calls import Reply, callers
 from tests.integration.support import NOW, Clock, World, audit_problems, events_of, outcomes, together, world
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -503,3 +505,43 @@ def test_a_ca_that_breaks_is_asked_again(
             Revocation.objects.all().delete()
             monkeypatch.setattr(one, "revoke", fail)
             assert revoke(w.alice, certificate) is Progress.PENDING
+
+
+def test_the_worker_asks_and_has_the_applicant_told(ca: Callable[..., ScriptedBackend]) -> None:
+    w, clock = world(), Clock()
+    with support.backend(ca(Revoking.UNAVAILABLE)):
+        certificate = issued(w)
+        revoke(w.alice, certificate, clock=clock)
+        clock.forward(timedelta(minutes=1))
+        worker = Worker(clock=clock)
+        while worker.tick(now=clock()):
+            pass
+    certificate.refresh_from_db()
+    assert certificate.revoked_at == clock()
+    assert any("was revoked" in message.subject for message in mail.outbox)
+
+
+def test_rest_says_how_far_a_revocation_has_come(ca: Callable[..., ScriptedBackend]) -> None:
+    """200 done, 202 while the CA is awaited, 502 with its reason, 409 with a code of its own."""
+    people, alice = callers(), support.actor("alice")
+    w = World(university=min(alice.organisation_ids), alice=alice, bob=alice, olga=alice, otto=alice)
+
+    def post(certificate: Certificate, **body: str) -> Reply:
+        return people.alice.post(f"/certificates/{certificate.pk}/revoke", {"reason": "superseded", **body})
+
+    with support.backend(ca(Revoking.REFUSE)):
+        refused = post(issued(w))
+        assert (refused.status, refused.json["code"]) == (502, "backend.refused")
+        assert "telephone" in refused.json["detail"]
+    with support.backend(ca(Revoking.UNAVAILABLE)):
+        certificate = issued(w)
+        pending, again = post(certificate), post(certificate)
+        assert (pending.status, pending.json["revocation"]["outcome"]) == (202, "open")
+        assert pending.json["status"] == "valid"
+        assert (again.status, again.json["code"]) == (409, "certificate.already_revoked")
+    done = post(issued(w), note="Moved.")
+    assert (done.status, done.json["status"], done.json["revocation"]["note"]) == (200, "revoked", "Moved.")
+    for body in ({"reason": "certificateHold"}, {"reason": "superseded", "when": "now"}):
+        wrong = post(issued(w), **body)
+        assert wrong.status == 422, body
+        assert wrong.json["errors"]
