@@ -43,7 +43,7 @@ def answering(status: int, body: object, **headers: str) -> Service:
 
 def test_the_client_imports_no_django() -> None:
     program = (
-        "import sys, certdesk.cli.main, certdesk.cli.client.request, certdesk.cli.client.organisation\n"
+        "import sys, certdesk.cli.main, certdesk.cli.client.request, certdesk.cli.client.domain\n"
         "print([m for m in sys.modules if m.partition('.')[0] in "
         "{'django', 'ninja', 'pydantic', 'cryptography', 'granian'}])"
     )
@@ -64,6 +64,12 @@ def test_the_client_imports_no_django() -> None:
         ("request", "approve"),
         ("request", "reject"),
         ("organisation", "list"),
+        ("domain",),
+        ("domain", "list"),
+        ("domain", "show"),
+        ("domain", "add"),
+        ("domain", "validate"),
+        ("domain", "cancel"),
     ],
     ids=" ".join,
 )
