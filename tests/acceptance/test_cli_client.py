@@ -41,11 +41,13 @@ def answering(status: int, body: object, **headers: str) -> Service:
     return Service(TARGET, transport=httpx2.MockTransport(answer))
 
 
-def test_the_client_imports_no_django() -> None:
+def test_the_client_imports_nothing_slow() -> None:
+    """No Django at all; cryptography, HTTP and tables when a command comes to need them."""
     program = (
-        "import sys, certdesk.cli.main, certdesk.cli.client.request, certdesk.cli.client.organisation\n"
+        "import sys, certdesk.cli.main\n"
+        "from certdesk.cli.client import certificate, completion, domain, organisation, request\n"
         "print([m for m in sys.modules if m.partition('.')[0] in "
-        "{'django', 'ninja', 'pydantic', 'cryptography', 'granian'}])"
+        "{'django', 'ninja', 'pydantic', 'cryptography', 'granian', 'httpx2', 'rich', 'idna'}])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
@@ -63,7 +65,21 @@ def test_the_client_imports_no_django() -> None:
         ("request", "withdraw"),
         ("request", "approve"),
         ("request", "reject"),
+        ("certificate",),
+        ("certificate", "list"),
+        ("certificate", "show"),
+        ("certificate", "download"),
+        ("certificate", "revoke"),
+        ("certificate", "check"),
+        ("certificate", "renew"),
+        ("completion",),
         ("organisation", "list"),
+        ("domain",),
+        ("domain", "list"),
+        ("domain", "show"),
+        ("domain", "add"),
+        ("domain", "validate"),
+        ("domain", "cancel"),
     ],
     ids=" ".join,
 )
@@ -129,6 +145,7 @@ def test_nothing_listening_is_worth_another_try() -> None:
         (500, {"detail": "no"}, Exit.FAILED),
         (503, {"detail": "no"}, Exit.RETRY_LATER),
         (502, b"<html>", Exit.RETRY_LATER),
+        (502, {"detail": "no", "code": "backend.refused"}, Exit.FAILED),
         (404, b"<html>", Exit.FAILED),
         (302, b"", Exit.FAILED),
         (200, b"<html>", Exit.FAILED),

@@ -6,6 +6,7 @@ HTTP, `/headers` sends headers without end, `/short` breaks off, all else repeat
 """
 
 import contextlib
+import socket
 import ssl
 import threading
 from collections.abc import Callable
@@ -40,8 +41,9 @@ class _Server(ThreadingHTTPServer):
         self.over, self.context = over, context
         self.seen: list[Seen] = []
 
-    def finish_request(self, request, client_address) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
+    def finish_request(self, request: object, client_address: object) -> None:
         """TLS per connection, in its own thread, so that a bad handshake stops nobody else."""
+        assert isinstance(request, socket.socket)
         with contextlib.suppress(OSError):
             if self.context is None:
                 super().finish_request(request, client_address)
@@ -49,7 +51,7 @@ class _Server(ThreadingHTTPServer):
             with self.context.wrap_socket(request, server_side=True) as secured:
                 super().finish_request(secured, client_address)
 
-    def handle_error(self, request, client_address) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
+    def handle_error(self, request: object, client_address: object) -> None:
         """Clients that hang up are what the tests are about."""
 
 

@@ -1,5 +1,6 @@
 """The safe fetcher against web servers that misbehave: each refuses with its own code, in time (A11, V4)."""
 
+import socket
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -226,6 +227,17 @@ def test_slow_peers_get_their_time_and_no_more(
     begun = time.monotonic()
     assert _refusal(fetcher.get(f"http://{HOST}/{path}")) == "fetch.timeout"
     assert time.monotonic() - begun < 1.5
+
+
+def test_a_tls_peer_that_says_nothing_gets_no_more_time(
+    config: FetchConfig, resolver: ScriptedResolver
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listens:
+        port = listens.getsockname()[1]
+        ports = MappingProxyType({80: port, 443: port})
+        fetcher = SafeFetcher(replace(config, total_seconds=0.3, ports=ports), resolver)
+        assert _refusal(fetcher.connect_tls_alpn(HOST)) == "fetch.timeout"
+        assert _refusal(fetcher.get(f"https://{HOST}/")) == "fetch.timeout"
 
 
 def test_the_time_is_for_all_redirects_together(config: FetchConfig, resolver: ScriptedResolver) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
 from django.core import mail
 
 from certdesk.backends.scripted import Behaviour, Revoking, Rule, ScriptedBackend, ScriptedConfig
@@ -23,16 +24,16 @@ from certdesk.domain.errors import (
 )
 from certdesk.domain.requests import RequestId
 from certdesk.domain.revocation import CertificateStatus, RevocationReason
+from certdesk.jobs.worker import Worker
 from certdesk.services import revocation
-from certdesk.services.confirm import submit_request
+from certdesk.services.confirm import approve_and_issue, submit_request
+from certdesk.services.crl import KEPT_FOR, VALID_FOR, current_crl
 from certdesk.services.issuance import issue
 from certdesk.services.revocation import (
-    CRL_VALID_FOR,
     HoldsAccount,
     HoldsKey,
     Progress,
     certificate_id_of,
-    current_crl,
     drive_revocation,
     due_revocations,
     revoke_by_proof,
@@ -42,6 +43,7 @@ from certdesk.services.revocation_notices import mail_revocation
 from certdesk.store.models import AuditEvent, BlockedKey, Certificate, Request, Revocation
 from certdesk.store.selectors.certificates import Filters, get_certificate, list_certificates
 from tests.integration import support
+from tests.integration.api_calls import Reply, callers
 from tests.integration.support import NOW, Clock, World, audit_problems, events_of, outcomes, together, world
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -177,31 +179,38 @@ def test_an_expired_one_is_not_revoked_but_its_bad_key_is_blocked() -> None:
 
 
 def test_a_compromised_key_is_blocked_and_takes_its_other_certificates_along() -> None:
-    """O3, BR 4.9.1.1. The tests' key is the same for all."""
-    w = world()
-    first, second = issued(w, "a.example.ac.uk"), issued(w, "b.example.ac.uk")
+    """O3, BR 4.9.1.1."""
+    w, key = world(), ec.generate_private_key(ec.SECP256R1())
+    first, second = (issued(w, upload=support.csr(f"{word}.example.ac.uk", key=key)) for word in ("a", "b"))
+    bystander = issued(w)
     assert revoke(w.alice, first, WHY.KEY_COMPROMISE) is Progress.REVOKED
     (other,) = due_revocations(now=NOW)
     assert drive_revocation(revocation_id=other, clock=Clock()) is Progress.REVOKED
     second.refresh_from_db()
     assert second.revocation_reason == "keyCompromise"
+    bystander.refresh_from_db()
+    assert bystander.revoked_at is None
     with pytest.raises(CertdeskError, match="key"):
-        support.submit(w.alice, "c.example.ac.uk")
+        issued(w, upload=support.csr("c.example.ac.uk", key=key))
 
 
 @pytest.mark.parametrize("reporter, falls", [("alice", 0), ("olga", 1)])
 def test_a_foreign_certificate_for_the_key_falls_on_the_ras_word_alone(reporter: str, falls: int) -> None:
-    w = world()
+    w, key = world(), ec.generate_private_key(ec.SECP256R1())
     college = support.organisation("Other College")
     charlie = support.actor("charlie", organisation=college)
     support.validated("other.ac.uk", of=college, by=w.olga)
+    ours = issued(w, upload=support.csr("a.example.ac.uk", key=key))
+    upload = support.csr("www.other.ac.uk", key=key)
     theirs = submit_request(
         actor=charlie,
-        submission=support.submission(college, "www.other.ac.uk"),
+        submission=support.submission(college, upload=upload),
         channel="portal",
         clock=Clock(),
     ).number
-    revoke(getattr(w, reporter), issued(w), WHY.KEY_COMPROMISE)
+    approve_and_issue(actor=w.otto, number=theirs, note="A shared load balancer.", clock=Clock())
+    assert Certificate.objects.filter(request_id=theirs, spki_sha256=ours.spki_sha256).exists()
+    revoke(getattr(w, reporter), ours, WHY.KEY_COMPROMISE)
     assert len(due_revocations(now=NOW)) == falls
     assert Revocation.objects.filter(certificate__request_id=theirs).count() == falls
 
@@ -401,25 +410,44 @@ def test_a_ca_that_is_no_longer_set_up_is_waited_for(ca: Callable[..., ScriptedB
     assert "not set up" in Revocation.objects.get().detail
 
 
+def crl_number(crl: x509.CertificateRevocationList) -> int:
+    return crl.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
+
+
 def test_the_crl_keeps_what_has_expired_until_a_later_crl_has_told_it() -> None:
-    """RFC 5280 3.3 and 5.2.3."""
+    """RFC 5280 3.3."""
     w = world()
     certificate = issued(w)
     revoke(w.alice, certificate)
     end = certificate.not_after
-    just_after, much_later = Clock(end + timedelta(hours=1)), Clock(end + CRL_VALID_FOR)
-    assert len(list(on_crl(at=just_after))) == 1
-    assert len(list(on_crl(at=much_later))) == 0
-    numbers = [
-        on_crl(at=Clock(NOW + timedelta(milliseconds=n)))
-        .extensions.get_extension_for_class(x509.CRLNumber)
-        .value.crl_number
-        for n in (0, 1, 2)
-    ]
+    assert len(list(on_crl(at=Clock(end + timedelta(hours=1))))) == 1
+    assert len(list(on_crl(at=Clock(end + VALID_FOR)))) == 0
+
+
+def test_a_crl_is_made_anew_with_each_revocation_and_each_hour_and_its_number_grows() -> None:
+    """O1, RFC 5280 5.2.3. In between it is the same, for anybody may fetch it."""
+    w, clock = world(), Clock()
+    first, second = issued(w), issued(w)
+    empty = on_crl(at=clock)
+    revoke(w.alice, first)
+    clock.forward(timedelta(milliseconds=1))
+    one = on_crl(at=clock)
+    clock.forward(timedelta(minutes=1))
+    assert on_crl(at=clock) == one
+    revoke(w.alice, second)
+    two = on_crl(at=clock)
+    clock.forward(KEPT_FOR)
+    later = on_crl(at=clock)
+    assert [len(list(crl)) for crl in (empty, one, two, later)] == [0, 1, 2, 2]
+    numbers = [crl_number(crl) for crl in (empty, one, two, later)]
     assert numbers == sorted(set(numbers))
-    crl = on_crl()
-    assert crl.next_update_utc is not None
-    assert crl.next_update_utc > NOW
+    assert later.next_update_utc == (clock() + VALID_FOR).replace(microsecond=0)
+    revoke(w.alice, first, WHY.KEY_COMPROMISE)  # only the reason changes
+    reasons = {
+        entry.extensions.get_extension_for_class(x509.CRLReason).value.reason.value
+        for entry in on_crl(at=clock)
+    }
+    assert "keyCompromise" in reasons
 
 
 def test_the_status_of_each_certificate_of_a_request() -> None:
@@ -477,3 +505,43 @@ def test_a_ca_that_breaks_is_asked_again(
             Revocation.objects.all().delete()
             monkeypatch.setattr(one, "revoke", fail)
             assert revoke(w.alice, certificate) is Progress.PENDING
+
+
+def test_the_worker_asks_and_has_the_applicant_told(ca: Callable[..., ScriptedBackend]) -> None:
+    w, clock = world(), Clock()
+    with support.backend(ca(Revoking.UNAVAILABLE)):
+        certificate = issued(w)
+        revoke(w.alice, certificate, clock=clock)
+        clock.forward(timedelta(minutes=1))
+        worker = Worker(clock=clock)
+        while worker.tick(now=clock()):
+            pass
+    certificate.refresh_from_db()
+    assert certificate.revoked_at == clock()
+    assert any("was revoked" in message.subject for message in mail.outbox)
+
+
+def test_rest_says_how_far_a_revocation_has_come(ca: Callable[..., ScriptedBackend]) -> None:
+    """200 done, 202 while the CA is awaited, 502 with its reason, 409 with a code of its own."""
+    people, alice = callers(), support.actor("alice")
+    w = World(university=min(alice.organisation_ids), alice=alice, bob=alice, olga=alice, otto=alice)
+
+    def post(certificate: Certificate, **body: str) -> Reply:
+        return people.alice.post(f"/certificates/{certificate.pk}/revoke", {"reason": "superseded", **body})
+
+    with support.backend(ca(Revoking.REFUSE)):
+        refused = post(issued(w))
+        assert (refused.status, refused.json["code"]) == (502, "backend.refused")
+        assert "telephone" in refused.json["detail"]
+    with support.backend(ca(Revoking.UNAVAILABLE)):
+        certificate = issued(w)
+        pending, again = post(certificate), post(certificate)
+        assert (pending.status, pending.json["revocation"]["outcome"]) == (202, "open")
+        assert pending.json["status"] == "valid"
+        assert (again.status, again.json["code"]) == (409, "certificate.already_revoked")
+    done = post(issued(w), note="Moved.")
+    assert (done.status, done.json["status"], done.json["revocation"]["note"]) == (200, "revoked", "Moved.")
+    for body in ({"reason": "certificateHold"}, {"reason": "superseded", "when": "now"}):
+        wrong = post(issued(w), **body)
+        assert wrong.status == 422, body
+        assert wrong.json["errors"]

@@ -48,7 +48,10 @@ class Backend(Protocol):
         """What has become of an accepted request."""
 
     def revoke(self, *, certificate_der: bytes, reason: str) -> None:
-        """Revokes; `reason` is a name of RFC 5280 5.3.1. Returns once the CA has taken it."""
+        """Revokes; `reason` is a name of RFC 5280 5.3.1. Returns once the CA has taken it.
+
+        The same again does no harm: a certificate that the CA has revoked already is no refusal.
+        """
 
     def check(self) -> tuple[Check, ...]:
         """Whether the CA can be used now; never raises."""

@@ -15,6 +15,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "serve": ("certdesk.cli.server:serve", "Run the portal, the REST API and the background worker."),
     "worker": ("certdesk.cli.server:worker", "Run a background worker alone."),
     "policy": ("certdesk.cli.policy:policy", "Check, show and try the rules that decide."),
+    "perspective": (
+        "certdesk.cli.perspective:perspective",
+        "Run a remote perspective: check domains and CAA for a Certdesk elsewhere.",
+    ),
     "admin": ("certdesk.cli.server:admin", "Set up and look after a service."),
     "request": (
         "certdesk.cli.client.request:request",
@@ -24,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "certdesk.cli.client.certificate:certificate",
         "Look at certificates: fetch, revoke, watch, renew.",
     ),
+    "domain": ("certdesk.cli.client.domain:domain", "Domains: list, add, have a mailbox confirm."),
     "organisation": ("certdesk.cli.client.organisation:organisation", "Look at organisations."),
     "completion": ("certdesk.cli.client.completion:completion", "Completion for your shell."),
 }

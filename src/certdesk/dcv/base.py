@@ -8,7 +8,7 @@ counts: that is a dated rule of the domain.
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import ClassVar, Protocol
+from typing import Protocol
 
 from certdesk.dcv.fetch import Fetcher
 from certdesk.dcv.resolver import Resolver
@@ -98,7 +98,9 @@ Outcome = Validated | NotValidated
 class Validator(Protocol):
     """A validation method; entry points of `certdesk.dcv_methods` name one each."""
 
-    methods: ClassVar[frozenset[Method]]
+    @property
+    def methods(self) -> frozenset[Method]:
+        """Those that it checks; a class attribute does."""
 
     def validate(self, challenge: Challenge, *, network: Network, now: datetime) -> Outcome:
         """Looks for the proof. Time-outs, SERVFAIL and unknown values are NotValidated."""

@@ -4,7 +4,7 @@ Re-checked at signing, when the answer is older than the rule allows (`domain.ru
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from certdesk.dcv.resolver import Resolver
@@ -13,12 +13,16 @@ from certdesk.domain.caa import Decision, Looked, Question, climb, decide
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaaChecked:
-    """The decision for one name, the look-ups that led to it, and when they were made."""
+    """The decision for one name, the look-ups that led to it, and when they were made.
+
+    `corroboration` is what other perspectives said, where they were asked (`dcv.mpic`).
+    """
 
     name: str
     decision: Decision
     looked: tuple[Looked, ...]
     at: datetime
+    corroboration: Mapping[str, object] = field(default_factory=dict)
 
     def evidence(self) -> Mapping[str, object]:
         """The whole check as JSON (V7)."""
@@ -40,6 +44,7 @@ class CaaChecked:
                 }
                 for look in self.looked
             ],
+            "corroboration": dict(self.corroboration),
         }
 
 

@@ -5,6 +5,7 @@
 no cache and no state. What an answer means for a validation or for CAA does not live here.
 """
 
+import ipaddress
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -89,6 +90,10 @@ class NameServer:
 
     address: str
     port: int = 53
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for what is no address: a name would need a resolver to be found."""
+        ipaddress.ip_address(self.address)
 
     def __str__(self) -> str:
         return f"{self.address}#{self.port}"

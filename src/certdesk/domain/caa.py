@@ -54,6 +54,7 @@ class Code(StrEnum):
     OTHER_ACCOUNT = "caa.other_account"
     OTHER_METHOD = "caa.other_method"
     PARAMETERS = "caa.parameters"  # ours by name, with parameters that can't be satisfied
+    NOT_CORROBORATED = "caa.not_corroborated"  # other perspectives see something else
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,6 +26,7 @@ class RuleId(StrEnum):
     PUBLIC_CAA_PARAMETERS = "public.caa_parameters.required"
     PUBLIC_DNSSEC = "public.dnssec.required"
     PUBLIC_PERSPECTIVES = "public.remote_perspectives.number"
+    PUBLIC_PERSPECTIVE_REGIONS = "public.remote_perspectives.regions"
     CRL_AFTER_REVOCATION = "crl.after_revocation.hours"
     BACKDATING = "certificate.backdating.hours"
 
@@ -102,6 +103,7 @@ RULES: tuple[DatedRule, ...] = (
         (date(2026, 6, 15), 4),
         (date(2026, 12, 15), 5),
     ),
+    *_steps(RuleId.PUBLIC_PERSPECTIVE_REGIONS, "BR 3.2.2.9", (STANDING, 1), (date(2026, 3, 15), 2)),
     *_steps(RuleId.CRL_AFTER_REVOCATION, "BR 4.9.7", (STANDING, 24)),
     *_steps(RuleId.BACKDATING, "BR 7.1.2.7", (STANDING, 48)),
 )

@@ -1,4 +1,4 @@
-"""Revoking a certificate, safe against a crash at every point, and the CRL that tells of it.
+"""Revoking a certificate, safe against a crash at every point. What tells of it is made in `crl`.
 
 As in issuing, the intent is recorded first; the CA is asked outside any transaction; whatever it answers is
 recorded. Asking a CA twice to revoke the same certificate does no harm, so an open intent is simply asked
@@ -15,7 +15,6 @@ import structlog
 from django.db import IntegrityError
 from django.db.models import F
 
-from certdesk.backends.base import PublishesCrl, RevokedEntry
 from certdesk.domain.actors import Action, Actor, OrgRole, can
 from certdesk.domain.errors import (
     BackendError,
@@ -45,7 +44,6 @@ log = structlog.get_logger()
 
 Clock = Callable[[], datetime]
 
-CRL_VALID_FOR = timedelta(days=7)
 #: Whoever asks the CA has this long to finish before the tick takes over.
 LEASE = timedelta(seconds=10)
 RETRY_FIRST, RETRY_MOST = timedelta(seconds=5), timedelta(minutes=15)
@@ -176,30 +174,6 @@ def drive_revocation(*, revocation_id: int, clock: Clock) -> Progress | None:
         return _ask(revocation_id, clock=clock)
     except BackendRefused:
         return None
-
-
-def current_crl(*, backend_name: str, now: datetime) -> bytes:
-    """The CRL of a CA that we sign for, DER, fresh. Raises NotFound for any other.
-
-    Its number is the time in microseconds: it only grows, and needs no row of its own (RFC 5280 5.2.3). What
-    was revoked stays on it until a CRL from after the certificate's end has told of it (RFC 5280 3.3).
-    """
-    backend = runtime.current().backends.get(backend_name)
-    if backend is None or not isinstance(backend, PublishesCrl):
-        raise NotFound("There is no such CRL.")
-    revoked = Certificate.objects.filter(
-        attempt__backend=backend_name, revoked_at__isnull=False, not_after__gt=now - CRL_VALID_FOR
-    )
-    return backend.crl(
-        revoked=[
-            RevokedEntry(serial=int(serial, 16), revoked_at=at, reason=reason)
-            for serial, at, reason in revoked.values_list("serial", "revoked_at", "revocation_reason")
-            if at is not None
-        ],
-        number=int(now.timestamp() * 1_000_000),
-        this_update=now,
-        next_update=now + CRL_VALID_FOR,
-    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

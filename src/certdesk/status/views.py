@@ -9,7 +9,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_safe
 
 from certdesk.domain.errors import NotFound
-from certdesk.services import revocation, runtime
+from certdesk.services import crl, runtime
 
 log = structlog.get_logger()
 
@@ -50,7 +50,7 @@ def issuer_certificate(_request: HttpRequest, issuer: str) -> HttpResponse:
 def issuer_crl(_request: HttpRequest, issuer: str) -> HttpResponse:
     """The issuing CA's CRL, DER (RFC 5280 5), never past its nextUpdate (O1)."""
     response = HttpResponse(
-        revocation.current_crl(backend_name=issuer, now=timezone.now()), content_type="application/pkix-crl"
+        crl.current_crl(backend_name=issuer, now=timezone.now()), content_type="application/pkix-crl"
     )
     response["Cache-Control"] = f"public, max-age={int(CRL_FRESH_FOR.total_seconds())}"
     return response

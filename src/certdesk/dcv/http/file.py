@@ -90,7 +90,7 @@ def _require_name(challenge: Challenge, methods: frozenset[Method]) -> None:
 def _judge(response: Fetched | NotFetched, url: str, *, challenge: Challenge, now: datetime) -> Outcome:
     """Whether the response is the proof: a 2xx with exactly the expected value (V4)."""
     record = _record(response, url, challenge=challenge, now=now)
-    problem = _problem(response, url, expected=challenge.expected)
+    problem = problem_of(response, url, expected=challenge.expected)
     return Validated(record=record) if problem is None else NotValidated(problem=problem, record=record)
 
 
@@ -121,7 +121,8 @@ def _record(response: Fetched | NotFetched, url: str, *, challenge: Challenge, n
     )
 
 
-def _problem(response: Fetched | NotFetched, url: str, *, expected: str) -> Problem | None:
+def problem_of(response: Fetched | NotFetched, url: str, *, expected: str) -> Problem | None:
+    """What is wrong with the response; None when it is a 2xx with the expected value and nothing else."""
     if isinstance(response, NotFetched):
         return _not_fetched(response)
     if response.status not in _SUCCESS:

@@ -3,6 +3,11 @@
 It proves exactly one FQDN: neither its children nor a wildcard.
 """
 
-from certdesk.dcv.tls_alpn.certificate import ACME_IDENTIFIER, TlsAlpnValidator, identifier_value
+from certdesk.dcv.tls_alpn.certificate import (
+    ACME_IDENTIFIER,
+    OCTET_STRING_OF_32,
+    TlsAlpnValidator,
+    identifier_value,
+)
 
-__all__ = ["ACME_IDENTIFIER", "TlsAlpnValidator", "identifier_value"]
+__all__ = ["ACME_IDENTIFIER", "OCTET_STRING_OF_32", "TlsAlpnValidator", "identifier_value"]

@@ -23,14 +23,15 @@ from certdesk.domain.evidence import Method
 
 #: id-pe-acmeIdentifier (RFC 8737 6.1).
 ACME_IDENTIFIER = x509.ObjectIdentifier("1.3.6.1.5.5.7.1.31")
-_OCTET_STRING_OF_32 = b"\x04\x20"
+#: What stands before the digest in DER.
+OCTET_STRING_OF_32 = b"\x04\x20"
 #: An honest one has some 500; so much of any is kept as evidence.
 _KEPT_OCTETS = 2048
 
 
 def identifier_value(key_authorization: str) -> bytes:
     """The extension's value: an OCTET STRING of the key authorization's SHA-256, DER."""
-    return _OCTET_STRING_OF_32 + hashlib.sha256(key_authorization.encode("ascii")).digest()
+    return OCTET_STRING_OF_32 + hashlib.sha256(key_authorization.encode("ascii")).digest()
 
 
 class TlsAlpnValidator:

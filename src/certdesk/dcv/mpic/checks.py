@@ -1,0 +1,153 @@
+"""What a perspective does for each request: the same look-ups as the primary one, from where it stands."""
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from certdesk.dcv.base import Network, Problem
+from certdesk.dcv.caa import check_caa
+from certdesk.dcv.fetch import Fetched, NotFetched
+from certdesk.dcv.http import acme_url, file_url
+from certdesk.dcv.http.file import problem_of as file_problem
+from certdesk.dcv.look import Look, look
+from certdesk.dcv.mpic.schema import (
+    AcmeDns,
+    AcmeHttp,
+    AcmeTlsAlpn,
+    CaaRequest,
+    CheckDetails,
+    CheckError,
+    CheckResponse,
+    DcvParameters,
+    DnsChange,
+    DnsPersistent,
+    WebsiteChange,
+)
+from certdesk.dcv.persist import LABEL as PERSIST_LABEL
+from certdesk.dcv.persist import Grant, parse_record
+from certdesk.dcv.tls_alpn import OCTET_STRING_OF_32
+from certdesk.dcv.tls_alpn.certificate import problem_of as certificate_problem
+from certdesk.domain.caa import Code, Question
+
+_ACME_LABEL = "_acme-challenge"
+
+
+def dcv(target: str, parameters: DcvParameters, *, network: Network, now: datetime) -> CheckResponse:
+    """The outcome of one domain validation, seen from here."""
+    match parameters:
+        case WebsiteChange():
+            url = file_url(target, parameters.http_token_path, scheme=parameters.url_scheme)
+            return _file(url, parameters.challenge_value, parameters, network=network)
+        case AcmeHttp():
+            url = acme_url(target, parameters.token)
+            return _file(url, parameters.key_authorization, parameters, network=network)
+        case DnsChange():
+            name = f"{parameters.dns_name_prefix}.{target}"
+            found = look(network.resolver, name, parameters.dns_record_type)
+            return _exactly(found, parameters.challenge_value, parameters)
+        case AcmeDns():
+            found = look(network.resolver, f"{_ACME_LABEL}.{target}", "TXT")
+            return _exactly(found, parameters.key_authorization_hash, parameters)
+        case DnsPersistent():
+            found = look(network.resolver, f"{PERSIST_LABEL}.{target}", "TXT")
+            return _persistent(found, parameters, now=now)
+        case AcmeTlsAlpn():
+            return _certificate(target, parameters, network=network)
+
+
+def caa(request: CaaRequest, *, network: Network, now: datetime) -> CheckResponse:
+    """Whether CAA permits, seen from here."""
+    parameters = request.caa_check_parameters
+    question = Question(
+        name=request.domain_or_ip_target,
+        issuers=tuple(parameters.caa_domains),
+        account_uri=parameters.account_uri,
+        method=parameters.validation_method,
+    )
+    checked = check_caa(question, resolver=network.resolver, now=now)
+    decision = checked.decision
+    errors = [] if decision.allowed else [CheckError(error_type=decision.code, error_message=decision.detail)]
+    return CheckResponse(
+        check_type="caa",
+        check_completed=decision.code is not Code.LOOKUP_FAILED,
+        check_passed=decision.allowed,
+        errors=errors,
+        details=CheckDetails(
+            caa_record_present=bool(decision.records),
+            found_at=decision.where or None,
+            records_seen=list(decision.records),
+            ad_flag=decision.authenticated,
+        ),
+    )
+
+
+def _exactly(found: Look, value: str, parameters: DcvParameters) -> CheckResponse:
+    if value in found.answer.values:
+        return _looked(found, parameters, None)
+    missing = Problem(code="dcv.dns.other_value", detail=f"The value is not at {found.name}.")
+    return _looked(found, parameters, found.fault() or missing)
+
+
+def _persistent(found: Look, parameters: DnsPersistent, *, now: datetime) -> CheckResponse:
+    grants = granted(
+        found.answer.values,
+        issuers=parameters.issuer_domain_names,
+        account_uri=parameters.expected_account_uri,
+        now=now,
+    )
+    if grants:
+        return _looked(found, parameters, None)
+    missing = Problem(code="dcv.persist.no_record", detail=f"No record at {found.name} counts.")
+    return _looked(found, parameters, found.fault() or missing)
+
+
+def granted(
+    values: Iterable[str], *, issuers: Iterable[str], account_uri: str, now: datetime
+) -> tuple[Grant, ...]:
+    """The persistent records among these that count."""
+    names = {issuer.lower().rstrip(".") for issuer in issuers}
+    read = (parse_record(value, issuers=names, account_uri=account_uri, now=now) for value in values)
+    return tuple(one for one in read if isinstance(one, Grant))
+
+
+def _looked(found: Look, parameters: DcvParameters, problem: Problem | None) -> CheckResponse:
+    answer = found.answer
+    details = CheckDetails(
+        validation_method=parameters.validation_method,
+        records_seen=list(answer.values),
+        ad_flag=answer.authenticated,
+        found_at=found.name,
+        cname_chain=list(answer.chain),
+    )
+    return _response(details, problem, completed=answer.status.answered)
+
+
+def _file(url: str, expected: str, parameters: DcvParameters, *, network: Network) -> CheckResponse:
+    response = network.fetcher.get(url)
+    details = CheckDetails(
+        validation_method=parameters.validation_method,
+        response_url=(url, *response.redirects)[-1],
+        response_status_code=response.status if isinstance(response, Fetched) else None,
+    )
+    problem = file_problem(response, url, expected=expected)
+    return _response(details, problem, completed=isinstance(response, Fetched))
+
+
+def _certificate(target: str, parameters: AcmeTlsAlpn, *, network: Network) -> CheckResponse:
+    shown = network.fetcher.connect_tls_alpn(target)
+    details = CheckDetails(validation_method=parameters.validation_method)
+    if isinstance(shown, NotFetched):
+        refused = Problem(code=f"dcv.{shown.code}", detail=shown.detail)
+        return _response(details, refused, completed=False)
+    value = OCTET_STRING_OF_32 + bytes.fromhex(parameters.key_authorization_hash)
+    return _response(details, certificate_problem(shown, adn=target, value=value), completed=True)
+
+
+def _response(details: CheckDetails, problem: Problem | None, *, completed: bool) -> CheckResponse:
+    errors = [CheckError(error_type=problem.code, error_message=problem.detail)] if problem else []
+    return CheckResponse(
+        check_type="dcv",
+        check_completed=completed,
+        check_passed=problem is None,
+        errors=errors,
+        details=details,
+    )

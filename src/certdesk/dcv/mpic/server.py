@@ -1,0 +1,108 @@
+"""A perspective as a WSGI application: `POST /dcv`, `POST /caa`, `GET /healthz`. No state, no cache.
+
+Who asks shows a bearer token; TLS is the reverse proxy's work (BR 3.2.2.9: authenticated and encrypted).
+"""
+
+import hashlib
+import hmac
+import http
+import time
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from wsgiref.types import StartResponse, WSGIEnvironment
+
+from pydantic import ValidationError
+
+from certdesk.dcv.base import Network
+from certdesk.dcv.mpic import checks
+from certdesk.dcv.mpic.schema import CaaRequest, CheckResponse, DcvRequest
+from certdesk.domain.errors import RejectedIdentifier
+from certdesk.domain.identifiers import parse_dns_name
+
+MAX_BODY = 65_536
+MIN_TOKEN = 32
+
+
+class PerspectiveApp:
+    """Answers one coordinator. `code` is this place's name, `<registry>.<place>`."""
+
+    def __init__(self, *, code: str, token: str, network: Network, clock: Callable[[], datetime]) -> None:
+        if len(token) < MIN_TOKEN:
+            raise ValueError(f"a perspective's token needs at least {MIN_TOKEN} characters")
+        self._code = code
+        self._token = _digest(token)
+        self._network = network
+        self._clock = clock
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """One request; whatever is wrong with it is its status."""
+        status, body = self._answer(environ)
+        headers = [
+            ("Content-Type", "application/json" if status is http.HTTPStatus.OK else "text/plain"),
+            ("Content-Length", str(len(body))),
+            ("Cache-Control", "no-store"),
+            ("X-Content-Type-Options", "nosniff"),
+        ]
+        start_response(f"{status.value} {status.phrase}", headers)
+        return [body]
+
+    def _answer(self, environ: WSGIEnvironment) -> tuple[http.HTTPStatus, bytes]:
+        path = environ.get("PATH_INFO", "").removeprefix("/perspective")
+        if path == "/healthz":
+            return http.HTTPStatus.OK, b'{"status":"healthy"}'
+        if path not in ("/dcv", "/caa"):
+            return _refused(http.HTTPStatus.NOT_FOUND)
+        if environ["REQUEST_METHOD"] != "POST":
+            return _refused(http.HTTPStatus.METHOD_NOT_ALLOWED)
+        if not self._knows(environ.get("HTTP_AUTHORIZATION", "")):
+            return _refused(http.HTTPStatus.FORBIDDEN)
+        body = _body(environ)
+        if body is None:
+            return _refused(http.HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+        try:
+            response = self._dcv(body) if path == "/dcv" else self._caa(body)
+        except (ValidationError, RejectedIdentifier) as error:
+            # Pydantic's own text would repeat the input, with the secret value in it.
+            what = error.detail if isinstance(error, RejectedIdentifier) else _places(error)
+            return http.HTTPStatus.BAD_REQUEST, what.encode()
+        signed = response.model_copy(update={"perspective": self._code, "timestamp_ns": time.time_ns()})
+        return http.HTTPStatus.OK, signed.model_dump_json(exclude_none=True).encode()
+
+    def _knows(self, authorization: str) -> bool:
+        scheme, _, token = authorization.partition(" ")
+        return scheme.lower() == "bearer" and hmac.compare_digest(_digest(token.strip()), self._token)
+
+    def _dcv(self, body: bytes) -> CheckResponse:
+        request = DcvRequest.model_validate_json(body)
+        target = parse_dns_name(request.domain_or_ip_target, allow_wildcard=False)
+        return checks.dcv(target, request.dcv_check_parameters, network=self._network, now=self._clock())
+
+    def _caa(self, body: bytes) -> CheckResponse:
+        request = CaaRequest.model_validate_json(body)
+        parse_dns_name(request.domain_or_ip_target)
+        return checks.caa(request, network=self._network, now=self._clock())
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode()).digest()
+
+
+def _body(environ: WSGIEnvironment) -> bytes | None:
+    """The request's body; None when it is too long or does not say how long it is."""
+    length = environ.get("CONTENT_LENGTH") or ""
+    if not length.isdigit() or int(length) > MAX_BODY:
+        return None
+    body: bytes = environ["wsgi.input"].read(int(length))
+    return body
+
+
+def _refused(status: http.HTTPStatus) -> tuple[http.HTTPStatus, bytes]:
+    return status, status.phrase.encode()
+
+
+def _places(error: ValidationError) -> str:
+    """Where the request is wrong, without what stands there."""
+    return "; ".join(
+        f"{'.'.join(map(str, one['loc']))}: {one['type']}"
+        for one in error.errors(include_input=False, include_context=False, include_url=False)
+    )

@@ -1,0 +1,214 @@
+"""The client on a server's own machine: key made there, renewed by cron, revoked; OpenSSL is the judge."""
+
+import json
+import os
+import re
+import stat
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from certdesk.cli.main import certdesk
+from tests.acceptance.stories import new_name, run
+from tests.harness.environment import steers_certdesk
+from tests.harness.server import DemoServer
+
+Cli = Callable[..., Result]
+
+
+@pytest.fixture
+def cli(server: DemoServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
+    """`certdesk …` as one of the demo's people, with a home of the test's own.
+
+    Within this process, for starting an interpreter takes longer than most commands; test_cli_story.py does.
+    """
+    monkeypatch.chdir(tmp_path)
+    usual: dict[str, str | None] = dict.fromkeys(filter(steers_certdesk, os.environ))
+
+    def invoke(who: str, *arguments: str, **more: str) -> Result:
+        environment = usual | {
+            "CERTDESK_URL": server.base_url,
+            "CERTDESK_TOKEN": server.demo.api_tokens[who],
+            "CERTDESK_HOME": str(tmp_path / "home"),
+            **more,
+        }
+        done = CliRunner().invoke(certdesk, arguments, env=environment, prog_name="certdesk")
+        assert done.exception is None or isinstance(done.exception, SystemExit), done.exc_info
+        return done
+
+    return invoke
+
+
+def facts(path: Path, *what: str) -> str:
+    """What OpenSSL reads in a certificate."""
+    return run("openssl", "x509", "-in", str(path), "-noout", *what)
+
+
+def ask(cli: Cli, who: str, host: str, *more: str) -> Result:
+    """Ask with a key of this machine."""
+    return cli(who, "request", "submit", "--new-key", host, "--software", "nginx", *more)
+
+
+def test_a_key_of_this_machine_from_the_first_certificate_to_the_renewal(cli: Cli, tmp_path: Path) -> None:
+    host, second = new_name(), new_name()
+    out = tmp_path / "hook"
+    hook = f'echo "$DOMAINS $FULLCHAIN_PATH" >> {out}; test "$(stat -c %a "$KEY_PATH")" = 600'
+    done = ask(cli, "alice", host, "--name", second, "--key-type", "p384", "--deploy-hook", hook, "--wait")
+    assert done.exit_code == 0, done.stderr
+    number = int(done.stdout)
+    live = tmp_path / "home" / "live" / host
+    assert str(live) in done.stderr
+    assert out.read_text() == f"{host} {second} {live}/fullchain.pem\n"
+
+    first_key, first_serial = (live / "privkey.pem").read_bytes(), facts(live / "cert.pem", "-serial")
+    assert stat.S_IMODE((live / "privkey.pem").stat().st_mode) == 0o600
+    assert facts(live / "cert.pem", "-pubkey") == run(
+        "openssl", "pkey", "-in", str(live / "privkey.pem"), "-pubout"
+    )
+    assert set(re.findall(r"DNS:([^,\s]+)", facts(live / "cert.pem", "-ext", "subjectAltName"))) == {
+        host,
+        second,
+    }
+    chained = run(
+        *("openssl", "verify", "-partial_chain", "-trusted", str(live / "chain.pem")), str(live / "cert.pem")
+    )
+    assert chained.rstrip().endswith("OK")
+
+    for _cron in range(2):  # nothing is due: silent, and nothing is touched
+        quiet = cli("alice", "certificate", "renew")
+        assert (quiet.exit_code, quiet.stdout, quiet.stderr) == (0, "", "")
+    assert facts(live / "cert.pem", "-serial") == first_serial
+    away = cli("alice", "certificate", "renew", "--force", CERTDESK_URL="http://127.0.0.1:9")
+    assert away.exit_code == 75
+    renewed = cli("alice", "certificate", "renew", host, "--days", "400", "-v")  # it runs for 365
+    assert renewed.exit_code == 0, renewed.stderr
+    assert host in renewed.stderr
+    assert facts(live / "cert.pem", "-serial") != first_serial
+    assert (live / "privkey.pem").read_bytes() != first_key
+    assert facts(live / "cert.pem", "-pubkey") == run(
+        "openssl", "pkey", "-in", str(live / "privkey.pem"), "-pubout"
+    )
+    assert len(out.read_text().splitlines()) == 2
+    shown = cli("alice", "request", "show", str(number), "--json")
+    assert "PRIVATE" not in shown.stdout
+
+
+def test_one_that_waits_for_an_officer_is_fetched_by_cron(cli: Cli, tmp_path: Path) -> None:
+    host = new_name("waits.org")
+    done = ask(cli, "alice", host, "--wait")
+    assert done.exit_code == 5
+    number = done.stdout.strip()
+    live = tmp_path / "home" / "live" / host
+    waiting = cli("alice", "certificate", "renew")
+    assert waiting.exit_code == 5
+    assert f"request {number}" in waiting.stderr
+    assert not live.exists()
+    approved = cli("olga", "request", "approve", number, "--evidence", "waits.org=RDAP names them")
+    assert approved.exit_code == 0, approved.stderr
+    assert cli("alice", "certificate", "renew").exit_code == 0
+    assert facts(live / "cert.pem", "-pubkey") == run(
+        "openssl", "pkey", "-in", str(live / "privkey.pem"), "-pubout"
+    )
+
+
+def test_found_and_fetched(cli: Cli, tmp_path: Path) -> None:
+    host = new_name()
+    number = ask(cli, "alice", host, "--wait").stdout.strip()
+    live = tmp_path / "home" / "live" / host
+    (found,) = json.loads(cli("bob", "certificate", "list", "--name", host, "--json").stdout)
+    assert found["status"] == "valid"
+    table = cli("alice", "certificate", "list", "--request", number).stdout
+    assert found["serial"] in table
+    assert host in cli("alice", "certificate", "list", "--expiring", "366").stdout
+    assert host not in cli("alice", "certificate", "list", "--expiring", "300").stdout
+
+    # By number, serial number, fingerprint and file.
+    for which in (str(found["id"]), found["serial"], found["sha256"].upper(), str(live / "cert.pem")):
+        shown = cli("alice", "certificate", "show", which)
+        assert shown.exit_code == 0, (which, shown.stderr)
+        assert found["sha256"] in shown.stdout
+    assert cli("charlie", "certificate", "show", str(found["id"])).exit_code == 3
+    assert cli("charlie", "certificate", "show", found["serial"]).exit_code == 3
+    assert cli("alice", "certificate", "show", "no-such-file").exit_code == 2
+
+    three = cli("alice", "certificate", "download", found["serial"], "-o", "three").stdout.split()
+    assert three == ["three/cert.pem", "three/chain.pem", "three/fullchain.pem"]
+    for name in ("cert.pem", "chain.pem", "fullchain.pem"):
+        assert (tmp_path / "three" / name).read_bytes() == (live / name).read_bytes()
+        assert stat.S_IMODE((tmp_path / "three" / name).stat().st_mode) == 0o600
+    for form in ("pem", "fullchain", "der", "p7b", "zip"):
+        got = cli("alice", "certificate", "download", str(found["id"]), "--format", form)
+        assert got.exit_code == 0, got.stderr
+        path = tmp_path / got.stdout.strip()
+        assert path.stat().st_size > 300
+        assert path.suffix == {"fullchain": ".pem"}.get(form, f".{form}")
+        assert zipfile.is_zipfile(path) is (form == "zip")
+    piped = cli("alice", "certificate", "download", str(found["id"]), "-o", "-")
+    assert piped.stdout == (live / "fullchain.pem").read_text()
+
+
+def test_watched_and_revoked(cli: Cli, tmp_path: Path) -> None:
+    host = new_name()
+    number = ask(cli, "alice", host, "--wait").stdout.strip()
+    live = tmp_path / "home" / "live" / host
+    serial = facts(live / "cert.pem", "-serial").strip().partition("=")[2]
+    for target in (str(live), str(live / "fullchain.pem"), number):
+        watched = cli("alice", "certificate", "check", target)
+        assert watched.exit_code == 0, watched.stdout
+        assert f"{host} ends in 364 days" in watched.stdout
+    assert cli("alice", "certificate", "check", number, "--warning", "365").exit_code == 1
+    assert cli("charlie", "certificate", "check", number).exit_code == 3
+
+    assert cli("bob", "certificate", "revoke", serial, "--reason", "superseded").exit_code == 4
+    done = cli("alice", "certificate", "revoke", str(live / "cert.pem"), "--reason", "superseded", "--json")
+    assert done.exit_code == 0, done.stderr
+    assert json.loads(done.stdout)["revocation"]["outcome"] == "done"
+    again = cli("alice", "certificate", "revoke", serial, "--reason", "superseded")
+    assert again.exit_code == 1
+    assert "revoked already" in again.stderr
+    watched = cli("alice", "certificate", "check", number)
+    assert watched.exit_code == 2
+    assert "is revoked (superseded)" in watched.stdout
+    assert "superseded" in cli("alice", "certificate", "show", serial).stdout
+
+
+def test_what_is_wrong_makes_no_key_and_no_request(cli: Cli, tmp_path: Path) -> None:
+    for arguments, code in (
+        (("--new-key", "a b.example.ac.uk"), 2),
+        (("--new-key", "x.example.ac.uk", "some.csr"), 2),
+        ((), 2),
+        (("--new-key", "x.example.ac.uk", "--cert-name", "../x"), 2),
+        (("--new-key", "localhost"), 1),
+    ):
+        done = cli("alice", "request", "submit", *arguments)
+        assert done.exit_code == code, (arguments, done.stderr)
+        assert done.stdout == ""
+    assert not list((tmp_path / "home").rglob("*.pem"))
+
+
+def test_shells_complete_commands_and_names(cli: Cli, tmp_path: Path) -> None:
+    for shell in ("bash", "zsh", "fish"):
+        script = cli("alice", "completion", shell)
+        assert script.exit_code == 0
+        assert "_CERTDESK_COMPLETE" in script.stdout
+    (tmp_path / "home" / "renewal").mkdir(parents=True)
+    (tmp_path / "home" / "renewal" / "www.example.ac.uk.json").write_text("{}")
+    asked = {
+        "_CERTDESK_COMPLETE": "bash_complete",
+        "COMP_WORDS": "certdesk certificate renew w",
+        "COMP_CWORD": "3",
+        "CERTDESK_HOME": str(tmp_path / "home"),
+    }
+    told = subprocess.run(
+        [sys.executable, "-c", "from certdesk.cli.main import main; main()"],
+        env=os.environ | asked,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert told.stdout == "plain,www.example.ac.uk\n"

@@ -1,0 +1,53 @@
+"""`certdesk policy` as an operator runs it: a file is checked, shown and replayed; a bad one stops the start."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.harness.environment import steers_certdesk
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    told = {name: value for name, value in os.environ.items() if not steers_certdesk(name)}
+    told |= {"CERTDESK_DEMO": "1", "CERTDESK_DATA": str(tmp_path / "var"), "CERTDESK_LOG_LEVEL": "ERROR"}
+
+    def certdesk(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "certdesk", *arguments],
+            env=told | more,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    return certdesk
+
+
+def test_a_policy_is_checked_shown_and_replayed(run: Run, tmp_path: Path) -> None:
+    file = tmp_path / "policy.toml"
+    file.write_text("version = 2\n[default]\nwildcard = 'manual'\n")
+    bad = run("policy", "check", str(file))
+    assert (bad.returncode, bad.stdout) == (1, "")
+    assert "line 3, [default] wildcard: There is no such rule. Do you mean wildcards?" in bad.stderr
+
+    assert run("admin", "migrate").returncode == 0
+    refused = run("policy", "show", CERTDESK_POLICY=str(file))
+    assert refused.returncode == 1
+    assert "Do you mean wildcards?" in refused.stderr
+
+    file.write_text("version = 2\n[default]\nwildcards = 'manual'\n")
+    good = run("policy", "check", str(file))
+    assert (good.returncode, good.stderr) == (0, "")
+    shown = run("policy", "show", "--json", CERTDESK_POLICY=str(file))
+    assert json.loads(shown.stdout)["rules"]["wildcards"] == "manual", shown.stderr
+    replayed = run("policy", "replay", str(file), "--json")
+    assert json.loads(replayed.stdout)["summary"]["requests"] == 0, replayed.stderr
