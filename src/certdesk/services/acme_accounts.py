@@ -9,6 +9,7 @@ from django.db.models import QuerySet
 
 from certdesk.domain.acme_problems import AcmeRefused, ProblemType, malformed
 from certdesk.domain.actors import Actor
+from certdesk.domain.errors import InvariantViolated
 from certdesk.domain.jws import AccountKey, Binding, has_valid_mac
 from certdesk.domain.requests import OrganisationId
 from certdesk.services.acme_credentials import hmac_key, limits_of
@@ -69,13 +70,14 @@ def register(*, key: AccountKey, binding: Binding | None, contacts: object, now:
             "portal, under ACME.",
         )
     checked = checked_contacts(contacts)
-    try:
-        with write_transaction(), transaction.atomic():
-            return Registered(account=_create(key, binding, checked, now=now), is_new=True)
-    except IntegrityError:  # the same key registered at the same moment
-        existing = account_by_key(key)
+    with write_transaction():
+        try:
+            with transaction.atomic():  # a savepoint: what is around it goes on
+                return Registered(account=_create(key, binding, checked, now=now), is_new=True)
+        except IntegrityError:  # the same key registered at the same moment
+            existing = account_by_key(key)
         if existing is None:
-            raise
+            raise InvariantViolated("an account's key was taken and its account is not there")
         return Registered(account=existing, is_new=False)
 
 
