@@ -45,7 +45,7 @@ def test_the_client_imports_nothing_slow() -> None:
     """No Django at all; cryptography, HTTP and tables when a command comes to need them."""
     program = (
         "import sys, certdesk.cli.main\n"
-        "from certdesk.cli.client import certificate, completion, organisation, request\n"
+        "from certdesk.cli.client import certificate, completion, domain, organisation, request\n"
         "print([m for m in sys.modules if m.partition('.')[0] in "
         "{'django', 'ninja', 'pydantic', 'cryptography', 'granian', 'httpx2', 'rich', 'idna'}])"
     )
@@ -74,6 +74,12 @@ def test_the_client_imports_nothing_slow() -> None:
         ("certificate", "renew"),
         ("completion",),
         ("organisation", "list"),
+        ("domain",),
+        ("domain", "list"),
+        ("domain", "show"),
+        ("domain", "add"),
+        ("domain", "validate"),
+        ("domain", "cancel"),
     ],
     ids=" ".join,
 )

@@ -208,3 +208,32 @@ def test_what_goes_wrong_says_what_to_do(cli: Cli, server: DemoServer, tmp_path:
     staff = cli("olga", "request", "submit", str(csr))
     assert staff.returncode == 4
     assert "Traceback" not in "".join(r.stderr for r in (refused, preview, token, gone, elsewhere, staff))
+
+
+def test_a_domain_is_added_and_asked_about(cli: Cli, server: DemoServer) -> None:
+    added = cli("alice", "domain", "add", "cli-lab.ac.uk")
+    assert (added.returncode, added.stdout) == (0, "cli-lab.ac.uk\n")
+    choices = cli("alice", "domain", "validate", "cli-lab.ac.uk")
+    assert choices.returncode == 2
+    assert "hostmaster@cli-lab.ac.uk" in choices.stdout.splitlines()
+    asked = cli("alice", "domain", "validate", "cli-lab.ac.uk", "--mailbox", "hostmaster@cli-lab.ac.uk")
+    assert asked.returncode == 0, asked.stderr
+    assert "A mail went to hostmaster@cli-lab.ac.uk" in asked.stderr
+    shown = cli("bob", "domain", "show", "CLI-lab.ac.uk", "--json")
+    assert [c["mailbox"] for c in json.loads(shown.stdout)["challenges"]] == ["hostmaster@cli-lab.ac.uk"]
+    sent = "".join(file.read_text() for file in server.demo.mailbox.glob("*.log"))
+    assert "hostmaster@cli-lab.ac.uk" in sent
+    taken_back = cli("bob", "domain", "cancel", "cli-lab.ac.uk", "--mailbox", "hostmaster@cli-lab.ac.uk")
+    assert taken_back.returncode == 0, taken_back.stderr
+    again = cli("bob", "domain", "cancel", "cli-lab.ac.uk", "--mailbox", "hostmaster@cli-lab.ac.uk")
+    assert again.returncode == 3
+    assert "cli-lab.ac.uk" in cli("alice", "domain", "list").stdout
+    for who, name, code in (
+        ("charlie", "cli-lab.ac.uk", 3),
+        ("alice", "nothing.ac.uk", 3),
+        ("rick", "cli-lab.ac.uk", 0),
+    ):
+        assert cli(who, "domain", "show", name).returncode == code, who
+    wrong = cli("alice", "domain", "validate", "cli-lab.ac.uk", "--mailbox", "me@elsewhere.org")
+    assert (wrong.returncode, "mailbox" in wrong.stderr) == (1, True)
+    assert cli("rick", "domain", "add", "x.ac.uk", "--organisation", "example-university").returncode == 4

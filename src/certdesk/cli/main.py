@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "certdesk.cli.client.certificate:certificate",
         "Look at certificates: fetch, revoke, watch, renew.",
     ),
+    "domain": ("certdesk.cli.client.domain:domain", "Domains: list, add, have a mailbox confirm."),
     "organisation": ("certdesk.cli.client.organisation:organisation", "Look at organisations."),
     "completion": ("certdesk.cli.client.completion:completion", "Completion for your shell."),
 }

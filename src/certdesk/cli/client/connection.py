@@ -76,6 +76,10 @@ class Service:
         """The JSON answer to a JSON body."""
         return _json(self._call("POST", path, json=body))
 
+    def delete(self, path: str) -> None:
+        """Takes something away."""
+        self._call("DELETE", path)
+
     def upload(self, path: str, csr: bytes, fields: dict[str, str], headers: dict[str, str]) -> Json:
         """The JSON answer to a CSR sent as a file, PEM or DER."""
         files = {"csr": ("request.csr", csr, "application/octet-stream")}
