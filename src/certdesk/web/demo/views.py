@@ -16,6 +16,7 @@ from django.shortcuts import render
 from django.urls import reverse
 from django.views.decorators.http import require_safe
 
+from certdesk.web import times
 from certdesk.web.actor import signed_in_user
 from certdesk.web.context import crumbs
 from certdesk.web.requests.rows import Fact
@@ -42,7 +43,7 @@ def mailbox(request: HttpRequest) -> HttpResponse:
         MailRow(
             subject=str(mail["Subject"]),
             to=str(mail["To"]),
-            at=str(mail["Date"]),
+            at=times.at(mail["Date"].datetime) if mail["Date"] else "",
             href=reverse("demo-message", args=[index]),
         )
         for index, mail in reversed(found)

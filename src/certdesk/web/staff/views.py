@@ -14,7 +14,7 @@ from certdesk.store.selectors.people import RaPerson, list_ra_people
 from certdesk.web import times
 from certdesk.web.accounts import act_on
 from certdesk.web.actor import actor_of
-from certdesk.web.context import crumbs
+from certdesk.web.context import crumbs, ra_name
 
 ROLES = {RaRole.OFFICER: "Officer", RaRole.AUDITOR: "Auditor", RaRole.OPERATOR: "Operator"}
 
@@ -40,7 +40,7 @@ def account(request: HttpRequest, user_id: int) -> HttpResponse:
 
 def _render(request: HttpRequest, actor: Actor, *, issued: IssuedPassword | None = None) -> HttpResponse:
     context = {
-        "crumbs": crumbs(("Service", reverse("service")), ("People of the RA", "")),
+        "crumbs": crumbs(("Service", reverse("service")), (f"People of {ra_name()}", "")),
         "people": [_row(row, actor) for row in list_ra_people(actor=actor)],
         "issued": issued,
     }
