@@ -10,6 +10,8 @@ from playwright.sync_api import Page, expect
 from tests.acceptance import stories
 from tests.acceptance.stories import AVAILABLE, make_csr, new_name
 from tests.harness.browser import assert_accessible, screenshot
+from tests.harness.server import DemoServer
+from tests.harness.waiting import wait_until
 
 pytestmark = pytest.mark.browser
 
@@ -55,6 +57,40 @@ def test_r8_r38_an_invited_person_changes_the_password_and_requests(visit: Visit
     stories.expect_status(pia, AVAILABLE)
 
 
+def test_an_invited_person_follows_the_link_in_the_mail(visit: Visit, server: DemoServer) -> None:
+    meg, quinn = visit("meg"), visit()
+    invite(meg, "quinn", "Quinn Question")
+
+    def link() -> str:
+        sent = "".join(file.read_text() for file in server.demo.mailbox.glob("*.log"))
+        found = re.search(r"/accounts/invitation/\S+", sent[sent.rfind("quinn@example.ac.uk") :])
+        return found[0] if found else ""
+
+    address = wait_until(link, what="the invitation")
+    quinn.goto(address)
+    assert_accessible(quinn)
+    screenshot(quinn, "invitation")
+    quinn.get_by_label("New password", exact=True).fill("short")
+    quinn.get_by_label("New password again").fill("short")
+    quinn.get_by_role("button", name="Set my password").click()
+    expect(quinn.get_by_role("alert")).to_contain_text("15")
+    chosen = "several unrelated words of quinn"
+    quinn.get_by_label("New password", exact=True).fill(chosen)
+    quinn.get_by_label("New password again").fill(chosen)
+    quinn.get_by_role("button", name="Set my password").click()
+    quinn.wait_for_url("**/accounts/login/")
+    expect(quinn.get_by_role("status")).to_contain_text("Sign in as quinn")
+    sign_in(quinn, "quinn", chosen)
+    expect(quinn.get_by_role("heading", level=1)).to_contain_text("Quinn")
+    quinn.goto("/accounts/tokens/")
+    quinn.get_by_label("Name", exact=True).fill("backup script")
+    quinn.get_by_role("button", name="Make the token").click()
+    expect(quinn.locator(".secret")).to_contain_text("cdk_")
+    assert_accessible(quinn)
+    screenshot(quinn, "token-made")
+    assert quinn.goto(address).status == 404  # type: ignore[union-attr] # there is an answer
+
+
 def test_r38_meg_hands_over_and_her_access_ends(visit: Visit) -> None:
     olga, mia, meg = visit("olga"), visit(), visit("meg")
     issued = invite(meg, "mia", "Mia Manager")
@@ -81,6 +117,11 @@ def test_r38_meg_hands_over_and_her_access_ends(visit: Visit) -> None:
     screenshot(olga, "organisation-for-officers")
     sign_in(mia, "mia", issued)
     mia.wait_for_url("**/accounts/password/change/")
+    # The other stories of this server need meg as she was.
+    gone.get_by_role("button", name=re.compile("Enable again")).click()
+    olga.get_by_text("Change Meg").click()
+    olga.get_by_role("button", name=re.compile("Make a manager ?: Meg")).click()
+    expect(olga.get_by_role("status")).to_contain_text("meg is a manager now")
 
 
 def test_r25_op_renames_the_ra_team_and_everybody_sees_it(visit: Visit) -> None:

@@ -14,6 +14,7 @@ from django.core.mail import EmailMessage
 from django.utils.crypto import constant_time_compare, salted_hmac
 from django.utils.http import int_to_base36
 
+from certdesk.domain.actors import SYSTEM
 from certdesk.domain.errors import NotFound
 from certdesk.services import runtime
 from certdesk.store.jobs import enqueue
@@ -139,7 +140,8 @@ def _account_text(user: User, words: _Words, *, by: str, now: datetime) -> str:
         day = until.astimezone(UTC).strftime("%-d %B %Y")
         path = INVITATION_PATH.format(token=invitation_token(user, until=until))
         lines += [words.choose.format(until=day), f"{rt.base_url}{path}", ""]
-    lines.append(f"If you did not expect this, tell {by} or {rt.rules.ra}.")
+    whom = rt.rules.ra if by == SYSTEM.label else f"{by} or {rt.rules.ra}"
+    lines.append(f"If you did not expect this, tell {whom}.")
     return "\n".join(lines) + "\n"
 
 

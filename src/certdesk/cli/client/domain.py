@@ -123,9 +123,7 @@ def _listed(service: Service, name: str, organisation: str) -> Json:
     if not found:
         raise Failure(f"{name} is not among the domains that you may see.", code=Exit.NOT_FOUND)
     if len(found) > 1:
-        raise Failure(
-            "Several organisations have it: name one with --organisation.", code=Exit.USAGE
-        )
+        raise Failure("Several organisations have it: name one with --organisation.", code=Exit.USAGE)
     item: Json = found[0]
     return item
 
