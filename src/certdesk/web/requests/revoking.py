@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import messages
@@ -30,6 +30,7 @@ from certdesk.store.selectors.requests import RequestDetail, get_request
 from certdesk.web import times
 from certdesk.web.actor import actor_of
 from certdesk.web.context import crumbs
+from certdesk.web.forms import PortalForm
 from certdesk.web.requests.rows import fingerprint
 
 UNPROCESSABLE = 422
@@ -78,8 +79,10 @@ class CertificateLine:
     revoke_href: str = ""
 
 
-class RevokeForm(forms.Form):
+class RevokeForm(PortalForm):
     """Why."""
+
+    help_entries: ClassVar = {"reason": "/help/revoking/#reasons", "note": "/help/revoking/#note"}
 
     reason = forms.TypedChoiceField(
         label="Why is it to be revoked?",
@@ -96,7 +99,6 @@ class RevokeForm(forms.Form):
     )
 
     def __init__(self, *args: Any, reasons: tuple[RevocationReason, ...], **kwargs: Any) -> None:
-        kwargs.setdefault("label_suffix", "")
         super().__init__(*args, **kwargs)
         field = self.fields["reason"]
         if isinstance(field, forms.ChoiceField):
