@@ -20,16 +20,20 @@ OFFICER = {
         Action.DOMAIN_ASK,
         Action.DOMAIN_VALIDATE,
     ),
+    *(Action.ACME_READ, Action.ACME_MANAGE),
 }
 AUDITOR = {
     *(Action.REQUEST_READ, Action.ORGANISATION_READ, Action.MEMBERS_READ),
-    *(Action.DOMAIN_READ, Action.AUDIT_READ),
+    *(Action.DOMAIN_READ, Action.ACME_READ, Action.AUDIT_READ),
 }
 APPLICANT = {
     *(Action.REQUEST_CREATE, Action.REQUEST_READ, Action.REQUEST_WITHDRAW, Action.CERTIFICATE_REVOKE),
     *(Action.ORGANISATION_READ, Action.DOMAIN_READ, Action.DOMAIN_ASK),
 }
-MANAGER = APPLICANT | {Action.MEMBERS_READ, Action.MEMBERS_MANAGE}
+MANAGER = APPLICANT | {
+    *(Action.MEMBERS_READ, Action.MEMBERS_MANAGE),
+    *(Action.ACME_READ, Action.ACME_MANAGE),
+}
 RA = {
     RaRole.NONE: set[Action](),
     RaRole.OFFICER: OFFICER,

@@ -14,6 +14,7 @@ from certdesk.api.problems import Problem, Unacceptable
 from certdesk.api.schemas import FileQuery, FormatQuery
 from certdesk.domain.actors import Actor
 from certdesk.domain.downloads import bundle_zip, file_stem, fullchain_pem, pkcs7_der, to_pem
+from certdesk.domain.errors import NotFound
 from certdesk.domain.requests import ENDED, public_status, status_text
 from certdesk.services import runtime
 from certdesk.store.selectors.certificates import IssuedFiles, certificate_files, newest_certificate
@@ -89,6 +90,8 @@ def download_file(request: HttpRequest, certificate_id: int, query: Query[FileQu
 def download_csr(request: HttpRequest, number: int) -> HttpResponse:
     """PEM, whatever form it was sent in."""
     detail = get_request(actor=actor_of(request), number=number)
+    if not detail.csr_der:
+        raise NotFound("This request has no CSR of its own: each of its certificates was made for another.")
     pem = x509.load_der_x509_csr(detail.csr_der).public_bytes(Encoding.PEM)
     return _file(pem, media_type=CSR, name=f"request-{detail.number}.csr")
 

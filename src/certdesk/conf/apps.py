@@ -14,12 +14,14 @@ from certdesk.backends.embedded import EmbeddedConfig, create_authority
 from certdesk.backends.registry import load_backends
 from certdesk.backends.scripted import DEMO_RULES
 from certdesk.conf.config import Config
+from certdesk.conf.network import make_network
+from certdesk.dcv.registry import load_validators
 from certdesk.domain.errors import InvalidInput, Misconfigured
 from certdesk.domain.known_keys import NO_LIST
 from certdesk.domain.policy_file import NO_FILE, PORTAL, PolicyFile, read_policy
 from certdesk.domain.settings import ServiceSettings, changed
 from certdesk.services.known_keys import KnownKeysFolder
-from certdesk.services.runtime import Runtime, configure
+from certdesk.services.runtime import AcmeSettings, Runtime, configure
 
 log = structlog.get_logger()
 
@@ -54,6 +56,16 @@ def make_runtime(config: Config) -> Runtime:
         settings=configured_settings(config, policy),
         base_url=config.url,
         mail_from=config.mail_from,
+        acme=AcmeSettings(
+            certificate_days=config.acme_certificate_days,
+            orders_per_hour=config.acme_orders_per_hour,
+            pending_orders=config.acme_pending_orders,
+            terms_url=config.acme_terms_url,
+            website_url=config.acme_website_url,
+            caa_identities=config.acme_caa_identities,
+        ),
+        network=make_network(config),
+        validators=load_validators(),
         policy=policy,
         known_keys=(lambda: NO_LIST) if config.blocklist is None else KnownKeysFolder(config.blocklist),
     )

@@ -71,6 +71,17 @@ class Config(BaseSettings):
     mail_from: str = "certdesk@localhost"
     smtp_host: str = ""
     smtp_port: int = Field(default=25, ge=1, le=65535)
+    acme_certificate_days: int = Field(default=90, ge=1, le=398)
+    acme_orders_per_hour: int = Field(default=2000, ge=1)
+    acme_pending_orders: int = Field(default=300, ge=1)
+    acme_terms_url: str = ""
+    acme_website_url: str = ""
+    acme_caa_identities: tuple[str, ...] = ()
+    dns_servers: tuple[str, ...] = ()
+    dns_dnssec: Literal["ad", "off"] = "ad"
+    dcv_allowed_networks: tuple[str, ...] = ()
+    dcv_http_port: int = Field(default=80, ge=1, le=65535)
+    dcv_tls_port: int = Field(default=443, ge=1, le=65535)
     log_level: str = "INFO"
 
     @field_validator("secret_key_fallbacks", mode="before")

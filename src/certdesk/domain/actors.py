@@ -67,6 +67,8 @@ class Action(StrEnum):
     DOMAIN_READ = "domain.read"
     DOMAIN_ASK = "domain.ask"
     DOMAIN_VALIDATE = "domain.validate"
+    ACME_READ = "acme.read"
+    ACME_MANAGE = "acme.manage"
     AUDIT_READ = "audit.read"
     SERVICE_OPERATE = "service.operate"
 
@@ -86,6 +88,8 @@ _BY_RA_ROLE: dict[RaRole, frozenset[Action]] = {
             Action.DOMAIN_READ,
             Action.DOMAIN_ASK,
             Action.DOMAIN_VALIDATE,
+            Action.ACME_READ,
+            Action.ACME_MANAGE,
         }
     ),
     RaRole.AUDITOR: frozenset(
@@ -94,6 +98,7 @@ _BY_RA_ROLE: dict[RaRole, frozenset[Action]] = {
             Action.ORGANISATION_READ,
             Action.MEMBERS_READ,
             Action.DOMAIN_READ,
+            Action.ACME_READ,
             Action.AUDIT_READ,
         }
     ),
@@ -123,6 +128,8 @@ _BY_ORG_ROLE: dict[OrgRole, frozenset[Action]] = {
             Action.DOMAIN_ASK,
             Action.MEMBERS_READ,
             Action.MEMBERS_MANAGE,
+            Action.ACME_READ,
+            Action.ACME_MANAGE,
         }
     ),
 }

@@ -76,6 +76,12 @@ _NAME = "S6, S8, BR 7.1.4.2"
 _KEY = "S4, BR 6.1.1.3"
 
 _ALL = (
+    _csr(
+        "csr.with_each_certificate",
+        "Each certificate of an ACME client is made for a CSR of its own, which is checked when it is sent.",
+        "S1 to S11",
+        _PASS,
+    ),
     _csr("csr.readable", "The upload is exactly one certificate request.", "S1, S2", _PASS),
     _csr(
         "csr.signature_algorithm",

@@ -39,6 +39,7 @@ class Event(StrEnum):
     CA_REFUSE = "ca_refuse"
     ISSUE = "issue"
     RETRY = "retry"
+    REISSUE = "reissue"  # another certificate under an issued request: a line of history, no other state
 
 
 TRANSITIONS: dict[tuple[State, Event], State] = {

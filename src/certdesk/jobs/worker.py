@@ -20,7 +20,17 @@ from django_tasks_db.models import DBTaskResult
 from certdesk.domain.errors import CertdeskError
 from certdesk.domain.requests import RequestId
 from certdesk.jobs.handlers import HANDLERS
-from certdesk.services import alerts, issuance, reminders, revocation, validation
+from certdesk.services import (
+    acme_issuance,
+    acme_nonces,
+    acme_orders,
+    acme_validation,
+    alerts,
+    issuance,
+    reminders,
+    revocation,
+    validation,
+)
 from certdesk.store.db import write_transaction
 
 log = structlog.get_logger()
@@ -66,6 +76,10 @@ class Worker:
             self._drive(number)
         for intent in revocation.due_revocations(now=now, limit=BATCH):
             self._drive_revocation(intent)
+        for order in acme_issuance.due_orders(now=now, limit=BATCH):
+            self._drive_order(order)
+        for challenge in acme_validation.due_looks(now=now, limit=BATCH):
+            self._drive_look(challenge)
         jobs = self._claim(now=now)
         # Done jobs are noted together: dying before that runs them again, which is harmless.
         done = [job for job in jobs if self._run(job)]
@@ -77,6 +91,8 @@ class Worker:
             alerts.alert_overdue(now=now)
             reminders.remind_lapsing(now=now)
             validation.refresh_waiting(now=now)
+            acme_nonces.clear_nonces(now=now)
+            acme_orders.clear_orders(now=now)
         return bool(jobs)
 
     def _drive(self, number: RequestId) -> None:
@@ -91,6 +107,19 @@ class Worker:
             revocation.drive_revocation(revocation_id=intent, clock=self._clock)
         except Exception:  # worker loop: as above; its lease puts it off
             log.exception("worker.revocation_failed", revocation=intent)
+
+    def _drive_order(self, order: int) -> None:
+        try:
+            acme_issuance.drive_order(order_id=order, clock=self._clock)
+        except Exception:  # worker loop: as above
+            log.exception("worker.order_failed", order=order)
+            acme_issuance.postpone_order(order_id=order, now=self._clock())
+
+    def _drive_look(self, challenge: int) -> None:
+        try:
+            acme_validation.drive_look(challenge_id=challenge, now=self._clock())
+        except Exception:  # worker loop: as above; its lease puts it off
+            log.exception("worker.challenge_failed", challenge=challenge)
 
     def _claim(self, *, now: datetime) -> list[Job]:
         due = DBTaskResult.objects.filter(status=TaskResultStatus.READY, run_after__lte=now)

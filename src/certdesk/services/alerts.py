@@ -124,6 +124,7 @@ def _untold(*, now: datetime) -> QuerySet[Request]:
     latest = now - OVERDUE_AFTER
     return (
         Request.objects.filter(state__in=AWAITING_CA, created_at__lte=latest)
+        .exclude(csr_sha256="")  # such a request waits for ACME clients, and its orders wait for the CA
         .annotate(accepted_at=Coalesce(Subquery(starts.values("at")[:1]), F("created_at")))
         .annotate(waiting_since=Subquery(attempts.values("created_at")[:1]))
         .filter(~Exists(told), waiting_since__lte=latest)

@@ -13,6 +13,7 @@ from certdesk.domain.errors import InvalidInput, NotAuthorized, PolicyRefused, S
 from certdesk.domain.policy import NOT_VALIDATED, Decision, Facts, domains_to_validate
 from certdesk.domain.profiles import profile
 from certdesk.domain.requests import Event, State
+from certdesk.services.entitlements import AWAITS_CLIENT, judged_entitlement
 from certdesk.services.organisations import Evidence, record_validation
 from certdesk.services.preflight import Subject, judged
 from certdesk.services.requests import UNCLAIMED, refusal_text
@@ -76,9 +77,9 @@ def approve_request(
             now=now,
             seen_version=seen,
             step=Step(
-                detail="Approved; about to be handed to the CA.",
+                detail="Approved; about to be handed to the CA." if request.csr_sha256 else AWAITS_CLIENT,
                 note=note,
-                next_attempt_at=now + UNCLAIMED,
+                next_attempt_at=now + UNCLAIMED if request.csr_sha256 else None,
                 data={"waived": waived, "domains": [p.domain for p in proofs]},
             ),
         )
@@ -144,6 +145,8 @@ def facts_of(
 
     `lint` is for whoever looks at the list: what goes on to the CA is linted there anyway.
     """
+    if not request.csr_sha256:
+        return judged_entitlement(request, organisation, now=now)
     kind = profile(request.profile_id)
     subject = Subject(
         csr=read_csr(bytes(request.csr_der)), organisation=organisation, profile=kind, request=request

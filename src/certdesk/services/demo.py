@@ -17,9 +17,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from django.contrib.auth.hashers import make_password
 
+from certdesk.domain.acme_credentials import Limits
 from certdesk.domain.actors import Actor, OrgRole, RaRole
 from certdesk.domain.requests import OrganisationId
 from certdesk.services import runtime
+from certdesk.services.acme_credentials import create_credential
 from certdesk.services.confirm import approve_and_issue, submit_request
 from certdesk.services.organisations import (
     Evidence,
@@ -97,7 +99,11 @@ def prepare_demo(*, data: Path, now: datetime) -> Path:
         }
         for person in PEOPLE
     ]
-    _write(path, {**_addresses(path), "users": people, "api_tokens": tokens, "eab": []})
+    eab = [
+        {"organisation": name, **_credential(actors["olga"], organisations[name], now=now)}
+        for name in DOMAINS
+    ]
+    _write(path, {**_addresses(path), "users": people, "api_tokens": tokens, "eab": eab})
     return path
 
 
@@ -164,6 +170,14 @@ def _first_story(actors: dict[str, Actor], university: OrganisationId, *, now: d
         note="First request of the university; known to us.",
         clock=lambda: now,
     )
+
+
+def _credential(officer: Actor, organisation_id: OrganisationId, *, now: datetime) -> dict[str, str]:
+    """A credential for any number of ACME clients, without limits."""
+    made = create_credential(
+        actor=officer, organisation_id=organisation_id, name="demo", limits=Limits(), now=now
+    )
+    return {"kid": made.kid, "hmac_key": made.hmac_key}
 
 
 def _csr(*names: str) -> bytes:

@@ -136,10 +136,13 @@ def claim_step(backend: Backend, *, now: datetime) -> Step:
     return Step(detail=f"Being handed to {backend.title}.", next_attempt_at=now + LEASE)
 
 
-def record_intent(request_id: RequestId, intent: Intent, *, now: datetime) -> IssuanceAttempt:
-    """Writes the intent down, in the transaction of the claim."""
+def record_intent(
+    request_id: RequestId, intent: Intent, *, order_id: int | None = None, now: datetime
+) -> IssuanceAttempt:
+    """Writes the intent down, in the transaction of the claim of a request, or of an ACME order under it."""
     return IssuanceAttempt.objects.create(
         request_id=request_id,
+        order_id=order_id,
         backend=intent.backend,
         idempotency_key=intent.idempotency_key,
         profile_id=intent.profile_id,

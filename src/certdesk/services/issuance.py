@@ -69,7 +69,7 @@ def issue(*, request_id: RequestId, clock: Clock) -> State:
     # 1. What is to be signed: fixed and linted before anything is written.
     now = clock()
     request = Request.objects.select_related("organisation").get(id=request_id)
-    if request.state != State.ACCEPTED:
+    if request.state != State.ACCEPTED or not request.csr_sha256:  # without a CSR, a client has to ask first
         raise StateConflict("The request is not waiting to be handed to the CA.")
     rt = runtime.current()
     backend = rt.backend(rt.default_backend)

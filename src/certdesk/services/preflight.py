@@ -57,7 +57,7 @@ def _completed(facts: Facts, subject: Subject, rules: Rules, *, lint: bool, now:
     return replace(
         facts,
         key_uses=key_uses(spki_sha256=subject.csr.key.spki_sha256, organisation_id=own, before=before),
-        requests_last_day=_requests_before(own, rules, at=asked_at, before=before),
+        requests_last_day=requests_before(own, rules, at=asked_at, before=before),
         preflight_findings=(
             *_known_key(subject.csr, now=asked_at),
             *_certificate_checks(facts, subject, lint=lint, now=now),
@@ -65,7 +65,7 @@ def _completed(facts: Facts, subject: Subject, rules: Rules, *, lint: bool, now:
     )
 
 
-def _requests_before(organisation_id: int, rules: Rules, *, at: datetime, before: int | None) -> int | None:
+def requests_before(organisation_id: int, rules: Rules, *, at: datetime, before: int | None) -> int | None:
     """How many others the organisation had made in the 24 hours before; not counted where no cap asks.
 
     More than the cap is not counted either, so that an organisation's millionth request costs no more.

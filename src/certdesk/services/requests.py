@@ -24,12 +24,12 @@ from certdesk.domain.policy import Decision, Outcome
 from certdesk.domain.profiles import profile, validity
 from certdesk.domain.requests import ENDED, Event, OrganisationId, RequestId, State, UserId
 from certdesk.services.intents import Ahead, Claimed, claim_step, prepare_ahead, record_intent
+from certdesk.services.keys import block_keys
 from certdesk.services.preflight import Subject, judged
 from certdesk.services.texts import storable
 from certdesk.services.validation import second_line
-from certdesk.store import audit
 from certdesk.store.db import write_transaction
-from certdesk.store.models import Approval, BlockedKey, Organisation, Request
+from certdesk.store.models import Approval, Organisation, Request
 from certdesk.store.selectors.facts import Asked, lock_organisation, organisation_row, unproven_facts
 from certdesk.store.selectors.requests import get_request
 from certdesk.store.transitions import Known, Step, advance, begin, write_history
@@ -239,19 +239,11 @@ def _read(upload: bytes, *, actor: Actor, now: datetime) -> Csr:
     try:
         return read_csr(upload)
     except PrivateKeyPasted as pasted:
-        _block(pasted.spki_sha256, actor=actor, now=now)
+        # Of the key itself nothing is kept (S11).
+        block_keys(
+            pasted.spki_sha256, reason="The private key was sent to the service.", actor=actor, now=now
+        )
         raise
-
-
-def _block(keys: tuple[str, ...], *, actor: Actor, now: datetime) -> None:
-    """Blocks the public half of a private key that somebody sent; of the key itself nothing is kept (S11)."""
-    with write_transaction():
-        for key in keys:
-            _row, new = BlockedKey.objects.get_or_create(
-                spki_sha256=key, defaults={"reason": "The private key was sent to the service.", "at": now}
-            )
-            if new:
-                audit.record(actor=actor, action="key.block", object_type="key", object_id=key, now=now)
 
 
 def _judge(

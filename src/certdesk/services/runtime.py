@@ -2,14 +2,16 @@
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import structlog
 from django.utils import timezone
 
 from certdesk.backends.base import Backend
+from certdesk.dcv.base import Network, Validator
 from certdesk.domain.errors import InvalidInput, InvariantViolated, Misconfigured
+from certdesk.domain.evidence import Method
 from certdesk.domain.known_keys import NO_LIST, KnownKeys
 from certdesk.domain.policy_file import NO_FILE, PolicyFile
 from certdesk.domain.policy_rules import Rules
@@ -22,9 +24,22 @@ FRESH_FOR = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AcmeSettings:
+    """What is configured of the ACME server. `orders_per_hour` and `pending_orders` are for one account."""
+
+    certificate_days: int = 90
+    orders_per_hour: int = 2000
+    pending_orders: int = 300
+    terms_url: str = ""
+    website_url: str = ""
+    caa_identities: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Runtime:
     """Made at start-up; `settings` are what an operator may change while it runs.
 
+    `network` is None where nothing outside can be asked: no challenge is then offered.
     `known_keys` yields the list of known compromised keys as it is at present.
     """
 
@@ -33,6 +48,9 @@ class Runtime:
     settings: ServiceSettings
     base_url: str
     mail_from: str
+    acme: AcmeSettings = field(default_factory=AcmeSettings)
+    network: Network | None = None
+    validators: Mapping[Method, Validator] = field(default_factory=dict)
     policy: PolicyFile = NO_FILE
     known_keys: Callable[[], KnownKeys] = lambda: NO_LIST
 

@@ -1,16 +1,11 @@
 """Second factors: who needs one, who has one, and how their secrets are stored (W3, A6, L4)."""
 
-import base64
-from functools import cache
-
 from allauth.mfa.models import Authenticator
-from cryptography.fernet import Fernet, InvalidToken, MultiFernet
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from django.conf import settings
 
 from certdesk.domain.actors import Actor, RaRole
-from certdesk.domain.errors import InvariantViolated, NotAuthorized
+from certdesk.domain.errors import NotAuthorized
+from certdesk.services import sealing
 
 #: Recovery codes stand in for a lost factor; alone they are none.
 FACTORS = (Authenticator.Type.TOTP, Authenticator.Type.WEBAUTHN)
@@ -51,34 +46,10 @@ def refuse_without(actor: Actor) -> None:
 
 
 def sealed(text: str) -> str:
-    """A secret as it is stored: encrypted with the first key of the ring."""
-    return _ring(_secrets()).encrypt(text.encode()).decode()
+    """A secret as it is stored."""
+    return sealing.sealed(text, purpose=_PURPOSE)
 
 
 def opened(stored: str) -> str:
-    """A stored secret in clear; any key of the ring opens it. Raises InvariantViolated if none does."""
-    try:
-        return _ring(_secrets()).decrypt(stored.encode()).decode()
-    except InvalidToken:
-        raise InvariantViolated(
-            "a second factor's secret opens with no key: was CERTDESK_SECRET_KEY changed without "
-            "CERTDESK_SECRET_KEY_FALLBACKS?"
-        ) from None
-
-
-def _secrets() -> tuple[str, ...]:
-    config = settings.CERTDESK
-    return (
-        config.secret_key.get_secret_value(),
-        *(old.get_secret_value() for old in config.secret_key_fallbacks),
-    )
-
-
-@cache
-def _ring(secrets: tuple[str, ...]) -> MultiFernet:
-    return MultiFernet([Fernet(_key(secret)) for secret in secrets])
-
-
-def _key(secret: str) -> bytes:
-    derived = HKDF(algorithm=hashes.SHA256(), length=32, salt=None, info=_PURPOSE).derive(secret.encode())
-    return base64.urlsafe_b64encode(derived)
+    """A stored secret in clear. Raises InvariantViolated if no key opens it."""
+    return sealing.opened(stored, purpose=_PURPOSE)

@@ -202,9 +202,10 @@ def wake_waiting(organisation_id: OrganisationId, *, now: datetime) -> None:
 
     In the transaction of the new proof, under the organisation's lock.
     """
-    Request.objects.filter(
+    waiting = Request.objects.filter(
         organisation_id=organisation_id, state=State.ACCEPTED, next_attempt_at__isnull=True
-    ).update(next_attempt_at=now)
+    )
+    waiting.exclude(csr_sha256="").update(next_attempt_at=now)  # what has no CSR waits for an ACME client
 
 
 def names_to_confirm(
@@ -243,6 +244,7 @@ def second_line(organisation_id: OrganisationId, names: Iterable[str], *, now: d
 def refresh_waiting(*, now: datetime) -> None:
     """Brings the second lines of all that waits up to date: a code that has expired is no longer awaited."""
     waiting = Request.objects.filter(state=State.ACCEPTED, next_attempt_at__isnull=True)
+    waiting = waiting.exclude(csr_sha256="")
     found = waiting.order_by("organisation_id").values_list("organisation_id", flat=True).distinct()[:LINES]
     for organisation_id in found:
         with write_transaction():
@@ -375,7 +377,7 @@ def _tell_waiting(organisation_id: OrganisationId, *, now: datetime) -> None:
     """Second lines of what waits for a validation, as things stand now; no state changes (R25)."""
     waiting = Request.objects.filter(
         organisation_id=organisation_id, state=State.ACCEPTED, next_attempt_at__isnull=True
-    )
+    ).exclude(csr_sha256="")
     for number, names, shown in waiting.values_list("id", "names", "detail")[:LINES]:
         detail = second_line(organisation_id, names, now=now)
         if detail != shown:

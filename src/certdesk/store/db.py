@@ -35,3 +35,9 @@ def _lock_file() -> Iterator[None]:
     with Path(f"{name}.lock").open("ab") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
+
+
+def release_connection() -> None:
+    """Gives a thread's connection back where it comes from a pool; one to a file is kept."""
+    if connection.vendor == "postgresql":
+        connection.close()

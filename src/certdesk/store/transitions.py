@@ -117,6 +117,7 @@ def advance_through(
     actor: Actor,
     now: datetime,
     seen_version: int | None = None,
+    notify: bool = True,
     known: Known | None = None,
 ) -> State:
     """Moves a request along the table, with history, audit rows and mail jobs in one transaction.
@@ -143,7 +144,7 @@ def advance_through(
         )
         if claimed != 1:
             raise StateConflict("Somebody else has just changed this request. Look at it again.")
-        write_history(changes=changes, actor=actor, now=now)
+        write_history(changes=changes, actor=actor, now=now, notify=notify)
     return new
 
 

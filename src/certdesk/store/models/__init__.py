@@ -1,5 +1,14 @@
 """Certdesk's tables, one module per aggregate."""
 
+from certdesk.store.models.acme import (
+    AcmeAccount,
+    AcmeAuthorization,
+    AcmeChallenge,
+    AcmeOrder,
+    EabCredential,
+    RenewalAdvice,
+    UsedNonce,
+)
 from certdesk.store.models.audit import AuditEvent
 from certdesk.store.models.help import FaqVersion
 from certdesk.store.models.issuance import (
@@ -19,6 +28,10 @@ from certdesk.store.models.settings import SettingsVersion
 from certdesk.store.models.validation import ChallengeOutcome, EmailChallenge
 
 __all__ = [
+    "AcmeAccount",
+    "AcmeAuthorization",
+    "AcmeChallenge",
+    "AcmeOrder",
     "ApiToken",
     "Approval",
     "AttemptOutcome",
@@ -28,17 +41,20 @@ __all__ = [
     "CertificateName",
     "ChallengeOutcome",
     "Domain",
+    "EabCredential",
     "EmailChallenge",
     "FaqVersion",
     "IssuanceAttempt",
     "IssuerChain",
     "Membership",
     "Organisation",
+    "RenewalAdvice",
     "Request",
     "RequestEvent",
     "Revocation",
     "RevocationOutcome",
     "SettingsVersion",
+    "UsedNonce",
     "User",
     "ValidationRecord",
 ]

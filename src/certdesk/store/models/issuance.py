@@ -19,6 +19,10 @@ class IssuanceAttempt(models.Model):
     """The intent: everything that will be signed or sent, recorded first (DESIGN §5)."""
 
     request = models.ForeignKey("store.Request", on_delete=models.PROTECT, related_name="attempts_made")
+    #: For an ACME order: its own CSR, under a request that may have many. Null: the request's own CSR.
+    order = models.ForeignKey(
+        "store.AcmeOrder", on_delete=models.PROTECT, null=True, related_name="attempts_made"
+    )
     backend = models.CharField(max_length=64)
     idempotency_key = models.CharField(max_length=64, unique=True)
     profile_id = models.CharField(max_length=64)
@@ -46,7 +50,12 @@ class IssuanceAttempt(models.Model):
             models.UniqueConstraint(
                 name="attempt_one_open_per_request",
                 fields=["request"],
-                condition=models.Q(outcome=AttemptOutcome.OPEN),
+                condition=models.Q(outcome=AttemptOutcome.OPEN, order__isnull=True),
+            ),
+            models.UniqueConstraint(
+                name="attempt_one_open_per_order",
+                fields=["order"],
+                condition=models.Q(outcome=AttemptOutcome.OPEN, order__isnull=False),
             ),
             models.UniqueConstraint(
                 name="attempt_serial_once",
@@ -85,6 +94,7 @@ class Certificate(models.Model):
             models.UniqueConstraint(name="certificate_issuer_serial_once", fields=["issuer", "serial"])
         ]
         indexes: ClassVar = [
+            models.Index(name="certificate_by_serial", fields=["serial"]),  # RFC 9773 4.1
             models.Index(name="certificate_by_end", fields=["not_after", "id"]),
             models.Index(
                 name="certificate_on_crl",

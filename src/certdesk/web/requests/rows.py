@@ -57,6 +57,7 @@ _EVENTS: Mapping[str, str] = {
     Event.CA_REFUSE: "Refused by the CA",
     Event.ISSUE: "Certificate issued",
     Event.RETRY: "Tried again",
+    Event.REISSUE: "Another certificate issued",
     "revoke": "Certificate revoked",
 }
 

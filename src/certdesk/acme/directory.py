@@ -1,0 +1,62 @@
+"""What needs no signature: the directory, nonces, and when to renew (RFC 8555 7.1.1, 7.2; RFC 9773)."""
+
+from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
+
+from certdesk.acme.edge import not_allowed
+from certdesk.acme.render import address, answer, timestamp
+from certdesk.domain.profiles import PROFILES
+from certdesk.services import runtime
+from certdesk.services.acme_nonces import make_nonce
+from certdesk.services.acme_renewal import renewal_info
+from certdesk.services.acme_validation import issuer_names
+
+#: RFC 9773 4.3: how long a client may rely on what it was told.
+RENEWAL_RETRY_SECONDS = 6 * 3600
+
+
+def directory(request: HttpRequest) -> HttpResponse:
+    """Where everything is, and what is special about this server."""
+    if request.method not in ("GET", "HEAD"):
+        return not_allowed("GET", "HEAD")
+    rt = runtime.current()
+    meta: dict[str, object] = {
+        "website": rt.acme.website_url or rt.base_url,
+        "caaIdentities": list(issuer_names()),
+        "externalAccountRequired": True,
+        "profiles": {one.id: one.title for one in PROFILES.values()},
+    }
+    if rt.acme.terms_url:
+        meta["termsOfService"] = rt.acme.terms_url
+    return answer(
+        {
+            "newNonce": address("new-nonce"),
+            "newAccount": address("new-account"),
+            "newOrder": address("new-order"),
+            "revokeCert": address("revoke-cert"),
+            "keyChange": address("key-change"),
+            "renewalInfo": address("renewal-info"),
+            "meta": meta,
+        }
+    )
+
+
+def new_nonce(request: HttpRequest) -> HttpResponse:
+    """A fresh nonce in the headers: 200 to HEAD, 204 to GET."""
+    if request.method not in ("GET", "HEAD"):
+        return not_allowed("HEAD", "GET")
+    nonce = make_nonce(now=timezone.now())
+    return HttpResponse(status=200 if request.method == "HEAD" else 204, headers={"Replay-Nonce": nonce})
+
+
+def renewal(request: HttpRequest, identifier: str) -> HttpResponse:
+    """The suggested window of a certificate; anybody may ask."""
+    if request.method not in ("GET", "HEAD"):
+        return not_allowed("GET", "HEAD")
+    window = renewal_info(identifier=identifier)
+    body: dict[str, object] = {
+        "suggestedWindow": {"start": timestamp(window.start), "end": timestamp(window.end)}
+    }
+    if window.explanation_url:
+        body["explanationURL"] = window.explanation_url
+    return answer(body, headers={"Retry-After": str(RENEWAL_RETRY_SECONDS)})

@@ -1,0 +1,174 @@
+"""What every signed request goes through (RFC 8555 6): form, address, nonce, signature, account, transaction.
+
+A view gets a checked `Call` and answers. One write transaction holds the nonce and the work of a step, unless
+the view says that it has transactions of its own because something slow lies between them.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
+
+from certdesk.acme import problems
+from certdesk.domain.acme_problems import AcmeRefused, ProblemType, malformed
+from certdesk.domain.errors import CertdeskError
+from certdesk.domain.jws import (
+    MAX_BODY,
+    AccountKey,
+    Envelope,
+    account_key,
+    json_object,
+    read_envelope,
+    stored_key,
+    verify,
+)
+from certdesk.services import runtime
+from certdesk.services.acme_accounts import account_by_id
+from certdesk.services.acme_nonces import burn_nonce, spend_nonce
+from certdesk.services.acme_orders import note_problem
+from certdesk.store.db import write_transaction
+from certdesk.store.models import AcmeAccount
+
+MEDIA_TYPE = "application/jose+json"
+MAX_ID = 2**63 - 1
+
+
+class SignedBy(Enum):
+    """Which key a request is signed with: an account's, by its address, or one that it carries itself."""
+
+    ACCOUNT = "kid"
+    KEY = "jwk"
+    EITHER = "either"
+
+
+@dataclass(slots=True, kw_only=True)
+class Call:
+    """A request whose signature was checked. Exactly one of `account` and `key` is set."""
+
+    envelope: Envelope
+    account: AcmeAccount | None
+    key: AccountKey | None
+    now: datetime
+    is_spent: bool = False
+
+    @property
+    def owner(self) -> AcmeAccount:
+        """The account that signed; views that take accounts alone have one."""
+        if self.account is None:
+            raise malformed("Sign with the account's address as “kid”.")
+        return self.account
+
+    def spend(self) -> None:
+        """Spends the nonce, once, in the transaction of the step's work. Raises AcmeRefused (badNonce)."""
+        if not self.is_spent:
+            spend_nonce(self.envelope.nonce, now=self.now)
+            self.is_spent = True
+
+    def body(self) -> dict[str, Any]:
+        """The payload as an object. Raises AcmeRefused (malformed), also for POST-as-GET."""
+        return json_object(self.envelope.payload)
+
+    def only_reads(self) -> None:
+        """Raises AcmeRefused (malformed) unless this is a POST-as-GET (RFC 8555 6.3)."""
+        if self.envelope.payload:
+            raise malformed("This is read with an empty payload (POST-as-GET).")
+
+
+View = Callable[..., HttpResponse]
+
+
+def signed(
+    *, by: SignedBy = SignedBy.ACCOUNT, own_transactions: bool = False
+) -> Callable[[View], Callable[..., HttpResponse]]:
+    """Makes a view of a signed operation: `view(call, **parts of the address)`."""
+
+    def decorate(view: View) -> Callable[..., HttpResponse]:
+        def handle(request: HttpRequest, **parts: Any) -> HttpResponse:
+            if request.method != "POST":
+                return not_allowed("POST")
+            call = _checked(request, by=by)
+            try:
+                if own_transactions:
+                    return view(call, **parts)
+                with write_transaction():
+                    call.spend()
+                    return view(call, **parts)
+            except CertdeskError as error:
+                _after_refusal(call, error)
+                raise
+
+        handle.__name__ = view.__name__
+        handle.__doc__ = view.__doc__
+        return handle
+
+    return decorate
+
+
+def not_allowed(*methods: str) -> HttpResponse:
+    """405 for any other method."""
+    error = malformed(f"Use {' or '.join(methods)} here.", status=405)
+    error.headers["Allow"] = ", ".join(methods)
+    return problems.answer_of(error)
+
+
+def _checked(request: HttpRequest, *, by: SignedBy) -> Call:
+    """The request as a call. Raises AcmeRefused for whatever is wrong with it, in RFC 8555's order."""
+    envelope = read_envelope(_body(request))
+    expected = runtime.current().base_url + request.get_full_path()
+    if envelope.url != expected:
+        raise AcmeRefused(
+            ProblemType.UNAUTHORIZED,
+            f"The message was signed for another address than {expected}.",
+            status=401,
+        )
+    if by is SignedBy.ACCOUNT and envelope.jwk is not None:
+        raise malformed("Sign with the account's address as “kid”, not with its key as “jwk”.")
+    if by is SignedBy.KEY and envelope.jwk is None:
+        raise malformed("Sign with the key itself as “jwk”.")
+    now = timezone.now()
+    if envelope.jwk is not None:
+        key = account_key(envelope.jwk)
+        verify(envelope, key.key)
+        return Call(envelope=envelope, account=None, key=key, now=now)
+    account = account_by_id(_account_id(envelope.kid))
+    verify(envelope, stored_key(account.jwk))
+    return Call(envelope=envelope, account=account, key=None, now=now)
+
+
+def _body(request: HttpRequest) -> bytes:
+    if request.content_type != MEDIA_TYPE:
+        raise malformed(f"Send {MEDIA_TYPE}.", status=415)
+    try:
+        length = int(request.META.get("CONTENT_LENGTH") or 0)
+    except ValueError:
+        length = 0
+    if length > MAX_BODY:
+        raise malformed(f"Messages have at most {MAX_BODY // 1024} KB.", status=413)
+    if length <= 0:
+        raise malformed("Send the message whole, with a Content-Length.", status=411)
+    return request.body
+
+
+def _account_id(kid: str) -> int:
+    prefix = f"{runtime.current().base_url}/acme/acct/"
+    number = kid.removeprefix(prefix)
+    if not kid.startswith(prefix) or not (number.isascii() and number.isdigit()) or int(number[:20]) > MAX_ID:
+        raise AcmeRefused(ProblemType.ACCOUNT_DOES_NOT_EXIST, "“kid” is not the address of an account here.")
+    return int(number)
+
+
+def _after_refusal(call: Call, error: CertdeskError) -> None:
+    """A refused request does not come back: its nonce is spent, and an account's people can see the reason.
+
+    For strangers nothing is written: sending the same refused message again gets them the same answer.
+    """
+    if call.account is None:
+        return
+    with write_transaction():
+        burn_nonce(call.envelope.nonce, now=call.now)
+        if not isinstance(error, AcmeRefused) or error.kind is not ProblemType.BAD_NONCE:
+            note_problem(call.account, error.detail, now=call.now)

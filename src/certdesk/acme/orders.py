@@ -1,0 +1,118 @@
+"""Orders, authorizations and challenges (RFC 8555 7.4, 7.5)."""
+
+import binascii
+
+from django.http import HttpResponse
+from django.utils import timezone
+
+from certdesk.acme.background import run_for_a_moment
+from certdesk.acme.edge import Call, signed
+from certdesk.acme.problems import answer_of
+from certdesk.acme.render import authorization_answer, challenge_answer, order_answer
+from certdesk.domain.acme_problems import malformed
+from certdesk.domain.jws import decoded
+from certdesk.domain.orders import parse_identifiers
+from certdesk.services import acme_finalize, acme_issuance, acme_validation
+from certdesk.services import acme_orders as services
+from certdesk.services.acme_renewal import replaced_certificate
+from certdesk.store.db import write_transaction
+
+
+@signed()
+def new_order(call: Call) -> HttpResponse:
+    """Makes an order; one that a human has to decide about is refused and names the request."""
+    body = call.body()
+    names = parse_identifiers(body.get("identifiers"))
+    if body.get("notBefore") is not None or body.get("notAfter") is not None:
+        raise malformed("“notBefore” and “notAfter” are set by the profile here. Leave them out.")
+    profile = body.get("profile", "")
+    if not isinstance(profile, str):
+        raise malformed("“profile” is the name of one of the directory's profiles.")
+    replaces = None
+    if body.get("replaces") is not None:
+        replaces = replaced_certificate(account=call.owner, identifier=body["replaces"], names=names)
+    made = services.new_order(
+        account=call.owner, names=names, profile_id=profile, replaces=replaces, now=call.now
+    )
+    # A refusal is an answer, not an error: the request that was made in the order's place stays.
+    return answer_of(made.problem) if isinstance(made, services.Refusal) else order_answer(made, status=201)
+
+
+@signed()
+def order(call: Call, number: int) -> HttpResponse:
+    """One of the account's orders."""
+    call.only_reads()
+    return order_answer(services.get_order(account=call.owner, order_id=number, now=call.now))
+
+
+@signed(own_transactions=True)
+def finalize(call: Call, number: int) -> HttpResponse:
+    """Issues: look at everything, claim and record the intent, sign outside any transaction, record."""
+    csr_der = _csr(call)
+    prepared = acme_finalize.prepare(account=call.owner, order_id=number, csr_der=csr_der, now=call.now)
+    attempt = None
+    with write_transaction():
+        call.spend()
+        if isinstance(prepared, acme_finalize.Prepared):
+            attempt = acme_finalize.claim(prepared, now=timezone.now())
+    if isinstance(prepared, services.OrderView):
+        return order_answer(prepared)
+    if attempt is None:  # another finalize was faster: what it was for decides what this one is told
+        acme_finalize.prepare(account=call.owner, order_id=number, csr_der=csr_der, now=timezone.now())
+    elif prepared.backend.inline:
+        acme_issuance.complete(attempt, prepared.intent, prepared.backend, clock=timezone.now)
+    else:
+        intent, backend = prepared.intent, prepared.backend
+        run_for_a_moment(lambda: acme_issuance.complete(attempt, intent, backend, clock=timezone.now))
+    return order_answer(services.get_order(account=call.owner, order_id=number, now=timezone.now()))
+
+
+@signed()
+def authorization(call: Call, number: int) -> HttpResponse:
+    """One of the account's authorizations, read or given up (RFC 8555 7.5.2)."""
+    if not call.envelope.payload:
+        found = services.get_authorization(account=call.owner, authorization_id=number, now=call.now)
+        return authorization_answer(found)
+    if call.body().get("status") != "deactivated":
+        raise malformed("“status” can only become “deactivated”.")
+    return authorization_answer(
+        services.deactivate_authorization(account=call.owner, authorization_id=number, now=call.now)
+    )
+
+
+@signed(own_transactions=True)
+def challenge(call: Call, number: int, kind: str) -> HttpResponse:
+    """Reads a challenge, or says that its proof is in place: then it is looked at, at once if it is quick."""
+    if not call.envelope.payload:
+        with write_transaction():
+            call.spend()
+        found = acme_validation.get_challenge(
+            account=call.owner, authorization_id=number, type_name=kind, now=call.now
+        )
+        return challenge_answer(found)
+    call.body()
+    with write_transaction():
+        call.spend()
+        answered = acme_validation.answer_challenge(
+            account=call.owner, authorization_id=number, type_name=kind, now=call.now
+        )
+    look = answered.look
+    if look is None:
+        return challenge_answer(answered.view)
+    run_for_a_moment(lambda: _look(look))
+    return challenge_answer(acme_validation.view_of(look, now=timezone.now()))
+
+
+def _look(look: acme_validation.Look) -> None:
+    outcome = acme_validation.take_look(look, now=timezone.now())
+    acme_validation.record_look(look, outcome, now=timezone.now())
+
+
+def _csr(call: Call) -> bytes:
+    text = call.body().get("csr")
+    try:
+        if not isinstance(text, str) or not text or "=" in text:
+            raise ValueError  # noqa: TRY301 - one answer for all that is no CSR
+        return decoded(text)
+    except (ValueError, binascii.Error):
+        raise malformed("“csr” is base64url, without padding, of a PKCS#10 request in DER.") from None

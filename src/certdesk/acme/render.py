@@ -1,0 +1,122 @@
+"""ACME's objects as JSON (RFC 8555 7.1), and their addresses. Nothing is decided here."""
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from django.http import HttpResponse
+
+from certdesk.domain.orders import ChallengeStatus, OrderStatus
+from certdesk.services import runtime
+from certdesk.services.acme_accounts import is_valid
+from certdesk.services.acme_orders import AuthorizationView, ChallengeView, OrderView
+from certdesk.services.acme_validation import account_uri, issuer_names
+from certdesk.store.models import AcmeAccount
+
+JSON = "application/json"
+#: Whole seconds are the least that HTTP can say.
+POLL_SECONDS = "1"
+_PERSIST = "dns-persist-01"
+
+
+def address(path: str) -> str:
+    """An address below the directory's, as clients reach it."""
+    return f"{runtime.current().base_url}/acme/{path}"
+
+
+def json_bytes(value: Mapping[str, object]) -> bytes:
+    """The bytes of a JSON object."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def answer(
+    body: Mapping[str, object], *, status: int = 200, headers: Mapping[str, str] | None = None
+) -> HttpResponse:
+    """A JSON answer; the edge adds what every answer has."""
+    return HttpResponse(json_bytes(body), status=status, content_type=JSON, headers=dict(headers or {}))
+
+
+def account_json(account: AcmeAccount) -> dict[str, object]:
+    """An account object (RFC 8555 7.1.2)."""
+    return {
+        "status": "valid" if is_valid(account) else "deactivated",
+        "contact": account.contacts,
+        "termsOfServiceAgreed": True,
+        "externalAccountBinding": account.binding,
+        "orders": address(f"orders/{account.pk}"),
+    }
+
+
+def account_answer(account: AcmeAccount, *, status: int = 200) -> HttpResponse:
+    """An account with its address."""
+    return answer(account_json(account), status=status, headers={"Location": account_uri(account)})
+
+
+def order_answer(order: OrderView, *, status: int = 200) -> HttpResponse:
+    """An order with its address, and when to look again while it is being processed."""
+    headers = {"Location": address(f"order/{order.id}")}
+    if order.status is OrderStatus.PROCESSING:
+        headers["Retry-After"] = POLL_SECONDS
+    return answer(order_json(order), status=status, headers=headers)
+
+
+def order_json(order: OrderView) -> dict[str, object]:
+    """An order object (RFC 8555 7.1.3)."""
+    body: dict[str, object] = {
+        "status": order.status.value,
+        "expires": timestamp(order.expires_at),
+        "identifiers": [{"type": "dns", "value": name} for name in order.names],
+        "profile": order.profile_id,
+        "authorizations": [address(f"authz/{number}") for number in order.authorizations],
+        "finalize": address(f"order/{order.id}/finalize"),
+    }
+    if order.certificate_id is not None:
+        body["certificate"] = address(f"cert/{order.certificate_id}")
+    if order.problem is not None:
+        body["error"] = order.problem
+    return body
+
+
+def authorization_answer(authorization: AuthorizationView) -> HttpResponse:
+    """An authorization object (RFC 8555 7.1.4), and when to look again."""
+    waits = any(one.status is ChallengeStatus.PROCESSING for one in authorization.challenges)
+    body: dict[str, object] = {
+        "identifier": {"type": "dns", "value": authorization.name},
+        "status": authorization.status.value,
+        "expires": timestamp(authorization.expires_at),
+        "challenges": [challenge_json(one) for one in authorization.challenges],
+    }
+    if authorization.wildcard:
+        body["wildcard"] = True
+    return answer(body, headers={"Retry-After": POLL_SECONDS} if waits else {})
+
+
+def challenge_answer(challenge: ChallengeView) -> HttpResponse:
+    """A challenge object (RFC 8555 7.1.5) that names its authorization."""
+    headers = {"Link": f'<{address(f"authz/{challenge.authorization_id}")}>;rel="up"'}
+    if challenge.status is ChallengeStatus.PROCESSING:
+        headers["Retry-After"] = POLL_SECONDS
+    return answer(challenge_json(challenge), headers=headers)
+
+
+def challenge_json(challenge: ChallengeView) -> dict[str, object]:
+    """A challenge object; a persistent record needs the names of the issuer instead of a token."""
+    body: dict[str, object] = {
+        "type": challenge.type.name,
+        "url": address(f"chall/{challenge.authorization_id}/{challenge.type.name}"),
+        "status": challenge.status.value,
+    }
+    if challenge.type.name == _PERSIST:
+        body["issuer-domain-names"] = list(issuer_names())
+    else:
+        body["token"] = challenge.token
+    if challenge.validated_at is not None:
+        body["validated"] = timestamp(challenge.validated_at)
+    if challenge.problem is not None:
+        body["error"] = challenge.problem
+    return body
+
+
+def timestamp(moment: datetime) -> str:
+    """RFC 3339 in UTC, whole seconds."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,71 @@
+"""What an EAB credential may be used for: names, profile, number of accounts, until when. Pure.
+
+A limit that is not set limits nothing; one that is set is a further gate beside policy, never instead of it.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from certdesk.domain.errors import InvalidInput, RejectedIdentifier
+from certdesk.domain.identifiers import parse_dns_name, under_any
+from certdesk.domain.profiles import PROFILES
+
+MAX_NAME = 100
+MAX_SUFFIXES = 100
+MAX_ACCOUNTS = 100_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """The limits of a credential. `suffixes`: these names and all below them; empty or None: no limit."""
+
+    suffixes: tuple[str, ...] = ()
+    profile_id: str = ""
+    max_accounts: int | None = None
+    expires_at: datetime | None = None
+
+    def outside(self, names: Iterable[str]) -> tuple[str, ...]:
+        """The names that the credential does not reach."""
+        if not self.suffixes:
+            return ()
+        return tuple(name for name in names if not under_any(name, self.suffixes))
+
+    def allows_profile(self, profile_id: str) -> bool:
+        """Whether certificates of this profile may be ordered."""
+        return self.profile_id in ("", profile_id)
+
+    def has_room(self, accounts: int) -> bool:
+        """Whether one more account may register beside so many."""
+        return self.max_accounts is None or accounts < self.max_accounts
+
+    def is_over(self, *, now: datetime) -> bool:
+        """Whether its time has ended."""
+        return self.expires_at is not None and self.expires_at <= now
+
+
+def checked_limits(limits: Limits, *, now: datetime) -> Limits:
+    """The limits in their stored form: names in lower case, once each. Raises InvalidInput by field."""
+    problems: dict[str, str] = {}
+    names: dict[str, None] = {}
+    for text in limits.suffixes:
+        try:
+            names[parse_dns_name(text.strip().removeprefix("*."), allow_wildcard=False)] = None
+        except RejectedIdentifier as error:
+            problems["suffixes"] = error.detail
+    if len(names) > MAX_SUFFIXES:
+        problems["suffixes"] = f"Give at most {MAX_SUFFIXES} names."
+    if limits.profile_id and limits.profile_id not in PROFILES:
+        problems["profile"] = f"Choose one of: {', '.join(sorted(PROFILES))}."
+    if limits.max_accounts is not None and not 1 <= limits.max_accounts <= MAX_ACCOUNTS:
+        problems["max_accounts"] = f"Give a number from 1 to {MAX_ACCOUNTS}, or leave it empty."
+    if limits.is_over(now=now):
+        problems["expires_at"] = "Choose a time in the future, or leave it empty."
+    if problems:
+        raise InvalidInput("The credential can't be limited like this.", fields=problems)
+    return Limits(
+        suffixes=tuple(names),
+        profile_id=limits.profile_id,
+        max_accounts=limits.max_accounts,
+        expires_at=limits.expires_at,
+    )

@@ -1,0 +1,257 @@
+"""ACME accounts (RFC 8555 7.3): registered with an EAB credential, which binds them to an organisation."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db import IntegrityError, transaction
+from django.db.models import QuerySet
+
+from certdesk.domain.acme_problems import AcmeRefused, ProblemType, malformed
+from certdesk.domain.actors import Actor
+from certdesk.domain.jws import AccountKey, Binding, has_valid_mac
+from certdesk.domain.requests import OrganisationId
+from certdesk.services.acme_credentials import hmac_key, limits_of
+from certdesk.store import audit
+from certdesk.store.db import write_transaction
+from certdesk.store.models import AcmeAccount, BlockedKey, EabCredential
+from certdesk.store.selectors.facts import lock_organisation
+
+MAX_CONTACTS = 10
+MAX_CONTACT = 320
+#: One answer for a wrong key, an unknown kid and an ended credential: nobody learns which credentials exist.
+_NOT_BOUND = (
+    "The external account binding does not fit a credential that is in use. Copy the key identifier and the "
+    "HMAC key from the portal's ACME page again."
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registered:
+    """An account, and whether it was made just now."""
+
+    account: AcmeAccount
+    is_new: bool
+
+
+def account_by_id(account_id: int) -> AcmeAccount:
+    """The account of a `kid`, with its credential and organisation.
+
+    Raises AcmeRefused: accountDoesNotExist, or unauthorized for one that may not be used (any more).
+    """
+    row = _accounts().filter(id=account_id).first()
+    if row is None:
+        raise AcmeRefused(ProblemType.ACCOUNT_DOES_NOT_EXIST, "There is no such account. Register first.")
+    refuse_ended(row)
+    return row
+
+
+def account_by_key(key: AccountKey) -> AcmeAccount | None:
+    """The account that a key signs for. Raises AcmeRefused (unauthorized) for one that has ended."""
+    row = _accounts().filter(thumbprint=key.thumbprint).first()
+    if row is not None:
+        refuse_ended(row)
+    return row
+
+
+def register(*, key: AccountKey, binding: Binding | None, contacts: object, now: datetime) -> Registered:
+    """The account of a key, made with the binding where there is none yet.
+
+    Raises AcmeRefused: externalAccountRequired, unauthorized, invalidContact, unsupportedContact,
+    badPublicKey for a key that is known to be compromised.
+    """
+    if (existing := account_by_key(key)) is not None:
+        return Registered(account=existing, is_new=False)
+    if binding is None:
+        raise AcmeRefused(
+            ProblemType.EXTERNAL_ACCOUNT_REQUIRED,
+            "An account needs an external account binding. A manager of your organisation makes one in the "
+            "portal, under ACME.",
+        )
+    checked = checked_contacts(contacts)
+    try:
+        with write_transaction(), transaction.atomic():
+            return Registered(account=_create(key, binding, checked, now=now), is_new=True)
+    except IntegrityError:  # the same key registered at the same moment
+        existing = account_by_key(key)
+        if existing is None:
+            raise
+        return Registered(account=existing, is_new=False)
+
+
+def update_contacts(*, account: AcmeAccount, contacts: object, now: datetime) -> None:
+    """Replaces an account's contacts. Raises AcmeRefused as `register` does."""
+    checked = checked_contacts(contacts)
+    with write_transaction():
+        _change(account, contacts=checked)
+        account.contacts = checked
+        record(account, "acme_account.change", now=now, data={"contacts": checked})
+
+
+def deactivate(*, account: AcmeAccount, now: datetime) -> None:
+    """Ends an account for good (RFC 8555 7.3.6)."""
+    with write_transaction():
+        _change(account, deactivated_at=now)
+        account.deactivated_at = now
+        record(account, "acme_account.deactivate", now=now)
+
+
+def change_key(*, account: AcmeAccount, new: AccountKey, now: datetime) -> None:
+    """Gives an account another key (RFC 8555 7.3.5).
+
+    Raises KeyInUse when the new key has an account already, AcmeRefused (badPublicKey) for a blocked one.
+    """
+    _refuse_blocked(new)
+    holder = AcmeAccount.objects.filter(thumbprint=new.thumbprint).values_list("id", flat=True).first()
+    if holder is not None:
+        raise KeyInUse(account_id=holder)
+    with write_transaction():
+        changed = AcmeAccount.objects.filter(
+            id=account.pk, thumbprint=account.thumbprint, deactivated_at__isnull=True
+        ).update(thumbprint=new.thumbprint, jwk=new.jwk, spki_sha256=new.spki_sha256)
+        if not changed:
+            raise malformed("The account's key was changed by another request at the same time.", status=409)
+        data = {"from": account.thumbprint, "to": new.thumbprint}
+        record(account, "acme_account.change_key", now=now, data=data)
+    account.thumbprint, account.jwk, account.spki_sha256 = new.thumbprint, new.jwk, new.spki_sha256
+
+
+class KeyInUse(AcmeRefused):
+    """The new key of a key change has an account already; the answer names it (RFC 8555 7.3.5)."""
+
+    def __init__(self, *, account_id: int) -> None:
+        super().__init__(ProblemType.MALFORMED, "The new key has an account already.", status=409)
+        self.account_id = account_id
+
+
+def actor_of(account: AcmeAccount) -> Actor:
+    """The account as audit log and history show it. It acts for no person and has no roles."""
+    return Actor(label=f"ACME account {account.pk} ({account.credential.name})")
+
+
+def refuse_ended(account: AcmeAccount) -> None:
+    """Raises AcmeRefused (unauthorized) when the account, its credential or its organisation has ended."""
+    if account.deactivated_at is not None:
+        raise AcmeRefused(
+            ProblemType.UNAUTHORIZED, "This account was deactivated. Register a new one.", status=401
+        )
+    if account.credential.revoked_at is not None:
+        raise AcmeRefused(
+            ProblemType.UNAUTHORIZED,
+            "The credential that this account registered with was revoked. Ask a manager for a new one.",
+            status=401,
+        )
+    if not account.organisation.is_active:
+        raise AcmeRefused(
+            ProblemType.UNAUTHORIZED, "This organisation may not request certificates at present.", status=401
+        )
+
+
+def is_valid(account: AcmeAccount) -> bool:
+    """Whether the account may be used."""
+    try:
+        refuse_ended(account)
+    except AcmeRefused:
+        return False
+    return True
+
+
+def checked_contacts(value: object) -> list[str]:
+    """The contacts of a payload: mailto addresses alone. Raises AcmeRefused."""
+    if value is None:
+        return []
+    if not isinstance(value, list) or any(not isinstance(one, str) for one in value):
+        raise malformed("“contact” is a list of texts such as mailto:webmaster@example.ac.uk.")
+    if len(value) > MAX_CONTACTS:
+        raise AcmeRefused(ProblemType.INVALID_CONTACT, f"Give at most {MAX_CONTACTS} contacts.")
+    return [_contact(one) for one in value]
+
+
+def _contact(text: str) -> str:
+    if not text.lower().startswith("mailto:"):
+        raise AcmeRefused(ProblemType.UNSUPPORTED_CONTACT, "Only contacts of the kind mailto: are supported.")
+    address = text[len("mailto:") :]
+    local, at, domain = address.rpartition("@")
+    plain = address.isprintable() and address.isascii() and not set(address) & set('?,%<>" ')
+    if not (plain and at and local and "." in domain and len(address) <= MAX_CONTACT) or "@" in local:
+        raise AcmeRefused(
+            ProblemType.INVALID_CONTACT, "A contact is one plain e-mail address after mailto:, without more."
+        )
+    return f"mailto:{address}"
+
+
+def record(
+    account: AcmeAccount, action: str, *, now: datetime, data: Mapping[str, object] | None = None
+) -> None:
+    """One audit event about an account, by the account itself."""
+    audit.record(
+        actor=actor_of(account),
+        action=action,
+        object_type="acme_account",
+        object_id=account.pk,
+        organisation_id=account.organisation_id,
+        now=now,
+        data=data,
+    )
+
+
+def _accounts() -> QuerySet[AcmeAccount]:
+    return AcmeAccount.objects.select_related("credential", "organisation")
+
+
+def _create(key: AccountKey, binding: Binding, contacts: list[str], *, now: datetime) -> AcmeAccount:
+    credential = (
+        EabCredential.objects.select_related("organisation")
+        .filter(kid=binding.kid, revoked_at__isnull=True)
+        .first()
+    )
+    if credential is None or not has_valid_mac(binding, hmac_key(credential)):
+        raise AcmeRefused(ProblemType.UNAUTHORIZED, _NOT_BOUND, status=401)
+    limits = limits_of(credential)
+    if limits.is_over(now=now):
+        raise AcmeRefused(ProblemType.UNAUTHORIZED, _NOT_BOUND, status=401)
+    _refuse_blocked(key)
+    lock_organisation(OrganisationId(credential.organisation_id))
+    _refuse_crowd(credential, has_room=limits.has_room)
+    row = AcmeAccount(
+        credential=credential,
+        organisation=credential.organisation,
+        thumbprint=key.thumbprint,
+        jwk=key.jwk,
+        spki_sha256=key.spki_sha256,
+        contacts=contacts,
+        binding=dict(binding.flattened),
+        created_at=now,
+        last_used_at=now,
+        window_started_at=now,
+    )
+    refuse_ended(row)
+    row.save(force_insert=True)
+    data = {"credential": credential.kid, "thumbprint": key.thumbprint, "contacts": contacts}
+    record(row, "acme_account.create", now=now, data=data)
+    return row
+
+
+def _refuse_crowd(credential: EabCredential, *, has_room: Callable[[int], bool]) -> None:
+    if credential.max_accounts is None:
+        return
+    used = AcmeAccount.objects.filter(credential=credential, deactivated_at__isnull=True).count()
+    if not has_room(used):
+        raise AcmeRefused(
+            ProblemType.UNAUTHORIZED,
+            f"This credential is for {credential.max_accounts} accounts, and all of them exist. "
+            "Deactivate one, or ask a manager for another credential.",
+        )
+
+
+def _refuse_blocked(key: AccountKey) -> None:
+    if BlockedKey.objects.filter(spki_sha256=key.spki_sha256).exists():
+        raise AcmeRefused(
+            ProblemType.BAD_PUBLIC_KEY,
+            "This key is known to be compromised and refused for good. Make a new one.",
+        )
+
+
+def _change(account: AcmeAccount, **changes: object) -> None:
+    if not AcmeAccount.objects.filter(id=account.pk, deactivated_at__isnull=True).update(**changes):
+        raise AcmeRefused(ProblemType.UNAUTHORIZED, "This account was deactivated.", status=401)

@@ -1,0 +1,136 @@
+"""Certificates for ACME clients: their chains (RFC 8555 7.4.2), and who may revoke them (7.6).
+
+The revoking itself is `services.revocation`'s.
+"""
+
+import base64
+import hashlib
+from collections.abc import Callable
+from datetime import datetime
+
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from certdesk.domain.acme_problems import AcmeRefused, ProblemType, malformed
+from certdesk.domain.actors import Actor
+from certdesk.domain.certificates import UNREADABLE
+from certdesk.domain.downloads import fullchain_pem
+from certdesk.domain.errors import InvalidInput
+from certdesk.domain.evidence import covering
+from certdesk.domain.orders import AuthorizationStatus
+from certdesk.domain.requests import OrganisationId
+from certdesk.domain.revocation import RevocationReason, reason_coded
+from certdesk.services.acme_accounts import actor_of
+from certdesk.services.acme_orders import not_there, status_of
+from certdesk.services.revocation import HoldsAccount, HoldsKey, revoke_by_proof
+from certdesk.store.models import (
+    AcmeAccount,
+    AcmeAuthorization,
+    Certificate,
+)
+from certdesk.store.selectors.facts import organisation_facts
+
+MAX_CERTIFICATE = 64 * 1024
+MAX_REASON = 500
+HOLDER = "holder of the certificate's key"
+_UNKNOWN = "There is no such certificate here."
+
+
+def chain_pem(*, account: AcmeAccount, certificate_id: int, with_root: bool = False) -> bytes:
+    """A certificate of one of the account's orders and what stands above it (RFC 8555 7.4.2), PEM.
+
+    The root is left out unless it is asked for. Raises AcmeRefused (404) for any other certificate.
+    """
+    row = (
+        Certificate.objects.select_related("issuer_chain")
+        .filter(id=certificate_id, acme_orders__account_id=account.pk)
+        .first()
+    )
+    if row is None:
+        raise not_there()
+    above = tuple(base64.b64decode(der) for der in row.issuer_chain.certificates)
+    return fullchain_pem((bytes(row.der), *above), with_root=with_root)
+
+
+def revoke_by_account(
+    *, account: AcmeAccount, der: bytes, reason_code: object, clock: Callable[[], datetime]
+) -> None:
+    """Revokes for the account that ordered the certificate, or one that is authorized for all its names.
+
+    Raises AcmeRefused (unauthorized, malformed, badRevocationReason, alreadyRevoked).
+    """
+    reason, row = _reason(reason_code), _certificate(der)
+    if row.request.organisation_id != account.organisation_id or not _may_revoke(account, row, now=clock()):
+        raise AcmeRefused(ProblemType.UNAUTHORIZED, "This account may not revoke this certificate.")
+    proof = HoldsAccount(organisation_id=OrganisationId(account.organisation_id))
+    revoke_by_proof(actor=actor_of(account), certificate_id=row.pk, proof=proof, reason=reason, clock=clock)
+
+
+def revoke_by_key(
+    *, spki_sha256: str, der: bytes, reason_code: object, clock: Callable[[], datetime]
+) -> None:
+    """Revokes for whoever signed with the certificate's own key. Raises as `revoke_by_account`."""
+    reason, row = _reason(reason_code), _certificate(der)
+    if spki_sha256 != row.spki_sha256:
+        raise AcmeRefused(ProblemType.UNAUTHORIZED, "The key that signed is not that of the certificate.")
+    revoke_by_proof(
+        actor=Actor(label=HOLDER),
+        certificate_id=row.pk,
+        proof=HoldsKey(spki_sha256=spki_sha256),
+        reason=reason,
+        clock=clock,
+    )
+
+
+def spki_sha256_of(der: bytes) -> str:
+    """The SHA-256 of a certificate's public key, in hex. Raises AcmeRefused (malformed)."""
+    try:
+        key = x509.load_der_x509_certificate(der).public_key()
+        spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    except UNREADABLE:
+        raise malformed("“certificate” is not a certificate in DER.") from None
+    return hashlib.sha256(spki).hexdigest()
+
+
+def _reason(code: object) -> RevocationReason:
+    if code is None:
+        return RevocationReason.UNSPECIFIED
+    try:
+        if not isinstance(code, int) or isinstance(code, bool):
+            raise InvalidInput("no number")  # noqa: TRY301 - one answer for all that is no reason
+        return reason_coded(code)
+    except InvalidInput:
+        raise AcmeRefused(
+            ProblemType.BAD_REVOCATION_REASON,
+            "This is no reason on offer. Use 0, 1, 3, 4 or 5 (RFC 5280 5.3.1), or leave it out.",
+        ) from None
+
+
+def _certificate(der: bytes) -> Certificate:
+    if len(der) > MAX_CERTIFICATE:
+        raise malformed("“certificate” is too long to be one.")
+    spki_sha256_of(der)
+    sha256 = hashlib.sha256(der).hexdigest()
+    row = Certificate.objects.select_related("request__organisation").filter(sha256=sha256).first()
+    if row is None:
+        raise AcmeRefused(ProblemType.UNAUTHORIZED, _UNKNOWN, status=404)
+    return row
+
+
+def _may_revoke(account: AcmeAccount, row: Certificate, *, now: datetime) -> bool:
+    """RFC 8555 7.6: the account that issued it, or one that holds authorizations for all its names."""
+    if row.acme_orders.filter(account_id=account.pk).exists():
+        return True
+    names = list(row.names.values_list("name", flat=True))
+    held = AcmeAuthorization.objects.select_related("order").filter(
+        order__account_id=account.pk, name__in=[name.removeprefix("*.") for name in names]
+    )
+    valid = {
+        f"*.{one.name}" if one.wildcard else one.name
+        for one in held
+        if status_of(one, expires_at=one.order.expires_at, now=now) is AuthorizationStatus.VALID
+    }
+    validations = organisation_facts(row.request.organisation, now=now).validations
+    return bool(names) and all(
+        name in valid and covering(name, validations, now=now) is not None for name in names
+    )

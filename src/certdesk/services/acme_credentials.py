@@ -1,0 +1,205 @@
+"""EAB credentials: what an organisation's ACME clients register with (RFC 8555 7.3.4).
+
+The HMAC key is made here, stored encrypted, and shown to the organisation's managers and to RA officers.
+Reading lists lives in `store.selectors.acme`.
+"""
+
+import base64
+import secrets
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+
+from certdesk.domain.acme_credentials import MAX_NAME, Limits, checked_limits
+from certdesk.domain.actors import Action, Actor, OrgRole, can
+from certdesk.domain.errors import InvalidInput, InvariantViolated, NotAuthorized, NotFound, StateConflict
+from certdesk.domain.requests import OrganisationId, UserId
+from certdesk.services import sealing
+from certdesk.services.texts import storable
+from certdesk.store import audit
+from certdesk.store.db import write_transaction
+from certdesk.store.models import EabCredential, Membership
+from certdesk.store.selectors.facts import organisation_row
+
+_PURPOSE = b"certdesk EAB HMAC keys v1"
+KEY_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CredentialKey:
+    """What a client is configured with. `hmac_key` is base64url without padding (RFC 8555 7.3.4)."""
+
+    credential_id: int
+    kid: str
+    hmac_key: str = field(repr=False)
+
+
+def create_credential(
+    *, actor: Actor, organisation_id: OrganisationId, name: str, limits: Limits, now: datetime
+) -> CredentialKey:
+    """Makes a credential for an organisation; any number of accounts may use it unless `limits` say less.
+
+    Raises NotFound for a foreign organisation, NotAuthorized for its applicants, InvalidInput.
+    """
+    _may_manage(actor, organisation_id)
+    name, limits = _named(name), checked_limits(limits, now=now)
+    if actor.user_id is None:
+        raise InvariantViolated("a credential is made by a person, who answers for what it asks")
+    organisation = organisation_row(organisation_id)
+    kid, key = f"{organisation.slug[:40]}-{secrets.token_hex(6)}", _new_key()
+    with write_transaction():
+        row = EabCredential.objects.create(
+            organisation_id=organisation_id,
+            name=name,
+            kid=kid,
+            key_sealed=sealing.sealed(key, purpose=_PURPOSE),
+            owner_id=_owner(actor, organisation_id),
+            created_by_id=actor.user_id,
+            created_at=now,
+            **_columns(limits),
+        )
+        _record(actor, row, "acme_credential.create", now=now, data={"kid": kid, **_told(name, limits)})
+    return CredentialKey(credential_id=row.pk, kid=kid, hmac_key=key)
+
+
+def change_credential(*, actor: Actor, credential_id: int, name: str, limits: Limits, now: datetime) -> None:
+    """Names and limits a credential anew; accounts that exist go on, within the new limits.
+
+    Raises as `create_credential` does, and StateConflict for a revoked one.
+    """
+    row = _manageable(actor, credential_id)
+    name, limits = _named(name), checked_limits(limits, now=now)
+    with write_transaction():
+        _update(row, name=name, **_columns(limits))
+        before = _told(row.name, limits_of(row))
+        after = _told(name, limits)
+        changed = {key: [before[key], after[key]] for key in after if before[key] != after[key]}
+        _record(actor, row, "acme_credential.change", now=now, data={"changed": changed})
+
+
+def rotate_credential(*, actor: Actor, credential_id: int, now: datetime) -> CredentialKey:
+    """Gives a credential a new HMAC key: the old one registers nobody any more, accounts that exist go on.
+
+    Raises NotFound, NotAuthorized, StateConflict for a revoked one.
+    """
+    row, key = _manageable(actor, credential_id), _new_key()
+    with write_transaction():
+        _update(row, key_sealed=sealing.sealed(key, purpose=_PURPOSE), rotated_at=now)
+        _record(actor, row, "acme_credential.rotate", now=now)
+    return CredentialKey(credential_id=row.pk, kid=row.kid, hmac_key=key)
+
+
+def revoke_credential(*, actor: Actor, credential_id: int, now: datetime) -> None:
+    """Ends a credential and every account that registered with it; certificates stay as they are.
+
+    Raises NotFound, NotAuthorized, StateConflict for one that was revoked before.
+    """
+    row = _manageable(actor, credential_id)
+    with write_transaction():
+        _update(row, revoked_at=now)
+        _record(actor, row, "acme_credential.revoke", now=now)
+
+
+def reveal_key(*, actor: Actor, credential_id: int, now: datetime) -> CredentialKey:
+    """The HMAC key once more, for configuring another client; that it was shown is recorded.
+
+    Raises NotFound, NotAuthorized, StateConflict for a revoked one.
+    """
+    row = _manageable(actor, credential_id)
+    if row.revoked_at is not None:
+        raise StateConflict("This credential was revoked; make a new one.")
+    with write_transaction():
+        _record(actor, row, "acme_credential.reveal", now=now)
+    return CredentialKey(credential_id=row.pk, kid=row.kid, hmac_key=hmac_key(row))
+
+
+def hmac_key(row: EabCredential) -> str:
+    """The key in clear, base64url without padding: for checking a binding, never for a page."""
+    return sealing.opened(row.key_sealed, purpose=_PURPOSE)
+
+
+def limits_of(row: EabCredential) -> Limits:
+    """The limits as stored."""
+    return Limits(
+        suffixes=tuple(row.suffixes),
+        profile_id=row.profile_id,
+        max_accounts=row.max_accounts,
+        expires_at=row.expires_at,
+    )
+
+
+def _new_key() -> str:
+    return base64.urlsafe_b64encode(secrets.token_bytes(KEY_BYTES)).rstrip(b"=").decode()
+
+
+def _named(name: str) -> str:
+    name = storable(name, field="name", limit=MAX_NAME)
+    if not name or not name.isprintable():
+        raise InvalidInput(
+            "Give the credential a name.", fields={"name": "Say what uses it, such as “web servers”."}
+        )
+    return name
+
+
+def _columns(limits: Limits) -> dict[str, object]:
+    return {**asdict(limits), "suffixes": list(limits.suffixes)}
+
+
+def _told(name: str, limits: Limits) -> dict[str, object]:
+    ends = limits.expires_at.isoformat() if limits.expires_at else None
+    return {"name": name, **_columns(limits), "expires_at": ends}
+
+
+def _may_manage(actor: Actor, organisation_id: OrganisationId) -> None:
+    if not can(actor, Action.ORGANISATION_READ, organisation_id=organisation_id):
+        raise NotFound("There is no such organisation.")
+    if not can(actor, Action.ACME_MANAGE, organisation_id=organisation_id):
+        raise NotAuthorized("Only managers of the organisation and RA officers look after ACME credentials.")
+
+
+def _manageable(actor: Actor, credential_id: int) -> EabCredential:
+    row = EabCredential.objects.filter(id=credential_id).first()
+    if row is None or not can(
+        actor, Action.ORGANISATION_READ, organisation_id=OrganisationId(row.organisation_id)
+    ):
+        raise NotFound("There is no such credential.")
+    _may_manage(actor, OrganisationId(row.organisation_id))
+    return row
+
+
+def _owner(actor: Actor, organisation_id: OrganisationId) -> UserId:
+    """The maker, or for an RA officer a manager of the organisation, else anybody there.
+
+    An officer who owned it could not decide what it asks for (W3).
+    """
+    if organisation_id in actor.memberships and actor.user_id is not None:
+        return actor.user_id
+    people = Membership.objects.filter(
+        organisation_id=organisation_id, is_active=True, user__is_active=True
+    ).order_by("id")
+    managers = people.filter(role=OrgRole.MANAGER)
+    found = managers.first() or people.first()
+    if found is None:
+        raise InvalidInput(
+            "The organisation has no people yet, and somebody has to answer for its requests. Add one first."
+        )
+    return UserId(found.user_id)
+
+
+def _update(row: EabCredential, **changes: object) -> None:
+    """Changes a credential that is in use, by compare-and-swap."""
+    if not EabCredential.objects.filter(id=row.pk, revoked_at__isnull=True).update(**changes):
+        raise StateConflict("This credential was revoked; make a new one.")
+
+
+def _record(
+    actor: Actor, row: EabCredential, action: str, *, now: datetime, data: dict[str, object] | None = None
+) -> None:
+    audit.record(
+        actor=actor,
+        action=action,
+        object_type="acme_credential",
+        object_id=row.pk,
+        organisation_id=row.organisation_id,
+        now=now,
+        data=data,
+    )

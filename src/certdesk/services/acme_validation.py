@@ -1,0 +1,298 @@
+"""Challenges of ACME (RFC 8555 7.5.1, 8): answered by the client, looked at outside any transaction.
+
+A challenge that was answered is a due row until it has its outcome, so that a crash only costs time: the
+worker's tick takes over. A proof that was found becomes a validation record like any other (V7), and so
+counts for the portal as well.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import structlog
+
+from certdesk.dcv.base import Challenge, NotValidated, Outcome, Problem, Record, Validated
+from certdesk.domain.acme_problems import ProblemType, problem_json
+from certdesk.domain.evidence import METHODS, Validation, ownership_expiry
+from certdesk.domain.jws import key_authorization
+from certdesk.domain.orders import (
+    CHALLENGE_TYPES,
+    AuthorizationStatus,
+    ChallengeType,
+    challenge_types,
+)
+from certdesk.domain.requests import OrganisationId
+from certdesk.services import runtime
+from certdesk.services.acme_accounts import actor_of
+from certdesk.services.acme_orders import (
+    ChallengeView,
+    available_methods,
+    challenge_token,
+    challenge_view,
+    not_there,
+    note_problem,
+    own_authorization,
+    status_of,
+)
+from certdesk.services.validation import wake_waiting
+from certdesk.store import audit
+from certdesk.store.db import write_transaction
+from certdesk.store.models import (
+    AcmeAccount,
+    AcmeAuthorization,
+    AcmeChallenge,
+    Domain,
+    ValidationRecord,
+)
+from certdesk.store.selectors.facts import lock_organisation
+
+log = structlog.get_logger()
+
+#: Whoever looks has this long; a look may take 20 s (V4). Then the tick takes over.
+LEASE = timedelta(seconds=45)
+#: What may come right by itself is looked at again, later and later, and then given up.
+RETRY_AFTER = (timedelta(seconds=5), timedelta(seconds=15), timedelta(seconds=60))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """A challenge that is to be looked at now; whoever holds this holds its lease."""
+
+    challenge_id: int
+    tries: int
+    account: AcmeAccount
+    authorization: AcmeAuthorization
+    type: ChallengeType
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answered:
+    """A challenge as its account sees it, and what is to be looked at; None when nothing is."""
+
+    view: ChallengeView
+    look: Look | None
+
+
+def get_challenge(
+    *, account: AcmeAccount, authorization_id: int, type_name: str, now: datetime
+) -> ChallengeView:
+    """One challenge of the account. Raises AcmeRefused (404) for any other."""
+    row, kind = _own(account, authorization_id, type_name)
+    answered = row.challenges.filter(type=kind.name).first()
+    status = status_of(row, expires_at=row.order.expires_at, now=now)
+    return challenge_view(row, kind, answered, status=status)
+
+
+def answer_challenge(
+    *, account: AcmeAccount, authorization_id: int, type_name: str, now: datetime
+) -> Answered:
+    """The client says that its proof is in place. Answering twice is answering once.
+
+    Raises AcmeRefused (404) for a challenge of another account, or one that is not on offer.
+    """
+    row, kind = _own(account, authorization_id, type_name)
+    status = status_of(row, expires_at=row.order.expires_at, now=now)
+    with write_transaction():
+        answered = row.challenges.filter(type=kind.name).first()
+        if answered is not None or status is not AuthorizationStatus.PENDING:
+            return Answered(view=challenge_view(row, kind, answered, status=status), look=None)
+        answered = AcmeChallenge.objects.create(
+            authorization=row, type=kind.name, started_at=now, tries=1, next_attempt_at=now + LEASE
+        )
+    look = Look(challenge_id=answered.pk, tries=1, account=account, authorization=row, type=kind)
+    return Answered(view=challenge_view(row, kind, answered, status=status), look=look)
+
+
+def take_look(look: Look, *, now: datetime) -> Outcome:
+    """Asks the network for the proof, outside any transaction. What breaks here is looked at again."""
+    rt = runtime.current()
+    validator = rt.validators.get(look.type.method)
+    challenge = _challenge(look)
+    if validator is None or rt.network is None:
+        return _broken(challenge, "This kind of challenge can't be checked here any more.", now=now)
+    try:
+        return validator.validate(challenge, network=rt.network, now=now)
+    except Exception:  # plug-in boundary: a method that is broken proves nothing, and others go on
+        log.exception("acme.validator_broke", type=look.type.name, challenge=look.challenge_id)
+        return _broken(challenge, "The check broke on our side; it is being repeated.", now=now)
+
+
+def record_look(look: Look, outcome: Outcome, *, now: datetime) -> None:
+    """Records what came back, in one transaction: a validation record, or the problem."""
+    organisation_id = OrganisationId(look.account.organisation_id)
+    with write_transaction():
+        lock_organisation(organisation_id)
+        match outcome:
+            case Validated(record=record) if _reaches(look, record, now=now):
+                _record_proof(look, record, now=now)
+                wake_waiting(organisation_id, now=now)
+            case Validated():
+                detail = "What was found proves another name than the one that was asked for."
+                _record_failure(look, ProblemType.UNAUTHORIZED, detail, may_retry=False, now=now)
+            case NotValidated(problem=problem):
+                _record_failure(look, _type(problem), problem.detail, may_retry=problem.retry, now=now)
+
+
+def view_of(look: Look, *, now: datetime) -> ChallengeView:
+    """The challenge as it stands after a look."""
+    return get_challenge(
+        account=look.account, authorization_id=look.authorization.pk, type_name=look.type.name, now=now
+    )
+
+
+def due_looks(*, now: datetime, limit: int = 20) -> list[int]:
+    """The challenges that have to be looked at (again), longest overdue first."""
+    due = AcmeChallenge.objects.filter(next_attempt_at__lte=now).order_by("next_attempt_at")
+    return list(due.values_list("id", flat=True)[:limit])
+
+
+def drive_look(*, challenge_id: int, now: datetime) -> None:
+    """Takes and records one look that is due. Harmless in two processes at once: one gets the lease."""
+    row = (
+        AcmeChallenge.objects.select_related(
+            "authorization__order__account__credential", "authorization__order__account__organisation"
+        )
+        .filter(id=challenge_id, next_attempt_at__lte=now)
+        .first()
+    )
+    if row is None:
+        return
+    with write_transaction():
+        claimed = AcmeChallenge.objects.filter(id=row.pk, next_attempt_at=row.next_attempt_at).update(
+            next_attempt_at=now + LEASE, tries=row.tries + 1
+        )
+    if not claimed:
+        return
+    look = Look(
+        challenge_id=row.pk,
+        tries=row.tries + 1,
+        account=row.authorization.order.account,
+        authorization=row.authorization,
+        type=CHALLENGE_TYPES[row.type],
+    )
+    record_look(look, take_look(look, now=now), now=now)
+
+
+def account_uri(account: AcmeAccount) -> str:
+    """The account's address: its `kid`, and what CAA's accounturi and persistent records name (RFC 8657)."""
+    return f"{runtime.current().base_url}/acme/acct/{account.pk}"
+
+
+def issuer_names() -> tuple[str, ...]:
+    """The names by which CAA and persistent records may name this service; its own host by default."""
+    rt = runtime.current()
+    host = rt.base_url.partition("://")[2].partition("/")[0].partition(":")[0]
+    return rt.acme.caa_identities or (host,)
+
+
+def _own(
+    account: AcmeAccount, authorization_id: int, type_name: str
+) -> tuple[AcmeAuthorization, ChallengeType]:
+    row = own_authorization(account, authorization_id)
+    offered = challenge_types(wildcard=row.wildcard, available=available_methods())
+    kind = next((one for one in offered if one.name == type_name), None)
+    if kind is None:
+        raise not_there()
+    return row, kind
+
+
+def _challenge(look: Look) -> Challenge:
+    token = challenge_token(look.authorization, look.type)
+    return Challenge(
+        method=look.type.method,
+        adn=look.authorization.name,
+        expected=key_authorization(token, look.account.thumbprint),
+        token=token,
+        wildcard=look.authorization.wildcard,
+        account_uri=account_uri(look.account),
+        issuers=issuer_names(),
+    )
+
+
+def _broken(challenge: Challenge, detail: str, *, now: datetime) -> NotValidated:
+    return NotValidated(
+        problem=Problem(code="dcv.broken", detail=detail, acme_type=ProblemType.SERVER_INTERNAL, retry=True),
+        record=Record(
+            method=challenge.method, adn=challenge.adn, asked="nothing", answered="nothing", at=now
+        ),
+    )
+
+
+def _reaches(look: Look, record: Record, *, now: datetime) -> bool:
+    """Whether the proof found covers what was asked: the ADN challenged is the one that is granted (V3)."""
+    wanted = f"*.{look.authorization.name}" if look.authorization.wildcard else look.authorization.name
+    proof = Validation(adn=record.adn, method=record.method, validated_at=now, expires_at=now)
+    return proof.covers(wanted)
+
+
+def _record_proof(look: Look, record: Record, *, now: datetime) -> None:
+    organisation_id = look.account.organisation_id
+    domain, _new = Domain.objects.get_or_create(
+        organisation_id=organisation_id, adn=record.adn, defaults={"created_at": now}
+    )
+    row = ValidationRecord.objects.create(
+        domain=domain,
+        method=record.method,
+        source=METHODS[record.method].source,
+        evidence={
+            "how": f"ACME {look.type.name}",
+            "adn": record.adn,
+            "asked": record.asked,
+            "answered": record.answered,
+            "account": look.account.pk,
+            "order": look.authorization.order_id,
+            "details": dict(record.details),
+        },
+        validated_at=now,
+        expires_at=_expiry(record, now=now),
+    )
+    AcmeChallenge.objects.filter(id=look.challenge_id).update(
+        validated_at=now, next_attempt_at=None, problem=None
+    )
+    AcmeAuthorization.objects.filter(
+        id=look.authorization.pk, failed_at__isnull=True, deactivated_at__isnull=True
+    ).update(valid_until=row.expires_at, record=row)
+    audit.record(
+        actor=actor_of(look.account),
+        action="domain.validate",
+        object_type="domain",
+        object_id=domain.pk,
+        organisation_id=organisation_id,
+        now=now,
+        data={"adn": record.adn, "method": record.method.value, "record": row.pk},
+    )
+
+
+def _expiry(record: Record, *, now: datetime) -> datetime:
+    """As long as any proof counts here, and no longer than the owner of a persistent record allows."""
+    ends = ownership_expiry(validated_at=now, days=runtime.current().ownership_days)
+    until = record.details.get("persist_until")
+    if isinstance(until, str) and until:
+        ends = min(ends, max(datetime.fromisoformat(until), now + timedelta(seconds=1)))
+    return ends
+
+
+def _record_failure(look: Look, kind: ProblemType, detail: str, *, may_retry: bool, now: datetime) -> None:
+    again = RETRY_AFTER[look.tries - 1] if may_retry and look.tries <= len(RETRY_AFTER) else None
+    AcmeChallenge.objects.filter(id=look.challenge_id).update(
+        problem=problem_json(kind, detail), next_attempt_at=None if again is None else now + again
+    )
+    if again is not None:
+        return
+    AcmeAuthorization.objects.filter(id=look.authorization.pk, valid_until__isnull=True).update(failed_at=now)
+    note_problem(look.account, f"{look.authorization.name} ({look.type.name}): {detail}", now=now)
+    audit.record(
+        actor=actor_of(look.account),
+        action="acme_challenge.fail",
+        object_type="acme_order",
+        object_id=look.authorization.order_id,
+        organisation_id=look.account.organisation_id,
+        now=now,
+        data={"name": look.authorization.name, "type": look.type.name, "problem": kind.value},
+    )
+
+
+def _type(problem: Problem) -> ProblemType:
+    try:
+        return ProblemType(problem.acme_type)
+    except ValueError:
+        return ProblemType.UNAUTHORIZED

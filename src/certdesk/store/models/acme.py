@@ -1,0 +1,184 @@
+"""ACME (RFC 8555): credentials, accounts, orders, authorizations, challenges, used nonces.
+
+No status is stored: `domain.orders` computes it from the facts in these rows.
+"""
+
+from typing import ClassVar
+
+from django.db import models
+
+
+class EabCredential(models.Model):
+    """What an organisation's ACME clients register with (RFC 8555 7.3.4), and what it may be used for.
+
+    The HMAC key is encrypted. A `None` or an empty list is no limit.
+    """
+
+    organisation = models.ForeignKey(
+        "store.Organisation", on_delete=models.PROTECT, related_name="eab_credentials"
+    )
+    name = models.CharField(max_length=100)
+    kid = models.CharField(max_length=64, unique=True)
+    key_sealed = models.TextField()
+    suffixes = models.JSONField(default=list)  # names, and all below them, that may be ordered
+    profile_id = models.CharField(max_length=64, blank=True, default="")
+    max_accounts = models.PositiveIntegerField(null=True)
+    expires_at = models.DateTimeField(null=True)
+    #: In whose name its requests are made: somebody of the organisation, where there is anybody.
+    owner = models.ForeignKey("store.User", on_delete=models.PROTECT, related_name="+")
+    created_by = models.ForeignKey("store.User", on_delete=models.PROTECT, related_name="+")
+    created_at = models.DateTimeField()
+    rotated_at = models.DateTimeField(null=True)
+    revoked_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.CheckConstraint(
+                name="eab_allows_an_account",
+                condition=models.Q(max_accounts__isnull=True) | models.Q(max_accounts__gte=1),
+            )
+        ]
+
+
+class AcmeAccount(models.Model):
+    """An ACME client's account: a key, bound to an organisation by the credential it registered with."""
+
+    credential = models.ForeignKey(EabCredential, on_delete=models.PROTECT, related_name="accounts")
+    organisation = models.ForeignKey(
+        "store.Organisation", on_delete=models.PROTECT, related_name="acme_accounts"
+    )
+    thumbprint = models.CharField(max_length=43, unique=True)  # RFC 7638
+    jwk = models.JSONField()
+    spki_sha256 = models.CharField(max_length=64, db_index=True)
+    contacts = models.JSONField(default=list)
+    binding = models.JSONField()  # the EAB object as it came, as RFC 8555 7.1.2 shows it
+    created_at = models.DateTimeField()
+    deactivated_at = models.DateTimeField(null=True)
+    last_used_at = models.DateTimeField()
+    window_started_at = models.DateTimeField()  # of the hour in which `window_orders` are counted
+    window_orders = models.PositiveIntegerField(default=0)
+    #: What the last refusal told the client, for people who look for the reason.
+    last_problem = models.TextField(blank=True, default="")
+    last_problem_at = models.DateTimeField(null=True)
+
+
+class AcmeOrder(models.Model):
+    """An order. `finalized_at` is set once, by compare-and-swap: of many finalizes one wins."""
+
+    account = models.ForeignKey(AcmeAccount, on_delete=models.PROTECT, related_name="orders")
+    organisation = models.ForeignKey("store.Organisation", on_delete=models.PROTECT, related_name="+")
+    identifiers = models.JSONField()  # names in the order's own order, wildcards with their label
+    profile_id = models.CharField(max_length=64)
+    #: The entitlement: set when the order is made where it exists by then, else with finalize.
+    request = models.ForeignKey(
+        "store.Request", on_delete=models.PROTECT, null=True, related_name="acme_orders"
+    )
+    replaces = models.ForeignKey("store.Certificate", on_delete=models.PROTECT, null=True, related_name="+")
+    created_at = models.DateTimeField()
+    expires_at = models.DateTimeField()
+    finalized_at = models.DateTimeField(null=True)
+    next_attempt_at = models.DateTimeField(null=True)  # when the worker looks at it; null: never
+    certificate = models.ForeignKey(
+        "store.Certificate", on_delete=models.PROTECT, null=True, related_name="acme_orders"
+    )
+    problem = models.JSONField(null=True)  # why it is invalid: the RFC 8555 problem
+
+    class Meta:
+        constraints: ClassVar = [
+            models.CheckConstraint(
+                name="order_ends_one_way",
+                condition=models.Q(certificate__isnull=True) | models.Q(problem__isnull=True),
+            ),
+            models.CheckConstraint(
+                name="order_certificate_needs_finalize",
+                condition=models.Q(certificate__isnull=True) | models.Q(finalized_at__isnull=False),
+            ),
+        ]
+        indexes: ClassVar = [
+            models.Index(name="order_newest", fields=["account", "-id"]),
+            models.Index(
+                name="order_unfinished",
+                fields=["account", "expires_at"],
+                condition=models.Q(finalized_at__isnull=True),
+            ),
+            models.Index(
+                name="order_due",
+                fields=["next_attempt_at"],
+                condition=models.Q(next_attempt_at__isnull=False),
+            ),
+        ]
+
+
+class AcmeAuthorization(models.Model):
+    """One identifier of one order, and what shows that the organisation controls it.
+
+    `token` is what the tokens of its challenges are derived from; they are public, and need no secret.
+    """
+
+    order = models.ForeignKey(AcmeOrder, on_delete=models.CASCADE, related_name="authorizations")
+    name = models.CharField(max_length=253)  # without the wildcard label
+    wildcard = models.BooleanField()
+    token = models.CharField(max_length=43)
+    record = models.ForeignKey(
+        "store.ValidationRecord", on_delete=models.PROTECT, null=True, related_name="+"
+    )
+    valid_until = models.DateTimeField(null=True)  # null: not validated
+    failed_at = models.DateTimeField(null=True)
+    deactivated_at = models.DateTimeField(null=True)
+
+
+class AcmeChallenge(models.Model):
+    """A challenge that the client has answered. Those that it has not are no rows."""
+
+    authorization = models.ForeignKey(AcmeAuthorization, on_delete=models.CASCADE, related_name="challenges")
+    type = models.CharField(max_length=32)
+    started_at = models.DateTimeField()
+    tries = models.PositiveSmallIntegerField(default=0)
+    next_attempt_at = models.DateTimeField(null=True)
+    validated_at = models.DateTimeField(null=True)
+    problem = models.JSONField(null=True)  # of the last try; final when nothing is due any more
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(name="challenge_once", fields=["authorization", "type"])
+        ]
+        indexes: ClassVar = [
+            models.Index(
+                name="challenge_due",
+                fields=["next_attempt_at"],
+                condition=models.Q(next_attempt_at__isnull=False),
+            )
+        ]
+
+
+class UsedNonce(models.Model):
+    """A nonce that was spent. Nonces themselves are signed, not stored (RFC 8555 6.5)."""
+
+    nonce = models.CharField(max_length=64, primary_key=True)
+    expires_at = models.DateTimeField(db_index=True)
+
+
+class RenewalAdvice(models.Model):
+    """Certificates that an operator wants renewed earlier (RFC 9773 4.2). An empty column matches all."""
+
+    issuer = models.CharField(max_length=512, blank=True, default="")
+    profile_id = models.CharField(max_length=64, blank=True, default="")
+    spki_sha256 = models.CharField(max_length=64, blank=True, default="")
+    certificate = models.ForeignKey(
+        "store.Certificate", on_delete=models.PROTECT, null=True, related_name="+"
+    )
+    issued_before = models.DateTimeField()
+    starts_at = models.DateTimeField()
+    ends_at = models.DateTimeField()
+    explanation_url = models.CharField(max_length=500, blank=True, default="")
+    reason = models.CharField(max_length=500)
+    by = models.CharField(max_length=200)
+    at = models.DateTimeField()
+    withdrawn_at = models.DateTimeField(null=True)
+
+    class Meta:
+        constraints: ClassVar = [
+            models.CheckConstraint(
+                name="advice_ends_after_it_starts", condition=models.Q(ends_at__gt=models.F("starts_at"))
+            )
+        ]

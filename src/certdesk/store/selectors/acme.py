@@ -1,0 +1,137 @@
+"""EAB credentials and ACME accounts as an actor may see them: never an HMAC key."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db.models import Count, Max, Q
+
+from certdesk.domain.acme_credentials import Limits
+from certdesk.domain.actors import Action, Actor, can
+from certdesk.domain.errors import NotFound
+from certdesk.domain.requests import OrganisationId
+from certdesk.store.models import AcmeAccount, EabCredential
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CredentialRow:
+    """A credential. `owner` is told what its requests wait for; `accounts` counts those still usable."""
+
+    id: int
+    organisation_id: OrganisationId
+    organisation: str
+    organisation_slug: str
+    name: str
+    kid: str
+    limits: Limits
+    owner: str
+    created_by: str
+    created_at: datetime
+    rotated_at: datetime | None
+    revoked_at: datetime | None
+    accounts: int
+    last_used_at: datetime | None
+
+    def is_usable(self, *, now: datetime) -> bool:
+        """Whether a client may register with it now; room for one more account aside."""
+        return self.revoked_at is None and not self.limits.is_over(now=now)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountRow:
+    """An ACME account. `last_problem` is what the last refusal told its client; empty for none."""
+
+    id: int
+    credential_id: int
+    credential: str
+    organisation_id: OrganisationId
+    thumbprint: str
+    contacts: tuple[str, ...]
+    created_at: datetime
+    last_used_at: datetime
+    deactivated_at: datetime | None
+    last_problem: str
+    last_problem_at: datetime | None
+
+
+def list_credentials(*, actor: Actor, organisation_id: OrganisationId) -> list[CredentialRow]:
+    """An organisation's credentials, newest first, the revoked ones too.
+
+    Raises NotFound for an organisation that the actor may not look into.
+    """
+    if not can(actor, Action.ACME_READ, organisation_id=organisation_id):
+        raise NotFound("There is no such organisation.")
+    return _rows(Q(organisation_id=organisation_id))
+
+
+def get_credential(*, actor: Actor, credential_id: int) -> CredentialRow:
+    """One credential. Raises NotFound for a foreign or missing one."""
+    rows = _rows(Q(id=credential_id))
+    if not rows or not can(actor, Action.ACME_READ, organisation_id=rows[0].organisation_id):
+        raise NotFound("There is no such credential.")
+    return rows[0]
+
+
+def list_accounts(
+    *, actor: Actor, credential_id: int, before: int | None = None, limit: int = 50
+) -> list[AccountRow]:
+    """The newest accounts of a credential, those with an id below `before` only. Raises NotFound."""
+    get_credential(actor=actor, credential_id=credential_id)
+    found = AcmeAccount.objects.filter(credential_id=credential_id).select_related("credential")
+    if before is not None:
+        found = found.filter(id__lt=before)
+    return [_account(row) for row in found.order_by("-id")[:limit]]
+
+
+def _rows(condition: Q) -> list[CredentialRow]:
+    found = EabCredential.objects.filter(condition).select_related("organisation", "created_by", "owner")
+    rows = list(found.order_by("-id"))
+    usage = _usage([row.pk for row in rows])
+    return [_credential(row, *usage.get(row.pk, (0, None))) for row in rows]
+
+
+def _usage(credentials: list[int]) -> dict[int, tuple[int, datetime | None]]:
+    """Credential → accounts that may still be used, and when any of its accounts was used last."""
+    usable = Count("id", filter=Q(deactivated_at__isnull=True))
+    found = AcmeAccount.objects.filter(credential_id__in=credentials).values("credential_id").order_by()
+    counted = found.annotate(usable=usable, used_at=Max("last_used_at"))
+    return {row["credential_id"]: (row["usable"], row["used_at"]) for row in counted}
+
+
+def _credential(row: EabCredential, accounts: int, used_at: datetime | None) -> CredentialRow:
+    return CredentialRow(
+        id=row.pk,
+        organisation_id=OrganisationId(row.organisation_id),
+        organisation=row.organisation.legal_name,
+        organisation_slug=row.organisation.slug,
+        name=row.name,
+        kid=row.kid,
+        limits=Limits(
+            suffixes=tuple(row.suffixes),
+            profile_id=row.profile_id,
+            max_accounts=row.max_accounts,
+            expires_at=row.expires_at,
+        ),
+        owner=row.owner.username,
+        created_by=row.created_by.username,
+        created_at=row.created_at,
+        rotated_at=row.rotated_at,
+        revoked_at=row.revoked_at,
+        accounts=accounts,
+        last_used_at=used_at,
+    )
+
+
+def _account(row: AcmeAccount) -> AccountRow:
+    return AccountRow(
+        id=row.pk,
+        credential_id=row.credential_id,
+        credential=row.credential.name,
+        organisation_id=OrganisationId(row.organisation_id),
+        thumbprint=row.thumbprint,
+        contacts=tuple(row.contacts),
+        created_at=row.created_at,
+        last_used_at=row.last_used_at,
+        deactivated_at=row.deactivated_at,
+        last_problem=row.last_problem,
+        last_problem_at=row.last_problem_at,
+    )

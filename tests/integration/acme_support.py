@@ -1,0 +1,148 @@
+"""ACME stories without a server: requests handed to the ACME room, and a network that the test writes."""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import ClassVar
+
+from django.http import HttpResponse
+from django.test import RequestFactory
+
+from certdesk.acme.middleware import AcmeMiddleware
+from certdesk.dcv.base import Challenge, Network, NotValidated, Outcome, Problem, Record, Validated
+from certdesk.dcv.fetch import Fetched, NotFetched
+from certdesk.dcv.resolver import Answer, Status
+from certdesk.domain.acme_credentials import Limits
+from certdesk.domain.actors import Actor, OrgRole
+from certdesk.domain.evidence import Method
+from certdesk.domain.requests import OrganisationId
+from certdesk.services import runtime
+from certdesk.services.acme_credentials import CredentialKey, create_credential
+from tests.harness.acme_client import AcmeClient, Reply
+from tests.integration.support import NOW, World, actor, configured, world
+
+_ROOM = AcmeMiddleware(lambda _request: HttpResponse(status=404))
+
+
+def through_django(method: str, url: str, *, body: bytes, headers: Mapping[str, str]) -> Reply:
+    """Hand a request to the ACME room, as the server would."""
+    path = url.removeprefix(runtime.current().base_url)
+    request = RequestFactory().generic(method, path, body, content_type=headers.get("Content-Type", ""))
+    response = _ROOM(request)
+    return Reply(status=response.status_code, headers=dict(response.headers.items()), body=response.content)
+
+
+def client(**fields: object) -> AcmeClient:
+    """A client that has no account yet."""
+    return AcmeClient(
+        send=through_django,
+        directory=f"{runtime.current().base_url}/acme/directory",
+        **fields,  # type: ignore[arg-type]  # fields of all types
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AcmeWorld:
+    """The usual world, the university's manager, and a credential of hers."""
+
+    world: World
+    meg: Actor
+    credential: CredentialKey
+
+    def registered(self) -> AcmeClient:
+        """A client with an account."""
+        made = client()
+        reply = made.register(self.credential.kid, self.credential.hmac_key)
+        assert reply.status == 201, reply.body
+        return made
+
+
+def acme_world(limits: Limits | None = None) -> AcmeWorld:
+    """Example University with `example.ac.uk` validated, and a credential without limits."""
+    here = world()
+    meg = actor("meg", organisation=here.university, role=OrgRole.MANAGER)
+    return AcmeWorld(world=here, meg=meg, credential=credential(meg, here.university, limits))
+
+
+def credential(by: Actor, of: OrganisationId, limits: Limits | None = None) -> CredentialKey:
+    """A credential of an organisation."""
+    return create_credential(
+        actor=by, organisation_id=of, name="web servers", limits=limits or Limits(), now=NOW
+    )
+
+
+@dataclass(slots=True)
+class SilentResolver:
+    """A resolver that is never asked."""
+
+    def lookup(self, name: str, kind: str) -> Answer:  # noqa: ARG002 - the protocol's signature
+        """Fail."""
+        return Answer(status=Status.SERVFAIL)
+
+
+@dataclass(slots=True)
+class SilentFetcher:
+    """A fetcher that reaches nobody."""
+
+    def get(self, url: str) -> Fetched | NotFetched:  # noqa: ARG002 - as above
+        """Fail."""
+        return NotFetched(code="fetch.refused", detail="Nobody answers.")
+
+    def connect_tls_alpn(self, host: str) -> bytes | NotFetched:  # noqa: ARG002 - as above
+        """Fail."""
+        return NotFetched(code="fetch.refused", detail="Nobody answers.")
+
+
+NOWHERE = Network(resolver=SilentResolver(), fetcher=SilentFetcher())
+
+
+@dataclass(slots=True)
+class ScriptedValidator:
+    """A validator that finds what the test has put there: `proofs` holds key authorizations.
+
+    `faults` are used up first: an exception is raised, a problem is the outcome.
+    """
+
+    method: Method
+    proofs: set[str] = field(default_factory=set)
+    faults: list[Exception | Problem] = field(default_factory=list)
+    seen: list[Challenge] = field(default_factory=list)
+    methods: ClassVar[frozenset[Method]] = frozenset()
+
+    def validate(
+        self,
+        challenge: Challenge,
+        *,
+        network: Network,  # noqa: ARG002 - as above
+        now: datetime,
+    ) -> Outcome:
+        """Answer as the script says."""
+        self.seen.append(challenge)
+        record = Record(
+            method=self.method, adn=challenge.adn, asked="the script", answered="what it says", at=now
+        )
+        fault = self.faults.pop(0) if self.faults else None
+        if isinstance(fault, Exception):
+            raise fault
+        if fault is None and challenge.expected in self.proofs:
+            return Validated(record=record)
+        problem = fault or Problem(code="dcv.scripted", detail="The proof is not there.")
+        return NotValidated(problem=problem, record=record)
+
+
+@contextmanager
+def scripted_network() -> Iterator[dict[Method, ScriptedValidator]]:
+    """Work with validators that the test fills: one for each of http-01, dns-01 and tls-alpn-01."""
+    methods = (Method.ACME_HTTP, Method.ACME_DNS, Method.ACME_TLS_ALPN)
+    found = {method: ScriptedValidator(method=method) for method in methods}
+    with configured(network=NOWHERE, validators=found):
+        yield found
+
+
+def tampered(message: Mapping[str, object], **changes: object) -> bytes:
+    """A message with other members."""
+    return json.dumps(
+        {name: value for name, value in {**message, **changes}.items() if value is not None}
+    ).encode()

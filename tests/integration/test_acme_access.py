@@ -1,0 +1,269 @@
+"""Who may do what over ACME: accounts see their own objects alone, credentials have limits, keys change."""
+
+import json
+from collections.abc import Mapping
+from datetime import timedelta
+
+import pytest
+import time_machine
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+from joserfc.jwk import ECKey
+
+from certdesk.domain.acme_credentials import Limits
+from certdesk.domain.actors import OrgRole
+from certdesk.domain.evidence import Method
+from certdesk.services import runtime
+from certdesk.services.acme_credentials import change_credential, revoke_credential, rotate_credential
+from certdesk.services.organisations import disable_organisation
+from certdesk.services.runtime import AcmeSettings
+from certdesk.store.models import AcmeAccount, BlockedKey, Certificate, Revocation, UsedNonce
+from tests.harness.acme_client import AcmeClient, Key, b64, make_csr, new_key, public, sign
+from tests.integration.acme_support import AcmeWorld, acme_world, client, credential, scripted_network
+from tests.integration.support import NOW, actor, configured, organisation, validated
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+NAME = "www.example.ac.uk"
+
+
+@pytest.fixture
+def here() -> AcmeWorld:
+    return acme_world()
+
+
+def _charlie(here: AcmeWorld) -> AcmeClient:
+    """A client of another organisation, in good standing."""
+    college = organisation("Other College")
+    boss = actor("boss", organisation=college, role=OrgRole.MANAGER)
+    validated("other.ac.uk", of=college, by=here.world.olga)
+    eab = credential(boss, college)
+    one = client()
+    assert one.register(eab.kid, eab.hmac_key).status == 201
+    return one
+
+
+def test_what_is_anothers_can_t_be_told_from_what_is_not_there(here: AcmeWorld) -> None:
+    """Every address of every object, signed by a stranger and by a colleague's account."""
+    mine = here.registered()
+    with scripted_network():
+        pending = mine.order("www.another.ac.uk")
+        ready = mine.order(NAME)
+        done = mine.finalize(mine.order(NAME).json, make_csr(NAME)).json
+        challenge = mine.post(pending.json["authorizations"][0]).json["challenges"][0]["url"]
+        targets = [
+            (pending.headers["Location"], None),
+            (ready.headers["Location"], None),
+            (ready.json["finalize"], {"csr": b64(make_csr(NAME))}),
+            (ready.json["authorizations"][0], None),
+            (pending.json["authorizations"][0], {"status": "deactivated"}),
+            (challenge, None),
+            (challenge, {}),
+            (done["certificate"], None),
+            (f"{done['certificate']}/root", None),
+            (mine.kid, None),
+            (mine.kid, {"status": "deactivated"}),
+            (mine.kid.replace("acct", "orders"), None),
+        ]
+        before = Certificate.objects.count()
+        for other in (_charlie(here), here.registered()):
+            for url, payload in targets:
+                parts = url.split("/")
+                number = next(part for part in parts if part.isdigit())
+                missing = "/".join(str(int(number) + 10_000) if part == number else part for part in parts)
+                theirs, none = other.post(url, payload), other.post(missing, payload)
+                assert theirs.status == none.status == 404, url
+                assert theirs.json == none.json, url
+        assert Certificate.objects.count() == before
+        assert mine.post(ready.headers["Location"]).json["status"] == "ready"
+        assert mine.post(mine.kid).json["status"] == "valid"
+
+
+def test_an_organisation_s_proof_is_nobody_else_s(here: AcmeWorld) -> None:
+    """R33: the name is validated for the university; for the college it needs a challenge of its own."""
+    charlie = _charlie(here)
+    with scripted_network():
+        assert charlie.order(NAME).json["status"] == "pending"
+        assert charlie.order("www.other.ac.uk").json["status"] == "ready"
+
+
+def test_registering_again_finds_the_account_and_changes_nothing(here: AcmeWorld) -> None:
+    one = here.registered()
+    kid, one.kid = one.kid, ""
+    again = one.post(one.at["newAccount"], {"contact": ["mailto:other@example.ac.uk"]})
+    assert (again.status, again.headers["Location"]) == (200, kid)
+    assert again.json["contact"] == ["mailto:webmaster@example.ac.uk"]
+    only = one.post(one.at["newAccount"], {"onlyReturnExisting": True})
+    assert (only.status, only.headers["Location"]) == (200, kid)
+    other = client()
+    missing = other.post(other.at["newAccount"], {"onlyReturnExisting": True})
+    assert (missing.status, missing.problem) == (400, "accountDoesNotExist")
+    assert AcmeAccount.objects.count() == 1
+
+
+def test_an_account_changes_its_contacts_and_ends_itself(here: AcmeWorld) -> None:
+    one = here.registered()
+    changed = one.post(one.kid, {"contact": ["mailto:new@example.ac.uk"]})
+    assert changed.json["contact"] == ["mailto:new@example.ac.uk"]
+    assert one.post(one.kid, {"status": "deactivated"}).json["status"] == "deactivated"
+    for refused in (one.post(one.kid), one.order(NAME)):
+        assert (refused.status, refused.problem) == (401, "unauthorized")
+    one.kid = ""
+    back = one.register(here.credential.kid, here.credential.hmac_key)
+    assert (back.status, back.problem) == (401, "unauthorized")
+
+
+def test_a_key_changes_and_the_old_one_is_out(here: AcmeWorld) -> None:
+    """RFC 8555 7.3.5, with all that may be wrong about it."""
+    one, other, new = here.registered(), here.registered(), new_key()
+    url = one.at["keyChange"]
+
+    def inner(key: Key, payload: Mapping[str, object], **changes: object) -> dict[str, object]:
+        header = {"alg": "ES256", "jwk": public(key), "url": url, **changes}
+        return sign(json.dumps(payload).encode(), key, header)
+
+    good = {"account": one.kid, "oldKey": public(one.key)}
+    for message in (
+        inner(new, {**good, "account": other.kid}),
+        inner(new, {**good, "oldKey": public(new)}),
+        inner(new, {"account": one.kid}),
+        inner(new, good, url=one.kid),
+        {**inner(new, good), "payload": b64(b"{}")},
+        {"nonsense": 1},
+    ):
+        assert one.post(url, message).problem == "malformed"
+    taken = one.post(url, inner(other.key, good))
+    assert (taken.status, taken.headers["Location"]) == (409, other.kid)
+    assert one.post(url, inner(new, good)).status == 200
+    assert one.post(one.kid).problem == "malformed"  # the old key's signature no longer fits
+    one.key = new
+    assert one.post(one.kid).json["status"] == "valid"
+    one.issue(NAME)
+
+
+def test_a_credential_s_limits_hold(here: AcmeWorld) -> None:
+    limits = Limits(suffixes=("lab.example.ac.uk",), max_accounts=1, expires_at=NOW + timedelta(days=1))
+    eab = credential(here.meg, here.world.university, limits)
+    one = client()
+    assert one.register(eab.kid, eab.hmac_key).status == 201
+    full = client().register(eab.kid, eab.hmac_key)
+    assert (full.status, full.problem) == (403, "unauthorized")
+    outside = one.order("a.lab.example.ac.uk", NAME, "notlab.example.ac.uk")
+    assert (outside.status, outside.problem) == (400, "rejectedIdentifier")
+    assert [p["identifier"]["value"] for p in outside.json["subproblems"]] == [NAME, "notlab.example.ac.uk"]
+    one.issue("a.lab.example.ac.uk")
+    with time_machine.travel(NOW + timedelta(days=2), tick=False):
+        one.nonce = ""
+        late = one.order("a.lab.example.ac.uk")
+        assert (late.status, late.problem) == (403, "unauthorized")
+        change_credential(
+            actor=here.meg, credential_id=eab.credential_id, name="lab", limits=Limits(), now=NOW
+        )
+        assert one.order("a.lab.example.ac.uk").status == 201
+
+
+def test_rotating_keeps_accounts_and_revoking_ends_them(here: AcmeWorld) -> None:
+    one = here.registered()
+    new = rotate_credential(actor=here.meg, credential_id=here.credential.credential_id, now=NOW)
+    assert client().register(here.credential.kid, here.credential.hmac_key).status == 401
+    assert client().register(new.kid, new.hmac_key).status == 201
+    assert one.order(NAME).status == 201
+    revoke_credential(actor=here.meg, credential_id=new.credential_id, now=NOW)
+    refused = one.order(NAME)
+    assert (refused.status, refused.problem) == (401, "unauthorized")
+
+
+def test_a_disabled_organisation_s_clients_stop(here: AcmeWorld) -> None:
+    one = here.registered()
+    disable_organisation(
+        actor=here.world.olga, organisation_id=here.world.university, reason="Fees.", now=NOW
+    )
+    assert one.order(NAME).status == 401
+    assert client().register(here.credential.kid, here.credential.hmac_key).status == 401
+
+
+def test_orders_are_limited_by_the_hour_and_in_number(here: AcmeWorld) -> None:
+    one = here.registered()
+    with configured(acme=AcmeSettings(orders_per_hour=2, pending_orders=100)):
+        assert [one.order(NAME).status for _ in range(2)] == [201, 201]
+        refused = one.order(NAME)
+        assert (refused.status, refused.problem) == (429, "rateLimited")
+        assert 0 < int(refused.headers["Retry-After"]) <= 3600
+    with time_machine.travel(NOW + timedelta(hours=2), tick=False):
+        one.nonce = ""
+        with configured(acme=AcmeSettings(orders_per_hour=2, pending_orders=100)):
+            assert one.order(NAME).status == 201
+        with configured(acme=AcmeSettings(pending_orders=3)):
+            refused = one.order(NAME)
+            assert (refused.status, refused.problem) == (429, "rateLimited")
+
+
+def test_terms_of_service_are_agreed_to_where_there_are_any(here: AcmeWorld) -> None:
+    with configured(acme=AcmeSettings(terms_url="https://ra.example.ac.uk/terms")):
+        one = client()
+        assert one.at["meta"]["termsOfService"] == "https://ra.example.ac.uk/terms"
+        eab = here.credential
+        refused = one.register(eab.kid, eab.hmac_key, termsOfServiceAgreed=False)
+        assert (refused.status, refused.problem) == (403, "userActionRequired")
+        assert 'rel="terms-of-service"' in refused.headers["Link"]
+        assert one.register(eab.kid, eab.hmac_key).status == 201
+
+
+def test_strangers_write_no_rows(here: AcmeWorld) -> None:
+    """A10: neither nonces nor refused registrations of strangers leave anything behind."""
+    for _ in range(3):
+        client().register("no-such", here.credential.hmac_key)
+        client().post(client().at["newAccount"], {})
+    assert not UsedNonce.objects.exists()
+    assert not AcmeAccount.objects.exists()
+
+
+class TestRevoking:
+    """RFC 8555 7.6: the account that ordered, one authorized for all names, the holder of the key."""
+
+    def _issued(self, one: AcmeClient, key: ec.EllipticCurvePrivateKey | None = None) -> bytes:
+        chain = one.issue(NAME, csr=make_csr(NAME, key=key))
+        return x509.load_pem_x509_certificates(chain)[0].public_bytes(Encoding.DER)
+
+    def _revoke(self, one: AcmeClient, der: bytes, **payload: object) -> tuple[int, str]:
+        reply = one.post(one.at["revokeCert"], {"certificate": b64(der), **payload})
+        return reply.status, reply.problem
+
+    def test_the_account_that_ordered_it(self, here: AcmeWorld) -> None:
+        one = here.registered()
+        der = self._issued(one)
+        assert self._revoke(one, der, reason=2) == (400, "badRevocationReason")
+        assert self._revoke(one, der, reason=9) == (400, "badRevocationReason")
+        assert self._revoke(one, der, reason="x") == (400, "badRevocationReason")
+        assert self._revoke(one, der, reason=4) == (200, "")
+        assert self._revoke(one, der) == (400, "alreadyRevoked")
+        assert Revocation.objects.get().certificate.revoked_at is not None
+
+    def test_another_account_only_with_authorizations_for_all_names(self, here: AcmeWorld) -> None:
+        der = self._issued(here.registered())
+        colleague, charlie = here.registered(), _charlie(here)
+        assert self._revoke(colleague, der) == (403, "unauthorized")
+        assert self._revoke(charlie, der) == (403, "unauthorized")
+        colleague.order(NAME)  # its authorization is born valid
+        with scripted_network() as network:
+            ordered = charlie.order(NAME)
+            charlie.answer(ordered.json["authorizations"][0], "http-01", network[Method.ACME_HTTP].proofs.add)
+            assert self._revoke(charlie, der) == (403, "unauthorized")
+        assert self._revoke(colleague, der) == (200, "")
+
+    def test_the_holder_of_the_key_without_an_account(self, here: AcmeWorld) -> None:
+        key = ec.generate_private_key(ec.SECP256R1())
+        der = self._issued(here.registered(), key)
+        stranger = client()
+        assert self._revoke(stranger, der) == (403, "unauthorized")
+        assert self._revoke(client(key=ECKey.import_key(key)), der, reason=1) == (200, "")
+        assert BlockedKey.objects.count() == 1
+
+    def test_what_is_no_certificate_of_ours(self, here: AcmeWorld) -> None:
+        one = here.registered()
+        root = runtime.current().backend("embedded").chain()[1]
+        assert self._revoke(one, root) == (404, "unauthorized")
+        assert self._revoke(one, b"nonsense") == (400, "malformed")
+        for value in (5, "", "a=", None):
+            assert one.post(one.at["revokeCert"], {"certificate": value}).problem == "malformed"

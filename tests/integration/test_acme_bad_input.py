@@ -1,0 +1,432 @@
+"""Whatever is wrong with a message is its RFC error, never a 500 (RFC 8555 6, 10; S1 to S11)."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+import time_machine
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
+
+from certdesk.domain.acme_credentials import Limits
+from certdesk.domain.jws import ALGORITHMS
+from certdesk.services.acme_credentials import revoke_credential
+from certdesk.services.keys import block_keys
+from certdesk.store.models import AcmeAccount, AcmeOrder, Certificate, Request
+from tests.harness.acme_client import AcmeClient, Reply, b64, make_csr, public, sign
+from tests.integration.acme_support import AcmeWorld, acme_world, client, credential, tampered
+from tests.integration.support import NOW
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+NAME = "www.example.ac.uk"
+
+
+@pytest.fixture
+def here() -> AcmeWorld:
+    return acme_world()
+
+
+@pytest.fixture
+def one(here: AcmeWorld) -> AcmeClient:
+    return here.registered()
+
+
+def _message(one: AcmeClient, address: str, payload: object = None, **changes: object) -> dict[str, object]:
+    raw = b"" if payload is None else json.dumps(payload).encode()
+    return sign(raw, one.key, {**one.header(address), **changes})
+
+
+def _is(reply: Reply, status: int, problem: str) -> None:
+    """The answer is this problem, is a problem document, and brings a nonce for the next try."""
+    assert (reply.status, reply.problem) == (status, problem), reply.body
+    assert reply.json["status"] == status
+    assert reply.json["detail"]
+    assert reply.headers["Replay-Nonce"]
+    assert 'rel="index"' in reply.headers["Link"]
+
+
+def _hmac_with_public_key(one: AcmeClient) -> dict[str, object]:
+    """The classic: a MAC made with the public key as its secret."""
+    secret = OctKey.import_key({"kty": "oct", "k": str(public(one.key)["x"])})
+    return sign(b"", secret, one.header(one.kid, alg="HS256"))
+
+
+def _alg_none(one: AcmeClient) -> dict[str, object]:
+    header = one.header(one.kid, alg="none")
+    return {"protected": b64(json.dumps(header).encode()), "payload": "", "signature": ""}
+
+
+def _unlisted(one: AcmeClient) -> dict[str, object]:
+    message = _message(one, one.kid)
+    header = one.header(one.kid, alg="ES256K")
+    return {**message, "protected": b64(json.dumps(header).encode())}
+
+
+@pytest.mark.parametrize("made", [_alg_none, _hmac_with_public_key, _unlisted])
+def test_algorithms_that_are_not_listed_are_refused_with_the_list(
+    one: AcmeClient, made: Callable[[AcmeClient], dict[str, object]]
+) -> None:
+    reply = one.post_raw(one.kid, json.dumps(made(one)).encode())
+    _is(reply, 400, "badSignatureAlgorithm")
+    assert reply.json["algorithms"] == list(ALGORITHMS)
+
+
+def _padded(message: dict[str, object]) -> bytes:
+    return tampered(message, signature=f"{message['signature']}==")
+
+
+def _two_signatures(message: dict[str, object]) -> bytes:
+    part = {"protected": message["protected"], "signature": message["signature"]}
+    return json.dumps({"payload": message["payload"], "signatures": [part, part]}).encode()
+
+
+@pytest.mark.parametrize(
+    "spoilt",
+    [
+        _padded,
+        _two_signatures,
+        lambda m: tampered(m, header={"kid": "x"}),
+        lambda m: tampered(m, protected=None),
+        lambda m: tampered(m, payload=None),
+        lambda m: tampered(m, payload=5),
+        lambda m: tampered(m, protected=b64(b"[1]")),
+        lambda m: tampered(m, protected=b64(b"\xff\xfe")),
+        lambda m: tampered(m, protected="A"),
+        lambda m: tampered(m, signature=""),
+        lambda m: tampered(m, signature=b64(b"x" * 64)),
+        lambda m: tampered(m, payload=b64(b'{"contact": []}')),
+        lambda _m: b"\x00\xff",
+        lambda _m: b"[]",
+        lambda _m: b'"a"',
+        lambda _m: b"[" * 20_000,
+        lambda m: json.dumps(m).encode() + b"x",
+    ],
+)
+def test_messages_that_are_no_jws_are_malformed(
+    one: AcmeClient, spoilt: Callable[[dict[str, object]], bytes]
+) -> None:
+    reply = one.post_raw(one.kid, spoilt(_message(one, one.kid)))
+    _is(reply, 400, "malformed")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"jwk": "KEY"},  # beside the kid
+        {"kid": None},  # neither
+        {"kid": None, "jwk": "KEY"},  # an account's requests name the account
+        {"kid": 7},
+        {"crit": ["b64"], "b64": False},
+        {"url": None},
+        {"url": 5},
+    ],
+)
+def test_headers_that_say_too_little_or_too_much_are_malformed(
+    one: AcmeClient, changes: dict[str, object]
+) -> None:
+    changes = {name: public(one.key) if value == "KEY" else value for name, value in changes.items()}
+    header = {**one.header(one.kid), **changes}
+    kept = {name: value for name, value in header.items() if value is not None}
+    message = _message(one, one.kid)
+    message["protected"] = b64(json.dumps(kept).encode())
+    _is(one.post_raw(one.kid, json.dumps(message).encode()), 400, "malformed")
+
+
+@pytest.mark.parametrize("wrong", ["http://localhost/acme/new-order", "/acme/new-order", "DIRECTORY", ""])
+def test_a_message_for_another_address_is_unauthorized(one: AcmeClient, wrong: str) -> None:
+    """RFC 8555 6.4: the address in the message is that of the request, on the configured base URL."""
+    url = one.directory if wrong == "DIRECTORY" else wrong
+    message = _message(one, one.at["newOrder"], {"identifiers": []}, url=url)
+    _is(one.post_raw(one.at["newOrder"], json.dumps(message).encode()), 401, "unauthorized")
+
+
+def test_a_nonce_works_once_for_a_request_that_succeeds_or_fails(one: AcmeClient) -> None:
+    body = json.dumps(_message(one, one.kid)).encode()
+    assert one.post_raw(one.kid, body).status == 200
+    _is(one.post_raw(one.kid, body), 400, "badNonce")
+    refused = json.dumps(_message(one, one.kid, {"status": "nonsense"})).encode()
+    _is(one.post_raw(one.kid, refused), 400, "malformed")
+    _is(one.post_raw(one.kid, refused), 400, "badNonce")
+    good = one.fresh_nonce()
+    spoilt = good[:-2] + ("A" if good[-2] != "A" else "B") + good[-1]
+    for nonce in ("bm9uc2Vuc2U", "", "=", "A" * 43, "é", spoilt, good + "A"):
+        _is(one.post(one.kid, nonce=nonce), 400, "badNonce")
+
+
+def test_a_nonce_from_an_hour_ago_is_too_old(one: AcmeClient) -> None:
+    old = one.fresh_nonce()
+    with time_machine.travel(NOW + timedelta(hours=2), tick=False):
+        _is(one.post(one.kid, nonce=old), 400, "badNonce")
+
+
+def test_a_foreign_kid_does_not_fit_the_signature(here: AcmeWorld, one: AcmeClient) -> None:
+    other = here.registered()
+    _is(other.post(one.kid, kid=one.kid), 400, "malformed")
+
+
+@pytest.mark.parametrize(
+    "kid", ["http://elsewhere/acme/acct/1", "acct/1", "{}999", "{}x", "{}99999999999999999999"]
+)
+def test_an_unknown_account_does_not_exist(one: AcmeClient, kid: str) -> None:
+    base = one.kid.rpartition("/")[0] + "/"
+    _is(one.post(one.at["newOrder"], {}, kid=kid.format(base)), 400, "accountDoesNotExist")
+
+
+def test_bodies_are_small_and_of_their_own_kind(one: AcmeClient) -> None:
+    body = json.dumps(_message(one, one.kid)).encode()
+    for kind in ("application/json", "text/plain", ""):
+        _is(one.post_raw(one.kid, body, content_type=kind), 415, "malformed")
+    _is(one.post_raw(one.kid, b" " * 200_000), 413, "malformed")
+    assert one.post_raw(one.kid, b"").status in (411, 415)
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "HEAD"])
+def test_only_a_post_reads_and_writes(one: AcmeClient, method: str) -> None:
+    reply = one.send(method, one.kid, body=b"", headers={})
+    assert reply.status == 405
+    assert reply.headers["Allow"] == "POST"
+
+
+def test_reading_takes_an_empty_payload(one: AcmeClient) -> None:
+    order = one.order(NAME)
+    _is(one.post(order.headers["Location"], {}), 400, "malformed")
+    for payload in ([], "x", 5):
+        _is(one.post(one.at["newOrder"], payload), 400, "malformed")
+
+
+def _identifier(value: object, kind: object = "dns") -> list[object]:
+    return [{"type": kind, "value": value}]
+
+
+@pytest.mark.parametrize(
+    "identifiers, problem",
+    [
+        (None, "malformed"),
+        ([], "malformed"),
+        ("x", "malformed"),
+        (["x"], "malformed"),
+        ([{}], "malformed"),
+        (_identifier(5), "malformed"),
+        (_identifier("x.example.ac.uk", kind=None), "malformed"),
+        (_identifier("192.0.2.1", kind="ip"), "unsupportedIdentifier"),
+        (_identifier("x", kind="email"), "unsupportedIdentifier"),
+        (_identifier("192.0.2.1"), "rejectedIdentifier"),
+        (_identifier(""), "rejectedIdentifier"),
+        (_identifier("localhost"), "rejectedIdentifier"),
+        (_identifier("host.local"), "rejectedIdentifier"),
+        (_identifier("www..example.ac.uk"), "rejectedIdentifier"),
+        (_identifier("www.example.ac.uk."), "rejectedIdentifier"),
+        (_identifier("bücher.example.ac.uk"), "rejectedIdentifier"),
+        (_identifier("xn--a.example.ac.uk"), "rejectedIdentifier"),
+        (_identifier("*.ac.uk"), "rejectedIdentifier"),
+        (_identifier("*.co.uk"), "rejectedIdentifier"),
+        (_identifier("co.uk"), "rejectedIdentifier"),
+        (_identifier("w*.example.ac.uk"), "rejectedIdentifier"),
+        (_identifier("*.*.example.ac.uk"), "rejectedIdentifier"),
+        (_identifier("a" * 64 + ".example.ac.uk"), "rejectedIdentifier"),
+        (_identifier("a.b\0.example.ac.uk"), "rejectedIdentifier"),
+        (_identifier("x.onion"), "rejectedIdentifier"),
+        ([{"type": "dns", "value": f"h{n}.example.ac.uk"} for n in range(101)], "rejectedIdentifier"),
+    ],
+)
+def test_names_that_nobody_may_have(one: AcmeClient, identifiers: object, problem: str) -> None:
+    reply = one.post(one.at["newOrder"], {"identifiers": identifiers})
+    _is(reply, 400, problem)
+    assert not AcmeOrder.objects.exists()
+    assert not Request.objects.filter(channel="acme").exists()
+
+
+def test_each_bad_name_has_a_subproblem_of_its_own(one: AcmeClient) -> None:
+    reply = one.order("ok.example.ac.uk", "localhost", "*.ac.uk")
+    _is(reply, 400, "rejectedIdentifier")
+    assert [p["identifier"]["value"] for p in reply.json["subproblems"]] == ["localhost", "*.ac.uk"]
+    mixed = one.post(
+        one.at["newOrder"],
+        {"identifiers": [*_identifier("localhost"), *_identifier("192.0.2.1", kind="ip")]},
+    )
+    _is(mixed, 400, "compound")
+
+
+@pytest.mark.parametrize(
+    "extra, problem",
+    [
+        ({"profile": "no-such"}, "invalidProfile"),
+        ({"profile": 5}, "malformed"),
+        ({"notAfter": "2030-01-01T00:00:00Z"}, "malformed"),
+        ({"replaces": "nonsense"}, "malformed"),
+        ({"replaces": 5}, "malformed"),
+        ({"replaces": "AAAA.AAAA"}, "malformed"),
+    ],
+)
+def test_orders_with_wishes_that_can_t_be_met(
+    one: AcmeClient, extra: dict[str, object], problem: str
+) -> None:
+    _is(one.order(NAME, **extra), 400, problem)
+
+
+def test_csrs_that_differ_from_their_order(one: AcmeClient, here: AcmeWorld) -> None:
+    order = one.order(NAME, "mail.example.ac.uk").json
+    account_key = one.key.private_key
+    assert isinstance(account_key, ec.EllipticCurvePrivateKey)
+    other = here.registered().key.private_key
+    assert isinstance(other, ec.EllipticCurvePrivateKey)
+    both = (NAME, "mail.example.ac.uk")
+    small = ec.generate_private_key(ec.SECP192R1())
+    blocked = ec.generate_private_key(ec.SECP256R1())
+    spki = ECKey.import_key(blocked.public_key()).as_der(private=False)
+    digest = hashlib.sha256(spki).hexdigest()
+    block_keys([digest], reason="found on the web", actor=here.world.olga, now=NOW)
+    bad = [
+        make_csr(NAME),
+        make_csr(*both, "www2.example.ac.uk"),
+        make_csr(NAME, "mail2.example.ac.uk"),
+        make_csr(*both, key=account_key),  # RFC 8555 11.1
+        make_csr(*both, key=other),
+        make_csr(*both, key=small),
+        make_csr(*both)[:-3],
+        b"",
+        b"nonsense",
+    ]
+    for csr in bad:
+        reply = one.finalize(order, csr)
+        _is(reply, 400, "badCSR" if csr else "malformed")
+    _is(one.finalize(order, make_csr(*both, key=blocked)), 403, "rejectedIdentifier")
+    _is(one.finalize(order, make_csr(*both, organisation="Another University")), 403, "rejectedIdentifier")
+    for value in (5, None, "a=", "é"):
+        _is(one.post(order["finalize"], {"csr": value}), 400, "malformed")
+    assert not Certificate.objects.exists()
+    assert one.finalize(order, make_csr(*both)).json["status"] == "valid"
+
+
+def test_a_private_key_sent_as_csr_is_blocked(one: AcmeClient) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    order = one.order(NAME).json
+    pasted = key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+    _is(one.finalize(order, pasted), 400, "badCSR")
+    _is(one.finalize(order, make_csr(NAME, key=key)), 403, "rejectedIdentifier")
+
+
+def test_challenges_that_are_not_on_offer_are_not_there(one: AcmeClient) -> None:
+    number = one.order(NAME).json["authorizations"][0].rpartition("/")[2]
+    base = one.directory.removesuffix("directory")
+    for kind in ("nonsense", "dns-02", "http-01x"):
+        _is(one.post(f"{base}chall/{number}/{kind}", {}), 404, "malformed")
+
+
+@pytest.mark.parametrize(
+    "path", ["nonsense", "order/x", "order/99999999999999999999999", "acct/", "", "order/5/x"]
+)
+def test_addresses_of_nothing(one: AcmeClient, path: str) -> None:
+    base = one.directory.removesuffix("directory")
+    _is(one.post(base + path), 404, "malformed")
+
+
+@pytest.mark.usefixtures("here")
+class TestAccounts:
+    """RFC 8555 7.3."""
+
+    def test_without_a_binding_no_account(self) -> None:
+        one = client()
+        _is(one.post(one.at["newAccount"], {}), 401, "externalAccountRequired")
+        assert not AcmeAccount.objects.exists()
+
+    def test_a_binding_that_does_not_fit_tells_nothing_about_credentials(self, here: AcmeWorld) -> None:
+        eab = here.credential
+        revoked = credential(here.meg, here.world.university)
+        revoke_credential(actor=here.meg, credential_id=revoked.credential_id, now=NOW)
+        ended = credential(here.meg, here.world.university, Limits(expires_at=NOW + timedelta(seconds=1)))
+        wrong_key = eab.hmac_key[:-4] + "AAAA"
+        answers = []
+        with time_machine.travel(NOW + timedelta(minutes=10), tick=False):
+            for kid, key in (
+                (eab.kid, wrong_key),
+                ("no-such", eab.hmac_key),
+                (revoked.kid, revoked.hmac_key),
+                (ended.kid, ended.hmac_key),
+            ):
+                reply = client().register(kid, key)
+                _is(reply, 401, "unauthorized")
+                answers.append(reply.json)
+        assert all(answer == answers[0] for answer in answers)
+
+    def test_a_binding_is_about_this_key_and_this_address(self, here: AcmeWorld) -> None:
+        eab, other = here.credential, client()
+        for binding in (
+            client().binding(eab.kid, eab.hmac_key),  # of another key
+            other.binding(eab.kid, eab.hmac_key, url=other.at["newOrder"]),
+            other.binding(eab.kid, eab.hmac_key, nonce="abc"),
+            other.binding(eab.kid, eab.hmac_key, kid=""),
+            "nonsense",
+            {},
+        ):
+            _is(other.register(eab.kid, eab.hmac_key, externalAccountBinding=binding), 400, "malformed")
+        signed = sign(
+            json.dumps(public(other.key)).encode(),
+            other.key,
+            {"alg": "ES256", "kid": eab.kid, "url": other.at["newAccount"]},
+        )
+        reply = other.register(eab.kid, eab.hmac_key, externalAccountBinding=signed)
+        _is(reply, 400, "badSignatureAlgorithm")
+        assert not AcmeAccount.objects.exists()
+
+    @pytest.mark.parametrize(
+        "contact, problem",
+        [
+            ("mailto:a@example.ac.uk", "malformed"),
+            ([5], "malformed"),
+            (["tel:+441632960000"], "unsupportedContact"),
+            (["mailto:nonsense"], "invalidContact"),
+            (["mailto:a@example.ac.uk?subject=x"], "invalidContact"),
+            (["mailto:a@example.ac.uk,b@example.ac.uk"], "invalidContact"),
+            (["mailto:a\n@example.ac.uk"], "invalidContact"),
+            (["mailto:a@example.ac.uk"] * 11, "invalidContact"),
+        ],
+    )
+    def test_contacts_are_plain_addresses(self, here: AcmeWorld, contact: object, problem: str) -> None:
+        reply = client().register(here.credential.kid, here.credential.hmac_key, contact=contact)
+        _is(reply, 400, problem)
+
+    def test_weak_and_strange_keys_sign_for_nobody(self) -> None:
+        two = client()
+        for jwk in (
+            {"kty": "RSA", "e": "AQAB", "n": b64(b"\xc1" + b"\x01" * 127)},  # 1024 bits
+            {"kty": "RSA", "e": "AQAB", "n": b64(b"\xc1" + b"\x01" * 1023)},  # 8192 bits
+            {"kty": "RSA", "e": "Aw", "n": b64(b"\xc1" + b"\x01" * 255)},
+            {"kty": "RSA", "e": "AQAB", "n": b64(b"\xc3" + b"\x03" * 255)},  # has small factors
+            {"kty": "oct", "k": "c2VjcmV0"},
+            {"kty": "EC", "crv": "P-256", "x": "AA", "y": "AA"},
+            {"kty": "EC", "crv": "P-256", "x": 5, "y": 6},
+            {"kty": "nonsense"},
+            {},
+            two.key.as_dict(private=True),
+        ):
+            message = _message(two, two.at["newAccount"], {})
+            header = {**two.header(two.at["newAccount"]), "jwk": jwk}
+            message["protected"] = b64(json.dumps(header).encode())
+            reply = two.post_raw(two.at["newAccount"], json.dumps(message).encode())
+            _is(reply, 400, "badPublicKey")
+
+    @pytest.mark.parametrize(
+        "key, alg",
+        [
+            (lambda: ECKey.generate_key("P-384"), "ES384"),
+            (lambda: ECKey.generate_key("P-521"), "ES512"),
+            (lambda: RSAKey.generate_key(2048), "RS256"),
+            (lambda: RSAKey.generate_key(3072), "PS256"),
+            (lambda: OKPKey.generate_key("Ed25519"), "Ed25519"),
+        ],
+    )
+    def test_every_listed_algorithm_signs(
+        self, here: AcmeWorld, key: Callable[[], ECKey | RSAKey | OKPKey], alg: str
+    ) -> None:
+        one = client(key=key(), alg=alg)
+        assert one.register(here.credential.kid, here.credential.hmac_key).status == 201
+        assert one.post(one.kid).json["status"] == "valid"
+        wrong = "ES256" if alg != "ES256" else "ES384"
+        message = sign(b"", one.key, one.header(one.kid))
+        message["protected"] = b64(json.dumps(one.header(one.kid, alg=wrong)).encode())
+        _is(one.post_raw(one.kid, json.dumps(message).encode()), 400, "malformed")

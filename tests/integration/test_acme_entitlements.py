@@ -1,0 +1,203 @@
+"""Policy decides for ACME as for the portal: what a human has to decide is refused at once and waits."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+import time_machine
+
+from certdesk.domain.actors import OrgRole
+from certdesk.domain.errors import NotFound, StateConflict
+from certdesk.domain.evidence import Method
+from certdesk.domain.requests import RequestId, State
+from certdesk.services import runtime
+from certdesk.services.confirm import approve_and_issue
+from certdesk.services.decisions import reject_request
+from certdesk.services.issuance import drive, due_requests, issue
+from certdesk.services.organisations import Evidence, rename_organisation
+from certdesk.services.requests import withdraw_request
+from certdesk.services.validation import refresh_waiting, wake_waiting
+from certdesk.store.models import AcmeOrder, Certificate, Request
+from certdesk.store.selectors.requests import get_request
+from tests.harness.acme_client import AcmeClient, make_csr, names_in
+from tests.integration.acme_support import AcmeWorld, acme_world, client, credential, scripted_network
+from tests.integration.support import NOW, actor, audit_problems, configured, events_of, organisation, submit
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+NAME, OUTSIDE = "www.example.ac.uk", "www.example.org"
+OWNED = Evidence(domain="example.org", how="registry", details="The registry names them.")
+
+
+@pytest.fixture
+def here() -> AcmeWorld:
+    return acme_world()
+
+
+def _waiting(one: AcmeClient, *names: str) -> int:
+    """Order what a human decides; the number of the request that waits for it."""
+    reply = one.order(*names)
+    assert (reply.status, reply.problem) == (403, "rejectedIdentifier"), reply.body
+    number = int(reply.json["request"])
+    assert f"/requests/{number}/" in reply.json["detail"]
+    assert "Waiting for manual approval" in reply.json["detail"]
+    assert State(Request.objects.get(id=number).state) is State.WAITING_FOR_APPROVAL
+    return number
+
+
+def test_an_outside_name_waits_for_an_officer_and_then_is_issued(here: AcmeWorld) -> None:
+    """R30 to R33 by ACME: refused at once, one request however often it is tried, issued after approval."""
+    one = here.registered()
+    number = _waiting(one, OUTSIDE, NAME)
+    assert _waiting(one, NAME, OUTSIDE) == number  # the same names in another order
+    assert not AcmeOrder.objects.exists()
+    request = get_request(actor=here.world.alice, number=number)
+    assert (request.channel, request.requester, set(request.names)) == ("acme", "meg", {OUTSIDE, NAME})
+    assert any(check["code"] == "names.outside_trusted_suffix" for check in request.checks)
+    with pytest.raises(NotFound):
+        get_request(actor=actor("charlie", organisation=organisation("Other College")), number=number)
+    approve_and_issue(actor=here.world.olga, number=number, evidence=[OWNED], clock=lambda: NOW)
+    assert State(Request.objects.get(id=number).state) is State.ACCEPTED
+    chain = one.issue(OUTSIDE, NAME)
+    assert set(names_in(chain)) == {OUTSIDE, NAME}
+    assert Certificate.objects.get().request_id == number
+    assert events_of(number) == ["create", "approve", "claim", "ca_accept", "issue"]
+    assert names_in(one.issue(OUTSIDE)) == [OUTSIDE]  # fewer names are covered as well
+    assert Request.objects.filter(channel="acme").count() == 1
+    assert audit_problems() == []
+
+
+def test_an_approved_entitlement_is_never_issued_without_a_client(here: AcmeWorld) -> None:
+    number = _waiting(here.registered(), OUTSIDE)
+    approve_and_issue(actor=here.world.olga, number=number, evidence=[OWNED], clock=lambda: NOW)
+    late = NOW + timedelta(days=30)
+    wake_waiting(here.world.university, now=late)
+    refresh_waiting(now=late)
+    assert due_requests(now=late) == []
+    assert drive(request_id=RequestId(number), clock=lambda: late) is None
+    with pytest.raises(StateConflict):
+        issue(request_id=RequestId(number), clock=lambda: late)
+    assert Request.objects.get(id=number).detail == (
+        "Approved; certificates are issued when an ACME client asks."
+    )
+
+
+def test_a_rejection_is_told_with_its_reason_and_asks_nobody_again(here: AcmeWorld) -> None:
+    one = here.registered()
+    number = _waiting(one, OUTSIDE)
+    reject_request(actor=here.world.olga, number=number, details="That domain is not yours.", now=NOW)
+    refused = one.order(OUTSIDE)
+    assert refused.json["request"] == number
+    assert "That domain is not yours." in refused.json["detail"]
+    assert Request.objects.filter(channel="acme").count() == 1
+    with time_machine.travel(NOW + timedelta(days=31), tick=False):
+        one.nonce = ""
+        assert _waiting(one, OUTSIDE) > number
+
+
+def test_a_withdrawn_request_is_not_made_anew_each_night(here: AcmeWorld) -> None:
+    one = here.registered()
+    number = _waiting(one, OUTSIDE)
+    withdraw_request(actor=here.meg, number=number, now=NOW)
+    assert one.order(OUTSIDE).json["request"] == number
+
+
+def test_the_first_request_of_an_organisation_waits_even_by_acme(here: AcmeWorld) -> None:
+    """R35."""
+    college = organisation("New College", vetted=False)
+    boss = actor("boss", organisation=college, role=OrgRole.MANAGER)
+    eab, one = credential(boss, college), client()
+    assert one.register(eab.kid, eab.hmac_key).status == 201
+    number = _waiting(one, "www.new.ac.uk")
+    approve_and_issue(actor=here.world.olga, number=number, clock=lambda: NOW)
+    with scripted_network() as network:
+        ordered = one.order("www.new.ac.uk")
+        assert ordered.json["status"] == "pending"  # under ac.uk its own people show control
+        url = ordered.json["authorizations"][0]
+        assert one.answer(url, "http-01", network[Method.ACME_HTTP].proofs.add).json["status"] == "valid"
+        assert one.finalize(ordered.json, make_csr("www.new.ac.uk")).json["status"] == "valid"
+    assert Certificate.objects.get().request_id == number
+
+
+def test_a_proof_by_challenge_does_not_make_an_outside_name_trusted(here: AcmeWorld) -> None:
+    """R30: before an officer has said yes, no challenge is even offered."""
+    with scripted_network():
+        _waiting(here.registered(), OUTSIDE)
+
+
+def _approved_for(here: AcmeWorld, number: int, *, days: int) -> None:
+    """Approve, with a proof of ownership that lasts for so many days."""
+    settings = replace(runtime.current().settings, ownership_days=days)
+    with configured(settings=settings):
+        approve_and_issue(actor=here.world.olga, number=number, evidence=[OWNED], clock=lambda: NOW)
+
+
+@pytest.mark.parametrize("after, life", [(20, 90), (350, 15)])
+def test_a_lapsed_ownership_is_shown_again_by_challenge_under_the_same_approval(
+    here: AcmeWorld, after: int, life: int
+) -> None:
+    """R34; and no certificate outlives the term of one year."""
+    one = here.registered()
+    number = _waiting(one, OUTSIDE)
+    _approved_for(here, number, days=10)
+    with time_machine.travel(NOW + timedelta(days=after), tick=False), scripted_network() as network:
+        one.nonce = ""
+        ordered = one.order(OUTSIDE)
+        assert ordered.json["status"] == "pending", ordered.body
+        url = ordered.json["authorizations"][0]
+        one.answer(url, "http-01", network[Method.ACME_HTTP].proofs.add)
+        assert one.finalize(ordered.json, make_csr(OUTSIDE)).json["status"] == "valid"
+    certificate = Certificate.objects.get()
+    assert certificate.request_id == number
+    lasts = certificate.not_after - certificate.not_before
+    assert timedelta(days=life - 1) < lasts < timedelta(days=life + 1)
+
+
+def test_a_request_of_the_portal_covers_acme_orders_too(here: AcmeWorld) -> None:
+    """One entitlement, every channel: the names that the portal's CSR had."""
+    number = submit(here.world.alice, NAME, "mail.example.ac.uk").number
+    here.registered().issue("mail.example.ac.uk")
+    assert Certificate.objects.filter(request_id=number).count() == 2
+    assert not Request.objects.filter(channel="acme").exists()
+    assert events_of(number)[-1] == "reissue"
+
+
+def test_an_organisation_s_new_name_has_to_be_approved_anew(here: AcmeWorld) -> None:
+    """W2: what was approved for the old name is not signed for the new one."""
+    one = here.registered()
+    number = _waiting(one, OUTSIDE)
+    approve_and_issue(actor=here.world.olga, number=number, evidence=[OWNED], clock=lambda: NOW)
+    ready = one.order(OUTSIDE).json
+    rename_organisation(
+        actor=here.world.olga,
+        organisation_id=here.world.university,
+        legal_name="Example Technical University",
+        country="GB",
+        locality="",
+        evidence="Charter.",
+        now=NOW,
+    )
+    refused = one.finalize(ready, make_csr(OUTSIDE))
+    assert (refused.status, refused.problem) == (403, "userActionRequired")
+    assert not Certificate.objects.exists()
+
+
+def test_a_withdrawn_entitlement_ends_its_orders(here: AcmeWorld) -> None:
+    one = here.registered()
+    number = _waiting(one, OUTSIDE)
+    approve_and_issue(actor=here.world.olga, number=number, evidence=[OWNED], clock=lambda: NOW)
+    ready = one.order(OUTSIDE).json
+    withdraw_request(actor=here.meg, number=number, now=NOW)
+    refused = one.finalize(ready, make_csr(OUTSIDE))
+    assert (refused.status, refused.problem) == (403, "userActionRequired")
+
+
+def test_where_policy_is_automatic_a_term_that_ends_is_followed_by_another(here: AcmeWorld) -> None:
+    one = here.registered()
+    first = one.issue(NAME)
+    with time_machine.travel(NOW + timedelta(days=350), tick=False):
+        one.nonce = ""
+        assert names_in(one.issue(NAME)) == names_in(first)
+    old, new = Certificate.objects.order_by("id")
+    assert old.request_id != new.request_id
+    assert timedelta(days=89) < new.not_after - new.not_before < timedelta(days=90)

@@ -1,0 +1,275 @@
+"""ACME at the same moment, and after a crash: one certificate, nothing lost, nothing signed unrecorded."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from functools import partial
+
+import pytest
+
+from certdesk.acme.orders import _look  # the look as the background takes it
+from certdesk.dcv.base import Problem
+from certdesk.domain.certificates import Accepted, Intent, Refused
+from certdesk.domain.errors import OutcomeUnknown, Unavailable
+from certdesk.domain.evidence import Method
+from certdesk.domain.requests import State
+from certdesk.jobs.worker import Worker
+from certdesk.services import acme_finalize, acme_issuance, acme_validation
+from certdesk.services.acme_accounts import account_by_id
+from certdesk.services.acme_nonces import clear_nonces
+from certdesk.services.acme_orders import clear_orders
+from certdesk.store.models import (
+    AcmeAccount,
+    AcmeAuthorization,
+    AcmeChallenge,
+    AcmeOrder,
+    AttemptOutcome,
+    Certificate,
+    IssuanceAttempt,
+    Request,
+    UsedNonce,
+)
+from tests.harness.acme_client import AcmeClient, Reply, make_csr, names_in
+from tests.integration.acme_support import AcmeWorld, acme_world, scripted_network
+from tests.integration.support import ScriptedCa, audit_problems, backend, signed, together
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+NAME = "www.example.ac.uk"
+
+
+@pytest.fixture
+def here() -> AcmeWorld:
+    return acme_world()
+
+
+def _twin(one: AcmeClient) -> AcmeClient:
+    """The same account once more, with a nonce of its own."""
+    return AcmeClient(send=one.send, directory=one.directory, key=one.key, kid=one.kid, known=one.at)
+
+
+def _later(minutes: float) -> datetime:
+    return datetime.now(UTC) + timedelta(minutes=minutes)
+
+
+def _tick(minutes: float) -> None:
+    """One round of a worker, so many minutes from now."""
+    at = _later(minutes)
+    Worker(clock=lambda: at).tick(now=at)
+
+
+def _replies(results: list[Reply | Exception]) -> list[Reply]:
+    broken = [result for result in results if isinstance(result, Exception)]
+    assert not broken, broken
+    return [result for result in results if isinstance(result, Reply)]
+
+
+def test_fifty_finalizes_at_once_make_one_certificate(here: AcmeWorld) -> None:
+    one = here.registered()
+    order, csr = one.order(NAME).json, make_csr(NAME)
+    calls: list[Callable[[], Reply]] = [partial(_twin(one).finalize, order, csr) for _ in range(50)]
+    replies = _replies(together(calls))
+    assert {(r.status, r.json["status"]) for r in replies} <= {(200, "valid"), (200, "processing")}
+    assert Certificate.objects.count() == 1
+    assert IssuanceAttempt.objects.count() == 1
+    assert Request.objects.filter(channel="acme").count() == 1
+    assert audit_problems() == []
+
+
+def test_finalizes_with_different_csrs_at_once_make_one_certificate(here: AcmeWorld) -> None:
+    one = here.registered()
+    order = one.order(NAME).json
+    calls: list[Callable[[], Reply]] = [
+        partial(_twin(one).finalize, order, make_csr(NAME)) for _ in range(10)
+    ]
+    replies = _replies(together(calls))
+    assert sum(reply.status == 200 for reply in replies) == 1
+    assert {reply.problem for reply in replies if reply.status != 200} == {"orderNotReady"}
+    assert Certificate.objects.count() == 1
+
+
+def test_one_nonce_at_once_is_one_nonce(here: AcmeWorld) -> None:
+    one = here.registered()
+    nonce = one.fresh_nonce()
+    calls: list[Callable[[], Reply]] = [
+        partial(_twin(one).post, one.kid, nonce=nonce) for _ in range(10)
+    ]
+    replies = _replies(together(calls))
+    assert sorted(reply.status for reply in replies) == [200, *[400] * 9]
+
+
+def test_registering_at_once_makes_one_account(here: AcmeWorld) -> None:
+    one = AcmeClient(send=here.registered().send, directory=here.registered().directory)
+    eab = here.credential
+    calls: list[Callable[[], Reply]] = [
+        partial(_twin(one).register, eab.kid, eab.hmac_key) for _ in range(8)
+    ]
+    replies = _replies(together(calls))
+    assert sorted(reply.status for reply in replies) == [*[200] * 7, 201]
+    assert len({reply.headers["Location"] for reply in replies}) == 1
+    assert AcmeAccount.objects.filter(thumbprint=one.key.thumbprint()).count() == 1
+
+
+def test_orders_of_one_entitlement_at_once_are_all_issued(here: AcmeWorld) -> None:
+    """Several servers renew one name in the same minute."""
+    one = here.registered()
+    one.issue(NAME)
+    orders = [one.order(NAME).json for _ in range(5)]
+    calls: list[Callable[[], Reply]] = [
+        partial(_twin(one).finalize, order, make_csr(NAME)) for order in orders
+    ]
+    assert {reply.json["status"] for reply in _replies(together(calls))} == {"valid"}
+    assert Certificate.objects.count() == 6
+    assert Request.objects.filter(channel="acme").count() == 1
+
+
+def test_a_crash_after_the_intent_is_finished_by_the_tick(here: AcmeWorld) -> None:
+    one = here.registered()
+    order = one.order(NAME).json
+    number = int(order["finalize"].split("/")[-2])
+    account = account_by_id(AcmeAccount.objects.get().pk)
+    now = datetime.now(UTC)
+    prepared = acme_finalize.prepare(account=account, order_id=number, csr_der=make_csr(NAME), now=now)
+    assert isinstance(prepared, acme_finalize.Prepared)
+    attempt = acme_finalize.claim(prepared, now=now)
+    assert attempt is not None
+    url = order["finalize"].removesuffix("/finalize")
+    assert one.post(url).json["status"] == "processing"
+    assert one.post(url).headers["Retry-After"]
+    Worker(clock=lambda: now).tick(now=now)
+    assert not Certificate.objects.exists()  # somebody has the lease
+    _tick(1)
+    done = one.post(url).json
+    assert done["status"] == "valid"
+    assert names_in(one.post(done["certificate"]).body) == [NAME]
+    assert Certificate.objects.get().serial == attempt.serial
+    assert State(Request.objects.get().state) is State.ISSUED
+    acme_issuance.complete(attempt, prepared.intent, prepared.backend, clock=lambda: _later(2))
+    assert Certificate.objects.count() == 1
+
+
+def _slow(answers: list[object], polls: list[object] | None = None) -> ScriptedCa:
+    return ScriptedCa(answers=answers, polls=polls or [])
+
+
+def test_a_slow_ca_is_polled_until_it_issues(here: AcmeWorld) -> None:
+    one = here.registered()
+
+    def issued(intent: Intent) -> object:
+        return signed(intent)
+
+    with backend(_slow([Accepted(handle="77")], [Accepted(handle="77"), issued])):
+        order = one.order(NAME).json
+        first = one.finalize(order, make_csr(NAME))
+        assert (first.status, first.json["status"]) == (200, "processing")
+        for minutes in (1, 60):
+            _tick(minutes)
+        assert one.post(first.headers["Location"]).json["status"] == "valid"
+
+
+def test_a_ca_that_refuses_ends_the_order_and_not_the_entitlement(here: AcmeWorld) -> None:
+    one = here.registered()
+    with backend(_slow([Refused(reason="Not on a Tuesday.")])):
+        order = one.order(NAME).json
+        done = one.finalize(order, make_csr(NAME))
+        assert done.json["status"] == "invalid"
+        assert "Not on a Tuesday." in done.json["error"]["detail"]
+    assert "Not on a Tuesday." in AcmeAccount.objects.get().last_problem
+    one.issue(NAME)
+    assert Request.objects.filter(channel="acme").count() == 1
+
+
+def test_a_wrong_certificate_is_kept_back(here: AcmeWorld) -> None:
+    """R36."""
+    one = here.registered()
+    with backend(_slow([lambda intent: signed(intent, names=("www.evil.example",))])):
+        done = one.finalize(one.order(NAME).json, make_csr(NAME))
+    assert done.json["status"] == "invalid"
+    assert not Certificate.objects.exists()
+    attempt = IssuanceAttempt.objects.get()
+    assert (attempt.outcome, attempt.received is not None) == (AttemptOutcome.MISMATCH, True)
+
+
+@pytest.mark.parametrize("error", [Unavailable("down"), OutcomeUnknown("lost")])
+def test_a_ca_that_does_not_answer_is_asked_no_second_time_blindly(here: AcmeWorld, error: Exception) -> None:
+    one = here.registered()
+    ca = _slow([error])
+    with backend(ca):
+        done = one.finalize(one.order(NAME).json, make_csr(NAME))
+        assert done.json["status"] == "processing"
+        _tick(5)
+        assert len(ca.submitted) == 1  # it can't tell what became of the first
+        _tick(60 * 24 * 3)
+    assert one.post(done.headers["Location"]).json["status"] == "invalid"
+
+
+def test_a_challenge_that_may_come_right_is_looked_at_again(here: AcmeWorld) -> None:
+    one = here.registered()
+    with scripted_network() as network:
+        script = network[Method.ACME_DNS]
+        script.faults = [
+            Problem(code="dcv.dns.timeout", detail="No answer.", acme_type="dns", retry=True),
+            RuntimeError("broken"),
+        ]
+        order = one.order("www.another.ac.uk").json
+        url = order["authorizations"][0]
+        reply = one.answer(url, "dns-01", script.proofs.add)
+        assert (reply.json["status"], reply.json["error"]["detail"]) == ("processing", "No answer.")
+        assert reply.headers["Retry-After"]
+        assert one.post(url).json["status"] == "pending"
+        for minutes in (1, 2):
+            at = _later(minutes)
+            for number in acme_validation.due_looks(now=at):
+                acme_validation.drive_look(challenge_id=number, now=at)
+        assert one.post(url).json["status"] == "valid"
+
+
+def test_looks_that_never_succeed_end(here: AcmeWorld) -> None:
+    one = here.registered()
+    with scripted_network() as network:
+        again = Problem(code="dcv.dns.timeout", detail="No answer.", acme_type="dns", retry=True)
+        network[Method.ACME_DNS].faults = [again] * 10
+        order = one.order("www.another.ac.uk").json
+        one.answer(order["authorizations"][0], "dns-01", lambda _proof: None)
+        for minutes in (1, 3, 6, 10):
+            for number in acme_validation.due_looks(now=_later(minutes)):
+                acme_validation.drive_look(challenge_id=number, now=_later(minutes))
+        assert one.post(order["authorizations"][0]).json["status"] == "invalid"
+        assert AcmeChallenge.objects.get().next_attempt_at is None
+        assert 3 < len(network[Method.ACME_DNS].seen) < 6
+
+
+def test_a_crash_during_a_look_is_taken_over(here: AcmeWorld) -> None:
+    one = here.registered()
+    with scripted_network() as network:
+        order = one.order("www.another.ac.uk").json
+        url = order["authorizations"][0]
+        number = AcmeAuthorization.objects.get().pk
+        answered = acme_validation.answer_challenge(
+            account=account_by_id(AcmeAccount.objects.get().pk),
+            authorization_id=number,
+            type_name="http-01",
+            now=datetime.now(UTC),
+        )
+        assert answered.look is not None
+        token = answered.view.token
+        network[Method.ACME_HTTP].proofs.add(f"{token}.{one.key.thumbprint()}")
+        assert acme_validation.due_looks(now=datetime.now(UTC)) == []
+        _tick(2)
+        assert one.post(url).json["status"] == "valid"
+        _look(answered.look)  # the one that was thought dead comes back: harmless
+        assert one.post(url).json["status"] == "valid"
+
+
+def test_housekeeping_deletes_what_can_matter_no_more(here: AcmeWorld) -> None:
+    one = here.registered()
+    one.order(NAME)
+    one.issue(NAME)
+    assert UsedNonce.objects.exists()
+    clear_nonces(now=_later(1))
+    assert UsedNonce.objects.exists()
+    clear_nonces(now=_later(90))
+    assert not UsedNonce.objects.exists()
+    clear_orders(now=_later(60 * 24 * 8))
+    assert AcmeOrder.objects.count() == 2
+    clear_orders(now=_later(60 * 24 * 60))
+    assert AcmeOrder.objects.get().certificate_id is not None
