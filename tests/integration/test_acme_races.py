@@ -90,9 +90,7 @@ def test_finalizes_with_different_csrs_at_once_make_one_certificate(here: AcmeWo
 def test_one_nonce_at_once_is_one_nonce(here: AcmeWorld) -> None:
     one = here.registered()
     nonce = one.fresh_nonce()
-    calls: list[Callable[[], Reply]] = [
-        partial(_twin(one).post, one.kid, nonce=nonce) for _ in range(10)
-    ]
+    calls: list[Callable[[], Reply]] = [partial(_twin(one).post, one.kid, nonce=nonce) for _ in range(10)]
     replies = _replies(together(calls))
     assert sorted(reply.status for reply in replies) == [200, *[400] * 9]
 
@@ -100,9 +98,7 @@ def test_one_nonce_at_once_is_one_nonce(here: AcmeWorld) -> None:
 def test_registering_at_once_makes_one_account(here: AcmeWorld) -> None:
     one = AcmeClient(send=here.registered().send, directory=here.registered().directory)
     eab = here.credential
-    calls: list[Callable[[], Reply]] = [
-        partial(_twin(one).register, eab.kid, eab.hmac_key) for _ in range(8)
-    ]
+    calls: list[Callable[[], Reply]] = [partial(_twin(one).register, eab.kid, eab.hmac_key) for _ in range(8)]
     replies = _replies(together(calls))
     assert sorted(reply.status for reply in replies) == [*[200] * 7, 201]
     assert len({reply.headers["Location"] for reply in replies}) == 1
