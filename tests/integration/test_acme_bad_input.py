@@ -194,7 +194,8 @@ def test_only_a_post_reads_and_writes(one: AcmeClient, method: str) -> None:
 def test_reading_takes_an_empty_payload(one: AcmeClient) -> None:
     order = one.order(NAME)
     _is(one.post(order.headers["Location"], {}), 400, "malformed")
-    for payload in ([], "x", 5):
+    others: tuple[object, ...] = ([], "x", 5)
+    for payload in others:
         _is(one.post(one.at["newOrder"], payload), 400, "malformed")
 
 
