@@ -1,12 +1,26 @@
-"""Fixtures of the stories that are told in a browser."""
+"""Fixtures of the stories that are told in a browser, and of those that real ACME clients tell."""
 
-from collections.abc import Callable, Iterator
+import json
+import os
+import ssl
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from email.message import Message
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import pytest
 from playwright.sync_api import Browser, Page
 
 from tests.acceptance.stories import Visitors
+from tests.harness.acme_client import Reply
+from tests.harness.acme_front import Front, acme_front, challenge_settings
+from tests.harness.nameserver import NameServers, Zone, missing_programs
+from tests.harness.ports import free_port
 from tests.harness.server import DemoServer
+from tests.personas import UNIVERSITY
 
 
 @pytest.fixture(scope="module")
@@ -25,3 +39,73 @@ def visit(visitors: Visitors) -> Iterator[Callable[..., Page]]:
     yield visitors.visit
     visitors.close()
     assert not visitors.complaints, "\n".join(visitors.complaints)
+
+
+#: A domain that nobody has validated, under a trusted suffix.
+CHALLENGED = "challenged.ac.uk"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AcmePlace:
+    """An instance behind TLS for real ACME clients; names below CHALLENGED are on the loopback address."""
+
+    front: Front
+    server: DemoServer
+    http_port: int
+    tls_port: int
+
+    def eab(self, organisation: str = UNIVERSITY) -> tuple[str, str]:
+        """The demo's credential of an organisation: kid and HMAC key."""
+        told = json.loads((self.server.data / "demo.json").read_text(encoding="utf-8"))
+        found = next(one for one in told["eab"] if one["organisation"] == organisation)
+        return found["kid"], found["hmac_key"]
+
+    def transport(self, method: str, url: str, *, body: bytes, headers: Mapping[str, str]) -> Reply:
+        """Send one request as the tests' own ACME client does."""
+        context = ssl.create_default_context(cafile=str(self.front.ca))
+        request = Request(url, data=body or None, headers=dict(headers), method=method)
+        try:
+            with urlopen(request, context=context, timeout=30) as answer:
+                return Reply(status=answer.status, headers=_titled(answer.headers), body=answer.read())
+        except HTTPError as error:
+            with error:
+                return Reply(status=error.code, headers=_titled(error.headers), body=error.read())
+
+    def run(self, *command: str | Path, ok: bool = True) -> str:
+        """Run a client's command; everything it wrote. Fails the test unless it ends as expected."""
+        ran = subprocess.run(
+            [str(part) for part in command],
+            env={**os.environ, **self.front.environment},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        said = ran.stdout + ran.stderr
+        assert (ran.returncode == 0) is ok, f"{command} ended with {ran.returncode}:\n{said}"
+        return said
+
+
+def _titled(headers: Message) -> dict[str, str]:
+    """Headers as the RFCs spell them, whatever the server's spelling."""
+    return {name.title(): value for name, value in headers.items()}
+
+
+@pytest.fixture(scope="session")
+def acme_place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AcmePlace]:
+    """One instance, its front and its name servers, for the clients of this run."""
+    if missing := missing_programs():
+        pytest.skip(f"not installed: {', '.join(missing)} (Debian: apt-get install knot unbound)")
+    folder = tmp_path_factory.mktemp("acme")
+    zone = Zone(name=CHALLENGED, lines="@ 60 IN A 127.0.0.1\n* 60 IN A 127.0.0.1\n")
+    names = NameServers(zones=(zone,))
+    http_port, tls_port = free_port(), free_port()
+    try:
+        names.start()
+        settings = challenge_settings(
+            name_server_port=names.recursive_port, http_port=http_port, tls_port=tls_port
+        )
+        with acme_front(folder / "front", extra=settings) as (front, server):
+            yield AcmePlace(front=front, server=server, http_port=http_port, tls_port=tls_port)
+    finally:
+        names.stop()

@@ -61,7 +61,7 @@ def test_what_is_anothers_can_t_be_told_from_what_is_not_there(here: AcmeWorld) 
             (challenge, None),
             (challenge, {}),
             (done["certificate"], None),
-            (f"{done['certificate']}/root", None),
+            (f"{done['certificate']}/with-root", None),
             (mine.kid, None),
             (mine.kid, {"status": "deactivated"}),
             (mine.kid.replace("acct", "orders"), None),

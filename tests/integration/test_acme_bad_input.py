@@ -194,8 +194,8 @@ def test_only_a_post_reads_and_writes(one: AcmeClient, method: str) -> None:
 def test_reading_takes_an_empty_payload(one: AcmeClient) -> None:
     order = one.order(NAME)
     _is(one.post(order.headers["Location"], {}), 400, "malformed")
-    others: tuple[object, ...] = ([], "x", 5)
-    for payload in others:
+    payloads: tuple[object, ...] = ([], "x", 5)
+    for payload in payloads:
         _is(one.post(one.at["newOrder"], payload), 400, "malformed")
 
 

@@ -426,7 +426,7 @@ TABLE: dict[str, Row] = {
     "acme/authz/<row:number>": Row(answers=_UNSIGNED),
     "acme/chall/<row:number>/<str:kind>": Row(answers=_UNSIGNED, arguments={"kind": "http-01"}),
     "acme/cert/<row:number>": Row(answers=_UNSIGNED),
-    "acme/cert/<row:number>/root": Row(answers=_UNSIGNED),
+    "acme/cert/<row:number>/with-root": Row(answers=_UNSIGNED),
     "acme/revoke-cert": Row(answers=_UNSIGNED),
 }
 

@@ -20,7 +20,7 @@ def certificate(call: Call, number: int) -> HttpResponse:
     """The certificate and what stands above it, without the root; the alternate has the root as well."""
     call.only_reads()
     chain = chain_pem(account=call.owner, certificate_id=number)
-    alternate = f'<{address(f"cert/{number}/root")}>;rel="alternate"'
+    alternate = f'<{address(f"cert/{number}/with-root")}>;rel="alternate"'
     return HttpResponse(chain, content_type=PEM_CHAIN, headers={"Link": alternate})
 
 

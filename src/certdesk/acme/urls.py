@@ -37,6 +37,6 @@ urlpatterns = [
     path("authz/<row:number>", orders.authorization, name="authorization"),
     path("chall/<row:number>/<str:kind>", orders.challenge, name="challenge"),
     path("cert/<row:number>", certificates.certificate, name="certificate"),
-    path("cert/<row:number>/root", certificates.certificate_with_root, name="certificate-with-root"),
+    path("cert/<row:number>/with-root", certificates.certificate_with_root, name="certificate-with-root"),
     path("revoke-cert", certificates.revoke, name="revoke-cert"),
 ]

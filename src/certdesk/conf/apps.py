@@ -14,7 +14,7 @@ from certdesk.backends.embedded import EmbeddedConfig, create_authority
 from certdesk.backends.registry import load_backends
 from certdesk.backends.scripted import DEMO_RULES
 from certdesk.conf.config import Config
-from certdesk.conf.network import make_network
+from certdesk.conf.network import configured_network
 from certdesk.dcv.registry import load_validators
 from certdesk.domain.errors import InvalidInput, Misconfigured
 from certdesk.domain.known_keys import NO_LIST
@@ -64,7 +64,7 @@ def make_runtime(config: Config) -> Runtime:
             website_url=config.acme_website_url,
             caa_identities=config.acme_caa_identities,
         ),
-        network=make_network(config),
+        network=configured_network(config),
         validators=load_validators(),
         policy=policy,
         known_keys=(lambda: NO_LIST) if config.blocklist is None else KnownKeysFolder(config.blocklist),

@@ -1,0 +1,162 @@
+"""TLS in front of a demo instance, as real ACME clients want it: a throw-away CA and a proxy of bytes.
+
+Clients are told of the CA by a file. The instance itself speaks plain HTTP on the loopback address, as behind
+any reverse proxy.
+"""
+
+import contextlib
+import socket
+import ssl
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from tests.harness.server import DemoServer
+
+_CHUNK = 65536
+_QUIET_SECONDS = 60
+
+
+@dataclass(slots=True, kw_only=True)
+class Front:
+    """A running front: `url` is the instance's public address, `ca` the file that clients trust."""
+
+    url: str
+    ca: Path
+    listener: socket.socket
+
+    @property
+    def directory(self) -> str:
+        """The ACME directory as clients are told it."""
+        return f"{self.url}/acme/directory"
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """What makes the usual TLS libraries trust the front, and keeps proxies out."""
+        names = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "LEGO_CA_CERTIFICATES")
+        return {**dict.fromkeys(names, str(self.ca)), "NO_PROXY": "*", "no_proxy": "*"}
+
+
+@contextlib.contextmanager
+def acme_front(folder: Path, *, extra: Mapping[str, str] | None = None) -> Iterator[tuple[Front, DemoServer]]:
+    """A demo instance behind TLS on the loopback address; `extra` are further settings for it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    context, ca = _tls(folder)
+    listener = socket.create_server(("127.0.0.1", 0))
+    url = f"https://127.0.0.1:{listener.getsockname()[1]}"
+    server = DemoServer(data=folder / "var", extra={"CERTDESK_BASE_URL": url, **(extra or {})})
+    threading.Thread(target=_accept, args=(listener, context, server.port), daemon=True).start()
+    try:
+        server.start()
+        yield Front(url=url, ca=ca, listener=listener), server
+    finally:
+        listener.close()
+        server.stop()
+
+
+def challenge_settings(*, name_server_port: int, http_port: int, tls_port: int) -> dict[str, str]:
+    """Settings under which an instance validates names that a test's name server puts on the loopback."""
+    return {
+        "CERTDESK_DNS_SERVERS": f'["127.0.0.1#{name_server_port}"]',
+        "CERTDESK_DNS_DNSSEC": "off",
+        "CERTDESK_DCV_ALLOWED_NETWORKS": '["127.0.0.0/8"]',
+        "CERTDESK_DCV_HTTP_PORT": str(http_port),
+        "CERTDESK_DCV_TLS_PORT": str(tls_port),
+    }
+
+
+def _accept(listener: socket.socket, context: ssl.SSLContext, port: int) -> None:
+    while True:
+        try:
+            plain, _address = listener.accept()
+        except OSError:  # closed: the front is over
+            return
+        threading.Thread(target=_serve, args=(plain, context, port), daemon=True).start()
+
+
+def _serve(plain: socket.socket, context: ssl.SSLContext, port: int) -> None:
+    with contextlib.suppress(OSError), plain:  # whatever a client breaks is its own affair
+        plain.settimeout(_QUIET_SECONDS)
+        with (
+            context.wrap_socket(plain, server_side=True) as outer,
+            socket.create_connection(("127.0.0.1", port), timeout=_QUIET_SECONDS) as inner,
+        ):
+            back = threading.Thread(target=_copy, args=(inner, outer), daemon=True)
+            back.start()
+            _copy(outer, inner)
+            back.join()
+
+
+def _copy(source: socket.socket, target: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := source.recv(_CHUNK):
+            target.sendall(data)
+    with contextlib.suppress(OSError):
+        target.shutdown(socket.SHUT_WR)
+
+
+def _tls(folder: Path) -> tuple[ssl.SSLContext, Path]:
+    """A server context for localhost, and the file of the CA that signed its certificate."""
+    now = datetime.now(UTC)
+    root_key, leaf_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    root_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Front of the tests")])
+    root_id = x509.SubjectKeyIdentifier.from_public_key(root_key.public_key())
+    usage = x509.KeyUsage(
+        digital_signature=True,
+        key_cert_sign=True,
+        crl_sign=True,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
+    root = (
+        _builder(root_name, root_name, root_key, now=now)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(usage, critical=True)
+        .add_extension(root_id, critical=False)
+        .sign(root_key, hashes.SHA256())
+    )
+    names = x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(ip_address("127.0.0.1"))])
+    leaf = (
+        _builder(x509.Name([]), root_name, leaf_key, now=now)
+        .add_extension(names, critical=True)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(root_id), critical=False
+        )
+        .sign(root_key, hashes.SHA256())
+    )
+    ca, chain, key = folder / "front-ca.pem", folder / "front.pem", folder / "front.key"
+    ca.write_bytes(root.public_bytes(Encoding.PEM))
+    chain.write_bytes(leaf.public_bytes(Encoding.PEM))
+    key.write_bytes(leaf_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(chain, key)
+    return context, ca
+
+
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, *, now: datetime
+) -> x509.CertificateBuilder:
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(days=2))
+    )
