@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import fields
+from datetime import timedelta
 from pathlib import Path
 
 import structlog
@@ -14,12 +15,14 @@ from certdesk.backends.embedded import EmbeddedConfig, create_authority
 from certdesk.backends.registry import load_backends
 from certdesk.backends.scripted import DEMO_RULES
 from certdesk.conf.config import Config
+from certdesk.conf.network import make_network
+from certdesk.dcv.registry import load_validators
 from certdesk.domain.errors import InvalidInput, Misconfigured
 from certdesk.domain.known_keys import NO_LIST
 from certdesk.domain.policy_file import NO_FILE, PORTAL, PolicyFile, read_policy
 from certdesk.domain.settings import ServiceSettings, changed
 from certdesk.services.known_keys import KnownKeysFolder
-from certdesk.services.runtime import Runtime, configure
+from certdesk.services.runtime import Persistence, Runtime, configure
 
 log = structlog.get_logger()
 
@@ -56,6 +59,13 @@ def make_runtime(config: Config) -> Runtime:
         mail_from=config.mail_from,
         policy=policy,
         known_keys=(lambda: NO_LIST) if config.blocklist is None else KnownKeysFolder(config.blocklist),
+        network=make_network(config),
+        validators=load_validators(),
+        persistence=Persistence(
+            issuers=config.issuers,
+            check_every=timedelta(hours=config.persistent_check_hours),
+            days=config.persistent_days,
+        ),
     )
 
 

@@ -2,14 +2,16 @@
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 
 import structlog
 from django.utils import timezone
 
 from certdesk.backends.base import Backend
+from certdesk.dcv.base import Network, Validator
 from certdesk.domain.errors import InvalidInput, InvariantViolated, Misconfigured
+from certdesk.domain.evidence import Method
 from certdesk.domain.known_keys import NO_LIST, KnownKeys
 from certdesk.domain.policy_file import NO_FILE, PolicyFile
 from certdesk.domain.policy_rules import Rules
@@ -22,10 +24,23 @@ FRESH_FOR = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Persistence:
+    """How persistent DNS records are read: the names of our CA, how often, and for how long one counts.
+
+    `issuers` begins with the name to publish; the others are accepted as well. `days` is for private CAs;
+    public ones have a rule of their own (BR 3.2.2.4.22).
+    """
+
+    issuers: tuple[str, ...] = ("certdesk.example",)
+    check_every: timedelta = timedelta(hours=24)
+    days: int = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Runtime:
     """Made at start-up; `settings` are what an operator may change while it runs.
 
-    `known_keys` yields the list of known compromised keys as it is at present.
+    `network` is None where nothing outside can be asked: no challenge is then offered. `known_keys` yields the list of known compromised keys as it is at present.
     """
 
     backends: Mapping[str, Backend]
@@ -35,6 +50,9 @@ class Runtime:
     mail_from: str
     policy: PolicyFile = NO_FILE
     known_keys: Callable[[], KnownKeys] = lambda: NO_LIST
+    network: Network | None = None
+    validators: Mapping[Method, Validator] = field(default_factory=dict)
+    persistence: Persistence = field(default_factory=Persistence)
 
     @property
     def rules(self) -> Rules:
