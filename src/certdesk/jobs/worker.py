@@ -20,7 +20,8 @@ from django_tasks_db.models import DBTaskResult
 from certdesk.domain.errors import CertdeskError
 from certdesk.domain.requests import RequestId
 from certdesk.jobs.handlers import HANDLERS
-from certdesk.services import alerts, issuance, reminders, revocation, validation
+from certdesk.jobs.lookout import Lookout
+from certdesk.services import alerts, issuance, proof_warnings, reminders, revocation, validation
 from certdesk.store.db import write_transaction
 
 log = structlog.get_logger()
@@ -33,6 +34,7 @@ GIVE_UP_AFTER = 17  # tries: with the back-off below about a day
 RETRY_FIRST, RETRY_MOST = timedelta(seconds=10), timedelta(hours=4)
 DEAD_AFTER = timedelta(minutes=10)  # a job running longer belonged to a worker that died
 KEEP_FINISHED = timedelta(days=14)
+LAST_LOOKS = 5.0  # seconds that a worker which ends waits for looks under way; they are due again anyway
 HOUSEKEEPING_EVERY = timedelta(minutes=5)
 
 
@@ -45,6 +47,7 @@ class Worker:
         self.name = f"worker-{uuid.uuid4().hex[:12]}"
         self.stop = threading.Event()
         self._housekeeping_due = clock()
+        self.lookout = Lookout(clock=clock)
 
     def run(self) -> None:
         """Works until `stop` is set. Nothing that a job does ends the worker."""
@@ -57,6 +60,7 @@ class Worker:
                 close_old_connections()
             if not busy:
                 self.stop.wait(PAUSE)
+        self.lookout.wait(seconds=LAST_LOOKS)
         connection.close()
 
     def tick(self, *, now: datetime) -> bool:
@@ -66,6 +70,7 @@ class Worker:
             self._drive(number)
         for intent in revocation.due_revocations(now=now, limit=BATCH):
             self._drive_revocation(intent)
+        self.lookout.tick(now=now)
         jobs = self._claim(now=now)
         # Done jobs are noted together: dying before that runs them again, which is harmless.
         done = [job for job in jobs if self._run(job)]
@@ -76,6 +81,7 @@ class Worker:
             DBTaskResult.objects.filter(finished_at__lt=now - KEEP_FINISHED).delete()
             alerts.alert_overdue(now=now)
             reminders.remind_lapsing(now=now)
+            proof_warnings.warn_ahead(now=now)
             validation.refresh_waiting(now=now)
         return bool(jobs)
 

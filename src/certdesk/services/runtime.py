@@ -40,7 +40,8 @@ class Persistence:
 class Runtime:
     """Made at start-up; `settings` are what an operator may change while it runs.
 
-    `network` is None where nothing outside can be asked: no challenge is then offered. `known_keys` yields the list of known compromised keys as it is at present.
+    `network` is None where nothing outside can be asked: no challenge is then offered.
+    `known_keys` yields the list of known compromised keys as it is at present.
     """
 
     backends: Mapping[str, Backend]

@@ -14,6 +14,12 @@ from certdesk.store.models.issuance import (
 )
 from certdesk.store.models.organisations import Domain, Organisation, ValidationRecord
 from certdesk.store.models.people import ApiToken, Membership, User
+from certdesk.store.models.proving import (
+    CaValidation,
+    MethodChallenge,
+    PersistentRecord,
+    ValidationAttempt,
+)
 from certdesk.store.models.requests import Approval, Request, RequestEvent
 from certdesk.store.models.settings import SettingsVersion
 from certdesk.store.models.validation import ChallengeOutcome, EmailChallenge
@@ -24,6 +30,7 @@ __all__ = [
     "AttemptOutcome",
     "AuditEvent",
     "BlockedKey",
+    "CaValidation",
     "Certificate",
     "CertificateName",
     "ChallengeOutcome",
@@ -33,12 +40,15 @@ __all__ = [
     "IssuanceAttempt",
     "IssuerChain",
     "Membership",
+    "MethodChallenge",
     "Organisation",
+    "PersistentRecord",
     "Request",
     "RequestEvent",
     "Revocation",
     "RevocationOutcome",
     "SettingsVersion",
     "User",
+    "ValidationAttempt",
     "ValidationRecord",
 ]
