@@ -14,7 +14,7 @@ from certdesk.dcv.base import Challenge, Network, NotValidated, Outcome, Problem
 from certdesk.domain.evidence import Method
 from tests.integration.support import configured
 
-ABSENT = Problem(code="dcv.dns.no_record", detail="There is no such record.", retry=True)
+ABSENT = Problem(code="dcv.persist.no_record", detail="There is no such record.", retry=True)
 SERVFAIL = Problem(code="dcv.dns.servfail", detail="The name server fails.", acme_type="dns", retry=True)
 
 

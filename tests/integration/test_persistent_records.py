@@ -133,7 +133,7 @@ def test_a_vanished_record_is_flagged_at_once_people_are_told_and_nothing_is_ext
     days_of_watching(clock, 1)
     assert PersistentRecord.objects.get().missing_since == clock.now
     assert AuditEvent.objects.filter(action="domain.persistent_vanished").count() == 1
-    assert ValidationAttempt.objects.get().code == "dcv.dns.no_record"
+    assert ValidationAttempt.objects.get().code == "dcv.persist.no_record"
     monkeypatch.setattr("django.utils.timezone.now", clock)
     Worker(clock=clock).tick(now=clock())
     (told,) = [m for m in mail.outbox if "has vanished" in m.subject]

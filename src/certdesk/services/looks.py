@@ -11,7 +11,8 @@ import structlog
 
 from certdesk.dcv.base import Challenge, NotValidated, Outcome, Problem, Record, Validated
 from certdesk.domain.errors import InvariantViolated
-from certdesk.domain.evidence import Method
+from certdesk.domain.evidence import METHODS, Method
+from certdesk.domain.identifiers import is_under
 from certdesk.services import runtime
 
 log = structlog.get_logger()
@@ -37,10 +38,12 @@ def look_at(challenge: Challenge, *, clock: Callable[[], datetime]) -> Outcome:
 def proven(outcome: Validated, challenge: Challenge, *, allowed: frozenset[Method]) -> Record:
     """The record of a proof, which has to be about what was challenged and by a method that was asked for.
 
-    Raises InvariantViolated otherwise: the ADN that was challenged is the one granted, and no other (V3).
+    Raises InvariantViolated otherwise: the ADN that was challenged is the one granted, and no other (V3). A
+    proof at a name above it is one too, where the method reaches down.
     """
     record = outcome.record
-    if record.adn != challenge.adn or record.method not in allowed:
+    below = METHODS[record.method].covers_subdomains and is_under(challenge.adn, record.adn)
+    if record.method not in allowed or not (record.adn == challenge.adn or below):
         raise InvariantViolated("a validator answered about something else than it was asked")
     return record
 

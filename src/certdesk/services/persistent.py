@@ -12,7 +12,6 @@ import structlog
 from django.db.models import F, QuerySet
 
 from certdesk.dcv.base import Challenge, NotValidated, Outcome, Problem, Record
-from certdesk.dcv.publications import DnsRecord, persistent_record
 from certdesk.domain.actors import SYSTEM, Actor
 from certdesk.domain.deadlines import PERSISTENT_METHODS
 from certdesk.domain.errors import InvalidInput, InvariantViolated, RateLimited, StateConflict
@@ -21,6 +20,7 @@ from certdesk.domain.requests import OrganisationId
 from certdesk.domain.rules import RuleId, in_force
 from certdesk.services import runtime
 from certdesk.services.looks import look_at, look_at_all, proven
+from certdesk.services.publications import DnsRecord, persistent_record
 from certdesk.services.validation import record_proof, tell_waiting
 from certdesk.services.validation_methods import (
     LEASE,
@@ -169,9 +169,7 @@ def challenge_of(row: PersistentRecord) -> Challenge:
 
 def could_not_ask(problem: Problem) -> bool:
     """Whether nobody could tell: neither that the record is there, nor that it is not."""
-    return problem.acme_type in ("dns", "connection", "serverInternal") or problem.code.startswith(
-        ("dcv.failed", "dcv.unavailable")
-    )
+    return problem.code.startswith(("dcv.dns.", "dcv.failed", "dcv.unavailable"))
 
 
 def _watched() -> QuerySet[PersistentRecord]:
@@ -227,6 +225,7 @@ def _there(row: PersistentRecord, record: Record, *, actor: Actor, now: datetime
             "asked_at": row.created_at.isoformat(),
         },
         days=rt.persistence.days,
+        until=_persist_until(record),
         now=now,
         noted={"persistent": row.pk},
     )
@@ -252,6 +251,12 @@ def _not_there(row: PersistentRecord, outcome: NotValidated, *, actor: Actor, no
         jobs.enqueue("mail_vanished", due_at=now, domain_id=row.domain_id, missing_since=now.isoformat())
         log.warning("dcv.persistent_vanished", domain=row.domain_id, code=outcome.problem.code)
     return NotFoundYet(problem=outcome.problem, adn=row.adn, next_look_at=next_look)
+
+
+def _persist_until(record: Record) -> datetime | None:
+    """The end that the record itself sets; None where it sets none."""
+    said = record.details.get("persist_until")
+    return datetime.fromisoformat(said) if isinstance(said, str) else None
 
 
 def _renew_after(now: datetime) -> timedelta:

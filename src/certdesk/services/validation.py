@@ -193,20 +193,23 @@ def record_proof(
     method: Method,
     evidence: Mapping[str, object],
     days: int,
+    until: datetime | None = None,
     now: datetime,
     noted: Mapping[str, object],
 ) -> int:
     """Inserts a validation record that counts `days`, and makes due whatever waited for it (V7, R4).
 
+    `until` ends it sooner, where what was found says so.
     In the caller's transaction, under the organisation's lock. `noted` goes into the audit event.
     """
+    expires = ownership_expiry(validated_at=now, days=days)
     record = ValidationRecord.objects.create(
         domain=domain,
         method=method,
         source=METHODS[method].source,
         evidence=dict(evidence),
         validated_at=now,
-        expires_at=ownership_expiry(validated_at=now, days=days),
+        expires_at=min(expires, until or expires),
     )
     audit.record(
         actor=actor,

@@ -12,7 +12,6 @@ import structlog
 from django.db.models import F, Q, QuerySet
 
 from certdesk.dcv.base import Challenge, NotValidated, Outcome, Problem, Record
-from certdesk.dcv.publications import Publication, publication
 from certdesk.domain.actors import SYSTEM, Action, Actor, can
 from certdesk.domain.errors import (
     InvalidInput,
@@ -28,6 +27,7 @@ from certdesk.domain.rules import RuleId, in_force
 from certdesk.services import runtime
 from certdesk.services.derived import digest_of, new_nonce, new_value, public_token, value_again
 from certdesk.services.looks import look_at, look_at_all, proven
+from certdesk.services.publications import Publication, expected_value, publication
 from certdesk.services.validation import record_proof, tell_waiting
 from certdesk.store import audit
 from certdesk.store.db import write_transaction
@@ -159,7 +159,7 @@ def what_to_publish(row: MethodChallenge) -> Publication:
         adn=row.adn,
         value=_value(row),
         token=public_token(row.nonce),
-        issuer=runtime.current().persistence.issuers[0],
+        issuer=row.issuer,
     )
 
 
@@ -168,9 +168,8 @@ def challenge_of(row: MethodChallenge) -> Challenge:
     return Challenge(
         method=Method(row.method),
         adn=row.adn,
-        expected=_value(row),
+        expected=expected_value(method=Method(row.method), value=_value(row), issuer=row.issuer),
         token=public_token(row.nonce),
-        issuers=runtime.current().persistence.issuers,
     )
 
 
@@ -240,6 +239,7 @@ def _open(actor: Actor, domain: Domain, method: Method, *, now: datetime) -> Met
         method=method,
         nonce=nonce,
         digest=digest_of(value),
+        issuer=runtime.current().persistence.issuers[0],
         asked_by_id=actor.user_id,
         created_at=now,
         expires_at=now + timedelta(days=in_force(RuleId.RANDOM_VALUE_LIFE, now).value),

@@ -23,6 +23,7 @@ class MethodChallenge(models.Model):
     method = models.CharField(max_length=32, choices=_METHODS)
     nonce = models.CharField(max_length=64)
     digest = models.CharField(max_length=64, unique=True)
+    issuer = models.CharField(max_length=253)  # our name at that time, to which a CNAME leads
     asked_by = models.ForeignKey("store.User", on_delete=models.PROTECT, related_name="+")
     outcome = models.CharField(max_length=10, choices=ChallengeOutcome.choices, default=ChallengeOutcome.OPEN)
     created_at = models.DateTimeField()

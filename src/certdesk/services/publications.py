@@ -1,19 +1,14 @@
-"""What somebody has to publish for a method, word by word: where, what kind, what value. Pure text.
+"""What somebody has to publish to prove a domain, word by word: where, what kind, what value. Pure text.
 
-Validators look in the same places, which are named here once.
+The places are those where the validation methods look.
 """
 
 from dataclasses import dataclass
 
+from certdesk.dcv import dns, persist
+from certdesk.dcv.http.file import file_url
 from certdesk.domain.errors import InvariantViolated
 from certdesk.domain.evidence import Method
-
-#: BR 3.2.2.4.7: at the ADN, or below a label that begins with an underscore.
-DNS_LABEL = "_certdesk-challenge"
-#: BR 3.2.2.4.18.
-FILE_FOLDER = "/.well-known/pki-validation"
-#: BR 3.2.2.4.22, draft-ietf-acme-dns-persist.
-PERSIST_LABEL = "_validation-persist"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,22 +43,31 @@ def publication(*, method: Method, adn: str, value: str, token: str, issuer: str
     """What proves control of the ADN by a random value. Raises InvariantViolated for another method."""
     match method:
         case Method.DNS_TXT:
-            return DnsRecord(name=f"{DNS_LABEL}.{adn}", kind="TXT", value=value)
+            return DnsRecord(name=f"{dns.LABEL}.{adn}", kind="TXT", value=value)
         case Method.DNS_CNAME:
-            return DnsRecord(name=f"{DNS_LABEL}.{adn}", kind="CNAME", value=f"{value}.{issuer}.")
+            target = cname_target(value=value, issuer=issuer)
+            return DnsRecord(name=f"{dns.LABEL}.{adn}", kind="CNAME", value=f"{target}.")
         case Method.HTTP_FILE:
-            path = f"{FILE_FOLDER}/{token}.txt"
-            return WebFile(url=f"http://{adn}{path}", path=path, content=value)
+            url = file_url(adn, token)
+            return WebFile(url=url, path=url.removeprefix(f"http://{adn}"), content=value)
         case _:
             raise InvariantViolated(f"nothing is published for {method}")
 
 
+def expected_value(*, method: Method, value: str, issuer: str) -> str:
+    """What a validator has to find: the value itself, or the name that a CNAME leads to."""
+    return cname_target(value=value, issuer=issuer) if method is Method.DNS_CNAME else value
+
+
+def cname_target(*, value: str, issuer: str) -> str:
+    """The name that a CNAME has to lead to; it need not exist."""
+    return f"{value}.{issuer}"
+
+
 def persistent_record(*, adn: str, issuer: str, account_uri: str, wildcard: bool) -> DnsRecord:
     """The record that stays in place and names our CA and the organisation's account (BR 3.2.2.4.22)."""
-    policy = "; policy=wildcard" if wildcard else ""
-    return DnsRecord(
-        name=f"{PERSIST_LABEL}.{adn}", kind="TXT", value=f"{issuer}; accounturi={account_uri}{policy}"
-    )
+    value = persist.record_value(issuer=issuer, account_uri=account_uri, wildcard=wildcard)
+    return DnsRecord(name=f"{persist.LABEL}.{adn}", kind="TXT", value=value)
 
 
 def _quoted(text: str) -> str:
