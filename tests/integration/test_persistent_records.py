@@ -282,7 +282,7 @@ def test_an_answer_about_another_name_is_never_taken(people: World, net: Outside
     assert other.acme_type == "unauthorized"
 
     class Confused(Outside):
-        def validate(self, challenge, *, network, now):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202
+        def validate(self, challenge, *, network, now):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202 - the base says it
             found = super().validate(challenge, network=network, now=now)
             object.__setattr__(found.record, "adn", "mail.example.com")
             return found

@@ -69,6 +69,12 @@ def record_for(domain: Domain, *, wildcard: bool) -> DnsRecord:
     )
 
 
+def record_of(domain_id: int) -> DnsRecord | None:
+    """The record that is watched for a domain which the caller may see; None where none is."""
+    row = _watched().filter(domain_id=domain_id).first()
+    return record_for(row.domain, wildcard=row.wildcard) if row else None
+
+
 def watch_record(*, actor: Actor, domain_id: int, wildcard: bool, now: datetime) -> Watched:
     """Looks for the domain's persistent record from now on; `wildcard`: also for all names below it.
 

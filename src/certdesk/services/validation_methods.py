@@ -58,6 +58,21 @@ class Started:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Open:
+    """A challenge as whoever publishes it sees it, with what the last look said."""
+
+    challenge_id: int
+    method: Method
+    publication: Publication
+    asked_by: str
+    created_at: datetime
+    expires_at: datetime
+    next_look_at: datetime | None
+    last_problem: str
+    last_looked_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
     """The proof was there: the number of its validation record."""
 
@@ -150,6 +165,36 @@ def cancel_method_challenge(*, actor: Actor, challenge_id: int, now: datetime) -
         _audit(row, "domain.challenge_cancel", actor=actor, now=now)
         tell_waiting(organisation_id, now=now)
     return row.domain_id
+
+
+def domain_of_challenge(*, actor: Actor, challenge_id: int) -> int:
+    """The domain of a challenge that the actor may see. Raises NotFound, NotAuthorized as the others do."""
+    return _own_challenge(actor, challenge_id).domain_id
+
+
+def open_challenges_of(*, actor: Actor, domain_id: int, now: datetime) -> tuple[Open, ...]:
+    """What waits to be published for a domain, newest first; nothing for who may not ask."""
+    running = MethodChallenge.objects.filter(
+        domain_id=domain_id, outcome=ChallengeOutcome.OPEN, expires_at__gt=now
+    ).select_related("domain", "asked_by")
+    found = []
+    for row in running.order_by("-id"):
+        if can(actor, Action.DOMAIN_ASK, organisation_id=OrganisationId(row.domain.organisation_id)):
+            last = row.attempts.order_by("-id").first()
+            found.append(
+                Open(
+                    challenge_id=row.pk,
+                    method=Method(row.method),
+                    publication=what_to_publish(row),
+                    asked_by=row.asked_by.username,
+                    created_at=row.created_at,
+                    expires_at=row.expires_at,
+                    next_look_at=row.next_look_at,
+                    last_problem=last.detail if last else "",
+                    last_looked_at=last.at if last else None,
+                )
+            )
+    return tuple(found)
 
 
 def what_to_publish(row: MethodChallenge) -> Publication:
