@@ -102,7 +102,7 @@ class Filters:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Awaited:
+class ToPublish:
     """A record or file that was to be published and has not been found yet."""
 
     id: int
@@ -141,8 +141,8 @@ class ListedDomain:
     proof: Proof | None
     covered_by: str
     deadlines: Deadlines
-    asked: tuple[OpenChallenge, ...]
-    awaited: tuple[Awaited, ...]
+    awaited: tuple[OpenChallenge, ...]
+    to_publish: tuple[ToPublish, ...]
     watch: Watch | None
     relying: Relying
 
@@ -231,7 +231,7 @@ def visible_domains(actor: Actor) -> QuerySet[Domain]:
 def listed(rows: Sequence[Domain], *, now: datetime) -> list[ListedDomain]:
     """Rows of the table with everything that the list says about them: a fixed number of queries."""
     own, above = _proofs(rows, now=now), _proofs_above(rows, now=now)
-    asked, awaited, watched = _asked(rows), _awaited(rows, now=now), _watched(rows)
+    awaited, to_publish, watched = _asked(rows), _to_publish(rows, now=now), _watched(rows)
     relying = relying_on([(OrganisationId(row.organisation_id), row.adn) for row in rows], now=now)
     found = []
     for row in rows:
@@ -248,8 +248,8 @@ def listed(rows: Sequence[Domain], *, now: datetime) -> list[ListedDomain]:
                 proof=proof_row(longest) if longest else None,
                 covered_by=covered_by,
                 deadlines=deadlines_of(map(_validation, records), now=now),
-                asked=tuple(asked.get(row.pk, ())),
                 awaited=tuple(awaited.get(row.pk, ())),
+                to_publish=tuple(to_publish.get(row.pk, ())),
                 watch=watched.get(row.pk),
                 relying=relying[OrganisationId(row.organisation_id), row.adn],
             )
@@ -387,13 +387,13 @@ def _asked(rows: Sequence[Domain]) -> dict[int, list[OpenChallenge]]:
     return found
 
 
-def _awaited(rows: Sequence[Domain], *, now: datetime) -> dict[int, list[Awaited]]:
-    found: dict[int, list[Awaited]] = {}
+def _to_publish(rows: Sequence[Domain], *, now: datetime) -> dict[int, list[ToPublish]]:
+    found: dict[int, list[ToPublish]] = {}
     running = MethodChallenge.objects.filter(
         domain__in=rows, outcome=ChallengeOutcome.OPEN, expires_at__gt=now
     )
     for row in running.order_by("-id"):
-        one = Awaited(
+        one = ToPublish(
             id=row.pk, method=Method(row.method), created_at=row.created_at, expires_at=row.expires_at
         )
         found.setdefault(row.domain_id, []).append(one)

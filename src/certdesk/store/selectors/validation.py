@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from django.db.models import Q
@@ -18,6 +18,7 @@ from certdesk.store.models import (
     Domain,
     EmailChallenge,
     MethodChallenge,
+    PersistentRecord,
     Request,
     ValidationAttempt,
     ValidationRecord,
@@ -28,6 +29,7 @@ from certdesk.store.selectors.proofs import OpenChallenge, Proof, challenge_row,
 WAITING_SHOWN = 50
 STORY_SHOWN = 60
 ATTEMPTS_READ = 500
+SAME_RUN = timedelta(days=7)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +123,7 @@ def open_challenges(*, organisation_id: OrganisationId) -> list[OpenChallenge]:
 def _story(row: Domain, proofs: tuple[Proof, ...]) -> tuple[StoryEntry, ...]:
     """What happened, newest first."""
     entries = [_proven(proof) for proof in proofs]
-    entries += [*_looks(row), *_mails(row), *_published(row), *_said(row)]
+    entries += [*_looks(row), *_mails(row), *_published(row), *_watched(row), *_said(row)]
     return tuple(sorted(entries, key=lambda entry: entry.at, reverse=True)[:STORY_SHOWN])
 
 
@@ -138,16 +140,18 @@ def _proven(proof: Proof) -> StoryEntry:
 
 
 def _looks(row: Domain) -> list[StoryEntry]:
-    """Looks in vain: those in a row that found the same are one entry, with the time of the last."""
+    """Looks in vain: those that found the same within days are one entry, with the time of the last."""
     found: list[StoryEntry] = []
+    runs: dict[tuple[str, str, int | None], tuple[int, datetime]] = {}
     attempts = ValidationAttempt.objects.filter(domain=row).select_related("by").order_by("-id")
-    last: tuple[str, str, int | None] | None = None
     for attempt in attempts[:ATTEMPTS_READ]:
         kind = (attempt.method, attempt.code, attempt.challenge_id)
-        if kind == last:
-            found[-1] = replace(found[-1], times=found[-1].times + 1)
+        index, since = runs.get(kind, (-1, attempt.at))
+        if index >= 0 and since - attempt.at <= SAME_RUN:
+            found[index] = replace(found[index], times=found[index].times + 1)
+            runs[kind] = (index, attempt.at)
             continue
-        last = kind
+        runs[kind] = (len(found), attempt.at)
         found.append(
             StoryEntry(
                 at=attempt.at,
@@ -177,6 +181,15 @@ def _published(row: Domain) -> Iterator[StoryEntry]:
         yield _asked(one.created_at, title, one.asked_by.username)
         if one.outcome == ChallengeOutcome.CANCELLED and one.ended_at:
             yield _cancelled(one.ended_at, f"{title}: no longer looked for")
+
+
+def _watched(row: Domain) -> Iterator[StoryEntry]:
+    for one in PersistentRecord.objects.filter(domain=row).select_related("asked_by"):
+        yield _asked(one.created_at, METHODS[Method.DNS_PERSIST].title, one.asked_by.username)
+        if one.missing_since:
+            yield _cancelled(one.missing_since, "The persistent DNS record has vanished")
+        if one.stopped_at:
+            yield _cancelled(one.stopped_at, "The persistent DNS record is no longer watched")
 
 
 def _asked(at: datetime, title: str, who: str) -> StoryEntry:

@@ -14,9 +14,9 @@ from certdesk.domain.deadlines import EMAIL_METHODS, date_words, method_ends_at
 from certdesk.domain.rules import RULES, RuleId, begins_at
 from certdesk.store.selectors.domains import Month
 
-WIDTH, HEIGHT = 780, 210
-TOP, FLOOR, LEFT = 26, 172, 34
-BAR, GAP = 18, 3
+WIDTH, HEIGHT = 900, 196
+TOP, FLOOR, LEFT = 40, 158, 34
+BAR, GAP = 27, 3
 _MOST_TICKS = 4
 
 
@@ -71,6 +71,7 @@ class Chart:
     height: int
     floor: int
     left: int
+    bar: int
     columns: tuple[Column, ...]
     marks: tuple[Mark, ...]
     ticks: tuple[Tick, ...]
@@ -94,6 +95,7 @@ def lapsing_chart(months: Sequence[Month], *, query: str) -> Chart | None:
         height=HEIGHT,
         floor=FLOOR,
         left=LEFT,
+        bar=BAR,
         columns=columns,
         marks=tuple(_marks(months, step=step)),
         ticks=tuple(_ticks(most, scale=scale)),

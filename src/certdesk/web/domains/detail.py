@@ -160,7 +160,9 @@ def deadline_views(deadlines: Deadlines, *, renews: bool, now: datetime) -> list
 
 def flag_views(deadlines: Deadlines) -> list[FlagView]:
     """What coming rules do to the proofs that are relied on."""
-    return [FlagView(title=flag.message, text=flag.to_do, rule=flag.rule) for flag in deadlines.flags]
+    return [
+        FlagView(title=_unbroken(flag.message), text=flag.to_do, rule=flag.rule) for flag in deadlines.flags
+    ]
 
 
 def ca_facts(states: tuple[CaState, ...], *, now: datetime) -> list[Fact]:
@@ -321,6 +323,11 @@ def story_row(entry: StoryEntry, *, shows_evidence: bool, now: datetime) -> Stor
         request_href=reverse("requests-show", args=[request]) if request else "",
         evidence=_evidence(entry) if shows_evidence or entry.event is Event.LOOKED else (),
     )
+
+
+def _unbroken(text: str) -> str:
+    """No line ends within "e-mail"."""
+    return text.replace("e-mail", "e\N{NON-BREAKING HYPHEN}mail")
 
 
 def _evidence(entry: StoryEntry) -> tuple[Fact, ...]:

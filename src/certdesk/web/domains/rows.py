@@ -38,7 +38,7 @@ STATES: Mapping[State, str] = {
     State.VALIDATED: "Validated",
     State.LAPSED: "Lapsed",
     State.NEVER: "Not validated",
-    State.SUNSET: "By e-mail (ends 2028)",
+    State.SUNSET: "By e-mail",
 }
 
 
@@ -149,7 +149,7 @@ def awaited(row: ListedDomain, *, now: datetime) -> str:
     """Who was asked, and what is looked for."""
     boxes = awaited_mailboxes(row, now=now)
     parts = [f"Waiting for {' or '.join(boxes)}"] if boxes else []
-    parts += [f"Looking for the {_thing(one.method)}" for one in row.awaited]
+    parts += [f"Looking for the {_thing(one.method)}" for one in row.to_publish]
     watch = row.watch
     if watch is not None and watch.seen_at is None and watch.next_look_at is not None:
         parts.append("Looking for the persistent record")
@@ -158,7 +158,7 @@ def awaited(row: ListedDomain, *, now: datetime) -> str:
 
 def awaited_mailboxes(row: ListedDomain, *, now: datetime) -> list[str]:
     """Who was asked and may still confirm."""
-    return [one.mailbox for one in row.asked if one.sent_at and not one.is_expired(now=now)]
+    return [one.mailbox for one in row.awaited if one.sent_at and not one.is_expired(now=now)]
 
 
 def relying_links(adn: str, relying: Relying) -> tuple[Link, ...]:

@@ -109,7 +109,7 @@ def _render(
         "ca_facts": words.ca_facts(detail.ca_states, now=now),
         "ca_form": CaStateForm() if may_validate else None,
         "story": [words.story_row(one, shows_evidence=ra_sees, now=now) for one in detail.story],
-        "challenges": [challenge_row(one, may_cancel=may_ask, now=now) for one in row.asked],
+        "challenges": [challenge_row(one, may_cancel=may_ask, now=now) for one in row.awaited],
         "mailbox_form": (mailbox_form or MailboxForm([row.adn])) if may_ask else None,
         "email_note": words.email_note(),
         "evidence_form": (evidence_form or EvidenceForm()) if may_validate else None,
@@ -134,8 +134,10 @@ def _proving(actor: Actor, detail: DomainDetail) -> dict[str, object]:
     """What is under way, and what can be chosen, for who may prove the domain."""
     row, now = detail.domain, timezone.now()
     offered = frozenset(runtime.current().validators)
+    running = open_challenges_of(actor=actor, domain_id=row.id, now=now)
     offered &= {*PUBLISHED} | (set() if row.watch else {*words.PERSISTENT_WAYS})
-    under_way = [words.open_view(o) for o in open_challenges_of(actor=actor, domain_id=row.id, now=now)]
+    offered -= {one.method for one in running}
+    under_way = [words.open_view(one) for one in running]
     record = record_of(row.id)
     watch = words.watch_view(row, row.watch, record) if row.watch and record else None
     healthy = rows.kept_alive(row)
