@@ -11,11 +11,32 @@ from datetime import datetime
 from typing import ClassVar
 
 from certdesk.dcv.base import Challenge, Network, NotValidated, Outcome, Problem, Record, Validated
+from certdesk.dcv.fetch import Fetched, NotFetched
+from certdesk.dcv.resolver import Answer
 from certdesk.domain.evidence import Method
 from tests.integration.support import configured
 
 ABSENT = Problem(code="dcv.persist.no_record", detail="There is no such record.", retry=True)
 SERVFAIL = Problem(code="dcv.dns.servfail", detail="The name server fails.", acme_type="dns", retry=True)
+
+
+class _Nobody:
+    """A network in which whoever asks has made a mistake."""
+
+    def lookup(self, name: str, kind: str) -> Answer:
+        """No."""
+        raise AssertionError(f"{kind} {name} was asked")
+
+    def get(self, url: str) -> Fetched | NotFetched:
+        """No."""
+        raise AssertionError(f"{url} was asked")
+
+    def connect_tls_alpn(self, host: str) -> bytes | NotFetched:
+        """No."""
+        raise AssertionError(f"{host} was asked")
+
+
+NOWHERE = Network(resolver=_Nobody(), fetcher=_Nobody())
 
 
 @dataclass(slots=True)
@@ -63,5 +84,5 @@ def outside() -> Iterator[Outside]:
     """Work with a made-up outside, for every method."""
     one = Outside()
     one.gate.set()
-    with configured(validators=dict.fromkeys(Method, one)):
+    with configured(validators=dict.fromkeys(Method, one), network=NOWHERE):
         yield one

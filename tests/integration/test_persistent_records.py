@@ -80,7 +80,7 @@ def days_of_watching(clock: Clock, days: int, *, step: timedelta = DAY) -> None:
 def test_the_record_to_publish_names_our_ca_and_the_organisation(people: World, net: Outside) -> None:
     added = add_domain(actor=people.alice, organisation_id=people.university, name=ADN, now=NOW)
     issuers = Persistence(issuers=("ca.example.ac.uk", "old.example.ac.uk"), check_every=DAY, days=10)
-    with configured(validators=runtime.current().validators, persistence=issuers):
+    with configured(persistence=issuers):
         made = watch_record(actor=people.alice, domain_id=added, wildcard=True, now=NOW)
         watch_due(clock=Clock(NOW), limit=10)
         narrow = watch_record(actor=people.alice, domain_id=added, wildcard=False, now=NOW)
@@ -264,7 +264,7 @@ def test_private_cas_may_have_a_longer_period_and_the_watch_still_serves_public_
     people: World, net: Outside
 ) -> None:
     longer = Persistence(issuers=("ca.example.ac.uk",), check_every=DAY, days=90)
-    with configured(validators=runtime.current().validators, persistence=longer):
+    with configured(persistence=longer):
         watch(people)
         net.persistent[ADN] = Method.DNS_PERSIST_WILDCARD
         clock = Clock(NOW)

@@ -9,9 +9,9 @@ from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from ninja import Router
 
-from certdesk.api import inputs, render
+from certdesk.api import render
 from certdesk.api.auth import actor_of
-from certdesk.api.domain_schemas import DeadlinesOut, LookOut, ProveIn, PublicationOut, PublicationsOut
+from certdesk.api.domain_schemas import DeadlinesOut, LookOut, PublicationsOut
 from certdesk.api.openapi import describe
 from certdesk.domain.actors import Actor
 from certdesk.domain.deadlines import Deadline
@@ -36,24 +36,16 @@ router = Router(tags=["domains"])
 PERSIST = "dns_persist"
 
 
-@router.post(
-    "/domains/{int:domain_id}/validations",
-    operation_id="proveDomain",
-    summary="Prove a domain by something published",
-    response={201: PublicationOut},
-    openapi_extra=describe(403, 404, body=ProveIn),
-)
-def prove(request: HttpRequest, domain_id: int) -> HttpResponse:
+def begin(actor: Actor, domain_id: int, *, method: str, wildcard: bool) -> HttpResponse:
     """Answers with what to publish; we look by ourselves, and at once where asked to."""
-    actor, now = actor_of(request), timezone.now()
-    body = inputs.read_body(request, ProveIn)
+    now = timezone.now()
     get_domain(actor=actor, domain_id=domain_id, now=now)
-    if body.method == PERSIST:
-        watch_record(actor=actor, domain_id=domain_id, wildcard=body.wildcard, now=now)
+    if method == PERSIST:
+        watch_record(actor=actor, domain_id=domain_id, wildcard=wildcard, now=now)
     else:
-        start_challenge(actor=actor, domain_id=domain_id, method=Method(body.method), now=now)
-    made = next(one for one in _publications(actor, domain_id) if one["method"] == body.method)
-    return render.answer(made, status=201, headers={"Location": f"{_path(domain_id)}/{body.method}"})
+        start_challenge(actor=actor, domain_id=domain_id, method=Method(method), now=now)
+    made = next(one for one in _publications(actor, domain_id) if one["method"] == method)
+    return render.answer(made, status=201, headers={"Location": _path(domain_id)})
 
 
 @router.get(

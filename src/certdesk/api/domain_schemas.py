@@ -1,24 +1,26 @@
 """Bodies and answers about proving a domain by something published (OpenAPI)."""
 
 from datetime import datetime
-from typing import Literal
+from typing import Literal, get_args
 
 from ninja import Schema
 from pydantic import Field
 
-from certdesk.api.schemas import Body
+from certdesk.api.schemas import Body, ShortText
 from certdesk.services.validation_methods import PUBLISHED
 
 PublishedMethod = Literal["dns_txt", "dns_cname", "http_file", "dns_persist"]
-if set(PublishedMethod.__args__) != {*PUBLISHED, "dns_persist"}:  # type: ignore[attr-defined] # Literal's own
+METHODS_TO_PUBLISH = get_args(PublishedMethod)
+if set(METHODS_TO_PUBLISH) != {*PUBLISHED, "dns_persist"}:
     raise TypeError("the methods in the OpenAPI document are not those of the services")
 
 
-class ProveIn(Body):
-    """How a domain is to be proven. `wildcard` matters to persistent records: also all names below."""
+class ValidateIn(Body):
+    """How a domain is to be proven: by mail to one of its mailboxes, or by something published."""
 
-    method: PublishedMethod
-    wildcard: bool = True
+    method: Literal["email"] | PublishedMethod = "email"
+    mailbox: ShortText = Field(default="", description="For `email`: one of the domain's `mailboxes`.")
+    wildcard: bool = Field(default=True, description="For `dns_persist`: also for all names below.")
 
 
 class PublicationOut(Schema):

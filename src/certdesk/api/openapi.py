@@ -29,9 +29,8 @@ _BODIES: tuple[type[BaseModel], ...] = (
     schemas.EvidenceIn,
     schemas.TokenIn,
     schemas.AddDomainIn,
-    schemas.AskIn,
     schemas.RetryIn,
-    domain_schemas.ProveIn,
+    domain_schemas.ValidateIn,
     schemas.ProblemOut,
 )
 _REQUEST_ID: Extra = {

@@ -50,7 +50,7 @@ def proven(outcome: Validated, challenge: Challenge, *, allowed: frozenset[Metho
 
 def _look(challenge: Challenge, rt: runtime.Runtime, *, clock: Callable[[], datetime]) -> Outcome:
     validator = rt.validators.get(challenge.method)
-    if validator is None:
+    if validator is None or rt.network is None:
         return _ours(challenge, "dcv.unavailable", "This method is not set up here.", now=clock())
     try:
         return validator.validate(challenge, network=rt.network, now=clock())

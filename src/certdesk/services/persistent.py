@@ -81,7 +81,7 @@ def watch_record(*, actor: Actor, domain_id: int, wildcard: bool, now: datetime)
     Raises InvalidInput where the method is not set up, NotFound, NotAuthorized.
     """
     domain = own_domain(actor, domain_id)
-    if Method.DNS_PERSIST not in runtime.current().validators:
+    if not runtime.current().offers(Method.DNS_PERSIST):
         raise InvalidInput("This way is not on offer.", fields={"method": "Choose one from the list."})
     if actor.user_id is None:
         raise InvariantViolated("a record is watched for a person")

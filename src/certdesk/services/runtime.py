@@ -98,6 +98,10 @@ class Runtime:
         """The shortest password, in characters (R7)."""
         return self.settings.password_min_length
 
+    def offers(self, method: Method) -> bool:
+        """Whether a method can be looked at from here."""
+        return self.network is not None and method in self.validators
+
     def backend(self, name: str) -> Backend:
         """The back end of that name. Raises Misconfigured when it is no longer set up."""
         try:

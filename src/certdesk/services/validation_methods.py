@@ -98,7 +98,7 @@ def start_challenge(*, actor: Actor, domain_id: int, method: Method, now: dateti
     Raises InvalidInput for a method that is not offered, NotFound for a foreign domain, NotAuthorized.
     """
     domain = own_domain(actor, domain_id)
-    if method not in PUBLISHED or method not in runtime.current().validators:
+    if method not in PUBLISHED or not runtime.current().offers(method):
         raise InvalidInput("This way is not on offer.", fields={"method": "Choose one from the list."})
     with write_transaction():
         lock_organisation(OrganisationId(domain.organisation_id))

@@ -7,7 +7,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("store", "0002_validation_methods"),
+        ("store", "0005_policy"),
     ]
 
     operations = [

@@ -10,6 +10,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
 
 from certdesk.domain.actors import Action, Actor, can
+from certdesk.domain.evidence import Method
 from certdesk.services import runtime
 from certdesk.services.organisations import Evidence, validate_domain
 from certdesk.services.persistent import record_of
@@ -133,7 +134,7 @@ def _render(
 def _proving(actor: Actor, detail: DomainDetail) -> dict[str, object]:
     """What is under way, and what can be chosen, for who may prove the domain."""
     row, now = detail.domain, timezone.now()
-    offered = frozenset(runtime.current().validators)
+    offered = frozenset(method for method in Method if runtime.current().offers(method))
     running = open_challenges_of(actor=actor, domain_id=row.id, now=now)
     offered &= {*PUBLISHED} | (set() if row.watch else {*words.PERSISTENT_WAYS})
     offered -= {one.method for one in running}
