@@ -46,8 +46,13 @@ class AddDomainForm(PortalForm):
         return OrganisationId(int(chosen)) if chosen else next(iter(self.organisations))
 
 
-class CaStateForm(forms.Form):
+class CaStateForm(PortalForm):
     """What a public CA's own portal says of a domain."""
+
+    help_entries: ClassVar = {
+        "ca": "/help/domains/#ca-name",
+        "valid_until": "/help/domains/#ca-until",
+    }
 
     ca = forms.CharField(label="CA", max_length=64, error_messages={"required": "Write the name of the CA."})
     valid_until = forms.DateField(
@@ -56,10 +61,6 @@ class CaStateForm(forms.Form):
         help_text="Leave empty if the CA says that the domain is not validated.",
         widget=forms.DateInput(attrs={"type": "date"}),
     )
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        kwargs.setdefault("label_suffix", "")
-        super().__init__(*args, **kwargs)
 
     def moment(self) -> datetime | None:
         """The end of that day, UTC; None where the field was left empty."""
