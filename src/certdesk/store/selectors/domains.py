@@ -45,7 +45,7 @@ from certdesk.store.selectors.relying import Relying, relying_on
 
 SOON = timedelta(days=30)
 MAX_ID = 2**63 - 1
-MONTHS = 13
+MONTHS = 14  # a proof that counts 398 days lapses in the last of them
 _NEVER = datetime(9999, 1, 1, tzinfo=UTC)  # sorts what nothing proves behind all that something did
 
 
@@ -194,7 +194,7 @@ def count_states(*, actor: Actor, query: str = "", now: datetime) -> dict[State 
 
 
 def lapsing_by_month(*, actor: Actor, query: str = "", now: datetime) -> list[Month]:
-    """How many domains lapse in this month and the twelve after it, if nobody does anything.
+    """How many domains lapse in this month and the thirteen after it, if nobody does anything.
 
     Domains that a persistent record keeps alive are left out: they go on by themselves.
     """
