@@ -1,4 +1,4 @@
-"""`certdesk policy` as an operator runs it: a file is checked, shown and replayed; a bad one stops the start."""
+"""`certdesk policy` as an operator runs it: checked, shown, replayed; a bad file stops the start."""
 
 import json
 import os

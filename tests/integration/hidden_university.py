@@ -19,16 +19,29 @@ from django.core.mail import EmailMessage, get_connection
 
 from certdesk.domain.actors import Actor, OrgRole, RaRole
 from certdesk.domain.csr import read_csr
+from certdesk.domain.evidence import Method
 from certdesk.domain.requests import OrganisationId, State, UserId
 from certdesk.services.confirm import approve_and_issue, submit_request
 from certdesk.services.decisions import reject_request
 from certdesk.services.organisations import Evidence, create_organisation, validate_domain, vet_organisation
+from certdesk.services.persistent import watch_record
 from certdesk.services.requests import Submission, withdraw_request
 from certdesk.services.tokens import create_token
 from certdesk.services.validation import ask_by_email
-from certdesk.store.models import ApiToken, Certificate, Domain, EmailChallenge, Membership, Request, User
+from certdesk.services.validation_methods import start_challenge
+from certdesk.store.models import (
+    ApiToken,
+    Certificate,
+    Domain,
+    EmailChallenge,
+    Membership,
+    MethodChallenge,
+    Request,
+    User,
+)
 from certdesk.store.selectors.people import actor_for_user
 from certdesk.web.requests.token import make_token
+from tests.integration.proving import outside
 
 #: In every name of the organisation that must stay hidden, and nowhere else.
 WORD = "quillmere"
@@ -175,6 +188,10 @@ def build() -> World:
         mailbox=f"hostmaster@{UNPROVEN_DOMAIN}",
         now=now(),
     )
+    proven_domain = Domain.objects.get(adn=DOMAIN).pk
+    with outside():
+        start_challenge(actor=actors["alice"], domain_id=proven_domain, method=Method.DNS_TXT, now=now())
+        watch_record(actor=actors["alice"], domain_id=proven_domain, wildcard=True, now=now())
     certificate = Certificate.objects.get(request_id=requests[State.ISSUED.value])
     return World(
         users=users,
@@ -185,6 +202,8 @@ def build() -> World:
             "slug": f"{WORD}-university",
             "user_id": users["bob"].pk,
             "domain_id": Domain.objects.get(adn=DOMAIN).pk,
+            "method": "dns_txt",
+            "method_challenge_id": MethodChallenge.objects.get().pk,
             "challenge_id": EmailChallenge.objects.get().pk,
             "certificate_id": certificate.pk,
             "token_id": ApiToken.objects.get(user=users["alice"]).pk,

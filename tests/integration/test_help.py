@@ -130,7 +130,7 @@ def test_r1_pages_follow_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
     while address:
         page = Client().get(address).content.decode()
         seen.append(address.split("/")[2])
-        following = re.search(r'rel="next" href="([^"]+)"', page)
+        following = re.search(r'rel="next"\s+href="([^"]+)"', page)
         address = following[1] if following else ""
     assert tuple(seen) == contents.SLUGS
 

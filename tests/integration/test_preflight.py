@@ -20,9 +20,10 @@ from certdesk.domain.policy import Outcome
 from certdesk.domain.policy_file import read_policy
 from certdesk.domain.requests import State
 from certdesk.services import preflight, runtime
+from certdesk.services.decisions import approve_request, facts_of
 from certdesk.services.issuance import issue
 from certdesk.services.known_keys import FRESH_FOR, KnownKeysFolder
-from certdesk.services.requests import Preview, approve_request, create_request, facts_of, preview_request
+from certdesk.services.requests import Preview, create_request, preview_request
 from certdesk.store.models import Approval, Certificate, Request
 from certdesk.store.selectors.facts import organisation_row
 from certdesk.store.selectors.keys import key_uses

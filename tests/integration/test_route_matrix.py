@@ -34,6 +34,7 @@ from tests.integration.hidden_university import (
     build,
     csr_for,
 )
+from tests.integration.proving import outside
 
 PEOPLE = ("anonymous", "charlie", "alice", "bob", "meg", "olga", "otto", "rick", "op")
 #: Where no session counts, some of them show it.
@@ -83,6 +84,7 @@ _FAQ_EDITORS = {"GET": "302 403 403 403 403 200 200 403 200"}
 _DECIDE = {"POST": "302 403 403 403 403 302* 302* 403 403"}
 _MANAGERS = {"POST": "302 404 403 403 302* 302* 302* 403 404"}
 _RA_ONLY = {"POST": "302 404 403 403 403 302* 302* 403 404"}
+_PEOPLE_AND_OFFICERS = {"POST": "302 404 302* 302* 302* 302* 302* 403 404"}
 _API_EVERYBODY = {"GET": "401 200 200 200 200 200 200 200 200"}
 _API_OWN = {"GET": "401 404 200 200 200 200 200 200 404"}
 
@@ -152,6 +154,12 @@ TABLE: dict[str, Row] = {
         answers={"POST": "302 404 302* 302* 302* 302* 302* 403 404"}, body={"mailbox": f"admin@{DOMAIN}"}
     ),
     "domains-validate": Row(answers={"POST": "302 404 403 403 403 302* 302* 403 404"}, body=EVIDENCE),
+    "domains-prove": Row(answers=_PEOPLE_AND_OFFICERS, body={"method": "http_file"}),
+    "domains-check": Row(answers=_PEOPLE_AND_OFFICERS),
+    "domains-cancel-challenge": Row(answers=_PEOPLE_AND_OFFICERS),
+    "domains-persistent-check": Row(answers=_PEOPLE_AND_OFFICERS),
+    "domains-persistent-stop": Row(answers=_PEOPLE_AND_OFFICERS),
+    "domains-ca-state": Row(answers=_RA_ONLY, body={"ca": "Some CA", "valid_until": "2027-01-31"}),
     "domains-cancel": Row(answers={"POST": "302 404 302* 302* 302* 302* 302* 403 404"}),
     # Whoever has a code is whoever reads the mailbox; without one, there is one page for all.
     "dcv": Row(answers={**_PUBLIC, "POST": _NO_SUCH_CODE}, body={"code": "nonsense"}, headers=_NO_ADDRESS),
@@ -326,6 +334,16 @@ TABLE: dict[str, Row] = {
     "api/v1/domains/<int:domain_id>/validations": Row(
         answers={**_API_OWN, "POST": "401 404 201* 201* 201* 201* 201* 403 404"},
         body={"mailbox": f"admin@{DOMAIN}"},
+    ),
+    "api/v1/domains/<int:domain_id>/deadlines": Row(answers=_API_OWN),
+    "api/v1/domains/<int:domain_id>/publications": Row(
+        answers={"GET": "401 404 200 200 200 200 200 403 404"}
+    ),
+    "api/v1/domains/<int:domain_id>/publications/<slug:method>/check": Row(
+        answers={"POST": "401 404 200* 200* 200* 200* 200* 403 404"}
+    ),
+    "api/v1/domains/<int:domain_id>/publications/<slug:method>": Row(
+        answers={"DELETE": "401 404 204* 204* 204* 204* 204* 403 404"}
     ),
     "api/v1/domains/<int:domain_id>/challenges": Row(answers=_API_OWN),
     "api/v1/domains/<int:domain_id>/challenges/<int:challenge_id>/resend": Row(
@@ -512,11 +530,13 @@ def world(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator
 
 
 @pytest.fixture(autouse=True)
-def in_the_database(world: World, db: None, settings: Settings) -> None:
+def in_the_database(world: World, db: None, settings: Settings) -> Iterator[None]:
     """Every test of this module works in a savepoint, without the manifest that `collectstatic` makes."""
     plain = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
     settings.STORAGES = {**settings.STORAGES, "staticfiles": plain}
     Path(settings.STATIC_ROOT).mkdir(exist_ok=True)
+    with outside():
+        yield
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from pytest_django import Settings
 from certdesk.domain import errors
 from certdesk.domain.actors import OrgRole, RaRole
 from certdesk.domain.requests import State
-from certdesk.store.models import User
+from certdesk.store.models import Certificate, User
 from certdesk.web import urls
 from certdesk.web.errors import PAGES, page_of
 from tests.integration.support import World, actor, organisation, state_of, submit, world
@@ -68,6 +68,9 @@ def signed_in(username: str) -> Client:
 def addresses(*, number: int, slug: str) -> dict[str, str]:
     """Every route of the portal with the ids of somebody's request and organisation."""
     arguments = {"number": number, "form": "pem", "user_id": 1, "index": 0, "domain_id": 1, "challenge_id": 1}
+    arguments["certificate_id"] = (
+        Certificate.objects.filter(request_id=number).values_list("id", flat=True).get()
+    )
     arguments["job_id"] = "00000000-0000-4000-8000-000000000000"
     found = {}
     for route in urls.urlpatterns:

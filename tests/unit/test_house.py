@@ -9,7 +9,7 @@ ROOT = Path(__file__).resolve().parents[2]
 _BINARY = {".png", ".ico", ".woff2", ".der", ".p7b", ".csr"}
 # Spelt in parts, so that this file does not find itself.
 _MACHINE_PATHS = re.compile(
-    "|".join([r"(?<![\w./-])/" + name + r"\b" for name in ("work", "root", "tmp/brief")])
+    "|".join([r"(?<![\w./>}-])/" + name + r"\b" for name in ("work", "root", "tmp/brief")])
 )
 
 

@@ -9,12 +9,12 @@ from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from ninja import Query, Router
 
-from certdesk.api import inputs, render
+from certdesk.api import domain_methods, inputs, render
 from certdesk.api.auth import actor_of
+from certdesk.api.domain_schemas import PublicationOut, ValidateIn
 from certdesk.api.openapi import describe
 from certdesk.api.schemas import (
     AddDomainIn,
-    AskIn,
     ChallengeOut,
     ChallengesOut,
     DomainDetailOut,
@@ -27,7 +27,8 @@ from certdesk.domain.actors import Actor
 from certdesk.domain.errors import NotFound
 from certdesk.services.validation import Asked, add_domain, ask_by_email, cancel_challenge
 from certdesk.store.selectors.organisations import DomainRow, list_domains, list_organisations
-from certdesk.store.selectors.validation import DomainDetail, OpenChallenge, get_domain
+from certdesk.store.selectors.proofs import OpenChallenge
+from certdesk.store.selectors.validation import DomainDetail, get_domain
 
 router = Router(tags=["domains"])
 
@@ -94,17 +95,20 @@ def validations(request: HttpRequest, domain_id: int) -> HttpResponse:
 @router.post(
     "/domains/{int:domain_id}/validations",
     operation_id="askForValidation",
-    summary="Ask a mailbox of a domain to confirm",
-    response={201: ChallengeOut},
-    openapi_extra=describe(403, 404, 503, body=AskIn),
+    summary="Prove a domain: ask a mailbox of it to confirm, or publish something",
+    response={201: ChallengeOut | PublicationOut},
+    openapi_extra=describe(403, 404, 503, body=ValidateIn),
 )
 def ask(request: HttpRequest, domain_id: int) -> HttpResponse:
-    """Mails a fresh code; an earlier one to the same mailbox ends. The proof comes with the confirmation.
+    """With `email`, mails a fresh code; an earlier one to the same mailbox ends. The proof comes with the
+    confirmation. A mailbox at a domain above asks about that domain, which then covers this one too.
 
-    A mailbox at a domain above asks about that domain, which then covers this one too.
+    With another method, answers with the DNS record or file to publish.
     """
     actor = actor_of(request)
-    body = inputs.read_body(request, AskIn)
+    body = inputs.read_body(request, ValidateIn)
+    if body.method != "email":
+        return domain_methods.begin(actor, domain_id, method=body.method, wildcard=body.wildcard)
     return _ask(actor, get_domain(actor=actor, domain_id=domain_id, now=timezone.now()), body.mailbox)
 
 

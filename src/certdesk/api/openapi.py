@@ -13,7 +13,7 @@ from ninja.openapi.schema import OpenAPISchema, get_schema
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from certdesk.api import schemas
+from certdesk.api import domain_schemas, schemas
 from certdesk.api.problems import MEDIA_TYPE
 
 Extra = dict[str, Any]
@@ -29,8 +29,8 @@ _BODIES: tuple[type[BaseModel], ...] = (
     schemas.EvidenceIn,
     schemas.TokenIn,
     schemas.AddDomainIn,
-    schemas.AskIn,
     schemas.RetryIn,
+    domain_schemas.ValidateIn,
     schemas.ProblemOut,
 )
 _REQUEST_ID: Extra = {

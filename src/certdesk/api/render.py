@@ -18,8 +18,10 @@ from certdesk.domain.requests import State, public_status, status_text
 from certdesk.services import runtime
 from certdesk.services.requests import Preview, describe_key
 from certdesk.store.selectors.certificates import ListedCertificate, RevocationRow
+from certdesk.store.selectors.domains import Standing
 from certdesk.store.selectors.organisations import DomainRow, OrganisationRow, ValidationRow
 from certdesk.store.selectors.people import Member
+from certdesk.store.selectors.proofs import OpenChallenge
 from certdesk.store.selectors.requests import (
     ApprovalRow,
     CertificateRow,
@@ -28,7 +30,7 @@ from certdesk.store.selectors.requests import (
     RequestRow,
 )
 from certdesk.store.selectors.tokens import TokenRow
-from certdesk.store.selectors.validation import DomainDetail, OpenChallenge, Standing
+from certdesk.store.selectors.validation import DomainDetail
 
 ROOT = "/api/v1"
 Json = dict[str, object]
@@ -270,7 +272,8 @@ def domain_detail_json(detail: DomainDetail, *, mailboxes: list[str]) -> Json:
 def domain_links(domain_id: int) -> Json:
     """Where to go from a domain."""
     here = f"{ROOT}/domains/{domain_id}"
-    return {"self": here, "validations": f"{here}/validations", "challenges": f"{here}/challenges"}
+    below = ("validations", "challenges", "publications", "deadlines")
+    return {"self": here, **{name: f"{here}/{name}" for name in below}}
 
 
 def challenge_json(one: OpenChallenge, *, domain_id: int) -> Json:

@@ -113,13 +113,6 @@ class AddDomainIn(Body):
     organisation: Slug = Field(default="", description="Slug; only people of exactly one need none.")
 
 
-class AskIn(Body):
-    """Who is asked to confirm control of a domain, and how."""
-
-    method: Literal["email"] = "email"
-    mailbox: ShortText = Field(min_length=1, description="One of the domain's `mailboxes`.")
-
-
 class TokenIn(Body):
     """A token to be made."""
 

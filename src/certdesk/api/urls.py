@@ -3,7 +3,16 @@
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, path, re_path
 
-from certdesk.api import certificates, domains, downloads, organisations, problems, requests, tokens
+from certdesk.api import (
+    certificates,
+    domain_methods,
+    domains,
+    downloads,
+    organisations,
+    problems,
+    requests,
+    tokens,
+)
 from certdesk.api.auth import BearerToken
 from certdesk.api.edge import guard, guarded
 from certdesk.api.openapi import CertdeskApi, document_view
@@ -21,7 +30,7 @@ api = CertdeskApi(
     openapi_url=None,  # served below, without a sign-in
 )
 problems.register(api)
-for _room in (requests, downloads, certificates, organisations, domains, tokens):
+for _room in (requests, downloads, certificates, organisations, domains, domain_methods, tokens):
     api.add_router("", _room.router)
 
 

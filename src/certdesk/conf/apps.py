@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import fields
+from datetime import timedelta
 from pathlib import Path
 
 import structlog
@@ -21,7 +22,7 @@ from certdesk.domain.known_keys import NO_LIST
 from certdesk.domain.policy_file import NO_FILE, PORTAL, PolicyFile, read_policy
 from certdesk.domain.settings import ServiceSettings, changed
 from certdesk.services.known_keys import KnownKeysFolder
-from certdesk.services.runtime import AcmeSettings, Runtime, configure
+from certdesk.services.runtime import AcmeSettings, Persistence, Runtime, configure
 
 log = structlog.get_logger()
 
@@ -68,6 +69,11 @@ def make_runtime(config: Config) -> Runtime:
         validators=load_validators(),
         policy=policy,
         known_keys=(lambda: NO_LIST) if config.blocklist is None else KnownKeysFolder(config.blocklist),
+        persistence=Persistence(
+            issuers=config.issuers,
+            check_every=timedelta(hours=config.persistent_check_hours),
+            days=config.persistent_days,
+        ),
     )
 
 

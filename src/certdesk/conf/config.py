@@ -5,10 +5,12 @@ are no default secrets (A9). The demo makes its own, in `<data>/secrets`, readab
 """
 
 import os
+import re
 import secrets
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
@@ -19,6 +21,7 @@ PREFIX = "CERTDESK_"
 #: Variables with the prefix that belong to the client commands or name the files read here.
 NOT_SETTINGS = frozenset({"CERTDESK_URL", "CERTDESK_TOKEN", "CERTDESK_TOKEN_FILE", "CERTDESK_CONFIG"})
 MINIMUM_SECRET = 32
+_HOST = re.compile(r"(?=.{1,253}$)(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z][a-z0-9-]{0,61}[a-z0-9]")
 
 SERVER_SOFTWARE = (
     "Apache httpd",
@@ -35,6 +38,14 @@ SERVER_SOFTWARE = (
     "Cisco",
     "Other",
 )
+
+
+def _host_name(value: str) -> str:
+    """An issuer's domain name as it stands in CAA and persistent records. Raises ValueError for another."""
+    name = value.strip().lower().rstrip(".")
+    if not _HOST.fullmatch(name):
+        raise ValueError(f"{value!r} is not a domain name such as ca.example.ac.uk")
+    return name
 
 
 class Config(BaseSettings):
@@ -66,6 +77,8 @@ class Config(BaseSettings):
     policy: Path | None = None
     blocklist: Path | None = None
     ownership_days: int = Field(default=398, ge=1, le=398)
+    persistent_days: int = Field(default=10, ge=2, le=398)
+    persistent_check_hours: int = Field(default=24, ge=1, le=240)
     password_min_length: int = Field(default=15, ge=3)
     require_second_factor: Literal["auto", "always", "never"] = "auto"
     mail_from: str = "certdesk@localhost"
@@ -88,6 +101,11 @@ class Config(BaseSettings):
     @classmethod
     def _keys_by_white_space(cls, value: object) -> object:
         return tuple(value.split()) if isinstance(value, str) else value
+
+    @field_validator("acme_caa_identities")
+    @classmethod
+    def _issuers_are_domain_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(_host_name(name) for name in value))
 
     @field_validator("server_software")
     @classmethod
@@ -116,6 +134,12 @@ class Config(BaseSettings):
     def status_url(self) -> str:
         """Where relying parties fetch CA certificates and CRLs: plain HTTP, or it would go round."""
         return "http://" + self.url.partition("://")[2]
+
+    @property
+    def issuers(self) -> tuple[str, ...]:
+        """The domain names by which DNS records may name our CA; the host of our address by default."""
+        host = urlsplit(self.url).hostname or ""
+        return self.acme_caa_identities or ((host,) if _HOST.fullmatch(host) else ("certdesk.example",))
 
     @property
     def mail_directory(self) -> Path:

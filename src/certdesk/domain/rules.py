@@ -5,7 +5,7 @@ BR = CA/Browser Forum TLS Baseline Requirements. Re-check the source before chan
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time
 from enum import IntEnum, StrEnum
 
 from certdesk.domain.errors import InvariantViolated
@@ -128,3 +128,8 @@ def next_change(rule_id: RuleId | str, now: datetime) -> DatedRule | None:
     today = in_force(rule_id, now).from_date
     later = [rule for rule in RULES if rule.id == rule_id and rule.from_date > today]
     return min(later, key=lambda rule: rule.from_date, default=None)
+
+
+def begins_at(rule: DatedRule) -> datetime:
+    """The moment from which a rule holds."""
+    return datetime.combine(rule.from_date, time(), tzinfo=UTC)

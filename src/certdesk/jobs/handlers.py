@@ -5,7 +5,15 @@ from datetime import datetime
 
 from django.utils import timezone
 
-from certdesk.services import account_mail, alerts, notices, people, reminders, revocation_notices
+from certdesk.services import (
+    account_mail,
+    alerts,
+    notices,
+    people,
+    proof_warnings,
+    reminders,
+    revocation_notices,
+)
 
 
 def notify_applicant(*, event_id: int) -> None:
@@ -40,6 +48,23 @@ def mail_account(*, user_id: int, occasion: str, by: str) -> None:
     )
 
 
+def mail_vanished(*, domain_id: int, missing_since: str) -> None:
+    """Mails the people who look after a domain that its persistent record has vanished."""
+    proof_warnings.mail_vanished(
+        domain_id=domain_id, missing_since=datetime.fromisoformat(missing_since), now=timezone.now()
+    )
+
+
+def mail_unproven(*, challenge_id: int) -> None:
+    """Mails whoever asked that a challenge ends soon and nothing was found."""
+    proof_warnings.mail_unproven(challenge_id=challenge_id, now=timezone.now())
+
+
+def mail_sunset(*, organisation_id: int) -> None:
+    """Mails an organisation's managers that a way of proving ends."""
+    proof_warnings.mail_sunset(organisation_id=organisation_id, now=timezone.now())
+
+
 def mail_password_reset(*, email: str) -> None:
     """Mails a link to whoever has this address; nobody may."""
     people.mail_password_reset(email=email)
@@ -51,5 +76,8 @@ HANDLERS: dict[str, Callable[..., None]] = {
     "alert_officers": alert_officers,
     "mail_lapsing": mail_lapsing,
     "mail_revocation": mail_revocation,
+    "mail_sunset": mail_sunset,
+    "mail_unproven": mail_unproven,
+    "mail_vanished": mail_vanished,
     "notify_applicant": notify_applicant,
 }

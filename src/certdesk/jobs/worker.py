@@ -20,6 +20,7 @@ from django_tasks_db.models import DBTaskResult
 from certdesk.domain.errors import CertdeskError
 from certdesk.domain.requests import RequestId
 from certdesk.jobs.handlers import HANDLERS
+from certdesk.jobs.lookout import Lookout
 from certdesk.services import (
     acme_issuance,
     acme_nonces,
@@ -27,6 +28,7 @@ from certdesk.services import (
     acme_validation,
     alerts,
     issuance,
+    proof_warnings,
     reminders,
     revocation,
     validation,
@@ -43,6 +45,7 @@ GIVE_UP_AFTER = 17  # tries: with the back-off below about a day
 RETRY_FIRST, RETRY_MOST = timedelta(seconds=10), timedelta(hours=4)
 DEAD_AFTER = timedelta(minutes=10)  # a job running longer belonged to a worker that died
 KEEP_FINISHED = timedelta(days=14)
+LAST_LOOKS = 5.0  # seconds that a worker which ends waits for looks under way; they are due again anyway
 HOUSEKEEPING_EVERY = timedelta(minutes=5)
 
 
@@ -55,6 +58,7 @@ class Worker:
         self.name = f"worker-{uuid.uuid4().hex[:12]}"
         self.stop = threading.Event()
         self._housekeeping_due = clock()
+        self.lookout = Lookout(clock=clock)
 
     def run(self) -> None:
         """Works until `stop` is set. Nothing that a job does ends the worker."""
@@ -67,6 +71,7 @@ class Worker:
                 close_old_connections()
             if not busy:
                 self.stop.wait(PAUSE)
+        self.lookout.wait(seconds=LAST_LOOKS)
         connection.close()
 
     def tick(self, *, now: datetime) -> bool:
@@ -80,6 +85,7 @@ class Worker:
             self._drive_order(order)
         for challenge in acme_validation.due_looks(now=now, limit=BATCH):
             self._drive_look(challenge)
+        self.lookout.tick(now=now)
         jobs = self._claim(now=now)
         # Done jobs are noted together: dying before that runs them again, which is harmless.
         done = [job for job in jobs if self._run(job)]
@@ -90,6 +96,7 @@ class Worker:
             DBTaskResult.objects.filter(finished_at__lt=now - KEEP_FINISHED).delete()
             alerts.alert_overdue(now=now)
             reminders.remind_lapsing(now=now)
+            proof_warnings.warn_ahead(now=now)
             validation.refresh_waiting(now=now)
             acme_nonces.clear_nonces(now=now)
             acme_orders.clear_orders(now=now)

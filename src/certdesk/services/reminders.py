@@ -82,7 +82,7 @@ def mail_lapsing(*, domain_id: int, expires_at: datetime, audience: Audience, no
     if not found:
         return False
     domain = found[0][0]
-    to = _officers() if audience is Audience.OFFICERS else _people_of(domain)
+    to = _officers() if audience is Audience.OFFICERS else people_of(domain)
     if not to:
         log.error("domains.lapsing_untold", domain=domain_id, audience=audience.value)
         return False
@@ -99,8 +99,8 @@ def message(
     to_do = (
         f"Please check again who owns {domain.adn}, and record it there."
         if audience is Audience.OFFICERS
-        else "To renew it, have the domain's own people confirm by e-mail, which takes a minute there,\n"
-        f"or ask {rt.rules.ra} to check it by hand."
+        else "To renew it, publish a DNS record or have the domain's own people confirm by e-mail, which\n"
+        f"takes a minute there, or ask {rt.rules.ra} to check it by hand."
     )
     body = (
         f"The validation of {domain.adn} lapses {days}:\n"
@@ -129,6 +129,12 @@ def _lapsing(*, now: datetime, only: Sequence[int] | None = None) -> list[_Row]:
     found = Domain.objects.filter(organisation__is_active=True, validations__validated_at__lte=now)
     if only is not None:
         found = found.filter(id__in=only)
+    # What a persistent record keeps alive is short-lived on purpose: the watcher says when that ends.
+    found = found.exclude(
+        persistent__stopped_at__isnull=True,
+        persistent__seen_at__isnull=False,
+        persistent__missing_since__isnull=True,
+    )
     horizon = now + timedelta(days=max(STEPS))
     rows = list(
         found.annotate(until=Max("validations__expires_at"))
@@ -183,7 +189,7 @@ def _audiences(domain: Domain, until: datetime) -> tuple[Audience, ...]:
     return (Audience.ORGANISATION, Audience.OFFICERS) if by_hand else (Audience.ORGANISATION,)
 
 
-def _people_of(domain: Domain) -> list[str]:
+def people_of(domain: Domain) -> list[str]:
     """The mailboxes of the organisation's managers; without any, of its applicants."""
     members = Membership.objects.filter(
         organisation_id=domain.organisation_id, is_active=True, user__is_active=True

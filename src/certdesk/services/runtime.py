@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import structlog
 from django.utils import timezone
@@ -36,6 +36,19 @@ class AcmeSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Persistence:
+    """How persistent DNS records are read: the names of our CA, how often, and for how long one counts.
+
+    `issuers` begins with the name to publish; the others are accepted as well. `days` is for private CAs;
+    public ones have a rule of their own (BR 3.2.2.4.22).
+    """
+
+    issuers: tuple[str, ...] = ("certdesk.example",)
+    check_every: timedelta = timedelta(hours=24)
+    days: int = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Runtime:
     """Made at start-up; `settings` are what an operator may change while it runs.
 
@@ -53,6 +66,7 @@ class Runtime:
     validators: Mapping[Method, Validator] = field(default_factory=dict)
     policy: PolicyFile = NO_FILE
     known_keys: Callable[[], KnownKeys] = lambda: NO_LIST
+    persistence: Persistence = field(default_factory=Persistence)
 
     @property
     def rules(self) -> Rules:
@@ -96,6 +110,10 @@ class Runtime:
     def password_min_length(self) -> int:
         """The shortest password, in characters (R7)."""
         return self.settings.password_min_length
+
+    def offers(self, method: Method) -> bool:
+        """Whether a method can be looked at from here."""
+        return self.network is not None and method in self.validators
 
     def backend(self, name: str) -> Backend:
         """The back end of that name. Raises Misconfigured when it is no longer set up."""

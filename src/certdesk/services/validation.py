@@ -5,7 +5,7 @@ outside any transaction: a challenge whose mail could not be sent says so and is
 """
 
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from smtplib import SMTPException
@@ -43,7 +43,9 @@ from certdesk.store.models import (
     ChallengeOutcome,
     Domain,
     EmailChallenge,
+    MethodChallenge,
     Organisation,
+    PersistentRecord,
     Request,
     ValidationRecord,
 )
@@ -111,12 +113,12 @@ def ask_by_email(
         _refuse_flood(actor, adn, now=now)
         domain_id = _listed(actor, organisation_id, adn, now=now)
         challenge = _open_challenge(actor, domain_id, adn, mailbox, secret.digest, now=now)
-        _tell_waiting(organisation_id, now=now)
+        tell_waiting(organisation_id, now=now)
     _send(challenge, code=secret.code)
     with write_transaction():
         lock_organisation(organisation_id)
         EmailChallenge.objects.filter(id=challenge.pk).update(sent_at=now)
-        _tell_waiting(organisation_id, now=now)
+        tell_waiting(organisation_id, now=now)
     return Asked(challenge_id=challenge.pk, domain_id=domain_id, adn=adn, mailbox=mailbox)
 
 
@@ -137,7 +139,7 @@ def cancel_challenge(*, actor: Actor, challenge_id: int, now: datetime) -> None:
         if not _end(row, ChallengeOutcome.CANCELLED, now=now):
             raise StateConflict("This confirmation was used, cancelled or replaced in the meantime.")
         _record(row, "domain.challenge_cancel", actor=actor, now=now)
-        _tell_waiting(organisation_id, now=now)
+        tell_waiting(organisation_id, now=now)
 
 
 def open_challenge(*, code: str, now: datetime) -> Challenge:
@@ -163,10 +165,10 @@ def confirm_by_email(*, code: str, remote_address: str, now: datetime) -> Challe
         lock_organisation(organisation_id)
         if not _end(row, ChallengeOutcome.CONFIRMED, now=now):
             raise NotFound(GONE)
-        record = ValidationRecord.objects.create(
-            domain_id=row.domain_id,
+        record_proof(
+            actor=reader,
+            domain=row.domain,
             method=Method.EMAIL_CONSTRUCTED,
-            source=METHODS[Method.EMAIL_CONSTRUCTED].source,
             evidence={
                 "how": f"{row.mailbox} confirmed",
                 "adn": row.adn,
@@ -177,12 +179,49 @@ def confirm_by_email(*, code: str, remote_address: str, now: datetime) -> Challe
                 "answered_from": remote_address,
                 "value_sha256": row.digest,
             },
-            validated_at=now,
-            expires_at=ownership_expiry(validated_at=now, days=runtime.current().ownership_days),
+            days=runtime.current().ownership_days,
+            now=now,
+            noted={"mailbox": row.mailbox, "challenge": row.pk},
         )
-        _record(row, "domain.validate", actor=reader, now=now, record=record.pk)
-        wake_waiting(organisation_id, now=now)
     return confirmed
+
+
+def record_proof(
+    *,
+    actor: Actor,
+    domain: Domain,
+    method: Method,
+    evidence: Mapping[str, object],
+    days: int,
+    until: datetime | None = None,
+    now: datetime,
+    noted: Mapping[str, object],
+) -> int:
+    """Inserts a validation record that counts `days`, and makes due whatever waited for it (V7, R4).
+
+    `until` ends it sooner, where what was found says so.
+    In the caller's transaction, under the organisation's lock. `noted` goes into the audit event.
+    """
+    expires = ownership_expiry(validated_at=now, days=days)
+    record = ValidationRecord.objects.create(
+        domain=domain,
+        method=method,
+        source=METHODS[method].source,
+        evidence=dict(evidence),
+        validated_at=now,
+        expires_at=min(expires, until or expires),
+    )
+    audit.record(
+        actor=actor,
+        action="domain.validate",
+        object_type="domain",
+        object_id=domain.pk,
+        organisation_id=domain.organisation_id,
+        now=now,
+        data={"adn": domain.adn, "method": method.value, **noted, "record": record.pk},
+    )
+    wake_waiting(OrganisationId(domain.organisation_id), now=now)
+    return record.pk
 
 
 def await_validation(request: Request, *, now: datetime) -> State:
@@ -223,22 +262,39 @@ def names_to_confirm(
 
 def second_line(organisation_id: OrganisationId, names: Iterable[str], *, now: datetime) -> str:
     """What a request for these names waits for: who was asked, or that somebody has to be asked (R25)."""
-    asked = EmailChallenge.objects.filter(
-        domain__organisation_id=organisation_id,
-        outcome=ChallengeOutcome.OPEN,
-        expires_at__gt=now,
-        sent_at__isnull=False,
-    ).order_by("mailbox")
-    pairs = list(asked.values_list("adn", "mailbox"))
+    awaited = _awaited(organisation_id, now=now)
     lines = []
     for domain, missing in names_to_confirm(organisation_id, names, now=now).items():
-        boxes = [box for adn, box in pairs if any(is_under(name, adn) for name in missing)]
+        found = [what for adn, what in awaited if any(is_under(name, adn) for name in missing)]
         lines.append(
-            f"Waiting for {' or '.join(boxes)} to confirm."
-            if boxes
+            f"Waiting for {' or '.join(found)}."
+            if found
             else f"Waiting for somebody at {domain} to confirm by e-mail: choose a mailbox to ask."
         )
     return " ".join(lines) or "Every domain is validated; about to be handed to the CA."
+
+
+def _awaited(organisation_id: OrganisationId, *, now: datetime) -> list[tuple[str, str]]:
+    """ADN → what is awaited there: mailboxes that were asked, records and files that were to be published."""
+    running = {"outcome": ChallengeOutcome.OPEN, "expires_at__gt": now}
+    asked = EmailChallenge.objects.filter(
+        domain__organisation_id=organisation_id, sent_at__isnull=False, **running
+    ).order_by("mailbox")
+    boxes: dict[str, list[str]] = {}
+    for adn, mailbox in asked.values_list("adn", "mailbox"):
+        boxes.setdefault(adn, []).append(mailbox)
+    found = [(adn, f"{' or '.join(of_it)} to confirm") for adn, of_it in boxes.items()]
+    published = MethodChallenge.objects.filter(domain__organisation_id=organisation_id, **running)
+    for adn, method in published.order_by("adn", "method").values_list("adn", "method"):
+        what = "file on" if Method(method) is Method.HTTP_FILE else "DNS record of"
+        found.append((adn, f"the {what} {adn} to appear"))
+    watched = PersistentRecord.objects.filter(
+        domain__organisation_id=organisation_id, stopped_at__isnull=True, next_look_at__isnull=False
+    )
+    return found + [
+        (adn, f"the persistent DNS record of {adn} to appear")
+        for adn in watched.order_by("adn").values_list("adn", flat=True)
+    ]
 
 
 def refresh_waiting(*, now: datetime) -> None:
@@ -249,7 +305,7 @@ def refresh_waiting(*, now: datetime) -> None:
     for organisation_id in found:
         with write_transaction():
             lock_organisation(OrganisationId(organisation_id))
-            _tell_waiting(OrganisationId(organisation_id), now=now)
+            tell_waiting(OrganisationId(organisation_id), now=now)
 
 
 def _may_ask(actor: Actor, organisation_id: OrganisationId) -> None:
@@ -373,7 +429,7 @@ def _send(row: EmailChallenge, *, code: str) -> None:
         ) from None
 
 
-def _tell_waiting(organisation_id: OrganisationId, *, now: datetime) -> None:
+def tell_waiting(organisation_id: OrganisationId, *, now: datetime) -> None:
     """Second lines of what waits for a validation, as things stand now; no state changes (R25)."""
     waiting = Request.objects.filter(
         organisation_id=organisation_id, state=State.ACCEPTED, next_attempt_at__isnull=True
@@ -384,9 +440,7 @@ def _tell_waiting(organisation_id: OrganisationId, *, now: datetime) -> None:
             waiting.filter(id=number).update(detail=detail)
 
 
-def _record(
-    row: EmailChallenge, action: str, *, actor: Actor, now: datetime, record: int | None = None
-) -> None:
+def _record(row: EmailChallenge, action: str, *, actor: Actor, now: datetime) -> None:
     audit.record(
         actor=actor,
         action=action,
@@ -394,5 +448,5 @@ def _record(
         object_id=row.domain_id,
         organisation_id=Domain.objects.values_list("organisation_id", flat=True).get(id=row.domain_id),
         now=now,
-        data={"adn": row.adn, "mailbox": row.mailbox, "challenge": row.pk, "record": record},
+        data={"adn": row.adn, "mailbox": row.mailbox, "challenge": row.pk},
     )

@@ -8,6 +8,7 @@ from certdesk.web.dcv import asking
 from certdesk.web.dcv import views as dcv
 from certdesk.web.demo import views as demo
 from certdesk.web.domains import listing as domain_list
+from certdesk.web.domains import proving
 from certdesk.web.domains import views as domains
 from certdesk.web.help import faq
 from certdesk.web.help import views as help_pages
@@ -43,6 +44,20 @@ urlpatterns = [
     path("domains/<int:domain_id>/", domains.show, name="domains-show"),
     path("domains/<int:domain_id>/ask/", domains.ask, name="domains-ask"),
     path("domains/<int:domain_id>/validate/", domains.validate, name="domains-validate"),
+    path("domains/<int:domain_id>/prove/", proving.prove, name="domains-prove"),
+    path(
+        "domains/<int:domain_id>/persistent/check/",
+        proving.check_persistent,
+        name="domains-persistent-check",
+    ),
+    path("domains/<int:domain_id>/persistent/stop/", proving.stop_persistent, name="domains-persistent-stop"),
+    path("domains/<int:domain_id>/ca-state/", proving.ca_state, name="domains-ca-state"),
+    path("domains/challenges/<int:method_challenge_id>/check/", proving.check, name="domains-check"),
+    path(
+        "domains/challenges/<int:method_challenge_id>/cancel/",
+        proving.cancel,
+        name="domains-cancel-challenge",
+    ),
     path("domains/confirmations/<int:challenge_id>/cancel/", asking.cancel, name="domains-cancel"),
     path("dcv/", dcv.enter, name="dcv"),
     path("dcv/<str:code>/", dcv.confirm, name="dcv-confirm"),

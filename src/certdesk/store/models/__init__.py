@@ -23,6 +23,12 @@ from certdesk.store.models.issuance import (
 )
 from certdesk.store.models.organisations import Domain, Organisation, ValidationRecord
 from certdesk.store.models.people import ApiToken, Membership, User
+from certdesk.store.models.proving import (
+    CaValidation,
+    MethodChallenge,
+    PersistentRecord,
+    ValidationAttempt,
+)
 from certdesk.store.models.requests import Approval, Request, RequestEvent
 from certdesk.store.models.settings import SettingsVersion
 from certdesk.store.models.validation import ChallengeOutcome, EmailChallenge
@@ -37,6 +43,7 @@ __all__ = [
     "AttemptOutcome",
     "AuditEvent",
     "BlockedKey",
+    "CaValidation",
     "Certificate",
     "CertificateName",
     "ChallengeOutcome",
@@ -47,7 +54,9 @@ __all__ = [
     "IssuanceAttempt",
     "IssuerChain",
     "Membership",
+    "MethodChallenge",
     "Organisation",
+    "PersistentRecord",
     "RenewalAdvice",
     "Request",
     "RequestEvent",
@@ -56,5 +65,6 @@ __all__ = [
     "SettingsVersion",
     "UsedNonce",
     "User",
+    "ValidationAttempt",
     "ValidationRecord",
 ]

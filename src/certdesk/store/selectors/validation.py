@@ -1,71 +1,35 @@
-"""Domains, their proofs and open confirmations, as an actor may see them: what lapses when (R31 to R34)."""
+"""One domain as an actor may see it: proofs, what is under way, its story, what waits for it (R31 to R34)."""
 
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from enum import StrEnum
 
-from django.db.models import Case, IntegerField, Max, Q, QuerySet, Value, When
+from django.db.models import Q
 
-from certdesk.domain.actors import Action, Actor, can
+from certdesk.domain.actors import Actor
 from certdesk.domain.errors import NotFound
 from certdesk.domain.evidence import METHODS, Method
 from certdesk.domain.identifiers import is_under
 from certdesk.domain.requests import OrganisationId, RequestId, State
-from certdesk.store.models import ChallengeOutcome, Domain, EmailChallenge, Request, ValidationRecord
+from certdesk.store.models import (
+    CaValidation,
+    ChallengeOutcome,
+    Domain,
+    EmailChallenge,
+    MethodChallenge,
+    PersistentRecord,
+    Request,
+    ValidationAttempt,
+    ValidationRecord,
+)
+from certdesk.store.selectors.domains import MAX_ID, ListedDomain, listed, visible_domains
+from certdesk.store.selectors.proofs import OpenChallenge, Proof, challenge_row, proof_row
 
-MAX_ID = 2**63 - 1
 WAITING_SHOWN = 50
-
-
-class Standing(StrEnum):
-    """Whether anything proves control of a domain now."""
-
-    VALIDATED = "validated"
-    LAPSED = "lapsed"
-    NEVER = "never"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Proof:
-    """One validation record. `who` is the officer, or the mailbox that confirmed."""
-
-    method: str
-    source: str
-    who: str
-    evidence: dict[str, object]
-    request_id: int | None
-    validated_at: datetime
-    expires_at: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OpenChallenge:
-    """A confirmation that was asked for and has not come. `sent_at` is None when the mail did not leave."""
-
-    id: int
-    adn: str
-    mailbox: str
-    asked_by: str
-    created_at: datetime
-    sent_at: datetime | None
-    expires_at: datetime
-
-    def is_expired(self, *, now: datetime) -> bool:
-        """Whether its code has stopped working."""
-        return self.expires_at <= now
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ListedDomain:
-    """A domain in the list; `proof` is the one that lasts, or lasted, longest."""
-
-    id: int
-    adn: str
-    organisation_id: OrganisationId
-    organisation: str
-    standing: Standing
-    proof: Proof | None
-    awaited: tuple[OpenChallenge, ...]
+STORY_SHOWN = 60
+ATTEMPTS_READ = 500
+SAME_RUN = timedelta(days=7)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,52 +42,72 @@ class WaitingRequest:
     state: State
 
 
+class Event(StrEnum):
+    """What happened to a domain."""
+
+    PROVEN = "proven"
+    LOOKED = "looked"
+    ASKED = "asked"
+    CANCELLED = "cancelled"
+    CA_SAID = "ca_said"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoryEntry:
+    """One event of a domain. `times` counts looks in a row that found the same; `evidence` is for the RA."""
+
+    at: datetime
+    event: Event
+    title: str
+    text: str
+    who: str
+    proof: Proof | None = None
+    evidence: dict[str, object]
+    code: str = ""
+    times: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaState:
+    """What a public CA said last of its own validation; `valid_until` None: not validated there."""
+
+    ca: str
+    valid_until: datetime | None
+    detail: str
+    heard_from: str
+    heard_at: datetime
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DomainDetail:
-    """A domain with every proof, newest first, and what is under way."""
+    """A domain with every proof, newest first, its story, what is under way and what CAs say."""
 
     domain: ListedDomain
     organisation_slug: str
     proofs: tuple[Proof, ...]
+    story: tuple[StoryEntry, ...]
+    ca_states: tuple[CaState, ...]
     waiting: tuple[WaitingRequest, ...]
-
-
-def list_lapsing(*, actor: Actor, query: str = "", limit: int, now: datetime) -> list[ListedDomain]:
-    """The domains that the actor may see: what lapses next, what has lapsed, what nothing proves."""
-    if not query.isprintable():  # no name holds such a character, and no database takes all of them
-        return []
-    found = _visible(actor)
-    if query:
-        found = found.filter(Q(adn__icontains=query) | Q(organisation__legal_name__icontains=query))
-    rank = Case(
-        When(until__gt=now, then=Value(0)),
-        When(until__isnull=False, then=Value(1)),
-        default=Value(2),
-        output_field=IntegerField(),
-    )
-    rows = (
-        found.annotate(until=Max("validations__expires_at"), rank=rank)
-        .select_related("organisation")
-        .order_by("rank", "until", "adn", "id")[:limit]
-    )
-    return _listed(list(rows), now=now)
 
 
 def get_domain(*, actor: Actor, domain_id: int, now: datetime) -> DomainDetail:
     """One domain. Raises NotFound for a foreign or missing one."""
     row = (
-        _visible(actor).select_related("organisation").filter(id=domain_id).first()
-        if _fits(domain_id)
+        visible_domains(actor).select_related("organisation").filter(id=domain_id).first()
+        if 0 < domain_id <= MAX_ID
         else None
     )
     if row is None:
         raise NotFound("There is no such domain.")
-    (listed,) = _listed([row], now=now)
+    (one,) = listed([row], now=now)
     records = ValidationRecord.objects.filter(domain=row).select_related("validated_by")
+    proofs = tuple(proof_row(record) for record in records.order_by("-validated_at", "-id")[:STORY_SHOWN])
     return DomainDetail(
-        domain=listed,
+        domain=one,
         organisation_slug=row.organisation.slug,
-        proofs=tuple(_proof(record) for record in records.order_by("-validated_at", "-id")),
+        proofs=proofs,
+        story=_story(row, proofs),
+        ca_states=_ca_states(row),
         waiting=_waiting(row),
     )
 
@@ -133,74 +117,117 @@ def open_challenges(*, organisation_id: OrganisationId) -> list[OpenChallenge]:
     rows = EmailChallenge.objects.filter(
         domain__organisation_id=organisation_id, outcome=ChallengeOutcome.OPEN
     ).select_related("asked_by")
-    return [_challenge(row) for row in rows.order_by("-created_at", "-id")]
+    return [challenge_row(row) for row in rows.order_by("-created_at", "-id")]
 
 
-def _fits(number: int) -> bool:
-    return 0 < number <= MAX_ID
+def _story(row: Domain, proofs: tuple[Proof, ...]) -> tuple[StoryEntry, ...]:
+    """What happened, newest first."""
+    entries = [_proven(proof) for proof in proofs]
+    entries += [*_looks(row), *_mails(row), *_published(row), *_watched(row), *_said(row)]
+    return tuple(sorted(entries, key=lambda entry: entry.at, reverse=True)[:STORY_SHOWN])
 
 
-def _visible(actor: Actor) -> QuerySet[Domain]:
-    if can(actor, Action.DOMAIN_READ):
-        return Domain.objects.all()
-    own = [o for o in actor.organisation_ids if can(actor, Action.DOMAIN_READ, organisation_id=o)]
-    return Domain.objects.filter(organisation_id__in=own)
+def _proven(proof: Proof) -> StoryEntry:
+    return StoryEntry(
+        at=proof.validated_at,
+        event=Event.PROVEN,
+        title=proof.method,
+        text="",
+        who=proof.who,
+        proof=proof,
+        evidence=proof.evidence,
+    )
 
 
-def _listed(rows: list[Domain], *, now: datetime) -> list[ListedDomain]:
-    longest: dict[int, ValidationRecord] = {}
-    records = ValidationRecord.objects.filter(domain__in=rows).select_related("validated_by")
-    for record in records.order_by("expires_at", "id"):
-        longest[record.domain_id] = record
-    awaited: dict[int, list[OpenChallenge]] = {}
-    challenges = EmailChallenge.objects.filter(domain__in=rows, outcome=ChallengeOutcome.OPEN)
-    for row in challenges.select_related("asked_by").order_by("-created_at", "-id"):
-        awaited.setdefault(row.domain_id, []).append(_challenge(row))
-    return [
-        ListedDomain(
-            id=row.pk,
-            adn=row.adn,
-            organisation_id=OrganisationId(row.organisation_id),
-            organisation=row.organisation.legal_name,
-            standing=_standing(longest.get(row.pk), now=now),
-            proof=_proof(longest[row.pk]) if row.pk in longest else None,
-            awaited=tuple(awaited.get(row.pk, ())),
+def _looks(row: Domain) -> list[StoryEntry]:
+    """Looks in vain: those that found the same within days are one entry, with the time of the last."""
+    found: list[StoryEntry] = []
+    runs: dict[tuple[str, str, int | None], tuple[int, datetime]] = {}
+    attempts = ValidationAttempt.objects.filter(domain=row).select_related("by").order_by("-id")
+    for attempt in attempts[:ATTEMPTS_READ]:
+        kind = (attempt.method, attempt.code, attempt.challenge_id)
+        index, since = runs.get(kind, (-1, attempt.at))
+        if index >= 0 and since - attempt.at <= SAME_RUN:
+            found[index] = replace(found[index], times=found[index].times + 1)
+            runs[kind] = (index, attempt.at)
+            continue
+        runs[kind] = (len(found), attempt.at)
+        found.append(
+            StoryEntry(
+                at=attempt.at,
+                event=Event.LOOKED,
+                title=f"Looked and not found: {METHODS[Method(attempt.method)].title}",
+                text=attempt.detail,
+                who=attempt.by.username if attempt.by else "",
+                evidence=dict(attempt.evidence),
+                code=attempt.code,
+            )
         )
-        for row in rows
-    ]
+    return found
 
 
-def _standing(longest: ValidationRecord | None, *, now: datetime) -> Standing:
-    if longest is None:
-        return Standing.NEVER
-    return Standing.VALIDATED if longest.expires_at > now else Standing.LAPSED
+def _mails(row: Domain) -> Iterator[StoryEntry]:
+    asked = EmailChallenge.objects.filter(domain=row).select_related("asked_by").order_by("-id")
+    for one in asked[:STORY_SHOWN]:
+        yield _asked(one.created_at, f"Mail to {one.mailbox}", one.asked_by.username)
+        if one.outcome == ChallengeOutcome.CANCELLED and one.ended_at:
+            yield _cancelled(one.ended_at, f"The mail to {one.mailbox} no longer counts")
 
 
-def _proof(record: ValidationRecord) -> Proof:
-    evidence = dict(record.evidence)
-    how = str(evidence.get("how", ""))
-    who = record.validated_by.username if record.validated_by else how.removesuffix(" confirmed")
-    return Proof(
-        method=METHODS[Method(record.method)].title,
-        source=record.source,
-        who=who,
-        evidence=evidence,
-        request_id=record.request_id,
-        validated_at=record.validated_at,
-        expires_at=record.expires_at,
-    )
+def _published(row: Domain) -> Iterator[StoryEntry]:
+    asked = MethodChallenge.objects.filter(domain=row).select_related("asked_by").order_by("-id")
+    for one in asked[:STORY_SHOWN]:
+        title = METHODS[Method(one.method)].title
+        yield _asked(one.created_at, title, one.asked_by.username)
+        if one.outcome == ChallengeOutcome.CANCELLED and one.ended_at:
+            yield _cancelled(one.ended_at, f"{title}: no longer looked for")
 
 
-def _challenge(row: EmailChallenge) -> OpenChallenge:
-    return OpenChallenge(
-        id=row.pk,
-        adn=row.adn,
-        mailbox=row.mailbox,
-        asked_by=row.asked_by.username,
-        created_at=row.created_at,
-        sent_at=row.sent_at,
-        expires_at=row.expires_at,
-    )
+def _watched(row: Domain) -> Iterator[StoryEntry]:
+    for one in PersistentRecord.objects.filter(domain=row).select_related("asked_by"):
+        yield _asked(one.created_at, METHODS[Method.DNS_PERSIST].title, one.asked_by.username)
+        if one.missing_since:
+            yield _cancelled(one.missing_since, "The persistent DNS record has vanished")
+        if one.stopped_at:
+            yield _cancelled(one.stopped_at, "The persistent DNS record is no longer watched")
+
+
+def _asked(at: datetime, title: str, who: str) -> StoryEntry:
+    return StoryEntry(at=at, event=Event.ASKED, title=f"Asked: {title}", text="", who=who, evidence={})
+
+
+def _cancelled(at: datetime, title: str) -> StoryEntry:
+    return StoryEntry(at=at, event=Event.CANCELLED, title=title, text="", who="", evidence={})
+
+
+def _said(row: Domain) -> Iterator[StoryEntry]:
+    for one in CaValidation.objects.filter(domain=row).order_by("-id")[:STORY_SHOWN]:
+        state = f"validated there until {one.valid_until:%-d %B %Y}" if one.valid_until else "not validated"
+        yield StoryEntry(
+            at=one.heard_at,
+            event=Event.CA_SAID,
+            title=f"{one.ca}: {state}",
+            text=one.detail,
+            who=one.heard_from,
+            evidence={},
+        )
+
+
+def _ca_states(row: Domain) -> tuple[CaState, ...]:
+    """The newest word of each CA."""
+    newest: dict[str, CaState] = {}
+    for one in CaValidation.objects.filter(domain=row).order_by("-id")[:ATTEMPTS_READ]:
+        newest.setdefault(
+            one.ca,
+            CaState(
+                ca=one.ca,
+                valid_until=one.valid_until,
+                detail=one.detail,
+                heard_from=one.heard_from,
+                heard_at=one.heard_at,
+            ),
+        )
+    return tuple(newest[name] for name in sorted(newest))
 
 
 def _waiting(row: Domain) -> tuple[WaitingRequest, ...]:

@@ -22,8 +22,9 @@ from certdesk.services.validation import (
     cancel_challenge,
     names_to_confirm,
 )
+from certdesk.store.selectors.proofs import OpenChallenge
 from certdesk.store.selectors.requests import RequestDetail, get_request
-from certdesk.store.selectors.validation import OpenChallenge, open_challenges
+from certdesk.store.selectors.validation import open_challenges
 from certdesk.web import times
 from certdesk.web.actor import actor_of
 from certdesk.web.dcv.forms import MailboxForm, name_for

@@ -1,6 +1,7 @@
 """What people fill in about domains."""
 
 from collections.abc import Mapping
+from datetime import UTC, datetime, time
 from typing import Any, ClassVar
 
 from django import forms
@@ -43,3 +44,25 @@ class AddDomainForm(PortalForm):
         """The one that was chosen, or the only one."""
         chosen = self.cleaned_data.get("organisation")
         return OrganisationId(int(chosen)) if chosen else next(iter(self.organisations))
+
+
+class CaStateForm(PortalForm):
+    """What a public CA's own portal says of a domain."""
+
+    help_entries: ClassVar = {
+        "ca": "/help/domains/#ca-name",
+        "valid_until": "/help/domains/#ca-until",
+    }
+
+    ca = forms.CharField(label="CA", max_length=64, error_messages={"required": "Write the name of the CA."})
+    valid_until = forms.DateField(
+        label="Validated there until",
+        required=False,
+        help_text="Leave empty if the CA says that the domain is not validated.",
+        widget=forms.DateInput(attrs={"type": "date"}),
+    )
+
+    def moment(self) -> datetime | None:
+        """The end of that day, UTC; None where the field was left empty."""
+        day = self.cleaned_data["valid_until"]
+        return datetime.combine(day, time(23, 59, 59), tzinfo=UTC) if day else None

@@ -1,8 +1,9 @@
-"""The list of domains, what lapses next first; the same as CSV; adding one."""
+"""The list of domains: state, search, sort, keyset pages, what lapses when; the same as CSV; adding one."""
 
 import csv
 from collections.abc import Iterator
-from datetime import datetime
+from dataclasses import replace
+from datetime import UTC, datetime
 from urllib.parse import urlencode
 
 from django.contrib import messages
@@ -16,17 +17,44 @@ from certdesk.domain.actors import Action, Actor, can
 from certdesk.domain.errors import NotAuthorized, RejectedIdentifier
 from certdesk.domain.requests import OrganisationId
 from certdesk.services.validation import add_domain
+from certdesk.store.selectors.domains import (
+    Filters,
+    ListedDomain,
+    Sort,
+    State,
+    count_states,
+    lapsing_by_month,
+    list_domains,
+)
 from certdesk.store.selectors.organisations import list_organisations
-from certdesk.store.selectors.validation import ListedDomain, list_lapsing
 from certdesk.web import times
 from certdesk.web.actor import actor_of
 from certdesk.web.domains import rows
+from certdesk.web.domains.chart import lapsing_chart
 from certdesk.web.domains.forms import AddDomainForm
 from certdesk.web.requests.listing import shows_organisation
 
-SHOWN = 200
-CSV_ROWS = 10_000
+PAGE = 50
+CSV_PAGE, CSV_ROWS = 500, 20_000
+CHART_FROM = 4  # domains: fewer are read faster than a drawing
 UNPROCESSABLE = 422
+SORTS = {
+    Sort.LAPSES: "What lapses next",
+    Sort.NAME: "Domain, A to Z",
+    Sort.NAME_DESCENDING: "Domain, Z to A",
+    Sort.ADDED: "Added last",
+}
+#: The narrowings that stand as buttons above the list, where anything is in them.
+TABS = (
+    State.ATTENTION,
+    State.SOON,
+    State.VANISHED,
+    State.LAPSED,
+    State.WAITING,
+    State.NEVER,
+    State.VALIDATED,
+    State.SUNSET,
+)
 _DANGEROUS = ("=", "+", "-", "@", "\t", "\r")  # A7: a spreadsheet would take these for formulas
 _COLUMNS = (
     "Domain",
@@ -37,6 +65,10 @@ _COLUMNS = (
     "By",
     "Lapses",
     "Days left",
+    "For public CAs until",
+    "Ends sooner because of",
+    "Certificates",
+    "Requests under way",
     "Waiting for",
 )
 
@@ -65,37 +97,68 @@ def add(request: HttpRequest) -> HttpResponse:
         except RejectedIdentifier as error:
             form.add_error("domain", error.detail)
         else:
-            messages.success(request, "The domain is listed. Now choose who confirms it.")
+            messages.success(request, "The domain is listed. Now choose how to prove it.")
             return redirect("domains-show", domain_id=domain_id)
     return _render(request, actor, form=form)
 
 
 @require_safe
 def as_csv(request: HttpRequest) -> StreamingHttpResponse:
-    """The same list as CSV."""
-    found = list_lapsing(actor=actor_of(request), query=_query(request), limit=CSV_ROWS, now=timezone.now())
-    response = StreamingHttpResponse(_csv_lines(found), content_type="text/csv; charset=utf-8")
+    """The same list as CSV, from the first page on."""
+    now = timezone.now()
+    filters = replace(_filters(request), cursor="", limit=CSV_PAGE)
+    lines = _csv_lines(actor_of(request), filters, now=now)
+    response = StreamingHttpResponse(lines, content_type="text/csv; charset=utf-8")
     response["Content-Disposition"] = 'attachment; filename="domains.csv"'
     return response
 
 
 def _render(request: HttpRequest, actor: Actor, *, form: AddDomainForm | None) -> HttpResponse:
-    now, query = timezone.now(), _query(request)
-    found = list_lapsing(actor=actor, query=query, limit=SHOWN, now=now)
-    searchable = actor.sees_everything or len(found) > 1 or bool(query)
-    more = f"The first {SHOWN}; search for others." if len(found) == SHOWN else f"{len(found)} shown"
+    now, filters = timezone.now(), _filters(request)
+    page = list_domains(actor=actor, filters=filters, now=now)
+    counts = count_states(actor=actor, query=filters.query, now=now)
+    everything = counts[None]
+    first_page = not filters.cursor
+    months = lapsing_by_month(actor=actor, query=filters.query, now=now)
     context = {
-        "rows": [rows.list_row(row, now=now) for row in found],
-        "summary": "What is proven until when; what lapses next comes first.",
-        "query": query,
-        "searchable": searchable,
-        "shown": more,
-        "csv_href": reverse("domains-csv") + (f"?{urlencode({'q': query})}" if query else ""),
+        "rows": [rows.list_row(row, now=now) for row in page.rows],
+        "total": everything,
+        "query": filters.query,
+        "state": filters.state.value if filters.state else "",
+        "month": f"{filters.month:%B %Y}" if filters.month else "",
+        "month_value": f"{filters.month:%Y-%m}" if filters.month else "",
+        "sort": filters.sort.value,
+        "sorts": [{"value": sort.value, "label": label} for sort, label in SORTS.items()],
+        "tabs": _tabs(filters, counts),
+        "filtered": bool(filters.query or filters.state or filters.month or filters.cursor),
+        "searchable": everything > 1 or bool(filters.query),
+        "chart": lapsing_chart(months, query=filters.query)
+        if first_page and everything >= CHART_FROM
+        else None,
+        "next_href": _query(filters, page.next_cursor) if page.next_cursor else "",
+        "previous_href": _query(filters, page.previous_cursor) if page.previous_cursor else "",
+        "csv_href": f"{reverse('domains-csv')}{_query(filters)}",
         "shows_organisation": shows_organisation(actor),
         "form": form or _form(actor),
     }
     failed = form is not None and bool(form.errors)
     return render(request, "domains/list.html", context, status=UNPROCESSABLE if failed else 200)
+
+
+def _tabs(filters: Filters, counts: dict[State | None, int]) -> list[dict[str, object]]:
+    """All, and every state that some domain is in, with how many are."""
+    plain = replace(filters, cursor="", month=None)
+    shown: list[State | None] = [None, *(s for s in TABS if counts[s] or s is filters.state)]
+    return [
+        {
+            "label": rows.STATES[state] if state else "All",
+            "count": counts[state],
+            "href": _query(replace(plain, state=state)) or reverse("domains-list"),
+            "current": state is filters.state and filters.month is None,
+            "alarming": state in (State.ATTENTION, State.VANISHED),
+        }
+        for state in shown
+    ]
 
 
 def _form(actor: Actor, request: HttpRequest | None = None) -> AddDomainForm | None:
@@ -110,8 +173,39 @@ def _form(actor: Actor, request: HttpRequest | None = None) -> AddDomainForm | N
     return AddDomainForm(request.POST if request else None, organisations=own) if own else None
 
 
-def _query(request: HttpRequest) -> str:
-    return request.GET.get("q", "").strip()[:200]
+def _filters(request: HttpRequest) -> Filters:
+    state, sort = request.GET.get("state", ""), request.GET.get("sort", "")
+    return Filters(
+        query=request.GET.get("q", "").strip()[:200],
+        state=State(state) if state in set(State) else None,
+        month=_month(request.GET.get("month", "")),
+        sort=Sort(sort) if sort in set(Sort) else Sort.LAPSES,
+        cursor=request.GET.get("cursor", ""),
+        limit=PAGE,
+    )
+
+
+def _month(text: str) -> datetime | None:
+    """The first moment of a month such as `2027-03`; None for anything else."""
+    year, _hyphen, month = text.partition("-")
+    if not (text.isascii() and year.isdecimal() and month.isdecimal() and len(text) < 8):  # noqa: PLR2004 - 2027-03
+        return None
+    try:
+        return datetime(int(year), int(month), 1, tzinfo=UTC)
+    except ValueError:
+        return None
+
+
+def _query(filters: Filters, cursor: str = "") -> str:
+    pairs = {
+        "q": filters.query,
+        "state": filters.state.value if filters.state else "",
+        "month": f"{filters.month:%Y-%m}" if filters.month else "",
+        "sort": "" if filters.sort is Sort.LAPSES else filters.sort.value,
+        "cursor": cursor,
+    }
+    said = {name: value for name, value in pairs.items() if value}
+    return f"?{urlencode(said)}" if said else ""
 
 
 class _Line:
@@ -121,22 +215,41 @@ class _Line:
         return line
 
 
-def _csv_lines(found: list[ListedDomain]) -> Iterator[str]:
-    writer, now = csv.writer(_Line()), timezone.now()
+def _csv_lines(actor: Actor, filters: Filters, *, now: datetime) -> Iterator[str]:
+    writer = csv.writer(_Line())
     yield writer.writerow(_COLUMNS)
-    for row in found:
+    for row in _all(actor, filters, now=now):
         yield writer.writerow([_harmless(cell) for cell in _cells(row, now=now)])
 
 
+def _all(actor: Actor, filters: Filters, *, now: datetime) -> Iterator[ListedDomain]:
+    """Every row, page by page, up to a limit that a spreadsheet still likes."""
+    for _ in range(CSV_ROWS // CSV_PAGE):
+        page = list_domains(actor=actor, filters=filters, now=now)
+        yield from page.rows
+        if not page.next_cursor:
+            return
+        filters = replace(filters, cursor=page.next_cursor)
+
+
 def _cells(row: ListedDomain, *, now: datetime) -> list[str]:
-    proof = row.proof
-    state = rows.look_of(row, now=now)[1]
-    waiting = " ".join(rows.awaited_mailboxes(row, now=now))
-    if proof is None:
-        return [row.adn, row.organisation, state, "", "", "", "", "", waiting]
-    proven, lapses = times.iso(proof.validated_at), times.iso(proof.expires_at)
-    left = str(max((proof.expires_at - now).days, 0))
-    return [row.adn, row.organisation, state, proof.method, proven, proof.who, lapses, left, waiting]
+    proof, gate = row.proof, row.deadlines.public
+    proven = ["", "", "", "", ""]
+    if proof is not None:
+        left = str(max((proof.expires_at - now).days, 0))
+        start, end = times.iso(proof.validated_at), times.iso(proof.expires_at)
+        proven = [proof.method, start, proof.who, end, left]
+    return [
+        row.adn,
+        row.organisation,
+        rows.look_of(row, now=now)[1],
+        *proven,
+        times.iso(gate.until) if gate and gate.is_open(now=now) else "",
+        "; ".join(flag.rule for flag in row.deadlines.flags),
+        str(row.relying.certificates),
+        str(row.relying.requests),
+        rows.awaited(row, now=now),
+    ]
 
 
 def _harmless(cell: str) -> str:

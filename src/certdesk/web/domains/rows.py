@@ -1,28 +1,53 @@
-"""Domains as pages show them: finished strings. No reading and no deciding here."""
+"""Domains in a list as pages show them: finished strings. No reading and no deciding here."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
+from urllib.parse import urlencode
 
 from django.urls import reverse
 
-from certdesk.store.selectors.validation import ListedDomain, Proof, Standing
+from certdesk.domain.evidence import Method
+from certdesk.domain.requests import State as RequestState
+from certdesk.domain.requests import public_status
+from certdesk.store.selectors.domains import SOON, ListedDomain, Standing, State
+from certdesk.store.selectors.relying import Relying
 from certdesk.web import times
-from certdesk.web.requests.rows import Fact
 
-SOON = timedelta(days=30)
-_EVIDENCE: Mapping[str, str] = {
-    "how": "How it was checked",
-    "details": "What was seen",
-    "reference": "Reference",
-    "adn": "Domain asked about",
-    "asked": "What was asked",
-    "asked_by": "Asked by",
-    "asked_at": "Asked at",
-    "answered": "What came back",
-    "answered_from": "From the address",
-    "value_sha256": "SHA-256 of the value",
+#: Shorter than the titles of `domain.evidence`, for narrow columns.
+SHORT: Mapping[Method, str] = {
+    Method.MANUAL_OWNERSHIP: "Officer’s check",
+    Method.EMAIL_CONSTRUCTED: "E-mail",
+    Method.EMAIL_CAA_CONTACT: "E-mail (CAA contact)",
+    Method.EMAIL_DNS_CONTACT: "E-mail (DNS contact)",
+    Method.DNS_TXT: "DNS TXT",
+    Method.DNS_CNAME: "DNS CNAME",
+    Method.HTTP_FILE: "Web file",
+    Method.ACME_HTTP: "ACME http-01",
+    Method.ACME_DNS: "ACME dns-01",
+    Method.ACME_DNS_ACCOUNT: "ACME dns-account-01",
+    Method.ACME_TLS_ALPN: "ACME tls-alpn-01",
+    Method.DNS_PERSIST: "Persistent record",
+    Method.DNS_PERSIST_WILDCARD: "Persistent record",
 }
+STATES: Mapping[State, str] = {
+    State.ATTENTION: "Needs attention",
+    State.SOON: "Lapses soon",
+    State.VANISHED: "Record vanished",
+    State.WAITING: "Under way",
+    State.VALIDATED: "Validated",
+    State.LAPSED: "Lapsed",
+    State.NEVER: "Not validated",
+    State.SUNSET: "By e-mail",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """A figure that leads to what it counts."""
+
+    text: str
+    href: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,50 +64,96 @@ class DomainRow:
     proven: str
     until: str
     left: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StandingView:
-    """Whether a domain is proven, with what follows from it."""
-
-    look: str
-    state: str
-    text: str
-    valid: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProofRow:
-    """A validation record."""
-
-    method: str
-    source: str
-    who: str
-    at: str
-    at_iso: str
-    period: str
-    request: str
-    request_href: str
-    evidence: tuple[Fact, ...]
+    public: str
+    public_left: str
+    flag: str
+    relying: tuple[Link, ...]
 
 
 def list_row(row: ListedDomain, *, now: datetime) -> DomainRow:
     """A line of the list."""
     look, state = look_of(row, now=now)
     proof = row.proof
-    boxes = awaited_mailboxes(row, now=now)
+    until, left = lapses(row, now=now)
+    public, public_left = public_cell(row, now=now)
     return DomainRow(
         href=reverse("domains-show", args=[row.id]),
         adn=row.adn,
         organisation=row.organisation,
         look=look,
         state=state,
-        awaited=f"Waiting for {' or '.join(boxes)}" if boxes else "",
-        method=proof.method if proof else "",
+        awaited=awaited(row, now=now),
+        method=SHORT[proof.method_id] if proof else "",
         proven=f"{times.day(proof.validated_at)}, {proof.who}" if proof else "",
-        until=times.day(proof.expires_at) if proof else "",
-        left=days_left(proof.expires_at, now=now) if proof else "",
+        until=until,
+        left=left,
+        public=public,
+        public_left=public_left,
+        flag=flag_words(row),
+        relying=relying_links(row.adn, row.relying),
     )
+
+
+def look_of(row: ListedDomain, *, now: datetime) -> tuple[str, str]:
+    """Icon and word."""
+    if row.watch is not None and row.watch.missing_since is not None:
+        return "stop", "Record vanished"
+    if row.standing is Standing.VALIDATED and row.proof is not None:
+        if kept_alive(row):
+            return "ok", "Validated"
+        soon = row.proof.expires_at - now <= SOON
+        return ("warn", "Lapses soon") if soon else ("ok", "Validated")
+    if row.standing is Standing.COVERED:
+        return "ok", "Covered"
+    if row.standing is Standing.LAPSED:
+        return "stop", "Lapsed"
+    return ("busy", "Under way") if awaited(row, now=now) else ("idle", "Not validated")
+
+
+def kept_alive(row: ListedDomain) -> bool:
+    """Whether the watcher writes the next proof by itself."""
+    return row.watch is not None and row.watch.is_healthy
+
+
+def lapses(row: ListedDomain, *, now: datetime) -> tuple[str, str]:
+    """When it lapses, and how long that is."""
+    if row.standing is Standing.COVERED:
+        return "", f"by {row.covered_by}"
+    if row.proof is None:
+        return "", ""
+    if kept_alive(row):
+        return "Renews itself", f"checked {_ago(row, now=now)}"
+    return times.day(row.proof.expires_at), days_left(row.proof.expires_at, now=now)
+
+
+def public_cell(row: ListedDomain, *, now: datetime) -> tuple[str, str]:
+    """Until when the gate before a public CA stands open."""
+    gate = row.deadlines.public
+    if gate is None or not gate.is_open(now=now):
+        return "", ""
+    if kept_alive(row):
+        return "Renews itself", ""
+    return times.day(gate.until), days_left(gate.until, now=now)
+
+
+def flag_words(row: ListedDomain) -> str:
+    """What a coming rule does to the proof, in few words; empty where none does anything."""
+    flags = row.deadlines.flags
+    if not flags:
+        return ""
+    ending = next((flag for flag in flags if flag.code.startswith("method.")), None)
+    return f"E-mail ends {times.day(ending.on)}" if ending else "Cut short by a coming rule"
+
+
+def awaited(row: ListedDomain, *, now: datetime) -> str:
+    """Who was asked, and what is looked for."""
+    boxes = awaited_mailboxes(row, now=now)
+    parts = [f"Waiting for {' or '.join(boxes)}"] if boxes else []
+    parts += [f"Looking for the {_thing(one.method)}" for one in row.to_publish]
+    watch = row.watch
+    if watch is not None and watch.seen_at is None and watch.next_look_at is not None:
+        parts.append("Looking for the persistent record")
+    return "; ".join(parts)
 
 
 def awaited_mailboxes(row: ListedDomain, *, now: datetime) -> list[str]:
@@ -90,12 +161,16 @@ def awaited_mailboxes(row: ListedDomain, *, now: datetime) -> list[str]:
     return [one.mailbox for one in row.awaited if one.sent_at and not one.is_expired(now=now)]
 
 
-def look_of(row: ListedDomain, *, now: datetime) -> tuple[str, str]:
-    """Icon and word."""
-    if row.standing is Standing.VALIDATED and row.proof is not None:
-        soon = row.proof.expires_at - now <= SOON
-        return ("warn", "Lapses soon") if soon else ("ok", "Validated")
-    return ("stop", "Lapsed") if row.standing is Standing.LAPSED else ("idle", "Not validated")
+def relying_links(adn: str, relying: Relying) -> tuple[Link, ...]:
+    """How many certificates and requests hang on it, each with the list of them."""
+    more, found = "+" if relying.at_least else "", []
+    if relying.certificates:
+        words = times.counted(relying.certificates, "certificate")
+        found.append(Link(text=words.replace(" ", f"{more} ", 1), href=_requests(adn, RequestState.ISSUED)))
+    if relying.requests:
+        words = times.counted(relying.requests, "request")
+        found.append(Link(text=f"{words.replace(' ', f'{more} ', 1)} under way", href=_requests(adn, None)))
+    return tuple(found)
 
 
 def days_left(until: datetime, *, now: datetime) -> str:
@@ -105,38 +180,15 @@ def days_left(until: datetime, *, now: datetime) -> str:
     return f"{times.lasted(now - until)} ago"
 
 
-def standing(row: ListedDomain, *, now: datetime) -> StandingView:
-    """The head of a domain's page."""
-    look, state = look_of(row, now=now)
-    proof = row.proof
-    if proof is None:
-        text = "Requests for names at or below it wait until somebody has confirmed it."
-    elif row.standing is Standing.LAPSED:
-        text = (
-            f"Its validation lapsed on {times.day(proof.expires_at)}. Certificates that were issued go on "
-            "working; new requests wait until it is validated again."
-        )
-    else:
-        text = f"Validated until {times.day(proof.expires_at)}: {days_left(proof.expires_at, now=now)}."
-    return StandingView(look=look, state=state, text=text, valid=row.standing is Standing.VALIDATED)
+def _requests(adn: str, state: RequestState | None) -> str:
+    pairs = {"q": adn, "status": public_status(state) if state else ""}
+    return f"{reverse('requests-list')}?{urlencode({k: v for k, v in pairs.items() if v})}"
 
 
-def proof_row(proof: Proof, *, shows_evidence: bool, now: datetime) -> ProofRow:
-    """A validation record; the evidence is for the RA."""
-    ended = proof.expires_at <= now
-    evidence = proof.evidence if shows_evidence else {}
-    return ProofRow(
-        method=proof.method,
-        source=proof.source,
-        who=proof.who,
-        at=times.at(proof.validated_at),
-        at_iso=times.iso(proof.validated_at),
-        period=f"{'Counted' if ended else 'Counts'} until {times.at(proof.expires_at)}",
-        request=str(proof.request_id or ""),
-        request_href=reverse("requests-show", args=[proof.request_id]) if proof.request_id else "",
-        evidence=tuple(
-            Fact(label=_EVIDENCE.get(name, name), value=str(value))
-            for name, value in evidence.items()
-            if value
-        ),
-    )
+def _thing(method: Method) -> str:
+    return "file" if method is Method.HTTP_FILE else "DNS record"
+
+
+def _ago(row: ListedDomain, *, now: datetime) -> str:
+    looked = row.watch.looked_at if row.watch else None
+    return f"{times.lasted(now - looked)} ago" if looked else "soon"

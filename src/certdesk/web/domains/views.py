@@ -1,4 +1,4 @@
-"""One domain: every proof, who is asked, an officer's evidence, and what waits for it."""
+"""One domain: how it stands, what is under way, how to prove it, what counts until when, and its story."""
 
 from dataclasses import dataclass
 
@@ -10,15 +10,21 @@ from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
 
 from certdesk.domain.actors import Action, Actor, can
+from certdesk.domain.evidence import Method
 from certdesk.services import runtime
 from certdesk.services.organisations import Evidence, validate_domain
+from certdesk.services.persistent import record_of
+from certdesk.services.validation_methods import PUBLISHED, open_challenges_of
+from certdesk.store.selectors.domains import Standing
 from certdesk.store.selectors.validation import DomainDetail, get_domain
 from certdesk.web import times
 from certdesk.web.actor import actor_of
 from certdesk.web.context import crumbs
 from certdesk.web.dcv.asking import challenge_row, send
 from certdesk.web.dcv.forms import MailboxForm
+from certdesk.web.domains import detail as words
 from certdesk.web.domains import rows
+from certdesk.web.domains.forms import CaStateForm
 from certdesk.web.queue.forms import EvidenceForm
 
 UNPROCESSABLE = 422
@@ -87,20 +93,29 @@ def _render(
 ) -> HttpResponse:
     row, now = detail.domain, timezone.now()
     may_ask = can(actor, Action.DOMAIN_ASK, organisation_id=row.organisation_id)
+    may_validate = can(actor, Action.DOMAIN_VALIDATE)
+    ra_sees = actor.sees_everything
     context = {
         "crumbs": crumbs(("Domains", reverse("domains-list")), (row.adn, "")),
         "id": row.id,
         "adn": row.adn,
         "organisation": row.organisation,
-        "standing": rows.standing(row, now=now),
+        "standing": words.standing(row, now=now),
         "facts": _facts(detail),
-        "proofs": [
-            rows.proof_row(proof, shows_evidence=actor.sees_everything, now=now) for proof in detail.proofs
-        ],
+        "proven": bool(detail.proofs),
+        "deadlines": words.deadline_views(row.deadlines, renews=rows.kept_alive(row), now=now)
+        if row.standing is Standing.VALIDATED
+        else [],
+        "flags": words.flag_views(row.deadlines),
+        "ca_facts": words.ca_facts(detail.ca_states, now=now),
+        "ca_form": CaStateForm() if may_validate else None,
+        "story": [words.story_row(one, shows_evidence=ra_sees, now=now) for one in detail.story],
         "challenges": [challenge_row(one, may_cancel=may_ask, now=now) for one in row.awaited],
         "mailbox_form": (mailbox_form or MailboxForm([row.adn])) if may_ask else None,
-        "evidence_form": (evidence_form or EvidenceForm()) if can(actor, Action.DOMAIN_VALIDATE) else None,
+        "email_note": words.email_note(),
+        "evidence_form": (evidence_form or EvidenceForm()) if may_validate else None,
         "ownership": times.counted(runtime.current().ownership_days, "day"),
+        "relying": rows.relying_links(row.adn, row.relying),
         "waiting": [
             {
                 "href": reverse("requests-show", args=[one.number]),
@@ -110,9 +125,28 @@ def _render(
             }
             for one in detail.waiting
         ],
+        **(_proving(actor, detail) if may_ask else {}),
     }
     failed = evidence_form is not None or mailbox_form is not None
     return render(request, "domains/show.html", context, status=UNPROCESSABLE if failed else 200)
+
+
+def _proving(actor: Actor, detail: DomainDetail) -> dict[str, object]:
+    """What is under way, and what can be chosen, for who may prove the domain."""
+    row, now = detail.domain, timezone.now()
+    offered = frozenset(method for method in Method if runtime.current().offers(method))
+    running = open_challenges_of(actor=actor, domain_id=row.id, now=now)
+    offered &= {*PUBLISHED} | (set() if row.watch else {*words.PERSISTENT_WAYS})
+    offered -= {one.method for one in running}
+    under_way = [words.open_view(one) for one in running]
+    record = record_of(row.id)
+    watch = words.watch_view(row, row.watch, record) if row.watch and record else None
+    healthy = rows.kept_alive(row)
+    return {
+        "under_way": [*([watch] if watch and not healthy else []), *under_way],
+        "watch": watch if healthy else None,
+        "ways": words.ways(offered=offered, adn=row.adn),
+    }
 
 
 def _facts(detail: DomainDetail) -> list[LinkedFact]:
@@ -125,10 +159,11 @@ def _facts(detail: DomainDetail) -> list[LinkedFact]:
         )
     ]
     if row.proof is not None:
+        reach = " and every name below it" if row.proof.covers_subdomains else " alone"
         facts += [
             LinkedFact(label="Last proof", value=times.day(row.proof.validated_at)),
             LinkedFact(label="Method", value=row.proof.method),
-            LinkedFact(label="Lapses", value=times.at(row.proof.expires_at)),
+            LinkedFact(label="By", value=row.proof.who),
+            LinkedFact(label="Covers", value=f"{row.adn}{reach}"),
         ]
-    facts.append(LinkedFact(label="Covers", value=f"{row.adn} and every name below it"))
     return facts

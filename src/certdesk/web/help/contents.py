@@ -10,7 +10,10 @@ FAQ = "faq"
 SERVERS = "On your server"
 #: The table of contents. The FAQ has no file: its entries come from `services.help`.
 GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("Requesting", ("certificates", "requesting", "csr", "requests", "downloads", "revoking", "dcv")),
+    (
+        "Requesting",
+        ("certificates", "requesting", "csr", "requests", "downloads", "revoking", "domains", "dcv"),
+    ),
     (
         SERVERS,
         (

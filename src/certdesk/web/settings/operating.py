@@ -26,6 +26,9 @@ _JOBS = {
     "alert_officers": "Mail to the officers",
     "mail_lapsing": "Mail about a domain that lapses",
     "mail_account": "Mail about an account",
+    "mail_sunset": "Mail about a way of proving that ends",
+    "mail_unproven": "Mail about a challenge that ends",
+    "mail_vanished": "Mail about a persistent record that vanished",
     "mail_password_reset": "Mail to reset a password",
     "mail_challenge": "Mail that asks to confirm a domain",
 }

@@ -1,0 +1,104 @@
+"""Bodies and answers about proving a domain by something published (OpenAPI)."""
+
+from datetime import datetime
+from typing import Literal, get_args
+
+from ninja import Schema
+from pydantic import Field
+
+from certdesk.api.schemas import Body, ShortText
+from certdesk.services.validation_methods import PUBLISHED
+
+PublishedMethod = Literal["dns_txt", "dns_cname", "http_file", "dns_persist"]
+METHODS_TO_PUBLISH = get_args(PublishedMethod)
+if set(METHODS_TO_PUBLISH) != {*PUBLISHED, "dns_persist"}:
+    raise TypeError("the methods in the OpenAPI document are not those of the services")
+
+
+class ValidateIn(Body):
+    """How a domain is to be proven: by mail to one of its mailboxes, or by something published."""
+
+    method: Literal["email"] | PublishedMethod = "email"
+    mailbox: ShortText = Field(default="", description="For `email`: one of the domain's `mailboxes`.")
+    wildcard: bool = Field(default=True, description="For `dns_persist`: also for all names below.")
+
+
+class PublicationOut(Schema):
+    """What to publish, and how long it is looked for; `line` is a DNS record as in a zone file."""
+
+    method: PublishedMethod
+    domain: str
+    name: str = Field(description="The DNS name, or the address of the file.")
+    type: str = Field(description="TXT, CNAME or FILE.")
+    value: str = Field(description="The record's value, or the file's content.")
+    line: str
+    expires_at: datetime | None
+    next_look_at: datetime | None
+    last_problem: str
+    links: dict[str, str]
+
+
+class PublicationsOut(Schema):
+    """Everything that is to be published for a domain."""
+
+    items: list[PublicationOut]
+    next_cursor: str | None
+
+
+class LookProblemOut(Schema):
+    """Why nothing was found: a stable code and what to do. `retry`: it may be found later by itself."""
+
+    code: str
+    detail: str
+    retry: bool
+
+
+class LookOut(Schema):
+    """What a look brought: the proof is recorded, or why there is none."""
+
+    found: bool
+    domain: str
+    problem: LookProblemOut | None
+    next_look_at: datetime | None
+
+
+class DeadlineOut(Schema):
+    """Until when a proof counts: `today` if the rules stayed, `until` under those that are known to come."""
+
+    today: datetime
+    until: datetime
+    because: str | None = Field(description="The source of the coming rule that ends it sooner.")
+
+
+class FlagOut(Schema):
+    """What a coming rule does to the proofs that are relied on, from when, and what to do."""
+
+    code: str
+    on: datetime
+    message: str
+    to_do: str
+    rule: str
+
+
+class CaStateOut(Schema):
+    """What a public CA said last of its own validation; null: not validated there."""
+
+    ca: str
+    valid_until: datetime | None
+    heard_from: str
+    heard_at: datetime
+
+
+class DeadlinesOut(Schema):
+    """How long a domain is proven: our evidence for private CAs, a gate before public ones, their word."""
+
+    domain: str
+    standing: Literal["validated", "covered", "lapsed", "never"]
+    covered_by: str | None
+    private: DeadlineOut | None
+    public: DeadlineOut | None
+    flags: list[FlagOut]
+    ca_states: list[CaStateOut]
+    valid_certificates: int
+    requests_under_way: int
+    persistent_missing_since: datetime | None

@@ -1,0 +1,56 @@
+"""What public CAs say of their own validation of a domain: kept beside ours, never taken for it (BR 1.3.2).
+
+A public CA does its own validation; our record is only a gate before it. Back ends report what their CA says,
+and an officer can note what stands in a CA's own portal.
+"""
+
+from datetime import datetime
+
+from certdesk.domain.actors import Action, Actor, can
+from certdesk.domain.errors import InvalidInput, NotAuthorized, NotFound
+from certdesk.services.texts import storable
+from certdesk.store import audit
+from certdesk.store.db import write_transaction
+from certdesk.store.models import CaValidation, Domain
+
+MAX_CA_NAME = 64
+
+
+def note_ca_state(
+    *, actor: Actor, domain_id: int, ca: str, valid_until: datetime | None, detail: str = "", now: datetime
+) -> None:
+    """Keeps what a CA says of a domain now; None: it is not validated there.
+
+    Raises InvalidInput, NotAuthorized for anybody but officers and the system, NotFound.
+    """
+    if not can(actor, Action.DOMAIN_VALIDATE):
+        raise NotAuthorized("Only an RA officer notes what a CA says.")
+    name = " ".join(storable(ca, field="ca", limit=MAX_CA_NAME).split())
+    detail = storable(detail, field="detail", limit=200)
+    if not name:
+        raise InvalidInput("Say which CA.", fields={"ca": "Write the name of the CA."})
+    domain = Domain.objects.filter(id=domain_id).first()
+    if domain is None:
+        raise NotFound("There is no such domain.")
+    with write_transaction():
+        CaValidation.objects.create(
+            domain=domain,
+            ca=name,
+            valid_until=valid_until,
+            detail=detail,
+            heard_from=actor.label,
+            heard_at=now,
+        )
+        audit.record(
+            actor=actor,
+            action="domain.ca_state",
+            object_type="domain",
+            object_id=domain.pk,
+            organisation_id=domain.organisation_id,
+            now=now,
+            data={
+                "adn": domain.adn,
+                "ca": name,
+                "valid_until": valid_until.isoformat() if valid_until else None,
+            },
+        )

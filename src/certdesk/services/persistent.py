@@ -1,0 +1,283 @@
+"""Persistent DNS records (BR 3.2.2.4.22): what is to be published, and the watcher that reads it repeatedly.
+
+A record that is there keeps the domain proven, a few days at a time. One that has vanished is flagged at
+once, people are told, and nothing is extended. One that can't be asked for is neither: it is tried again.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import structlog
+from django.db.models import F, QuerySet
+
+from certdesk.dcv.base import Challenge, NotValidated, Outcome, Problem, Record
+from certdesk.domain.actors import SYSTEM, Actor
+from certdesk.domain.deadlines import PERSISTENT_METHODS
+from certdesk.domain.errors import InvalidInput, InvariantViolated, RateLimited, StateConflict
+from certdesk.domain.evidence import METHODS, Method
+from certdesk.domain.requests import OrganisationId
+from certdesk.domain.rules import RuleId, in_force
+from certdesk.services import runtime
+from certdesk.services.looks import look_at, look_at_all, proven
+from certdesk.services.publications import DnsRecord, persistent_record
+from certdesk.services.validation import record_proof, tell_waiting
+from certdesk.services.validation_methods import (
+    LEASE,
+    PAUSE,
+    Found,
+    Looked,
+    NotFoundYet,
+    note_attempt,
+    own_domain,
+    seen,
+    wait_after,
+)
+from certdesk.store import audit, jobs
+from certdesk.store.db import write_transaction
+from certdesk.store.models import Domain, PersistentRecord, ValidationRecord
+from certdesk.store.selectors.facts import lock_organisation
+
+log = structlog.get_logger()
+
+GIVE_UP_AFTER = timedelta(days=30)  # a record that nobody has ever published
+GONE_AFTER = 3  # looks in a row that could not be made: then it counts as missing as well
+NOT_WATCHED = "The record is not watched (any more). Start again."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watched:
+    """A record that is looked for from now on."""
+
+    domain_id: int
+    adn: str
+    record: DnsRecord
+
+
+def account_uri(slug: str) -> str:
+    """What names an organisation in its records: stable while the address and the short name are."""
+    return f"{runtime.current().base_url}/acme/organisations/{slug}"
+
+
+def record_for(domain: Domain, *, wildcard: bool) -> DnsRecord:
+    """The record to publish for a domain of an organisation."""
+    return persistent_record(
+        adn=domain.adn,
+        issuer=runtime.current().persistence.issuers[0],
+        account_uri=account_uri(domain.organisation.slug),
+        wildcard=wildcard,
+    )
+
+
+def record_of(domain_id: int) -> DnsRecord | None:
+    """The record that is watched for a domain which the caller may see; None where none is."""
+    row = _watched().filter(domain_id=domain_id).first()
+    return record_for(row.domain, wildcard=row.wildcard) if row else None
+
+
+def watch_record(*, actor: Actor, domain_id: int, wildcard: bool, now: datetime) -> Watched:
+    """Looks for the domain's persistent record from now on; `wildcard`: also for all names below it.
+
+    Raises InvalidInput where the method is not set up, NotFound, NotAuthorized.
+    """
+    domain = own_domain(actor, domain_id)
+    if not runtime.current().offers(Method.DNS_PERSIST):
+        raise InvalidInput("This way is not on offer.", fields={"method": "Choose one from the list."})
+    if actor.user_id is None:
+        raise InvariantViolated("a record is watched for a person")
+    organisation_id = OrganisationId(domain.organisation_id)
+    with write_transaction():
+        lock_organisation(organisation_id)
+        PersistentRecord.objects.update_or_create(
+            domain=domain,
+            defaults={
+                "adn": domain.adn,
+                "wildcard": wildcard,
+                "asked_by_id": actor.user_id,
+                "created_at": now,
+                "stopped_at": None,
+                "looks": 0,
+                "looked_at": None,
+                "seen_at": None,
+                "missing_since": None,
+                "next_look_at": now,
+            },
+        )
+        _audit(domain, "domain.persistent_watch", actor=actor, now=now, wildcard=wildcard)
+        tell_waiting(organisation_id, now=now)
+    return Watched(domain_id=domain.pk, adn=domain.adn, record=record_for(domain, wildcard=wildcard))
+
+
+def stop_watching(*, actor: Actor, domain_id: int, now: datetime) -> None:
+    """Stops looking for the record: what it has proven runs out by itself.
+
+    Raises NotFound, NotAuthorized, StateConflict when nothing was watched.
+    """
+    domain = own_domain(actor, domain_id)
+    with write_transaction():
+        lock_organisation(OrganisationId(domain.organisation_id))
+        stopped = PersistentRecord.objects.filter(domain=domain, stopped_at__isnull=True).update(
+            stopped_at=now, next_look_at=None
+        )
+        if not stopped:
+            raise StateConflict(NOT_WATCHED)
+        _audit(domain, "domain.persistent_stop", actor=actor, now=now)
+        tell_waiting(OrganisationId(domain.organisation_id), now=now)
+
+
+def check_record_now(*, actor: Actor, domain_id: int, clock: Callable[[], datetime]) -> Looked:
+    """Looks for the record at once.
+
+    Raises NotFound, NotAuthorized, RateLimited within seconds of another look, StateConflict.
+    """
+    domain = own_domain(actor, domain_id)
+    row = _watched().filter(domain=domain).first()
+    if row is None:
+        raise StateConflict(NOT_WATCHED)
+    now = clock()
+    if (row.looked_at is not None and row.looked_at > now - PAUSE) or not _claim(row, now=now):
+        raise RateLimited(
+            "It was looked at a moment ago. Try again in a few seconds.",
+            retry_after=int(PAUSE.total_seconds()),
+        )
+    return _conclude(row, look_at(challenge_of(row), clock=clock), actor=actor, now=clock())
+
+
+def watch_due(*, clock: Callable[[], datetime], limit: int) -> int:
+    """Looks at every record whose time has come, all at once; returns at how many."""
+    now = clock()
+    due = _watched().filter(next_look_at__lte=now).order_by("next_look_at")
+    rows = [row for row in due[:limit] if _claim(row, now=now)]
+    for row, outcome in zip(rows, look_at_all([challenge_of(r) for r in rows], clock=clock), strict=True):
+        try:
+            _conclude(row, outcome, actor=SYSTEM, now=clock())
+        except StateConflict:
+            log.info("dcv.look_overtaken", domain=row.domain_id)
+    return len(rows)
+
+
+def any_due(*, now: datetime) -> bool:
+    """Whether a record is to be looked at now."""
+    return _watched().filter(next_look_at__lte=now).exists()
+
+
+def challenge_of(row: PersistentRecord) -> Challenge:
+    """What the validator is given: our names, the organisation's account, and whether all below is wanted."""
+    return Challenge(
+        method=Method.DNS_PERSIST_WILDCARD if row.wildcard else Method.DNS_PERSIST,
+        adn=row.adn,
+        expected="",
+        wildcard=row.wildcard,
+        account_uri=account_uri(row.domain.organisation.slug),
+        issuers=runtime.current().persistence.issuers,
+    )
+
+
+def could_not_ask(problem: Problem) -> bool:
+    """Whether nobody could tell: neither that the record is there, nor that it is not."""
+    return problem.code.startswith(("dcv.dns.", "dcv.failed", "dcv.unavailable"))
+
+
+def _watched() -> QuerySet[PersistentRecord]:
+    return PersistentRecord.objects.filter(stopped_at__isnull=True).select_related(
+        "domain__organisation", "asked_by"
+    )
+
+
+def _claim(row: PersistentRecord, *, now: datetime) -> bool:
+    """Takes a look for oneself: of two at once one gets it."""
+    with write_transaction():
+        found = PersistentRecord.objects.filter(
+            id=row.pk, stopped_at__isnull=True, looked_at=row.looked_at, next_look_at=row.next_look_at
+        )
+        return bool(found.update(looked_at=now, next_look_at=now + LEASE))
+
+
+def _conclude(row: PersistentRecord, outcome: Outcome, *, actor: Actor, now: datetime) -> Looked:
+    with write_transaction():
+        lock_organisation(OrganisationId(row.domain.organisation_id))
+        fresh = _watched().filter(id=row.pk, created_at=row.created_at).first()
+        if fresh is None:
+            raise StateConflict(NOT_WATCHED)
+        if isinstance(outcome, NotValidated):
+            return _not_there(fresh, outcome, actor=actor, now=now)
+        # A record without policy=wildcard is a narrower proof than was asked for, and a proof all the same.
+        record = proven(outcome, challenge_of(fresh), allowed=PERSISTENT_METHODS)
+        return _there(fresh, record, actor=actor, now=now)
+
+
+def _there(row: PersistentRecord, record: Record, *, actor: Actor, now: datetime) -> Found:
+    """Notes that the record was seen; the proof is written anew when half of it has run."""
+    rt = runtime.current()
+    if row.seen_at is None or row.missing_since is not None:
+        _audit(row.domain, "domain.persistent_seen", actor=actor, now=now, method=record.method.value)
+    PersistentRecord.objects.filter(id=row.pk).update(
+        looks=0, seen_at=now, missing_since=None, next_look_at=now + rt.persistence.check_every
+    )
+    newest = ValidationRecord.objects.filter(domain_id=row.domain_id, method=record.method).order_by(
+        "-validated_at", "-id"
+    )
+    latest = newest.first()
+    if latest is not None and row.missing_since is None and now - latest.validated_at < _renew_after(now):
+        return Found(record_id=latest.pk, adn=row.adn)
+    record_id = record_proof(
+        actor=actor,
+        domain=row.domain,
+        method=record.method,
+        evidence={
+            "how": METHODS[record.method].title,
+            **seen(record),
+            "asked_by": row.asked_by.username,
+            "asked_at": row.created_at.isoformat(),
+        },
+        days=rt.persistence.days,
+        until=_persist_until(record),
+        now=now,
+        noted={"persistent": row.pk},
+    )
+    return Found(record_id=record_id, adn=row.adn)
+
+
+def _not_there(row: PersistentRecord, outcome: NotValidated, *, actor: Actor, now: datetime) -> NotFoundYet:
+    """Nothing is extended. What was there before and is gone is flagged, and people are told, once."""
+    check_every = runtime.current().persistence.check_every
+    unsure = could_not_ask(outcome.problem) and row.looks + 1 < GONE_AFTER
+    vanished = row.seen_at is not None and row.missing_since is None and not unsure
+    next_look: datetime | None = now + min(wait_after(row.looks), check_every)
+    if row.seen_at is None and now - row.created_at > GIVE_UP_AFTER:
+        next_look = None
+    PersistentRecord.objects.filter(id=row.pk).update(
+        looks=F("looks") + 1,
+        next_look_at=next_look,
+        missing_since=now if vanished else row.missing_since,
+    )
+    note_attempt(row.domain, outcome, by=actor, challenge=None, now=now)
+    if vanished:
+        _audit(row.domain, "domain.persistent_vanished", actor=SYSTEM, now=now, problem=outcome.problem.code)
+        jobs.enqueue("mail_vanished", due_at=now, domain_id=row.domain_id, missing_since=now.isoformat())
+        log.warning("dcv.persistent_vanished", domain=row.domain_id, code=outcome.problem.code)
+    return NotFoundYet(problem=outcome.problem, adn=row.adn, next_look_at=next_look)
+
+
+def _persist_until(record: Record) -> datetime | None:
+    """The end that the record itself sets; None where it sets none."""
+    said = record.details.get("persist_until")
+    return datetime.fromisoformat(said) if isinstance(said, str) else None
+
+
+def _renew_after(now: datetime) -> timedelta:
+    """Half of the shorter of the two periods: neither kind of CA ever sees the proof run out."""
+    days = min(runtime.current().persistence.days, in_force(RuleId.PERSISTENT_DNS_REUSE, now).value)
+    return timedelta(days=days) / 2
+
+
+def _audit(domain: Domain, action: str, *, actor: Actor, now: datetime, **data: object) -> None:
+    audit.record(
+        actor=actor,
+        action=action,
+        object_type="domain",
+        object_id=domain.pk,
+        organisation_id=domain.organisation_id,
+        now=now,
+        data={"adn": domain.adn, **data},
+    )

@@ -1,0 +1,210 @@
+"""Warnings about proofs before anything lapses: vanished records, challenges that end, methods that end.
+
+Each is told once: the audit event, in the transaction that queues the mail, remembers it. Lapsing proofs have
+`services.reminders`.
+"""
+
+from datetime import datetime, timedelta
+
+import structlog
+from django.core.mail import EmailMessage
+from django.db.models import OuterRef, QuerySet, Subquery
+
+from certdesk.domain.actors import SYSTEM
+from certdesk.domain.deadlines import EMAIL_METHODS, date_words, method_ends_at
+from certdesk.domain.evidence import METHODS, Method
+from certdesk.domain.requests import OrganisationId
+from certdesk.services import runtime
+from certdesk.services.persistent import record_for
+from certdesk.services.reminders import people_of
+from certdesk.store import audit, jobs
+from certdesk.store.db import write_transaction
+from certdesk.store.models import (
+    AuditEvent,
+    ChallengeOutcome,
+    Domain,
+    MethodChallenge,
+    Organisation,
+    PersistentRecord,
+    ValidationRecord,
+)
+from certdesk.store.selectors.facts import lock_organisation
+
+log = structlog.get_logger()
+
+#: Days before public CAs stop accepting e-mail at which an organisation that relies on it is told.
+SUNSET_STEPS = (7, 30, 90, 180)
+SUNSET_TOLD = "organisation.warn_sunset"
+#: A challenge of 30 days that nobody has met is called to mind this long before its end.
+UNPROVEN_BEFORE = timedelta(days=3)
+UNPROVEN_TOLD = "domain.warn_unproven"
+AT_ONCE = 200
+NAMES_IN_A_MAIL = 30
+
+
+def warn_ahead(*, now: datetime) -> None:
+    """Queues what people have to be told now and have not been told yet."""
+    _warn_of_unproven(now=now)
+    _warn_of_sunset(now=now)
+
+
+def sunset_step(*, now: datetime) -> int | None:
+    """The step before the end of e-mail validation that has been reached; None before the first and after."""
+    ends = method_ends_at(Method.EMAIL_CONSTRUCTED)
+    if ends is None or ends <= now:
+        return None
+    return next((days for days in SUNSET_STEPS if ends - now <= timedelta(days=days)), None)
+
+
+def mail_vanished(*, domain_id: int, missing_since: datetime, now: datetime) -> bool:
+    """Tells managers and whoever asked; False when the record is back, or nobody has a mailbox."""
+    row = (
+        PersistentRecord.objects.select_related("domain__organisation", "asked_by")
+        .filter(domain_id=domain_id, missing_since=missing_since, stopped_at__isnull=True)
+        .first()
+    )
+    if row is None:
+        return False
+    rt, domain = runtime.current(), row.domain
+    record = record_for(domain, wildcard=row.wildcard)
+    until = ValidationRecord.objects.filter(domain=domain, expires_at__gt=now).order_by("-expires_at").first()
+    lapses = (
+        f"The validation still counts until {until.expires_at:%-d %B %Y at %H:%M} UTC, and is not extended."
+        if until
+        else "Nothing proves the domain any more: new requests for it wait."
+    )
+    body = (
+        f"The persistent DNS record of {domain.adn} was there, and is gone.\n\n"
+        f"{lapses}\n"
+        "Please have it published again, in one line:\n\n"
+        f"{record.line}\n\n"
+        "If it was taken away on purpose, stop the watch on the domain's page:\n\n"
+        f"{rt.base_url}/domains/{domain.pk}/\n\n"
+        f"Organisation: {domain.organisation.legal_name}\n"
+    )
+    to = {*people_of(domain), row.asked_by.email if row.asked_by.is_active else ""} - {""}
+    return _send(f"The persistent DNS record of {domain.adn} has vanished", body, to=to, about=domain.pk)
+
+
+def mail_unproven(*, challenge_id: int, now: datetime) -> bool:
+    """Tells whoever asked; False when it was met, cancelled, or has ended."""
+    row = (
+        MethodChallenge.objects.select_related("domain__organisation", "asked_by")
+        .filter(id=challenge_id, outcome=ChallengeOutcome.OPEN, expires_at__gt=now)
+        .first()
+    )
+    if row is None:
+        return False
+    rt, last = runtime.current(), row.attempts.order_by("-id").first()
+    body = (
+        f"You asked to prove control of {row.domain.adn} ({METHODS[Method(row.method)].title}).\n"
+        f"Nothing was found yet, and the challenge ends on {row.expires_at:%-d %B %Y at %H:%M} UTC.\n\n"
+        + (f"The last look: {last.detail}\n\n" if last else "")
+        + "What to publish, and a button that looks at once, are here:\n\n"
+        f"{rt.base_url}/domains/{row.domain_id}/\n\n"
+        f"Organisation: {row.domain.organisation.legal_name}\n"
+    )
+    to = {row.asked_by.email if row.asked_by.is_active else ""} - {""}
+    subject = f"{row.domain.adn} is not proven yet, and the challenge ends soon"
+    return _send(subject, body, to=to or set(people_of(row.domain)), about=row.domain_id)
+
+
+def mail_sunset(*, organisation_id: int, now: datetime) -> bool:
+    """Tells managers which domains rest on e-mail, and until when public CAs accept that."""
+    found = list(_on_email(now=now).filter(organisation_id=organisation_id).order_by("adn"))
+    ends = method_ends_at(Method.EMAIL_CONSTRUCTED)
+    if not found or ends is None:
+        return False
+    rt, more = runtime.current(), len(found) - NAMES_IN_A_MAIL
+    names = "\n".join(f"  {domain.adn}" for domain in found[:NAMES_IN_A_MAIL])
+    body = (
+        f"On {date_words(ends)} public CAs stop accepting validation by e-mail, and what was proven\n"
+        "by e-mail before stops counting for them on the same day (BR 3.2.2.4.4).\n\n"
+        f"These domains of {found[0].organisation.legal_name} rest on e-mail:\n\n"
+        f"{names}\n" + (f"  and {more} more\n" if more > 0 else "") + "\n"
+        "What to do: publish a persistent DNS record for each, once. The list shows how:\n\n"
+        f"{rt.base_url}/domains/?state=sunset\n\n"
+        "For private CAs nothing changes.\n"
+    )
+    subject = f"Validation by e-mail ends for public CAs on {date_words(ends)}"
+    return _send(subject, body, to=set(people_of(found[0])), about=found[0].pk)
+
+
+def _warn_of_unproven(*, now: datetime) -> None:
+    soon = MethodChallenge.objects.filter(
+        outcome=ChallengeOutcome.OPEN, expires_at__gt=now, expires_at__lte=now + UNPROVEN_BEFORE
+    ).select_related("domain")
+    for row in soon.order_by("expires_at")[:AT_ONCE]:
+        deed = audit.Deed(
+            action=UNPROVEN_TOLD,
+            object_type="domain",
+            object_id=row.domain_id,
+            organisation_id=row.domain.organisation_id,
+            data={"adn": row.adn, "method_challenge": row.pk},
+        )
+        _once(deed, told_by="method_challenge", job="mail_unproven", now=now, challenge_id=row.pk)
+
+
+def _warn_of_sunset(*, now: datetime) -> None:
+    step = sunset_step(now=now)
+    if step is None:
+        return
+    found = _on_email(now=now).order_by("organisation_id").values_list("organisation_id", flat=True)
+    for organisation_id in found.distinct():
+        deed = audit.Deed(
+            action=SUNSET_TOLD,
+            object_type="organisation",
+            object_id=organisation_id,
+            organisation_id=organisation_id,
+            data={"days": step},
+        )
+        _once(deed, told_by="days", job="mail_sunset", now=now, organisation_id=organisation_id)
+
+
+def _once(deed: audit.Deed, *, told_by: str, job: str, now: datetime, **arguments: int) -> None:
+    """Queues a mail unless the audit log says that it was queued, however many processes look.
+
+    `told_by` names the entry of the deed's data that tells one warning from the next.
+    """
+    told = AuditEvent.objects.filter(
+        object_type=deed.object_type,
+        object_id=str(deed.object_id),
+        action=deed.action,
+        **{f"data__{told_by}": deed.data[told_by]},
+    )
+    if deed.organisation_id is None or told.exists():
+        return
+    with write_transaction():
+        lock_organisation(OrganisationId(deed.organisation_id))
+        if not told.exists():
+            audit.record_all([deed], actor=SYSTEM, now=now)
+            jobs.enqueue(job, due_at=now, **arguments)
+
+
+def _on_email(*, now: datetime) -> QuerySet[Domain]:
+    """Domains whose proof that lasts longest came by e-mail."""
+    longest = ValidationRecord.objects.filter(
+        domain=OuterRef("pk"), validated_at__lte=now, expires_at__gt=now
+    ).order_by("-expires_at", "-id")
+    active = Organisation.objects.filter(is_active=True)
+    return (
+        Domain.objects.filter(organisation__in=active)
+        .annotate(longest_method=Subquery(longest.values("method")[:1]))
+        .filter(longest_method__in=[method.value for method in EMAIL_METHODS])
+        .select_related("organisation")
+    )
+
+
+def _send(subject: str, body: str, *, to: set[str], about: int) -> bool:
+    rt = runtime.current()
+    if not to:
+        log.error("domains.warning_untold", domain=about)
+        return False
+    EmailMessage(
+        subject=f"[{rt.service_name}] {subject}",
+        body=f"{body}\n-- \n{rt.service_name}, {rt.base_url}\n",
+        from_email=rt.mail_from,
+        to=sorted(to),
+        headers={"Auto-Submitted": "auto-generated"},
+    ).send()
+    return True

@@ -1,0 +1,131 @@
+"""Proving a domain by something published: choosing a way, looking now, giving it up; a CA’s word."""
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect
+from django.utils import timezone
+from django.views.decorators.http import require_POST
+
+from certdesk.domain.actors import Actor
+from certdesk.domain.deadlines import PERSISTENT_METHODS
+from certdesk.domain.errors import InvalidInput, RateLimited
+from certdesk.domain.evidence import Method
+from certdesk.services.ca_states import note_ca_state
+from certdesk.services.persistent import check_record_now, stop_watching, watch_record
+from certdesk.services.validation_methods import (
+    Found,
+    Looked,
+    cancel_method_challenge,
+    check_now,
+    domain_of_challenge,
+    start_challenge,
+)
+from certdesk.store.selectors.validation import get_domain
+from certdesk.web import times
+from certdesk.web.actor import actor_of
+from certdesk.web.domains.forms import CaStateForm
+
+
+@require_POST
+def prove(request: HttpRequest, domain_id: int) -> HttpResponse:
+    """Begins with a way that was chosen on the domain's page."""
+    actor, now = actor_of(request), timezone.now()
+    get_domain(actor=actor, domain_id=domain_id, now=now)
+    try:
+        begin(actor, domain_id, request.POST.get("method", ""), wildcard=request.POST.get("reach") != "one")
+    except InvalidInput as error:
+        messages.error(request, error.detail)
+    return redirect(f"{_page(domain_id)}#under-way")
+
+
+@require_POST
+def check(request: HttpRequest, method_challenge_id: int) -> HttpResponse:
+    """Looks at once whether the value is there."""
+    actor = actor_of(request)
+    domain_id = domain_of_challenge(actor=actor, challenge_id=method_challenge_id)
+    try:
+        looked = check_now(actor=actor, challenge_id=method_challenge_id, clock=timezone.now)
+    except RateLimited as error:
+        messages.warning(request, error.detail)
+    else:
+        _tell(request, looked)
+    return redirect(_page(domain_id))
+
+
+@require_POST
+def cancel(request: HttpRequest, method_challenge_id: int) -> HttpResponse:
+    """Ends a challenge."""
+    domain_id = cancel_method_challenge(
+        actor=actor_of(request), challenge_id=method_challenge_id, now=timezone.now()
+    )
+    messages.success(request, "It is cancelled. What was published may be taken away.")
+    return redirect(_page(domain_id))
+
+
+@require_POST
+def check_persistent(request: HttpRequest, domain_id: int) -> HttpResponse:
+    """Looks at once whether the persistent record is there."""
+    actor = actor_of(request)
+    get_domain(actor=actor, domain_id=domain_id, now=timezone.now())
+    try:
+        looked = check_record_now(actor=actor, domain_id=domain_id, clock=timezone.now)
+    except RateLimited as error:
+        messages.warning(request, error.detail)
+    else:
+        _tell(request, looked)
+    return redirect(_page(domain_id))
+
+
+@require_POST
+def stop_persistent(request: HttpRequest, domain_id: int) -> HttpResponse:
+    """Stops watching the persistent record."""
+    actor = actor_of(request)
+    get_domain(actor=actor, domain_id=domain_id, now=timezone.now())
+    stop_watching(actor=actor, domain_id=domain_id, now=timezone.now())
+    messages.success(request, "The record is not watched any more. What it has proven runs out by itself.")
+    return redirect(_page(domain_id))
+
+
+@require_POST
+def ca_state(request: HttpRequest, domain_id: int) -> HttpResponse:
+    """Keeps what an officer saw in a public CA's own portal."""
+    actor = actor_of(request)
+    get_domain(actor=actor, domain_id=domain_id, now=timezone.now())
+    form = CaStateForm(request.POST)
+    valid_until = form.moment() if form.is_valid() else None
+    try:
+        note_ca_state(
+            actor=actor,
+            domain_id=domain_id,
+            ca=form.data.get("ca", ""),
+            valid_until=valid_until,
+            now=timezone.now(),
+        )
+    except InvalidInput as error:
+        messages.error(request, error.detail)
+    else:
+        messages.success(request, "Noted. It is shown beside our own record.")
+    return redirect(_page(domain_id))
+
+
+def begin(actor: Actor, domain_id: int, method: str, *, wildcard: bool) -> None:
+    """Starts whichever way was chosen. Raises InvalidInput for none of ours."""
+    if method not in set(Method):
+        raise InvalidInput("Choose a way from the list.", fields={"method": "Choose one from the list."})
+    now = timezone.now()
+    if Method(method) in PERSISTENT_METHODS:
+        watch_record(actor=actor, domain_id=domain_id, wildcard=wildcard, now=now)
+    else:
+        start_challenge(actor=actor, domain_id=domain_id, method=Method(method), now=now)
+
+
+def _tell(request: HttpRequest, looked: Looked) -> None:
+    if isinstance(looked, Found):
+        messages.success(request, f"Found: {looked.adn} is proven.")
+        return
+    again = f" We look again by ourselves {times.at(looked.next_look_at)}." if looked.next_look_at else ""
+    messages.warning(request, f"Not found yet. {looked.problem.detail}{again}")
+
+
+def _page(domain_id: int) -> str:
+    return f"/domains/{domain_id}/"

@@ -1,0 +1,297 @@
+"""Persistent DNS records and their watcher: kept alive, noticed when gone, never extended (BR 3.2.2.4.22)."""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+import pytest
+from django.core import mail
+
+from certdesk.dcv.base import Problem
+from certdesk.domain.actors import OrgRole, RaRole
+from certdesk.domain.errors import NotAuthorized, NotFound, RateLimited, StateConflict
+from certdesk.domain.evidence import Method
+from certdesk.domain.requests import State
+from certdesk.jobs.worker import Worker
+from certdesk.services import runtime
+from certdesk.services.persistent import (
+    GIVE_UP_AFTER,
+    account_uri,
+    check_record_now,
+    stop_watching,
+    watch_due,
+    watch_record,
+)
+from certdesk.services.reminders import remind_lapsing
+from certdesk.services.runtime import Persistence
+from certdesk.services.validation import add_domain
+from certdesk.services.validation_methods import PAUSE, Found, NotFoundYet
+from certdesk.store.models import AuditEvent, PersistentRecord, ValidationAttempt, ValidationRecord
+from tests.integration.proving import SERVFAIL, Outside, outside
+from tests.integration.support import (
+    NOW,
+    Clock,
+    World,
+    actor,
+    audit_problems,
+    configured,
+    organisation,
+    state_of,
+    submit,
+    together,
+    world,
+)
+
+pytestmark = pytest.mark.django_db(transaction=True)
+DAY, HOUR = timedelta(days=1), timedelta(hours=1)
+ADN = "new.ac.uk"
+
+
+@pytest.fixture
+def people() -> World:
+    made = world()
+    actor("meg", organisation=made.university, role=OrgRole.MANAGER)
+    return made
+
+
+@pytest.fixture
+def net() -> Iterator[Outside]:
+    with outside() as one:
+        yield one
+
+
+def watch(people: World, *, wildcard: bool = True, now: datetime = NOW) -> int:
+    added = add_domain(actor=people.alice, organisation_id=people.university, name=ADN, now=now)
+    return watch_record(actor=people.alice, domain_id=added, wildcard=wildcard, now=now).domain_id
+
+
+def proofs() -> list[datetime]:
+    found = ValidationRecord.objects.filter(domain__adn=ADN).order_by("id")
+    return list(found.values_list("validated_at", flat=True))
+
+
+def days_of_watching(clock: Clock, days: int, *, step: timedelta = DAY) -> None:
+    """Let the watcher have a look whenever it is due."""
+    end = clock.now + days * DAY
+    while clock.now < end:
+        clock.forward(step)
+        watch_due(clock=clock, limit=10)
+
+
+def test_the_record_to_publish_names_our_ca_and_the_organisation(people: World, net: Outside) -> None:
+    added = add_domain(actor=people.alice, organisation_id=people.university, name=ADN, now=NOW)
+    issuers = Persistence(issuers=("ca.example.ac.uk", "old.example.ac.uk"), check_every=DAY, days=10)
+    with configured(persistence=issuers):
+        made = watch_record(actor=people.alice, domain_id=added, wildcard=True, now=NOW)
+        watch_due(clock=Clock(NOW), limit=10)
+        narrow = watch_record(actor=people.alice, domain_id=added, wildcard=False, now=NOW)
+    uri = f"{runtime.current().base_url}/acme/organisations/example-university"
+    assert account_uri("example-university") == uri
+    assert made.record.name == "_validation-persist.new.ac.uk"
+    assert made.record.value == f"ca.example.ac.uk; accounturi={uri}; policy=wildcard"
+    assert narrow.record.value == f"ca.example.ac.uk; accounturi={uri}"
+    assert made.record.line.startswith('_validation-persist.new.ac.uk. 300 IN TXT "ca.example.ac.uk; acc')
+    (asked,) = net.looks
+    assert (asked.method, asked.account_uri, asked.wildcard) == (Method.DNS_PERSIST_WILDCARD, uri, True)
+    assert asked.issuers == ("ca.example.ac.uk", "old.example.ac.uk")
+
+
+def test_a_record_that_stays_keeps_the_domain_proven_without_anybody(people: World, net: Outside) -> None:
+    watch(people)
+    net.persistent[ADN] = Method.DNS_PERSIST_WILDCARD
+    clock = Clock(NOW)
+    watch_due(clock=clock, limit=10)
+    for _ in range(60):
+        days_of_watching(clock, 1)
+        newest = ValidationRecord.objects.filter(domain__adn=ADN).order_by("-expires_at")[0]
+        assert newest.expires_at - clock.now >= 4 * DAY  # never close to its end
+        assert newest.expires_at - newest.validated_at == 10 * DAY
+    assert len(net.looks) == 61
+    assert len(proofs()) == 13  # one in five days, not one a look
+    assert not mail.outbox
+    assert audit_problems() == []
+
+
+def test_reminders_do_not_nag_about_what_the_watcher_keeps_alive(people: World, net: Outside) -> None:
+    watch(people)
+    net.persistent[ADN] = Method.DNS_PERSIST_WILDCARD
+    watch_due(clock=Clock(NOW), limit=10)
+    assert remind_lapsing(now=NOW + 4 * DAY) == []
+    del net.persistent[ADN]
+    watch_due(clock=Clock(NOW + 4 * DAY), limit=10)
+    assert len(remind_lapsing(now=NOW + 4 * DAY)) == 1
+
+
+def test_a_vanished_record_is_flagged_at_once_people_are_told_and_nothing_is_extended(
+    people: World, net: Outside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch(people)
+    net.persistent[ADN] = Method.DNS_PERSIST_WILDCARD
+    clock = Clock(NOW)
+    watch_due(clock=clock, limit=10)
+    before = proofs()
+    del net.persistent[ADN]
+    days_of_watching(clock, 1)
+    assert PersistentRecord.objects.get().missing_since == clock.now
+    assert AuditEvent.objects.filter(action="domain.persistent_vanished").count() == 1
+    assert ValidationAttempt.objects.get().code == "dcv.persist.no_record"
+    monkeypatch.setattr("django.utils.timezone.now", clock)
+    Worker(clock=clock).tick(now=clock())
+    (told,) = [m for m in mail.outbox if "has vanished" in m.subject]
+    assert told.to == ["alice@example.ac.uk", "meg@example.ac.uk"]
+    assert "_validation-persist.new.ac.uk. 300 IN TXT" in told.body
+    assert "is not extended" in told.body
+    days_of_watching(clock, 20)
+    assert proofs() == before
+    assert len([m for m in mail.outbox if "vanished" in m.subject]) == 1
+    assert PersistentRecord.objects.get().missing_since == NOW + DAY
+    assert AuditEvent.objects.filter(action="domain.persistent_vanished").count() == 1
+    net.persistent[ADN] = Method.DNS_PERSIST_WILDCARD
+    days_of_watching(clock, 1)
+    assert PersistentRecord.objects.get().missing_since is None
+    assert len(proofs()) == len(before) + 1
+
+
+def test_a_record_that_is_back_before_the_mail_leaves_makes_it_pointless(
+    people: World, net: Outside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    domain_id = watch(people)
+    net.persistent[ADN] = Method.DNS_PERSIST_WILDCARD
+    clock = Clock(NOW)
+    watch_due(clock=clock, limit=10)
+    del net.persistent[ADN]
+    days_of_watching(clock, 1)
+    net.persistent[ADN] = Method.DNS_PERSIST_WILDCARD
+    clock.forward(HOUR)
+    check_record_now(actor=people.alice, domain_id=domain_id, clock=clock)
+    monkeypatch.setattr("django.utils.timezone.now", clock)
+    Worker(clock=clock).tick(now=clock())
+    assert not [m for m in mail.outbox if "vanished" in m.subject]
+
+
+def test_name_servers_that_fail_are_not_taken_for_a_missing_record_at_once(
+    people: World, net: Outside
+) -> None:
+    watch(people)
+    net.persistent[ADN] = Method.DNS_PERSIST_WILDCARD
+    clock = Clock(NOW)
+    watch_due(clock=clock, limit=10)
+    net.problems[ADN] = SERVFAIL
+    for missing in (False, False, True):  # the third in a row
+        days_of_watching(clock, 1)
+        assert (PersistentRecord.objects.get().missing_since is not None) is missing
+    assert len(proofs()) == 1
+    assert {a.code for a in ValidationAttempt.objects.all()} == {"dcv.dns.servfail"}
+
+
+def test_only_what_the_record_allows_is_proven(people: World, net: Outside) -> None:
+    """A record without policy=wildcard proves that name alone, whatever was asked for."""
+    created = submit(people.alice, f"www.{ADN}")
+    watch(people, wildcard=True)
+    net.persistent[ADN] = Method.DNS_PERSIST
+    clock = Clock(NOW)
+    watch_due(clock=clock, limit=10)
+    assert ValidationRecord.objects.get(domain__adn=ADN).method == Method.DNS_PERSIST
+    Worker(clock=clock).tick(now=NOW + HOUR)
+    assert state_of(created.number) is State.ACCEPTED
+    net.persistent[ADN] = Method.DNS_PERSIST_WILDCARD
+    days_of_watching(clock, 1)
+    Worker(clock=clock).tick(now=clock())
+    assert state_of(created.number) is State.ISSUED
+
+
+def test_a_record_that_nobody_publishes_is_given_up(people: World, net: Outside) -> None:
+    domain_id = watch(people)
+    clock = Clock(NOW)
+    days_of_watching(clock, 20, step=4 * HOUR)
+    assert PersistentRecord.objects.get().next_look_at is not None
+    days_of_watching(clock, 12, step=4 * HOUR)
+    assert clock.now - NOW > GIVE_UP_AFTER
+    assert PersistentRecord.objects.get().next_look_at is None
+    assert len(net.looks) < 300
+    assert not mail.outbox  # nothing was ever there
+    assert isinstance(check_record_now(actor=people.alice, domain_id=domain_id, clock=clock), NotFoundYet)
+
+
+def test_a_watch_that_was_stopped_proves_nothing_more(people: World, net: Outside) -> None:
+    domain_id = watch(people)
+    net.persistent[ADN] = Method.DNS_PERSIST_WILDCARD
+    stop_watching(actor=people.bob, domain_id=domain_id, now=NOW)
+    assert watch_due(clock=Clock(NOW + DAY), limit=10) == 0
+    for again in (
+        lambda: stop_watching(actor=people.bob, domain_id=domain_id, now=NOW),
+        lambda: check_record_now(actor=people.bob, domain_id=domain_id, clock=Clock(NOW)),
+    ):
+        with pytest.raises(StateConflict):
+            again()
+    watch(people, now=NOW + DAY)
+    assert watch_due(clock=Clock(NOW + DAY), limit=10) == 1
+    assert len(proofs()) == 1
+
+
+def test_two_looks_at_once_make_one_record(people: World, net: Outside) -> None:
+    domain_id = watch(people)
+    net.persistent[ADN] = Method.DNS_PERSIST_WILDCARD
+    clock = Clock(NOW + HOUR)
+
+    def look() -> object:
+        return check_record_now(actor=people.alice, domain_id=domain_id, clock=clock)
+
+    def round_() -> object:
+        return watch_due(clock=clock, limit=10)
+
+    results = together([look, look, round_])
+    assert all(isinstance(r, (Found, int, RateLimited, StateConflict)) for r in results), results
+    assert len(proofs()) == 1
+    assert audit_problems() == []
+    with pytest.raises(RateLimited):
+        check_record_now(actor=people.alice, domain_id=domain_id, clock=Clock(clock.now + PAUSE / 2))
+
+
+def test_who_may(people: World, net: Outside) -> None:
+    domain_id = watch(people)
+    charlie = actor("charlie", organisation=organisation("Other College"))
+    rick = actor("rick", ra=RaRole.AUDITOR)
+    for who, refusal in ((charlie, NotFound), (rick, NotAuthorized)):
+        with pytest.raises(refusal):
+            watch_record(actor=who, domain_id=domain_id, wildcard=True, now=NOW)
+        with pytest.raises(refusal):
+            check_record_now(actor=who, domain_id=domain_id, clock=Clock(NOW))
+        with pytest.raises(refusal):
+            stop_watching(actor=who, domain_id=domain_id, now=NOW)
+
+
+def test_private_cas_may_have_a_longer_period_and_the_watch_still_serves_public_ones(
+    people: World, net: Outside
+) -> None:
+    longer = Persistence(issuers=("ca.example.ac.uk",), check_every=DAY, days=90)
+    with configured(persistence=longer):
+        watch(people)
+        net.persistent[ADN] = Method.DNS_PERSIST_WILDCARD
+        clock = Clock(NOW)
+        watch_due(clock=clock, limit=10)
+        days_of_watching(clock, 11)
+    assert len(proofs()) == 3
+    newest = ValidationRecord.objects.filter(domain__adn=ADN).order_by("-id")[0]
+    assert newest.expires_at - newest.validated_at == 90 * DAY
+
+
+def test_an_answer_about_another_name_is_never_taken(people: World, net: Outside) -> None:
+    """The lesson of 2025: what was challenged is what is granted."""
+    watch(people)
+    other = Problem(code="x", detail="x")
+    assert other.acme_type == "unauthorized"
+
+    class Confused(Outside):
+        def validate(self, challenge, *, network, now):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202 - the base says it
+            found = super().validate(challenge, network=network, now=now)
+            object.__setattr__(found.record, "adn", "mail.example.com")
+            return found
+
+    confused = Confused(persistent={ADN: Method.DNS_PERSIST})
+    confused.gate.set()
+    with configured(validators=dict.fromkeys(Method, confused)):
+        worker = Worker(clock=Clock(NOW))
+        worker.tick(now=NOW)
+        worker.lookout.wait(seconds=30)
+    assert len(confused.looks) == 1
+    assert proofs() == []
