@@ -95,7 +95,7 @@ def test_a_domain_is_proven_by_a_txt_record(visit, dns: Responder) -> None:  # t
 
     wait_until(is_found, seconds=20, what="the proof")
     expect(alice.locator(".pill.large")).to_have_text("Validated")
-    expect(alice.get_by_text("For public CAs")).to_be_visible()
+    expect(alice.get_by_role("heading", name="For public CAs", exact=True)).to_be_visible()
     look_at(alice, "domain-proven")
 
 
