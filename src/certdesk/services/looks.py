@@ -3,8 +3,8 @@
 Nothing is read from or written to the database here, so the threads need no connections.
 """
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from datetime import datetime
 
 import structlog
@@ -21,13 +21,17 @@ log = structlog.get_logger()
 AT_ONCE = 64
 
 
-def look_at_all(challenges: Sequence[Challenge], *, clock: Callable[[], datetime]) -> list[Outcome]:
-    """What became of each challenge, in their order."""
+def look_at_all(
+    challenges: Sequence[Challenge], *, clock: Callable[[], datetime]
+) -> Iterator[tuple[int, Outcome]]:
+    """What became of each challenge, as it comes, with its place among them: the slow hold up nobody."""
     if not challenges:
-        return []
+        return
     rt = runtime.current()
     with ThreadPoolExecutor(max_workers=min(AT_ONCE, len(challenges)), thread_name_prefix="look") as pool:
-        return list(pool.map(lambda one: _look(one, rt, clock=clock), challenges))
+        looks = {pool.submit(_look, one, rt, clock=clock): place for place, one in enumerate(challenges)}
+        for look in as_completed(looks):
+            yield looks[look], look.result()
 
 
 def look_at(challenge: Challenge, *, clock: Callable[[], datetime]) -> Outcome:

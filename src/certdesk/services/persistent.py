@@ -147,12 +147,13 @@ def watch_due(*, clock: Callable[[], datetime], limit: int) -> int:
     """Looks at every record whose time has come, all at once; returns at how many."""
     now = clock()
     due = _watched().filter(next_look_at__lte=now).order_by("next_look_at")
-    rows = [row for row in due[:limit] if _claim(row, now=now)]
-    for row, outcome in zip(rows, look_at_all([challenge_of(r) for r in rows], clock=clock), strict=True):
+    with write_transaction():
+        rows = [row for row in due[:limit] if _claim(row, now=now)]
+    for place, outcome in look_at_all([challenge_of(row) for row in rows], clock=clock):
         try:
-            _conclude(row, outcome, actor=SYSTEM, now=clock())
+            _conclude(rows[place], outcome, actor=SYSTEM, now=clock())
         except StateConflict:
-            log.info("dcv.look_overtaken", domain=row.domain_id)
+            log.info("dcv.look_overtaken", domain=rows[place].domain_id)
     return len(rows)
 
 

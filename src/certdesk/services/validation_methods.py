@@ -137,12 +137,13 @@ def check_due(*, clock: Callable[[], datetime], limit: int) -> int:
     """Looks at every challenge whose time has come, all at once; returns at how many."""
     now = clock()
     due = _due(now).select_related("domain", "asked_by").order_by("next_look_at")
-    rows = [row for row in due[:limit] if _claim(row, now=now, by_hand=False)]
-    for row, outcome in zip(rows, look_at_all([challenge_of(r) for r in rows], clock=clock), strict=True):
+    with write_transaction():
+        rows = [row for row in due[:limit] if _claim(row, now=now, by_hand=False)]
+    for place, outcome in look_at_all([challenge_of(row) for row in rows], clock=clock):
         try:
-            _conclude(row, outcome, actor=SYSTEM, now=clock())
+            _conclude(rows[place], outcome, actor=SYSTEM, now=clock())
         except StateConflict:
-            log.info("dcv.look_overtaken", challenge=row.pk)
+            log.info("dcv.look_overtaken", challenge=rows[place].pk)
     return len(rows)
 
 
