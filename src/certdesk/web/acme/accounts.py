@@ -5,7 +5,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
-from django.views.decorators.http import require_GET, require_http_methods
+from django.views.decorators.http import require_http_methods, require_safe
 
 from certdesk.domain.actors import Actor
 from certdesk.domain.errors import NotAuthorized
@@ -29,7 +29,7 @@ DOMAINS_SHOWN = 5
 _EXAMPLE = "example.ac.uk"
 
 
-@require_GET
+@require_safe
 def show(request: HttpRequest, account_id: int) -> HttpResponse:
     """One account."""
     actor, now = actor_of(request), timezone.now()

@@ -18,7 +18,7 @@ from certdesk.web import times
 from certdesk.web.acme.forms import RenewalForm
 from certdesk.web.actor import actor_of
 from certdesk.web.context import crumbs
-from certdesk.web.organisations.forms import show_on
+from certdesk.web.forms import show_on
 
 UNPROCESSABLE = 422
 #: What the form proposes: from now on, within a day.

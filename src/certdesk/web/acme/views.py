@@ -6,7 +6,7 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_GET, require_http_methods, require_POST
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from certdesk.domain.actors import Action, Actor, can
 from certdesk.domain.errors import InvalidInput, NotAuthorized
@@ -27,7 +27,7 @@ from certdesk.web.acme.rights import may_manage, may_manage_any, may_read_any
 from certdesk.web.acme.snippets import HIDDEN_KEY, Setup, snippets
 from certdesk.web.actor import actor_of
 from certdesk.web.context import crumbs
-from certdesk.web.organisations.forms import show_on
+from certdesk.web.forms import show_on
 
 SHOWN, ACCOUNTS_SHOWN = 50, 25
 UNPROCESSABLE = 422
@@ -36,7 +36,7 @@ _EXAMPLE = "www.example.ac.uk"
 _FORM = ["GET", "HEAD", "POST"]
 
 
-@require_GET
+@require_safe
 def listing(request: HttpRequest) -> HttpResponse:
     """The credentials that the reader may see, newest first; for applicants, who makes them."""
     actor, now = actor_of(request), timezone.now()
@@ -87,7 +87,7 @@ def new(request: HttpRequest) -> HttpResponse:
     return render(request, "acme/form.html", context, status=UNPROCESSABLE if form.errors else 200)
 
 
-@require_GET
+@require_safe
 def show(request: HttpRequest, credential_id: int) -> HttpResponse:
     """One credential, its key hidden."""
     actor = actor_of(request)
