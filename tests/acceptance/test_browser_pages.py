@@ -77,6 +77,16 @@ PAGES: dict[str, list[tuple[str, tuple[str, ...]]]] = {
     "account_reset_password_from_key_done": [("/accounts/password/reset/key/done/", ("",))],
     "account-tokens": [("/accounts/tokens/", ("alice",))],
     "account-sessions": [("/accounts/sessions/", ("alice",))],
+    "acme-list": [
+        ("/acme-clients/", ("alice", "meg", "olga")),
+        ("/acme-clients/?q=nothing-like-it", ("meg",)),
+    ],
+    "acme-new": [("/acme-clients/new/", ("meg", "olga"))],
+    "acme-show": [("/acme-clients/1/", ("meg", "rick"))],
+    "acme-change": [("/acme-clients/1/change/", ("meg",))],
+    "acme-rotate": [("/acme-clients/1/rotate/", ("meg",))],
+    "acme-revoke": [("/acme-clients/1/revoke/", ("meg",))],
+    "service-renewals": [("/service/renewals/", ("op",))],
     "settings": [("/settings/", ("op", "rick"))],
     "service-people": [("/service/people/", ("op",))],
     "service": [("/service/", ("op",))],
@@ -97,6 +107,8 @@ PAGES["help-page"] = [(f"/help/{_slug}/", ("",)) for _slug in SLUGS]
 
 #: Downloads, answers to forms, redirects and machines' addresses: no page of their own that a link opens.
 NO_PAGE = {
+    *("acme-key", "service-renewals-withdraw"),
+    *("acme-account", "acme-deactivate"),  # test_acme_browser.py has an account for these
     *("help-pdf", "help-page-pdf", "help-faq-act"),
     *("requests-csv", "requests-status", "requests-bundle", "requests-certificate"),
     *("requests-preview", "requests-confirm", "queue-approve", "queue-reject"),

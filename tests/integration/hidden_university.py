@@ -6,7 +6,7 @@ anything of it leaked.
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -17,10 +17,13 @@ from django.conf import settings
 from django.contrib.auth.hashers import make_password
 from django.core.mail import EmailMessage, get_connection
 
+from certdesk.domain.acme_credentials import Limits
 from certdesk.domain.actors import Actor, OrgRole, RaRole
 from certdesk.domain.csr import read_csr
 from certdesk.domain.evidence import Method
 from certdesk.domain.requests import OrganisationId, State, UserId
+from certdesk.services.acme_credentials import create_credential
+from certdesk.services.acme_renewal import Matching, advise_renewal
 from certdesk.services.confirm import approve_and_issue, submit_request
 from certdesk.services.decisions import reject_request
 from certdesk.services.organisations import Evidence, create_organisation, validate_domain, vet_organisation
@@ -30,6 +33,7 @@ from certdesk.services.tokens import create_token
 from certdesk.services.validation import ask_by_email
 from certdesk.services.validation_methods import start_challenge
 from certdesk.store.models import (
+    AcmeAccount,
     ApiToken,
     Certificate,
     Domain,
@@ -206,6 +210,8 @@ def build() -> World:
             "method_challenge_id": MethodChallenge.objects.get().pk,
             "challenge_id": EmailChallenge.objects.get().pk,
             "certificate_id": certificate.pk,
+            "organisation_id": university,
+            **_acme(actors, university),
             "token_id": ApiToken.objects.get(user=users["alice"]).pk,
             "issuer": "embedded",
             "form": "pem",
@@ -221,6 +227,36 @@ def build() -> World:
         ),
         mine={"number": own, "slug": "other-college"},
     )
+
+
+def _acme(actors: dict[str, Actor], university: OrganisationId) -> dict[str, object]:
+    """A credential of the hidden organisation, an account with it, and an operator's advice."""
+    made = create_credential(
+        actor=actors["meg"], organisation_id=university, name=f"{WORD} servers", limits=Limits(), now=now()
+    )
+    account = AcmeAccount.objects.create(
+        credential_id=made.credential_id,
+        organisation_id=university,
+        thumbprint=f"{WORD:x<43}",
+        jwk={},
+        spki_sha256="0" * 64,
+        contacts=[f"mailto:webmaster@{DOMAIN}"],
+        binding={},
+        created_at=now(),
+        last_used_at=now(),
+        window_started_at=now(),
+        last_problem=f"www.{OUTSIDE_DOMAIN} is outside.",
+        last_problem_at=now(),
+    )
+    advice_id = advise_renewal(
+        actor=actors["op"],
+        starts_at=now(),
+        ends_at=now() + timedelta(days=1),
+        reason="A rehearsal.",
+        matching=Matching(profile_id="no-such-profile"),
+        now=now(),
+    )
+    return {"credential_id": made.credential_id, "account_id": account.pk, "advice_id": advice_id}
 
 
 def _secrets(requests: dict[str, int]) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from certdesk.api import schemas
+from certdesk.api import acme_schemas, schemas
 from tests.integration.api_calls import Caller, Callers, body, callers
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -100,6 +100,8 @@ SHAPES: list[tuple[str, type[BaseModel]]] = [
     ("/organisations", schemas.OrganisationsOut),
     ("/organisations/example-university/members", schemas.MembersOut),
     ("/domains", schemas.DomainsOut),
+    ("/acme/credentials", acme_schemas.CredentialsOut),
+    ("/acme/accounts", acme_schemas.AccountsOut),
     ("/tokens", schemas.TokensOut),
 ]
 

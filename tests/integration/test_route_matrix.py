@@ -99,6 +99,17 @@ _ASKED: dict[str, object] = {"domain_id": "ASKED"}
 #: Nobody here has a second factor, so there is none to look at or to end.
 _NOBODY_YET_404 = dict.fromkeys(_FORM, "302 404 404 404 404 404 404 404 404")
 
+_ACME_OWN = {"GET": "302 404 404 404 200 200 200 200 404"}
+_ACME_ASKED = {"GET": "302 404 404 404 200 200 200 403 404", "POST": "302 404 404 404 302* 302* 302* 403 404"}
+_API_ACME_OWN = {"GET": "401 404 404 404 200 200 200 200 404"}
+_API_ACME_ACT = {"POST": "401 404 404 404 200* 200* 200* 403 404"}
+_RENEWALS = {
+    "starts_at": "2090-01-01T00:00",
+    "ends_at": "2090-01-02T00:00",
+    "reason": "A mass revocation.",
+    "confirmed": "yes",
+}
+
 TABLE: dict[str, Row] = {
     # Portal
     "home": Row(answers=_EVERYBODY),
@@ -222,6 +233,29 @@ TABLE: dict[str, Row] = {
     "organisations-active": Row(answers=_RA_ONLY, body={"to": "disabled", "reason": "It has closed."}),
     "requests-retry": Row(answers=_RA_ONLY, number=State.REJECTED_BY_CA.value, body={"note": "Settled."}),
     "requests-poll": Row(answers=_RA_ONLY, number=State.SUBMITTED.value),
+    "acme-list": Row(answers=_EVERYBODY),
+    "acme-new": Row(
+        answers={
+            "GET": "302 403 403 403 200 200 200 403 403",
+            "POST": "302 403 403 403 302* 302* 302* 403 403",
+        },
+        body={"name": "more servers", "organisation": "ORGANISATION"},
+    ),
+    "acme-show": Row(answers=_ACME_OWN),
+    "acme-change": Row(answers=_ACME_ASKED, body={"name": "fewer servers"}),
+    "acme-key": Row(answers={"POST": "302 404 404 404 200* 200* 200* 403 404"}),
+    "acme-rotate": Row(answers=_ACME_ASKED),
+    "acme-revoke": Row(answers=_ACME_ASKED),
+    "acme-account": Row(answers=_ACME_OWN),
+    "acme-deactivate": Row(answers=_ACME_ASKED),
+    "service-renewals": Row(
+        answers={
+            "GET": "302 404 404 404 404 404 404 404 200",
+            "POST": "302 404 404 404 404 404 404 404 302*",
+        },
+        body=_RENEWALS,
+    ),
+    "service-renewals-withdraw": Row(answers={"POST": "302 404 404 404 404 404 404 404 302*"}),
     "settings": Row(
         answers={
             "GET": "302 404 404 404 404 404 404 200 200",
@@ -352,6 +386,20 @@ TABLE: dict[str, Row] = {
     "api/v1/domains/<int:domain_id>/challenges/<int:challenge_id>": Row(
         answers={"DELETE": "401 404 204* 204* 204* 204* 204* 403 404"}, arguments=_ASKED
     ),
+    "api/v1/acme/credentials": Row(
+        answers={**_API_EVERYBODY, "POST": "401 404 403 403 201* 201* 201* 403 404"},
+        body={"name": "more servers", "organisation": f"{WORD}-university"},
+    ),
+    "api/v1/acme/credentials/<int:credential_id>": Row(
+        answers={**_API_ACME_OWN, "PATCH": "401 404 404 404 200* 200* 200* 403 404"},
+        body={"name": "fewer servers"},
+    ),
+    "api/v1/acme/credentials/<int:credential_id>/rotate": Row(answers=_API_ACME_ACT),
+    "api/v1/acme/credentials/<int:credential_id>/reveal": Row(answers=_API_ACME_ACT),
+    "api/v1/acme/credentials/<int:credential_id>/revoke": Row(answers=_API_ACME_ACT),
+    "api/v1/acme/accounts": Row(answers=_API_EVERYBODY),
+    "api/v1/acme/accounts/<int:account_id>": Row(answers=_API_ACME_OWN),
+    "api/v1/acme/accounts/<int:account_id>/deactivate": Row(answers=_API_ACME_ACT),
     "api/v1/tokens": Row(
         answers={**_API_EVERYBODY, "POST": "401 201* 201* 201* 201* 201* 201* 201* 201*"},
         body={"name": "another"},
@@ -573,6 +621,8 @@ def _given(world: World, value: object) -> object:
     """A value of a body, where it depends on the world."""
     if value == "ASKED":
         return EmailChallenge.objects.get(domain__adn=UNPROVEN_DOMAIN).domain_id
+    if value == "ORGANISATION":
+        return world.arguments["organisation_id"]
     if value == "TOKEN":
         return world.preview_token
     if isinstance(value, str) and value.startswith("USER "):
@@ -593,7 +643,8 @@ def call(
     sending: dict[str, Any] = {"data": body} if method == "POST" else {}
     if route.is_api:
         client = Client(raise_request_exception=False)
-        sending |= {"content_type": "application/json"} if method == "POST" else {}
+        if method in ("POST", "PATCH"):
+            sending = {"data": body, "content_type": "application/json"}
         if person != "anonymous":
             sending["headers"] = {"Authorization": f"Bearer {world.tokens[person]}"}
     else:

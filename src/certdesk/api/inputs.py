@@ -58,6 +58,19 @@ def submission_for(actor: Actor, asked: SubmissionIn, upload: bytes) -> Submissi
     )
 
 
+def organisation_of(actor: Actor, slug: str) -> OrganisationId:
+    """The organisation named, or the only one that the actor belongs to; its rights are not looked at.
+
+    Raises NotFound for a foreign one, InvalidInput when there is no telling which.
+    """
+    if slug:
+        return get_organisation(actor=actor, slug=slug).id
+    if len(actor.organisation_ids) == 1:
+        (only,) = actor.organisation_ids
+        return only
+    raise InvalidInput("Say for which organisation.", fields={"organisation": "Give its short name (slug)."})
+
+
 def slug_of(actor: Actor, organisation_id: OrganisationId) -> str:
     """The short name of one of the actor's own organisations."""
     return next((row.slug for row in list_organisations(actor=actor) if row.id == organisation_id), "")

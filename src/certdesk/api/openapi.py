@@ -13,7 +13,7 @@ from ninja.openapi.schema import OpenAPISchema, get_schema
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from certdesk.api import domain_schemas, schemas
+from certdesk.api import acme_schemas, domain_schemas, schemas
 from certdesk.api.problems import MEDIA_TYPE
 
 Extra = dict[str, Any]
@@ -31,6 +31,8 @@ _BODIES: tuple[type[BaseModel], ...] = (
     schemas.AddDomainIn,
     schemas.RetryIn,
     domain_schemas.ValidateIn,
+    acme_schemas.CredentialIn,
+    acme_schemas.CredentialChangeIn,
     schemas.ProblemOut,
 )
 _REQUEST_ID: Extra = {
@@ -44,7 +46,7 @@ IDEMPOTENCY_KEY: Extra = {
     "name": "Idempotency-Key",
     "in": "header",
     "required": False,
-    "description": "The same key makes the same request, however often it is sent.",
+    "description": "The same key makes the same thing, however often it is sent.",
     "schema": {"type": "string", "pattern": "^[!-~]{1,128}$"},
 }
 IF_MATCH: Extra = {

@@ -4,6 +4,7 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, path, re_path
 
 from certdesk.api import (
+    acme,
     certificates,
     domain_methods,
     domains,
@@ -30,7 +31,7 @@ api = CertdeskApi(
     openapi_url=None,  # served below, without a sign-in
 )
 problems.register(api)
-for _room in (requests, downloads, certificates, organisations, domains, domain_methods, tokens):
+for _room in (requests, downloads, certificates, organisations, domains, domain_methods, acme, tokens):
     api.add_router("", _room.router)
 
 

@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Look at certificates: fetch, revoke, watch, renew.",
     ),
     "domain": ("certdesk.cli.client.domain:domain", "Domains: list, add, have a mailbox confirm."),
+    "acme": ("certdesk.cli.client.acme:acme", "Look after ACME credentials and accounts."),
     "organisation": ("certdesk.cli.client.organisation:organisation", "Look at organisations."),
     "completion": ("certdesk.cli.client.completion:completion", "Completion for your shell."),
 }

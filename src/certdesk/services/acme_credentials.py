@@ -5,19 +5,29 @@ Reading lists lives in `store.selectors.acme`.
 """
 
 import base64
+import hashlib
 import secrets
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
+
+from django.db import IntegrityError
 
 from certdesk.domain.acme_credentials import MAX_NAME, Limits, checked_limits
 from certdesk.domain.actors import Action, Actor, OrgRole, can
-from certdesk.domain.errors import InvalidInput, InvariantViolated, NotAuthorized, NotFound, StateConflict
+from certdesk.domain.errors import (
+    IdempotencyMismatch,
+    InvalidInput,
+    InvariantViolated,
+    NotAuthorized,
+    NotFound,
+    StateConflict,
+)
 from certdesk.domain.requests import OrganisationId, UserId
 from certdesk.services import sealing
 from certdesk.services.texts import storable
 from certdesk.store import audit
 from certdesk.store.db import write_transaction
-from certdesk.store.models import EabCredential, Membership
+from certdesk.store.models import AcmeAccount, EabCredential, Membership
 from certdesk.store.selectors.facts import organisation_row
 
 _PURPOSE = b"certdesk EAB HMAC keys v1"
@@ -26,26 +36,60 @@ KEY_BYTES = 32
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CredentialKey:
-    """What a client is configured with. `hmac_key` is base64url without padding (RFC 8555 7.3.4)."""
+    """What a client is configured with. `hmac_key` is base64url without padding (RFC 8555 7.3.4).
+
+    `replayed` when an earlier call with the same idempotency key had made the credential.
+    """
 
     credential_id: int
     kid: str
     hmac_key: str = field(repr=False)
+    replayed: bool = False
 
 
 def create_credential(
-    *, actor: Actor, organisation_id: OrganisationId, name: str, limits: Limits, now: datetime
+    *,
+    actor: Actor,
+    organisation_id: OrganisationId,
+    name: str,
+    limits: Limits,
+    idempotency_key: str = "",
+    now: datetime,
 ) -> CredentialKey:
     """Makes a credential for an organisation; any number of accounts may use it unless `limits` say less.
 
-    Raises NotFound for a foreign organisation, NotAuthorized for its applicants, InvalidInput.
+    With `idempotency_key` the same person's same key makes the same credential (W5).
+    Raises NotFound for a foreign organisation, NotAuthorized for its applicants, InvalidInput,
+    IdempotencyMismatch.
     """
     _may_manage(actor, organisation_id)
     name, limits = _named(name), checked_limits(limits, now=now)
+    organisation = organisation_row(organisation_id)
+    kid, key = f"{organisation.slug[:40]}-{_tail(actor, organisation_id, idempotency_key)}", _new_key()
+    earlier = EabCredential.objects.filter(kid=kid).first() if idempotency_key else None
+    if earlier is not None:
+        return _replayed(actor, earlier, name, limits, now=now)
+    try:
+        return _create(actor, organisation_id, kid=kid, key=key, name=name, limits=limits, now=now)
+    except IntegrityError:  # the same call at the same moment
+        earlier = EabCredential.objects.filter(kid=kid).first()
+        if earlier is None or not idempotency_key:
+            raise
+        return _replayed(actor, earlier, name, limits, now=now)
+
+
+def _create(
+    actor: Actor,
+    organisation_id: OrganisationId,
+    *,
+    kid: str,
+    key: str,
+    name: str,
+    limits: Limits,
+    now: datetime,
+) -> CredentialKey:
     if actor.user_id is None:
         raise InvariantViolated("a credential is made by a person, who answers for what it asks")
-    organisation = organisation_row(organisation_id)
-    kid, key = f"{organisation.slug[:40]}-{secrets.token_hex(6)}", _new_key()
     with write_transaction():
         row = EabCredential.objects.create(
             organisation_id=organisation_id,
@@ -112,6 +156,31 @@ def reveal_key(*, actor: Actor, credential_id: int, now: datetime) -> Credential
     return CredentialKey(credential_id=row.pk, kid=row.kid, hmac_key=hmac_key(row))
 
 
+def end_account(*, actor: Actor, account_id: int, now: datetime) -> None:
+    """Ends one account for good, as its client could by itself; its credential goes on.
+
+    Raises NotFound, NotAuthorized, StateConflict for one that was ended before.
+    """
+    account = AcmeAccount.objects.filter(id=account_id).first()
+    if account is None or not can(
+        actor, Action.ORGANISATION_READ, organisation_id=OrganisationId(account.organisation_id)
+    ):
+        raise NotFound("There is no such account.")
+    _may_manage(actor, OrganisationId(account.organisation_id))
+    with write_transaction():
+        mine = AcmeAccount.objects.filter(id=account_id, deactivated_at__isnull=True)
+        if not mine.update(deactivated_at=now):
+            raise StateConflict("This account was deactivated already.")
+        audit.record(
+            actor=actor,
+            action="acme_account.deactivate",
+            object_type="acme_account",
+            object_id=account_id,
+            organisation_id=account.organisation_id,
+            now=now,
+        )
+
+
 def hmac_key(row: EabCredential) -> str:
     """The key in clear, base64url without padding: for checking a binding, never for a page."""
     return sealing.opened(row.key_sealed, purpose=_PURPOSE)
@@ -129,6 +198,25 @@ def limits_of(row: EabCredential) -> Limits:
 
 def _new_key() -> str:
     return base64.urlsafe_b64encode(secrets.token_bytes(KEY_BYTES)).rstrip(b"=").decode()
+
+
+def _tail(actor: Actor, organisation_id: OrganisationId, idempotency_key: str) -> str:
+    """The end of a kid: by chance, or what an idempotency key makes of it, so that the row itself is unique.
+
+    A kid is no secret; the HMAC key is, and that is always by chance.
+    """
+    if not idempotency_key:
+        return secrets.token_hex(6)
+    seed = f"{actor.user_id} {organisation_id} {idempotency_key}"
+    return hashlib.sha256(seed.encode()).hexdigest()[:22]
+
+
+def _replayed(actor: Actor, row: EabCredential, name: str, limits: Limits, *, now: datetime) -> CredentialKey:
+    if row.created_by_id != actor.user_id or (row.name, limits_of(row)) != (name, limits):
+        raise IdempotencyMismatch(
+            "This Idempotency-Key was used for another credential, or it was changed since. Use a new key."
+        )
+    return replace(reveal_key(actor=actor, credential_id=row.pk, now=now), replayed=True)
 
 
 def _named(name: str) -> str:

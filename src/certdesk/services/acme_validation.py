@@ -23,6 +23,7 @@ from certdesk.domain.orders import (
 from certdesk.domain.requests import OrganisationId
 from certdesk.services import runtime
 from certdesk.services.acme_accounts import actor_of
+from certdesk.services.acme_addresses import account_url
 from certdesk.services.acme_orders import (
     ChallengeView,
     available_methods,
@@ -174,7 +175,7 @@ def drive_look(*, challenge_id: int, now: datetime) -> None:
 
 def account_uri(account: AcmeAccount) -> str:
     """The account's address: its `kid`, and what CAA's accounturi and persistent records name (RFC 8657)."""
-    return f"{runtime.current().base_url}/acme/acct/{account.pk}"
+    return account_url(account.pk)
 
 
 def issuer_names() -> tuple[str, ...]:

@@ -4,6 +4,9 @@ from django.urls import path
 from django.views.generic import RedirectView
 
 from certdesk.web.access import public
+from certdesk.web.acme import accounts as acme_accounts
+from certdesk.web.acme import renewals
+from certdesk.web.acme import views as acme
 from certdesk.web.dcv import asking
 from certdesk.web.dcv import views as dcv
 from certdesk.web.demo import views as demo
@@ -97,11 +100,24 @@ urlpatterns = [
     path("organisations/<slug:slug>/hand-over/", people.leave, name="organisations-hand-over"),
     path("organisations/<slug:slug>/name/", organisations.rename, name="organisations-rename"),
     path("organisations/<slug:slug>/active/", organisations.set_active, name="organisations-active"),
+    path("acme-clients/", acme.listing, name="acme-list"),
+    path("acme-clients/new/", acme.new, name="acme-new"),
+    path("acme-clients/<int:credential_id>/", acme.show, name="acme-show"),
+    path("acme-clients/<int:credential_id>/change/", acme.change, name="acme-change"),
+    path("acme-clients/<int:credential_id>/key/", acme.key, name="acme-key"),
+    path("acme-clients/<int:credential_id>/rotate/", acme.rotate, name="acme-rotate"),
+    path("acme-clients/<int:credential_id>/revoke/", acme.revoke, name="acme-revoke"),
+    path("acme-clients/accounts/<int:account_id>/", acme_accounts.show, name="acme-account"),
+    path(
+        "acme-clients/accounts/<int:account_id>/deactivate/", acme_accounts.deactivate, name="acme-deactivate"
+    ),
     path("settings/", settings.settings, name="settings"),
     path("settings/default/", settings.reset, name="settings-reset"),
     path("service/", operating.service, name="service"),
     path("service/people/", staff.people, name="service-people"),
     path("service/people/<int:user_id>/", staff.account, name="service-person"),
+    path("service/renewals/", renewals.renewals, name="service-renewals"),
+    path("service/renewals/<int:advice_id>/withdraw/", renewals.withdraw, name="service-renewals-withdraw"),
     path("service/jobs/<uuid:job_id>/retry/", operating.retry, name="service-retry"),
     path(
         ".well-known/change-password",

@@ -72,9 +72,9 @@ class Service:
         """The JSON object behind an address."""
         return _json(self.get(path, **params))
 
-    def post(self, path: str, body: Json) -> Json:
+    def post(self, path: str, body: Json, headers: dict[str, str] | None = None) -> Json:
         """The JSON answer to a JSON body."""
-        return _json(self._call("POST", path, json=body))
+        return _json(self._call("POST", path, json=body, headers=headers))
 
     def delete(self, path: str) -> None:
         """Takes something away."""

@@ -42,7 +42,7 @@ def as_json(value: object) -> None:
 
 def preview(told: Json) -> None:
     """Everything that a CSR says and what would become of it."""
-    _facts(
+    facts(
         [
             ("Decision", _DECISIONS.get(str(told["decision"]), str(told["decision"]))),
             *_content(told),
@@ -54,7 +54,7 @@ def preview(told: Json) -> None:
 
 def request(told: Json) -> None:
     """A whole request."""
-    _facts(
+    facts(
         [
             ("Request ID", str(told["id"])),
             ("Status", str(told["status_text"])),
@@ -82,7 +82,7 @@ def certificate(told: Json) -> None:
         if revocation
         else ""
     )
-    _facts(
+    facts(
         [
             ("Number", str(told["id"])),
             ("Status", str(told["status"])),
@@ -151,14 +151,15 @@ def _content(told: Json) -> list[tuple[str, str]]:
     ]
 
 
-def _facts(facts: Iterable[tuple[str, str]]) -> None:
+def facts(pairs: Iterable[tuple[str, str]]) -> None:
+    """Names with their values, one to a line."""
     from rich.table import Table  # noqa: PLC0415 - as above
     from rich.text import Text  # noqa: PLC0415 - as above
 
     made = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
     made.add_column(no_wrap=True, style="bold")
     made.add_column(overflow="fold")
-    for name, value in facts:
+    for name, value in pairs:
         made.add_row(Text(name), Text(printable(value)))
     _print(made)
     click.echo()

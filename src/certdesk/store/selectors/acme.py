@@ -2,14 +2,17 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 
-from django.db.models import Count, Max, Q
+from django.db.models import Count, Max, Q, QuerySet
 
 from certdesk.domain.acme_credentials import Limits
 from certdesk.domain.actors import Action, Actor, can
 from certdesk.domain.errors import NotFound
 from certdesk.domain.requests import OrganisationId
 from certdesk.store.models import AcmeAccount, EabCredential
+
+MAX_NUMBER = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +39,15 @@ class CredentialRow:
         return self.revoked_at is None and not self.limits.is_over(now=now)
 
 
+class AccountStatus(StrEnum):
+    """Whether an account may be used, and if not, what ended it."""
+
+    VALID = "valid"
+    DEACTIVATED = "deactivated"
+    REVOKED = "revoked"  # with its credential
+    SUSPENDED = "suspended"  # with its organisation
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountRow:
     """An ACME account. `last_problem` is what the last refusal told its client; empty for none."""
@@ -44,6 +56,9 @@ class AccountRow:
     credential_id: int
     credential: str
     organisation_id: OrganisationId
+    organisation: str
+    organisation_slug: str
+    status: AccountStatus
     thumbprint: str
     contacts: tuple[str, ...]
     created_at: datetime
@@ -63,9 +78,41 @@ def list_credentials(*, actor: Actor, organisation_id: OrganisationId) -> list[C
     return _rows(Q(organisation_id=organisation_id))
 
 
+def find_credentials(
+    *,
+    actor: Actor,
+    organisation_id: OrganisationId | None = None,
+    query: str = "",
+    before: int | None = None,
+    limit: int = 50,
+) -> list[CredentialRow]:
+    """The newest credentials that the actor may see, with an id below `before` only; none is no error.
+
+    `query` is part of a name, of a kid or of the organisation's name.
+    """
+    if not query.isprintable():  # no name holds such a character, and no database takes all of them
+        return []
+    condition = _visible(actor)
+    if organisation_id is not None:
+        condition &= Q(organisation_id=organisation_id)
+    if before is not None:
+        condition &= Q(id__lt=before)
+    if query:
+        condition &= (
+            Q(name__icontains=query) | Q(kid__icontains=query) | Q(organisation__legal_name__icontains=query)
+        )
+    return _rows(condition, limit=limit)
+
+
+def has_usable_credential(*, organisations: frozenset[OrganisationId], now: datetime) -> bool:
+    """Whether any of these organisations has a credential that a client can register with."""
+    found = EabCredential.objects.filter(organisation_id__in=organisations, revoked_at__isnull=True)
+    return found.filter(Q(expires_at__isnull=True) | Q(expires_at__gt=now)).exists()
+
+
 def get_credential(*, actor: Actor, credential_id: int) -> CredentialRow:
     """One credential. Raises NotFound for a foreign or missing one."""
-    rows = _rows(Q(id=credential_id))
+    rows = _rows(Q(id=min(credential_id, MAX_NUMBER)))
     if not rows or not can(actor, Action.ACME_READ, organisation_id=rows[0].organisation_id):
         raise NotFound("There is no such credential.")
     return rows[0]
@@ -76,15 +123,47 @@ def list_accounts(
 ) -> list[AccountRow]:
     """The newest accounts of a credential, those with an id below `before` only. Raises NotFound."""
     get_credential(actor=actor, credential_id=credential_id)
-    found = AcmeAccount.objects.filter(credential_id=credential_id).select_related("credential")
-    if before is not None:
-        found = found.filter(id__lt=before)
+    return find_accounts(actor=actor, credential_id=credential_id, before=before, limit=limit)
+
+
+def find_accounts(
+    *,
+    actor: Actor,
+    credential_id: int | None = None,
+    organisation_id: OrganisationId | None = None,
+    before: int | None = None,
+    limit: int = 50,
+) -> list[AccountRow]:
+    """The newest accounts that the actor may see, with an id below `before` only; none is no error."""
+    wanted = {"credential_id": credential_id, "organisation_id": organisation_id, "id__lt": before}
+    given = {name: value for name, value in wanted.items() if value is not None}
+    found = _accounts().filter(_visible(actor), **given)
     return [_account(row) for row in found.order_by("-id")[:limit]]
 
 
-def _rows(condition: Q) -> list[CredentialRow]:
+def get_account(*, actor: Actor, account_id: int) -> AccountRow:
+    """One account. Raises NotFound for a foreign or missing one."""
+    row = _accounts().filter(_visible(actor), id=min(account_id, MAX_NUMBER)).first()
+    if row is None:
+        raise NotFound("There is no such account.")
+    return _account(row)
+
+
+def _visible(actor: Actor) -> Q:
+    """Of credentials as of accounts: those of organisations whose ACME the actor may look into."""
+    if can(actor, Action.ACME_READ):
+        return Q()
+    own = [o for o in actor.organisation_ids if can(actor, Action.ACME_READ, organisation_id=o)]
+    return Q(organisation_id__in=own)
+
+
+def _accounts() -> QuerySet[AcmeAccount]:
+    return AcmeAccount.objects.select_related("credential", "organisation")
+
+
+def _rows(condition: Q, *, limit: int | None = None) -> list[CredentialRow]:
     found = EabCredential.objects.filter(condition).select_related("organisation", "created_by", "owner")
-    rows = list(found.order_by("-id"))
+    rows = list(found.order_by("-id")[:limit])
     usage = _usage([row.pk for row in rows])
     return [_credential(row, *usage.get(row.pk, (0, None))) for row in rows]
 
@@ -127,6 +206,9 @@ def _account(row: AcmeAccount) -> AccountRow:
         credential_id=row.credential_id,
         credential=row.credential.name,
         organisation_id=OrganisationId(row.organisation_id),
+        organisation=row.organisation.legal_name,
+        organisation_slug=row.organisation.slug,
+        status=_status(row),
         thumbprint=row.thumbprint,
         contacts=tuple(row.contacts),
         created_at=row.created_at,
@@ -135,3 +217,12 @@ def _account(row: AcmeAccount) -> AccountRow:
         last_problem=row.last_problem,
         last_problem_at=row.last_problem_at,
     )
+
+
+def _status(row: AcmeAccount) -> AccountStatus:
+    """In the order in which `services.acme_accounts` refuses."""
+    if row.deactivated_at is not None:
+        return AccountStatus.DEACTIVATED
+    if row.credential.revoked_at is not None:
+        return AccountStatus.REVOKED
+    return AccountStatus.VALID if row.organisation.is_active else AccountStatus.SUSPENDED

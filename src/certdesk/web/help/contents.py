@@ -12,7 +12,7 @@ SERVERS = "On your server"
 GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     (
         "Requesting",
-        ("certificates", "requesting", "csr", "requests", "downloads", "revoking", "domains", "dcv"),
+        ("certificates", "requesting", "csr", "requests", "downloads", "revoking", "domains", "dcv", "acme"),
     ),
     (
         SERVERS,

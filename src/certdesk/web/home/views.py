@@ -10,11 +10,13 @@ from django.views.decorators.http import require_safe
 
 from certdesk.domain.actors import Action, Actor, RaRole, can
 from certdesk.domain.requests import State, public_status
+from certdesk.store.selectors.acme import has_usable_credential
 from certdesk.store.selectors.operations import operations
 from certdesk.store.selectors.organisations import list_organisations
 from certdesk.store.selectors.requests import Filters, count_requests, list_requests, waiting_count
 from certdesk.store.selectors.waiting import overdue_count
 from certdesk.web import times
+from certdesk.web.acme.rights import may_manage
 from certdesk.web.actor import actor_of, signed_in_user
 from certdesk.web.context import ra_name
 from certdesk.web.requests import rows
@@ -54,8 +56,15 @@ def home(request: HttpRequest) -> HttpResponse:
         "shows_organisation": shows_organisation(actor),
         "organisation_name": organisation_name(actor),
         "may_request": may_request(actor),
+        "suggests_acme": _suggests_acme(actor),
     }
     return render(request, "home/home.html", context)
+
+
+def _suggests_acme(actor: Actor) -> bool:
+    """Whether somebody who could make an ACME credential for an own organisation has none yet."""
+    own = frozenset(one for one in actor.organisation_ids if may_manage(actor, one))
+    return bool(own) and not has_usable_credential(organisations=own, now=timezone.now())
 
 
 def _greeting(request: HttpRequest) -> str:

@@ -1,0 +1,13 @@
+"""Addresses of the ACME server and its accounts: clients and DNS records keep them for years."""
+
+from certdesk.services import runtime
+
+
+def directory_url() -> str:
+    """What every client is configured with (RFC 8555 7.1.1)."""
+    return f"{runtime.current().base_url}/acme/directory"
+
+
+def account_url(account_id: int) -> str:
+    """An account's address: its `kid`, and what CAA's accounturi and persistent records name (RFC 8657)."""
+    return f"{runtime.current().base_url}/acme/acct/{account_id}"

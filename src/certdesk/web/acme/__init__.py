@@ -1,0 +1,1 @@
+"""ACME in the portal: credentials, accounts and what became of their orders; moving renewals forward."""

@@ -1,0 +1,104 @@
+"""One ACME account: who it is, what its orders came to, the DNS records that name it, ending it."""
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils import timezone
+from django.views.decorators.http import require_http_methods, require_safe
+
+from certdesk.domain.actors import Actor
+from certdesk.domain.errors import NotAuthorized
+from certdesk.services.acme_addresses import account_url
+from certdesk.services.acme_credentials import end_account
+from certdesk.services.acme_validation import issuer_names
+from certdesk.store.selectors.acme import AccountRow, AccountStatus, get_account
+from certdesk.store.selectors.acme_orders import list_orders
+from certdesk.store.selectors.organisations import list_domains
+from certdesk.web import times
+from certdesk.web.acme import paging, rows
+from certdesk.web.acme.records import DnsRecords, records_for
+from certdesk.web.acme.rights import may_manage
+from certdesk.web.actor import actor_of
+from certdesk.web.context import Crumb, crumbs
+from certdesk.web.requests.rows import Fact
+
+ORDERS_SHOWN = 20
+#: Records are shown for so many domains; the others' differ in the name alone.
+DOMAINS_SHOWN = 5
+_EXAMPLE = "example.ac.uk"
+
+
+@require_safe
+def show(request: HttpRequest, account_id: int) -> HttpResponse:
+    """One account."""
+    actor, now = actor_of(request), timezone.now()
+    row = get_account(actor=actor, account_id=account_id)
+    before = paging.before(request)
+    orders = list_orders(actor=actor, account_id=account_id, before=before, limit=ORDERS_SHOWN + 1, now=now)
+    look, state = rows.account_look(row)
+    in_use = row.status is AccountStatus.VALID
+    context = {
+        "crumbs": _trail(row, ""),
+        "title": rows.account_title(row),
+        "id": row.id,
+        "look": look,
+        "state": state,
+        "facts": _facts(row),
+        "problem": rows.last_problem(row),
+        "orders": [rows.order_view(one) for one in orders[:ORDERS_SHOWN]],
+        "older": orders[ORDERS_SHOWN - 1].id if len(orders) > ORDERS_SHOWN else None,
+        "newest": before is None,
+        "records": _records(actor, row) if in_use else (),
+        "url": account_url(row.id),
+        "thumbprint": row.thumbprint,
+        "may_end": row.deactivated_at is None and may_manage(actor, row.organisation_id),
+    }
+    return render(request, "acme/account.html", context)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def deactivate(request: HttpRequest, account_id: int) -> HttpResponse:
+    """Asks, then ends the account."""
+    actor = actor_of(request)
+    row = get_account(actor=actor, account_id=account_id)
+    if not may_manage(actor, row.organisation_id):
+        raise NotAuthorized("Only managers of the organisation and RA officers look after ACME accounts.")
+    if request.method == "POST":
+        end_account(actor=actor, account_id=account_id, now=timezone.now())
+        messages.success(request, f"{rows.account_title(row)} is deactivated.")
+        return redirect("acme-account", account_id=account_id)
+    context = {
+        "title": rows.account_title(row),
+        "contacts": rows.contacts_text(row),
+        "used": rows.used_text(row.last_used_at, now=timezone.now()),
+        "here": reverse("acme-account", args=[row.id]),
+        "crumbs": _trail(row, "Deactivate"),
+    }
+    return render(request, "acme/deactivate.html", context)
+
+
+def _facts(row: AccountRow) -> list[Fact]:
+    facts = [
+        Fact(label="Organisation", value=row.organisation),
+        Fact(label="Contact", value=rows.contacts_text(row)),
+        Fact(label="Registered", value=times.at(row.created_at)),
+        Fact(label="Last used", value=times.at(row.last_used_at)),
+    ]
+    if row.deactivated_at:
+        facts.append(Fact(label="Deactivated", value=times.at(row.deactivated_at)))
+    return facts
+
+
+def _records(actor: Actor, row: AccountRow) -> list[DnsRecords]:
+    found = list_domains(actor=actor, organisation_id=row.organisation_id)[:DOMAINS_SHOWN]
+    domains = [one.adn for one in found] or [_EXAMPLE]
+    issuer, url = issuer_names()[0], account_url(row.id)
+    return [records_for(domain=domain, issuer=issuer, account_url=url) for domain in domains]
+
+
+def _trail(row: AccountRow, step: str) -> list[Crumb]:
+    trail = [("ACME", reverse("acme-list")), (row.credential, reverse("acme-show", args=[row.credential_id]))]
+    if not step:
+        return crumbs(*trail, (rows.account_title(row), ""))
+    return crumbs(*trail, (rows.account_title(row), reverse("acme-account", args=[row.id])), (step, ""))

@@ -1,0 +1,133 @@
+"""Moving renewals forward for a mass event (RFC 9773): an operator's dry run, confirmation, what holds."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils import timezone
+from django.views.decorators.http import require_http_methods, require_POST
+
+from certdesk.domain.actors import Actor
+from certdesk.domain.errors import InvalidInput
+from certdesk.services.acme_renewal import advise_renewal, withdraw_advice
+from certdesk.store.selectors.renewals import AdviceRow, InUse, certificates_in_use, list_advice
+from certdesk.web import times
+from certdesk.web.acme.forms import RenewalForm
+from certdesk.web.actor import actor_of
+from certdesk.web.context import crumbs
+from certdesk.web.forms import show_on
+
+UNPROCESSABLE = 422
+#: What the form proposes: from now on, within a day.
+_SPREAD = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdviceView:
+    """A line of what was advised."""
+
+    about: str
+    period: str
+    reason: str
+    by: str
+    look: str
+    state: str
+    count: str
+    withdraw_href: str
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def renewals(request: HttpRequest) -> HttpResponse:
+    """The form and what holds; a POST shows the dry run, and with `confirmed` does it."""
+    actor, now = actor_of(request), timezone.now()
+    everything = certificates_in_use(actor=actor, now=now)
+    form = RenewalForm(
+        request.POST or None,
+        initial={"starts_at": timezone.localtime(now), "ends_at": timezone.localtime(now + _SPREAD)},
+        issuers=[one.value for one in everything.issuers],
+        profiles=[one.value for one in everything.profiles],
+    )
+    if request.method != "POST" or not form.is_valid():
+        return _render(request, actor, form, everything)
+    said = form.cleaned_data
+    if "confirmed" in request.POST:
+        try:
+            advise_renewal(
+                actor=actor,
+                starts_at=said["starts_at"],
+                ends_at=said["ends_at"],
+                reason=said["reason"],
+                matching=form.matching,
+                explanation_url=said["explanation_url"],
+                now=now,
+            )
+        except InvalidInput as error:
+            show_on(form, error)
+            return _render(request, actor, form, everything)
+        messages.success(request, "Clients that ask are told the new time from now on.")
+        return redirect("service-renewals")
+    return _render(request, actor, form, everything, dry_run=_matching(actor, form))
+
+
+@require_POST
+def withdraw(request: HttpRequest, advice_id: int) -> HttpResponse:
+    """Lets the certificates be renewed at their usual time again."""
+    actor, now = actor_of(request), timezone.now()
+    list_advice(actor=actor, now=now)  # whoever may not see the advice learns nothing of it
+    withdraw_advice(actor=actor, advice_id=advice_id, now=now)
+    messages.success(request, "Withdrawn: those certificates are renewed at their usual time again.")
+    return redirect("service-renewals")
+
+
+def _matching(actor: Actor, form: RenewalForm) -> InUse:
+    wanted = form.matching
+    return certificates_in_use(
+        actor=actor,
+        issuer=wanted.issuer,
+        profile_id=wanted.profile_id,
+        spki_sha256=wanted.spki_sha256,
+        now=timezone.now(),
+    )
+
+
+def _render(
+    request: HttpRequest,
+    actor: Actor,
+    form: RenewalForm,
+    everything: InUse,
+    *,
+    dry_run: InUse | None = None,
+) -> HttpResponse:
+    now = timezone.now()
+    context = {
+        "crumbs": crumbs(("Service", reverse("service")), ("Renewals", "")),
+        "form": form,
+        "everything": everything,
+        "dry_run": dry_run,
+        "period": _period(form) if dry_run is not None else "",
+        "advice": [_advice(one, now_over=one.is_over(now=now)) for one in list_advice(actor=actor, now=now)],
+    }
+    return render(request, "acme/renewals.html", context, status=UNPROCESSABLE if form.errors else 200)
+
+
+def _period(form: RenewalForm) -> str:
+    said = form.cleaned_data
+    return f"{times.at(said['starts_at'])} to {times.at(said['ends_at'])}"
+
+
+def _advice(row: AdviceRow, *, now_over: bool) -> AdviceView:
+    parts = [row.issuer, row.profile_id, f"key {row.spki_sha256[:16]}…" if row.spki_sha256 else ""]
+    state = "Withdrawn" if row.withdrawn_at else "Over" if now_over else "Holds"
+    return AdviceView(
+        about=", ".join(part for part in parts if part) or "All certificates",
+        period=f"{times.at(row.starts_at)} to {times.at(row.ends_at)}",
+        reason=row.reason,
+        by=f"{row.by}, {times.at(row.at)}",
+        look="idle" if now_over else "ok",
+        state=state,
+        count="" if now_over else times.counted(row.certificates, "certificate"),
+        withdraw_href="" if now_over else reverse("service-renewals-withdraw", args=[row.id]),
+    )

@@ -1,0 +1,232 @@
+"""Credentials, accounts and orders as pages show them: finished strings. No reading and no deciding here."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.urls import reverse
+
+from certdesk.domain.acme_advice import advice_for, request_in
+from certdesk.domain.orders import OrderStatus
+from certdesk.domain.profiles import PROFILES
+from certdesk.store.selectors.acme import AccountRow, AccountStatus, CredentialRow
+from certdesk.store.selectors.acme_orders import Failure, OrderRow
+from certdesk.web import times
+from certdesk.web.requests.rows import Fact
+
+SHORT = 12
+_ACCOUNT: Mapping[AccountStatus, tuple[str, str]] = {
+    AccountStatus.VALID: ("ok", "In use"),
+    AccountStatus.DEACTIVATED: ("idle", "Deactivated"),
+    AccountStatus.REVOKED: ("stop", "Credential revoked"),
+    AccountStatus.SUSPENDED: ("idle", "Organisation disabled"),
+}
+_ORDER: Mapping[OrderStatus, tuple[str, str]] = {
+    OrderStatus.PENDING: ("busy", "Waits for the client’s proof"),
+    OrderStatus.READY: ("busy", "Ready for the client’s CSR"),
+    OrderStatus.PROCESSING: ("busy", "With the CA"),
+    OrderStatus.VALID: ("ok", "Certificate issued"),
+    OrderStatus.INVALID: ("stop", "Came to nothing"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CredentialView:
+    """A line of the list."""
+
+    href: str
+    name: str
+    kid: str
+    organisation: str
+    look: str
+    state: str
+    until: str
+    names: str
+    accounts: str
+    used: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """What went wrong, in words; what to do; and where a request decides it."""
+
+    title: str
+    detail: str
+    advice: str
+    at: str = ""
+    request: str = ""
+    request_href: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountView:
+    """A line of a credential's accounts."""
+
+    href: str
+    title: str
+    thumbprint: str
+    look: str
+    state: str
+    used: str
+    problem: Problem | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrderView:
+    """An order in the history of an account."""
+
+    number: int
+    names: str
+    look: str
+    state: str
+    at: str
+    at_iso: str
+    request: str
+    request_href: str
+    problems: tuple[Problem, ...]
+
+
+def credential_view(row: CredentialRow, *, now: datetime) -> CredentialView:
+    """A line of the list."""
+    look, state = credential_look(row, now=now)
+    return CredentialView(
+        href=reverse("acme-show", args=[row.id]),
+        name=row.name,
+        kid=row.kid,
+        organisation=row.organisation,
+        look=look,
+        state=state,
+        until=f"until {times.day(row.limits.expires_at)}" if row.limits.expires_at else "",
+        names=names_text(row),
+        accounts=accounts_text(row),
+        used=used_text(row.last_used_at, now=now),
+    )
+
+
+def credential_look(row: CredentialRow, *, now: datetime) -> tuple[str, str]:
+    """Icon and word."""
+    if row.revoked_at is not None:
+        return "idle", "Revoked"
+    if not row.is_usable(now=now):
+        return "warn", "Expired"
+    return "ok", "In use"
+
+
+def names_text(row: CredentialRow) -> str:
+    """Which names it may ask for."""
+    shown = row.limits.suffixes[:3]
+    more = len(row.limits.suffixes) - len(shown)
+    if not shown:
+        return "All names"
+    return ", ".join(shown) + (f" and {more} more" if more else "")
+
+
+def accounts_text(row: CredentialRow) -> str:
+    """How many accounts there are, and may be."""
+    if row.limits.max_accounts is None:
+        return str(row.accounts)
+    return f"{row.accounts} of {row.limits.max_accounts}"
+
+
+def used_text(at: datetime | None, *, now: datetime) -> str:
+    """When it was used last."""
+    return f"{times.lasted(now - at)} ago" if at else "Never"
+
+
+def credential_facts(row: CredentialRow, *, now: datetime) -> list[Fact]:
+    """What there is to know of a credential."""
+    limits = row.limits
+    profile = PROFILES[limits.profile_id].title if limits.profile_id in PROFILES else "Any"
+    facts = [
+        Fact(label="Organisation", value=row.organisation),
+        Fact(
+            label="Names it may ask for", value=", ".join(limits.suffixes) or "All; the portal’s rules decide"
+        ),
+        Fact(label="Profile", value=profile),
+        Fact(label="Accounts", value=accounts_text(row)),
+        Fact(label="Works until", value=times.at(limits.expires_at) if limits.expires_at else "revoked"),
+        Fact(label="Last used", value=times.at(row.last_used_at) if row.last_used_at else "Never"),
+        Fact(label="Asks in the name of", value=row.owner),
+        Fact(label="Made", value=f"{times.day(row.created_at)}, by {row.created_by}"),
+    ]
+    if row.rotated_at:
+        facts.append(Fact(label="Key rotated", value=times.at(row.rotated_at)))
+    if row.revoked_at:
+        facts.append(Fact(label="Revoked", value=times.at(row.revoked_at)))
+    return facts
+
+
+def account_view(row: AccountRow, *, now: datetime) -> AccountView:
+    """A line of a credential's accounts."""
+    look, state = account_look(row)
+    return AccountView(
+        href=reverse("acme-account", args=[row.id]),
+        title=account_title(row),
+        thumbprint=row.thumbprint[:SHORT],
+        look=look,
+        state=state,
+        used=used_text(row.last_used_at, now=now),
+        problem=last_problem(row),
+    )
+
+
+def account_look(row: AccountRow) -> tuple[str, str]:
+    """Icon and word."""
+    return _ACCOUNT[row.status]
+
+
+def account_title(row: AccountRow) -> str:
+    """What an account is called: its number, for clients give it no name."""
+    return f"Account {row.id}"
+
+
+def contacts_text(row: AccountRow) -> str:
+    """Whom the client names as its contact."""
+    return ", ".join(one.removeprefix("mailto:") for one in row.contacts) or "None given"
+
+
+def last_problem(row: AccountRow) -> Problem | None:
+    """What the client was told last, if it was refused anything."""
+    if not row.last_problem or row.last_problem_at is None:
+        return None
+    number = request_in(row.last_problem)
+    return Problem(
+        title="Last refusal",
+        detail=row.last_problem,
+        advice="",
+        at=times.at(row.last_problem_at),
+        **_request(number),
+    )
+
+
+def order_view(row: OrderRow) -> OrderView:
+    """An order in the history of an account."""
+    look, state = _ORDER[row.status]
+    request = _request(row.request)
+    return OrderView(
+        number=row.id,
+        names=", ".join(row.names),
+        look=look,
+        state=state,
+        at=times.at(row.created_at),
+        at_iso=times.iso(row.created_at),
+        request=request["request"],
+        request_href=request["request_href"],
+        problems=tuple(_problem(one) for one in row.failures) if row.status is not OrderStatus.VALID else (),
+    )
+
+
+def _problem(failure: Failure) -> Problem:
+    about = f"{failure.name} ({failure.challenge})" if failure.name else "The order"
+    return Problem(
+        title=about if failure.is_final else f"{about}, being tried again",
+        detail=failure.detail,
+        advice=advice_for(failure.kind),
+        **_request(request_in(failure.detail)),
+    )
+
+
+def _request(number: int | None) -> dict[str, str]:
+    if number is None:
+        return {"request": "", "request_href": ""}
+    return {"request": str(number), "request_href": reverse("requests-show", args=[number])}

@@ -1,0 +1,223 @@
+"""EAB credentials: list, make, show, limit, show the key, rotate, revoke."""
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils import timezone
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+
+from certdesk.domain.actors import Action, Actor, can
+from certdesk.domain.errors import InvalidInput, NotAuthorized
+from certdesk.domain.requests import OrganisationId
+from certdesk.services.acme_addresses import directory_url
+from certdesk.services.acme_credentials import (
+    change_credential,
+    create_credential,
+    reveal_key,
+    revoke_credential,
+    rotate_credential,
+)
+from certdesk.store.selectors.acme import CredentialRow, find_accounts, find_credentials, get_credential
+from certdesk.store.selectors.organisations import list_domains, list_organisations
+from certdesk.web.acme import paging, rows
+from certdesk.web.acme.forms import CredentialForm
+from certdesk.web.acme.rights import may_manage, may_manage_any, may_read_any
+from certdesk.web.acme.snippets import HIDDEN_KEY, Setup, snippets
+from certdesk.web.actor import actor_of
+from certdesk.web.context import crumbs
+from certdesk.web.forms import show_on
+
+SHOWN, ACCOUNTS_SHOWN = 50, 25
+UNPROCESSABLE = 422
+MANY_ORGANISATIONS = 10_000
+_EXAMPLE = "www.example.ac.uk"
+_FORM = ["GET", "HEAD", "POST"]
+
+
+@require_safe
+def listing(request: HttpRequest) -> HttpResponse:
+    """The credentials that the reader may see, newest first; for applicants, who makes them."""
+    actor, now = actor_of(request), timezone.now()
+    query = request.GET.get("q", "").strip()[:200]
+    found = find_credentials(actor=actor, query=query, before=paging.before(request), limit=SHOWN + 1)
+    context = {
+        "rows": [rows.credential_view(row, now=now) for row in found[:SHOWN]],
+        "query": query,
+        "searchable": can(actor, Action.ACME_READ) or len(found) > 1 or bool(query),
+        "older": found[SHOWN - 1].id if len(found) > SHOWN else None,
+        "shows_organisation": can(actor, Action.ACME_READ) or len(actor.memberships) > 1,
+        "directory": directory_url(),
+        "may_manage": may_manage_any(actor),
+        "may_read": may_read_any(actor),
+    }
+    return render(request, "acme/list.html", context)
+
+
+@require_http_methods(_FORM)
+def new(request: HttpRequest) -> HttpResponse:
+    """Makes a credential."""
+    actor = actor_of(request)
+    organisations = _manageable(actor)
+    if not organisations:
+        raise NotAuthorized("Only managers of an organisation and RA officers make ACME credentials.")
+    form = CredentialForm(request.POST or None, organisations=organisations)
+    if request.method == "POST" and form.is_valid():
+        try:
+            made = create_credential(
+                actor=actor,
+                organisation_id=form.organisation_id,
+                name=form.cleaned_data["name"],
+                limits=form.limits,
+                now=timezone.now(),
+            )
+        except InvalidInput as error:
+            show_on(form, error)
+        else:
+            messages.success(request, "The credential is made. Show its key, then set up your clients.")
+            return redirect("acme-show", credential_id=made.credential_id)
+    context = {
+        "form": form,
+        "title": "New credential",
+        "button": "Make the credential",
+        "cancel_href": reverse("acme-list"),
+        "crumbs": crumbs(("ACME", reverse("acme-list")), ("New credential", "")),
+    }
+    return render(request, "acme/form.html", context, status=UNPROCESSABLE if form.errors else 200)
+
+
+@require_safe
+def show(request: HttpRequest, credential_id: int) -> HttpResponse:
+    """One credential, its key hidden."""
+    actor = actor_of(request)
+    return _render(request, actor, get_credential(actor=actor, credential_id=credential_id))
+
+
+@require_POST
+@never_cache
+def key(request: HttpRequest, credential_id: int) -> HttpResponse:
+    """The same page with the key in it; that it was shown is recorded."""
+    actor = actor_of(request)
+    row = get_credential(actor=actor, credential_id=credential_id)
+    shown = reveal_key(actor=actor, credential_id=credential_id, now=timezone.now())
+    return _render(request, actor, row, hmac_key=shown.hmac_key)
+
+
+@require_http_methods(_FORM)
+def change(request: HttpRequest, credential_id: int) -> HttpResponse:
+    """Names and limits a credential anew."""
+    actor = actor_of(request)
+    row = _managed(actor, credential_id)
+    form = CredentialForm(request.POST or None, before=row)
+    if request.method == "POST" and form.is_valid():
+        try:
+            change_credential(
+                actor=actor,
+                credential_id=credential_id,
+                name=form.cleaned_data["name"],
+                limits=form.limits,
+                now=timezone.now(),
+            )
+        except InvalidInput as error:
+            show_on(form, error)
+        else:
+            messages.success(request, "Saved. The limits hold for the next order of every account.")
+            return redirect("acme-show", credential_id=credential_id)
+    here = reverse("acme-show", args=[row.id])
+    context = {
+        "form": form,
+        "title": f"Name and limits of “{row.name}”",
+        "button": "Save",
+        "cancel_href": here,
+        "crumbs": crumbs(("ACME", reverse("acme-list")), (row.name, here), ("Name and limits", "")),
+    }
+    return render(request, "acme/form.html", context, status=UNPROCESSABLE if form.errors else 200)
+
+
+@require_http_methods(_FORM)
+def rotate(request: HttpRequest, credential_id: int) -> HttpResponse:
+    """Asks, then gives the credential another key."""
+    actor = actor_of(request)
+    row = _managed(actor, credential_id)
+    if request.method == "POST":
+        rotate_credential(actor=actor, credential_id=credential_id, now=timezone.now())
+        messages.success(request, "The key is a new one. Show it, and give it to clients that register next.")
+        return redirect("acme-show", credential_id=credential_id)
+    return render(request, "acme/rotate.html", _asked(row, "Rotate the key"))
+
+
+@require_http_methods(_FORM)
+def revoke(request: HttpRequest, credential_id: int) -> HttpResponse:
+    """Asks, then ends the credential and its accounts."""
+    actor = actor_of(request)
+    row = _managed(actor, credential_id)
+    if request.method == "POST":
+        revoke_credential(actor=actor, credential_id=credential_id, now=timezone.now())
+        messages.success(request, f"“{row.name}” is revoked: its accounts can ask for nothing more.")
+        return redirect("acme-show", credential_id=credential_id)
+    return render(request, "acme/revoke.html", _asked(row, "Revoke"))
+
+
+def _render(request: HttpRequest, actor: Actor, row: CredentialRow, *, hmac_key: str = "") -> HttpResponse:
+    now = timezone.now()
+    manages = may_manage(actor, row.organisation_id)
+    before = paging.before(request)
+    accounts = find_accounts(actor=actor, credential_id=row.id, before=before, limit=ACCOUNTS_SHOWN + 1)
+    look, state = rows.credential_look(row, now=now)
+    name = _example_name(actor, row)
+    setup = Setup(
+        directory=directory_url(),
+        kid=row.kid,
+        hmac_key=hmac_key or HIDDEN_KEY,
+        name=name,
+        contact=f"hostmaster@{name.removeprefix('www.')}",
+    )
+    context = {
+        "crumbs": crumbs(("ACME", reverse("acme-list")), (row.name, "")),
+        "row": row,
+        "look": look,
+        "state": state,
+        "facts": rows.credential_facts(row, now=now),
+        "directory": setup.directory,
+        "hmac_key": hmac_key,
+        "manages": manages and row.revoked_at is None,
+        "usable": row.is_usable(now=now),
+        "snippets": snippets(setup) if row.revoked_at is None else (),
+        "example": setup.name,
+        "accounts": [rows.account_view(one, now=now) for one in accounts[:ACCOUNTS_SHOWN]],
+        "older": accounts[ACCOUNTS_SHOWN - 1].id if len(accounts) > ACCOUNTS_SHOWN else None,
+        "newest": before is None,
+    }
+    return render(request, "acme/show.html", context)
+
+
+def _managed(actor: Actor, credential_id: int) -> CredentialRow:
+    row = get_credential(actor=actor, credential_id=credential_id)
+    if not may_manage(actor, row.organisation_id):
+        raise NotAuthorized("Only managers of the organisation and RA officers look after ACME credentials.")
+    return row
+
+
+def _manageable(actor: Actor) -> dict[OrganisationId, str]:
+    """The organisations that the actor may make credentials for, with their names."""
+    found = list_organisations(actor=actor, limit=MANY_ORGANISATIONS)
+    return {one.id: one.legal_name for one in found if may_manage(actor, one.id)}
+
+
+def _example_name(actor: Actor, row: CredentialRow) -> str:
+    """A name that the credential can have: within its limits, else below a validated domain."""
+    if row.limits.suffixes:
+        return row.limits.suffixes[0]
+    found = list_domains(actor=actor, organisation_id=row.organisation_id)
+    valid = next((one.adn for one in found if one.is_validated(now=timezone.now())), "")
+    return f"www.{valid}" if valid else _EXAMPLE
+
+
+def _asked(row: CredentialRow, step: str) -> dict[str, object]:
+    here = reverse("acme-show", args=[row.id])
+    return {
+        "row": row,
+        "here": here,
+        "crumbs": crumbs(("ACME", reverse("acme-list")), (row.name, here), (step, "")),
+    }

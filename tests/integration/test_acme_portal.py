@@ -1,0 +1,193 @@
+"""Credentials, accounts and their orders as people see them: portal, REST, selectors; and moved renewals."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+from pytest_django import Settings
+
+from certdesk.domain.actors import OrgRole, RaRole
+from certdesk.domain.errors import NotFound, StateConflict
+from certdesk.domain.orders import OrderStatus
+from certdesk.services.acme_credentials import end_account
+from certdesk.store.models import AcmeAccount, AuditEvent, EabCredential, RenewalAdvice, User
+from certdesk.store.selectors.acme import AccountStatus, find_accounts, find_credentials, get_account
+from certdesk.store.selectors.acme_orders import list_orders
+from certdesk.store.selectors.renewals import certificates_in_use
+from tests.integration.acme_support import AcmeWorld, acme_world, credential
+from tests.integration.api_calls import Caller, callers
+from tests.integration.support import actor, organisation, submit
+
+pytestmark = pytest.mark.django_db(transaction=True)
+CREDENTIALS = "/acme/credentials"
+
+
+@pytest.fixture(autouse=True)
+def plain_static_files(settings: Settings) -> None:
+    """Pages name static files without a manifest."""
+    plain = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
+    settings.STORAGES = {**settings.STORAGES, "staticfiles": plain}
+    Path(settings.STATIC_ROOT).mkdir(exist_ok=True)
+
+
+@pytest.fixture
+def here() -> AcmeWorld:
+    return acme_world()
+
+
+def signed_in(username: str) -> Client:
+    client = Client()
+    user = User.objects.get(username=username)
+    client.force_login(user, "allauth.account.auth_backends.AuthenticationBackend")
+    return client
+
+
+def test_the_key_is_hidden_until_it_is_asked_for_and_that_is_recorded(here: AcmeWorld) -> None:
+    meg, number = signed_in("meg"), here.credential.credential_id
+    page = meg.get(reverse("acme-show", args=[number])).content.decode()
+    assert here.credential.hmac_key not in page
+    assert "YOUR-HMAC-KEY" in page
+    shown = meg.post(reverse("acme-key", args=[number]))
+    assert shown.content.decode().count(here.credential.hmac_key) > 8
+    assert "no-store" in shown["Cache-Control"]
+    assert AuditEvent.objects.filter(action="acme_credential.reveal").count() == 1
+
+
+def test_limits_are_made_and_changed_in_the_portal(here: AcmeWorld) -> None:
+    meg = signed_in("meg")
+    wrong = meg.post(reverse("acme-new"), {"name": "x", "suffixes": "ac.uk", "max_accounts": "0"})
+    assert wrong.status_code == 422
+    good = {"name": "lab", "suffixes": "lab.example.ac.uk\n*.x.example.ac.uk", "expires_at": "2090-03-31"}
+    assert meg.post(reverse("acme-new"), good).status_code == 302
+    row = EabCredential.objects.latest("id")
+    assert row.suffixes == ["lab.example.ac.uk", "x.example.ac.uk"]
+    assert timezone.localtime(row.expires_at).isoformat().startswith("2090-04-01T00:00:00")
+    before = row.expires_at
+    meg.post(reverse("acme-change", args=[row.pk]), {**good, "suffixes": "", "max_accounts": "2"})
+    row.refresh_from_db()
+    assert (row.suffixes, row.max_accounts, row.expires_at) == ([], 2, before)
+
+
+def test_an_account_shows_what_a_person_has_to_decide(here: AcmeWorld) -> None:
+    one = here.registered()
+    assert one.order("www.outside.org").status == 403
+    one.issue("www.example.ac.uk")
+    account = AcmeAccount.objects.get()
+    page = signed_in("meg").get(reverse("acme-account", args=[account.pk])).content.decode()
+    assert "Open request" in page
+    assert "www.outside.org" in page
+    assert "Certificate issued" in page
+    assert f"accounturi={one.kid}" in page
+    orders = list_orders(actor=here.meg, account_id=account.pk, now=timezone.now())
+    assert [(o.names, o.status) for o in orders] == [(("www.example.ac.uk",), OrderStatus.VALID)]
+    assert orders[0].request is not None
+
+
+def test_a_manager_ends_an_account_once(here: AcmeWorld) -> None:
+    one = here.registered()
+    number = AcmeAccount.objects.get().pk
+    end_account(actor=here.meg, account_id=number, now=timezone.now())
+    assert get_account(actor=here.meg, account_id=number).status is AccountStatus.DEACTIVATED
+    assert one.order("www.example.ac.uk").status == 401
+    with pytest.raises(StateConflict):
+        end_account(actor=here.meg, account_id=number, now=timezone.now())
+
+
+def test_charlie_sees_nothing_and_lists_are_paged(here: AcmeWorld) -> None:
+    here.registered()
+    college = organisation("Other College")
+    charlie = actor("charlie", organisation=college, role=OrgRole.MANAGER)
+    own = credential(charlie, college)
+    assert [row.kid for row in find_credentials(actor=charlie)] == [own.kid]
+    assert find_accounts(actor=charlie) == []
+    with pytest.raises(NotFound):
+        end_account(actor=charlie, account_id=AcmeAccount.objects.get().pk, now=timezone.now())
+    olga = here.world.olga
+    first = find_credentials(actor=olga, limit=1)
+    assert [row.kid for row in first] == [own.kid]
+    second = find_credentials(actor=olga, before=first[0].id, limit=1)
+    assert [row.kid for row in second] == [here.credential.kid]
+    assert find_credentials(actor=here.world.alice) == []
+
+
+def test_applicants_are_told_whom_to_ask_and_managers_are_invited(here: AcmeWorld) -> None:
+    alice = signed_in("alice").get(reverse("acme-list")).content.decode()
+    assert "Who makes credentials" in alice
+    assert here.credential.kid not in alice
+    meg = signed_in("meg")
+    assert "Make an ACME credential" not in meg.get("/").content.decode()
+    meg.post(reverse("acme-revoke", args=[here.credential.credential_id]))
+    assert "Make an ACME credential" in meg.get("/").content.decode()
+
+
+def test_rest_makes_limits_rotates_and_revokes() -> None:
+    people = callers()
+    made = people.meg.post(CREDENTIALS, {"name": "web", "names": ["lab.example.ac.uk"]}, Idempotency_Key="k1")
+    assert made.status == 201, made.json
+    again = people.meg.post(
+        CREDENTIALS, {"name": "web", "names": ["lab.example.ac.uk"]}, Idempotency_Key="k1"
+    )
+    assert (again.status, again.json["id"], again.json["hmac_key"]) == (
+        201,
+        made.json["id"],
+        made.json["hmac_key"],
+    )
+    assert again.headers["Idempotent-Replayed"] == "true"
+    other = people.meg.post(CREDENTIALS, {"name": "else"}, Idempotency_Key="k1")
+    assert other.status == 422
+    here = f"{CREDENTIALS}/{made.json['id']}"
+    patched = people.meg.call("PATCH", here, content=b'{"max_accounts": 3}')
+    assert (patched.json["names"], patched.json["max_accounts"]) == (["lab.example.ac.uk"], 3)
+    patched = people.meg.call("PATCH", here, content=b'{"names": [], "max_accounts": null}')
+    assert (patched.json["names"], patched.json["max_accounts"]) == ([], None)
+    rotated = people.meg.post(f"{here}/rotate")
+    assert rotated.json["hmac_key"] not in ("", made.json["hmac_key"])
+    assert people.meg.post(f"{here}/revoke").json["is_usable"] is False
+    assert people.meg.post(f"{here}/rotate").status == 409
+    assert "hmac_key" not in people.meg.get(here).json
+
+
+def test_rest_pages_by_cursor() -> None:
+    people = callers()
+    for name in ("a", "b", "c"):
+        people.meg.post(CREDENTIALS, {"name": name})
+    assert _names(people.meg) == ["c", "b", "a"]
+
+
+def _names(who: Caller) -> list[str]:
+    names, path = [], f"{CREDENTIALS}?limit=2"
+    while path:
+        page = who.get(path).json
+        names += [item["name"] for item in page["items"]]
+        cursor = page["next_cursor"]
+        path = f"{CREDENTIALS}?limit=2&cursor={cursor}" if cursor else ""
+    return names
+
+
+def test_an_operator_moves_renewals_after_a_dry_run(here: AcmeWorld) -> None:
+    submit(here.world.alice, "one.example.ac.uk", clock=timezone.now)
+    op = actor("op", ra=RaRole.OPERATOR)
+    found = certificates_in_use(actor=op, now=timezone.now())
+    assert (found.total, found.organisations) == (1, 1)
+    with pytest.raises(NotFound):
+        certificates_in_use(actor=here.world.olga, now=timezone.now())
+    start = timezone.localtime()
+    body = {
+        "issuer": found.issuers[0].value,
+        "starts_at": f"{start:%Y-%m-%dT%H:%M}",
+        "ends_at": f"{start + timedelta(days=1):%Y-%m-%dT%H:%M}",
+        "reason": "The CA revokes.",
+    }
+    client = signed_in("op")
+    dry = client.post(reverse("service-renewals"), body)
+    assert "Move 1 renewal forward" in dry.content.decode()
+    assert not RenewalAdvice.objects.exists()
+    assert client.post(reverse("service-renewals"), {**body, "confirmed": "yes"}).status_code == 302
+    advice = RenewalAdvice.objects.get()
+    assert advice.issuer == body["issuer"]
+    client.post(reverse("service-renewals-withdraw", args=[advice.pk]))
+    advice.refresh_from_db()
+    assert advice.withdrawn_at is not None
