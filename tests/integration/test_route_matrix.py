@@ -704,9 +704,14 @@ def test_head_answers_as_get_does_without_a_body(world: World, key: str) -> None
     route = ROUTES[key]
     for person in ("anonymous", "alice", "olga"):
         answer = call(world, route, "HEAD", person)
-        assert str(answer.response.status_code) == TABLE[key].cell("GET", person), person
+        expected = "200" if key == NEW_NONCE else TABLE[key].cell("GET", person)
+        assert str(answer.response.status_code) == expected, person
         assert not answer.body, person
         assert not answer.changed, person
+
+
+#: The one address where the two differ: 204 for GET, 200 for HEAD (RFC 8555, 7.2).
+NEW_NONCE = "acme/new-nonce"
 
 
 def _check_headers(route: Route, method: str, person: str, response: HttpResponseBase) -> None:

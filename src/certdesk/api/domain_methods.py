@@ -66,7 +66,7 @@ def publications(request: HttpRequest, domain_id: int) -> HttpResponse:
     operation_id="checkPublication",
     summary="Look at once whether it is published",
     response={200: LookOut},
-    openapi_extra=describe(403, 404, 409, 429),
+    openapi_extra=describe(400, 403, 404, 409, 415, 422, 429),
 )
 def check(request: HttpRequest, domain_id: int, method: str) -> HttpResponse:
     """Takes as long as the name or web server does. What was seen is kept as evidence."""

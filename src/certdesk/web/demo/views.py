@@ -6,6 +6,7 @@ that they can play the whole story; the RA reads everything.
 
 import email
 from dataclasses import dataclass
+from datetime import UTC
 from email import policy
 from email.message import EmailMessage
 from pathlib import Path
@@ -43,7 +44,7 @@ def mailbox(request: HttpRequest) -> HttpResponse:
         MailRow(
             subject=str(mail["Subject"]),
             to=str(mail["To"]),
-            at=times.at(mail["Date"].datetime) if mail["Date"] else "",
+            at=_sent_at(mail),
             href=reverse("demo-message", args=[index]),
         )
         for index, mail in reversed(found)
@@ -67,6 +68,14 @@ def message(request: HttpRequest, index: int) -> HttpResponse:
         "crumbs": crumbs(("Demo mail", reverse("demo-mail")), ("Message", "")),
     }
     return render(request, "demo/message.html", context)
+
+
+def _sent_at(mail: EmailMessage) -> str:
+    """When it was sent; `-0000` means UTC, and Python reads it as a time without a zone (RFC 5322 3.3)."""
+    if not mail["Date"]:
+        return ""
+    moment = mail["Date"].datetime
+    return times.at(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
 
 
 def _may_read(request: HttpRequest, mail: EmailMessage) -> bool:
