@@ -137,7 +137,7 @@ def change(request: HttpRequest, credential_id: int) -> HttpResponse:
     operation_id="rotateAcmeCredential",
     summary="Give an ACME credential a new key",
     response={200: CredentialKeyOut},
-    openapi_extra=describe(403, 404, 409),
+    openapi_extra=describe(400, 403, 404, 409, 415, 422),
 )
 def rotate(request: HttpRequest, credential_id: int) -> HttpResponse:
     """The old key registers no client any more; accounts that exist go on. Answers with the new key."""
@@ -152,7 +152,7 @@ def rotate(request: HttpRequest, credential_id: int) -> HttpResponse:
     operation_id="revealAcmeCredential",
     summary="Show the key of an ACME credential once more",
     response={200: CredentialKeyOut},
-    openapi_extra=describe(403, 404, 409),
+    openapi_extra=describe(400, 403, 404, 409, 415, 422),
 )
 def reveal(request: HttpRequest, credential_id: int) -> HttpResponse:
     """For configuring another client; that it was shown is recorded."""
@@ -166,7 +166,7 @@ def reveal(request: HttpRequest, credential_id: int) -> HttpResponse:
     operation_id="revokeAcmeCredential",
     summary="Revoke an ACME credential and its accounts",
     response={200: CredentialOut},
-    openapi_extra=describe(403, 404, 409),
+    openapi_extra=describe(400, 403, 404, 409, 415, 422),
 )
 def revoke(request: HttpRequest, credential_id: int) -> HttpResponse:
     """For good. Certificates that were issued stay as they are."""
@@ -223,7 +223,7 @@ def account(request: HttpRequest, account_id: int) -> HttpResponse:
     operation_id="deactivateAcmeAccount",
     summary="Deactivate an ACME account",
     response={200: AccountOut},
-    openapi_extra=describe(403, 404, 409),
+    openapi_extra=describe(400, 403, 404, 409, 415, 422),
 )
 def deactivate(request: HttpRequest, account_id: int) -> HttpResponse:
     """For good: its client can neither order nor renew. Its credential goes on."""
