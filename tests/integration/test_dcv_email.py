@@ -25,7 +25,7 @@ from certdesk.domain.errors import InvalidInput, NotFound, RateLimited, StateCon
 from certdesk.domain.requests import OrganisationId, RequestId, State
 from certdesk.jobs.worker import Worker
 from certdesk.services import runtime
-from certdesk.services.issuance import drive
+from certdesk.services.issuance import drive, due_requests
 from certdesk.services.validation import (
     MailNotSent,
     ask_by_email,
@@ -322,6 +322,23 @@ def test_r4_a_code_ends_at_exactly_its_time(inbox: Inbox, college: College) -> N
             confirm_by_email(code=inbox.code(), remote_address="", now=late)
     assert not ValidationRecord.objects.exists()
     confirm_by_email(code=inbox.code(), remote_address="", now=row.expires_at - tiny)
+
+
+def test_r4_a_request_made_while_the_proof_came_does_not_wait_for_ever(college: College) -> None:
+    """It was judged by a clock read a moment before the proof's, and made a moment after the wake-up."""
+    proven_at = timezone.now()
+    validated("other.ac.uk", of=college.id, by=college.olga, at=proven_at)
+    number = submit(
+        college.charlie, "www.other.ac.uk", clock=lambda: proven_at - timedelta(microseconds=1)
+    ).number
+    assert state_of(number) is State.ACCEPTED
+    assert Request.objects.get(id=number).next_attempt_at is None
+    later = proven_at + timedelta(minutes=5)
+    assert due_requests(now=later) == []
+    refresh_waiting(now=later)
+    assert due_requests(now=later) == [number]
+    drive(request_id=number, clock=lambda: later)
+    assert state_of(number) is State.ISSUED
 
 
 def test_r4_an_expired_code_is_no_longer_awaited(inbox: Inbox, college: College) -> None:

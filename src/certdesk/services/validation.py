@@ -57,6 +57,7 @@ MAX_AN_HOUR = 10  # mails to one domain and all below it: nobody's mailbox is fl
 MAX_BY_ONE_PERSON = 30  # an hour, whatever the domains
 HOUR = timedelta(hours=1)
 GONE = "This code is not valid (any more). Whoever asked for it can send a new one."
+PROVEN = "Every domain is validated; about to be handed to the CA."
 LINES = 1000  # second lines that one round of housekeeping looks at
 
 
@@ -271,7 +272,7 @@ def second_line(organisation_id: OrganisationId, names: Iterable[str], *, now: d
             if found
             else f"Waiting for somebody at {domain} to confirm by e-mail: choose a mailbox to ask."
         )
-    return " ".join(lines) or "Every domain is validated; about to be handed to the CA."
+    return " ".join(lines) or PROVEN
 
 
 def _awaited(organisation_id: OrganisationId, *, now: datetime) -> list[tuple[str, str]]:
@@ -430,13 +431,19 @@ def _send(row: EmailChallenge, *, code: str) -> None:
 
 
 def tell_waiting(organisation_id: OrganisationId, *, now: datetime) -> None:
-    """Second lines of what waits for a validation, as things stand now; no state changes (R25)."""
+    """Second lines of what waits for a validation, as things stand now; no state changes (R25).
+
+    What has nothing left to wait for is due: a request that was being made while the proof came would else
+    wait for ever, since it was judged by a time before the proof's.
+    """
     waiting = Request.objects.filter(
         organisation_id=organisation_id, state=State.ACCEPTED, next_attempt_at__isnull=True
     ).exclude(csr_sha256="")
     for number, names, shown in waiting.values_list("id", "names", "detail")[:LINES]:
         detail = second_line(organisation_id, names, now=now)
-        if detail != shown:
+        if detail == PROVEN:
+            waiting.filter(id=number).update(detail=detail, next_attempt_at=now)
+        elif detail != shown:
             waiting.filter(id=number).update(detail=detail)
 
 
