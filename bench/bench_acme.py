@@ -1,0 +1,313 @@
+"""The ACME server beside Pebble, in one run: CPU per certificate and orders a second, as paired ratios.
+
+Run: `make bench`, or `.venv/bin/python bench/bench_acme.py [--rounds N] [--profile]`. `DATABASE_URL` is obeyed.
+An order goes from newOrder to the downloaded chain: one name, P-256, one kept connection for each client.
+“challenged” proves the name by http-01 to a responder on the loopback; “pre-validated” needs no challenge.
+Certdesk judges, lints, audits and stores on a disk; it speaks plain HTTP behind a proxy. Pebble is a test
+server in Go that keeps everything in memory, does none of that, and speaks TLS. CPU is that of all processes
+of a server, PostgreSQL's own among them. Each round measures both, one right after the other; machines drift
+by tens of percent, so that only the ratios of rounds count. `--profile` says where Certdesk's time goes.
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from acme_load import Client, Responder, Target
+from bench_http import cpu_seconds
+from common import DOMAIN, certificate_for_localhost, database, percentile
+
+from tests.harness.ports import free_port
+from tests.harness.server import DemoServer
+from tests.harness.waiting import wait_until
+
+#: Trusted by its suffix and validated by nobody: what is below it needs a challenge.
+UNPROVEN = "bench.ac.uk"
+CLIENTS = 8
+FLOWS = (("challenged", True), ("pre-validated", False))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """One load run: orders, CPU ms for each, orders a second, wall ms of each."""
+
+    cpu_ms: float
+    rate: float
+    taken: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """A server that runs: where it is, the leader of its process group, PostgreSQL's first process or 0.
+
+    `reuses` says that a name is only ready without a challenge when it was proven itself before.
+    """
+
+    target: Target
+    group: int
+    postgres: int = 0
+    reuses: bool = False
+
+    def cpu(self) -> float:
+        """CPU seconds so far."""
+        return cpu_seconds(self.group) + (family_seconds(self.postgres) if self.postgres else 0.0)
+
+
+def family_seconds(parent: int) -> float:
+    """User and system time of a process, its children that live, and those that it has buried, from /proc."""
+    ticks = 0
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        is_parent = stat.parent.name == str(parent)
+        if is_parent or int(fields[1]) == parent:
+            ticks += int(fields[11]) + int(fields[12])
+        if is_parent:
+            ticks += int(fields[13]) + int(fields[14])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def postgres_process(url: str) -> int:
+    """The first process of the PostgreSQL server behind an address on this machine; 0 for SQLite."""
+    if not url.startswith("postgres"):
+        return 0
+    import psycopg  # noqa: PLC0415 - only with PostgreSQL
+
+    with psycopg.connect(url) as connection:
+        row = connection.execute("SELECT pg_backend_pid()").fetchone()
+        assert row is not None
+        return int(Path(f"/proc/{row[0]}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+@contextmanager
+def certdesk(responder: Responder, folder: Path) -> Iterator[Server]:
+    """A demo instance that asks the responder for names and proofs."""
+    url = os.environ.get("DATABASE_URL")
+    server = DemoServer(
+        data=folder / "var",
+        database_url=url,
+        extra={
+            "CERTDESK_DNS_SERVERS": json.dumps([f"127.0.0.1#{responder.dns_port}"]),
+            "CERTDESK_DCV_ALLOWED_NETWORKS": json.dumps(["127.0.0.0/8"]),
+            "CERTDESK_DCV_HTTP_PORT": str(responder.http_port),
+            "CERTDESK_ACME_ORDERS_PER_HOUR": "1000000",
+        },
+    )
+    server.start()
+    try:
+        told = json.loads((server.data / "demo.json").read_text())
+        (eab,) = [one for one in told["eab"] if one["organisation"] == "Example University"]
+        assert server.process is not None
+        yield Server(
+            target=Target(
+                directory=told["acme_directory"], credential=(eab["kid"], eab["hmac_key"]), ca_file=""
+            ),
+            group=server.process.pid,
+            postgres=postgres_process(url or ""),
+        )
+    finally:
+        server.stop()
+
+
+@contextmanager
+def pebble(responder: Responder, folder: Path) -> Iterator[Server]:
+    """Pebble as quick as it can be: it does not sleep, rejects no good nonce and reuses what was proven."""
+    port, manage = free_port(), free_port()
+    certificate, key = certificate_for_localhost(folder)
+    settings = {
+        "listenAddress": f"127.0.0.1:{port}",
+        "managementListenAddress": f"127.0.0.1:{manage}",
+        "certificate": str(certificate),
+        "privateKey": str(key),
+        "httpPort": responder.http_port,
+        "tlsPort": free_port(),
+        "ocspResponderURL": "",
+        "externalAccountBindingRequired": False,
+    }
+    config = folder / "pebble.json"
+    config.write_text(json.dumps({"pebble": settings}))
+    process = subprocess.Popen(
+        ["pebble", "-config", str(config), "-dnsserver", f"127.0.0.1:{responder.dns_port}"],
+        env={
+            **os.environ,
+            "PEBBLE_VA_NOSLEEP": "1",
+            "PEBBLE_WFE_NONCEREJECT": "0",
+            "PEBBLE_AUTHZREUSE": "100",
+        },
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    target = Target(directory=f"https://localhost:{port}/dir", ca_file=str(certificate))
+    try:
+        wait_until(lambda: _answers(target), seconds=10, what="Pebble to answer")
+        yield Server(target=target, group=process.pid, reuses=True)
+    finally:
+        process.send_signal(signal.SIGKILL)  # it may hang, and has nothing to keep
+        process.wait()
+
+
+def _answers(target: Target) -> bool:
+    client = Client(0, target)
+    try:
+        return client.send("GET", target.directory, body=b"", headers={}).status == 200
+    except OSError:
+        return False
+    finally:
+        client.close()
+
+
+def work(
+    client: Client,
+    jobs: Sequence[tuple[str, bytes]],
+    *,
+    challenged: bool,
+    start: float,
+    results: "multiprocessing.Queue[list[float]]",
+) -> None:
+    """One client's part of a load run, in a process of its own: wall ms of each order."""
+    client.send("HEAD", client.at["newNonce"], body=b"", headers={})
+    taken: list[float] = []
+    time.sleep(max(0.0, start - time.time()))
+    for name, csr in jobs:
+        began = time.perf_counter()
+        chain = client.issue(name, csr, challenged=challenged)
+        assert chain.startswith(b"-----BEGIN CERTIFICATE-----"), chain
+        taken.append((time.perf_counter() - began) * 1000)
+    results.put(taken)
+
+
+def jobs_for(client: Client, server: Server, *, challenged: bool, count: int) -> list[tuple[str, bytes]]:
+    """Names and CSRs, made beforehand. Pebble is ready for one name only after it was proven once."""
+    if not challenged and server.reuses:
+        name = client.name(DOMAIN)
+        client.issue(name, client.csr(name), challenged=True)
+        return [(name, client.csr(name))] * count
+    names = [client.name(UNPROVEN if challenged else DOMAIN) for _ in range(count)]
+    return [(name, client.csr(name)) for name in names]
+
+
+def load(server: Server, clients: Sequence[Client], *, challenged: bool, orders: int) -> Measured:
+    """One load run: `orders` in all, shared among the clients."""
+    jobs = [jobs_for(one, server, challenged=challenged, count=orders // len(clients)) for one in clients]
+    results: multiprocessing.Queue[list[float]] = multiprocessing.Queue()
+    start = time.time() + 0.3
+    people = []
+    for client, own in zip(clients, jobs, strict=True):
+        client.close()
+        arguments = {"challenged": challenged, "start": start, "results": results}
+        people.append(multiprocessing.Process(target=work, args=(client, own), kwargs=arguments))
+    for person in people:
+        person.start()
+    time.sleep(max(0.0, start - time.time()))
+    before, began = server.cpu(), time.perf_counter()
+    taken = [value for _ in people for value in results.get(timeout=120)]
+    seconds, spent = time.perf_counter() - began, server.cpu() - before
+    for client, person in zip(clients, people, strict=True):
+        person.join()
+        client.nonce = client.send("HEAD", client.at["newNonce"], body=b"", headers={}).headers["Replay-Nonce"]
+    return Measured(cpu_ms=spent / len(taken) * 1000, rate=len(taken) / seconds, taken=tuple(taken))
+
+
+def accounts(target: Target, keys: Sequence[Client]) -> list[Client]:
+    """The clients, registered with a server, whose keys the responder knows."""
+    made = [Client(one.number, target, one.key, one.leaf) for one in keys]
+    for client in made:
+        client.register()
+    return made
+
+
+Rows = dict[tuple[str, int], list[Measured]]
+
+
+def round_of(server: Server, keys: Sequence[Client], rows: Rows, *, orders: int) -> None:
+    """Measures every flow once, with one client and with all."""
+    clients = accounts(server.target, keys)
+    for flow, challenged in FLOWS:
+        for count in (1, len(clients)):
+            found = load(server, clients[:count], challenged=challenged, orders=orders)
+            rows.setdefault((flow, count), []).append(found)
+
+
+def spread(values: Sequence[float], *, digits: int = 1) -> str:
+    """The median, with the least and the most."""
+    return f"{statistics.median(values):.{digits}f} ({min(values):.{digits}f}–{max(values):.{digits}f})"
+
+
+def table(ours: Rows, theirs: Rows) -> None:
+    """One row a flow and number of clients; ratios are of rounds, then their median."""
+    print("| order, 1 name, P-256 | CPU ms | orders/s | ms, p50 / p99 | Pebble: CPU ms, orders/s | CPU, × Pebble |")
+    print("|---|---|---|---|---|---|")
+    for (flow, count), rows in ours.items():
+        taken = [value for row in rows for value in row.taken]
+        others = theirs.get((flow, count), [])
+        ratios = [mine.cpu_ms / other.cpu_ms for mine, other in zip(rows, others, strict=bool(others))]
+        beside = (
+            f"{statistics.median(one.cpu_ms for one in others):.2f}, "
+            f"{statistics.median(one.rate for one in others):.0f}/s | {spread(ratios)}"
+            if others
+            else "– | –"
+        )
+        print(
+            f"| {flow}, {count} client(s) | {spread([row.cpu_ms for row in rows])} "
+            f"| {statistics.median(row.rate for row in rows):.0f} "
+            f"| {percentile(taken, 0.5):.0f} / {percentile(taken, 0.99):.0f} | {beside} |"
+        )
+
+
+def measure(*, rounds: int, orders: int) -> None:
+    """Prints the table."""
+    has_pebble = shutil.which("pebble") is not None
+    responder = Responder()
+    keys = [Client(number, Target(directory="")) for number in range(CLIENTS)]
+    responder.start({one.label: one.thumbprint for one in keys})
+    ours: Rows = {}
+    theirs: Rows = {}
+    with tempfile.TemporaryDirectory(prefix="certdesk-bench-") as folder:
+        place = Path(folder)
+        try:
+            with certdesk(responder, place) as server:
+                round_of(server, keys, {}, orders=CLIENTS)  # warm
+                for _ in range(rounds):
+                    round_of(server, keys, ours, orders=orders)
+                    if has_pebble:
+                        with pebble(responder, place) as peer:
+                            round_of(peer, keys, theirs, orders=orders * 2)
+        finally:
+            responder.stop()
+    print(f"ACME, {database()}, {rounds} rounds of {orders} orders a row; the clients share the same cores")
+    if not has_pebble:
+        print("Left out: Pebble, which is not installed (Debian: apt-get install pebble). No ratios.")
+    table(ours, theirs)
+
+
+def main() -> None:
+    """Prints the table; `--profile` prints where the time of an order goes instead."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--orders", type=int, default=64, help="of a load run, all clients together")
+    parser.add_argument("--profile", action="store_true")
+    options, _unknown = parser.parse_known_args()
+    if options.profile:
+        import acme_profile  # noqa: PLC0415 - starts Certdesk in this process
+
+        acme_profile.profile(orders=options.orders)
+        return
+    measure(rounds=options.rounds, orders=options.orders)
+
+
+if __name__ == "__main__":
+    main()
