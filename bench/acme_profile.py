@@ -10,6 +10,7 @@ import os
 import pstats
 import re
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from acme_load import Client, Responder, Target
 from common import DOMAIN, database, prepare_environment
@@ -37,7 +38,8 @@ def profile(*, orders: int) -> None:
     from certdesk.acme import orders as views  # noqa: PLC0415 - as above
     from certdesk.conf.wsgi import application  # noqa: PLC0415 - as above
 
-    views.run_for_a_moment = lambda act: act()  # so that looks at challenges are in the profile
+    # So that looks at challenges are in the profile.
+    views.run_for_a_moment = lambda work: work()  # type: ignore[attr-defined, assignment]
     told = json.loads((data / "demo.json").read_text())
     (eab,) = [one for one in told["eab"] if one["organisation"] == "Example University"]
     here = InProcess(application)
@@ -82,7 +84,7 @@ def _profiled(client: Client, domain: str, *, challenged: bool, orders: int) -> 
 class InProcess:
     """Hands requests to a WSGI application, and prints what each costs in statements while asked to."""
 
-    def __init__(self, application: Callable[..., list[bytes]]) -> None:
+    def __init__(self, application: Callable[..., Any]) -> None:
         self._application = application
         self._counts = False
 
@@ -146,6 +148,6 @@ class InProcess:
         }
         found = self._application(environ, lambda status, pairs: told.append((status, pairs)))
         content = b"".join(found)
-        found.close()  # type: ignore[attr-defined] # Django's answers can be closed, as WSGI wants it
+        found.close()
         status, pairs = told[0]
         return Reply(status=int(status[:3]), headers=dict(pairs), body=content)
