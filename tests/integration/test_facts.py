@@ -9,6 +9,7 @@ from certdesk.domain.errors import NotFound
 from certdesk.domain.profiles import profile
 from certdesk.domain.requests import OrganisationId
 from certdesk.store.models import BlockedKey, Organisation, ValidationRecord
+from certdesk.store.selectors import facts as facts_module
 from certdesk.store.selectors.facts import Asked, gather_facts, organisation_facts, organisation_row
 from tests.integration.support import NOW, csr, organisation, validated, world
 
@@ -20,11 +21,37 @@ def test_proofs_are_the_organisations_own_and_current() -> None:
     other = organisation("Other College")
     validated("other.ac.uk", of=other, by=w.olga)
     validated("old.example", of=w.university, by=w.olga, at=NOW - timedelta(days=399))
-    facts = organisation_facts(organisation_row(w.university), now=NOW)
+    names = ("www.example.ac.uk", "www.other.ac.uk", "old.example")
+    facts = organisation_facts(organisation_row(w.university), names=names, now=NOW)
     assert [v.adn for v in facts.validations] == ["example.ac.uk"]
     end = facts.validations[0].expires_at
-    assert organisation_facts(organisation_row(w.university), now=end).validations == ()
+    assert organisation_facts(organisation_row(w.university), names=names, now=end).validations == ()
     assert ValidationRecord.objects.count() == 3
+
+
+@pytest.mark.parametrize(
+    "name, proofs",
+    [
+        ("www.sub.example.ac.uk", ["example.ac.uk", "sub.example.ac.uk"]),
+        ("*.sub.example.ac.uk", ["example.ac.uk", "sub.example.ac.uk"]),
+        ("example.ac.uk", ["example.ac.uk"]),
+        ("notexample.ac.uk", []),
+        ("ac.uk", []),
+    ],
+)
+def test_only_proofs_that_may_reach_the_names_are_read(name: str, proofs: list[str]) -> None:
+    w = world()
+    validated("sub.example.ac.uk", of=w.university, by=w.olga)
+    validated("www.other.example.ac.uk", of=w.university, by=w.olga)
+    facts = organisation_facts(organisation_row(w.university), names=(name,), now=NOW)
+    assert sorted(v.adn for v in facts.validations) == proofs
+
+
+def test_more_names_than_a_statement_carries_are_still_judged() -> None:
+    w = world()
+    names = tuple(f"h{number}.example.ac.uk" for number in range(facts_module.MOST_ADNS + 1))
+    facts = organisation_facts(organisation_row(w.university), names=names, now=NOW)
+    assert [v.adn for v in facts.validations] == ["example.ac.uk"]
 
 
 @pytest.mark.parametrize(
@@ -37,10 +64,10 @@ def test_proofs_are_the_organisations_own_and_current() -> None:
 )
 def test_each_flag_follows_its_column(column: str, value: object, fact: str) -> None:
     w = world()
-    before = organisation_facts(organisation_row(w.university), now=NOW)
+    before = organisation_facts(organisation_row(w.university), names=(), now=NOW)
     assert getattr(before, fact) is True
     Organisation.objects.filter(id=w.university).update(**{column: value})
-    after = organisation_facts(organisation_row(w.university), now=NOW)
+    after = organisation_facts(organisation_row(w.university), names=(), now=NOW)
     assert getattr(after, fact) is False
 
 

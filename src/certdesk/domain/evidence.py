@@ -96,6 +96,12 @@ class Validation:
         return name == self.adn
 
 
+def proving_names(name: str) -> tuple[str, ...]:
+    """The ADNs whose proofs may reach a name: itself, without a wildcard label, and what stands above it."""
+    labels = name.lower().removeprefix("*.").split(".")
+    return tuple(".".join(labels[start:]) for start in range(len(labels)))
+
+
 def covering(name: str, validations: Iterable[Validation], *, now: datetime) -> Validation | None:
     """The current validation that reaches the name and lasts longest, or None."""
     found = [v for v in validations if v.is_current(now=now) and v.covers(name)]

@@ -130,7 +130,7 @@ def _may_revoke(account: AcmeAccount, row: Certificate, *, now: datetime) -> boo
         for one in held
         if status_of(one, expires_at=one.order.expires_at, now=now) is AuthorizationStatus.VALID
     }
-    validations = organisation_facts(row.request.organisation, now=now).validations
+    validations = organisation_facts(row.request.organisation, names=names, now=now).validations
     return bool(names) and all(
         name in valid and covering(name, validations, now=now) is not None for name in names
     )

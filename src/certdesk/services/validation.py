@@ -252,7 +252,8 @@ def names_to_confirm(
     organisation_id: OrganisationId, names: Iterable[str], *, now: datetime
 ) -> dict[str, tuple[str, ...]]:
     """Registrable domain → the names below it, without wildcards, that no current proof reaches."""
-    facts = organisation_facts(organisation_row(organisation_id), now=now)
+    names = tuple(names)
+    facts = organisation_facts(organisation_row(organisation_id), names=names, now=now)
     missing: dict[str, dict[str, None]] = {}
     for name in names:
         if covering(name, facts.validations, now=now) is None:

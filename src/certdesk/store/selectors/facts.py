@@ -1,5 +1,6 @@
 """The facts that policy decides on, read inside the caller's transaction (W4)."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -8,12 +9,15 @@ from django.db.models import F
 
 from certdesk.domain.csr import Csr
 from certdesk.domain.errors import NotFound
-from certdesk.domain.evidence import Method, Validation
+from certdesk.domain.evidence import Method, Validation, proving_names
 from certdesk.domain.policy import Facts, OrganisationFacts
 from certdesk.domain.policy_limits import KeyKind
 from certdesk.domain.profiles import Profile
 from certdesk.domain.requests import OrganisationId
 from certdesk.store.models import BlockedKey, Organisation, ValidationRecord
+
+#: As many as a statement can surely carry; a CSR that has more names above its names is refused anyway.
+MOST_ADNS = 5000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,11 +45,17 @@ def organisation_row(organisation_id: OrganisationId) -> Organisation:
     return row
 
 
-def organisation_facts(row: Organisation, *, now: datetime) -> OrganisationFacts:
-    """What policy knows of an organisation: proofs that have lapsed prove nothing and are left out."""
-    records = ValidationRecord.objects.filter(domain__organisation_id=row.pk, expires_at__gt=now).values_list(
-        "domain__adn", "method", "validated_at", "expires_at"
-    )
+def organisation_facts(row: Organisation, *, names: Iterable[str], now: datetime) -> OrganisationFacts:
+    """What policy knows of an organisation, as far as it can matter to some names.
+
+    Proofs that have lapsed prove nothing and are left out, and so are those of other names: one that is
+    proven by each ACME order would make every later order dearer.
+    """
+    adns = {adn for name in names for adn in proving_names(name)}
+    found = ValidationRecord.objects.filter(domain__organisation_id=row.pk, expires_at__gt=now)
+    if len(adns) <= MOST_ADNS:
+        found = found.filter(domain__adn__in=sorted(adns))
+    records = found.values_list("domain__adn", "method", "validated_at", "expires_at")
     return replace(
         _described(row),
         validations=tuple(
@@ -89,6 +99,6 @@ def gather_facts(
     """Everything that `decide` needs about one CSR of one organisation."""
     return replace(
         unproven_facts(csr=csr, organisation=organisation, profile=profile, asked=asked),
-        organisation=organisation_facts(organisation, now=now),
+        organisation=organisation_facts(organisation, names=csr.names, now=now),
         key_blocked=BlockedKey.objects.filter(spki_sha256=csr.key.spki_sha256).exists(),
     )
