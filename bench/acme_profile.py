@@ -39,7 +39,7 @@ def profile(*, orders: int) -> None:
     from certdesk.conf.wsgi import application  # noqa: PLC0415 - as above
 
     # So that looks at challenges are in the profile.
-    views.run_for_a_moment = lambda work: work()  # type: ignore[attr-defined, assignment]
+    views.run_for_a_moment = lambda work: work()  # type: ignore[attr-defined]
     told = json.loads((data / "demo.json").read_text())
     (eab,) = [one for one in told["eab"] if one["organisation"] == "Example University"]
     here = InProcess(application)

@@ -16,6 +16,7 @@ from certdesk.services.acme_credentials import hmac_key, limits_of
 from certdesk.store import audit
 from certdesk.store.db import write_transaction
 from certdesk.store.models import AcmeAccount, BlockedKey, EabCredential
+from certdesk.store.prepared import Prepared
 from certdesk.store.selectors.facts import lock_organisation
 
 MAX_CONTACTS = 10
@@ -40,7 +41,7 @@ def account_by_id(account_id: int) -> AcmeAccount:
 
     Raises AcmeRefused: accountDoesNotExist, or unauthorized for one that may not be used (any more).
     """
-    row = _accounts().filter(id=account_id).first()
+    row = _BY_ID.first(account_id)
     if row is None:
         raise AcmeRefused(ProblemType.ACCOUNT_DOES_NOT_EXIST, "There is no such account. Register first.")
     refuse_ended(row)
@@ -199,6 +200,9 @@ def record(
 
 def _accounts() -> QuerySet[AcmeAccount]:
     return AcmeAccount.objects.select_related("credential", "organisation")
+
+
+_BY_ID = Prepared(lambda number: _accounts().filter(id=number))
 
 
 def _create(key: AccountKey, binding: Binding, contacts: list[str], *, now: datetime) -> AcmeAccount:

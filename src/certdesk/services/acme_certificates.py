@@ -28,10 +28,17 @@ from certdesk.store.models import (
     AcmeAuthorization,
     Certificate,
 )
+from certdesk.store.prepared import Prepared
 from certdesk.store.selectors.facts import organisation_facts
 
 MAX_CERTIFICATE = 64 * 1024
 MAX_REASON = 500
+_OWN_CERTIFICATE = Prepared(
+    lambda number, account: Certificate.objects.select_related("issuer_chain").filter(
+        id=number, acme_orders__account_id=account
+    ),
+    variables=2,
+)
 HOLDER = "holder of the certificate's key"
 _UNKNOWN = "There is no such certificate here."
 
@@ -41,11 +48,7 @@ def chain_pem(*, account: AcmeAccount, certificate_id: int, with_root: bool = Fa
 
     The root is left out unless it is asked for. Raises AcmeRefused (404) for any other certificate.
     """
-    row = (
-        Certificate.objects.select_related("issuer_chain")
-        .filter(id=certificate_id, acme_orders__account_id=account.pk)
-        .first()
-    )
+    row = _OWN_CERTIFICATE.first(certificate_id, account.pk)
     if row is None:
         raise not_there()
     above = tuple(base64.b64decode(der) for der in row.issuer_chain.certificates)

@@ -48,8 +48,9 @@ from certdesk.store.models import (
     IssuerChain,
     Request,
 )
+from certdesk.store.prepared import Prepared
 from certdesk.store.selectors.facts import lock_organisation
-from certdesk.store.transitions import Change, Step, advance_through, write_history
+from certdesk.store.transitions import Change, Known, Step, advance_through, write_history
 
 log = structlog.get_logger()
 
@@ -58,6 +59,7 @@ Clock = Callable[[], datetime]
 RETRY_FIRST, RETRY_MOST = timedelta(seconds=5), timedelta(minutes=15)
 #: A CA that has not issued by then has not issued: the client orders again.
 GIVE_UP_AFTER = timedelta(days=2)
+_ORDER = Prepared(lambda number: AcmeOrder.objects.select_related("account__credential").filter(id=number))
 
 
 def complete(attempt: IssuanceAttempt, intent: Intent, backend: Backend, *, clock: Clock) -> None:
@@ -165,7 +167,7 @@ def _record(attempt: IssuanceAttempt, intent: Intent, outcome: Outcome, *, now: 
 
 def _record_certificate(attempt: IssuanceAttempt, issued: Issued, *, now: datetime) -> None:
     facts = certificate_facts(issued.chain[0])
-    order = AcmeOrder.objects.select_related("account__credential").get(id=_order_id(attempt))
+    order = _order(attempt)
     actor = actor_of(order.account)
     with write_transaction():
         lock_organisation(OrganisationId(order.organisation_id))
@@ -190,7 +192,8 @@ def _write_issued(
 ) -> None:
     """The first certificate takes the request to “available”; each later one is a line of its history."""
     request_id = RequestId(attempt.request_id)
-    state = State(Request.objects.values_list("state", flat=True).get(id=request_id))
+    name, version = Request.objects.values_list("state", "version").get(id=request_id)
+    state = State(name)
     if state is State.ACCEPTED:
         title = runtime.current().backend(attempt.backend).title
         steps = (
@@ -198,7 +201,8 @@ def _write_issued(
             (Event.CA_ACCEPT, Step(detail=f"{title} has accepted it.")),
             (Event.ISSUE, step),
         )
-        advance_through(request_id=request_id, steps=steps, actor=actor, now=now, notify=False)
+        known = Known(state=state, version=version, organisation_id=organisation_id)
+        advance_through(request_id=request_id, steps=steps, actor=actor, now=now, notify=False, known=known)
         return
     change = Change(
         request_id=request_id,
@@ -242,7 +246,7 @@ def _record_failure(
     now: datetime,
 ) -> None:
     """The order ends here; the request stays what it is, for the next order."""
-    order = AcmeOrder.objects.select_related("account__credential").get(id=_order_id(attempt))
+    order = _order(attempt)
     with write_transaction():
         _end(attempt, outcome, reason=reason, received=received, now=now)
         problem = problem_json(ProblemType.SERVER_INTERNAL, reason)
@@ -286,6 +290,14 @@ def _look_again(order_id: int, *, at: datetime | None) -> None:
         AcmeOrder.objects.filter(id=order_id, certificate__isnull=True, problem__isnull=True).update(
             next_attempt_at=at
         )
+
+
+def _order(attempt: IssuanceAttempt) -> AcmeOrder:
+    """The order that an attempt is for, with the account that made it."""
+    found = _ORDER.first(_order_id(attempt))
+    if found is None:
+        raise InvariantViolated("an attempt outlived its order")
+    return found
 
 
 def _order_id(attempt: IssuanceAttempt) -> int:

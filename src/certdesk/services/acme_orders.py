@@ -46,6 +46,7 @@ from certdesk.services.entitlements import (
 from certdesk.store import audit
 from certdesk.store.db import write_transaction
 from certdesk.store.models import AcmeAccount, AcmeAuthorization, AcmeChallenge, AcmeOrder, Certificate
+from certdesk.store.prepared import Prepared
 from certdesk.store.selectors.facts import lock_organisation
 
 DEFAULT_PROFILE = "tls-server"
@@ -54,6 +55,17 @@ ORDERS_A_PAGE = 100
 #: Orders that came to nothing are kept for so long, for people who look for the reason.
 KEEP_ENDED = timedelta(days=30)
 CLEARED_AT_ONCE = 500
+_OWN_ORDER = Prepared(
+    lambda number, account: AcmeOrder.objects.filter(id=number, account_id=account), variables=2
+)
+_AUTHORIZATIONS = Prepared(lambda order: AcmeAuthorization.objects.filter(order_id=order).order_by("id"))
+_OWN_AUTHORIZATION = Prepared(
+    lambda number, account: AcmeAuthorization.objects.select_related("order").filter(
+        id=number, order__account_id=account
+    ),
+    variables=2,
+)
+_CHALLENGES = Prepared(lambda authorization: AcmeChallenge.objects.filter(authorization_id=authorization))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,7 +162,7 @@ def get_order(*, account: AcmeAccount, order_id: int, now: datetime) -> OrderVie
 
 def own_order(account: AcmeAccount, order_id: int) -> AcmeOrder:
     """The row of one of the account's orders. Raises AcmeRefused (404) for any other."""
-    row = AcmeOrder.objects.filter(id=order_id, account_id=account.pk).first()
+    row = _OWN_ORDER.first(order_id, account.pk)
     if row is None:
         raise not_there()
     return row
@@ -160,7 +172,7 @@ def order_view(
     row: AcmeOrder, *, authorizations: Sequence[AcmeAuthorization] | None = None, now: datetime
 ) -> OrderView:
     """A row with its computed status."""
-    found = list(row.authorizations.order_by("id")) if authorizations is None else authorizations
+    found = _AUTHORIZATIONS.all(row.pk) if authorizations is None else authorizations
     statuses = [status_of(one, expires_at=row.expires_at, now=now) for one in found]
     facts = OrderFacts(
         expires_at=row.expires_at,
@@ -193,19 +205,20 @@ def list_orders(*, account: AcmeAccount, before: int | None, now: datetime) -> l
 def get_authorization(*, account: AcmeAccount, authorization_id: int, now: datetime) -> AuthorizationView:
     """An authorization of one of the account's orders. Raises AcmeRefused (404) for any other."""
     row = own_authorization(account, authorization_id)
-    return authorization_view(row, list(row.challenges.all()), now=now)
+    return authorization_view(row, challenges_of(row), now=now)
 
 
 def own_authorization(account: AcmeAccount, authorization_id: int) -> AcmeAuthorization:
     """The row, with its order. Raises AcmeRefused (404) for one of another account."""
-    row = (
-        AcmeAuthorization.objects.select_related("order")
-        .filter(id=authorization_id, order__account_id=account.pk)
-        .first()
-    )
+    row = _OWN_AUTHORIZATION.first(authorization_id, account.pk)
     if row is None:
         raise not_there()
     return row
+
+
+def challenges_of(row: AcmeAuthorization) -> list[AcmeChallenge]:
+    """The challenges of an authorization that were answered."""
+    return _CHALLENGES.all(row.pk)
 
 
 def authorization_view(

@@ -29,6 +29,7 @@ from certdesk.services.acme_orders import (
     available_methods,
     challenge_token,
     challenge_view,
+    challenges_of,
     not_there,
     note_problem,
     own_authorization,
@@ -78,7 +79,7 @@ def get_challenge(
 ) -> ChallengeView:
     """One challenge of the account. Raises AcmeRefused (404) for any other."""
     row, kind = _own(account, authorization_id, type_name)
-    answered = row.challenges.filter(type=kind.name).first()
+    answered = _answered(row, kind)
     status = status_of(row, expires_at=row.order.expires_at, now=now)
     return challenge_view(row, kind, answered, status=status)
 
@@ -93,7 +94,7 @@ def answer_challenge(
     row, kind = _own(account, authorization_id, type_name)
     status = status_of(row, expires_at=row.order.expires_at, now=now)
     with write_transaction():
-        answered = row.challenges.filter(type=kind.name).first()
+        answered = _answered(row, kind)
         if answered is not None or status is not AuthorizationStatus.PENDING:
             return Answered(view=challenge_view(row, kind, answered, status=status), look=None)
         answered = AcmeChallenge.objects.create(
@@ -194,6 +195,10 @@ def _own(
     if kind is None:
         raise not_there()
     return row, kind
+
+
+def _answered(row: AcmeAuthorization, kind: ChallengeType) -> AcmeChallenge | None:
+    return next((one for one in challenges_of(row) if one.type == kind.name), None)
 
 
 def _challenge(look: Look) -> Challenge:
