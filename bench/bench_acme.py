@@ -106,8 +106,8 @@ def certdesk(responder: Responder, folder: Path) -> Iterator[Server]:
             "CERTDESK_ACME_ORDERS_PER_HOUR": "1000000",
         },
     )
-    server.start()
     try:
+        server.start()
         told = json.loads((server.data / "demo.json").read_text())
         (eab,) = [one for one in told["eab"] if one["organisation"] == "Example University"]
         assert server.process is not None
