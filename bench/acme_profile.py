@@ -1,8 +1,8 @@
 """Where the time of an ACME order goes: statements of each step, and a profile, in one process.
 
-For `bench_acme --profile`. The requests go through the WSGI application, with no server and no socket.
+For `bench_acme --profile`. Requests go through the WSGI application, with no server and no socket.
 
-What it says at present, on SQLite: an order with a challenge is 87 statements in 6 requests, a pre-validated one
+What it says at present, on SQLite: an order with a challenge is 87 statements in 6 requests, one without is
 54 in 3. Building the text of statements through the ORM costs more than all else together, so that look-ups
 which every step makes keep theirs (`certdesk.store.prepared`). Then come lint (2 ms), the four or five audit
 appends, and in wall time the commits: one for each request, one more for the look and for the certificate.
