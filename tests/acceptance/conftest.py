@@ -1,5 +1,6 @@
 """Fixtures of the stories that are told in a browser, and of those that real ACME clients tell."""
 
+import base64
 import json
 import os
 import ssl
@@ -43,6 +44,8 @@ def visit(visitors: Visitors) -> Iterator[Callable[..., Page]]:
 
 #: A domain that nobody has validated, under a trusted suffix.
 CHALLENGED = "challenged.ac.uk"
+#: With this, clients change its zone (RFC 2136); the TSIG key has the zone's name.
+UPDATE_SECRET = base64.b64encode(b"the tests' own name server").decode()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +56,7 @@ class AcmePlace:
     server: DemoServer
     http_port: int
     tls_port: int
+    names: NameServers
 
     def eab(self, organisation: str = UNIVERSITY) -> tuple[str, str]:
         """The demo's credential of an organisation: kid and HMAC key."""
@@ -97,7 +101,7 @@ def acme_place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AcmePlace]:
     if missing := missing_programs():
         pytest.skip(f"not installed: {', '.join(missing)} (Debian: apt-get install knot unbound)")
     folder = tmp_path_factory.mktemp("acme")
-    zone = Zone(name=CHALLENGED, lines="@ 60 IN A 127.0.0.1\n* 60 IN A 127.0.0.1\n")
+    zone = Zone(name=CHALLENGED, lines="@ 60 IN A 127.0.0.1\n* 60 IN A 127.0.0.1\n", secret=UPDATE_SECRET)
     names = NameServers(zones=(zone,))
     http_port, tls_port = free_port(), free_port()
     try:
@@ -106,6 +110,6 @@ def acme_place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AcmePlace]:
             name_server_port=names.recursive_port, http_port=http_port, tls_port=tls_port
         )
         with acme_front(folder / "front", extra=settings) as (front, server):
-            yield AcmePlace(front=front, server=server, http_port=http_port, tls_port=tls_port)
+            yield AcmePlace(front=front, server=server, http_port=http_port, tls_port=tls_port, names=names)
     finally:
         names.stop()

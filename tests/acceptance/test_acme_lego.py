@@ -1,11 +1,11 @@
-"""lego: issue, renew, revoke; http-01 and tls-alpn-01 with a real name server; what it says when refused."""
+"""lego: issue, renew, revoke; http-01, tls-alpn-01 and dns-01 with a real name server; what refusals say."""
 
 import shutil
 from pathlib import Path
 
 import pytest
 
-from tests.acceptance.conftest import CHALLENGED, AcmePlace
+from tests.acceptance.conftest import CHALLENGED, UPDATE_SECRET, AcmePlace
 from tests.harness.acme_client import names_in
 
 pytestmark = [
@@ -24,7 +24,6 @@ def _lego(
     ok: bool = True,
 ) -> str:
     kid, key = place.eab()
-    port = place.http_port if solver == "http" else place.tls_port
     return place.run(
         "lego",
         f"--path={folder}",
@@ -35,11 +34,19 @@ def _lego(
         f"--kid={kid}",
         f"--hmac={hmac_key or key}",
         f"--domains={name}",
-        f"--{solver}",
-        f"--{solver}.port=127.0.0.1:{port}",
+        *_solving(place, solver),
         *command,
         ok=ok,
     )
+
+
+def _solving(place: AcmePlace, solver: str) -> tuple[str, ...]:
+    """How it answers challenges. By DNS it can't watch the record spread: that wants port 53 everywhere."""
+    if solver == "dns":
+        server = f"127.0.0.1:{place.names.authoritative_port}"
+        return ("--dns=rfc2136", "--dns.disable-cp", f"--dns.resolvers={server}")
+    port = place.http_port if solver == "http" else place.tls_port
+    return (f"--{solver}", f"--{solver}.port=127.0.0.1:{port}")
 
 
 def _chain(folder: Path, name: str) -> bytes:
@@ -61,6 +68,19 @@ def test_it_proves_an_unknown_name(acme_place: AcmePlace, tmp_path: Path, solver
     name = f"{solver}.lego.{CHALLENGED}"
     _lego(acme_place, tmp_path, "run", name=name, solver=solver)
     assert list(names_in(_chain(tmp_path, name))) == [name]
+
+
+def test_it_proves_a_wildcard_by_changing_its_zone(
+    acme_place: AcmePlace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """dns-01 with a real name server: lego writes the record by dynamic update (RFC 2136), signed by TSIG."""
+    monkeypatch.setenv("RFC2136_NAMESERVER", f"127.0.0.1:{acme_place.names.authoritative_port}")
+    monkeypatch.setenv("RFC2136_TSIG_KEY", f"{CHALLENGED}.")
+    monkeypatch.setenv("RFC2136_TSIG_ALGORITHM", "hmac-sha256.")
+    monkeypatch.setenv("RFC2136_TSIG_SECRET", UPDATE_SECRET)
+    name = f"*.lego.{CHALLENGED}"
+    _lego(acme_place, tmp_path, "run", name=name, solver="dns")
+    assert list(names_in(_chain(tmp_path, name.replace("*", "_")))) == [name]
 
 
 def test_a_wrong_key_and_a_name_that_wants_an_officer_are_explained(

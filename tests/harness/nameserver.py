@@ -57,13 +57,15 @@ class Zone:
     """Master-file lines for a zone, without its SOA and NS.
 
     `signed`: with DNSSEC, by a key made for it. `forged` lines replace those of the same name and type
-    after signing, so that their signatures no longer match.
+    after signing, so that their signatures no longer match. `secret`: who knows it may change an unsigned
+    zone while it is served (RFC 2136), with the TSIG key named after the zone (hmac-sha256, base64).
     """
 
     name: str
     lines: str
     signed: bool = False
     forged: str = ""
+    secret: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +138,7 @@ class NameServers:
         made = {zone.name: _make(zone) for zone in self.zones}
         for name, one in made.items():
             (self.folder / f"{name}.zone").write_text(one.text, encoding="utf-8")
-        self._run("knotd", "-c", self._knot_conf(made), port=self.authoritative_port)
+        self._run("knotd", "-c", self._knot_conf(), port=self.authoritative_port)
         self._run("unbound", "-d", "-p", "-c", self._unbound_conf(made), port=self.recursive_port)
 
     def stop(self) -> None:
@@ -179,8 +181,12 @@ class NameServers:
 
         wait_until(answers, seconds=_START_SECONDS, what=f"{program} to answer on port {port}")
 
-    def _knot_conf(self, made: Mapping[str, _Made]) -> Path:
-        zones = "".join(f"  - domain: {name}.\n    file: {self.folder}/{name}.zone\n" for name in made)
+    def _knot_conf(self) -> Path:
+        zones = "".join(
+            f"  - domain: {zone.name}.\n    file: {self.folder}/{zone.name}.zone\n"
+            + (f"    acl: {zone.name}\n" if zone.secret else "")
+            for zone in self.zones
+        )
         return self._write(
             "knot.conf",
             f"server:\n  rundir: {self.folder}\n  listen: {_HOST}@{self.authoritative_port}\n"
@@ -188,7 +194,7 @@ class NameServers:
             f"database:\n  storage: {self.folder}\n"
             "log:\n  - target: stderr\n    any: warning\n"
             "template:\n  - id: default\n    zonefile-sync: -1\n    journal-content: none\n"
-            f"zone:\n{zones}",
+            f"{_knot_rights(self.zones)}zone:\n{zones}",
         )
 
     def _unbound_conf(self, made: Mapping[str, _Made]) -> Path:
@@ -212,6 +218,16 @@ class NameServers:
         path = self.folder / name
         path.write_text(text, encoding="utf-8")
         return path
+
+
+def _knot_rights(zones: tuple[Zone, ...]) -> str:
+    """Knot's keys and rules for those zones that may be changed while they are served."""
+    changed = [zone for zone in zones if zone.secret]
+    if not changed:
+        return ""
+    keys = (f"  - id: {one.name}.\n    algorithm: hmac-sha256\n    secret: {one.secret}\n" for one in changed)
+    rules = (f"  - id: {one.name}\n    key: {one.name}.\n    action: update\n" for one in changed)
+    return f"key:\n{''.join(keys)}acl:\n{''.join(rules)}"
 
 
 def many_txt(name: str, *, records: int) -> str:

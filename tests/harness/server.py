@@ -14,7 +14,7 @@ from tests.harness.environment import steers_certdesk
 from tests.harness.ports import free_port
 from tests.harness.waiting import wait_until
 
-_READY_SECONDS = 60
+_READY_SECONDS = 150  # some ten on an idle machine, far more beside other work
 _STOP_SECONDS = 20
 
 
