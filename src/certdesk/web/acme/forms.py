@@ -48,6 +48,10 @@ class CredentialForm(forms.Form):
         min_value=1,
         max_value=MAX_ACCOUNTS,
         help_text="How many clients may register with it. Empty: any number.",
+        error_messages=dict.fromkeys(
+            ("invalid", "min_value", "max_value"),
+            f"Write a whole number from 1 to {MAX_ACCOUNTS}, or leave it empty.",
+        ),
     )
     expires_at = forms.DateField(
         label="Until",
