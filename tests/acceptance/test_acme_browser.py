@@ -2,18 +2,16 @@
 
 import re
 import shutil
-import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.error import HTTPError
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.acceptance.stories import Visitors, new_name
 from tests.acceptance.test_browser_pages import examine
-from tests.harness.acme_client import AcmeClient, Reply
+from tests.harness.acme_client import AcmeClient, over_http
 from tests.harness.responder import responder
 from tests.harness.server import DemoServer
 from tests.harness.waiting import wait_until
@@ -47,22 +45,6 @@ def server(tmp_path_factory: pytest.TempPathFactory, demo_template: Path) -> Ite
 def visitors(browser: Browser, server: DemoServer) -> Visitors:
     """The people of this file's demo."""
     return Visitors(browser=browser, server=server)
-
-
-def transport(method: str, url: str, *, body: bytes, headers: Mapping[str, str]) -> Reply:
-    """One request over plain HTTP on the loopback address."""
-    request = urllib.request.Request(url, data=body or None, headers=dict(headers), method=method)
-    try:
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return Reply(status=answer.status, headers=titled(dict(answer.headers)), body=answer.read())
-    except HTTPError as error:
-        with error:
-            return Reply(status=error.code, headers=titled(dict(error.headers)), body=error.read())
-
-
-def titled(headers: Mapping[str, str]) -> dict[str, str]:
-    """Headers as the RFCs spell them."""
-    return {name.title(): value for name, value in headers.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +83,7 @@ def reveal(page: Page) -> Credential:
 
 def registered(server: DemoServer, credential: Credential) -> AcmeClient:
     """A client that has registered with it."""
-    client = AcmeClient(send=transport, directory=server.demo.acme_directory)
+    client = AcmeClient(send=over_http(), directory=server.demo.acme_directory)
     reply = client.register(credential.kid, credential.hmac_key)
     assert reply.status == 201, reply.body
     return client
@@ -153,7 +135,7 @@ def test_a_credential_from_the_first_key_to_the_last(visit: Visit, server: DemoS
     expect(about).to_contain_text("1 of 1")
     expect(about).to_contain_text("lab.example.ac.uk")
     expect(about).to_contain_text("the end of 31 Mar 2090")
-    full = AcmeClient(send=transport, directory=server.demo.acme_directory)
+    full = AcmeClient(send=over_http(), directory=server.demo.acme_directory)
     assert full.register(first.kid, first.hmac_key).status == 403
 
     meg.get_by_role("link", name="Rotate the key").click()

@@ -222,7 +222,7 @@ def _whom_to_ask(actor: Actor) -> list[Fact]:
     """The managers of the actor's organisations."""
     return [
         Fact(
-            label=f"Manager of {one.organisation}",
+            label=one.organisation,
             value=f"{one.name} ({one.email})" if one.email else one.name,
         )
         for one in list_own_managers(actor=actor)
