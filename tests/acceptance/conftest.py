@@ -7,16 +7,13 @@ import ssl
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from email.message import Message
 from pathlib import Path
-from urllib.error import HTTPError
-from urllib.request import Request, urlopen
 
 import pytest
 from playwright.sync_api import Browser, Page
 
 from tests.acceptance.stories import Visitors
-from tests.harness.acme_client import Reply
+from tests.harness.acme_client import Reply, over_http
 from tests.harness.acme_front import Front, acme_front, challenge_settings
 from tests.harness.nameserver import NameServers, Zone, missing_programs
 from tests.harness.ports import free_port
@@ -66,14 +63,8 @@ class AcmePlace:
 
     def transport(self, method: str, url: str, *, body: bytes, headers: Mapping[str, str]) -> Reply:
         """Send one request as the tests' own ACME client does."""
-        context = ssl.create_default_context(cafile=str(self.front.ca))
-        request = Request(url, data=body or None, headers=dict(headers), method=method)
-        try:
-            with urlopen(request, context=context, timeout=30) as answer:
-                return Reply(status=answer.status, headers=_titled(answer.headers), body=answer.read())
-        except HTTPError as error:
-            with error:
-                return Reply(status=error.code, headers=_titled(error.headers), body=error.read())
+        trusting = over_http(ssl.create_default_context(cafile=str(self.front.ca)))
+        return trusting(method, url, body=body, headers=headers)
 
     def run(self, *command: str | Path, ok: bool = True) -> str:
         """Run a client's command; everything it wrote. Fails the test unless it ends as expected."""
@@ -88,11 +79,6 @@ class AcmePlace:
         said = ran.stdout + ran.stderr
         assert (ran.returncode == 0) is ok, f"{command} ended with {ran.returncode}:\n{said}"
         return said
-
-
-def _titled(headers: Message) -> dict[str, str]:
-    """Headers as the RFCs spell them, whatever the server's spelling."""
-    return {name.title(): value for name, value in headers.items()}
 
 
 @pytest.fixture(scope="session")

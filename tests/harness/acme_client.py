@@ -5,9 +5,13 @@
 
 import base64
 import json
+import ssl
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from email.message import Message
 from typing import Any, Protocol
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -47,6 +51,26 @@ class Transport(Protocol):
 
     def __call__(self, method: str, url: str, *, body: bytes, headers: Mapping[str, str]) -> Reply:
         """The answer, whatever its status."""
+
+
+def over_http(context: ssl.SSLContext | None = None) -> Transport:
+    """A transport over real connections; `context` says whom it trusts where the directory is https."""
+
+    def send(method: str, url: str, *, body: bytes, headers: Mapping[str, str]) -> Reply:
+        request = Request(url, data=body or None, headers=dict(headers), method=method)
+        try:
+            with urlopen(request, context=context, timeout=30) as answer:
+                return Reply(status=answer.status, headers=_titled(answer.headers), body=answer.read())
+        except HTTPError as error:
+            with error:
+                return Reply(status=error.code, headers=_titled(error.headers), body=error.read())
+
+    return send
+
+
+def _titled(headers: Message) -> dict[str, str]:
+    """Headers as the RFCs spell them, whatever the server's spelling."""
+    return {name.title(): value for name, value in headers.items()}
 
 
 def b64(data: bytes) -> str:

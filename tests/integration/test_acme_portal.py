@@ -13,7 +13,7 @@ from certdesk.domain.actors import OrgRole, RaRole
 from certdesk.domain.errors import NotFound, StateConflict
 from certdesk.domain.orders import OrderStatus
 from certdesk.services.acme_credentials import end_account
-from certdesk.store.models import AcmeAccount, AuditEvent, EabCredential, RenewalAdvice, User
+from certdesk.store.models import AcmeAccount, AuditEvent, EabCredential, Membership, RenewalAdvice, User
 from certdesk.store.selectors.acme import AccountStatus, find_accounts, find_credentials, get_account
 from certdesk.store.selectors.acme_orders import list_orders
 from certdesk.store.selectors.renewals import certificates_in_use
@@ -121,6 +121,15 @@ def test_applicants_are_told_whom_to_ask_and_managers_are_invited(here: AcmeWorl
     assert "Make an ACME credential" not in meg.get("/").content.decode()
     meg.post(reverse("acme-revoke", args=[here.credential.credential_id]))
     assert "Make an ACME credential" in meg.get("/").content.decode()
+
+
+def test_only_colleagues_learn_who_manages_and_only_while_they_do(here: AcmeWorld) -> None:
+    actor("charlie", organisation=organisation("Other College"), role=OrgRole.APPLICANT)
+    told = "<dd>meg"
+    assert told in signed_in("alice").get(reverse("acme-list")).content.decode()
+    assert told not in signed_in("charlie").get(reverse("acme-list")).content.decode()
+    Membership.objects.filter(user__username="meg").update(is_active=False)
+    assert told not in signed_in("alice").get(reverse("acme-list")).content.decode()
 
 
 def test_rest_makes_limits_rotates_and_revokes() -> None:

@@ -126,6 +126,37 @@ def list_members(*, actor: Actor, organisation_id: OrganisationId) -> list[Membe
     ]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contact:
+    """A manager as colleagues may know them: whom to ask, and no more."""
+
+    organisation: str
+    name: str
+    email: str
+
+
+def list_own_managers(*, actor: Actor) -> list[Contact]:
+    """Who looks after the actor's own organisations now, by organisation and name."""
+    rows = (
+        Membership.objects.filter(
+            organisation_id__in=actor.organisation_ids,
+            role=OrgRole.MANAGER,
+            is_active=True,
+            user__is_active=True,
+        )
+        .select_related("user", "organisation")
+        .order_by("organisation__legal_name", "user__username")
+    )
+    return [
+        Contact(
+            organisation=row.organisation.legal_name,
+            name=row.user.get_full_name() or row.user.username,
+            email=row.user.email,
+        )
+        for row in rows
+    ]
+
+
 def list_ra_people(*, actor: Actor) -> list[RaPerson]:
     """The people of the RA, by name, for those who look after their accounts. Raises NotFound for others."""
     if not can(actor, Action.SERVICE_OPERATE):

@@ -48,6 +48,10 @@ class CredentialForm(forms.Form):
         min_value=1,
         max_value=MAX_ACCOUNTS,
         help_text="How many clients may register with it. Empty: any number.",
+        error_messages=dict.fromkeys(
+            ("invalid", "min_value", "max_value"),
+            f"Write a whole number from 1 to {MAX_ACCOUNTS}, or leave it empty.",
+        ),
     )
     expires_at = forms.DateField(
         label="Until",
@@ -116,20 +120,21 @@ class RenewalForm(forms.Form):
         label="SHA-256 of the public key",
         regex=r"^[0-9A-Fa-f:]{64,95}$",
         required=False,
-        help_text="As a certificate's page shows it. Empty: whatever the key.",
+        help_text="In hexadecimal, as a request's preview shows it. Empty: whatever the key.",
         widget=forms.TextInput(attrs={"class": "mono", "autocomplete": "off", "spellcheck": "false"}),
         error_messages={"invalid": "Write 64 hexadecimal digits, with or without colons."},
     )
     starts_at = forms.DateTimeField(
         label="From",
         input_formats=[_MOMENT],
+        help_text="The first clients renew then.",
         widget=forms.DateTimeInput(attrs={"type": "datetime-local"}, format=_MOMENT),
         error_messages={"required": "Say from when.", "invalid": "Write it as 2027-03-31T14:00."},
     )
     ends_at = forms.DateTimeField(
         label="Until",
         input_formats=[_MOMENT],
-        help_text="Clients are spread evenly over the time between.",
+        help_text="The last do then; all are spread evenly.",
         widget=forms.DateTimeInput(attrs={"type": "datetime-local"}, format=_MOMENT),
         error_messages={"required": "Say until when.", "invalid": "Write it as 2027-03-31T14:00."},
     )

@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, time, timedelta
 
 from django.urls import reverse
+from django.utils import timezone
 
 from certdesk.domain.acme_advice import advice_for, request_in
 from certdesk.domain.orders import OrderStatus
@@ -89,6 +90,7 @@ class OrderView:
 def credential_view(row: CredentialRow, *, now: datetime) -> CredentialView:
     """A line of the list."""
     look, state = credential_look(row, now=now)
+    ends_at = row.limits.expires_at if row.revoked_at is None else None
     return CredentialView(
         href=reverse("acme-show", args=[row.id]),
         name=row.name,
@@ -96,7 +98,7 @@ def credential_view(row: CredentialRow, *, now: datetime) -> CredentialView:
         organisation=row.organisation,
         look=look,
         state=state,
-        until=f"until {times.day(row.limits.expires_at)}" if row.limits.expires_at else "",
+        until=f"until {until_text(ends_at)}" if ends_at else "",
         names=names_text(row),
         accounts=accounts_text(row),
         used=used_text(row.last_used_at, now=now),
@@ -110,6 +112,14 @@ def credential_look(row: CredentialRow, *, now: datetime) -> tuple[str, str]:
     if not row.is_usable(now=now):
         return "warn", "Expired"
     return "ok", "In use"
+
+
+def until_text(at: datetime) -> str:
+    """The last day of something that ends at midnight, for a form asked for it; else the very time."""
+    local = timezone.localtime(at)
+    if local.time() == time():
+        return f"the end of {times.day(at - timedelta(microseconds=1))}"
+    return times.at(at)
 
 
 def names_text(row: CredentialRow) -> str:
@@ -144,7 +154,9 @@ def credential_facts(row: CredentialRow, *, now: datetime) -> list[Fact]:
         ),
         Fact(label="Profile", value=profile),
         Fact(label="Accounts", value=accounts_text(row)),
-        Fact(label="Works until", value=times.at(limits.expires_at) if limits.expires_at else "revoked"),
+        Fact(
+            label="Works until", value=until_text(limits.expires_at) if limits.expires_at else "It is revoked"
+        ),
         Fact(label="Last used", value=times.at(row.last_used_at) if row.last_used_at else "Never"),
         Fact(label="Asks in the name of", value=row.owner),
         Fact(label="Made", value=f"{times.day(row.created_at)}, by {row.created_by}"),

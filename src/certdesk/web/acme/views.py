@@ -21,6 +21,7 @@ from certdesk.services.acme_credentials import (
 )
 from certdesk.store.selectors.acme import CredentialRow, find_accounts, find_credentials, get_credential
 from certdesk.store.selectors.organisations import list_domains, list_organisations
+from certdesk.store.selectors.people import list_own_managers
 from certdesk.web.acme import paging, rows
 from certdesk.web.acme.forms import CredentialForm
 from certdesk.web.acme.rights import may_manage, may_manage_any, may_read_any
@@ -28,8 +29,10 @@ from certdesk.web.acme.snippets import HIDDEN_KEY, Setup, snippets
 from certdesk.web.actor import actor_of
 from certdesk.web.context import crumbs
 from certdesk.web.forms import show_on
+from certdesk.web.requests.rows import Fact
 
 SHOWN, ACCOUNTS_SHOWN = 50, 25
+FEW = 10  # so many are found at a glance
 UNPROCESSABLE = 422
 MANY_ORGANISATIONS = 10_000
 _EXAMPLE = "www.example.ac.uk"
@@ -45,12 +48,13 @@ def listing(request: HttpRequest) -> HttpResponse:
     context = {
         "rows": [rows.credential_view(row, now=now) for row in found[:SHOWN]],
         "query": query,
-        "searchable": can(actor, Action.ACME_READ) or len(found) > 1 or bool(query),
+        "searchable": can(actor, Action.ACME_READ) or len(found) > FEW or bool(query),
         "older": found[SHOWN - 1].id if len(found) > SHOWN else None,
         "shows_organisation": can(actor, Action.ACME_READ) or len(actor.memberships) > 1,
         "directory": directory_url(),
         "may_manage": may_manage_any(actor),
         "may_read": may_read_any(actor),
+        "whom_to_ask": () if may_read_any(actor) else _whom_to_ask(actor),
     }
     return render(request, "acme/list.html", context)
 
@@ -212,6 +216,17 @@ def _example_name(actor: Actor, row: CredentialRow) -> str:
     found = list_domains(actor=actor, organisation_id=row.organisation_id)
     valid = next((one.adn for one in found if one.is_validated(now=timezone.now())), "")
     return f"www.{valid}" if valid else _EXAMPLE
+
+
+def _whom_to_ask(actor: Actor) -> list[Fact]:
+    """The managers of the actor's organisations."""
+    return [
+        Fact(
+            label=one.organisation,
+            value=f"{one.name} ({one.email})" if one.email else one.name,
+        )
+        for one in list_own_managers(actor=actor)
+    ]
 
 
 def _asked(row: CredentialRow, step: str) -> dict[str, object]:

@@ -45,7 +45,11 @@
     button.addEventListener("click", async () => {
       await navigator.clipboard.writeText(source.textContent.trim());
       button.textContent = "Copied";
-      window.setTimeout(() => { button.textContent = "Copy"; }, 2000);
+      button.setAttribute("aria-label", `Copied ${source.dataset.copy}`);
+      window.setTimeout(() => {
+        button.textContent = "Copy";
+        button.setAttribute("aria-label", `Copy ${source.dataset.copy}`);
+      }, 2000);
     });
     (source.closest("pre") || source).after(button);
   }

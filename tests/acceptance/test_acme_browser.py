@@ -1,0 +1,217 @@
+"""Meg looks after ACME clients in a browser; alice is told whom to ask, and charlie nothing."""
+
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.acceptance.stories import Visitors, new_name
+from tests.acceptance.test_browser_pages import examine
+from tests.harness.acme_client import AcmeClient, over_http
+from tests.harness.responder import responder
+from tests.harness.server import DemoServer
+from tests.harness.waiting import wait_until
+
+pytestmark = pytest.mark.browser
+
+Visit = Callable[..., Page]
+#: Under a trusted suffix, and nobody has proven it.
+UNPROVEN = "www.unproven.ac.uk"
+CLIENTS = (
+    *("certbot", "lego", "acme.sh", "Caddy", "Traefik"),
+    *("cert-manager", "Apache mod_md", "HAProxy"),
+)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, demo_template: Path) -> Iterator[DemoServer]:
+    """A demo that asks a name server in which nothing is listed, so that a challenge fails at once."""
+    with responder() as dns:
+        settings = {"CERTDESK_DNS_SERVERS": f'["{dns.address}"]'}
+        running = DemoServer(data=tmp_path_factory.mktemp("demo") / "var", extra=settings)
+        shutil.copytree(demo_template, running.data)
+        try:
+            running.start()
+            yield running
+        finally:
+            running.stop()
+
+
+@pytest.fixture(scope="module")
+def visitors(browser: Browser, server: DemoServer) -> Visitors:
+    """The people of this file's demo."""
+    return Visitors(browser=browser, server=server)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credential:
+    """What meg copies from the page."""
+
+    href: str
+    kid: str
+    hmac_key: str
+
+
+def make(page: Page, name: str, **limits: str) -> None:
+    """From the list to the new credential's page."""
+    page.goto("/acme-clients/")
+    page.get_by_role("link", name="New credential").click()
+    page.get_by_label("Name", exact=True).fill(name)
+    for label, value in limits.items():
+        page.get_by_label(label).fill(value)
+    page.get_by_role("button", name="Make the credential").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text(name)
+
+
+def copied(page: Page, what: str) -> str:
+    """What its copy button puts on the clipboard."""
+    page.get_by_role("button", name=f"Copy {what}", exact=True).click()
+    return str(page.evaluate("navigator.clipboard.readText()"))
+
+
+def reveal(page: Page) -> Credential:
+    """Shows the key, and copies it with its identifier."""
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.get_by_role("button", name="Show key").click()
+    kid, hmac_key = copied(page, "the key identifier"), copied(page, "the HMAC key")
+    return Credential(href=page.url.partition("/key/")[0] + "/", kid=kid, hmac_key=hmac_key)
+
+
+def registered(server: DemoServer, credential: Credential) -> AcmeClient:
+    """A client that has registered with it."""
+    client = AcmeClient(send=over_http(), directory=server.demo.acme_directory)
+    reply = client.register(credential.kid, credential.hmac_key)
+    assert reply.status == 201, reply.body
+    return client
+
+
+def fail_a_challenge(client: AcmeClient) -> None:
+    """An order whose one challenge was looked at in vain. It is tried again for a minute or two."""
+    ordered = client.order(UNPROVEN)
+    assert ordered.status == 201, ordered.body
+    (where,) = ordered.json["authorizations"]
+    client.answer(where, "http-01", lambda _proof: None)
+    wait_until(
+        lambda: any("error" in one for one in client.post(where).json["challenges"]), what="the refusal"
+    )
+
+
+def test_what_was_filled_in_wrong_is_said_in_words(visit: Visit) -> None:
+    meg = visit("meg")
+    meg.goto("/acme-clients/new/")
+    meg.get_by_label("Number of accounts").fill("0")
+    meg.get_by_role("button", name="Make the credential").click()
+    expect(meg.get_by_role("alert")).to_be_focused()
+    expect(meg.get_by_role("alert")).to_contain_text("a whole number from 1 to")
+    examine(meg, "acme-form-wrong")
+
+
+def test_a_credential_from_the_first_key_to_the_last(visit: Visit, server: DemoServer) -> None:
+    meg = visit("meg")
+    make(meg, "Web servers")
+    expect(meg.get_by_text("No client has registered yet")).to_be_visible()
+    expect(meg.get_by_role("button", name="Copy the HMAC key")).to_have_count(0)
+    examine(meg, "acme-credential-empty")
+    first = reveal(meg)
+    expect(meg.locator("details.fold[name=client] > summary")).to_have_text(CLIENTS)
+    expect(meg.locator("details.fold[name=client]", has_text=first.hmac_key)).to_have_count(len(CLIENTS))
+    meg.locator("summary", has_text="Caddy").click()
+    assert first.hmac_key in copied(meg, "Caddy: In /etc/caddy/Caddyfile")
+    expect(meg.locator("details.fold[open] > summary")).to_have_text("Caddy")  # one at a time
+    examine(meg, "acme-credential-key")
+    registered(server, first)
+
+    meg.goto(first.href)
+    meg.get_by_role("link", name="Change name and limits").click()
+    meg.get_by_label("Names it may ask for").fill("lab.example.ac.uk")
+    meg.get_by_label("Number of accounts").fill("1")
+    meg.get_by_label("Until").fill("2090-03-31")
+    meg.get_by_role("button", name="Save").click()
+    about = meg.get_by_role("complementary", name="About this credential")
+    expect(about).to_contain_text("1 of 1")
+    expect(about).to_contain_text("lab.example.ac.uk")
+    expect(about).to_contain_text("the end of 31 Mar 2090")
+    full = AcmeClient(send=over_http(), directory=server.demo.acme_directory)
+    assert full.register(first.kid, first.hmac_key).status == 403
+
+    meg.get_by_role("link", name="Rotate the key").click()
+    examine(meg, "acme-rotate")
+    meg.get_by_role("button", name="Rotate the key").click()
+    expect(meg.get_by_role("status")).to_contain_text("The key is a new one")
+    second = reveal(meg)
+    assert (second.kid, second.hmac_key != first.hmac_key) == (first.kid, True)
+
+    meg.get_by_role("link", name="Revoke", exact=True).click()
+    examine(meg, "acme-revoke")
+    meg.get_by_role("button", name="Revoke the credential").click()
+    expect(meg.locator(".pill.large")).to_have_text("Revoked")
+    expect(meg.get_by_role("button", name="Show key")).to_have_count(0)
+    examine(meg, "acme-credential-revoked")
+
+
+def test_an_account_tells_what_became_of_its_orders(visit: Visit, server: DemoServer) -> None:
+    meg = visit("meg")
+    make(meg, "Laboratory")
+    credential = reveal(meg)
+    client = registered(server, credential)
+    meg.goto(credential.href)
+    meg.get_by_role("link", name=re.compile(r"^Account \d+$")).click()
+    examine(meg, "acme-account-empty")
+
+    good = new_name()
+    client.issue(good)
+    fail_a_challenge(client)
+    assert client.order("www.outside.org").status == 403
+    meg.reload()
+    orders = meg.get_by_role("region", name="Orders")
+    expect(orders.get_by_role("listitem").filter(has_text=good)).to_contain_text("Certificate issued")
+    expect(orders.get_by_role("listitem").filter(has_text=UNPROVEN)).to_contain_text("being tried again")
+    expect(meg.get_by_role("link", name=re.compile("^Open request"))).to_be_visible()
+    expect(meg.get_by_role("region", name="Records in DNS")).to_contain_text(f"accounturi={client.kid}")
+    examine(meg, "acme-account-full")
+
+    meg.get_by_role("link", name="Deactivate").click()
+    examine(meg, "acme-deactivate")
+    meg.get_by_role("button", name="Deactivate the account").click()
+    expect(meg.locator(".pill.large")).to_have_text("Deactivated")
+    assert client.order(new_name()).status == 401
+    examine(meg, "acme-account-deactivated")
+    meg.goto(credential.href)
+    examine(meg, "acme-credential-full")
+
+
+def test_an_applicant_is_told_whom_to_ask(visit: Visit) -> None:
+    alice = visit("alice")
+    alice.goto("/acme-clients/")
+    expect(alice.get_by_role("heading", name="Who makes credentials")).to_be_visible()
+    expect(alice.get_by_role("definition")).to_contain_text(["meg"])
+    expect(alice.get_by_role("link", name="New credential")).to_have_count(0)
+    examine(alice, "acme-applicant")
+
+
+def test_charlie_sees_nothing_of_it(visit: Visit) -> None:
+    meg, charlie = visit("meg"), visit("charlie")
+    make(meg, "Not for charlie")
+    private = meg.url
+    charlie.goto("/acme-clients/")
+    expect(charlie.get_by_text("Not for charlie")).to_have_count(0)
+    for address in (private, f"{private}change/", f"{private}rotate/", f"{private}revoke/"):
+        answer = charlie.goto(address)
+        assert answer is not None
+        assert answer.status == 404, address
+
+
+def test_the_list_without_a_script_and_its_search(visit: Visit) -> None:
+    meg = visit("meg", javascript=False)
+    make(meg, "Mail relay")
+    meg.goto("/acme-clients/?q=nothing-like-it")
+    meg.get_by_label("Search").fill("relay")
+    meg.get_by_role("button", name="Show").click()
+    expect(meg.get_by_role("table").get_by_role("link")).to_have_text(["Mail relay"])
+    visible = visit("meg")
+    visible.goto("/acme-clients/")
+    examine(visible, "acme-list-full")
