@@ -1,17 +1,48 @@
-"""`certdesk perspective` in a process of its own, as an operator would run it."""
+"""Perspectives: `certdesk perspective` in a process of its own, and any application on a loopback address."""
 
 import contextlib
 import secrets
+import socketserver
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+from wsgiref.types import StartResponse, WSGIEnvironment
 
 import httpx2
 
 from certdesk.dcv.mpic import PerspectiveAddress
 from tests.harness.ports import free_port
 from tests.harness.waiting import wait_until
+
+Application = Callable[[WSGIEnvironment, StartResponse], Iterable[bytes]]
+
+
+class _Server(WSGIServer):
+    def server_bind(self) -> None:
+        """Without asking the DNS what the address is called, which takes its time."""
+        socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = "perspective", self.server_address[1]
+        self.setup_environ()
+
+
+class _Quiet(WSGIRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class calls it so
+        """Quiet."""
+
+
+@contextlib.contextmanager
+def serving(application: Application, *, address: str) -> Iterator[str]:
+    """The URL of an application that answers at this loopback address until the block ends."""
+    server = make_server(address, 0, application, server_class=_Server, handler_class=_Quiet)
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    try:
+        yield f"http://{address}:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 @contextlib.contextmanager

@@ -1,13 +1,11 @@
 """Several perspectives on addresses of their own, one of them lying; and the command that runs one."""
 
+import contextlib
 import json
-import socketserver
 import ssl
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from wsgiref.types import StartResponse, WSGIEnvironment
 
 import httpx2
@@ -32,7 +30,7 @@ from certdesk.domain.corroboration import Quorum, public_quorum
 from certdesk.domain.evidence import Method
 from tests.harness.acme_certificates import acme_certificate
 from tests.harness.nameserver import NameServers
-from tests.harness.perspective import running_perspective
+from tests.harness.perspective import Application, running_perspective, serving
 
 _PLACES = ("ripe.one", "arin.two", "ripe.three", "apnic.four")
 _ADDRESSES = tuple(f"127.0.0.{number}" for number in range(2, 2 + len(_PLACES)))
@@ -44,8 +42,6 @@ TOKEN = "a-token-of-the-coordinator-0123456789"
 VALUE = "k3J9sYw0Vd7nQm2xTz5bLp8cRf1hGa4uEo6iNvKjXsY"
 KEY_AUTHORIZATION = f"evaGxfADs6pSRb2LAv9IZ.{VALUE}"
 CNAME = "q3rjwz5ydwbpkqv7mhu2xtn6ce.dcv.example.net"
-
-Application = Callable[[WSGIEnvironment, StartResponse], Iterable[bytes]]
 
 
 def _world(*, policy: str = "; policy=wildcard", without: str = "") -> Network:
@@ -102,35 +98,19 @@ BROKEN = {
 }
 
 
-class _Server(WSGIServer):
-    def server_bind(self) -> None:
-        """Without asking the DNS what the address is called, which takes its time."""
-        socketserver.TCPServer.server_bind(self)
-        self.server_name, self.server_port = "perspective", self.server_address[1]
-        self.setup_environ()
-
-
-class _Quiet(WSGIRequestHandler):
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class calls it so
-        """Quiet."""
-
-
 Serve = Callable[..., Coordinator]
 
 
 @pytest.fixture
 def serve() -> Iterator[Serve]:
     """Runs one application at each address and gives the coordinator that asks them."""
-    servers: list[WSGIServer] = []
+    servers = contextlib.ExitStack()
     coordinators: list[Coordinator] = []
 
     def start(*applications: Application, quorum: Quorum | None = None, token: str = TOKEN) -> Coordinator:
         perspectives = []
         for code, address, application in zip(_PLACES, _ADDRESSES, applications, strict=False):
-            server = make_server(address, 0, application, server_class=_Server, handler_class=_Quiet)
-            servers.append(server)
-            threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-            url = f"http://{address}:{server.server_port}"
+            url = servers.enter_context(serving(application, address=address))
             perspectives.append(PerspectiveAddress(code=code, url=url, token=token))
         asked = (lambda _now: quorum) if quorum else public_quorum
         one = Coordinator(tuple(perspectives), asked, tls=_TLS)
@@ -140,9 +120,7 @@ def serve() -> Iterator[Serve]:
     yield start
     for coordinator in coordinators:
         coordinator.close()
-    for server in servers:
-        server.shutdown()
-        server.server_close()
+    servers.close()
 
 
 _EXPECTED = {Method.DNS_TXT: VALUE, Method.DNS_CNAME: CNAME, Method.HTTP_FILE: VALUE}

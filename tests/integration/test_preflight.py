@@ -20,10 +20,12 @@ from certdesk.domain.policy import Outcome
 from certdesk.domain.policy_file import read_policy
 from certdesk.domain.requests import State
 from certdesk.services import preflight, runtime
+from certdesk.services.caa import NOT_ASKED
 from certdesk.services.decisions import approve_request, facts_of
 from certdesk.services.issuance import issue
 from certdesk.services.known_keys import FRESH_FOR, KnownKeysFolder
 from certdesk.services.requests import Preview, create_request, preview_request
+from certdesk.services.runtime import CaaSettings
 from certdesk.store.models import Approval, Certificate, Request
 from certdesk.store.selectors.facts import organisation_row
 from certdesk.store.selectors.keys import key_uses
@@ -364,7 +366,8 @@ def test_a_preview_leaves_no_trace(tmp_path: Path) -> None:
     (tmp_path / "blocklist.dat").write_bytes(octets([(5, 1)]))
     policy = read_policy("version = 1\n[default]\ncaa = 'require'\ndaily_cap = 1\nwildcards = 'manual'")
     known = KnownKeysFolder(tmp_path)
-    with configured(policy=policy, known_keys=known), CaptureQueriesContext(connection) as queries:
+    under = configured(policy=policy, known_keys=known, caa=CaaSettings())
+    with under, CaptureQueriesContext(connection) as queries:
         shown = previewed(w, csr("*.example.ac.uk"))
     assert {"caa.unknown", "names.wildcard_policy"} == found(shown, Verdict.MANUAL)
     writes = [q["sql"] for q in queries.captured_queries if not q["sql"].lstrip().startswith("SELECT")]
@@ -382,5 +385,5 @@ def test_an_officers_page_shows_what_lint_says_now(monkeypatch: pytest.MonkeyPat
     finding = Finding(code="pkix.one", severity=Severity.ERROR, message="Wrong")
     monkeypatch.setattr(preflight, "lint_certificate", lambda _der: (finding,))
     row = organisation_row(w.university)
-    assert facts_of(request, row, now=NOW)[1].outcome is Outcome.MANUAL
-    assert facts_of(request, row, lint=True, now=NOW)[1].outcome is Outcome.REFUSE
+    assert facts_of(request, row, caa=NOT_ASKED, now=NOW)[1].outcome is Outcome.MANUAL
+    assert facts_of(request, row, caa=NOT_ASKED, lint=True, now=NOW)[1].outcome is Outcome.REFUSE

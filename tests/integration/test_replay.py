@@ -16,6 +16,7 @@ from certdesk.services import replay as service
 from certdesk.services import runtime
 from certdesk.services.replay import Difference, Tally
 from certdesk.services.requests import create_request
+from certdesk.services.runtime import CaaSettings
 from certdesk.store.models import AuditEvent, Organisation, Request, RequestEvent
 from tests.integration.support import (
     NOW,
@@ -172,7 +173,7 @@ def test_keys_met_before_are_taken_from_what_was_stored() -> None:
 def test_caa_is_left_out_where_no_answer_was_stored_and_used_where_one_was() -> None:
     w = world()
     unasked = made(w, "a.example.ac.uk")
-    with configured(policy=read_policy("version = 1\n[default]\ncaa = 'warn'")):
+    with configured(policy=read_policy("version = 1\n[default]\ncaa = 'warn'"), caa=CaaSettings()):
         asked = made(w, "b.example.ac.uk")
     tally = Tally()
     assert replayed("[default]\ncaa = 'require'", tally=tally) == [

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from certdesk.domain.findings import Verdict
 from certdesk.domain.identifiers import DnsName
 from certdesk.domain.keys import KeyFacts
-from certdesk.domain.policy import Decision, Facts, Outcome, decide
+from certdesk.domain.policy import Decision, Facts, Outcome, decide, still_entitled
 from certdesk.domain.policy_limits import CaaAnswer, KeyKind, KeyUses
 from certdesk.domain.policy_rules import CaaMode, Handling, KeyType, Rules
 from tests.unit.test_policy import ANY_FACTS, FACTS, NOW, RULES
@@ -20,6 +20,12 @@ SEVERITY = {Outcome.AUTO: 0, Outcome.MANUAL: 1, Outcome.REFUSE: 2}
 
 def _codes(decision: Decision, verdict: Verdict) -> set[str]:
     return {check.code for check in decision.checks if check.verdict is verdict}
+
+
+def _message(facts: Facts, rules: Rules, code: str) -> str:
+    """What one check, which has to be there once, tells people."""
+    (found,) = (check for check in decide(facts, rules, now=NOW).checks if check.code == code)
+    return found.message
 
 
 def _told(facts: Facts, rules: Rules, code: str) -> tuple[str, str] | None:
@@ -151,7 +157,15 @@ class TestDailyCap:
 
 
 def _answer(name: str, *, permits: bool = True, age: timedelta = timedelta(hours=1)) -> CaaAnswer:
-    return CaaAnswer(name=name, permits=permits, detail="0 issue “other.example”", at=NOW - age)
+    detail = "No CAA records." if permits else "Only other.example may."
+    return CaaAnswer(
+        name=name,
+        permits=permits,
+        detail=detail,
+        found=() if permits else ('0 issue "other.example"',),
+        to_add="" if permits else 'example.ac.uk. CAA 0 issue "certs.example.net"',
+        at=NOW - age,
+    )
 
 
 class TestCaa:
@@ -177,13 +191,37 @@ class TestCaa:
         a, b, c = self.NAMES
         answers = (_answer(a), _answer(b, permits=False))
         assert self._judged(rules, *answers) == {
-            "caa.forbids": (forbidden, f"{b}: 0 issue “other.example”"),
+            "caa.forbids": (forbidden, f'{b}: 0 issue "other.example"'),
             "caa.unknown": (unknown, c),
         }
 
     def test_all_permitted_is_a_pass(self) -> None:
         rules = replace(RULES, caa=CaaMode.REQUIRE)
         assert self._judged(rules, *(_answer(name) for name in self.NAMES)) == {"caa.permits": ("pass", "")}
+
+    def test_the_record_to_add_is_told(self) -> None:
+        a, b, c = self.NAMES
+        facts = replace(_asking(a, b, c), caa=(_answer(a), _answer(b, permits=False), _answer(c)))
+        told = _message(facts, replace(RULES, caa=CaaMode.REQUIRE), "caa.forbids")
+        assert told.startswith(f"{b}: Only other.example may.")
+        assert told.endswith('to add this record: example.ac.uk. CAA 0 issue "certs.example.net"')
+
+    @pytest.mark.parametrize("permits", [True, False])
+    def test_a_look_up_that_failed_is_no_answer_and_says_why(self, *, permits: bool) -> None:
+        a, b, c = self.NAMES
+        failed = replace(_answer(b), answered=False, permits=permits, detail="It can't be looked up.")
+        facts = replace(_asking(a, b, c), caa=(_answer(a), failed, _answer(c)))
+        for rules in (replace(RULES, caa=CaaMode.REQUIRE), replace(RULES, caa=CaaMode.WARN)):
+            told = _message(facts, rules, "caa.unknown")
+            assert told.startswith(f"{b}: no current answer")
+            assert told.endswith("It can't be looked up.")
+
+    def test_no_officer_waives_a_missing_answer(self) -> None:
+        decision = decide(_asking(*self.NAMES), replace(RULES, caa=CaaMode.REQUIRE), now=NOW)
+        standing = still_entitled(
+            decision, approved_digest=decision.content_digest, waived=["caa.unknown", "domain.not_validated"]
+        )
+        assert "caa.unknown" in {check.code for check in standing}
 
     @pytest.mark.parametrize(
         "age, counts",

@@ -16,13 +16,14 @@ from certdesk.backends.registry import load_backends
 from certdesk.backends.scripted import DEMO_RULES
 from certdesk.conf.config import Config
 from certdesk.conf.network import configured_network
+from certdesk.conf.perspectives import caa_asker, corroborated, make_coordinator
 from certdesk.dcv.registry import load_validators
 from certdesk.domain.errors import InvalidInput, Misconfigured
 from certdesk.domain.known_keys import NO_LIST
 from certdesk.domain.policy_file import NO_FILE, PORTAL, PolicyFile, read_policy
 from certdesk.domain.settings import ServiceSettings, changed
 from certdesk.services.known_keys import KnownKeysFolder
-from certdesk.services.runtime import AcmeSettings, Persistence, Runtime, configure
+from certdesk.services.runtime import AcmeSettings, CaaSettings, Persistence, Runtime, configure
 
 log = structlog.get_logger()
 
@@ -49,7 +50,8 @@ def make_runtime(config: Config) -> Runtime:
     values = {field.name: getattr(embedded, field.name) for field in fields(embedded)}
     backends = load_backends({"embedded": values, **_scripted(config)})
     _refuse_scripted(backends, config)
-    policy = load_policy(config)
+    policy, network = load_policy(config), configured_network(config)
+    coordinator = make_coordinator(config, now=timezone.now())
     refuse_unknown_cas(policy, backends)
     return Runtime(
         backends=backends,
@@ -65,8 +67,13 @@ def make_runtime(config: Config) -> Runtime:
             website_url=config.acme_website_url,
             caa_identities=config.acme_caa_identities,
         ),
-        network=configured_network(config),
-        validators=load_validators(),
+        caa=CaaSettings(
+            issuers=config.caa_issuers or config.issuers,
+            account_uri=config.caa_account_uri,
+            ask=caa_asker(network, coordinator),
+        ),
+        network=network,
+        validators=corroborated(load_validators(), coordinator),
         policy=policy,
         known_keys=(lambda: NO_LIST) if config.blocklist is None else KnownKeysFolder(config.blocklist),
         persistence=Persistence(

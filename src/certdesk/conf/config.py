@@ -90,6 +90,12 @@ class Config(BaseSettings):
     acme_terms_url: str = ""
     acme_website_url: str = ""
     acme_caa_identities: tuple[str, ...] = ()
+    caa_issuers: Annotated[tuple[str, ...], Field(max_length=10)] = ()
+    caa_account_uri: str = ""
+    perspectives: dict[str, str] = Field(default_factory=dict)
+    perspective_token: SecretStr = SecretStr("")
+    perspective_ca: Path | None = None
+    perspective_quorum: int = Field(default=0, ge=0, le=20)
     dns_servers: tuple[str, ...] = ()
     dns_dnssec: Literal["ad", "off"] = "ad"
     dcv_allowed_networks: tuple[str, ...] = ()
@@ -102,7 +108,7 @@ class Config(BaseSettings):
     def _keys_by_white_space(cls, value: object) -> object:
         return tuple(value.split()) if isinstance(value, str) else value
 
-    @field_validator("acme_caa_identities")
+    @field_validator("acme_caa_identities", "caa_issuers")
     @classmethod
     def _issuers_are_domain_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(dict.fromkeys(_host_name(name) for name in value))

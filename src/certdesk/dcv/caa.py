@@ -32,6 +32,7 @@ class CaaChecked:
             "code": self.decision.code.value,
             "detail": self.decision.detail,
             "where": self.decision.where,
+            "to_add": self.decision.to_add,
             "at": self.at.isoformat(),
             "looked": [
                 {

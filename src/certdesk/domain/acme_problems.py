@@ -46,6 +46,7 @@ class ProblemType(StrEnum):
 #: HTTP statuses other than 400. RFC 8555 fixes few of them; these are what clients know from elsewhere.
 STATUS: Mapping[ProblemType, int] = {
     ProblemType.ALREADY_REPLACED: 409,
+    ProblemType.CAA: 403,
     ProblemType.EXTERNAL_ACCOUNT_REQUIRED: 401,
     ProblemType.ORDER_NOT_READY: 403,
     ProblemType.RATE_LIMITED: 429,

@@ -56,6 +56,11 @@ class Code(StrEnum):
     PARAMETERS = "caa.parameters"  # ours by name, with parameters that can't be satisfied
     NOT_CORROBORATED = "caa.not_corroborated"  # other perspectives see something else
 
+    @property
+    def is_answer(self) -> bool:
+        """Whether the DNS has spoken. Without an answer nothing is permitted, and asking again may help."""
+        return self not in (Code.LOOKUP_FAILED, Code.NOT_CORROBORATED)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaaRecord:

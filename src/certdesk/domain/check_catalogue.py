@@ -289,7 +289,8 @@ _ALL = (
     CheckInfo(
         code="caa.forbids",
         origin=Origin.POLICY,
-        meaning="A CAA record leaves the CA out; the policy's `caa` says what follows.",
+        meaning="A CAA record leaves the CA out, and which one would let it in; the policy's `caa` says what "
+        "follows.",
         verdicts=(_WARN, _REFUSE),
         rule="RFC 8659, BR 3.2.2.8",
         changed_by=_DNS,
@@ -298,7 +299,8 @@ _ALL = (
     CheckInfo(
         code="caa.unknown",
         origin=Origin.POLICY,
-        meaning="No CAA answer, or too old a one; `caa_unknown` says what follows.",
+        meaning="No CAA answer, or too old a one; `caa_unknown` says what follows. No officer waives it: "
+        "signing waits for the DNS.",
         verdicts=(_WARN, _MANUAL, _REFUSE),
         rule="RFC 8659, BR 3.2.2.8",
         changed_by=_DNS,

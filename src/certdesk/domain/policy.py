@@ -15,6 +15,7 @@ from certdesk.domain.evidence import METHODS, Validation, covering
 from certdesk.domain.findings import Check, Verdict, worst
 from certdesk.domain.identifiers import DnsName, quoted, registrable_domain, under_any
 from certdesk.domain.policy_limits import (
+    CAA_UNKNOWN,
     UNSEEN,
     CaaAnswer,
     KeyKind,
@@ -158,7 +159,7 @@ def still_entitled(decision: Decision, *, approved_digest: str, waived: Iterable
     """What stands against signing now what was approved then; empty means sign (W2, checked at signing).
 
     `waived` holds the codes that the approving officer accepted. A missing validation is never
-    waived: approving creates the record, or the name stays unproven.
+    waived: approving creates the record, or the name stays unproven. Nor is a missing CAA answer.
     """
     if decision.content_digest != approved_digest:
         return (
@@ -170,12 +171,14 @@ def still_entitled(decision: Decision, *, approved_digest: str, waived: Iterable
                 changed_by="RA officer",
             ),
         )
-    accepted = set(waived) - {NOT_VALIDATED}
+    accepted = set(waived) - NEVER_WAIVED
     standing = tuple(c for c in decision.manual_reasons if c.code not in accepted)
     return decision.refusals + standing + decision.pending
 
 
 NOT_VALIDATED = "domain.not_validated"
+#: What an officer's approval does not replace, so that it is looked at again whenever something is signed.
+NEVER_WAIVED = frozenset({NOT_VALIDATED, CAA_UNKNOWN})
 
 
 def domains_to_validate(decision_facts: Facts, *, now: datetime) -> dict[str, tuple[DnsName, ...]]:

@@ -52,6 +52,12 @@ class PolicyFile:
         parts = {f"{section}.{name}": _plain(values) for (section, name), values in self.overrides.items()}
         return digest({DEFAULT: _plain(self.default), "overrides": parts})
 
+    @property
+    def may_ask_caa(self) -> bool:
+        """Whether a CAA answer counts for any organisation, profile or CA."""
+        modes = (values.get("caa", CaaMode.OFF) for values in (self.default, *self.overrides.values()))
+        return any(mode is not CaaMode.OFF for mode in modes)
+
     def over(self, rules: Rules) -> Rules:
         """The rules with the file's defaults, for what the portal does not set."""
         return _with(rules, {name: value for name, value in self.default.items() if name not in PORTAL})

@@ -59,11 +59,18 @@ UNSEEN = KeyUses()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaaAnswer:
-    """What the CAA records in force for one name said of our CA, and when they were read (RFC 8659)."""
+    """What the CAA records in force for one name said of our CA, and when they were read (RFC 8659).
+
+    Without `answered` the DNS said nothing that counts, which permits nothing; `detail` tells why. `found`
+    are the records that decided, `to_add` is one that would permit.
+    """
 
     name: str
     permits: bool
+    answered: bool = True
     detail: str = ""
+    found: tuple[str, ...] = ()
+    to_add: str = ""
     at: datetime
 
 
@@ -152,7 +159,8 @@ def caa_checks(
     if rules.caa is CaaMode.OFF:
         return
     young = now - timedelta(hours=in_force(RuleId.CAA_AGE, now).value)
-    known = {answer.name: answer for answer in answers or () if young <= answer.at <= now}
+    asked = {answer.name: answer for answer in answers or () if young <= answer.at <= now}
+    known = {name: answer for name, answer in asked.items() if answer.answered}
     forbidden = [known[name] for name in names if name in known and not known[name].permits]
     unknown = [name for name in names if name not in known]
     must = rules.caa is CaaMode.REQUIRE
@@ -160,22 +168,38 @@ def caa_checks(
         yield _check(
             "caa.forbids",
             Verdict.REFUSE if must else Verdict.WARN,
-            f"{answer.name}: its CAA record names other CAs only. Ask whoever runs its DNS to add ours.",
-            seen=f"{answer.name}: {answer.detail}",
+            _forbidden(answer),
+            seen=f"{answer.name}: {'; '.join(answer.found)}",
             rule=_CAA,
-            changed_by="DNS of the domain",
+            changed_by=_DNS,
         )
     if unknown:
+        why = " ".join(dict.fromkeys(asked[name].detail for name in unknown if name in asked))
         yield _check(
-            "caa.unknown",
+            CAA_UNKNOWN,
             _VERDICTS[rules.caa_unknown] if must else Verdict.WARN,
-            f"{_listed(unknown)}: no current answer about CAA records is known.",
+            f"{_listed(unknown)}: no current answer about CAA records is known. {why}".strip(),
             seen=_listed(unknown),
             rule=_CAA,
-            changed_by="DNS of the domain",
+            changed_by=_DNS,
         )
     if names and not forbidden and not unknown:
-        yield _check("caa.permits", Verdict.PASS, "CAA records permit the CA for every name.", rule=_CAA)
+        yield _check("caa.permits", Verdict.PASS, _permitted([known[name] for name in names]), rule=_CAA)
+
+
+def _forbidden(answer: CaaAnswer) -> str:
+    told = f"{answer.name}: {answer.detail or 'Its CAA records name other CAs only.'}"
+    if not answer.to_add:
+        return f"{told} Ask whoever runs its DNS."
+    return f"{told} Ask whoever runs its DNS to add this record: {answer.to_add}"
+
+
+def _permitted(answers: Sequence[CaaAnswer]) -> str:
+    """Said once for all names that have the same reason."""
+    details = [detail for detail in dict.fromkeys(answer.detail for answer in answers) if detail]
+    more = len(details) - _MAX_SHOWN
+    told = " ".join(["CAA records permit the CA for every name.", *details[:_MAX_SHOWN]])
+    return f"{told} The same goes for {more} more." if more > 0 else told
 
 
 def cap_checks(requests_last_day: int | None, rules: Rules) -> Iterator[Check]:
@@ -195,7 +219,10 @@ def cap_checks(requests_last_day: int | None, rules: Rules) -> Iterator[Check]:
     )
 
 
+#: A missing answer is waited for: no officer can waive it, since nothing else stands in for it (V6).
+CAA_UNKNOWN = "caa.unknown"
 _CAA = "RFC 8659, BR 3.2.2.8"
+_DNS = "DNS of the domain"
 _POLICY = "Policy"
 
 

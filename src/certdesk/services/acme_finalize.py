@@ -17,12 +17,15 @@ from certdesk.domain.findings import Check, Verdict
 from certdesk.domain.identifiers import DnsName
 from certdesk.domain.orders import OrderStatus
 from certdesk.domain.policy import Decision, Facts, Outcome, content_digest
+from certdesk.domain.policy_limits import CAA_UNKNOWN
 from certdesk.domain.profiles import profile
 from certdesk.domain.requests import OrganisationId, RequestId, State
 from certdesk.domain.settings import OTHER
 from certdesk.services import runtime
 from certdesk.services.acme_accounts import actor_of
 from certdesk.services.acme_orders import OrderView, order_view, own_order, wanted_by
+from certdesk.services.acme_validation import account_uri
+from certdesk.services.caa import CaaSeen, look_at_caa, record_caa
 from certdesk.services.entitlements import (
     certificate_validity,
     entitled_until,
@@ -50,6 +53,7 @@ class Prepared:
     csr: Csr
     intent: Intent
     backend: Backend
+    caa: CaaSeen
 
 
 def prepare(*, account: AcmeAccount, order_id: int, csr_der: bytes, now: datetime) -> Prepared | OrderView:
@@ -69,11 +73,11 @@ def prepare(*, account: AcmeAccount, order_id: int, csr_der: bytes, now: datetim
     backend = rt.backend(rt.default_backend)
     intent = _intent(account, order, csr, backend, now=now)
     try:
-        return Prepared(
-            account=account, order=order, csr=csr, intent=prepared_intent(backend, intent), backend=backend
-        )
+        intent = prepared_intent(backend, intent)
     except BackendRefused as refused:
         raise AcmeRefused(ProblemType.BAD_CSR, refused.detail) from None
+    caa = _look_at_caa(account, order, now=now)
+    return Prepared(account=account, order=order, csr=csr, intent=intent, backend=backend, caa=caa)
 
 
 def claim(prepared: Prepared, *, now: datetime) -> IssuanceAttempt | None:
@@ -105,6 +109,26 @@ def claim(prepared: Prepared, *, now: datetime) -> IssuanceAttempt | None:
             data={"request": request.pk, "csr_sha256": prepared.csr.sha256},
         )
     return attempt
+
+
+def _look_at_caa(account: AcmeAccount, order: AcmeOrder, *, now: datetime) -> CaaSeen:
+    """What CAA says of the order's names; kept at once, for a refusal has no transaction that would."""
+    seen = look_at_caa(
+        organisation_id=OrganisationId(account.organisation_id),
+        profile_id=order.profile_id,
+        names=order.identifiers,
+        account_uri=account_uri(account),
+        now=now,
+    )
+    if seen.new:
+        with write_transaction():
+            record_caa(
+                seen,
+                organisation_id=account.organisation_id,
+                request_id=order.request_id,
+                order_id=order.pk,
+            )
+    return seen
 
 
 def _repeated(order: AcmeOrder, view: OrderView, csr_der: bytes) -> OrderView:
@@ -181,7 +205,13 @@ def _entitlement(prepared: Prepared, *, now: datetime) -> Request:
     account.organisation = organisation  # as it is under the lock
     request = None if order.request_id is None else Request.objects.get(id=order.request_id)
     kind = profile(order.profile_id)
-    subject = Subject(csr=prepared.csr, organisation=organisation, profile=kind, request=request)
+    subject = Subject(
+        csr=prepared.csr,
+        organisation=organisation,
+        profile=kind,
+        request=request,
+        caa=prepared.caa.answers,
+    )
     asked = Asked(duration_years=term_years(), server_software=OTHER)
     facts, decision = judged(subject, asked=asked, now=now)
     if request is None:
@@ -217,6 +247,11 @@ def _new_entitlement(
 
 def _may_not(obstacles: tuple[Check, ...]) -> AcmeRefused:
     detail = " ".join(check.message for check in obstacles[:3])
+    codes = {check.code for check in obstacles}
+    if "caa.forbids" in codes:
+        return AcmeRefused(ProblemType.CAA, detail)
+    if codes == {CAA_UNKNOWN}:  # the order stays ready, and may be finalized once the DNS answers
+        return AcmeRefused(ProblemType.DNS, detail)
     if any(check.verdict is Verdict.REFUSE for check in obstacles):
         return AcmeRefused(ProblemType.REJECTED_IDENTIFIER, detail)
     return AcmeRefused(ProblemType.USER_ACTION_REQUIRED, f"{detail} Order again to see what is needed.")

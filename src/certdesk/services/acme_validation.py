@@ -49,8 +49,8 @@ from certdesk.store.selectors.facts import lock_organisation
 
 log = structlog.get_logger()
 
-#: Whoever looks has this long; a look may take 20 s (V4). Then the tick takes over.
-LEASE = timedelta(seconds=45)
+#: Whoever looks has this long; a look may take 20 s (V4), perspectives 25 s more. Then the tick takes over.
+LEASE = timedelta(seconds=75)
 #: What may come right by itself is looked at again, later and later, and then given up.
 RETRY_AFTER = (timedelta(seconds=5), timedelta(seconds=15), timedelta(seconds=60))
 

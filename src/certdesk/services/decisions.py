@@ -13,6 +13,7 @@ from certdesk.domain.errors import InvalidInput, NotAuthorized, PolicyRefused, S
 from certdesk.domain.policy import NOT_VALIDATED, Decision, Facts, domains_to_validate
 from certdesk.domain.profiles import profile
 from certdesk.domain.requests import Event, State
+from certdesk.services.caa import CaaSeen, caa_of_request, look_at_caa, record_caa
 from certdesk.services.entitlements import AWAITS_CLIENT, judged_entitlement
 from certdesk.services.organisations import Evidence, record_validation
 from certdesk.services.preflight import Subject, judged
@@ -58,13 +59,14 @@ def approve_request(
     shown = _may_decide(actor, number)
     note = storable(note, field="note")
     seen = shown.version if seen_version is None else seen_version
+    caa = _look_again(shown, now=now)
     with write_transaction():
         lock_organisation(shown.organisation_id)
         request = Request.objects.get(id=shown.number)
         if request.version != seen or request.state != State.WAITING_FOR_APPROVAL:
             raise StateConflict("Somebody else has decided about this request already. Look at it again.")
         row = organisation_row(shown.organisation_id)
-        facts, decision = facts_of(request, row, now=now)
+        facts, decision = facts_of(request, row, caa=caa, now=now)
         if decision.refusals:
             raise PolicyRefused(refusal_text(decision), checks=decision.checks)
         waived = sorted({check.code for check in decision.manual_reasons})
@@ -83,6 +85,7 @@ def approve_request(
                 data={"waived": waived, "domains": [p.domain for p in proofs]},
             ),
         )
+        record_caa(caa, organisation_id=row.pk, request_id=request.pk)
         for proof in proofs:
             record_validation(actor=actor, organisation=row, evidence=proof, request_id=shown.number, now=now)
         Approval.objects.create(
@@ -139,17 +142,22 @@ def reject_request(
 
 
 def facts_of(
-    request: Request, organisation: Organisation, *, lint: bool = False, now: datetime
+    request: Request, organisation: Organisation, *, caa: CaaSeen, lint: bool = False, now: datetime
 ) -> tuple[Facts, Decision]:
     """The facts of a stored request as they are now, and what policy says about them now.
 
-    `lint` is for whoever looks at the list: what goes on to the CA is linted there anyway.
+    `caa` was looked up before, outside the caller's transaction. `lint` is for whoever looks at the list:
+    what goes on to the CA is linted there anyway.
     """
     if not request.csr_sha256:
         return judged_entitlement(request, organisation, now=now)
     kind = profile(request.profile_id)
     subject = Subject(
-        csr=read_csr(bytes(request.csr_der)), organisation=organisation, profile=kind, request=request
+        csr=read_csr(bytes(request.csr_der)),
+        organisation=organisation,
+        profile=kind,
+        request=request,
+        caa=caa.answers,
     )
     asked = Asked(duration_years=request.duration_years, server_software=request.server_software)
     return judged(subject, asked=asked, lint=lint, now=now)
@@ -159,7 +167,10 @@ def judge_now(*, actor: Actor, number: int, now: datetime) -> Judgement:
     """Judges a stored request as things stand now. Raises NotFound for a foreign or missing one."""
     shown = get_request(actor=actor, number=number)
     request = Request.objects.get(id=shown.number)
-    facts, decision = facts_of(request, organisation_row(shown.organisation_id), lint=True, now=now)
+    row = organisation_row(shown.organisation_id)
+    # Whoever looks changes nothing: what is looked up for the page is not kept.
+    caa = caa_of_request(request=request, organisation=row, now=now)
+    facts, decision = facts_of(request, row, caa=caa, lint=True, now=now)
     domains = domains_to_validate(facts, now=now)
     return Judgement(
         decision=decision,
@@ -171,6 +182,16 @@ def judge_now(*, actor: Actor, number: int, now: datetime) -> Judgement:
 
 def _required(decision: Decision) -> frozenset[str]:
     return frozenset(check.seen for check in decision.manual_reasons if check.code == NOT_VALIDATED)
+
+
+def _look_again(shown: RequestDetail, *, now: datetime) -> CaaSeen:
+    """CAA as it is now, for what waits: an officer decides on what is true today."""
+    return look_at_caa(
+        organisation_id=shown.organisation_id,
+        profile_id=shown.profile_id,
+        names=shown.names if shown.csr_sha256 else (),
+        now=now,
+    )
 
 
 def _may_decide(actor: Actor, number: int) -> RequestDetail:

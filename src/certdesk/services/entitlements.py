@@ -19,6 +19,7 @@ from certdesk.domain.evidence import Validation
 from certdesk.domain.findings import Check, Verdict, as_record
 from certdesk.domain.identifiers import DnsName
 from certdesk.domain.policy import (
+    NEVER_WAIVED,
     NOT_VALIDATED,
     Decision,
     Facts,
@@ -151,7 +152,9 @@ def judged_entitlement(
 
 
 def rules_for_names(organisation: Organisation, profile_id: str) -> Rules:
-    """The rules in force, but for those about keys: a key is judged when it comes, with its CSR."""
+    """The rules in force, but for those about keys and CAA: both are judged with each certificate, when its
+    CSR comes and its names are looked up.
+    """
     rules = runtime.current().rules_for(organisation=organisation.slug, profile=profile_id)
     seed = Rules()
     return replace(
@@ -159,6 +162,7 @@ def rules_for_names(organisation: Organisation, profile_id: str) -> Rules:
         key_types=seed.key_types,
         rsa_min_bits=seed.rsa_min_bits,
         rsa_max_bits=seed.rsa_max_bits,
+        caa=seed.caa,
     )
 
 
@@ -185,7 +189,7 @@ def obstacles_to(decision: Decision, *, waived: Iterable[str], is_signing: bool)
     Before signing, a name that is not validated is no obstacle: a challenge can prove it. An officer's
     approval of names outside the trusted suffixes is what lets a challenge do so (R30).
     """
-    accepted = set(waived) - {NOT_VALIDATED}
+    accepted = set(waived) - NEVER_WAIVED
     if not is_signing:
         accepted.add(NOT_VALIDATED)
     standing = tuple(check for check in decision.manual_reasons if check.code not in accepted)

@@ -25,9 +25,11 @@ from certdesk.domain.certificates import (
 from certdesk.domain.errors import BackendError, BackendRefused, OutcomeUnknown, StateConflict, Unavailable
 from certdesk.domain.findings import Check, Verdict
 from certdesk.domain.policy import still_entitled
+from certdesk.domain.policy_limits import CAA_UNKNOWN
 from certdesk.domain.requests import Event, OrganisationId, RequestId, State
 from certdesk.domain.waiting import waiting_phrase
 from certdesk.services import runtime
+from certdesk.services.caa import CaaSeen, caa_of_request, record_caa
 from certdesk.services.decisions import facts_of
 from certdesk.services.intents import (
     LEASE,
@@ -73,21 +75,20 @@ def issue(*, request_id: RequestId, clock: Clock) -> State:
         raise StateConflict("The request is not waiting to be handed to the CA.")
     rt = runtime.current()
     backend = rt.backend(rt.default_backend)
+    caa = caa_of_request(request=request, organisation=request.organisation, now=now)
     try:
         intent = prepared(backend, intent_of(request, backend, now=now))
     except BackendRefused as refused:
-        return _refuse_unsent(request, refused.detail, now=now)
+        return _refuse_unsent(request, refused.detail, caa, now=now)
 
     # 2. Check that it still may be, on the very row that the intent was made of; claim; record the intent.
     with write_transaction():
         lock_organisation(OrganisationId(request.organisation_id))
         # The time under the lock: a confirmation that came in between must not lie in our future.
         now = clock()
-        obstacles = _obstacles(request, now=now)
-        if obstacles and all(check.verdict is Verdict.PENDING for check in obstacles):
-            return await_validation(request, now=now)
-        if obstacles:
-            return _refer(request_id, obstacles, now=now)
+        record_caa(caa, organisation_id=request.organisation_id, request_id=request.pk)
+        if obstacles := _obstacles(request, caa, now=now):
+            return _held_up(request, obstacles, now=now)
         advance(
             request_id=request_id,
             event=Event.CLAIM,
@@ -141,7 +142,7 @@ def postpone(*, request_id: RequestId, now: datetime) -> None:
         )
 
 
-def _obstacles(request: Request, *, now: datetime) -> tuple[Check, ...]:
+def _obstacles(request: Request, caa: CaaSeen, *, now: datetime) -> tuple[Check, ...]:
     """What stands against signing now: changed content, refusals, lapsed validations, new reasons (W2)."""
     approval = Approval.objects.filter(request=request, verdict="approve").order_by("-id").first()
     if approval is None:
@@ -154,10 +155,29 @@ def _obstacles(request: Request, *, now: datetime) -> tuple[Check, ...]:
             ),
         )
     organisation = organisation_row(OrganisationId(request.organisation_id))
-    facts, decision = facts_of(request, organisation, now=now)
+    facts, decision = facts_of(request, organisation, caa=caa, now=now)
     # The intent takes the names from their column, the approval is about the CSR: the two have to agree.
     approved = approval.content_digest if tuple(request.names) == facts.names else ""
     return still_entitled(decision, approved_digest=approved, waived=approval.waived)
+
+
+def _held_up(request: Request, obstacles: tuple[Check, ...], *, now: datetime) -> State:
+    """What may come right by itself is waited for; anything else goes back to a person."""
+    unknown = tuple(check for check in obstacles if check.code == CAA_UNKNOWN)
+    pending = tuple(check for check in obstacles if check.verdict is Verdict.PENDING)
+    if len(unknown) + len(pending) < len(obstacles):
+        return _refer(RequestId(request.pk), obstacles, now=now)
+    return await_validation(request, now=now) if pending else _await_caa(request, unknown, now=now)
+
+
+def _await_caa(request: Request, unknown: tuple[Check, ...], *, now: datetime) -> State:
+    """The DNS has not said whether the CA may: asked again, later and later, without end."""
+    told = " ".join(check.message for check in unknown)
+    Request.objects.filter(id=request.pk, state=State.ACCEPTED, version=request.version).update(
+        next_attempt_at=now + _between(RETRY_FIRST, (now - request.changed_at) / 4, RETRY_MOST),
+        detail=f"Waiting for the DNS; asked again by itself. {told}",
+    )
+    return State.ACCEPTED
 
 
 def _refer(request_id: RequestId, obstacles: tuple[Check, ...], *, now: datetime) -> State:
@@ -171,7 +191,7 @@ def _refer(request_id: RequestId, obstacles: tuple[Check, ...], *, now: datetime
     )
 
 
-def _refuse_unsent(request: Request, reason: str, *, now: datetime) -> State:
+def _refuse_unsent(request: Request, reason: str, caa: CaaSeen, *, now: datetime) -> State:
     """The CA's own limits, or lint, stopped it before anything was signed or sent.
 
     What would not have been signed anyway goes back to a person instead, as in step 2.
@@ -180,7 +200,8 @@ def _refuse_unsent(request: Request, reason: str, *, now: datetime) -> State:
     steps = ((Event.CLAIM, Step()), (Event.CA_REFUSE, Step(detail=reason, note=reason)))
     with write_transaction():
         lock_organisation(OrganisationId(request.organisation_id))
-        if obstacles := _obstacles(request, now=now):
+        record_caa(caa, organisation_id=request.organisation_id, request_id=request.pk)
+        if obstacles := _obstacles(request, caa, now=now):
             return _refer(request_id, obstacles, now=now)
         return advance_through(request_id=request_id, steps=steps, actor=SYSTEM, now=now)
 

@@ -15,6 +15,7 @@ from certdesk.domain.findings import Check, Verdict
 from certdesk.domain.known_keys import check_known
 from certdesk.domain.lint import Finding, blocking, lint_certificate
 from certdesk.domain.policy import Decision, Facts, decide
+from certdesk.domain.policy_limits import CaaAnswer
 from certdesk.domain.policy_rules import Rules
 from certdesk.domain.profiles import Profile, validity
 from certdesk.services import runtime
@@ -28,12 +29,16 @@ _LINT_RULE = "BR 4.3.1.2"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """What is judged: a CSR of an organisation under a profile; `request` where it is stored already."""
+    """What is judged: a CSR of an organisation under a profile; `request` where it is stored already.
+
+    `caa` are the answers that `services.caa` has brought before the transaction; None where nobody asked.
+    """
 
     csr: Csr
     organisation: Organisation
     profile: Profile
     request: Request | None = None
+    caa: tuple[CaaAnswer, ...] | None = None
 
 
 def judged(subject: Subject, *, asked: Asked, lint: bool = False, now: datetime) -> tuple[Facts, Decision]:
@@ -58,6 +63,7 @@ def _completed(facts: Facts, subject: Subject, rules: Rules, *, lint: bool, now:
         facts,
         key_uses=key_uses(spki_sha256=subject.csr.key.spki_sha256, organisation_id=own, before=before),
         requests_last_day=requests_before(own, rules, at=asked_at, before=before),
+        caa=subject.caa,
         preflight_findings=(
             *_known_key(subject.csr, now=asked_at),
             *_certificate_checks(facts, subject, lint=lint, now=now),

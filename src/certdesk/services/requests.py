@@ -23,6 +23,7 @@ from certdesk.domain.findings import Verdict, as_record, worst
 from certdesk.domain.policy import Decision, Outcome
 from certdesk.domain.profiles import profile, validity
 from certdesk.domain.requests import ENDED, Event, OrganisationId, RequestId, State, UserId
+from certdesk.services.caa import CaaSeen, look_at_caa, record_caa
 from certdesk.services.intents import Ahead, Claimed, claim_step, prepare_ahead, record_intent
 from certdesk.services.keys import block_keys
 from certdesk.services.preflight import Subject, judged
@@ -92,7 +93,8 @@ def preview_request(*, actor: Actor, submission: Submission, now: datetime) -> P
     _may_ask(actor, submission.organisation_id)
     csr = _read(submission.upload, actor=actor, now=now)
     row = organisation_row(submission.organisation_id)
-    decision = _judge(submission, csr, row, lint=True, now=now)
+    seen = _look(submission, csr, now=now)
+    decision = _judge(submission, csr, row, lint=True, caa=seen, now=now)
     kind = profile(submission.profile_id)
     not_before, not_after = (
         validity(kind, duration_years=submission.duration_years, now=now)
@@ -134,15 +136,35 @@ def create_request(
     storable(idempotency_key, field="idempotency_key", limit=MAX_KEY)
     same = _submission_digest(submission, csr)
     identity = (idempotency_key, same)
-    ahead = None if at_once is None else _ahead(submission, csr, at_once, now=now)
+    ready = _Ready(
+        ahead=None if at_once is None else _ahead(submission, csr, at_once, now=now),
+        caa=_look(submission, csr, now=now),
+    )
     try:
-        return _create(actor, submission, csr, channel=channel, identity=identity, ahead=ahead, now=now)
+        return _create(actor, submission, csr, channel=channel, identity=identity, ready=ready, now=now)
     except IntegrityError:
         # The same key at the same moment for two organisations: the first is there by now.
         earlier = _earlier(actor, idempotency_key, same, channel=channel, now=now)
         if earlier is None:
             raise
         return earlier
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Ready:
+    """What was made and looked up before the transaction, which is no place for either."""
+
+    ahead: Ahead | None
+    caa: CaaSeen
+
+
+def _look(submission: Submission, csr: Csr, *, now: datetime) -> CaaSeen:
+    return look_at_caa(
+        organisation_id=submission.organisation_id,
+        profile_id=submission.profile_id,
+        names=csr.names,
+        now=now,
+    )
 
 
 def _ahead(submission: Submission, csr: Csr, backend: Backend, *, now: datetime) -> Ahead | None:
@@ -164,21 +186,21 @@ def _create(
     *,
     channel: str,
     identity: tuple[str, str],
-    ahead: Ahead | None,
+    ready: _Ready,
     now: datetime,
 ) -> Created:
-    idempotency_key, same = identity
+    (idempotency_key, same), ahead = identity, ready.ahead
     with write_transaction():
         lock_organisation(submission.organisation_id)
         if (earlier := _earlier(actor, idempotency_key, same, channel=channel, now=now)) is not None:
             return earlier
         row = organisation_row(submission.organisation_id)
-        decision = _judge(submission, csr, row, now=now)
+        decision = _judge(submission, csr, row, caa=ready.caa, now=now)
         if decision.outcome is Outcome.REFUSE:
             raise PolicyRefused(refusal_text(decision), checks=decision.checks)
         # Signed is what the decision under the lock is about, and nothing else (W2).
-        ready = decision.outcome is Outcome.AUTO and not decision.pending
-        claim = ahead if ahead and ready and ahead.content_digest == decision.content_digest else None
+        may = decision.outcome is Outcome.AUTO and not decision.pending
+        claim = ahead if ahead and may and ahead.content_digest == decision.content_digest else None
         request = _insert(
             actor=actor,
             submission=submission,
@@ -190,6 +212,7 @@ def _create(
             claim=claim,
             now=now,
         )
+        record_caa(ready.caa, organisation_id=row.pk, request_id=request.pk)
         claimed = None if claim is None else _claimed(request, claim, now=now)
     return Created(
         number=RequestId(request.pk),
@@ -247,9 +270,10 @@ def _read(upload: bytes, *, actor: Actor, now: datetime) -> Csr:
 
 
 def _judge(
-    submission: Submission, csr: Csr, row: Organisation, *, lint: bool = False, now: datetime
+    submission: Submission, csr: Csr, row: Organisation, *, lint: bool = False, caa: CaaSeen, now: datetime
 ) -> Decision:
-    subject = Subject(csr=csr, organisation=row, profile=profile(submission.profile_id))
+    kind = profile(submission.profile_id)
+    subject = Subject(csr=csr, organisation=row, profile=kind, caa=caa.answers)
     return judged(subject, asked=_asked(submission), lint=lint, now=now)[1]
 
 

@@ -10,6 +10,8 @@ from django.utils import timezone
 
 from certdesk.backends.base import Backend
 from certdesk.dcv.base import Network, Validator
+from certdesk.dcv.caa import CaaChecked
+from certdesk.domain.caa import Question
 from certdesk.domain.errors import InvalidInput, InvariantViolated, Misconfigured
 from certdesk.domain.evidence import Method
 from certdesk.domain.known_keys import NO_LIST, KnownKeys
@@ -33,6 +35,22 @@ class AcmeSettings:
     terms_url: str = ""
     website_url: str = ""
     caa_identities: tuple[str, ...] = ()
+
+
+#: Looks up what CAA says now about one name: from here, or from every perspective.
+AskCaa = Callable[[Question, datetime], CaaChecked]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaaSettings:
+    """Whom CAA records have to name: the CA that issues, and the account there (RFC 8657), if it has one.
+
+    `ask` is None where nothing outside can be asked.
+    """
+
+    issuers: tuple[str, ...] = ("certdesk.example",)
+    account_uri: str = ""
+    ask: AskCaa | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +80,7 @@ class Runtime:
     base_url: str
     mail_from: str
     acme: AcmeSettings = field(default_factory=AcmeSettings)
+    caa: CaaSettings = field(default_factory=CaaSettings)
     network: Network | None = None
     validators: Mapping[Method, Validator] = field(default_factory=dict)
     policy: PolicyFile = NO_FILE

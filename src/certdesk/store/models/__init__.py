@@ -31,7 +31,7 @@ from certdesk.store.models.proving import (
 )
 from certdesk.store.models.requests import Approval, Request, RequestEvent
 from certdesk.store.models.settings import SettingsVersion
-from certdesk.store.models.validation import ChallengeOutcome, EmailChallenge
+from certdesk.store.models.validation import CaaCheck, ChallengeOutcome, EmailChallenge
 
 __all__ = [
     "AcmeAccount",
@@ -44,6 +44,7 @@ __all__ = [
     "AuditEvent",
     "BlockedKey",
     "CaValidation",
+    "CaaCheck",
     "Certificate",
     "CertificateName",
     "ChallengeOutcome",

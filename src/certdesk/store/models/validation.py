@@ -1,4 +1,4 @@
-"""Challenges that were sent and not yet proven: who was asked, for what, until when."""
+"""Challenges that were sent and not yet proven, and what CAA records said of the names asked for."""
 
 from typing import ClassVar
 
@@ -39,4 +39,36 @@ class EmailChallenge(models.Model):
                 name="challenge_ends_after_it_starts",
                 condition=models.Q(expires_at__gt=models.F("created_at")),
             ),
+        ]
+
+
+class CaaCheck(models.Model):
+    """What the CAA records of one name said when they were read (V6). Rows are inserted, never changed (V7).
+
+    `question` is who wanted to certify: issuers, account, validation method. `evidence` has every look-up.
+    """
+
+    organisation = models.ForeignKey("store.Organisation", on_delete=models.PROTECT, related_name="+")
+    request = models.ForeignKey("store.Request", on_delete=models.PROTECT, null=True, related_name="+")
+    # No constraint: an order that comes to nothing is deleted after a while, and its number stays here.
+    order = models.ForeignKey(
+        "store.AcmeOrder", on_delete=models.DO_NOTHING, null=True, db_constraint=False, related_name="+"
+    )
+    name = models.CharField(max_length=253)
+    allowed = models.BooleanField()
+    code = models.CharField(max_length=64)
+    found_at = models.CharField(max_length=253, blank=True)  # whose records decided; empty where none exist
+    records = models.JSONField()
+    server = models.CharField(max_length=64, blank=True)  # who answered last
+    question = models.JSONField()
+    evidence = models.JSONField()
+    at = models.DateTimeField()
+
+    class Meta:
+        indexes: ClassVar = [
+            models.Index(
+                name="caa_newest",
+                fields=["request", "-at"],
+                condition=models.Q(request__isnull=False),
+            )
         ]

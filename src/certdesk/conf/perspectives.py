@@ -1,0 +1,100 @@
+"""More than one vantage point, from the configuration: whom to ask, whom to trust, how many must agree.
+
+Off unless perspectives are named. Then every validation by machine and every CAA look-up goes through them.
+"""
+
+import ssl
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from types import MappingProxyType
+
+from certdesk.conf.config import Config
+from certdesk.dcv.base import Network, Validator
+from certdesk.dcv.caa import CaaChecked, check_caa
+from certdesk.dcv.mpic import (
+    Coordinator,
+    CorroboratingValidator,
+    PerspectiveAddress,
+    corroborated_caa,
+)
+from certdesk.domain.caa import Question
+from certdesk.domain.corroboration import Quorum, public_quorum
+from certdesk.domain.errors import Misconfigured
+from certdesk.domain.evidence import Method
+from certdesk.services.runtime import AskCaa
+
+MIN_TOKEN = 32
+
+
+def make_coordinator(config: Config, *, now: datetime) -> Coordinator | None:
+    """The coordinator of the perspectives that are set; None without any.
+
+    Raises Misconfigured for addresses that can't be trusted, and for fewer than have to be asked now.
+    """
+    if not config.perspectives:
+        return None
+    token = config.perspective_token.get_secret_value().strip()
+    if len(token) < MIN_TOKEN:
+        raise Misconfigured(
+            f"CERTDESK_PERSPECTIVE_TOKEN (or CERTDESK_PERSPECTIVE_TOKEN_FILE) is missing or shorter than "
+            f"{MIN_TOKEN} characters."
+        )
+    quorum = _quorum(config)
+    _refuse_too_few(config, quorum(now))
+    try:
+        addresses = tuple(
+            PerspectiveAddress(code=code, url=url.rstrip("/"), token=token)
+            for code, url in config.perspectives.items()
+        )
+        tls = None if config.perspective_ca is None else _trusting(config)
+    except (OSError, ValueError) as error:  # ssl's errors are OSErrors
+        raise Misconfigured(f"CERTDESK_PERSPECTIVES: {error}.") from None
+    return Coordinator(addresses, quorum, tls=tls)
+
+
+def corroborated(
+    validators: Mapping[Method, Validator], coordinator: Coordinator | None
+) -> Mapping[Method, Validator]:
+    """The validators, each of which the perspectives have to agree with."""
+    if coordinator is None:
+        return validators
+    return MappingProxyType(
+        {method: CorroboratingValidator(one, coordinator) for method, one in validators.items()}
+    )
+
+
+def caa_asker(network: Network | None, coordinator: Coordinator | None) -> AskCaa | None:
+    """What looks CAA up: from here, and from every perspective where there are some."""
+    if network is None:
+        return None
+    resolver = network.resolver
+
+    def ask(question: Question, now: datetime) -> CaaChecked:
+        if coordinator is None:
+            return check_caa(question, resolver=resolver, now=now)
+        return corroborated_caa(question, resolver=resolver, coordinator=coordinator, now=now)
+
+    return ask
+
+
+def _quorum(config: Config) -> Callable[[datetime], Quorum]:
+    """What the rules ask of public CAs on the day, unless the operator has set a number of their own."""
+    if not config.perspective_quorum:
+        return public_quorum
+    own = Quorum(perspectives=config.perspective_quorum)
+    return lambda _now: own
+
+
+def _refuse_too_few(config: Config, quorum: Quorum) -> None:
+    """With too few of them every validation would fail, one by one."""
+    regions = {code.partition(".")[0] for code in config.perspectives}
+    if len(config.perspectives) < quorum.perspectives or len(regions) < quorum.regions:
+        raise Misconfigured(
+            f"CERTDESK_PERSPECTIVES names {len(config.perspectives)} in {len(regions)} regions; "
+            f"{quorum.perspectives} in {quorum.regions} have to be asked (BR 3.2.2.9). Add some, or set "
+            "CERTDESK_PERSPECTIVE_QUORUM for a CA that is not public."
+        )
+
+
+def _trusting(config: Config) -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=config.perspective_ca)

@@ -1,0 +1,397 @@
+"""CAA from the first look to the signature: asked where policy asks, kept, never passed over (V6, V7)."""
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from certdesk.dcv.caa import CaaChecked, check_caa
+from certdesk.dcv.conformance import ScriptedResolver
+from certdesk.dcv.resolver import Answer, Status
+from certdesk.domain.caa import Question
+from certdesk.domain.errors import PolicyRefused
+from certdesk.domain.findings import Check
+from certdesk.domain.policy_file import read_policy
+from certdesk.domain.requests import RequestId, State
+from certdesk.services import caa, runtime
+from certdesk.services.confirm import approve_and_issue
+from certdesk.services.decisions import judge_now
+from certdesk.services.issuance import drive, due_requests
+from certdesk.services.requests import create_request, preview_request
+from certdesk.services.runtime import CaaSettings
+from certdesk.store.models import CaaCheck, IssuanceAttempt, Request
+from tests.harness.acme_client import AcmeClient, make_csr
+from tests.integration.acme_support import acme_world
+from tests.integration.support import (
+    NOW,
+    Clock,
+    World,
+    audit_problems,
+    configured,
+    events_of,
+    submission,
+    submit,
+    world,
+)
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+OURS, OTHER = "certs.example.net", "other.example"
+WWW, MAIL, NEWS = "www.example.ac.uk", "mail.example.ac.uk", "news.example.ac.uk"
+DOMAIN = "example.ac.uk"
+HOUR = timedelta(hours=1)
+
+
+@dataclass(kw_only=True)
+class Dns:
+    """The CAA records that the test writes, and which names were asked about, when, by whom."""
+
+    records: dict[str, Answer] = field(default_factory=dict)
+    asked: list[tuple[str, datetime]] = field(default_factory=list)
+    questions: list[Question] = field(default_factory=list)
+    depths: set[int] = field(default_factory=set)  # transactions that were open meanwhile
+
+    def say(self, name: str, *values: str) -> None:
+        """There are these records at a name."""
+        self.records[name] = Answer(status=Status.OK, values=values, server="192.0.2.53#53")
+
+    def fail(self, name: str, status: Status = Status.SERVFAIL) -> None:
+        """A look-up there fails."""
+        self.records[name] = Answer(status=status, server="192.0.2.53#53")
+
+    def asker(self) -> runtime.AskCaa:
+        """What the runtime looks CAA up with. `connection` is that of the thread which acts."""
+        acting = connection.atomic_blocks
+
+        def ask(question: Question, now: datetime) -> CaaChecked:
+            self.asked.append((question.name, now))
+            self.questions.append(question)
+            self.depths.add(len(acting))
+            answers = {(name, "CAA"): answer for name, answer in self.records.items()}
+            return check_caa(question, resolver=ScriptedResolver(answers=answers), now=now)
+
+        return ask
+
+
+@contextmanager
+def policy(caa_mode: str, dns: Dns, *, unknown: str = "manual", account: str = "") -> Iterator[None]:
+    """Work under a policy that asks, with the DNS of the test."""
+    text = f"version = 1\n[default]\ncaa = '{caa_mode}'\ncaa_unknown = '{unknown}'"
+    settings = CaaSettings(issuers=(OURS,), account_uri=account, ask=dns.asker())
+    with configured(policy=read_policy(text), caa=settings):
+        yield
+
+
+@pytest.fixture
+def here() -> World:
+    return world()
+
+
+@pytest.fixture
+def dns() -> Dns:
+    made = Dns()
+    made.say(DOMAIN, f'0 issue "{OURS}"')
+    return made
+
+
+def _codes(checks: Sequence[object]) -> dict[str, str]:
+    found = [check for check in checks if isinstance(check, Check)]
+    return {check.code: check.verdict.value for check in found if check.code.startswith("caa.")}
+
+
+def _accepted(here: World, dns: Dns, *names: str) -> RequestId:
+    """A request that policy has accepted and nobody has handed to the CA yet."""
+    with policy("require", dns):
+        created = create_request(
+            actor=here.alice, submission=submission(here.university, *names), channel="portal", now=NOW
+        )
+    assert created.state is State.ACCEPTED
+    return created.number
+
+
+def test_where_the_policy_does_not_ask_nothing_is_asked_read_or_written(here: World, dns: Dns) -> None:
+    submit(here.alice, NEWS)  # the CA's chain is stored with the first certificate
+    counts = []
+    for name, under in ((WWW, CaaSettings()), (MAIL, CaaSettings(issuers=(OURS,), ask=dns.asker()))):
+        with configured(caa=under), CaptureQueriesContext(connection) as queries:
+            assert submit(here.alice, name).state is State.ISSUED
+        assert not [one for one in queries.captured_queries if "caacheck" in one["sql"].lower()]
+        counts.append(len(queries))
+    with policy("off", dns), CaptureQueriesContext(connection) as queries:
+        submit(here.alice, "last.example.ac.uk")
+    assert counts == [len(queries)] * 2
+    assert dns.asked == []
+    assert not CaaCheck.objects.exists()
+
+
+def test_a_preview_tells_the_record_to_add_and_stores_nothing(here: World, dns: Dns) -> None:
+    """R16. Three names with three fates."""
+    dns.say(MAIL, f'0 issue "{OTHER}"')
+    dns.fail(NEWS)
+    with policy("require", dns):
+        seen = preview_request(
+            actor=here.alice, submission=submission(here.university, WWW, MAIL, NEWS), now=NOW
+        )
+    assert _codes(seen.decision.checks) == {"caa.forbids": "refuse", "caa.unknown": "manual"}
+    told = {check.code: check for check in seen.decision.checks}
+    assert told["caa.forbids"].seen == f'{MAIL}: 0 issue "{OTHER}"'
+    assert f'{MAIL}. CAA 0 issue "{OURS}"' in told["caa.forbids"].message
+    assert told["caa.unknown"].seen == NEWS
+    assert "servfail" in told["caa.unknown"].message
+    assert sorted(name for name, _at in dns.asked) == [MAIL, NEWS, WWW]
+    assert not CaaCheck.objects.exists()
+
+
+def test_what_is_permitted_is_issued_with_the_evidence_of_every_name(here: World, dns: Dns) -> None:
+    dns.say(MAIL, '0 issue "certs.example.net; policy=ev"', '0 iodef "mailto:x@example.ac.uk"')
+    with policy("require", dns):
+        created = submit(here.alice, WWW, MAIL)
+    assert created.state is State.ISSUED
+    assert dns.depths == {len(connection.atomic_blocks)}  # asked outside any transaction of ours
+    kept = {row.name: row for row in CaaCheck.objects.filter(request_id=created.number)}
+    assert set(kept) == {WWW, MAIL}
+    www = kept[WWW]
+    assert (www.allowed, www.code, www.found_at, www.server) == (
+        *(True, "caa.authorised", DOMAIN, "192.0.2.53#53"),
+    )
+    assert www.records == [f'0 issue "{OURS}"']
+    assert www.question == {"issuers": [OURS], "account_uri": "", "method": "manual_ownership"}
+    assert [look["name"] for look in www.evidence["looked"]] == [WWW, DOMAIN]
+    assert len(kept[MAIL].records) == 2
+    assert len(dns.asked) == 2  # the answers of the confirmation do for the signature a moment later
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        f'0 issue "{OTHER}"',
+        '0 issue ";"',
+        '128 future "x"',
+        f'0 issue "{OURS}; accounturi=https://ca.example/acct/2"',
+        f'0 issue "{OURS}; validationmethods=dns-01"',
+        "not a record",
+    ],
+)
+def test_what_is_forbidden_is_refused_and_makes_no_request(here: World, dns: Dns, record: str) -> None:
+    dns.say(MAIL, record)
+    with policy("require", dns, account="https://ca.example/acct/1"), pytest.raises(PolicyRefused) as refused:
+        submit(here.alice, WWW, MAIL, NEWS)
+    assert _codes(refused.value.checks) == {"caa.forbids": "refuse"}
+    assert not Request.objects.exists()
+
+
+def test_a_record_for_our_account_permits(here: World, dns: Dns) -> None:
+    dns.say(DOMAIN, f'0 issue "{OURS}; accounturi=https://ca.example/acct/1"')
+    with policy("require", dns, account="https://ca.example/acct/1"):
+        assert submit(here.alice, WWW).state is State.ISSUED
+
+
+@pytest.mark.parametrize("status", [status for status in Status if not status.answered])
+def test_no_answer_waits_for_a_person_or_refuses_as_policy_says(
+    here: World, dns: Dns, status: Status
+) -> None:
+    dns.fail(MAIL, status)
+    with policy("require", dns):
+        created = submit(here.alice, WWW, MAIL)
+        assert created.state is State.WAITING_FOR_APPROVAL
+    with policy("require", dns, unknown="refuse"), pytest.raises(PolicyRefused):
+        submit(here.bob, WWW, MAIL)
+    kept = CaaCheck.objects.get(request_id=created.number, name=MAIL)
+    assert (kept.allowed, kept.code) == (False, "caa.lookup_failed")
+
+
+def test_under_a_policy_that_warns_no_answer_and_a_no_are_told_and_kept(here: World, dns: Dns) -> None:
+    dns.fail(MAIL)
+    dns.say(NEWS, f'0 issue "{OTHER}"')
+    with policy("warn", dns):
+        created = submit(here.alice, WWW, MAIL, NEWS)
+    assert created.state is State.ISSUED
+    checks = {c["code"]: c["verdict"] for c in Request.objects.get(id=created.number).checks}
+    assert (checks["caa.forbids"], checks["caa.unknown"]) == ("warn", "warn")
+    assert {row.name: row.allowed for row in CaaCheck.objects.all()} == {WWW: True, MAIL: False, NEWS: False}
+
+
+def test_no_officer_stands_in_for_the_dns(here: World, dns: Dns) -> None:
+    """Approved while the DNS is broken: nothing is signed until it answers, and then by itself."""
+    dns.fail(WWW)
+    clock = Clock()
+    with policy("require", dns):
+        number = submit(here.alice, WWW, clock=clock).number
+        shown = judge_now(actor=here.olga, number=number, now=clock.now)
+        assert _codes(shown.decision.checks) == {"caa.unknown": "manual"}
+        before = CaaCheck.objects.count()
+        assert before == 1  # who only looks adds no evidence
+        approve_and_issue(actor=here.olga, number=number, clock=clock)
+        row = Request.objects.get(id=number)
+        assert State(row.state) is State.ACCEPTED
+        assert row.detail.startswith("Waiting for the DNS; asked again by itself.")
+        assert row.next_attempt_at is not None
+        assert not IssuanceAttempt.objects.exists()
+        clock.forward(row.next_attempt_at - clock.now)
+        assert due_requests(now=clock.now) == [number]
+        assert drive(request_id=number, clock=clock) is State.ACCEPTED
+        waits = Request.objects.get(id=number).next_attempt_at
+        assert waits is not None
+        assert waits > clock.now  # again later
+        dns.say(WWW, f'0 issue "{OURS}"')
+        clock.forward(timedelta(minutes=30))
+        assert drive(request_id=number, clock=clock) is State.ISSUED
+    assert events_of(number) == ["create", "approve", "claim", "ca_accept", "issue"]
+    assert [row.allowed for row in CaaCheck.objects.order_by("id")] == [False, False, False, False, True]
+    assert audit_problems() == []
+
+
+class TestAtSigning:
+    """Between the decision and the signature the DNS may change, and answers get old (BR 3.2.2.8: 8 h)."""
+
+    def test_an_answer_that_is_young_enough_is_not_asked_for_again(self, here: World, dns: Dns) -> None:
+        number = _accepted(here, dns, WWW, MAIL)
+        asked = len(dns.asked)
+        with policy("require", dns):
+            assert drive(request_id=number, clock=Clock(NOW + 8 * HOUR)) is State.ISSUED
+        assert len(dns.asked) == asked
+
+    def test_an_old_one_is(self, here: World, dns: Dns) -> None:
+        number = _accepted(here, dns, WWW, MAIL)
+        late = NOW + 8 * HOUR + timedelta(seconds=1)
+        with policy("require", dns):
+            assert drive(request_id=number, clock=Clock(late)) is State.ISSUED
+        assert sorted(dns.asked[2:]) == [(MAIL, late), (WWW, late)]
+        assert CaaCheck.objects.filter(request_id=number).count() == 4
+
+    def test_a_new_no_goes_to_a_person(self, here: World, dns: Dns) -> None:
+        number = _accepted(here, dns, WWW, MAIL, NEWS)
+        dns.say(NEWS, f'0 issue "{OTHER}"')
+        with policy("require", dns):
+            assert drive(request_id=number, clock=Clock(NOW + 9 * HOUR)) is State.WAITING_FOR_APPROVAL
+        assert events_of(number) == ["create", "refer"]
+        assert NEWS in Request.objects.get(id=number).detail
+        assert CaaCheck.objects.get(request_id=number, allowed=False).name == NEWS
+
+    def test_no_answer_is_waited_for(self, here: World, dns: Dns) -> None:
+        number = _accepted(here, dns, WWW, MAIL, NEWS)
+        dns.fail(MAIL, Status.TIMEOUT)
+        clock = Clock(NOW + 9 * HOUR)
+        with policy("require", dns):
+            for _tick in range(3):
+                assert drive(request_id=number, clock=clock) is State.ACCEPTED
+                again = Request.objects.get(id=number).next_attempt_at
+                assert again is not None
+                assert clock.now < again <= clock.now + timedelta(minutes=15)
+                clock.now = again
+            del dns.records[MAIL]
+            assert drive(request_id=number, clock=clock) is State.ISSUED
+        names = [name for name, at in dns.asked if at > NOW]
+        assert (names.count(WWW), names.count(MAIL)) == (1, 4)  # only what is missing is asked for again
+
+    def test_a_policy_that_came_in_between_asks_too(self, here: World, dns: Dns) -> None:
+        created = create_request(
+            actor=here.alice, submission=submission(here.university, WWW), channel="portal", now=NOW
+        )
+        dns.say(WWW, f'0 issue "{OTHER}"')
+        with policy("require", dns):
+            assert drive(request_id=created.number, clock=Clock(NOW)) is State.WAITING_FOR_APPROVAL
+
+    def test_an_answer_to_another_question_does_not_count(self, here: World, dns: Dns) -> None:
+        number = _accepted(here, dns, WWW)
+        with policy("require", dns, account="https://ca.example/acct/9"):
+            assert drive(request_id=number, clock=Clock(NOW)) is State.ISSUED
+        assert [question.account_uri for question in dns.questions] == ["", "https://ca.example/acct/9"]
+
+
+def test_all_names_are_looked_up_at_once(here: World, dns: Dns) -> None:
+    names = [f"h{number}.example.ac.uk" for number in range(8)]
+    together, ask = threading.Barrier(len(names)), dns.asker()
+
+    def wait_for_the_others(question: Question, now: datetime) -> CaaChecked:
+        together.wait(timeout=20)  # breaks, and with it the request, unless all are under way
+        return ask(question, now)
+
+    with (
+        policy("require", dns),
+        configured(caa=CaaSettings(issuers=(OURS,), ask=wait_for_the_others)),
+    ):
+        assert submit(here.alice, *names).state is State.ISSUED
+
+
+def test_a_look_up_that_hangs_or_breaks_is_one_that_failed(
+    here: World, dns: Dns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(caa, "SECONDS", 0.2)
+    hang, ask = threading.Event(), dns.asker()
+
+    def odd(question: Question, now: datetime) -> CaaChecked:
+        if question.name == MAIL:
+            hang.wait(timeout=30)
+        if question.name == NEWS:
+            raise RuntimeError("a bug of ours")
+        return ask(question, now)
+
+    try:
+        with policy("require", dns), configured(caa=CaaSettings(issuers=(OURS,), ask=odd)):
+            created = submit(here.alice, WWW, MAIL, NEWS)
+    finally:
+        hang.set()
+    assert created.state is State.WAITING_FOR_APPROVAL
+    kept = {row.name: row.evidence["looked"][0]["failure"] for row in CaaCheck.objects.all()}
+    assert kept == {WWW: "", MAIL: "timeout", NEWS: "it broke on our side"}
+
+
+def test_without_a_resolver_nothing_is_known(here: World, dns: Dns) -> None:
+    with policy("require", dns), configured(caa=CaaSettings(issuers=(OURS,))):
+        assert submit(here.alice, WWW).state is State.WAITING_FOR_APPROVAL
+
+
+class TestAcme:
+    """Asked at finalize, when there is something to sign; an order is no request and asks nothing."""
+
+    def _ready(self) -> tuple[AcmeClient, dict[str, object]]:
+        one = acme_world().registered()
+        ordered = one.order(WWW, MAIL, NEWS)
+        assert ordered.json["status"] == "ready", ordered.body
+        return one, ordered.json
+
+    def _finalize(self, one: AcmeClient, order: dict[str, object]) -> tuple[int, str]:
+        reply = one.finalize(order, make_csr(WWW, MAIL, NEWS))
+        return reply.status, reply.json["status"] if reply.status == 200 else reply.problem
+
+    def test_a_permitted_order_is_issued_with_its_evidence(self, dns: Dns) -> None:
+        with policy("require", dns):
+            one, order = self._ready()
+            assert dns.asked == []
+            assert self._finalize(one, order) == (200, "valid")
+        attempt = IssuanceAttempt.objects.get()
+        assert set(CaaCheck.objects.filter(order_id=attempt.order_id).values_list("name", flat=True)) == {
+            *(WWW, MAIL, NEWS),
+        }
+        assert {question.account_uri for question in dns.questions} == {one.kid}
+
+    def test_a_no_is_told_as_caa_and_leaves_no_request(self, dns: Dns) -> None:
+        with policy("require", dns):
+            one, order = self._ready()
+            dns.say(NEWS, f'0 issue "{OURS}; accounturi=https://somebody.example/acct/1"')
+            status, problem = self._finalize(one, order)
+        assert (status, problem) == (403, "caa")
+        assert not Request.objects.exists()
+        assert CaaCheck.objects.get(allowed=False).name == NEWS
+
+    def test_no_answer_leaves_the_order_ready(self, dns: Dns) -> None:
+        with policy("require", dns):
+            one, order = self._ready()
+            dns.fail(MAIL)
+            status, problem = self._finalize(one, order)
+            assert problem == "dns"
+            assert status >= 400
+            del dns.records[MAIL]
+            assert self._finalize(one, order) == (200, "valid")
+
+    def test_off_asks_nothing(self, dns: Dns) -> None:
+        with policy("off", dns):
+            one, order = self._ready()
+            assert self._finalize(one, order) == (200, "valid")
+        assert (dns.asked, CaaCheck.objects.count()) == ([], 0)
