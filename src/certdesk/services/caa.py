@@ -114,7 +114,7 @@ def _questions(
 ) -> list[Question]:
     """One for each name, with the method of the proof that it rests on (RFC 8657 4)."""
     rt = runtime.current()
-    proofs = organisation_facts(organisation, now=now).validations
+    proofs = organisation_facts(organisation, names=names, now=now).validations
     covered = {name: covering(name, proofs, now=now) for name in names}
     return [
         Question(
