@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from certdesk.domain.acme_advice import ADVICE, advice_for, request_in
+from certdesk.domain.acme_advice import ADVICE, advice_for, request_in, without_address
 from certdesk.domain.acme_problems import ProblemType
 from certdesk.web.acme.records import records_for
 from certdesk.web.acme.snippets import HIDDEN_KEY, Setup, Snippet, snippets
@@ -95,3 +95,8 @@ def test_there_is_advice_for_every_error() -> None:
 def test_a_refusal_leads_to_the_request_that_it_names() -> None:
     assert request_in("Request 42 (https://x.example/requests/42/) is “Waiting”: why.") == 42
     assert request_in("www.x.org is outside.") is None
+
+
+def test_a_page_with_a_link_needs_no_address_in_the_words() -> None:
+    said = "Request 7 (https://certdesk.example.ac.uk/requests/7/) is waiting."
+    assert (request_in(said), without_address(said)) == (7, "Request 7 is waiting.")

@@ -41,12 +41,17 @@ ADVICE: Mapping[ProblemType, str] = {
     ProblemType.UNSUPPORTED_IDENTIFIER: "Order DNS names only; IP addresses are not certified here.",
     ProblemType.USER_ACTION_REQUIRED: "Do what the reason says, then run the client again.",
 }
-_REQUEST = re.compile(r"\bRequest (\d{1,18}) \(")
+_REQUEST = re.compile(r"\bRequest (\d{1,18}) \(([^)\s]*)\)")
 
 
 def advice_for(kind: ProblemType | None) -> str:
     """What to do about an error of this type; for one that is not known, where to look."""
     return _SEE_LOG if kind is None else ADVICE[kind]
+
+
+def without_address(detail: str) -> str:
+    """A refusal without the request's address, for a page that has a link to it."""
+    return _REQUEST.sub(r"Request \1", detail)
 
 
 def request_in(detail: str) -> int | None:

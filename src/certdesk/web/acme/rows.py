@@ -7,7 +7,7 @@ from datetime import datetime, time, timedelta
 from django.urls import reverse
 from django.utils import timezone
 
-from certdesk.domain.acme_advice import advice_for, request_in
+from certdesk.domain.acme_advice import advice_for, request_in, without_address
 from certdesk.domain.orders import OrderStatus
 from certdesk.domain.profiles import PROFILES
 from certdesk.store.selectors.acme import AccountRow, AccountStatus, CredentialRow
@@ -204,7 +204,7 @@ def last_problem(row: AccountRow) -> Problem | None:
     number = request_in(row.last_problem)
     return Problem(
         title="Last refusal",
-        detail=row.last_problem,
+        detail=without_address(row.last_problem),
         advice="",
         at=times.at(row.last_problem_at),
         **_request(number),
@@ -232,7 +232,7 @@ def _problem(failure: Failure) -> Problem:
     about = f"{failure.name} ({failure.challenge})" if failure.name else "The order"
     return Problem(
         title=about if failure.is_final else f"{about}, being tried again",
-        detail=failure.detail,
+        detail=without_address(failure.detail),
         advice=advice_for(failure.kind),
         **_request(request_in(failure.detail)),
     )

@@ -1,0 +1,52 @@
+"""The demo's mailbox reads what Django's file backend writes."""
+
+import re
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+from django.core.mail import EmailMessage, get_connection
+from django.test import Client
+from django.urls import reverse
+from pytest_django import Settings
+
+from certdesk.domain.actors import OrgRole
+from certdesk.store.models import User
+from tests.integration.support import actor, organisation
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def plain_static_files(settings: Settings) -> None:
+    """Pages name static files without a manifest."""
+    plain = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
+    settings.STORAGES = {**settings.STORAGES, "staticfiles": plain}
+    Path(settings.STATIC_ROOT).mkdir(exist_ok=True)
+
+
+@pytest.fixture
+def mailbox() -> Path:
+    """Where the demo's mail lies."""
+    folder: Path = settings.CERTDESK.mail_directory
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def test_mail_is_listed_with_its_time(mailbox: Path) -> None:
+    actor("alice", organisation=organisation("Example University"), role=OrgRole.APPLICANT)
+    User.objects.filter(username="alice").update(email="alice@example.ac.uk")
+    before = {*mailbox.iterdir()}
+    backend = get_connection("django.core.mail.backends.filebased.EmailBackend", file_path=mailbox)
+    mail = EmailMessage("Hello", "Text.", "ra@example.org", ["alice@example.ac.uk"], connection=backend)
+    try:
+        mail.send()
+        client = Client()
+        user = User.objects.get(username="alice")
+        client.force_login(user, "allauth.account.auth_backends.AuthenticationBackend")
+        page = client.get(reverse("demo-mail")).content.decode()
+    finally:
+        for written in {*mailbox.iterdir()} - before:
+            written.unlink()
+    assert "Hello" in page
+    assert re.search(r"\d{1,2} \w{3} \d{4}, \d\d:\d\d (GMT|BST)", page)
