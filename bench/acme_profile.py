@@ -44,7 +44,7 @@ def profile(*, orders: int) -> None:
     from certdesk.conf.wsgi import application  # noqa: PLC0415 - as above
 
     # So that looks at challenges are in the profile.
-    views.run_for_a_moment = lambda work: work()  # type: ignore[attr-defined]
+    views.run_for_a_moment = lambda work: work()  # type: ignore[attr-defined] # in this thread, for the profile
     told = json.loads((data / "demo.json").read_text())
     (eab,) = [one for one in told["eab"] if one["organisation"] == "Example University"]
     here = InProcess(application)
@@ -81,7 +81,7 @@ def _profiled(client: Client, domain: str, *, challenged: bool, orders: int) -> 
     for order, lines in (("cumulative", 90), ("tottime", 40)):
         text = io.StringIO()
         stats = pstats.Stats(recorder, stream=text)
-        print(f"{stats.total_calls / orders:.0f} calls an order")  # type: ignore[attr-defined]
+        print(f"{stats.total_calls / orders:.0f} calls an order")  # type: ignore[attr-defined] # typeshed has it not
         stats.sort_stats(order).print_stats(lines)
         print(re.sub(r"/[^ ]*/(site-packages|src|lib/python3[.]\d+)/", "", text.getvalue()))
 

@@ -56,7 +56,8 @@ class _Statement:
         self.fixed = list(parameters)
         self.places = [self.fixed.index(mark) for mark in marks]
         converters = compiler.get_converters([one[0] for one in compiler.select[: compiler.col_count]])
-        compiler.get_converters = lambda expressions: converters  # type: ignore[method-assign] # noqa: ARG005
+        # Looked up once; noqa: Django calls it with the expressions.
+        compiler.get_converters = lambda expressions: converters  # type: ignore[method-assign] # noqa: ARG005 - above
         self.compiler = compiler
 
 
@@ -72,7 +73,7 @@ class _Bound:
             parameters[place] = number
         self._compiler = copy(statement.compiler)
         told = (statement.sql, tuple(parameters))
-        self._compiler.as_sql = lambda *_args, **_options: told  # type: ignore[method-assign]
+        self._compiler.as_sql = lambda *_args, **_options: told  # type: ignore[method-assign] # made already
 
     @property
     def query(self) -> "_Bound":
