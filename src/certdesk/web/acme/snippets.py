@@ -260,6 +260,7 @@ MDCertificateAgreement accepted
 MDContactEmail {s.contact}
 MDExternalAccountBinding {s.kid} {s.hmac_key}
 MDomain {s.name}
+Protocols http/1.1 acme-tls/1
 
 <VirtualHost *:443>
     ServerName {s.name}
@@ -269,7 +270,9 @@ MDomain {s.name}
 """,
             ),
         ),
-        note="Reload twice: the first time Apache fetches the certificate, the second time it uses it.",
+        note="Reload twice: the first time Apache fetches the certificate, the second time it uses it. "
+        "mod_md does nothing unless a challenge could work, even where none is needed: keep port 80 open, "
+        "or the line with acme-tls/1.",
     )
 
 
