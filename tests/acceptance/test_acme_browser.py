@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from tests.acceptance.looks import examine
 from tests.acceptance.stories import Visitors, new_name
-from tests.acceptance.test_browser_pages import examine
 from tests.harness.acme_client import AcmeClient, over_http
 from tests.harness.responder import responder
 from tests.harness.server import DemoServer

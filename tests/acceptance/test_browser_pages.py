@@ -3,31 +3,22 @@
 The pages come from the URL configuration, so a new one has to be listed here before the suite passes.
 """
 
-import itertools
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-import axe_playwright_python
 import pytest
 from django.urls import URLResolver, get_resolver
 from playwright.sync_api import Locator, Page, expect
 
-from certdesk.web.help.contents import SLUGS
 from tests.acceptance import stories
+from tests.acceptance.looks import examine, violations
 from tests.acceptance.stories import Visitors, make_csr, new_name
-from tests.harness.browser import SETTLE, WIDTHS, screenshot
 
 pytestmark = pytest.mark.browser
 
 Visit = Callable[..., Page]
-PHONE = 390
-AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
-RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
-RULES_ABOUT_LOOKS = ["color-contrast", "target-size", "scrollable-region-focusable", "link-in-text-block"]
-SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 
 #: Route → its addresses, and who sees a page of its own there. `""` is a visitor.
 PAGES: dict[str, list[tuple[str, tuple[str, ...]]]] = {
@@ -103,12 +94,12 @@ PAGES: dict[str, list[tuple[str, tuple[str, ...]]]] = {
         ("/accounts/invitation/old/", ("",)),
     ],
 }
-PAGES["help-page"] = [(f"/help/{_slug}/", ("",)) for _slug in SLUGS]
 
 #: Downloads, answers to forms, redirects and machines' addresses: no page of their own that a link opens.
 NO_PAGE = {
     *("acme-key", "service-renewals-withdraw"),
     *("acme-account", "acme-deactivate"),  # test_acme_browser.py has an account for these
+    "help-page",  # test_browser_help.py
     *("help-pdf", "help-page-pdf", "help-faq-act"),
     *("requests-csv", "requests-status", "requests-bundle", "requests-certificate"),
     *("requests-preview", "requests-confirm", "queue-approve", "queue-reject"),
@@ -185,50 +176,6 @@ def route_names(resolver: URLResolver) -> Iterator[str]:
                 yield from route_names(entry)
         else:
             yield str(entry.name)
-
-
-def assert_well_made(page: Page) -> None:
-    """One heading, a title, a language, no sideways scrolling on a phone, nothing inline."""
-    assert page.locator("h1:visible").count() == 1, f"{page.url}: not one h1"
-    assert re.fullmatch(r"\S.* – \S.*", page.title()), f"{page.url}: {page.title()!r}"
-    assert page.locator("html").get_attribute("lang") == "en-GB"
-    for width in (PHONE, 1280):
-        page.set_viewport_size({"width": width, "height": WIDTHS[width]})
-        wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-        assert wide <= 0, f"{page.url}: {wide} px too wide at {width} px"
-
-
-def violations(page: Page) -> list[str]:
-    """What axe finds at both widths and in both schemes.
-
-    Markup is the same in all four, so after the first look only what depends on looks is looked at again.
-    """
-    if not page.evaluate("() => 'axe' in window"):
-        page.evaluate(AXE)
-    found: list[str] = []
-    options: dict[str, object] = {"runOnly": {"type": "tag", "values": RULES}}
-    for width, scheme in itertools.product((1280, PHONE), SCHEMES):
-        page.set_viewport_size({"width": width, "height": WIDTHS[width]})
-        page.emulate_media(color_scheme=scheme)
-        page.evaluate(SETTLE)
-        result = page.evaluate(
-            "options => axe.run(document, {...options, resultTypes: ['violations']})", options
-        )
-        found += [
-            f"{width} {scheme}: {violation['id']}: {violation['help']}: {node['html']} ({node['target']})"
-            for violation in result["violations"]
-            for node in violation["nodes"]
-        ]
-        options = {"runOnly": {"type": "rule", "values": RULES_ABOUT_LOOKS}}
-    return found
-
-
-def examine(page: Page, name: str) -> None:
-    """Everything that holds for every page, at both widths and in both schemes."""
-    assert_well_made(page)
-    found = violations(page)
-    assert not found, f"{page.url}\n" + "\n".join(found)
-    screenshot(page, name)
 
 
 def test_every_route_is_listed() -> None:
