@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from datetime import date, datetime, time, timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
 from django.utils import timezone
@@ -12,13 +12,23 @@ from certdesk.domain.profiles import PROFILES
 from certdesk.domain.requests import OrganisationId
 from certdesk.services.acme_renewal import MAX_REASON, Matching
 from certdesk.store.selectors.acme import CredentialRow
+from certdesk.web.forms import PortalForm
 
 MAX_SUFFIXES_TEXT = 20_000
 _MOMENT = "%Y-%m-%dT%H:%M"
 
 
-class CredentialForm(forms.Form):
+class CredentialForm(PortalForm):
     """A credential's name and limits. Whatever is left empty limits nothing."""
+
+    help_entries: ClassVar[Mapping[str, str]] = {
+        "organisation": "/help/acme/#organisation",
+        "name": "/help/acme/#name",
+        "suffixes": "/help/acme/#names",
+        "profile": "/help/acme/#profile",
+        "max_accounts": "/help/acme/#accounts",
+        "expires_at": "/help/acme/#until",
+    }
 
     name = forms.CharField(
         label="Name",
@@ -71,7 +81,6 @@ class CredentialForm(forms.Form):
         before: CredentialRow | None = None,
         **kwargs: Any,
     ) -> None:
-        kwargs.setdefault("label_suffix", "")
         if before is not None:
             kwargs.setdefault("initial", _initial(before))
         super().__init__(*args, **kwargs)
@@ -111,8 +120,18 @@ class CredentialForm(forms.Form):
         return timezone.make_aware(midnight)
 
 
-class RenewalForm(forms.Form):
+class RenewalForm(PortalForm):
     """Which certificates are to be renewed, from when until when, and why."""
+
+    help_entries: ClassVar[Mapping[str, str]] = {
+        "issuer": "/help/operators/#renewals-issuer",
+        "profile": "/help/operators/#renewals-profile",
+        "spki_sha256": "/help/operators/#renewals-key",
+        "starts_at": "/help/operators/#renewals-from",
+        "ends_at": "/help/operators/#renewals-until",
+        "reason": "/help/operators/#renewals-why",
+        "explanation_url": "/help/operators/#renewals-page",
+    }
 
     issuer = forms.ChoiceField(label="Issuer", required=False)
     profile = forms.ChoiceField(label="Profile", required=False)
@@ -154,7 +173,6 @@ class RenewalForm(forms.Form):
     )
 
     def __init__(self, *args: Any, issuers: Iterable[str], profiles: Iterable[str], **kwargs: Any) -> None:
-        kwargs.setdefault("label_suffix", "")
         super().__init__(*args, **kwargs)
         self._choices("issuer", issuers)
         self._choices("profile", profiles)
