@@ -153,7 +153,11 @@ class Portal:
 
     def __post_init__(self) -> None:
         # A busy machine makes a PDF or signs in within a few seconds; the figure only bounds a hang.
-        self._client = httpx2.Client(base_url=self.server.base_url, follow_redirects=True, timeout=90)
+        # A kept connection that the server is just closing would fail the next call: none is kept for long.
+        kept = httpx2.Limits(keepalive_expiry=0.5)
+        self._client = httpx2.Client(
+            base_url=self.server.base_url, follow_redirects=True, timeout=90, limits=kept
+        )
         if self.username:
             password = self.password or self.server.demo.passwords[self.username]
             self.get("/accounts/login/")

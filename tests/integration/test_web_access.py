@@ -33,6 +33,7 @@ ANYBODY_SIGNED_IN = {
     "requests-preview",
     "requests-confirm",
     "organisations-list",
+    "acme-list",
     "domains-list",
     "domains-csv",
     "domains-add",
