@@ -48,7 +48,7 @@ class Claimed:
 
 def intent_of(request: Request, backend: Backend, *, now: datetime) -> Intent:
     """What is to be signed for a stored request, from this moment on."""
-    return _intent(
+    return intent_for(
         backend,
         profile_id=request.profile_id,
         csr_der=bytes(request.csr_der),
@@ -67,7 +67,7 @@ def prepare_ahead(
 
     None when the back end can't prepare it: the request then takes the longer way, which says why.
     """
-    intent = _intent(
+    intent = intent_for(
         backend,
         profile_id=facts.profile_id,
         csr_der=csr_der,
@@ -84,7 +84,7 @@ def prepare_ahead(
     return Ahead(intent=ready, backend=backend, content_digest=content_digest(facts))
 
 
-def _intent(
+def intent_for(
     backend: Backend,
     *,
     profile_id: str,
@@ -95,6 +95,7 @@ def _intent(
     organisation: Organisation,
     now: datetime,
 ) -> Intent:
+    """What a back end would be asked for from this moment on; the pre-flight lints the same (BR 4.3.1.2)."""
     kind = profile(profile_id)
     not_before, not_after = validity(kind, duration_years=duration_years, now=now)
     csr = x509.load_der_x509_csr(csr_der)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from certdesk.backends.base import Backend, ShowsSpecimens
-from certdesk.domain.certificates import Intent, server_subject
+from certdesk.domain.certificates import Intent
 from certdesk.domain.csr import Csr
 from certdesk.domain.errors import BackendRefused
 from certdesk.domain.findings import Check, Verdict
@@ -17,8 +17,9 @@ from certdesk.domain.lint import Finding, blocking, lint_certificate
 from certdesk.domain.policy import Decision, Facts, decide
 from certdesk.domain.policy_limits import CaaAnswer
 from certdesk.domain.policy_rules import Rules
-from certdesk.domain.profiles import Profile, validity
+from certdesk.domain.profiles import Profile
 from certdesk.services import runtime
+from certdesk.services.intents import intent_for
 from certdesk.store.models import Organisation, Request
 from certdesk.store.selectors.facts import Asked, gather_facts
 from certdesk.store.selectors.keys import key_uses
@@ -117,25 +118,16 @@ def _certificate_checks(facts: Facts, subject: Subject, *, lint: bool, now: date
 
 
 def _would_be(facts: Facts, subject: Subject, backend: Backend, *, now: datetime) -> Intent:
-    """The intent that a request for this would lead to, as `services.issuance` makes it."""
-    kind, organisation, names = subject.profile, subject.organisation, tuple(facts.names)
-    not_before, not_after = validity(kind, duration_years=facts.duration_years, now=now)
-    return Intent(
-        idempotency_key="",
-        backend=backend.name,
-        profile_id=kind.id,
-        profile_version=kind.version,
+    """The intent that a request for this would lead to, made by what makes it then."""
+    return intent_for(
+        backend,
+        profile_id=subject.profile.id,
         csr_der=subject.csr.der,
-        spki_der=subject.csr.key.spki_der,
-        names=names,
-        subject=server_subject(
-            names=names,
-            organisation=organisation.legal_name,
-            country=organisation.country,
-            locality=organisation.locality,
-        ),
-        not_before=not_before,
-        not_after=not_after,
+        names=tuple(facts.names),
+        duration_years=facts.duration_years,
+        server_software=facts.server_software,
+        organisation=subject.organisation,
+        now=now,
     )
 
 
