@@ -4,10 +4,12 @@ Clients are told of the CA by a file. The instance itself speaks plain HTTP on t
 any reverse proxy.
 """
 
+import asyncio
 import contextlib
 import socket
 import ssl
 import threading
+from asyncio import StreamReader, StreamWriter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -23,7 +25,6 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from tests.harness.server import DemoServer
 
 _CHUNK = 65536
-_QUIET_SECONDS = 60
 
 
 @dataclass(slots=True, kw_only=True)
@@ -32,7 +33,6 @@ class Front:
 
     url: str
     ca: Path
-    listener: socket.socket
 
     @property
     def directory(self) -> str:
@@ -54,13 +54,27 @@ def acme_front(folder: Path, *, extra: Mapping[str, str] | None = None) -> Itera
     listener = socket.create_server(("127.0.0.1", 0))
     url = f"https://127.0.0.1:{listener.getsockname()[1]}"
     server = DemoServer(data=folder / "var", extra={"CERTDESK_BASE_URL": url, **(extra or {})})
-    threading.Thread(target=_accept, args=(listener, context, server.port), daemon=True).start()
-    try:
-        server.start()
-        yield Front(url=url, ca=ca, listener=listener), server
-    finally:
-        listener.close()
-        server.stop()
+    with _in_background(listener, context, server.port):
+        try:
+            server.start()
+            yield Front(url=url, ca=ca), server
+        finally:
+            server.stop()
+
+
+@contextlib.contextmanager
+def _in_background(listener: socket.socket, context: ssl.SSLContext, port: int) -> Iterator[None]:
+    """In one event loop: a TLS connection read by one thread and written by another breaks now and then."""
+    over = asyncio.Event()
+    loop = asyncio.new_event_loop()
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        thread = threading.Thread(target=runner.run, args=(_serve(listener, context, port, over),))
+        thread.start()
+        try:
+            yield
+        finally:
+            loop.call_soon_threadsafe(over.set)
+            thread.join()
 
 
 def challenge_settings(*, name_server_port: int, http_port: int, tls_port: int) -> dict[str, str]:
@@ -74,34 +88,28 @@ def challenge_settings(*, name_server_port: int, http_port: int, tls_port: int) 
     }
 
 
-def _accept(listener: socket.socket, context: ssl.SSLContext, port: int) -> None:
-    while True:
+async def _serve(listener: socket.socket, context: ssl.SSLContext, port: int, over: asyncio.Event) -> None:
+    async def connected(outer_reader: StreamReader, outer_writer: StreamWriter) -> None:
+        inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", port)
         try:
-            plain, _address = listener.accept()
-        except OSError:  # closed: the front is over
-            return
-        threading.Thread(target=_serve, args=(plain, context, port), daemon=True).start()
+            await asyncio.gather(_copy(outer_reader, inner_writer), _copy(inner_reader, outer_writer))
+        finally:
+            inner_writer.close()
+            outer_writer.close()
+
+    async with await asyncio.start_server(connected, sock=listener, ssl=context):
+        await over.wait()
 
 
-def _serve(plain: socket.socket, context: ssl.SSLContext, port: int) -> None:
-    with contextlib.suppress(OSError), plain:  # whatever a client breaks is its own affair
-        plain.settimeout(_QUIET_SECONDS)
-        with (
-            context.wrap_socket(plain, server_side=True) as outer,
-            socket.create_connection(("127.0.0.1", port), timeout=_QUIET_SECONDS) as inner,
-        ):
-            back = threading.Thread(target=_copy, args=(inner, outer), daemon=True)
-            back.start()
-            _copy(outer, inner)
-            back.join()
-
-
-def _copy(source: socket.socket, target: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        while data := source.recv(_CHUNK):
-            target.sendall(data)
-    with contextlib.suppress(OSError):
-        target.shutdown(socket.SHUT_WR)
+async def _copy(source: StreamReader, target: StreamWriter) -> None:
+    with contextlib.suppress(OSError):  # whatever a client breaks is its own affair
+        while data := await source.read(_CHUNK):
+            target.write(data)
+            await target.drain()
+        if target.can_write_eof():
+            target.write_eof()
+        else:  # TLS has no half-closed state
+            target.close()
 
 
 def _tls(folder: Path) -> tuple[ssl.SSLContext, Path]:
