@@ -125,7 +125,7 @@ def test_a_crash_after_the_intent_is_finished_by_the_tick(here: AcmeWorld) -> No
     account = account_by_id(AcmeAccount.objects.get().pk)
     now = datetime.now(UTC)
     prepared = acme_finalize.prepare(account=account, order_id=number, csr_der=make_csr(NAME), now=now)
-    assert isinstance(prepared, acme_finalize.Prepared)
+    assert isinstance(prepared, acme_finalize.Finalization)
     attempt = acme_finalize.claim(prepared, now=now)
     assert attempt is not None
     url = order["finalize"].removesuffix("/finalize")

@@ -1,19 +1,22 @@
-"""Prepared look-ups: the same rows as the query itself, with the numbers of each call."""
+"""Prepared statements: the same rows as the ORM's own, with the values of each call."""
+
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from certdesk.store.models import Membership, Organisation
-from certdesk.store.prepared import Prepared
+from certdesk.store.models import BlockedKey, IssuerChain, Membership, Organisation
+from certdesk.store.prepared import Prepared, Swap, insert, insert_all
 from tests.integration.support import organisation, world
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-BY_ID = Prepared(lambda number: Organisation.objects.filter(id=number))
+BY_ID = Prepared(lambda number: Organisation.objects.filter(id=number), int)
 SEATS = Prepared(
     lambda organisation_id, user: Membership.objects.select_related("organisation").filter(
         organisation_id=organisation_id, user_id=user
     ),
-    variables=2,
+    int,
+    int,
 )
 
 
@@ -40,3 +43,59 @@ def test_a_row_is_the_one_that_the_query_finds() -> None:
         assert getattr(found, field.attname) == getattr(expected, field.attname)
     assert found.organisation.__dict__.keys() == expected.organisation.__dict__.keys()
     assert SEATS.all(expected.user_id + 10_000, w.university) == []
+
+
+NOW = datetime(2026, 11, 24, 9, 30, 15, 250_000, tzinfo=UTC)
+SINCE = Prepared(
+    lambda at, reason: (
+        BlockedKey.objects.filter(at__gt=at, reason=reason).order_by("id").values_list("spki_sha256", "at")
+    ),
+    datetime,
+    str,
+)
+RENAME = Swap(Organisation, where=("id", "legal_name"), to=("legal_name", "vetted_at"))
+FIRST_VETTING = Swap(Organisation, where=("id",), null=("vetted_at",), to=("vetted_at",))
+
+
+def _blocked(key: str, *, reason: str, at: datetime) -> BlockedKey:
+    return BlockedKey(spki_sha256=key * 64, reason=reason, at=at)
+
+
+def test_text_and_times_are_variables_too() -> None:
+    rows = insert_all(
+        [
+            _blocked("a", reason="lost", at=NOW),
+            _blocked("b", reason="lost", at=NOW + timedelta(seconds=1)),
+            _blocked("c", reason="sold %s", at=NOW + timedelta(seconds=1)),
+        ]
+    )
+    assert len({row.pk for row in rows}) == len(rows)
+    assert [tuple(row) for row in SINCE.rows(NOW, "lost")] == [("b" * 64, NOW + timedelta(seconds=1))]
+    assert SINCE.row(NOW - timedelta(days=1), "lost") is not None
+    assert SINCE.row(NOW, "sold %s") is not None
+    assert SINCE.row(NOW, "' OR 1=1 --") is None
+
+
+def test_an_inserted_row_is_the_one_that_is_read_again() -> None:
+    chain = insert(IssuerChain(sha256="a" * 64, certificates=["MII", {"odd": "ü"}]))
+    again = IssuerChain.objects.get(pk=chain.pk)
+    assert (again.sha256, again.certificates) == ("a" * 64, ["MII", {"odd": "ü"}])
+    chain.sha256 = "b" * 64
+    chain.save()  # an update, for it is there
+    assert IssuerChain.objects.count() == 1
+
+
+def test_a_swap_happens_only_where_the_row_is_what_it_was() -> None:
+    first, second = organisation("First College"), organisation("Second College")
+    Organisation.objects.filter(id__in=(first, second)).update(vetted_at=None)
+    assert RENAME((first, "Another College"), ("Renamed College", NOW)) == 0
+    assert RENAME((first, "First College"), ("Renamed College", NOW)) == 1
+    assert FIRST_VETTING((first,), (NOW + timedelta(days=1),)) == 0
+    assert FIRST_VETTING((second,), (NOW,)) == 1
+    found = Organisation.objects.in_bulk()
+    assert [(found[one].legal_name, found[one].vetted_at) for one in (first, second)] == [
+        ("Renamed College", NOW),
+        ("Second College", NOW),
+    ]
+    assert RENAME((second, "Second College"), ("Second College", None)) == 1
+    assert Organisation.objects.get(id=second).vetted_at is None

@@ -53,7 +53,7 @@ def finalize(call: Call, number: int) -> HttpResponse:
     attempt = None
     with write_transaction():
         call.spend()
-        if isinstance(prepared, acme_finalize.Prepared):
+        if isinstance(prepared, acme_finalize.Finalization):
             attempt = acme_finalize.claim(prepared, now=timezone.now())
     if isinstance(prepared, services.OrderView):
         return order_answer(prepared)

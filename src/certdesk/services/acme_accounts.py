@@ -202,7 +202,7 @@ def _accounts() -> QuerySet[AcmeAccount]:
     return AcmeAccount.objects.select_related("credential", "organisation")
 
 
-_BY_ID = Prepared(lambda number: _accounts().filter(id=number))
+_BY_ID = Prepared(lambda number: _accounts().filter(id=number), int)
 
 
 def _create(key: AccountKey, binding: Binding, contacts: list[str], *, now: datetime) -> AcmeAccount:

@@ -37,7 +37,8 @@ _OWN_CERTIFICATE = Prepared(
     lambda number, account: Certificate.objects.select_related("issuer_chain").filter(
         id=number, acme_orders__account_id=account
     ),
-    variables=2,
+    int,
+    int,
 )
 HOLDER = "holder of the certificate's key"
 _UNKNOWN = "There is no such certificate here."

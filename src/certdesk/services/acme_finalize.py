@@ -41,11 +41,18 @@ from certdesk.services.preflight import Subject, judged
 from certdesk.store import audit
 from certdesk.store.db import write_transaction
 from certdesk.store.models import AcmeAccount, AcmeOrder, IssuanceAttempt, Request
+from certdesk.store.prepared import Prepared, Swap
 from certdesk.store.selectors.facts import Asked, lock_organisation, organisation_row
+
+_CLAIM = Swap(
+    AcmeOrder, where=("id",), null=("finalized_at", "problem"), to=("finalized_at", "next_attempt_at")
+)
+_UNDER = Swap(AcmeOrder, where=("id",), to=("request",))
+_HOLDER = Prepared(lambda key: AcmeAccount.objects.filter(spki_sha256=key).values_list("id")[:1], str)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Prepared:
+class Finalization:
     """An order that may be finalized: read, linted, and nothing written yet."""
 
     account: AcmeAccount
@@ -56,7 +63,9 @@ class Prepared:
     caa: CaaSeen
 
 
-def prepare(*, account: AcmeAccount, order_id: int, csr_der: bytes, now: datetime) -> Prepared | OrderView:
+def prepare(
+    *, account: AcmeAccount, order_id: int, csr_der: bytes, now: datetime
+) -> Finalization | OrderView:
     """Looks at everything that can be looked at before the claim; an order that is finalized already with
     the same CSR comes back as it is.
 
@@ -77,10 +86,10 @@ def prepare(*, account: AcmeAccount, order_id: int, csr_der: bytes, now: datetim
     except BackendRefused as refused:
         raise AcmeRefused(ProblemType.BAD_CSR, refused.detail) from None
     caa = _look_at_caa(account, order, now=now)
-    return Prepared(account=account, order=order, csr=csr, intent=intent, backend=backend, caa=caa)
+    return Finalization(account=account, order=order, csr=csr, intent=intent, backend=backend, caa=caa)
 
 
-def claim(prepared: Prepared, *, now: datetime) -> IssuanceAttempt | None:
+def claim(prepared: Finalization, *, now: datetime) -> IssuanceAttempt | None:
     """Claims the order and records the intent, in the caller's transaction or its own.
 
     Policy and validations are judged again, on what will be signed. None when another finalize was faster.
@@ -90,14 +99,11 @@ def claim(prepared: Prepared, *, now: datetime) -> IssuanceAttempt | None:
     with write_transaction():
         lock_organisation(OrganisationId(account.organisation_id))
         # The claim comes first: whoever loses the race makes no request.
-        claimed = AcmeOrder.objects.filter(
-            id=order.pk, finalized_at__isnull=True, problem__isnull=True, expires_at__gt=now
-        ).update(finalized_at=now, next_attempt_at=now + LEASE)
-        if not claimed:
+        if order.expires_at <= now or not _CLAIM((order.pk,), (now, now + LEASE)):
             return None
         request = _entitlement(prepared, now=now)
         if order.request_id is None:
-            AcmeOrder.objects.filter(id=order.pk).update(request=request)
+            _UNDER((order.pk,), (request.pk,))
         attempt = record_intent(RequestId(request.pk), prepared.intent, order_id=order.pk, now=now)
         audit.record(
             actor=actor_of(account),
@@ -166,7 +172,7 @@ def _checked_csr(account: AcmeAccount, der: bytes, *, names: tuple[str, ...], no
             f"The CSR is for {', '.join(csr.names[:5])}; the order is for {', '.join(names[:5])}. "
             "They have to be the same.",
         )
-    if AcmeAccount.objects.filter(spki_sha256=csr.key.spki_sha256).exists():
+    if _HOLDER.row(csr.key.spki_sha256) is not None:
         raise AcmeRefused(
             ProblemType.BAD_CSR,
             "The CSR's key is that of an account. Make one for the certificate alone.",
@@ -198,7 +204,7 @@ def _intent(account: AcmeAccount, order: AcmeOrder, csr: Csr, backend: Backend, 
     )
 
 
-def _entitlement(prepared: Prepared, *, now: datetime) -> Request:
+def _entitlement(prepared: Finalization, *, now: datetime) -> Request:
     """The request under which this may be signed now, made on the spot where policy needs no human (W2)."""
     account, order = prepared.account, prepared.order
     organisation = organisation_row(OrganisationId(account.organisation_id))

@@ -4,8 +4,6 @@ The same steps as for a request's own CSR. The order is the durable row that dri
 intent was recorded by `acme_finalize`. No policy is decided here.
 """
 
-import base64
-import hashlib
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
@@ -16,7 +14,6 @@ from certdesk.domain.acme_problems import ProblemType, problem_json
 from certdesk.domain.actors import Actor
 from certdesk.domain.certificates import (
     Accepted,
-    CertificateFacts,
     Intent,
     Issued,
     Outcome,
@@ -36,21 +33,18 @@ from certdesk.domain.requests import Event, OrganisationId, RequestId, State
 from certdesk.services import runtime
 from certdesk.services.acme_accounts import actor_of
 from certdesk.services.acme_orders import note_problem
+from certdesk.services.attempts import end_attempt, store_certificate
 from certdesk.services.intents import LEASE, recorded_intent
 from certdesk.store import audit
 from certdesk.store.db import write_transaction
 from certdesk.store.models import (
     AcmeOrder,
     AttemptOutcome,
-    Certificate,
-    CertificateName,
     IssuanceAttempt,
-    IssuerChain,
-    Request,
 )
-from certdesk.store.prepared import Prepared
+from certdesk.store.prepared import Prepared, Swap
 from certdesk.store.selectors.facts import lock_organisation
-from certdesk.store.transitions import Change, Known, Step, advance_through, write_history
+from certdesk.store.transitions import Change, Step, advance_through, standing, write_history
 
 log = structlog.get_logger()
 
@@ -59,7 +53,10 @@ Clock = Callable[[], datetime]
 RETRY_FIRST, RETRY_MOST = timedelta(seconds=5), timedelta(minutes=15)
 #: A CA that has not issued by then has not issued: the client orders again.
 GIVE_UP_AFTER = timedelta(days=2)
-_ORDER = Prepared(lambda number: AcmeOrder.objects.select_related("account__credential").filter(id=number))
+_CERTIFY = Swap(AcmeOrder, where=("id",), to=("certificate", "next_attempt_at"))
+_ORDER = Prepared(
+    lambda number: AcmeOrder.objects.select_related("account__credential").filter(id=number), int
+)
 
 
 def complete(attempt: IssuanceAttempt, intent: Intent, backend: Backend, *, clock: Clock) -> None:
@@ -171,9 +168,9 @@ def _record_certificate(attempt: IssuanceAttempt, issued: Issued, *, now: dateti
     actor = actor_of(order.account)
     with write_transaction():
         lock_organisation(OrganisationId(order.organisation_id))
-        _end(attempt, AttemptOutcome.ISSUED, now=now)
-        certificate = _store(attempt, issued, facts, now=now)
-        AcmeOrder.objects.filter(id=order.pk).update(certificate=certificate, next_attempt_at=None)
+        end_attempt(attempt, AttemptOutcome.ISSUED, now=now)
+        certificate = store_certificate(attempt, issued, facts, now=now)
+        _CERTIFY((order.pk,), (certificate.pk, None))
         step = Step(
             detail=f"Valid until {facts.not_after:%-d %B %Y}.",
             note=f"For {actor.label}.",
@@ -192,8 +189,8 @@ def _write_issued(
 ) -> None:
     """The first certificate takes the request to “available”; each later one is a line of its history."""
     request_id = RequestId(attempt.request_id)
-    name, version = Request.objects.values_list("state", "version").get(id=request_id)
-    state = State(name)
+    known = standing(request_id)
+    state = known.state
     if state is State.ACCEPTED:
         title = runtime.current().backend(attempt.backend).title
         steps = (
@@ -201,7 +198,6 @@ def _write_issued(
             (Event.CA_ACCEPT, Step(detail=f"{title} has accepted it.")),
             (Event.ISSUE, step),
         )
-        known = Known(state=state, version=version, organisation_id=organisation_id)
         advance_through(request_id=request_id, steps=steps, actor=actor, now=now, notify=False, known=known)
         return
     change = Change(
@@ -215,28 +211,6 @@ def _write_issued(
     write_history(changes=[change], actor=actor, now=now, notify=False)
 
 
-def _store(
-    attempt: IssuanceAttempt, issued: Issued, facts: CertificateFacts, *, now: datetime
-) -> Certificate:
-    certificate = Certificate.objects.create(
-        request_id=attempt.request_id,
-        attempt=attempt,
-        issuer_chain_id=_chain_id(issued.chain[1:]),
-        der=facts.der,
-        sha256=facts.sha256,
-        issuer=facts.issuer,
-        serial=facts.serial_hex,
-        spki_sha256=facts.spki_sha256,
-        not_before=facts.not_before,
-        not_after=facts.not_after,
-        created_at=now,
-    )
-    CertificateName.objects.bulk_create(
-        [CertificateName(certificate=certificate, name=name) for name in facts.names]
-    )
-    return certificate
-
-
 def _record_failure(
     attempt: IssuanceAttempt,
     outcome: AttemptOutcome,
@@ -248,7 +222,7 @@ def _record_failure(
     """The order ends here; the request stays what it is, for the next order."""
     order = _order(attempt)
     with write_transaction():
-        _end(attempt, outcome, reason=reason, received=received, now=now)
+        end_attempt(attempt, outcome, reason=reason, received=received, now=now)
         problem = problem_json(ProblemType.SERVER_INTERNAL, reason)
         AcmeOrder.objects.filter(id=order.pk).update(problem=problem, next_attempt_at=None)
         note_problem(order.account, reason, now=now)
@@ -261,22 +235,6 @@ def _record_failure(
             now=now,
             data={"outcome": outcome.value, "reason": reason, "request": attempt.request_id},
         )
-
-
-def _end(
-    attempt: IssuanceAttempt,
-    outcome: AttemptOutcome,
-    *,
-    reason: str = "",
-    received: bytes | None = None,
-    now: datetime,
-) -> None:
-    """Closes an attempt, once: whoever comes second conflicts, and its transaction is undone."""
-    ended = IssuanceAttempt.objects.filter(id=attempt.pk, outcome=AttemptOutcome.OPEN).update(
-        outcome=outcome, reason=reason, received=received, ended_at=now
-    )
-    if not ended:
-        raise StateConflict("This attempt was ended by somebody else.")
 
 
 def _wait(attempt: IssuanceAttempt, error: BackendError, *, now: datetime) -> None:
@@ -304,17 +262,6 @@ def _order_id(attempt: IssuanceAttempt) -> int:
     if attempt.order_id is None:
         raise InvariantViolated("an attempt without an order came to the issuing of orders")
     return attempt.order_id
-
-
-def _chain_id(chain: tuple[bytes, ...]) -> int:
-    sha256 = hashlib.sha256(b"".join(chain)).hexdigest()
-    found = IssuerChain.objects.filter(sha256=sha256).values_list("id", flat=True).first()
-    if found is not None:
-        return found
-    row, _new = IssuerChain.objects.get_or_create(
-        sha256=sha256, defaults={"certificates": [base64.b64encode(der).decode() for der in chain]}
-    )
-    return row.pk
 
 
 def _between(least: timedelta, value: timedelta, most: timedelta) -> timedelta:

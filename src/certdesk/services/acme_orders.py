@@ -4,6 +4,7 @@ Policy looks at the names when the order is made. One that a human has to decide
 the request that waits for it: no order ever waits for a person. Finalizing lives in `acme_finalize`.
 """
 
+import functools
 import hashlib
 import secrets
 from collections.abc import Mapping, Sequence
@@ -46,7 +47,7 @@ from certdesk.services.entitlements import (
 from certdesk.store import audit
 from certdesk.store.db import write_transaction
 from certdesk.store.models import AcmeAccount, AcmeAuthorization, AcmeChallenge, AcmeOrder, Certificate
-from certdesk.store.prepared import Prepared
+from certdesk.store.prepared import Prepared, insert, insert_all
 from certdesk.store.selectors.facts import lock_organisation
 
 DEFAULT_PROFILE = "tls-server"
@@ -56,16 +57,19 @@ ORDERS_A_PAGE = 100
 KEEP_ENDED = timedelta(days=30)
 CLEARED_AT_ONCE = 500
 _OWN_ORDER = Prepared(
-    lambda number, account: AcmeOrder.objects.filter(id=number, account_id=account), variables=2
+    lambda number, account: AcmeOrder.objects.filter(id=number, account_id=account), int, int
 )
-_AUTHORIZATIONS = Prepared(lambda order: AcmeAuthorization.objects.filter(order_id=order).order_by("id"))
+_AUTHORIZATIONS = Prepared(lambda order: AcmeAuthorization.objects.filter(order_id=order).order_by("id"), int)
 _OWN_AUTHORIZATION = Prepared(
     lambda number, account: AcmeAuthorization.objects.select_related("order").filter(
         id=number, order__account_id=account
     ),
-    variables=2,
+    int,
+    int,
 )
-_CHALLENGES = Prepared(lambda authorization: AcmeChallenge.objects.filter(authorization_id=authorization))
+_CHALLENGES = Prepared(
+    lambda authorization: AcmeChallenge.objects.filter(authorization_id=authorization), int
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -380,14 +384,25 @@ def _count_order(account: AcmeAccount, *, now: datetime) -> None:
 
 def _refuse_too_many_pending(account: AcmeAccount, *, now: datetime) -> None:
     limit = runtime.current().acme.pending_orders
-    pending = AcmeOrder.objects.filter(
-        account_id=account.pk, finalized_at__isnull=True, expires_at__gt=now
-    ).order_by()
-    if len(pending.values_list("id", flat=True)[: limit + 1]) >= limit:
+    if len(_pending(limit).rows(account.pk, now)) >= limit:
         raise RateLimited(
             f"The account has {limit} unfinished orders. Finalize them, or let them expire.",
             retry_after=int(HOUR.total_seconds()),
         )
+
+
+@functools.cache
+def _pending(limit: int) -> Prepared[AcmeOrder]:
+    """An account's unfinished orders, as many as may be."""
+    return Prepared(
+        lambda account, now: (
+            AcmeOrder.objects.filter(account_id=account, finalized_at__isnull=True, expires_at__gt=now)
+            .order_by()
+            .values_list("id")[:limit]
+        ),
+        int,
+        datetime,
+    )
 
 
 def _create(
@@ -398,7 +413,7 @@ def _create(
     replaces: Certificate | None,
     now: datetime,
 ) -> OrderView:
-    order = AcmeOrder.objects.create(
+    order = AcmeOrder(
         account=account,
         organisation_id=account.organisation_id,
         identifiers=list(wanted.names),
@@ -408,9 +423,8 @@ def _create(
         created_at=now,
         expires_at=now + ORDER_LIFE,
     )
-    rows = AcmeAuthorization.objects.bulk_create(
-        [_authorization(order, name, entitled, now=now) for name in wanted.names]
-    )
+    insert(order)
+    rows = insert_all(_authorization(order, name, entitled, now=now) for name in wanted.names)
     audit.record(
         actor=actor_of(account),
         action="acme_order.create",

@@ -45,6 +45,7 @@ from certdesk.store.models import (
     Domain,
     ValidationRecord,
 )
+from certdesk.store.prepared import Prepared, Swap, insert
 from certdesk.store.selectors.facts import lock_organisation
 
 log = structlog.get_logger()
@@ -53,6 +54,14 @@ log = structlog.get_logger()
 LEASE = timedelta(seconds=75)
 #: What may come right by itself is looked at again, later and later, and then given up.
 RETRY_AFTER = (timedelta(seconds=5), timedelta(seconds=15), timedelta(seconds=60))
+
+_DOMAIN = Prepared(
+    lambda organisation, adn: Domain.objects.filter(organisation_id=organisation, adn=adn), int, str
+)
+_ANSWER = Swap(AcmeChallenge, where=("id",), to=("validated_at", "next_attempt_at", "problem"))
+_PROVE = Swap(
+    AcmeAuthorization, where=("id",), null=("failed_at", "deactivated_at"), to=("valid_until", "record")
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,9 +106,10 @@ def answer_challenge(
         answered = _answered(row, kind)
         if answered is not None or status is not AuthorizationStatus.PENDING:
             return Answered(view=challenge_view(row, kind, answered, status=status), look=None)
-        answered = AcmeChallenge.objects.create(
+        answered = AcmeChallenge(
             authorization=row, type=kind.name, started_at=now, tries=1, next_attempt_at=now + LEASE
         )
+        insert(answered)
     look = Look(challenge_id=answered.pk, tries=1, account=account, authorization=row, type=kind)
     return Answered(view=challenge_view(row, kind, answered, status=status), look=look)
 
@@ -232,10 +242,11 @@ def _reaches(look: Look, record: Record, *, now: datetime) -> bool:
 
 def _record_proof(look: Look, record: Record, *, now: datetime) -> None:
     organisation_id = look.account.organisation_id
-    domain, _new = Domain.objects.get_or_create(
-        organisation_id=organisation_id, adn=record.adn, defaults={"created_at": now}
+    # Under the organisation's lock nobody else adds the domain in between.
+    domain = _DOMAIN.first(organisation_id, record.adn) or insert(
+        Domain(organisation_id=organisation_id, adn=record.adn, created_at=now)
     )
-    row = ValidationRecord.objects.create(
+    row = ValidationRecord(
         domain=domain,
         method=record.method,
         source=METHODS[record.method].source,
@@ -251,12 +262,9 @@ def _record_proof(look: Look, record: Record, *, now: datetime) -> None:
         validated_at=now,
         expires_at=_expiry(record, now=now),
     )
-    AcmeChallenge.objects.filter(id=look.challenge_id).update(
-        validated_at=now, next_attempt_at=None, problem=None
-    )
-    AcmeAuthorization.objects.filter(
-        id=look.authorization.pk, failed_at__isnull=True, deactivated_at__isnull=True
-    ).update(valid_until=row.expires_at, record=row)
+    insert(row)
+    _ANSWER((look.challenge_id,), (now, None, None))
+    _PROVE((look.authorization.pk,), (row.expires_at, row.pk))
     audit.record(
         actor=actor_of(look.account),
         action="domain.validate",

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from cryptography import x509
+from django.db.models import QuerySet
 
 from certdesk.domain.actors import Actor
 from certdesk.domain.audit import digest
@@ -35,6 +36,7 @@ from certdesk.domain.settings import OTHER
 from certdesk.services import runtime
 from certdesk.services.preflight import requests_before
 from certdesk.store.models import Approval, Certificate, Organisation, Request
+from certdesk.store.prepared import Prepared, insert
 from certdesk.store.selectors.facts import organisation_facts
 from certdesk.store.transitions import Change, Step, write_history
 
@@ -44,6 +46,9 @@ AWAITS_CLIENT = "Approved; certificates are issued when an ACME client asks."
 LOOKED_AT = 20
 #: A human's no stands for so long: a client that asks each night does not ask the officers each night.
 REJECTION_STANDS = timedelta(days=30)
+_APPROVAL = Prepared(
+    lambda request: Approval.objects.filter(request_id=request, verdict="approve").order_by("-id")[:1], int
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,7 +215,7 @@ def record_entitlement(
     detail = "" if is_accepted else reasons
     if is_accepted:
         detail = "Passed every check; certificates are issued when an ACME client asks."
-    request = Request.objects.create(
+    request = Request(
         organisation_id=wanted.organisation.pk,
         requester_id=wanted.owner_id,
         channel=CHANNEL,
@@ -236,8 +241,9 @@ def record_entitlement(
         changed_at=now,
         search_text=" ".join([*wanted.names, wanted.asked_by, wanted.organisation.legal_name]).lower(),
     )
+    insert(request)
     if is_accepted:
-        Approval.objects.create(
+        approved = Approval(
             request=request,
             verdict="approve",
             by="policy",
@@ -245,6 +251,7 @@ def record_entitlement(
             policy_digest=decision.policy_digest,
             at=now,
         )
+        insert(approved)
     _write_created(request, decision, note=reasons or detail, actor=actor, now=now)
     return request
 
@@ -274,16 +281,9 @@ def entitled_until(request: Request | None, kind: Profile, *, now: datetime) -> 
     """The end of a request's term, counted from its approval; of a new one's where there is none yet."""
     if request is None:
         return validity(kind, duration_years=term_years(), now=now)[1]
-    approved_at = (
-        Approval.objects.filter(request=request, verdict="approve")
-        .order_by("-id")
-        .values_list("at", flat=True)
-        .first()
-    )
+    approval = _APPROVAL.first(request.pk)
     return (
-        now
-        if approved_at is None
-        else validity(kind, duration_years=request.duration_years, now=approved_at)[1]
+        now if approval is None else validity(kind, duration_years=request.duration_years, now=approval.at)[1]
     )
 
 
@@ -323,7 +323,7 @@ def _covering(
 def under_request(request: Request, organisation: OrganisationFacts, *, now: datetime) -> Entitled | None:
     """What a request entitles to now; None without an approval of just this, or after its term."""
     is_live = request.state == State.ISSUED or (request.state == State.ACCEPTED and not request.csr_sha256)
-    approval = Approval.objects.filter(request=request, verdict="approve").order_by("-id").first()
+    approval = _APPROVAL.first(request.pk)
     if not is_live or approval is None or not still_approved(request, organisation, approval.content_digest):
         return None
     kind = profile(request.profile_id)
@@ -340,11 +340,29 @@ def under_request(request: Request, organisation: OrganisationFacts, *, now: dat
 
 def _candidates(wanted: Wanted) -> list[Request]:
     """Requests that may cover the names: with a certificate for the first of them, or still without any."""
-    mine = Request.objects.filter(organisation_id=wanted.organisation.pk, profile_id=wanted.profile_id)
-    there = Certificate.objects.filter(names__name=wanted.names[0]).values("request_id")
-    issued = mine.filter(id__in=there, state=State.ISSUED).order_by("-id")[:LOOKED_AT]
-    fresh = mine.filter(state=State.ACCEPTED, csr_sha256="").order_by("-id")[: LOOKED_AT * 5]
-    return [*issued, *fresh]
+    whose = wanted.organisation.pk, wanted.profile_id
+    return [*_ISSUED.all(*whose, wanted.names[0]), *_FRESH.all(*whose)]
+
+
+def _of(organisation: int, profile_id: str) -> QuerySet[Request]:
+    return Request.objects.filter(organisation_id=organisation, profile_id=profile_id).order_by("-id")
+
+
+_ISSUED = Prepared(
+    lambda organisation, profile_id, name: _of(organisation, profile_id).filter(
+        id__in=Certificate.objects.filter(names__name=name).values("request_id"), state=State.ISSUED
+    )[:LOOKED_AT],
+    int,
+    str,
+    str,
+)
+_FRESH = Prepared(
+    lambda organisation, profile_id: _of(organisation, profile_id).filter(
+        state=State.ACCEPTED, csr_sha256=""
+    )[: LOOKED_AT * 5],
+    int,
+    str,
+)
 
 
 def _needs_approval(wanted: Wanted, decision: Decision, *, actor: Actor, now: datetime) -> NeedsApproval:

@@ -19,6 +19,7 @@ from certdesk.domain.policy import Facts, content_digest
 from certdesk.domain.profiles import profile, validity
 from certdesk.domain.requests import RequestId
 from certdesk.store.models import IssuanceAttempt, Organisation, Request
+from certdesk.store.prepared import insert
 from certdesk.store.transitions import Known, Step
 
 log = structlog.get_logger()
@@ -141,7 +142,7 @@ def record_intent(
     request_id: RequestId, intent: Intent, *, order_id: int | None = None, now: datetime
 ) -> IssuanceAttempt:
     """Writes the intent down, in the transaction of the claim of a request, or of an ACME order under it."""
-    return IssuanceAttempt.objects.create(
+    attempt = IssuanceAttempt(
         request_id=request_id,
         order_id=order_id,
         backend=intent.backend,
@@ -158,6 +159,7 @@ def record_intent(
         tbs=intent.tbs,
         created_at=now,
     )
+    return insert(attempt)
 
 
 def recorded_intent(attempt: IssuanceAttempt) -> Intent:

@@ -4,8 +4,6 @@ The intent is recorded before anything is signed or sent; signing and sending ha
 transaction; whatever comes back is recorded, and the request is `issued` only on a match (R36).
 """
 
-import base64
-import hashlib
 from collections.abc import Callable
 from datetime import datetime, timedelta
 
@@ -29,6 +27,7 @@ from certdesk.domain.policy_limits import CAA_UNKNOWN
 from certdesk.domain.requests import Event, OrganisationId, RequestId, State
 from certdesk.domain.waiting import waiting_phrase
 from certdesk.services import runtime
+from certdesk.services.attempts import end_attempt, store_certificate
 from certdesk.services.caa import CaaSeen, caa_of_request, record_caa
 from certdesk.services.decisions import facts_of
 from certdesk.services.intents import (
@@ -45,10 +44,7 @@ from certdesk.store.db import write_transaction
 from certdesk.store.models import (
     Approval,
     AttemptOutcome,
-    Certificate,
-    CertificateName,
     IssuanceAttempt,
-    IssuerChain,
     Request,
 )
 from certdesk.store.selectors.facts import lock_organisation, organisation_row
@@ -302,7 +298,7 @@ def _release(attempt: IssuanceAttempt, error: Unavailable, *, now: datetime) -> 
     tries = Request.objects.values_list("attempts", flat=True).get(id=attempt.request_id)
     again = now + _between(RETRY_FIRST, RETRY_FIRST * 2 ** min(max(tries - 1, 0), 10), RETRY_MOST)
     with write_transaction():
-        _end(attempt, AttemptOutcome.RELEASED, reason=error.detail, now=now)
+        end_attempt(attempt, AttemptOutcome.RELEASED, reason=error.detail, now=now)
         return advance(
             request_id=RequestId(attempt.request_id),
             event=Event.RELEASE,
@@ -357,7 +353,7 @@ def _record(
                 )
         case Refused(reason=reason):
             with write_transaction():
-                _end(attempt, AttemptOutcome.REFUSED, reason=reason, now=now)
+                end_attempt(attempt, AttemptOutcome.REFUSED, reason=reason, now=now)
                 return advance(
                     request_id=request_id,
                     event=Event.CA_REFUSE,
@@ -373,23 +369,8 @@ def _record_certificate(
     request_id = RequestId(attempt.request_id)
     facts = certificate_facts(issued.chain[0])
     with write_transaction():
-        _end(attempt, AttemptOutcome.ISSUED, now=now)
-        certificate = Certificate.objects.create(
-            request_id=request_id,
-            attempt=attempt,
-            issuer_chain_id=_chain_id(issued.chain[1:]),
-            der=facts.der,
-            sha256=facts.sha256,
-            issuer=facts.issuer,
-            serial=facts.serial_hex,
-            spki_sha256=facts.spki_sha256,
-            not_before=facts.not_before,
-            not_after=facts.not_after,
-            created_at=now,
-        )
-        CertificateName.objects.bulk_create(
-            [CertificateName(certificate=certificate, name=name) for name in facts.names]
-        )
+        end_attempt(attempt, AttemptOutcome.ISSUED, now=now)
+        store_certificate(attempt, issued, facts, now=now)
         data: dict[str, object] = {
             "serial": facts.serial_hex,
             "sha256": facts.sha256,
@@ -410,7 +391,7 @@ def _record_mismatch(
     reason = "The CA's certificate is not what was asked for: " + " ".join(c.message for c in differences)
     log.error("issuance.mismatch", request=attempt.request_id, codes=[c.code for c in differences])
     with write_transaction():
-        _end(
+        end_attempt(
             attempt,
             AttemptOutcome.MISMATCH,
             reason=reason,
@@ -424,33 +405,6 @@ def _record_mismatch(
             now=now,
             step=Step(detail=reason, note=reason, data={"codes": [c.code for c in differences]}),
         )
-
-
-def _end(
-    attempt: IssuanceAttempt,
-    outcome: AttemptOutcome,
-    *,
-    reason: str = "",
-    received: bytes | None = None,
-    now: datetime,
-) -> None:
-    """Closes an attempt, once: whoever comes second conflicts, and its transaction is undone."""
-    ended = IssuanceAttempt.objects.filter(id=attempt.pk, outcome=AttemptOutcome.OPEN).update(
-        outcome=outcome, reason=reason, received=received, ended_at=now
-    )
-    if not ended:
-        raise StateConflict("This attempt was ended by somebody else.")
-
-
-def _chain_id(chain: tuple[bytes, ...]) -> int:
-    sha256 = hashlib.sha256(b"".join(chain)).hexdigest()
-    known = IssuerChain.objects.filter(sha256=sha256).values_list("id", flat=True).first()
-    if known is not None:
-        return known
-    row, _new = IssuerChain.objects.get_or_create(
-        sha256=sha256, defaults={"certificates": [base64.b64encode(der).decode() for der in chain]}
-    )
-    return row.pk
 
 
 def _between(least: timedelta, value: timedelta, most: timedelta) -> timedelta:

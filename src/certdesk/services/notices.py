@@ -3,12 +3,14 @@
 from datetime import datetime
 
 from django.core.mail import EmailMessage
+from django.db.models import QuerySet
 
 from certdesk.domain.actors import OrgRole
 from certdesk.domain.requests import Event, State, status_text
 from certdesk.services import runtime
 from certdesk.store.db import write_transaction
 from certdesk.store.models import Membership, Request, RequestEvent
+from certdesk.store.prepared import Prepared
 from certdesk.store.transitions import NOTIFIED
 
 _OPENING: dict[Event, str] = {
@@ -40,8 +42,8 @@ def notify_applicant(*, event_id: int, now: datetime) -> bool:
 
     At least once: a crash between sending and noting it sends again, which is harmless.
     """
-    line = RequestEvent.objects.select_related("request__requester", "request__organisation").get(id=event_id)
-    if line.notified_at is not None:
+    line = _LINE.first(event_id)
+    if line is None or line.notified_at is not None:
         return False
     later = RequestEvent.objects.filter(request=line.request_id, id__gt=event_id, event__in=NOTIFIED)
     overtaken = Event(line.event) in PASSING and later.exists()
@@ -54,12 +56,26 @@ def notify_applicant(*, event_id: int, now: datetime) -> bool:
 
 def recipients(request: Request) -> list[str]:
     """Who is told about a request: the person who asked or, once that person has left, the managers (R20)."""
-    there = Membership.objects.filter(
-        organisation_id=request.organisation_id, is_active=True, user__is_active=True
-    )
-    asked = there.filter(user_id=request.requester_id)
-    told = asked if asked.exists() else there.filter(role=OrgRole.MANAGER)
-    return list(told.exclude(user__email="").order_by("user_id").values_list("user__email", flat=True))
+    told = _ASKED.rows(request.organisation_id, request.requester_id)
+    if not told:
+        managers = _there(request.organisation_id).filter(role=OrgRole.MANAGER)
+        told = list(managers.order_by("user_id").values_list("user__email"))
+    return [email for (email,) in told if email]
+
+
+def _there(organisation_id: int) -> QuerySet[Membership]:
+    return Membership.objects.filter(organisation_id=organisation_id, is_active=True, user__is_active=True)
+
+
+_ASKED = Prepared(
+    lambda organisation, user: _there(organisation).filter(user_id=user).values_list("user__email"), int, int
+)
+_LINE = Prepared(
+    lambda number: RequestEvent.objects.select_related("request__requester", "request__organisation").filter(
+        id=number
+    ),
+    int,
+)
 
 
 def message(line: RequestEvent, *, to: list[str]) -> EmailMessage:

@@ -31,6 +31,7 @@ from certdesk.services.texts import storable
 from certdesk.services.validation import second_line
 from certdesk.store.db import write_transaction
 from certdesk.store.models import Approval, Organisation, Request
+from certdesk.store.prepared import Prepared, insert
 from certdesk.store.selectors.facts import Asked, lock_organisation, organisation_row, unproven_facts
 from certdesk.store.selectors.requests import get_request
 from certdesk.store.transitions import Known, Step, advance, begin, write_history
@@ -41,6 +42,17 @@ PORTAL = "portal"
 #: An accepted request that nobody has taken up by then was lost in a crash: the tick re-drives it.
 UNCLAIMED = timedelta(seconds=5)
 MAX_KEY = 128  # the column's width
+_BY_KEY = Prepared(lambda user, key: Request.objects.filter(requester_id=user, idempotency_key=key), int, str)
+_SAME = Prepared(
+    lambda user, same, since: (
+        Request.objects.filter(requester_id=user, submission_digest=same, created_at__gt=since)
+        .exclude(state__in=ENDED - {State.ISSUED})
+        .order_by("-id")[:1]
+    ),
+    int,
+    str,
+    datetime,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -286,20 +298,15 @@ def _submission_digest(submission: Submission, csr: Csr) -> str:
 
 
 def _earlier(actor: Actor, key: str, same: str, *, channel: str, now: datetime) -> Created | None:
-    mine = Request.objects.filter(requester_id=actor.user_id)
-    row = mine.filter(idempotency_key=key).first() if key else None
+    assert actor.user_id is not None  # noqa: S101 - `_may_ask` lets only members of an organisation through
+    row = _BY_KEY.first(actor.user_id, key) if key else None
     if row is not None and row.submission_digest != same:
         raise IdempotencyMismatch(
             "This Idempotency-Key was used for a different request. Use a new key for a new request."
         )
     # A browser's Back makes a new preview, and with it a new key, of what was confirmed already (R17).
     if row is None and (not key or channel == PORTAL):
-        row = (
-            mine.filter(submission_digest=same, created_at__gt=now - DOUBLE_SUBMISSION)
-            .exclude(state__in=ENDED - {State.ISSUED})
-            .order_by("-id")
-            .first()
-        )
+        row = _SAME.first(actor.user_id, same, now - DOUBLE_SUBMISSION)
     return None if row is None else Created(number=RequestId(row.pk), state=State(row.state), replayed=True)
 
 
@@ -338,7 +345,7 @@ def _insert(
     then = () if claim is None else ((Event.CLAIM, claim_step(claim.backend, now=now)),)
     beginning = begin(made=made, first=first, then=then)
     assert actor.user_id is not None  # noqa: S101 - `_may_ask` lets only members of an organisation through
-    request = Request.objects.create(
+    request = Request(
         organisation_id=organisation.pk,
         requester_id=UserId(actor.user_id),
         channel=channel,
@@ -364,8 +371,9 @@ def _insert(
         search_text=" ".join([*csr.names, actor.label, organisation.legal_name]).lower(),
         **beginning.columns,
     )
+    insert(request)
     if auto:
-        Approval.objects.create(
+        approved = Approval(
             request=request,
             verdict="approve",
             by="policy",
@@ -373,6 +381,7 @@ def _insert(
             policy_digest=decision.policy_digest,
             at=now,
         )
+        insert(approved)
     changes = beginning.changes(request_id=RequestId(request.pk), organisation_id=organisation.pk)
     write_history(changes=changes, actor=actor, now=now, notify=not auto or bool(pending))
     return request

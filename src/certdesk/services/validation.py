@@ -49,6 +49,7 @@ from certdesk.store.models import (
     Request,
     ValidationRecord,
 )
+from certdesk.store.prepared import Prepared
 from certdesk.store.selectors.facts import lock_organisation, organisation_facts, organisation_row
 
 log = structlog.get_logger()
@@ -242,10 +243,23 @@ def wake_waiting(organisation_id: OrganisationId, *, now: datetime) -> None:
 
     In the transaction of the new proof, under the organisation's lock.
     """
-    waiting = Request.objects.filter(
-        organisation_id=organisation_id, state=State.ACCEPTED, next_attempt_at__isnull=True
-    )
-    waiting.exclude(csr_sha256="").update(next_attempt_at=now)  # what has no CSR waits for an ACME client
+    for (number,) in _WAITING.rows(organisation_id):
+        Request.objects.filter(id=number, state=State.ACCEPTED, next_attempt_at__isnull=True).update(
+            next_attempt_at=now
+        )
+
+
+_WAITING = Prepared(
+    lambda organisation: (
+        Request.objects.filter(
+            organisation_id=organisation, state=State.ACCEPTED, next_attempt_at__isnull=True
+        )
+        .exclude(csr_sha256="")  # what has no CSR waits for an ACME client
+        .order_by()
+        .values_list("id")
+    ),
+    int,
+)
 
 
 def names_to_confirm(

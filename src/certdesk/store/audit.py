@@ -10,9 +10,11 @@ from certdesk.domain.actors import Actor
 from certdesk.domain.audit import GENESIS, Entry, chain_hash
 from certdesk.domain.errors import InvariantViolated
 from certdesk.store.models import AuditEvent
+from certdesk.store.prepared import Prepared, insert
 
 #: Any constant will do; it names the lock that orders appends to the chain on PostgreSQL.
 CHAIN_LOCK = 0x6365727464
+_LAST = Prepared(lambda: AuditEvent.objects.order_by("-seq").values_list("seq", "hash")[:1])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,15 +62,12 @@ def record_all(deeds: Sequence[Deed], *, actor: Actor, now: datetime) -> None:
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", [CHAIN_LOCK])
-    last = AuditEvent.objects.order_by("-seq").values_list("seq", "hash").first()
-    seq, previous_hash = last or (0, GENESIS)
-    rows = []
+    seq, previous_hash = _LAST.row() or (0, GENESIS)
     for deed in deeds:
         seq += 1
         row = _chained(deed, seq=seq, previous_hash=previous_hash, actor=deed.actor or actor, now=now)
         previous_hash = row.hash
-        rows.append(row)
-    AuditEvent.objects.bulk_create(rows)
+        insert(row)
 
 
 def _chained(deed: Deed, *, seq: int, previous_hash: str, actor: Actor, now: datetime) -> AuditEvent:

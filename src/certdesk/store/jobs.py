@@ -7,6 +7,8 @@ from datetime import datetime
 
 from django_tasks_db.models import DBTaskResult
 
+from certdesk.store.prepared import insert
+
 HANDLERS = "certdesk.jobs.handlers"
 
 
@@ -15,9 +17,11 @@ def enqueue(handler: str, *, due_at: datetime, **arguments: int | str) -> None:
 
     A job is a hint: losing it or running it twice must be harmless (DESIGN §6).
     """
-    DBTaskResult.objects.create(
-        task_path=f"{HANDLERS}.{handler}",
-        args_kwargs={"args": [], "kwargs": arguments},
-        backend_name="default",
-        run_after=due_at,
+    insert(
+        DBTaskResult(
+            task_path=f"{HANDLERS}.{handler}",
+            args_kwargs={"args": [], "kwargs": arguments},
+            backend_name="default",
+            run_after=due_at,
+        )
     )

@@ -13,10 +13,20 @@ from certdesk.domain.requests import ENDED, TRANSITIONS, Event, RequestId, State
 from certdesk.store import audit, jobs
 from certdesk.store.db import write_transaction
 from certdesk.store.models import Request, RequestEvent
+from certdesk.store.prepared import Prepared, Swap, insert_all
 
 #: Events that concern the applicant, who is told by e-mail.
 NOTIFIED = frozenset(
     {Event.CREATE, Event.APPROVE, Event.REJECT, Event.REFER, Event.CA_REFUSE, Event.ISSUE, Event.RETRY}
+)
+
+_SWAP = Swap(
+    Request,
+    where=("id", "state", "version"),
+    to=("state", "version", "detail", "changed_at", "next_attempt_at"),
+)
+_STANDING = Prepared(
+    lambda number: Request.objects.filter(id=number).values_list("state", "version", "organisation_id"), int
 )
 
 
@@ -129,27 +139,26 @@ def advance_through(
     was faster; NotFound if there is no such request.
     """
     with write_transaction():
-        at = known or _known(request_id)
+        at = known or standing(request_id)
         changes = _path(request_id, at.organisation_id, at.state, steps)
         if seen_version is not None and seen_version != at.version:
             raise StateConflict("The request has changed since the page was made. Look at it again.")
         new, last = changes[-1].new, changes[-1].step
-        claimed = Request.objects.filter(id=request_id, state=at.state, version=at.version).update(
-            state=new,
-            version=at.version + len(changes),
-            detail=last.detail,
-            changed_at=now,
-            next_attempt_at=None if new in ENDED else last.next_attempt_at,
-            **_attempts(changes),
+        again = None if new in ENDED else last.next_attempt_at
+        swapped = _SWAP(
+            (request_id, at.state, at.version), (new, at.version + len(changes), last.detail, now, again)
         )
-        if claimed != 1:
+        if swapped != 1:
             raise StateConflict("Somebody else has just changed this request. Look at it again.")
+        if attempts := _attempts(changes):
+            Request.objects.filter(id=request_id).update(**attempts)
         write_history(changes=changes, actor=actor, now=now, notify=notify)
     return new
 
 
-def _known(request_id: RequestId) -> Known:
-    row = Request.objects.filter(id=request_id).values_list("state", "version", "organisation_id").first()
+def standing(request_id: RequestId) -> Known:
+    """Where a request stands now. Raises NotFound."""
+    row = _STANDING.row(request_id)
     if row is None:
         raise NotFound("There is no such request.")
     return Known(state=State(row[0]), version=row[1], organisation_id=row[2])
@@ -187,7 +196,7 @@ def _attempts(changes: Sequence[Change]) -> dict[str, object]:
 
 def write_history(*, changes: Sequence[Change], actor: Actor, now: datetime, notify: bool = True) -> None:
     """The history lines, audit rows and mail jobs of some events, in the caller's transaction."""
-    lines = RequestEvent.objects.bulk_create(
+    lines = insert_all(
         RequestEvent(
             request_id=change.request_id,
             at=now,

@@ -1,11 +1,13 @@
 """The facts that policy decides on, read inside the caller's transaction (W4)."""
 
-from collections.abc import Iterable
+import functools
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
 from django.db import connection
-from django.db.models import F
+from django.db.models import F, QuerySet
 
 from certdesk.domain.csr import Csr
 from certdesk.domain.errors import NotFound
@@ -15,9 +17,15 @@ from certdesk.domain.policy_limits import KeyKind
 from certdesk.domain.profiles import Profile
 from certdesk.domain.requests import OrganisationId
 from certdesk.store.models import BlockedKey, Organisation, ValidationRecord
+from certdesk.store.prepared import Prepared
 
 #: As many as a statement can surely carry; a CSR that has more names above its names is refused anyway.
 MOST_ADNS = 5000
+#: Up to so many, the statement's text is kept; each number of names has its own.
+FEW_ADNS = 16
+_PROOF = ("domain__adn", "method", "validated_at", "expires_at")
+_ORGANISATION = Prepared(lambda number: Organisation.objects.filter(id=number), int)
+_BLOCKED = Prepared(lambda key: BlockedKey.objects.filter(spki_sha256=key).values_list("id")[:1], str)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +47,7 @@ def lock_organisation(organisation_id: OrganisationId) -> None:
 
 def organisation_row(organisation_id: OrganisationId) -> Organisation:
     """The organisation's row. Raises NotFound."""
-    row = Organisation.objects.filter(id=organisation_id).first()
+    row = _ORGANISATION.first(organisation_id)
     if row is None:
         raise NotFound("There is no such organisation.")
     return row
@@ -51,18 +59,36 @@ def organisation_facts(row: Organisation, *, names: Iterable[str], now: datetime
     Proofs that have lapsed prove nothing and are left out, and so are those of other names: one that is
     proven by each ACME order would make every later order dearer.
     """
-    adns = {adn for name in names for adn in proving_names(name)}
-    found = ValidationRecord.objects.filter(domain__organisation_id=row.pk, expires_at__gt=now)
-    if len(adns) <= MOST_ADNS:
-        found = found.filter(domain__adn__in=sorted(adns))
-    records = found.values_list("domain__adn", "method", "validated_at", "expires_at")
+    adns = sorted({adn for name in names for adn in proving_names(name)})
     return replace(
         _described(row),
         validations=tuple(
             Validation(adn=adn, method=Method(method), validated_at=start, expires_at=end)
-            for adn, method, start, end in records
+            for adn, method, start, end in _records(row.pk, adns, now=now)
         ),
     )
+
+
+def _records(organisation_id: int, adns: Sequence[str], *, now: datetime) -> Iterable[Sequence[Any]]:
+    """Domain, method, start and end of the proofs that hold now."""
+    if not adns:
+        return ()
+    if len(adns) <= FEW_ADNS:
+        return _proofs_of(len(adns)).rows(organisation_id, now, *adns)
+    found = ValidationRecord.objects.filter(domain__organisation_id=organisation_id, expires_at__gt=now)
+    if len(adns) <= MOST_ADNS:
+        found = found.filter(domain__adn__in=adns)
+    return found.values_list(*_PROOF)
+
+
+@functools.cache
+def _proofs_of(count: int) -> Prepared[ValidationRecord]:
+    def build(organisation_id: int, now: datetime, *adns: str) -> QuerySet[ValidationRecord, Any]:
+        return ValidationRecord.objects.filter(
+            domain__organisation_id=organisation_id, expires_at__gt=now, domain__adn__in=adns
+        ).values_list(*_PROOF)
+
+    return Prepared(build, int, datetime, *[str] * count)
 
 
 def _described(row: Organisation) -> OrganisationFacts:
@@ -100,5 +126,5 @@ def gather_facts(
     return replace(
         unproven_facts(csr=csr, organisation=organisation, profile=profile, asked=asked),
         organisation=organisation_facts(organisation, names=csr.names, now=now),
-        key_blocked=BlockedKey.objects.filter(spki_sha256=csr.key.spki_sha256).exists(),
+        key_blocked=_BLOCKED.row(csr.key.spki_sha256) is not None,
     )

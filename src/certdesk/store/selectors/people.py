@@ -12,6 +12,7 @@ from certdesk.domain.actors import Action, Actor, OrgRole, RaRole, can
 from certdesk.domain.errors import NotFound
 from certdesk.domain.requests import OrganisationId, UserId
 from certdesk.store.models import ApiToken, Membership, User
+from certdesk.store.prepared import Prepared
 
 
 def actor_for_user(user: User) -> Actor:
@@ -28,13 +29,9 @@ def actor_for_user(user: User) -> Actor:
     )
 
 
-def actor_for_token(token: str, *, now: datetime) -> Actor | None:
-    """The actor behind a bearer token, or None for an unknown, expired or revoked one.
-
-    Looked up by its SHA-256, so that no comparison leaks the token.
-    """
-    rows = list(
-        ApiToken.objects.filter(digest=token_digest(token), revoked_at__isnull=True, user__is_active=True)
+_BEARER = Prepared(
+    lambda digest, now: (
+        ApiToken.objects.filter(digest=digest, revoked_at__isnull=True, user__is_active=True)
         .filter(Q(expires_at__isnull=True) | Q(expires_at__gt=now))
         .values_list(
             "user_id",
@@ -46,7 +43,18 @@ def actor_for_token(token: str, *, now: datetime) -> Actor | None:
             "user__memberships__is_active",
             "user__memberships__organisation__is_active",
         )
-    )
+    ),
+    str,
+    datetime,
+)
+
+
+def actor_for_token(token: str, *, now: datetime) -> Actor | None:
+    """The actor behind a bearer token, or None for an unknown, expired or revoked one.
+
+    Looked up by its SHA-256, so that no comparison leaks the token.
+    """
+    rows = _BEARER.rows(token_digest(token), now)
     if not rows:
         return None
     user_id, label, ra_role, must_change = rows[0][:4]

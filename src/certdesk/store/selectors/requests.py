@@ -14,11 +14,23 @@ from certdesk.domain.actors import Action, Actor, can
 from certdesk.domain.errors import InvalidInput, NotFound
 from certdesk.domain.requests import OrganisationId, RequestId, State, UserId, states_with_status
 from certdesk.store.models import Approval, Certificate, Request, RequestEvent
+from certdesk.store.prepared import Prepared
 
 #: A search that finds more than this is common enough for a walk along the list's own index.
 COMMON = 1000
 SHORTEST_INDEXED = 3  # trigrams
 HIGHEST = "\U0010ffff"  # sorts after any character of a name
+_REQUEST = Prepared(
+    lambda number: Request.objects.select_related("organisation", "requester").filter(id=number), int
+)
+_EVENTS = Prepared(lambda number: RequestEvent.objects.filter(request_id=number).order_by("id"), int)
+_APPROVALS = Prepared(lambda number: Approval.objects.filter(request_id=number).order_by("id"), int)
+_CERTIFICATES = Prepared(
+    lambda number: (
+        Certificate.objects.select_related("issuer_chain").filter(request_id=number).order_by("-id")
+    ),
+    int,
+)
 
 
 class Sort(StrEnum):
@@ -197,12 +209,10 @@ def count_requests(*, actor: Actor, filters: Filters, cap: int = COMMON + 1) -> 
 
 def get_request(*, actor: Actor, number: int) -> RequestDetail:
     """One request with history, approvals and certificates. Raises NotFound for a foreign or missing one."""
-    row = (
-        Request.objects.filter(_visible(actor), id=number).select_related("organisation", "requester").first()
-        if number <= MAX_NUMBER
-        else None
-    )
-    if row is None:
+    row = _REQUEST.first(number) if 0 < number <= MAX_NUMBER else None
+    if row is None or not can(
+        actor, Action.REQUEST_READ, organisation_id=OrganisationId(row.organisation_id)
+    ):
         raise NotFound("There is no such request.")
     return RequestDetail(
         number=RequestId(row.pk),
@@ -344,24 +354,22 @@ def _decode(cursor: str, sort: Sort) -> tuple[bool, list[str | int]]:
 
 
 def _events(number: int) -> tuple[EventRow, ...]:
-    rows = RequestEvent.objects.filter(request_id=number).order_by("id")
     return tuple(
         EventRow(
             at=r.at, event=r.event, from_state=r.from_state, to_state=r.to_state, actor=r.actor, note=r.note
         )
-        for r in rows
+        for r in _EVENTS.all(number)
     )
 
 
 def _approvals(number: int) -> tuple[ApprovalRow, ...]:
-    rows = Approval.objects.filter(request_id=number).order_by("id")
     return tuple(
-        ApprovalRow(verdict=r.verdict, by=r.by, waived=tuple(r.waived), note=r.note, at=r.at) for r in rows
+        ApprovalRow(verdict=r.verdict, by=r.by, waived=tuple(r.waived), note=r.note, at=r.at)
+        for r in _APPROVALS.all(number)
     )
 
 
 def _certificates(number: int) -> tuple[CertificateRow, ...]:
-    rows = Certificate.objects.filter(request_id=number).select_related("issuer_chain").order_by("-id")
     return tuple(
         CertificateRow(
             id=r.pk,
@@ -373,5 +381,5 @@ def _certificates(number: int) -> tuple[CertificateRow, ...]:
             revoked_at=r.revoked_at,
             chain=(bytes(r.der), *(base64.b64decode(c) for c in r.issuer_chain.certificates)),
         )
-        for r in rows
+        for r in _CERTIFICATES.all(number)
     )
