@@ -6,10 +6,12 @@ import os
 import signal
 
 from django.core.wsgi import get_wsgi_application
+from django.urls import get_resolver
 
 from certdesk.conf.log import configure_logging
 from certdesk.domain.csr import read_csr
 from certdesk.domain.errors import BadCsr
+from certdesk.domain.identifiers import parse_dns_name
 from certdesk.domain.lint import lint_certificate
 from certdesk.services import runtime
 
@@ -23,9 +25,14 @@ def end_with_parent() -> None:
 
 
 def warm_up() -> None:
-    """Opens the CA keys and builds the tables and validators that are made on first use (0.2 s)."""
+    """Opens the CA keys, loads the views and builds what is made on first use, such as validators (a second).
+
+    Without it the first people to meet a new process wait for that.
+    """
     chain = runtime.current().backend(runtime.current().default_backend).chain()
     lint_certificate(chain[0])
+    get_resolver()._populate()  # noqa: SLF001 - loads every view; no public call does so without a request
+    parse_dns_name("www.example.ac.uk")
     try:
         read_csr(b"-----BEGIN CERTIFICATE REQUEST-----")
     except BadCsr:
