@@ -13,6 +13,7 @@ from pathlib import Path
 import django
 import pytest
 from django.db import connections
+from django.db.models.signals import post_migrate
 
 from tests.harness import environment, server
 
@@ -54,11 +55,28 @@ def pytest_unconfigure() -> None:
 
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings(request: pytest.FixtureRequest) -> None:
-    """A SQLite file as in production, where locks are real; not Django's in-memory default."""
+    """A SQLite file as in production, where locks are real; not Django's in-memory default.
+
+    As the PostgreSQL of the tests does, it leaves the disk out: no test cuts the power, and each commit
+    waits for the disk otherwise. (Servers that tests start are processes with production's settings.)
+    """
+    _make_no_permissions()
     if environment.uses_postgres():
         request.getfixturevalue("django_db_modify_db_settings_parallel_suffix")
     else:
-        connections["default"].settings_dict["TEST"]["NAME"] = str(_DATA / "test.sqlite3")
+        told = connections["default"].settings_dict
+        told["TEST"]["NAME"] = str(_DATA / "test.sqlite3")
+        assert "synchronous=FULL" in told["OPTIONS"]["init_command"], "production waits for the disk"
+        told["OPTIONS"]["init_command"] += " PRAGMA synchronous=OFF;"
+
+
+def _make_no_permissions() -> None:
+    """Django writes its own permissions of all models anew after each test; Certdesk has roles instead."""
+    # Not before the settings are loaded:
+    from django.contrib.contenttypes.management import create_contenttypes  # noqa: PLC0415
+
+    assert post_migrate.disconnect(dispatch_uid="django.contrib.auth.management.create_permissions")
+    assert post_migrate.disconnect(create_contenttypes)
 
 
 @pytest.fixture
