@@ -13,6 +13,7 @@ from pathlib import Path
 import django
 import pytest
 from django.db import connections
+from django.db.models.signals import post_migrate
 
 from tests.harness import environment, server
 
@@ -20,12 +21,14 @@ pytest_plugins = ["tests.harness.fixtures"]
 
 _DATA = environment.prepare()
 _LOG_LINES = 60
+_HERE = Path(__file__).parent
+_LONGEST_FIRST = ("acceptance", "integration", "unit")
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Load the settings; pytest-django then finds them ready and guards the database."""
-    unit = Path(__file__).parent / "unit"
+    unit = _HERE / "unit"
     asked = [
         (config.invocation_params.dir / argument.partition("::")[0]).resolve() for argument in config.args
     ]
@@ -35,6 +38,16 @@ def pytest_configure(config: pytest.Config) -> None:
     django.setup()
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where workers share the tests, those that take longest begin: else one of them ends the run alone.
+
+    Stable, so that the order within each folder stays random.
+    """
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: _LONGEST_FIRST.index(item.path.relative_to(_HERE).parts[0]))
+
+
 def pytest_unconfigure() -> None:
     """Remove the data folder; workers of xdist end without their exit handlers."""
     shutil.rmtree(_DATA, ignore_errors=True)
@@ -42,11 +55,28 @@ def pytest_unconfigure() -> None:
 
 @pytest.fixture(scope="session")
 def django_db_modify_db_settings(request: pytest.FixtureRequest) -> None:
-    """A SQLite file as in production, where locks are real; not Django's in-memory default."""
+    """A SQLite file as in production, where locks are real; not Django's in-memory default.
+
+    As the PostgreSQL of the tests does, it leaves the disk out: no test cuts the power, and each commit
+    waits for the disk otherwise. (Servers that tests start are processes with production's settings.)
+    """
+    _make_no_permissions()
     if environment.uses_postgres():
         request.getfixturevalue("django_db_modify_db_settings_parallel_suffix")
     else:
-        connections["default"].settings_dict["TEST"]["NAME"] = str(_DATA / "test.sqlite3")
+        told = connections["default"].settings_dict
+        told["TEST"]["NAME"] = str(_DATA / "test.sqlite3")
+        assert "synchronous=FULL" in told["OPTIONS"]["init_command"], "production waits for the disk"
+        told["OPTIONS"]["init_command"] += " PRAGMA synchronous=OFF;"
+
+
+def _make_no_permissions() -> None:
+    """Django writes its own permissions of all models anew after each test; Certdesk has roles instead."""
+    # Not before the settings are loaded:
+    from django.contrib.contenttypes.management import create_contenttypes  # noqa: PLC0415
+
+    assert post_migrate.disconnect(dispatch_uid="django.contrib.auth.management.create_permissions")
+    assert post_migrate.disconnect(create_contenttypes)
 
 
 @pytest.fixture

@@ -57,6 +57,8 @@ def prepare() -> Path:
         os.environ["CERTDESK_TEST_NOTHING_SKIPPED"] = "1"
     for name in [name for name in os.environ if steers_certdesk(name)]:
         del os.environ[name]
+    # Containers like to set it; then each process that a test starts compiles all of Certdesk anew (2 s).
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     # Some tests call programs that come with the dependencies, such as pkilint's, from an inactive .venv too.
     programs = Path(sys.executable).parent
     os.environ |= {
