@@ -59,7 +59,7 @@ class Zone:
     `signed`: with DNSSEC, by a key made for it. `forged` lines replace those of the same name and type
     after signing, so that their signatures no longer match. `secret`: who knows it may change an unsigned
     zone while it is served (RFC 2136), with the TSIG key named after the zone (hmac-sha256, base64).
-    `ready`: the whole zone file, made elsewhere (`signed_tree.py`), with `anchor` as its trust anchor, if any.
+    `ready`: the whole zone file, made elsewhere (`signed_tree.py`); `anchor`: its trust anchor, if any.
     """
 
     name: str

@@ -1,18 +1,17 @@
-"""A tree of zones from the root down, signed rightly or wrongly on purpose: the chain of trust that tests walk.
+"""A tree of zones from the root down, signed rightly or wrongly on purpose: the chain of trust to walk.
 
-Children first: each zone's DS record goes into its parent. Denials by NSEC are dnspython's; those by NSEC3 are made
-here, and that unbound believes them is what shows that they are right.
+Children first: each zone's DS record goes into its parent. Denials by NSEC are dnspython's; those by NSEC3
+are made here, and that unbound believes them is what shows that they are right.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
 import dns.dnssec
 import dns.name
 import dns.rdata
-import dns.rdataclass
 import dns.rdataset
 import dns.rrset
 import dns.zone
@@ -21,14 +20,14 @@ from dns.dnssec import PrivateKey
 from dns.dnssectypes import Algorithm, DSDigest
 from dns.rdatatype import RdataType
 from dns.rdtypes.ANY.DNSKEY import DNSKEY
-from dns.rdtypes.ANY.NSEC3 import NSEC3, OPTOUT, Bitmap
+from dns.rdtypes.ANY.NSEC3 import OPTOUT
 
 from tests.harness.nameserver import Zone
 
 _DAY = 86400
 _KSK = 257
 _SOA = "@ IN SOA ns.{0} hostmaster.{0} 1 3600 600 86400 60\n@ IN NS ns.{0}\nns IN A 127.0.0.1\n"
-_MAKE_KEY = {
+_MAKE_KEY: dict[Algorithm, Callable[[], PrivateKey]] = {
     Algorithm.RSASHA256: partial(rsa.generate_private_key, 65537, 2048),
     Algorithm.RSASHA512: partial(rsa.generate_private_key, 65537, 2048),
     Algorithm.ECDSAP256SHA256: partial(ec.generate_private_key, ec.SECP256R1()),
@@ -50,8 +49,8 @@ class Hashed:
 class TreeZone:
     """A zone below the root: its lines, and what is right or wrong with its signatures.
 
-    `valid_days` are counted from now. `ds` replaces the DS record in the parent, in presentation form; `-` leaves
-    it out. `forged` lines replace signed ones, `hidden` names lose their records, after signing.
+    `valid_days` are counted from now. `ds` replaces the DS record in the parent, in presentation form; `-`
+    leaves it out. `forged` lines replace signed ones, `hidden` names lose their records, after signing.
     """
 
     name: str
@@ -142,16 +141,8 @@ def _sign_hashed(zone: dns.zone.Zone, key: _Key, hashed: Hashed, begin: int, end
     flags = OPTOUT if hashed.opt_out else 0
     labels = sorted((dns.dnssec.nsec3_hash(name, b"", hashed.iterations, 1), name) for name in bitmaps)
     for (label, name), (after, _) in zip(labels, labels[1:] + labels[:1], strict=True):
-        record = NSEC3(
-            dns.rdataclass.IN,
-            RdataType.NSEC3,
-            1,
-            flags,
-            hashed.iterations,
-            b"",
-            dns.rdata.from_text("IN", "NSEC3", f"1 0 0 - {after}").next,  # type: ignore[attr-defined]
-            Bitmap.from_rdtypes(sorted(bitmaps[name])),
-        )
+        bitmap = " ".join(one.name for one in sorted(bitmaps[name]))
+        record = dns.rdata.from_text("IN", "NSEC3", f"1 {flags} {hashed.iterations} - {after} {bitmap}")
         owner = dns.name.from_text(label, apex)
         rdataset = dns.rdataset.from_rdata(60, record)
         zone.replace_rdataset(owner, rdataset)
@@ -173,6 +164,7 @@ def _authoritative(zone: dns.zone.Zone) -> Iterator[tuple[dns.name.Name, set[Rda
 def _add_signature(
     zone: dns.zone.Zone, name: dns.name.Name, covered: dns.rdataset.Rdataset, key: _Key, begin: int, end: int
 ) -> None:
+    assert zone.origin is not None
     rrset = dns.rrset.from_rdata_list(name, 60, list(covered))
     signature = dns.dnssec.sign(
         rrset,
@@ -180,6 +172,6 @@ def _add_signature(
         zone.origin,
         key.public,
         inception=begin,
-        expiration=end,  # type: ignore[arg-type]
+        expiration=end,
     )
     zone.find_rdataset(name, RdataType.RRSIG, covered.rdtype, create=True).add(signature, 60)

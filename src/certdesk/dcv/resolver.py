@@ -2,8 +2,8 @@
 
 `DnsResolver` asks the resolvers that the configuration names. On DNSSEC (BR 4.2.2.2) it takes their word by
 the AD bit (RFC 4035 3.2.3), where they validate and the way to them is trusted (best: the same host); or it
-has every answer judged by `dcv.dnssec`, and they need not be believed. It keeps no cache and no state. What an
-answer means for a validation or for CAA does not live here.
+has every answer judged by `dcv.dnssec`, and they need not be believed. It keeps no cache and no state. What
+an answer means for a validation or for CAA does not live here.
 """
 
 import ipaddress

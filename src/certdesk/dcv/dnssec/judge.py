@@ -35,15 +35,16 @@ def is_secure(response: dns.message.Message, name: dns.name.Name, rdtype: RdataT
     owner, secure, seen = name, True, set[dns.name.Name]()
     while owner not in seen:
         seen.add(owner)
-        if (found := find(response.answer, owner, rdtype)) is not None:
-            return _present(found, response, walk) and secure
-        alias = find(response.answer, owner, RdataType.CNAME)
+        # An alias comes first, as it does for whoever reads the response: what is not read is not judged.
+        alias = None if rdtype == RdataType.CNAME else find(response.answer, owner, RdataType.CNAME)
         if alias is None:
             break
         secure = _alias(alias, response, walk) and secure
         owner = alias.rrset[0].target
-    if owner in seen and find(response.answer, owner, RdataType.CNAME) is not None:
+    else:
         return secure  # a circle, which is its own fault
+    if (found := find(response.answer, owner, rdtype)) is not None:
+        return _present(found, response, walk) and secure
     if len(seen) > 1 and _unfinished(response):
         return secure
     return _absent(response, owner, rdtype, walk) and secure
