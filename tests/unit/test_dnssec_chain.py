@@ -125,7 +125,7 @@ def test_a_delegation_by_sha1_or_by_what_is_unknown_is_insecure() -> None:
 
 
 @pytest.mark.parametrize("at,holds", [(-61, False), (-60, True), (0, True), (60, True), (61, False)])
-def test_a_signature_holds_from_its_inception_to_its_expiration(at: int, holds: bool) -> None:  # noqa: FBT001
+def test_a_signature_holds_from_its_inception_to_its_expiration(at: int, holds: bool) -> None:  # noqa: FBT001 - a column
     private, key = _key_pair()
     rrset = dns.rrset.from_text("www.example.", 60, "IN", "A", "192.0.2.1")
     signed = SignedSet(rrset, (_signed(rrset, private, key),))
