@@ -97,7 +97,8 @@ class Config(BaseSettings):
     perspective_ca: Path | None = None
     perspective_quorum: int = Field(default=0, ge=0, le=20)
     dns_servers: tuple[str, ...] = ()
-    dns_dnssec: Literal["ad", "off"] = "ad"
+    dns_dnssec: Literal["ad", "validate", "off"] = "ad"
+    dns_trust_anchors: tuple[str, ...] = ()
     dcv_allowed_networks: tuple[str, ...] = ()
     dcv_http_port: int = Field(default=80, ge=1, le=65535)
     dcv_tls_port: int = Field(default=443, ge=1, le=65535)

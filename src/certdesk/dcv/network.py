@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from certdesk.dcv.addresses import AddressPolicy
 from certdesk.dcv.base import Network
+from certdesk.dcv.dnssec.anchors import IANA_ROOT, TrustAnchors
 from certdesk.dcv.fetch import HTTP, HTTPS, FetchConfig, SafeFetcher
 from certdesk.dcv.resolver import (
     DnsResolver,
@@ -22,16 +23,20 @@ def make_network(
     *,
     resolvers: Sequence[str],
     dnssec: Dnssec = Dnssec.AD,
+    trust_anchors: Sequence[str] = IANA_ROOT,
     allowed_networks: Sequence[str] = (),
     http_port: int = HTTP,
     https_port: int = HTTPS,
 ) -> Network:
     """The network of these settings. A resolver is `ADDRESS`, `ADDRESS#PORT`, or `system`.
 
-    Raises: ValueError for what is no address, network or port, and when nobody is left to ask.
+    Trust anchors are DS records in presentation form.
+
+    Raises: ValueError for what is no address, network, port or anchor, and when nobody is left to ask.
     """
     servers = tuple(server for text in resolvers for server in _servers(text))
-    resolver = DnsResolver(ResolverConfig(servers=servers, dnssec=dnssec))
+    anchors = TrustAnchors.parse(trust_anchors)
+    resolver = DnsResolver(ResolverConfig(servers=servers, dnssec=dnssec, anchors=anchors))
     config = FetchConfig(
         addresses=AddressPolicy.allowing(allowed_networks), ports={HTTP: http_port, HTTPS: https_port}
     )
