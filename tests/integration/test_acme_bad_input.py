@@ -214,6 +214,12 @@ def _identifier(value: object, kind: object = "dns") -> list[object]:
         (_identifier(5), "malformed"),
         (_identifier("x.example.ac.uk", kind=None), "malformed"),
         (_identifier("192.0.2.1", kind="ip"), "unsupportedIdentifier"),
+        (_identifier("2001:db8::1", kind="ip"), "unsupportedIdentifier"),
+        (_identifier("2001:DB8::1", kind="ip"), "rejectedIdentifier"),
+        (_identifier("fe80::1%eth0", kind="ip"), "rejectedIdentifier"),
+        (_identifier("::ffff:192.0.2.1", kind="ip"), "rejectedIdentifier"),
+        (_identifier("192.0.2.0/24", kind="ip"), "rejectedIdentifier"),
+        (_identifier("www.example.ac.uk", kind="ip"), "rejectedIdentifier"),
         (_identifier("x", kind="email"), "unsupportedIdentifier"),
         (_identifier("192.0.2.1"), "rejectedIdentifier"),
         (_identifier(""), "rejectedIdentifier"),
@@ -250,6 +256,10 @@ def test_each_bad_name_has_a_subproblem_of_its_own(one: AcmeClient) -> None:
         {"identifiers": [*_identifier("localhost"), *_identifier("192.0.2.1", kind="ip")]},
     )
     _is(mixed, 400, "compound")
+    assert [p["identifier"] for p in mixed.json["subproblems"]] == [
+        {"type": "dns", "value": "localhost"},
+        {"type": "ip", "value": "192.0.2.1"},
+    ]
 
 
 @pytest.mark.parametrize(

@@ -64,13 +64,14 @@ class Subproblem:
     type: ProblemType
     detail: str
     name: str
+    identifier_type: str = "dns"
 
     def as_json(self) -> dict[str, object]:
         """The member of `subproblems`."""
         return {
             "type": URN + self.type,
             "detail": self.detail,
-            "identifier": {"type": "dns", "value": self.name},
+            "identifier": {"type": self.identifier_type, "value": self.name},
         }
 
 

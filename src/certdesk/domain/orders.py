@@ -12,6 +12,7 @@ from certdesk.domain.acme_problems import AcmeRefused, ProblemType, Subproblem, 
 from certdesk.domain.errors import RejectedIdentifier
 from certdesk.domain.evidence import METHODS, Method
 from certdesk.domain.identifiers import DnsName, parse_dns_name, quoted
+from certdesk.domain.ip_addresses import parse_ip_address
 
 MAX_IDENTIFIERS = 100  # S11
 #: How long a client has from its order to finalize; authorizations live as long.
@@ -149,8 +150,8 @@ def parse_identifiers(value: object) -> tuple[DnsName, ...]:
     """The names of an order in its own order, in lower case, once each.
 
     Raises AcmeRefused: malformed for what is no list of identifiers; unsupportedIdentifier for types that no
-    profile has (IP addresses among them); rejectedIdentifier for names that may not be certified. With a
-    subproblem for each name when there are several.
+    profile has (IP addresses among them); rejectedIdentifier for names that may not be certified and for
+    text that is no IP address. With a subproblem for each name when there are several.
     """
     if not isinstance(value, list) or not value:
         raise malformed("The order needs a list of identifiers, with at least one.")
@@ -167,7 +168,14 @@ def parse_identifiers(value: object) -> tuple[DnsName, ...]:
         try:
             names[_name(kind, text)] = None
         except AcmeRefused as error:
-            problems.append(Subproblem(type=error.kind, detail=error.detail, name=text[:NOT_A_NAME]))
+            problems.append(
+                Subproblem(
+                    type=error.kind,
+                    detail=error.detail,
+                    name=text[:NOT_A_NAME],
+                    identifier_type=kind[:NOT_A_NAME],
+                )
+            )
     if problems:
         raise refused_identifiers(problems)
     return tuple(names)
@@ -193,12 +201,14 @@ def _identifier(value: object) -> tuple[str, str]:
 
 
 def _name(kind: str, text: str) -> DnsName:
-    if kind != "dns":
-        what = "IP addresses are not certified here" if kind == "ip" else f"There is no type {quoted(kind)}"
-        raise AcmeRefused(
-            ProblemType.UNSUPPORTED_IDENTIFIER, f"{what}. Use identifiers of the type “dns”.", status=400
-        )
     try:
-        return parse_dns_name(text)
+        if kind == "ip":
+            parse_ip_address(text)
+        elif kind == "dns":
+            return parse_dns_name(text)
     except RejectedIdentifier as error:
         raise AcmeRefused(ProblemType.REJECTED_IDENTIFIER, error.detail, status=400) from None
+    what = "IP addresses are not certified here" if kind == "ip" else f"There is no type {quoted(kind)}"
+    raise AcmeRefused(
+        ProblemType.UNSUPPORTED_IDENTIFIER, f"{what}. Use identifiers of the type “dns”.", status=400
+    )
