@@ -17,7 +17,7 @@ from certdesk.store.models import AcmeAccount, AuditEvent, EabCredential, Member
 from certdesk.store.selectors.acme import AccountStatus, find_accounts, find_credentials, get_account
 from certdesk.store.selectors.acme_orders import list_orders
 from certdesk.store.selectors.renewals import certificates_in_use
-from tests.integration.acme_support import AcmeWorld, acme_world, credential
+from tests.integration.acme_support import AcmeWorld, acme_world, credential, scripted_network
 from tests.integration.api_calls import Caller, callers
 from tests.integration.support import actor, organisation, submit
 
@@ -84,6 +84,21 @@ def test_an_account_shows_what_a_person_has_to_decide(here: AcmeWorld) -> None:
     orders = list_orders(actor=here.meg, account_id=account.pk, now=timezone.now())
     assert [(o.names, o.status) for o in orders] == [(("www.example.ac.uk",), OrderStatus.VALID)]
     assert orders[0].request is not None
+
+
+def test_an_order_that_came_to_nothing_says_why_on_its_accounts_page(here: AcmeWorld) -> None:
+    one = here.registered()
+    with scripted_network():
+        ordered = one.order("www.another.ac.uk")
+        one.answer(ordered.json["authorizations"][0], "dns-01", lambda _proof: None)
+    account = AcmeAccount.objects.get()
+    (order,) = list_orders(actor=here.meg, account_id=account.pk, now=timezone.now())
+    assert order.status is OrderStatus.INVALID
+    assert one.post(ordered.headers["Location"]).json["status"] == "invalid"  # the client is told the same
+    page = signed_in("meg").get(reverse("acme-account", args=[account.pk])).content.decode()
+    assert "Came to nothing" in page
+    assert "www.another.ac.uk" in page
+    assert "The proof is not there." in page
 
 
 def test_a_manager_ends_an_account_once(here: AcmeWorld) -> None:
