@@ -73,7 +73,7 @@ def django_db_modify_db_settings(request: pytest.FixtureRequest) -> None:
 def _make_no_permissions() -> None:
     """Django writes its own permissions of all models anew after each test; Certdesk has roles instead."""
     # Not before the settings are loaded:
-    from django.contrib.contenttypes.management import create_contenttypes  # noqa: PLC0415
+    from django.contrib.contenttypes.management import create_contenttypes  # noqa: PLC0415 - settings come first
 
     assert post_migrate.disconnect(dispatch_uid="django.contrib.auth.management.create_permissions")
     assert post_migrate.disconnect(create_contenttypes)
