@@ -126,6 +126,16 @@ def _behind(check: Json) -> str:
     return " · ".join(part for part in parts if part)
 
 
+def caa(found: Sequence[Json]) -> None:
+    """What CAA records said of names when they were last looked up, and what to add where they forbid."""
+    if not found:
+        return
+    table(
+        ("CAA OF", "LOOKED UP", "FROM", "WHAT IT SAYS", "RECORD TO ADD"),
+        ((a["name"], a["at"], ", ".join(a["servers"]), a["detail"], a["to_add"]) for a in found),
+    )
+
+
 def table(heads: Sequence[str], rows: Iterable[Iterable[object]]) -> None:
     """A table on stdout."""
     from rich.table import Table  # noqa: PLC0415 - as above
