@@ -95,6 +95,7 @@ class Worker:
             recover_dead(now=now)
             DBTaskResult.objects.filter(finished_at__lt=now - KEEP_FINISHED).delete()
             alerts.alert_overdue(now=now)
+            alerts.alert_overdue_orders(now=now)
             reminders.remind_lapsing(now=now)
             proof_warnings.warn_ahead(now=now)
             validation.refresh_waiting(now=now)
