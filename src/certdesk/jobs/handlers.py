@@ -10,6 +10,7 @@ from certdesk.services import (
     alerts,
     notices,
     people,
+    perspectives,
     proof_warnings,
     reminders,
     revocation_notices,
@@ -67,6 +68,11 @@ def mail_unproven(*, challenge_id: int) -> None:
     proof_warnings.mail_unproven(challenge_id=challenge_id, now=timezone.now())
 
 
+def mail_perspectives() -> None:
+    """Mails the operators that a rule will ask for more perspectives."""
+    perspectives.mail_perspectives(now=timezone.now())
+
+
 def mail_sunset(*, organisation_id: int) -> None:
     """Mails an organisation's managers that a way of proving ends."""
     proof_warnings.mail_sunset(organisation_id=organisation_id, now=timezone.now())
@@ -85,6 +91,7 @@ HANDLERS: dict[str, Callable[..., None]] = {
     "mail_lapsing": mail_lapsing,
     "mail_revocation": mail_revocation,
     "mail_sunset": mail_sunset,
+    "mail_perspectives": mail_perspectives,
     "mail_unproven": mail_unproven,
     "mail_vanished": mail_vanished,
     "notify_applicant": notify_applicant,
