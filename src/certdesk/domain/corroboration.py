@@ -95,8 +95,8 @@ class Shortfall:
     def to_do(self) -> str:
         """How to put it right."""
         return (
-            "Add perspectives to CERTDESK_PERSPECTIVES before that day and start the service again; or, for a "
-            "CA that is not public, set CERTDESK_PERSPECTIVE_QUORUM to the number that you want."
+            "Add perspectives to CERTDESK_PERSPECTIVES before that day and start the service again; or, for "
+            "a CA that is not public, set CERTDESK_PERSPECTIVE_QUORUM to the number that you want."
         )
 
 
