@@ -154,8 +154,9 @@ class TestKnownKeys:
     def test_without_a_list_the_check_says_so(self) -> None:
         shown = previewed(world(), csr("www.example.ac.uk"))
         (check,) = [c for c in shown.decision.checks if c.code == "key.known"]
-        assert check.verdict is Verdict.PASS
+        assert check.verdict is Verdict.NOT_CHECKED
         assert "No list" in check.message
+        assert shown.decision.outcome is Outcome.AUTO
 
     def test_a_replaced_list_is_noticed_and_a_broken_one_ignored(self, tmp_path: Path) -> None:
         one, two = csr("one.example.ac.uk"), csr("two.example.ac.uk")

@@ -18,6 +18,7 @@ Json = dict[str, Any]
 PIPE_WIDTH = 400
 _SIGNS = {
     "pass": ("[ok]", "green"),
+    "not_checked": ("[unchecked]", "dim"),
     "warn": ("[warning]", "yellow"),
     "pending": ("[waiting]", "cyan"),
     "manual": ("[officer]", "cyan"),
