@@ -40,7 +40,7 @@ def caa_views(rows: Iterable[CaaRow], *, now: datetime, on_request: bool = False
 
 
 def _view(row: CaaRow, *, now: datetime, on_request: bool) -> CaaView:
-    look, word = _WORDS[row.allowed] if Code(row.code).is_answer else ("wait", "No answer")
+    look, word = _WORDS[row.allowed] if Code(row.code).is_answer else ("warn", "No answer")
     number = "" if on_request or row.request is None else str(row.request)
     young = timedelta(hours=in_force(RuleId.CAA_AGE, now).value)
     return CaaView(
