@@ -37,6 +37,7 @@ def page() -> str:
         "| verdict | means |",
         "|---|---|",
         "| `pass` | nothing stands in the way |",
+        "| `not_checked` | it could not be looked at here; no pass, and stops nothing |",
         "| `warn` | worth a look; stops nothing |",
         "| `pending` | something has to happen first, such as a confirmation by e-mail; needs no officer |",
         "| `manual` | an RA officer decides |",

@@ -7,33 +7,41 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import pytest
+from django.core.mail import EmailMessage
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from certdesk.dcv.caa import CaaChecked, check_caa
 from certdesk.dcv.conformance import ScriptedResolver
 from certdesk.dcv.resolver import Answer, Status
 from certdesk.domain.caa import Question
-from certdesk.domain.errors import PolicyRefused
+from certdesk.domain.errors import NotFound, PolicyRefused
 from certdesk.domain.findings import Check
 from certdesk.domain.policy_file import read_policy
 from certdesk.domain.requests import RequestId, State
+from certdesk.jobs.worker import Worker
 from certdesk.services import caa, runtime
+from certdesk.services.alerts import alert_overdue, alert_overdue_orders, mail_officers_of_orders
 from certdesk.services.confirm import approve_and_issue
 from certdesk.services.decisions import judge_now
 from certdesk.services.issuance import drive, due_requests
 from certdesk.services.requests import create_request, preview_request
 from certdesk.services.runtime import CaaSettings
-from certdesk.store.models import CaaCheck, IssuanceAttempt, Request
+from certdesk.store.models import AcmeOrder, CaaCheck, Domain, IssuanceAttempt, Request
+from certdesk.store.selectors.caa import caa_of_domain, caa_of_request
+from certdesk.store.selectors.waiting import overdue_at_dns
 from tests.harness.acme_client import AcmeClient, make_csr
 from tests.integration.acme_support import acme_world
 from tests.integration.support import (
     NOW,
     Clock,
     World,
+    actor,
     audit_problems,
     configured,
     events_of,
+    organisation,
     submission,
     submit,
     world,
@@ -229,7 +237,7 @@ def test_no_officer_stands_in_for_the_dns(here: World, dns: Dns) -> None:
         approve_and_issue(actor=here.olga, number=number, clock=clock)
         row = Request.objects.get(id=number)
         assert State(row.state) is State.ACCEPTED
-        assert row.detail.startswith("Waiting for the DNS; asked again by itself.")
+        assert row.detail.startswith("Waiting for the DNS for less than a minute; asked again by itself.")
         assert row.next_attempt_at is not None
         assert not IssuanceAttempt.objects.exists()
         clock.forward(row.next_attempt_at - clock.now)
@@ -347,6 +355,40 @@ def test_without_a_resolver_nothing_is_known(here: World, dns: Dns) -> None:
         assert submit(here.alice, WWW).state is State.WAITING_FOR_APPROVAL
 
 
+def test_officers_are_told_once_of_what_the_dns_has_owed_for_a_day(
+    here: World, dns: Dns, mailoutbox: list[EmailMessage]
+) -> None:
+    """R24. One of three requests waits; one was answered in time, one waits for a proof of ours."""
+    dns.fail(MAIL)
+    with policy("require", dns, unknown="refuse"):
+        waits, answered = _accepted(here, dns, WWW), _accepted(here, dns, NEWS)
+        for name in (WWW, NEWS):
+            dns.fail(name)
+        clock = Clock(NOW + 9 * HOUR)
+        for number in (waits, answered):
+            drive(request_id=number, clock=clock)
+        clock.forward(23 * HOUR)
+        assert drive(request_id=waits, clock=clock) is State.ACCEPTED
+        assert alert_overdue(now=clock()) == []
+        assert "told" not in Request.objects.get(id=waits).detail
+        del dns.records[NEWS]
+        clock.forward(HOUR)
+        assert drive(request_id=answered, clock=clock) is State.ISSUED
+        assert drive(request_id=waits, clock=clock) is State.ACCEPTED
+        assert Request.objects.get(id=waits).detail.startswith(
+            "Waiting for the DNS for 1 day; asked again by itself. JTAG has been told."
+        )
+        assert alert_overdue(now=clock()) == [waits]
+        assert alert_overdue(now=clock()) == []
+        assert overdue_at_dns(actor=here.olga, now=clock()) == 1
+        assert overdue_at_dns(actor=here.alice, now=clock()) == 0
+        Worker(clock=clock).tick(now=clock())
+    (mail,) = [mail for mail in mailoutbox if "olga@example.ac.uk" in mail.to]
+    assert "A request has waited for the DNS for 24 hours" in mail.subject
+    assert f"/requests/{waits}/" in mail.body
+    assert audit_problems() == []
+
+
 class TestAcme:
     """Asked at finalize, when there is something to sign; an order is no request and asks nothing."""
 
@@ -390,8 +432,69 @@ class TestAcme:
             del dns.records[MAIL]
             assert self._finalize(one, order) == (200, "valid")
 
+    def test_officers_are_told_of_an_order_that_goes_on_failing_for_a_day(
+        self, dns: Dns, mailoutbox: list[EmailMessage]
+    ) -> None:
+        with policy("require", dns):
+            one, order = self._ready()
+            dns.fail(MAIL)
+            assert self._finalize(one, order)[1] == "dns"
+            AcmeOrder.objects.update(expires_at=timezone.now() + 72 * HOUR)
+            later = timezone.now() + 24 * HOUR
+            assert alert_overdue_orders(now=later) == []  # tried once, and left
+            failed = CaaCheck.objects.get(name=MAIL)
+            failed.pk, failed.at = None, later - HOUR
+            failed.save()
+            assert alert_overdue_orders(now=later) == [failed.order_id]
+            assert alert_overdue_orders(now=later) == []
+            assert mail_officers_of_orders(orders=[failed.order_id or 0]) is True
+            assert self._finalize(one, order)[1] == "dns"
+        (mail,) = mailoutbox
+        assert "An order of an ACME client has waited for 24 hours" in mail.subject
+        assert MAIL in mail.body
+
     def test_off_asks_nothing(self, dns: Dns) -> None:
         with policy("off", dns):
             one, order = self._ready()
             assert self._finalize(one, order) == (200, "valid")
         assert (dns.asked, CaaCheck.objects.count()) == ([], 0)
+
+
+def test_the_newest_answer_about_each_name_is_shown_to_whom_it_concerns(here: World, dns: Dns) -> None:
+    """Names with several answers each; charlie is told of nothing, not even that there is something."""
+    stranger = actor("charlie", organisation=organisation("Other University"))
+    number = _accepted(here, dns, WWW, MAIL)
+    dns.say(MAIL, f'0 issue "{OTHER}"')
+    dns.fail(WWW)
+    with policy("warn", dns):
+        later = NOW + 9 * HOUR
+        again = create_request(
+            actor=here.alice, submission=submission(here.university, MAIL, WWW), channel="portal", now=later
+        )
+    domain_id = Domain.objects.get(organisation_id=here.university, adn=DOMAIN).pk
+    shown = {row.name: row for row in caa_of_domain(actor=here.alice, domain_id=domain_id)}
+    assert {name: (row.code, row.request, row.at) for name, row in shown.items()} == {
+        MAIL: ("caa.other_issuer", again.number, later),
+        WWW: ("caa.lookup_failed", again.number, later),
+    }
+    assert shown[MAIL].to_add == f'{MAIL}. CAA 0 issue "{OURS}"'
+    assert shown[MAIL].servers == ("192.0.2.53#53",)
+    first = {row.name: row.code for row in caa_of_request(actor=here.alice, number=number)}
+    assert first == {WWW: "caa.authorised", MAIL: "caa.authorised"}
+    with pytest.raises(NotFound):
+        caa_of_domain(actor=stranger, domain_id=domain_id)
+    with pytest.raises(NotFound):
+        caa_of_request(actor=stranger, number=number)
+
+
+def test_a_name_that_only_ends_alike_belongs_to_another_domain(here: World, dns: Dns) -> None:
+    number = _accepted(here, dns, WWW)
+    row = CaaCheck.objects.get(request_id=number)
+    for name in (f"not{DOMAIN}", f"*.{DOMAIN}", DOMAIN):
+        CaaCheck.objects.create(
+            **{f.name: getattr(row, f.name) for f in CaaCheck._meta.fields if f.name not in ("id", "name")},
+            name=name,
+        )
+    domain_id = Domain.objects.get(organisation_id=here.university, adn=DOMAIN).pk
+    found = caa_of_domain(actor=here.alice, domain_id=domain_id)
+    assert {one.name for one in found} == {WWW, DOMAIN, f"*.{DOMAIN}"}

@@ -17,6 +17,7 @@ from certdesk.domain.requests import OrganisationId
 from certdesk.services.persistent import watch_due
 from certdesk.services.requests import create_request
 from certdesk.store.models import (
+    CaaCheck,
     CaValidation,
     Domain,
     MethodChallenge,
@@ -354,3 +355,42 @@ def test_three_thousand_domains_take_a_fixed_number_of_queries(
         page = alice.get(reverse("domains-list"))
     assert len(page.context["rows"]) == 50
     assert page.context["total"] == 3001
+
+
+def test_the_pages_of_a_domain_and_of_a_request_show_what_caa_records_said(people: World) -> None:
+    """R16, V6. What forbids comes first, with the record to add; what is old says that it is asked anew."""
+    number = submit(people.alice, "www.example.ac.uk").number
+    domain = Domain.objects.get(adn="example.ac.uk")
+    stranger = actor("charlie", organisation=organisation("Other University"))
+    for name, code, to_add, age in (
+        ("www.example.ac.uk", "caa.authorised", "", timedelta(hours=1)),
+        ("*.example.ac.uk", "caa.other_issuer", '*.example.ac.uk. CAA 0 issue "ours.example"', 9 * DAY),
+        ("mail.example.ac.uk", "caa.lookup_failed", "", timedelta()),
+    ):
+        CaaCheck.objects.create(
+            organisation_id=people.university,
+            request_id=number,
+            name=name,
+            allowed=code == "caa.authorised",
+            code=code,
+            found_at="example.ac.uk",
+            records=['0 issue "other.example"'],
+            server="192.0.2.53#53",
+            question={"issuers": ["ours.example"], "account_uri": "", "method": ""},
+            evidence={
+                "detail": f"About {name}.",
+                "to_add": to_add,
+                "looked": [{"server": "192.0.2.53#53", "authenticated": True}],
+            },
+            at=timezone.now() - age,
+        )
+    for path in (reverse("domains-show", args=[domain.pk]), reverse("requests-show", args=[number])):
+        text = signed_in("alice").get(path).content.decode()
+        card = text[text.index('id="caa"') :]
+        positions = [card.index(f"About {name}") for name in ("*.example", "mail.example", "www.example")]
+        assert max(positions[:2]) < positions[2]
+        assert "*.example.ac.uk. CAA 0 issue &quot;ours.example&quot;" in card
+        assert "192.0.2.53#53, signed (DNSSEC)" in card
+        assert card.count("It is looked up again before anything is signed.") == 1
+        assert Client().get(path).status_code == 302
+        assert signed_in(stranger.label).get(path).status_code == 404

@@ -23,6 +23,7 @@ pytestmark = pytest.mark.django_db
 
 _WORDS = {
     "Passed.": "pass",
+    "Not checked.": "not_checked",
     "Note.": "warn",
     "To be confirmed.": "pending",
     "A person looks.": "manual",
@@ -30,6 +31,7 @@ _WORDS = {
 }
 _SIGNS = {
     "[ok]": "pass",
+    "[unchecked]": "not_checked",
     "[warning]": "warn",
     "[waiting]": "pending",
     "[officer]": "manual",
@@ -145,6 +147,7 @@ def test_the_same_list_is_read_everywhere(names: tuple[str, ...], capsys: pytest
     expected = of_records(previewed["checks"])
     assert len(expected) > 10
     assert {"key.reused", "certificate.lint", "key.known"} <= {line.code for line in expected}
+    assert {line.verdict for line in expected if line.code == "key.known"} == {"not_checked"}
     assert of_page(page.content) == expected
     show.preview(previewed)
     assert of_terminal(capsys.readouterr().out) == expected

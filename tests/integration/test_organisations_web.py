@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from unittest import mock
 from uuid import uuid4
 
 import pytest
@@ -17,6 +18,7 @@ from pytest_django import Settings
 
 from certdesk.domain.actors import OrgRole, RaRole
 from certdesk.domain.certificates import Accepted, Refused
+from certdesk.domain.corroboration import Quorum, Shortfall
 from certdesk.domain.requests import State
 from certdesk.services import runtime
 from certdesk.store.jobs import enqueue
@@ -205,6 +207,16 @@ def test_the_operator_sees_failed_jobs_without_secrets_and_runs_them_again(peopl
     assert AuditEvent.objects.filter(action="job.retry", object_id=str(job.id)).exists()
     for again in (job.id, uuid4()):
         assert op.post(reverse("service-retry", args=[again])).status_code == 409
+
+
+def test_the_operator_sees_which_rule_will_ask_for_more_perspectives(people: World) -> None:
+    del people
+    begins = NOW + timedelta(days=60)
+    lack = Shortfall(on=begins, needed=Quorum(perspectives=9, regions=2), perspectives=4, regions=2)
+    with mock.patch("certdesk.web.settings.operating.shortfall", return_value=lack):
+        text = text_of(signed_in("op").get(reverse("service")))
+    assert f"More perspectives are needed from {lack.day}" in text
+    assert lack.to_do in text
 
 
 def test_the_operator_sees_what_is_late_and_each_ca(people: World) -> None:

@@ -5,30 +5,34 @@ import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from unittest import mock
 
 import pytest
+import structlog
+from django.core.mail import EmailMessage
 
 from certdesk.conf.config import Config, load_config
-from certdesk.conf.perspectives import caa_asker, corroborated, make_coordinator
+from certdesk.conf.perspectives import caa_asker, corroborated, make_coordinator, ruled_perspectives
 from certdesk.dcv.base import Network
 from certdesk.dcv.conformance import ScriptedFetcher, ScriptedResolver, txt
 from certdesk.dcv.dns import txt_digest
 from certdesk.dcv.mpic import PerspectiveApp
 from certdesk.dcv.registry import load_validators
 from certdesk.dcv.resolver import Answer
+from certdesk.domain.actors import RaRole
 from certdesk.domain.errors import Misconfigured
 from certdesk.domain.evidence import Method
 from certdesk.domain.policy_file import read_policy
 from certdesk.domain.requests import State
+from certdesk.services.perspectives import mail_perspectives, shortfall, warn_operators
 from certdesk.services.runtime import CaaSettings
 from certdesk.store.models import CaaCheck, Request, ValidationRecord
 from tests.harness.acme_client import AcmeClient
 from tests.harness.perspective import Application, serving
 from tests.harness.ports import free_port
 from tests.integration.acme_support import acme_world
-from tests.integration.support import NOW, configured, submit, world
+from tests.integration.support import NOW, actor, audit_problems, configured, submit, world
 from tests.integration.test_dcv_perspectives import LIAR_NO, LIAR_YES
 
 CODES = ("ripe.one", "arin.two", "apnic.three")
@@ -199,3 +203,34 @@ class TestSettings:
         urls = dict(zip(CODES, (f"https://{code}.example" for code in CODES), strict=True))
         with pytest.raises(Misconfigured, match=told):
             make_coordinator(_config(urls, **changes), now=NOW)
+
+    def test_too_few_for_a_coming_rule_is_told_before_the_start_is_refused(
+        self, mailoutbox: list[EmailMessage]
+    ) -> None:
+        """Four are enough until 15 December 2026. Once for each of the three steps, whoever looks."""
+        actor("op", ra=RaRole.OPERATOR)
+        urls = {code: f"https://{code}.example" for code in (*CODES, "lacnic.four")}
+        ninety, thirty, seven = (datetime(2026, 12, 15, tzinfo=UTC) - timedelta(days=n) for n in (90, 30, 7))
+        with structlog.testing.capture_logs() as logs:
+            coordinator = make_coordinator(_config(urls, CERTDESK_PERSPECTIVE_QUORUM="0"), now=seven)
+        assert coordinator is not None
+        coordinator.close()
+        (told,) = [one for one in logs if one["event"] == "perspectives.too_few_soon"]
+        assert "5 remote perspectives" in told["why"]
+        with configured(
+            ruled_perspectives=ruled_perspectives(_config(urls, CERTDESK_PERSPECTIVE_QUORUM="0"))
+        ):
+            assert warn_operators(now=ninety - timedelta(hours=1)) is False
+            asked = [ninety, ninety, thirty, seven, seven + timedelta(days=7)]
+            assert [warn_operators(now=at) for at in asked] == [True, False, True, True, False]
+            assert mail_perspectives(now=seven) is True
+        (mail,) = mailoutbox
+        assert mail.to == ["op@example.ac.uk"]
+        assert "15 December 2026" in mail.subject
+        assert "CERTDESK_PERSPECTIVE_QUORUM" in mail.body
+        with configured(
+            ruled_perspectives=ruled_perspectives(_config(urls, CERTDESK_PERSPECTIVE_QUORUM="3"))
+        ):
+            assert shortfall(now=seven) is None
+            assert mail_perspectives(now=seven) is False
+        assert audit_problems() == []

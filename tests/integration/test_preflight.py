@@ -154,8 +154,9 @@ class TestKnownKeys:
     def test_without_a_list_the_check_says_so(self) -> None:
         shown = previewed(world(), csr("www.example.ac.uk"))
         (check,) = [c for c in shown.decision.checks if c.code == "key.known"]
-        assert check.verdict is Verdict.PASS
+        assert check.verdict is Verdict.NOT_CHECKED
         assert "No list" in check.message
+        assert shown.decision.outcome is Outcome.AUTO
 
     def test_a_replaced_list_is_noticed_and_a_broken_one_ignored(self, tmp_path: Path) -> None:
         one, two = csr("one.example.ac.uk"), csr("two.example.ac.uk")
@@ -232,6 +233,49 @@ class TestLint:
         assert made.state is State.ISSUED
         (stored,) = [c for c in Request.objects.get().checks if c["code"] == "certificate.lint"]
         assert stored["verdict"] == "pass"
+
+    @pytest.mark.parametrize("name", ["www.example.ac.uk", "www.elsewhere.org"])
+    @pytest.mark.parametrize("when", ["at once", "later"])
+    def test_what_a_preview_refuses_is_not_created(
+        self, monkeypatch: pytest.MonkeyPatch, name: str, when: str
+    ) -> None:
+        """Whether the CA would be asked at once, later, or after an officer's yes; with the same checks."""
+        w, upload = world(), csr(name)
+        finding = Finding(code="pkix.one", severity=Severity.ERROR, message="One is wrong")
+        monkeypatch.setattr(preflight, "lint_certificate", lambda _der: (finding,))
+        embedded = runtime.current().backend("embedded")
+
+        def refuse(*_: object) -> bytes:
+            raise BackendRefused("The certificate would break rules and is not signed.")
+
+        monkeypatch.setattr(type(embedded), "prepare", refuse)
+        shown = previewed(w, upload)
+        assert shown.decision.outcome is Outcome.REFUSE
+        with pytest.raises(PolicyRefused) as refused:
+            create_request(
+                actor=w.alice,
+                submission=submission(w.university, upload=upload),
+                channel="api",
+                at_once=embedded if when == "at once" else None,
+                now=NOW,
+            )
+        assert refused.value.checks == shown.decision.checks
+        assert not Request.objects.exists()
+
+    def test_what_the_ca_is_asked_for_later_is_linted_once_when_it_is_made(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        linted: list[bytes] = []
+
+        def lint(der: bytes) -> tuple[Finding, ...]:
+            linted.append(der)
+            return ()
+
+        monkeypatch.setattr(preflight, "lint_certificate", lint)
+        w = world()
+        asked = submission(w.university, "www.example.ac.uk")
+        made = create_request(actor=w.alice, submission=asked, channel="api", now=NOW)
+        assert (made.state, len(linted)) == (State.ACCEPTED, 1)
 
     def test_the_real_certificate_lints_clean(self) -> None:
         shown = previewed(world(), csr("a.example.ac.uk", "*.example.ac.uk"))
@@ -354,7 +398,8 @@ class TestDailyCap:
             (NOW - timedelta(hours=23), w.alice, w.university),
             (NOW, charlie, other),
         ):
-            create_request(actor=who, submission=submission(of), channel="api", now=at)
+            made = create_request(actor=who, submission=submission(of), channel="api", now=NOW)
+            Request.objects.filter(id=made.number).update(created_at=at)  # the CA is not so old
         with configured(policy=read_policy(self.CAP)):
             assert seen(previewed(w, csr()), "organisation.daily_cap") == [("pass", "1")]
         assert seen(previewed(w, csr()), "organisation.daily_cap") == []

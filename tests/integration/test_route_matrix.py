@@ -347,6 +347,7 @@ TABLE: dict[str, Row] = {
     "api/v1/requests/<int:number>/bundle.zip": Row(answers=_API_OWN),
     "api/v1/requests/<int:number>/certificate": Row(answers=_API_OWN),
     "api/v1/requests/<int:number>/csr": Row(answers=_API_OWN),
+    "api/v1/requests/<int:number>/caa": Row(answers=_API_OWN),
     "api/v1/certificates": Row(answers=_API_EVERYBODY),
     "api/v1/certificates/<int:certificate_id>": Row(answers=_API_OWN),
     "api/v1/certificates/<int:certificate_id>/file": Row(answers=_API_OWN),
@@ -370,6 +371,7 @@ TABLE: dict[str, Row] = {
         body={"mailbox": f"admin@{DOMAIN}"},
     ),
     "api/v1/domains/<int:domain_id>/deadlines": Row(answers=_API_OWN),
+    "api/v1/domains/<int:domain_id>/caa": Row(answers=_API_OWN),
     "api/v1/domains/<int:domain_id>/publications": Row(
         answers={"GET": "401 404 200 200 200 200 200 403 404"}
     ),

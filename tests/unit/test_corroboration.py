@@ -4,7 +4,16 @@ from datetime import UTC, datetime
 
 import pytest
 
-from certdesk.domain.corroboration import Quorum, Verdict, Vote, allowed_dissent, count, public_quorum
+from certdesk.domain.corroboration import (
+    WARN_AHEAD,
+    Quorum,
+    Verdict,
+    Vote,
+    allowed_dissent,
+    coming_shortfall,
+    count,
+    public_quorum,
+)
 from certdesk.domain.errors import InvariantViolated
 
 _PLACES = ("ripe.a", "arin.b", "ripe.c", "apnic.d", "arin.e", "lacnic.f", "afrinic.g")
@@ -63,3 +72,35 @@ def test_the_count(pattern: str, quorum: Quorum, verdict: Verdict) -> None:
 def test_nobody_votes_twice() -> None:
     with pytest.raises(InvariantViolated):
         count([Vote(perspective="ripe.a", agrees=True)] * 2, quorum=Quorum(perspectives=2))
+
+
+@pytest.mark.parametrize(
+    "codes, today, expected",
+    [
+        (_PLACES[:4], (2026, 9, 15), None),  # 91 days before
+        (_PLACES[:4], (2026, 9, 16), ((2026, 12, 15), 5, 2)),
+        (_PLACES[:4], (2026, 12, 14), ((2026, 12, 15), 5, 2)),
+        (_PLACES[:4], (2026, 12, 15), None),  # begun: the start refuses, nothing is coming
+        (_PLACES[:5], (2026, 12, 14), None),
+        (_PLACES[:2], (2026, 1, 1), ((2026, 3, 15), 3, 2)),  # the first of two steps
+        (("ripe.a", "ripe.b", "ripe.c", "ripe.d"), (2026, 3, 1), ((2026, 3, 15), 3, 2)),  # regions
+        ((), (2026, 12, 14), None),
+    ],
+)
+def test_what_a_coming_rule_lacks_is_known_ninety_days_before(
+    codes: tuple[str, ...],
+    today: tuple[int, int, int],
+    expected: tuple[tuple[int, int, int], int, int] | None,
+) -> None:
+    found = coming_shortfall(codes, now=datetime(*today, tzinfo=UTC), ahead=WARN_AHEAD)
+    if expected is None:
+        assert found is None
+        return
+    assert found is not None
+    day, perspectives, regions = expected
+    assert (found.on, found.needed) == (
+        datetime(*day, tzinfo=UTC),
+        Quorum(perspectives=perspectives, regions=regions),
+    )
+    assert found.day in found.message
+    assert "CERTDESK_PERSPECTIVES" in found.to_do

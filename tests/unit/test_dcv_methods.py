@@ -20,7 +20,7 @@ from certdesk.dcv.conformance import (
 from certdesk.dcv.dns import LABEL, AcmeDnsAccountValidator, TxtTokenValidator, account_label, txt_digest
 from certdesk.dcv.fetch import Fetched, NotFetched
 from certdesk.dcv.http import AcmeHttpValidator, HttpFileValidator, acme_url, file_url
-from certdesk.dcv.persist import PersistValidator, record_value
+from certdesk.dcv.persist import PersistValidator, hashed_account_uri, record_value
 from certdesk.dcv.resolver import Answer, Status
 from certdesk.dcv.tls_alpn import TlsAlpnValidator, identifier_value
 from certdesk.domain.errors import InvariantViolated
@@ -419,3 +419,81 @@ def test_the_record_that_we_tell_people_to_add_is_one_that_we_accept() -> None:
     outcome = _persist(value, at=ZONE, wildcard=True)
     assert isinstance(outcome, Validated)
     assert outcome.record.details["persist_until"] == until.isoformat()
+
+
+# --- hashed account URIs (draft-ietf-acme-dns-persist-02, 4.1 and 10.2)
+
+PREFIX, ACCT = "https://ca.example/account-hash/", "https://ca.example/acct/123"
+PRESENT, FORMER = "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs", "A" * 43
+
+
+def _hashed(
+    domain: str = ZONE, *, thumbprint: str = PRESENT, prefix: str = PREFIX, account: str = ACCT
+) -> str:
+    return hashed_account_uri(prefix=prefix, domain=domain, thumbprint=thumbprint, account_uri=account)
+
+
+def _persist_hashed(uri: str, *, at: str = ZONE, prefix: str = PREFIX, policy: str = "") -> Outcome:
+    challenge = replace(
+        PERSIST,
+        adn=at if not policy else HOST,
+        account_uri=ACCT,
+        thumbprints=(PRESENT, FORMER),
+        hash_prefix=prefix,
+    )
+    answers = {(f"_validation-persist.{at}", "TXT"): txt(f"{ISSUER}; accounturi={uri}{policy}")}
+    return PersistValidator().validate(
+        challenge, network=network(resolver=ScriptedResolver(answers=answers)), now=NOW
+    )
+
+
+def test_the_drafts_own_examples_of_hashed_uris() -> None:
+    assert _hashed("example.com") == f"{PREFIX}sha-256/5SQm7n6tPh2-PlLbCKGnViTXX5z19SCN4cPGQHSk-kw"
+    assert _hashed("*") == f"{PREFIX}sha-256/NpDnSwUthQK8zCgFdefYxAdAVPnygMLbs9US6oO-5ug"
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        _hashed(),
+        _hashed("*"),  # for many domains
+        _hashed(thumbprint=FORMER),  # published before the key was changed
+        _hashed("*", thumbprint=FORMER),
+    ],
+)
+def test_a_hashed_uri_with_a_key_of_the_account_counts(uri: str) -> None:
+    outcome = _persist_hashed(uri)
+    assert isinstance(outcome, Validated)
+    assert outcome.record.details["account_uri"] == uri
+
+
+def test_what_is_hashed_is_the_domain_where_the_record_stands() -> None:
+    """Not the one that is asked for below it (4.1.3)."""
+    assert isinstance(_persist_hashed(_hashed(ZONE), policy="; policy=wildcard"), Validated)
+    problem = _problem(_persist_hashed(_hashed(HOST), policy="; policy=wildcard"))
+    assert problem.code == "dcv.persist.other_account"
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        _hashed("other.ac.uk"),  # copied from another domain
+        _hashed(thumbprint="B" * 43),  # a key that the account never had
+        _hashed(account=f"{ACCT}4"),
+        _hashed(prefix="https://other.example/account-hash/"),
+        _hashed().replace("sha-256", "sha-384"),
+        _hashed().replace("sha-256", "SHA-256"),  # compared as it is written
+        _hashed().upper(),
+        f"{_hashed()}=",  # padded
+        _hashed()[:-1],
+        PREFIX,
+        f"{PREFIX}sha-256/",
+    ],
+)
+def test_any_other_hashed_uri_is_another_account(uri: str) -> None:
+    problem = _problem(_persist_hashed(uri))
+    assert (problem.code, problem.acme_type) == ("dcv.persist.other_account", "unauthorized")
+
+
+def test_without_a_prefix_nothing_hashed_counts() -> None:
+    assert _problem(_persist_hashed(_hashed(prefix=""), prefix="")).code == "dcv.persist.other_account"

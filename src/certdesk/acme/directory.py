@@ -7,6 +7,7 @@ from certdesk.acme.edge import not_allowed
 from certdesk.acme.render import address, answer, timestamp
 from certdesk.domain.profiles import PROFILES
 from certdesk.services import runtime
+from certdesk.services.acme_addresses import account_hash_prefix
 from certdesk.services.acme_nonces import make_nonce
 from certdesk.services.acme_renewal import renewal_info
 from certdesk.services.acme_validation import issuer_names
@@ -23,6 +24,9 @@ def directory(request: HttpRequest) -> HttpResponse:
     meta: dict[str, object] = {
         "website": rt.acme.website_url or rt.base_url,
         "caaIdentities": list(issuer_names()),
+        # For persistent records that are published before anything is ordered (draft dns-persist-02 3.2).
+        "issuerDomainNames": list(issuer_names()),
+        "accountHashPrefix": account_hash_prefix(),
         "externalAccountRequired": True,
         "profiles": {one.id: one.title for one in PROFILES.values()},
     }

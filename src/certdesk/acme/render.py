@@ -107,7 +107,8 @@ def challenge_json(challenge: ChallengeView) -> dict[str, object]:
         "status": challenge.status.value,
     }
     if challenge.type.name == _PERSIST:
-        body["issuer-domain-names"] = list(issuer_names())
+        # The first name is that of draft -01, the second that of -02.
+        body["issuer-domain-names"] = body["issuerDomainNames"] = list(issuer_names())
     else:
         body["token"] = challenge.token
     if challenge.validated_at is not None:

@@ -62,6 +62,30 @@ class LookOut(Schema):
     next_look_at: datetime | None
 
 
+class CaaAnswerOut(Schema):
+    """What the CAA records of a name said when they were last looked up (RFC 8659, 8657); evidence."""
+
+    name: str
+    allowed: bool
+    code: str = Field(description="Stable: why it is permitted or forbidden, or why there is no answer.")
+    detail: str
+    found_at: str = Field(description="The name whose records decided; empty where there are none.")
+    records: list[str]
+    to_add: str = Field(description="A zone file's line that would permit it; empty where none is needed.")
+    issuers: list[str] = Field(description="The issuer domain names that would permit us.")
+    servers: list[str] = Field(description="Who answered, along the climb.")
+    authenticated: bool = Field(description="Whether DNSSEC vouches for every answer.")
+    request: int | None = Field(description="The request that it was looked up for; null: an ACME order.")
+    at: datetime
+
+
+class CaaAnswersOut(Schema):
+    """The newest answer about each name, newest first."""
+
+    items: list[CaaAnswerOut]
+    next_cursor: str | None
+
+
 class DeadlineOut(Schema):
     """Until when a proof counts: `today` if the rules stayed, `until` under those that are known to come."""
 

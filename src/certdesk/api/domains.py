@@ -11,7 +11,7 @@ from ninja import Query, Router
 
 from certdesk.api import domain_methods, inputs, render
 from certdesk.api.auth import actor_of
-from certdesk.api.domain_schemas import PublicationOut, ValidateIn
+from certdesk.api.domain_schemas import CaaAnswersOut, PublicationOut, ValidateIn
 from certdesk.api.openapi import describe
 from certdesk.api.schemas import (
     AddDomainIn,
@@ -26,6 +26,7 @@ from certdesk.dcv.email import mailboxes
 from certdesk.domain.actors import Actor
 from certdesk.domain.errors import NotFound
 from certdesk.services.validation import Asked, add_domain, ask_by_email, cancel_challenge
+from certdesk.store.selectors.caa import caa_of_domain
 from certdesk.store.selectors.organisations import DomainRow, list_domains, list_organisations
 from certdesk.store.selectors.proofs import OpenChallenge
 from certdesk.store.selectors.validation import DomainDetail, get_domain
@@ -110,6 +111,19 @@ def ask(request: HttpRequest, domain_id: int) -> HttpResponse:
     if body.method != "email":
         return domain_methods.begin(actor, domain_id, method=body.method, wildcard=body.wildcard)
     return _ask(actor, get_domain(actor=actor, domain_id=domain_id, now=timezone.now()), body.mailbox)
+
+
+@router.get(
+    "/domains/{int:domain_id}/caa",
+    operation_id="listCaaOfDomain",
+    summary="List what CAA records say of the names of a domain",
+    response={200: CaaAnswersOut},
+    openapi_extra=describe(404),
+)
+def caa(request: HttpRequest, domain_id: int) -> HttpResponse:
+    """The newest answer about each name at or below it: from whom, when, and what it meant (V6)."""
+    found = caa_of_domain(actor=actor_of(request), domain_id=domain_id)
+    return _all([render.caa_json(row) for row in found])
 
 
 @router.get(

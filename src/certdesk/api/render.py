@@ -17,6 +17,7 @@ from certdesk.domain.policy import Outcome
 from certdesk.domain.requests import State, public_status, status_text
 from certdesk.services import runtime
 from certdesk.services.requests import Preview, describe_key
+from certdesk.store.selectors.caa import CaaRow
 from certdesk.store.selectors.certificates import ListedCertificate, RevocationRow
 from certdesk.store.selectors.domains import Standing
 from certdesk.store.selectors.organisations import DomainRow, OrganisationRow, ValidationRow
@@ -269,10 +270,28 @@ def domain_detail_json(detail: DomainDetail, *, mailboxes: list[str]) -> Json:
     }
 
 
+def caa_json(row: CaaRow) -> Json:
+    """What CAA records said of a name."""
+    return {
+        "name": row.name,
+        "allowed": row.allowed,
+        "code": row.code,
+        "detail": row.detail,
+        "found_at": row.found_at,
+        "records": list(row.records),
+        "to_add": row.to_add,
+        "issuers": list(row.issuers),
+        "servers": list(row.servers),
+        "authenticated": row.authenticated,
+        "request": row.request,
+        "at": moment(row.at),
+    }
+
+
 def domain_links(domain_id: int) -> Json:
     """Where to go from a domain."""
     here = f"{ROOT}/domains/{domain_id}"
-    below = ("validations", "challenges", "publications", "deadlines")
+    below = ("validations", "challenges", "publications", "deadlines", "caa")
     return {"self": here, **{name: f"{here}/{name}" for name in below}}
 
 

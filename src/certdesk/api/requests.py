@@ -6,6 +6,7 @@ from ninja import Query, Router
 
 from certdesk.api import inputs, render
 from certdesk.api.auth import actor_of
+from certdesk.api.domain_schemas import CaaAnswersOut
 from certdesk.api.openapi import IDEMPOTENCY_KEY, IF_MATCH, describe
 from certdesk.api.schemas import (
     ApproveIn,
@@ -26,6 +27,7 @@ from certdesk.services.decisions import judge_now, reject_request
 from certdesk.services.organisations import Evidence
 from certdesk.services.recovery import poll_now, retry_request
 from certdesk.services.requests import preview_request, withdraw_request
+from certdesk.store.selectors.caa import caa_of_request
 from certdesk.store.selectors.requests import Filters, get_request, list_requests
 
 router = Router(tags=["requests"])
@@ -125,6 +127,19 @@ def show(request: HttpRequest, number: int) -> HttpResponse:
     if inputs.is_fresh(request, current=detail.version):
         return HttpResponse(status=304, headers=headers)
     return render.answer(render.request_json(detail), headers=headers)
+
+
+@router.get(
+    "/requests/{int:number}/caa",
+    operation_id="listCaaOfRequest",
+    summary="List what CAA records say of the names of a request",
+    response={200: CaaAnswersOut},
+    openapi_extra=describe(404),
+)
+def caa(request: HttpRequest, number: int) -> HttpResponse:
+    """The newest answer about each of its names; empty where the policy asks for none (V6)."""
+    found = caa_of_request(actor=actor_of(request), number=number)
+    return render.answer({"items": [render.caa_json(row) for row in found], "next_cursor": None})
 
 
 @router.post(

@@ -16,7 +16,7 @@ from certdesk.backends.registry import load_backends
 from certdesk.backends.scripted import DEMO_RULES
 from certdesk.conf.config import Config
 from certdesk.conf.network import configured_network
-from certdesk.conf.perspectives import caa_asker, corroborated, make_coordinator
+from certdesk.conf.perspectives import caa_asker, corroborated, make_coordinator, ruled_perspectives
 from certdesk.dcv.registry import load_validators
 from certdesk.domain.errors import InvalidInput, Misconfigured
 from certdesk.domain.known_keys import NO_LIST
@@ -74,6 +74,7 @@ def make_runtime(config: Config) -> Runtime:
         ),
         network=network,
         validators=corroborated(load_validators(), coordinator),
+        ruled_perspectives=ruled_perspectives(config),
         policy=policy,
         known_keys=(lambda: NO_LIST) if config.blocklist is None else KnownKeysFolder(config.blocklist),
         persistence=Persistence(

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from types import MappingProxyType
 
+import structlog
+
 from certdesk.conf.config import Config
 from certdesk.dcv.base import Network, Validator
 from certdesk.dcv.caa import CaaChecked, check_caa
@@ -18,10 +20,19 @@ from certdesk.dcv.mpic import (
     corroborated_caa,
 )
 from certdesk.domain.caa import Question
-from certdesk.domain.corroboration import Quorum, public_quorum
+from certdesk.domain.corroboration import (
+    WARN_AHEAD,
+    Quorum,
+    coming_shortfall,
+    public_quorum,
+    regions_of,
+    suffices,
+)
 from certdesk.domain.errors import Misconfigured
 from certdesk.domain.evidence import Method
 from certdesk.services.runtime import AskCaa
+
+log = structlog.get_logger()
 
 MIN_TOKEN = 32
 
@@ -41,6 +52,8 @@ def make_coordinator(config: Config, *, now: datetime) -> Coordinator | None:
         )
     quorum = _quorum(config)
     _refuse_too_few(config, quorum(now))
+    if lack := coming_shortfall(ruled_perspectives(config), now=now, ahead=WARN_AHEAD):
+        log.warning("perspectives.too_few_soon", on=lack.on.isoformat(), why=lack.message, to_do=lack.to_do)
     try:
         addresses = tuple(
             PerspectiveAddress(code=code, url=url.rstrip("/"), token=token)
@@ -50,6 +63,11 @@ def make_coordinator(config: Config, *, now: datetime) -> Coordinator | None:
     except (OSError, ValueError) as error:  # ssl's errors are OSErrors
         raise Misconfigured(f"CERTDESK_PERSPECTIVES: {error}.") from None
     return Coordinator(addresses, quorum, tls=tls)
+
+
+def ruled_perspectives(config: Config) -> tuple[str, ...]:
+    """The perspectives, where the dated rules say how many there have to be; none where the operator does."""
+    return () if config.perspective_quorum else tuple(config.perspectives)
 
 
 def corroborated(
@@ -87,10 +105,10 @@ def _quorum(config: Config) -> Callable[[datetime], Quorum]:
 
 def _refuse_too_few(config: Config, quorum: Quorum) -> None:
     """With too few of them every validation would fail, one by one."""
-    regions = {code.partition(".")[0] for code in config.perspectives}
-    if len(config.perspectives) < quorum.perspectives or len(regions) < quorum.regions:
+    codes = tuple(config.perspectives)
+    if not suffices(codes, quorum):
         raise Misconfigured(
-            f"CERTDESK_PERSPECTIVES names {len(config.perspectives)} in {len(regions)} regions; "
+            f"CERTDESK_PERSPECTIVES names {len(codes)} in {len(regions_of(codes))} regions; "
             f"{quorum.perspectives} in {quorum.regions} have to be asked (BR 3.2.2.9). Add some, or set "
             "CERTDESK_PERSPECTIVE_QUORUM for a CA that is not public."
         )

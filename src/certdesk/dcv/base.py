@@ -27,7 +27,8 @@ class Challenge:
     `wildcard`: whether `*.adn` is wanted. `token` is the file's or ACME challenge's public part, `expected`
     the value that has to be found (for ACME the key authorization, RFC 8555 8.1; the validator derives
     digests from it). `account_uri` and `issuers` matter to methods that are bound to an account (RFC 8657,
-    dns-persist-01, dns-account-01).
+    dns-persist-01, dns-account-01); `thumbprints` are those of the keys that the account has or had, the
+    present one first, and `hash_prefix` begins its hashed URIs (draft dns-persist-02).
     """
 
     method: Method
@@ -37,6 +38,8 @@ class Challenge:
     wildcard: bool = False
     account_uri: str = ""
     issuers: tuple[str, ...] = ()
+    thumbprints: tuple[str, ...] = ()
+    hash_prefix: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -62,6 +62,10 @@ class Code(StrEnum):
         return self not in (Code.LOOKUP_FAILED, Code.NOT_CORROBORATED)
 
 
+#: The codes of look-ups that brought no answer.
+NO_ANSWER = tuple(code.value for code in Code if not code.is_answer)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaaRecord:
     """One property: tag in lower case, value without the master file's escapes."""

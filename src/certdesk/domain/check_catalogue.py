@@ -35,7 +35,7 @@ class CheckInfo:
     rule_from: date | None = None
 
 
-_PASS, _WARN, _PENDING, _MANUAL, _REFUSE = Verdict
+_PASS, _NOT_CHECKED, _WARN, _PENDING, _MANUAL, _REFUSE = Verdict
 _OFFICER, _OPERATOR, _DNS = "RA officer", "operator", "DNS of the domain"
 
 #: Ballot SC-073: known weak and compromised keys are rejected, with these attacks by name.
@@ -309,9 +309,9 @@ _ALL = (
     CheckInfo(
         code="key.known",
         origin=Origin.PREFLIGHT,
-        meaning="The key is not on the list of known compromised keys; says how old the list is, "
-        "or that none is loaded.",
-        verdicts=(_PASS,),
+        meaning="The key is not on the list of known compromised keys, with the list's age; not checked "
+        "where no list is loaded.",
+        verdicts=(_PASS, _NOT_CHECKED),
         rule=_KEY,
         changed_by=_OPERATOR,
         rule_from=_WEAK_KEYS,

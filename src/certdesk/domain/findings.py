@@ -8,10 +8,12 @@ from enum import StrEnum
 class Verdict(StrEnum):
     """What a check says about a request, mildest first.
 
+    NOT_CHECKED is no pass: it could not be looked at here, which alone stops nothing and is said.
     PENDING wants no RA officer, only something that has not happened yet, such as a confirmation by mail.
     """
 
     PASS = "pass"
+    NOT_CHECKED = "not_checked"
     WARN = "warn"
     PENDING = "pending"
     MANUAL = "manual"
@@ -36,6 +38,9 @@ class Check:
     changed_by: str = ""
     rule_from: str = ""
 
+
+#: What asks nothing of anybody.
+QUIET = frozenset({Verdict.PASS, Verdict.NOT_CHECKED})
 
 _FIELDS = tuple(field.name for field in fields(Check))
 _GRAVITY = {verdict: grade for grade, verdict in enumerate(Verdict)}

@@ -66,7 +66,8 @@ def check_known(spki_der: bytes, known: KnownKeys, *, now: datetime) -> Check:
     """Whether a key, which the CSR's own checks have passed, is on the list; says how old the list is."""
     if known.as_of is None:
         return _known(
-            "No list of known compromised keys is loaded on this service: the key was not looked up in one."
+            "No list of known compromised keys is loaded on this service: the key was not looked up in one.",
+            verdict=Verdict.NOT_CHECKED,
         )
     number = _number(spki_der)
     name = None if number is None else known.find(number)
@@ -86,10 +87,10 @@ def check_known(spki_der: bytes, known: KnownKeys, *, now: datetime) -> Check:
     )
 
 
-def _known(message: str, *, seen: str = "") -> Check:
+def _known(message: str, *, seen: str = "", verdict: Verdict = Verdict.PASS) -> Check:
     return Check(
         code="key.known",
-        verdict=Verdict.PASS,
+        verdict=verdict,
         message=message,
         seen=seen,
         rule=_RULE,

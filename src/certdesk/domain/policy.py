@@ -194,7 +194,7 @@ def domains_to_validate(decision_facts: Facts, *, now: datetime) -> dict[str, tu
 def outcome_of(checks: Sequence[Check]) -> Outcome:
     """What follows from all checks: the gravest verdict counts."""
     match worst(checks):
-        case Verdict.PASS | Verdict.WARN | Verdict.PENDING:
+        case Verdict.PASS | Verdict.NOT_CHECKED | Verdict.WARN | Verdict.PENDING:
             return Outcome.AUTO
         case Verdict.REFUSE:
             return Outcome.REFUSE

@@ -32,6 +32,12 @@ def waiting_phrase(*, elapsed: timedelta, usual: timedelta | None) -> str:
     return f"{waiting}." if usual is None else f"{waiting}; this CA usually takes {_about(usual)}."
 
 
+def dns_phrase(*, elapsed: timedelta, ra: str) -> str:
+    """Such as `Waiting for the DNS for 2 hours; asked again by itself.`, and whether people know of it."""
+    told = f" {ra} has been told." if elapsed >= OVERDUE_AFTER else ""
+    return f"Waiting for the DNS for {_whole(elapsed)}; asked again by itself.{told}"
+
+
 def _whole(span: timedelta) -> str:
     """A span in whole units of its largest unit, rounded down."""
     for unit, word in _UNITS:

@@ -10,6 +10,7 @@ from certdesk.services import (
     alerts,
     notices,
     people,
+    perspectives,
     proof_warnings,
     reminders,
     revocation_notices,
@@ -26,9 +27,16 @@ def mail_revocation(*, revocation_id: int) -> None:
     revocation_notices.mail_revocation(revocation_id=revocation_id, now=timezone.now())
 
 
-def alert_officers(*, numbers: str) -> None:
+def alert_officers(*, numbers: str, awaited: str = "ca") -> None:
     """Mails the RA officers about requests that have waited too long; `numbers` has commas between them."""
-    alerts.mail_officers(numbers=[int(number) for number in numbers.split(",")])
+    alerts.mail_officers(
+        numbers=[int(number) for number in numbers.split(",")], awaited=alerts.Awaited(awaited)
+    )
+
+
+def alert_officers_of_orders(*, orders: str) -> None:
+    """Mails the RA officers about orders of ACME clients that have waited too long."""
+    alerts.mail_officers_of_orders(orders=[int(number) for number in orders.split(",")])
 
 
 def mail_lapsing(*, domain_id: int, expires_at: str, audience: str) -> None:
@@ -60,6 +68,11 @@ def mail_unproven(*, challenge_id: int) -> None:
     proof_warnings.mail_unproven(challenge_id=challenge_id, now=timezone.now())
 
 
+def mail_perspectives() -> None:
+    """Mails the operators that a rule will ask for more perspectives."""
+    perspectives.mail_perspectives(now=timezone.now())
+
+
 def mail_sunset(*, organisation_id: int) -> None:
     """Mails an organisation's managers that a way of proving ends."""
     proof_warnings.mail_sunset(organisation_id=organisation_id, now=timezone.now())
@@ -74,9 +87,11 @@ HANDLERS: dict[str, Callable[..., None]] = {
     "mail_account": mail_account,
     "mail_password_reset": mail_password_reset,
     "alert_officers": alert_officers,
+    "alert_officers_of_orders": alert_officers_of_orders,
     "mail_lapsing": mail_lapsing,
     "mail_revocation": mail_revocation,
     "mail_sunset": mail_sunset,
+    "mail_perspectives": mail_perspectives,
     "mail_unproven": mail_unproven,
     "mail_vanished": mail_vanished,
     "notify_applicant": notify_applicant,

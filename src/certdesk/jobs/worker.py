@@ -28,6 +28,7 @@ from certdesk.services import (
     acme_validation,
     alerts,
     issuance,
+    perspectives,
     proof_warnings,
     reminders,
     revocation,
@@ -95,8 +96,10 @@ class Worker:
             recover_dead(now=now)
             DBTaskResult.objects.filter(finished_at__lt=now - KEEP_FINISHED).delete()
             alerts.alert_overdue(now=now)
+            alerts.alert_overdue_orders(now=now)
             reminders.remind_lapsing(now=now)
             proof_warnings.warn_ahead(now=now)
+            perspectives.warn_operators(now=now)
             validation.refresh_waiting(now=now)
             acme_nonces.clear_nonces(now=now)
             acme_orders.clear_orders(now=now)

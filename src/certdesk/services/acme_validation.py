@@ -12,6 +12,7 @@ import structlog
 
 from certdesk.dcv.base import Challenge, NotValidated, Outcome, Problem, Record, Validated
 from certdesk.domain.acme_problems import ProblemType, problem_json
+from certdesk.domain.deadlines import PERSISTENT_METHODS
 from certdesk.domain.evidence import METHODS, Validation, ownership_expiry
 from certdesk.domain.jws import key_authorization
 from certdesk.domain.orders import (
@@ -23,7 +24,7 @@ from certdesk.domain.orders import (
 from certdesk.domain.requests import OrganisationId
 from certdesk.services import runtime
 from certdesk.services.acme_accounts import actor_of
-from certdesk.services.acme_addresses import account_url
+from certdesk.services.acme_addresses import account_hash_prefix, account_url
 from certdesk.services.acme_orders import (
     ChallengeView,
     available_methods,
@@ -46,6 +47,7 @@ from certdesk.store.models import (
     ValidationRecord,
 )
 from certdesk.store.prepared import Prepared, Swap, insert
+from certdesk.store.selectors.acme import former_thumbprints
 from certdesk.store.selectors.facts import lock_organisation
 
 log = structlog.get_logger()
@@ -211,6 +213,14 @@ def _answered(row: AcmeAuthorization, kind: ChallengeType) -> AcmeChallenge | No
     return next((one for one in challenges_of(row) if one.type == kind.name), None)
 
 
+def _thumbprints(look: Look) -> tuple[str, ...]:
+    """Of the account's present key and, where records outlive keys, of those before it."""
+    present = look.account.thumbprint
+    if look.type.method not in PERSISTENT_METHODS:
+        return (present,)
+    return (present, *former_thumbprints(account_id=look.account.pk))
+
+
 def _challenge(look: Look) -> Challenge:
     token = challenge_token(look.authorization, look.type)
     return Challenge(
@@ -221,6 +231,8 @@ def _challenge(look: Look) -> Challenge:
         wildcard=look.authorization.wildcard,
         account_uri=account_uri(look.account),
         issuers=issuer_names(),
+        thumbprints=_thumbprints(look),
+        hash_prefix=account_hash_prefix(),
     )
 
 

@@ -1,10 +1,11 @@
-"""Alerts to RA officers: requests for which the CA has owed an answer for 24 hours (R24).
+"""Alerts to RA officers: what the CA, or the DNS about CAA, has owed an answer for 24 hours (R24, V6).
 
-Polling goes on all the same. The audit event is what remembers that somebody was told.
+Asking goes on all the same. The audit event is what remembers that somebody was told.
 """
 
 from collections.abc import Sequence
 from datetime import datetime
+from enum import StrEnum
 
 import structlog
 from django.core.mail import EmailMessage
@@ -17,72 +18,151 @@ from certdesk.domain.waiting import AWAITING_CA, OVERDUE_AFTER, STARTS
 from certdesk.services import runtime
 from certdesk.store import audit, jobs
 from certdesk.store.db import write_transaction
-from certdesk.store.models import AuditEvent, IssuanceAttempt, Request, RequestEvent, User
+from certdesk.store.models import AcmeOrder, AuditEvent, IssuanceAttempt, Request, RequestEvent, User
+from certdesk.store.selectors.waiting import orders_overdue, requests_overdue_at_dns
 
 log = structlog.get_logger()
 
 OVERDUE = "request.overdue"
+ORDER_OVERDUE = "acme_order.overdue"
 #: An outage makes many at once; the rest follow with the next tick.
 AT_ONCE = 200
 LISTED = 20
 
 
-def alert_overdue(*, now: datetime) -> list[RequestId]:
-    """Has the officers told of requests that have waited 24 hours for the CA; returns the newly told ones.
+class Awaited(StrEnum):
+    """Who owes the answer."""
 
-    Each wait is told once, however many processes look: the rows are locked, looked at again, and the
-    audit events and the mail's job are written in the same transaction.
+    CA = "ca"
+    DNS = "dns"
+
+
+def alert_overdue(*, now: datetime) -> list[RequestId]:
+    """Has the officers told of requests that have waited 24 hours for the CA, or for the DNS about CAA.
+
+    Returns the newly told ones. Each wait is told once, however many processes look: the rows are locked,
+    looked at again, and the audit events and the mail's job are written in the same transaction.
     """
-    candidates = list(_untold(now=now).order_by("id").values_list("id", flat=True)[:AT_ONCE])
+    return [number for awaited in Awaited for number in _alert(awaited, now=now)]
+
+
+def alert_overdue_orders(*, now: datetime) -> list[int]:
+    """The same for orders of ACME clients; each is told of once."""
+    told = AuditEvent.objects.filter(
+        object_type="acme_order", object_id=Cast(OuterRef("pk"), CharField()), action=ORDER_OVERDUE
+    )
+    untold = orders_overdue(now=now).exclude(Exists(told)).order_by("id")
+    candidates = list(untold.values_list("id", flat=True)[:AT_ONCE])
+    if not candidates:
+        return []
+    with write_transaction():
+        locked = AcmeOrder.objects.select_for_update().filter(id__in=candidates).order_by("id")
+        rows = list(untold.filter(id__in=list(locked.values_list("id", flat=True))))
+        if not rows:
+            return []
+        audit.record_all([_order_deed(row) for row in rows], actor=SYSTEM, now=now)
+        jobs.enqueue("alert_officers_of_orders", due_at=now, orders=",".join(str(row.pk) for row in rows))
+    numbers = [row.pk for row in rows]
+    log.warning("acme.orders_overdue", orders=numbers)
+    return numbers
+
+
+def _alert(awaited: Awaited, *, now: datetime) -> list[RequestId]:
+    candidates = list(_untold(awaited, now=now).order_by("id").values_list("id", flat=True)[:AT_ONCE])
     if not candidates:
         return []
     with write_transaction():
         locked = Request.objects.select_for_update().filter(id__in=candidates).order_by("id")
         still = list(locked.values_list("id", flat=True))
-        rows = list(_untold(now=now).filter(id__in=still).order_by("id"))
+        rows = list(_untold(awaited, now=now).filter(id__in=still).order_by("id"))
         if not rows:
             return []
-        audit.record_all([_deed(row) for row in rows], actor=SYSTEM, now=now)
+        audit.record_all([_deed(row, awaited) for row in rows], actor=SYSTEM, now=now)
         numbers = [RequestId(row.pk) for row in rows]
-        jobs.enqueue("alert_officers", due_at=now, numbers=",".join(map(str, numbers)))
-    log.warning("requests.overdue", requests=numbers)
+        jobs.enqueue("alert_officers", due_at=now, numbers=",".join(map(str, numbers)), awaited=awaited.value)
+    log.warning("requests.overdue", requests=numbers, awaited=awaited.value)
     return numbers
 
 
-def mail_officers(*, numbers: Sequence[int]) -> bool:
+def mail_officers(*, numbers: Sequence[int], awaited: Awaited = Awaited.CA) -> bool:
     """Sends the mail about overdue requests; False when none of them waits any more, or nobody has a mailbox.
 
     At least once: a crash between sending and noting it sends again, which is harmless.
     """
-    rows = Request.objects.filter(id__in=numbers, state__in=AWAITING_CA).select_related("organisation")
+    states = AWAITING_CA if awaited is Awaited.CA else (State.ACCEPTED,)
+    rows = Request.objects.filter(id__in=numbers, state__in=states).select_related("organisation")
     waiting = list(rows.order_by("id"))
-    officers = User.objects.filter(ra_role=RaRole.OFFICER, is_active=True).exclude(email="")
-    to = list(officers.order_by("id").values_list("email", flat=True))
+    to = _officers()
     if waiting and not to:
         log.error("requests.overdue_untold", requests=[row.pk for row in waiting])
     if not waiting or not to:
         return False
-    message(waiting, to=to).send()
+    message(waiting, to=to, awaited=awaited).send()
     return True
 
 
-def message(waiting: Sequence[Request], *, to: list[str]) -> EmailMessage:
+def mail_officers_of_orders(*, orders: Sequence[int]) -> bool:
+    """Sends the mail about overdue orders; False when none of them waits any more, or nobody reads mail."""
+    rows = AcmeOrder.objects.filter(id__in=orders, certificate__isnull=True, problem__isnull=True)
+    waiting, to = list(rows.select_related("organisation", "account").order_by("id")), _officers()
+    if waiting and not to:
+        log.error("acme.orders_overdue_untold", orders=[row.pk for row in waiting])
+    if not waiting or not to:
+        return False
+    hours = f"{OVERDUE_AFTER.days * 24} hours"
+    count = "An order of an ACME client has" if len(waiting) == 1 else f"{len(waiting)} ACME orders have"
+    body = (
+        f"{count} waited for the CA, or for the DNS about CAA records, for {hours} or longer.\n\n"
+        "Please look at the account's page: what its client was told last stands there. The CA can say\n"
+        "what holds up an order; whoever runs a domain's name servers, why they do not answer.\n\n"
+    )
+    body += "\n".join(_order_paragraph(row) for row in waiting[:LISTED])
+    return bool(_mail(f"{count} waited for {hours}", body, left=len(waiting) - LISTED, to=to).send())
+
+
+def _officers() -> list[str]:
+    officers = User.objects.filter(ra_role=RaRole.OFFICER, is_active=True).exclude(email="")
+    return list(officers.order_by("id").values_list("email", flat=True))
+
+
+def message(waiting: Sequence[Request], *, to: list[str], awaited: Awaited) -> EmailMessage:
     """The mail: what is the matter, what to do, then each request. Links are our own (V9)."""
-    rt = runtime.current()
     hours = f"{OVERDUE_AFTER.days * 24} hours"
     count = "A request has" if len(waiting) == 1 else f"{len(waiting)} requests have"
-    body = (
-        f"{count} waited for the CA for {hours} or longer.\n\n"
-        f"{rt.service_name} goes on asking the CA, less and less often, and the applicants see that\n"
-        "it takes long. Please ask the CA what holds it up; its own number, where it gave one, is\n"
-        "on the request's page.\n\n"
-    )
+    whom, advice = _ADVICE[awaited]
+    body = f"{count} waited for {whom} for {hours} or longer.\n\n"
+    body += advice.format(service=runtime.current().service_name)
     body += "\n".join(_paragraph(row) for row in waiting[:LISTED])
-    if len(waiting) > LISTED:
-        body += f"\n… and {len(waiting) - LISTED} more.\n"
+    return _mail(f"{count} waited for {whom} for {hours}", body, left=len(waiting) - LISTED, to=to)
+
+
+_ADVICE = {
+    Awaited.CA: (
+        "the CA",
+        (
+            "{service} goes on asking the CA, less and less often, and the applicants see that\n"
+            "it takes long. Please ask the CA what holds it up; its own number, where it gave one, is\n"
+            "on the request's page.\n\n"
+        ),
+    ),
+    Awaited.DNS: (
+        "the DNS",
+        (
+            "Nothing is signed before the CAA records of every name could be looked up, and these can't be.\n"
+            "{service} goes on asking. Please ask whoever runs the name servers, which the request's\n"
+            "page names with what they answered; or, if all domains are affected, whoever runs {service}.\n\n"
+        ),
+    ),
+}
+
+
+def _mail(subject: str, body: str, *, left: int, to: list[str]) -> EmailMessage:
+    rt = runtime.current()
+    if left > 0:
+        body += f"\n… and {left} more.\n"
     body += f"\n-- \n{rt.service_name}, {rt.base_url}\n"
     return EmailMessage(
-        subject=f"[{rt.service_name}] {count} waited for the CA for {hours}",
+        subject=f"[{rt.service_name}] {subject}",
         body=body,
         from_email=rt.mail_from,
         to=to,
@@ -103,8 +183,32 @@ def _paragraph(row: Request) -> str:
     )
 
 
-def _untold(*, now: datetime) -> QuerySet[Request]:
-    """Requests that have waited too long for the CA, and of which nobody was told.
+def _order_paragraph(row: AcmeOrder) -> str:
+    rt = runtime.current()
+    more = f" and {len(row.identifiers) - 1} more" if len(row.identifiers) > 1 else ""
+    return (
+        f"{rt.base_url}/acme-clients/accounts/{row.account_id}/\n"
+        f"  Order         {row.pk}\n"
+        f"  Names         {row.identifiers[0]}{more}\n"
+        f"  Organisation  {row.organisation.legal_name}\n"
+        f"  Last problem  {row.account.last_problem or 'none'}\n"
+    )
+
+
+def _untold(awaited: Awaited, *, now: datetime) -> QuerySet[Request]:
+    """Requests that have waited too long, and of which nobody was told since they began to."""
+    told = AuditEvent.objects.filter(
+        object_type="request",
+        object_id=Cast(OuterRef("pk"), CharField()),
+        action=OVERDUE,
+        at__gte=OuterRef("waiting_since"),
+    )
+    overdue = _at_ca(now=now) if awaited is Awaited.CA else requests_overdue_at_dns(now=now)
+    return overdue.filter(~Exists(told))
+
+
+def _at_ca(*, now: datetime) -> QuerySet[Request]:
+    """Requests that have waited too long for the CA.
 
     The wait begins with the first attempt since the request was last accepted: before it, something else
     may have been awaited, such as a domain's validation.
@@ -115,27 +219,36 @@ def _untold(*, now: datetime) -> QuerySet[Request]:
     attempts = IssuanceAttempt.objects.filter(
         request=OuterRef("pk"), created_at__gte=OuterRef("accepted_at")
     ).order_by("id")
-    told = AuditEvent.objects.filter(
-        object_type="request",
-        object_id=Cast(OuterRef("pk"), CharField()),
-        action=OVERDUE,
-        at__gte=OuterRef("waiting_since"),
-    )
     latest = now - OVERDUE_AFTER
     return (
         Request.objects.filter(state__in=AWAITING_CA, created_at__lte=latest)
         .exclude(csr_sha256="")  # such a request waits for ACME clients, and its orders wait for the CA
         .annotate(accepted_at=Coalesce(Subquery(starts.values("at")[:1]), F("created_at")))
         .annotate(waiting_since=Subquery(attempts.values("created_at")[:1]))
-        .filter(~Exists(told), waiting_since__lte=latest)
+        .filter(waiting_since__lte=latest)
     )
 
 
-def _deed(row: Request) -> audit.Deed:
+def _deed(row: Request, awaited: Awaited) -> audit.Deed:
     return audit.Deed(
         action=OVERDUE,
         object_type="request",
         object_id=row.pk,
         organisation_id=row.organisation_id,
-        data={"state": row.state, "detail": row.detail, "hours": OVERDUE_AFTER.days * 24},
+        data={
+            "state": row.state,
+            "detail": row.detail,
+            "hours": OVERDUE_AFTER.days * 24,
+            "awaited": awaited.value,
+        },
+    )
+
+
+def _order_deed(row: AcmeOrder) -> audit.Deed:
+    return audit.Deed(
+        action=ORDER_OVERDUE,
+        object_type="acme_order",
+        object_id=row.pk,
+        organisation_id=row.organisation_id,
+        data={"names": row.identifiers, "request": row.request_id, "hours": OVERDUE_AFTER.days * 24},
     )

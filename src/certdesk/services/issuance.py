@@ -25,7 +25,7 @@ from certdesk.domain.findings import Check, Verdict
 from certdesk.domain.policy import still_entitled
 from certdesk.domain.policy_limits import CAA_UNKNOWN
 from certdesk.domain.requests import Event, OrganisationId, RequestId, State
-from certdesk.domain.waiting import waiting_phrase
+from certdesk.domain.waiting import dns_phrase, waiting_phrase
 from certdesk.services import runtime
 from certdesk.services.attempts import end_attempt, store_certificate
 from certdesk.services.caa import CaaSeen, caa_of_request, record_caa
@@ -48,7 +48,7 @@ from certdesk.store.models import (
     Request,
 )
 from certdesk.store.selectors.facts import lock_organisation, organisation_row
-from certdesk.store.selectors.waiting import usual_issuing_time
+from certdesk.store.selectors.waiting import failing_at_dns_since, usual_issuing_time
 from certdesk.store.transitions import Known, Step, advance, advance_through
 
 log = structlog.get_logger()
@@ -169,9 +169,10 @@ def _held_up(request: Request, obstacles: tuple[Check, ...], *, now: datetime) -
 def _await_caa(request: Request, unknown: tuple[Check, ...], *, now: datetime) -> State:
     """The DNS has not said whether the CA may: asked again, later and later, without end."""
     told = " ".join(check.message for check in unknown)
+    since = failing_at_dns_since(request_id=request.pk, accepted_at=request.changed_at) or now
     Request.objects.filter(id=request.pk, state=State.ACCEPTED, version=request.version).update(
         next_attempt_at=now + _between(RETRY_FIRST, (now - request.changed_at) / 4, RETRY_MOST),
-        detail=f"Waiting for the DNS; asked again by itself. {told}",
+        detail=f"{dns_phrase(elapsed=now - since, ra=runtime.current().rules.ra)} {told}",
     )
     return State.ACCEPTED
 

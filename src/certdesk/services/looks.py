@@ -4,7 +4,7 @@ Nothing is read from or written to the database here, so the threads need no con
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from datetime import datetime
 
 import structlog
@@ -23,15 +23,19 @@ AT_ONCE = 64
 
 def look_at_all(
     challenges: Sequence[Challenge], *, clock: Callable[[], datetime]
-) -> Iterator[tuple[int, Outcome]]:
-    """What became of each challenge, as it comes, with its place among them: the slow hold up nobody."""
+) -> Iterator[list[tuple[int, Outcome]]]:
+    """What became of each challenge, with its place among them: all that has come, then the next; the slow
+    hold up nobody.
+    """
     if not challenges:
         return
     rt = runtime.current()
     with ThreadPoolExecutor(max_workers=min(AT_ONCE, len(challenges)), thread_name_prefix="look") as pool:
         looks = {pool.submit(_look, one, rt, clock=clock): place for place, one in enumerate(challenges)}
-        for look in as_completed(looks):
-            yield looks[look], look.result()
+        pending = set(looks)
+        while pending:
+            done, pending = wait(pending, return_when=FIRST_COMPLETED)
+            yield [(looks[look], look.result()) for look in done]
 
 
 def look_at(challenge: Challenge, *, clock: Callable[[], datetime]) -> Outcome:

@@ -20,6 +20,7 @@ from certdesk.domain.requests import OrganisationId
 from certdesk.domain.rules import RuleId, in_force
 from certdesk.services import runtime
 from certdesk.services.looks import look_at, look_at_all, proven
+from certdesk.services.outcomes import record_outcomes
 from certdesk.services.publications import DnsRecord, persistent_record
 from certdesk.services.validation import record_proof, tell_waiting
 from certdesk.services.validation_methods import (
@@ -149,11 +150,12 @@ def watch_due(*, clock: Callable[[], datetime], limit: int) -> int:
     due = _watched().filter(next_look_at__lte=now).order_by("next_look_at")
     with write_transaction():
         rows = [row for row in due[:limit] if _claim(row, now=now)]
-    for place, outcome in look_at_all([challenge_of(row) for row in rows], clock=clock):
-        try:
-            _conclude(rows[place], outcome, actor=SYSTEM, now=clock())
-        except StateConflict:
-            log.info("dcv.look_overtaken", domain=rows[place].domain_id)
+    for done in look_at_all([challenge_of(row) for row in rows], clock=clock):
+        record_outcomes(
+            [(rows[place], outcome) for place, outcome in done],
+            organisation_of=lambda row: OrganisationId(row.domain.organisation_id),
+            record=lambda row, outcome: _record(row, outcome, actor=SYSTEM, now=clock()),
+        )
     return len(rows)
 
 
@@ -197,14 +199,19 @@ def _claim(row: PersistentRecord, *, now: datetime) -> bool:
 def _conclude(row: PersistentRecord, outcome: Outcome, *, actor: Actor, now: datetime) -> Looked:
     with write_transaction():
         lock_organisation(OrganisationId(row.domain.organisation_id))
-        fresh = _watched().filter(id=row.pk, created_at=row.created_at).first()
-        if fresh is None:
-            raise StateConflict(NOT_WATCHED)
-        if isinstance(outcome, NotValidated):
-            return _not_there(fresh, outcome, actor=actor, now=now)
-        # A record without policy=wildcard is a narrower proof than was asked for, and a proof all the same.
-        record = proven(outcome, challenge_of(fresh), allowed=PERSISTENT_METHODS)
-        return _there(fresh, record, actor=actor, now=now)
+        return _record(row, outcome, actor=actor, now=now)
+
+
+def _record(row: PersistentRecord, outcome: Outcome, *, actor: Actor, now: datetime) -> Looked:
+    """In the caller's transaction, under the lock. Raises StateConflict before anything is written."""
+    fresh = _watched().filter(id=row.pk, created_at=row.created_at).first()
+    if fresh is None:
+        raise StateConflict(NOT_WATCHED)
+    if isinstance(outcome, NotValidated):
+        return _not_there(fresh, outcome, actor=actor, now=now)
+    # A record without policy=wildcard is a narrower proof than was asked for, and a proof all the same.
+    record = proven(outcome, challenge_of(fresh), allowed=PERSISTENT_METHODS)
+    return _there(fresh, record, actor=actor, now=now)
 
 
 def _there(row: PersistentRecord, record: Record, *, actor: Actor, now: datetime) -> Found:

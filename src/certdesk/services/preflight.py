@@ -21,7 +21,7 @@ from certdesk.domain.profiles import Profile
 from certdesk.services import runtime
 from certdesk.services.intents import intent_for
 from certdesk.store.models import Organisation, Request
-from certdesk.store.selectors.facts import Asked, gather_facts
+from certdesk.store.selectors.facts import Asked, gather_facts, unproven_facts
 from certdesk.store.selectors.keys import key_uses
 
 CAP_PERIOD = timedelta(hours=24)
@@ -33,6 +33,7 @@ class Subject:
     """What is judged: a CSR of an organisation under a profile; `request` where it is stored already.
 
     `caa` are the answers that `services.caa` has brought before the transaction; None where nobody asked.
+    `certificate` is what `certificate_checks` has said before it; None where nobody asked.
     """
 
     csr: Csr
@@ -40,6 +41,7 @@ class Subject:
     profile: Profile
     request: Request | None = None
     caa: tuple[CaaAnswer, ...] | None = None
+    certificate: tuple[Check, ...] | None = None
 
 
 def judged(subject: Subject, *, asked: Asked, lint: bool = False, now: datetime) -> tuple[Facts, Decision]:
@@ -54,6 +56,17 @@ def judged(subject: Subject, *, asked: Asked, lint: bool = False, now: datetime)
     )
     facts = _completed(facts, subject, rules, lint=lint, now=now)
     return facts, decide(facts, rules, now=now)
+
+
+def certificate_checks(subject: Subject, *, asked: Asked, now: datetime) -> tuple[Check, ...]:
+    """What lint and the CA's own limits say of the certificate that would result.
+
+    Takes some milliseconds, and so belongs before a transaction, not into it.
+    """
+    facts = unproven_facts(
+        csr=subject.csr, organisation=subject.organisation, profile=subject.profile, asked=asked
+    )
+    return _certificate_checks(facts, subject, lint=True, now=now)
 
 
 def _completed(facts: Facts, subject: Subject, rules: Rules, *, lint: bool, now: datetime) -> Facts:
@@ -93,6 +106,8 @@ def _known_key(csr: Csr, *, now: datetime) -> tuple[Check, ...]:
 
 
 def _certificate_checks(facts: Facts, subject: Subject, *, lint: bool, now: datetime) -> tuple[Check, ...]:
+    if subject.certificate is not None:
+        return subject.certificate
     rt = runtime.current()
     backend = rt.backend(rt.default_backend)
     if not isinstance(backend, ShowsSpecimens):

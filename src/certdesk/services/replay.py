@@ -13,7 +13,7 @@ from functools import lru_cache
 from certdesk.domain.actors import Actor
 from certdesk.domain.check_catalogue import CATALOGUE, Origin
 from certdesk.domain.evidence import Validation
-from certdesk.domain.findings import Check, Verdict, from_record, worst
+from certdesk.domain.findings import QUIET, Check, Verdict, from_record, worst
 from certdesk.domain.identifiers import DnsName
 from certdesk.domain.policy import FIRST_REQUEST, Facts, OrganisationFacts, judge
 from certdesk.domain.policy_limits import UNSEEN, CaaAnswer, KeyKind, KeyUses
@@ -33,6 +33,7 @@ PROGRESS_EVERY = 5000
 #: The gravest verdict in the words of a decision.
 _FATES = {
     Verdict.PASS: "auto",
+    Verdict.NOT_CHECKED: "auto",
     Verdict.WARN: "auto",
     Verdict.PENDING: "pending",
     Verdict.MANUAL: "manual",
@@ -174,7 +175,7 @@ class _Stored:
 
     def __init__(self, past: PastRequest) -> None:
         self.codes = {record["code"]: record for record in past.checks}
-        standing = [record for record in past.checks if record["verdict"] != Verdict.PASS]
+        standing = [record for record in past.checks if record["verdict"] not in QUIET]
         self.of_csr = tuple(from_record(record) for record in standing if record["code"] in _OF_CSR)
         self.preflight = tuple(from_record(record) for record in standing if record["code"] in _OF_PREFLIGHT)
         self.worst = worst(from_record(record) for record in standing) if standing else Verdict.PASS

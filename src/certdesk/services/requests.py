@@ -19,14 +19,14 @@ from certdesk.domain.errors import (
     NotFound,
     PolicyRefused,
 )
-from certdesk.domain.findings import Verdict, as_record, worst
+from certdesk.domain.findings import Check, Verdict, as_record, worst
 from certdesk.domain.policy import Decision, Outcome
 from certdesk.domain.profiles import profile, validity
 from certdesk.domain.requests import ENDED, Event, OrganisationId, RequestId, State, UserId
 from certdesk.services.caa import CaaSeen, look_at_caa, record_caa
 from certdesk.services.intents import Ahead, Claimed, claim_step, prepare_ahead, record_intent
 from certdesk.services.keys import block_keys
-from certdesk.services.preflight import Subject, judged
+from certdesk.services.preflight import Subject, certificate_checks, judged
 from certdesk.services.texts import storable
 from certdesk.services.validation import second_line
 from certdesk.store.db import write_transaction
@@ -148,9 +148,11 @@ def create_request(
     storable(idempotency_key, field="idempotency_key", limit=MAX_KEY)
     same = _submission_digest(submission, csr)
     identity = (idempotency_key, same)
+    ahead = None if at_once is None else _ahead(submission, csr, at_once, now=now)
     ready = _Ready(
-        ahead=None if at_once is None else _ahead(submission, csr, at_once, now=now),
+        ahead=ahead,
         caa=_look(submission, csr, now=now),
+        certificate=None if ahead is not None else _certificate(submission, csr, now=now),
     )
     try:
         return _create(actor, submission, csr, channel=channel, identity=identity, ready=ready, now=now)
@@ -168,6 +170,7 @@ class _Ready:
 
     ahead: Ahead | None
     caa: CaaSeen
+    certificate: tuple[Check, ...] | None  # None where `ahead` was linted
 
 
 def _look(submission: Submission, csr: Csr, *, now: datetime) -> CaaSeen:
@@ -191,6 +194,13 @@ def _ahead(submission: Submission, csr: Csr, backend: Backend, *, now: datetime)
     return prepare_ahead(facts=facts, csr_der=csr.der, organisation=row, backend=backend, now=now)
 
 
+def _certificate(submission: Submission, csr: Csr, *, now: datetime) -> tuple[Check, ...]:
+    """What the preview says of the certificate, where nothing was linted to be claimed."""
+    row = organisation_row(submission.organisation_id)
+    subject = Subject(csr=csr, organisation=row, profile=profile(submission.profile_id))
+    return certificate_checks(subject, asked=_asked(submission), now=now)
+
+
 def _create(
     actor: Actor,
     submission: Submission,
@@ -207,7 +217,7 @@ def _create(
         if (earlier := _earlier(actor, idempotency_key, same, channel=channel, now=now)) is not None:
             return earlier
         row = organisation_row(submission.organisation_id)
-        decision = _judge(submission, csr, row, caa=ready.caa, now=now)
+        decision = _judge(submission, csr, row, caa=ready.caa, certificate=ready.certificate, now=now)
         if decision.outcome is Outcome.REFUSE:
             raise PolicyRefused(refusal_text(decision), checks=decision.checks)
         # Signed is what the decision under the lock is about, and nothing else (W2).
@@ -282,10 +292,17 @@ def _read(upload: bytes, *, actor: Actor, now: datetime) -> Csr:
 
 
 def _judge(
-    submission: Submission, csr: Csr, row: Organisation, *, lint: bool = False, caa: CaaSeen, now: datetime
+    submission: Submission,
+    csr: Csr,
+    row: Organisation,
+    *,
+    lint: bool = False,
+    caa: CaaSeen,
+    certificate: tuple[Check, ...] | None = None,
+    now: datetime,
 ) -> Decision:
     kind = profile(submission.profile_id)
-    subject = Subject(csr=csr, organisation=row, profile=kind, caa=caa.answers)
+    subject = Subject(csr=csr, organisation=row, profile=kind, caa=caa.answers, certificate=certificate)
     return judged(subject, asked=_asked(submission), lint=lint, now=now)[1]
 
 

@@ -83,6 +83,8 @@ class Runtime:
     caa: CaaSettings = field(default_factory=CaaSettings)
     network: Network | None = None
     validators: Mapping[Method, Validator] = field(default_factory=dict)
+    #: Codes of the perspectives whose number the dated rules decide.
+    ruled_perspectives: tuple[str, ...] = ()
     policy: PolicyFile = NO_FILE
     known_keys: Callable[[], KnownKeys] = lambda: NO_LIST
     persistence: Persistence = field(default_factory=Persistence)

@@ -27,6 +27,7 @@ from certdesk.domain.rules import RuleId, in_force
 from certdesk.services import runtime
 from certdesk.services.derived import digest_of, new_nonce, new_value, public_token, value_again
 from certdesk.services.looks import look_at, look_at_all, proven
+from certdesk.services.outcomes import record_outcomes
 from certdesk.services.publications import Publication, expected_value, publication
 from certdesk.services.validation import record_proof, tell_waiting
 from certdesk.store import audit
@@ -139,11 +140,12 @@ def check_due(*, clock: Callable[[], datetime], limit: int) -> int:
     due = _due(now).select_related("domain", "asked_by").order_by("next_look_at")
     with write_transaction():
         rows = [row for row in due[:limit] if _claim(row, now=now, by_hand=False)]
-    for place, outcome in look_at_all([challenge_of(row) for row in rows], clock=clock):
-        try:
-            _conclude(rows[place], outcome, actor=SYSTEM, now=clock())
-        except StateConflict:
-            log.info("dcv.look_overtaken", challenge=rows[place].pk)
+    for done in look_at_all([challenge_of(row) for row in rows], clock=clock):
+        record_outcomes(
+            [(rows[place], outcome) for place, outcome in done],
+            organisation_of=lambda row: OrganisationId(row.domain.organisation_id),
+            record=lambda row, outcome: _record(row, outcome, actor=SYSTEM, now=clock()),
+        )
     return len(rows)
 
 
@@ -322,26 +324,31 @@ def _conclude(row: MethodChallenge, outcome: Outcome, *, actor: Actor, now: date
     organisation_id = OrganisationId(row.domain.organisation_id)
     with write_transaction():
         lock_organisation(organisation_id)
-        if isinstance(outcome, NotValidated):
-            return _not_found(row, outcome, actor=actor, now=now)
-        record = proven(outcome, challenge_of(row), allowed=frozenset({Method(row.method)}))
-        if not _end(row, ChallengeOutcome.CONFIRMED, now=now):
-            raise StateConflict(GONE)
-        record_id = record_proof(
-            actor=actor,
-            domain=row.domain,
-            method=record.method,
-            evidence={
-                "how": METHODS[record.method].title,
-                **seen(record),
-                "asked_by": row.asked_by.username,
-                "asked_at": row.created_at.isoformat(),
-                "value_sha256": row.digest,
-            },
-            days=runtime.current().ownership_days,
-            now=now,
-            noted={"method_challenge": row.pk},
-        )
+        return _record(row, outcome, actor=actor, now=now)
+
+
+def _record(row: MethodChallenge, outcome: Outcome, *, actor: Actor, now: datetime) -> Looked:
+    """As `_conclude`, in the caller's transaction. Raises StateConflict before anything is written."""
+    if isinstance(outcome, NotValidated):
+        return _not_found(row, outcome, actor=actor, now=now)
+    record = proven(outcome, challenge_of(row), allowed=frozenset({Method(row.method)}))
+    if not _end(row, ChallengeOutcome.CONFIRMED, now=now):
+        raise StateConflict(GONE)
+    record_id = record_proof(
+        actor=actor,
+        domain=row.domain,
+        method=record.method,
+        evidence={
+            "how": METHODS[record.method].title,
+            **seen(record),
+            "asked_by": row.asked_by.username,
+            "asked_at": row.created_at.isoformat(),
+            "value_sha256": row.digest,
+        },
+        days=runtime.current().ownership_days,
+        now=now,
+        noted={"method_challenge": row.pk},
+    )
     return Found(record_id=record_id, adn=row.adn)
 
 

@@ -46,14 +46,16 @@ def list_(*, organisation: str, target: Target, machine: bool) -> None:
 @service_options
 @as_json
 def show(*, name: str, organisation: str, target: Target, machine: bool) -> None:
-    """Show a domain: its proofs, the mailboxes that could be asked, and those that have been."""
+    """Show a domain: its proofs, the mailboxes that have been asked, what CAA records said of its names."""
     with Service(target) as service:
         found = service.show(f"/domains/{_listed(service, name, organisation)['id']}")
         proofs = service.show(f"/domains/{found['id']}/validations")["items"]
+        caa = service.show(f"/domains/{found['id']}/caa")["items"]
     if machine:
-        shown.as_json({**found, "validations": proofs})
+        shown.as_json({**found, "validations": proofs, "caa": caa})
     else:
         _write(found, proofs)
+        shown.caa(caa)
 
 
 @domain.command()

@@ -199,13 +199,15 @@ def list_(
 @service_options
 @as_json
 def show_(*, number: int, target: Target, machine: bool) -> None:
-    """Show a request with its checks, history and certificates."""
+    """Show a request with its checks, history, certificates, and what CAA records said of its names."""
     with Service(target) as service:
         told = service.show(f"/requests/{number}")
+        caa = service.show(f"/requests/{number}/caa")["items"]
     if machine:
-        show.as_json(told)
+        show.as_json({**told, "caa": caa})
     else:
         show.request(told)
+        show.caa(caa)
 
 
 @request.command()

@@ -18,6 +18,7 @@ Json = dict[str, Any]
 PIPE_WIDTH = 400
 _SIGNS = {
     "pass": ("[ok]", "green"),
+    "not_checked": ("[unchecked]", "dim"),
     "warn": ("[warning]", "yellow"),
     "pending": ("[waiting]", "cyan"),
     "manual": ("[officer]", "cyan"),
@@ -124,6 +125,16 @@ def _behind(check: Json) -> str:
         f"Who can change it: {check['changed_by']}" if check.get("changed_by") else "",
     )
     return " · ".join(part for part in parts if part)
+
+
+def caa(found: Sequence[Json]) -> None:
+    """What CAA records said of names when they were last looked up, and what to add where they forbid."""
+    if not found:
+        return
+    table(
+        ("CAA OF", "LOOKED UP", "FROM", "WHAT IT SAYS", "RECORD TO ADD"),
+        ((a["name"], a["at"], ", ".join(a["servers"]), a["detail"], a["to_add"]) for a in found),
+    )
 
 
 def table(heads: Sequence[str], rows: Iterable[Iterable[object]]) -> None:

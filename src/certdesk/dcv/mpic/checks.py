@@ -105,7 +105,7 @@ def granted(
 ) -> tuple[Grant, ...]:
     """The persistent records among these that count."""
     names = {issuer.lower().rstrip(".") for issuer in issuers}
-    read = (parse_record(value, issuers=names, account_uri=account_uri, now=now) for value in values)
+    read = (parse_record(value, issuers=names, account_uris=(account_uri,), now=now) for value in values)
     return tuple(one for one in read if isinstance(one, Grant))
 
 

@@ -192,7 +192,7 @@ def _reaches_as_far(response: CheckResponse, challenge: Challenge, record: Recor
     grants = granted(
         response.details.records_seen or (),
         issuers=challenge.issuers,
-        account_uri=challenge.account_uri,
+        account_uri=_account_seen(challenge, record),
         now=now,
     )
     return any(grant.wildcard for grant in grants)
@@ -235,6 +235,11 @@ def as_evidence(counted: Corroboration) -> Mapping[str, object]:
         "quorum": asdict(counted.quorum),
         "votes": [asdict(vote) for vote in counted.votes],
     }
+
+
+def _account_seen(challenge: Challenge, record: Record) -> str:
+    """As which URI the record that was found means the account; the others have to see the same one."""
+    return str(record.details.get("account_uri") or challenge.account_uri)
 
 
 def _problem(counted: Corroboration) -> Problem:
@@ -283,7 +288,8 @@ def dcv_parameters(challenge: Challenge, record: Record) -> DcvParameters:
             return AcmeTlsAlpn(key_authorization_hash=digest.hex())
         case Method.DNS_PERSIST | Method.DNS_PERSIST_WILDCARD:
             return DnsPersistent(
-                issuer_domain_names=list(challenge.issuers), expected_account_uri=challenge.account_uri
+                issuer_domain_names=list(challenge.issuers),
+                expected_account_uri=_account_seen(challenge, record),
             )
         case _:
             raise InvariantViolated(f"{challenge.method} is not checked by machine")

@@ -1,6 +1,6 @@
 """A record that stays: `_validation-persist.<ADN>` names us and an account (BR 3.2.2.4.22).
 
-Follows draft-ietf-acme-dns-persist-01, with account URIs in clear; draft -02's hashed ones are not read yet.
+Reads draft-ietf-acme-dns-persist-01's account URIs in clear and -02's hashed ones.
 """
 
 from certdesk.dcv.persist.record import (
@@ -8,6 +8,7 @@ from certdesk.dcv.persist.record import (
     Grant,
     Rejected,
     RejectedReason,
+    hashed_account_uri,
     parse_record,
     record_value,
 )
@@ -19,6 +20,7 @@ __all__ = [
     "PersistValidator",
     "Rejected",
     "RejectedReason",
+    "hashed_account_uri",
     "parse_record",
     "record_value",
 ]

@@ -1,7 +1,12 @@
-"""One `_validation-persist` record: what it grants us, or why nothing (draft dns-persist-01 4.1). Pure."""
+"""One `_validation-persist` record: what it grants us, or why nothing (draft dns-persist 4.1). Pure.
 
+The account stands in it in clear (-01), or hashed with its key and the domain (-02).
+"""
+
+import base64
+import hashlib
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import IntEnum
@@ -43,8 +48,39 @@ class Rejected:
     why: str
 
 
-def parse_record(text: str, *, issuers: Collection[str], account_uri: str, now: datetime) -> Grant | Rejected:
-    """What the record grants to this account at this issuer now.
+#: The one algorithm that everybody has to know (-02 4.1.3); a record with another names another account.
+HASH = "sha-256"
+#: In the place of the domain, where one record is to serve for many (-02 4.1.3).
+ANY_DOMAIN = "*"
+
+
+def hashed_account_uri(*, prefix: str, domain: str, thumbprint: str, account_uri: str) -> str:
+    """The URI that says in a record at `domain` which account is meant, and does not name it (-02 4.1.3).
+
+    `thumbprint` is the RFC 7638 one of the account's key in base64url; `domain` an A-label name, or `*`.
+    """
+    name = domain.encode("ascii")
+    octets = bytes([len(name)]) + name + thumbprint.encode("ascii") + account_uri.encode("ascii")
+    digest = base64.urlsafe_b64encode(hashlib.sha256(octets).digest()).rstrip(b"=").decode("ascii")
+    return f"{prefix}{HASH}/{digest}"
+
+
+def accepted_uris(
+    *, prefix: str, domain: str, thumbprints: Sequence[str], account_uri: str
+) -> tuple[str, ...]:
+    """What a record at `domain` may call the account: its URI, and its hashed ones with every key it had."""
+    hashed = (
+        hashed_account_uri(prefix=prefix, domain=name, thumbprint=thumbprint, account_uri=account_uri)
+        for thumbprint in thumbprints
+        for name in (domain, ANY_DOMAIN)
+    )
+    return (account_uri, *(hashed if prefix else ()))
+
+
+def parse_record(
+    text: str, *, issuers: Collection[str], account_uris: Collection[str], now: datetime
+) -> Grant | Rejected:
+    """What the record grants to the account that any of these URIs means, at this issuer, now.
 
     Unknown parameters are ignored, and unknown policies grant nothing more than the FQDN (4.1.1, 4.1.4).
     """
@@ -62,7 +98,7 @@ def parse_record(text: str, *, issuers: Collection[str], account_uri: str, now: 
     until = _persist_until(value)
     if isinstance(until, Rejected):
         return until
-    if accounts[0] != account_uri:  # Simple String Comparison (RFC 3986 6.2.1)
+    if accounts[0] not in account_uris:  # Simple String Comparison (RFC 3986 6.2.1)
         return Rejected(reason=RejectedReason.OTHER_ACCOUNT, why=f"it is for the account {accounts[0]}")
     if until is not None and now > until:
         return Rejected(reason=RejectedReason.EXPIRED, why=f"it ended at {until:%Y-%m-%d %H:%M:%S} UTC")

@@ -16,7 +16,14 @@ from certdesk.dcv.base import (
     require_sound,
 )
 from certdesk.dcv.look import Look, look
-from certdesk.dcv.persist.record import LABEL, Grant, Rejected, RejectedReason, parse_record
+from certdesk.dcv.persist.record import (
+    LABEL,
+    Grant,
+    Rejected,
+    RejectedReason,
+    accepted_uris,
+    parse_record,
+)
 from certdesk.domain.errors import InvariantViolated, RejectedIdentifier
 from certdesk.domain.evidence import Method
 from certdesk.domain.identifiers import authorization_domain_names
@@ -75,10 +82,13 @@ def _places(adn: str) -> tuple[str, ...]:
 def _find(adn: str, challenge: Challenge, *, network: Network, now: datetime) -> _Found:
     found = look(network.resolver, f"{LABEL}.{adn}", "TXT")
     issuers = {issuer.lower().rstrip(".") for issuer in challenge.issuers}
-    read = [
-        parse_record(text, issuers=issuers, account_uri=challenge.account_uri, now=now)
-        for text in found.answer.values
-    ]
+    uris = accepted_uris(
+        prefix=challenge.hash_prefix,
+        domain=adn,
+        thumbprints=challenge.thumbprints,
+        account_uri=challenge.account_uri,
+    )
+    read = [parse_record(text, issuers=issuers, account_uris=uris, now=now) for text in found.answer.values]
     below = challenge.wildcard or adn != challenge.adn
     rejected = [one for one in read if isinstance(one, Rejected)]
     return _Found(

@@ -70,5 +70,6 @@ class CaaCheck(models.Model):
                 name="caa_newest",
                 fields=["request", "-at"],
                 condition=models.Q(request__isnull=False),
-            )
+            ),
+            models.Index(name="caa_by_name", fields=["organisation", "name", "id"]),
         ]

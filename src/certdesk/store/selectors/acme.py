@@ -10,7 +10,7 @@ from certdesk.domain.acme_credentials import Limits
 from certdesk.domain.actors import Action, Actor, can
 from certdesk.domain.errors import NotFound
 from certdesk.domain.requests import OrganisationId
-from certdesk.store.models import AcmeAccount, EabCredential
+from certdesk.store.models import AcmeAccount, AuditEvent, EabCredential
 
 MAX_NUMBER = 2**63 - 1
 
@@ -66,6 +66,14 @@ class AccountRow:
     deactivated_at: datetime | None
     last_problem: str
     last_problem_at: datetime | None
+
+
+def former_thumbprints(*, account_id: int) -> tuple[str, ...]:
+    """Thumbprints of the keys that an account had, the latest first; the audit log is what keeps them."""
+    changes = AuditEvent.objects.filter(
+        object_type="acme_account", object_id=str(account_id), action="acme_account.change_key"
+    )
+    return tuple(data["from"] for data in changes.order_by("-seq").values_list("data", flat=True))
 
 
 def list_credentials(*, actor: Actor, organisation_id: OrganisationId) -> list[CredentialRow]:

@@ -92,13 +92,7 @@ class DomainDetail:
 
 def get_domain(*, actor: Actor, domain_id: int, now: datetime) -> DomainDetail:
     """One domain. Raises NotFound for a foreign or missing one."""
-    row = (
-        visible_domains(actor).select_related("organisation").filter(id=domain_id).first()
-        if 0 < domain_id <= MAX_ID
-        else None
-    )
-    if row is None:
-        raise NotFound("There is no such domain.")
+    row = visible_domain(actor=actor, domain_id=domain_id)
     (one,) = listed([row], now=now)
     records = ValidationRecord.objects.filter(domain=row).select_related("validated_by")
     proofs = tuple(proof_row(record) for record in records.order_by("-validated_at", "-id")[:STORY_SHOWN])
@@ -110,6 +104,18 @@ def get_domain(*, actor: Actor, domain_id: int, now: datetime) -> DomainDetail:
         ca_states=_ca_states(row),
         waiting=_waiting(row),
     )
+
+
+def visible_domain(*, actor: Actor, domain_id: int) -> Domain:
+    """The row of a domain with its organisation. Raises NotFound for a foreign or missing one."""
+    row = (
+        visible_domains(actor).select_related("organisation").filter(id=domain_id).first()
+        if 0 < domain_id <= MAX_ID
+        else None
+    )
+    if row is None:
+        raise NotFound("There is no such domain.")
+    return row
 
 
 def open_challenges(*, organisation_id: OrganisationId) -> list[OpenChallenge]:

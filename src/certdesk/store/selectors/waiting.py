@@ -3,18 +3,24 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.db.models import Max
+from django.db.models import Exists, F, OuterRef, Q, QuerySet, Subquery
+from django.db.models.aggregates import Max
+from django.db.models.functions import Coalesce
 
 from certdesk.domain.actors import Action, Actor, can
+from certdesk.domain.caa import NO_ANSWER
 from certdesk.domain.requests import State
 from certdesk.domain.waiting import AWAITING_CA, OVERDUE_AFTER, STARTS, usual_time, waiting_phrase
-from certdesk.store.models import AttemptOutcome, IssuanceAttempt
+from certdesk.store.models import AcmeOrder, AttemptOutcome, CaaCheck, IssuanceAttempt, Request, RequestEvent
 from certdesk.store.selectors.requests import RequestDetail
 
 SAMPLE = 50
 #: Attempts of all CAs among which the sample is looked for: a CA that is hardly used must not cost a walk
 #: through everything that others ever issued.
 REACH = 5000
+#: A request asks the DNS every quarter of an hour at least, a client tries an order every day or oftener:
+#: what has not failed for so long is no longer waited for.
+STILL_REQUEST, STILL_ORDER = timedelta(hours=1), timedelta(hours=24)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,12 +67,74 @@ def waiting_for_ca(*, request: RequestDetail, now: datetime) -> Waiting | None:
 
 
 def overdue_count(*, actor: Actor, now: datetime) -> int:
-    """How many requests a CA has owed an answer for 24 hours, as far as the actor sees them all."""
+    """How many requests and orders a CA has owed an answer for 24 hours, if the actor sees them all."""
     if not can(actor, Action.REQUEST_READ):
         return 0
-    return IssuanceAttempt.objects.filter(
-        outcome=AttemptOutcome.OPEN, created_at__lte=now - OVERDUE_AFTER, request__state__in=AWAITING_CA
-    ).count()
+    owed = IssuanceAttempt.objects.filter(outcome=AttemptOutcome.OPEN, created_at__lte=now - OVERDUE_AFTER)
+    return owed.filter(Q(request__state__in=AWAITING_CA) | Q(order__isnull=False)).count()
+
+
+def failing_at_dns_since(*, request_id: int, accepted_at: datetime) -> datetime | None:
+    """When the first CAA look-up since the request was accepted failed."""
+    failed = CaaCheck.objects.filter(request_id=request_id, code__in=NO_ANSWER, at__gte=accepted_at)
+    return failed.order_by("at").values_list("at", flat=True).first()
+
+
+def requests_overdue_at_dns(*, now: datetime) -> QuerySet[Request]:
+    """Accepted requests whose CAA look-ups have failed for 24 hours; `waiting_since` is since when.
+
+    For the jobs that tell people; not filtered by actor.
+    """
+    starts = RequestEvent.objects.filter(
+        request=OuterRef("pk"), to_state=State.ACCEPTED, event__in=STARTS
+    ).order_by("-id")
+    failed = CaaCheck.objects.filter(request=OuterRef("pk"), code__in=NO_ANSWER)
+    first = failed.filter(at__gte=OuterRef("accepted_at")).order_by("at")
+    return (
+        Request.objects.filter(
+            state=State.ACCEPTED, created_at__lte=now - OVERDUE_AFTER, next_attempt_at__isnull=False
+        )
+        .exclude(csr_sha256="")
+        .annotate(accepted_at=Coalesce(Subquery(starts.values("at")[:1]), F("created_at")))
+        .annotate(waiting_since=Subquery(first.values("at")[:1]))
+        .filter(Exists(failed.filter(at__gte=now - STILL_REQUEST)), waiting_since__lte=now - OVERDUE_AFTER)
+    )
+
+
+def orders_overdue(*, now: datetime) -> QuerySet[AcmeOrder]:
+    """Unfinished orders of ACME clients that have waited 24 hours for the CA or for the DNS about CAA.
+
+    For the jobs that tell people; not filtered by actor.
+    """
+    at_ca = IssuanceAttempt.objects.filter(
+        order=OuterRef("pk"), outcome=AttemptOutcome.OPEN, created_at__lte=now - OVERDUE_AFTER
+    )
+    unfinished = _unfinished_orders(now=now)
+    return unfinished.filter(Q(Exists(at_ca), finalized_at__isnull=False) | _fails_at_dns(now=now))
+
+
+def overdue_at_dns(*, actor: Actor, now: datetime) -> int:
+    """How many requests and orders the DNS has owed CAA records for 24 hours, if the actor sees them all."""
+    if not can(actor, Action.REQUEST_READ):
+        return 0
+    orders = _unfinished_orders(now=now).filter(_fails_at_dns(now=now))
+    return requests_overdue_at_dns(now=now).count() + orders.count()
+
+
+def _unfinished_orders(*, now: datetime) -> QuerySet[AcmeOrder]:
+    return AcmeOrder.objects.filter(
+        certificate__isnull=True, problem__isnull=True, created_at__lte=now - OVERDUE_AFTER
+    )
+
+
+def _fails_at_dns(*, now: datetime) -> Q:
+    failed = CaaCheck.objects.filter(order=OuterRef("pk"), code__in=NO_ANSWER)
+    return Q(
+        Exists(failed.filter(at__lte=now - OVERDUE_AFTER)),
+        Exists(failed.filter(at__gt=now - STILL_ORDER)),
+        finalized_at__isnull=True,
+        expires_at__gt=now,
+    )
 
 
 def _accepted_at(request: RequestDetail) -> datetime:

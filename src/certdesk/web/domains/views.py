@@ -15,12 +15,14 @@ from certdesk.services import runtime
 from certdesk.services.organisations import Evidence, validate_domain
 from certdesk.services.persistent import record_of
 from certdesk.services.validation_methods import PUBLISHED, open_challenges_of
+from certdesk.store.selectors.caa import caa_of_domain
 from certdesk.store.selectors.domains import Standing
 from certdesk.store.selectors.validation import DomainDetail, get_domain
 from certdesk.web import times
 from certdesk.web.actor import actor_of
 from certdesk.web.context import crumbs
 from certdesk.web.dcv.asking import challenge_row, send
+from certdesk.web.dcv.caa import caa_views
 from certdesk.web.dcv.forms import MailboxForm
 from certdesk.web.domains import detail as words
 from certdesk.web.domains import rows
@@ -110,6 +112,7 @@ def _render(
         "ca_facts": words.ca_facts(detail.ca_states, now=now),
         "ca_form": CaStateForm() if may_validate else None,
         "story": [words.story_row(one, shows_evidence=ra_sees, now=now) for one in detail.story],
+        "caa": caa_views(caa_of_domain(actor=actor, domain_id=row.id), now=now),
         "challenges": [challenge_row(one, may_cancel=may_ask, now=now) for one in row.awaited],
         "mailbox_form": (mailbox_form or MailboxForm([row.adn])) if may_ask else None,
         "email_note": words.email_note(),

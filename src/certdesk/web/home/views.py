@@ -14,7 +14,7 @@ from certdesk.store.selectors.acme import has_usable_credential
 from certdesk.store.selectors.operations import operations
 from certdesk.store.selectors.organisations import list_organisations
 from certdesk.store.selectors.requests import Filters, count_requests, list_requests, waiting_count
-from certdesk.store.selectors.waiting import overdue_count
+from certdesk.store.selectors.waiting import overdue_at_dns, overdue_count
 from certdesk.web import times
 from certdesk.web.acme.rights import may_manage
 from certdesk.web.actor import actor_of, signed_in_user
@@ -150,19 +150,21 @@ def _service_tiles(actor: Actor) -> list[Tile]:
 
 
 def _overdue_tile(actor: Actor) -> list[Tile]:
-    """Requests that the CA has owed an answer for a day: only when there are some (R24)."""
-    overdue = overdue_count(actor=actor, now=timezone.now())
-    if not overdue:
-        return []
-    return [
-        Tile(
-            title="Waiting for the CA",
-            figure=str(overdue),
-            text="For 24 hours or longer. Ask the CA what holds them up.",
-            href=f"{reverse('requests-list')}?status={public_status(State.SUBMITTED)}",
-            link="See them",
-        )
-    ]
+    """What the CA or the DNS has owed an answer for a day: only when there is some (R24)."""
+    now, found = timezone.now(), []
+    if overdue := overdue_count(actor=actor, now=now):
+        href = f"{reverse('requests-list')}?status={public_status(State.SUBMITTED)}"
+        text = "For 24 hours or longer. Ask the CA what holds them up."
+        found.append(_late("Waiting for the CA", overdue, text, href))
+    if overdue := overdue_at_dns(actor=actor, now=now):
+        href = f"{reverse('requests-list')}?status={public_status(State.ACCEPTED)}"
+        text = "For 24 hours or longer. Ask whoever runs the name servers."
+        found.append(_late("Waiting for the DNS", overdue, text, href))
+    return found
+
+
+def _late(title: str, figure: int, text: str, href: str) -> Tile:
+    return Tile(title=title, figure=str(figure), text=text, href=href, link="See them")
 
 
 def _links(actor: Actor) -> list[dict[str, str]]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from certdesk.domain.check_catalogue import explained
-from certdesk.domain.findings import Check, Verdict
+from certdesk.domain.findings import QUIET, Check, Verdict
 from certdesk.domain.identifiers import to_unicode
 from certdesk.domain.requests import Event, State, status_text
 from certdesk.store.selectors.requests import ApprovalRow, EventRow, RequestDetail, RequestRow
@@ -28,6 +28,7 @@ LOOK: Mapping[State, str] = {
 }
 _VERDICT_LOOK: Mapping[Verdict, tuple[str, str]] = {
     Verdict.PASS: ("ok", "Passed."),
+    Verdict.NOT_CHECKED: ("idle", "Not checked."),
     Verdict.WARN: ("warn", "Note."),
     Verdict.PENDING: ("busy", "To be confirmed."),
     Verdict.MANUAL: ("wait", "A person looks."),
@@ -87,18 +88,25 @@ class CheckRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckList:
-    """All checks of a request: what needs attention, gravest first, and what passed."""
+    """All checks of a request: what needs attention, gravest first, and what asks nothing of anybody.
+
+    `passed` has those that could not be made as well, so many as `not_checked` says.
+    """
 
     problems: tuple[CheckRow, ...]
     passed: tuple[CheckRow, ...]
+    not_checked: int = 0
 
     def context(self) -> dict[str, object]:
         """What `parts/checks.html` and its surroundings need."""
-        passed = times.counted(len(self.passed), "check")
+        passed = times.counted(len(self.passed) - self.not_checked, "check")
+        summary = f"{passed} passed" if self.problems or self.not_checked else f"All {passed} passed"
+        if self.not_checked:
+            summary += f", {self.not_checked} not made"
         return {
             "problem_checks": self.problems,
             "passed_checks": self.passed,
-            "passed_summary": f"{passed} passed" if self.problems else f"All {passed} passed",
+            "passed_summary": summary,
             "checks_summary": f"{len(self.problems)} to look at" if self.problems else "",
         }
 
@@ -178,8 +186,9 @@ def check_list(checks: Iterable[Check]) -> CheckList:
     """Checks as rows, in the order in which everybody is told them."""
     rows = [(check.verdict, _check(check)) for check in explained(checks)]
     return CheckList(
-        problems=tuple(row for verdict, row in rows if verdict is not Verdict.PASS),
-        passed=tuple(row for verdict, row in rows if verdict is Verdict.PASS),
+        problems=tuple(row for verdict, row in rows if verdict not in QUIET),
+        passed=tuple(row for verdict, row in rows if verdict in QUIET),
+        not_checked=sum(verdict is Verdict.NOT_CHECKED for verdict, _row in rows),
     )
 
 

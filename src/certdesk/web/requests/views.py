@@ -17,11 +17,13 @@ from certdesk.domain.requests import ENDED, State
 from certdesk.services import runtime
 from certdesk.services.confirm import submit_request
 from certdesk.services.requests import Submission, preview_request, withdraw_request
+from certdesk.store.selectors.caa import caa_of_request
 from certdesk.store.selectors.organisations import OrganisationRow, list_organisations
 from certdesk.store.selectors.requests import RequestDetail, get_request
 from certdesk.web.actor import actor_of
 from certdesk.web.context import crumbs, ra_name
 from certdesk.web.dcv.asking import awaiting_context
+from certdesk.web.dcv.caa import caa_views
 from certdesk.web.requests import rows
 from certdesk.web.requests.ca import ca_view
 from certdesk.web.requests.certificate import bundle_response, certificate_view, form_response, install_view
@@ -119,6 +121,7 @@ def show(request: HttpRequest, number: int) -> HttpResponse:
         **certificates_context(actor, detail, now=timezone.now()),
         "facts": rows.stored_csr(detail),
         **rows.check_list(stored(detail.checks)).context(),
+        "caa": caa_views(caa_of_request(actor=actor, number=number), now=timezone.now(), on_request=True),
         "facts_about": rows.about(detail),
         "approvals": rows.approvals(detail.approvals),
         "history": rows.history(detail, ra=ra),

@@ -15,6 +15,7 @@ from certdesk.backends.base import Backend
 from certdesk.domain.findings import Verdict, worst
 from certdesk.services import runtime
 from certdesk.services.operations import retry_job
+from certdesk.services.perspectives import shortfall
 from certdesk.store.selectors.operations import Backlog, FailedJob, Operations, operations
 from certdesk.web import times
 from certdesk.web.actor import actor_of
@@ -24,8 +25,10 @@ from certdesk.web.requests.rows import CheckRow, check_list
 _JOBS = {
     "notify_applicant": "Mail to an applicant",
     "alert_officers": "Mail to the officers",
+    "alert_officers_of_orders": "Mail to the officers about ACME orders",
     "mail_lapsing": "Mail about a domain that lapses",
     "mail_account": "Mail about an account",
+    "mail_perspectives": "Mail to the operators about perspectives",
     "mail_sunset": "Mail about a way of proving that ends",
     "mail_unproven": "Mail about a challenge that ends",
     "mail_vanished": "Mail about a persistent record that vanished",
@@ -72,6 +75,7 @@ def service(request: HttpRequest) -> HttpResponse:
         "crumbs": crumbs(("Home", "/"), ("Service", "")),
         "cas": [_ca(one, is_default=name == rt.default_backend) for name, one in rt.backends.items()],
         "work": work_rows(found, now=now),
+        "shortfall": shortfall(now=now),
         "failed": [_job(job) for job in found.failed],
         "failed_count": found.jobs_failed,
         "at": times.at_second(now),

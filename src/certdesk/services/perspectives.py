@@ -1,0 +1,75 @@
+"""Warning operators before a dated rule asks for more perspectives than are set up (BR 3.2.2.9).
+
+From that day each validation would fail, and a start is refused: so it is told 90, 30 and 7 days before. What
+is too few already stops the start (`conf.perspectives`), and is nothing for this module.
+"""
+
+from datetime import datetime, timedelta
+
+import structlog
+from django.core.mail import EmailMessage
+
+from certdesk.domain.actors import SYSTEM, RaRole
+from certdesk.domain.corroboration import WARN_AHEAD, Shortfall, coming_shortfall
+from certdesk.services import runtime
+from certdesk.store import audit, jobs
+from certdesk.store.db import write_transaction
+from certdesk.store.models import AuditEvent, User
+from certdesk.store.selectors.settings import lock_settings
+
+log = structlog.get_logger()
+
+STEPS = (7, 30, WARN_AHEAD.days)
+TOLD = "service.warn_perspectives"
+
+
+def shortfall(*, now: datetime) -> Shortfall | None:
+    """What will be missing within 90 days; None where nothing will, or where the number is the operator's."""
+    return coming_shortfall(runtime.current().ruled_perspectives, now=now, ahead=WARN_AHEAD)
+
+
+def warn_operators(*, now: datetime) -> bool:
+    """Queues the mail of the step that has been reached; each is told once, however many processes look."""
+    found = shortfall(now=now)
+    if found is None:
+        return False
+    step = next(days for days in STEPS if found.on - now <= timedelta(days=days))
+    deed = audit.Deed(
+        action=TOLD,
+        object_type="service",
+        object_id=found.on.date().isoformat(),
+        data={"days": step, "needed": found.needed.perspectives, "set_up": found.perspectives},
+    )
+    told = AuditEvent.objects.filter(
+        action=TOLD, object_type="service", object_id=deed.object_id, data__days=step
+    )
+    if told.exists():
+        return False
+    with write_transaction():
+        lock_settings()
+        if told.exists():
+            return False
+        audit.record_all([deed], actor=SYSTEM, now=now)
+        jobs.enqueue("mail_perspectives", due_at=now)
+    return True
+
+
+def mail_perspectives(*, now: datetime) -> bool:
+    """Tells the operators; False when nothing is missing any more, or nobody has a mailbox."""
+    found, rt = shortfall(now=now), runtime.current()
+    operators = User.objects.filter(ra_role=RaRole.OPERATOR, is_active=True).exclude(email="")
+    to = list(operators.order_by("id").values_list("email", flat=True))
+    if found is not None and not to:
+        log.error("perspectives.shortfall_untold", on=found.on.isoformat())
+    if found is None or not to:
+        return False
+    EmailMessage(
+        subject=f"[{rt.service_name}] More perspectives are needed from {found.day}",
+        body=f"{found.message}\n\n{found.to_do}\n\n"
+        f"Until then nothing changes. The page of the service says the same:\n\n{rt.base_url}/service/\n\n"
+        f"-- \n{rt.service_name}, {rt.base_url}\n",
+        from_email=rt.mail_from,
+        to=to,
+        headers={"Auto-Submitted": "auto-generated"},
+    ).send()
+    return True
