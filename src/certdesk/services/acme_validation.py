@@ -13,7 +13,7 @@ import structlog
 from certdesk.dcv.base import Challenge, NotValidated, Outcome, Problem, Record, Validated
 from certdesk.domain.acme_problems import ProblemType, problem_json
 from certdesk.domain.deadlines import PERSISTENT_METHODS
-from certdesk.domain.evidence import METHODS, Validation, ownership_expiry
+from certdesk.domain.evidence import Validation
 from certdesk.domain.jws import key_authorization
 from certdesk.domain.orders import (
     CHALLENGE_TYPES,
@@ -36,7 +36,7 @@ from certdesk.services.acme_orders import (
     own_authorization,
     status_of,
 )
-from certdesk.services.validation import wake_waiting
+from certdesk.services.validation import record_proof
 from certdesk.store import audit
 from certdesk.store.db import write_transaction
 from certdesk.store.models import (
@@ -44,7 +44,6 @@ from certdesk.store.models import (
     AcmeAuthorization,
     AcmeChallenge,
     Domain,
-    ValidationRecord,
 )
 from certdesk.store.prepared import Prepared, Swap, insert
 from certdesk.store.selectors.acme import former_thumbprints
@@ -138,7 +137,6 @@ def record_look(look: Look, outcome: Outcome, *, now: datetime) -> None:
         match outcome:
             case Validated(record=record) if _reaches(look, record, now=now):
                 _record_proof(look, record, now=now)
-                wake_waiting(organisation_id, now=now)
             case Validated():
                 detail = "What was found proves another name than the one that was asked for."
                 _record_failure(look, ProblemType.UNAUTHORIZED, detail, may_retry=False, now=now)
@@ -258,10 +256,10 @@ def _record_proof(look: Look, record: Record, *, now: datetime) -> None:
     domain = _DOMAIN.first(organisation_id, record.adn) or insert(
         Domain(organisation_id=organisation_id, adn=record.adn, created_at=now)
     )
-    row = ValidationRecord(
+    proof = record_proof(
+        actor=actor_of(look.account),
         domain=domain,
         method=record.method,
-        source=METHODS[record.method].source,
         evidence={
             "how": f"ACME {look.type.name}",
             "adn": record.adn,
@@ -271,30 +269,21 @@ def _record_proof(look: Look, record: Record, *, now: datetime) -> None:
             "order": look.authorization.order_id,
             "details": dict(record.details),
         },
-        validated_at=now,
-        expires_at=_expiry(record, now=now),
-    )
-    insert(row)
-    _ANSWER((look.challenge_id,), (now, None, None))
-    _PROVE((look.authorization.pk,), (row.expires_at, row.pk))
-    audit.record(
-        actor=actor_of(look.account),
-        action="domain.validate",
-        object_type="domain",
-        object_id=domain.pk,
-        organisation_id=organisation_id,
+        days=runtime.current().ownership_days,
+        until=_until(record, now=now),
         now=now,
-        data={"adn": record.adn, "method": record.method.value, "record": row.pk},
+        noted={},
     )
+    _ANSWER((look.challenge_id,), (now, None, None))
+    _PROVE((look.authorization.pk,), (proof.expires_at, proof.pk))
 
 
-def _expiry(record: Record, *, now: datetime) -> datetime:
-    """As long as any proof counts here, and no longer than the owner of a persistent record allows."""
-    ends = ownership_expiry(validated_at=now, days=runtime.current().ownership_days)
+def _until(record: Record, *, now: datetime) -> datetime | None:
+    """How long the owner of a persistent record allows, if that is what was found and says so."""
     until = record.details.get("persist_until")
-    if isinstance(until, str) and until:
-        ends = min(ends, max(datetime.fromisoformat(until), now + timedelta(seconds=1)))
-    return ends
+    if not isinstance(until, str) or not until:
+        return None
+    return max(datetime.fromisoformat(until), now + timedelta(seconds=1))
 
 
 def _record_failure(look: Look, kind: ProblemType, detail: str, *, may_retry: bool, now: datetime) -> None:

@@ -12,15 +12,15 @@ from django.utils.text import slugify
 
 from certdesk.domain.actors import Action, Actor, can
 from certdesk.domain.errors import InvalidInput, NotAuthorized, NotFound, StateConflict
-from certdesk.domain.evidence import METHODS, Method, ownership_expiry
+from certdesk.domain.evidence import Method, ownership_expiry
 from certdesk.domain.identifiers import parse_dns_name
 from certdesk.domain.requests import OrganisationId, RequestId, UserId
 from certdesk.services import runtime
 from certdesk.services.texts import storable
-from certdesk.services.validation import wake_waiting
+from certdesk.services.validation import record_proof
 from certdesk.store import audit
 from certdesk.store.db import write_transaction
-from certdesk.store.models import Domain, Organisation, ValidationRecord
+from certdesk.store.models import Domain, Organisation
 from certdesk.store.selectors.facts import lock_organisation, organisation_row
 
 #: How an officer may have checked who owns a domain; the value is stored, the title is shown.
@@ -191,32 +191,17 @@ def record_validation(
     domain, _new = Domain.objects.get_or_create(
         organisation=organisation, adn=adn, defaults={"created_at": now}
     )
-    expires = ownership_expiry(validated_at=now, days=runtime.current().ownership_days)
-    record = ValidationRecord.objects.create(
+    days = runtime.current().ownership_days
+    record_proof(
+        actor=actor,
         domain=domain,
         method=Method.MANUAL_OWNERSHIP,
-        source=METHODS[Method.MANUAL_OWNERSHIP].source,
         evidence={"how": WAYS[evidence.how], "details": details, "reference": reference},
-        validated_by_id=actor.user_id,
+        days=days,
         request_id=request_id,
-        validated_at=now,
-        expires_at=expires,
-    )
-    audit.record(
-        actor=actor,
-        action="domain.validate",
-        object_type="domain",
-        object_id=domain.pk,
-        organisation_id=organisation.pk,
         now=now,
-        data={
-            "adn": adn,
-            "record": record.pk,
-            "method": Method.MANUAL_OWNERSHIP.value,
-            "expires_at": expires.isoformat(),
-        },
+        noted={"expires_at": ownership_expiry(validated_at=now, days=days).isoformat()},
     )
-    wake_waiting(OrganisationId(organisation.pk), now=now)
 
 
 def _set_active(

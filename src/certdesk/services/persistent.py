@@ -228,7 +228,7 @@ def _there(row: PersistentRecord, record: Record, *, actor: Actor, now: datetime
     latest = newest.first()
     if latest is not None and row.missing_since is None and now - latest.validated_at < _renew_after(now):
         return Found(record_id=latest.pk, adn=row.adn)
-    record_id = record_proof(
+    proof = record_proof(
         actor=actor,
         domain=row.domain,
         method=record.method,
@@ -243,7 +243,7 @@ def _there(row: PersistentRecord, record: Record, *, actor: Actor, now: datetime
         now=now,
         noted={"persistent": row.pk},
     )
-    return Found(record_id=record_id, adn=row.adn)
+    return Found(record_id=proof.pk, adn=row.adn)
 
 
 def _not_there(row: PersistentRecord, outcome: NotValidated, *, actor: Actor, now: datetime) -> NotFoundYet:

@@ -49,7 +49,7 @@ from certdesk.store.models import (
     Request,
     ValidationRecord,
 )
-from certdesk.store.prepared import Prepared
+from certdesk.store.prepared import Prepared, insert
 from certdesk.store.selectors.facts import lock_organisation, organisation_facts, organisation_row
 
 log = structlog.get_logger()
@@ -196,23 +196,27 @@ def record_proof(
     evidence: Mapping[str, object],
     days: int,
     until: datetime | None = None,
+    request_id: int | None = None,
     now: datetime,
     noted: Mapping[str, object],
-) -> int:
+) -> ValidationRecord:
     """Inserts a validation record that counts `days`, and makes due whatever waited for it (V7, R4).
 
-    `until` ends it sooner, where what was found says so.
+    `until` ends it sooner, where what was found says so; `request_id` is what it was checked for.
     In the caller's transaction, under the organisation's lock. `noted` goes into the audit event.
     """
     expires = ownership_expiry(validated_at=now, days=days)
-    record = ValidationRecord.objects.create(
+    record = ValidationRecord(
         domain=domain,
         method=method,
         source=METHODS[method].source,
         evidence=dict(evidence),
+        validated_by_id=actor.user_id if method is Method.MANUAL_OWNERSHIP else None,
+        request_id=request_id,
         validated_at=now,
         expires_at=min(expires, until or expires),
     )
+    insert(record)
     audit.record(
         actor=actor,
         action="domain.validate",
@@ -223,7 +227,7 @@ def record_proof(
         data={"adn": domain.adn, "method": method.value, **noted, "record": record.pk},
     )
     wake_waiting(OrganisationId(domain.organisation_id), now=now)
-    return record.pk
+    return record
 
 
 def await_validation(request: Request, *, now: datetime) -> State:

@@ -334,7 +334,7 @@ def _record(row: MethodChallenge, outcome: Outcome, *, actor: Actor, now: dateti
     record = proven(outcome, challenge_of(row), allowed=frozenset({Method(row.method)}))
     if not _end(row, ChallengeOutcome.CONFIRMED, now=now):
         raise StateConflict(GONE)
-    record_id = record_proof(
+    proof = record_proof(
         actor=actor,
         domain=row.domain,
         method=record.method,
@@ -349,7 +349,7 @@ def _record(row: MethodChallenge, outcome: Outcome, *, actor: Actor, now: dateti
         now=now,
         noted={"method_challenge": row.pk},
     )
-    return Found(record_id=record_id, adn=row.adn)
+    return Found(record_id=proof.pk, adn=row.adn)
 
 
 def _not_found(row: MethodChallenge, outcome: NotValidated, *, actor: Actor, now: datetime) -> NotFoundYet:
