@@ -229,7 +229,7 @@ class Portal:
         form = self.get(f"/queue/{number}/")
         return self.post(f"/queue/{number}/reject/", version=form.field("version"), details=details)
 
-    def wait_for(self, number: int, status: str, *, seconds: float = 30) -> Page:
+    def wait_for(self, number: int, status: str, *, seconds: float = 60) -> Page:
         """The request's page as soon as it says this status."""
 
         def look() -> Page | None:
@@ -270,7 +270,7 @@ class Staff:
             f"{self.server.base_url}/api/v1{path}",
             json=body,
             headers={"Authorization": f"Bearer {self.server.demo.api_tokens[who]}"},
-            timeout=60,
+            timeout=120,
         )
 
     def told(self, who: str, number: int) -> dict[str, Any]:
@@ -295,7 +295,7 @@ class Staff:
         """The mails whose subject or body have all these words."""
         return [one for one in self.mail() if all(word in f"{one['Subject']}\n{body(one)}" for word in words)]
 
-    def wait_for_mail(self, *words: str, seconds: float = 30) -> EmailMessage:
+    def wait_for_mail(self, *words: str, seconds: float = 60) -> EmailMessage:
         """The first mail with all these words, once it is there."""
         return wait_until(lambda: self.mail_about(*words), what=f"a mail with {words}", seconds=seconds)[0]
 

@@ -93,7 +93,7 @@ def caddy(acme_place: AcmePlace, tmp_path_factory: pytest.TempPathFactory) -> It
         yield _Caddy(port=acme_place.tls_port, log_file=folder / "log")
     finally:
         running.terminate()
-        running.wait(timeout=20)
+        running.wait(timeout=60)
 
 
 @pytest.mark.parametrize("name", [KNOWN, PROVEN])

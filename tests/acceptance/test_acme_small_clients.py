@@ -65,7 +65,7 @@ def _uacme(server: DemoServer, folder: Path, *command: str, hmac_key: str = "", 
     told = json.loads((server.data / "demo.json").read_text(encoding="utf-8"))
     kid, key = told["eab"][0]["kid"], hmac_key or told["eab"][0]["hmac_key"]
     common = ("uacme", "-v", "-c", str(folder), "-a", server.demo.acme_directory, "-e", f"{kid}:{key}", "-y")
-    ran = subprocess.run((*common, *command), capture_output=True, text=True, timeout=60, check=False)
+    ran = subprocess.run((*common, *command), capture_output=True, text=True, timeout=120, check=False)
     said = ran.stdout + ran.stderr
     assert (ran.returncode == 0) is ok, said
     return said

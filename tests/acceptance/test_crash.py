@@ -156,7 +156,7 @@ class _Traffic:
                 "Idempotency-Key": key,
             },
         )
-        with urllib.request.urlopen(request, timeout=20) as response:
+        with urllib.request.urlopen(request, timeout=60) as response:
             return int(json.load(response)["id"])
 
     def _send(self, applicant: int) -> None:

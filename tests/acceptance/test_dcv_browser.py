@@ -72,7 +72,7 @@ def choose_a_mailbox(charlie: Page) -> None:
 
 def link_and_code(server: DemoServer) -> tuple[str, str]:
     """From the one mail that went to the mailbox."""
-    wait_until(lambda: bool(mails_to(server, BOX)), seconds=10, what="the mail")
+    wait_until(lambda: bool(mails_to(server, BOX)), what="the mail")
     (body,) = mails_to(server, BOX)
     (link,) = re.findall(rf"{re.escape(server.base_url)}/dcv/[A-Z2-7]{{52}}/", body)
     (code,) = re.findall(r"(?:[A-Z2-7]{4}-){12}[A-Z2-7]{4}", body)

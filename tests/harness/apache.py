@@ -22,7 +22,7 @@ from urllib.request import urlopen
 _MODULES = Path("/usr/lib/apache2/modules")
 _LOADED = ("mpm_event", "authz_core", "ssl", "md")
 _ACCOUNT = "www-data"
-_STOP_SECONDS = 20
+_STOP_SECONDS = 60
 _LOG_END = 4000
 
 

@@ -32,7 +32,7 @@ SETTLE = """() => Promise.race([
     ),
     new Promise(done => setTimeout(done, 2000)),
 ])"""
-TIMEOUT_MS = 10_000
+TIMEOUT_MS = 30_000
 WIDTHS = {1280: 900, 390: 844}
 _SCHEMES: tuple[Literal["dark", "light"], ...] = ("dark", "light")
 _RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]

@@ -30,8 +30,8 @@ from tests.harness.ports import free_port
 from tests.harness.waiting import wait_until
 
 _HOST = "127.0.0.1"
-_START_SECONDS = 15
-_STOP_SECONDS = 10
+_START_SECONDS = 60
+_STOP_SECONDS = 30
 _KSK_FLAGS = 257
 _LIFETIME = int(timedelta(days=2).total_seconds())
 

@@ -27,8 +27,8 @@ from tests.harness.ports import free_port
 from tests.harness.waiting import wait_until
 
 _SUPERUSER = "certdesk"
-_START_SECONDS = 30
-_STOP_SECONDS = 20
+_START_SECONDS = 90
+_STOP_SECONDS = 60
 _ATTEMPTS = 3
 
 # Speed instead of durability: nothing of it is to survive a crash of the machine.

@@ -15,7 +15,7 @@ from tests.harness.ports import free_port
 from tests.harness.waiting import wait_until
 
 _READY_SECONDS = 150  # some ten on an idle machine, far more beside other work
-_STOP_SECONDS = 20
+_STOP_SECONDS = 60
 
 
 class ServerFailed(AssertionError):
@@ -146,7 +146,7 @@ class DemoServer:
     def _is_ready(self) -> bool:
         if self.process is None or self.process.poll() is not None:
             raise ServerFailed(f"certdesk serve --demo ended before it was ready:\n{self.log()}")
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
         try:
             connection.request("GET", "/readyz")
             return connection.getresponse().status == http.client.OK

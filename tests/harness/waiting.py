@@ -13,7 +13,7 @@ class GaveUpWaiting(AssertionError):
     """What was waited for did not come in time."""
 
 
-def wait_until(check: Callable[[], _Found], *, what: str, seconds: float = 10) -> _Found:
+def wait_until(check: Callable[[], _Found], *, what: str, seconds: float = 30) -> _Found:
     """The first true value that `check` returns.
 
     Raises:

@@ -26,14 +26,14 @@ def test_a_cluster_serves_and_then_is_gone() -> None:
         cluster.stop()
     assert not cluster.folder.exists()
     with pytest.raises(psycopg.OperationalError):
-        psycopg.connect(cluster.url(), connect_timeout=2)
+        psycopg.connect(cluster.url(), connect_timeout=20)
 
 
 def test_a_cluster_wants_its_password() -> None:
     cluster = start_cluster()
     try:
         with pytest.raises(psycopg.OperationalError, match="password"):
-            psycopg.connect(cluster.url().replace(cluster.password, "another"), connect_timeout=2)
+            psycopg.connect(cluster.url().replace(cluster.password, "another"), connect_timeout=20)
     finally:
         cluster.stop()
 

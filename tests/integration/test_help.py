@@ -199,7 +199,7 @@ def test_r12_the_commands_make_a_csr_that_is_accepted(slug: str, tmp_path: Path)
             text=True,
             capture_output=True,
             check=True,
-            timeout=60,
+            timeout=120,
         )
         for path in tmp_path.glob("*.csr"):
             made += 1
