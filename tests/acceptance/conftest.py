@@ -43,6 +43,10 @@ def visit(visitors: Visitors) -> Iterator[Callable[..., Page]]:
 CHALLENGED = "challenged.ac.uk"
 #: With this, clients change its zone (RFC 2136); the TSIG key has the zone's name.
 UPDATE_SECRET = base64.b64encode(b"the tests' own name server").decode()
+#: Fits no credential. Its halves differ: dehydrated's hexdump drops a line that repeats the one before.
+WRONG_KEY = "B" * 42 + "A"
+#: Debian's. PATH may find the newer one of the .venv first, of which test_acme_certbot_ari.py tells.
+CERTBOT = Path("/usr/bin/certbot")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,22 +84,42 @@ class AcmePlace:
         assert (ran.returncode == 0) is ok, f"{command} ended with {ran.returncode}:\n{said}"
         return said
 
+    def revoke_by_key(self, folder: Path, *, certificate: Path, key: Path) -> None:
+        """Revoke with the certificate's own key, by certbot: for clients that have no command for it."""
+        if not CERTBOT.exists():
+            pytest.skip("certbot is not installed (Debian: certbot)")
+        said = self.run(
+            CERTBOT,
+            *("revoke", "--non-interactive", "--no-delete-after-revoke", "--reason=superseded"),
+            *(f"--cert-path={certificate}", f"--key-path={key}", f"--server={self.front.directory}"),
+            *(f"--{kind}-dir={folder / kind}" for kind in ("config", "work", "logs")),
+        )
+        assert "successfully revoked" in said
+
 
 @pytest.fixture(scope="session")
-def acme_place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AcmePlace]:
-    """One instance, its front and its name servers, for the clients of this run."""
+def challenged_names() -> Iterator[NameServers]:
+    """Name servers that have CHALLENGED and all below it on the loopback address."""
     if missing := missing_programs():
         pytest.skip(f"not installed: {', '.join(missing)} (Debian: apt-get install knot unbound)")
-    folder = tmp_path_factory.mktemp("acme")
     zone = Zone(name=CHALLENGED, lines="@ 60 IN A 127.0.0.1\n* 60 IN A 127.0.0.1\n", secret=UPDATE_SECRET)
     names = NameServers(zones=(zone,))
-    http_port, tls_port = free_port(), free_port()
     try:
         names.start()
-        settings = challenge_settings(
-            name_server_port=names.recursive_port, http_port=http_port, tls_port=tls_port
-        )
-        with acme_front(folder / "front", extra=settings) as (front, server):
-            yield AcmePlace(front=front, server=server, http_port=http_port, tls_port=tls_port, names=names)
+        yield names
     finally:
         names.stop()
+
+
+@pytest.fixture(scope="session")
+def acme_place(
+    tmp_path_factory: pytest.TempPathFactory, challenged_names: NameServers
+) -> Iterator[AcmePlace]:
+    """One instance and its front, for the clients of this run."""
+    folder = tmp_path_factory.mktemp("acme")
+    names, http_port, tls_port = challenged_names, free_port(), free_port()
+    settings = challenge_settings(
+        name_server_port=names.recursive_port, http_port=http_port, tls_port=tls_port
+    )
+    with acme_front(folder / "front", extra=settings) as (front, server):
+        yield AcmePlace(front=front, server=server, http_port=http_port, tls_port=tls_port, names=names)

@@ -5,11 +5,9 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from tests.acceptance.conftest import CHALLENGED, AcmePlace
+from tests.acceptance.conftest import CERTBOT, CHALLENGED, AcmePlace
 from tests.harness.acme_client import names_in
 
-#: Not what PATH finds: that may be the newer one of the .venv, of which test_acme_certbot_ari.py tells.
-CERTBOT = Path("/usr/bin/certbot")
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not CERTBOT.exists(), reason="certbot is not installed (Debian: certbot)"),

@@ -107,6 +107,15 @@ def test_every_setting_is_documented() -> None:
     assert not [name for name in fields if f"`CERTDESK_{name.upper()}`" not in page]
 
 
+def test_the_page_on_clients_names_the_tests_that_show_what_it_says() -> None:
+    page = (ROOT / "docs" / "clients.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| .+ \| `(test_acme_\w+\.py)`: (.+) \|$", page, re.MULTILINE)
+    assert rows
+    for file, named in rows:
+        text = (ROOT / "tests" / "acceptance" / file).read_text(encoding="utf-8")
+        assert re.findall(r"`(test_\w+)`", named) == re.findall(r"^def (test_\w+)", text, re.MULTILINE)
+
+
 def test_every_make_target_explains_itself() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     declared = re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)
