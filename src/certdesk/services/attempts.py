@@ -1,7 +1,7 @@
 """What is written down when an attempt to issue ends: its outcome, the certificate, the issuer's chain.
 
-The same for a person's request and for an ACME order; what follows for either is told by
-`services.issuance` and `services.acme_issuance`. Everything happens in the caller's transaction.
+The same for a person's request and for what is issued under one; what follows for either is told by
+`services.issuance` and `services.under_request`. Everything happens in the caller's transaction.
 """
 
 import base64
