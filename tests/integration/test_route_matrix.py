@@ -323,6 +323,10 @@ TABLE: dict[str, Row] = {
         body={"csr": HARMLESS_CSR, "duration_years": 1, "server_software": "nginx"},
     ),
     "api/v1/requests/<int:number>": Row(answers=_API_OWN),
+    "api/v1/requests/<int:number>/certificates": Row(
+        answers={"POST": "401 404 201* 201* 201* 403 403 403 404"},
+        body={"csr": csr_for(f"{State.ISSUED.value}.{DOMAIN}").decode()},
+    ),
     "api/v1/requests/<int:number>/withdraw": Row(
         answers={"POST": "401 404 200* 403 200* 403 403 403 404"}, number=WAITING
     ),

@@ -7,7 +7,7 @@ from django.http import HttpRequest
 from pydantic import BaseModel, ValidationError
 
 from certdesk.api.problems import STALE, Problem, Unacceptable, invalid_body, malformed
-from certdesk.api.schemas import SubmissionIn
+from certdesk.api.schemas import CsrIn, SubmissionIn
 from certdesk.domain.actors import Actor
 from certdesk.domain.csr import MAX_UPLOAD
 from certdesk.domain.errors import BadCsr, InvalidInput, NotAuthorized
@@ -16,6 +16,7 @@ from certdesk.services.requests import Preview, Submission
 from certdesk.store.selectors.organisations import get_organisation, list_organisations
 
 _Body = TypeVar("_Body", bound=BaseModel)
+_WithCsr = TypeVar("_WithCsr", SubmissionIn, CsrIn)
 _IDEMPOTENCY_KEY = re.compile(r"[!-~]{1,128}")
 _ENTITY_TAG = re.compile(r'"([0-9]{1,10})"')
 
@@ -34,11 +35,20 @@ def read_body(request: HttpRequest, model: type[_Body], *, optional: bool = Fals
 
 def read_submission(request: HttpRequest) -> tuple[SubmissionIn, bytes]:
     """What an applicant asks for, and the CSR as it was sent: JSON, or a form with a file `csr`."""
+    return _read_with_csr(request, SubmissionIn)
+
+
+def read_csr_alone(request: HttpRequest) -> bytes:
+    """The CSR as it was sent, and nothing beside it: JSON, or a form with a file `csr`."""
+    return _read_with_csr(request, CsrIn)[1]
+
+
+def _read_with_csr(request: HttpRequest, model: type[_WithCsr]) -> tuple[_WithCsr, bytes]:
     if _is(request, "application/json"):
-        asked = read_body(request, SubmissionIn)
+        asked = read_body(request, model)
         upload = asked.csr.encode()
     elif _is(request, "multipart/form-data"):
-        asked, upload = _read_form(request)
+        asked, upload = _read_form(request, model)
     else:
         raise Unacceptable(_unsupported("JSON, or multipart/form-data with a file field “csr”"))
     if len(upload) > MAX_UPLOAD:
@@ -114,7 +124,7 @@ def is_fresh(request: HttpRequest, *, current: int) -> bool:
     return str(current) in _ENTITY_TAG.findall(request.headers.get("If-None-Match", ""))
 
 
-def _read_form(request: HttpRequest) -> tuple[SubmissionIn, bytes]:
+def _read_form(request: HttpRequest, model: type[_WithCsr]) -> tuple[_WithCsr, bytes]:
     files = request.FILES.getlist("csr")
     if set(request.FILES) - {"csr"} or len(files) > 1:
         raise InvalidInput("Send one file, in the field “csr”.", fields={"csr": "Send one CSR at a time."})
@@ -126,7 +136,7 @@ def _read_form(request: HttpRequest) -> tuple[SubmissionIn, bytes]:
         upload = files[0].read(MAX_UPLOAD + 1)
         fields["csr"] = ""
     try:
-        asked = SubmissionIn.model_validate(fields)
+        asked = model.model_validate(fields)
     except ValidationError as error:
         raise Unacceptable(invalid_body(error)) from None
     return asked, upload or asked.csr.encode()

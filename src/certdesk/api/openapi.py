@@ -22,6 +22,8 @@ _REF = "#/components/schemas/{model}"
 _BODIES: tuple[type[BaseModel], ...] = (
     schemas.SubmissionIn,
     schemas.UploadIn,
+    schemas.CsrIn,
+    schemas.CsrUploadIn,
     schemas.ApproveIn,
     schemas.RejectIn,
     schemas.WithdrawIn,

@@ -16,6 +16,7 @@ from certdesk.domain.findings import Check, as_record
 from certdesk.domain.policy import Outcome
 from certdesk.domain.requests import State, public_status, status_text
 from certdesk.services import runtime
+from certdesk.services.reissues import open_until
 from certdesk.services.requests import Preview, describe_key
 from certdesk.store.selectors.caa import CaaRow
 from certdesk.store.selectors.certificates import ListedCertificate, RevocationRow
@@ -101,6 +102,7 @@ def preview_json(preview: Preview, *, actor: Actor, slug: str) -> Json:
         "server_software": preview.server_software,
         "note": "",
         "term": _term(preview.duration_years, preview.not_before, preview.not_after),
+        "entitled_until": None,
         "checks": [check_json(check) for check in decision.checks],
         "certificates": [],
         "approvals": [],
@@ -136,6 +138,7 @@ def request_json(request: RequestDetail) -> Json:
             newest.not_before if newest else None,
             newest.not_after if newest else None,
         ),
+        "entitled_until": None if (until := open_until(request)) is None else moment(until),
         "checks": [check_json(check) for check in stored(request.checks)],
         "certificates": [certificate_json(c) for c in request.certificates],
         "approvals": [_approval(a) for a in request.approvals],
@@ -195,6 +198,11 @@ def listed_certificate_json(row: ListedCertificate) -> Json:
             "request": f"{ROOT}/requests/{row.request}",
         },
     }
+
+
+def further_json(number: int, row: ListedCertificate | None) -> Json:
+    """Another certificate under a request, or None while the CA is at work on it."""
+    return {"request": number, "certificate": None if row is None else listed_certificate_json(row)}
 
 
 def _revocation(row: RevocationRow | None) -> Json | None:

@@ -10,6 +10,9 @@ from certdesk.api.domain_schemas import CaaAnswersOut
 from certdesk.api.openapi import IDEMPOTENCY_KEY, IF_MATCH, describe
 from certdesk.api.schemas import (
     ApproveIn,
+    CsrIn,
+    CsrUploadIn,
+    FurtherOut,
     PreviewOut,
     RejectIn,
     RequestOut,
@@ -26,8 +29,10 @@ from certdesk.services.confirm import approve_and_issue, submit_request
 from certdesk.services.decisions import judge_now, reject_request
 from certdesk.services.organisations import Evidence
 from certdesk.services.recovery import poll_now, retry_request
+from certdesk.services.reissues import reissue
 from certdesk.services.requests import preview_request, withdraw_request
 from certdesk.store.selectors.caa import caa_of_request
+from certdesk.store.selectors.certificates import get_certificate
 from certdesk.store.selectors.requests import Filters, get_request, list_requests
 
 router = Router(tags=["requests"])
@@ -140,6 +145,31 @@ def caa(request: HttpRequest, number: int) -> HttpResponse:
     """The newest answer about each of its names; empty where the policy asks for none (V6)."""
     found = caa_of_request(actor=actor_of(request), number=number)
     return render.answer({"items": [render.caa_json(row) for row in found], "next_cursor": None})
+
+
+@router.post(
+    "/requests/{int:number}/certificates",
+    operation_id="issueFurtherCertificate",
+    summary="Ask for another certificate under a request",
+    response={201: FurtherOut, 202: FurtherOut},
+    openapi_extra=describe(403, 404, 409, 502, 503, body=CsrIn, form=CsrUploadIn, headers=[IDEMPOTENCY_KEY]),
+)
+def issue_further(request: HttpRequest, number: int) -> HttpResponse:
+    """For a new key, and for the request's names or some of them, until its term ends; nobody decides again.
+
+    Everything is checked anew: 422 with what stands against it, 409 with the code `request.not_entitled`
+    where the request allows no more. 202 says that the CA is at work; the same call tells what became of it.
+    """
+    actor = actor_of(request)
+    key = inputs.idempotency_key(request)
+    upload = inputs.read_csr_alone(request)
+    made = reissue(actor=actor, number=number, upload=upload, idempotency_key=key, clock=timezone.now)
+    headers = {"Idempotent-Replayed": "true"} if made.replayed else {}
+    if made.certificate_id is None:
+        return render.answer(render.further_json(number, None), status=202, headers=headers)
+    row = get_certificate(actor=actor, certificate_id=made.certificate_id, now=timezone.now())
+    headers["Location"] = f"{render.ROOT}/certificates/{row.id}"
+    return render.answer(render.further_json(number, row), status=201, headers=headers)
 
 
 @router.post(

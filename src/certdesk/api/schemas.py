@@ -56,6 +56,20 @@ class UploadIn(SubmissionIn):
     csr: str = Field(description="The CSR as a file.", json_schema_extra={"format": "binary"})
 
 
+class CsrIn(Body):
+    """A CSR for names of a request that was decided already."""
+
+    csr: Annotated[str, StringConstraints(max_length=1_000_000)] = Field(
+        description="The CSR: PEM text (RFC 7468). At most 64 KB."
+    )
+
+
+class CsrUploadIn(CsrIn):
+    """The same as a form, with the CSR as a file (PEM or DER)."""
+
+    csr: str = Field(description="The CSR as a file.", json_schema_extra={"format": "binary"})
+
+
 class EvidenceIn(Body):
     """How ownership of one domain was checked."""
 
@@ -273,6 +287,9 @@ class AskedOut(Schema):
     server_software: str
     note: str
     term: TermOut
+    entitled_until: datetime | None = Field(
+        description="Until when further certificates may be issued under it."
+    )
     checks: list[CheckOut]
     certificates: list[CertificateOut]
     approvals: list[ApprovalOut]
@@ -301,6 +318,13 @@ class PreviewOut(AskedOut):
     version: None
     created_at: None
     changed_at: None
+
+
+class FurtherOut(Schema):
+    """Another certificate under a request; null while the CA is at work on it."""
+
+    request: int
+    certificate: ListedCertificateOut | None
 
 
 class RequestRowOut(Schema):

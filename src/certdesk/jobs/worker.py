@@ -30,6 +30,7 @@ from certdesk.services import (
     issuance,
     perspectives,
     proof_warnings,
+    reissues,
     reminders,
     revocation,
     validation,
@@ -84,6 +85,8 @@ class Worker:
             self._drive_revocation(intent)
         for order in acme_issuance.due_orders(now=now, limit=BATCH):
             self._drive_order(order)
+        for follower in reissues.due_reissues(now=now, limit=BATCH):
+            self._drive_reissue(follower)
         for challenge in acme_validation.due_looks(now=now, limit=BATCH):
             self._drive_look(challenge)
         self.lookout.tick(now=now)
@@ -124,6 +127,13 @@ class Worker:
         except Exception:  # worker loop: as above
             log.exception("worker.order_failed", order=order)
             acme_issuance.postpone_order(order_id=order, now=self._clock())
+
+    def _drive_reissue(self, number: int) -> None:
+        try:
+            reissues.drive_reissue(reissue_id=number, clock=self._clock)
+        except Exception:  # worker loop: as above
+            log.exception("worker.reissue_failed", reissue=number)
+            reissues.postpone_reissue(reissue_id=number, now=self._clock())
 
     def _drive_look(self, challenge: int) -> None:
         try:

@@ -103,7 +103,7 @@ def preview_request(*, actor: Actor, submission: Submission, now: datetime) -> P
     Raises NotFound for a foreign organisation, BadCsr for what can't be read as one CSR.
     """
     _may_ask(actor, submission.organisation_id)
-    csr = _read(submission.upload, actor=actor, now=now)
+    csr = read_upload(submission.upload, actor=actor, now=now)
     row = organisation_row(submission.organisation_id)
     seen = _look(submission, csr, now=now)
     decision = _judge(submission, csr, row, lint=True, caa=seen, now=now)
@@ -143,7 +143,7 @@ def create_request(
     the same request. Raises PolicyRefused with every check, BadCsr, NotFound.
     """
     _may_ask(actor, submission.organisation_id)
-    csr = _read(submission.upload, actor=actor, now=now)
+    csr = read_upload(submission.upload, actor=actor, now=now)
     storable(submission.note, field="note")
     storable(idempotency_key, field="idempotency_key", limit=MAX_KEY)
     same = _submission_digest(submission, csr)
@@ -280,7 +280,8 @@ def _may_ask(actor: Actor, organisation_id: OrganisationId) -> None:
         raise NotFound("You don't belong to an organisation of that name, so you can't request for it.")
 
 
-def _read(upload: bytes, *, actor: Actor, now: datetime) -> Csr:
+def read_upload(upload: bytes, *, actor: Actor, now: datetime) -> Csr:
+    """The one CSR in what was sent; a private key in it is blocked for good. Raises BadCsr."""
     try:
         return read_csr(upload)
     except PrivateKeyPasted as pasted:

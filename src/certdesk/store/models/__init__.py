@@ -18,6 +18,7 @@ from certdesk.store.models.issuance import (
     CertificateName,
     IssuanceAttempt,
     IssuerChain,
+    Reissue,
     Revocation,
     RevocationOutcome,
 )
@@ -58,6 +59,7 @@ __all__ = [
     "MethodChallenge",
     "Organisation",
     "PersistentRecord",
+    "Reissue",
     "RenewalAdvice",
     "Request",
     "RequestEvent",

@@ -19,7 +19,8 @@ class IssuanceAttempt(models.Model):
     """The intent: everything that will be signed or sent, recorded first (DESIGN §5)."""
 
     request = models.ForeignKey("store.Request", on_delete=models.PROTECT, related_name="attempts_made")
-    #: For an ACME order: its own CSR, under a request that may have many. Null: the request's own CSR.
+    #: For an ACME order: its own CSR, under a request that may have many. Null: the request's own CSR, or a
+    #: reissue's.
     order = models.ForeignKey(
         "store.AcmeOrder", on_delete=models.PROTECT, null=True, related_name="attempts_made"
     )
@@ -61,6 +62,36 @@ class IssuanceAttempt(models.Model):
                 name="attempt_serial_once",
                 fields=["backend", "serial"],
                 condition=models.Q(serial__isnull=False),
+            ),
+        ]
+
+
+class Reissue(models.Model):
+    """Another certificate under a request, asked for by somebody of its organisation (ADR 11).
+
+    Made with its attempt, in one transaction; `next_attempt_at` drives it on until it has ended. A request
+    has at most one under way, for its attempt belongs to no order.
+    """
+
+    request = models.ForeignKey("store.Request", on_delete=models.PROTECT, related_name="reissues")
+    requester = models.ForeignKey("store.User", on_delete=models.PROTECT, related_name="+")
+    attempt = models.OneToOneField(IssuanceAttempt, on_delete=models.PROTECT, related_name="reissue")
+    idempotency_key = models.CharField(max_length=128)
+    csr_sha256 = models.CharField(max_length=64)
+    created_at = models.DateTimeField()
+    next_attempt_at = models.DateTimeField(null=True)  # when the worker looks at it; null: it has ended
+    problem = models.TextField(blank=True, default="")  # why it came to nothing
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(name="reissue_once_per_key", fields=["requester", "idempotency_key"])
+        ]
+        indexes: ClassVar = [
+            models.Index(name="reissue_same_csr", fields=["request", "csr_sha256"]),
+            models.Index(
+                name="reissue_due",
+                fields=["next_attempt_at"],
+                condition=models.Q(next_attempt_at__isnull=False),
             ),
         ]
 

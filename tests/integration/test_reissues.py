@@ -1,0 +1,306 @@
+"""Another certificate under a request: who may, for which names, judged anew, and whole after any crash."""
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from certdesk.domain.certificates import Accepted, Refused, certificate_facts
+from certdesk.domain.csr import read_csr
+from certdesk.domain.errors import (
+    BackendRefused,
+    IdempotencyMismatch,
+    InvalidInput,
+    NotAuthorized,
+    NotFound,
+    OutcomeUnknown,
+    PolicyRefused,
+    StateConflict,
+    Unavailable,
+)
+from certdesk.domain.requests import State
+from certdesk.jobs.worker import Worker
+from certdesk.services import runtime, under_request
+from certdesk.services.reissues import Reissued, due_reissues, reissue
+from certdesk.store.models import (
+    AuditEvent,
+    BlockedKey,
+    Certificate,
+    IssuanceAttempt,
+    Organisation,
+    Reissue,
+    Request,
+    ValidationRecord,
+)
+from tests.integration.acme_support import acme_world
+from tests.integration.support import (
+    NOW,
+    Clock,
+    ScriptedCa,
+    World,
+    actor,
+    audit_problems,
+    backend,
+    csr,
+    events_of,
+    organisation,
+    outcomes,
+    signed,
+    state_of,
+    submit,
+    together,
+    world,
+)
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+NAMES = ("www.example.ac.uk", "example.ac.uk")
+LATER = NOW + timedelta(days=30)
+
+
+@pytest.fixture
+def here() -> World:
+    return world()
+
+
+def _issued(w: World) -> int:
+    made = submit(w.alice, *NAMES)
+    assert made.state is State.ISSUED
+    return made.number
+
+
+def _again(w: World, number: int, *names: str, **more: object) -> Reissued:
+    asked = {
+        "actor": w.alice,
+        "number": number,
+        "upload": csr(*(names or NAMES)),
+        "clock": Clock(LATER),
+        **more,
+    }
+    return reissue(**asked)  # type: ignore[arg-type]  # arguments of all types
+
+
+def _certificate(made: Reissued) -> Certificate:
+    assert made.certificate_id is not None
+    return Certificate.objects.get(id=made.certificate_id)
+
+
+def _tick(at: Clock) -> None:
+    Worker(clock=at).tick(now=at.now)
+
+
+def test_a_new_key_gets_a_certificate_to_the_end_of_the_same_term(here: World) -> None:
+    number = _issued(here)
+    key = ec.generate_private_key(ec.SECP256R1())
+    made = _again(here, number, upload=csr(*NAMES, key=key))
+    first, second = Certificate.objects.filter(request=number).order_by("id")
+    assert made == Reissued(certificate_id=second.pk, replayed=False)
+    assert second.spki_sha256 == read_csr(csr(*NAMES, key=key)).key.spki_sha256
+    facts = certificate_facts(bytes(second.der))
+    assert sorted(facts.names) == sorted(NAMES)
+    assert facts.not_before > first.not_before + timedelta(days=29)
+    assert facts.not_after == first.not_after
+    assert Request.objects.count() == 1
+    assert events_of(number) == ["create", "claim", "ca_accept", "issue", "reissue"]
+    told = AuditEvent.objects.filter(object_type="reissue").values_list("action", "actor")
+    assert list(told) == [("reissue.create", "alice")]
+    assert due_reissues(now=LATER + timedelta(days=9)) == []
+    assert audit_problems() == []
+
+
+def test_colleagues_may_and_fewer_names_do(here: World) -> None:
+    made = _again(here, _issued(here), "example.ac.uk", actor=here.bob)
+    certificate = _certificate(made)
+    assert certificate_facts(bytes(certificate.der)).names == ("example.ac.uk",)
+
+
+def test_nobody_else_does(here: World) -> None:
+    number = _issued(here)
+    charlie = actor("charlie", organisation=organisation("Other College"))
+    for stranger in (charlie, actor("nobody")):
+        with pytest.raises(NotFound):
+            _again(here, number, actor=stranger)
+    with pytest.raises(NotFound):
+        _again(here, number + 99)
+    with pytest.raises(NotAuthorized):
+        _again(here, number, actor=here.olga)
+    assert not Reissue.objects.exists()
+
+
+def test_other_names_are_another_request(here: World) -> None:
+    number = _issued(here)
+    for names in (("mail.example.ac.uk",), (*NAMES, "mail.example.ac.uk"), ("*.example.ac.uk",)):
+        with pytest.raises(InvalidInput):
+            _again(here, number, *names)
+
+
+def test_a_key_that_may_not_be_certified_is_refused(here: World) -> None:
+    number = _issued(here)
+    upload = csr(*NAMES)
+    BlockedKey.objects.create(spki_sha256=read_csr(upload).key.spki_sha256, reason="Known.", at=NOW)
+    with pytest.raises(PolicyRefused):
+        _again(here, number, upload=upload)
+    used = ec.generate_private_key(ec.SECP256R1())
+    first = _again(here, number, upload=csr(*NAMES, key=used))
+    Certificate.objects.filter(id=_certificate(first).pk).update(
+        revoked_at=LATER, revocation_reason="keyCompromise"
+    )
+    with pytest.raises(PolicyRefused):
+        _again(here, number, upload=csr(*NAMES, key=used), clock=Clock(LATER + timedelta(days=1)))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda: ValidationRecord.objects.all().delete(),
+        lambda: Organisation.objects.update(is_active=False),
+        lambda: Organisation.objects.update(vetted_at=None),
+    ],
+)
+def test_what_has_changed_since_the_approval_stands_against_it(
+    here: World, change: Callable[[], object]
+) -> None:
+    number = _issued(here)
+    change()
+    with pytest.raises(PolicyRefused) as refused:
+        _again(here, number)
+    assert refused.value.checks
+    assert Certificate.objects.count() == 1
+
+
+def test_only_what_was_approved_and_only_in_its_term(here: World) -> None:
+    number = _issued(here)
+    with pytest.raises(StateConflict) as over:
+        _again(here, number, clock=Clock(NOW + timedelta(days=366)))
+    assert over.value.code == "request.not_entitled"
+    Request.objects.filter(id=number).update(names=["evil.example.ac.uk"])
+    with pytest.raises(StateConflict):
+        _again(here, number, "evil.example.ac.uk")
+    assert not Reissue.objects.exists()
+
+
+def test_without_a_certificate_there_is_nothing_to_follow(here: World) -> None:
+    number = _issued(here)
+    for state in set(State) - {State.ISSUED}:
+        Request.objects.filter(id=number).update(state=state, next_attempt_at=None)
+        with pytest.raises(StateConflict):
+            _again(here, number)
+
+
+def test_an_entitlement_of_acme_clients_serves_people_too() -> None:
+    acme = acme_world()
+    acme.registered().issue(NAMES[0])
+    request = Request.objects.get()
+    made = _again(acme.world, request.pk, NAMES[0], actor=acme.meg, clock=Clock(NOW + timedelta(hours=1)))
+    certificate = _certificate(made)
+    assert certificate.not_after - certificate.not_before < timedelta(days=91)
+    assert events_of(request.pk)[-1] == "reissue"
+
+
+def test_the_same_key_makes_one_certificate(here: World) -> None:
+    number, upload = _issued(here), csr(*NAMES)
+    calls: list[Callable[[], Reissued]] = [
+        lambda: _again(here, number, upload=upload, idempotency_key="once") for _ in range(8)
+    ]
+    done, refused = outcomes(together(calls))
+    assert refused == []
+    assert Certificate.objects.count() == 2
+    assert IssuanceAttempt.objects.count() == 2
+    assert sum(not one.replayed for one in done if isinstance(one, Reissued)) == 1
+    with pytest.raises(IdempotencyMismatch):
+        _again(here, number, idempotency_key="once")
+    assert _again(here, number, upload=upload).replayed is True  # within ten minutes, without a key
+
+
+def test_different_keys_at_once_are_one_after_the_other(here: World) -> None:
+    number = _issued(here)
+    done, refused = outcomes(together([lambda: _again(here, number) for _ in range(6)]))
+    assert all(isinstance(error, StateConflict) for error in refused)
+    assert Certificate.objects.count() == 1 + len(done)
+    assert audit_problems() == []
+
+
+class TestAfterACrash:
+    """The row that was recorded drives it on: the very same intent, once."""
+
+    @pytest.mark.parametrize("where", ["submit", "_record"])
+    def test_the_tick_finishes_it(self, here: World, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        number, upload = _issued(here), csr(*NAMES)
+        embedded = type(runtime.current().backend("embedded"))
+        target = embedded if where == "submit" else under_request
+
+        class KilledError(BaseException):
+            pass
+
+        def die(*_args: object, **_kwargs: object) -> None:
+            raise KilledError
+
+        with monkeypatch.context() as patch:
+            patch.setattr(target, where, die)
+            with pytest.raises(KilledError):
+                _again(here, number, upload=upload, idempotency_key="k")
+        attempt = IssuanceAttempt.objects.get(outcome="open")
+        assert due_reissues(now=LATER) == []  # whoever was killed may still be at it
+        clock = Clock(LATER + timedelta(minutes=1))
+        _tick(clock)
+        _tick(clock)
+        certificate = Certificate.objects.get(attempt=attempt)
+        assert certificate.serial == attempt.serial
+        assert events_of(number)[-1] == "reissue"
+        assert events_of(number).count("reissue") == 1
+        again = _again(here, number, upload=upload, idempotency_key="k", clock=clock)
+        assert again == Reissued(certificate_id=certificate.pk, replayed=True)
+        assert audit_problems() == []
+
+
+class TestSlowCas:
+    def test_is_polled_until_it_has_issued(self, here: World) -> None:
+        number, clock = _issued(here), Clock(LATER)
+        ca = ScriptedCa(answers=[Accepted(handle="17")], polls=[Accepted(handle="17"), signed])
+        with backend(ca):
+            made = _again(here, number, clock=clock)
+            assert made.certificate_id is None
+            for _ in range(2):
+                clock.forward(timedelta(hours=1))
+                _tick(clock)
+        assert Certificate.objects.filter(request=number).count() == 2
+        assert len(ca.submitted) == 1
+        assert due_reissues(now=clock.now + timedelta(days=9)) == []
+
+    def test_nobody_knows_means_nothing_is_sent_twice(self, here: World) -> None:
+        number, clock = _issued(here), Clock(LATER)
+        ca = ScriptedCa(answers=[OutcomeUnknown("The answer got lost.")])
+        with backend(ca):
+            assert _again(here, number, clock=clock).certificate_id is None
+            with pytest.raises(StateConflict):
+                _again(here, number, clock=clock)  # another key has to wait
+            clock.forward(timedelta(hours=1))
+            _tick(clock)
+            assert len(ca.submitted) == 1
+            clock.forward(timedelta(days=3))
+            _tick(clock)
+        assert "in time" in Reissue.objects.get().problem
+        assert state_of(number) is State.ISSUED
+        assert _again(here, number, clock=clock).certificate_id
+
+    def test_its_no_leaves_the_request_as_it_was(self, here: World) -> None:
+        number, upload = _issued(here), csr(*NAMES)
+        with backend(ScriptedCa(answers=[Refused(reason="Not today.")])), pytest.raises(BackendRefused):
+            _again(here, number, upload=upload)
+        assert state_of(number) is State.ISSUED
+        assert AuditEvent.objects.filter(action="reissue.fail").count() == 1
+        assert _again(here, number, upload=upload).replayed is False
+
+    def test_what_can_not_be_prepared_is_told_and_leaves_no_trace(
+        self, here: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        number = _issued(here)
+
+        def down(*_args: object) -> None:
+            raise Unavailable("The key is away.")
+
+        monkeypatch.setattr(type(runtime.current().backend("embedded")), "prepare", down)
+        with pytest.raises(Unavailable):
+            _again(here, number)
+        assert not Reissue.objects.exists()
