@@ -17,7 +17,7 @@ from django_tasks_db.models import DBTaskResult
 from certdesk.backends.embedded import EmbeddedBackend
 from certdesk.domain.certificates import Intent, Issued, Outcome
 from certdesk.jobs.worker import Worker
-from certdesk.services import issuance
+from certdesk.services import issuance, reissues, under_request
 from certdesk.services import requests as asking
 from certdesk.services.confirm import submit_request
 from certdesk.services.requests import Created, create_request
@@ -78,6 +78,26 @@ LATER_POINTS: dict[str, Callable[[], None]] = {
     "accepted, after claiming": lambda: setattr(issuance, "_submit", _die),
 }
 
+#: The same for another certificate under a request that has one.
+FURTHER_POINTS: dict[str, Callable[[], None]] = {
+    "further, while claiming": lambda: _then_die(reissues, "record_intent"),
+    "further, after claiming": lambda: setattr(under_request, "complete", _die),
+    "further, after signing": lambda: _then_die(EmbeddedBackend, "submit"),
+    "further, while recording": lambda: _then_die(under_request, "write_history"),
+    "further, after recording": lambda: _then_die(under_request, "_record_certificate"),
+}
+
+
+def _ask_further(folder: Path) -> reissues.Reissued:
+    asked = _asked(folder)
+    return reissues.reissue(
+        actor=asked["actor"],
+        number=Request.objects.get(idempotency_key=KEY).pk,
+        upload=asked["submission"].upload,
+        idempotency_key=KEY,
+        clock=timezone.now,
+    )
+
 
 def _submit(folder: Path) -> Created:
     return submit_request(**_asked(folder), clock=timezone.now)
@@ -104,6 +124,13 @@ def _asked(folder: Path) -> dict[str, Any]:
 
 def crash(point: str, folder: Path) -> None:
     """Submit, and die at the point."""
+    if point in FURTHER_POINTS:
+        _submit(folder)
+        (folder / "upload.csr").unlink()  # the next one has a key of its own
+        _keep_signed(folder)
+        FURTHER_POINTS[point]()
+        _ask_further(folder)
+        return
     _keep_signed(folder)
     if point in LATER_POINTS:
         LATER_POINTS[point]()
@@ -118,6 +145,15 @@ def recover(folder: Path) -> None:
     with time_machine.travel(timezone.now() + timedelta(hours=1), tick=True):
         _work()
         again = _submit(folder)
+        _work()
+    report(replayed=again.replayed)
+
+
+def recover_further(folder: Path) -> None:
+    """The same for somebody who asked for another certificate."""
+    with time_machine.travel(timezone.now() + timedelta(hours=1), tick=True):
+        _work()
+        again = _ask_further(folder)
         _work()
     report(replayed=again.replayed)
 

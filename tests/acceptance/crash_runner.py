@@ -3,6 +3,7 @@
     python -m tests.acceptance.crash_runner prepare
     python -m tests.acceptance.crash_runner crash <point> <folder>
     python -m tests.acceptance.crash_runner recover <folder>
+    python -m tests.acceptance.crash_runner recover-further <folder>
     python -m tests.acceptance.crash_runner report
 
 The data folder comes in CERTDESK_DATA; `<folder>` keeps the CSR, and the bytes that were signed.
@@ -27,6 +28,8 @@ def main(arguments: list[str]) -> None:
             crash_points.crash(point, Path(folder))
         case ["recover", folder]:
             crash_points.recover(Path(folder))
+        case ["recover-further", folder]:
+            crash_points.recover_further(Path(folder))
         case ["report"]:
             crash_points.report()
         case _:

@@ -42,6 +42,14 @@ POINTS = {
     "accepted, while claiming": ("accepted", False),
     "accepted, after claiming": ("submitting", False),
 }
+#: Those of `crash_points.FURTHER_POINTS`: whether the second certificate is signed, and recorded.
+FURTHER_POINTS = {
+    "further, while claiming": (False, False),
+    "further, after claiming": (False, True),
+    "further, after signing": (True, True),
+    "further, while recording": (True, True),
+    "further, after recording": (True, True),
+}
 
 pytestmark = pytest.mark.slow
 
@@ -111,6 +119,32 @@ def test_a_crash_loses_nothing_and_doubles_nothing(point: str, prepared: Path, t
     assert told["unfinished_jobs"] == 0
     about_it = [subject for subject in told["mails"] if f"Request {ours['number']}:" in subject]
     assert len(about_it) == 1
+
+
+@pytest.mark.parametrize("point", FURTHER_POINTS)
+def test_a_crash_loses_no_further_certificate_and_doubles_none(
+    point: str, prepared: Path, tmp_path: Path
+) -> None:
+    """Another certificate under a request that has one, for a new key."""
+    data, folder = tmp_path / "var", tmp_path / "side"
+    shutil.copytree(prepared, data)
+    folder.mkdir()
+    signed, recorded = FURTHER_POINTS[point]
+
+    _run(data, "crash", point, str(folder), status=-signal.SIGKILL)
+    assert (folder / "signed.der").exists() is signed
+
+    told = _told(_run(data, "recover-further", str(folder)))
+    (ours,) = _ours(told)
+    assert ours["state"] == "issued"
+    assert ours["events"] == ["create", "claim", "ca_accept", "issue", "reissue"]
+    assert ours["attempts"] == ["issued", "issued"]
+    assert len(ours["certificates"]) == 2
+    if signed:
+        assert (folder / "signed.der").read_bytes().hex() in ours["certificates"]
+    assert told["replayed"] is recorded
+    assert told["audit_problems"] == []
+    assert told["unfinished_jobs"] == 0
 
 
 def test_a_second_crash_while_recovering_is_no_different(prepared: Path, tmp_path: Path) -> None:
