@@ -93,9 +93,31 @@ def test_a_key_of_this_machine_from_the_first_certificate_to_the_renewal(cli: Cl
     assert facts(live / "cert.pem", "-pubkey") == run(
         "openssl", "pkey", "-in", str(live / "privkey.pem"), "-pubout"
     )
+    assert f"another certificate under request {number}" in renewed.stderr  # half of its term is left
     assert len(out.read_text().splitlines()) == 2
     shown = cli("alice", "request", "show", str(number), "--json")
     assert "PRIVATE" not in shown.stdout
+    told = json.loads(shown.stdout)
+    assert [event["event"] for event in told["events"]][-1] == "reissue"
+    assert len(told["certificates"]) == 2
+
+
+def test_one_that_was_revoked_is_replaced_by_the_next_run_of_cron(cli: Cli, tmp_path: Path) -> None:
+    host, out = new_name(), tmp_path / "hook"
+    done = ask(cli, "alice", host, "--deploy-hook", f"echo again >> {out}", "--wait")
+    assert done.exit_code == 0, done.stderr
+    live = tmp_path / "home" / "live" / host
+    first = facts(live / "cert.pem", "-serial")
+    revoked = cli(
+        *("alice", "certificate", "revoke", str(live / "cert.pem"), "--reason", "superseded", "--yes")
+    )
+    assert revoked.exit_code == 0, revoked.stderr
+    renewed = cli("alice", "certificate", "renew", "-v")
+    assert f"under request {done.stdout.strip()}" in renewed.stderr
+    assert facts(live / "cert.pem", "-serial") != first
+    assert len(out.read_text().splitlines()) == 2
+    quiet = cli("alice", "certificate", "renew", "-v")
+    assert (quiet.exit_code, quiet.stdout, quiet.stderr) == (0, "", "")
 
 
 def test_one_that_waits_for_an_officer_is_fetched_by_cron(cli: Cli, tmp_path: Path) -> None:

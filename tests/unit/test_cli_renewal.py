@@ -38,6 +38,10 @@ class Desk:
     days: int = 90
     down: bool = False
     wrong_key: bool = False
+    until: datetime | None = None
+    under: tuple[int, str] = (201, "")
+    window: tuple[datetime, datetime] | None = None
+    posts: list[str] = field(default_factory=list)
     key: ec.EllipticCurvePrivateKey = field(default_factory=lambda: ec.generate_private_key(ec.SECP256R1()))
     numbers: dict[str, int] = field(default_factory=dict)
     csrs: dict[int, x509.CertificateSigningRequest] = field(default_factory=dict)
@@ -51,7 +55,16 @@ class Desk:
         if self.down:
             raise httpx2.ConnectError("nobody there")
         path = request.url.path.removeprefix("/api/v1")
+        if path.startswith("/acme/renewal-info/"):
+            if self.window is None:
+                return httpx2.Response(404, json={"detail": "There is none."})
+            start, end = (moment.isoformat() for moment in self.window)
+            return httpx2.Response(200, json={"suggestedWindow": {"start": start, "end": end}})
         if request.method == "POST":
+            self.posts.append(path)
+            further, problem = path.endswith("/certificates"), self.under[1]
+            if further and problem:
+                return httpx2.Response(self.under[0], json={"detail": "Not that.", "code": problem})
             if self.status == "refused":
                 return httpx2.Response(422, json={"detail": "The key is weak.", "code": "policy.refused"})
             sent = request.read()
@@ -59,6 +72,11 @@ class Desk:
             number = self.numbers.setdefault(request.headers["Idempotency-Key"], len(self.numbers) + 1)
             begin = sent.index(b"-----BEGIN CERTIFICATE REQUEST")
             self.csrs[number] = x509.load_pem_x509_csr(sent[begin:].partition(b"\r\n--")[0])
+            if further:
+                made = {"id": 100 + number} if self.under[0] == 201 else None
+                return httpx2.Response(
+                    self.under[0], json={"request": int(path.split("/")[2]), "certificate": made}
+                )
             return httpx2.Response(201, json=self._told(number))
         if path.startswith("/requests/"):
             return httpx2.Response(200, json=self._told(int(path.rpartition("/")[2])))
@@ -70,6 +88,7 @@ class Desk:
             "status": self.status,
             "status_text": self.status,
             "detail": "",
+            "entitled_until": None if self.until is None else self.until.isoformat(),
             "certificates": [{"id": 100 + number}] if self.status == "issued" else [],
         }
 
@@ -86,6 +105,9 @@ class Desk:
             .not_valid_before(NOW - DAY)
             .not_valid_after(NOW + self.days * DAY)
             .add_extension(sans, critical=False)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()), critical=False
+            )
         )
         made = builder.sign(self.key, hashes.SHA256()).public_bytes(Encoding.PEM)
         return made + made  # the second one stands for the chain
@@ -297,6 +319,116 @@ def test_the_hook_is_told_where_everything_is_and_runs_until_it_succeeds(
     out.unlink()
     renew(desk, home)
     assert not out.exists()  # once is enough
+
+
+class TestUnderTheRequest:
+    """A request allows further certificates while its term has room; a new one is made where it does not."""
+
+    def test_a_new_key_and_no_new_request(self, desk: Desk, home: Home) -> None:
+        desk.until = NOW + 300 * DAY
+        live = ask(desk, home)
+        key = (live / "privkey.pem").read_bytes()
+        assert "under request 1" in renew(desk, home, now=NOW + 70 * DAY)
+        assert desk.posts == ["/requests", "/requests/1/certificates"]
+        assert (live / "privkey.pem").read_bytes() != key
+        assert serial(home) == 1002
+        assert consistent(home)
+        record = home.record(HOST)
+        assert record is not None
+        assert (record.request, record.certificate) == (1, 102)
+
+    @pytest.mark.parametrize("until", [None, NOW + 90 * DAY])
+    def test_a_term_without_room_means_a_new_request(
+        self, desk: Desk, home: Home, until: datetime | None
+    ) -> None:
+        desk.until = until
+        ask(desk, home)
+        assert "by a new request 2: request 1 allows none" in renew(desk, home, now=NOW + 70 * DAY)
+        assert desk.posts == ["/requests", "/requests"]
+
+    @pytest.mark.parametrize(
+        "answer",
+        [(409, "request.not_entitled"), (422, "policy.refused"), (404, "not_found"), (403, "not_authorized")],
+    )
+    def test_a_refusal_means_a_new_request_for_the_same_key(
+        self, desk: Desk, home: Home, answer: tuple[int, str]
+    ) -> None:
+        desk.until, desk.under = NOW + 300 * DAY, answer
+        ask(desk, home)
+        assert "by a new request 2" in renew(desk, home, force=True)
+        assert desk.posts == ["/requests", "/requests/1/certificates", "/requests"]
+        assert consistent(home)
+
+    @pytest.mark.parametrize(
+        "answer, kept",
+        [
+            ((409, "state_conflict"), True),
+            ((503, "backend.unavailable"), True),
+            ((202, ""), True),
+            ((502, "backend.refused"), False),
+        ],
+    )
+    def test_what_comes_right_is_waited_for_with_the_same_key(
+        self,
+        desk: Desk,
+        home: Home,
+        answer: tuple[int, str],
+        kept: bool,  # noqa: FBT001 - a table
+    ) -> None:
+        desk.until, desk.under = NOW + 300 * DAY, answer
+        ask(desk, home)
+        with pytest.raises(Failure):
+            renew(desk, home, force=True)
+        before = home.pending(HOST)
+        assert (before is not None) is kept
+        assert serial(home) == 1001
+        desk.under = (201, "")
+        assert "under request 1" in renew(desk, home, force=True)
+        assert "/requests" not in desk.posts[1:]
+        assert consistent(home)
+
+    def test_a_killed_run_asks_for_the_same_again(
+        self, desk: Desk, home: Home, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        desk.until = NOW + 300 * DAY
+        ask(desk, home)
+
+        def die(*_args: object, **_kwargs: object) -> None:
+            raise Killed
+
+        with monkeypatch.context() as patched:
+            patched.setattr(renewal, "finish", die)
+            with pytest.raises(Killed):
+                renew(desk, home, force=True)
+        renew(desk, home)
+        assert len(desk.numbers) == 2
+        assert serial(home) == 1002
+
+
+class TestWhenTheServiceAsksForIt:
+    """ARI (RFC 9773), beside the client's own rule."""
+
+    @pytest.mark.parametrize(
+        "start, end, advised", [(-2 * DAY, -DAY, True), (DAY, 2 * DAY, False), (-DAY, timedelta(), True)]
+    )
+    def test_its_window_counts(
+        self,
+        desk: Desk,
+        home: Home,
+        start: timedelta,
+        end: timedelta,
+        advised: bool,  # noqa: FBT001 - a table
+    ) -> None:
+        desk.until = NOW + 300 * DAY
+        ask(desk, home)
+        desk.window = (NOW + start, NOW + end)
+        assert bool(renew(desk, home)) is advised
+
+    @pytest.mark.parametrize(
+        "told", [{}, {"suggestedWindow": None}, {"suggestedWindow": {"start": "soon", "end": "later"}}]
+    )
+    def test_advice_that_can_t_be_read_is_none(self, told: dict[str, Any]) -> None:
+        assert renewal.is_advised(told, sha256="00" * 32, now=NOW) is False
 
 
 def test_two_runs_do_not_meet(home: Home) -> None:

@@ -85,6 +85,10 @@ class Service:
         files = {"csr": ("request.csr", csr, "application/octet-stream")}
         return _json(self._call("POST", path, files=files, data=fields, headers=headers))
 
+    def renewal_info(self, identifier: str) -> Json:
+        """When to renew a certificate (RFC 9773 4.1); anybody may ask."""
+        return _json(self._call("GET", f"/acme/renewal-info/{identifier}", root=""))
+
     def pages(self, path: str, *, every: bool, **params: str) -> Iterator[Json]:
         """The pages of a list: the first, or every one."""
         cursor = ""
@@ -95,11 +99,11 @@ class Service:
             if not (every and cursor):
                 return
 
-    def _call(self, method: str, path: str, **how: Any) -> "httpx2.Response":
+    def _call(self, method: str, path: str, *, root: str = ROOT, **how: Any) -> "httpx2.Response":
         import httpx2  # noqa: PLC0415 - as said above
 
         try:
-            response = self._http.request(method, ROOT + path, **how)
+            response = self._http.request(method, root + path, **how)
         except httpx2.ConnectError as error:
             raise Failure(
                 f"{self._url} can't be reached ({error}). Is CERTDESK_URL right, and does the service run?",
@@ -222,7 +226,7 @@ def _failure(response: "httpx2.Response") -> Failure:
     code = _STATUS_EXITS.get(status, Exit.RETRY_LATER if status in _RETRY else Exit.FAILED)
     code = _WAITING_EXITS.get(str(problem.get("request_status")), code)
     code = _CODE_EXITS.get(str(problem.get("code")), code)
-    return Failure(_words(problem), code=code, status=status)
+    return Failure(_words(problem), code=code, status=status, problem=str(problem.get("code", "")))
 
 
 def _words(problem: Json) -> str:

@@ -19,12 +19,15 @@ class Exit(IntEnum):
 
 
 class Failure(click.ClickException):
-    """Something did not work; the message says what to do. `status` is HTTP's, where the service answered."""
+    """Something did not work; the message says what to do. `status` is HTTP's and `problem` the
+    problem's code, where the service answered.
+    """
 
-    def __init__(self, message: str, *, code: Exit = Exit.FAILED, status: int = 0) -> None:
+    def __init__(self, message: str, *, code: Exit = Exit.FAILED, status: int = 0, problem: str = "") -> None:
         super().__init__(printable(message))
         self.code = code
         self.status = status
+        self.problem = problem
 
     @property
     def exit_code(self) -> int:  # type: ignore[override] # click sets it once for a class; ours differ

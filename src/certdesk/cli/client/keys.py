@@ -3,6 +3,7 @@
 The only client module that loads cryptography at once: commands import it when they need it.
 """
 
+import base64
 import re
 from dataclasses import dataclass
 from datetime import datetime
@@ -87,6 +88,18 @@ def read_leaf(content: bytes) -> Leaf:
         sha256=certificate.fingerprint(hashes.SHA256()).hex(),
         spki=certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo),
     )
+
+
+def renewal_identifier(content: bytes) -> str:
+    """What ARI knows a certificate by (RFC 9773 4.1); empty where it names no issuer's key."""
+    certificate = _load(content)
+    try:
+        authority = certificate.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value
+    except x509.ExtensionNotFound:
+        return ""
+    serial = certificate.serial_number
+    parts = (authority.key_identifier or b"", serial.to_bytes(serial.bit_length() // 8 + 1, "big"))
+    return ".".join(base64.urlsafe_b64encode(part).rstrip(b"=").decode() for part in parts)
 
 
 def belongs(leaf: Leaf, key_pem: bytes) -> bool:

@@ -47,11 +47,15 @@ class Wish:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pending:
-    """A request under way. The same key, CSR and idempotency key go out again after a crash."""
+    """A request under way. The same key, CSR and idempotency key go out again after a crash.
+
+    `under` is the request that allows another certificate, while it is asked for that and not for a new one.
+    """
 
     wish: Wish
     idempotency_key: str
     request: int | None = None
+    under: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +142,12 @@ class Home:
         numbered = replace(pending, request=number)
         _write(self._pending(name), "pending.json", asdict(numbered))
         return numbered
+
+    def not_under(self, name: str, pending: Pending, *, idempotency_key: str) -> Pending:
+        """Notes that a new request has to be made for the same key and CSR."""
+        anew = replace(pending, under=None, idempotency_key=idempotency_key)
+        _write(self._pending(name), "pending.json", asdict(anew))
+        return anew
 
     def forget(self, name: str) -> None:
         """Ends what was under way, key and all."""

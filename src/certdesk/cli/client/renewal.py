@@ -20,6 +20,9 @@ HOOK_SECONDS = 600
 UNPROCESSABLE = 422
 IN_PROGRESS = frozenset({"accepted", "submitted"})
 WAITING = "waiting_for_approval"
+#: The service's answers to another certificate under a request that a new request may fare better with.
+REFUSED = frozenset({403, 404, 409, 422})
+BUSY, CA_REFUSED = "state_conflict", "backend.refused"
 
 
 def is_due(*, not_before: datetime, not_after: datetime, now: datetime, days: int | None) -> bool:
@@ -28,8 +31,24 @@ def is_due(*, not_before: datetime, not_after: datetime, now: datetime, days: in
     return left < (timedelta(days=days) if days is not None else (not_after - not_before) / 3)
 
 
-def begin(home: Home, name: str, wish: Wish) -> Pending:
-    """Makes key and CSR, or takes up those that are under way. Raises Failure for other names than theirs."""
+def is_advised(told: Json, *, sha256: str, now: datetime) -> bool:
+    """Whether a window of the service (RFC 9773 4.2) says that it is time.
+
+    Each certificate has a moment of its own in the window, the same at every run.
+    """
+    try:
+        window = told["suggestedWindow"]
+        start, end = (datetime.fromisoformat(window[edge]) for edge in ("start", "end"))
+        return now >= start + (end - start) * (int(sha256[:8], 16) / 2**32)
+    except (KeyError, TypeError, ValueError):
+        return False  # advice that can't be read is none
+
+
+def begin(home: Home, name: str, wish: Wish, *, under: int | None = None) -> Pending:
+    """Makes key and CSR, or takes up those that are under way. Raises Failure for other names than theirs.
+
+    With `under`, another certificate under that request is to be asked for.
+    """
     under_way = home.pending(name)
     if under_way is not None:
         if under_way.wish.names != wish.names:
@@ -40,7 +59,7 @@ def begin(home: Home, name: str, wish: Wish) -> Pending:
         return under_way
     kept = home.live(name) / "privkey.pem"
     key = kept.read_bytes() if wish.reuse_key and kept.exists() else keys.make_key(wish.key_type)
-    pending = Pending(wish=wish, idempotency_key=f"certdesk-{secrets.token_hex(16)}")
+    pending = Pending(wish=wish, idempotency_key=_new_key(), under=under)
     home.begin(name, pending, key=key, csr=keys.make_csr(key, wish.names))
     return pending
 
@@ -50,6 +69,13 @@ def send(service: Service, home: Home, name: str, pending: Pending) -> Json:
 
     A request that ended without a certificate is forgotten, so that the next run may ask anew.
     """
+    if pending.under is not None:
+        try:
+            return _send_under(service, home, name, pending, pending.under)
+        except Failure as failure:
+            if failure.status not in REFUSED or failure.problem == BUSY:
+                raise
+            pending = home.not_under(name, pending, idempotency_key=_new_key())
     if pending.request is not None:
         told = service.show(f"/requests/{pending.request}")
     else:
@@ -66,6 +92,27 @@ def send(service: Service, home: Home, name: str, pending: Pending) -> Json:
     if told["status"] not in (*IN_PROGRESS, WAITING, "issued"):
         home.forget(name)
     return told
+
+
+def _send_under(service: Service, home: Home, name: str, pending: Pending, number: int) -> Json:
+    """Asks for another certificate under a request; what came of it, in the shape of a request."""
+    _key, csr = home.pending_files(name)
+    try:
+        sent = service.upload(
+            f"/requests/{number}/certificates", csr, {}, {"Idempotency-Key": pending.idempotency_key}
+        )
+    except Failure as failure:
+        if failure.problem == CA_REFUSED:  # the same would be refused for ever
+            home.forget(name)
+        raise
+    made = sent["certificate"]
+    return {
+        "id": number,
+        "status": "submitted" if made is None else "issued",
+        "status_text": "The CA is at work on another certificate",
+        "detail": "Run the same again.",
+        "certificates": [] if made is None else [made],
+    }
 
 
 def install(service: Service, home: Home, name: str, told: Json) -> Path:
@@ -136,13 +183,51 @@ def renew(
     if pending is None and record is not None:
         leaf = _in_place(home, name)
         due = is_due(not_before=leaf.not_before, not_after=leaf.not_after, now=now, days=days)
-        if not (due or force):
+        if not (due or force or _asked_to(service, home, name, leaf, now=now)):
             run_hook(home, name)
             return ""
-        pending = begin(home, name, record.wish)
+        pending = begin(home, name, record.wish, under=_open_request(service, record, leaf, now=now))
     assert pending is not None  # noqa: S101 - one of the two is there, and a record has just made the other
     told = send(service, home, name, pending)
-    return finish(service, home, name, told)
+    done = finish(service, home, name, told)
+    if record is None:
+        return done
+    if told["id"] == record.request:
+        return f"{done}, another certificate under request {record.request}"
+    return f"{done}, by a new request {told['id']}: request {record.request} allows none that runs on"
+
+
+def _asked_to(service: Service, home: Home, name: str, leaf: keys.Leaf, *, now: datetime) -> bool:
+    """Whether the service asks for a renewal now (ARI). Without its answer our own rule has to do."""
+    identifier = keys.renewal_identifier((home.live(name) / "cert.pem").read_bytes())
+    if not identifier:
+        return False
+    try:
+        return is_advised(service.renewal_info(identifier), sha256=leaf.sha256, now=now)
+    except Failure:
+        return False
+
+
+def _open_request(service: Service, record: Record, leaf: keys.Leaf, *, now: datetime) -> int | None:
+    """The request that allows another certificate, if that would run for half of this one's time at least.
+
+    One that ends with the term as this one does is a new key and no more time.
+    """
+    try:
+        told = service.show(f"/requests/{record.request}")
+    except Failure as failure:
+        if failure.code is Exit.NOT_FOUND:
+            return None
+        raise
+    until = told.get("entitled_until")
+    if not until:
+        return None
+    room = datetime.fromisoformat(until) - now
+    return record.request if room >= (leaf.not_after - leaf.not_before) / 2 else None
+
+
+def _new_key() -> str:
+    return f"certdesk-{secrets.token_hex(16)}"
 
 
 def finish(service: Service, home: Home, name: str, told: Json) -> str:

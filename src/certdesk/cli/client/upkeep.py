@@ -137,10 +137,11 @@ def renew(
     """Renew the certificates that `request submit --new-key` has made here, those that are due.
 
     For cron: silent while all is well, and harmless however often it runs. A certificate is due with a third
-    of its lifetime left. It is asked for anew with a new key (or the same, with --reuse-key), checked, and
-    put in place all at once; then the deploy hook runs, through the shell, with CERT_PATH, KEY_PATH,
-    CHAIN_PATH, FULLCHAIN_PATH and DOMAINS. A hook that fails runs again the next time. Requests that waited
-    for an officer are fetched as soon as they are approved.
+    of its lifetime left, or when the service asks for it (ARI). Another one is issued under the same request
+    while its term has room, else by a new request; with a new key (or the same, with --reuse-key). It is
+    checked, and put in place all at once; then the deploy hook runs, through the shell, with CERT_PATH,
+    KEY_PATH, CHAIN_PATH, FULLCHAIN_PATH and DOMAINS. A hook that fails runs again the next
+    time. Requests that waited for an officer are fetched as soon as they are approved.
 
     Ends with 5 while an officer has to decide, with 75 while the service or the CA can't be reached or
     another run is at work.
