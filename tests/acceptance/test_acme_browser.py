@@ -215,3 +215,26 @@ def test_the_list_without_a_script_and_its_search(visit: Visit) -> None:
     visible = visit("meg")
     visible.goto("/acme-clients/")
     examine(visible, "acme-list-full")
+
+
+def test_an_operator_moves_renewals_forward_and_back(visit: Visit, server: DemoServer) -> None:
+    meg, operator = visit("meg"), visit("op")
+    make(meg, "For a mass event")
+    client = registered(server, reveal(meg))
+    client.issue(new_name(), new_name())
+    operator.goto("/service/renewals/")
+    for reason in ("The CA has to revoke what it issued before noon.", "Another move, of everything."):
+        operator.get_by_label("Reason").fill(reason)
+        operator.get_by_role("button", name="Show what it would do").click()
+        dry = operator.get_by_role("region", name="Dry run")
+        expect(dry).to_contain_text("would be renewed from")
+        if reason.startswith("The CA"):
+            examine(operator, "renewals-dry-run")
+        dry.get_by_role("button", name=re.compile("^Move [0-9]+ renewals? forward")).click()
+        expect(operator.get_by_role("status")).to_contain_text("told the new time from now on")
+    moved = operator.get_by_role("region", name="What was moved")
+    moved.get_by_role("button", name="Withdraw").first.click()
+    expect(operator.get_by_role("status")).to_contain_text("at their usual time again")
+    expect(moved.get_by_text("Withdrawn", exact=True)).to_be_visible()
+    expect(moved.get_by_text("Holds", exact=True)).to_be_visible()
+    examine(operator, "renewals-full")
