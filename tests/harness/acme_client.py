@@ -4,6 +4,7 @@
 """
 
 import base64
+import ipaddress
 import json
 import ssl
 from collections.abc import Callable, Mapping, Sequence
@@ -168,8 +169,8 @@ class AcmeClient:
         return reply
 
     def order(self, *names: str, **payload: Any) -> Reply:
-        """A new order for DNS names."""
-        identifiers = [{"type": "dns", "value": name} for name in names]
+        """A new order for DNS names and IP addresses."""
+        identifiers = [{"type": "ip" if address_of(name) else "dns", "value": name} for name in names]
         return self.post(self.at["newOrder"], {"identifiers": identifiers, **payload})
 
     def finalize(self, order: Mapping[str, Any], csr: bytes) -> Reply:
@@ -193,10 +194,18 @@ class AcmeClient:
         return self.post(challenge["url"], {})
 
 
+def address_of(name: str) -> x509.IPAddress | None:
+    """The SAN of a name that is an IP address."""
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        return None
+
+
 def make_csr(*names: str, key: ec.EllipticCurvePrivateKey | None = None, organisation: str = "") -> bytes:
     """A CSR in DER with an empty subject, unless an organisation is given."""
     subject = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, organisation)] if organisation else []
-    sans = x509.SubjectAlternativeName([x509.DNSName(name) for name in names])
+    sans = x509.SubjectAlternativeName([address_of(name) or x509.DNSName(name) for name in names])
     builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name(subject))
     signer = key or ec.generate_private_key(ec.SECP256R1())
     return (
@@ -210,3 +219,10 @@ def names_in(chain: bytes) -> Sequence[str]:
     return leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value.get_values_for_type(
         x509.DNSName
     )
+
+
+def addresses_in(chain: bytes) -> Sequence[str]:
+    """The IP addresses of a chain's first certificate."""
+    leaf = x509.load_pem_x509_certificates(chain)[0]
+    names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    return [str(address) for address in names.get_values_for_type(x509.IPAddress)]

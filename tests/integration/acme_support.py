@@ -86,7 +86,7 @@ class SilentResolver:
 class SilentFetcher:
     """A fetcher that reaches nobody."""
 
-    def get(self, url: str) -> Fetched | NotFetched:  # noqa: ARG002 - as above
+    def get(self, url: str, *, ip_address: str = "") -> Fetched | NotFetched:  # noqa: ARG002 - as above
         """Fail."""
         return NotFetched(code="fetch.refused", detail="Nobody answers.")
 

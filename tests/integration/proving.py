@@ -27,7 +27,7 @@ class _Nobody:
         """No."""
         raise AssertionError(f"{kind} {name} was asked")
 
-    def get(self, url: str) -> Fetched | NotFetched:
+    def get(self, url: str, *, ip_address: str = "") -> Fetched | NotFetched:  # noqa: ARG002 - the protocol's
         """No."""
         raise AssertionError(f"{url} was asked")
 

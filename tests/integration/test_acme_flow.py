@@ -37,7 +37,10 @@ def test_the_directory_says_what_there_is() -> None:
     reply = one.get(one.directory)
     assert reply.headers["Content-Type"] == "application/json"
     assert reply.json["meta"]["externalAccountRequired"] is True
-    assert reply.json["meta"]["profiles"] == {"tls-server": "TLS server"}
+    assert reply.json["meta"]["profiles"] == {
+        "tls-server": "TLS server",
+        "tls-server-ip": "TLS server, IP addresses too",
+    }
     assert set(reply.json) == {
         *("newNonce", "newAccount", "newOrder", "revokeCert", "keyChange", "renewalInfo", "meta"),
     }

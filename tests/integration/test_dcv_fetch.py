@@ -1,19 +1,23 @@
 """The safe fetcher against web servers that misbehave: each refuses with its own code, in time (A11, V4)."""
 
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import IPv4Address
 from pathlib import Path
 from types import MappingProxyType
 
 import pytest
+from cryptography import x509
 
 from certdesk.dcv.addresses import AddressPolicy
 from certdesk.dcv.base import Challenge, Network, NotValidated, Validated
 from certdesk.dcv.conformance import NOW, ScriptedResolver, txt
 from certdesk.dcv.fetch import FetchConfig, Fetched, NotFetched, SafeFetcher
-from certdesk.dcv.http import AcmeHttpValidator, HttpFileValidator
+from certdesk.dcv.http import AcmeHttpValidator, HttpFileValidator, acme_url
 from certdesk.dcv.resolver import Answer, Status
 from certdesk.dcv.tls_alpn import TlsAlpnValidator
 from certdesk.domain.evidence import Method
@@ -26,6 +30,7 @@ OTHER = "other.example.ac.uk"
 ALPN_HOST = "alpn.example.ac.uk"
 KEY_AUTHORIZATION = "evaGxfADs6pSRb2LAv9IZ.k3J9sYw0Vd7nQm2xTz5bLp8cRf1hGa4uEo6iNvKjXsY"
 
+ADDRESS = "127.0.0.1"
 LOOPBACK = AddressPolicy.allowing(["127.0.0.1/32"])
 ADDRESSES = {
     (HOST, "A"): txt("127.0.0.1"),
@@ -53,7 +58,13 @@ def web() -> Iterator[HostileHttp]:
 @pytest.fixture(scope="module")
 def tls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostileHttp]:
     right = acme_certificate(names=(ALPN_HOST,), key_authorization=KEY_AUTHORIZATION)
-    server = HostileHttp(folder=Path(tmp_path_factory.mktemp("tls")), alpn={ALPN_HOST: right})
+    address = acme_certificate(
+        names=(x509.IPAddress(IPv4Address(ADDRESS)),), key_authorization=KEY_AUTHORIZATION
+    )
+    server = HostileHttp(
+        folder=Path(tmp_path_factory.mktemp("tls")),
+        alpn={ALPN_HOST: right, "1.0.0.127.in-addr.arpa": address},
+    )
     server.start(certificate=acme_certificate(names=("something.else.example",), key_authorization=None))
     yield server
     server.stop()
@@ -268,6 +279,78 @@ def test_plain_http_where_tls_is_wanted(
 
 def test_tls_alpn_of_a_private_address(fetcher: SafeFetcher) -> None:
     assert _refusal(fetcher.connect_tls_alpn("inside.example.ac.uk")) == "fetch.private_address"
+
+
+# --- IP addresses (RFC 8738)
+
+
+def test_an_address_is_fetched_from_only_for_its_own_proof(fetcher: SafeFetcher, web: HostileHttp) -> None:
+    url = f"http://{ADDRESS}/status/200"
+    assert isinstance(fetcher.get(url, ip_address=ADDRESS), Fetched)
+    assert web.seen[-1].headers["Host"] == ADDRESS
+    assert _refusal(fetcher.get(url)) == "fetch.ip_literal"
+    assert _refusal(fetcher.get(url, ip_address="127.0.0.2")) == "fetch.ip_literal"
+    assert _refusal(fetcher.get("http://127.1/status/200", ip_address=ADDRESS)) == "fetch.no_address"
+
+
+@pytest.mark.parametrize("where", [f"http://{ADDRESS}/status/200", "/status/200", "http://127.0.0.2/"])
+def test_no_redirect_leads_to_an_address(fetcher: SafeFetcher, where: str) -> None:
+    found = fetcher.get(f"http://{ADDRESS}/to/302?{where}", ip_address=ADDRESS)
+    assert _refusal(found) == "fetch.ip_literal"
+
+
+def test_an_address_redirects_to_a_name(fetcher: SafeFetcher) -> None:
+    found = fetcher.get(f"http://{ADDRESS}/to/302?http://{HOST}/status/200", ip_address=ADDRESS)
+    assert isinstance(found, Fetched)
+
+
+@pytest.mark.parametrize("address", ["10.1.2.3", "127.0.0.2", "169.254.169.254", "::1", "fd00::1"])
+def test_an_address_that_is_not_permitted_is_not_contacted(
+    config: FetchConfig, resolver: ScriptedResolver, address: str
+) -> None:
+    fetcher = SafeFetcher(config, resolver)
+    assert _refusal(fetcher.get(acme_url(address, "t"), ip_address=address)) == "fetch.private_address"
+    assert _refusal(fetcher.connect_tls_alpn(address)) == "fetch.private_address"
+    assert resolver.asked == []  # there is nothing to look up
+
+
+class _Six(ThreadingHTTPServer):
+    address_family = socket.AF_INET6
+    daemon_threads = True
+
+
+class _TellsHost(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(self.headers["Host"].encode())
+
+    def log_message(self, *_args: object) -> None:
+        """Keep silent."""
+
+
+def test_an_ipv6_address_is_asked_for_in_brackets(resolver: ScriptedResolver) -> None:
+    try:
+        server = _Six(("::1", 0), _TellsHost)
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    try:
+        ports = MappingProxyType({80: server.server_address[1], 443: 1})
+        config = FetchConfig(addresses=AddressPolicy.allowing(["::1/128"]), ports=ports, total_seconds=5.0)
+        found = SafeFetcher(config, resolver).get(acme_url("::1", "t"), ip_address="::1")
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert found == Fetched(status=200, body=b"[::1]", truncated=False, address="::1")
+
+
+def test_rfc8738_the_reverse_name_is_the_sni_of_an_address(
+    fetcher: SafeFetcher, resolver: ScriptedResolver
+) -> None:
+    challenge = Challenge(method=Method.ACME_TLS_ALPN, adn=ADDRESS, expected=KEY_AUTHORIZATION)
+    outcome = TlsAlpnValidator().validate(challenge, network=_network(fetcher, resolver), now=NOW)
+    assert isinstance(outcome, Validated), outcome
 
 
 # --- the methods over it

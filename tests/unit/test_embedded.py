@@ -17,7 +17,7 @@ from certdesk.backends.base import Finds, Prepares, PublishesCrl, RevokedEntry
 from certdesk.backends.conformance import server_intent
 from certdesk.backends.embedded import EmbeddedBackend, EmbeddedConfig, create_authority
 from certdesk.backends.embedded import backend as backend_module
-from certdesk.domain.certificates import Intent, Issued, compare
+from certdesk.domain.certificates import Intent, Issued, certificate_facts, compare
 from certdesk.domain.downloads import to_pem
 from certdesk.domain.errors import BackendRefused, InvariantViolated
 from certdesk.domain.findings import Verdict
@@ -72,6 +72,18 @@ def test_what_stands_in_a_certificate(backend: EmbeddedBackend) -> None:
     (point,) = found[x509.CRLDistributionPoints].value
     assert point.full_name[0].value == "http://127.0.0.1:8000/ca/embedded.crl"
     assert len(found) == 8
+
+
+def test_rfc8738_addresses_stand_in_a_certificate_as_addresses(backend: EmbeddedBackend) -> None:
+    """In the order that was asked for; the linter lets a private network's own pass."""
+    names = ("10.1.2.3", "www.example.ac.uk", "2001:db8::1")
+    intent = replace(server_intent(now=NOW, names=names), profile_id="tls-server-ip")
+    facts = certificate_facts(issue(backend, intent)[0])
+    assert facts.names == names
+    sans = x509.load_der_x509_certificate(facts.der).extensions.get_extension_for_class(
+        x509.SubjectAlternativeName
+    )
+    assert [type(name) for name in sans.value] == [x509.IPAddress, x509.DNSName, x509.IPAddress]
 
 
 def test_an_rsa_key_may_encipher_keys(backend: EmbeddedBackend) -> None:

@@ -130,11 +130,11 @@ def test_a_challenge_is_what_became_of_it(
 
 
 def test_a_wildcard_is_offered_only_what_reaches_below_a_name() -> None:
-    offered = challenge_types(wildcard=True, available=Method)
+    offered = challenge_types("www.example.org", wildcard=True, available=Method)
     assert [kind.name for kind in offered] == ["dns-01", "dns-account-01", "dns-persist-01"]
     assert all(METHODS[kind.method].covers_subdomains for kind in offered)
-    assert len(challenge_types(wildcard=False, available=Method)) == len(CHALLENGE_TYPES)
-    assert challenge_types(wildcard=False, available=()) == ()
+    assert len(challenge_types("www.example.org", wildcard=False, available=Method)) == len(CHALLENGE_TYPES)
+    assert challenge_types("www.example.org", wildcard=False, available=()) == ()
 
 
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=20), st.lists))

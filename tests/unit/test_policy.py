@@ -559,3 +559,17 @@ class TestStillEntitled:
         decision = _decide(facts, replace(RULES, trusted_suffixes=("gov.uk",)))
         standing = still_entitled(decision, approved_digest=content_digest(facts), waived=[NOT_VALIDATED])
         assert _codes(standing) == {"names.outside_trusted_suffix", NOT_VALIDATED}
+
+
+def test_an_address_waits_for_an_officer_and_its_own_server_proves_it() -> None:
+    """RFC 8738: outside every trusted suffix; no mailbox and no domain of somebody's."""
+    address = DnsName("10.1.2.3")
+    asked = replace(FACTS, names=(address,), profile_id="tls-server-ip")
+    checks = {check.code: check for check in decide(asked, RULES, now=NOW).checks}
+    outside, missing = checks["names.outside_trusted_suffix"], checks[NOT_VALIDATED]
+    assert (outside.verdict, missing.verdict) == (Verdict.MANUAL, Verdict.PENDING)
+    assert "who owns the IP address" in outside.message
+    assert "its own server does so, by ACME (http-01 or tls-alpn-01)" in missing.message
+    assert domains_to_validate(asked, now=NOW) == {address: (address,)}
+    proven = replace(ORGANISATION, validations=(_validation(address),))
+    assert decide(replace(asked, organisation=proven), RULES, now=NOW).outcome is Outcome.AUTO

@@ -22,17 +22,18 @@ from certdesk.store.db import write_transaction
 def new_order(call: Call) -> HttpResponse:
     """Makes an order; one that a human has to decide about is refused and names the request."""
     body = call.body()
-    names = parse_identifiers(body.get("identifiers"))
     if body.get("notBefore") is not None or body.get("notAfter") is not None:
         raise malformed("“notBefore” and “notAfter” are set by the profile here. Leave them out.")
     profile = body.get("profile", "")
     if not isinstance(profile, str):
         raise malformed("“profile” is the name of one of the directory's profiles.")
+    kind = services.ordered_profile(call.owner, profile)
+    names = parse_identifiers(body.get("identifiers"), ip_addresses=kind.ip_addresses)
     replaces = None
     if body.get("replaces") is not None:
         replaces = replaced_certificate(account=call.owner, identifier=body["replaces"], names=names)
     made = services.new_order(
-        account=call.owner, names=names, profile_id=profile, replaces=replaces, now=call.now
+        account=call.owner, names=names, profile_id=kind.id, replaces=replaces, now=call.now
     )
     # A refusal is an answer, not an error: the request that was made in the order's place stays.
     return answer_of(made.problem) if isinstance(made, services.Refusal) else order_answer(made, status=201)

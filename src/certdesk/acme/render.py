@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from django.http import HttpResponse
 
-from certdesk.domain.orders import ChallengeStatus, OrderStatus
+from certdesk.domain.orders import ChallengeStatus, OrderStatus, identifier_type
 from certdesk.services import runtime
 from certdesk.services.acme_accounts import is_valid
 from certdesk.services.acme_orders import AuthorizationView, ChallengeView, OrderView
@@ -65,7 +65,7 @@ def order_json(order: OrderView) -> dict[str, object]:
     body: dict[str, object] = {
         "status": order.status.value,
         "expires": timestamp(order.expires_at),
-        "identifiers": [{"type": "dns", "value": name} for name in order.names],
+        "identifiers": [identifier_json(name) for name in order.names],
         "profile": order.profile_id,
         "authorizations": [address(f"authz/{number}") for number in order.authorizations],
         "finalize": address(f"order/{order.id}/finalize"),
@@ -77,11 +77,16 @@ def order_json(order: OrderView) -> dict[str, object]:
     return body
 
 
+def identifier_json(name: str) -> dict[str, object]:
+    """An identifier object (RFC 8555 7.1.3, RFC 8738 3)."""
+    return {"type": identifier_type(name), "value": name}
+
+
 def authorization_answer(authorization: AuthorizationView) -> HttpResponse:
     """An authorization object (RFC 8555 7.1.4), and when to look again."""
     waits = any(one.status is ChallengeStatus.PROCESSING for one in authorization.challenges)
     body: dict[str, object] = {
-        "identifier": {"type": "dns", "value": authorization.name},
+        "identifier": identifier_json(authorization.name),
         "status": authorization.status.value,
         "expires": timestamp(authorization.expires_at),
         "challenges": [challenge_json(one) for one in authorization.challenges],

@@ -66,7 +66,7 @@ class ScriptedFetcher:
     )
     asked: list[str] = field(default_factory=list)
 
-    def get(self, url: str) -> Fetched | NotFetched:
+    def get(self, url: str, *, ip_address: str = "") -> Fetched | NotFetched:  # noqa: ARG002 - the protocol's
         self.asked.append(url)
         return self.pages.get(url, self.otherwise)
 

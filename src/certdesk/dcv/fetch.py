@@ -24,6 +24,7 @@ from certdesk.dcv.connect import (
     unverified_context,
 )
 from certdesk.dcv.resolver import Resolver
+from certdesk.domain.identifiers import is_ip_address
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,11 +56,18 @@ class NotFetched:
 class Fetcher(Protocol):
     """Fetches by GET over HTTP(S), ports 80 and 443 alone, at most 10 redirects and 4 KB in 20 s (V4)."""
 
-    def get(self, url: str) -> Fetched | NotFetched:
-        """What is there. Never raises for what the peer or the network does."""
+    def get(self, url: str, *, ip_address: str = "") -> Fetched | NotFetched:
+        """What is there. Never raises for what the peer or the network does.
+
+        `ip_address` is the one address that the first URL may have for its host: the one whose own control
+        is to be shown (RFC 8738). No redirect leads to an address.
+        """
 
     def connect_tls_alpn(self, host: str) -> bytes | NotFetched:
-        """The certificate (DER) that port 443 shows for ALPN `acme-tls/1` and SNI `host` (RFC 8737)."""
+        """The certificate (DER) that port 443 shows for ALPN `acme-tls/1` and SNI `host` (RFC 8737).
+
+        The SNI of an IP address is its name in the reverse zones (RFC 8738 6).
+        """
 
 
 #: Of the BR's Authorized Ports the two that speak HTTP(S).
@@ -113,13 +121,13 @@ class SafeFetcher:
         self._resolver = resolver
         self._monotonic = monotonic
 
-    def get(self, url: str) -> Fetched | NotFetched:
+    def get(self, url: str, *, ip_address: str = "") -> Fetched | NotFetched:
         """What is there, after the redirects that lead to it; each is judged like the first URL."""
         deadline = self._deadline()
         redirects: tuple[str, ...] = ()
         base = httpx2.URL()
         while True:
-            target = _target(base, url)
+            target = _target(base, url, ip_address="" if redirects else ip_address)
             if isinstance(target, NotFetched):
                 return replace(target, redirects=redirects)
             hop = self._hop(target, deadline)
@@ -154,7 +162,7 @@ class SafeFetcher:
         except OSError as error:
             return _not_connected(error, HTTPS, addresses)
         try:
-            with handshake(sock, context, host, seconds=deadline.wait(None)) as secured:
+            with handshake(sock, context, _server_name(host), seconds=deadline.wait(None)) as secured:
                 chosen, shown = secured.selected_alpn_protocol(), secured.getpeercert(binary_form=True)
         except TimeoutError:
             return _timed_out(address)
@@ -172,7 +180,12 @@ class SafeFetcher:
         return Deadline.after(self._config.total_seconds, monotonic=self._monotonic)
 
     def _addresses(self, host: str, deadline: Deadline) -> tuple[str, ...] | NotFetched:
-        """All addresses of the name, if all may be contacted: one that may not makes the name suspect."""
+        """All addresses of the name, if all may be contacted: one that may not makes the name suspect.
+
+        An address is its own only one, and may be contacted or not like any other.
+        """
+        if is_ip_address(host):
+            return (host,) if self._config.addresses.permits(host) else _not_public(host, host)
         found: list[str] = []
         for kind in ("AAAA", "A"):
             answer = self._resolver.lookup(host, kind)
@@ -191,11 +204,7 @@ class SafeFetcher:
             )
         for address in found:
             if not self._config.addresses.permits(address):
-                return NotFetched(
-                    code="fetch.private_address",
-                    detail=f"{host} points to an address that is not on the public Internet.",
-                    address=address,
-                )
+                return _not_public(f"{host} points to an address that", address)
         return tuple(found) if deadline.left > 0 else _timed_out()
 
     def _hop(self, target: _Target, deadline: Deadline) -> _Hop | NotFetched:
@@ -265,8 +274,11 @@ class SafeFetcher:
         return body, False
 
 
-def _target(base: httpx2.URL, url: str) -> _Target | NotFetched:
-    """The URL, if it may be fetched: http or https, ports 80 and 443, a name, no credentials."""
+def _target(base: httpx2.URL, url: str, *, ip_address: str) -> _Target | NotFetched:
+    """The URL, if it may be fetched: http or https, ports 80 and 443, a name, no credentials.
+
+    No address either, but for the one that is given.
+    """
     try:
         parsed = base.join(url)
         host = parsed.raw_host.decode("ascii").removesuffix(".")
@@ -281,11 +293,23 @@ def _target(base: httpx2.URL, url: str) -> _Target | NotFetched:
         )
     if parsed.userinfo:
         return NotFetched(code="fetch.credentials", detail="A URL with a user name in it is not followed.")
-    if _is_address(host):
+    if _is_address(host) and host != ip_address:
         return NotFetched(
             code="fetch.ip_literal", detail="A URL with an IP address instead of a name is not followed."
         )
     return _Target(url=parsed.copy_with(fragment=None), host=host, port=port)
+
+
+def _server_name(host: str) -> str:
+    return ipaddress.ip_address(host).reverse_pointer if is_ip_address(host) else host
+
+
+def _not_public(what: str, address: str) -> NotFetched:
+    return NotFetched(
+        code="fetch.private_address",
+        detail=f"{what} is not on the public Internet.",
+        address=address,
+    )
 
 
 def _is_address(host: str) -> bool:

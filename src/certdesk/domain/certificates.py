@@ -6,6 +6,7 @@ files for download are made in `downloads`.
 
 import functools
 import hashlib
+import ipaddress
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -17,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from cryptography.x509.oid import NameOID, PublicKeyAlgorithmOID
 
 from certdesk.domain.findings import Check, Verdict
+from certdesk.domain.identifiers import is_ip_address
 from certdesk.domain.profiles import PROFILES
 from certdesk.domain.rules import RuleId, in_force
 
@@ -26,8 +28,8 @@ class Intent:
     """One certificate that is to be issued, complete enough to ask for it again after a crash.
 
     `subject` is a sequence of (dotted OID, value) that we chose, never copied from the CSR. `names` are
-    DNS names in their final form. `not_after` is the last valid second. `serial` and `tbs` (the bytes
-    to be signed, linted) are filled in by back ends that prepare.
+    DNS names and IP addresses in their final form. `not_after` is the last valid second. `serial` and `tbs`
+    (the bytes to be signed, linted) are filled in by back ends that prepare.
     """
 
     idempotency_key: str
@@ -153,6 +155,11 @@ def _names(certificate: x509.Certificate) -> tuple[str, ...]:
     except x509.ExtensionNotFound:
         return ()
     return tuple(_name_text(name) for name in names)
+
+
+def general_name(name: str) -> x509.GeneralName:
+    """A name of an intent as it stands in the SAN: an IP address as one, anything else as a DNS name."""
+    return x509.IPAddress(ipaddress.ip_address(name)) if is_ip_address(name) else x509.DNSName(name)
 
 
 def _name_text(name: x509.GeneralName) -> str:

@@ -177,8 +177,10 @@ class _RequestInfo:
     attributes: Annotated[asn1.SetOf[asn1.TLV] | None, asn1.Implicit(0)]
 
 
-def read_csr(upload: bytes) -> Csr:
+def read_csr(upload: bytes, *, ip_addresses: bool = False) -> Csr:
     """Reads one request and judges it by the rules that need no more than itself.
+
+    `ip_addresses`: whether its profile certifies them (RFC 8738); otherwise they are refused.
 
     Raises:
         PrivateKeyPasted: a private key was sent; its public keys are to be blocked.
@@ -190,7 +192,9 @@ def read_csr(upload: bytes) -> Csr:
     extensions = _requested_extensions(info)
     subject = _subject(info)
     common_names = tuple(attribute.value for attribute in subject if attribute.name == _COMMON_NAME)
-    read = read_names(common_names=common_names, alt_names=_alt_names(request, extensions))
+    read = read_names(
+        common_names=common_names, alt_names=_alt_names(request, extensions), ip_addresses=ip_addresses
+    )
     algorithm, algorithm_check = _signature_algorithm(request)
     key_checks = check_key(key)
     trusted_key = all(check.verdict is Verdict.PASS for check in key_checks)

@@ -14,11 +14,13 @@ from certdesk.domain.findings import Check, Verdict
 from certdesk.domain.identifiers import (
     DnsName,
     is_documentation_name,
+    is_ip_address,
     parse_dns_name,
     quoted,
     script_warning,
     to_unicode,
 )
+from certdesk.domain.ip_addresses import parse_ip_name
 
 #: S11. More are counted and refused, and not looked at one by one: that could be thousands.
 MAX_NAMES = 100
@@ -45,24 +47,33 @@ class RequestedNames:
     findings: tuple[Check, ...]
 
 
-def read_names(*, common_names: tuple[str, ...], alt_names: tuple[x509.GeneralName, ...]) -> RequestedNames:
-    """Checks every name: common names first, then the SAN in its order, in lower case and once each (S5)."""
-    dns = [name.value for name in alt_names if isinstance(name, x509.DNSName)]
+def read_names(
+    *, common_names: tuple[str, ...], alt_names: tuple[x509.GeneralName, ...], ip_addresses: bool = False
+) -> RequestedNames:
+    """Checks every name: common names first, then the SAN in its order, in lower case and once each (S5).
+
+    With `ip_addresses` those of the SAN are names as well; a common name may repeat one, and brings none.
+    """
+    kinds = (x509.DNSName, x509.IPAddress) if ip_addresses else (x509.DNSName,)
+    taken = [name for name in alt_names if isinstance(name, kinds)]
+    addresses = {str(name.value) for name in taken if isinstance(name, x509.IPAddress)}
+    # An address that is written as a DNS name, too, is not taken for the one beside it.
+    addresses -= {_folded(name.value) for name in taken if isinstance(name, x509.DNSName)}
     in_cn = {_folded(text): text for text in common_names}
-    in_san = {_folded(text): text for text in dns}
+    in_san = {_folded(str(name.value)): str(name.value) for name in taken}
     asked = list((in_cn | in_san).items())
     names: list[DnsName] = []
     findings: list[Check] = []
     for key, text in asked[:MAX_NAMES]:
         try:
-            name = parse_dns_name(text)
+            name = parse_ip_name(text) if text in addresses else parse_dns_name(text)
         except RejectedIdentifier as error:
             findings.append(_rejected(text, error, only_in_cn=key not in in_san))
         else:
             names.append(name)
             findings.extend(_warnings(name))
-    findings.extend(_other_types(alt_names))
-    findings.extend(_number(len(asked), repeated=len(dns) - len(in_san)))
+    findings.extend(_other_types([name for name in alt_names if not isinstance(name, kinds)]))
+    findings.extend(_number(len(asked), repeated=len(taken) - len(in_san)))
     return RequestedNames(names=tuple(names), findings=(*_valid(names), *findings))
 
 
@@ -111,14 +122,11 @@ def _warnings(name: DnsName) -> list[Check]:
     return found
 
 
-def _other_types(alt_names: tuple[x509.GeneralName, ...]) -> list[Check]:
+def _other_types(others: list[x509.GeneralName]) -> list[Check]:
     """One finding for each type of SAN that the profile does not have (S7)."""
     by_type: dict[str, list[str]] = {}
-    for name in alt_names:
-        if not isinstance(name, x509.DNSName):
-            by_type.setdefault(_SAN_TYPES.get(type(name), "names of an unknown type"), []).append(
-                _value(name)
-            )
+    for name in others:
+        by_type.setdefault(_SAN_TYPES.get(type(name), "names of an unknown type"), []).append(_value(name))
     return [
         _check(
             "names.san_type",
@@ -185,7 +193,9 @@ def _valid(names: list[DnsName]) -> tuple[Check, ...]:
     seen = ", ".join(names[:_MAX_SHOWN]) + (
         f" and {len(names) - _MAX_SHOWN} more" if len(names) > _MAX_SHOWN else ""
     )
-    plural = "name is a valid host name" if len(names) == 1 else "names are valid host names"
+    kind = "name or address" if any(map(is_ip_address, names)) else "host name"
+    kinds = "names or addresses" if any(map(is_ip_address, names)) else "host names"
+    plural = f"name is a valid {kind}" if len(names) == 1 else f"names are valid {kinds}"
     return (
         _check("names.valid", f"{len(names)} {plural}.", seen=seen, verdict=Verdict.PASS, rule="S5, S6, S8"),
     )

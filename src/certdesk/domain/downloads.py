@@ -39,7 +39,7 @@ def pkcs7_pem(chain: tuple[bytes, ...]) -> bytes:
 def file_stem(name: str, not_after: datetime) -> str:
     """The name of a certificate's files without extension: `host_example_ac_uk-2027-01-08`."""
     words = name.lower().replace("*", "wildcard").replace(".", "_")
-    safe = re.sub(r"[^a-z0-9_-]", "-", words)[:100] or "certificate"
+    safe = re.sub(r"[^a-z0-9_-]", "-", words)[:100].lstrip("-") or "certificate"
     return f"{safe}-{not_after.astimezone(UTC).date().isoformat()}"
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from certdesk.domain.identifiers import is_under
+from certdesk.domain.identifiers import is_ip_address, is_under
 
 
 class Method(StrEnum):
@@ -97,7 +97,12 @@ class Validation:
 
 
 def proving_names(name: str) -> tuple[str, ...]:
-    """The ADNs whose proofs may reach a name: itself, without a wildcard label, and what stands above it."""
+    """The ADNs whose proofs may reach a name: itself, without a wildcard label, and what stands above it.
+
+    Nothing stands above an IP address.
+    """
+    if is_ip_address(name):
+        return (name,)
     labels = name.lower().removeprefix("*.").split(".")
     return tuple(".".join(labels[start:]) for start in range(len(labels)))
 

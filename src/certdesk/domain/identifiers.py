@@ -1,8 +1,10 @@
-"""DNS names: what may stand in a certificate, and how names relate to suffixes and domains.
+"""Names and IP addresses: what may stand in a certificate, and how names relate to suffixes and domains.
 
 Names are compared by label, never as strings (S9). Only the ICANN part of the bundled public suffix list
 counts. What an organisation may ask for is policy and does not live here; nor does any look-up.
-Sources: RFC 1034 3.5, RFC 5280 4.2.1.6, RFC 5890 to 5892 (IDNA 2008), RFC 6761, BR 3.2.2.6, BR 7.1.4.2.
+An IP address travels as text among the names, in its one canonical form: nothing is above or below it.
+Sources: RFC 1034 3.5, RFC 5280 4.2.1.6, RFC 5890 to 5892 (IDNA 2008), RFC 5952, RFC 6761,
+RFC 8738, BR 3.2.2.6, BR 7.1.4.2.
 """
 
 import ipaddress
@@ -89,6 +91,22 @@ def parse_dns_name(text: str, *, allow_wildcard: bool = True) -> DnsName:
     _refuse_unroutable(text, host)
     _refuse_public_suffix(text, name, host)
     return DnsName(name)
+
+
+def is_ip_address(name: str) -> bool:
+    """Whether a name that was checked before is an IP address."""
+    if ":" not in name and not name[-1:].isdigit():
+        return False  # Most names: reading them as an address would cost more.
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def url_host(name: str) -> str:
+    """The name as the host of a URL: IPv6 addresses stand in brackets (RFC 3986 3.2.2)."""
+    return f"[{name}]" if ":" in name else name
 
 
 def _reject(code: str, detail: str) -> RejectedIdentifier:
@@ -255,10 +273,15 @@ def _refuse_public_suffix(text: str, name: str, host: str) -> None:
 
 
 def is_under(name: str, suffix: str) -> bool:
-    """Whether a name equals the suffix or is below it, by label; `*.a.b` counts as under `a.b` (S9)."""
+    """Whether a name equals the suffix or is below it, by label; `*.a.b` counts as under `a.b` (S9).
+
+    An IP address is under nothing but itself.
+    """
     tail = _tail(suffix)
     host = name.lower().removeprefix("*.")
-    return bool(tail) and (host == tail or host.endswith(f".{tail}"))
+    if not tail or host == tail:
+        return bool(tail)
+    return host.endswith(f".{tail}") and not is_ip_address(host) and not is_ip_address(tail)
 
 
 @lru_cache(maxsize=4096)
@@ -275,12 +298,14 @@ def under_any(name: str, suffixes: Iterable[str]) -> bool:
 
 @lru_cache(maxsize=8192)
 def registrable_domain(name: str) -> DnsName:
-    """The public suffix and one label more: what an organisation registers.
+    """The public suffix and one label more: what an organisation registers. An IP address stands for itself.
 
     Raises:
         RejectedIdentifier: the name is a public suffix itself.
     """
     host = name.lower().removeprefix("*.")
+    if is_ip_address(host):
+        return DnsName(host)
     domain = _public_suffixes().privatesuffix(host)
     if domain is None:
         raise _reject(
@@ -292,9 +317,12 @@ def registrable_domain(name: str) -> DnsName:
 def authorization_domain_names(name: str) -> tuple[DnsName, ...]:
     """The names whose control proves control of this one: the FQDN and its parents, to the registrable one.
 
-    The wildcard label is removed first (BR 1.6.1 "Authorization Domain Name", 3.2.2.4).
+    The wildcard label is removed first (BR 1.6.1 "Authorization Domain Name", 3.2.2.4). Control of an IP
+    address is shown at that address alone.
     """
     host = name.lower().removeprefix("*.")
+    if is_ip_address(host):
+        return (DnsName(host),)
     labels = host.split(".")
     steps = len(labels) - len(registrable_domain(host).split("."))
     return tuple(DnsName(".".join(labels[step:])) for step in range(steps + 1))

@@ -6,9 +6,11 @@ Sources: RFC 8738 3, RFC 1123 2.1 (IPv4), RFC 5952 (IPv6), RFC 4007 11 (zones).
 import ipaddress
 
 from certdesk.domain.errors import RejectedIdentifier
-from certdesk.domain.identifiers import quoted
+from certdesk.domain.identifiers import DnsName, quoted
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+_BROADCAST = ipaddress.IPv4Address("255.255.255.255")
 
 
 def parse_ip_address(text: str) -> Address:
@@ -27,6 +29,20 @@ def parse_ip_address(text: str) -> Address:
     if isinstance(address, ipaddress.IPv6Address):
         _refuse_ipv6(text, address)
     return address
+
+
+def parse_ip_name(text: str) -> DnsName:
+    """The address as it travels among the names of a request: text in its one spelling, of one server.
+
+    Where the address is, and whether we may be sent there, is for the fetcher to judge.
+
+    Raises:
+        RejectedIdentifier: with a detail that says what to do.
+    """
+    address = parse_ip_address(text)
+    if address.is_unspecified or address.is_multicast or address == _BROADCAST:
+        raise _reject(f"{quoted(text)} is not the address of one server. Use the server's own address.")
+    return DnsName(text)
 
 
 def _refuse_ipv6(text: str, address: ipaddress.IPv6Address) -> None:

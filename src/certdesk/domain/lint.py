@@ -91,6 +91,11 @@ EXEMPTIONS: tuple[Exemption, ...] = (
         reason="Names of the documentation always pass a person first, who may try things out (ADR 3).",
     ),
     Exemption(
+        code="cabf.internal_ip_address",
+        within=".subjectAltName.",
+        reason="Only a profile for it certifies addresses: a private CA's own networks have internal ones.",
+    ),
+    Exemption(
         code="pkix.invalid_domain_name_syntax",
         within=".subjectAltName.",
         value_start="*.",

@@ -11,8 +11,8 @@ from enum import StrEnum
 from certdesk.domain.acme_problems import AcmeRefused, ProblemType, Subproblem, malformed
 from certdesk.domain.errors import RejectedIdentifier
 from certdesk.domain.evidence import METHODS, Method
-from certdesk.domain.identifiers import DnsName, parse_dns_name, quoted
-from certdesk.domain.ip_addresses import parse_ip_address
+from certdesk.domain.identifiers import DnsName, is_ip_address, parse_dns_name, quoted
+from certdesk.domain.ip_addresses import parse_ip_name
 
 MAX_IDENTIFIERS = 100  # S11
 #: How long a client has from its order to finalize; authorizations live as long.
@@ -118,40 +118,50 @@ def challenge_status(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChallengeType:
-    """A kind of challenge. `method` is what proves a plain name by it."""
+    """A kind of challenge. `method` is what proves a plain name by it; `ip_addresses`: or one (RFC 8738)."""
 
     name: str
     method: Method
+    ip_addresses: bool = False
 
 
 CHALLENGE_TYPES: Mapping[str, ChallengeType] = {
     kind.name: kind
     for kind in (
-        ChallengeType(name="http-01", method=Method.ACME_HTTP),
+        ChallengeType(name="http-01", method=Method.ACME_HTTP, ip_addresses=True),
         ChallengeType(name="dns-01", method=Method.ACME_DNS),
-        ChallengeType(name="tls-alpn-01", method=Method.ACME_TLS_ALPN),
+        ChallengeType(name="tls-alpn-01", method=Method.ACME_TLS_ALPN, ip_addresses=True),
         ChallengeType(name="dns-account-01", method=Method.ACME_DNS_ACCOUNT),
         ChallengeType(name="dns-persist-01", method=Method.DNS_PERSIST_WILDCARD),
     )
 }
 
 
-def challenge_types(*, wildcard: bool, available: Iterable[Method]) -> tuple[ChallengeType, ...]:
+def challenge_types(name: str, *, wildcard: bool, available: Iterable[Method]) -> tuple[ChallengeType, ...]:
     """What a name can be proven by here: for a wildcard only what reaches below the name (BR 3.2.2.4)."""
     methods = frozenset(available)
+    address = is_ip_address(name)
     return tuple(
         kind
         for kind in CHALLENGE_TYPES.values()
-        if kind.method in methods and (not wildcard or METHODS[kind.method].covers_subdomains)
+        if kind.method in methods
+        and (not wildcard or METHODS[kind.method].covers_subdomains)
+        and (not address or kind.ip_addresses)
     )
 
 
-def parse_identifiers(value: object) -> tuple[DnsName, ...]:
+def identifier_type(name: str) -> str:
+    """The identifier type of a name (RFC 8555 9.7.7, RFC 8738)."""
+    return "ip" if is_ip_address(name) else "dns"
+
+
+def parse_identifiers(value: object, *, ip_addresses: bool = False) -> tuple[DnsName, ...]:
     """The names of an order in its own order, in lower case, once each.
 
-    Raises AcmeRefused: malformed for what is no list of identifiers; unsupportedIdentifier for types that no
-    profile has (IP addresses among them); rejectedIdentifier for names that may not be certified and for
-    text that is no IP address. With a subproblem for each name when there are several.
+    `ip_addresses`: whether the order's profile certifies them (RFC 8738). Raises AcmeRefused: malformed for
+    what is no list of identifiers; unsupportedIdentifier for types that the profile does not have (IP
+    addresses perhaps); rejectedIdentifier for names that may not be certified and for text that is no IP
+    address. With a subproblem for each name when there are several.
     """
     if not isinstance(value, list) or not value:
         raise malformed("The order needs a list of identifiers, with at least one.")
@@ -166,7 +176,7 @@ def parse_identifiers(value: object) -> tuple[DnsName, ...]:
     for one in value:
         kind, text = _identifier(one)
         try:
-            names[_name(kind, text)] = None
+            names[_name(kind, text, ip_addresses=ip_addresses)] = None
         except AcmeRefused as error:
             problems.append(
                 Subproblem(
@@ -200,15 +210,17 @@ def _identifier(value: object) -> tuple[str, str]:
     return kind, text
 
 
-def _name(kind: str, text: str) -> DnsName:
+def _name(kind: str, text: str, *, ip_addresses: bool) -> DnsName:
     try:
-        if kind == "ip":
-            parse_ip_address(text)
-        elif kind == "dns":
+        address = parse_ip_name(text) if kind == "ip" else None
+        if address is not None and ip_addresses:
+            return address
+        if kind == "dns":
             return parse_dns_name(text)
     except RejectedIdentifier as error:
         raise AcmeRefused(ProblemType.REJECTED_IDENTIFIER, error.detail, status=400) from None
     what = "IP addresses are not certified here" if kind == "ip" else f"There is no type {quoted(kind)}"
+    types = "“dns” or “ip”" if ip_addresses else "“dns”"
     raise AcmeRefused(
-        ProblemType.UNSUPPORTED_IDENTIFIER, f"{what}. Use identifiers of the type “dns”.", status=400
+        ProblemType.UNSUPPORTED_IDENTIFIER, f"{what}. Use identifiers of the type {types}.", status=400
     )

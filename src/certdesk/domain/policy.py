@@ -13,7 +13,7 @@ from certdesk.domain.audit import digest
 from certdesk.domain.check_catalogue import explained
 from certdesk.domain.evidence import METHODS, Validation, covering
 from certdesk.domain.findings import Check, Verdict, worst
-from certdesk.domain.identifiers import DnsName, quoted, registrable_domain, under_any
+from certdesk.domain.identifiers import DnsName, is_ip_address, quoted, registrable_domain, under_any
 from certdesk.domain.policy_limits import (
     CAA_UNKNOWN,
     UNSEEN,
@@ -346,9 +346,9 @@ def _suffix_checks(facts: Facts, rules: Rules, *, now: datetime) -> Iterator[Che
             verdict=Verdict.PASS if owned else Verdict.MANUAL,
             message=f"{_quoted(names)}: outside {suffixes}, "
             + (
-                "but ownership of the domain was validated for this organisation."
+                f"but ownership of the {_what(domain)} was validated for this organisation."
                 if owned
-                else "so an officer checks who owns the domain."
+                else f"so an officer checks who owns the {_what(domain)}."
             ),
             seen=domain,
             rule="R30, R33",
@@ -393,7 +393,21 @@ def _validation_checks(facts: Facts, rules: Rules, *, now: datetime) -> Iterator
 
 
 def _not_validated(domain: str, names: Sequence[DnsName], *, trusted: bool) -> Check:
-    """Under a trusted suffix the domain's own mailboxes can prove control (R4); elsewhere an officer does."""
+    """Under a trusted suffix the domain's own mailboxes can prove control (R4); elsewhere an officer does.
+
+    At an IP address its server proves control (RFC 8738); an officer has looked at it first, since it is
+    outside every trusted suffix.
+    """
+    if is_ip_address(domain):
+        return Check(
+            code=NOT_VALIDATED,
+            verdict=Verdict.PENDING,
+            message=f"{domain}: nothing proves yet that this organisation controls the IP address; its own "
+            "server does so, by ACME (http-01 or tls-alpn-01) or by a file.",
+            seen=domain,
+            rule="RFC 8738, BR 3.2.2.5",
+            changed_by="applicant",
+        )
     how = "somebody there confirms by e-mail" if trusted else "an officer validates the domain"
     return Check(
         code=NOT_VALIDATED,
@@ -403,6 +417,10 @@ def _not_validated(domain: str, names: Sequence[DnsName], *, trusted: bool) -> C
         rule="R4, BR 3.2.2.4.4" if trusted else "R31, BR 3.2.2.4",
         changed_by="applicant" if trusted else "RA officer",
     )
+
+
+def _what(domain: str) -> str:
+    return "IP address" if is_ip_address(domain) else "domain"
 
 
 def _by_domain(names: Iterable[DnsName]) -> dict[str, list[DnsName]]:

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Self
 
 from certdesk.domain.findings import Check, Verdict
-from certdesk.domain.identifiers import DnsName
+from certdesk.domain.identifiers import DnsName, is_ip_address
 from certdesk.domain.keys import KeyFacts
 from certdesk.domain.policy_rules import CaaMode, Handling, KeyType, Rules
 from certdesk.domain.rules import RuleId, in_force
@@ -155,9 +155,13 @@ def name_limit_checks(names: Sequence[DnsName], rules: Rules) -> Iterator[Check]
 def caa_checks(
     names: Sequence[DnsName], answers: Sequence[CaaAnswer] | None, rules: Rules, *, now: datetime
 ) -> Iterator[Check]:
-    """Every name has to have an answer that is young enough and permits (RFC 8659, BR 3.2.2.8)."""
+    """Every name has to have an answer that is young enough and permits (RFC 8659, BR 3.2.2.8).
+
+    IP addresses have no CAA records.
+    """
     if rules.caa is CaaMode.OFF:
         return
+    names = [name for name in names if not is_ip_address(name)]
     young = now - timedelta(hours=in_force(RuleId.CAA_AGE, now).value)
     asked = {answer.name: answer for answer in answers or () if young <= answer.at <= now}
     known = {name: answer for name, answer in asked.items() if answer.answered}

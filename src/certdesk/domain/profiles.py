@@ -5,7 +5,7 @@ No clock and no encoding of certificates lives here.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 
@@ -23,7 +23,8 @@ class Profile:
     """One kind of certificate.
 
     `key_usage` maps a key type ("rsa", "ec") to the key usages of RFC 5280 4.2.1.3 by name;
-    `eku` holds dotted OIDs; `term_years` are the choices that an applicant has.
+    `eku` holds dotted OIDs; `term_years` are the choices that an applicant has. `ip_addresses`: whether
+    names may be IP addresses as well (RFC 8738).
     """
 
     id: str
@@ -32,26 +33,28 @@ class Profile:
     eku: tuple[str, ...]
     key_usage: Mapping[str, frozenset[str]]
     term_years: tuple[int, ...]
+    ip_addresses: bool = False
 
 
-PROFILES: Mapping[str, Profile] = MappingProxyType(
-    {
-        "tls-server": Profile(
-            id="tls-server",
-            version=1,
-            title="TLS server",
-            eku=(SERVER_AUTH,),
-            # Only RSA key transport enciphers a key; an EC key in TLS does nothing but sign (BR 7.1.2.7.11).
-            key_usage=MappingProxyType(
-                {
-                    "rsa": frozenset({"digital_signature", "key_encipherment"}),
-                    "ec": frozenset({"digital_signature"}),
-                }
-            ),
-            term_years=(1, 2, 3),
-        ),
-    }
+_TLS_SERVER = Profile(
+    id="tls-server",
+    version=1,
+    title="TLS server",
+    eku=(SERVER_AUTH,),
+    # Only RSA key transport enciphers a key; an EC key in TLS does nothing but sign (BR 7.1.2.7.11).
+    key_usage=MappingProxyType(
+        {
+            "rsa": frozenset({"digital_signature", "key_encipherment"}),
+            "ec": frozenset({"digital_signature"}),
+        }
+    ),
+    term_years=(1, 2, 3),
 )
+_TLS_SERVER_IP = replace(
+    _TLS_SERVER, id="tls-server-ip", version=1, title="TLS server, IP addresses too", ip_addresses=True
+)
+
+PROFILES: Mapping[str, Profile] = MappingProxyType({one.id: one for one in (_TLS_SERVER, _TLS_SERVER_IP)})
 
 
 def profile(profile_id: str) -> Profile:
@@ -67,6 +70,12 @@ def profile(profile_id: str) -> Profile:
         raise InvalidInput(
             f"There is no profile “{profile_id}”. {advice}", fields={"profile": advice}
         ) from None
+
+
+def allows_ip_addresses(profile_id: str) -> bool:
+    """Whether names may be IP addresses under the profile of this id; False where there is none."""
+    found = PROFILES.get(profile_id)
+    return found is not None and found.ip_addresses
 
 
 def validity(profile: Profile, *, duration_years: int, now: datetime) -> tuple[datetime, datetime]:

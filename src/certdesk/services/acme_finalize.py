@@ -77,7 +77,7 @@ def prepare(
         return _repeated(order, view, csr_der)
     if view.status is not OrderStatus.READY:
         raise _not_ready(view)
-    csr = _checked_csr(account, csr_der, names=view.names, now=now)
+    csr = _checked_csr(account, csr_der, order=view, now=now)
     rt = runtime.current()
     backend = rt.backend(rt.default_backend)
     intent = _intent(account, order, csr, backend, now=now)
@@ -151,10 +151,10 @@ def _not_ready(view: OrderView) -> AcmeRefused:
     )
 
 
-def _checked_csr(account: AcmeAccount, der: bytes, *, names: tuple[str, ...], now: datetime) -> Csr:
+def _checked_csr(account: AcmeAccount, der: bytes, *, order: OrderView, now: datetime) -> Csr:
     """The CSR, with exactly the order's names and a key that is nobody's account key (RFC 8555 7.4, 11.1)."""
     try:
-        csr = read_csr(der)
+        csr = read_csr(der, ip_addresses=profile(order.profile_id).ip_addresses)
     except PrivateKeyPasted as pasted:
         reason = "The private key was sent to the service."
         block_keys(pasted.spki_sha256, reason=reason, actor=actor_of(account), now=now)
@@ -166,10 +166,10 @@ def _checked_csr(account: AcmeAccount, der: bytes, *, names: tuple[str, ...], no
     refused = [check.message for check in csr.findings if check.verdict is Verdict.REFUSE]
     if refused:
         raise AcmeRefused(ProblemType.BAD_CSR, " ".join(refused[:3]))
-    if set(csr.names) != set(names):
+    if set(csr.names) != set(order.names):
         raise AcmeRefused(
             ProblemType.BAD_CSR,
-            f"The CSR is for {', '.join(csr.names[:5])}; the order is for {', '.join(names[:5])}. "
+            f"The CSR is for {', '.join(csr.names[:5])}; the order is for {', '.join(order.names[:5])}. "
             "They have to be the same.",
         )
     if _HOLDER.row(csr.key.spki_sha256) is not None:

@@ -29,10 +29,11 @@ from certdesk.domain.orders import (
     authorization_status,
     challenge_status,
     challenge_types,
+    identifier_type,
     order_status,
     refused_identifiers,
 )
-from certdesk.domain.profiles import PROFILES
+from certdesk.domain.profiles import PROFILES, Profile
 from certdesk.domain.requests import OrganisationId, State, UserId, status_text
 from certdesk.services import runtime
 from certdesk.services.acme_accounts import actor_of
@@ -130,7 +131,7 @@ def new_order(
 
     Raises AcmeRefused for what the credential does not allow, RateLimited.
     """
-    profile_id = _profile(account, profile_id)
+    profile_id = ordered_profile(account, profile_id).id
     _refuse_outside(account, names, now=now)
     with write_transaction():
         lock_organisation(OrganisationId(account.organisation_id))
@@ -231,7 +232,7 @@ def authorization_view(
     """A row with its computed status and the challenges that matter to it (RFC 8555 7.1.4)."""
     status = status_of(row, expires_at=row.order.expires_at, now=now)
     rows = {one.type: one for one in answered}
-    offered = challenge_types(wildcard=row.wildcard, available=available_methods())
+    offered = challenge_types(row.name, wildcard=row.wildcard, available=available_methods())
     views = [challenge_view(row, kind, rows.get(kind.name), status=status) for kind in offered]
     if status is AuthorizationStatus.VALID:
         views = [view for view in views if view.status is ChallengeStatus.VALID]
@@ -334,7 +335,8 @@ def note_problem(account: AcmeAccount, detail: str, *, now: datetime) -> None:
     AcmeAccount.objects.filter(id=account.pk).update(last_problem=detail[:2000], last_problem_at=now)
 
 
-def _profile(account: AcmeAccount, profile_id: str) -> str:
+def ordered_profile(account: AcmeAccount, profile_id: str) -> Profile:
+    """The profile of an order that names this one, or none. Raises AcmeRefused if it is not on offer."""
     limits = limits_of(account.credential)
     wanted = profile_id or limits.profile_id or DEFAULT_PROFILE
     if wanted not in PROFILES or not limits.allows_profile(wanted):
@@ -342,7 +344,7 @@ def _profile(account: AcmeAccount, profile_id: str) -> str:
             ProblemType.INVALID_PROFILE,
             "This profile is not on offer here. Leave “profile” out, or take one of the directory's.",
         )
-    return wanted
+    return PROFILES[wanted]
 
 
 def _refuse_outside(account: AcmeAccount, names: Sequence[str], *, now: datetime) -> None:
@@ -357,7 +359,12 @@ def _refuse_outside(account: AcmeAccount, names: Sequence[str], *, now: datetime
         detail = f"The credential of this account is limited to {allowed}. A manager can change that."
         raise refused_identifiers(
             [
-                Subproblem(type=ProblemType.REJECTED_IDENTIFIER, detail=f"{name}: {detail}", name=name)
+                Subproblem(
+                    type=ProblemType.REJECTED_IDENTIFIER,
+                    detail=f"{name}: {detail}",
+                    name=name,
+                    identifier_type=identifier_type(name),
+                )
                 for name in outside
             ]
         )

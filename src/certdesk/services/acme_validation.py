@@ -200,7 +200,7 @@ def _own(
     account: AcmeAccount, authorization_id: int, type_name: str
 ) -> tuple[AcmeAuthorization, ChallengeType]:
     row = own_authorization(account, authorization_id)
-    offered = challenge_types(wildcard=row.wildcard, available=available_methods())
+    offered = challenge_types(row.name, wildcard=row.wildcard, available=available_methods())
     kind = next((one for one in offered if one.name == type_name), None)
     if kind is None:
         raise not_there()

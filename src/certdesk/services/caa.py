@@ -14,6 +14,7 @@ import structlog
 from certdesk.dcv.caa import CaaChecked
 from certdesk.domain.caa import Looked, Question, climb, decide
 from certdesk.domain.evidence import covering
+from certdesk.domain.identifiers import is_ip_address
 from certdesk.domain.policy_limits import CaaAnswer
 from certdesk.domain.policy_rules import CaaMode
 from certdesk.domain.requests import OrganisationId
@@ -57,7 +58,7 @@ def look_at_caa(
 
     `account_uri` is the asking account's, for a CA without an account of ours (RFC 8657 3).
     """
-    if not names or not runtime.current().policy.may_ask_caa:
+    if all(map(is_ip_address, names)) or not runtime.current().policy.may_ask_caa:
         return NOT_ASKED
     organisation = organisation_row(organisation_id)
     if _is_off(organisation, profile_id):
@@ -112,8 +113,12 @@ def _is_off(organisation: Organisation, profile_id: str) -> bool:
 def _questions(
     organisation: Organisation, names: Sequence[str], account_uri: str, *, now: datetime
 ) -> list[Question]:
-    """One for each name, with the method of the proof that it rests on (RFC 8657 4)."""
+    """One for each DNS name, with the method of the proof that it rests on (RFC 8657 4).
+
+    An IP address has no CAA records (RFC 8659 3), so that there is nothing to ask.
+    """
     rt = runtime.current()
+    names = [name for name in names if not is_ip_address(name)]
     proofs = organisation_facts(organisation, names=names, now=now).validations
     covered = {name: covering(name, proofs, now=now) for name in names}
     return [

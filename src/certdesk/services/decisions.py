@@ -153,7 +153,7 @@ def facts_of(
         return judged_entitlement(request, organisation, now=now)
     kind = profile(request.profile_id)
     subject = Subject(
-        csr=read_csr(bytes(request.csr_der)),
+        csr=read_csr(bytes(request.csr_der), ip_addresses=kind.ip_addresses),
         organisation=organisation,
         profile=kind,
         request=request,

@@ -10,11 +10,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from cryptography import x509
 from django.db.models import QuerySet
 
 from certdesk.domain.actors import Actor
 from certdesk.domain.audit import digest
+from certdesk.domain.certificates import general_name
 from certdesk.domain.csr_names import read_names
 from certdesk.domain.evidence import Validation
 from certdesk.domain.findings import Check, Verdict, as_record
@@ -122,7 +122,7 @@ def facts_for(wanted: Wanted, *, rules: Rules, now: datetime) -> Facts:
     kind = profile(wanted.profile_id)
     return Facts(
         csr_sha256="",
-        csr_findings=name_findings(wanted.names),
+        csr_findings=name_findings(wanted.names, kind),
         names=wanted.names,
         subject_organisations=(),
         organisation=organisation_facts(wanted.organisation, names=wanted.names, now=now),
@@ -143,7 +143,7 @@ def judged_entitlement(
     names = tuple(DnsName(name) for name in request.names)
     facts = Facts(
         csr_sha256="",
-        csr_findings=name_findings(names),
+        csr_findings=name_findings(names, kind),
         names=names,
         subject_organisations=(),
         organisation=organisation_facts(organisation, names=names, now=now),
@@ -293,7 +293,7 @@ def certificate_validity(kind: Profile, *, ends_at: datetime, now: datetime) -> 
     return not_before, min(not_before + lifetime() - timedelta(seconds=1), ends_at)
 
 
-def name_findings(names: Sequence[str]) -> tuple[Check, ...]:
+def name_findings(names: Sequence[str], kind: Profile) -> tuple[Check, ...]:
     """The checks of names that stand in no CSR yet."""
     later = Check(
         code="csr.with_each_certificate",
@@ -302,7 +302,8 @@ def name_findings(names: Sequence[str]) -> tuple[Check, ...]:
         rule="S1 to S11",
         changed_by="applicant",
     )
-    read = read_names(common_names=(), alt_names=tuple(x509.DNSName(name) for name in names))
+    alt_names = tuple(map(general_name, names))
+    read = read_names(common_names=(), alt_names=alt_names, ip_addresses=kind.ip_addresses)
     return (later, *read.findings)
 
 

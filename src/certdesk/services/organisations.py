@@ -13,7 +13,8 @@ from django.utils.text import slugify
 from certdesk.domain.actors import Action, Actor, can
 from certdesk.domain.errors import InvalidInput, NotAuthorized, NotFound, StateConflict
 from certdesk.domain.evidence import Method, ownership_expiry
-from certdesk.domain.identifiers import parse_dns_name
+from certdesk.domain.identifiers import is_ip_address, parse_dns_name
+from certdesk.domain.ip_addresses import parse_ip_name
 from certdesk.domain.requests import OrganisationId, RequestId, UserId
 from certdesk.services import runtime
 from certdesk.services.texts import storable
@@ -178,7 +179,8 @@ def record_validation(
     now: datetime,
 ) -> None:
     """Inserts a validation record for a domain of an organisation, in the caller's transaction (V7)."""
-    adn = parse_dns_name(evidence.domain, allow_wildcard=False)
+    adn = evidence.domain
+    adn = parse_ip_name(adn) if is_ip_address(adn) else parse_dns_name(adn, allow_wildcard=False)
     details = storable(evidence.details, field=f"evidence.{adn}")
     reference = storable(evidence.reference, field=f"reference.{adn}")
     if not details:

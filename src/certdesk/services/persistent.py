@@ -16,6 +16,7 @@ from certdesk.domain.actors import SYSTEM, Actor
 from certdesk.domain.deadlines import PERSISTENT_METHODS
 from certdesk.domain.errors import InvalidInput, InvariantViolated, RateLimited, StateConflict
 from certdesk.domain.evidence import METHODS, Method
+from certdesk.domain.identifiers import is_ip_address
 from certdesk.domain.requests import OrganisationId
 from certdesk.domain.rules import RuleId, in_force
 from certdesk.services import runtime
@@ -82,7 +83,7 @@ def watch_record(*, actor: Actor, domain_id: int, wildcard: bool, now: datetime)
     Raises InvalidInput where the method is not set up, NotFound, NotAuthorized.
     """
     domain = own_domain(actor, domain_id)
-    if not runtime.current().offers(Method.DNS_PERSIST):
+    if is_ip_address(domain.adn) or not runtime.current().offers(Method.DNS_PERSIST):
         raise InvalidInput("This way is not on offer.", fields={"method": "Choose one from the list."})
     if actor.user_id is None:
         raise InvariantViolated("a record is watched for a person")

@@ -9,6 +9,7 @@ from certdesk.dcv import dns, persist
 from certdesk.dcv.http.file import file_url
 from certdesk.domain.errors import InvariantViolated
 from certdesk.domain.evidence import Method
+from certdesk.domain.identifiers import url_host
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +50,7 @@ def publication(*, method: Method, adn: str, value: str, token: str, issuer: str
             return DnsRecord(name=f"{dns.LABEL}.{adn}", kind="CNAME", value=f"{target}.")
         case Method.HTTP_FILE:
             url = file_url(adn, token)
-            return WebFile(url=url, path=url.removeprefix(f"http://{adn}"), content=value)
+            return WebFile(url=url, path=url.removeprefix(f"http://{url_host(adn)}"), content=value)
         case _:
             raise InvariantViolated(f"nothing is published for {method}")
 

@@ -81,7 +81,7 @@ def reissue(*, actor: Actor, number: int, upload: bytes, idempotency_key: str = 
     seen = get_request(actor=actor, number=number)
     if not can(actor, Action.REQUEST_CREATE, organisation_id=seen.organisation_id):
         raise NotAuthorized(f"Only people of {seen.organisation} ask for certificates under its requests.")
-    csr = read_upload(upload, actor=actor, now=now)
+    csr = read_upload(upload, profile_id=seen.profile_id, actor=actor, now=now)
     key = storable(idempotency_key, field="idempotency_key", limit=MAX_KEY)
     if (earlier := _earlier(actor, key, number, csr, now=now)) is not None:
         return _answer(earlier, replayed=True)

@@ -21,7 +21,7 @@ from certdesk.domain.errors import (
 )
 from certdesk.domain.findings import Check, Verdict, as_record, worst
 from certdesk.domain.policy import Decision, Outcome
-from certdesk.domain.profiles import profile, validity
+from certdesk.domain.profiles import allows_ip_addresses, profile, validity
 from certdesk.domain.requests import ENDED, Event, OrganisationId, RequestId, State, UserId
 from certdesk.services.caa import CaaSeen, look_at_caa, record_caa
 from certdesk.services.intents import Ahead, Claimed, claim_step, prepare_ahead, record_intent
@@ -103,7 +103,7 @@ def preview_request(*, actor: Actor, submission: Submission, now: datetime) -> P
     Raises NotFound for a foreign organisation, BadCsr for what can't be read as one CSR.
     """
     _may_ask(actor, submission.organisation_id)
-    csr = read_upload(submission.upload, actor=actor, now=now)
+    csr = _read(submission, actor=actor, now=now)
     row = organisation_row(submission.organisation_id)
     seen = _look(submission, csr, now=now)
     decision = _judge(submission, csr, row, lint=True, caa=seen, now=now)
@@ -143,7 +143,7 @@ def create_request(
     the same request. Raises PolicyRefused with every check, BadCsr, NotFound.
     """
     _may_ask(actor, submission.organisation_id)
-    csr = read_upload(submission.upload, actor=actor, now=now)
+    csr = _read(submission, actor=actor, now=now)
     storable(submission.note, field="note")
     storable(idempotency_key, field="idempotency_key", limit=MAX_KEY)
     same = _submission_digest(submission, csr)
@@ -280,10 +280,17 @@ def _may_ask(actor: Actor, organisation_id: OrganisationId) -> None:
         raise NotFound("You don't belong to an organisation of that name, so you can't request for it.")
 
 
-def read_upload(upload: bytes, *, actor: Actor, now: datetime) -> Csr:
-    """The one CSR in what was sent; a private key in it is blocked for good. Raises BadCsr."""
+def _read(submission: Submission, *, actor: Actor, now: datetime) -> Csr:
+    return read_upload(submission.upload, profile_id=submission.profile_id, actor=actor, now=now)
+
+
+def read_upload(upload: bytes, *, profile_id: str, actor: Actor, now: datetime) -> Csr:
+    """The one CSR in what was sent; a private key in it is blocked for good. Raises BadCsr.
+
+    IP addresses are names where the profile has them.
+    """
     try:
-        return read_csr(upload)
+        return read_csr(upload, ip_addresses=allows_ip_addresses(profile_id))
     except PrivateKeyPasted as pasted:
         # Of the key itself nothing is kept (S11).
         block_keys(

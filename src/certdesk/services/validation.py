@@ -33,7 +33,7 @@ from certdesk.domain.errors import (
     Unavailable,
 )
 from certdesk.domain.evidence import METHODS, Method, covering, ownership_expiry
-from certdesk.domain.identifiers import is_under, parse_dns_name, registrable_domain
+from certdesk.domain.identifiers import is_ip_address, is_under, parse_dns_name, registrable_domain
 from certdesk.domain.requests import OrganisationId, State
 from certdesk.domain.rules import RuleId, in_force
 from certdesk.services import runtime
@@ -286,12 +286,14 @@ def second_line(organisation_id: OrganisationId, names: Iterable[str], *, now: d
     lines = []
     for domain, missing in names_to_confirm(organisation_id, names, now=now).items():
         found = [what for adn, what in awaited if any(is_under(name, adn) for name in missing)]
-        lines.append(
-            f"Waiting for {' or '.join(found)}."
-            if found
-            else f"Waiting for somebody at {domain} to confirm by e-mail: choose a mailbox to ask."
-        )
+        lines.append(f"Waiting for {' or '.join(found)}." if found else _nobody_asked(domain))
     return " ".join(lines) or PROVEN
+
+
+def _nobody_asked(domain: str) -> str:
+    if is_ip_address(domain):
+        return f"Waiting for the server at {domain} to prove itself: by ACME, or by a file on it."
+    return f"Waiting for somebody at {domain} to confirm by e-mail: choose a mailbox to ask."
 
 
 def _awaited(organisation_id: OrganisationId, *, now: datetime) -> list[tuple[str, str]]:

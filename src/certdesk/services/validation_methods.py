@@ -22,6 +22,7 @@ from certdesk.domain.errors import (
     StateConflict,
 )
 from certdesk.domain.evidence import METHODS, Method
+from certdesk.domain.identifiers import is_ip_address
 from certdesk.domain.requests import OrganisationId
 from certdesk.domain.rules import RuleId, in_force
 from certdesk.services import runtime
@@ -93,13 +94,18 @@ class NotFoundYet:
 Looked = Found | NotFoundYet
 
 
+def publishable(adn: str) -> tuple[Method, ...]:
+    """What people can choose for a domain; an IP address has no DNS records of its own."""
+    return (Method.HTTP_FILE,) if is_ip_address(adn) else PUBLISHED
+
+
 def start_challenge(*, actor: Actor, domain_id: int, method: Method, now: datetime) -> Started:
     """Makes a random value for a domain and a method; an earlier open one of that method ends.
 
     Raises InvalidInput for a method that is not offered, NotFound for a foreign domain, NotAuthorized.
     """
     domain = own_domain(actor, domain_id)
-    if method not in PUBLISHED or not runtime.current().offers(method):
+    if method not in publishable(domain.adn) or not runtime.current().offers(method):
         raise InvalidInput("This way is not on offer.", fields={"method": "Choose one from the list."})
     with write_transaction():
         lock_organisation(OrganisationId(domain.organisation_id))

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, load_der_publ
 from cryptography.x509.oid import AuthorityInformationAccessOID
 
 from certdesk.backends.base import RevokedEntry
-from certdesk.domain.certificates import Intent
+from certdesk.domain.certificates import Intent, general_name
 from certdesk.domain.errors import InvariantViolated
 from certdesk.domain.profiles import Profile, profile
 
@@ -60,7 +60,7 @@ def _leaf_builder(intent: Intent, serial: int, parts: IssuerParts) -> x509.Certi
     subject = x509.Name(
         [x509.NameAttribute(x509.ObjectIdentifier(oid), text) for oid, text in intent.subject]
     )
-    names = x509.SubjectAlternativeName([x509.DNSName(name) for name in intent.names])
+    names = x509.SubjectAlternativeName([general_name(name) for name in intent.names])
     usages = x509.ExtendedKeyUsage([x509.ObjectIdentifier(oid) for oid in rules.eku])
     return (
         x509.CertificateBuilder()

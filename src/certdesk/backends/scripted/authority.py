@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import NameOID
 
-from certdesk.domain.certificates import Intent
+from certdesk.domain.certificates import Intent, general_name
 from certdesk.domain.errors import BackendRefused, Misconfigured
 from certdesk.domain.profiles import profile
 
@@ -90,7 +90,7 @@ def _leaf(authority: Authority, intent: Intent, names: tuple[str, ...]) -> x509.
         .serial_number(x509.random_serial_number())
         .not_valid_before(intent.not_before)
         .not_valid_after(intent.not_after)
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(n) for n in names]), critical=not subject)
+        .add_extension(x509.SubjectAlternativeName(map(general_name, names)), critical=not subject)
         .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_key_usage(signs_certificates=False), critical=True)

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, field
 
 from certdesk.domain.errors import NotFound
-from certdesk.domain.identifiers import authorization_domain_names
+from certdesk.domain.identifiers import authorization_domain_names, is_ip_address
 
 #: BR 3.2.2.4.4, in its own order.
 LOCAL_PARTS = ("admin", "administrator", "webmaster", "hostmaster", "postmaster")
@@ -51,6 +51,9 @@ def code_digest(typed: str) -> str:
 def mailboxes(name: str) -> dict[str, str]:
     """Mailbox → the ADN that it would confirm, for a name: its own ADN first, then its parents (V3).
 
-    Recomputed on the server from the name each time: a form's value only picks one of these.
+    Recomputed on the server from the name each time: a form's value only picks one of these. An IP address
+    has none.
     """
+    if is_ip_address(name):
+        return {}
     return {f"{local}@{adn}": adn for adn in authorization_domain_names(name) for local in LOCAL_PARTS}

@@ -20,10 +20,11 @@ from certdesk.dcv.base import (
     refused_wildcard,
     require_sound,
 )
-from certdesk.dcv.fetch import Fetched, NotFetched
+from certdesk.dcv.fetch import Fetched, Fetcher, NotFetched
 from certdesk.dcv.look import digest
 from certdesk.domain.errors import InvariantViolated
 from certdesk.domain.evidence import Method
+from certdesk.domain.identifiers import is_ip_address, url_host
 
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{1,128}", re.ASCII)
 _SUCCESS = range(200, 300)
@@ -33,12 +34,17 @@ _CLOSED = frozenset({"fetch.connect", "fetch.connect_timeout"})
 
 def file_url(adn: str, token: str, *, scheme: str = "http") -> str:
     """Where the file of BR 3.2.2.4.18 has to be. `token` is its name, and no part of the random value."""
-    return f"{scheme}://{adn}/.well-known/pki-validation/{token}"
+    return f"{scheme}://{url_host(adn)}/.well-known/pki-validation/{token}"
 
 
 def acme_url(adn: str, token: str) -> str:
     """Where http-01's file has to be: always on port 80 (RFC 8555 8.3)."""
-    return f"http://{adn}/.well-known/acme-challenge/{token}"
+    return f"http://{url_host(adn)}/.well-known/acme-challenge/{token}"
+
+
+def fetched(url: str, *, adn: str, fetcher: Fetcher) -> Fetched | NotFetched:
+    """What is at a URL of the name whose control is to be shown; it may be an IP address (RFC 8738)."""
+    return fetcher.get(url, ip_address=adn) if is_ip_address(adn) else fetcher.get(url)
 
 
 class HttpFileValidator:
@@ -59,10 +65,10 @@ class HttpFileValidator:
         if refused is not None:
             return refused
         url = file_url(challenge.adn, challenge.token)
-        response = network.fetcher.get(url)
+        response = fetched(url, adn=challenge.adn, fetcher=network.fetcher)
         if isinstance(response, NotFetched) and response.code in _CLOSED and not response.redirects:
             url = file_url(challenge.adn, challenge.token, scheme="https")
-            response = network.fetcher.get(url)
+            response = fetched(url, adn=challenge.adn, fetcher=network.fetcher)
         return _judge(response, url, challenge=challenge, now=now)
 
 
@@ -78,7 +84,9 @@ class AcmeHttpValidator:
         if refused is not None:
             return refused
         url = acme_url(challenge.adn, challenge.token)
-        return _judge(network.fetcher.get(url), url, challenge=challenge, now=now)
+        return _judge(
+            fetched(url, adn=challenge.adn, fetcher=network.fetcher), url, challenge=challenge, now=now
+        )
 
 
 def _require_name(challenge: Challenge, methods: frozenset[Method]) -> None:

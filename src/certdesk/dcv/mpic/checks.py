@@ -7,6 +7,7 @@ from certdesk.dcv.base import Network, Problem
 from certdesk.dcv.caa import check_caa
 from certdesk.dcv.fetch import Fetched, NotFetched
 from certdesk.dcv.http import acme_url, file_url
+from certdesk.dcv.http.file import fetched
 from certdesk.dcv.http.file import problem_of as file_problem
 from certdesk.dcv.look import Look, look
 from certdesk.dcv.mpic.schema import (
@@ -36,10 +37,10 @@ def dcv(target: str, parameters: DcvParameters, *, network: Network, now: dateti
     match parameters:
         case WebsiteChange():
             url = file_url(target, parameters.http_token_path, scheme=parameters.url_scheme)
-            return _file(url, parameters.challenge_value, parameters, network=network)
+            return _file(target, url, parameters.challenge_value, parameters, network=network)
         case AcmeHttp():
             url = acme_url(target, parameters.token)
-            return _file(url, parameters.key_authorization, parameters, network=network)
+            return _file(target, url, parameters.key_authorization, parameters, network=network)
         case DnsChange():
             name = f"{parameters.dns_name_prefix}.{target}"
             found = look(network.resolver, name, parameters.dns_record_type)
@@ -121,8 +122,10 @@ def _looked(found: Look, parameters: DcvParameters, problem: Problem | None) -> 
     return _response(details, problem, completed=answer.status.answered)
 
 
-def _file(url: str, expected: str, parameters: DcvParameters, *, network: Network) -> CheckResponse:
-    response = network.fetcher.get(url)
+def _file(
+    target: str, url: str, expected: str, parameters: DcvParameters, *, network: Network
+) -> CheckResponse:
+    response = fetched(url, adn=target, fetcher=network.fetcher)
     details = CheckDetails(
         validation_method=parameters.validation_method,
         response_url=(url, *response.redirects)[-1],

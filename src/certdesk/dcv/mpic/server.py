@@ -15,12 +15,21 @@ from pydantic import ValidationError
 
 from certdesk.dcv.base import Network
 from certdesk.dcv.mpic import checks
-from certdesk.dcv.mpic.schema import CaaRequest, CheckResponse, DcvRequest
+from certdesk.dcv.mpic.schema import (
+    AcmeHttp,
+    AcmeTlsAlpn,
+    CaaRequest,
+    CheckResponse,
+    DcvRequest,
+    WebsiteChange,
+)
 from certdesk.domain.errors import RejectedIdentifier
-from certdesk.domain.identifiers import parse_dns_name
+from certdesk.domain.identifiers import DnsName, is_ip_address, parse_dns_name
+from certdesk.domain.ip_addresses import parse_ip_name
 
 MAX_BODY = 65_536
 MIN_TOKEN = 32
+_AT_ADDRESSES = (AcmeHttp, AcmeTlsAlpn, WebsiteChange)
 
 
 class PerspectiveApp:
@@ -74,13 +83,21 @@ class PerspectiveApp:
 
     def _dcv(self, body: bytes) -> CheckResponse:
         request = DcvRequest.model_validate_json(body)
-        target = parse_dns_name(request.domain_or_ip_target, allow_wildcard=False)
+        target = _target(request)
         return checks.dcv(target, request.dcv_check_parameters, network=self._network, now=self._clock())
 
     def _caa(self, body: bytes) -> CheckResponse:
         request = CaaRequest.model_validate_json(body)
         parse_dns_name(request.domain_or_ip_target)
         return checks.caa(request, network=self._network, now=self._clock())
+
+
+def _target(request: DcvRequest) -> DnsName:
+    """The name to look at; an IP address where its own server shows the proof. Raises RejectedIdentifier."""
+    text = request.domain_or_ip_target
+    if is_ip_address(text) and isinstance(request.dcv_check_parameters, _AT_ADDRESSES):
+        return parse_ip_name(text)
+    return parse_dns_name(text, allow_wildcard=False)
 
 
 def _digest(token: str) -> bytes:

@@ -20,6 +20,7 @@ from certdesk.dcv.base import (
 )
 from certdesk.dcv.fetch import NotFetched
 from certdesk.domain.evidence import Method
+from certdesk.domain.identifiers import is_ip_address, url_host
 
 #: id-pe-acmeIdentifier (RFC 8737 6.1).
 ACME_IDENTIFIER = x509.ObjectIdentifier("1.3.6.1.5.5.7.1.31")
@@ -67,7 +68,7 @@ def _record(shown: bytes | NotFetched, *, challenge: Challenge, now: datetime) -
     return Record(
         method=challenge.method,
         adn=challenge.adn,
-        asked=f"TLS {challenge.adn}:443, ALPN acme-tls/1",
+        asked=f"TLS {url_host(challenge.adn)}:443, ALPN acme-tls/1",
         answered=answered,
         at=now,
         details=details,
@@ -97,12 +98,12 @@ def problem_of(der: bytes, *, adn: str, value: bytes) -> Problem | None:
         )
     except (ValueError, x509.InvalidVersion, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
         return _refused("certificate", f"The certificate on port 443 of {adn} can't be read.")
-    if len(names) != 1 or not isinstance(names[0], x509.DNSName):
+    if len(names) != 1 or not isinstance(names[0], x509.IPAddress if is_ip_address(adn) else x509.DNSName):
         return _refused(
             "names",
             f"The certificate must have exactly one name, {adn}, and no other (RFC 8737 3).",
         )
-    if names[0].value.lower() != adn:
+    if str(names[0].value).lower() != adn:
         return _refused("names", f"The certificate is for another name than {adn}.")
     if not identifier.critical:
         return _refused("critical", "The acmeIdentifier extension must be marked critical (RFC 8737 3).")

@@ -12,7 +12,7 @@ from django.views.decorators.http import require_POST
 
 from certdesk.domain.actors import Action, Actor, can
 from certdesk.domain.errors import StateConflict
-from certdesk.domain.identifiers import is_under, under_any
+from certdesk.domain.identifiers import is_ip_address, is_under, under_any
 from certdesk.domain.requests import OrganisationId, State
 from certdesk.services import runtime
 from certdesk.services.validation import (
@@ -49,6 +49,7 @@ class AwaitedDomain:
     names: tuple[str, ...]
     challenges: tuple[ChallengeRow, ...]
     form: MailboxForm | None
+    is_address: bool
 
 
 @require_POST
@@ -113,7 +114,10 @@ def awaiting_context(actor: Actor, detail: RequestDetail, *, now: datetime) -> d
                     for one in asked
                     if any(is_under(name, one.adn) for name in names)
                 ),
-                form=MailboxForm(names, auto_id=f"id_{domain}_%s") if may_ask else None,
+                form=MailboxForm(names, auto_id=f"id_{domain}_%s")
+                if may_ask and not is_ip_address(domain)
+                else None,
+                is_address=is_ip_address(domain),
             )
             for domain, names in missing.items()
         ]

@@ -8,6 +8,7 @@ from django.urls import reverse
 
 from certdesk.domain.deadlines import Deadlines, method_ends_at
 from certdesk.domain.evidence import Method
+from certdesk.domain.identifiers import url_host
 from certdesk.services.publications import DnsRecord, Publication
 from certdesk.services.validation_methods import Open
 from certdesk.store.selectors.domains import ListedDomain, Standing, Watch
@@ -280,7 +281,7 @@ def ways(*, offered: frozenset[Method], adn: str) -> list[Way]:
             method=Method.HTTP_FILE.value,
             title="File on the web server",
             badge="",
-            summary=f"A small text file at http://{adn}/.well-known/…",
+            summary=f"A small text file at http://{url_host(adn)}/.well-known/…",
             text=f"It proves {adn} alone: no name below it and no wildcard. The server has to answer on "
             "port 80 or 443 from where we are.",
             button="Make the file",

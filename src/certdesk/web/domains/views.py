@@ -11,10 +11,11 @@ from django.views.decorators.http import require_POST, require_safe
 
 from certdesk.domain.actors import Action, Actor, can
 from certdesk.domain.evidence import Method
+from certdesk.domain.identifiers import is_ip_address
 from certdesk.services import runtime
 from certdesk.services.organisations import Evidence, validate_domain
 from certdesk.services.persistent import record_of
-from certdesk.services.validation_methods import PUBLISHED, open_challenges_of
+from certdesk.services.validation_methods import open_challenges_of, publishable
 from certdesk.store.selectors.caa import caa_of_domain
 from certdesk.store.selectors.domains import Standing
 from certdesk.store.selectors.validation import DomainDetail, get_domain
@@ -114,7 +115,9 @@ def _render(
         "story": [words.story_row(one, shows_evidence=ra_sees, now=now) for one in detail.story],
         "caa": caa_views(caa_of_domain(actor=actor, domain_id=row.id), now=now),
         "challenges": [challenge_row(one, may_cancel=may_ask, now=now) for one in row.awaited],
-        "mailbox_form": (mailbox_form or MailboxForm([row.adn])) if may_ask else None,
+        "mailbox_form": (mailbox_form or MailboxForm([row.adn]))
+        if may_ask and not is_ip_address(row.adn)
+        else None,
         "email_note": words.email_note(),
         "evidence_form": (evidence_form or EvidenceForm()) if may_validate else None,
         "ownership": times.counted(runtime.current().ownership_days, "day"),
@@ -139,7 +142,8 @@ def _proving(actor: Actor, detail: DomainDetail) -> dict[str, object]:
     row, now = detail.domain, timezone.now()
     offered = frozenset(method for method in Method if runtime.current().offers(method))
     running = open_challenges_of(actor=actor, domain_id=row.id, now=now)
-    offered &= {*PUBLISHED} | (set() if row.watch else {*words.PERSISTENT_WAYS})
+    persistent = set() if row.watch or is_ip_address(row.adn) else {*words.PERSISTENT_WAYS}
+    offered &= {*publishable(row.adn)} | persistent
     offered -= {one.method for one in running}
     under_way = [words.open_view(one) for one in running]
     record = record_of(row.id)

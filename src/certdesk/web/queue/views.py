@@ -14,6 +14,7 @@ from certdesk.domain.actors import Action, Actor, can
 from certdesk.domain.check_catalogue import stored
 from certdesk.domain.errors import InvalidInput, NotAuthorized
 from certdesk.domain.findings import Verdict
+from certdesk.domain.identifiers import is_ip_address
 from certdesk.domain.requests import Event, RequestId, State, UserId, public_status, status_text
 from certdesk.services.confirm import approve_and_issue
 from certdesk.services.decisions import (
@@ -69,6 +70,7 @@ class DomainEvidence:
 
     domain: str
     required: bool
+    is_address: bool
     form: EvidenceForm
 
 
@@ -195,6 +197,7 @@ def _evidence_forms(judged: Judgement | None, request: HttpRequest | None = None
         DomainEvidence(
             domain=domain,
             required=domain in judged.required,
+            is_address=is_ip_address(domain),
             form=EvidenceForm(
                 request.POST if request else None, prefix=domain, required=domain in judged.required
             ),

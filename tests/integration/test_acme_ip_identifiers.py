@@ -1,0 +1,216 @@
+"""IP addresses by ACME (RFC 8738): by their profile alone, after an officer, proven by the address itself."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+from pytest_django import Settings
+
+from certdesk.dcv.addresses import AddressPolicy
+from certdesk.dcv.base import Network
+from certdesk.dcv.conformance import ScriptedResolver
+from certdesk.dcv.fetch import FetchConfig, SafeFetcher
+from certdesk.dcv.http import AcmeHttpValidator
+from certdesk.domain.acme_credentials import Limits
+from certdesk.domain.evidence import Method
+from certdesk.domain.policy_file import read_policy
+from certdesk.domain.requests import State
+from certdesk.services.confirm import approve_and_issue
+from certdesk.services.organisations import Evidence
+from certdesk.services.requests import preview_request
+from certdesk.store.models import AcmeAuthorization, CaaCheck, Domain, Request, User, ValidationRecord
+from tests.harness.acme_client import AcmeClient, addresses_in, make_csr, names_in
+from tests.harness.challenge_web import ChallengeWeb
+from tests.integration.acme_support import AcmeWorld, acme_world, client, credential, scripted_network
+from tests.integration.support import NOW, audit_problems, configured, state_of, submission
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+ADDRESS, SIX, NAME = "127.0.0.1", "2001:db8::1", "www.example.ac.uk"
+PROFILE = "tls-server-ip"
+
+
+@pytest.fixture
+def here() -> AcmeWorld:
+    return acme_world()
+
+
+@pytest.fixture
+def web() -> Iterator[ChallengeWeb]:
+    """A server on the loopback address that shows key authorizations."""
+    with ChallengeWeb() as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def plain_static_files(settings: Settings) -> None:
+    """Pages name static files without a manifest."""
+    plain = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
+    settings.STORAGES = {**settings.STORAGES, "staticfiles": plain}
+    Path(settings.STATIC_ROOT).mkdir(exist_ok=True)
+
+
+def _network(web: ChallengeWeb, *allowed: str) -> Network:
+    ports = MappingProxyType({80: web.port, 443: web.port})
+    config = FetchConfig(addresses=AddressPolicy.allowing(allowed), ports=ports, total_seconds=5.0)
+    resolver = ScriptedResolver()
+    return Network(resolver=resolver, fetcher=SafeFetcher(config, resolver))
+
+
+def _waiting(one: AcmeClient, *names: str) -> int:
+    reply = one.order(*names, profile=PROFILE)
+    assert (reply.status, reply.problem) == (403, "rejectedIdentifier"), reply.body
+    assert "so an officer checks who owns the IP address" in reply.json["detail"]
+    number = int(reply.json["request"])
+    assert f"/requests/{number}/" in reply.json["detail"]
+    assert state_of(number) is State.WAITING_FOR_APPROVAL
+    return number
+
+
+def _approved(here: AcmeWorld, *names: str) -> AcmeClient:
+    one = here.registered()
+    number = _waiting(one, *names)
+    approve_and_issue(actor=here.world.olga, number=number, clock=lambda: NOW)
+    assert state_of(number) is State.ACCEPTED
+    return one
+
+
+def _page(username: str, name: str, *args: object) -> str:
+    browser = Client()
+    backend = "allauth.account.auth_backends.AuthenticationBackend"
+    browser.force_login(User.objects.get(username=username), backend)
+    reply = browser.get(reverse(name, args=args))
+    assert reply.status_code == 200
+    return reply.content.decode()
+
+
+def test_the_default_profile_refuses_addresses(here: AcmeWorld) -> None:
+    reply = here.registered().order(ADDRESS)
+    assert (reply.status, reply.problem) == (400, "unsupportedIdentifier")
+    assert reply.json["subproblems"][0]["identifier"] == {"type": "ip", "value": ADDRESS}
+    assert not Request.objects.exists()
+
+
+def test_an_approved_address_proves_itself_and_is_certified(here: AcmeWorld, web: ChallengeWeb) -> None:
+    one = _approved(here, ADDRESS, NAME)
+    validators = {Method.ACME_HTTP: AcmeHttpValidator()}
+    with configured(network=_network(web, "127.0.0.1/32"), validators=validators):
+        ordered = one.order(ADDRESS, NAME, profile=PROFILE)
+        assert ordered.status == 201, ordered.body
+        assert ordered.json["identifiers"] == [
+            {"type": "ip", "value": ADDRESS},
+            {"type": "dns", "value": NAME},
+        ]
+        url = ordered.json["authorizations"][0]
+        assert one.post(url).json["identifier"] == {"type": "ip", "value": ADDRESS}
+        assert one.answer(url, "http-01", web.show).json["status"] == "valid"
+        assert web.hosts == [ADDRESS]
+        other = one.finalize(ordered.json, make_csr("127.0.0.2", NAME))
+        assert (other.status, other.problem) == (400, "badCSR")
+        without = one.finalize(ordered.json, make_csr(NAME))
+        assert (without.status, without.problem) == (400, "badCSR")
+        done = one.finalize(ordered.json, make_csr(NAME, ADDRESS))
+    assert done.json["status"] == "valid", done.body
+    chain = one.post(done.json["certificate"]).body
+    assert (list(addresses_in(chain)), list(names_in(chain))) == ([ADDRESS], [NAME])
+    proof = ValidationRecord.objects.get(method=Method.ACME_HTTP)
+    assert proof.domain.adn == ADDRESS
+    assert one.order(ADDRESS, profile=PROFILE).json["status"] == "ready"  # the proof counts again
+    assert audit_problems() == []
+
+
+def test_an_address_that_may_not_be_contacted_stays_unproven(here: AcmeWorld, web: ChallengeWeb) -> None:
+    """A11: the operator names the networks, the applicant does not."""
+    one = _approved(here, ADDRESS)
+    with configured(network=_network(web), validators={Method.ACME_HTTP: AcmeHttpValidator()}):
+        ordered = one.order(ADDRESS, profile=PROFILE)
+        answered = one.answer(ordered.json["authorizations"][0], "http-01", web.show)
+    assert answered.json["status"] == "invalid"
+    assert answered.json["error"]["detail"] == f"{ADDRESS} is not on the public Internet."
+    assert web.hosts == []
+
+
+def test_an_unproven_address_is_not_certified(here: AcmeWorld) -> None:
+    one = _approved(here, SIX)
+    with scripted_network():
+        ordered = one.order(SIX, profile=PROFILE)
+        assert ordered.json["status"] == "pending"
+        found = one.post(ordered.json["authorizations"][0]).json
+        assert [challenge["type"] for challenge in found["challenges"]] == ["http-01", "tls-alpn-01"]
+        refused = one.finalize(ordered.json, make_csr(SIX))
+    assert (refused.status, refused.problem) == (403, "orderNotReady")
+
+
+def test_a_proof_of_one_address_reaches_no_other(here: AcmeWorld) -> None:
+    one = _approved(here, SIX, "2001:db8::12")
+    with scripted_network() as network:
+        ordered = one.order(SIX, "2001:db8::12", profile=PROFILE)
+        url = ordered.json["authorizations"][0]
+        one.answer(url, "tls-alpn-01", network[Method.ACME_TLS_ALPN].proofs.add)
+    proven = dict(AcmeAuthorization.objects.values_list("name", "valid_until"))
+    assert proven[SIX] is not None
+    assert proven["2001:db8::12"] is None
+
+
+def test_a_credential_of_this_profile_makes_it_the_default(here: AcmeWorld) -> None:
+    eab, one = credential(here.meg, here.world.university, Limits(profile_id=PROFILE)), client()
+    assert one.register(eab.kid, eab.hmac_key).status == 201
+    reply = one.order(SIX)
+    assert reply.problem == "rejectedIdentifier"
+    assert Request.objects.get(id=reply.json["request"]).profile_id == PROFILE
+
+
+def test_a_credential_of_some_names_reaches_no_address(here: AcmeWorld) -> None:
+    limits = Limits(profile_id=PROFILE, suffixes=("example.ac.uk",))
+    eab, one = credential(here.meg, here.world.university, limits), client()
+    assert one.register(eab.kid, eab.hmac_key).status == 201
+    reply = one.order(SIX)
+    assert (reply.status, reply.problem) == (400, "rejectedIdentifier")
+    assert reply.json["subproblems"][0]["identifier"] == {"type": "ip", "value": SIX}
+
+
+def test_caa_is_not_asked_about_addresses(here: AcmeWorld) -> None:
+    """RFC 8659: only names have CAA records; with CAA required and nobody to ask, an address goes on."""
+    one = _approved(here, SIX)
+    with (
+        scripted_network() as network,
+        configured(policy=read_policy("version = 1\n[default]\ncaa = 'require'")),
+    ):
+        ordered = one.order(SIX, profile=PROFILE)
+        url = ordered.json["authorizations"][0]
+        assert one.answer(url, "http-01", network[Method.ACME_HTTP].proofs.add).json["status"] == "valid"
+        assert one.finalize(ordered.json, make_csr(SIX)).json["status"] == "valid"
+    assert not CaaCheck.objects.exists()
+
+
+def test_the_officers_and_the_domains_pages_show_an_address(here: AcmeWorld) -> None:
+    """No mailbox and no DNS record is offered for it; an officer may still note what was checked."""
+    number = _waiting(here.registered(), SIX)
+    page = _page("olga", "queue-decide", number)
+    assert f'Ownership of <span class="mono">{SIX}</span>' in page
+    assert "its own server prove it" in page
+    owned = Evidence(domain=SIX, how="registry", details="The registry names them.")
+    approve_and_issue(actor=here.world.olga, number=number, evidence=[owned], clock=lambda: NOW)
+    domain = Domain.objects.get(adn=SIX)
+    page = _page("olga", "domains-show", domain.pk)
+    assert SIX in page
+    assert "@" + SIX not in page
+    assert "DNS record" not in page
+    assert SIX in _page("olga", "domains-list")
+    assert SIX in _page("meg", "requests-show", number)
+
+
+def test_a_csr_by_hand_may_have_addresses_under_the_profile_alone(here: AcmeWorld) -> None:
+    upload = make_csr(SIX, NAME)
+    asked = submission(here.world.university, upload=upload)
+    plain = preview_request(actor=here.world.alice, submission=asked, now=NOW)
+    assert [check.code for check in plain.decision.refusals] == ["names.san_type"]
+    seen = preview_request(
+        actor=here.world.alice, submission=replace(asked, profile_id=PROFILE), now=NOW
+    ).decision
+    assert seen.refusals == ()
+    assert "names.outside_trusted_suffix" in {check.code for check in seen.manual_reasons}
