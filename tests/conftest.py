@@ -11,6 +11,7 @@ from collections.abc import Generator
 from pathlib import Path
 
 import django
+import hypothesis
 import pytest
 from django.db import connections
 from django.db.models.signals import post_migrate
@@ -18,6 +19,10 @@ from django.db.models.signals import post_migrate
 from tests.harness import environment, server
 
 pytest_plugins = ["tests.harness.fixtures"]
+
+# How long an example takes says how busy the machine is, and nothing about the code.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 _DATA = environment.prepare()
 _LOG_LINES = 60

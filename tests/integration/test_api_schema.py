@@ -16,7 +16,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from certdesk.api import acme_schemas, schemas
+from certdesk.api import acme_schemas, domain_schemas, schemas
 from tests.integration.api_calls import Caller, Callers, body, callers
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -99,7 +99,7 @@ SHAPES: list[tuple[str, type[BaseModel]]] = [
     ("/certificates", schemas.CertificatesOut),
     ("/organisations", schemas.OrganisationsOut),
     ("/organisations/example-university/members", schemas.MembersOut),
-    ("/domains", schemas.DomainsOut),
+    ("/domains", domain_schemas.DomainsOut),
     ("/acme/credentials", acme_schemas.CredentialsOut),
     ("/acme/accounts", acme_schemas.AccountsOut),
     ("/tokens", schemas.TokensOut),

@@ -1,4 +1,4 @@
-"""Bodies and answers about proving a domain by something published (OpenAPI)."""
+"""Bodies and answers about domains and how they are proven (OpenAPI)."""
 
 from datetime import datetime
 from typing import Literal, get_args
@@ -6,7 +6,7 @@ from typing import Literal, get_args
 from ninja import Schema
 from pydantic import Field
 
-from certdesk.api.schemas import Body, ShortText
+from certdesk.api.schemas import Body, ShortText, Slug
 from certdesk.services.validation_methods import PUBLISHED
 
 PublishedMethod = Literal["dns_txt", "dns_cname", "http_file", "dns_persist"]
@@ -126,3 +126,81 @@ class DeadlinesOut(Schema):
     valid_certificates: int
     requests_under_way: int
     persistent_missing_since: datetime | None
+
+
+class AddDomainIn(Body):
+    """A domain to be listed for an organisation."""
+
+    domain: ShortText = Field(min_length=1, description="Such as `example.ac.uk`.")
+    organisation: Slug = Field(default="", description="Slug; only people of exactly one need none.")
+
+
+class DomainsQuery(Schema):
+    """How the list of domains is narrowed."""
+
+    organisation: Slug = ""
+
+
+class DomainOut(Schema):
+    """A domain of an organisation."""
+
+    id: int
+    domain: str
+    organisation_slug: str
+    is_validated: bool
+    expires_at: datetime | None
+    links: dict[str, str]
+
+
+class ChallengeOut(Schema):
+    """A confirmation that was asked for. `sent_at` is null when the mail could not be sent."""
+
+    id: int
+    domain_id: int
+    domain: str
+    mailbox: str
+    asked_by: str
+    created_at: datetime
+    sent_at: datetime | None
+    expires_at: datetime
+    links: dict[str, str]
+
+
+class ChallengesOut(Schema):
+    """The open confirmations of a domain."""
+
+    items: list[ChallengeOut]
+    next_cursor: str | None
+
+
+class DomainDetailOut(DomainOut):
+    """A domain with whom one could ask, and who has been asked."""
+
+    organisation: str
+    mailboxes: list[str]
+    challenges: list[ChallengeOut]
+
+
+class DomainsOut(Schema):
+    """All domains that the caller may see."""
+
+    items: list[DomainOut]
+    next_cursor: str | None
+
+
+class ValidationOut(Schema):
+    """One proof of control of a domain."""
+
+    method: str
+    source: str
+    evidence: dict[str, object]
+    validated_by: str
+    validated_at: datetime
+    expires_at: datetime
+
+
+class ValidationsOut(Schema):
+    """All proofs of a domain, newest first."""
+
+    items: list[ValidationOut]
+    next_cursor: str | None

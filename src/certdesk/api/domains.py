@@ -11,17 +11,19 @@ from ninja import Query, Router
 
 from certdesk.api import domain_methods, inputs, render
 from certdesk.api.auth import actor_of
-from certdesk.api.domain_schemas import CaaAnswersOut, PublicationOut, ValidateIn
-from certdesk.api.openapi import describe
-from certdesk.api.schemas import (
+from certdesk.api.domain_schemas import (
     AddDomainIn,
+    CaaAnswersOut,
     ChallengeOut,
     ChallengesOut,
     DomainDetailOut,
     DomainsOut,
     DomainsQuery,
+    PublicationOut,
+    ValidateIn,
     ValidationsOut,
 )
+from certdesk.api.openapi import describe
 from certdesk.dcv.email import mailboxes
 from certdesk.domain.actors import Actor
 from certdesk.domain.errors import NotFound

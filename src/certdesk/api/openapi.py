@@ -30,7 +30,7 @@ _BODIES: tuple[type[BaseModel], ...] = (
     schemas.RevokeIn,
     schemas.EvidenceIn,
     schemas.TokenIn,
-    schemas.AddDomainIn,
+    domain_schemas.AddDomainIn,
     schemas.RetryIn,
     domain_schemas.ValidateIn,
     acme_schemas.CredentialIn,

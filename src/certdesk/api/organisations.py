@@ -6,14 +6,9 @@ from ninja import Router
 
 from certdesk.api import inputs, render
 from certdesk.api.auth import actor_of
+from certdesk.api.domain_schemas import DomainOut
 from certdesk.api.openapi import describe
-from certdesk.api.schemas import (
-    DomainOut,
-    EvidenceIn,
-    MembersOut,
-    OrganisationOut,
-    OrganisationsOut,
-)
+from certdesk.api.schemas import EvidenceIn, MembersOut, OrganisationOut, OrganisationsOut
 from certdesk.domain.actors import Action, can
 from certdesk.domain.errors import NotAuthorized
 from certdesk.domain.identifiers import parse_dns_name

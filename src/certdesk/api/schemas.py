@@ -120,13 +120,6 @@ class RetryIn(Body):
     version: Version | None = Field(default=None, description="The version you looked at; or send If-Match.")
 
 
-class AddDomainIn(Body):
-    """A domain to be listed for an organisation."""
-
-    domain: ShortText = Field(min_length=1, description="Such as `example.ac.uk`.")
-    organisation: Slug = Field(default="", description="Slug; only people of exactly one need none.")
-
-
 class TokenIn(Body):
     """A token to be made."""
 
@@ -164,12 +157,6 @@ class CertificatesQuery(Schema):
     expires_before: AwareDatetime | None = Field(None, description="Ending before then (RFC 3339).")
     limit: int = Field(50, ge=1, le=200)
     cursor: Annotated[str, StringConstraints(pattern=r"^[0-9]{0,18}$")] = ""
-
-
-class DomainsQuery(Schema):
-    """How the list of domains is narrowed."""
-
-    organisation: Slug = ""
 
 
 class FormatQuery(Schema):
@@ -393,71 +380,6 @@ class MembersOut(Schema):
     """All people of an organisation."""
 
     items: list[MemberOut]
-    next_cursor: str | None
-
-
-class DomainOut(Schema):
-    """A domain of an organisation."""
-
-    id: int
-    domain: str
-    organisation_slug: str
-    is_validated: bool
-    expires_at: datetime | None
-    links: dict[str, str]
-
-
-class ChallengeOut(Schema):
-    """A confirmation that was asked for. `sent_at` is null when the mail could not be sent."""
-
-    id: int
-    domain_id: int
-    domain: str
-    mailbox: str
-    asked_by: str
-    created_at: datetime
-    sent_at: datetime | None
-    expires_at: datetime
-    links: dict[str, str]
-
-
-class ChallengesOut(Schema):
-    """The open confirmations of a domain."""
-
-    items: list[ChallengeOut]
-    next_cursor: str | None
-
-
-class DomainDetailOut(DomainOut):
-    """A domain with whom one could ask, and who has been asked."""
-
-    organisation: str
-    mailboxes: list[str]
-    challenges: list[ChallengeOut]
-
-
-class DomainsOut(Schema):
-    """All domains that the caller may see."""
-
-    items: list[DomainOut]
-    next_cursor: str | None
-
-
-class ValidationOut(Schema):
-    """One proof of control of a domain."""
-
-    method: str
-    source: str
-    evidence: dict[str, object]
-    validated_by: str
-    validated_at: datetime
-    expires_at: datetime
-
-
-class ValidationsOut(Schema):
-    """All proofs of a domain, newest first."""
-
-    items: list[ValidationOut]
     next_cursor: str | None
 
 
