@@ -65,6 +65,23 @@ class AcmePlace:
         found = next(one for one in told["eab"] if one["organisation"] == organisation)
         return found["kid"], found["hmac_key"]
 
+    def certonly(self, *names: str, hmac_key: str = "") -> tuple[str, ...]:
+        """What certbot is told to get a certificate here, proving names by a web server of its own."""
+        kid, key = self.eab()
+        return (
+            "certonly",
+            "--standalone",
+            f"--http-01-port={self.http_port}",
+            "--http-01-address=127.0.0.1",
+            f"--server={self.front.directory}",
+            "--agree-tos",
+            "--email=webmaster@example.ac.uk",
+            "--no-eff-email",
+            f"--eab-kid={kid}",
+            f"--eab-hmac-key={hmac_key or key}",
+            *(f"--domain={name}" for name in names),
+        )
+
     def transport(self, method: str, url: str, *, body: bytes, headers: Mapping[str, str]) -> Reply:
         """Send one request as the tests' own ACME client does."""
         trusting = over_http(ssl.create_default_context(cafile=str(self.front.ca)))

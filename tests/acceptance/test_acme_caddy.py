@@ -3,8 +3,6 @@
 import contextlib
 import json
 import shutil
-import socket
-import ssl
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -15,6 +13,7 @@ import pytest
 from cryptography import x509
 
 from tests.acceptance.conftest import CHALLENGED, WRONG_KEY, AcmePlace
+from tests.harness.served import served_certificate
 from tests.harness.waiting import wait_until
 
 pytestmark = [
@@ -49,16 +48,7 @@ class _Caddy:
 
     def served(self, name: str) -> bytes:
         """The certificate that is served for a name, DER; empty while there is none."""
-        context = ssl.create_default_context()
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        try:
-            with (
-                socket.create_connection(("127.0.0.1", self.port), timeout=2) as plain,
-                context.wrap_socket(plain, server_hostname=name) as tls,
-            ):
-                return tls.getpeercert(binary_form=True) or b""
-        except OSError:
-            return b""
+        return served_certificate(self.port, name)
 
     def wait_served(self, name: str, *, instead_of: bytes = b"") -> bytes:
         """Wait until a name is served with a certificate for it alone, and another one than before."""

@@ -20,24 +20,8 @@ def _certbot(place: AcmePlace, folder: Path, *arguments: str, ok: bool = True) -
 
 
 def _certonly(place: AcmePlace, folder: Path, *names: str, hmac_key: str = "", ok: bool = True) -> str:
-    kid, key = place.eab()
-    return _certbot(
-        place,
-        folder,
-        "certonly",
-        "--standalone",
-        f"--http-01-port={place.http_port}",
-        "--http-01-address=127.0.0.1",
-        f"--server={place.front.directory}",
-        "--agree-tos",
-        "--email=webmaster@example.ac.uk",
-        "--no-eff-email",
-        f"--eab-kid={kid}",
-        f"--eab-hmac-key={hmac_key or key}",
-        "--cert-name=one",
-        *(f"--domain={name}" for name in names),
-        ok=ok,
-    )
+    told = place.certonly(*names, hmac_key=hmac_key)
+    return _certbot(place, folder, *told, "--cert-name=one", ok=ok)
 
 
 def _chain(folder: Path) -> bytes:

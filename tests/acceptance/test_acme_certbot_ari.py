@@ -39,22 +39,7 @@ def _renew(place: AcmePlace, folder: Path) -> str:
 
 
 def _issue(place: AcmePlace, folder: Path) -> None:
-    kid, key = place.eab()
-    _certbot(
-        place,
-        folder,
-        "certonly",
-        "--standalone",
-        f"--http-01-port={place.http_port}",
-        "--http-01-address=127.0.0.1",
-        f"--server={place.front.directory}",
-        "--agree-tos",
-        "--email=webmaster@example.ac.uk",
-        "--no-eff-email",
-        f"--eab-kid={kid}",
-        f"--eab-hmac-key={key}",
-        f"--domain={NAME}",
-    )
+    _certbot(place, folder, *place.certonly(NAME))
 
 
 def _chain(folder: Path) -> bytes:

@@ -8,8 +8,6 @@ import json
 import os
 import shutil
 import signal
-import socket
-import ssl
 import subprocess
 import tempfile
 from collections.abc import Mapping
@@ -18,6 +16,8 @@ from pathlib import Path
 from typing import Any
 from urllib.error import URLError
 from urllib.request import urlopen
+
+from tests.harness.served import served_certificate
 
 _MODULES = Path("/usr/lib/apache2/modules")
 _LOADED = ("mpm_event", "authz_core", "ssl", "md")
@@ -107,16 +107,7 @@ class Apache:
 
     def served(self, domain: str) -> bytes:
         """The certificate that it serves for a domain, DER; empty while there is none."""
-        context = ssl.create_default_context()
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        try:
-            with (
-                socket.create_connection(("127.0.0.1", self.tls_port), timeout=5) as plain,
-                context.wrap_socket(plain, server_hostname=domain) as tls,
-            ):
-                return tls.getpeercert(binary_form=True) or b""
-        except OSError:
-            return b""
+        return served_certificate(self.tls_port, domain)
 
     def stored(self, domain: str, name: str) -> bytes:
         """A file of mod_md's about a domain whose certificate is in use: `privkey.pem`, `pubcert.pem`."""

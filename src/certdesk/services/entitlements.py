@@ -321,10 +321,15 @@ def _covering(
     return max(found, key=lambda one: one.ends_at, default=None)
 
 
+def is_open(state: State, csr_sha256: str) -> bool:
+    """Whether certificates may follow: one is there, or the request is a mere entitlement, without a CSR."""
+    return state is State.ISSUED or (state is State.ACCEPTED and not csr_sha256)
+
+
 def under_request(request: Request, organisation: OrganisationFacts, *, now: datetime) -> Entitled | None:
     """What a request entitles to now; None without an approval of just this, or after its term."""
-    is_live = request.state == State.ISSUED or (request.state == State.ACCEPTED and not request.csr_sha256)
     approval = _APPROVAL.first(request.pk)
+    is_live = is_open(State(request.state), request.csr_sha256)
     if not is_live or approval is None or not still_approved(request, organisation, approval.content_digest):
         return None
     kind = profile(request.profile_id)

@@ -31,6 +31,7 @@ from certdesk.services.caa import CaaSeen, look_at_caa, record_caa
 from certdesk.services.entitlements import (
     certificate_validity,
     entitled_until,
+    is_open,
     obstacles_to,
 )
 from certdesk.services.entitlements import under_request as entitled_under
@@ -96,7 +97,7 @@ def reissue(*, actor: Actor, number: int, upload: bytes, idempotency_key: str = 
 def open_until(request: RequestDetail) -> datetime | None:
     """Until when certificates may follow under a request; None where none may, as far as its row tells."""
     approved = [approval.at for approval in request.approvals if approval.verdict == "approve"]
-    if not approved or not _is_open(request.state, request.csr_sha256):
+    if not approved or not is_open(request.state, request.csr_sha256):
         return None
     kind = profile(request.profile_id)
     return validity(kind, duration_years=request.duration_years, now=approved[-1])[1]
@@ -165,7 +166,7 @@ def _made_ready(request: Request, csr: Csr, *, now: datetime) -> _Ready:
 
 def _expect_entitled(request: Request, csr: Csr) -> None:
     """What can be told without a judgement: the request's state, and whether the names are its own."""
-    if not _is_open(State(request.state), request.csr_sha256):
+    if not is_open(State(request.state), request.csr_sha256):
         raise StateConflict(
             f"Request {request.pk} has no certificate, so there is none to follow it yet.", code=NOT_ENTITLED
         )
@@ -175,10 +176,6 @@ def _expect_entitled(request: Request, csr: Csr) -> None:
             f"{', '.join(csr.names[:5]) or 'no name at all'}.",
             fields={"csr": "Make a CSR for names of the request alone, or make a new request."},
         )
-
-
-def _is_open(state: State, csr_sha256: str) -> bool:
-    return state is State.ISSUED or (state is State.ACCEPTED and not csr_sha256)
 
 
 def _intent(request: Request, csr: Csr, backend: Backend, *, now: datetime) -> Intent:
