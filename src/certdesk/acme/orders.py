@@ -16,6 +16,7 @@ from certdesk.services import acme_finalize, acme_issuance, acme_validation
 from certdesk.services import acme_orders as services
 from certdesk.services.acme_renewal import replaced_certificate
 from certdesk.store.db import write_transaction
+from certdesk.store.models import IssuanceAttempt
 
 
 @signed()
@@ -61,11 +62,16 @@ def finalize(call: Call, number: int) -> HttpResponse:
     if attempt is None:  # another finalize was faster: what it was for decides what this one is told
         acme_finalize.prepare(account=call.owner, order_id=number, csr_der=csr_der, now=timezone.now())
     elif prepared.backend.inline:
-        acme_issuance.complete(attempt, prepared.intent, prepared.backend, clock=timezone.now)
+        _complete(prepared, attempt)
     else:
-        intent, backend = prepared.intent, prepared.backend
-        run_for_a_moment(lambda: acme_issuance.complete(attempt, intent, backend, clock=timezone.now))
+        run_for_a_moment(lambda: _complete(prepared, attempt))
     return order_answer(services.get_order(account=call.owner, order_id=number, now=timezone.now()))
+
+
+def _complete(prepared: acme_finalize.Finalization, attempt: IssuanceAttempt) -> None:
+    acme_issuance.complete(
+        attempt, prepared.intent, prepared.backend, order=prepared.order, clock=timezone.now
+    )
 
 
 @signed()

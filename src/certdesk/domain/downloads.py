@@ -3,6 +3,7 @@
 A chain is leaf first, then intermediates, the root last when it is known.
 """
 
+import functools
 import io
 import re
 import zipfile
@@ -16,6 +17,7 @@ from cryptography.x509.oid import NameOID
 _ZIP_DATE = (1980, 1, 1, 0, 0, 0)
 
 
+@functools.lru_cache(maxsize=64)  # each chain ends in the same few issuers
 def to_pem(der: bytes) -> bytes:
     """One certificate in PEM (RFC 7468)."""
     return x509.load_der_x509_certificate(der).public_bytes(Encoding.PEM)
@@ -71,6 +73,7 @@ def _bundle_files(chain: tuple[bytes, ...], stem: str) -> list[tuple[str, bytes,
     return files
 
 
+@functools.lru_cache(maxsize=64)
 def _is_root(der: bytes) -> bool:
     certificate = x509.load_der_x509_certificate(der)
     return certificate.subject == certificate.issuer

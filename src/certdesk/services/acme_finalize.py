@@ -72,6 +72,7 @@ def prepare(
     Raises AcmeRefused: orderNotReady, badCSR, badPublicKey, userActionRequired; 404 for a foreign order.
     """
     order = own_order(account, order_id)
+    order.account = account
     view = order_view(order, now=now)
     if view.status in (OrderStatus.PROCESSING, OrderStatus.VALID):
         return _repeated(order, view, csr_der)

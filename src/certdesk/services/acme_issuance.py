@@ -29,9 +29,15 @@ _ORDER = Prepared(
 )
 
 
-def complete(attempt: IssuanceAttempt, intent: Intent, backend: Backend, *, clock: Clock) -> None:
-    """Has the CA sign, outside any transaction, and records what came; the tick drives on what is open."""
-    under_request.complete(attempt, intent, backend, holder=_holder(attempt), clock=clock)
+def complete(
+    attempt: IssuanceAttempt, intent: Intent, backend: Backend, *, order: AcmeOrder, clock: Clock
+) -> None:
+    """Has the CA sign, outside any transaction, and records what came; the tick drives on what is open.
+
+    `order` is the attempt's, with the account that made it.
+    """
+    holder = _OrderHolder(attempt=attempt, order=order)
+    under_request.complete(attempt, intent, backend, holder=holder, clock=clock)
 
 
 def due_orders(*, now: datetime, limit: int = 20) -> list[int]:
@@ -56,7 +62,10 @@ def drive_order(*, order_id: int, clock: Clock) -> None:
     if attempt is None:
         _look_again(order_id, at=None)
         return
-    under_request.resume(attempt, holder=_holder(attempt), clock=clock)
+    order = _ORDER.first(order_id)
+    if order is None:
+        raise InvariantViolated("an attempt outlived its order")
+    under_request.resume(attempt, holder=_OrderHolder(attempt=attempt, order=order), clock=clock)
 
 
 def postpone_order(*, order_id: int, now: datetime) -> None:
@@ -66,19 +75,16 @@ def postpone_order(*, order_id: int, now: datetime) -> None:
 
 @dataclass
 class _OrderHolder:
-    """An order as `under_request` sees it; its row is read when something is to be recorded."""
+    """An order as `under_request` sees it, with the account that made it."""
 
     attempt: IssuanceAttempt
-    number: int
+    order: AcmeOrder
     kind: str = "order"
 
-    @cached_property
-    def order(self) -> AcmeOrder:
-        """The order, with the account that made it."""
-        found = _ORDER.first(self.number)
-        if found is None:
-            raise InvariantViolated("an attempt outlived its order")
-        return found
+    @property
+    def number(self) -> int:
+        """Its number."""
+        return self.order.pk
 
     @property
     def organisation_id(self) -> int:
@@ -119,9 +125,3 @@ def _look_again(order_id: int, *, at: datetime | None) -> None:
         AcmeOrder.objects.filter(id=order_id, certificate__isnull=True, problem__isnull=True).update(
             next_attempt_at=at
         )
-
-
-def _holder(attempt: IssuanceAttempt) -> _OrderHolder:
-    if attempt.order_id is None:
-        raise InvariantViolated("an attempt without an order came to the issuing of orders")
-    return _OrderHolder(attempt=attempt, number=attempt.order_id)

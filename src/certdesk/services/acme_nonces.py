@@ -8,21 +8,18 @@ import secrets
 import struct
 from datetime import UTC, datetime, timedelta
 
-from django.db import connection
-
 from certdesk.domain.acme_problems import AcmeRefused, ProblemType
 from certdesk.domain.jws import decoded, encoded
 from certdesk.services.sealing import derived_keys
 from certdesk.store.db import write_transaction
 from certdesk.store.models import UsedNonce
+from certdesk.store.prepared import insert_new
 
 _PURPOSE = b"certdesk ACME nonces v1"
 _RANDOM, _MAC = 12, 16
 _LENGTH = 43  # 32 bytes in base64url
 LIFE = timedelta(hours=1)
 CLEARED_AT_ONCE = 10_000
-#: Django's own way to ignore a conflict does not tell whether there was one.
-_SPEND = "INSERT INTO store_usednonce (nonce, expires_at) VALUES (%s, %s) ON CONFLICT DO NOTHING"
 
 
 def make_nonce(*, now: datetime) -> str:
@@ -48,9 +45,8 @@ def burn_nonce(nonce: str, *, now: datetime) -> bool:
     issued_at = _issued_at(nonce)
     if issued_at is None or not now - LIFE < issued_at <= now + timedelta(minutes=1):
         return False
-    with write_transaction(), connection.cursor() as cursor:
-        cursor.execute(_SPEND, [nonce, issued_at + LIFE + timedelta(minutes=2)])
-        return bool(cursor.rowcount == 1)
+    with write_transaction():
+        return insert_new(UsedNonce(nonce=nonce, expires_at=issued_at + LIFE + timedelta(minutes=2)))
 
 
 def clear_nonces(*, now: datetime) -> None:

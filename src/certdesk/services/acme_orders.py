@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.db.models import F, Q
+from django.db.models import Q
 
 from certdesk.domain.acme_problems import AcmeRefused, ProblemType, Subproblem
 from certdesk.domain.errors import RateLimited
@@ -48,7 +48,7 @@ from certdesk.services.entitlements import (
 from certdesk.store import audit
 from certdesk.store.db import write_transaction
 from certdesk.store.models import AcmeAccount, AcmeAuthorization, AcmeChallenge, AcmeOrder, Certificate
-from certdesk.store.prepared import Prepared, insert, insert_all
+from certdesk.store.prepared import Prepared, Swap, insert, insert_all
 from certdesk.store.selectors.facts import lock_organisation
 
 DEFAULT_PROFILE = "tls-server"
@@ -59,6 +59,17 @@ KEEP_ENDED = timedelta(days=30)
 CLEARED_AT_ONCE = 500
 _OWN_ORDER = Prepared(
     lambda number, account: AcmeOrder.objects.filter(id=number, account_id=account), int, int
+)
+_COUNT = Swap(
+    AcmeAccount,
+    where=("id", "window_started_at__gt", "window_orders__lt"),
+    to=("last_used_at",),
+    counted=("window_orders",),
+)
+_COUNT_ANEW = Swap(
+    AcmeAccount,
+    where=("id", "window_started_at__lte"),
+    to=("window_started_at", "window_orders", "last_used_at"),
 )
 _AUTHORIZATIONS = Prepared(lambda order: AcmeAuthorization.objects.filter(order_id=order).order_by("id"), int)
 _OWN_AUTHORIZATION = Prepared(
@@ -373,14 +384,9 @@ def _refuse_outside(account: AcmeAccount, names: Sequence[str], *, now: datetime
 def _count_order(account: AcmeAccount, *, now: datetime) -> None:
     """Counts an order in the account's present hour, in one statement. Raises RateLimited."""
     limit = runtime.current().acme.orders_per_hour
-    mine = AcmeAccount.objects.filter(id=account.pk)
-    if mine.filter(window_started_at__gt=now - HOUR, window_orders__lt=limit).update(
-        window_orders=F("window_orders") + 1, last_used_at=now
-    ):
+    if _COUNT((account.pk, now - HOUR, limit), (now,)):
         return
-    if mine.filter(window_started_at__lte=now - HOUR).update(
-        window_started_at=now, window_orders=1, last_used_at=now
-    ):
+    if _COUNT_ANEW((account.pk, now - HOUR), (now, 1, now)):
         return
     wait = account.window_started_at + HOUR - now
     raise RateLimited(

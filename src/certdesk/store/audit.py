@@ -4,12 +4,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from django.db import connection
-
 from certdesk.domain.actors import Actor
 from certdesk.domain.audit import GENESIS, Entry, chain_hash
 from certdesk.domain.errors import InvariantViolated
 from certdesk.store.models import AuditEvent
+from certdesk.store.native import fetch, own_connection
 from certdesk.store.prepared import Prepared, insert
 
 #: Any constant will do; it names the lock that orders appends to the chain on PostgreSQL.
@@ -57,11 +56,11 @@ def record_all(deeds: Sequence[Deed], *, actor: Actor, now: datetime) -> None:
     an advisory lock on PostgreSQL and by SQLite's single writer; the unique `previous_hash` makes a
     fork impossible even so.
     """
-    if not connection.in_atomic_block:
+    own = own_connection()
+    if not own.in_atomic_block:
         raise InvariantViolated("an audit event belongs into the transaction of its change")
-    if connection.vendor == "postgresql":
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [CHAIN_LOCK])
+    if own.vendor == "postgresql":
+        fetch(own, "SELECT pg_advisory_xact_lock(%s)", [CHAIN_LOCK])
     seq, previous_hash = _LAST.row() or (0, GENESIS)
     for deed in deeds:
         seq += 1

@@ -5,12 +5,16 @@ a second. Writers therefore queue on a lock of this process and on a lock file b
 """
 
 import fcntl
+import functools
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from django.db import connection, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from certdesk.store.native import own_connection
 
 _writers = threading.Lock()
 
@@ -18,23 +22,39 @@ _writers = threading.Lock()
 @contextmanager
 def write_transaction() -> Iterator[None]:
     """A transaction that writes. Inside another one it is part of that one: an error undoes the whole."""
-    if connection.in_atomic_block or connection.vendor != "sqlite":
-        with transaction.atomic(savepoint=False):
+    own = own_connection()
+    if own.in_atomic_block:
+        try:
             yield
-        return
-    with _writers, _lock_file(), transaction.atomic():
-        yield
+        except BaseException:
+            transaction.set_rollback(True)
+            raise
+    elif own.vendor == "sqlite":
+        with _writers, _lock_file(own), transaction.atomic():
+            yield
+    else:
+        with transaction.atomic():
+            yield
 
 
 @contextmanager
-def _lock_file() -> Iterator[None]:
-    name = str(connection.settings_dict["NAME"])
+def _lock_file(own: BaseDatabaseWrapper) -> Iterator[None]:
+    name = str(own.settings_dict["NAME"])
     if name.startswith("file:") or name == ":memory:":
         yield
         return
-    with Path(f"{name}.lock").open("ab") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+    handle = _opened(f"{name}.lock", os.getpid())
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    try:
         yield
+    finally:
+        fcntl.flock(handle, fcntl.LOCK_UN)
+
+
+@functools.cache
+def _opened(name: str, _process: int) -> int:
+    """The lock file, open while the process lives. A child opens its own, or it would share the lock."""
+    return os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
 
 def release_connection() -> None:

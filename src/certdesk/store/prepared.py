@@ -8,13 +8,29 @@ hot; everywhere else the ORM's own calls are plainer.
 
 import functools
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, TypeAlias, TypeVar, cast
 
-from django.db import DEFAULT_DB_ALIAS, connection, connections
+from django.db import DEFAULT_DB_ALIAS
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import AutoField, Field, Model, QuerySet
+from django.db.models import (
+    AutoField,
+    BinaryField,
+    BooleanField,
+    CharField,
+    DateTimeField,
+    Field,
+    ForeignKey,
+    IntegerField,
+    Model,
+    QuerySet,
+    TextField,
+)
+from django.db.models.base import ModelState
 from django.db.models.query import get_related_populators
+
+from certdesk.store.native import change, fetch, own_connection
 
 M = TypeVar("M", bound=Model)
 Value: TypeAlias = int | str | datetime
@@ -55,7 +71,7 @@ class Prepared(Generic[M]):
         return next(iter(self.rows(*values)), None)
 
     def _statement(self) -> "_Statement[M]":
-        own = connections[DEFAULT_DB_ALIAS]  # the one of this thread
+        own = own_connection()
         made: dict[Prepared[Any], _Statement[Any]] = own.__dict__.setdefault("_certdesk_prepared", {})
         statement = made.get(self)
         if statement is None:
@@ -72,14 +88,15 @@ class _Statement(Generic[M]):
         marks = [_MARKS[kind](place) for place, kind in enumerate(kinds)]
         queryset = build(*marks)
         self._own, self._model = own, queryset.model
-        self._compiler = queryset.query.get_compiler(connection=own)
-        self._sql, parameters = self._compiler.as_sql()
+        compiler = queryset.query.get_compiler(connection=own)
+        self._sql, parameters = compiler.as_sql()
         self._fixed = list(parameters)
         self._places = [self._fixed.index(self._told(mark)) for mark in marks]
-        select = self._compiler.select[: self._compiler.col_count]
-        self._converters = self._compiler.get_converters([one[0] for one in select])
+        select = compiler.select[: compiler.col_count]
+        found = compiler.get_converters([one[0] for one in select])
+        self._converters = [(place, *both) for place, both in found.items()]
         # None where the query names its columns.
-        if described := self._compiler.klass_info:
+        if described := compiler.klass_info:
             fields = described["select_fields"]
             self._span = slice(fields[0], fields[-1] + 1)
             self._names = [one[0].target.attname for one in select[self._span]]
@@ -92,34 +109,87 @@ class _Statement(Generic[M]):
         parameters = list(self._fixed)
         for place, value in zip(self._places, values, strict=True):
             parameters[place] = self._told(value)
-        with self._own.cursor() as cursor:
-            cursor.execute(self._sql, parameters)
-            rows = cursor.fetchall()
-        return list(self._compiler.apply_converters(rows, self._converters)) if self._converters else rows
+        rows = fetch(self._own, self._sql, parameters)
+        return [self._converted(row) for row in rows] if self._converters else rows
 
     def instance(self, row: Sequence[Any]) -> M:
         """The model's instance that a row describes, with what it selects along."""
-        made = self._model.from_db(DEFAULT_DB_ALIAS, self._names, row[self._span])
+        made = self._model.__new__(self._model)  # as when it is unpickled: `__init__` looks at every column
+        made.__dict__.update(zip(self._names, row[self._span], strict=True))
+        made._state = ModelState()  # noqa: SLF001 - documented for `from_db`
+        made._state.adding, made._state.db = False, DEFAULT_DB_ALIAS  # noqa: SLF001 - as above
         for populator in self._related:
             populator.populate(row, made)
+        return made
+
+    def _converted(self, row: Sequence[Any]) -> Sequence[Any]:
+        """A row by the models' own fields; what is not there stays so."""
+        made = list(row)
+        for place, converters, expression in self._converters:
+            value = made[place]
+            if value is not None:
+                for convert in converters:
+                    value = convert(value, expression, self._own)
+                made[place] = value
         return made
 
     def _told(self, value: Value) -> object:
         return self._own.ops.adapt_datetimefield_value(value) if isinstance(value, datetime) else value
 
 
+#: Fields whose values drivers take as they are, if they are of these very types.
+_PLAIN_FIELDS = (BinaryField, BooleanField, CharField, ForeignKey, IntegerField, TextField)
+_PLAIN = frozenset({int, str, bool, bytes, type(None)})
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """A column that is written to."""
+
+    field: "Field[Any, Any]"
+    name: str  # of the attribute
+    is_plain: bool
+    fills_itself: bool  # as of now
+
+    def of(self, row: Model) -> object:
+        """The row's own value."""
+        return self.field.pre_save(row, True) if self.fills_itself else row.__dict__[self.name]
+
+    def told(self, value: object, own: BaseDatabaseWrapper) -> object:
+        """A value as the driver gets it."""
+        if self.is_plain and type(value) in _PLAIN:
+            return value
+        return self.field.get_db_prep_save(value, own)
+
+
+def _column(field: "Field[Any, Any]") -> _Column:
+    return _Column(
+        field=field,
+        name=field.attname,
+        is_plain=isinstance(field, _PLAIN_FIELDS),
+        fills_itself=isinstance(field, DateTimeField) and (field.auto_now or field.auto_now_add),
+    )
+
+
 def insert(row: M) -> M:
     """Inserts a new row, as its `save` would, but for Django's signals; the row's number is set."""
-    model = type(row)
-    sql, fields, numbered = _insertion(model)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            sql, [field.get_db_prep_save(field.pre_save(row, True), connection) for field in fields]
-        )
-        if numbered:
-            row.pk = cursor.fetchone()[0]
+    own = own_connection()
+    sql, columns, is_numbered = _insertion(type(row))
+    parameters = [column.told(column.of(row), own) for column in columns]
+    if is_numbered:
+        row.pk = fetch(own, f'{sql} RETURNING "{row._meta.pk.column}"', parameters)[0][0]  # noqa: SLF001 - Django's public API in spite of its name
+    else:
+        change(own, sql, parameters)
     row._state.adding, row._state.db = False, DEFAULT_DB_ALIAS  # noqa: SLF001 - documented for `from_db`
     return row
+
+
+def insert_new(row: Model) -> bool:
+    """Inserts a row unless one like it is there, by any of its unique columns; its number is not told."""
+    own = own_connection()
+    sql, columns, _is_numbered = _insertion(type(row))
+    told = [column.told(column.of(row), own) for column in columns]
+    return change(own, f"{sql} ON CONFLICT DO NOTHING", told) == 1
 
 
 def insert_all(rows: Iterable[M]) -> list[M]:
@@ -127,47 +197,57 @@ def insert_all(rows: Iterable[M]) -> list[M]:
     return [insert(row) for row in rows]
 
 
+#: How a column in a swap's `where` is compared, by the end of its name, as in the ORM.
+_COMPARISONS = {"": "=", "gt": ">", "lt": "<", "lte": "<="}
+
+
 class Swap(Generic[M]):
     """An update of some columns of the rows in which some others are what they are expected to be.
 
-    Columns in `null` have to be empty.
+    Columns in `null` have to be empty; those in `counted` go up by one. Those in `where` may end in `__gt`,
+    `__lt` or `__lte`.
     """
 
     def __init__(
-        self, model: type[M], *, where: Sequence[str], null: Sequence[str] = (), to: Sequence[str]
+        self,
+        model: type[M],
+        *,
+        where: Sequence[str],
+        null: Sequence[str] = (),
+        to: Sequence[str] = (),
+        counted: Sequence[str] = (),
     ) -> None:
-        self._model, self._where, self._null, self._to = model, where, null, to
+        self._model, self._where, self._null, self._to, self._counted = model, where, null, to, counted
 
     def __call__(self, where: Sequence[object], to: Sequence[object]) -> int:
         """How many rows matched. The values come in the order of the columns' names."""
-        sql, fields = self._text
-        told = zip(fields, (*to, *where), strict=True)
-        with connection.cursor() as cursor:
-            cursor.execute(sql, [field.get_db_prep_save(value, connection) for field, value in told])
-            matched: int = cursor.rowcount
-        return matched
+        own = own_connection()
+        sql, columns = self._text
+        told = zip(columns, (*to, *where), strict=True)
+        return change(own, sql, [column.told(value, own) for column, value in told])
 
     @functools.cached_property
-    def _text(self) -> tuple[str, list["Field[Any, Any]"]]:
+    def _text(self) -> tuple[str, list[_Column]]:
         meta = self._model._meta  # noqa: SLF001 - Django's public API in spite of its name
-        named = (*self._to, *self._where, *self._null)
-        fields = [cast("Field[Any, Any]", meta.get_field(name)) for name in named]
-        middle, end = len(self._to), len(named) - len(self._null)
-        parts = [f'"{field.column}" = %s' for field in fields[:end]]
-        parts += [f'"{field.column}" IS NULL' for field in fields[end:]]
-        sql = (
-            f'UPDATE "{meta.db_table}" SET {", ".join(parts[:middle])} '  # noqa: S608 - no input
-            f"WHERE {' AND '.join(parts[middle:])}"
-        )
-        return sql, fields[:end]
+
+        def field(name: str) -> "Field[Any, Any]":
+            return cast("Field[Any, Any]", meta.get_field(name))
+
+        compared = [name.partition("__") for name in self._where]
+        changes = [f'"{field(name).column}" = %s' for name in self._to]
+        changes += [f'"{field(name).column}" = "{field(name).column}" + 1' for name in self._counted]
+        tests = [f'"{field(name).column}" {_COMPARISONS[how]} %s' for name, _, how in compared]
+        tests += [f'"{field(name).column}" IS NULL' for name in self._null]
+        sql = f'UPDATE "{meta.db_table}" SET {", ".join(changes)} WHERE {" AND ".join(tests)}'  # noqa: S608 - no input
+        return sql, [_column(field(name)) for name in (*self._to, *(one[0] for one in compared))]
 
 
 @functools.cache
-def _insertion(model: type[Model]) -> tuple[str, list["Field[Any, Any]"], bool]:
-    """The text, the fields whose values it takes, and whether the database gives the row its number."""
+def _insertion(model: type[Model]) -> tuple[str, list[_Column], bool]:
+    """The text, the columns whose values it takes, and whether the database gives the row its number."""
     meta = model._meta  # noqa: SLF001 - Django's public API in spite of its name
     numbered = isinstance(meta.pk, AutoField)
     fields = [field for field in meta.local_concrete_fields if not (numbered and field.primary_key)]
     columns = ", ".join(f'"{field.column}"' for field in fields)
     sql = f'INSERT INTO "{meta.db_table}" ({columns}) VALUES ({", ".join(["%s"] * len(fields))})'  # noqa: S608 - no input
-    return (f'{sql} RETURNING "{meta.pk.column}"' if numbered else sql), fields, numbered
+    return sql, [_column(field) for field in fields], numbered

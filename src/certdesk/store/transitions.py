@@ -5,8 +5,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from django.db.models import F
-
 from certdesk.domain.actors import SYSTEM, Actor
 from certdesk.domain.errors import NotFound, StateConflict
 from certdesk.domain.requests import ENDED, TRANSITIONS, Event, RequestId, State
@@ -20,11 +18,10 @@ NOTIFIED = frozenset(
     {Event.CREATE, Event.APPROVE, Event.REJECT, Event.REFER, Event.CA_REFUSE, Event.ISSUE, Event.RETRY}
 )
 
-_SWAP = Swap(
-    Request,
-    where=("id", "state", "version"),
-    to=("state", "version", "detail", "changed_at", "next_attempt_at"),
-)
+_SEEN, _WRITTEN = ("id", "state", "version"), ("state", "version", "detail", "changed_at", "next_attempt_at")
+_SWAP = Swap(Request, where=_SEEN, to=_WRITTEN)
+_SWAP_CLAIMED = Swap(Request, where=_SEEN, to=_WRITTEN, counted=("attempts",))
+_SWAP_RETRIED = Swap(Request, where=_SEEN, to=(*_WRITTEN, "attempts"))
 _STANDING = Prepared(
     lambda number: Request.objects.filter(id=number).values_list("state", "version", "organisation_id"), int
 )
@@ -145,13 +142,9 @@ def advance_through(
             raise StateConflict("The request has changed since the page was made. Look at it again.")
         new, last = changes[-1].new, changes[-1].step
         again = None if new in ENDED else last.next_attempt_at
-        swapped = _SWAP(
-            (request_id, at.state, at.version), (new, at.version + len(changes), last.detail, now, again)
-        )
-        if swapped != 1:
+        seen = (request_id, at.state, at.version)
+        if not _swapped(changes, seen, (new, at.version + len(changes), last.detail, now, again)):
             raise StateConflict("Somebody else has just changed this request. Look at it again.")
-        if attempts := _attempts(changes):
-            Request.objects.filter(id=request_id).update(**attempts)
         write_history(changes=changes, actor=actor, now=now, notify=notify)
     return new
 
@@ -187,11 +180,13 @@ def _path(
     return changes
 
 
-def _attempts(changes: Sequence[Change]) -> dict[str, object]:
+def _swapped(changes: Sequence[Change], seen: Sequence[object], written: Sequence[object]) -> bool:
+    """Whether the row was what was seen, and is what was written now; attempts are counted along."""
     events = {change.event for change in changes}
     if Event.RETRY in events:
-        return {"attempts": 0}
-    return {"attempts": F("attempts") + 1} if Event.CLAIM in events else {}
+        return _SWAP_RETRIED(seen, (*written, 0)) == 1
+    swap = _SWAP_CLAIMED if Event.CLAIM in events else _SWAP
+    return swap(seen, written) == 1
 
 
 def write_history(*, changes: Sequence[Change], actor: Actor, now: datetime, notify: bool = True) -> None:

@@ -57,6 +57,7 @@ class EmbeddedBackend:
         self._authority = authority or open_authority(config)
         issuing = self._authority.issuing
         self._parts = issuer_parts(issuing, issuer_url=config.issuer_url, crl_url=config.crl_url)
+        self._specimen = functools.lru_cache(maxsize=256)(self._made_specimen)
         self._chain = tuple(ca.public_bytes(Encoding.DER) for ca in (issuing, self._authority.root))
 
     @classmethod
@@ -93,7 +94,7 @@ class EmbeddedBackend:
             raise InvariantViolated("an intent was submitted that had not been prepared")
         # Encoded and linted again (remembered within the process) with the throw-away key: the CA's key only
         # ever meets bytes that were recorded and lint clean, whoever made the intent.
-        specimen = self._specimen(intent)
+        specimen = self._specimen(replace(intent, tbs=None))
         if specimen.tbs_certificate_bytes != intent.tbs:
             raise InvariantViolated("the intent no longer yields the bytes that were recorded")
         _refuse_unclean(specimen)
@@ -157,7 +158,7 @@ class EmbeddedBackend:
             span = f"{issuing.not_valid_before_utc:%d %B %Y} to {issuing.not_valid_after_utc:%d %B %Y}"
             raise BackendRefused(f"The CA itself is valid from {span}. Choose a duration within that time.")
 
-    def _specimen(self, intent: Intent) -> x509.Certificate:
+    def _made_specimen(self, intent: Intent) -> x509.Certificate:
         """The certificate signed with the throw-away key, for a look at the bytes before they are signed."""
         try:
             return sign_leaf(intent, self._parts, _throw_away_key())

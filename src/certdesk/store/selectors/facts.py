@@ -6,8 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from django.db import connection
-from django.db.models import F, QuerySet
+from django.db.models import QuerySet
 
 from certdesk.domain.csr import Csr
 from certdesk.domain.errors import NotFound
@@ -17,13 +16,15 @@ from certdesk.domain.policy_limits import KeyKind
 from certdesk.domain.profiles import Profile
 from certdesk.domain.requests import OrganisationId
 from certdesk.store.models import BlockedKey, Organisation, ValidationRecord
-from certdesk.store.prepared import Prepared
+from certdesk.store.native import own_connection
+from certdesk.store.prepared import Prepared, Swap
 
 #: As many as a statement can surely carry; a CSR that has more names above its names is refused anyway.
 MOST_ADNS = 5000
 #: Up to so many, the statement's text is kept; each number of names has its own.
 FEW_ADNS = 16
 _PROOF = ("domain__adn", "method", "validated_at", "expires_at")
+_LOCK = Swap(Organisation, where=("id",), counted=("lock_version",))
 _ORGANISATION = Prepared(lambda number: Organisation.objects.filter(id=number), int)
 _BLOCKED = Prepared(lambda key: BlockedKey.objects.filter(spki_sha256=key).values_list("id")[:1], str)
 
@@ -41,8 +42,8 @@ def lock_organisation(organisation_id: OrganisationId) -> None:
 
     A write to the row is the lock on PostgreSQL; SQLite's one writer needs none.
     """
-    if connection.vendor != "sqlite":
-        Organisation.objects.filter(id=organisation_id).update(lock_version=F("lock_version") + 1)
+    if own_connection().vendor != "sqlite":
+        _LOCK((organisation_id,), ())
 
 
 def organisation_row(organisation_id: OrganisationId) -> Organisation:
