@@ -139,7 +139,9 @@ def test_a_crash_after_the_intent_is_finished_by_the_tick(here: AcmeWorld) -> No
     assert names_in(one.post(done["certificate"]).body) == [NAME]
     assert Certificate.objects.get().serial == attempt.serial
     assert State(Request.objects.get().state) is State.ISSUED
-    acme_issuance.complete(attempt, prepared.intent, prepared.backend, clock=lambda: _later(2))
+    acme_issuance.complete(
+        attempt, prepared.intent, prepared.backend, order=prepared.order, clock=lambda: _later(2)
+    )
     assert Certificate.objects.count() == 1
 
 

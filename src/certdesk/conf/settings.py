@@ -103,7 +103,12 @@ def _database(url: str) -> dict[str, object]:
             "PASSWORD": unquote(parts.password or ""),
             "HOST": unquote(query.get("host", parts.hostname or "")),
             "PORT": str(parts.port or ""),
-            "OPTIONS": {"pool": {"min_size": 2, "max_size": CERTDESK.threads + 4}},
+            "OPTIONS": {
+                "pool": {"min_size": 2, "max_size": CERTDESK.threads + 4},
+                "prepare_threshold": 2**31 - 1,  # only what asks to be prepared is
+                # Statements that are kept (store/native.py) find rows by keys: one plan serves all values.
+                "options": "-c plan_cache_mode=force_generic_plan",
+            },
         }
     raise Misconfigured("DATABASE_URL must start with sqlite:/// or postgres://")
 

@@ -9,7 +9,7 @@ from certdesk.domain.audit import GENESIS, Entry, chain_hash
 from certdesk.domain.errors import InvariantViolated
 from certdesk.store.models import AuditEvent
 from certdesk.store.native import fetch, own_connection
-from certdesk.store.prepared import Prepared, insert
+from certdesk.store.prepared import Prepared, insert_all
 
 #: Any constant will do; it names the lock that orders appends to the chain on PostgreSQL.
 CHAIN_LOCK = 0x6365727464
@@ -62,11 +62,13 @@ def record_all(deeds: Sequence[Deed], *, actor: Actor, now: datetime) -> None:
     if own.vendor == "postgresql":
         fetch(own, "SELECT pg_advisory_xact_lock(%s)", [CHAIN_LOCK])
     seq, previous_hash = _LAST.row() or (0, GENESIS)
+    rows: list[AuditEvent] = []
     for deed in deeds:
         seq += 1
         row = _chained(deed, seq=seq, previous_hash=previous_hash, actor=deed.actor or actor, now=now)
         previous_hash = row.hash
-        insert(row)
+        rows.append(row)
+    insert_all(rows)
 
 
 def _chained(deed: Deed, *, seq: int, previous_hash: str, actor: Actor, now: datetime) -> AuditEvent:

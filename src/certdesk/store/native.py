@@ -14,6 +14,8 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg import Cursor as PostgresCursor
 
 Row = Sequence[Any]
+#: There are about a hundred; each counts anew for numbers of another size.
+_MOST_KEPT = 1000
 
 
 class _Done(Protocol):
@@ -27,6 +29,12 @@ class _Done(Protocol):
     def fetchall(self) -> list[Row]:
         """The rows."""
         ...
+
+
+def keep_statements(connection: BaseDatabaseWrapper, **_told: object) -> None:
+    """Lets a connection to PostgreSQL keep every statement of `prepared`; receives Django's signal."""
+    if connection.vendor == "postgresql":
+        connection.connection.prepared_max = _MOST_KEPT
 
 
 def own_connection() -> BaseDatabaseWrapper:

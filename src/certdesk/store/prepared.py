@@ -137,6 +137,7 @@ class _Statement(Generic[M]):
         return self._own.ops.adapt_datetimefield_value(value) if isinstance(value, datetime) else value
 
 
+_AT_ONCE = 50
 #: Fields whose values drivers take as they are, if they are of these very types.
 _PLAIN_FIELDS = (BinaryField, BooleanField, CharField, ForeignKey, IntegerField, TextField)
 _PLAIN = frozenset({int, str, bool, bytes, type(None)})
@@ -173,28 +174,37 @@ def _column(field: "Field[Any, Any]") -> _Column:
 
 def insert(row: M) -> M:
     """Inserts a new row, as its `save` would, but for Django's signals; the row's number is set."""
+    return insert_all([row])[0]
+
+
+def insert_all(rows: Iterable[M]) -> list[M]:
+    """Inserts rows of one kind in their order, up to fifty in one statement."""
+    made = list(rows)
+    for start in range(0, len(made), _AT_ONCE):
+        _insert_few(made[start : start + _AT_ONCE])
+    return made
+
+
+def _insert_few(made: Sequence[M]) -> None:
     own = own_connection()
-    sql, columns, is_numbered = _insertion(type(row))
-    parameters = [column.told(column.of(row), own) for column in columns]
-    if is_numbered:
-        row.pk = fetch(own, f'{sql} RETURNING "{row._meta.pk.column}"', parameters)[0][0]  # noqa: SLF001 - Django's public API in spite of its name
+    sql, columns, number = _insertion(type(made[0]), len(made))
+    parameters = [column.told(column.of(row), own) for row in made for column in columns]
+    if number:
+        # Both databases give the numbers in the order of the rows; Django's bulk_create counts on it too.
+        for row, (given,) in zip(made, fetch(own, f"{sql} RETURNING {number}", parameters), strict=True):
+            row.pk = given
     else:
         change(own, sql, parameters)
-    row._state.adding, row._state.db = False, DEFAULT_DB_ALIAS  # noqa: SLF001 - documented for `from_db`
-    return row
+    for row in made:
+        row._state.adding, row._state.db = False, DEFAULT_DB_ALIAS  # noqa: SLF001 - documented for `from_db`
 
 
 def insert_new(row: Model) -> bool:
     """Inserts a row unless one like it is there, by any of its unique columns; its number is not told."""
     own = own_connection()
-    sql, columns, _is_numbered = _insertion(type(row))
-    told = [column.told(column.of(row), own) for column in columns]
-    return change(own, f"{sql} ON CONFLICT DO NOTHING", told) == 1
-
-
-def insert_all(rows: Iterable[M]) -> list[M]:
-    """Inserts a few rows, one after the other."""
-    return [insert(row) for row in rows]
+    sql, columns, _number = _insertion(type(row), 1)
+    parameters = [column.told(column.of(row), own) for column in columns]
+    return change(own, f"{sql} ON CONFLICT DO NOTHING", parameters) == 1
 
 
 #: How a column in a swap's `where` is compared, by the end of its name, as in the ORM.
@@ -242,12 +252,13 @@ class Swap(Generic[M]):
         return sql, [_column(field(name)) for name in (*self._to, *(one[0] for one in compared))]
 
 
-@functools.cache
-def _insertion(model: type[Model]) -> tuple[str, list[_Column], bool]:
-    """The text, the columns whose values it takes, and whether the database gives the row its number."""
+@functools.lru_cache(maxsize=200)
+def _insertion(model: type[Model], rows: int) -> tuple[str, list[_Column], str]:
+    """The text, the columns whose values it takes, and that of the number that the database gives, if any."""
     meta = model._meta  # noqa: SLF001 - Django's public API in spite of its name
-    numbered = isinstance(meta.pk, AutoField)
-    fields = [field for field in meta.local_concrete_fields if not (numbered and field.primary_key)]
+    number = f'"{meta.pk.column}"' if isinstance(meta.pk, AutoField) else ""
+    fields = [field for field in meta.local_concrete_fields if not (number and field.primary_key)]
     columns = ", ".join(f'"{field.column}"' for field in fields)
-    sql = f'INSERT INTO "{meta.db_table}" ({columns}) VALUES ({", ".join(["%s"] * len(fields))})'  # noqa: S608 - no input
-    return sql, [_column(field) for field in fields], numbered
+    values = ", ".join([f"({', '.join(['%s'] * len(fields))})"] * rows)
+    sql = f'INSERT INTO "{meta.db_table}" ({columns}) VALUES {values}'  # noqa: S608 - no input
+    return sql, [_column(field) for field in fields], number
