@@ -8,11 +8,11 @@ import functools
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import cast
+from typing import NamedTuple, cast
 
 from pkilint.cabf import serverauth
 from pkilint.cabf.serverauth.serverauth_constants import CertificateType
-from pkilint.document import PDUNode
+from pkilint.document import NodeVisitor, PDUNode
 from pkilint.loader import RFC5280CertificateDocumentLoader
 from pkilint.pkix import certificate as pkix_certificate
 from pkilint.validation import ValidationResult, Validator, ValidatorContainer
@@ -114,7 +114,7 @@ def lint_certificate(der: bytes) -> tuple[Finding, ...]:
     kind = CertificateType.OV_FINAL_CERTIFICATE if named else CertificateType.DV_FINAL_CERTIFICATE
     results: list[ValidationResult] = []
     _collect(_validators(kind), document.root, results)
-    return tuple(
+    findings = tuple(
         Finding(
             code=described.finding.code,
             severity=Severity(described.finding.severity.name),
@@ -124,6 +124,8 @@ def lint_certificate(der: bytes) -> tuple[Finding, ...]:
         for described in result.finding_descriptions
         if not _is_exempt(described.finding.code, result.node)
     )
+    _take_apart(document.root)
+    return findings
 
 
 def blocking(findings: Iterable[Finding]) -> tuple[Finding, ...]:
@@ -154,12 +156,21 @@ def _validators(kind: CertificateType) -> ValidatorContainer:
 # The walk below visits the same nodes in the same order, and asks only those that the node's type admits.
 
 
+class _Admitted(NamedTuple):
+    """A validator that may match a node of some type."""
+
+    validator: Validator
+    path: str | None  # of the only node that it is about, if there is only one
+    asks: bool  # whether more than type and path decide
+    is_container: bool
+
+
 def _collect(container: ValidatorContainer, node: PDUNode, results: list[ValidationResult]) -> None:
     path = node.path
-    for validator, wanted_path in _admitted(container, cast("Hashable", type(node.pdu))):
-        if (wanted_path is None or wanted_path == path) and validator.match(node):
-            if isinstance(validator, ValidatorContainer):
-                _collect(validator, node, results)
+    for validator, wanted_path, asks, is_container in _admitted(container, cast("Hashable", type(node.pdu))):
+        if (wanted_path is None or wanted_path == path) and (not asks or validator.match(node)):
+            if is_container:
+                _collect(cast("ValidatorContainer", validator), node, results)
             else:
                 results.append(validator.validate_wrapper(node))
     # Decoding validators have added children by now, so the children are listed only here.
@@ -168,13 +179,34 @@ def _collect(container: ValidatorContainer, node: PDUNode, results: list[Validat
 
 
 @functools.cache
-def _admitted(container: ValidatorContainer, pdu_type: Hashable) -> tuple[tuple[Validator, str | None], ...]:
-    """The validators that may match a node of this type, with the path that each asks for, in their order.
+def _admitted(container: ValidatorContainer, pdu_type: Hashable) -> tuple[_Admitted, ...]:
+    """The validators that may match a node of this type, in their order.
 
-    `_path` and `_pdu_class` are pkilint's own: should they go, all are asked and the answer stays right.
+    `_path` and the like are pkilint's own: should they go, all are asked and the answer stays right.
     """
     return tuple(
-        (validator, getattr(validator, "_path", None))
+        _Admitted(
+            validator=validator,
+            path=getattr(validator, "_path", None),
+            asks=_asks(validator),
+            is_container=isinstance(validator, ValidatorContainer),
+        )
         for validator in container.validators
         if issubclass(cast("type", pdu_type), getattr(validator, "_pdu_class", None) or object)
     )
+
+
+def _asks(validator: Validator) -> bool:
+    if type(validator).match is not NodeVisitor.match:
+        return True
+    return any(
+        getattr(validator, name, validator) is not None
+        for name in ("_path_re", "_pdu_supertype", "_predicate")
+    )
+
+
+def _take_apart(node: PDUNode) -> None:
+    """Breaks a tree's circles: it goes at once then, and not at some request's look for garbage."""
+    for child in node.children.values():
+        _take_apart(child)
+    node.children, node.parent, node.document = {}, None, None
