@@ -36,6 +36,7 @@ from certdesk.services import (
     validation,
 )
 from certdesk.store.db import write_transaction
+from certdesk.store.prepared import Swap
 
 log = structlog.get_logger()
 
@@ -46,6 +47,7 @@ BREATH = 0.2  # while there is: a dozen jobs in one look cost less than a look f
 BATCH = 20
 GIVE_UP_AFTER = 17  # tries: with the back-off below about a day
 RETRY_FIRST, RETRY_MOST = timedelta(seconds=10), timedelta(hours=4)
+_CLAIM = Swap(DBTaskResult, where=("id", "status"), to=("status", "started_at", "worker_ids"))
 DEAD_AFTER = timedelta(minutes=10)  # a job running longer belonged to a worker that died
 KEEP_FINISHED = timedelta(days=14)
 LAST_LOOKS = 5.0  # seconds that a worker which ends waits for looks under way; they are due again anyway
@@ -150,10 +152,7 @@ class Worker:
         with write_transaction():
             for job in found:
                 workers = [*job.worker_ids, self.name]
-                won = DBTaskResult.objects.filter(id=job.id, status=TaskResultStatus.READY).update(
-                    status=TaskResultStatus.RUNNING, started_at=now, worker_ids=workers
-                )
-                if won:
+                if _CLAIM((job.id, TaskResultStatus.READY), (TaskResultStatus.RUNNING, now, workers)):
                     job.worker_ids = workers
                     claimed.append(job)
         return claimed

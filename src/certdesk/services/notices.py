@@ -10,7 +10,7 @@ from certdesk.domain.requests import Event, State, status_text
 from certdesk.services import runtime
 from certdesk.store.db import write_transaction
 from certdesk.store.models import Membership, Request, RequestEvent
-from certdesk.store.prepared import Prepared
+from certdesk.store.prepared import Prepared, Swap
 from certdesk.store.transitions import NOTIFIED
 
 _OPENING: dict[Event, str] = {
@@ -45,13 +45,19 @@ def notify_applicant(*, event_id: int, now: datetime) -> bool:
     line = _LINE.first(event_id)
     if line is None or line.notified_at is not None:
         return False
-    later = RequestEvent.objects.filter(request=line.request_id, id__gt=event_id, event__in=NOTIFIED)
-    overtaken = Event(line.event) in PASSING and later.exists()
-    if not overtaken and (to := recipients(line.request)):
+    if not _is_overtaken(line) and (to := recipients(line.request)):
         message(line, to=to).send()
     with write_transaction():
-        RequestEvent.objects.filter(id=event_id).update(notified_at=now)
+        _TOLD((event_id,), (now,))
     return True
+
+
+def _is_overtaken(line: RequestEvent) -> bool:
+    later = RequestEvent.objects
+    return (
+        Event(line.event) in PASSING
+        and later.filter(request=line.request_id, id__gt=line.pk, event__in=NOTIFIED).exists()
+    )
 
 
 def recipients(request: Request) -> list[str]:
@@ -70,6 +76,7 @@ def _there(organisation_id: int) -> QuerySet[Membership]:
 _ASKED = Prepared(
     lambda organisation, user: _there(organisation).filter(user_id=user).values_list("user__email"), int, int
 )
+_TOLD = Swap(RequestEvent, where=("id",), to=("notified_at",))
 _LINE = Prepared(
     lambda number: RequestEvent.objects.select_related("request__requester", "request__organisation").filter(
         id=number

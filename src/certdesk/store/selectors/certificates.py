@@ -1,9 +1,10 @@
 """Certificates as an actor may see them, whichever request they hang on."""
 
 import base64
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from django.db.models import Q, QuerySet
 
@@ -12,6 +13,7 @@ from certdesk.domain.errors import NotFound
 from certdesk.domain.requests import OrganisationId, RequestId
 from certdesk.domain.revocation import CertificateId, CertificateStatus, Standing, statuses
 from certdesk.store.models import Certificate, Revocation
+from certdesk.store.prepared import Prepared
 from certdesk.store.selectors.requests import MAX_NUMBER
 
 
@@ -92,25 +94,33 @@ class IssuedFiles:
 
 def newest_certificate(*, actor: Actor, number: int) -> IssuedFiles | None:
     """The newest certificate of a request; None when there is none that the actor may see."""
-    return _files(Certificate.objects.filter(_visible(actor), request_id=min(number, MAX_NUMBER)))
+    row = _NEWEST.row(min(number, MAX_NUMBER))
+    if row is None or not can(actor, Action.REQUEST_READ, organisation_id=OrganisationId(row[0])):
+        return None
+    return _files(row[1:])
 
 
 def certificate_files(*, actor: Actor, certificate_id: int) -> IssuedFiles:
     """One certificate, older ones too. Raises NotFound for a foreign or missing one."""
-    found = _files(Certificate.objects.filter(_visible(actor), id=min(certificate_id, MAX_NUMBER)))
-    if found is None:
-        raise NotFound("There is no such certificate.")
-    return found
-
-
-def _files(certificates: QuerySet[Certificate]) -> IssuedFiles | None:
-    row = (
-        certificates.order_by("-id")
-        .values_list("request__common_names", "not_after", "der", "issuer_chain__certificates")
-        .first()
-    )
+    visible = Certificate.objects.filter(_visible(actor), id=min(certificate_id, MAX_NUMBER))
+    row = visible.values_list(*_FILES).first()
     if row is None:
-        return None
+        raise NotFound("There is no such certificate.")
+    return _files(row)
+
+
+_FILES = ("request__common_names", "not_after", "der", "issuer_chain__certificates")
+_NEWEST = Prepared(
+    lambda number: (
+        Certificate.objects.filter(request_id=number)
+        .order_by("-id")
+        .values_list("request__organisation_id", *_FILES)[:1]
+    ),
+    int,
+)
+
+
+def _files(row: Sequence[Any]) -> IssuedFiles:
     common_names, not_after, der, chain = row
     return IssuedFiles(
         common_names=common_names,
