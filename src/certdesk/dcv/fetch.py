@@ -248,10 +248,9 @@ class SafeFetcher:
             (b"Accept-Encoding", b"identity"),
             (b"Connection", b"close"),
         ]
+        context = unverified_context() if target.url.scheme == "https" else None
         with (
-            httpcore2.ConnectionPool(
-                ssl_context=unverified_context(), network_backend=backend, max_connections=1
-            ) as pool,
+            httpcore2.ConnectionPool(ssl_context=context, network_backend=backend, max_connections=1) as pool,
             pool.stream("GET", url, headers=headers, extensions={"sni_hostname": target.host}) as response,
         ):
             body, truncated = self._body(response)
