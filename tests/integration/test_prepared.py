@@ -1,11 +1,16 @@
 """Prepared statements: the same rows as the ORM's own, with the values of each call."""
 
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.db import IntegrityError, connection
+from django.db.transaction import TransactionManagementError
+from django.test.utils import CaptureQueriesContext
 
-from certdesk.store.models import BlockedKey, IssuerChain, Membership, Organisation
-from certdesk.store.prepared import Prepared, Swap, insert, insert_all
+from certdesk.store.db import write_transaction
+from certdesk.store.models import BlockedKey, IssuerChain, Membership, Organisation, UsedNonce
+from certdesk.store.prepared import Prepared, Swap, insert, insert_all, insert_new
 from tests.integration.support import organisation, world
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -99,3 +104,73 @@ def test_a_swap_happens_only_where_the_row_is_what_it_was() -> None:
     ]
     assert RENAME((second, "Second College"), ("Second College", None)) == 1
     assert Organisation.objects.get(id=second).vetted_at is None
+
+
+def test_many_rows_go_in_and_each_gets_its_own_number() -> None:
+    rows = insert_all(BlockedKey(spki_sha256=f"{n:064x}", reason=f"row {n}", at=NOW) for n in range(120))
+    found = {row.pk: row.reason for row in BlockedKey.objects.all()}
+    assert found == {row.pk: f"row {n}" for n, row in enumerate(rows)}
+    assert insert_all([]) == []
+
+
+def test_a_row_that_is_there_is_left_alone() -> None:
+    later = NOW + timedelta(hours=1)
+    assert insert_new(UsedNonce(nonce="n" * 43, expires_at=NOW))
+    assert not insert_new(UsedNonce(nonce="n" * 43, expires_at=later))
+    assert [row.expires_at for row in UsedNonce.objects.all()] == [NOW]
+
+
+COUNT = Swap(Organisation, where=("id", "lock_version__lt"), to=("vetted_at",), counted=("lock_version",))
+SINCE_VETTED = Swap(Organisation, where=("vetted_at__gt",), to=("legal_name",))
+UNTIL_VETTED = Swap(Organisation, where=("vetted_at__lte",), to=("legal_name",))
+
+
+def test_a_swap_counts_and_compares() -> None:
+    number = organisation("First College")
+    Organisation.objects.filter(id=number).update(lock_version=0, vetted_at=NOW)
+    assert [COUNT((number, 2), (NOW,)) for _ in range(3)] == [1, 1, 0]
+    assert Organisation.objects.get(id=number).lock_version == 2
+    assert SINCE_VETTED((NOW,), ("Later College",)) == 0
+    assert UNTIL_VETTED((NOW,), ("Earlier College",)) == 1
+    assert SINCE_VETTED((NOW - timedelta(microseconds=1),), ("Later College",)) == 1
+    assert Organisation.objects.get(id=number).legal_name == "Later College"
+
+
+def test_a_refused_row_is_django_s_error_and_ends_the_transaction() -> None:
+    insert(IssuerChain(sha256="a" * 64, certificates=[]))
+    with pytest.raises(IntegrityError), write_transaction():
+        insert(IssuerChain(sha256="a" * 64, certificates=[]))
+    with write_transaction():  # as with Django's own cursors, nobody goes on in a transaction that broke
+        with pytest.raises(IntegrityError), write_transaction():
+            insert(IssuerChain(sha256="a" * 64, certificates=[]))
+        with pytest.raises(TransactionManagementError):
+            BY_ID.first(1)
+
+
+def test_an_error_inside_undoes_the_whole_transaction_even_if_it_is_caught() -> None:
+    with write_transaction():
+        insert(IssuerChain(sha256="a" * 64, certificates=[]))
+        with suppress(ValueError), write_transaction():
+            insert(IssuerChain(sha256="b" * 64, certificates=[]))
+            raise ValueError
+    assert not IssuerChain.objects.exists()
+
+
+def test_whoever_counts_statements_hears_these_too() -> None:
+    with CaptureQueriesContext(connection) as heard:
+        BY_ID.first(1)
+        insert(IssuerChain(sha256="a" * 64, certificates=[]))
+        FIRST_VETTING((1,), (NOW,))
+    assert [one["sql"].split()[0] for one in heard.captured_queries] == ["SELECT", "INSERT", "UPDATE"]
+
+
+def test_postgresql_keeps_a_statement() -> None:
+    for _ in range(3):
+        BY_ID.first(1)
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT generic_plans + custom_plans FROM pg_prepared_statements WHERE statement LIKE %s",
+                ['%FROM "store_organisation" WHERE "store_organisation"."id" = $1%'],
+            )
+            assert sum(times for (times,) in cursor.fetchall()) >= 3

@@ -105,9 +105,8 @@ def _database(url: str) -> dict[str, object]:
             "PORT": str(parts.port or ""),
             "OPTIONS": {
                 "pool": {"min_size": 2, "max_size": CERTDESK.threads + 4},
-                "prepare_threshold": 2**31 - 1,  # only what asks to be prepared is
-                # Statements that are kept (store/native.py) find rows by keys: one plan serves all values.
-                "options": "-c plan_cache_mode=force_generic_plan",
+                "prepare_threshold": 2**31
+                - 1,  # what asks for it is prepared (store/native.py), nothing else
             },
         }
     raise Misconfigured("DATABASE_URL must start with sqlite:/// or postgres://")
