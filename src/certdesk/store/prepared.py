@@ -150,6 +150,7 @@ class _Column:
     field: "Field[Any, Any]"
     name: str  # of the attribute
     is_plain: bool
+    is_moment: bool
     fills_itself: bool  # as of now
 
     def of(self, row: Model) -> object:
@@ -160,6 +161,8 @@ class _Column:
         """A value as the driver gets it."""
         if self.is_plain and type(value) in _PLAIN:
             return value
+        if self.is_moment and type(value) is datetime and value.tzinfo is not None:
+            return own.ops.adapt_datetimefield_value(value)
         return self.field.get_db_prep_save(value, own)
 
 
@@ -168,6 +171,7 @@ def _column(field: "Field[Any, Any]") -> _Column:
         field=field,
         name=field.attname,
         is_plain=isinstance(field, _PLAIN_FIELDS),
+        is_moment=isinstance(field, DateTimeField),
         fills_itself=isinstance(field, DateTimeField) and (field.auto_now or field.auto_now_add),
     )
 
