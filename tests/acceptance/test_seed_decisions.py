@@ -1,5 +1,6 @@
 """What waits for a person, who decides it, and what is remembered (R29 to R33, R35), over HTTP."""
 
+import html
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -59,17 +60,21 @@ def test_r29_a_rejection_needs_details_which_the_applicant_is_mailed_and_sees(
         answer = staff(who).post(f"/queue/{number}/reject/", version=0, details="No.")
         assert answer.status in {403, 404}, who
 
-    details = "The registry names somebody else. Ask the owner to write to us <first>."
+    first, second = "The registry names somebody else.", "Ask the owner to write to us <first>."
+    details = f"{first}\n{second}"
     assert staff("olga").reject(number, details).status == 200
     page = staff("alice").request(number)
     assert page.status_box.startswith(REJECTED)
-    assert details in page.text
-    assert details in staff.told("alice", number)["detail"]
+    assert f"{first} {second}" in page.text
+    assert f"<p>{first}<br>{html.escape(second)}</p>" in page.html, "in the officer's own lines"
+    told = staff.told("alice", number)["detail"]
+    assert (first in told, second in told) == (True, True)
     mail = staff.wait_for_mail(f"Request {number}", "The registry names somebody else.")
     assert mail["To"] == "alice@example.ac.uk"
     assert REJECTED in str(mail["Subject"])
     assert f"/requests/{number}/" in body(mail)
-    staff.hides(number, details)
+    assert f"\n  {first}\n  {second}\n" in body(mail)
+    staff.hides(number, first)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from tests.harness.server import DemoServer
 USUAL: dict[str, Any] = {
     "ra": "JTAG",
     "service_name": "Certdesk",
+    "ra_contact": "",
     "support_url": "",
     "trusted_suffixes": "ac.uk\ngov.uk",
     "durations": ["1", "2", "3"],

@@ -70,6 +70,7 @@ class Config(BaseSettings):
     database_url: str = ""
     service_name: str = "Certdesk"
     ra_name: str = "JTAG"
+    ra_contact: str = ""
     support_url: str = ""
     trusted_suffixes: tuple[str, ...] = ("ac.uk", "gov.uk")
     durations: tuple[int, ...] = (1, 2, 3)
