@@ -86,13 +86,14 @@ def certificate_view(detail: RequestDetail) -> CertificateView | None:
     certificate, wanted = newest(detail), form_for(detail.server_software)
     first = WORDS.get(wanted)
     days = (certificate.not_after - certificate.not_before + LAST_SECOND).days
-    order = sorted(WORDS, key=lambda key: key != wanted)
+    forms = [_file(detail, key) for key in sorted(WORDS, key=lambda key: key != wanted)]
+    before = 1 if first else 0  # the form that the server takes, then the bundle with it, then the others
     return CertificateView(
         hint="The .zip holds your certificate, each chaining certificate and the root."
         + (f" For {detail.server_software}, take “{first[0]}” below." if first else ""),
         zip_href=reverse("requests-bundle", args=[detail.number]),
-        open_files=first is not None,
-        files=(*(_file(detail, key) for key in order), *_for_server(detail)),
+        open_files=first is not None or detail.server_software != OTHER,
+        files=(*forms[:before], *_for_server(detail), *forms[before:]),
         validity=f"{times.at(certificate.not_before)} to {times.at(certificate.not_after)} ({days} days)",
         serial=fingerprint(certificate.serial),
         issuer=certificate.issuer,
