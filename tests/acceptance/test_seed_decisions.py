@@ -98,13 +98,14 @@ def test_r30_names_inside_go_through(staff: Staff, tmp_path: Path) -> None:
     assert OUTSIDE not in page.html, "gov.uk is trusted by default as well"
 
 
-@pytest.mark.parametrize("place", ["cn", "san"])
+@pytest.mark.parametrize("place", ["cn", "san", "cn alone"])
 def test_r30_one_outside_name_sends_the_whole_request_to_a_human(
     staff: Staff, tmp_path: Path, place: str
 ) -> None:
     inside, outside = [new_name(), new_name()], new_name("one-outside.org")
-    names = [outside, *inside] if place == "cn" else [*inside, outside]
-    page = staff("alice").preview(make_csr(tmp_path, *names))
+    names = {"cn": [outside, *inside], "san": [*inside, outside], "cn alone": inside}[place]
+    subject = f"/CN={outside}" if place == "cn alone" else None
+    page = staff("alice").preview(make_csr(tmp_path, *names, subject=subject))
     assert decision_of(page) == "manual"
     said = page.text.partition("because:")[2].partition("Names (")[0]
     assert outside in said

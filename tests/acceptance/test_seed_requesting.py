@@ -165,7 +165,7 @@ def test_r15_the_preview_shows_everything(staff: Staff, tmp_path: Path) -> None:
     assert len(checks) > 5
     assert all(word in page.text for word in ("Passed.", "A person looks.")), "with its verdict"
     for check in checks:
-        assert " ".join(check["message"].split()) in page.text.replace("&", "&")
+        assert " ".join(check["message"].split()) in page.text
 
 
 def test_r15_the_size_of_an_rsa_key_is_shown(staff: Staff, tmp_path: Path) -> None:
