@@ -5,7 +5,6 @@ delays and refusals are part of the day. What the parts of the day show in detai
 """
 
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from playwright.sync_api import Page, expect
 from tests.acceptance import stories
 from tests.acceptance.looks import assert_well_made
 from tests.acceptance.stories import AVAILABLE, REJECTED, WAITING, WITHDRAWN, make_csr, new_name
-from tests.harness.server import DemoServer
+from tests.harness.server import DemoServer, running_demo
 
 pytestmark = pytest.mark.browser
 
@@ -26,14 +25,9 @@ BY_CA, REFUSED = "Accepted by CA", "Rejected by CA"
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, demo_template: Path) -> Iterator[DemoServer]:
     """A demo whose CA delays and refuses by the name of the host."""
-    data = tmp_path_factory.mktemp("everybody") / "var"
-    shutil.copytree(demo_template, data)
-    running = DemoServer(data=data, extra={"CERTDESK_DEMO_CA": "scripted"})
-    try:
-        running.start()
+    data, told = tmp_path_factory.mktemp("everybody") / "var", {"CERTDESK_DEMO_CA": "scripted"}
+    with running_demo(data, template=demo_template, extra=told) as running:
         yield running
-    finally:
-        running.stop()
 
 
 def test_every_account_of_the_demo_has_its_day(server: DemoServer) -> None:
@@ -50,6 +44,15 @@ def go(page: Page, link: str) -> None:
     """By the menu, as a person would."""
     page.get_by_role("navigation").get_by_role("link", name=re.compile(rf"^{link}\b")).first.click()
     assert_well_made(page)
+
+
+def find(page: Page, words: str, number: int) -> None:
+    """Search the list for a certificate that is ready, and open its request."""
+    go(page, "Certificates")
+    page.get_by_label("Search").fill(words)
+    page.get_by_role("button", name="Show").click()
+    page.get_by_role("link", name=str(number), exact=True).click()
+    stories.expect_status(page, AVAILABLE)
 
 
 def fill_evidence(officer: Page, domain: str) -> None:
@@ -90,11 +93,7 @@ def test_bob_s_day_goes_on_with_what_alice_asked_for(visit: Visit, tmp_path: Pat
     number = stories.ask(visit("alice"), csr)
     bob = visit("bob")
     bob.goto("/")
-    go(bob, "Certificates")
-    bob.get_by_label("Search").fill(name)
-    bob.get_by_role("button", name="Show").click()
-    bob.get_by_role("link", name=str(number), exact=True).click()
-    stories.expect_status(bob, AVAILABLE)
+    find(bob, name, number)
     expect(bob.get_by_label("About this request")).to_contain_text("alice")
     expect(bob.get_by_role("link", name="Withdraw this request")).to_have_count(0)
     stories.assert_zip_proves_itself(stories.download(bob, "Download .zip", tmp_path), csr, name)
@@ -110,13 +109,7 @@ def test_meg_s_day_people_domains_and_a_request_taken_back(visit: Visit, tmp_pat
     go(meg, "Domains")
     expect(meg.get_by_role("row", name=re.compile("example.ac.uk")).first).to_contain_text("Validated")
     go(meg, "Organisation")
-    form = meg.locator("#add")
-    form.get_by_label("Username").fill("nora")
-    form.get_by_label("Name", exact=True).fill("Nora New")
-    form.get_by_label("E-mail address").fill("nora@example.ac.uk")
-    form.get_by_label("Role").select_option("applicant")
-    form.get_by_role("button", name="Add and invite").click()
-    expect(meg.get_by_text("nora can sign in")).to_be_visible()
+    stories.invite(meg, "nora", "Nora New")
     meg.goto("/organisations/example-university/")
     meg.get_by_text("Change Nora New").click()
     meg.get_by_role("button", name=re.compile("Disable")).first.click()
@@ -170,13 +163,7 @@ def test_olga_s_day_vets_an_organisation_and_approves_with_evidence(visit: Visit
     vetting.get_by_label("How it was checked").fill("Named in the register of colleges, today.")
     olga.get_by_role("button", name="Mark as vetted").click()
     expect(olga.get_by_label("History", exact=True)).to_contain_text("Named in the register of colleges")
-    form = olga.locator("#add")
-    form.get_by_label("Username").fill("dana")
-    form.get_by_label("Name", exact=True).fill("Dana Day")
-    form.get_by_label("E-mail address").fill("dana@day-college.example")
-    form.get_by_label("Role").select_option("manager")
-    form.get_by_role("button", name="Add and invite").click()
-    expect(olga.get_by_text("dana can sign in")).to_be_visible()
+    stories.invite(olga, "dana", "Dana Day", role="manager")
 
 
 def test_otto_s_day_rejects_asks_the_ca_and_sends_again(visit: Visit, tmp_path: Path) -> None:
@@ -218,11 +205,7 @@ def test_rick_s_day_reads_who_decided_on_what_and_changes_nothing(visit: Visit, 
 
     rick = visit("rick")
     rick.goto("/")
-    go(rick, "Certificates")
-    rick.get_by_label("Search").fill(domain)
-    rick.get_by_role("button", name="Show").click()
-    rick.get_by_role("link", name=str(number), exact=True).click()
-    stories.expect_status(rick, AVAILABLE)
+    find(rick, domain, number)
     expect(rick.get_by_role("main")).to_contain_text("Approved by otto")
     go(rick, "Domains")
     rick.get_by_role("link", name=domain, exact=True).click()

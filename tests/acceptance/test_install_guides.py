@@ -20,7 +20,6 @@ import pytest
 from certdesk.web.help import contents
 from tests.acceptance.seed_support import AVAILABLE, Csr, Staff, new_name, run
 from tests.harness.ports import free_port
-from tests.harness.server import DemoServer
 from tests.harness.waiting import wait_until
 
 PASSWORD = "a long password"
@@ -29,13 +28,6 @@ RUN = re.compile(r"^```sh run\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FULL_CHAIN = ("Apache httpd", "nginx", "HAProxy", "Caddy", "Postfix or Dovecot", "Kubernetes")
 PKCS7 = ("Microsoft IIS", "Microsoft Exchange", "Apache Tomcat")
 WHOLE = ("F5 BIG-IP", "Citrix NetScaler", "Cisco")
-
-
-@pytest.fixture(scope="module")
-def staff(server: DemoServer) -> Iterator[Staff]:
-    people = Staff(server)
-    yield people
-    people.close()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,20 +3,12 @@
 import re
 import time
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.acceptance.seed_support import AVAILABLE, Csr, Staff, make_csr, new_name, rows_of, run
 from tests.harness.server import DemoServer
-
-
-@pytest.fixture(scope="module")
-def staff(server: DemoServer) -> Iterator[Staff]:
-    people = Staff(server)
-    yield people
-    people.close()
 
 
 def names_of(certificate: Path) -> set[str]:

@@ -2,7 +2,6 @@
 
 import html
 import re
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -22,16 +21,8 @@ from tests.acceptance.seed_support import (
     new_name,
     rows_of,
 )
-from tests.harness.server import DemoServer
 
 OUTSIDE = "names.outside_trusted_suffix"
-
-
-@pytest.fixture(scope="module")
-def staff(server: DemoServer) -> Iterator[Staff]:
-    people = Staff(server)
-    yield people
-    people.close()
 
 
 def reasons(staff: Staff, number: int) -> set[str]:

@@ -12,7 +12,7 @@ import pytest
 
 from tests.acceptance.seed_support import Csr, Page, Staff, make_csr, new_name
 from tests.harness.pdf import assert_tagged, bookmarks, inside, title_of
-from tests.harness.server import DemoServer
+from tests.harness.server import DemoServer, running_demo
 
 SUPPORT = "https://support.ca.example/help"
 EVERYBODY = ("alice", "bob", "meg", "charlie", "olga", "otto", "rick", "op")
@@ -24,23 +24,11 @@ _PRE = re.compile(r"<pre[^>]*>(.*?)</pre>", re.DOTALL)
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DemoServer]:
+def server(tmp_path_factory: pytest.TempPathFactory, demo_template: Path) -> Iterator[DemoServer]:
     """A demo whose operator has told where the CA's own support page is."""
-    running = DemoServer(
-        data=tmp_path_factory.mktemp("help") / "var", extra={"CERTDESK_SUPPORT_URL": SUPPORT}
-    )
-    try:
-        running.start()
+    data, told = tmp_path_factory.mktemp("help") / "var", {"CERTDESK_SUPPORT_URL": SUPPORT}
+    with running_demo(data, template=demo_template, extra=told) as running:
         yield running
-    finally:
-        running.stop()
-
-
-@pytest.fixture(scope="module")
-def staff(server: DemoServer) -> Iterator[Staff]:
-    people = Staff(server)
-    yield people
-    people.close()
 
 
 @dataclass(slots=True)

@@ -1,10 +1,7 @@
 """The list, the history and the doors, over HTTP (R20, R21, R22, R25, R38)."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 from tests.acceptance.seed_support import (
     AVAILABLE,
@@ -31,13 +28,6 @@ CLOSED = (
     *("/queue/", "/queue/1/", "/organisations/", "/organisations/example-university/", "/demo/mail/"),
     *("/accounts/password/change/", "/accounts/2fa/", "/accounts/sessions/", "/help/faq/edit/"),
 )
-
-
-@pytest.fixture(scope="module")
-def staff(server: DemoServer) -> Iterator[Staff]:
-    people = Staff(server)
-    yield people
-    people.close()
 
 
 def test_r20_the_list_has_all_requests_of_the_own_organisation_whoever_made_them(

@@ -4,7 +4,6 @@ The mail server wants STARTTLS and an account, as those of organisations do.
 """
 
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import pytest
 
 from tests.acceptance.seed_support import AVAILABLE, Portal, Staff, make_csr, new_name
 from tests.harness.mail_server import Delivered, MailServer, mail_server
-from tests.harness.server import DemoServer, ServerFailed
+from tests.harness.server import DemoServer, ServerFailed, running_demo
 from tests.harness.waiting import wait_until
 
 
@@ -26,20 +25,9 @@ def post(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MailServer]:
 def server(
     tmp_path_factory: pytest.TempPathFactory, demo_template: Path, post: MailServer
 ) -> Iterator[DemoServer]:
-    running = DemoServer(data=tmp_path_factory.mktemp("mailing") / "var", extra=post.settings)
-    shutil.copytree(demo_template, running.data)
-    try:
-        running.start()
+    data = tmp_path_factory.mktemp("mailing") / "var"
+    with running_demo(data, template=demo_template, extra=post.settings) as running:
         yield running
-    finally:
-        running.stop()
-
-
-@pytest.fixture(scope="module")
-def staff(server: DemoServer) -> Iterator[Staff]:
-    people = Staff(server)
-    yield people
-    people.close()
 
 
 def asked(staff: Staff, folder: Path) -> tuple[int, str, str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.seed_support import AVAILABLE, WAITING, Portal, Staff, make_csr, new_name, rows_of, run
-from tests.harness.server import DemoServer
+from tests.harness.server import DemoServer, running_demo
 
 #: The operator's list; “Other” is left out on purpose.
 SOFTWARE = ("Apache httpd", "nginx", "Microsoft IIS", "Webster 7")
@@ -22,24 +22,12 @@ TRACES = (
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DemoServer]:
+def server(tmp_path_factory: pytest.TempPathFactory, demo_template: Path) -> Iterator[DemoServer]:
     """A demo with a list of server software of its own."""
     listed = "[" + ", ".join(f'"{name}"' for name in SOFTWARE) + "]"
-    running = DemoServer(
-        data=tmp_path_factory.mktemp("requesting") / "var", extra={"CERTDESK_SERVER_SOFTWARE": listed}
-    )
-    try:
-        running.start()
+    data = tmp_path_factory.mktemp("requesting") / "var"
+    with running_demo(data, template=demo_template, extra={"CERTDESK_SERVER_SOFTWARE": listed}) as running:
         yield running
-    finally:
-        running.stop()
-
-
-@pytest.fixture(scope="module")
-def staff(server: DemoServer) -> Iterator[Staff]:
-    people = Staff(server)
-    yield people
-    people.close()
 
 
 def traces(server: DemoServer) -> dict[str, int]:
