@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page
 
+from tests.acceptance.seed_support import Staff
 from tests.acceptance.stories import Visitors
 from tests.harness.acme_client import Reply, over_http
 from tests.harness.acme_front import Front, acme_front, challenge_settings
@@ -25,6 +26,14 @@ from tests.personas import UNIVERSITY
 def visitors(browser: Browser, server: DemoServer) -> Visitors:
     """The people of one file's demo; their sessions last as long as its server."""
     return Visitors(browser=browser, server=server)
+
+
+@pytest.fixture(scope="module")
+def staff(server: DemoServer) -> Iterator[Staff]:
+    """The same people over HTTP, each signed in once."""
+    people = Staff(server)
+    yield people
+    people.close()
 
 
 @pytest.fixture

@@ -168,6 +168,18 @@ def ask(page: Page, csr: Csr) -> int:
     return confirm(page)
 
 
+def invite(page: Page, username: str, name: str, *, role: str = "applicant") -> str:
+    """Add a person on an organisation's page, and return the password that is shown this once."""
+    form = page.locator("#add")
+    form.get_by_label("Username").fill(username)
+    form.get_by_label("Name", exact=True).fill(name)
+    form.get_by_label("E-mail address").fill(f"{username}@example.ac.uk")
+    form.get_by_label("Role").select_option(role)
+    form.get_by_role("button", name="Add and invite").click()
+    expect(page.get_by_text(f"{username} can sign in")).to_be_visible()
+    return page.locator(".secret").inner_text().strip()
+
+
 def number_of(page: Page) -> int:
     """The Request ID in the address."""
     found = re.search(r"/requests/(\d+)/", page.url)

@@ -163,12 +163,14 @@ def test_found_and_fetched(cli: Cli, tmp_path: Path) -> None:
     for name in ("cert.pem", "chain.pem", "fullchain.pem"):
         assert (tmp_path / "three" / name).read_bytes() == (live / name).read_bytes()
         assert stat.S_IMODE((tmp_path / "three" / name).stat().st_mode) == 0o600
-    for form in ("pem", "fullchain", "der", "p7b", "zip"):
+    for form in ("pem", "fullchain", "chain", "der", "p7b", "truststore", "zip"):
         got = cli("alice", "certificate", "download", str(found["id"]), "--format", form)
         assert got.exit_code == 0, got.stderr
         path = tmp_path / got.stdout.strip()
         assert path.stat().st_size > 300
-        assert path.suffix == {"fullchain": ".pem"}.get(form, f".{form}")
+        assert path.suffix == {"fullchain": ".pem", "chain": ".pem", "truststore": ".p12"}.get(
+            form, f".{form}"
+        )
         assert zipfile.is_zipfile(path) is (form == "zip")
     piped = cli("alice", "certificate", "download", str(found["id"]), "-o", "-")
     assert piped.stdout == (live / "fullchain.pem").read_text()

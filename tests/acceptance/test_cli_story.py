@@ -100,7 +100,7 @@ def test_preview_submit_download(cli: Cli, tmp_path: Path) -> None:
     files = tmp_path / "files"
     (leaf,), (chain,), (root,) = (list(files.glob(g)) for g in ("cli_*.crt", "chain-*.crt", "root-*.crt"))
     verify(leaf, chain, root)
-    for form in ("pem", "fullchain", "der", "p7b"):
+    for form in ("pem", "fullchain", "chain", "der", "p7b", "truststore"):
         one = cli("alice", "request", "download", number, "--format", form)
         assert one.returncode == 0, one.stderr
         assert (tmp_path / one.stdout.strip()).stat().st_size > 500

@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect
 
 from tests.acceptance import stories
 from tests.acceptance.stories import AVAILABLE, WAITING, make_csr
-from tests.harness.browser import assert_accessible, screenshot
+from tests.harness.browser import look_at, screenshot
 from tests.harness.server import DemoServer
 from tests.harness.waiting import wait_until
 
@@ -30,12 +30,6 @@ def mails_to(server: DemoServer, address: str) -> list[str]:
             if mail["To"] == address:
                 found.append(str(mail.get_content()))
     return found
-
-
-def look_at(page: Page, name: str) -> None:
-    """No violation of WCAG, and a picture."""
-    assert_accessible(page)
-    screenshot(page, name)
 
 
 def ask_for_the_first_time(charlie: Page, csr: stories.Csr) -> int:

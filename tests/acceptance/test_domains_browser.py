@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.acceptance.stories import Visitors
-from tests.harness.browser import assert_accessible, screenshot
+from tests.harness.browser import assert_accessible, look_at, screenshot
 from tests.harness.responder import Responder, responder
 from tests.harness.server import DemoServer
 from tests.harness.waiting import wait_until
@@ -41,12 +41,6 @@ def server(tmp_path_factory: pytest.TempPathFactory, dns: Responder) -> Iterator
 def visitors(browser: Browser, server: DemoServer) -> Visitors:
     """The people of this file's demo."""
     return Visitors(browser=browser, server=server)
-
-
-def look_at(page: Page, name: str) -> None:
-    """No violation of WCAG, and a picture."""
-    assert_accessible(page)
-    screenshot(page, name)
 
 
 def add(page: Page, name: str) -> None:

@@ -22,14 +22,7 @@ PAGE = "/organisations/example-university/"
 def invite(manager: Page, username: str, name: str) -> str:
     """Add a person, and return the password that is shown this once."""
     manager.goto(PAGE)
-    form = manager.locator("#add")
-    form.get_by_label("Username").fill(username)
-    form.get_by_label("Name", exact=True).fill(name)
-    form.get_by_label("E-mail address").fill(f"{username}@example.ac.uk")
-    form.get_by_label("Role").select_option("applicant")
-    form.get_by_role("button", name="Add and invite").click()
-    expect(manager.get_by_text(f"{username} can sign in")).to_be_visible()
-    return manager.locator(".secret").inner_text().strip()
+    return stories.invite(manager, username, name)
 
 
 def sign_in(page: Page, username: str, password: str) -> None:

@@ -3,20 +3,12 @@
 import re
 import time
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.acceptance.seed_support import AVAILABLE, Csr, Staff, make_csr, new_name, rows_of, run
 from tests.harness.server import DemoServer
-
-
-@pytest.fixture(scope="module")
-def staff(server: DemoServer) -> Iterator[Staff]:
-    people = Staff(server)
-    yield people
-    people.close()
 
 
 def names_of(certificate: Path) -> set[str]:
@@ -125,7 +117,7 @@ def test_r37_other_forms_beside_it(staff: Staff, tmp_path: Path, who: str) -> No
     number = staff("alice").ask(csr)
     offered = staff("alice").request(number)
     files = {}
-    for form in ("fullchain", "pem", "der", "p7b"):
+    for form in ("fullchain", "pem", "chain", "der", "p7b", "truststore"):
         address = f"/requests/{number}/certificate/{form}/"
         assert f'href="{address}"' in offered.html
         answer = staff(who).get(address)
@@ -137,6 +129,12 @@ def test_r37_other_forms_beside_it(staff: Staff, tmp_path: Path, who: str) -> No
     assert whole.count("BEGIN CERTIFICATE") >= 2
     assert files["pem"].read_text().count("BEGIN CERTIFICATE") == 1
     assert whole.startswith(files["pem"].read_text().strip()[:200]), "the leaf comes first"
+    assert whole == files["pem"].read_text() + files["chain"].read_text()
+    trust = ("openssl", "pkcs12", "-in", str(files["truststore"]), "-passin", "pass:changeit", "-nokeys")
+    (root,) = re.findall(r"-----BEGIN.*?-----END CERTIFICATE-----\n", run(*trust), re.DOTALL)
+    (tmp_path / "root.pem").write_text(root)
+    verify = ("openssl", "verify", "-CAfile", str(tmp_path / "root.pem"), "-untrusted", str(files["chain"]))
+    assert run(*verify, str(files["pem"])).strip().endswith("OK")
     der = run("openssl", "x509", "-inform", "DER", "-in", str(files["der"]), "-noout", "-pubkey")
     assert der == key_of(csr)
     kind = "DER" if not files["p7b"].read_bytes().startswith(b"-----") else "PEM"

@@ -26,13 +26,6 @@ LOCAL_PARTS = {"admin", "administrator", "webmaster", "hostmaster", "postmaster"
 WAITING_FOR = "Waiting for {} to confirm"
 
 
-@pytest.fixture(scope="module")
-def staff(server: DemoServer) -> Iterator[Staff]:
-    people = Staff(server)
-    yield people
-    people.close()
-
-
 @pytest.fixture
 def reader(server: DemoServer) -> Iterator[Portal]:
     """Whoever reads the domain's mailbox, and has no account."""

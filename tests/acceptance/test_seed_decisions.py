@@ -1,7 +1,7 @@
 """What waits for a person, who decides it, and what is remembered (R29 to R33, R35), over HTTP."""
 
+import html
 import re
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -21,16 +21,8 @@ from tests.acceptance.seed_support import (
     new_name,
     rows_of,
 )
-from tests.harness.server import DemoServer
 
 OUTSIDE = "names.outside_trusted_suffix"
-
-
-@pytest.fixture(scope="module")
-def staff(server: DemoServer) -> Iterator[Staff]:
-    people = Staff(server)
-    yield people
-    people.close()
 
 
 def reasons(staff: Staff, number: int) -> set[str]:
@@ -59,17 +51,21 @@ def test_r29_a_rejection_needs_details_which_the_applicant_is_mailed_and_sees(
         answer = staff(who).post(f"/queue/{number}/reject/", version=0, details="No.")
         assert answer.status in {403, 404}, who
 
-    details = "The registry names somebody else. Ask the owner to write to us <first>."
+    first, second = "The registry names somebody else.", "Ask the owner to write to us <first>."
+    details = f"{first}\n{second}"
     assert staff("olga").reject(number, details).status == 200
     page = staff("alice").request(number)
     assert page.status_box.startswith(REJECTED)
-    assert details in page.text
-    assert details in staff.told("alice", number)["detail"]
+    assert f"{first} {second}" in page.text
+    assert f"<p>{first}<br>{html.escape(second)}</p>" in page.html, "in the officer's own lines"
+    told = staff.told("alice", number)["detail"]
+    assert (first in told, second in told) == (True, True)
     mail = staff.wait_for_mail(f"Request {number}", "The registry names somebody else.")
     assert mail["To"] == "alice@example.ac.uk"
     assert REJECTED in str(mail["Subject"])
     assert f"/requests/{number}/" in body(mail)
-    staff.hides(number, details)
+    assert f"\n  {first}\n  {second}\n" in body(mail)
+    staff.hides(number, first)
 
 
 @pytest.mark.parametrize(
@@ -93,13 +89,14 @@ def test_r30_names_inside_go_through(staff: Staff, tmp_path: Path) -> None:
     assert OUTSIDE not in page.html, "gov.uk is trusted by default as well"
 
 
-@pytest.mark.parametrize("place", ["cn", "san"])
+@pytest.mark.parametrize("place", ["cn", "san", "cn alone"])
 def test_r30_one_outside_name_sends_the_whole_request_to_a_human(
     staff: Staff, tmp_path: Path, place: str
 ) -> None:
     inside, outside = [new_name(), new_name()], new_name("one-outside.org")
-    names = [outside, *inside] if place == "cn" else [*inside, outside]
-    page = staff("alice").preview(make_csr(tmp_path, *names))
+    names = {"cn": [outside, *inside], "san": [*inside, outside], "cn alone": inside}[place]
+    subject = f"/CN={outside}" if place == "cn alone" else None
+    page = staff("alice").preview(make_csr(tmp_path, *names, subject=subject))
     assert decision_of(page) == "manual"
     said = page.text.partition("because:")[2].partition("Names (")[0]
     assert outside in said

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.seed_support import Csr, Staff, make_csr, new_name
-from tests.harness.server import DemoServer
+from tests.acceptance.seed_support import Csr, Page, Staff, make_csr, new_name
+from tests.harness.pdf import assert_tagged, bookmarks, inside, title_of
+from tests.harness.server import DemoServer, running_demo
 
 SUPPORT = "https://support.ca.example/help"
 EVERYBODY = ("alice", "bob", "meg", "charlie", "olga", "otto", "rick", "op")
@@ -23,23 +24,11 @@ _PRE = re.compile(r"<pre[^>]*>(.*?)</pre>", re.DOTALL)
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DemoServer]:
+def server(tmp_path_factory: pytest.TempPathFactory, demo_template: Path) -> Iterator[DemoServer]:
     """A demo whose operator has told where the CA's own support page is."""
-    running = DemoServer(
-        data=tmp_path_factory.mktemp("help") / "var", extra={"CERTDESK_SUPPORT_URL": SUPPORT}
-    )
-    try:
-        running.start()
+    data, told = tmp_path_factory.mktemp("help") / "var", {"CERTDESK_SUPPORT_URL": SUPPORT}
+    with running_demo(data, template=demo_template, extra=told) as running:
         yield running
-    finally:
-        running.stop()
-
-
-@pytest.fixture(scope="module")
-def staff(server: DemoServer) -> Iterator[Staff]:
-    people = Staff(server)
-    yield people
-    people.close()
 
 
 @dataclass(slots=True)
@@ -201,7 +190,8 @@ def test_r03_each_help_page_downloads_as_pdf(staff: Staff) -> None:
         assert pdf.status == 200, slug
         assert pdf.headers["content-type"] == "application/pdf"
         assert f"help-{slug}.pdf" in pdf.headers["content-disposition"]
-        assert_pdf(pdf.content)
+        assert_tagged(pdf.content)
+        assert title_of(pdf.content).startswith(heading_of(visitor.get(f"/help/{slug}/"))), slug
     assert visitor.get("/help/no-such-page.pdf").status == 404
 
 
@@ -210,16 +200,18 @@ def test_r03_the_whole_help_downloads_as_pdf(staff: Staff) -> None:
     assert 'href="/help/help.pdf"' in visitor.get("/help/").html
     whole = visitor.get("/help/help.pdf")
     assert (whole.status, whole.headers["content-type"]) == (200, "application/pdf")
-    assert_pdf(whole.content)
-    one = visitor.get("/help/dcv.pdf")
-    assert len(whole.content) > 3 * len(one.content), "all pages, not one"
+    assert_tagged(whole.content)
+    slugs = help_slugs(staff)
+    assert len(re.findall(rb"/Type */Page\b", inside(whole.content))) > len(slugs)
+    titles = {heading_of(visitor.get(f"/help/{slug}/")) for slug in slugs}
+    assert titles <= bookmarks(whole.content), "every page is in the whole, and found by its bookmark"
 
 
-def assert_pdf(content: bytes) -> None:
-    """A whole file of the format, tagged, with pages and text."""
-    assert content.startswith(b"%PDF-1.")
-    assert content.rstrip().endswith(b"%%EOF")
-    assert len(content) > 5_000
+def heading_of(page: Page) -> str:
+    """What a page is called."""
+    found = re.search(r"<h1[^>]*>(.*?)</h1>", page.html, re.DOTALL)
+    assert found
+    return html.unescape(found[1]).strip()
 
 
 def test_r05_a_help_page_explains_dcv(staff: Staff) -> None:

@@ -26,13 +26,6 @@ CLOSED_BEFORE = (
 )
 
 
-@pytest.fixture(scope="module")
-def staff(server: DemoServer) -> Iterator[Staff]:
-    people = Staff(server)
-    yield people
-    people.close()
-
-
 @pytest.fixture
 def opened() -> Iterator[list[Portal]]:
     """Portals to close after the test."""

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from tests.acceptance.seed_support import WAITING, Page, Portal, Staff, body, make_csr, new_name
-from tests.harness.server import DemoServer
 
 USUAL: dict[str, Any] = {
     "ra": "JTAG",
     "service_name": "Certdesk",
+    "ra_contact": "",
     "support_url": "",
     "trusted_suffixes": "ac.uk\ngov.uk",
     "durations": ["1", "2", "3"],
@@ -23,13 +23,6 @@ USUAL: dict[str, Any] = {
     "password_min_length": "15",
 }
 Changed = Callable[..., AbstractContextManager[None]]
-
-
-@pytest.fixture(scope="module")
-def staff(server: DemoServer) -> Iterator[Staff]:
-    people = Staff(server)
-    yield people
-    people.close()
 
 
 def change(staff: Staff, **values: Any) -> Page:

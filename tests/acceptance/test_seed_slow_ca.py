@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import datetime
+from pathlib import Path
 
 import pytest
 
@@ -18,7 +19,7 @@ from tests.acceptance.seed_support import (
     new_name,
     rows_of,
 )
-from tests.harness.server import DemoServer
+from tests.harness.server import DemoServer, running_demo
 
 KINDS = ("prompt-", "slow-", "refuse-", "down-", "timeout-", "wrong-")
 PROMISED = 30  # seconds, R23
@@ -26,21 +27,11 @@ REASON = "The name is on this CA's list of risks."
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DemoServer]:
+def server(tmp_path_factory: pytest.TempPathFactory, demo_template: Path) -> Iterator[DemoServer]:
     """A demo whose CA behaves as the beginning of a host name says."""
-    running = DemoServer(data=tmp_path_factory.mktemp("slow") / "var", extra={"CERTDESK_DEMO_CA": "scripted"})
-    try:
-        running.start()
+    data, told = tmp_path_factory.mktemp("slow") / "var", {"CERTDESK_DEMO_CA": "scripted"}
+    with running_demo(data, template=demo_template, extra=told) as running:
         yield running
-    finally:
-        running.stop()
-
-
-@pytest.fixture(scope="module")
-def staff(server: DemoServer) -> Iterator[Staff]:
-    people = Staff(server)
-    yield people
-    people.close()
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,9 @@ from django.core.mail import EmailMessage
 from certdesk.backends.scripted import Behaviour, Rule, ScriptedBackend, ScriptedConfig
 from certdesk.domain.actors import OrgRole, RaRole
 from certdesk.domain.certificates import Intent, Outcome
+from certdesk.domain.deadlines import public_deadline
 from certdesk.domain.errors import InvalidInput, NotFound
+from certdesk.domain.evidence import Method, Validation
 from certdesk.domain.requests import RequestId, State
 from certdesk.domain.rules import RuleId, in_force
 from certdesk.domain.settings import ServiceSettings, changed
@@ -24,6 +26,7 @@ from certdesk.services.reminders import remind_lapsing
 from certdesk.services.requests import preview_request
 from certdesk.services.validation import ask_by_email, confirm_by_email, open_challenge
 from certdesk.store.models import Request, ValidationRecord
+from certdesk.store.selectors.domains import Filters, list_domains
 from certdesk.store.selectors.requests import get_request
 from tests.integration import support
 from tests.integration.support import NOW, Clock, state_of, submission, submit, world
@@ -175,9 +178,39 @@ def test_r34_ownership_is_validated_again_at_the_interval_of_the_setting() -> No
 @pytest.mark.parametrize(
     "day,days", [("2026-11-01", 200), ("2027-03-14", 200), ("2027-03-15", 100), ("2029-03-15", 10)]
 )
-def test_r34_the_legal_reuse_period_of_the_day_is_known_for_public_cas(day: str, days: int) -> None:
+def test_r34_for_public_cas_no_proof_counts_beyond_the_legal_period_of_the_day(day: str, days: int) -> None:
+    """However long the operator lets it count for private ones; a check by hand never counts there."""
     at = datetime.fromisoformat(day).replace(tzinfo=UTC)
     assert in_force(RuleId.PUBLIC_DCV_REUSE, at).value == days
+    counted = 0
+    for method in Method:
+        proof = Validation(adn="owned.org", method=method, validated_at=at, expires_at=at + 398 * DAY)
+        found = public_deadline(proof, now=at)
+        if method is Method.MANUAL_OWNERSHIP:
+            assert found is None
+        elif found is not None:
+            assert found.until - at <= days * DAY, method
+            counted += found.until > at
+    assert counted >= 5
+
+
+def test_r34_the_list_says_what_lapses_when_for_private_and_for_public_cas(
+    mailoutbox: list[EmailMessage],
+) -> None:
+    people = world()
+    support.validated("owned.org", of=people.university, by=people.olga, at=NOW)
+    confirm_by_email(code=ask(people, mailoutbox), remote_address="192.0.2.1", now=NOW)
+    rows = list_domains(actor=people.alice, filters=Filters(), now=NOW + HOUR).rows
+    listed = {row.adn: row.deadlines for row in rows}
+    by_hand, by_mail = listed["owned.org"], listed["dept.ac.uk"]
+    assert by_hand.private is not None
+    assert by_hand.private.until == NOW + 398 * DAY
+    assert by_hand.public is None
+    assert by_mail.public is not None
+    legal = in_force(RuleId.PUBLIC_DCV_REUSE, NOW).value
+    assert NOW < by_mail.public.until <= NOW + legal * DAY < NOW + 398 * DAY
+    ends = [row.deadlines.private.until for row in rows if row.deadlines.private]
+    assert ends == sorted(ends), "what lapses next comes first"
 
 
 def test_r34_a_lapsed_ownership_makes_the_next_request_manual_again() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
-from tests.harness.browser import assert_accessible, screenshot, sign_in
+from tests.harness.browser import look_at, sign_in
 from tests.harness.server import DemoServer
 from tests.harness.waiting import wait_until
 
@@ -53,11 +53,6 @@ def enter(page: Page, base: str, username: str, password: str) -> None:
     page.get_by_role("button", name="Sign in", exact=True).click()
 
 
-def looked_at(page: Page, name: str) -> None:
-    assert_accessible(page)
-    screenshot(page, name)
-
-
 def show_who_one_is(page: Page, password: str) -> None:
     expect(page.get_by_role("heading", name="Is it you?")).to_be_visible()
     page.get_by_label("Password").fill(password)
@@ -76,28 +71,28 @@ def test_a_passkey_is_added_and_signs_in_without_a_password(
     base, password = at_name(server), server.demo.passwords["olga"]
     enter(page, base, "olga", password)
     page.goto(f"{base}/accounts/2fa/")
-    looked_at(page, "second-factor-none")
+    look_at(page, "second-factor-none")
     page.get_by_role("link", name="Add a passkey").click()
-    looked_at(page, "is-it-you")
+    look_at(page, "is-it-you")
     show_who_one_is(page, password)
-    looked_at(page, "passkey-add")
+    look_at(page, "passkey-add")
     page.get_by_label("Sign in with it alone").check()
     page.get_by_role("button", name="Add the passkey").click()
     expect(page.get_by_role("heading", name="Recovery codes")).to_be_visible()
     assert len(page.locator(".codes li").all()) == 10
-    looked_at(page, "recovery-codes")
+    look_at(page, "recovery-codes")
     page.goto(f"{base}/accounts/2fa/webauthn/")
     expect(page.get_by_text("Passkey 1").first).to_be_visible()
-    looked_at(page, "passkeys")
+    look_at(page, "passkeys")
     page.get_by_role("link", name=re.compile("^Rename")).click()
-    looked_at(page, "passkey-rename")
+    look_at(page, "passkey-rename")
     page.get_by_label("Name").fill("Desk")
     page.get_by_role("button", name="Save the name").click()
     expect(page.get_by_text("Desk").first).to_be_visible()
     page.goto(f"{base}/accounts/2fa/recovery-codes/generate/")
-    looked_at(page, "recovery-codes-new")
+    look_at(page, "recovery-codes-new")
     page.goto(f"{base}/accounts/2fa/")
-    looked_at(page, "second-factor-some")
+    look_at(page, "second-factor-some")
     sign_out(page)
     page.get_by_role("button", name="Sign in with a passkey").click()
     page.wait_for_url(f"{base}/")
@@ -114,7 +109,7 @@ def test_a_passkey_stands_beside_the_password(server: DemoServer, page: Page, au
     sign_out(page)
     enter(page, base, "otto", password)
     expect(page.get_by_role("heading", name="Second factor")).to_be_visible()
-    looked_at(page, "second-factor-asked")
+    look_at(page, "second-factor-asked")
     page.get_by_role("button", name="Use a passkey").click()
     page.wait_for_url(f"{base}/")
     page.goto(f"{base}/accounts/2fa/webauthn/")
@@ -147,7 +142,7 @@ def test_a_cancelled_passkey_says_so_in_words(
     page.goto(f"{at_name(server)}/accounts/login/")
     page.get_by_role("button", name="Sign in with a passkey").click()
     expect(page.locator("[data-passkey-error]")).to_contain_text("The passkey was not used")
-    looked_at(page, "passkey-refused")
+    look_at(page, "passkey-refused")
 
 
 def code_of(secret: str) -> str:
@@ -165,12 +160,12 @@ def test_an_officer_adds_an_app_where_it_is_required(start_server: object, page:
     password = server.demo.passwords["olga"]
     sign_in(page, server, "olga")
     expect(page.get_by_text("Your role needs a second factor")).to_be_visible()
-    looked_at(page, "second-factor-required")
+    look_at(page, "second-factor-required")
     page.goto(f"{server.base_url}/queue/")
     expect(page.get_by_role("heading", name="Add one to go on")).to_be_visible()
     page.get_by_role("link", name="Set up an app").click()
     show_who_one_is(page, password)
-    looked_at(page, "app-set-up")
+    look_at(page, "app-set-up")
     page.get_by_label("Code from the app").fill("000000")
     page.get_by_role("button", name="Set it up").click()
     expect(page.get_by_text("This code does not fit").first).to_be_visible()
@@ -188,16 +183,16 @@ def test_an_officer_adds_an_app_where_it_is_required(start_server: object, page:
 def test_r6_a_password_is_changed(server: DemoServer, page: Page) -> None:
     base, password = server.base_url, server.demo.passwords["bob"]
     page.goto(f"{base}/accounts/login/")
-    looked_at(page, "sign-in")
+    look_at(page, "sign-in")
     sign_in(page, server, "bob")
     page.goto(f"{base}/accounts/password/change/")
-    looked_at(page, "password-change")
+    look_at(page, "password-change")
     page.get_by_label("Current password").fill("not this one")
     page.get_by_label("New password", exact=True).fill("short")
     page.get_by_label("New password again").fill("short")
     page.get_by_role("button", name="Change password").click()
     expect(page.get_by_text("Use at least 15").first).to_be_visible()
-    looked_at(page, "password-refused")
+    look_at(page, "password-refused")
     page.get_by_label("Current password").fill(password)
     page.get_by_label("New password", exact=True).fill(CHOSEN)
     page.get_by_label("New password again").fill(CHOSEN)
@@ -205,31 +200,31 @@ def test_r6_a_password_is_changed(server: DemoServer, page: Page) -> None:
     page.wait_for_url(f"{base}/")
     page.goto(f"{base}/accounts/sessions/")
     expect(page.get_by_text("This one")).to_be_visible()
-    looked_at(page, "sessions")
+    look_at(page, "sessions")
 
 
 def test_a_forgotten_password_is_reset_by_mail(server: DemoServer, page: Page) -> None:
     base = server.base_url
     page.goto(f"{base}/accounts/login/")
     page.get_by_role("link", name="Forgot your password?").click()
-    looked_at(page, "password-reset")
+    look_at(page, "password-reset")
     page.get_by_label("E-mail address").fill("meg@example.ac.uk")
     page.get_by_role("button", name="Send the link").click()
     expect(page.get_by_role("heading", name="Look into your mail")).to_be_visible()
-    looked_at(page, "password-reset-sent")
+    look_at(page, "password-reset-sent")
     link = mailed_link(server.demo.mailbox)
     page.goto(link)
-    looked_at(page, "password-reset-choose")
+    look_at(page, "password-reset-choose")
     page.get_by_label("New password", exact=True).fill(CHOSEN)
     page.get_by_label("New password again").fill(CHOSEN)
     page.get_by_role("button", name="Set the new password").click()
     expect(page.get_by_role("heading", name="The new password holds")).to_be_visible()
-    looked_at(page, "password-reset-done")
+    look_at(page, "password-reset-done")
     page.goto(link)
     expect(page.get_by_role("heading", name="This link no longer works")).to_be_visible()
-    looked_at(page, "password-reset-used")
+    look_at(page, "password-reset-used")
     page.goto(f"{base}/accounts/inactive/")
-    looked_at(page, "account-disabled")
+    look_at(page, "account-disabled")
     enter(page, base, "meg", CHOSEN)
     page.wait_for_url(f"{base}/")
 
@@ -249,4 +244,4 @@ def test_too_many_wrong_passwords(server: DemoServer, page: Page) -> None:
     for _ in range(6):
         enter(page, server.base_url, "nobody", "wrong")
     expect(page.get_by_text("Wait five minutes")).to_be_visible()
-    looked_at(page, "locked-out")
+    look_at(page, "locked-out")

@@ -50,7 +50,7 @@ class Front:
 def acme_front(folder: Path, *, extra: Mapping[str, str] | None = None) -> Iterator[tuple[Front, DemoServer]]:
     """A demo instance behind TLS on the loopback address; `extra` are further settings for it."""
     folder.mkdir(parents=True, exist_ok=True)
-    context, ca = _tls(folder)
+    context, ca = throw_away_tls(folder)
     listener = socket.create_server(("127.0.0.1", 0))
     url = f"https://127.0.0.1:{listener.getsockname()[1]}"
     server = DemoServer(data=folder / "var", extra={"CERTDESK_BASE_URL": url, **(extra or {})})
@@ -112,7 +112,7 @@ async def _copy(source: StreamReader, target: StreamWriter) -> None:
             target.close()
 
 
-def _tls(folder: Path) -> tuple[ssl.SSLContext, Path]:
+def throw_away_tls(folder: Path) -> tuple[ssl.SSLContext, Path]:
     """A server context for localhost, and the file of the CA that signed its certificate."""
     now = datetime.now(UTC)
     root_key, leaf_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))

@@ -84,3 +84,9 @@ def screenshot(page: Page, name: str) -> None:
             _show_in(page, scheme)
             page.screenshot(path=Path(folder) / f"{safe_name}-{width}-{scheme}.png", full_page=True)
     page.set_viewport_size({"width": 1280, "height": WIDTHS[1280]})
+
+
+def look_at(page: Page, name: str) -> None:
+    """No violation of WCAG, and a picture."""
+    assert_accessible(page)
+    screenshot(page, name)

@@ -17,7 +17,7 @@ from tests.harness.browser import FLAGS, TIMEOUT_MS, WIDTHS, find_chromium
 from tests.harness.dns_world import dns_world
 from tests.harness.nameserver import NameServers, missing_programs
 from tests.harness.postgres import Cluster, find_programs, start_cluster
-from tests.harness.server import DemoServer
+from tests.harness.server import DemoServer, running_demo
 
 
 @pytest.fixture(scope="session")
@@ -67,13 +67,8 @@ def name_servers() -> Iterator[NameServers]:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, demo_template: Path) -> Iterator[DemoServer]:
     """A demo instance for the stories of one file; each story works on requests of its own."""
-    running = DemoServer(data=tmp_path_factory.mktemp("demo") / "var")
-    shutil.copytree(demo_template, running.data)
-    try:
-        running.start()
+    with running_demo(tmp_path_factory.mktemp("demo") / "var", template=demo_template) as running:
         yield running
-    finally:
-        running.stop()
 
 
 @pytest.fixture

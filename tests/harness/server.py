@@ -3,9 +3,12 @@
 import http.client
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -154,3 +157,18 @@ class DemoServer:
             return False
         finally:
             connection.close()
+
+
+@contextmanager
+def running_demo(
+    data: Path, *, template: Path | None = None, extra: Mapping[str, str] | None = None
+) -> Iterator[DemoServer]:
+    """A demo that runs for a while, on a copy of `template` or on data that it makes itself."""
+    server = DemoServer(data=data, extra=dict(extra or {}))
+    if template is not None:
+        shutil.copytree(template, data)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()

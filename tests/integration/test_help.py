@@ -111,6 +111,24 @@ def test_r1_every_page_is_public_and_says_all(slug: str) -> None:
     assert len(ids) == len(set(ids))
 
 
+def test_r1_whom_to_ask_is_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """“Write to JTAG” says where, in the help and at the foot of every page."""
+    pages = ("/help/certificates/", "/help/requests/", "/help/dcv/", "/help/password/", "/help/faq/")
+    said(monkeypatch, ra_contact="jtag@ra.example.ac.uk")
+    for address in pages:
+        page = Client().get(address).content.decode()
+        assert '<a href="mailto:jtag@ra.example.ac.uk">JTAG</a>' in page, address
+        assert '<a href="mailto:jtag@ra.example.ac.uk">Contact JTAG</a>' in page, address
+    said(monkeypatch, ra_contact="https://tickets.example.ac.uk/?a=1&b=2")
+    page = Client().get("/help/requests/").content.decode()
+    assert '<a href="https://tickets.example.ac.uk/?a=1&amp;b=2">JTAG</a>' in page
+    said(monkeypatch, ra_contact="")
+    for address in pages:
+        page = Client().get(address).content.decode()
+        assert "Contact JTAG" not in page, address
+        assert 'href=""' not in page, address
+
+
 def test_r1_the_words_are_those_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     said(monkeypatch, ra="The <Desk> & Co", trusted_suffixes=("ac.uk", "edu.example"), challenge_days=9)
     page = Client().get("/help/requests/").content.decode()

@@ -3,7 +3,6 @@
 import re
 import sys
 import threading
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from django.urls import reverse
 from pytest_django import Settings
 
 from certdesk.web.help import contents, pdf, typeset
+from tests.harness.pdf import assert_tagged, inside, title_of
 
 pytestmark = pytest.mark.django_db
 
@@ -31,34 +31,13 @@ def empty_shelf(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pdf, "_shelf", pdf.Shelf())
 
 
-def inside(content: bytes) -> bytes:
-    """What the streams of a PDF say, unpacked."""
-    parts = [content]
-    for found in re.finditer(rb"stream\r?\n(.*?)\r?\nendstream", content, re.DOTALL):
-        try:
-            parts.append(zlib.decompress(found[1]))
-        except zlib.error:
-            continue
-    return b"\n".join(parts)
-
-
-def title_of(content: bytes) -> str:
-    found = re.search(rb"<dc:title>.*?<rdf:li[^>]*>(.*?)</rdf:li>", inside(content), re.DOTALL)
-    assert found
-    return found[1].decode()
-
-
 @pytest.mark.parametrize("slug", ["certificates", "csr", "requests", contents.FAQ, "server-cisco", "people"])
 def test_r3_a_page_downloads_as_a_tagged_pdf(slug: str) -> None:
     answer = Client().get(reverse("help-page-pdf", args=[slug]))
     assert answer.status_code == 200
     assert answer["Content-Type"] == "application/pdf"
     assert answer["Content-Disposition"] == f'inline; filename="certdesk-help-{slug}.pdf"'
-    assert answer.content.startswith(b"%PDF-1.7")
-    said = inside(answer.content)
-    assert b"/StructTreeRoot" in said
-    assert b"<pdfuaid:part>1</pdfuaid:part>" in said or b'pdfuaid:part="1"' in said
-    assert b"(en-GB)" in said
+    assert_tagged(answer.content)
     assert title_of(answer.content).startswith(contents.page(slug).title)
 
 

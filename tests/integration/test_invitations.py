@@ -161,7 +161,7 @@ def test_people_are_told_what_was_done_about_their_account(here: World) -> None:
     add_existing_member(
         actor=here.olga, organisation_id=other, username="alice", role=OrgRole.APPLICANT, now=NOW
     )
-    joined = mailed().body
+    joined = " ".join(str(mailed().body).split())
     assert "You belong to Example University and Other College now." in joined
     assert "invitation" not in joined
 

@@ -151,6 +151,16 @@ def test_an_automatic_request_makes_one_mail_and_a_person_is_told_when_it_is_sen
     assert "nothing proves yet" in message.body
 
 
+def test_each_reason_has_a_line_of_its_own() -> None:
+    number = _waiting(world(), "www.owned.org")
+    (message,) = _deliver()
+    reasons = str(message.body).partition("Details:\n")[2].partition("\n\n")[0]
+    starts = [line for line in reasons.splitlines() if line.startswith("  www.owned.org: ")]
+    assert len(starts) == 2, reasons
+    stored = RequestEvent.objects.get(request_id=number, event="create").note
+    assert " ".join(reasons.split()) == " ".join(stored.split())
+
+
 def test_many_names_fill_a_line_or_two() -> None:
     _waiting(world(), *(f"h{index}.owned.org" for index in range(30)))
     (message,) = _deliver()

@@ -21,8 +21,15 @@ from certdesk.domain.certificates import Accepted, Refused
 from certdesk.domain.corroboration import Quorum, Shortfall
 from certdesk.domain.requests import State
 from certdesk.services import runtime
+from certdesk.services.organisations import (
+    create_organisation,
+    disable_organisation,
+    rename_organisation,
+    vet_organisation,
+)
 from certdesk.store.jobs import enqueue
 from certdesk.store.models import AuditEvent, Membership, Organisation, Request, User
+from certdesk.store.selectors.organisations import organisation_history
 from tests.integration import support
 from tests.integration.support import NOW, ScriptedCa, World, actor, events_of, state_of, submit, world
 
@@ -127,6 +134,36 @@ def test_officers_rename_and_disable_with_reasons(people: World) -> None:
     assert olga.post(active, {"to": "enabled", "reason": "Open again."}).status_code == 302
     row = Organisation.objects.get(id=people.university)
     assert (row.legal_name, row.is_active) == ("Example Polytechnic", True)
+
+
+def test_what_the_ra_did_is_told_with_its_evidence_to_the_ra_alone(people: World) -> None:
+    made = create_organisation(
+        actor=people.olga, legal_name="New College", slug="new-college", country="GB", locality="", now=NOW
+    )
+    vet_organisation(
+        actor=people.otto, organisation_id=made, evidence="Register of colleges,\nentry <7>.", now=NOW
+    )
+    rename_organisation(
+        actor=people.olga,
+        organisation_id=made,
+        legal_name="Newer College",
+        country="GB",
+        locality="",
+        evidence="A letter of theirs.",
+        now=NOW,
+    )
+    disable_organisation(actor=people.otto, organisation_id=made, reason="Closed in 2026.", now=NOW)
+    address = reverse("organisations-show", args=["new-college"])
+    for who in ("olga", "rick"):
+        page = text_of(signed_in(who).get(address)).partition('id="history"')[2]
+        changed = "New College → Newer College"
+        for words in ("Register of colleges,<br>entry &lt;7&gt;.", changed, "Closed in 2026.", "otto"):
+            assert words in page, f"{who}: {words}"
+        assert page.index("Closed in 2026.") < page.index("A letter of theirs.") < page.index("Register of")
+    assert organisation_history(actor=people.alice, organisation_id=people.university) == []
+    for who in ("alice", "meg"):
+        own = text_of(signed_in(who).get(reverse("organisations-show", args=["example-university"])))
+        assert 'id="history"' not in own, who
 
 
 def test_managers_and_auditors_see_no_officers_forms(people: World) -> None:

@@ -265,6 +265,7 @@ TABLE: dict[str, Row] = {
             "version": "0",
             "ra": "The Registrars",
             "service_name": "Certdesk",
+            "ra_contact": "",
             "support_url": "",
             "trusted_suffixes": "ac.uk",
             "durations": ["1"],

@@ -69,6 +69,7 @@ def filled_in(**changes: object) -> dict[str, object]:
         "version": latest_settings()[0],
         "ra": current.ra,
         "service_name": current.service_name,
+        "ra_contact": current.ra_contact,
         "support_url": current.support_url,
         "trusted_suffixes": "\n".join(current.trusted_suffixes),
         "durations": [str(n) for n in current.durations],

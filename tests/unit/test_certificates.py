@@ -20,7 +20,17 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from certdesk.domain.certificates import Intent, Issued, certificate_facts, compare, server_subject
-from certdesk.domain.downloads import bundle_zip, file_stem, fullchain_pem, pkcs7_der, pkcs7_pem, to_pem
+from certdesk.domain.downloads import (
+    FORMS,
+    bundle_zip,
+    chain_pem,
+    file_stem,
+    fullchain_pem,
+    pkcs7_der,
+    pkcs7_pem,
+    server_zip,
+    to_pem,
+)
 from certdesk.domain.findings import Verdict
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -358,6 +368,28 @@ def test_the_zip_holds_every_certificate_and_no_key() -> None:
     for entry in list(contents)[:3]:
         assert entry in contents["README.txt"].decode()
     assert bundle_zip(CHAIN, "www_example_ac_uk-2027-11-23") == packed
+
+
+def test_the_chain_alone_goes_with_the_certificate_alone() -> None:
+    assert FORMS["pem"].make(CHAIN) + FORMS["chain"].make(CHAIN) == fullchain_pem(CHAIN)
+    assert chain_pem((CHAIN[0], ROOT)) == to_pem(ROOT), "nothing stands between: the root takes its place"
+
+
+@pytest.mark.parametrize(
+    "form,names",
+    [
+        ("fullchain", ["www-fullchain.pem", "root-Root.crt", "INSTALL.txt"]),
+        ("p7b", ["www.p7b", "root-Root.crt", "INSTALL.txt"]),
+        ("zip", ["www.crt", "chain-1-Issuing.crt", "root-Root.crt", "INSTALL.txt"]),
+    ],
+)
+def test_the_zip_for_a_server_holds_what_it_takes_and_how(form: str, names: list[str]) -> None:
+    packed = server_zip(CHAIN, "www", form=form, instructions="Take it.\nReload.\n")
+    with zipfile.ZipFile(io.BytesIO(packed)) as archive:
+        assert archive.namelist() == names
+        assert archive.read("INSTALL.txt") == b"Take it.\r\nReload."
+        if form in FORMS:
+            assert archive.read(names[0]) == FORMS[form].make(CHAIN)
 
 
 @OPENSSL

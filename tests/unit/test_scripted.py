@@ -157,6 +157,17 @@ def test_its_certificates_say_what_it_is(make: Make) -> None:
     assert "tests and demo" in issuer.subject.rfc4514_string()
 
 
+def test_its_chain_holds_to_the_letter(make: Make) -> None:
+    """As `openssl verify -x509_strict` and PKIX validators want it: each one names the key above it."""
+    answer = make().submit(intent())
+    assert isinstance(answer, Issued)
+    leaf, issuing, root = map(x509.load_der_x509_certificate, answer.chain)
+    for below, above in ((leaf, issuing), (issuing, root)):
+        named = below.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier
+        assert named == above.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
+        below.verify_directly_issued_by(above)
+
+
 # Settings
 
 

@@ -17,6 +17,7 @@ from certdesk.domain.settings import (
     TERM_YEARS,
     ServiceSettings,
     changed,
+    contact_link,
 )
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
@@ -38,6 +39,9 @@ def problems(**values: object) -> dict[str, str]:
         ("ra", "J"),
         ("ra", "x" * MAX_TEXT),
         ("service_name", "Zertifikate für alle"),
+        ("ra_contact", ""),
+        ("ra_contact", "jtag+help@ra.example.ac.uk"),
+        ("ra_contact", "https://tickets.example.org/new?queue=ra"),
         ("support_url", ""),
         ("support_url", "https://support.example.org/tls?from=portal#top"),
         ("trusted_suffixes", "ac.uk"),
@@ -64,6 +68,15 @@ def test_what_is_within_the_limits_is_taken(name: str, good: object) -> None:
         ("ra", "x" * (MAX_TEXT + 1)),
         ("ra", "JT\x00AG"),
         ("ra", "A\u202eB"),
+        ("ra_contact", "jtag"),
+        ("ra_contact", "jtag@localhost"),
+        ("ra_contact", "a@b.example, c@d.example"),
+        ("ra_contact", "jtag@example.org?cc=x@evil.example"),
+        ("ra_contact", "javascript:alert(1)"),
+        ("ra_contact", "javascript://x"),
+        ("ra_contact", "mailto://x"),
+        ("ra_contact", "jtag@example.org\nBcc: x@evil.example"),
+        ("ra_contact", "a" * 250 + "@example.org"),
         ("support_url", "javascript:alert(1)"),
         ("support_url", "//example.org"),
         ("support_url", "https://"),
@@ -140,6 +153,9 @@ def test_whatever_comes_is_refused_by_field_or_within_the_limits(values: dict[st
     assert 1 <= len(after.ra) <= MAX_TEXT
     assert "\n" not in after.ra + after.service_name + after.support_url
     assert after.support_url == "" or after.support_url.startswith(("http://", "https://"))
+    assert (
+        contact_link(after.ra_contact).startswith(("http://", "https://", "mailto:")) or not after.ra_contact
+    )
     assert after.trusted_suffixes
     assert set(after.durations) <= set(TERM_YEARS)
     assert after.durations

@@ -1,8 +1,5 @@
 """The files of requests and certificates: every form, zip, CSR. Never a private key (R37)."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from django.http import HttpRequest, HttpResponse
@@ -13,7 +10,7 @@ from certdesk.api.openapi import describe
 from certdesk.api.problems import Problem, Unacceptable
 from certdesk.api.schemas import FileQuery, FormatQuery
 from certdesk.domain.actors import Actor
-from certdesk.domain.downloads import bundle_zip, file_stem, fullchain_pem, pkcs7_der, to_pem
+from certdesk.domain.downloads import FORMS, Form, bundle_zip, file_stem
 from certdesk.domain.errors import NotFound
 from certdesk.domain.requests import ENDED, public_status, status_text
 from certdesk.services import runtime
@@ -25,25 +22,6 @@ router = Router(tags=["requests"])
 ZIP = "application/zip"
 CSR = "application/x-pem-file"
 WAIT_SECONDS = 5
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Form:
-    """One form of a certificate: the end of the file's name, the media type, and how it is made."""
-
-    ending: str
-    media_type: str
-    make: Callable[[tuple[bytes, ...]], bytes]
-
-
-FORMS: Mapping[str, Form] = {
-    "pem": Form(ending=".pem", media_type="application/x-pem-file", make=lambda chain: to_pem(chain[0])),
-    "fullchain": Form(
-        ending="-fullchain.pem", media_type="application/pem-certificate-chain", make=fullchain_pem
-    ),
-    "der": Form(ending=".der", media_type="application/pkix-cert", make=lambda chain: chain[0]),
-    "p7b": Form(ending=".p7b", media_type="application/x-pkcs7-certificates", make=pkcs7_der),
-}
 
 
 @router.get(
@@ -64,7 +42,10 @@ def download_bundle(request: HttpRequest, number: int) -> HttpResponse:
     openapi_extra=describe(404, 409, 422, files=sorted({form.media_type for form in FORMS.values()})),
 )
 def download_certificate(request: HttpRequest, number: int, query: Query[FormatQuery]) -> HttpResponse:
-    """The leaf (`pem`, `der`), leaf and chain (`fullchain`), or everything as PKCS#7 (`p7b`)."""
+    """The leaf (`pem`, `der`), leaf and chain (`fullchain`), the chain without the leaf (`chain`).
+
+    Or everything as PKCS#7 (`p7b`), or the root as a Java trust store (`truststore`, password `changeit`).
+    """
     return _as_form(_newest(actor_of(request), number), FORMS[query.format])
 
 

@@ -162,13 +162,13 @@ class CertificatesQuery(Schema):
 class FormatQuery(Schema):
     """The form of a certificate."""
 
-    format: Literal["pem", "fullchain", "der", "p7b"] = "pem"
+    format: Literal["pem", "fullchain", "chain", "der", "p7b", "truststore"] = "pem"
 
 
 class FileQuery(Schema):
     """The form of a certificate's file."""
 
-    format: Literal["pem", "fullchain", "der", "p7b", "zip"] = "pem"
+    format: Literal["pem", "fullchain", "chain", "der", "p7b", "truststore", "zip"] = "pem"
 
 
 class CheckOut(Schema):

@@ -119,6 +119,7 @@ def configured_settings(config: Config, policy: PolicyFile = NO_FILE) -> Service
     """
     values = {
         "ra": config.ra_name,
+        "ra_contact": config.ra_contact,
         "service_name": config.service_name,
         "support_url": config.support_url,
         "trusted_suffixes": config.trusted_suffixes,

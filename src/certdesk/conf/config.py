@@ -70,6 +70,7 @@ class Config(BaseSettings):
     database_url: str = ""
     service_name: str = "Certdesk"
     ra_name: str = "JTAG"
+    ra_contact: str = ""
     support_url: str = ""
     trusted_suffixes: tuple[str, ...] = ("ac.uk", "gov.uk")
     durations: tuple[int, ...] = (1, 2, 3)
@@ -84,6 +85,9 @@ class Config(BaseSettings):
     mail_from: str = "certdesk@localhost"
     smtp_host: str = ""
     smtp_port: int = Field(default=25, ge=1, le=65535)
+    smtp_security: Literal["none", "starttls", "tls"] = "none"
+    smtp_username: str = ""
+    smtp_password: SecretStr = SecretStr("")
     acme_certificate_days: int = Field(default=90, ge=1, le=398)
     acme_orders_per_hour: int = Field(default=2000, ge=1)
     acme_pending_orders: int = Field(default=300, ge=1)
@@ -123,6 +127,14 @@ class Config(BaseSettings):
     def _only_the_demo_chooses_its_ca(self) -> Self:
         if self.demo_ca != "embedded" and not self.demo:
             raise ValueError(f"CERTDESK_DEMO_CA={self.demo_ca} is for `certdesk serve --demo`; leave it out")
+        return self
+
+    @model_validator(mode="after")
+    def _a_mail_password_travels_by_tls_alone(self) -> Self:
+        if bool(self.smtp_username) != bool(self.smtp_password.get_secret_value()):
+            raise ValueError("CERTDESK_SMTP_USERNAME and CERTDESK_SMTP_PASSWORD belong together; set both")
+        if self.smtp_username and self.smtp_security == "none":
+            raise ValueError("CERTDESK_SMTP_PASSWORD needs CERTDESK_SMTP_SECURITY=starttls or tls")
         return self
 
     @property

@@ -189,6 +189,10 @@ DATA_UPLOAD_MAX_NUMBER_FIELDS = 400
 if CERTDESK.smtp_host:
     EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
     EMAIL_HOST, EMAIL_PORT = CERTDESK.smtp_host, CERTDESK.smtp_port
+    # Django checks the server's certificate, and its name, against the CAs of the host.
+    EMAIL_USE_TLS, EMAIL_USE_SSL = CERTDESK.smtp_security == "starttls", CERTDESK.smtp_security == "tls"
+    EMAIL_HOST_USER = CERTDESK.smtp_username
+    EMAIL_HOST_PASSWORD = CERTDESK.smtp_password.get_secret_value()
     EMAIL_TIMEOUT = 20
 else:
     EMAIL_BACKEND = "django.core.mail.backends.filebased.EmailBackend"

@@ -7,13 +7,17 @@ import functools
 import io
 import re
 import zipfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, pkcs7, pkcs12
 from cryptography.x509.oid import NameOID
 
 #: The same chain makes the same zip, byte for byte; a zip can't hold an earlier date than this.
+#: What Java expects of a trust store unless told otherwise. It holds nothing secret.
+TRUSTSTORE_PASSWORD = "changeit"  # noqa: S105 - everybody's
 _ZIP_DATE = (1980, 1, 1, 0, 0, 0)
 
 
@@ -33,9 +37,43 @@ def pkcs7_der(chain: tuple[bytes, ...]) -> bytes:
     return pkcs7.serialize_certificates([x509.load_der_x509_certificate(der) for der in chain], Encoding.DER)
 
 
+def chain_pem(chain: tuple[bytes, ...]) -> bytes:
+    """What stands between the leaf and the root, in PEM; the root itself where nothing does."""
+    between = [der for der in chain[1:] if not _is_root(der)]
+    return b"".join(to_pem(der) for der in between or chain[1:])
+
+
+def java_truststore(chain: tuple[bytes, ...]) -> bytes:
+    """The last certificate of the chain, the root, as a PKCS#12 trust store for Java's clients."""
+    root = pkcs12.PKCS12Certificate(x509.load_der_x509_certificate(chain[-1]), b"root")
+    return pkcs12.serialize_java_truststore([root], BestAvailableEncryption(TRUSTSTORE_PASSWORD.encode()))
+
+
 def pkcs7_pem(chain: tuple[bytes, ...]) -> bytes:
     """The whole chain in PKCS#7, PEM."""
     return pkcs7.serialize_certificates([x509.load_der_x509_certificate(der) for der in chain], Encoding.PEM)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Form:
+    """A form of a certificate: how its file's name ends, its media type, and how it is made of a chain."""
+
+    ending: str
+    media_type: str
+    make: Callable[[tuple[bytes, ...]], bytes]
+
+
+#: Every form but the zip, by the name that addresses and the API have for it.
+FORMS: Mapping[str, Form] = {
+    "fullchain": Form(
+        ending="-fullchain.pem", media_type="application/pem-certificate-chain", make=fullchain_pem
+    ),
+    "pem": Form(ending=".pem", media_type="application/x-pem-file", make=lambda chain: to_pem(chain[0])),
+    "chain": Form(ending="-chain.pem", media_type="application/pem-certificate-chain", make=chain_pem),
+    "der": Form(ending=".der", media_type="application/pkix-cert", make=lambda chain: chain[0]),
+    "p7b": Form(ending=".p7b", media_type="application/x-pkcs7-certificates", make=pkcs7_der),
+    "truststore": Form(ending="-truststore.p12", media_type="application/x-pkcs12", make=java_truststore),
+}
 
 
 def file_stem(name: str, not_after: datetime) -> str:
@@ -50,6 +88,22 @@ def bundle_zip(chain: tuple[bytes, ...], stem: str) -> bytes:
     described = _bundle_files(chain, stem)
     files = [(name, content) for name, content, _ in described]
     files.append(("README.txt", _readme([(name, what) for name, _, what in described])))
+    return _packed(files)
+
+
+def server_zip(chain: tuple[bytes, ...], stem: str, *, form: str, instructions: str) -> bytes:
+    """A zip for whoever runs the server: what it takes, the root, and how to install it.
+
+    `form` is a key of FORMS, or zip: then it is all that the zip of `bundle_zip` has but its README.
+    """
+    files = [(name, content) for name, content, _ in _bundle_files(chain, stem)]
+    if form != "zip":
+        roots = [(name, content) for name, content in files if name.startswith("root-")]
+        files = [(stem + FORMS[form].ending, FORMS[form].make(chain)), *roots]
+    return _packed([*files, ("INSTALL.txt", "\r\n".join(instructions.splitlines()).encode())])
+
+
+def _packed(files: list[tuple[str, bytes]]) -> bytes:
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in files:

@@ -20,6 +20,8 @@ MAX_TEXT = 60
 MAX_URL = 500
 MAX_NAME = 253  # RFC 1035: 255 octets on the wire
 MAX_ITEMS = 100
+#: Plain addresses only: this one is shown and linked, never parsed from a person's own mail.
+_MAILBOX = re.compile(r"[A-Za-z0-9._+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+", re.ASCII)
 _SUFFIX = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*", re.ASCII)
 
 
@@ -27,11 +29,13 @@ _SUFFIX = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*
 class ServiceSettings:
     """Every setting that the portal can change.
 
-    `ownership_days` is how long a proof of control counts (R34), `challenge_days` how long a mailed
-    code works (R4), `password_min_length` counts characters (R7).
+    `ra_contact` is an e-mail address, a web page, or empty. `ownership_days` is how long a proof of control
+    counts (R34), `challenge_days` how long a mailed code works (R4), `password_min_length` counts
+    characters (R7).
     """
 
     ra: str = "JTAG"
+    ra_contact: str = ""
     service_name: str = "Certdesk"
     support_url: str = ""
     trusted_suffixes: tuple[str, ...] = ("ac.uk", "gov.uk")
@@ -86,6 +90,20 @@ def _url(value: object, _now: datetime) -> str:
     if parts.scheme not in ("https", "http") or not parts.hostname:
         raise ValueError(wrong)
     return text
+
+
+def _contact(value: object, now: datetime) -> str:
+    text = str(value).strip()
+    if "://" in text or not text:
+        return _url(text, now)
+    if len(text) > MAX_NAME or not _MAILBOX.fullmatch(text):
+        raise ValueError("Give an e-mail address or an address that starts with https://, or leave it empty.")
+    return text
+
+
+def contact_link(contact: str) -> str:
+    """The address that a link to an RA contact leads to; empty for none."""
+    return f"mailto:{contact}" if contact and "://" not in contact else contact
 
 
 def suffix_list(value: object) -> tuple[str, ...]:
@@ -154,6 +172,7 @@ def _items(value: object) -> list[str]:
 
 _PARSERS: Mapping[str, Callable[[object, datetime], object]] = {
     "ra": _text,
+    "ra_contact": _contact,
     "service_name": _text,
     "support_url": _url,
     "trusted_suffixes": lambda value, _now: suffix_list(value),

@@ -17,6 +17,7 @@ from django.utils.http import int_to_base36
 from certdesk.domain.actors import SYSTEM
 from certdesk.domain.errors import NotFound
 from certdesk.services import runtime
+from certdesk.services.letters import letter, prose, table
 from certdesk.store.jobs import enqueue
 from certdesk.store.models import User
 
@@ -85,7 +86,7 @@ def mail_account(*, user_id: int, occasion: Occasion, by: str, now: datetime) ->
     user = User.objects.filter(id=user_id, is_active=True).exclude(email="").first()
     if user is None:
         return False
-    _mail(user, _WORDS[occasion].subject, _account_text(user, _WORDS[occasion], by=by, now=now)).send()
+    _account_mail(user, _WORDS[occasion], by=by, now=now).send()
     return True
 
 
@@ -93,14 +94,16 @@ def mail_reset(user: User) -> None:
     """Mails a link that resets the password: once, and for the time of PASSWORD_RESET_TIMEOUT."""
     rt = runtime.current()
     path = RESET_PATH.format(uid=int_to_base36(user.pk), token=default_token_generator.make_token(user))
-    text = (
-        f"Somebody asked to reset the password of your account at {rt.service_name}.\n\n"
-        f"  User name  {user.username}\n\n"
-        "Choose a new password here. The link works once, within an hour:\n"
-        f"{rt.base_url}{path}\n\n"
-        "If it was not you, do nothing: your password stays as it is.\n"
-    )
-    _mail(user, "Reset your password", text).send()
+    letter(
+        subject="Reset your password",
+        blocks=(
+            prose(f"Somebody asked to reset the password of your account at {rt.service_name}."),
+            table({"User name": user.username}),
+            f"Choose a new password here. The link works once, within an hour:\n{rt.base_url}{path}",
+            prose("If it was not you, do nothing: your password stays as it is."),
+        ),
+        to=[user.email],
+    ).send()
 
 
 def invitation_token(user: User, *, until: datetime) -> str:
@@ -130,27 +133,23 @@ def _state(user: User) -> str:
     return salted_hmac(_SALT, user.password).hexdigest()[:32]
 
 
-def _account_text(user: User, words: _Words, *, by: str, now: datetime) -> str:
+def _account_mail(user: User, words: _Words, *, by: str, now: datetime) -> EmailMessage:
     rt, until = runtime.current(), now + INVITED_FOR
     homes = sorted(user.memberships.filter(is_active=True).values_list("organisation__legal_name", flat=True))
     home = f" {' and '.join(homes)}" if words is _WORDS[Occasion.JOINED] else f", for {', '.join(homes)}"
-    opening = words.opening.format(by=by, service=rt.service_name, home=home if homes else "")
-    lines = [opening, "", f"  User name  {user.username}", f"  Portal     {rt.base_url}/", ""]
+    choose = ""
     if words.choose and user.must_change_password:
         day = until.astimezone(UTC).strftime("%-d %B %Y")
         path = INVITATION_PATH.format(token=invitation_token(user, until=until))
-        lines += [words.choose.format(until=day), f"{rt.base_url}{path}", ""]
+        choose = f"{prose(words.choose.format(until=day))}\n{rt.base_url}{path}"
     whom = rt.rules.ra if by == SYSTEM.label else f"{by} or {rt.rules.ra}"
-    lines.append(f"If you did not expect this, tell {whom}.")
-    return "\n".join(lines) + "\n"
-
-
-def _mail(user: User, subject: str, text: str) -> EmailMessage:
-    rt = runtime.current()
-    return EmailMessage(
-        subject=f"[{rt.service_name}] {subject}",
-        body=f"{text}\n-- \n{rt.service_name}, {rt.base_url}\n",
-        from_email=rt.mail_from,
+    return letter(
+        subject=words.subject,
+        blocks=(
+            prose(words.opening.format(by=by, service=rt.service_name, home=home if homes else "")),
+            table({"User name": user.username, "Portal": f"{rt.base_url}/"}),
+            choose,
+            prose(f"If you did not expect this, tell {whom}."),
+        ),
         to=[user.email],
-        headers={"Auto-Submitted": "auto-generated"},
     )

@@ -16,6 +16,7 @@ from certdesk.domain.actors import SYSTEM, RaRole
 from certdesk.domain.requests import RequestId, State, status_text
 from certdesk.domain.waiting import AWAITING_CA, OVERDUE_AFTER, STARTS
 from certdesk.services import runtime
+from certdesk.services.letters import letter, prose, table
 from certdesk.store import audit, jobs
 from certdesk.store.db import write_transaction
 from certdesk.store.models import AcmeOrder, AuditEvent, IssuanceAttempt, Request, RequestEvent, User
@@ -111,13 +112,16 @@ def mail_officers_of_orders(*, orders: Sequence[int]) -> bool:
         return False
     hours = f"{OVERDUE_AFTER.days * 24} hours"
     count = "An order of an ACME client has" if len(waiting) == 1 else f"{len(waiting)} ACME orders have"
-    body = (
-        f"{count} waited for the CA, or for the DNS about CAA records, for {hours} or longer.\n\n"
-        "Please look at the account's page: what its client was told last stands there. The CA can say\n"
-        "what holds up an order; whoever runs a domain's name servers, why they do not answer.\n\n"
-    )
-    body += "\n".join(_order_paragraph(row) for row in waiting[:LISTED])
-    return bool(_mail(f"{count} waited for {hours}", body, left=len(waiting) - LISTED, to=to).send())
+    blocks = [
+        prose(f"{count} waited for the CA, or for the DNS about CAA records, for {hours} or longer."),
+        prose(
+            "Please look at the account's page: what its client was told last stands there. The CA can say "
+            "what holds up an order; whoever runs a domain's name servers, why they do not answer."
+        ),
+        *map(_order_paragraph, waiting[:LISTED]),
+        _more(len(waiting)),
+    ]
+    return bool(letter(subject=f"{count} waited for {hours}", blocks=blocks, to=to).send())
 
 
 def _officers() -> list[str]:
@@ -130,69 +134,60 @@ def message(waiting: Sequence[Request], *, to: list[str], awaited: Awaited) -> E
     hours = f"{OVERDUE_AFTER.days * 24} hours"
     count = "A request has" if len(waiting) == 1 else f"{len(waiting)} requests have"
     whom, advice = _ADVICE[awaited]
-    body = f"{count} waited for {whom} for {hours} or longer.\n\n"
-    body += advice.format(service=runtime.current().service_name)
-    body += "\n".join(_paragraph(row) for row in waiting[:LISTED])
-    return _mail(f"{count} waited for {whom} for {hours}", body, left=len(waiting) - LISTED, to=to)
+    blocks = [
+        prose(f"{count} waited for {whom} for {hours} or longer."),
+        prose(advice.format(service=runtime.current().service_name)),
+        *map(_paragraph, waiting[:LISTED]),
+        _more(len(waiting)),
+    ]
+    return letter(subject=f"{count} waited for {whom} for {hours}", blocks=blocks, to=to)
 
 
 _ADVICE = {
     Awaited.CA: (
         "the CA",
         (
-            "{service} goes on asking the CA, less and less often, and the applicants see that\n"
-            "it takes long. Please ask the CA what holds it up; its own number, where it gave one, is\n"
-            "on the request's page.\n\n"
+            "{service} goes on asking the CA, less and less often, and applicants see that it takes long. "
+            "Please ask the CA what holds it up; its own number, where it gave one, is on the request's page."
         ),
     ),
     Awaited.DNS: (
         "the DNS",
         (
-            "Nothing is signed before the CAA records of every name could be looked up, and these can't be.\n"
-            "{service} goes on asking. Please ask whoever runs the name servers, which the request's\n"
-            "page names with what they answered; or, if all domains are affected, whoever runs {service}.\n\n"
+            "Nothing is signed before the CAA records of every name could be looked up, and these can't be. "
+            "{service} goes on asking. Please ask whoever runs the name servers, which the request's page "
+            "names with what they answered; or, if all domains are affected, whoever runs {service}."
         ),
     ),
 }
 
 
-def _mail(subject: str, body: str, *, left: int, to: list[str]) -> EmailMessage:
-    rt = runtime.current()
-    if left > 0:
-        body += f"\n… and {left} more.\n"
-    body += f"\n-- \n{rt.service_name}, {rt.base_url}\n"
-    return EmailMessage(
-        subject=f"[{rt.service_name}] {subject}",
-        body=body,
-        from_email=rt.mail_from,
-        to=to,
-        headers={"Auto-Submitted": "auto-generated"},
-    )
+def _more(count: int) -> str:
+    return f"… and {count - LISTED} more." if count > LISTED else ""
 
 
 def _paragraph(row: Request) -> str:
     rt = runtime.current()
     more = f" and {len(row.names) - 1} more" if len(row.names) > 1 else ""
-    return (
-        f"{rt.base_url}/requests/{row.pk}/\n"
-        f"  Request ID    {row.pk}\n"
-        f"  Names         {row.common_names}{more}\n"
-        f"  Organisation  {row.organisation.legal_name}\n"
-        f"  Status        {status_text(State(row.state), ra=rt.rules.ra)}\n"
-        f"  Now           {row.detail}\n"
-    )
+    told = {
+        "Request ID": row.pk,
+        "Names": f"{row.common_names}{more}",
+        "Organisation": row.organisation.legal_name,
+        "Status": status_text(State(row.state), ra=rt.rules.ra),
+        "Now": row.detail,
+    }
+    return f"{rt.base_url}/requests/{row.pk}/\n{table(told)}"
 
 
 def _order_paragraph(row: AcmeOrder) -> str:
-    rt = runtime.current()
     more = f" and {len(row.identifiers) - 1} more" if len(row.identifiers) > 1 else ""
-    return (
-        f"{rt.base_url}/acme-clients/accounts/{row.account_id}/\n"
-        f"  Order         {row.pk}\n"
-        f"  Names         {row.identifiers[0]}{more}\n"
-        f"  Organisation  {row.organisation.legal_name}\n"
-        f"  Last problem  {row.account.last_problem or 'none'}\n"
-    )
+    told = {
+        "Order": row.pk,
+        "Names": f"{row.identifiers[0]}{more}",
+        "Organisation": row.organisation.legal_name,
+        "Last problem": row.account.last_problem or "none",
+    }
+    return f"{runtime.current().base_url}/acme-clients/accounts/{row.account_id}/\n{table(told)}"
 
 
 def _untold(awaited: Awaited, *, now: datetime) -> QuerySet[Request]:

@@ -211,8 +211,8 @@ def record_entitlement(
     """
     kind, years = profile(wanted.profile_id), term_years()
     is_accepted = state is State.ACCEPTED
-    reasons = " ".join(check.message for check in decision.manual_reasons)
-    detail = "" if is_accepted else reasons
+    reasons = [check.message for check in decision.manual_reasons]
+    detail = "" if is_accepted else " ".join(reasons)
     if is_accepted:
         detail = "Passed every check; certificates are issued when an ACME client asks."
     request = Request(
@@ -252,7 +252,7 @@ def record_entitlement(
             at=now,
         )
         insert(approved)
-    _write_created(request, decision, note=reasons or detail, actor=actor, now=now)
+    _write_created(request, decision, note="\n".join(reasons) or detail, actor=actor, now=now)
     return request
 
 

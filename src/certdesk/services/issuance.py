@@ -178,13 +178,17 @@ def _await_caa(request: Request, unknown: tuple[Check, ...], *, now: datetime) -
 
 
 def _refer(request_id: RequestId, obstacles: tuple[Check, ...], *, now: datetime) -> State:
-    reasons = " ".join(check.message for check in obstacles)
+    reasons = [check.message for check in obstacles]
     return advance(
         request_id=request_id,
         event=Event.REFER,
         actor=SYSTEM,
         now=now,
-        step=Step(detail=reasons, note=reasons, data={"codes": sorted({c.code for c in obstacles})}),
+        step=Step(
+            detail=" ".join(reasons),
+            note="\n".join(reasons),
+            data={"codes": sorted({c.code for c in obstacles})},
+        ),
     )
 
 

@@ -8,6 +8,7 @@ from django.db.models import QuerySet
 from certdesk.domain.actors import OrgRole
 from certdesk.domain.requests import Event, State, status_text
 from certdesk.services import runtime
+from certdesk.services.letters import letter, prose, section, table
 from certdesk.store.db import write_transaction
 from certdesk.store.models import Membership, Request, RequestEvent
 from certdesk.store.prepared import Prepared, Swap
@@ -25,7 +26,7 @@ _OPENING: dict[Event, str] = {
 
 
 _UNPROVEN = (
-    "Your certificate request is accepted. Before it goes to the CA, somebody has to confirm by\n"
+    "Your certificate request is accepted. Before it goes to the CA, somebody has to confirm by "
     "e-mail that your organisation controls the domain; choose a mailbox on the request's page."
 )
 
@@ -93,29 +94,24 @@ def message(line: RequestEvent, *, to: list[str]) -> EmailMessage:
     names = ", ".join(request.names[:MAX_NAMES]) + (f" and {more} more" if more > 0 else "")
     unproven = line.event == Event.CREATE and line.to_state == State.ACCEPTED
     opening = _UNPROVEN if unproven else _OPENING[Event(line.event)]
-    body = (
-        f"{opening.format(ra=rt.rules.ra)}\n\n"
-        f"  Request ID    {request.pk}\n"
-        f"  Names         {names}\n"
-        f"  Organisation  {request.organisation.legal_name}\n"
-        f"  Status        {status}\n\n"
-        f"Look at it here:\n{rt.base_url}/requests/{request.pk}/\n"
-    )
-    if line.note:
-        body += f"\nDetails:\n{_indented(line.note)}\n"
-    if request.requester.email not in to:
-        body += (
-            f"\nYou get this because {request.requester.username}, who asked, has left your organisation.\n"
-        )
-    body += f"\n-- \n{rt.service_name}, {rt.base_url}\n"
-    return EmailMessage(
-        subject=f"[{rt.service_name}] Request {request.pk}: {status}",
-        body=body,
-        from_email=rt.mail_from,
+    whose = request.requester.username
+    left = f"You get this because {whose}, who asked, has left your organisation."
+    return letter(
+        subject=f"Request {request.pk}: {status}",
+        blocks=(
+            prose(opening.format(ra=rt.rules.ra)),
+            table(
+                {
+                    "Request ID": request.pk,
+                    "Names": names,
+                    "Organisation": request.organisation.legal_name,
+                    "Status": status,
+                }
+            ),
+            f"Look at it here:\n{rt.base_url}/requests/{request.pk}/",
+            section("Details", line.note),
+            "" if request.requester.email in to else prose(left),
+        ),
         to=to,
-        headers={"Auto-Submitted": "auto-generated", "X-Certdesk-Request": str(request.pk)},
+        headers={"X-Certdesk-Request": str(request.pk)},
     )
-
-
-def _indented(text: str) -> str:
-    return "\n".join(f"  {line}" for line in text.splitlines())

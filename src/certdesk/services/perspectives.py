@@ -7,11 +7,11 @@ is too few already stops the start (`conf.perspectives`), and is nothing for thi
 from datetime import datetime, timedelta
 
 import structlog
-from django.core.mail import EmailMessage
 
 from certdesk.domain.actors import SYSTEM, RaRole
 from certdesk.domain.corroboration import WARN_AHEAD, Shortfall, coming_shortfall
 from certdesk.services import runtime
+from certdesk.services.letters import letter, prose
 from certdesk.store import audit, jobs
 from certdesk.store.db import write_transaction
 from certdesk.store.models import AuditEvent, User
@@ -63,13 +63,14 @@ def mail_perspectives(*, now: datetime) -> bool:
         log.error("perspectives.shortfall_untold", on=found.on.isoformat())
     if found is None or not to:
         return False
-    EmailMessage(
-        subject=f"[{rt.service_name}] More perspectives are needed from {found.day}",
-        body=f"{found.message}\n\n{found.to_do}\n\n"
-        f"Until then nothing changes. The page of the service says the same:\n\n{rt.base_url}/service/\n\n"
-        f"-- \n{rt.service_name}, {rt.base_url}\n",
-        from_email=rt.mail_from,
+    letter(
+        subject=f"More perspectives are needed from {found.day}",
+        blocks=(
+            prose(found.message),
+            prose(found.to_do),
+            "Until then nothing changes. The page of the service says the same:",
+            f"{rt.base_url}/service/",
+        ),
         to=to,
-        headers={"Auto-Submitted": "auto-generated"},
     ).send()
     return True

@@ -4,10 +4,10 @@ Each is told once: the audit event, in the transaction that queues the mail, rem
 `services.reminders`.
 """
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import structlog
-from django.core.mail import EmailMessage
 from django.db.models import OuterRef, QuerySet, Subquery
 
 from certdesk.domain.actors import SYSTEM
@@ -15,6 +15,7 @@ from certdesk.domain.deadlines import EMAIL_METHODS, date_words, method_ends_at
 from certdesk.domain.evidence import METHODS, Method
 from certdesk.domain.requests import OrganisationId
 from certdesk.services import runtime
+from certdesk.services.letters import letter, prose, quoted, section
 from certdesk.services.persistent import record_for
 from certdesk.services.reminders import people_of
 from certdesk.store import audit, jobs
@@ -73,17 +74,16 @@ def mail_vanished(*, domain_id: int, missing_since: datetime, now: datetime) -> 
         if until
         else "Nothing proves the domain any more: new requests for it wait."
     )
-    body = (
-        f"The persistent DNS record of {domain.adn} was there, and is gone.\n\n"
-        f"{lapses}\n"
-        "Please have it published again, in one line:\n\n"
-        f"{record.line}\n\n"
-        "If it was taken away on purpose, stop the watch on the domain's page:\n\n"
-        f"{rt.base_url}/domains/{domain.pk}/\n\n"
-        f"Organisation: {domain.organisation.legal_name}\n"
+    blocks = (
+        prose(f"The persistent DNS record of {domain.adn} was there, and is gone."),
+        prose(f"{lapses} Please have it published again, in one line:"),
+        record.line,
+        "If it was taken away on purpose, stop the watch on the domain's page:",
+        f"{rt.base_url}/domains/{domain.pk}/",
+        f"Organisation: {domain.organisation.legal_name}",
     )
     to = {*people_of(domain), row.asked_by.email if row.asked_by.is_active else ""} - {""}
-    return _send(f"The persistent DNS record of {domain.adn} has vanished", body, to=to, about=domain.pk)
+    return _send(f"The persistent DNS record of {domain.adn} has vanished", blocks, to=to, about=domain.pk)
 
 
 def mail_unproven(*, challenge_id: int, now: datetime) -> bool:
@@ -96,17 +96,19 @@ def mail_unproven(*, challenge_id: int, now: datetime) -> bool:
     if row is None:
         return False
     rt, last = runtime.current(), row.attempts.order_by("-id").first()
-    body = (
-        f"You asked to prove control of {row.domain.adn} ({METHODS[Method(row.method)].title}).\n"
-        f"Nothing was found yet, and the challenge ends on {row.expires_at:%-d %B %Y at %H:%M} UTC.\n\n"
-        + (f"The last look: {last.detail}\n\n" if last else "")
-        + "What to publish, and a button that looks at once, are here:\n\n"
-        f"{rt.base_url}/domains/{row.domain_id}/\n\n"
-        f"Organisation: {row.domain.organisation.legal_name}\n"
+    blocks = (
+        prose(
+            f"You asked to prove control of {row.domain.adn} ({METHODS[Method(row.method)].title}). Nothing "
+            f"was found yet, and the challenge ends on {row.expires_at:%-d %B %Y at %H:%M} UTC."
+        ),
+        "What to publish, and a button that looks at once, are here:",
+        f"{rt.base_url}/domains/{row.domain_id}/",
+        section("The last look", last.detail if last else ""),
+        f"Organisation: {row.domain.organisation.legal_name}",
     )
     to = {row.asked_by.email if row.asked_by.is_active else ""} - {""}
     subject = f"{row.domain.adn} is not proven yet, and the challenge ends soon"
-    return _send(subject, body, to=to or set(people_of(row.domain)), about=row.domain_id)
+    return _send(subject, blocks, to=to or set(people_of(row.domain)), about=row.domain_id)
 
 
 def mail_sunset(*, organisation_id: int, now: datetime) -> bool:
@@ -116,18 +118,20 @@ def mail_sunset(*, organisation_id: int, now: datetime) -> bool:
     if not found or ends is None:
         return False
     rt, more = runtime.current(), len(found) - NAMES_IN_A_MAIL
-    names = "\n".join(f"  {domain.adn}" for domain in found[:NAMES_IN_A_MAIL])
-    body = (
-        f"On {date_words(ends)} public CAs stop accepting validation by e-mail, and what was proven\n"
-        "by e-mail before stops counting for them on the same day (BR 3.2.2.4.4).\n\n"
-        f"These domains of {found[0].organisation.legal_name} rest on e-mail:\n\n"
-        f"{names}\n" + (f"  and {more} more\n" if more > 0 else "") + "\n"
-        "What to do: publish a persistent DNS record for each, once. The list shows how:\n\n"
-        f"{rt.base_url}/domains/?state=sunset\n\n"
-        "For private CAs nothing changes.\n"
+    names = [domain.adn for domain in found[:NAMES_IN_A_MAIL]] + ([f"and {more} more"] if more > 0 else [])
+    blocks = (
+        prose(
+            f"On {date_words(ends)} public CAs stop accepting validation by e-mail, and what was proven "
+            "by e-mail before stops counting for them on the same day (BR 3.2.2.4.4)."
+        ),
+        prose(f"These domains of {found[0].organisation.legal_name} rest on e-mail:"),
+        quoted("\n".join(names)),
+        "What to do: publish a persistent DNS record for each, once. The list shows how:",
+        f"{rt.base_url}/domains/?state=sunset",
+        "For private CAs nothing changes.",
     )
     subject = f"Validation by e-mail ends for public CAs on {date_words(ends)}"
-    return _send(subject, body, to=set(people_of(found[0])), about=found[0].pk)
+    return _send(subject, blocks, to=set(people_of(found[0])), about=found[0].pk)
 
 
 def _warn_of_unproven(*, now: datetime) -> None:
@@ -195,16 +199,9 @@ def _on_email(*, now: datetime) -> QuerySet[Domain]:
     )
 
 
-def _send(subject: str, body: str, *, to: set[str], about: int) -> bool:
-    rt = runtime.current()
+def _send(subject: str, blocks: Sequence[str], *, to: set[str], about: int) -> bool:
     if not to:
         log.error("domains.warning_untold", domain=about)
         return False
-    EmailMessage(
-        subject=f"[{rt.service_name}] {subject}",
-        body=f"{body}\n-- \n{rt.service_name}, {rt.base_url}\n",
-        from_email=rt.mail_from,
-        to=sorted(to),
-        headers={"Auto-Submitted": "auto-generated"},
-    ).send()
+    letter(subject=subject, blocks=blocks, to=sorted(to)).send()
     return True

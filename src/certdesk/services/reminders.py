@@ -15,6 +15,7 @@ from certdesk.domain.actors import SYSTEM, OrgRole, RaRole
 from certdesk.domain.evidence import Method
 from certdesk.domain.identifiers import is_under
 from certdesk.services import runtime
+from certdesk.services.letters import letter, prose
 from certdesk.store import audit, jobs
 from certdesk.store.db import write_transaction
 from certdesk.store.models import AuditEvent, Domain, Membership, User, ValidationRecord
@@ -99,25 +100,22 @@ def message(
     to_do = (
         f"Please check again who owns {domain.adn}, and record it there."
         if audience is Audience.OFFICERS
-        else "To renew it, publish a DNS record or have the domain's own people confirm by e-mail, which\n"
+        else "To renew it, publish a DNS record or have the domain's own people confirm by e-mail, which "
         f"takes a minute there, or ask {rt.rules.ra} to check it by hand."
     )
-    body = (
-        f"The validation of {domain.adn} lapses {days}:\n"
-        f"on {until:%-d %B %Y at %H:%M} UTC.\n\n"
-        "Certificates that were issued go on working. From then on, new requests for names at or below\n"
-        "this domain wait until it is validated again.\n\n"
-        f"{to_do}\n\n"
-        f"{rt.base_url}/domains/{domain.pk}/\n\n"
-        f"Organisation: {domain.organisation.legal_name}\n"
-        f"\n-- \n{rt.service_name}, {rt.base_url}\n"
-    )
-    return EmailMessage(
-        subject=f"[{rt.service_name}] The validation of {domain.adn} lapses {days}",
-        body=body,
-        from_email=rt.mail_from,
+    return letter(
+        subject=f"The validation of {domain.adn} lapses {days}",
+        blocks=(
+            f"The validation of {domain.adn} lapses {days}:\non {until:%-d %B %Y at %H:%M} UTC.",
+            prose(
+                "Certificates that were issued go on working. From then on, new requests for names at or "
+                "below this domain wait until it is validated again."
+            ),
+            prose(to_do),
+            f"{rt.base_url}/domains/{domain.pk}/",
+            f"Organisation: {domain.organisation.legal_name}",
+        ),
         to=to,
-        headers={"Auto-Submitted": "auto-generated"},
     )
 
 

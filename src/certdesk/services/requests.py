@@ -349,15 +349,15 @@ def _insert(
 ) -> Request:
     auto, pending = decision.outcome is Outcome.AUTO, decision.pending
     made = State.ACCEPTED if auto else State.WAITING_FOR_APPROVAL
-    reasons = " ".join(check.message for check in decision.manual_reasons or pending)
-    detail = reasons
+    reasons = [check.message for check in decision.manual_reasons or pending]
+    detail = " ".join(reasons)
     if auto:
         detail = "Passed every check; about to be handed to the CA."
     if auto and pending:
         detail = second_line(submission.organisation_id, csr.names, now=now)
     first = Step(
         detail=detail,
-        note=reasons or detail,
+        note="\n".join(reasons) or detail,  # a line each, in the history and in the mail
         next_attempt_at=now + UNCLAIMED if auto and not pending else None,
         data={
             "content_digest": decision.content_digest,

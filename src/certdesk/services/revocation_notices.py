@@ -6,12 +6,13 @@ from django.core.mail import EmailMessage
 
 from certdesk.domain.actors import RaRole
 from certdesk.services import runtime
+from certdesk.services.letters import letter, prose, section, table
 from certdesk.services.notices import MAX_NAMES, recipients
 from certdesk.store.db import write_transaction
 from certdesk.store.models import Revocation, RevocationOutcome, User
 
 _REVOKED = (
-    "A certificate of yours was revoked. Whoever checks will refuse it from now on: a server\n"
+    "A certificate of yours was revoked. Whoever checks will refuse it from now on: a server "
     "that still uses it needs another certificate."
 )
 _REFUSED = "A certificate of yours was to be revoked, and the CA refuses to. It is still valid."
@@ -44,27 +45,27 @@ def message(row: Revocation, *, to: list[str]) -> EmailMessage:
     names = sorted(name.name for name in certificate.names.all())
     more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
     refused = row.outcome == RevocationOutcome.REFUSED
-    body = (
-        f"{_REFUSED if refused else _REVOKED}\n\n"
-        f"  Names          {', '.join(names[:MAX_NAMES])}{more}\n"
-        f"  Serial number  {certificate.serial}\n"
-        f"  Organisation   {request.organisation.legal_name}\n"
-        f"  Request ID     {request.pk}\n"
-        f"  Reason         {row.reason}\n"
-        f"  Asked by       {row.actor}\n\n"
-        f"Look at it here:\n{rt.base_url}/requests/{request.pk}/\n"
-    )
-    for title, text in (("What the CA says", row.detail), ("Note", row.note)):
-        if text:
-            body += f"\n{title}:\n" + "\n".join(f"  {line}" for line in text.splitlines()) + "\n"
-    body += f"\n-- \n{rt.service_name}, {rt.base_url}\n"
     became = "was not revoked" if refused else "was revoked"
-    return EmailMessage(
-        subject=f"[{rt.service_name}] Certificate of request {request.pk} {became}",
-        body=body,
-        from_email=rt.mail_from,
+    return letter(
+        subject=f"Certificate of request {request.pk} {became}",
+        blocks=(
+            prose(_REFUSED if refused else _REVOKED),
+            table(
+                {
+                    "Names": f"{', '.join(names[:MAX_NAMES])}{more}",
+                    "Serial number": certificate.serial,
+                    "Organisation": request.organisation.legal_name,
+                    "Request ID": request.pk,
+                    "Reason": row.reason,
+                    "Asked by": row.actor,
+                }
+            ),
+            f"Look at it here:\n{rt.base_url}/requests/{request.pk}/",
+            section("What the CA says", row.detail),
+            section("Note", row.note),
+        ),
         to=to,
-        headers={"Auto-Submitted": "auto-generated", "X-Certdesk-Request": str(request.pk)},
+        headers={"X-Certdesk-Request": str(request.pk)},
     )
 
 

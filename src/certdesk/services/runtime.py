@@ -113,6 +113,11 @@ class Runtime:
         return self.settings.service_name
 
     @property
+    def ra_contact(self) -> str:
+        """How people reach the RA team: an e-mail address or a web page; empty when nobody has said."""
+        return self.settings.ra_contact
+
+    @property
     def support_url(self) -> str:
         """Where the CA's own support is; empty when there is none."""
         return self.settings.support_url

@@ -11,7 +11,6 @@ from datetime import datetime, timedelta
 from smtplib import SMTPException
 
 import structlog
-from django.core.mail import EmailMessage
 from django.db.models import Q
 
 from certdesk.dcv.email import (
@@ -37,6 +36,7 @@ from certdesk.domain.identifiers import is_ip_address, is_under, parse_dns_name,
 from certdesk.domain.requests import OrganisationId, State
 from certdesk.domain.rules import RuleId, in_force
 from certdesk.services import runtime
+from certdesk.services.letters import letter, prose
 from certdesk.store import audit
 from certdesk.store.db import write_transaction
 from certdesk.store.models import (
@@ -431,14 +431,12 @@ def _facts(row: EmailChallenge) -> ChallengeFacts:
 
 
 def _send(row: EmailChallenge, *, code: str) -> None:
-    rt, page = runtime.current(), f"{runtime.current().base_url}/dcv/"
-    body = message_text(_facts(row), link=f"{page}{normalised_code(code)}/", code=code, page=page)
-    mail = EmailMessage(
-        subject=f"[{rt.service_name}] Please confirm: certificates for {row.adn}",
-        body=body,
-        from_email=rt.mail_from,
+    page = f"{runtime.current().base_url}/dcv/"
+    text = message_text(_facts(row), link=f"{page}{normalised_code(code)}/", code=code, page=page)
+    mail = letter(
+        subject=f"Please confirm: certificates for {row.adn}",
+        blocks=map(prose, text.split("\n\n")),
         to=[row.mailbox],
-        headers={"Auto-Submitted": "auto-generated"},
     )
     try:
         mail.send()

@@ -9,6 +9,7 @@ from django.http import HttpRequest
 from django.utils.functional import SimpleLazyObject
 
 from certdesk.domain.actors import Action, Actor, RaRole, can
+from certdesk.domain.settings import contact_link
 from certdesk.services import runtime
 from certdesk.store.models import User
 from certdesk.store.selectors.organisations import list_organisations
@@ -58,6 +59,7 @@ class Portal:
 
     service_name: str
     ra: str
+    ra_contact: str
     support_url: str
     version: str
     demo: bool
@@ -93,6 +95,7 @@ def _portal(request: HttpRequest) -> Portal:
     return Portal(
         service_name=rt.service_name,
         ra=rt.rules.ra,
+        ra_contact=contact_link(rt.ra_contact),
         support_url=rt.support_url,
         version=_version(),
         demo=settings.CERTDESK.demo,

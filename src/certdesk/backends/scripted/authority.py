@@ -103,8 +103,11 @@ def _make(folder: Path, passphrase: bytes, *, now: datetime) -> None:
     root_name = _name("Scripted Root (tests and demo)")
     root = _ca(root_name, root_key.public_key(), path_length=None, now=now).issuer_name(root_name)
     issuing = _ca(_name("Scripted CA (tests and demo)"), key.public_key(), path_length=0, now=now)
+    # RFC 5280 4.2.1.1: every certificate but a self-signed one says which key has signed it.
+    above = x509.AuthorityKeyIdentifier.from_issuer_public_key(root_key.public_key())
+    issuing = issuing.issuer_name(root_name).add_extension(above, critical=False)
     certificates = (
-        issuing.issuer_name(root_name).sign(root_key, hashes.SHA256()),
+        issuing.sign(root_key, hashes.SHA256()),
         root.sign(root_key, hashes.SHA256()),
     )
     encrypted = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(passphrase))

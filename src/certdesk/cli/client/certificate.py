@@ -16,7 +16,7 @@ from certdesk.cli.client.exits import Exit, Failure
 from certdesk.cli.client.files import file_name, write_file
 from certdesk.cli.client.upkeep import check, renew
 
-FORMATS = ("pem", "fullchain", "der", "p7b", "zip")
+FORMATS = ("pem", "fullchain", "chain", "der", "p7b", "truststore", "zip")
 REASONS = (
     "keyCompromise",
     "superseded",

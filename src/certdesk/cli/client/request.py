@@ -15,7 +15,7 @@ from certdesk.cli.client.files import file_name, read_csr, write_file
 from certdesk.cli.client.live import KEY_TYPES, Wish, checked, name_for
 from certdesk.cli.client.upkeep import home_of, home_option
 
-FORMATS = ("zip", "pem", "fullchain", "der", "p7b")
+FORMATS = ("zip", "pem", "fullchain", "chain", "der", "p7b", "truststore")
 WAYS = ("registry", "document", "contact", "other")
 STATUSES = (
     "waiting_for_approval",

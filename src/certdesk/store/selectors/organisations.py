@@ -9,7 +9,7 @@ from certdesk.domain.actors import Action, Actor, can
 from certdesk.domain.errors import NotFound
 from certdesk.domain.evidence import METHODS, Method
 from certdesk.domain.requests import OrganisationId
-from certdesk.store.models import Domain, Organisation, ValidationRecord
+from certdesk.store.models import AuditEvent, Domain, Organisation, ValidationRecord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +24,16 @@ class OrganisationRow:
     vetted_at: datetime | None
     first_approved_at: datetime | None
     is_active: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrganisationEvent:
+    """What the RA did about an organisation; `data` is as the audit log has it."""
+
+    action: str
+    actor: str
+    at: datetime
+    data: dict[str, object]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +111,27 @@ def list_domains(*, actor: Actor, organisation_id: OrganisationId | None = None)
             validations=tuple(proofs[row.pk]),
         )
         for row in rows
+    ]
+
+
+#: What the RA does about an organisation as such.
+DEEDS = ("create", "vet", "rename", "disable", "enable")
+
+
+def organisation_history(*, actor: Actor, organisation_id: OrganisationId) -> list[OrganisationEvent]:
+    """What the RA did and on which evidence, newest first; nothing for whoever may not vet or audit."""
+    if not (can(actor, Action.ORGANISATION_VET) or can(actor, Action.AUDIT_READ)):
+        return []
+    found = AuditEvent.objects.filter(
+        object_type="organisation",
+        object_id=str(organisation_id),
+        action__in=[f"organisation.{deed}" for deed in DEEDS],
+    )
+    return [
+        OrganisationEvent(
+            action=row.action.removeprefix("organisation."), actor=row.actor, at=row.at, data=row.data
+        )
+        for row in found.order_by("-seq")
     ]
 
 

@@ -74,6 +74,13 @@ def render_section(source: str, anchor: str, *, words: Words) -> SafeString:
     return _finish(_PAGE, tokens, words=words, prefix="", link=str).html
 
 
+def source_of_section(source: str, anchor: str) -> str:
+    """The Markdown under one heading, without the heading; empty when there is none of that anchor."""
+    lines = [token.map for token in _below(_PAGE.parse(source), anchor) if token.map]
+    last = max((line[1] for line in lines), default=0)
+    return "\n".join(source.splitlines()[lines[0][0] : last]).strip() if lines else ""
+
+
 def render_answer(source: str, *, words: Words, link: Link = str) -> Rendered:
     """An answer of the FAQ: as a page, without headings, for the question is its heading."""
     return _finish(_ANSWER, _ANSWER.parse(source), words=words, prefix="", link=link)

@@ -13,6 +13,7 @@ import structlog
 from django.template.loader import render_to_string
 from django.utils.safestring import SafeString
 
+from certdesk.domain.settings import contact_link
 from certdesk.services import runtime
 from certdesk.web.help import contents
 from certdesk.web.help.documents import document_for_pdf, link_in_page, link_in_whole, whole_prefix
@@ -161,6 +162,7 @@ def _html(chapters: list[Chapter], *, title: str, words: Words) -> str:
             "whole": len(chapters) > 1,
             "service_name": rt.service_name,
             "ra": rt.rules.ra,
+            "contact": contact_link(rt.ra_contact),
             "address": f"{rt.base_url}/help/",
         },
     )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from django.utils.html import escape, format_html
 
+from certdesk.domain.settings import contact_link
 from certdesk.services import runtime
 
 _PLACE = re.compile(r"\[\[([a-z_]+)\]\]")
@@ -18,10 +19,10 @@ EXAMPLE_STEM = "www_example_ac_uk-2027-03-31"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Words:
-    """Pairs of placeholder and text, hashable. `support_url` makes `[[support]]` a link (R1)."""
+    """Pairs of placeholder and text, hashable; `links` has those whose text is a link too (R1)."""
 
     texts: tuple[tuple[str, str], ...] = ()
-    support_url: str = ""
+    links: tuple[tuple[str, str], ...] = ()
 
     def in_html(self, html: str) -> str:
         """Clean HTML with every known placeholder filled in; an unknown one stays as it is."""
@@ -34,10 +35,8 @@ class Words:
         return _PLACE.sub(lambda found: texts.get(found[1], found[0]), text)
 
     def _html(self, found: re.Match[str], texts: dict[str, str]) -> str:
-        text = texts.get(found[1], found[0])
-        if found[1] == "support" and self.support_url:
-            return format_html('<a href="{}">{}</a>', self.support_url, text)
-        return escape(text)
+        text, href = texts.get(found[1], found[0]), dict(self.links).get(found[1], "")
+        return format_html('<a href="{}">{}</a>', href, text) if href else escape(text)
 
 
 def words_of_service(*, host: str = EXAMPLE_HOST, stem: str = EXAMPLE_STEM) -> Words:
@@ -46,6 +45,7 @@ def words_of_service(*, host: str = EXAMPLE_HOST, stem: str = EXAMPLE_STEM) -> W
     suffixes = [f".{suffix}" for suffix in rt.rules.trusted_suffixes]
     texts = {
         "ra": rt.rules.ra,
+        "contact": rt.rules.ra,
         "service": rt.service_name,
         "support": "support pages of the CA" if rt.support_url else "support pages of your CA",
         "suffixes": " or ".join(suffixes),
@@ -56,4 +56,5 @@ def words_of_service(*, host: str = EXAMPLE_HOST, stem: str = EXAMPLE_STEM) -> W
         "host": host,
         "stem": stem,
     }
-    return Words(support_url=rt.support_url, texts=tuple(texts.items()))
+    links = (("support", rt.support_url), ("contact", contact_link(rt.ra_contact)))
+    return Words(links=links, texts=tuple(texts.items()))

@@ -25,10 +25,12 @@ from certdesk.services.organisations import (
 )
 from certdesk.store.selectors.organisations import (
     DomainRow,
+    OrganisationEvent,
     OrganisationRow,
     get_organisation,
     list_domains,
     list_organisations,
+    organisation_history,
 )
 from certdesk.store.selectors.people import Member, list_members
 from certdesk.web import times
@@ -203,6 +205,7 @@ def render_organisation(
         "rename_form": (given.rename or _rename_form(row)) if vets else None,
         "active_form": (given.active or ActiveForm()) if vets else None,
         "is_active": row.is_active,
+        "history": [_event(e) for e in organisation_history(actor=actor, organisation_id=row.id)],
         "issued": issued,
     }
     return render(
@@ -272,6 +275,31 @@ def _facts(row: OrganisationRow) -> list[Fact]:
         Fact(label="Vetted", value=times.day(row.vetted_at) if row.vetted_at else "Not yet"),
         Fact(label="First request approved", value=first),
     ]
+
+
+_DEEDS = {
+    "create": "Registered",
+    "vet": "Vetted",
+    "rename": "Name or place changed",
+    "disable": "Disabled",
+    "enable": "Enabled again",
+}
+
+
+def _event(event: OrganisationEvent) -> dict[str, str]:
+    """What was done, and on which evidence or for which reason."""
+    changed = event.data.get("changed")
+    pairs = changed.values() if isinstance(changed, dict) else ()
+    what = "; ".join(f"{before or 'none'} → {after or 'none'}" for before, after in pairs)
+    why = str(event.data.get("evidence") or event.data.get("reason") or "")
+    return {
+        "title": _DEEDS[event.action],
+        "what": what,
+        "why": why,
+        "at": times.at(event.at),
+        "at_iso": times.iso(event.at),
+        "actor": event.actor,
+    }
 
 
 def _domain(row: DomainRow, *, now: datetime, evidence: bool) -> dict[str, str]:

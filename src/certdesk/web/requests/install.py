@@ -4,13 +4,15 @@ The words are those of the help page of that software: its sections â€œInstallâ€
 the request's own files and host.
 """
 
+import re
 from dataclasses import dataclass
 
 from django.urls import reverse
 from django.utils.safestring import SafeString
 
+from certdesk.services import runtime
 from certdesk.web.help.contents import server_page
-from certdesk.web.help.markdown import render_section
+from certdesk.web.help.markdown import render_section, source_of_section
 from certdesk.web.help.words import words_of_service
 
 
@@ -37,3 +39,19 @@ def guide_for(software: str, *, stem: str, host: str) -> Guide:
         check=render_section(page.source, "check", words=words),
         href=reverse("help-page", args=[page.slug]),
     )
+
+
+def instructions(software: str, *, stem: str, host: str) -> str:
+    """The same as a text to go with the files; addresses are complete, for it is read elsewhere."""
+    page, base = server_page(software), runtime.current().base_url
+    words = words_of_service(stem=stem, host=host)
+    parts = [
+        f"{title}\n{'=' * len(title)}\n\n{source_of_section(page.source, anchor)}"
+        for title, anchor in (
+            (f"Installing the certificate for {host}: {page.title}", "install"),
+            ("Checking it", "check"),
+        )
+    ]
+    text = re.sub(r"\]\(/", f"]({base}/", "\n\n".join(parts))
+    more = f"The newest version of these instructions: {base}{reverse('help-page', args=[page.slug])}"
+    return f"{words.in_text(text)}\n\n{more}\n"

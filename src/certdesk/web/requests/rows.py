@@ -256,7 +256,7 @@ def page_row(detail: RequestDetail, *, ra: str, now: datetime) -> PageRow:
     second_line = detail.detail
     if detail.state in (State.REJECTED_BY_RA, State.REJECTED_BY_CA):
         second_line = ""
-    elif second_line == _manual_reasons(detail):
+    elif " ".join(second_line.split()) == _manual_reasons(detail):
         second_line = f"{ra} looks at it. You will be told by e-mail what was decided."
     elif detail.state is State.SUBMITTED:
         second_line = f"{second_line} The CA has had it for {times.lasted(now - detail.changed_at)}.".strip()
@@ -286,7 +286,7 @@ def history(detail: RequestDetail, *, ra: str) -> list[HistoryRow]:
         HistoryRow(
             title=_EVENTS.get(event.event, event.event).format(ra=ra),
             status=_new_status(event, ra=ra),
-            reason="" if event.note == told else event.note,
+            reason="" if " ".join(event.note.split()) == told else event.note,
             at=times.at_second(event.at),
             at_iso=times.iso(event.at),
             actor=event.actor,
@@ -339,8 +339,8 @@ def _check(check: Check) -> CheckRow:
 
 
 def _manual_reasons(detail: RequestDetail) -> str:
-    """The reasons for a human as the services join them."""
-    return " ".join(c["message"] for c in detail.checks if c["verdict"] == Verdict.MANUAL)
+    """The reasons for a human in one line, as the second line has them; notes have a line for each."""
+    return " ".join(" ".join(c["message"] for c in detail.checks if c["verdict"] == Verdict.MANUAL).split())
 
 
 def _new_status(event: EventRow, *, ra: str) -> str:

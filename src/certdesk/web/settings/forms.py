@@ -16,6 +16,7 @@ SAFE_PASSWORD_LENGTH = 8
 
 TITLES: Mapping[str, str] = {
     "ra": "Name of the RA team",
+    "ra_contact": "Contact of the RA team",
     "service_name": "Name of the service",
     "support_url": "Support page of the CA",
     "trusted_suffixes": "Trusted suffixes",
@@ -27,7 +28,7 @@ TITLES: Mapping[str, str] = {
 }
 UNITS = {"ownership_days": "day", "challenge_days": "day", "password_min_length": "character"}
 GROUPS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
-    ("names", "Names", ("ra", "service_name", "support_url")),
+    ("names", "Names", ("ra", "ra_contact", "service_name", "support_url")),
     ("rules", "What may be requested", ("trusted_suffixes", "durations", "server_software")),
     ("periods", "Periods and passwords", ("ownership_days", "challenge_days", "password_min_length")),
 )
@@ -41,6 +42,12 @@ class SettingsForm(PortalForm):
     version = forms.IntegerField(widget=forms.HiddenInput)
     ra = forms.CharField(
         label=TITLES["ra"], help_text="Stands in the status “Rejected by …”, on pages and in mails."
+    )
+    ra_contact = forms.CharField(
+        label=TITLES["ra_contact"],
+        required=False,
+        help_text="An e-mail address or a web page, at the foot of pages and mails. Empty: none is shown.",
+        widget=forms.TextInput(attrs={"inputmode": "email", "autocapitalize": "off", "spellcheck": "false"}),
     )
     service_name = forms.CharField(
         label=TITLES["service_name"], help_text="At the top of every page, and in every mail."
