@@ -29,6 +29,7 @@ from certdesk.domain.findings import Check
 from certdesk.domain.requests import OrganisationId, RequestId, State
 from certdesk.services import runtime
 from certdesk.services.confirm import submit_request
+from certdesk.services.notices import note_told, tell_applicant
 from certdesk.services.organisations import Evidence, validate_domain
 from certdesk.services.requests import Created, Submission
 from certdesk.store.models import (
@@ -161,6 +162,14 @@ def state_of(number: int) -> State:
 def events_of(number: int) -> list[str]:
     """The history, as names of events."""
     return list(RequestEvent.objects.filter(request_id=number).order_by("id").values_list("event", flat=True))
+
+
+def notify(event_id: int) -> bool:
+    """Deal with an event as the worker's job does; whether there was anything to do."""
+    if tell_applicant(event_id=event_id):
+        note_told(event_id=event_id, now=NOW)
+        return True
+    return False
 
 
 def copies(number: int, *, count: int, **changes: object) -> list[RequestId]:

@@ -14,13 +14,13 @@ from pytest_django import Settings
 
 from certdesk.conf.config import SERVER_SOFTWARE
 from certdesk.domain.csr import read_csr
+from certdesk.domain.downloads import FORMS
 from certdesk.domain.findings import Verdict
 from certdesk.services import runtime
 from certdesk.web.help import contents
 from certdesk.web.help.documents import document
 from certdesk.web.help.markdown import render, render_answer
 from certdesk.web.help.words import Words, words_of_service
-from certdesk.web.requests.certificate import FORMS
 from certdesk.web.requests.install import form_for, guide_for
 from tests.integration.support import submit, world
 from tests.integration.test_web_access import signed_in

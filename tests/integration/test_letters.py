@@ -15,13 +15,12 @@ from certdesk.services.account_mail import Occasion, mail_account, mail_reset
 from certdesk.services.alerts import Awaited
 from certdesk.services.alerts import message as alert
 from certdesk.services.decisions import reject_request
-from certdesk.services.notices import notify_applicant
 from certdesk.services.reminders import Audience
 from certdesk.services.reminders import message as reminder
 from certdesk.services.validation import ask_by_email
 from certdesk.store.models import Domain, Request, RequestEvent, User
 from certdesk.store.transitions import NOTIFIED
-from tests.integration.support import NOW, World, actor, configured, submit, world
+from tests.integration.support import NOW, World, actor, configured, notify, submit, world
 
 pytestmark = pytest.mark.django_db(transaction=True)
 LONG = "The registrar’s data names another holder, and the letter that we were sent is not signed. " * 3
@@ -50,7 +49,7 @@ def every_mail(people: World) -> list[EmailMessage]:
         now=NOW,
     )
     for event in RequestEvent.objects.filter(event__in=NOTIFIED).order_by("id"):
-        notify_applicant(event_id=event.pk, now=NOW)
+        notify(event.pk)
     alice = User.objects.get(username="alice")
     mail_reset(alice)
     alice.must_change_password = True

@@ -13,7 +13,6 @@ from certdesk.services import runtime
 from certdesk.services.confirm import approve_and_issue
 from certdesk.services.decisions import approve_request, reject_request
 from certdesk.services.issuance import drive
-from certdesk.services.notices import notify_applicant
 from certdesk.services.organisations import Evidence
 from certdesk.services.requests import create_request
 from certdesk.store.models import RequestEvent, User
@@ -25,6 +24,7 @@ from tests.integration.support import (
     World,
     backend,
     configured,
+    notify,
     submission,
     submit,
     validated,
@@ -38,7 +38,7 @@ def _deliver() -> list[EmailMessage]:
     """Run every mail job, in order; what was sent by it."""
     before = len(mail.outbox)
     for event in RequestEvent.objects.filter(event__in=NOTIFIED).order_by("id"):
-        notify_applicant(event_id=event.pk, now=NOW)
+        notify(event.pk)
     return mail.outbox[before:]
 
 
@@ -49,8 +49,8 @@ def _waiting(w: World, *names: str) -> int:
 def test_the_same_event_twice_is_one_mail() -> None:
     _waiting(world())
     event = RequestEvent.objects.get(event="create")
-    assert notify_applicant(event_id=event.pk, now=NOW) is True
-    assert notify_applicant(event_id=event.pk, now=NOW) is False
+    assert notify(event.pk) is True
+    assert notify(event.pk) is False
     assert len(mail.outbox) == 1
     event.refresh_from_db()
     assert event.notified_at == NOW
@@ -66,8 +66,8 @@ def test_a_mail_that_could_not_be_sent_is_not_noted_as_sent(monkeypatch: pytest.
     with monkeypatch.context() as patched:
         patched.setattr(EmailMessage, "send", broken)
         with pytest.raises(OSError, match="no mail server"):
-            notify_applicant(event_id=event.pk, now=NOW)
-    assert notify_applicant(event_id=event.pk, now=NOW) is True
+            notify(event.pk)
+    assert notify(event.pk) is True
     assert len(mail.outbox) == 1
 
 
@@ -180,6 +180,6 @@ def test_mail_goes_to_files_where_no_server_is_set(tmp_path: Path) -> None:
     number = _waiting(world())
     files = "django.core.mail.backends.filebased.EmailBackend"
     with override_settings(EMAIL_BACKEND=files, EMAIL_FILE_PATH=tmp_path):
-        notify_applicant(event_id=RequestEvent.objects.get().pk, now=NOW)
+        notify(RequestEvent.objects.get().pk)
     (path,) = tmp_path.iterdir()
     assert f"Request {number}: Waiting for manual approval" in path.read_text(encoding="utf-8")

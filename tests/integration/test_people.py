@@ -23,7 +23,7 @@ from certdesk.services.membership import (
     enable_member,
     hand_over,
 )
-from certdesk.services.notices import notify_applicant, recipients
+from certdesk.services.notices import recipients
 from certdesk.services.organisations import disable_organisation, enable_organisation, rename_organisation
 from certdesk.services.tokens import create_token
 from certdesk.store.models import AuditEvent, Membership, Organisation, Request, RequestEvent, User
@@ -36,6 +36,7 @@ from tests.integration.support import (
     World,
     actor,
     audit_problems,
+    notify,
     organisation,
     outcomes,
     state_of,
@@ -270,7 +271,7 @@ def test_mail_about_a_leavers_request_goes_to_the_managers() -> None:
     disable_member(actor=boss, organisation_id=w.university, user_id=uid(w.alice), now=NOW)
     mail.outbox.clear()
     event = RequestEvent.objects.filter(request_id=number).latest("id")
-    assert notify_applicant(event_id=event.pk, now=NOW)
+    assert notify(event.pk)
     (sent,) = mail.outbox
     assert sent.to == ["meg@example.ac.uk"]
     assert "alice, who asked, has left your organisation" in sent.body

@@ -15,7 +15,6 @@ from certdesk.domain.errors import CertdeskError, NotAuthorized, NotFound, State
 from certdesk.domain.requests import State
 from certdesk.services import runtime
 from certdesk.services.decisions import reject_request
-from certdesk.services.notices import notify_applicant
 from certdesk.services.settings import change_settings, default_settings, reset_setting
 from certdesk.store.models import AuditEvent, RequestEvent, SettingsVersion, User
 from certdesk.store.selectors.settings import latest_settings, settings_history
@@ -24,6 +23,7 @@ from tests.integration.support import (
     World,
     actor,
     audit_problems,
+    notify,
     outcomes,
     state_of,
     submit,
@@ -193,7 +193,7 @@ def test_r25_the_name_of_the_ra_shows_in_status_pages_and_mails(op: Actor) -> No
     assert "Certificates of Ours" in page
     assert "JTAG" not in page
     event = RequestEvent.objects.get(request_id=number, event="reject")
-    notify_applicant(event_id=event.pk, now=NOW)
+    notify(event.pk)
     (sent,) = [m for m in mail.outbox if "Rejected" in m.subject]
     assert sent.subject == f"[Certificates of Ours] Request {number}: Rejected by The Registrars"
 

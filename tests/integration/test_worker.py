@@ -60,6 +60,25 @@ class TestJobs:
         assert _job().status == TaskResultStatus.SUCCESSFUL
         assert _job().finished_at is not None
 
+    def test_what_a_job_did_is_written_with_its_end_or_not_at_all(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        number = _mail_job()
+
+        def broken(*_arguments: object, **_more: object) -> None:
+            raise OSError("no disk")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(worker, "_finish", broken)
+            with pytest.raises(OSError, match="no disk"):
+                Worker().tick(now=timezone.now())
+        assert RequestEvent.objects.get(id=number).notified_at is None
+        assert recover_dead(now=timezone.now() + timedelta(hours=1)) == 1
+        Worker().tick(now=timezone.now() + timedelta(hours=1))
+        assert RequestEvent.objects.get(id=number).notified_at is not None
+        assert len(mail.outbox) == 2  # once more rather than never
+        assert _job().status == TaskResultStatus.SUCCESSFUL
+
     def test_a_job_is_not_run_before_its_time(self) -> None:
         later = timezone.now() + timedelta(minutes=5)
         jobs.enqueue("notify_applicant", due_at=later, event_id=1)

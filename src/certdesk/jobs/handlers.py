@@ -16,10 +16,15 @@ from certdesk.services import (
     revocation_notices,
 )
 
+#: What is written when a job is done, in one transaction with the others that were done in the same round.
+Note = Callable[[], None]
 
-def notify_applicant(*, event_id: int) -> None:
+
+def notify_applicant(*, event_id: int) -> Note | None:
     """Mails the applicant about an event of a request."""
-    notices.notify_applicant(event_id=event_id, now=timezone.now())
+    if not notices.tell_applicant(event_id=event_id):
+        return None
+    return lambda: notices.note_told(event_id=event_id, now=timezone.now())
 
 
 def mail_revocation(*, revocation_id: int) -> None:
@@ -83,7 +88,7 @@ def mail_password_reset(*, email: str) -> None:
     people.mail_password_reset(email=email)
 
 
-HANDLERS: dict[str, Callable[..., None]] = {
+HANDLERS: dict[str, Callable[..., Note | None]] = {
     "mail_account": mail_account,
     "mail_password_reset": mail_password_reset,
     "alert_officers": alert_officers,

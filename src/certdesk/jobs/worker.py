@@ -19,7 +19,7 @@ from django_tasks_db.models import DBTaskResult
 
 from certdesk.domain.errors import CertdeskError
 from certdesk.domain.requests import RequestId
-from certdesk.jobs.handlers import HANDLERS
+from certdesk.jobs.handlers import HANDLERS, Note
 from certdesk.jobs.lookout import Lookout
 from certdesk.services import (
     acme_issuance,
@@ -93,9 +93,7 @@ class Worker:
             self._drive_look(challenge)
         self.lookout.tick(now=now)
         jobs = self._claim(now=now)
-        # Done jobs are noted together: dying before that runs them again, which is harmless.
-        done = [job for job in jobs if self._run(job)]
-        _finish(done, status=TaskResultStatus.SUCCESSFUL)
+        _note_done([one for job in jobs if (one := self._run(job)) is not None])
         if now >= self._housekeeping_due:
             self._housekeeping_due = now + HOUSEKEEPING_EVERY
             recover_dead(now=now)
@@ -157,15 +155,26 @@ class Worker:
                     claimed.append(job)
         return claimed
 
-    def _run(self, job: Job) -> bool:
-        """Runs a job; False when it failed and was put back."""
+    def _run(self, job: Job) -> tuple[Job, Note | None] | None:
+        """Runs a job; it comes back with what is to be written with it, or not at all when it failed."""
         name = job.task_path.rpartition(".")[2]
         try:
-            HANDLERS[name](**job.args_kwargs["kwargs"])
+            note = HANDLERS[name](**job.args_kwargs["kwargs"])
         except Exception as error:  # noqa: BLE001 - worker loop: a job that fails is put back, never lost
             _failed(job, error, name=name)
-            return False
-        return True
+            return None
+        return job, note
+
+
+def _note_done(done: Sequence[tuple[Job, Note | None]]) -> None:
+    """Writes down what was done in a round, together: dying before that runs it again, which is harmless."""
+    if not done:
+        return
+    with write_transaction():
+        for _job, note in done:
+            if note is not None:
+                note()
+        _finish([job for job, _note in done], status=TaskResultStatus.SUCCESSFUL)
 
 
 def recover_dead(*, now: datetime) -> int:

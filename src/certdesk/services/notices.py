@@ -36,21 +36,25 @@ MAX_NAMES = 10  # they fill a line or two
 PASSING = frozenset({Event.CREATE, Event.APPROVE, Event.RETRY})
 
 
-def notify_applicant(*, event_id: int, now: datetime) -> bool:
+def tell_applicant(*, event_id: int) -> bool:
     """Sends the mail about one event to the person who asked; False when it was dealt with before.
 
     An approval that was followed by the certificate within the same breath makes one mail, not two.
 
-    At least once: a crash between sending and noting it sends again, which is harmless.
+    At least once: a crash before `note_told` sends again, which is harmless.
     """
     line = _LINE.first(event_id)
     if line is None or line.notified_at is not None:
         return False
     if not _is_overtaken(line) and (to := recipients(line.request)):
         message(line, to=to).send()
+    return True
+
+
+def note_told(*, event_id: int, now: datetime) -> None:
+    """Writes down that an event was dealt with, in the caller's transaction or its own."""
     with write_transaction():
         _TOLD((event_id,), (now,))
-    return True
 
 
 def _is_overtaken(line: RequestEvent) -> bool:
