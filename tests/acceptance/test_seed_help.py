@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.seed_support import Csr, Staff, make_csr, new_name
+from tests.harness.fixtures import DemoWith
 from tests.harness.server import DemoServer
 
 SUPPORT = "https://support.ca.example/help"
@@ -23,16 +24,10 @@ _PRE = re.compile(r"<pre[^>]*>(.*?)</pre>", re.DOTALL)
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DemoServer]:
+def server(demo_with: DemoWith) -> Iterator[DemoServer]:
     """A demo whose operator has told where the CA's own support page is."""
-    running = DemoServer(
-        data=tmp_path_factory.mktemp("help") / "var", extra={"CERTDESK_SUPPORT_URL": SUPPORT}
-    )
-    try:
-        running.start()
+    with demo_with(CERTDESK_SUPPORT_URL=SUPPORT) as running:
         yield running
-    finally:
-        running.stop()
 
 
 @pytest.fixture(scope="module")

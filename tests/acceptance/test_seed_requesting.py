@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.seed_support import AVAILABLE, WAITING, Portal, Staff, make_csr, new_name, rows_of, run
+from tests.harness.fixtures import DemoWith
 from tests.harness.server import DemoServer
 
 #: The operator's list; “Other” is left out on purpose.
@@ -22,17 +23,11 @@ TRACES = (
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DemoServer]:
+def server(demo_with: DemoWith) -> Iterator[DemoServer]:
     """A demo with a list of server software of its own."""
     listed = "[" + ", ".join(f'"{name}"' for name in SOFTWARE) + "]"
-    running = DemoServer(
-        data=tmp_path_factory.mktemp("requesting") / "var", extra={"CERTDESK_SERVER_SOFTWARE": listed}
-    )
-    try:
-        running.start()
+    with demo_with(CERTDESK_SERVER_SOFTWARE=listed) as running:
         yield running
-    finally:
-        running.stop()
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ from tests.acceptance.seed_support import (
     new_name,
     rows_of,
 )
+from tests.harness.fixtures import DemoWith
 from tests.harness.server import DemoServer
 
 KINDS = ("prompt-", "slow-", "refuse-", "down-", "timeout-", "wrong-")
@@ -26,14 +27,10 @@ REASON = "The name is on this CA's list of risks."
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DemoServer]:
+def server(demo_with: DemoWith) -> Iterator[DemoServer]:
     """A demo whose CA behaves as the beginning of a host name says."""
-    running = DemoServer(data=tmp_path_factory.mktemp("slow") / "var", extra={"CERTDESK_DEMO_CA": "scripted"})
-    try:
-        running.start()
+    with demo_with(CERTDESK_DEMO_CA="scripted") as running:
         yield running
-    finally:
-        running.stop()
 
 
 @pytest.fixture(scope="module")

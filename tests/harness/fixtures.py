@@ -8,6 +8,7 @@ import fcntl
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,9 @@ from tests.harness.dns_world import dns_world
 from tests.harness.nameserver import NameServers, missing_programs
 from tests.harness.postgres import Cluster, find_programs, start_cluster
 from tests.harness.server import DemoServer
+
+#: `with demo_with(CERTDESK_SUPPORT_URL=…) as server:`
+DemoWith = Callable[..., AbstractContextManager[DemoServer]]
 
 
 @pytest.fixture(scope="session")
@@ -64,16 +68,28 @@ def name_servers() -> Iterator[NameServers]:
         running.stop()
 
 
+@pytest.fixture(scope="session")
+def demo_with(tmp_path_factory: pytest.TempPathFactory, demo_template: Path) -> DemoWith:
+    """Start a demo with further settings, on a copy of the data that were made without them."""
+
+    @contextmanager
+    def run(**settings: str) -> Iterator[DemoServer]:
+        running = DemoServer(data=tmp_path_factory.mktemp("demo") / "var", extra=settings)
+        shutil.copytree(demo_template, running.data)
+        try:
+            running.start()
+            yield running
+        finally:
+            running.stop()
+
+    return run
+
+
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, demo_template: Path) -> Iterator[DemoServer]:
+def server(demo_with: DemoWith) -> Iterator[DemoServer]:
     """A demo instance for the stories of one file; each story works on requests of its own."""
-    running = DemoServer(data=tmp_path_factory.mktemp("demo") / "var")
-    shutil.copytree(demo_template, running.data)
-    try:
-        running.start()
+    with demo_with() as running:
         yield running
-    finally:
-        running.stop()
 
 
 @pytest.fixture
