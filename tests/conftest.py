@@ -17,6 +17,7 @@ from django.db import connections
 from django.db.models.signals import post_migrate
 
 from tests.harness import environment, server
+from tests.harness.emptying import empty_quickly
 
 pytest_plugins = ["tests.harness.fixtures"]
 
@@ -68,6 +69,7 @@ def django_db_modify_db_settings(request: pytest.FixtureRequest) -> None:
     _make_no_permissions()
     if environment.uses_postgres():
         request.getfixturevalue("django_db_modify_db_settings_parallel_suffix")
+        empty_quickly(connections["default"])
     else:
         told = connections["default"].settings_dict
         told["TEST"]["NAME"] = str(_DATA / "test.sqlite3")

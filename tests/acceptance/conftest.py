@@ -139,7 +139,7 @@ def challenged_names() -> Iterator[NameServers]:
 
 @pytest.fixture(scope="session")
 def acme_place(
-    tmp_path_factory: pytest.TempPathFactory, challenged_names: NameServers
+    tmp_path_factory: pytest.TempPathFactory, demo_template: Path, challenged_names: NameServers
 ) -> Iterator[AcmePlace]:
     """One instance and its front, for the clients of this run."""
     folder = tmp_path_factory.mktemp("acme")
@@ -147,5 +147,5 @@ def acme_place(
     settings = challenge_settings(
         name_server_port=names.recursive_port, http_port=http_port, tls_port=tls_port
     )
-    with acme_front(folder / "front", extra=settings) as (front, server):
+    with acme_front(folder / "front", template=demo_template, extra=settings) as (front, server):
         yield AcmePlace(front=front, server=server, http_port=http_port, tls_port=tls_port, names=names)

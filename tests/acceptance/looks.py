@@ -8,7 +8,7 @@ from typing import Literal
 import axe_playwright_python
 from playwright.sync_api import Page
 
-from tests.harness.browser import SETTLE, WIDTHS, screenshot
+from tests.harness.browser import WIDTHS, screenshot, show_in
 
 PHONE = 390
 AXE = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8")
@@ -39,8 +39,7 @@ def violations(page: Page) -> list[str]:
     options: dict[str, object] = {"runOnly": {"type": "tag", "values": RULES}}
     for width, scheme in itertools.product((1280, PHONE), SCHEMES):
         page.set_viewport_size({"width": width, "height": WIDTHS[width]})
-        page.emulate_media(color_scheme=scheme)
-        page.evaluate(SETTLE)
+        show_in(page, scheme)
         result = page.evaluate(
             "options => axe.run(document, {...options, resultTypes: ['violations']})", options
         )

@@ -1,10 +1,8 @@
 """Meg looks after ACME clients in a browser; alice is told whom to ask, and charlie nothing."""
 
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -12,6 +10,7 @@ from playwright.sync_api import Browser, Page, expect
 from tests.acceptance.looks import examine
 from tests.acceptance.stories import Visitors, new_name
 from tests.harness.acme_client import AcmeClient, over_http
+from tests.harness.fixtures import DemoWith
 from tests.harness.responder import responder
 from tests.harness.server import DemoServer
 from tests.harness.waiting import wait_until
@@ -28,17 +27,10 @@ CLIENTS = (
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, demo_template: Path) -> Iterator[DemoServer]:
+def server(demo_with: DemoWith) -> Iterator[DemoServer]:
     """A demo that asks a name server in which nothing is listed, so that a challenge fails at once."""
-    with responder() as dns:
-        settings = {"CERTDESK_DNS_SERVERS": f'["{dns.address}"]'}
-        running = DemoServer(data=tmp_path_factory.mktemp("demo") / "var", extra=settings)
-        shutil.copytree(demo_template, running.data)
-        try:
-            running.start()
-            yield running
-        finally:
-            running.stop()
+    with responder() as dns, demo_with(CERTDESK_DNS_SERVERS=f'["{dns.address}"]') as running:
+        yield running
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,7 @@ import pytest
 from tests.acceptance.conftest import CHALLENGED, WRONG_KEY
 from tests.harness.acme_client import names_in
 from tests.harness.acme_front import challenge_settings
+from tests.harness.fixtures import DemoWith
 from tests.harness.nameserver import NameServers
 from tests.harness.ports import free_port
 from tests.harness.server import DemoServer
@@ -30,20 +31,13 @@ HOOK = "/usr/share/uacme/uacme.sh"
 
 
 @pytest.fixture(scope="module")
-def server(
-    tmp_path_factory: pytest.TempPathFactory, demo_template: Path, challenged_names: NameServers
-) -> Iterator[DemoServer]:
+def server(demo_with: DemoWith, challenged_names: NameServers) -> Iterator[DemoServer]:
     """A demo that looks for proofs on the loopback."""
     settings = challenge_settings(
         name_server_port=challenged_names.recursive_port, http_port=free_port(), tls_port=free_port()
     )
-    running = DemoServer(data=tmp_path_factory.mktemp("demo") / "var", extra=settings)
-    shutil.copytree(demo_template, running.data)
-    try:
-        running.start()
+    with demo_with(**settings) as running:
         yield running
-    finally:
-        running.stop()
 
 
 def _uacme(server: DemoServer, folder: Path, *command: str, hmac_key: str = "", status: int = 0) -> str:

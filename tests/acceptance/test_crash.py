@@ -4,12 +4,11 @@ The crash table of docs/issuance-cycle.md, with real processes and a real databa
 """
 
 import json
+import multiprocessing
 import os
 import shutil
 import signal
 import sqlite3
-import subprocess
-import sys
 import threading
 import urllib.request
 from collections.abc import Callable
@@ -19,12 +18,15 @@ from typing import Any
 
 import pytest
 
+from tests.acceptance import crash_runner
 from tests.harness.environment import steers_certdesk
 from tests.harness.server import DemoServer
 from tests.harness.waiting import wait_until
 from tests.integration.support import csr
 
-ROOT = Path(__file__).resolve().parents[2]
+#: Each process is one of its own, forked by a process that has imported what takes long.
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload([*crash_runner.IMPORTED_BEFORE])
 SECONDS = 90
 #: The points of `crash_points.POINTS`, which can be imported only after django.setup(), and what has been
 #: signed or recorded when the process dies there: the state, and whether a certificate exists somewhere.
@@ -57,17 +59,14 @@ pytestmark = pytest.mark.slow
 def _run(data: Path, *arguments: str, status: int = 0) -> str:
     environment = {name: value for name, value in os.environ.items() if not steers_certdesk(name)}
     environment |= {"CERTDESK_DATA": str(data), "CERTDESK_DEMO": "1", "CERTDESK_LOG_LEVEL": "CRITICAL"}
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.acceptance.crash_runner", *arguments],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=SECONDS,
-        check=False,
-    )
-    assert done.returncode == status, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
+    output, errors = data.with_name("output"), data.with_name("errors")
+    process = FORKS.Process(target=crash_runner.run, args=(arguments, environment, output, errors))
+    process.start()
+    process.join(SECONDS)
+    process.kill()  # does nothing to one that has ended
+    process.join()
+    assert process.exitcode == status, (arguments, process.exitcode, output.read_text(), errors.read_text())
+    return output.read_text()
 
 
 def _told(output: str) -> dict[str, Any]:
@@ -86,18 +85,10 @@ def _states(data: Path) -> list[str]:
         return [state for (state,) in rows]
 
 
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A demo's data folder, made once and copied for each crash."""
-    data = tmp_path_factory.mktemp("prepared") / "var"
-    _run(data, "prepare")
-    return data
-
-
 @pytest.mark.parametrize("point", POINTS)
-def test_a_crash_loses_nothing_and_doubles_nothing(point: str, prepared: Path, tmp_path: Path) -> None:
+def test_a_crash_loses_nothing_and_doubles_nothing(point: str, demo_template: Path, tmp_path: Path) -> None:
     data, folder = tmp_path / "var", tmp_path / "side"
-    shutil.copytree(prepared, data)
+    shutil.copytree(demo_template, data)
     folder.mkdir()
     state, signed = POINTS[point]
 
@@ -123,11 +114,11 @@ def test_a_crash_loses_nothing_and_doubles_nothing(point: str, prepared: Path, t
 
 @pytest.mark.parametrize("point", FURTHER_POINTS)
 def test_a_crash_loses_no_further_certificate_and_doubles_none(
-    point: str, prepared: Path, tmp_path: Path
+    point: str, demo_template: Path, tmp_path: Path
 ) -> None:
     """Another certificate under a request that has one, for a new key."""
     data, folder = tmp_path / "var", tmp_path / "side"
-    shutil.copytree(prepared, data)
+    shutil.copytree(demo_template, data)
     folder.mkdir()
     signed, recorded = FURTHER_POINTS[point]
 
@@ -147,10 +138,10 @@ def test_a_crash_loses_no_further_certificate_and_doubles_none(
     assert told["unfinished_jobs"] == 0
 
 
-def test_a_second_crash_while_recovering_is_no_different(prepared: Path, tmp_path: Path) -> None:
+def test_a_second_crash_while_recovering_is_no_different(demo_template: Path, tmp_path: Path) -> None:
     """Killed after signing, and killed again in the middle of the same request's resubmission."""
     data, folder = tmp_path / "var", tmp_path / "side"
-    shutil.copytree(prepared, data)
+    shutil.copytree(demo_template, data)
     folder.mkdir()
     _run(data, "crash", "after signing", str(folder), status=-signal.SIGKILL)
     signed = (folder / "signed.der").read_bytes()

@@ -10,6 +10,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.acceptance.stories import Visitors
 from tests.harness.browser import assert_accessible, look_at, screenshot
+from tests.harness.fixtures import DemoWith
 from tests.harness.responder import Responder, responder
 from tests.harness.server import DemoServer
 from tests.harness.waiting import wait_until
@@ -26,15 +27,10 @@ def dns() -> Iterator[Responder]:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, dns: Responder) -> Iterator[DemoServer]:
+def server(demo_with: DemoWith, dns: Responder) -> Iterator[DemoServer]:
     """A demo that asks it."""
-    settings = {"CERTDESK_DNS_SERVERS": f'["{dns.address}"]'}
-    running = DemoServer(data=tmp_path_factory.mktemp("demo") / "var", extra=settings)
-    try:
-        running.start()
+    with demo_with(CERTDESK_DNS_SERVERS=f'["{dns.address}"]') as running:
         yield running
-    finally:
-        running.stop()
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.seed_support import Csr, Page, Staff, make_csr, new_name
+from tests.harness.fixtures import DemoWith
 from tests.harness.pdf import assert_tagged, bookmarks, inside, title_of
-from tests.harness.server import DemoServer, running_demo
+from tests.harness.server import DemoServer
 
 SUPPORT = "https://support.ca.example/help"
 EVERYBODY = ("alice", "bob", "meg", "charlie", "olga", "otto", "rick", "op")
@@ -24,10 +25,9 @@ _PRE = re.compile(r"<pre[^>]*>(.*?)</pre>", re.DOTALL)
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, demo_template: Path) -> Iterator[DemoServer]:
+def server(demo_with: DemoWith) -> Iterator[DemoServer]:
     """A demo whose operator has told where the CA's own support page is."""
-    data, told = tmp_path_factory.mktemp("help") / "var", {"CERTDESK_SUPPORT_URL": SUPPORT}
-    with running_demo(data, template=demo_template, extra=told) as running:
+    with demo_with(CERTDESK_SUPPORT_URL=SUPPORT) as running:
         yield running
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.acceptance.seed_support import Page, Portal, Staff
+from tests.harness.fixtures import DemoWith
 from tests.harness.server import DemoServer, ServerFailed
 
 CHANGE = "/accounts/password/change/"
@@ -173,10 +174,14 @@ def test_r07_long_and_unicode_passwords_work(
     assert refuses(server, who, password[:-1])
 
 
-def test_r07_at_three_abc_passes_and_ab_fails(
-    start_server: Callable[..., DemoServer], sign_in: Callable[..., Portal]
-) -> None:
-    three = start_server(extra={"CERTDESK_PASSWORD_MIN_LENGTH": "3"})
+@pytest.fixture
+def three(demo_with: DemoWith) -> Iterator[DemoServer]:
+    """A demo whose operator lets passwords be as short as they can."""
+    with demo_with(CERTDESK_PASSWORD_MIN_LENGTH="3") as running:
+        yield running
+
+
+def test_r07_at_three_abc_passes_and_ab_fails(three: DemoServer, sign_in: Callable[..., Portal]) -> None:
     old = three.demo.passwords["alice"]
     alice = sign_in("alice", at=three)
     assert "3 characters" in alice.get(CHANGE).text

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.seed_support import AVAILABLE, WAITING, Portal, Staff, make_csr, new_name, rows_of, run
-from tests.harness.server import DemoServer, running_demo
+from tests.harness.fixtures import DemoWith
+from tests.harness.server import DemoServer
 
 #: The operator's list; “Other” is left out on purpose.
 SOFTWARE = ("Apache httpd", "nginx", "Microsoft IIS", "Webster 7")
@@ -22,11 +23,10 @@ TRACES = (
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, demo_template: Path) -> Iterator[DemoServer]:
+def server(demo_with: DemoWith) -> Iterator[DemoServer]:
     """A demo with a list of server software of its own."""
     listed = "[" + ", ".join(f'"{name}"' for name in SOFTWARE) + "]"
-    data = tmp_path_factory.mktemp("requesting") / "var"
-    with running_demo(data, template=demo_template, extra={"CERTDESK_SERVER_SOFTWARE": listed}) as running:
+    with demo_with(CERTDESK_SERVER_SOFTWARE=listed) as running:
         yield running
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from datetime import datetime
-from pathlib import Path
 
 import pytest
 
@@ -19,7 +18,8 @@ from tests.acceptance.seed_support import (
     new_name,
     rows_of,
 )
-from tests.harness.server import DemoServer, running_demo
+from tests.harness.fixtures import DemoWith
+from tests.harness.server import DemoServer
 
 KINDS = ("prompt-", "slow-", "refuse-", "down-", "timeout-", "wrong-")
 PROMISED = 30  # seconds, R23
@@ -27,10 +27,9 @@ REASON = "The name is on this CA's list of risks."
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, demo_template: Path) -> Iterator[DemoServer]:
+def server(demo_with: DemoWith) -> Iterator[DemoServer]:
     """A demo whose CA behaves as the beginning of a host name says."""
-    data, told = tmp_path_factory.mktemp("slow") / "var", {"CERTDESK_DEMO_CA": "scripted"}
-    with running_demo(data, template=demo_template, extra=told) as running:
+    with demo_with(CERTDESK_DEMO_CA="scripted") as running:
         yield running
 
 

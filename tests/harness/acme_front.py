@@ -6,6 +6,7 @@ any reverse proxy.
 
 import asyncio
 import contextlib
+import shutil
 import socket
 import ssl
 import threading
@@ -47,13 +48,18 @@ class Front:
 
 
 @contextlib.contextmanager
-def acme_front(folder: Path, *, extra: Mapping[str, str] | None = None) -> Iterator[tuple[Front, DemoServer]]:
-    """A demo instance behind TLS on the loopback address; `extra` are further settings for it."""
+def acme_front(
+    folder: Path, *, template: Path, extra: Mapping[str, str] | None = None
+) -> Iterator[tuple[Front, DemoServer]]:
+    """A demo instance behind TLS on the loopback address, on a copy of `template`'s data; `extra` are further
+    settings for it.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     context, ca = throw_away_tls(folder)
     listener = socket.create_server(("127.0.0.1", 0))
     url = f"https://127.0.0.1:{listener.getsockname()[1]}"
     server = DemoServer(data=folder / "var", extra={"CERTDESK_BASE_URL": url, **(extra or {})})
+    shutil.copytree(template, server.data)
     with _in_background(listener, context, server.port):
         try:
             server.start()

@@ -24,7 +24,7 @@ FLAGS = [
 ]
 # What turns for ever, to show that something is going on, is never finished. Neither is an animation on a
 # page that Chromium has stopped painting, and `evaluate` knows no time-out of its own: hence the two seconds.
-SETTLE = """() => Promise.race([
+_SETTLE = """() => Promise.race([
     Promise.allSettled(
         document.getAnimations()
             .filter(one => one.effect.getComputedTiming().iterations !== Infinity)
@@ -52,17 +52,19 @@ def sign_in(page: Page, server: DemoServer, username: str) -> None:
     page.wait_for_url(lambda url: "/accounts/login/" not in url)
 
 
-def _show_in(page: Page, scheme: Literal["dark", "light"]) -> None:
-    page.emulate_media(color_scheme=scheme)
-    # Colours may fade into each other, and half-way there they are neither scheme's.
-    page.evaluate(SETTLE)
+def show_in(page: Page, scheme: Literal["dark", "light"]) -> None:
+    """Change the colours of a page, and wait until it has them."""
+    # Colours may fade into each other, and half-way there they are neither scheme's. Who wants less motion
+    # does not wait for that.
+    page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+    page.evaluate(_SETTLE)
 
 
 def assert_accessible(page: Page) -> None:
     """No violation of WCAG 2.2 A or AA on the page as it stands, in light and in dark colours."""
     found: list[str] = []
     for scheme in _SCHEMES:
-        _show_in(page, scheme)
+        show_in(page, scheme)
         results = Axe().run(page, options={"runOnly": {"type": "tag", "values": _RULES}}).response
         found += [
             f"{scheme}: {violation['id']}: {violation['help']}: {node['html']} ({node['target']})"
@@ -81,7 +83,7 @@ def screenshot(page: Page, name: str) -> None:
     for width, height in WIDTHS.items():
         page.set_viewport_size({"width": width, "height": height})
         for scheme in _SCHEMES:
-            _show_in(page, scheme)
+            show_in(page, scheme)
             page.screenshot(path=Path(folder) / f"{safe_name}-{width}-{scheme}.png", full_page=True)
     page.set_viewport_size({"width": 1280, "height": WIDTHS[1280]})
 

@@ -8,6 +8,7 @@ import fcntl
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,9 @@ from tests.harness.dns_world import dns_world
 from tests.harness.nameserver import NameServers, missing_programs
 from tests.harness.postgres import Cluster, find_programs, start_cluster
 from tests.harness.server import DemoServer, running_demo
+
+#: `with demo_with(CERTDESK_SUPPORT_URL=…) as server:`
+DemoWith = Callable[..., AbstractContextManager[DemoServer]]
 
 
 @pytest.fixture(scope="session")
@@ -64,10 +68,23 @@ def name_servers() -> Iterator[NameServers]:
         running.stop()
 
 
+@pytest.fixture(scope="session")
+def demo_with(tmp_path_factory: pytest.TempPathFactory, demo_template: Path) -> DemoWith:
+    """Start a demo with further settings, on a copy of the data that were made without them."""
+
+    @contextmanager
+    def run(**settings: str) -> Iterator[DemoServer]:
+        data = tmp_path_factory.mktemp("demo") / "var"
+        with running_demo(data, template=demo_template, extra=settings) as running:
+            yield running
+
+    return run
+
+
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, demo_template: Path) -> Iterator[DemoServer]:
+def server(demo_with: DemoWith) -> Iterator[DemoServer]:
     """A demo instance for the stories of one file; each story works on requests of its own."""
-    with running_demo(tmp_path_factory.mktemp("demo") / "var", template=demo_template) as running:
+    with demo_with() as running:
         yield running
 
 

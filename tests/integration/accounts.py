@@ -11,7 +11,6 @@ from django.test import Client
 from pytest_django import Settings
 
 from certdesk.domain.actors import Actor
-from certdesk.services.passwords import NormalisingPasswordHasher
 from certdesk.store.models import User
 
 if TYPE_CHECKING:
@@ -22,16 +21,9 @@ CHOSEN = "several unrelated words"
 CHANGE = "/accounts/password/change/"
 
 
-class QuickHasher(NormalisingPasswordHasher):
-    """The service's own, with a thousandth of the work."""
-
-    iterations = 1000
-
-
 def plain_pages(settings: Settings) -> None:
-    """Static files without the manifest of `collectstatic`; quick hashes; nobody is locked out."""
+    """Static files without the manifest of `collectstatic`; nobody is locked out."""
     backend = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
-    settings.PASSWORD_HASHERS = [f"{__name__}.{QuickHasher.__name__}"]
     settings.STORAGES = {**settings.STORAGES, "staticfiles": backend}
     Path(settings.STATIC_ROOT).mkdir(exist_ok=True)
     cache.clear()

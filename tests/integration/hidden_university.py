@@ -46,6 +46,7 @@ from certdesk.store.models import (
 from certdesk.store.selectors.people import actor_for_user
 from certdesk.web.requests.token import make_token
 from tests.integration.proving import outside
+from tests.integration.written import Snapshot, snapshot
 
 #: In every name of the organisation that must stay hidden, and nowhere else.
 WORD = "quillmere"
@@ -67,6 +68,7 @@ class World:
     secrets: tuple[str, ...]
     preview_token: str
     mine: dict[str, object]
+    before: Snapshot
 
 
 def csr_for(*names: str) -> bytes:
@@ -226,6 +228,7 @@ def build() -> World:
             user_id=UserId(users["alice"].pk),
         ),
         mine={"number": own, "slug": "other-college"},
+        before=snapshot(),
     )
 
 

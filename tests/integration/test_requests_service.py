@@ -517,7 +517,7 @@ def test_nothing_is_left_of_a_decision_whose_transaction_fails(monkeypatch: pyte
     def broken(*_args: object, **_kwargs: object) -> None:
         raise RuntimeError("the disk is full")
 
-    monkeypatch.setattr("certdesk.store.audit.insert", broken)
+    monkeypatch.setattr("certdesk.store.audit.insert_all", broken)
     with pytest.raises(RuntimeError):
         approve_request(
             actor=w.olga, number=number, evidence=[_proof("outside.example")], note="Yes.", now=NOW

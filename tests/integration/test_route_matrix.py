@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.apps import apps
 from django.conf import settings as in_force
 from django.db import connection, transaction
 from django.http import HttpResponseBase, StreamingHttpResponse
@@ -603,20 +602,6 @@ class Answer:
     changed: bool
 
 
-def _rows() -> dict[str, list[tuple[object, ...]]]:
-    """Every row of ours and of second factors. When somebody was last seen is no change that matters here,
-    nor are allauth's copies of e-mail addresses, which it makes when it first needs them.
-    """
-    found = {}
-    for model in [m for app in ("store", "mfa") for m in apps.get_app_config(app).get_models()]:
-        columns = [f.attname for f in model._meta.concrete_fields if f.attname != "last_login"]
-        found[model.__name__] = [
-            tuple(bytes(v) if isinstance(v, memoryview) else v for v in row)
-            for row in model._default_manager.order_by("pk").values_list(*columns)
-        ]
-    return found
-
-
 def _client(world: World, person: str, *, csrf: bool = False) -> Client:
     client = Client(enforce_csrf_checks=csrf, raise_request_exception=False)
     if person != "anonymous":
@@ -646,7 +631,6 @@ def call(
     values = {**world.arguments, "number": world.requests[row.number], **row.arguments}
     address = address or route.address({name: _given(world, value) for name, value in values.items()})
     outside = transaction.savepoint()
-    before = _rows()
     sending: dict[str, Any] = {"data": body} if method == "POST" else {}
     if route.is_api:
         client = Client(raise_request_exception=False)
@@ -656,15 +640,16 @@ def call(
             sending["headers"] = {"Authorization": f"Bearer {world.tokens[person]}"}
     else:
         client = _client(world, person, csrf=csrf)
-    response = getattr(client, method.lower())(address, **sending)
-    content = response.getvalue() if isinstance(response, StreamingHttpResponse) else response.content
+    with world.before.watch() as watch:
+        response = getattr(client, method.lower())(address, **sending)
+        content = response.getvalue() if isinstance(response, StreamingHttpResponse) else response.content
     # An error inside a transaction undoes all of it in real life; here, only the mark of it is left.
     undone = connection.needs_rollback
     transaction.set_rollback(False)
     answer = Answer(
         response=response,
         body=content.decode("utf-8", "replace").lower(),
-        changed=not undone and _rows() != before,
+        changed=not undone and watch.changed(),
     )
     transaction.savepoint_rollback(outside)
     runtime.refresh()  # settings that were changed are as they were
