@@ -14,7 +14,8 @@ from playwright.sync_api import Page, expect
 from tests.acceptance import stories
 from tests.acceptance.looks import assert_well_made
 from tests.acceptance.stories import AVAILABLE, REJECTED, WAITING, WITHDRAWN, make_csr, new_name
-from tests.harness.server import DemoServer, running_demo
+from tests.harness.fixtures import DemoWith
+from tests.harness.server import DemoServer
 
 pytestmark = pytest.mark.browser
 
@@ -23,10 +24,9 @@ BY_CA, REFUSED = "Accepted by CA", "Rejected by CA"
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, demo_template: Path) -> Iterator[DemoServer]:
+def server(demo_with: DemoWith) -> Iterator[DemoServer]:
     """A demo whose CA delays and refuses by the name of the host."""
-    data, told = tmp_path_factory.mktemp("everybody") / "var", {"CERTDESK_DEMO_CA": "scripted"}
-    with running_demo(data, template=demo_template, extra=told) as running:
+    with demo_with(CERTDESK_DEMO_CA="scripted") as running:
         yield running
 
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.seed_support import AVAILABLE, Portal, Staff, make_csr, new_name
+from tests.harness.fixtures import DemoWith
 from tests.harness.mail_server import Delivered, MailServer, mail_server
-from tests.harness.server import DemoServer, ServerFailed, running_demo
+from tests.harness.server import DemoServer, ServerFailed
 from tests.harness.waiting import wait_until
 
 
@@ -22,11 +23,8 @@ def post(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MailServer]:
 
 
 @pytest.fixture(scope="module")
-def server(
-    tmp_path_factory: pytest.TempPathFactory, demo_template: Path, post: MailServer
-) -> Iterator[DemoServer]:
-    data = tmp_path_factory.mktemp("mailing") / "var"
-    with running_demo(data, template=demo_template, extra=post.settings) as running:
+def server(demo_with: DemoWith, post: MailServer) -> Iterator[DemoServer]:
+    with demo_with(**post.settings) as running:
         yield running
 
 
