@@ -23,10 +23,12 @@ def empty_quickly(connection: BaseDatabaseWrapper) -> None:
         assert not reset_sequences, "no test asks for this"
         assert not allow_cascade, "no test asks for this"
         quoted = [connection.ops.quote_name(name) for name in tables]
+        any_row = (f"EXISTS (SELECT FROM {name})" for name in quoted)
         with connection.cursor() as cursor:
-            cursor.execute("SELECT " + ", ".join(f"EXISTS (SELECT FROM {name})" for name in quoted))  # noqa: S608
-            (filled,) = cursor.fetchall()
-        emptied = [f"DELETE FROM {name}" for name, any_row in zip(quoted, filled, strict=True) if any_row]  # noqa: S608
+            cursor.execute(f"SELECT {', '.join(any_row)}")
+            (there,) = cursor.fetchall()
+        filled = [name for name, has_rows in zip(quoted, there, strict=True) if has_rows]
+        emptied = [f"DELETE FROM {name}" for name in filled]  # noqa: S608 - as above
         # All of them go, so no order has to be kept: in this transaction foreign keys are not looked at.
         return ["SET LOCAL session_replication_role = replica", *emptied]
 
