@@ -1,15 +1,15 @@
-"""`scripts/demo` plays its story to the end, quickly, and leaves nothing behind."""
+"""`scripts/demo` plays its story to the end and leaves nothing behind; it says itself how long it took."""
 
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "demo"
-LONGEST_SECONDS = 60
+#: For a busy machine; an idle one needs a quarter of a minute.
+LONGEST_SECONDS = 240
 
 
 def _play(temporary: Path, **more: str) -> subprocess.CompletedProcess[str]:
@@ -19,17 +19,15 @@ def _play(temporary: Path, **more: str) -> subprocess.CompletedProcess[str]:
         env={**os.environ, "PATH": path, "TMPDIR": str(temporary), **more},
         capture_output=True,
         text=True,
-        timeout=LONGEST_SECONDS * 2,
+        timeout=LONGEST_SECONDS,
         check=False,
     )
 
 
 @pytest.mark.slow
 def test_the_demo_ends_well_and_tidies_up(tmp_path: Path) -> None:
-    started = time.monotonic()
     done = _play(tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert time.monotonic() - started < LONGEST_SECONDS
     assert ".crt: OK" in done.stdout
     assert "(exit code 5)" in done.stdout
     assert "(exit code 3)" in done.stdout
