@@ -35,6 +35,7 @@ PAGES: dict[str, list[tuple[str, tuple[str, ...]]]] = {
         ("/requests/{withdrawn}/", ("alice", "rick")),
     ],
     "certificates-revoke": [("/certificates/{certificate}/revoke/", ("alice", "olga"))],
+    "requests-another": [("/requests/{issued}/another/", ("alice",))],
     "requests-withdraw": [("/requests/{waiting}/withdraw/", ("alice",))],
     "queue-list": [("/queue/", ("olga",))],
     "queue-decide": [("/queue/{waiting}/", ("olga",)), ("/queue/{issued}/", ("olga",))],
@@ -102,6 +103,7 @@ NO_PAGE = {
     "help-page",  # test_browser_help.py
     *("help-pdf", "help-page-pdf", "help-faq-act"),
     *("requests-csv", "requests-status", "requests-bundle", "requests-certificate"),
+    "requests-another-confirm",
     *("requests-preview", "requests-confirm", "queue-approve", "queue-reject"),
     "dcv-confirm",  # test_dcv_browser.py has a code for it
     *("requests-ask", "domains-csv", "domains-add", "domains-ask", "domains-validate", "domains-cancel"),

@@ -5,6 +5,7 @@ delays and refusals are part of the day. What the parts of the day show in detai
 """
 
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from playwright.sync_api import Page, expect
 from tests.acceptance import stories
 from tests.acceptance.looks import assert_well_made
 from tests.acceptance.stories import AVAILABLE, REJECTED, WAITING, WITHDRAWN, make_csr, new_name
+from tests.harness.browser import look_at
 from tests.harness.fixtures import DemoWith
 from tests.harness.server import DemoServer
 
@@ -83,6 +85,17 @@ def test_alice_s_day_certificates_slow_refused_and_at_once(visit: Visit, tmp_pat
     stories.ask(alice, csr)
     stories.expect_status(alice, AVAILABLE)
     stories.assert_zip_proves_itself(stories.download(alice, "Download .zip", tmp_path), csr, name)
+    another = make_csr(tmp_path, name)
+    alice.get_by_role("link", name="Ask for another").click()
+    assert_well_made(alice)
+    stories.by_paste(alice, another)
+    alice.get_by_role("button", name="Upload CSR and preview").click()
+    expect(alice.get_by_role("heading", level=1)).to_have_text("Check the certificate")
+    look_at(alice, "another-preview")
+    alice.get_by_role("button", name="Get the certificate").click()
+    expect(alice.get_by_role("status").first).to_contain_text("The new certificate is here")
+    shutil.rmtree(next(tmp_path.glob("*-20??-??-??")))
+    stories.assert_zip_proves_itself(stories.download(alice, "Download .zip", tmp_path), another, name)
     go(alice, "Certificates")
     expect(alice.get_by_role("row", name=re.compile(rf"^{waits} "))).to_contain_text(BY_CA)
 

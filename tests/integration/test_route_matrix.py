@@ -140,6 +140,16 @@ TABLE: dict[str, Row] = {
         },
         number=WAITING,
     ),
+    "requests-another": Row(  # the CSR is for other names than the request's
+        answers={
+            "GET": "302 404 200 200 200 403 403 403 404",
+            "POST": "302 404 422 422 422 403 403 403 404",
+        },
+        body={"csr_text": HARMLESS_CSR},
+    ),
+    "requests-another-confirm": Row(  # the token is for a new request
+        answers={"POST": "302 404 422 422 422 422 422 422 404"}, body={"preview": "TOKEN"}
+    ),
     "requests-bundle": Row(answers=_OWN),
     "requests-certificate": Row(answers=_OWN),
     "requests-ask": Row(

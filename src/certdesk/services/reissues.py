@@ -23,7 +23,7 @@ from certdesk.domain.errors import (
     PolicyRefused,
     StateConflict,
 )
-from certdesk.domain.findings import Verdict
+from certdesk.domain.findings import Check, Verdict
 from certdesk.domain.profiles import profile, validity
 from certdesk.domain.requests import OrganisationId, RequestId, State
 from certdesk.services import runtime, under_request
@@ -60,6 +60,15 @@ class Reissued:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReissuePreview:
+    """What would be issued now: the CSR as it was read, every check, and when the certificate would end."""
+
+    csr: Csr
+    checks: tuple[Check, ...]
+    ends_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Ready:
     """Everything that was made and looked up before the transaction, which is no place for it."""
 
@@ -79,10 +88,7 @@ def reissue(*, actor: Actor, number: int, upload: bytes, idempotency_key: str = 
     BackendRefused where the CA refuses, IdempotencyMismatch.
     """
     now = clock()
-    seen = get_request(actor=actor, number=number)
-    if not can(actor, Action.REQUEST_CREATE, organisation_id=seen.organisation_id):
-        raise NotAuthorized(f"Only people of {seen.organisation} ask for certificates under its requests.")
-    csr = read_upload(upload, profile_id=seen.profile_id, actor=actor, now=now)
+    csr = _read(actor, number, upload, now=now)
     key = storable(idempotency_key, field="idempotency_key", limit=MAX_KEY)
     if (earlier := _earlier(actor, key, number, csr, now=now)) is not None:
         return _answer(earlier, replayed=True)
@@ -92,6 +98,28 @@ def reissue(*, actor: Actor, number: int, upload: bytes, idempotency_key: str = 
         holder = _Holder(row)
         under_request.complete(row.attempt, ready.intent, ready.backend, holder=holder, clock=clock)
     return _answer(Reissue.objects.get(id=row.pk), replayed=not is_new)
+
+
+def preview_reissue(*, actor: Actor, number: int, upload: bytes, now: datetime) -> ReissuePreview:
+    """What `reissue` would do with this CSR now; nothing is stored. Raises as it does, but for the CA."""
+    csr = _read(actor, number, upload, now=now)
+    ready = _made_ready(Request.objects.select_related("organisation").get(id=number), csr, now=now)
+    checks = _expect_signable(ready, now=now)
+    return ReissuePreview(csr=csr, checks=checks, ends_at=ready.intent.not_after)
+
+
+def may_reissue(actor: Actor, request: RequestDetail, *, now: datetime) -> bool:
+    """Whether the actor may ask for another certificate under a request, as far as its row tells."""
+    until = open_until(request)
+    is_theirs = can(actor, Action.REQUEST_CREATE, organisation_id=request.organisation_id)
+    return is_theirs and until is not None and now < until
+
+
+def _read(actor: Actor, number: int, upload: bytes, *, now: datetime) -> Csr:
+    seen = get_request(actor=actor, number=number)
+    if not can(actor, Action.REQUEST_CREATE, organisation_id=seen.organisation_id):
+        raise NotAuthorized(f"Only people of {seen.organisation} ask for certificates under its requests.")
+    return read_upload(upload, profile_id=seen.profile_id, actor=actor, now=now)
 
 
 def open_until(request: RequestDetail) -> datetime | None:
@@ -243,8 +271,8 @@ def _claim(ready: _Ready, *, actor: Actor, key: str, clock: Clock) -> tuple[Reis
     return row, True
 
 
-def _expect_signable(ready: _Ready, *, now: datetime) -> None:
-    """Raises StateConflict or PolicyRefused with whatever stands against signing this now (W2)."""
+def _expect_signable(ready: _Ready, *, now: datetime) -> tuple[Check, ...]:
+    """Every check. Raises StateConflict or PolicyRefused with whatever stands against signing now (W2)."""
     request = Request.objects.get(id=ready.request.pk)
     organisation = organisation_row(OrganisationId(request.organisation_id))
     subject = Subject(
@@ -261,6 +289,7 @@ def _expect_signable(ready: _Ready, *, now: datetime) -> None:
         raise _not_entitled(request)
     if obstacles := obstacles_to(decision, waived=entitled.waived, is_signing=True):
         raise PolicyRefused(" ".join(check.message for check in obstacles[:3]), checks=obstacles)
+    return decision.checks
 
 
 def _not_entitled(request: Request) -> StateConflict:

@@ -19,7 +19,7 @@ from certdesk.web.home import views as home
 from certdesk.web.organisations import people
 from certdesk.web.organisations import views as organisations
 from certdesk.web.queue import views as queue
-from certdesk.web.requests import ca, listing, revoking, views
+from certdesk.web.requests import another, ca, listing, revoking, views
 from certdesk.web.settings import operating
 from certdesk.web.settings import views as settings
 from certdesk.web.staff import views as staff
@@ -35,6 +35,8 @@ urlpatterns = [
     path("requests/<int:number>/", views.show, name="requests-show"),
     path("requests/<int:number>/status/", views.status, name="requests-status"),
     path("requests/<int:number>/withdraw/", views.withdraw, name="requests-withdraw"),
+    path("requests/<int:number>/another/", another.another, name="requests-another"),
+    path("requests/<int:number>/another/confirm/", another.confirm, name="requests-another-confirm"),
     path("requests/<int:number>/bundle.zip", views.bundle, name="requests-bundle"),
     path("requests/<int:number>/certificate/<slug:form>/", views.certificate, name="requests-certificate"),
     path("requests/<int:number>/retry/", ca.retry, name="requests-retry"),

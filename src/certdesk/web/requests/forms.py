@@ -42,16 +42,12 @@ def looks_like_path(text: str) -> bool:
     return bool(_PATH.match(text)) and ("." in text or "\\" in text or len(text) < BASE64_LINE)
 
 
-class NewRequestForm(PortalForm):
-    """The one form of a new request. `upload` is the CSR's bytes once the form is valid."""
+class CsrForm(PortalForm):
+    """A CSR by file or paste. `upload` is its bytes once the form is valid; `received` how much came."""
 
     help_entries: ClassVar = {
         "csr": "/help/requesting/#csr-file",
         "csr_text": "/help/requesting/#csr-paste",
-        "duration_years": "/help/requesting/#duration",
-        "server_software": "/help/requesting/#server-software",
-        "organisation": "/help/requesting/#organisation",
-        "note": "/help/requesting/#note",
     }
 
     csr = forms.FileField(
@@ -78,6 +74,59 @@ class NewRequestForm(PortalForm):
             }
         ),
     )
+
+    def __init__(self, *args: Any, received: int = 0, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._received = received
+
+    @property
+    def upload(self) -> bytes:
+        """What was uploaded or pasted, as bytes."""
+        value: bytes = self.cleaned_data["upload"]
+        return value
+
+    def forget_paste(self) -> None:
+        """Empties the text field of the page shown next, if a private key was pasted into it (S11)."""
+        if "PRIVATE KEY" in self.data.get("csr_text", ""):
+            self.data = {name: value for name, value in self.data.items() if name != "csr_text"}
+
+    def clean(self) -> dict[str, Any]:
+        """Exactly one of file and text, and not the name of a file."""
+        cleaned = self.cleaned_data
+        if "csr" in self.errors or "csr_text" in self.errors:
+            return cleaned
+        file, text = cleaned.get("csr"), cleaned.get("csr_text", "")
+        if file and text.strip():
+            self.add_error(
+                "csr_text", "Send the file or the text, not both, so that it is clear which counts."
+            )
+        elif file:
+            cleaned["upload"] = self._read(file)
+        elif not text.strip():
+            self.add_error("csr", TOO_LARGE if self._received > MAX_BODY else NOTHING)
+        elif looks_like_path(text):
+            self.add_error("csr_text", PATH_ANSWER)
+        else:
+            cleaned["upload"] = text.encode("utf-8", "surrogatepass")
+        return cleaned
+
+    def _read(self, file: UploadedFile[bytes]) -> bytes:
+        """The file's bytes; one byte too many is enough to know that the rest need not be read (S1)."""
+        content: bytes = file.read(MAX_CSR + 1)
+        return content
+
+
+class NewRequestForm(CsrForm):
+    """The one form of a new request."""
+
+    help_entries: ClassVar = {
+        **CsrForm.help_entries,
+        "duration_years": "/help/requesting/#duration",
+        "server_software": "/help/requesting/#server-software",
+        "organisation": "/help/requesting/#organisation",
+        "note": "/help/requesting/#note",
+    }
+
     duration_years = forms.TypedChoiceField(
         label="Duration",
         coerce=int,
@@ -118,12 +167,10 @@ class NewRequestForm(PortalForm):
         durations: Iterable[int],
         software: Iterable[str],
         organisations: dict[OrganisationId, str],
-        received: int = 0,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self._organisations = organisations
-        self._received = received
         self._choices("duration_years", [(n, "1 year" if n == 1 else f"{n} years") for n in durations])
         self._choices("server_software", [("", "Choose one"), *((name, name) for name in software)])
         if len(organisations) > 1:
@@ -137,43 +184,7 @@ class NewRequestForm(PortalForm):
             field.choices = choices
 
     @property
-    def upload(self) -> bytes:
-        """What was uploaded or pasted, as bytes."""
-        value: bytes = self.cleaned_data["upload"]
-        return value
-
-    @property
     def organisation_id(self) -> OrganisationId:
         """The chosen organisation, or the only one."""
         chosen: OrganisationId = self.cleaned_data.get("organisation") or next(iter(self._organisations))
         return chosen
-
-    def forget_paste(self) -> None:
-        """Empties the text field of the page shown next, if a private key was pasted into it (S11)."""
-        if "PRIVATE KEY" in self.data.get("csr_text", ""):
-            self.data = {name: value for name, value in self.data.items() if name != "csr_text"}
-
-    def clean(self) -> dict[str, Any]:
-        """Exactly one of file and text, and not the name of a file."""
-        cleaned = self.cleaned_data
-        if "csr" in self.errors or "csr_text" in self.errors:
-            return cleaned
-        file, text = cleaned.get("csr"), cleaned.get("csr_text", "")
-        if file and text.strip():
-            self.add_error(
-                "csr_text", "Send the file or the text, not both, so that it is clear which counts."
-            )
-        elif file:
-            cleaned["upload"] = self._read(file)
-        elif not text.strip():
-            self.add_error("csr", TOO_LARGE if self._received > MAX_BODY else NOTHING)
-        elif looks_like_path(text):
-            self.add_error("csr_text", PATH_ANSWER)
-        else:
-            cleaned["upload"] = text.encode("utf-8", "surrogatepass")
-        return cleaned
-
-    def _read(self, file: UploadedFile[bytes]) -> bytes:
-        """The file's bytes; one byte too many is enough to know that the rest need not be read (S1)."""
-        content: bytes = file.read(MAX_CSR + 1)
-        return content

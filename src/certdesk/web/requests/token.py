@@ -7,6 +7,7 @@ random key is the idempotency key: two clicks make one request. It holds nothing
 import secrets
 from base64 import b64decode, b64encode
 from dataclasses import dataclass
+from typing import Any
 
 from django.core import signing
 
@@ -15,6 +16,7 @@ from certdesk.domain.requests import OrganisationId, UserId
 from certdesk.services.requests import Submission
 
 SALT = "certdesk.requests.preview"
+ANOTHER_SALT = "certdesk.requests.another"
 LIFETIME = 12 * 3600  # as long as a session may last
 
 
@@ -23,6 +25,15 @@ class PreviewToken:
     """What a token says: the submission, and the key that makes its confirmation idempotent."""
 
     submission: Submission
+    key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnotherToken:
+    """A CSR for another certificate under a request, and the key that makes its confirmation idempotent."""
+
+    number: int
+    csr_der: bytes
     key: str
 
 
@@ -43,14 +54,7 @@ def make_token(*, submission: Submission, csr_der: bytes, user_id: UserId) -> st
 
 def read_token(text: str, *, user_id: UserId | None) -> PreviewToken:
     """What the token says. Raises InvalidInput if it is altered, too old or another person's."""
-    try:
-        payload = signing.loads(text, salt=SALT, max_age=LIFETIME)
-    except signing.BadSignature:
-        raise InvalidInput(
-            "The preview is too old, or was altered on its way. Upload the CSR again."
-        ) from None
-    if payload["u"] != user_id:
-        raise InvalidInput("This preview was made by somebody else. Upload the CSR again.")
+    payload = _opened(text, salt=SALT, user_id=user_id)
     submission = Submission(
         organisation_id=OrganisationId(payload["o"]),
         upload=b64decode(payload["c"]),
@@ -60,3 +64,29 @@ def read_token(text: str, *, user_id: UserId | None) -> PreviewToken:
         note=payload["n"],
     )
     return PreviewToken(submission=submission, key=payload["k"])
+
+
+def make_another_token(*, number: int, csr_der: bytes, user_id: UserId) -> str:
+    """A token for exactly this CSR under this request, by this person."""
+    payload = {"u": user_id, "r": number, "c": b64encode(csr_der).decode(), "k": secrets.token_urlsafe(24)}
+    return signing.dumps(payload, salt=ANOTHER_SALT, compress=True)
+
+
+def read_another_token(text: str, *, number: int, user_id: UserId | None) -> AnotherToken:
+    """What the token says. Raises InvalidInput as `read_token` does, or for another request's."""
+    payload = _opened(text, salt=ANOTHER_SALT, user_id=user_id)
+    if payload["r"] != number:
+        raise InvalidInput("This preview was made for another request. Upload the CSR again.")
+    return AnotherToken(number=payload["r"], csr_der=b64decode(payload["c"]), key=payload["k"])
+
+
+def _opened(text: str, *, salt: str, user_id: UserId | None) -> dict[str, Any]:
+    try:
+        payload: dict[str, Any] = signing.loads(text, salt=salt, max_age=LIFETIME)
+    except signing.BadSignature:
+        raise InvalidInput(
+            "The preview is too old, or was altered on its way. Upload the CSR again."
+        ) from None
+    if payload["u"] != user_id:
+        raise InvalidInput("This preview was made by somebody else. Upload the CSR again.")
+    return payload

@@ -16,10 +16,12 @@ from certdesk.domain.policy import Outcome
 from certdesk.domain.requests import ENDED, State
 from certdesk.services import runtime
 from certdesk.services.confirm import submit_request
+from certdesk.services.reissues import may_reissue, open_until
 from certdesk.services.requests import Submission, preview_request, withdraw_request
 from certdesk.store.selectors.caa import caa_of_request
 from certdesk.store.selectors.organisations import OrganisationRow, list_organisations
 from certdesk.store.selectors.requests import RequestDetail, get_request
+from certdesk.web import times
 from certdesk.web.actor import actor_of
 from certdesk.web.context import crumbs, ra_name
 from certdesk.web.dcv.asking import awaiting_context
@@ -126,6 +128,9 @@ def show(request: HttpRequest, number: int) -> HttpResponse:
         "approvals": rows.approvals(detail.approvals),
         "history": rows.history(detail, ra=ra),
         "may_withdraw": _may_withdraw(actor, detail),
+        "another_until": times.day(until)
+        if (until := open_until(detail)) and may_reissue(actor, detail, now=timezone.now())
+        else "",
         "may_decide": _may_decide(actor, detail),
     }
     return render(request, "requests/show.html", context)

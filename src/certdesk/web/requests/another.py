@@ -1,0 +1,94 @@
+"""Another certificate under a request that was decided already: CSR, preview, confirmation (ADR 11).
+
+As for a new request, a preview stores nothing, and what is confirmed is what it showed (R16, R17).
+"""
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils import timezone
+from django.views.decorators.http import require_http_methods, require_POST
+
+from certdesk.domain.actors import Actor
+from certdesk.domain.errors import (
+    BadCsr,
+    BadKey,
+    InvalidInput,
+    NotAuthorized,
+    PolicyRefused,
+    RejectedIdentifier,
+)
+from certdesk.services.reissues import ReissuePreview, may_reissue, preview_reissue, reissue
+from certdesk.store.selectors.requests import RequestDetail, get_request
+from certdesk.web import times
+from certdesk.web.actor import actor_of
+from certdesk.web.context import Crumb, crumbs
+from certdesk.web.requests import rows
+from certdesk.web.requests.forms import CsrForm
+from certdesk.web.requests.preview import csr_facts
+from certdesk.web.requests.token import make_another_token, read_another_token
+
+UNPROCESSABLE = 422
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def another(request: HttpRequest, number: int) -> HttpResponse:
+    """The form; a CSR that is sent by it is shown with every check, and nothing is stored."""
+    actor = actor_of(request)
+    detail = get_request(actor=actor, number=number)
+    if not may_reissue(actor, detail, now=timezone.now()):
+        raise NotAuthorized("Nobody can ask for another certificate here. Make a new request.")
+    if request.method != "POST":
+        return _form_page(request, detail, CsrForm())
+    form = CsrForm(request.POST, request.FILES, received=int(request.META.get("CONTENT_LENGTH") or 0))
+    if not form.is_valid():
+        return _form_page(request, detail, form)
+    try:
+        seen = preview_reissue(actor=actor, number=number, upload=form.upload, now=timezone.now())
+    except (BadCsr, BadKey, RejectedIdentifier, InvalidInput, PolicyRefused) as error:
+        form.add_error("csr" if request.FILES.get("csr") else "csr_text", error.detail)
+        form.forget_paste()
+        return _form_page(request, detail, form)
+    return _preview_page(request, actor, detail, seen)
+
+
+@require_POST
+def confirm(request: HttpRequest, number: int) -> HttpResponse:
+    """Has the certificate issued, once, however often it is sent."""
+    actor = actor_of(request)
+    get_request(actor=actor, number=number)  # a foreign one is not there, whatever else is wrong
+    told = read_another_token(request.POST.get("preview", ""), number=number, user_id=actor.user_id)
+    made = reissue(
+        actor=actor, number=number, upload=told.csr_der, idempotency_key=told.key, clock=timezone.now
+    )
+    if made.certificate_id is None:
+        messages.success(request, "The CA is at work. The certificate appears here as soon as it is there.")
+    else:
+        messages.success(request, "The new certificate is here. The one before it works until it ends.")
+    return redirect("requests-show", number=number)
+
+
+def _form_page(request: HttpRequest, detail: RequestDetail, form: CsrForm) -> HttpResponse:
+    context = {"form": form, "number": detail.number, "names": detail.names, "crumbs": _crumbs(detail)}
+    return render(request, "requests/another.html", context, status=UNPROCESSABLE if form.errors else 200)
+
+
+def _preview_page(
+    request: HttpRequest, actor: Actor, detail: RequestDetail, seen: ReissuePreview
+) -> HttpResponse:
+    assert actor.user_id is not None  # noqa: S101 - only members of an organisation come this far
+    context = {
+        "number": detail.number,
+        "crumbs": _crumbs(detail),
+        "facts": csr_facts(seen.csr),
+        **rows.check_list(seen.checks).context(),
+        "ends": times.day(seen.ends_at),
+        "token": make_another_token(number=detail.number, csr_der=seen.csr.der, user_id=actor.user_id),
+    }
+    return render(request, "requests/another_preview.html", context)
+
+
+def _crumbs(detail: RequestDetail) -> list[Crumb]:
+    here = (f"Request {detail.number}", reverse("requests-show", args=[detail.number]))
+    return crumbs(("Certificates", "/requests/"), here, ("Another certificate", ""))

@@ -1,0 +1,171 @@
+"""Another certificate under a decided request, in the portal: form, preview, confirmation, and who may."""
+
+import re
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.http import HttpResponse
+from django.test import Client
+from django.urls import reverse
+from pytest_django import Settings
+
+from certdesk.domain.actors import RaRole
+from certdesk.domain.certificates import Accepted, Refused
+from certdesk.store.models import AuditEvent, Certificate, IssuanceAttempt, Reissue, Request
+from tests.integration import support
+from tests.integration.support import ScriptedCa, World, actor, csr, submit, world
+from tests.integration.test_web_access import signed_in
+
+pytestmark = pytest.mark.django_db(transaction=True)
+NAMES = ("www.example.ac.uk", "mail.example.ac.uk")
+
+
+@pytest.fixture(autouse=True)
+def plain_pages(settings: Settings) -> None:
+    """Pages name static files without the manifest that only `collectstatic` makes."""
+    backend = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
+    settings.STORAGES = {**settings.STORAGES, "staticfiles": backend}
+    Path(settings.STATIC_ROOT).mkdir(exist_ok=True)
+
+
+@pytest.fixture
+def people() -> World:
+    made = world()
+    actor("charlie", organisation=support.organisation("Other College"))
+    actor("rick", ra=RaRole.AUDITOR)
+    return made
+
+
+@pytest.fixture
+def number(people: World) -> int:
+    """A request of alice's with a certificate."""
+    return submit(people.alice, *NAMES).number
+
+
+def address(number: int, *, confirm: bool = False) -> str:
+    return reverse("requests-another-confirm" if confirm else "requests-another", args=[number])
+
+
+def look(client: Client, number: int, upload: bytes) -> HttpResponse:
+    answer = client.post(address(number), {"csr_text": upload.decode()})
+    assert isinstance(answer, HttpResponse)
+    return answer
+
+
+def token_of(answer: HttpResponse) -> str:
+    found = re.search(r'name="preview" value="([^"]+)"', answer.content.decode())
+    assert found, answer.content.decode()[:3000]
+    return found[1]
+
+
+def traces() -> list[int]:
+    return [model.objects.count() for model in (Request, IssuanceAttempt, Reissue, Certificate, AuditEvent)]
+
+
+def test_from_the_page_to_another_certificate(number: int) -> None:
+    bob = signed_in("bob")
+    assert address(number).encode() in bob.get(reverse("requests-show", args=[number])).content
+    form = bob.get(address(number)).content.decode()
+    assert all(name in form for name in NAMES)
+    before = traces()
+    seen = look(bob, number, csr(NAMES[0]))
+    assert seen.status_code == 200
+    text = seen.content.decode()
+    assert NAMES[0] in text
+    assert "nobody has to approve it again" in text
+    assert traces() == before, "a preview stores nothing (R16)"
+
+    old = set(Certificate.objects.values_list("id", flat=True))
+    answers = [bob.post(address(number, confirm=True), {"preview": token_of(seen)}) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [302, 302]
+    (made,) = Certificate.objects.exclude(id__in=old)
+    assert made.request_id == number
+    assert Request.objects.count() == before[0], "no new request"
+    page = bob.get(reverse("requests-show", args=[number])).content.decode()
+    assert "The new certificate is here" in page
+    assert "Earlier certificates of this request" in page
+
+
+def test_a_file_does_as_well(number: int) -> None:
+    upload = SimpleUploadedFile("new.csr", csr(*NAMES))
+    answer = signed_in("alice").post(address(number), {"csr": upload})
+    assert answer.status_code == 200
+    assert b'name="preview"' in answer.content
+
+
+@pytest.mark.parametrize(
+    "upload,told",
+    [
+        (csr(NAMES[0], "other.example.ac.uk"), "make a new request"),
+        (b"not a CSR", "CSR"),
+        (b"", "Choose your CSR file, or paste the text"),
+        (b"/etc/ssl/www.csr", "looks like the name of a file"),
+    ],
+)
+def test_what_can_not_be_is_said_beside_the_field(number: int, upload: bytes, told: str) -> None:
+    before = traces()
+    answer = look(signed_in("alice"), number, upload)
+    assert answer.status_code == 422
+    assert told.lower() in answer.content.decode().lower()
+    assert b'name="preview"' not in answer.content
+    assert traces() == before
+
+
+def test_a_pasted_private_key_is_not_shown_again(number: int) -> None:
+    key = ec.generate_private_key(ec.SECP256R1()).private_bytes(
+        Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
+    )
+    answer = look(signed_in("alice"), number, key)
+    assert answer.status_code == 422
+    assert key.splitlines()[1] not in answer.content
+
+
+def test_what_is_confirmed_is_what_was_shown_to_the_same_person_for_the_same_request(
+    people: World, number: int
+) -> None:
+    alice, token = signed_in("alice"), token_of(look(signed_in("alice"), number, csr(*NAMES)))
+    other = submit(people.alice, *NAMES).number
+    before = traces()
+    for altered in ("", token[:-1], token[:30] + "A" + token[31:]):
+        assert alice.post(address(number, confirm=True), {"preview": altered}).status_code == 422
+    assert alice.post(address(other, confirm=True), {"preview": token}).status_code == 422
+    assert signed_in("bob").post(address(number, confirm=True), {"preview": token}).status_code == 422
+    assert traces() == before
+
+
+def test_it_is_for_the_organisation_s_people(number: int) -> None:
+    token = token_of(look(signed_in("alice"), number, csr(*NAMES)))
+    for who, status in (("charlie", 404), ("olga", 403), ("rick", 403)):
+        client = signed_in(who)
+        assert client.get(address(number)).status_code == status, who
+        assert client.post(address(number), {"csr_text": csr(*NAMES).decode()}).status_code == status, who
+        sent = client.post(address(number, confirm=True), {"preview": token})
+        assert sent.status_code in {status, 422}, who
+        shown = client.get(reverse("requests-show", args=[number]))
+        assert address(number).encode() not in shown.content, who
+    assert Certificate.objects.filter(request_id=number).count() == 1
+
+
+def test_nothing_follows_a_request_that_has_no_certificate(people: World) -> None:
+    waiting = submit(people.alice, "www.outside.org").number
+    alice = signed_in("alice")
+    assert address(waiting).encode() not in alice.get(reverse("requests-show", args=[waiting])).content
+    assert alice.get(address(waiting)).status_code == 403
+
+
+def test_a_ca_that_takes_its_time_or_refuses(number: int) -> None:
+    alice = signed_in("alice")
+    token = token_of(look(alice, number, csr(*NAMES)))
+    with support.backend(ScriptedCa(answers=[Accepted(handle="17")])):
+        answer = alice.post(address(number, confirm=True), {"preview": token}, follow=True)
+    assert b"The CA is at work" in answer.content
+    Reissue.objects.all().delete()
+    IssuanceAttempt.objects.filter(certificate__isnull=True).delete()
+    token = token_of(look(alice, number, csr(*NAMES)))
+    with support.backend(ScriptedCa(answers=[Refused(reason="Not today.")])):
+        answer = alice.post(address(number, confirm=True), {"preview": token})
+    assert answer.status_code == 502
+    assert b"Not today." in answer.content
