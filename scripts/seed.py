@@ -7,6 +7,7 @@
 Tests are found by their names, `test_r06_r09_…`, without importing anything.
 """
 
+import argparse
 import ast
 import re
 import subprocess
@@ -193,12 +194,18 @@ def main() -> int:
     Returns:
         The exit status: 1 when a row has no test, the page is stale, or a test that ran has failed.
     """
-    if "--check" in sys.argv[1:]:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--run", action="store_true")
+    parser.add_argument("--check", action="store_true")
+    asked = parser.parse_args()
+    if asked.check:
         found = check()
         print("\n".join(found) or "docs/seed.md is fresh.", file=sys.stderr if found else sys.stdout)
         return 1 if found else 0
     tests = find_tests()
-    statuses = run(tests) if "--run" in sys.argv[1:] else written_statuses()
+    statuses = run(tests) if asked.run else written_statuses()
     PAGE.write_text(page(tests, statuses), encoding="utf-8")
     missing = problems(tests)
     print("\n".join(missing) or f"{PAGE.relative_to(ROOT)} is written.")
