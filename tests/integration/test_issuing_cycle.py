@@ -213,7 +213,8 @@ class TestWhatChangedSinceTheApproval:
         late = Clock(NOW + timedelta(days=runtime.current().ownership_days))
         assert drive(request_id=number, clock=late) is State.WAITING_FOR_APPROVAL
         line = RequestEvent.objects.get(request=number, event="refer")
-        assert line.note == _reasons(number)
+        first, second = line.note.splitlines()  # a reason each; the second line of the page has both
+        assert f"{first} {second}" == _reasons(number)
         refer = AuditEvent.objects.get(action="request.refer")
         assert refer.data["codes"] == ["domain.not_validated", "names.outside_trusted_suffix"]
         assert not IssuanceAttempt.objects.exists()
