@@ -129,8 +129,8 @@ def test_what_is_confirmed_is_what_was_shown_to_the_same_person_for_the_same_req
     alice, token = signed_in("alice"), token_of(look(signed_in("alice"), number, csr(*NAMES)))
     other = submit(people.alice, *NAMES).number
     before = traces()
-    other = "B" if token[30] == "A" else "A"
-    for altered in ("", token[:-1], token[:30] + other + token[31:]):
+    letter = "B" if token[30] == "A" else "A"
+    for altered in ("", token[:-1], token[:30] + letter + token[31:]):
         assert alice.post(address(number, confirm=True), {"preview": altered}).status_code == 422
     assert alice.post(address(other, confirm=True), {"preview": token}).status_code == 422
     assert signed_in("bob").post(address(number, confirm=True), {"preview": token}).status_code == 422
