@@ -147,8 +147,6 @@ Way = Callable[[Page, Csr], None]
 
 def preview(page: Page, csr: Csr, *, way: Way = by_paste, years: int = 1, software: str = "nginx") -> None:
     """Fill the form in and go on to the preview."""
-    # A request's page loads itself anew when the request moves on, maybe in the very moment of leaving it.
-    page.goto("/requests/")
     page.goto("/requests/new/")
     way(page, csr)
     page.get_by_label("1 year" if years == 1 else f"{years} years").check()

@@ -1,14 +1,12 @@
 """What tests of accounts share: signing in as a browser does, and codes as an app computes them."""
 
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from allauth.mfa.totp.internal.auth import format_hotp_value, hotp_value
 from django.contrib.auth.hashers import make_password
 from django.core.cache import cache
 from django.test import Client
-from pytest_django import Settings
 
 from certdesk.domain.actors import Actor
 from certdesk.store.models import User
@@ -21,11 +19,8 @@ CHOSEN = "several unrelated words"
 CHANGE = "/accounts/password/change/"
 
 
-def plain_pages(settings: Settings) -> None:
-    """Static files without the manifest of `collectstatic`; nobody is locked out."""
-    backend = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
-    settings.STORAGES = {**settings.STORAGES, "staticfiles": backend}
-    Path(settings.STATIC_ROOT).mkdir(exist_ok=True)
+def forget_attempts() -> None:
+    """Nobody is locked out by what an earlier test tried."""
     cache.clear()
 
 

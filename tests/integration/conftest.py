@@ -1,9 +1,12 @@
-"""What holds for every test here: hashing a password is slow on purpose, and in tests to no purpose."""
+"""What holds for every test here: passwords are hashed quickly, static files need no manifest."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from django.conf import settings
 from django.contrib.auth.hashers import PBKDF2PasswordHasher
+from django.test import override_settings
 
 _ROUNDS = 1000
 
@@ -16,4 +19,13 @@ def quick_hashes() -> Iterator[None]:
     assert NormalisingPasswordHasher.iterations == PBKDF2PasswordHasher.iterations > 100 * _ROUNDS
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(NormalisingPasswordHasher, "iterations", _ROUNDS)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def plain_static_files() -> Iterator[None]:
+    """Pages name static files without the manifest that only `collectstatic` makes."""
+    plain = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
+    Path(settings.STATIC_ROOT).mkdir(exist_ok=True)
+    with override_settings(STORAGES={**settings.STORAGES, "staticfiles": plain}):
         yield

@@ -2,13 +2,11 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from types import MappingProxyType
 
 import pytest
 from django.test import Client
 from django.urls import reverse
-from pytest_django import Settings
 
 from certdesk.dcv.addresses import AddressPolicy
 from certdesk.dcv.base import Network
@@ -44,14 +42,6 @@ def web() -> Iterator[ChallengeWeb]:
     """A server on the loopback address that shows key authorizations."""
     with ChallengeWeb() as server:
         yield server
-
-
-@pytest.fixture(autouse=True)
-def plain_static_files(settings: Settings) -> None:
-    """Pages name static files without a manifest."""
-    plain = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
-    settings.STORAGES = {**settings.STORAGES, "staticfiles": plain}
-    Path(settings.STATIC_ROOT).mkdir(exist_ok=True)
 
 
 def _network(web: ChallengeWeb, *allowed: str) -> Network:

@@ -1,13 +1,11 @@
 """Credentials, accounts and their orders as people see them: portal, REST, selectors; and moved renewals."""
 
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
-from pytest_django import Settings
 
 from certdesk.domain.actors import OrgRole, RaRole
 from certdesk.domain.errors import NotFound, StateConflict
@@ -23,14 +21,6 @@ from tests.integration.support import actor, organisation, submit
 
 pytestmark = pytest.mark.django_db(transaction=True)
 CREDENTIALS = "/acme/credentials"
-
-
-@pytest.fixture(autouse=True)
-def plain_static_files(settings: Settings) -> None:
-    """Pages name static files without a manifest."""
-    plain = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
-    settings.STORAGES = {**settings.STORAGES, "staticfiles": plain}
-    Path(settings.STATIC_ROOT).mkdir(exist_ok=True)
 
 
 @pytest.fixture

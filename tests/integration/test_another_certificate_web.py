@@ -1,7 +1,6 @@
 """Another certificate under a decided request, in the portal: form, preview, confirmation, and who may."""
 
 import re
-from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -10,7 +9,6 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.http import HttpResponse
 from django.test import Client
 from django.urls import reverse
-from pytest_django import Settings
 
 from certdesk.domain.actors import RaRole
 from certdesk.domain.certificates import Accepted, Refused
@@ -21,14 +19,6 @@ from tests.integration.test_web_access import signed_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
 NAMES = ("www.example.ac.uk", "mail.example.ac.uk")
-
-
-@pytest.fixture(autouse=True)
-def plain_pages(settings: Settings) -> None:
-    """Pages name static files without the manifest that only `collectstatic` makes."""
-    backend = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
-    settings.STORAGES = {**settings.STORAGES, "staticfiles": backend}
-    Path(settings.STATIC_ROOT).mkdir(exist_ok=True)
 
 
 @pytest.fixture

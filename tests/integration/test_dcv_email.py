@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from functools import partial
-from pathlib import Path
 
 import pytest
 from aiosmtpd.controller import Controller
@@ -116,11 +115,8 @@ def _mail_to(settings: Settings, port: int) -> None:
 
 
 @pytest.fixture(autouse=True)
-def plain_pages(settings: Settings) -> None:
-    """Pages name static files without a manifest, and nobody was throttled before."""
-    plain = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
-    settings.STORAGES = {**settings.STORAGES, "staticfiles": plain}
-    Path(settings.STATIC_ROOT).mkdir(exist_ok=True)
+def nobody_is_throttled() -> None:
+    """… by what an earlier test tried."""
     cache.clear()
 
 

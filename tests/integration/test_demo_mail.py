@@ -8,21 +8,12 @@ from django.conf import settings
 from django.core.mail import EmailMessage, get_connection
 from django.test import Client
 from django.urls import reverse
-from pytest_django import Settings
 
 from certdesk.domain.actors import OrgRole
 from certdesk.store.models import User
 from tests.integration.support import actor, organisation
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture(autouse=True)
-def plain_static_files(settings: Settings) -> None:
-    """Pages name static files without a manifest."""
-    plain = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
-    settings.STORAGES = {**settings.STORAGES, "staticfiles": plain}
-    Path(settings.STATIC_ROOT).mkdir(exist_ok=True)
 
 
 @pytest.fixture

@@ -4,13 +4,11 @@ import csv
 import re
 from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
-from pytest_django import Settings
 
 from certdesk.domain.evidence import METHODS, Method
 from certdesk.domain.requests import OrganisationId
@@ -34,14 +32,6 @@ from tests.integration.support import World, actor, organisation, submission, su
 pytestmark = pytest.mark.django_db(transaction=True)
 DAY = timedelta(days=1)
 BACKEND = "allauth.account.auth_backends.AuthenticationBackend"
-
-
-@pytest.fixture(autouse=True)
-def plain_static_files(settings: Settings) -> None:
-    """Pages name static files without a manifest."""
-    plain = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
-    settings.STORAGES = {**settings.STORAGES, "staticfiles": plain}
-    Path(settings.STATIC_ROOT).mkdir(exist_ok=True)
 
 
 @pytest.fixture

@@ -2,14 +2,12 @@
 
 import csv
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from django.core import mail
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
-from pytest_django import Settings
 
 from certdesk.domain.actors import OrgRole, RaRole
 from certdesk.domain.requests import State
@@ -20,14 +18,6 @@ from tests.integration.support import World, actor, organisation, state_of, subm
 pytestmark = pytest.mark.django_db(transaction=True)
 DAY = timedelta(days=1)
 EVIDENCE = {"how": "registry", "evidence": "The registry names them.", "reference": "T-1"}
-
-
-@pytest.fixture(autouse=True)
-def plain_static_files(settings: Settings) -> None:
-    """Pages name static files without a manifest."""
-    plain = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
-    settings.STORAGES = {**settings.STORAGES, "staticfiles": plain}
-    Path(settings.STATIC_ROOT).mkdir(exist_ok=True)
 
 
 @pytest.fixture

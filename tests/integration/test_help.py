@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from django.test import Client
 from django.urls import reverse
-from pytest_django import Settings
 
 from certdesk.conf.config import SERVER_SOFTWARE
 from certdesk.domain.csr import read_csr
@@ -35,14 +34,6 @@ TWELVE = (
     *("nginx", "Apache httpd", "HAProxy", "Caddy", "Microsoft IIS", "Apache Tomcat"),
     *("Microsoft Exchange", "Postfix or Dovecot", "F5 BIG-IP", "Citrix NetScaler", "Kubernetes", "Cisco"),
 )
-
-
-@pytest.fixture(autouse=True)
-def plain_static_files(settings: Settings) -> None:
-    """Pages name static files without the manifest that only `collectstatic` makes."""
-    backend = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
-    settings.STORAGES = {**settings.STORAGES, "staticfiles": backend}
-    Path(settings.STATIC_ROOT).mkdir(exist_ok=True)
 
 
 def said(monkeypatch: pytest.MonkeyPatch, **changed: object) -> None:

@@ -2,7 +2,6 @@
 
 import re
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from allauth.mfa.models import Authenticator
@@ -12,7 +11,6 @@ from django.http import HttpResponse
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
-from pytest_django import Settings
 
 from certdesk.domain.actors import OrgRole, RaRole
 from certdesk.domain.errors import NotFound
@@ -23,7 +21,7 @@ from certdesk.services.membership import add_existing_member, add_member, disabl
 from certdesk.services.people import accept_invitation, disable_account, enable_account, issue_new_password
 from certdesk.store.models import ApiToken, AuditEvent, User
 from certdesk.store.selectors.people import actor_for_token
-from tests.integration.accounts import add_app, give, is_signed_in, plain_pages, sign_in, user_of
+from tests.integration.accounts import add_app, forget_attempts, give, is_signed_in, sign_in, user_of
 from tests.integration.support import NOW, World, actor, audit_problems, organisation, world
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -32,9 +30,8 @@ UNIVERSITY = "example-university"
 
 
 @pytest.fixture(autouse=True)
-def plain(settings: Settings, db: None) -> None:
-    plain_pages(settings)
-    Path(settings.STATIC_ROOT).mkdir(exist_ok=True)
+def nobody_is_locked_out(db: None) -> None:
+    forget_attempts()
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import html
 import re
 from collections.abc import Iterable, Mapping
 from itertools import pairwise
-from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -12,7 +11,6 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from django.urls import reverse
-from pytest_django import Settings
 
 from certdesk.cli.client import show
 from certdesk.store.models import User
@@ -49,14 +47,6 @@ class Line(NamedTuple):
     rule: str
     rule_from: str
     changed_by: str
-
-
-@pytest.fixture(autouse=True)
-def plain_static_files(settings: Settings) -> None:
-    """Pages name static files without the manifest that only `collectstatic` makes."""
-    backend = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
-    settings.STORAGES = {**settings.STORAGES, "staticfiles": backend}
-    Path(settings.STATIC_ROOT).mkdir(exist_ok=True)
 
 
 def of_records(records: Iterable[Mapping[str, str]]) -> list[Line]:

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterator
 from datetime import timedelta
-from pathlib import Path
 from unittest import mock
 from uuid import uuid4
 
@@ -14,7 +13,6 @@ from django.urls import reverse
 from django.utils import timezone
 from django_tasks.base import TaskResultStatus
 from django_tasks_db.models import DBTaskResult
-from pytest_django import Settings
 
 from certdesk.domain.actors import OrgRole, RaRole
 from certdesk.domain.certificates import Accepted, Refused
@@ -38,11 +36,8 @@ UNIVERSITY = "example-university"
 
 
 @pytest.fixture(autouse=True)
-def plain_pages(settings: Settings) -> Iterator[None]:
-    """Pages name static files without the manifest that only `collectstatic` makes."""
-    backend = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
-    settings.STORAGES = {**settings.STORAGES, "staticfiles": backend}
-    Path(settings.STATIC_ROOT).mkdir(exist_ok=True)
+def as_configured() -> Iterator[None]:
+    """Each test ends with what the configuration says."""
     yield
     runtime.refresh()
 

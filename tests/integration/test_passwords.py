@@ -26,9 +26,9 @@ from tests.integration.accounts import (
     CHOSEN,
     OLD,
     change,
+    forget_attempts,
     give,
     is_signed_in,
-    plain_pages,
     sign_in,
     user_of,
 )
@@ -41,8 +41,8 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture(autouse=True)
-def plain(settings: Settings, db: None) -> None:
-    plain_pages(settings)
+def nobody_is_locked_out(db: None) -> None:
+    forget_attempts()
 
 
 @pytest.fixture

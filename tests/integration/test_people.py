@@ -2,13 +2,11 @@
 
 from datetime import timedelta
 from functools import partial
-from pathlib import Path
 
 import pytest
 from django.core import mail
 from django.test import Client
 from django.urls import reverse
-from pytest_django import Settings
 
 from certdesk.domain.actors import Action, Actor, OrgRole, RaRole, can
 from certdesk.domain.errors import InvalidInput, NotAuthorized, NotFound, StateConflict
@@ -47,14 +45,6 @@ from tests.integration.support import (
 )
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture(autouse=True)
-def plain_static_files(settings: Settings) -> None:
-    """Pages name static files without the manifest that only `collectstatic` makes."""
-    backend = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
-    settings.STORAGES = {**settings.STORAGES, "staticfiles": backend}
-    Path(settings.STATIC_ROOT).mkdir(exist_ok=True)
 
 
 PASSWORD = "several unrelated words"

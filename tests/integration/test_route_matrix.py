@@ -6,7 +6,6 @@ The routes are enumerated from the URL configuration itself, so a new one withou
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +14,7 @@ from django.db import connection, transaction
 from django.http import HttpResponseBase, StreamingHttpResponse
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
-from pytest_django import DjangoDbBlocker, Settings
+from pytest_django import DjangoDbBlocker
 
 from certdesk.acme.middleware import HEADERS as ACME_HEADERS
 from certdesk.domain.requests import State
@@ -594,11 +593,8 @@ def world(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator
 
 
 @pytest.fixture(autouse=True)
-def in_the_database(world: World, db: None, settings: Settings) -> Iterator[None]:
-    """Every test of this module works in a savepoint, without the manifest that `collectstatic` makes."""
-    plain = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
-    settings.STORAGES = {**settings.STORAGES, "staticfiles": plain}
-    Path(settings.STATIC_ROOT).mkdir(exist_ok=True)
+def in_the_database(world: World, db: None) -> Iterator[None]:
+    """Every test of this module works in a savepoint."""
     with outside():
         yield
 

@@ -23,9 +23,9 @@ from tests.integration.accounts import (
     add_app,
     change,
     code_of,
+    forget_attempts,
     give,
     is_signed_in,
-    plain_pages,
     reauthenticate,
     sign_in,
     user_of,
@@ -37,8 +37,8 @@ INDEX, APP, CODE = "/accounts/2fa/", "/accounts/2fa/totp/activate/", "/accounts/
 
 
 @pytest.fixture(autouse=True)
-def plain(settings: Settings, db: None) -> None:
-    plain_pages(settings)
+def nobody_is_locked_out(db: None) -> None:
+    forget_attempts()
 
 
 @pytest.fixture

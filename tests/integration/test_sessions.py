@@ -9,13 +9,12 @@ from django.contrib.sessions.models import Session
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
-from pytest_django import Settings
 
 from certdesk.domain.actors import RaRole
 from certdesk.services.sessions import browser_name
 from certdesk.store.models import AuditEvent
 from certdesk.web.account.middleware import SEEN
-from tests.integration.accounts import give, is_signed_in, plain_pages, sign_in
+from tests.integration.accounts import forget_attempts, give, is_signed_in, sign_in
 from tests.integration.support import World, actor, submit, world
 
 pytestmark = pytest.mark.django_db
@@ -24,8 +23,8 @@ FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.
 
 
 @pytest.fixture(autouse=True)
-def plain(settings: Settings, db: None) -> None:
-    plain_pages(settings)
+def nobody_is_locked_out(db: None) -> None:
+    forget_attempts()
 
 
 @pytest.fixture

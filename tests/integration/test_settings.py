@@ -2,13 +2,11 @@
 
 from collections.abc import Iterator
 from functools import partial
-from pathlib import Path
 
 import pytest
 from django.core import mail
 from django.test import Client
 from django.urls import reverse
-from pytest_django import Settings
 
 from certdesk.domain.actors import Actor, RaRole
 from certdesk.domain.errors import CertdeskError, NotAuthorized, NotFound, StateConflict
@@ -35,11 +33,8 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture(autouse=True)
-def as_configured(settings: Settings) -> Iterator[None]:
-    """Each test begins and ends with what the configuration says; pages need no static files' manifest."""
-    backend = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
-    settings.STORAGES = {**settings.STORAGES, "staticfiles": backend}
-    Path(settings.STATIC_ROOT).mkdir(exist_ok=True)
+def as_configured() -> Iterator[None]:
+    """Each test begins and ends with what the configuration says."""
     runtime.refresh()
     yield
     runtime.refresh()

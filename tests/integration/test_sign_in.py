@@ -10,10 +10,9 @@ from django.contrib.auth.tokens import default_token_generator
 from django.core.cache import cache
 from django.test import Client
 from django.utils.http import int_to_base36
-from pytest_django import Settings
 
 from certdesk.services import people
-from tests.integration.accounts import CHOSEN, OLD, give, is_signed_in, plain_pages, sign_in, user_of
+from tests.integration.accounts import CHOSEN, OLD, forget_attempts, give, is_signed_in, sign_in, user_of
 from tests.integration.support import NOW, World, world
 
 pytestmark = pytest.mark.django_db
@@ -21,8 +20,8 @@ LOGIN = "/accounts/login/"
 
 
 @pytest.fixture(autouse=True)
-def plain(settings: Settings, db: None) -> None:
-    plain_pages(settings)
+def nobody_is_locked_out(db: None) -> None:
+    forget_attempts()
 
 
 @pytest.fixture

@@ -1,13 +1,11 @@
 """Who may open what in the portal: every address, listed by the routes themselves (A1, R8, R38)."""
 
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from django.contrib.auth.hashers import make_password
 from django.test import Client
 from django.urls import URLPattern, reverse
-from pytest_django import Settings
 
 from certdesk.domain import errors
 from certdesk.domain.actors import OrgRole, RaRole
@@ -43,14 +41,6 @@ ANYBODY_SIGNED_IN = {
 }
 #: A demo has one mailbox for everybody, and no real mail in it.
 DEMO_ONLY = {"demo-mail", "demo-message"}
-
-
-@pytest.fixture(autouse=True)
-def plain_static_files(settings: Settings) -> None:
-    """Pages name static files without the manifest that only `collectstatic` makes."""
-    backend = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
-    settings.STORAGES = {**settings.STORAGES, "staticfiles": backend}
-    Path(settings.STATIC_ROOT).mkdir(exist_ok=True)
 
 
 @pytest.fixture

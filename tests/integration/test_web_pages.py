@@ -4,7 +4,6 @@ import re
 from pathlib import Path
 
 import pytest
-from pytest_django import Settings
 
 import certdesk.web
 from certdesk.domain.requests import State
@@ -13,14 +12,6 @@ from certdesk.web.requests.rows import LOOK
 WEB = Path(certdesk.web.__file__).parent
 TEMPLATES = sorted((WEB / "templates").rglob("*.html"))
 STATIC = WEB / "static" / "certdesk"
-
-
-@pytest.fixture(autouse=True)
-def plain_static_files(settings: Settings) -> None:
-    """Pages name static files without the manifest that only `collectstatic` makes."""
-    backend = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
-    settings.STORAGES = {**settings.STORAGES, "staticfiles": backend}
-    Path(settings.STATIC_ROOT).mkdir(exist_ok=True)
 
 
 @pytest.mark.parametrize("template", TEMPLATES, ids=lambda path: str(path.relative_to(WEB / "templates")))

@@ -4,7 +4,6 @@ import csv
 import io
 import re
 import zipfile
-from pathlib import Path
 from typing import cast
 
 import pytest
@@ -17,7 +16,6 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.http import HttpResponse
 from django.test import Client
 from django.urls import reverse
-from pytest_django import Settings
 
 from certdesk.domain.requests import State
 from certdesk.store.models import AuditEvent, Request, RequestEvent, User
@@ -25,14 +23,6 @@ from certdesk.web.requests.forms import looks_like_path
 from tests.integration.support import World, copies, csr, state_of, submit, world
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture(autouse=True)
-def plain_static_files(settings: Settings) -> None:
-    """Pages name static files without the manifest that only `collectstatic` makes."""
-    backend = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
-    settings.STORAGES = {**settings.STORAGES, "staticfiles": backend}
-    Path(settings.STATIC_ROOT).mkdir(exist_ok=True)
 
 
 @pytest.fixture

@@ -108,11 +108,11 @@ def preview_reissue(*, actor: Actor, number: int, upload: bytes, now: datetime) 
     return ReissuePreview(csr=csr, checks=checks, ends_at=ready.intent.not_after)
 
 
-def may_reissue(actor: Actor, request: RequestDetail, *, now: datetime) -> bool:
-    """Whether the actor may ask for another certificate under a request, as far as its row tells."""
+def may_reissue_until(actor: Actor, request: RequestDetail, *, now: datetime) -> datetime | None:
+    """Until when the actor may ask for another certificate, as far as the row tells; None for not at all."""
     until = open_until(request)
     is_theirs = can(actor, Action.REQUEST_CREATE, organisation_id=request.organisation_id)
-    return is_theirs and until is not None and now < until
+    return until if is_theirs and until is not None and now < until else None
 
 
 def _read(actor: Actor, number: int, upload: bytes, *, now: datetime) -> Csr:

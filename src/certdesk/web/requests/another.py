@@ -19,7 +19,7 @@ from certdesk.domain.errors import (
     PolicyRefused,
     RejectedIdentifier,
 )
-from certdesk.services.reissues import ReissuePreview, may_reissue, preview_reissue, reissue
+from certdesk.services.reissues import ReissuePreview, may_reissue_until, preview_reissue, reissue
 from certdesk.store.selectors.requests import RequestDetail, get_request
 from certdesk.web import times
 from certdesk.web.actor import actor_of
@@ -37,7 +37,7 @@ def another(request: HttpRequest, number: int) -> HttpResponse:
     """The form; a CSR that is sent by it is shown with every check, and nothing is stored."""
     actor = actor_of(request)
     detail = get_request(actor=actor, number=number)
-    if not may_reissue(actor, detail, now=timezone.now()):
+    if may_reissue_until(actor, detail, now=timezone.now()) is None:
         raise NotAuthorized("Nobody can ask for another certificate here. Make a new request.")
     if request.method != "POST":
         return _form_page(request, detail, CsrForm())

@@ -16,7 +16,7 @@ from certdesk.domain.policy import Outcome
 from certdesk.domain.requests import ENDED, State
 from certdesk.services import runtime
 from certdesk.services.confirm import submit_request
-from certdesk.services.reissues import may_reissue, open_until
+from certdesk.services.reissues import may_reissue_until
 from certdesk.services.requests import Submission, preview_request, withdraw_request
 from certdesk.store.selectors.caa import caa_of_request
 from certdesk.store.selectors.organisations import OrganisationRow, list_organisations
@@ -109,6 +109,7 @@ def show(request: HttpRequest, number: int) -> HttpResponse:
     """One request with everything that hangs on it (R25)."""
     actor, ra = actor_of(request), ra_name()
     detail = get_request(actor=actor, number=number)
+    another = may_reissue_until(actor, detail, now=timezone.now())
     unfinished = detail.state not in ENDED
     context: dict[str, object] = {
         "crumbs": crumbs(LIST, (f"Request {number}", "")),
@@ -128,9 +129,7 @@ def show(request: HttpRequest, number: int) -> HttpResponse:
         "approvals": rows.approvals(detail.approvals),
         "history": rows.history(detail, ra=ra),
         "may_withdraw": _may_withdraw(actor, detail),
-        "another_until": times.day(until)
-        if (until := open_until(detail)) and may_reissue(actor, detail, now=timezone.now())
-        else "",
+        "another_until": "" if another is None else times.day(another),
         "may_decide": _may_decide(actor, detail),
     }
     return render(request, "requests/show.html", context)

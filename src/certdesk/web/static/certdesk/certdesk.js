@@ -57,14 +57,22 @@
   // An unfinished request refreshes its status until the server's answer no longer asks for that.
   function follow(region) {
     let wait = 1000;
+    // A reload would call somebody back who has just followed a link; a download is followed without leaving.
+    const LEAVING = 10000;
+    let left = -LEAVING;
+    window.addEventListener("beforeunload", () => { left = performance.now(); });
     const ask = async () => {
-      if (document.hidden) { window.setTimeout(ask, wait); return; }
+      if (document.hidden || performance.now() - left < LEAVING) { window.setTimeout(ask, wait); return; }
       let answer;
       try {
         answer = await fetch(region.dataset.poll, { headers: { "X-Requested-With": "fetch" } });
       } catch { wait = 15000; window.setTimeout(ask, wait); return; }
       if (!answer.ok || answer.redirected) { return; }
-      if (answer.headers.get("X-Request-Changed") !== region.dataset.version) { window.location.reload(); return; }
+      if (answer.headers.get("X-Request-Changed") !== region.dataset.version) {
+        if (performance.now() - left < LEAVING) { window.setTimeout(ask, wait); return; }
+        window.location.reload();
+        return;
+      }
       wait = Math.min(wait * 1.5, 15000);
       window.setTimeout(ask, wait);
     };
