@@ -3,22 +3,24 @@
 import sys
 from pathlib import Path
 
-from certdesk.domain.requests import ENDED, TRANSITIONS, Event, State, public_status, status_text
+from certdesk.domain.requests import FINAL, TRANSITIONS, Event, State, Status, public_status, status_text
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "states.md"
 
 
 def _picture() -> list[str]:
-    first = [f"    [*] --> {state}: {Event.CREATE}" for state in (State.WAITING_FOR_APPROVAL, State.ACCEPTED)]
+    first = [
+        f"    [*] --> {state}: {Event.CREATE}" for state in (Status.WAITING_FOR_APPROVAL, Status.ACCEPTED)
+    ]
     moves = [f"    {before} --> {after}: {event}" for (before, event), after in TRANSITIONS.items()]
-    last = [f"    {state} --> [*]" for state in State if state in ENDED]
+    last = [f"    {state} --> [*]" for state in State if state in FINAL]
     return ["```mermaid", "stateDiagram-v2", *first, *moves, *last, "```"]
 
 
 def _states() -> list[str]:
     rows = [
         f"| `{state}` | {status_text(state, ra='JTAG')} | `{public_status(state)}` | "
-        f"{'yes' if state in ENDED else 'no'} |"
+        f"{'yes' if state in FINAL else 'no'} |"
         for state in State
     ]
     return ["| state | shown as | in the REST API | ended |", "|---|---|---|---|", *rows]
@@ -49,8 +51,8 @@ def page() -> str:
         "",
         "## Every move",
         "",
-        f"A new request starts (`{Event.CREATE}`) in `{State.ACCEPTED}` or",
-        f"`{State.WAITING_FOR_APPROVAL}`, as policy decides.",
+        f"A new request starts (`{Event.CREATE}`) in `{Status.ACCEPTED}` or",
+        f"`{Status.WAITING_FOR_APPROVAL}`, as policy decides.",
         "",
         *_moves(),
     ]

@@ -23,7 +23,7 @@ from certdesk.services.confirm import submit_request
 from certdesk.services.requests import Created, create_request
 from certdesk.store.models import Certificate, IssuanceAttempt, Request, RequestEvent, User
 from certdesk.store.selectors.people import actor_for_user
-from tests.integration.support import audit_problems, csr, submission
+from tests.integration.support import audit_problems, csr, issue, submission
 
 KEY = "crash"
 ROUNDS = 20
@@ -105,7 +105,7 @@ def _submit(folder: Path) -> Created:
 
 def _submit_and_take_up_later(folder: Path) -> None:
     created = create_request(**_asked(folder), now=timezone.now())
-    issuance.issue(request_id=created.number, clock=timezone.now)
+    issue(created.number, clock=timezone.now)
 
 
 def _asked(folder: Path) -> dict[str, Any]:

@@ -15,13 +15,12 @@ from certdesk.domain.certificates import Intent, Outcome
 from certdesk.domain.deadlines import public_deadline
 from certdesk.domain.errors import InvalidInput, NotFound
 from certdesk.domain.evidence import Method, Validation
-from certdesk.domain.requests import RequestId, State
+from certdesk.domain.requests import RequestId, Status
 from certdesk.domain.rules import RuleId, in_force
 from certdesk.domain.settings import ServiceSettings, changed
 from certdesk.jobs.worker import Worker
 from certdesk.services import runtime
 from certdesk.services.alerts import alert_overdue
-from certdesk.services.issuance import POLL_MOST
 from certdesk.services.reminders import remind_lapsing
 from certdesk.services.requests import preview_request
 from certdesk.services.validation import ask_by_email, confirm_by_email, open_challenge
@@ -108,7 +107,7 @@ def test_r14_the_server_software_is_passed_to_the_ca_whenever_it_is_asked(tmp_pa
     NotingCa.noted.clear()
     with support.backend(NotingCa(config, clock=clock)):
         number, worker = submit(people.alice, clock=clock).number, Worker(clock=clock)
-        while state_of(number) is not State.ISSUED:
+        while state_of(number) is not Status.ISSUED:
             clock.now = due(number)
             worker.tick(now=clock())
     assert NotingCa.noted == ["nginx"] * 3
@@ -118,11 +117,11 @@ def test_r24_a_slow_ca_is_polled_for_more_than_a_day_with_back_off(tmp_path: Pat
     clock, people = Clock(), world()
     with support.backend(slow_ca(tmp_path, clock, delay=26 * HOUR)):
         number, worker, looks = submit(people.alice, clock=clock).number, Worker(clock=clock), [NOW]
-        while state_of(number) is State.SUBMITTED:
+        while state_of(number) is Status.SUBMITTED:
             clock.now = due(number)
             looks.append(clock.now)
             worker.tick(now=clock())
-    assert state_of(number) is State.ISSUED
+    assert state_of(number) is Status.ISSUED
     assert looks[-1] - NOW >= 26 * HOUR
     gaps = [later - earlier for earlier, later in itertools.pairwise(looks)]
     assert gaps == sorted(gaps), "back-off: never sooner than before"
@@ -138,7 +137,7 @@ def test_r24_elapsed_and_usual_time_are_shown_and_staff_alerted_after_a_day(
     with support.backend(slow_ca(tmp_path, clock, delay=2 * HOUR)):
         for _ in range(3):
             number = submit(people.alice, clock=clock).number
-            while state_of(number) is State.SUBMITTED:
+            while state_of(number) is Status.SUBMITTED:
                 clock.now = due(number)
                 worker.tick(now=clock())
     with support.backend(slow_ca(tmp_path, clock, delay=99 * HOUR)):
@@ -221,7 +220,7 @@ def test_r34_a_lapsed_ownership_makes_the_next_request_manual_again() -> None:
         asked = submission(people.university, "www.owned.org")
         assert preview_request(actor=people.bob, submission=asked, now=at).decision.outcome == expected, at
     late = submit(people.bob, "www.owned.org", clock=lambda: lapse)
-    assert late.state is State.WAITING_FOR_APPROVAL
+    assert late.state is Status.WAITING_FOR_APPROVAL
     support.validated("owned.org", of=people.university, by=people.otto, at=lapse)
     again = preview_request(
         actor=people.bob, submission=submission(people.university, "www.owned.org"), now=lapse + HOUR

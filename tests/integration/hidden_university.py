@@ -21,10 +21,10 @@ from certdesk.domain.acme_credentials import Limits
 from certdesk.domain.actors import Actor, OrgRole, RaRole
 from certdesk.domain.csr import read_csr
 from certdesk.domain.evidence import Method
-from certdesk.domain.requests import OrganisationId, State, UserId
+from certdesk.domain.requests import OrganisationId, State, Status, UserId
 from certdesk.services.acme_credentials import create_credential
 from certdesk.services.acme_renewal import Matching, advise_renewal
-from certdesk.services.confirm import approve_and_issue, submit_request
+from certdesk.services.confirm import submit_request
 from certdesk.services.decisions import reject_request
 from certdesk.services.organisations import Evidence, create_organisation, validate_domain, vet_organisation
 from certdesk.services.persistent import watch_record
@@ -133,16 +133,16 @@ def _requests(actors: dict[str, Actor], university: OrganisationId) -> dict[str,
     """A request of the hidden organisation in every state. Alice made them all."""
     alice, olga = actors["alice"], actors["olga"]
     numbers = {"first": _ask(alice, university, f"www.{DOMAIN}")}
-    approve_and_issue(actor=olga, number=numbers["first"], note="First request; known to us.", clock=now)
+    approve(olga, numbers["first"], note="First request; known to us.", clock=now)
     for state in State:
-        inside = state is State.ISSUED
+        inside = state is Status.ISSUED
         name = f"{state.value.replace('_', '-')}.{DOMAIN if inside else OUTSIDE_DOMAIN}"
         numbers[state.value] = _ask(alice, university, name)
     numbers["pending"] = _ask(alice, university, f"www.{UNPROVEN_DOMAIN}")
-    withdraw_request(actor=alice, number=numbers[State.WITHDRAWN.value], now=now())
-    reject_request(actor=olga, number=numbers[State.REJECTED_BY_RA.value], details="Not theirs.", now=now())
+    withdraw_request(actor=alice, number=numbers[Status.WITHDRAWN.value], now=now())
+    reject_request(actor=olga, number=numbers[Status.REJECTED_BY_RA.value], details="Not theirs.", now=now())
     # What only a slow CA would bring about is written as it would stand in the table.
-    for state in (State.ACCEPTED, State.SUBMITTING, State.SUBMITTED, State.REJECTED_BY_CA):
+    for state in (Status.ACCEPTED, Status.ACCEPTED, Status.SUBMITTED, Status.REJECTED_BY_CA):
         Request.objects.filter(id=numbers[state.value]).update(state=state.value)
     for state in State:
         stands = Request.objects.get(id=numbers[state.value])
@@ -198,13 +198,13 @@ def build() -> World:
     with outside():
         start_challenge(actor=actors["alice"], domain_id=proven_domain, method=Method.DNS_TXT, now=now())
         watch_record(actor=actors["alice"], domain_id=proven_domain, wildcard=True, now=now())
-    certificate = Certificate.objects.get(request_id=requests[State.ISSUED.value])
+    certificate = Certificate.objects.get(request_id=requests[Status.ISSUED.value])
     return World(
         users=users,
         tokens=tokens,
         requests=requests,
         arguments={
-            "number": requests[State.ISSUED.value],
+            "number": requests[Status.ISSUED.value],
             "slug": f"{WORD}-university",
             "user_id": users["bob"].pk,
             "domain_id": Domain.objects.get(adn=DOMAIN).pk,

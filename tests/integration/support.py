@@ -23,17 +23,19 @@ from django.db import connection
 from certdesk.backends.base import Backend
 from certdesk.domain.actors import Actor, OrgRole, RaRole
 from certdesk.domain.audit import GENESIS, Entry, chain_hash
-from certdesk.domain.certificates import Intent, Issued, Outcome
+from certdesk.domain.certificates import Absent, Intent, Issued, Outcome
 from certdesk.domain.errors import CertdeskError
 from certdesk.domain.findings import Check
-from certdesk.domain.requests import OrganisationId, RequestId, State
-from certdesk.services import runtime
-from certdesk.services.confirm import submit_request
+from certdesk.domain.requests import IssuanceId, OrganisationId, RequestId, Status
+from certdesk.services import issuance, runtime
+from certdesk.services.confirm import approve_and_issue, submit_request
+from certdesk.services.decisions import approve_request, judge_now
 from certdesk.services.notices import note_told, tell_applicant
 from certdesk.services.organisations import Evidence, validate_domain
 from certdesk.services.requests import Created, Submission
 from certdesk.store.models import (
     AuditEvent,
+    Issuance,
     Membership,
     Organisation,
     Request,
@@ -154,9 +156,46 @@ def submit(who: Actor, *names: str, clock: Callable[[], datetime] = lambda: NOW)
     return submit_request(actor=who, submission=submission(own, *names), channel="portal", clock=clock)
 
 
-def state_of(number: int) -> State:
-    """The state in the database."""
-    return State(Request.objects.values_list("state", flat=True).get(id=number))
+def state_of(number: int) -> Status:
+    """What people read of a request, in the database."""
+    return Status(Request.objects.values_list("status", flat=True).get(id=number))
+
+
+def issuance_of(number: int) -> Issuance:
+    """The newest issuance under a request."""
+    return Issuance.objects.filter(request_id=number).latest("id")
+
+
+def issue(number: int, *, clock: Callable[[], datetime] = lambda: NOW) -> Status:
+    """Take the newest issuance of a request a step on; the request's status then."""
+    issuance.issue(issuance_id=IssuanceId(issuance_of(number).pk), clock=clock)
+    return state_of(number)
+
+
+def drive(number: int, *, clock: Callable[[], datetime] = lambda: NOW) -> Status | None:
+    """The same as the worker does it; None when nothing was due."""
+    done = issuance.drive(issuance_id=IssuanceId(issuance_of(number).pk), clock=clock)
+    return None if done is None else state_of(number)
+
+
+def due(*, now: datetime) -> list[int]:
+    """The requests with an issuance that the worker has to look at."""
+    found = issuance.due_issuances(now=now, limit=100)
+    requests = dict(Issuance.objects.filter(id__in=found).values_list("id", "request_id"))
+    return [requests[number] for number in found]
+
+
+def approve(
+    who: Actor,
+    number: int,
+    *,
+    evidence: Sequence[Evidence] = (),
+    note: str = "",
+    clock: Callable[[], datetime] = lambda: NOW,
+) -> None:
+    """Open a request that waits, as an officer does, and approve what is shown; have it issued."""
+    shown = judge_now(actor=who, number=number, now=clock()).shown
+    approve_and_issue(actor=who, number=number, shown=shown, evidence=evidence, message=note, clock=clock)
 
 
 def events_of(number: int) -> list[str]:
@@ -286,10 +325,10 @@ class ScriptedCa:
         self.submitted.append(intent)
         return _answer(self.answers, intent)
 
-    def poll(self, handle: str) -> Outcome:
-        """Answer as the script says, about the last intent."""
+    def poll(self, intent: Intent, handle: str) -> Outcome:
+        """Answer as the script says."""
         self.polled.append(handle)
-        return _answer(self.polls, self.submitted[-1])
+        return _answer(self.polls, intent)
 
     def revoke(self, *, certificate_der: bytes, reason: str) -> None:
         """Do nothing."""
@@ -310,10 +349,18 @@ class FindingCa(ScriptedCa):
     found: list[object] = field(default_factory=list)
     looked_up: list[str] = field(default_factory=list)
 
-    def find(self, idempotency_key: str) -> Outcome | None:
+    def find(self, intent: Intent) -> Outcome | Absent:
         """Answer as the script says."""
-        self.looked_up.append(idempotency_key)
-        return _answer(self.found, self.submitted[-1]) if self.found else None
+        self.looked_up.append(intent.idempotency_key)
+        return _answer(self.found, intent) if self.found else Absent()
+
+
+def approve_only(
+    who: Actor, number: int, *, evidence: Sequence[Evidence] = (), note: str = "", now: datetime = NOW
+) -> None:
+    """Approve what is shown, and leave the rest to the worker."""
+    shown = judge_now(actor=who, number=number, now=now).shown
+    approve_request(actor=who, number=number, shown=shown, evidence=evidence, message=note, now=now)
 
 
 def _answer(script: list[object], intent: Intent) -> Outcome:

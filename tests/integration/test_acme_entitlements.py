@@ -9,11 +9,9 @@ import time_machine
 from certdesk.domain.actors import OrgRole
 from certdesk.domain.errors import NotFound, StateConflict
 from certdesk.domain.evidence import Method
-from certdesk.domain.requests import RequestId, State
+from certdesk.domain.requests import State, Status
 from certdesk.services import runtime
-from certdesk.services.confirm import approve_and_issue
 from certdesk.services.decisions import reject_request
-from certdesk.services.issuance import drive, due_requests, issue
 from certdesk.services.organisations import Evidence, rename_organisation
 from certdesk.services.requests import withdraw_request
 from certdesk.services.validation import refresh_waiting, wake_waiting
@@ -21,7 +19,19 @@ from certdesk.store.models import AcmeOrder, Certificate, Request
 from certdesk.store.selectors.requests import get_request
 from tests.harness.acme_client import AcmeClient, make_csr, names_in
 from tests.integration.acme_support import AcmeWorld, acme_world, client, credential, scripted_network
-from tests.integration.support import NOW, actor, audit_problems, configured, events_of, organisation, submit
+from tests.integration.support import (
+    NOW,
+    actor,
+    approve,
+    audit_problems,
+    configured,
+    drive,
+    due,
+    events_of,
+    issue,
+    organisation,
+    submit,
+)
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -41,7 +51,7 @@ def _waiting(one: AcmeClient, *names: str) -> int:
     number = int(reply.json["request"])
     assert f"/requests/{number}/" in reply.json["detail"]
     assert "Waiting for manual approval" in reply.json["detail"]
-    assert State(Request.objects.get(id=number).state) is State.WAITING_FOR_APPROVAL
+    assert State(Request.objects.get(id=number).state) is Status.WAITING_FOR_APPROVAL
     return number
 
 
@@ -56,8 +66,8 @@ def test_an_outside_name_waits_for_an_officer_and_then_is_issued(here: AcmeWorld
     assert any(check["code"] == "names.outside_trusted_suffix" for check in request.checks)
     with pytest.raises(NotFound):
         get_request(actor=actor("charlie", organisation=organisation("Other College")), number=number)
-    approve_and_issue(actor=here.world.olga, number=number, evidence=[OWNED], clock=lambda: NOW)
-    assert State(Request.objects.get(id=number).state) is State.ACCEPTED
+    approve(here.world.olga, number, evidence=[OWNED], clock=lambda: NOW)
+    assert State(Request.objects.get(id=number).state) is Status.ACCEPTED
     chain = one.issue(OUTSIDE, NAME)
     assert set(names_in(chain)) == {OUTSIDE, NAME}
     assert Certificate.objects.get().request_id == number
@@ -69,14 +79,14 @@ def test_an_outside_name_waits_for_an_officer_and_then_is_issued(here: AcmeWorld
 
 def test_an_approved_entitlement_is_never_issued_without_a_client(here: AcmeWorld) -> None:
     number = _waiting(here.registered(), OUTSIDE)
-    approve_and_issue(actor=here.world.olga, number=number, evidence=[OWNED], clock=lambda: NOW)
+    approve(here.world.olga, number, evidence=[OWNED], clock=lambda: NOW)
     late = NOW + timedelta(days=30)
     wake_waiting(here.world.university, now=late)
     refresh_waiting(now=late)
-    assert due_requests(now=late) == []
-    assert drive(request_id=RequestId(number), clock=lambda: late) is None
+    assert due(now=late) == []
+    assert drive(number, clock=lambda: late) is None
     with pytest.raises(StateConflict):
-        issue(request_id=RequestId(number), clock=lambda: late)
+        issue(number, clock=lambda: late)
     assert Request.objects.get(id=number).detail == (
         "Approved; certificates are issued when an ACME client asks."
     )
@@ -109,7 +119,7 @@ def test_the_first_request_of_an_organisation_waits_even_by_acme(here: AcmeWorld
     eab, one = credential(boss, college), client()
     assert one.register(eab.kid, eab.hmac_key).status == 201
     number = _waiting(one, "www.new.ac.uk")
-    approve_and_issue(actor=here.world.olga, number=number, clock=lambda: NOW)
+    approve(here.world.olga, number, clock=lambda: NOW)
     with scripted_network() as network:
         ordered = one.order("www.new.ac.uk")
         assert ordered.json["status"] == "pending"  # under ac.uk its own people show control
@@ -129,7 +139,7 @@ def _approved_for(here: AcmeWorld, number: int, *, days: int) -> None:
     """Approve, with a proof of ownership that lasts for so many days."""
     settings = replace(runtime.current().settings, ownership_days=days)
     with configured(settings=settings):
-        approve_and_issue(actor=here.world.olga, number=number, evidence=[OWNED], clock=lambda: NOW)
+        approve(here.world.olga, number, evidence=[OWNED], clock=lambda: NOW)
 
 
 @pytest.mark.parametrize("after, life", [(20, 90), (350, 15)])
@@ -166,7 +176,7 @@ def test_an_organisation_s_new_name_has_to_be_approved_anew(here: AcmeWorld) -> 
     """W2: what was approved for the old name is not signed for the new one."""
     one = here.registered()
     number = _waiting(one, OUTSIDE)
-    approve_and_issue(actor=here.world.olga, number=number, evidence=[OWNED], clock=lambda: NOW)
+    approve(here.world.olga, number, evidence=[OWNED], clock=lambda: NOW)
     ready = one.order(OUTSIDE).json
     rename_organisation(
         actor=here.world.olga,
@@ -185,7 +195,7 @@ def test_an_organisation_s_new_name_has_to_be_approved_anew(here: AcmeWorld) -> 
 def test_a_withdrawn_entitlement_ends_its_orders(here: AcmeWorld) -> None:
     one = here.registered()
     number = _waiting(one, OUTSIDE)
-    approve_and_issue(actor=here.world.olga, number=number, evidence=[OWNED], clock=lambda: NOW)
+    approve(here.world.olga, number, evidence=[OWNED], clock=lambda: NOW)
     ready = one.order(OUTSIDE).json
     withdraw_request(actor=here.meg, number=number, now=NOW)
     refused = one.finalize(ready, make_csr(OUTSIDE))

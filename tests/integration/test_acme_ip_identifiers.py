@@ -16,15 +16,14 @@ from certdesk.dcv.http import AcmeHttpValidator
 from certdesk.domain.acme_credentials import Limits
 from certdesk.domain.evidence import Method
 from certdesk.domain.policy_file import read_policy
-from certdesk.domain.requests import State
-from certdesk.services.confirm import approve_and_issue
+from certdesk.domain.requests import Status
 from certdesk.services.organisations import Evidence
 from certdesk.services.requests import preview_request
 from certdesk.store.models import AcmeAuthorization, CaaCheck, Domain, Request, User, ValidationRecord
 from tests.harness.acme_client import AcmeClient, addresses_in, make_csr, names_in
 from tests.harness.challenge_web import ChallengeWeb
 from tests.integration.acme_support import AcmeWorld, acme_world, client, credential, scripted_network
-from tests.integration.support import NOW, audit_problems, configured, state_of, submission
+from tests.integration.support import NOW, approve, audit_problems, configured, state_of, submission
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -57,15 +56,15 @@ def _waiting(one: AcmeClient, *names: str) -> int:
     assert "so an officer checks who owns the IP address" in reply.json["detail"]
     number = int(reply.json["request"])
     assert f"/requests/{number}/" in reply.json["detail"]
-    assert state_of(number) is State.WAITING_FOR_APPROVAL
+    assert state_of(number) is Status.WAITING_FOR_APPROVAL
     return number
 
 
 def _approved(here: AcmeWorld, *names: str) -> AcmeClient:
     one = here.registered()
     number = _waiting(one, *names)
-    approve_and_issue(actor=here.world.olga, number=number, clock=lambda: NOW)
-    assert state_of(number) is State.ACCEPTED
+    approve(here.world.olga, number, clock=lambda: NOW)
+    assert state_of(number) is Status.ACCEPTED
     return one
 
 
@@ -184,7 +183,7 @@ def test_the_officers_and_the_domains_pages_show_an_address(here: AcmeWorld) -> 
     assert f'Ownership of <span class="mono">{SIX}</span>' in page
     assert "its own server prove it" in page
     owned = Evidence(domain=SIX, how="registry", details="The registry names them.")
-    approve_and_issue(actor=here.world.olga, number=number, evidence=[owned], clock=lambda: NOW)
+    approve(here.world.olga, number, evidence=[owned], clock=lambda: NOW)
     domain = Domain.objects.get(adn=SIX)
     page = _page("olga", "domains-show", domain.pk)
     assert SIX in page

@@ -11,7 +11,7 @@ from certdesk.dcv.base import Problem
 from certdesk.domain.certificates import Accepted, Intent, Refused
 from certdesk.domain.errors import OutcomeUnknown, Unavailable
 from certdesk.domain.evidence import Method
-from certdesk.domain.requests import State
+from certdesk.domain.requests import State, Status
 from certdesk.jobs.worker import Worker
 from certdesk.services import acme_finalize, acme_issuance, acme_validation
 from certdesk.services.acme_accounts import account_by_id
@@ -138,7 +138,7 @@ def test_a_crash_after_the_intent_is_finished_by_the_tick(here: AcmeWorld) -> No
     assert done["status"] == "valid"
     assert names_in(one.post(done["certificate"]).body) == [NAME]
     assert Certificate.objects.get().serial == attempt.serial
-    assert State(Request.objects.get().state) is State.ISSUED
+    assert State(Request.objects.get().state) is Status.ISSUED
     acme_issuance.complete(
         attempt, prepared.intent, prepared.backend, order=prepared.order, clock=lambda: _later(2)
     )

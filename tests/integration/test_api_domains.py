@@ -8,13 +8,12 @@ from django.utils import timezone
 
 from certdesk.dcv.email import normalised_code
 from certdesk.domain.certificates import Refused
-from certdesk.domain.requests import RequestId, State
-from certdesk.services.issuance import drive
+from certdesk.domain.requests import RequestId, Status
 from certdesk.services.validation import confirm_by_email
 from certdesk.store.models import AuditEvent, EmailChallenge, ValidationRecord
 from tests.integration import support
 from tests.integration.api_calls import Callers, body, callers
-from tests.integration.support import ScriptedCa
+from tests.integration.support import ScriptedCa, drive
 
 pytestmark = pytest.mark.django_db(transaction=True)
 DOMAIN = "lab.ac.uk"
@@ -126,14 +125,14 @@ def test_r28_an_officer_sends_a_rejected_request_again(people: Callers) -> None:
     ca = ScriptedCa(answers=[Refused(reason="The account is empty."), support.signed])
     with support.backend(ca):
         number = RequestId(people.alice.post("/requests", body("www.example.ac.uk")).json["id"])
-        assert drive(request_id=number, clock=timezone.now) is State.REJECTED_BY_CA
+        assert drive(number, clock=timezone.now) is Status.REJECTED_BY_CA
         assert people.alice.post(f"/requests/{number}/retry").status == 403
         assert people.olga.post(f"/requests/{number}/retry", {"version": 0}).status == 409
         again = people.olga.post(f"/requests/{number}/retry", {"note": "Topped up."})
         assert (again.status, again.json["status"]) == (200, "accepted")
         assert again.json["events"][-1]["note"] == "Topped up."
         assert people.olga.post(f"/requests/{number}/retry").status == 409
-        assert drive(request_id=number, clock=timezone.now) is State.ISSUED
+        assert drive(number, clock=timezone.now) is Status.ISSUED
 
 
 def test_r24_only_what_the_ca_has_is_asked_about(people: Callers) -> None:

@@ -8,14 +8,13 @@ from django.db import connection
 from certdesk.domain.actors import SYSTEM
 from certdesk.domain.audit import GENESIS
 from certdesk.domain.errors import InvariantViolated
-from certdesk.services.confirm import approve_and_issue
 from certdesk.services.decisions import reject_request
 from certdesk.services.organisations import Evidence
 from certdesk.services.requests import withdraw_request
 from certdesk.store import audit
 from certdesk.store.db import write_transaction
 from certdesk.store.models import AuditEvent
-from tests.integration.support import NOW, Clock, audit_problems, submit, world
+from tests.integration.support import NOW, Clock, approve, audit_problems, submit, world
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -27,7 +26,7 @@ def story() -> list[str]:
     submit(w.alice)
     waiting = [submit(w.alice, f"www.owned{i}.org").number for i in range(3)]
     proof = Evidence(domain="owned0.org", how="registry", details="Ünïcode “evidence” 😀")
-    approve_and_issue(actor=w.olga, number=waiting[0], evidence=[proof], note="Yes.", clock=Clock())
+    approve(w.olga, waiting[0], evidence=[proof], note="Yes.", clock=Clock())
     reject_request(actor=w.otto, number=waiting[1], details="No.", now=NOW)
     withdraw_request(actor=w.alice, number=waiting[2], now=NOW)
     return list(AuditEvent.objects.order_by("seq").values_list("action", flat=True))

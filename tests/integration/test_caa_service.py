@@ -19,13 +19,11 @@ from certdesk.domain.caa import Question
 from certdesk.domain.errors import NotFound, PolicyRefused
 from certdesk.domain.findings import Check
 from certdesk.domain.policy_file import read_policy
-from certdesk.domain.requests import RequestId, State
+from certdesk.domain.requests import RequestId, State, Status
 from certdesk.jobs.worker import Worker
 from certdesk.services import caa, runtime
 from certdesk.services.alerts import alert_overdue, alert_overdue_orders, mail_officers_of_orders
-from certdesk.services.confirm import approve_and_issue
 from certdesk.services.decisions import judge_now
-from certdesk.services.issuance import drive, due_requests
 from certdesk.services.requests import create_request, preview_request
 from certdesk.services.runtime import CaaSettings
 from certdesk.store.models import AcmeOrder, CaaCheck, Domain, IssuanceAttempt, Request
@@ -38,8 +36,11 @@ from tests.integration.support import (
     Clock,
     World,
     actor,
+    approve,
     audit_problems,
     configured,
+    drive,
+    due,
     events_of,
     organisation,
     submission,
@@ -118,7 +119,7 @@ def _accepted(here: World, dns: Dns, *names: str) -> RequestId:
         created = create_request(
             actor=here.alice, submission=submission(here.university, *names), channel="portal", now=NOW
         )
-    assert created.state is State.ACCEPTED
+    assert created.status is Status.ACCEPTED
     return created.number
 
 
@@ -127,7 +128,7 @@ def test_where_the_policy_does_not_ask_nothing_is_asked_read_or_written(here: Wo
     counts = []
     for name, under in ((WWW, CaaSettings()), (MAIL, CaaSettings(issuers=(OURS,), ask=dns.asker()))):
         with configured(caa=under), CaptureQueriesContext(connection) as queries:
-            assert submit(here.alice, name).state is State.ISSUED
+            assert submit(here.alice, name).status is Status.ISSUED
         assert not [one for one in queries.captured_queries if "caacheck" in one["sql"].lower()]
         counts.append(len(queries))
     with policy("off", dns), CaptureQueriesContext(connection) as queries:
@@ -159,7 +160,7 @@ def test_what_is_permitted_is_issued_with_the_evidence_of_every_name(here: World
     dns.say(MAIL, '0 issue "certs.example.net; policy=ev"', '0 iodef "mailto:x@example.ac.uk"')
     with policy("require", dns):
         created = submit(here.alice, WWW, MAIL)
-    assert created.state is State.ISSUED
+    assert created.status is Status.ISSUED
     assert dns.depths == {len(connection.atomic_blocks)}  # asked outside any transaction of ours
     kept = {row.name: row for row in CaaCheck.objects.filter(request_id=created.number)}
     assert set(kept) == {WWW, MAIL}
@@ -196,7 +197,7 @@ def test_what_is_forbidden_is_refused_and_makes_no_request(here: World, dns: Dns
 def test_a_record_for_our_account_permits(here: World, dns: Dns) -> None:
     dns.say(DOMAIN, f'0 issue "{OURS}; accounturi=https://ca.example/acct/1"')
     with policy("require", dns, account="https://ca.example/acct/1"):
-        assert submit(here.alice, WWW).state is State.ISSUED
+        assert submit(here.alice, WWW).status is Status.ISSUED
 
 
 @pytest.mark.parametrize("status", [status for status in Status if not status.answered])
@@ -206,7 +207,7 @@ def test_no_answer_waits_for_a_person_or_refuses_as_policy_says(
     dns.fail(MAIL, status)
     with policy("require", dns):
         created = submit(here.alice, WWW, MAIL)
-        assert created.state is State.WAITING_FOR_APPROVAL
+        assert created.status is Status.WAITING_FOR_APPROVAL
     with policy("require", dns, unknown="refuse"), pytest.raises(PolicyRefused):
         submit(here.bob, WWW, MAIL)
     kept = CaaCheck.objects.get(request_id=created.number, name=MAIL)
@@ -218,7 +219,7 @@ def test_under_a_policy_that_warns_no_answer_and_a_no_are_told_and_kept(here: Wo
     dns.say(NEWS, f'0 issue "{OTHER}"')
     with policy("warn", dns):
         created = submit(here.alice, WWW, MAIL, NEWS)
-    assert created.state is State.ISSUED
+    assert created.status is Status.ISSUED
     checks = {c["code"]: c["verdict"] for c in Request.objects.get(id=created.number).checks}
     assert (checks["caa.forbids"], checks["caa.unknown"]) == ("warn", "warn")
     assert {row.name: row.allowed for row in CaaCheck.objects.all()} == {WWW: True, MAIL: False, NEWS: False}
@@ -234,21 +235,21 @@ def test_no_officer_stands_in_for_the_dns(here: World, dns: Dns) -> None:
         assert _codes(shown.decision.checks) == {"caa.unknown": "manual"}
         before = CaaCheck.objects.count()
         assert before == 1  # who only looks adds no evidence
-        approve_and_issue(actor=here.olga, number=number, clock=clock)
+        approve(here.olga, number, clock=clock)
         row = Request.objects.get(id=number)
-        assert State(row.state) is State.ACCEPTED
+        assert State(row.state) is Status.ACCEPTED
         assert row.detail.startswith("Waiting for the DNS for less than a minute; asked again by itself.")
         assert row.next_attempt_at is not None
         assert not IssuanceAttempt.objects.exists()
         clock.forward(row.next_attempt_at - clock.now)
-        assert due_requests(now=clock.now) == [number]
-        assert drive(request_id=number, clock=clock) is State.ACCEPTED
+        assert due(now=clock.now) == [number]
+        assert drive(number, clock=clock) is Status.ACCEPTED
         waits = Request.objects.get(id=number).next_attempt_at
         assert waits is not None
         assert waits > clock.now  # again later
         dns.say(WWW, f'0 issue "{OURS}"')
         clock.forward(timedelta(minutes=30))
-        assert drive(request_id=number, clock=clock) is State.ISSUED
+        assert drive(number, clock=clock) is Status.ISSUED
     assert events_of(number) == ["create", "approve", "claim", "ca_accept", "issue"]
     assert [row.allowed for row in CaaCheck.objects.order_by("id")] == [False, False, False, False, True]
     assert audit_problems() == []
@@ -261,14 +262,14 @@ class TestAtSigning:
         number = _accepted(here, dns, WWW, MAIL)
         asked = len(dns.asked)
         with policy("require", dns):
-            assert drive(request_id=number, clock=Clock(NOW + 8 * HOUR)) is State.ISSUED
+            assert drive(number, clock=Clock(NOW + 8 * HOUR)) is Status.ISSUED
         assert len(dns.asked) == asked
 
     def test_an_old_one_is(self, here: World, dns: Dns) -> None:
         number = _accepted(here, dns, WWW, MAIL)
         late = NOW + 8 * HOUR + timedelta(seconds=1)
         with policy("require", dns):
-            assert drive(request_id=number, clock=Clock(late)) is State.ISSUED
+            assert drive(number, clock=Clock(late)) is Status.ISSUED
         assert sorted(dns.asked[2:]) == [(MAIL, late), (WWW, late)]
         assert CaaCheck.objects.filter(request_id=number).count() == 4
 
@@ -276,7 +277,7 @@ class TestAtSigning:
         number = _accepted(here, dns, WWW, MAIL, NEWS)
         dns.say(NEWS, f'0 issue "{OTHER}"')
         with policy("require", dns):
-            assert drive(request_id=number, clock=Clock(NOW + 9 * HOUR)) is State.WAITING_FOR_APPROVAL
+            assert drive(number, clock=Clock(NOW + 9 * HOUR)) is Status.WAITING_FOR_APPROVAL
         assert events_of(number) == ["create", "refer"]
         assert NEWS in Request.objects.get(id=number).detail
         assert CaaCheck.objects.get(request_id=number, allowed=False).name == NEWS
@@ -287,13 +288,13 @@ class TestAtSigning:
         clock = Clock(NOW + 9 * HOUR)
         with policy("require", dns):
             for _tick in range(3):
-                assert drive(request_id=number, clock=clock) is State.ACCEPTED
+                assert drive(number, clock=clock) is Status.ACCEPTED
                 again = Request.objects.get(id=number).next_attempt_at
                 assert again is not None
                 assert clock.now < again <= clock.now + timedelta(minutes=15)
                 clock.now = again
             del dns.records[MAIL]
-            assert drive(request_id=number, clock=clock) is State.ISSUED
+            assert drive(number, clock=clock) is Status.ISSUED
         names = [name for name, at in dns.asked if at > NOW]
         assert (names.count(WWW), names.count(MAIL)) == (1, 4)  # only what is missing is asked for again
 
@@ -303,12 +304,12 @@ class TestAtSigning:
         )
         dns.say(WWW, f'0 issue "{OTHER}"')
         with policy("require", dns):
-            assert drive(request_id=created.number, clock=Clock(NOW)) is State.WAITING_FOR_APPROVAL
+            assert drive(created.number, clock=Clock(NOW)) is Status.WAITING_FOR_APPROVAL
 
     def test_an_answer_to_another_question_does_not_count(self, here: World, dns: Dns) -> None:
         number = _accepted(here, dns, WWW)
         with policy("require", dns, account="https://ca.example/acct/9"):
-            assert drive(request_id=number, clock=Clock(NOW)) is State.ISSUED
+            assert drive(number, clock=Clock(NOW)) is Status.ISSUED
         assert [question.account_uri for question in dns.questions] == ["", "https://ca.example/acct/9"]
 
 
@@ -324,7 +325,7 @@ def test_all_names_are_looked_up_at_once(here: World, dns: Dns) -> None:
         policy("require", dns),
         configured(caa=CaaSettings(issuers=(OURS,), ask=wait_for_the_others)),
     ):
-        assert submit(here.alice, *names).state is State.ISSUED
+        assert submit(here.alice, *names).status is Status.ISSUED
 
 
 def test_a_look_up_that_hangs_or_breaks_is_one_that_failed(
@@ -345,14 +346,14 @@ def test_a_look_up_that_hangs_or_breaks_is_one_that_failed(
             created = submit(here.alice, WWW, MAIL, NEWS)
     finally:
         hang.set()
-    assert created.state is State.WAITING_FOR_APPROVAL
+    assert created.status is Status.WAITING_FOR_APPROVAL
     kept = {row.name: row.evidence["looked"][0]["failure"] for row in CaaCheck.objects.all()}
     assert kept == {WWW: "", MAIL: "timeout", NEWS: "it broke on our side"}
 
 
 def test_without_a_resolver_nothing_is_known(here: World, dns: Dns) -> None:
     with policy("require", dns), configured(caa=CaaSettings(issuers=(OURS,))):
-        assert submit(here.alice, WWW).state is State.WAITING_FOR_APPROVAL
+        assert submit(here.alice, WWW).status is Status.WAITING_FOR_APPROVAL
 
 
 def test_officers_are_told_once_of_what_the_dns_has_owed_for_a_day(
@@ -366,15 +367,15 @@ def test_officers_are_told_once_of_what_the_dns_has_owed_for_a_day(
             dns.fail(name)
         clock = Clock(NOW + 9 * HOUR)
         for number in (waits, answered):
-            drive(request_id=number, clock=clock)
+            drive(number, clock=clock)
         clock.forward(23 * HOUR)
-        assert drive(request_id=waits, clock=clock) is State.ACCEPTED
+        assert drive(waits, clock=clock) is Status.ACCEPTED
         assert alert_overdue(now=clock()) == []
         assert "told" not in Request.objects.get(id=waits).detail
         del dns.records[NEWS]
         clock.forward(HOUR)
-        assert drive(request_id=answered, clock=clock) is State.ISSUED
-        assert drive(request_id=waits, clock=clock) is State.ACCEPTED
+        assert drive(answered, clock=clock) is Status.ISSUED
+        assert drive(waits, clock=clock) is Status.ACCEPTED
         assert Request.objects.get(id=waits).detail.startswith(
             "Waiting for the DNS for 1 day; asked again by itself. JTAG has been told."
         )

@@ -21,10 +21,9 @@ from pytest_django import Settings
 
 from certdesk.domain.actors import Actor, RaRole
 from certdesk.domain.errors import InvalidInput, NotFound, RateLimited, StateConflict
-from certdesk.domain.requests import OrganisationId, RequestId, State
+from certdesk.domain.requests import OrganisationId, RequestId, Status
 from certdesk.jobs.worker import Worker
 from certdesk.services import runtime
-from certdesk.services.issuance import drive, due_requests
 from certdesk.services.validation import (
     MailNotSent,
     ask_by_email,
@@ -49,6 +48,8 @@ from tests.harness.ports import free_port
 from tests.integration.support import (
     actor,
     audit_problems,
+    drive,
+    due,
     organisation,
     outcomes,
     state_of,
@@ -171,7 +172,7 @@ def confirm(code: str) -> None:
 
 def test_r4_asking_sends_one_plain_mail_to_exactly_that_mailbox(inbox: Inbox, college: College) -> None:
     number = submit(college.charlie, "www.other.ac.uk", clock=timezone.now).number
-    assert state_of(number) is State.ACCEPTED
+    assert state_of(number) is Status.ACCEPTED
     tick()
     assert "choose a mailbox" in detail_of(number)
     inbox.recipients.clear()
@@ -226,9 +227,9 @@ def test_r4_opening_the_link_shows_and_its_button_confirms(inbox: Inbox, college
     event = AuditEvent.objects.get(action="domain.validate")
     assert (event.actor, event.data["record"]) == (BOX, record.pk)
 
-    assert state_of(number) is State.ACCEPTED
+    assert state_of(number) is Status.ACCEPTED
     tick()
-    assert state_of(number) is State.ISSUED, "nobody touched it"
+    assert state_of(number) is Status.ISSUED, "nobody touched it"
     assert inbox.code().replace("-", "") not in everything()
     assert audit_problems() == []
 
@@ -238,11 +239,11 @@ def test_r4_an_accepted_request_is_not_signed_before_the_confirmation(inbox: Inb
     college.ask()
     for _ in range(3):
         tick()
-    assert state_of(number) is State.ACCEPTED
+    assert state_of(number) is Status.ACCEPTED
     assert not IssuanceAttempt.objects.exists()
     confirm(inbox.code())
     tick()
-    assert state_of(number) is State.ISSUED
+    assert state_of(number) is Status.ISSUED
 
 
 def _used(inbox: Inbox, college: College) -> str:
@@ -327,14 +328,14 @@ def test_r4_a_request_made_while_the_proof_came_does_not_wait_for_ever(college: 
     number = submit(
         college.charlie, "www.other.ac.uk", clock=lambda: proven_at - timedelta(microseconds=1)
     ).number
-    assert state_of(number) is State.ACCEPTED
+    assert state_of(number) is Status.ACCEPTED
     assert Request.objects.get(id=number).next_attempt_at is None
     later = proven_at + timedelta(minutes=5)
-    assert due_requests(now=later) == []
+    assert due(now=later) == []
     refresh_waiting(now=later)
-    assert due_requests(now=later) == [number]
-    drive(request_id=number, clock=lambda: later)
-    assert state_of(number) is State.ISSUED
+    assert due(now=later) == [number]
+    drive(number, clock=lambda: later)
+    assert state_of(number) is Status.ISSUED
 
 
 def test_r4_an_expired_code_is_no_longer_awaited(inbox: Inbox, college: College) -> None:
@@ -387,24 +388,24 @@ def test_v3_the_domain_challenged_is_the_one_granted(inbox: Inbox, college: Coll
     confirm(inbox.code())
     tick()
     assert ValidationRecord.objects.get().domain.adn == "dept.other.ac.uk"
-    assert (state_of(dept), state_of(www)) == (State.ISSUED, State.ACCEPTED)
+    assert (state_of(dept), state_of(www)) == (Status.ISSUED, Status.ACCEPTED)
     college.ask("postmaster@other.ac.uk", name="www.other.ac.uk")
     confirm(inbox.code())
     tick()
-    assert state_of(www) is State.ISSUED
+    assert state_of(www) is Status.ISSUED
 
 
 def test_r4_a_request_waits_for_each_of_its_domains(inbox: Inbox, college: College) -> None:
     names = ("www.one.ac.uk", "www.two.ac.uk", "www.three.ac.uk")
     number = submit(college.charlie, *names, clock=timezone.now).number
     for done, domain in enumerate(("one.ac.uk", "two.ac.uk", "three.ac.uk")):
-        assert state_of(number) is State.ACCEPTED
+        assert state_of(number) is Status.ACCEPTED
         assert detail_of(number).count("Waiting for somebody at") == 3 - done
         college.ask(f"admin@{domain}", name=domain)
         assert f"Waiting for admin@{domain} to confirm." in detail_of(number)
         confirm(inbox.code())
         tick()
-    assert state_of(number) is State.ISSUED
+    assert state_of(number) is Status.ISSUED
 
 
 def test_r33_a_confirmation_counts_for_whoever_asked_alone(inbox: Inbox, college: College) -> None:
@@ -412,10 +413,10 @@ def test_r33_a_confirmation_counts_for_whoever_asked_alone(inbox: Inbox, college
     third = actor("dora", organisation=theirs)
     college.ask()
     confirm(inbox.code())
-    assert submit(college.charlie, "a.other.ac.uk", clock=timezone.now).state is State.ISSUED
+    assert submit(college.charlie, "a.other.ac.uk", clock=timezone.now).status is Status.ISSUED
     waiting = submit(third, "b.other.ac.uk", clock=timezone.now)
     tick()
-    assert state_of(waiting.number) is State.ACCEPTED
+    assert state_of(waiting.number) is Status.ACCEPTED
 
 
 def test_r31_an_officers_check_moves_on_what_waits_for_a_mail(inbox: Inbox, college: College) -> None:
@@ -424,7 +425,7 @@ def test_r31_an_officers_check_moves_on_what_waits_for_a_mail(inbox: Inbox, coll
     tick()
     validated("other.ac.uk", of=college.id, by=college.olga, at=timezone.now())
     tick()
-    assert state_of(number) is State.ISSUED
+    assert state_of(number) is Status.ISSUED
 
 
 def test_r4_a_mail_that_could_not_be_sent_is_marked_and_sent_again(
@@ -448,7 +449,7 @@ def test_r4_a_mail_that_could_not_be_sent_is_marked_and_sent_again(
     assert f"Waiting for {BOX} to confirm." in detail_of(number)
     confirm(inbox.code())
     tick()
-    assert state_of(number) is State.ISSUED
+    assert state_of(number) is Status.ISSUED
 
 
 def test_r4_cancelling_is_for_people_of_the_organisation_and_officers(inbox: Inbox, college: College) -> None:
@@ -525,7 +526,7 @@ def test_r4_two_confirmations_at_once_make_one_record(inbox: Inbox, college: Col
         assert {type(error) for error in refused} == {NotFound}
         assert ValidationRecord.objects.count() == before + 1
     tick()
-    assert state_of(number) is State.ISSUED
+    assert state_of(number) is Status.ISSUED
     assert audit_problems() == []
 
 
@@ -545,7 +546,7 @@ def test_r4_a_confirmation_during_a_look_is_never_lost(inbox: Inbox, college: Co
         _won, refused = outcomes(together(calls))
         assert not refused
         tick()
-        assert state_of(number) is State.ISSUED, index
+        assert state_of(number) is Status.ISSUED, index
         assert IssuanceAttempt.objects.filter(request=number).count() == 1
 
 
@@ -574,23 +575,23 @@ def test_r35_a_first_request_may_be_confirmed_while_it_waits_for_an_officer(inbo
     own = organisation("New College", vetted=False)
     who = actor("newton", organisation=own)
     made = submit(who, "www.new.ac.uk", clock=timezone.now)
-    assert made.state is State.WAITING_FOR_APPROVAL
+    assert made.status is Status.WAITING_FOR_APPROVAL
     body = {"domain": "new.ac.uk", "mailbox": "webmaster@new.ac.uk"}
     client = signed_in(who)
     assert b"webmaster@new.ac.uk" in client.get(reverse("requests-show", args=[made.number])).content
     client.post(reverse("requests-ask", args=[made.number]), body)
     confirm(inbox.code())
     tick()
-    assert state_of(made.number) is State.WAITING_FOR_APPROVAL
+    assert state_of(made.number) is Status.WAITING_FOR_APPROVAL
     olga = signed_in(actor("olga", ra=RaRole.OFFICER))
     version = Request.objects.values_list("version", flat=True).get(id=made.number)
     olga.post(reverse("queue-approve", args=[made.number]), {"version": version, "note": ""})
-    assert state_of(made.number) is State.ISSUED
+    assert state_of(made.number) is Status.ISSUED
 
 
 def test_an_outside_domain_is_not_offered_for_a_mail(inbox: Inbox, college: College) -> None:
     made = submit(college.charlie, "www.other.org", clock=timezone.now)
-    assert made.state is State.WAITING_FOR_APPROVAL
+    assert made.status is Status.WAITING_FOR_APPROVAL
     page = signed_in(college.charlie).get(reverse("requests-show", args=[made.number])).content
     assert b"hostmaster@other.org" not in page
     body = {"domain": "other.org", "mailbox": "hostmaster@other.org"}

@@ -10,7 +10,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from certdesk.domain.actors import OrgRole, RaRole
-from certdesk.domain.requests import State
+from certdesk.domain.requests import Status
 from certdesk.services.validation import add_domain, ask_by_email
 from certdesk.store.models import AuditEvent, Domain, EmailChallenge, Request, User, ValidationRecord
 from tests.integration.support import World, actor, organisation, state_of, submit, validated, world
@@ -187,9 +187,9 @@ def test_r31_evidence_is_optional_where_the_domains_own_people_can_confirm(peopl
     assert "Leave empty to have the domain’s own people confirm by e-mail" in page
     half = {"new.ac.uk-how": "registry", "new.ac.uk-evidence": "", "new.ac.uk-reference": ""}
     assert _approve(number, **half) == 422
-    assert state_of(number) is State.WAITING_FOR_APPROVAL
+    assert state_of(number) is Status.WAITING_FOR_APPROVAL
     assert _approve(number, **{**half, "new.ac.uk-how": ""}) == 302
-    assert state_of(number) is State.ACCEPTED
+    assert state_of(number) is Status.ACCEPTED
     detail = Request.objects.values_list("detail", flat=True).get(id=number)
     assert "choose a mailbox" in detail
     assert not ValidationRecord.objects.filter(domain__adn="new.ac.uk").exists()
@@ -202,14 +202,14 @@ def test_r31_evidence_is_required_outside_the_trusted_suffixes(people: World) ->
     assert _approve(number) == 422
     full = {f"new.org-{name}": value for name, value in EVIDENCE.items()}
     assert _approve(number, **full) == 302
-    assert state_of(number) is State.ACCEPTED
+    assert state_of(number) is Status.ACCEPTED
     assert ValidationRecord.objects.filter(domain__adn="new.org").count() == 1
 
 
 def test_r31_full_evidence_lets_a_request_go_on_at_once(people: World) -> None:
     number = _waiting("www.new.ac.uk")
     assert _approve(number, **{f"new.ac.uk-{name}": value for name, value in EVIDENCE.items()}) == 302
-    assert state_of(number) is State.ISSUED
+    assert state_of(number) is Status.ISSUED
 
 
 def test_r31_the_officer_sees_the_checks_of_now_beside_those_of_then(people: World) -> None:

@@ -16,10 +16,9 @@ from certdesk.domain.errors import (
     StateConflict,
     Unavailable,
 )
-from certdesk.domain.requests import RequestId, State
+from certdesk.domain.requests import RequestId, Status
 from certdesk.services import runtime
-from certdesk.services.decisions import approve_request, reject_request
-from certdesk.services.issuance import drive, due_requests, issue
+from certdesk.services.decisions import reject_request
 from certdesk.services.organisations import Evidence
 from certdesk.services.requests import create_request
 from certdesk.store.models import (
@@ -38,10 +37,14 @@ from tests.integration.support import (
     FindingCa,
     ScriptedCa,
     World,
+    approve_only,
     audit_problems,
     backend,
     csr,
+    drive,
+    due,
     events_of,
+    issue,
     signed,
     state_of,
     submission,
@@ -58,7 +61,7 @@ def _accepted(w: World, *names: str) -> RequestId:
     made = create_request(
         actor=w.alice, submission=submission(w.university, *names), channel="portal", now=NOW
     )
-    assert made.state is State.ACCEPTED
+    assert made.status is Status.ACCEPTED
     return made.number
 
 
@@ -67,7 +70,7 @@ def _row(number: int) -> Request:
 
 
 def _due(clock: Clock, number: int) -> bool:
-    return number in due_requests(now=clock.now)
+    return number in due(now=clock.now)
 
 
 def _pass_until_due(clock: Clock, number: int) -> timedelta:
@@ -86,7 +89,7 @@ class TestTheEmbeddedCa:
     def test_issues_in_one_straight_line(self) -> None:
         w = world()
         made = submit(w.alice, "www.example.ac.uk", "example.ac.uk")
-        assert made.state is State.ISSUED
+        assert made.status is Status.ISSUED
         certificate = Certificate.objects.get(request=made.number)
         facts = certificate_facts(bytes(certificate.der))
         assert sorted(facts.names) == ["example.ac.uk", "www.example.ac.uk"]
@@ -107,7 +110,7 @@ class TestTheEmbeddedCa:
 
         monkeypatch.setattr(type(embedded), "prepare", refuse)
         monkeypatch.setattr(type(embedded), "submit", lambda *_args: pytest.fail("it was signed"))
-        assert issue(request_id=number, clock=Clock()) is State.REJECTED_BY_CA
+        assert issue(number, clock=Clock()) is Status.REJECTED_BY_CA
         assert "BR 7.1.2.7" in _reasons(number)
         assert not IssuanceAttempt.objects.exists()
         assert not Certificate.objects.exists()
@@ -120,7 +123,7 @@ class TestTheEmbeddedCa:
         monkeypatch.setattr(
             type(runtime.current().backend("embedded")), "submit", lambda _self, intent: signed(intent)
         )
-        assert issue(request_id=number, clock=Clock()) is State.REJECTED_BY_CA
+        assert issue(number, clock=Clock()) is Status.REJECTED_BY_CA
         assert not Certificate.objects.exists()
         attempt = IssuanceAttempt.objects.get()
         assert attempt.outcome == "mismatch"
@@ -147,7 +150,7 @@ class TestWhatWasApprovedIsWhatIsSigned:
         w = world()
         number = _accepted(w, "www.example.ac.uk")
         Request.objects.filter(id=number).update(**change)
-        assert drive(request_id=number, clock=Clock()) is State.WAITING_FOR_APPROVAL
+        assert drive(number, clock=Clock()) is Status.WAITING_FOR_APPROVAL
         assert "not what was approved" in _reasons(number)
         assert not Certificate.objects.exists()
         assert not IssuanceAttempt.objects.exists()
@@ -158,23 +161,23 @@ class TestWhatWasApprovedIsWhatIsSigned:
         w = world()
         number = _accepted(w, "www.example.ac.uk")
         Request.objects.filter(id=number).update(names=names)
-        drive(request_id=number, clock=Clock())
-        approve_request(actor=w.olga, number=number, note="Seen.", now=NOW)
-        assert drive(request_id=number, clock=Clock()) is not State.ISSUED
+        drive(number, clock=Clock())
+        approve_only(w.olga, number, note="Seen.", now=NOW)
+        assert drive(number, clock=Clock()) is not Status.ISSUED
         assert not Certificate.objects.exists()
 
     def test_a_changed_legal_name(self) -> None:
         w = world()
         number = _accepted(w)
         Organisation.objects.filter(id=w.university).update(legal_name="Evil University")
-        assert drive(request_id=number, clock=Clock()) is State.WAITING_FOR_APPROVAL
+        assert drive(number, clock=Clock()) is Status.WAITING_FOR_APPROVAL
         assert not IssuanceAttempt.objects.exists()
 
     def test_a_missing_approval(self) -> None:
         w = world()
         number = submit(w.alice, "www.outside.example").number
-        Request.objects.filter(id=number).update(state=State.ACCEPTED, next_attempt_at=NOW)
-        assert drive(request_id=number, clock=Clock()) is State.WAITING_FOR_APPROVAL
+        Request.objects.filter(id=number).update(state=Status.ACCEPTED, next_attempt_at=NOW)
+        assert drive(number, clock=Clock()) is Status.WAITING_FOR_APPROVAL
         assert "Nobody has approved" in _reasons(number)
         assert not IssuanceAttempt.objects.exists()
 
@@ -182,16 +185,16 @@ class TestWhatWasApprovedIsWhatIsSigned:
         w = world()
         number = submit(w.alice, "www.outside.example").number
         reject_request(actor=w.olga, number=number, details="No.", now=NOW)
-        Request.objects.filter(id=number).update(state=State.ACCEPTED, next_attempt_at=NOW)
-        assert drive(request_id=number, clock=Clock()) is State.WAITING_FOR_APPROVAL
+        Request.objects.filter(id=number).update(state=Status.ACCEPTED, next_attempt_at=NOW)
+        assert drive(number, clock=Clock()) is Status.WAITING_FOR_APPROVAL
         assert not Certificate.objects.exists()
 
     def test_an_approval_of_another_request(self) -> None:
         w = world()
         one, two = _accepted(w, "a.example.ac.uk"), _accepted(w, "b.example.ac.uk")
         Request.objects.filter(id=one).update(csr_der=_row(two).csr_der, names=_row(two).names)
-        assert drive(request_id=one, clock=Clock()) is State.WAITING_FOR_APPROVAL
-        assert drive(request_id=two, clock=Clock()) is State.ISSUED
+        assert drive(one, clock=Clock()) is Status.WAITING_FOR_APPROVAL
+        assert drive(two, clock=Clock()) is Status.ISSUED
 
 
 class TestWhatChangedSinceTheApproval:
@@ -200,7 +203,7 @@ class TestWhatChangedSinceTheApproval:
         w = world()
         number = _accepted(w)
         late = Clock(NOW + timedelta(days=runtime.current().ownership_days))
-        assert drive(request_id=number, clock=late) is State.ACCEPTED
+        assert drive(number, clock=late) is Status.ACCEPTED
         assert "Waiting for somebody at example.ac.uk" in _reasons(number)
         assert _row(number).next_attempt_at is None
         assert not IssuanceAttempt.objects.exists()
@@ -211,7 +214,7 @@ class TestWhatChangedSinceTheApproval:
         validated("outside.example", of=w.university, by=w.olga)
         number = _accepted(w, "www.outside.example")
         late = Clock(NOW + timedelta(days=runtime.current().ownership_days))
-        assert drive(request_id=number, clock=late) is State.WAITING_FOR_APPROVAL
+        assert drive(number, clock=late) is Status.WAITING_FOR_APPROVAL
         line = RequestEvent.objects.get(request=number, event="refer")
         first, second = line.note.splitlines()  # a reason each; the second line of the page has both
         assert f"{first} {second}" == _reasons(number)
@@ -224,33 +227,33 @@ class TestWhatChangedSinceTheApproval:
         validated("outside.example", of=w.university, by=w.olga)
         number = _accepted(w, "www.outside.example")
         late = Clock(NOW + timedelta(days=500))
-        drive(request_id=number, clock=late)
+        drive(number, clock=late)
         again = Evidence(domain="outside.example", how="registry", details="Looked it up again.")
-        approve_request(actor=w.olga, number=number, evidence=[again], now=late.now)
-        assert drive(request_id=number, clock=late) is State.ISSUED, _reasons(number)
+        approve_only(w.olga, number, evidence=[again], now=late.now)
+        assert drive(number, clock=late) is Status.ISSUED, _reasons(number)
         assert ValidationRecord.objects.filter(request=number).count() == 1
 
     def test_the_same_validation_a_moment_before_its_end_is_enough(self) -> None:
         w = world()
         number = _accepted(w)
         end = ValidationRecord.objects.get().expires_at
-        assert drive(request_id=number, clock=Clock(end - timedelta(seconds=1))) is State.ISSUED
+        assert drive(number, clock=Clock(end - timedelta(seconds=1))) is Status.ISSUED
 
     def test_a_key_that_was_blocked_is_not_certified(self) -> None:
         w = world()
         number = _accepted(w)
         BlockedKey.objects.create(spki_sha256=_row(number).spki_sha256, reason="found", at=NOW)
-        assert drive(request_id=number, clock=Clock()) is State.WAITING_FOR_APPROVAL
+        assert drive(number, clock=Clock()) is Status.WAITING_FOR_APPROVAL
         assert "compromised" in _reasons(number)
         with pytest.raises(PolicyRefused):
-            approve_request(actor=w.olga, number=number, note="Whatever.", now=NOW)
+            approve_only(w.olga, number, note="Whatever.", now=NOW)
         assert not Certificate.objects.exists()
 
     def test_an_organisation_that_was_disabled_gets_nothing(self) -> None:
         w = world()
         number = _accepted(w)
         Organisation.objects.filter(id=w.university).update(is_active=False)
-        assert drive(request_id=number, clock=Clock()) is State.WAITING_FOR_APPROVAL
+        assert drive(number, clock=Clock()) is Status.WAITING_FOR_APPROVAL
         assert not IssuanceAttempt.objects.exists()
 
 
@@ -262,12 +265,12 @@ class TestACaThatCannotBeReached:
             number = _accepted(w)
             waits = []
             for _ in range(12):
-                assert drive(request_id=number, clock=clock) is State.ACCEPTED
+                assert drive(number, clock=clock) is Status.ACCEPTED
                 assert "The line is busy." in _reasons(number)
                 assert not _due(clock, number)
                 waits.append(_pass_until_due(clock, number))
                 assert _due(clock, number)
-            assert drive(request_id=number, clock=clock) is State.ISSUED
+            assert drive(number, clock=clock) is Status.ISSUED
         assert waits[0] == timedelta(seconds=5)
         assert waits == sorted(waits)
         assert waits[-1] == timedelta(minutes=15)
@@ -280,12 +283,12 @@ class TestACaThatCannotBeReached:
         w, clock = world(), Clock()
         with backend(ScriptedCa([Unavailable("Busy.")])):
             number = _accepted(w)
-            drive(request_id=number, clock=clock)
+            drive(number, clock=clock)
             reject_request(
                 actor=w.olga, number=number, details="Stop.", seen_version=_row(number).version, now=NOW
             )
-            assert drive(request_id=number, clock=Clock(NOW + timedelta(days=1))) is None
-        assert state_of(number) is State.REJECTED_BY_RA
+            assert drive(number, clock=Clock(NOW + timedelta(days=1))) is None
+        assert state_of(number) is Status.REJECTED_BY_RA
 
 
 class TestACaOfWhichNobodyKnows:
@@ -294,11 +297,11 @@ class TestACaOfWhichNobodyKnows:
         ca = FindingCa([OutcomeUnknown("The line broke.")], found=[])
         with backend(ca):
             number = _accepted(w)
-            assert drive(request_id=number, clock=clock) is State.SUBMITTING
+            assert drive(number, clock=clock) is Status.ACCEPTED
             ca.found = [signed(ca.submitted[0])]
-            assert drive(request_id=number, clock=clock) is None
+            assert drive(number, clock=clock) is None
             _pass_until_due(clock, number)
-            assert drive(request_id=number, clock=clock) is State.ISSUED
+            assert drive(number, clock=clock) is Status.ISSUED
         assert ca.looked_up == [ca.submitted[0].idempotency_key]
         assert len(ca.submitted) == 1
         assert IssuanceAttempt.objects.count() == Certificate.objects.count() == 1
@@ -308,11 +311,11 @@ class TestACaOfWhichNobodyKnows:
         ca = FindingCa([OutcomeUnknown("The line broke.")], found=[Accepted(handle="77")], polls=[signed])
         with backend(ca):
             number = _accepted(w)
-            drive(request_id=number, clock=clock)
+            drive(number, clock=clock)
             _pass_until_due(clock, number)
-            assert drive(request_id=number, clock=clock) is State.SUBMITTED
+            assert drive(number, clock=clock) is Status.SUBMITTED
             _pass_until_due(clock, number)
-            assert drive(request_id=number, clock=clock) is State.ISSUED
+            assert drive(number, clock=clock) is Status.ISSUED
         assert ca.polled == ["77"]
 
     def test_that_never_got_it_is_asked_for_the_same_thing_again(self) -> None:
@@ -320,9 +323,9 @@ class TestACaOfWhichNobodyKnows:
         ca = FindingCa([OutcomeUnknown("The line broke."), signed])
         with backend(ca):
             number = _accepted(w)
-            drive(request_id=number, clock=clock)
+            drive(number, clock=clock)
             _pass_until_due(clock, number)
-            assert drive(request_id=number, clock=clock) is State.ISSUED
+            assert drive(number, clock=clock) is Status.ISSUED
         first, second = ca.submitted
         assert first == second
         assert IssuanceAttempt.objects.count() == 1
@@ -332,11 +335,11 @@ class TestACaOfWhichNobodyKnows:
         ca = ScriptedCa([OutcomeUnknown("The line broke."), signed])
         with backend(ca):
             number = _accepted(w)
-            drive(request_id=number, clock=clock)
+            drive(number, clock=clock)
             waits = []
             for _ in range(12):
                 waits.append(_pass_until_due(clock, number))
-                assert drive(request_id=number, clock=clock) is State.SUBMITTING
+                assert drive(number, clock=clock) is Status.ACCEPTED
         assert len(ca.submitted) == 1
         assert waits == sorted(waits)
         assert waits[-1] == timedelta(minutes=15)
@@ -349,12 +352,12 @@ class TestACaOfWhichNobodyKnows:
 
         def late(intent: Intent) -> Issued:
             later = Clock(NOW + timedelta(minutes=5))
-            assert drive(request_id=number, clock=later) is State.ISSUED
+            assert drive(number, clock=later) is Status.ISSUED
             return signed(intent)
 
         ca = FindingCa([late], found=[signed])
         with backend(ca), pytest.raises(StateConflict):
-            issue(request_id=number, clock=clock)
+            issue(number, clock=clock)
         assert Certificate.objects.count() == 1
         assert events_of(number) == ["create", "claim", "ca_accept", "issue"]
 
@@ -366,8 +369,8 @@ class TestACaThatSaysNo:
         w = world()
         with backend(ScriptedCa([answer])):
             number = _accepted(w)
-            assert drive(request_id=number, clock=Clock()) is State.REJECTED_BY_CA
-            assert drive(request_id=number, clock=Clock(NOW + timedelta(days=1))) is None
+            assert drive(number, clock=Clock()) is Status.REJECTED_BY_CA
+            assert drive(number, clock=Clock(NOW + timedelta(days=1))) is None
         assert _reasons(number) == "Not today."
         assert RequestEvent.objects.get(request=number, event="ca_refuse").note == "Not today."
         assert IssuanceAttempt.objects.get().outcome == "refused"
@@ -377,9 +380,9 @@ class TestACaThatSaysNo:
         w, clock = world(), Clock()
         with backend(ScriptedCa([Accepted(handle="7")], polls=[answer])):
             number = _accepted(w)
-            drive(request_id=number, clock=clock)
+            drive(number, clock=clock)
             _pass_until_due(clock, number)
-            assert drive(request_id=number, clock=clock) is State.REJECTED_BY_CA
+            assert drive(number, clock=clock) is Status.REJECTED_BY_CA
         assert _reasons(number) == "Not today."
 
     def test_when_it_is_looked_up_is_believed_as_well(self) -> None:
@@ -387,9 +390,9 @@ class TestACaThatSaysNo:
         ca = FindingCa([OutcomeUnknown("The line broke.")], found=[BackendRefused("Not today.")])
         with backend(ca):
             number = _accepted(w)
-            drive(request_id=number, clock=clock)
+            drive(number, clock=clock)
             _pass_until_due(clock, number)
-            assert drive(request_id=number, clock=clock) is State.REJECTED_BY_CA
+            assert drive(number, clock=clock) is Status.REJECTED_BY_CA
 
 
 class TestACaThatGetsItWrong:
@@ -412,11 +415,11 @@ class TestACaThatGetsItWrong:
         ca = ScriptedCa([Accepted(handle="7")], polls=[answer]) if slow else ScriptedCa([answer])
         with backend(ca):
             number = _accepted(w)
-            drive(request_id=number, clock=clock)
+            drive(number, clock=clock)
             if slow:
                 _pass_until_due(clock, number)
-                drive(request_id=number, clock=clock)
-        assert state_of(number) is State.REJECTED_BY_CA
+                drive(number, clock=clock)
+        assert state_of(number) is Status.REJECTED_BY_CA
         assert what in _reasons(number)
         assert not Certificate.objects.exists()
         attempt = IssuanceAttempt.objects.get()
@@ -432,14 +435,14 @@ class TestASlowCa:
         ca = ScriptedCa([Accepted(handle="order-7")], polls=[Accepted(handle="order-7"), signed])
         with backend(ca):
             number = _accepted(w)
-            assert drive(request_id=number, clock=clock) is State.SUBMITTED
+            assert drive(number, clock=clock) is Status.SUBMITTED
             assert "order-7" in _reasons(number)
             assert IssuanceAttempt.objects.get().handle == "order-7"
             _pass_until_due(clock, number)
-            assert drive(request_id=number, clock=clock) is State.SUBMITTED
-            assert drive(request_id=number, clock=clock) is None
+            assert drive(number, clock=clock) is Status.SUBMITTED
+            assert drive(number, clock=clock) is None
             _pass_until_due(clock, number)
-            assert drive(request_id=number, clock=clock) is State.ISSUED
+            assert drive(number, clock=clock) is Status.ISSUED
         assert ca.polled == ["order-7", "order-7"]
         assert len(ca.submitted) == 1
         assert events_of(number) == ["create", "claim", "ca_accept", "issue"]
@@ -451,14 +454,14 @@ class TestASlowCa:
         ca = ScriptedCa([Accepted(handle="7")], polls=[Accepted(handle="7")])
         with backend(ca):
             number = _accepted(w)
-            drive(request_id=number, clock=clock)
+            drive(number, clock=clock)
             waits = []
             while clock.now - NOW < timedelta(hours=30):
                 waits.append(_pass_until_due(clock, number))
-                assert drive(request_id=number, clock=clock) is State.SUBMITTED
+                assert drive(number, clock=clock) is Status.SUBMITTED
             ca.polls = [signed]
             _pass_until_due(clock, number)
-            assert drive(request_id=number, clock=clock) is State.ISSUED
+            assert drive(number, clock=clock) is Status.ISSUED
         assert waits[0] == timedelta(seconds=10)
         assert waits == sorted(waits)
         assert waits[-1] == timedelta(minutes=15)
@@ -469,19 +472,19 @@ class TestASlowCa:
         troubles = [Unavailable("Busy."), OutcomeUnknown("Broke."), signed]
         with backend(ScriptedCa([Accepted(handle="7")], polls=troubles)):
             number = _accepted(w)
-            drive(request_id=number, clock=clock)
+            drive(number, clock=clock)
             states = []
             for _ in range(3):
                 _pass_until_due(clock, number)
-                states.append(drive(request_id=number, clock=clock))
-        assert states == [State.SUBMITTED, State.SUBMITTED, State.ISSUED]
+                states.append(drive(number, clock=clock))
+        assert states == [Status.SUBMITTED, Status.SUBMITTED, Status.ISSUED]
 
     def test_is_not_asked_while_the_applicant_waits(self) -> None:
         w = world()
         ca = ScriptedCa([signed])
         with backend(ca):
             made = submit(w.alice)
-        assert made.state is State.ACCEPTED
+        assert made.status is Status.ACCEPTED
         assert not ca.submitted
 
 
@@ -493,10 +496,10 @@ class TestABrokenBackEnd:
         ca = FindingCa([RuntimeError("a bug"), signed], inline=True)
         with backend(ca):
             made = submit(w.alice)  # the request is recorded: the applicant gets its number, not an error
-            assert state_of(made.number) is State.SUBMITTING
+            assert state_of(made.number) is Status.ACCEPTED
             assert "a bug" not in _reasons(made.number)
             later = Clock(NOW + timedelta(minutes=1))
-            assert drive(request_id=made.number, clock=later) is State.ISSUED
+            assert drive(made.number, clock=later) is Status.ISSUED
         assert ca.looked_up
         assert Certificate.objects.count() == 1
 
@@ -510,9 +513,9 @@ class TestABrokenBackEnd:
         with monkeypatch.context() as patched:
             patched.setattr(embedded, "prepare", broken)
             made = submit(w.alice)
-        assert state_of(made.number) is State.ACCEPTED
+        assert state_of(made.number) is Status.ACCEPTED
         assert not IssuanceAttempt.objects.exists()
-        assert drive(request_id=made.number, clock=Clock(NOW + timedelta(minutes=1))) is State.ISSUED
+        assert drive(made.number, clock=Clock(NOW + timedelta(minutes=1))) is Status.ISSUED
 
 
 def test_the_intent_is_recorded_before_anything_is_sent() -> None:
@@ -527,8 +530,8 @@ def test_the_intent_is_recorded_before_anything_is_sent() -> None:
 
     with backend(ScriptedCa([look])):
         number = _accepted(w, "www.example.ac.uk")
-        drive(request_id=number, clock=Clock())
-    assert seen == [("open", ["www.example.ac.uk"], State.SUBMITTING)]
+        drive(number, clock=Clock())
+    assert seen == [("open", ["www.example.ac.uk"], Status.ACCEPTED)]
 
 
 def test_nothing_is_sent_or_signed_inside_a_transaction() -> None:
@@ -540,4 +543,4 @@ def test_nothing_is_sent_or_signed_inside_a_transaction() -> None:
 
     with backend(ScriptedCa([look])):
         number = _accepted(w)
-        assert drive(request_id=number, clock=Clock()) is State.ISSUED
+        assert drive(number, clock=Clock()) is Status.ISSUED

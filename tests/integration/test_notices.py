@@ -8,11 +8,9 @@ from django.core import mail
 from django.core.mail import EmailMessage
 from django.test import override_settings
 
-from certdesk.domain.requests import State
+from certdesk.domain.requests import Status
 from certdesk.services import runtime
-from certdesk.services.confirm import approve_and_issue
-from certdesk.services.decisions import approve_request, reject_request
-from certdesk.services.issuance import drive
+from certdesk.services.decisions import reject_request
 from certdesk.services.organisations import Evidence
 from certdesk.services.requests import create_request
 from certdesk.store.models import RequestEvent, User
@@ -22,8 +20,11 @@ from tests.integration.support import (
     Clock,
     ScriptedCa,
     World,
+    approve,
+    approve_only,
     backend,
     configured,
+    drive,
     notify,
     submission,
     submit,
@@ -120,7 +121,7 @@ def test_an_approval_that_was_overtaken_by_the_certificate_is_one_mail() -> None
     w = world()
     number = _waiting(w)
     proof = Evidence(domain="owned.org", how="registry", details="Seen.")
-    approve_and_issue(actor=w.olga, number=number, evidence=[proof], clock=Clock())
+    approve(w.olga, number, evidence=[proof], clock=Clock())
     (message,) = _deliver()
     assert "Certificate available for download" in message.subject
 
@@ -131,7 +132,7 @@ def test_an_approval_that_waits_for_a_slow_ca_is_told_at_once() -> None:
         number = _waiting(w)
         assert "Waiting" in _deliver()[0].subject
         proof = Evidence(domain="owned.org", how="registry", details="Looked up.")
-        approve_request(actor=w.olga, number=number, evidence=[proof], note="Seen.", now=NOW)
+        approve_only(w.olga, number, evidence=[proof], note="Seen.", now=NOW)
         (message,) = _deliver()
     assert "Accepted for automatic processing" in message.subject
     assert "Seen." in message.body
@@ -145,7 +146,7 @@ def test_an_automatic_request_makes_one_mail_and_a_person_is_told_when_it_is_sen
     number = create_request(
         actor=w.alice, submission=submission(w.university, "www.owned.org"), channel="portal", now=NOW
     ).number
-    assert drive(request_id=number, clock=Clock(NOW + timedelta(days=500))) is State.WAITING_FOR_APPROVAL
+    assert drive(number, clock=Clock(NOW + timedelta(days=500))) is Status.WAITING_FOR_APPROVAL
     (message,) = _deliver()
     assert "looked at by JTAG again" in message.body
     assert "nothing proves yet" in message.body

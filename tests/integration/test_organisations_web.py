@@ -17,7 +17,7 @@ from django_tasks_db.models import DBTaskResult
 from certdesk.domain.actors import OrgRole, RaRole
 from certdesk.domain.certificates import Accepted, Refused
 from certdesk.domain.corroboration import Quorum, Shortfall
-from certdesk.domain.requests import State
+from certdesk.domain.requests import Status
 from certdesk.services import runtime
 from certdesk.services.organisations import (
     create_organisation,
@@ -176,7 +176,7 @@ def test_r28_an_officer_sends_a_refused_request_again(people: World) -> None:
     ca.inline = True
     with support.backend(ca):
         number = submit(people.alice).number
-        assert state_of(number) is State.REJECTED_BY_CA
+        assert state_of(number) is Status.REJECTED_BY_CA
         assert "Send to the CA again" not in text_of(
             signed_in("alice").get(reverse("requests-show", args=[number]))
         )
@@ -187,7 +187,7 @@ def test_r28_an_officer_sends_a_refused_request_again(people: World) -> None:
         retry = reverse("requests-retry", args=[number])
         assert olga.post(retry, {"note": "x", "version": "0"}).status_code == 409
         assert olga.post(retry, {"note": "Settled by phone.", "version": version[1]}).status_code == 302
-        assert state_of(number) is State.ACCEPTED
+        assert state_of(number) is Status.ACCEPTED
         assert events_of(number)[-1] == "retry"
         assert "Settled by phone." in text_of(olga.get(page))
 
@@ -197,7 +197,7 @@ def test_r24_elapsed_and_usual_time_and_asking_now(people: World) -> None:
     ca.inline = True
     with support.backend(ca):
         number = submit(people.alice, clock=lambda: timezone.now() - timedelta(minutes=30)).number
-        assert state_of(number) is State.SUBMITTED
+        assert state_of(number) is Status.SUBMITTED
         Request.objects.filter(id=number).update(next_attempt_at=timezone.now() + timedelta(hours=1))
         page = reverse("requests-show", args=[number])
         alice, olga = text_of(signed_in("alice").get(page)), signed_in("olga")
@@ -253,7 +253,7 @@ def test_the_operator_sees_which_rule_will_ask_for_more_perspectives(people: Wor
 
 def test_the_operator_sees_what_is_late_and_each_ca(people: World) -> None:
     number = submit(people.alice, "www.elsewhere.org").number
-    Request.objects.filter(id=number).update(state=State.ACCEPTED, next_attempt_at=NOW - timedelta(hours=2))
+    Request.objects.filter(id=number).update(state=Status.ACCEPTED, next_attempt_at=NOW - timedelta(hours=2))
     text = text_of(signed_in("op").get(reverse("service")))
     assert "Late: is a worker running?" in text
     assert "2 hours" in text

@@ -10,9 +10,8 @@ from django.urls import reverse
 
 from certdesk.domain.actors import Action, Actor, OrgRole, RaRole, can
 from certdesk.domain.errors import InvalidInput, NotAuthorized, NotFound, StateConflict
-from certdesk.domain.requests import State
+from certdesk.domain.requests import Status
 from certdesk.services.confirm import submit_request
-from certdesk.services.issuance import drive
 from certdesk.services.membership import (
     add_existing_member,
     add_member,
@@ -34,6 +33,7 @@ from tests.integration.support import (
     World,
     actor,
     audit_problems,
+    drive,
     notify,
     organisation,
     outcomes,
@@ -279,7 +279,7 @@ def test_a_new_legal_name_has_accepted_requests_decided_again() -> None:
         created = submit_request(
             actor=w.alice, submission=submission(w.university), channel="portal", clock=lambda: NOW
         )
-        assert created.state is State.ACCEPTED
+        assert created.status is Status.ACCEPTED
         rename_organisation(
             actor=w.olga,
             organisation_id=w.university,
@@ -290,10 +290,10 @@ def test_a_new_legal_name_has_accepted_requests_decided_again() -> None:
             now=NOW,
         )
         later = NOW + timedelta(minutes=1)
-        drive(request_id=created.number, clock=lambda: later)
+        drive(created.number, clock=lambda: later)
     row = Organisation.objects.get(id=w.university)
     assert (row.legal_name, row.country, row.locality) == ("Example Polytechnic", "GB", "Leeds")
-    assert state_of(created.number) is State.WAITING_FOR_APPROVAL
+    assert state_of(created.number) is Status.WAITING_FOR_APPROVAL
     event = AuditEvent.objects.get(action="organisation.rename")
     assert event.data["changed"]["legal_name"] == ["Example University", "Example Polytechnic"]
     assert event.data["evidence"] == "The Privy Council's order."
@@ -334,8 +334,8 @@ def test_a_disabled_organisation_asks_for_nothing_until_it_is_enabled() -> None:
                 channel="portal",
                 clock=lambda: NOW,
             )
-        drive(request_id=waiting.number, clock=lambda: NOW + timedelta(minutes=1))
-        assert state_of(waiting.number) is State.WAITING_FOR_APPROVAL  # nothing is signed for it
+        drive(waiting.number, clock=lambda: NOW + timedelta(minutes=1))
+        assert state_of(waiting.number) is Status.WAITING_FOR_APPROVAL  # nothing is signed for it
     enable_organisation(actor=w.olga, organisation_id=w.university, reason="It was a mistake.", now=NOW)
     assert again(w.alice).memberships == {w.university: OrgRole.APPLICANT}
     assert actions()[-1] == "organisation.enable"

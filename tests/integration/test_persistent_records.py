@@ -10,7 +10,7 @@ from certdesk.dcv.base import Problem
 from certdesk.domain.actors import OrgRole, RaRole
 from certdesk.domain.errors import NotAuthorized, NotFound, RateLimited, StateConflict
 from certdesk.domain.evidence import Method
-from certdesk.domain.requests import State
+from certdesk.domain.requests import Status
 from certdesk.jobs.worker import Worker
 from certdesk.services import runtime
 from certdesk.services.persistent import (
@@ -192,11 +192,11 @@ def test_only_what_the_record_allows_is_proven(people: World, net: Outside) -> N
     watch_due(clock=clock, limit=10)
     assert ValidationRecord.objects.get(domain__adn=ADN).method == Method.DNS_PERSIST
     Worker(clock=clock).tick(now=NOW + HOUR)
-    assert state_of(created.number) is State.ACCEPTED
+    assert state_of(created.number) is Status.ACCEPTED
     net.persistent[ADN] = Method.DNS_PERSIST_WILDCARD
     days_of_watching(clock, 1)
     Worker(clock=clock).tick(now=clock())
-    assert state_of(created.number) is State.ISSUED
+    assert state_of(created.number) is Status.ISSUED
 
 
 def test_a_record_that_nobody_publishes_is_given_up(people: World, net: Outside) -> None:

@@ -18,11 +18,10 @@ from certdesk.domain.findings import Verdict
 from certdesk.domain.lint import Finding, Severity
 from certdesk.domain.policy import Outcome
 from certdesk.domain.policy_file import read_policy
-from certdesk.domain.requests import State
+from certdesk.domain.requests import Status
 from certdesk.services import preflight, runtime
 from certdesk.services.caa import NOT_ASKED
-from certdesk.services.decisions import approve_request, facts_of
-from certdesk.services.issuance import issue
+from certdesk.services.decisions import facts_of
 from certdesk.services.known_keys import FRESH_FOR, KnownKeysFolder
 from certdesk.services.requests import Preview, create_request, preview_request
 from certdesk.services.runtime import CaaSettings
@@ -33,8 +32,10 @@ from tests.integration.support import (
     NOW,
     Clock,
     World,
+    approve_only,
     configured,
     csr,
+    issue,
     organisation,
     submission,
     submit,
@@ -94,20 +95,20 @@ class TestKeysMetBefore:
         made = create_request(
             actor=w.alice, submission=submission(w.university, upload=upload), channel="api", now=NOW
         )
-        assert made.state is State.ACCEPTED
+        assert made.status is Status.ACCEPTED
         other = organisation("Other College")
         charlie = person("charlie", organisation=other)
         theirs = create_request(
             actor=charlie, submission=submission(other, upload=upload), channel="api", now=NOW
         )
-        assert theirs.state is State.WAITING_FOR_APPROVAL
-        assert issue(request_id=made.number, clock=Clock()) is State.ISSUED
+        assert theirs.state is Status.WAITING_FOR_APPROVAL
+        assert issue(made.number, clock=Clock()) is Status.ISSUED
 
     def test_a_key_revoked_for_compromise_is_refused(self) -> None:
         w, key = world(), ec.generate_private_key(ec.SECP256R1())
         asked = submission(w.university, upload=csr("www.example.ac.uk", key=key))
         made = create_request(actor=w.alice, submission=asked, channel="api", now=NOW)
-        assert issue(request_id=made.number, clock=Clock()) is State.ISSUED
+        assert issue(made.number, clock=Clock()) is Status.ISSUED
         Certificate.objects.update(revoked_at=NOW, revocation_reason="superseded")
         assert seen(previewed(w, csr("two.example.ac.uk", key=key)), "key.compromised") == []
         Certificate.objects.update(revocation_reason="keyCompromise")
@@ -230,7 +231,7 @@ class TestLint:
         w = world()
         monkeypatch.setattr(preflight, "lint_certificate", never)
         made = submit(w.alice, "www.example.ac.uk")
-        assert made.state is State.ISSUED
+        assert made.status is Status.ISSUED
         (stored,) = [c for c in Request.objects.get().checks if c["code"] == "certificate.lint"]
         assert stored["verdict"] == "pass"
 
@@ -275,7 +276,7 @@ class TestLint:
         w = world()
         asked = submission(w.university, "www.example.ac.uk")
         made = create_request(actor=w.alice, submission=asked, channel="api", now=NOW)
-        assert (made.state, len(linted)) == (State.ACCEPTED, 1)
+        assert (made.status, len(linted)) == (Status.ACCEPTED, 1)
 
     def test_the_real_certificate_lints_clean(self) -> None:
         shown = previewed(world(), csr("a.example.ac.uk", "*.example.ac.uk"))
@@ -329,9 +330,9 @@ class TestPolicyFile:
         w = world()
         asked = submission(w.university, "*.example.ac.uk")
         made = create_request(actor=w.alice, submission=asked, channel="api", now=NOW)
-        assert made.state is State.ACCEPTED
+        assert made.status is Status.ACCEPTED
         with configured(policy=read_policy("version = 1\n[default]\nwildcards = 'refuse'")):
-            assert issue(request_id=made.number, clock=Clock()) is State.WAITING_FOR_APPROVAL
+            assert issue(made.number, clock=Clock()) is Status.WAITING_FOR_APPROVAL
         assert Certificate.objects.count() == 0
 
     def test_the_default_is_what_holds_before_the_portal_says_otherwise(
@@ -377,16 +378,16 @@ class TestDailyCap:
                 create_request(actor=w.alice, submission=submission(w.university), channel="api", now=NOW)
                 for _ in range(3)
             ]
-            assert [one.state for one in made] == [
-                State.ACCEPTED,
-                State.ACCEPTED,
-                State.WAITING_FOR_APPROVAL,
+            assert [one.status for one in made] == [
+                Status.ACCEPTED,
+                Status.ACCEPTED,
+                Status.WAITING_FOR_APPROVAL,
             ]
             # At signing, each is judged by those before it alone.
-            assert issue(request_id=made[1].number, clock=Clock()) is State.ISSUED
+            assert issue(made[1].number, clock=Clock()) is Status.ISSUED
             # An officer's yes holds at signing too.
-            approve_request(actor=w.olga, number=made[2].number, now=NOW)
-            assert issue(request_id=made[2].number, clock=Clock()) is State.ISSUED
+            approve_only(w.olga, made[2].number, now=NOW)
+            assert issue(made[2].number, clock=Clock()) is Status.ISSUED
             assert Approval.objects.get(request_id=made[2].number).waived == ["organisation.daily_cap"]
 
     def test_it_counts_a_day_and_the_own_organisation(self) -> None:

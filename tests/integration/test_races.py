@@ -10,11 +10,10 @@ import pytest
 
 from certdesk.domain.actors import OrgRole, RaRole
 from certdesk.domain.errors import CertdeskError, IdempotencyMismatch, StateConflict
-from certdesk.domain.requests import RequestId, State
+from certdesk.domain.requests import RequestId, Status
 from certdesk.services import issuance
 from certdesk.services.confirm import approve_and_issue, submit_request
 from certdesk.services.decisions import approve_request, reject_request
-from certdesk.services.issuance import drive, issue
 from certdesk.services.membership import disable_member
 from certdesk.services.organisations import Evidence
 from certdesk.services.requests import create_request, withdraw_request
@@ -33,8 +32,11 @@ from tests.integration.support import (
     NOW,
     Clock,
     actor,
+    approve_only,
     audit_problems,
+    drive,
     events_of,
+    issue,
     organisation,
     outcomes,
     state_of,
@@ -107,7 +109,7 @@ def test_a_hundred_approvals_against_rejections_have_one_winner_each() -> None:
         ).number
         for index in range(PAIRS)
     ]
-    assert {state_of(number) for number in numbers} == {State.WAITING_FOR_APPROVAL}
+    assert {state_of(number) for number in numbers} == {Status.WAITING_FOR_APPROVAL}
     gate = threading.Barrier(2)
     results: dict[str, list[object]] = {"approve": [], "reject": []}
 
@@ -117,7 +119,7 @@ def test_a_hundred_approvals_against_rejections_have_one_winner_each() -> None:
             try:
                 if verdict == "approve":
                     proof = Evidence(domain=f"outside{index}.example", how="registry", details="Seen.")
-                    approve_request(actor=w.olga, number=number, evidence=[proof], now=NOW)
+                    approve_only(w.olga, number, evidence=[proof], now=NOW)
                 else:
                     reject_request(actor=w.otto, number=number, details="No.", now=NOW)
                 results[verdict].append("won")
@@ -171,9 +173,9 @@ def test_withdrawing_against_issuing_has_one_winner() -> None:
         assert [type(error) for error in refused] == [StateConflict]
         state = state_of(created.number)
         certificates = Certificate.objects.filter(request=created.number).count()
-        assert (state, certificates) in [(State.ISSUED, 1), (State.WITHDRAWN, 0)]
-        issued += state is State.ISSUED
-        withdrawn += state is State.WITHDRAWN
+        assert (state, certificates) in [(Status.ISSUED, 1), (Status.WITHDRAWN, 0)]
+        issued += state is Status.ISSUED
+        withdrawn += state is Status.WITHDRAWN
     assert issued + withdrawn == 15
 
 
@@ -196,7 +198,7 @@ def test_twenty_simultaneous_firsts_all_wait_and_the_first_approval_is_set_once(
     made, refused = outcomes(together(calls))
     assert len(made) == 20
     assert not refused
-    assert set(Request.objects.values_list("state", flat=True)) == {State.WAITING_FOR_APPROVAL}
+    assert set(Request.objects.values_list("state", flat=True)) == {Status.WAITING_FOR_APPROVAL}
     assert Organisation.objects.get(id=new).first_approved_at is None
 
     seconds = count(1)
@@ -216,7 +218,7 @@ def test_twenty_simultaneous_firsts_all_wait_and_the_first_approval_is_set_once(
     assert first in approved_at
     assert first == Approval.objects.order_by("id").first().at  # type: ignore[union-attr]  # there are twenty
     assert Certificate.objects.count() == 20
-    assert submit(people[0], "later.new.ac.uk").state is State.ISSUED
+    assert submit(people[0], "later.new.ac.uk").status is Status.ISSUED
 
 
 def test_ten_threads_issuing_one_request_make_one_certificate() -> None:
@@ -225,7 +227,7 @@ def test_ten_threads_issuing_one_request_make_one_certificate() -> None:
         actor=w.alice, submission=submission(w.university), channel="portal", now=NOW
     ).number
     won, refused = outcomes(together([partial(issue, request_id=number, clock=Clock())] * 10))
-    assert won == [State.ISSUED]
+    assert won == [Status.ISSUED]
     assert {type(error) for error in refused} == {StateConflict}
     assert IssuanceAttempt.objects.count() == 1
     assert Certificate.objects.count() == 1
@@ -241,8 +243,8 @@ def test_driving_one_request_from_many_sides_is_harmless() -> None:
     results = together([partial(drive, request_id=number, clock=Clock())] * 10)
     done, refused = outcomes(results)
     assert not refused
-    assert done.count(State.ISSUED) == 1
-    assert drive(request_id=number, clock=Clock()) is None
+    assert done.count(Status.ISSUED) == 1
+    assert drive(number, clock=Clock()) is None
     assert Certificate.objects.count() == 1
 
 
@@ -253,7 +255,7 @@ def test_an_interrupted_attempt_is_resumed_by_one_of_many(monkeypatch: pytest.Mo
     later = Clock(NOW + timedelta(minutes=1))
     done, refused = outcomes(together([partial(drive, request_id=number, clock=later)] * 10))
     assert not refused
-    assert done.count(State.ISSUED) == 1
+    assert done.count(Status.ISSUED) == 1
     assert Certificate.objects.count() == IssuanceAttempt.objects.count() == 1
     assert events_of(number) == ["create", "claim", "ca_accept", "issue"]
 
@@ -264,8 +266,8 @@ def _claimed_and_left(university: int, monkeypatch: pytest.MonkeyPatch) -> Reque
     assert own == university
     number = create_request(actor=alice, submission=submission(own), channel="portal", now=NOW).number
     with monkeypatch.context() as patched:
-        patched.setattr(issuance, "_submit", lambda *_args, **_kwargs: State.SUBMITTING)
-        assert issue(request_id=number, clock=Clock()) is State.SUBMITTING
+        patched.setattr(issuance, "_submit", lambda *_args, **_kwargs: Status.ACCEPTED)
+        assert issue(number, clock=Clock()) is Status.ACCEPTED
     return number
 
 

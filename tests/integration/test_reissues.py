@@ -19,7 +19,7 @@ from certdesk.domain.errors import (
     StateConflict,
     Unavailable,
 )
-from certdesk.domain.requests import State
+from certdesk.domain.requests import State, Status
 from certdesk.jobs.worker import Worker
 from certdesk.services import runtime, under_request
 from certdesk.services.reissues import Reissued, due_reissues, reissue
@@ -66,7 +66,7 @@ def here() -> World:
 
 def _issued(w: World) -> int:
     made = submit(w.alice, *NAMES)
-    assert made.state is State.ISSUED
+    assert made.status is Status.ISSUED
     return made.number
 
 
@@ -182,7 +182,7 @@ def test_only_what_was_approved_and_only_in_its_term(here: World) -> None:
 
 def test_without_a_certificate_there_is_nothing_to_follow(here: World) -> None:
     number = _issued(here)
-    for state in set(State) - {State.ISSUED}:
+    for state in set(State) - {Status.ISSUED}:
         Request.objects.filter(id=number).update(state=state, next_attempt_at=None)
         with pytest.raises(StateConflict):
             _again(here, number)
@@ -281,14 +281,14 @@ class TestSlowCas:
             clock.forward(timedelta(days=3))
             _tick(clock)
         assert "in time" in Reissue.objects.get().problem
-        assert state_of(number) is State.ISSUED
+        assert state_of(number) is Status.ISSUED
         assert _again(here, number, clock=clock).certificate_id
 
     def test_its_no_leaves_the_request_as_it_was(self, here: World) -> None:
         number, upload = _issued(here), csr(*NAMES)
         with backend(ScriptedCa(answers=[Refused(reason="Not today.")])), pytest.raises(BackendRefused):
             _again(here, number, upload=upload)
-        assert state_of(number) is State.ISSUED
+        assert state_of(number) is Status.ISSUED
         assert AuditEvent.objects.filter(action="reissue.fail").count() == 1
         assert _again(here, number, upload=upload).replayed is False
 

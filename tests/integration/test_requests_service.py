@@ -22,10 +22,10 @@ from certdesk.domain.errors import (
     StateConflict,
 )
 from certdesk.domain.policy import Outcome
-from certdesk.domain.requests import State
+from certdesk.domain.requests import Status
 from certdesk.services import runtime
 from certdesk.services.confirm import approve_and_issue, submit_request
-from certdesk.services.decisions import approve_request, judge_now, reject_request
+from certdesk.services.decisions import judge_now, reject_request
 from certdesk.services.organisations import Evidence
 from certdesk.services.requests import (
     DOUBLE_SUBMISSION,
@@ -51,6 +51,8 @@ from tests.integration.support import (
     Clock,
     World,
     actor,
+    approve,
+    approve_only,
     csr,
     events_of,
     organisation,
@@ -184,12 +186,10 @@ class TestCreating:
         with pytest.raises(InvalidInput):
             reject_request(actor=w.olga, number=number, details=f"no {text}", now=NOW)
         with pytest.raises(InvalidInput):
-            approve_request(actor=w.olga, number=number, note=f"yes {text}", now=NOW)
+            approve_only(w.olga, number, note=f"yes {text}", now=NOW)
         for changed in ({"details": f"seen {text}"}, {"reference": text}):
             with pytest.raises(InvalidInput):
-                approve_request(
-                    actor=w.olga, number=number, evidence=[_proof("outside.example", **changed)], now=NOW
-                )
+                approve_only(w.olga, number, evidence=[_proof("outside.example", **changed)], now=NOW)
         assert events_of(number) == ["create"]
 
     def test_an_endless_idempotency_key_is_refused(self) -> None:
@@ -275,13 +275,13 @@ class TestApproving:
         asked = judge_now(actor=w.olga, number=number, now=NOW).domains
         assert asked == {"one.example": ("a.one.example",), "two.example": ("c.two.example",)}
         with pytest.raises(InvalidInput) as caught:
-            approve_request(actor=w.olga, number=number, evidence=[_proof("one.example")], now=NOW)
+            approve_only(w.olga, number, evidence=[_proof("one.example")], now=NOW)
         assert set(caught.value.fields) == {"evidence.two.example"}
         assert not ValidationRecord.objects.filter(request=number).exists()
         proofs = [_proof("one.example"), _proof("two.example")]
-        approve_request(actor=w.olga, number=number, evidence=proofs, now=NOW)
+        approve_only(w.olga, number, evidence=proofs, now=NOW)
         assert ValidationRecord.objects.filter(request=number).count() == 2
-        assert state_of(number) is State.ACCEPTED
+        assert state_of(number) is Status.ACCEPTED
 
     @pytest.mark.parametrize(
         "evidence",
@@ -300,20 +300,20 @@ class TestApproving:
         number = submit(w.alice, "a.one.example").number
         before = _counts()
         with pytest.raises(InvalidInput):
-            approve_request(actor=w.olga, number=number, evidence=evidence, now=NOW)
+            approve_only(w.olga, number, evidence=evidence, now=NOW)
         assert _counts() == before
-        assert state_of(number) is State.WAITING_FOR_APPROVAL
+        assert state_of(number) is Status.WAITING_FOR_APPROVAL
 
     def test_is_remembered_for_this_organisation_and_domain(self) -> None:
         """R33."""
         w = world()
         first = submit(w.alice, "www.owned.org").number
-        approve_and_issue(actor=w.olga, number=first, evidence=[_proof("owned.org")], clock=Clock())
-        assert state_of(first) is State.ISSUED
-        assert submit(w.bob, "mail.owned.org").state is State.ISSUED
-        assert submit(w.bob, "*.owned.org").state is State.ISSUED
-        assert submit(w.bob, "www.notowned.org").state is State.WAITING_FOR_APPROVAL
-        assert submit(w.bob, "mail2.owned.org", "www.other.org").state is State.WAITING_FOR_APPROVAL
+        approve(w.olga, first, evidence=[_proof("owned.org")], clock=Clock())
+        assert state_of(first) is Status.ISSUED
+        assert submit(w.bob, "mail.owned.org").status is Status.ISSUED
+        assert submit(w.bob, "*.owned.org").status is Status.ISSUED
+        assert submit(w.bob, "www.notowned.org").status is Status.WAITING_FOR_APPROVAL
+        assert submit(w.bob, "mail2.owned.org", "www.other.org").status is Status.WAITING_FOR_APPROVAL
 
     def test_is_no_help_to_another_organisation(self) -> None:
         """R33: not even when both may hold the domain."""
@@ -327,7 +327,7 @@ class TestApproving:
             clock=Clock(),
         )
         theirs = submit(charlie, "mail.owned.org")
-        assert theirs.state is State.WAITING_FOR_APPROVAL
+        assert theirs.state is Status.WAITING_FOR_APPROVAL
         assert judge_now(actor=w.olga, number=theirs.number, now=NOW).domains == {
             "owned.org": ("mail.owned.org",)
         }
@@ -336,12 +336,12 @@ class TestApproving:
         """R34."""
         w = world()
         number = submit(w.alice, "www.owned.org").number
-        approve_and_issue(actor=w.olga, number=number, evidence=[_proof("owned.org")], clock=Clock())
+        approve(w.olga, number, evidence=[_proof("owned.org")], clock=Clock())
         end = ValidationRecord.objects.get(request=number).expires_at
         assert end == NOW + timedelta(days=runtime.current().ownership_days)
         validated("example.ac.uk", of=w.university, by=w.olga, at=end)
-        assert submit(w.bob, "a.owned.org", clock=Clock(end - timedelta(seconds=1))).state is State.ISSUED
-        assert submit(w.bob, "b.owned.org", clock=Clock(end)).state is State.WAITING_FOR_APPROVAL
+        assert submit(w.bob, "a.owned.org", clock=Clock(end - timedelta(seconds=1))).state is Status.ISSUED
+        assert submit(w.bob, "b.owned.org", clock=Clock(end)).status is Status.WAITING_FOR_APPROVAL
 
     def test_an_own_request_is_not_possible(self) -> None:
         """W3: not even for an officer who belongs to the organisation."""
@@ -355,31 +355,29 @@ class TestApproving:
         olga = actor("olga")
         number = submit(olga, "www.outside.example").number
         with pytest.raises(NotAuthorized, match="another officer"):
-            approve_request(actor=olga, number=number, note="Mine.", now=NOW)
+            approve_only(olga, number, note="Mine.", now=NOW)
         with pytest.raises(NotAuthorized, match="another officer"):
             reject_request(actor=olga, number=number, details="Mine.", now=NOW)
-        assert state_of(number) is State.WAITING_FOR_APPROVAL
-        approve_request(
-            actor=w.otto, number=number, evidence=[_proof("outside.example")], note="Hers.", now=NOW
-        )
+        assert state_of(number) is Status.WAITING_FOR_APPROVAL
+        approve_only(w.otto, number, evidence=[_proof("outside.example")], note="Hers.", now=NOW)
 
     def test_from_a_stale_page_conflicts(self) -> None:
         """W1."""
         w = world()
         number = submit(w.alice, "www.outside.example").number
         seen = Request.objects.get(id=number).version
-        approve_request(
-            actor=w.olga,
-            number=number,
+        approve_only(
+            w.olga,
+            number,
             evidence=[_proof("outside.example")],
             note="Yes.",
             seen_version=seen,
             now=NOW,
         )
         calls: tuple[Callable[[], None], ...] = (
-            lambda: approve_request(actor=w.otto, number=number, note="n", seen_version=seen, now=NOW),
+            lambda: approve_only(w.otto, number, note="n", seen_version=seen, now=NOW),
             lambda: reject_request(actor=w.otto, number=number, details="n", seen_version=seen, now=NOW),
-            lambda: approve_request(actor=w.otto, number=number, evidence=[_proof("x.org")], now=NOW),
+            lambda: approve_only(w.otto, number, evidence=[_proof("x.org")], now=NOW),
             lambda: reject_request(actor=w.otto, number=number, details="n", now=NOW),
         )
         for call in calls:
@@ -392,7 +390,7 @@ class TestApproving:
         number = _create(w.alice, submission(w.university))
         seen = Request.objects.get(id=number).version
         reject_request(actor=w.olga, number=number, details="Stop.", seen_version=seen, now=NOW)
-        assert state_of(number) is State.REJECTED_BY_RA
+        assert state_of(number) is Status.REJECTED_BY_RA
 
     @pytest.mark.parametrize("who", ["alice", "meg", "rick", "op", "charlie"])
     def test_is_for_officers_alone(self, who: str) -> None:
@@ -408,7 +406,7 @@ class TestApproving:
         expected = NotFound if who in ("op", "charlie") else NotAuthorized
         before = _counts()
         with pytest.raises(expected):
-            approve_request(actor=people[who], number=number, note="Yes.", now=NOW)
+            approve_only(people[who], number, note="Yes.", now=NOW)
         with pytest.raises(expected):
             reject_request(actor=people[who], number=number, details="No.", now=NOW)
         assert _counts() == before
@@ -418,9 +416,7 @@ class TestApproving:
         new = organisation("New College", vetted=False)
         person = actor("nell", organisation=new)
         number = submit(person, "www.outside.example").number
-        approve_request(
-            actor=w.olga, number=number, evidence=[_proof("outside.example")], note="Seen.", now=NOW
-        )
+        approve_only(w.olga, number, evidence=[_proof("outside.example")], note="Seen.", now=NOW)
         row, approval = Request.objects.get(id=number), Approval.objects.get(request=number)
         assert approval.content_digest == row.content_digest
         assert approval.waived == [
@@ -439,7 +435,7 @@ class TestApproving:
         for minutes, number in enumerate(numbers):
             at = NOW + timedelta(minutes=minutes)
             proofs = [] if minutes else [_proof("outside.example")]
-            approve_request(actor=w.olga, number=number, evidence=proofs, now=at)
+            approve_only(w.olga, number, evidence=proofs, now=at)
         assert Organisation.objects.get(id=new).first_approved_at == NOW
 
 
@@ -451,7 +447,7 @@ class TestRejecting:
         number = submit(w.alice, "www.outside.example").number
         with pytest.raises(InvalidInput):
             reject_request(actor=w.olga, number=number, details=details, now=NOW)
-        assert state_of(number) is State.WAITING_FOR_APPROVAL
+        assert state_of(number) is Status.WAITING_FOR_APPROVAL
 
     def test_shows_the_details_and_leaves_no_evidence(self) -> None:
         w = world()
@@ -470,7 +466,7 @@ class TestRejecting:
         validated("new.ac.uk", of=new, by=w.olga)
         first = submit(person, "a.new.ac.uk").number
         reject_request(actor=w.olga, number=first, details="No.", now=NOW)
-        assert submit(person, "b.new.ac.uk").state is State.WAITING_FOR_APPROVAL
+        assert submit(person, "b.new.ac.uk").status is Status.WAITING_FOR_APPROVAL
 
 
 class TestWithdrawing:
@@ -487,7 +483,7 @@ class TestWithdrawing:
         assert refusals == {"bob": NotAuthorized, "olga": NotAuthorized, "charlie": NotFound}
         withdraw_request(actor=w.alice, number=one, now=NOW)
         withdraw_request(actor=meg, number=two, now=NOW)
-        assert {state_of(one), state_of(two)} == {State.WITHDRAWN}
+        assert {state_of(one), state_of(two)} == {Status.WITHDRAWN}
 
     def test_is_over_once_the_certificate_is_there(self) -> None:
         w = world()
@@ -502,9 +498,7 @@ class TestWithdrawing:
         with pytest.raises(StateConflict):
             withdraw_request(actor=w.alice, number=number, now=NOW)
         with pytest.raises(StateConflict):
-            approve_request(
-                actor=w.olga, number=number, evidence=[_proof("outside.example")], note="Yes.", now=NOW
-            )
+            approve_only(w.olga, number, evidence=[_proof("outside.example")], note="Yes.", now=NOW)
         assert events_of(number) == ["create", "withdraw"]
 
 
@@ -519,15 +513,13 @@ def test_nothing_is_left_of_a_decision_whose_transaction_fails(monkeypatch: pyte
 
     monkeypatch.setattr("certdesk.store.audit.insert_all", broken)
     with pytest.raises(RuntimeError):
-        approve_request(
-            actor=w.olga, number=number, evidence=[_proof("outside.example")], note="Yes.", now=NOW
-        )
+        approve_only(w.olga, number, evidence=[_proof("outside.example")], note="Yes.", now=NOW)
     with pytest.raises(RuntimeError):
         reject_request(actor=w.olga, number=number, details="No.", now=NOW)
     with pytest.raises(RuntimeError):
         _create(w.alice, submission(w.university))
     assert _counts() == before
-    assert state_of(number) is State.WAITING_FOR_APPROVAL
+    assert state_of(number) is Status.WAITING_FOR_APPROVAL
 
 
 def test_r17_a_preview_made_again_in_the_portal_makes_no_second_request() -> None:

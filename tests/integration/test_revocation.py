@@ -22,13 +22,11 @@ from certdesk.domain.errors import (
     StateConflict,
     Unavailable,
 )
-from certdesk.domain.requests import RequestId
 from certdesk.domain.revocation import CertificateStatus, RevocationReason
 from certdesk.jobs.worker import Worker
 from certdesk.services import revocation
-from certdesk.services.confirm import approve_and_issue, submit_request
+from certdesk.services.confirm import submit_request
 from certdesk.services.crl import KEPT_FOR, VALID_FOR, current_crl
-from certdesk.services.issuance import issue
 from certdesk.services.revocation import (
     HoldsAccount,
     HoldsKey,
@@ -44,7 +42,18 @@ from certdesk.store.models import AuditEvent, BlockedKey, Certificate, Request, 
 from certdesk.store.selectors.certificates import Filters, get_certificate, list_certificates
 from tests.integration import support
 from tests.integration.api_calls import Reply, callers
-from tests.integration.support import NOW, Clock, World, audit_problems, events_of, outcomes, together, world
+from tests.integration.support import (
+    NOW,
+    Clock,
+    World,
+    approve,
+    audit_problems,
+    events_of,
+    issue,
+    outcomes,
+    together,
+    world,
+)
 
 pytestmark = pytest.mark.django_db(transaction=True)
 WHY = RevocationReason
@@ -208,7 +217,7 @@ def test_a_foreign_certificate_for_the_key_falls_on_the_ras_word_alone(reporter:
         channel="portal",
         clock=Clock(),
     ).number
-    approve_and_issue(actor=w.otto, number=theirs, note="A shared load balancer.", clock=Clock())
+    approve(w.otto, theirs, note="A shared load balancer.", clock=Clock())
     assert Certificate.objects.filter(request_id=theirs, spki_sha256=ours.spki_sha256).exists()
     revoke(getattr(w, reporter), ours, WHY.KEY_COMPROMISE)
     assert len(due_revocations(now=NOW)) == falls
@@ -391,7 +400,7 @@ def test_a_slow_ca_is_left_to_the_tick() -> None:
         number = submit_request(
             actor=w.alice, submission=support.submission(w.university), channel="portal", clock=Clock()
         ).number
-        issue(request_id=RequestId(number), clock=Clock())
+        issue(number, clock=Clock())
         certificate = Certificate.objects.get(request_id=number)
         assert revoke(w.alice, certificate) is Progress.PENDING
         assert asked == []

@@ -17,7 +17,7 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from pytest_django import DjangoDbBlocker
 
 from certdesk.acme.middleware import HEADERS as ACME_HEADERS
-from certdesk.domain.requests import State
+from certdesk.domain.requests import Status
 from certdesk.services import runtime
 from certdesk.store.models import EmailChallenge
 from certdesk.web.access import is_public
@@ -46,7 +46,7 @@ HARMLESS_CSR = csr_for("www.harmless.org").decode()
 OPEN_BY_NATURE = {"healthz", "readyz", "issuer_certificate", "issuer_crl", "api/v1/openapi.json"}
 #: A redirect to a page, whatever the method: there is nothing to forge.
 CHANGES_NOTHING_EVER = {"well-known-change-password"}
-WAITING = State.WAITING_FOR_APPROVAL.value
+WAITING = Status.WAITING_FOR_APPROVAL.value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +58,7 @@ class Row:
     """
 
     answers: dict[str, str]
-    number: str = State.ISSUED.value
+    number: str = Status.ISSUED.value
     body: dict[str, Any] = field(default_factory=dict)
     arguments: dict[str, object] = field(default_factory=dict)
     shows_demo_mail: bool = False
@@ -239,8 +239,8 @@ TABLE: dict[str, Row] = {
         body={"legal_name": "New name", "country": "GB", "locality": "", "evidence": "The register."},
     ),
     "organisations-active": Row(answers=_RA_ONLY, body={"to": "disabled", "reason": "It has closed."}),
-    "requests-retry": Row(answers=_RA_ONLY, number=State.REJECTED_BY_CA.value, body={"note": "Settled."}),
-    "requests-poll": Row(answers=_RA_ONLY, number=State.SUBMITTED.value),
+    "requests-retry": Row(answers=_RA_ONLY, number=Status.REJECTED_BY_CA.value, body={"note": "Settled."}),
+    "requests-poll": Row(answers=_RA_ONLY, number=Status.SUBMITTED.value),
     "acme-list": Row(answers=_EVERYBODY),
     "acme-new": Row(
         answers={
@@ -334,7 +334,7 @@ TABLE: dict[str, Row] = {
     "api/v1/requests/<int:number>": Row(answers=_API_OWN),
     "api/v1/requests/<int:number>/certificates": Row(
         answers={"POST": "401 404 201* 201* 201* 403 403 403 404"},
-        body={"csr": csr_for(f"{State.ISSUED.value}.{DOMAIN}").decode()},
+        body={"csr": csr_for(f"{Status.ISSUED.value}.{DOMAIN}").decode()},
     ),
     "api/v1/requests/<int:number>/withdraw": Row(
         answers={"POST": "401 404 200* 403 200* 403 403 403 404"}, number=WAITING
@@ -351,11 +351,11 @@ TABLE: dict[str, Row] = {
     ),
     "api/v1/requests/<int:number>/retry": Row(
         answers={"POST": "401 404 403 403 403 200* 200* 403 404"},
-        number=State.REJECTED_BY_CA.value,
+        number=Status.REJECTED_BY_CA.value,
         body={"note": "Settled."},
     ),
     "api/v1/requests/<int:number>/poll": Row(
-        answers={"POST": "401 404 403 403 403 200* 200* 403 404"}, number=State.SUBMITTED.value
+        answers={"POST": "401 404 403 403 403 200* 200* 403 404"}, number=Status.SUBMITTED.value
     ),
     "api/v1/requests/<int:number>/bundle.zip": Row(answers=_API_OWN),
     "api/v1/requests/<int:number>/certificate": Row(answers=_API_OWN),

@@ -10,7 +10,7 @@ from django.test.utils import CaptureQueriesContext
 
 from certdesk.domain.actors import Actor, OrgRole, RaRole
 from certdesk.domain.errors import InvalidInput, NotFound
-from certdesk.domain.requests import OrganisationId, RequestId, State
+from certdesk.domain.requests import OrganisationId, RequestId, Status
 from certdesk.store.models import Organisation, Request, User, ValidationRecord
 from certdesk.store.selectors import requests as requests_selector
 from certdesk.store.selectors.organisations import get_organisation, list_domains, list_organisations
@@ -177,7 +177,7 @@ class TestPages:
     def test_pages_keep_to_search_and_filter(self) -> None:
         w = world()
         made = _rows(w, [f"{'web' if index % 2 else 'mail'}{index}.example.ac.uk" for index in range(30)])
-        Request.objects.filter(id__in=made[1:11]).update(state=State.WITHDRAWN)
+        Request.objects.filter(id__in=made[1:11]).update(state=Status.WITHDRAWN)
         forth, _back = _walk(w.alice, Filters(query="mail", status="withdrawn", limit=2))
         assert _numbers(forth) == sorted((n for n in made[1:11:2]), reverse=True)
 
@@ -288,8 +288,8 @@ class TestFilters:
     def test_a_claimed_request_is_listed_as_accepted(self) -> None:
         w = world()
         one, two = submit(w.alice).number, submit(w.alice).number
-        Request.objects.filter(id=one).update(state=State.SUBMITTING)
-        Request.objects.filter(id=two).update(state=State.ACCEPTED)
+        Request.objects.filter(id=one).update(state=Status.ACCEPTED)
+        Request.objects.filter(id=two).update(state=Status.ACCEPTED)
         page = list_requests(actor=w.alice, filters=Filters(status="accepted"))
         assert set(_numbers([page])) == {one, two}
 

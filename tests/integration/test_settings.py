@@ -10,7 +10,7 @@ from django.urls import reverse
 
 from certdesk.domain.actors import Actor, RaRole
 from certdesk.domain.errors import CertdeskError, NotAuthorized, NotFound, StateConflict
-from certdesk.domain.requests import State
+from certdesk.domain.requests import Status
 from certdesk.services import runtime
 from certdesk.services.decisions import reject_request
 from certdesk.services.settings import change_settings, default_settings, reset_setting
@@ -195,10 +195,10 @@ def test_r25_the_name_of_the_ra_shows_in_status_pages_and_mails(op: Actor) -> No
 
 def test_r30_a_suffix_that_is_trusted_no_more_sends_names_to_a_person(op: Actor) -> None:
     people: World = world()
-    assert state_of(submit(people.alice).number) is State.ISSUED
+    assert state_of(submit(people.alice).number) is Status.ISSUED
     change(op, trusted_suffixes="gov.uk")
     number = submit(people.alice, "www.unproven.ac.uk").number
-    assert state_of(number) is State.WAITING_FOR_APPROVAL
+    assert state_of(number) is Status.WAITING_FOR_APPROVAL
     page = client("olga").get(reverse("requests-show", args=[number])).content.decode()
     assert 'data-code="names.outside_trusted_suffix"' in page
 

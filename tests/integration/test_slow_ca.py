@@ -21,11 +21,9 @@ from certdesk.conf.config import load_config
 from certdesk.domain.actors import RaRole
 from certdesk.domain.certificates import Intent, Outcome
 from certdesk.domain.errors import Misconfigured, NotAuthorized, NotFound, StateConflict
-from certdesk.domain.requests import RequestId, State, status_text
+from certdesk.domain.requests import RequestId, State, Status, status_text
 from certdesk.jobs.worker import Worker
 from certdesk.services.alerts import alert_overdue
-from certdesk.services.confirm import approve_and_issue
-from certdesk.services.issuance import POLL_MOST, drive
 from certdesk.services.organisations import Evidence
 from certdesk.services.recovery import poll_now, retry_request
 from certdesk.services.requests import create_request, withdraw_request
@@ -41,7 +39,17 @@ from certdesk.store.models import (
 from certdesk.store.selectors.requests import RequestDetail, get_request
 from certdesk.store.selectors.waiting import usual_issuing_time, waiting_for_ca
 from tests.integration import support
-from tests.integration.support import NOW, Clock, audit_problems, events_of, state_of, submit, world
+from tests.integration.support import (
+    NOW,
+    Clock,
+    approve,
+    audit_problems,
+    drive,
+    events_of,
+    state_of,
+    submit,
+    world,
+)
 
 pytestmark = pytest.mark.django_db(transaction=True)
 HOUR, MINUTE, SECOND = timedelta(hours=1), timedelta(minutes=1), timedelta(seconds=1)
@@ -131,7 +139,7 @@ def test_r23_a_responsive_ca_issues_within_a_second_and_without_a_human(
         began = time.perf_counter()
         made = submit(w.alice)
         took = time.perf_counter() - began
-    assert made.state is State.ISSUED
+    assert made.status is Status.ISSUED
     assert took < 1
     assert events_of(made.number) == ["create", "claim", "ca_accept", "issue"]
     assert {event.actor for event in detail(made.number).events} == {"alice", "Certdesk"}
@@ -152,9 +160,9 @@ def test_r23_a_ca_that_answers_after_a_while_is_seen_within_thirty_seconds(
     w = world()
     with support.backend(make_ca(behaviour, delay=delay)):
         number = submit(w.alice, clock=clock).number
-        assert state_of(number) is not State.ISSUED
+        assert state_of(number) is not Status.ISSUED
         work(clock, seconds=30)
-    assert state_of(number) is State.ISSUED
+    assert state_of(number) is Status.ISSUED
     accepted = RequestEvent.objects.get(request_id=number, event="ca_accept")
     assert accepted.at - NOW <= timedelta(seconds=30)
     assert accepted.user_id is None
@@ -175,7 +183,7 @@ def test_r24_a_slow_ca_is_polled_beyond_a_day_with_back_off_and_the_officers_are
             clock.now = due_at(number)
             worker.tick(now=clock())
         assert to_officers(mailoutbox) == []
-        while state_of(number) is State.SUBMITTED:
+        while state_of(number) is Status.SUBMITTED:
             assert "Waiting for" in detail(number).detail
             clock.now = due_at(number)
             worker.tick(now=clock())
@@ -185,7 +193,7 @@ def test_r24_a_slow_ca_is_polled_beyond_a_day_with_back_off_and_the_officers_are
     assert gaps[0] <= MINUTE
     assert gaps[-1] == POLL_MOST
     assert ca.polled[-1] >= NOW + 30 * HOUR
-    assert state_of(number) is State.ISSUED
+    assert state_of(number) is Status.ISSUED
     assert len(ca.submitted) == 1
 
     (mail,) = to_officers(mailoutbox)
@@ -203,7 +211,7 @@ def test_r24_elapsed_and_usual_time_are_shown(make_ca: Callable[..., WatchedCa],
     with support.backend(make_ca(Behaviour.ACCEPT, delay=2.5 * HOUR)):
         assert usual_issuing_time(backend="scripted", now=clock()) is None
         for _ in range(3):
-            work_until(submit(w.alice, clock=clock).number, State.ISSUED, clock)
+            work_until(submit(w.alice, clock=clock).number, Status.ISSUED, clock)
         usual = usual_issuing_time(backend="scripted", now=clock())
         assert usual is not None
         assert 2.5 * HOUR <= usual <= 2.5 * HOUR + POLL_MOST
@@ -215,7 +223,7 @@ def test_r24_elapsed_and_usual_time_are_shown(make_ca: Callable[..., WatchedCa],
         began = clock()
         while clock() < began + 61 * MINUTE:
             clock.now = due_at(number)
-            drive(request_id=number, clock=clock)
+            drive(number, clock=clock)
         line = "Waiting for 1 hour; this CA usually takes 2 to 3 hours."
         assert detail(number).detail.endswith(line)
         clock.now = began + 2 * HOUR
@@ -223,7 +231,7 @@ def test_r24_elapsed_and_usual_time_are_shown(make_ca: Callable[..., WatchedCa],
         assert live is not None
         assert (live.since, live.elapsed, live.usual) == (began, 2 * HOUR, usual)
         assert live.text == line.replace("1 hour", "2 hours")
-        work_until(number, State.ISSUED, clock)
+        work_until(number, Status.ISSUED, clock)
     assert waiting_for_ca(request=detail(number), now=clock()) is None
 
 
@@ -231,10 +239,10 @@ def test_r24_the_portal_shows_elapsed_and_usual_time(make_ca: Callable[..., Watc
     w = world()
     with support.backend(make_ca(Behaviour.ACCEPT, delay=10 * MINUTE)):
         for _ in range(3):
-            work_until(submit(w.alice, clock=clock).number, State.ISSUED, clock)
+            work_until(submit(w.alice, clock=clock).number, Status.ISSUED, clock)
         number = submit(w.alice, clock=clock).number
         clock.forward(5 * MINUTE)
-        drive(request_id=number, clock=clock)
+        drive(number, clock=clock)
         browser = Client()
         browser.force_login(
             User.objects.get(username="alice"), "allauth.account.auth_backends.AuthenticationBackend"
@@ -257,7 +265,7 @@ def test_r24_a_ca_that_cannot_be_reached_for_a_day_is_told_of_as_well(
         live = waiting_for_ca(request=detail(number), now=clock())
     assert live is not None
     assert live.elapsed == 24 * HOUR
-    assert state_of(elsewhere) is State.WAITING_FOR_APPROVAL
+    assert state_of(elsewhere) is Status.WAITING_FOR_APPROVAL
     assert waiting_for_ca(request=detail(elsewhere), now=clock()) is None
     assert alert_overdue(now=clock() + 24 * HOUR) == []
 
@@ -270,12 +278,12 @@ def test_r24_waiting_for_something_else_is_not_waiting_for_the_ca(
     made = create_request(
         actor=w.alice, submission=support.submission(w.university), channel="portal", now=clock()
     )
-    assert made.state is State.ACCEPTED
+    assert made.status is Status.ACCEPTED
     clock.forward(72 * HOUR)
     assert alert_overdue(now=clock()) == []
     assert waiting_for_ca(request=detail(made.number), now=clock()) is None
     with support.backend(make_ca(Behaviour.UNAVAILABLE, tries=10)):
-        drive(request_id=made.number, clock=clock)
+        drive(made.number, clock=clock)
         assert alert_overdue(now=clock() + 23 * HOUR) == []
         assert alert_overdue(now=clock() + 24 * HOUR) == [made.number]
 
@@ -299,12 +307,12 @@ def test_r24_a_second_wait_is_told_of_again_and_one_that_has_ended_is_not_mailed
         number = submit(w.alice, clock=clock).number
         clock.forward(25 * HOUR)
         assert alert_overdue(now=clock()) == [number]
-        assert drive(request_id=number, clock=clock) is State.REJECTED_BY_CA
+        assert drive(number, clock=clock) is Status.REJECTED_BY_CA
         work(clock, seconds=1)
         assert to_officers(mailoutbox) == [], "there is nothing to do about it any more"
         retry_request(actor=w.olga, number=number, now=clock())
         work(clock, seconds=1)
-        assert state_of(number) is State.SUBMITTED
+        assert state_of(number) is Status.SUBMITTED
         assert alert_overdue(now=clock() + 23 * HOUR) == []
         assert alert_overdue(now=clock() + 25 * HOUR) == [number]
 
@@ -320,13 +328,13 @@ def test_r26_nothing_is_accepted_while_a_rule_asks_for_a_human(
     with support.backend(ca):
         number = submit(w.alice, "www.outside.example", clock=clock).number
         work(clock, seconds=5)
-        assert state_of(number) is State.WAITING_FOR_APPROVAL
+        assert state_of(number) is Status.WAITING_FOR_APPROVAL
         assert ca.submitted == []
-        assert submit(w.alice, clock=clock).state is State.SUBMITTED
+        assert submit(w.alice, clock=clock).status is Status.SUBMITTED
         proof = Evidence(domain="outside.example", how="registry", details="Seen.")
-        approve_and_issue(actor=w.olga, number=number, evidence=[proof], clock=clock)
+        approve(w.olga, number, evidence=[proof], clock=clock)
     assert events_of(number) == ["create", "approve", "claim", "ca_accept"]
-    assert [event.to_state for event in detail(number).events][1] == State.ACCEPTED
+    assert [event.to_status for event in detail(number).events][1] == Status.ACCEPTED
 
 
 @pytest.mark.parametrize("behaviour", [Behaviour.UNAVAILABLE, Behaviour.TIMEOUT_AFTER_ACCEPTING])
@@ -360,7 +368,7 @@ def test_r28_the_cas_reason_is_kept_shown_and_mailed(
     w = world()
     with support.backend(make_ca(behaviour, delay=HOUR)):
         number = submit(w.alice, clock=clock).number
-        work_until(number, State.REJECTED_BY_CA, clock)
+        work_until(number, Status.REJECTED_BY_CA, clock)
         work(clock, seconds=1)
     assert status_text(state_of(number), ra="JTAG") == "Rejected by CA"
     assert detail(number).detail == REASON
@@ -377,11 +385,11 @@ def test_r28_sending_again_makes_a_new_attempt_with_a_new_key(
     w = world()
     with support.backend(make_ca(Behaviour.REFUSE)):
         number = submit(w.alice, clock=clock).number
-    assert state_of(number) is State.REJECTED_BY_CA
+    assert state_of(number) is Status.REJECTED_BY_CA
     with support.backend(make_ca(Behaviour.ISSUE)):
         retry_request(actor=w.olga, number=number, note=" The CA has removed the entry. ", now=clock())
         work(clock, seconds=1)
-    assert state_of(number) is State.ISSUED
+    assert state_of(number) is Status.ISSUED
     first, second = IssuanceAttempt.objects.filter(request_id=number).order_by("id")
     assert (first.outcome, second.outcome) == (AttemptOutcome.REFUSED, AttemptOutcome.ISSUED)
     assert first.idempotency_key != second.idempotency_key
@@ -427,7 +435,7 @@ def test_r28_only_another_officer_sends_again_and_only_what_the_ca_rejected(
         retry_request(actor=both, number=own, now=clock())
     with pytest.raises(StateConflict):
         retry_request(actor=w.olga, number=number, seen_version=detail(number).version - 1, now=clock())
-    assert {state_of(number), state_of(own)} == {State.REJECTED_BY_CA}
+    assert {state_of(number), state_of(own)} == {Status.REJECTED_BY_CA}
 
 
 def test_r28_two_officers_sending_again_make_one_attempt(
@@ -455,7 +463,7 @@ def test_r19_a_timeout_after_accepting_never_issues_twice_and_ends_issued(
     before = make_ca(Behaviour.TIMEOUT_AFTER_ACCEPTING)
     with support.backend(before):
         number = submit(w.alice, clock=clock).number
-    assert state_of(number) is State.SUBMITTING
+    assert state_of(number) is Status.ACCEPTED
     with pytest.raises(StateConflict):
         withdraw_request(actor=w.alice, number=number, now=clock())
     after = make_ca(Behaviour.TIMEOUT_AFTER_ACCEPTING)
@@ -464,7 +472,7 @@ def test_r19_a_timeout_after_accepting_never_issues_twice_and_ends_issued(
         results = support.together([partial(drive, request_id=number, clock=clock)] * 4)
     done, refused = support.outcomes(results)
     assert not refused
-    assert done.count(State.ISSUED) == 1
+    assert done.count(Status.ISSUED) == 1
     assert (len(before.submitted), len(after.submitted)) == (1, 0)
     assert IssuanceAttempt.objects.count() == Certificate.objects.count() == 1
     found = after.find(before.submitted[0].idempotency_key)
@@ -480,7 +488,7 @@ def test_r36_a_certificate_unlike_the_intent_is_never_offered(
     with support.backend(make_ca(Behaviour.WRONG_NAMES)):
         number = submit(w.alice, clock=clock).number
         work(clock, seconds=1)
-    assert state_of(number) is State.REJECTED_BY_CA
+    assert state_of(number) is Status.REJECTED_BY_CA
     assert detail(number).certificates == ()
     assert Certificate.objects.count() == 0
     assert "names are not those that were requested" in detail(number).detail
@@ -503,14 +511,14 @@ def test_r24_an_officer_has_the_ca_asked_at_once(make_ca: Callable[..., WatchedC
     with support.backend(ca):
         number = submit(w.alice, clock=clock).number
         clock.forward(59 * MINUTE)
-        drive(request_id=number, clock=clock)
+        drive(number, clock=clock)
         clock.forward(MINUTE)
         asked = len(ca.polled)
         work(clock, seconds=1)
         assert len(ca.polled) == asked, "not due yet"
         poll_now(actor=w.olga, number=number, now=clock())
         work(clock, seconds=1)
-    assert state_of(number) is State.ISSUED
+    assert state_of(number) is Status.ISSUED
     event = AuditEvent.objects.get(action="request.poll_now")
     assert (event.user_id, event.data) == (w.olga.user_id, {"brought_forward": True})
 

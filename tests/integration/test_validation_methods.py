@@ -10,7 +10,7 @@ from pytest_django import Settings
 from certdesk.domain.actors import OrgRole, RaRole
 from certdesk.domain.errors import InvalidInput, NotAuthorized, NotFound, RateLimited, StateConflict
 from certdesk.domain.evidence import Method
-from certdesk.domain.requests import State
+from certdesk.domain.requests import Status
 from certdesk.jobs.worker import Worker
 from certdesk.services import runtime
 from certdesk.services.publications import DnsRecord, WebFile
@@ -314,7 +314,7 @@ def test_a_method_that_breaks_proves_nothing_and_is_tried_again(people: World, n
 
 def test_r4_a_request_says_what_it_waits_for_and_goes_on_with_the_proof(people: World, net: Outside) -> None:
     created = submit(people.alice, "www.new.ac.uk")
-    assert state_of(created.number) is State.ACCEPTED
+    assert state_of(created.number) is Status.ACCEPTED
     started = start(people)
     detail = Request.objects.values_list("detail", flat=True).get(id=created.number)
     assert detail == "Waiting for the DNS record of new.ac.uk to appear."
@@ -331,7 +331,7 @@ def test_r4_a_request_says_what_it_waits_for_and_goes_on_with_the_proof(people: 
     look(people, started)
     assert Request.objects.values_list("next_attempt_at", flat=True).get(id=created.number) is not None
     Worker(clock=Clock(NOW + 2 * MINUTE)).tick(now=NOW + 2 * MINUTE)
-    assert state_of(created.number) is State.ISSUED
+    assert state_of(created.number) is Status.ISSUED
 
 
 def test_a_file_proves_exactly_one_name(people: World, net: Outside) -> None:
@@ -341,12 +341,12 @@ def test_a_file_proves_exactly_one_name(people: World, net: Outside) -> None:
     publish(net, started)
     look(people, started)
     Worker(clock=Clock(NOW + 2 * MINUTE)).tick(now=NOW + 2 * MINUTE)
-    assert state_of(created.number) is State.ACCEPTED
+    assert state_of(created.number) is Status.ACCEPTED
     exact = start(people, Method.HTTP_FILE, name="www.new.ac.uk")
     publish(net, exact)
     look(people, exact, after=3 * MINUTE)
     Worker(clock=Clock(NOW + 4 * MINUTE)).tick(now=NOW + 4 * MINUTE)
-    assert state_of(created.number) is State.ISSUED
+    assert state_of(created.number) is Status.ISSUED
 
 
 def test_who_may(people: World, net: Outside) -> None:

@@ -9,7 +9,7 @@ from django.urls import URLPattern, reverse
 
 from certdesk.domain import errors
 from certdesk.domain.actors import OrgRole, RaRole
-from certdesk.domain.requests import State
+from certdesk.domain.requests import Status
 from certdesk.store.models import Certificate, User
 from certdesk.web import urls
 from certdesk.web.errors import PAGES, page_of
@@ -103,7 +103,7 @@ def test_a_person_of_another_organisation_sees_nothing_of_ours(people: World) ->
                 assert b"secret-project" not in body, name
                 # The help's own examples speak of the same made-up university.
                 assert name in PUBLIC or b"Example University" not in body, name
-    assert state_of(made.number) is State.ISSUED
+    assert state_of(made.number) is Status.ISSUED
 
 
 def test_a_missing_request_looks_like_a_foreign_one(people: World) -> None:
@@ -127,7 +127,7 @@ def test_who_only_looks_on_decides_nothing(people: World, role: RaRole) -> None:
         )
         assert answer.status_code in (403, 404), name
     assert onlooker.get(reverse("queue-list")).status_code == 403
-    assert state_of(made.number) is State.WAITING_FOR_APPROVAL
+    assert state_of(made.number) is Status.WAITING_FOR_APPROVAL
 
 
 def test_an_officer_who_asked_for_it_does_not_decide_it(people: World) -> None:
@@ -139,7 +139,7 @@ def test_an_officer_who_asked_for_it_does_not_decide_it(people: World) -> None:
     assert b"Approve request" not in page.content
     evidence = {"elsewhere.org-how": "registry", "elsewhere.org-evidence": "Mine.", "version": "0"}
     assert ned.post(reverse("queue-approve", args=[made.number]), evidence).status_code == 403
-    assert state_of(made.number) is State.WAITING_FOR_APPROVAL
+    assert state_of(made.number) is Status.WAITING_FOR_APPROVAL
 
 
 def test_an_issued_password_opens_one_page(people: World) -> None:

@@ -17,7 +17,7 @@ from django.http import HttpResponse
 from django.test import Client
 from django.urls import reverse
 
-from certdesk.domain.requests import State
+from certdesk.domain.requests import Status
 from certdesk.store.models import AuditEvent, Request, RequestEvent, User
 from certdesk.web.requests.forms import looks_like_path
 from tests.integration.support import World, copies, csr, state_of, submit, world
@@ -96,7 +96,7 @@ def test_confirming_twice_makes_one_request_of_what_was_shown(alice: Client) -> 
     assert bytes(made.csr_der) == x509.load_pem_x509_csr(sent).public_bytes(Encoding.DER)
     assert made.duration_years == 2
     assert made.requester.username == "alice"
-    assert state_of(made.pk) is State.ISSUED
+    assert state_of(made.pk) is Status.ISSUED
 
 
 def test_two_previews_of_the_same_make_one_request_and_of_another_csr_two(alice: Client) -> None:
@@ -251,9 +251,9 @@ def test_withdrawing_asks_first_and_then_ends_it(alice: Client, people: World) -
     made = submit(people.alice, "www.elsewhere.org")
     address = reverse("requests-withdraw", args=[made.number])
     assert alice.get(address).status_code == 200
-    assert state_of(made.number) is State.WAITING_FOR_APPROVAL
+    assert state_of(made.number) is Status.WAITING_FOR_APPROVAL
     assert alice.post(address).status_code == 302
-    assert state_of(made.number) is State.WITHDRAWN
+    assert state_of(made.number) is Status.WITHDRAWN
     late = alice.get(address).content.decode()
     assert "It is too late" in late
     assert "Withdraw request</button>" not in late
@@ -295,10 +295,10 @@ def test_an_officer_approves_with_evidence_or_rejects_with_details(people: World
     assert queue.index("www.elsewhere.org") < queue.index("www.nowhere.org")
     approve = reverse("queue-approve", args=[yes.number])
     assert olga.post(approve, {"version": "0"}).status_code == 422
-    assert state_of(yes.number) is State.WAITING_FOR_APPROVAL
+    assert state_of(yes.number) is Status.WAITING_FOR_APPROVAL
     evidence = {"elsewhere.org-how": "registry", "elsewhere.org-evidence": "RDAP names them."}
     assert olga.post(approve, {"version": "0", **evidence}).status_code == 302
-    assert state_of(yes.number) is State.ISSUED
+    assert state_of(yes.number) is Status.ISSUED
     reject = reverse("queue-reject", args=[no.number])
     assert olga.post(reject, {"version": "0", "details": " "}).status_code == 422
     assert olga.post(reject, {"version": "0", "details": "Another company's."}).status_code == 302
@@ -314,7 +314,7 @@ def test_a_decision_on_a_stale_page_changes_nothing(people: World) -> None:
         reverse("queue-reject", args=[made.number]), {"version": "41", "details": "Too late."}
     )
     assert answer.status_code == 409
-    assert state_of(made.number) is State.WAITING_FOR_APPROVAL
+    assert state_of(made.number) is Status.WAITING_FOR_APPROVAL
 
 
 def test_an_unfinished_page_can_tell_that_it_is_stale(alice: Client, people: World) -> None:

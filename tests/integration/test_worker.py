@@ -10,7 +10,7 @@ from django_tasks.base import TaskResultStatus
 from django_tasks_db.models import DBTaskResult
 
 from certdesk.domain.errors import Unavailable
-from certdesk.domain.requests import RequestId, State
+from certdesk.domain.requests import RequestId, State, Status
 from certdesk.jobs import handlers, worker
 from certdesk.jobs.worker import DEAD_AFTER, GIVE_UP_AFTER, KEEP_FINISHED, Worker, backoff, recover_dead
 from certdesk.services import issuance
@@ -193,14 +193,14 @@ class TestRequests:
         clock = Clock(NOW + timedelta(minutes=1))
         one = Worker(clock=clock)
         one.tick(now=clock.now)
-        assert [state_of(n) for n in numbers] == [State.ACCEPTED, State.ISSUED, State.ISSUED]
+        assert [state_of(n) for n in numbers] == [Status.ACCEPTED, Status.ISSUED, Status.ISSUED]
         put_off = Request.objects.get(id=poisonous).next_attempt_at
         assert put_off is not None
         assert put_off > clock.now
         monkeypatch.setattr(issuance, "drive", real)
         clock.now = put_off
         one.tick(now=clock.now)
-        assert state_of(poisonous) is State.ISSUED
+        assert state_of(poisonous) is Status.ISSUED
 
     def test_a_stored_csr_that_can_not_be_read_any_more_is_put_off(self) -> None:
         w = world()
@@ -213,7 +213,7 @@ class TestRequests:
         Request.objects.filter(id=bad).update(csr_der=b"nonsense")
         clock = Clock(NOW + timedelta(minutes=1))
         Worker(clock=clock).tick(now=clock.now)
-        assert (state_of(bad), state_of(good)) == (State.ACCEPTED, State.ISSUED)
+        assert (state_of(bad), state_of(good)) == (Status.ACCEPTED, Status.ISSUED)
         assert Certificate.objects.count() == 1
 
     def test_a_lost_request_is_found_by_the_tick_without_any_job(self) -> None:
@@ -224,10 +224,10 @@ class TestRequests:
         DBTaskResult.objects.all().delete()
         clock = Clock(NOW + timedelta(seconds=4))
         Worker(clock=clock).tick(now=clock.now)
-        assert state_of(number) is State.ACCEPTED
+        assert state_of(number) is Status.ACCEPTED
         clock.now = NOW + timedelta(seconds=5)
         Worker(clock=clock).tick(now=clock.now)
-        assert state_of(number) is State.ISSUED
+        assert state_of(number) is Status.ISSUED
 
 
 def test_a_tick_that_fails_does_not_end_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,11 +12,10 @@ from certdesk.acme.render import authorization_answer, challenge_answer, order_a
 from certdesk.domain.acme_problems import malformed
 from certdesk.domain.jws import decoded
 from certdesk.domain.orders import parse_identifiers
-from certdesk.services import acme_finalize, acme_issuance, acme_validation
+from certdesk.services import acme_finalize, acme_validation
 from certdesk.services import acme_orders as services
 from certdesk.services.acme_renewal import replaced_certificate
 from certdesk.store.db import write_transaction
-from certdesk.store.models import IssuanceAttempt
 
 
 @signed()
@@ -49,29 +48,16 @@ def order(call: Call, number: int) -> HttpResponse:
 
 @signed(own_transactions=True)
 def finalize(call: Call, number: int) -> HttpResponse:
-    """Issues: look at everything, claim and record the intent, sign outside any transaction, record."""
-    csr_der = _csr(call)
-    prepared = acme_finalize.prepare(account=call.owner, order_id=number, csr_der=csr_der, now=call.now)
-    attempt = None
-    with write_transaction():
-        call.spend()
-        if isinstance(prepared, acme_finalize.Finalization):
-            attempt = acme_finalize.claim(prepared, now=timezone.now())
-    if isinstance(prepared, services.OrderView):
-        return order_answer(prepared)
-    if attempt is None:  # another finalize was faster: what it was for decides what this one is told
-        acme_finalize.prepare(account=call.owner, order_id=number, csr_der=csr_der, now=timezone.now())
-    elif prepared.backend.inline:
-        _complete(prepared, attempt)
-    else:
-        run_for_a_moment(lambda: _complete(prepared, attempt))
-    return order_answer(services.get_order(account=call.owner, order_id=number, now=timezone.now()))
-
-
-def _complete(prepared: acme_finalize.Finalization, attempt: IssuanceAttempt) -> None:
-    acme_issuance.complete(
-        attempt, prepared.intent, prepared.backend, order=prepared.order, clock=timezone.now
+    """Issues: one service looks, judges, claims, signs outside any transaction, and records."""
+    view = acme_finalize.finalize(
+        account=call.owner,
+        order_id=number,
+        csr_der=_csr(call),
+        spend=call.spend,
+        aside=run_for_a_moment,
+        clock=timezone.now,
     )
+    return order_answer(view)
 
 
 @signed()

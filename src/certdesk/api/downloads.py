@@ -12,7 +12,7 @@ from certdesk.api.schemas import FileQuery, FormatQuery
 from certdesk.domain.actors import Actor
 from certdesk.domain.downloads import FORMS, Form, bundle_zip, file_stem
 from certdesk.domain.errors import NotFound
-from certdesk.domain.requests import ENDED, public_status, status_text
+from certdesk.domain.requests import FINAL, status_text
 from certdesk.services import runtime
 from certdesk.store.selectors.certificates import IssuedFiles, certificate_files, newest_certificate
 from certdesk.store.selectors.requests import get_request
@@ -82,15 +82,15 @@ def _newest(actor: Actor, number: int) -> IssuedFiles:
     if found is not None:
         return found
     detail = get_request(actor=actor, number=number)
-    status = status_text(detail.state, ra=runtime.current().rules.ra)
+    status = status_text(detail.status, ra=runtime.current().rules.ra)
     raise Unacceptable(
         Problem(
             status=409,
             code="certificate.not_available",
             title="There is no certificate to download",
             detail=f"Request {detail.number}: {status}. {detail.detail}".strip(),
-            extra={"request_status": public_status(detail.state)},
-            headers={} if detail.state in ENDED else {"Retry-After": str(WAIT_SECONDS)},
+            extra={"request_status": detail.status.value},
+            headers={} if detail.status in FINAL else {"Retry-After": str(WAIT_SECONDS)},
         )
     )
 

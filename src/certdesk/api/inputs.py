@@ -12,7 +12,7 @@ from certdesk.domain.actors import Actor
 from certdesk.domain.csr import MAX_UPLOAD
 from certdesk.domain.errors import BadCsr, InvalidInput, NotAuthorized
 from certdesk.domain.requests import OrganisationId
-from certdesk.services.requests import Preview, Submission
+from certdesk.services.requests import Submission
 from certdesk.store.selectors.organisations import get_organisation, list_organisations
 
 _Body = TypeVar("_Body", bound=BaseModel)
@@ -65,6 +65,7 @@ def submission_for(actor: Actor, asked: SubmissionIn, upload: bytes) -> Submissi
         server_software=asked.server_software,
         profile_id=asked.profile,
         note=asked.note,
+        names=None if asked.names is None else tuple(asked.names),
     )
 
 
@@ -84,18 +85,6 @@ def organisation_of(actor: Actor, slug: str) -> OrganisationId:
 def slug_of(actor: Actor, organisation_id: OrganisationId) -> str:
     """The short name of one of the actor's own organisations."""
     return next((row.slug for row in list_organisations(actor=actor) if row.id == organisation_id), "")
-
-
-def expect_names(asked: SubmissionIn, preview: Preview) -> None:
-    """Raises InvalidInput if the names that were given are not exactly those in the CSR."""
-    if asked.names is None:
-        return
-    given, found = {name.strip().lower() for name in asked.names}, set(preview.csr.names)
-    if given != found:
-        raise InvalidInput(
-            f"“names” is not what the CSR has: {', '.join(preview.csr.names) or 'no name at all'}.",
-            fields={"names": "Leave it out, or make a CSR with exactly these names."},
-        )
 
 
 def idempotency_key(request: HttpRequest) -> str:

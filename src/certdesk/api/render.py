@@ -13,11 +13,13 @@ from django.http import HttpResponse
 from certdesk.domain.actors import Actor
 from certdesk.domain.check_catalogue import stored
 from certdesk.domain.findings import Check, as_record
+from certdesk.domain.keys import describe_key
 from certdesk.domain.policy import Outcome
-from certdesk.domain.requests import State, public_status, status_text
+from certdesk.domain.requests import Status, status_text
 from certdesk.services import runtime
-from certdesk.services.reissues import open_until
-from certdesk.services.requests import Preview, describe_key
+from certdesk.services.another import open_until
+from certdesk.services.decisions import Judgement
+from certdesk.services.requests import Preview
 from certdesk.store.selectors.caa import CaaRow
 from certdesk.store.selectors.certificates import ListedCertificate, RevocationRow
 from certdesk.store.selectors.domains import Standing
@@ -95,7 +97,7 @@ def preview_json(preview: Preview, *, actor: Actor, slug: str) -> Json:
         "requester": actor.label,
         "names": list(preview.csr.names),
         "subject": [{"name": a.name, "value": a.value} for a in preview.csr.subject],
-        "key": describe_key(preview.csr),
+        "key": describe_key(preview.csr.key),
         "csr_sha256": preview.csr.sha256,
         "profile": preview.profile_id,
         "duration_years": preview.duration_years,
@@ -113,13 +115,25 @@ def preview_json(preview: Preview, *, actor: Actor, slug: str) -> Json:
     }
 
 
+def decision_json(judged: Judgement) -> Json:
+    """What an approval would be about."""
+    return {
+        "shown": judged.shown.token(),
+        "checks": [check_json(check) for check in judged.decision.checks],
+        "domains": [
+            {"domain": domain, "names": list(names), "required": domain in judged.required}
+            for domain, names in judged.domains.items()
+        ],
+    }
+
+
 def request_json(request: RequestDetail) -> Json:
     """A whole request."""
     newest = request.certificates[0] if request.certificates else None
     return {
         "id": request.number,
-        "status": public_status(request.state),
-        "status_text": _text(request.state),
+        "status": request.status.value,
+        "status_text": _text(request.status),
         "detail": request.detail,
         "version": request.version,
         "organisation": request.organisation,
@@ -153,8 +167,8 @@ def row_json(row: RequestRow) -> Json:
     """A line of the list of requests."""
     return {
         "id": row.number,
-        "status": public_status(row.state),
-        "status_text": _text(row.state),
+        "status": row.status.value,
+        "status_text": _text(row.status),
         "common_names": row.common_names,
         "name_count": row.name_count,
         "requester": row.requester,
@@ -358,8 +372,8 @@ def _certificate(row: CertificateRow | ListedCertificate) -> Json:
     }
 
 
-def _text(state: State) -> str:
-    return status_text(state, ra=runtime.current().rules.ra)
+def _text(status: Status) -> str:
+    return status_text(status, ra=runtime.current().rules.ra)
 
 
 def _term(years: int, not_before: datetime | None, not_after: datetime | None) -> Json:
@@ -370,16 +384,12 @@ def _term(years: int, not_before: datetime | None, not_after: datetime | None) -
     }
 
 
-def _public(state: str) -> str | None:
-    return public_status(State(state)) if state else None
-
-
 def _event(event: EventRow) -> Json:
     return {
         "at": moment(event.at),
         "event": event.event,
-        "from_status": _public(event.from_state),
-        "to_status": _public(event.to_state),
+        "from_status": event.from_status or None,
+        "to_status": event.to_status or None,
         "actor": event.actor,
         "note": event.note,
     }
@@ -391,5 +401,6 @@ def _approval(approval: ApprovalRow) -> Json:
         "by": approval.by,
         "waived": list(approval.waived),
         "note": approval.note,
+        "message": approval.message,
         "at": moment(approval.at),
     }

@@ -12,6 +12,8 @@ from certdesk.api.schemas import (
     ApproveIn,
     CsrIn,
     CsrUploadIn,
+    DecisionOut,
+    EndIn,
     FurtherOut,
     PreviewOut,
     RejectIn,
@@ -24,13 +26,11 @@ from certdesk.api.schemas import (
     WithdrawIn,
 )
 from certdesk.domain.actors import Actor
-from certdesk.domain.errors import StateConflict
-from certdesk.services.confirm import approve_and_issue, submit_request
-from certdesk.services.decisions import judge_now, reject_request
+from certdesk.services.confirm import approve_and_issue, submit_another, submit_request
+from certdesk.services.decisions import Shown, judge_for_decision, reject_request
 from certdesk.services.organisations import Evidence
 from certdesk.services.recovery import poll_now, retry_request
-from certdesk.services.reissues import reissue
-from certdesk.services.requests import preview_request, withdraw_request
+from certdesk.services.requests import end_request, preview_request, withdraw_request
 from certdesk.store.selectors.caa import caa_of_request
 from certdesk.store.selectors.certificates import get_certificate
 from certdesk.store.selectors.requests import Filters, get_request, list_requests
@@ -53,7 +53,6 @@ def preview(request: HttpRequest) -> HttpResponse:
     asked, upload = inputs.read_submission(request)
     submission = inputs.submission_for(actor, asked, upload)
     foreseen = preview_request(actor=actor, submission=submission, now=timezone.now())
-    inputs.expect_names(asked, foreseen)
     slug = inputs.slug_of(actor, foreseen.organisation_id)
     return render.answer(render.preview_json(foreseen, actor=actor, slug=slug))
 
@@ -75,8 +74,6 @@ def create(request: HttpRequest) -> HttpResponse:
     key = inputs.idempotency_key(request)
     asked, upload = inputs.read_submission(request)
     submission = inputs.submission_for(actor, asked, upload)
-    if asked.names is not None:
-        inputs.expect_names(asked, preview_request(actor=actor, submission=submission, now=timezone.now()))
     created = submit_request(
         actor=actor, submission=submission, channel=CHANNEL, idempotency_key=key, clock=timezone.now
     )
@@ -163,11 +160,13 @@ def issue_further(request: HttpRequest, number: int) -> HttpResponse:
     actor = actor_of(request)
     key = inputs.idempotency_key(request)
     upload = inputs.read_csr_alone(request)
-    made = reissue(actor=actor, number=number, upload=upload, idempotency_key=key, clock=timezone.now)
+    made, certificate_id = submit_another(
+        actor=actor, number=number, upload=upload, channel=CHANNEL, idempotency_key=key, clock=timezone.now
+    )
     headers = {"Idempotent-Replayed": "true"} if made.replayed else {}
-    if made.certificate_id is None:
+    if certificate_id is None:
         return render.answer(render.further_json(number, None), status=202, headers=headers)
-    row = get_certificate(actor=actor, certificate_id=made.certificate_id, now=timezone.now())
+    row = get_certificate(actor=actor, certificate_id=certificate_id, now=timezone.now())
     headers["Location"] = f"{render.ROOT}/certificates/{row.id}"
     return render.answer(render.further_json(number, row), status=201, headers=headers)
 
@@ -183,11 +182,48 @@ def withdraw(request: HttpRequest, number: int) -> HttpResponse:
     """Ends a request before issuance; its requester or a manager may."""
     actor = actor_of(request)
     body = inputs.read_body(request, WithdrawIn, optional=True)
-    seen = _seen(request, actor, number, given=body.version)
-    if seen is not None and seen != get_request(actor=actor, number=number).version:
-        raise StateConflict("The request has changed since you looked. Look at it again.")
-    withdraw_request(actor=actor, number=number, now=timezone.now())
+    withdraw_request(
+        actor=actor,
+        number=number,
+        seen_version=_seen(request, actor, number, given=body.version),
+        now=timezone.now(),
+    )
     return _show(actor, number)
+
+
+@router.post(
+    "/requests/{int:number}/end",
+    operation_id="endRequest",
+    summary="End what a request allows",
+    response={200: RequestOut},
+    openapi_extra=describe(403, 404, 409, 412, body=EndIn, headers=[IF_MATCH]),
+)
+def end(request: HttpRequest, number: int) -> HttpResponse:
+    """No certificate follows under it; those that are there stay valid. Officers and managers may."""
+    actor = actor_of(request)
+    body = inputs.read_body(request, EndIn)
+    end_request(
+        actor=actor,
+        number=number,
+        reason=body.reason,
+        seen_version=_seen(request, actor, number, given=body.version),
+        now=timezone.now(),
+    )
+    return _show(actor, number)
+
+
+@router.get(
+    "/requests/{int:number}/decision",
+    operation_id="showDecision",
+    summary="Show what an approval would be about (RA officers)",
+    response={200: DecisionOut},
+    openapi_extra=describe(403, 404, 409),
+)
+def decision(request: HttpRequest, number: int) -> HttpResponse:
+    """Every check as it is now, the domains that need evidence, and `shown`, which an approval sends back."""
+    actor = actor_of(request)
+    judged = judge_for_decision(actor=actor, number=number, now=timezone.now())
+    return render.answer(render.decision_json(judged))
 
 
 @router.post(
@@ -195,35 +231,29 @@ def withdraw(request: HttpRequest, number: int) -> HttpResponse:
     operation_id="approveRequest",
     summary="Approve a request (RA officers)",
     response={200: RequestOut},
-    openapi_extra=describe(403, 404, 409, 412, 503, body=ApproveIn, body_required=False, headers=[IF_MATCH]),
+    openapi_extra=describe(403, 404, 409, 412, 503, body=ApproveIn, headers=[IF_MATCH]),
 )
 def approve(request: HttpRequest, number: int) -> HttpResponse:
-    """Approves what the officer saw, with evidence for every domain that nothing proves yet (R31 to R33)."""
+    """Approves what `shown` says that the officer saw, with evidence for each domain that nothing proves yet.
+
+    409 with what has changed since, if anything has.
+    """
     actor = actor_of(request)
-    body = inputs.read_body(request, ApproveIn, optional=True)
+    body = inputs.read_body(request, ApproveIn)
+    _seen(request, actor, number, given=None)
     approve_and_issue(
         actor=actor,
         number=number,
-        evidence=_evidence(actor, number, body),
+        shown=Shown.read(body.shown),
+        evidence=[
+            Evidence(domain=e.domain.strip().lower(), how=e.how, details=e.details, reference=e.reference)
+            for e in body.evidence
+        ],
         note=body.note,
-        seen_version=_seen(request, actor, number, given=body.version),
+        message=body.message,
         clock=timezone.now,
     )
     return _show(actor, number)
-
-
-def _evidence(actor: Actor, number: int, body: ApproveIn) -> list[Evidence]:
-    """What the body names; for others that only an officer can validate, the note says how it was done."""
-    given = {
-        e.domain.strip().lower(): Evidence(
-            domain=e.domain.strip().lower(), how=e.how, details=e.details, reference=e.reference
-        )
-        for e in body.evidence
-    }
-    if body.note.strip():
-        for domain in judge_now(actor=actor, number=number, now=timezone.now()).required:
-            given.setdefault(domain, Evidence(domain=domain, how="other", details=body.note))
-    return list(given.values())
 
 
 @router.post(

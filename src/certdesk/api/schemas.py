@@ -10,7 +10,7 @@ from ninja import Schema
 from pydantic import AliasChoices, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
 from certdesk.domain.findings import Verdict
-from certdesk.domain.requests import State, public_status
+from certdesk.domain.requests import Status
 from certdesk.domain.revocation import CertificateStatus, RevocationReason
 from certdesk.services.organisations import WAYS
 from certdesk.store.selectors.requests import Sort
@@ -24,7 +24,7 @@ Version = Annotated[int, Field(ge=0, le=MAX_VERSION)]
 StatusName = Literal[
     "waiting_for_approval", "accepted", "submitted", "issued", "rejected_by_ra", "rejected_by_ca", "withdrawn"
 ]
-if set(StatusName.__args__) != {public_status(state) for state in State}:  # type: ignore[attr-defined] # Literal's own
+if set(StatusName.__args__) != {status.value for status in Status}:  # type: ignore[attr-defined] # Literal's own
     raise TypeError("the statuses in the OpenAPI document are not those of the domain")
 
 
@@ -86,8 +86,18 @@ if set(EvidenceIn.model_fields["how"].annotation.__args__) != set(WAYS):  # type
 class ApproveIn(Body):
     """An officer's yes, with evidence for every domain that nothing proves yet."""
 
+    shown: str = Field(
+        max_length=100_000, description="What you were shown: from `GET /requests/{id}/decision`, unchanged."
+    )
     evidence: list[EvidenceIn] = Field(default=[], max_length=100)
-    note: Text = Field(default="", validation_alias=AliasChoices("note", "details"))
+    note: Text = Field(default="", description="For officers and auditors.")
+    message: Text = Field(default="", description="For the applicant.")
+
+
+class EndIn(Body):
+    """Why no further certificate is issued under a request."""
+
+    reason: Text = Field(min_length=1, description="The applicant reads this.")
     version: Version | None = Field(default=None, description="The version you looked at; or send If-Match.")
 
 
@@ -248,13 +258,30 @@ class EventOut(Schema):
     note: str
 
 
+class DecisionDomainOut(Schema):
+    """A domain that nothing proves yet; `required` where only an officer's evidence can."""
+
+    domain: str
+    names: list[str]
+    required: bool
+
+
+class DecisionOut(Schema):
+    """What an approval would be about now."""
+
+    shown: str = Field(description="To be sent back with the approval, unchanged.")
+    checks: list[CheckOut]
+    domains: list[DecisionDomainOut]
+
+
 class ApprovalOut(Schema):
     """A recorded yes or no; `waived` are the codes of the reasons that an officer accepted."""
 
     verdict: Literal["approve", "reject"]
     by: str
     waived: list[str]
-    note: str
+    note: str = Field(description="For officers and auditors; empty for others.")
+    message: str
     at: datetime
 
 

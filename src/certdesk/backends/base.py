@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol, runtime_checkable
 
-from certdesk.domain.certificates import Intent, Outcome
+from certdesk.domain.certificates import Absent, Intent, Outcome
 from certdesk.domain.findings import Check
 
 
@@ -44,8 +44,8 @@ class Backend(Protocol):
     def submit(self, intent: Intent) -> Outcome:
         """Asks for the certificate. The same intent again never yields a second, different certificate."""
 
-    def poll(self, handle: str) -> Outcome:
-        """What has become of an accepted request."""
+    def poll(self, intent: Intent, handle: str) -> Outcome:
+        """What has become of an accepted request; `handle` is what the CA acknowledged it with."""
 
     def revoke(self, *, certificate_der: bytes, reason: str) -> None:
         """Revokes; `reason` is a name of RFC 5280 5.3.1. Returns once the CA has taken it.
@@ -86,8 +86,8 @@ class ShowsSpecimens(Protocol):
 class Finds(Protocol):
     """A back end that can tell after a crash whether it had acted."""
 
-    def find(self, idempotency_key: str) -> Outcome | None:
-        """What became of an earlier submit with this key; None when it never arrived."""
+    def find(self, intent: Intent) -> Outcome | Absent:
+        """What became of an earlier submit of this intent."""
 
 
 @runtime_checkable

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from certdesk.backends.base import Backend, Finds, Prepares, PublishesCrl, RevokedEntry
 from certdesk.domain.certificates import (
+    Absent,
     Accepted,
     Intent,
     Issued,
@@ -77,18 +78,19 @@ def prepared(backend: Backend, intent: Intent) -> Intent:
     return backend.prepare(intent) if isinstance(backend, Prepares) else intent
 
 
-def settled(backend: Backend, outcome: Outcome) -> Outcome:
-    """The outcome after the polls that it takes."""
+def settled(backend: Backend, intent: Intent) -> Outcome:
+    """What comes of a submit, after the polls that it takes."""
+    outcome = backend.submit(intent)
     for _ in range(_POLLS):
         if not isinstance(outcome, Accepted):
             return outcome
-        outcome = backend.poll(outcome.handle)
+        outcome = backend.poll(intent, outcome.handle)
     pytest.fail(f"{backend.name} had nothing to say after {_POLLS} polls")
 
 
 def issued(backend: Backend, intent: Intent) -> Issued:
     """What comes of a submit that must succeed."""
-    outcome = settled(backend, backend.submit(intent))
+    outcome = settled(backend, intent)
     assert isinstance(outcome, Issued), outcome
     return outcome
 
@@ -201,9 +203,9 @@ class FindsConformance:
         backend = backend_factory()
         assert isinstance(backend, Finds)
         intent = prepared(backend, make_intent())
-        assert backend.find(intent.idempotency_key) is None
+        assert backend.find(intent) == Absent()
         backend.submit(intent)
-        assert isinstance(backend.find(intent.idempotency_key), (Issued, Accepted))
+        assert isinstance(backend.find(intent), (Issued, Accepted))
 
 
 class PublishesCrlConformance:
@@ -229,7 +231,7 @@ class PublishesCrlConformance:
 def _reason_for_refusal(backend: Backend, intent: Intent) -> str:
     """Why nothing was issued, empty when something was; a CA may refuse by result or by exception."""
     try:
-        outcome = settled(backend, backend.submit(prepared(backend, intent)))
+        outcome = settled(backend, prepared(backend, intent))
     except BackendRefused as error:
         return error.detail
     return outcome.reason if isinstance(outcome, Refused) else ""

@@ -57,7 +57,7 @@ class Action(StrEnum):
     REQUEST_READ = "request.read"
     REQUEST_WITHDRAW = "request.withdraw"
     REQUEST_DECIDE = "request.decide"
-    REQUEST_PROCESS = "request.process"
+    REQUEST_END = "request.end"
     CERTIFICATE_REVOKE = "certificate.revoke"
     ORGANISATION_READ = "organisation.read"
     ORGANISATION_CREATE = "organisation.create"
@@ -79,6 +79,7 @@ _BY_RA_ROLE: dict[RaRole, frozenset[Action]] = {
         {
             Action.REQUEST_READ,
             Action.REQUEST_DECIDE,
+            Action.REQUEST_END,
             Action.CERTIFICATE_REVOKE,
             Action.ORGANISATION_READ,
             Action.ORGANISATION_CREATE,
@@ -122,6 +123,7 @@ _BY_ORG_ROLE: dict[OrgRole, frozenset[Action]] = {
             Action.REQUEST_CREATE,
             Action.REQUEST_READ,
             Action.REQUEST_WITHDRAW,
+            Action.REQUEST_END,
             Action.CERTIFICATE_REVOKE,
             Action.ORGANISATION_READ,
             Action.DOMAIN_READ,

@@ -17,9 +17,11 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 from cryptography.x509.oid import NameOID, PublicKeyAlgorithmOID
 
+from certdesk.domain.csr import Csr
 from certdesk.domain.findings import Check, Verdict
 from certdesk.domain.identifiers import is_ip_address
-from certdesk.domain.profiles import PROFILES
+from certdesk.domain.policy import Facts, OrganisationFacts
+from certdesk.domain.profiles import PROFILES, Profile
 from certdesk.domain.rules import RuleId, in_force
 
 
@@ -47,6 +49,39 @@ class Intent:
     server_software: str = ""  # R14: for CAs that take it
 
 
+def intent_for(
+    *,
+    key: str,
+    backend: str,
+    profile: Profile,
+    csr_der: bytes,
+    spki_der: bytes,
+    names: tuple[str, ...],
+    organisation: OrganisationFacts,
+    validity: tuple[datetime, datetime],
+    server_software: str,
+) -> Intent:
+    """What a CA is asked for, from facts that were judged. `key` names this attempt to the CA, once."""
+    return Intent(
+        idempotency_key=key,
+        backend=backend,
+        profile_id=profile.id,
+        profile_version=profile.version,
+        csr_der=csr_der,
+        spki_der=spki_der,
+        names=names,
+        subject=server_subject(
+            names=names,
+            organisation=organisation.legal_name,
+            country=organisation.country,
+            locality=organisation.locality,
+        ),
+        not_before=validity[0],
+        not_after=validity[1],
+        server_software=server_software,
+    )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Issued:
     """The CA issued: DER certificates, leaf first, then intermediates, the root last when it is known."""
@@ -66,6 +101,11 @@ class Refused:
     """The CA said no for good; `reason` is for people. Not the exception `domain.errors.Refused`."""
 
     reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Absent:
+    """The CA has no such request: nothing had reached it."""
 
 
 Outcome = Issued | Accepted | Refused
@@ -173,6 +213,35 @@ def _is_ca(certificate: x509.Certificate) -> bool:
         return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
     except x509.ExtensionNotFound:
         return False
+
+
+def differences(intent: Intent, facts: Facts, *, csr: Csr, ends_at: datetime | None) -> tuple[Check, ...]:
+    """Whether an intent is for exactly what was judged; it was made before the lock. Empty means it is."""
+    organisation = facts.organisation
+    subject = server_subject(
+        names=intent.names,
+        organisation=organisation.legal_name,
+        country=organisation.country,
+        locality=organisation.locality,
+    )
+    same = (
+        set(intent.names) == set(facts.names)
+        and intent.subject == subject
+        and (intent.profile_id, intent.profile_version) == (facts.profile_id, facts.profile_version)
+        and intent.spki_der == csr.key.spki_der
+        and (ends_at is None or intent.not_after <= ends_at)
+    )
+    if same:
+        return ()
+    return (
+        Check(
+            code="approval.content_changed",
+            verdict=Verdict.REFUSE,
+            message="What would be signed is not what was judged. Try again.",
+            rule="Approval",
+            changed_by="RA officer",
+        ),
+    )
 
 
 def compare(issued: Issued, intent: Intent) -> tuple[Check, ...]:

@@ -174,10 +174,8 @@ def check_key(key: KeyFacts) -> tuple[Check, ...]:
 
 
 def describe_key(key: KeyFacts) -> str:
-    """The key in a few words, such as “RSA 2048 bits” or “EC P-256”."""
-    if key.curve:
-        return f"{key.algorithm} {key.curve}"
-    return f"{key.algorithm} {key.size} bits" if key.size else key.algorithm
+    """The key in a few words, such as “RSA 2048” or “EC P-256”."""
+    return f"{key.algorithm} {key.curve or key.size or ''}".strip()
 
 
 def _refuse(key: KeyFacts, code: str, message: str, *, rule: str = "S4, BR 6.1.1.3") -> Check:

@@ -60,10 +60,10 @@ class Facts:
     """Everything that a decision rests on. `csr_findings` are the checks of the CSR alone (S1 to S11).
 
     `preflight_findings` come from outside the policy: lists of known keys, lint of what would be signed.
-    What is None is not known, and never counts as good news. `requests_last_day` leaves out this one.
+    What is None is not known, and never counts as good news. `requests_last_day` leaves out this one. Without
+    a CSR, `key` is None: an entitlement's keys come with each certificate.
     """
 
-    csr_sha256: str
     csr_findings: tuple[Check, ...]
     names: tuple[DnsName, ...]
     subject_organisations: tuple[str, ...]
@@ -141,10 +141,9 @@ def judge(facts: Facts, rules: Rules, *, now: datetime) -> tuple[Check, ...]:
 
 
 def content_digest(facts: Facts) -> str:
-    """SHA-256 of exactly what an approval is about (W2): names, key and CSR, organisation, profile, term."""
+    """SHA-256 of what an approval is about: names, organisation, profile and term. Keys come and go."""
     return digest(
         {
-            "csr_sha256": facts.csr_sha256,
             "names": list(facts.names),
             "organisation": facts.organisation.id,
             "legal_name": facts.organisation.legal_name,
@@ -155,25 +154,78 @@ def content_digest(facts: Facts) -> str:
     )
 
 
-def still_entitled(decision: Decision, *, approved_digest: str, waived: Iterable[str]) -> tuple[Check, ...]:
-    """What stands against signing now what was approved then; empty means sign (W2, checked at signing).
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiver:
+    """A reason that an officer has accepted: with what was seen, and for one CSR where it is about a CSR."""
 
-    `waived` holds the codes that the approving officer accepted. A missing validation is never
-    waived: approving creates the record, or the name stays unproven. Nor is a missing CAA answer.
+    code: str
+    seen: str
+    csr_sha256: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Approved:
+    """What an approval allows: exactly this content, in spite of these reasons, until the term ends."""
+
+    content_digest: str
+    waivers: frozenset[Waiver]
+    ends_at: datetime
+
+
+#: Reasons that lie in one CSR or its key, and say nothing about the next one.
+ABOUT_A_CSR = ("csr.", "key.", "subject.", "certificate.")
+
+
+def waiver_of(check: Check, *, csr_sha256: str) -> Waiver:
+    """What accepting this reason waives."""
+    own = csr_sha256 if check.code.startswith(ABOUT_A_CSR) else ""
+    return Waiver(code=check.code, seen=check.seen, csr_sha256=own)
+
+
+def obstacles(
+    decision: Decision,
+    approved: Approved | None,
+    *,
+    content: str,
+    csr_sha256: str,
+    is_signing: bool = True,
+    now: datetime,
+) -> tuple[Check, ...]:
+    """What stands against a certificate under an approval now; empty means sign.
+
+    `content` is the digest of the request as it is now, `decision` is about the certificate's own names and
+    CSR. A missing validation or CAA answer is never waived. Without `is_signing` a name that is not validated
+    is no obstacle yet: an ACME challenge can prove it.
     """
-    if decision.content_digest != approved_digest:
+    if approved is None:
+        return (_approval("missing", "Nobody has approved this request."),)
+    if content != approved.content_digest:
         return (
-            Check(
-                code="approval.content_changed",
-                verdict=Verdict.REFUSE,
-                message="What would be signed is not what was approved; it has to be decided again.",
-                rule="W2",
-                changed_by="RA officer",
-            ),
+            _approval("content_changed", "What would be signed is not what was approved. Approve it again."),
         )
-    accepted = set(waived) - NEVER_WAIVED
-    standing = tuple(c for c in decision.manual_reasons if c.code not in accepted)
-    return decision.refusals + standing + decision.pending
+    if approved.ends_at <= now:
+        return (
+            _approval("term_ended", f"The term ended on {approved.ends_at:%-d %B %Y}. Make a new request."),
+        )
+    standing = tuple(
+        check
+        for check in decision.manual_reasons
+        if (check.code in NEVER_WAIVED and (is_signing or check.code != NOT_VALIDATED))
+        or (
+            check.code not in NEVER_WAIVED and waiver_of(check, csr_sha256=csr_sha256) not in approved.waivers
+        )
+    )
+    return decision.refusals + standing + (decision.pending if is_signing else ())
+
+
+def _approval(code: str, message: str) -> Check:
+    return Check(
+        code=f"approval.{code}",
+        verdict=Verdict.REFUSE,
+        message=message,
+        rule="Approval",
+        changed_by="RA officer",
+    )
 
 
 NOT_VALIDATED = "domain.not_validated"

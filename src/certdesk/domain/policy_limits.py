@@ -138,18 +138,19 @@ def name_limit_checks(names: Sequence[DnsName], rules: Rules) -> Iterator[Check]
             f"The request has {len(names)} names; at most {rules.max_names} are accepted here. Split it.",
             seen=f"{len(names)} names",
         )
-    wild = [name for name in names if name.startswith("*.")]
-    if wild and rules.wildcards is not Handling.AUTO:
-        refused = rules.wildcards is Handling.REFUSE
-        yield _check(
-            "names.wildcard_policy",
-            _VERDICTS[rules.wildcards],
-            f"{_listed(wild)}: wildcards are not accepted here. List the hosts instead."
-            if refused
-            else f"{_listed(wild)}: an officer looks at every wildcard.",
-            seen=_listed(wild),
-            changed_by="applicant" if refused else "RA officer",
-        )
+    refused = rules.wildcards is Handling.REFUSE
+    for name in names:
+        # One check for each: an officer accepts this wildcard, and not the list that it stood in.
+        if name.startswith("*.") and rules.wildcards is not Handling.AUTO:
+            yield _check(
+                "names.wildcard_policy",
+                _VERDICTS[rules.wildcards],
+                f"{name}: wildcards are not accepted here. List the hosts instead."
+                if refused
+                else f"{name}: an officer reviews every wildcard.",
+                seen=name,
+                changed_by="applicant" if refused else "RA officer",
+            )
 
 
 def caa_checks(

@@ -99,6 +99,24 @@ def validity(profile: Profile, *, duration_years: int, now: datetime) -> tuple[d
     return not_before, _years_later(not_before, duration_years) - timedelta(seconds=1)
 
 
+def certificate_validity(
+    profile: Profile,
+    *,
+    duration_years: int,
+    term_ends_at: datetime | None,
+    lifetime: timedelta | None = None,
+    now: datetime,
+) -> tuple[datetime, datetime]:
+    """When a certificate under a term begins and ends; never after the term, where it has begun.
+
+    `lifetime` is how long certificates last whose clients renew them; without it one fills the term.
+    """
+    not_before, not_after = validity(profile, duration_years=duration_years, now=now)
+    if lifetime is not None:
+        not_after = min(not_after, not_before + lifetime - timedelta(seconds=1))
+    return not_before, not_after if term_ends_at is None else min(not_after, term_ends_at)
+
+
 def _years_later(moment: datetime, years: int) -> datetime:
     """The same date `years` later; 29 February becomes 28 February, so that no term is exceeded."""
     try:

@@ -1,23 +1,45 @@
-"""The life of a request: states, events and the one table that says which may follow which.
+"""The two lives behind a certificate: a request's decision, an issuance's work, and the status that follows.
 
-Only `certdesk.store.transitions.advance` writes a state, and only along this table.
-`docs/states.md` is generated from it.
+A request is what somebody asked for and what was decided about it; an issuance is one CSR on its way to one
+certificate. Only `certdesk.store.transitions` writes a state, and only along these two tables;
+`docs/states.md` is generated from them.
 """
 
 from enum import StrEnum
 from typing import NewType
 
 RequestId = NewType("RequestId", int)
+IssuanceId = NewType("IssuanceId", int)
 OrganisationId = NewType("OrganisationId", int)
 UserId = NewType("UserId", int)
 
 
 class State(StrEnum):
-    """Where a request is. Exactly one at a time (R25)."""
+    """How a request was decided. Exactly one at a time."""
+
+    WAITING_FOR_APPROVAL = "waiting_for_approval"
+    APPROVED = "approved"
+    REJECTED = "rejected"
+    WITHDRAWN = "withdrawn"
+    ENDED = "ended"  # certificates were allowed, and are no longer
+
+
+class Work(StrEnum):
+    """How far an issuance has come."""
+
+    WAITING = "waiting"  # for approval, validation, the DNS, or a CA that can't be reached
+    CLAIMED = "claimed"  # the intent is recorded; the CA may have it, or not
+    SUBMITTED = "submitted"  # the CA has acknowledged it
+    ISSUED = "issued"
+    REFUSED = "refused"
+    CANCELLED = "cancelled"  # a permission ended before there was a certificate to hand out
+
+
+class Status(StrEnum):
+    """What people read. It follows from a request's state and its issuances, and is never decided on."""
 
     WAITING_FOR_APPROVAL = "waiting_for_approval"
     ACCEPTED = "accepted"
-    SUBMITTING = "submitting"  # claimed for hand-over; the CA has not acknowledged yet (ADR 2)
     SUBMITTED = "submitted"
     ISSUED = "issued"
     REJECTED_BY_RA = "rejected_by_ra"
@@ -26,65 +48,86 @@ class State(StrEnum):
 
 
 class Event(StrEnum):
-    """What can happen to a request."""
+    """What can happen to a request or to an issuance."""
 
     CREATE = "create"
     APPROVE = "approve"
     REJECT = "reject"
     WITHDRAW = "withdraw"
     REFER = "refer"
+    RETRY = "retry"  # the CA refused; an officer has the same CSR sent again
+    END = "end"
     CLAIM = "claim"
     RELEASE = "release"
     CA_ACCEPT = "ca_accept"
     CA_REFUSE = "ca_refuse"
     ISSUE = "issue"
-    RETRY = "retry"
-    REISSUE = "reissue"  # another certificate under an issued request: a line of history, no other state
+    CANCEL = "cancel"
 
 
-TRANSITIONS: dict[tuple[State, Event], State] = {
-    (State.WAITING_FOR_APPROVAL, Event.APPROVE): State.ACCEPTED,
-    (State.WAITING_FOR_APPROVAL, Event.REJECT): State.REJECTED_BY_RA,
+#: A request's decision.
+REQUEST_TRANSITIONS: dict[tuple[State, Event], State] = {
+    (State.WAITING_FOR_APPROVAL, Event.APPROVE): State.APPROVED,
+    (State.WAITING_FOR_APPROVAL, Event.REJECT): State.REJECTED,
     (State.WAITING_FOR_APPROVAL, Event.WITHDRAW): State.WITHDRAWN,
-    (State.ACCEPTED, Event.CLAIM): State.SUBMITTING,
-    (State.ACCEPTED, Event.REFER): State.WAITING_FOR_APPROVAL,
-    (State.ACCEPTED, Event.REJECT): State.REJECTED_BY_RA,
-    (State.ACCEPTED, Event.WITHDRAW): State.WITHDRAWN,
-    (State.SUBMITTING, Event.RELEASE): State.ACCEPTED,
-    (State.SUBMITTING, Event.CA_ACCEPT): State.SUBMITTED,
-    (State.SUBMITTING, Event.CA_REFUSE): State.REJECTED_BY_CA,
-    (State.SUBMITTED, Event.CA_REFUSE): State.REJECTED_BY_CA,
-    (State.SUBMITTED, Event.ISSUE): State.ISSUED,
-    (State.REJECTED_BY_CA, Event.RETRY): State.ACCEPTED,
+    (State.APPROVED, Event.REFER): State.WAITING_FOR_APPROVAL,
+    (State.APPROVED, Event.RETRY): State.APPROVED,
+    (State.APPROVED, Event.REJECT): State.REJECTED,
+    (State.APPROVED, Event.WITHDRAW): State.WITHDRAWN,
+    (State.APPROVED, Event.END): State.ENDED,
 }
+#: Once there is a certificate, a request can only be ended: nobody can unsay what was issued.
+NEEDS_NO_CERTIFICATE = frozenset({Event.REJECT, Event.WITHDRAW, Event.REFER, Event.RETRY})
 
-#: Who is told by e-mail, and what the applicant may still do, hangs on whether anything can still happen.
-ENDED: frozenset[State] = frozenset(
-    {State.ISSUED, State.REJECTED_BY_RA, State.REJECTED_BY_CA, State.WITHDRAWN}
+#: An issuance's work.
+ISSUANCE_TRANSITIONS: dict[tuple[Work, Event], Work] = {
+    (Work.WAITING, Event.CLAIM): Work.CLAIMED,
+    (Work.WAITING, Event.CANCEL): Work.CANCELLED,
+    (Work.CLAIMED, Event.RELEASE): Work.WAITING,
+    (Work.CLAIMED, Event.CA_ACCEPT): Work.SUBMITTED,
+    (Work.CLAIMED, Event.CA_REFUSE): Work.REFUSED,
+    (Work.CLAIMED, Event.CANCEL): Work.CANCELLED,
+    (Work.SUBMITTED, Event.ISSUE): Work.ISSUED,
+    (Work.SUBMITTED, Event.CA_REFUSE): Work.REFUSED,
+    (Work.SUBMITTED, Event.CANCEL): Work.CANCELLED,
+}
+#: Nothing happens to these any more.
+DONE: frozenset[Work] = frozenset({Work.ISSUED, Work.REFUSED, Work.CANCELLED})
+
+#: The statuses in which nothing more happens unless somebody asks for it.
+FINAL: frozenset[Status] = frozenset(
+    {Status.ISSUED, Status.REJECTED_BY_RA, Status.REJECTED_BY_CA, Status.WITHDRAWN}
 )
 
-_STATUS_TEXT: dict[State, str] = {
-    State.WAITING_FOR_APPROVAL: "Waiting for manual approval",
-    State.ACCEPTED: "Accepted for automatic processing",
-    State.SUBMITTING: "Accepted for automatic processing",
-    State.SUBMITTED: "Accepted by CA",
-    State.ISSUED: "Certificate available for download",
-    State.REJECTED_BY_RA: "Rejected by {ra}",
-    State.REJECTED_BY_CA: "Rejected by CA",
-    State.WITHDRAWN: "Withdrawn",
+_DECIDED: dict[State, Status] = {
+    State.WAITING_FOR_APPROVAL: Status.WAITING_FOR_APPROVAL,
+    State.REJECTED: Status.REJECTED_BY_RA,
+    State.WITHDRAWN: Status.WITHDRAWN,
+}
+_WORKING: dict[Work, Status] = {Work.SUBMITTED: Status.SUBMITTED, Work.REFUSED: Status.REJECTED_BY_CA}
+
+_STATUS_TEXT: dict[Status, str] = {
+    Status.WAITING_FOR_APPROVAL: "Waiting for manual approval",
+    Status.ACCEPTED: "Accepted for automatic processing",
+    Status.SUBMITTED: "Accepted by CA",
+    Status.ISSUED: "Certificate available for download",
+    Status.REJECTED_BY_RA: "Rejected by {ra}",
+    Status.REJECTED_BY_CA: "Rejected by CA",
+    Status.WITHDRAWN: "Withdrawn",
 }
 
 
-def status_text(state: State, *, ra: str) -> str:
-    """The seed's words for a state (R25); `ra` is the RA team's name, such as JTAG."""
-    return _STATUS_TEXT[state].format(ra=ra)
+def status_of(state: State, newest: Work | None, *, has_certificate: bool) -> Status:
+    """The status that follows from a request's state and its newest issuance. Total."""
+    if state in _DECIDED:
+        return _DECIDED[state]
+    if has_certificate:
+        return Status.ISSUED
+    if state is State.ENDED:
+        return Status.WITHDRAWN
+    return Status.ACCEPTED if newest is None else _WORKING.get(newest, Status.ACCEPTED)
 
 
-def public_status(state: State) -> str:
-    """The state as the REST contract names it: a claimed request is still `accepted` to the outside."""
-    return State.ACCEPTED.value if state is State.SUBMITTING else state.value
-
-
-def states_with_status(status: str) -> tuple[State, ...]:
-    """The states that show as one public status: the inverse of `public_status`; empty for an unknown one."""
-    return tuple(state for state in State if public_status(state) == status)
+def status_text(status: Status, *, ra: str) -> str:
+    """The words for a status; `ra` is the RA team's name, such as JTAG."""
+    return _STATUS_TEXT[status].format(ra=ra)

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from datetime import timedelta
 from statistics import median
 
-from certdesk.domain.requests import Event, State
+from certdesk.domain.requests import Event, Status
 
-#: Nothing but the CA (or our way to it) is awaited in these states.
-AWAITING_CA = (State.ACCEPTED, State.SUBMITTING, State.SUBMITTED)
+#: Nothing but the CA (or our way to it) is awaited with these.
+AWAITING_CA = (Status.ACCEPTED, Status.SUBMITTED)
 #: The events that hand a request to automatic processing: with the last of them its present wait began.
 STARTS = (Event.CREATE, Event.APPROVE, Event.RETRY)
 #: From then on it is a matter for the RA's staff (R24).

@@ -18,11 +18,10 @@ from django_tasks.base import TaskResultStatus
 from django_tasks_db.models import DBTaskResult
 
 from certdesk.domain.errors import CertdeskError
-from certdesk.domain.requests import RequestId
+from certdesk.domain.requests import IssuanceId
 from certdesk.jobs.handlers import HANDLERS, Note
 from certdesk.jobs.lookout import Lookout
 from certdesk.services import (
-    acme_issuance,
     acme_nonces,
     acme_orders,
     acme_validation,
@@ -30,7 +29,6 @@ from certdesk.services import (
     issuance,
     perspectives,
     proof_warnings,
-    reissues,
     reminders,
     revocation,
     validation,
@@ -80,15 +78,10 @@ class Worker:
 
     def tick(self, *, now: datetime) -> bool:
         """One round: requests and revocations, jobs, housekeeping. True when there may be more to do."""
-        requests = issuance.due_requests(now=now, limit=BATCH)
-        for number in requests:
+        for number in issuance.due_issuances(now=now, limit=BATCH):
             self._drive(number)
         for intent in revocation.due_revocations(now=now, limit=BATCH):
             self._drive_revocation(intent)
-        for order in acme_issuance.due_orders(now=now, limit=BATCH):
-            self._drive_order(order)
-        for follower in reissues.due_reissues(now=now, limit=BATCH):
-            self._drive_reissue(follower)
         for challenge in acme_validation.due_looks(now=now, limit=BATCH):
             self._drive_look(challenge)
         self.lookout.tick(now=now)
@@ -108,32 +101,18 @@ class Worker:
             acme_orders.clear_orders(now=now)
         return bool(jobs)
 
-    def _drive(self, number: RequestId) -> None:
+    def _drive(self, number: IssuanceId) -> None:
         try:
-            issuance.drive(request_id=number, clock=self._clock)
-        except Exception:  # worker loop: one request that can't be driven must not hold up the others
-            log.exception("worker.request_failed", request=number)
-            issuance.postpone(request_id=number, now=self._clock())
+            issuance.drive(issuance_id=number, clock=self._clock)
+        except Exception:  # worker loop: one that can't be driven must not hold up the others
+            log.exception("worker.issuance_failed", issuance=number)
+            issuance.postpone(issuance_id=number, now=self._clock())
 
     def _drive_revocation(self, intent: int) -> None:
         try:
             revocation.drive_revocation(revocation_id=intent, clock=self._clock)
         except Exception:  # worker loop: as above; its lease puts it off
             log.exception("worker.revocation_failed", revocation=intent)
-
-    def _drive_order(self, order: int) -> None:
-        try:
-            acme_issuance.drive_order(order_id=order, clock=self._clock)
-        except Exception:  # worker loop: as above
-            log.exception("worker.order_failed", order=order)
-            acme_issuance.postpone_order(order_id=order, now=self._clock())
-
-    def _drive_reissue(self, number: int) -> None:
-        try:
-            reissues.drive_reissue(reissue_id=number, clock=self._clock)
-        except Exception:  # worker loop: as above
-            log.exception("worker.reissue_failed", reissue=number)
-            reissues.postpone_reissue(reissue_id=number, now=self._clock())
 
     def _drive_look(self, challenge: int) -> None:
         try:

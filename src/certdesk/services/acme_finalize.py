@@ -1,121 +1,169 @@
-"""Finalizing an ACME order (RFC 8555 7.4): the first half of the issuing cycle, up to the recorded intent.
+"""Finalizing an ACME order (RFC 8555 7.4): an issuance under the request that allows it.
 
-Of any number of finalizes at once, one claims the order. Signing and recording what came follow in
-`acme_issuance`. Nothing is signed here.
+Of any number of finalizes at once, one claims the order. Signing and recording what came are the engine's
+(`services.issuance`).
 """
 
-import secrets
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 
-from certdesk.backends.base import Backend
 from certdesk.domain.acme_problems import AcmeRefused, ProblemType
-from certdesk.domain.certificates import Intent, server_subject
+from certdesk.domain.certificates import differences
 from certdesk.domain.csr import Csr, PrivateKeyPasted, read_csr
 from certdesk.domain.errors import BackendRefused, BadCsr
 from certdesk.domain.findings import Check, Verdict
 from certdesk.domain.identifiers import DnsName
 from certdesk.domain.orders import OrderStatus
-from certdesk.domain.policy import Decision, Facts, Outcome, content_digest
+from certdesk.domain.policy import Outcome
 from certdesk.domain.policy_limits import CAA_UNKNOWN
 from certdesk.domain.profiles import profile
-from certdesk.domain.requests import OrganisationId, RequestId, State
-from certdesk.domain.settings import OTHER
+from certdesk.domain.requests import Event, IssuanceId, OrganisationId, UserId, Work
 from certdesk.services import runtime
 from certdesk.services.acme_accounts import actor_of
-from certdesk.services.acme_orders import OrderView, order_view, own_order, wanted_by
-from certdesk.services.acme_validation import account_uri
+from certdesk.services.acme_addresses import account_url
+from certdesk.services.acme_orders import OrderView, get_order, order_view, own_order, wanted_by
 from certdesk.services.caa import CaaSeen, look_at_caa, record_caa
 from certdesk.services.entitlements import (
-    certificate_validity,
-    entitled_until,
-    obstacles_to,
-    record_entitlement,
-    term_years,
-    under_request,
+    new_identity,
+    order_obstacles,
+    record_request,
+    subject_wanted,
 )
-from certdesk.services.intents import LEASE, record_intent
-from certdesk.services.intents import prepared as prepared_intent
+from certdesk.services.intents import claim_step, prepared, record_issuance
+from certdesk.services.issuance import Claimed, issue
 from certdesk.services.keys import block_keys
-from certdesk.services.preflight import Subject, judged
+from certdesk.services.preflight import ACME, Subject, intent_of, judged, obstacles_under, subject_of
 from certdesk.store import audit
 from certdesk.store.db import write_transaction
-from certdesk.store.models import AcmeAccount, AcmeOrder, IssuanceAttempt, Request
+from certdesk.store.models import AcmeAccount, AcmeOrder, Issuance, Request
 from certdesk.store.prepared import Prepared, Swap
-from certdesk.store.selectors.facts import Asked, lock_organisation, organisation_row
+from certdesk.store.selectors.facts import lock_organisation, organisation_row
 
-_CLAIM = Swap(
-    AcmeOrder, where=("id",), null=("finalized_at", "problem"), to=("finalized_at", "next_attempt_at")
-)
+_CLAIM = Swap(AcmeOrder, where=("id",), null=("finalized_at", "problem"), to=("finalized_at",))
 _UNDER = Swap(AcmeOrder, where=("id",), to=("request",))
-_HOLDER = Prepared(lambda key: AcmeAccount.objects.filter(spki_sha256=key).values_list("id")[:1], str)
+_ACCOUNT_WITH = Prepared(lambda key: AcmeAccount.objects.filter(spki_sha256=key).values_list("id")[:1], str)
+
+#: Runs the rest while the client waits a moment, and goes on without it.
+Aside = Callable[[Callable[[], None]], None]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finalization:
-    """An order that may be finalized: read, linted, and nothing written yet."""
+def finalize(
+    *,
+    account: AcmeAccount,
+    order_id: int,
+    csr_der: bytes,
+    spend: Callable[[], None],
+    aside: Aside,
+    clock: Callable[[], datetime],
+) -> OrderView:
+    """Finalizes an order: looks, judges and claims, and has it issued. The order as it is then.
 
-    account: AcmeAccount
-    order: AcmeOrder
-    csr: Csr
-    intent: Intent
-    backend: Backend
-    caa: CaaSeen
-
-
-def prepare(
-    *, account: AcmeAccount, order_id: int, csr_der: bytes, now: datetime
-) -> Finalization | OrderView:
-    """Looks at everything that can be looked at before the claim; an order that is finalized already with
-    the same CSR comes back as it is.
-
-    Raises AcmeRefused: orderNotReady, badCSR, badPublicKey, userActionRequired; 404 for a foreign order.
+    `spend` spends the request's nonce, in the transaction of the claim. An order that was finalized already
+    with the same CSR comes back as it is. Raises AcmeRefused: orderNotReady, badCSR, badPublicKey,
+    userActionRequired, rejectedIdentifier, caa, dns; 404 for a foreign order.
     """
+    # 1. Look, before the transaction: the order, the CSR, CAA, and what would be signed.
+    now = clock()
     order = own_order(account, order_id)
     order.account = account
     view = order_view(order, now=now)
     if view.status in (OrderStatus.PROCESSING, OrderStatus.VALID):
+        with write_transaction():
+            spend()
         return _repeated(order, view, csr_der)
     if view.status is not OrderStatus.READY:
         raise _not_ready(view)
     csr = _checked_csr(account, csr_der, order=view, now=now)
     rt = runtime.current()
     backend = rt.backend(rt.default_backend)
-    intent = _intent(account, order, csr, backend, now=now)
+    subject = _subject(account, order, order.request, csr)
     try:
-        intent = prepared_intent(backend, intent)
+        intent = prepared(backend, intent_of(subject, backend, now=now))
     except BackendRefused as refused:
         raise AcmeRefused(ProblemType.BAD_CSR, refused.detail) from None
     caa = _look_at_caa(account, order, now=now)
-    return Finalization(account=account, order=order, csr=csr, intent=intent, backend=backend, caa=caa)
 
-
-def claim(prepared: Finalization, *, now: datetime) -> IssuanceAttempt | None:
-    """Claims the order and records the intent, in the caller's transaction or its own.
-
-    Policy and validations are judged again, on what will be signed. None when another finalize was faster.
-    Raises AcmeRefused (userActionRequired, rejectedIdentifier) when it may not be signed any more.
-    """
-    account, order = prepared.account, prepared.order
+    # 2. Judge under the lock what it rests on, claim the order and record the intent, in one transaction.
+    issuance = None
     with write_transaction():
+        spend()
         lock_organisation(OrganisationId(account.organisation_id))
-        # The claim comes first: whoever loses the race makes no request.
-        if order.expires_at <= now or not _CLAIM((order.pk,), (now, now + LEASE)):
-            return None
-        request = _entitlement(prepared, now=now)
-        if order.request_id is None:
-            _UNDER((order.pk,), (request.pk,))
-        attempt = record_intent(RequestId(request.pk), prepared.intent, order_id=order.pk, now=now)
-        audit.record(
-            actor=actor_of(account),
-            action="acme_order.finalize",
-            object_type="acme_order",
-            object_id=order.pk,
-            organisation_id=account.organisation_id,
-            now=now,
-            data={"request": request.pk, "csr_sha256": prepared.csr.sha256},
-        )
-    return attempt
+        now = clock()
+        # The claim comes first: a finalize that loses the race makes no request.
+        if order.expires_at > now and _CLAIM((order.pk,), (now,)):
+            order = AcmeOrder.objects.select_related("account__credential", "request").get(id=order.pk)
+            account.organisation = organisation_row(OrganisationId(account.organisation_id))
+            if against := order_obstacles(order, now=now):
+                raise AcmeRefused(ProblemType.UNAUTHORIZED, against[0].message)
+            request = order.request
+            subject = replace(_subject(account, order, request, csr), caa=caa.answers)
+            facts, decision = judged(subject, now=now)
+            if request is None:
+                against = decision.refusals + decision.manual_reasons + decision.pending
+                if against or decision.outcome is not Outcome.AUTO:
+                    raise _may_not(against)
+                request = record_request(
+                    subject=subject,
+                    decision=decision,
+                    actor=actor_of(account),
+                    owner_id=UserId(account.credential.owner_id),
+                    channel=ACME,
+                    work=Work.CLAIMED,
+                    detail="Passed every check; certificates are issued when an ACME client asks.",
+                    identity=new_identity(wanted_by(account, subject.names, order.profile_id)),
+                    notify=False,
+                    then=((Event.CLAIM, claim_step(backend)),),
+                    now=now,
+                )
+                _UNDER((order.pk,), (request.pk,))
+            elif against := obstacles_under(request, subject, decision, now=now):
+                raise _may_not(against)
+            if differences(intent, facts, csr=csr, ends_at=request.term_ends_at):
+                detail = "The organisation's data has just changed. Finalize the order again."
+                raise AcmeRefused(ProblemType.SERVER_INTERNAL, detail, status=503)
+            issuance = record_issuance(
+                request=request,
+                csr=csr,
+                actor=actor_of(account),
+                channel=ACME,
+                intent=intent,
+                order_id=order.pk,
+                now=now,
+            )
+            issuance.order = order
+            audit.record(
+                actor=actor_of(account),
+                action="acme_order.finalize",
+                object_type="acme_order",
+                object_id=order.pk,
+                organisation_id=account.organisation_id,
+                now=now,
+                data={"request": request.pk, "issuance": issuance.pk, "csr_sha256": csr.sha256},
+            )
+    if issuance is None:  # another finalize was faster: its CSR decides what this one is told
+        order = own_order(account, order_id)
+        return _repeated(order, order_view(order, now=clock()), csr_der)
+
+    # 3. to 5. Sign or send outside any transaction, compare, record: at once, or beside the client's wait.
+    already = Claimed(issuance=issuance, intent=intent, backend=backend)
+
+    def go_on() -> None:
+        issue(issuance_id=IssuanceId(issuance.pk), clock=clock, already=already)
+
+    if backend.inline:
+        go_on()
+    else:
+        aside(go_on)
+    return get_order(account=account, order_id=order_id, now=clock())
+
+
+def _subject(account: AcmeAccount, order: AcmeOrder, request: Request | None, csr: Csr) -> Subject:
+    """What is judged: the order's names in its own order, with this CSR."""
+    names = tuple(map(DnsName, order.identifiers))
+    if request is not None:
+        return replace(subject_of(request, account.organisation, csr), names=names, channel=ACME)
+    return replace(subject_wanted(wanted_by(account, names, order.profile_id)), csr=csr)
 
 
 def _look_at_caa(account: AcmeAccount, order: AcmeOrder, *, now: datetime) -> CaaSeen:
@@ -124,7 +172,7 @@ def _look_at_caa(account: AcmeAccount, order: AcmeOrder, *, now: datetime) -> Ca
         organisation_id=OrganisationId(account.organisation_id),
         profile_id=order.profile_id,
         names=order.identifiers,
-        account_uri=account_uri(account),
+        account_uri=account_url(account.pk),
         now=now,
     )
     if seen.new:
@@ -140,7 +188,7 @@ def _look_at_caa(account: AcmeAccount, order: AcmeOrder, *, now: datetime) -> Ca
 
 def _repeated(order: AcmeOrder, view: OrderView, csr_der: bytes) -> OrderView:
     """A finalize whose answer got lost is sent again with the same CSR; another CSR comes too late."""
-    sent = order.attempts_made.order_by("-id").values_list("csr_der", flat=True).first()
+    sent = Issuance.objects.filter(order_id=order.pk).values_list("csr_der", flat=True).first()
     if sent is None or bytes(sent) != csr_der:
         raise _not_ready(view)
     return view
@@ -173,83 +221,12 @@ def _checked_csr(account: AcmeAccount, der: bytes, *, order: OrderView, now: dat
             f"The CSR is for {', '.join(csr.names[:5])}; the order is for {', '.join(order.names[:5])}. "
             "They have to be the same.",
         )
-    if _HOLDER.row(csr.key.spki_sha256) is not None:
+    if _ACCOUNT_WITH.row(csr.key.spki_sha256) is not None:
         raise AcmeRefused(
             ProblemType.BAD_CSR,
             "The CSR's key is that of an account. Make one for the certificate alone.",
         )
     return csr
-
-
-def _intent(account: AcmeAccount, order: AcmeOrder, csr: Csr, backend: Backend, *, now: datetime) -> Intent:
-    kind = profile(order.profile_id)
-    ends_at = entitled_until(order.request, kind, now=now)
-    not_before, not_after = certificate_validity(kind, ends_at=ends_at, now=now)
-    names, organisation = tuple(order.identifiers), account.organisation
-    return Intent(
-        idempotency_key=secrets.token_hex(16),
-        backend=backend.name,
-        profile_id=kind.id,
-        profile_version=kind.version,
-        csr_der=csr.der,
-        spki_der=csr.key.spki_der,
-        names=names,
-        subject=server_subject(
-            names=names,
-            organisation=organisation.legal_name,
-            country=organisation.country,
-            locality=organisation.locality,
-        ),
-        not_before=not_before,
-        not_after=not_after,
-    )
-
-
-def _entitlement(prepared: Finalization, *, now: datetime) -> Request:
-    """The request under which this may be signed now, made on the spot where policy needs no human (W2)."""
-    account, order = prepared.account, prepared.order
-    organisation = organisation_row(OrganisationId(account.organisation_id))
-    account.organisation = organisation  # as it is under the lock
-    request = None if order.request_id is None else Request.objects.get(id=order.request_id)
-    kind = profile(order.profile_id)
-    subject = Subject(
-        csr=prepared.csr,
-        organisation=organisation,
-        profile=kind,
-        request=request,
-        caa=prepared.caa.answers,
-    )
-    asked = Asked(duration_years=term_years(), server_software=OTHER)
-    facts, decision = judged(subject, asked=asked, now=now)
-    if request is None:
-        obstacles = obstacles_to(decision, waived=(), is_signing=True)
-        if obstacles or decision.outcome is not Outcome.AUTO:
-            raise _may_not(obstacles)
-        return _new_entitlement(account, order, facts, decision, now=now)
-    entitled = under_request(request, facts.organisation, now=now)
-    if entitled is None or prepared.intent.not_after > entitled.ends_at:
-        raise AcmeRefused(
-            ProblemType.USER_ACTION_REQUIRED,
-            f"Request {request.pk} does not allow this any more. Order again to see what is needed.",
-        )
-    if obstacles := obstacles_to(decision, waived=entitled.waived, is_signing=True):
-        raise _may_not(obstacles)
-    return request
-
-
-def _new_entitlement(
-    account: AcmeAccount, order: AcmeOrder, facts: Facts, decision: Decision, *, now: datetime
-) -> Request:
-    """The request that policy accepts on the spot: about the names, whatever key comes with the next one."""
-    names = tuple(DnsName(name) for name in order.identifiers)
-    return record_entitlement(
-        wanted_by(account, names, order.profile_id),
-        decision,
-        content=content_digest(replace(facts, csr_sha256="", names=names)),
-        actor=actor_of(account),
-        state=State.ACCEPTED,
-        now=now,
-    )
 
 
 def _may_not(obstacles: tuple[Check, ...]) -> AcmeRefused:
@@ -259,6 +236,7 @@ def _may_not(obstacles: tuple[Check, ...]) -> AcmeRefused:
         return AcmeRefused(ProblemType.CAA, detail)
     if codes == {CAA_UNKNOWN}:  # the order stays ready, and may be finalized once the DNS answers
         return AcmeRefused(ProblemType.DNS, detail)
-    if any(check.verdict is Verdict.REFUSE for check in obstacles):
+    refused = any(check.verdict is Verdict.REFUSE for check in obstacles)
+    if refused and not any(code.startswith("approval.") for code in codes):
         return AcmeRefused(ProblemType.REJECTED_IDENTIFIER, detail)
     return AcmeRefused(ProblemType.USER_ACTION_REQUIRED, f"{detail} Order again to see what is needed.")

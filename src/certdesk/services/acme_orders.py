@@ -34,7 +34,7 @@ from certdesk.domain.orders import (
     refused_identifiers,
 )
 from certdesk.domain.profiles import PROFILES, Profile
-from certdesk.domain.requests import OrganisationId, State, UserId, status_text
+from certdesk.domain.requests import OrganisationId, Status, UserId, status_text
 from certdesk.services import runtime
 from certdesk.services.acme_accounts import actor_of
 from certdesk.services.acme_credentials import limits_of
@@ -470,9 +470,9 @@ def _needs_human(waiting: NeedsApproval) -> AcmeRefused:
     """What a client is told when a person decides: which request, where, and what to do afterwards."""
     rt = runtime.current()
     address = f"{rt.base_url}/requests/{waiting.number}/"
-    status = status_text(waiting.state, ra=rt.settings.ra)
+    status = status_text(waiting.status, ra=rt.settings.ra)
     what = f"Request {waiting.number} ({address}) is “{status}”"
-    if waiting.state is State.WAITING_FOR_APPROVAL:
+    if waiting.status is Status.WAITING_FOR_APPROVAL:
         detail = f"{what}: {' '.join(waiting.reasons)} Once it is approved, run the client again."
     else:
         detail = f"{what}: {waiting.said} Talk to the RA team, or ask anew in the portal."

@@ -128,7 +128,7 @@ def _by_identifier(identifier: str) -> Certificate | None:
         key_identifier, serial = decoded(key_part), int.from_bytes(decoded(serial_part), "big")
     except (ValueError, binascii.Error):
         return None
-    found = Certificate.objects.select_related("request").filter(serial=f"{serial:x}")
+    found = Certificate.objects.select_related("request").filter(serial=f"{serial:x}", withheld=False)
     return next((row for row in found[:10] if _authority_key(bytes(row.der)) == key_identifier), None)
 
 

@@ -9,17 +9,17 @@ from enum import StrEnum
 
 import structlog
 from django.core.mail import EmailMessage
-from django.db.models import CharField, Exists, F, OuterRef, QuerySet, Subquery
-from django.db.models.functions import Cast, Coalesce
+from django.db.models import CharField, Exists, OuterRef, QuerySet, Subquery
+from django.db.models.functions import Cast
 
 from certdesk.domain.actors import SYSTEM, RaRole
-from certdesk.domain.requests import RequestId, State, status_text
-from certdesk.domain.waiting import AWAITING_CA, OVERDUE_AFTER, STARTS
+from certdesk.domain.requests import DONE, RequestId, State, Status, status_text
+from certdesk.domain.waiting import AWAITING_CA, OVERDUE_AFTER
 from certdesk.services import runtime
 from certdesk.services.letters import letter, prose, table
 from certdesk.store import audit, jobs
 from certdesk.store.db import write_transaction
-from certdesk.store.models import AcmeOrder, AuditEvent, IssuanceAttempt, Request, RequestEvent, User
+from certdesk.store.models import AcmeOrder, AuditEvent, Issuance, Request, User
 from certdesk.store.selectors.waiting import orders_overdue, requests_overdue_at_dns
 
 log = structlog.get_logger()
@@ -90,8 +90,8 @@ def mail_officers(*, numbers: Sequence[int], awaited: Awaited = Awaited.CA) -> b
 
     At least once: a crash between sending and noting it sends again, which is harmless.
     """
-    states = AWAITING_CA if awaited is Awaited.CA else (State.ACCEPTED,)
-    rows = Request.objects.filter(id__in=numbers, state__in=states).select_related("organisation")
+    statuses = AWAITING_CA if awaited is Awaited.CA else (Status.ACCEPTED,)
+    rows = Request.objects.filter(id__in=numbers, status__in=statuses).select_related("organisation")
     waiting = list(rows.order_by("id"))
     to = _officers()
     if waiting and not to:
@@ -173,7 +173,7 @@ def _paragraph(row: Request) -> str:
         "Request ID": row.pk,
         "Names": f"{row.common_names}{more}",
         "Organisation": row.organisation.legal_name,
-        "Status": status_text(State(row.state), ra=rt.rules.ra),
+        "Status": status_text(Status(row.status), ra=rt.rules.ra),
         "Now": row.detail,
     }
     return f"{rt.base_url}/requests/{row.pk}/\n{table(told)}"
@@ -203,23 +203,14 @@ def _untold(awaited: Awaited, *, now: datetime) -> QuerySet[Request]:
 
 
 def _at_ca(*, now: datetime) -> QuerySet[Request]:
-    """Requests that have waited too long for the CA.
-
-    The wait begins with the first attempt since the request was last accepted: before it, something else
-    may have been awaited, such as a domain's validation.
-    """
-    starts = RequestEvent.objects.filter(
-        request=OuterRef("pk"), to_state=State.ACCEPTED, event__in=STARTS
-    ).order_by("-id")
-    attempts = IssuanceAttempt.objects.filter(
-        request=OuterRef("pk"), created_at__gte=OuterRef("accepted_at")
-    ).order_by("id")
+    """Requests that have waited too long for the CA, since the first try to hand them over."""
     latest = now - OVERDUE_AFTER
+    open_ones = Issuance.objects.filter(
+        request=OuterRef("pk"), order__isnull=True, claimed_at__isnull=False
+    ).exclude(state__in=DONE)
     return (
-        Request.objects.filter(state__in=AWAITING_CA, created_at__lte=latest)
-        .exclude(csr_sha256="")  # such a request waits for ACME clients, and its orders wait for the CA
-        .annotate(accepted_at=Coalesce(Subquery(starts.values("at")[:1]), F("created_at")))
-        .annotate(waiting_since=Subquery(attempts.values("created_at")[:1]))
+        Request.objects.filter(state=State.APPROVED, status__in=AWAITING_CA, created_at__lte=latest)
+        .annotate(waiting_since=Subquery(open_ones.values("claimed_at")[:1]))
         .filter(waiting_since__lte=latest)
     )
 
@@ -231,7 +222,7 @@ def _deed(row: Request, awaited: Awaited) -> audit.Deed:
         object_id=row.pk,
         organisation_id=row.organisation_id,
         data={
-            "state": row.state,
+            "status": row.status,
             "detail": row.detail,
             "hours": OVERDUE_AFTER.days * 24,
             "awaited": awaited.value,

@@ -21,7 +21,7 @@ from certdesk.domain.requests import OrganisationId
 from certdesk.domain.rules import RuleId, in_force
 from certdesk.services import runtime
 from certdesk.services.runtime import AskCaa
-from certdesk.store.models import CaaCheck, Organisation, Request
+from certdesk.store.models import CaaCheck, Organisation
 from certdesk.store.selectors.caa import StoredAnswer, stored_answers
 from certdesk.store.selectors.facts import organisation_facts, organisation_row
 
@@ -66,16 +66,23 @@ def look_at_caa(
     return _seen(_questions(organisation, names, account_uri, now=now), {}, now=now)
 
 
-def caa_of_request(*, request: Request, organisation: Organisation, now: datetime) -> CaaSeen:
-    """What CAA says about a stored request: its answers that are young enough, the others looked up now.
-
-    What has no CSR is not asked about: each of its certificates is. Outside any transaction.
+def known_caa(
+    *,
+    request_id: int,
+    organisation: Organisation,
+    profile_id: str,
+    names: Sequence[str],
+    account_uri: str = "",
+    now: datetime,
+) -> CaaSeen:
+    """What CAA says about names under a stored request: answers that are young enough, the others looked up
+    now. Outside any transaction.
     """
-    if not request.csr_sha256 or _is_off(organisation, request.profile_id):
+    if not names or _is_off(organisation, profile_id):
         return NOT_ASKED
     young = now - timedelta(hours=in_force(RuleId.CAA_AGE, now).value)
-    stored = stored_answers(request_id=request.pk, since=young)
-    return _seen(_questions(organisation, request.names, "", now=now), stored, now=now)
+    stored = stored_answers(request_id=request_id, since=young)
+    return _seen(_questions(organisation, names, account_uri, now=now), stored, now=now)
 
 
 def record_caa(

@@ -1,75 +1,112 @@
-"""Confirming and approving as people meet them: decide, then issue at once where the CA is quick (R23).
+"""Confirming and approving as people meet them: decide, then issue at once where the CA is quick.
 
-A fast CA is asked while the person waits; a slow one is left to the background. Whatever goes wrong
-after the decision is stored, the reconcile tick takes it from there.
+A fast CA is asked while the person waits; a slow one is left to the background. If anything goes wrong after
+the decision is stored, the worker takes it from there.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
+from certdesk.backends.base import Backend
 from certdesk.domain.actors import Actor
-from certdesk.domain.errors import BackendError, StateConflict
-from certdesk.domain.requests import RequestId, State
+from certdesk.domain.errors import BackendError, BackendRefused, StateConflict
+from certdesk.domain.requests import Status, Work
 from certdesk.services import issuance, runtime
-from certdesk.services.decisions import approve_request
+from certdesk.services.another import create_another
+from certdesk.services.decisions import Shown, approve_request
 from certdesk.services.organisations import Evidence
 from certdesk.services.requests import Created, Submission, create_request
+from certdesk.store.models import Issuance, Request
+
+Clock = Callable[[], datetime]
 
 
 def submit_request(
-    *,
-    actor: Actor,
-    submission: Submission,
-    channel: str,
-    idempotency_key: str = "",
-    clock: Callable[[], datetime],
+    *, actor: Actor, submission: Submission, channel: str, idempotency_key: str = "", clock: Clock
 ) -> Created:
     """Creates a request and, if policy accepts it and the CA is quick, has it issued.
 
     Raises as `create_request` does.
     """
-    rt = runtime.current()
-    backend = rt.backend(rt.default_backend)
-    created = create_request(
+    made = create_request(
         actor=actor,
         submission=submission,
         channel=channel,
         idempotency_key=idempotency_key,
-        at_once=backend if backend.inline else None,
+        at_once=_quick(),
         now=clock(),
     )
-    if created.claimed is not None:
-        claimed = created.claimed
-        state = _at_once(lambda: issuance.finish(claimed, clock=clock))
-    elif backend.inline and not created.replayed and not created.pending and created.state is State.ACCEPTED:
-        state = _at_once(lambda: issuance.issue(request_id=created.number, clock=clock))
-    else:
-        return created
-    return replace(created, state=state or created.state)
+    return _issued_at_once(made, clock=clock)
+
+
+def submit_another(
+    *, actor: Actor, number: int, upload: bytes, channel: str, idempotency_key: str = "", clock: Clock
+) -> tuple[Created, int | None]:
+    """Has another certificate issued under a request; its id is None while the CA is at work.
+
+    Raises as `create_another` does, and BackendRefused where it ended without a certificate.
+    """
+    made = create_another(
+        actor=actor,
+        number=number,
+        upload=upload,
+        channel=channel,
+        idempotency_key=idempotency_key,
+        at_once=_quick(),
+        now=clock(),
+    )
+    _issued_at_once(made, clock=clock)
+    row = Issuance.objects.select_related("certificate").get(id=made.issuance_id or 0)
+    if row.state in (Work.REFUSED, Work.CANCELLED):
+        raise BackendRefused(row.detail)
+    return made, row.certificate.pk if row.state == Work.ISSUED else None
 
 
 def approve_and_issue(
     *,
     actor: Actor,
     number: int,
+    shown: Shown,
     evidence: Sequence[Evidence] = (),
     note: str = "",
-    seen_version: int | None = None,
-    clock: Callable[[], datetime],
+    message: str = "",
+    clock: Clock,
 ) -> None:
     """Approves a request and, if the CA is quick, has it issued. Raises as `approve_request` does."""
-    approve_request(
-        actor=actor, number=number, evidence=evidence, note=note, seen_version=seen_version, now=clock()
+    due = approve_request(
+        actor=actor,
+        number=number,
+        shown=shown,
+        evidence=evidence,
+        note=note,
+        message=message,
+        now=clock(),
     )
+    if due is not None and _quick() is not None:
+        _at_once(lambda: issuance.issue(issuance_id=due, clock=clock))
+
+
+def _quick() -> Backend | None:
+    """The CA that issues by default, if it answers while a person waits."""
     rt = runtime.current()
-    if rt.backend(rt.default_backend).inline:
-        _at_once(lambda: issuance.issue(request_id=RequestId(number), clock=clock))
+    backend = rt.backend(rt.default_backend)
+    return backend if backend.inline else None
 
 
-def _at_once(issue: Callable[[], State]) -> State | None:
+def _issued_at_once(made: Created, *, clock: Clock) -> Created:
+    number, claimed = made.issuance_id, made.claimed
+    if number is None or not made.due or _quick() is None:
+        return made
+    work = _at_once(lambda: issuance.issue(issuance_id=number, clock=clock, already=claimed))
+    if work is Work.ISSUED:
+        return replace(made, status=Status.ISSUED)
+    return replace(made, status=Status(Request.objects.values_list("status", flat=True).get(id=made.number)))
+
+
+def _at_once(issue: Callable[[], Work]) -> Work | None:
     try:
         return issue()
     except (StateConflict, BackendError):
-        # The decision stands and is recorded; the tick goes on with it and says what is the matter.
+        # The decision stands and is recorded; the worker goes on with it and says what is the matter.
         return None

@@ -57,7 +57,7 @@ def _make(backend: PublishesCrl, backend_name: str, *, now: datetime) -> bytes:
     What was revoked stays on it until a CRL from after the certificate's end has told of it (RFC 5280 3.3).
     """
     revoked = Certificate.objects.filter(
-        attempt__backend=backend_name, revoked_at__isnull=False, not_after__gt=now - VALID_FOR
+        issuance__backend=backend_name, revoked_at__isnull=False, not_after__gt=now - VALID_FOR
     )
     return backend.crl(
         revoked=[

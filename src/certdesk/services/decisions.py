@@ -1,29 +1,69 @@
-"""Deciding about a request that waits for a person: approve, reject; and judging a stored one anew.
+"""Deciding about a request that waits for an officer: what is shown, approving just that, rejecting.
 
-Nothing is signed or sent in here; an approved request is handed to `services.issuance`.
+Nothing is signed or sent in here; what is approved is handed to `services.issuance`.
 """
 
+import base64
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 
 from certdesk.domain.actors import Action, Actor, can
-from certdesk.domain.csr import read_csr
+from certdesk.domain.csr import Csr, read_csr
 from certdesk.domain.errors import InvalidInput, NotAuthorized, PolicyRefused, StateConflict
-from certdesk.domain.policy import NOT_VALIDATED, Decision, Facts, domains_to_validate
-from certdesk.domain.profiles import profile
-from certdesk.domain.requests import Event, State
-from certdesk.services.caa import CaaSeen, caa_of_request, look_at_caa, record_caa
-from certdesk.services.entitlements import AWAITS_CLIENT, judged_entitlement
+from certdesk.domain.policy import NOT_VALIDATED, Decision, Facts, domains_to_validate, waiver_of
+from certdesk.domain.profiles import profile, validity
+from certdesk.domain.requests import Event, IssuanceId, State, Work
+from certdesk.services.caa import CaaSeen, known_caa, look_at_caa, record_caa
+from certdesk.services.entitlements import AWAITS_CLIENT, approve
+from certdesk.services.issuance import cancel_waiting
 from certdesk.services.organisations import Evidence, record_validation
-from certdesk.services.preflight import Subject, judged
+from certdesk.services.preflight import ACME, Subject, judged, subject_of
 from certdesk.services.requests import UNCLAIMED, refusal_text
 from certdesk.services.texts import storable
 from certdesk.store.db import write_transaction
-from certdesk.store.models import Approval, Organisation, Request
-from certdesk.store.selectors.facts import Asked, lock_organisation, organisation_row
+from certdesk.store.models import Approval, Issuance, Organisation, Request
+from certdesk.store.selectors.facts import lock_organisation, organisation_row
 from certdesk.store.selectors.requests import RequestDetail, get_request
-from certdesk.store.transitions import Step, advance
+from certdesk.store.transitions import CHANGED, Step, advance
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """What an officer was shown, as page and API carry it there and back: a yes is to this and nothing else.
+
+    `content` and `policy` are digests, `csr` the CSR's; `reasons` are (code, what was seen) of each reason.
+    """
+
+    version: int
+    content: str
+    policy: str
+    csr: str
+    reasons: tuple[tuple[str, str], ...]
+
+    def token(self) -> str:
+        """As text for a form field or a body."""
+        return base64.urlsafe_b64encode(json.dumps(asdict(self)).encode()).decode()
+
+    @classmethod
+    def read(cls, token: str) -> "Shown":
+        """What a token says. Raises InvalidInput for one that is damaged."""
+        try:
+            told = json.loads(base64.urlsafe_b64decode(token.encode()))
+            reasons = tuple((str(code), str(seen)) for code, seen in told.pop("reasons"))
+            return cls(
+                version=int(told["version"]),
+                content=str(told["content"]),
+                policy=str(told["policy"]),
+                csr=str(told["csr"]),
+                reasons=reasons,
+            )
+        except (ValueError, TypeError, KeyError, AttributeError):
+            raise InvalidInput(
+                "What was shown to you is missing or damaged. Open the request again.",
+                fields={"shown": "Send back what the request's decision shows."},
+            ) from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,167 +71,223 @@ class Judgement:
     """What policy says now of a request that waits, and what an approving officer may or must prove.
 
     `csr_codes` are the codes of the checks that come from the CSR itself, `domains` those without a current
-    proof with the names below each (R31), `required` those that nobody but an officer can validate (R30).
+    proof with the names below each, `required` those that nobody but an officer can validate.
     """
 
     decision: Decision
+    shown: Shown
     csr_codes: frozenset[str]
     domains: Mapping[str, tuple[str, ...]]
     required: frozenset[str]
 
 
-def approve_request(
-    *,
-    actor: Actor,
-    number: int,
-    evidence: Sequence[Evidence] = (),
-    note: str = "",
-    seen_version: int | None = None,
-    now: datetime,
-) -> None:
-    """Approves exactly what the officer saw; the request goes on towards the CA (R31 to R33).
-
-    For every domain that nothing proves yet, `evidence` says how ownership was checked. One under a
-    trusted suffix may go without: its own people then confirm by e-mail before anything is signed.
-    Raises InvalidInput naming the domains without evidence, NotAuthorized for an own request,
-    StateConflict when somebody was faster, before anything else is judged.
-    """
-    shown = _may_decide(actor, number)
-    note = storable(note, field="note")
-    seen = shown.version if seen_version is None else seen_version
-    caa = _look_again(shown, now=now)
-    with write_transaction():
-        lock_organisation(shown.organisation_id)
-        request = Request.objects.get(id=shown.number)
-        if request.version != seen or request.state != State.WAITING_FOR_APPROVAL:
-            raise StateConflict("Somebody else has decided about this request already. Look at it again.")
-        row = organisation_row(shown.organisation_id)
-        facts, decision = facts_of(request, row, caa=caa, now=now)
-        if decision.refusals:
-            raise PolicyRefused(refusal_text(decision), checks=decision.checks)
-        waived = sorted({check.code for check in decision.manual_reasons})
-        proofs = _complete(evidence, facts, decision, now=now)
-        # The claim comes first: whoever loses the race writes no evidence at all.
-        advance(
-            request_id=shown.number,
-            event=Event.APPROVE,
-            actor=actor,
-            now=now,
-            seen_version=seen,
-            step=Step(
-                detail="Approved; about to be handed to the CA." if request.csr_sha256 else AWAITS_CLIENT,
-                note=note,
-                next_attempt_at=now + UNCLAIMED if request.csr_sha256 else None,
-                data={"waived": waived, "domains": [p.domain for p in proofs]},
-            ),
-        )
-        record_caa(caa, organisation_id=row.pk, request_id=request.pk)
-        for proof in proofs:
-            record_validation(actor=actor, organisation=row, evidence=proof, request_id=shown.number, now=now)
-        Approval.objects.create(
-            request_id=shown.number,
-            verdict="approve",
-            by=actor.label,
-            user_id=actor.user_id,
-            content_digest=decision.content_digest,
-            policy_digest=decision.policy_digest,
-            waived=waived,
-            note=note,
-            at=now,
-        )
-        Organisation.objects.filter(id=row.pk, first_approved_at__isnull=True).update(first_approved_at=now)
-        Organisation.objects.filter(id=row.pk, vetted_at__isnull=True).update(vetted_at=now)
-
-
-def reject_request(
-    *, actor: Actor, number: int, details: str, seen_version: int | None = None, now: datetime
-) -> None:
-    """Rejects with details, which the applicant reads and is sent (R29). Raises InvalidInput without any.
-
-    An accepted request is stopped only by somebody who has seen it accepted: without `seen_version`
-    a yes and a no at the same time would both win.
-    """
-    shown = _may_decide(actor, number)
-    details = storable(details, field="details")
-    if not details:
-        raise InvalidInput(
-            "Say why the request is rejected: the applicant is told.", fields={"details": "Give the details."}
-        )
-    if seen_version is None and shown.state is State.ACCEPTED:
-        raise StateConflict("Somebody else has accepted this request already. Look at it again.")
-    with write_transaction():
-        advance(
-            request_id=shown.number,
-            event=Event.REJECT,
-            actor=actor,
-            now=now,
-            seen_version=shown.version if seen_version is None else seen_version,
-            step=Step(detail=details, note=details),
-        )
-        content, policy = Request.objects.values_list("content_digest", "policy_digest").get(id=shown.number)
-        Approval.objects.create(
-            request_id=shown.number,
-            verdict="reject",
-            by=actor.label,
-            user_id=actor.user_id,
-            content_digest=content,
-            policy_digest=policy,
-            note=details,
-            at=now,
-        )
-
-
-def facts_of(
-    request: Request, organisation: Organisation, *, caa: CaaSeen, lint: bool = False, now: datetime
-) -> tuple[Facts, Decision]:
-    """The facts of a stored request as they are now, and what policy says about them now.
-
-    `caa` was looked up before, outside the caller's transaction. `lint` is for whoever looks at the list:
-    what goes on to the CA is linted there anyway.
-    """
-    if not request.csr_sha256:
-        return judged_entitlement(request, organisation, now=now)
-    kind = profile(request.profile_id)
-    subject = Subject(
-        csr=read_csr(bytes(request.csr_der), ip_addresses=kind.ip_addresses),
-        organisation=organisation,
-        profile=kind,
-        request=request,
-        caa=caa.answers,
-    )
-    asked = Asked(duration_years=request.duration_years, server_software=request.server_software)
-    return judged(subject, asked=asked, lint=lint, now=now)
-
-
 def judge_now(*, actor: Actor, number: int, now: datetime) -> Judgement:
     """Judges a stored request as things stand now. Raises NotFound for a foreign or missing one."""
-    shown = get_request(actor=actor, number=number)
-    request = Request.objects.get(id=shown.number)
-    row = organisation_row(shown.organisation_id)
-    # Whoever looks changes nothing: what is looked up for the page is not kept.
-    caa = caa_of_request(request=request, organisation=row, now=now)
-    facts, decision = facts_of(request, row, caa=caa, lint=True, now=now)
+    detail = get_request(actor=actor, number=number)
+    request = Request.objects.get(id=detail.number)
+    row = organisation_row(detail.organisation_id)
+    # A look changes nothing: what is looked up for the page is not kept.
+    caa = known_caa(
+        request_id=request.pk,
+        organisation=row,
+        profile_id=request.profile_id,
+        names=request.names if detail.csr_sha256 else (),
+        now=now,
+    )
+    subject = _subject(request, row, caa)
+    facts, decision = judged(subject, lint=True, now=now)
     domains = domains_to_validate(facts, now=now)
     return Judgement(
         decision=decision,
+        shown=_shown(request, subject, decision),
         csr_codes=frozenset(check.code for check in facts.csr_findings),
         domains={domain: tuple(names) for domain, names in domains.items()},
         required=_required(decision),
     )
 
 
-def _required(decision: Decision) -> frozenset[str]:
-    return frozenset(check.seen for check in decision.manual_reasons if check.code == NOT_VALIDATED)
+def judge_for_decision(*, actor: Actor, number: int, now: datetime) -> Judgement:
+    """The same for an officer who may decide about it. Raises NotAuthorized, StateConflict."""
+    detail = _may_decide(actor, number)
+    if detail.state is not State.WAITING_FOR_APPROVAL:
+        raise StateConflict("No decision is needed about this request.")
+    return judge_now(actor=actor, number=number, now=now)
 
 
-def _look_again(shown: RequestDetail, *, now: datetime) -> CaaSeen:
-    """CAA as it is now, for what waits: an officer decides on what is true today."""
-    return look_at_caa(
-        organisation_id=shown.organisation_id,
-        profile_id=shown.profile_id,
-        names=shown.names if shown.csr_sha256 else (),
+def approve_request(
+    *,
+    actor: Actor,
+    number: int,
+    shown: Shown,
+    evidence: Sequence[Evidence] = (),
+    note: str = "",
+    message: str = "",
+    now: datetime,
+) -> IssuanceId | None:
+    """Approves exactly what the officer was shown; returns the issuance that may be taken up now, if any.
+
+    `evidence` says, for every domain that nothing proves yet, how ownership was checked. One under a trusted
+    suffix may go without: its own people then confirm by e-mail before anything is signed. `note` is for
+    officers and auditors, `message` for the applicant. Raises InvalidInput naming the domains without
+    evidence, NotAuthorized for an own request, StateConflict with what has changed since it was shown.
+    """
+    detail = _may_decide(actor, number)
+    note, message = storable(note, field="note"), storable(message, field="message")
+    caa = look_at_caa(  # an officer decides on what is true today
+        organisation_id=detail.organisation_id,
+        profile_id=detail.profile_id,
+        names=detail.names if detail.csr_sha256 else (),
         now=now,
     )
+    with write_transaction():
+        lock_organisation(detail.organisation_id)
+        request = Request.objects.get(id=detail.number)
+        if request.version != shown.version or request.state != State.WAITING_FOR_APPROVAL:
+            raise StateConflict(CHANGED)
+        row = organisation_row(detail.organisation_id)
+        subject = _subject(request, row, caa)
+        facts, decision = judged(subject, now=now)
+        if changes := _changes(shown, _shown(request, subject, decision), decision):
+            raise StateConflict(f"This has changed since you opened the request: {changes} Open it again.")
+        if decision.refusals:
+            raise PolicyRefused(refusal_text(decision.checks), checks=decision.checks)
+        proofs = _complete(evidence, facts, decision, now=now)
+        waived = [waiver_of(check, csr_sha256=subject.csr_sha256) for check in decision.manual_reasons]
+        term = validity(subject.profile, duration_years=request.duration_years, now=now)
+        # The claim comes first: an officer who loses the race writes no evidence at all.
+        advance(
+            request_id=detail.number,
+            event=Event.APPROVE,
+            actor=actor,
+            now=now,
+            seen_version=shown.version,
+            step=Step(
+                detail=AWAITS_CLIENT if subject.csr is None else "Approved; about to be handed to the CA.",
+                note=message,
+                data={
+                    "waived": sorted({waiver.code for waiver in waived}),
+                    "domains": [proof.domain for proof in proofs],
+                    "note": note,
+                },
+            ),
+            written={
+                "term_starts_at": term[0],
+                "term_ends_at": term[1],
+                "content_digest": decision.content_digest,
+                "policy_digest": decision.policy_digest,
+            },
+        )
+        record_caa(caa, organisation_id=row.pk, request_id=request.pk)
+        for proof in proofs:
+            record_validation(
+                actor=actor, organisation=row, evidence=proof, request_id=detail.number, now=now
+            )
+        approve(
+            request,
+            decision,
+            by=actor.label,
+            user_id=actor.user_id,
+            waived=[asdict(waiver) for waiver in waived],
+            note=note,
+            message=message,
+            now=now,
+        )
+        Organisation.objects.filter(id=row.pk, first_approved_at__isnull=True).update(first_approved_at=now)
+        Organisation.objects.filter(id=row.pk, vetted_at__isnull=True).update(vetted_at=now)
+        waiting = Issuance.objects.filter(request_id=request.pk, state=Work.WAITING)
+        waiting.update(next_attempt_at=now + UNCLAIMED)
+        first = waiting.values_list("id", flat=True).first()
+    return None if first is None else IssuanceId(first)
+
+
+def reject_request(
+    *, actor: Actor, number: int, details: str, seen_version: int | None = None, now: datetime
+) -> None:
+    """Rejects with details, which the applicant reads and is sent. Raises InvalidInput without any.
+
+    An accepted request is stopped only by somebody who has seen it accepted: without `seen_version`
+    a yes and a no at the same time would both win.
+    """
+    detail = _may_decide(actor, number)
+    details = storable(details, field="details")
+    if not details:
+        raise InvalidInput(
+            "Say why the request is rejected: the applicant is told.", fields={"details": "Give the details."}
+        )
+    if seen_version is None and detail.state is State.APPROVED:
+        raise StateConflict("Someone else has already approved this request. Reload the page.")
+    with write_transaction():
+        lock_organisation(detail.organisation_id)
+        advance(
+            request_id=detail.number,
+            event=Event.REJECT,
+            actor=actor,
+            now=now,
+            seen_version=detail.version if seen_version is None else seen_version,
+            step=Step(detail=details, note=details),
+        )
+        cancel_waiting(request_id=detail.number, actor=actor, reason=details, now=now)
+        content, policy = Request.objects.values_list("content_digest", "policy_digest").get(id=detail.number)
+        Approval.objects.create(
+            request_id=detail.number,
+            verdict="reject",
+            by=actor.label,
+            user_id=actor.user_id,
+            content_digest=content,
+            policy_digest=policy,
+            message=details,
+            at=now,
+        )
+
+
+def waiting_csr(request: Request) -> Csr | None:
+    """The CSR that waits with a request for its first certificate; None for an entitlement without one."""
+    if request.channel == ACME:
+        return None
+    der = (
+        Issuance.objects.filter(request_id=request.pk, order__isnull=True)
+        .order_by("-id")
+        .values_list("csr_der", flat=True)
+        .first()
+    )
+    if der is None:
+        return None
+    return read_csr(bytes(der), ip_addresses=profile(request.profile_id).ip_addresses)
+
+
+def _subject(request: Request, organisation: Organisation, caa: CaaSeen) -> Subject:
+    before = (
+        Issuance.objects.filter(request_id=request.pk).order_by("id").values_list("id", flat=True).first()
+    )
+    return replace(subject_of(request, organisation, waiting_csr(request)), before=before, caa=caa.answers)
+
+
+def _shown(request: Request, subject: Subject, decision: Decision) -> Shown:
+    return Shown(
+        version=request.version,
+        content=decision.content_digest,
+        policy=decision.policy_digest,
+        csr=subject.csr_sha256,
+        reasons=tuple(sorted((check.code, check.seen) for check in decision.manual_reasons)),
+    )
+
+
+def _changes(shown: Shown, current: Shown, decision: Decision) -> str:
+    """What differs from what was shown, in words; empty where nothing does."""
+    told = []
+    if (shown.content, shown.csr) != (current.content, current.csr):
+        told.append("the organisation's data, the names, the CSR or the term.")
+    if shown.policy != current.policy:
+        told.append("the policy.")
+    new = set(current.reasons) - set(shown.reasons)
+    gone = set(shown.reasons) - set(current.reasons)
+    told += [check.message for check in decision.manual_reasons if (check.code, check.seen) in new]
+    told += [f"a reason that no longer holds ({seen or code})." for code, seen in sorted(gone)]
+    return " ".join(told)
+
+
+def _required(decision: Decision) -> frozenset[str]:
+    return frozenset(check.seen for check in decision.manual_reasons if check.code == NOT_VALIDATED)
 
 
 def _may_decide(actor: Actor, number: int) -> RequestDetail:
@@ -199,7 +295,7 @@ def _may_decide(actor: Actor, number: int) -> RequestDetail:
     if not can(actor, Action.REQUEST_DECIDE):
         raise NotAuthorized("Only an RA officer decides about requests.")
     if request.requester_id == actor.user_id:
-        raise NotAuthorized("You asked for this yourself, so another officer has to decide (W3).")
+        raise NotAuthorized("You asked for this yourself, so another officer has to decide.")
     return request
 
 

@@ -23,6 +23,7 @@ from certdesk.domain.requests import OrganisationId
 from certdesk.services import runtime
 from certdesk.services.acme_credentials import create_credential
 from certdesk.services.confirm import approve_and_issue, submit_request
+from certdesk.services.decisions import judge_now
 from certdesk.services.organisations import (
     Evidence,
     create_organisation,
@@ -164,9 +165,11 @@ def _first_story(actors: dict[str, Actor], university: OrganisationId, *, now: d
         channel="portal",
         clock=lambda: now,
     )
+    shown = judge_now(actor=olga, number=created.number, now=now).shown
     approve_and_issue(
         actor=olga,
         number=created.number,
+        shown=shown,
         note="First request of the university; known to us.",
         clock=lambda: now,
     )

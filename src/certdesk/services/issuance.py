@@ -1,17 +1,22 @@
-"""Issuing: one numbered straight line, safe against a crash at every point (docs/issuance-cycle.md).
+"""The one way to issue: an issuance's steps from a CSR to a certificate (docs/issuance-cycle.md).
 
-The intent is recorded before anything is signed or sent; signing and sending happen outside any
-transaction; whatever comes back is recorded, and the request is `issued` only on a match (R36).
+The same for portal, REST, ACME and renewal. The intent is recorded before anything is signed or sent, signing
+and sending happen outside any transaction, and whatever comes back is recorded. A permission is judged under
+the lock each time it is used: before the claim, before anything is sent a second time, and when it arrives.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import structlog
+from django.db.models import Exists, OuterRef
 
 from certdesk.backends.base import Backend, Finds, Prepares
-from certdesk.domain.actors import SYSTEM
+from certdesk.domain.acme_problems import ProblemType, problem_json
+from certdesk.domain.actors import SYSTEM, Actor
 from certdesk.domain.certificates import (
+    Absent,
     Accepted,
     Intent,
     Issued,
@@ -19,397 +24,491 @@ from certdesk.domain.certificates import (
     Refused,
     certificate_facts,
     compare,
+    differences,
 )
+from certdesk.domain.csr import read_csr
 from certdesk.domain.errors import BackendError, BackendRefused, OutcomeUnknown, StateConflict, Unavailable
 from certdesk.domain.findings import Check, Verdict
-from certdesk.domain.policy import still_entitled
 from certdesk.domain.policy_limits import CAA_UNKNOWN
-from certdesk.domain.requests import Event, OrganisationId, RequestId, State
+from certdesk.domain.profiles import profile
+from certdesk.domain.requests import DONE, Event, IssuanceId, OrganisationId, RequestId, State, Status, Work
 from certdesk.domain.waiting import dns_phrase, waiting_phrase
 from certdesk.services import runtime
-from certdesk.services.attempts import end_attempt, store_certificate
-from certdesk.services.caa import CaaSeen, caa_of_request, record_caa
-from certdesk.services.decisions import facts_of
-from certdesk.services.intents import (
-    LEASE,
-    Claimed,
-    claim_step,
-    intent_of,
-    prepared,
-    record_intent,
-    recorded_intent,
-)
-from certdesk.services.validation import await_validation
+from certdesk.services.acme_addresses import account_url
+from certdesk.services.acme_orders import note_problem
+from certdesk.services.caa import known_caa, record_caa
+from certdesk.services.entitlements import order_obstacles
+from certdesk.services.intents import LEASE, claim_step, claimed, prepared, recorded_intent
+from certdesk.services.kept import keep, withhold
+from certdesk.services.preflight import ACME, intent_of, judged, obstacles_under, subject_of
+from certdesk.services.validation import second_line
+from certdesk.store import audit
 from certdesk.store.db import write_transaction
 from certdesk.store.models import (
-    Approval,
-    AttemptOutcome,
-    IssuanceAttempt,
+    AcmeOrder,
+    BlockedKey,
+    Issuance,
     Request,
 )
+from certdesk.store.prepared import Prepared, Swap
 from certdesk.store.selectors.facts import lock_organisation, organisation_row
 from certdesk.store.selectors.waiting import failing_at_dns_since, usual_issuing_time
-from certdesk.store.transitions import Known, Step, advance, advance_through
+from certdesk.store.transitions import Standing, Step, advance, advance_issuance
 
 log = structlog.get_logger()
 
 Clock = Callable[[], datetime]
 
 RETRY_FIRST, RETRY_MOST = timedelta(seconds=5), timedelta(minutes=15)
-POLL_FIRST, POLL_MOST = timedelta(seconds=10), timedelta(minutes=15)
-
-
-def issue(*, request_id: RequestId, clock: Clock) -> State:
-    """Takes an accepted request to its certificate, or to whatever stands in the way.
-
-    Raises StateConflict when the request is not accepted (somebody else has it).
-    """
-    # 1. What is to be signed: fixed and linted before anything is written.
-    now = clock()
-    request = Request.objects.select_related("organisation").get(id=request_id)
-    if request.state != State.ACCEPTED or not request.csr_sha256:  # without a CSR, a client has to ask first
-        raise StateConflict("The request is not waiting to be handed to the CA.")
-    rt = runtime.current()
-    backend = rt.backend(rt.default_backend)
-    caa = caa_of_request(request=request, organisation=request.organisation, now=now)
-    try:
-        intent = prepared(backend, intent_of(request, backend, now=now))
-    except BackendRefused as refused:
-        return _refuse_unsent(request, refused.detail, caa, now=now)
-
-    # 2. Check that it still may be, on the very row that the intent was made of; claim; record the intent.
-    with write_transaction():
-        lock_organisation(OrganisationId(request.organisation_id))
-        # The time under the lock: a confirmation that came in between must not lie in our future.
-        now = clock()
-        record_caa(caa, organisation_id=request.organisation_id, request_id=request.pk)
-        if obstacles := _obstacles(request, caa, now=now):
-            return _held_up(request, obstacles, now=now)
-        advance(
-            request_id=request_id,
-            event=Event.CLAIM,
-            actor=SYSTEM,
-            now=now,
-            step=claim_step(backend, now=now),
-            seen_version=request.version,
+POLL_FIRST = timedelta(seconds=10)
+#: What follows under a standing request ends without a certificate after this long: its client asks again.
+GIVE_UP_AFTER = timedelta(days=2)
+_CERTIFY = Swap(AcmeOrder, where=("id",), to=("certificate",))
+_NOW = Prepared(
+    lambda issuance: (
+        Issuance.objects.filter(id=issuance)
+        .annotate(blocked=Exists(BlockedKey.objects.filter(spki_sha256=OuterRef("spki_sha256"))))
+        .values_list(
+            "request__state",
+            "request__status",
+            "request__version",
+            "organisation_id",
+            "organisation__is_active",
+            "blocked",
+            "order__account__deactivated_at",
+            "order__account__credential__revoked_at",
         )
-        attempt = record_intent(request_id, intent, now=now)
-
-    # 3. to 5. Outside any transaction: sign or send; then record what came.
-    return _submit(attempt, intent, backend, clock=clock)
-
-
-def finish(claimed: Claimed, *, clock: Clock) -> State:
-    """Steps 3 to 5 for a request that was claimed in the transaction that made it (step 2)."""
-    return _submit(claimed.attempt, claimed.intent, claimed.backend, known=claimed.known, clock=clock)
+    ),
+    int,
+)
 
 
-def drive(*, request_id: RequestId, clock: Clock) -> State | None:
-    """Takes a request one step on from wherever a crash, a lost job or a slow CA has left it.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claimed:
+    """An issuance that was claimed in the transaction that made it (steps 1 and 2), ready to be sent."""
 
-    Idempotent: doing it twice, or in two processes at once, is harmless. None when nothing was due.
+    issuance: Issuance
+    intent: Intent
+    backend: Backend
+
+
+def issue(*, issuance_id: IssuanceId, clock: Clock, already: Claimed | None = None) -> Work:
+    """Takes an issuance as far as it can go now: to its certificate, or to what stands in the way.
+
+    With `already` it begins at step 3. Safe to call again at any time, by any number of processes: raises
+    StateConflict when nothing is to be done, or another process does it.
     """
-    state = State(Request.objects.values_list("state", flat=True).get(id=request_id))
+    if already is not None:
+        issuance, intent, backend = already.issuance, already.intent, already.backend
+    else:
+        # 1. Look, outside any transaction. An earlier claim may have reached the CA, so it is asked first.
+        now = clock()
+        issuance = _taken(issuance_id, now=now)
+        request, rt, refused = issuance.request, runtime.current(), ""
+        backend = rt.backend(issuance.backend or rt.default_backend)
+        recorded = None
+        if issuance.state != Work.WAITING:
+            recorded = recorded_intent(issuance, server_software=request.server_software)
+            found = _answer(backend, lambda: _asked_again(backend, recorded, issuance))
+            if _is_given_up(issuance, found, now=now):
+                found = Refused(reason="It has not issued in time.")
+            if not isinstance(found, Absent):
+                return _record(issuance, recorded, found, backend, clock=clock)
+
+        # The CA has nothing of it: what CAA says, and what would be signed, fixed and linted.
+        caa = known_caa(
+            request_id=request.pk,
+            organisation=issuance.organisation,
+            profile_id=request.profile_id,
+            names=issuance.names,
+            account_uri=account_url(issuance.order.account_id) if issuance.order else "",
+            now=now,
+        )
+        csr = read_csr(bytes(issuance.csr_der), ip_addresses=profile(request.profile_id).ip_addresses)
+        intent = recorded or intent_of(subject_of(request, issuance.organisation, csr), backend, now=now)
+        try:
+            intent = recorded or prepared(backend, intent)
+        except BackendRefused as error:  # the CA's own limits, or lint, before anything is signed
+            refused = error.detail
+
+        # 2. Judge, under the lock, everything that it rests on; claim by compare-and-swap; record the intent.
+        with write_transaction():
+            lock_organisation(OrganisationId(issuance.organisation_id))
+            # The time under the lock: a confirmation that came in between must not lie in our future.
+            now = clock()
+            record_caa(caa, organisation_id=issuance.organisation_id, request_id=request.pk)
+            request = issuance.request = Request.objects.get(id=request.pk)
+            organisation = organisation_row(OrganisationId(issuance.organisation_id))
+            subject = replace(subject_of(request, organisation, csr), before=issuance.pk, caa=caa.answers)
+            facts, decision = judged(subject, now=now)
+            against = (
+                *order_obstacles(issuance.order, now=now),
+                *obstacles_under(request, subject, decision, now=now),
+            )
+            against = against or differences(intent, facts, csr=csr, ends_at=request.term_ends_at)
+            if against:
+                return _held_up(issuance, request, against, now=now)
+            if refused:
+                steps = (
+                    (Event.CLAIM, claim_step(backend)),
+                    (Event.CA_REFUSE, Step(detail=refused, note=refused)),
+                )
+                advance_issuance(
+                    issuance=issuance, steps=steps, actor=SYSTEM, now=now, written={"detail": refused}
+                )
+                _end_order(issuance, refused, now=now)
+                return Work.REFUSED
+            if issuance.state == Work.WAITING:
+                # The wait for a CA that could not be reached began with the first try.
+                begun = {"claimed_at": issuance.claimed_at} if issuance.tries and issuance.claimed_at else {}
+                advance_issuance(
+                    issuance=issuance,
+                    steps=((Event.CLAIM, claim_step(backend)),),
+                    actor=SYSTEM,
+                    now=now,
+                    next_attempt_at=now + LEASE,
+                    written={**claimed(intent, now=now), **begun},
+                )
+
+    # 3. Sign or send, outside any transaction.
+    sent = _answer(backend, lambda: backend.submit(intent))
+    if isinstance(sent, Unavailable):
+        return _release(issuance, sent, now=clock())
+    # 4. Compare, and 5. record whatever came, in one transaction.
+    return _record(issuance, intent, sent, backend, clock=clock)
+
+
+def drive(*, issuance_id: IssuanceId, clock: Clock) -> Work | None:
+    """Takes an issuance one step on, for the worker; None when nothing was due, or another does it."""
     try:
-        match state:
-            case State.ACCEPTED:
-                return issue(request_id=request_id, clock=clock)
-            case State.SUBMITTING:
-                return _resume(request_id, clock=clock)
-            case State.SUBMITTED:
-                return _poll(request_id, clock=clock)
-            case _:
-                return None
+        return issue(issuance_id=issuance_id, clock=clock)
     except StateConflict:
         return None
 
 
-def due_requests(*, now: datetime, limit: int = 20) -> list[RequestId]:
-    """The requests that the reconcile tick has to look at, longest overdue first."""
-    due = Request.objects.filter(next_attempt_at__lte=now).order_by("next_attempt_at")
-    return [RequestId(number) for number in due.values_list("id", flat=True)[:limit]]
+def due_issuances(*, now: datetime, limit: int = 20) -> list[IssuanceId]:
+    """What the worker has to look at, longest overdue first."""
+    due = Issuance.objects.filter(next_attempt_at__lte=now).order_by("next_attempt_at")
+    return [IssuanceId(number) for number in due.values_list("id", flat=True)[:limit]]
 
 
-def postpone(*, request_id: RequestId, now: datetime) -> None:
-    """Puts off a request that can't be driven at present, so that it does not hold up the others."""
+def postpone(*, issuance_id: IssuanceId, now: datetime) -> None:
+    """Puts off one that can't be driven at present, so that it does not hold up the others."""
     with write_transaction():
-        Request.objects.filter(id=request_id, next_attempt_at__isnull=False).update(
+        Issuance.objects.filter(id=issuance_id, next_attempt_at__isnull=False).update(
             next_attempt_at=now + RETRY_MOST / 15
         )
 
 
-def _obstacles(request: Request, caa: CaaSeen, *, now: datetime) -> tuple[Check, ...]:
-    """What stands against signing now: changed content, refusals, lapsed validations, new reasons (W2)."""
-    approval = Approval.objects.filter(request=request, verdict="approve").order_by("-id").first()
-    if approval is None:
-        return (
-            Check(
-                code="approval.missing",
-                verdict=Verdict.MANUAL,
-                message="Nobody has approved this request.",
-                rule="W2",
-            ),
-        )
-    organisation = organisation_row(OrganisationId(request.organisation_id))
-    facts, decision = facts_of(request, organisation, caa=caa, now=now)
-    # The intent takes the names from their column, the approval is about the CSR: the two have to agree.
-    approved = approval.content_digest if tuple(request.names) == facts.names else ""
-    return still_entitled(decision, approved_digest=approved, waived=approval.waived)
+def cancel_waiting(*, request_id: RequestId, actor: Actor, reason: str, now: datetime) -> None:
+    """Ends what waits under a request whose permission has just ended, in the caller's transaction.
 
-
-def _held_up(request: Request, obstacles: tuple[Check, ...], *, now: datetime) -> State:
-    """What may come right by itself is waited for; anything else goes back to a person."""
-    unknown = tuple(check for check in obstacles if check.code == CAA_UNKNOWN)
-    pending = tuple(check for check in obstacles if check.verdict is Verdict.PENDING)
-    if len(unknown) + len(pending) < len(obstacles):
-        return _refer(RequestId(request.pk), obstacles, now=now)
-    return await_validation(request, now=now) if pending else _await_caa(request, unknown, now=now)
-
-
-def _await_caa(request: Request, unknown: tuple[Check, ...], *, now: datetime) -> State:
-    """The DNS has not said whether the CA may: asked again, later and later, without end."""
-    told = " ".join(check.message for check in unknown)
-    since = failing_at_dns_since(request_id=request.pk, accepted_at=request.changed_at) or now
-    Request.objects.filter(id=request.pk, state=State.ACCEPTED, version=request.version).update(
-        next_attempt_at=now + _between(RETRY_FIRST, (now - request.changed_at) / 4, RETRY_MOST),
-        detail=f"{dns_phrase(elapsed=now - since, ra=runtime.current().rules.ra)} {told}",
-    )
-    return State.ACCEPTED
-
-
-def _refer(request_id: RequestId, obstacles: tuple[Check, ...], *, now: datetime) -> State:
-    reasons = [check.message for check in obstacles]
-    return advance(
-        request_id=request_id,
-        event=Event.REFER,
-        actor=SYSTEM,
-        now=now,
-        step=Step(
-            detail=" ".join(reasons),
-            note="\n".join(reasons),
-            data={"codes": sorted({c.code for c in obstacles})},
-        ),
-    )
-
-
-def _refuse_unsent(request: Request, reason: str, caa: CaaSeen, *, now: datetime) -> State:
-    """The CA's own limits, or lint, stopped it before anything was signed or sent.
-
-    What would not have been signed anyway goes back to a person instead, as in step 2.
+    What a CA may have already is asked about, and what comes of it is withheld and revoked.
     """
-    request_id = RequestId(request.pk)
-    steps = ((Event.CLAIM, Step()), (Event.CA_REFUSE, Step(detail=reason, note=reason)))
+    for issuance in Issuance.objects.filter(request_id=request_id, state=Work.WAITING):
+        step = Step(detail=reason, note=reason)
+        advance_issuance(
+            issuance=issuance,
+            steps=((Event.CANCEL, step),),
+            actor=actor,
+            now=now,
+            written={"detail": reason},
+        )
+        _end_order(issuance, reason, now=now)
+
+
+def _taken(issuance_id: IssuanceId, *, now: datetime) -> Issuance:
+    """The row, taken so that no other process asks about it as well; what waits is taken with its claim."""
+    rows = Issuance.objects.select_related(
+        "request", "organisation", "order__account__credential", "order__account__organisation"
+    )
+    issuance = rows.get(id=issuance_id)
+    if issuance.state in DONE:
+        raise StateConflict("The issuance has ended.")
+    if issuance.state == Work.WAITING:
+        return issuance
+    seen = issuance.next_attempt_at
     with write_transaction():
-        lock_organisation(OrganisationId(request.organisation_id))
-        record_caa(caa, organisation_id=request.organisation_id, request_id=request.pk)
-        if obstacles := _obstacles(request, caa, now=now):
-            return _refer(request_id, obstacles, now=now)
-        return advance_through(request_id=request_id, steps=steps, actor=SYSTEM, now=now)
+        leased = (
+            seen is not None
+            and seen <= now
+            and Issuance.objects.filter(
+                id=issuance.pk, version=issuance.version, next_attempt_at=seen
+            ).update(next_attempt_at=now + LEASE)
+        )
+    if not leased:
+        raise StateConflict("Another worker is already processing this.")
+    return issuance
 
 
-def _submit(
-    attempt: IssuanceAttempt, intent: Intent, backend: Backend, *, known: Known | None = None, clock: Clock
-) -> State:
+def _answer(
+    backend: Backend, ask: Callable[[], Outcome | Absent]
+) -> Outcome | Absent | Unavailable | OutcomeUnknown:
+    """What the CA says; where it says nothing, whether it can have acted."""
     try:
-        outcome = backend.submit(intent)
-    except Unavailable as error:
-        return _release(attempt, error, now=clock())
+        return ask()
     except BackendRefused as error:
-        outcome = Refused(reason=error.detail)
-    except BackendError as error:
-        # OutcomeUnknown, or a CA that is set up wrongly: it may have acted, so the attempt stays open.
-        return _leave_open(attempt, error, now=clock())
-    except Exception:  # plug-in boundary: nobody knows how far it got, so the attempt stays open as well
-        log.exception("issuance.submit_broke", request=attempt.request_id, backend=backend.name)
-        return _leave_open(attempt, OutcomeUnknown("The connection to the CA broke."), now=clock())
-    return _record(attempt, intent, outcome, backend, known=known, now=clock())
+        return Refused(reason=error.detail)
+    except (Unavailable, OutcomeUnknown) as error:
+        return error
+    except BackendError as error:  # set up wrongly: it may have acted
+        return OutcomeUnknown(error.detail)
+    except Exception:  # plug-in boundary: nobody knows how far it got
+        log.exception("issuance.ca_broke", backend=backend.name)
+        return OutcomeUnknown("The connection to the CA broke.")
 
 
-def _resume(request_id: RequestId, *, clock: Clock) -> State:
-    """Finishes an attempt whose outcome is not known: looks it up, or asks again for the very same thing."""
-    attempt = _open_attempt(request_id, lease=LEASE, now=clock())
-    intent, backend = recorded_intent(attempt), runtime.current().backend(attempt.backend)
+def _asked_again(backend: Backend, intent: Intent, issuance: Issuance) -> Outcome | Absent:
+    """What became of an earlier submit. A CA that signs the same bytes again needs no looking up."""
+    if issuance.state == Work.SUBMITTED:
+        return backend.poll(intent, issuance.handle)
     if isinstance(backend, Finds):
-        try:
-            outcome = backend.find(attempt.idempotency_key)
-        except BackendRefused as error:
-            outcome = Refused(reason=error.detail)
-        except BackendError as error:
-            return _leave_open(attempt, error, now=clock())
-        if outcome is not None:
-            return _record(attempt, intent, outcome, backend, now=clock())
-    elif not isinstance(backend, Prepares):
-        unknown = OutcomeUnknown(
-            "The CA can't tell what became of this; an operator has to look it up there."
+        return backend.find(intent)
+    if isinstance(backend, Prepares):
+        return Absent()
+    raise OutcomeUnknown("The CA can't tell what became of this; an operator has to look it up there.")
+
+
+def _is_first(issuance: Issuance, status: str) -> bool:
+    """Whether it is a request's own first certificate, rather than one more under a standing request."""
+    own = issuance.order_id is None and issuance.request.channel != ACME
+    return own and status != Status.ISSUED
+
+
+def _is_given_up(issuance: Issuance, found: object, *, now: datetime) -> bool:
+    """Whether the CA, asked once more, still has no answer for what nobody waits for any longer."""
+    since = issuance.claimed_at or issuance.created_at
+    late = not _is_first(issuance, issuance.request.status) and now - since > GIVE_UP_AFTER
+    return late and not isinstance(found, (Issued, Refused))
+
+
+def _held_up(issuance: Issuance, request: Request, against: tuple[Check, ...], *, now: datetime) -> Work:
+    """What may come right by itself is waited for; other reasons go to an officer, or end it."""
+    reason = "\n".join(check.message for check in against)
+    unknown = [check for check in against if check.code == CAA_UNKNOWN]
+    pending = [check for check in against if check.verdict is Verdict.PENDING]
+    first = _is_first(issuance, request.status)
+    codes = {"codes": sorted({check.code for check in against})}
+    waits = len(unknown) + len(pending) == len(against) and (first or not pending)
+    if issuance.state == Work.CLAIMED and (waits or first) and request.state == State.APPROVED:
+        release = ((Event.RELEASE, Step(detail=request.detail, data=codes)),)
+        advance_issuance(issuance=issuance, steps=release, actor=SYSTEM, now=now, written=_NO_INTENT)
+        request.refresh_from_db()
+    if request.state != State.APPROVED or not (waits or first):
+        step = Step(detail=reason, note=reason, data=codes)
+        written = {"detail": reason}
+        advance_issuance(
+            issuance=issuance, steps=((Event.CANCEL, step),), actor=SYSTEM, now=now, written=written
         )
-        return _leave_open(attempt, unknown, now=clock())
-    return _submit(attempt, intent, backend, clock=clock)
-
-
-def _poll(request_id: RequestId, *, clock: Clock) -> State:
-    now = clock()
-    attempt = _open_attempt(request_id, lease=LEASE, now=now)
-    backend = runtime.current().backend(attempt.backend)
-    try:
-        outcome = backend.poll(attempt.handle)
-    except BackendRefused as error:
-        outcome = Refused(reason=error.detail)
-    except BackendError as error:
-        log.warning("issuance.poll_failed", request=request_id, code=error.code)
-        outcome = Accepted(handle=attempt.handle)
-    if isinstance(outcome, Accepted):
-        waited = now - (attempt.acknowledged_at or now)
-        _look_again(
-            request_id,
-            State.SUBMITTED,
-            at=now + _between(POLL_FIRST, waited / 4, POLL_MOST),
-            detail=_at_work(attempt, backend, attempt.handle, now=now),
-        )
-        return State.SUBMITTED
-    return _record(attempt, recorded_intent(attempt), outcome, backend, now=clock())
-
-
-def _open_attempt(request_id: RequestId, *, lease: timedelta, now: datetime) -> IssuanceAttempt:
-    """The open attempt, with its lease renewed so that no other process resumes it as well."""
-    seen = Request.objects.values_list("next_attempt_at", flat=True).get(id=request_id)
-    if seen is None or seen > now:
-        raise StateConflict("Somebody else is at it.")
-    with write_transaction():
-        renewed = Request.objects.filter(id=request_id, next_attempt_at=seen).update(
-            next_attempt_at=now + lease
-        )
-    if not renewed:
-        raise StateConflict("Somebody else is at it.")
-    return IssuanceAttempt.objects.get(request_id=request_id, outcome=AttemptOutcome.OPEN)
-
-
-def _look_again(request_id: RequestId, state: State, *, at: datetime, detail: str) -> None:
-    with write_transaction():
-        Request.objects.filter(id=request_id, state=state).update(next_attempt_at=at, detail=detail)
-
-
-def _at_work(attempt: IssuanceAttempt, backend: Backend, handle: str, *, now: datetime) -> str:
-    """The second line while the CA takes its time."""
-    return f"{backend.title} is working on it (its number: {handle}). {_waiting(attempt, now=now)}"
-
-
-def _waiting(attempt: IssuanceAttempt, *, now: datetime) -> str:
-    usual = usual_issuing_time(backend=attempt.backend, now=now)
-    return waiting_phrase(elapsed=now - attempt.created_at, usual=usual)
-
-
-def _release(attempt: IssuanceAttempt, error: Unavailable, *, now: datetime) -> State:
-    """Nothing reached the CA: the request goes back and is tried again, later and later."""
-    tries = Request.objects.values_list("attempts", flat=True).get(id=attempt.request_id)
-    again = now + _between(RETRY_FIRST, RETRY_FIRST * 2 ** min(max(tries - 1, 0), 10), RETRY_MOST)
-    with write_transaction():
-        end_attempt(attempt, AttemptOutcome.RELEASED, reason=error.detail, now=now)
-        return advance(
-            request_id=RequestId(attempt.request_id),
-            event=Event.RELEASE,
+        _end_order(issuance, reason, now=now)
+        return Work.CANCELLED
+    if not waits:
+        advance(
+            request_id=RequestId(request.pk),
+            event=Event.REFER,
             actor=SYSTEM,
             now=now,
-            step=Step(detail=f"The CA can't be reached; trying again. {error.detail}", next_attempt_at=again),
+            step=Step(detail=" ".join(reason.split("\n")), note=reason, data=codes),
         )
+        Issuance.objects.filter(id=issuance.pk, state=Work.WAITING).update(next_attempt_at=None)
+        return Work.WAITING
+    if pending:  # nothing is due until somebody confirms
+        again, line = None, second_line(OrganisationId(request.organisation_id), request.names, now=now)
+    else:  # the DNS has not said whether the CA may: asked again, later and later, without end
+        since = failing_at_dns_since(request_id=request.pk, accepted_at=request.changed_at) or now
+        phrase = dns_phrase(elapsed=now - since, ra=runtime.current().rules.ra)
+        again = now + _between(RETRY_FIRST, (now - request.changed_at) / 4, RETRY_MOST)
+        line = f"{phrase} {' '.join(check.message for check in unknown)}"
+    _wait(issuance, at=again, line=line)
+    return Work.WAITING
 
 
-def _leave_open(attempt: IssuanceAttempt, error: BackendError, *, now: datetime) -> State:
-    age = now - attempt.created_at
-    log.error("issuance.outcome_unknown", request=attempt.request_id, code=error.code, age=str(age))
-    _look_again(
-        RequestId(attempt.request_id),
-        State.SUBMITTING,
-        at=now + _between(LEASE, age, RETRY_MOST),
-        detail="The CA has not said what became of it, and is being asked. " + _waiting(attempt, now=now),
-    )
-    return State.SUBMITTING
+#: A released issuance is judged again, perhaps for another CA: what was to be sent is no longer.
+_NO_INTENT = {"backend": "", "intent_key": None, "serial": None, "tbs": None, "handle": ""}
+
+
+def _release(issuance: Issuance, error: Unavailable, *, now: datetime) -> Work:
+    """Nothing reached the CA: it is judged again and tried again, later and later."""
+    again = now + _between(RETRY_FIRST, RETRY_FIRST * 2 ** min(issuance.tries, 10), RETRY_MOST)
+    step = Step(detail=f"The CA can't be reached; trying again. {error.detail}")
+    with write_transaction():
+        lock_organisation(OrganisationId(issuance.organisation_id))
+        return advance_issuance(
+            issuance=issuance,
+            steps=((Event.RELEASE, step),),
+            actor=SYSTEM,
+            now=now,
+            next_attempt_at=again,
+            written={**_NO_INTENT, "tries": issuance.tries + 1},
+        )
 
 
 def _record(
-    attempt: IssuanceAttempt,
+    issuance: Issuance,
     intent: Intent,
-    outcome: Outcome,
+    answer: Outcome | Absent | BackendError,
     backend: Backend,
     *,
-    known: Known | None = None,
-    now: datetime,
-) -> State:
-    """4. Compare; 5. record whatever came, in one transaction."""
-    request_id = RequestId(attempt.request_id)
-    match outcome:
-        case Issued():
-            differences = [c for c in compare(outcome, intent) if c.verdict is Verdict.REFUSE]
-            if differences:
-                return _record_mismatch(attempt, outcome, differences, now=now)
-            return _record_certificate(attempt, outcome, backend, known=known, now=now)
-        case Accepted(handle=handle):
+    clock: Clock,
+) -> Work:
+    """Compares a certificate with the intent, and records whatever came, in one transaction."""
+    now = clock()
+    since = issuance.claimed_at or issuance.created_at
+    match answer:
+        case Accepted(handle=handle) if issuance.state == Work.CLAIMED:
             with write_transaction():
-                IssuanceAttempt.objects.filter(id=attempt.pk).update(handle=handle, acknowledged_at=now)
-                return advance(
-                    request_id=request_id,
-                    event=Event.CA_ACCEPT,
-                    actor=SYSTEM,
-                    now=now,
-                    step=Step(
-                        detail=_at_work(attempt, backend, handle, now=now),
-                        next_attempt_at=now + POLL_FIRST,
-                        data={"handle": handle},
+                lock_organisation(OrganisationId(issuance.organisation_id))
+                return advance_issuance(
+                    issuance=issuance,
+                    steps=(
+                        (
+                            Event.CA_ACCEPT,
+                            Step(detail=_at_work(backend, handle, since, now), data={"handle": handle}),
+                        ),
                     ),
-                )
-        case Refused(reason=reason):
-            with write_transaction():
-                end_attempt(attempt, AttemptOutcome.REFUSED, reason=reason, now=now)
-                return advance(
-                    request_id=request_id,
-                    event=Event.CA_REFUSE,
                     actor=SYSTEM,
                     now=now,
-                    step=Step(detail=reason, note=reason),
+                    next_attempt_at=now + POLL_FIRST,
+                    written={"handle": handle, "acknowledged_at": now},
                 )
+        case Accepted(handle=handle):
+            waited = now - (issuance.acknowledged_at or now)
+            line = _at_work(backend, handle, since, now)
+            _wait(issuance, at=now + _between(POLL_FIRST, waited / 4, RETRY_MOST), line=line)
+            return Work.SUBMITTED
+        case Refused(reason=reason):
+            return _end(issuance, Event.CA_REFUSE, reason, now=now)
+        case Issued():
+            return _record_issued(issuance, intent, answer, backend, now=now)
+        case _:
+            # The CA may have it, and has not said: it is looked up, later and later, never repeated blindly.
+            code = answer.code if isinstance(answer, BackendError) else "backend.not_found"
+            log.error("issuance.outcome_unknown", issuance=issuance.pk, code=code, age=str(now - since))
+            usual = usual_issuing_time(backend=issuance.backend, now=now)
+            line = waiting_phrase(elapsed=now - since, usual=usual)
+            if issuance.state == Work.CLAIMED:
+                line = f"We don't know the outcome yet. We're checking with the CA. {line}"
+            else:
+                line = _at_work(backend, issuance.handle, since, now)
+            _wait(issuance, at=now + _between(LEASE, (now - since) / 4, RETRY_MOST), line=line)
+            return Work(issuance.state)
 
 
-def _record_certificate(
-    attempt: IssuanceAttempt, issued: Issued, backend: Backend, *, known: Known | None, now: datetime
-) -> State:
-    request_id = RequestId(attempt.request_id)
-    facts = certificate_facts(issued.chain[0])
+def _record_issued(
+    issuance: Issuance, intent: Intent, issued: Issued, backend: Backend, *, now: datetime
+) -> Work:
+    wrong = [check for check in compare(issued, intent) if check.verdict is Verdict.REFUSE]
     with write_transaction():
-        end_attempt(attempt, AttemptOutcome.ISSUED, now=now)
-        store_certificate(attempt, issued, facts, now=now)
-        data: dict[str, object] = {
-            "serial": facts.serial_hex,
-            "sha256": facts.sha256,
-            "backend": attempt.backend,
-        }
-        issued_step = (Event.ISSUE, Step(detail=f"Valid until {facts.not_after:%-d %B %Y}.", data=data))
-        accepted_step = (Event.CA_ACCEPT, Step(detail=f"{backend.title} has accepted it."))
-        # A CA that answers at once acknowledges and issues in one breath; the history shows both.
-        acknowledged = attempt.acknowledged_at is not None
-        steps = (issued_step,) if acknowledged else (accepted_step, issued_step)
-        return advance_through(request_id=request_id, steps=steps, actor=SYSTEM, known=known, now=now)
-
-
-def _record_mismatch(
-    attempt: IssuanceAttempt, issued: Issued, differences: list[Check], *, now: datetime
-) -> State:
-    """The CA signed something else: kept for revocation, never offered for download (R36)."""
-    reason = "The CA's certificate is not what was asked for: " + " ".join(c.message for c in differences)
-    log.error("issuance.mismatch", request=attempt.request_id, codes=[c.code for c in differences])
-    with write_transaction():
-        end_attempt(
-            attempt,
-            AttemptOutcome.MISMATCH,
-            reason=reason,
-            received=issued.chain[0] if issued.chain else None,
-            now=now,
+        lock_organisation(OrganisationId(issuance.organisation_id))
+        at, ended = _permission(issuance)
+        if wrong or ended:
+            reason = ended or "The CA's certificate is not what was asked for: " + " ".join(
+                check.message for check in wrong
+            )
+            log.error(
+                "issuance.withheld", issuance=issuance.pk, codes=[check.code for check in wrong], why=ended
+            )
+            event = Event.CA_REFUSE if wrong else Event.CANCEL
+            data = {"codes": [check.code for check in wrong]}
+            received = withhold(issuance, issued, reason, now=now)
+            written = {"received": received}
+            return _end(issuance, event, reason, request=at, written=written, data=data, now=now)
+        facts = certificate_facts(issued.chain[0])
+        certificate = keep(issuance, issued, now=now)
+        step = Step(
+            detail=f"Valid until {facts.not_after:%-d %B %Y}.",
+            note="" if _is_first(issuance, at.status) else f"For {issuance.asked_by}.",
+            data={"serial": facts.serial_hex, "sha256": facts.sha256, "backend": issuance.backend},
         )
-        return advance(
-            request_id=RequestId(attempt.request_id),
-            event=Event.CA_REFUSE,
+        # A CA that answers at once acknowledges and issues in one breath.
+        accepted = (Event.CA_ACCEPT, Step(detail=f"{backend.title} has accepted it."))
+        steps = (
+            ((Event.ISSUE, step),) if issuance.state == Work.SUBMITTED else (accepted, (Event.ISSUE, step))
+        )
+        acknowledged = {"acknowledged_at": issuance.acknowledged_at or now}
+        advance_issuance(
+            issuance=issuance, steps=steps, actor=SYSTEM, now=now, request=at, written=acknowledged
+        )
+        if issuance.order_id is not None:
+            _CERTIFY((issuance.order_id,), (certificate.pk,))
+        return Work.ISSUED
+
+
+def _permission(issuance: Issuance) -> tuple[Standing, str]:
+    """Where the request stands, and why a certificate that comes now may not be handed out (or nothing)."""
+    row = _NOW.row(issuance.pk)
+    if row is None:
+        raise StateConflict("The issuance is gone.")
+    state, status, version, organisation_id, active, blocked, deactivated, revoked = row
+    at = Standing(state=State(state), status=Status(status), version=version, organisation_id=organisation_id)
+    reasons = (
+        ("The request allows no certificates any more.", at.state is not State.APPROVED),
+        ("The organisation is disabled.", not active),
+        ("The key has been blocked.", blocked),
+        ("The ACME account has been deactivated.", deactivated is not None),
+        ("The account's credential has been revoked.", revoked is not None),
+    )
+    return at, next((why for why, holds in reasons if holds), "")
+
+
+def _end(
+    issuance: Issuance,
+    event: Event,
+    reason: str,
+    *,
+    request: Standing | None = None,
+    written: Mapping[str, object] | None = None,
+    data: Mapping[str, object] | None = None,
+    now: datetime,
+) -> Work:
+    """Ends it without a certificate for anybody; its ACME order is invalid, and the client reads why."""
+    with write_transaction():
+        lock_organisation(OrganisationId(issuance.organisation_id))
+        state = advance_issuance(
+            issuance=issuance,
+            steps=((event, Step(detail=reason, note=reason, data=data)),),
             actor=SYSTEM,
             now=now,
-            step=Step(detail=reason, note=reason, data={"codes": [c.code for c in differences]}),
+            request=request,
+            written={"detail": reason, **(written or {})},
         )
+        _end_order(issuance, reason, now=now)
+    return state
+
+
+def _end_order(issuance: Issuance, reason: str, *, now: datetime) -> None:
+    """The order of an issuance that came to no certificate is invalid, in the caller's transaction."""
+    order = issuance.order
+    if order is None:
+        return
+    detail = f"The CA refused: {reason}" if issuance.state == Work.REFUSED else reason
+    problem = problem_json(ProblemType.SERVER_INTERNAL, detail)
+    AcmeOrder.objects.filter(id=order.pk, certificate__isnull=True).update(problem=problem)
+    note_problem(order.account, detail, now=now)
+    audit.record(
+        actor=Actor(label=issuance.asked_by),
+        action="acme_order.fail",
+        object_type="acme_order",
+        object_id=order.pk,
+        organisation_id=issuance.organisation_id,
+        now=now,
+        data={"state": issuance.state, "reason": reason, "request": issuance.request_id},
+    )
+
+
+def _wait(issuance: Issuance, *, at: datetime | None, line: str) -> None:
+    """Says when to look again, and what people read meanwhile, unless it has moved on by now."""
+    with write_transaction():
+        rows = Issuance.objects.filter(id=issuance.pk, state=issuance.state, version=issuance.version)
+        if rows.update(next_attempt_at=at) and _is_first(issuance, issuance.request.status):
+            Request.objects.filter(id=issuance.request_id, state=State.APPROVED).update(detail=line)
+
+
+def _at_work(backend: Backend, handle: str, since: datetime, now: datetime) -> str:
+    """The second line while the CA takes its time."""
+    usual = usual_issuing_time(backend=backend.name, now=now)
+    phrase = waiting_phrase(elapsed=now - since, usual=usual)
+    return f"{backend.title} is working on it (its number: {handle}). {phrase}"
 
 
 def _between(least: timedelta, value: timedelta, most: timedelta) -> timedelta:

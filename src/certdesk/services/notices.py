@@ -6,7 +6,7 @@ from django.core.mail import EmailMessage
 from django.db.models import QuerySet
 
 from certdesk.domain.actors import OrgRole
-from certdesk.domain.requests import Event, State, status_text
+from certdesk.domain.requests import Event, Status, status_text
 from certdesk.services import runtime
 from certdesk.services.letters import letter, prose, section, table
 from certdesk.store.db import write_transaction
@@ -22,6 +22,7 @@ _OPENING: dict[Event, str] = {
     Event.CA_REFUSE: "The CA has rejected your certificate request.",
     Event.ISSUE: "Your certificate is ready to download.",
     Event.RETRY: "Your certificate request is being sent to the CA again.",
+    Event.END: "No further certificates will be issued under your request.",
 }
 
 
@@ -93,10 +94,10 @@ _LINE = Prepared(
 def message(line: RequestEvent, *, to: list[str]) -> EmailMessage:
     """The mail about one event of a request. What other people wrote comes after the link (V9)."""
     rt, request = runtime.current(), line.request
-    status = status_text(State(line.to_state), ra=rt.rules.ra)
+    status = status_text(Status(line.to_status), ra=rt.rules.ra)
     more = len(request.names) - MAX_NAMES
     names = ", ".join(request.names[:MAX_NAMES]) + (f" and {more} more" if more > 0 else "")
-    unproven = line.event == Event.CREATE and line.to_state == State.ACCEPTED
+    unproven = line.event == Event.CREATE and line.to_status == Status.ACCEPTED
     opening = _UNPROVEN if unproven else _OPENING[Event(line.event)]
     whose = request.requester.username
     left = f"You get this because {whose}, who asked, has left your organisation."

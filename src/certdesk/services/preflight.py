@@ -1,88 +1,216 @@
-"""What is looked at beside the policy before anything is sent: known and used keys, lint, caps.
+"""What is known of a request or a certificate before anything is decided or sent: every fact, gathered once.
 
-Gathers the facts that `decide` rests on, in one place for preview, submission
-and signing. Reads; stores, signs and sends nothing (R16).
+For preview, submission, decision and signing alike, with a CSR or (an entitlement) without. Reads; stores,
+signs and sends nothing.
 """
 
+import secrets
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from certdesk.backends.base import Backend, ShowsSpecimens
-from certdesk.domain.certificates import Intent
+from certdesk.domain.certificates import Intent, general_name, intent_for
 from certdesk.domain.csr import Csr
+from certdesk.domain.csr_names import read_names
 from certdesk.domain.errors import BackendRefused
 from certdesk.domain.findings import Check, Verdict
+from certdesk.domain.identifiers import DnsName
 from certdesk.domain.known_keys import check_known
 from certdesk.domain.lint import Finding, blocking, lint_certificate
-from certdesk.domain.policy import Decision, Facts, decide
-from certdesk.domain.policy_limits import CaaAnswer
+from certdesk.domain.policy import (
+    Approved,
+    Decision,
+    Facts,
+    Waiver,
+    content_digest,
+    decide,
+    obstacles,
+)
+from certdesk.domain.policy_limits import UNSEEN, CaaAnswer, KeyKind
 from certdesk.domain.policy_rules import Rules
-from certdesk.domain.profiles import Profile
+from certdesk.domain.profiles import Profile, certificate_validity, profile
+from certdesk.domain.requests import State
 from certdesk.services import runtime
-from certdesk.services.intents import intent_for
-from certdesk.store.models import Organisation, Request
-from certdesk.store.selectors.facts import Asked, gather_facts, unproven_facts
+from certdesk.store.models import Approval, Organisation, Request
+from certdesk.store.prepared import Prepared
+from certdesk.store.selectors.facts import described, is_blocked, organisation_facts
 from certdesk.store.selectors.keys import key_uses
 
 CAP_PERIOD = timedelta(hours=24)
+ACME = "acme"
 _LINT_RULE = "BR 4.3.1.2"
+_APPROVAL = Prepared(
+    lambda request: Approval.objects.filter(request_id=request, verdict="approve").order_by("-id")[:1], int
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """What is judged: a CSR of an organisation under a profile; `request` where it is stored already.
+    """What is judged. `csr` is None for an entitlement, whose keys come with each certificate.
 
-    `caa` are the answers that `services.caa` has brought before the transaction; None where nobody asked.
-    `certificate` is what `certificate_checks` has said before it; None where nobody asked.
+    `request` is the stored one, if any; `before` the issuance that it is about. `caa` are the answers that
+    `services.caa` has brought before the transaction, `certificate` what `certificate_checks` said there.
     """
 
-    csr: Csr
     organisation: Organisation
     profile: Profile
+    names: tuple[DnsName, ...]
+    duration_years: int
+    server_software: str
+    csr: Csr | None = None
     request: Request | None = None
+    before: int | None = None
+    channel: str = ""
     caa: tuple[CaaAnswer, ...] | None = None
     certificate: tuple[Check, ...] | None = None
 
+    @property
+    def csr_sha256(self) -> str:
+        """The CSR's digest; empty without one."""
+        return "" if self.csr is None else self.csr.sha256
 
-def judged(subject: Subject, *, asked: Asked, lint: bool = False, now: datetime) -> tuple[Facts, Decision]:
-    """Everything known of a request now, and what the rules for its organisation, profile and CA say.
+
+def subject_of(request: Request, organisation: Organisation, csr: Csr | None = None) -> Subject:
+    """A stored request as what is judged: with a CSR for one certificate under it, for the CSR's names."""
+    return Subject(
+        organisation=organisation,
+        profile=profile(request.profile_id),
+        names=tuple(map(DnsName, request.names)) if csr is None else csr.names,
+        duration_years=request.duration_years,
+        server_software=request.server_software,
+        csr=csr,
+        request=request,
+        channel=request.channel,
+    )
+
+
+def judged(subject: Subject, *, lint: bool = False, now: datetime) -> tuple[Facts, Decision]:
+    """Everything known now, and what the rules for this organisation, profile and CA say.
 
     With `lint`, the certificate that would result is linted (some milliseconds); without, the list still
     says that it will be before it is signed.
     """
-    rules = runtime.current().rules_for(organisation=subject.organisation.slug, profile=subject.profile.id)
-    facts = gather_facts(
-        csr=subject.csr, organisation=subject.organisation, profile=subject.profile, asked=asked, now=now
+    rules = rules_for(subject)
+    csr, request = subject.csr, subject.request
+    asked_at, number = (now, None) if request is None else (request.created_at, request.pk)
+    facts = replace(
+        bare_facts(subject),
+        organisation=organisation_facts(subject.organisation, names=subject.names, now=now),
+        requests_last_day=requests_before(subject.organisation.pk, rules, at=asked_at, before=number),
+        caa=subject.caa,
     )
-    facts = _completed(facts, subject, rules, lint=lint, now=now)
+    if csr is not None:
+        own = subject.organisation.pk
+        facts = replace(
+            facts,
+            key_blocked=is_blocked(csr.key.spki_sha256),
+            key_uses=key_uses(spki_sha256=csr.key.spki_sha256, organisation_id=own, before=subject.before),
+            preflight_findings=(
+                *_known_key(csr, now=asked_at),
+                *_certificate_checks(facts, subject, lint=lint, now=now),
+            ),
+        )
     return facts, decide(facts, rules, now=now)
 
 
-def certificate_checks(subject: Subject, *, asked: Asked, now: datetime) -> tuple[Check, ...]:
+def bare_facts(subject: Subject) -> Facts:
+    """The facts without proofs and records: enough for what an approval is about, not for a decision.
+
+    What an ACME client's CSR says of the organisation is ignored, as every wish of a CSR: clients send
+    placeholders, and the profile sets the subject.
+    """
+    csr = subject.csr
+    said = () if csr is None or subject.channel == ACME else csr.subject_value("O")
+    return Facts(
+        csr_findings=_name_findings(subject) if csr is None else csr.findings,
+        names=subject.names,
+        subject_organisations=said,
+        organisation=described(subject.organisation),
+        profile_id=subject.profile.id,
+        profile_version=subject.profile.version,
+        duration_years=subject.duration_years,
+        server_software=subject.server_software,
+        key=None if csr is None else KeyKind.of(csr.key),
+        key_uses=UNSEEN,
+    )
+
+
+def rules_for(subject: Subject) -> Rules:
+    """The rules in force; without a CSR but for those about keys and CAA, which each certificate answers."""
+    rules = runtime.current().rules_for(organisation=subject.organisation.slug, profile=subject.profile.id)
+    if subject.csr is not None:
+        return rules
+    seed = Rules()
+    return replace(
+        rules,
+        key_types=seed.key_types,
+        rsa_min_bits=seed.rsa_min_bits,
+        rsa_max_bits=seed.rsa_max_bits,
+        caa=seed.caa,
+    )
+
+
+def approved(request: Request) -> Approved | None:
+    """What the newest approval of a request allows; None where nothing is approved now."""
+    approval = _APPROVAL.first(request.pk) if request.state == State.APPROVED else None
+    if approval is None or request.term_ends_at is None:
+        return None
+    return Approved(
+        content_digest=approval.content_digest,
+        waivers=frozenset(Waiver(**waived) for waived in approval.waived),
+        ends_at=request.term_ends_at,
+    )
+
+
+def content_of(request: Request, organisation: Organisation) -> str:
+    """The digest of what an approval of the request would be about now."""
+    return content_digest(bare_facts(subject_of(request, organisation)))
+
+
+def obstacles_under(
+    request: Request, subject: Subject, decision: Decision, *, is_signing: bool = True, now: datetime
+) -> tuple[Check, ...]:
+    """What stands against a certificate under a stored request now, by its approval; empty means sign."""
+    return obstacles(
+        decision,
+        approved(request),
+        content=content_of(request, subject.organisation),
+        csr_sha256=subject.csr_sha256,
+        is_signing=is_signing,
+        now=now,
+    )
+
+
+def intent_of(subject: Subject, backend: Backend, *, now: datetime) -> Intent:
+    """What a back end would be asked for from this moment on; the preview lints the same (BR 4.3.1.2)."""
+    if subject.csr is None:
+        raise ValueError("an intent is for a CSR")
+    acme = subject.channel == ACME
+    return intent_for(
+        key=secrets.token_hex(16),
+        backend=backend.name,
+        profile=subject.profile,
+        csr_der=subject.csr.der,
+        spki_der=subject.csr.key.spki_der,
+        names=tuple(subject.names),
+        organisation=described(subject.organisation),
+        validity=certificate_validity(
+            subject.profile,
+            duration_years=subject.duration_years,
+            term_ends_at=None if subject.request is None else subject.request.term_ends_at,
+            lifetime=timedelta(days=runtime.current().acme.certificate_days) if acme else None,
+            now=now,
+        ),
+        server_software=subject.server_software,
+    )
+
+
+def certificate_checks(subject: Subject, *, now: datetime) -> tuple[Check, ...]:
     """What lint and the CA's own limits say of the certificate that would result.
 
     Takes some milliseconds, and so belongs before a transaction, not into it.
     """
-    facts = unproven_facts(
-        csr=subject.csr, organisation=subject.organisation, profile=subject.profile, asked=asked
-    )
-    return _certificate_checks(facts, subject, lint=True, now=now)
-
-
-def _completed(facts: Facts, subject: Subject, rules: Rules, *, lint: bool, now: datetime) -> Facts:
-    request = subject.request
-    asked_at, before = (now, None) if request is None else (request.created_at, request.pk)
-    own = subject.organisation.pk
-    return replace(
-        facts,
-        key_uses=key_uses(spki_sha256=subject.csr.key.spki_sha256, organisation_id=own, before=before),
-        requests_last_day=requests_before(own, rules, at=asked_at, before=before),
-        caa=subject.caa,
-        preflight_findings=(
-            *_known_key(subject.csr, now=asked_at),
-            *_certificate_checks(facts, subject, lint=lint, now=now),
-        ),
-    )
+    return _certificate_checks(bare_facts(subject), subject, lint=True, now=now)
 
 
 def requests_before(organisation_id: int, rules: Rules, *, at: datetime, before: int | None) -> int | None:
@@ -99,6 +227,20 @@ def requests_before(organisation_id: int, rules: Rules, *, at: datetime, before:
     return sum(at - CAP_PERIOD < made <= at for made in newest)
 
 
+def _name_findings(subject: Subject) -> tuple[Check, ...]:
+    """The checks of names that stand in no CSR yet."""
+    later = Check(
+        code="csr.with_each_certificate",
+        verdict=Verdict.PASS,
+        message="Each certificate has a CSR of its own, which is checked when it is sent.",
+        rule="RFC 2986",
+        changed_by="applicant",
+    )
+    alt_names = tuple(map(general_name, subject.names))
+    read = read_names(common_names=(), alt_names=alt_names, ip_addresses=subject.profile.ip_addresses)
+    return (later, *read.findings)
+
+
 def _known_key(csr: Csr, *, now: datetime) -> tuple[Check, ...]:
     """Looked up for keys that are sound in themselves; the others are refused as they are."""
     sound = any(check.code == "key.strength" for check in csr.findings)
@@ -112,38 +254,24 @@ def _certificate_checks(facts: Facts, subject: Subject, *, lint: bool, now: date
     backend = rt.backend(rt.default_backend)
     if not isinstance(backend, ShowsSpecimens):
         return ()
-    refused = any(check.verdict is Verdict.REFUSE for check in subject.csr.findings)
+    refused = any(check.verdict is Verdict.REFUSE for check in facts.csr_findings)
     offered = facts.duration_years in subject.profile.term_years
     if not lint or refused or not facts.names or not offered:
         return (_clean(),)
     try:
-        found = lint_certificate(backend.specimen(_would_be(facts, subject, backend, now=now)))
+        found = lint_certificate(backend.specimen(intent_of(subject, backend, now=now)))
     except BackendRefused as error:
         return (
             Check(
                 code="certificate.ca_limits",
                 verdict=Verdict.REFUSE,
                 message=error.detail,
-                rule="R27",
+                rule="The CA’s own limits",
                 changed_by="operator",
             ),
         )
     # What does not block is about our profile and the same for everybody: nothing an applicant could change.
     return tuple(_lint_check(finding) for finding in blocking(found)) or (_clean(),)
-
-
-def _would_be(facts: Facts, subject: Subject, backend: Backend, *, now: datetime) -> Intent:
-    """The intent that a request for this would lead to, made by what makes it then."""
-    return intent_for(
-        backend,
-        profile_id=subject.profile.id,
-        csr_der=subject.csr.der,
-        names=tuple(facts.names),
-        duration_years=facts.duration_years,
-        server_software=facts.server_software,
-        organisation=subject.organisation,
-        now=now,
-    )
 
 
 def _lint_check(finding: Finding) -> Check:

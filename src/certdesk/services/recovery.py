@@ -1,19 +1,22 @@
-"""What an RA officer does about a request that the CA refused, or sits on: send it again, look now.
+"""What an RA officer does about a request that the CA refused, or is slow with: send it again, ask now.
 
-Nothing is sent in here: the tick takes up what is due, within half a second.
+Nothing is sent in here: the worker takes up what is due, within half a second.
 """
 
 from datetime import datetime
 
 from certdesk.domain.actors import Action, Actor, can
+from certdesk.domain.csr import read_csr
 from certdesk.domain.errors import NotAuthorized, StateConflict
-from certdesk.domain.requests import Event
+from certdesk.domain.profiles import profile
+from certdesk.domain.requests import DONE, Event, Work
 from certdesk.domain.waiting import AWAITING_CA
-from certdesk.services.intents import LEASE
+from certdesk.services.intents import LEASE, record_issuance
 from certdesk.services.texts import storable
 from certdesk.store import audit
 from certdesk.store.db import write_transaction
-from certdesk.store.models import Request
+from certdesk.store.models import Issuance, Request
+from certdesk.store.selectors.facts import lock_organisation
 from certdesk.store.selectors.requests import RequestDetail, get_request
 from certdesk.store.transitions import Step, advance
 
@@ -21,45 +24,54 @@ from certdesk.store.transitions import Step, advance
 def retry_request(
     *, actor: Actor, number: int, note: str = "", seen_version: int | None = None, now: datetime
 ) -> None:
-    """Sends a request that the CA rejected there again, as a new attempt (R28); the applicant is told.
+    """Sends a request that the CA rejected there again, as a new issuance for the same CSR.
 
-    It is checked anew before it goes: lapsed validations lead back to an officer. Raises StateConflict
-    when the CA has not rejected it or it has changed since `seen_version`, NotAuthorized for anybody but
-    an officer and for an own request, NotFound, InvalidInput for a note that can't be kept.
+    It is judged again before it goes: lapsed validations lead back to an officer. Raises StateConflict when
+    the CA has not rejected it or it has changed since `seen_version`, NotAuthorized for anybody but an
+    officer and for an own request, NotFound, InvalidInput for a note that can't be kept.
     """
     shown = _may_process(actor, number)
     if shown.requester_id == actor.user_id:
-        raise NotAuthorized("You asked for this yourself, so another officer has to send it again (W3).")
+        raise NotAuthorized("You asked for this yourself, so another officer has to send it again.")
     note = storable(note, field="note")
-    advance(
-        request_id=shown.number,
-        event=Event.RETRY,
-        actor=actor,
-        now=now,
-        step=Step(
-            detail="About to be handed to the CA again.",
-            note=note,
+    with write_transaction():
+        lock_organisation(shown.organisation_id)
+        last = Issuance.objects.filter(request_id=number, order__isnull=True).order_by("-id").first()
+        if last is None or last.state != Work.REFUSED:
+            raise StateConflict("The CA has not rejected this request.")
+        advance(
+            request_id=shown.number,
+            event=Event.RETRY,
+            actor=actor,
+            now=now,
+            step=Step(detail="About to be handed to the CA again.", note=note),
+            seen_version=seen_version,
+        )
+        request = Request.objects.get(id=number)
+        record_issuance(
+            request=request,
+            csr=read_csr(bytes(last.csr_der), ip_addresses=profile(request.profile_id).ip_addresses),
+            actor=actor,
+            channel=last.channel,
+            idempotency_key=f"request-{number}-{last.pk}",
             next_attempt_at=now,
-        ),
-        seen_version=seen_version,
-    )
+            now=now,
+        )
 
 
 def poll_now(*, actor: Actor, number: int, now: datetime) -> None:
     """Has the CA asked at once, rather than when the back-off says so.
 
-    Whatever is being asked at this moment is left in peace. Raises StateConflict when nothing is awaited
-    from the CA, NotAuthorized for anybody but an officer, NotFound.
+    What is being asked at this moment is left in peace. Raises StateConflict when nothing is awaited from the
+    CA, NotAuthorized for anybody but an officer, NotFound.
     """
     shown = _may_process(actor, number)
-    if shown.state not in AWAITING_CA:
+    if shown.status not in AWAITING_CA:
         raise StateConflict("Nothing is awaited from the CA for this request.")
     with write_transaction():
         # What is due within a lease is being asked now, or will be in a moment.
-        later = Request.objects.filter(
-            id=shown.number, state__in=AWAITING_CA, next_attempt_at__gt=now + LEASE
-        )
-        brought_forward = later.update(next_attempt_at=now)
+        open_ones = Issuance.objects.filter(request_id=shown.number, next_attempt_at__gt=now + LEASE)
+        brought_forward = open_ones.exclude(state__in=DONE).update(next_attempt_at=now)
         audit.record(
             actor=actor,
             action="request.poll_now",

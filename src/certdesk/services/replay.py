@@ -244,7 +244,6 @@ def _facts(
 ) -> Facts:
     """The facts of the day. What was refused then is not stored, so a stored request had none of that."""
     return Facts(
-        csr_sha256="",
         csr_findings=() if "csr.not_checked" in stored.codes else (stored.of_csr or (_SOUND,)),
         names=tuple(DnsName(name) for name in past.names),
         subject_organisations=(),

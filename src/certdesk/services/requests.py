@@ -1,52 +1,74 @@
-"""Asking for a certificate and deciding about it: preview, create, withdraw, approve, reject.
+"""Asking for a certificate: preview, create, another one under a standing request; withdraw and end.
 
-Nothing is signed or sent in here; a request that is accepted is handed to `services.issuance`.
+Nothing is signed or sent in here: what may be issued is handed to `services.issuance`.
 """
 
 import secrets
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 
 from django.db import IntegrityError
 
 from certdesk.backends.base import Backend
-from certdesk.domain.actors import Action, Actor, OrgRole, can
+from certdesk.domain.actors import SYSTEM, Action, Actor, OrgRole, can
 from certdesk.domain.audit import digest
+from certdesk.domain.certificates import Intent, differences
 from certdesk.domain.csr import Csr, PrivateKeyPasted, read_csr
 from certdesk.domain.errors import (
+    BackendError,
     IdempotencyMismatch,
+    InvalidInput,
     NotAuthorized,
     NotFound,
     PolicyRefused,
 )
-from certdesk.domain.findings import Check, Verdict, as_record, worst
+from certdesk.domain.findings import Check, Verdict, worst
 from certdesk.domain.policy import Decision, Outcome
-from certdesk.domain.profiles import allows_ip_addresses, profile, validity
-from certdesk.domain.requests import ENDED, Event, OrganisationId, RequestId, State, UserId
+from certdesk.domain.profiles import allows_ip_addresses, certificate_validity, profile
+from certdesk.domain.requests import (
+    FINAL,
+    Event,
+    IssuanceId,
+    OrganisationId,
+    RequestId,
+    State,
+    Status,
+    UserId,
+    Work,
+)
 from certdesk.services.caa import CaaSeen, look_at_caa, record_caa
-from certdesk.services.intents import Ahead, Claimed, claim_step, prepare_ahead, record_intent
+from certdesk.services.entitlements import record_request
+from certdesk.services.intents import claim_step, prepared, record_issuance
+from certdesk.services.issuance import Claimed, cancel_waiting
 from certdesk.services.keys import block_keys
-from certdesk.services.preflight import Subject, certificate_checks, judged
+from certdesk.services.preflight import (
+    Subject,
+    certificate_checks,
+    intent_of,
+    judged,
+)
 from certdesk.services.texts import storable
 from certdesk.services.validation import second_line
 from certdesk.store.db import write_transaction
-from certdesk.store.models import Approval, Organisation, Request
-from certdesk.store.prepared import Prepared, insert
-from certdesk.store.selectors.facts import Asked, lock_organisation, organisation_row, unproven_facts
-from certdesk.store.selectors.requests import get_request
-from certdesk.store.transitions import Known, Step, advance, begin, write_history
+from certdesk.store.models import Organisation, Request
+from certdesk.store.prepared import Prepared
+from certdesk.store.selectors.facts import lock_organisation, organisation_row
+from certdesk.store.selectors.requests import RequestDetail, get_request
+from certdesk.store.transitions import Step, advance
 
-#: The same person sending the same thing again within this time has pressed the button twice (R17).
+#: The same person sending the same thing again within this time has pressed the button twice.
 DOUBLE_SUBMISSION = timedelta(minutes=10)
 PORTAL = "portal"
-#: An accepted request that nobody has taken up by then was lost in a crash: the tick re-drives it.
+#: An accepted request that nobody has taken up by then was lost in a crash: the worker drives it on.
 UNCLAIMED = timedelta(seconds=5)
 MAX_KEY = 128  # the column's width
+NOT_ENTITLED = "request.not_entitled"
 _BY_KEY = Prepared(lambda user, key: Request.objects.filter(requester_id=user, idempotency_key=key), int, str)
 _SAME = Prepared(
     lambda user, same, since: (
         Request.objects.filter(requester_id=user, submission_digest=same, created_at__gt=since)
-        .exclude(state__in=ENDED - {State.ISSUED})
+        .exclude(status__in=FINAL - {Status.ISSUED})
         .order_by("-id")[:1]
     ),
     int,
@@ -57,7 +79,10 @@ _SAME = Prepared(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Submission:
-    """What an applicant sends, from whichever channel. `upload` is the file or the pasted text."""
+    """What an applicant sends, from whichever channel. `upload` is the file or the pasted text.
+
+    `names`, where given, are those that the CSR has to have.
+    """
 
     organisation_id: OrganisationId
     upload: bytes
@@ -65,11 +90,16 @@ class Submission:
     server_software: str
     profile_id: str = "tls-server"
     note: str = ""
+    names: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preview:
-    """What would become of a submission; nothing of it is stored (R16)."""
+    """What would become of a CSR; nothing of it is stored.
+
+    `checks` are all of them, `decision` the policy's, `against` what stands in the way under a standing
+    request (`under` is its number; None for a new one).
+    """
 
     organisation_id: OrganisationId
     organisation: str
@@ -80,50 +110,37 @@ class Preview:
     profile_id: str
     not_before: datetime | None
     not_after: datetime | None
+    under: RequestId | None = None
+    against: tuple[Check, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Created:
-    """The request that a submission became.
+    """What a submission became: a request, and the issuance under it.
 
-    `replayed` when an earlier submission had made it; `pending` when an accepted one still waits for
-    a domain to be validated; `claimed` when it was claimed at once, and only remains to be signed.
+    `replayed` when an earlier submission had made it; `claimed` when it was claimed at once, and only remains
+    to be signed; `due` when it may be taken up now.
     """
 
     number: RequestId
-    state: State
+    status: Status
     replayed: bool
-    pending: bool = False
+    issuance_id: IssuanceId | None = None
     claimed: Claimed | None = None
+    due: bool = False
 
 
 def preview_request(*, actor: Actor, submission: Submission, now: datetime) -> Preview:
-    """What the service sees in a CSR and what policy says, without a trace (R15, R16).
+    """What the service sees in a CSR and what policy says, without a trace.
 
-    Raises NotFound for a foreign organisation, BadCsr for what can't be read as one CSR.
+    Raises NotFound for a foreign organisation, BadCsr for what can't be read as one CSR, InvalidInput.
     """
     _may_ask(actor, submission.organisation_id)
     csr = _read(submission, actor=actor, now=now)
     row = organisation_row(submission.organisation_id)
-    seen = _look(submission, csr, now=now)
-    decision = _judge(submission, csr, row, lint=True, caa=seen, now=now)
-    kind = profile(submission.profile_id)
-    not_before, not_after = (
-        validity(kind, duration_years=submission.duration_years, now=now)
-        if submission.duration_years in kind.term_years
-        else (None, None)
-    )
-    return Preview(
-        organisation_id=submission.organisation_id,
-        organisation=row.legal_name,
-        csr=csr,
-        decision=decision,
-        duration_years=submission.duration_years,
-        server_software=submission.server_software,
-        profile_id=submission.profile_id,
-        not_before=not_before,
-        not_after=not_after,
-    )
+    subject = replace(_subject(submission, csr, row), caa=_look(submission, csr, now=now).answers)
+    decision = judged(subject, lint=True, now=now)[1]
+    return previewed(subject, csr, decision, now=now)
 
 
 def create_request(
@@ -135,42 +152,205 @@ def create_request(
     at_once: Backend | None = None,
     now: datetime,
 ) -> Created:
-    """Records a request and what policy decided about it (R17 to R19).
+    """Records a request, its issuance and what policy decided about them, in one transaction.
 
-    With `at_once`, a request that may be signed is claimed for that CA in the same transaction.
-    With `idempotency_key` the same key makes the same request, and another body under it raises
-    IdempotencyMismatch. Without one, the same submission by the same person within ten minutes is
-    the same request. Raises PolicyRefused with every check, BadCsr, NotFound.
+    With `at_once`, what may be signed is claimed for that CA in the same transaction. With `idempotency_key`
+    the same key makes the same request, and another body under it raises IdempotencyMismatch. Without one,
+    the same submission by the same person within ten minutes is the same request. Raises PolicyRefused with
+    every check, BadCsr, NotFound, InvalidInput.
     """
+    # 1. Look, before the transaction, which is no place for DNS, encoding and lint.
     _may_ask(actor, submission.organisation_id)
+    assert actor.user_id is not None  # noqa: S101 - `_may_ask` lets only members of an organisation through
     csr = _read(submission, actor=actor, now=now)
     storable(submission.note, field="note")
     storable(idempotency_key, field="idempotency_key", limit=MAX_KEY)
-    same = _submission_digest(submission, csr)
-    identity = (idempotency_key, same)
-    ahead = None if at_once is None else _ahead(submission, csr, at_once, now=now)
-    ready = _Ready(
-        ahead=ahead,
-        caa=_look(submission, csr, now=now),
-        certificate=None if ahead is not None else _certificate(submission, csr, now=now),
-    )
+    same = digest({**asdict(submission), "upload": csr.sha256})
+    subject = _subject(submission, csr, organisation_row(submission.organisation_id))
+    intent = None if at_once is None else intent_ahead(subject, csr, at_once, now=now)
+    certificate = None if intent is not None else certificate_checks(subject, now=now)
+    caa = _look(submission, csr, now=now)
     try:
-        return _create(actor, submission, csr, channel=channel, identity=identity, ready=ready, now=now)
+        with write_transaction():
+            # 2. Judge, under the lock.
+            lock_organisation(submission.organisation_id)
+            if (earlier := _earlier(actor, idempotency_key, same, channel=channel, now=now)) is not None:
+                return earlier
+            row = organisation_row(submission.organisation_id)
+            subject = replace(subject, organisation=row, caa=caa.answers, certificate=certificate)
+            facts, decision = judged(subject, now=now)
+            if decision.outcome is Outcome.REFUSE:
+                raise PolicyRefused(refusal_text(decision.checks), checks=decision.checks)
+            auto, pending = decision.outcome is Outcome.AUTO, bool(decision.pending)
+            if not auto or pending or intent is None or differences(intent, facts, csr=csr, ends_at=None):
+                intent = None
+
+            # 3. Record the request, its approval and its issuance; claim it where it may be signed at once.
+            detail = " ".join(check.message for check in decision.manual_reasons)
+            if auto:
+                detail = "Passed every check; about to be handed to the CA."
+            if auto and pending:
+                detail = second_line(submission.organisation_id, csr.names, now=now)
+            claim = () if intent is None or at_once is None else ((Event.CLAIM, claim_step(at_once)),)
+            request = record_request(
+                subject=subject,
+                decision=decision,
+                actor=actor,
+                owner_id=UserId(actor.user_id),
+                channel=channel,
+                work=Work.CLAIMED if claim else Work.WAITING,
+                detail=detail,
+                note=submission.note,
+                identity=(idempotency_key or f"auto-{secrets.token_hex(16)}", same),
+                notify=not auto or pending,
+                then=claim,
+                now=now,
+            )
+            issuance = record_issuance(
+                request=request,
+                csr=csr,
+                actor=actor,
+                channel=channel,
+                intent=intent,
+                idempotency_key=f"request-{request.pk}",
+                next_attempt_at=now + UNCLAIMED if auto and not pending else None,
+                now=now,
+            )
+            record_caa(caa, organisation_id=row.pk, request_id=request.pk)
     except IntegrityError:
         # The same key at the same moment for two organisations: the first is there by now.
         earlier = _earlier(actor, idempotency_key, same, channel=channel, now=now)
         if earlier is None:
             raise
         return earlier
+    taken = None
+    if intent is not None and at_once is not None:
+        taken = Claimed(issuance=issuance, intent=intent, backend=at_once)
+    return Created(
+        number=RequestId(request.pk),
+        status=Status(request.status),
+        replayed=False,
+        issuance_id=IssuanceId(issuance.pk),
+        claimed=taken,
+        due=auto and not pending,
+    )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Ready:
-    """What was made and looked up before the transaction, which is no place for either."""
+def withdraw_request(*, actor: Actor, number: int, seen_version: int | None = None, now: datetime) -> None:
+    """Ends a request before anything was issued; its requester or a manager may. Raises StateConflict."""
+    request = get_request(actor=actor, number=number)
+    own = request.requester_id == actor.user_id
+    manager = actor.memberships.get(request.organisation_id) is OrgRole.MANAGER
+    allowed = can(actor, Action.REQUEST_WITHDRAW, organisation_id=request.organisation_id)
+    if not allowed or not (own or manager):
+        raise NotAuthorized(
+            "Only the person who asked, or a manager of the organisation, may withdraw a request."
+        )
+    said = f"Withdrawn by {actor.label}."
+    with write_transaction():
+        lock_organisation(request.organisation_id)
+        advance(
+            request_id=request.number,
+            event=Event.WITHDRAW,
+            actor=actor,
+            now=now,
+            seen_version=seen_version,
+            step=Step(detail=said),
+        )
+        cancel_waiting(request_id=request.number, actor=actor, reason=said, now=now)
 
-    ahead: Ahead | None
-    caa: CaaSeen
-    certificate: tuple[Check, ...] | None  # None where `ahead` was linted
+
+def may_end(actor: Actor, request: RequestDetail) -> bool:
+    """Whether the actor may end what a request allows: officers any, managers their organisation's."""
+    if request.state is not State.APPROVED:
+        return False
+    return can(actor, Action.REQUEST_END, organisation_id=request.organisation_id)
+
+
+def end_request(
+    *, actor: Actor, number: int, reason: str, seen_version: int | None = None, now: datetime
+) -> None:
+    """Ends what a request allows: no certificate follows under it any more, by any channel.
+
+    Certificates that are there stay valid until they are revoked or end. Where the RA ends it, the next
+    request for these names waits for an officer. Raises NotAuthorized, StateConflict, InvalidInput.
+    """
+    request = get_request(actor=actor, number=number)
+    if not can(actor, Action.REQUEST_END, organisation_id=request.organisation_id):
+        raise NotAuthorized("Only a manager of the organisation, or an RA officer, may end a request.")
+    reason = storable(reason, field="reason")
+    if not reason:
+        raise InvalidInput("Say why the request ends.", fields={"reason": "The applicant reads this."})
+    with write_transaction():
+        lock_organisation(request.organisation_id)
+        end_under_lock(
+            request_id=request.number, actor=actor, reason=reason, seen_version=seen_version, now=now
+        )
+
+
+def end_under_lock(
+    *, request_id: RequestId, actor: Actor, reason: str, seen_version: int | None = None, now: datetime
+) -> None:
+    """The same in the caller's transaction, where it has been judged that the actor may."""
+    by_ra = not actor.memberships and actor is not SYSTEM
+    advance(
+        request_id=request_id,
+        event=Event.END,
+        actor=actor,
+        now=now,
+        seen_version=seen_version,
+        step=Step(detail=reason, note=reason),
+        written={"ended_by_ra": by_ra},
+    )
+    if by_ra:
+        Organisation.objects.filter(requests__id=request_id).update(ra_ended_at=now)
+    cancel_waiting(request_id=request_id, actor=actor, reason=reason, now=now)
+
+
+def read_upload(upload: bytes, *, profile_id: str, actor: Actor, now: datetime) -> Csr:
+    """The one CSR in what was sent; a private key in it is blocked for good. Raises BadCsr.
+
+    IP addresses are names where the profile has them.
+    """
+    try:
+        return read_csr(upload, ip_addresses=allows_ip_addresses(profile_id))
+    except PrivateKeyPasted as pasted:
+        # Of the key itself nothing is kept.
+        block_keys(
+            pasted.spki_sha256, reason="The private key was sent to the service.", actor=actor, now=now
+        )
+        raise
+
+
+def refusal_text(checks: Sequence[Check]) -> str:
+    """Why it is refused, for people: the first few reasons."""
+    return " ".join([check.message for check in checks if check.verdict is Verdict.REFUSE][:3])
+
+
+def _may_ask(actor: Actor, organisation_id: OrganisationId) -> None:
+    if not can(actor, Action.REQUEST_CREATE, organisation_id=organisation_id):
+        raise NotFound("You don't belong to an organisation of that name, so you can't request for it.")
+
+
+def _read(submission: Submission, *, actor: Actor, now: datetime) -> Csr:
+    csr = read_upload(submission.upload, profile_id=submission.profile_id, actor=actor, now=now)
+    if submission.names is not None and {name.strip().lower() for name in submission.names} != set(csr.names):
+        raise InvalidInput(
+            f"“names” is not what the CSR has: {', '.join(csr.names) or 'no name at all'}.",
+            fields={"names": "Leave it out, or make a CSR with exactly these names."},
+        )
+    return csr
+
+
+def _subject(submission: Submission, csr: Csr, organisation: Organisation) -> Subject:
+    return Subject(
+        organisation=organisation,
+        profile=profile(submission.profile_id),
+        names=csr.names,
+        duration_years=submission.duration_years,
+        server_software=submission.server_software,
+        csr=csr,
+    )
 
 
 def _look(submission: Submission, csr: Csr, *, now: datetime) -> CaaSeen:
@@ -182,144 +362,36 @@ def _look(submission: Submission, csr: Csr, *, now: datetime) -> CaaSeen:
     )
 
 
-def _ahead(submission: Submission, csr: Csr, backend: Backend, *, now: datetime) -> Ahead | None:
-    """What would be signed: made before the transaction, which is no place for encoding and lint."""
+def previewed(subject: Subject, csr: Csr, decision: Decision, *, now: datetime) -> Preview:
+    validity: tuple[datetime | None, datetime | None] = (None, None)
+    if subject.duration_years in subject.profile.term_years:
+        ends_at = None if subject.request is None else subject.request.term_ends_at
+        validity = certificate_validity(
+            subject.profile, duration_years=subject.duration_years, term_ends_at=ends_at, now=now
+        )
+    return Preview(
+        organisation_id=OrganisationId(subject.organisation.pk),
+        organisation=subject.organisation.legal_name,
+        csr=csr,
+        decision=decision,
+        duration_years=subject.duration_years,
+        server_software=subject.server_software,
+        profile_id=subject.profile.id,
+        not_before=validity[0],
+        not_after=validity[1],
+    )
+
+
+def intent_ahead(subject: Subject, csr: Csr, backend: Backend, *, now: datetime) -> Intent | None:
+    """What would be signed, fixed and linted; None where it can't be, and the longer way says why."""
     if worst(csr.findings) in (Verdict.REFUSE, Verdict.MANUAL) or not csr.names:
         return None
-    kind = profile(submission.profile_id)
-    if submission.duration_years not in kind.term_years:
+    if subject.duration_years not in subject.profile.term_years:
         return None
-    row = organisation_row(submission.organisation_id)
-    facts = unproven_facts(csr=csr, organisation=row, profile=kind, asked=_asked(submission))
-    return prepare_ahead(facts=facts, csr_der=csr.der, organisation=row, backend=backend, now=now)
-
-
-def _certificate(submission: Submission, csr: Csr, *, now: datetime) -> tuple[Check, ...]:
-    """What the preview says of the certificate, where nothing was linted to be claimed."""
-    row = organisation_row(submission.organisation_id)
-    subject = Subject(csr=csr, organisation=row, profile=profile(submission.profile_id))
-    return certificate_checks(subject, asked=_asked(submission), now=now)
-
-
-def _create(
-    actor: Actor,
-    submission: Submission,
-    csr: Csr,
-    *,
-    channel: str,
-    identity: tuple[str, str],
-    ready: _Ready,
-    now: datetime,
-) -> Created:
-    (idempotency_key, same), ahead = identity, ready.ahead
-    with write_transaction():
-        lock_organisation(submission.organisation_id)
-        if (earlier := _earlier(actor, idempotency_key, same, channel=channel, now=now)) is not None:
-            return earlier
-        row = organisation_row(submission.organisation_id)
-        decision = _judge(submission, csr, row, caa=ready.caa, certificate=ready.certificate, now=now)
-        if decision.outcome is Outcome.REFUSE:
-            raise PolicyRefused(refusal_text(decision), checks=decision.checks)
-        # Signed is what the decision under the lock is about, and nothing else (W2).
-        may = decision.outcome is Outcome.AUTO and not decision.pending
-        claim = ahead if ahead and may and ahead.content_digest == decision.content_digest else None
-        request = _insert(
-            actor=actor,
-            submission=submission,
-            csr=csr,
-            decision=decision,
-            channel=channel,
-            identity=(idempotency_key or f"auto-{secrets.token_hex(16)}", same),
-            organisation=row,
-            claim=claim,
-            now=now,
-        )
-        record_caa(ready.caa, organisation_id=row.pk, request_id=request.pk)
-        claimed = None if claim is None else _claimed(request, claim, now=now)
-    return Created(
-        number=RequestId(request.pk),
-        state=State(request.state),
-        replayed=False,
-        pending=bool(decision.pending),
-        claimed=claimed,
-    )
-
-
-def _claimed(request: Request, ahead: Ahead, *, now: datetime) -> Claimed:
-    return Claimed(
-        attempt=record_intent(RequestId(request.pk), ahead.intent, now=now),
-        intent=ahead.intent,
-        backend=ahead.backend,
-        known=Known(
-            state=State(request.state), version=request.version, organisation_id=request.organisation_id
-        ),
-    )
-
-
-def withdraw_request(*, actor: Actor, number: int, now: datetime) -> None:
-    """Ends a request before anything was issued; its requester or a manager may. Raises StateConflict."""
-    request = get_request(actor=actor, number=number)
-    own = request.requester_id == actor.user_id
-    manager = actor.memberships.get(request.organisation_id) is OrgRole.MANAGER
-    allowed = can(actor, Action.REQUEST_WITHDRAW, organisation_id=request.organisation_id)
-    if not allowed or not (own or manager):
-        raise NotAuthorized(
-            "Only the person who asked, or a manager of the organisation, may withdraw a request."
-        )
-    advance(
-        request_id=request.number,
-        event=Event.WITHDRAW,
-        actor=actor,
-        now=now,
-        step=Step(detail=f"Withdrawn by {actor.label}."),
-    )
-
-
-def _may_ask(actor: Actor, organisation_id: OrganisationId) -> None:
-    if not can(actor, Action.REQUEST_CREATE, organisation_id=organisation_id):
-        raise NotFound("You don't belong to an organisation of that name, so you can't request for it.")
-
-
-def _read(submission: Submission, *, actor: Actor, now: datetime) -> Csr:
-    return read_upload(submission.upload, profile_id=submission.profile_id, actor=actor, now=now)
-
-
-def read_upload(upload: bytes, *, profile_id: str, actor: Actor, now: datetime) -> Csr:
-    """The one CSR in what was sent; a private key in it is blocked for good. Raises BadCsr.
-
-    IP addresses are names where the profile has them.
-    """
     try:
-        return read_csr(upload, ip_addresses=allows_ip_addresses(profile_id))
-    except PrivateKeyPasted as pasted:
-        # Of the key itself nothing is kept (S11).
-        block_keys(
-            pasted.spki_sha256, reason="The private key was sent to the service.", actor=actor, now=now
-        )
-        raise
-
-
-def _judge(
-    submission: Submission,
-    csr: Csr,
-    row: Organisation,
-    *,
-    lint: bool = False,
-    caa: CaaSeen,
-    certificate: tuple[Check, ...] | None = None,
-    now: datetime,
-) -> Decision:
-    kind = profile(submission.profile_id)
-    subject = Subject(csr=csr, organisation=row, profile=kind, caa=caa.answers, certificate=certificate)
-    return judged(subject, asked=_asked(submission), lint=lint, now=now)[1]
-
-
-def _asked(submission: Submission) -> Asked:
-    return Asked(duration_years=submission.duration_years, server_software=submission.server_software)
-
-
-def _submission_digest(submission: Submission, csr: Csr) -> str:
-    return digest({**asdict(submission), "upload": csr.sha256})
+        return prepared(backend, intent_of(subject, backend, now=now))
+    except BackendError:
+        return None
 
 
 def _earlier(actor: Actor, key: str, same: str, *, channel: str, now: datetime) -> Created | None:
@@ -329,95 +401,9 @@ def _earlier(actor: Actor, key: str, same: str, *, channel: str, now: datetime) 
         raise IdempotencyMismatch(
             "This Idempotency-Key was used for a different request. Use a new key for a new request."
         )
-    # A browser's Back makes a new preview, and with it a new key, of what was confirmed already (R17).
+    # A browser's Back makes a new preview, and with it a new key, of what was confirmed already.
     if row is None and (not key or channel == PORTAL):
         row = _SAME.first(actor.user_id, same, now - DOUBLE_SUBMISSION)
-    return None if row is None else Created(number=RequestId(row.pk), state=State(row.state), replayed=True)
-
-
-def _insert(
-    *,
-    actor: Actor,
-    submission: Submission,
-    csr: Csr,
-    decision: Decision,
-    channel: str,
-    identity: tuple[str, str],
-    organisation: Organisation,
-    claim: Ahead | None,
-    now: datetime,
-) -> Request:
-    auto, pending = decision.outcome is Outcome.AUTO, decision.pending
-    made = State.ACCEPTED if auto else State.WAITING_FOR_APPROVAL
-    reasons = [check.message for check in decision.manual_reasons or pending]
-    detail = " ".join(reasons)
-    if auto:
-        detail = "Passed every check; about to be handed to the CA."
-    if auto and pending:
-        detail = second_line(submission.organisation_id, csr.names, now=now)
-    first = Step(
-        detail=detail,
-        note="\n".join(reasons) or detail,  # a line each, in the history and in the mail
-        next_attempt_at=now + UNCLAIMED if auto and not pending else None,
-        data={
-            "content_digest": decision.content_digest,
-            "policy_digest": decision.policy_digest,
-            "outcome": decision.outcome.value,
-            "names": list(csr.names),
-            "manual": sorted({c.code for c in decision.manual_reasons}),
-        },
+    return (
+        None if row is None else Created(number=RequestId(row.pk), status=Status(row.status), replayed=True)
     )
-    then = () if claim is None else ((Event.CLAIM, claim_step(claim.backend, now=now)),)
-    beginning = begin(made=made, first=first, then=then)
-    assert actor.user_id is not None  # noqa: S101 - `_may_ask` lets only members of an organisation through
-    request = Request(
-        organisation_id=organisation.pk,
-        requester_id=UserId(actor.user_id),
-        channel=channel,
-        profile_id=submission.profile_id,
-        profile_version=profile(submission.profile_id).version,
-        csr_der=csr.der,
-        csr_sha256=csr.sha256,
-        spki_sha256=csr.key.spki_sha256,
-        names=list(csr.names),
-        common_names=csr.names[0],
-        subject=[[a.name, a.value] for a in csr.subject],
-        key=describe_key(csr),
-        duration_years=submission.duration_years,
-        server_software=submission.server_software,
-        note=submission.note,
-        checks=[as_record(check) for check in decision.checks],
-        policy_digest=decision.policy_digest,
-        content_digest=decision.content_digest,
-        idempotency_key=identity[0],
-        submission_digest=identity[1],
-        created_at=now,
-        changed_at=now,
-        search_text=" ".join([*csr.names, actor.label, organisation.legal_name]).lower(),
-        **beginning.columns,
-    )
-    insert(request)
-    if auto:
-        approved = Approval(
-            request=request,
-            verdict="approve",
-            by="policy",
-            content_digest=decision.content_digest,
-            policy_digest=decision.policy_digest,
-            at=now,
-        )
-        insert(approved)
-    changes = beginning.changes(request_id=RequestId(request.pk), organisation_id=organisation.pk)
-    write_history(changes=changes, actor=actor, now=now, notify=not auto or bool(pending))
-    return request
-
-
-def describe_key(csr: Csr) -> str:
-    """The key in a few words, such as `RSA 2048` or `EC P-256`."""
-    return f"{csr.key.algorithm} {csr.key.curve or csr.key.size}"
-
-
-def refusal_text(decision: Decision) -> str:
-    """Why policy refuses, for people: the first few reasons."""
-    refused = [c.message for c in decision.checks if c.verdict is Verdict.REFUSE]
-    return " ".join(refused[:3])

@@ -199,7 +199,7 @@ def _revoke(row: Certificate, asked: _Asked, *, clock: Clock) -> Progress:
     if asked.compromised:
         # First and by itself: the key is bad even if this certificate is revoked or expired already (O3).
         _block_key(row, asked, now=now)
-    backend = runtime.current().backends.get(row.attempt.backend)
+    backend = runtime.current().backends.get(row.issuance.backend)
     at_once = backend is not None and backend.inline
     try:
         with write_transaction():
@@ -296,12 +296,12 @@ def _certificates_with_same_key(row: Certificate, asked: _Asked, *, now: datetim
 
 def _ask(revocation_id: int, *, clock: Clock) -> Progress:
     """Outside any transaction. Raises BackendRefused once that is recorded."""
-    revocation = Revocation.objects.select_related("certificate__attempt", "certificate__request").get(
+    revocation = Revocation.objects.select_related("certificate__issuance", "certificate__request").get(
         id=revocation_id
     )
     certificate = revocation.certificate
     try:
-        backend = runtime.current().backend(certificate.attempt.backend)
+        backend = runtime.current().backend(certificate.issuance.backend)
         backend.revoke(certificate_der=bytes(certificate.der), reason=revocation.reason)
     except BackendRefused as error:
         _record_refusal(revocation, error.detail, now=clock())
@@ -309,7 +309,7 @@ def _ask(revocation_id: int, *, clock: Clock) -> Progress:
     except BackendError as error:
         return _ask_later(revocation, error.detail, now=clock())
     except Exception:  # plug-in boundary: nobody knows how far it got, and asking again does no harm
-        log.exception("revocation.broke", certificate=certificate.pk, backend=certificate.attempt.backend)
+        log.exception("revocation.broke", certificate=certificate.pk, backend=certificate.issuance.backend)
         return _ask_later(revocation, "The connection to the CA broke.", now=clock())
     _record_revoked(revocation, now=clock())
     return Progress.REVOKED
@@ -365,13 +365,13 @@ def _write_history(revocation: Revocation, *, now: datetime) -> None:
     """A line in the request's history; its version moves on, for what it shows has changed."""
     request = revocation.certificate.request
     Request.objects.filter(id=request.pk).update(version=F("version") + 1)
-    state = Request.objects.values_list("state", flat=True).get(id=request.pk)
+    status = Request.objects.values_list("status", flat=True).get(id=request.pk)
     RequestEvent.objects.create(
         request_id=request.pk,
         at=now,
         event=HISTORY,
-        from_state=state,
-        to_state=state,
+        from_status=status,
+        to_status=status,
         actor=revocation.actor,
         user_id=revocation.user_id,
         note=f"Reason: {revocation.reason}. Serial number: {revocation.certificate.serial}. "

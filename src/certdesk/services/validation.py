@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from smtplib import SMTPException
 
 import structlog
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 
 from certdesk.dcv.email import (
     ChallengeFacts,
@@ -33,7 +33,7 @@ from certdesk.domain.errors import (
 )
 from certdesk.domain.evidence import METHODS, Method, covering, ownership_expiry
 from certdesk.domain.identifiers import is_ip_address, is_under, parse_dns_name, registrable_domain
-from certdesk.domain.requests import OrganisationId, State
+from certdesk.domain.requests import OrganisationId, State, Status, Work
 from certdesk.domain.rules import RuleId, in_force
 from certdesk.services import runtime
 from certdesk.services.letters import letter, prose
@@ -43,6 +43,7 @@ from certdesk.store.models import (
     ChallengeOutcome,
     Domain,
     EmailChallenge,
+    Issuance,
     MethodChallenge,
     Organisation,
     PersistentRecord,
@@ -230,40 +231,28 @@ def record_proof(
     return record
 
 
-def await_validation(request: Request, *, now: datetime) -> State:
-    """An accepted request waits for its domains to be validated: nothing is due until somebody confirms.
-
-    In the caller's transaction, under the organisation's lock: a confirmation comes wholly before or after.
-    """
-    detail = second_line(OrganisationId(request.organisation_id), request.names, now=now)
-    Request.objects.filter(id=request.pk, state=State.ACCEPTED, version=request.version).update(
-        next_attempt_at=None, detail=detail
-    )
-    return State.ACCEPTED
-
-
 def wake_waiting(organisation_id: OrganisationId, *, now: datetime) -> None:
     """Makes everything of the organisation that waits for a validation due: issuing looks again.
 
     In the transaction of the new proof, under the organisation's lock.
     """
     for (number,) in _WAITING.rows(organisation_id):
-        Request.objects.filter(id=number, state=State.ACCEPTED, next_attempt_at__isnull=True).update(
+        Issuance.objects.filter(id=number, state=Work.WAITING, next_attempt_at__isnull=True).update(
             next_attempt_at=now
         )
 
 
-_WAITING = Prepared(
-    lambda organisation: (
-        Request.objects.filter(
-            organisation_id=organisation, state=State.ACCEPTED, next_attempt_at__isnull=True
-        )
-        .exclude(csr_sha256="")  # what has no CSR waits for an ACME client
-        .order_by()
-        .values_list("id")
-    ),
-    int,
-)
+def _idle(organisation_id: int) -> QuerySet[Issuance]:
+    """Issuances under approved requests for which nothing is due: they wait for a validation."""
+    return Issuance.objects.filter(
+        organisation_id=organisation_id,
+        state=Work.WAITING,
+        next_attempt_at__isnull=True,
+        request__state=State.APPROVED,
+    )
+
+
+_WAITING = Prepared(lambda organisation: _idle(organisation).order_by().values_list("id"), int)
 
 
 def names_to_confirm(
@@ -321,8 +310,9 @@ def _awaited(organisation_id: OrganisationId, *, now: datetime) -> list[tuple[st
 
 def refresh_waiting(*, now: datetime) -> None:
     """Brings the second lines of all that waits up to date: a code that has expired is no longer awaited."""
-    waiting = Request.objects.filter(state=State.ACCEPTED, next_attempt_at__isnull=True)
-    waiting = waiting.exclude(csr_sha256="")
+    waiting = Issuance.objects.filter(
+        state=Work.WAITING, next_attempt_at__isnull=True, request__state=State.APPROVED
+    )
     found = waiting.order_by("organisation_id").values_list("organisation_id", flat=True).distinct()[:LINES]
     for organisation_id in found:
         with write_transaction():
@@ -411,7 +401,7 @@ def _end(row: EmailChallenge, outcome: ChallengeOutcome, *, now: datetime) -> bo
 def _facts(row: EmailChallenge) -> ChallengeFacts:
     organisation: Organisation = row.domain.organisation
     waiting = Request.objects.filter(
-        organisation=organisation, state__in=(State.ACCEPTED, State.WAITING_FOR_APPROVAL)
+        organisation=organisation, status__in=(Status.ACCEPTED, Status.WAITING_FOR_APPROVAL)
     ).order_by("-id")
     names = {
         name: None
@@ -455,15 +445,14 @@ def tell_waiting(organisation_id: OrganisationId, *, now: datetime) -> None:
     What has nothing left to wait for is due: a request that was being made while the proof came would else
     wait for ever, since it was judged by a time before the proof's.
     """
-    waiting = Request.objects.filter(
-        organisation_id=organisation_id, state=State.ACCEPTED, next_attempt_at__isnull=True
-    ).exclude(csr_sha256="")
-    for number, names, shown in waiting.values_list("id", "names", "detail")[:LINES]:
+    waiting = _idle(organisation_id)
+    found = waiting.values_list("id", "request_id", "request__names", "request__detail")[:LINES]
+    for number, request, names, shown in found:
         detail = second_line(organisation_id, names, now=now)
         if detail == PROVEN:
-            waiting.filter(id=number).update(detail=detail, next_attempt_at=now)
-        elif detail != shown:
-            waiting.filter(id=number).update(detail=detail)
+            waiting.filter(id=number).update(next_attempt_at=now)
+        if detail != shown:
+            Request.objects.filter(id=request, state=State.APPROVED).update(detail=detail)
 
 
 def _record(row: EmailChallenge, action: str, *, actor: Actor, now: datetime) -> None:

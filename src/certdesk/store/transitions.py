@@ -1,105 +1,104 @@
-"""`advance`: the only writer of a request's state, by compare-and-swap along the transition table."""
+"""The only writer of states: of a request's by `advance`, of an issuance's by `advance_issuance`.
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+Each is one compare-and-swap along its table in `domain.requests`, and in the same transaction the status that
+follows, the history, the audit rows and the mail jobs.
+"""
+
+import functools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from certdesk.domain.actors import SYSTEM, Actor
+from certdesk.domain.actors import Actor
 from certdesk.domain.errors import NotFound, StateConflict
-from certdesk.domain.requests import ENDED, TRANSITIONS, Event, RequestId, State
+from certdesk.domain.requests import (
+    DONE,
+    ISSUANCE_TRANSITIONS,
+    NEEDS_NO_CERTIFICATE,
+    REQUEST_TRANSITIONS,
+    Event,
+    RequestId,
+    State,
+    Status,
+    Work,
+    status_of,
+)
 from certdesk.store import audit, jobs
 from certdesk.store.db import write_transaction
-from certdesk.store.models import Request, RequestEvent
+from certdesk.store.models import Issuance, Request, RequestEvent
 from certdesk.store.prepared import Prepared, Swap, insert_all
 
 #: Events that concern the applicant, who is told by e-mail.
 NOTIFIED = frozenset(
-    {Event.CREATE, Event.APPROVE, Event.REJECT, Event.REFER, Event.CA_REFUSE, Event.ISSUE, Event.RETRY}
+    {
+        Event.CREATE,
+        Event.APPROVE,
+        Event.REJECT,
+        Event.REFER,
+        Event.CA_REFUSE,
+        Event.ISSUE,
+        Event.RETRY,
+        Event.END,
+    }
 )
+CHANGED = "Someone else has just updated this request. Reload the page and try again."
 
-_SEEN, _WRITTEN = ("id", "state", "version"), ("state", "version", "detail", "changed_at", "next_attempt_at")
-_SWAP = Swap(Request, where=_SEEN, to=_WRITTEN)
-_SWAP_CLAIMED = Swap(Request, where=_SEEN, to=_WRITTEN, counted=("attempts",))
-_SWAP_RETRIED = Swap(Request, where=_SEEN, to=(*_WRITTEN, "attempts"))
 _STANDING = Prepared(
-    lambda number: Request.objects.filter(id=number).values_list("state", "version", "organisation_id"), int
+    lambda number: Request.objects.filter(id=number).values_list(
+        "state", "status", "version", "organisation_id"
+    ),
+    int,
+)
+_BUMP = Swap(Request, where=("id",), to=("changed_at",), counted=("version",))
+_ENDS = frozenset({Event.ISSUE, Event.CA_REFUSE, Event.CANCEL})
+_NEWEST = Prepared(
+    lambda request: (
+        Issuance.objects.filter(request_id=request).order_by("-id").values_list("id", "state")[:1]
+    ),
+    int,
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """What an event does beside the state: the second line, the history's note, when to look again."""
+    """What an event does beside the state: the second line, the history's note, what the audit row says."""
 
     detail: str = ""
     note: str = ""
-    next_attempt_at: datetime | None = None
-    data: dict[str, object] | None = None
+    data: Mapping[str, object] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Known:
-    """Where a request stands, as far as somebody knows who has just read or written it."""
+class Standing:
+    """Where a request stands, as somebody knows who has just read or written it."""
 
     state: State
+    status: Status
     version: int
     organisation_id: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """What happened to which request; `old` is None for a new one."""
+    """A line of history: what happened to which request, and to which of its issuances."""
 
-    request_id: RequestId
+    request_id: int
     organisation_id: int
     event: Event
-    old: State | None
-    new: State
+    old: Status | None
+    new: Status
     step: Step
+    issuance_id: int | None = None
     actor: Actor | None = None  # where it is another than whoever caused the rest
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Beginning:
-    """How a new request starts: it is made, and what follows at once is part of the same row's insertion."""
-
-    made: State
-    first: Step
-    then: tuple[tuple[Event, Step], ...]
-
-    @property
-    def columns(self) -> dict[str, Any]:
-        """What the row starts with: state, version, second line, when to look at it, attempts."""
-        changes = self.changes(request_id=RequestId(0), organisation_id=0)
-        new, last = changes[-1].new, changes[-1].step
-        return {
-            "state": new,
-            "version": len(changes) - 1,
-            "detail": last.detail,
-            "next_attempt_at": None if new in ENDED else last.next_attempt_at,
-            "attempts": sum(event is Event.CLAIM for event, _step in self.then),
-        }
-
-    def changes(self, *, request_id: RequestId, organisation_id: int) -> list[Change]:
-        """The history: the making by whoever asked, what followed by the system."""
-        creation = Change(
-            request_id=request_id,
-            organisation_id=organisation_id,
-            event=Event.CREATE,
-            old=None,
-            new=self.made,
-            step=self.first,
-        )
-        following = _path(request_id, organisation_id, self.made, self.then)
-        return [creation, *(replace(change, actor=SYSTEM) for change in following)]
-
-
-def begin(*, made: State, first: Step, then: Sequence[tuple[Event, Step]] = ()) -> Beginning:
-    """A new request's way into the table: made in one state and led on by events, before anybody sees it.
-
-    Nobody else can know of the row yet, so that there is nothing to compare and swap with.
-    """
-    return Beginning(made=made, first=first, then=tuple(then))
+def standing(request_id: int) -> Standing:
+    """Where a request stands now. Raises NotFound."""
+    row = _STANDING.row(request_id)
+    if row is None:
+        raise NotFound("There is no such request.")
+    return Standing(state=State(row[0]), status=Status(row[1]), version=row[2], organisation_id=row[3])
 
 
 def advance(
@@ -110,94 +109,119 @@ def advance(
     now: datetime,
     step: Step,
     seen_version: int | None = None,
-) -> State:
-    """Moves a request along the table by one event; see `advance_through`."""
-    return advance_through(
-        request_id=request_id, steps=((event, step),), actor=actor, now=now, seen_version=seen_version
-    )
+    written: Mapping[str, object] | None = None,
+) -> Status:
+    """Moves a request along its table by one event.
+
+    `written` are further columns of the same row. `seen_version` is the version on the page that the actor
+    decided on: an older one conflicts. Raises StateConflict if the event can't follow, or somebody else was
+    faster; NotFound if there is no such request.
+    """
+    with write_transaction():
+        at = standing(request_id)
+        new = REQUEST_TRANSITIONS.get((at.state, event))
+        if new is None or (event in NEEDS_NO_CERTIFICATE and at.status is Status.ISSUED):
+            raise StateConflict(_conflict(at, event))
+        if seen_version is not None and seen_version != at.version:
+            raise StateConflict(CHANGED)
+        row = None if event is Event.RETRY else _NEWEST.row(request_id)  # a new one follows at once
+        newest = None if row is None else Work(row[1])
+        status = status_of(new, newest, has_certificate=at.status is Status.ISSUED)
+        columns = {
+            "state": new,
+            "status": status,
+            "detail": step.detail,
+            "changed_at": now,
+            **(written or {}),
+        }
+        if not _swapped(Request, (request_id, at.state, at.version), columns):
+            raise StateConflict(CHANGED)
+        change = Change(
+            request_id=request_id,
+            organisation_id=at.organisation_id,
+            event=event,
+            old=at.status,
+            new=status,
+            step=step,
+        )
+        write_history(changes=[change], actor=actor, now=now)
+    return status
 
 
-def advance_through(
+def advance_issuance(
     *,
-    request_id: RequestId,
+    issuance: Issuance,
     steps: Sequence[tuple[Event, Step]],
     actor: Actor,
     now: datetime,
-    seen_version: int | None = None,
-    notify: bool = True,
-    known: Known | None = None,
-) -> State:
-    """Moves a request along the table, with history, audit rows and mail jobs in one transaction.
+    request: Standing | None = None,
+    next_attempt_at: datetime | None = None,
+    written: Mapping[str, object] | None = None,
+) -> Work:
+    """Moves an issuance along its table, and its request's status with it; `issuance` is brought up to date.
 
-    Several events at once are one compare-and-swap from the first state to the last; the last step's
-    second line stands. `seen_version` is the version on the page that the actor decided on: an older
-    one conflicts (W1). With `known`, what the caller wrote a moment ago is not read again: the swap tells
-    whether it still holds. Raises StateConflict if an event can't follow its state, or if somebody else
-    was faster; NotFound if there is no such request.
+    Several events at once are one compare-and-swap from the row as it was read. With `request`, what the
+    caller has just read of the request is not read again. Raises StateConflict if an event can't follow, or
+    somebody else was faster.
     """
     with write_transaction():
-        at = known or standing(request_id)
-        changes = _path(request_id, at.organisation_id, at.state, steps)
-        if seen_version is not None and seen_version != at.version:
-            raise StateConflict("The request has changed since the page was made. Look at it again.")
-        new, last = changes[-1].new, changes[-1].step
-        again = None if new in ENDED else last.next_attempt_at
-        seen = (request_id, at.state, at.version)
-        if not _swapped(changes, seen, (new, at.version + len(changes), last.detail, now, again)):
-            raise StateConflict("Somebody else has just changed this request. Look at it again.")
-        write_history(changes=changes, actor=actor, now=now, notify=notify)
-    return new
-
-
-def standing(request_id: RequestId) -> Known:
-    """Where a request stands now. Raises NotFound."""
-    row = _STANDING.row(request_id)
-    if row is None:
-        raise NotFound("There is no such request.")
-    return Known(state=State(row[0]), version=row[1], organisation_id=row[2])
-
-
-def _path(
-    request_id: RequestId, organisation_id: int, start: State, steps: Sequence[tuple[Event, Step]]
-) -> list[Change]:
-    changes: list[Change] = []
-    old = start
-    for event, step in steps:
-        new = TRANSITIONS.get((old, event))
-        if new is None:
-            raise StateConflict(_conflict(old, event))
-        changes.append(
-            Change(
-                request_id=request_id,
-                organisation_id=organisation_id,
-                event=event,
-                old=old,
-                new=new,
-                step=step,
+        at = request or standing(issuance.request_id)
+        old, status = Work(issuance.state), at.status
+        state, changes = old, list[Change]()
+        for event, step in steps:
+            new = ISSUANCE_TRANSITIONS.get((state, event))
+            if new is None:
+                raise StateConflict(f"The issuance is {state}: “{event}” can't follow.")
+            state = new
+            after = _status_after(issuance, at, state)
+            changes.append(
+                Change(
+                    request_id=issuance.request_id,
+                    organisation_id=at.organisation_id,
+                    event=event,
+                    old=status,
+                    new=after,
+                    step=step,
+                    issuance_id=issuance.pk,
+                )
             )
-        )
-        old = new
-    return changes
-
-
-def _swapped(changes: Sequence[Change], seen: Sequence[object], written: Sequence[object]) -> bool:
-    """Whether the row was what was seen, and is what was written now; attempts are counted along."""
-    events = {change.event for change in changes}
-    if Event.RETRY in events:
-        return _SWAP_RETRIED(seen, (*written, 0)) == 1
-    swap = _SWAP_CLAIMED if Event.CLAIM in events else _SWAP
-    return swap(seen, written) == 1
+            status = after
+        ends = {"ended_at": now} if state in DONE else {}
+        due = None if state in DONE else next_attempt_at
+        columns = {"state": state, "next_attempt_at": due, **ends, **(written or {})}
+        if not _swapped(Issuance, (issuance.pk, old, issuance.version), columns):
+            raise StateConflict("Another worker is already processing this.")
+        for name, value in columns.items():
+            setattr(issuance, name, value)
+        issuance.version += 1
+        # A request with a certificate shows nothing of the next one on its way; one that was decided
+        # otherwise meanwhile keeps what its reader is told.
+        leads = at.state is State.APPROVED and at.status is not Status.ISSUED
+        if leads:
+            shown = {"status": status, "detail": changes[-1].step.detail, "changed_at": now}
+            if not _swapped(Request, (issuance.request_id, at.state, at.version), shown):
+                raise StateConflict(CHANGED)
+        elif state is Work.ISSUED:
+            _BUMP((issuance.request_id,), (now,))
+        told = [one for one in changes if leads or one.event in _ENDS]
+        if old is Work.WAITING and not leads:
+            told = []
+        write_history(changes=told, actor=actor, now=now, notify=leads and issuance.order_id is None)
+    return state
 
 
 def write_history(*, changes: Sequence[Change], actor: Actor, now: datetime, notify: bool = True) -> None:
     """The history lines, audit rows and mail jobs of some events, in the caller's transaction."""
+    if not changes:
+        return
     lines = insert_all(
         RequestEvent(
             request_id=change.request_id,
+            issuance_id=change.issuance_id,
             at=now,
             event=change.event,
-            from_state=change.old or "",
-            to_state=change.new,
+            from_status=change.old or "",
+            to_status=change.new,
             actor=(change.actor or actor).label,
             user_id=(change.actor or actor).user_id,
             note=change.step.note,
@@ -210,7 +234,29 @@ def write_history(*, changes: Sequence[Change], actor: Actor, now: datetime, not
             jobs.enqueue("notify_applicant", due_at=now, event_id=line.pk)
 
 
+def _status_after(issuance: Issuance, at: Standing, state: Work) -> Status:
+    """The request's status once this issuance is in this state; an older one that ends changes nothing."""
+    if at.status is Status.ISSUED or state is Work.ISSUED:
+        return status_of(at.state, state, has_certificate=True)
+    newest = _NEWEST.row(issuance.request_id) if state in DONE else None
+    shown = state if newest is None or newest[0] == issuance.pk else Work(newest[1])
+    return status_of(at.state, shown, has_certificate=False)
+
+
+def _swapped(
+    model: type[Request] | type[Issuance], seen: tuple[int, str, int], columns: Mapping[str, object]
+) -> bool:
+    """Whether the row was what was seen, and is what was written now, one version on."""
+    return _swap(model, tuple(columns))(seen, tuple(columns.values())) == 1
+
+
+@functools.cache
+def _swap(model: type[Request] | type[Issuance], columns: tuple[str, ...]) -> Swap[Any]:
+    return Swap[Any](model, where=("id", "state", "version"), to=columns, counted=("version",))
+
+
 def _deed(change: Change) -> audit.Deed:
+    issuance = {} if change.issuance_id is None else {"issuance": change.issuance_id}
     return audit.Deed(
         action=f"request.{change.event}",
         object_type="request",
@@ -221,20 +267,23 @@ def _deed(change: Change) -> audit.Deed:
             "from": change.old or "",
             "to": change.new.value,
             "note": change.step.note,
+            **issuance,
             **(change.step.data or {}),
         },
     )
 
 
-def _conflict(old: State, event: Event) -> str:
-    done = {
-        State.ISSUED: "its certificate is already there",
-        State.WITHDRAWN: "it was withdrawn",
-        State.REJECTED_BY_RA: "it was rejected",
-        State.REJECTED_BY_CA: "the CA rejected it",
-        State.SUBMITTING: "it is just being handed to the CA",
-        State.SUBMITTED: "the CA has already accepted it",
-        State.ACCEPTED: "it was already accepted",
-        State.WAITING_FOR_APPROVAL: "it waits for an officer",
-    }
-    return f"The request can't be changed this way ({event}): {done[old]}."
+_WHY_NOT = {
+    Status.WAITING_FOR_APPROVAL: "it is waiting for an officer",
+    Status.ACCEPTED: "it was already accepted",
+    Status.SUBMITTED: "the CA has already accepted it",
+    Status.ISSUED: "its certificate is already there",
+    Status.REJECTED_BY_RA: "it was rejected",
+    Status.REJECTED_BY_CA: "the CA rejected it",
+    Status.WITHDRAWN: "it was withdrawn",
+}
+
+
+def _conflict(at: Standing, event: Event) -> str:
+    why = "its entitlement has ended" if at.state is State.ENDED else _WHY_NOT[at.status]
+    return f"The request can't be changed this way ({event}): {why}."

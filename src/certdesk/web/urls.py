@@ -35,6 +35,7 @@ urlpatterns = [
     path("requests/<int:number>/", views.show, name="requests-show"),
     path("requests/<int:number>/status/", views.status, name="requests-status"),
     path("requests/<int:number>/withdraw/", views.withdraw, name="requests-withdraw"),
+    path("requests/<int:number>/end/", views.end, name="requests-end"),
     path("requests/<int:number>/another/", another.another, name="requests-another"),
     path("requests/<int:number>/another/confirm/", another.confirm, name="requests-another-confirm"),
     path("requests/<int:number>/bundle.zip", views.bundle, name="requests-bundle"),

@@ -103,9 +103,11 @@ class EmbeddedBackend:
             raise InvariantViolated("the signed bytes are not the recorded bytes")
         return Issued(chain=(certificate.public_bytes(Encoding.DER), *self._chain))
 
-    def poll(self, handle: str) -> Outcome:
+    def poll(self, intent: Intent, handle: str) -> Outcome:
         """Never called rightly: nothing is ever left open here."""
-        raise InvariantViolated(f"the embedded CA was polled for {handle}, and it answers at once")
+        raise InvariantViolated(
+            f"the embedded CA answers at once, and was polled for {handle}: {intent.names}"
+        )
 
     def revoke(self, *, certificate_der: bytes, reason: str) -> None:
         """Checks that the certificate is this CA's. The caller's rows are the record that `crl` publishes.

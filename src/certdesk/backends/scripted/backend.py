@@ -15,7 +15,7 @@ from cryptography import x509
 from certdesk.backends.scripted.authority import open_or_make, sign_leaf
 from certdesk.backends.scripted.config import Behaviour, Revoking, Rule, ScriptedConfig, read_config
 from certdesk.backends.scripted.orders import Order, Orders
-from certdesk.domain.certificates import Accepted, Intent, Issued, Outcome, Refused
+from certdesk.domain.certificates import Absent, Accepted, Intent, Issued, Outcome, Refused
 from certdesk.domain.errors import BackendRefused, OutcomeUnknown, Unavailable
 from certdesk.domain.findings import Check, Verdict
 
@@ -64,17 +64,17 @@ class ScriptedBackend:
             raise OutcomeUnknown(f"{self.title} took the request, and its answer was lost.")
         return self._known(intent.idempotency_key)
 
-    def poll(self, handle: str) -> Outcome:
+    def poll(self, intent: Intent, handle: str) -> Outcome:  # noqa: ARG002 - an order's number is enough here
         """What has become of the order of this number. Raises BackendRefused when there is none."""
         order = self._orders.by_handle(handle)
         if order is None:
             raise BackendRefused(f"{self.title} knows no order “{handle}”.")
         return self._outcome(order)
 
-    def find(self, idempotency_key: str) -> Outcome | None:
-        """What became of a submit with this key; None when it never arrived."""
-        order = self._orders.by_key(idempotency_key)
-        return None if order is None else self._outcome(order)
+    def find(self, intent: Intent) -> Outcome | Absent:
+        """What became of a submit of this intent."""
+        order = self._orders.by_key(intent.idempotency_key)
+        return Absent() if order is None else self._outcome(order)
 
     def revoke(self, *, certificate_der: bytes, reason: str) -> None:
         """Does as the rule for the certificate's names says; revoking once more changes nothing.

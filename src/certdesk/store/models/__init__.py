@@ -12,13 +12,11 @@ from certdesk.store.models.acme import (
 from certdesk.store.models.audit import AuditEvent
 from certdesk.store.models.help import FaqVersion
 from certdesk.store.models.issuance import (
-    AttemptOutcome,
     BlockedKey,
     Certificate,
     CertificateName,
-    IssuanceAttempt,
+    Issuance,
     IssuerChain,
-    Reissue,
     Revocation,
     RevocationOutcome,
 )
@@ -41,7 +39,6 @@ __all__ = [
     "AcmeOrder",
     "ApiToken",
     "Approval",
-    "AttemptOutcome",
     "AuditEvent",
     "BlockedKey",
     "CaValidation",
@@ -53,13 +50,12 @@ __all__ = [
     "EabCredential",
     "EmailChallenge",
     "FaqVersion",
-    "IssuanceAttempt",
+    "Issuance",
     "IssuerChain",
     "Membership",
     "MethodChallenge",
     "Organisation",
     "PersistentRecord",
-    "Reissue",
     "RenewalAdvice",
     "Request",
     "RequestEvent",

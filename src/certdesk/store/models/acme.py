@@ -77,7 +77,6 @@ class AcmeOrder(models.Model):
     created_at = models.DateTimeField()
     expires_at = models.DateTimeField()
     finalized_at = models.DateTimeField(null=True)
-    next_attempt_at = models.DateTimeField(null=True)  # when the worker looks at it; null: never
     certificate = models.ForeignKey(
         "store.Certificate", on_delete=models.PROTECT, null=True, related_name="acme_orders"
     )
@@ -100,11 +99,6 @@ class AcmeOrder(models.Model):
                 name="order_unfinished",
                 fields=["account", "expires_at"],
                 condition=models.Q(finalized_at__isnull=True),
-            ),
-            models.Index(
-                name="order_due",
-                fields=["next_attempt_at"],
-                condition=models.Q(next_attempt_at__isnull=False),
             ),
         ]
 

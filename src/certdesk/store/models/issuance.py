@@ -1,97 +1,103 @@
-"""Issuing: the attempt, written before anything is signed or sent, and the certificate that came of it."""
+"""Issuing: a CSR on its way, the intent recorded before anything leaves, the certificate it becomes."""
 
 from typing import ClassVar
 
 from django.db import models
 
-
-class AttemptOutcome(models.TextChoices):
-    """How an attempt stands. OPEN is the only one that may still change."""
-
-    OPEN = "open"
-    ISSUED = "issued"
-    REFUSED = "refused"
-    RELEASED = "released"
-    MISMATCH = "mismatch"
+from certdesk.domain.requests import DONE, Work
 
 
-class IssuanceAttempt(models.Model):
-    """The intent: everything that will be signed or sent, recorded first (DESIGN §5)."""
+class Issuance(models.Model):
+    """One CSR on its way to one certificate, under a request.
 
-    request = models.ForeignKey("store.Request", on_delete=models.PROTECT, related_name="attempts_made")
-    #: For an ACME order: its own CSR, under a request that may have many. Null: the request's own CSR, or a
-    #: reissue's.
-    order = models.ForeignKey(
-        "store.AcmeOrder", on_delete=models.PROTECT, null=True, related_name="attempts_made"
+    The intent (everything that will be signed or sent, from `backend` to `tbs`) is recorded with the claim,
+    before anything leaves. `state` is written by `certdesk.store.transitions` alone; `next_attempt_at` says
+    when the worker looks at it.
+    """
+
+    request = models.ForeignKey("store.Request", on_delete=models.PROTECT, related_name="issuances")
+    organisation = models.ForeignKey("store.Organisation", on_delete=models.PROTECT, related_name="+")
+    channel = models.CharField(max_length=16)
+    asked_by = models.CharField(max_length=200)
+    user = models.ForeignKey("store.User", on_delete=models.PROTECT, null=True, related_name="+")
+    order = models.OneToOneField(
+        "store.AcmeOrder", on_delete=models.PROTECT, null=True, related_name="issuance"
     )
-    backend = models.CharField(max_length=64)
-    idempotency_key = models.CharField(max_length=64, unique=True)
-    profile_id = models.CharField(max_length=64)
-    profile_version = models.PositiveIntegerField()
+    idempotency_key = models.CharField(max_length=128)
     csr_der = models.BinaryField()
+    csr_sha256 = models.CharField(max_length=64)
     spki_der = models.BinaryField()
+    spki_sha256 = models.CharField(max_length=64)
+    key = models.CharField(max_length=32)  # in words, such as RSA 2048
+    csr_subject = models.JSONField()  # what the CSR said, for people to read
+    profile_id = models.CharField(max_length=64)
     names = models.JSONField()
-    subject = models.JSONField()
-    not_before = models.DateTimeField()
-    not_after = models.DateTimeField()
+
+    backend = models.CharField(max_length=64, blank=True, default="")
+    profile_version = models.PositiveIntegerField(null=True)
+    intent_key = models.CharField(max_length=64, null=True, unique=True)  # noqa: DJ001 - null: no intent yet
+    subject = models.JSONField(default=list)  # of the certificate: set by us, never copied from the CSR
+    not_before = models.DateTimeField(null=True)
+    not_after = models.DateTimeField(null=True)
     serial = models.CharField(max_length=40, null=True)  # noqa: DJ001 - null: the CA chooses the serial
     tbs = models.BinaryField(null=True)
-    handle = models.CharField(max_length=255, blank=True, default="")  # the CA's order id (R26 to R28)
-    outcome = models.CharField(max_length=10, choices=AttemptOutcome.choices, default=AttemptOutcome.OPEN)
-    reason = models.TextField(blank=True, default="")
-    received = models.BinaryField(
-        null=True
-    )  # a certificate that is not what was intended, kept to be revoked
+
+    state = models.CharField(max_length=10, choices=[(w.value, w.name) for w in Work])
+    version = models.PositiveIntegerField(default=0)
+    handle = models.CharField(max_length=255, blank=True, default="")  # the CA's own number for it
+    detail = models.TextField(blank=True, default="")  # why it ended without a certificate
+    received = models.BinaryField(null=True)  # what came and could not be read as a certificate
+    tries = models.PositiveIntegerField(default=0)  # in a row in which the CA could not be reached
     created_at = models.DateTimeField()
+    claimed_at = models.DateTimeField(null=True)
     acknowledged_at = models.DateTimeField(null=True)
     ended_at = models.DateTimeField(null=True)
+    next_attempt_at = models.DateTimeField(null=True)  # null: nothing is due
 
     class Meta:
         constraints: ClassVar = [
+            models.CheckConstraint(
+                name="issuance_state_known", condition=models.Q(state__in=[w.value for w in Work])
+            ),
+            models.CheckConstraint(
+                name="issuance_done_is_not_due",
+                condition=models.Q(next_attempt_at__isnull=True) | ~models.Q(state__in=sorted(DONE)),
+            ),
+            models.CheckConstraint(
+                name="issuance_claimed_has_an_intent",
+                condition=models.Q(intent_key__isnull=False)
+                | models.Q(state__in=[Work.WAITING, Work.CANCELLED, Work.REFUSED]),
+            ),
             models.UniqueConstraint(
-                name="attempt_one_open_per_request",
+                name="issuance_one_open_per_request",  # an ACME client's orders go side by side
                 fields=["request"],
-                condition=models.Q(outcome=AttemptOutcome.OPEN, order__isnull=True),
+                condition=models.Q(
+                    state__in=[Work.WAITING, Work.CLAIMED, Work.SUBMITTED], order__isnull=True
+                ),
             ),
             models.UniqueConstraint(
-                name="attempt_one_open_per_order",
-                fields=["order"],
-                condition=models.Q(outcome=AttemptOutcome.OPEN, order__isnull=False),
+                name="issuance_once_per_key",
+                fields=["user", "idempotency_key"],
+                condition=models.Q(user__isnull=False),
             ),
             models.UniqueConstraint(
-                name="attempt_serial_once",
+                name="issuance_serial_once",
                 fields=["backend", "serial"],
                 condition=models.Q(serial__isnull=False),
             ),
         ]
-
-
-class Reissue(models.Model):
-    """Another certificate under a request, asked for by somebody of its organisation (ADR 11).
-
-    Made with its attempt, in one transaction; `next_attempt_at` drives it on until it has ended. A request
-    has at most one under way, for its attempt belongs to no order.
-    """
-
-    request = models.ForeignKey("store.Request", on_delete=models.PROTECT, related_name="reissues")
-    requester = models.ForeignKey("store.User", on_delete=models.PROTECT, related_name="+")
-    attempt = models.OneToOneField(IssuanceAttempt, on_delete=models.PROTECT, related_name="reissue")
-    idempotency_key = models.CharField(max_length=128)
-    csr_sha256 = models.CharField(max_length=64)
-    created_at = models.DateTimeField()
-    next_attempt_at = models.DateTimeField(null=True)  # when the worker looks at it; null: it has ended
-    problem = models.TextField(blank=True, default="")  # why it came to nothing
-
-    class Meta:
-        constraints: ClassVar = [
-            models.UniqueConstraint(name="reissue_once_per_key", fields=["requester", "idempotency_key"])
-        ]
         indexes: ClassVar = [
-            models.Index(name="reissue_same_csr", fields=["request", "csr_sha256"]),
+            models.Index(name="issuance_newest", fields=["request", "-id"]),
+            models.Index(name="issuance_by_key", fields=["spki_sha256", "organisation", "id"]),
             models.Index(
-                name="reissue_due",
+                name="issuance_due",
                 fields=["next_attempt_at"],
                 condition=models.Q(next_attempt_at__isnull=False),
+            ),
+            models.Index(
+                name="issuance_idle",  # waits for an approval or a validation
+                fields=["organisation"],
+                condition=models.Q(state=Work.WAITING, next_attempt_at__isnull=True),
             ),
         ]
 
@@ -107,7 +113,9 @@ class Certificate(models.Model):
     """A certificate as it came from the CA. Issuer and serial name it (RFC 5280 4.1.2.2)."""
 
     request = models.ForeignKey("store.Request", on_delete=models.PROTECT, related_name="certificates")
-    attempt = models.OneToOneField(IssuanceAttempt, on_delete=models.PROTECT, related_name="certificate")
+    issuance = models.OneToOneField(Issuance, on_delete=models.PROTECT, related_name="certificate")
+    #: Not what was asked for, or no longer allowed when it came: never handed out, and revoked at the CA.
+    withheld = models.BooleanField(default=False)
     issuer_chain = models.ForeignKey(IssuerChain, on_delete=models.PROTECT, related_name="+")
     der = models.BinaryField()
     sha256 = models.CharField(max_length=64, unique=True)

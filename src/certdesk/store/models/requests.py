@@ -4,13 +4,14 @@ from typing import ClassVar
 
 from django.db import models
 
-from certdesk.domain.requests import ENDED, State
+from certdesk.domain.requests import State, Status
 
 
 class Request(models.Model):
-    """What somebody asked for: an entitlement, decided once. Its id is the Request ID (R21), never reused.
+    """What somebody asked for and what was decided about it, once. Its id is the Request ID, never reused.
 
-    `state` is written by `certdesk.store.transitions.advance` alone.
+    It holds no CSR: each certificate under it has an `Issuance` of its own. `state`, and the `status` that
+    follows from it, are written by `certdesk.store.transitions` alone.
     """
 
     organisation = models.ForeignKey("store.Organisation", on_delete=models.PROTECT, related_name="requests")
@@ -18,14 +19,12 @@ class Request(models.Model):
     channel = models.CharField(max_length=16)
     profile_id = models.CharField(max_length=64)
     profile_version = models.PositiveIntegerField()
-    csr_der = models.BinaryField()
-    csr_sha256 = models.CharField(max_length=64)
-    spki_sha256 = models.CharField(max_length=64)
     names = models.JSONField()
-    common_names = models.CharField(max_length=253)  # the column of that name (R22): the first name
-    subject = models.JSONField()  # what the CSR said, for people to read
-    key = models.CharField(max_length=32)
+    common_names = models.CharField(max_length=253)  # the first name: the list's column of that name
     duration_years = models.PositiveSmallIntegerField()
+    #: The term, counted from the approval; null until there is one.
+    term_starts_at = models.DateTimeField(null=True)
+    term_ends_at = models.DateTimeField(null=True)
     server_software = models.CharField(max_length=64)
     note = models.TextField(blank=True, default="")
     checks = models.JSONField()
@@ -34,12 +33,12 @@ class Request(models.Model):
     idempotency_key = models.CharField(max_length=128)
     submission_digest = models.CharField(max_length=64)
     state = models.CharField(max_length=24, choices=[(s.value, s.name) for s in State])
+    status = models.CharField(max_length=24, choices=[(s.value, s.name) for s in Status])
+    ended_by_ra = models.BooleanField(default=False)  # the next request for these names waits for an officer
     detail = models.TextField(blank=True, default="")  # the second line: what is happening now
     version = models.PositiveIntegerField(default=0)
     created_at = models.DateTimeField()
     changed_at = models.DateTimeField()
-    next_attempt_at = models.DateTimeField(null=True)  # when the reconcile tick looks at it; null: never
-    attempts = models.PositiveIntegerField(default=0)
     search_text = models.TextField()
 
     class Meta:
@@ -49,28 +48,31 @@ class Request(models.Model):
                 name="request_state_known", condition=models.Q(state__in=[s.value for s in State])
             ),
             models.CheckConstraint(
-                name="request_ended_is_not_due",
-                condition=models.Q(next_attempt_at__isnull=True) | ~models.Q(state__in=sorted(ENDED)),
+                name="request_status_known", condition=models.Q(status__in=[s.value for s in Status])
+            ),
+            models.CheckConstraint(
+                name="request_approved_has_a_term",
+                condition=models.Q(term_ends_at__isnull=False) | ~models.Q(state=State.APPROVED),
             ),
         ]
         indexes: ClassVar = [
             models.Index(name="request_newest", fields=["organisation", "-id"]),
-            models.Index(name="request_by_state", fields=["organisation", "state", "-id"]),
+            models.Index(name="request_by_status", fields=["organisation", "status", "-id"]),
+            models.Index(name="request_allowing", fields=["organisation", "profile_id", "state", "-id"]),
             models.Index(name="request_by_name", fields=["organisation", "common_names", "id"]),
             models.Index(name="request_all_by_name", fields=["common_names", "id"]),
-            models.Index(name="request_all_by_state", fields=["state", "-id"]),
+            models.Index(name="request_all_by_status", fields=["status", "-id"]),
             models.Index(
-                name="request_due",
-                fields=["next_attempt_at"],
-                condition=models.Q(next_attempt_at__isnull=False),
+                name="request_ended_by_ra",
+                fields=["organisation"],
+                condition=models.Q(ended_by_ra=True),
             ),
             models.Index(name="request_same_submission", fields=["requester", "submission_digest"]),
-            models.Index(name="request_by_key", fields=["spki_sha256", "organisation", "id"]),
         ]
 
 
 class Approval(models.Model):
-    """A recorded yes or no: by a rule or by an officer, on exactly what `content_digest` pins down (W2)."""
+    """A recorded yes or no, by policy or by an officer, on exactly what `content_digest` pins down."""
 
     request = models.ForeignKey(Request, on_delete=models.PROTECT, related_name="approvals")
     verdict = models.CharField(max_length=8, choices=[("approve", "approve"), ("reject", "reject")])
@@ -78,19 +80,21 @@ class Approval(models.Model):
     user = models.ForeignKey("store.User", on_delete=models.PROTECT, null=True, related_name="+")
     content_digest = models.CharField(max_length=64)
     policy_digest = models.CharField(max_length=64)
-    waived = models.JSONField(default=list)  # codes of the manual reasons that the officer accepted
-    note = models.TextField(blank=True, default="")
+    waived = models.JSONField(default=list)  # `domain.policy.Waiver`s: the reasons that the officer accepted
+    note = models.TextField(blank=True, default="")  # for officers and auditors
+    message = models.TextField(blank=True, default="")  # for the applicant
     at = models.DateTimeField()
 
 
 class RequestEvent(models.Model):
-    """One line of a request's history (R25)."""
+    """One line of a request's history; of one of its issuances where `issuance` says so."""
 
     request = models.ForeignKey(Request, on_delete=models.PROTECT, related_name="events")
+    issuance = models.ForeignKey("store.Issuance", on_delete=models.PROTECT, null=True, related_name="+")
     at = models.DateTimeField()
     event = models.CharField(max_length=16)
-    from_state = models.CharField(max_length=24, blank=True)
-    to_state = models.CharField(max_length=24)
+    from_status = models.CharField(max_length=24, blank=True)
+    to_status = models.CharField(max_length=24)
     actor = models.CharField(max_length=200)
     user = models.ForeignKey("store.User", on_delete=models.PROTECT, null=True, related_name="+")
     note = models.TextField(blank=True, default="")

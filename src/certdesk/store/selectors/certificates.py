@@ -71,13 +71,13 @@ class ListedCertificate:
 
 def list_certificates(*, actor: Actor, filters: Filters, now: datetime) -> list[ListedCertificate]:
     """The newest certificates that the actor may see."""
-    found = _filtered(Certificate.objects.filter(_visible(actor)), filters)
+    found = _filtered(Certificate.objects.filter(_visible(actor), withheld=False), filters)
     return _rows(found.order_by("-id")[: filters.limit], now=now)
 
 
 def get_certificate(*, actor: Actor, certificate_id: int, now: datetime) -> ListedCertificate:
     """One certificate. Raises NotFound for a foreign or missing one."""
-    found = Certificate.objects.filter(_visible(actor), id=min(certificate_id, MAX_NUMBER))
+    found = Certificate.objects.filter(_visible(actor), withheld=False, id=min(certificate_id, MAX_NUMBER))
     for row in _rows(found, now=now):
         return row
     raise NotFound("There is no such certificate.")
@@ -102,7 +102,7 @@ def newest_certificate(*, actor: Actor, number: int) -> IssuedFiles | None:
 
 def certificate_files(*, actor: Actor, certificate_id: int) -> IssuedFiles:
     """One certificate, older ones too. Raises NotFound for a foreign or missing one."""
-    visible = Certificate.objects.filter(_visible(actor), id=min(certificate_id, MAX_NUMBER))
+    visible = Certificate.objects.filter(_visible(actor), withheld=False, id=min(certificate_id, MAX_NUMBER))
     row = visible.values_list(*_FILES).first()
     if row is None:
         raise NotFound("There is no such certificate.")
@@ -112,7 +112,7 @@ def certificate_files(*, actor: Actor, certificate_id: int) -> IssuedFiles:
 _FILES = ("request__common_names", "not_after", "der", "issuer_chain__certificates")
 _NEWEST = Prepared(
     lambda number: (
-        Certificate.objects.filter(request_id=number)
+        Certificate.objects.filter(request_id=number, withheld=False)
         .order_by("-id")
         .values_list("request__organisation_id", *_FILES)[:1]
     ),
@@ -163,8 +163,8 @@ def _rows(found: QuerySet[Certificate], *, now: datetime) -> list[ListedCertific
 
 def _standing(requests: Iterable[int]) -> list[Standing]:
     """All certificates of these requests: whether one is superseded hangs on the others."""
-    rows = Certificate.objects.filter(request_id__in=requests).values_list(
-        "id", "request_id", "attempt__names", "not_after", "revoked_at"
+    rows = Certificate.objects.filter(request_id__in=requests, withheld=False).values_list(
+        "id", "request_id", "issuance__names", "not_after", "revoked_at"
     )
     return [
         Standing(

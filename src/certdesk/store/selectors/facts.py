@@ -2,18 +2,15 @@
 
 import functools
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from django.db.models import QuerySet
 
-from certdesk.domain.csr import Csr
 from certdesk.domain.errors import NotFound
 from certdesk.domain.evidence import Method, Validation, proving_names
-from certdesk.domain.policy import Facts, OrganisationFacts
-from certdesk.domain.policy_limits import KeyKind
-from certdesk.domain.profiles import Profile
+from certdesk.domain.policy import OrganisationFacts
 from certdesk.domain.requests import OrganisationId
 from certdesk.store.models import BlockedKey, Organisation, ValidationRecord
 from certdesk.store.native import own_connection
@@ -27,14 +24,6 @@ _PROOF = ("domain__adn", "method", "validated_at", "expires_at")
 _LOCK = Swap(Organisation, where=("id",), counted=("lock_version",))
 _ORGANISATION = Prepared(lambda number: Organisation.objects.filter(id=number), int)
 _BLOCKED = Prepared(lambda key: BlockedKey.objects.filter(spki_sha256=key).values_list("id")[:1], str)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """What an applicant fills in beside the CSR."""
-
-    duration_years: int
-    server_software: str
 
 
 def lock_organisation(organisation_id: OrganisationId) -> None:
@@ -62,7 +51,7 @@ def organisation_facts(row: Organisation, *, names: Iterable[str], now: datetime
     """
     adns = sorted({adn for name in names for adn in proving_names(name)})
     return replace(
-        _described(row),
+        described(row),
         validations=tuple(
             Validation(adn=adn, method=Method(method), validated_at=start, expires_at=end)
             for adn, method, start, end in _records(row.pk, adns, now=now)
@@ -92,7 +81,8 @@ def _proofs_of(count: int) -> Prepared[ValidationRecord]:
     return Prepared(build, int, datetime, *[str] * count)
 
 
-def _described(row: Organisation) -> OrganisationFacts:
+def described(row: Organisation) -> OrganisationFacts:
+    """The organisation without its proofs: enough for what an approval is about, not for a decision."""
     return OrganisationFacts(
         id=row.pk,
         legal_name=row.legal_name,
@@ -104,28 +94,6 @@ def _described(row: Organisation) -> OrganisationFacts:
     )
 
 
-def unproven_facts(*, csr: Csr, organisation: Organisation, profile: Profile, asked: Asked) -> Facts:
-    """The facts without proofs and blocked keys: enough for what an approval is about, not for a decision."""
-    return Facts(
-        csr_sha256=csr.sha256,
-        csr_findings=csr.findings,
-        names=csr.names,
-        subject_organisations=csr.subject_value("O"),
-        organisation=_described(organisation),
-        profile_id=profile.id,
-        profile_version=profile.version,
-        duration_years=asked.duration_years,
-        server_software=asked.server_software,
-        key=KeyKind.of(csr.key),
-    )
-
-
-def gather_facts(
-    *, csr: Csr, organisation: Organisation, profile: Profile, asked: Asked, now: datetime
-) -> Facts:
-    """Everything that `decide` needs about one CSR of one organisation."""
-    return replace(
-        unproven_facts(csr=csr, organisation=organisation, profile=profile, asked=asked),
-        organisation=organisation_facts(organisation, names=csr.names, now=now),
-        key_blocked=_BLOCKED.row(csr.key.spki_sha256) is not None,
-    )
+def is_blocked(spki_sha256: str) -> bool:
+    """Whether a public key is blocked."""
+    return _BLOCKED.row(spki_sha256) is not None

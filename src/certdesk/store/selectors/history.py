@@ -6,12 +6,15 @@ Reads no CSR: what policy decided on was stored beside it.
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
+
+from django.db.models import OuterRef, Subquery, Value
+from django.db.models.functions import Coalesce
 
 from certdesk.domain.actors import Action, Actor, can
 from certdesk.domain.errors import NotFound
 from certdesk.domain.evidence import Method, Validation
-from certdesk.store.models import Organisation, Request, ValidationRecord
+from certdesk.store.models import Issuance, Organisation, Request, ValidationRecord
 
 #: Rows fetched at once: enough to make the round trips cheap, few enough to keep memory flat.
 CHUNK = 2000
@@ -59,8 +62,12 @@ class PastOrganisation:
 def past_requests(*, actor: Actor, since: datetime) -> Iterator[PastRequest]:
     """Every request made since then, oldest first. Raises NotFound for whoever does not run the service."""
     _only_who_operates(actor)
-    found = Request.objects.filter(created_at__gte=since).order_by("id").values_list(*_COLUMNS)
-    return (PastRequest(*row) for row in found.iterator(chunk_size=CHUNK))
+    keys = (
+        Issuance.objects.filter(request=OuterRef("pk"), order__isnull=True).order_by("id").values("key")[:1]
+    )
+    found = Request.objects.filter(created_at__gte=since).annotate(key=Coalesce(Subquery(keys), Value("")))
+    found = found.order_by("id").values_list(*_COLUMNS)
+    return (PastRequest._make(cast("tuple[Any, ...]", row)) for row in found.iterator(chunk_size=CHUNK))
 
 
 def count_past_requests(*, actor: Actor, since: datetime) -> int:

@@ -10,11 +10,11 @@ from certdesk.domain.policy_limits import KeyUses
 #: One statement, each part answered from an index alone however often a key was used.
 _USES = """
 SELECT
-  (SELECT MAX(id) FROM store_request
+  (SELECT MAX(request_id) FROM store_issuance
     WHERE spki_sha256 = %(key)s AND organisation_id = %(own)s AND id < %(before)s),
-  EXISTS (SELECT 1 FROM store_request
+  EXISTS (SELECT 1 FROM store_issuance
     WHERE spki_sha256 = %(key)s AND organisation_id < %(own)s AND id < %(before)s),
-  EXISTS (SELECT 1 FROM store_request
+  EXISTS (SELECT 1 FROM store_issuance
     WHERE spki_sha256 = %(key)s AND organisation_id > %(own)s AND id < %(before)s),
   EXISTS (SELECT 1 FROM store_certificate
     WHERE spki_sha256 = %(key)s AND revocation_reason = 'keyCompromise')
@@ -23,9 +23,9 @@ _LATEST = 2**63 - 1
 
 
 def key_uses(*, spki_sha256: str, organisation_id: int, before: int | None) -> KeyUses:
-    """What is known of a key from requests made before the one numbered `before` (None: a new one).
+    """What is known of a key from issuances before the one numbered `before` (None: a new one).
 
-    Later requests don't count: who used a key first is not held up by whoever sends it afterwards.
+    Later ones don't count: who used a key first is not held up by somebody who sends it afterwards.
     """
     with connection.cursor() as cursor:
         cursor.execute(

@@ -10,7 +10,7 @@ from django_tasks_db.models import DBTaskResult
 
 from certdesk.domain.actors import Action, Actor, can
 from certdesk.domain.errors import NotFound
-from certdesk.store.models import Request
+from certdesk.store.models import Issuance
 
 LISTED = 50
 
@@ -38,7 +38,7 @@ class FailedJob:
 class Operations:
     """How the work in the background stands."""
 
-    requests: Backlog
+    issuances: Backlog
     jobs: Backlog
     jobs_retrying: int
     jobs_failed: int
@@ -51,12 +51,12 @@ def operations(*, actor: Actor, now: datetime) -> Operations:
         raise NotFound("There is no such page.")
     ready = DBTaskResult.objects.filter(status=TaskResultStatus.READY)
     failed = DBTaskResult.objects.filter(status=TaskResultStatus.FAILED)
-    requests = Request.objects.filter(next_attempt_at__lte=now).aggregate(
+    issuances = Issuance.objects.filter(next_attempt_at__lte=now).aggregate(
         due=Count("id"), oldest_at=Min("next_attempt_at")
     )
     jobs = ready.filter(run_after__lte=now).aggregate(due=Count("id"), oldest_at=Min("run_after"))
     return Operations(
-        requests=Backlog(**requests),
+        issuances=Backlog(**issuances),
         jobs=Backlog(**jobs),
         jobs_retrying=ready.filter(run_after__gt=now).exclude(exception_class_path="").count(),
         jobs_failed=failed.count(),

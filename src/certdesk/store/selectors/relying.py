@@ -7,12 +7,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from certdesk.domain.requests import ENDED, OrganisationId, State
+from certdesk.domain.requests import FINAL, OrganisationId, Status
 from certdesk.store.models import CertificateName, Request
 
 #: More names than this are not walked through for a page of a list; the counts are then "at least".
 MOST_NAMES = 20_000
-_UNDER_WAY = sorted(state.value for state in State if state not in ENDED and state is not State.ISSUED)
+_UNDER_WAY = sorted(set(Status) - FINAL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +39,7 @@ def relying_on(
             if key in certificates:
                 certificates[key].add(certificate)
     requests = dict.fromkeys(domains, 0)
-    running = Request.objects.filter(organisation_id__in=organisations, state__in=_UNDER_WAY)
+    running = Request.objects.filter(organisation_id__in=organisations, status__in=_UNDER_WAY)
     waiting = list(running.order_by("-id").values_list("organisation_id", "names")[: most + 1])
     for organisation, asked in waiting[:most]:
         keys = {key for name in asked for key in _above(OrganisationId(organisation), name)}
@@ -58,6 +58,7 @@ def _valid_names(organisations: Iterable[int], *, now: datetime, most: int) -> l
         certificate__request__organisation_id__in=organisations,
         certificate__not_after__gt=now,
         certificate__revoked_at__isnull=True,
+        certificate__withheld=False,
     ).order_by("-certificate_id")
     return list(
         found.values_list("certificate__request__organisation_id", "certificate_id", "name")[: most + 1]

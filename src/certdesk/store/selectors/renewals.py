@@ -89,7 +89,7 @@ def _in_use(*, issuer: str, profile_id: str, spki_sha256: str, now: datetime) ->
         "spki_sha256": spki_sha256,
     }
     given = {name: value for name, value in wanted.items() if value}
-    return Certificate.objects.filter(revoked_at__isnull=True, not_after__gt=now, **given)
+    return Certificate.objects.filter(withheld=False, revoked_at__isnull=True, not_after__gt=now, **given)
 
 
 def _groups(found: QuerySet[Certificate], column: str, *, limit: int | None = None) -> tuple[Group, ...]:

@@ -12,8 +12,8 @@ from django.db.models import Q, QuerySet
 
 from certdesk.domain.actors import Action, Actor, can
 from certdesk.domain.errors import InvalidInput, NotFound
-from certdesk.domain.requests import OrganisationId, RequestId, State, UserId, states_with_status
-from certdesk.store.models import Approval, Certificate, Request, RequestEvent
+from certdesk.domain.requests import OrganisationId, RequestId, State, Status, UserId
+from certdesk.store.models import Approval, Certificate, Issuance, Request, RequestEvent
 from certdesk.store.prepared import Prepared
 
 #: A search that finds more than this is common enough for a walk along the list's own index.
@@ -23,11 +23,17 @@ HIGHEST = "\U0010ffff"  # sorts after any character of a name
 _REQUEST = Prepared(
     lambda number: Request.objects.select_related("organisation", "requester").filter(id=number), int
 )
+#: The CSR that came with the request itself; an ACME client's come with its orders.
+_SENT = Prepared(
+    lambda number: Issuance.objects.filter(request_id=number, order__isnull=True).order_by("id")[:1], int
+)
 _EVENTS = Prepared(lambda number: RequestEvent.objects.filter(request_id=number).order_by("id"), int)
 _APPROVALS = Prepared(lambda number: Approval.objects.filter(request_id=number).order_by("id"), int)
 _CERTIFICATES = Prepared(
     lambda number: (
-        Certificate.objects.select_related("issuer_chain").filter(request_id=number).order_by("-id")
+        Certificate.objects.select_related("issuer_chain")
+        .filter(request_id=number, withheld=False)
+        .order_by("-id")
     ),
     int,
 )
@@ -69,7 +75,7 @@ class RequestRow:
     number: RequestId
     common_names: str
     name_count: int
-    state: State
+    status: Status
     requester: str
     organisation: str
     duration_years: int
@@ -106,8 +112,8 @@ class EventRow:
 
     at: datetime
     event: str
-    from_state: str
-    to_state: str
+    from_status: str
+    to_status: str
     actor: str
     note: str
 
@@ -120,6 +126,7 @@ class ApprovalRow:
     by: str
     waived: tuple[str, ...]
     note: str
+    message: str
     at: datetime
 
 
@@ -135,6 +142,7 @@ class RequestDetail:
     requester_id: UserId
     channel: str
     state: State
+    status: Status
     detail: str
     version: int
     names: tuple[str, ...]
@@ -145,6 +153,7 @@ class RequestDetail:
     csr_sha256: str
     profile_id: str
     duration_years: int
+    term_ends_at: datetime | None
     server_software: str
     note: str
     checks: tuple[dict[str, str], ...]
@@ -168,7 +177,7 @@ def list_requests(*, actor: Actor, filters: Filters) -> Page:
         "id",
         "common_names",
         "names",
-        "state",
+        "status",
         "requester__username",
         "organisation__legal_name",
         "duration_years",
@@ -180,14 +189,14 @@ def list_requests(*, actor: Actor, filters: Filters) -> Page:
             number=RequestId(number),
             common_names=common_names,
             name_count=len(names),
-            state=State(state),
+            status=Status(status),
             requester=requester,
             organisation=organisation,
             duration_years=duration,
             created_at=created,
             changed_at=changed,
         )
-        for number, common_names, names, state, requester, organisation, duration, created, changed in (
+        for number, common_names, names, status, requester, organisation, duration, created, changed in (
             found.values_list(*columns)[: filters.limit + 1]
         )
     ]
@@ -214,6 +223,7 @@ def get_request(*, actor: Actor, number: int) -> RequestDetail:
         actor, Action.REQUEST_READ, organisation_id=OrganisationId(row.organisation_id)
     ):
         raise NotFound("There is no such request.")
+    sent = None if row.channel == "acme" else _SENT.first(row.pk)
     return RequestDetail(
         number=RequestId(row.pk),
         organisation_id=OrganisationId(row.organisation_id),
@@ -223,23 +233,25 @@ def get_request(*, actor: Actor, number: int) -> RequestDetail:
         requester_id=UserId(row.requester_id),
         channel=row.channel,
         state=State(row.state),
+        status=Status(row.status),
         detail=row.detail,
         version=row.version,
         names=tuple(row.names),
         common_names=row.common_names,
-        subject=tuple((name, value) for name, value in row.subject),
-        key=row.key,
-        csr_der=bytes(row.csr_der),
-        csr_sha256=row.csr_sha256,
+        subject=() if sent is None else tuple((name, value) for name, value in sent.csr_subject),
+        key="chosen with each certificate" if sent is None else sent.key,
+        csr_der=b"" if sent is None else bytes(sent.csr_der),
+        csr_sha256="" if sent is None else sent.csr_sha256,
         profile_id=row.profile_id,
         duration_years=row.duration_years,
+        term_ends_at=row.term_ends_at,
         server_software=row.server_software,
         note=row.note,
         checks=tuple(row.checks),
         created_at=row.created_at,
         changed_at=row.changed_at,
         events=_events(row.pk),
-        approvals=_approvals(row.pk),
+        approvals=_approvals(row.pk, notes=can(actor, Action.REQUEST_READ)),
         certificates=_certificates(row.pk),
     )
 
@@ -269,10 +281,9 @@ def _filtered(actor: Actor, filters: Filters) -> QuerySet[Request]:
     if filters.organisation_id is not None:
         found = found.filter(organisation_id=filters.organisation_id)
     if filters.status:
-        states = states_with_status(filters.status)
-        if not states:
+        if filters.status not in set(Status):
             raise InvalidInput("There is no such status.", fields={"status": "Choose one from the list."})
-        found = found.filter(state=states[0]) if len(states) == 1 else found.filter(state__in=states)
+        found = found.filter(status=filters.status)
     words = filters.query.strip().lower()[:100]
     if not words.isprintable():  # no name holds such a character, and no database takes all of them
         return found.none()
@@ -356,15 +367,27 @@ def _decode(cursor: str, sort: Sort) -> tuple[bool, list[str | int]]:
 def _events(number: int) -> tuple[EventRow, ...]:
     return tuple(
         EventRow(
-            at=r.at, event=r.event, from_state=r.from_state, to_state=r.to_state, actor=r.actor, note=r.note
+            at=r.at,
+            event=r.event,
+            from_status=r.from_status,
+            to_status=r.to_status,
+            actor=r.actor,
+            note=r.note,
         )
         for r in _EVENTS.all(number)
     )
 
 
-def _approvals(number: int) -> tuple[ApprovalRow, ...]:
+def _approvals(number: int, *, notes: bool) -> tuple[ApprovalRow, ...]:
     return tuple(
-        ApprovalRow(verdict=r.verdict, by=r.by, waived=tuple(r.waived), note=r.note, at=r.at)
+        ApprovalRow(
+            verdict=r.verdict,
+            by=r.by,
+            waived=tuple(sorted({waiver["code"] for waiver in r.waived})),
+            note=r.note if notes else "",
+            message=r.message,
+            at=r.at,
+        )
         for r in _APPROVALS.all(number)
     )
 

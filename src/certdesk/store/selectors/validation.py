@@ -5,18 +5,19 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q
 
 from certdesk.domain.actors import Actor
 from certdesk.domain.errors import NotFound
 from certdesk.domain.evidence import METHODS, Method
 from certdesk.domain.identifiers import is_under
-from certdesk.domain.requests import OrganisationId, RequestId, State
+from certdesk.domain.requests import OrganisationId, RequestId, State, Status, Work
 from certdesk.store.models import (
     CaValidation,
     ChallengeOutcome,
     Domain,
     EmailChallenge,
+    Issuance,
     MethodChallenge,
     PersistentRecord,
     Request,
@@ -39,7 +40,7 @@ class WaitingRequest:
     number: RequestId
     common_names: str
     requester: str
-    state: State
+    status: Status
 
 
 class Event(StrEnum):
@@ -238,7 +239,8 @@ def _ca_states(row: Domain) -> tuple[CaState, ...]:
 
 def _waiting(row: Domain) -> tuple[WaitingRequest, ...]:
     """Unfinished requests for names at or below the domain, newest first."""
-    unfinished = Q(state=State.WAITING_FOR_APPROVAL) | Q(state=State.ACCEPTED, next_attempt_at__isnull=True)
+    idle = Issuance.objects.filter(request=OuterRef("pk"), state=Work.WAITING, next_attempt_at__isnull=True)
+    unfinished = Q(state=State.WAITING_FOR_APPROVAL) | Q(Exists(idle), state=State.APPROVED)
     found = Request.objects.filter(unfinished, organisation_id=row.organisation_id).select_related(
         "requester"
     )
@@ -247,7 +249,7 @@ def _waiting(row: Domain) -> tuple[WaitingRequest, ...]:
             number=RequestId(request.pk),
             common_names=request.common_names,
             requester=request.requester.username,
-            state=State(request.state),
+            status=Status(request.status),
         )
         for request in found.select_related("requester").order_by("-id")[:WAITING_SHOWN]
         if any(is_under(name.removeprefix("*."), row.adn) for name in request.names)

@@ -9,13 +9,13 @@ from django.db.models.functions import Coalesce
 
 from certdesk.domain.actors import Action, Actor, can
 from certdesk.domain.caa import NO_ANSWER
-from certdesk.domain.requests import State
+from certdesk.domain.requests import DONE, State, Status, Work
 from certdesk.domain.waiting import AWAITING_CA, OVERDUE_AFTER, STARTS, usual_time, waiting_phrase
-from certdesk.store.models import AcmeOrder, AttemptOutcome, CaaCheck, IssuanceAttempt, Request, RequestEvent
+from certdesk.store.models import AcmeOrder, CaaCheck, Issuance, Request, RequestEvent
 from certdesk.store.selectors.requests import RequestDetail
 
 SAMPLE = 50
-#: Attempts of all CAs among which the sample is looked for: a CA that is hardly used must not cost a walk
+#: Issuances of all CAs among which the sample is looked for: a CA that is hardly used must not cost a walk
 #: through everything that others ever issued.
 REACH = 5000
 #: A request asks the DNS every quarter of an hour at least, a client tries an order every day or oftener:
@@ -35,31 +35,30 @@ class Waiting:
 
 def usual_issuing_time(*, backend: str, now: datetime) -> timedelta | None:
     """The median time of the CA's last 50 certificates, from the recorded intent to the certificate."""
-    newest = IssuanceAttempt.objects.aggregate(newest=Max("id"))["newest"] or 0
+    newest = Issuance.objects.aggregate(newest=Max("id"))["newest"] or 0
     took = (
-        IssuanceAttempt.objects.filter(
-            id__gt=newest - REACH, backend=backend, outcome=AttemptOutcome.ISSUED, ended_at__lte=now
-        )
+        Issuance.objects.filter(id__gt=newest - REACH, backend=backend, state=Work.ISSUED, ended_at__lte=now)
         .order_by("-id")
-        .values_list("created_at", "ended_at")[:SAMPLE]
+        .values_list("claimed_at", "ended_at")[:SAMPLE]
     )
-    return usual_time([ended - created for created, ended in took if ended is not None])
+    return usual_time([ended - claimed for claimed, ended in took if claimed and ended])
 
 
 def waiting_for_ca(*, request: RequestDetail, now: datetime) -> Waiting | None:
     """How long this request has been waiting for its CA; None when it is not, or was not handed over yet.
 
-    It is the wait of the attempt under way or, while the CA can't be reached, that since the first attempt
-    after the request was accepted for automatic processing.
+    While the CA can't be reached, it is the wait since the first try.
     """
-    if request.state not in AWAITING_CA:
+    if request.status not in AWAITING_CA:
         return None
-    made = IssuanceAttempt.objects.filter(request_id=request.number, created_at__gte=_accepted_at(request))
-    attempts = list(made.order_by("id").values_list("backend", "outcome", "created_at"))
-    if not attempts:
+    open_ones = Issuance.objects.filter(request_id=request.number, claimed_at__isnull=False).exclude(
+        state__in=DONE
+    )
+    found = open_ones.order_by("-id").values_list("backend", "claimed_at").first()
+    if found is None:
         return None
-    backend, outcome, created_at = attempts[-1]
-    since = created_at if outcome == AttemptOutcome.OPEN else attempts[0][2]
+    backend, since = found
+    assert since is not None  # noqa: S101 - as the query asks
     elapsed, usual = now - since, usual_issuing_time(backend=backend, now=now)
     return Waiting(
         since=since, elapsed=elapsed, usual=usual, text=waiting_phrase(elapsed=elapsed, usual=usual)
@@ -70,8 +69,8 @@ def overdue_count(*, actor: Actor, now: datetime) -> int:
     """How many requests and orders a CA has owed an answer for 24 hours, if the actor sees them all."""
     if not can(actor, Action.REQUEST_READ):
         return 0
-    owed = IssuanceAttempt.objects.filter(outcome=AttemptOutcome.OPEN, created_at__lte=now - OVERDUE_AFTER)
-    return owed.filter(Q(request__state__in=AWAITING_CA) | Q(order__isnull=False)).count()
+    owed = Issuance.objects.filter(claimed_at__lte=now - OVERDUE_AFTER).exclude(state__in=DONE)
+    return owed.filter(Q(request__status__in=AWAITING_CA) | Q(order__isnull=False)).count()
 
 
 def failing_at_dns_since(*, request_id: int, accepted_at: datetime) -> datetime | None:
@@ -86,15 +85,21 @@ def requests_overdue_at_dns(*, now: datetime) -> QuerySet[Request]:
     For the jobs that tell people; not filtered by actor.
     """
     starts = RequestEvent.objects.filter(
-        request=OuterRef("pk"), to_state=State.ACCEPTED, event__in=STARTS
+        request=OuterRef("pk"), to_status=Status.ACCEPTED, event__in=STARTS
     ).order_by("-id")
     failed = CaaCheck.objects.filter(request=OuterRef("pk"), code__in=NO_ANSWER)
     first = failed.filter(at__gte=OuterRef("accepted_at")).order_by("at")
     return (
         Request.objects.filter(
-            state=State.ACCEPTED, created_at__lte=now - OVERDUE_AFTER, next_attempt_at__isnull=False
+            state=State.APPROVED, status=Status.ACCEPTED, created_at__lte=now - OVERDUE_AFTER
         )
-        .exclude(csr_sha256="")
+        .filter(
+            Exists(
+                Issuance.objects.filter(
+                    request=OuterRef("pk"), order__isnull=True, next_attempt_at__isnull=False
+                )
+            )
+        )
         .annotate(accepted_at=Coalesce(Subquery(starts.values("at")[:1]), F("created_at")))
         .annotate(waiting_since=Subquery(first.values("at")[:1]))
         .filter(Exists(failed.filter(at__gte=now - STILL_REQUEST)), waiting_since__lte=now - OVERDUE_AFTER)
@@ -106,8 +111,8 @@ def orders_overdue(*, now: datetime) -> QuerySet[AcmeOrder]:
 
     For the jobs that tell people; not filtered by actor.
     """
-    at_ca = IssuanceAttempt.objects.filter(
-        order=OuterRef("pk"), outcome=AttemptOutcome.OPEN, created_at__lte=now - OVERDUE_AFTER
+    at_ca = Issuance.objects.filter(order=OuterRef("pk"), claimed_at__lte=now - OVERDUE_AFTER).exclude(
+        state__in=DONE
     )
     unfinished = _unfinished_orders(now=now)
     return unfinished.filter(Q(Exists(at_ca), finalized_at__isnull=False) | _fails_at_dns(now=now))
@@ -135,8 +140,3 @@ def _fails_at_dns(*, now: datetime) -> Q:
         finalized_at__isnull=True,
         expires_at__gt=now,
     )
-
-
-def _accepted_at(request: RequestDetail) -> datetime:
-    starts = [e.at for e in request.events if e.event in STARTS and e.to_state == State.ACCEPTED]
-    return starts[-1] if starts else request.created_at

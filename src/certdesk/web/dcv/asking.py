@@ -13,7 +13,7 @@ from django.views.decorators.http import require_POST
 from certdesk.domain.actors import Action, Actor, can
 from certdesk.domain.errors import StateConflict
 from certdesk.domain.identifiers import is_ip_address, is_under, under_any
-from certdesk.domain.requests import OrganisationId, State
+from certdesk.domain.requests import OrganisationId, Status
 from certdesk.services import runtime
 from certdesk.services.validation import (
     Asked,
@@ -150,7 +150,7 @@ def challenge_row(challenge: OpenChallenge, *, may_cancel: bool, now: datetime) 
 
 def _missing(detail: RequestDetail, *, now: datetime) -> dict[str, tuple[str, ...]]:
     """The domains that their own people can confirm for a request; others are an officer's (R30, R31)."""
-    if detail.state not in (State.ACCEPTED, State.WAITING_FOR_APPROVAL):
+    if detail.status not in (Status.ACCEPTED, Status.WAITING_FOR_APPROVAL):
         return {}
     suffixes = (
         runtime.current()

@@ -8,8 +8,7 @@ from urllib.parse import urlencode
 from django.urls import reverse
 
 from certdesk.domain.evidence import Method
-from certdesk.domain.requests import State as RequestState
-from certdesk.domain.requests import public_status
+from certdesk.domain.requests import Status
 from certdesk.store.selectors.domains import SOON, ListedDomain, Standing, State
 from certdesk.store.selectors.relying import Relying
 from certdesk.web import times
@@ -166,7 +165,7 @@ def relying_links(adn: str, relying: Relying) -> tuple[Link, ...]:
     more, found = "+" if relying.at_least else "", []
     if relying.certificates:
         words = times.counted(relying.certificates, "certificate")
-        found.append(Link(text=words.replace(" ", f"{more} ", 1), href=_requests(adn, RequestState.ISSUED)))
+        found.append(Link(text=words.replace(" ", f"{more} ", 1), href=_requests(adn, Status.ISSUED)))
     if relying.requests:
         words = times.counted(relying.requests, "request")
         found.append(Link(text=f"{words.replace(' ', f'{more} ', 1)} under way", href=_requests(adn, None)))
@@ -180,8 +179,8 @@ def days_left(until: datetime, *, now: datetime) -> str:
     return f"{times.lasted(now - until)} ago"
 
 
-def _requests(adn: str, state: RequestState | None) -> str:
-    pairs = {"q": adn, "status": public_status(state) if state else ""}
+def _requests(adn: str, status: Status | None) -> str:
+    pairs = {"q": adn, "status": status or ""}
     return f"{reverse('requests-list')}?{urlencode({k: v for k, v in pairs.items() if v})}"
 
 

@@ -9,7 +9,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_safe
 
 from certdesk.domain.actors import Action, Actor, RaRole, can
-from certdesk.domain.requests import State, public_status
+from certdesk.domain.requests import Status
 from certdesk.store.selectors.acme import has_usable_credential
 from certdesk.store.selectors.operations import operations
 from certdesk.store.selectors.organisations import list_organisations
@@ -74,8 +74,8 @@ def _greeting(request: HttpRequest) -> str:
     return f"Good {part}, {user.first_name or user.username}" if user else f"Good {part}"
 
 
-def _count(actor: Actor, state: State) -> int:
-    return count_requests(actor=actor, filters=Filters(status=public_status(state)), cap=COUNTED)
+def _count(actor: Actor, status: Status) -> int:
+    return count_requests(actor=actor, filters=Filters(status=status), cap=COUNTED)
 
 
 def _summary(actor: Actor, ra: str) -> str:
@@ -88,7 +88,7 @@ def _summary(actor: Actor, ra: str) -> str:
         return _service_summary(actor)
     if not actor.memberships:
         return f"You do not belong to an organisation yet. Ask {ra} to add you."
-    waiting = _count(actor, State.WAITING_FOR_APPROVAL)
+    waiting = _count(actor, Status.WAITING_FOR_APPROVAL)
     if waiting:
         verb = "waits" if waiting == 1 else "wait"
         return f"{times.counted(waiting, 'request')} of your organisation {verb} for {ra}; nothing needs you."
@@ -129,8 +129,8 @@ def _tiles(actor: Actor) -> list[Tile]:
 
 def _service_tiles(actor: Actor) -> list[Tile]:
     found, now = operations(actor=actor, now=timezone.now()), timezone.now()
-    due = found.requests.due + found.jobs.due
-    oldest = min((at for at in (found.requests.oldest_at, found.jobs.oldest_at) if at), default=None)
+    due = found.issuances.due + found.jobs.due
+    oldest = min((at for at in (found.issuances.oldest_at, found.jobs.oldest_at) if at), default=None)
     return [
         Tile(
             title="Work that is due",
@@ -153,11 +153,11 @@ def _overdue_tile(actor: Actor) -> list[Tile]:
     """What the CA or the DNS has owed an answer for a day: only when there is some (R24)."""
     now, found = timezone.now(), []
     if overdue := overdue_count(actor=actor, now=now):
-        href = f"{reverse('requests-list')}?status={public_status(State.SUBMITTED)}"
+        href = f"{reverse('requests-list')}?status={Status.SUBMITTED}"
         text = "For 24 hours or longer. Ask the CA what holds them up."
         found.append(_late("Waiting for the CA", overdue, text, href))
     if overdue := overdue_at_dns(actor=actor, now=now):
-        href = f"{reverse('requests-list')}?status={public_status(State.ACCEPTED)}"
+        href = f"{reverse('requests-list')}?status={Status.ACCEPTED}"
         text = "For 24 hours or longer. Ask whoever runs the name servers."
         found.append(_late("Waiting for the DNS", overdue, text, href))
     return found

@@ -51,14 +51,22 @@ class ApproveForm(PortalForm):
     """What goes with a yes."""
 
     help_entries: ClassVar = {
+        "message": "/help/officers/#message",
         "note": "/help/officers/#note",
     }
 
-    note = forms.CharField(
-        label="Note",
+    message = forms.CharField(
+        label="Message to the applicant",
         required=False,
         max_length=MAX_TEXT,
-        help_text="For the next officer and the auditor.",
+        help_text="The applicant reads this on the request’s page and in the e-mail.",
+        widget=forms.Textarea(attrs={"rows": 2}),
+    )
+    note = forms.CharField(
+        label="Internal note",
+        required=False,
+        max_length=MAX_TEXT,
+        help_text="Only officers and auditors read this.",
         widget=forms.Textarea(attrs={"rows": 3}),
     )
 

@@ -15,10 +15,11 @@ from certdesk.domain.check_catalogue import stored
 from certdesk.domain.errors import InvalidInput, NotAuthorized
 from certdesk.domain.findings import Verdict
 from certdesk.domain.identifiers import is_ip_address
-from certdesk.domain.requests import Event, RequestId, State, UserId, public_status, status_text
+from certdesk.domain.requests import Event, RequestId, State, Status, UserId, status_text
 from certdesk.services.confirm import approve_and_issue
 from certdesk.services.decisions import (
     Judgement,
+    Shown,
     judge_now,
     reject_request,
 )
@@ -45,7 +46,7 @@ PAGE = 25
 _BY_PEOPLE = frozenset({Event.APPROVE, Event.REJECT, Event.WITHDRAW})
 APPROVED_SHOWN = 100
 UNPROCESSABLE = 422
-WAITING = Filters(status=public_status(State.WAITING_FOR_APPROVAL), sort=Sort.OLDEST, limit=PAGE)
+WAITING = Filters(status=Status.WAITING_FOR_APPROVAL, sort=Sort.OLDEST, limit=PAGE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,8 +117,9 @@ def approve(request: HttpRequest, number: int) -> HttpResponse:
         actor=actor,
         number=number,
         evidence=[_evidence(item) for item in evidence if not item.form.is_empty],
+        shown=Shown.read(request.POST.get("shown", "")),
         note=form.cleaned_data["note"],
-        seen_version=_version(request),
+        message=form.cleaned_data["message"],
         clock=timezone.now,
     )
     messages.success(request, f"Request {number} is approved.")
@@ -231,6 +233,7 @@ def _render(
         **_checks(detail, judged),
         "facts_about": rows.about(detail),
         "organisation": _organisation(actor, detail),
+        "shown": "" if judged is None else judged.shown.token(),
         "own": detail.requester_id == actor.user_id,
         "waiting": judged is not None,
         "decided": _decided(detail),
@@ -269,7 +272,7 @@ def _organisation(actor: Actor, detail: RequestDetail) -> dict[str, object]:
     """What an officer wants to know of the organisation that asks."""
     row = get_organisation(actor=actor, slug=detail.organisation_slug)
     now = timezone.now()
-    issued = Filters(status=public_status(State.ISSUED), organisation_id=row.id)
+    issued = Filters(status=Status.ISSUED, organisation_id=row.id)
     domains = list_domains(actor=actor, organisation_id=row.id)
     return {
         "legal_name": row.legal_name,
@@ -277,6 +280,6 @@ def _organisation(actor: Actor, detail: RequestDetail) -> dict[str, object]:
         "vetted": f"Yes, {times.day(row.vetted_at)}" if row.vetted_at else "Not yet; approving does so",
         "first": "" if row.first_approved_at else "This is its first request.",
         "issued_before": count_requests(actor=actor, filters=issued, cap=APPROVED_SHOWN),
-        "issued_status": status_text(State.ISSUED, ra=""),
+        "issued_status": status_text(Status.ISSUED, ra=""),
         "domains": [d.adn for d in domains if d.is_validated(now=now)],
     }

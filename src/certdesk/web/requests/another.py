@@ -19,7 +19,9 @@ from certdesk.domain.errors import (
     PolicyRefused,
     RejectedIdentifier,
 )
-from certdesk.services.reissues import ReissuePreview, may_reissue_until, preview_reissue, reissue
+from certdesk.services.another import may_ask_another_until, preview_another
+from certdesk.services.confirm import submit_another
+from certdesk.services.requests import Preview
 from certdesk.store.selectors.requests import RequestDetail, get_request
 from certdesk.web import times
 from certdesk.web.actor import actor_of
@@ -37,17 +39,21 @@ def another(request: HttpRequest, number: int) -> HttpResponse:
     """The form; a CSR that is sent by it is shown with every check, and nothing is stored."""
     actor = actor_of(request)
     detail = get_request(actor=actor, number=number)
-    if may_reissue_until(actor, detail, now=timezone.now()) is None:
-        raise NotAuthorized("Nobody can ask for another certificate here. Make a new request.")
+    if may_ask_another_until(actor, detail, now=timezone.now()) is None:
+        raise NotAuthorized("You can’t request another certificate under this request. Make a new request.")
     if request.method != "POST":
         return _form_page(request, detail, CsrForm())
     form = CsrForm(request.POST, request.FILES, received=int(request.META.get("CONTENT_LENGTH") or 0))
     if not form.is_valid():
         return _form_page(request, detail, form)
+    seen = None
     try:
-        seen = preview_reissue(actor=actor, number=number, upload=form.upload, now=timezone.now())
+        seen = preview_another(actor=actor, number=number, upload=form.upload, now=timezone.now())
+        wrong = " ".join(check.message for check in seen.against[:3])
     except (BadCsr, BadKey, RejectedIdentifier, InvalidInput, PolicyRefused) as error:
-        form.add_error("csr" if request.FILES.get("csr") else "csr_text", error.detail)
+        wrong = error.detail
+    if wrong or seen is None:
+        form.add_error("csr" if request.FILES.get("csr") else "csr_text", wrong)
         form.forget_paste()
         return _form_page(request, detail, form)
     return _preview_page(request, actor, detail, seen)
@@ -59,10 +65,15 @@ def confirm(request: HttpRequest, number: int) -> HttpResponse:
     actor = actor_of(request)
     get_request(actor=actor, number=number)  # a foreign one is not there, whatever else is wrong
     told = read_another_token(request.POST.get("preview", ""), number=number, user_id=actor.user_id)
-    made = reissue(
-        actor=actor, number=number, upload=told.csr_der, idempotency_key=told.key, clock=timezone.now
+    _made, certificate_id = submit_another(
+        actor=actor,
+        number=number,
+        upload=told.csr_der,
+        channel="portal",
+        idempotency_key=told.key,
+        clock=timezone.now,
     )
-    if made.certificate_id is None:
+    if certificate_id is None:
         messages.success(request, "The CA is at work. The certificate appears here as soon as it is there.")
     else:
         messages.success(request, "The new certificate is here. The one before it works until it ends.")
@@ -74,16 +85,14 @@ def _form_page(request: HttpRequest, detail: RequestDetail, form: CsrForm) -> Ht
     return render(request, "requests/another.html", context, status=UNPROCESSABLE if form.errors else 200)
 
 
-def _preview_page(
-    request: HttpRequest, actor: Actor, detail: RequestDetail, seen: ReissuePreview
-) -> HttpResponse:
+def _preview_page(request: HttpRequest, actor: Actor, detail: RequestDetail, seen: Preview) -> HttpResponse:
     assert actor.user_id is not None  # noqa: S101 - only members of an organisation come this far
     context = {
         "number": detail.number,
         "crumbs": _crumbs(detail),
         "facts": csr_facts(seen.csr),
-        **rows.check_list(seen.checks).context(),
-        "ends": times.day(seen.ends_at),
+        **rows.check_list(seen.decision.checks).context(),
+        "ends": "" if seen.not_after is None else times.day(seen.not_after),
         "token": make_another_token(number=detail.number, csr_der=seen.csr.der, user_id=actor.user_id),
     }
     return render(request, "requests/another_preview.html", context)

@@ -12,7 +12,7 @@ from django.views.decorators.http import require_POST
 
 from certdesk.domain.actors import Action, Actor, can
 from certdesk.domain.errors import StateConflict
-from certdesk.domain.requests import State
+from certdesk.domain.requests import Status
 from certdesk.domain.waiting import AWAITING_CA
 from certdesk.services.recovery import poll_now, retry_request
 from certdesk.store.selectors.requests import RequestDetail
@@ -38,10 +38,10 @@ def ca_view(actor: Actor, detail: RequestDetail, *, now: datetime) -> CaView | N
     """What the page says about the CA; None when it concerns nobody."""
     officer = can(actor, Action.REQUEST_DECIDE)
     waiting = waiting_for_ca(request=detail, now=now)
-    retries = officer and detail.state is State.REJECTED_BY_CA and detail.requester_id != actor.user_id
+    retries = officer and detail.status is Status.REJECTED_BY_CA and detail.requester_id != actor.user_id
     if waiting is None and not retries:
         return None
-    polls = officer and waiting is not None and detail.state in AWAITING_CA
+    polls = officer and waiting is not None and detail.status in AWAITING_CA
     return CaView(
         since=times.at(waiting.since) if waiting else "",
         since_iso=times.iso(waiting.since) if waiting else "",

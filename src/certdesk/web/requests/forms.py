@@ -188,3 +188,17 @@ class NewRequestForm(CsrForm):
         """The chosen organisation, or the only one."""
         chosen: OrganisationId = self.cleaned_data.get("organisation") or next(iter(self._organisations))
         return chosen
+
+
+class EndForm(PortalForm):
+    """Why a request is ended."""
+
+    help_entries: ClassVar = {"reason": "/help/requests/#end"}
+
+    reason = forms.CharField(
+        label="Reason",
+        max_length=2000,
+        help_text="The person who asked reads this on the request’s page and in an e-mail.",
+        widget=forms.Textarea(attrs={"rows": 3}),
+        error_messages={"required": "Write why the request ends; the person who asked has to know."},
+    )

@@ -11,7 +11,7 @@ from django.urls import reverse
 from django.views.decorators.http import require_safe
 
 from certdesk.domain.actors import Action, Actor, can
-from certdesk.domain.requests import State, public_status, status_text
+from certdesk.domain.requests import Status, status_text
 from certdesk.store.selectors.organisations import list_organisations
 from certdesk.store.selectors.requests import Filters, RequestRow, Sort, list_requests
 from certdesk.web import times
@@ -92,7 +92,7 @@ def _filters(request: HttpRequest) -> Filters:
 
 
 def _statuses(ra: str) -> list[dict[str, str]]:
-    shown = {public_status(state): status_text(state, ra=ra) for state in State}
+    shown = {status.value: status_text(status, ra=ra) for status in Status}
     return [{"value": value, "label": label} for value, label in shown.items()]
 
 
@@ -134,7 +134,7 @@ def _csv_lines(actor: Actor, filters: Filters, ra: str) -> Iterator[str]:
                 row.number,
                 *map(_harmless, (row.common_names,)),
                 row.name_count,
-                status_text(row.state, ra=ra),
+                status_text(row.status, ra=ra),
                 *map(_harmless, (row.organisation, row.requester)),
                 times.iso(row.created_at),
                 row.duration_years,

@@ -12,19 +12,18 @@ from datetime import datetime
 from certdesk.domain.check_catalogue import explained
 from certdesk.domain.findings import QUIET, Check, Verdict
 from certdesk.domain.identifiers import to_unicode
-from certdesk.domain.requests import Event, State, status_text
+from certdesk.domain.requests import Event, Status, status_text
 from certdesk.store.selectors.requests import ApprovalRow, EventRow, RequestDetail, RequestRow
 from certdesk.web import times
 
-LOOK: Mapping[State, str] = {
-    State.WAITING_FOR_APPROVAL: "wait",
-    State.ACCEPTED: "busy",
-    State.SUBMITTING: "busy",
-    State.SUBMITTED: "busy",
-    State.ISSUED: "ok",
-    State.REJECTED_BY_RA: "stop",
-    State.REJECTED_BY_CA: "stop",
-    State.WITHDRAWN: "idle",
+LOOK: Mapping[Status, str] = {
+    Status.WAITING_FOR_APPROVAL: "wait",
+    Status.ACCEPTED: "busy",
+    Status.SUBMITTED: "busy",
+    Status.ISSUED: "ok",
+    Status.REJECTED_BY_RA: "stop",
+    Status.REJECTED_BY_CA: "stop",
+    Status.WITHDRAWN: "idle",
 }
 _VERDICT_LOOK: Mapping[Verdict, tuple[str, str]] = {
     Verdict.PASS: ("ok", "Passed."),
@@ -58,7 +57,8 @@ _EVENTS: Mapping[str, str] = {
     Event.CA_REFUSE: "Refused by the CA",
     Event.ISSUE: "Certificate issued",
     Event.RETRY: "Tried again",
-    Event.REISSUE: "Another certificate issued",
+    Event.END: "Ended",
+    Event.CANCEL: "Issuing cancelled",
     "revoke": "Certificate revoked",
 }
 
@@ -233,14 +233,14 @@ def csr_pem(der: bytes) -> str:
 
 def list_rows(rows: Iterable[RequestRow], *, ra: str) -> list[ListRow]:
     """Lines of the list."""
-    words = {state: status_text(state, ra=ra) for state in State}
+    words = {status: status_text(status, ra=ra) for status in Status}
     return [
         ListRow(
             number=row.number,
             name=row.common_names,
             more=f"and {row.name_count - 1} more" if row.name_count > 1 else "",
-            look=LOOK[row.state],
-            status=words[row.state],
+            look=LOOK[row.status],
+            status=words[row.status],
             organisation=row.organisation,
             requester=row.requester,
             at=times.at(row.created_at),
@@ -254,17 +254,17 @@ def list_rows(rows: Iterable[RequestRow], *, ra: str) -> list[ListRow]:
 def page_row(detail: RequestDetail, *, ra: str, now: datetime) -> PageRow:
     """The head of a request's page. Reasons that stand in the list of checks are not told twice."""
     second_line = detail.detail
-    if detail.state in (State.REJECTED_BY_RA, State.REJECTED_BY_CA):
+    if detail.status in (Status.REJECTED_BY_RA, Status.REJECTED_BY_CA):
         second_line = ""
     elif " ".join(second_line.split()) == _manual_reasons(detail):
         second_line = f"{ra} looks at it. You will be told by e-mail what was decided."
-    elif detail.state is State.SUBMITTED:
+    elif detail.status is Status.SUBMITTED:
         second_line = f"{second_line} The CA has had it for {times.lasted(now - detail.changed_at)}.".strip()
     return PageRow(
         number=detail.number,
         title=title(detail),
-        look=LOOK[detail.state],
-        status=status_text(detail.state, ra=ra),
+        look=LOOK[detail.status],
+        status=status_text(detail.status, ra=ra),
         second_line=second_line,
         version=detail.version,
         requester=detail.requester,
@@ -284,7 +284,7 @@ def history(detail: RequestDetail, *, ra: str) -> list[HistoryRow]:
     told = _manual_reasons(detail)
     return [
         HistoryRow(
-            title=_EVENTS.get(event.event, event.event).format(ra=ra),
+            title=_event_title(event, ra=ra),
             status=_new_status(event, ra=ra),
             reason="" if " ".join(event.note.split()) == told else event.note,
             at=times.at_second(event.at),
@@ -302,7 +302,11 @@ def approvals(rows: Iterable[ApprovalRow]) -> list[ApprovalLine]:
         ApprovalLine(
             at=times.at(row.at),
             text=f"{verbs.get(row.verdict, row.verdict)} by {row.by}",
-            details=(Fact(label="Note", value=row.note),) if row.note else (),
+            details=tuple(
+                Fact(label=label, value=value)
+                for label, value in (("Message to the applicant", row.message), ("Internal note", row.note))
+                if value
+            ),
         )
         for row in rows
     ]
@@ -343,9 +347,15 @@ def _manual_reasons(detail: RequestDetail) -> str:
     return " ".join(" ".join(c["message"] for c in detail.checks if c["verdict"] == Verdict.MANUAL).split())
 
 
+def _event_title(event: EventRow, *, ra: str) -> str:
+    if event.event == Event.ISSUE and event.from_status == Status.ISSUED:
+        return "Another certificate issued"
+    return _EVENTS.get(event.event, event.event).format(ra=ra)
+
+
 def _new_status(event: EventRow, *, ra: str) -> str:
     """The status that an event led to, in the seed's words; empty if it is the one from before."""
-    words = {state.value: status_text(state, ra=ra) for state in State}
-    before, after = words.get(event.from_state, ""), words.get(event.to_state, "")
+    words = {status.value: status_text(status, ra=ra) for status in Status}
+    before, after = words.get(event.from_status, ""), words.get(event.to_status, "")
     what = _EVENTS.get(event.event, "").format(ra=ra)
     return "" if after in (before, what) else after

@@ -13,11 +13,17 @@ from certdesk.domain.actors import Action, Actor, can
 from certdesk.domain.check_catalogue import stored
 from certdesk.domain.errors import BadCsr, BadKey, NotAuthorized, RejectedIdentifier
 from certdesk.domain.policy import Outcome
-from certdesk.domain.requests import ENDED, State
+from certdesk.domain.requests import FINAL, Status
 from certdesk.services import runtime
+from certdesk.services.another import may_ask_another_until
 from certdesk.services.confirm import submit_request
-from certdesk.services.reissues import may_reissue_until
-from certdesk.services.requests import Submission, preview_request, withdraw_request
+from certdesk.services.requests import (
+    Submission,
+    end_request,
+    may_end,
+    preview_request,
+    withdraw_request,
+)
 from certdesk.store.selectors.caa import caa_of_request
 from certdesk.store.selectors.organisations import OrganisationRow, list_organisations
 from certdesk.store.selectors.requests import RequestDetail, get_request
@@ -29,7 +35,7 @@ from certdesk.web.dcv.caa import caa_views
 from certdesk.web.requests import rows
 from certdesk.web.requests.ca import ca_view
 from certdesk.web.requests.certificate import bundle_response, certificate_view, form_response, install_view
-from certdesk.web.requests.forms import NewRequestForm
+from certdesk.web.requests.forms import EndForm, NewRequestForm
 from certdesk.web.requests.preview import preview_context
 from certdesk.web.requests.revoking import certificates_context
 from certdesk.web.requests.token import make_token, read_token
@@ -38,7 +44,7 @@ LIST = ("Certificates", "/requests/")
 #: The profile that the portal asks under.
 PROFILE = "tls-server"
 UNPROCESSABLE = 422
-WITHDRAWABLE = (State.WAITING_FOR_APPROVAL, State.ACCEPTED)
+WITHDRAWABLE = (Status.WAITING_FOR_APPROVAL, Status.ACCEPTED, Status.SUBMITTED)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -109,8 +115,8 @@ def show(request: HttpRequest, number: int) -> HttpResponse:
     """One request with everything that hangs on it (R25)."""
     actor, ra = actor_of(request), ra_name()
     detail = get_request(actor=actor, number=number)
-    another = may_reissue_until(actor, detail, now=timezone.now())
-    unfinished = detail.state not in ENDED
+    another = may_ask_another_until(actor, detail, now=timezone.now())
+    unfinished = detail.status not in FINAL
     context: dict[str, object] = {
         "crumbs": crumbs(LIST, (f"Request {number}", "")),
         "page": rows.page_row(detail, ra=ra, now=timezone.now()),
@@ -131,6 +137,7 @@ def show(request: HttpRequest, number: int) -> HttpResponse:
         "may_withdraw": _may_withdraw(actor, detail),
         "another_until": "" if another is None else times.day(another),
         "may_decide": _may_decide(actor, detail),
+        "may_end": may_end(actor, detail),
     }
     return render(request, "requests/show.html", context)
 
@@ -157,10 +164,31 @@ def withdraw(request: HttpRequest, number: int) -> HttpResponse:
         "title": rows.title(detail),
         "crumbs": trail,
         "may_withdraw": _may_withdraw(actor, detail),
-        "ended": detail.state not in WITHDRAWABLE,
+        "ended": detail.status not in WITHDRAWABLE,
         "requester": detail.requester,
     }
     return render(request, "requests/withdraw.html", context)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def end(request: HttpRequest, number: int) -> HttpResponse:
+    """Asks first, then ends what the request allows."""
+    actor = actor_of(request)
+    detail = get_request(actor=actor, number=number)
+    form = EndForm(request.POST if request.method == "POST" else None)
+    if request.method == "POST" and form.is_valid():
+        end_request(actor=actor, number=number, reason=form.cleaned_data["reason"], now=timezone.now())
+        messages.success(request, f"Request {number} is ended. No further certificates are issued under it.")
+        return redirect("requests-show", number=number)
+    trail = crumbs(LIST, (f"Request {number}", reverse("requests-show", args=[number])), ("End", ""))
+    context = {
+        "number": number,
+        "title": rows.title(detail),
+        "crumbs": trail,
+        "may_end": may_end(actor, detail),
+        "form": form,
+    }
+    return render(request, "requests/end.html", context, status=UNPROCESSABLE if form.errors else 200)
 
 
 @require_safe
@@ -219,7 +247,7 @@ def _poll_version(detail: RequestDetail) -> str:
 
 
 def _rejection(detail: RequestDetail, *, ra: str) -> dict[str, str] | None:
-    who = {State.REJECTED_BY_RA: ra, State.REJECTED_BY_CA: "the CA"}.get(detail.state)
+    who = {Status.REJECTED_BY_RA: ra, Status.REJECTED_BY_CA: "the CA"}.get(detail.status)
     if who is None:
         return None
     return {
@@ -230,7 +258,7 @@ def _rejection(detail: RequestDetail, *, ra: str) -> dict[str, str] | None:
 
 
 def _may_withdraw(actor: Actor, detail: RequestDetail) -> bool:
-    if detail.state not in WITHDRAWABLE or not can(
+    if detail.status not in WITHDRAWABLE or not can(
         actor, Action.REQUEST_WITHDRAW, organisation_id=detail.organisation_id
     ):
         return False
@@ -240,5 +268,5 @@ def _may_withdraw(actor: Actor, detail: RequestDetail) -> bool:
 
 
 def _may_decide(actor: Actor, detail: RequestDetail) -> bool:
-    waiting = detail.state is State.WAITING_FOR_APPROVAL
+    waiting = detail.status is Status.WAITING_FOR_APPROVAL
     return waiting and can(actor, Action.REQUEST_DECIDE) and detail.requester_id != actor.user_id

@@ -96,7 +96,7 @@ def retry(request: HttpRequest, job_id: UUID) -> HttpResponse:
 def work_rows(found: Operations, *, now: datetime) -> list[WorkRow]:
     """The background's work, with a word on each kind."""
     rows = [
-        _backlog("Requests that are due", found.requests, now),
+        _backlog("Issuances that are due", found.issuances, now),
         _backlog("Jobs that are due", found.jobs, now),
     ]
     retrying, failed = found.jobs_retrying, found.jobs_failed
