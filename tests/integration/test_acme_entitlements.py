@@ -51,7 +51,7 @@ def _waiting(one: AcmeClient, *names: str) -> int:
     number = int(reply.json["request"])
     assert f"/requests/{number}/" in reply.json["detail"]
     assert "Waiting for manual approval" in reply.json["detail"]
-    assert State(Request.objects.get(id=number).state) is Status.WAITING_FOR_APPROVAL
+    assert Status(Request.objects.get(id=number).status) is Status.WAITING_FOR_APPROVAL
     return number
 
 
@@ -67,7 +67,7 @@ def test_an_outside_name_waits_for_an_officer_and_then_is_issued(here: AcmeWorld
     with pytest.raises(NotFound):
         get_request(actor=actor("charlie", organisation=organisation("Other College")), number=number)
     approve(here.world.olga, number, evidence=[OWNED], clock=lambda: NOW)
-    assert State(Request.objects.get(id=number).state) is Status.ACCEPTED
+    assert Status(Request.objects.get(id=number).status) is Status.ACCEPTED
     chain = one.issue(OUTSIDE, NAME)
     assert set(names_in(chain)) == {OUTSIDE, NAME}
     assert Certificate.objects.get().request_id == number

@@ -78,7 +78,7 @@ def test_a_validated_name_needs_three_signed_requests(here: AcmeWorld) -> None:
     life = leaf.not_valid_after_utc - leaf.not_valid_before_utc
     assert timedelta(days=89) < life < timedelta(days=90)
     request = Request.objects.get(channel="acme")
-    assert State(request.state) is Status.ISSUED
+    assert Status(request.status) is Status.ISSUED
     assert (request.names, request.csr_sha256, request.requester_id) == ([NAME], "", here.meg.user_id)
     assert events_of(request.pk) == ["create", "claim", "ca_accept", "issue"]
     actions = list(AuditEvent.objects.order_by("seq").values_list("action", flat=True))

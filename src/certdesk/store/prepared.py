@@ -28,6 +28,7 @@ from django.db.models import (
     TextField,
 )
 from django.db.models.base import ModelState
+from django.db.models.expressions import Col
 from django.db.models.query import get_related_populators
 
 from certdesk.store.native import change, fetch, own_connection
@@ -99,7 +100,7 @@ class _Statement(Generic[M]):
         if described := compiler.klass_info:
             fields = described["select_fields"]
             self._span = slice(fields[0], fields[-1] + 1)
-            self._names = [one[0].target.attname for one in select[self._span]]
+            self._names = [one[0].target.attname for one in select[self._span] if isinstance(one[0], Col)]
             self._related = get_related_populators(  # type: ignore[call-arg] # the stubs are of a later Django
                 described, select, queryset.db
             )
