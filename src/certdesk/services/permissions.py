@@ -14,10 +14,16 @@ def refuse_withdrawn(organisation_id: int, *people: int | None, action: Action =
     To be called under the organisation's lock, before anything is written. Raises StateConflict for a
     disabled organisation, NotAuthorized for a person who may no longer do this.
     """
-    organisation = OrganisationId(organisation_id)
-    if not organisation_row(organisation).is_active:
+    if not organisation_row(OrganisationId(organisation_id)).is_active:
         raise StateConflict("This organisation is disabled: nothing is validated for it.")
+    refuse_former(organisation_id, *people, action=action)
+
+
+def refuse_former(organisation_id: int, *people: int | None, action: Action) -> None:
+    """Raises NotAuthorized where one of these people may no longer do this for the organisation."""
     for person in {one for one in people if one is not None}:
         user = User.objects.filter(id=person, is_active=True).first()
-        if user is None or not can(actor_for_user(user), action, organisation_id=organisation):
+        if user is None or not can(
+            actor_for_user(user), action, organisation_id=OrganisationId(organisation_id)
+        ):
             raise NotAuthorized("Whoever asked for this may no longer act for the organisation.")

@@ -243,10 +243,10 @@ def _there(row: PersistentRecord, record: Record, *, actor: Actor, now: datetime
     PersistentRecord.objects.filter(id=row.pk).update(
         looks=0, seen_at=now, missing_since=None, next_look_at=now + rt.persistence.check_every
     )
-    newest = ValidationRecord.objects.filter(domain_id=row.domain_id, method=record.method).order_by(
-        "-validated_at", "-id"
+    current = ValidationRecord.objects.filter(
+        domain_id=row.domain_id, method=record.method, expires_at__gt=now
     )
-    latest = newest.first()
+    latest = current.order_by("-validated_at", "-id").first()
     if latest is not None and row.missing_since is None and now - latest.validated_at < _renew_after(now):
         return Found(record_id=latest.pk, adn=row.adn)
     proof = record_proof(
