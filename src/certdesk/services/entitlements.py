@@ -59,6 +59,7 @@ class Wanted:
     names: tuple[DnsName, ...]
     profile_id: str
     owner_id: UserId
+    account_id: int
     asked_by: str
 
 
@@ -218,6 +219,7 @@ def record_entitlement(
     request = Request(
         organisation_id=wanted.organisation.pk,
         requester_id=wanted.owner_id,
+        acme_account_id=wanted.account_id,
         channel=CHANNEL,
         profile_id=kind.id,
         profile_version=kind.version,

@@ -4,13 +4,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from django.db.models import Count, Max, Q, QuerySet
+from django.db.models import Count, Exists, Max, OuterRef, Q, QuerySet
 
 from certdesk.domain.acme_credentials import Limits
 from certdesk.domain.actors import Action, Actor, can
 from certdesk.domain.errors import NotFound
 from certdesk.domain.requests import OrganisationId
-from certdesk.store.models import AcmeAccount, AuditEvent, EabCredential
+from certdesk.store.models import AcmeAccount, AuditEvent, BlockedKey, EabCredential
 
 MAX_NUMBER = 2**63 - 1
 
@@ -46,6 +46,7 @@ class AccountStatus(StrEnum):
     DEACTIVATED = "deactivated"
     REVOKED = "revoked"  # with its credential
     SUSPENDED = "suspended"  # with its organisation
+    BLOCKED = "blocked"  # its key is known as compromised
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,7 +167,10 @@ def _visible(actor: Actor) -> Q:
 
 
 def _accounts() -> QuerySet[AcmeAccount]:
-    return AcmeAccount.objects.select_related("credential", "organisation")
+    blocked = BlockedKey.objects.filter(spki_sha256=OuterRef("spki_sha256"))
+    return AcmeAccount.objects.select_related("credential", "organisation").annotate(
+        is_key_blocked=Exists(blocked)
+    )
 
 
 def _rows(condition: Q, *, limit: int | None = None) -> list[CredentialRow]:
@@ -228,9 +232,11 @@ def _account(row: AcmeAccount) -> AccountRow:
 
 
 def _status(row: AcmeAccount) -> AccountStatus:
-    """In the order in which `services.acme_accounts` refuses."""
+    """In the order in which `domain.acme_credentials` refuses."""
     if row.deactivated_at is not None:
         return AccountStatus.DEACTIVATED
     if row.credential.revoked_at is not None:
         return AccountStatus.REVOKED
-    return AccountStatus.VALID if row.organisation.is_active else AccountStatus.SUSPENDED
+    if not row.organisation.is_active:
+        return AccountStatus.SUSPENDED
+    return AccountStatus.BLOCKED if row.__dict__["is_key_blocked"] else AccountStatus.VALID

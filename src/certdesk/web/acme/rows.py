@@ -21,6 +21,7 @@ _ACCOUNT: Mapping[AccountStatus, tuple[str, str]] = {
     AccountStatus.DEACTIVATED: ("idle", "Deactivated"),
     AccountStatus.REVOKED: ("stop", "Credential revoked"),
     AccountStatus.SUSPENDED: ("idle", "Organisation disabled"),
+    AccountStatus.BLOCKED: ("stop", "Key blocked"),
 }
 _ORDER: Mapping[OrderStatus, tuple[str, str]] = {
     OrderStatus.PENDING: ("busy", "Waits for the client’s proof"),
