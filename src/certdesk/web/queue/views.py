@@ -140,7 +140,7 @@ def reject(request: HttpRequest, number: int) -> HttpResponse:
         seen_version=_version(request),
         now=timezone.now(),
     )
-    messages.success(request, f"Request {number} is rejected; {detail.requester} is told by e-mail.")
+    messages.success(request, f"Request {number} is rejected; we email whoever asked for it.")
     return redirect("requests-show", number=number)
 
 
