@@ -183,7 +183,7 @@ def _render(request: HttpRequest, actor: Actor, row: CredentialRow, *, hmac_key:
         "row": row,
         "look": look,
         "state": state,
-        "leavers": " and ".join(row.leavers),
+        "leavers": ", ".join(row.leavers),
         "facts": rows.credential_facts(row, now=now),
         "directory": setup.directory,
         "hmac_key": hmac_key,
