@@ -236,6 +236,12 @@ TABLE: dict[str, Row] = {
     "organisations-person-account": Row(
         answers={"POST": "302 404 403 403 200* 200* 200* 403 404"}, body={"act": "password"}
     ),
+    "organisations-person-keys": Row(
+        answers={
+            "GET": "302 404 403 403 200 200 200 403 404",
+            "POST": "302 404 403 403 302 302 302 403 404",  # nothing is chosen
+        }
+    ),
     "organisations-hand-over": Row(answers=_MANAGERS, body={"leaver": "USER bob", "successor": "USER alice"}),
     "organisations-add-existing": Row(
         answers={"POST": "302 404 403 403 403 302* 302* 403 404"},

@@ -42,6 +42,7 @@ RA = {
     RaRole.OPERATOR: {Action.SERVICE_OPERATE},
 }
 ORGANISATION = {OrgRole.APPLICANT: APPLICANT, OrgRole.MANAGER: MANAGER}
+ACME_ACCOUNT = {Action.ACME_ACCOUNT, Action.ACME_ORDER, Action.CERTIFICATE_REVOKE}
 #: Nobody does these by hand: the worker alone.
 SYSTEM_ALONE = {Action.REQUEST_PROCESS}
 
@@ -91,9 +92,18 @@ def test_a_password_still_to_change_allows_nothing(
 
 
 def test_every_action_is_somebodys_but_for_the_systems_own() -> None:
-    anybodys = set().union(*RA.values(), *ORGANISATION.values())
+    anybodys = set().union(ACME_ACCOUNT, *RA.values(), *ORGANISATION.values())
     assert anybodys == set(Action) - SYSTEM_ALONE
     assert _allowed(SYSTEM, None) == set(Action)
+
+
+@pytest.mark.parametrize("acme_for", [None, OWN])
+def test_an_acme_account_acts_for_its_own_organisation_until_it_has_ended(
+    acme_for: OrganisationId | None,
+) -> None:
+    account = Actor(label="ACME account 7", acme_for=acme_for)
+    assert _allowed(account, OWN) == (ACME_ACCOUNT if acme_for else set())
+    assert _allowed(account, FOREIGN) == _allowed(account, None) == set()
 
 
 def test_nobody_decides_as_a_member_and_no_officer_asks() -> None:

@@ -19,7 +19,7 @@ PEM_CHAIN = "application/pem-certificate-chain"
 def certificate(call: Call, number: int) -> HttpResponse:
     """The certificate and what stands above it, without the root; the alternate has the root as well."""
     call.only_reads()
-    chain = chain_pem(account=call.owner, certificate_id=number)
+    chain = chain_pem(account=call.owner, certificate_id=number, now=call.now)
     alternate = f'<{address(f"cert/{number}/with-root")}>;rel="alternate"'
     return HttpResponse(chain, content_type=PEM_CHAIN, headers={"Link": alternate})
 
@@ -28,7 +28,7 @@ def certificate(call: Call, number: int) -> HttpResponse:
 def certificate_with_root(call: Call, number: int) -> HttpResponse:
     """The same with the root at its end."""
     call.only_reads()
-    chain = chain_pem(account=call.owner, certificate_id=number, with_root=True)
+    chain = chain_pem(account=call.owner, certificate_id=number, with_root=True, now=call.now)
     alternate = f'<{address(f"cert/{number}")}>;rel="alternate"'
     return HttpResponse(chain, content_type=PEM_CHAIN, headers={"Link": alternate})
 

@@ -343,6 +343,14 @@ _ALL = (
         changed_by=_OPERATOR,
     ),
     CheckInfo(
+        code="acme.account",
+        origin=Origin.SIGNING,
+        meaning="The ACME account, its key or its credential may not have these names now.",
+        verdicts=(_REFUSE,),
+        rule="RFC 8555 7.3",
+        changed_by="organisation manager",
+    ),
+    CheckInfo(
         code="approval.missing",
         origin=Origin.SIGNING,
         meaning="Nobody has approved the request.",

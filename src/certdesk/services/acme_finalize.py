@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from certdesk.domain.acme_problems import AcmeRefused, ProblemType
+from certdesk.domain.actors import Action
 from certdesk.domain.certificates import differences
 from certdesk.domain.csr import Csr, PrivateKeyPasted, read_csr
 from certdesk.domain.errors import BackendRefused, BadCsr
@@ -20,13 +21,12 @@ from certdesk.domain.policy_limits import CAA_UNKNOWN
 from certdesk.domain.profiles import profile
 from certdesk.domain.requests import Event, IssuanceId, OrganisationId, UserId, Work
 from certdesk.services import runtime
-from certdesk.services.acme_accounts import actor_of
+from certdesk.services.acme_accounts import actor_of, must_be_able, refuse_obstacles
 from certdesk.services.acme_addresses import account_url
 from certdesk.services.acme_orders import OrderView, get_order, order_view, own_order, wanted_by
 from certdesk.services.caa import CaaSeen, look_at_caa, record_caa
 from certdesk.services.entitlements import (
     new_identity,
-    order_obstacles,
     record_request,
     subject_wanted,
 )
@@ -65,6 +65,7 @@ def finalize(
     """
     # 1. Look, before the transaction: the order, the CSR, CAA, and what would be signed.
     now = clock()
+    must_be_able(account, Action.ACME_ORDER)
     order = own_order(account, order_id)
     order.account = account
     view = order_view(order, now=now)
@@ -94,8 +95,9 @@ def finalize(
         if order.expires_at > now and _CLAIM((order.pk,), (now,)):
             order = AcmeOrder.objects.select_related("account__credential", "request").get(id=order.pk)
             account.organisation = organisation_row(OrganisationId(account.organisation_id))
-            if against := order_obstacles(order, now=now):
-                raise AcmeRefused(ProblemType.UNAUTHORIZED, against[0].message)
+            refuse_obstacles(
+                account, names=order.identifiers, profile_id=order.profile_id, is_locked=True, now=now
+            )
             request = order.request
             subject = replace(_subject(account, order, request, csr), caa=caa.answers)
             facts, decision = judged(subject, now=now)
@@ -108,6 +110,7 @@ def finalize(
                     decision=decision,
                     actor=actor_of(account),
                     owner_id=UserId(account.credential.owner_id),
+                    account_id=account.pk,
                     channel=ACME,
                     work=Work.CLAIMED,
                     detail="Passed every check; certificates are issued when an ACME client asks.",

@@ -13,6 +13,8 @@ from certdesk.domain.certificates import UNREADABLE
 from certdesk.domain.errors import InvalidInput, NotAuthorized, NotFound
 from certdesk.domain.jws import decoded
 from certdesk.domain.renewal import Window, renewal_window
+from certdesk.domain.requests import OrganisationId
+from certdesk.services.acme_accounts import actor_of
 from certdesk.services.texts import storable
 from certdesk.store import audit
 from certdesk.store.db import write_transaction
@@ -40,8 +42,7 @@ def replaced_certificate(*, account: AcmeAccount, identifier: object, names: tup
     if not isinstance(identifier, str):
         raise malformed("“replaces” is the text that names a certificate (RFC 9773 4.1).")
     row = _by_identifier(identifier)
-    is_own = row is not None and row.request.organisation_id == account.organisation_id
-    if row is None or not is_own or not row.names.filter(name__in=names).exists():
+    if row is None or not _may_order(account, row) or not row.names.filter(name__in=names).exists():
         raise malformed(
             "“replaces” names no certificate of this account with a name in common with the order."
         )
@@ -50,6 +51,11 @@ def replaced_certificate(*, account: AcmeAccount, identifier: object, names: tup
             ProblemType.ALREADY_REPLACED, "This certificate was replaced already. Order without “replaces”."
         )
     return row
+
+
+def _may_order(account: AcmeAccount, row: Certificate) -> bool:
+    holder = OrganisationId(row.request.organisation_id)
+    return can(actor_of(account), Action.ACME_ORDER, organisation_id=holder)
 
 
 def renewal_info(*, identifier: str) -> Window:

@@ -11,7 +11,9 @@ from datetime import datetime, timedelta
 import structlog
 
 from certdesk.dcv.base import Challenge, NotValidated, Outcome, Problem, Record, Validated
+from certdesk.domain.acme_credentials import credential_obstacles
 from certdesk.domain.acme_problems import AcmeRefused, ProblemType, problem_json
+from certdesk.domain.actors import Action
 from certdesk.domain.deadlines import PERSISTENT_METHODS
 from certdesk.domain.evidence import Validation
 from certdesk.domain.jws import key_authorization
@@ -23,15 +25,20 @@ from certdesk.domain.orders import (
 )
 from certdesk.domain.requests import OrganisationId
 from certdesk.services import runtime
-from certdesk.services.acme_accounts import account_by_id, actor_of
+from certdesk.services.acme_accounts import (
+    actor_of,
+    must_be_able,
+    refuse_obstacles,
+    standing_now,
+)
 from certdesk.services.acme_addresses import account_hash_prefix, account_url
-from certdesk.services.acme_credentials import limits_of
 from certdesk.services.acme_orders import (
     ChallengeView,
     available_methods,
     challenge_token,
     challenge_view,
     challenges_of,
+    named,
     not_there,
     note_problem,
     own_authorization,
@@ -56,6 +63,8 @@ log = structlog.get_logger()
 LEASE = timedelta(seconds=75)
 #: What may come right by itself is looked at again, later and later, and then given up.
 RETRY_AFTER = (timedelta(seconds=5), timedelta(seconds=15), timedelta(seconds=60))
+#: What is recorded about these counts; the others have ended.
+_OPEN = (AuthorizationStatus.PENDING, AuthorizationStatus.VALID)
 
 _DOMAIN = Prepared(
     lambda organisation, adn: Domain.objects.filter(organisation_id=organisation, adn=adn), int, str
@@ -88,8 +97,8 @@ class Answered:
 def get_challenge(
     *, account: AcmeAccount, authorization_id: int, type_name: str, now: datetime
 ) -> ChallengeView:
-    """One challenge of the account. Raises AcmeRefused (404) for any other."""
-    row, kind = _own(account, authorization_id, type_name)
+    """One challenge of the account. Raises AcmeRefused: 404 for any other, or as `refuse_obstacles` does."""
+    row, kind = _own(account, authorization_id, type_name, now=now)
     answered = _answered(row, kind)
     status = status_of(row, expires_at=row.order.expires_at, now=now)
     return challenge_view(row, kind, answered, status=status)
@@ -100,9 +109,11 @@ def answer_challenge(
 ) -> Answered:
     """The client says that its proof is in place. Answering twice is answering once.
 
-    Raises AcmeRefused (404) for a challenge of another account, or one that is not on offer.
+    Raises AcmeRefused: 404 for a challenge of another account, or one that is not on offer; as
+    `refuse_obstacles` does.
     """
-    row, kind = _own(account, authorization_id, type_name)
+    must_be_able(account, Action.ACME_ORDER)
+    row, kind = _own(account, authorization_id, type_name, now=now)
     status = status_of(row, expires_at=row.order.expires_at, now=now)
     with write_transaction():
         answered = _answered(row, kind)
@@ -131,15 +142,20 @@ def take_look(look: Look, *, now: datetime) -> Outcome:
 
 
 def record_look(look: Look, outcome: Outcome, *, now: datetime) -> None:
-    """Records what came back, in one transaction: a validation record, or the problem."""
+    """Records what came back, in one transaction: a validation record, or the problem.
+
+    A proof that was found for an account that may not have the name by now, or for an authorization that was
+    given up, proves nothing.
+    """
     organisation_id = OrganisationId(look.account.organisation_id)
     with write_transaction():
         lock_organisation(organisation_id)
         match outcome:
-            case Validated() if ended := _ended(look, now=now):
-                _record_failure(look, ProblemType.UNAUTHORIZED, ended, may_retry=False, now=now)
             case Validated(record=record) if _reaches(look, record, now=now):
-                _record_proof(look, record, now=now)
+                if (obstacle := _obstacle(look, now=now)) is not None:
+                    _record_failure(look, obstacle.kind, obstacle.detail, may_retry=False, now=now)
+                else:
+                    _record_proof(look, record, now=now)
             case Validated():
                 detail = "What was found proves another name than the one that was asked for."
                 _record_failure(look, ProblemType.UNAUTHORIZED, detail, may_retry=False, now=now)
@@ -200,14 +216,24 @@ def issuer_names() -> tuple[str, ...]:
 
 
 def _own(
-    account: AcmeAccount, authorization_id: int, type_name: str
+    account: AcmeAccount, authorization_id: int, type_name: str, *, now: datetime
 ) -> tuple[AcmeAuthorization, ChallengeType]:
     row = own_authorization(account, authorization_id)
+    refuse_obstacles(account, names=[named(row)], profile_id=row.order.profile_id, now=now)
     offered = challenge_types(row.name, wildcard=row.wildcard, available=available_methods())
     kind = next((one for one in offered if one.name == type_name), None)
     if kind is None:
         raise not_there()
     return row, kind
+
+
+def _obstacle(look: Look, *, now: datetime) -> AcmeRefused | None:
+    """Why what was found may not be recorded, as things are under the organisation's lock."""
+    row = own_authorization(look.account, look.authorization.pk)
+    if status_of(row, expires_at=row.order.expires_at, now=now) not in _OPEN:
+        return AcmeRefused(ProblemType.MALFORMED, "The authorization was given up or has ended.")
+    standing = standing_now(look.account.pk)
+    return credential_obstacles(standing, names=[named(row)], profile_id=row.order.profile_id, now=now)
 
 
 def _answered(row: AcmeAuthorization, kind: ChallengeType) -> AcmeChallenge | None:
@@ -246,22 +272,10 @@ def _broken(challenge: Challenge, detail: str, *, now: datetime) -> NotValidated
     )
 
 
-def _ended(look: Look, *, now: datetime) -> str:
-    """Why the account may no longer prove this name, as its rows say under the lock; empty where it may."""
-    try:
-        limits = limits_of(account_by_id(look.account.pk).credential)
-    except AcmeRefused as refused:
-        return refused.detail
-    if limits.is_over(now=now) or limits.outside([look.authorization.name]):
-        return "The credential of this account has expired, or no longer allows this name."
-    return ""
-
-
 def _reaches(look: Look, record: Record, *, now: datetime) -> bool:
     """Whether the proof found covers what was asked: the ADN challenged is the one that is granted (V3)."""
-    wanted = f"*.{look.authorization.name}" if look.authorization.wildcard else look.authorization.name
     proof = Validation(adn=record.adn, method=record.method, validated_at=now, expires_at=now)
-    return proof.covers(wanted)
+    return proof.covers(named(look.authorization))
 
 
 def _record_proof(look: Look, record: Record, *, now: datetime) -> None:

@@ -24,6 +24,7 @@ from certdesk.services.requests import UNCLAIMED, refusal_text
 from certdesk.services.texts import storable
 from certdesk.store.db import write_transaction
 from certdesk.store.models import Approval, Issuance, Organisation, Request
+from certdesk.store.selectors.acme import hands_on
 from certdesk.store.selectors.facts import lock_organisation, organisation_row
 from certdesk.store.selectors.requests import RequestDetail, get_request
 from certdesk.store.transitions import CHANGED, Step, advance
@@ -295,9 +296,17 @@ def _may_decide(actor: Actor, number: int) -> RequestDetail:
     request = get_request(actor=actor, number=number)
     if not can(actor, Action.REQUEST_DECIDE):
         raise NotAuthorized("Only an RA officer decides about requests.")
-    if request.requester_id == actor.user_id:
-        raise NotAuthorized("You asked for this yourself, so another officer has to decide.")
+    if is_own(actor, request):
+        raise NotAuthorized(
+            "You asked for this yourself, or know the key that asked for it. Another officer has to decide."
+        )
     return request
+
+
+def is_own(actor: Actor, request: RequestDetail) -> bool:
+    """Whether the actor asked for it: in person, or with hands on the ACME credential that did."""
+    hands = hands_on(request_id=request.number) if request.channel == ACME else frozenset()
+    return actor.user_id in {request.requester_id, *hands}
 
 
 def _complete(

@@ -67,7 +67,12 @@ _CERTIFY = Swap(AcmeOrder, where=("id",), to=("certificate",))
 _NOW = Prepared(
     lambda issuance: (
         Issuance.objects.filter(id=issuance)
-        .annotate(blocked=Exists(BlockedKey.objects.filter(spki_sha256=OuterRef("spki_sha256"))))
+        .annotate(
+            blocked=Exists(BlockedKey.objects.filter(spki_sha256=OuterRef("spki_sha256"))),
+            account_blocked=Exists(
+                BlockedKey.objects.filter(spki_sha256=OuterRef("order__account__spki_sha256"))
+            ),
+        )
         .values_list(
             "request__state",
             "request__status",
@@ -75,6 +80,7 @@ _NOW = Prepared(
             "organisation_id",
             "organisation__is_active",
             "blocked",
+            "account_blocked",
             "order__account__deactivated_at",
             "order__account__credential__revoked_at",
         )
@@ -449,12 +455,13 @@ def _permission(issuance: Issuance) -> tuple[Standing, str]:
     row = _NOW.row(issuance.pk)
     if row is None:
         raise StateConflict("The issuance is gone.")
-    state, status, version, organisation_id, active, blocked, deactivated, revoked = row
+    state, status, version, organisation_id, active, blocked, account_blocked, deactivated, revoked = row
     at = Standing(state=State(state), status=Status(status), version=version, organisation_id=organisation_id)
     reasons = (
         ("The request allows no certificates any more.", at.state is not State.APPROVED),
         ("The organisation is disabled.", not active),
         ("The key has been blocked.", blocked),
+        ("The ACME account's key has been blocked.", account_blocked),
         ("The ACME account has been deactivated.", deactivated is not None),
         ("The account's credential has been revoked.", revoked is not None),
     )

@@ -7,6 +7,9 @@ from certdesk.domain.actors import Actor
 from certdesk.store import audit
 from certdesk.store.db import write_transaction
 from certdesk.store.models import BlockedKey
+from certdesk.store.prepared import Prepared
+
+_BLOCKED = Prepared(lambda key: BlockedKey.objects.filter(spki_sha256=key).values_list("id")[:1], str)
 
 
 def block_keys(keys: Iterable[str], *, reason: str, actor: Actor, now: datetime) -> None:
@@ -18,3 +21,8 @@ def block_keys(keys: Iterable[str], *, reason: str, actor: Actor, now: datetime)
             )
             if new:
                 audit.record(actor=actor, action="key.block", object_type="key", object_id=key, now=now)
+
+
+def is_blocked(spki_sha256: str) -> bool:
+    """Whether a public key, by the SHA-256 of its SubjectPublicKeyInfo in hex, is blocked."""
+    return _BLOCKED.row(spki_sha256) is not None

@@ -103,6 +103,9 @@ urlpatterns = [
         name="organisations-person-account",
     ),
     path(
+        "organisations/<slug:slug>/people/<int:user_id>/keys/", people.keys, name="organisations-person-keys"
+    ),
+    path(
         "organisations/<slug:slug>/people/existing/", people.add_existing, name="organisations-add-existing"
     ),
     path("organisations/<slug:slug>/hand-over/", people.leave, name="organisations-hand-over"),

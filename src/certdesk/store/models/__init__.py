@@ -6,6 +6,7 @@ from certdesk.store.models.acme import (
     AcmeChallenge,
     AcmeOrder,
     EabCredential,
+    EabCredentialSeen,
     RenewalAdvice,
     UsedNonce,
 )
@@ -48,6 +49,7 @@ __all__ = [
     "ChallengeOutcome",
     "Domain",
     "EabCredential",
+    "EabCredentialSeen",
     "EmailChallenge",
     "FaqVersion",
     "Issuance",

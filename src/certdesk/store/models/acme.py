@@ -40,6 +40,18 @@ class EabCredential(models.Model):
         ]
 
 
+class EabCredentialSeen(models.Model):
+    """Who has had a credential's HMAC key in hand, and how. Rows are inserted, never changed.
+
+    Whoever is named here could have registered clients, so decides nothing that the credential asks for.
+    """
+
+    credential = models.ForeignKey(EabCredential, on_delete=models.PROTECT, related_name="seen")
+    user = models.ForeignKey("store.User", on_delete=models.PROTECT, related_name="+")
+    how = models.CharField(max_length=8, choices=[(how, how) for how in ("create", "rotate", "reveal")])
+    at = models.DateTimeField()
+
+
 class AcmeAccount(models.Model):
     """An ACME client's account: a key, bound to an organisation by the credential it registered with."""
 

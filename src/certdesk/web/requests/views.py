@@ -17,6 +17,7 @@ from certdesk.domain.requests import FINAL, Status
 from certdesk.services import runtime
 from certdesk.services.another import may_ask_another_until
 from certdesk.services.confirm import submit_request
+from certdesk.services.decisions import is_own
 from certdesk.services.requests import (
     Submission,
     end_request,
@@ -269,4 +270,4 @@ def _may_withdraw(actor: Actor, detail: RequestDetail) -> bool:
 
 def _may_decide(actor: Actor, detail: RequestDetail) -> bool:
     waiting = detail.status is Status.WAITING_FOR_APPROVAL
-    return waiting and can(actor, Action.REQUEST_DECIDE) and detail.requester_id != actor.user_id
+    return waiting and can(actor, Action.REQUEST_DECIDE) and not is_own(actor, detail)
