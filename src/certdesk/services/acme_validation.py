@@ -5,6 +5,7 @@ worker's tick takes over. A proof that was found becomes a validation record lik
 counts for the portal as well.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -53,8 +54,10 @@ log = structlog.get_logger()
 
 #: Whoever looks has this long; a look may take 20 s (V4), perspectives 25 s more. Then the tick takes over.
 LEASE = timedelta(seconds=75)
-#: What may come right by itself is looked at again, later and later, and then given up.
-RETRY_AFTER = (timedelta(seconds=5), timedelta(seconds=15), timedelta(seconds=60))
+#: What may come right by itself is looked at again, later and later (RFC 8555 8.2) …
+FIRST_RETRY = timedelta(seconds=2)
+#: … while this has not passed since the answer: clients give up soon, and have to learn why before they do.
+PATIENCE = timedelta(seconds=20)
 
 _DOMAIN = Prepared(
     lambda organisation, adn: Domain.objects.filter(organisation_id=organisation, adn=adn), int, str
@@ -70,6 +73,7 @@ class Look:
     """A challenge that is to be looked at now; whoever holds this holds its lease."""
 
     challenge_id: int
+    started_at: datetime
     tries: int
     account: AcmeAccount
     authorization: AcmeAuthorization
@@ -111,7 +115,9 @@ def answer_challenge(
             authorization=row, type=kind.name, started_at=now, tries=1, next_attempt_at=now + LEASE
         )
         insert(answered)
-    look = Look(challenge_id=answered.pk, tries=1, account=account, authorization=row, type=kind)
+    look = Look(
+        challenge_id=answered.pk, started_at=now, tries=1, account=account, authorization=row, type=kind
+    )
     return Answered(view=challenge_view(row, kind, answered, status=status), look=look)
 
 
@@ -157,8 +163,9 @@ def due_looks(*, now: datetime, limit: int = 20) -> list[int]:
     return list(due.values_list("id", flat=True)[:limit])
 
 
-def drive_look(*, challenge_id: int, now: datetime) -> None:
+def drive_look(*, challenge_id: int, clock: Callable[[], datetime]) -> None:
     """Takes and records one look that is due. Harmless in two processes at once: one gets the lease."""
+    now = clock()
     row = (
         AcmeChallenge.objects.select_related(
             "authorization__order__account__credential", "authorization__order__account__organisation"
@@ -176,12 +183,13 @@ def drive_look(*, challenge_id: int, now: datetime) -> None:
         return
     look = Look(
         challenge_id=row.pk,
+        started_at=row.started_at,
         tries=row.tries + 1,
         account=row.authorization.order.account,
         authorization=row.authorization,
         type=CHALLENGE_TYPES[row.type],
     )
-    record_look(look, take_look(look, now=now), now=now)
+    record_look(look, take_look(look, now=now), now=clock())
 
 
 def account_uri(account: AcmeAccount) -> str:
@@ -287,11 +295,12 @@ def _until(record: Record, *, now: datetime) -> datetime | None:
 
 
 def _record_failure(look: Look, kind: ProblemType, detail: str, *, may_retry: bool, now: datetime) -> None:
-    again = RETRY_AFTER[look.tries - 1] if may_retry and look.tries <= len(RETRY_AFTER) else None
+    again = now + FIRST_RETRY * 2 ** (look.tries - 1)
+    may_retry = may_retry and again <= look.started_at + PATIENCE
     AcmeChallenge.objects.filter(id=look.challenge_id).update(
-        problem=problem_json(kind, detail), next_attempt_at=None if again is None else now + again
+        problem=problem_json(kind, detail), next_attempt_at=again if may_retry else None
     )
-    if again is not None:
+    if may_retry:
         return
     AcmeAuthorization.objects.filter(id=look.authorization.pk, valid_until__isnull=True).update(failed_at=now)
     note_problem(look.account, f"{look.authorization.name} ({look.type.name}): {detail}", now=now)
