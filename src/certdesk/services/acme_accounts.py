@@ -50,13 +50,15 @@ def account_by_id(account_id: int) -> AcmeAccount:
 
 def account_by_key(key: AccountKey) -> AcmeAccount | None:
     """The account that a key signs for. Raises AcmeRefused (unauthorized) for one that has ended."""
-    row = _accounts().filter(thumbprint=key.thumbprint).first()
+    row = _accounts().filter(spki_sha256=key.spki_sha256).first()
     if row is not None:
         refuse_ended(row)
     return row
 
 
-def register(*, key: AccountKey, binding: Binding | None, contacts: object, now: datetime) -> Registered:
+def register(
+    *, key: AccountKey, binding: Binding | None, contacts: object, terms_agreed: bool, now: datetime
+) -> Registered:
     """The account of a key, made with the binding where there is none yet.
 
     Raises AcmeRefused: externalAccountRequired, unauthorized, invalidContact, unsupportedContact,
@@ -64,17 +66,18 @@ def register(*, key: AccountKey, binding: Binding | None, contacts: object, now:
     """
     if (existing := account_by_key(key)) is not None:
         return Registered(account=existing, is_new=False)
+    checked = checked_contacts(contacts)
     if binding is None:
         raise AcmeRefused(
             ProblemType.EXTERNAL_ACCOUNT_REQUIRED,
             "An account needs an external account binding. A manager of your organisation makes one in the "
             "portal, under ACME.",
         )
-    checked = checked_contacts(contacts)
     with write_transaction():
         try:
             with transaction.atomic():  # a savepoint: what is around it goes on
-                return Registered(account=_create(key, binding, checked, now=now), is_new=True)
+                made = _create(key, binding, checked, terms_agreed=terms_agreed, now=now)
+                return Registered(account=made, is_new=True)
         except IntegrityError:  # the same key registered at the same moment
             existing = account_by_key(key)
         if existing is None:
@@ -105,7 +108,7 @@ def change_key(*, account: AcmeAccount, new: AccountKey, now: datetime) -> None:
     Raises KeyInUse when the new key has an account already, AcmeRefused (badPublicKey) for a blocked one.
     """
     _refuse_blocked(new)
-    holder = AcmeAccount.objects.filter(thumbprint=new.thumbprint).values_list("id", flat=True).first()
+    holder = AcmeAccount.objects.filter(spki_sha256=new.spki_sha256).values_list("id", flat=True).first()
     if holder is not None:
         raise KeyInUse(account_id=holder)
     with write_transaction():
@@ -205,7 +208,9 @@ def _accounts() -> QuerySet[AcmeAccount]:
 _BY_ID = Prepared(lambda number: _accounts().filter(id=number), int)
 
 
-def _create(key: AccountKey, binding: Binding, contacts: list[str], *, now: datetime) -> AcmeAccount:
+def _create(
+    key: AccountKey, binding: Binding, contacts: list[str], *, terms_agreed: bool, now: datetime
+) -> AcmeAccount:
     credential = (
         EabCredential.objects.select_related("organisation")
         .filter(kid=binding.kid, revoked_at__isnull=True)
@@ -226,6 +231,7 @@ def _create(key: AccountKey, binding: Binding, contacts: list[str], *, now: date
         jwk=key.jwk,
         spki_sha256=key.spki_sha256,
         contacts=contacts,
+        terms_agreed=terms_agreed,
         binding=dict(binding.flattened),
         created_at=now,
         last_used_at=now,

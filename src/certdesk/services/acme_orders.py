@@ -38,6 +38,7 @@ from certdesk.domain.requests import OrganisationId, State, UserId, status_text
 from certdesk.services import runtime
 from certdesk.services.acme_accounts import actor_of
 from certdesk.services.acme_credentials import limits_of
+from certdesk.services.acme_renewal import identifier_of
 from certdesk.services.entitlements import (
     Entitled,
     NeedsApproval,
@@ -86,7 +87,10 @@ _CHALLENGES = Prepared(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrderView:
-    """An order as its account sees it. `authorizations` are ids; `problem` is the RFC 7807 object."""
+    """An order as its account sees it. `authorizations` are ids, `problem` is the RFC 7807 object.
+
+    `replaces` is empty or the unique identifier of a certificate (RFC 9773 4.1).
+    """
 
     id: int
     status: OrderStatus
@@ -94,7 +98,7 @@ class OrderView:
     names: tuple[str, ...]
     profile_id: str
     authorizations: tuple[int, ...]
-    replaces_id: int | None
+    replaces: str
     certificate_id: int | None
     problem: Mapping[str, object] | None
 
@@ -203,7 +207,7 @@ def order_view(
         names=tuple(row.identifiers),
         profile_id=row.profile_id,
         authorizations=tuple(one.pk for one in found),
-        replaces_id=row.replaces_id,
+        replaces=identifier_of(row.replaces) if row.replaces else "",
         certificate_id=row.certificate_id,
         problem=row.problem,
     )
