@@ -7,13 +7,14 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
+from django.test import RequestFactory
 from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 
 from certdesk.domain.jws import decoded
 from certdesk.domain.renewal import renewal_identifier
 from certdesk.store.models import AcmeAccount, Certificate
-from tests.harness.acme_client import AcmeClient, Key, b64, make_csr, new_key, public, sign
-from tests.integration.acme_support import AcmeWorld, acme_world, client, scripted_network
+from tests.harness.acme_client import JOSE, AcmeClient, Key, b64, make_csr, new_key, public, sign
+from tests.integration.acme_support import ROOM, AcmeWorld, acme_world, client, scripted_network
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -189,3 +190,40 @@ def test_a_certificate_s_key_revokes_in_its_one_spelling(one: AcmeClient) -> Non
     assert holder.post(holder.at["revokeCert"], body, jwk=odd).problem == "badPublicKey"
     assert Certificate.objects.get().revoked_at is None
     assert holder.post(holder.at["revokeCert"], body).status == 200
+
+
+@pytest.mark.parametrize("method", ["TRACE", "PUT", "DELETE", "PATCH", "NONSENSE", "GET", "HEAD"])
+def test_other_methods_are_refused_with_those_that_work(one: AcmeClient, method: str) -> None:
+    for url, allowed in (
+        (one.directory, "GET, HEAD, OPTIONS"),
+        (one.at["newNonce"], "GET, HEAD, OPTIONS"),
+        (f"{one.at['renewalInfo']}/a.b", "GET, HEAD, OPTIONS"),
+        (one.at["newOrder"], "POST, OPTIONS"),
+        (one.kid, "POST, OPTIONS"),
+    ):
+        if method not in allowed:
+            reply = one.send(method, url, body=b"", headers={})
+            assert (reply.status, reply.problem, reply.headers["Allow"]) == (405, "malformed", allowed)
+
+
+def test_clients_in_browsers_may_read_every_answer(one: AcmeClient) -> None:
+    """RFC 8555 6.1."""
+    for reply in (one.get(one.directory), one.post(one.kid), one.post(f"{one.kid}0"), one.get(one.kid)):
+        assert reply.headers["Access-Control-Allow-Origin"] == "*"
+        exposed = reply.headers["Access-Control-Expose-Headers"].split(", ")
+        assert set(exposed) == {"Replay-Nonce", "Location", "Link", "Retry-After"}
+    asked = {"Origin": "https://client.example", "Access-Control-Request-Method": "POST"}
+    answer = one.send("OPTIONS", one.at["newOrder"], body=b"", headers=asked)
+    assert (answer.status, answer.body, answer.headers["Allow"]) == (204, b"", "POST, OPTIONS")
+    assert answer.headers["Access-Control-Allow-Methods"] == "POST, OPTIONS"
+    assert answer.headers["Access-Control-Allow-Headers"] == "Content-Type"
+    assert one.send("OPTIONS", f"{one.directory}x", body=b"", headers=asked).status == 404
+
+
+def test_a_body_needs_no_length_and_has_its_limit_all_the_same(one: AcmeClient) -> None:
+    """Chunked bodies tell no length."""
+    body = json.dumps(sign(b"", one.key, one.header(one.kid))).encode()
+    for sent, status in ((body, 200), (b" " * 200_000, 413)):
+        request = RequestFactory().generic("POST", f"/acme/acct/{one.kid.rpartition('/')[2]}", sent, JOSE)
+        request.META.pop("CONTENT_LENGTH", None)
+        assert ROOM(request).status_code == status
