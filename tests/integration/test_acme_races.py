@@ -250,6 +250,20 @@ def test_a_look_that_never_succeeds_is_final_after_about_twenty_seconds(
         assert len(script.seen) == {0: 4, 9: 2, 20: 1}[look_seconds]
 
 
+def test_a_retry_that_comes_too_late_is_not_made(here: AcmeWorld) -> None:
+    """However many slow looks a worker has before it: the client is told what was found last."""
+    one = here.registered()
+    with scripted_network() as network:
+        script = network[Method.ACME_HTTP]
+        script.faults = [Problem(code="dcv.dns.timeout", detail="No answer.", acme_type="dns", retry=True)]
+        url = one.order("www.another.ac.uk").json["authorizations"][0]
+        reply = one.answer(url, "http-01", script.proofs.add)
+        assert reply.json["status"] == "processing"
+        _tick(0.5)
+        found = one.post(reply.json["url"]).json
+        assert (found["status"], found["error"]["detail"], len(script.seen)) == ("invalid", "No answer.", 1)
+
+
 def test_a_crash_during_a_look_is_taken_over(here: AcmeWorld) -> None:
     one = here.registered()
     with scripted_network() as network:

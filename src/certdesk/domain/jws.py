@@ -130,7 +130,7 @@ def account_key(jwk: Mapping[str, Any]) -> AccountKey:
         raise _bad_key("A key of this type can't sign for an account. Use EC P-256, RSA or Ed25519.")
     try:
         spki = key.as_der(private=False)
-        canonical = type(key).import_key(key.public_key).as_dict(private=False)
+        canonical = type(key).import_key(spki).as_dict(private=False)
     except _ODD:
         raise _bad_key("The key can't be read as a public key.") from None
     if members != canonical:

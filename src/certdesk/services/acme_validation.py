@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from certdesk.dcv.base import Challenge, NotValidated, Outcome, Problem, Record, Validated
-from certdesk.domain.acme_problems import ProblemType, problem_json
+from certdesk.domain.acme_problems import URN, ProblemType, problem_json
 from certdesk.domain.deadlines import PERSISTENT_METHODS
 from certdesk.domain.evidence import Validation
 from certdesk.domain.jws import key_authorization
@@ -127,12 +127,12 @@ def take_look(look: Look, *, now: datetime) -> Outcome:
     validator = rt.validators.get(look.type.method)
     challenge = _challenge(look)
     if validator is None or rt.network is None:
-        return _broken(challenge, "This kind of challenge can't be checked here any more.", now=now)
+        return _not_looked(challenge, "This kind of challenge can't be checked here any more.", now=now)
     try:
         return validator.validate(challenge, network=rt.network, now=now)
     except Exception:  # plug-in boundary: a method that is broken proves nothing, and others go on
         log.exception("acme.validator_broke", type=look.type.name, challenge=look.challenge_id)
-        return _broken(challenge, "The check broke on our side; it is being repeated.", now=now)
+        return _not_looked(challenge, "The check broke on our side; it is being repeated.", now=now)
 
 
 def record_look(look: Look, outcome: Outcome, *, now: datetime) -> None:
@@ -189,7 +189,13 @@ def drive_look(*, challenge_id: int, clock: Callable[[], datetime]) -> None:
         authorization=row.authorization,
         type=CHALLENGE_TYPES[row.type],
     )
-    record_look(look, take_look(look, now=now), now=clock())
+    if row.problem is not None and now > row.started_at + PATIENCE:
+        # Too late for another look: what was found last is final.
+        kind = row.problem["type"].removeprefix(URN)
+        outcome: Outcome = _not_looked(_challenge(look), row.problem["detail"], kind=kind, now=now)
+    else:
+        outcome = take_look(look, now=now)
+    record_look(look, outcome, now=clock())
 
 
 def account_uri(account: AcmeAccount) -> str:
@@ -242,9 +248,11 @@ def _challenge(look: Look) -> Challenge:
     )
 
 
-def _broken(challenge: Challenge, detail: str, *, now: datetime) -> NotValidated:
+def _not_looked(
+    challenge: Challenge, detail: str, *, kind: str = ProblemType.SERVER_INTERNAL, now: datetime
+) -> NotValidated:
     return NotValidated(
-        problem=Problem(code="dcv.broken", detail=detail, acme_type=ProblemType.SERVER_INTERNAL, retry=True),
+        problem=Problem(code="dcv.broken", detail=detail, acme_type=kind, retry=True),
         record=Record(
             method=challenge.method, adn=challenge.adn, asked="nothing", answered="nothing", at=now
         ),
