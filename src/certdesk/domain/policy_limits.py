@@ -148,6 +148,7 @@ def name_limit_checks(names: Sequence[DnsName], rules: Rules) -> Iterator[Check]
             if refused
             else f"{_listed(wild)}: an officer looks at every wildcard.",
             seen=_listed(wild),
+            names=wild,
             changed_by="applicant" if refused else "RA officer",
         )
 
@@ -174,6 +175,7 @@ def caa_checks(
             Verdict.REFUSE if must else Verdict.WARN,
             _forbidden(answer),
             seen=f"{answer.name}: {'; '.join(answer.found)}",
+            names=(answer.name,),
             rule=_CAA,
             changed_by=_DNS,
         )
@@ -184,6 +186,7 @@ def caa_checks(
             _VERDICTS[rules.caa_unknown] if must else Verdict.WARN,
             f"{_listed(unknown)}: no current answer about CAA records is known. {why}".strip(),
             seen=_listed(unknown),
+            names=unknown,
             rule=_CAA,
             changed_by=_DNS,
         )
@@ -238,8 +241,17 @@ def _check(
     seen: str = "",
     rule: str = _POLICY,
     changed_by: str = "applicant",
+    names: Sequence[str] = (),
 ) -> Check:
-    return Check(code=code, verdict=verdict, message=message, seen=seen, rule=rule, changed_by=changed_by)
+    return Check(
+        code=code,
+        verdict=verdict,
+        message=message,
+        seen=seen,
+        rule=rule,
+        changed_by=changed_by,
+        names=tuple(names),
+    )
 
 
 def _keys_on_offer(rules: Rules) -> str:

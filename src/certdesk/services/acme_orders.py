@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 from django.db.models import Q
 
-from certdesk.domain.acme_problems import AcmeRefused, ProblemType, Subproblem
+from certdesk.domain.acme_problems import AcmeRefused, ProblemType, Subproblem, problem_of
 from certdesk.domain.errors import RateLimited
 from certdesk.domain.evidence import Method, covering
 from certdesk.domain.identifiers import DnsName
@@ -159,9 +159,7 @@ def new_order(
             case NeedsApproval() as waiting:
                 return _refused(account, _needs_human(waiting), now=now)
             case NotEntitled(checks=checks):
-                detail = " ".join(check.message for check in checks[:3])
-                problem = AcmeRefused(ProblemType.REJECTED_IDENTIFIER, detail)
-                return _refused(account, problem, now=now)
+                return _refused(account, problem_of(checks), now=now)
 
 
 def wanted_by(account: AcmeAccount, names: tuple[DnsName, ...], profile_id: str) -> Wanted:
