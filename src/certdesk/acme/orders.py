@@ -31,7 +31,7 @@ def new_order(call: Call) -> HttpResponse:
     kind = services.ordered_profile(call.owner, profile)
     names = parse_identifiers(body.get("identifiers"), ip_addresses=kind.ip_addresses)
     replaces = None
-    if "replaces" in body:
+    if body.get("replaces") is not None:
         replaces = replaced_certificate(account=call.owner, identifier=body["replaces"], names=names)
     made = services.new_order(
         account=call.owner, names=names, profile_id=kind.id, replaces=replaces, now=call.now

@@ -121,33 +121,25 @@ def malformed(detail: str, *, status: int = 400) -> AcmeRefused:
 
 
 #: What a check is about, by its code or else the first part of it. Its verdict plays no part.
-TYPE_OF_CHECK: Mapping[str, ProblemType] = {
-    "csr": ProblemType.BAD_CSR,
-    "subject": ProblemType.BAD_CSR,
-    # A key of the wrong kind or size makes a bad CSR (RFC 8555 6.7); the rest is about this very key.
-    "key": ProblemType.BAD_PUBLIC_KEY,
-    "key.type": ProblemType.BAD_CSR,
-    "key.size": ProblemType.BAD_CSR,
-    "key.exponent": ProblemType.BAD_CSR,
-    "key.curve": ProblemType.BAD_CSR,
-    "key.invalid": ProblemType.BAD_CSR,
-    "key.not_allowed": ProblemType.BAD_CSR,
-    "key.kind_unknown": ProblemType.BAD_CSR,
-    # The names of an order were looked at before; these are about how the CSR says them.
-    "names": ProblemType.REJECTED_IDENTIFIER,
-    "names.none": ProblemType.BAD_CSR,
-    "names.san_type": ProblemType.BAD_CSR,
-    "names.cn_not_a_name": ProblemType.BAD_CSR,
-    "domain": ProblemType.REJECTED_IDENTIFIER,
-    "caa": ProblemType.CAA,
-    "caa.unknown": ProblemType.DNS,
-    "organisation": ProblemType.USER_ACTION_REQUIRED,
-    "organisation.disabled": ProblemType.UNAUTHORIZED,
-    "approval": ProblemType.USER_ACTION_REQUIRED,
+_ABOUT: Mapping[ProblemType, tuple[str, ...]] = {
+    ProblemType.BAD_CSR: (
+        *("csr", "subject"),
+        # A key of the wrong kind or size makes a bad CSR (RFC 8555 6.7); the rest is about this very key.
+        *("key.type", "key.size", "key.exponent", "key.curve", "key.invalid"),
+        *("key.not_allowed", "key.kind_unknown"),
+        # How the CSR says its names; those of the order were looked at before.
+        *("names.none", "names.san_type", "names.cn_not_a_name"),
+    ),
+    ProblemType.BAD_PUBLIC_KEY: ("key",),
+    ProblemType.REJECTED_IDENTIFIER: ("names", "domain"),
+    ProblemType.CAA: ("caa",),
+    ProblemType.DNS: ("caa.unknown",),
+    ProblemType.UNAUTHORIZED: ("organisation.disabled",),
+    ProblemType.USER_ACTION_REQUIRED: ("organisation", "approval"),
     # Nothing that the client sent: the term, the profile and the CA are the service's own.
-    "request": ProblemType.SERVER_INTERNAL,
-    "certificate": ProblemType.SERVER_INTERNAL,
+    ProblemType.SERVER_INTERNAL: ("request", "certificate"),
 }
+TYPE_OF_CHECK: Mapping[str, ProblemType] = {code: kind for kind, found in _ABOUT.items() for code in found}
 
 
 def problem_of(checks: Iterable[Check]) -> AcmeRefused:

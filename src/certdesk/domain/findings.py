@@ -62,6 +62,7 @@ def from_record(record: Mapping[str, str]) -> Check:
     """The check that was stored; what an older version did not store is empty."""
     return Check(
         verdict=Verdict(record["verdict"]),
+        names=(),
         **{name: record.get(name, "") for name in _FIELDS if name != "verdict"},
     )
 

@@ -148,7 +148,7 @@ def name_limit_checks(names: Sequence[DnsName], rules: Rules) -> Iterator[Check]
             if refused
             else f"{_listed(wild)}: an officer looks at every wildcard.",
             seen=_listed(wild),
-            names=wild,
+            names=tuple(wild),
             changed_by="applicant" if refused else "RA officer",
         )
 
@@ -186,7 +186,7 @@ def caa_checks(
             _VERDICTS[rules.caa_unknown] if must else Verdict.WARN,
             f"{_listed(unknown)}: no current answer about CAA records is known. {why}".strip(),
             seen=_listed(unknown),
-            names=unknown,
+            names=tuple(unknown),
             rule=_CAA,
             changed_by=_DNS,
         )
@@ -241,16 +241,10 @@ def _check(
     seen: str = "",
     rule: str = _POLICY,
     changed_by: str = "applicant",
-    names: Sequence[str] = (),
+    names: tuple[str, ...] = (),
 ) -> Check:
     return Check(
-        code=code,
-        verdict=verdict,
-        message=message,
-        seen=seen,
-        rule=rule,
-        changed_by=changed_by,
-        names=tuple(names),
+        code=code, verdict=verdict, message=message, seen=seen, rule=rule, changed_by=changed_by, names=names
     )
 
 
