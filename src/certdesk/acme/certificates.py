@@ -38,6 +38,8 @@ def revoke(call: Call) -> HttpResponse:
     """Revokes for the account that ordered, one that is authorized for all names, or the key's holder."""
     body = call.body()
     der, reason = _der(body.get("certificate")), body.get("reason")
+    if reason is not None and (not isinstance(reason, int) or isinstance(reason, bool)):
+        raise malformed("“reason” is a number (RFC 5280 5.3.1).")
     with write_transaction():
         call.spend()
     if call.key is not None:

@@ -149,6 +149,7 @@ def name_limit_checks(names: Sequence[DnsName], rules: Rules) -> Iterator[Check]
                 if refused
                 else f"{name}: an officer reviews every wildcard.",
                 seen=name,
+                names=(name,),
                 changed_by="applicant" if refused else "RA officer",
             )
 
@@ -175,6 +176,7 @@ def caa_checks(
             Verdict.REFUSE if must else Verdict.WARN,
             _forbidden(answer),
             seen=f"{answer.name}: {'; '.join(answer.found)}",
+            names=(answer.name,),
             rule=_CAA,
             changed_by=_DNS,
         )
@@ -185,6 +187,7 @@ def caa_checks(
             _VERDICTS[rules.caa_unknown] if must else Verdict.WARN,
             f"{_listed(unknown)}: no current answer about CAA records is known. {why}".strip(),
             seen=_listed(unknown),
+            names=tuple(unknown),
             rule=_CAA,
             changed_by=_DNS,
         )
@@ -239,8 +242,11 @@ def _check(
     seen: str = "",
     rule: str = _POLICY,
     changed_by: str = "applicant",
+    names: tuple[str, ...] = (),
 ) -> Check:
-    return Check(code=code, verdict=verdict, message=message, seen=seen, rule=rule, changed_by=changed_by)
+    return Check(
+        code=code, verdict=verdict, message=message, seen=seen, rule=rule, changed_by=changed_by, names=names
+    )
 
 
 def _keys_on_offer(rules: Rules) -> str:

@@ -56,13 +56,15 @@ def account_by_key(key: AccountKey) -> AcmeAccount | None:
     Raises AcmeRefused: badPublicKey for a blocked key, unauthorized for an account that has ended.
     """
     _refuse_blocked(key)
-    row = _accounts().filter(thumbprint=key.thumbprint).first()
+    row = _accounts().filter(spki_sha256=key.spki_sha256).first()
     if row is not None:
         _refuse(account_obstacle(_standing(row)))
     return row
 
 
-def register(*, key: AccountKey, binding: Binding | None, contacts: object, now: datetime) -> Registered:
+def register(
+    *, key: AccountKey, binding: Binding | None, contacts: object, terms_agreed: bool, now: datetime
+) -> Registered:
     """The account of a key, made with the binding where there is none yet.
 
     Raises AcmeRefused: externalAccountRequired, unauthorized, invalidContact, unsupportedContact,
@@ -70,17 +72,18 @@ def register(*, key: AccountKey, binding: Binding | None, contacts: object, now:
     """
     if (existing := account_by_key(key)) is not None:
         return Registered(account=existing, is_new=False)
+    checked = checked_contacts(contacts)
     if binding is None:
         raise AcmeRefused(
             ProblemType.EXTERNAL_ACCOUNT_REQUIRED,
             "An account needs an external account binding. A manager of your organisation makes one in the "
             "portal, under ACME.",
         )
-    checked = checked_contacts(contacts)
     with write_transaction():
         try:
             with transaction.atomic():  # a savepoint: what is around it goes on
-                return Registered(account=_create(key, binding, checked, now=now), is_new=True)
+                made = _create(key, binding, checked, terms_agreed=terms_agreed, now=now)
+                return Registered(account=made, is_new=True)
         except IntegrityError:  # the same key registered at the same moment
             existing = account_by_key(key)
         if existing is None:
@@ -114,7 +117,7 @@ def change_key(*, account: AcmeAccount, new: AccountKey, now: datetime) -> None:
     """
     must_be_able(account, Action.ACME_ACCOUNT)
     _refuse_blocked(new)
-    holder = AcmeAccount.objects.filter(thumbprint=new.thumbprint).values_list("id", flat=True).first()
+    holder = AcmeAccount.objects.filter(spki_sha256=new.spki_sha256).values_list("id", flat=True).first()
     if holder is not None:
         raise KeyInUse(account_id=holder)
     with write_transaction():
@@ -260,7 +263,9 @@ def _refuse(obstacle: AcmeRefused | None) -> None:
         raise obstacle
 
 
-def _create(key: AccountKey, binding: Binding, contacts: list[str], *, now: datetime) -> AcmeAccount:
+def _create(
+    key: AccountKey, binding: Binding, contacts: list[str], *, terms_agreed: bool, now: datetime
+) -> AcmeAccount:
     found = EabCredential.objects.select_related("organisation").filter(kid=binding.kid)
     if (home := found.values_list("organisation_id", flat=True).first()) is not None:
         lock_organisation(OrganisationId(home))
@@ -279,6 +284,7 @@ def _create(key: AccountKey, binding: Binding, contacts: list[str], *, now: date
         jwk=key.jwk,
         spki_sha256=key.spki_sha256,
         contacts=contacts,
+        terms_agreed=terms_agreed,
         binding=dict(binding.flattened),
         created_at=now,
         last_used_at=now,

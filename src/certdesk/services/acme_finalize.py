@@ -8,16 +8,15 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 
-from certdesk.domain.acme_problems import AcmeRefused, ProblemType
+from certdesk.domain.acme_problems import AcmeRefused, ProblemType, problem_of
 from certdesk.domain.actors import Action
 from certdesk.domain.certificates import differences
 from certdesk.domain.csr import Csr, PrivateKeyPasted, read_csr
 from certdesk.domain.errors import BackendRefused, BadCsr
-from certdesk.domain.findings import Check, Verdict
+from certdesk.domain.findings import Verdict
 from certdesk.domain.identifiers import DnsName
 from certdesk.domain.orders import OrderStatus
 from certdesk.domain.policy import Outcome
-from certdesk.domain.policy_limits import CAA_UNKNOWN
 from certdesk.domain.profiles import profile
 from certdesk.domain.requests import Event, IssuanceId, OrganisationId, UserId, Work
 from certdesk.services import runtime
@@ -104,7 +103,7 @@ def finalize(
             if request is None:
                 against = decision.refusals + decision.manual_reasons + decision.pending
                 if against or decision.outcome is not Outcome.AUTO:
-                    raise _may_not(against)
+                    raise problem_of(against)
                 request = record_request(
                     subject=subject,
                     decision=decision,
@@ -121,7 +120,7 @@ def finalize(
                 )
                 _UNDER((order.pk,), (request.pk,))
             elif against := obstacles_under(request, subject, decision, now=now):
-                raise _may_not(against)
+                raise problem_of(against)
             if differences(intent, facts, csr=csr, ends_at=request.term_ends_at):
                 detail = "The organisation's data has just changed. Finalize the order again."
                 raise AcmeRefused(ProblemType.SERVER_INTERNAL, detail, status=503)
@@ -216,31 +215,17 @@ def _checked_csr(account: AcmeAccount, der: bytes, *, order: OrderView, now: dat
         raise AcmeRefused(ProblemType.BAD_CSR, error.detail) from None
     if bytes(csr.der) != der:
         raise AcmeRefused(ProblemType.BAD_CSR, "“csr” is base64url of one PKCS#10 request in DER.")
-    refused = [check.message for check in csr.findings if check.verdict is Verdict.REFUSE]
-    if refused:
-        raise AcmeRefused(ProblemType.BAD_CSR, " ".join(refused[:3]))
     if set(csr.names) != set(order.names):
         raise AcmeRefused(
             ProblemType.BAD_CSR,
             f"The CSR is for {', '.join(csr.names[:5])}; the order is for {', '.join(order.names[:5])}. "
             "They have to be the same.",
         )
+    if refused := [check for check in csr.findings if check.verdict is Verdict.REFUSE]:
+        raise problem_of(refused)
     if _ACCOUNT_WITH.row(csr.key.spki_sha256) is not None:
         raise AcmeRefused(
             ProblemType.BAD_CSR,
             "The CSR's key is that of an account. Make one for the certificate alone.",
         )
     return csr
-
-
-def _may_not(obstacles: tuple[Check, ...]) -> AcmeRefused:
-    detail = " ".join(check.message for check in obstacles[:3])
-    codes = {check.code for check in obstacles}
-    if "caa.forbids" in codes:
-        return AcmeRefused(ProblemType.CAA, detail)
-    if codes == {CAA_UNKNOWN}:  # the order stays ready, and may be finalized once the DNS answers
-        return AcmeRefused(ProblemType.DNS, detail)
-    refused = any(check.verdict is Verdict.REFUSE for check in obstacles)
-    if refused and not any(code.startswith("approval.") for code in codes):
-        return AcmeRefused(ProblemType.REJECTED_IDENTIFIER, detail)
-    return AcmeRefused(ProblemType.USER_ACTION_REQUIRED, f"{detail} Order again to see what is needed.")

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 from django.db.models import Q
 
-from certdesk.domain.acme_problems import AcmeRefused, ProblemType
+from certdesk.domain.acme_problems import AcmeRefused, ProblemType, problem_of
 from certdesk.domain.actors import Action
 from certdesk.domain.errors import RateLimited
 from certdesk.domain.evidence import Method, covering
@@ -36,6 +36,7 @@ from certdesk.domain.profiles import PROFILES, Profile
 from certdesk.domain.requests import OrganisationId, Status, UserId, status_text
 from certdesk.services import runtime
 from certdesk.services.acme_accounts import actor_of, must_be_able, refuse_obstacles
+from certdesk.services.acme_renewal import identifier_of
 from certdesk.services.entitlements import (
     Entitled,
     NeedsApproval,
@@ -84,7 +85,10 @@ _CHALLENGES = Prepared(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrderView:
-    """An order as its account sees it. `authorizations` are ids; `problem` is the RFC 7807 object."""
+    """An order as its account sees it. `authorizations` are ids, `problem` is the RFC 7807 object.
+
+    `replaces` is empty or the unique identifier of a certificate (RFC 9773 4.1).
+    """
 
     id: int
     status: OrderStatus
@@ -92,7 +96,7 @@ class OrderView:
     names: tuple[str, ...]
     profile_id: str
     authorizations: tuple[int, ...]
-    replaces_id: int | None
+    replaces: str
     certificate_id: int | None
     problem: Mapping[str, object] | None
 
@@ -154,9 +158,7 @@ def new_order(
             case NeedsApproval() as waiting:
                 return _refused(account, _needs_human(waiting), now=now)
             case NotEntitled(checks=checks):
-                detail = " ".join(check.message for check in checks[:3])
-                problem = AcmeRefused(ProblemType.REJECTED_IDENTIFIER, detail)
-                return _refused(account, problem, now=now)
+                return _refused(account, problem_of(checks), now=now)
 
 
 def wanted_by(account: AcmeAccount, names: tuple[DnsName, ...], profile_id: str) -> Wanted:
@@ -205,7 +207,7 @@ def order_view(
         names=tuple(row.identifiers),
         profile_id=row.profile_id,
         authorizations=tuple(one.pk for one in found),
-        replaces_id=row.replaces_id,
+        replaces=identifier_of(row.replaces) if row.replaces else "",
         certificate_id=row.certificate_id,
         problem=row.problem,
     )

@@ -5,6 +5,7 @@ worker's tick takes over. A proof that was found becomes a validation record lik
 counts for the portal as well.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -12,7 +13,7 @@ import structlog
 
 from certdesk.dcv.base import Challenge, NotValidated, Outcome, Problem, Record, Validated
 from certdesk.domain.acme_credentials import credential_obstacles
-from certdesk.domain.acme_problems import AcmeRefused, ProblemType, problem_json
+from certdesk.domain.acme_problems import URN, AcmeRefused, ProblemType, problem_json
 from certdesk.domain.actors import Action
 from certdesk.domain.deadlines import PERSISTENT_METHODS
 from certdesk.domain.evidence import Validation
@@ -61,8 +62,10 @@ log = structlog.get_logger()
 
 #: Whoever looks has this long; a look may take 20 s (V4), perspectives 25 s more. Then the tick takes over.
 LEASE = timedelta(seconds=75)
-#: What may come right by itself is looked at again, later and later, and then given up.
-RETRY_AFTER = (timedelta(seconds=5), timedelta(seconds=15), timedelta(seconds=60))
+#: What may come right by itself is looked at again, later and later (RFC 8555 8.2) …
+FIRST_RETRY = timedelta(seconds=2)
+#: … while this has not passed since the answer: clients give up soon, and have to learn why before they do.
+PATIENCE = timedelta(seconds=20)
 #: What is recorded about these counts; the others have ended.
 _OPEN = (AuthorizationStatus.PENDING, AuthorizationStatus.VALID)
 
@@ -80,6 +83,7 @@ class Look:
     """A challenge that is to be looked at now; whoever holds this holds its lease."""
 
     challenge_id: int
+    started_at: datetime
     tries: int
     account: AcmeAccount
     authorization: AcmeAuthorization
@@ -123,7 +127,9 @@ def answer_challenge(
             authorization=row, type=kind.name, started_at=now, tries=1, next_attempt_at=now + LEASE
         )
         insert(answered)
-    look = Look(challenge_id=answered.pk, tries=1, account=account, authorization=row, type=kind)
+    look = Look(
+        challenge_id=answered.pk, started_at=now, tries=1, account=account, authorization=row, type=kind
+    )
     return Answered(view=challenge_view(row, kind, answered, status=status), look=look)
 
 
@@ -133,12 +139,12 @@ def take_look(look: Look, *, now: datetime) -> Outcome:
     validator = rt.validators.get(look.type.method)
     challenge = _challenge(look)
     if validator is None or rt.network is None:
-        return _broken(challenge, "This kind of challenge can't be checked here any more.", now=now)
+        return _not_looked(challenge, "This kind of challenge can't be checked here any more.", now=now)
     try:
         return validator.validate(challenge, network=rt.network, now=now)
     except Exception:  # plug-in boundary: a method that is broken proves nothing, and others go on
         log.exception("acme.validator_broke", type=look.type.name, challenge=look.challenge_id)
-        return _broken(challenge, "The check broke on our side; it is being repeated.", now=now)
+        return _not_looked(challenge, "The check broke on our side; it is being repeated.", now=now)
 
 
 def record_look(look: Look, outcome: Outcome, *, now: datetime) -> None:
@@ -176,8 +182,9 @@ def due_looks(*, now: datetime, limit: int = 20) -> list[int]:
     return list(due.values_list("id", flat=True)[:limit])
 
 
-def drive_look(*, challenge_id: int, now: datetime) -> None:
+def drive_look(*, challenge_id: int, clock: Callable[[], datetime]) -> None:
     """Takes and records one look that is due. Harmless in two processes at once: one gets the lease."""
+    now = clock()
     row = (
         AcmeChallenge.objects.select_related(
             "authorization__order__account__credential", "authorization__order__account__organisation"
@@ -195,12 +202,19 @@ def drive_look(*, challenge_id: int, now: datetime) -> None:
         return
     look = Look(
         challenge_id=row.pk,
+        started_at=row.started_at,
         tries=row.tries + 1,
         account=row.authorization.order.account,
         authorization=row.authorization,
         type=CHALLENGE_TYPES[row.type],
     )
-    record_look(look, take_look(look, now=now), now=now)
+    if row.problem is not None and now > row.started_at + PATIENCE:
+        # Too late for another look: what was found last is final.
+        kind = row.problem["type"].removeprefix(URN)
+        outcome: Outcome = _not_looked(_challenge(look), row.problem["detail"], kind=kind, now=now)
+    else:
+        outcome = take_look(look, now=now)
+    record_look(look, outcome, now=clock())
 
 
 def account_uri(account: AcmeAccount) -> str:
@@ -263,9 +277,11 @@ def _challenge(look: Look) -> Challenge:
     )
 
 
-def _broken(challenge: Challenge, detail: str, *, now: datetime) -> NotValidated:
+def _not_looked(
+    challenge: Challenge, detail: str, *, kind: str = ProblemType.SERVER_INTERNAL, now: datetime
+) -> NotValidated:
     return NotValidated(
-        problem=Problem(code="dcv.broken", detail=detail, acme_type=ProblemType.SERVER_INTERNAL, retry=True),
+        problem=Problem(code="dcv.broken", detail=detail, acme_type=kind, retry=True),
         record=Record(
             method=challenge.method, adn=challenge.adn, asked="nothing", answered="nothing", at=now
         ),
@@ -315,11 +331,12 @@ def _until(record: Record, *, now: datetime) -> datetime | None:
 
 
 def _record_failure(look: Look, kind: ProblemType, detail: str, *, may_retry: bool, now: datetime) -> None:
-    again = RETRY_AFTER[look.tries - 1] if may_retry and look.tries <= len(RETRY_AFTER) else None
+    again = now + FIRST_RETRY * 2 ** (look.tries - 1)
+    may_retry = may_retry and again <= look.started_at + PATIENCE
     AcmeChallenge.objects.filter(id=look.challenge_id).update(
-        problem=problem_json(kind, detail), next_attempt_at=None if again is None else now + again
+        problem=problem_json(kind, detail), next_attempt_at=again if may_retry else None
     )
-    if again is not None:
+    if may_retry:
         return
     AcmeAuthorization.objects.filter(id=look.authorization.pk, valid_until__isnull=True).update(failed_at=now)
     note_problem(look.account, f"{look.authorization.name} ({look.type.name}): {detail}", now=now)

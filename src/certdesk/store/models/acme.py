@@ -59,10 +59,11 @@ class AcmeAccount(models.Model):
     organisation = models.ForeignKey(
         "store.Organisation", on_delete=models.PROTECT, related_name="acme_accounts"
     )
-    thumbprint = models.CharField(max_length=43, unique=True)  # RFC 7638
+    thumbprint = models.CharField(max_length=43)  # RFC 7638
     jwk = models.JSONField()
-    spki_sha256 = models.CharField(max_length=64, db_index=True)
+    spki_sha256 = models.CharField(max_length=64, unique=True)  # what the key is known by
     contacts = models.JSONField(default=list)
+    terms_agreed = models.BooleanField(default=False)  # what the client said when it registered
     binding = models.JSONField()  # the EAB object as it came, as RFC 8555 7.1.2 shows it
     created_at = models.DateTimeField()
     deactivated_at = models.DateTimeField(null=True)

@@ -196,11 +196,11 @@ def list_requests(*, actor: Actor, filters: Filters) -> Page:
             status=Status(status),
             requester=told.get(by, requester),
             organisation=organisation,
-            duration_years=duration,
+            duration_years=years,
             created_at=created,
             changed_at=changed,
         )
-        for number, common_names, names, status, requester, organisation, duration, created, changed, by in raw
+        for number, common_names, names, status, requester, organisation, years, created, changed, by in raw
     ]
     more, rows = len(rows) > filters.limit, rows[: filters.limit]
     if backwards:
