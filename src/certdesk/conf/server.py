@@ -17,6 +17,7 @@ from django.utils import timezone
 from granian import Granian
 from granian.constants import HTTPModes, Interfaces
 
+from certdesk.backends.base import PublishesCrl
 from certdesk.conf.config import Config
 from certdesk.conf.log import configure_logging
 from certdesk.domain.actors import SYSTEM, RaRole
@@ -76,7 +77,7 @@ def prepare(*, talk: Callable[[str], None]) -> None:
     config = setup()
     _refuse_unsafe(config)
     migrate()
-    _check_backends()
+    _look_at_cas(talk)
     if config.demo:
         from certdesk.services import demo  # noqa: PLC0415 - models can be imported only after django.setup()
 
@@ -152,17 +153,19 @@ def _refuse_unsafe(config: Config) -> None:
         ) from None
 
 
-def _check_backends() -> None:
-    from certdesk.services import runtime  # noqa: PLC0415 - as above
+def _look_at_cas(talk: Callable[[str], None]) -> None:
+    """Says which CA can't issue, which stops nothing else, and publishes the CRLs.
 
-    problems = [
-        f"{name}: {check.message}"
-        for name, backend in runtime.current().backends.items()
-        for check in backend.check()
-        if check.verdict is Verdict.REFUSE
-    ]
-    if problems:
-        raise Misconfigured("A CA can't be used. " + " ".join(problems))
+    Raises Misconfigured for CA files that are missing, unreadable or another CA's.
+    """
+    from certdesk.services import crl, runtime  # noqa: PLC0415 - as above
+
+    for name, backend in runtime.current().backends.items():
+        for check in backend.check():
+            if check.verdict is Verdict.REFUSE:
+                talk(f"The CA “{name}” can't issue certificates: {check.message}")
+        if isinstance(backend, PublishesCrl):
+            crl.current_crl(backend_name=name, now=timezone.now())
 
 
 def _greet(path: Path, config: Config, talk: Callable[[str], None]) -> None:
