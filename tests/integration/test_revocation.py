@@ -568,7 +568,7 @@ def test_a_database_from_a_backup_gives_no_crl_number_again() -> None:
     clock = Clock()
     on_crl(at=clock)
     backup = PublishedCrl.objects.get()
-    numbers = []
+    numbers: list[int] = []
     for _ in range(4):
         if len(numbers) == 3:
             backup.save()

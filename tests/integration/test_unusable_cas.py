@@ -1,4 +1,4 @@
-"""A CA that has ended, or can't be used: the service starts, says why it issues nothing, and publishes CRLs."""
+"""A CA that has ended, or can't be used: the service starts, says why it can't issue, and publishes CRLs."""
 
 from collections.abc import Mapping
 from datetime import timedelta

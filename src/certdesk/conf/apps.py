@@ -46,13 +46,17 @@ class ConfConfig(AppConfig):
 def make_runtime(config: Config) -> Runtime:
     """The runtime from the configuration; makes the embedded CA at the very first start.
 
-    Raises Misconfigured, also where a CA's files are missing or those of another.
+    Raises Misconfigured, also for the demo's data outside the demo, and where a CA's files are missing or
+    those of another.
     """
-    from certdesk.services.crl import (  # noqa: PLC0415 - models exist from here on
+    from certdesk.services import demo  # noqa: PLC0415 - models exist from here on
+    from certdesk.services.crl import (  # noqa: PLC0415 - as above
         nothing_issued,
         refuse_another_ca,
     )
 
+    if not config.demo:
+        demo.refuse_demo_data(data=config.data)
     embedded = embedded_config(config)
     create_authority(embedded, now=timezone.now(), may_create=nothing_issued)
     values = {field.name: getattr(embedded, field.name) for field in fields(embedded)}
@@ -173,5 +177,5 @@ def embedded_config(config: Config) -> EmbeddedConfig:
         root_directory=config.ca_root_directory or config.data / "ca" / "root",
         passphrase=config.ca_passphrase.get_secret_value().encode(),
         name=config.ca_name,
-        status_url=config.status_url,
+        status_url=config.status,
     )
