@@ -134,7 +134,7 @@ _ABOUT: Mapping[ProblemType, tuple[str, ...]] = {
     ProblemType.REJECTED_IDENTIFIER: ("names", "domain"),
     ProblemType.CAA: ("caa",),
     ProblemType.DNS: ("caa.unknown",),
-    ProblemType.UNAUTHORIZED: ("organisation.disabled",),
+    ProblemType.UNAUTHORIZED: ("organisation.disabled", "acme"),
     ProblemType.USER_ACTION_REQUIRED: ("organisation", "approval"),
     # Nothing that the client sent: the term, the profile and the CA are the service's own.
     ProblemType.SERVER_INTERNAL: ("request", "certificate"),

@@ -143,6 +143,24 @@ class Migration(migrations.Migration):
             ],
         ),
         migrations.CreateModel(
+            name="PublishedCrl",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("backend", models.CharField(max_length=64, unique=True)),
+                ("issuer_sha256", models.CharField(max_length=64, unique=True)),
+                ("number", models.BigIntegerField()),
+                ("der", models.BinaryField()),
+                ("revocations", models.PositiveBigIntegerField()),
+                ("this_update", models.DateTimeField()),
+                ("made_at", models.DateTimeField()),
+            ],
+        ),
+        migrations.CreateModel(
             name="UsedNonce",
             fields=[
                 ("nonce", models.CharField(max_length=64, primary_key=True, serialize=False)),

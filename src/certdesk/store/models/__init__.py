@@ -18,6 +18,7 @@ from certdesk.store.models.issuance import (
     CertificateName,
     Issuance,
     IssuerChain,
+    PublishedCrl,
     Revocation,
     RevocationOutcome,
 )
@@ -58,6 +59,7 @@ __all__ = [
     "MethodChallenge",
     "Organisation",
     "PersistentRecord",
+    "PublishedCrl",
     "RenewalAdvice",
     "Request",
     "RequestEvent",

@@ -205,6 +205,22 @@ class Revocation(models.Model):
         ]
 
 
+class PublishedCrl(models.Model):
+    """The CRL that a CA of ours has published last, the same from every process until the next.
+
+    `number` grows by compare-and-swap (RFC 5280 5.2.3). The row outlives every start: it says which CA the
+    back end's name stands for.
+    """
+
+    backend = models.CharField(max_length=64, unique=True)
+    issuer_sha256 = models.CharField(max_length=64, unique=True)  # of the issuing certificate
+    number = models.BigIntegerField()
+    der = models.BinaryField()
+    revocations = models.PositiveBigIntegerField()  # how many were done when it was made
+    this_update = models.DateTimeField()
+    made_at = models.DateTimeField()
+
+
 class BlockedKey(models.Model):
     """A public key that is never certified again, and why (S4, O3)."""
 
