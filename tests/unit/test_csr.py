@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from certdesk.domain.csr import MAX_NAMES, MAX_UPLOAD, Csr, PrivateKeyPasted, read_csr
 from certdesk.domain.errors import BadCsr
@@ -188,6 +188,31 @@ def test_a_pasted_private_key_names_the_public_key_to_block(word: str) -> None:
         read_csr(bad(f"private-key-{word}"))
     request = read_csr(forge.rsa_request(forge.seeded_rsa(2048)))
     assert caught.value.spki_sha256 == (request.key.spki_sha256,)
+
+
+@pytest.mark.parametrize("row", [row for row in UNREADABLE if "-forged-" in row["file"]], ids=str)
+def test_a_forged_private_key_names_no_public_key_to_block(row: dict[str, str]) -> None:
+    """Anybody can write numbers around the modulus of somebody else's certificate."""
+    with pytest.raises(PrivateKeyPasted) as caught:
+        read_csr(bad(row["file"]))
+    assert caught.value.spki_sha256 == ()
+    assert "looks like" in caught.value.detail
+
+
+def test_right_primes_with_another_private_exponent_prove_nothing() -> None:
+    key = forge.seeded_rsa(2048).private_numbers()
+    parts = (0, key.p * key.q, 65537, key.d - 2, key.p, key.q, key.dmp1, key.dmq1, key.iqmp)
+    with pytest.raises(PrivateKeyPasted) as caught:
+        read_csr(forge.pem(forge.sequence(*map(forge.integer, parts)), label="RSA PRIVATE KEY"))
+    assert caught.value.spki_sha256 == ()
+
+
+def test_proving_many_keys_is_cheap() -> None:
+    key = forge.seeded_rsa(4096).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    started = time.process_time()
+    with pytest.raises(PrivateKeyPasted):
+        read_csr(key * (MAX_UPLOAD // len(key)))
+    assert time.process_time() - started < 0.5
 
 
 def test_every_private_key_in_an_upload_is_named_for_blocking() -> None:

@@ -15,12 +15,13 @@ from cryptography import x509
 from cryptography.hazmat import asn1
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from certdesk.domain.csr_input import MAX_UPLOAD, PARSE_ERRORS, PrivateKeyPasted, parse_failure, request_der
+from certdesk.domain.csr_input import MAX_UPLOAD, parse_failure, request_der
 from certdesk.domain.csr_names import MAX_NAMES, read_names
 from certdesk.domain.errors import BadCsr, BadKey
 from certdesk.domain.findings import Check, Verdict
 from certdesk.domain.identifiers import DnsName, quoted
-from certdesk.domain.keys import KeyFacts, SubjectPublicKeyInfo, check_key, key_facts
+from certdesk.domain.keys import PARSE_ERRORS, KeyFacts, SubjectPublicKeyInfo, check_key, key_facts
+from certdesk.domain.private_keys import PrivateKeyPasted
 
 #: pyca warns of what a stranger's request holds (an empty field in a directory name, say). That is no concern
 #: of whoever reads the server's log, and where it matters it is a finding.

@@ -2,13 +2,15 @@
 
 Works on the raw SubjectPublicKeyInfo, because loading a key hides what matters here: explicit EC parameters
 load as the named curve and an RSA-PSS key loads as RSA. Sizes are tested before any mathematics (S4).
-No private key is ever read here. Sources: RFC 5280 4.1.2.7, RFC 3279, RFC 5480, BR 6.1.1.3, 6.1.5 and 6.1.6.
+Private keys are for `private_keys`.
+Sources: RFC 5280 4.1.2.7, RFC 3279, RFC 5480, BR 6.1.1.3, 6.1.5 and 6.1.6.
 """
 
 import hashlib
 from dataclasses import dataclass
 
 from badkeys.checks import checkrsa
+from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat import asn1
 from cryptography.hazmat.primitives.serialization import load_der_public_key
@@ -21,6 +23,20 @@ MIN_RSA_BITS = 2048
 MAX_RSA_BITS = 4096
 RSA_EXPONENT = 65537
 MAX_EXPONENT_BITS = 256
+
+#: What pyca's loaders raise for bytes that they do not like; each loader is tried on data of unknown kind.
+PARSE_ERRORS = (
+    ValueError,  # UnicodeError and binascii.Error included
+    TypeError,
+    KeyError,
+    IndexError,
+    OverflowError,
+    NotImplementedError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
 
 _ADVICE = "Make a new key, RSA with 2048 to 4096 bits or EC P-256, P-384 or P-521, and a new CSR with it."
 
