@@ -137,6 +137,11 @@ def ec_key(
 def prime(text: str, size: int) -> int:
     """A prime that everybody can compute, with its two top bits set."""
     start = random.Random(text).getrandbits(size) | (3 << (size - 2)) | 1  # noqa: S311 - public on purpose
+    return next_prime(start)
+
+
+def next_prime(start: int) -> int:
+    """The first prime above a number."""
     return int(gmpy2.next_prime(start))
 
 
@@ -163,7 +168,7 @@ def seeded_rsa(size: int, text: str = "certdesk vectors") -> rsa.RSAPrivateKey:
 def fermat_rsa() -> rsa.RSAPrivateKey:
     """Two primes so close together that Fermat's method finds them at once."""
     p = prime("fermat", 1024)
-    return rsa_key(p, int(gmpy2.next_prime(p + 2**400)))
+    return rsa_key(p, next_prime(p + 2**400))
 
 
 def roca_rsa() -> rsa.RSAPrivateKey:

@@ -142,6 +142,7 @@ _ALL = (
         _REFUSE,
         since=_WEAK_KEYS,
     ),
+    _csr("key.weak.one_prime", "The RSA modulus is a prime or a power of one number.", _KEY, _REFUSE),
     _csr("key.weak.rsapoly", "The RSA modulus has a pattern that factors it.", _KEY, _REFUSE),
     _csr("key.weak.sharedprimes", "The RSA key shares a prime with known keys.", _KEY, _REFUSE),
     _csr(
