@@ -2,12 +2,13 @@
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from certdesk.domain.csr import MAX_NAMES, MAX_UPLOAD, Csr, PrivateKeyPasted, read_csr
+from certdesk.domain.csr import MAX_NAMES, MAX_UPLOAD, Csr, PrivateKeyPasted, may_hold_secrets, read_csr
 from certdesk.domain.errors import BadCsr
 from certdesk.domain.findings import Check, Verdict
 from tests.vectors import forge
@@ -116,6 +117,43 @@ def test_passes_are_listed_too_in_a_stable_order() -> None:
         "names.valid",
         "csr.extensions",
     ]
+
+
+_PASSWORD = forge.sequence(forge.oid("1.2.840.113549.1.9.7"), forge.set_of(forge.utf8(b"hunter2")))
+
+
+@pytest.mark.parametrize(
+    "der, secret, warned",
+    [
+        (forge.good_der(), False, False),
+        (good("windows-new-crlf.req").der, False, False),  # certreq's version of the system
+        (forge.ec_request(forge.san(b"www.example.ac.uk"), attributes=[_PASSWORD]), True, True),
+        (forge.ec_request(subject=forge.name(("1.2.840.113549.1.9.7", b"hunter2"))), True, True),
+        (  # who asked on which machine, as certreq writes it
+            forge.ec_request(
+                attributes=[
+                    forge.sequence(
+                        forge.oid("1.3.6.1.4.1.311.21.20"), forge.set_of(forge.utf8(b"jo on laptop7"))
+                    )
+                ]
+            ),
+            True,
+            False,
+        ),
+        (forge.ec_request(forge.san(b"a.ac.uk"), forge.extension("1.2.3.4", b"\x04\0")), True, False),
+        (b"\x30\x03nonsense", True, None),
+    ],
+    ids=["plain", "windows", "password", "password-in-subject", "user-name", "extension", "unreadable"],
+)
+def test_what_may_hold_a_secret_is_told_and_a_password_is_never_shown(
+    der: bytes, *, secret: bool, warned: bool | None
+) -> None:
+    assert may_hold_secrets(der) is secret
+    if warned is not None:
+        csr = read_csr(der)
+        found = [check.verdict for check in csr.findings if check.code == "csr.challenge_password"]
+        assert found == [Verdict.WARN] * warned
+        assert "hunter2" not in repr(replace(csr, der=b"")).replace(repr(csr.key.spki_der), "")
 
 
 def test_the_signature_algorithm_is_named_in_words() -> None:

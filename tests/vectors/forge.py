@@ -72,10 +72,10 @@ def null() -> bytes:
 
 def name(*attributes: tuple[str, bytes]) -> bytes:
     """A Name from dotted OID and UTF-8 bytes, which are not looked at."""
-    return sequence(*(set_of(sequence(oid(dotted), _utf8(value))) for dotted, value in attributes))
+    return sequence(*(set_of(sequence(oid(dotted), utf8(value))) for dotted, value in attributes))
 
 
-def _utf8(value: bytes) -> bytes:
+def utf8(value: bytes) -> bytes:
     """A UTF8String: pyasn1 would not make one of bytes that are not UTF-8, so only the tag is changed."""
     return b"\x0c" + octets(value)[1:]
 

@@ -105,6 +105,12 @@ _ALL = (
         _PASS,
     ),
     _csr(
+        "csr.challenge_password",
+        "The CSR holds a challenge password, which nobody needs: the CSR is kept encrypted.",
+        "RFC 2985 5.4.1",
+        _WARN,
+    ),
+    _csr(
         "key.strength",
         "The key is of a kind and size that may be certified, and no known weakness was found.",
         "S4, BR 6.1.1.3, BR 6.1.5",

@@ -27,9 +27,24 @@ from certdesk.domain.private_keys import PrivateKeyPasted
 #: of whoever reads the server's log, and where it matters it is a finding.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"certdesk\.domain\.csr")
 
-__all__ = ["MAX_NAMES", "MAX_UPLOAD", "Csr", "PrivateKeyPasted", "SubjectAttribute", "read_csr"]
+__all__ = [
+    "MAX_NAMES",
+    "MAX_UPLOAD",
+    "Csr",
+    "PrivateKeyPasted",
+    "SubjectAttribute",
+    "may_hold_secrets",
+    "read_csr",
+]
 
 _EXTENSION_REQUESTS = frozenset({"1.2.840.113549.1.9.14", "1.3.6.1.4.1.311.2.1.14"})  # PKCS#9 and old Windows
+_CHALLENGE_PASSWORD = "1.2.840.113549.1.9.7"  # noqa: S105 - the name of the attribute (RFC 2985 5.4.1)
+#: Attributes with nothing to hide: extensions, unstructuredName, Windows' version and its key provider.
+_OPEN_ATTRIBUTES = _EXTENSION_REQUESTS | {
+    "1.2.840.113549.1.9.2",
+    "1.3.6.1.4.1.311.13.2.3",
+    "1.3.6.1.4.1.311.13.2.2",
+}
 _SUBJECT_ALT_NAME = "2.5.29.17"
 _COMMON_NAME = "CN"
 
@@ -50,6 +65,7 @@ _ATTRIBUTE_NAMES = {
     "0.9.2342.19200300.100.1.1": "UID",
     "0.9.2342.19200300.100.1.25": "DC",
     "1.2.840.113549.1.9.1": "emailAddress",
+    _CHALLENGE_PASSWORD: "challengePassword",
 }
 _EXTENSION_NAMES = {
     "2.5.29.9": "subjectDirectoryAttributes",
@@ -217,8 +233,32 @@ def read_csr(upload: bytes, *, ip_addresses: bool = False) -> Csr:
             *_subject_checks(subject),
             *read.findings,
             _extensions_ignored(extensions),
+            *_challenge_password(info),
         ),
     )
+
+
+def may_hold_secrets(der: bytes) -> bool:
+    """Whether a request carries what its sender may want nobody to read: a challenge password, the names of
+    the person and machine that made it, or anything that we don't know. Such a request is not kept in clear.
+    """
+    try:
+        info = _parse(der)[1]
+        extensions = {extension.oid.dotted_string for extension in _raw_extensions(info)}
+        return bool(_attributes(info) - _OPEN_ATTRIBUTES or extensions - _EXTENSION_NAMES.keys())
+    except BadCsr:
+        return True
+
+
+def _attributes(info: _RequestInfo) -> set[str]:
+    """The kinds of the request's attributes; a password among the fields of its subject is one of them."""
+    attributes = info.attributes.as_list() if info.attributes else []
+    try:
+        found = {raw.parse(_Attribute).oid.dotted_string for raw in attributes}
+    except PARSE_ERRORS as error:
+        raise _bad_extensions() from error
+    subject = {field.oid.dotted_string for rdn in info.subject for field in rdn.as_list()}
+    return found | (subject & {_CHALLENGE_PASSWORD})
 
 
 def _parse(der: bytes) -> tuple[x509.CertificateSigningRequest, _RequestInfo]:
@@ -308,8 +348,8 @@ def _subject(info: _RequestInfo) -> tuple[SubjectAttribute, ...]:
 
 def _attribute(found: _AttributeTypeAndValue) -> SubjectAttribute:
     oid = found.oid.dotted_string
-    raw = bytes(found.value.data)
-    encoding = _STRINGS.get(found.value.tag_bytes)
+    raw = b"(not shown)" if oid == _CHALLENGE_PASSWORD else bytes(found.value.data)
+    encoding = "ascii" if oid == _CHALLENGE_PASSWORD else _STRINGS.get(found.value.tag_bytes)
     text = raw.decode(encoding) if encoding else f"#{raw.hex()}"  # as RFC 4514 2.4 writes it
     return SubjectAttribute(name=_ATTRIBUTE_NAMES.get(oid, oid), oid=oid, value=text)
 
@@ -387,6 +427,16 @@ def _extensions_ignored(extensions: tuple[str, ...]) -> Check:
     return _check(
         "csr.extensions", message, seen=quoted("; ".join(others), limit=200) if others else "", rule="S10"
     )
+
+
+def _challenge_password(info: _RequestInfo) -> tuple[Check, ...]:
+    if _CHALLENGE_PASSWORD not in _attributes(info):
+        return ()
+    message = (
+        "The request holds a challenge password. We don't need it and never show it, and we keep the CSR "
+        "encrypted because of it. Leave the password empty next time."
+    )
+    return (_check("csr.challenge_password", message, verdict=Verdict.WARN, rule="RFC 2985 5.4.1"),)
 
 
 def _check(

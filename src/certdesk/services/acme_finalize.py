@@ -38,6 +38,7 @@ from certdesk.services.intents import LEASE, record_intent
 from certdesk.services.intents import prepared as prepared_intent
 from certdesk.services.keys import block_keys
 from certdesk.services.preflight import Subject, judged
+from certdesk.services.sealing import csr_from_store
 from certdesk.store import audit
 from certdesk.store.db import write_transaction
 from certdesk.store.models import AcmeAccount, AcmeOrder, IssuanceAttempt, Request
@@ -141,7 +142,7 @@ def _look_at_caa(account: AcmeAccount, order: AcmeOrder, *, now: datetime) -> Ca
 def _repeated(order: AcmeOrder, view: OrderView, csr_der: bytes) -> OrderView:
     """A finalize whose answer got lost is sent again with the same CSR; another CSR comes too late."""
     sent = order.attempts_made.order_by("-id").values_list("csr_der", flat=True).first()
-    if sent is None or bytes(sent) != csr_der:
+    if sent is None or csr_from_store(bytes(sent)) != csr_der:
         raise _not_ready(view)
     return view
 

@@ -18,6 +18,7 @@ from certdesk.services.entitlements import AWAITS_CLIENT, judged_entitlement
 from certdesk.services.organisations import Evidence, record_validation
 from certdesk.services.preflight import Subject, judged
 from certdesk.services.requests import UNCLAIMED, refusal_text
+from certdesk.services.sealing import csr_from_store
 from certdesk.services.texts import storable
 from certdesk.store.db import write_transaction
 from certdesk.store.models import Approval, Organisation, Request
@@ -153,7 +154,7 @@ def facts_of(
         return judged_entitlement(request, organisation, now=now)
     kind = profile(request.profile_id)
     subject = Subject(
-        csr=read_csr(bytes(request.csr_der), ip_addresses=kind.ip_addresses),
+        csr=read_csr(csr_from_store(bytes(request.csr_der)), ip_addresses=kind.ip_addresses),
         organisation=organisation,
         profile=kind,
         request=request,

@@ -18,6 +18,7 @@ from certdesk.domain.errors import BackendError, Unavailable
 from certdesk.domain.policy import Facts, content_digest
 from certdesk.domain.profiles import profile, validity
 from certdesk.domain.requests import RequestId
+from certdesk.services.sealing import csr_from_store, csr_to_store
 from certdesk.store.models import IssuanceAttempt, Organisation, Request
 from certdesk.store.prepared import insert
 from certdesk.store.transitions import Known, Step
@@ -52,7 +53,7 @@ def intent_of(request: Request, backend: Backend, *, now: datetime) -> Intent:
     return intent_for(
         backend,
         profile_id=request.profile_id,
-        csr_der=bytes(request.csr_der),
+        csr_der=csr_from_store(bytes(request.csr_der)),
         names=tuple(request.names),
         duration_years=request.duration_years,
         server_software=request.server_software,
@@ -149,7 +150,7 @@ def record_intent(
         idempotency_key=intent.idempotency_key,
         profile_id=intent.profile_id,
         profile_version=intent.profile_version,
-        csr_der=intent.csr_der,
+        csr_der=csr_to_store(intent.csr_der),
         spki_der=intent.spki_der,
         names=list(intent.names),
         subject=[list(pair) for pair in intent.subject],
@@ -169,7 +170,7 @@ def recorded_intent(attempt: IssuanceAttempt) -> Intent:
         backend=attempt.backend,
         profile_id=attempt.profile_id,
         profile_version=attempt.profile_version,
-        csr_der=bytes(attempt.csr_der),
+        csr_der=csr_from_store(bytes(attempt.csr_der)),
         spki_der=bytes(attempt.spki_der),
         names=tuple(attempt.names),
         subject=tuple((oid, value) for oid, value in attempt.subject),

@@ -27,6 +27,7 @@ from certdesk.services.caa import CaaSeen, look_at_caa, record_caa
 from certdesk.services.intents import Ahead, Claimed, claim_step, prepare_ahead, record_intent
 from certdesk.services.keys import block_keys
 from certdesk.services.preflight import Subject, certificate_checks, judged
+from certdesk.services.sealing import csr_to_store
 from certdesk.services.texts import storable
 from certdesk.services.validation import second_line
 from certdesk.store.db import write_transaction
@@ -376,7 +377,7 @@ def _insert(
         channel=channel,
         profile_id=submission.profile_id,
         profile_version=profile(submission.profile_id).version,
-        csr_der=csr.der,
+        csr_der=csr_to_store(csr.der),
         csr_sha256=csr.sha256,
         spki_sha256=csr.key.spki_sha256,
         names=list(csr.names),
