@@ -192,13 +192,7 @@ _ALL = (
     ),
     _policy(
         "key.blocked",
-        "The key is on this service's own list of compromised keys.",
-        "S4, O3, BR 6.1.1.3",
-        _REFUSE,
-    ),
-    _policy(
-        "key.compromised",
-        "A certificate with this key was revoked for key compromise.",
+        "The key is on this service's own list of compromised keys, for everybody or for the organisation.",
         "S4, O3, BR 6.1.1.3",
         _REFUSE,
     ),

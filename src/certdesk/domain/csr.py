@@ -8,12 +8,19 @@ Sources: RFC 2986, RFC 2985 5.4.2, RFC 5280 4.2.1.6, BR 6.1.1.3, BR 7.1.4.2.
 import hashlib
 import warnings
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
 
 from cryptography import x509
 from cryptography.hazmat import asn1
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_der_public_key,
+    load_pem_public_key,
+)
 
 from certdesk.domain.csr_input import MAX_UPLOAD, parse_failure, request_der
 from certdesk.domain.csr_names import MAX_NAMES, read_names
@@ -33,6 +40,7 @@ __all__ = [
     "Csr",
     "PrivateKeyPasted",
     "SubjectAttribute",
+    "key_of",
     "may_hold_secrets",
     "read_csr",
 ]
@@ -236,6 +244,35 @@ def read_csr(upload: bytes, *, ip_addresses: bool = False) -> Csr:
             *_challenge_password(info),
         ),
     )
+
+
+def key_of(upload: bytes) -> str:
+    """The SHA-256, in hex, of the public key of a CSR or certificate, or of a public key alone; PEM or DER.
+
+    Raises PrivateKeyPasted, or BadCsr where there is no such key in it.
+    """
+    try:
+        return read_csr(upload).key.spki_sha256
+    except BadCsr as error:
+        if error.code not in _SHOWS_KEY:
+            raise
+        for read in _SHOWS_KEY[error.code]:
+            try:
+                spki = read(upload).public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+            except PARSE_ERRORS:
+                continue
+            return key_facts(spki).spki_sha256
+        raise
+
+
+_Read = Callable[[bytes], PublicKeyTypes]
+_SHOWS_KEY: dict[str, tuple[_Read, _Read]] = {
+    "csr.certificate": (
+        lambda upload: x509.load_pem_x509_certificate(upload).public_key(),
+        lambda upload: x509.load_der_x509_certificate(upload).public_key(),
+    ),
+    "csr.public_key": (load_pem_public_key, load_der_public_key),
+}
 
 
 def may_hold_secrets(der: bytes) -> bool:

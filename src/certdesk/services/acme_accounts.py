@@ -15,9 +15,10 @@ from certdesk.domain.requests import OrganisationId
 from certdesk.services.acme_credentials import hmac_key, limits_of
 from certdesk.store import audit
 from certdesk.store.db import write_transaction
-from certdesk.store.models import AcmeAccount, BlockedKey, EabCredential
+from certdesk.store.models import AcmeAccount, EabCredential
 from certdesk.store.prepared import Prepared
 from certdesk.store.selectors.facts import lock_organisation
+from certdesk.store.selectors.keys import key_is_blocked
 
 MAX_CONTACTS = 10
 MAX_CONTACT = 320
@@ -104,7 +105,7 @@ def change_key(*, account: AcmeAccount, new: AccountKey, now: datetime) -> None:
 
     Raises KeyInUse when the new key has an account already, AcmeRefused (badPublicKey) for a blocked one.
     """
-    _refuse_blocked(new)
+    _refuse_blocked(new, account.organisation_id)
     holder = AcmeAccount.objects.filter(thumbprint=new.thumbprint).values_list("id", flat=True).first()
     if holder is not None:
         raise KeyInUse(account_id=holder)
@@ -216,7 +217,7 @@ def _create(key: AccountKey, binding: Binding, contacts: list[str], *, now: date
     limits = limits_of(credential)
     if limits.is_over(now=now):
         raise AcmeRefused(ProblemType.UNAUTHORIZED, _NOT_BOUND, status=401)
-    _refuse_blocked(key)
+    _refuse_blocked(key, credential.organisation_id)
     lock_organisation(OrganisationId(credential.organisation_id))
     _refuse_crowd(credential, has_room=limits.has_room)
     row = AcmeAccount(
@@ -250,11 +251,11 @@ def _refuse_crowd(credential: EabCredential, *, has_room: Callable[[int], bool])
         )
 
 
-def _refuse_blocked(key: AccountKey) -> None:
-    if BlockedKey.objects.filter(spki_sha256=key.spki_sha256).exists():
+def _refuse_blocked(key: AccountKey, organisation_id: int) -> None:
+    if key_is_blocked(spki_sha256=key.spki_sha256, organisation_id=organisation_id):
         raise AcmeRefused(
             ProblemType.BAD_PUBLIC_KEY,
-            "This key is known to be compromised and refused for good. Make a new one.",
+            "This key is blocked as compromised. Make a new one.",
         )
 
 

@@ -36,7 +36,7 @@ from certdesk.services.entitlements import (
 )
 from certdesk.services.intents import LEASE, record_intent
 from certdesk.services.intents import prepared as prepared_intent
-from certdesk.services.keys import block_keys
+from certdesk.services.keys import block_pasted
 from certdesk.services.preflight import Subject, judged
 from certdesk.services.sealing import csr_from_store
 from certdesk.store import audit
@@ -158,8 +158,7 @@ def _checked_csr(account: AcmeAccount, der: bytes, *, order: OrderView, now: dat
     try:
         csr = read_csr(der, ip_addresses=profile(order.profile_id).ip_addresses)
     except PrivateKeyPasted as pasted:
-        reason = "The private key was sent to the service."
-        block_keys(pasted.spki_sha256, reason=reason, actor=actor_of(account), now=now)
+        block_pasted(pasted, actor=actor_of(account), now=now)
         raise AcmeRefused(ProblemType.BAD_CSR, pasted.detail) from None
     except BadCsr as error:
         raise AcmeRefused(ProblemType.BAD_CSR, error.detail) from None

@@ -25,7 +25,7 @@ from certdesk.domain.profiles import allows_ip_addresses, profile, validity
 from certdesk.domain.requests import ENDED, Event, OrganisationId, RequestId, State, UserId
 from certdesk.services.caa import CaaSeen, look_at_caa, record_caa
 from certdesk.services.intents import Ahead, Claimed, claim_step, prepare_ahead, record_intent
-from certdesk.services.keys import block_keys
+from certdesk.services.keys import block_pasted
 from certdesk.services.preflight import Subject, certificate_checks, judged
 from certdesk.services.sealing import csr_to_store
 from certdesk.services.texts import storable
@@ -286,17 +286,14 @@ def _read(submission: Submission, *, actor: Actor, now: datetime) -> Csr:
 
 
 def read_upload(upload: bytes, *, profile_id: str, actor: Actor, now: datetime) -> Csr:
-    """The one CSR in what was sent; a private key in it is blocked for good. Raises BadCsr.
+    """The one CSR in what was sent; a private key is refused, and blocked if it is proven. Raises BadCsr.
 
     IP addresses are names where the profile has them.
     """
     try:
         return read_csr(upload, ip_addresses=allows_ip_addresses(profile_id))
     except PrivateKeyPasted as pasted:
-        # Of the key itself nothing is kept (S11).
-        block_keys(
-            pasted.spki_sha256, reason="The private key was sent to the service.", actor=actor, now=now
-        )
+        block_pasted(pasted, actor=actor, now=now)
         raise
 
 

@@ -15,9 +15,10 @@ from certdesk.domain.policy import Facts, OrganisationFacts
 from certdesk.domain.policy_limits import KeyKind
 from certdesk.domain.profiles import Profile
 from certdesk.domain.requests import OrganisationId
-from certdesk.store.models import BlockedKey, Organisation, ValidationRecord
+from certdesk.store.models import Organisation, ValidationRecord
 from certdesk.store.native import own_connection
 from certdesk.store.prepared import Prepared, Swap
+from certdesk.store.selectors.keys import key_is_blocked
 
 #: As many as a statement can surely carry; a CSR that has more names above its names is refused anyway.
 MOST_ADNS = 5000
@@ -26,7 +27,6 @@ FEW_ADNS = 16
 _PROOF = ("domain__adn", "method", "validated_at", "expires_at")
 _LOCK = Swap(Organisation, where=("id",), counted=("lock_version",))
 _ORGANISATION = Prepared(lambda number: Organisation.objects.filter(id=number), int)
-_BLOCKED = Prepared(lambda key: BlockedKey.objects.filter(spki_sha256=key).values_list("id")[:1], str)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,5 +127,5 @@ def gather_facts(
     return replace(
         unproven_facts(csr=csr, organisation=organisation, profile=profile, asked=asked),
         organisation=organisation_facts(organisation, names=csr.names, now=now),
-        key_blocked=_BLOCKED.row(csr.key.spki_sha256) is not None,
+        key_blocked=key_is_blocked(spki_sha256=csr.key.spki_sha256, organisation_id=organisation.pk),
     )
