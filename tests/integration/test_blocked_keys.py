@@ -14,6 +14,7 @@ from certdesk.domain.csr import PrivateKeyPasted, read_csr
 from certdesk.domain.errors import BadCsr, InvalidInput, NotAuthorized, NotFound, StateConflict
 from certdesk.domain.findings import Verdict
 from certdesk.domain.revocation import RevocationReason
+from certdesk.services.confirm import submit_request
 from certdesk.services.keys import block_by_hand, block_key, unblock_key
 from certdesk.services.requests import preview_request
 from certdesk.services.revocation import HoldsAccount, HoldsKey, revoke_by_proof, revoke_certificate
@@ -21,7 +22,7 @@ from certdesk.store.models import AuditEvent, BlockedKey, Certificate, KeyProof
 from certdesk.store.selectors.keys import list_blocked
 from tests.integration import support
 from tests.integration.acme_support import acme_world
-from tests.integration.support import NOW, Clock, World, outcomes, submit_request, together, world
+from tests.integration.support import NOW, Clock, World, outcomes, together, world
 from tests.vectors import forge
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -53,8 +54,9 @@ def issued(w: World, key: ec.EllipticCurvePrivateKey) -> Certificate:
 def block(w: World, *, by: Actor | None = None, key: ec.EllipticCurvePrivateKey | None = None) -> int:
     """A block by an officer."""
     evidence = support.csr(key=key)
-    block_by_hand(actor=by or w.olga, evidence=evidence, reason="Found in a public repository.", now=NOW)
-    return BlockedKey.objects.latest("id").pk
+    return block_by_hand(
+        actor=by or w.olga, evidence=evidence, reason="Found in a public repository.", now=NOW
+    )
 
 
 @pytest.mark.parametrize("path", FORGED, ids=lambda path: path.stem)

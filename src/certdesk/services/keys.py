@@ -65,22 +65,23 @@ def block_pasted(pasted: PrivateKeyPasted, *, actor: Actor, now: datetime) -> No
         )
 
 
-def block_by_hand(*, actor: Actor, evidence: bytes, reason: str, now: datetime) -> None:
-    """Blocks, for everybody, the key of a CSR or certificate, a public key, or a leaked private one.
+def block_by_hand(*, actor: Actor, evidence: bytes, reason: str, now: datetime) -> int:
+    """Blocks, for everybody, the key of a CSR or certificate, a public key, or a leaked private one; returns
+    the block's number.
 
     Raises NotAuthorized for everybody but officers, BadCsr for what holds no key that can be read.
     """
     _expect_officer(actor)
     reason = _reason(reason, limit=MAX_REASON)
     try:
-        spki_sha256 = key_of(evidence)
+        shown, proof = (key_of(evidence),), KeyProof.OFFICER
     except PrivateKeyPasted as pasted:
         if not pasted.spki_sha256:
             raise
-        for proven in pasted.spki_sha256:
-            block_key(proven, proof=KeyProof.POSSESSION, reason=reason, actor=actor, now=now)
-    else:
-        block_key(spki_sha256, proof=KeyProof.OFFICER, reason=reason, actor=actor, now=now)
+        shown, proof = pasted.spki_sha256, KeyProof.POSSESSION
+    for key in shown:
+        block_key(key, proof=proof, reason=reason, actor=actor, now=now)
+    return BlockedKey.objects.filter(spki_sha256=shown[0], organisation=None).latest("id").pk
 
 
 def unblock_key(*, actor: Actor, blocked_id: int, reason: str, now: datetime) -> None:

@@ -4,8 +4,10 @@ What policy asks is read inside the caller's transaction. It sees every organisa
 reaches a person through there.
 """
 
-from dataclasses import dataclass
+import string
+from dataclasses import dataclass, fields
 from datetime import datetime
+from typing import Any
 
 from django.db import connection
 from django.db.models import Count, F, IntegerField, OuterRef, Q, QuerySet, Subquery
@@ -14,7 +16,7 @@ from django.db.models.functions import Coalesce
 from certdesk.domain.actors import Action, Actor, can
 from certdesk.domain.errors import NotFound
 from certdesk.domain.policy_limits import KeyUses
-from certdesk.store.models import BlockedKey, Certificate, KeyProof
+from certdesk.store.models import BlockedKey, Certificate
 from certdesk.store.prepared import Prepared
 
 #: One statement, each part answered from an index alone however often a key was used.
@@ -42,16 +44,16 @@ _BLOCKED = Prepared(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlockedRow:
-    """A block as officers and auditors see it. `organisation` is empty where it holds for everybody;
+    """A block as officers and auditors see it. `organisation_name` is None where it is for everybody;
     `certificates` counts those in use for the key, of whatever organisation.
     """
 
     id: int
     spki_sha256: str
     organisation_id: int | None
-    organisation: str
+    organisation_name: str | None
     reason: str
-    proof: KeyProof
+    proof: str  # a `KeyProof`
     by: str
     at: datetime
     ended_at: datetime | None
@@ -72,10 +74,12 @@ def list_blocked(
 
     Raises NotFound for everybody but officers and auditors.
     """
-    found = _blocks(actor, now=now).filter(spki_sha256__startswith=query.replace(":", "").strip().lower())
+    found, wanted = _blocks(actor, now=now), query.replace(":", "").strip().lower()
+    if not set(wanted) <= set(string.hexdigits):
+        return []
     if before is not None:
         found = found.filter(id__lt=before)
-    return [_row(row) for row in found.order_by("-id")[:limit]]
+    return [BlockedRow(**row) for row in found.filter(spki_sha256__startswith=wanted).order_by("-id")[:limit]]
 
 
 def blocked_key(*, actor: Actor, blocked_id: int, now: datetime) -> BlockedRow:
@@ -83,42 +87,18 @@ def blocked_key(*, actor: Actor, blocked_id: int, now: datetime) -> BlockedRow:
     row = _blocks(actor, now=now).filter(id=blocked_id).first()
     if row is None:
         raise NotFound("There is no such blocked key.")
-    return _row(row)
+    return BlockedRow(**row)
 
 
-def _blocks(actor: Actor, *, now: datetime) -> QuerySet[BlockedKey]:
+def _blocks(actor: Actor, *, now: datetime) -> QuerySet[BlockedKey, dict[str, Any]]:
     if not can(actor, Action.KEY_READ):
         raise NotFound("There is nothing here.")
-    in_use = (
-        Certificate.objects.filter(
-            spki_sha256=OuterRef("spki_sha256"), revoked_at__isnull=True, not_after__gt=now
-        )
-        .order_by()
-        .values("spki_sha256")
-        .annotate(count=Count("id"))
-        .values("count")
-    )
+    same_key = Certificate.objects.filter(spki_sha256=OuterRef("spki_sha256"))
+    in_use = same_key.filter(revoked_at__isnull=True, not_after__gt=now).order_by().values("spki_sha256")
+    counted = Subquery(in_use.annotate(count=Count("id")).values("count"), output_field=IntegerField())
     return BlockedKey.objects.annotate(
-        certificates=Coalesce(Subquery(in_use, output_field=IntegerField()), 0),
-        organisation_name=F("organisation__legal_name"),
-    )
-
-
-def _row(row: BlockedKey) -> BlockedRow:
-    return BlockedRow(
-        id=row.pk,
-        spki_sha256=row.spki_sha256,
-        organisation_id=row.organisation_id,
-        organisation=row.organisation_name or "",
-        reason=row.reason,
-        proof=KeyProof(row.proof),
-        by=row.by,
-        at=row.at,
-        ended_at=row.ended_at,
-        ended_by=row.ended_by,
-        ended_reason=row.ended_reason,
-        certificates=row.certificates,
-    )
+        certificates=Coalesce(counted, 0), organisation_name=F("organisation__legal_name")
+    ).values(*(one.name for one in fields(BlockedRow)))
 
 
 def key_uses(*, spki_sha256: str, organisation_id: int, before: int | None) -> KeyUses:
