@@ -38,6 +38,8 @@ _MOST_KEYS = 8
 
 _BEGIN = b"-----BEGIN "
 _PRIVATE_KEY = re.compile(rb"(?:BEGIN|END) [A-Z0-9 ]{0,40}PRIVATE KEY|PuTTY-User-Key-File-")
+#: The beginning of a key and some of what it holds: a text may speak of the first line alone.
+_KEY_IN_TEXT = re.compile(r"PRIVATE KEY-----.{0,200}?[A-Za-z0-9+/]{40}|Private-Lines: ", re.DOTALL)
 _WHITESPACE = re.compile(rb"\s+")
 _PROVEN = (
     "This is a private key, and it must never leave your server. We kept nothing of it, but it was sent over "
@@ -78,6 +80,11 @@ class PrivateKeyPasted(BadCsr):
 def holds_private_key(data: bytes) -> bool:
     """Whether there is a private key in PEM or PuTTY's format in here, or a part of one."""
     return _PRIVATE_KEY.search(data) is not None
+
+
+def quotes_private_key(text: str) -> bool:
+    """Whether a note or the like has a private key in it, and not only the name of one."""
+    return _KEY_IN_TEXT.search(text) is not None
 
 
 def public_halves(data: bytes) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from django import forms
 
 from certdesk.domain.errors import InvalidInput
+from certdesk.domain.private_keys import holds_private_key
 
 
 class HelpedField(forms.BoundField):
@@ -36,6 +37,18 @@ class PortalForm(forms.Form):
         kwargs.setdefault("label_suffix", "")
         kwargs.setdefault("auto_id", self.id_format)
         super().__init__(*args, **kwargs)
+
+    def full_clean(self) -> None:
+        """Cleans as Django does, and then forgets what holds a private key: no page shows it again."""
+        super().full_clean()
+        told = [
+            name
+            for name, value in self.data.items()
+            if isinstance(value, str) and holds_private_key(value.encode("utf-8", "surrogatepass"))
+        ]
+        if told:
+            self.data = self.data.copy()
+            self.data.update(dict.fromkeys(told, ""))
 
 
 def show_on(form: forms.Form, error: InvalidInput) -> None:

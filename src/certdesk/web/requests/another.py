@@ -11,6 +11,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_POST
 
 from certdesk.domain.actors import Actor
+from certdesk.domain.csr import PrivateKeyPasted
 from certdesk.domain.errors import (
     BadCsr,
     BadKey,
@@ -48,7 +49,8 @@ def another(request: HttpRequest, number: int) -> HttpResponse:
         seen = preview_reissue(actor=actor, number=number, upload=form.upload, now=timezone.now())
     except (BadCsr, BadKey, RejectedIdentifier, InvalidInput, PolicyRefused) as error:
         form.add_error("csr" if request.FILES.get("csr") else "csr_text", error.detail)
-        form.forget_paste()
+        if isinstance(error, PrivateKeyPasted):
+            form.forget_paste()
         return _form_page(request, detail, form)
     return _preview_page(request, actor, detail, seen)
 
