@@ -73,6 +73,7 @@ def block_by_hand(*, actor: Actor, evidence: bytes, reason: str, now: datetime) 
     """
     _expect_officer(actor)
     reason = _reason(reason, limit=MAX_REASON)
+    shown: tuple[str, ...]
     try:
         shown, proof = (key_of(evidence),), KeyProof.OFFICER
     except PrivateKeyPasted as pasted:

@@ -4,6 +4,7 @@ Rules are not judged here: a form says what shape it wants, the services say wha
 """
 
 from collections.abc import Mapping
+from copy import copy
 from typing import Any, ClassVar
 
 from django import forms
@@ -47,8 +48,9 @@ class PortalForm(forms.Form):
             if isinstance(value, str) and holds_private_key(value.encode("utf-8", "surrogatepass"))
         ]
         if told:
-            self.data = self.data.copy()
-            self.data.update(dict.fromkeys(told, ""))
+            left: Any = copy(self.data)  # a QueryDict's copy can be changed
+            left.update(dict.fromkeys(told, ""))
+            self.data = left
 
 
 def show_on(form: forms.Form, error: InvalidInput) -> None:

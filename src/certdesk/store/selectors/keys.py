@@ -96,9 +96,10 @@ def _blocks(actor: Actor, *, now: datetime) -> QuerySet[BlockedKey, dict[str, An
     same_key = Certificate.objects.filter(spki_sha256=OuterRef("spki_sha256"))
     in_use = same_key.filter(revoked_at__isnull=True, not_after__gt=now).order_by().values("spki_sha256")
     counted = Subquery(in_use.annotate(count=Count("id")).values("count"), output_field=IntegerField())
-    return BlockedKey.objects.annotate(
+    rows: QuerySet[BlockedKey, dict[str, Any]] = BlockedKey.objects.annotate(
         certificates=Coalesce(counted, 0), organisation_name=F("organisation__legal_name")
     ).values(*(one.name for one in fields(BlockedRow)))
+    return rows
 
 
 def key_uses(*, spki_sha256: str, organisation_id: int, before: int | None) -> KeyUses:

@@ -23,7 +23,7 @@ from certdesk.web.requests.rows import fingerprint
 UNPROCESSABLE, PAGE = 422, 50
 _PROOFS = {
     KeyProof.POSSESSION: "Proven: the private key was shown",
-    KeyProof.OFFICER: "An officer's decision",
+    KeyProof.OFFICER: "An officer’s decision",
     KeyProof.CLAIM: "Reported by the organisation itself",
 }
 
@@ -48,7 +48,7 @@ def listing(request: HttpRequest) -> HttpResponse:
             else:
                 messages.success(request, "The key is blocked.")
                 return redirect("keys-list")
-    more = urlencode({"q": query, "before": found[PAGE - 1].id}) if len(found) > PAGE else ""
+    more = urlencode({"q": query, "before": str(found[PAGE - 1].id)}) if len(found) > PAGE else ""
     context = {
         "rows": [_row(row) for row in found[:PAGE]],
         "query": query,
