@@ -237,6 +237,14 @@ def test_a_forged_private_key_names_no_public_key_to_block(row: dict[str, str]) 
     assert "looks like" in caught.value.detail
 
 
+def test_a_private_key_in_a_field_of_a_request_is_found() -> None:
+    key = forge.ec_key("other").private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    request = forge.ec_request(forge.san(b"www.example.ac.uk"), subject=forge.name(("2.5.4.11", key)))
+    with pytest.raises(PrivateKeyPasted) as caught:
+        read_csr(forge.pem(request))
+    assert len(caught.value.spki_sha256) == 1
+
+
 def test_right_primes_with_another_private_exponent_prove_nothing() -> None:
     key = forge.seeded_rsa(2048).private_numbers()
     parts = (0, key.p * key.q, 65537, key.d - 2, key.p, key.q, key.dmp1, key.dmq1, key.iqmp)

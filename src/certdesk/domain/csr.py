@@ -28,7 +28,7 @@ from certdesk.domain.errors import BadCsr, BadKey
 from certdesk.domain.findings import Check, Verdict
 from certdesk.domain.identifiers import DnsName, quoted
 from certdesk.domain.keys import PARSE_ERRORS, KeyFacts, SubjectPublicKeyInfo, check_key, key_facts
-from certdesk.domain.private_keys import PrivateKeyPasted
+from certdesk.domain.private_keys import PrivateKeyPasted, holds_private_key, public_halves
 
 #: pyca warns of what a stranger's request holds (an empty field in a directory name, say). That is no concern
 #: of whoever reads the server's log, and where it matters it is a finding.
@@ -212,6 +212,8 @@ def read_csr(upload: bytes, *, ip_addresses: bool = False) -> Csr:
         BadCsr: it can't be read as exactly one request. Everything else is a finding.
     """
     der = request_der(upload)
+    if holds_private_key(der):  # in a field of the request, where its base64 hid it
+        raise PrivateKeyPasted(spki_sha256=public_halves(der))
     request, info = _parse(der)
     key = _key(info)
     extensions = _requested_extensions(info)
