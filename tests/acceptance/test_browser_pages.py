@@ -39,6 +39,7 @@ PAGES: dict[str, list[tuple[str, tuple[str, ...]]]] = {
     "requests-withdraw": [("/requests/{waiting}/withdraw/", ("alice",))],
     "queue-list": [("/queue/", ("olga",))],
     "queue-decide": [("/queue/{waiting}/", ("olga",)), ("/queue/{issued}/", ("olga",))],
+    "keys-list": [("/blocked-keys/", ("olga", "rick")), ("/blocked-keys/?q=ff", ("olga",))],
     "domains-list": [
         ("/domains/", ("alice", "charlie", "olga", "rick")),
         ("/domains/?q=nothing-like-it", ("olga",)),
@@ -98,7 +99,7 @@ PAGES: dict[str, list[tuple[str, tuple[str, ...]]]] = {
 
 #: Downloads, answers to forms, redirects and machines' addresses: no page of their own that a link opens.
 NO_PAGE = {
-    *("acme-key", "service-renewals-withdraw"),
+    *("acme-key", "service-renewals-withdraw", "keys-unblock"),
     *("acme-account", "acme-deactivate"),  # test_acme_browser.py has an account for these
     "help-page",  # test_browser_help.py
     *("help-pdf", "help-page-pdf", "help-faq-act"),

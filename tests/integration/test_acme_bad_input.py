@@ -14,8 +14,8 @@ from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 from certdesk.domain.acme_credentials import Limits
 from certdesk.domain.jws import ALGORITHMS
 from certdesk.services.acme_credentials import revoke_credential
-from certdesk.services.keys import block_keys
-from certdesk.store.models import AcmeAccount, AcmeOrder, Certificate, Request
+from certdesk.services.keys import block_key
+from certdesk.store.models import AcmeAccount, AcmeOrder, Certificate, KeyProof, Request
 from tests.harness.acme_client import AcmeClient, Reply, b64, make_csr, public, sign
 from tests.integration.acme_support import AcmeWorld, acme_world, client, credential, tampered
 from tests.integration.support import NOW
@@ -276,7 +276,7 @@ def test_csrs_that_differ_from_their_order(one: AcmeClient, here: AcmeWorld) -> 
     blocked = ec.generate_private_key(ec.SECP256R1())
     spki = ECKey.import_key(blocked.public_key()).as_der(private=False)
     digest = hashlib.sha256(spki).hexdigest()
-    block_keys([digest], reason="found on the web", actor=here.world.olga, now=NOW)
+    block_key(digest, proof=KeyProof.OFFICER, reason="found on the web", actor=here.world.olga, now=NOW)
     bad = [
         make_csr(NAME),
         make_csr(*both, "www2.example.ac.uk"),
@@ -291,7 +291,7 @@ def test_csrs_that_differ_from_their_order(one: AcmeClient, here: AcmeWorld) -> 
     for csr in bad:
         reply = one.finalize(order, csr)
         _is(reply, 400, "badCSR" if csr else "malformed")
-    _is(one.finalize(order, make_csr(*both, key=blocked)), 403, "rejectedIdentifier")
+    _is(one.finalize(order, make_csr(*both, key=blocked)), 400, "badPublicKey")
     for value in ("a=", "é"):
         _is(one.post(order["finalize"], {"csr": value}), 400, "malformed")
     assert not Certificate.objects.exists()
@@ -303,7 +303,7 @@ def test_a_private_key_sent_as_csr_is_blocked(one: AcmeClient) -> None:
     order = one.order(NAME).json
     pasted = key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
     _is(one.finalize(order, pasted), 400, "badCSR")
-    _is(one.finalize(order, make_csr(NAME, key=key)), 403, "rejectedIdentifier")
+    _is(one.finalize(order, make_csr(NAME, key=key)), 400, "badPublicKey")
 
 
 def test_challenges_that_are_not_on_offer_are_not_there(one: AcmeClient) -> None:

@@ -126,7 +126,6 @@ def test_a_member_of_another_type_is_named(one: AcmeClient, where: str, member: 
         assert (reply.problem, f"“{member}”" in reply.json["detail"]) == ("malformed", True), reply.json
 
 
-@pytest.mark.xfail(reason="finalize still compares the CSR's O with the legal name", strict=True)
 @pytest.mark.parametrize("file", ["openssl-default-subject.csr", "openssl-acme-sh-subject.csr"])
 def test_the_subject_of_a_csr_is_ignored(one: AcmeClient, file: str) -> None:
     """The profile sets O; clients and openssl send a placeholder."""

@@ -21,11 +21,11 @@ OFFICER = {
         Action.DOMAIN_VALIDATE,
         Action.VALIDATION_END,
     ),
-    *(Action.ACME_READ, Action.ACME_MANAGE),
+    *(Action.ACME_READ, Action.ACME_MANAGE, Action.KEY_READ, Action.KEY_BLOCK),
 }
 AUDITOR = {
     *(Action.REQUEST_READ, Action.ORGANISATION_READ, Action.MEMBERS_READ),
-    *(Action.DOMAIN_READ, Action.ACME_READ, Action.AUDIT_READ),
+    *(Action.DOMAIN_READ, Action.ACME_READ, Action.AUDIT_READ, Action.KEY_READ),
 }
 APPLICANT = {
     *(Action.REQUEST_CREATE, Action.REQUEST_READ, Action.REQUEST_WITHDRAW, Action.CERTIFICATE_REVOKE),

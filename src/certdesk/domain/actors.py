@@ -61,6 +61,8 @@ class Action(StrEnum):
     REQUEST_DECIDE = "request.decide"
     REQUEST_END = "request.end"
     CERTIFICATE_REVOKE = "certificate.revoke"
+    KEY_READ = "key.read"
+    KEY_BLOCK = "key.block"
     ORGANISATION_READ = "organisation.read"
     ORGANISATION_CREATE = "organisation.create"
     ORGANISATION_VET = "organisation.vet"
@@ -86,6 +88,8 @@ _BY_RA_ROLE: dict[RaRole, frozenset[Action]] = {
             Action.REQUEST_DECIDE,
             Action.REQUEST_END,
             Action.CERTIFICATE_REVOKE,
+            Action.KEY_READ,
+            Action.KEY_BLOCK,
             Action.ORGANISATION_READ,
             Action.ORGANISATION_CREATE,
             Action.ORGANISATION_VET,
@@ -106,6 +110,7 @@ _BY_RA_ROLE: dict[RaRole, frozenset[Action]] = {
             Action.MEMBERS_READ,
             Action.DOMAIN_READ,
             Action.ACME_READ,
+            Action.KEY_READ,
             Action.AUDIT_READ,
         }
     ),

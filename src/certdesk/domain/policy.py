@@ -285,7 +285,7 @@ def _key_checks(facts: Facts) -> Iterator[Check]:
         yield Check(
             code="key.blocked",
             verdict=Verdict.REFUSE,
-            message="This key is known to be compromised and refused for good. Make a new key and CSR.",
+            message="This key is blocked as compromised. Make a new key and CSR.",
             rule="S4, O3, BR 6.1.1.3",
             changed_by="applicant",
         )

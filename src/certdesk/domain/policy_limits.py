@@ -45,12 +45,11 @@ class KeyUses:
     """Where the service has met a public key before.
 
     `earlier_request` is the newest request of the same organisation with it; `elsewhere` says that another
-    organisation has used it, `compromised` that a certificate with it was revoked for key compromise.
+    organisation has used it.
     """
 
     earlier_request: int | None = None
     elsewhere: bool = False
-    compromised: bool = False
 
 
 #: A key that the service has never met.
@@ -104,13 +103,6 @@ def key_limit_checks(key: KeyKind | None, rules: Rules) -> Iterator[Check]:
 
 def key_use_checks(uses: KeyUses, rules: Rules) -> Iterator[Check]:
     """A key that was met before. Whose request it was is told to its own organisation alone."""
-    if uses.compromised:
-        yield _check(
-            "key.compromised",
-            Verdict.REFUSE,
-            "A certificate with this key was revoked for key compromise. Make a new key and CSR.",
-            rule="S4, O3, BR 6.1.1.3",
-        )
     if uses.elsewhere:
         yield _check(
             "key.used_elsewhere",

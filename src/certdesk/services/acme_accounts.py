@@ -14,12 +14,12 @@ from certdesk.domain.errors import InvariantViolated
 from certdesk.domain.jws import AccountKey, Binding, has_valid_mac
 from certdesk.domain.requests import OrganisationId
 from certdesk.services.acme_credentials import hmac_key, limits_of
-from certdesk.services.keys import is_blocked
 from certdesk.store import audit
 from certdesk.store.db import write_transaction
-from certdesk.store.models import AcmeAccount, BlockedKey, EabCredential
+from certdesk.store.models import AcmeAccount, EabCredential
 from certdesk.store.prepared import Prepared
 from certdesk.store.selectors.facts import lock_organisation
+from certdesk.store.selectors.keys import blocks_on, key_is_blocked
 
 MAX_CONTACTS = 10
 MAX_CONTACT = 320
@@ -46,7 +46,8 @@ def account_by_id(account_id: int) -> AcmeAccount:
     row = _BY_ID.first(account_id)
     if row is None:
         raise AcmeRefused(ProblemType.ACCOUNT_DOES_NOT_EXIST, "There is no such account. Register first.")
-    _refuse(account_obstacle(_standing(row, is_key_blocked=is_blocked(row.spki_sha256))))
+    blocked = key_is_blocked(spki_sha256=row.spki_sha256, organisation_id=row.organisation_id)
+    _refuse(account_obstacle(_standing(row, is_key_blocked=blocked)))
     return row
 
 
@@ -55,8 +56,8 @@ def account_by_key(key: AccountKey) -> AcmeAccount | None:
 
     Raises AcmeRefused: badPublicKey for a blocked key, unauthorized for an account that has ended.
     """
-    _refuse_blocked(key)
     row = _accounts().filter(spki_sha256=key.spki_sha256).first()
+    _refuse_blocked(key, None if row is None else row.organisation_id)
     if row is not None:
         _refuse(account_obstacle(_standing(row)))
     return row
@@ -116,7 +117,7 @@ def change_key(*, account: AcmeAccount, new: AccountKey, now: datetime) -> None:
     Raises KeyInUse when the new key has an account already, AcmeRefused (badPublicKey) for a blocked one.
     """
     must_be_able(account, Action.ACME_ACCOUNT)
-    _refuse_blocked(new)
+    _refuse_blocked(new, account.organisation_id)
     holder = AcmeAccount.objects.filter(spki_sha256=new.spki_sha256).values_list("id", flat=True).first()
     if holder is not None:
         raise KeyInUse(account_id=holder)
@@ -241,7 +242,7 @@ _STANDING = Prepared(
         "credential__max_accounts",
         "credential__expires_at",
         "organisation__is_active",
-        Exists(BlockedKey.objects.filter(spki_sha256=OuterRef("spki_sha256"))),
+        Exists(blocks_on(OuterRef("spki_sha256"), OuterRef("organisation_id"))),
     ),
     int,
 )
@@ -275,7 +276,7 @@ def _create(
     limits = limits_of(credential)
     if limits.is_over(now=now):
         raise AcmeRefused(ProblemType.UNAUTHORIZED, _NOT_BOUND, status=401)
-    _refuse_blocked(key)
+    _refuse_blocked(key, credential.organisation_id)
     _refuse_crowd(credential, has_room=limits.has_room)
     row = AcmeAccount(
         credential=credential,
@@ -309,11 +310,11 @@ def _refuse_crowd(credential: EabCredential, *, has_room: Callable[[int], bool])
         )
 
 
-def _refuse_blocked(key: AccountKey) -> None:
-    if is_blocked(key.spki_sha256):
+def _refuse_blocked(key: AccountKey, organisation_id: int | None) -> None:
+    if key_is_blocked(spki_sha256=key.spki_sha256, organisation_id=organisation_id):
         raise AcmeRefused(
             ProblemType.BAD_PUBLIC_KEY,
-            "This key is known to be compromised and refused for good. Make a new one.",
+            "This key is blocked as compromised. Make a new one.",
         )
 
 

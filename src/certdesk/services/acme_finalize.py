@@ -31,8 +31,9 @@ from certdesk.services.entitlements import (
 )
 from certdesk.services.intents import claim_step, prepared, record_issuance
 from certdesk.services.issuance import Claimed, issue
-from certdesk.services.keys import block_keys
+from certdesk.services.keys import block_pasted
 from certdesk.services.preflight import ACME, Subject, intent_of, judged, obstacles_under, subject_of
+from certdesk.services.sealing import csr_from_store
 from certdesk.store import audit
 from certdesk.store.db import write_transaction
 from certdesk.store.models import AcmeAccount, AcmeOrder, Issuance, Request
@@ -192,7 +193,7 @@ def _look_at_caa(account: AcmeAccount, order: AcmeOrder, *, now: datetime) -> Ca
 def _repeated(order: AcmeOrder, view: OrderView, csr_der: bytes) -> OrderView:
     """A finalize whose answer got lost is sent again with the same CSR; another CSR comes too late."""
     sent = Issuance.objects.filter(order_id=order.pk).values_list("csr_der", flat=True).first()
-    if sent is None or bytes(sent) != csr_der:
+    if sent is None or csr_from_store(bytes(sent)) != csr_der:
         raise _not_ready(view)
     return view
 
@@ -208,8 +209,7 @@ def _checked_csr(account: AcmeAccount, der: bytes, *, order: OrderView, now: dat
     try:
         csr = read_csr(der, ip_addresses=profile(order.profile_id).ip_addresses)
     except PrivateKeyPasted as pasted:
-        reason = "The private key was sent to the service."
-        block_keys(pasted.spki_sha256, reason=reason, actor=actor_of(account), now=now)
+        block_pasted(pasted, actor=actor_of(account), now=now)
         raise AcmeRefused(ProblemType.BAD_CSR, pasted.detail) from None
     except BadCsr as error:
         raise AcmeRefused(ProblemType.BAD_CSR, error.detail) from None

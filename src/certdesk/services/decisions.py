@@ -10,13 +10,14 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 
 from certdesk.domain.actors import Action, Actor, can
-from certdesk.domain.csr import Csr, read_csr
+from certdesk.domain.csr import Csr
 from certdesk.domain.errors import InvalidInput, NotAuthorized, PolicyRefused, StateConflict
 from certdesk.domain.policy import NOT_VALIDATED, Decision, Facts, domains_to_validate, waiver_of
-from certdesk.domain.profiles import profile, validity
+from certdesk.domain.profiles import validity
 from certdesk.domain.requests import Event, IssuanceId, State, Work
 from certdesk.services.caa import CaaSeen, known_caa, look_at_caa, record_caa
 from certdesk.services.entitlements import AWAITS_CLIENT, approve
+from certdesk.services.intents import kept_csr
 from certdesk.services.issuance import cancel_waiting
 from certdesk.services.organisations import Evidence, record_validation
 from certdesk.services.preflight import ACME, Subject, judged, subject_of
@@ -246,15 +247,8 @@ def waiting_csr(request: Request) -> Csr | None:
     """The CSR that waits with a request for its first certificate; None for an entitlement without one."""
     if request.channel == ACME:
         return None
-    der = (
-        Issuance.objects.filter(request_id=request.pk, order__isnull=True)
-        .order_by("-id")
-        .values_list("csr_der", flat=True)
-        .first()
-    )
-    if der is None:
-        return None
-    return read_csr(bytes(der), ip_addresses=profile(request.profile_id).ip_addresses)
+    first = Issuance.objects.filter(request_id=request.pk, order__isnull=True).order_by("-id").first()
+    return None if first is None else kept_csr(first)
 
 
 def _subject(request: Request, organisation: Organisation, caa: CaaSeen) -> Subject:

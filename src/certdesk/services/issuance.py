@@ -26,11 +26,9 @@ from certdesk.domain.certificates import (
     compare,
     differences,
 )
-from certdesk.domain.csr import read_csr
 from certdesk.domain.errors import BackendError, BackendRefused, OutcomeUnknown, StateConflict, Unavailable
 from certdesk.domain.findings import Check, Verdict
 from certdesk.domain.policy_limits import CAA_UNKNOWN
-from certdesk.domain.profiles import profile
 from certdesk.domain.requests import DONE, Event, IssuanceId, OrganisationId, RequestId, State, Status, Work
 from certdesk.domain.waiting import dns_phrase, waiting_phrase
 from certdesk.services import runtime
@@ -46,12 +44,12 @@ from certdesk.store import audit
 from certdesk.store.db import write_transaction
 from certdesk.store.models import (
     AcmeOrder,
-    BlockedKey,
     Issuance,
     Request,
 )
 from certdesk.store.prepared import Prepared, Swap
 from certdesk.store.selectors.facts import lock_organisation, organisation_row
+from certdesk.store.selectors.keys import blocks_on
 from certdesk.store.selectors.waiting import failing_at_dns_since, usual_issuing_time
 from certdesk.store.transitions import Standing, Step, advance, advance_issuance
 
@@ -68,9 +66,9 @@ _NOW = Prepared(
     lambda issuance: (
         Issuance.objects.filter(id=issuance)
         .annotate(
-            blocked=Exists(BlockedKey.objects.filter(spki_sha256=OuterRef("spki_sha256"))),
+            blocked=Exists(blocks_on(OuterRef("spki_sha256"), OuterRef("organisation_id"))),
             account_blocked=Exists(
-                BlockedKey.objects.filter(spki_sha256=OuterRef("order__account__spki_sha256"))
+                blocks_on(OuterRef("order__account__spki_sha256"), OuterRef("organisation_id"))
             ),
         )
         .values_list(
@@ -130,7 +128,9 @@ def issue(*, issuance_id: IssuanceId, clock: Clock, already: Claimed | None = No
             account_uri=account_url(issuance.order.account_id) if issuance.order else "",
             now=now,
         )
-        csr = read_csr(bytes(issuance.csr_der), ip_addresses=profile(request.profile_id).ip_addresses)
+        csr = read_csr(
+            csr_from_store(bytes(issuance.csr_der)), ip_addresses=profile(request.profile_id).ip_addresses
+        )
         intent = recorded or intent_of(subject_of(request, issuance.organisation, csr), backend, now=now)
         try:
             intent = recorded or prepared(backend, intent)

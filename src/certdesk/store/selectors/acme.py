@@ -14,11 +14,11 @@ from certdesk.domain.requests import OrganisationId, UserId
 from certdesk.store.models import (
     AcmeAccount,
     AuditEvent,
-    BlockedKey,
     EabCredential,
     EabCredentialSeen,
     Membership,
 )
+from certdesk.store.selectors.keys import blocks_on
 
 MAX_NUMBER = 2**63 - 1
 
@@ -226,7 +226,7 @@ def _visible(actor: Actor) -> Q:
 
 
 def _accounts() -> QuerySet[AcmeAccount]:
-    blocked = BlockedKey.objects.filter(spki_sha256=OuterRef("spki_sha256"))
+    blocked = blocks_on(OuterRef("spki_sha256"), OuterRef("organisation_id"))
     return AcmeAccount.objects.select_related("credential", "organisation").annotate(
         is_key_blocked=Exists(blocked)
     )

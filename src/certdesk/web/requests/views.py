@@ -11,6 +11,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from certdesk.domain.actors import Action, Actor, can
 from certdesk.domain.check_catalogue import stored
+from certdesk.domain.csr import PrivateKeyPasted
 from certdesk.domain.errors import BadCsr, BadKey, NotAuthorized, RejectedIdentifier
 from certdesk.domain.policy import Outcome
 from certdesk.domain.requests import FINAL, Status
@@ -85,7 +86,8 @@ def preview(request: HttpRequest) -> HttpResponse:
         seen = preview_request(actor=actor, submission=submission, now=timezone.now())
     except (BadCsr, BadKey, RejectedIdentifier) as error:
         form.add_error("csr" if request.FILES.get("csr") else "csr_text", error.detail)
-        form.forget_paste()
+        if isinstance(error, PrivateKeyPasted):
+            form.forget_paste()
         return _render_form(request, form)
     refused = seen.decision.outcome is Outcome.REFUSE
     token = ""
