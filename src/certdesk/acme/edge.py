@@ -148,8 +148,6 @@ def _body(request: HttpRequest) -> bytes:
         length = 0
     if length > MAX_BODY:
         raise malformed(f"Messages have at most {MAX_BODY // 1024} KB.", status=413)
-    if length <= 0:
-        raise malformed("Send the message whole, with a Content-Length.", status=411)
     return request.body
 
 
