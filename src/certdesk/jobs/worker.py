@@ -33,6 +33,7 @@ from certdesk.services import (
     reissues,
     reminders,
     revocation,
+    runtime,
     validation,
 )
 from certdesk.store.db import write_transaction
@@ -80,6 +81,7 @@ class Worker:
 
     def tick(self, *, now: datetime) -> bool:
         """One round: requests and revocations, jobs, housekeeping. True when there may be more to do."""
+        runtime.look_again()
         requests = issuance.due_requests(now=now, limit=BATCH)
         for number in requests:
             self._drive(number)
