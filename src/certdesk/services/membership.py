@@ -14,16 +14,17 @@ from django.core.validators import validate_email
 from django.db import IntegrityError
 from django.db.models import QuerySet
 
-from certdesk.domain.actors import Action, Actor, OrgRole, RaRole, can
+from certdesk.domain.actors import Action, Actor, OrgRole, RaRole, Side, can, may_enable
 from certdesk.domain.errors import InvalidInput, NotAuthorized, NotFound, StateConflict
 from certdesk.domain.requests import OrganisationId, UserId
 from certdesk.services.account_mail import Occasion, enqueue_account_mail
 from certdesk.services.organisations import IssuedPassword, issued_password
 from certdesk.services.sessions import drop_sessions
 from certdesk.services.texts import storable
+from certdesk.services.tokens import end_tokens
 from certdesk.store import audit
 from certdesk.store.db import write_transaction
-from certdesk.store.models import ApiToken, Membership, User
+from certdesk.store.models import Membership, User
 from certdesk.store.selectors.facts import lock_organisation, organisation_row
 
 MAX_USERNAME, MAX_EMAIL, MAX_NAME = 150, 254, 150  # the columns' widths
@@ -154,7 +155,9 @@ def disable_member(*, actor: Actor, organisation_id: OrganisationId, user_id: in
 
 
 def enable_member(*, actor: Actor, organisation_id: OrganisationId, user_id: int, now: datetime) -> None:
-    """Makes a disabled membership work again, as an applicant: more is given anew, on purpose.
+    """Makes a disabled membership work again, as an applicant: a manager gives more where it is meant.
+
+    A membership that the RA has disabled, only the RA enables.
 
     Raises NotFound, NotAuthorized, StateConflict.
     """
@@ -168,8 +171,11 @@ def enable_member(*, actor: Actor, organisation_id: OrganisationId, user_id: int
             raise StateConflict("This person is enabled already.")
         if not member.user.is_active:
             raise StateConflict("The account itself is disabled. Ask the RA to enable it.")
-        member.is_active, member.role = True, OrgRole.APPLICANT
-        member.save(update_fields=["is_active", "role"])
+        if not may_enable(actor, Side(member.disabled_by)):
+            raise NotAuthorized("The RA ended this person's access. Only the RA can enable it.")
+        _members(organisation_id).filter(user_id=user_id).update(
+            is_active=True, role=OrgRole.APPLICANT, disabled_by=Side.NONE, disabled_at=None
+        )
         _record(actor, organisation_id, user_id, "member.enable", now=now, data={})
 
 
@@ -258,11 +264,11 @@ def _keep_a_manager(actor: Actor, member: Membership) -> None:
 
 def _end(actor: Actor, member: Membership, *, now: datetime, data: Mapping[str, object]) -> None:
     user_id, home = member.user_id, OrganisationId(member.organisation_id)
-    Membership.objects.filter(id=member.pk).update(is_active=False)
+    Membership.objects.filter(id=member.pk).update(is_active=False, disabled_by=actor.side, disabled_at=now)
     sessions = tokens = 0
     if not Membership.objects.filter(user_id=user_id, is_active=True).exists():
         sessions = drop_sessions(user_id=user_id)
-        tokens = ApiToken.objects.filter(user_id=user_id, revoked_at__isnull=True).update(revoked_at=now)
+        tokens = end_tokens(actor=actor, user_id=user_id, now=now)
     said = {**data, "sessions": sessions, "tokens": tokens}
     _record(actor, home, user_id, "member.disable", now=now, data=said)
 
