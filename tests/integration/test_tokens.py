@@ -163,6 +163,18 @@ def test_a_token_made_by_a_token_ends_with_it_at_the_latest(here: World) -> None
         made(Actor(label="alice", user_id=here.alice.user_id, token=holder(made(here.alice)).token))
 
 
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("meanwhile", [_issued, _disabled])
+def test_nobody_makes_a_token_who_was_disabled_or_reset_meanwhile(
+    here: World, meanwhile: Callable[[Actor, Actor], None]
+) -> None:
+    maker = holder(made(here.alice, Scope.TOKENS))
+    meanwhile(here.alice, here.olga)
+    for stale in (here.alice, maker):
+        with pytest.raises(NotAuthorized):
+            made(stale)
+
+
 def test_a_token_that_has_ended_meanwhile_makes_none(here: World) -> None:
     maker = holder(made(here.alice, Scope.TOKENS))
     ApiToken.objects.update(revoked_at=NOW)

@@ -59,10 +59,11 @@ def create_token(
         raise InvalidInput("The token can't be made like this.", fields=problems)
     token = PREFIX + secrets.token_urlsafe(32)
     with write_transaction():
-        # What ends tokens locks the person first: none is made beside it by one that has just ended.
-        User.objects.select_for_update().get(id=actor.user_id)
-        if maker and not ApiToken.objects.filter(id=maker.id, revoked_at__isnull=True).exists():
-            raise NotAuthorized("The token that you use has just been ended.")
+        # What ends tokens changes or locks the person's row first: none is made behind its back.
+        user = User.objects.select_for_update().get(id=actor.user_id)
+        ended = maker and not ApiToken.objects.filter(id=maker.id, revoked_at__isnull=True).exists()
+        if ended or not user.is_active or user.must_change_password:
+            raise NotAuthorized("Your account or token has just been disabled or reset. Sign in again.")
         row = ApiToken.objects.create(
             user_id=actor.user_id,
             name=name,
