@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from ninja import Schema
 from pydantic import AliasChoices, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
+from certdesk.domain.actors import Scope
 from certdesk.domain.findings import Verdict
 from certdesk.domain.requests import Status
 from certdesk.domain.revocation import CertificateStatus, RevocationReason
@@ -185,7 +186,12 @@ class TokenIn(Body):
     """A token to be made."""
 
     name: ShortText = Field(min_length=1, description="What uses it, such as “backup script”.")
-    expires_at: AwareDatetime | None = None
+    scopes: list[Scope] = Field(
+        default_factory=list, max_length=len(Scope), description="Every token may read, whatever is named."
+    )
+    expires_at: AwareDatetime | None = Field(
+        None, description="With `decide` or `manage` it is needed. A token that a token makes ends with it."
+    )
 
 
 class RequestsQuery(Schema):
@@ -466,9 +472,11 @@ class TokenOut(Schema):
 
     id: int
     name: str
+    scopes: list[Scope]
     created_at: datetime
     expires_at: datetime | None
     revoked_at: datetime | None
+    revoked_by: str = Field(description="The user name of whoever ended it.")
 
 
 class NewTokenOut(TokenOut):

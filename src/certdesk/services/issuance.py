@@ -36,7 +36,7 @@ from certdesk.services.acme_addresses import account_url
 from certdesk.services.acme_orders import note_problem
 from certdesk.services.caa import known_caa, record_caa
 from certdesk.services.entitlements import order_obstacles
-from certdesk.services.intents import LEASE, claim_step, claimed, prepared, recorded_intent
+from certdesk.services.intents import LEASE, claim_step, claimed, kept_csr, prepared, recorded_intent
 from certdesk.services.kept import keep, withhold
 from certdesk.services.preflight import ACME, intent_of, judged, obstacles_under, subject_of
 from certdesk.services.validation import second_line
