@@ -25,6 +25,7 @@ from certdesk.store.models import (
     AcmeOrder,
     Certificate,
     Issuance,
+    Organisation,
     Request,
     UsedNonce,
 )
@@ -312,3 +313,27 @@ def test_housekeeping_deletes_what_can_matter_no_more(here: AcmeWorld) -> None:
     assert AcmeOrder.objects.count() == 2
     clear_orders(now=_later(60 * 24 * 60))
     assert AcmeOrder.objects.get().certificate_id is not None
+
+
+def test_what_was_prepared_before_the_lock_is_compared_under_it(
+    here: AcmeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The organisation is renamed between the look and the claim: the old name is not signed."""
+    one = here.registered()
+    order = one.order(NAME).json
+    real = acme_finalize.prepared
+
+    def renamed(*asked: object) -> object:
+        made = real(*asked)  # type: ignore[arg-type]  # handed on as it comes
+        Organisation.objects.update(legal_name="Renamed University")
+        return made
+
+    with monkeypatch.context() as patch:
+        patch.setattr(acme_finalize, "prepared", renamed)
+        refused = one.finalize(order, make_csr(NAME))
+    assert (refused.status, refused.problem) == (503, "serverInternal")
+    assert not Certificate.objects.exists()
+    assert not Issuance.objects.exists()
+    done = one.finalize(order, make_csr(NAME))
+    assert done.json["status"] == "valid"
+    assert b"Renamed University" in bytes(Certificate.objects.get().der)

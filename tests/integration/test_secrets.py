@@ -116,7 +116,9 @@ class TestChallengePassword:
         made = people.charlie.upload("/requests", with_password())
         assert made.json["status"] == "waiting_for_approval"
         evidence = {"domain": "example.ac.uk", "how": "registry", "details": "The registry names them."}
-        done = people.olga.post(f"/requests/{made.json['id']}/approve", {"evidence": [evidence]})
+        path = f"/requests/{made.json['id']}"
+        shown = people.olga.get(f"{path}/decision").json["shown"]
+        done = people.olga.post(f"{path}/approve", {"evidence": [evidence], "shown": shown})
         assert (done.status, done.json["status"]) == (200, "issued")
 
 
