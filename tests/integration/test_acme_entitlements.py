@@ -9,7 +9,7 @@ import time_machine
 from certdesk.domain.actors import OrgRole
 from certdesk.domain.errors import NotFound, StateConflict
 from certdesk.domain.evidence import Method
-from certdesk.domain.requests import State, Status
+from certdesk.domain.requests import Status
 from certdesk.services import runtime
 from certdesk.services.decisions import reject_request
 from certdesk.services.organisations import Evidence, rename_organisation

@@ -7,7 +7,7 @@ import pytest
 from cryptography import x509
 
 from certdesk.domain.evidence import Method
-from certdesk.domain.requests import State, Status
+from certdesk.domain.requests import Status
 from certdesk.store.models import (
     AcmeAuthorization,
     AcmeOrder,

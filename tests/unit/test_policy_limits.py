@@ -108,6 +108,8 @@ class TestKeys:
 
 
 class TestNames:
+    WILDCARD = "names.wildcard_policy"
+
     def test_there_may_be_a_lower_limit(self) -> None:
         rules = replace(RULES, max_names=2)
         assert _told(_asking("a.example.ac.uk", "b.example.ac.uk"), rules, "names.limit") is None
@@ -118,10 +120,10 @@ class TestNames:
     def test_wildcards_are_handled_as_the_policy_says(self, handling: Handling, verdict: str) -> None:
         facts = _asking("a.example.ac.uk", "*.example.ac.uk", "*.b.example.ac.uk")
         rules = replace(RULES, wildcards=handling)
-        seen = "*.example.ac.uk, *.b.example.ac.uk"
-        assert _told(facts, rules, "names.wildcard_policy") == (verdict, seen)
-        assert _told(_asking("a.example.ac.uk"), rules, "names.wildcard_policy") is None
-        assert _told(facts, RULES, "names.wildcard_policy") is None
+        found = {c.seen: c.verdict for c in decide(facts, rules, now=NOW).checks if c.code == self.WILDCARD}
+        assert found == {"*.example.ac.uk": verdict, "*.b.example.ac.uk": verdict}
+        assert _told(_asking("a.example.ac.uk"), rules, self.WILDCARD) is None
+        assert _told(facts, RULES, self.WILDCARD) is None
 
     def test_outside_names_may_be_refused_even_when_validated(self) -> None:
         rules = replace(RULES, trusted_suffixes=("gov.uk",), outside_suffix=Handling.REFUSE)

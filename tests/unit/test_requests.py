@@ -1,4 +1,4 @@
-"""The two tables and the status: nothing leaves them, everything in them can be reached, what is over is over."""
+"""The two tables and the status: nothing leaves them, all in them can be reached, what is over is over."""
 
 import itertools
 from collections.abc import Sequence
@@ -111,7 +111,9 @@ def test_an_event_is_about_the_decision_or_about_the_work() -> None:
 
 
 def test_with_a_certificate_a_request_can_only_be_ended() -> None:
-    assert {e for old, e in REQUEST_TRANSITIONS if old is State.APPROVED} - NEEDS_NO_CERTIFICATE == {Event.END}
+    assert {e for old, e in REQUEST_TRANSITIONS if old is State.APPROVED} - NEEDS_NO_CERTIFICATE == {
+        Event.END
+    }
 
 
 def test_only_the_cas_acceptance_leads_to_issued() -> None:
