@@ -211,9 +211,7 @@ def test_twenty_simultaneous_firsts_all_wait_and_the_first_approval_is_set_once(
     seconds = count(1)
     while waiting := Request.objects.filter(state=State.WAITING_FOR_APPROVAL).values_list("id", flat=True):
         approvals = [
-            partial(
-                approve, officers[index % 2], number, clock=Clock(NOW + timedelta(seconds=next(seconds)))
-            )
+            partial(approve, officers[index % 2], number, clock=Clock(NOW + timedelta(seconds=next(seconds))))
             for index, number in enumerate(waiting)
         ]
         done, refused = outcomes(together(approvals))
