@@ -17,11 +17,11 @@ from django_tasks_db.models import DBTaskResult
 from certdesk.backends.embedded import EmbeddedBackend
 from certdesk.domain.certificates import Intent, Issued, Outcome
 from certdesk.jobs.worker import Worker
-from certdesk.services import issuance, reissues, under_request
+from certdesk.services import another, issuance
 from certdesk.services import requests as asking
-from certdesk.services.confirm import submit_request
+from certdesk.services.confirm import submit_another, submit_request
 from certdesk.services.requests import Created, create_request
-from certdesk.store.models import Certificate, IssuanceAttempt, Request, RequestEvent, User
+from certdesk.store.models import Certificate, Issuance, Request, RequestEvent, User
 from certdesk.store.selectors.people import actor_for_user
 from tests.integration.support import audit_problems, csr, issue, submission
 
@@ -60,43 +60,44 @@ def _keep_signed(folder: Path) -> None:
 #: Name of a crash point → how to make the process die there. In the order of the cycle: what policy accepts
 #: is claimed in the transaction that makes it.
 POINTS: dict[str, Callable[[], None]] = {
-    "while preparing": lambda: _then_die(asking, "prepare_ahead"),
-    "while creating": lambda: _then_die(asking, "write_history"),
-    "while claiming": lambda: _then_die(asking, "record_intent"),
-    "after claiming": lambda: setattr(issuance, "finish", _die),
+    "while preparing": lambda: _then_die(asking, "intent_ahead"),
+    "while creating": lambda: _then_die(asking, "record_request"),
+    "while claiming": lambda: _then_die(asking, "record_issuance"),
+    "after claiming": lambda: setattr(issuance, "issue", _die),
     "before signing": lambda: setattr(EmbeddedBackend, "submit", _die),
     "after signing": lambda: _then_die(EmbeddedBackend, "submit"),
-    "while recording": lambda: _then_die(issuance, "advance_through"),
-    "after recording": lambda: _then_die(issuance, "_record_certificate"),
+    "while recording": lambda: _then_die(issuance, "advance_issuance"),
+    "after recording": lambda: _then_die(issuance, "_record_issued"),
 }
 
 #: The same for a request that is made first and taken up later, as after an officer's approval.
 LATER_POINTS: dict[str, Callable[[], None]] = {
     "accepted, before it is taken up": lambda: setattr(issuance, "issue", _die),
     "accepted, while preparing": lambda: _then_die(issuance, "prepared"),
-    "accepted, while claiming": lambda: _then_die(issuance, "record_intent"),
-    "accepted, after claiming": lambda: setattr(issuance, "_submit", _die),
+    "accepted, while claiming": lambda: _then_die(issuance, "advance_issuance"),
+    "accepted, after claiming": lambda: setattr(issuance, "_answer", _die),
 }
 
 #: The same for another certificate under a request that has one.
 FURTHER_POINTS: dict[str, Callable[[], None]] = {
-    "further, while claiming": lambda: _then_die(reissues, "record_intent"),
-    "further, after claiming": lambda: setattr(under_request, "complete", _die),
+    "further, while claiming": lambda: _then_die(another, "record_issuance"),
+    "further, after claiming": lambda: setattr(issuance, "issue", _die),
     "further, after signing": lambda: _then_die(EmbeddedBackend, "submit"),
-    "further, while recording": lambda: _then_die(under_request, "write_history"),
-    "further, after recording": lambda: _then_die(under_request, "_record_certificate"),
+    "further, while recording": lambda: _then_die(issuance, "advance_issuance"),
+    "further, after recording": lambda: _then_die(issuance, "_record_issued"),
 }
 
 
-def _ask_further(folder: Path) -> reissues.Reissued:
+def _ask_further(folder: Path) -> Created:
     asked = _asked(folder)
-    return reissues.reissue(
+    return submit_another(
         actor=asked["actor"],
         number=Request.objects.get(idempotency_key=KEY).pk,
         upload=asked["submission"].upload,
+        channel="api",
         idempotency_key=KEY,
         clock=timezone.now,
-    )
+    )[0]
 
 
 def _submit(folder: Path) -> Created:
@@ -172,11 +173,11 @@ def report(**more: object) -> None:
         {
             "number": row.pk,
             "key": row.idempotency_key,
-            "state": row.state,
+            "status": row.status,
             "events": list(
                 RequestEvent.objects.filter(request=row).order_by("id").values_list("event", flat=True)
             ),
-            "attempts": list(IssuanceAttempt.objects.filter(request=row).values_list("outcome", flat=True)),
+            "issuances": list(Issuance.objects.filter(request=row).values_list("state", flat=True)),
             "certificates": [bytes(c.der).hex() for c in Certificate.objects.filter(request=row)],
         }
         for row in Request.objects.order_by("id")

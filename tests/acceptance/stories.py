@@ -1,8 +1,10 @@
 """What the browser's stories share: CSRs by OpenSSL, the request form, downloads, and a watchful page."""
 
 import itertools
+import json
 import re
 import subprocess
+import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -216,3 +218,18 @@ def assert_zip_proves_itself(bundle: Path, csr: Csr, *names: str) -> None:
     told = run("openssl", "x509", "-in", str(leaf), "-noout", "-ext", "subjectAltName")
     assert set(re.findall(r"DNS:([^,\s]+)", told)) == set(names)
     assert not any(b"PRIVATE KEY" in path.read_bytes() for path in folder.rglob("*") if path.is_file())
+
+
+def validated_by_olga(server: DemoServer, name: str) -> None:
+    """An officer's check over REST: pages for that have stories of their own."""
+    evidence = {"domain": name, "how": "registry", "details": "The registry names them."}
+    call = urllib.request.Request(
+        f"{server.base_url}/api/v1/organisations/example-university/domains",
+        data=json.dumps(evidence).encode(),
+        headers={
+            "Authorization": f"Bearer {server.demo.api_tokens['olga']}",
+            "Content-Type": "application/json",
+        },
+    )
+    with urllib.request.urlopen(call, timeout=30) as answer:
+        assert answer.status == 201

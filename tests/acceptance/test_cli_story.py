@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.acceptance.stories import validated_by_olga
 from tests.harness.environment import steers_certdesk
 from tests.harness.server import DemoServer
 
@@ -237,3 +238,14 @@ def test_a_domain_is_added_and_asked_about(cli: Cli, server: DemoServer) -> None
     wrong = cli("alice", "domain", "validate", "cli-lab.ac.uk", "--mailbox", "me@elsewhere.org")
     assert (wrong.returncode, "mailbox" in wrong.stderr) == (1, True)
     assert cli("rick", "domain", "add", "x.ac.uk", "--organisation", "example-university").returncode == 4
+
+
+def test_a_validation_is_ended(cli: Cli, server: DemoServer) -> None:
+    validated_by_olga(server, "cli-sold.ac.uk")
+    (proof,) = json.loads(cli("alice", "domain", "show", "cli-sold.ac.uk", "--json").stdout)["validations"]
+    command = ("domain", "end", "cli-sold.ac.uk", str(proof["id"]), "--reason", "The domain was sold.")
+    assert cli("alice", *command).returncode == 4
+    ended = cli("olga", *command)
+    assert (ended.returncode, "no longer proves anything" in ended.stderr) == (0, True)
+    assert "olga: The domain was sold." in cli("alice", "domain", "show", "cli-sold.ac.uk").stdout
+    assert cli("olga", *command).returncode == 1

@@ -29,20 +29,20 @@ FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload([*crash_runner.IMPORTED_BEFORE])
 SECONDS = 90
 #: The points of `crash_points.POINTS`, which can be imported only after django.setup(), and what has been
-#: signed or recorded when the process dies there: the state, and whether a certificate exists somewhere.
+#: signed or recorded when the process dies there: the issuance's state, and whether a certificate exists.
 POINTS = {
     "while preparing": ("", False),
     "while creating": ("", False),
     "while claiming": ("", False),
-    "after claiming": ("submitting", False),
-    "before signing": ("submitting", False),
-    "after signing": ("submitting", True),
-    "while recording": ("submitting", True),
+    "after claiming": ("claimed", False),
+    "before signing": ("claimed", False),
+    "after signing": ("claimed", True),
+    "while recording": ("claimed", True),
     "after recording": ("issued", True),
-    "accepted, before it is taken up": ("accepted", False),
-    "accepted, while preparing": ("accepted", False),
-    "accepted, while claiming": ("accepted", False),
-    "accepted, after claiming": ("submitting", False),
+    "accepted, before it is taken up": ("waiting", False),
+    "accepted, while preparing": ("waiting", False),
+    "accepted, while claiming": ("waiting", False),
+    "accepted, after claiming": ("claimed", False),
 }
 #: Those of `crash_points.FURTHER_POINTS`: whether the second certificate is signed, and recorded.
 FURTHER_POINTS = {
@@ -81,7 +81,10 @@ def _ours(told: dict[str, Any]) -> list[dict[str, Any]]:
 def _states(data: Path) -> list[str]:
     """What the crash has left, read without starting anything that might mend it."""
     with closing(sqlite3.connect(data / "certdesk.sqlite3")) as database:
-        rows = database.execute("SELECT state FROM store_request WHERE idempotency_key = 'crash'")
+        rows = database.execute(
+            "SELECT i.state FROM store_issuance i JOIN store_request r ON r.id = i.request_id"
+            " WHERE r.idempotency_key = 'crash'"
+        )
         return [state for (state,) in rows]
 
 
@@ -99,9 +102,9 @@ def test_a_crash_loses_nothing_and_doubles_nothing(point: str, demo_template: Pa
 
     told = _told(_run(data, "recover", str(folder)))
     (ours,) = _ours(told)
-    assert ours["state"] == "issued"
+    assert ours["status"] == "issued"
     assert ours["events"] == ["create", "claim", "ca_accept", "issue"]
-    assert ours["attempts"] == ["issued"]
+    assert ours["issuances"] == ["issued"]
     assert len(ours["certificates"]) == 1
     if signed:
         assert bytes.fromhex(ours["certificates"][0]) == (folder / "signed.der").read_bytes()
@@ -127,9 +130,9 @@ def test_a_crash_loses_no_further_certificate_and_doubles_none(
 
     told = _told(_run(data, "recover-further", str(folder)))
     (ours,) = _ours(told)
-    assert ours["state"] == "issued"
-    assert ours["events"] == ["create", "claim", "ca_accept", "issue", "reissue"]
-    assert ours["attempts"] == ["issued", "issued"]
+    assert ours["status"] == "issued"
+    assert ours["events"] == ["create", "claim", "ca_accept", "issue", "issue"]
+    assert ours["issuances"] == ["issued", "issued"]
     assert len(ours["certificates"]) == 2
     if signed:
         assert (folder / "signed.der").read_bytes().hex() in ours["certificates"]
@@ -216,12 +219,12 @@ def test_a_server_killed_in_the_middle_of_traffic_comes_back_whole(
 
     def settled() -> list[dict[str, Any]]:
         found = [r for r in _told(_run(server.data, "report"))["requests"] if r["key"] in numbers]
-        return found if all(row["state"] == "issued" for row in found) else []
+        return found if all(row["status"] == "issued" for row in found) else []
 
     rows = wait_until(settled, what="every request to be issued", seconds=60)
     assert {row["key"]: row["number"] for row in rows} == numbers
     for row in rows:
         assert len(row["certificates"]) == 1, row
-        assert row["attempts"] == ["issued"], row
+        assert row["issuances"] == ["issued"], row
         assert row["events"] == ["create", "claim", "ca_accept", "issue"], row
     assert _told(_run(server.data, "report"))["audit_problems"] == []

@@ -1,14 +1,12 @@
 """Alice proves domains by DNS in a browser: copying, checking, a record that stays and one that vanishes."""
 
-import json
 import re
-import urllib.request
 from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.acceptance.stories import Visitors
+from tests.acceptance.stories import Visitors, validated_by_olga
 from tests.harness.browser import assert_accessible, look_at, screenshot
 from tests.harness.fixtures import DemoWith
 from tests.harness.responder import Responder, responder
@@ -115,21 +113,6 @@ def test_a_persistent_record_without_a_script_and_what_the_list_says(visit, dns:
     screenshot(alice, "domains-list")
 
 
-def validated_by_olga(server: DemoServer, name: str) -> None:
-    """An officer's check over REST: pages for that have stories of their own."""
-    evidence = {"domain": name, "how": "registry", "details": "The registry names them."}
-    call = urllib.request.Request(
-        f"{server.base_url}/api/v1/organisations/example-university/domains",
-        data=json.dumps(evidence).encode(),
-        headers={
-            "Authorization": f"Bearer {server.demo.api_tokens['olga']}",
-            "Content-Type": "application/json",
-        },
-    )
-    with urllib.request.urlopen(call, timeout=30) as answer:
-        assert answer.status == 201
-
-
 def test_a_list_of_many_shows_what_lapses_when(visit, server: DemoServer) -> None:  # type: ignore[no-untyped-def] # noqa: ANN001 - as in every story
     for n in range(4):
         validated_by_olga(server, f"n{n}.example.org")
@@ -141,3 +124,16 @@ def test_a_list_of_many_shows_what_lapses_when(visit, server: DemoServer) -> Non
     alice.set_viewport_size({"width": 390, "height": 844})
     assert alice.evaluate("document.documentElement.scrollWidth") <= 390
     assert_accessible(alice)
+
+
+def test_an_officer_ends_a_validation(visit, server: DemoServer) -> None:  # type: ignore[no-untyped-def] # noqa: ANN001 - as in every story
+    validated_by_olga(server, "sold.example.org")
+    olga = visit("olga")
+    olga.goto("/domains/?q=sold.example.org")
+    olga.get_by_role("link", name="sold.example.org").click()
+    olga.get_by_role("link", name=re.compile("^End validation")).click()
+    look_at(olga, "domain-end")
+    olga.get_by_role("textbox", name="Reason").fill("The domain was sold.")
+    olga.get_by_role("button", name="End validation").click()
+    expect(olga.get_by_text("Its validation was ended by olga")).to_be_visible()
+    look_at(olga, "domain-ended")

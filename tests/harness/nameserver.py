@@ -59,7 +59,6 @@ class Zone:
     `signed`: with DNSSEC, by a key made for it. `forged` lines replace those of the same name and type
     after signing, so that their signatures no longer match. `secret`: who knows it may change an unsigned
     zone while it is served (RFC 2136), with the TSIG key named after the zone (hmac-sha256, base64).
-    `ready`: the whole zone file, made elsewhere (`signed_tree.py`); `anchor`: its trust anchor, if any.
     """
 
     name: str
@@ -67,8 +66,6 @@ class Zone:
     signed: bool = False
     forged: str = ""
     secret: str = ""
-    ready: str = ""
-    anchor: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +80,6 @@ def _parsed(zone: Zone, lines: str, *, whole: bool) -> dns.zone.Zone:
 
 
 def _make(zone: Zone) -> _Made:
-    if zone.ready:
-        return _Made(zone.ready, zone.anchor)
     parsed = _parsed(zone, zone.lines, whole=True)
     if not zone.signed:
         return _Made(parsed.to_text(relativize=False), "")

@@ -42,6 +42,7 @@ from certdesk.store.models import (
     MethodChallenge,
     Request,
     User,
+    ValidationRecord,
 )
 from certdesk.store.selectors.people import actor_for_user
 from certdesk.web.requests.token import make_token
@@ -208,6 +209,7 @@ def build() -> World:
             "slug": f"{WORD}-university",
             "user_id": users["bob"].pk,
             "domain_id": Domain.objects.get(adn=DOMAIN).pk,
+            "validation_id": ValidationRecord.objects.get(domain__adn=DOMAIN).pk,
             "method": "dns_txt",
             "method_challenge_id": MethodChallenge.objects.get().pk,
             "challenge_id": EmailChallenge.objects.get().pk,

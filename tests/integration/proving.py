@@ -4,11 +4,13 @@ No tests live here. The real methods have tests of their own; these stand in for
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import ClassVar
+
+from django.db import connections
 
 from certdesk.dcv.base import Challenge, Network, NotValidated, Outcome, Problem, Record, Validated
 from certdesk.dcv.fetch import Fetched, NotFetched
@@ -48,6 +50,7 @@ class Outside:
     persistent: dict[str, Method] = field(default_factory=dict)  # ADN → what the record allows
     problems: dict[str, Problem] = field(default_factory=dict)  # ADN → what goes wrong
     broken: bool = False
+    meanwhile: Callable[[], object] | None = None  # what happens during the next look
     gate: threading.Event = field(default_factory=threading.Event)
     looks: list[Challenge] = field(default_factory=list)
 
@@ -56,6 +59,10 @@ class Outside:
         del network
         self.looks.append(challenge)
         self.gate.wait(timeout=30)
+        happens, self.meanwhile = self.meanwhile, None
+        if happens is not None:
+            happens()
+            connections.close_all()  # a look has a thread of its own
         if self.broken:
             raise RuntimeError("broken on our side")
         problem = self.problems.get(challenge.adn)

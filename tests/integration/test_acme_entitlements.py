@@ -7,7 +7,7 @@ import pytest
 import time_machine
 
 from certdesk.domain.actors import OrgRole
-from certdesk.domain.errors import NotFound, StateConflict
+from certdesk.domain.errors import NotFound
 from certdesk.domain.evidence import Method
 from certdesk.domain.requests import Status
 from certdesk.services import runtime
@@ -15,7 +15,7 @@ from certdesk.services.decisions import reject_request
 from certdesk.services.organisations import Evidence, rename_organisation
 from certdesk.services.requests import withdraw_request
 from certdesk.services.validation import refresh_waiting, wake_waiting
-from certdesk.store.models import AcmeOrder, Certificate, Request
+from certdesk.store.models import AcmeOrder, Certificate, Issuance, Request
 from certdesk.store.selectors.requests import get_request
 from tests.harness.acme_client import AcmeClient, make_csr, names_in
 from tests.integration.acme_support import AcmeWorld, acme_world, client, credential, scripted_network
@@ -25,10 +25,8 @@ from tests.integration.support import (
     approve,
     audit_problems,
     configured,
-    drive,
     due,
     events_of,
-    issue,
     organisation,
     submit,
 )
@@ -84,11 +82,9 @@ def test_an_approved_entitlement_is_never_issued_without_a_client(here: AcmeWorl
     wake_waiting(here.world.university, now=late)
     refresh_waiting(now=late)
     assert due(now=late) == []
-    assert drive(number, clock=lambda: late) is None
-    with pytest.raises(StateConflict):
-        issue(number, clock=lambda: late)
-    assert Request.objects.get(id=number).detail == (
-        "Approved; certificates are issued when an ACME client asks."
+    assert not Issuance.objects.exists()
+    assert (
+        Request.objects.get(id=number).detail == "Approved. Certificates are issued when an ACME client asks."
     )
 
 
@@ -169,7 +165,7 @@ def test_a_request_of_the_portal_covers_acme_orders_too(here: AcmeWorld) -> None
     here.registered().issue("mail.example.ac.uk")
     assert Certificate.objects.filter(request_id=number).count() == 2
     assert not Request.objects.filter(channel="acme").exists()
-    assert events_of(number)[-1] == "reissue"
+    assert events_of(number)[-2:] == ["issue", "issue"]
 
 
 def test_an_organisation_s_new_name_has_to_be_approved_anew(here: AcmeWorld) -> None:

@@ -11,9 +11,9 @@ from certdesk.dcv.base import Problem
 from certdesk.domain.certificates import Accepted, Intent, Refused
 from certdesk.domain.errors import OutcomeUnknown, Unavailable
 from certdesk.domain.evidence import Method
-from certdesk.domain.requests import State, Status
+from certdesk.domain.requests import Status
 from certdesk.jobs.worker import Worker
-from certdesk.services import acme_finalize, acme_issuance, acme_validation
+from certdesk.services import acme_finalize, acme_validation
 from certdesk.services.acme_accounts import account_by_id
 from certdesk.services.acme_nonces import clear_nonces
 from certdesk.services.acme_orders import clear_orders
@@ -22,9 +22,8 @@ from certdesk.store.models import (
     AcmeAuthorization,
     AcmeChallenge,
     AcmeOrder,
-    AttemptOutcome,
     Certificate,
-    IssuanceAttempt,
+    Issuance,
     Request,
     UsedNonce,
 )
@@ -70,7 +69,7 @@ def test_fifty_finalizes_at_once_make_one_certificate(here: AcmeWorld) -> None:
     replies = _replies(together(calls))
     assert {(r.status, r.json["status"]) for r in replies} <= {(200, "valid"), (200, "processing")}
     assert Certificate.objects.count() == 1
-    assert IssuanceAttempt.objects.count() == 1
+    assert Issuance.objects.count() == 1
     assert Request.objects.filter(channel="acme").count() == 1
     assert audit_problems() == []
 
@@ -118,31 +117,34 @@ def test_orders_of_one_entitlement_at_once_are_all_issued(here: AcmeWorld) -> No
     assert Request.objects.filter(channel="acme").count() == 1
 
 
-def test_a_crash_after_the_intent_is_finished_by_the_tick(here: AcmeWorld) -> None:
+def test_a_crash_after_the_intent_is_finished_by_the_tick(
+    here: AcmeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
     one = here.registered()
     order = one.order(NAME).json
-    number = int(order["finalize"].split("/")[-2])
-    account = account_by_id(AcmeAccount.objects.get().pk)
-    now = datetime.now(UTC)
-    prepared = acme_finalize.prepare(account=account, order_id=number, csr_der=make_csr(NAME), now=now)
-    assert isinstance(prepared, acme_finalize.Finalization)
-    attempt = acme_finalize.claim(prepared, now=now)
-    assert attempt is not None
+
+    class KilledError(BaseException):
+        pass
+
+    def die(*_args: object, **_kwargs: object) -> None:
+        raise KilledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(acme_finalize, "issue", die)
+        with pytest.raises(KilledError):
+            one.finalize(order, make_csr(NAME))
+    claimed = Issuance.objects.get()
     url = order["finalize"].removesuffix("/finalize")
     assert one.post(url).json["status"] == "processing"
     assert one.post(url).headers["Retry-After"]
-    Worker(clock=lambda: now).tick(now=now)
-    assert not Certificate.objects.exists()  # somebody has the lease
+    Worker().tick(now=datetime.now(UTC))
+    assert not Certificate.objects.exists()  # the process that died has the lease
     _tick(1)
     done = one.post(url).json
     assert done["status"] == "valid"
     assert names_in(one.post(done["certificate"]).body) == [NAME]
-    assert Certificate.objects.get().serial == attempt.serial
-    assert State(Request.objects.get().state) is Status.ISSUED
-    acme_issuance.complete(
-        attempt, prepared.intent, prepared.backend, order=prepared.order, clock=lambda: _later(2)
-    )
-    assert Certificate.objects.count() == 1
+    assert Certificate.objects.get().serial == claimed.serial
+    assert Status(Request.objects.get().status) is Status.ISSUED
 
 
 def _slow(answers: list[object], polls: list[object] | None = None) -> ScriptedCa:
@@ -182,15 +184,25 @@ def test_a_wrong_certificate_is_kept_back(here: AcmeWorld) -> None:
     with backend(_slow([lambda intent: signed(intent, names=("www.evil.example",))])):
         done = one.finalize(one.order(NAME).json, make_csr(NAME))
     assert done.json["status"] == "invalid"
-    assert not Certificate.objects.exists()
-    attempt = IssuanceAttempt.objects.get()
-    assert (attempt.outcome, attempt.received is not None) == (AttemptOutcome.MISMATCH, True)
+    assert Certificate.objects.get().withheld
+    assert Issuance.objects.get().state == "refused"
 
 
-@pytest.mark.parametrize("error", [Unavailable("down"), OutcomeUnknown("lost")])
-def test_a_ca_that_does_not_answer_is_asked_no_second_time_blindly(here: AcmeWorld, error: Exception) -> None:
+def test_a_ca_that_can_not_be_reached_is_asked_again_until_nobody_waits(here: AcmeWorld) -> None:
     one = here.registered()
-    ca = _slow([error])
+    ca = _slow([Unavailable("down")])
+    with backend(ca):
+        done = one.finalize(one.order(NAME).json, make_csr(NAME))
+        assert done.json["status"] == "processing"
+        _tick(5)
+        assert len(ca.submitted) == 2
+        _tick(60 * 24 * 3)
+    assert one.post(done.headers["Location"]).json["status"] == "invalid"
+
+
+def test_a_ca_that_does_not_answer_is_asked_no_second_time_blindly(here: AcmeWorld) -> None:
+    one = here.registered()
+    ca = _slow([OutcomeUnknown("lost")])
     with backend(ca):
         done = one.finalize(one.order(NAME).json, make_csr(NAME))
         assert done.json["status"] == "processing"

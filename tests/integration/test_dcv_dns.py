@@ -5,8 +5,11 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import dns.flags
+import dns.message
 import pytest
 
+from certdesk.conf.config import load_config
 from certdesk.dcv.addresses import AddressPolicy
 from certdesk.dcv.base import Challenge, Network, NotValidated, Outcome, Validated
 from certdesk.dcv.caa import check_caa
@@ -23,6 +26,7 @@ from certdesk.dcv.resolver import (
     servers_of_this_host,
 )
 from certdesk.domain.caa import Code, Question
+from certdesk.domain.errors import Misconfigured
 from certdesk.domain.evidence import Method
 from tests.harness.dns_world import (
     ACCOUNT,
@@ -39,7 +43,7 @@ from tests.harness.ports import free_port
 _HOST = "127.0.0.1"
 
 
-def _resolver(*ports: int, dnssec: Dnssec = Dnssec.AD) -> DnsResolver:
+def _resolver(*ports: int, dnssec: Dnssec = Dnssec.LOOPBACK) -> DnsResolver:
     servers = tuple(NameServer(address=_HOST, port=port) for port in ports)
     return DnsResolver(ResolverConfig(servers=servers, dnssec=dnssec, try_seconds=0.5, total_seconds=1.0))
 
@@ -114,6 +118,49 @@ def test_without_dnssec_nothing_is_authenticated_and_a_forgery_is_still_no_answe
     off = _resolver(name_servers.recursive_port, dnssec=Dnssec.OFF)
     assert not off.lookup("www.example.ac.uk", "A").authenticated
     assert off.lookup("_certdesk-challenge.forged.ac.uk", "TXT").status is Status.SERVFAIL
+
+
+@pytest.mark.parametrize(
+    "dnssec,address,believed",
+    [
+        (Dnssec.LOOPBACK, "127.0.0.53", True),
+        (Dnssec.LOOPBACK, "::1", True),
+        (Dnssec.LOOPBACK, "192.0.2.53", False),
+        (Dnssec.AD, "192.0.2.53", True),
+        (Dnssec.OFF, "127.0.0.1", False),
+    ],
+)
+def test_an_ad_bit_counts_where_nobody_can_set_it_on_the_way(
+    monkeypatch: pytest.MonkeyPatch,
+    dnssec: Dnssec,
+    address: str,
+    believed: bool,  # noqa: FBT001 - a column of the table
+) -> None:
+    """RFC 4035 4.9.3: whoever stands between could set the bit."""
+
+    def answer(query: dns.message.QueryMessage, *_: object, **__: object) -> dns.message.Message:
+        response = dns.message.make_response(query)
+        response.flags |= dns.flags.AD
+        return response
+
+    monkeypatch.setattr("dns.query.udp", answer)
+    config = ResolverConfig(servers=(NameServer(address=address),), dnssec=dnssec)
+    assert DnsResolver(config).lookup("www.example.ac.uk", "A").authenticated is believed
+
+
+@pytest.mark.parametrize(
+    "setting,value,message",
+    [
+        ("CERTDESK_DNS_DNSSEC", "validate", "Run a validating resolver"),
+        ("CERTDESK_DNS_TRUST_ANCHORS", "[]", "is not a setting"),
+    ],
+)
+def test_settings_of_our_own_validation_say_what_to_do_instead(
+    monkeypatch: pytest.MonkeyPatch, setting: str, value: str, message: str
+) -> None:
+    monkeypatch.setenv(setting, value)
+    with pytest.raises(Misconfigured, match=message):
+        load_config()
 
 
 def test_aliases_are_followed_by_asking_on_and_their_circles_found(name_servers: NameServers) -> None:

@@ -21,15 +21,15 @@ from certdesk.domain.errors import (
 )
 from certdesk.domain.requests import State, Status
 from certdesk.jobs.worker import Worker
-from certdesk.services import runtime, under_request
-from certdesk.services.reissues import Reissued, due_reissues, reissue
+from certdesk.services import issuance, runtime
+from certdesk.services.confirm import submit_another
+from certdesk.services.requests import Created
 from certdesk.store.models import (
     AuditEvent,
     BlockedKey,
     Certificate,
-    IssuanceAttempt,
+    Issuance,
     Organisation,
-    Reissue,
     Request,
     ValidationRecord,
 )
@@ -44,6 +44,7 @@ from tests.integration.support import (
     backend,
     csr,
     events_of,
+    issuance_of,
     organisation,
     outcomes,
     signed,
@@ -70,20 +71,21 @@ def _issued(w: World) -> int:
     return made.number
 
 
-def _again(w: World, number: int, *names: str, **more: object) -> Reissued:
+def _again(w: World, number: int, *names: str, **more: object) -> tuple[Created, int | None]:
     asked = {
+        "channel": "api",
         "actor": w.alice,
         "number": number,
         "upload": csr(*(names or NAMES)),
         "clock": Clock(LATER),
         **more,
     }
-    return reissue(**asked)  # type: ignore[arg-type]  # arguments of all types
+    return submit_another(**asked)  # type: ignore[arg-type]  # arguments of all types
 
 
-def _certificate(made: Reissued) -> Certificate:
-    assert made.certificate_id is not None
-    return Certificate.objects.get(id=made.certificate_id)
+def _certificate(made: tuple[Created, int | None]) -> Certificate:
+    assert made[1] is not None
+    return Certificate.objects.get(id=made[1])
 
 
 def _tick(at: Clock) -> None:
@@ -95,17 +97,17 @@ def test_a_new_key_gets_a_certificate_to_the_end_of_the_same_term(here: World) -
     key = ec.generate_private_key(ec.SECP256R1())
     made = _again(here, number, upload=csr(*NAMES, key=key))
     first, second = Certificate.objects.filter(request=number).order_by("id")
-    assert made == Reissued(certificate_id=second.pk, replayed=False)
+    assert (made[1], made[0].replayed) == (second.pk, False)
     assert second.spki_sha256 == read_csr(csr(*NAMES, key=key)).key.spki_sha256
     facts = certificate_facts(bytes(second.der))
     assert sorted(facts.names) == sorted(NAMES)
     assert facts.not_before > first.not_before + timedelta(days=29)
     assert facts.not_after == first.not_after
     assert Request.objects.count() == 1
-    assert events_of(number) == ["create", "claim", "ca_accept", "issue", "reissue"]
-    told = AuditEvent.objects.filter(object_type="reissue").values_list("action", "actor")
-    assert list(told) == [("reissue.create", "alice")]
-    assert due_reissues(now=LATER + timedelta(days=9)) == []
+    assert events_of(number) == ["create", "claim", "ca_accept", "issue", "issue"]
+    told = AuditEvent.objects.filter(object_type="issuance").values_list("action", "actor")
+    assert list(told) == [("issuance.create", "alice")]
+    assert issuance.due_issuances(now=LATER + timedelta(days=9)) == []
     assert audit_problems() == []
 
 
@@ -125,7 +127,7 @@ def test_nobody_else_does(here: World) -> None:
         _again(here, number + 99)
     with pytest.raises(NotAuthorized):
         _again(here, number, actor=here.olga)
-    assert not Reissue.objects.exists()
+    assert Issuance.objects.count() == 1
 
 
 def test_other_names_are_another_request(here: World) -> None:
@@ -177,13 +179,17 @@ def test_only_what_was_approved_and_only_in_its_term(here: World) -> None:
     Request.objects.filter(id=number).update(names=["evil.example.ac.uk"])
     with pytest.raises(StateConflict):
         _again(here, number, "evil.example.ac.uk")
-    assert not Reissue.objects.exists()
+    assert Issuance.objects.count() == 1
 
 
 def test_without_a_certificate_there_is_nothing_to_follow(here: World) -> None:
     number = _issued(here)
-    for state in set(State) - {Status.ISSUED}:
-        Request.objects.filter(id=number).update(state=state, next_attempt_at=None)
+    for state in set(State) - {State.APPROVED}:
+        Request.objects.filter(id=number).update(state=state)
+        with pytest.raises(StateConflict):
+            _again(here, number)
+    for status in set(Status) - {Status.ISSUED}:
+        Request.objects.filter(id=number).update(state=State.APPROVED, status=status)
         with pytest.raises(StateConflict):
             _again(here, number)
 
@@ -195,22 +201,22 @@ def test_an_entitlement_of_acme_clients_serves_people_too() -> None:
     made = _again(acme.world, request.pk, NAMES[0], actor=acme.meg, clock=Clock(NOW + timedelta(hours=1)))
     certificate = _certificate(made)
     assert certificate.not_after - certificate.not_before < timedelta(days=91)
-    assert events_of(request.pk)[-1] == "reissue"
+    assert events_of(request.pk)[-2:] == ["issue", "issue"]
 
 
 def test_the_same_key_makes_one_certificate(here: World) -> None:
     number, upload = _issued(here), csr(*NAMES)
-    calls: list[Callable[[], Reissued]] = [
+    calls: list[Callable[[], tuple[Created, int | None]]] = [
         lambda: _again(here, number, upload=upload, idempotency_key="once") for _ in range(8)
     ]
     done, refused = outcomes(together(calls))
     assert refused == []
     assert Certificate.objects.count() == 2
-    assert IssuanceAttempt.objects.count() == 2
-    assert sum(not one.replayed for one in done if isinstance(one, Reissued)) == 1
+    assert Issuance.objects.count() == 2
+    assert sum(isinstance(one, tuple) and not one[0].replayed for one in done) == 1
     with pytest.raises(IdempotencyMismatch):
         _again(here, number, idempotency_key="once")
-    assert _again(here, number, upload=upload).replayed is True  # within ten minutes, without a key
+    assert _again(here, number, upload=upload)[0].replayed is True  # within ten minutes, without a key
 
 
 def test_different_keys_at_once_are_one_after_the_other(here: World) -> None:
@@ -228,7 +234,7 @@ class TestAfterACrash:
     def test_the_tick_finishes_it(self, here: World, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
         number, upload = _issued(here), csr(*NAMES)
         embedded = type(runtime.current().backend("embedded"))
-        target = embedded if where == "submit" else under_request
+        target = embedded if where == "submit" else issuance
 
         class KilledError(BaseException):
             pass
@@ -240,39 +246,38 @@ class TestAfterACrash:
             patch.setattr(target, where, die)
             with pytest.raises(KilledError):
                 _again(here, number, upload=upload, idempotency_key="k")
-        attempt = IssuanceAttempt.objects.get(outcome="open")
-        assert due_reissues(now=LATER) == []  # whoever was killed may still be at it
+        open_one = Issuance.objects.get(state="claimed")
+        assert issuance.due_issuances(now=LATER) == []  # the process that was killed may still be at it
         clock = Clock(LATER + timedelta(minutes=1))
         _tick(clock)
         _tick(clock)
-        certificate = Certificate.objects.get(attempt=attempt)
-        assert certificate.serial == attempt.serial
-        assert events_of(number)[-1] == "reissue"
-        assert events_of(number).count("reissue") == 1
+        certificate = Certificate.objects.get(issuance=open_one)
+        assert certificate.serial == open_one.serial
+        assert events_of(number).count("issue") == 2
         again = _again(here, number, upload=upload, idempotency_key="k", clock=clock)
-        assert again == Reissued(certificate_id=certificate.pk, replayed=True)
+        assert (again[1], again[0].replayed) == (certificate.pk, True)
         assert audit_problems() == []
 
 
 class TestSlowCas:
     def test_is_polled_until_it_has_issued(self, here: World) -> None:
         number, clock = _issued(here), Clock(LATER)
-        ca = ScriptedCa(answers=[Accepted(handle="17")], polls=[Accepted(handle="17"), signed])
+        ca = ScriptedCa(answers=[Accepted(handle="17")], polls=[Accepted(handle="17"), signed], inline=True)
         with backend(ca):
             made = _again(here, number, clock=clock)
-            assert made.certificate_id is None
+            assert made[1] is None
             for _ in range(2):
                 clock.forward(timedelta(hours=1))
                 _tick(clock)
         assert Certificate.objects.filter(request=number).count() == 2
         assert len(ca.submitted) == 1
-        assert due_reissues(now=clock.now + timedelta(days=9)) == []
+        assert issuance.due_issuances(now=clock.now + timedelta(days=9)) == []
 
     def test_nobody_knows_means_nothing_is_sent_twice(self, here: World) -> None:
         number, clock = _issued(here), Clock(LATER)
-        ca = ScriptedCa(answers=[OutcomeUnknown("The answer got lost.")])
+        ca = ScriptedCa(answers=[OutcomeUnknown("The answer got lost.")], inline=True)
         with backend(ca):
-            assert _again(here, number, clock=clock).certificate_id is None
+            assert _again(here, number, clock=clock)[1] is None
             with pytest.raises(StateConflict):
                 _again(here, number, clock=clock)  # another key has to wait
             clock.forward(timedelta(hours=1))
@@ -280,17 +285,20 @@ class TestSlowCas:
             assert len(ca.submitted) == 1
             clock.forward(timedelta(days=3))
             _tick(clock)
-        assert "in time" in Reissue.objects.get().problem
+        assert "in time" in issuance_of(number).detail
         assert state_of(number) is Status.ISSUED
-        assert _again(here, number, clock=clock).certificate_id
+        assert _again(here, number, clock=clock)[1]
 
     def test_its_no_leaves_the_request_as_it_was(self, here: World) -> None:
         number, upload = _issued(here), csr(*NAMES)
-        with backend(ScriptedCa(answers=[Refused(reason="Not today.")])), pytest.raises(BackendRefused):
+        with (
+            backend(ScriptedCa(answers=[Refused(reason="Not today.")], inline=True)),
+            pytest.raises(BackendRefused),
+        ):
             _again(here, number, upload=upload)
         assert state_of(number) is Status.ISSUED
-        assert AuditEvent.objects.filter(action="reissue.fail").count() == 1
-        assert _again(here, number, upload=upload).replayed is False
+        assert AuditEvent.objects.filter(action="request.ca_refuse").count() == 1
+        assert _again(here, number, upload=upload)[0].replayed is False
 
     def test_what_can_not_be_prepared_is_told_and_leaves_no_trace(
         self, here: World, monkeypatch: pytest.MonkeyPatch
@@ -301,6 +309,5 @@ class TestSlowCas:
             raise Unavailable("The key is away.")
 
         monkeypatch.setattr(type(runtime.current().backend("embedded")), "prepare", down)
-        with pytest.raises(Unavailable):
-            _again(here, number)
-        assert not Reissue.objects.exists()
+        assert _again(here, number)[1] is None  # it is recorded, and the worker tries again
+        assert not issuance_of(number).intent_key

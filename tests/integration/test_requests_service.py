@@ -24,8 +24,8 @@ from certdesk.domain.errors import (
 from certdesk.domain.policy import Outcome
 from certdesk.domain.requests import Status
 from certdesk.services import runtime
-from certdesk.services.confirm import approve_and_issue, submit_request
-from certdesk.services.decisions import judge_now, reject_request
+from certdesk.services.confirm import submit_request
+from certdesk.services.decisions import approve_request, judge_now, reject_request
 from certdesk.services.organisations import Evidence
 from certdesk.services.requests import (
     DOUBLE_SUBMISSION,
@@ -39,6 +39,7 @@ from certdesk.store.models import (
     AuditEvent,
     BlockedKey,
     Certificate,
+    Issuance,
     Membership,
     Organisation,
     Request,
@@ -263,6 +264,7 @@ class TestIdempotency:
         w = world()
         first = _create(w.alice, submission(w.university, "www.outside.example"))
         RequestEvent.objects.all().delete()
+        Issuance.objects.all().delete()
         Request.objects.all().delete()
         assert _create(w.alice, submission(w.university, "www.outside.example")) > first
 
@@ -320,14 +322,9 @@ class TestApproving:
         w = world()
         other = organisation("Other College")
         charlie = actor("charlie", organisation=other)
-        approve_and_issue(
-            actor=w.olga,
-            number=submit(w.alice, "www.owned.org").number,
-            evidence=[_proof("owned.org")],
-            clock=Clock(),
-        )
+        approve(w.olga, submit(w.alice, "www.owned.org").number, evidence=[_proof("owned.org")])
         theirs = submit(charlie, "mail.owned.org")
-        assert theirs.state is Status.WAITING_FOR_APPROVAL
+        assert theirs.status is Status.WAITING_FOR_APPROVAL
         assert judge_now(actor=w.olga, number=theirs.number, now=NOW).domains == {
             "owned.org": ("mail.owned.org",)
         }
@@ -340,7 +337,7 @@ class TestApproving:
         end = ValidationRecord.objects.get(request=number).expires_at
         assert end == NOW + timedelta(days=runtime.current().ownership_days)
         validated("example.ac.uk", of=w.university, by=w.olga, at=end)
-        assert submit(w.bob, "a.owned.org", clock=Clock(end - timedelta(seconds=1))).state is Status.ISSUED
+        assert submit(w.bob, "a.owned.org", clock=Clock(end - timedelta(seconds=1))).status is Status.ISSUED
         assert submit(w.bob, "b.owned.org", clock=Clock(end)).status is Status.WAITING_FOR_APPROVAL
 
     def test_an_own_request_is_not_possible(self) -> None:
@@ -366,16 +363,10 @@ class TestApproving:
         w = world()
         number = submit(w.alice, "www.outside.example").number
         seen = Request.objects.get(id=number).version
-        approve_only(
-            w.olga,
-            number,
-            evidence=[_proof("outside.example")],
-            note="Yes.",
-            seen_version=seen,
-            now=NOW,
-        )
-        calls: tuple[Callable[[], None], ...] = (
-            lambda: approve_only(w.otto, number, note="n", seen_version=seen, now=NOW),
+        shown = judge_now(actor=w.otto, number=number, now=NOW).shown
+        approve_only(w.olga, number, evidence=[_proof("outside.example")], note="Yes.")
+        calls: tuple[Callable[[], object], ...] = (
+            lambda: approve_request(actor=w.otto, number=number, shown=shown, note="n", now=NOW),
             lambda: reject_request(actor=w.otto, number=number, details="n", seen_version=seen, now=NOW),
             lambda: approve_only(w.otto, number, evidence=[_proof("x.org")], now=NOW),
             lambda: reject_request(actor=w.otto, number=number, details="n", now=NOW),
@@ -419,9 +410,11 @@ class TestApproving:
         approve_only(w.olga, number, evidence=[_proof("outside.example")], note="Seen.", now=NOW)
         row, approval = Request.objects.get(id=number), Approval.objects.get(request=number)
         assert approval.content_digest == row.content_digest
-        assert approval.waived == [
-            *("domain.not_validated", "names.outside_trusted_suffix"),
-            *("organisation.first_request", "organisation.not_vetted"),
+        assert sorted((waived["code"], waived["seen"]) for waived in approval.waived) == [
+            ("domain.not_validated", "outside.example"),
+            ("names.outside_trusted_suffix", "outside.example"),
+            ("organisation.first_request", "first request"),
+            ("organisation.not_vetted", ""),
         ]
         assert (approval.by, approval.user_id) == ("olga", w.olga.user_id)
         college = Organisation.objects.get(id=new)

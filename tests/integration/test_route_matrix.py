@@ -173,6 +173,13 @@ TABLE: dict[str, Row] = {
         answers={"POST": "302 404 302* 302* 302* 302* 302* 403 404"}, body={"mailbox": f"admin@{DOMAIN}"}
     ),
     "domains-validate": Row(answers={"POST": "302 404 403 403 403 302* 302* 403 404"}, body=EVIDENCE),
+    "domains-end-validation": Row(
+        answers={
+            "GET": "302 404 403 403 200 200 200 403 404",
+            "POST": "302 404 403 403 302* 302* 302* 403 404",
+        },
+        body={"reason": "The domain was sold."},
+    ),
     "domains-prove": Row(answers=_PEOPLE_AND_OFFICERS, body={"method": "http_file"}),
     "domains-check": Row(answers=_PEOPLE_AND_OFFICERS),
     "domains-cancel-challenge": Row(answers=_PEOPLE_AND_OFFICERS),
@@ -382,6 +389,9 @@ TABLE: dict[str, Row] = {
     "api/v1/domains/<int:domain_id>/validations": Row(
         answers={**_API_OWN, "POST": "401 404 201* 201* 201* 201* 201* 403 404"},
         body={"mailbox": f"admin@{DOMAIN}"},
+    ),
+    "api/v1/domains/<int:domain_id>/validations/<int:validation_id>/end": Row(
+        answers={"POST": "401 404 403 403 200* 200* 200* 403 404"}, body={"reason": "The domain was sold."}
     ),
     "api/v1/domains/<int:domain_id>/deadlines": Row(answers=_API_OWN),
     "api/v1/domains/<int:domain_id>/caa": Row(answers=_API_OWN),

@@ -19,6 +19,7 @@ OFFICER = {
         Action.DOMAIN_READ,
         Action.DOMAIN_ASK,
         Action.DOMAIN_VALIDATE,
+        Action.VALIDATION_END,
     ),
     *(Action.ACME_READ, Action.ACME_MANAGE),
 }
@@ -33,7 +34,7 @@ APPLICANT = {
 MANAGER = APPLICANT | {
     Action.REQUEST_END,
     *(Action.MEMBERS_READ, Action.MEMBERS_MANAGE),
-    *(Action.ACME_READ, Action.ACME_MANAGE),
+    *(Action.ACME_READ, Action.ACME_MANAGE, Action.VALIDATION_END),
 }
 RA = {
     RaRole.NONE: set[Action](),

@@ -191,12 +191,21 @@ class DomainsOut(Schema):
 class ValidationOut(Schema):
     """One proof of control of a domain."""
 
+    id: int
     method: str
     source: str
     evidence: dict[str, object]
     validated_by: str
     validated_at: datetime
-    expires_at: datetime
+    expires_at: datetime = Field(description="When it lapses, lapsed, or was ended.")
+    ended_by: str = Field(description="Who ended it; empty where nobody did.")
+    end_reason: str
+
+
+class EndValidationIn(Schema):
+    """Why a proof no longer counts; whoever sees the domain sees it."""
+
+    reason: ShortText
 
 
 class ValidationsOut(Schema):

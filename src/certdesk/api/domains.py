@@ -19,14 +19,17 @@ from certdesk.api.domain_schemas import (
     DomainDetailOut,
     DomainsOut,
     DomainsQuery,
+    EndValidationIn,
     PublicationOut,
     ValidateIn,
+    ValidationOut,
     ValidationsOut,
 )
 from certdesk.api.openapi import describe
 from certdesk.dcv.email import mailboxes
 from certdesk.domain.actors import Actor
 from certdesk.domain.errors import NotFound
+from certdesk.services.ended_validations import end_validation
 from certdesk.services.validation import Asked, add_domain, ask_by_email, cancel_challenge
 from certdesk.store.selectors.caa import caa_of_domain
 from certdesk.store.selectors.organisations import DomainRow, list_domains, list_organisations
@@ -113,6 +116,26 @@ def ask(request: HttpRequest, domain_id: int) -> HttpResponse:
     if body.method != "email":
         return domain_methods.begin(actor, domain_id, method=body.method, wildcard=body.wildcard)
     return _ask(actor, get_domain(actor=actor, domain_id=domain_id, now=timezone.now()), body.mailbox)
+
+
+@router.post(
+    "/domains/{int:domain_id}/validations/{int:validation_id}/end",
+    operation_id="endValidation",
+    summary="End a proof of control of a domain",
+    response={200: ValidationOut},
+    openapi_extra=describe(403, 404, 409, body=EndValidationIn),
+)
+def end(request: HttpRequest, domain_id: int, validation_id: int) -> HttpResponse:
+    """For managers of the organisation and RA officers. From now on it proves nothing; certificates that were
+    issued go on working.
+    """
+    actor = actor_of(request)
+    body = inputs.read_body(request, EndValidationIn)
+    end_validation(
+        actor=actor, domain_id=domain_id, record_id=validation_id, reason=body.reason, now=timezone.now()
+    )
+    proofs = _domain(actor, domain_id).validations
+    return render.answer(render.validation_json(next(one for one in proofs if one.id == validation_id)))
 
 
 @router.get(

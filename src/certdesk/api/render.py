@@ -340,12 +340,15 @@ def challenge_json(one: OpenChallenge, *, domain_id: int) -> Json:
 def validation_json(row: ValidationRow) -> Json:
     """One proof of control."""
     return {
+        "id": row.id,
         "method": row.method,
         "source": row.source,
         "evidence": row.evidence,
         "validated_by": row.validated_by,
         "validated_at": moment(row.validated_at),
         "expires_at": moment(row.expires_at),
+        "ended_by": row.ended_by,
+        "end_reason": row.end_reason,
     }
 
 

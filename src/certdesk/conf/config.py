@@ -101,8 +101,7 @@ class Config(BaseSettings):
     perspective_ca: Path | None = None
     perspective_quorum: int = Field(default=0, ge=0, le=20)
     dns_servers: tuple[str, ...] = ()
-    dns_dnssec: Literal["ad", "validate", "off"] = "ad"
-    dns_trust_anchors: tuple[str, ...] = ()
+    dns_dnssec: Literal["loopback", "ad", "off"] = "loopback"
     dcv_allowed_networks: tuple[str, ...] = ()
     dcv_http_port: int = Field(default=80, ge=1, le=65535)
     dcv_tls_port: int = Field(default=443, ge=1, le=65535)
@@ -117,6 +116,16 @@ class Config(BaseSettings):
     @classmethod
     def _issuers_are_domain_names(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(dict.fromkeys(_host_name(name) for name in value))
+
+    @field_validator("dns_dnssec", mode="before")
+    @classmethod
+    def _a_resolver_validates(cls, value: object) -> object:
+        if value == "validate":
+            raise ValueError(
+                "Certdesk doesn't validate DNSSEC itself. Run a validating resolver such as unbound on this"
+                " host, name it in CERTDESK_DNS_SERVERS and leave CERTDESK_DNS_DNSSEC out"
+            )
+        return value
 
     @field_validator("server_software")
     @classmethod

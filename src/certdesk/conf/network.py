@@ -2,7 +2,6 @@
 
 from certdesk.conf.config import Config
 from certdesk.dcv.base import Network
-from certdesk.dcv.dnssec.anchors import IANA_ROOT
 from certdesk.dcv.network import SYSTEM, make_network
 from certdesk.dcv.resolver import Dnssec, servers_of_this_host
 from certdesk.domain.errors import Misconfigured
@@ -16,13 +15,11 @@ def configured_network(config: Config) -> Network | None:
         return make_network(
             resolvers=config.dns_servers or (SYSTEM,),
             dnssec=Dnssec(config.dns_dnssec),
-            trust_anchors=config.dns_trust_anchors or IANA_ROOT,
             allowed_networks=config.dcv_allowed_networks,
             http_port=config.dcv_http_port,
             https_port=config.dcv_tls_port,
         )
     except ValueError as error:
         raise Misconfigured(
-            "CERTDESK_DNS_SERVERS, CERTDESK_DNS_TRUST_ANCHORS or CERTDESK_DCV_ALLOWED_NETWORKS can't be used:"
-            f" {error}."
+            f"CERTDESK_DNS_SERVERS or CERTDESK_DCV_ALLOWED_NETWORKS can't be used: {error}."
         ) from None

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 from certdesk.dcv.addresses import AddressPolicy
 from certdesk.dcv.base import Network
-from certdesk.dcv.dnssec.anchors import IANA_ROOT, TrustAnchors
 from certdesk.dcv.fetch import HTTP, HTTPS, FetchConfig, SafeFetcher
 from certdesk.dcv.resolver import (
     DnsResolver,
@@ -22,21 +21,17 @@ SYSTEM = "system"
 def make_network(
     *,
     resolvers: Sequence[str],
-    dnssec: Dnssec = Dnssec.AD,
-    trust_anchors: Sequence[str] = IANA_ROOT,
+    dnssec: Dnssec = Dnssec.LOOPBACK,
     allowed_networks: Sequence[str] = (),
     http_port: int = HTTP,
     https_port: int = HTTPS,
 ) -> Network:
     """The network of these settings. A resolver is `ADDRESS`, `ADDRESS#PORT`, or `system`.
 
-    Trust anchors are DS records in presentation form.
-
-    Raises: ValueError for what is no address, network, port or anchor, and when nobody is left to ask.
+    Raises: ValueError for what is no address, network or port, and when nobody is left to ask.
     """
     servers = tuple(server for text in resolvers for server in _servers(text))
-    anchors = TrustAnchors.parse(trust_anchors)
-    resolver = DnsResolver(ResolverConfig(servers=servers, dnssec=dnssec, anchors=anchors))
+    resolver = DnsResolver(ResolverConfig(servers=servers, dnssec=dnssec))
     config = FetchConfig(
         addresses=AddressPolicy.allowing(allowed_networks), ports={HTTP: http_port, HTTPS: https_port}
     )

@@ -1,15 +1,14 @@
 """DNS as validation methods and CAA see it: injected, never global. Answers and faults are values.
 
-`DnsResolver` asks the resolvers that the configuration names. On DNSSEC (BR 4.2.2.2) it takes their word by
-the AD bit (RFC 4035 3.2.3), where they validate and the way to them is trusted (best: the same host); or it
-has every answer judged by `dcv.dnssec`, and they need not be believed. It keeps no cache and no state. What
-an answer means for a validation or for CAA does not live here.
+`DnsResolver` asks the resolvers that the configuration names. On DNSSEC (BR 4.2.2.2) it takes the word of a
+validating resolver by the AD bit (RFC 4035 3.2.3), where nobody can set that bit on the way. It keeps no
+cache and no state. What an answer means for a validation or for CAA does not live here.
 """
 
 import ipaddress
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
@@ -27,11 +26,6 @@ import dns.rdatatype
 import dns.resolver
 import dns.rrset
 from dns.rdtypes.ANY.TXT import TXT
-
-from certdesk.dcv.dnssec.anchors import IANA_ROOT, TrustAnchors
-from certdesk.dcv.dnssec.chain import Walk
-from certdesk.dcv.dnssec.judge import is_secure
-from certdesk.dcv.dnssec.signatures import Bogus
 
 
 class Status(StrEnum):
@@ -64,9 +58,8 @@ class Answer:
 
     `values` of TXT are the joined character-strings; of CAA `flags tag "value"`; of A and AAAA addresses; of
     CNAME the target without its last dot. `chain` holds the CNAMEs followed. `authenticated`: DNSSEC
-    vouches for every part of the answer, by the AD bit of a validating resolver or by our own validation.
-    `ttl` is the smallest of the records', in seconds. `note` is what the resolver (RFC 8914) or our
-    validation said about a fault, for people.
+    vouches for every part of the answer, by the AD bit of a resolver that is believed. `ttl` is the smallest
+    of the records', in seconds. `note` is what the resolver said about a fault (RFC 8914), for people.
     """
 
     status: Status
@@ -86,11 +79,11 @@ class Resolver(Protocol):
 
 
 class Dnssec(StrEnum):
-    """What is believed of DNSSEC."""
+    """Whose AD bit is believed."""
 
-    AD = "ad"  # the configured resolvers validate, and are reached over a trusted network
-    VALIDATE = "validate"  # every signature is checked here, from the trust anchors down; nobody is believed
-    OFF = "off"  # nothing is; for networks without a validating resolver, and never for public CAs
+    LOOPBACK = "loopback"  # that of resolvers on this host: nobody stands between
+    AD = "ad"  # that of every configured resolver: they validate, and the network to them is trusted
+    OFF = "off"  # nobody's; for networks without a validating resolver, and never for public CAs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,14 +103,10 @@ class NameServer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResolverConfig:
-    """Whom to ask and for how long: `try_seconds` for one question, `total_seconds` for one look-up.
-
-    `anchors` are where our own validation begins.
-    """
+    """Whom to ask and for how long: `try_seconds` for one question, `total_seconds` for one look-up."""
 
     servers: tuple[NameServer, ...]
-    dnssec: Dnssec = Dnssec.AD
-    anchors: TrustAnchors = field(default_factory=lambda: TrustAnchors.parse(IANA_ROOT))
+    dnssec: Dnssec = Dnssec.LOOPBACK
     try_seconds: float = 3.0
     total_seconds: float = 9.0
     max_cnames: int = 8
@@ -126,6 +115,11 @@ class ResolverConfig:
         """Raises ValueError where a look-up could never succeed."""
         if not self.servers:
             raise ValueError("a resolver needs at least one server to ask")
+
+    def believes(self, server: NameServer) -> bool:
+        """Whether the AD bit in this server's answers counts."""
+        on_this_host = ipaddress.ip_address(server.address).is_loopback
+        return self.dnssec is Dnssec.AD or (self.dnssec is Dnssec.LOOPBACK and on_this_host)
 
 
 #: Large enough for what we ask for, small enough not to be fragmented (DNS flag day 2020).
@@ -159,30 +153,12 @@ class _Step:
     complete: bool
 
 
-class _Unanswered(Exception):
-    """Nobody told what our validation has to know."""
-
-    def __init__(self, status: Status, asked: str) -> None:
-        super().__init__(f"{asked} was asked for to validate the answer: {status}")
-        self.status = status
-
-
 class DnsResolver:
-    """Asks the configured resolvers one after the other. Safe to share among threads.
+    """Asks the configured resolvers one after the other. Safe to share among threads."""
 
-    `clock` gives the seconds since the epoch at which signatures have to hold.
-    """
-
-    def __init__(
-        self,
-        config: ResolverConfig,
-        *,
-        monotonic: Callable[[], float] = time.monotonic,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
+    def __init__(self, config: ResolverConfig, *, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._config = config
         self._monotonic = monotonic
-        self._clock = clock
 
     def lookup(self, name: str, kind: str) -> Answer:
         """The answer for a name and a type; asks on where a response ends within a chain of CNAMEs."""
@@ -192,11 +168,10 @@ class DnsResolver:
         except (dns.exception.DNSException, ValueError):
             return Answer(status=Status.MALFORMED, note="This name can't be asked for.")
         deadline = self._monotonic() + self._config.total_seconds
-        walk = self._walk(deadline) if self._config.dnssec is Dnssec.VALIDATE else None
         chain: tuple[str, ...] = ()
         authenticated = True
         while True:
-            step = self._ask(asked, rdtype, deadline, walk)
+            step = self._ask(asked, rdtype, deadline)
             chain += step.answer.chain
             authenticated = authenticated and step.answer.authenticated
             answer = replace(step.answer, chain=chain, authenticated=authenticated)
@@ -206,37 +181,14 @@ class DnsResolver:
                 return answer
             asked = step.ends_at
 
-    def _walk(self, deadline: float) -> Walk:
-        """One look-up's chains of trust, asked for within its time."""
-
-        def ask(name: dns.name.Name, rdtype: dns.rdatatype.RdataType) -> dns.message.Message:
-            status = Status.TIMEOUT
-            for server in self._config.servers:
-                left = deadline - self._monotonic()
-                if left <= 0:
-                    break
-                query = _query(name, rdtype, checked_here=True)
-                response = _exchange(query, server, min(left, self._config.try_seconds))
-                if isinstance(response, Status):
-                    status = response
-                    continue
-                status = _RCODES.get(response.rcode(), Status.SERVFAIL)
-                if status.answered:
-                    return response
-            raise _Unanswered(status, f"{_text(name)} {rdtype.name}")
-
-        return Walk(ask=ask, anchors=self._config.anchors, at=self._clock())
-
-    def _ask(
-        self, name: dns.name.Name, rdtype: dns.rdatatype.RdataType, deadline: float, walk: Walk | None
-    ) -> _Step:
+    def _ask(self, name: dns.name.Name, rdtype: dns.rdatatype.RdataType, deadline: float) -> _Step:
         """The first server's answer that is one; else the last server's fault. BOGUS is final."""
         step = _fault(name, Status.TIMEOUT, "")
         for server in self._config.servers:
             left = deadline - self._monotonic()
             if left <= 0:
                 break
-            step = self._ask_server(name, rdtype, server, min(left, self._config.try_seconds), walk)
+            step = self._ask_server(name, rdtype, server, min(left, self._config.try_seconds))
             if step.answer.status.answered or step.answer.status in (Status.BOGUS, Status.CNAME_LOOP):
                 break
         return step
@@ -247,9 +199,8 @@ class DnsResolver:
         rdtype: dns.rdatatype.RdataType,
         server: NameServer,
         seconds: float,
-        walk: Walk | None,
     ) -> _Step:
-        response = _exchange(_query(name, rdtype, checked_here=walk is not None), server, seconds)
+        response = _exchange(_query(name, rdtype), server, seconds)
         if isinstance(response, Status):
             return _fault(name, response, str(server))
         status = _RCODES.get(response.rcode(), Status.SERVFAIL)
@@ -257,33 +208,16 @@ class DnsResolver:
             if status is Status.SERVFAIL and self._hides_something(name, rdtype, server, seconds):
                 status = Status.BOGUS
             return _fault(name, status, str(server), note=_extended_error(response))
-        try:
-            trusted = self._vouched_for(response, name, rdtype, walk)
-        except Bogus as error:
-            return _fault(name, Status.BOGUS, str(server), note=_printable(str(error)))
-        except _Unanswered as error:
-            return _fault(name, error.status, str(server), note=_printable(str(error)))
+        trusted = self._config.believes(server) and bool(response.flags & dns.flags.AD)
         return _read(response, name, rdtype, status=status, authenticated=trusted, server=str(server))
-
-    def _vouched_for(
-        self,
-        response: dns.message.Message,
-        name: dns.name.Name,
-        rdtype: dns.rdatatype.RdataType,
-        walk: Walk | None,
-    ) -> bool:
-        """Whether DNSSEC vouches for the response. Raises Bogus or _Unanswered where we validate it."""
-        if walk is not None:
-            return is_secure(response, name, rdtype, walk=walk)
-        return self._config.dnssec is Dnssec.AD and bool(response.flags & dns.flags.AD)
 
     def _hides_something(
         self, name: dns.name.Name, rdtype: dns.rdatatype.RdataType, server: NameServer, seconds: float
     ) -> bool:
         """Whether a SERVFAIL is DNSSEC's verdict: the answer comes when checking is off (RFC 4035 3.2.2)."""
-        if self._config.dnssec is not Dnssec.AD:
+        if self._config.dnssec is Dnssec.OFF:
             return False
-        response = _exchange(_query(name, rdtype, checked_here=True), server, seconds)
+        response = _exchange(_query(name, rdtype, checking=False), server, seconds)
         return not isinstance(response, Status) and response.rcode() in (
             dns.rcode.NOERROR,
             dns.rcode.NXDOMAIN,
@@ -298,12 +232,12 @@ def _wire_name(name: str) -> dns.name.Name:
 
 
 def _query(
-    name: dns.name.Name, rdtype: dns.rdatatype.RdataType, *, checked_here: bool
+    name: dns.name.Name, rdtype: dns.rdatatype.RdataType, *, checking: bool = True
 ) -> dns.message.QueryMessage:
-    """A question; `checked_here`: the answer is wanted, whatever the resolver thinks of it (CD)."""
+    """A question; without `checking` the answer is wanted, whatever the resolver thinks of it (CD)."""
     query = dns.message.make_query(name, rdtype, use_edns=0, want_dnssec=True, payload=_UDP_PAYLOAD)
     # The AD bit in a question: "I understand it in the answer" (RFC 6840 5.7).
-    query.flags |= dns.flags.CD if checked_here else dns.flags.AD
+    query.flags |= dns.flags.AD if checking else dns.flags.CD
     return query
 
 
@@ -381,7 +315,6 @@ def _read(
 def _rrset(
     response: dns.message.Message, owner: dns.name.Name, rdtype: dns.rdatatype.RdataType
 ) -> dns.rrset.RRset | None:
-    # The class counts: what `is_secure` has judged is the Internet's.
     asked = (owner, dns.rdataclass.IN, rdtype)
     return next((r for r in response.answer if (r.name, r.rdclass, r.rdtype) == asked), None)
 

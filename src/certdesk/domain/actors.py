@@ -67,6 +67,7 @@ class Action(StrEnum):
     DOMAIN_READ = "domain.read"
     DOMAIN_ASK = "domain.ask"
     DOMAIN_VALIDATE = "domain.validate"
+    VALIDATION_END = "validation.end"
     ACME_READ = "acme.read"
     ACME_MANAGE = "acme.manage"
     AUDIT_READ = "audit.read"
@@ -89,6 +90,7 @@ _BY_RA_ROLE: dict[RaRole, frozenset[Action]] = {
             Action.DOMAIN_READ,
             Action.DOMAIN_ASK,
             Action.DOMAIN_VALIDATE,
+            Action.VALIDATION_END,
             Action.ACME_READ,
             Action.ACME_MANAGE,
         }
@@ -128,6 +130,7 @@ _BY_ORG_ROLE: dict[OrgRole, frozenset[Action]] = {
             Action.ORGANISATION_READ,
             Action.DOMAIN_READ,
             Action.DOMAIN_ASK,
+            Action.VALIDATION_END,
             Action.MEMBERS_READ,
             Action.MEMBERS_MANAGE,
             Action.ACME_READ,

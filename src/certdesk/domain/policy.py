@@ -165,9 +165,13 @@ class Waiver:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Approved:
-    """What an approval allows: exactly this content, in spite of these reasons, until the term ends."""
+    """What an approval allows: exactly this content, in spite of these reasons, until the term ends.
+
+    `csr_sha256` is of the CSR that was approved with it, for the first certificate; empty for none.
+    """
 
     content_digest: str
+    csr_sha256: str
     waivers: frozenset[Waiver]
     ends_at: datetime
 
@@ -188,18 +192,20 @@ def obstacles(
     *,
     content: str,
     csr_sha256: str,
+    is_first: bool = False,
     is_signing: bool = True,
     now: datetime,
 ) -> tuple[Check, ...]:
     """What stands against a certificate under an approval now; empty means sign.
 
     `content` is the digest of the request as it is now, `decision` is about the certificate's own names and
-    CSR. A missing validation or CAA answer is never waived. Without `is_signing` a name that is not validated
-    is no obstacle yet: an ACME challenge can prove it.
+    CSR; with `is_first` that is the CSR which came with the request. A missing validation or CAA answer is
+    never waived. Without `is_signing` a name that is not validated is no obstacle yet: an ACME challenge can
+    prove it.
     """
     if approved is None:
         return (_approval("missing", "Nobody has approved this request."),)
-    if content != approved.content_digest:
+    if content != approved.content_digest or (is_first and csr_sha256 != approved.csr_sha256):
         return (
             _approval("content_changed", "What would be signed is not what was approved. Approve it again."),
         )

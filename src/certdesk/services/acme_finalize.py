@@ -129,6 +129,7 @@ def finalize(
                 channel=ACME,
                 intent=intent,
                 order_id=order.pk,
+                claimed_by=None if order.request is None else backend,
                 now=now,
             )
             issuance.order = order

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from certdesk.dcv.base import Challenge, NotValidated, Outcome, Problem, Record, Validated
-from certdesk.domain.acme_problems import ProblemType, problem_json
+from certdesk.domain.acme_problems import AcmeRefused, ProblemType, problem_json
 from certdesk.domain.deadlines import PERSISTENT_METHODS
 from certdesk.domain.evidence import Validation
 from certdesk.domain.jws import key_authorization
@@ -23,8 +23,9 @@ from certdesk.domain.orders import (
 )
 from certdesk.domain.requests import OrganisationId
 from certdesk.services import runtime
-from certdesk.services.acme_accounts import actor_of
+from certdesk.services.acme_accounts import account_by_id, actor_of
 from certdesk.services.acme_addresses import account_hash_prefix, account_url
+from certdesk.services.acme_credentials import limits_of
 from certdesk.services.acme_orders import (
     ChallengeView,
     available_methods,
@@ -135,6 +136,8 @@ def record_look(look: Look, outcome: Outcome, *, now: datetime) -> None:
     with write_transaction():
         lock_organisation(organisation_id)
         match outcome:
+            case Validated() if ended := _ended(look, now=now):
+                _record_failure(look, ProblemType.UNAUTHORIZED, ended, may_retry=False, now=now)
             case Validated(record=record) if _reaches(look, record, now=now):
                 _record_proof(look, record, now=now)
             case Validated():
@@ -241,6 +244,17 @@ def _broken(challenge: Challenge, detail: str, *, now: datetime) -> NotValidated
             method=challenge.method, adn=challenge.adn, asked="nothing", answered="nothing", at=now
         ),
     )
+
+
+def _ended(look: Look, *, now: datetime) -> str:
+    """Why the account may no longer prove this name, as its rows say under the lock; empty where it may."""
+    try:
+        limits = limits_of(account_by_id(look.account.pk).credential)
+    except AcmeRefused as refused:
+        return refused.detail
+    if limits.is_over(now=now) or limits.outside([look.authorization.name]):
+        return "The credential of this account has expired, or no longer allows this name."
+    return ""
 
 
 def _reaches(look: Look, record: Record, *, now: datetime) -> bool:

@@ -126,6 +126,7 @@ def create_another(
                 actor=actor,
                 channel=channel,
                 intent=intent,
+                claimed_by=None if intent is None else at_once,
                 idempotency_key=key or f"auto-{secrets.token_hex(16)}",
                 next_attempt_at=now + UNCLAIMED,
                 now=now,

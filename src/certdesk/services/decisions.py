@@ -187,6 +187,7 @@ def approve_request(
             decision,
             by=actor.label,
             user_id=actor.user_id,
+            csr_sha256=subject.csr_sha256,
             waived=[asdict(waiver) for waiver in waived],
             note=note,
             message=message,

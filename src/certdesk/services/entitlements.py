@@ -172,7 +172,8 @@ def record_request(
         )
     )
     if auto:
-        approve(request, decision, by="policy", now=now)
+        first = "" if channel == ACME else subject.csr_sha256
+        approve(request, decision, by="policy", csr_sha256=first, now=now)
     step = Step(
         note="\n".join(reasons) or detail,  # a line each, in the history and in the mail
         data={

@@ -9,15 +9,15 @@ from typing import Any
 import structlog
 
 from certdesk.backends.base import Backend, Prepares
-from certdesk.domain.actors import Actor
+from certdesk.domain.actors import SYSTEM, Actor
 from certdesk.domain.certificates import Intent
 from certdesk.domain.csr import Csr
 from certdesk.domain.errors import BackendError, InvariantViolated, Unavailable
 from certdesk.domain.keys import describe_key
-from certdesk.domain.requests import Work
+from certdesk.domain.requests import Event, Status, Work
 from certdesk.store.models import Issuance, Request
 from certdesk.store.prepared import insert
-from certdesk.store.transitions import Step
+from certdesk.store.transitions import Change, Step, write_history
 
 log = structlog.get_logger()
 
@@ -48,9 +48,14 @@ def record_issuance(
     order_id: int | None = None,
     idempotency_key: str = "",
     next_attempt_at: datetime | None = None,
+    claimed_by: Backend | None = None,
     now: datetime,
 ) -> Issuance:
-    """Inserts one, in the transaction that judged it: claimed where there is an intent, else waiting."""
+    """Inserts one, in the transaction that judged it: claimed where there is an intent, else waiting.
+
+    With `claimed_by` the history of a request that has no certificate yet says so; one that was made in the
+    same transaction has that line already.
+    """
     due = next_attempt_at if intent is None else now + LEASE
     row = Issuance(
         request=request,
@@ -73,7 +78,19 @@ def record_issuance(
         next_attempt_at=due,
         **({} if intent is None else claimed(intent, now=now)),
     )
-    return insert(row)
+    insert(row)
+    if claimed_by is not None and request.status != Status.ISSUED:
+        line = Change(
+            request_id=request.pk,
+            organisation_id=request.organisation_id,
+            event=Event.CLAIM,
+            old=Status(request.status),
+            new=Status(request.status),
+            step=claim_step(claimed_by),
+            issuance_id=row.pk,
+        )
+        write_history(changes=[line], actor=SYSTEM, now=now, notify=False)
+    return row
 
 
 def claimed(intent: Intent, *, now: datetime) -> dict[str, Any]:

@@ -143,7 +143,9 @@ def issue(*, issuance_id: IssuanceId, clock: Clock, already: Claimed | None = No
             facts, decision = judged(subject, now=now)
             against = (
                 *order_obstacles(issuance.order, now=now),
-                *obstacles_under(request, subject, decision, now=now),
+                *obstacles_under(
+                    request, subject, decision, is_first=_is_first(issuance, request.status), now=now
+                ),
             )
             against = against or differences(intent, facts, csr=csr, ends_at=request.term_ends_at)
             if against:
@@ -172,8 +174,10 @@ def issue(*, issuance_id: IssuanceId, clock: Clock, already: Claimed | None = No
 
     # 3. Sign or send, outside any transaction.
     sent = _answer(backend, lambda: backend.submit(intent))
-    if isinstance(sent, Unavailable):
+    if isinstance(sent, Unavailable) and not _is_given_up(issuance, sent, now=clock()):
         return _release(issuance, sent, now=clock())
+    if isinstance(sent, Unavailable):
+        sent = Refused(reason=f"It could not be reached in time. {sent.detail}")
     # 4. Compare, and 5. record whatever came, in one transaction.
     return _record(issuance, intent, sent, backend, clock=clock)
 
@@ -386,11 +390,13 @@ def _record(
             log.error("issuance.outcome_unknown", issuance=issuance.pk, code=code, age=str(now - since))
             usual = usual_issuing_time(backend=issuance.backend, now=now)
             line = waiting_phrase(elapsed=now - since, usual=usual)
+            pause = _between(LEASE, now - since, RETRY_MOST)
             if issuance.state == Work.CLAIMED:
                 line = f"We don't know the outcome yet. We're checking with the CA. {line}"
             else:
+                pause = _between(POLL_FIRST, (now - since) / 4, RETRY_MOST)
                 line = _at_work(backend, issuance.handle, since, now)
-            _wait(issuance, at=now + _between(LEASE, (now - since) / 4, RETRY_MOST), line=line)
+            _wait(issuance, at=now + pause, line=line)
             return Work(issuance.state)
 
 
@@ -410,11 +416,11 @@ def _record_issued(
             )
             event = Event.CA_REFUSE if wrong else Event.CANCEL
             data = {"codes": [check.code for check in wrong]}
-            received = withhold(issuance, issued, reason, now=now)
-            written = {"received": received}
-            return _end(issuance, event, reason, request=at, written=written, data=data, now=now)
+            state = _end(issuance, event, reason, request=at, data=data, now=now)
+            if received := withhold(issuance, issued, reason, now=now):
+                Issuance.objects.filter(id=issuance.pk).update(received=received)
+            return state
         facts = certificate_facts(issued.chain[0])
-        certificate = keep(issuance, issued, now=now)
         step = Step(
             detail=f"Valid until {facts.not_after:%-d %B %Y}.",
             note="" if _is_first(issuance, at.status) else f"For {issuance.asked_by}.",
@@ -422,13 +428,17 @@ def _record_issued(
         )
         # A CA that answers at once acknowledges and issues in one breath.
         accepted = (Event.CA_ACCEPT, Step(detail=f"{backend.title} has accepted it."))
-        steps = (
-            ((Event.ISSUE, step),) if issuance.state == Work.SUBMITTED else (accepted, (Event.ISSUE, step))
-        )
-        acknowledged = {"acknowledged_at": issuance.acknowledged_at or now}
+        issued_now = (Event.ISSUE, step)
+        # The swap comes first: a process that loses the race keeps no second certificate.
         advance_issuance(
-            issuance=issuance, steps=steps, actor=SYSTEM, now=now, request=at, written=acknowledged
+            issuance=issuance,
+            steps=(issued_now,) if issuance.state == Work.SUBMITTED else (accepted, issued_now),
+            actor=SYSTEM,
+            now=now,
+            request=at,
+            written={"acknowledged_at": issuance.acknowledged_at or now},
         )
+        certificate = keep(issuance, issued, now=now)
         if issuance.order_id is not None:
             _CERTIFY((issuance.order_id,), (certificate.pk,))
         return Work.ISSUED
@@ -457,7 +467,6 @@ def _end(
     reason: str,
     *,
     request: Standing | None = None,
-    written: Mapping[str, object] | None = None,
     data: Mapping[str, object] | None = None,
     now: datetime,
 ) -> Work:
@@ -470,7 +479,7 @@ def _end(
             actor=SYSTEM,
             now=now,
             request=request,
-            written={"detail": reason, **(written or {})},
+            written={"detail": reason},
         )
         _end_order(issuance, reason, now=now)
     return state

@@ -17,6 +17,7 @@ from certdesk.domain.identifiers import is_ip_address, parse_dns_name
 from certdesk.domain.ip_addresses import parse_ip_name
 from certdesk.domain.requests import OrganisationId, RequestId, UserId
 from certdesk.services import runtime
+from certdesk.services.permissions import refuse_withdrawn
 from certdesk.services.texts import storable
 from certdesk.services.validation import record_proof
 from certdesk.store import audit
@@ -190,6 +191,7 @@ def record_validation(
         )
     if evidence.how not in WAYS:
         raise InvalidInput("Choose how it was checked.", fields={f"how.{adn}": "Choose one from the list."})
+    refuse_withdrawn(organisation.pk, actor.user_id, action=Action.DOMAIN_VALIDATE)
     domain, _new = Domain.objects.get_or_create(
         organisation=organisation, adn=adn, defaults={"created_at": now}
     )

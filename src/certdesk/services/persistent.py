@@ -14,7 +14,13 @@ from django.db.models import F, QuerySet
 from certdesk.dcv.base import Challenge, NotValidated, Outcome, Problem, Record
 from certdesk.domain.actors import SYSTEM, Actor
 from certdesk.domain.deadlines import PERSISTENT_METHODS
-from certdesk.domain.errors import InvalidInput, InvariantViolated, RateLimited, StateConflict
+from certdesk.domain.errors import (
+    InvalidInput,
+    InvariantViolated,
+    NotAuthorized,
+    RateLimited,
+    StateConflict,
+)
 from certdesk.domain.evidence import METHODS, Method
 from certdesk.domain.identifiers import is_ip_address
 from certdesk.domain.requests import OrganisationId
@@ -22,11 +28,13 @@ from certdesk.domain.rules import RuleId, in_force
 from certdesk.services import runtime
 from certdesk.services.looks import look_at, look_at_all, proven
 from certdesk.services.outcomes import record_outcomes
+from certdesk.services.permissions import refuse_withdrawn
 from certdesk.services.publications import DnsRecord, persistent_record
 from certdesk.services.validation import record_proof, tell_waiting
 from certdesk.services.validation_methods import (
     LEASE,
     PAUSE,
+    WITHDRAWN,
     Found,
     Looked,
     NotFoundYet,
@@ -148,7 +156,7 @@ def check_record_now(*, actor: Actor, domain_id: int, clock: Callable[[], dateti
 def watch_due(*, clock: Callable[[], datetime], limit: int) -> int:
     """Looks at every record whose time has come, all at once; returns at how many."""
     now = clock()
-    due = _watched().filter(next_look_at__lte=now).order_by("next_look_at")
+    due = _due(now).order_by("next_look_at")
     with write_transaction():
         rows = [row for row in due[:limit] if _claim(row, now=now)]
     for done in look_at_all([challenge_of(row) for row in rows], clock=clock):
@@ -162,7 +170,7 @@ def watch_due(*, clock: Callable[[], datetime], limit: int) -> int:
 
 def any_due(*, now: datetime) -> bool:
     """Whether a record is to be looked at now."""
-    return _watched().filter(next_look_at__lte=now).exists()
+    return _due(now).exists()
 
 
 def challenge_of(row: PersistentRecord) -> Challenge:
@@ -188,6 +196,10 @@ def _watched() -> QuerySet[PersistentRecord]:
     )
 
 
+def _due(now: datetime) -> QuerySet[PersistentRecord]:
+    return _watched().filter(next_look_at__lte=now, domain__organisation__is_active=True)
+
+
 def _claim(row: PersistentRecord, *, now: datetime) -> bool:
     """Takes a look for oneself: of two at once one gets it."""
     with write_transaction():
@@ -210,6 +222,14 @@ def _record(row: PersistentRecord, outcome: Outcome, *, actor: Actor, now: datet
         raise StateConflict(NOT_WATCHED)
     if isinstance(outcome, NotValidated):
         return _not_there(fresh, outcome, actor=actor, now=now)
+    # Once it was seen, the record is the organisation's, and outlives whoever asked for it.
+    asker = fresh.asked_by_id if fresh.seen_at is None else None
+    try:
+        refuse_withdrawn(fresh.domain.organisation_id, asker, actor.user_id)
+    except NotAuthorized as withdrawn:
+        if asker is None:
+            raise
+        return _withdrawn(fresh, withdrawn, now=now)
     # A record without policy=wildcard is a narrower proof than was asked for, and a proof all the same.
     record = proven(outcome, challenge_of(fresh), allowed=PERSISTENT_METHODS)
     return _there(fresh, record, actor=actor, now=now)
@@ -223,10 +243,10 @@ def _there(row: PersistentRecord, record: Record, *, actor: Actor, now: datetime
     PersistentRecord.objects.filter(id=row.pk).update(
         looks=0, seen_at=now, missing_since=None, next_look_at=now + rt.persistence.check_every
     )
-    newest = ValidationRecord.objects.filter(domain_id=row.domain_id, method=record.method).order_by(
-        "-validated_at", "-id"
+    current = ValidationRecord.objects.filter(
+        domain_id=row.domain_id, method=record.method, expires_at__gt=now
     )
-    latest = newest.first()
+    latest = current.order_by("-validated_at", "-id").first()
     if latest is not None and row.missing_since is None and now - latest.validated_at < _renew_after(now):
         return Found(record_id=latest.pk, adn=row.adn)
     proof = record_proof(
@@ -245,6 +265,15 @@ def _there(row: PersistentRecord, record: Record, *, actor: Actor, now: datetime
         noted={"persistent": row.pk},
     )
     return Found(record_id=proof.pk, adn=row.adn)
+
+
+def _withdrawn(row: PersistentRecord, why: NotAuthorized, *, now: datetime) -> NotFoundYet:
+    """Stops the watch: what is found for who may no longer ask proves nothing."""
+    PersistentRecord.objects.filter(id=row.pk).update(stopped_at=now, next_look_at=None)
+    _audit(row.domain, "domain.persistent_stop", actor=SYSTEM, now=now, problem=WITHDRAWN)
+    tell_waiting(OrganisationId(row.domain.organisation_id), now=now)
+    problem = Problem(code=WITHDRAWN, detail=f"{why.detail} Start again.")
+    return NotFoundYet(problem=problem, adn=row.adn, next_look_at=None)
 
 
 def _not_there(row: PersistentRecord, outcome: NotValidated, *, actor: Actor, now: datetime) -> NotFoundYet:

@@ -157,6 +157,7 @@ def approved(request: Request) -> Approved | None:
         return None
     return Approved(
         content_digest=approval.content_digest,
+        csr_sha256=approval.csr_sha256,
         waivers=frozenset(Waiver(**waived) for waived in approval.waived),
         ends_at=request.term_ends_at,
     )
@@ -168,14 +169,23 @@ def content_of(request: Request, organisation: Organisation) -> str:
 
 
 def obstacles_under(
-    request: Request, subject: Subject, decision: Decision, *, is_signing: bool = True, now: datetime
+    request: Request,
+    subject: Subject,
+    decision: Decision,
+    *,
+    is_first: bool = False,
+    is_signing: bool = True,
+    now: datetime,
 ) -> tuple[Check, ...]:
     """What stands against a certificate under a stored request now, by its approval; empty means sign."""
+    names, allowed = set(subject.names), set(request.names)
+    within = names == allowed if is_first else names <= allowed
     return obstacles(
         decision,
         approved(request),
-        content=content_of(request, subject.organisation),
+        content=content_of(request, subject.organisation) if within else "",
         csr_sha256=subject.csr_sha256,
+        is_first=is_first,
         is_signing=is_signing,
         now=now,
     )

@@ -37,6 +37,7 @@ from certdesk.domain.requests import OrganisationId, State, Status, Work
 from certdesk.domain.rules import RuleId, in_force
 from certdesk.services import runtime
 from certdesk.services.letters import letter, prose
+from certdesk.services.permissions import refuse_withdrawn
 from certdesk.store import audit
 from certdesk.store.db import write_transaction
 from certdesk.store.models import (
@@ -166,6 +167,7 @@ def confirm_by_email(*, code: str, remote_address: str, now: datetime) -> Challe
     confirmed = Challenge(id=row.pk, mailbox=row.mailbox, facts=_facts(row))
     with write_transaction():
         lock_organisation(organisation_id)
+        _refuse_gone(row)
         if not _end(row, ChallengeOutcome.CONFIRMED, now=now):
             raise NotFound(GONE)
         record_proof(
@@ -387,7 +389,16 @@ def _by_code(code: str, *, now: datetime) -> EmailChallenge:
     )
     if row is None:
         raise NotFound(GONE)
+    _refuse_gone(row)
     return row
+
+
+def _refuse_gone(row: EmailChallenge) -> None:
+    """Raises NotFound, like for any other code that is no good, where whoever asked may no longer ask."""
+    try:
+        refuse_withdrawn(row.domain.organisation_id, row.asked_by_id)
+    except (NotAuthorized, StateConflict):
+        raise NotFound(GONE) from None
 
 
 def _end(row: EmailChallenge, outcome: ChallengeOutcome, *, now: datetime) -> bool:

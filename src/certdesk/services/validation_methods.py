@@ -14,6 +14,7 @@ from django.db.models import F, Q, QuerySet
 from certdesk.dcv.base import Challenge, NotValidated, Outcome, Problem, Record
 from certdesk.domain.actors import SYSTEM, Action, Actor, can
 from certdesk.domain.errors import (
+    CertdeskError,
     InvalidInput,
     InvariantViolated,
     NotAuthorized,
@@ -29,6 +30,7 @@ from certdesk.services import runtime
 from certdesk.services.derived import digest_of, new_nonce, new_value, public_token, value_again
 from certdesk.services.looks import look_at, look_at_all, proven
 from certdesk.services.outcomes import record_outcomes
+from certdesk.services.permissions import refuse_withdrawn
 from certdesk.services.publications import Publication, expected_value, publication
 from certdesk.services.validation import record_proof, tell_waiting
 from certdesk.store import audit
@@ -44,6 +46,7 @@ PAUSE = timedelta(seconds=5)  # between two looks at one challenge, whoever asks
 FIRST_LOOK, LONGEST_WAIT = timedelta(minutes=1), timedelta(hours=4)
 LEASE = timedelta(minutes=5)  # a look that has not come back by then is somebody else's
 GONE = "This challenge was used, cancelled or replaced in the meantime."
+WITHDRAWN = "dcv.withdrawn"
 MAX_SEEN = 2000  # characters of what a stranger's server said that are kept
 
 
@@ -275,7 +278,10 @@ def wait_after(looks: int) -> timedelta:
 
 def _due(now: datetime) -> QuerySet[MethodChallenge]:
     return MethodChallenge.objects.filter(
-        outcome=ChallengeOutcome.OPEN, next_look_at__lte=now, expires_at__gt=now
+        outcome=ChallengeOutcome.OPEN,
+        next_look_at__lte=now,
+        expires_at__gt=now,
+        domain__organisation__is_active=True,
     )
 
 
@@ -337,6 +343,10 @@ def _record(row: MethodChallenge, outcome: Outcome, *, actor: Actor, now: dateti
     """As `_conclude`, in the caller's transaction. Raises StateConflict before anything is written."""
     if isinstance(outcome, NotValidated):
         return _not_found(row, outcome, actor=actor, now=now)
+    try:
+        refuse_withdrawn(row.domain.organisation_id, row.asked_by_id, actor.user_id)
+    except (NotAuthorized, StateConflict) as withdrawn:
+        return _withdrawn(row, withdrawn, now=now)
     record = proven(outcome, challenge_of(row), allowed=frozenset({Method(row.method)}))
     if not _end(row, ChallengeOutcome.CONFIRMED, now=now):
         raise StateConflict(GONE)
@@ -356,6 +366,16 @@ def _record(row: MethodChallenge, outcome: Outcome, *, actor: Actor, now: dateti
         noted={"method_challenge": row.pk},
     )
     return Found(record_id=proof.pk, adn=row.adn)
+
+
+def _withdrawn(row: MethodChallenge, why: CertdeskError, *, now: datetime) -> NotFoundYet:
+    """Ends the challenge: what is found for who may no longer ask proves nothing."""
+    if not _end(row, ChallengeOutcome.CANCELLED, now=now):
+        raise StateConflict(GONE)
+    _audit(row, "domain.challenge_cancel", actor=SYSTEM, now=now, more={"problem": WITHDRAWN})
+    tell_waiting(OrganisationId(row.domain.organisation_id), now=now)
+    problem = Problem(code=WITHDRAWN, detail=f"{why.detail} Start again.")
+    return NotFoundYet(problem=problem, adn=row.adn, next_look_at=None)
 
 
 def _not_found(row: MethodChallenge, outcome: NotValidated, *, actor: Actor, now: datetime) -> NotFoundYet:

@@ -50,6 +50,11 @@ urlpatterns = [
     path("domains/<int:domain_id>/", domains.show, name="domains-show"),
     path("domains/<int:domain_id>/ask/", domains.ask, name="domains-ask"),
     path("domains/<int:domain_id>/validate/", domains.validate, name="domains-validate"),
+    path(
+        "domains/<int:domain_id>/validations/<int:validation_id>/end/",
+        domains.end,
+        name="domains-end-validation",
+    ),
     path("domains/<int:domain_id>/prove/", proving.prove, name="domains-prove"),
     path(
         "domains/<int:domain_id>/persistent/check/",

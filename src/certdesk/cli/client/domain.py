@@ -1,4 +1,4 @@
-"""`certdesk domain`: list, show, add, ask a mailbox to confirm, take that back."""
+"""`certdesk domain`: list, show, add, ask a mailbox to confirm, take that back, end a validation."""
 
 import click
 
@@ -114,6 +114,26 @@ def cancel(*, name: str, mailbox: str, organisation: str, target: Target) -> Non
     shown.talk(f"The code that {mailbox} has no longer works.")
 
 
+@domain.command()
+@click.argument("name")
+@click.argument("validation", type=int)
+@click.option("--reason", required=True, help="Why; whoever sees the domain sees it.")
+@in_organisation
+@service_options
+@as_json
+def end(*, name: str, validation: int, reason: str, organisation: str, target: Target, machine: bool) -> None:
+    """End a validation of a domain, by its number in `certdesk domain show`.
+
+    From now on it proves nothing. Certificates that were issued go on working.
+    """
+    with Service(target) as service:
+        found = _listed(service, name, organisation)
+        ended = service.post(f"/domains/{found['id']}/validations/{validation}/end", {"reason": reason})
+    if machine:
+        shown.as_json(ended)
+    shown.talk(f"Validation {validation} of {found['domain']} no longer proves anything.")
+
+
 def _add(service: Service, name: str, organisation: str) -> Json:
     body = {"domain": name, **({"organisation": organisation} if organisation else {})}
     return service.post("/domains", body)
@@ -135,8 +155,15 @@ def _write(found: Json, proofs: list[Json]) -> None:
     shown.table((found["domain"], found["organisation"]), [("Validated", state)])
     if proofs:
         shown.table(
-            ("PROOF", "BY", "AT", "UNTIL"),
-            ((p["method"], p["validated_by"], p["validated_at"], p["expires_at"]) for p in proofs),
+            ("PROOF", "METHOD", "BY", "AT", "UNTIL", "ENDED"),
+            (
+                (
+                    str(p["id"]),
+                    *(p["method"], p["validated_by"], p["validated_at"], p["expires_at"]),
+                    f"{p['ended_by']}: {p['end_reason']}" if p["ended_by"] else "",
+                )
+                for p in proofs
+            ),
         )
     if found["challenges"]:
         shown.table(

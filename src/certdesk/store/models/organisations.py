@@ -39,7 +39,10 @@ class Domain(models.Model):
 
 
 class ValidationRecord(models.Model):
-    """Evidence that an organisation controls a domain. Rows are inserted, never changed (V7)."""
+    """Evidence that an organisation controls a domain. Rows are inserted and never deleted.
+
+    Once, somebody may end a row: `expires_at` comes forward to that moment, with who and why beside it.
+    """
 
     domain = models.ForeignKey(Domain, on_delete=models.PROTECT, related_name="validations")
     method = models.CharField(max_length=32, choices=[(m.value, m.name) for m in Method])
@@ -49,12 +52,19 @@ class ValidationRecord(models.Model):
     request = models.ForeignKey("store.Request", on_delete=models.PROTECT, null=True, related_name="+")
     validated_at = models.DateTimeField()
     expires_at = models.DateTimeField()
+    ended_by = models.ForeignKey("store.User", on_delete=models.PROTECT, null=True, related_name="+")
+    end_reason = models.CharField(max_length=500, blank=True, default="")
 
     class Meta:
         indexes: ClassVar = [models.Index(name="validation_fresh", fields=["domain", "-expires_at"])]
         constraints: ClassVar = [
             models.CheckConstraint(
                 name="validation_ends_after_it_starts",
-                condition=models.Q(expires_at__gt=models.F("validated_at")),
-            )
+                condition=models.Q(expires_at__gt=models.F("validated_at")) | ~models.Q(end_reason=""),
+            ),
+            models.CheckConstraint(
+                name="validation_ended_by_somebody_for_a_reason",
+                condition=models.Q(ended_by__isnull=True, end_reason="")
+                | (models.Q(ended_by__isnull=False) & ~models.Q(end_reason="")),
+            ),
         ]

@@ -80,6 +80,7 @@ class Approval(models.Model):
     user = models.ForeignKey("store.User", on_delete=models.PROTECT, null=True, related_name="+")
     content_digest = models.CharField(max_length=64)
     policy_digest = models.CharField(max_length=64)
+    csr_sha256 = models.CharField(max_length=64, blank=True, default="")  # of the CSR that came with it
     waived = models.JSONField(default=list)  # `domain.policy.Waiver`s: the reasons that the officer accepted
     note = models.TextField(blank=True, default="")  # for officers and auditors
     message = models.TextField(blank=True, default="")  # for the applicant

@@ -345,7 +345,9 @@ def _proofs(rows: Sequence[Domain], *, now: datetime) -> dict[int, list[Validati
     )
     wanted = Q(domain__in=rows, expires_at__gt=now) | Q(id__in=last.values("latest"))
     found: dict[int, list[ValidationRecord]] = {}
-    for record in ValidationRecord.objects.filter(wanted).select_related("validated_by").order_by("id"):
+    for record in (
+        ValidationRecord.objects.filter(wanted).select_related("validated_by", "ended_by").order_by("id")
+    ):
         found.setdefault(record.domain_id, []).append(record)
     return found
 

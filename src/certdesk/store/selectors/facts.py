@@ -60,12 +60,17 @@ def organisation_facts(row: Organisation, *, names: Iterable[str], now: datetime
 
 
 def _records(organisation_id: int, adns: Sequence[str], *, now: datetime) -> Iterable[Sequence[Any]]:
-    """Domain, method, start and end of the proofs that hold now."""
+    """Domain, method, start and end of the proofs that hold now.
+
+    One that was ended after `now` was read, while the lock was waited for, holds no longer.
+    """
     if not adns:
         return ()
     if len(adns) <= FEW_ADNS:
         return _proofs_of(len(adns)).rows(organisation_id, now, *adns)
-    found = ValidationRecord.objects.filter(domain__organisation_id=organisation_id, expires_at__gt=now)
+    found = ValidationRecord.objects.filter(
+        domain__organisation_id=organisation_id, expires_at__gt=now, end_reason=""
+    )
     if len(adns) <= MOST_ADNS:
         found = found.filter(domain__adn__in=adns)
     return found.values_list(*_PROOF)
@@ -75,7 +80,7 @@ def _records(organisation_id: int, adns: Sequence[str], *, now: datetime) -> Ite
 def _proofs_of(count: int) -> Prepared[ValidationRecord]:
     def build(organisation_id: int, now: datetime, *adns: str) -> QuerySet[ValidationRecord, Any]:
         return ValidationRecord.objects.filter(
-            domain__organisation_id=organisation_id, expires_at__gt=now, domain__adn__in=adns
+            domain__organisation_id=organisation_id, expires_at__gt=now, end_reason="", domain__adn__in=adns
         ).values_list(*_PROOF)
 
     return Prepared(build, int, datetime, *[str] * count)

@@ -38,14 +38,17 @@ class OrganisationEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ValidationRow:
-    """One proof of control of a domain."""
+    """One proof of control of a domain; the last two are empty unless somebody ended it, at `expires_at`."""
 
+    id: int
     method: str
     source: str
     evidence: dict[str, object]
     validated_by: str
     validated_at: datetime
     expires_at: datetime
+    ended_by: str
+    end_reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +102,7 @@ def list_domains(*, actor: Actor, organisation_id: OrganisationId | None = None)
     proofs: dict[int, list[ValidationRow]] = {row.pk: [] for row in rows}
     for record in (
         ValidationRecord.objects.filter(domain__in=rows)
-        .select_related("validated_by")
+        .select_related("validated_by", "ended_by")
         .order_by("-validated_at", "-id")
     ):
         proofs[record.domain_id].append(_validation(record))
@@ -158,10 +161,13 @@ def _row(row: Organisation) -> OrganisationRow:
 
 def _validation(record: ValidationRecord) -> ValidationRow:
     return ValidationRow(
+        id=record.pk,
         method=METHODS[Method(record.method)].title,
         source=record.source,
         evidence=dict(record.evidence),
         validated_by=record.validated_by.username if record.validated_by else "",
         validated_at=record.validated_at,
         expires_at=record.expires_at,
+        ended_by=record.ended_by.username if record.ended_by else "",
+        end_reason=record.end_reason,
     )

@@ -9,8 +9,12 @@ from certdesk.store.models import EmailChallenge, ValidationRecord
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proof:
-    """One validation record. `who` is the officer, the mailbox that confirmed, or whoever asked."""
+    """One validation record. `who` is the officer, the mailbox that confirmed, or whoever asked.
 
+    `ended_by` and `end_reason` are empty unless somebody ended it, at `expires_at`.
+    """
+
+    id: int
     method: str
     method_id: Method
     covers_subdomains: bool
@@ -20,6 +24,8 @@ class Proof:
     request_id: int | None
     validated_at: datetime
     expires_at: datetime
+    ended_by: str
+    end_reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +49,7 @@ def proof_row(record: ValidationRecord) -> Proof:
     """A record as readers see it."""
     evidence, method = dict(record.evidence), Method(record.method)
     return Proof(
+        id=record.pk,
         method=METHODS[method].title,
         method_id=method,
         covers_subdomains=METHODS[method].covers_subdomains,
@@ -52,6 +59,8 @@ def proof_row(record: ValidationRecord) -> Proof:
         request_id=record.request_id,
         validated_at=record.validated_at,
         expires_at=record.expires_at,
+        ended_by=record.ended_by.username if record.ended_by else "",
+        end_reason=record.end_reason,
     )
 
 

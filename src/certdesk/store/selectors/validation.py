@@ -95,7 +95,7 @@ def get_domain(*, actor: Actor, domain_id: int, now: datetime) -> DomainDetail:
     """One domain. Raises NotFound for a foreign or missing one."""
     row = visible_domain(actor=actor, domain_id=domain_id)
     (one,) = listed([row], now=now)
-    records = ValidationRecord.objects.filter(domain=row).select_related("validated_by")
+    records = ValidationRecord.objects.filter(domain=row).select_related("validated_by", "ended_by")
     proofs = tuple(proof_row(record) for record in records.order_by("-validated_at", "-id")[:STORY_SHOWN])
     return DomainDetail(
         domain=one,
@@ -130,6 +130,7 @@ def open_challenges(*, organisation_id: OrganisationId) -> list[OpenChallenge]:
 def _story(row: Domain, proofs: tuple[Proof, ...]) -> tuple[StoryEntry, ...]:
     """What happened, newest first."""
     entries = [_proven(proof) for proof in proofs]
+    entries += [_ended(proof) for proof in proofs if proof.ended_by]
     entries += [*_looks(row), *_mails(row), *_published(row), *_watched(row), *_said(row)]
     return tuple(sorted(entries, key=lambda entry: entry.at, reverse=True)[:STORY_SHOWN])
 
@@ -143,6 +144,17 @@ def _proven(proof: Proof) -> StoryEntry:
         who=proof.who,
         proof=proof,
         evidence=proof.evidence,
+    )
+
+
+def _ended(proof: Proof) -> StoryEntry:
+    return StoryEntry(
+        at=proof.expires_at,
+        event=Event.CANCELLED,
+        title=f"Validation ended: {proof.method}",
+        text=proof.end_reason,
+        who=proof.ended_by,
+        evidence={},
     )
 
 

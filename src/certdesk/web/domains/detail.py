@@ -12,6 +12,7 @@ from certdesk.domain.identifiers import url_host
 from certdesk.services.publications import DnsRecord, Publication
 from certdesk.services.validation_methods import Open
 from certdesk.store.selectors.domains import ListedDomain, Standing, Watch
+from certdesk.store.selectors.proofs import Proof
 from certdesk.store.selectors.validation import CaState, Event, StoryEntry
 from certdesk.web import times
 from certdesk.web.domains.rows import days_left, kept_alive, look_of
@@ -112,6 +113,7 @@ class StoryRow:
     request: str
     request_href: str
     evidence: tuple[Fact, ...]
+    end_href: str
 
 
 def standing(row: ListedDomain, *, now: datetime) -> StandingView:
@@ -123,8 +125,9 @@ def standing(row: ListedDomain, *, now: datetime) -> StandingView:
     elif proof is None:
         text = "Requests for names at or below it wait until it is proven."
     elif row.standing is Standing.LAPSED:
+        how = f"was ended by {proof.ended_by}" if proof.ended_by else "lapsed"
         text = (
-            f"Its validation lapsed on {times.day(proof.expires_at)}. Certificates that were issued go on "
+            f"Its validation {how} on {times.day(proof.expires_at)}. Certificates that were issued go on "
             "working; new requests wait until it is validated again."
         )
     elif kept_alive(row):
@@ -300,13 +303,31 @@ def email_note() -> str:
     return f"Public CAs stop accepting e-mail on {times.day(ends)}. For private CAs it stays."
 
 
-def story_row(entry: StoryEntry, *, shows_evidence: bool, now: datetime) -> StoryRow:
+def proof_facts(proof: Proof, *, now: datetime) -> list[Fact]:
+    """One proof, before it is ended."""
+    return [
+        Fact(label="Method", value=proof.method),
+        Fact(label="Validated", value=f"{times.at(proof.validated_at)}, {proof.who}"),
+        Fact(label="Period", value=_period(proof, now=now)),
+    ]
+
+
+def _period(proof: Proof, *, now: datetime) -> str:
+    if proof.ended_by:
+        return f"Ended {times.at(proof.expires_at)} by {proof.ended_by}"
+    return f"{'Counted' if proof.expires_at <= now else 'Counts'} until {times.at(proof.expires_at)}"
+
+
+def story_row(
+    entry: StoryEntry, *, domain_id: int, may_end: bool, shows_evidence: bool, now: datetime
+) -> StoryRow:
     """An event; the whole evidence is for the RA."""
     proof = entry.proof
-    period = source = request = ""
+    period = source = request = end_href = ""
     if proof is not None:
-        ended = proof.expires_at <= now
-        period = f"{'Counted' if ended else 'Counts'} until {times.at(proof.expires_at)}"
+        period = _period(proof, now=now)
+        if may_end and proof.expires_at > now:
+            end_href = reverse("domains-end-validation", args=[domain_id, proof.id])
         source, request = proof.source, str(proof.request_id or "")
     elif entry.code:
         source = entry.code
@@ -323,6 +344,7 @@ def story_row(entry: StoryEntry, *, shows_evidence: bool, now: datetime) -> Stor
         request=request,
         request_href=reverse("requests-show", args=[request]) if request else "",
         evidence=_evidence(entry) if shows_evidence or entry.event is Event.LOOKED else (),
+        end_href=end_href,
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from django import forms
 
 from certdesk.domain.requests import OrganisationId
+from certdesk.services.ended_validations import MAX_REASON
 from certdesk.web.forms import PortalForm
 
 
@@ -44,6 +45,20 @@ class AddDomainForm(PortalForm):
         """The one that was chosen, or the only one."""
         chosen = self.cleaned_data.get("organisation")
         return OrganisationId(int(chosen)) if chosen else next(iter(self.organisations))
+
+
+class EndForm(PortalForm):
+    """Why a validation ends."""
+
+    help_entries: ClassVar = {"reason": "/help/domains/#end-reason"}
+
+    reason = forms.CharField(
+        label="Reason",
+        max_length=MAX_REASON,
+        help_text="Everyone who sees the domain sees it.",
+        widget=forms.Textarea(attrs={"rows": 2}),
+        error_messages={"required": "Write why the validation ends."},
+    )
 
 
 class CaStateForm(PortalForm):

@@ -105,7 +105,7 @@ def look_of(row: ListedDomain, *, now: datetime) -> tuple[str, str]:
     if row.standing is Standing.COVERED:
         return "ok", "Covered"
     if row.standing is Standing.LAPSED:
-        return "stop", "Lapsed"
+        return "stop", "Ended" if row.proof and row.proof.ended_by else "Lapsed"
     return ("busy", "Under way") if awaited(row, now=now) else ("idle", "Not validated")
 
 

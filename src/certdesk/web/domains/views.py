@@ -7,12 +7,14 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
-from django.views.decorators.http import require_POST, require_safe
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from certdesk.domain.actors import Action, Actor, can
+from certdesk.domain.errors import NotAuthorized, NotFound
 from certdesk.domain.evidence import Method
 from certdesk.domain.identifiers import is_ip_address
 from certdesk.services import runtime
+from certdesk.services.ended_validations import end_validation
 from certdesk.services.organisations import Evidence, validate_domain
 from certdesk.services.persistent import record_of
 from certdesk.services.validation_methods import open_challenges_of, publishable
@@ -27,7 +29,7 @@ from certdesk.web.dcv.caa import caa_views
 from certdesk.web.dcv.forms import MailboxForm
 from certdesk.web.domains import detail as words
 from certdesk.web.domains import rows
-from certdesk.web.domains.forms import CaStateForm
+from certdesk.web.domains.forms import CaStateForm, EndForm
 from certdesk.web.queue.forms import EvidenceForm
 
 UNPROCESSABLE = 422
@@ -86,6 +88,41 @@ def validate(request: HttpRequest, domain_id: int) -> HttpResponse:
     return redirect("domains-show", domain_id=domain_id)
 
 
+@require_http_methods(["GET", "HEAD", "POST"])
+def end(request: HttpRequest, domain_id: int, validation_id: int) -> HttpResponse:
+    """Asks why, then ends a validation."""
+    actor, now = actor_of(request), timezone.now()
+    detail = get_domain(actor=actor, domain_id=domain_id, now=now)
+    row = detail.domain
+    proof = next((one for one in detail.proofs if one.id == validation_id), None)
+    if proof is None:
+        raise NotFound("There is no such validation.")
+    if not can(actor, Action.VALIDATION_END, organisation_id=row.organisation_id):
+        raise NotAuthorized("Only managers of the organisation and RA officers end a validation.")
+    form = EndForm(request.POST if request.method == "POST" else None)
+    if form.is_valid():
+        end_validation(
+            actor=actor,
+            domain_id=domain_id,
+            record_id=validation_id,
+            reason=form.cleaned_data["reason"],
+            now=now,
+        )
+        messages.success(request, "The validation is ended: it no longer proves anything.")
+        return redirect("domains-show", domain_id=domain_id)
+    page = reverse("domains-show", args=[domain_id])
+    context = {
+        "crumbs": crumbs(("Domains", reverse("domains-list")), (row.adn, page), ("End validation", "")),
+        "adn": row.adn,
+        "here": page,
+        "facts": words.proof_facts(proof, now=now),
+        "counts": proof.expires_at > now,
+        "relying": rows.relying_links(row.adn, row.relying),
+        "form": form,
+    }
+    return render(request, "domains/end.html", context, status=UNPROCESSABLE if form.errors else 200)
+
+
 def _render(
     request: HttpRequest,
     actor: Actor,
@@ -97,6 +134,7 @@ def _render(
     row, now = detail.domain, timezone.now()
     may_ask = can(actor, Action.DOMAIN_ASK, organisation_id=row.organisation_id)
     may_validate = can(actor, Action.DOMAIN_VALIDATE)
+    may_end = can(actor, Action.VALIDATION_END, organisation_id=row.organisation_id)
     ra_sees = actor.sees_everything
     context = {
         "crumbs": crumbs(("Domains", reverse("domains-list")), (row.adn, "")),
@@ -112,7 +150,10 @@ def _render(
         "flags": words.flag_views(row.deadlines),
         "ca_facts": words.ca_facts(detail.ca_states, now=now),
         "ca_form": CaStateForm() if may_validate else None,
-        "story": [words.story_row(one, shows_evidence=ra_sees, now=now) for one in detail.story],
+        "story": [
+            words.story_row(one, domain_id=row.id, may_end=may_end, shows_evidence=ra_sees, now=now)
+            for one in detail.story
+        ],
         "caa": caa_views(caa_of_domain(actor=actor, domain_id=row.id), now=now),
         "challenges": [challenge_row(one, may_cancel=may_ask, now=now) for one in row.awaited],
         "mailbox_form": (mailbox_form or MailboxForm([row.adn]))

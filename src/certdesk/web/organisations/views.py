@@ -304,7 +304,8 @@ def _event(event: OrganisationEvent) -> dict[str, str]:
 
 def _domain(row: DomainRow, *, now: datetime, evidence: bool) -> dict[str, str]:
     valid = row.is_validated(now=now)
-    newest = row.validations[0] if row.validations else None
+    current = [one for one in row.validations if one.expires_at > now]
+    newest = next(iter(current or row.validations), None)
     return {
         "name": row.adn,
         "look": "ok" if valid else "warn",
