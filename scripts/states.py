@@ -4,6 +4,7 @@ import sys
 from collections.abc import Collection, Mapping
 from enum import StrEnum
 from pathlib import Path
+from typing import TypeVar
 
 from certdesk.domain.requests import (
     DONE,
@@ -20,10 +21,12 @@ from certdesk.domain.requests import (
 )
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "states.md"
-Table = Mapping[tuple[StrEnum, Event], StrEnum]
+_Place = TypeVar("_Place", bound=StrEnum)
 
 
-def _machine(table: Table, *, first: Collection[StrEnum], last: Collection[StrEnum]) -> list[str]:
+def _machine(
+    table: Mapping[tuple[_Place, Event], _Place], *, first: Collection[_Place], last: Collection[_Place]
+) -> list[str]:
     """A picture and every move of one table."""
     return [
         "```mermaid",
@@ -82,8 +85,8 @@ def page() -> str:
         "A request is what somebody asked for and what was decided about it; an issuance is one CSR on its",
         "way to one certificate. Each has a table, and what is not in it cannot happen. Only",
         "`certdesk.store.transitions` writes a state, by compare-and-swap, and with it the status that",
-        'people read. "JTAG" stands for the configured name of the RA team. Why a claim is a state of its own:',
-        "[ADR 2](adr/0002-submitting-is-a-state.md).",
+        'people read. "JTAG" stands for the configured name of the RA team. Why a claim is a state of its',
+        "own: [ADR 2](adr/0002-submitting-is-a-state.md).",
         "",
         "## The decision about a request",
         "",

@@ -586,8 +586,8 @@ def test_r35_a_first_request_may_be_confirmed_while_it_waits_for_an_officer(inbo
     tick()
     assert state_of(made.number) is Status.WAITING_FOR_APPROVAL
     olga = signed_in(actor("olga", ra=RaRole.OFFICER))
-    version = Request.objects.values_list("version", flat=True).get(id=made.number)
-    olga.post(reverse("queue-approve", args=[made.number]), {"version": version, "note": ""})
+    shown = olga.get(reverse("queue-decide", args=[made.number])).context["shown"]
+    olga.post(reverse("queue-approve", args=[made.number]), {"shown": shown})
     assert state_of(made.number) is Status.ISSUED
 
 

@@ -81,6 +81,7 @@ def standing(
     """What stands against a certificate, where an officer accepted every reason with these codes."""
     approved = Approved(
         content_digest=decision.content_digest,
+        csr_sha256="aa",
         waivers=frozenset(waiver_of(c, csr_sha256="aa") for c in decision.checks if c.code in waived),
         ends_at=ends_at,
     )
@@ -484,7 +485,10 @@ class TestContentDigest:
         assert content_digest(changed) != content_digest(FACTS)
         waived = frozenset({Waiver(code="approval.content_changed", seen="")})
         approved = Approved(
-            content_digest=content_digest(FACTS), waivers=waived, ends_at=NOW + timedelta(days=365)
+            content_digest=content_digest(FACTS),
+            csr_sha256="aa",
+            waivers=waived,
+            ends_at=NOW + timedelta(days=365),
         )
         (reason,) = obstacles(
             _decide(changed), approved, content=content_digest(changed), csr_sha256="aa", now=NOW
@@ -539,6 +543,17 @@ class TestObstacles:
         (reason,) = obstacles(decision, None, content=decision.content_digest, csr_sha256="aa", now=NOW)
         assert (reason.code, reason.verdict) == ("approval.missing", Verdict.REFUSE)
 
+    @pytest.mark.parametrize("approved, is_first", [("aa", True), ("bb", True), ("bb", False)])
+    def test_the_first_certificate_is_for_the_csr_that_was_approved(
+        self, approved: str, *, is_first: bool
+    ) -> None:
+        decision = _decide(FACTS)
+        content, ends_at = decision.content_digest, NOW + timedelta(days=1)
+        yes = Approved(content_digest=content, csr_sha256=approved, waivers=frozenset(), ends_at=ends_at)
+        found = obstacles(decision, yes, content=content, csr_sha256="aa", is_first=is_first, now=NOW)
+        changed = is_first and approved != "aa"
+        assert _codes(found) == ({"approval.content_changed"} if changed else set())
+
     @pytest.mark.parametrize("left, codes", [(1, set()), (0, {"approval.term_ended"})])
     def test_an_approval_lasts_until_its_term_ends(self, left: int, codes: set[str]) -> None:
         assert standing(_decide(FACTS), ends_at=NOW + timedelta(seconds=left)) == codes
@@ -564,6 +579,7 @@ class TestObstacles:
             decision = replace(_decide(FACTS), checks=(check(seen),))
             approved = Approved(
                 content_digest=decision.content_digest,
+                csr_sha256="aa",
                 waivers=frozenset({waiver_of(check("a.example"), csr_sha256="aa")}),
                 ends_at=NOW + timedelta(days=1),
             )
