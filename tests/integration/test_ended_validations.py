@@ -13,7 +13,7 @@ from django.utils import timezone
 from certdesk.domain.actors import OrgRole
 from certdesk.domain.errors import InvalidInput, NotAuthorized, NotFound, StateConflict
 from certdesk.domain.evidence import Method
-from certdesk.domain.requests import State
+from certdesk.domain.requests import Status, Work
 from certdesk.jobs.worker import Worker
 from certdesk.services.ended_validations import MAX_REASON, end_validation
 from certdesk.services.organisations import disable_organisation
@@ -26,7 +26,6 @@ from certdesk.store.models import (
     CaValidation,
     ChallengeOutcome,
     EmailChallenge,
-    IssuanceAttempt,
     Membership,
     MethodChallenge,
     PersistentRecord,
@@ -46,6 +45,7 @@ from tests.integration.support import (
     World,
     actor,
     audit_problems,
+    issuance_of,
     organisation,
     outcomes,
     state_of,
@@ -96,16 +96,16 @@ def test_who_and_why_stay_with_it_and_nothing_is_deleted(people: World) -> None:
 
 def test_what_was_accepted_is_not_signed_and_says_what_it_waits_for(people: World) -> None:
     created = submit(people.alice, f"www.{ADN}", "www.new.ac.uk")
-    assert state_of(created.number) is State.ACCEPTED
+    assert state_of(created.number) is Status.ACCEPTED
     end(people)
     validated("new.ac.uk", of=people.university, by=people.olga, at=NOW + MINUTE)
     Worker(clock=Clock(NOW + 2 * MINUTE)).tick(now=NOW + 2 * MINUTE)
-    assert state_of(created.number) is State.ACCEPTED
-    assert not IssuanceAttempt.objects.exists()
+    assert state_of(created.number) is Status.ACCEPTED
+    assert issuance_of(created.number).state == Work.WAITING
     assert f"Waiting for somebody at {ADN} to confirm" in Request.objects.get(id=created.number).detail
     validated(ADN, of=people.university, by=people.olga, at=NOW + 3 * MINUTE)
     Worker(clock=Clock(NOW + 4 * MINUTE)).tick(now=NOW + 4 * MINUTE)
-    assert state_of(created.number) is State.ISSUED
+    assert state_of(created.number) is Status.ISSUED
 
 
 def test_a_decision_whose_time_was_read_before_the_end_sees_it_all_the_same(people: World) -> None:

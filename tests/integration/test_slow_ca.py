@@ -29,7 +29,15 @@ from certdesk.services.issuance import RETRY_MOST
 from certdesk.services.organisations import Evidence
 from certdesk.services.recovery import poll_now, retry_request
 from certdesk.services.requests import create_request, withdraw_request
-from certdesk.store.models import AuditEvent, Certificate, Issuance, RequestEvent, User
+from certdesk.store.models import (
+    AuditEvent,
+    Certificate,
+    Issuance,
+    Organisation,
+    RequestEvent,
+    User,
+    ValidationRecord,
+)
 from certdesk.store.selectors.requests import RequestDetail, get_request
 from certdesk.store.selectors.waiting import usual_issuing_time, waiting_for_ca
 from tests.integration import support
@@ -283,6 +291,36 @@ def test_r24_waiting_for_something_else_is_not_waiting_for_the_ca(
         assert alert_overdue(now=clock() + 24 * HOUR) == [made.number]
 
 
+@pytest.mark.parametrize(
+    "held_up", [{"vetted_at": None}, {}], ids=["by an officer's decision", "by a proof that lapsed"]
+)
+def test_a_wait_for_the_ca_ends_when_something_else_is_awaited(
+    make_ca: Callable[..., WatchedCa], clock: Clock, held_up: dict[str, None]
+) -> None:
+    w = world()
+    with support.backend(make_ca(Behaviour.UNAVAILABLE, tries=10**6)):
+        number = submit(w.alice, clock=clock).number
+        clock.forward(HOUR)
+        if held_up:
+            Organisation.objects.update(**held_up)
+        else:
+            ValidationRecord.objects.update(expires_at=clock())
+        drive(number, clock=clock)
+        clock.forward(29 * HOUR)
+        assert alert_overdue(now=clock()) == []
+        assert waiting_for_ca(request=detail(number), now=clock()) is None
+        if held_up:
+            approve(w.olga, number, clock=clock)
+        else:
+            support.validated("example.ac.uk", of=w.university, by=w.olga, at=clock())
+        drive(number, clock=clock)
+        live = waiting_for_ca(request=detail(number), now=clock())
+        assert live is not None
+        assert live.since == clock()
+        assert alert_overdue(now=clock() + 23 * HOUR) == []
+        assert alert_overdue(now=clock() + 24 * HOUR) == [number]
+
+
 def test_r24_many_workers_tell_the_officers_once(make_ca: Callable[..., WatchedCa], clock: Clock) -> None:
     w = world()
     with support.backend(make_ca(Behaviour.ACCEPT, delay=100 * HOUR)):
@@ -497,23 +535,26 @@ def test_r36_a_certificate_unlike_the_intent_is_never_offered(
 
 @pytest.mark.parametrize("behaviour", [Behaviour.ACCEPT, Behaviour.TIMEOUT_AFTER_ACCEPTING])
 @pytest.mark.parametrize(
-    "end, status", [(withdraw_request, Status.WITHDRAWN), (reject_request, Status.REJECTED_BY_RA)]
+    "who, end, said, status",
+    [
+        ("alice", withdraw_request, {}, Status.WITHDRAWN),
+        ("olga", reject_request, {"details": "No longer."}, Status.REJECTED_BY_RA),
+    ],
 )
 def test_what_is_issued_after_a_no_is_withheld_and_revoked(
     make_ca: Callable[..., WatchedCa],
     clock: Clock,
     behaviour: Behaviour,
+    who: str,
     end: Callable[..., None],
+    said: dict[str, str],
     status: Status,
 ) -> None:
     w = world()
     ca = make_ca(behaviour, delay=MINUTE)
     with support.backend(ca):
         number = submit(w.alice, clock=clock).number
-        if end is withdraw_request:
-            end(actor=w.alice, number=number, now=clock())
-        else:
-            end(actor=w.olga, number=number, details="No longer.", now=clock())
+        end(number=number, seen_version=detail(number).version, now=clock(), actor=getattr(w, who), **said)
         work(clock, seconds=90)
     assert (state_of(number), issuance_of(number).state) == (status, Work.CANCELLED)
     assert len(ca.submitted) == 1

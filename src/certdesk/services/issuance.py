@@ -298,6 +298,9 @@ def _held_up(issuance: Issuance, request: Request, against: tuple[Check, ...], *
         )
         end_order(issuance, reason, now=now)
         return Work.CANCELLED
+    if first:  # from here on something else than the CA is awaited
+        held = Issuance.objects.filter(id=issuance.pk, state=Work.WAITING)
+        held.update(claimed_at=None, tries=0, next_attempt_at=None)
     if not waits:
         advance(
             request_id=RequestId(request.pk),
@@ -306,7 +309,6 @@ def _held_up(issuance: Issuance, request: Request, against: tuple[Check, ...], *
             now=now,
             step=Step(detail=" ".join(reason.split("\n")), note=reason, data=codes),
         )
-        Issuance.objects.filter(id=issuance.pk, state=Work.WAITING).update(next_attempt_at=None)
         return Work.WAITING
     if pending:  # nothing is due until somebody confirms
         again, line = None, second_line(OrganisationId(request.organisation_id), request.names, now=now)
