@@ -230,3 +230,24 @@ def test_an_operator_moves_renewals_forward_and_back(visit: Visit, server: DemoS
     expect(moved.get_by_text("Withdrawn", exact=True)).to_be_visible()
     expect(moved.get_by_text("Holds", exact=True)).to_be_visible()
     examine(operator, "renewals-full")
+
+
+def test_an_officer_rotates_the_keys_that_somebody_has_seen(visit: Visit) -> None:
+    meg, olga = visit("meg"), visit("olga")
+    make(meg, "Backup servers")
+    credential = meg.url
+    olga.goto("/organisations/example-university/")
+    people = olga.get_by_label("People", exact=True)
+    people.get_by_text("Change Meg").click()
+    person = people.get_by_role("row").filter(has_text="meg@").locator("form").first.get_attribute("action")
+    assert person is not None
+    olga.goto(re.sub(r"[a-z-]+/$", "keys/", person))
+    expect(olga.get_by_role("checkbox", name="Backup servers")).to_be_checked()
+    examine(olga, "people-keys")
+    for one in olga.get_by_role("checkbox").all():
+        one.uncheck()
+    olga.get_by_role("checkbox", name="Backup servers").check()
+    olga.get_by_role("button", name="Rotate the chosen keys").click()
+    expect(olga.get_by_role("status")).to_contain_text("1 key is rotated")
+    meg.goto(credential)
+    expect(meg.get_by_label("About this credential")).to_contain_text(re.compile("Key known to *olga"))

@@ -39,6 +39,7 @@ PAGES: dict[str, list[tuple[str, tuple[str, ...]]]] = {
     "requests-withdraw": [("/requests/{waiting}/withdraw/", ("alice",))],
     "queue-list": [("/queue/", ("olga",))],
     "queue-decide": [("/queue/{waiting}/", ("olga",)), ("/queue/{issued}/", ("olga",))],
+    "keys-list": [("/blocked-keys/", ("olga", "rick")), ("/blocked-keys/?q=ff", ("olga",))],
     "domains-list": [
         ("/domains/", ("alice", "charlie", "olga", "rick")),
         ("/domains/?q=nothing-like-it", ("olga",)),
@@ -98,7 +99,7 @@ PAGES: dict[str, list[tuple[str, tuple[str, ...]]]] = {
 
 #: Downloads, answers to forms, redirects and machines' addresses: no page of their own that a link opens.
 NO_PAGE = {
-    *("acme-key", "service-renewals-withdraw"),
+    *("acme-key", "service-renewals-withdraw", "keys-unblock"),
     *("acme-account", "acme-deactivate"),  # test_acme_browser.py has an account for these
     "help-page",  # test_browser_help.py
     *("help-pdf", "help-page-pdf", "help-faq-act"),
@@ -120,6 +121,7 @@ NO_PAGE = {
     *("organisations-hand-over", "organisations-person-account", "organisations-person-role"),
     *("organisations-rename", "requests-poll", "requests-retry", "service-retry", "settings-reset"),
     *("account-tokens-revoke", "service-person"),
+    "organisations-person-keys",  # test_acme_browser.py has keys to rotate
     "account-invitation",  # test_people_browser.py has one
     *("mfa_authenticate", "mfa_reauthenticate", "mfa_deactivate_totp"),
     *("mfa_view_recovery_codes", "mfa_download_recovery_codes"),

@@ -76,9 +76,11 @@ def test_a_credential_from_a_shell_to_a_client_and_back(cli: Cli, server: DemoSe
     assert again_kid == kid
     assert again_key != hmac_key
     client.issue(new_name())  # whoever has registered goes on
+    assert "meg" in ok(cli("meg", "credential", "show", number))
+    ok(cli("meg", "credential", "rotate", number, "--end-accounts"))
+    assert client.order(new_name()).status == 401
 
     assert "is revoked" in cli("meg", "credential", "revoke", number).stderr
-    assert client.order(new_name()).status == 401
     assert json.loads(ok(cli("meg", "credential", "show", number, "--json")))["is_usable"] is False
     assert cli("meg", "credential", "rotate", number).exit_code == Exit.FAILED
 

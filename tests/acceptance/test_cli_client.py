@@ -217,6 +217,25 @@ def test_a_private_key_never_leaves_this_machine(tmp_path: Path, label: str) -> 
     assert "secret" not in done.output
 
 
+BAD = Path(__file__).parent.parent / "vectors" / "bad"
+GOOD = BAD.parent / "good"
+
+
+@pytest.mark.parametrize(
+    "path",
+    sorted({*BAD.glob("private-key-*"), *BAD.glob("*.p12"), *BAD.glob("*.jks")}),
+    ids=lambda path: path.name,
+)
+def test_no_form_of_private_key_is_read_for_sending(path: Path) -> None:
+    with pytest.raises(Failure, match="nothing was sent"):
+        read_csr(str(path))
+
+
+@pytest.mark.parametrize("path", sorted(GOOD.iterdir()), ids=lambda path: path.name)
+def test_every_form_of_csr_is_read_for_sending(path: Path) -> None:
+    assert read_csr(str(path)) == path.read_bytes()
+
+
 def test_a_wrong_path_says_so(tmp_path: Path) -> None:
     (tmp_path / "empty").write_text(" \n")
     (tmp_path / "large").write_bytes(b"A" * 65_537)

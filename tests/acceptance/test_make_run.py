@@ -1,16 +1,20 @@
-"""`certdesk serve` from the outside: what the demo writes, what is refused, how it ends (DESIGN §7)."""
+"""`certdesk serve` from the outside: what the demo writes, what is refused, how it ends."""
 
 import json
 import os
 import re
+import shutil
 import signal
+import sqlite3
 import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 
 from tests.harness.environment import steers_certdesk
 from tests.harness.ports import free_port
@@ -187,18 +191,81 @@ def test_an_unknown_setting_is_refused(tmp_path: Path) -> None:
     assert "Traceback" not in ran.stderr
 
 
-@pytest.mark.parametrize("demo", [True, False])
-def test_another_address_than_loopback_needs_a_proxy(tmp_path: Path, *, demo: bool) -> None:
-    arguments = ["--host", "0.0.0.0", *(["--demo"] if demo else [])]  # noqa: S104 - it is refused
-    ran = serve(
-        *arguments,
-        DATA=str(tmp_path / "var"),
-        CERTDESK_SECRET_KEY=LONG_ENOUGH,
-        CERTDESK_CA_PASSPHRASE=LONG_ENOUGH,
-    )
+SECRETS = {"CERTDESK_SECRET_KEY": LONG_ENOUGH, "CERTDESK_CA_PASSPHRASE": LONG_ENOUGH}
+EVERYWHERE = ("--host", "0.0.0.0")  # noqa: S104 - it is refused
+
+
+@pytest.mark.parametrize(
+    "arguments, environment, told",
+    [
+        (EVERYWHERE, SECRETS, "--behind-proxy"),
+        ((*EVERYWHERE, "--behind-proxy"), SECRETS, "Set CERTDESK_BASE_URL"),
+        (("--demo", *EVERYWHERE), {}, "serves this machine alone"),
+        (("--demo", "--behind-proxy"), {}, "serves this machine alone"),
+        (("--demo",), {"CERTDESK_BASE_URL": "https://certs.example.ac.uk"}, "serves this machine alone"),
+        (
+            ("--demo",),
+            {"CERTDESK_STATUS_URL": "https://pki.example.ac.uk"},
+            "such as http://pki.example.ac.uk",
+        ),
+    ],
+)
+def test_an_unsafe_start_is_refused_before_anything_is_made(
+    tmp_path: Path, arguments: tuple[str, ...], environment: dict[str, str], told: str
+) -> None:
+    ran = serve(*arguments, DATA=str(tmp_path / "var"), **environment)
     assert ran.returncode != 0
-    assert "--behind-proxy" in ran.stderr
+    assert told in ran.stderr
     assert "Traceback" not in ran.stderr
+    assert not (tmp_path / "var").exists()
+
+
+def test_what_the_demo_has_made_is_served_by_the_demo_alone(demo_template: Path, tmp_path: Path) -> None:
+    """By its folder, and by its database on another one. The demo takes nobody else's database either."""
+    demo = shutil.copytree(demo_template, tmp_path / "demo")
+    database = {"DATABASE_URL": f"sqlite:///{demo / 'certdesk.sqlite3'}"}
+    for folder, more in (("demo", {}), ("new", database)):
+        ran = serve(DATA=str(tmp_path / folder), **SECRETS, **more)
+        assert ran.returncode != 0
+        assert "The demo has made what is in" in ran.stderr
+        assert "Traceback" not in ran.stderr
+    with closing(sqlite3.connect(demo / "certdesk.sqlite3")) as rows, rows:
+        rows.execute("DELETE FROM store_auditevent")
+    (demo / "demo.json").unlink()
+    ran = serve("--demo", DATA=str(demo))
+    assert ran.returncode != 0
+    assert "people whom the demo did not make" in ran.stderr
+
+
+def test_a_start_without_its_ca_is_refused_and_a_new_one_is_not_made(
+    demo_template: Path, tmp_path: Path
+) -> None:
+    data = shutil.copytree(demo_template, tmp_path / "var")
+    lost = data / "ca" / "issuing" / "issuing.crt"
+    lost.unlink()
+    kept = {path: path.read_bytes() for path in (data / "ca").rglob("*.*")}
+    ran = serve("--demo", DATA=str(data))
+    assert ran.returncode != 0
+    assert str(lost) in ran.stderr
+    assert "from a backup" in ran.stderr
+    assert "Traceback" not in ran.stderr
+    assert {path: path.read_bytes() for path in (data / "ca").rglob("*.*")} == kept
+
+
+def test_certificates_of_a_demo_behind_tls_name_a_crl_that_it_serves(
+    start_server: Callable[..., DemoServer], tmp_path: Path
+) -> None:
+    """The proxy's port serves no plain HTTP, and `localhost` can't stand in a certificate."""
+    one = start_server(extra={"DATA": str(tmp_path / "var"), "CERTDESK_BASE_URL": "https://localhost:8443"})
+    with closing(sqlite3.connect(tmp_path / "var" / "certdesk.sqlite3")) as rows:
+        ((der,),) = rows.execute("SELECT der FROM store_certificate").fetchall()
+    points = x509.load_der_x509_certificate(der).extensions.get_extension_for_class(
+        x509.CRLDistributionPoints
+    )
+    name = (next(iter(points.value)).full_name or [])[0]
+    assert name.value == f"{one.base_url}/ca/embedded.crl"
+    fetched = subprocess.run(["curl", "--silent", "--fail", name.value], capture_output=True, check=True)
+    assert x509.load_der_x509_crl(fetched.stdout).next_update_utc
 
 
 def test_a_port_that_is_taken_is_said(started: DemoServer, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """ACME stories without a server: requests handed to the ACME room, and a network that the test writes."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -23,14 +23,14 @@ from certdesk.services.acme_credentials import CredentialKey, create_credential
 from tests.harness.acme_client import AcmeClient, Reply
 from tests.integration.support import NOW, World, actor, configured, world
 
-_ROOM = AcmeMiddleware(lambda _request: HttpResponse(status=404))
+ROOM = AcmeMiddleware(lambda _request: HttpResponse(status=404))
 
 
 def through_django(method: str, url: str, *, body: bytes, headers: Mapping[str, str]) -> Reply:
     """Hand a request to the ACME room, as the server would."""
     path = url.removeprefix(runtime.current().base_url)
     request = RequestFactory().generic(method, path, body, content_type=headers.get("Content-Type", ""))
-    response = _ROOM(request)
+    response = ROOM(request)
     return Reply(status=response.status_code, headers=dict(response.headers.items()), body=response.content)
 
 
@@ -102,13 +102,14 @@ NOWHERE = Network(resolver=SilentResolver(), fetcher=SilentFetcher())
 class ScriptedValidator:
     """A validator that finds what the test has put there: `proofs` holds key authorizations.
 
-    `faults` are used up first: an exception is raised, a problem is the outcome.
+    `faults` are used up first: an exception is raised, a problem is the outcome. `takes` lets time pass.
     """
 
     method: Method
     proofs: set[str] = field(default_factory=set)
     faults: list[Exception | Problem] = field(default_factory=list)
     seen: list[Challenge] = field(default_factory=list)
+    takes: Callable[[], None] = lambda: None
     methods: ClassVar[frozenset[Method]] = frozenset()
 
     def validate(
@@ -120,6 +121,7 @@ class ScriptedValidator:
     ) -> Outcome:
         """Answer as the script says."""
         self.seen.append(challenge)
+        self.takes()
         record = Record(
             method=self.method, adn=challenge.adn, asked="the script", answered="what it says", at=now
         )

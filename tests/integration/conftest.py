@@ -1,12 +1,16 @@
-"""What holds for every test here: passwords are hashed quickly, static files need no manifest."""
+"""What holds for every test here: quick hashes, static files without a manifest, and CAs that are made."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from django.conf import settings
 from django.contrib.auth.hashers import PBKDF2PasswordHasher
 from django.test import override_settings
+
+from certdesk.backends.embedded import create_authority
+from certdesk.backends.registry import load_backends
 
 _ROUNDS = 1000
 
@@ -29,3 +33,12 @@ def plain_static_files() -> Iterator[None]:
     Path(settings.STATIC_ROOT).mkdir(exist_ok=True)
     with override_settings(STORAGES={**settings.STORAGES, "staticfiles": plain}):
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cas() -> None:
+    """The CAs are there before any test writes rows: they are made beside an empty database alone."""
+    from certdesk.conf import apps  # noqa: PLC0415 - settings come first
+
+    create_authority(apps.embedded_config(settings.CERTDESK), datetime.now(UTC), may_create=lambda: True)
+    load_backends(apps._scripted(settings.CERTDESK, may_create=lambda: True))

@@ -26,6 +26,7 @@ from certdesk.services.acme_credentials import create_credential
 from certdesk.services.acme_renewal import Matching, advise_renewal
 from certdesk.services.confirm import submit_request
 from certdesk.services.decisions import reject_request
+from certdesk.services.keys import block_key
 from certdesk.services.organisations import Evidence, create_organisation, validate_domain, vet_organisation
 from certdesk.services.persistent import watch_record
 from certdesk.services.requests import Submission, withdraw_request
@@ -35,9 +36,11 @@ from certdesk.services.validation_methods import start_challenge
 from certdesk.store.models import (
     AcmeAccount,
     ApiToken,
+    BlockedKey,
     Certificate,
     Domain,
     EmailChallenge,
+    KeyProof,
     Membership,
     MethodChallenge,
     Request,
@@ -261,7 +264,20 @@ def _acme(actors: dict[str, Actor], university: OrganisationId) -> dict[str, obj
         matching=Matching(profile_id="no-such-profile"),
         now=now(),
     )
-    return {"credential_id": made.credential_id, "account_id": account.pk, "advice_id": advice_id}
+    block_key(
+        "0" * 64,
+        proof=KeyProof.CLAIM,
+        reason=f"{WORD} says so.",
+        organisation_id=university,
+        actor=actors["meg"],
+        now=now(),
+    )
+    return {
+        "credential_id": made.credential_id,
+        "account_id": account.pk,
+        "advice_id": advice_id,
+        "blocked_id": BlockedKey.objects.get().pk,
+    }
 
 
 def _secrets(requests: dict[str, int]) -> tuple[str, ...]:

@@ -235,7 +235,6 @@ class TestRevoking:
         der = self._issued(one)
         assert self._revoke(one, der, reason=2) == (400, "badRevocationReason")
         assert self._revoke(one, der, reason=9) == (400, "badRevocationReason")
-        assert self._revoke(one, der, reason="x") == (400, "badRevocationReason")
         assert self._revoke(one, der, reason=4) == (200, "")
         assert self._revoke(one, der) == (400, "alreadyRevoked")
         assert Revocation.objects.get().certificate.revoked_at is not None
@@ -265,5 +264,5 @@ class TestRevoking:
         root = runtime.current().backend("embedded").chain()[1]
         assert self._revoke(one, root) == (404, "unauthorized")
         assert self._revoke(one, b"nonsense") == (400, "malformed")
-        for value in (5, "", "a=", None):
+        for value in ("", "a=", None):
             assert one.post(one.at["revokeCert"], {"certificate": value}).problem == "malformed"

@@ -15,7 +15,7 @@ from certdesk.services.decisions import reject_request
 from certdesk.services.organisations import Evidence, rename_organisation
 from certdesk.services.requests import withdraw_request
 from certdesk.services.validation import refresh_waiting, wake_waiting
-from certdesk.store.models import AcmeOrder, Certificate, Issuance, Request
+from certdesk.store.models import AcmeAccount, AcmeOrder, Certificate, Issuance, Request
 from certdesk.store.selectors.requests import get_request
 from tests.harness.acme_client import AcmeClient, make_csr, names_in
 from tests.integration.acme_support import AcmeWorld, acme_world, client, credential, scripted_network
@@ -60,7 +60,8 @@ def test_an_outside_name_waits_for_an_officer_and_then_is_issued(here: AcmeWorld
     assert _waiting(one, NAME, OUTSIDE) == number  # the same names in another order
     assert not AcmeOrder.objects.exists()
     request = get_request(actor=here.world.alice, number=number)
-    assert (request.channel, request.requester, set(request.names)) == ("acme", "meg", {OUTSIDE, NAME})
+    asker = f"ACME account {AcmeAccount.objects.get().pk} (credential “web servers”, made by meg)"
+    assert (request.channel, request.requester, set(request.names)) == ("acme", asker, {OUTSIDE, NAME})
     assert any(check["code"] == "names.outside_trusted_suffix" for check in request.checks)
     with pytest.raises(NotFound):
         get_request(actor=actor("charlie", organisation=organisation("Other College")), number=number)

@@ -5,12 +5,14 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import pytest
+import time_machine
 
 from certdesk.acme.orders import _look  # the look as the background takes it
 from certdesk.dcv.base import Problem
 from certdesk.domain.certificates import Accepted, Intent, Refused
 from certdesk.domain.errors import OutcomeUnknown, Unavailable
 from certdesk.domain.evidence import Method
+from certdesk.domain.orders import CHALLENGE_TYPES
 from certdesk.domain.requests import Status
 from certdesk.jobs.worker import Worker
 from certdesk.services import acme_finalize, acme_validation
@@ -20,7 +22,6 @@ from certdesk.services.acme_orders import clear_orders
 from certdesk.store.models import (
     AcmeAccount,
     AcmeAuthorization,
-    AcmeChallenge,
     AcmeOrder,
     Certificate,
     Issuance,
@@ -226,26 +227,54 @@ def test_a_challenge_that_may_come_right_is_looked_at_again(here: AcmeWorld) -> 
         assert (reply.json["status"], reply.json["error"]["detail"]) == ("processing", "No answer.")
         assert reply.headers["Retry-After"]
         assert one.post(url).json["status"] == "pending"
-        for minutes in (1, 2):
-            at = _later(minutes)
-            for number in acme_validation.due_looks(now=at):
-                acme_validation.drive_look(challenge_id=number, now=at)
+        for seconds in (3, 8):
+            _tick(seconds / 60)
         assert one.post(url).json["status"] == "valid"
 
 
-def test_looks_that_never_succeed_end(here: AcmeWorld) -> None:
+@pytest.mark.parametrize(
+    "kind, look_seconds, looks", [("http-01", 0, 4), ("dns-01", 9, 2), ("tls-alpn-01", 20, 1)]
+)
+def test_a_look_that_never_succeeds_is_final_after_about_twenty_seconds(
+    here: AcmeWorld, kind: str, look_seconds: int, looks: int
+) -> None:
+    """Clients give up soon: they have to learn why before (RFC 8555 8.2), however long each look takes."""
+    one = here.registered()
+    again = Problem(code="dcv.dns.timeout", detail="No answer.", acme_type="dns", retry=True)
+    with scripted_network() as network:
+        script = network[CHALLENGE_TYPES[kind].method]
+        script.faults = [again] * 100
+        order = one.order("www.another.ac.uk")
+        url = order.json["authorizations"][0]
+        with time_machine.travel(datetime.now(UTC), tick=False) as clock:
+            began = datetime.now(UTC)
+            script.takes = lambda: clock.shift(look_seconds)
+            reply = one.answer(url, kind, lambda _proof: None)
+            while reply.json["status"] == "processing":
+                assert 1 <= int(reply.headers["Retry-After"]) <= 5
+                assert reply.json["error"]["detail"] == "No answer."
+                clock.shift(0.5)
+                Worker().tick(now=datetime.now(UTC))
+                reply = one.post(reply.json["url"])
+            took = (datetime.now(UTC) - began).total_seconds()
+        assert 10 <= took <= 30
+        assert reply.json["error"]["detail"] == "No answer."
+        assert one.post(order.headers["Location"]).json["status"] == "invalid"
+        assert len(script.seen) == looks
+
+
+def test_a_retry_that_comes_too_late_is_not_made(here: AcmeWorld) -> None:
+    """However many slow looks a worker has before it: the client is told what was found last."""
     one = here.registered()
     with scripted_network() as network:
-        again = Problem(code="dcv.dns.timeout", detail="No answer.", acme_type="dns", retry=True)
-        network[Method.ACME_DNS].faults = [again] * 10
-        order = one.order("www.another.ac.uk").json
-        one.answer(order["authorizations"][0], "dns-01", lambda _proof: None)
-        for minutes in (1, 3, 6, 10):
-            for number in acme_validation.due_looks(now=_later(minutes)):
-                acme_validation.drive_look(challenge_id=number, now=_later(minutes))
-        assert one.post(order["authorizations"][0]).json["status"] == "invalid"
-        assert AcmeChallenge.objects.get().next_attempt_at is None
-        assert 3 < len(network[Method.ACME_DNS].seen) < 6
+        script = network[Method.ACME_HTTP]
+        script.faults = [Problem(code="dcv.dns.timeout", detail="No answer.", acme_type="dns", retry=True)]
+        url = one.order("www.another.ac.uk").json["authorizations"][0]
+        reply = one.answer(url, "http-01", script.proofs.add)
+        assert reply.json["status"] == "processing"
+        _tick(0.5)
+        found = one.post(reply.json["url"]).json
+        assert (found["status"], found["error"]["detail"], len(script.seen)) == ("invalid", "No answer.", 1)
 
 
 def test_a_crash_during_a_look_is_taken_over(here: AcmeWorld) -> None:

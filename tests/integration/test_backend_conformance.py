@@ -32,7 +32,7 @@ class TestEmbedded(BackendConformance, PreparesConformance, PublishesCrlConforma
         config = EmbeddedConfig(
             directory=tmp_path / "issuing", root_directory=tmp_path / "root", passphrase=b"a passphrase"
         )
-        create_authority(config, datetime.now(UTC))
+        create_authority(config, datetime.now(UTC), may_create=lambda: True)
 
         def factory() -> Backend:
             return EmbeddedBackend(config)

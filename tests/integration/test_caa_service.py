@@ -28,7 +28,7 @@ from certdesk.services.decisions import judge_now
 from certdesk.services.requests import create_request, preview_request
 from certdesk.services.runtime import CaaSettings
 from certdesk.store.models import AcmeOrder, CaaCheck, Domain, Issuance, Request
-from certdesk.store.selectors.caa import caa_of_domain, caa_of_request
+from certdesk.store.selectors.caa import caa_of_domain, caa_of_request, stored_answers
 from certdesk.store.selectors.waiting import overdue_at_dns
 from tests.harness.acme_client import AcmeClient, make_csr
 from tests.integration.acme_support import acme_world
@@ -502,3 +502,12 @@ def test_a_name_that_only_ends_alike_belongs_to_another_domain(here: World, dns:
     domain_id = Domain.objects.get(organisation_id=here.university, adn=DOMAIN).pk
     found = caa_of_domain(actor=here.alice, domain_id=domain_id)
     assert {one.name for one in found} == {WWW, DOMAIN, f"*.{DOMAIN}"}
+
+
+def test_the_last_answer_counts_although_the_clock_was_put_back(here: World, dns: Dns) -> None:
+    with policy("require", dns):
+        number = submit(here.alice, WWW).number
+    last = CaaCheck.objects.get(request_id=number)
+    last.pk, last.allowed, last.code, last.at = None, False, "caa.nobody", last.at - timedelta(minutes=5)
+    last.save(force_insert=True)
+    assert not stored_answers(request_id=number, since=last.at)[WWW].answer.permits

@@ -104,23 +104,6 @@ class TestKeysMetBefore:
         assert theirs.state is Status.WAITING_FOR_APPROVAL
         assert issue(made.number, clock=Clock()) is Status.ISSUED
 
-    def test_a_key_revoked_for_compromise_is_refused(self) -> None:
-        w, key = world(), ec.generate_private_key(ec.SECP256R1())
-        asked = submission(w.university, upload=csr("www.example.ac.uk", key=key))
-        made = create_request(actor=w.alice, submission=asked, channel="api", now=NOW)
-        assert issue(made.number, clock=Clock()) is Status.ISSUED
-        Certificate.objects.update(revoked_at=NOW, revocation_reason="superseded")
-        assert seen(previewed(w, csr("two.example.ac.uk", key=key)), "key.compromised") == []
-        Certificate.objects.update(revocation_reason="keyCompromise")
-        assert seen(previewed(w, csr("two.example.ac.uk", key=key)), "key.compromised") == [("refuse", "")]
-        with pytest.raises(PolicyRefused):
-            create_request(
-                actor=w.alice,
-                submission=submission(w.university, upload=csr("two.example.ac.uk", key=key)),
-                channel="api",
-                now=NOW,
-            )
-
     def test_the_search_reads_an_index(self) -> None:
         world()
         with CaptureQueriesContext(connection) as queries:

@@ -143,13 +143,6 @@ def test_a_key_that_may_not_be_certified_is_refused(here: World) -> None:
     BlockedKey.objects.create(spki_sha256=read_csr(upload).key.spki_sha256, reason="Known.", at=NOW)
     with pytest.raises(PolicyRefused):
         _again(here, number, upload=upload)
-    used = ec.generate_private_key(ec.SECP256R1())
-    first = _again(here, number, upload=csr(*NAMES, key=used))
-    Certificate.objects.filter(id=_certificate(first).pk).update(
-        revoked_at=LATER, revocation_reason="keyCompromise"
-    )
-    with pytest.raises(PolicyRefused):
-        _again(here, number, upload=csr(*NAMES, key=used), clock=Clock(LATER + timedelta(days=1)))
 
 
 @pytest.mark.parametrize(

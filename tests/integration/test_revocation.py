@@ -11,12 +11,14 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from django.core import mail
 
+from certdesk.backends.embedded import EmbeddedBackend, EmbeddedConfig, create_authority
 from certdesk.backends.scripted import Behaviour, Revoking, Rule, ScriptedBackend, ScriptedConfig
 from certdesk.domain.actors import Actor, OrgRole
 from certdesk.domain.errors import (
     BackendRefused,
     CertdeskError,
     InvalidInput,
+    Misconfigured,
     NotAuthorized,
     NotFound,
     StateConflict,
@@ -38,7 +40,7 @@ from certdesk.services.revocation import (
     revoke_certificate,
 )
 from certdesk.services.revocation_notices import mail_revocation
-from certdesk.store.models import AuditEvent, BlockedKey, Certificate, Request, Revocation
+from certdesk.store.models import AuditEvent, BlockedKey, Certificate, PublishedCrl, Request, Revocation
 from certdesk.store.selectors.certificates import Filters, get_certificate, list_certificates
 from tests.integration import support
 from tests.integration.api_calls import Reply, callers
@@ -554,3 +556,53 @@ def test_rest_says_how_far_a_revocation_has_come(ca: Callable[..., ScriptedBacke
         wrong = post(issued(w), **body)
         assert wrong.status == 422, body
         assert wrong.json["errors"]
+
+
+def test_rfc5280_5_2_3_crl_numbers_grow_whatever_the_clock_does() -> None:
+    """Nor does thisUpdate fall with a small step back, or lie in the future after a large one."""
+    w, clock = world(), Clock()
+    seen = [on_crl(at=clock)]
+    for step in (timedelta(minutes=-2), timedelta(days=-400), timedelta(seconds=1), timedelta(days=4000)):
+        clock.forward(step)
+        revoke(w.alice, issued(w))
+        seen.append(on_crl(at=clock))
+        assert seen[-1].last_update_utc <= clock() < (seen[-1].next_update_utc or clock()) - KEPT_FOR
+        assert len(list(seen[-1])) == 0 if step > timedelta(days=1) else len(seen) - 1
+    assert seen[1].last_update_utc == seen[0].last_update_utc
+    numbers = [crl_number(crl) for crl in seen]
+    assert numbers == sorted(set(numbers))
+
+
+def test_a_database_from_a_backup_gives_no_crl_number_again() -> None:
+    clock = Clock()
+    on_crl(at=clock)
+    backup = PublishedCrl.objects.get()
+    numbers: list[int] = []
+    for _ in range(4):
+        if len(numbers) == 3:
+            backup.save()
+        clock.forward(KEPT_FOR)
+        numbers.append(crl_number(on_crl(at=clock)))
+    assert numbers == sorted(set(numbers))
+
+
+def test_what_one_process_has_published_every_other_serves() -> None:
+    """Else their numbers fall from one answer to the next."""
+    w = world()
+    clocks = [Clock(NOW + timedelta(milliseconds=number)) for number in range(6)]
+    for _ in range(2):
+        fetched, refused = outcomes(together([partial(on_crl, at=clock) for clock in clocks]))
+        assert (len(fetched), refused) == (6, [])
+        published = x509.load_der_x509_crl(bytes(PublishedCrl.objects.get().der))
+        assert [crl == published for crl in fetched] == [True] * 6
+        revoke(w.alice, issued(w))
+
+
+def test_another_ca_of_the_same_name_publishes_nothing(tmp_path: Path) -> None:
+    """Its list could not be verified by whoever has a certificate of the first."""
+    before = on_crl()
+    config = EmbeddedConfig(directory=tmp_path / "ca", root_directory=tmp_path / "root", passphrase=b"words")
+    create_authority(config, NOW, may_create=lambda: True)
+    with support.backend(EmbeddedBackend(config)), pytest.raises(Misconfigured, match="from a backup"):
+        on_crl()
+    assert on_crl() == before

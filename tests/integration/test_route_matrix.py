@@ -206,6 +206,16 @@ TABLE: dict[str, Row] = {
         },
     ),
     "queue-reject": Row(answers=_DECIDE, number=WAITING, body={"version": "0", "details": "Not theirs."}),
+    "keys-list": Row(
+        answers={
+            "GET": "302 404 404 404 404 200 200 200 404",
+            "POST": "302 404 404 404 404 302* 302* 403 404",
+        },
+        body={"evidence": HARMLESS_CSR, "reason": "Found."},
+    ),
+    "keys-unblock": Row(
+        answers={"POST": "302 404 404 404 404 302* 302* 403 404"}, body={"reason": "A mistake."}
+    ),
     "organisations-list": Row(answers={"GET": "302 302 302 302 302 200 200 200 200"}),
     "organisations-new": Row(
         answers={
@@ -235,6 +245,12 @@ TABLE: dict[str, Row] = {
     "organisations-person-role": Row(answers=_MANAGERS, body={"role": "manager"}),
     "organisations-person-account": Row(
         answers={"POST": "302 404 403 403 200* 200* 200* 403 404"}, body={"act": "password"}
+    ),
+    "organisations-person-keys": Row(
+        answers={
+            "GET": "302 404 403 403 200 200 200 403 404",
+            "POST": "302 404 403 403 302 302 302 403 404",  # nothing is chosen
+        }
     ),
     "organisations-hand-over": Row(answers=_MANAGERS, body={"leaver": "USER bob", "successor": "USER alice"}),
     "organisations-add-existing": Row(
@@ -373,6 +389,16 @@ TABLE: dict[str, Row] = {
     "api/v1/certificates/<int:certificate_id>/file": Row(answers=_API_OWN),
     "api/v1/certificates/<int:certificate_id>/revoke": Row(
         answers={"POST": "401 404 200* 403 200* 200* 200* 403 404"}, body={"reason": "superseded"}
+    ),
+    "api/v1/blocked-keys": Row(
+        answers={
+            "GET": "401 404 404 404 404 200 200 200 404",
+            "POST": "401 403 403 403 403 200* 200* 403 403",
+        },
+        body={"evidence": HARMLESS_CSR, "reason": "Found."},
+    ),
+    "api/v1/blocked-keys/<int:blocked_id>/unblock": Row(
+        answers={"POST": "401 404 404 404 404 200* 200* 403 404"}, body={"reason": "A mistake."}
     ),
     "api/v1/organisations": Row(answers=_API_EVERYBODY),
     "api/v1/organisations/<slug:slug>": Row(answers=_API_OWN),

@@ -142,7 +142,12 @@ def test_cookies_are_host_bound_and_secure_under_tls() -> None:
     )
     told = subprocess.run(
         [sys.executable, "-c", program],
-        env={**os.environ, "CERTDESK_BASE_URL": "https://certs.example.ac.uk"},
+        env={
+            **os.environ,
+            "CERTDESK_DEMO": "0",
+            "CERTDESK_CA_PASSPHRASE": "p" * 40,
+            "CERTDESK_BASE_URL": "https://certs.example.ac.uk",
+        },
         capture_output=True,
         text=True,
         check=True,

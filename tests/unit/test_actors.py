@@ -21,11 +21,11 @@ OFFICER = {
         Action.DOMAIN_VALIDATE,
         Action.VALIDATION_END,
     ),
-    *(Action.ACME_READ, Action.ACME_MANAGE),
+    *(Action.ACME_READ, Action.ACME_MANAGE, Action.KEY_READ, Action.KEY_BLOCK),
 }
 AUDITOR = {
     *(Action.REQUEST_READ, Action.ORGANISATION_READ, Action.MEMBERS_READ),
-    *(Action.DOMAIN_READ, Action.ACME_READ, Action.AUDIT_READ),
+    *(Action.DOMAIN_READ, Action.ACME_READ, Action.AUDIT_READ, Action.KEY_READ),
 }
 APPLICANT = {
     *(Action.REQUEST_CREATE, Action.REQUEST_READ, Action.REQUEST_WITHDRAW, Action.CERTIFICATE_REVOKE),
@@ -43,6 +43,7 @@ RA = {
     RaRole.OPERATOR: {Action.SERVICE_OPERATE},
 }
 ORGANISATION = {OrgRole.APPLICANT: APPLICANT, OrgRole.MANAGER: MANAGER}
+ACME_ACCOUNT = {Action.ACME_ACCOUNT, Action.ACME_ORDER, Action.CERTIFICATE_REVOKE}
 
 
 def _actor(ra: RaRole = RaRole.NONE, role: OrgRole | None = None, *, must_change: bool = False) -> Actor:
@@ -90,8 +91,17 @@ def test_a_password_still_to_change_allows_nothing(
 
 
 def test_every_action_is_somebodys() -> None:
-    assert set().union(*RA.values(), *ORGANISATION.values()) == set(Action)
+    assert set().union(ACME_ACCOUNT, *RA.values(), *ORGANISATION.values()) == set(Action)
     assert _allowed(SYSTEM, None) == set(Action)
+
+
+@pytest.mark.parametrize("acme_for", [None, OWN])
+def test_an_acme_account_acts_for_its_own_organisation_until_it_has_ended(
+    acme_for: OrganisationId | None,
+) -> None:
+    account = Actor(label="ACME account 7", acme_for=acme_for)
+    assert _allowed(account, OWN) == (ACME_ACCOUNT if acme_for else set())
+    assert _allowed(account, FOREIGN) == _allowed(account, None) == set()
 
 
 def test_nobody_decides_as_a_member_and_no_officer_asks() -> None:

@@ -2,12 +2,13 @@
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from certdesk.domain.csr import MAX_NAMES, MAX_UPLOAD, Csr, PrivateKeyPasted, read_csr
+from certdesk.domain.csr import MAX_NAMES, MAX_UPLOAD, Csr, PrivateKeyPasted, may_hold_secrets, read_csr
 from certdesk.domain.errors import BadCsr
 from certdesk.domain.findings import Check, Verdict
 from tests.vectors import forge
@@ -118,6 +119,43 @@ def test_passes_are_listed_too_in_a_stable_order() -> None:
     ]
 
 
+_PASSWORD = forge.sequence(forge.oid("1.2.840.113549.1.9.7"), forge.set_of(forge.utf8(b"hunter2")))
+
+
+@pytest.mark.parametrize(
+    "der, secret, warned",
+    [
+        (forge.good_der(), False, False),
+        (good("windows-new-crlf.req").der, False, False),  # certreq's version of the system
+        (forge.ec_request(forge.san(b"www.example.ac.uk"), attributes=[_PASSWORD]), True, True),
+        (forge.ec_request(subject=forge.name(("1.2.840.113549.1.9.7", b"hunter2"))), True, True),
+        (  # who asked on which machine, as certreq writes it
+            forge.ec_request(
+                attributes=[
+                    forge.sequence(
+                        forge.oid("1.3.6.1.4.1.311.21.20"), forge.set_of(forge.utf8(b"jo on laptop7"))
+                    )
+                ]
+            ),
+            True,
+            False,
+        ),
+        (forge.ec_request(forge.san(b"a.ac.uk"), forge.extension("1.2.3.4", b"\x04\0")), True, False),
+        (b"\x30\x03nonsense", True, None),
+    ],
+    ids=["plain", "windows", "password", "password-in-subject", "user-name", "extension", "unreadable"],
+)
+def test_what_may_hold_a_secret_is_told_and_a_password_is_never_shown(
+    der: bytes, *, secret: bool, warned: bool | None
+) -> None:
+    assert may_hold_secrets(der) is secret
+    if warned is not None:
+        csr = read_csr(der)
+        found = [check.verdict for check in csr.findings if check.code == "csr.challenge_password"]
+        assert found == [Verdict.WARN] * warned
+        assert "hunter2" not in repr(replace(csr, der=b"")).replace(repr(csr.key.spki_der), "")
+
+
 def test_the_signature_algorithm_is_named_in_words() -> None:
     assert good("openssl-sha-512.csr").signature_algorithm == "RSA with SHA-512"
     assert good("openssl-pss-signature.csr").signature_algorithm == "RSA-PSS with SHA-256"
@@ -188,6 +226,39 @@ def test_a_pasted_private_key_names_the_public_key_to_block(word: str) -> None:
         read_csr(bad(f"private-key-{word}"))
     request = read_csr(forge.rsa_request(forge.seeded_rsa(2048)))
     assert caught.value.spki_sha256 == (request.key.spki_sha256,)
+
+
+@pytest.mark.parametrize("row", [row for row in UNREADABLE if "-forged-" in row["file"]], ids=str)
+def test_a_forged_private_key_names_no_public_key_to_block(row: dict[str, str]) -> None:
+    """Anybody can write numbers around the modulus of somebody else's certificate."""
+    with pytest.raises(PrivateKeyPasted) as caught:
+        read_csr(bad(row["file"]))
+    assert caught.value.spki_sha256 == ()
+    assert "looks like" in caught.value.detail
+
+
+def test_a_private_key_in_a_field_of_a_request_is_found() -> None:
+    key = forge.ec_key("other").private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    request = forge.ec_request(forge.san(b"www.example.ac.uk"), subject=forge.name(("2.5.4.11", key)))
+    with pytest.raises(PrivateKeyPasted) as caught:
+        read_csr(forge.pem(request))
+    assert len(caught.value.spki_sha256) == 1
+
+
+def test_right_primes_with_another_private_exponent_prove_nothing() -> None:
+    key = forge.seeded_rsa(2048).private_numbers()
+    parts = (0, key.p * key.q, 65537, key.d - 2, key.p, key.q, key.dmp1, key.dmq1, key.iqmp)
+    with pytest.raises(PrivateKeyPasted) as caught:
+        read_csr(forge.pem(forge.sequence(*map(forge.integer, parts)), label="RSA PRIVATE KEY"))
+    assert caught.value.spki_sha256 == ()
+
+
+def test_proving_many_keys_is_cheap() -> None:
+    key = forge.seeded_rsa(4096).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    started = time.process_time()
+    with pytest.raises(PrivateKeyPasted):
+        read_csr(key * (MAX_UPLOAD // len(key)))
+    assert time.process_time() - started < 0.5
 
 
 def test_every_private_key_in_an_upload_is_named_for_blocking() -> None:

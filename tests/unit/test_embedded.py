@@ -34,7 +34,7 @@ def shared_config(tmp_path_factory: pytest.TempPathFactory) -> EmbeddedConfig:
     config = EmbeddedConfig(
         directory=folder / "ca", root_directory=folder / "root", passphrase=b"secret words"
     )
-    create_authority(config, NOW)
+    create_authority(config, NOW, may_create=lambda: True)
     return config
 
 
@@ -209,6 +209,20 @@ def test_polling_what_is_never_open_is_our_bug(backend: EmbeddedBackend) -> None
 def test_check_looks_at_the_calendar(shared_config: EmbeddedConfig, days: int, verdict: Verdict) -> None:
     backend = EmbeddedBackend(shared_config, clock=lambda: NOW + timedelta(days=days))
     assert [check.verdict for check in backend.check()] == [verdict]
+
+
+def test_after_its_end_a_ca_signs_nothing_but_its_crl(shared_config: EmbeddedConfig) -> None:
+    """Not even what it had recorded before, and what would end in time."""
+    clock = NOW
+    backend = EmbeddedBackend(shared_config, clock=lambda: clock)
+    recorded = backend.prepare(server_intent(now=NOW))
+    clock += timedelta(days=3650)
+    for refused in (backend.prepare, backend.specimen, backend.submit):
+        with pytest.raises(BackendRefused, match="own certificate ended"):
+            refused(recorded)
+    crl = backend.crl(revoked=[], number=1, this_update=clock, next_update=clock + timedelta(days=7))
+    key = x509.load_der_x509_certificate(backend.chain()[0]).public_key()
+    assert x509.load_der_x509_crl(crl).is_signature_valid(key)  # type: ignore[arg-type]  # CA keys can verify
 
 
 # openssl and pkilint, from outside

@@ -6,6 +6,8 @@ import stat
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -14,12 +16,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from certdesk.backends.conformance import server_intent
 from certdesk.backends.embedded import EmbeddedBackend, EmbeddedConfig, create_authority, open_authority
-from certdesk.backends.embedded import authority as authority_module
 from certdesk.domain.certificates import Issued, compare
 from certdesk.domain.errors import Misconfigured
 from certdesk.domain.findings import Verdict
 
 NOW = datetime.now(UTC)
+make = partial(create_authority, may_create=lambda: True)
 
 
 @pytest.fixture
@@ -38,7 +40,7 @@ def _issue(config: EmbeddedConfig) -> None:
 
 
 def test_keys_are_encrypted_private_and_apart(config: EmbeddedConfig) -> None:
-    create_authority(config, NOW)
+    make(config, NOW)
     files = {
         path.relative_to(config.directory.parent).as_posix(): path
         for path in config.directory.parent.rglob("*")
@@ -59,7 +61,7 @@ def test_keys_are_encrypted_private_and_apart(config: EmbeddedConfig) -> None:
 
 
 def test_two_tiers(config: EmbeddedConfig) -> None:
-    authority = create_authority(config, NOW)
+    authority = make(config, NOW)
     assert isinstance(authority.root.public_key(), ec.EllipticCurvePublicKey)
     root_key, issuing_key = authority.root.public_key(), authority.issuing.public_key()
     assert isinstance(root_key, ec.EllipticCurvePublicKey)
@@ -73,23 +75,23 @@ def test_two_tiers(config: EmbeddedConfig) -> None:
 
 
 def test_a_second_start_opens_the_same_ca(config: EmbeddedConfig) -> None:
-    first = create_authority(config, NOW)
-    again = create_authority(config, NOW + timedelta(days=1))
+    first = make(config, NOW)
+    again = make(config, NOW + timedelta(days=1))
     assert again.issuing == first.issuing
     assert again.root == first.root
 
 
 def test_eight_starts_at_once_make_one_ca(config: EmbeddedConfig) -> None:
     with ThreadPoolExecutor(8) as pool:
-        made = list(pool.map(lambda _: create_authority(config, NOW), range(8)))
+        made = list(pool.map(lambda _: make(config, NOW), range(8)))
     assert len({authority.issuing for authority in made}) == 1
 
 
 def test_signing_never_needs_the_root_folder(config: EmbeddedConfig) -> None:
-    create_authority(config, NOW)
+    make(config, NOW)
     shutil.rmtree(config.root_directory)
     _issue(config)
-    create_authority(config, NOW)
+    make(config, NOW)
     assert not config.root_directory.exists()
 
 
@@ -97,33 +99,78 @@ class _Killed(BaseException):
     """Stands for a process that dies."""
 
 
-@pytest.mark.parametrize("writes", range(5))
-def test_a_start_that_dies_half_way_is_made_good(
-    config: EmbeddedConfig, monkeypatch: pytest.MonkeyPatch, writes: int
+def test_a_start_that_dies_before_any_file_has_its_name_is_made_good(
+    config: EmbeddedConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, done = authority_module._write, 0
-
-    def write(path: Path, content: bytes) -> None:
-        nonlocal done
-        if done == writes:
-            path.with_name(f".{path.name}.new").write_bytes(content[:10])
-            raise _Killed
-        done += 1
-        real(path, content)
-
     with monkeypatch.context() as patch:
-        patch.setattr(authority_module, "_write", write)
+        patch.setattr(Path, "hardlink_to", _die)
         with pytest.raises(_Killed):
-            create_authority(config, NOW)
-    with pytest.raises(Misconfigured):
-        open_authority(config)
-    create_authority(config, NOW)
+            make(config, NOW)
+    assert list(config.directory.glob(".*.new"))
+    make(config, NOW)
     _issue(config)
     assert not list(config.directory.parent.rglob("*.new"))
 
 
+def _die(*_: object) -> None:
+    raise _Killed
+
+
+FILES = ("ca/issuing.key", "ca/issuing.crt", "ca/root.crt", "root/root.key", "root/root.crt")
+
+
+def _contents(config: EmbeddedConfig) -> dict[str, bytes]:
+    top = config.directory.parent
+    return {name: (top / name).read_bytes() for name in FILES if (top / name).exists()}
+
+
+@pytest.mark.parametrize("unused", [True, False])
+@pytest.mark.parametrize(
+    "lost", [lost for size in range(1, 5) for lost in combinations(FILES, size) if "ca/" in "".join(lost)]
+)
+def test_a_ca_that_lost_a_file_is_neither_made_anew_nor_overwritten(
+    config: EmbeddedConfig, lost: tuple[str, ...], *, unused: bool
+) -> None:
+    """Also one whose database is empty, which says what to do if there is no backup."""
+    make(config, NOW)
+    for name in lost:
+        (config.directory.parent / name).unlink()
+    before = _contents(config)
+    with pytest.raises(Misconfigured, match="from a backup") as refused:
+        make(config, NOW, may_create=lambda: unused)
+    assert _contents(config) == before
+    for name in lost:
+        assert name.startswith("root/") or str(config.directory.parent / name) in refused.value.detail
+    assert (f"remove {config.directory}" in refused.value.detail) is unused
+
+
+def test_an_empty_place_is_filled_only_where_nothing_was_issued(config: EmbeddedConfig) -> None:
+    """As when the whole folder is lost, or another machine's is not there."""
+    with pytest.raises(Misconfigured, match=r"issuing\.key.*from a backup"):
+        make(config, NOW, may_create=lambda: False)
+    assert _contents(config) == {}
+
+
+def test_a_complete_ca_is_opened_whatever_the_database_says(config: EmbeddedConfig) -> None:
+    make(config, NOW)
+    make(config, NOW, may_create=lambda: False)
+
+
+def test_a_file_that_turns_up_meanwhile_is_not_overwritten(config: EmbeddedConfig) -> None:
+    """Two CAs that share a root folder do not share the lock."""
+    other = replace(config, directory=config.directory.with_name("other"))
+
+    def meanwhile() -> bool:
+        make(other, NOW)
+        return True
+
+    with pytest.raises(Misconfigured, match=r"root\.key: File exists"):
+        make(config, NOW, may_create=meanwhile)
+    make(other, NOW)
+
+
 def test_a_wrong_passphrase_is_told_as_such(config: EmbeddedConfig) -> None:
-    create_authority(config, NOW)
+    make(config, NOW)
     with pytest.raises(Misconfigured, match="passphrase") as caught:
         open_authority(replace(config, passphrase=b"guess"))
     assert "guess" not in caught.value.detail
@@ -132,31 +179,24 @@ def test_a_wrong_passphrase_is_told_as_such(config: EmbeddedConfig) -> None:
 
 @pytest.mark.parametrize("file", ["issuing.key", "issuing.crt", "root.crt"])
 def test_a_missing_file_is_named(config: EmbeddedConfig, file: str) -> None:
-    create_authority(config, NOW)
+    make(config, NOW)
     (config.directory / file).unlink()
     with pytest.raises(Misconfigured, match=file):
         open_authority(config)
 
 
-def test_a_lost_key_is_never_replaced_silently(config: EmbeddedConfig) -> None:
-    create_authority(config, NOW)
-    (config.directory / "issuing.key").unlink()
-    with pytest.raises(Misconfigured, match=r"issuing\.key"):
-        create_authority(config, NOW)
-
-
 @pytest.mark.parametrize("file", ["issuing.key", "issuing.crt", "root.crt"])
 def test_damage_is_named(config: EmbeddedConfig, file: str) -> None:
-    create_authority(config, NOW)
+    make(config, NOW)
     (config.directory / file).write_bytes(b"damage")
     with pytest.raises(Misconfigured, match=file):
         open_authority(config)
 
 
 def test_another_cas_files_are_noticed(config: EmbeddedConfig, tmp_path: Path) -> None:
-    create_authority(config, NOW)
+    make(config, NOW)
     other = replace(config, directory=tmp_path / "ca2", root_directory=tmp_path / "root2")
-    create_authority(other, NOW)
+    make(other, NOW)
     for file in ("issuing.key", "root.crt"):
         mine = (config.directory / file).read_bytes()
         (config.directory / file).write_bytes((other.directory / file).read_bytes())
@@ -168,14 +208,14 @@ def test_another_cas_files_are_noticed(config: EmbeddedConfig, tmp_path: Path) -
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o644])
 def test_a_key_that_others_can_read_is_refused_with_advice(config: EmbeddedConfig, mode: int) -> None:
-    create_authority(config, NOW)
+    make(config, NOW)
     (config.directory / "issuing.key").chmod(mode)
     with pytest.raises(Misconfigured, match="chmod 600"):
         open_authority(config)
 
 
 def test_a_folder_that_others_can_enter_is_refused_with_advice(config: EmbeddedConfig) -> None:
-    create_authority(config, NOW)
+    make(config, NOW)
     config.directory.chmod(0o755)
     with pytest.raises(Misconfigured, match="chmod 700"):
         open_authority(config)
@@ -184,7 +224,7 @@ def test_a_folder_that_others_can_enter_is_refused_with_advice(config: EmbeddedC
 def test_a_careless_umask_changes_nothing(config: EmbeddedConfig) -> None:
     before = os.umask(0)
     try:
-        create_authority(config, NOW)
+        make(config, NOW)
     finally:
         os.umask(before)
     open_authority(config)

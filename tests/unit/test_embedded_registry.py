@@ -5,9 +5,12 @@ from datetime import UTC, datetime
 
 import pytest
 
+from certdesk.backends.base import Backend
+from certdesk.backends.conformance import server_intent
 from certdesk.backends.embedded import EmbeddedConfig, create_authority
 from certdesk.backends.registry import load_backends
-from certdesk.domain.errors import Misconfigured
+from certdesk.domain.errors import Misconfigured, Unavailable
+from certdesk.domain.findings import Verdict
 
 NOW = datetime.now(UTC)
 
@@ -18,7 +21,7 @@ def shared_config(tmp_path_factory: pytest.TempPathFactory) -> EmbeddedConfig:
     config = EmbeddedConfig(
         directory=folder / "ca", root_directory=folder / "root", passphrase=b"secret words"
     )
-    create_authority(config, NOW)
+    create_authority(config, NOW, may_create=lambda: True)
     return config
 
 
@@ -56,8 +59,20 @@ def test_the_registry_loads_by_name_or_kind(settings: Settings) -> None:
         lambda _: {},
     ],
 )
-def test_one_that_cannot_load_stops_the_start(
+def test_one_that_cannot_load_stops_the_start_unless_there_is_another(
     settings: Settings, change: Callable[[Settings], Settings]
 ) -> None:
-    with pytest.raises(Misconfigured):
+    with pytest.raises(Misconfigured) as stopped:
         load_backends({"embedded": change(settings)})
+    stand_in = load_backends({"embedded": change(settings), "campus": {**settings, "kind": "embedded"}})[
+        "embedded"
+    ]
+    assert isinstance(stand_in, Backend)
+    assert [(c.verdict, c.message) for c in stand_in.check()] == [(Verdict.REFUSE, stopped.value.detail)]
+    for ask in (
+        lambda: stand_in.submit(server_intent(now=NOW)),
+        lambda: stand_in.poll("7"),
+        lambda: stand_in.revoke(certificate_der=b"", reason="superseded"),
+    ):
+        with pytest.raises(Unavailable, match="embedded"):
+            ask()

@@ -57,6 +57,10 @@ def test_sound_rsa_keys_pass(size: int) -> None:
         (1 << 1023 | 1, 3, ["key.size", "key.exponent"]),
         (forge.prime("even", 2040) << 8, 65537, ["key.weak.small_factor"]),
         (_P * _P, 65537, ["key.weak.fermat"]),
+        (forge.prime("modulus", 2048), 65537, ["key.weak.one_prime"]),
+        (forge.prime("modulus", 4096), 65537, ["key.weak.one_prime"]),
+        (forge.next_prime((11 << 679) + forge.prime("cube", 679)) ** 3, 65537, ["key.weak.one_prime"]),
+        (_P * _Q, 1, ["key.exponent"]),
     ],
     ids=lambda value: f"{value.bit_length()}-bits" if isinstance(value, int) else "-".join(value),
 )

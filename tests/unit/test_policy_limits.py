@@ -95,11 +95,6 @@ class TestKeys:
         assert _told(facts, RULES, "key.reused") == ("warn", "request 17")
         assert decision.outcome is Outcome.AUTO
 
-    def test_a_key_that_was_compromised_is_refused_whatever_the_policy(self) -> None:
-        facts = replace(FACTS, key_uses=KeyUses(compromised=True))
-        decision = decide(facts, replace(RULES, reused_key=Handling.AUTO), now=NOW)
-        assert _codes(decision, Verdict.REFUSE) == {"key.compromised"}
-
     def test_whose_key_it_is_is_not_told(self) -> None:
         facts = replace(FACTS, key_uses=KeyUses(elsewhere=True))
         (reason,) = decide(facts, RULES, now=NOW).manual_reasons
@@ -249,7 +244,6 @@ MORE_FACTS = st.builds(
         KeyUses,
         earlier_request=st.none() | st.integers(1, 9),
         elsewhere=st.booleans(),
-        compromised=st.booleans(),
     ),
     st.none()
     | st.lists(

@@ -170,6 +170,26 @@ def test_its_chain_holds_to_the_letter(make: Make) -> None:
         below.verify_directly_issued_by(above)
 
 
+@pytest.mark.parametrize("lost", ["issuing.key", "chain.pem", ""])
+def test_one_that_lost_a_file_is_not_made_anew(make: Make, tmp_path: Path, lost: str) -> None:
+    """Nor in an empty folder, where something was issued before."""
+    make()
+    folder = tmp_path / "ca"
+    for path in list(folder.iterdir()):
+        if lost in path.name:
+            path.unlink()
+    left = {path: path.read_bytes() for path in folder.iterdir()}
+    config = ScriptedConfig(
+        directory=folder,
+        passphrase=b"a passphrase",
+        tests_and_demo_only=True,
+        may_create=lambda: bool(lost),
+    )
+    with pytest.raises(Misconfigured, match="from a backup"):
+        ScriptedBackend(config)
+    assert {path: path.read_bytes() for path in folder.iterdir()} == left
+
+
 # Settings
 
 
@@ -194,6 +214,7 @@ def test_rules_can_be_written_as_tables() -> None:
         {"passphrase": None},
         {"directory": ""},
         {"directroy": "ca"},
+        {"may_create": True},
         {"rules": "slow-*"},
         {"rules": ["slow-*"]},
         {"rules": [{"behaviour": "sleep"}]},

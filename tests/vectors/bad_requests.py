@@ -116,6 +116,11 @@ def _rsa_keys() -> Iterator[Vector]:
             forge.unsigned_request(forge.rsa_spki(modulus)),
         )
 
+    cube = forge.next_prime((11 << 679) + forge.prime("cube", 679)) ** 3
+    for word, modulus in (("prime", forge.prime("modulus", 2048)), ("cube", cube)):
+        made = forge.unsigned_request(forge.rsa_spki(modulus))
+        yield _refuse(f"key-modulus-{word}.csr", "key.weak.one_prime", f"the modulus is a {word}", made)
+
 
 def _other_keys() -> Iterator[Vector]:
     for curve in (ec.SECP224R1(), ec.SECP256K1(), ec.BrainpoolP256R1()):

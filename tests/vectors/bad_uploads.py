@@ -105,10 +105,29 @@ def _private_keys() -> Found:
     for word, form, key in (("pkcs8", new, small), ("pkcs1", old, small), ("sec1", old, curve)):
         der = key.private_bytes(Encoding.DER, form, NoEncryption())
         yield f"private-key-{word}.der", _KEY, f"a private key in DER: {word}", der
+    for word, made in _forged_keys():
+        yield f"private-key-forged-{word}.pem", _KEY, f"numbers around a stranger's modulus: {word}", made
     for word, made in _costly_keys():
         yield f"private-key-{word}.pem", _KEY, "as many costly keys as fit: must cost nothing", made
     der = small.private_bytes(Encoding.DER, new, locked)
     yield "private-key-pkcs8-locked.der", _KEY, "an encrypted private key in DER", der
+
+
+def _forged_keys() -> Iterator[tuple[str, bytes]]:
+    """Private keys made by somebody who has the public one alone: reading them must block nothing."""
+    public = forge.seeded_rsa(2048).public_key().public_numbers()
+    own = forge.seeded_rsa(2048, "forger").private_numbers()
+    modulus, half = public.n, public.n >> 1 | 1
+    numbers = {
+        "exponents": (half, forge.prime("p", 1024), forge.prime("q", 1024)),
+        "modulus-as-prime": (half, modulus, 1),
+        "negative-primes": (half, -modulus, -1),
+        "own-primes": (own.d, own.p, own.q),
+        "huge-exponent": (1 << 40_000 | 1, own.p, own.q),
+    }
+    for word, (d, p, q) in numbers.items():
+        parts = (0, modulus, public.e, d, p, q, 1, 1, 1)
+        yield word, forge.pem(forge.sequence(*map(forge.integer, parts)), label="RSA PRIVATE KEY")
 
 
 def _costly_keys() -> Iterator[tuple[str, bytes]]:

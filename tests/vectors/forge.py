@@ -72,10 +72,10 @@ def null() -> bytes:
 
 def name(*attributes: tuple[str, bytes]) -> bytes:
     """A Name from dotted OID and UTF-8 bytes, which are not looked at."""
-    return sequence(*(set_of(sequence(oid(dotted), _utf8(value))) for dotted, value in attributes))
+    return sequence(*(set_of(sequence(oid(dotted), utf8(value))) for dotted, value in attributes))
 
 
-def _utf8(value: bytes) -> bytes:
+def utf8(value: bytes) -> bytes:
     """A UTF8String: pyasn1 would not make one of bytes that are not UTF-8, so only the tag is changed."""
     return b"\x0c" + octets(value)[1:]
 
@@ -137,6 +137,11 @@ def ec_key(
 def prime(text: str, size: int) -> int:
     """A prime that everybody can compute, with its two top bits set."""
     start = random.Random(text).getrandbits(size) | (3 << (size - 2)) | 1  # noqa: S311 - public on purpose
+    return next_prime(start)
+
+
+def next_prime(start: int) -> int:
+    """The first prime above a number."""
     return int(gmpy2.next_prime(start))
 
 
@@ -163,7 +168,7 @@ def seeded_rsa(size: int, text: str = "certdesk vectors") -> rsa.RSAPrivateKey:
 def fermat_rsa() -> rsa.RSAPrivateKey:
     """Two primes so close together that Fermat's method finds them at once."""
     p = prime("fermat", 1024)
-    return rsa_key(p, int(gmpy2.next_prime(p + 2**400)))
+    return rsa_key(p, next_prime(p + 2**400))
 
 
 def roca_rsa() -> rsa.RSAPrivateKey:

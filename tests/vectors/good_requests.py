@@ -66,6 +66,13 @@ def _openssl(folder: Path) -> Iterator[Good]:
         new = ("-newkey", "ec", "-pkeyopt", f"ec_paramgen_curve:P-{size}", "-nodes", "-keyout", key)
         made = _run("openssl", "req", "-new", *new, "-subj", plain, "-addext", f"subjectAltName=DNS:{_WWW}")
         yield Good(f"openssl-p-{size}.csr", (_WWW,), "EC", size, by_config, made)
+    for file, subject in (
+        ("openssl-default-subject.csr", "/C=AU/ST=Some-State/O=Internet Widgits Pty Ltd"),
+        ("openssl-acme-sh-subject.csr", "/O=acme.sh"),  # as that client asks for it
+    ):
+        new = ("-newkey", "rsa:2048", "-nodes", "-keyout", key, "-subj", subject)
+        made = _run("openssl", "req", "-new", *new, "-addext", f"subjectAltName=DNS:{_WWW}")
+        yield Good(file, (_WWW,), "RSA", 2048, by_config, made)
     for file, names, extra in (
         ("openssl-100-names.csr", _many(100), ()),
         ("openssl-wildcard.csr", ("*.example.ac.uk", "example.ac.uk"), ()),

@@ -7,7 +7,15 @@ from django.http import HttpResponse
 from certdesk.acme.edge import Call, SignedBy, signed
 from certdesk.acme.render import account_answer, address, answer
 from certdesk.domain.acme_problems import AcmeRefused, ProblemType, malformed
-from certdesk.domain.jws import account_key, envelope_of, flattened_object, json_object, read_binding, verify
+from certdesk.domain.jws import (
+    account_key,
+    envelope_of,
+    flattened_object,
+    is_spelling_of,
+    json_object,
+    read_binding,
+    verify,
+)
 from certdesk.services import acme_accounts as accounts
 from certdesk.services import runtime
 from certdesk.services.acme_orders import ORDERS_A_PAGE, list_orders, not_there
@@ -34,7 +42,9 @@ def new_account(call: Call) -> HttpResponse:
             f"Agree to the terms of service first: {terms}",
             headers={"Link": f'<{terms}>;rel="terms-of-service"'},
         )
-    made = accounts.register(key=call.key, binding=binding, contacts=body.get("contact"), now=call.now)
+    made = accounts.register(
+        key=call.key, binding=binding, contacts=body.get("contact"), terms_agreed=agreed, now=call.now
+    )
     return account_answer(made.account, status=201 if made.is_new else 200)
 
 
@@ -78,20 +88,15 @@ def key_change(call: Call) -> HttpResponse:
     verify(inner, new.key)
     asked = json_object(inner.payload)
     if asked.get("account") != account_uri(call.owner):
-        raise malformed("The inner message is about another account.")
-    if not _is_key_of(call, asked.get("oldKey")):
-        raise malformed("“oldKey” is not the account's present key.")
+        raise malformed("“account” of the inner message is not the account that signs the outer one.")
+    if not is_spelling_of(call.owner.jwk, asked.get("oldKey")):
+        raise malformed("“oldKey” is not the account's present key, public and as RFC 7518 spells it.")
     try:
         accounts.change_key(account=call.owner, new=new, now=call.now)
     except accounts.KeyInUse as taken:
         taken.headers["Location"] = address(f"acct/{taken.account_id}")
         raise
     return account_answer(call.owner)
-
-
-def _is_key_of(call: Call, value: object) -> bool:
-    mine: dict[str, str] = call.owner.jwk
-    return isinstance(value, dict) and {name: value.get(name) for name in mine} == mine
 
 
 def _refuse_other(call: Call, number: int) -> None:

@@ -19,7 +19,7 @@ PEM_CHAIN = "application/pem-certificate-chain"
 def certificate(call: Call, number: int) -> HttpResponse:
     """The certificate and what stands above it, without the root; the alternate has the root as well."""
     call.only_reads()
-    chain = chain_pem(account=call.owner, certificate_id=number)
+    chain = chain_pem(account=call.owner, certificate_id=number, now=call.now)
     alternate = f'<{address(f"cert/{number}/with-root")}>;rel="alternate"'
     return HttpResponse(chain, content_type=PEM_CHAIN, headers={"Link": alternate})
 
@@ -28,7 +28,7 @@ def certificate(call: Call, number: int) -> HttpResponse:
 def certificate_with_root(call: Call, number: int) -> HttpResponse:
     """The same with the root at its end."""
     call.only_reads()
-    chain = chain_pem(account=call.owner, certificate_id=number, with_root=True)
+    chain = chain_pem(account=call.owner, certificate_id=number, with_root=True, now=call.now)
     alternate = f'<{address(f"cert/{number}")}>;rel="alternate"'
     return HttpResponse(chain, content_type=PEM_CHAIN, headers={"Link": alternate})
 
@@ -38,6 +38,8 @@ def revoke(call: Call) -> HttpResponse:
     """Revokes for the account that ordered, one that is authorized for all names, or the key's holder."""
     body = call.body()
     der, reason = _der(body.get("certificate")), body.get("reason")
+    if reason is not None and (not isinstance(reason, int) or isinstance(reason, bool)):
+        raise malformed("“reason” is a number (RFC 5280 5.3.1).")
     with write_transaction():
         call.spend()
     if call.key is not None:

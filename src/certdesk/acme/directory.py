@@ -19,7 +19,7 @@ RENEWAL_RETRY_SECONDS = 6 * 3600
 def directory(request: HttpRequest) -> HttpResponse:
     """Where everything is, and what is special about this server."""
     if request.method not in ("GET", "HEAD"):
-        return not_allowed("GET", "HEAD")
+        return not_allowed(request.method, "GET", "HEAD")
     rt = runtime.current()
     meta: dict[str, object] = {
         "website": rt.acme.website_url or rt.base_url,
@@ -48,7 +48,7 @@ def directory(request: HttpRequest) -> HttpResponse:
 def new_nonce(request: HttpRequest) -> HttpResponse:
     """A fresh nonce in the headers: 200 to HEAD, 204 to GET."""
     if request.method not in ("GET", "HEAD"):
-        return not_allowed("HEAD", "GET")
+        return not_allowed(request.method, "GET", "HEAD")
     nonce = make_nonce(now=timezone.now())
     return HttpResponse(status=200 if request.method == "HEAD" else 204, headers={"Replay-Nonce": nonce})
 
@@ -56,7 +56,7 @@ def new_nonce(request: HttpRequest) -> HttpResponse:
 def renewal(request: HttpRequest, identifier: str) -> HttpResponse:
     """The suggested window of a certificate; anybody may ask."""
     if request.method not in ("GET", "HEAD"):
-        return not_allowed("GET", "HEAD")
+        return not_allowed(request.method, "GET", "HEAD")
     window = renewal_info(identifier=identifier)
     body: dict[str, object] = {
         "suggestedWindow": {"start": timestamp(window.start), "end": timestamp(window.end)}

@@ -35,6 +35,8 @@ from certdesk.store.models import AcmeAccount
 
 MEDIA_TYPE = "application/jose+json"
 MAX_ID = 2**63 - 1
+_METHODS = "Access-Control-Allow-Methods"
+_PREFLIGHT = {"Access-Control-Allow-Headers": "Content-Type", "Access-Control-Max-Age": "86400"}
 
 
 class SignedBy(Enum):
@@ -89,7 +91,7 @@ def signed(
     def decorate(view: View) -> Callable[..., HttpResponse]:
         def handle(request: HttpRequest, **parts: Any) -> HttpResponse:
             if request.method != "POST":
-                return not_allowed("POST")
+                return not_allowed(request.method, "POST")
             call = _checked(request, by=by)
             try:
                 if own_transactions:
@@ -108,10 +110,13 @@ def signed(
     return decorate
 
 
-def not_allowed(*methods: str) -> HttpResponse:
-    """405 for any other method."""
+def not_allowed(method: str | None, *methods: str) -> HttpResponse:
+    """405 for any other method; 204 for OPTIONS, by which browsers ask first (RFC 8555 6.1)."""
+    allowed = ", ".join((*methods, "OPTIONS"))
+    if method == "OPTIONS":
+        return HttpResponse(status=204, headers={"Allow": allowed, **_PREFLIGHT, _METHODS: allowed})
     error = malformed(f"Use {' or '.join(methods)} here.", status=405)
-    error.headers["Allow"] = ", ".join(methods)
+    error.headers["Allow"] = allowed
     return problems.answer_of(error)
 
 
@@ -142,14 +147,9 @@ def _checked(request: HttpRequest, *, by: SignedBy) -> Call:
 def _body(request: HttpRequest) -> bytes:
     if request.content_type != MEDIA_TYPE:
         raise malformed(f"Send {MEDIA_TYPE}.", status=415)
-    try:
-        length = int(request.META.get("CONTENT_LENGTH") or 0)
-    except ValueError:
-        length = 0
-    if length > MAX_BODY:
+    length = request.META.get("CONTENT_LENGTH") or ""  # a chunked body has none
+    if (length.isdecimal() and int(length) > MAX_BODY) or len(request.body) > MAX_BODY:
         raise malformed(f"Messages have at most {MAX_BODY // 1024} KB.", status=413)
-    if length <= 0:
-        raise malformed("Send the message whole, with a Content-Length.", status=411)
     return request.body
 
 

@@ -27,6 +27,9 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Referrer-Policy": "no-referrer",
+    # RFC 8555 6.1: clients in browsers, of any origin. No answer here depends on a cookie.
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Expose-Headers": "Replay-Nonce, Location, Link, Retry-After",
 }
 GetResponse = Callable[[HttpRequest], HttpResponse]
 

@@ -27,7 +27,7 @@ def new_order(call: Call) -> HttpResponse:
     profile = body.get("profile", "")
     if not isinstance(profile, str):
         raise malformed("“profile” is the name of one of the directory's profiles.")
-    kind = services.ordered_profile(call.owner, profile)
+    kind = services.ordered_profile(call.owner, profile, now=call.now)
     names = parse_identifiers(body.get("identifiers"), ip_addresses=kind.ip_addresses)
     replaces = None
     if body.get("replaces") is not None:

@@ -38,13 +38,15 @@ def answer(
 
 def account_json(account: AcmeAccount) -> dict[str, object]:
     """An account object (RFC 8555 7.1.2)."""
-    return {
+    body: dict[str, object] = {
         "status": "valid" if is_valid(account) else "deactivated",
         "contact": account.contacts,
-        "termsOfServiceAgreed": True,
         "externalAccountBinding": account.binding,
         "orders": address(f"orders/{account.pk}"),
     }
+    if account.terms_agreed:
+        body["termsOfServiceAgreed"] = True
+    return body
 
 
 def account_answer(account: AcmeAccount, *, status: int = 200) -> HttpResponse:
@@ -70,6 +72,8 @@ def order_json(order: OrderView) -> dict[str, object]:
         "authorizations": [address(f"authz/{number}") for number in order.authorizations],
         "finalize": address(f"order/{order.id}/finalize"),
     }
+    if order.replaces:
+        body["replaces"] = order.replaces  # RFC 9773 5
     if order.certificate_id is not None:
         body["certificate"] = address(f"cert/{order.certificate_id}")
     if order.problem is not None:

@@ -16,6 +16,7 @@ from certdesk.api.acme_schemas import (
     CredentialOut,
     CredentialsOut,
     CredentialsQuery,
+    RotateIn,
 )
 from certdesk.api.auth import actor_of
 from certdesk.api.openapi import IDEMPOTENCY_KEY, describe
@@ -137,13 +138,17 @@ def change(request: HttpRequest, credential_id: int) -> HttpResponse:
     operation_id="rotateAcmeCredential",
     summary="Give an ACME credential a new key",
     response={200: CredentialKeyOut},
-    openapi_extra=describe(400, 403, 404, 409, 415, 422),
+    openapi_extra=describe(403, 404, 409, body=RotateIn, body_required=False),
 )
 def rotate(request: HttpRequest, credential_id: int) -> HttpResponse:
-    """The old key registers no client any more; accounts that exist go on. Answers with the new key."""
+    """The old key registers no client any more; accounts that exist go on, unless they are to end with it.
+
+    Answers with the new key.
+    """
     actor = actor_of(request)
     get_credential(actor=actor, credential_id=credential_id)
-    made = rotate_credential(actor=actor, credential_id=credential_id, now=timezone.now())
+    end = inputs.read_body(request, RotateIn, optional=True).end_accounts
+    made = rotate_credential(actor=actor, credential_id=credential_id, end_accounts=end, now=timezone.now())
     return _with_key(actor, made)
 
 

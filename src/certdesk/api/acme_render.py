@@ -23,6 +23,10 @@ def credential_json(row: CredentialRow, *, now: datetime) -> Json:
         "expires_at": moment(row.limits.expires_at),
         "is_usable": row.is_usable(now=now),
         "accounts": row.accounts,
+        "seen_by": [
+            {"username": one.username, "knows_key": one.knows_key, "has_left": one.has_left}
+            for one in row.seen_by
+        ],
         "owner": row.owner,
         "created_by": row.created_by,
         "created_at": moment(row.created_at),

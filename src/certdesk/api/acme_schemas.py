@@ -62,6 +62,22 @@ class AccountsQuery(Schema):
     cursor: Cursor = ""
 
 
+class RotateIn(Body):
+    """What ends with the old key."""
+
+    end_accounts: bool = Field(
+        default=False, description="Deactivate the accounts that registered with the credential, for good."
+    )
+
+
+class SeenOut(Schema):
+    """Somebody who made, rotated or revealed a credential. `knows_key`: the key of today."""
+
+    username: str
+    knows_key: bool
+    has_left: bool
+
+
 class CredentialOut(Schema):
     """A credential, without its key. `accounts` counts those that are not deactivated."""
 
@@ -77,6 +93,7 @@ class CredentialOut(Schema):
     expires_at: datetime | None
     is_usable: bool
     accounts: int
+    seen_by: list[SeenOut]
     owner: str
     created_by: str
     created_at: datetime

@@ -14,6 +14,7 @@ from certdesk.domain.downloads import FORMS, Form, bundle_zip, file_stem
 from certdesk.domain.errors import NotFound
 from certdesk.domain.requests import FINAL, status_text
 from certdesk.services import runtime
+from certdesk.services.sealing import csr_from_store, is_sealed
 from certdesk.store.selectors.certificates import IssuedFiles, certificate_files, newest_certificate
 from certdesk.store.selectors.requests import get_request
 
@@ -69,11 +70,17 @@ def download_file(request: HttpRequest, certificate_id: int, query: Query[FileQu
     openapi_extra=describe(404, files=[CSR]),
 )
 def download_csr(request: HttpRequest, number: int) -> HttpResponse:
-    """PEM, whatever form it was sent in."""
-    detail = get_request(actor=actor_of(request), number=number)
+    """PEM, whatever form it was sent in.
+
+    One with a challenge password or the like is for the person who sent it alone.
+    """
+    actor = actor_of(request)
+    detail = get_request(actor=actor, number=number)
     if not detail.csr_der:
         raise NotFound("This request has no CSR of its own: each of its certificates was made for another.")
-    pem = x509.load_der_x509_csr(detail.csr_der).public_bytes(Encoding.PEM)
+    if is_sealed(detail.csr_der) and detail.requester_id != actor.user_id:
+        raise NotFound("This CSR may hold a secret, so only the person who sent it can download it.")
+    pem = x509.load_der_x509_csr(csr_from_store(detail.csr_der)).public_bytes(Encoding.PEM)
     return _file(pem, media_type=CSR, name=f"request-{detail.number}.csr")
 
 

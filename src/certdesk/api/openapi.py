@@ -28,6 +28,8 @@ _BODIES: tuple[type[BaseModel], ...] = (
     schemas.RejectIn,
     schemas.WithdrawIn,
     schemas.RevokeIn,
+    schemas.BlockKeyIn,
+    schemas.UnblockKeyIn,
     schemas.EvidenceIn,
     schemas.TokenIn,
     domain_schemas.AddDomainIn,

@@ -9,6 +9,7 @@ from certdesk.api import (
     domain_methods,
     domains,
     downloads,
+    keys,
     organisations,
     problems,
     requests,
@@ -31,7 +32,7 @@ api = CertdeskApi(
     openapi_url=None,  # served below, without a sign-in
 )
 problems.register(api)
-for _room in (requests, downloads, certificates, organisations, domains, domain_methods, acme, tokens):
+for _room in (requests, downloads, certificates, organisations, domains, domain_methods, acme, keys, tokens):
     api.add_router("", _room.router)
 
 

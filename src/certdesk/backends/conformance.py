@@ -150,6 +150,13 @@ class BackendConformance:
         intent = make_intent(names=("not a host",))
         assert _reason_for_refusal(backend, intent)
 
+    def test_nothing_is_signed_that_would_outlive_its_issuer(
+        self, backend_factory: BackendFactory, make_intent: MakeIntent
+    ) -> None:
+        backend = backend_factory()
+        ends = x509.load_der_x509_certificate(backend.chain()[0]).not_valid_after_utc
+        assert _reason_for_refusal(backend, replace(make_intent(), not_after=ends + timedelta(seconds=1)))
+
     def test_revokes_its_own_certificate_and_no_other(
         self, backend_factory: BackendFactory, make_intent: MakeIntent
     ) -> None:

@@ -1,6 +1,6 @@
 """Start-up: gives the services what they work with."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from datetime import timedelta
 from pathlib import Path
@@ -44,12 +44,25 @@ class ConfConfig(AppConfig):
 
 
 def make_runtime(config: Config) -> Runtime:
-    """The runtime from the configuration; makes the embedded CA at the very first start."""
+    """The runtime from the configuration; makes the embedded CA at the very first start.
+
+    Raises Misconfigured, also for the demo's data outside the demo, and where a CA's files are missing or
+    those of another.
+    """
+    from certdesk.services import demo  # noqa: PLC0415 - models exist from here on
+    from certdesk.services.crl import (  # noqa: PLC0415 - as above
+        nothing_issued,
+        refuse_another_ca,
+    )
+
+    if not config.demo:
+        demo.refuse_demo_data(data=config.data)
     embedded = embedded_config(config)
-    create_authority(embedded, now=timezone.now())
+    create_authority(embedded, now=timezone.now(), may_create=nothing_issued)
     values = {field.name: getattr(embedded, field.name) for field in fields(embedded)}
-    backends = load_backends({"embedded": values, **_scripted(config)})
+    backends = load_backends({"embedded": values, **_scripted(config, may_create=nothing_issued)})
     _refuse_scripted(backends, config)
+    refuse_another_ca(backends)
     policy, network = load_policy(config), configured_network(config)
     coordinator = make_coordinator(config, now=timezone.now())
     refuse_unknown_cas(policy, backends)
@@ -136,7 +149,7 @@ def configured_settings(config: Config, policy: PolicyFile = NO_FILE) -> Service
         raise Misconfigured(f"The configuration can't be used: {problems}") from None
 
 
-def _scripted(config: Config) -> dict[str, Mapping[str, object]]:
+def _scripted(config: Config, *, may_create: Callable[[], bool]) -> dict[str, Mapping[str, object]]:
     """The demo's second CA, on which a person can see delays, refusals and errors."""
     if not config.demo:
         return {}
@@ -145,6 +158,7 @@ def _scripted(config: Config) -> dict[str, Mapping[str, object]]:
         "passphrase": config.ca_passphrase.get_secret_value(),
         "tests_and_demo_only": True,
         "rules": DEMO_RULES,
+        "may_create": may_create,
     }
     return {"scripted": settings}
 
@@ -163,5 +177,5 @@ def embedded_config(config: Config) -> EmbeddedConfig:
         root_directory=config.ca_root_directory or config.data / "ca" / "root",
         passphrase=config.ca_passphrase.get_secret_value().encode(),
         name=config.ca_name,
-        status_url=config.status_url,
+        status_url=config.status,
     )

@@ -1,9 +1,10 @@
 """Configuration: environment, secret files and one TOML file into a typed, frozen object.
 
-Unknown keys, missing secrets and insecure defaults stop start-up (DESIGN §7). Outside the demo there
+Unknown keys, missing secrets and insecure defaults stop start-up. Outside the demo there
 are no default secrets (A9). The demo makes its own, in `<data>/secrets`, readable by their owner alone.
 """
 
+import ipaddress
 import os
 import re
 import secrets
@@ -16,6 +17,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from certdesk.domain.errors import Misconfigured
+from certdesk.domain.identifiers import url_host
 
 PREFIX = "CERTDESK_"
 #: Variables with the prefix that belong to the client commands or name the files read here.
@@ -48,6 +50,26 @@ def _host_name(value: str) -> str:
     return name
 
 
+def is_loopback(host: str) -> bool:
+    """Whether a host name or an IP address is this machine's own, which nobody else can reach."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _fits_certificates(url: str) -> bool:
+    """Whether clients can fetch from below this address, and certificates may name it (RFC 5280 4.2.1.6)."""
+    try:
+        parts = urlsplit(url)
+        host, _port = parts.hostname or "", parts.port
+        named = _HOST.fullmatch(host) or ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    plain = parts.scheme == "http" and "@" not in parts.netloc and "%" not in parts.netloc
+    return bool(named) and plain and re.fullmatch(r"[!-~]+", url) is not None and not set(url) & set("?#")
+
+
 class Config(BaseSettings):
     """Every setting. Names in the environment are upper case with the prefix CERTDESK_."""
 
@@ -58,6 +80,7 @@ class Config(BaseSettings):
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=1, le=65535)
     base_url: str = ""
+    status_url: str = ""
     behind_proxy: bool = False
     threads: int = Field(default_factory=lambda: min(8, 2 * (os.cpu_count() or 1) + 1), ge=1, le=128)
     workers: int = Field(default=1, ge=1, le=16)
@@ -132,6 +155,37 @@ class Config(BaseSettings):
     def _other_is_always_there(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         return value if "Other" in value else (*value, "Other")
 
+    @field_validator("base_url")
+    @classmethod
+    def _people_can_open_it(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if value and not (parts.scheme in ("http", "https") and parts.hostname):
+            raise ValueError(
+                f"CERTDESK_BASE_URL={value} is no address such as https://certdesk.example.ac.uk"
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _status_url_stands_in_certificates(self) -> Self:
+        if not _fits_certificates(self.status):
+            where = "" if self.status_url else " (made from CERTDESK_BASE_URL)"
+            raise ValueError(
+                f"CERTDESK_STATUS_URL{where} can't be {self.status}: certificates name it for CRLs. Set it "
+                "to plain HTTP and a full host name or IP address, such as http://pki.example.ac.uk"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _the_demo_serves_this_machine_alone(self) -> Self:
+        hosts = (self.host, urlsplit(self.url).hostname or "")
+        if self.demo and (self.behind_proxy or not all(map(is_loopback, hosts))):
+            raise ValueError(
+                "the demo has well-known people, so it serves this machine alone. Leave out --behind-proxy "
+                "(CERTDESK_BEHIND_PROXY), --host (CERTDESK_HOST) and CERTDESK_BASE_URL. For a service that "
+                "others reach, leave out --demo (CERTDESK_DEMO) and set CERTDESK_DATA to an empty folder"
+            )
+        return self
+
     @model_validator(mode="after")
     def _only_the_demo_chooses_its_ca(self) -> Self:
         if self.demo_ca != "embedded" and not self.demo:
@@ -155,13 +209,22 @@ class Config(BaseSettings):
 
     @property
     def url(self) -> str:
-        """The address in mails and certificates (A4), without a slash at the end."""
-        return (self.base_url or f"http://{self.host}:{self.port}").rstrip("/")
+        """The address that people use, also in mails, without a slash at the end."""
+        return (self.base_url or f"http://{url_host(self.host)}:{self.port}").rstrip("/")
 
     @property
-    def status_url(self) -> str:
-        """Where relying parties fetch CA certificates and CRLs: plain HTTP, or it would go round."""
-        return "http://" + self.url.partition("://")[2]
+    def status(self) -> str:
+        """Where certificates say that their issuer and CRL are to be fetched, without a slash at the end.
+
+        Plain HTTP: over TLS, a client would need the answer to get the answer. Where nothing is set, it is
+        the base URL, or port 80 of its host if that is https; on this machine alone, it is this process.
+        """
+        base = urlsplit(self.url)
+        if self.status_url:
+            return self.status_url.rstrip("/")
+        if is_loopback(base.hostname or "") and (base.scheme == "https" or base.hostname == "localhost"):
+            return f"http://{'[::1]' if self.host == '::1' else '127.0.0.1'}:{self.port}"
+        return self.url if base.scheme == "http" else f"http://{url_host(base.hostname or '')}{base.path}"
 
     @property
     def issuers(self) -> tuple[str, ...]:
@@ -201,7 +264,10 @@ def load_config(environ: dict[str, str] | None = None) -> Config:
     try:
         config = Config(**values)
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        problems = "; ".join(
+            ": ".join([*filter(None, [".".join(map(str, e["loc"]))]), e["msg"].removeprefix("Value error, ")])
+            for e in error.errors()
+        )
         raise Misconfigured(f"The configuration can't be used: {problems}") from None
     return _with_secrets(config)
 

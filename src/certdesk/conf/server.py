@@ -17,7 +17,8 @@ from django.utils import timezone
 from granian import Granian
 from granian.constants import HTTPModes, Interfaces
 
-from certdesk.conf.config import Config
+from certdesk.backends.base import PublishesCrl
+from certdesk.conf.config import Config, is_loopback
 from certdesk.conf.log import configure_logging
 from certdesk.domain.actors import SYSTEM, RaRole
 from certdesk.domain.errors import Misconfigured
@@ -25,8 +26,6 @@ from certdesk.domain.findings import Verdict
 
 if TYPE_CHECKING:
     from certdesk.jobs.worker import Worker
-
-LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 def setup() -> Config:
@@ -76,7 +75,7 @@ def prepare(*, talk: Callable[[str], None]) -> None:
     config = setup()
     _refuse_unsafe(config)
     migrate()
-    _check_backends()
+    _look_at_cas(talk)
     if config.demo:
         from certdesk.services import demo  # noqa: PLC0415 - models can be imported only after django.setup()
 
@@ -84,6 +83,11 @@ def prepare(*, talk: Callable[[str], None]) -> None:
         _greet(path, config, talk)
     else:
         talk(f"Certdesk serves {config.url}")
+        if not config.status_url and config.status != config.url:
+            talk(
+                f"Certificates say that their CRL is below {config.status}/ca/: let the proxy pass that on "
+                "to this service over plain HTTP, or set CERTDESK_STATUS_URL to an address that does."
+            )
 
 
 def serve(target: str, *, with_worker: bool) -> None:
@@ -135,13 +139,16 @@ def add_person(*, username: str, name: str, email: str, role: str) -> str:
 
 
 def _refuse_unsafe(config: Config) -> None:
-    if config.host not in LOOPBACK and not config.behind_proxy:
+    if not is_loopback(config.host) and not config.behind_proxy:
         raise Misconfigured(
             f"{config.host} can be reached from other machines, and Certdesk speaks plain HTTP here. "
             "Put a reverse proxy with TLS in front and say --behind-proxy, or bind 127.0.0.1."
         )
-    if config.demo and config.host not in LOOPBACK:
-        raise Misconfigured("The demo has well-known people and serves this machine alone.")
+    if not config.base_url and config.host in ("0.0.0.0", "::"):  # noqa: S104 - nothing is bound here
+        raise Misconfigured(
+            f"{config.host} is no address that people could open. Set CERTDESK_BASE_URL to the one that they "
+            "use, such as https://certdesk.example.ac.uk: it stands in mails and in certificates."
+        )
     try:
         # The server itself would share the port with whoever has it, or try for ever.
         family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
@@ -152,17 +159,19 @@ def _refuse_unsafe(config: Config) -> None:
         ) from None
 
 
-def _check_backends() -> None:
-    from certdesk.services import runtime  # noqa: PLC0415 - as above
+def _look_at_cas(talk: Callable[[str], None]) -> None:
+    """Says which CA can't issue, which stops nothing else, and publishes the CRLs.
 
-    problems = [
-        f"{name}: {check.message}"
-        for name, backend in runtime.current().backends.items()
-        for check in backend.check()
-        if check.verdict is Verdict.REFUSE
-    ]
-    if problems:
-        raise Misconfigured("A CA can't be used. " + " ".join(problems))
+    Raises Misconfigured for CA files that are missing, unreadable or another CA's.
+    """
+    from certdesk.services import crl, runtime  # noqa: PLC0415 - as above
+
+    for name, backend in runtime.current().backends.items():
+        for check in backend.check():
+            if check.verdict is Verdict.REFUSE:
+                talk(f"The CA “{name}” can't issue certificates: {check.message}")
+        if isinstance(backend, PublishesCrl):
+            crl.current_crl(backend_name=name, now=timezone.now())
 
 
 def _greet(path: Path, config: Config, talk: Callable[[str], None]) -> None:

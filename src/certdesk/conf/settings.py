@@ -4,6 +4,7 @@ from urllib.parse import unquote, urlsplit
 
 from certdesk.conf.config import load_config
 from certdesk.domain.errors import Misconfigured
+from certdesk.domain.identifiers import url_host
 
 CERTDESK = load_config()
 
@@ -22,7 +23,12 @@ APPEND_SLASH = True
 
 _address = urlsplit(CERTDESK.url)
 _tls = _address.scheme == "https"
-ALLOWED_HOSTS = sorted({_address.hostname or "127.0.0.1", "127.0.0.1", "localhost", "[::1]"})
+ALLOWED_HOSTS = sorted(
+    {
+        *(url_host(urlsplit(url).hostname or "127.0.0.1") for url in (CERTDESK.url, CERTDESK.status)),
+        *("127.0.0.1", "localhost", "[::1]"),
+    }
+)
 CSRF_TRUSTED_ORIGINS = [CERTDESK.url]
 
 INSTALLED_APPS = [

@@ -30,8 +30,8 @@ def warm_up() -> None:
 
     Without it the first people to meet a new process wait for that.
     """
-    chain = runtime.current().backend(runtime.current().default_backend).chain()
-    lint_certificate(chain[0])
+    for issuing in runtime.current().backend(runtime.current().default_backend).chain()[:1]:
+        lint_certificate(issuing)
     get_resolver()._populate()  # noqa: SLF001 - loads every view; no public call does so without a request
     parse_dns_name("www.example.ac.uk")
     try:

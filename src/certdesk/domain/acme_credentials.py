@@ -1,14 +1,17 @@
-"""What an EAB credential may be used for: names, profile, number of accounts, until when. Pure.
+"""What an EAB credential may be used for: names, profile, number of accounts, until when; and what stands
+against an account that uses it. Pure.
 
 A limit that is not set limits nothing; one that is set is a further gate beside policy, never instead of it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from certdesk.domain.acme_problems import AcmeRefused, ProblemType, Subproblem
 from certdesk.domain.errors import InvalidInput, RejectedIdentifier
 from certdesk.domain.identifiers import parse_dns_name, under_any
+from certdesk.domain.orders import identifier_type, refused_identifiers
 from certdesk.domain.profiles import PROFILES
 
 MAX_NAME = 100
@@ -42,6 +45,70 @@ class Limits:
     def is_over(self, *, now: datetime) -> bool:
         """Whether its time has ended."""
         return self.expires_at is not None and self.expires_at <= now
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """What an account's right to order rests on, as it is at one moment."""
+
+    limits: Limits
+    is_deactivated: bool
+    is_key_blocked: bool
+    is_credential_revoked: bool
+    is_organisation_active: bool
+
+
+def account_obstacle(standing: Standing) -> AcmeRefused | None:
+    """Why the account may do nothing at all, or None. The answer is made, not raised."""
+    if standing.is_deactivated:
+        detail = "This account was deactivated. Register a new one."
+    elif standing.is_credential_revoked:
+        detail = "The credential that this account registered with was revoked. Ask a manager for a new one."
+    elif not standing.is_organisation_active:
+        detail = "This organisation may not request certificates at present."
+    elif standing.is_key_blocked:
+        detail = "The account's key is blocked as compromised. Register a new account with a new key."
+    else:
+        return None
+    return AcmeRefused(ProblemType.UNAUTHORIZED, detail, status=401)
+
+
+def credential_obstacles(
+    standing: Standing, *, names: Sequence[str], profile_id: str, now: datetime
+) -> AcmeRefused | None:
+    """Why the account may not have these names under this profile, or None. The answer is made, not raised.
+
+    It is asked in every step of an order, and again under the organisation's lock: what was ended, blocked
+    or narrowed since the order was made counts.
+    """
+    if (ended := account_obstacle(standing)) is not None:
+        return ended
+    limits = standing.limits
+    if limits.is_over(now=now):
+        return AcmeRefused(
+            ProblemType.UNAUTHORIZED,
+            "The credential that this account registered with has expired. A manager can extend it.",
+        )
+    if profile_id not in PROFILES or not limits.allows_profile(profile_id):
+        return AcmeRefused(
+            ProblemType.INVALID_PROFILE,
+            "This profile is not on offer here. Leave “profile” out, or take one of the directory's.",
+        )
+    if outside := limits.outside(names):
+        allowed = ", ".join(limits.suffixes)
+        detail = f"The credential of this account is limited to {allowed}. A manager can change that."
+        return refused_identifiers(
+            [
+                Subproblem(
+                    type=ProblemType.REJECTED_IDENTIFIER,
+                    detail=f"{name}: {detail}",
+                    name=name,
+                    identifier_type=identifier_type(name),
+                )
+                for name in outside
+            ]
+        )
+    return None
 
 
 def checked_limits(limits: Limits, *, now: datetime) -> Limits:

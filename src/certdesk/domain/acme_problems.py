@@ -1,13 +1,16 @@
 """ACME's own errors (RFC 8555 6.7, RFC 9773 7.4, draft-ietf-acme-profiles): types, statuses, subproblems.
 
-What an error of the rest of Certdesk shows as is the edge's table, `certdesk.acme.problems`.
+And what a check that stands against an order shows as. What an error of the rest of Certdesk shows as is the
+edge's table, `certdesk.acme.problems`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from certdesk.domain.errors import Refused
+from certdesk.domain.findings import Check, Verdict, gravest_first
+from certdesk.domain.identifiers import is_ip_address
 
 URN = "urn:ietf:params:acme:error:"
 
@@ -115,3 +118,50 @@ def problem_json(
 def malformed(detail: str, *, status: int = 400) -> AcmeRefused:
     """The message is not what the RFC asks for."""
     return AcmeRefused(ProblemType.MALFORMED, detail, status=status)
+
+
+#: What a check is about, by its code or else the first part of it. Its verdict plays no part.
+_ABOUT: Mapping[ProblemType, tuple[str, ...]] = {
+    ProblemType.BAD_CSR: (
+        *("csr", "subject"),
+        # A key of the wrong kind or size makes a bad CSR (RFC 8555 6.7); the rest is about this very key.
+        *("key.type", "key.size", "key.exponent", "key.curve", "key.invalid"),
+        *("key.not_allowed", "key.kind_unknown"),
+        # How the CSR says its names; those of the order were looked at before.
+        *("names.none", "names.san_type", "names.cn_not_a_name"),
+    ),
+    ProblemType.BAD_PUBLIC_KEY: ("key",),
+    ProblemType.REJECTED_IDENTIFIER: ("names", "domain"),
+    ProblemType.CAA: ("caa",),
+    ProblemType.DNS: ("caa.unknown",),
+    ProblemType.UNAUTHORIZED: ("organisation.disabled", "acme"),
+    ProblemType.USER_ACTION_REQUIRED: ("organisation", "approval"),
+    # Nothing that the client sent: the term, the profile and the CA are the service's own.
+    ProblemType.SERVER_INTERNAL: ("request", "certificate"),
+}
+TYPE_OF_CHECK: Mapping[str, ProblemType] = {code: kind for kind, found in _ABOUT.items() for code in found}
+
+
+def problem_of(checks: Iterable[Check]) -> AcmeRefused:
+    """What a client is told about the checks, one at least, that stand against its order.
+
+    The gravest decides the type; a DNS that does not answer only where nothing else stands in the way, since
+    the client then tries again. Several names get a subproblem each.
+    """
+    found = sorted(gravest_first(checks), key=lambda check: _type_of(check) is ProblemType.DNS)
+    named: dict[str, Subproblem] = {}
+    for check in found:
+        for name in check.names:
+            kind = "ip" if is_ip_address(name) else "dns"
+            told = Subproblem(type=_type_of(check), detail=check.message, name=name, identifier_type=kind)
+            named.setdefault(name, told)
+    type_ = _type_of(found[0])
+    detail = " ".join(check.message for check in found[:3])
+    if type_ is not ProblemType.DNS and found[0].verdict is not Verdict.REFUSE:
+        detail += " Order again to see what is needed."
+    return AcmeRefused(type_, detail, subproblems=tuple(named.values()) if len(named) > 1 else ())
+
+
+def _type_of(check: Check) -> ProblemType:
+    group = TYPE_OF_CHECK.get(check.code.partition(".")[0], ProblemType.SERVER_INTERNAL)
+    return TYPE_OF_CHECK.get(check.code, group)

@@ -24,9 +24,10 @@ class OrgRole(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Actor:
-    """A person, a token holder or the system itself, with everything that `can` needs.
+    """A person, a token holder, an ACME account or the system itself, with everything that `can` needs.
 
-    `label` is what the audit log and the history show; `user_id` is None for the system.
+    `label` is what the audit log and the history show; `user_id` is None for the system and for ACME
+    accounts. `acme_for` is the organisation that an ACME account acts for, None for one that has ended.
     """
 
     label: str
@@ -35,6 +36,7 @@ class Actor:
     memberships: dict[OrganisationId, OrgRole] = field(default_factory=dict)
     is_system: bool = False
     must_change_password: bool = False
+    acme_for: OrganisationId | None = None
 
     @property
     def organisation_ids(self) -> frozenset[OrganisationId]:
@@ -59,6 +61,8 @@ class Action(StrEnum):
     REQUEST_DECIDE = "request.decide"
     REQUEST_END = "request.end"
     CERTIFICATE_REVOKE = "certificate.revoke"
+    KEY_READ = "key.read"
+    KEY_BLOCK = "key.block"
     ORGANISATION_READ = "organisation.read"
     ORGANISATION_CREATE = "organisation.create"
     ORGANISATION_VET = "organisation.vet"
@@ -70,6 +74,8 @@ class Action(StrEnum):
     VALIDATION_END = "validation.end"
     ACME_READ = "acme.read"
     ACME_MANAGE = "acme.manage"
+    ACME_ACCOUNT = "acme.account"
+    ACME_ORDER = "acme.order"
     AUDIT_READ = "audit.read"
     SERVICE_OPERATE = "service.operate"
 
@@ -82,6 +88,8 @@ _BY_RA_ROLE: dict[RaRole, frozenset[Action]] = {
             Action.REQUEST_DECIDE,
             Action.REQUEST_END,
             Action.CERTIFICATE_REVOKE,
+            Action.KEY_READ,
+            Action.KEY_BLOCK,
             Action.ORGANISATION_READ,
             Action.ORGANISATION_CREATE,
             Action.ORGANISATION_VET,
@@ -102,6 +110,7 @@ _BY_RA_ROLE: dict[RaRole, frozenset[Action]] = {
             Action.MEMBERS_READ,
             Action.DOMAIN_READ,
             Action.ACME_READ,
+            Action.KEY_READ,
             Action.AUDIT_READ,
         }
     ),
@@ -139,6 +148,9 @@ _BY_ORG_ROLE: dict[OrgRole, frozenset[Action]] = {
     ),
 }
 
+#: An account may look after itself, order, and revoke what its organisation holds.
+_BY_ACME_ACCOUNT = frozenset({Action.ACME_ACCOUNT, Action.ACME_ORDER, Action.CERTIFICATE_REVOKE})
+
 
 def can(actor: Actor, action: Action, *, organisation_id: OrganisationId | None = None) -> bool:
     """Whether the actor may do this, for this organisation where the action concerns one.
@@ -153,5 +165,7 @@ def can(actor: Actor, action: Action, *, organisation_id: OrganisationId | None 
         return True
     if organisation_id is None:
         return False
+    if actor.acme_for == organisation_id:
+        return action in _BY_ACME_ACCOUNT
     role = actor.memberships.get(organisation_id)
     return role is not None and action in _BY_ORG_ROLE[role]

@@ -105,6 +105,12 @@ _ALL = (
         _PASS,
     ),
     _csr(
+        "csr.challenge_password",
+        "The CSR holds a challenge password, which nobody needs: the CSR is kept encrypted.",
+        "RFC 2985 5.4.1",
+        _WARN,
+    ),
+    _csr(
         "key.strength",
         "The key is of a kind and size that may be certified, and no known weakness was found.",
         "S4, BR 6.1.1.3, BR 6.1.5",
@@ -142,6 +148,7 @@ _ALL = (
         _REFUSE,
         since=_WEAK_KEYS,
     ),
+    _csr("key.weak.one_prime", "The RSA modulus is a prime or a power of one number.", _KEY, _REFUSE),
     _csr("key.weak.rsapoly", "The RSA modulus has a pattern that factors it.", _KEY, _REFUSE),
     _csr("key.weak.sharedprimes", "The RSA key shares a prime with known keys.", _KEY, _REFUSE),
     _csr(
@@ -185,13 +192,7 @@ _ALL = (
     ),
     _policy(
         "key.blocked",
-        "The key is on this service's own list of compromised keys.",
-        "S4, O3, BR 6.1.1.3",
-        _REFUSE,
-    ),
-    _policy(
-        "key.compromised",
-        "A certificate with this key was revoked for key compromise.",
+        "The key is on this service's own list of compromised keys, for everybody or for the organisation.",
         "S4, O3, BR 6.1.1.3",
         _REFUSE,
     ),
@@ -341,6 +342,14 @@ _ALL = (
         verdicts=(_REFUSE,),
         rule="The CA’s own limits",
         changed_by=_OPERATOR,
+    ),
+    CheckInfo(
+        code="acme.account",
+        origin=Origin.SIGNING,
+        meaning="The ACME account, its key or its credential may not have these names now.",
+        verdicts=(_REFUSE,),
+        rule="RFC 8555 7.3",
+        changed_by="organisation manager",
     ),
     CheckInfo(
         code="approval.missing",

@@ -8,27 +8,51 @@ Sources: RFC 2986, RFC 2985 5.4.2, RFC 5280 4.2.1.6, BR 6.1.1.3, BR 7.1.4.2.
 import hashlib
 import warnings
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
 
 from cryptography import x509
 from cryptography.hazmat import asn1
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    PublicFormat,
+    load_der_public_key,
+    load_pem_public_key,
+)
 
-from certdesk.domain.csr_input import MAX_UPLOAD, PARSE_ERRORS, PrivateKeyPasted, parse_failure, request_der
+from certdesk.domain.csr_input import MAX_UPLOAD, parse_failure, request_der
 from certdesk.domain.csr_names import MAX_NAMES, read_names
 from certdesk.domain.errors import BadCsr, BadKey
 from certdesk.domain.findings import Check, Verdict
 from certdesk.domain.identifiers import DnsName, quoted
-from certdesk.domain.keys import KeyFacts, SubjectPublicKeyInfo, check_key, key_facts
+from certdesk.domain.keys import PARSE_ERRORS, KeyFacts, SubjectPublicKeyInfo, check_key, key_facts
+from certdesk.domain.private_keys import PrivateKeyPasted, holds_private_key, public_halves
 
 #: pyca warns of what a stranger's request holds (an empty field in a directory name, say). That is no concern
 #: of whoever reads the server's log, and where it matters it is a finding.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"certdesk\.domain\.csr")
 
-__all__ = ["MAX_NAMES", "MAX_UPLOAD", "Csr", "PrivateKeyPasted", "SubjectAttribute", "read_csr"]
+__all__ = [
+    "MAX_NAMES",
+    "MAX_UPLOAD",
+    "Csr",
+    "PrivateKeyPasted",
+    "SubjectAttribute",
+    "key_of",
+    "may_hold_secrets",
+    "read_csr",
+]
 
 _EXTENSION_REQUESTS = frozenset({"1.2.840.113549.1.9.14", "1.3.6.1.4.1.311.2.1.14"})  # PKCS#9 and old Windows
+_CHALLENGE_PASSWORD = "1.2.840.113549.1.9.7"  # noqa: S105 - the name of the attribute (RFC 2985 5.4.1)
+#: Attributes with nothing to hide: extensions, unstructuredName, Windows' version and its key provider.
+_OPEN_ATTRIBUTES = _EXTENSION_REQUESTS | {
+    "1.2.840.113549.1.9.2",
+    "1.3.6.1.4.1.311.13.2.3",
+    "1.3.6.1.4.1.311.13.2.2",
+}
 _SUBJECT_ALT_NAME = "2.5.29.17"
 _COMMON_NAME = "CN"
 
@@ -49,6 +73,7 @@ _ATTRIBUTE_NAMES = {
     "0.9.2342.19200300.100.1.1": "UID",
     "0.9.2342.19200300.100.1.25": "DC",
     "1.2.840.113549.1.9.1": "emailAddress",
+    _CHALLENGE_PASSWORD: "challengePassword",
 }
 _EXTENSION_NAMES = {
     "2.5.29.9": "subjectDirectoryAttributes",
@@ -187,6 +212,8 @@ def read_csr(upload: bytes, *, ip_addresses: bool = False) -> Csr:
         BadCsr: it can't be read as exactly one request. Everything else is a finding.
     """
     der = request_der(upload)
+    if holds_private_key(der):  # in a field of the request, where its base64 hid it
+        raise PrivateKeyPasted(spki_sha256=public_halves(der))
     request, info = _parse(der)
     key = _key(info)
     extensions = _requested_extensions(info)
@@ -216,8 +243,61 @@ def read_csr(upload: bytes, *, ip_addresses: bool = False) -> Csr:
             *_subject_checks(subject),
             *read.findings,
             _extensions_ignored(extensions),
+            *_challenge_password(info),
         ),
     )
+
+
+def key_of(upload: bytes) -> str:
+    """The SHA-256, in hex, of the public key of a CSR or certificate, or of a public key alone; PEM or DER.
+
+    Raises PrivateKeyPasted, or BadCsr where there is no such key in it.
+    """
+    try:
+        return read_csr(upload).key.spki_sha256
+    except BadCsr as error:
+        if error.code not in _SHOWS_KEY:
+            raise
+        for read in _SHOWS_KEY[error.code]:
+            try:
+                spki = read(upload).public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+            except PARSE_ERRORS:
+                continue
+            return key_facts(spki).spki_sha256
+        raise
+
+
+_Read = Callable[[bytes], PublicKeyTypes]
+_SHOWS_KEY: dict[str, tuple[_Read, _Read]] = {
+    "csr.certificate": (
+        lambda upload: x509.load_pem_x509_certificate(upload).public_key(),
+        lambda upload: x509.load_der_x509_certificate(upload).public_key(),
+    ),
+    "csr.public_key": (load_pem_public_key, load_der_public_key),
+}
+
+
+def may_hold_secrets(der: bytes) -> bool:
+    """Whether a request carries what its sender may want nobody to read: a challenge password, the names of
+    the person and machine that made it, or anything that we don't know. Such a request is not kept in clear.
+    """
+    try:
+        info = _parse(der)[1]
+        extensions = {extension.oid.dotted_string for extension in _raw_extensions(info)}
+        return bool(_attributes(info) - _OPEN_ATTRIBUTES or extensions - _EXTENSION_NAMES.keys())
+    except BadCsr:
+        return True
+
+
+def _attributes(info: _RequestInfo) -> set[str]:
+    """The kinds of the request's attributes; a password among the fields of its subject is one of them."""
+    attributes = info.attributes.as_list() if info.attributes else []
+    try:
+        found = {raw.parse(_Attribute).oid.dotted_string for raw in attributes}
+    except PARSE_ERRORS as error:
+        raise _bad_extensions() from error
+    subject = {field.oid.dotted_string for rdn in info.subject for field in rdn.as_list()}
+    return found | (subject & {_CHALLENGE_PASSWORD})
 
 
 def _parse(der: bytes) -> tuple[x509.CertificateSigningRequest, _RequestInfo]:
@@ -307,8 +387,8 @@ def _subject(info: _RequestInfo) -> tuple[SubjectAttribute, ...]:
 
 def _attribute(found: _AttributeTypeAndValue) -> SubjectAttribute:
     oid = found.oid.dotted_string
-    raw = bytes(found.value.data)
-    encoding = _STRINGS.get(found.value.tag_bytes)
+    raw = b"(not shown)" if oid == _CHALLENGE_PASSWORD else bytes(found.value.data)
+    encoding = "ascii" if oid == _CHALLENGE_PASSWORD else _STRINGS.get(found.value.tag_bytes)
     text = raw.decode(encoding) if encoding else f"#{raw.hex()}"  # as RFC 4514 2.4 writes it
     return SubjectAttribute(name=_ATTRIBUTE_NAMES.get(oid, oid), oid=oid, value=text)
 
@@ -386,6 +466,16 @@ def _extensions_ignored(extensions: tuple[str, ...]) -> Check:
     return _check(
         "csr.extensions", message, seen=quoted("; ".join(others), limit=200) if others else "", rule="S10"
     )
+
+
+def _challenge_password(info: _RequestInfo) -> tuple[Check, ...]:
+    if _CHALLENGE_PASSWORD not in _attributes(info):
+        return ()
+    message = (
+        "The request holds a challenge password. We don't need it and never show it, and we keep the CSR "
+        "encrypted because of it. Leave the password empty next time."
+    )
+    return (_check("csr.challenge_password", message, verdict=Verdict.WARN, rule="RFC 2985 5.4.1"),)
 
 
 def _check(

@@ -7,92 +7,36 @@ Sources: RFC 2986, RFC 7468, RFC 5958, S1, S2, R11.
 
 import base64
 import binascii
-import hashlib
 import re
 from collections.abc import Callable
-from typing import Annotated
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat import asn1
-from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    PublicFormat,
-    load_der_private_key,
-    load_ssh_private_key,
-    pkcs7,
-)
-from cryptography.hazmat.primitives.serialization.ssh import SSHPrivateKeyTypes
+from cryptography.hazmat.primitives.serialization import pkcs7
 
 from certdesk.domain.errors import BadCsr
-from certdesk.domain.keys import SubjectPublicKeyInfo
+from certdesk.domain.keys import PARSE_ERRORS, SubjectPublicKeyInfo
+from certdesk.domain.private_keys import (
+    PrivateKeyPasted,
+    holds_private_key,
+    private_key_in_der,
+    public_halves,
+)
 
 #: S1: tested before anything is parsed. A request for 100 long names with an RSA-4096 key takes 25 KB.
 MAX_UPLOAD = 65_536
 
-#: No private key for an acceptable public key is longer than this; longer ones are not worth loading.
-_MAX_PRIVATE_KEY = 8_192
-#: Kinds of key that a certificate might hold, here or elsewhere, and that are cheap to load.
-_BLOCKABLE = frozenset({"1.2.840.113549.1.1.1", "1.2.840.10045.2.1", "1.3.101.112", "1.3.101.113"})
-_PLAIN_KEYS = frozenset({b"PRIVATE KEY", b"RSA PRIVATE KEY", b"EC PRIVATE KEY"})
-
 _PEM_BEGIN = re.compile(rb"-----BEGIN ([A-Z0-9][A-Z0-9 ]{0,60})-----")
-_BEGIN = b"-----BEGIN "
-_PRIVATE_KEY = re.compile(rb"(?:BEGIN|END) [A-Z0-9 ]{0,40}PRIVATE KEY")
 _CSR_LABELS = frozenset({b"CERTIFICATE REQUEST", b"NEW CERTIFICATE REQUEST"})
 _CARELESS_DASHES = re.compile(rb"BEGIN\s+(?:NEW\s+)?CERTIFICATE\s+REQUEST", re.IGNORECASE)
 _BASE64_ONLY = re.compile(rb"[A-Za-z0-9+/\s]{100,}={0,2}\s*")
 _NOT_TEXT = re.compile(rb"[^\t-\r -~]")
 _WHITESPACE = re.compile(rb"\s+")
 
-#: What pyca's loaders raise for bytes that they do not like; each loader is tried on data of unknown kind.
-PARSE_ERRORS = (
-    ValueError,  # UnicodeError and binascii.Error included
-    TypeError,
-    KeyError,
-    IndexError,
-    OverflowError,
-    NotImplementedError,
-    UnsupportedAlgorithm,
-    x509.DuplicateExtension,
-    x509.InvalidVersion,
-    x509.UnsupportedGeneralNameType,
-)
-
 _SEND_CSR = (
     "Send the certificate request (CSR): the file that begins with -----BEGIN CERTIFICATE REQUEST-----, "
     "often called .csr or .req."
 )
-_COMPROMISED = (
-    "This is a private key, and it must never leave your server. Nothing of it was kept, but it has been "
-    "sent over the network and counts as compromised now: stop using it, make a new key with a new CSR, and "
-    "send the CSR alone."
-)
-
-
-@asn1.sequence
-class _PrivateKeyInfo:
-    """RFC 5958 2, as far as it tells a private key from other things."""
-
-    version: int
-    algorithm: list[asn1.TLV]
-    private_key: bytes
-    attributes: Annotated[asn1.SetOf[asn1.TLV] | None, asn1.Implicit(0)]
-    public_key: Annotated[asn1.BitString | None, asn1.Implicit(1)]
-
-
-class PrivateKeyPasted(BadCsr):
-    """A private key was sent by mistake (S-rules, last of CSR): `spki_sha256` names the keys to block.
-
-    It holds hashes of public keys only, in hex; a key that can't be read (encrypted, damaged) gives none.
-    """
-
-    code = "csr.private_key"
-
-    def __init__(self, *, spki_sha256: tuple[str, ...] = ()) -> None:
-        super().__init__(_COMPROMISED)
-        self.spki_sha256 = spki_sha256
 
 
 def request_der(upload: bytes) -> bytes:
@@ -118,7 +62,7 @@ def request_der(upload: bytes) -> bytes:
 
 def parse_failure(der: bytes, error: Exception) -> BadCsr:
     """Why DER that should be a request is none: damaged, or some other object, which is then named."""
-    if (public_half := _private_key_in_der(der)) is not None:
+    if (public_half := private_key_in_der(der)) is not None:
         return PrivateKeyPasted(spki_sha256=public_half)
     if other := _kind_of_der(der):
         return _wrong_kind(other)
@@ -180,80 +124,13 @@ def _as_utf8(upload: bytes) -> bytes:
 
 def _refuse_private_keys(data: bytes, labels: list[bytes]) -> None:
     """PEM of every flavour, PuTTY's and OpenSSH's own formats, and DER, bare or in base64."""
-    if _PRIVATE_KEY.search(data):
-        raise PrivateKeyPasted(spki_sha256=_public_halves(data))
-    if data.lstrip().startswith(b"PuTTY-User-Key-File-"):
-        raise PrivateKeyPasted
+    if holds_private_key(data):
+        raise PrivateKeyPasted(spki_sha256=public_halves(data))
     if labels:
         return
     der = data if data.startswith(b"\x30") else _decoded(data)
-    if der is not None and (found := _private_key_in_der(der)) is not None:
+    if der is not None and (found := private_key_in_der(der)) is not None:
         raise PrivateKeyPasted(spki_sha256=found)
-
-
-def _public_halves(data: bytes) -> tuple[str, ...]:
-    """Hashes of the public keys that belong to the PEM private keys in here."""
-    found: list[str] = []
-    for block in data.split(_BEGIN)[1:]:
-        label, _, rest = block.partition(b"-----")
-        body, end, _ = rest.partition(b"-----END ")
-        if label == b"OPENSSH PRIVATE KEY" and end:
-            found.extend(_openssh_public_half(body))
-        elif label in _PLAIN_KEYS and end:
-            found.extend(_private_key_in_base64(body))
-    return tuple(dict.fromkeys(found))
-
-
-def _openssh_public_half(body: bytes) -> tuple[str, ...]:
-    if len(body) > 2 * _MAX_PRIVATE_KEY:
-        return ()
-    lines = _WHITESPACE.sub(b"\n", body)
-    pem = b"-----BEGIN OPENSSH PRIVATE KEY-----" + lines + b"-----END OPENSSH PRIVATE KEY-----\n"
-    try:
-        return (_public_hash(load_ssh_private_key(pem, None, unsafe_skip_rsa_key_validation=True)),)
-    except PARSE_ERRORS:
-        return ()  # Encrypted or damaged: nothing to block, and it is refused all the same.
-
-
-def _private_key_in_base64(body: bytes) -> tuple[str, ...]:
-    try:
-        return _private_key_in_der(base64.b64decode(_WHITESPACE.sub(b"", body), validate=True)) or ()
-    except binascii.Error:
-        return ()  # Encrypted in the old way, with header lines, or damaged: as above.
-
-
-def _private_key_in_der(der: bytes) -> tuple[str, ...] | None:
-    """The public half of a DER private key; empty if it is locked or of no use here, None if it is no key.
-
-    Loading a DSA or DH key computes its public half, which takes seconds for one that is made for that: the
-    algorithm is looked at first. RSA keys are not proved, for the same reason.
-    """
-    algorithm = _pkcs8_algorithm(der)
-    if algorithm and (algorithm not in _BLOCKABLE or len(der) > _MAX_PRIVATE_KEY):
-        return ()
-    if len(der) > _MAX_PRIVATE_KEY:
-        return None
-    try:
-        return (_public_hash(load_der_private_key(der, None, unsafe_skip_rsa_key_validation=True)),)
-    except TypeError:
-        return ()  # pyca's word for "this one needs a password"
-    except PARSE_ERRORS:
-        return () if algorithm else None
-
-
-def _pkcs8_algorithm(der: bytes) -> str:
-    """The algorithm of an unencrypted PKCS#8 key; empty for everything else."""
-    try:
-        found = asn1.decode_der(_PrivateKeyInfo, der)
-        oid: x509.ObjectIdentifier = found.algorithm[0].parse(x509.ObjectIdentifier)
-    except PARSE_ERRORS:
-        return ""
-    return oid.dotted_string
-
-
-def _public_hash(key: PrivateKeyTypes | SSHPrivateKeyTypes) -> str:
-    spki = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    return hashlib.sha256(spki).hexdigest()
 
 
 def _from_pem(data: bytes, labels: list[bytes]) -> bytes:

@@ -1,7 +1,7 @@
 """One check and its verdict: the same list is preview, officer's page, REST answer and ACME problem."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 
 
@@ -27,7 +27,8 @@ class Check:
     `code` is stable (`names.outside_trusted_suffix`); `message` tells a person what was found and
     what to do; `seen` is what was looked at; `rule` is the source of the rule (BR or RFC clause,
     S1 to S11, R1 to R38) and `rule_from` the ISO date from which it holds, empty for a standing one;
-    `changed_by` says who can change the verdict ("applicant", "RA officer", …).
+    `changed_by` says who can change the verdict ("applicant", "RA officer", …). `names` are those of the
+    request that it is about, if it is about names; they are not stored.
     """
 
     code: str
@@ -37,12 +38,13 @@ class Check:
     rule: str = ""
     changed_by: str = ""
     rule_from: str = ""
+    names: tuple[str, ...] = field(default=(), compare=False)
 
 
 #: What asks nothing of anybody.
 QUIET = frozenset({Verdict.PASS, Verdict.NOT_CHECKED})
 
-_FIELDS = tuple(field.name for field in fields(Check))
+_FIELDS = tuple(one.name for one in fields(Check) if one.name != "names")
 _GRAVITY = {verdict: grade for grade, verdict in enumerate(Verdict)}
 
 
@@ -60,6 +62,7 @@ def from_record(record: Mapping[str, str]) -> Check:
     """The check that was stored; what an older version did not store is empty."""
     return Check(
         verdict=Verdict(record["verdict"]),
+        names=(),
         **{name: record.get(name, "") for name in _FIELDS if name != "verdict"},
     )
 

@@ -100,17 +100,21 @@ def flattened_object(value: object) -> Mapping[str, str]:
 
 
 def json_object(payload: bytes) -> dict[str, Any]:
-    """The payload as the object that it has to be. Raises AcmeRefused."""
+    """The payload as the object that it has to be; a member that is null is one that is absent.
+
+    Raises AcmeRefused: malformed.
+    """
     found = _json(payload, "The payload")
     if not isinstance(found, dict):
         raise malformed("The payload is not a JSON object.")
-    return found
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def account_key(jwk: Mapping[str, Any]) -> AccountKey:
     """The public key of a JWK, judged as strictly as one that is to be certified; Ed25519 may sign too.
 
-    Raises AcmeRefused: badPublicKey, with what to do.
+    It has to be spelled in the one way of RFC 7518 6 and RFC 8037 2: with another spelling the same key
+    would have another thumbprint. Raises AcmeRefused: badPublicKey, with what to do.
     """
     if _PRIVATE & set(jwk):
         raise _bad_key("The key contains its private part. Make a new key, and send the public half alone.")
@@ -126,12 +130,17 @@ def account_key(jwk: Mapping[str, Any]) -> AccountKey:
         raise _bad_key("A key of this type can't sign for an account. Use EC P-256, RSA or Ed25519.")
     try:
         spki = key.as_der(private=False)
+        canonical = type(key).import_key(spki).as_dict(private=False)
     except _ODD:
         raise _bad_key("The key can't be read as a public key.") from None
+    if members != canonical:
+        raise _bad_key(
+            "The key is not spelled as RFC 7518 asks: base64url without padding, numbers of an RSA key "
+            "without leading zero octets, coordinates of an EC key in full length, no other members of a key."
+        )
     _refuse_weak(spki)
-    public = {name: str(value) for name, value in members.items()}
     return AccountKey(
-        jwk=public,
+        jwk={name: str(value) for name, value in members.items()},
         thumbprint=key.thumbprint(),
         spki_sha256=hashlib.sha256(spki).hexdigest(),
         key=key,
@@ -166,6 +175,8 @@ def read_binding(value: object, *, url: str, jwk: Mapping[str, str]) -> Binding:
 
     Raises AcmeRefused: malformed, badSignatureAlgorithm.
     """
+    if not isinstance(value, dict):
+        raise malformed("“externalAccountBinding” is a JWS in flattened JSON serialization.")
     flattened = _flattened(value)
     header = _header(flattened, algorithms=(MAC_ALGORITHM,))
     kid = header.get("kid")
@@ -176,9 +187,18 @@ def read_binding(value: object, *, url: str, jwk: Mapping[str, str]) -> Binding:
     if header["url"] != url:
         raise malformed("The external account binding was made for another address.")
     bound = json_object(_decoded(flattened["payload"], "payload"))
-    if {name: bound.get(name) for name in jwk} != dict(jwk) or _PRIVATE & set(bound):
-        raise malformed("The external account binding is about another key than the one that signs.")
+    if not is_spelling_of(jwk, bound):
+        raise malformed("The external account binding is not about the key that signs, as “jwk” spells it.")
     return Binding(flattened=flattened, kid=kid)
+
+
+def is_spelling_of(jwk: Mapping[str, str], value: object) -> bool:
+    """Whether this is the public key of a JWK that `account_key` let in: a key has one spelling."""
+    return (
+        isinstance(value, dict)
+        and {name: value.get(name) for name in jwk} == dict(jwk)
+        and not _PRIVATE & set(value)
+    )
 
 
 def has_valid_mac(binding: Binding, hmac_key: str) -> bool:

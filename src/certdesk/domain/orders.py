@@ -164,7 +164,7 @@ def parse_identifiers(value: object, *, ip_addresses: bool = False) -> tuple[Dns
     address. With a subproblem for each name when there are several.
     """
     if not isinstance(value, list) or not value:
-        raise malformed("The order needs a list of identifiers, with at least one.")
+        raise malformed("“identifiers” is a list with at least one identifier.")
     if len(value) > MAX_IDENTIFIERS:
         raise AcmeRefused(
             ProblemType.REJECTED_IDENTIFIER,
@@ -203,7 +203,7 @@ def refused_identifiers(problems: Sequence[Subproblem]) -> AcmeRefused:
 
 def _identifier(value: object) -> tuple[str, str]:
     if not isinstance(value, dict):
-        raise malformed("Each identifier is an object with “type” and “value”.")
+        raise malformed("Each of “identifiers” is an object with “type” and “value”.")
     kind, text = value.get("type"), value.get("value")
     if not isinstance(kind, str) or not isinstance(text, str):
         raise malformed("Each identifier has a “type” and a “value”, both of them text.")

@@ -285,7 +285,7 @@ def _key_checks(facts: Facts) -> Iterator[Check]:
         yield Check(
             code="key.blocked",
             verdict=Verdict.REFUSE,
-            message="This key is known to be compromised and refused for good. Make a new key and CSR.",
+            message="This key is blocked as compromised. Make a new key and CSR.",
             rule="S4, O3, BR 6.1.1.3",
             changed_by="applicant",
         )
@@ -411,6 +411,7 @@ def _suffix_checks(facts: Facts, rules: Rules, *, now: datetime) -> Iterator[Che
             seen=domain,
             rule="R30, R33",
             changed_by="RA officer",
+            names=tuple(names),
         )
 
 
@@ -423,6 +424,7 @@ def _outside_refused(outside: Sequence[DnsName], suffixes: str) -> Iterator[Chec
             seen=domain,
             rule="R30",
             changed_by="operator",
+            names=tuple(names),
         )
 
 
@@ -465,6 +467,7 @@ def _not_validated(domain: str, names: Sequence[DnsName], *, trusted: bool) -> C
             seen=domain,
             rule="RFC 8738, BR 3.2.2.5",
             changed_by="applicant",
+            names=tuple(names),
         )
     how = "somebody there confirms by e-mail" if trusted else "an officer validates the domain"
     return Check(
@@ -474,6 +477,7 @@ def _not_validated(domain: str, names: Sequence[DnsName], *, trusted: bool) -> C
         seen=domain,
         rule="R4, BR 3.2.2.4.4" if trusted else "R31, BR 3.2.2.4",
         changed_by="applicant" if trusted else "RA officer",
+        names=tuple(names),
     )
 
 

@@ -45,12 +45,11 @@ class KeyUses:
     """Where the service has met a public key before.
 
     `earlier_request` is the newest request of the same organisation with it; `elsewhere` says that another
-    organisation has used it, `compromised` that a certificate with it was revoked for key compromise.
+    organisation has used it.
     """
 
     earlier_request: int | None = None
     elsewhere: bool = False
-    compromised: bool = False
 
 
 #: A key that the service has never met.
@@ -104,13 +103,6 @@ def key_limit_checks(key: KeyKind | None, rules: Rules) -> Iterator[Check]:
 
 def key_use_checks(uses: KeyUses, rules: Rules) -> Iterator[Check]:
     """A key that was met before. Whose request it was is told to its own organisation alone."""
-    if uses.compromised:
-        yield _check(
-            "key.compromised",
-            Verdict.REFUSE,
-            "A certificate with this key was revoked for key compromise. Make a new key and CSR.",
-            rule="S4, O3, BR 6.1.1.3",
-        )
     if uses.elsewhere:
         yield _check(
             "key.used_elsewhere",
@@ -149,6 +141,7 @@ def name_limit_checks(names: Sequence[DnsName], rules: Rules) -> Iterator[Check]
                 if refused
                 else f"{name}: an officer reviews every wildcard.",
                 seen=name,
+                names=(name,),
                 changed_by="applicant" if refused else "RA officer",
             )
 
@@ -175,6 +168,7 @@ def caa_checks(
             Verdict.REFUSE if must else Verdict.WARN,
             _forbidden(answer),
             seen=f"{answer.name}: {'; '.join(answer.found)}",
+            names=(answer.name,),
             rule=_CAA,
             changed_by=_DNS,
         )
@@ -185,6 +179,7 @@ def caa_checks(
             _VERDICTS[rules.caa_unknown] if must else Verdict.WARN,
             f"{_listed(unknown)}: no current answer about CAA records is known. {why}".strip(),
             seen=_listed(unknown),
+            names=tuple(unknown),
             rule=_CAA,
             changed_by=_DNS,
         )
@@ -239,8 +234,11 @@ def _check(
     seen: str = "",
     rule: str = _POLICY,
     changed_by: str = "applicant",
+    names: tuple[str, ...] = (),
 ) -> Check:
-    return Check(code=code, verdict=verdict, message=message, seen=seen, rule=rule, changed_by=changed_by)
+    return Check(
+        code=code, verdict=verdict, message=message, seen=seen, rule=rule, changed_by=changed_by, names=names
+    )
 
 
 def _keys_on_offer(rules: Rules) -> str:

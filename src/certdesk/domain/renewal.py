@@ -3,8 +3,11 @@
 The load is spread twice: each certificate has a window of its own, and its client picks a moment inside.
 """
 
+import base64
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+from cryptography import x509
 
 #: The windows begin between seven and eight twelfths of a certificate's life …
 _EARLIEST, _SPREAD = 7 / 12, 1 / 12
@@ -52,6 +55,17 @@ def renewal_window(
         explanation_url=advised.explanation_url,
     )
     return early if early.start < usual.start else usual
+
+
+def renewal_identifier(certificate: x509.Certificate) -> str:
+    """What ARI knows a certificate by (RFC 9773 4.1); empty where it names no issuer's key."""
+    try:
+        authority = certificate.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value
+    except x509.ExtensionNotFound:
+        return ""
+    serial = certificate.serial_number
+    parts = (authority.key_identifier or b"", serial.to_bytes(serial.bit_length() // 8 + 1, "big"))
+    return ".".join(base64.urlsafe_b64encode(part).rstrip(b"=").decode() for part in parts)
 
 
 def _slot(

@@ -116,7 +116,7 @@ class Worker:
 
     def _drive_look(self, challenge: int) -> None:
         try:
-            acme_validation.drive_look(challenge_id=challenge, now=self._clock())
+            acme_validation.drive_look(challenge_id=challenge, clock=self._clock)
         except Exception:  # worker loop: as above; its lease puts it off
             log.exception("worker.challenge_failed", challenge=challenge)
 

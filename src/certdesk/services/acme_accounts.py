@@ -1,23 +1,25 @@
 """ACME accounts (RFC 8555 7.3): registered with an EAB credential, which binds them to an organisation."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from django.db import IntegrityError, transaction
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 
+from certdesk.domain.acme_credentials import Limits, Standing, account_obstacle, credential_obstacles
 from certdesk.domain.acme_problems import AcmeRefused, ProblemType, malformed
-from certdesk.domain.actors import Actor
+from certdesk.domain.actors import Action, Actor, can
 from certdesk.domain.errors import InvariantViolated
 from certdesk.domain.jws import AccountKey, Binding, has_valid_mac
 from certdesk.domain.requests import OrganisationId
 from certdesk.services.acme_credentials import hmac_key, limits_of
 from certdesk.store import audit
 from certdesk.store.db import write_transaction
-from certdesk.store.models import AcmeAccount, BlockedKey, EabCredential
+from certdesk.store.models import AcmeAccount, EabCredential
 from certdesk.store.prepared import Prepared
 from certdesk.store.selectors.facts import lock_organisation
+from certdesk.store.selectors.keys import blocks_on, key_is_blocked
 
 MAX_CONTACTS = 10
 MAX_CONTACT = 320
@@ -44,19 +46,26 @@ def account_by_id(account_id: int) -> AcmeAccount:
     row = _BY_ID.first(account_id)
     if row is None:
         raise AcmeRefused(ProblemType.ACCOUNT_DOES_NOT_EXIST, "There is no such account. Register first.")
-    refuse_ended(row)
+    blocked = key_is_blocked(spki_sha256=row.spki_sha256, organisation_id=row.organisation_id)
+    _refuse(account_obstacle(_standing(row, is_key_blocked=blocked)))
     return row
 
 
 def account_by_key(key: AccountKey) -> AcmeAccount | None:
-    """The account that a key signs for. Raises AcmeRefused (unauthorized) for one that has ended."""
-    row = _accounts().filter(thumbprint=key.thumbprint).first()
+    """The account that a key signs for.
+
+    Raises AcmeRefused: badPublicKey for a blocked key, unauthorized for an account that has ended.
+    """
+    row = _accounts().filter(spki_sha256=key.spki_sha256).first()
+    _refuse_blocked(key, None if row is None else row.organisation_id)
     if row is not None:
-        refuse_ended(row)
+        _refuse(account_obstacle(_standing(row)))
     return row
 
 
-def register(*, key: AccountKey, binding: Binding | None, contacts: object, now: datetime) -> Registered:
+def register(
+    *, key: AccountKey, binding: Binding | None, contacts: object, terms_agreed: bool, now: datetime
+) -> Registered:
     """The account of a key, made with the binding where there is none yet.
 
     Raises AcmeRefused: externalAccountRequired, unauthorized, invalidContact, unsupportedContact,
@@ -64,17 +73,18 @@ def register(*, key: AccountKey, binding: Binding | None, contacts: object, now:
     """
     if (existing := account_by_key(key)) is not None:
         return Registered(account=existing, is_new=False)
+    checked = checked_contacts(contacts)
     if binding is None:
         raise AcmeRefused(
             ProblemType.EXTERNAL_ACCOUNT_REQUIRED,
             "An account needs an external account binding. A manager of your organisation makes one in the "
             "portal, under ACME.",
         )
-    checked = checked_contacts(contacts)
     with write_transaction():
         try:
             with transaction.atomic():  # a savepoint: what is around it goes on
-                return Registered(account=_create(key, binding, checked, now=now), is_new=True)
+                made = _create(key, binding, checked, terms_agreed=terms_agreed, now=now)
+                return Registered(account=made, is_new=True)
         except IntegrityError:  # the same key registered at the same moment
             existing = account_by_key(key)
         if existing is None:
@@ -84,6 +94,7 @@ def register(*, key: AccountKey, binding: Binding | None, contacts: object, now:
 
 def update_contacts(*, account: AcmeAccount, contacts: object, now: datetime) -> None:
     """Replaces an account's contacts. Raises AcmeRefused as `register` does."""
+    must_be_able(account, Action.ACME_ACCOUNT)
     checked = checked_contacts(contacts)
     with write_transaction():
         _change(account, contacts=checked)
@@ -93,6 +104,7 @@ def update_contacts(*, account: AcmeAccount, contacts: object, now: datetime) ->
 
 def deactivate(*, account: AcmeAccount, now: datetime) -> None:
     """Ends an account for good (RFC 8555 7.3.6)."""
+    must_be_able(account, Action.ACME_ACCOUNT)
     with write_transaction():
         _change(account, deactivated_at=now)
         account.deactivated_at = now
@@ -104,8 +116,9 @@ def change_key(*, account: AcmeAccount, new: AccountKey, now: datetime) -> None:
 
     Raises KeyInUse when the new key has an account already, AcmeRefused (badPublicKey) for a blocked one.
     """
-    _refuse_blocked(new)
-    holder = AcmeAccount.objects.filter(thumbprint=new.thumbprint).values_list("id", flat=True).first()
+    must_be_able(account, Action.ACME_ACCOUNT)
+    _refuse_blocked(new, account.organisation_id)
+    holder = AcmeAccount.objects.filter(spki_sha256=new.spki_sha256).values_list("id", flat=True).first()
     if holder is not None:
         raise KeyInUse(account_id=holder)
     with write_transaction():
@@ -128,35 +141,52 @@ class KeyInUse(AcmeRefused):
 
 
 def actor_of(account: AcmeAccount) -> Actor:
-    """The account as audit log and history show it. It acts for no person and has no roles."""
-    return Actor(label=f"ACME account {account.pk} ({account.credential.name})")
+    """The account as an actor. It acts for its organisation, as `can` has it, until it has ended."""
+    has_ended = account_obstacle(_standing(account)) is not None
+    return Actor(
+        label=f"ACME account {account.pk} ({account.credential.name})",
+        acme_for=None if has_ended else OrganisationId(account.organisation_id),
+    )
 
 
-def refuse_ended(account: AcmeAccount) -> None:
-    """Raises AcmeRefused (unauthorized) when the account, its credential or its organisation has ended."""
-    if account.deactivated_at is not None:
-        raise AcmeRefused(
-            ProblemType.UNAUTHORIZED, "This account was deactivated. Register a new one.", status=401
-        )
-    if account.credential.revoked_at is not None:
-        raise AcmeRefused(
-            ProblemType.UNAUTHORIZED,
-            "The credential that this account registered with was revoked. Ask a manager for a new one.",
-            status=401,
-        )
-    if not account.organisation.is_active:
-        raise AcmeRefused(
-            ProblemType.UNAUTHORIZED, "This organisation may not request certificates at present.", status=401
-        )
+def must_be_able(account: AcmeAccount, action: Action) -> None:
+    """Raises AcmeRefused (unauthorized) unless the account may do this for its organisation."""
+    if not can(actor_of(account), action, organisation_id=OrganisationId(account.organisation_id)):
+        raise AcmeRefused(ProblemType.UNAUTHORIZED, "This account may not do this.", status=401)
+
+
+def refuse_obstacles(
+    account: AcmeAccount, *, names: Sequence[str], profile_id: str, is_locked: bool = False, now: datetime
+) -> None:
+    """Raises AcmeRefused when the account may not have these names under this profile.
+
+    The account as the caller has read it is what counts or, with `is_locked`, its rows as they are now: for
+    a caller that holds the organisation's lock.
+    """
+    standing = standing_now(account.pk) if is_locked else _standing(account)
+    _refuse(credential_obstacles(standing, names=names, profile_id=profile_id, now=now))
+
+
+def standing_now(account_id: int) -> Standing:
+    """What stands for and against an account in the database at this moment, in one statement."""
+    row = _STANDING.row(account_id)
+    if row is None:
+        raise InvariantViolated("an account is never deleted, and this one is not there")
+    deactivated, revoked, suffixes, profile_id, max_accounts, expires_at, is_active, is_key_blocked = row
+    return Standing(
+        limits=Limits(
+            suffixes=tuple(suffixes), profile_id=profile_id, max_accounts=max_accounts, expires_at=expires_at
+        ),
+        is_deactivated=deactivated is not None,
+        is_key_blocked=bool(is_key_blocked),
+        is_credential_revoked=revoked is not None,
+        is_organisation_active=bool(is_active),
+    )
 
 
 def is_valid(account: AcmeAccount) -> bool:
     """Whether the account may be used."""
-    try:
-        refuse_ended(account)
-    except AcmeRefused:
-        return False
-    return True
+    return account_obstacle(_standing(account)) is None
 
 
 def checked_contacts(value: object) -> list[str]:
@@ -203,21 +233,50 @@ def _accounts() -> QuerySet[AcmeAccount]:
 
 
 _BY_ID = Prepared(lambda number: _accounts().filter(id=number), int)
+_STANDING = Prepared(
+    lambda number: AcmeAccount.objects.filter(id=number).values_list(
+        "deactivated_at",
+        "credential__revoked_at",
+        "credential__suffixes",
+        "credential__profile_id",
+        "credential__max_accounts",
+        "credential__expires_at",
+        "organisation__is_active",
+        Exists(blocks_on(OuterRef("spki_sha256"), OuterRef("organisation_id"))),
+    ),
+    int,
+)
 
 
-def _create(key: AccountKey, binding: Binding, contacts: list[str], *, now: datetime) -> AcmeAccount:
-    credential = (
-        EabCredential.objects.select_related("organisation")
-        .filter(kid=binding.kid, revoked_at__isnull=True)
-        .first()
+def _standing(account: AcmeAccount, *, is_key_blocked: bool = False) -> Standing:
+    """Of an account as it was read; a blocked key was refused when it was."""
+    return Standing(
+        limits=limits_of(account.credential),
+        is_deactivated=account.deactivated_at is not None,
+        is_key_blocked=is_key_blocked,
+        is_credential_revoked=account.credential.revoked_at is not None,
+        is_organisation_active=account.organisation.is_active,
     )
+
+
+def _refuse(obstacle: AcmeRefused | None) -> None:
+    if obstacle is not None:
+        raise obstacle
+
+
+def _create(
+    key: AccountKey, binding: Binding, contacts: list[str], *, terms_agreed: bool, now: datetime
+) -> AcmeAccount:
+    found = EabCredential.objects.select_related("organisation").filter(kid=binding.kid)
+    if (home := found.values_list("organisation_id", flat=True).first()) is not None:
+        lock_organisation(OrganisationId(home))
+    credential = found.filter(revoked_at__isnull=True).first()
     if credential is None or not has_valid_mac(binding, hmac_key(credential)):
         raise AcmeRefused(ProblemType.UNAUTHORIZED, _NOT_BOUND, status=401)
     limits = limits_of(credential)
     if limits.is_over(now=now):
         raise AcmeRefused(ProblemType.UNAUTHORIZED, _NOT_BOUND, status=401)
-    _refuse_blocked(key)
-    lock_organisation(OrganisationId(credential.organisation_id))
+    _refuse_blocked(key, credential.organisation_id)
     _refuse_crowd(credential, has_room=limits.has_room)
     row = AcmeAccount(
         credential=credential,
@@ -226,12 +285,13 @@ def _create(key: AccountKey, binding: Binding, contacts: list[str], *, now: date
         jwk=key.jwk,
         spki_sha256=key.spki_sha256,
         contacts=contacts,
+        terms_agreed=terms_agreed,
         binding=dict(binding.flattened),
         created_at=now,
         last_used_at=now,
         window_started_at=now,
     )
-    refuse_ended(row)
+    _refuse(account_obstacle(_standing(row)))
     row.save(force_insert=True)
     data = {"credential": credential.kid, "thumbprint": key.thumbprint, "contacts": contacts}
     record(row, "acme_account.create", now=now, data=data)
@@ -250,11 +310,11 @@ def _refuse_crowd(credential: EabCredential, *, has_room: Callable[[int], bool])
         )
 
 
-def _refuse_blocked(key: AccountKey) -> None:
-    if BlockedKey.objects.filter(spki_sha256=key.spki_sha256).exists():
+def _refuse_blocked(key: AccountKey, organisation_id: int | None) -> None:
+    if key_is_blocked(spki_sha256=key.spki_sha256, organisation_id=organisation_id):
         raise AcmeRefused(
             ProblemType.BAD_PUBLIC_KEY,
-            "This key is known to be compromised and refused for good. Make a new one.",
+            "This key is blocked as compromised. Make a new one.",
         )
 
 

@@ -12,7 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from certdesk.domain.acme_problems import AcmeRefused, ProblemType, malformed
-from certdesk.domain.actors import Actor
+from certdesk.domain.actors import Action, Actor, can
 from certdesk.domain.certificates import UNREADABLE
 from certdesk.domain.downloads import fullchain_pem
 from certdesk.domain.errors import InvalidInput
@@ -20,12 +20,13 @@ from certdesk.domain.evidence import covering
 from certdesk.domain.orders import AuthorizationStatus
 from certdesk.domain.requests import OrganisationId
 from certdesk.domain.revocation import RevocationReason, reason_coded
-from certdesk.services.acme_accounts import actor_of
-from certdesk.services.acme_orders import not_there, status_of
+from certdesk.services.acme_accounts import actor_of, refuse_obstacles
+from certdesk.services.acme_orders import named, not_there, status_of
 from certdesk.services.revocation import HoldsAccount, HoldsKey, revoke_by_proof
 from certdesk.store.models import (
     AcmeAccount,
     AcmeAuthorization,
+    AcmeOrder,
     Certificate,
 )
 from certdesk.store.prepared import Prepared
@@ -33,9 +34,9 @@ from certdesk.store.selectors.facts import organisation_facts
 
 MAX_CERTIFICATE = 64 * 1024
 MAX_REASON = 500
-_OWN_CERTIFICATE = Prepared(
-    lambda number, account: Certificate.objects.select_related("issuer_chain").filter(
-        id=number, acme_orders__account_id=account
+_ORDERED = Prepared(
+    lambda number, account: AcmeOrder.objects.select_related("certificate__issuer_chain").filter(
+        certificate_id=number, account_id=account
     ),
     int,
     int,
@@ -44,34 +45,38 @@ HOLDER = "holder of the certificate's key"
 _UNKNOWN = "There is no such certificate here."
 
 
-def chain_pem(*, account: AcmeAccount, certificate_id: int, with_root: bool = False) -> bytes:
+def chain_pem(*, account: AcmeAccount, certificate_id: int, with_root: bool = False, now: datetime) -> bytes:
     """A certificate of one of the account's orders and what stands above it (RFC 8555 7.4.2), PEM.
 
-    The root is left out unless it is asked for. Raises AcmeRefused (404) for any other certificate.
+    The root is left out unless it is asked for. Raises AcmeRefused: 404 for any other certificate, or as
+    `refuse_obstacles` does.
     """
-    row = _OWN_CERTIFICATE.first(certificate_id, account.pk)
-    if row is None:
+    order = _ORDERED.first(certificate_id, account.pk)
+    if order is None or (row := order.certificate) is None:
         raise not_there()
+    refuse_obstacles(account, names=order.identifiers, profile_id=order.profile_id, now=now)
     above = tuple(base64.b64decode(der) for der in row.issuer_chain.certificates)
     return fullchain_pem((bytes(row.der), *above), with_root=with_root)
 
 
 def revoke_by_account(
-    *, account: AcmeAccount, der: bytes, reason_code: object, clock: Callable[[], datetime]
+    *, account: AcmeAccount, der: bytes, reason_code: int | None, clock: Callable[[], datetime]
 ) -> None:
     """Revokes for the account that ordered the certificate, or one that is authorized for all its names.
 
     Raises AcmeRefused (unauthorized, malformed, badRevocationReason, alreadyRevoked).
     """
-    reason, row = _reason(reason_code), _certificate(der)
-    if row.request.organisation_id != account.organisation_id or not _may_revoke(account, row, now=clock()):
+    reason, row, actor = _reason(reason_code), _certificate(der), actor_of(account)
+    holder = OrganisationId(row.request.organisation_id)
+    may = can(actor, Action.CERTIFICATE_REVOKE, organisation_id=holder)
+    if not may or not _may_revoke(account, row, now=clock()):
         raise AcmeRefused(ProblemType.UNAUTHORIZED, "This account may not revoke this certificate.")
-    proof = HoldsAccount(organisation_id=OrganisationId(account.organisation_id))
-    revoke_by_proof(actor=actor_of(account), certificate_id=row.pk, proof=proof, reason=reason, clock=clock)
+    proof = HoldsAccount(organisation_id=holder)
+    revoke_by_proof(actor=actor, certificate_id=row.pk, proof=proof, reason=reason, clock=clock)
 
 
 def revoke_by_key(
-    *, spki_sha256: str, der: bytes, reason_code: object, clock: Callable[[], datetime]
+    *, spki_sha256: str, der: bytes, reason_code: int | None, clock: Callable[[], datetime]
 ) -> None:
     """Revokes for whoever signed with the certificate's own key. Raises as `revoke_by_account`."""
     reason, row = _reason(reason_code), _certificate(der)
@@ -96,12 +101,10 @@ def spki_sha256_of(der: bytes) -> str:
     return hashlib.sha256(spki).hexdigest()
 
 
-def _reason(code: object) -> RevocationReason:
+def _reason(code: int | None) -> RevocationReason:
     if code is None:
         return RevocationReason.UNSPECIFIED
     try:
-        if not isinstance(code, int) or isinstance(code, bool):
-            raise InvalidInput("no number")  # noqa: TRY301 - one answer for all that is no reason
         return reason_coded(code)
     except InvalidInput:
         raise AcmeRefused(
@@ -130,7 +133,7 @@ def _may_revoke(account: AcmeAccount, row: Certificate, *, now: datetime) -> boo
         order__account_id=account.pk, name__in=[name.removeprefix("*.") for name in names]
     )
     valid = {
-        f"*.{one.name}" if one.wildcard else one.name
+        named(one)
         for one in held
         if status_of(one, expires_at=one.order.expires_at, now=now) is AuthorizationStatus.VALID
     }

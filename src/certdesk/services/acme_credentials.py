@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 
 from django.db import IntegrityError
+from django.db.models import Case, When
 
 from certdesk.domain.acme_credentials import MAX_NAME, Limits, checked_limits
 from certdesk.domain.actors import Action, Actor, OrgRole, can
@@ -27,8 +28,8 @@ from certdesk.services import sealing
 from certdesk.services.texts import storable
 from certdesk.store import audit
 from certdesk.store.db import write_transaction
-from certdesk.store.models import AcmeAccount, EabCredential, Membership
-from certdesk.store.selectors.facts import organisation_row
+from certdesk.store.models import AcmeAccount, EabCredential, EabCredentialSeen, Membership
+from certdesk.store.selectors.facts import lock_organisation, organisation_row
 
 _PURPOSE = b"certdesk EAB HMAC keys v1"
 KEY_BYTES = 32
@@ -88,19 +89,19 @@ def _create(
     limits: Limits,
     now: datetime,
 ) -> CredentialKey:
-    if actor.user_id is None:
-        raise InvariantViolated("a credential is made by a person, who answers for what it asks")
     with write_transaction():
+        lock_organisation(organisation_id)
         row = EabCredential.objects.create(
             organisation_id=organisation_id,
             name=name,
             kid=kid,
             key_sealed=sealing.sealed(key, purpose=_PURPOSE),
             owner_id=_owner(actor, organisation_id),
-            created_by_id=actor.user_id,
+            created_by_id=_person(actor),
             created_at=now,
             **_columns(limits),
         )
+        _note_seen(actor, row, "create", now=now)
         _record(actor, row, "acme_credential.create", now=now, data={"kid": kid, **_told(name, limits)})
     return CredentialKey(credential_id=row.pk, kid=kid, hmac_key=key)
 
@@ -113,6 +114,7 @@ def change_credential(*, actor: Actor, credential_id: int, name: str, limits: Li
     row = _manageable(actor, credential_id)
     name, limits = _named(name), checked_limits(limits, now=now)
     with write_transaction():
+        lock_organisation(OrganisationId(row.organisation_id))
         _update(row, name=name, **_columns(limits))
         before = _told(row.name, limits_of(row))
         after = _told(name, limits)
@@ -120,15 +122,23 @@ def change_credential(*, actor: Actor, credential_id: int, name: str, limits: Li
         _record(actor, row, "acme_credential.change", now=now, data={"changed": changed})
 
 
-def rotate_credential(*, actor: Actor, credential_id: int, now: datetime) -> CredentialKey:
+def rotate_credential(
+    *, actor: Actor, credential_id: int, end_accounts: bool = False, now: datetime
+) -> CredentialKey:
     """Gives a credential a new HMAC key: the old one registers nobody any more, accounts that exist go on.
 
+    With `end_accounts` they end as well: whoever had the old key may have registered one of them.
     Raises NotFound, NotAuthorized, StateConflict for a revoked one.
     """
     row, key = _manageable(actor, credential_id), _new_key()
     with write_transaction():
+        lock_organisation(OrganisationId(row.organisation_id))
         _update(row, key_sealed=sealing.sealed(key, purpose=_PURPOSE), rotated_at=now)
+        _note_seen(actor, row, "rotate", now=now)
         _record(actor, row, "acme_credential.rotate", now=now)
+        alive = AcmeAccount.objects.filter(credential=row, deactivated_at__isnull=True).order_by("id")
+        for account in alive if end_accounts else ():
+            _end(actor, account, now=now)
     return CredentialKey(credential_id=row.pk, kid=row.kid, hmac_key=key)
 
 
@@ -139,6 +149,7 @@ def revoke_credential(*, actor: Actor, credential_id: int, now: datetime) -> Non
     """
     row = _manageable(actor, credential_id)
     with write_transaction():
+        lock_organisation(OrganisationId(row.organisation_id))
         _update(row, revoked_at=now)
         _record(actor, row, "acme_credential.revoke", now=now)
 
@@ -152,6 +163,7 @@ def reveal_key(*, actor: Actor, credential_id: int, now: datetime) -> Credential
     if row.revoked_at is not None:
         raise StateConflict("This credential was revoked; make a new one.")
     with write_transaction():
+        _note_seen(actor, row, "reveal", now=now)
         _record(actor, row, "acme_credential.reveal", now=now)
     return CredentialKey(credential_id=row.pk, kid=row.kid, hmac_key=hmac_key(row))
 
@@ -168,17 +180,31 @@ def end_account(*, actor: Actor, account_id: int, now: datetime) -> None:
         raise NotFound("There is no such account.")
     _may_manage(actor, OrganisationId(account.organisation_id))
     with write_transaction():
-        mine = AcmeAccount.objects.filter(id=account_id, deactivated_at__isnull=True)
-        if not mine.update(deactivated_at=now):
-            raise StateConflict("This account was deactivated already.")
-        audit.record(
-            actor=actor,
-            action="acme_account.deactivate",
-            object_type="acme_account",
-            object_id=account_id,
-            organisation_id=account.organisation_id,
-            now=now,
-        )
+        lock_organisation(OrganisationId(account.organisation_id))
+        _end(actor, account, now=now)
+
+
+def take_over(
+    *,
+    actor: Actor,
+    organisation_id: OrganisationId,
+    leaver_id: int,
+    successor_id: UserId | None = None,
+    now: datetime,
+) -> None:
+    """Gives the leaver's credentials of an organisation another owner, in the caller's transaction.
+
+    Without a successor that is the actor or a manager, as when a credential is made. Where nobody is left
+    the owner stays. The keys stay as they are: `rotate_credential` is for them.
+    """
+    owned = EabCredential.objects.filter(
+        organisation_id=organisation_id, owner_id=leaver_id, revoked_at__isnull=True
+    )
+    if successor_id is None:
+        successor_id = _answerable(actor, organisation_id, but=leaver_id)
+    for row in owned if successor_id is not None else ():
+        EabCredential.objects.filter(id=row.pk, owner_id=leaver_id).update(owner_id=successor_id)
+        _record(actor, row, "acme_credential.take_over", now=now, data={"owner": [leaver_id, successor_id]})
 
 
 def hmac_key(row: EabCredential) -> str:
@@ -255,22 +281,49 @@ def _manageable(actor: Actor, credential_id: int) -> EabCredential:
 
 
 def _owner(actor: Actor, organisation_id: OrganisationId) -> UserId:
-    """The maker, or for an RA officer a manager of the organisation, else anybody there.
-
-    An officer who owned it could not decide what it asks for (W3).
-    """
-    if organisation_id in actor.memberships and actor.user_id is not None:
-        return actor.user_id
-    people = Membership.objects.filter(
-        organisation_id=organisation_id, is_active=True, user__is_active=True
-    ).order_by("id")
-    managers = people.filter(role=OrgRole.MANAGER)
-    found = managers.first() or people.first()
+    """In whose name a new credential asks. Raises InvalidInput where the organisation has no people."""
+    found = _answerable(actor, organisation_id)
     if found is None:
         raise InvalidInput(
             "The organisation has no people yet, and somebody has to answer for its requests. Add one first."
         )
-    return UserId(found.user_id)
+    return found
+
+
+def _answerable(actor: Actor, organisation_id: OrganisationId, *, but: int = 0) -> UserId | None:
+    """The actor, or for an RA officer a manager of the organisation, else anybody there."""
+    if organisation_id in actor.memberships and actor.user_id not in (None, but):
+        return actor.user_id
+    people = Membership.objects.filter(organisation_id=organisation_id, is_active=True, user__is_active=True)
+    managers_first = people.exclude(user_id=but).order_by(
+        Case(When(role=OrgRole.MANAGER, then=0), default=1), "id"
+    )
+    found = managers_first.values_list("user_id", flat=True).first()
+    return None if found is None else UserId(found)
+
+
+def _person(actor: Actor) -> UserId:
+    if actor.user_id is None:
+        raise InvariantViolated("a credential is made and seen by people, who answer for what it asks")
+    return actor.user_id
+
+
+def _note_seen(actor: Actor, row: EabCredential, how: str, *, now: datetime) -> None:
+    EabCredentialSeen.objects.create(credential=row, user_id=_person(actor), how=how, at=now)
+
+
+def _end(actor: Actor, account: AcmeAccount, *, now: datetime) -> None:
+    mine = AcmeAccount.objects.filter(id=account.pk, deactivated_at__isnull=True)
+    if not mine.update(deactivated_at=now):
+        raise StateConflict("This account was deactivated already.")
+    audit.record(
+        actor=actor,
+        action="acme_account.deactivate",
+        object_type="acme_account",
+        object_id=account.pk,
+        organisation_id=account.organisation_id,
+        now=now,
+    )
 
 
 def _update(row: EabCredential, **changes: object) -> None:

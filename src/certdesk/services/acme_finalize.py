@@ -8,32 +8,32 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 
-from certdesk.domain.acme_problems import AcmeRefused, ProblemType
+from certdesk.domain.acme_problems import AcmeRefused, ProblemType, problem_of
+from certdesk.domain.actors import Action
 from certdesk.domain.certificates import differences
 from certdesk.domain.csr import Csr, PrivateKeyPasted, read_csr
 from certdesk.domain.errors import BackendRefused, BadCsr
-from certdesk.domain.findings import Check, Verdict
+from certdesk.domain.findings import Verdict
 from certdesk.domain.identifiers import DnsName
 from certdesk.domain.orders import OrderStatus
 from certdesk.domain.policy import Outcome
-from certdesk.domain.policy_limits import CAA_UNKNOWN
 from certdesk.domain.profiles import profile
 from certdesk.domain.requests import Event, IssuanceId, OrganisationId, UserId, Work
 from certdesk.services import runtime
-from certdesk.services.acme_accounts import actor_of
+from certdesk.services.acme_accounts import actor_of, must_be_able, refuse_obstacles
 from certdesk.services.acme_addresses import account_url
 from certdesk.services.acme_orders import OrderView, get_order, order_view, own_order, wanted_by
 from certdesk.services.caa import CaaSeen, look_at_caa, record_caa
 from certdesk.services.entitlements import (
     new_identity,
-    order_obstacles,
     record_request,
     subject_wanted,
 )
 from certdesk.services.intents import claim_step, prepared, record_issuance
 from certdesk.services.issuance import Claimed, issue
-from certdesk.services.keys import block_keys
+from certdesk.services.keys import block_pasted
 from certdesk.services.preflight import ACME, Subject, intent_of, judged, obstacles_under, subject_of
+from certdesk.services.sealing import csr_from_store
 from certdesk.store import audit
 from certdesk.store.db import write_transaction
 from certdesk.store.models import AcmeAccount, AcmeOrder, Issuance, Request
@@ -65,6 +65,7 @@ def finalize(
     """
     # 1. Look, before the transaction: the order, the CSR, CAA, and what would be signed.
     now = clock()
+    must_be_able(account, Action.ACME_ORDER)
     order = own_order(account, order_id)
     order.account = account
     view = order_view(order, now=now)
@@ -94,20 +95,22 @@ def finalize(
         if order.expires_at > now and _CLAIM((order.pk,), (now,)):
             order = AcmeOrder.objects.select_related("account__credential", "request").get(id=order.pk)
             account.organisation = organisation_row(OrganisationId(account.organisation_id))
-            if against := order_obstacles(order, now=now):
-                raise AcmeRefused(ProblemType.UNAUTHORIZED, against[0].message)
+            refuse_obstacles(
+                account, names=order.identifiers, profile_id=order.profile_id, is_locked=True, now=now
+            )
             request = order.request
             subject = replace(_subject(account, order, request, csr), caa=caa.answers)
             facts, decision = judged(subject, now=now)
             if request is None:
                 against = decision.refusals + decision.manual_reasons + decision.pending
                 if against or decision.outcome is not Outcome.AUTO:
-                    raise _may_not(against)
+                    raise problem_of(against)
                 request = record_request(
                     subject=subject,
                     decision=decision,
                     actor=actor_of(account),
                     owner_id=UserId(account.credential.owner_id),
+                    account_id=account.pk,
                     channel=ACME,
                     work=Work.CLAIMED,
                     detail="Passed every check; certificates are issued when an ACME client asks.",
@@ -118,7 +121,7 @@ def finalize(
                 )
                 _UNDER((order.pk,), (request.pk,))
             elif against := obstacles_under(request, subject, decision, now=now):
-                raise _may_not(against)
+                raise problem_of(against)
             if differences(intent, facts, csr=csr, ends_at=request.term_ends_at):
                 detail = "The organisation's data has just changed. Finalize the order again."
                 raise AcmeRefused(ProblemType.SERVER_INTERNAL, detail, status=503)
@@ -190,7 +193,7 @@ def _look_at_caa(account: AcmeAccount, order: AcmeOrder, *, now: datetime) -> Ca
 def _repeated(order: AcmeOrder, view: OrderView, csr_der: bytes) -> OrderView:
     """A finalize whose answer got lost is sent again with the same CSR; another CSR comes too late."""
     sent = Issuance.objects.filter(order_id=order.pk).values_list("csr_der", flat=True).first()
-    if sent is None or bytes(sent) != csr_der:
+    if sent is None or csr_from_store(bytes(sent)) != csr_der:
         raise _not_ready(view)
     return view
 
@@ -206,38 +209,23 @@ def _checked_csr(account: AcmeAccount, der: bytes, *, order: OrderView, now: dat
     try:
         csr = read_csr(der, ip_addresses=profile(order.profile_id).ip_addresses)
     except PrivateKeyPasted as pasted:
-        reason = "The private key was sent to the service."
-        block_keys(pasted.spki_sha256, reason=reason, actor=actor_of(account), now=now)
+        block_pasted(pasted, actor=actor_of(account), now=now)
         raise AcmeRefused(ProblemType.BAD_CSR, pasted.detail) from None
     except BadCsr as error:
         raise AcmeRefused(ProblemType.BAD_CSR, error.detail) from None
     if bytes(csr.der) != der:
         raise AcmeRefused(ProblemType.BAD_CSR, "“csr” is base64url of one PKCS#10 request in DER.")
-    refused = [check.message for check in csr.findings if check.verdict is Verdict.REFUSE]
-    if refused:
-        raise AcmeRefused(ProblemType.BAD_CSR, " ".join(refused[:3]))
     if set(csr.names) != set(order.names):
         raise AcmeRefused(
             ProblemType.BAD_CSR,
             f"The CSR is for {', '.join(csr.names[:5])}; the order is for {', '.join(order.names[:5])}. "
             "They have to be the same.",
         )
+    if refused := [check for check in csr.findings if check.verdict is Verdict.REFUSE]:
+        raise problem_of(refused)
     if _ACCOUNT_WITH.row(csr.key.spki_sha256) is not None:
         raise AcmeRefused(
             ProblemType.BAD_CSR,
             "The CSR's key is that of an account. Make one for the certificate alone.",
         )
     return csr
-
-
-def _may_not(obstacles: tuple[Check, ...]) -> AcmeRefused:
-    detail = " ".join(check.message for check in obstacles[:3])
-    codes = {check.code for check in obstacles}
-    if "caa.forbids" in codes:
-        return AcmeRefused(ProblemType.CAA, detail)
-    if codes == {CAA_UNKNOWN}:  # the order stays ready, and may be finalized once the DNS answers
-        return AcmeRefused(ProblemType.DNS, detail)
-    refused = any(check.verdict is Verdict.REFUSE for check in obstacles)
-    if refused and not any(code.startswith("approval.") for code in codes):
-        return AcmeRefused(ProblemType.REJECTED_IDENTIFIER, detail)
-    return AcmeRefused(ProblemType.USER_ACTION_REQUIRED, f"{detail} Order again to see what is needed.")

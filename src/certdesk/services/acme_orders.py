@@ -13,7 +13,8 @@ from datetime import datetime, timedelta
 
 from django.db.models import Q
 
-from certdesk.domain.acme_problems import AcmeRefused, ProblemType, Subproblem
+from certdesk.domain.acme_problems import AcmeRefused, ProblemType, problem_of
+from certdesk.domain.actors import Action
 from certdesk.domain.errors import RateLimited
 from certdesk.domain.evidence import Method, covering
 from certdesk.domain.identifiers import DnsName
@@ -29,15 +30,13 @@ from certdesk.domain.orders import (
     authorization_status,
     challenge_status,
     challenge_types,
-    identifier_type,
     order_status,
-    refused_identifiers,
 )
 from certdesk.domain.profiles import PROFILES, Profile
 from certdesk.domain.requests import OrganisationId, Status, UserId, status_text
 from certdesk.services import runtime
-from certdesk.services.acme_accounts import actor_of
-from certdesk.services.acme_credentials import limits_of
+from certdesk.services.acme_accounts import actor_of, must_be_able, refuse_obstacles
+from certdesk.services.acme_renewal import identifier_of
 from certdesk.services.entitlements import (
     Entitled,
     NeedsApproval,
@@ -86,7 +85,10 @@ _CHALLENGES = Prepared(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrderView:
-    """An order as its account sees it. `authorizations` are ids; `problem` is the RFC 7807 object."""
+    """An order as its account sees it. `authorizations` are ids, `problem` is the RFC 7807 object.
+
+    `replaces` is empty or the unique identifier of a certificate (RFC 9773 4.1).
+    """
 
     id: int
     status: OrderStatus
@@ -94,7 +96,7 @@ class OrderView:
     names: tuple[str, ...]
     profile_id: str
     authorizations: tuple[int, ...]
-    replaces_id: int | None
+    replaces: str
     certificate_id: int | None
     problem: Mapping[str, object] | None
 
@@ -142,10 +144,11 @@ def new_order(
 
     Raises AcmeRefused for what the credential does not allow, RateLimited.
     """
-    profile_id = ordered_profile(account, profile_id).id
-    _refuse_outside(account, names, now=now)
+    must_be_able(account, Action.ACME_ORDER)
+    profile_id = ordered_profile(account, profile_id, now=now).id
     with write_transaction():
         lock_organisation(OrganisationId(account.organisation_id))
+        refuse_obstacles(account, names=names, profile_id=profile_id, is_locked=True, now=now)
         _count_order(account, now=now)
         _refuse_too_many_pending(account, now=now)
         wanted = wanted_by(account, names, profile_id)
@@ -155,9 +158,7 @@ def new_order(
             case NeedsApproval() as waiting:
                 return _refused(account, _needs_human(waiting), now=now)
             case NotEntitled(checks=checks):
-                detail = " ".join(check.message for check in checks[:3])
-                problem = AcmeRefused(ProblemType.REJECTED_IDENTIFIER, detail)
-                return _refused(account, problem, now=now)
+                return _refused(account, problem_of(checks), now=now)
 
 
 def wanted_by(account: AcmeAccount, names: tuple[DnsName, ...], profile_id: str) -> Wanted:
@@ -167,13 +168,16 @@ def wanted_by(account: AcmeAccount, names: tuple[DnsName, ...], profile_id: str)
         names=names,
         profile_id=profile_id,
         owner_id=UserId(account.credential.owner_id),
+        account_id=account.pk,
         asked_by=actor_of(account).label,
     )
 
 
 def get_order(*, account: AcmeAccount, order_id: int, now: datetime) -> OrderView:
-    """One of the account's own orders. Raises AcmeRefused (404) for any other."""
-    return order_view(own_order(account, order_id), now=now)
+    """One of the account's own orders. Raises AcmeRefused: 404 for any other; as `refuse_obstacles` does."""
+    row = own_order(account, order_id)
+    refuse_obstacles(account, names=row.identifiers, profile_id=row.profile_id, now=now)
+    return order_view(row, now=now)
 
 
 def own_order(account: AcmeAccount, order_id: int) -> AcmeOrder:
@@ -203,7 +207,7 @@ def order_view(
         names=tuple(row.identifiers),
         profile_id=row.profile_id,
         authorizations=tuple(one.pk for one in found),
-        replaces_id=row.replaces_id,
+        replaces=identifier_of(row.replaces) if row.replaces else "",
         certificate_id=row.certificate_id,
         problem=row.problem,
     )
@@ -221,7 +225,13 @@ def list_orders(*, account: AcmeAccount, before: int | None, now: datetime) -> l
 def get_authorization(*, account: AcmeAccount, authorization_id: int, now: datetime) -> AuthorizationView:
     """An authorization of one of the account's orders. Raises AcmeRefused (404) for any other."""
     row = own_authorization(account, authorization_id)
+    refuse_obstacles(account, names=[named(row)], profile_id=row.order.profile_id, now=now)
     return authorization_view(row, challenges_of(row), now=now)
+
+
+def named(row: AcmeAuthorization) -> str:
+    """The name as it was ordered, a wildcard with its label."""
+    return f"*.{row.name}" if row.wildcard else row.name
 
 
 def own_authorization(account: AcmeAccount, authorization_id: int) -> AcmeAuthorization:
@@ -292,6 +302,7 @@ def deactivate_authorization(
     *, account: AcmeAccount, authorization_id: int, now: datetime
 ) -> AuthorizationView:
     """Gives an authorization up (RFC 8555 7.5.2): its order can't be finalized any more."""
+    must_be_able(account, Action.ACME_ORDER)
     row = own_authorization(account, authorization_id)
     with write_transaction():
         changed = AcmeAuthorization.objects.filter(id=row.pk, deactivated_at__isnull=True).update(
@@ -346,39 +357,11 @@ def note_problem(account: AcmeAccount, detail: str, *, now: datetime) -> None:
     AcmeAccount.objects.filter(id=account.pk).update(last_problem=detail[:2000], last_problem_at=now)
 
 
-def ordered_profile(account: AcmeAccount, profile_id: str) -> Profile:
-    """The profile of an order that names this one, or none. Raises AcmeRefused if it is not on offer."""
-    limits = limits_of(account.credential)
-    wanted = profile_id or limits.profile_id or DEFAULT_PROFILE
-    if wanted not in PROFILES or not limits.allows_profile(wanted):
-        raise AcmeRefused(
-            ProblemType.INVALID_PROFILE,
-            "This profile is not on offer here. Leave “profile” out, or take one of the directory's.",
-        )
+def ordered_profile(account: AcmeAccount, profile_id: str, *, now: datetime) -> Profile:
+    """The profile of an order that names this one, or none. Raises AcmeRefused as `refuse_obstacles` does."""
+    wanted = profile_id or account.credential.profile_id or DEFAULT_PROFILE
+    refuse_obstacles(account, names=(), profile_id=wanted, now=now)
     return PROFILES[wanted]
-
-
-def _refuse_outside(account: AcmeAccount, names: Sequence[str], *, now: datetime) -> None:
-    limits = limits_of(account.credential)
-    if limits.is_over(now=now):
-        raise AcmeRefused(
-            ProblemType.UNAUTHORIZED,
-            "The credential that this account registered with has expired. A manager can extend it.",
-        )
-    if outside := limits.outside(names):
-        allowed = ", ".join(limits.suffixes)
-        detail = f"The credential of this account is limited to {allowed}. A manager can change that."
-        raise refused_identifiers(
-            [
-                Subproblem(
-                    type=ProblemType.REJECTED_IDENTIFIER,
-                    detail=f"{name}: {detail}",
-                    name=name,
-                    identifier_type=identifier_type(name),
-                )
-                for name in outside
-            ]
-        )
 
 
 def _count_order(account: AcmeAccount, *, now: datetime) -> None:

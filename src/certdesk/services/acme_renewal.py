@@ -12,7 +12,9 @@ from certdesk.domain.actors import Action, Actor, can
 from certdesk.domain.certificates import UNREADABLE
 from certdesk.domain.errors import InvalidInput, NotAuthorized, NotFound
 from certdesk.domain.jws import decoded
-from certdesk.domain.renewal import Window, renewal_window
+from certdesk.domain.renewal import Window, renewal_identifier, renewal_window
+from certdesk.domain.requests import OrganisationId
+from certdesk.services.acme_accounts import actor_of
 from certdesk.services.texts import storable
 from certdesk.store import audit
 from certdesk.store.db import write_transaction
@@ -40,8 +42,7 @@ def replaced_certificate(*, account: AcmeAccount, identifier: object, names: tup
     if not isinstance(identifier, str):
         raise malformed("“replaces” is the text that names a certificate (RFC 9773 4.1).")
     row = _by_identifier(identifier)
-    is_own = row is not None and row.request.organisation_id == account.organisation_id
-    if row is None or not is_own or not row.names.filter(name__in=names).exists():
+    if row is None or not _may_order(account, row) or not row.names.filter(name__in=names).exists():
         raise malformed(
             "“replaces” names no certificate of this account with a name in common with the order."
         )
@@ -50,6 +51,19 @@ def replaced_certificate(*, account: AcmeAccount, identifier: object, names: tup
             ProblemType.ALREADY_REPLACED, "This certificate was replaced already. Order without “replaces”."
         )
     return row
+
+
+def _may_order(account: AcmeAccount, row: Certificate) -> bool:
+    holder = OrganisationId(row.request.organisation_id)
+    return can(actor_of(account), Action.ACME_ORDER, organisation_id=holder)
+
+
+def identifier_of(row: Certificate) -> str:
+    """The unique identifier of a certificate (RFC 9773 4.1); empty for one that has none."""
+    try:
+        return renewal_identifier(x509.load_der_x509_certificate(bytes(row.der)))
+    except UNREADABLE:
+        return ""
 
 
 def renewal_info(*, identifier: str) -> Window:
@@ -120,24 +134,13 @@ def withdraw_advice(*, actor: Actor, advice_id: int, now: datetime) -> None:
 
 
 def _by_identifier(identifier: str) -> Certificate | None:
-    """The certificate of a unique identifier (RFC 9773 4.1): key identifier and serial, base64url each."""
-    key_part, dot, serial_part = identifier.partition(".")
-    if not dot:
-        return None
+    """The certificate of a unique identifier (RFC 9773 4.1), in its one spelling."""
     try:
-        key_identifier, serial = decoded(key_part), int.from_bytes(decoded(serial_part), "big")
+        serial = int.from_bytes(decoded(identifier.partition(".")[2]), "big")
     except (ValueError, binascii.Error):
         return None
     found = Certificate.objects.select_related("request").filter(serial=f"{serial:x}", withheld=False)
-    return next((row for row in found[:10] if _authority_key(bytes(row.der)) == key_identifier), None)
-
-
-def _authority_key(der: bytes) -> bytes | None:
-    try:
-        extensions = x509.load_der_x509_certificate(der).extensions
-        return extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value.key_identifier
-    except (*UNREADABLE, x509.ExtensionNotFound):
-        return None
+    return next((row for row in found[:10] if identifier_of(row) == identifier), None)
 
 
 def _advice(row: Certificate) -> Window | None:

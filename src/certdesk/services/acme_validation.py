@@ -5,13 +5,16 @@ worker's tick takes over. A proof that was found becomes a validation record lik
 counts for the portal as well.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import structlog
 
 from certdesk.dcv.base import Challenge, NotValidated, Outcome, Problem, Record, Validated
-from certdesk.domain.acme_problems import AcmeRefused, ProblemType, problem_json
+from certdesk.domain.acme_credentials import credential_obstacles
+from certdesk.domain.acme_problems import URN, AcmeRefused, ProblemType, problem_json
+from certdesk.domain.actors import Action
 from certdesk.domain.deadlines import PERSISTENT_METHODS
 from certdesk.domain.evidence import Validation
 from certdesk.domain.jws import key_authorization
@@ -23,15 +26,20 @@ from certdesk.domain.orders import (
 )
 from certdesk.domain.requests import OrganisationId
 from certdesk.services import runtime
-from certdesk.services.acme_accounts import account_by_id, actor_of
+from certdesk.services.acme_accounts import (
+    actor_of,
+    must_be_able,
+    refuse_obstacles,
+    standing_now,
+)
 from certdesk.services.acme_addresses import account_hash_prefix, account_url
-from certdesk.services.acme_credentials import limits_of
 from certdesk.services.acme_orders import (
     ChallengeView,
     available_methods,
     challenge_token,
     challenge_view,
     challenges_of,
+    named,
     not_there,
     note_problem,
     own_authorization,
@@ -54,8 +62,12 @@ log = structlog.get_logger()
 
 #: Whoever looks has this long; a look may take 20 s (V4), perspectives 25 s more. Then the tick takes over.
 LEASE = timedelta(seconds=75)
-#: What may come right by itself is looked at again, later and later, and then given up.
-RETRY_AFTER = (timedelta(seconds=5), timedelta(seconds=15), timedelta(seconds=60))
+#: What may come right by itself is looked at again, later and later (RFC 8555 8.2) …
+FIRST_RETRY = timedelta(seconds=2)
+#: … while this has not passed since the answer: clients give up soon, and have to learn why before they do.
+PATIENCE = timedelta(seconds=20)
+#: What is recorded about these counts; the others have ended.
+_OPEN = (AuthorizationStatus.PENDING, AuthorizationStatus.VALID)
 
 _DOMAIN = Prepared(
     lambda organisation, adn: Domain.objects.filter(organisation_id=organisation, adn=adn), int, str
@@ -71,6 +83,7 @@ class Look:
     """A challenge that is to be looked at now; whoever holds this holds its lease."""
 
     challenge_id: int
+    started_at: datetime
     tries: int
     account: AcmeAccount
     authorization: AcmeAuthorization
@@ -88,8 +101,8 @@ class Answered:
 def get_challenge(
     *, account: AcmeAccount, authorization_id: int, type_name: str, now: datetime
 ) -> ChallengeView:
-    """One challenge of the account. Raises AcmeRefused (404) for any other."""
-    row, kind = _own(account, authorization_id, type_name)
+    """One challenge of the account. Raises AcmeRefused: 404 for any other, or as `refuse_obstacles` does."""
+    row, kind = _own(account, authorization_id, type_name, now=now)
     answered = _answered(row, kind)
     status = status_of(row, expires_at=row.order.expires_at, now=now)
     return challenge_view(row, kind, answered, status=status)
@@ -100,9 +113,11 @@ def answer_challenge(
 ) -> Answered:
     """The client says that its proof is in place. Answering twice is answering once.
 
-    Raises AcmeRefused (404) for a challenge of another account, or one that is not on offer.
+    Raises AcmeRefused: 404 for a challenge of another account, or one that is not on offer; as
+    `refuse_obstacles` does.
     """
-    row, kind = _own(account, authorization_id, type_name)
+    must_be_able(account, Action.ACME_ORDER)
+    row, kind = _own(account, authorization_id, type_name, now=now)
     status = status_of(row, expires_at=row.order.expires_at, now=now)
     with write_transaction():
         answered = _answered(row, kind)
@@ -112,7 +127,9 @@ def answer_challenge(
             authorization=row, type=kind.name, started_at=now, tries=1, next_attempt_at=now + LEASE
         )
         insert(answered)
-    look = Look(challenge_id=answered.pk, tries=1, account=account, authorization=row, type=kind)
+    look = Look(
+        challenge_id=answered.pk, started_at=now, tries=1, account=account, authorization=row, type=kind
+    )
     return Answered(view=challenge_view(row, kind, answered, status=status), look=look)
 
 
@@ -122,24 +139,29 @@ def take_look(look: Look, *, now: datetime) -> Outcome:
     validator = rt.validators.get(look.type.method)
     challenge = _challenge(look)
     if validator is None or rt.network is None:
-        return _broken(challenge, "This kind of challenge can't be checked here any more.", now=now)
+        return _not_looked(challenge, "This kind of challenge can't be checked here any more.", now=now)
     try:
         return validator.validate(challenge, network=rt.network, now=now)
     except Exception:  # plug-in boundary: a method that is broken proves nothing, and others go on
         log.exception("acme.validator_broke", type=look.type.name, challenge=look.challenge_id)
-        return _broken(challenge, "The check broke on our side; it is being repeated.", now=now)
+        return _not_looked(challenge, "The check broke on our side; it is being repeated.", now=now)
 
 
 def record_look(look: Look, outcome: Outcome, *, now: datetime) -> None:
-    """Records what came back, in one transaction: a validation record, or the problem."""
+    """Records what came back, in one transaction: a validation record, or the problem.
+
+    A proof that was found for an account that may not have the name by now, or for an authorization that was
+    given up, proves nothing.
+    """
     organisation_id = OrganisationId(look.account.organisation_id)
     with write_transaction():
         lock_organisation(organisation_id)
         match outcome:
-            case Validated() if ended := _ended(look, now=now):
-                _record_failure(look, ProblemType.UNAUTHORIZED, ended, may_retry=False, now=now)
             case Validated(record=record) if _reaches(look, record, now=now):
-                _record_proof(look, record, now=now)
+                if (obstacle := _obstacle(look, now=now)) is not None:
+                    _record_failure(look, obstacle.kind, obstacle.detail, may_retry=False, now=now)
+                else:
+                    _record_proof(look, record, now=now)
             case Validated():
                 detail = "What was found proves another name than the one that was asked for."
                 _record_failure(look, ProblemType.UNAUTHORIZED, detail, may_retry=False, now=now)
@@ -160,8 +182,9 @@ def due_looks(*, now: datetime, limit: int = 20) -> list[int]:
     return list(due.values_list("id", flat=True)[:limit])
 
 
-def drive_look(*, challenge_id: int, now: datetime) -> None:
+def drive_look(*, challenge_id: int, clock: Callable[[], datetime]) -> None:
     """Takes and records one look that is due. Harmless in two processes at once: one gets the lease."""
+    now = clock()
     row = (
         AcmeChallenge.objects.select_related(
             "authorization__order__account__credential", "authorization__order__account__organisation"
@@ -179,12 +202,19 @@ def drive_look(*, challenge_id: int, now: datetime) -> None:
         return
     look = Look(
         challenge_id=row.pk,
+        started_at=row.started_at,
         tries=row.tries + 1,
         account=row.authorization.order.account,
         authorization=row.authorization,
         type=CHALLENGE_TYPES[row.type],
     )
-    record_look(look, take_look(look, now=now), now=now)
+    if row.problem is not None and now > row.started_at + PATIENCE:
+        # Too late for another look: what was found last is final.
+        kind = row.problem["type"].removeprefix(URN)
+        outcome: Outcome = _not_looked(_challenge(look), row.problem["detail"], kind=kind, now=now)
+    else:
+        outcome = take_look(look, now=now)
+    record_look(look, outcome, now=clock())
 
 
 def account_uri(account: AcmeAccount) -> str:
@@ -200,14 +230,24 @@ def issuer_names() -> tuple[str, ...]:
 
 
 def _own(
-    account: AcmeAccount, authorization_id: int, type_name: str
+    account: AcmeAccount, authorization_id: int, type_name: str, *, now: datetime
 ) -> tuple[AcmeAuthorization, ChallengeType]:
     row = own_authorization(account, authorization_id)
+    refuse_obstacles(account, names=[named(row)], profile_id=row.order.profile_id, now=now)
     offered = challenge_types(row.name, wildcard=row.wildcard, available=available_methods())
     kind = next((one for one in offered if one.name == type_name), None)
     if kind is None:
         raise not_there()
     return row, kind
+
+
+def _obstacle(look: Look, *, now: datetime) -> AcmeRefused | None:
+    """Why what was found may not be recorded, as things are under the organisation's lock."""
+    row = own_authorization(look.account, look.authorization.pk)
+    if status_of(row, expires_at=row.order.expires_at, now=now) not in _OPEN:
+        return AcmeRefused(ProblemType.MALFORMED, "The authorization was given up or has ended.")
+    standing = standing_now(look.account.pk)
+    return credential_obstacles(standing, names=[named(row)], profile_id=row.order.profile_id, now=now)
 
 
 def _answered(row: AcmeAuthorization, kind: ChallengeType) -> AcmeChallenge | None:
@@ -237,31 +277,21 @@ def _challenge(look: Look) -> Challenge:
     )
 
 
-def _broken(challenge: Challenge, detail: str, *, now: datetime) -> NotValidated:
+def _not_looked(
+    challenge: Challenge, detail: str, *, kind: str = ProblemType.SERVER_INTERNAL, now: datetime
+) -> NotValidated:
     return NotValidated(
-        problem=Problem(code="dcv.broken", detail=detail, acme_type=ProblemType.SERVER_INTERNAL, retry=True),
+        problem=Problem(code="dcv.broken", detail=detail, acme_type=kind, retry=True),
         record=Record(
             method=challenge.method, adn=challenge.adn, asked="nothing", answered="nothing", at=now
         ),
     )
 
 
-def _ended(look: Look, *, now: datetime) -> str:
-    """Why the account may no longer prove this name, as its rows say under the lock; empty where it may."""
-    try:
-        limits = limits_of(account_by_id(look.account.pk).credential)
-    except AcmeRefused as refused:
-        return refused.detail
-    if limits.is_over(now=now) or limits.outside([look.authorization.name]):
-        return "The credential of this account has expired, or no longer allows this name."
-    return ""
-
-
 def _reaches(look: Look, record: Record, *, now: datetime) -> bool:
     """Whether the proof found covers what was asked: the ADN challenged is the one that is granted (V3)."""
-    wanted = f"*.{look.authorization.name}" if look.authorization.wildcard else look.authorization.name
     proof = Validation(adn=record.adn, method=record.method, validated_at=now, expires_at=now)
-    return proof.covers(wanted)
+    return proof.covers(named(look.authorization))
 
 
 def _record_proof(look: Look, record: Record, *, now: datetime) -> None:
@@ -301,11 +331,12 @@ def _until(record: Record, *, now: datetime) -> datetime | None:
 
 
 def _record_failure(look: Look, kind: ProblemType, detail: str, *, may_retry: bool, now: datetime) -> None:
-    again = RETRY_AFTER[look.tries - 1] if may_retry and look.tries <= len(RETRY_AFTER) else None
+    again = now + FIRST_RETRY * 2 ** (look.tries - 1)
+    may_retry = may_retry and again <= look.started_at + PATIENCE
     AcmeChallenge.objects.filter(id=look.challenge_id).update(
-        problem=problem_json(kind, detail), next_attempt_at=None if again is None else now + again
+        problem=problem_json(kind, detail), next_attempt_at=again if may_retry else None
     )
-    if again is not None:
+    if may_retry:
         return
     AcmeAuthorization.objects.filter(id=look.authorization.pk, valid_until__isnull=True).update(failed_at=now)
     note_problem(look.account, f"{look.authorization.name} ({look.type.name}): {detail}", now=now)

@@ -10,13 +10,14 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 
 from certdesk.domain.actors import Action, Actor, can
-from certdesk.domain.csr import Csr, read_csr
+from certdesk.domain.csr import Csr
 from certdesk.domain.errors import InvalidInput, NotAuthorized, PolicyRefused, StateConflict
 from certdesk.domain.policy import NOT_VALIDATED, Decision, Facts, domains_to_validate, waiver_of
-from certdesk.domain.profiles import profile, validity
+from certdesk.domain.profiles import validity
 from certdesk.domain.requests import Event, IssuanceId, State, Work
 from certdesk.services.caa import CaaSeen, known_caa, look_at_caa, record_caa
 from certdesk.services.entitlements import AWAITS_CLIENT, approve
+from certdesk.services.intents import kept_csr
 from certdesk.services.issuance import cancel_waiting
 from certdesk.services.organisations import Evidence, record_validation
 from certdesk.services.preflight import ACME, Subject, judged, subject_of
@@ -24,6 +25,7 @@ from certdesk.services.requests import UNCLAIMED, refusal_text
 from certdesk.services.texts import storable
 from certdesk.store.db import write_transaction
 from certdesk.store.models import Approval, Issuance, Organisation, Request
+from certdesk.store.selectors.acme import hands_on
 from certdesk.store.selectors.facts import lock_organisation, organisation_row
 from certdesk.store.selectors.requests import RequestDetail, get_request
 from certdesk.store.transitions import CHANGED, Step, advance
@@ -245,15 +247,8 @@ def waiting_csr(request: Request) -> Csr | None:
     """The CSR that waits with a request for its first certificate; None for an entitlement without one."""
     if request.channel == ACME:
         return None
-    der = (
-        Issuance.objects.filter(request_id=request.pk, order__isnull=True)
-        .order_by("-id")
-        .values_list("csr_der", flat=True)
-        .first()
-    )
-    if der is None:
-        return None
-    return read_csr(bytes(der), ip_addresses=profile(request.profile_id).ip_addresses)
+    first = Issuance.objects.filter(request_id=request.pk, order__isnull=True).order_by("-id").first()
+    return None if first is None else kept_csr(first)
 
 
 def _subject(request: Request, organisation: Organisation, caa: CaaSeen) -> Subject:
@@ -295,9 +290,17 @@ def _may_decide(actor: Actor, number: int) -> RequestDetail:
     request = get_request(actor=actor, number=number)
     if not can(actor, Action.REQUEST_DECIDE):
         raise NotAuthorized("Only an RA officer decides about requests.")
-    if request.requester_id == actor.user_id:
-        raise NotAuthorized("You asked for this yourself, so another officer has to decide.")
+    if is_own(actor, request):
+        raise NotAuthorized(
+            "You asked for this yourself, or know the key that asked for it. Another officer has to decide."
+        )
     return request
+
+
+def is_own(actor: Actor, request: RequestDetail) -> bool:
+    """Whether the actor asked for it: in person, or with hands on the ACME credential that did."""
+    hands = hands_on(request_id=request.number) if request.channel == ACME else frozenset()
+    return actor.user_id in {request.requester_id, *hands}
 
 
 def _complete(

@@ -18,7 +18,8 @@ from cryptography.x509.oid import NameOID
 from django.contrib.auth.hashers import make_password
 
 from certdesk.domain.acme_credentials import Limits
-from certdesk.domain.actors import Actor, OrgRole, RaRole
+from certdesk.domain.actors import SYSTEM, Actor, OrgRole, RaRole
+from certdesk.domain.errors import Misconfigured
 from certdesk.domain.requests import OrganisationId
 from certdesk.services import runtime
 from certdesk.services.acme_credentials import create_credential
@@ -34,7 +35,9 @@ from certdesk.services.organisations import (
 from certdesk.services.requests import Submission
 from certdesk.services.second_factor import is_required
 from certdesk.services.tokens import create_token
-from certdesk.store.models import Membership, Organisation, User
+from certdesk.store import audit
+from certdesk.store.db import write_transaction
+from certdesk.store.models import AuditEvent, Membership, Organisation, User
 from certdesk.store.selectors.people import actor_for_user
 
 
@@ -68,8 +71,19 @@ PEOPLE = (
 
 
 def prepare_demo(*, data: Path, now: datetime) -> Path:
-    """Makes whatever of the demo is not there yet and returns the path of `demo.json`."""
+    """Makes whatever of the demo is not there yet and returns the path of `demo.json`.
+
+    Raises Misconfigured for a database with other people, who would get the demo's as officers.
+    """
     path = data / "demo.json"
+    if not _is_demo(data=data):
+        if User.objects.exists():
+            raise Misconfigured(
+                "This database has people whom the demo did not make. Give the demo a folder of its own "
+                "(DATA or CERTDESK_DATA) and no DATABASE_URL, or start without --demo."
+            )
+        with write_transaction():  # first, so that a demo that was made by half is known as one
+            audit.record(actor=SYSTEM, action="demo.make", object_type="service", object_id="demo", now=now)
     if User.objects.exists() and path.exists():
         _write(path, {**json.loads(path.read_text(encoding="utf-8")), **_addresses(path)})
         return path
@@ -106,6 +120,21 @@ def prepare_demo(*, data: Path, now: datetime) -> Path:
     ]
     _write(path, {**_addresses(path), "users": people, "api_tokens": tokens, "eab": eab})
     return path
+
+
+def refuse_demo_data(*, data: Path) -> None:
+    """Raises Misconfigured for a folder or a database that the demo has made."""
+    if _is_demo(data=data):
+        raise Misconfigured(
+            f"The demo has made what is in {data} or its database: well-known people with rights, and a CA "
+            "whose passphrase lies beside it. Start it with --demo, or set CERTDESK_DATA to an empty folder "
+            "(and DATABASE_URL, if it is set, to an empty database) for a service of your own."
+        )
+
+
+def _is_demo(*, data: Path) -> bool:
+    made = AuditEvent.objects.filter(object_type="service", object_id="demo", action="demo.make")
+    return (data / "demo.json").exists() or made.exists()
 
 
 def _person(person: Person, password: str, *, now: datetime) -> User:

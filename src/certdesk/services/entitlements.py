@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 
 from django.db.models import Q, QuerySet
 
+from certdesk.domain.acme_credentials import credential_obstacles
 from certdesk.domain.actors import SYSTEM, Actor
 from certdesk.domain.audit import digest
 from certdesk.domain.evidence import Validation
@@ -21,6 +22,7 @@ from certdesk.domain.profiles import profile, validity
 from certdesk.domain.requests import Event, RequestId, State, Status, UserId, Work, status_of
 from certdesk.domain.settings import OTHER
 from certdesk.services import runtime
+from certdesk.services.acme_accounts import standing_now
 from certdesk.services.preflight import ACME, Subject, judged, obstacles_under, rules_for
 from certdesk.store.models import AcmeOrder, Approval, Certificate, Organisation, Request
 from certdesk.store.prepared import Prepared, insert
@@ -41,6 +43,7 @@ class Wanted:
     names: tuple[DnsName, ...]
     profile_id: str
     owner_id: UserId
+    account_id: int
     asked_by: str
 
 
@@ -124,6 +127,7 @@ def record_request(
     decision: Decision,
     actor: Actor,
     owner_id: UserId,
+    account_id: int | None = None,
     channel: str,
     work: Work | None,
     detail: str,
@@ -148,6 +152,7 @@ def record_request(
         Request(
             organisation_id=subject.organisation.pk,
             requester_id=owner_id,
+            acme_account_id=account_id,
             channel=channel,
             profile_id=subject.profile.id,
             profile_version=subject.profile.version,
@@ -239,25 +244,24 @@ def lifetime() -> timedelta:
 
 
 def order_obstacles(order: AcmeOrder | None, *, now: datetime) -> tuple[Check, ...]:
-    """What stands against certificates for an order's account and its credential now; nothing without one."""
+    """What stands against an order's account, its key and credential now; nothing without an order.
+
+    In the caller's transaction, under the organisation's lock.
+    """
     if order is None:
         return ()
-    account = order.account
-    why = ""
-    if account.deactivated_at is not None:
-        why = "The ACME account has been deactivated."
-    if account.credential.revoked_at is not None:
-        why = "The account's credential has been revoked."
-    del now
-    if not why:
+    refused = credential_obstacles(
+        standing_now(order.account_id), names=order.identifiers, profile_id=order.profile_id, now=now
+    )
+    if refused is None:
         return ()
     return (
         Check(
             code="acme.account",
             verdict=Verdict.REFUSE,
-            message=why,
+            message=refused.detail,
             rule="RFC 8555 7.3",
-            changed_by="manager",
+            changed_by="organisation manager",
         ),
     )
 
@@ -310,6 +314,7 @@ def _needs_approval(wanted: Wanted, decision: Decision, *, actor: Actor, now: da
             decision=decision,
             actor=actor,
             owner_id=wanted.owner_id,
+            account_id=wanted.account_id,
             channel=ACME,
             work=None,
             detail=" ".join(reasons),

@@ -11,10 +11,12 @@ import structlog
 from certdesk.backends.base import Backend, Prepares
 from certdesk.domain.actors import SYSTEM, Actor
 from certdesk.domain.certificates import Intent
-from certdesk.domain.csr import Csr
+from certdesk.domain.csr import Csr, read_csr
 from certdesk.domain.errors import BackendError, InvariantViolated, Unavailable
 from certdesk.domain.keys import describe_key
+from certdesk.domain.profiles import profile
 from certdesk.domain.requests import Event, Status, Work
+from certdesk.services.sealing import csr_from_store, csr_to_store
 from certdesk.store.models import Issuance, Request
 from certdesk.store.prepared import insert
 from certdesk.store.transitions import Change, Step, write_history
@@ -65,7 +67,7 @@ def record_issuance(
         user_id=actor.user_id,
         order_id=order_id,
         idempotency_key=idempotency_key,
-        csr_der=csr.der,
+        csr_der=csr_to_store(csr.der),
         csr_sha256=csr.sha256,
         spki_der=csr.key.spki_der,
         spki_sha256=csr.key.spki_sha256,
@@ -113,6 +115,12 @@ def claim_step(backend: Backend) -> Step:
     return Step(detail=f"Being handed to {backend.title}.")
 
 
+def kept_csr(issuance: Issuance) -> Csr:
+    """The CSR of an issuance, read again."""
+    der = csr_from_store(bytes(issuance.csr_der))
+    return read_csr(der, ip_addresses=profile(issuance.profile_id).ip_addresses)
+
+
 def recorded_intent(issuance: Issuance, *, server_software: str) -> Intent:
     """The intent that an issuance holds, to be taken up again after a crash."""
     if issuance.intent_key is None or issuance.not_before is None or issuance.not_after is None:
@@ -123,7 +131,7 @@ def recorded_intent(issuance: Issuance, *, server_software: str) -> Intent:
         backend=issuance.backend,
         profile_id=issuance.profile_id,
         profile_version=issuance.profile_version,
-        csr_der=bytes(issuance.csr_der),
+        csr_der=csr_from_store(bytes(issuance.csr_der)),
         spki_der=bytes(issuance.spki_der),
         names=tuple(issuance.names),
         subject=tuple((oid, value) for oid, value in issuance.subject),

@@ -25,11 +25,9 @@ from certdesk.domain.certificates import (
     compare,
     differences,
 )
-from certdesk.domain.csr import read_csr
 from certdesk.domain.errors import BackendError, BackendRefused, OutcomeUnknown, StateConflict, Unavailable
 from certdesk.domain.findings import Check, Verdict
 from certdesk.domain.policy_limits import CAA_UNKNOWN
-from certdesk.domain.profiles import profile
 from certdesk.domain.requests import DONE, Event, IssuanceId, OrganisationId, RequestId, State, Status, Work
 from certdesk.domain.waiting import dns_phrase, waiting_phrase
 from certdesk.services import runtime
@@ -41,9 +39,10 @@ from certdesk.services.kept import end_order, keep, withhold
 from certdesk.services.preflight import ACME, intent_of, judged, obstacles_under, subject_of
 from certdesk.services.validation import second_line
 from certdesk.store.db import write_transaction
-from certdesk.store.models import AcmeOrder, BlockedKey, Issuance, Request
+from certdesk.store.models import AcmeOrder, Issuance, Request
 from certdesk.store.prepared import Prepared, Swap
 from certdesk.store.selectors.facts import lock_organisation, organisation_row
+from certdesk.store.selectors.keys import blocks_on
 from certdesk.store.selectors.waiting import failing_at_dns_since, usual_issuing_time
 from certdesk.store.transitions import Standing, Step, advance, advance_issuance
 
@@ -59,7 +58,12 @@ _CERTIFY = Swap(AcmeOrder, where=("id",), to=("certificate",))
 _NOW = Prepared(
     lambda issuance: (
         Issuance.objects.filter(id=issuance)
-        .annotate(blocked=Exists(BlockedKey.objects.filter(spki_sha256=OuterRef("spki_sha256"))))
+        .annotate(
+            blocked=Exists(blocks_on(OuterRef("spki_sha256"), OuterRef("organisation_id"))),
+            account_blocked=Exists(
+                blocks_on(OuterRef("order__account__spki_sha256"), OuterRef("organisation_id"))
+            ),
+        )
         .values_list(
             "request__state",
             "request__status",
@@ -67,6 +71,7 @@ _NOW = Prepared(
             "organisation_id",
             "organisation__is_active",
             "blocked",
+            "account_blocked",
             "order__account__deactivated_at",
             "order__account__credential__revoked_at",
         )
@@ -116,7 +121,9 @@ def issue(*, issuance_id: IssuanceId, clock: Clock, already: Claimed | None = No
             account_uri=account_url(issuance.order.account_id) if issuance.order else "",
             now=now,
         )
-        csr = read_csr(bytes(issuance.csr_der), ip_addresses=profile(request.profile_id).ip_addresses)
+        csr = read_csr(
+            csr_from_store(bytes(issuance.csr_der)), ip_addresses=profile(request.profile_id).ip_addresses
+        )
         intent = recorded or intent_of(subject_of(request, issuance.organisation, csr), backend, now=now)
         try:
             intent = recorded or prepared(backend, intent)
@@ -443,12 +450,13 @@ def _permission(issuance: Issuance) -> tuple[Standing, str]:
     row = _NOW.row(issuance.pk)
     if row is None:
         raise StateConflict("The issuance is gone.")
-    state, status, version, organisation_id, active, blocked, deactivated, revoked = row
+    state, status, version, organisation_id, active, blocked, account_blocked, deactivated, revoked = row
     at = Standing(state=State(state), status=Status(status), version=version, organisation_id=organisation_id)
     reasons = (
         ("The request allows no certificates any more.", at.state is not State.APPROVED),
         ("The organisation is disabled.", not active),
         ("The key has been blocked.", blocked),
+        ("The ACME account's key has been blocked.", account_blocked),
         ("The ACME account has been deactivated.", deactivated is not None),
         ("The account's credential has been revoked.", revoked is not None),
     )

@@ -1,7 +1,8 @@
 """Who belongs to an organisation, and as what: inviting, roles, leaving, handing over (R20, R38).
 
 What somebody asked for belongs to the organisation: nothing in here touches requests or certificates.
-Passwords and accounts as such are in `services.people`.
+ACME credentials that asked in the name of somebody who leaves get another owner. Passwords and accounts as
+such are in `services.people`.
 """
 
 import re
@@ -18,6 +19,7 @@ from certdesk.domain.actors import Action, Actor, OrgRole, RaRole, can
 from certdesk.domain.errors import InvalidInput, NotAuthorized, NotFound, StateConflict
 from certdesk.domain.requests import OrganisationId, UserId
 from certdesk.services.account_mail import Occasion, enqueue_account_mail
+from certdesk.services.acme_credentials import take_over
 from certdesk.services.organisations import IssuedPassword, issued_password
 from certdesk.services.sessions import drop_sessions
 from certdesk.services.texts import storable
@@ -150,7 +152,7 @@ def disable_member(*, actor: Actor, organisation_id: OrganisationId, user_id: in
         lock_organisation(organisation_id)  # two managers disabling each other: one has to see the other gone
         member = _active(organisation_id, user_id)
         _keep_a_manager(actor, member)
-        _end(actor, member, now=now, data={})
+        _end(actor, member, now=now)
 
 
 def enable_member(*, actor: Actor, organisation_id: OrganisationId, user_id: int, now: datetime) -> None:
@@ -195,7 +197,7 @@ def hand_over(
             successor.save(update_fields=["role"])
             data = {"role": [before, OrgRole.MANAGER.value]}
             _record(actor, organisation_id, successor_id, "member.role", now=now, data=data)
-        _end(actor, leaver, now=now, data={"successor": successor_id})
+        _end(actor, leaver, now=now, successor_id=UserId(successor_id))
 
 
 def _new_person(*, username: str, name: str, email: str) -> tuple[User, str]:
@@ -256,14 +258,15 @@ def _keep_a_manager(actor: Actor, member: Membership) -> None:
         raise StateConflict("An organisation keeps at least one manager. Make somebody else a manager first.")
 
 
-def _end(actor: Actor, member: Membership, *, now: datetime, data: Mapping[str, object]) -> None:
+def _end(actor: Actor, member: Membership, *, successor_id: UserId | None = None, now: datetime) -> None:
     user_id, home = member.user_id, OrganisationId(member.organisation_id)
     Membership.objects.filter(id=member.pk).update(is_active=False)
+    take_over(actor=actor, organisation_id=home, leaver_id=user_id, successor_id=successor_id, now=now)
     sessions = tokens = 0
     if not Membership.objects.filter(user_id=user_id, is_active=True).exists():
         sessions = drop_sessions(user_id=user_id)
         tokens = ApiToken.objects.filter(user_id=user_id, revoked_at__isnull=True).update(revoked_at=now)
-    said = {**data, "sessions": sessions, "tokens": tokens}
+    said = {"sessions": sessions, "tokens": tokens, **({"successor": successor_id} if successor_id else {})}
     _record(actor, home, user_id, "member.disable", now=now, data=said)
 
 

@@ -100,7 +100,8 @@ def message(line: RequestEvent, *, to: list[str]) -> EmailMessage:
     unproven = line.event == Event.CREATE and line.to_status == Status.ACCEPTED
     opening = _UNPROVEN if unproven else _OPENING[Event(line.event)]
     whose = request.requester.username
-    left = f"You get this because {whose}, who asked, has left your organisation."
+    did = "answered for the ACME credential" if request.acme_account_id else "asked"
+    left = f"You get this because {whose}, who {did}, has left your organisation."
     return letter(
         subject=f"Request {request.pk}: {status}",
         blocks=(

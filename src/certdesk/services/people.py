@@ -17,6 +17,7 @@ from certdesk.domain.actors import Action, Actor, can
 from certdesk.domain.errors import InvalidInput, NotAuthorized, NotFound, StateConflict
 from certdesk.domain.requests import OrganisationId, UserId
 from certdesk.services.account_mail import Occasion, enqueue_account_mail, invited_person, mail_reset
+from certdesk.services.acme_credentials import take_over
 from certdesk.services.organisations import IssuedPassword, issued_password
 from certdesk.services.sessions import drop_sessions
 from certdesk.store import audit
@@ -106,6 +107,8 @@ def issue_new_password(*, actor: Actor, user_id: int, now: datetime) -> IssuedPa
 def disable_account(*, actor: Actor, user_id: int, now: datetime) -> None:
     """Stops a person from signing in, here and with API tokens; what they asked for stays.
 
+    ACME credentials ask in somebody else's name from now on; their keys stay as they are.
+
     Raises NotFound, NotAuthorized, StateConflict.
     """
     user = _governed(actor, user_id)
@@ -114,6 +117,8 @@ def disable_account(*, actor: Actor, user_id: int, now: datetime) -> None:
             raise StateConflict("This account is disabled already.")
         sessions = drop_sessions(user_id=user.pk)
         tokens = _revoke_tokens(user, now=now)
+        for home in Membership.objects.filter(user=user).values_list("organisation_id", flat=True):
+            take_over(actor=actor, organisation_id=OrganisationId(home), leaver_id=user.pk, now=now)
         _record(actor, user, "account.disable", now=now, data={"sessions": sessions, "tokens": tokens})
 
 

@@ -33,8 +33,8 @@ from certdesk.domain.requests import State
 from certdesk.services import runtime
 from certdesk.store.models import Approval, Organisation, Request
 from certdesk.store.prepared import Prepared
-from certdesk.store.selectors.facts import described, is_blocked, organisation_facts
-from certdesk.store.selectors.keys import key_uses
+from certdesk.store.selectors.facts import described, organisation_facts
+from certdesk.store.selectors.keys import key_is_blocked, key_uses
 
 CAP_PERIOD = timedelta(hours=24)
 ACME = "acme"
@@ -103,7 +103,7 @@ def judged(subject: Subject, *, lint: bool = False, now: datetime) -> tuple[Fact
         own = subject.organisation.pk
         facts = replace(
             facts,
-            key_blocked=is_blocked(csr.key.spki_sha256),
+            key_blocked=key_is_blocked(spki_sha256=csr.key.spki_sha256, organisation_id=own),
             key_uses=key_uses(spki_sha256=csr.key.spki_sha256, organisation_id=own, before=subject.before),
             preflight_findings=(
                 *_known_key(csr, now=asked_at),

@@ -6,9 +6,7 @@ Nothing is sent in here: the worker takes up what is due, within half a second.
 from datetime import datetime
 
 from certdesk.domain.actors import Action, Actor, can
-from certdesk.domain.csr import read_csr
 from certdesk.domain.errors import NotAuthorized, StateConflict
-from certdesk.domain.profiles import profile
 from certdesk.domain.requests import DONE, Event, Work
 from certdesk.domain.waiting import AWAITING_CA
 from certdesk.services.intents import LEASE, record_issuance
@@ -50,7 +48,9 @@ def retry_request(
         request = Request.objects.get(id=number)
         record_issuance(
             request=request,
-            csr=read_csr(bytes(last.csr_der), ip_addresses=profile(request.profile_id).ip_addresses),
+            csr=read_csr(
+                csr_from_store(bytes(last.csr_der)), ip_addresses=profile(request.profile_id).ip_addresses
+            ),
             actor=actor,
             channel=last.channel,
             idempotency_key=f"request-{number}-{last.pk}",

@@ -41,7 +41,7 @@ from certdesk.services.caa import CaaSeen, look_at_caa, record_caa
 from certdesk.services.entitlements import record_request
 from certdesk.services.intents import claim_step, prepared, record_issuance
 from certdesk.services.issuance import Claimed, cancel_waiting
-from certdesk.services.keys import block_keys
+from certdesk.services.keys import block_pasted
 from certdesk.services.preflight import (
     Subject,
     certificate_checks,
@@ -308,17 +308,14 @@ def end_under_lock(
 
 
 def read_upload(upload: bytes, *, profile_id: str, actor: Actor, now: datetime) -> Csr:
-    """The one CSR in what was sent; a private key in it is blocked for good. Raises BadCsr.
+    """The one CSR in what was sent; a private key is refused, and blocked if it is proven. Raises BadCsr.
 
     IP addresses are names where the profile has them.
     """
     try:
         return read_csr(upload, ip_addresses=allows_ip_addresses(profile_id))
     except PrivateKeyPasted as pasted:
-        # Of the key itself nothing is kept.
-        block_keys(
-            pasted.spki_sha256, reason="The private key was sent to the service.", actor=actor, now=now
-        )
+        block_pasted(pasted, actor=actor, now=now)
         raise
 
 

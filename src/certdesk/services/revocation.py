@@ -27,12 +27,13 @@ from certdesk.domain.errors import (
 from certdesk.domain.requests import OrganisationId, UserId
 from certdesk.domain.revocation import RA_ONLY, CertificateId, RevocationReason
 from certdesk.services import runtime
+from certdesk.services.keys import block_key
 from certdesk.services.texts import storable
 from certdesk.store import audit, jobs
 from certdesk.store.db import write_transaction
 from certdesk.store.models import (
-    BlockedKey,
     Certificate,
+    KeyProof,
     Request,
     RequestEvent,
     Revocation,
@@ -77,9 +78,10 @@ def revoke_certificate(
 ) -> Progress:
     """Revokes for a person: who asked for the certificate, a manager of the organisation, or an RA officer.
 
-    A compromised key is blocked for good, whatever becomes of the revocation (O3), and with it go the other
-    certificates for that key. Raises NotFound, NotAuthorized, StateConflict when it is revoked, being revoked
-    or expired, and BackendRefused once the CA's no is recorded.
+    A compromised key is blocked, whatever becomes of the revocation, and with it go the other certificates
+    for that key: everybody's on an officer's word, else those of the organisation alone. Raises NotFound,
+    NotAuthorized, StateConflict when it is revoked, being revoked or expired, and BackendRefused once the
+    CA's no is recorded.
     """
     held = get_certificate(actor=actor, certificate_id=certificate_id, now=clock())
     row = Certificate.objects.select_related("request").get(id=held.id)
@@ -91,7 +93,12 @@ def revoke_certificate(
         )
     if reason not in reasons_for(actor):
         raise NotAuthorized(f"“{reason}” is for RA officers to say.")
-    asked = _Asked(actor=actor, reason=reason, note=storable(note, field="note"), everywhere=_for_ra(actor))
+    asked = _Asked(
+        actor=actor,
+        reason=reason,
+        note=storable(note, field="note"),
+        proof=KeyProof.OFFICER if _for_ra(actor) else KeyProof.CLAIM,
+    )
     return _revoke(row, asked, clock=clock)
 
 
@@ -124,7 +131,12 @@ def revoke_by_proof(
             fields={"reason": "Choose another reason."},
             code="revocation.bad_reason",
         )
-    asked = _Asked(actor=actor, reason=reason, note="", everywhere=isinstance(proof, HoldsKey))
+    asked = _Asked(
+        actor=actor,
+        reason=reason,
+        note="",
+        proof=KeyProof.POSSESSION if isinstance(proof, HoldsKey) else KeyProof.CLAIM,
+    )
     return _revoke(row, asked, clock=clock)
 
 
@@ -178,12 +190,16 @@ def drive_revocation(*, revocation_id: int, clock: Clock) -> Progress | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Asked:
-    """Who wants it revoked, why, and whether certificates of other organisations may go with it."""
+    """Who wants it revoked, why, and on what proof; a claim touches no other organisation."""
 
     actor: Actor
     reason: RevocationReason
     note: str
-    everywhere: bool
+    proof: KeyProof
+
+    @property
+    def everywhere(self) -> bool:
+        return self.proof is not KeyProof.CLAIM
 
     @property
     def compromised(self) -> bool:
@@ -197,8 +213,15 @@ def _for_ra(actor: Actor) -> bool:
 def _revoke(row: Certificate, asked: _Asked, *, clock: Clock) -> Progress:
     now = clock()
     if asked.compromised:
-        # First and by itself: the key is bad even if this certificate is revoked or expired already (O3).
-        _block_key(row, asked, now=now)
+        # First and by itself: the key is bad even if this certificate is revoked or expired already.
+        block_key(
+            row.spki_sha256,
+            proof=asked.proof,
+            reason=f"Reported as compromised with certificate {row.serial}.",
+            organisation_id=None if asked.everywhere else row.request.organisation_id,
+            actor=asked.actor,
+            now=now,
+        )
     backend = runtime.current().backends.get(row.issuance.backend)
     at_once = backend is not None and backend.inline
     try:
@@ -209,23 +232,6 @@ def _revoke(row: Certificate, asked: _Asked, *, clock: Clock) -> Progress:
             "This certificate is being revoked already.", code="certificate.already_revoked"
         ) from None
     return _ask(revocation.pk, clock=clock) if at_once else Progress.PENDING
-
-
-def _block_key(row: Certificate, asked: _Asked, *, now: datetime) -> None:
-    with write_transaction():
-        _blocked, new = BlockedKey.objects.get_or_create(
-            spki_sha256=row.spki_sha256, defaults={"reason": "Reported as compromised.", "at": now}
-        )
-        if new:
-            audit.record(
-                actor=asked.actor,
-                action="key.block",
-                object_type="key",
-                object_id=row.spki_sha256,
-                organisation_id=row.request.organisation_id,
-                now=now,
-                data={"certificate": row.pk},
-            )
 
 
 def _record_intent(row: Certificate, asked: _Asked, *, due_at: datetime, now: datetime) -> Revocation:

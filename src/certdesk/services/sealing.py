@@ -12,7 +12,11 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from django.conf import settings
 
+from certdesk.domain.csr import may_hold_secrets
 from certdesk.domain.errors import InvariantViolated
+
+_CSR = b"certdesk.csr"
+_TOKEN = b"gAAAA"  # how every Fernet token begins; DER of a request begins with 0x30
 
 
 def sealed(text: str, *, purpose: bytes) -> str:
@@ -22,8 +26,27 @@ def sealed(text: str, *, purpose: bytes) -> str:
 
 def opened(stored: str, *, purpose: bytes) -> str:
     """A stored secret in clear; any key of the ring opens it. Raises InvariantViolated if none does."""
+    return _opened(stored.encode(), purpose).decode()
+
+
+def csr_to_store(der: bytes) -> bytes:
+    """A CSR as it is kept: encrypted where it may hold a secret, such as a challenge password."""
+    return _ring(_secrets(), _CSR).encrypt(der) if der and may_hold_secrets(der) else der
+
+
+def csr_from_store(stored: bytes) -> bytes:
+    """The DER of a CSR that was kept. Raises InvariantViolated as `opened` does."""
+    return _opened(stored, _CSR) if is_sealed(stored) else stored
+
+
+def is_sealed(stored: bytes) -> bool:
+    """Whether a CSR is kept encrypted."""
+    return stored.startswith(_TOKEN)
+
+
+def _opened(stored: bytes, purpose: bytes) -> bytes:
     try:
-        return _ring(_secrets(), purpose).decrypt(stored.encode()).decode()
+        return _ring(_secrets(), purpose).decrypt(stored)
     except InvalidToken:
         raise InvariantViolated(
             f"a secret ({purpose.decode()}) opens with no key: was CERTDESK_SECRET_KEY changed without "

@@ -19,7 +19,7 @@ CRL_FRESH_FOR = timedelta(minutes=5)
 @require_safe
 def healthz(_request: HttpRequest) -> HttpResponse:
     """The process answers."""
-    return HttpResponse("ok\n", content_type="text/plain")
+    return _plain("ok")
 
 
 @require_safe
@@ -31,17 +31,17 @@ def readyz(_request: HttpRequest) -> HttpResponse:
         runtime.current()
     except DatabaseError:
         log.exception("readyz.database")
-        return HttpResponse("the database does not answer\n", content_type="text/plain", status=503)
-    return HttpResponse("ready\n", content_type="text/plain")
+        return _plain("the database does not answer", status=503)
+    return _plain("ready")
 
 
 @require_safe
 def issuer_certificate(_request: HttpRequest, issuer: str) -> HttpResponse:
     """The issuing CA's certificate, DER (RFC 5280 4.2.2.1)."""
     backend = runtime.current().backends.get(issuer)
-    if backend is None:
-        raise NotFound("There is no such CA.")
-    response = HttpResponse(backend.chain()[0], content_type="application/pkix-cert")
+    if backend is None or not (chain := backend.chain()):
+        return _plain("there is no such CA", status=404)
+    response = HttpResponse(chain[0], content_type="application/pkix-cert")
     response["Cache-Control"] = "public, max-age=86400"
     return response
 
@@ -49,8 +49,14 @@ def issuer_certificate(_request: HttpRequest, issuer: str) -> HttpResponse:
 @require_safe
 def issuer_crl(_request: HttpRequest, issuer: str) -> HttpResponse:
     """The issuing CA's CRL, DER (RFC 5280 5), never past its nextUpdate (O1)."""
-    response = HttpResponse(
-        crl.current_crl(backend_name=issuer, now=timezone.now()), content_type="application/pkix-crl"
-    )
+    try:
+        found = crl.current_crl(backend_name=issuer, now=timezone.now())
+    except NotFound:
+        return _plain("there is no such CRL", status=404)
+    response = HttpResponse(found, content_type="application/pkix-crl")
     response["Cache-Control"] = f"public, max-age={int(CRL_FRESH_FOR.total_seconds())}"
     return response
+
+
+def _plain(text: str, *, status: int = 200) -> HttpResponse:
+    return HttpResponse(f"{text}\n", content_type="text/plain", status=status)

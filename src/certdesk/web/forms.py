@@ -4,11 +4,13 @@ Rules are not judged here: a form says what shape it wants, the services say wha
 """
 
 from collections.abc import Mapping
+from copy import copy
 from typing import Any, ClassVar
 
 from django import forms
 
 from certdesk.domain.errors import InvalidInput
+from certdesk.domain.private_keys import holds_private_key
 
 
 class HelpedField(forms.BoundField):
@@ -36,6 +38,19 @@ class PortalForm(forms.Form):
         kwargs.setdefault("label_suffix", "")
         kwargs.setdefault("auto_id", self.id_format)
         super().__init__(*args, **kwargs)
+
+    def full_clean(self) -> None:
+        """Cleans as Django does, and then forgets what holds a private key: no page shows it again."""
+        super().full_clean()
+        told = [
+            name
+            for name, value in self.data.items()
+            if isinstance(value, str) and holds_private_key(value.encode("utf-8", "surrogatepass"))
+        ]
+        if told:
+            left: Any = copy(self.data)  # a QueryDict's copy can be changed
+            left.update(dict.fromkeys(told, ""))
+            self.data = left
 
 
 def show_on(form: forms.Form, error: InvalidInput) -> None:

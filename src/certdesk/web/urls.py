@@ -16,6 +16,7 @@ from certdesk.web.domains import views as domains
 from certdesk.web.help import faq
 from certdesk.web.help import views as help_pages
 from certdesk.web.home import views as home
+from certdesk.web.keys import views as keys
 from certdesk.web.organisations import people
 from certdesk.web.organisations import views as organisations
 from certdesk.web.queue import views as queue
@@ -76,6 +77,8 @@ urlpatterns = [
     path("queue/<int:number>/", queue.decide, name="queue-decide"),
     path("queue/<int:number>/approve/", queue.approve, name="queue-approve"),
     path("queue/<int:number>/reject/", queue.reject, name="queue-reject"),
+    path("blocked-keys/", keys.listing, name="keys-list"),
+    path("blocked-keys/<int:blocked_id>/unblock/", keys.unblock, name="keys-unblock"),
     path("organisations/", organisations.listing, name="organisations-list"),
     path("organisations/new/", organisations.new, name="organisations-new"),
     path("organisations/<slug:slug>/", organisations.show, name="organisations-show"),
@@ -101,6 +104,9 @@ urlpatterns = [
         "organisations/<slug:slug>/people/<int:user_id>/account/",
         people.account,
         name="organisations-person-account",
+    ),
+    path(
+        "organisations/<slug:slug>/people/<int:user_id>/keys/", people.keys, name="organisations-person-keys"
     ),
     path(
         "organisations/<slug:slug>/people/existing/", people.add_existing, name="organisations-add-existing"

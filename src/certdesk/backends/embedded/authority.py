@@ -1,15 +1,14 @@
 """The embedded CA's two tiers: made once, opened at start. Nothing here issues to anybody (BR 7.1.2).
 
 The issuing folder holds `issuing.key`, `issuing.crt` and `root.crt`; the root folder, which may be taken
-away afterwards, `root.key` and `root.crt`. In each folder the certificate is written last and stands for
-"complete": a key without its certificate is a half-made start and is made again; a certificate without its
-key is damage and is reported.
+away afterwards, `root.key` and `root.crt`. A CA is made only where none of these files is, and no file is
+ever overwritten: under a new key of the same name, nobody could verify or revoke what the old one has signed.
 """
 
 import fcntl
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -36,6 +35,8 @@ ISSUING_CERTIFICATE = "issuing.crt"
 ROOT_KEY = "root.key"
 ROOT_CERTIFICATE = "root.crt"
 
+_ISSUING_FILES = (ISSUING_KEY, ISSUING_CERTIFICATE, ROOT_CERTIFICATE)
+
 _ROOT_YEARS = 20
 _ISSUING_YEARS = 10
 
@@ -49,18 +50,38 @@ class Authority:
     root: x509.Certificate
 
 
-def create_authority(config: EmbeddedConfig, now: datetime) -> Authority:
-    """The CA of this configuration, made first if there is none.
+def create_authority(config: EmbeddedConfig, now: datetime, *, may_create: Callable[[], bool]) -> Authority:
+    """The CA of this configuration, made first in an empty place, if `may_create` agrees when asked then.
 
-    Raises: Misconfigured when what is there can't be used.
+    `may_create` says that nothing was issued and no CRL was published before.
+    Raises: Misconfigured when a file is missing or what is there can't be used.
     """
     _make_folder(config.directory)
     with _exclusive(config.directory):
-        if not (config.directory / ISSUING_CERTIFICATE).exists():
-            _make_folder(config.root_directory)
-            root_key, root = _open_or_make_root(config, now)
-            _make_issuing(config, root_key=root_key, root=root, now=now)
+        issuing = [config.directory / name for name in _ISSUING_FILES]
+        if missing := [path for path in issuing if not path.exists()]:
+            # The root folder is looked at only now: whoever has a complete CA may have taken it away.
+            root = [config.root_directory / name for name in (ROOT_KEY, ROOT_CERTIFICATE)]
+            empty, unused = not any(path.exists() for path in issuing + root), may_create()
+            if not (empty and unused):
+                raise _incomplete(config, missing, unused=unused)
+            _make(config, now)
     return open_authority(config)
+
+
+def _incomplete(config: EmbeddedConfig, missing: list[Path], *, unused: bool) -> Misconfigured:
+    lost = ", ".join(map(str, missing))
+    if unused:
+        otherwise = (
+            "This database has issued nothing yet: if there is no backup, for instance because the first "
+            f"start was interrupted, remove {config.directory} and {config.root_directory} and start again."
+        )
+    else:
+        otherwise = "A new CA could not revoke the certificates that were issued before, so none is made."
+    return Misconfigured(
+        f"The embedded CA is not complete. Missing: {lost}. Restore this from a backup, with mode 600, and "
+        f"start again. {otherwise}"
+    )
 
 
 def open_authority(config: EmbeddedConfig) -> Authority:
@@ -94,28 +115,21 @@ def _refuse_strangers(
 # Making
 
 
-def _open_or_make_root(
-    config: EmbeddedConfig, now: datetime
-) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
-    folder = config.root_directory
-    if (folder / ROOT_CERTIFICATE).exists():
-        _refuse_loose(folder)
-        return _load_key(folder / ROOT_KEY, config.passphrase), _load_certificate(folder / ROOT_CERTIFICATE)
-    key = ec.generate_private_key(ec.SECP384R1())
-    certificate = _root_certificate(config, key, now)
-    _write_key(folder / ROOT_KEY, key, config.passphrase)
-    _write(folder / ROOT_CERTIFICATE, certificate.public_bytes(Encoding.PEM))
-    return key, certificate
-
-
-def _make_issuing(
-    config: EmbeddedConfig, *, root_key: ec.EllipticCurvePrivateKey, root: x509.Certificate, now: datetime
-) -> None:
-    key = ec.generate_private_key(ec.SECP256R1())
-    certificate = _issuing_certificate(config, key.public_key(), root_key=root_key, root=root, now=now)
-    _write_key(config.directory / ISSUING_KEY, key, config.passphrase)
-    _write(config.directory / ROOT_CERTIFICATE, root.public_bytes(Encoding.PEM))
-    _write(config.directory / ISSUING_CERTIFICATE, certificate.public_bytes(Encoding.PEM))
+def _make(config: EmbeddedConfig, now: datetime) -> None:
+    _make_folder(config.root_directory)
+    root_key, key = ec.generate_private_key(ec.SECP384R1()), ec.generate_private_key(ec.SECP256R1())
+    root = _root_certificate(config, root_key, now)
+    issuing = _issuing_certificate(config, key.public_key(), root_key=root_key, root=root, now=now)
+    root_pem = root.public_bytes(Encoding.PEM)
+    _write_new(
+        {
+            config.root_directory / ROOT_KEY: _encrypted(root_key, config.passphrase),
+            config.root_directory / ROOT_CERTIFICATE: root_pem,
+            config.directory / ISSUING_KEY: _encrypted(key, config.passphrase),
+            config.directory / ROOT_CERTIFICATE: root_pem,
+            config.directory / ISSUING_CERTIFICATE: issuing.public_bytes(Encoding.PEM),
+        }
+    )
 
 
 def _root_certificate(
@@ -225,24 +239,33 @@ def _exclusive(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _write_key(path: Path, key: ec.EllipticCurvePrivateKey, passphrase: bytes) -> None:
-    _write(path, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(passphrase)))
+def _encrypted(key: ec.EllipticCurvePrivateKey, passphrase: bytes) -> bytes:
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(passphrase))
 
 
-def _write(path: Path, content: bytes) -> None:
-    """The whole file under its name or none: temporary name, fsync, rename, mode 0600."""
-    temporary = path.with_name(f".{path.name}.new")
+def _write_new(contents: Mapping[Path, bytes]) -> None:
+    """Writes files of mode 0600 that must not be there yet; all of them are on the disk before one is named.
+
+    A hard link, unlike a rename, never replaces a file.
+    """
+    staged = {path: path.with_name(f".{path.name}.new") for path in contents}
     try:
-        temporary.unlink(missing_ok=True)
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        _sync_folder(path.parent)
+        for path, temporary in staged.items():
+            temporary.unlink(missing_ok=True)
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(contents[path])
+                file.flush()
+                os.fsync(file.fileno())
+        for path, temporary in staged.items():
+            path.hardlink_to(temporary)
+        for path, temporary in staged.items():
+            temporary.unlink()
+            _sync_folder(path.parent)
     except OSError as error:
-        raise Misconfigured(f"The embedded CA can't write {path}: {error.strerror}.") from error
+        raise Misconfigured(
+            f"The embedded CA can't write {error.filename2 or error.filename}: {error.strerror}."
+        ) from error
 
 
 def _sync_folder(folder: Path) -> None:

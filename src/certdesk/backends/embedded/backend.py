@@ -58,6 +58,7 @@ class EmbeddedBackend:
         issuing = self._authority.issuing
         self._parts = issuer_parts(issuing, issuer_url=config.issuer_url, crl_url=config.crl_url)
         self._specimen = functools.lru_cache(maxsize=256)(self._made_specimen)
+        self._ends = min(ca.not_valid_after_utc for ca in (issuing, self._authority.root))
         self._chain = tuple(ca.public_bytes(Encoding.DER) for ca in (issuing, self._authority.root))
 
     @classmethod
@@ -88,10 +89,12 @@ class EmbeddedBackend:
     def submit(self, intent: Intent) -> Outcome:
         """Signs the recorded bytes. Any number of repeats yields the same certificate, byte for byte.
 
-        Raises: InvariantViolated for an intent that was not prepared or that no longer yields those bytes.
+        Raises: InvariantViolated for an intent that was not prepared or that no longer yields those bytes;
+        BackendRefused once the CA has ended.
         """
         if intent.tbs is None or intent.serial is None:
             raise InvariantViolated("an intent was submitted that had not been prepared")
+        self._refuse_outliving(intent)
         # Encoded and linted again (remembered within the process) with the throw-away key: the CA's key only
         # ever meets bytes that were recorded and lint clean, whoever made the intent.
         specimen = self._specimen(replace(intent, tbs=None))
@@ -125,11 +128,10 @@ class EmbeddedBackend:
 
     def check(self) -> tuple[Check, ...]:
         """Whether the CA can sign certificates of every term."""
-        ends = self._authority.issuing.not_valid_after_utc
-        left = ends - self._clock()
-        seen = ends.isoformat()
+        left = self._ends - self._clock()
+        seen = self._ends.isoformat()
         if left <= timedelta(0):
-            message = "The issuing CA's certificate has ended. Set up a new embedded CA."
+            message = "The CA's certificate has ended: it issues nothing any longer, and its CRL goes on."
             return (Check(code="backend.ca_ended", verdict=Verdict.REFUSE, message=message, seen=seen),)
         if left < _RENEW_BEFORE:
             message = "The issuing CA ends soon, and no certificate may outlive it. Plan a new embedded CA."
@@ -155,9 +157,14 @@ class EmbeddedBackend:
         )
 
     def _refuse_outliving(self, intent: Intent) -> None:
-        issuing = self._authority.issuing
-        if intent.not_after > issuing.not_valid_after_utc or intent.not_before < issuing.not_valid_before_utc:
-            span = f"{issuing.not_valid_before_utc:%d %B %Y} to {issuing.not_valid_after_utc:%d %B %Y}"
+        begins, ends = self._authority.issuing.not_valid_before_utc, self._ends
+        if self._clock() >= ends:
+            raise BackendRefused(
+                f"The CA's own certificate ended on {ends:%d %B %Y}, so it issues nothing any longer. "
+                "Ask the operator for another CA."
+            )
+        if intent.not_after > ends or intent.not_before < begins:
+            span = f"{begins:%d %B %Y} to {ends:%d %B %Y}"
             raise BackendRefused(f"The CA itself is valid from {span}. Choose a duration within that time.")
 
     def _made_specimen(self, intent: Intent) -> x509.Certificate:

@@ -1,12 +1,12 @@
 """The scripted CA's own root, issuing certificate and signatures. It stands alone: back ends share no code.
 
-The folder holds `issuing.key` (encrypted) and `chain.pem` (issuing certificate, then root), which is written
-last and stands for "complete". The root's key is thrown away: this CA is never extended, only made anew.
+The folder holds `issuing.key` (encrypted) and `chain.pem` (issuing certificate, then root). The CA is made
+only where neither is, nor the orders, and its root's key is thrown away.
 """
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import NameOID
 
+from certdesk.backends.scripted.orders import ORDERS
 from certdesk.domain.certificates import Intent, general_name
 from certdesk.domain.errors import BackendRefused, Misconfigured
 from certdesk.domain.profiles import profile
@@ -46,24 +47,30 @@ class Authority:
         return tuple(ca.public_bytes(Encoding.DER) for ca in (self.issuing, self.root))
 
 
-def open_or_make(folder: Path, passphrase: bytes, *, now: datetime) -> Authority:
-    """The CA of this folder, made first if there is none. Raises Misconfigured."""
+def open_or_make(
+    folder: Path, passphrase: bytes, *, now: datetime, may_create: Callable[[], bool]
+) -> Authority:
+    """The CA of this folder, made first in an empty place if `may_create` agrees. Raises Misconfigured."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with _exclusive(folder):
-            if not (folder / _CHAIN).exists():
+            if not any((folder / name).exists() for name in (_KEY, _CHAIN, ORDERS)) and may_create():
                 _make(folder, passphrase, now=now)
         issuing, root = x509.load_pem_x509_certificates((folder / _CHAIN).read_bytes())
         key = load_pem_private_key((folder / _KEY).read_bytes(), passphrase)
     except (OSError, ValueError, TypeError) as error:
-        raise Misconfigured(f"The scripted CA in {folder} can't be opened: {error}") from error
+        advice = "Restore the folder from a backup; a new key could not stand in for the old one."
+        raise Misconfigured(f"The scripted CA in {folder} can't be opened: {error}. {advice}") from error
     if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != issuing.public_key():
-        raise Misconfigured(f"In {folder}, {_KEY} does not belong to {_CHAIN}. Remove the folder.")
+        raise Misconfigured(f"In {folder}, {_KEY} does not belong to {_CHAIN}. Restore both.")
     return Authority(key=key, issuing=issuing, root=root)
 
 
 def sign_leaf(authority: Authority, intent: Intent, *, names: tuple[str, ...]) -> bytes:
     """A certificate as the intent says, for these names; DER. Raises BackendRefused when that can't be."""
+    ends = authority.issuing.not_valid_after_utc
+    if intent.not_after > ends:
+        raise BackendRefused(f"The CA itself ends on {ends:%d %B %Y}, and no certificate may outlive it.")
     try:
         builder = _leaf(authority, intent, names)
         return builder.sign(authority.key, hashes.SHA256()).public_bytes(Encoding.DER)
@@ -163,11 +170,12 @@ def _exclusive(folder: Path) -> Iterator[None]:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """The whole file under its name or none."""
+    """The whole file under its name or none; never over another."""
     temporary = path.with_name(f".{path.name}.new")
     temporary.unlink(missing_ok=True)
     with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-    temporary.replace(path)
+    path.hardlink_to(temporary)
+    temporary.unlink()

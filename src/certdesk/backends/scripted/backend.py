@@ -14,7 +14,7 @@ from cryptography import x509
 
 from certdesk.backends.scripted.authority import open_or_make, sign_leaf
 from certdesk.backends.scripted.config import Behaviour, Revoking, Rule, ScriptedConfig, read_config
-from certdesk.backends.scripted.orders import Order, Orders
+from certdesk.backends.scripted.orders import ORDERS, Order, Orders
 from certdesk.domain.certificates import Absent, Accepted, Intent, Issued, Outcome, Refused
 from certdesk.domain.errors import BackendRefused, OutcomeUnknown, Unavailable
 from certdesk.domain.findings import Check, Verdict
@@ -40,8 +40,10 @@ class ScriptedBackend:
         """Makes the CA on first use. Raises Misconfigured when its files can't be used."""
         self.name, self.title = config.name, config.title
         self._config, self._clock = config, clock
-        self._authority = open_or_make(config.directory, config.passphrase, now=clock())
-        self._orders = Orders(config.directory / "orders.sqlite3")
+        self._authority = open_or_make(
+            config.directory, config.passphrase, now=clock(), may_create=config.may_create
+        )
+        self._orders = Orders(config.directory / ORDERS)
 
     @classmethod
     def from_settings(cls, *, name: str, settings: Mapping[str, object]) -> Self:

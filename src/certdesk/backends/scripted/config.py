@@ -3,7 +3,7 @@
 Frozen and checked when made. The passphrase never shows in a repr.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
@@ -103,6 +103,8 @@ class ScriptedConfig:
     title: str = TITLE
     rules: tuple[Rule, ...] = ()
     default: Rule = ISSUE_AT_ONCE
+    #: Whether an empty folder may become a CA: nothing was issued before.
+    may_create: Callable[[], bool] = lambda: True
 
     def __post_init__(self) -> None:
         """Raises Misconfigured for settings that could only fail later."""
@@ -122,7 +124,9 @@ class ScriptedConfig:
         return next((rule for rule in self.rules if rule.matches(listed)), self.default)
 
 
-_KNOWN = frozenset({"directory", "passphrase", "tests_and_demo_only", "title", "rules", "default"})
+_KNOWN = frozenset(
+    {"directory", "passphrase", "tests_and_demo_only", "title", "rules", "default", "may_create"}
+)
 
 
 def read_config(*, name: str, settings: Mapping[str, object]) -> ScriptedConfig:
@@ -134,6 +138,9 @@ def read_config(*, name: str, settings: Mapping[str, object]) -> ScriptedConfig:
         raise Misconfigured(f"Back end {name}: set directory to a folder.")
     if not isinstance(passphrase, (str, bytes)):
         raise Misconfigured(f"Back end {name}: set a passphrase for the CA's key.")
+    may_create = settings.get("may_create", lambda: True)
+    if not callable(may_create):
+        raise Misconfigured(f"Back end {name}: may_create must be a function.")
     rules = settings.get("rules", ())
     if not isinstance(rules, (list, tuple)):
         raise Misconfigured(f"Back end {name}: rules must be a list.")
@@ -145,6 +152,7 @@ def read_config(*, name: str, settings: Mapping[str, object]) -> ScriptedConfig:
         title=str(settings.get("title", TITLE)),
         rules=tuple(_rule(name, rule) for rule in rules),
         default=_rule(name, settings.get("default", ISSUE_AT_ONCE)),
+        may_create=may_create,
     )
 
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+#: The file's name in the CA's folder.
+ORDERS = "orders.sqlite3"
 _TABLES = """
 CREATE TABLE IF NOT EXISTS "order" (
     number INTEGER PRIMARY KEY AUTOINCREMENT,

@@ -114,13 +114,15 @@ def show_credential(*, number: int, key: bool, target: Target, machine: bool) ->
 
 @credential.command()
 @number_argument
+@click.option("--end-accounts", is_flag=True, help="Deactivate its accounts, for good.")
 @service_options
 @as_json
-def rotate(*, number: int, target: Target, machine: bool) -> None:
+def rotate(*, number: int, end_accounts: bool, target: Target, machine: bool) -> None:
     """Give a credential a new key; writes its key identifier and the new key to stdout."""
     with Service(target) as service:
-        told = service.post(f"/acme/credentials/{number}/rotate", {})
-    show.talk("The old key registers no client any more; accounts that exist go on.")
+        told = service.post(f"/acme/credentials/{number}/rotate", {"end_accounts": end_accounts})
+    what = "its accounts are deactivated" if end_accounts else "accounts that exist go on"
+    show.talk(f"The old key registers no client any more; {what}.")
     _key(told, machine=machine)
 
 
@@ -186,7 +188,13 @@ def _end_of(day: datetime | None) -> str | None:
 def _state(item: Json) -> str:
     if item["revoked_at"]:
         return "revoked"
-    return "in use" if item["is_usable"] else "expired"
+    state = "in use" if item["is_usable"] else "expired"
+    return f"{state}, rotate the key" if "(has left)" in _known_to(item) else state
+
+
+def _known_to(item: Json) -> str:
+    known = [one for one in item["seen_by"] if one["knows_key"]]
+    return ", ".join(f"{one['username']} (has left)" if one["has_left"] else one["username"] for one in known)
 
 
 def _credential_line(item: Json) -> tuple[object, ...]:
@@ -204,6 +212,7 @@ def _credential_facts(told: Json) -> list[tuple[str, str]]:
         ("Key identifier", str(told["kid"])),
         ("Names", ", ".join(told["names"]) or "all"),
         ("Profile", str(told["profile"] or "any")),
+        ("Key known to", _known_to(told) or "nobody who is named here"),
         ("Accounts", f"{told['accounts']} of {told['max_accounts'] or 'any number'}"),
         ("Until", str(told["expires_at"] or "revoked")),
         ("Last used", str(told["last_used_at"] or "never")),

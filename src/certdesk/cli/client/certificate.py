@@ -138,7 +138,7 @@ def revoke(*, which: str, reason: str, note: str, yes: bool, target: Target, mac
     """Revoke a certificate, for good.
 
     Asks first where a person is at the keyboard. Ends with 75 while the CA has not answered: the service goes
-    on asking it. keyCompromise blocks the key for good as well.
+    on asking it. keyCompromise blocks the key as well.
     """
     with Service(target) as service:
         told = find(service, which)

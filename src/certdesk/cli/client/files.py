@@ -1,5 +1,8 @@
 """Files of the client: reading a CSR, and writing what was downloaded all at once and for its owner alone."""
 
+import base64
+import binascii
+import contextlib
 import os
 import re
 import sys
@@ -9,7 +12,17 @@ from pathlib import Path
 from certdesk.cli.client.exits import Failure
 
 MAX_CSR = 65_536
-_PRIVATE_KEY = re.compile(rb"BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY")
+_PRIVATE_KEY = re.compile(rb"(?:BEGIN|END) [A-Z0-9 ]{0,40}PRIVATE KEY|PuTTY-User-Key-File-")
+#: How a key or a keystore begins in binary: PKCS#1, PKCS#8 and PKCS#12 with their version, where a CSR or a
+#: certificate has a sequence; an encrypted PKCS#8 with the identifier of PKCS#5; Java's stores.
+_LENGTH = rb"(?:[\x00-\x7f]|\x81.|\x82..)"
+_BINARY_KEY = re.compile(
+    rb"\x30" + _LENGTH + rb"(?:\x02\x01|\x30" + _LENGTH + rb"\x06.\x2a\x86\x48\x86\xf7\x0d\x01\x05)"
+    rb"|\xfe\xed\xfe\xed|\xce\xce\xce\xce",
+    re.DOTALL,
+)
+_PEM_BODY = re.compile(rb"-----BEGIN [^-]+-----([A-Za-z0-9+/=\s]+)-----END ")
+_BASE64 = re.compile(rb"\A[A-Za-z0-9+/=\s]+\Z")
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]")
 _FILENAME = re.compile(r'filename="([^"]{1,200})"')
 
@@ -24,7 +37,7 @@ def read_csr(source: str) -> bytes:
         raise Failure(f"{source} is a folder. Give the path of the CSR file in it.") from None
     except (OSError, ValueError) as error:
         raise Failure(f"{source} can't be read: {error}") from None
-    if _PRIVATE_KEY.search(content):
+    if _holds_private_key(content):
         raise Failure(
             "This holds a private key, so nothing was sent. "
             "Send the CSR alone: the file that begins with -----BEGIN CERTIFICATE REQUEST-----"
@@ -34,6 +47,17 @@ def read_csr(source: str) -> bytes:
     if not content.strip():
         raise Failure("There is nothing in it. Give the path of the CSR, or - to read stdin.")
     return content
+
+
+def _holds_private_key(content: bytes) -> bool:
+    """PEM, in UTF-16 as well, and binary, bare or in base64; the service tells the rest."""
+    if _PRIVATE_KEY.search(content.replace(b"\0", b"")):
+        return True
+    for body in _PEM_BODY.findall(content) or _BASE64.findall(content):
+        with contextlib.suppress(binascii.Error):
+            if _BINARY_KEY.match(base64.b64decode(body)):
+                return True
+    return _BINARY_KEY.match(content) is not None
 
 
 def file_name(disposition: str, *, default: str) -> str:

@@ -3,7 +3,6 @@
 The only client module that loads cryptography at once: commands import it when they need it.
 """
 
-import base64
 import re
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,6 +22,7 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import NameOID
 
 from certdesk.cli.client.exits import Exit, Failure
+from certdesk.domain import renewal
 
 PrivateKey: TypeAlias = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
@@ -92,14 +92,7 @@ def read_leaf(content: bytes) -> Leaf:
 
 def renewal_identifier(content: bytes) -> str:
     """What ARI knows a certificate by (RFC 9773 4.1); empty where it names no issuer's key."""
-    certificate = _load(content)
-    try:
-        authority = certificate.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value
-    except x509.ExtensionNotFound:
-        return ""
-    serial = certificate.serial_number
-    parts = (authority.key_identifier or b"", serial.to_bytes(serial.bit_length() // 8 + 1, "big"))
-    return ".".join(base64.urlsafe_b64encode(part).rstrip(b"=").decode() for part in parts)
+    return renewal.renewal_identifier(_load(content))
 
 
 def belongs(leaf: Leaf, key_pem: bytes) -> bool:

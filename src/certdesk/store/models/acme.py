@@ -40,6 +40,18 @@ class EabCredential(models.Model):
         ]
 
 
+class EabCredentialSeen(models.Model):
+    """Who has had a credential's HMAC key in hand, and how. Rows are inserted, never changed.
+
+    Whoever is named here could have registered clients, so decides nothing that the credential asks for.
+    """
+
+    credential = models.ForeignKey(EabCredential, on_delete=models.PROTECT, related_name="seen")
+    user = models.ForeignKey("store.User", on_delete=models.PROTECT, related_name="+")
+    how = models.CharField(max_length=8, choices=[(how, how) for how in ("create", "rotate", "reveal")])
+    at = models.DateTimeField()
+
+
 class AcmeAccount(models.Model):
     """An ACME client's account: a key, bound to an organisation by the credential it registered with."""
 
@@ -47,10 +59,11 @@ class AcmeAccount(models.Model):
     organisation = models.ForeignKey(
         "store.Organisation", on_delete=models.PROTECT, related_name="acme_accounts"
     )
-    thumbprint = models.CharField(max_length=43, unique=True)  # RFC 7638
+    thumbprint = models.CharField(max_length=43)  # RFC 7638
     jwk = models.JSONField()
-    spki_sha256 = models.CharField(max_length=64, db_index=True)
+    spki_sha256 = models.CharField(max_length=64, unique=True)  # what the key is known by
     contacts = models.JSONField(default=list)
+    terms_agreed = models.BooleanField(default=False)  # what the client said when it registered
     binding = models.JSONField()  # the EAB object as it came, as RFC 8555 7.1.2 shows it
     created_at = models.DateTimeField()
     deactivated_at = models.DateTimeField(null=True)

@@ -205,9 +205,61 @@ class Revocation(models.Model):
         ]
 
 
-class BlockedKey(models.Model):
-    """A public key that is never certified again, and why (S4, O3)."""
+class PublishedCrl(models.Model):
+    """The CRL that a CA of ours has published last, the same from every process until the next.
 
-    spki_sha256 = models.CharField(max_length=64, unique=True)
+    `number` grows by compare-and-swap (RFC 5280 5.2.3). The row outlives every start: it says which CA the
+    back end's name stands for.
+    """
+
+    backend = models.CharField(max_length=64, unique=True)
+    issuer_sha256 = models.CharField(max_length=64, unique=True)  # of the issuing certificate
+    number = models.BigIntegerField()
+    der = models.BinaryField()
+    revocations = models.PositiveBigIntegerField()  # how many were done when it was made
+    this_update = models.DateTimeField()
+    made_at = models.DateTimeField()
+
+
+class KeyProof(models.TextChoices):
+    """How a block came about. A claim binds nobody but the organisation that makes it, about its own key."""
+
+    POSSESSION = "possession"  # whoever sent it, or signed with it, had the private key
+    OFFICER = "officer"  # an officer has seen evidence
+    CLAIM = "claim"
+
+
+class BlockedKey(models.Model):
+    """A public key that is not certified, and why. A block is ended, never deleted."""
+
+    spki_sha256 = models.CharField(max_length=64)
+    #: The only one that the block is for. Null: everybody.
+    organisation = models.ForeignKey(
+        "store.Organisation", on_delete=models.PROTECT, null=True, related_name="+"
+    )
     reason = models.CharField(max_length=200)
+    proof = models.CharField(max_length=10, choices=KeyProof.choices)
+    by = models.CharField(max_length=200)
     at = models.DateTimeField()
+    ended_at = models.DateTimeField(null=True)
+    ended_by = models.CharField(max_length=200, blank=True, default="")
+    ended_reason = models.TextField(blank=True, default="")
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                name="blocked_key_once_for_all",
+                fields=["spki_sha256"],
+                condition=models.Q(ended_at__isnull=True, organisation__isnull=True),
+            ),
+            models.UniqueConstraint(
+                name="blocked_key_once_for_one",
+                fields=["spki_sha256", "organisation"],
+                condition=models.Q(ended_at__isnull=True, organisation__isnull=False),
+            ),
+            models.CheckConstraint(
+                name="blocked_key_claim_is_for_one",
+                condition=~models.Q(proof="claim") | models.Q(organisation__isnull=False),
+            ),
+        ]
+        indexes: ClassVar = [models.Index(name="blocked_key_by_key", fields=["spki_sha256"])]

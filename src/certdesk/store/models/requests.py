@@ -16,6 +16,10 @@ class Request(models.Model):
 
     organisation = models.ForeignKey("store.Organisation", on_delete=models.PROTECT, related_name="requests")
     requester = models.ForeignKey("store.User", on_delete=models.PROTECT, related_name="requests")
+    #: The ACME account that asked, if one did; `requester` is then the owner of its credential.
+    acme_account = models.ForeignKey(
+        "store.AcmeAccount", on_delete=models.PROTECT, null=True, related_name="requests"
+    )
     channel = models.CharField(max_length=16)
     profile_id = models.CharField(max_length=64)
     profile_version = models.PositiveIntegerField()

@@ -1,18 +1,40 @@
-"""EAB credentials and ACME accounts as an actor may see them: never an HMAC key."""
+"""EAB credentials and ACME accounts as an actor may see them, and who knows whose key: never an HMAC key."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from django.db.models import Count, Max, Q, QuerySet
+from django.db.models import Count, Exists, Max, OuterRef, Q, QuerySet
 
 from certdesk.domain.acme_credentials import Limits
-from certdesk.domain.actors import Action, Actor, can
+from certdesk.domain.actors import Action, Actor, RaRole, can
 from certdesk.domain.errors import NotFound
-from certdesk.domain.requests import OrganisationId
-from certdesk.store.models import AcmeAccount, AuditEvent, EabCredential
+from certdesk.domain.requests import OrganisationId, UserId
+from certdesk.store.models import (
+    AcmeAccount,
+    AuditEvent,
+    EabCredential,
+    EabCredentialSeen,
+    Membership,
+)
+from certdesk.store.selectors.keys import blocks_on
 
 MAX_NUMBER = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """Somebody who made, rotated or revealed a credential. `knows_key`: since it was rotated last.
+
+    `has_left`: the person can no longer look after it, being disabled, or neither of the organisation nor an
+    RA officer.
+    """
+
+    user_id: UserId
+    username: str
+    knows_key: bool
+    has_left: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +55,13 @@ class CredentialRow:
     revoked_at: datetime | None
     accounts: int
     last_used_at: datetime | None
+    seen_by: tuple[Seen, ...]
+
+    @property
+    def leavers(self) -> tuple[str, ...]:
+        """Who knows the key of today and has left: reason enough to rotate it."""
+        known = self.seen_by if self.revoked_at is None else ()
+        return tuple(one.username for one in known if one.knows_key and one.has_left)
 
     def is_usable(self, *, now: datetime) -> bool:
         """Whether a client may register with it now; room for one more account aside."""
@@ -46,6 +75,7 @@ class AccountStatus(StrEnum):
     DEACTIVATED = "deactivated"
     REVOKED = "revoked"  # with its credential
     SUSPENDED = "suspended"  # with its organisation
+    BLOCKED = "blocked"  # its key is known as compromised
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +142,36 @@ def find_credentials(
     return _rows(condition, limit=limit)
 
 
+def credentials_seen_by(
+    *, actor: Actor, user_id: int, organisation_id: OrganisationId
+) -> list[CredentialRow]:
+    """An organisation's credentials in use that a person made, rotated or revealed; none is no error."""
+    own = Q(organisation_id=organisation_id, revoked_at__isnull=True)
+    return _rows(_visible(actor) & own & Q(id__in=_seen_by(user_id)))
+
+
+def hands_on(*, request_id: int) -> frozenset[UserId]:
+    """Who made, rotated or revealed the credential of the ACME account that asked for a request.
+
+    They do not decide about it. Nobody for a request that a person made.
+    """
+    found = EabCredentialSeen.objects.filter(credential__accounts__requests=request_id)
+    return frozenset(UserId(one) for one in found.values_list("user_id", flat=True))
+
+
+def askers(accounts: Iterable[int | None]) -> dict[int | None, str]:
+    """ACME accounts as the requesters that they are; what is None stays out."""
+    wanted = {one for one in accounts if one is not None}
+    if not wanted:  # as for most pages of requests: nothing is asked
+        return {}
+    found = AcmeAccount.objects.filter(id__in=wanted)
+    names = "id", "credential__name", "credential__created_by__username"
+    return {
+        number: f"ACME account {number} (credential “{credential}”, made by {maker})"
+        for number, credential, maker in found.values_list(*names)
+    }
+
+
 def has_usable_credential(*, organisations: frozenset[OrganisationId], now: datetime) -> bool:
     """Whether any of these organisations has a credential that a client can register with."""
     found = EabCredential.objects.filter(organisation_id__in=organisations, revoked_at__isnull=True)
@@ -166,14 +226,18 @@ def _visible(actor: Actor) -> Q:
 
 
 def _accounts() -> QuerySet[AcmeAccount]:
-    return AcmeAccount.objects.select_related("credential", "organisation")
+    blocked = blocks_on(OuterRef("spki_sha256"), OuterRef("organisation_id"))
+    return AcmeAccount.objects.select_related("credential", "organisation").annotate(
+        is_key_blocked=Exists(blocked)
+    )
 
 
 def _rows(condition: Q, *, limit: int | None = None) -> list[CredentialRow]:
     found = EabCredential.objects.filter(condition).select_related("organisation", "created_by", "owner")
     rows = list(found.order_by("-id")[:limit])
-    usage = _usage([row.pk for row in rows])
-    return [_credential(row, *usage.get(row.pk, (0, None))) for row in rows]
+    numbers = [row.pk for row in rows]
+    usage, seen = _usage(numbers), _seen(numbers)
+    return [_credential(row, *usage.get(row.pk, (0, None)), seen_by=seen[row.pk]) for row in rows]
 
 
 def _usage(credentials: list[int]) -> dict[int, tuple[int, datetime | None]]:
@@ -184,7 +248,40 @@ def _usage(credentials: list[int]) -> dict[int, tuple[int, datetime | None]]:
     return {row["credential_id"]: (row["usable"], row["used_at"]) for row in counted}
 
 
-def _credential(row: EabCredential, accounts: int, used_at: datetime | None) -> CredentialRow:
+def _seen_by(user_id: int) -> QuerySet[EabCredentialSeen, int]:
+    return EabCredentialSeen.objects.filter(user_id=user_id).values_list("credential_id", flat=True)
+
+
+def _seen(credentials: list[int]) -> dict[int, tuple[Seen, ...]]:
+    """Credential → who has had its key in hand, each person once."""
+    here = Membership.objects.filter(
+        user_id=OuterRef("user_id"), organisation_id=OuterRef("credential__organisation_id"), is_active=True
+    )
+    found = (
+        EabCredentialSeen.objects.filter(credential_id__in=credentials)
+        .annotate(belongs=Exists(here))
+        .order_by("user__username")
+        .values_list(
+            *("credential_id", "user_id", "user__username", "user__is_active", "user__ra_role", "belongs"),
+            "credential__rotated_at",
+        )
+        .annotate(last=Max("at"))
+    )
+    seen: dict[int, tuple[Seen, ...]] = dict.fromkeys(credentials, ())
+    for number, user_id, username, is_active, ra_role, belongs, rotated_at, last in found:
+        one = Seen(
+            user_id=UserId(user_id),
+            username=username,
+            knows_key=rotated_at is None or last >= rotated_at,
+            has_left=not (is_active and (belongs or ra_role == RaRole.OFFICER)),
+        )
+        seen[number] += (one,)
+    return seen
+
+
+def _credential(
+    row: EabCredential, accounts: int, used_at: datetime | None, *, seen_by: tuple[Seen, ...]
+) -> CredentialRow:
     return CredentialRow(
         id=row.pk,
         organisation_id=OrganisationId(row.organisation_id),
@@ -205,6 +302,7 @@ def _credential(row: EabCredential, accounts: int, used_at: datetime | None) -> 
         revoked_at=row.revoked_at,
         accounts=accounts,
         last_used_at=used_at,
+        seen_by=seen_by,
     )
 
 
@@ -228,9 +326,11 @@ def _account(row: AcmeAccount) -> AccountRow:
 
 
 def _status(row: AcmeAccount) -> AccountStatus:
-    """In the order in which `services.acme_accounts` refuses."""
+    """In the order in which `domain.acme_credentials` refuses."""
     if row.deactivated_at is not None:
         return AccountStatus.DEACTIVATED
     if row.credential.revoked_at is not None:
         return AccountStatus.REVOKED
-    return AccountStatus.VALID if row.organisation.is_active else AccountStatus.SUSPENDED
+    if not row.organisation.is_active:
+        return AccountStatus.SUSPENDED
+    return AccountStatus.BLOCKED if row.__dict__["is_key_blocked"] else AccountStatus.VALID

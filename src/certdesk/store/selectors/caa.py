@@ -49,7 +49,7 @@ class StoredAnswer:
 
 def stored_answers(*, request_id: int, since: datetime) -> dict[str, StoredAnswer]:
     """The newest answer about each name of a request that is not older than `since`."""
-    rows = CaaCheck.objects.filter(request_id=request_id, at__gte=since).order_by("at", "id")
+    rows = CaaCheck.objects.filter(request_id=request_id, at__gte=since).order_by("id")
     return {row.name: StoredAnswer(question=row.question, answer=_answer(row)) for row in rows}
 
 

@@ -12,7 +12,7 @@ from certdesk.domain.errors import NotFound
 from certdesk.domain.evidence import Method, Validation, proving_names
 from certdesk.domain.policy import OrganisationFacts
 from certdesk.domain.requests import OrganisationId
-from certdesk.store.models import BlockedKey, Organisation, ValidationRecord
+from certdesk.store.models import Organisation, ValidationRecord
 from certdesk.store.native import own_connection
 from certdesk.store.prepared import Prepared, Swap
 
@@ -23,7 +23,6 @@ FEW_ADNS = 16
 _PROOF = ("domain__adn", "method", "validated_at", "expires_at")
 _LOCK = Swap(Organisation, where=("id",), counted=("lock_version",))
 _ORGANISATION = Prepared(lambda number: Organisation.objects.filter(id=number), int)
-_BLOCKED = Prepared(lambda key: BlockedKey.objects.filter(spki_sha256=key).values_list("id")[:1], str)
 
 
 def lock_organisation(organisation_id: OrganisationId) -> None:
@@ -97,8 +96,3 @@ def described(row: Organisation) -> OrganisationFacts:
         locality=row.locality,
         has_approved_request=row.first_approved_at is not None,
     )
-
-
-def is_blocked(spki_sha256: str) -> bool:
-    """Whether a public key is blocked."""
-    return _BLOCKED.row(spki_sha256) is not None

@@ -1,11 +1,23 @@
-"""Where the service has met a public key before; read inside the caller's transaction.
+"""Where the service has met a public key before, and the keys that are blocked.
 
-For policy alone, which sees every organisation: whose a key is never reaches a person through here.
+What policy asks is read inside the caller's transaction. It sees every organisation: whose a key is never
+reaches a person through there.
 """
 
-from django.db import connection
+import string
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any
 
+from django.db import connection
+from django.db.models import Count, F, IntegerField, OuterRef, Q, QuerySet, Subquery
+from django.db.models.functions import Coalesce
+
+from certdesk.domain.actors import Action, Actor, can
+from certdesk.domain.errors import NotFound
 from certdesk.domain.policy_limits import KeyUses
+from certdesk.store.models import BlockedKey, Certificate
+from certdesk.store.prepared import Prepared
 
 #: One statement, each part answered from an index alone however often a key was used.
 _USES = """
@@ -15,11 +27,79 @@ SELECT
   EXISTS (SELECT 1 FROM store_issuance
     WHERE spki_sha256 = %(key)s AND organisation_id < %(own)s AND id < %(before)s),
   EXISTS (SELECT 1 FROM store_issuance
-    WHERE spki_sha256 = %(key)s AND organisation_id > %(own)s AND id < %(before)s),
-  EXISTS (SELECT 1 FROM store_certificate
-    WHERE spki_sha256 = %(key)s AND revocation_reason = 'keyCompromise')
+    WHERE spki_sha256 = %(key)s AND organisation_id > %(own)s AND id < %(before)s)
 """
 _LATEST = 2**63 - 1
+NOBODY = 0  # no organisation has this number
+
+
+def blocks_on(key: str | OuterRef, organisation: int | OuterRef) -> QuerySet[BlockedKey]:
+    """The blocks of a key that hold for an organisation now."""
+    found = BlockedKey.objects.filter(spki_sha256=key, ended_at__isnull=True)
+    return found.filter(Q(organisation__isnull=True) | Q(organisation=organisation))
+
+
+_BLOCKED = Prepared(lambda key, organisation: blocks_on(key, organisation).values_list("id")[:1], str, int)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockedRow:
+    """A block as officers and auditors see it. `organisation_name` is None where it is for everybody;
+    `certificates` counts those in use for the key, of whatever organisation.
+    """
+
+    id: int
+    spki_sha256: str
+    organisation_id: int | None
+    organisation_name: str | None
+    reason: str
+    proof: str  # a `KeyProof`
+    by: str
+    at: datetime
+    ended_at: datetime | None
+    ended_by: str
+    ended_reason: str
+    certificates: int
+
+
+def key_is_blocked(*, spki_sha256: str, organisation_id: int | None) -> bool:
+    """Whether a key is blocked for everybody, or for this organisation."""
+    return _BLOCKED.row(spki_sha256, organisation_id or NOBODY) is not None
+
+
+def list_blocked(
+    *, actor: Actor, query: str = "", before: int | None = None, limit: int, now: datetime
+) -> list[BlockedRow]:
+    """The newest blocks, ended ones too; `query` is the beginning of a fingerprint.
+
+    Raises NotFound for everybody but officers and auditors.
+    """
+    found, wanted = _blocks(actor, now=now), query.replace(":", "").strip().lower()
+    if not set(wanted) <= set(string.hexdigits):
+        return []
+    if before is not None:
+        found = found.filter(id__lt=before)
+    return [BlockedRow(**row) for row in found.filter(spki_sha256__startswith=wanted).order_by("-id")[:limit]]
+
+
+def blocked_key(*, actor: Actor, blocked_id: int, now: datetime) -> BlockedRow:
+    """One block. Raises NotFound as `list_blocked` does, and where there is none."""
+    row = _blocks(actor, now=now).filter(id=blocked_id).first()
+    if row is None:
+        raise NotFound("There is no such blocked key.")
+    return BlockedRow(**row)
+
+
+def _blocks(actor: Actor, *, now: datetime) -> QuerySet[BlockedKey, dict[str, Any]]:
+    if not can(actor, Action.KEY_READ):
+        raise NotFound("There is nothing here.")
+    same_key = Certificate.objects.filter(spki_sha256=OuterRef("spki_sha256"))
+    in_use = same_key.filter(revoked_at__isnull=True, not_after__gt=now).order_by().values("spki_sha256")
+    counted = Subquery(in_use.annotate(count=Count("id")).values("count"), output_field=IntegerField())
+    rows: QuerySet[BlockedKey, dict[str, Any]] = BlockedKey.objects.annotate(
+        certificates=Coalesce(counted, 0), organisation_name=F("organisation__legal_name")
+    ).values(*(one.name for one in fields(BlockedRow)))
+    return rows
 
 
 def key_uses(*, spki_sha256: str, organisation_id: int, before: int | None) -> KeyUses:
@@ -33,4 +113,4 @@ def key_uses(*, spki_sha256: str, organisation_id: int, before: int | None) -> K
             {"key": spki_sha256, "own": organisation_id, "before": _LATEST if before is None else before},
         )
         row = cursor.fetchone()
-    return KeyUses(earlier_request=row[0], elsewhere=bool(row[1] or row[2]), compromised=bool(row[3]))
+    return KeyUses(earlier_request=row[0], elsewhere=bool(row[1] or row[2]))

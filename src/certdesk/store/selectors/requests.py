@@ -15,6 +15,7 @@ from certdesk.domain.errors import InvalidInput, NotFound
 from certdesk.domain.requests import OrganisationId, RequestId, State, Status, UserId
 from certdesk.store.models import Approval, Certificate, Issuance, Request, RequestEvent
 from certdesk.store.prepared import Prepared
+from certdesk.store.selectors.acme import askers
 
 #: A search that finds more than this is common enough for a walk along the list's own index.
 COMMON = 1000
@@ -183,22 +184,23 @@ def list_requests(*, actor: Actor, filters: Filters) -> Page:
         "duration_years",
         "created_at",
         "changed_at",
+        "acme_account_id",
     )
+    raw = list(found.values_list(*columns)[: filters.limit + 1])
+    told = askers(row[-1] for row in raw)
     rows = [
         RequestRow(
             number=RequestId(number),
             common_names=common_names,
             name_count=len(names),
             status=Status(status),
-            requester=requester,
+            requester=told.get(by, requester),
             organisation=organisation,
-            duration_years=duration,
+            duration_years=years,
             created_at=created,
             changed_at=changed,
         )
-        for number, common_names, names, status, requester, organisation, duration, created, changed in (
-            found.values_list(*columns)[: filters.limit + 1]
-        )
+        for number, common_names, names, status, requester, organisation, years, created, changed, by in raw
     ]
     more, rows = len(rows) > filters.limit, rows[: filters.limit]
     if backwards:
@@ -229,7 +231,7 @@ def get_request(*, actor: Actor, number: int) -> RequestDetail:
         organisation_id=OrganisationId(row.organisation_id),
         organisation=row.organisation.legal_name,
         organisation_slug=row.organisation.slug,
-        requester=row.requester.username,
+        requester=askers([row.acme_account_id]).get(row.acme_account_id, row.requester.username),
         requester_id=UserId(row.requester_id),
         channel=row.channel,
         state=State(row.state),

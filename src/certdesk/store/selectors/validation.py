@@ -24,6 +24,7 @@ from certdesk.store.models import (
     ValidationAttempt,
     ValidationRecord,
 )
+from certdesk.store.selectors.acme import askers
 from certdesk.store.selectors.domains import MAX_ID, ListedDomain, listed, visible_domains
 from certdesk.store.selectors.proofs import OpenChallenge, Proof, challenge_row, proof_row
 
@@ -256,13 +257,15 @@ def _waiting(row: Domain) -> tuple[WaitingRequest, ...]:
     found = Request.objects.filter(unfinished, organisation_id=row.organisation_id).select_related(
         "requester"
     )
+    shown = list(found.order_by("-id")[:WAITING_SHOWN])
+    told = askers(request.acme_account_id for request in shown)
     return tuple(
         WaitingRequest(
             number=RequestId(request.pk),
             common_names=request.common_names,
-            requester=request.requester.username,
+            requester=told.get(request.acme_account_id, request.requester.username),
             status=Status(request.status),
         )
-        for request in found.select_related("requester").order_by("-id")[:WAITING_SHOWN]
+        for request in shown
         if any(is_under(name.removeprefix("*."), row.adn) for name in request.names)
     )

@@ -21,6 +21,7 @@ _ACCOUNT: Mapping[AccountStatus, tuple[str, str]] = {
     AccountStatus.DEACTIVATED: ("idle", "Deactivated"),
     AccountStatus.REVOKED: ("stop", "Credential revoked"),
     AccountStatus.SUSPENDED: ("idle", "Organisation disabled"),
+    AccountStatus.BLOCKED: ("stop", "Key blocked"),
 }
 _ORDER: Mapping[OrderStatus, tuple[str, str]] = {
     OrderStatus.PENDING: ("busy", "Waits for the client’s proof"),
@@ -111,6 +112,8 @@ def credential_look(row: CredentialRow, *, now: datetime) -> tuple[str, str]:
         return "idle", "Revoked"
     if not row.is_usable(now=now):
         return "warn", "Expired"
+    if row.leavers:
+        return "warn", "Rotate the key"
     return "ok", "In use"
 
 
@@ -159,6 +162,7 @@ def credential_facts(row: CredentialRow, *, now: datetime) -> list[Fact]:
         ),
         Fact(label="Last used", value=times.at(row.last_used_at) if row.last_used_at else "Never"),
         Fact(label="Asks in the name of", value=row.owner),
+        Fact(label="Key known to", value=", ".join(one.username for one in row.seen_by if one.knows_key)),
         Fact(label="Made", value=f"{times.day(row.created_at)}, by {row.created_by}"),
     ]
     if row.rotated_at:

@@ -126,7 +126,7 @@ def change(request: HttpRequest, credential_id: int) -> HttpResponse:
         except InvalidInput as error:
             show_on(form, error)
         else:
-            messages.success(request, "Saved. The limits hold for the next order of every account.")
+            messages.success(request, "Saved. The limits hold at once, for open orders too.")
             return redirect("acme-show", credential_id=credential_id)
     here = reverse("acme-show", args=[row.id])
     context = {
@@ -145,7 +145,8 @@ def rotate(request: HttpRequest, credential_id: int) -> HttpResponse:
     actor = actor_of(request)
     row = _managed(actor, credential_id)
     if request.method == "POST":
-        rotate_credential(actor=actor, credential_id=credential_id, now=timezone.now())
+        end = request.POST.get("end_accounts") == "yes"
+        rotate_credential(actor=actor, credential_id=credential_id, end_accounts=end, now=timezone.now())
         messages.success(request, "The key is a new one. Show it, and give it to clients that register next.")
         return redirect("acme-show", credential_id=credential_id)
     return render(request, "acme/rotate.html", _asked(row, "Rotate the key"))
@@ -182,6 +183,7 @@ def _render(request: HttpRequest, actor: Actor, row: CredentialRow, *, hmac_key:
         "row": row,
         "look": look,
         "state": state,
+        "leavers": ", ".join(row.leavers),
         "facts": rows.credential_facts(row, now=now),
         "directory": setup.directory,
         "hmac_key": hmac_key,

@@ -1,14 +1,19 @@
-"""What managers and officers do about an organisation's people: each a POST from the organisation's page."""
+"""What managers and officers do about an organisation's people: each a POST from the organisation's page.
+
+Whoever leaves may know keys of ACME credentials: `keys` lists them, and offers to rotate them.
+"""
 
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect
+from django.shortcuts import redirect, render
+from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_POST
+from django.views.decorators.http import require_http_methods, require_POST
 
 from certdesk.domain.actors import Action, Actor, OrgRole, can
 from certdesk.domain.errors import InvalidInput, NotAuthorized, NotFound
+from certdesk.services.acme_credentials import rotate_credential
 from certdesk.services.membership import (
     add_existing_member,
     add_member,
@@ -17,10 +22,12 @@ from certdesk.services.membership import (
     enable_member,
     hand_over,
 )
+from certdesk.store.selectors.acme import credentials_seen_by
 from certdesk.store.selectors.organisations import OrganisationRow, get_organisation
 from certdesk.store.selectors.people import Member, list_members
 from certdesk.web.accounts import act_on
 from certdesk.web.actor import actor_of
+from certdesk.web.context import crumbs
 from certdesk.web.forms import show_on
 from certdesk.web.organisations.forms import ExistingForm, HandOverForm, PersonForm
 from certdesk.web.organisations.views import Forms, people_choices, render_organisation
@@ -96,11 +103,12 @@ def account(request: HttpRequest, slug: str, user_id: int) -> HttpResponse:
     """Does something about the person's account itself: everywhere, not only in this organisation."""
     actor, row = _managed(request, slug)
     _member(actor, row, user_id)
-    done = act_on(actor=actor, user_id=user_id, act=request.POST.get("act", ""), now=timezone.now())
+    act = request.POST.get("act", "")
+    done = act_on(actor=actor, user_id=user_id, act=act, now=timezone.now())
     if done.issued is not None:
         return render_organisation(request, actor, row, issued=done.issued)
     messages.success(request, done.message)
-    return _back(request, actor, row)
+    return _back(request, actor, row, gone=user_id if act == "disable" else None)
 
 
 @require_POST
@@ -109,7 +117,7 @@ def disable(request: HttpRequest, slug: str, user_id: int) -> HttpResponse:
     actor, row = _managed(request, slug)
     disable_member(actor=actor, organisation_id=row.id, user_id=user_id, now=timezone.now())
     messages.success(request, "The person is disabled. Requests and certificates stay with the organisation.")
-    return _back(request, actor, row)
+    return _back(request, actor, row, gone=user_id)
 
 
 @require_POST
@@ -141,10 +149,51 @@ def leave(request: HttpRequest, slug: str) -> HttpResponse:
             show_on(form, error)
         else:
             if said["leaver"] == actor.user_id:  # whoever has left sees nothing of it any more
+                if credentials_seen_by(actor=actor, user_id=said["leaver"], organisation_id=row.id):
+                    messages.info(
+                        request,
+                        "You know keys of ACME credentials. Ask your successor to rotate them, under ACME.",
+                    )
                 return redirect("home")
             messages.success(request, "Handed over. What the person asked for stays with the organisation.")
-            return _back(request, actor, row)
+            return _back(request, actor, row, gone=said["leaver"])
     return render_organisation(request, actor, row, Forms(hand_over=form))
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def keys(request: HttpRequest, slug: str, user_id: int) -> HttpResponse:
+    """Lists the credentials whose key a person has seen, and rotates those that are chosen."""
+    actor, row = _managed(request, slug)
+    member = _member(actor, row, user_id)
+    found = credentials_seen_by(actor=actor, user_id=user_id, organisation_id=row.id)
+    here, name = reverse("organisations-show", args=[slug]), member.name or member.username
+    if request.method == "POST":
+        chosen, end = request.POST.getlist("credential"), request.POST.get("end_accounts") == "yes"
+        wanted = [one.id for one in found if str(one.id) in chosen]
+        for number in wanted:
+            rotate_credential(actor=actor, credential_id=number, end_accounts=end, now=timezone.now())
+        count = "1 key is" if len(wanted) == 1 else f"{len(wanted) or 'no'} keys are".capitalize()
+        messages.success(request, f"{count} rotated. The old ones register no client any more.")
+        return redirect(here)
+    context = {
+        "crumbs": crumbs(
+            ("Organisations", reverse("organisations-list")), (row.legal_name, here), ("ACME keys", "")
+        ),
+        "name": name,
+        "organisation": row.legal_name,
+        "here": here,
+        "rows": [
+            {
+                "id": one.id,
+                "name": one.name,
+                "kid": one.kid,
+                "accounts": one.accounts,
+                "knows_key": any(seen.user_id == user_id and seen.knows_key for seen in one.seen_by),
+            }
+            for one in found
+        ],
+    }
+    return render(request, "organisations/keys.html", context)
 
 
 def _managed(request: HttpRequest, slug: str) -> tuple[Actor, OrganisationRow]:
@@ -163,9 +212,14 @@ def _member(actor: Actor, row: OrganisationRow, user_id: int) -> Member:
     raise NotFound("There is no such person in this organisation.")
 
 
-def _back(request: HttpRequest, actor: Actor, row: OrganisationRow) -> HttpResponse:
+def _back(
+    request: HttpRequest, actor: Actor, row: OrganisationRow, *, gone: int | None = None
+) -> HttpResponse:
+    """To the organisation's page; past the keys that the person who has `gone` has seen, if there are any."""
     if can(actor, Action.MEMBERS_MANAGE):  # a manager can't bring this about, an officer may (R38)
         members = list_members(actor=actor, organisation_id=row.id)
         if not any(m.is_active and m.role is OrgRole.MANAGER for m in members):
             messages.warning(request, f"{row.legal_name} has no manager now. Make somebody one.")
+    if gone is not None and credentials_seen_by(actor=actor, user_id=gone, organisation_id=row.id):
+        return redirect("organisations-person-keys", slug=row.slug, user_id=gone)
     return redirect("organisations-show", slug=row.slug)

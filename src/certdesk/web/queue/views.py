@@ -20,6 +20,7 @@ from certdesk.services.confirm import approve_and_issue
 from certdesk.services.decisions import (
     Judgement,
     Shown,
+    is_own,
     judge_now,
     reject_request,
 )
@@ -142,7 +143,7 @@ def reject(request: HttpRequest, number: int) -> HttpResponse:
         seen_version=_version(request),
         now=timezone.now(),
     )
-    messages.success(request, f"Request {number} is rejected; {detail.requester} is told by e-mail.")
+    messages.success(request, f"Request {number} is rejected; we email whoever asked for it.")
     return redirect("requests-show", number=number)
 
 
@@ -234,7 +235,7 @@ def _render(
         "facts_about": rows.about(detail),
         "organisation": _organisation(actor, detail),
         "shown": "" if judged is None else judged.shown.token(),
-        "own": detail.requester_id == actor.user_id,
+        "own": is_own(actor, detail),
         "waiting": judged is not None,
         "decided": _decided(detail),
         "evidence_forms": evidence,

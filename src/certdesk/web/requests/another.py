@@ -11,6 +11,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_POST
 
 from certdesk.domain.actors import Actor
+from certdesk.domain.csr import PrivateKeyPasted
 from certdesk.domain.errors import (
     BadCsr,
     BadKey,
@@ -52,9 +53,10 @@ def another(request: HttpRequest, number: int) -> HttpResponse:
         wrong = " ".join(check.message for check in seen.against[:3])
     except (BadCsr, BadKey, RejectedIdentifier, InvalidInput, PolicyRefused) as error:
         wrong = error.detail
+        if isinstance(error, PrivateKeyPasted):
+            form.forget_paste()
     if wrong or seen is None:
         form.add_error("csr" if request.FILES.get("csr") else "csr_text", wrong)
-        form.forget_paste()
         return _form_page(request, detail, form)
     return _preview_page(request, actor, detail, seen)
 

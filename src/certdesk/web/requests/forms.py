@@ -86,9 +86,8 @@ class CsrForm(PortalForm):
         return value
 
     def forget_paste(self) -> None:
-        """Empties the text field of the page shown next, if a private key was pasted into it (S11)."""
-        if "PRIVATE KEY" in self.data.get("csr_text", ""):
-            self.data = {name: value for name, value in self.data.items() if name != "csr_text"}
+        """Empties the text field of the page shown next: what was pasted into it is a private key."""
+        self.data = {name: value for name, value in self.data.items() if name != "csr_text"}
 
     def clean(self) -> dict[str, Any]:
         """Exactly one of file and text, and not the name of a file."""

@@ -45,7 +45,7 @@ _STATUS: Mapping[CertificateStatus, tuple[str, str]] = {
 REASONS: Mapping[RevocationReason, tuple[str, str]] = {
     RevocationReason.KEY_COMPROMISE: (
         "The private key is no longer secret",
-        "It was stolen, lost or published, or you suspect so. The key is blocked for good.",
+        "It was stolen, lost or published, or you suspect so. The key is blocked.",
     ),
     RevocationReason.SUPERSEDED: (
         "Another certificate has taken its place",

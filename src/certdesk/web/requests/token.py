@@ -1,7 +1,8 @@
 """The token that carries a preview to its confirmation: signed, bound to the person, and complete.
 
 Everything that is confirmed is read from it again, so it is byte for byte what was shown (R17). Its
-random key is the idempotency key: two clicks make one request. It holds nothing secret.
+random key is the idempotency key: two clicks make one request. A CSR that may
+hold a secret is encrypted in it.
 """
 
 import secrets
@@ -14,6 +15,7 @@ from django.core import signing
 from certdesk.domain.errors import InvalidInput
 from certdesk.domain.requests import OrganisationId, UserId
 from certdesk.services.requests import Submission
+from certdesk.services.sealing import csr_from_store, csr_to_store
 
 SALT = "certdesk.requests.preview"
 ANOTHER_SALT = "certdesk.requests.another"
@@ -42,7 +44,7 @@ def make_token(*, submission: Submission, csr_der: bytes, user_id: UserId) -> st
     payload = {
         "u": user_id,
         "o": submission.organisation_id,
-        "c": b64encode(csr_der).decode(),
+        "c": _packed(csr_der),
         "d": submission.duration_years,
         "s": submission.server_software,
         "p": submission.profile_id,
@@ -57,7 +59,7 @@ def read_token(text: str, *, user_id: UserId | None) -> PreviewToken:
     payload = _opened(text, salt=SALT, user_id=user_id)
     submission = Submission(
         organisation_id=OrganisationId(payload["o"]),
-        upload=b64decode(payload["c"]),
+        upload=_unpacked(payload["c"]),
         duration_years=payload["d"],
         server_software=payload["s"],
         profile_id=payload["p"],
@@ -68,7 +70,12 @@ def read_token(text: str, *, user_id: UserId | None) -> PreviewToken:
 
 def make_another_token(*, number: int, csr_der: bytes, user_id: UserId) -> str:
     """A token for exactly this CSR under this request, by this person."""
-    payload = {"u": user_id, "r": number, "c": b64encode(csr_der).decode(), "k": secrets.token_urlsafe(24)}
+    payload = {
+        "u": user_id,
+        "r": number,
+        "c": _packed(csr_der),
+        "k": secrets.token_urlsafe(24),
+    }
     return signing.dumps(payload, salt=ANOTHER_SALT, compress=True)
 
 
@@ -77,7 +84,7 @@ def read_another_token(text: str, *, number: int, user_id: UserId | None) -> Ano
     payload = _opened(text, salt=ANOTHER_SALT, user_id=user_id)
     if payload["r"] != number:
         raise InvalidInput("This preview was made for another request. Upload the CSR again.")
-    return AnotherToken(number=payload["r"], csr_der=b64decode(payload["c"]), key=payload["k"])
+    return AnotherToken(number=payload["r"], csr_der=_unpacked(payload["c"]), key=payload["k"])
 
 
 def _opened(text: str, *, salt: str, user_id: UserId | None) -> dict[str, Any]:
@@ -90,3 +97,11 @@ def _opened(text: str, *, salt: str, user_id: UserId | None) -> dict[str, Any]:
     if payload["u"] != user_id:
         raise InvalidInput("This preview was made by somebody else. Upload the CSR again.")
     return payload
+
+
+def _packed(csr_der: bytes) -> str:
+    return b64encode(csr_to_store(csr_der)).decode()
+
+
+def _unpacked(text: str) -> bytes:
+    return csr_from_store(b64decode(text))

@@ -11,12 +11,14 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from certdesk.domain.actors import Action, Actor, can
 from certdesk.domain.check_catalogue import stored
+from certdesk.domain.csr import PrivateKeyPasted
 from certdesk.domain.errors import BadCsr, BadKey, NotAuthorized, RejectedIdentifier
 from certdesk.domain.policy import Outcome
 from certdesk.domain.requests import FINAL, Status
 from certdesk.services import runtime
 from certdesk.services.another import may_ask_another_until
 from certdesk.services.confirm import submit_request
+from certdesk.services.decisions import is_own
 from certdesk.services.requests import (
     Submission,
     end_request,
@@ -84,7 +86,8 @@ def preview(request: HttpRequest) -> HttpResponse:
         seen = preview_request(actor=actor, submission=submission, now=timezone.now())
     except (BadCsr, BadKey, RejectedIdentifier) as error:
         form.add_error("csr" if request.FILES.get("csr") else "csr_text", error.detail)
-        form.forget_paste()
+        if isinstance(error, PrivateKeyPasted):
+            form.forget_paste()
         return _render_form(request, form)
     refused = seen.decision.outcome is Outcome.REFUSE
     token = ""
@@ -269,4 +272,4 @@ def _may_withdraw(actor: Actor, detail: RequestDetail) -> bool:
 
 def _may_decide(actor: Actor, detail: RequestDetail) -> bool:
     waiting = detail.status is Status.WAITING_FOR_APPROVAL
-    return waiting and can(actor, Action.REQUEST_DECIDE) and detail.requester_id != actor.user_id
+    return waiting and can(actor, Action.REQUEST_DECIDE) and not is_own(actor, detail)

@@ -23,7 +23,7 @@ def status(request: HttpRequest) -> HttpResponse:
         "title": "The service works" if works else "Certificates are delayed",
         "text": "Requests are taken, decided and issued."
         if works
-        else "Requests are taken and decided. The CA does not answer at present; they go on when it does.",
+        else "Requests are taken and decided. The CA can't issue at present; they go on when it can.",
     }
     return render(request, "status/status.html", context)
 

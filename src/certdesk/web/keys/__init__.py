@@ -1,0 +1,1 @@
+"""Keys that are blocked: a room for officers, in which auditors may look."""

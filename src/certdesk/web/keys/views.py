@@ -1,0 +1,88 @@
+"""Blocked keys: the list with what each block rests on, blocking by hand, and unblocking."""
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.http import urlencode
+from django.views.decorators.http import require_http_methods, require_POST
+
+from certdesk.domain.actors import Action, can
+from certdesk.domain.errors import BadCsr, InvalidInput, NotAuthorized
+from certdesk.services.keys import block_by_hand, unblock_key
+from certdesk.store.models import KeyProof
+from certdesk.store.selectors.keys import BlockedRow, blocked_key, list_blocked
+from certdesk.web import times
+from certdesk.web.acme.paging import before
+from certdesk.web.actor import actor_of
+from certdesk.web.forms import show_on
+from certdesk.web.keys.forms import BlockForm
+from certdesk.web.requests.rows import fingerprint
+
+UNPROCESSABLE, PAGE = 422, 50
+_PROOFS = {
+    KeyProof.POSSESSION: "Proven: the private key was shown",
+    KeyProof.OFFICER: "An officer’s decision",
+    KeyProof.CLAIM: "Reported by the organisation itself",
+}
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+def listing(request: HttpRequest) -> HttpResponse:
+    """The list, newest first; a POST blocks a key."""
+    actor, now, query = actor_of(request), timezone.now(), request.GET.get("q", "")
+    found = list_blocked(actor=actor, query=query, before=before(request), limit=PAGE + 1, now=now)
+    may_block, form = can(actor, Action.KEY_BLOCK), BlockForm(request.POST or None)
+    if request.method == "POST":
+        if not may_block:
+            raise NotAuthorized("Only RA officers block and unblock keys.")
+        if form.is_valid():
+            said = form.cleaned_data
+            try:
+                block_by_hand(actor=actor, evidence=said["evidence"].encode(), reason=said["reason"], now=now)
+            except InvalidInput as error:
+                show_on(form, error)
+            except BadCsr as error:
+                form.add_error("evidence", error.detail)
+            else:
+                messages.success(request, "The key is blocked.")
+                return redirect("keys-list")
+    more = urlencode({"q": query, "before": str(found[PAGE - 1].id)}) if len(found) > PAGE else ""
+    context = {
+        "rows": [_row(row) for row in found[:PAGE]],
+        "query": query,
+        "form": form if may_block else None,
+        "next_href": f"{reverse('keys-list')}?{more}" if more else "",
+    }
+    return render(request, "keys/list.html", context, status=UNPROCESSABLE if form.errors else 200)
+
+
+@require_POST
+def unblock(request: HttpRequest, blocked_id: int) -> HttpResponse:
+    """Lets a key be certified again; why stays on record."""
+    actor, now = actor_of(request), timezone.now()
+    held = blocked_key(actor=actor, blocked_id=blocked_id, now=now)
+    try:
+        unblock_key(actor=actor, blocked_id=blocked_id, reason=request.POST.get("reason", ""), now=now)
+    except InvalidInput as error:
+        messages.error(request, error.detail)
+    else:
+        messages.success(request, f"The key {fingerprint(held.spki_sha256)[:23]}… is unblocked.")
+    return redirect("keys-list")
+
+
+def _row(row: BlockedRow) -> dict[str, object]:
+    ended = f"{row.ended_by}, {times.at(row.ended_at)}" if row.ended_at else ""
+    return {
+        "short": f"{fingerprint(row.spki_sha256)[:23]}…",
+        "fingerprint": fingerprint(row.spki_sha256),
+        "in_use": f"{times.counted(row.certificates, 'certificate')} in use" if row.certificates else "",
+        "scope": row.organisation_name or "Everybody",
+        "reason": row.reason,
+        "proof": _PROOFS[KeyProof(row.proof)],
+        "by": f"{row.by}, {times.at(row.at)}",
+        "ended": ended,
+        "ended_reason": row.ended_reason,
+        "unblock_href": "" if ended else reverse("keys-unblock", args=[row.id]),
+    }

@@ -1,0 +1,163 @@
+"""Whose EAB credentials are, who has seen their keys and so decides nothing they ask for, and who leaves."""
+
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from django.urls import reverse
+
+from certdesk.domain.acme_credentials import Limits
+from certdesk.domain.actors import SYSTEM, Actor, OrgRole
+from certdesk.services.acme_credentials import create_credential, reveal_key, rotate_credential
+from certdesk.services.membership import disable_member, hand_over
+from certdesk.services.people import disable_account
+from certdesk.store.models import Request
+from certdesk.store.selectors.acme import (
+    CredentialRow,
+    credentials_seen_by,
+    get_credential,
+    hands_on,
+)
+from certdesk.store.selectors.requests import Filters, get_request, list_requests
+from tests.integration.acme_support import AcmeWorld, acme_world, client, credential, scripted_network
+from tests.integration.api_calls import callers
+from tests.integration.support import NOW, actor, audit_problems, organisation
+from tests.integration.test_web_access import signed_in
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+NAME, OUTSIDE = "www.example.ac.uk", "www.elsewhere.org"
+
+
+@pytest.fixture
+def here() -> AcmeWorld:
+    return acme_world()
+
+
+def _uid(who: Actor) -> int:
+    assert who.user_id is not None
+    return int(who.user_id)
+
+
+def _row(here: AcmeWorld) -> CredentialRow:
+    return get_credential(actor=here.world.olga, credential_id=here.credential.credential_id)
+
+
+def test_a_request_names_its_account_and_knows_whose_hands_were_on_the_credential(here: AcmeWorld) -> None:
+    """An officer made it in a manager's name; another one looked at its key. The manager never asked."""
+    olga, otto = here.world.olga, here.world.otto
+    made = create_credential(
+        actor=olga, organisation_id=here.world.university, name="olga's", limits=Limits(), now=NOW
+    )
+    one = client()
+    one.register(made.kid, made.hmac_key)
+    with scripted_network():
+        assert one.order(OUTSIDE).problem == "rejectedIdentifier"
+    number = Request.objects.get().pk
+    asker = f"ACME account {one.kid.rsplit('/', 1)[1]} (credential “olga's”, made by olga)"
+    assert get_request(actor=otto, number=number).requester == asker
+    assert [row.requester for row in list_requests(actor=otto, filters=Filters()).rows] == [asker]
+    assert "made by olga" in signed_in("otto").get(reverse("queue-list")).content.decode()
+    assert hands_on(request_id=number) == {olga.user_id}
+    reveal_key(actor=otto, credential_id=made.credential_id, now=NOW)
+    rotate_credential(actor=here.meg, credential_id=made.credential_id, now=NOW)
+    assert hands_on(request_id=number) == {olga.user_id, otto.user_id, here.meg.user_id}
+    assert not hands_on(request_id=number + 1)
+
+
+def _disabled(here: AcmeWorld) -> None:
+    disable_member(
+        actor=here.world.olga, organisation_id=here.world.university, user_id=_uid(here.meg), now=NOW
+    )
+
+
+def _stopped(here: AcmeWorld) -> None:
+    disable_account(actor=here.world.olga, user_id=_uid(here.meg), now=NOW)
+
+
+def _handed_over(here: AcmeWorld) -> None:
+    hand_over(
+        actor=here.meg,
+        organisation_id=here.world.university,
+        leaver_id=_uid(here.meg),
+        successor_id=_uid(here.world.bob),
+        now=NOW,
+    )
+
+
+@pytest.mark.parametrize("leave, owner", [(_disabled, "alice"), (_stopped, "alice"), (_handed_over, "bob")])
+def test_a_leaver_s_credential_gets_another_owner_and_asks_to_be_rotated(
+    here: AcmeWorld, leave: Callable[[AcmeWorld], None], owner: str
+) -> None:
+    """A person who knows a key and has left can register clients with it until it is rotated."""
+    olga, number, one = here.world.olga, here.credential.credential_id, here.registered()
+    assert _row(here).leavers == ()
+    leave(here)
+    assert (_row(here).owner, _row(here).leavers) == (owner, ("meg",))
+    page = signed_in("olga").get(reverse("acme-show", args=[number])).content.decode()
+    assert "Have left and know this key: meg." in page
+    with scripted_network():
+        one.order(OUTSIDE)
+    assert Request.objects.get().requester.username == owner
+    rotate_credential(actor=olga, credential_id=number, now=NOW + timedelta(seconds=1))
+    assert _row(here).leavers == ()
+    assert one.order(NAME).status == 201
+    seen = credentials_seen_by(actor=olga, user_id=_uid(here.meg), organisation_id=here.world.university)
+    assert [row.id for row in seen] == [number]  # its accounts may be hers
+    rotate_credential(actor=olga, credential_id=number, end_accounts=True, now=NOW)
+    assert (one.order(NAME).status, _row(here).accounts) == (401, 0)
+    assert audit_problems() == []
+
+
+def test_where_nobody_is_left_the_owner_stays_and_an_officer_is_not_one(here: AcmeWorld) -> None:
+    college = organisation("Other College")
+    boss = actor("boss", organisation=college, role=OrgRole.MANAGER)
+    made = credential(boss, college)
+    disable_member(actor=here.world.olga, organisation_id=college, user_id=_uid(boss), now=NOW)
+    row = get_credential(actor=here.world.olga, credential_id=made.credential_id)
+    assert (row.owner, row.leavers) == ("boss", ("boss",))
+    reveal_key(actor=here.world.olga, credential_id=made.credential_id, now=NOW)
+    disable_account(actor=SYSTEM, user_id=_uid(here.world.olga), now=NOW)
+    row = get_credential(actor=here.world.otto, credential_id=made.credential_id)
+    assert row.leavers == ("boss", "olga")
+
+
+def test_the_portal_leads_from_a_leaver_to_the_keys(here: AcmeWorld) -> None:
+    home = reverse("organisations-show", args=["example-university"])
+    keys = reverse("organisations-person-keys", args=["example-university", _uid(here.meg)])
+    one, other = here.registered(), credential(here.meg, here.world.university)
+    olga = signed_in("olga")
+    gone = reverse("organisations-disable-person", args=["example-university", _uid(here.meg)])
+    assert olga.post(gone)["Location"] == keys
+    page = olga.get(keys).content.decode()
+    assert (page.count("checked"), page.count("meg knows the key.")) == (2, 2)
+    number = here.credential.credential_id
+    chosen = {"credential": [str(number), "999999"], "end_accounts": "yes"}
+    assert olga.post(keys, chosen)["Location"] == home
+    assert one.order(NAME).status == 401
+    assert client().register(here.credential.kid, here.credential.hmac_key).status == 401
+    assert client().register(other.kid, other.hmac_key).status == 201  # it was not chosen
+    # Somebody without any goes back to the page of the organisation.
+    gone = reverse("organisations-disable-person", args=["example-university", _uid(here.world.bob)])
+    assert olga.post(gone)["Location"] == home
+
+
+def test_whoever_hands_over_is_told_that_the_keys_stay_known(here: AcmeWorld) -> None:
+    people = {"leaver": _uid(here.meg), "successor": _uid(here.world.alice)}
+    answer = signed_in("meg").post(
+        reverse("organisations-hand-over", args=["example-university"]), people, follow=True
+    )
+    assert "Ask your successor to rotate them" in answer.content.decode()
+
+
+def test_rest_says_who_knows_a_key_and_ends_accounts_with_it() -> None:
+    people = callers()
+    made = people.meg.post("/acme/credentials", {"name": "web"}).json
+    url = f"/acme/credentials/{made['id']}"
+    assert made["seen_by"] == [{"username": "meg", "knows_key": True, "has_left": False}]
+    one = client()
+    assert one.register(made["kid"], made["hmac_key"]).status == 201
+    rotated = people.olga.post(f"{url}/rotate", {"end_accounts": True})
+    assert (rotated.status, rotated.json["accounts"]) == (200, 0)
+    seen = {one["username"]: one["knows_key"] for one in people.meg.get(url).json["seen_by"]}
+    assert seen == {"meg": False, "olga": True}

@@ -1,0 +1,221 @@
+"""Blocked keys: on what proof, for whom, and how officers block and unblock them."""
+
+from functools import partial
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from django.db import IntegrityError
+
+from certdesk.domain.actors import Actor, RaRole
+from certdesk.domain.csr import PrivateKeyPasted, read_csr
+from certdesk.domain.errors import BadCsr, InvalidInput, NotAuthorized, NotFound, StateConflict
+from certdesk.domain.findings import Verdict
+from certdesk.domain.revocation import RevocationReason
+from certdesk.services.confirm import submit_request
+from certdesk.services.keys import block_by_hand, block_key, unblock_key
+from certdesk.services.requests import preview_request
+from certdesk.services.revocation import HoldsAccount, HoldsKey, revoke_by_proof, revoke_certificate
+from certdesk.store.models import AuditEvent, BlockedKey, Certificate, KeyProof
+from certdesk.store.selectors.keys import list_blocked
+from tests.integration import support
+from tests.integration.acme_support import acme_world
+from tests.integration.support import NOW, Clock, World, outcomes, together, world
+from tests.vectors import forge
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+VECTORS = Path(__file__).parent.parent / "vectors" / "bad"
+FORGED = sorted(VECTORS.glob("private-key-forged-*"))
+COMPROMISE = RevocationReason.KEY_COMPROMISE
+
+
+def refused(w: World, key: ec.EllipticCurvePrivateKey, *, by: Actor | None = None) -> bool:
+    """Whether the key's owner, or somebody else, would be refused because of it."""
+    who = by or w.alice
+    (own,) = who.organisation_ids
+    asked = support.submission(own, upload=support.csr("www.example.ac.uk", key=key))
+    checks = preview_request(actor=who, submission=asked, now=NOW).decision.checks
+    return ("key.blocked", Verdict.REFUSE) in {(check.code, check.verdict) for check in checks}
+
+
+def charlie() -> Actor:
+    return support.actor("charlie", organisation=support.organisation("Other College"))
+
+
+def issued(w: World, key: ec.EllipticCurvePrivateKey) -> Certificate:
+    asked = support.submission(w.university, upload=support.csr("www.example.ac.uk", key=key))
+    made = submit_request(actor=w.alice, submission=asked, channel="portal", clock=Clock())
+    return Certificate.objects.get(request_id=made.number)
+
+
+def block(w: World, *, by: Actor | None = None, key: ec.EllipticCurvePrivateKey | None = None) -> int:
+    """A block by an officer."""
+    evidence = support.csr(key=key)
+    return block_by_hand(
+        actor=by or w.olga, evidence=evidence, reason="Found in a public repository.", now=NOW
+    )
+
+
+@pytest.mark.parametrize("path", FORGED, ids=lambda path: path.stem)
+def test_a_forged_private_key_blocks_nobody(path: Path) -> None:
+    w = world()
+    asked = support.submission(w.university, upload=path.read_bytes())
+    with pytest.raises(PrivateKeyPasted):
+        preview_request(actor=w.alice, submission=asked, now=NOW)
+    assert not BlockedKey.objects.exists()
+    assert not AuditEvent.objects.filter(action="key.block").exists()
+
+
+def test_a_forged_private_key_sent_by_acme_blocks_nobody() -> None:
+    one = acme_world().registered()
+    order = one.order("www.example.ac.uk").json
+    for path in FORGED:
+        assert one.finalize(order, path.read_bytes()).problem == "badCSR"
+    assert not BlockedKey.objects.exists()
+
+
+@pytest.mark.parametrize("way", ["person", "account", "key", "officer"])
+def test_a_report_binds_others_on_proof_or_on_an_officers_word(way: str) -> None:
+    """A claim is about the organisation's own key: what another one does with it is not touched."""
+    w, key, other = world(), ec.generate_private_key(ec.SECP256R1()), charlie()
+    row = issued(w, key)
+    match way:
+        case "person" | "officer":
+            who = w.alice if way == "person" else w.olga
+            revoke_certificate(actor=who, certificate_id=row.pk, reason=COMPROMISE, clock=Clock())
+        case "account" | "key":
+            proof = (
+                HoldsKey(spki_sha256=row.spki_sha256)
+                if way == "key"
+                else HoldsAccount(organisation_id=w.university)
+            )
+            machine = Actor(label="a machine")
+            revoke_by_proof(
+                actor=machine, certificate_id=row.pk, proof=proof, reason=COMPROMISE, clock=Clock()
+            )
+    for_all = way in ("key", "officer")
+    assert refused(w, key)
+    assert refused(w, key, by=other) is for_all
+    held = BlockedKey.objects.get()
+    assert (held.organisation_id is None) is for_all
+    wanted = {"key": KeyProof.POSSESSION, "officer": KeyProof.OFFICER}
+    assert held.proof == wanted.get(way, KeyProof.CLAIM)
+
+
+def test_what_was_claimed_can_still_be_proven_for_everybody() -> None:
+    w, key, other = world(), ec.generate_private_key(ec.SECP256R1()), charlie()
+    row = issued(w, key)
+    revoke_certificate(actor=w.alice, certificate_id=row.pk, reason=COMPROMISE, clock=Clock())
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    for _ in range(2):
+        with pytest.raises(PrivateKeyPasted):
+            preview_request(actor=w.bob, submission=support.submission(w.university, upload=pem), now=NOW)
+    assert [held.proof for held in BlockedKey.objects.order_by("id")] == ["claim", "possession"]
+    assert refused(w, key, by=other)
+
+
+def test_a_claim_for_everybody_can_not_be_stored() -> None:
+    with pytest.raises(IntegrityError):
+        block_key("0" * 64, proof=KeyProof.CLAIM, reason="I say so.", actor=world().alice, now=NOW)
+
+
+def test_an_officer_unblocks_with_a_reason_and_the_block_stays_on_record() -> None:
+    w, key = world(), ec.generate_private_key(ec.SECP256R1())
+    number = block(w, key=key)
+    assert refused(w, key)
+    with pytest.raises(InvalidInput):
+        unblock_key(actor=w.otto, blocked_id=number, reason=" ", now=NOW)
+    unblock_key(actor=w.otto, blocked_id=number, reason="It was a test key.", now=NOW)
+    assert not refused(w, key)
+    with pytest.raises(StateConflict):
+        unblock_key(actor=w.otto, blocked_id=number, reason="Again.", now=NOW)
+    (row,) = list_blocked(actor=w.olga, limit=5, now=NOW)
+    assert (row.by, row.ended_by, row.ended_reason) == (w.olga.label, w.otto.label, "It was a test key.")
+    noted = AuditEvent.objects.filter(action__startswith="key.").order_by("seq")
+    assert [(one.action, one.actor, one.data["reason"]) for one in noted] == [
+        ("key.block", w.olga.label, "Found in a public repository."),
+        ("key.unblock", w.otto.label, "It was a test key."),
+    ]
+    assert block(w, key=key) != number
+    assert refused(w, key)
+
+
+def test_only_officers_block_and_unblock_and_auditors_may_read() -> None:
+    w = world()
+    rick, op = support.actor("rick", ra=RaRole.AUDITOR), support.actor("op", ra=RaRole.OPERATOR)
+    number = block(w)
+    assert len(list_blocked(actor=rick, limit=5, now=NOW)) == 1
+    for stranger in (w.alice, op):
+        with pytest.raises(NotFound):
+            list_blocked(actor=stranger, limit=5, now=NOW)
+    for who in (w.alice, op, rick):
+        with pytest.raises(NotAuthorized):
+            block(w, by=who)
+        with pytest.raises(NotAuthorized if who is rick else NotFound):
+            unblock_key(actor=who, blocked_id=number, reason="Mine.", now=NOW)
+
+
+def test_of_many_at_once_one_blocks_and_one_unblocks() -> None:
+    w, key = world(), ec.generate_private_key(ec.SECP256R1())
+    csr = support.csr(key=key)
+    calls = [partial(block_by_hand, actor=w.olga, evidence=csr, reason="Leaked.", now=NOW)] * 6
+    assert len(outcomes(together(calls))[0]) == 6
+    number = BlockedKey.objects.get().pk
+    ends = [partial(unblock_key, actor=w.olga, blocked_id=number, reason="No.", now=NOW)] * 6
+    won, lost = outcomes(together(ends))
+    assert (len(won), {type(error) for error in lost}) == (1, {StateConflict})
+    assert AuditEvent.objects.filter(action__startswith="key.").count() == 2
+
+
+def evidence_of(key: ec.EllipticCurvePrivateKey, kind: str) -> bytes:
+    public = key.public_key()
+    match kind:
+        case "csr":
+            return support.csr(key=key)
+        case "certificate" | "certificate-der":
+            made = issued(world(), key)
+            loaded = x509.load_der_x509_certificate(bytes(made.der))
+            return loaded.public_bytes(Encoding.DER if kind.endswith("der") else Encoding.PEM)
+        case "public" | "public-der":
+            form = Encoding.DER if kind.endswith("der") else Encoding.PEM
+            return public.public_bytes(form, PublicFormat.SubjectPublicKeyInfo)
+        case _:
+            return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+@pytest.mark.parametrize("kind", ["csr", "certificate", "certificate-der", "public", "public-der", "private"])
+def test_a_key_is_blocked_by_whatever_shows_it(kind: str) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    evidence = evidence_of(key, kind)
+    olga = support.actor("olga", ra=RaRole.OFFICER)
+    block_by_hand(actor=olga, evidence=evidence, reason="Leaked.", now=NOW)
+    held = BlockedKey.objects.get()
+    assert held.spki_sha256 == read_csr(support.csr(key=key)).key.spki_sha256
+    assert held.proof == ("possession" if kind == "private" else "officer")
+
+
+@pytest.mark.parametrize(
+    "evidence", [b"", b"nonsense", FORGED[0].read_bytes(), forge.pem(b"\x30\x00", label="CERTIFICATE")]
+)
+def test_what_shows_no_key_blocks_none(evidence: bytes) -> None:
+    olga = support.actor("olga", ra=RaRole.OFFICER)
+    with pytest.raises(BadCsr):
+        block_by_hand(actor=olga, evidence=evidence, reason="Leaked.", now=NOW)
+    assert not BlockedKey.objects.exists()
+
+
+def test_the_list_is_paged_searched_and_counts_certificates_in_use() -> None:
+    w, key = world(), ec.generate_private_key(ec.SECP256R1())
+    row = issued(w, key)
+    for each in (None, key, None):
+        block(w, key=each)
+    found = list_blocked(actor=w.olga, limit=2, now=NOW)
+    assert [one.certificates for one in found] == [0, 1]
+    assert len(list_blocked(actor=w.olga, before=found[-1].id, limit=2, now=NOW)) == 1
+    sought = " ".join(row.spki_sha256[at : at + 2].upper() for at in range(0, 64, 2)).replace(" ", ":")
+    assert [one.spki_sha256 for one in list_blocked(actor=w.olga, query=sought, limit=5, now=NOW)] == [
+        row.spki_sha256
+    ]
