@@ -43,13 +43,13 @@ def profile(*, orders: int) -> None:
 
     server.prepare(talk=lambda _line: None)
     from certdesk.acme import orders as views  # noqa: PLC0415 - as above
-    from certdesk.conf.wsgi import application  # noqa: PLC0415 - as above
+    from certdesk.conf.wsgi import wsgi  # noqa: PLC0415 - as above
 
     # So that looks at challenges are in the profile.
     views.run_for_a_moment = lambda work: work()  # type: ignore[attr-defined] # in this thread, for the profile
     told = json.loads((data / "demo.json").read_text())
     (eab,) = [one for one in told["eab"] if one["organisation"] == "Example University"]
-    here = InProcess(application)
+    here = InProcess(wsgi)
     client = here.client(client, directory=told["acme_directory"], credential=(eab["kid"], eab["hmac_key"]))
     client.register()
     for flow, domain, challenged in (("challenged", UNPROVEN, True), ("pre-validated", DOMAIN, False)):

@@ -113,11 +113,6 @@ def test_too_much_is_refused_at_once(people: Callers, size: int) -> None:
     assert time.monotonic() - started < 1
 
 
-def test_a_body_in_chunks_is_asked_for_whole(people: Callers) -> None:
-    reply = people.alice.call("POST", "/requests", headers={"Transfer-Encoding": "chunked"})
-    assert (reply.status, reply.json["code"]) == (411, "request.length_required")
-
-
 def test_one_file_at_a_time(people: Callers) -> None:
     boundary = b"--x\r\nContent-Disposition: form-data; name="
     two = b"".join(boundary + b'"csr"; filename="a.csr"\r\n\r\nAAAA\r\n' for _ in range(2)) + b"--x--\r\n"

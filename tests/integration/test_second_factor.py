@@ -89,6 +89,18 @@ def test_codes_can_not_be_guessed(here: World) -> None:
     assert not is_signed_in(guesser)
 
 
+def test_a_thief_of_the_password_does_not_lock_the_owner_s_browser_out(here: World) -> None:
+    owner = sign_in("alice")
+    secret = add_app(owner)
+    thief = sign_in("alice")
+    for number in range(6):
+        thief.post(CODE, {"code": f"{number:06}"})
+    owner.post("/accounts/logout/")
+    again = sign_in("alice", client=owner)
+    again.post(CODE, {"code": code_of(secret)})
+    assert is_signed_in(again)
+
+
 def test_recovery_codes_come_with_the_first_factor_and_work_once(here: World) -> None:
     alice = sign_in("alice")
     add_app(alice)

@@ -5,7 +5,9 @@ from functools import partial
 
 import pytest
 from django.core import mail
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from certdesk.domain.actors import Actor, RaRole
@@ -13,7 +15,9 @@ from certdesk.domain.errors import CertdeskError, NotAuthorized, NotFound, State
 from certdesk.domain.requests import Status
 from certdesk.services import runtime
 from certdesk.services.decisions import reject_request
+from certdesk.services.letters import letter
 from certdesk.services.settings import change_settings, default_settings, reset_setting
+from certdesk.store.db import write_transaction
 from certdesk.store.models import AuditEvent, RequestEvent, SettingsVersion, User
 from certdesk.store.selectors.settings import latest_settings, settings_history
 from tests.integration.support import (
@@ -112,14 +116,38 @@ def test_back_to_the_default_follows_the_configuration_again(op: Actor) -> None:
     assert set(SettingsVersion.objects.latest("id").values) == {"durations"}
 
 
-def test_another_process_sees_it_within_a_second(op: Actor, monkeypatch: pytest.MonkeyPatch) -> None:
+def elsewhere(op: Actor, **values: object) -> None:
+    """Changes settings as another process would, while this one has just looked at them."""
+    runtime.refresh()
+    runtime.current()
+    SettingsVersion.objects.create(values=values, changed={}, by="op", user_id=op.user_id, at=NOW)
+
+
+def test_a_page_sees_another_process_s_change_within_a_second(
+    op: Actor, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = runtime.current().settings.ra
-    SettingsVersion.objects.create(  # as another process would have
-        values={"ra": "Elsewhere"}, changed={"ra": [before, "Elsewhere"]}, by="op", user_id=op.user_id, at=NOW
-    )
+    elsewhere(op, ra="Elsewhere")
     assert runtime.current().settings.ra == before
     monkeypatch.setattr(runtime._Holder, "checked_at", runtime._Holder.checked_at - runtime.FRESH_FOR - 0.01)
     assert runtime.current().settings.ra == "Elsewhere"
+
+
+def test_what_is_written_or_decided_uses_the_newest_settings(op: Actor) -> None:
+    """A mail, a transaction and a form sent, each in the second after another process's change."""
+    elsewhere(op, service_name="Mailed", ra="Mailed", ra_contact="mailed@example.org")
+    mail = letter(subject="x", blocks=["y"], to=[])
+    assert mail.subject.startswith("[Mailed]")
+    assert "Mailed: mailed@example.org" in str(mail.body)
+    elsewhere(op, ra="Decided")
+    with write_transaction():
+        assert runtime.current().rules.ra == "Decided"
+        with CaptureQueriesContext(connection) as asked:
+            assert runtime.current().rules.ra == "Decided"
+    assert not asked.captured_queries, "one look in each transaction"
+    elsewhere(op, password_min_length=20)
+    Client().post("/accounts/login/")
+    assert runtime.current().settings.password_min_length == 20
 
 
 def test_of_two_operators_at_once_one_wins(op: Actor) -> None:

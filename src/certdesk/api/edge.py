@@ -8,19 +8,19 @@ from functools import wraps
 from typing import Any
 
 import structlog
-from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed, UnreadablePostError
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.urls import URLPattern
 
-from certdesk.api.problems import BUG, NO_LENGTH, TOO_LARGE, Problem
+from certdesk.api.problems import BUG, TOO_LARGE, Problem
 from certdesk.domain.actors import Actor
 from certdesk.domain.csr import MAX_UPLOAD
+from certdesk.front import METHODS
 
 log = structlog.get_logger()
 
 View = Callable[..., HttpResponse]
 #: A CSR of the greatest size as JSON with every line end escaped, the note, and a form's boundaries.
 MAX_BODY = 2 * MAX_UPLOAD
-MAX_DRAINED, CHUNK = 64 * 1024 * 1024, 256 * 1024
 _SAFE_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 
 
@@ -48,11 +48,10 @@ def guard(view: View) -> View:
 
 
 def _answer(view: View, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-    if (length := _length(request)) > MAX_BODY:
-        _drain(request, length)
+    if _length(request) > MAX_BODY:
         return TOO_LARGE.response()
-    if "HTTP_TRANSFER_ENCODING" in request.META and not length:
-        return NO_LENGTH.response()
+    if request.method not in METHODS:
+        return _not_allowed(HttpResponseNotAllowed(METHODS))
     head = request.method == "HEAD"
     if head:
         request.method = "GET"
@@ -72,16 +71,6 @@ def _answer(view: View, request: HttpRequest, *args: Any, **kwargs: Any) -> Http
 def _length(request: HttpRequest) -> int:
     told = request.META.get("CONTENT_LENGTH") or "0"
     return int(told) if told.isascii() and told.isdecimal() and len(told) < 20 else 0  # noqa: PLR2004 - digits
-
-
-def _drain(request: HttpRequest, length: int) -> None:
-    """Lets a caller finish sending what won't be looked at: most hear no answer before they have."""
-    left = min(length, MAX_DRAINED)
-    try:
-        while left > 0 and (chunk := request.read(min(left, CHUNK))):
-            left -= len(chunk)
-    except UnreadablePostError:
-        log.info("api.caller_gone")
 
 
 def _not_allowed(response: HttpResponse) -> HttpResponse:

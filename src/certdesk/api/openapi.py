@@ -72,9 +72,9 @@ def describe(
 ) -> Extra:
     """What ninja is to add to an operation: its problems by status, JSON body, form, headers, files.
 
-    Every operation may answer 401, 413, 429 and 500 as well, and those with a body 400, 411, 415 and 422.
+    Every operation may answer 401, 413, 429 and 500 as well, and those with a body 400, 408, 415 and 422.
     """
-    statuses = {401, 413, 429, 500, *problems} | ({400, 411, 415, 422} if body else set())
+    statuses = {401, 413, 429, 500, *problems} | ({400, 408, 415, 422} if body else set())
     extra: Extra = {
         "responses": {status: _problem(status) for status in sorted(statuses)},
         "parameters": [dict(header) for header in (*headers, _REQUEST_ID)],

@@ -133,11 +133,11 @@ TOO_LARGE = Problem(
     title="Too much was sent",
     detail="A CSR is at most 64 KB; send the CSR alone.",
 )
-NO_LENGTH = Problem(
-    status=411,
-    code="request.length_required",
-    title="The length of the body is not known",
-    detail="Send the body whole, with a Content-Length, not in chunks.",
+TOO_SLOW = Problem(
+    status=408,
+    code="request.too_slow",
+    title="The body did not arrive",
+    detail="The request didn’t arrive whole within 10 seconds. Send it again.",
 )
 STALE = Problem(
     status=412,

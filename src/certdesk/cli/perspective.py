@@ -13,7 +13,9 @@ from granian.constants import HTTPModes, Interfaces
 
 from certdesk.dcv.fetch import HTTP, HTTPS
 from certdesk.dcv.mpic import PerspectiveApp
+from certdesk.dcv.mpic.server import MAX_BODY
 from certdesk.dcv.network import SYSTEM, make_network
+from certdesk.front import Front
 
 #: How the command tells granian's worker process what it was told; no secret stands in it.
 _HANDED_ON = "CERTDESK_PERSPECTIVE"
@@ -88,17 +90,18 @@ def perspective(
         factory=True,
         address=host,
         port=port,
-        interface=Interfaces.WSGI,
+        interface=Interfaces.RSGI,
+        websockets=False,
         http=HTTPModes.http1,
         workers=1,
-        blocking_threads=32,
         log_level="warning",  # type: ignore[arg-type] # granian takes the enum's value
     ).serve()
 
 
-def make_application() -> PerspectiveApp:
+def make_application() -> Front:
     """The application in granian's worker, made from what the command handed on."""
-    return build_application(Options(**json.loads(os.environ[_HANDED_ON])))
+    app = build_application(Options(**json.loads(os.environ[_HANDED_ON])))
+    return Front(app, threads=32, limit=lambda _environ: MAX_BODY, admits=app.admits, unread=app.unread)
 
 
 def build_application(options: Options) -> PerspectiveApp:

@@ -8,6 +8,7 @@ from pathlib import Path
 import structlog
 from django.apps import AppConfig
 from django.conf import settings
+from django.core.signals import request_started
 from django.utils import timezone
 
 from certdesk.backends.base import Backend
@@ -23,7 +24,7 @@ from certdesk.domain.known_keys import NO_LIST
 from certdesk.domain.policy_file import NO_FILE, PORTAL, PolicyFile, read_policy
 from certdesk.domain.settings import ServiceSettings, changed
 from certdesk.services.known_keys import KnownKeysFolder
-from certdesk.services.runtime import AcmeSettings, CaaSettings, Persistence, Runtime, configure
+from certdesk.services.runtime import AcmeSettings, CaaSettings, Persistence, Runtime, configure, look_again
 
 log = structlog.get_logger()
 
@@ -38,9 +39,19 @@ class ConfConfig(AppConfig):
         """Registers how the runtime is made; CA keys are opened when first needed."""
         from certdesk.store.selectors.settings import (  # noqa: PLC0415 - models exist from here on
             latest_settings,
+            latest_version,
         )
 
-        configure(lambda: make_runtime(settings.CERTDESK), read_changes=latest_settings)
+        configure(
+            lambda: make_runtime(settings.CERTDESK), read_changes=latest_settings, read_version=latest_version
+        )
+        request_started.connect(look_again_at_settings)
+
+
+def look_again_at_settings(*, environ: Mapping[str, object] | None = None, **_told: object) -> None:
+    """Has a request that may change something go by the newest settings; receives Django's signal."""
+    if environ is None or environ.get("REQUEST_METHOD") not in ("GET", "HEAD"):
+        look_again()
 
 
 def make_runtime(config: Config) -> Runtime:

@@ -100,10 +100,10 @@ def serve(target: str, *, with_worker: bool) -> None:
         target,
         address=config.host,
         port=config.port,
-        interface=Interfaces.WSGI,
+        interface=Interfaces.RSGI,
+        websockets=False,
         http=HTTPModes.http1,
         workers=config.workers,
-        blocking_threads=config.threads,
         respawn_failed_workers=True,
         log_level="warning",  # type: ignore[arg-type] # granian takes the enum's value
     )

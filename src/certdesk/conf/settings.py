@@ -148,19 +148,24 @@ ACCOUNT_LOGOUT_REDIRECT_URL = "/accounts/login/"
 ACCOUNT_SESSION_REMEMBER = False
 ACCOUNT_PASSWORD_RESET_TOKEN_GENERATOR = "django.contrib.auth.tokens.PasswordResetTokenGenerator"  # noqa: S105 - a class
 ACCOUNT_REAUTHENTICATION_TIMEOUT = 300
-# Per address and, for failures, per account (A5). The key of a reset is the address that was typed.
+# Wrong passwords are counted in `web.account.known`. `login_failed` is for codes of a second factor, after
+# the right password; the key of a reset is the address that was typed. Many people may share an IP address.
 ACCOUNT_RATE_LIMITS = {
-    "login": "60/m/ip",
-    "login_failed": "10/m/ip,5/5m/key",
+    "login": None,
+    "login_failed": "5/5m/key",
     "change_password": "5/m/user",
     "reauthenticate": "10/m/user",
-    "reset_password": "10/m/ip,3/10m/key",
-    "reset_password_from_key": "20/m/ip",
+    "reset_password": "100/10m/ip,3/10m/key",
+    "reset_password_from_key": "300/m/ip",
 }
 ALLAUTH_TRUSTED_PROXY_COUNT = 1 if CERTDESK.behind_proxy else 0
 MFA_ADAPTER = "certdesk.web.adapter.MfaAdapter"
 MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
-MFA_FORMS = {"activate_totp": "certdesk.web.account.forms.ActivateTotpForm"}
+MFA_FORMS = {
+    "activate_totp": "certdesk.web.account.forms.ActivateTotpForm",
+    "authenticate": "certdesk.web.account.forms.CodeForm",
+}
+MFA_RATE_LIMITS = {"webauthn_login": "300/m/ip"}  # passkeys can't be guessed
 MFA_PASSKEY_LOGIN_ENABLED = True
 MFA_TOTP_TOLERANCE = 1  # a phone's clock may be half a minute off
 MFA_ALLOW_UNVERIFIED_EMAIL = True  # addresses come from managers and officers, never from the person
@@ -168,6 +173,7 @@ MFA_RECOVERY_CODE_DIGITS = 10
 
 SESSION_COOKIE_NAME = "__Host-certdesk" if _tls else "certdesk"
 CSRF_COOKIE_NAME = "__Host-certdesk-csrf" if _tls else "certdesk-csrf"
+KNOWN_COOKIE_NAME = "__Host-certdesk-known" if _tls else "certdesk-known"
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _tls
 SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"

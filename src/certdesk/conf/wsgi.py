@@ -1,11 +1,13 @@
-"""The WSGI application that granian serves, warmed up so that the first applicant does not wait for us."""
+"""The application that granian serves, warmed up so that the first applicant does not wait for us."""
 
 import ctypes
 import gc
 import os
 import signal
 import sys
+from wsgiref.types import WSGIApplication
 
+from django.conf import settings
 from django.core.wsgi import get_wsgi_application
 from django.urls import get_resolver
 
@@ -14,6 +16,7 @@ from certdesk.domain.csr import read_csr
 from certdesk.domain.errors import BadCsr
 from certdesk.domain.identifiers import parse_dns_name
 from certdesk.domain.lint import lint_certificate
+from certdesk.front import Front
 from certdesk.services import runtime
 
 PR_SET_PDEATHSIG = 1
@@ -59,8 +62,16 @@ def settle_memory() -> None:
     gc.set_threshold(10_000, 20, 20)
 
 
+def behind_front(wsgi: WSGIApplication) -> Front:
+    """The application with its requests read before a thread is taken."""
+    from certdesk.conf.bodies import admits, limit, unread  # noqa: PLC0415 - models come after django.setup()
+
+    return Front(wsgi, threads=settings.CERTDESK.threads, limit=limit, admits=admits, unread=unread)
+
+
 configure_logging(os.environ.get("CERTDESK_LOG_LEVEL", "INFO"))
-application = get_wsgi_application()
+wsgi = get_wsgi_application()
+application = behind_front(wsgi)
 end_with_parent()
 warm_up()
 take_turns()

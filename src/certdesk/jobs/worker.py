@@ -31,6 +31,7 @@ from certdesk.services import (
     proof_warnings,
     reminders,
     revocation,
+    runtime,
     validation,
 )
 from certdesk.store.db import write_transaction
@@ -78,6 +79,7 @@ class Worker:
 
     def tick(self, *, now: datetime) -> bool:
         """One round: requests and revocations, jobs, housekeeping. True when there may be more to do."""
+        runtime.look_again()
         for number in issuance.due_issuances(now=now, limit=BATCH):
             self._drive(number)
         for intent in revocation.due_revocations(now=now, limit=BATCH):

@@ -92,7 +92,7 @@ def mail_account(*, user_id: int, occasion: Occasion, by: str, now: datetime) ->
 
 def mail_reset(user: User) -> None:
     """Mails a link that resets the password: once, and for the time of PASSWORD_RESET_TIMEOUT."""
-    rt = runtime.current()
+    rt = runtime.newest()
     path = RESET_PATH.format(uid=int_to_base36(user.pk), token=default_token_generator.make_token(user))
     letter(
         subject="Reset your password",
@@ -134,7 +134,7 @@ def _state(user: User) -> str:
 
 
 def _account_mail(user: User, words: _Words, *, by: str, now: datetime) -> EmailMessage:
-    rt, until = runtime.current(), now + INVITED_FOR
+    rt, until = runtime.newest(), now + INVITED_FOR
     homes = sorted(user.memberships.filter(is_active=True).values_list("organisation__legal_name", flat=True))
     home = f" {' and '.join(homes)}" if words is _WORDS[Occasion.JOINED] else f", for {', '.join(homes)}"
     choose = ""

@@ -136,7 +136,7 @@ def message(waiting: Sequence[Request], *, to: list[str], awaited: Awaited) -> E
     whom, advice = _ADVICE[awaited]
     blocks = [
         prose(f"{count} waited for {whom} for {hours} or longer."),
-        prose(advice.format(service=runtime.current().service_name)),
+        prose(advice.format(service=runtime.newest().service_name)),
         *map(_paragraph, waiting[:LISTED]),
         _more(len(waiting)),
     ]
@@ -167,7 +167,7 @@ def _more(count: int) -> str:
 
 
 def _paragraph(row: Request) -> str:
-    rt = runtime.current()
+    rt = runtime.newest()
     more = f" and {len(row.names) - 1} more" if len(row.names) > 1 else ""
     told = {
         "Request ID": row.pk,
@@ -187,7 +187,7 @@ def _order_paragraph(row: AcmeOrder) -> str:
         "Organisation": row.organisation.legal_name,
         "Last problem": row.account.last_problem or "none",
     }
-    return f"{runtime.current().base_url}/acme-clients/accounts/{row.account_id}/\n{table(told)}"
+    return f"{runtime.newest().base_url}/acme-clients/accounts/{row.account_id}/\n{table(told)}"
 
 
 def _untold(awaited: Awaited, *, now: datetime) -> QuerySet[Request]:

@@ -121,9 +121,7 @@ def issue(*, issuance_id: IssuanceId, clock: Clock, already: Claimed | None = No
             account_uri=account_url(issuance.order.account_id) if issuance.order else "",
             now=now,
         )
-        csr = read_csr(
-            csr_from_store(bytes(issuance.csr_der)), ip_addresses=profile(request.profile_id).ip_addresses
-        )
+        csr = kept_csr(issuance)
         intent = recorded or intent_of(subject_of(request, issuance.organisation, csr), backend, now=now)
         try:
             intent = recorded or prepared(backend, intent)

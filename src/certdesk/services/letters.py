@@ -24,7 +24,7 @@ def letter(
 
     Each block is a paragraph, made by `prose`, `table`, `quoted`, or a line such as a link that stays whole.
     """
-    rt = runtime.current()
+    rt = runtime.newest()
     text = "\n\n".join(block for block in blocks if block)
     return EmailMessage(
         subject=f"[{rt.service_name}] {subject}",
@@ -75,6 +75,6 @@ def _lines(text: str, *, first: str = "", others: str = "") -> str:
 
 
 def _signature() -> str:
-    rt = runtime.current()
+    rt = runtime.newest()
     asked = f"\nQuestions? {rt.rules.ra}: {rt.ra_contact}" if rt.ra_contact else ""
     return f"{rt.service_name}, {rt.base_url}{asked}"

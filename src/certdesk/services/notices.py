@@ -93,7 +93,7 @@ _LINE = Prepared(
 
 def message(line: RequestEvent, *, to: list[str]) -> EmailMessage:
     """The mail about one event of a request. What other people wrote comes after the link (V9)."""
-    rt, request = runtime.current(), line.request
+    rt, request = runtime.newest(), line.request
     status = status_text(Status(line.to_status), ra=rt.rules.ra)
     more = len(request.names) - MAX_NAMES
     names = ", ".join(request.names[:MAX_NAMES]) + (f" and {more} more" if more > 0 else "")

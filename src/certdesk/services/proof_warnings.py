@@ -66,7 +66,7 @@ def mail_vanished(*, domain_id: int, missing_since: datetime, now: datetime) -> 
     )
     if row is None:
         return False
-    rt, domain = runtime.current(), row.domain
+    rt, domain = runtime.newest(), row.domain
     record = record_for(domain, wildcard=row.wildcard)
     until = ValidationRecord.objects.filter(domain=domain, expires_at__gt=now).order_by("-expires_at").first()
     lapses = (
@@ -95,7 +95,7 @@ def mail_unproven(*, challenge_id: int, now: datetime) -> bool:
     )
     if row is None:
         return False
-    rt, last = runtime.current(), row.attempts.order_by("-id").first()
+    rt, last = runtime.newest(), row.attempts.order_by("-id").first()
     blocks = (
         prose(
             f"You asked to prove control of {row.domain.adn} ({METHODS[Method(row.method)].title}). Nothing "
@@ -117,7 +117,7 @@ def mail_sunset(*, organisation_id: int, now: datetime) -> bool:
     ends = method_ends_at(Method.EMAIL_CONSTRUCTED)
     if not found or ends is None:
         return False
-    rt, more = runtime.current(), len(found) - NAMES_IN_A_MAIL
+    rt, more = runtime.newest(), len(found) - NAMES_IN_A_MAIL
     names = [domain.adn for domain in found[:NAMES_IN_A_MAIL]] + ([f"and {more} more"] if more > 0 else [])
     blocks = (
         prose(

@@ -48,9 +48,7 @@ def retry_request(
         request = Request.objects.get(id=number)
         record_issuance(
             request=request,
-            csr=read_csr(
-                csr_from_store(bytes(last.csr_der)), ip_addresses=profile(request.profile_id).ip_addresses
-            ),
+            csr=kept_csr(last),
             actor=actor,
             channel=last.channel,
             idempotency_key=f"request-{number}-{last.pk}",

@@ -95,7 +95,7 @@ def message(
     domain: Domain, *, until: datetime, audience: Audience, to: list[str], now: datetime
 ) -> EmailMessage:
     """The mail: what lapses when, what that means, what to do. The link is our own (V9)."""
-    rt, left = runtime.current(), max((until - now).days, 0)
+    rt, left = runtime.newest(), max((until - now).days, 0)
     days = {0: "today", 1: "tomorrow"}.get(left, f"in {left} days")
     to_do = (
         f"Please check again who owns {domain.adn}, and record it there."

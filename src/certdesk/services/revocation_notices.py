@@ -40,7 +40,7 @@ def mail_revocation(*, revocation_id: int, now: datetime) -> bool:
 
 def message(row: Revocation, *, to: list[str]) -> EmailMessage:
     """The mail about one revocation. What other people wrote comes after the link (V9)."""
-    rt, certificate = runtime.current(), row.certificate
+    rt, certificate = runtime.newest(), row.certificate
     request = certificate.request
     names = sorted(name.name for name in certificate.names.all())
     more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""

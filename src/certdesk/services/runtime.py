@@ -1,9 +1,11 @@
 """What the use cases work with and the composition root provides: back ends, rules, addresses."""
 
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import cast
 
 import structlog
 from django.utils import timezone
@@ -18,10 +20,11 @@ from certdesk.domain.known_keys import NO_LIST, KnownKeys
 from certdesk.domain.policy_file import NO_FILE, PolicyFile
 from certdesk.domain.policy_rules import Rules
 from certdesk.domain.settings import ServiceSettings, changed
+from certdesk.store.db import write_mark
 
 log = structlog.get_logger()
 
-#: Seconds after which another process's change of the settings is noticed.
+#: Seconds after which a page notices another process's change of the settings.
 FRESH_FOR = 1.0
 
 
@@ -157,38 +160,72 @@ def _nothing_changed() -> tuple[int, Mapping[str, object]]:
     return 0, {}
 
 
+def _no_version() -> int:
+    return 0
+
+
 class _Holder:
     make: Callable[[], Runtime] | None = None
     read_changes: ReadChanges = staticmethod(_nothing_changed)
+    read_version: Callable[[], int] = staticmethod(_no_version)
     base: Runtime | None = None  # as configured
-    made: Runtime | None = None  # with what an operator has changed since
-    version: int | None = None
+    made: tuple[int, Runtime] | None = None  # with what an operator has changed since, up to a version
     checked_at: float = 0.0
 
 
-def configure(make: Callable[[], Runtime], *, read_changes: ReadChanges = _nothing_changed) -> None:
+_mine = threading.local()
+
+
+def configure(
+    make: Callable[[], Runtime],
+    *,
+    read_changes: ReadChanges = _nothing_changed,
+    read_version: Callable[[], int] = _no_version,
+) -> None:
     """Says how the runtime is made, once and when first needed, and where changed settings are read."""
-    _Holder.make, _Holder.base, _Holder.made = make, None, None
-    _Holder.read_changes = staticmethod(read_changes)
+    _Holder.make, _Holder.base = make, None
+    _Holder.read_changes, _Holder.read_version = staticmethod(read_changes), staticmethod(read_version)
     refresh()
 
 
 def current() -> Runtime:
-    """The runtime, with settings no older than `FRESH_FOR`.
+    """The runtime, with settings no older than `FRESH_FOR`; in a write transaction, with the newest.
 
     Raises InvariantViolated if none was configured.
     """
-    base = _base()
-    elapsed = time.monotonic() - _Holder.checked_at
-    if _Holder.made is None or elapsed > FRESH_FOR:
-        _Holder.made = _with_changes(base, _Holder.made)
-        _Holder.checked_at = time.monotonic()
-    return _Holder.made
+    mark = write_mark()
+    if mark is not None:
+        if getattr(_mine, "mark", None) is not mark:
+            _mine.made, _mine.mark = newest(), mark
+        return cast("Runtime", _mine.made)
+    made = _Holder.made
+    if made is None or time.monotonic() - _Holder.checked_at > FRESH_FOR:
+        return newest()
+    return made[1]
+
+
+def newest() -> Runtime:
+    """The runtime with the settings as they are now, for what is decided or written down: a look at a number.
+
+    Raises InvariantViolated if none was configured.
+    """
+    base, made = _base(), _Holder.made
+    if made is None or made[0] != _Holder.read_version():
+        version, values = _Holder.read_changes()
+        made = version, replace(base, settings=settings_from(values, now=timezone.now()))
+        _Holder.made = made
+    _Holder.checked_at = time.monotonic()
+    return made[1]
+
+
+def look_again() -> None:
+    """Makes the next `current()` look for a newer version, as at the beginning of a form's or job's work."""
+    _Holder.checked_at = -FRESH_FOR
 
 
 def refresh() -> None:
     """Makes the next `current()` read the settings again, as after changing them."""
-    _Holder.checked_at, _Holder.version = 0.0, None
+    _Holder.made = _mine.mark = None
 
 
 def settings_from(
@@ -215,11 +252,3 @@ def _base() -> Runtime:
             raise InvariantViolated("no runtime was configured")
         _Holder.base = _Holder.make()
     return _Holder.base
-
-
-def _with_changes(base: Runtime, made: Runtime | None) -> Runtime:
-    version, values = _Holder.read_changes()
-    if made is not None and version == _Holder.version:
-        return made
-    _Holder.version = version
-    return replace(base, settings=settings_from(values, now=timezone.now()))

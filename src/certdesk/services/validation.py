@@ -427,7 +427,7 @@ def _facts(row: EmailChallenge) -> ChallengeFacts:
         asked_by=f"{person.get_full_name()} ({person.username})".strip(),
         names=tuple(names),
         expires_at=row.expires_at,
-        service_name=runtime.current().service_name,
+        service_name=runtime.newest().service_name,
     )
 
 

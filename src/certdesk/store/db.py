@@ -17,6 +17,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from certdesk.store.native import own_connection
 
 _writers = threading.Lock()
+_mine = threading.local()
 
 
 @contextmanager
@@ -30,11 +31,25 @@ def write_transaction() -> Iterator[None]:
             transaction.set_rollback(True)
             raise
     elif own.vendor == "sqlite":
-        with _writers, _lock_file(own), transaction.atomic():
+        with _writers, _lock_file(own), transaction.atomic(), _marked():
             yield
     else:
-        with transaction.atomic():
+        with transaction.atomic(), _marked():
             yield
+
+
+def write_mark() -> object | None:
+    """What tells this thread's write transaction from every other one; None outside of one."""
+    return getattr(_mine, "mark", None)
+
+
+@contextmanager
+def _marked() -> Iterator[None]:
+    _mine.mark = object()
+    try:
+        yield
+    finally:
+        _mine.mark = None
 
 
 @contextmanager

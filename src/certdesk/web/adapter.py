@@ -8,14 +8,14 @@ from allauth.account.adapter import DefaultAccountAdapter
 from allauth.core import context
 from allauth.mfa.adapter import DefaultMFAAdapter
 from allauth.mfa.models import Authenticator
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from qrcode.image.svg import SvgPathFillImage  # type: ignore[import-untyped] # it ships none
 
-from certdesk.domain.passwords import normalised
 from certdesk.services import people, runtime
 from certdesk.services.second_factor import opened, sealed
 from certdesk.store.models import User
+from certdesk.web.account.known import account_name, forget_tries, remember, take_try
 
 _KEY_NAMES = {Authenticator.Type.WEBAUTHN: "Passkey"}
 
@@ -47,7 +47,7 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc] # allauth shi
         people.reset_password(user_id=user.pk, new=password, now=timezone.now())
         user.refresh_from_db(fields=["password", "must_change_password"])
         # Whoever has just proved to be the person is not kept out by somebody else's guesses.
-        self._delete_login_attempts_cached_email(context.request, username=user.username)
+        forget_tries(context.request, name=account_name(user.username))
 
     def get_reauthentication_methods(self, user: User) -> list[dict[str, Any]]:
         """Password, app or passkey, in our words."""
@@ -59,10 +59,18 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc] # allauth shi
         found = super().get_reauthentication_methods(user)
         return [{**method, "description": words[method["id"]]} for method in found]
 
-    def _get_login_attempts_cache_key(self, request: HttpRequest, **credentials: Any) -> str:
-        # Not by the host's name as allauth does: each of ours would give another five guesses.
-        del request
-        return "sign-in:" + normalised(str(credentials.get("username", ""))).casefold()
+    def pre_authenticate(self, request: HttpRequest, **credentials: Any) -> None:
+        """Takes a try, before a password costs its hash; allauth gives it back when the password is right."""
+        name = account_name(str(credentials.get("username", "")))
+        self._login_failed_rl_usage = take_try(request, name=name)
+        if self._login_failed_rl_usage is None:
+            raise self.validation_error("too_many_login_attempts")
+
+    def post_login(self, request: HttpRequest, user: User, **told: Any) -> HttpResponse:
+        """Signed in, with every factor: the account knows this browser from now on."""
+        response: HttpResponse = super().post_login(request, user, **told)
+        remember(request, response, user)
+        return response
 
     def format_email_subject(self, subject: str) -> str:
         """With the service's name in front."""

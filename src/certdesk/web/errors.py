@@ -3,6 +3,7 @@
 The page stands alone: no database and no context processor is needed to say that something failed.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import structlog
@@ -112,11 +113,24 @@ def bad_request(request: HttpRequest, exception: Exception | None = None) -> Htt
     """400: something that Django itself would not take."""
     del request
     if isinstance(exception, RequestDataTooBig):
-        return _render(TOO_LARGE, detail="More was sent than any form here takes; a CSR has 64 KB at most.")
+        return too_large()
     detail = "The browser sent something that can’t be understood."
     return _render(
         ErrorPage(status=400, title="This can’t be done", what_now="Go back and try again."), detail=detail
     )
+
+
+def too_large() -> HttpResponse:
+    """413."""
+    return _render(TOO_LARGE, detail="More was sent than any form here takes; a CSR has 64 KB at most.")
+
+
+def method_not_allowed(methods: Iterable[str]) -> HttpResponse:
+    """405: a method that no page knows."""
+    page = ErrorPage(status=405, title="This can’t be done")
+    response = _render(page, detail="No page here knows this method.")
+    response["Allow"] = ", ".join(methods)
+    return response
 
 
 def forbidden(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:

@@ -1,18 +1,22 @@
 """What every answer goes through: security headers (A3), the sign-in door (R8, R38), errors as pages."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect
 from django.utils.cache import patch_cache_control, patch_vary_headers
 
 from certdesk.domain.errors import CertdeskError
+from certdesk.front import METHODS
 from certdesk.web.access import BEFORE_CHANGE, View, in_other_room, is_public
 from certdesk.web.actor import signed_in_user
-from certdesk.web.errors import page_for
+from certdesk.web.errors import method_not_allowed, page_for, too_large
 
+#: Bytes that a form may bring: of visitors, and of whoever shows a session. A CSR has 64 KB at most.
+VISITORS = 128 * 1024
 GetResponse = Callable[[HttpRequest], HttpResponse]
 
 CONTENT_SECURITY_POLICY = (
@@ -30,6 +34,12 @@ HEADERS = {
 }
 
 
+def body_limit(environ: Mapping[str, Any]) -> int:
+    """How many bytes a request to the portal may bring."""
+    shows_session = f"{settings.SESSION_COOKIE_NAME}=" in environ.get("HTTP_COOKIE", "")
+    return settings.DATA_UPLOAD_MAX_MEMORY_SIZE if shows_session else VISITORS
+
+
 class SecurityHeadersMiddleware:
     """Puts the security headers on everything, and keeps pages of signed-in people out of caches."""
 
@@ -37,13 +47,23 @@ class SecurityHeadersMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        response = self.get_response(request)
+        response = _refused(request) or self.get_response(request)
         for name, value in HEADERS.items():
             response.headers.setdefault(name, value)
         if signed_in_user(request) is not None and not response.has_header("Cache-Control"):
             patch_cache_control(response, private=True, no_store=True)
             patch_vary_headers(response, ("Cookie",))
         return response
+
+
+def _refused(request: HttpRequest) -> HttpResponse | None:
+    """405 for methods that nothing here knows, such as TRACE, and 413 for bodies beyond the limit."""
+    if request.path_info.startswith("/api/v1/"):
+        return None  # it says so in its own words
+    if request.method not in METHODS:
+        return method_not_allowed(METHODS)
+    length = request.META.get("CONTENT_LENGTH") or "0"
+    return too_large() if length.isdecimal() and int(length) > body_limit(request.META) else None
 
 
 class SignInRequiredMiddleware:

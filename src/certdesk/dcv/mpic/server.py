@@ -45,15 +45,15 @@ class PerspectiveApp:
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """One request; whatever is wrong with it is its status."""
-        status, body = self._answer(environ)
-        headers = [
-            ("Content-Type", "application/json" if status is http.HTTPStatus.OK else "text/plain"),
-            ("Content-Length", str(len(body))),
-            ("Cache-Control", "no-store"),
-            ("X-Content-Type-Options", "nosniff"),
-        ]
-        start_response(f"{status.value} {status.phrase}", headers)
-        return [body]
+        return _send(start_response, *self._answer(environ))
+
+    def unread(self, _environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """408: the body did not come in time."""
+        return _send(start_response, *_refused(http.HTTPStatus.REQUEST_TIMEOUT))
+
+    def admits(self, environ: WSGIEnvironment) -> bool:
+        """Whether the request shows the token."""
+        return self._knows(environ.get("HTTP_AUTHORIZATION", ""))
 
     def _answer(self, environ: WSGIEnvironment) -> tuple[http.HTTPStatus, bytes]:
         path = environ.get("PATH_INFO", "").removeprefix("/perspective")
@@ -63,7 +63,7 @@ class PerspectiveApp:
             return _refused(http.HTTPStatus.NOT_FOUND)
         if environ["REQUEST_METHOD"] != "POST":
             return _refused(http.HTTPStatus.METHOD_NOT_ALLOWED)
-        if not self._knows(environ.get("HTTP_AUTHORIZATION", "")):
+        if not self.admits(environ):
             return _refused(http.HTTPStatus.FORBIDDEN)
         body = _body(environ)
         if body is None:
@@ -90,6 +90,17 @@ class PerspectiveApp:
         request = CaaRequest.model_validate_json(body)
         parse_dns_name(request.domain_or_ip_target)
         return checks.caa(request, network=self._network, now=self._clock())
+
+
+def _send(start_response: StartResponse, status: http.HTTPStatus, body: bytes) -> Iterable[bytes]:
+    headers = [
+        ("Content-Type", "application/json" if status is http.HTTPStatus.OK else "text/plain"),
+        ("Content-Length", str(len(body))),
+        ("Cache-Control", "no-store"),
+        ("X-Content-Type-Options", "nosniff"),
+    ]
+    start_response(f"{status.value} {status.phrase}", headers)
+    return [body]
 
 
 def _target(request: DcvRequest) -> DnsName:

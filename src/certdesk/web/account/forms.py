@@ -7,6 +7,8 @@ from typing import Any, ClassVar
 
 from allauth.account import forms as allauth
 from allauth.core import context
+from allauth.core.internal.ratelimit import clear
+from allauth.mfa.base.forms import AuthenticateForm
 from allauth.mfa.totp.forms import ActivateTOTPForm
 from allauth.mfa.totp.internal.auth import SECRET_SESSION_KEY, generate_totp_secret
 from django import forms
@@ -21,6 +23,7 @@ from certdesk.services.second_factor import opened, sealed
 from certdesk.services.tokens import MAX_NAME
 from certdesk.store.models import User
 from certdesk.store.selectors.people import actor_for_user
+from certdesk.web.account.known import account_name, is_known, take_try
 from certdesk.web.forms import PortalForm
 
 #: The service's words for a field → the form's.
@@ -93,6 +96,21 @@ class ResetPasswordKeyForm(allauth.ResetPasswordKeyForm):  # type: ignore[misc] 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["password1"].help_text = hint(self.user)
+
+
+class CodeForm(AuthenticateForm):  # type: ignore[misc] # as above
+    """The second factor's code. A thief of the password can't use up the tries of the owner's browser."""
+
+    def clean_code(self) -> str:
+        """Checks it, as one of the tries left."""
+        request, name = context.request, account_name(self.user.username)
+        mine = take_try(request, name=name, what="code") if is_known(request, name) else None
+        if mine is not None:
+            clear(request, app="allauth.account", action="login_failed", key=f"mfa-auth-user-{self.user.pk}")
+        code: str = super().clean_code()
+        if mine is not None:
+            mine.rollback()
+        return code
 
 
 class ActivateTotpForm(ActivateTOTPForm):  # type: ignore[misc] # as above

@@ -14,7 +14,7 @@ from certdesk.services import people
 from certdesk.services.account_mail import invited_person
 from certdesk.web.access import public
 from certdesk.web.account.forms import InvitationForm, hint
-from certdesk.web.dcv.throttle import count_call
+from certdesk.web.dcv.throttle import counting_wrong_codes
 
 UNPROCESSABLE = 422
 
@@ -23,9 +23,9 @@ UNPROCESSABLE = 422
 @require_http_methods(["GET", "HEAD", "POST"])
 def invitation(request: HttpRequest, token: str) -> HttpResponse:
     """The form that accepts an invitation. One that no longer works says how to go on."""
-    count_call(request)
     try:
-        return _kept_to_itself(_answer(request, token))
+        with counting_wrong_codes(request):
+            return _kept_to_itself(_answer(request, token))
     except NotFound:
         return _kept_to_itself(render(request, "account/invitation_gone.html", status=404))
 

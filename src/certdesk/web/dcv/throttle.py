@@ -1,13 +1,21 @@
-"""How often one address may use the pages that nobody signs in for (A10). Codes can't be guessed anyway."""
+"""How many wrong codes one address may try on the pages that nobody signs in for (A10).
+
+Codes can't be guessed anyway. Right ones cost nothing, and a browser that has signed in before is not kept
+out by others at its address.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from allauth.account.adapter import get_adapter
-from django.core.cache import cache
+from allauth.core.internal.ratelimit import consume
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest
 
-from certdesk.domain.errors import RateLimited
+from certdesk.domain.errors import NotFound, RateLimited
+from certdesk.web.account.known import known_accounts
 
-CALLS, SECONDS = 30, 60
+WRONG, SECONDS = 100, 600
 
 
 def address_of(request: HttpRequest) -> str:
@@ -18,15 +26,19 @@ def address_of(request: HttpRequest) -> str:
         return ""
 
 
-def count_call(request: HttpRequest) -> None:
-    """Counts one call. Raises RateLimited beyond the limit."""
-    key = f"certdesk-dcv-{address_of(request)}"
-    if cache.add(key, 1, SECONDS):
-        return
+@contextmanager
+def counting_wrong_codes(request: HttpRequest) -> Iterator[None]:
+    """Counts what ends in NotFound. Raises RateLimited beyond the limit."""
+    key = next(known_accounts(request), address_of(request))
+    rates = {"codes": f"{WRONG}/{SECONDS}s/key"}
+    usage = consume(request, app="certdesk", action="codes", config=rates, key=key, limit_get=True)
+    if usage is None:
+        raise RateLimited("Too many wrong codes were tried from here.", retry_after=SECONDS)
     try:
-        calls = cache.incr(key)
-    except ValueError:  # it has just run out
-        cache.set(key, 1, SECONDS)
-        return
-    if calls > CALLS:
-        raise RateLimited("Too many codes were tried from here.", retry_after=SECONDS)
+        yield
+    except NotFound:
+        raise
+    except BaseException:
+        usage.rollback()
+        raise
+    usage.rollback()

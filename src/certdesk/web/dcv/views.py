@@ -10,7 +10,7 @@ from certdesk.domain.errors import NotFound
 from certdesk.services.validation import Challenge, confirm_by_email, open_challenge
 from certdesk.web import times
 from certdesk.web.access import public
-from certdesk.web.dcv.throttle import address_of, count_call
+from certdesk.web.dcv.throttle import address_of, counting_wrong_codes
 from certdesk.web.requests.rows import Fact
 
 METHODS = ("GET", "HEAD", "POST")
@@ -23,9 +23,9 @@ def enter(request: HttpRequest) -> HttpResponse:
     """The form for a code that was copied from the mail."""
     if request.method != "POST":
         return _kept_to_itself(render(request, "dcv/enter.html"))
-    count_call(request)
     try:
-        code = normalised_code(request.POST.get("code", "")[:200])
+        with counting_wrong_codes(request):
+            code = normalised_code(request.POST.get("code", "")[:200])
     except NotFound:
         return _gone(request)
     return _kept_to_itself(redirect("dcv-confirm", code=code))
@@ -35,12 +35,12 @@ def enter(request: HttpRequest) -> HttpResponse:
 @require_http_methods(METHODS)
 def confirm(request: HttpRequest, code: str) -> HttpResponse:
     """What a code would confirm; a POST confirms it. Every code that is no good gets the same page."""
-    count_call(request)
     try:
-        if request.method != "POST":
-            challenge = open_challenge(code=code, now=timezone.now())
-            return _kept_to_itself(render(request, "dcv/confirm.html", _context(challenge)))
-        challenge = confirm_by_email(code=code, remote_address=address_of(request), now=timezone.now())
+        with counting_wrong_codes(request):
+            if request.method != "POST":
+                challenge = open_challenge(code=code, now=timezone.now())
+                return _kept_to_itself(render(request, "dcv/confirm.html", _context(challenge)))
+            challenge = confirm_by_email(code=code, remote_address=address_of(request), now=timezone.now())
     except NotFound:
         return _gone(request)
     return _kept_to_itself(render(request, "dcv/done.html", _context(challenge)))
