@@ -34,7 +34,7 @@ from certdesk.services import runtime
 from certdesk.services.acme_addresses import account_url
 from certdesk.services.caa import known_caa, record_caa
 from certdesk.services.entitlements import order_obstacles
-from certdesk.services.intents import LEASE, claim_step, claimed, prepared, recorded_intent
+from certdesk.services.intents import LEASE, claim_step, claimed, kept_csr, prepared, recorded_intent
 from certdesk.services.kept import end_order, keep, withhold
 from certdesk.services.preflight import ACME, intent_of, judged, obstacles_under, subject_of
 from certdesk.services.validation import second_line
@@ -296,13 +296,7 @@ def _held_up(issuance: Issuance, request: Request, against: tuple[Check, ...], *
         advance_issuance(issuance=issuance, steps=release, actor=SYSTEM, now=now, written=_NO_INTENT)
         request.refresh_from_db()
     if request.state != State.APPROVED or not (waits or first):
-        step = Step(detail=reason, note=reason, data=codes)
-        written = {"detail": reason}
-        advance_issuance(
-            issuance=issuance, steps=((Event.CANCEL, step),), actor=SYSTEM, now=now, written=written
-        )
-        end_order(issuance, reason, now=now)
-        return Work.CANCELLED
+        return _end(issuance, Event.CANCEL, reason, data=codes, now=now)
     if first:  # from here on something else than the CA is awaited
         held = Issuance.objects.filter(id=issuance.pk, state=Work.WAITING)
         held.update(claimed_at=None, tries=0, next_attempt_at=None)

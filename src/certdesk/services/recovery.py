@@ -9,7 +9,7 @@ from certdesk.domain.actors import Action, Actor, can
 from certdesk.domain.errors import NotAuthorized, StateConflict
 from certdesk.domain.requests import DONE, Event, Work
 from certdesk.domain.waiting import AWAITING_CA
-from certdesk.services.intents import LEASE, record_issuance
+from certdesk.services.intents import LEASE, kept_csr, record_issuance
 from certdesk.services.texts import storable
 from certdesk.store import audit
 from certdesk.store.db import write_transaction
