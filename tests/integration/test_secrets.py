@@ -15,7 +15,7 @@ from django.db import connection
 from django.test import Client
 from django.urls import reverse
 
-from certdesk.store.models import AuditEvent, BlockedKey, Certificate, IssuanceAttempt
+from certdesk.store.models import AuditEvent, BlockedKey, Certificate, Issuance
 from tests.harness.acme_client import AcmeClient
 from tests.integration import support
 from tests.integration.acme_support import acme_world
@@ -108,7 +108,7 @@ class TestChallengePassword:
         order = one.order(NAME).json
         first, second = (one.finalize(order, with_password()) for _ in range(2))
         assert (first.status, second.status) == (200, 200)
-        assert IssuanceAttempt.objects.count() == 1
+        assert Issuance.objects.count() == 1
         assert found_in_rows(PASSWORD) == []
 
     def test_an_officer_decides_on_what_was_sealed(self) -> None:

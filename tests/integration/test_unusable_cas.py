@@ -14,10 +14,9 @@ from certdesk.backends.registry import UnusableBackend
 from certdesk.conf import apps, server
 from certdesk.conf.config import load_config
 from certdesk.domain.errors import Misconfigured, PolicyRefused
-from certdesk.domain.requests import RequestId, State
+from certdesk.domain.requests import Status
 from certdesk.services.confirm import submit_request
-from certdesk.services.issuance import drive
-from certdesk.store.models import Certificate, IssuanceAttempt, Request
+from certdesk.store.models import Certificate, Issuance, Request
 from tests.integration import support
 from tests.integration.support import NOW, Clock, World, world
 
@@ -56,7 +55,7 @@ def test_after_its_end_a_ca_only_publishes_its_crl(ended: EmbeddedBackend) -> No
         answer = Client().get("/ca/embedded.crl")
     assert answer.status_code == 200
     assert (x509.load_der_x509_crl(answer.content).next_update_utc or NOW) > NOW
-    assert not IssuanceAttempt.objects.exists()
+    assert not Issuance.objects.exists()
 
 
 def test_beside_one_that_cannot_be_used_the_others_serve_and_it_is_waited_for(ended: EmbeddedBackend) -> None:
@@ -64,9 +63,9 @@ def test_beside_one_that_cannot_be_used_the_others_serve_and_it_is_waited_for(en
     with support.configured(backends={"broken": broken, "embedded": ended}, default_backend="broken"):
         assert started()[0] == "The CA “broken” can't issue certificates: Its passphrase is wrong."
         row = ask(w)
-        drive(request_id=RequestId(row.pk), clock=Clock())
+        support.drive(row.pk, clock=Clock())
         row.refresh_from_db()
-        assert row.state == State.ACCEPTED
+        assert row.status == Status.ACCEPTED
         assert "Its passphrase is wrong." in row.detail
         paths = ("broken.cer", "broken.crl", "nothing.crl", "embedded.cer", "embedded.crl")
         assert [Client().get(f"/ca/{path}").status_code for path in paths] == [404, 404, 404, 200, 200]
@@ -81,7 +80,7 @@ def own_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_lost_ca_is_not_made_anew_once_anything_was_issued(own_data: Path) -> None:
     """As a start on an empty folder beside the database of a service that has issued."""
     w = world()
-    assert ask(w).state == State.ISSUED
+    assert ask(w).status == Status.ISSUED
     assert Certificate.objects.exists()
     with pytest.raises(Misconfigured, match=r"issuing\.key.*from a backup"):
         apps.make_runtime(load_config())
