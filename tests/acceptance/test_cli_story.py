@@ -73,6 +73,20 @@ def verify(leaf: Path, chain: Path, root: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_a_token_makes_a_narrower_one_that_is_told_what_it_lacks(cli: Cli, tmp_path: Path) -> None:
+    csr = make_csr(tmp_path, "narrow.example.ac.uk")
+    made = cli("alice", "token", "create", "reads", "--days", "1")
+    assert (made.returncode, made.stderr.split(", until")[0][-8:]) == (0, "may read"), made.stderr
+    token = made.stdout.strip()
+    assert cli(token, "request", "list").returncode == 0
+    refused = cli(token, "request", "submit", str(csr), "--years", "1", "--software", "nginx")
+    assert (refused.returncode, "lacks the scope “request”" in refused.stderr) == (4, True), refused.stderr
+    assert cli("alice", "token", "create", "decides", "--scope", "decide").returncode == 1
+    (line,) = [one for one in cli("alice", "token", "list").stdout.splitlines() if " reads " in one]
+    assert cli("alice", "token", "end", line.split()[0]).returncode == 0
+    assert cli(token, "request", "list").returncode == 4
+
+
 def test_preview_submit_download(cli: Cli, tmp_path: Path) -> None:
     """R11, R15, R16, R23, R37."""
     csr = make_csr(tmp_path, "cli.example.ac.uk", "www.cli.example.ac.uk")

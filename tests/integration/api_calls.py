@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from django.test import Client
 from django.utils import timezone
 
 from certdesk.domain.actors import Actor, OrgRole, RaRole
-from certdesk.services.tokens import create_token
+from certdesk.services.tokens import create_token, list_scopes
 from tests.integration import support
 
 ROOT = "/api/v1"
@@ -121,4 +122,13 @@ def body(*names: str, **more: object) -> dict[str, object]:
 
 
 def _with_token(who: Actor) -> Caller:
-    return Caller(create_token(actor=who, name="test", expires_at=None, now=timezone.now()))
+    now = timezone.now()
+    return Caller(
+        create_token(
+            actor=who,
+            name="test",
+            scopes=list_scopes(actor=who),
+            expires_at=now + timedelta(days=30),
+            now=now,
+        )
+    )

@@ -30,7 +30,7 @@ from certdesk.services.keys import block_key
 from certdesk.services.organisations import Evidence, create_organisation, validate_domain, vet_organisation
 from certdesk.services.persistent import watch_record
 from certdesk.services.requests import Submission, withdraw_request
-from certdesk.services.tokens import create_token
+from certdesk.services.tokens import create_token, list_scopes
 from certdesk.services.validation import ask_by_email
 from certdesk.services.validation_methods import start_challenge
 from certdesk.store.models import (
@@ -66,7 +66,8 @@ class World:
     """Objects of the hidden organisation, and charlie's own beside them."""
 
     users: dict[str, User]
-    tokens: dict[str, str]
+    tokens: dict[str, str]  # they may do all that the person may
+    readers: dict[str, str]  # they may read alone
     requests: dict[str, int]
     arguments: dict[str, object]
     secrets: tuple[str, ...]
@@ -186,7 +187,17 @@ def build() -> World:
     requests = _requests(actors, university)
     own = _ask(actors["charlie"], college, "www.other.ac.uk")
     tokens = {
-        name: create_token(actor=actor, name=f"of {name}", expires_at=None, now=now())
+        name: create_token(
+            actor=actor,
+            name=f"of {name}",
+            scopes=list_scopes(actor=actor),
+            expires_at=now() + timedelta(days=30),
+            now=now(),
+        )
+        for name, actor in actors.items()
+    }
+    readers = {
+        name: create_token(actor=actor, name="reads", expires_at=None, now=now())
         for name, actor in actors.items()
     }
     _write_mail()
@@ -206,6 +217,7 @@ def build() -> World:
     return World(
         users=users,
         tokens=tokens,
+        readers=readers,
         requests=requests,
         arguments={
             "number": requests[Status.ISSUED.value],
@@ -219,7 +231,7 @@ def build() -> World:
             "certificate_id": certificate.pk,
             "organisation_id": university,
             **_acme(actors, university),
-            "token_id": ApiToken.objects.get(user=users["alice"]).pk,
+            "token_id": ApiToken.objects.filter(user=users["alice"]).earliest("id").pk,
             "issuer": "embedded",
             "form": "pem",
             "index": 0,

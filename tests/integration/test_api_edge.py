@@ -176,8 +176,12 @@ def test_the_limit_of_a_body_leaves_room_for_the_greatest_csr() -> None:
 
 
 def test_tokens_are_made_listed_and_ended(people: Callers) -> None:
-    made = people.alice.post("/tokens", {"name": "backup", "expires_at": "2099-01-01T00:00:00Z"})
-    assert made.status == 201
+    asked = {"name": "backup", "scopes": ["request"]}
+    late = people.alice.post("/tokens", {**asked, "expires_at": "2099-01-01T00:00:00Z"})
+    assert (late.status, late.json["errors"][0]["pointer"]) == (422, "#/expires_at")
+    made = people.alice.post("/tokens", asked)
+    assert (made.status, made.json["scopes"]) == (201, ["read", "request"])
+    assert made.json["expires_at"]  # its maker's end
     token, number = made.json["token"], made.json["id"]
     assert Caller(token).get("/requests").status == 200
     listed = people.alice.get("/tokens")

@@ -20,7 +20,7 @@ from certdesk.services.account_mail import INVITED_FOR, invitation_token, invite
 from certdesk.services.membership import add_existing_member, add_member, disable_member
 from certdesk.services.people import accept_invitation, disable_account, enable_account, issue_new_password
 from certdesk.store.models import ApiToken, AuditEvent, User
-from certdesk.store.selectors.people import actor_for_token
+from certdesk.store.selectors.people import actor_for_token, actor_for_user
 from tests.integration.accounts import add_app, forget_attempts, give, is_signed_in, sign_in, user_of
 from tests.integration.support import NOW, World, actor, audit_problems, organisation, world
 
@@ -168,7 +168,7 @@ def test_a_lost_second_factor_is_taken_away_by_a_button(here: World) -> None:
     meg = sign_in("meg")
     assert "Take the second factor away" in meg.get(f"/organisations/{UNIVERSITY}/").content.decode()
     done = meg.post(person("alice"), {"act": "second-factor"}, follow=True).content.decode()
-    assert "The second factor is taken away." in done
+    assert "The second factor and all API tokens are gone." in done
     assert not Authenticator.objects.filter(user__username="alice").exists()
     assert "meg has taken away the second factor" in mailed().body
     assert "Take the second factor away" not in meg.get(f"/organisations/{UNIVERSITY}/").content.decode()
@@ -176,12 +176,19 @@ def test_a_lost_second_factor_is_taken_away_by_a_button(here: World) -> None:
     assert meg.post(person("alice"), {"act": "promote"}).status_code == 404
 
 
-def test_an_account_that_was_disabled_is_enabled_by_a_button(here: World) -> None:
+@pytest.mark.parametrize("by,enabler", [("olga", "olga"), ("meg", "meg"), ("meg", "olga")])
+def test_an_account_that_was_disabled_is_enabled_by_a_button(here: World, by: str, enabler: str) -> None:
     olga, meg = sign_in("olga"), sign_in("meg")
-    assert olga.post(person("alice"), {"act": "disable"}).status_code == 302
+    by_whom = actor_for_user(User.objects.get(username=by))
+    disable_account(actor=by_whom, user_id=here.alice.user_id or 0, now=NOW)
     assert not is_signed_in(sign_in("alice"))
-    assert "Enable the account" in meg.get(f"/organisations/{UNIVERSITY}/").content.decode()
-    shown = meg.post(person("alice"), {"act": "enable"}).content.decode()
+    page = meg.get(f"/organisations/{UNIVERSITY}/").content.decode()
+    assert ("Enable the account" in page) is (by == "meg")
+    assert f"By {'JTAG' if by == 'olga' else 'a manager'}, " in page
+    if by == "olga":
+        assert meg.post(person("alice"), {"act": "enable"}).status_code == 403
+        assert not User.objects.get(username="alice").is_active
+    shown = {"olga": olga, "meg": meg}[enabler].post(person("alice"), {"act": "enable"}).content.decode()
     found = re.search(r'class="secret"[^>]*>([^<]+)<', shown)
     assert found
     assert sign_in("alice", found[1]).get("/")["Location"] == "/accounts/password/change/"

@@ -141,6 +141,24 @@ def test_r7_common_passwords_are_refused_from_eight_on(
 
 
 @pytest.mark.parametrize(
+    "password",
+    [
+        "certificates2026",
+        "password123456789",
+        "JTAG-certdesk.2026",
+        "Example University 2026",
+        "alice.alice.31122026",
+        "qwertyuiop-example1",
+    ],
+)
+def test_words_of_the_service_and_of_the_person_are_common_ones(here: World, password: str) -> None:
+    give(here.alice)
+    answer = change(sign_in("alice", OLD), new=password)
+    assert b"tried first" in answer.content
+    assert user_of(here.alice).check_password(OLD)
+
+
+@pytest.mark.parametrize(
     "password", ["x" * 128, "пароль из многих слов", "ﬁne ﬁgures and café", " blanks at both ends  "]
 )
 def test_r7_long_and_unicode_passwords_sign_in(here: World, password: str) -> None:

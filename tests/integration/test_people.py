@@ -212,6 +212,24 @@ def test_sessions_and_tokens_of_somebody_disabled_stop_at_once() -> None:
         enable_member(actor=boss, organisation_id=w.university, user_id=uid(w.alice), now=NOW)
 
 
+@pytest.mark.parametrize("by", ["meg", "olga"])
+def test_what_the_ra_ended_no_manager_enables(by: str) -> None:
+    w = world()
+    boss = meg(w)
+    enable = partial(enable_member, organisation_id=w.university, user_id=uid(w.alice), now=NOW)
+    disabler = {"meg": boss, "olga": w.olga}[by]
+    disable_member(actor=disabler, organisation_id=w.university, user_id=uid(w.alice), now=NOW)
+    if by == "olga":
+        with pytest.raises(NotAuthorized):
+            enable(actor=boss)
+        assert again(w.alice).memberships == {}
+        enable(actor=w.olga)
+    else:
+        enable(actor=boss)
+    row = Membership.objects.get(user_id=uid(w.alice))
+    assert (row.is_active, row.disabled_by, row.disabled_at) == (True, "", None)
+
+
 def test_somebody_who_belongs_elsewhere_too_loses_only_this() -> None:
     w = world()
     second = organisation("Other College")

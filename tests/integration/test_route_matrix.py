@@ -3,6 +3,7 @@
 The routes are enumerated from the URL configuration itself, so a new one without a row in `TABLE` fails.
 """
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -665,7 +666,14 @@ def _given(world: World, value: object) -> object:
 
 
 def call(
-    world: World, route: Route, method: str, person: str, *, address: str = "", csrf: bool = False
+    world: World,
+    route: Route,
+    method: str,
+    person: str,
+    *,
+    address: str = "",
+    csrf: bool = False,
+    reads: bool = False,
 ) -> Answer:
     """One call by one person, as if nothing had been called before; undone afterwards."""
     row = TABLE[route.key]
@@ -679,7 +687,8 @@ def call(
         if method in ("POST", "PATCH"):
             sending = {"data": body, "content_type": "application/json"}
         if person != "anonymous":
-            sending["headers"] = {"Authorization": f"Bearer {world.tokens[person]}"}
+            token = (world.readers if reads else world.tokens)[person]
+            sending["headers"] = {"Authorization": f"Bearer {token}"}
     else:
         client = _client(world, person, csrf=csrf)
     with world.before.watch() as watch:
@@ -730,6 +739,30 @@ def test_who_gets_what(world: World, key: str) -> None:
             if person in OUTSIDERS and not TABLE[key].shows_demo_mail:
                 leaked = [secret for secret in world.secrets if secret in answer.body]
                 assert not leaked, f"{key} {method} tells {person}: {leaked}"
+
+
+#: What proves a domain is for those who may ask to have it proven; nobody learns here whose a token is.
+WHAT_TO_PUBLISH = "api/v1/domains/<int:domain_id>/publications"
+ANOTHERS_TOKEN = ("api/v1/tokens/<int:token_id>", "DELETE")
+
+
+@pytest.mark.parametrize("key", sorted(k for k in ROUTES if ROUTES[k].is_api and not ROUTES[k].is_public))
+def test_a_token_that_may_only_read_reads_all_and_does_nothing(world: World, key: str) -> None:
+    """Where its person would get through, the answer names the scope that it lacks (RFC 6750 3.1)."""
+    route, row = ROUTES[key], TABLE[key]
+    for method in row.answers:
+        for person in PEOPLE[1:]:
+            answer, full = call(world, route, method, person, reads=True), row.cell(method, person)
+            assert not answer.changed, (method, person)
+            refused = full.startswith("2") and (method != "GET" or key == WHAT_TO_PUBLISH)
+            if not refused and (key, method) != ANOTHERS_TOKEN:
+                assert str(answer.response.status_code) == full, (method, person)
+                continue
+            assert answer.response.status_code == 403, (method, person)
+            problem = json.loads(answer.body)
+            assert problem["code"] == "token.scope", (method, person)
+            assert problem["scope"] in problem["detail"]
+            assert f'scope="{problem["scope"]}"' in answer.response["WWW-Authenticate"]
 
 
 @pytest.mark.parametrize("key", sorted(k for k in ROUTES if "GET" in TABLE.get(k, Row(answers={})).answers))

@@ -1,15 +1,31 @@
 """Who may do what: one table, deny by default (A1)."""
 
+from dataclasses import replace
+from datetime import UTC, datetime
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certdesk.domain.actors import SYSTEM, Action, Actor, OrgRole, RaRole, can
+from certdesk.domain.actors import (
+    LIMITED_SCOPES,
+    SYSTEM,
+    Action,
+    Actor,
+    OrgRole,
+    RaRole,
+    Scope,
+    Token,
+    can,
+    scopes_of,
+)
+from certdesk.domain.errors import MissingScope
 from certdesk.domain.requests import OrganisationId, UserId
 
 OWN, FOREIGN = OrganisationId(1), OrganisationId(2)
 
 #: The whole table once more, written from the product's point of view.
+OWN_TOKENS = {Action.TOKEN_READ, Action.TOKEN_MANAGE}
 OFFICER = {
     *(Action.REQUEST_READ, Action.REQUEST_DECIDE, Action.REQUEST_END, Action.CERTIFICATE_REVOKE),
     *(Action.ORGANISATION_READ, Action.ORGANISATION_CREATE, Action.ORGANISATION_VET),
@@ -57,7 +73,10 @@ def _actor(ra: RaRole = RaRole.NONE, role: OrgRole | None = None, *, must_change
 
 
 def _allowed(actor: Actor, organisation_id: OrganisationId | None) -> set[Action]:
-    return {action for action in Action if can(actor, action, organisation_id=organisation_id)}
+    """What the actor may do, but for their own tokens, which are everybody's who signs in."""
+    found = {action for action in Action if can(actor, action, organisation_id=organisation_id)}
+    assert (found >= OWN_TOKENS) is not actor.must_change_password
+    return found - OWN_TOKENS
 
 
 @pytest.mark.parametrize("ra", RaRole)
@@ -91,8 +110,40 @@ def test_a_password_still_to_change_allows_nothing(
 
 
 def test_every_action_is_somebodys() -> None:
-    assert set().union(ACME_ACCOUNT, *RA.values(), *ORGANISATION.values()) == set(Action)
-    assert _allowed(SYSTEM, None) == set(Action)
+    anybodys = set().union(ACME_ACCOUNT, *RA.values(), *ORGANISATION.values())
+    assert anybodys | OWN_TOKENS == set(Action)
+    assert _allowed(SYSTEM, None) | OWN_TOKENS == set(Action)
+
+
+@given(
+    st.sampled_from(RaRole),
+    st.sampled_from([None, *OrgRole]),
+    st.sampled_from([None, OWN, FOREIGN]),
+    st.frozensets(st.sampled_from(Scope)),
+    st.sampled_from(["", "It is too old."]),
+)
+def test_a_token_never_may_more_than_its_person_and_all_scopes_are_the_person(
+    ra: RaRole,
+    role: OrgRole | None,
+    organisation_id: OrganisationId | None,
+    scopes: frozenset[Scope],
+    limit: str,
+) -> None:
+    person = _actor(ra, role)
+    token = Token(id=1, scopes=scopes, created_at=datetime.now(UTC), expires_at=None, limit=limit)
+    whole = replace(token, scopes=frozenset(Scope), limit="")
+    for action in Action:
+        may = can(person, action, organisation_id=organisation_id)
+        assert can(replace(person, token=whole), action, organisation_id=organisation_id) is may
+        missing = ""
+        try:
+            assert can(replace(person, token=token), action, organisation_id=organisation_id) is may
+        except MissingScope as refused:
+            missing = refused.scope
+        if missing:
+            assert may  # who may not is told so, whatever the token
+            assert missing not in scopes or (limit and missing in LIMITED_SCOPES)
+            assert missing in scopes_of(person)
 
 
 @pytest.mark.parametrize("acme_for", [None, OWN])

@@ -32,6 +32,7 @@ CODES = {
     "RejectedIdentifier": "names.rejected",
     "InvalidInput": "input.invalid",
     "NotAuthorized": "not_authorized",
+    "MissingScope": "token.scope",
     "NotFound": "not_found",
     "StateConflict": "state_conflict",
     "IdempotencyMismatch": "idempotency_mismatch",

@@ -9,12 +9,13 @@ from certdesk.domain.passwords import (
     LONGEST,
     minimum_length,
     normalised,
+    own_words,
     password_problems,
 )
 
 
 def common(password: str) -> bool:
-    return password.lower() in {"password", "abc", "password1234567"}
+    return password.lower() in {"password", "dragon", "abc", "password1234567"}
 
 
 def problems(password: str, *, minimum: int = 15, username: str = "alice") -> tuple[str, ...]:
@@ -49,6 +50,41 @@ def test_r7_the_minimum_is_the_setting_or_eight_beside_a_second_factor(
 def test_r7_common_passwords_are_refused_from_eight_on(minimum: int, *, refused: bool) -> None:
     found = problems("password1234567", minimum=minimum)
     assert any("Many people" in text for text in found) is refused
+
+
+#: JTAG is the RA here, alice is of Example University, which has example.ac.uk.
+WORDS = own_words("JTAG", "Example University", "www.example.ac.uk", "alice")
+CERTAIN = ("certificates", "Certdesk", "password", "dragon", "jtag", "University", "c3rtificate", "P@ssw0rd")
+AROUND = ("2026", "123456789", "20252026", "31122026", "qwertyuiop", "1qaz2wsx", "!!!", "98765432", "0" * 9)
+
+
+@pytest.mark.parametrize("around", AROUND)
+def test_words_that_are_tried_first_stay_so_with_years_digits_and_keys_around_them(around: str) -> None:
+    for word in CERTAIN:
+        for password in (word + around, f"{around}{word} {around}", f"{word}{around}ab", word * 2 + around):
+            for minimum, expected in ((7, ""), (8, "tried first")):
+                told = password_problems(
+                    password, username="x", minimum=minimum, words=WORDS, is_common=common
+                )
+                assert expected in "".join(told), password
+                assert bool(told) is bool(expected), password
+
+
+@pytest.mark.parametrize(
+    "password",
+    ["certificate horse battery", "dragon password of mine", "837465928374659", "example-moon", "kp4Zt9vQ"],
+)
+def test_something_of_ones_own_beside_them_is_enough(password: str) -> None:
+    assert password_problems(password, username="x", minimum=8, words=WORDS, is_common=common) == ()
+
+
+@given(st.text(alphabet="abcdefghijkmnoprstuvwxyz", min_size=8), st.sampled_from(AROUND))
+def test_what_is_tried_first_is_so_in_any_case(text: str, around: str) -> None:
+    def refused(password: str) -> bool:
+        return bool(password_problems(password, username="", minimum=8, words=[text], is_common=common))
+
+    assert refused(text)
+    assert refused(text.upper() + around)
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,7 @@ KINDS: Mapping[type[errors.CertdeskError], Kind] = {
     errors.RejectedIdentifier: Kind(type=ProblemType.REJECTED_IDENTIFIER, status=400),
     errors.InvalidInput: Kind(type=ProblemType.MALFORMED, status=400),
     errors.NotAuthorized: Kind(type=ProblemType.UNAUTHORIZED, status=403),
+    errors.MissingScope: Kind(type=ProblemType.UNAUTHORIZED, status=403),
     errors.NotFound: Kind(type=ProblemType.MALFORMED, status=404),
     errors.StateConflict: Kind(type=ProblemType.MALFORMED, status=409),
     errors.IdempotencyMismatch: Kind(type=ProblemType.MALFORMED, status=409),

@@ -9,7 +9,7 @@ from ninja.security import HttpBearer
 from certdesk.domain.actors import Actor
 from certdesk.domain.errors import NotAuthorized
 from certdesk.services.second_factor import refuse_without
-from certdesk.store.selectors.people import actor_for_token
+from certdesk.services.tokens import bearer
 
 MAX_TOKEN = 200
 
@@ -23,7 +23,7 @@ class BearerToken(HttpBearer):
         token = token.strip()
         if not token or len(token) > MAX_TOKEN or not token.isascii():
             return None
-        actor = actor_for_token(token, now=timezone.now())
+        actor = bearer(token, now=timezone.now())
         if actor is not None and actor.must_change_password:
             raise NotAuthorized("Sign in to the portal and change the password that you were issued first.")
         if actor is not None:

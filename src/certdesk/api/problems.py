@@ -49,6 +49,7 @@ KINDS: dict[type[errors.CertdeskError], Kind] = {
     errors.RejectedIdentifier: Kind(status=422, title="A name can't be certified"),
     errors.InvalidInput: Kind(status=422, title="Something is missing or not on offer"),
     errors.NotAuthorized: Kind(status=403, title="You may not do this"),
+    errors.MissingScope: Kind(status=403, title="This token may not do this"),
     errors.NotFound: Kind(status=404, title="There is nothing here"),
     errors.StateConflict: Kind(status=409, title="It has changed meanwhile"),
     errors.IdempotencyMismatch: Kind(status=422, title="The Idempotency-Key was used for something else"),
@@ -118,7 +119,7 @@ NOT_SIGNED_IN = Problem(
     code="authentication.required",
     title="A valid token is needed",
     detail="Send “Authorization: Bearer cdk_…” with a token that is neither expired nor revoked. "
-    "Make one in the portal, or with POST /api/v1/tokens while you still have another.",
+    "Make one in the portal, or with POST /api/v1/tokens while you have one with the scope “tokens”.",
     headers={"WWW-Authenticate": 'Bearer realm="certdesk"'},
 )
 NO_SUCH_ADDRESS = Problem(
@@ -172,6 +173,10 @@ def problem_of(error: errors.CertdeskError, *, in_query: bool = False) -> Proble
         extra["checks"] = [check_json(check) for check in error.checks if isinstance(check, Check)]
     elif isinstance(error, errors.InvalidInput):
         found = tuple(_field(name, advice, in_query=in_query) for name, advice in error.fields.items())
+    elif isinstance(error, errors.MissingScope):
+        extra["scope"] = error.scope
+        challenge = f'error="insufficient_scope", scope="{error.scope}"'  # RFC 6750 3.1
+        headers["WWW-Authenticate"] = f'Bearer realm="certdesk", {challenge}'
     if isinstance(error, errors.RateLimited):
         headers["Retry-After"] = str(error.retry_after)
     elif status == 503:  # noqa: PLR2004 - Service Unavailable

@@ -357,9 +357,11 @@ def token_json(row: TokenRow) -> Json:
     return {
         "id": row.id,
         "name": row.name,
+        "scopes": list(row.scopes),
         "created_at": moment(row.created_at),
         "expires_at": moment(row.expires_at),
         "revoked_at": moment(row.revoked_at),
+        "revoked_by": row.revoked_by,
     }
 
 

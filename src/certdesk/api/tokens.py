@@ -35,10 +35,12 @@ def index(request: HttpRequest) -> HttpResponse:
     openapi_extra=describe(403, body=TokenIn),
 )
 def create(request: HttpRequest) -> HttpResponse:
-    """Makes a token that may do what you may do; it is shown this once."""
+    """Makes a token, shown this once. It needs the scope `tokens`, and gives no more than it has."""
     actor = actor_of(request)
     body = inputs.read_body(request, TokenIn)
-    secret = create_token(actor=actor, name=body.name, expires_at=body.expires_at, now=timezone.now())
+    secret = create_token(
+        actor=actor, name=body.name, scopes=body.scopes, expires_at=body.expires_at, now=timezone.now()
+    )
     row = get_token(actor=actor, secret=secret)
     return render.answer({**render.token_json(row), "token": secret}, status=201)
 
@@ -48,9 +50,9 @@ def create(request: HttpRequest) -> HttpResponse:
     operation_id="revokeToken",
     summary="End one of your tokens",
     response={204: None},
-    openapi_extra=describe(404),
+    openapi_extra=describe(403, 404),
 )
 def revoke(request: HttpRequest, token_id: int) -> HttpResponse:
-    """Ends a token at once."""
+    """Ends a token at once, and those that it made."""
     revoke_token(actor=actor_of(request), token_id=token_id, now=timezone.now())
     return HttpResponse(status=204)

@@ -104,6 +104,8 @@ class Config(BaseSettings):
     persistent_days: int = Field(default=10, ge=2, le=398)
     persistent_check_hours: int = Field(default=24, ge=1, le=240)
     password_min_length: int = Field(default=15, ge=3)
+    decision_token_days: int = Field(default=30, ge=1, le=90)
+    second_factor_decision_tokens: bool = False
     require_second_factor: Literal["auto", "always", "never"] = "auto"
     mail_from: str = "certdesk@localhost"
     smtp_host: str = ""

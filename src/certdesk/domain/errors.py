@@ -57,6 +57,16 @@ class NotAuthorized(Refused):
     code = "not_authorized"
 
 
+class MissingScope(NotAuthorized):
+    """The person may do this, the API token that they use may not (RFC 6750 3.1)."""
+
+    code = "token.scope"
+
+    def __init__(self, detail: str, *, scope: str = "") -> None:
+        super().__init__(detail)
+        self.scope = scope
+
+
 class NotFound(Refused):
     """There is no such object for this actor: a foreign object is never told from a missing one."""
 

@@ -8,13 +8,14 @@ import json
 import os
 import secrets
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from django.conf import settings
 from django.contrib.auth.hashers import make_password
 
 from certdesk.domain.acme_credentials import Limits
@@ -34,11 +35,11 @@ from certdesk.services.organisations import (
 )
 from certdesk.services.requests import Submission
 from certdesk.services.second_factor import is_required
-from certdesk.services.tokens import create_token
+from certdesk.services.tokens import create_token, list_scopes
 from certdesk.store import audit
 from certdesk.store.db import write_transaction
 from certdesk.store.models import AuditEvent, Membership, Organisation, User
-from certdesk.store.selectors.people import actor_for_user
+from certdesk.store.selectors.people import actor_for_token, actor_for_user
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +86,9 @@ def prepare_demo(*, data: Path, now: datetime) -> Path:
         with write_transaction():  # first, so that a demo that was made by half is known as one
             audit.record(actor=SYSTEM, action="demo.make", object_type="service", object_id="demo", now=now)
     if User.objects.exists() and path.exists():
-        _write(path, {**json.loads(path.read_text(encoding="utf-8")), **_addresses(path)})
+        told = json.loads(path.read_text(encoding="utf-8"))
+        tokens = {name: _token(name, token, now=now) for name, token in told["api_tokens"].items()}
+        _write(path, {**told, **_addresses(path), "api_tokens": tokens})
         return path
     passwords = {person.username: issued_password() for person in PEOPLE}
     users = {person.username: _person(person, passwords[person.username], now=now) for person in PEOPLE}
@@ -101,7 +104,7 @@ def prepare_demo(*, data: Path, now: datetime) -> Path:
     actors = {name: actor_for_user(user) for name, user in users.items()}
     _first_story(actors, organisations[UNIVERSITY], now=now)
     tokens = {
-        name: create_token(actor=actor, name="demo", expires_at=None, now=now)
+        name: _token(name, "", now=now)
         for name, actor in actors.items()
         if not is_required(actor.ra_role)  # their tokens come after their second factor
     }
@@ -151,6 +154,15 @@ def _person(person: Person, password: str, *, now: datetime) -> User:
         },
     )
     return user
+
+
+def _token(username: str, kept: str, *, now: datetime) -> str:
+    """The person's token if it works, or a new one for everything that a token may do."""
+    if kept and actor_for_token(kept, now=now) is not None:
+        return kept
+    actor = actor_for_user(User.objects.get(username=username))
+    until = now + timedelta(days=settings.CERTDESK.decision_token_days)
+    return create_token(actor=actor, name="demo", scopes=list_scopes(actor=actor), expires_at=until, now=now)
 
 
 def _organisation(officer: Actor, name: str, *, now: datetime) -> OrganisationId:

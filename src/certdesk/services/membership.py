@@ -15,7 +15,7 @@ from django.core.validators import validate_email
 from django.db import IntegrityError
 from django.db.models import QuerySet
 
-from certdesk.domain.actors import Action, Actor, OrgRole, RaRole, can
+from certdesk.domain.actors import Action, Actor, OrgRole, RaRole, Side, can, may_enable
 from certdesk.domain.errors import InvalidInput, NotAuthorized, NotFound, StateConflict
 from certdesk.domain.requests import OrganisationId, UserId
 from certdesk.services.account_mail import Occasion, enqueue_account_mail
@@ -23,9 +23,10 @@ from certdesk.services.acme_credentials import take_over
 from certdesk.services.organisations import IssuedPassword, issued_password
 from certdesk.services.sessions import drop_sessions
 from certdesk.services.texts import storable
+from certdesk.services.tokens import end_tokens
 from certdesk.store import audit
 from certdesk.store.db import write_transaction
-from certdesk.store.models import ApiToken, Membership, User
+from certdesk.store.models import Membership, User
 from certdesk.store.selectors.facts import lock_organisation, organisation_row
 
 MAX_USERNAME, MAX_EMAIL, MAX_NAME = 150, 254, 150  # the columns' widths
@@ -156,7 +157,9 @@ def disable_member(*, actor: Actor, organisation_id: OrganisationId, user_id: in
 
 
 def enable_member(*, actor: Actor, organisation_id: OrganisationId, user_id: int, now: datetime) -> None:
-    """Makes a disabled membership work again, as an applicant: more is given anew, on purpose.
+    """Makes a disabled membership work again, as an applicant: a manager gives more where it is meant.
+
+    A membership that the RA has disabled, only the RA enables.
 
     Raises NotFound, NotAuthorized, StateConflict.
     """
@@ -170,8 +173,11 @@ def enable_member(*, actor: Actor, organisation_id: OrganisationId, user_id: int
             raise StateConflict("This person is enabled already.")
         if not member.user.is_active:
             raise StateConflict("The account itself is disabled. Ask the RA to enable it.")
-        member.is_active, member.role = True, OrgRole.APPLICANT
-        member.save(update_fields=["is_active", "role"])
+        if not may_enable(actor, Side(member.disabled_by)):
+            raise NotAuthorized("The RA ended this person's access. Only the RA can enable it.")
+        _members(organisation_id).filter(user_id=user_id).update(
+            is_active=True, role=OrgRole.APPLICANT, disabled_by=Side.NONE, disabled_at=None
+        )
         _record(actor, organisation_id, user_id, "member.enable", now=now, data={})
 
 
@@ -260,12 +266,12 @@ def _keep_a_manager(actor: Actor, member: Membership) -> None:
 
 def _end(actor: Actor, member: Membership, *, successor_id: UserId | None = None, now: datetime) -> None:
     user_id, home = member.user_id, OrganisationId(member.organisation_id)
-    Membership.objects.filter(id=member.pk).update(is_active=False)
+    Membership.objects.filter(id=member.pk).update(is_active=False, disabled_by=actor.side, disabled_at=now)
     take_over(actor=actor, organisation_id=home, leaver_id=user_id, successor_id=successor_id, now=now)
     sessions = tokens = 0
     if not Membership.objects.filter(user_id=user_id, is_active=True).exists():
         sessions = drop_sessions(user_id=user_id)
-        tokens = ApiToken.objects.filter(user_id=user_id, revoked_at__isnull=True).update(revoked_at=now)
+        tokens = end_tokens(actor=actor, user_id=user_id, now=now)
     said = {"sessions": sessions, "tokens": tokens, **({"successor": successor_id} if successor_id else {})}
     _record(actor, home, user_id, "member.disable", now=now, data=said)
 

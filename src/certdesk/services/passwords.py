@@ -4,15 +4,17 @@ The rules themselves are in `certdesk.domain.passwords`; settings name the two c
 """
 
 from functools import cache
+from urllib.parse import urlsplit
 
 from django.contrib.auth.hashers import PBKDF2PasswordHasher
 from django.contrib.auth.models import AbstractBaseUser
 from django.contrib.auth.password_validation import CommonPasswordValidator
 from django.core.exceptions import ValidationError
 
-from certdesk.domain.passwords import minimum_length, normalised, password_problems
+from certdesk.domain.passwords import minimum_length, normalised, own_words, password_problems
 from certdesk.services import runtime
 from certdesk.services.second_factor import is_enrolled
+from certdesk.store.models import Domain, Organisation, User
 
 
 class NormalisingPasswordHasher(PBKDF2PasswordHasher):
@@ -27,7 +29,7 @@ class NormalisingPasswordHasher(PBKDF2PasswordHasher):
 
 
 class PasswordRules:
-    """R7 as one of Django's password validators. Reads the setting each time: an operator may change it."""
+    """The rules as one of Django's validators. Reads the setting each time: an operator may change it."""
 
     def validate(self, password: str, user: AbstractBaseUser | None = None) -> None:
         """Raises ValidationError with everything that is wrong."""
@@ -36,6 +38,7 @@ class PasswordRules:
             username=user.get_username() if user is not None else "",
             minimum=minimum_for(user),
             is_common=_is_common,
+            words=_words(user),
         )
         if found:
             raise ValidationError([ValidationError(text, code="password_refused") for text in found])
@@ -54,6 +57,19 @@ def minimum_for(user: AbstractBaseUser | None) -> int:
 def configured_minimum() -> int:
     """The setting of R7 as it is now."""
     return runtime.current().password_min_length
+
+
+def _words(user: AbstractBaseUser | None) -> list[str]:
+    """The words that are tried first against this person here: names of them, their work and the service."""
+    rt = runtime.current()
+    texts = [rt.settings.ra, rt.settings.service_name, urlsplit(rt.base_url).hostname or ""]
+    if isinstance(user, User):
+        texts += [user.username, user.get_full_name(), user.email]
+        ours = Organisation.objects.filter(memberships__user=user.pk)
+        for names in ours.values_list("legal_name", "slug"):
+            texts += names
+        texts += Domain.objects.filter(organisation__in=ours).values_list("adn", flat=True)
+    return own_words(*texts)
 
 
 @cache

@@ -13,26 +13,28 @@ from django.contrib.auth.hashers import make_password
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 
-from certdesk.domain.actors import Action, Actor, can
+from certdesk.domain.actors import Action, Actor, Side, can, may_enable
 from certdesk.domain.errors import InvalidInput, NotAuthorized, NotFound, StateConflict
 from certdesk.domain.requests import OrganisationId, UserId
 from certdesk.services.account_mail import Occasion, enqueue_account_mail, invited_person, mail_reset
 from certdesk.services.acme_credentials import take_over
 from certdesk.services.organisations import IssuedPassword, issued_password
 from certdesk.services.sessions import drop_sessions
+from certdesk.services.tokens import end_tokens
 from certdesk.store import audit
 from certdesk.store.db import write_transaction
 from certdesk.store.jobs import enqueue
-from certdesk.store.models import ApiToken, Membership, User
+from certdesk.store.models import Membership, User
 from certdesk.store.selectors.people import actor_for_user
 
 MAX_EMAIL = 254
 
 
-def change_password(*, actor: Actor, current: str, new: str, now: datetime) -> None:
-    """The actor chooses a password, giving the one that holds now (R6, R9). Ends all of their sessions (A2).
+def change_password(*, actor: Actor, current: str, new: str, now: datetime, ends_tokens: bool = True) -> None:
+    """The actor chooses a password, giving the one that holds now. Ends all of their sessions.
 
-    An issued password opens nothing but this (R8). Raises InvalidInput, StateConflict.
+    Their API tokens end as well, unless they keep them. An issued password opens nothing but this.
+    Raises InvalidInput, StateConflict.
     """
     user = _self(actor)
     if not user.check_password(current):
@@ -45,11 +47,14 @@ def change_password(*, actor: Actor, current: str, new: str, now: datetime) -> N
         raise InvalidInput(
             "This is the issued password.", fields={"new": "Somebody else knows this one. Choose another."}
         )
-    _store_password(user, new, action="password.change", actor=actor, now=now)
+    _store_password(user, new, action="password.change", actor=actor, now=now, ends_tokens=ends_tokens)
 
 
 def reset_password(*, user_id: int, new: str, now: datetime) -> None:
-    """A person who followed a mailed link chooses a password. Ends all sessions. Raises InvalidInput."""
+    """A person who followed a mailed link chooses a password. Ends all sessions and API tokens.
+
+    Raises InvalidInput, NotFound.
+    """
     user = _user(user_id)
     if not user.is_active:
         raise NotFound("There is no such account.")
@@ -98,7 +103,7 @@ def issue_new_password(*, actor: Actor, user_id: int, now: datetime) -> IssuedPa
     with write_transaction():
         User.objects.filter(id=user.pk).update(password=encoded, must_change_password=True)
         sessions = drop_sessions(user_id=user.pk)
-        tokens = _revoke_tokens(user, now=now)
+        tokens = end_tokens(actor=actor, user_id=user.pk, now=now)
         _record(actor, user, "password.issue", now=now, data={"sessions": sessions, "tokens": tokens})
         enqueue_account_mail(user_id=user.pk, occasion=Occasion.PASSWORD, by=actor.label, now=now)
     return IssuedPassword(user_id=UserId(user.pk), username=user.username, password=password)
@@ -107,16 +112,19 @@ def issue_new_password(*, actor: Actor, user_id: int, now: datetime) -> IssuedPa
 def disable_account(*, actor: Actor, user_id: int, now: datetime) -> None:
     """Stops a person from signing in, here and with API tokens; what they asked for stays.
 
-    ACME credentials ask in somebody else's name from now on; their keys stay as they are.
+    ACME credentials ask in somebody else's name from now on; their keys stay as they are. What the RA has
+    disabled, only the RA enables: that is kept beside the account.
 
     Raises NotFound, NotAuthorized, StateConflict.
     """
     user = _governed(actor, user_id)
     with write_transaction():
-        if not User.objects.filter(id=user.pk, is_active=True).update(is_active=False):
+        if not User.objects.filter(id=user.pk, is_active=True).update(
+            is_active=False, disabled_by=actor.side, disabled_at=now
+        ):
             raise StateConflict("This account is disabled already.")
         sessions = drop_sessions(user_id=user.pk)
-        tokens = _revoke_tokens(user, now=now)
+        tokens = end_tokens(actor=actor, user_id=user.pk, now=now)
         for home in Membership.objects.filter(user=user).values_list("organisation_id", flat=True):
             take_over(actor=actor, organisation_id=OrganisationId(home), leaver_id=user.pk, now=now)
         _record(actor, user, "account.disable", now=now, data={"sessions": sessions, "tokens": tokens})
@@ -128,11 +136,17 @@ def enable_account(*, actor: Actor, user_id: int, now: datetime) -> IssuedPasswo
     Raises NotFound, NotAuthorized, StateConflict.
     """
     user = _governed(actor, user_id)
+    if not user.is_active and not may_enable(actor, Side(user.disabled_by)):
+        raise NotAuthorized("The RA disabled this account. Only the RA can enable it.")
     password = issued_password()
     encoded = make_password(password)
     with write_transaction():
-        if not User.objects.filter(id=user.pk, is_active=False).update(
-            is_active=True, password=encoded, must_change_password=True
+        if not User.objects.filter(id=user.pk, is_active=False, disabled_by=user.disabled_by).update(
+            is_active=True,
+            disabled_by=Side.NONE,
+            disabled_at=None,
+            password=encoded,
+            must_change_password=True,
         ):
             raise StateConflict("This account is not disabled.")
         _record(actor, user, "account.enable", now=now)
@@ -141,7 +155,7 @@ def enable_account(*, actor: Actor, user_id: int, now: datetime) -> IssuedPasswo
 
 
 def reset_second_factor(*, actor: Actor, user_id: int, now: datetime) -> None:
-    """Takes away a person's lost second factors, ending their sessions, and has the person told.
+    """Takes away a person's lost second factors, ending sessions and API tokens, and has the person told.
 
     Raises NotFound, NotAuthorized, StateConflict.
     """
@@ -153,7 +167,8 @@ def reset_second_factor(*, actor: Actor, user_id: int, now: datetime) -> None:
             raise StateConflict("This person has no second factor.")
         rows.delete()
         drop_sessions(user_id=user.pk)
-        _record(actor, user, "second_factor.reset", now=now, data={"kinds": kinds})
+        tokens = end_tokens(actor=actor, user_id=user.pk, now=now)
+        _record(actor, user, "second_factor.reset", now=now, data={"kinds": kinds, "tokens": tokens})
         enqueue_account_mail(user_id=user.pk, occasion=Occasion.FACTOR_RESET, by=actor.label, now=now)
 
 
@@ -162,7 +177,7 @@ def second_factor_change(*, user_id: int, but_session: str, now: datetime) -> It
     """A transaction in which a person's own second factors change; what came of it is audited in it (L1).
 
     Other sessions end: they began under the old rules, and one stolen before a second factor was there must
-    not outlive it. An error undoes everything.
+    not outlive it. API tokens end with a factor that is removed. An error undoes everything.
     """
     with write_transaction():
         user = User.objects.select_for_update().get(id=user_id)  # one change of a person's after another
@@ -170,9 +185,11 @@ def second_factor_change(*, user_id: int, but_session: str, now: datetime) -> It
         yield
         changes = _changes(before, _factors(user_id))
         sessions = drop_sessions(user_id=user_id, but=but_session) if changes else 0
+        who, removed = actor_for_user(user), any(event == "remove" for event, _kind in changes)
+        tokens = end_tokens(actor=who, user_id=user_id, now=now) if removed else 0
         for event, kind in changes:
-            data = {"kind": kind, "sessions": sessions}
-            _record(actor_for_user(user), user, f"second_factor.{event}", now=now, data=data)
+            data = {"kind": kind, "sessions": sessions, "tokens": tokens}
+            _record(who, user, f"second_factor.{event}", now=now, data=data)
 
 
 def _factors(user_id: int) -> dict[int, str]:
@@ -211,8 +228,10 @@ def _refuse_weak(user: User, new: str) -> None:
         ) from None
 
 
-def _store_password(user: User, new: str, *, action: str, actor: Actor, now: datetime) -> None:
-    """Compare-and-swap on the old hash: of two changes at once, the second is told (A2, L1)."""
+def _store_password(
+    user: User, new: str, *, action: str, actor: Actor, now: datetime, ends_tokens: bool = True
+) -> None:
+    """Compare-and-swap on the old hash: of two changes at once, the second is told."""
     encoded = make_password(new)
     with write_transaction():
         stored = User.objects.filter(id=user.pk, password=user.password).update(
@@ -221,7 +240,8 @@ def _store_password(user: User, new: str, *, action: str, actor: Actor, now: dat
         if not stored:
             raise StateConflict("The password was changed at the same moment. Sign in again.")
         sessions = drop_sessions(user_id=user.pk)
-        _record(actor, user, action, now=now, data={"sessions": sessions})
+        tokens = end_tokens(actor=actor, user_id=user.pk, now=now) if ends_tokens else 0
+        _record(actor, user, action, now=now, data={"sessions": sessions, "tokens": tokens})
     user.password, user.must_change_password = encoded, False
 
 
@@ -257,10 +277,6 @@ def _knows(actor: Actor, user: User, ours: Mapping[OrganisationId, bool]) -> boo
 def _manages_all(actor: Actor, ours: Mapping[OrganisationId, bool]) -> bool:
     active = [one for one, is_active in ours.items() if is_active]
     return bool(active) and all(can(actor, Action.MEMBERS_MANAGE, organisation_id=one) for one in active)
-
-
-def _revoke_tokens(user: User, *, now: datetime) -> int:
-    return ApiToken.objects.filter(user=user, revoked_at__isnull=True).update(revoked_at=now)
 
 
 def _record(

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from django.db import IntegrityError
 
 from certdesk.backends.base import Backend
-from certdesk.domain.actors import Action, Actor, OrgRole, can
+from certdesk.domain.actors import Action, Actor, OrgRole, Side, can
 from certdesk.domain.audit import digest
 from certdesk.domain.certificates import Intent, differences
 from certdesk.domain.csr import Csr, PrivateKeyPasted, read_csr
@@ -292,7 +292,7 @@ def end_under_lock(
     *, request_id: RequestId, actor: Actor, reason: str, seen_version: int | None = None, now: datetime
 ) -> None:
     """The same in the caller's transaction, where it has been judged that the actor may."""
-    by_ra = can(actor, Action.REQUEST_DECIDE) and not actor.is_system
+    by_ra = actor.side is Side.RA and not actor.is_system
     advance(
         request_id=request_id,
         event=Event.END,

@@ -24,6 +24,12 @@ def is_enrolled(*, user_id: int) -> bool:
     return bool(Authenticator.objects.filter(user_id=user_id, type__in=FACTORS).exists())
 
 
+def is_bound(*, user_id: int, ra_role: RaRole) -> bool:
+    """Whether the person signs in with a second factor, by choice or because the RA's people have to."""
+    asked = bool(settings.CERTDESK.second_factor_required) and ra_role is not RaRole.NONE
+    return asked or is_enrolled(user_id=user_id)
+
+
 def is_missing(*, user_id: int, ra_role: RaRole) -> bool:
     """Whether the person still has to add a second factor before anything else."""
     return is_required(ra_role) and not is_enrolled(user_id=user_id)

@@ -3,10 +3,13 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from certdesk.domain.actors import Actor
+from certdesk.domain.actors import Actor, Side
 from certdesk.domain.errors import NotFound
 from certdesk.services.organisations import IssuedPassword
 from certdesk.services.people import disable_account, enable_account, issue_new_password, reset_second_factor
+from certdesk.store.selectors.people import Disabled
+from certdesk.web import times
+from certdesk.web.context import ra_name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,6 +18,12 @@ class Done:
 
     message: str = ""
     issued: IssuedPassword | None = None
+
+
+def disabled_note(disabled: Disabled) -> str:
+    """Who disabled it, and when; empty where that is not known."""
+    who = {Side.RA: ra_name(), Side.ORGANISATION: "a manager"}.get(disabled.by)
+    return f"By {who}, {times.day(disabled.at)}" if who and disabled.at else ""
 
 
 def act_on(*, actor: Actor, user_id: int, act: str, now: datetime) -> Done:
@@ -29,6 +38,6 @@ def act_on(*, actor: Actor, user_id: int, act: str, now: datetime) -> Done:
             return Done(message="The account is disabled: it signs in nowhere; its API tokens have ended.")
         case "second-factor":
             reset_second_factor(actor=actor, user_id=user_id, now=now)
-            return Done(message="The second factor is taken away. The person is told, and adds a new one.")
+            return Done(message="The second factor and all API tokens are gone. We email the person.")
         case _:
             raise NotFound("There is no such thing to do.")

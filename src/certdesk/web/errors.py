@@ -45,6 +45,7 @@ PAGES: dict[type[errors.CertdeskError], ErrorPage] = {
     errors.RejectedIdentifier: ErrorPage(status=422, title="A name can’t be certified"),
     errors.InvalidInput: ErrorPage(status=422, title="Something is missing or not on offer"),
     errors.NotAuthorized: ErrorPage(status=403, title="You may not do this"),
+    errors.MissingScope: ErrorPage(status=403, title="This token may not do this"),
     errors.NotFound: ErrorPage(
         status=404,
         title="There is nothing here",

@@ -8,7 +8,7 @@ from datetime import datetime
 from allauth.mfa.models import Authenticator
 from django.db.models import Q
 
-from certdesk.domain.actors import Action, Actor, OrgRole, RaRole, can
+from certdesk.domain.actors import Action, Actor, OrgRole, RaRole, Scope, Side, Token, can
 from certdesk.domain.errors import NotFound
 from certdesk.domain.requests import OrganisationId, UserId
 from certdesk.store.models import ApiToken, Membership, User
@@ -34,6 +34,10 @@ _BEARER = Prepared(
         ApiToken.objects.filter(digest=digest, revoked_at__isnull=True, user__is_active=True)
         .filter(Q(expires_at__isnull=True) | Q(expires_at__gt=now))
         .values_list(
+            "id",
+            "scopes",
+            "created_at",
+            "expires_at",
             "user_id",
             "user__username",
             "user__ra_role",
@@ -52,28 +56,44 @@ _BEARER = Prepared(
 def actor_for_token(token: str, *, now: datetime) -> Actor | None:
     """The actor behind a bearer token, or None for an unknown, expired or revoked one.
 
+    What the service's rules take from its scopes is not judged here: see `services.tokens.bearer`.
+
     Looked up by its SHA-256, so that no comparison leaks the token.
     """
     rows = _BEARER.rows(token_digest(token), now)
     if not rows:
         return None
-    user_id, label, ra_role, must_change = rows[0][:4]
+    token_id, scopes, created_at, expires_at, user_id, label, ra_role, must_change = rows[0][:8]
     return Actor(
         label=label,
         user_id=UserId(user_id),
         ra_role=RaRole(ra_role),
         memberships={
             OrganisationId(organisation): OrgRole(role)
-            for *_person, organisation, role, active, organisation_active in rows
+            for *_same, organisation, role, active, organisation_active in rows
             if active and organisation_active
         },
         must_change_password=must_change,
+        token=Token(
+            id=token_id,
+            scopes=frozenset(map(Scope, scopes.split())),
+            created_at=created_at,
+            expires_at=expires_at,
+        ),
     )
 
 
 def token_digest(token: str) -> str:
     """How a token is stored: it is 256 random bits, so one round of SHA-256 is enough."""
     return hashlib.sha256(token.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Disabled:
+    """Who disabled an account or a membership, and when; empty while it is enabled."""
+
+    by: Side
+    at: datetime | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +108,7 @@ class Member:
     is_active: bool
     last_login_at: datetime | None
     account_is_active: bool
+    disabled: Disabled
     has_second_factor: bool
     organisation_ids: frozenset[OrganisationId]  # all that the person belongs to now
 
@@ -102,6 +123,7 @@ class RaPerson:
     email: str
     role: RaRole
     is_active: bool
+    disabled: Disabled
     has_second_factor: bool
     last_login_at: datetime | None
 
@@ -127,6 +149,7 @@ def list_members(*, actor: Actor, organisation_id: OrganisationId) -> list[Membe
             is_active=row.is_active and row.user.is_active,
             last_login_at=row.user.last_login,
             account_is_active=row.user.is_active,
+            disabled=_disabled(row) if row.user.is_active else _disabled(row.user),
             has_second_factor=row.user_id in factors,
             organisation_ids=frozenset(homes.get(row.user_id, ())),
         )
@@ -179,11 +202,16 @@ def list_ra_people(*, actor: Actor) -> list[RaPerson]:
             email=row.email,
             role=RaRole(row.ra_role),
             is_active=row.is_active,
+            disabled=_disabled(row),
             has_second_factor=row.pk in factors,
             last_login_at=row.last_login,
         )
         for row in rows
     ]
+
+
+def _disabled(row: User | Membership) -> Disabled:
+    return Disabled(by=Side(row.disabled_by), at=row.disabled_at)
 
 
 def _with_second_factor(people: Iterable[int]) -> set[int]:

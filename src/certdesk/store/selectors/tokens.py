@@ -5,7 +5,7 @@ from datetime import datetime
 
 from django.db.models import QuerySet
 
-from certdesk.domain.actors import Actor
+from certdesk.domain.actors import Action, Actor, Scope, can
 from certdesk.domain.errors import NotFound
 from certdesk.store.models import ApiToken
 from certdesk.store.selectors.people import token_digest
@@ -17,9 +17,11 @@ class TokenRow:
 
     id: int
     name: str
+    scopes: tuple[Scope, ...]
     created_at: datetime
     expires_at: datetime | None
     revoked_at: datetime | None
+    revoked_by: str
 
 
 def list_tokens(*, actor: Actor) -> list[TokenRow]:
@@ -37,16 +39,18 @@ def get_token(*, actor: Actor, secret: str) -> TokenRow:
 
 def _own(actor: Actor) -> QuerySet[ApiToken]:
     # The system holds no tokens.
-    return (
-        ApiToken.objects.none() if actor.user_id is None else ApiToken.objects.filter(user_id=actor.user_id)
-    )
+    if actor.user_id is None or not can(actor, Action.TOKEN_READ):
+        return ApiToken.objects.none()
+    return ApiToken.objects.filter(user_id=actor.user_id)
 
 
 def _row(token: ApiToken) -> TokenRow:
     return TokenRow(
         id=token.pk,
         name=token.name,
+        scopes=tuple(map(Scope, token.scopes.split())),
         created_at=token.created_at,
         expires_at=token.expires_at,
         revoked_at=token.revoked_at,
+        revoked_by=token.revoked_by,
     )

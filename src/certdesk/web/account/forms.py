@@ -3,6 +3,7 @@
 The services decide, the words are ours, nothing tells who exists.
 """
 
+from collections.abc import Set as AbstractSet
 from typing import Any, ClassVar
 
 from allauth.account import forms as allauth
@@ -16,11 +17,12 @@ from django.core.exceptions import ValidationError
 from django.http import HttpRequest
 from django.utils import timezone
 
+from certdesk.domain.actors import Scope
 from certdesk.domain.errors import InvalidInput, InvariantViolated
 from certdesk.services import people
 from certdesk.services.passwords import minimum_for
 from certdesk.services.second_factor import opened, sealed
-from certdesk.services.tokens import MAX_NAME
+from certdesk.services.tokens import MAX_NAME, SCOPE_TITLES, count_tokens
 from certdesk.store.models import User
 from certdesk.store.selectors.people import actor_for_user
 from certdesk.web.account.known import account_name, is_known, take_try
@@ -36,11 +38,19 @@ def hint(user: User | None) -> str:
 
 
 class ChangePasswordForm(allauth.ChangePasswordForm):  # type: ignore[misc] # allauth ships no types
-    """Current and new password (R6, R9)."""
+    """Current and new password, and what becomes of the API tokens, where there are any."""
+
+    tokens = forms.ChoiceField(label="API tokens", required=False, initial="end", widget=forms.RadioSelect)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["password1"].help_text = hint(self.user)
+        count = count_tokens(user_id=self.user.pk, now=timezone.now())
+        if not count:
+            del self.fields["tokens"]
+            return
+        those = f"my {count} API tokens" if count > 1 else "my API token"
+        self.fields["tokens"].choices = [("end", f"End {those} as well"), ("keep", f"Keep {those}")]
 
     def clean_oldpassword(self) -> str:
         """As typed: the service checks it, once."""
@@ -62,6 +72,7 @@ class ChangePasswordForm(allauth.ChangePasswordForm):  # type: ignore[misc] # al
                 actor=actor_for_user(self.user),
                 current=cleaned["oldpassword"],
                 new=cleaned["password1"],
+                ends_tokens=cleaned.get("tokens") != "keep",
                 now=timezone.now(),
             )
         except InvalidInput as error:
@@ -160,9 +171,13 @@ class InvitationForm(PortalForm):
 
 
 class TokenForm(PortalForm):
-    """A new API token: what uses it, and for how long."""
+    """A new API token: what uses it, what it may do, and for how long."""
 
-    help_entries: ClassVar = {"name": "/help/api/#token-name", "days": "/help/api/#token-end"}
+    help_entries: ClassVar = {
+        "name": "/help/api/#token-name",
+        "scopes": "/help/api/#token-scopes",
+        "days": "/help/api/#token-end",
+    }
     id_format = "id_token_%s"
 
     name = forms.CharField(
@@ -175,6 +190,24 @@ class TokenForm(PortalForm):
         label="Works for",
         coerce=int,
         initial=365,
-        choices=[(30, "30 days"), (90, "90 days"), (365, "one year"), (0, "as long as nobody ends it")],
+        choices=[
+            (1, "one day"),
+            (7, "7 days"),
+            (30, "30 days"),
+            (90, "90 days"),
+            (365, "one year"),
+            (0, "as long as nobody ends it"),
+        ],
         error_messages={"required": "Choose how long it works."},
     )
+
+    def __init__(self, *args: Any, scopes: AbstractSet[Scope], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["scopes"] = forms.TypedMultipleChoiceField(
+            label="Besides reading, it may",
+            coerce=Scope,
+            required=False,
+            initial=[Scope.REQUEST],
+            widget=forms.CheckboxSelectMultiple,
+            choices=[(one, SCOPE_TITLES[one]) for one in Scope if one in scopes - {Scope.READ}],
+        )

@@ -1,6 +1,7 @@
 """A person's own API tokens: made, shown once, listed, ended."""
 
 from datetime import datetime, timedelta
+from functools import partial
 
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
@@ -10,7 +11,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_POST
 
 from certdesk.domain.errors import InvalidInput
-from certdesk.services.tokens import create_token, revoke_token
+from certdesk.services.tokens import create_token, list_scopes, revoke_token
 from certdesk.store.selectors.tokens import TokenRow, list_tokens
 from certdesk.web import times
 from certdesk.web.account.forms import TokenForm
@@ -23,17 +24,21 @@ UNPROCESSABLE = 422
 @require_http_methods(["GET", "HEAD", "POST"])
 def tokens(request: HttpRequest) -> HttpResponse:
     """The list, and the form that makes one. The new token is in this answer and nowhere else."""
-    actor, now = actor_of(request), timezone.now()
-    form, secret = TokenForm(request.POST or None), ""
+    actor, now, secret = actor_of(request), timezone.now(), ""
+    offered = partial(TokenForm, scopes=list_scopes(actor=actor))
+    form = offered(request.POST or None)
     if request.method == "POST" and form.is_valid():
         said = form.cleaned_data
         expires_at = now + timedelta(days=said["days"]) if said["days"] else None
         try:
-            secret = create_token(actor=actor, name=said["name"], expires_at=expires_at, now=now)
+            secret = create_token(
+                actor=actor, name=said["name"], scopes=said["scopes"], expires_at=expires_at, now=now
+            )
         except InvalidInput as error:
-            show_on(form, error)
+            fields = {"days" if name == "expires_at" else name: text for name, text in error.fields.items()}
+            show_on(form, InvalidInput(error.detail, fields=fields))
         else:
-            form = TokenForm()
+            form = offered()
     context = {
         "form": form,
         "secret": secret,
@@ -54,11 +59,12 @@ def _row(row: TokenRow, *, now: datetime) -> dict[str, object]:
     expired = row.expires_at is not None and row.expires_at <= now
     look, state = ("ok", "Works")
     if row.revoked_at:
-        look, state = "idle", f"Ended {times.day(row.revoked_at)}"
+        look, state = "idle", f"Ended {times.day(row.revoked_at)} by {row.revoked_by}"
     elif expired:
         look, state = "idle", "Expired"
     return {
         "name": row.name,
+        "scopes": ", ".join(row.scopes).capitalize(),
         "made": times.day(row.created_at),
         "until": times.day(row.expires_at) if row.expires_at else "No end",
         "look": look,

@@ -11,7 +11,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from certdesk.domain.actors import Action, Actor, OrgRole, can
+from certdesk.domain.actors import Action, Actor, OrgRole, can, may_enable
 from certdesk.domain.errors import InvalidInput, NotAuthorized
 from certdesk.services.organisations import (
     Evidence,
@@ -34,6 +34,7 @@ from certdesk.store.selectors.organisations import (
 )
 from certdesk.store.selectors.people import Member, list_members
 from certdesk.web import times
+from certdesk.web.accounts import disabled_note
 from certdesk.web.actor import actor_of
 from certdesk.web.context import crumbs
 from certdesk.web.forms import show_on
@@ -333,6 +334,8 @@ def _person(
         "is_last_manager": last,
         "may_change": manages and member.user_id != actor.user_id,
         "account_disabled": not member.account_is_active,
+        "disabled_note": disabled_note(member.disabled),
+        "may_enable": may_enable(actor, member.disabled.by),
         "has_factor": member.has_second_factor,
         "governs": _governs(actor, member),
         "may_stop": can(actor, Action.MEMBERS_MANAGE),

@@ -12,7 +12,7 @@ from certdesk.domain.actors import Actor, RaRole
 from certdesk.services.organisations import IssuedPassword
 from certdesk.store.selectors.people import RaPerson, list_ra_people
 from certdesk.web import times
-from certdesk.web.accounts import act_on
+from certdesk.web.accounts import act_on, disabled_note
 from certdesk.web.actor import actor_of
 from certdesk.web.context import crumbs, ra_name
 
@@ -54,6 +54,7 @@ def _row(row: RaPerson, actor: Actor) -> dict[str, object]:
         "email": row.email,
         "role": ROLES[row.role],
         "account_disabled": not row.is_active,
+        "disabled_note": disabled_note(row.disabled),
         "has_factor": row.has_second_factor,
         "seen": times.day(row.last_login_at) if row.last_login_at else "Never",
         "is_self": row.user_id == actor.user_id,
