@@ -25,7 +25,7 @@ def test_the_facts_of_an_rsa_key() -> None:
     key = key_facts(spki)
     assert (key.algorithm, key.size, key.curve, key.exponent) == ("RSA", 2048, "", 65537)
     assert (key.spki_der, key.spki_sha256) == (spki, hashlib.sha256(spki).hexdigest())
-    assert describe_key(key) == "RSA 2048 bits"
+    assert describe_key(key) == "RSA 2048"
 
 
 @pytest.mark.parametrize(
