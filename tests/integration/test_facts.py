@@ -8,9 +8,10 @@ from certdesk.domain.csr import read_csr
 from certdesk.domain.errors import NotFound
 from certdesk.domain.profiles import profile
 from certdesk.domain.requests import OrganisationId
+from certdesk.services.preflight import Subject, judged
 from certdesk.store.models import BlockedKey, Organisation, ValidationRecord
 from certdesk.store.selectors import facts as facts_module
-from certdesk.store.selectors.facts import Asked, gather_facts, organisation_facts, organisation_row
+from certdesk.store.selectors.facts import organisation_facts, organisation_row
 from tests.integration.support import NOW, csr, organisation, validated, world
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -76,13 +77,15 @@ def test_a_blocked_key_is_told() -> None:
     read = read_csr(csr("www.example.ac.uk"))
 
     def blocked() -> bool:
-        return gather_facts(
+        subject = Subject(
             csr=read,
+            names=read.names,
             organisation=organisation_row(w.university),
             profile=profile("tls-server"),
-            asked=Asked(duration_years=1, server_software="nginx"),
-            now=NOW,
-        ).key_blocked
+            duration_years=1,
+            server_software="nginx",
+        )
+        return judged(subject, now=NOW)[0].key_blocked
 
     BlockedKey.objects.create(spki_sha256="0" * 64, reason="another key", at=NOW)
     assert blocked() is False

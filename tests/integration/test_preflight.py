@@ -20,8 +20,7 @@ from certdesk.domain.policy import Outcome
 from certdesk.domain.policy_file import read_policy
 from certdesk.domain.requests import Status
 from certdesk.services import preflight, runtime
-from certdesk.services.caa import NOT_ASKED
-from certdesk.services.decisions import facts_of
+from certdesk.services.decisions import waiting_csr
 from certdesk.services.known_keys import FRESH_FOR, KnownKeysFolder
 from certdesk.services.requests import Preview, create_request, preview_request
 from certdesk.services.runtime import CaaSettings
@@ -101,7 +100,7 @@ class TestKeysMetBefore:
         theirs = create_request(
             actor=charlie, submission=submission(other, upload=upload), channel="api", now=NOW
         )
-        assert theirs.state is Status.WAITING_FOR_APPROVAL
+        assert theirs.status is Status.WAITING_FOR_APPROVAL
         assert issue(made.number, clock=Clock()) is Status.ISSUED
 
     def test_a_key_revoked_for_compromise_is_refused(self) -> None:
@@ -430,6 +429,6 @@ def test_an_officers_page_shows_what_lint_says_now(monkeypatch: pytest.MonkeyPat
     request = Request.objects.get(id=made.number)
     finding = Finding(code="pkix.one", severity=Severity.ERROR, message="Wrong")
     monkeypatch.setattr(preflight, "lint_certificate", lambda _der: (finding,))
-    row = organisation_row(w.university)
-    assert facts_of(request, row, caa=NOT_ASKED, now=NOW)[1].outcome is Outcome.MANUAL
-    assert facts_of(request, row, caa=NOT_ASKED, lint=True, now=NOW)[1].outcome is Outcome.REFUSE
+    subject = preflight.subject_of(request, organisation_row(w.university), waiting_csr(request))
+    assert preflight.judged(subject, now=NOW)[1].outcome is Outcome.MANUAL
+    assert preflight.judged(subject, lint=True, now=NOW)[1].outcome is Outcome.REFUSE
