@@ -25,7 +25,7 @@ from certdesk.domain.requests import OrganisationId, State, Status, UserId, Work
 from certdesk.services.acme_credentials import create_credential
 from certdesk.services.acme_renewal import Matching, advise_renewal
 from certdesk.services.confirm import submit_request
-from certdesk.services.decisions import reject_request
+from certdesk.services.decisions import judge_now, reject_request
 from certdesk.services.organisations import Evidence, create_organisation, validate_domain, vet_organisation
 from certdesk.services.persistent import watch_record
 from certdesk.services.requests import Submission, withdraw_request
@@ -69,6 +69,7 @@ class World:
     arguments: dict[str, object]
     secrets: tuple[str, ...]
     preview_token: str
+    shown: str
     mine: dict[str, object]
     before: Snapshot
 
@@ -237,6 +238,7 @@ def build() -> World:
             csr_der=read_csr(previewed.upload).der,
             user_id=UserId(users["alice"].pk),
         ),
+        shown=judge_now(actor=olga, number=requests["waiting_for_approval"], now=now()).shown.token(),
         mine={"number": own, "slug": "other-college"},
         before=snapshot(),
     )

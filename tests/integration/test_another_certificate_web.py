@@ -156,7 +156,7 @@ def test_a_ca_that_takes_its_time_or_refuses(number: int) -> None:
     RequestEvent.objects.filter(issuance__certificate=None).delete()
     Issuance.objects.filter(certificate=None).delete()
     token = token_of(look(alice, number, csr(*NAMES)))
-    with support.backend(ScriptedCa(answers=[Refused(reason="Not today.")])):
+    with support.backend(ScriptedCa(answers=[Refused(reason="Not today.")], inline=True)):
         answer = alice.post(address(number, confirm=True), {"preview": token})
     assert answer.status_code == 502
     assert b"Not today." in answer.content

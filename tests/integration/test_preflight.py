@@ -130,7 +130,7 @@ class TestKeysMetBefore:
                 cursor.execute("EXPLAIN QUERY PLAN " + query["sql"])
                 plan = " ".join(str(row) for row in cursor.fetchall())
                 assert "SCAN store_" not in plan
-                assert "request_by_key" in plan
+                assert "issuance_by_key" in plan
 
 
 class TestKnownKeys:
@@ -387,7 +387,8 @@ class TestDailyCap:
             # An officer's yes holds at signing too.
             approve_only(w.olga, made[2].number, now=NOW)
             assert issue(made[2].number, clock=Clock()) is Status.ISSUED
-            assert Approval.objects.get(request_id=made[2].number).waived == ["organisation.daily_cap"]
+            (waived,) = Approval.objects.get(request_id=made[2].number).waived
+            assert waived == {"code": "organisation.daily_cap", "seen": "2", "csr_sha256": ""}
 
     def test_it_counts_a_day_and_the_own_organisation(self) -> None:
         w = world()
