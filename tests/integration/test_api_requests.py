@@ -12,6 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, pkcs7
 from django.db.models import F
 
+from certdesk.api.schemas import DecisionOut
 from certdesk.services.decisions import Shown
 from certdesk.services.requests import withdraw_request
 from certdesk.store.models import Approval, Domain, Organisation, Request, ValidationRecord
@@ -165,6 +166,7 @@ def test_an_officer_approves_with_evidence(people: Callers) -> None:
     assert (unseen.status, damaged.status) == (422, 422)
     assert unseen.json["errors"][0]["pointer"] == damaged.json["errors"][0]["pointer"] == "#/shown"
     decision = people.olga.get(f"{here}/decision").json
+    assert set(decision) == set(DecisionOut.model_fields)
     assert decision["domains"] == [{"domain": "example.org", "names": [OUTSIDE], "required": True}]
     bare = people.olga.post(f"{here}/approve", {"shown": decision["shown"]})
     assert bare.status == 422
