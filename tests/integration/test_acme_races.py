@@ -8,6 +8,7 @@ import pytest
 import time_machine
 
 from certdesk.acme.orders import _look  # the look as the background takes it
+from certdesk.backends.base import Backend
 from certdesk.dcv.base import Problem
 from certdesk.domain.certificates import Accepted, Intent, Refused
 from certdesk.domain.errors import OutcomeUnknown, Unavailable
@@ -19,6 +20,7 @@ from certdesk.services import acme_finalize, acme_validation
 from certdesk.services.acme_accounts import account_by_id
 from certdesk.services.acme_nonces import clear_nonces
 from certdesk.services.acme_orders import clear_orders
+from certdesk.services.intents import prepared
 from certdesk.store.models import (
     AcmeAccount,
     AcmeAuthorization,
@@ -321,10 +323,9 @@ def test_what_was_prepared_before_the_lock_is_compared_under_it(
     """The organisation is renamed between the look and the claim: the old name is not signed."""
     one = here.registered()
     order = one.order(NAME).json
-    real = acme_finalize.prepared
 
-    def renamed(*asked: object) -> object:
-        made = real(*asked)  # type: ignore[arg-type]  # handed on as it comes
+    def renamed(ca: Backend, intent: Intent) -> Intent:
+        made = prepared(ca, intent)
         Organisation.objects.update(legal_name="Renamed University")
         return made
 
