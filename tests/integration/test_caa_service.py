@@ -14,19 +14,20 @@ from django.utils import timezone
 
 from certdesk.dcv.caa import CaaChecked, check_caa
 from certdesk.dcv.conformance import ScriptedResolver
-from certdesk.dcv.resolver import Answer, Status
+from certdesk.dcv.resolver import Answer
+from certdesk.dcv.resolver import Status as DnsStatus
 from certdesk.domain.caa import Question
 from certdesk.domain.errors import NotFound, PolicyRefused
 from certdesk.domain.findings import Check
 from certdesk.domain.policy_file import read_policy
-from certdesk.domain.requests import RequestId, State, Status
+from certdesk.domain.requests import RequestId, Status, Work
 from certdesk.jobs.worker import Worker
 from certdesk.services import caa, runtime
 from certdesk.services.alerts import alert_overdue, alert_overdue_orders, mail_officers_of_orders
 from certdesk.services.decisions import judge_now
 from certdesk.services.requests import create_request, preview_request
 from certdesk.services.runtime import CaaSettings
-from certdesk.store.models import AcmeOrder, CaaCheck, Domain, IssuanceAttempt, Request
+from certdesk.store.models import AcmeOrder, CaaCheck, Domain, Issuance, Request
 from certdesk.store.selectors.caa import caa_of_domain, caa_of_request, stored_answers
 from certdesk.store.selectors.waiting import overdue_at_dns
 from tests.harness.acme_client import AcmeClient, make_csr
@@ -42,6 +43,7 @@ from tests.integration.support import (
     drive,
     due,
     events_of,
+    issuance_of,
     organisation,
     submission,
     submit,
@@ -67,9 +69,9 @@ class Dns:
 
     def say(self, name: str, *values: str) -> None:
         """There are these records at a name."""
-        self.records[name] = Answer(status=Status.OK, values=values, server="192.0.2.53#53")
+        self.records[name] = Answer(status=DnsStatus.OK, values=values, server="192.0.2.53#53")
 
-    def fail(self, name: str, status: Status = Status.SERVFAIL) -> None:
+    def fail(self, name: str, status: DnsStatus = DnsStatus.SERVFAIL) -> None:
         """A look-up there fails."""
         self.records[name] = Answer(status=status, server="192.0.2.53#53")
 
@@ -200,9 +202,9 @@ def test_a_record_for_our_account_permits(here: World, dns: Dns) -> None:
         assert submit(here.alice, WWW).status is Status.ISSUED
 
 
-@pytest.mark.parametrize("status", [status for status in Status if not status.answered])
+@pytest.mark.parametrize("status", [status for status in DnsStatus if not status.answered])
 def test_no_answer_waits_for_a_person_or_refuses_as_policy_says(
-    here: World, dns: Dns, status: Status
+    here: World, dns: Dns, status: DnsStatus
 ) -> None:
     dns.fail(MAIL, status)
     with policy("require", dns):
@@ -237,14 +239,15 @@ def test_no_officer_stands_in_for_the_dns(here: World, dns: Dns) -> None:
         assert before == 1  # who only looks adds no evidence
         approve(here.olga, number, clock=clock)
         row = Request.objects.get(id=number)
-        assert State(row.state) is Status.ACCEPTED
+        assert row.status == Status.ACCEPTED
         assert row.detail.startswith("Waiting for the DNS for less than a minute; asked again by itself.")
-        assert row.next_attempt_at is not None
-        assert not IssuanceAttempt.objects.exists()
-        clock.forward(row.next_attempt_at - clock.now)
+        waiting = issuance_of(number)
+        assert waiting.next_attempt_at is not None
+        assert (waiting.state, waiting.intent_key) == (Work.WAITING, None)
+        clock.forward(waiting.next_attempt_at - clock.now)
         assert due(now=clock.now) == [number]
         assert drive(number, clock=clock) is Status.ACCEPTED
-        waits = Request.objects.get(id=number).next_attempt_at
+        waits = issuance_of(number).next_attempt_at
         assert waits is not None
         assert waits > clock.now  # again later
         dns.say(WWW, f'0 issue "{OURS}"')
@@ -284,12 +287,12 @@ class TestAtSigning:
 
     def test_no_answer_is_waited_for(self, here: World, dns: Dns) -> None:
         number = _accepted(here, dns, WWW, MAIL, NEWS)
-        dns.fail(MAIL, Status.TIMEOUT)
+        dns.fail(MAIL, DnsStatus.TIMEOUT)
         clock = Clock(NOW + 9 * HOUR)
         with policy("require", dns):
             for _tick in range(3):
                 assert drive(number, clock=clock) is Status.ACCEPTED
-                again = Request.objects.get(id=number).next_attempt_at
+                again = issuance_of(number).next_attempt_at
                 assert again is not None
                 assert clock.now < again <= clock.now + timedelta(minutes=15)
                 clock.now = again
@@ -408,8 +411,8 @@ class TestAcme:
             one, order = self._ready()
             assert dns.asked == []
             assert self._finalize(one, order) == (200, "valid")
-        attempt = IssuanceAttempt.objects.get()
-        assert set(CaaCheck.objects.filter(order_id=attempt.order_id).values_list("name", flat=True)) == {
+        issuance = Issuance.objects.get()
+        assert set(CaaCheck.objects.filter(order_id=issuance.order_id).values_list("name", flat=True)) == {
             *(WWW, MAIL, NEWS),
         }
         assert {question.account_uri for question in dns.questions} == {one.kid}

@@ -21,7 +21,7 @@ from pytest_django import Settings
 
 from certdesk.domain.actors import Actor, RaRole
 from certdesk.domain.errors import InvalidInput, NotFound, RateLimited, StateConflict
-from certdesk.domain.requests import OrganisationId, RequestId, Status
+from certdesk.domain.requests import OrganisationId, Status, Work
 from certdesk.jobs.worker import Worker
 from certdesk.services import runtime
 from certdesk.services.validation import (
@@ -34,10 +34,11 @@ from certdesk.services.validation import (
 )
 from certdesk.store.models import (
     AuditEvent,
+    Certificate,
     ChallengeOutcome,
     Domain,
     EmailChallenge,
-    IssuanceAttempt,
+    Issuance,
     Request,
     User,
     ValidationRecord,
@@ -50,6 +51,7 @@ from tests.integration.support import (
     audit_problems,
     drive,
     due,
+    issuance_of,
     organisation,
     outcomes,
     state_of,
@@ -240,7 +242,7 @@ def test_r4_an_accepted_request_is_not_signed_before_the_confirmation(inbox: Inb
     for _ in range(3):
         tick()
     assert state_of(number) is Status.ACCEPTED
-    assert not IssuanceAttempt.objects.exists()
+    assert issuance_of(number).state == Work.WAITING
     confirm(inbox.code())
     tick()
     assert state_of(number) is Status.ISSUED
@@ -329,7 +331,7 @@ def test_r4_a_request_made_while_the_proof_came_does_not_wait_for_ever(college: 
         college.charlie, "www.other.ac.uk", clock=lambda: proven_at - timedelta(microseconds=1)
     ).number
     assert state_of(number) is Status.ACCEPTED
-    assert Request.objects.get(id=number).next_attempt_at is None
+    assert issuance_of(number).next_attempt_at is None
     later = proven_at + timedelta(minutes=5)
     assert due(now=later) == []
     refresh_waiting(now=later)
@@ -540,14 +542,14 @@ def test_r4_a_confirmation_during_a_look_is_never_lost(inbox: Inbox, college: Co
         ask_by_email(
             actor=who, organisation_id=own, name=domain, mailbox=f"admin@{domain}", now=timezone.now()
         )
-        Request.objects.filter(id=number).update(next_attempt_at=timezone.now())
-        look = partial(drive, request_id=RequestId(number), clock=timezone.now)
+        Issuance.objects.filter(request=number).update(next_attempt_at=timezone.now())
+        look = partial(drive, number, clock=timezone.now)
         calls: list[Callable[[], object]] = [look, partial(confirm, inbox.code()), look]
         _won, refused = outcomes(together(calls))
         assert not refused
         tick()
         assert state_of(number) is Status.ISSUED, index
-        assert IssuanceAttempt.objects.filter(request=number).count() == 1
+        assert Certificate.objects.filter(request=number).count() == 1
 
 
 def test_r4_asking_twice_at_once_leaves_one_code_open(inbox: Inbox, college: College) -> None:
@@ -566,7 +568,7 @@ def test_r4_asking_twice_at_once_leaves_one_code_open(inbox: Inbox, college: Col
 def test_r4_a_request_that_comes_later_says_at_once_who_is_awaited(inbox: Inbox, college: College) -> None:
     college.ask()
     made = submit(college.charlie, "late.other.ac.uk", clock=timezone.now)
-    assert made.pending
+    assert not made.due
     assert detail_of(made.number) == f"Waiting for {BOX} to confirm."
     assert "late.other.ac.uk" in Client().get(inbox.link()).content.decode()
 
@@ -584,8 +586,8 @@ def test_r35_a_first_request_may_be_confirmed_while_it_waits_for_an_officer(inbo
     tick()
     assert state_of(made.number) is Status.WAITING_FOR_APPROVAL
     olga = signed_in(actor("olga", ra=RaRole.OFFICER))
-    version = Request.objects.values_list("version", flat=True).get(id=made.number)
-    olga.post(reverse("queue-approve", args=[made.number]), {"version": version, "note": ""})
+    shown = olga.get(reverse("queue-decide", args=[made.number])).context["shown"]
+    olga.post(reverse("queue-approve", args=[made.number]), {"shown": shown})
     assert state_of(made.number) is Status.ISSUED
 
 

@@ -8,9 +8,10 @@ from certdesk.domain.csr import read_csr
 from certdesk.domain.errors import NotFound
 from certdesk.domain.profiles import profile
 from certdesk.domain.requests import OrganisationId
+from certdesk.services.preflight import Subject, judged
 from certdesk.store.models import BlockedKey, Organisation, ValidationRecord
 from certdesk.store.selectors import facts as facts_module
-from certdesk.store.selectors.facts import Asked, gather_facts, organisation_facts, organisation_row
+from certdesk.store.selectors.facts import organisation_facts, organisation_row
 from tests.integration.support import NOW, csr, organisation, validated, world
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -75,19 +76,18 @@ def test_a_blocked_key_is_told() -> None:
     w = world()
     read = read_csr(csr("www.example.ac.uk"))
 
-    def blocked() -> bool:
-        return gather_facts(
-            csr=read,
-            organisation=organisation_row(w.university),
-            profile=profile("tls-server"),
-            asked=Asked(duration_years=1, server_software="nginx"),
-            now=NOW,
-        ).key_blocked
-
+    subject = Subject(
+        organisation=organisation_row(w.university),
+        profile=profile("tls-server"),
+        names=read.names,
+        duration_years=1,
+        server_software="nginx",
+        csr=read,
+    )
     BlockedKey.objects.create(spki_sha256="0" * 64, reason="another key", at=NOW)
-    assert blocked() is False
+    assert judged(subject, now=NOW)[0].key_blocked is False
     BlockedKey.objects.create(spki_sha256=read.key.spki_sha256, reason="this key", at=NOW)
-    assert blocked() is True
+    assert judged(subject, now=NOW)[0].key_blocked is True
 
 
 def test_an_organisation_that_is_not_there() -> None:

@@ -166,10 +166,10 @@ def test_caa_is_asked_everywhere_too(dns: Dns) -> None:
     elsewhere = Dns(answers={("example.ac.uk", "CAA"): txt('0 issue "other.example"')})
     with perspectives(dns, dns.honest(CODES[0]), None, dns.honest(CODES[2]), policy="require"):
         permitted = submit(here.alice, "www.example.ac.uk")
-    assert permitted.state is Status.ISSUED
+    assert permitted.status is Status.ISSUED
     with perspectives(dns, dns.honest(CODES[0]), *map(elsewhere.honest, CODES[1:]), policy="require"):
         held = submit(here.alice, "mail.example.ac.uk")
-    assert held.state is Status.WAITING_FOR_APPROVAL
+    assert held.status is Status.WAITING_FOR_APPROVAL
     assert "not from elsewhere" in Request.objects.get(id=held.number).detail
     kept = CaaCheck.objects.get(request_id=held.number)
     assert (kept.allowed, kept.code) == (False, "caa.not_corroborated")

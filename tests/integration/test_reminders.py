@@ -8,7 +8,7 @@ from django_tasks_db.models import DBTaskResult
 
 from certdesk.domain.actors import Actor, OrgRole, RaRole
 from certdesk.domain.errors import InvalidInput
-from certdesk.domain.requests import OrganisationId, State, Status
+from certdesk.domain.requests import OrganisationId, Status
 from certdesk.domain.settings import changed
 from certdesk.jobs import worker
 from certdesk.jobs.handlers import HANDLERS
@@ -139,8 +139,8 @@ def test_the_job_has_a_handler() -> None:
     assert "mail_lapsing" in HANDLERS
 
 
-def _ask(who: Actor, of: OrganisationId, name: str, *, now: datetime) -> State:
-    return create_request(actor=who, submission=submission(of, name), channel="portal", now=now).state
+def _ask(who: Actor, of: OrganisationId, name: str, *, now: datetime) -> Status:
+    return create_request(actor=who, submission=submission(of, name), channel="portal", now=now).status
 
 
 def test_r33_r34_a_manual_check_is_remembered_until_it_lapses_and_for_that_organisation_alone(

@@ -116,7 +116,9 @@ class TestChallengePassword:
         made = people.charlie.upload("/requests", with_password())
         assert made.json["status"] == "waiting_for_approval"
         evidence = {"domain": "example.ac.uk", "how": "registry", "details": "The registry names them."}
-        done = people.olga.post(f"/requests/{made.json['id']}/approve", {"evidence": [evidence]})
+        shown = people.olga.get(f"/requests/{made.json['id']}/decision").json["shown"]
+        yes = {"shown": shown, "evidence": [evidence]}
+        done = people.olga.post(f"/requests/{made.json['id']}/approve", yes)
         assert (done.status, done.json["status"]) == (200, "issued")
 
 

@@ -19,22 +19,24 @@ from certdesk.conf import apps
 from certdesk.conf.apps import make_runtime
 from certdesk.conf.config import load_config
 from certdesk.domain.actors import RaRole
-from certdesk.domain.certificates import Intent, Outcome
+from certdesk.domain.certificates import Intent, Issued, Outcome
 from certdesk.domain.errors import Misconfigured, NotAuthorized, NotFound, StateConflict
-from certdesk.domain.requests import RequestId, State, Status, status_text
+from certdesk.domain.requests import RequestId, Status, Work, status_text
 from certdesk.jobs.worker import Worker
 from certdesk.services.alerts import alert_overdue
+from certdesk.services.decisions import reject_request
+from certdesk.services.issuance import RETRY_MOST
 from certdesk.services.organisations import Evidence
 from certdesk.services.recovery import poll_now, retry_request
 from certdesk.services.requests import create_request, withdraw_request
 from certdesk.store.models import (
-    AttemptOutcome,
     AuditEvent,
     Certificate,
-    IssuanceAttempt,
-    Request,
+    Issuance,
+    Organisation,
     RequestEvent,
     User,
+    ValidationRecord,
 )
 from certdesk.store.selectors.requests import RequestDetail, get_request
 from certdesk.store.selectors.waiting import usual_issuing_time, waiting_for_ca
@@ -46,6 +48,7 @@ from tests.integration.support import (
     audit_problems,
     drive,
     events_of,
+    issuance_of,
     state_of,
     submit,
     world,
@@ -69,10 +72,10 @@ class WatchedCa(ScriptedBackend):
         self.submitted.append(intent)
         return super().submit(intent)
 
-    def poll(self, handle: str) -> Outcome:
+    def poll(self, intent: Intent, handle: str) -> Outcome:
         """Note the time."""
         self.polled.append(self._clock())
-        return super().poll(handle)
+        return super().poll(intent, handle)
 
 
 @pytest.fixture
@@ -95,7 +98,7 @@ def make_ca(tmp_path: Path, clock: Clock) -> Callable[..., WatchedCa]:
 
 
 def due_at(number: RequestId) -> datetime:
-    at = Request.objects.values_list("next_attempt_at", flat=True).get(id=number)
+    at = issuance_of(number).next_attempt_at
     assert at is not None, "nobody would ever look at it again"
     return at
 
@@ -108,7 +111,7 @@ def work(clock: Clock, *, seconds: int) -> None:
         worker.tick(now=clock())
 
 
-def work_until(number: RequestId, state: State, clock: Clock, *, most: int = 500) -> None:
+def work_until(number: RequestId, state: Status, clock: Clock, *, most: int = 500) -> None:
     """A worker ticks whenever the request is due."""
     worker = Worker(clock=clock)
     for _ in range(most):
@@ -191,7 +194,7 @@ def test_r24_a_slow_ca_is_polled_beyond_a_day_with_back_off_and_the_officers_are
     gaps = [later - earlier for earlier, later in zip(ca.polled, ca.polled[1:], strict=False)]
     assert gaps == sorted(gaps), "back-off"
     assert gaps[0] <= MINUTE
-    assert gaps[-1] == POLL_MOST
+    assert gaps[-1] == RETRY_MOST
     assert ca.polled[-1] >= NOW + 30 * HOUR
     assert state_of(number) is Status.ISSUED
     assert len(ca.submitted) == 1
@@ -201,7 +204,7 @@ def test_r24_a_slow_ca_is_polled_beyond_a_day_with_back_off_and_the_officers_are
     assert f"/requests/{number}/" in mail.body
     assert "24 hours" in mail.subject
     told = AuditEvent.objects.get(action="request.overdue")
-    assert 24 * HOUR <= told.at - NOW <= 24 * HOUR + POLL_MOST
+    assert 24 * HOUR <= told.at - NOW <= 24 * HOUR + RETRY_MOST
     assert (told.object_id, told.actor) == (str(number), "Certdesk")
     assert audit_problems() == []
 
@@ -214,7 +217,7 @@ def test_r24_elapsed_and_usual_time_are_shown(make_ca: Callable[..., WatchedCa],
             work_until(submit(w.alice, clock=clock).number, Status.ISSUED, clock)
         usual = usual_issuing_time(backend="scripted", now=clock())
         assert usual is not None
-        assert 2.5 * HOUR <= usual <= 2.5 * HOUR + POLL_MOST
+        assert 2.5 * HOUR <= usual <= 2.5 * HOUR + RETRY_MOST
         assert usual_issuing_time(backend="another", now=clock()) is None
         assert usual_issuing_time(backend="scripted", now=NOW) is None
 
@@ -288,6 +291,36 @@ def test_r24_waiting_for_something_else_is_not_waiting_for_the_ca(
         assert alert_overdue(now=clock() + 24 * HOUR) == [made.number]
 
 
+@pytest.mark.parametrize(
+    "held_up", [{"vetted_at": None}, {}], ids=["by an officer's decision", "by a proof that lapsed"]
+)
+def test_a_wait_for_the_ca_ends_when_something_else_is_awaited(
+    make_ca: Callable[..., WatchedCa], clock: Clock, held_up: dict[str, None]
+) -> None:
+    w = world()
+    with support.backend(make_ca(Behaviour.UNAVAILABLE, tries=10**6)):
+        number = submit(w.alice, clock=clock).number
+        clock.forward(HOUR)
+        if held_up:
+            Organisation.objects.update(**held_up)
+        else:
+            ValidationRecord.objects.update(expires_at=clock())
+        drive(number, clock=clock)
+        clock.forward(29 * HOUR)
+        assert alert_overdue(now=clock()) == []
+        assert waiting_for_ca(request=detail(number), now=clock()) is None
+        if held_up:
+            approve(w.olga, number, clock=clock)
+        else:
+            support.validated("example.ac.uk", of=w.university, by=w.olga, at=clock())
+        drive(number, clock=clock)
+        live = waiting_for_ca(request=detail(number), now=clock())
+        assert live is not None
+        assert live.since == clock()
+        assert alert_overdue(now=clock() + 23 * HOUR) == []
+        assert alert_overdue(now=clock() + 24 * HOUR) == [number]
+
+
 def test_r24_many_workers_tell_the_officers_once(make_ca: Callable[..., WatchedCa], clock: Clock) -> None:
     w = world()
     with support.backend(make_ca(Behaviour.ACCEPT, delay=100 * HOUR)):
@@ -354,9 +387,9 @@ def test_r27_the_cas_order_number_is_kept_and_shown(make_ca: Callable[..., Watch
     with support.backend(make_ca(Behaviour.ACCEPT, delay=HOUR)):
         number = submit(w.alice, clock=clock).number
     assert status_text(state_of(number), ra="JTAG") == "Accepted by CA"
-    attempt = IssuanceAttempt.objects.get()
-    assert attempt.handle == "S-000001"
-    assert attempt.acknowledged_at == NOW
+    issuance = Issuance.objects.get()
+    assert issuance.handle == "S-000001"
+    assert issuance.acknowledged_at == NOW
     assert "S-000001" in detail(number).detail
     assert AuditEvent.objects.get(action="request.ca_accept").data["handle"] == "S-000001"
 
@@ -373,13 +406,13 @@ def test_r28_the_cas_reason_is_kept_shown_and_mailed(
     assert status_text(state_of(number), ra="JTAG") == "Rejected by CA"
     assert detail(number).detail == REASON
     assert detail(number).events[-1].note == REASON
-    assert IssuanceAttempt.objects.get().reason == REASON
+    assert Issuance.objects.get().detail == REASON
     (mail,) = [mail for mail in mailoutbox if "rejected" in mail.body]
     assert mail.to == ["alice@example.ac.uk"]
     assert REASON in mail.body
 
 
-def test_r28_sending_again_makes_a_new_attempt_with_a_new_key(
+def test_r28_sending_again_makes_a_new_issuance_with_a_new_key(
     make_ca: Callable[..., WatchedCa], clock: Clock
 ) -> None:
     w = world()
@@ -390,9 +423,10 @@ def test_r28_sending_again_makes_a_new_attempt_with_a_new_key(
         retry_request(actor=w.olga, number=number, note=" The CA has removed the entry. ", now=clock())
         work(clock, seconds=1)
     assert state_of(number) is Status.ISSUED
-    first, second = IssuanceAttempt.objects.filter(request_id=number).order_by("id")
-    assert (first.outcome, second.outcome) == (AttemptOutcome.REFUSED, AttemptOutcome.ISSUED)
-    assert first.idempotency_key != second.idempotency_key
+    first, second = Issuance.objects.filter(request_id=number).order_by("id")
+    assert (first.state, second.state) == (Work.REFUSED, Work.ISSUED)
+    assert first.intent_key != second.intent_key
+    assert first.csr_sha256 == second.csr_sha256
     assert events_of(number)[2:] == ["ca_refuse", "retry", "claim", "ca_accept", "issue"]
     retried = RequestEvent.objects.get(request_id=number, event="retry")
     assert (retried.actor, retried.note) == ("olga", "The CA has removed the entry.")
@@ -438,7 +472,7 @@ def test_r28_only_another_officer_sends_again_and_only_what_the_ca_rejected(
     assert {state_of(number), state_of(own)} == {Status.REJECTED_BY_CA}
 
 
-def test_r28_two_officers_sending_again_make_one_attempt(
+def test_r28_two_officers_sending_again_make_one_issuance(
     make_ca: Callable[..., WatchedCa], clock: Clock
 ) -> None:
     w = world()
@@ -464,20 +498,18 @@ def test_r19_a_timeout_after_accepting_never_issues_twice_and_ends_issued(
     with support.backend(before):
         number = submit(w.alice, clock=clock).number
     assert state_of(number) is Status.ACCEPTED
-    with pytest.raises(StateConflict):
-        withdraw_request(actor=w.alice, number=number, now=clock())
     after = make_ca(Behaviour.TIMEOUT_AFTER_ACCEPTING)
     with support.backend(after):  # both we and the CA were started anew
         clock.now = due_at(number)
-        results = support.together([partial(drive, request_id=number, clock=clock)] * 4)
+        results = support.together([partial(drive, number, clock=clock)] * 4)
     done, refused = support.outcomes(results)
     assert not refused
     assert done.count(Status.ISSUED) == 1
     assert (len(before.submitted), len(after.submitted)) == (1, 0)
-    assert IssuanceAttempt.objects.count() == Certificate.objects.count() == 1
-    found = after.find(before.submitted[0].idempotency_key)
-    assert found is not None
-    assert bytes(Certificate.objects.get().der) == found.chain[0]  # type: ignore[union-attr]  # else it fails
+    assert Issuance.objects.count() == Certificate.objects.count() == 1
+    found = after.find(before.submitted[0])
+    assert isinstance(found, Issued)
+    assert bytes(Certificate.objects.get().der) == found.chain[0]
     assert events_of(number) == ["create", "claim", "ca_accept", "issue"]
 
 
@@ -490,16 +522,48 @@ def test_r36_a_certificate_unlike_the_intent_is_never_offered(
         work(clock, seconds=1)
     assert state_of(number) is Status.REJECTED_BY_CA
     assert detail(number).certificates == ()
-    assert Certificate.objects.count() == 0
+    withheld = Certificate.objects.get()
+    assert (withheld.withheld, withheld.names.count(), withheld.revoked_at) == (True, 0, clock())
     assert "names are not those that were requested" in detail(number).detail
-    attempt = IssuanceAttempt.objects.get()
-    assert attempt.outcome == AttemptOutcome.MISMATCH
-    assert attempt.received
+    assert Issuance.objects.get().state == Work.REFUSED
     with support.backend(make_ca(Behaviour.ISSUE)):
         retry_request(actor=w.olga, number=number, now=clock())
         work(clock, seconds=1)
     (certificate,) = detail(number).certificates
-    assert certificate.chain[0] != bytes(attempt.received)
+    assert certificate.chain[0] != bytes(withheld.der)
+
+
+@pytest.mark.parametrize("behaviour", [Behaviour.ACCEPT, Behaviour.TIMEOUT_AFTER_ACCEPTING])
+@pytest.mark.parametrize(
+    "who, end, said, status",
+    [
+        ("alice", withdraw_request, {}, Status.WITHDRAWN),
+        ("olga", reject_request, {"details": "No longer."}, Status.REJECTED_BY_RA),
+    ],
+)
+def test_what_is_issued_after_a_no_is_withheld_and_revoked(
+    make_ca: Callable[..., WatchedCa],
+    clock: Clock,
+    behaviour: Behaviour,
+    who: str,
+    end: Callable[..., None],
+    said: dict[str, str],
+    status: Status,
+) -> None:
+    w = world()
+    ca = make_ca(behaviour, delay=MINUTE)
+    with support.backend(ca):
+        number = submit(w.alice, clock=clock).number
+        end(number=number, seen_version=detail(number).version, now=clock(), actor=getattr(w, who), **said)
+        work(clock, seconds=90)
+    assert (state_of(number), issuance_of(number).state) == (status, Work.CANCELLED)
+    assert len(ca.submitted) == 1
+    assert detail(number).certificates == ()
+    withheld = Certificate.objects.get()
+    assert withheld.withheld
+    assert withheld.revoked_at is not None
+    assert "issue" not in events_of(number)
+    assert audit_problems() == []
 
 
 # Asking now

@@ -45,6 +45,7 @@ from tests.integration.support import (
     actor,
     audit_problems,
     configured,
+    issuance_of,
     organisation,
     outcomes,
     state_of,
@@ -329,7 +330,7 @@ def test_r4_a_request_says_what_it_waits_for_and_goes_on_with_the_proof(people: 
     assert "admin@new.ac.uk to confirm or the DNS record of new.ac.uk to appear" in detail
     publish(net, started)
     look(people, started)
-    assert Request.objects.values_list("next_attempt_at", flat=True).get(id=created.number) is not None
+    assert issuance_of(created.number).next_attempt_at is not None
     Worker(clock=Clock(NOW + 2 * MINUTE)).tick(now=NOW + 2 * MINUTE)
     assert state_of(created.number) is Status.ISSUED
 

@@ -10,17 +10,18 @@ from django_tasks.base import TaskResultStatus
 from django_tasks_db.models import DBTaskResult
 
 from certdesk.domain.errors import Unavailable
-from certdesk.domain.requests import RequestId, State, Status
+from certdesk.domain.requests import IssuanceId, Status, Work
 from certdesk.jobs import handlers, worker
 from certdesk.jobs.worker import DEAD_AFTER, GIVE_UP_AFTER, KEEP_FINISHED, Worker, backoff, recover_dead
 from certdesk.services import issuance
 from certdesk.services.requests import create_request
 from certdesk.store import jobs
-from certdesk.store.models import Certificate, Request, RequestEvent
+from certdesk.store.models import Certificate, Issuance, RequestEvent
 from tests.integration.support import (
     NOW,
     Clock,
     actor,
+    issuance_of,
     outcomes,
     state_of,
     submission,
@@ -184,17 +185,17 @@ class TestRequests:
         poisonous = numbers[0]
         real = issuance.drive
 
-        def driving(*, request_id: RequestId, clock: Callable[[], datetime]) -> State | None:
-            if request_id == poisonous:
+        def driving(*, issuance_id: IssuanceId, clock: Callable[[], datetime]) -> Work | None:
+            if issuance_id == issuance_of(poisonous).pk:
                 raise RuntimeError("poison")
-            return real(request_id=request_id, clock=clock)
+            return real(issuance_id=issuance_id, clock=clock)
 
         monkeypatch.setattr(issuance, "drive", driving)
         clock = Clock(NOW + timedelta(minutes=1))
         one = Worker(clock=clock)
         one.tick(now=clock.now)
         assert [state_of(n) for n in numbers] == [Status.ACCEPTED, Status.ISSUED, Status.ISSUED]
-        put_off = Request.objects.get(id=poisonous).next_attempt_at
+        put_off = issuance_of(poisonous).next_attempt_at
         assert put_off is not None
         assert put_off > clock.now
         monkeypatch.setattr(issuance, "drive", real)
@@ -210,7 +211,7 @@ class TestRequests:
             ).number
             for _ in range(2)
         )
-        Request.objects.filter(id=bad).update(csr_der=b"nonsense")
+        Issuance.objects.filter(request_id=bad).update(csr_der=b"nonsense")
         clock = Clock(NOW + timedelta(minutes=1))
         Worker(clock=clock).tick(now=clock.now)
         assert (state_of(bad), state_of(good)) == (Status.ACCEPTED, Status.ISSUED)

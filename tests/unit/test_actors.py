@@ -27,7 +27,7 @@ OWN, FOREIGN = OrganisationId(1), OrganisationId(2)
 #: The whole table once more, written from the product's point of view.
 OWN_TOKENS = {Action.TOKEN_READ, Action.TOKEN_MANAGE}
 OFFICER = {
-    *(Action.REQUEST_READ, Action.REQUEST_DECIDE, Action.CERTIFICATE_REVOKE),
+    *(Action.REQUEST_READ, Action.REQUEST_DECIDE, Action.REQUEST_END, Action.CERTIFICATE_REVOKE),
     *(Action.ORGANISATION_READ, Action.ORGANISATION_CREATE, Action.ORGANISATION_VET),
     *(
         Action.MEMBERS_READ,
@@ -48,6 +48,7 @@ APPLICANT = {
     *(Action.ORGANISATION_READ, Action.DOMAIN_READ, Action.DOMAIN_ASK),
 }
 MANAGER = APPLICANT | {
+    Action.REQUEST_END,
     *(Action.MEMBERS_READ, Action.MEMBERS_MANAGE),
     *(Action.ACME_READ, Action.ACME_MANAGE, Action.VALIDATION_END),
 }
@@ -59,8 +60,6 @@ RA = {
 }
 ORGANISATION = {OrgRole.APPLICANT: APPLICANT, OrgRole.MANAGER: MANAGER}
 ACME_ACCOUNT = {Action.ACME_ACCOUNT, Action.ACME_ORDER, Action.CERTIFICATE_REVOKE}
-#: Nobody does these by hand: the worker alone.
-SYSTEM_ALONE = {Action.REQUEST_PROCESS}
 
 
 def _actor(ra: RaRole = RaRole.NONE, role: OrgRole | None = None, *, must_change: bool = False) -> Actor:
@@ -110,9 +109,9 @@ def test_a_password_still_to_change_allows_nothing(
     assert _allowed(_actor(ra, role, must_change=True), organisation_id) == set()
 
 
-def test_every_action_is_somebodys_but_for_the_systems_own() -> None:
+def test_every_action_is_somebodys() -> None:
     anybodys = set().union(ACME_ACCOUNT, *RA.values(), *ORGANISATION.values())
-    assert anybodys | OWN_TOKENS == set(Action) - SYSTEM_ALONE
+    assert anybodys | OWN_TOKENS == set(Action)
     assert _allowed(SYSTEM, None) | OWN_TOKENS == set(Action)
 
 

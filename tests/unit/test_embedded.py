@@ -200,7 +200,7 @@ def test_capabilities(backend: EmbeddedBackend) -> None:
 
 def test_polling_what_is_never_open_is_our_bug(backend: EmbeddedBackend) -> None:
     with pytest.raises(InvariantViolated):
-        backend.poll("anything")
+        backend.poll(server_intent(now=NOW), "anything")
 
 
 @pytest.mark.parametrize(

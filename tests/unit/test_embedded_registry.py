@@ -71,7 +71,7 @@ def test_one_that_cannot_load_stops_the_start_unless_there_is_another(
     assert [(c.verdict, c.message) for c in stand_in.check()] == [(Verdict.REFUSE, stopped.value.detail)]
     for ask in (
         lambda: stand_in.submit(server_intent(now=NOW)),
-        lambda: stand_in.poll("7"),
+        lambda: stand_in.poll(server_intent(now=NOW), "7"),
         lambda: stand_in.revoke(certificate_der=b"", reason="superseded"),
     ):
         with pytest.raises(Unavailable, match="embedded"):

@@ -13,14 +13,17 @@ from certdesk.domain.findings import Check, Verdict
 from certdesk.domain.identifiers import DnsName
 from certdesk.domain.policy import (
     NOT_VALIDATED,
+    Approved,
     Decision,
     Facts,
     OrganisationFacts,
     Outcome,
+    Waiver,
     content_digest,
     decide,
     domains_to_validate,
-    still_entitled,
+    obstacles,
+    waiver_of,
 )
 from certdesk.domain.policy_rules import CaaMode, Handling, KeyType, Rules
 
@@ -49,7 +52,6 @@ ORGANISATION = OrganisationFacts(
     validations=(_validation(),),
 )
 FACTS = Facts(
-    csr_sha256="aa",
     csr_findings=(READABLE,),
     names=(DnsName("www.example.ac.uk"),),
     subject_organisations=(LEGAL_NAME,),
@@ -71,6 +73,22 @@ def _asking(*names: str, validations: tuple[Validation, ...] = ORGANISATION.vali
 
 def _decide(facts: Facts, rules: Rules = RULES, *, now: datetime = NOW) -> Decision:
     return decide(facts, rules, now=now)
+
+
+def standing(
+    decision: Decision, *waived: str, ends_at: datetime = NOW + timedelta(days=365), is_signing: bool = True
+) -> set[str]:
+    """What stands against a certificate, where an officer accepted every reason with these codes."""
+    approved = Approved(
+        content_digest=decision.content_digest,
+        csr_sha256="aa",
+        waivers=frozenset(waiver_of(c, csr_sha256="aa") for c in decision.checks if c.code in waived),
+        ends_at=ends_at,
+    )
+    content = decision.content_digest
+    return _codes(
+        obstacles(decision, approved, content=content, csr_sha256="aa", is_signing=is_signing, now=NOW)
+    )
 
 
 def _codes(checks: tuple[Check, ...]) -> set[str]:
@@ -98,7 +116,6 @@ VALIDATIONS = st.builds(
 ).filter(lambda v: v.validated_at < v.expires_at)
 ANY_FACTS = st.builds(
     Facts,
-    csr_sha256=st.text(max_size=4),
     csr_findings=st.lists(CHECKS, max_size=4).map(tuple),
     names=st.lists(NAMES.map(DnsName), max_size=5, unique=True).map(tuple),
     subject_organisations=st.lists(st.sampled_from([LEGAL_NAME, "Other", ""]), max_size=2).map(tuple),
@@ -435,10 +452,9 @@ class TestForm:
         assert _codes(_decide(replace(FACTS, key_blocked=True)).refusals) == {"key.blocked"}
 
 
-#: What an approval is about, each time in another way (W2). `None`: no part of what is signed.
+#: What an approval is about, each time in another way. `None`: no part of what is signed.
 CONTENT: dict[str, Facts | None] = {
-    "csr_sha256": replace(FACTS, csr_sha256="ab"),
-    "csr_findings": None,
+    "csr_findings": None,  # a CSR comes with each certificate
     "names": replace(FACTS, names=(DnsName("mail.example.ac.uk"),)),
     "subject_organisations": None,
     "organisation": replace(FACTS, organisation=replace(ORGANISATION, id=2)),
@@ -447,7 +463,7 @@ CONTENT: dict[str, Facts | None] = {
     "duration_years": replace(FACTS, duration_years=2),
     "server_software": None,
     "key_blocked": None,
-    "key": None,  # a part of the CSR, whose digest is above
+    "key": None,
     "key_uses": None,
     "preflight_findings": None,
     "caa": None,
@@ -467,8 +483,15 @@ class TestContentDigest:
     @pytest.mark.parametrize("changed", [f for f in (*CONTENT.values(), *MORE_CONTENT.values()) if f])
     def test_every_part_of_the_content_matters(self, changed: Facts) -> None:
         assert content_digest(changed) != content_digest(FACTS)
-        (reason,) = still_entitled(
-            _decide(changed), approved_digest=content_digest(FACTS), waived=["approval.content_changed"]
+        waived = frozenset({Waiver(code="approval.content_changed", seen="")})
+        approved = Approved(
+            content_digest=content_digest(FACTS),
+            csr_sha256="aa",
+            waivers=waived,
+            ends_at=NOW + timedelta(days=365),
+        )
+        (reason,) = obstacles(
+            _decide(changed), approved, content=content_digest(changed), csr_sha256="aa", now=NOW
         )
         assert (reason.code, reason.verdict) == ("approval.content_changed", Verdict.REFUSE)
 
@@ -511,28 +534,79 @@ class TestContentDigest:
         assert same.digest == RULES.digest
 
 
-class TestStillEntitled:
-    def _standing(self, facts: Facts, *waived: str, now: datetime = NOW) -> set[str]:
-        decision = _decide(facts, now=now)
-        return _codes(still_entitled(decision, approved_digest=decision.content_digest, waived=waived))
-
+class TestObstacles:
     def test_nothing_stands_against_what_was_approved(self) -> None:
-        assert self._standing(FACTS) == set()
+        assert standing(_decide(FACTS)) == set()
+
+    def test_without_an_approval_nothing_is_signed(self) -> None:
+        decision = _decide(FACTS)
+        (reason,) = obstacles(decision, None, content=decision.content_digest, csr_sha256="aa", now=NOW)
+        assert (reason.code, reason.verdict) == ("approval.missing", Verdict.REFUSE)
+
+    @pytest.mark.parametrize("approved, is_first", [("aa", True), ("bb", True), ("bb", False)])
+    def test_the_first_certificate_is_for_the_csr_that_was_approved(
+        self, approved: str, *, is_first: bool
+    ) -> None:
+        decision = _decide(FACTS)
+        content, ends_at = decision.content_digest, NOW + timedelta(days=1)
+        yes = Approved(content_digest=content, csr_sha256=approved, waivers=frozenset(), ends_at=ends_at)
+        found = obstacles(decision, yes, content=content, csr_sha256="aa", is_first=is_first, now=NOW)
+        changed = is_first and approved != "aa"
+        assert _codes(found) == ({"approval.content_changed"} if changed else set())
+
+    @pytest.mark.parametrize("left, codes", [(1, set()), (0, {"approval.term_ended"})])
+    def test_an_approval_lasts_until_its_term_ends(self, left: int, codes: set[str]) -> None:
+        assert standing(_decide(FACTS), ends_at=NOW + timedelta(seconds=left)) == codes
 
     def test_what_the_officer_accepted_stands_no_more(self) -> None:
         facts = replace(FACTS, organisation=replace(ORGANISATION, has_approved_request=False, vetted=False))
-        assert self._standing(facts, "organisation.first_request", "organisation.not_vetted") == set()
-        assert self._standing(facts, "organisation.first_request") == {"organisation.not_vetted"}
-        assert self._standing(facts) == {"organisation.first_request", "organisation.not_vetted"}
+        decision = _decide(facts)
+        assert standing(decision, "organisation.first_request", "organisation.not_vetted") == set()
+        assert standing(decision, "organisation.first_request") == {"organisation.not_vetted"}
+        assert standing(decision) == {"organisation.first_request", "organisation.not_vetted"}
+
+    @pytest.mark.parametrize(
+        "code, about",
+        [("names.outside_trusted_suffix", ""), *((f"{kind}.x", "aa") for kind in ("csr", "key", "subject"))],
+    )
+    def test_a_waiver_is_for_what_was_seen_and_for_one_csr_if_it_is_about_a_csr(
+        self, code: str, about: str
+    ) -> None:
+        def check(seen: str) -> Check:
+            return Check(code=code, verdict=Verdict.MANUAL, message="", seen=seen)
+
+        def stands(seen: str, csr_sha256: str) -> bool:
+            decision = replace(_decide(FACTS), checks=(check(seen),))
+            approved = Approved(
+                content_digest=decision.content_digest,
+                csr_sha256="aa",
+                waivers=frozenset({waiver_of(check("a.example"), csr_sha256="aa")}),
+                ends_at=NOW + timedelta(days=1),
+            )
+            content = decision.content_digest
+            return bool(obstacles(decision, approved, content=content, csr_sha256=csr_sha256, now=NOW))
+
+        assert waiver_of(check("a.example"), csr_sha256="aa").csr_sha256 == about
+        assert not stands("a.example", "aa")
+        assert stands("b.example", "aa")
+        assert stands("a.example", "bb") is bool(about)
 
     def test_a_missing_proof_is_never_waived(self) -> None:
-        facts = _asking("www.other.ac.uk")
-        assert self._standing(facts, NOT_VALIDATED) == {NOT_VALIDATED}
+        assert standing(_decide(_asking("www.other.ac.uk")), NOT_VALIDATED) == {NOT_VALIDATED}
+
+    @pytest.mark.parametrize(
+        "name, outside",
+        [("www.other.ac.uk", set()), ("www.example.org", {"names.outside_trusted_suffix"})],
+    )
+    def test_before_it_is_signed_a_name_may_still_be_proven(self, name: str, outside: set[str]) -> None:
+        """By an ACME challenge; what an officer has to accept stands as ever."""
+        assert standing(_decide(_asking(name)), is_signing=False) == outside
+        assert standing(_decide(_asking(name))) == outside | {NOT_VALIDATED}
 
     def test_a_proof_that_lapsed_since_stands_against_it(self) -> None:
         facts = _asking("www.example.ac.uk", validations=(_validation(ends=1),))
-        assert self._standing(facts) == set()
-        assert self._standing(facts, now=NOW + timedelta(days=1)) == {NOT_VALIDATED}
+        assert standing(_decide(facts)) == set()
+        assert standing(_decide(facts, now=NOW + timedelta(days=1))) == {NOT_VALIDATED}
 
     @pytest.mark.parametrize("code", ["key.blocked", "organisation.disabled", "subject.organisation"])
     def test_a_refusal_is_never_waived(self, code: str) -> None:
@@ -542,14 +616,14 @@ class TestStillEntitled:
             subject_organisations=("Somebody Else",),
             organisation=replace(ORGANISATION, active=False),
         )
-        assert code in self._standing(facts, code)
+        assert code in standing(_decide(facts), code)
 
     @given(ANY_FACTS, st.lists(st.sampled_from(["csr.a", "key.b", NOT_VALIDATED, "names.c"])))
     def test_an_empty_answer_means_no_refusal_and_every_name_proven(
         self, facts: Facts, waived: list[str]
     ) -> None:
         decision = _decide(facts)
-        if not still_entitled(decision, approved_digest=decision.content_digest, waived=waived):
+        if not standing(decision, *waived):
             assert decision.outcome is not Outcome.REFUSE
             assert not domains_to_validate(facts, now=NOW)
             assert _codes(decision.manual_reasons) <= set(waived)
@@ -557,8 +631,7 @@ class TestStillEntitled:
     def test_a_suffix_that_is_no_longer_trusted_stands_against_it(self) -> None:
         facts = _asking("www.example.ac.uk", validations=())
         decision = _decide(facts, replace(RULES, trusted_suffixes=("gov.uk",)))
-        standing = still_entitled(decision, approved_digest=content_digest(facts), waived=[NOT_VALIDATED])
-        assert _codes(standing) == {"names.outside_trusted_suffix", NOT_VALIDATED}
+        assert standing(decision, NOT_VALIDATED) == {"names.outside_trusted_suffix", NOT_VALIDATED}
 
 
 def test_an_address_waits_for_an_officer_and_its_own_server_proves_it() -> None:

@@ -13,7 +13,7 @@ from certdesk.backends.base import Finds, Prepares
 from certdesk.backends.conformance import server_intent
 from certdesk.backends.scripted import DEMO_RULES, Behaviour, Revoking, Rule, ScriptedBackend, ScriptedConfig
 from certdesk.backends.scripted.config import read_config
-from certdesk.domain.certificates import Accepted, Intent, Issued, Refused, compare
+from certdesk.domain.certificates import Absent, Accepted, Intent, Issued, Refused, compare
 from certdesk.domain.errors import BackendRefused, Misconfigured, OutcomeUnknown, Unavailable
 from certdesk.domain.findings import Verdict, worst
 
@@ -64,29 +64,31 @@ def test_one_that_accepts_issues_after_the_delay_even_after_a_restart(make: Make
     first = make(default=Behaviour.ACCEPT, delay=timedelta(hours=2)).submit(wanted)
     assert isinstance(first, Accepted)
     clock.now += timedelta(hours=2, seconds=-1)
-    assert make().poll(first.handle) == first
+    assert make().poll(wanted, first.handle) == first
     clock.now += timedelta(seconds=1)
-    outcome = make().poll(first.handle)
+    outcome = make().poll(wanted, first.handle)
     assert isinstance(outcome, Issued)
     assert worst(compare(outcome, wanted)) is Verdict.PASS
-    assert make().find(wanted.idempotency_key) == outcome
+    assert make().find(wanted) == outcome
 
 
 def test_a_refusal_has_its_reason_now_or_later(make: Make, clock: Clock) -> None:
     assert make(default=Behaviour.REFUSE, reason="Not you.").submit(intent()) == Refused(reason="Not you.")
     later = make(default=Behaviour.ACCEPT_THEN_REFUSE, reason="Not now.", delay=timedelta(minutes=5))
-    accepted = later.submit(intent())
+    wanted = intent()
+    accepted = later.submit(wanted)
     assert isinstance(accepted, Accepted)
     clock.now += timedelta(minutes=5)
-    assert later.poll(accepted.handle) == Refused(reason="Not now.")
+    assert later.poll(wanted, accepted.handle) == Refused(reason="Not now.")
 
 
 def test_one_that_is_down_hears_nothing_until_it_is_up(make: Make) -> None:
     ca, wanted = make(default=Behaviour.UNAVAILABLE, tries=2), intent()
     for attempt in ("first", "second"):
+        tried = replace(wanted, idempotency_key=attempt)
         with pytest.raises(Unavailable):
-            ca.submit(replace(wanted, idempotency_key=attempt))
-        assert ca.find(attempt) is None
+            ca.submit(tried)
+        assert ca.find(tried) == Absent()
     assert isinstance(ca.submit(replace(wanted, idempotency_key="third")), Issued)
 
 
@@ -94,7 +96,7 @@ def test_a_lost_answer_can_be_looked_up_and_a_repeat_gets_the_same(make: Make) -
     wanted = intent()
     with pytest.raises(OutcomeUnknown):
         make(default=Behaviour.TIMEOUT_AFTER_ACCEPTING).submit(wanted)
-    found = make().find(wanted.idempotency_key)
+    found = make().find(wanted)
     assert isinstance(found, Issued)
     assert make(default=Behaviour.TIMEOUT_AFTER_ACCEPTING).submit(wanted) == found
 
@@ -135,7 +137,7 @@ def test_the_first_rule_for_any_of_the_names_counts() -> None:
 def test_an_unknown_order_is_refused(make: Make) -> None:
     for handle in ("S-000042", "nonsense", ""):
         with pytest.raises(BackendRefused):
-            make().poll(handle)
+            make().poll(intent(), handle)
 
 
 def test_key_and_orders_are_for_their_owner_alone_and_the_key_is_encrypted(

@@ -6,8 +6,14 @@ from ninja import Query, Router
 
 from certdesk.api import inputs, render
 from certdesk.api.auth import actor_of
+from certdesk.api.key_schemas import (
+    BlockedKeyOut,
+    BlockedKeysOut,
+    BlockedKeysQuery,
+    BlockKeyIn,
+    UnblockKeyIn,
+)
 from certdesk.api.openapi import describe
-from certdesk.api.schemas import BlockedKeyOut, BlockedKeysOut, BlockedKeysQuery, BlockKeyIn, UnblockKeyIn
 from certdesk.services.keys import block_by_hand, unblock_key
 from certdesk.store.selectors.keys import BlockedRow, blocked_key, list_blocked
 

@@ -13,7 +13,7 @@ from ninja.openapi.schema import OpenAPISchema, get_schema
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from certdesk.api import acme_schemas, domain_schemas, schemas
+from certdesk.api import acme_schemas, domain_schemas, key_schemas, schemas
 from certdesk.api.problems import MEDIA_TYPE
 
 Extra = dict[str, Any]
@@ -28,8 +28,8 @@ _BODIES: tuple[type[BaseModel], ...] = (
     schemas.RejectIn,
     schemas.WithdrawIn,
     schemas.RevokeIn,
-    schemas.BlockKeyIn,
-    schemas.UnblockKeyIn,
+    key_schemas.BlockKeyIn,
+    key_schemas.UnblockKeyIn,
     schemas.EvidenceIn,
     schemas.TokenIn,
     domain_schemas.AddDomainIn,

@@ -13,7 +13,6 @@ import structlog
 from django.db.models import Exists, OuterRef
 
 from certdesk.backends.base import Backend, Finds, Prepares
-from certdesk.domain.acme_problems import ProblemType, problem_json
 from certdesk.domain.actors import SYSTEM, Actor
 from certdesk.domain.certificates import (
     Absent,
@@ -33,20 +32,14 @@ from certdesk.domain.requests import DONE, Event, IssuanceId, OrganisationId, Re
 from certdesk.domain.waiting import dns_phrase, waiting_phrase
 from certdesk.services import runtime
 from certdesk.services.acme_addresses import account_url
-from certdesk.services.acme_orders import note_problem
 from certdesk.services.caa import known_caa, record_caa
 from certdesk.services.entitlements import order_obstacles
 from certdesk.services.intents import LEASE, claim_step, claimed, kept_csr, prepared, recorded_intent
-from certdesk.services.kept import keep, withhold
+from certdesk.services.kept import end_order, keep, withhold
 from certdesk.services.preflight import ACME, intent_of, judged, obstacles_under, subject_of
 from certdesk.services.validation import second_line
-from certdesk.store import audit
 from certdesk.store.db import write_transaction
-from certdesk.store.models import (
-    AcmeOrder,
-    Issuance,
-    Request,
-)
+from certdesk.store.models import AcmeOrder, Issuance, Request
 from certdesk.store.prepared import Prepared, Swap
 from certdesk.store.selectors.facts import lock_organisation, organisation_row
 from certdesk.store.selectors.keys import blocks_on
@@ -162,7 +155,7 @@ def issue(*, issuance_id: IssuanceId, clock: Clock, already: Claimed | None = No
                 advance_issuance(
                     issuance=issuance, steps=steps, actor=SYSTEM, now=now, written={"detail": refused}
                 )
-                _end_order(issuance, refused, now=now)
+                end_order(issuance, refused, now=now)
                 return Work.REFUSED
             if issuance.state == Work.WAITING:
                 # The wait for a CA that could not be reached began with the first try.
@@ -222,7 +215,7 @@ def cancel_waiting(*, request_id: RequestId, actor: Actor, reason: str, now: dat
             now=now,
             written={"detail": reason},
         )
-        _end_order(issuance, reason, now=now)
+        end_order(issuance, reason, now=now)
 
 
 def _taken(issuance_id: IssuanceId, *, now: datetime) -> Issuance:
@@ -303,13 +296,10 @@ def _held_up(issuance: Issuance, request: Request, against: tuple[Check, ...], *
         advance_issuance(issuance=issuance, steps=release, actor=SYSTEM, now=now, written=_NO_INTENT)
         request.refresh_from_db()
     if request.state != State.APPROVED or not (waits or first):
-        step = Step(detail=reason, note=reason, data=codes)
-        written = {"detail": reason}
-        advance_issuance(
-            issuance=issuance, steps=((Event.CANCEL, step),), actor=SYSTEM, now=now, written=written
-        )
-        _end_order(issuance, reason, now=now)
-        return Work.CANCELLED
+        return _end(issuance, Event.CANCEL, reason, data=codes, now=now)
+    if first:  # from here on something else than the CA is awaited
+        held = Issuance.objects.filter(id=issuance.pk, state=Work.WAITING)
+        held.update(claimed_at=None, tries=0, next_attempt_at=None)
     if not waits:
         advance(
             request_id=RequestId(request.pk),
@@ -318,7 +308,6 @@ def _held_up(issuance: Issuance, request: Request, against: tuple[Check, ...], *
             now=now,
             step=Step(detail=" ".join(reason.split("\n")), note=reason, data=codes),
         )
-        Issuance.objects.filter(id=issuance.pk, state=Work.WAITING).update(next_attempt_at=None)
         return Work.WAITING
     if pending:  # nothing is due until somebody confirms
         again, line = None, second_line(OrganisationId(request.organisation_id), request.names, now=now)
@@ -486,28 +475,8 @@ def _end(
             request=request,
             written={"detail": reason},
         )
-        _end_order(issuance, reason, now=now)
+        end_order(issuance, reason, now=now)
     return state
-
-
-def _end_order(issuance: Issuance, reason: str, *, now: datetime) -> None:
-    """The order of an issuance that came to no certificate is invalid, in the caller's transaction."""
-    order = issuance.order
-    if order is None:
-        return
-    detail = f"The CA refused: {reason}" if issuance.state == Work.REFUSED else reason
-    problem = problem_json(ProblemType.SERVER_INTERNAL, detail)
-    AcmeOrder.objects.filter(id=order.pk, certificate__isnull=True).update(problem=problem)
-    note_problem(order.account, detail, now=now)
-    audit.record(
-        actor=Actor(label=issuance.asked_by),
-        action="acme_order.fail",
-        object_type="acme_order",
-        object_id=order.pk,
-        organisation_id=issuance.organisation_id,
-        now=now,
-        data={"state": issuance.state, "reason": reason, "request": issuance.request_id},
-    )
 
 
 def _wait(issuance: Issuance, *, at: datetime | None, line: str) -> None:

@@ -1,13 +1,20 @@
-"""Certificates as they are kept: handed out, or withheld and revoked at once. In the caller's transaction."""
+"""What an issuance leaves: a certificate handed out, or withheld and revoked at once; an ACME order's end.
+
+All of it in the caller's transaction.
+"""
 
 import base64
 import hashlib
 from datetime import datetime
 
-from certdesk.domain.actors import SYSTEM
+from certdesk.domain.acme_problems import ProblemType, problem_json
+from certdesk.domain.actors import SYSTEM, Actor
 from certdesk.domain.certificates import Issued, certificate_facts
+from certdesk.domain.requests import Work
 from certdesk.domain.revocation import RevocationReason
-from certdesk.store.models import Certificate, CertificateName, Issuance, IssuerChain, Revocation
+from certdesk.services.acme_orders import note_problem
+from certdesk.store import audit
+from certdesk.store.models import AcmeOrder, Certificate, CertificateName, Issuance, IssuerChain, Revocation
 from certdesk.store.prepared import Prepared, insert, insert_all
 
 _CHAIN = Prepared(lambda sha256: IssuerChain.objects.filter(sha256=sha256).values_list("id"), str)
@@ -42,6 +49,26 @@ def withhold(issuance: Issuance, issued: Issued, reason: str, *, now: datetime) 
         next_attempt_at=now,
     )
     return None
+
+
+def end_order(issuance: Issuance, reason: str, *, now: datetime) -> None:
+    """The order of an issuance that came to no certificate is invalid, in the caller's transaction."""
+    order = issuance.order
+    if order is None:
+        return
+    detail = f"The CA refused: {reason}" if issuance.state == Work.REFUSED else reason
+    problem = problem_json(ProblemType.SERVER_INTERNAL, detail)
+    AcmeOrder.objects.filter(id=order.pk, certificate__isnull=True).update(problem=problem)
+    note_problem(order.account, detail, now=now)
+    audit.record(
+        actor=Actor(label=issuance.asked_by),
+        action="acme_order.fail",
+        object_type="acme_order",
+        object_id=order.pk,
+        organisation_id=issuance.organisation_id,
+        now=now,
+        data={"state": issuance.state, "reason": reason, "request": issuance.request_id},
+    )
 
 
 def _stored(issuance: Issuance, issued: Issued, *, withheld: bool, now: datetime) -> Certificate:
