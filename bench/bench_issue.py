@@ -19,6 +19,7 @@ server.prepare(talk=lambda _line: None)
 
 from django.utils import timezone  # noqa: E402 - Django comes after its settings
 
+from certdesk.domain.requests import Status  # noqa: E402 - as above
 from certdesk.services.confirm import submit_request  # noqa: E402 - as above
 from certdesk.services.requests import Submission, preview_request  # noqa: E402 - as above
 from certdesk.store.models import User  # noqa: E402 - as above
@@ -47,7 +48,7 @@ def preview(asked: Submission) -> None:
 def confirm(asked: Submission) -> None:
     """One confirm, to the recorded certificate."""
     created = submit_request(actor=ALICE, submission=asked, channel="portal", clock=timezone.now)
-    assert created.state is Status.ISSUED, created
+    assert created.status is Status.ISSUED, created
 
 
 def measure(what: str, act: Callable[[Submission], None], *, kind: str, names: int, rounds: int) -> None:

@@ -30,10 +30,10 @@ ORGANISATIONS = 400
 ROUNDS = 100
 
 #: One row in 30 is Example University's; names are words that repeat, so that searches are rare or common.
-COLUMNS = """organisation_id, requester_id, channel, profile_id, profile_version, csr_der, csr_sha256,
-    spki_sha256, names, common_names, subject, key, duration_years, server_software, note, checks,
-    policy_digest, content_digest, idempotency_key, submission_digest, state, detail, version, created_at,
-    changed_at, attempts, search_text"""
+COLUMNS = """organisation_id, requester_id, channel, profile_id, profile_version, names,
+    common_names, duration_years, server_software, note, checks, policy_digest, content_digest,
+    idempotency_key, submission_digest, state, status, ended_by_ra, detail, version, created_at, changed_at,
+    term_ends_at, search_text"""
 
 
 def fill(rows: int) -> None:
@@ -48,21 +48,22 @@ def fill(rows: int) -> None:
     alice = User.objects.get(username="alice").pk
     organisation = f"CASE WHEN MOD(n, 30) = 0 THEN {university} ELSE {first} + MOD(n, {ORGANISATIONS}) END"
     name = "'host-' || n || '.dept' || MOD(n, 97) || '.example.ac.uk'"
-    state = "CASE MOD(n, 8) WHEN 4 THEN 'rejected_by_ra' WHEN 5 THEN 'withdrawn' ELSE 'issued' END"
+    state = "CASE MOD(n, 8) WHEN 4 THEN 'rejected' WHEN 5 THEN 'withdrawn' ELSE 'approved' END"
+    status = "CASE MOD(n, 8) WHEN 4 THEN 'rejected_by_ra' WHEN 5 THEN 'withdrawn' ELSE 'issued' END"
     array = f"'[\"' || {name} || '\"]'"
     if connection.vendor == "sqlite":
         upto = f"(SELECT 1 UNION ALL SELECT n + 1 FROM series WHERE n < {rows})"  # noqa: S608 - see below
-        series, source, blob = f"WITH RECURSIVE series(n) AS {upto}", "FROM series", "x'00'"
+        series, source = f"WITH RECURSIVE series(n) AS {upto}", "FROM series"
     else:
-        series, source, blob = "", f"FROM generate_series(1, {rows}) AS n", "'\\x00'::bytea"
+        series, source = "", f"FROM generate_series(1, {rows}) AS n"
         array = f"({array})::jsonb"
     # Only constants of this program stand in the statement.
     statement = f"""INSERT INTO store_request ({COLUMNS}) {series}
-        SELECT {organisation}, {alice}, 'portal', 'tls-server', 1, {blob}, '', '', {array}, {name}, '[]',
-        'EC P-256', 1, 'nginx', '', '[]', '', '', 'bench-' || n, '', {state}, '', 3, %s, %s, 1,
+        SELECT {organisation}, {alice}, 'portal', 'tls-server', 1, {array}, {name}, 1, 'nginx', '',
+        '[]', '', '', 'bench-' || n, '', {state}, {status}, FALSE, '', 3, %s, %s, %s,
         {name} || ' alice example university' {source}"""
     with connection.cursor() as cursor:
-        cursor.execute(statement, [now, now])
+        cursor.execute(statement, [now, now, now])
         cursor.execute("ANALYZE")
 
 

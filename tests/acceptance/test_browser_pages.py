@@ -36,6 +36,7 @@ PAGES: dict[str, list[tuple[str, tuple[str, ...]]]] = {
     ],
     "certificates-revoke": [("/certificates/{certificate}/revoke/", ("alice", "olga"))],
     "requests-another": [("/requests/{issued}/another/", ("alice",))],
+    "requests-end": [("/requests/{issued}/end/", ("olga", "alice"))],
     "requests-withdraw": [("/requests/{waiting}/withdraw/", ("alice",))],
     "queue-list": [("/queue/", ("olga",))],
     "queue-decide": [("/queue/{waiting}/", ("olga",)), ("/queue/{issued}/", ("olga",))],

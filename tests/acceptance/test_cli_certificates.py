@@ -98,7 +98,7 @@ def test_a_key_of_this_machine_from_the_first_certificate_to_the_renewal(cli: Cl
     shown = cli("alice", "request", "show", str(number), "--json")
     assert "PRIVATE" not in shown.stdout
     told = json.loads(shown.stdout)
-    assert [event["event"] for event in told["events"]][-1] == "reissue"
+    assert [event["event"] for event in told["events"]][-1] == "issue"
     assert len(told["certificates"]) == 2
 
 

@@ -63,6 +63,7 @@ def test_the_client_imports_nothing_slow() -> None:
         ("request", "show"),
         ("request", "download"),
         ("request", "withdraw"),
+        ("request", "end"),
         ("request", "approve"),
         ("request", "reject"),
         ("certificate",),

@@ -168,6 +168,15 @@ def test_reject_and_withdraw(cli: Cli, tmp_path: Path) -> None:
     assert cli("alice", "request", "download", second).returncode == 1
 
 
+def test_end(cli: Cli, tmp_path: Path) -> None:
+    csr = make_csr(tmp_path, "ends.example.ac.uk")
+    number = cli("alice", "request", "submit", str(csr), "--wait").stdout.strip()
+    for who, code in (("alice", 4), ("charlie", 3), ("meg", 0), ("meg", 1)):
+        ended = cli(who, "request", "end", number, "--reason", "The server is switched off.")
+        assert ended.returncode == code, (who, ended.stderr)
+    assert json.loads(cli("bob", "request", "show", number, "--json").stdout)["entitled_until"] is None
+
+
 def test_lists_page_and_print(cli: Cli, tmp_path: Path) -> None:
     for host in ("l1", "l2", "l3"):
         cli("alice", "request", "submit", str(make_csr(tmp_path, f"{host}.example.ac.uk")))

@@ -12,6 +12,7 @@ import pytest
 from tests.acceptance.seed_support import (
     ACCEPTED,
     AVAILABLE,
+    INTENDED,
     Page,
     Portal,
     Staff,
@@ -71,7 +72,7 @@ def test_r04_r25_from_the_mailed_value_to_the_certificate(
     number, domain, name = waiting(staff, tmp_path)
     mailbox = f"hostmaster@{domain}"
     assert staff("alice").request(number).status_box.startswith(ACCEPTED)
-    assert rows_of(server, "SELECT id FROM store_issuanceattempt WHERE request_id = ?", number) == []
+    assert rows_of(server, INTENDED, number) == []
 
     ask(staff, number, domain, mailbox)
     box = staff("alice").request(number).status_box
@@ -181,7 +182,7 @@ def test_r04_a_confirmation_counts_for_the_organisation_that_asked(
     staff("alice").wait_for(ours, AVAILABLE)
     assert not staff("charlie").request(foreign).status_box.startswith(AVAILABLE)
     assert "is validated" not in staff("charlie").preview(make_csr(tmp_path, name)).text
-    assert rows_of(server, "SELECT id FROM store_issuanceattempt WHERE request_id = ?", foreign) == []
+    assert rows_of(server, INTENDED, foreign) == []
 
 
 def test_r04_a_cancelled_value_is_dead(

@@ -11,6 +11,7 @@ import pytest
 from tests.acceptance.seed_support import (
     ACCEPTED,
     AVAILABLE,
+    INTENDED,
     REJECTED,
     SEEN,
     WAITING,
@@ -103,7 +104,7 @@ def test_r30_one_outside_name_sends_the_whole_request_to_a_human(
     assert not [name for name in inside if name in said], "only that one is to blame"
     number = staff("alice").confirm(page).number
     assert staff("alice").request(number).status_box.startswith(WAITING)
-    assert rows_of(staff.server, "SELECT id FROM store_issuanceattempt WHERE request_id = ?", number) == []
+    assert rows_of(staff.server, INTENDED, number) == []
     assert outside in staff("olga").get("/queue/").text
     staff.hides(number, outside)
 
@@ -130,7 +131,7 @@ def test_r31_r32_the_queue_has_evidence_fields_and_approval_goes_on_with_the_sam
         assert page.status == 422, incomplete
         assert staff("alice").request(number).status_box.startswith(WAITING)
 
-    approved = staff("olga").approve(number, note="Fine.")
+    approved = staff("olga").approve(number, message="Fine.")
     assert approved.number == number, "the same Request ID"
     page = staff("alice").wait_for(number, AVAILABLE)
     assert "Approved by olga" in page.text

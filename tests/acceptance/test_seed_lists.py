@@ -127,7 +127,7 @@ def test_r25_a_second_line_says_what_is_happening_now(staff: Staff, tmp_path: Pa
 
 def test_r25_every_change_is_in_the_history_with_time_actor_and_reason(staff: Staff, tmp_path: Path) -> None:
     number = staff("alice").ask(make_csr(tmp_path, name := new_name("history.org")))
-    staff("otto").approve(number, note="Seen in the registry.")
+    staff("otto").approve(number, message="Seen in the registry.")
     page = staff("alice").wait_for(number, AVAILABLE)
     events = staff.events(number)
     assert [event["event"] for event in events] == ["create", "approve", "claim", "ca_accept", "issue"]

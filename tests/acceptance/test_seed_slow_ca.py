@@ -85,7 +85,7 @@ def test_r27_accepted_by_ca_only_on_its_acknowledgement_and_the_order_id_is_kept
     staff: Staff, server: DemoServer, asked: dict[str, int]
 ) -> None:
     page = staff("alice").wait_for(asked["slow-"], BY_CA)
-    query = "SELECT handle FROM store_issuanceattempt WHERE request_id = ?"
+    query = "SELECT handle FROM store_issuance WHERE request_id = ?"
     (handle,) = rows_of(server, query, asked["slow-"])[0]
     assert handle
     assert handle in page.text

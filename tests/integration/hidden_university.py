@@ -21,11 +21,11 @@ from certdesk.domain.acme_credentials import Limits
 from certdesk.domain.actors import Actor, OrgRole, RaRole
 from certdesk.domain.csr import read_csr
 from certdesk.domain.evidence import Method
-from certdesk.domain.requests import OrganisationId, State, Status, UserId
+from certdesk.domain.requests import OrganisationId, State, Status, UserId, Work
 from certdesk.services.acme_credentials import create_credential
 from certdesk.services.acme_renewal import Matching, advise_renewal
 from certdesk.services.confirm import submit_request
-from certdesk.services.decisions import reject_request
+from certdesk.services.decisions import judge_now, reject_request
 from certdesk.services.keys import block_key
 from certdesk.services.organisations import Evidence, create_organisation, validate_domain, vet_organisation
 from certdesk.services.persistent import watch_record
@@ -40,6 +40,7 @@ from certdesk.store.models import (
     Certificate,
     Domain,
     EmailChallenge,
+    Issuance,
     KeyProof,
     Membership,
     MethodChallenge,
@@ -50,6 +51,7 @@ from certdesk.store.models import (
 from certdesk.store.selectors.people import actor_for_user
 from certdesk.web.requests.token import make_token
 from tests.integration.proving import outside
+from tests.integration.support import approve
 from tests.integration.written import Snapshot, snapshot
 
 #: In every name of the organisation that must stay hidden, and nowhere else.
@@ -72,6 +74,7 @@ class World:
     arguments: dict[str, object]
     secrets: tuple[str, ...]
     preview_token: str
+    shown: str
     mine: dict[str, object]
     before: Snapshot
 
@@ -135,23 +138,31 @@ def _ask(actor: Actor, organisation: OrganisationId, *names: str) -> int:
 
 
 def _requests(actors: dict[str, Actor], university: OrganisationId) -> dict[str, int]:
-    """A request of the hidden organisation in every state. Alice made them all."""
+    """A request of the hidden organisation in every status. Alice made them all."""
     alice, olga = actors["alice"], actors["olga"]
     numbers = {"first": _ask(alice, university, f"www.{DOMAIN}")}
     approve(olga, numbers["first"], note="First request; known to us.", clock=now)
-    for state in State:
-        inside = state is Status.ISSUED
-        name = f"{state.value.replace('_', '-')}.{DOMAIN if inside else OUTSIDE_DOMAIN}"
-        numbers[state.value] = _ask(alice, university, name)
+    for status in Status:
+        inside = status is Status.ISSUED
+        name = f"{status.value.replace('_', '-')}.{DOMAIN if inside else OUTSIDE_DOMAIN}"
+        numbers[status.value] = _ask(alice, university, name)
     numbers["pending"] = _ask(alice, university, f"www.{UNPROVEN_DOMAIN}")
     withdraw_request(actor=alice, number=numbers[Status.WITHDRAWN.value], now=now())
     reject_request(actor=olga, number=numbers[Status.REJECTED_BY_RA.value], details="Not theirs.", now=now())
     # What only a slow CA would bring about is written as it would stand in the table.
-    for state in (Status.ACCEPTED, Status.ACCEPTED, Status.SUBMITTED, Status.REJECTED_BY_CA):
-        Request.objects.filter(id=numbers[state.value]).update(state=state.value)
-    for state in State:
-        stands = Request.objects.get(id=numbers[state.value])
-        assert stands.state == state.value, (state, stands.state, stands.detail)
+    works = {
+        Status.ACCEPTED: Work.WAITING,
+        Status.SUBMITTED: Work.SUBMITTED,
+        Status.REJECTED_BY_CA: Work.REFUSED,
+    }
+    term = {"term_starts_at": now(), "term_ends_at": now() + timedelta(days=365)}
+    for status, work in works.items():
+        asked = Request.objects.filter(id=numbers[status.value])
+        asked.update(state=State.APPROVED, status=status, **term)
+        Issuance.objects.filter(request__in=asked).update(state=work, intent_key=f"intent-{work}")
+    for status in Status:
+        stands = Request.objects.get(id=numbers[status.value])
+        assert stands.status == status.value, (status, stands.status, stands.detail)
     return numbers
 
 
@@ -244,6 +255,7 @@ def build() -> World:
             csr_der=read_csr(previewed.upload).der,
             user_id=UserId(users["alice"].pk),
         ),
+        shown=judge_now(actor=olga, number=requests["waiting_for_approval"], now=now()).shown.token(),
         mine={"number": own, "slug": "other-college"},
         before=snapshot(),
     )

@@ -8,8 +8,11 @@ from django.urls import reverse
 
 from certdesk.domain.acme_credentials import Limits
 from certdesk.domain.actors import SYSTEM, Actor, OrgRole
+from certdesk.domain.errors import NotAuthorized
 from certdesk.services.acme_credentials import create_credential, reveal_key, rotate_credential
+from certdesk.services.decisions import reject_request
 from certdesk.services.membership import disable_member, hand_over
+from certdesk.services.organisations import Evidence
 from certdesk.services.people import disable_account
 from certdesk.store.models import Request
 from certdesk.store.selectors.acme import (
@@ -21,7 +24,7 @@ from certdesk.store.selectors.acme import (
 from certdesk.store.selectors.requests import Filters, get_request, list_requests
 from tests.integration.acme_support import AcmeWorld, acme_world, client, credential, scripted_network
 from tests.integration.api_calls import callers
-from tests.integration.support import NOW, actor, audit_problems, organisation
+from tests.integration.support import NOW, actor, approve_only, audit_problems, organisation
 from tests.integration.test_web_access import signed_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -161,3 +164,28 @@ def test_rest_says_who_knows_a_key_and_ends_accounts_with_it() -> None:
     assert (rotated.status, rotated.json["accounts"]) == (200, 0)
     seen = {one["username"]: one["knows_key"] for one in people.meg.get(url).json["seen_by"]}
     assert seen == {"meg": False, "olga": True}
+
+
+@pytest.mark.parametrize("how", ["made", "rotated", "revealed"])
+def test_nobody_decides_what_they_made_rotated_or_revealed_the_credential_for(
+    here: AcmeWorld, how: str
+) -> None:
+    """An officer alone made a credential in a manager's name, ordered a name outside and approved it."""
+    olga, otto, home = here.world.olga, here.world.otto, here.world.university
+    by = olga if how == "made" else here.meg
+    made = create_credential(actor=by, organisation_id=home, name="web", limits=Limits(), now=NOW)
+    if how == "rotated":
+        made = rotate_credential(actor=olga, credential_id=made.credential_id, now=NOW)
+    one = client()
+    one.register(made.kid, made.hmac_key)
+    if how == "revealed":
+        reveal_key(actor=olga, credential_id=made.credential_id, now=NOW)
+    with scripted_network():
+        one.order(OUTSIDE)
+    number = Request.objects.get().pk
+    proof = Evidence(domain="elsewhere.org", how="registry", details="The registry names them.")
+    with pytest.raises(NotAuthorized):
+        approve_only(olga, number, evidence=[proof])
+    with pytest.raises(NotAuthorized):
+        reject_request(actor=olga, number=number, details="No.", seen_version=0, now=NOW)
+    approve_only(otto, number, evidence=[proof])

@@ -8,6 +8,7 @@ import pytest
 import time_machine
 
 from certdesk.acme.orders import _look  # the look as the background takes it
+from certdesk.backends.base import Backend
 from certdesk.dcv.base import Problem
 from certdesk.domain.certificates import Accepted, Intent, Refused
 from certdesk.domain.errors import OutcomeUnknown, Unavailable
@@ -19,12 +20,14 @@ from certdesk.services import acme_finalize, acme_validation
 from certdesk.services.acme_accounts import account_by_id
 from certdesk.services.acme_nonces import clear_nonces
 from certdesk.services.acme_orders import clear_orders
+from certdesk.services.intents import prepared
 from certdesk.store.models import (
     AcmeAccount,
     AcmeAuthorization,
     AcmeOrder,
     Certificate,
     Issuance,
+    Organisation,
     Request,
     UsedNonce,
 )
@@ -312,3 +315,26 @@ def test_housekeeping_deletes_what_can_matter_no_more(here: AcmeWorld) -> None:
     assert AcmeOrder.objects.count() == 2
     clear_orders(now=_later(60 * 24 * 60))
     assert AcmeOrder.objects.get().certificate_id is not None
+
+
+def test_what_was_prepared_before_the_lock_is_compared_under_it(
+    here: AcmeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The organisation is renamed between the look and the claim: the old name is not signed."""
+    one = here.registered()
+    order = one.order(NAME).json
+
+    def renamed(ca: Backend, intent: Intent) -> Intent:
+        made = prepared(ca, intent)
+        Organisation.objects.update(legal_name="Renamed University")
+        return made
+
+    with monkeypatch.context() as patch:
+        patch.setattr(acme_finalize, "prepared", renamed)
+        refused = one.finalize(order, make_csr(NAME))
+    assert (refused.status, refused.problem) == (503, "serverInternal")
+    assert not Certificate.objects.exists()
+    assert not Issuance.objects.exists()
+    done = one.finalize(order, make_csr(NAME))
+    assert done.json["status"] == "valid"
+    assert b"Renamed University" in bytes(Certificate.objects.get().der)

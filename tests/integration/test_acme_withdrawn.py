@@ -11,7 +11,7 @@ from certdesk.domain.acme_credentials import Limits
 from certdesk.domain.acme_problems import AcmeRefused
 from certdesk.domain.evidence import Method
 from certdesk.domain.identifiers import parse_dns_name
-from certdesk.domain.jws import key_authorization
+from certdesk.domain.jws import encoded, key_authorization
 from certdesk.services import acme_orders, acme_validation
 from certdesk.services.acme_accounts import account_by_id
 from certdesk.services.acme_credentials import (
@@ -21,7 +21,14 @@ from certdesk.services.acme_credentials import (
 )
 from certdesk.services.acme_orders import challenge_token
 from certdesk.services.organisations import disable_organisation
-from certdesk.store.models import AcmeAccount, AuditEvent, BlockedKey, EabCredential, ValidationRecord
+from certdesk.store.models import (
+    AcmeAccount,
+    AuditEvent,
+    BlockedKey,
+    Certificate,
+    EabCredential,
+    ValidationRecord,
+)
 from certdesk.store.selectors.acme import get_account
 from tests.harness.acme_client import make_csr, public, sign
 from tests.integration.acme_support import AcmeWorld, ScriptedValidator, acme_world, scripted_network
@@ -107,6 +114,7 @@ def test_no_step_of_an_order_survives(
         done = one.finalize(one.order(NAME).json, make_csr(NAME)).json
         authorization = pending.json["authorizations"][0]
         challenge = one.post(authorization).json["challenges"][0]["url"]
+        ready = one.order(NAME).json
         withdraw(here)
         for url, payload in (
             (one.at["newOrder"], {"identifiers": [{"type": "dns", "value": NAME}], "profile": "tls-server"}),
@@ -116,8 +124,10 @@ def test_no_step_of_an_order_survives(
             (challenge, {}),
             (done["certificate"], None),
             (f"{done['certificate']}/with-root", None),
+            (ready["finalize"], {"csr": encoded(make_csr(NAME))}),
         ):
             assert one.post(url, payload).problem == problem, url
+    assert Certificate.objects.count() == 1
 
 
 @withdrawals

@@ -12,7 +12,7 @@ from django.urls import reverse
 
 from certdesk.domain.actors import RaRole
 from certdesk.domain.certificates import Accepted, Refused
-from certdesk.store.models import AuditEvent, Certificate, IssuanceAttempt, Reissue, Request
+from certdesk.store.models import AuditEvent, Certificate, Issuance, Request, RequestEvent
 from tests.integration import support
 from tests.integration.support import ScriptedCa, World, actor, csr, submit, world
 from tests.integration.test_web_access import signed_in
@@ -52,7 +52,7 @@ def token_of(answer: HttpResponse) -> str:
 
 
 def traces() -> list[int]:
-    return [model.objects.count() for model in (Request, IssuanceAttempt, Reissue, Certificate, AuditEvent)]
+    return [model.objects.count() for model in (Request, Issuance, Certificate, AuditEvent)]
 
 
 def test_from_the_page_to_another_certificate(number: int) -> None:
@@ -153,10 +153,10 @@ def test_a_ca_that_takes_its_time_or_refuses(number: int) -> None:
     with support.backend(ScriptedCa(answers=[Accepted(handle="17")])):
         answer = alice.post(address(number, confirm=True), {"preview": token}, follow=True)
     assert b"The CA is at work" in answer.content
-    Reissue.objects.all().delete()
-    IssuanceAttempt.objects.filter(certificate__isnull=True).delete()
+    RequestEvent.objects.filter(issuance__certificate=None).delete()
+    Issuance.objects.filter(certificate=None).delete()
     token = token_of(look(alice, number, csr(*NAMES)))
-    with support.backend(ScriptedCa(answers=[Refused(reason="Not today.")])):
+    with support.backend(ScriptedCa(answers=[Refused(reason="Not today.")], inline=True)):
         answer = alice.post(address(number, confirm=True), {"preview": token})
     assert answer.status_code == 502
     assert b"Not today." in answer.content

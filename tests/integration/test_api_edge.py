@@ -99,7 +99,7 @@ def test_every_wrong_member_is_pointed_at(people: Callers) -> None:
     reply = people.alice.post("/requests", {"csr": 1, "duration": 1, "server_software": "nginx"})
     assert reply.status == 422
     assert {e["pointer"] for e in reply.json["errors"]} == {"#/csr", "#/duration_years", "#/duration"}
-    deep = people.olga.post("/requests/1/approve", {"evidence": [{"domain": "a.org"}]})
+    deep = people.olga.post("/requests/1/approve", {"shown": "", "evidence": [{"domain": "a.org"}]})
     assert deep.json["errors"][0]["pointer"] == "#/evidence/0/details"
 
 

@@ -1,14 +1,21 @@
 """Requests over REST, from preview to download, and who may do what to them."""
 
 import io
+import json
 import re
 import zipfile
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, pkcs7
+from django.db.models import F
 
-from certdesk.store.models import Approval, Domain, Request, ValidationRecord
+from certdesk.api.schemas import DecisionOut
+from certdesk.services.decisions import Shown
+from certdesk.services.requests import withdraw_request
+from certdesk.store.models import Approval, Domain, Organisation, Request, ValidationRecord
 from tests.integration import support
 from tests.integration.api_calls import Callers, body, callers
 
@@ -27,6 +34,12 @@ def waiting(people: Callers) -> int:
     """A request that waits for an officer."""
     number: int = people.alice.post("/requests", body(OUTSIDE)).json["id"]
     return number
+
+
+def shown(people: Callers, number: int) -> str:
+    """What an officer is shown, as it goes back with an approval."""
+    told: str = people.olga.get(f"/requests/{number}/decision").json["shown"]
+    return told
 
 
 def test_a_preview_shows_every_check_and_stores_nothing(people: Callers) -> None:
@@ -148,25 +161,39 @@ def test_an_officer_approves_with_evidence(people: Callers) -> None:
     assert early.json["request_status"] == "waiting_for_approval"
     assert early.headers["Retry-After"]
 
-    bare = people.olga.post(f"{here}/approve", {})
+    unseen = people.olga.post(f"{here}/approve", {"evidence": [EVIDENCE]})
+    damaged = people.olga.post(f"{here}/approve", {"evidence": [EVIDENCE], "shown": "e30="})
+    assert (unseen.status, damaged.status) == (422, 422)
+    assert unseen.json["errors"][0]["pointer"] == damaged.json["errors"][0]["pointer"] == "#/shown"
+    decision = people.olga.get(f"{here}/decision").json
+    assert set(decision) == set(DecisionOut.model_fields)
+    assert decision["domains"] == [{"domain": "example.org", "names": [OUTSIDE], "required": True}]
+    bare = people.olga.post(f"{here}/approve", {"shown": decision["shown"]})
     assert bare.status == 422
     assert bare.json["errors"][0]["pointer"] == "#/evidence"
-    done = people.olga.post(f"{here}/approve", {"evidence": [EVIDENCE], "note": "fine"})
+    done = people.olga.post(f"{here}/approve", {"evidence": [EVIDENCE], "shown": decision["shown"]})
     assert (done.status, done.json["status"]) == (200, "issued")
     assert people.alice.get(f"{here}/bundle.zip").status == 200
     # Remembered: the next name there needs nobody.
     assert people.alice.post("/requests", body("api.example.org")).json["status"] == "issued"
     late = people.otto.post(f"{here}/reject", {"details": "no"})
     assert (late.status, late.json["code"]) == (409, "state_conflict")
+    again = people.olga.get(f"{here}/decision")
+    assert (again.status, again.json["code"]) == (409, "state_conflict")
 
 
-@pytest.mark.parametrize("word", ["note", "details"])
-def test_a_note_stays_with_the_decision(people: Callers, word: str) -> None:
+def test_an_internal_note_is_not_the_message_to_the_applicant(people: Callers) -> None:
     number = waiting(people)
-    asked = {"evidence": [EVIDENCE], word: "Seen the deed."}
-    told = people.olga.post(f"/requests/{number}/approve", asked).json
-    assert told["approvals"][-1]["note"] == "Seen the deed."
-    assert told["approvals"][-1]["by"] == "olga"
+    told = {"note": "Deed on file.", "message": "Welcome back."}
+    asked = {"evidence": [EVIDENCE], "shown": shown(people, number), **told}
+    answer = people.olga.post(f"/requests/{number}/approve", asked).json
+    assert {name: answer["approvals"][-1][name] for name in ("by", *told)} == {"by": "olga", **told}
+    for who in (people.olga, people.rick):
+        assert who.get(f"/requests/{number}").json["approvals"][-1]["note"] == "Deed on file."
+    for who in (people.alice, people.bob, people.meg):
+        reply = who.get(f"/requests/{number}")
+        assert reply.json["approvals"][-1]["message"] == "Welcome back."
+        assert b"Deed on file" not in reply.content
     record = ValidationRecord.objects.get(domain__adn="example.org")
     assert record.evidence["details"] == EVIDENCE["details"]
 
@@ -192,7 +219,7 @@ def test_a_stale_version_changes_nothing(people: Callers, verb: str) -> None:
     number = waiting(people)
     who = people.alice if verb == "withdraw" else people.olga
     bodies: dict[str, dict[str, object]] = {
-        "approve": {"evidence": [EVIDENCE]},
+        "approve": {"evidence": [EVIDENCE], "shown": shown(people, number)},
         "reject": {"details": "because"},
         "withdraw": {},
     }
@@ -200,11 +227,42 @@ def test_a_stale_version_changes_nothing(people: Callers, verb: str) -> None:
     tag = people.olga.get(f"/requests/{number}").headers["ETag"]
     by_header = who.post(f"/requests/{number}/{verb}", asked, If_Match='"99"')
     weak = who.post(f"/requests/{number}/{verb}", asked, If_Match=f"W/{tag}")
-    by_body = who.post(f"/requests/{number}/{verb}", {**asked, "version": 99})
+    stale: dict[str, object] = {"version": 99}
+    if verb == "approve":
+        stale = {"shown": replace(Shown.read(shown(people, number)), version=99).token()}
+    by_body = who.post(f"/requests/{number}/{verb}", {**asked, **stale})
     assert (by_header.status, weak.status, by_body.status) == (412, 412, 409)
     assert not Approval.objects.exclude(by="policy").exists()
     assert not Domain.objects.filter(adn="example.org").exists()
     assert who.post(f"/requests/{number}/{verb}", asked, If_Match=tag).status == 200
+
+
+def test_a_withdrawal_s_if_match_holds_until_it_is_written(
+    people: Callers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number = waiting(people)
+    tag = people.alice.get(f"/requests/{number}").headers["ETag"]
+
+    def overtaken(**asked: Any) -> None:
+        Request.objects.filter(id=number).update(version=F("version") + 1)
+        withdraw_request(**asked)
+
+    monkeypatch.setattr("certdesk.api.requests.withdraw_request", overtaken)
+    assert people.alice.post(f"/requests/{number}/withdraw", {}, If_Match=tag).status == 409
+    assert people.alice.get(f"/requests/{number}").json["status"] == "waiting_for_approval"
+
+
+def test_an_approval_is_of_what_was_shown_and_says_what_has_changed(people: Callers) -> None:
+    number = waiting(people)
+    asked = {"evidence": [EVIDENCE], "shown": shown(people, number)}
+    Organisation.objects.filter(slug="example-university").update(legal_name="Example Technical University")
+    changed = people.olga.post(f"/requests/{number}/approve", asked)
+    assert (changed.status, changed.json["code"]) == (409, "state_conflict")
+    assert "the organisation's data" in changed.json["detail"]
+    assert not Approval.objects.exclude(by="policy").exists()
+    assert not Domain.objects.filter(adn="example.org").exists()
+    asked["shown"] = shown(people, number)
+    assert people.olga.post(f"/requests/{number}/approve", asked).json["status"] == "issued"
 
 
 def test_an_etag_saves_the_body(people: Callers) -> None:
@@ -228,7 +286,8 @@ def test_who_may_withdraw(people: Callers) -> None:
 def test_nobody_but_an_officer_decides(people: Callers) -> None:
     number = waiting(people)
     for who in (people.alice, people.bob, people.meg, people.rick):
-        assert who.post(f"/requests/{number}/approve", {"note": "yes"}).status == 403
+        assert who.get(f"/requests/{number}/decision").status == 403
+        assert who.post(f"/requests/{number}/approve", {"shown": shown(people, number)}).status == 403
         assert who.post(f"/requests/{number}/reject", {"details": "no"}).status == 403
     assert people.alice.get(f"/requests/{number}").json["status"] == "waiting_for_approval"
 
@@ -259,7 +318,9 @@ def test_a_person_of_two_organisations_says_which(people: Callers) -> None:
         ("GET", "/csr"),
         ("GET", "/bundle.zip"),
         ("GET", "/certificate"),
+        ("GET", "/decision"),
         ("POST", "/withdraw"),
+        ("POST", "/end"),
         ("POST", "/approve"),
         ("POST", "/reject"),
     ],
@@ -269,7 +330,13 @@ def test_a_foreign_request_is_not_there(people: Callers, call: tuple[str, str]) 
     """A1: never told from a missing one."""
     method, path = call
     number = people.alice.post("/requests", body()).json["id"]
-    asked = b'{"details": "x"}' if method == "POST" and path != "/withdraw" else b""
+    shown = Shown(version=0, content="", policy="", csr="", reasons=()).token()
+    bodies: dict[str, object] = {
+        "/approve": {"shown": shown},
+        "/reject": {"details": "x"},
+        "/end": {"reason": "x"},
+    }
+    asked = json.dumps(bodies[path]).encode() if path in bodies else b""
     foreign = people.charlie.call(method, f"/requests/{number}{path}", content=asked)
     missing = people.charlie.call(method, f"/requests/{number + 1000}{path}", content=asked)
     assert (foreign.status, foreign.content) == (404, missing.content)

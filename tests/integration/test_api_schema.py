@@ -24,7 +24,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 EXAMPLES = 12
 Operation = schemathesis.APIOperation[Any, Any, Any, Any]
 Case = schemathesis.Case[Any]
-DECIDING = frozenset({"approveRequest", "rejectRequest", "validateDomain"})
+DECIDING = frozenset({"showDecision", "approveRequest", "rejectRequest", "endRequest", "validateDomain"})
 TRUTHS = [
     not_a_server_error,
     status_code_conformance,

@@ -14,6 +14,7 @@ from certdesk.domain.requests import Status
 from certdesk.services.validation import add_domain, ask_by_email
 from certdesk.store.models import AuditEvent, Domain, EmailChallenge, Request, User, ValidationRecord
 from tests.integration.support import World, actor, organisation, state_of, submit, validated, world
+from tests.integration.test_web_requests import shown_to
 
 pytestmark = pytest.mark.django_db(transaction=True)
 DAY = timedelta(days=1)
@@ -174,11 +175,9 @@ def _waiting(*names: str) -> int:
 
 
 def _approve(number: int, **body: str) -> int:
-    version = Request.objects.values_list("version", flat=True).get(id=number)
-    answer = signed_in("olga").post(
-        reverse("queue-approve", args=[number]), {"version": str(version), "note": "", **body}
-    )
-    return answer.status_code
+    olga = signed_in("olga")
+    shown = shown_to(olga, number)
+    return olga.post(reverse("queue-approve", args=[number]), {"shown": shown, **body}).status_code
 
 
 def test_r31_evidence_is_optional_where_the_domains_own_people_can_confirm(people: World) -> None:

@@ -13,7 +13,7 @@ from django.utils import timezone
 from certdesk.domain.actors import OrgRole
 from certdesk.domain.errors import InvalidInput, NotAuthorized, NotFound, StateConflict
 from certdesk.domain.evidence import Method
-from certdesk.domain.requests import Status, Work
+from certdesk.domain.requests import Status
 from certdesk.jobs.worker import Worker
 from certdesk.services.ended_validations import MAX_REASON, end_validation
 from certdesk.services.organisations import disable_organisation
@@ -101,7 +101,7 @@ def test_what_was_accepted_is_not_signed_and_says_what_it_waits_for(people: Worl
     validated("new.ac.uk", of=people.university, by=people.olga, at=NOW + MINUTE)
     Worker(clock=Clock(NOW + 2 * MINUTE)).tick(now=NOW + 2 * MINUTE)
     assert state_of(created.number) is Status.ACCEPTED
-    assert issuance_of(created.number).state == Work.WAITING
+    assert issuance_of(created.number).intent_key is None
     assert f"Waiting for somebody at {ADN} to confirm" in Request.objects.get(id=created.number).detail
     validated(ADN, of=people.university, by=people.olga, at=NOW + 3 * MINUTE)
     Worker(clock=Clock(NOW + 4 * MINUTE)).tick(now=NOW + 4 * MINUTE)

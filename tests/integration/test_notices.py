@@ -126,6 +126,16 @@ def test_an_approval_that_was_overtaken_by_the_certificate_is_one_mail() -> None
     assert "Certificate available for download" in message.subject
 
 
+def test_an_officer_s_message_is_mailed_even_if_the_certificate_was_faster() -> None:
+    w = world()
+    number = _waiting(w)
+    proof = Evidence(domain="owned.org", how="registry", details="Seen.")
+    approve(w.olga, number, evidence=[proof], note="Ask for a wildcard next time.", clock=Clock())
+    approved, issued = _deliver()
+    assert "Ask for a wildcard next time." in approved.body
+    assert "Certificate available for download" in issued.subject
+
+
 def test_an_approval_that_waits_for_a_slow_ca_is_told_at_once() -> None:
     w = world()
     with backend(ScriptedCa([])):
@@ -144,7 +154,10 @@ def test_an_automatic_request_makes_one_mail_and_a_person_is_told_when_it_is_sen
     assert ["download" in m.subject for m in _deliver()] == [True]
     validated("owned.org", of=w.university, by=w.olga)
     number = create_request(
-        actor=w.alice, submission=submission(w.university, "www.owned.org"), channel="portal", now=NOW
+        actor=w.alice,
+        submission=submission(w.university, "www.owned.org", years=2),
+        channel="portal",
+        now=NOW,
     ).number
     assert drive(number, clock=Clock(NOW + timedelta(days=500))) is Status.WAITING_FOR_APPROVAL
     (message,) = _deliver()

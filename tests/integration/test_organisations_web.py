@@ -26,10 +26,20 @@ from certdesk.services.organisations import (
     vet_organisation,
 )
 from certdesk.store.jobs import enqueue
-from certdesk.store.models import AuditEvent, Membership, Organisation, Request, User
+from certdesk.store.models import AuditEvent, Issuance, Membership, Organisation, User
 from certdesk.store.selectors.organisations import organisation_history
 from tests.integration import support
-from tests.integration.support import NOW, ScriptedCa, World, actor, events_of, state_of, submit, world
+from tests.integration.support import (
+    NOW,
+    ScriptedCa,
+    World,
+    actor,
+    events_of,
+    issuance_of,
+    state_of,
+    submit,
+    world,
+)
 
 pytestmark = pytest.mark.django_db(transaction=True)
 UNIVERSITY = "example-university"
@@ -198,7 +208,7 @@ def test_r24_elapsed_and_usual_time_and_asking_now(people: World) -> None:
     with support.backend(ca):
         number = submit(people.alice, clock=lambda: timezone.now() - timedelta(minutes=30)).number
         assert state_of(number) is Status.SUBMITTED
-        Request.objects.filter(id=number).update(next_attempt_at=timezone.now() + timedelta(hours=1))
+        Issuance.objects.filter(request_id=number).update(next_attempt_at=timezone.now() + timedelta(hours=1))
         page = reverse("requests-show", args=[number])
         alice, olga = text_of(signed_in("alice").get(page)), signed_in("olga")
         assert "Waiting since" in alice
@@ -207,7 +217,7 @@ def test_r24_elapsed_and_usual_time_and_asking_now(people: World) -> None:
         assert "Ask the CA now" not in alice
         assert "Ask the CA now" in text_of(olga.get(page))
         assert olga.post(reverse("requests-poll", args=[number])).status_code == 302
-    due = Request.objects.get(id=number).next_attempt_at
+    due = issuance_of(number).next_attempt_at
     assert due is not None
     assert due < timezone.now() + timedelta(minutes=5)
     assert AuditEvent.objects.filter(action="request.poll_now", object_id=str(number)).exists()
@@ -253,7 +263,7 @@ def test_the_operator_sees_which_rule_will_ask_for_more_perspectives(people: Wor
 
 def test_the_operator_sees_what_is_late_and_each_ca(people: World) -> None:
     number = submit(people.alice, "www.elsewhere.org").number
-    Request.objects.filter(id=number).update(state=Status.ACCEPTED, next_attempt_at=NOW - timedelta(hours=2))
+    Issuance.objects.filter(request_id=number).update(next_attempt_at=NOW - timedelta(hours=2))
     text = text_of(signed_in("op").get(reverse("service")))
     assert "Late: is a worker running?" in text
     assert "2 hours" in text

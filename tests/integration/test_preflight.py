@@ -20,8 +20,7 @@ from certdesk.domain.policy import Outcome
 from certdesk.domain.policy_file import read_policy
 from certdesk.domain.requests import Status
 from certdesk.services import preflight, runtime
-from certdesk.services.caa import NOT_ASKED
-from certdesk.services.decisions import facts_of
+from certdesk.services.decisions import waiting_csr
 from certdesk.services.known_keys import FRESH_FOR, KnownKeysFolder
 from certdesk.services.requests import Preview, create_request, preview_request
 from certdesk.services.runtime import CaaSettings
@@ -101,7 +100,7 @@ class TestKeysMetBefore:
         theirs = create_request(
             actor=charlie, submission=submission(other, upload=upload), channel="api", now=NOW
         )
-        assert theirs.state is Status.WAITING_FOR_APPROVAL
+        assert theirs.status is Status.WAITING_FOR_APPROVAL
         assert issue(made.number, clock=Clock()) is Status.ISSUED
 
     def test_the_search_reads_an_index(self) -> None:
@@ -114,7 +113,7 @@ class TestKeysMetBefore:
                 cursor.execute("EXPLAIN QUERY PLAN " + query["sql"])
                 plan = " ".join(str(row) for row in cursor.fetchall())
                 assert "SCAN store_" not in plan
-                assert "request_by_key" in plan
+                assert "issuance_by_key" in plan
 
 
 class TestKnownKeys:
@@ -371,7 +370,8 @@ class TestDailyCap:
             # An officer's yes holds at signing too.
             approve_only(w.olga, made[2].number, now=NOW)
             assert issue(made[2].number, clock=Clock()) is Status.ISSUED
-            assert Approval.objects.get(request_id=made[2].number).waived == ["organisation.daily_cap"]
+            (waived,) = Approval.objects.get(request_id=made[2].number).waived
+            assert waived == {"code": "organisation.daily_cap", "seen": "2", "csr_sha256": ""}
 
     def test_it_counts_a_day_and_the_own_organisation(self) -> None:
         w = world()
@@ -413,6 +413,6 @@ def test_an_officers_page_shows_what_lint_says_now(monkeypatch: pytest.MonkeyPat
     request = Request.objects.get(id=made.number)
     finding = Finding(code="pkix.one", severity=Severity.ERROR, message="Wrong")
     monkeypatch.setattr(preflight, "lint_certificate", lambda _der: (finding,))
-    row = organisation_row(w.university)
-    assert facts_of(request, row, caa=NOT_ASKED, now=NOW)[1].outcome is Outcome.MANUAL
-    assert facts_of(request, row, caa=NOT_ASKED, lint=True, now=NOW)[1].outcome is Outcome.REFUSE
+    subject = preflight.subject_of(request, organisation_row(w.university), waiting_csr(request))
+    assert preflight.judged(subject, now=NOW)[1].outcome is Outcome.MANUAL
+    assert preflight.judged(subject, lint=True, now=NOW)[1].outcome is Outcome.REFUSE

@@ -466,10 +466,10 @@ def test_the_status_of_each_certificate_of_a_request() -> None:
     old = issued(w, "a.example.ac.uk")
     # As a rolling series would: another certificate of the same request.
     new = Certificate.objects.get(id=old.pk)
-    attempt = old.attempt
-    attempt.pk, attempt.idempotency_key, attempt.serial = None, "another", None
-    attempt.save()
-    new.pk, new.attempt, new.sha256, new.serial = None, attempt, "f" * 64, "abc"
+    another = old.issuance
+    another.pk, another.idempotency_key, another.intent_key, another.serial = None, "another", "another", None
+    another.save()
+    new.pk, new.issuance, new.sha256, new.serial = None, another, "f" * 64, "abc"
     new.save()
 
     def shown(at: Clock | None = None) -> list[str]:

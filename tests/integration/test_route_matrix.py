@@ -140,6 +140,13 @@ TABLE: dict[str, Row] = {
         },
         number=WAITING,
     ),
+    "requests-end": Row(
+        answers={
+            "GET": "302 404 200 200 200 200 200 200 404",
+            "POST": "302 404 403 403 302* 302* 302* 403 404",
+        },
+        body={"reason": "The server is gone."},
+    ),
     "requests-another": Row(  # the CSR is for other names than the request's
         answers={
             "GET": "302 404 200 200 200 403 403 403 404",
@@ -201,7 +208,7 @@ TABLE: dict[str, Row] = {
         answers=_DECIDE,
         number=WAITING,
         body={
-            "version": "0",
+            "shown": "SHOWN",
             "note": "Known to us.",
             **{f"{OUTSIDE_DOMAIN}-{name}": value for name, value in EVIDENCE.items()},
         },
@@ -363,10 +370,20 @@ TABLE: dict[str, Row] = {
     "api/v1/requests/<int:number>/withdraw": Row(
         answers={"POST": "401 404 200* 403 200* 403 403 403 404"}, number=WAITING
     ),
+    "api/v1/requests/<int:number>/end": Row(
+        answers={"POST": "401 404 403 403 200* 200* 200* 403 404"}, body={"reason": "The server is gone."}
+    ),
+    "api/v1/requests/<int:number>/decision": Row(
+        answers={"GET": "401 404 403 403 403 200 200 403 404"}, number=WAITING
+    ),
     "api/v1/requests/<int:number>/approve": Row(
         answers={"POST": "401 404 403 403 403 200* 200* 403 404"},
         number=WAITING,
-        body={"note": "Known to us.", "evidence": [{"domain": OUTSIDE_DOMAIN, **API_EVIDENCE}]},
+        body={
+            "shown": "SHOWN",
+            "note": "Known to us.",
+            "evidence": [{"domain": OUTSIDE_DOMAIN, **API_EVIDENCE}],
+        },
     ),
     "api/v1/requests/<int:number>/reject": Row(
         answers={"POST": "401 404 403 403 403 200* 200* 403 404"},
@@ -660,6 +677,8 @@ def _given(world: World, value: object) -> object:
         return world.arguments["organisation_id"]
     if value == "TOKEN":
         return world.preview_token
+    if value == "SHOWN":
+        return world.shown
     if isinstance(value, str) and value.startswith("USER "):
         return world.users[value.removeprefix("USER ")].pk
     return value

@@ -116,9 +116,9 @@ class TestChallengePassword:
         made = people.charlie.upload("/requests", with_password())
         assert made.json["status"] == "waiting_for_approval"
         evidence = {"domain": "example.ac.uk", "how": "registry", "details": "The registry names them."}
-        shown = people.olga.get(f"/requests/{made.json['id']}/decision").json["shown"]
-        yes = {"shown": shown, "evidence": [evidence]}
-        done = people.olga.post(f"/requests/{made.json['id']}/approve", yes)
+        path = f"/requests/{made.json['id']}"
+        shown = people.olga.get(f"{path}/decision").json["shown"]
+        done = people.olga.post(f"{path}/approve", {"evidence": [evidence], "shown": shown})
         assert (done.status, done.json["status"]) == (200, "issued")
 
 

@@ -9,7 +9,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from certdesk.domain.actors import Actor, OrgRole, RaRole
-from certdesk.domain.errors import InvalidInput, NotFound
+from certdesk.domain.errors import InvalidInput, NotFound, OutcomeUnknown
 from certdesk.domain.requests import OrganisationId, RequestId, Status
 from certdesk.store.models import Organisation, Request, User, ValidationRecord
 from certdesk.store.selectors import requests as requests_selector
@@ -26,9 +26,13 @@ from certdesk.store.selectors.requests import (
 )
 from tests.integration.support import (
     NOW,
+    ScriptedCa,
     World,
     actor,
+    backend,
     copies,
+    issuance_of,
+    issue,
     organisation,
     submit,
     validated,
@@ -177,7 +181,7 @@ class TestPages:
     def test_pages_keep_to_search_and_filter(self) -> None:
         w = world()
         made = _rows(w, [f"{'web' if index % 2 else 'mail'}{index}.example.ac.uk" for index in range(30)])
-        Request.objects.filter(id__in=made[1:11]).update(state=Status.WITHDRAWN)
+        Request.objects.filter(id__in=made[1:11]).update(status=Status.WITHDRAWN)
         forth, _back = _walk(w.alice, Filters(query="mail", status="withdrawn", limit=2))
         assert _numbers(forth) == sorted((n for n in made[1:11:2]), reverse=True)
 
@@ -287,11 +291,12 @@ class TestFilters:
 
     def test_a_claimed_request_is_listed_as_accepted(self) -> None:
         w = world()
-        one, two = submit(w.alice).number, submit(w.alice).number
-        Request.objects.filter(id=one).update(state=Status.ACCEPTED)
-        Request.objects.filter(id=two).update(state=Status.ACCEPTED)
+        with backend(ScriptedCa(answers=[OutcomeUnknown("It went silent.")])):
+            waiting, claimed = submit(w.alice).number, submit(w.alice).number
+            issue(claimed)
+        assert [issuance_of(number).state for number in (waiting, claimed)] == ["waiting", "claimed"]
         page = list_requests(actor=w.alice, filters=Filters(status="accepted"))
-        assert set(_numbers([page])) == {one, two}
+        assert set(_numbers([page])) == {waiting, claimed}
 
     def test_an_organisation_narrows_and_never_widens(self) -> None:
         w = world()

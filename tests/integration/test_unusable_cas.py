@@ -63,7 +63,7 @@ def test_beside_one_that_cannot_be_used_the_others_serve_and_it_is_waited_for(en
     with support.configured(backends={"broken": broken, "embedded": ended}, default_backend="broken"):
         assert started()[0] == "The CA “broken” can't issue certificates: Its passphrase is wrong."
         row = ask(w)
-        support.drive(row.pk, clock=Clock())
+        support.drive(row.pk)
         row.refresh_from_db()
         assert row.status == Status.ACCEPTED
         assert "Its passphrase is wrong." in row.detail

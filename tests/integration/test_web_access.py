@@ -6,10 +6,12 @@ import pytest
 from django.contrib.auth.hashers import make_password
 from django.test import Client
 from django.urls import URLPattern, reverse
+from django.utils import timezone
 
 from certdesk.domain import errors
 from certdesk.domain.actors import OrgRole, RaRole
 from certdesk.domain.requests import Status
+from certdesk.services.decisions import judge_now
 from certdesk.store.models import Certificate, User
 from certdesk.web import urls
 from certdesk.web.errors import PAGES, page_of
@@ -137,8 +139,10 @@ def test_an_officer_who_asked_for_it_does_not_decide_it(people: World) -> None:
     page = ned.get(reverse("queue-decide", args=[made.number]))
     assert b"This is your own request" in page.content
     assert b"Approve request" not in page.content
-    evidence = {"elsewhere.org-how": "registry", "elsewhere.org-evidence": "Mine.", "version": "0"}
-    assert ned.post(reverse("queue-approve", args=[made.number]), evidence).status_code == 403
+    evidence = {"elsewhere.org-how": "registry", "elsewhere.org-evidence": "Mine."}
+    shown = judge_now(actor=people.olga, number=made.number, now=timezone.now()).shown.token()
+    asked = {"shown": shown, **evidence}
+    assert ned.post(reverse("queue-approve", args=[made.number]), asked).status_code == 403
     assert state_of(made.number) is Status.WAITING_FOR_APPROVAL
 
 

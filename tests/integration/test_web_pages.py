@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import certdesk.web
-from certdesk.domain.requests import State
+from certdesk.domain.requests import Status
 from certdesk.web.requests.rows import LOOK
 
 WEB = Path(certdesk.web.__file__).parent
@@ -33,5 +33,5 @@ def test_static_files_load_nothing_from_elsewhere() -> None:
         assert "@import" not in text
 
 
-def test_every_state_has_a_look() -> None:
-    assert set(LOOK) == set(State)
+def test_every_status_has_a_look() -> None:
+    assert set(LOOK) == set(Status)

@@ -17,10 +17,12 @@ from django.http import HttpResponse
 from django.test import Client
 from django.urls import reverse
 
+from certdesk.domain.actors import OrgRole, RaRole
 from certdesk.domain.requests import Status
-from certdesk.store.models import AuditEvent, Request, RequestEvent, User
+from certdesk.store.models import AuditEvent, Organisation, Request, RequestEvent, User
+from certdesk.store.transitions import NOTIFIED
 from certdesk.web.requests.forms import looks_like_path
-from tests.integration.support import World, copies, csr, state_of, submit, world
+from tests.integration.support import World, actor, copies, csr, notify, state_of, submit, world
 
 pytestmark = pytest.mark.django_db
 
@@ -51,6 +53,14 @@ def preview(client: Client, upload: bytes, *, pasted: bool = False, **choices: s
     else:
         fields["csr"] = SimpleUploadedFile("www.csr", upload)
     return cast("HttpResponse", client.post(reverse("requests-preview"), fields))
+
+
+def shown_to(officer: Client, number: int) -> str:
+    """What an officer is shown, as the page's form carries it."""
+    page = officer.get(reverse("queue-decide", args=[number])).content.decode()
+    found = re.search(r'name="shown" value="([^"]+)"', page)
+    assert found, "there is nothing to approve"
+    return found[1]
 
 
 def token_in(answer: HttpResponse) -> str:
@@ -93,7 +103,7 @@ def test_confirming_twice_makes_one_request_of_what_was_shown(alice: Client) -> 
     assert first.status_code == second.status_code == 302
     assert first["Location"] == second["Location"]
     made = Request.objects.get()
-    assert bytes(made.csr_der) == x509.load_pem_x509_csr(sent).public_bytes(Encoding.DER)
+    assert bytes(made.issuances.get().csr_der) == x509.load_pem_x509_csr(sent).public_bytes(Encoding.DER)
     assert made.duration_years == 2
     assert made.requester.username == "alice"
     assert state_of(made.pk) is Status.ISSUED
@@ -273,7 +283,8 @@ def test_a_decided_request_says_by_whom_and_when_and_has_no_buttons(people: Worl
     olga = signed_in("olga")
     yes, no, back = (submit(people.alice, f"www.{name}.org") for name in ("elsewhere", "nowhere", "back"))
     evidence = {"elsewhere.org-how": "registry", "elsewhere.org-evidence": "RDAP names them."}
-    olga.post(reverse("queue-approve", args=[yes.number]), {"version": "0", "note": "Known.", **evidence})
+    told = {"shown": shown_to(olga, yes.number), "message": "Known.", **evidence}
+    olga.post(reverse("queue-approve", args=[yes.number]), told)
     olga.post(reverse("queue-reject", args=[no.number]), {"version": "0", "details": "Not theirs."})
     signed_in("alice").post(reverse("requests-withdraw", args=[back.number]))
     expected = {yes: ("Approved", "olga", "Known."), no: ("Rejected by JTAG", "olga", "Not theirs.")}
@@ -293,17 +304,58 @@ def test_an_officer_approves_with_evidence_or_rejects_with_details(people: World
     queue = olga.get(reverse("queue-list")).content.decode()
     assert queue.index("www.elsewhere.org") < queue.index("www.nowhere.org")
     approve = reverse("queue-approve", args=[yes.number])
-    assert olga.post(approve, {"version": "0"}).status_code == 422
-    assert state_of(yes.number) is Status.WAITING_FOR_APPROVAL
+    shown = {"shown": shown_to(olga, yes.number)}
     evidence = {"elsewhere.org-how": "registry", "elsewhere.org-evidence": "RDAP names them."}
-    assert olga.post(approve, {"version": "0", **evidence}).status_code == 302
+    for incomplete in (shown, evidence, {"shown": shown["shown"][:-9], **evidence}):
+        assert olga.post(approve, incomplete).status_code == 422
+        assert state_of(yes.number) is Status.WAITING_FOR_APPROVAL
+    assert olga.post(approve, {**shown, **evidence}).status_code == 302
     assert state_of(yes.number) is Status.ISSUED
     reject = reverse("queue-reject", args=[no.number])
     assert olga.post(reject, {"version": "0", "details": " "}).status_code == 422
     assert olga.post(reject, {"version": "0", "details": "Another company's."}).status_code == 302
-    shown = signed_in("alice").get(reverse("requests-show", args=[no.number])).content.decode()
-    assert "Rejected by JTAG" in shown
-    assert "Another company&#x27;s." in shown
+    page = signed_in("alice").get(reverse("requests-show", args=[no.number])).content.decode()
+    assert "Rejected by JTAG" in page
+    assert "Another company&#x27;s." in page
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_yes_is_to_what_was_shown_and_the_page_says_what_has_changed(people: World) -> None:
+    made, olga = submit(people.alice, "www.elsewhere.org"), signed_in("olga")
+    evidence = {"elsewhere.org-how": "registry", "elsewhere.org-evidence": "RDAP names them."}
+    asked = {"shown": shown_to(olga, made.number), **evidence}
+    Organisation.objects.update(legal_name="Example Technical University")
+    answer = olga.post(reverse("queue-approve", args=[made.number]), asked)
+    assert answer.status_code == 409
+    assert "the organisation&#x27;s data" in answer.content.decode()
+    assert state_of(made.number) is Status.WAITING_FOR_APPROVAL
+
+
+def test_the_message_reaches_the_applicant_and_the_internal_note_does_not(people: World) -> None:
+    actor("meg", organisation=people.university, role=OrgRole.MANAGER)
+    actor("rick", ra=RaRole.AUDITOR)
+    made, olga = submit(people.alice, "www.elsewhere.org"), signed_in("olga")
+    asked = {
+        "shown": shown_to(olga, made.number),
+        "message": "Welcome back.",
+        "note": "Deed on file.",
+        "elsewhere.org-how": "registry",
+        "elsewhere.org-evidence": "RDAP names them.",
+    }
+    olga.post(reverse("queue-approve", args=[made.number]), asked)
+    for line in RequestEvent.objects.filter(request_id=made.number, event__in=NOTIFIED):
+        notify(line.pk)
+    mails = "\n".join(str(one.message()) for one in mail.outbox)
+    assert "Welcome back." in mails
+    assert "Deed on file." not in mails
+    page = reverse("requests-show", args=[made.number])
+    for who in ("alice", "bob", "meg"):
+        client = signed_in(who)
+        assert "Welcome back." in client.get(page).content.decode()
+        for address in (page, reverse("organisations-show", args=["example-university"]), reverse("home")):
+            assert "Deed on file." not in client.get(address).content.decode(), (who, address)
+    for who in ("olga", "rick"):
+        assert "Deed on file." in signed_in(who).get(page).content.decode()
 
 
 @pytest.mark.django_db(transaction=True)

@@ -75,7 +75,8 @@ def _actor(ra: RaRole = RaRole.NONE, role: OrgRole | None = None, *, must_change
 def _allowed(actor: Actor, organisation_id: OrganisationId | None) -> set[Action]:
     """What the actor may do, but for their own tokens, which are everybody's who signs in."""
     found = {action for action in Action if can(actor, action, organisation_id=organisation_id)}
-    assert (found >= OWN_TOKENS) is not actor.must_change_password
+    signs_in = actor.user_id is not None or actor.is_system
+    assert (found >= OWN_TOKENS) is (signs_in and not actor.must_change_password)
     return found - OWN_TOKENS
 
 

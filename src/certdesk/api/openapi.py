@@ -27,6 +27,7 @@ _BODIES: tuple[type[BaseModel], ...] = (
     schemas.ApproveIn,
     schemas.RejectIn,
     schemas.WithdrawIn,
+    schemas.EndIn,
     schemas.RevokeIn,
     key_schemas.BlockKeyIn,
     key_schemas.UnblockKeyIn,

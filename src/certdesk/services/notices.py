@@ -40,7 +40,8 @@ PASSING = frozenset({Event.CREATE, Event.APPROVE, Event.RETRY})
 def tell_applicant(*, event_id: int) -> bool:
     """Sends the mail about one event to the person who asked; False when it was dealt with before.
 
-    An approval that was followed by the certificate within the same breath makes one mail, not two.
+    An approval that was followed by the certificate within the same breath makes one mail, not two, unless
+    the officer has written a message to the applicant.
 
     At least once: a crash before `note_told` sends again, which is harmless.
     """
@@ -60,8 +61,10 @@ def note_told(*, event_id: int, now: datetime) -> None:
 
 def _is_overtaken(line: RequestEvent) -> bool:
     later = RequestEvent.objects
+    has_a_message = line.event == Event.APPROVE and bool(line.note)  # an officer wrote it for this person
     return (
         Event(line.event) in PASSING
+        and not has_a_message
         and later.filter(request=line.request_id, id__gt=line.pk, event__in=NOTIFIED).exists()
     )
 

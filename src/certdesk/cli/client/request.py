@@ -1,4 +1,4 @@
-"""`certdesk request`: preview, submit, list, show, download, withdraw, approve, reject."""
+"""`certdesk request`: preview, submit, list, show, download, withdraw, end, approve, reject."""
 
 import sys
 import time
@@ -246,6 +246,22 @@ def withdraw(*, number: int, target: Target, machine: bool) -> None:
 
 @request.command()
 @number_argument
+@click.option("--reason", required=True, help="Why; the applicant reads it.")
+@click.option(
+    "--seen-version", type=click.IntRange(min=0), help="Refuse if it has changed since this version."
+)
+@service_options
+@as_json
+def end(*, number: int, reason: str, seen_version: int | None, target: Target, machine: bool) -> None:
+    """End what a request allows (managers, RA officers): no further certificate is issued under it.
+
+    Certificates that are there stay valid until they expire or are revoked.
+    """
+    _act(target, f"/requests/{number}/end", {"reason": reason, "version": seen_version}, machine=machine)
+
+
+@request.command()
+@number_argument
 @click.option(
     "--evidence", multiple=True, metavar="DOMAIN=TEXT", help="How ownership of a domain was checked; repeat."
 )
@@ -253,7 +269,8 @@ def withdraw(*, number: int, target: Target, machine: bool) -> None:
     "--how", type=click.Choice(WAYS), default="other", show_default=True, help="The way of checking."
 )
 @click.option("--reference", default="", help="A document's or ticket's number, for every evidence.")
-@click.option("--note", default="", help="Why; kept with the decision.")
+@click.option("--note", default="", help="Why; for officers and auditors.")
+@click.option("--message", default="", help="For the applicant, who reads it and is sent it.")
 @click.option(
     "--seen-version", type=click.IntRange(min=0), help="Refuse if it has changed since this version."
 )
@@ -266,17 +283,30 @@ def approve(
     how: str,
     reference: str,
     note: str,
+    message: str,
     seen_version: int | None,
     target: Target,
     machine: bool,
 ) -> None:
-    """Approve a request (RA officers), with evidence for every domain that nothing proves yet."""
+    """Approve a request (RA officers), with evidence for every domain that nothing proves yet.
+
+    The reasons why it waits are written to stderr. Refused if one comes up or goes away meanwhile.
+    """
     proofs = [
         {"domain": domain, "how": how, "details": text, "reference": reference}
         for domain, text in map(_evidence, evidence)
     ]
-    body = {"evidence": proofs, "note": note, "version": seen_version}
-    _act(target, f"/requests/{number}/approve", body, machine=machine)
+    body = {"evidence": proofs, "note": note, "message": message}
+    with Service(target) as service:
+        decision = service.show(f"/requests/{number}/decision")
+        for check in decision["checks"]:
+            if check["verdict"] == "manual":
+                show.talk(check["message"])
+        seen = {} if seen_version is None else {"If-Match": f'"{seen_version}"'}
+        told = service.post(f"/requests/{number}/approve", {**body, "shown": decision["shown"]}, seen)
+    _say(told)
+    if machine:
+        show.as_json(told)
 
 
 @request.command()
