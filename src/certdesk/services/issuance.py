@@ -68,6 +68,8 @@ RETRY_FIRST, RETRY_MOST = timedelta(seconds=5), timedelta(minutes=15)
 POLL_FIRST = timedelta(seconds=10)
 #: What follows under a standing request ends without a certificate after this long: its client asks again.
 GIVE_UP_AFTER = timedelta(days=2)
+#: What was judged longer ago than this is judged again when the certificate comes.
+A_MOMENT = timedelta(seconds=1)
 #: What was looked at when it was asked for. That it has changed since takes no permission back.
 _OF_THE_ASKING = ("caa.", "request.", "certificate.")
 _CERTIFY = Swap(AcmeOrder, where=("id",), to=("certificate",))
@@ -103,7 +105,7 @@ def issue(*, issuance_id: IssuanceId, clock: Clock, already: Claimed | None = No
             if _is_given_up(issuance, found, now=now):
                 found = Refused(reason="It has not issued in time.")
             if not isinstance(found, Absent):
-                return _record(issuance, recorded, found, backend, is_judged=False, clock=clock)
+                return _record(issuance, recorded, found, backend, clock=clock)
 
         # The CA has nothing of it: what CAA says, and what would be signed, fixed and linted.
         caa = known_caa(
@@ -332,13 +334,9 @@ def _record(
     answer: Outcome | Absent | BackendError,
     backend: Backend,
     *,
-    is_judged: bool = True,
     clock: Clock,
 ) -> Work:
-    """Compares a certificate with the intent, and records whatever came, in one transaction.
-
-    `is_judged` says that everything was judged a moment ago, before it was sent.
-    """
+    """Compares a certificate with the intent, and records whatever came, in one transaction."""
     now = clock()
     since = issuance.claimed_at or issuance.created_at
     match answer:
@@ -366,7 +364,7 @@ def _record(
         case Refused(reason=reason):
             return _end(issuance, Event.CA_REFUSE, reason, now=now)
         case Issued():
-            return _record_issued(issuance, intent, answer, backend, is_judged=is_judged, now=now)
+            return _record_issued(issuance, intent, answer, backend, now=now)
         case _:
             # The CA may have it, and has not said: it is looked up, later and later, never repeated blindly.
             code = answer.code if isinstance(answer, BackendError) else "backend.not_found"
@@ -384,14 +382,14 @@ def _record(
 
 
 def _record_issued(
-    issuance: Issuance, intent: Intent, issued: Issued, backend: Backend, *, is_judged: bool, now: datetime
+    issuance: Issuance, intent: Intent, issued: Issued, backend: Backend, *, now: datetime
 ) -> Work:
     wrong = [check for check in compare(issued, intent) if check.verdict is Verdict.REFUSE]
     with write_transaction():
         lock_organisation(OrganisationId(issuance.organisation_id))
         at, ended = standing_of(issuance)
         first = _is_first(issuance, at.status)
-        if not (wrong or ended or is_judged):
+        if not (wrong or ended) and now - (issuance.claimed_at or issuance.created_at) >= A_MOMENT:
             ended = _withdrawn(issuance, intent, is_first=first, now=now)
         if wrong or ended:
             reason = ended or "The CA's certificate is not what was asked for: " + " ".join(
