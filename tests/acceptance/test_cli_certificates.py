@@ -189,6 +189,8 @@ def test_watched_and_revoked(cli: Cli, tmp_path: Path) -> None:
     assert cli("charlie", "certificate", "check", number).exit_code == 3
 
     assert cli("bob", "certificate", "revoke", serial, "--reason", "superseded").exit_code == 4
+    ending = cli("alice", "certificate", "revoke", serial, "--reason", "cessationOfOperation", "--end")
+    assert (ending.exit_code, "Revoke it without ending the request" in ending.stderr) == (4, True)
     done = cli("alice", "certificate", "revoke", str(live / "cert.pem"), "--reason", "superseded", "--json")
     assert done.exit_code == 0, done.stderr
     assert json.loads(done.stdout)["revocation"]["outcome"] == "done"

@@ -468,6 +468,7 @@ CONTENT: dict[str, Facts | None] = {
     "preflight_findings": None,
     "caa": None,
     "requests_last_day": None,
+    "stopped": None,  # a reason for an officer, as any other
 }
 MORE_CONTENT = {
     "legal name": replace(FACTS, organisation=replace(ORGANISATION, legal_name="Example Universitý")),

@@ -78,6 +78,7 @@ def revoke(request: HttpRequest, certificate_id: int) -> HttpResponse:
         certificate_id=certificate_id,
         reason=body.reason,
         note=body.note,
+        end_request=body.end_request,
         clock=timezone.now,
     )
     row = get_certificate(actor=actor, certificate_id=certificate_id, now=timezone.now())

@@ -122,6 +122,11 @@ class RevokeIn(Body):
         description="Its name in RFC 5280 5.3.1; `privilegeWithdrawn` is for RA officers."
     )
     note: Text = Field(default="", description="In your own words; kept in the request's history.")
+    end_request: bool = Field(
+        default=False,
+        description="End its request as well, with `cessationOfOperation` or `affiliationChanged`, by "
+        "whoever may; `privilegeWithdrawn` does so anyway.",
+    )
 
 
 class RetryIn(Body):

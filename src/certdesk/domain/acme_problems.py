@@ -135,7 +135,7 @@ _ABOUT: Mapping[ProblemType, tuple[str, ...]] = {
     ProblemType.CAA: ("caa",),
     ProblemType.DNS: ("caa.unknown",),
     ProblemType.UNAUTHORIZED: ("organisation.disabled", "acme"),
-    ProblemType.USER_ACTION_REQUIRED: ("organisation", "approval"),
+    ProblemType.USER_ACTION_REQUIRED: ("organisation", "approval", "names.entitlement_ended"),
     # Nothing that the client sent: the term, the profile and the CA are the service's own.
     ProblemType.SERVER_INTERNAL: ("request", "certificate"),
 }

@@ -254,6 +254,13 @@ _ALL = (
         _REFUSE,
         by="RA officer or applicant",
     ),
+    _policy(
+        "names.entitlement_ended",
+        "The RA has stopped an earlier request for the name: an officer decides about the next one.",
+        "Policy",
+        _MANUAL,
+        by=_OFFICER,
+    ),
     _policy("names.trusted_suffix", "Every name is under a trusted suffix.", "R30", _PASS, by=_OPERATOR),
     _policy(
         "names.outside_trusted_suffix",

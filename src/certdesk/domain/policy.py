@@ -25,6 +25,7 @@ from certdesk.domain.policy_limits import (
     key_limit_checks,
     key_use_checks,
     name_limit_checks,
+    stopped_checks,
 )
 from certdesk.domain.policy_rules import Handling, Rules
 
@@ -60,8 +61,7 @@ class Facts:
     """Everything that a decision rests on. `csr_findings` are the checks of the CSR alone (S1 to S11).
 
     `preflight_findings` come from outside the policy: lists of known keys, lint of what would be signed.
-    What is None is not known, and never counts as good news. `requests_last_day` leaves out this one. Without
-    a CSR, `key` is None: an entitlement's keys come with each certificate.
+    What is None is not known, and never counts as good news.
     """
 
     csr_findings: tuple[Check, ...]
@@ -73,11 +73,12 @@ class Facts:
     duration_years: int
     server_software: str
     key_blocked: bool = False
-    key: KeyKind | None = None
+    key: KeyKind | None = None  # None for an entitlement: its keys come with each certificate
     key_uses: KeyUses = UNSEEN
     preflight_findings: tuple[Check, ...] = ()
     caa: tuple[CaaAnswer, ...] | None = None
-    requests_last_day: int | None = None
+    requests_last_day: int | None = None  # without this one
+    stopped: tuple[tuple[DnsName, int], ...] = ()  # with the request that the RA has stopped
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +134,7 @@ def judge(facts: Facts, rules: Rules, *, now: datetime) -> tuple[Check, ...]:
         *_organisation_checks(facts.organisation, rules),
         *cap_checks(facts.requests_last_day, rules),
         *name_limit_checks(facts.names, rules),
+        *stopped_checks(facts.stopped),
         *_suffix_checks(facts, rules, now=now),
         *_validation_checks(facts, rules, now=now),
         *caa_checks(facts.names, facts.caa, rules, now=now),

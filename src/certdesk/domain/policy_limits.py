@@ -219,6 +219,19 @@ def cap_checks(requests_last_day: int | None, rules: Rules) -> Iterator[Check]:
     )
 
 
+def stopped_checks(stopped: Sequence[tuple[DnsName, int]]) -> Iterator[Check]:
+    """Once the RA has stopped a request, the next one for its names is for an officer to decide."""
+    for name, number in stopped:
+        yield _check(
+            "names.entitlement_ended",
+            Verdict.MANUAL,
+            f"{name}: an RA officer has stopped request {number} for it; an officer decides.",
+            seen=f"{name}, request {number}",
+            names=(name,),
+            changed_by="RA officer",
+        )
+
+
 #: A missing answer is waited for: no officer can waive it, since nothing else stands in for it (V6).
 CAA_UNKNOWN = "caa.unknown"
 _CAA = "RFC 8659, BR 3.2.2.8"

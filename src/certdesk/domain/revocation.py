@@ -39,6 +39,9 @@ _CODES: Mapping[int, RevocationReason] = {
 
 #: The RA's own word for a subscriber who broke the rules (BR 7.2.2): nobody says it of themselves.
 RA_ONLY = frozenset({RevocationReason.PRIVILEGE_WITHDRAWN})
+#: With this reason the certificate's request ends too, and with these it may: nothing is to follow under it.
+ENDS_REQUEST = RA_ONLY
+MAY_END_REQUEST = frozenset({RevocationReason.CESSATION_OF_OPERATION, RevocationReason.AFFILIATION_CHANGED})
 
 
 class CertificateStatus(StrEnum):

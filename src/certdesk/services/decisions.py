@@ -21,10 +21,10 @@ from certdesk.services.intents import kept_csr
 from certdesk.services.issuance import cancel_waiting
 from certdesk.services.organisations import Evidence, record_validation
 from certdesk.services.preflight import ACME, Subject, judged, subject_of
-from certdesk.services.requests import UNCLAIMED, refusal_text
+from certdesk.services.requests import UNCLAIMED, refusal_text, stop_names
 from certdesk.services.texts import storable
 from certdesk.store.db import write_transaction
-from certdesk.store.models import Approval, Issuance, Organisation, Request
+from certdesk.store.models import Approval, Issuance, Organisation, Request, StoppedName
 from certdesk.store.selectors.acme import hands_on
 from certdesk.store.selectors.facts import lock_organisation, organisation_row
 from certdesk.store.selectors.requests import RequestDetail, get_request
@@ -197,6 +197,7 @@ def approve_request(
         )
         Organisation.objects.filter(id=row.pk, first_approved_at__isnull=True).update(first_approved_at=now)
         Organisation.objects.filter(id=row.pk, vetted_at__isnull=True).update(vetted_at=now)
+        StoppedName.objects.filter(organisation_id=row.pk, name__in=request.names).delete()
         waiting = Issuance.objects.filter(request_id=request.pk, state=Work.WAITING)
         waiting.update(next_attempt_at=now + UNCLAIMED)
         first = waiting.values_list("id", flat=True).first()
@@ -221,6 +222,7 @@ def reject_request(
         raise StateConflict("Someone else has already approved this request. Reload the page.")
     with write_transaction():
         lock_organisation(detail.organisation_id)
+        was_approved = Request.objects.filter(id=detail.number, state=State.APPROVED).exists()
         advance(
             request_id=detail.number,
             event=Event.REJECT,
@@ -229,6 +231,8 @@ def reject_request(
             seen_version=detail.version if seen_version is None else seen_version,
             step=Step(detail=details, note=details),
         )
+        if was_approved:  # else policy, which agreed, would have the same made again at once
+            stop_names(request_id=detail.number, now=now)
         cancel_waiting(request_id=detail.number, actor=actor, reason=details, now=now)
         content, policy = Request.objects.values_list("content_digest", "policy_digest").get(id=detail.number)
         Approval.objects.create(

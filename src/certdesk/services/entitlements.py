@@ -9,26 +9,42 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from django.db.models import Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from certdesk.domain.acme_credentials import credential_obstacles
 from certdesk.domain.actors import SYSTEM, Actor
 from certdesk.domain.audit import digest
+from certdesk.domain.certificates import Intent, differences
+from certdesk.domain.csr import Csr
+from certdesk.domain.errors import InvariantViolated
 from certdesk.domain.evidence import Validation
 from certdesk.domain.findings import Check, Verdict, as_record
 from certdesk.domain.identifiers import DnsName
 from certdesk.domain.policy import Decision, Outcome, decide
+from certdesk.domain.policy_limits import CaaAnswer
 from certdesk.domain.profiles import profile, validity
-from certdesk.domain.requests import Event, RequestId, State, Status, UserId, Work, status_of
+from certdesk.domain.requests import (
+    Event,
+    OrganisationId,
+    RequestId,
+    State,
+    Status,
+    UserId,
+    Work,
+    status_of,
+)
 from certdesk.domain.settings import OTHER
 from certdesk.services import runtime
 from certdesk.services.acme_accounts import standing_now
-from certdesk.services.preflight import ACME, Subject, judged, obstacles_under, rules_for
-from certdesk.store.models import AcmeOrder, Approval, Certificate, Organisation, Request
+from certdesk.services.preflight import ACME, Subject, judged, obstacles_under, rules_for, subject_of
+from certdesk.store.models import AcmeOrder, Approval, Certificate, Issuance, Organisation, Request
 from certdesk.store.prepared import Prepared, insert
-from certdesk.store.transitions import Change, Step, write_history
+from certdesk.store.selectors.facts import organisation_row
+from certdesk.store.selectors.keys import blocks_on
+from certdesk.store.transitions import Change, Standing, Step, write_history
 
 AWAITS_CLIENT = "Approved. Certificates are issued when an ACME client asks."
+NOT_ALLOWED = "The request allows no certificates any more."
 #: How many of the newest requests that might cover some names are looked at.
 LOOKED_AT = 20
 #: An officer's no stands for so long: a client that asks each night does not ask the officers each night.
@@ -243,6 +259,51 @@ def lifetime() -> timedelta:
     return timedelta(days=runtime.current().acme.certificate_days)
 
 
+def standing_of(issuance: Issuance) -> tuple[Standing, str]:
+    """Where the request stands, and why a certificate that comes now may not be handed out (or nothing).
+
+    In one statement, for what was judged a moment ago.
+    """
+    row = _NOW.row(issuance.pk)
+    if row is None:
+        raise InvariantViolated("an issuance is never deleted, and this one is not there")
+    state, status, version, organisation_id, active, blocked, account_blocked, deactivated, revoked = row
+    at = Standing(state=State(state), status=Status(status), version=version, organisation_id=organisation_id)
+    reasons = (
+        (NOT_ALLOWED, at.state is not State.APPROVED),
+        ("The organisation is disabled.", not active),
+        ("The key has been blocked.", blocked),
+        ("The ACME account's key has been blocked.", account_blocked),
+        ("The ACME account has been deactivated.", deactivated is not None),
+        ("The account's credential has been revoked.", revoked is not None),
+    )
+    return at, next((why for why, holds in reasons if holds), "")
+
+
+def issuance_obstacles(
+    issuance: Issuance,
+    intent: Intent,
+    csr: Csr,
+    *,
+    caa: tuple[CaaAnswer, ...] | None,
+    is_first: bool,
+    now: datetime,
+) -> tuple[Check, ...]:
+    """Everything that stands against an issuance now: account, policy, approval, what is signed.
+
+    In the caller's transaction, under the organisation's lock; `issuance.request` has been read there.
+    """
+    request = issuance.request
+    organisation = organisation_row(OrganisationId(issuance.organisation_id))
+    subject = replace(subject_of(request, organisation, csr), before=issuance.pk, caa=caa)
+    facts, decision = judged(subject, now=now)
+    against = (
+        *order_obstacles(issuance.order, now=now),
+        *obstacles_under(request, subject, decision, is_first=is_first, now=now),
+    )
+    return against or differences(intent, facts, csr=csr, ends_at=request.term_ends_at)
+
+
 def order_obstacles(order: AcmeOrder | None, *, now: datetime) -> tuple[Check, ...]:
     """What stands against an order's account, its key and credential now; nothing without an order.
 
@@ -264,6 +325,31 @@ def order_obstacles(order: AcmeOrder | None, *, now: datetime) -> tuple[Check, .
             changed_by="organisation manager",
         ),
     )
+
+
+_NOW = Prepared(
+    lambda issuance: (
+        Issuance.objects.filter(id=issuance)
+        .annotate(
+            blocked=Exists(blocks_on(OuterRef("spki_sha256"), OuterRef("organisation_id"))),
+            account_blocked=Exists(
+                blocks_on(OuterRef("order__account__spki_sha256"), OuterRef("organisation_id"))
+            ),
+        )
+        .values_list(
+            "request__state",
+            "request__status",
+            "request__version",
+            "organisation_id",
+            "organisation__is_active",
+            "blocked",
+            "account_blocked",
+            "order__account__deactivated_at",
+            "order__account__credential__revoked_at",
+        )
+    ),
+    int,
+)
 
 
 def _candidates(wanted: Wanted) -> list[Request]:

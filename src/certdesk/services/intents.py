@@ -15,7 +15,7 @@ from certdesk.domain.csr import Csr, read_csr
 from certdesk.domain.errors import BackendError, InvariantViolated, Unavailable
 from certdesk.domain.keys import describe_key
 from certdesk.domain.profiles import profile
-from certdesk.domain.requests import Event, Status, Work
+from certdesk.domain.requests import Event, Status, UserId, Work
 from certdesk.services.sealing import csr_from_store, csr_to_store
 from certdesk.store.models import Issuance, Request
 from certdesk.store.prepared import insert
@@ -93,6 +93,22 @@ def record_issuance(
         )
         write_history(changes=[line], actor=SYSTEM, now=now, notify=False)
     return row
+
+
+def record_again(
+    last: Issuance, *, actor: Actor | None = None, next_attempt_at: datetime | None = None, now: datetime
+) -> None:
+    """Inserts one for the same CSR and, unless told otherwise, the same person: the last came to nothing."""
+    user = None if last.user_id is None else UserId(last.user_id)
+    record_issuance(
+        request=Request.objects.get(id=last.request_id),
+        csr=kept_csr(last),
+        actor=actor or Actor(label=last.asked_by, user_id=user),
+        channel=last.channel,
+        idempotency_key=f"request-{last.request_id}-{last.pk}",
+        next_attempt_at=next_attempt_at,
+        now=now,
+    )
 
 
 def claimed(intent: Intent, *, now: datetime) -> dict[str, Any]:

@@ -6,11 +6,10 @@ the lock each time it is used: before the claim, before anything is sent a secon
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import structlog
-from django.db.models import Exists, OuterRef
 
 from certdesk.backends.base import Backend, Finds, Prepares
 from certdesk.domain.actors import SYSTEM, Actor
@@ -23,26 +22,41 @@ from certdesk.domain.certificates import (
     Refused,
     certificate_facts,
     compare,
-    differences,
 )
 from certdesk.domain.errors import BackendError, BackendRefused, OutcomeUnknown, StateConflict, Unavailable
 from certdesk.domain.findings import Check, Verdict
 from certdesk.domain.policy_limits import CAA_UNKNOWN
-from certdesk.domain.requests import DONE, Event, IssuanceId, OrganisationId, RequestId, State, Status, Work
+from certdesk.domain.requests import (
+    DONE,
+    Event,
+    IssuanceId,
+    OrganisationId,
+    RequestId,
+    State,
+    Status,
+    Work,
+)
 from certdesk.domain.waiting import dns_phrase, waiting_phrase
 from certdesk.services import runtime
 from certdesk.services.acme_addresses import account_url
 from certdesk.services.caa import known_caa, record_caa
-from certdesk.services.entitlements import order_obstacles
-from certdesk.services.intents import LEASE, claim_step, claimed, kept_csr, prepared, recorded_intent
+from certdesk.services.entitlements import NOT_ALLOWED, issuance_obstacles, standing_of
+from certdesk.services.intents import (
+    LEASE,
+    claim_step,
+    claimed,
+    kept_csr,
+    prepared,
+    record_again,
+    recorded_intent,
+)
 from certdesk.services.kept import end_order, keep, withhold
-from certdesk.services.preflight import ACME, intent_of, judged, obstacles_under, subject_of
+from certdesk.services.preflight import ACME, intent_of, subject_of
 from certdesk.services.validation import second_line
 from certdesk.store.db import write_transaction
 from certdesk.store.models import AcmeOrder, Issuance, Request
-from certdesk.store.prepared import Prepared, Swap
-from certdesk.store.selectors.facts import lock_organisation, organisation_row
-from certdesk.store.selectors.keys import blocks_on
+from certdesk.store.prepared import Swap
+from certdesk.store.selectors.facts import lock_organisation
 from certdesk.store.selectors.waiting import failing_at_dns_since, usual_issuing_time
 from certdesk.store.transitions import Standing, Step, advance, advance_issuance
 
@@ -54,30 +68,11 @@ RETRY_FIRST, RETRY_MOST = timedelta(seconds=5), timedelta(minutes=15)
 POLL_FIRST = timedelta(seconds=10)
 #: What follows under a standing request ends without a certificate after this long: its client asks again.
 GIVE_UP_AFTER = timedelta(days=2)
+#: What was judged longer ago than this is judged again when the certificate comes.
+A_MOMENT = timedelta(seconds=1)
+#: What was looked at when it was asked for. That it has changed since takes no permission back.
+_OF_THE_ASKING = ("caa.", "request.", "certificate.")
 _CERTIFY = Swap(AcmeOrder, where=("id",), to=("certificate",))
-_NOW = Prepared(
-    lambda issuance: (
-        Issuance.objects.filter(id=issuance)
-        .annotate(
-            blocked=Exists(blocks_on(OuterRef("spki_sha256"), OuterRef("organisation_id"))),
-            account_blocked=Exists(
-                blocks_on(OuterRef("order__account__spki_sha256"), OuterRef("organisation_id"))
-            ),
-        )
-        .values_list(
-            "request__state",
-            "request__status",
-            "request__version",
-            "organisation_id",
-            "organisation__is_active",
-            "blocked",
-            "account_blocked",
-            "order__account__deactivated_at",
-            "order__account__credential__revoked_at",
-        )
-    ),
-    int,
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,17 +130,8 @@ def issue(*, issuance_id: IssuanceId, clock: Clock, already: Claimed | None = No
             now = clock()
             record_caa(caa, organisation_id=issuance.organisation_id, request_id=request.pk)
             request = issuance.request = Request.objects.get(id=request.pk)
-            organisation = organisation_row(OrganisationId(issuance.organisation_id))
-            subject = replace(subject_of(request, organisation, csr), before=issuance.pk, caa=caa.answers)
-            facts, decision = judged(subject, now=now)
-            against = (
-                *order_obstacles(issuance.order, now=now),
-                *obstacles_under(
-                    request, subject, decision, is_first=_is_first(issuance, request.status), now=now
-                ),
-            )
-            against = against or differences(intent, facts, csr=csr, ends_at=request.term_ends_at)
-            if against:
+            first = _is_first(issuance, request.status)
+            if against := issuance_obstacles(issuance, intent, csr, caa=caa.answers, is_first=first, now=now):
                 return _held_up(issuance, request, against, now=now)
             if refused:
                 steps = (
@@ -286,6 +272,8 @@ def _is_given_up(issuance: Issuance, found: object, *, now: datetime) -> bool:
 def _held_up(issuance: Issuance, request: Request, against: tuple[Check, ...], *, now: datetime) -> Work:
     """What may come right by itself is waited for; other reasons go to an officer, or end it."""
     reason = "\n".join(check.message for check in against)
+    if request.state != State.APPROVED:
+        reason = NOT_ALLOWED
     unknown = [check for check in against if check.code == CAA_UNKNOWN]
     pending = [check for check in against if check.verdict is Verdict.PENDING]
     first = _is_first(issuance, request.status)
@@ -399,7 +387,10 @@ def _record_issued(
     wrong = [check for check in compare(issued, intent) if check.verdict is Verdict.REFUSE]
     with write_transaction():
         lock_organisation(OrganisationId(issuance.organisation_id))
-        at, ended = _permission(issuance)
+        at, ended = standing_of(issuance)
+        first = _is_first(issuance, at.status)
+        if not (wrong or ended) and now - (issuance.claimed_at or issuance.created_at) >= A_MOMENT:
+            ended = _withdrawn(issuance, intent, is_first=first, now=now)
         if wrong or ended:
             reason = ended or "The CA's certificate is not what was asked for: " + " ".join(
                 check.message for check in wrong
@@ -412,11 +403,13 @@ def _record_issued(
             state = _end(issuance, event, reason, request=at, data=data, now=now)
             if received := withhold(issuance, issued, reason, now=now):
                 Issuance.objects.filter(id=issuance.pk).update(received=received)
+            if first and ended and at.state is State.APPROVED:
+                _refer_anew(issuance, reason, now=now)
             return state
         facts = certificate_facts(issued.chain[0])
         step = Step(
             detail=f"Valid until {facts.not_after:%-d %B %Y}.",
-            note="" if _is_first(issuance, at.status) else f"For {issuance.asked_by}.",
+            note="" if first else f"For {issuance.asked_by}.",
             data={"serial": facts.serial_hex, "sha256": facts.sha256, "backend": issuance.backend},
         )
         # A CA that answers at once acknowledges and issues in one breath.
@@ -437,22 +430,23 @@ def _record_issued(
         return Work.ISSUED
 
 
-def _permission(issuance: Issuance) -> tuple[Standing, str]:
-    """Where the request stands, and why a certificate that comes now may not be handed out (or nothing)."""
-    row = _NOW.row(issuance.pk)
-    if row is None:
-        raise StateConflict("The issuance is gone.")
-    state, status, version, organisation_id, active, blocked, account_blocked, deactivated, revoked = row
-    at = Standing(state=State(state), status=Status(status), version=version, organisation_id=organisation_id)
-    reasons = (
-        ("The request allows no certificates any more.", at.state is not State.APPROVED),
-        ("The organisation is disabled.", not active),
-        ("The key has been blocked.", blocked),
-        ("The ACME account's key has been blocked.", account_blocked),
-        ("The ACME account has been deactivated.", deactivated is not None),
-        ("The account's credential has been revoked.", revoked is not None),
+def _withdrawn(issuance: Issuance, intent: Intent, *, is_first: bool, now: datetime) -> str:
+    """Why a certificate that was asked for some time ago may not be handed out; empty where it may."""
+    issuance.request = Request.objects.get(id=issuance.request_id)
+    against = issuance_obstacles(issuance, intent, kept_csr(issuance), caa=None, is_first=is_first, now=now)
+    return " ".join(check.message for check in against if not check.code.startswith(_OF_THE_ASKING))
+
+
+def _refer_anew(issuance: Issuance, reason: str, *, now: datetime) -> None:
+    """An officer decides whether a request whose certificate was withheld gets another for the same CSR."""
+    advance(
+        request_id=RequestId(issuance.request_id),
+        event=Event.REFER,
+        actor=SYSTEM,
+        now=now,
+        step=Step(detail=reason, note=reason),
     )
-    return at, next((why for why, holds in reasons if holds), "")
+    record_again(issuance, now=now)
 
 
 def _end(

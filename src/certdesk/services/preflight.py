@@ -33,7 +33,7 @@ from certdesk.domain.requests import State
 from certdesk.services import runtime
 from certdesk.store.models import Approval, Organisation, Request
 from certdesk.store.prepared import Prepared
-from certdesk.store.selectors.facts import described, organisation_facts
+from certdesk.store.selectors.facts import described, organisation_facts, stopped_names
 from certdesk.store.selectors.keys import key_is_blocked, key_uses
 
 CAP_PERIOD = timedelta(hours=24)
@@ -98,6 +98,7 @@ def judged(subject: Subject, *, lint: bool = False, now: datetime) -> tuple[Fact
         organisation=organisation_facts(subject.organisation, names=subject.names, now=now),
         requests_last_day=requests_before(subject.organisation.pk, rules, at=asked_at, before=number),
         caa=subject.caa,
+        stopped=_stopped(subject),
     )
     if csr is not None:
         own = subject.organisation.pk
@@ -235,6 +236,12 @@ def requests_before(organisation_id: int, rules: Rules, *, at: datetime, before:
         others = others.filter(id__lt=before)
     newest = others.order_by("-id").values_list("created_at", flat=True)[: rules.daily_cap]
     return sum(at - CAP_PERIOD < made <= at for made in newest)
+
+
+def _stopped(subject: Subject) -> tuple[tuple[DnsName, int], ...]:
+    if subject.organisation.ra_stopped_at is None:
+        return ()
+    return stopped_names(subject.organisation.pk, subject.names)
 
 
 def _name_findings(subject: Subject) -> tuple[Check, ...]:

@@ -9,11 +9,11 @@ from certdesk.domain.actors import Action, Actor, can
 from certdesk.domain.errors import NotAuthorized, StateConflict
 from certdesk.domain.requests import DONE, Event, Work
 from certdesk.domain.waiting import AWAITING_CA
-from certdesk.services.intents import LEASE, kept_csr, record_issuance
+from certdesk.services.intents import LEASE, record_again
 from certdesk.services.texts import storable
 from certdesk.store import audit
 from certdesk.store.db import write_transaction
-from certdesk.store.models import Issuance, Request
+from certdesk.store.models import Issuance
 from certdesk.store.selectors.facts import lock_organisation
 from certdesk.store.selectors.requests import RequestDetail, get_request
 from certdesk.store.transitions import Step, advance
@@ -45,16 +45,7 @@ def retry_request(
             step=Step(detail="About to be handed to the CA again.", note=note),
             seen_version=seen_version,
         )
-        request = Request.objects.get(id=number)
-        record_issuance(
-            request=request,
-            csr=kept_csr(last),
-            actor=actor,
-            channel=last.channel,
-            idempotency_key=f"request-{number}-{last.pk}",
-            next_attempt_at=now,
-            now=now,
-        )
+        record_again(last, actor=actor, next_attempt_at=now, now=now)
 
 
 def poll_now(*, actor: Actor, number: int, now: datetime) -> None:

@@ -174,6 +174,7 @@ class _Stored:
     """What the checks of the day tell, by code; passes of the CSR and the pre-flight tell nothing more."""
 
     def __init__(self, past: PastRequest) -> None:
+        self.checks = past.checks
         self.codes = {record["code"]: record for record in past.checks}
         standing = [record for record in past.checks if record["verdict"] not in QUIET]
         self.of_csr = tuple(from_record(record) for record in standing if record["code"] in _OF_CSR)
@@ -203,6 +204,13 @@ class _Stored:
             earlier_request=int(number) if number.isdecimal() else None,
             elsewhere="key.used_elsewhere" in self.codes,
         )
+
+    @property
+    def stopped(self) -> tuple[tuple[DnsName, int], ...]:
+        """The names that the RA had stopped a request for, with its number."""
+        told = (past["seen"] for past in self.checks if past["code"] == "names.entitlement_ended")
+        found = (seen.partition(", request ") for seen in told)
+        return tuple((DnsName(name), int(number)) for name, _comma, number in found)
 
     def caa(self, past: PastRequest) -> tuple[CaaAnswer, ...] | None:
         """The answers of the day; None where nobody asked."""
@@ -265,6 +273,7 @@ def _facts(
         preflight_findings=stored.preflight,
         caa=stored.caa(past),
         requests_last_day=before,
+        stopped=stored.stopped,
     )
 
 

@@ -51,7 +51,7 @@ from certdesk.services.preflight import (
 from certdesk.services.texts import storable
 from certdesk.services.validation import second_line
 from certdesk.store.db import write_transaction
-from certdesk.store.models import Organisation, Request
+from certdesk.store.models import Organisation, Request, StoppedName
 from certdesk.store.prepared import Prepared
 from certdesk.store.selectors.facts import lock_organisation, organisation_row
 from certdesk.store.selectors.requests import RequestDetail, get_request
@@ -292,7 +292,6 @@ def end_under_lock(
     *, request_id: RequestId, actor: Actor, reason: str, seen_version: int | None = None, now: datetime
 ) -> None:
     """The same in the caller's transaction, where it has been judged that the actor may."""
-    by_ra = actor.side is Side.RA and not actor.is_system
     advance(
         request_id=request_id,
         event=Event.END,
@@ -300,11 +299,22 @@ def end_under_lock(
         now=now,
         seen_version=seen_version,
         step=Step(detail=reason, note=reason),
-        written={"ended_by_ra": by_ra},
     )
-    if by_ra:
-        Organisation.objects.filter(requests__id=request_id).update(ra_ended_at=now)
+    if actor.side is Side.RA and not actor.is_system:
+        stop_names(request_id=request_id, now=now)
     cancel_waiting(request_id=request_id, actor=actor, reason=reason, now=now)
+
+
+def stop_names(*, request_id: RequestId, now: datetime) -> None:
+    """Has the next request for a request's names wait for an officer, in the caller's transaction."""
+    organisation, names = Request.objects.values_list("organisation_id", "names").get(id=request_id)
+    StoppedName.objects.bulk_create(
+        [StoppedName(organisation_id=organisation, name=name, request_id=request_id) for name in names],
+        update_conflicts=True,
+        unique_fields=["organisation", "name"],
+        update_fields=["request"],
+    )
+    Organisation.objects.filter(id=organisation).update(ra_stopped_at=now)
 
 
 def read_upload(upload: bytes, *, profile_id: str, actor: Actor, now: datetime) -> Csr:

@@ -24,10 +24,11 @@ from certdesk.domain.errors import (
     NotFound,
     StateConflict,
 )
-from certdesk.domain.requests import OrganisationId, UserId
-from certdesk.domain.revocation import RA_ONLY, CertificateId, RevocationReason
+from certdesk.domain.requests import OrganisationId, RequestId, State, UserId
+from certdesk.domain.revocation import ENDS_REQUEST, MAY_END_REQUEST, RA_ONLY, CertificateId, RevocationReason
 from certdesk.services import runtime
 from certdesk.services.keys import block_key
+from certdesk.services.requests import end_under_lock
 from certdesk.services.texts import storable
 from certdesk.store import audit, jobs
 from certdesk.store.db import write_transaction
@@ -40,6 +41,7 @@ from certdesk.store.models import (
     RevocationOutcome,
 )
 from certdesk.store.selectors.certificates import get_certificate
+from certdesk.store.selectors.facts import lock_organisation
 
 log = structlog.get_logger()
 
@@ -74,14 +76,21 @@ class HoldsAccount:
 
 
 def revoke_certificate(
-    *, actor: Actor, certificate_id: int, reason: RevocationReason, note: str = "", clock: Clock
+    *,
+    actor: Actor,
+    certificate_id: int,
+    reason: RevocationReason,
+    note: str = "",
+    end_request: bool = False,
+    clock: Clock,
 ) -> Progress:
     """Revokes for a person: who asked for the certificate, a manager of the organisation, or an RA officer.
 
     A compromised key is blocked, whatever becomes of the revocation, and with it go the other certificates
-    for that key: everybody's on an officer's word, else those of the organisation alone. Raises NotFound,
-    NotAuthorized, StateConflict when it is revoked, being revoked or expired, and BackendRefused once the
-    CA's no is recorded.
+    for that key: everybody's on an officer's word, else those of the organisation alone. A withdrawn
+    privilege ends the request in the same transaction, and so does `end_request`, for some reasons and by
+    whoever may end it. Raises NotFound, NotAuthorized, InvalidInput, StateConflict when it is revoked, being
+    revoked or expired, and BackendRefused once the CA's no is recorded.
     """
     held = get_certificate(actor=actor, certificate_id=certificate_id, now=clock())
     row = Certificate.objects.select_related("request").get(id=held.id)
@@ -93,11 +102,23 @@ def revoke_certificate(
         )
     if reason not in reasons_for(actor):
         raise NotAuthorized(f"“{reason}” is for RA officers to say.")
+    if end_request and reason not in ENDS_REQUEST | MAY_END_REQUEST:
+        raise InvalidInput(
+            f"A revocation for “{reason}” does not end the request.",
+            fields={"end_request": f"Leave it out, or choose {' or '.join(sorted(MAY_END_REQUEST))}."},
+        )
+    ends = end_request or reason in ENDS_REQUEST
+    if ends and not can(actor, Action.REQUEST_END, organisation_id=organisation_id):
+        raise NotAuthorized(
+            "You may revoke this certificate, but only a manager of the organisation or an RA officer may "
+            "end its request. Revoke it without ending the request, or ask one of them."
+        )
     asked = _Asked(
         actor=actor,
         reason=reason,
         note=storable(note, field="note"),
         proof=KeyProof.OFFICER if _for_ra(actor) else KeyProof.CLAIM,
+        ends_request=ends,
     )
     return _revoke(row, asked, clock=clock)
 
@@ -196,6 +217,7 @@ class _Asked:
     reason: RevocationReason
     note: str
     proof: KeyProof
+    ends_request: bool = False
 
     @property
     def everywhere(self) -> bool:
@@ -238,9 +260,13 @@ def _record_intent(row: Certificate, asked: _Asked, *, due_at: datetime, now: da
     """The row comes first: while it stands, its unique index keeps everybody else out, so that what is then
     read of the certificate can't change under us.
     """
+    lock_organisation(OrganisationId(row.request.organisation_id))
     revocation = _intent(row, asked, due_at=due_at, now=now)
     revocation.save(force_insert=True)
     _refuse_ended(row, asked, now=now)
+    if asked.ends_request and Request.objects.filter(id=row.request_id, state=State.APPROVED).exists():
+        why = f"Its certificate is being revoked ({asked.reason}). {asked.note}".strip()
+        end_under_lock(request_id=RequestId(row.request_id), actor=asked.actor, reason=why, now=now)
     same_key = _certificates_with_same_key(row, asked, now=now) if asked.compromised else []
     Revocation.objects.bulk_create(
         [_intent(other, asked, due_at=now, now=now) for other in same_key],
@@ -258,6 +284,7 @@ def _record_intent(row: Certificate, asked: _Asked, *, due_at: datetime, now: da
             "reason": asked.reason.value,
             "note": asked.note,
             "same_key": [other.pk for other in same_key],
+            "ends_request": asked.ends_request,
         },
     )
     return revocation

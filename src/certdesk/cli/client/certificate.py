@@ -131,21 +131,26 @@ def download(*, which: str, form: str | None, output: str, target: Target) -> No
 @which
 @click.option("--reason", required=True, type=click.Choice(REASONS), help="Why, by its name in RFC 5280.")
 @click.option("--note", default="", help="In your own words; kept in the request's history.")
+@click.option("--end", is_flag=True, help="End its request as well: no certificate follows under it.")
 @click.option("--yes", is_flag=True, help="Don't ask whether you are sure.")
 @service_options
 @as_json
-def revoke(*, which: str, reason: str, note: str, yes: bool, target: Target, machine: bool) -> None:
+def revoke(
+    *, which: str, reason: str, note: str, end: bool, yes: bool, target: Target, machine: bool
+) -> None:
     """Revoke a certificate, for good.
 
     Asks first where a person is at the keyboard. Ends with 75 while the CA has not answered: the service goes
-    on asking it. keyCompromise blocks the key as well.
+    on asking it. keyCompromise blocks the key as well. privilegeWithdrawn ends the request too; with
+    cessationOfOperation and affiliationChanged, a manager or an officer may say --end.
     """
     with Service(target) as service:
         told = find(service, which)
         if not yes and sys.stdin.isatty():
             names = ", ".join(told["names"])
             click.confirm(f"Revoke certificate {told['id']} for {names}?", abort=True, err=True)
-        told = service.post(f"/certificates/{told['id']}/revoke", {"reason": reason, "note": note})
+        body = {"reason": reason, "note": note, "end_request": end}
+        told = service.post(f"/certificates/{told['id']}/revoke", body)
     revoked = told["status"] == "revoked"
     if machine:
         show.as_json(told)

@@ -31,7 +31,7 @@ from certdesk.store.models.proving import (
     PersistentRecord,
     ValidationAttempt,
 )
-from certdesk.store.models.requests import Approval, Request, RequestEvent
+from certdesk.store.models.requests import Approval, Request, RequestEvent, StoppedName
 from certdesk.store.models.settings import SettingsVersion
 from certdesk.store.models.validation import CaaCheck, ChallengeOutcome, EmailChallenge
 
@@ -68,6 +68,7 @@ __all__ = [
     "Revocation",
     "RevocationOutcome",
     "SettingsVersion",
+    "StoppedName",
     "UsedNonce",
     "User",
     "ValidationAttempt",

@@ -16,7 +16,7 @@ class Organisation(models.Model):
     locality = models.CharField(max_length=128, blank=True, default="")
     vetted_at = models.DateTimeField(null=True)
     first_approved_at = models.DateTimeField(null=True)  # set once, under the row's lock (R35, W4)
-    ra_ended_at = models.DateTimeField(null=True)  # when the RA last ended a request; null: never
+    ra_stopped_at = models.DateTimeField(null=True)  # when the RA last stopped a request; null: never
     is_active = models.BooleanField(default=True)
     created_at = models.DateTimeField()
     lock_version = models.PositiveBigIntegerField(default=0)  # written first in a transaction: the row's lock

@@ -38,7 +38,6 @@ class Request(models.Model):
     submission_digest = models.CharField(max_length=64)
     state = models.CharField(max_length=24, choices=[(s.value, s.name) for s in State])
     status = models.CharField(max_length=24, choices=[(s.value, s.name) for s in Status])
-    ended_by_ra = models.BooleanField(default=False)  # the next request for these names waits for an officer
     detail = models.TextField(blank=True, default="")  # the second line: what is happening now
     version = models.PositiveIntegerField(default=0)
     created_at = models.DateTimeField()
@@ -66,12 +65,23 @@ class Request(models.Model):
             models.Index(name="request_by_name", fields=["organisation", "common_names", "id"]),
             models.Index(name="request_all_by_name", fields=["common_names", "id"]),
             models.Index(name="request_all_by_status", fields=["status", "-id"]),
-            models.Index(
-                name="request_ended_by_ra",
-                fields=["organisation"],
-                condition=models.Q(ended_by_ra=True),
-            ),
             models.Index(name="request_same_submission", fields=["requester", "submission_digest"]),
+        ]
+
+
+class StoppedName(models.Model):
+    """A name of a request that the RA has stopped: the next request for it waits for an officer.
+
+    An officer's approval of one with that name deletes the row.
+    """
+
+    organisation = models.ForeignKey("store.Organisation", on_delete=models.PROTECT, related_name="+")
+    name = models.CharField(max_length=253)
+    request = models.ForeignKey(Request, on_delete=models.PROTECT, related_name="+")  # stopped last
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(name="stopped_name_once", fields=["organisation", "name"])
         ]
 
 

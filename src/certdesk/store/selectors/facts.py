@@ -10,9 +10,10 @@ from django.db.models import QuerySet
 
 from certdesk.domain.errors import NotFound
 from certdesk.domain.evidence import Method, Validation, proving_names
+from certdesk.domain.identifiers import DnsName
 from certdesk.domain.policy import OrganisationFacts
 from certdesk.domain.requests import OrganisationId
-from certdesk.store.models import Organisation, ValidationRecord
+from certdesk.store.models import Organisation, StoppedName, ValidationRecord
 from certdesk.store.native import own_connection
 from certdesk.store.prepared import Prepared, Swap
 
@@ -83,6 +84,25 @@ def _proofs_of(count: int) -> Prepared[ValidationRecord]:
         ).values_list(*_PROOF)
 
     return Prepared(build, int, datetime, *[str] * count)
+
+
+def stopped_names(organisation_id: int, names: Sequence[DnsName]) -> tuple[tuple[DnsName, int], ...]:
+    """Those of the names that the RA has stopped a request for, with its number, as often as it did.
+
+    A wildcard and what it stands for are stopped together.
+    """
+    rows = StoppedName.objects.filter(organisation_id=organisation_id).order_by("request_id")
+    stopped = [(name, _wildcard(name), number) for name, number in rows.values_list("name", "request_id")]
+    return tuple(
+        (name, number)
+        for name in names
+        for one, above, number in stopped
+        if name in (one, above) or one == _wildcard(name)
+    )
+
+
+def _wildcard(name: str) -> str:
+    return f"*.{name.partition('.')[2]}"
 
 
 def described(row: Organisation) -> OrganisationFacts:

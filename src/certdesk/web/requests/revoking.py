@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import messages
+from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -17,7 +18,8 @@ from django.views.decorators.http import require_http_methods
 
 from certdesk.domain.actors import Actor
 from certdesk.domain.errors import NotAuthorized
-from certdesk.domain.revocation import CertificateStatus, RevocationReason
+from certdesk.domain.revocation import ENDS_REQUEST, MAY_END_REQUEST, CertificateStatus, RevocationReason
+from certdesk.services.requests import may_end
 from certdesk.services.revocation import Progress, may_revoke, reasons_for, revoke_certificate
 from certdesk.services.texts import MAX_TEXT
 from certdesk.store.selectors.certificates import (
@@ -61,7 +63,7 @@ REASONS: Mapping[RevocationReason, tuple[str, str]] = {
     ),
     RevocationReason.PRIVILEGE_WITHDRAWN: (
         "The holder broke the rules",
-        "A breach of the subscriber agreement, or a certificate that should never have been issued.",
+        "A breach of the agreement, or never to have been issued. The request ends too.",
     ),
     RevocationReason.UNSPECIFIED: ("Another reason, or none to give", "Nothing of the above fits."),
 }
@@ -90,6 +92,7 @@ class RevokeForm(PortalForm):
         coerce=RevocationReason,
         error_messages={"required": "Choose a reason.", "invalid_choice": "Choose one of the reasons."},
     )
+    end_request = forms.BooleanField(required=False)
     note = forms.CharField(
         label="In your own words",
         required=False,
@@ -103,6 +106,13 @@ class RevokeForm(PortalForm):
         field = self.fields["reason"]
         if isinstance(field, forms.ChoiceField):
             field.choices = [(reason.value, _explained(reason)) for reason in reasons]
+
+    def clean_end_request(self) -> bool:
+        """Only some reasons may end the request."""
+        ends, reason = bool(self.cleaned_data["end_request"]), self.cleaned_data.get("reason")
+        if ends and reason is not None and reason not in ENDS_REQUEST | MAY_END_REQUEST:
+            raise ValidationError("This reason does not end the request. Untick this, or choose another.")
+        return ends
 
 
 def certificates_context(actor: Actor, detail: RequestDetail, *, now: datetime) -> dict[str, object]:
@@ -133,6 +143,7 @@ def revoke(request: HttpRequest, certificate_id: int) -> HttpResponse:
             certificate_id=certificate_id,
             reason=form.cleaned_data["reason"],
             note=form.cleaned_data["note"],
+            end_request=form.cleaned_data["end_request"],
             clock=timezone.now,
         )
         messages.success(request, _done(progress))
@@ -147,6 +158,7 @@ def revoke(request: HttpRequest, certificate_id: int) -> HttpResponse:
         "number": row.request,
         "names": row.names,
         "line": _line(row, may_revoke_it=True),
+        "may_end": may_end(actor, detail),
         "crumbs": trail,
     }
     status = UNPROCESSABLE if form.errors else 200

@@ -1,0 +1,291 @@
+"""A permission that was withdrawn stops everything: each act, at each moment, by each channel."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+import pytest
+
+from certdesk.domain.acme_credentials import Limits
+from certdesk.domain.actors import SYSTEM
+from certdesk.domain.certificates import Absent, Accepted
+from certdesk.domain.errors import OutcomeUnknown, Unavailable
+from certdesk.domain.requests import IssuanceId, RequestId, Status, Work
+from certdesk.services.acme_credentials import change_credential, end_account, revoke_credential
+from certdesk.services.confirm import submit_another
+from certdesk.services.decisions import reject_request
+from certdesk.services.ended_validations import end_validation
+from certdesk.services.issuance import drive
+from certdesk.services.keys import block_key
+from certdesk.services.organisations import disable_organisation, enable_organisation, rename_organisation
+from certdesk.services.requests import end_request, withdraw_request
+from certdesk.store.models import (
+    AcmeAccount,
+    AcmeOrder,
+    AuditEvent,
+    Certificate,
+    EabCredential,
+    Issuance,
+    KeyProof,
+    Request,
+    Revocation,
+    ValidationRecord,
+)
+from certdesk.store.selectors.certificates import Filters, list_certificates
+from tests.harness.acme_client import make_csr
+from tests.integration.acme_support import AcmeWorld, acme_world
+from tests.integration.support import (
+    NOW,
+    Clock,
+    FindingCa,
+    ScriptedCa,
+    approve,
+    audit_problems,
+    backend,
+    csr,
+    events_of,
+    issuance_of,
+    signed,
+    state_of,
+    submit,
+)
+from tests.integration.support import drive as drive_newest
+
+pytestmark = pytest.mark.django_db(transaction=True)
+NAME, WHY = "www.example.ac.uk", "Ticket 5."
+WAITS = Status.WAITING_FOR_APPROVAL
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moment:
+    """How far it had come when the permission was withdrawn, and what the CA says when asked afterwards."""
+
+    ca: Callable[[], ScriptedCa]
+    state: Work
+    certifies: bool = False
+
+
+MOMENTS = {
+    "the CA was out of reach": Moment(
+        ca=lambda: ScriptedCa([Unavailable("Nobody there."), signed], inline=True), state=Work.WAITING
+    ),
+    "the CA has nothing of it": Moment(
+        ca=lambda: FindingCa([OutcomeUnknown("Cut off."), signed], inline=True, found=[Absent()]),
+        state=Work.CLAIMED,
+    ),
+    "the CA had issued it": Moment(
+        ca=lambda: FindingCa([OutcomeUnknown("Cut off.")], inline=True, found=[signed]),
+        state=Work.CLAIMED,
+        certifies=True,
+    ),
+    "the CA was at work": Moment(
+        ca=lambda: ScriptedCa([Accepted(handle="17")], polls=[signed], inline=True),
+        state=Work.SUBMITTED,
+        certifies=True,
+    ),
+}
+
+
+def _portal(here: AcmeWorld) -> None:
+    submit(here.world.alice, NAME)
+
+
+def _another(here: AcmeWorld) -> None:
+    submit_another(
+        actor=here.world.bob,
+        number=Request.objects.get().pk,
+        upload=csr(NAME),
+        channel="portal",
+        clock=Clock(),
+    )
+
+
+def _acme(here: AcmeWorld) -> None:
+    one = here.registered()
+    one.finalize(one.order(NAME).json, make_csr(NAME))
+
+
+CHANNELS = {"portal": _portal, "another": _another, "acme": _acme}
+
+
+def _ended(here: AcmeWorld, issuance: Issuance) -> None:
+    end_request(actor=here.meg, number=issuance.request_id, reason=WHY, now=NOW)
+
+
+def _rejected(here: AcmeWorld, issuance: Issuance) -> None:
+    version = Request.objects.get().version
+    reject_request(
+        actor=here.world.olga, number=issuance.request_id, details=WHY, seen_version=version, now=NOW
+    )
+
+
+def _withdrawn(here: AcmeWorld, issuance: Issuance) -> None:
+    withdraw_request(actor=here.meg, number=issuance.request_id, now=NOW)
+
+
+def _disabled(here: AcmeWorld, _issuance: Issuance) -> None:
+    university = here.world.university
+    disable_organisation(actor=here.world.olga, organisation_id=university, reason=WHY, now=NOW)
+
+
+def _renamed(here: AcmeWorld, _issuance: Issuance) -> None:
+    rename_organisation(
+        actor=here.world.olga,
+        organisation_id=here.world.university,
+        legal_name="Example Polytechnic",
+        country="GB",
+        locality="",
+        evidence=WHY,
+        now=NOW,
+    )
+
+
+def _blocked(here: AcmeWorld, issuance: Issuance) -> None:
+    block_key(issuance.spki_sha256, proof=KeyProof.OFFICER, reason=WHY, actor=here.world.olga, now=NOW)
+
+
+def _validation_ended(here: AcmeWorld, _issuance: Issuance) -> None:
+    row = ValidationRecord.objects.get()
+    end_validation(actor=here.meg, domain_id=row.domain_id, record_id=row.pk, reason=WHY, now=NOW)
+
+
+def _validation_lapsed(_here: AcmeWorld, _issuance: Issuance) -> None:
+    ValidationRecord.objects.update(expires_at=NOW)
+
+
+def _stopped_elsewhere(here: AcmeWorld, _issuance: Issuance) -> None:
+    """The RA ends what another request allows for the same name."""
+    with backend(ScriptedCa([signed], inline=True)):
+        number = submit(here.world.bob, NAME).number
+    end_request(actor=here.world.olga, number=number, reason=WHY, now=NOW)
+
+
+def _account_ended(here: AcmeWorld, _issuance: Issuance) -> None:
+    end_account(actor=here.meg, account_id=AcmeAccount.objects.get().pk, now=NOW)
+
+
+def _account_blocked(here: AcmeWorld, _issuance: Issuance) -> None:
+    key = AcmeAccount.objects.get().spki_sha256
+    block_key(key, proof=KeyProof.OFFICER, reason=WHY, actor=here.world.olga, now=NOW)
+
+
+def _credential_revoked(here: AcmeWorld, _issuance: Issuance) -> None:
+    revoke_credential(actor=here.meg, credential_id=here.credential.credential_id, now=NOW)
+
+
+def _credential_expired(_here: AcmeWorld, _issuance: Issuance) -> None:
+    EabCredential.objects.update(expires_at=NOW - timedelta(hours=1))
+
+
+def _narrowed(limits: Limits) -> Callable[[AcmeWorld, Issuance], None]:
+    def narrow(here: AcmeWorld, _issuance: Issuance) -> None:
+        number = here.credential.credential_id
+        change_credential(actor=here.meg, credential_id=number, name="web", limits=limits, now=NOW)
+
+    return narrow
+
+
+#: What nobody can do any more once there is a certificate.
+BEFORE_A_CERTIFICATE = (_rejected, _withdrawn)
+ACTS = {
+    "request ended": _ended,
+    "request rejected": _rejected,
+    "request withdrawn": _withdrawn,
+    "organisation disabled": _disabled,
+    "legal name changed": _renamed,
+    "key blocked": _blocked,
+    "validation ended": _validation_ended,
+    "validation lapsed": _validation_lapsed,
+    "name stopped elsewhere": _stopped_elsewhere,
+}
+ACME_ACTS = {
+    "account deactivated": _account_ended,
+    "account's key blocked": _account_blocked,
+    "credential revoked": _credential_revoked,
+    "credential expired": _credential_expired,
+    "credential narrowed to other names": _narrowed(Limits(suffixes=("lab.example.ac.uk",))),
+    "credential narrowed to another profile": _narrowed(Limits(profile_id="tls-server-ip")),
+}
+CASES = [
+    pytest.param(channel, act, moment, id=f"{channel}, {act}, {moment}")
+    for channel in CHANNELS
+    for act, do in {**ACTS, **(ACME_ACTS if channel == "acme" else {})}.items()
+    if channel != "another" or do not in BEFORE_A_CERTIFICATE
+    for moment in MOMENTS
+]
+
+
+@pytest.mark.parametrize("channel, act, moment", CASES)
+def test_what_was_withdrawn_gives_no_certificate(channel: str, act: str, moment: str) -> None:
+    here, at = acme_world(), MOMENTS[moment]
+    if channel == "another":
+        _portal(here)
+    before, clock, ca = Certificate.objects.count(), Clock(NOW + timedelta(minutes=10)), at.ca()
+    with backend(ca):
+        CHANNELS[channel](here)
+        issuance = Issuance.objects.latest("id")
+        number = RequestId(issuance.request_id)
+        assert issuance.state == at.state
+        sent = len(ca.submitted)
+        {**ACTS, **ACME_ACTS}[act](here, issuance)
+        before += Certificate.objects.exclude(request_id=number).count()
+        shown = len(list_certificates(actor=SYSTEM, filters=Filters(), now=NOW))
+        for _ in range(3):
+            drive(issuance_id=IssuanceId(issuance.pk), clock=clock)
+            clock.forward(timedelta(hours=1))
+
+    # Nothing is sent after the act; what comes all the same is withheld, and on its way to revocation.
+    assert len(ca.submitted) == sent
+    assert len(list_certificates(actor=SYSTEM, filters=Filters(), now=NOW)) == shown
+    assert Certificate.objects.count() == before + at.certifies
+    if at.certifies:
+        withheld = Certificate.objects.get(issuance=issuance)
+        assert withheld.withheld
+        assert Revocation.objects.get(certificate=withheld).next_attempt_at is not None
+    issuance.refresh_from_db()
+    waits = channel == "portal" and not at.certifies and issuance.state == Work.WAITING
+    assert waits or issuance.state == Work.CANCELLED
+
+    # Whoever looks is told.
+    assert waits or issuance.detail
+    if channel == "acme":
+        order = AcmeOrder.objects.get()
+        assert order.certificate_id is None
+        assert order.problem["detail"] == issuance.detail
+        assert AuditEvent.objects.filter(action="acme_order.fail").exists()
+    history = events_of(number)
+    if channel == "portal" and act.startswith("validation") and waits:
+        assert state_of(number) is Status.ACCEPTED, "it waits for a new proof"
+    else:
+        assert {"end", "reject", "withdraw", "refer", "cancel"} & set(history)
+        assert channel != "portal" or state_of(number) in {WAITS, Status.REJECTED_BY_RA, Status.WITHDRAWN}
+    assert history.count("issue") == (channel == "another")
+    assert audit_problems() == []
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("channel", CHANNELS)
+def test_where_nothing_was_withdrawn_it_goes_on(channel: str, moment: str) -> None:
+    here, ca = acme_world(), MOMENTS[moment].ca()
+    if channel == "another":
+        _portal(here)
+    with backend(ca):
+        CHANNELS[channel](here)
+        issuance = Issuance.objects.latest("id")
+        drive(issuance_id=IssuanceId(issuance.pk), clock=Clock(NOW + timedelta(minutes=10)))
+    assert not Certificate.objects.get(issuance=issuance).withheld
+
+
+def test_after_a_withheld_one_an_officer_may_have_the_same_csr_sent_again() -> None:
+    here, ca = acme_world(), MOMENTS["the CA had issued it"].ca()
+    olga, university = here.world.olga, here.world.university
+    with backend(ca):
+        _portal(here)
+        number = issuance_of(Request.objects.get().pk).request_id
+        _disabled(here, issuance_of(number))
+        assert drive_newest(number, clock=Clock(NOW + timedelta(minutes=10))) is WAITS
+        enable_organisation(actor=olga, organisation_id=university, reason=WHY, now=NOW)
+        ca.answers = [signed]
+        approve(olga, number)
+        assert state_of(number) is Status.ISSUED
+    assert list(Certificate.objects.order_by("id").values_list("withheld", flat=True)) == [True, False]
