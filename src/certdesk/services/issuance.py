@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import structlog
-from django.db.models import Exists, OuterRef
 
 from certdesk.backends.base import Backend, Finds, Prepares
 from certdesk.domain.acme_problems import ProblemType, problem_json
@@ -37,19 +36,14 @@ from certdesk.services.acme_orders import note_problem
 from certdesk.services.caa import known_caa, record_caa
 from certdesk.services.entitlements import order_obstacles
 from certdesk.services.intents import LEASE, claim_step, claimed, kept_csr, prepared, recorded_intent
-from certdesk.services.kept import keep, withhold
+from certdesk.services.kept import is_kept, keep, permission_now, withhold
 from certdesk.services.preflight import ACME, intent_of, judged, obstacles_under, subject_of
 from certdesk.services.validation import second_line
 from certdesk.store import audit
 from certdesk.store.db import write_transaction
-from certdesk.store.models import (
-    AcmeOrder,
-    Issuance,
-    Request,
-)
-from certdesk.store.prepared import Prepared, Swap
+from certdesk.store.models import AcmeOrder, Issuance, Request
+from certdesk.store.prepared import Swap
 from certdesk.store.selectors.facts import lock_organisation, organisation_row
-from certdesk.store.selectors.keys import blocks_on
 from certdesk.store.selectors.waiting import failing_at_dns_since, usual_issuing_time
 from certdesk.store.transitions import Standing, Step, advance, advance_issuance
 
@@ -62,29 +56,6 @@ POLL_FIRST = timedelta(seconds=10)
 #: What follows under a standing request ends without a certificate after this long: its client asks again.
 GIVE_UP_AFTER = timedelta(days=2)
 _CERTIFY = Swap(AcmeOrder, where=("id",), to=("certificate",))
-_NOW = Prepared(
-    lambda issuance: (
-        Issuance.objects.filter(id=issuance)
-        .annotate(
-            blocked=Exists(blocks_on(OuterRef("spki_sha256"), OuterRef("organisation_id"))),
-            account_blocked=Exists(
-                blocks_on(OuterRef("order__account__spki_sha256"), OuterRef("organisation_id"))
-            ),
-        )
-        .values_list(
-            "request__state",
-            "request__status",
-            "request__version",
-            "organisation_id",
-            "organisation__is_active",
-            "blocked",
-            "account_blocked",
-            "order__account__deactivated_at",
-            "order__account__credential__revoked_at",
-        )
-    ),
-    int,
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,7 +100,10 @@ def issue(*, issuance_id: IssuanceId, clock: Clock, already: Claimed | None = No
             now=now,
         )
         csr = kept_csr(issuance)
-        intent = recorded or intent_of(subject_of(request, issuance.organisation, csr), backend, now=now)
+        # An ACME order is for a client that renews, whoever made the request above it.
+        channel = ACME if issuance.order_id else request.channel
+        subject = subject_of(request, issuance.organisation, csr, channel=channel)
+        intent = recorded or intent_of(subject, backend, now=now)
         try:
             intent = recorded or prepared(backend, intent)
         except BackendRefused as error:  # the CA's own limits, or lint, before anything is signed
@@ -142,8 +116,11 @@ def issue(*, issuance_id: IssuanceId, clock: Clock, already: Claimed | None = No
             now = clock()
             record_caa(caa, organisation_id=issuance.organisation_id, request_id=request.pk)
             request = issuance.request = Request.objects.get(id=request.pk)
+            if request.state == State.WAITING_FOR_APPROVAL:
+                raise StateConflict("An officer has to decide first.")  # another worker has just referred it
             organisation = organisation_row(OrganisationId(issuance.organisation_id))
-            subject = replace(subject_of(request, organisation, csr), before=issuance.pk, caa=caa.answers)
+            subject = subject_of(request, organisation, csr, channel=channel)
+            subject = replace(subject, before=issuance.pk, caa=caa.answers)
             facts, decision = judged(subject, now=now)
             against = (
                 *order_obstacles(issuance.order, now=now),
@@ -408,18 +385,20 @@ def _record_issued(
     issuance: Issuance, intent: Intent, issued: Issued, backend: Backend, *, now: datetime
 ) -> Work:
     wrong = [check for check in compare(issued, intent) if check.verdict is Verdict.REFUSE]
+    codes, fault = [check.code for check in wrong], ""
+    if wrong:
+        fault = f"The CA's certificate is not what was asked for: {' '.join(one.message for one in wrong)}"
     with write_transaction():
         lock_organisation(OrganisationId(issuance.organisation_id))
-        at, ended = _permission(issuance)
-        if wrong or ended:
-            reason = ended or "The CA's certificate is not what was asked for: " + " ".join(
-                check.message for check in wrong
-            )
-            log.error(
-                "issuance.withheld", issuance=issuance.pk, codes=[check.code for check in wrong], why=ended
-            )
-            event = Event.CA_REFUSE if wrong else Event.CANCEL
-            data = {"codes": [check.code for check in wrong]}
+        at, ended = permission_now(issuance)
+        # Where the CA chooses the serial, it may answer with a certificate that it has issued before.
+        if not wrong and intent.serial is None and is_kept(issued):
+            fault = "The CA has sent a certificate that it had issued before."
+        if fault or ended:
+            reason = ended or fault
+            log.error("issuance.withheld", issuance=issuance.pk, codes=codes, why=reason)
+            event = Event.CA_REFUSE if fault else Event.CANCEL
+            data = {"codes": codes}
             state = _end(issuance, event, reason, request=at, data=data, now=now)
             if received := withhold(issuance, issued, reason, now=now):
                 Issuance.objects.filter(id=issuance.pk).update(received=received)
@@ -446,24 +425,6 @@ def _record_issued(
         if issuance.order_id is not None:
             _CERTIFY((issuance.order_id,), (certificate.pk,))
         return Work.ISSUED
-
-
-def _permission(issuance: Issuance) -> tuple[Standing, str]:
-    """Where the request stands, and why a certificate that comes now may not be handed out (or nothing)."""
-    row = _NOW.row(issuance.pk)
-    if row is None:
-        raise StateConflict("The issuance is gone.")
-    state, status, version, organisation_id, active, blocked, account_blocked, deactivated, revoked = row
-    at = Standing(state=State(state), status=Status(status), version=version, organisation_id=organisation_id)
-    reasons = (
-        ("The request allows no certificates any more.", at.state is not State.APPROVED),
-        ("The organisation is disabled.", not active),
-        ("The key has been blocked.", blocked),
-        ("The ACME account's key has been blocked.", account_blocked),
-        ("The ACME account has been deactivated.", deactivated is not None),
-        ("The account's credential has been revoked.", revoked is not None),
-    )
-    return at, next((why for why, holds in reasons if holds), "")
 
 
 def _end(

@@ -204,8 +204,8 @@ def advance_issuance(
         elif state is Work.ISSUED:
             _BUMP((issuance.request_id,), (now,))
         told = [one for one in changes if leads or one.event in _ENDS]
-        if old is Work.WAITING and not leads:
-            told = []
+        if old is Work.WAITING and at.state is not State.APPROVED:
+            told = []  # what ended the request is in its history already
         write_history(changes=told, actor=actor, now=now, notify=leads and issuance.order_id is None)
     return state
 
