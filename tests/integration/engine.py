@@ -72,7 +72,7 @@ def _watch(answer: object) -> Callable[[Intent], Outcome]:
         assert (bytes(row.spki_der), row.names) == (intent.spki_der, list(intent.names))
         if isinstance(answer, Exception):
             raise answer
-        return answer(intent) if callable(answer) else answer  # type: ignore[return-value]
+        return answer(intent) if callable(answer) else answer  # type: ignore[return-value]  # scripts hold answers of all types
 
     return say
 

@@ -55,6 +55,8 @@ RETRY_FIRST, RETRY_MOST = timedelta(seconds=5), timedelta(minutes=15)
 POLL_FIRST = timedelta(seconds=10)
 #: What follows under a standing request ends without a certificate after this long: its client asks again.
 GIVE_UP_AFTER = timedelta(days=2)
+#: A released issuance is judged again, perhaps for another CA: what was to be sent is dropped.
+_NO_INTENT = {"backend": "", "intent_key": None, "serial": None, "tbs": None, "handle": ""}
 _CERTIFY = Swap(AcmeOrder, where=("id",), to=("certificate",))
 
 
@@ -76,7 +78,7 @@ def issue(*, issuance_id: IssuanceId, clock: Clock, already: Claimed | None = No
     if already is not None:
         issuance, intent, backend = already.issuance, already.intent, already.backend
     else:
-        # 1. Look, outside any transaction. An earlier claim may have reached the CA, so it is asked first.
+        # 1. Look, outside any transaction. What was claimed before may have reached the CA, which is asked.
         now = clock()
         issuance = _taken(issuance_id, now=now)
         request, rt, refused = issuance.request, runtime.current(), ""
@@ -90,7 +92,7 @@ def issue(*, issuance_id: IssuanceId, clock: Clock, already: Claimed | None = No
             if not isinstance(found, Absent):
                 return _record(issuance, recorded, found, backend, clock=clock)
 
-        # The CA has nothing of it: what CAA says, and what would be signed, fixed and linted.
+        # The CA has nothing of it. What CAA says, and what would be signed: fixed and linted.
         caa = known_caa(
             request_id=request.pk,
             organisation=issuance.organisation,
@@ -131,7 +133,7 @@ def issue(*, issuance_id: IssuanceId, clock: Clock, already: Claimed | None = No
             against = against or differences(intent, facts, csr=csr, ends_at=request.term_ends_at)
             if against:
                 return _held_up(issuance, request, against, now=now)
-            if refused:
+            if refused:  # claimed and refused in one step: nothing was sent
                 steps = (
                     (Event.CLAIM, claim_step(backend)),
                     (Event.CA_REFUSE, Step(detail=refused, note=refused)),
@@ -181,7 +183,7 @@ def postpone(*, issuance_id: IssuanceId, now: datetime) -> None:
     """Puts off one that can't be driven at present, so that it does not hold up the others."""
     with write_transaction():
         Issuance.objects.filter(id=issuance_id, next_attempt_at__isnull=False).update(
-            next_attempt_at=now + RETRY_MOST / 15
+            next_attempt_at=now + timedelta(minutes=1)
         )
 
 
@@ -306,10 +308,6 @@ def _held_up(issuance: Issuance, request: Request, against: tuple[Check, ...], *
         line = f"{phrase} {' '.join(check.message for check in unknown)}"
     _wait(issuance, at=again, line=line)
     return Work.WAITING
-
-
-#: A released issuance is judged again, perhaps for another CA: what was to be sent is no longer.
-_NO_INTENT = {"backend": "", "intent_key": None, "serial": None, "tbs": None, "handle": ""}
 
 
 def _release(issuance: Issuance, error: Unavailable, *, now: datetime) -> Work:
