@@ -4,154 +4,69 @@ The crash table of docs/issuance-cycle.md, with real processes and a real databa
 """
 
 import json
-import multiprocessing
 import os
 import shutil
-import signal
-import sqlite3
+import subprocess
+import sys
 import threading
 import urllib.request
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.acceptance import crash_runner
+from tests.acceptance.crash_points import POINTS
 from tests.harness.environment import steers_certdesk
 from tests.harness.server import DemoServer
 from tests.harness.waiting import wait_until
 from tests.integration.support import csr
 
-#: Each process is one of its own, forked by a process that has imported what takes long.
-FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload([*crash_runner.IMPORTED_BEFORE])
-SECONDS = 90
-#: The points of `crash_points.POINTS`, which can be imported only after django.setup(), and what has been
-#: signed or recorded when the process dies there: the issuance's state, and whether a certificate exists.
-POINTS = {
-    "while preparing": ("", False),
-    "while creating": ("", False),
-    "while claiming": ("", False),
-    "after claiming": ("claimed", False),
-    "before signing": ("claimed", False),
-    "after signing": ("claimed", True),
-    "while recording": ("claimed", True),
-    "after recording": ("issued", True),
-    "accepted, before it is taken up": ("waiting", False),
-    "accepted, while preparing": ("waiting", False),
-    "accepted, while claiming": ("waiting", False),
-    "accepted, after claiming": ("claimed", False),
-}
-#: Those of `crash_points.FURTHER_POINTS`: whether the second certificate is signed, and recorded.
-FURTHER_POINTS = {
-    "further, while claiming": (False, False),
-    "further, after claiming": (False, True),
-    "further, after signing": (True, True),
-    "further, while recording": (True, True),
-    "further, after recording": (True, True),
-}
+SECONDS = 180
+ISSUED = ["create", "claim", "ca_accept", "issue"]
 
 pytestmark = pytest.mark.slow
 
 
-def _run(data: Path, *arguments: str, status: int = 0) -> str:
+def _run(data: Path, *arguments: str) -> dict[str, Any]:
     environment = {name: value for name, value in os.environ.items() if not steers_certdesk(name)}
     environment |= {"CERTDESK_DATA": str(data), "CERTDESK_DEMO": "1", "CERTDESK_LOG_LEVEL": "CRITICAL"}
-    output, errors = data.with_name("output"), data.with_name("errors")
-    process = FORKS.Process(target=crash_runner.run, args=(arguments, environment, output, errors))
-    process.start()
-    process.join(SECONDS)
-    process.kill()  # does nothing to one that has ended
-    process.join()
-    assert process.exitcode == status, (arguments, process.exitcode, output.read_text(), errors.read_text())
-    return output.read_text()
-
-
-def _told(output: str) -> dict[str, Any]:
-    told: dict[str, Any] = json.loads(output.splitlines()[-1])
+    command = [sys.executable, "-m", "tests.acceptance.crash_points", *arguments]
+    ran = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=SECONDS, check=False
+    )
+    assert ran.returncode == 0, (arguments, ran.stdout, ran.stderr)
+    told: dict[str, Any] = json.loads(ran.stdout.splitlines()[-1])
     return told
 
 
-def _ours(told: dict[str, Any]) -> list[dict[str, Any]]:
-    return [row for row in told["requests"] if row["key"] == "crash"]
+@pytest.fixture(scope="module")
+def told(demo_template: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What is there after a process was killed at every point, and all was taken up again."""
+    folder = tmp_path_factory.mktemp("crash")
+    shutil.copytree(demo_template, folder / "var")
+    return _run(folder / "var", "crash", str(folder))
 
 
-def _states(data: Path) -> list[str]:
-    """What the crash has left, read without starting anything that might mend it."""
-    with closing(sqlite3.connect(data / "certdesk.sqlite3")) as database:
-        rows = database.execute(
-            "SELECT i.state FROM store_issuance i JOIN store_request r ON r.id = i.request_id"
-            " WHERE r.idempotency_key = 'crash'"
-        )
-        return [state for (state,) in rows]
-
-
-@pytest.mark.parametrize("point", POINTS)
-def test_a_crash_loses_nothing_and_doubles_nothing(point: str, demo_template: Path, tmp_path: Path) -> None:
-    data, folder = tmp_path / "var", tmp_path / "side"
-    shutil.copytree(demo_template, data)
-    folder.mkdir()
-    state, signed = POINTS[point]
-
-    _run(data, "crash", point, str(folder), status=-signal.SIGKILL)
-
-    assert _states(data) == ([state] if state else [])
-    assert (folder / "signed.der").exists() is signed
-
-    told = _told(_run(data, "recover", str(folder)))
-    (ours,) = _ours(told)
-    assert ours["status"] == "issued"
-    assert ours["events"] == ["create", "claim", "ca_accept", "issue"]
+@pytest.mark.parametrize("channel, place", POINTS)
+def test_a_crash_loses_nothing_and_doubles_nothing(channel: str, place: str, told: dict[str, Any]) -> None:
+    _arm, state, signed = POINTS[channel, place]
+    ours = told["points"][f"{channel} {place}"]
+    assert ours["killed"]
+    assert not ours.get("killed_again"), "the replay touches nothing, so that nothing kills it"
+    assert ours["left"] == ([state] if state else [])
+    assert bool(ours["signed"]) is signed
+    assert ours["replayed"] is (state != "" or channel == "worker")
     assert ours["issuances"] == ["issued"]
     assert len(ours["certificates"]) == 1
-    if signed:
-        assert bytes.fromhex(ours["certificates"][0]) == (folder / "signed.der").read_bytes()
-    assert told["replayed"] is (state != "")
+    assert not signed or ours["certificates"] == [ours["signed"]]
+    assert ours["events"] == [*ISSUED, *(["issue"] if channel == "another" else [])]
+    assert ours["mails"] == (0 if channel == "order" else 1)
+
+
+def test_what_the_crashes_have_left_is_whole(told: dict[str, Any]) -> None:
     assert told["audit_problems"] == []
     assert told["unfinished_jobs"] == 0
-    about_it = [subject for subject in told["mails"] if f"Request {ours['number']}:" in subject]
-    assert len(about_it) == 1
-
-
-@pytest.mark.parametrize("point", FURTHER_POINTS)
-def test_a_crash_loses_no_further_certificate_and_doubles_none(
-    point: str, demo_template: Path, tmp_path: Path
-) -> None:
-    """Another certificate under a request that has one, for a new key."""
-    data, folder = tmp_path / "var", tmp_path / "side"
-    shutil.copytree(demo_template, data)
-    folder.mkdir()
-    signed, recorded = FURTHER_POINTS[point]
-
-    _run(data, "crash", point, str(folder), status=-signal.SIGKILL)
-    assert (folder / "signed.der").exists() is signed
-
-    told = _told(_run(data, "recover-further", str(folder)))
-    (ours,) = _ours(told)
-    assert ours["status"] == "issued"
-    assert ours["events"] == ["create", "claim", "ca_accept", "issue", "issue"]
-    assert ours["issuances"] == ["issued", "issued"]
-    assert len(ours["certificates"]) == 2
-    if signed:
-        assert (folder / "signed.der").read_bytes().hex() in ours["certificates"]
-    assert told["replayed"] is recorded
-    assert told["audit_problems"] == []
-    assert told["unfinished_jobs"] == 0
-
-
-def test_a_second_crash_while_recovering_is_no_different(demo_template: Path, tmp_path: Path) -> None:
-    """Killed after signing, and killed again in the middle of the same request's resubmission."""
-    data, folder = tmp_path / "var", tmp_path / "side"
-    shutil.copytree(demo_template, data)
-    folder.mkdir()
-    _run(data, "crash", "after signing", str(folder), status=-signal.SIGKILL)
-    signed = (folder / "signed.der").read_bytes()
-    _run(data, "crash", "after signing", str(folder))  # the replay touches nothing, so nothing kills it
-    told = _told(_run(data, "recover", str(folder)))
-    (ours,) = _ours(told)
-    assert [bytes.fromhex(der) for der in ours["certificates"]] == [signed]
 
 
 class _Traffic:
@@ -218,13 +133,13 @@ def test_a_server_killed_in_the_middle_of_traffic_comes_back_whole(
     assert {key: numbers[key] for key in heard} == heard
 
     def settled() -> list[dict[str, Any]]:
-        found = [r for r in _told(_run(server.data, "report"))["requests"] if r["key"] in numbers]
+        found = [r for r in _run(server.data, "report")["requests"] if r["key"] in numbers]
         return found if all(row["status"] == "issued" for row in found) else []
 
     rows = wait_until(settled, what="every request to be issued", seconds=60)
     assert {row["key"]: row["number"] for row in rows} == numbers
     for row in rows:
-        assert len(row["certificates"]) == 1, row
+        assert row["certificates"] == 1, row
         assert row["issuances"] == ["issued"], row
-        assert row["events"] == ["create", "claim", "ca_accept", "issue"], row
-    assert _told(_run(server.data, "report"))["audit_problems"] == []
+        assert row["events"] == ISSUED, row
+    assert _run(server.data, "report")["audit_problems"] == []

@@ -388,7 +388,14 @@ def authority() -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
     return key, builder.sign(key, hashes.SHA256())
 
 
-def signed(intent: Intent, *, names: Sequence[str] = (), other_key: bool = False) -> Issued:
+def signed(
+    intent: Intent,
+    *,
+    names: Sequence[str] = (),
+    other_key: bool = False,
+    longer: timedelta = timedelta(0),
+    nameless: bool = False,
+) -> Issued:
     """What a CA returns for an intent: the right certificate unless told to get it wrong."""
     key, issuer = authority()
     names = tuple(names) or intent.names
@@ -405,10 +412,12 @@ def signed(intent: Intent, *, names: Sequence[str] = (), other_key: bool = False
         .public_key(public_key)
         .serial_number(x509.random_serial_number())
         .not_valid_before(intent.not_before)
-        .not_valid_after(intent.not_after)
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(n) for n in names]), critical=False)
+        .not_valid_after(intent.not_after + longer)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
     )
+    if not nameless:
+        sans = x509.SubjectAlternativeName([x509.DNSName(name) for name in names])
+        builder = builder.add_extension(sans, critical=False)
     leaf = builder.sign(key, hashes.SHA256())
     return Issued(chain=(leaf.public_bytes(Encoding.DER), issuer.public_bytes(Encoding.DER)))

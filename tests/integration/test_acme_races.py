@@ -11,10 +11,8 @@ from certdesk.acme.orders import _look  # the look as the background takes it
 from certdesk.backends.base import Backend
 from certdesk.dcv.base import Problem
 from certdesk.domain.certificates import Accepted, Intent, Refused
-from certdesk.domain.errors import OutcomeUnknown, Unavailable
 from certdesk.domain.evidence import Method
 from certdesk.domain.orders import CHALLENGE_TYPES
-from certdesk.domain.requests import Status
 from certdesk.jobs.worker import Worker
 from certdesk.services import acme_finalize, acme_validation
 from certdesk.services.acme_accounts import account_by_id
@@ -121,99 +119,27 @@ def test_orders_of_one_entitlement_at_once_are_all_issued(here: AcmeWorld) -> No
     assert Request.objects.filter(channel="acme").count() == 1
 
 
-def test_a_crash_after_the_intent_is_finished_by_the_tick(
-    here: AcmeWorld, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_order_at_a_slow_ca_is_processing_until_it_is_issued(here: AcmeWorld) -> None:
     one = here.registered()
-    order = one.order(NAME).json
-
-    class KilledError(BaseException):
-        pass
-
-    def die(*_args: object, **_kwargs: object) -> None:
-        raise KilledError
-
-    with monkeypatch.context() as patch:
-        patch.setattr(acme_finalize, "issue", die)
-        with pytest.raises(KilledError):
-            one.finalize(order, make_csr(NAME))
-    claimed = Issuance.objects.get()
-    url = order["finalize"].removesuffix("/finalize")
-    assert one.post(url).json["status"] == "processing"
-    assert one.post(url).headers["Retry-After"]
-    Worker().tick(now=datetime.now(UTC))
-    assert not Certificate.objects.exists()  # the process that died has the lease
-    _tick(1)
-    done = one.post(url).json
+    with backend(ScriptedCa(answers=[Accepted(handle="77")], polls=[signed])):
+        first = one.finalize(one.order(NAME).json, make_csr(NAME))
+        url = first.headers["Location"]
+        assert (first.status, first.json["status"]) == (200, "processing")
+        assert one.post(url).headers["Retry-After"]
+        _tick(1)
+        done = one.post(url).json
     assert done["status"] == "valid"
     assert names_in(one.post(done["certificate"]).body) == [NAME]
-    assert Certificate.objects.get().serial == claimed.serial
-    assert Status(Request.objects.get().status) is Status.ISSUED
-
-
-def _slow(answers: list[object], polls: list[object] | None = None) -> ScriptedCa:
-    return ScriptedCa(answers=answers, polls=polls or [])
-
-
-def test_a_slow_ca_is_polled_until_it_issues(here: AcmeWorld) -> None:
-    one = here.registered()
-
-    def issued(intent: Intent) -> object:
-        return signed(intent)
-
-    with backend(_slow([Accepted(handle="77")], [Accepted(handle="77"), issued])):
-        order = one.order(NAME).json
-        first = one.finalize(order, make_csr(NAME))
-        assert (first.status, first.json["status"]) == (200, "processing")
-        for minutes in (1, 60):
-            _tick(minutes)
-        assert one.post(first.headers["Location"]).json["status"] == "valid"
 
 
 def test_a_ca_that_refuses_ends_the_order_and_not_the_entitlement(here: AcmeWorld) -> None:
     one = here.registered()
-    with backend(_slow([Refused(reason="Not on a Tuesday.")])):
-        order = one.order(NAME).json
-        done = one.finalize(order, make_csr(NAME))
+    with backend(ScriptedCa(answers=[Refused(reason="Not on a Tuesday.")])):
+        done = one.finalize(one.order(NAME).json, make_csr(NAME))
         assert done.json["status"] == "invalid"
         assert "Not on a Tuesday." in done.json["error"]["detail"]
-    assert "Not on a Tuesday." in AcmeAccount.objects.get().last_problem
     one.issue(NAME)
     assert Request.objects.filter(channel="acme").count() == 1
-
-
-def test_a_wrong_certificate_is_kept_back(here: AcmeWorld) -> None:
-    """R36."""
-    one = here.registered()
-    with backend(_slow([lambda intent: signed(intent, names=("www.evil.example",))])):
-        done = one.finalize(one.order(NAME).json, make_csr(NAME))
-    assert done.json["status"] == "invalid"
-    assert Certificate.objects.get().withheld
-    assert Issuance.objects.get().state == "refused"
-
-
-def test_a_ca_that_can_not_be_reached_is_asked_again_until_nobody_waits(here: AcmeWorld) -> None:
-    one = here.registered()
-    ca = _slow([Unavailable("down")])
-    with backend(ca):
-        done = one.finalize(one.order(NAME).json, make_csr(NAME))
-        assert done.json["status"] == "processing"
-        _tick(5)
-        assert len(ca.submitted) == 2
-        _tick(60 * 24 * 3)
-    assert one.post(done.headers["Location"]).json["status"] == "invalid"
-
-
-def test_a_ca_that_does_not_answer_is_asked_no_second_time_blindly(here: AcmeWorld) -> None:
-    one = here.registered()
-    ca = _slow([OutcomeUnknown("lost")])
-    with backend(ca):
-        done = one.finalize(one.order(NAME).json, make_csr(NAME))
-        assert done.json["status"] == "processing"
-        _tick(5)
-        assert len(ca.submitted) == 1  # it can't tell what became of the first
-        _tick(60 * 24 * 3)
-    assert one.post(done.headers["Location"]).json["status"] == "invalid"
 
 
 def test_a_challenge_that_may_come_right_is_looked_at_again(here: AcmeWorld) -> None:

@@ -14,14 +14,12 @@ from certdesk.domain.errors import (
     InvalidInput,
     NotAuthorized,
     NotFound,
-    OutcomeUnknown,
     PolicyRefused,
     StateConflict,
-    Unavailable,
 )
 from certdesk.domain.requests import State, Status
 from certdesk.jobs.worker import Worker
-from certdesk.services import issuance, runtime
+from certdesk.services import issuance
 from certdesk.services.confirm import submit_another
 from certdesk.services.requests import Created
 from certdesk.store.models import (
@@ -44,11 +42,8 @@ from tests.integration.support import (
     backend,
     csr,
     events_of,
-    issuance_of,
     organisation,
     outcomes,
-    signed,
-    state_of,
     submit,
     together,
     world,
@@ -220,87 +215,17 @@ def test_different_keys_at_once_are_one_after_the_other(here: World) -> None:
     assert audit_problems() == []
 
 
-class TestAfterACrash:
-    """The row that was recorded drives it on: the very same intent, once."""
-
-    @pytest.mark.parametrize("where", ["submit", "_record"])
-    def test_the_tick_finishes_it(self, here: World, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        number, upload = _issued(here), csr(*NAMES)
-        embedded = type(runtime.current().backend("embedded"))
-        target = embedded if where == "submit" else issuance
-
-        class KilledError(BaseException):
-            pass
-
-        def die(*_args: object, **_kwargs: object) -> None:
-            raise KilledError
-
-        with monkeypatch.context() as patch:
-            patch.setattr(target, where, die)
-            with pytest.raises(KilledError):
-                _again(here, number, upload=upload, idempotency_key="k")
-        open_one = Issuance.objects.get(state="claimed")
-        assert issuance.due_issuances(now=LATER) == []  # the process that was killed may still be at it
-        clock = Clock(LATER + timedelta(minutes=1))
-        _tick(clock)
-        _tick(clock)
-        certificate = Certificate.objects.get(issuance=open_one)
-        assert certificate.serial == open_one.serial
-        assert events_of(number).count("issue") == 2
-        again = _again(here, number, upload=upload, idempotency_key="k", clock=clock)
-        assert (again[1], again[0].replayed) == (certificate.pk, True)
-        assert audit_problems() == []
+def test_another_key_has_to_wait_while_the_ca_is_at_work(here: World) -> None:
+    number = _issued(here)
+    with backend(ScriptedCa(answers=[Accepted(handle="17")], inline=True)):
+        assert _again(here, number)[1] is None
+        with pytest.raises(StateConflict):
+            _again(here, number)
 
 
-class TestSlowCas:
-    def test_is_polled_until_it_has_issued(self, here: World) -> None:
-        number, clock = _issued(here), Clock(LATER)
-        ca = ScriptedCa(answers=[Accepted(handle="17")], polls=[Accepted(handle="17"), signed], inline=True)
-        with backend(ca):
-            made = _again(here, number, clock=clock)
-            assert made[1] is None
-            for _ in range(2):
-                clock.forward(timedelta(hours=1))
-                _tick(clock)
-        assert Certificate.objects.filter(request=number).count() == 2
-        assert len(ca.submitted) == 1
-        assert issuance.due_issuances(now=clock.now + timedelta(days=9)) == []
-
-    def test_nobody_knows_means_nothing_is_sent_twice(self, here: World) -> None:
-        number, clock = _issued(here), Clock(LATER)
-        ca = ScriptedCa(answers=[OutcomeUnknown("The answer got lost.")], inline=True)
-        with backend(ca):
-            assert _again(here, number, clock=clock)[1] is None
-            with pytest.raises(StateConflict):
-                _again(here, number, clock=clock)  # another key has to wait
-            clock.forward(timedelta(hours=1))
-            _tick(clock)
-            assert len(ca.submitted) == 1
-            clock.forward(timedelta(days=3))
-            _tick(clock)
-        assert "in time" in issuance_of(number).detail
-        assert state_of(number) is Status.ISSUED
-        assert _again(here, number, clock=clock)[1]
-
-    def test_its_no_leaves_the_request_as_it_was(self, here: World) -> None:
-        number, upload = _issued(here), csr(*NAMES)
-        with (
-            backend(ScriptedCa(answers=[Refused(reason="Not today.")], inline=True)),
-            pytest.raises(BackendRefused),
-        ):
-            _again(here, number, upload=upload)
-        assert state_of(number) is Status.ISSUED
-        assert AuditEvent.objects.filter(action="request.ca_refuse").count() == 1
-        assert _again(here, number, upload=upload)[0].replayed is False
-
-    def test_what_can_not_be_prepared_is_told_and_leaves_no_trace(
-        self, here: World, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        number = _issued(here)
-
-        def down(*_args: object) -> None:
-            raise Unavailable("The key is away.")
-
-        monkeypatch.setattr(type(runtime.current().backend("embedded")), "prepare", down)
-        assert _again(here, number)[1] is None  # it is recorded, and the worker tries again
-        assert not issuance_of(number).intent_key
+def test_the_cas_no_leaves_the_request_as_it_was(here: World) -> None:
+    number, upload = _issued(here), csr(*NAMES)
+    refusing = ScriptedCa(answers=[Refused(reason="Not today.")], inline=True)
+    with backend(refusing), pytest.raises(BackendRefused):
+        _again(here, number, upload=upload)
+    assert _again(here, number, upload=upload)[0].replayed is False

@@ -5,6 +5,7 @@ Of any number of finalizes at once, one claims the order. Signing and recording 
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 
@@ -12,7 +13,7 @@ from certdesk.domain.acme_problems import AcmeRefused, ProblemType, problem_of
 from certdesk.domain.actors import Action
 from certdesk.domain.certificates import differences
 from certdesk.domain.csr import Csr, PrivateKeyPasted, read_csr
-from certdesk.domain.errors import BackendRefused, BadCsr
+from certdesk.domain.errors import BackendRefused, BadCsr, StateConflict
 from certdesk.domain.findings import Verdict
 from certdesk.domain.identifiers import DnsName
 from certdesk.domain.orders import OrderStatus
@@ -153,7 +154,8 @@ def finalize(
     already = Claimed(issuance=issuance, intent=intent, backend=backend)
 
     def go_on() -> None:
-        issue(issuance_id=IssuanceId(issuance.pk), clock=clock, already=already)
+        with suppress(StateConflict):  # the worker has taken it over, and recorded what came
+            issue(issuance_id=IssuanceId(issuance.pk), clock=clock, already=already)
 
     if backend.inline:
         go_on()
@@ -166,7 +168,7 @@ def _subject(account: AcmeAccount, order: AcmeOrder, request: Request | None, cs
     """What is judged: the order's names in its own order, with this CSR."""
     names = tuple(map(DnsName, order.identifiers))
     if request is not None:
-        return replace(subject_of(request, account.organisation, csr), names=names, channel=ACME)
+        return replace(subject_of(request, account.organisation, csr, channel=ACME), names=names)
     return replace(subject_wanted(wanted_by(account, names, order.profile_id)), csr=csr)
 
 

@@ -24,7 +24,6 @@ from certdesk.domain.findings import Check, Verdict
 from certdesk.domain.requests import IssuanceId, OrganisationId, RequestId, State, Status, Work
 from certdesk.services.caa import CaaSeen, known_caa, record_caa
 from certdesk.services.intents import record_issuance
-from certdesk.services.issuance import Claimed
 from certdesk.services.preflight import certificate_checks, judged, obstacles_under, subject_of
 from certdesk.services.requests import (
     DOUBLE_SUBMISSION,
@@ -32,6 +31,7 @@ from certdesk.services.requests import (
     UNCLAIMED,
     Created,
     Preview,
+    created,
     intent_ahead,
     previewed,
     read_upload,
@@ -90,8 +90,8 @@ def create_another(
     The same key, or without one the same CSR within ten minutes, makes one certificate, however often sent.
     Raises as `preview_another` does, PolicyRefused for what stands against it now, and IdempotencyMismatch.
     """
+    # 1. Look, before the transaction, which is no place for DNS, encoding and lint.
     csr, request = _read_another(actor, number, upload, now=now)
-    assert actor.user_id is not None  # noqa: S101 - only members of an organisation come this far
     key = storable(idempotency_key, field="idempotency_key", limit=MAX_KEY)
     if (before := _earlier_issuance(actor, key, number, csr, now=now)) is not None:
         return _replayed(before)
@@ -101,6 +101,7 @@ def create_another(
     caa = _known(request, csr, now=now)
     try:
         with write_transaction():
+            # 2. Judge, under the lock.
             lock_organisation(OrganisationId(request.organisation_id))
             if (before := _earlier_issuance(actor, key, number, csr, now=now)) is not None:
                 return _replayed(before)
@@ -119,6 +120,8 @@ def create_another(
                 )
             if intent is not None and differences(intent, facts, csr=csr, ends_at=request.term_ends_at):
                 intent = None
+
+            # 3. Record the issuance; claimed where it may be signed at once.
             record_caa(caa, organisation_id=row.pk, request_id=request.pk)
             issuance = record_issuance(
                 request=request,
@@ -146,17 +149,7 @@ def create_another(
         if earlier is None:
             raise
         return _replayed(earlier)
-    taken = None
-    if intent is not None and at_once is not None:
-        taken = Claimed(issuance=issuance, intent=intent, backend=at_once)
-    return Created(
-        number=RequestId(number),
-        status=Status(request.status),
-        replayed=False,
-        issuance_id=IssuanceId(issuance.pk),
-        claimed=taken,
-        due=True,
-    )
+    return created(request, issuance, intent, at_once, due=True)
 
 
 def _read_another(actor: Actor, number: int, upload: bytes, *, now: datetime) -> tuple[Csr, Request]:

@@ -280,6 +280,12 @@ def standing_of(issuance: Issuance) -> tuple[Standing, str]:
     return at, next((why for why, holds in reasons if holds), "")
 
 
+def issuance_subject(issuance: Issuance, organisation: Organisation, csr: Csr) -> Subject:
+    """An issuance as what is judged. An ACME order is for a client that renews, whoever made its request."""
+    channel = ACME if issuance.order_id else issuance.request.channel
+    return subject_of(issuance.request, organisation, csr, channel=channel)
+
+
 def issuance_obstacles(
     issuance: Issuance,
     intent: Intent,
@@ -295,7 +301,7 @@ def issuance_obstacles(
     """
     request = issuance.request
     organisation = organisation_row(OrganisationId(issuance.organisation_id))
-    subject = replace(subject_of(request, organisation, csr), before=issuance.pk, caa=caa)
+    subject = replace(issuance_subject(issuance, organisation, csr), before=issuance.pk, caa=caa)
     facts, decision = judged(subject, now=now)
     against = (
         *order_obstacles(issuance.order, now=now),

@@ -40,7 +40,7 @@ from certdesk.domain.waiting import dns_phrase, waiting_phrase
 from certdesk.services import runtime
 from certdesk.services.acme_addresses import account_url
 from certdesk.services.caa import known_caa, record_caa
-from certdesk.services.entitlements import NOT_ALLOWED, issuance_obstacles, standing_of
+from certdesk.services.entitlements import NOT_ALLOWED, issuance_obstacles, issuance_subject, standing_of
 from certdesk.services.intents import (
     LEASE,
     claim_step,
@@ -50,8 +50,8 @@ from certdesk.services.intents import (
     record_again,
     recorded_intent,
 )
-from certdesk.services.kept import end_order, keep, withhold
-from certdesk.services.preflight import ACME, intent_of, subject_of
+from certdesk.services.kept import end_order, is_kept, keep, withhold
+from certdesk.services.preflight import ACME, intent_of
 from certdesk.services.validation import second_line
 from certdesk.store.db import write_transaction
 from certdesk.store.models import AcmeOrder, Issuance, Request
@@ -72,6 +72,8 @@ GIVE_UP_AFTER = timedelta(days=2)
 A_MOMENT = timedelta(seconds=1)
 #: What was looked at when it was asked for. That it has changed since takes no permission back.
 _OF_THE_ASKING = ("caa.", "request.", "certificate.")
+#: A released issuance is judged again, perhaps for another CA: what was to be sent is dropped.
+_NO_INTENT = {"backend": "", "intent_key": None, "serial": None, "tbs": None, "handle": ""}
 _CERTIFY = Swap(AcmeOrder, where=("id",), to=("certificate",))
 
 
@@ -93,7 +95,7 @@ def issue(*, issuance_id: IssuanceId, clock: Clock, already: Claimed | None = No
     if already is not None:
         issuance, intent, backend = already.issuance, already.intent, already.backend
     else:
-        # 1. Look, outside any transaction. An earlier claim may have reached the CA, so it is asked first.
+        # 1. Look, outside any transaction. What was claimed before may have reached the CA, which is asked.
         now = clock()
         issuance = _taken(issuance_id, now=now)
         request, rt, refused = issuance.request, runtime.current(), ""
@@ -107,7 +109,7 @@ def issue(*, issuance_id: IssuanceId, clock: Clock, already: Claimed | None = No
             if not isinstance(found, Absent):
                 return _record(issuance, recorded, found, backend, clock=clock)
 
-        # The CA has nothing of it: what CAA says, and what would be signed, fixed and linted.
+        # The CA has nothing of it. What CAA says, and what would be signed: fixed and linted.
         caa = known_caa(
             request_id=request.pk,
             organisation=issuance.organisation,
@@ -117,7 +119,8 @@ def issue(*, issuance_id: IssuanceId, clock: Clock, already: Claimed | None = No
             now=now,
         )
         csr = kept_csr(issuance)
-        intent = recorded or intent_of(subject_of(request, issuance.organisation, csr), backend, now=now)
+        subject = issuance_subject(issuance, issuance.organisation, csr)
+        intent = recorded or intent_of(subject, backend, now=now)
         try:
             intent = recorded or prepared(backend, intent)
         except BackendRefused as error:  # the CA's own limits, or lint, before anything is signed
@@ -130,10 +133,12 @@ def issue(*, issuance_id: IssuanceId, clock: Clock, already: Claimed | None = No
             now = clock()
             record_caa(caa, organisation_id=issuance.organisation_id, request_id=request.pk)
             request = issuance.request = Request.objects.get(id=request.pk)
+            if request.state == State.WAITING_FOR_APPROVAL:
+                raise StateConflict("An officer has to decide first.")  # another worker has just referred it
             first = _is_first(issuance, request.status)
             if against := issuance_obstacles(issuance, intent, csr, caa=caa.answers, is_first=first, now=now):
                 return _held_up(issuance, request, against, now=now)
-            if refused:
+            if refused:  # claimed and refused in one step: nothing was sent
                 steps = (
                     (Event.CLAIM, claim_step(backend)),
                     (Event.CA_REFUSE, Step(detail=refused, note=refused)),
@@ -183,7 +188,7 @@ def postpone(*, issuance_id: IssuanceId, now: datetime) -> None:
     """Puts off one that can't be driven at present, so that it does not hold up the others."""
     with write_transaction():
         Issuance.objects.filter(id=issuance_id, next_attempt_at__isnull=False).update(
-            next_attempt_at=now + RETRY_MOST / 15
+            next_attempt_at=now + timedelta(minutes=1)
         )
 
 
@@ -308,10 +313,6 @@ def _held_up(issuance: Issuance, request: Request, against: tuple[Check, ...], *
     return Work.WAITING
 
 
-#: A released issuance is judged again, perhaps for another CA: what was to be sent is no longer.
-_NO_INTENT = {"backend": "", "intent_key": None, "serial": None, "tbs": None, "handle": ""}
-
-
 def _release(issuance: Issuance, error: Unavailable, *, now: datetime) -> Work:
     """Nothing reached the CA: it is judged again and tried again, later and later."""
     again = now + _between(RETRY_FIRST, RETRY_FIRST * 2 ** min(issuance.tries, 10), RETRY_MOST)
@@ -385,21 +386,23 @@ def _record_issued(
     issuance: Issuance, intent: Intent, issued: Issued, backend: Backend, *, now: datetime
 ) -> Work:
     wrong = [check for check in compare(issued, intent) if check.verdict is Verdict.REFUSE]
+    codes, fault = [check.code for check in wrong], ""
+    if wrong:
+        fault = f"The CA's certificate is not what was asked for: {' '.join(one.message for one in wrong)}"
     with write_transaction():
         lock_organisation(OrganisationId(issuance.organisation_id))
         at, ended = standing_of(issuance)
         first = _is_first(issuance, at.status)
-        if not (wrong or ended) and now - (issuance.claimed_at or issuance.created_at) >= A_MOMENT:
+        # Where the CA chooses the serial, it may answer with a certificate that it has issued before.
+        if not wrong and intent.serial is None and is_kept(issued):
+            fault = "The CA has sent a certificate that it had issued before."
+        if not (fault or ended) and now - (issuance.claimed_at or issuance.created_at) >= A_MOMENT:
             ended = _withdrawn(issuance, intent, is_first=first, now=now)
-        if wrong or ended:
-            reason = ended or "The CA's certificate is not what was asked for: " + " ".join(
-                check.message for check in wrong
-            )
-            log.error(
-                "issuance.withheld", issuance=issuance.pk, codes=[check.code for check in wrong], why=ended
-            )
-            event = Event.CA_REFUSE if wrong else Event.CANCEL
-            data = {"codes": [check.code for check in wrong]}
+        if fault or ended:
+            reason = ended or fault
+            log.error("issuance.withheld", issuance=issuance.pk, codes=codes, why=reason)
+            event = Event.CA_REFUSE if fault else Event.CANCEL
+            data = {"codes": codes}
             state = _end(issuance, event, reason, request=at, data=data, now=now)
             if received := withhold(issuance, issued, reason, now=now):
                 Issuance.objects.filter(id=issuance.pk).update(received=received)

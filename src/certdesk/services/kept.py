@@ -28,17 +28,23 @@ def keep(issuance: Issuance, issued: Issued, *, now: datetime) -> Certificate:
     return certificate
 
 
+def is_kept(issued: Issued) -> bool:
+    """Whether it is a certificate that we have already, so that it can't be the new one."""
+    facts = certificate_facts(issued.chain[0])
+    return Certificate.objects.filter(issuer=facts.issuer, serial=facts.serial_hex).exists()
+
+
 def withhold(issuance: Issuance, issued: Issued, reason: str, *, now: datetime) -> bytes | None:
     """Keeps a certificate that nobody may have, and has it revoked; its bytes where it can't be read."""
     leaf = issued.chain[0] if issued.chain else None
     if leaf is None:
         return None
     try:
-        facts = certificate_facts(leaf)
+        known = is_kept(issued)
     except ValueError:
         return leaf
-    if Certificate.objects.filter(issuer=facts.issuer, serial=facts.serial_hex).exists():
-        return leaf  # one that we have already
+    if known:
+        return leaf
     certificate = _stored(issuance, issued, withheld=True, now=now)
     Revocation.objects.create(
         certificate=certificate,

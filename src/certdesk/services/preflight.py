@@ -70,8 +70,13 @@ class Subject:
         return "" if self.csr is None else self.csr.sha256
 
 
-def subject_of(request: Request, organisation: Organisation, csr: Csr | None = None) -> Subject:
-    """A stored request as what is judged: with a CSR for one certificate under it, for the CSR's names."""
+def subject_of(
+    request: Request, organisation: Organisation, csr: Csr | None = None, *, channel: str = ""
+) -> Subject:
+    """A stored request as what is judged: with a CSR for one certificate under it, for the CSR's names.
+
+    `channel` is that of the certificate where it is another than the request's own.
+    """
     return Subject(
         organisation=organisation,
         profile=profile(request.profile_id),
@@ -80,7 +85,7 @@ def subject_of(request: Request, organisation: Organisation, csr: Csr | None = N
         server_software=request.server_software,
         csr=csr,
         request=request,
-        channel=request.channel,
+        channel=channel or request.channel,
     )
 
 

@@ -1,4 +1,4 @@
-"""Asking for a certificate: preview, create, another one under a standing request; withdraw and end.
+"""Asking for a certificate: preview and create a request; withdraw it, or end what it allows.
 
 Nothing is signed or sent in here: what may be issued is handed to `services.issuance`.
 """
@@ -51,7 +51,7 @@ from certdesk.services.preflight import (
 from certdesk.services.texts import storable
 from certdesk.services.validation import second_line
 from certdesk.store.db import write_transaction
-from certdesk.store.models import Organisation, Request, StoppedName
+from certdesk.store.models import Issuance, Organisation, Request, StoppedName
 from certdesk.store.prepared import Prepared
 from certdesk.store.selectors.facts import lock_organisation, organisation_row
 from certdesk.store.selectors.requests import RequestDetail, get_request
@@ -63,7 +63,6 @@ PORTAL = "portal"
 #: An accepted request that nobody has taken up by then was lost in a crash: the worker drives it on.
 UNCLAIMED = timedelta(seconds=5)
 MAX_KEY = 128  # the column's width
-NOT_ENTITLED = "request.not_entitled"
 _BY_KEY = Prepared(lambda user, key: Request.objects.filter(requester_id=user, idempotency_key=key), int, str)
 _SAME = Prepared(
     lambda user, same, since: (
@@ -223,16 +222,23 @@ def create_request(
         if earlier is None:
             raise
         return earlier
-    taken = None
-    if intent is not None and at_once is not None:
-        taken = Claimed(issuance=issuance, intent=intent, backend=at_once)
+    return created(request, issuance, intent, at_once, due=auto and not pending)
+
+
+def created(
+    request: Request, issuance: Issuance, intent: Intent | None, backend: Backend | None, *, due: bool
+) -> Created:
+    """What was just recorded; with an intent it is claimed for this CA, and only remains to be signed."""
+    claimed = None
+    if intent is not None and backend is not None:
+        claimed = Claimed(issuance=issuance, intent=intent, backend=backend)
     return Created(
         number=RequestId(request.pk),
         status=Status(request.status),
         replayed=False,
         issuance_id=IssuanceId(issuance.pk),
-        claimed=taken,
-        due=auto and not pending,
+        claimed=claimed,
+        due=due,
     )
 
 

@@ -70,12 +70,6 @@ def past_requests(*, actor: Actor, since: datetime) -> Iterator[PastRequest]:
     return (PastRequest._make(cast("tuple[Any, ...]", row)) for row in found.iterator(chunk_size=CHUNK))
 
 
-def count_past_requests(*, actor: Actor, since: datetime) -> int:
-    """How many there are. Raises as `past_requests` does."""
-    _only_who_operates(actor)
-    return Request.objects.filter(created_at__gte=since).count()
-
-
 def past_organisations(*, actor: Actor) -> Mapping[int, PastOrganisation]:
     """Every organisation with its proofs, lapsed ones included. Raises as `past_requests` does."""
     _only_who_operates(actor)

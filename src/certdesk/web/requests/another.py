@@ -1,4 +1,4 @@
-"""Another certificate under a request that was decided already: CSR, preview, confirmation (ADR 11).
+"""Another certificate under a request that was decided already: CSR, preview, confirmation (ADR 17).
 
 As for a new request, a preview stores nothing, and what is confirmed is what it showed (R16, R17).
 """

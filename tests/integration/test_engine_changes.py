@@ -1,0 +1,294 @@
+"""The one engine when something changes on the way: a permission is judged wherever it is used."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+import pytest
+
+from certdesk.domain.certificates import Absent, Accepted
+from certdesk.domain.csr import read_csr
+from certdesk.domain.errors import OutcomeUnknown, PolicyRefused, Unavailable
+from certdesk.domain.requests import IssuanceId, State, Status, Work
+from certdesk.services import issuance, runtime
+from certdesk.services.decisions import reject_request
+from certdesk.services.organisations import Evidence
+from certdesk.services.requests import create_request, end_request
+from certdesk.store.models import (
+    AcmeAccount,
+    AuditEvent,
+    BlockedKey,
+    Certificate,
+    EabCredential,
+    Issuance,
+    Organisation,
+    Request,
+    RequestEvent,
+    ValidationRecord,
+)
+from tests.integration.engine import CHANNELS, NAME, ORDERS, STANDING, Story, watching
+from tests.integration.support import (
+    NOW,
+    Clock,
+    World,
+    approve_only,
+    audit_problems,
+    backend,
+    csr,
+    drive,
+    due,
+    events_of,
+    issuance_of,
+    signed,
+    state_of,
+    submission,
+    submit,
+    validated,
+    world,
+)
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+BUSY, LOST, HERE = Unavailable("Busy."), OutcomeUnknown("The line broke."), Accepted(handle="7")
+#: What happens meanwhile, and what is then said.
+CHANGES: dict[str, tuple[Callable[[Story], object], str]] = {
+    "the request has ended": (
+        lambda story: end_request(
+            actor=story.w.olga, number=story.request.pk, reason="Over.", now=story.clock.now
+        ),
+        "",
+    ),
+    "its key is blocked": (
+        lambda story: BlockedKey.objects.create(spki_sha256=story.row.spki_sha256, reason="found", at=NOW),
+        "",
+    ),
+    "the organisation is disabled": (lambda _story: Organisation.objects.update(is_active=False), "isabled"),
+}
+OF_CLIENTS: dict[str, Callable[[], object]] = {
+    "the account is deactivated": lambda: AcmeAccount.objects.update(deactivated_at=NOW),
+    "the credential is revoked": lambda: EabCredential.objects.update(revoked_at=NOW),
+    "the account's key is blocked": lambda: BlockedKey.objects.create(
+        spki_sha256=AcmeAccount.objects.get().spki_sha256, reason="found", at=NOW
+    ),
+}
+BOTH = [
+    *((channel, change) for channel in CHANNELS for change in CHANGES),
+    *((channel, change) for channel in ORDERS for change in OF_CLIENTS),
+]
+
+
+def _change(story: Story, change: str) -> None:
+    if change in OF_CLIENTS:
+        OF_CLIENTS[change]()
+    else:
+        CHANGES[change][0](story)
+
+
+@pytest.mark.parametrize("channel, change", BOTH)
+@pytest.mark.parametrize("said", [BUSY, LOST])
+def test_nothing_is_sent_a_second_time(channel: str, change: str, said: Exception) -> None:
+    """Neither after a CA that was out of reach, nor to one that has nothing of what was sent."""
+    story, ca = Story(channel), watching([said, signed], found=[Absent()])
+    with backend(ca):
+        story.ask()
+        _change(story, change)
+        if story.row.state not in (Work.CANCELLED, Work.REFUSED):
+            story.step()
+    assert len(ca.submitted) == 1
+    row = story.row
+    if channel in (*STANDING, *ORDERS) or change == "the request has ended":
+        story.expect(Work.CANCELLED)
+        told = "end" if said is BUSY and change == "the request has ended" else "cancel"
+        assert events_of(story.request.pk)[-1] == told
+    else:  # an officer is asked
+        assert (row.state, row.intent_key, row.next_attempt_at) == (Work.WAITING, None, None)
+        assert state_of(story.request.pk) is Status.WAITING_FOR_APPROVAL
+        assert events_of(story.request.pk)[-2:] == ["release", "refer"]
+    assert audit_problems() == []
+
+
+@pytest.mark.parametrize("channel, change", BOTH)
+def test_what_arrives_without_a_permission_is_withheld_and_revoked(channel: str, change: str) -> None:
+    story, ca = Story(channel), watching([HERE], polls=[signed])
+    with backend(ca):
+        story.ask()
+        _change(story, change)
+        story.run()
+    assert ca.polled == ["7"]
+    story.expect(Work.CANCELLED, kept="withheld")
+    assert events_of(story.request.pk)[-1] == "cancel"
+
+
+def test_an_order_under_a_request_of_people_lasts_as_long_after_a_second_try() -> None:
+    """Ninety days, as its client expects, and what the CSR says of the organisation is ignored."""
+    story = Story("renewal")
+    with backend(watching([BUSY, signed])):
+        story.ask()
+        story.run()
+    certificate = Certificate.objects.get(issuance=story.row)
+    assert certificate.not_after - certificate.not_before <= timedelta(days=91)
+
+
+def test_a_second_worker_does_not_cancel_what_the_first_has_referred() -> None:
+    """It looked before, and comes under the lock when an officer is asked already."""
+    w = world()
+    number = _accepted(w)
+    Organisation.objects.update(legal_name="Another University")
+    assert drive(number) is Status.WAITING_FOR_APPROVAL
+    assert drive(number) is None
+    approve_only(w.olga, number)
+    assert drive(number) is Status.ISSUED
+
+
+def _accepted(w: World, *names: str) -> int:
+    """A request for three years that policy has accepted and that nobody has handed to a CA."""
+    asked = submission(w.university, *(names or (NAME,)), years=3)
+    return create_request(actor=w.alice, submission=asked, channel="portal", now=NOW).number
+
+
+def _forced(number: int) -> None:
+    Request.objects.filter(id=number).update(
+        state=State.APPROVED, status=Status.ACCEPTED, term_ends_at=NOW + timedelta(days=9)
+    )
+    Issuance.objects.filter(request=number).update(state=Work.WAITING, next_attempt_at=NOW, ended_at=None)
+
+
+def _unapproved(w: World) -> int:
+    number = submit(w.alice, "www.outside.example").number
+    _forced(number)
+    return number
+
+
+def _rejected(w: World) -> int:
+    number = submit(w.alice, "www.outside.example").number
+    reject_request(actor=w.olga, number=number, details="No.", now=NOW)
+    _forced(number)
+    return number
+
+
+def _of_another(w: World) -> int:
+    one, two = _accepted(w, "a.example.ac.uk"), _accepted(w, "b.example.ac.uk")
+    Issuance.objects.filter(request=one).update(csr_der=issuance_of(two).csr_der)
+    Request.objects.filter(id=one).update(names=["b.example.ac.uk"])
+    return one
+
+
+def _with(**columns: object) -> Callable[[World], int]:
+    def changed(w: World) -> int:
+        number = _accepted(w)
+        Request.objects.filter(id=number).update(**columns)
+        return number
+
+    return changed
+
+
+def _with_csr(name: str) -> Callable[[World], int]:
+    def changed(w: World) -> int:
+        number = _accepted(w)
+        Issuance.objects.filter(request=number).update(csr_der=read_csr(csr(name)).der)
+        return number
+
+    return changed
+
+
+def _renamed(w: World) -> int:
+    number = _accepted(w)
+    Organisation.objects.update(legal_name="Evil University")
+    return number
+
+
+@pytest.mark.parametrize(
+    "made, why",
+    [
+        (_with(names=["evil.example.ac.uk"]), "not what was approved"),
+        (_with(names=["evil.example"]), "not what was approved"),
+        (_with(names=[]), "not what was approved"),
+        (_with(duration_years=2), "not what was approved"),
+        (_with_csr("evil.example.ac.uk"), "not what was approved"),
+        (_with_csr(NAME), "not what was approved"),
+        (_renamed, "not what was approved"),
+        (_of_another, "not what was approved"),
+        (_unapproved, "Nobody has approved"),
+        (_rejected, ""),
+    ],
+    ids=[
+        *("names", "names outside", "no names", "term", "CSR", "key", "legal name"),
+        *("approval of another", "no approval", "rejection"),
+    ],
+)
+def test_what_was_not_approved_so_goes_back_to_an_officer(made: Callable[[World], int], why: str) -> None:
+    number = made(world())
+    assert drive(number) is Status.WAITING_FOR_APPROVAL
+    assert why in Request.objects.get(id=number).detail
+    assert not Certificate.objects.exists()
+    row = issuance_of(number)
+    assert (row.state, row.intent_key) == (Work.WAITING, None)
+    assert number not in due(now=NOW + timedelta(days=9))
+
+
+@pytest.mark.parametrize("names", [["evil.example.ac.uk"], ["evil.example"]])
+def test_names_that_are_not_in_the_csr_are_not_signed_after_a_second_approval_either(
+    names: list[str],
+) -> None:
+    w = world()
+    number = _with(names=names)(w)
+    drive(number)
+    approve_only(w.olga, number, note="Seen.")
+    assert drive(number) is not Status.ISSUED
+    assert not Certificate.objects.exists()
+
+
+class TestAValidationThatLapses:
+    """Judged at the decision, and again at signing."""
+
+    def test_under_a_trusted_suffix_is_awaited(self) -> None:
+        w = world()
+        number = _accepted(w)
+        assert drive(number, clock=_lapsed()) is Status.ACCEPTED
+        assert "Waiting for somebody at example.ac.uk" in Request.objects.get().detail
+        row = issuance_of(number)
+        assert (row.state, row.intent_key, row.next_attempt_at) == (Work.WAITING, None, None)
+
+    def test_elsewhere_goes_back_to_an_officer_with_a_reason_each_and_is_issued_after_a_second_look(
+        self,
+    ) -> None:
+        w, late = world(), _lapsed()
+        validated("outside.example", of=w.university, by=w.olga)
+        number = _accepted(w, "www.outside.example")
+        assert drive(number, clock=late) is Status.WAITING_FOR_APPROVAL
+        first, second = RequestEvent.objects.get(request=number, event="refer").note.splitlines()
+        assert f"{first} {second}" == Request.objects.get().detail
+        refer = AuditEvent.objects.get(action="request.refer")
+        assert refer.data["codes"] == ["domain.not_validated", "names.outside_trusted_suffix"]
+        again = Evidence(domain="outside.example", how="registry", details="Looked it up again.")
+        approve_only(w.olga, number, evidence=[again], now=late.now)
+        assert drive(number, clock=late) is Status.ISSUED
+        assert ValidationRecord.objects.filter(request=number).count() == 1
+
+    def test_a_moment_later_is_enough(self) -> None:
+        number = _accepted(world())
+        end: datetime = ValidationRecord.objects.get().expires_at
+        assert drive(number, clock=Clock(end - timedelta(seconds=1))) is Status.ISSUED
+
+
+def _lapsed() -> Clock:
+    return Clock(NOW + timedelta(days=runtime.current().ownership_days))
+
+
+def test_an_officer_can_not_approve_a_blocked_key() -> None:
+    w = world()
+    number = _accepted(w)
+    BlockedKey.objects.create(spki_sha256=issuance_of(number).spki_sha256, reason="found", at=NOW)
+    assert drive(number) is Status.WAITING_FOR_APPROVAL
+    assert "compromised" in Request.objects.get().detail
+    with pytest.raises(PolicyRefused):
+        approve_only(w.olga, number, note="Whatever.")
+
+
+def test_what_is_out_of_reach_can_be_rejected_meanwhile() -> None:
+    story = Story("first")
+    with backend(watching([BUSY])):
+        story.ask()
+        number, version = story.request.pk, story.request.version
+        reject_request(actor=story.w.olga, number=number, details="Stop.", seen_version=version, now=NOW)
+        assert issuance.drive(issuance_id=IssuanceId(story.row.pk), clock=story.clock) is None
+    assert state_of(number) is Status.REJECTED_BY_RA
