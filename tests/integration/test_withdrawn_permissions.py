@@ -251,7 +251,7 @@ def test_what_was_withdrawn_gives_no_certificate(channel: str, act: str, moment:
     if channel == "acme":
         order = AcmeOrder.objects.get()
         assert order.certificate_id is None
-        assert order.problem["detail"] == issuance.detail
+        assert (order.problem or {})["detail"] == issuance.detail
         assert AuditEvent.objects.filter(action="acme_order.fail").exists()
     history = events_of(number)
     if channel == "portal" and act.startswith("validation") and waits:
