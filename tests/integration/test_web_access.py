@@ -61,7 +61,9 @@ def signed_in(username: str) -> Client:
 def addresses(*, number: int, slug: str) -> dict[str, str]:
     """Every route of the portal with the ids of somebody's request and organisation."""
     arguments = {"number": number, "form": "pem", "user_id": 1, "index": 0, "domain_id": 1, "challenge_id": 1}
-    arguments |= dict.fromkeys(("method_challenge_id", "credential_id", "account_id", "advice_id"), 1)
+    arguments |= dict.fromkeys(
+        ("method_challenge_id", "credential_id", "account_id", "advice_id", "validation_id", "blocked_id"), 1
+    )
     arguments["certificate_id"] = (
         Certificate.objects.filter(request_id=number).values_list("id", flat=True).get()
     )

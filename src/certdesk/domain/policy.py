@@ -206,15 +206,12 @@ def obstacles(
     prove it.
     """
     if approved is None:
-        return (_approval("missing", "Nobody has approved this request."),)
+        return (_approval("approval.missing", "Nobody has approved this request."),)
     if content != approved.content_digest or (is_first and csr_sha256 != approved.csr_sha256):
-        return (
-            _approval("content_changed", "What would be signed is not what was approved. Approve it again."),
-        )
+        return (_approval("approval.content_changed", "What would be signed is not what was approved."),)
     if approved.ends_at <= now:
-        return (
-            _approval("term_ended", f"The term ended on {approved.ends_at:%-d %B %Y}. Make a new request."),
-        )
+        ended = f"The term ended on {approved.ends_at:%-d %B %Y}. Make a new request."
+        return (_approval("approval.term_ended", ended),)
     standing = tuple(
         check
         for check in decision.manual_reasons
@@ -228,7 +225,7 @@ def obstacles(
 
 def _approval(code: str, message: str) -> Check:
     return Check(
-        code=f"approval.{code}",
+        code=code,
         verdict=Verdict.REFUSE,
         message=message,
         rule="Approval",

@@ -296,7 +296,7 @@ def _may_decide(actor: Actor, number: int) -> RequestDetail:
         raise NotAuthorized("Only an RA officer decides about requests.")
     if is_own(actor, request):
         raise NotAuthorized(
-            "You asked for this yourself, or know the key that asked for it. Another officer has to decide."
+            "You asked for this, or know the key that asked for it, so another officer has to decide."
         )
     return request
 

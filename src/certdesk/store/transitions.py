@@ -205,7 +205,7 @@ def advance_issuance(
             _BUMP((issuance.request_id,), (now,))
         told = [one for one in changes if leads or one.event in _ENDS]
         if old is Work.WAITING and at.state is not State.APPROVED:
-            told = []  # what happened to the request tells it
+            told = []  # what ended the request has its own line
         write_history(changes=told, actor=actor, now=now, notify=leads and issuance.order_id is None)
     return state
 
