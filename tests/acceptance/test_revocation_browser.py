@@ -121,3 +121,21 @@ def test_a_colleague_may_not_and_the_same_key_is_not_certified_again(
     expect(alice.get_by_role("button", name="Confirm request")).to_have_count(0)
     expect(alice.locator("main")).to_contain_text("key")
     del server
+
+
+def test_a_manager_ends_the_request_with_it(visit: Visit, tmp_path: Path) -> None:
+    number = stories.ask(visit("alice"), make_csr(tmp_path, new_name()))
+    meg = visit("meg")
+    meg.goto(f"/requests/{number}/")
+    meg.get_by_role("link", name="Revoke this certificate").click()
+    meg.get_by_label("End the request as well").check()
+    meg.get_by_label("Another certificate has taken its place").check()
+    meg.get_by_role("button", name="Revoke certificate").click()
+    expect(meg.get_by_role("alert")).to_contain_text("does not end the request")
+    assert_accessible(meg)
+    screenshot(meg, "revoke-and-end")
+    meg.get_by_role("radio", name="It is no longer needed").check()
+    meg.get_by_role("button", name="Revoke certificate").click()
+    meg.wait_for_url(f"**/requests/{number}/")
+    expect(meg.get_by_role("link", name="Ask for another")).to_have_count(0)
+    expect(meg.locator(".timeline")).to_contain_text("being revoked (cessationOfOperation)")

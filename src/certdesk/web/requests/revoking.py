@@ -84,7 +84,11 @@ class CertificateLine:
 class RevokeForm(PortalForm):
     """Why."""
 
-    help_entries: ClassVar = {"reason": "/help/revoking/#reasons", "note": "/help/revoking/#note"}
+    help_entries: ClassVar = {
+        "reason": "/help/revoking/#reasons",
+        "end_request": "/help/revoking/#end",
+        "note": "/help/revoking/#note",
+    }
 
     reason = forms.TypedChoiceField(
         label="Why is it to be revoked?",
