@@ -3,8 +3,8 @@
     python -m tests.acceptance.crash_points crash <folder>
     python -m tests.acceptance.crash_points report
 
-The first kills a process of its own at each of `POINTS`, works as a worker would an hour later, and asks again
-as people do who heard nothing. The data folder, a demo's, comes in CERTDESK_DATA.
+The first kills a process of its own at each of `POINTS`, works as a worker would an hour later, and asks
+again as people do who heard nothing. The data folder, a demo's, comes in CERTDESK_DATA.
 """
 
 import json
