@@ -5,14 +5,17 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from certdesk.dcv.caa import check_caa
 from certdesk.domain.certificates import Absent, Accepted
 from certdesk.domain.csr import read_csr
 from certdesk.domain.errors import OutcomeUnknown, PolicyRefused, Unavailable
+from certdesk.domain.policy_file import read_policy
 from certdesk.domain.requests import IssuanceId, State, Status, Work
 from certdesk.services import issuance, runtime
 from certdesk.services.decisions import reject_request
 from certdesk.services.organisations import Evidence
 from certdesk.services.requests import create_request, end_request
+from certdesk.services.runtime import CaaSettings
 from certdesk.store.models import (
     AcmeAccount,
     AuditEvent,
@@ -25,6 +28,7 @@ from certdesk.store.models import (
     RequestEvent,
     ValidationRecord,
 )
+from tests.integration.acme_support import SilentResolver
 from tests.integration.engine import CHANNELS, NAME, ORDERS, STANDING, Story, watching
 from tests.integration.support import (
     NOW,
@@ -33,6 +37,7 @@ from tests.integration.support import (
     approve_only,
     audit_problems,
     backend,
+    configured,
     csr,
     drive,
     due,
@@ -126,6 +131,29 @@ def test_an_order_under_a_request_of_people_lasts_as_long_after_a_second_try() -
         story.run()
     certificate = Certificate.objects.get(issuance=story.row)
     assert certificate.not_after - certificate.not_before <= timedelta(days=91)
+
+
+@pytest.mark.parametrize("channel", CHANNELS)
+def test_a_dns_that_does_not_answer_is_awaited_for_two_days_or_for_ever(channel: str) -> None:
+    story = Story(channel)
+    asks = CaaSettings(
+        issuers=("ca.example",),
+        ask=lambda question, now: check_caa(question, resolver=SilentResolver(), now=now),
+    )
+    with backend(watching([BUSY, signed])):
+        story.ask()
+        rules = read_policy("version = 1\n[default]\ncaa = 'require'")
+        with configured(policy=rules, caa=asks):
+            for _ in range(3):
+                story.step()
+                assert story.row.state == Work.WAITING
+            story.clock.forward(timedelta(days=3))
+            story.step()
+        if channel in (*STANDING, *ORDERS):
+            story.expect(Work.CANCELLED, reason="CAA")
+            return
+        story.run()
+    story.expect(Work.ISSUED)
 
 
 def test_a_second_worker_does_not_cancel_what_the_first_has_referred() -> None:

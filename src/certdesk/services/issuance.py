@@ -267,11 +267,15 @@ def _is_first(issuance: Issuance, status: str) -> bool:
     return own and status != Status.ISSUED
 
 
+def _is_late(issuance: Issuance, *, now: datetime) -> bool:
+    """Whether nobody waits for it any longer. A request's own first certificate is waited for without end."""
+    since = issuance.claimed_at or issuance.created_at
+    return not _is_first(issuance, issuance.request.status) and now - since > GIVE_UP_AFTER
+
+
 def _is_given_up(issuance: Issuance, found: object, *, now: datetime) -> bool:
     """Whether the CA, asked once more, still has no answer for what nobody waits for any longer."""
-    since = issuance.claimed_at or issuance.created_at
-    late = not _is_first(issuance, issuance.request.status) and now - since > GIVE_UP_AFTER
-    return late and not isinstance(found, (Issued, Refused))
+    return _is_late(issuance, now=now) and not isinstance(found, (Issued, Refused))
 
 
 def _held_up(issuance: Issuance, request: Request, against: tuple[Check, ...], *, now: datetime) -> Work:
@@ -284,6 +288,7 @@ def _held_up(issuance: Issuance, request: Request, against: tuple[Check, ...], *
     first = _is_first(issuance, request.status)
     codes = {"codes": sorted({check.code for check in against})}
     waits = len(unknown) + len(pending) == len(against) and (first or not pending)
+    waits = waits and not _is_late(issuance, now=now)
     if issuance.state == Work.CLAIMED and (waits or first) and request.state == State.APPROVED:
         release = ((Event.RELEASE, Step(detail=request.detail, data=codes)),)
         advance_issuance(issuance=issuance, steps=release, actor=SYSTEM, now=now, written=_NO_INTENT)
