@@ -133,8 +133,8 @@ class Story:
 
     @property
     def row(self) -> Issuance:
-        """The issuance that was asked for, as it is stored now."""
-        return Issuance.objects.latest("id")
+        """The issuance that was asked for, as it is stored now; not what an officer may have made again."""
+        return Issuance.objects.exclude(idempotency_key__regex=r"^request-\d+-\d+$").latest("id")
 
     @property
     def order(self) -> OrderView:

@@ -120,7 +120,10 @@ def test_what_arrives_without_a_permission_is_withheld_and_revoked(channel: str,
         story.run()
     assert ca.polled == ["7"]
     story.expect(Work.CANCELLED, kept="withheld")
-    assert events_of(story.request.pk)[-1] == "cancel"
+    # A request that still stands without a certificate goes to an officer, with the same CSR.
+    again = channel not in (*STANDING, *ORDERS) and change != "the request has ended"
+    assert events_of(story.request.pk)[-1] == ("refer" if again else "cancel")
+    assert Issuance.objects.filter(state=Work.WAITING, next_attempt_at=None).count() == again
 
 
 def test_an_order_under_a_request_of_people_lasts_as_long_after_a_second_try() -> None:
