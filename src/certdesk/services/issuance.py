@@ -394,16 +394,17 @@ def _record_issued(
     codes, fault = [check.code for check in wrong], ""
     if wrong:
         fault = f"The CA's certificate is not what was asked for: {' '.join(one.message for one in wrong)}"
+    facts = None if wrong else certificate_facts(issued.chain[0])
     with write_transaction():
         lock_organisation(OrganisationId(issuance.organisation_id))
         at, ended = standing_of(issuance)
         first = _is_first(issuance, at.status)
         # Where the CA chooses the serial, it may answer with a certificate that it has issued before.
-        if not wrong and intent.serial is None and is_kept(issued):
+        if facts is not None and intent.serial is None and is_kept(facts):
             fault = "The CA has sent a certificate that it had issued before."
         if not (fault or ended) and now - (issuance.claimed_at or issuance.created_at) >= A_MOMENT:
             ended = _withdrawn(issuance, intent, is_first=first, now=now)
-        if fault or ended:
+        if facts is None or fault or ended:
             reason = ended or fault
             log.error("issuance.withheld", issuance=issuance.pk, codes=codes, why=reason)
             event = Event.CA_REFUSE if fault else Event.CANCEL
@@ -414,7 +415,6 @@ def _record_issued(
             if first and ended and at.state is State.APPROVED:
                 _refer_anew(issuance, reason, now=now)
             return state
-        facts = certificate_facts(issued.chain[0])
         step = Step(
             detail=f"Valid until {facts.not_after:%-d %B %Y}.",
             note="" if first else f"For {issuance.asked_by}.",
@@ -432,7 +432,7 @@ def _record_issued(
             request=at,
             written={"acknowledged_at": issuance.acknowledged_at or now},
         )
-        certificate = keep(issuance, issued, now=now)
+        certificate = keep(issuance, issued, facts, now=now)
         if issuance.order_id is not None:
             _CERTIFY((issuance.order_id,), (certificate.pk,))
         return Work.ISSUED

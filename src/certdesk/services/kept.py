@@ -9,7 +9,7 @@ from datetime import datetime
 
 from certdesk.domain.acme_problems import ProblemType, problem_json
 from certdesk.domain.actors import SYSTEM, Actor
-from certdesk.domain.certificates import Issued, certificate_facts
+from certdesk.domain.certificates import CertificateFacts, Issued, certificate_facts
 from certdesk.domain.requests import Work
 from certdesk.domain.revocation import RevocationReason
 from certdesk.services.acme_orders import note_problem
@@ -20,17 +20,15 @@ from certdesk.store.prepared import Prepared, insert, insert_all
 _CHAIN = Prepared(lambda sha256: IssuerChain.objects.filter(sha256=sha256).values_list("id"), str)
 
 
-def keep(issuance: Issuance, issued: Issued, *, now: datetime) -> Certificate:
-    """The certificate with its names and chain, to be handed out."""
-    certificate = _stored(issuance, issued, withheld=False, now=now)
-    names = certificate_facts(issued.chain[0]).names
-    insert_all(CertificateName(certificate=certificate, name=name) for name in names)
+def keep(issuance: Issuance, issued: Issued, facts: CertificateFacts, *, now: datetime) -> Certificate:
+    """The certificate with its names and chain, to be handed out; `facts` are those of the chain's first."""
+    certificate = _stored(issuance, issued, facts, withheld=False, now=now)
+    insert_all(CertificateName(certificate=certificate, name=name) for name in facts.names)
     return certificate
 
 
-def is_kept(issued: Issued) -> bool:
+def is_kept(facts: CertificateFacts) -> bool:
     """Whether it is a certificate that we have already, so that it can't be the new one."""
-    facts = certificate_facts(issued.chain[0])
     return Certificate.objects.filter(issuer=facts.issuer, serial=facts.serial_hex).exists()
 
 
@@ -40,12 +38,12 @@ def withhold(issuance: Issuance, issued: Issued, reason: str, *, now: datetime) 
     if leaf is None:
         return None
     try:
-        known = is_kept(issued)
+        facts = certificate_facts(leaf)
     except ValueError:
         return leaf
-    if known:
+    if is_kept(facts):
         return leaf
-    certificate = _stored(issuance, issued, withheld=True, now=now)
+    certificate = _stored(issuance, issued, facts, withheld=True, now=now)
     Revocation.objects.create(
         certificate=certificate,
         reason=RevocationReason.PRIVILEGE_WITHDRAWN,
@@ -77,8 +75,9 @@ def end_order(issuance: Issuance, reason: str, *, now: datetime) -> None:
     )
 
 
-def _stored(issuance: Issuance, issued: Issued, *, withheld: bool, now: datetime) -> Certificate:
-    facts = certificate_facts(issued.chain[0])
+def _stored(
+    issuance: Issuance, issued: Issued, facts: CertificateFacts, *, withheld: bool, now: datetime
+) -> Certificate:
     certificate = Certificate(
         request_id=issuance.request_id,
         issuance=issuance,
