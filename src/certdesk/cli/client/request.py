@@ -1,4 +1,4 @@
-"""`certdesk request`: preview, submit, list, show, download, withdraw, approve, reject."""
+"""`certdesk request`: preview, submit, list, show, download, withdraw, end, approve, reject."""
 
 import sys
 import time
@@ -162,6 +162,7 @@ def submit(
     "--query", "-q", default="", help="Part of a name, of a person or of an organisation; a number."
 )
 @click.option("--status", type=click.Choice(STATUSES), default=None)
+@click.option("--action-needed", is_flag=True, help="What waits for your organisation's people.")
 @click.option("--organisation", default="", help="Its short name.")
 @click.option("--sort", type=click.Choice(["newest", "oldest", "name", "-name"]), default="newest")
 @click.option("--limit", type=click.IntRange(1, 200), default=50, show_default=True, help="Lines a page.")
@@ -172,6 +173,7 @@ def list_(
     *,
     query: str,
     status: str | None,
+    action_needed: bool,
     organisation: str,
     sort: str,
     limit: int,
@@ -181,13 +183,14 @@ def list_(
 ) -> None:
     """List the requests of your organisation, whoever made them."""
     params = {"q": query, "status": status or "", "organisation": organisation, "sort": sort}
+    params["action"] = "needed" if action_needed else ""
     with Service(target) as service:
         pages = list(service.pages("/requests", every=every, limit=str(limit), **params))
     items = [item for page in pages for item in page["items"]]
     if machine:
         show.as_json(items)
     elif items:
-        show.table(("ID", "NAMES", "STATUS", "ASKED BY", "CHANGED"), map(_line, items))
+        show.table(("ID", "NAMES", "STATUS", "CERTIFICATE", "ASKED BY", "CHANGED"), map(_line, items))
     else:
         show.talk("There are no such requests.")
     if pages[-1]["next_cursor"]:
@@ -246,6 +249,23 @@ def withdraw(*, number: int, target: Target, machine: bool) -> None:
 
 @request.command()
 @number_argument
+@click.option("--reason", required=True, help="Why; the applicant reads it.")
+@click.option(
+    "--seen-version", type=click.IntRange(min=0), help="Refuse if it has changed since this version."
+)
+@service_options
+@as_json
+def end(*, number: int, reason: str, seen_version: int | None, target: Target, machine: bool) -> None:
+    """End what a request allows (managers, RA officers): no further certificate is issued under it.
+
+    Certificates that are there stay valid until they expire or are revoked.
+    """
+    _act(target, f"/requests/{number}/end", {"reason": reason, "version": seen_version}, machine=machine)
+
+
+@request.command()
+@number_argument
+@click.option("--vetting", default="", help="How the organisation was vetted, where it has not been yet.")
 @click.option(
     "--evidence", multiple=True, metavar="DOMAIN=TEXT", help="How ownership of a domain was checked; repeat."
 )
@@ -253,7 +273,8 @@ def withdraw(*, number: int, target: Target, machine: bool) -> None:
     "--how", type=click.Choice(WAYS), default="other", show_default=True, help="The way of checking."
 )
 @click.option("--reference", default="", help="A document's or ticket's number, for every evidence.")
-@click.option("--note", default="", help="Why; kept with the decision.")
+@click.option("--note", default="", help="Why; for officers and auditors.")
+@click.option("--message", default="", help="For the applicant, who reads it and is sent it.")
 @click.option(
     "--seen-version", type=click.IntRange(min=0), help="Refuse if it has changed since this version."
 )
@@ -262,21 +283,35 @@ def withdraw(*, number: int, target: Target, machine: bool) -> None:
 def approve(
     *,
     number: int,
+    vetting: str,
     evidence: tuple[str, ...],
     how: str,
     reference: str,
     note: str,
+    message: str,
     seen_version: int | None,
     target: Target,
     machine: bool,
 ) -> None:
-    """Approve a request (RA officers), with evidence for every domain that nothing proves yet."""
+    """Approve a request (RA officers), with evidence for every domain that nothing proves yet.
+
+    The reasons why it waits are written to stderr. Refused if one comes up or goes away meanwhile.
+    """
     proofs = [
         {"domain": domain, "how": how, "details": text, "reference": reference}
         for domain, text in map(_evidence, evidence)
     ]
-    body = {"evidence": proofs, "note": note, "version": seen_version}
-    _act(target, f"/requests/{number}/approve", body, machine=machine)
+    body = {"vetting": vetting, "evidence": proofs, "note": note, "message": message}
+    with Service(target) as service:
+        decision = service.show(f"/requests/{number}/decision")
+        for check in decision["checks"]:
+            if check["verdict"] == "manual":
+                show.talk(check["message"])
+        seen = {} if seen_version is None else {"If-Match": f'"{seen_version}"'}
+        told = service.post(f"/requests/{number}/approve", {**body, "shown": decision["shown"]}, seen)
+    _say(told)
+    if machine:
+        show.as_json(told)
 
 
 @request.command()
@@ -361,7 +396,9 @@ def _say(told: Json) -> None:
 def _line(item: Json) -> tuple[object, ...]:
     more = f" and {item['name_count'] - 1} more" if item["name_count"] > 1 else ""
     names = f"{item['common_names']}{more}"
-    return (item["id"], names, item["status_text"], item["requester"], item["changed_at"])
+    status = f"{item['status_text']}{'; action needed' if item['action_needed'] else ''}"
+    held = item["certificate_status"] or ""
+    return (item["id"], names, status, held, item["requester"], item["changed_at"])
 
 
 def _evidence(given: str) -> tuple[str, str]:
