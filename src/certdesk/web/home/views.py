@@ -120,7 +120,9 @@ def _tiles(actor: Actor) -> list[Tile]:
         return []
     waiting, oldest = waiting_count(actor=actor)
     since = (
-        f"The oldest has waited {times.lasted(timezone.now() - oldest)}." if oldest else "Nobody is waiting."
+        f"The oldest has waited {times.lasted(timezone.now() - oldest)}."
+        if oldest
+        else "No request is waiting."
     )
     unvetted = sum(row.vetted_at is None for row in list_organisations(actor=actor))
     return [
@@ -130,7 +132,7 @@ def _tiles(actor: Actor) -> list[Tile]:
         Tile(
             title="Organisations to vet",
             figure=str(unvetted),
-            text="Vetting can also happen with the first request.",
+            text="Or vet each with its first request.",
             href=reverse("organisations-list"),
             link="See the organisations",
         ),
@@ -146,12 +148,14 @@ def _service_tiles(actor: Actor) -> list[Tile]:
         Tile(
             title="Work that is due",
             figure=str(due),
-            text=f"The oldest has been due for {times.lasted(now - oldest)}." if oldest else "Nothing waits.",
+            text=f"The oldest has been due for {times.lasted(now - oldest)}."
+            if oldest
+            else "No work is waiting.",
             href=reverse("service"),
             link="See the service",
         ),
         Tile(
-            title="Jobs given up",
+            title="Failed jobs",
             figure=str(found.jobs_failed),
             text="They can be run again." if found.jobs_failed else "None.",
             href=reverse("service"),

@@ -38,7 +38,7 @@ _VERDICT_LOOK: Mapping[Verdict, tuple[str, str]] = {
     Verdict.NOT_CHECKED: ("idle", "Not checked."),
     Verdict.WARN: ("warn", "Note."),
     Verdict.PENDING: ("busy", "To be confirmed."),
-    Verdict.MANUAL: ("wait", "A person looks."),
+    Verdict.MANUAL: ("wait", "Needs review."),
     Verdict.REFUSE: ("stop", "Not accepted."),
 }
 _ATTRIBUTES = {
