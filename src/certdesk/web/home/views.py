@@ -120,9 +120,7 @@ def _tiles(actor: Actor) -> list[Tile]:
         return []
     waiting, oldest = waiting_count(actor=actor)
     since = (
-        f"The oldest has waited {times.lasted(timezone.now() - oldest)}."
-        if oldest
-        else "No request is waiting."
+        f"The oldest has waited {times.lasted(timezone.now() - oldest)}." if oldest else "None is waiting."
     )
     unvetted = sum(row.vetted_at is None for row in list_organisations(actor=actor))
     return [
@@ -150,7 +148,7 @@ def _service_tiles(actor: Actor) -> list[Tile]:
             figure=str(due),
             text=f"The oldest has been due for {times.lasted(now - oldest)}."
             if oldest
-            else "No work is waiting.",
+            else "None is waiting.",
             href=reverse("service"),
             link="See the service",
         ),
