@@ -298,7 +298,7 @@ class RevocationOut(Schema):
 
 
 class ListedCertificateOut(CertificateOut):
-    """A certificate by itself. A superseded one still works: a newer one has taken its place."""
+    """A certificate by itself. A superseded one still works, an expiring one too."""
 
     status: CertificateStatus
     request: int

@@ -15,7 +15,7 @@ from certdesk.domain.check_catalogue import stored
 from certdesk.domain.errors import InvalidInput, NotAuthorized
 from certdesk.domain.findings import Verdict
 from certdesk.domain.identifiers import is_ip_address
-from certdesk.domain.requests import Event, RequestId, State, Status, UserId, status_text
+from certdesk.domain.requests import Event, RequestId, State, Status, UserId
 from certdesk.services.confirm import approve_and_issue
 from certdesk.services.decisions import (
     Judgement,
@@ -286,6 +286,5 @@ def _organisation(actor: Actor, detail: RequestDetail) -> dict[str, object]:
         "vetted": f"Yes, {times.day(row.vetted_at)}" if row.vetted_at else "Not yet",
         "first": "" if row.first_approved_at else "This is its first request.",
         "issued_before": count_requests(actor=actor, filters=issued, cap=APPROVED_SHOWN),
-        "issued_status": status_text(Status.ISSUED, ra=""),
         "domains": [d.adn for d in domains if d.is_validated(now=now)],
     }
