@@ -76,6 +76,7 @@ def test_charlies_first_request_waits_and_olga_approves(
     expect(olga.get_by_role("alert")).to_contain_text("Choose how it was checked")
     screenshot(olga, "queue-decide-problem")
     fill_evidence(olga, "other.ac.uk")
+    olga.get_by_label("How the organisation was vetted").fill("The register of colleges names it.")
     olga.get_by_label("Message to the applicant").fill("Known to us since 1994.")
     olga.get_by_role("button", name="Approve request").click()
     olga.wait_for_url(f"**/requests/{number}/")

@@ -49,6 +49,7 @@ def approve_without_evidence(olga: Page, number: int) -> None:
     olga.goto(f"/queue/{number}/")
     expect(olga.get_by_text("Leave empty to have the domain’s own people confirm")).to_be_visible()
     look_at(olga, "dcv-queue")
+    olga.get_by_label("How the organisation was vetted").fill("The register of colleges names it.")
     olga.get_by_role("button", name="Approve request").click()
     olga.wait_for_url(re.compile(rf"/requests/{number}/$"))
 

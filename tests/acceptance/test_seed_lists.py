@@ -122,7 +122,7 @@ def test_r25_a_second_line_says_what_is_happening_now(staff: Staff, tmp_path: Pa
     number = staff("alice").ask(make_csr(tmp_path, new_name("second-line.org")))
     box = staff("alice").request(number).status_box
     assert box.startswith(WAITING)
-    assert "JTAG looks at it" in box.removeprefix(WAITING)
+    assert "JTAG is reviewing this request" in box.removeprefix(WAITING)
 
 
 def test_r25_every_change_is_in_the_history_with_time_actor_and_reason(staff: Staff, tmp_path: Path) -> None:

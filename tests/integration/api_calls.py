@@ -100,13 +100,13 @@ def callers() -> Callers:
     w = support.world()
     college = support.organisation("Other College", vetted=False)
     return Callers(
-        alice=_with_token(w.alice),
-        bob=_with_token(w.bob),
-        meg=_with_token(support.actor("meg", organisation=w.university, role=OrgRole.MANAGER)),
-        charlie=_with_token(support.actor("charlie", organisation=college)),
-        olga=_with_token(w.olga),
-        otto=_with_token(w.otto),
-        rick=_with_token(support.actor("rick", ra=RaRole.AUDITOR)),
+        alice=with_token(w.alice),
+        bob=with_token(w.bob),
+        meg=with_token(support.actor("meg", organisation=w.university, role=OrgRole.MANAGER)),
+        charlie=with_token(support.actor("charlie", organisation=college)),
+        olga=with_token(w.olga),
+        otto=with_token(w.otto),
+        rick=with_token(support.actor("rick", ra=RaRole.AUDITOR)),
         nobody=Caller(),
     )
 
@@ -121,7 +121,7 @@ def body(*names: str, **more: object) -> dict[str, object]:
     }
 
 
-def _with_token(who: Actor) -> Caller:
+def with_token(who: Actor) -> Caller:
     now = timezone.now()
     return Caller(
         create_token(

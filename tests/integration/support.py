@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -46,6 +46,7 @@ from certdesk.store.selectors.people import actor_for_user
 
 #: A made-up present; tests move on from here by passing later times.
 NOW = datetime.now(UTC).replace(microsecond=0)
+VETTED = "The register of universities names it."
 _Result = TypeVar("_Result")
 _numbers = itertools.count(1)
 
@@ -194,8 +195,14 @@ def approve(
     clock: Callable[[], datetime] = lambda: NOW,
 ) -> None:
     """Open a request that waits, as an officer does, and approve what is shown; have it issued."""
-    shown = judge_now(actor=who, number=number, now=clock()).shown
-    approve_and_issue(actor=who, number=number, shown=shown, evidence=evidence, message=note, clock=clock)
+    told = seen(who, number, now=clock())
+    approve_and_issue(actor=who, number=number, evidence=evidence, message=note, clock=clock, **told)
+
+
+def seen(who: Actor, number: int, *, now: datetime = NOW) -> dict[str, Any]:
+    """What an officer is shown, and how the organisation was vetted if the form asks."""
+    judged = judge_now(actor=who, number=number, now=now)
+    return {"shown": judged.shown, "vetting": "" if judged.vetted else VETTED}
 
 
 def events_of(number: int) -> list[str]:
@@ -359,8 +366,8 @@ def approve_only(
     who: Actor, number: int, *, evidence: Sequence[Evidence] = (), note: str = "", now: datetime = NOW
 ) -> None:
     """Approve what is shown, and leave the rest to the worker."""
-    shown = judge_now(actor=who, number=number, now=now).shown
-    approve_request(actor=who, number=number, shown=shown, evidence=evidence, message=note, now=now)
+    told = seen(who, number, now=now)
+    approve_request(actor=who, number=number, evidence=evidence, message=note, now=now, **told)
 
 
 def _answer(script: list[object], intent: Intent) -> Outcome:

@@ -24,7 +24,7 @@ _WORDS = {
     "Not checked.": "not_checked",
     "Note.": "warn",
     "To be confirmed.": "pending",
-    "A person looks.": "manual",
+    "Needs review.": "manual",
     "Not accepted.": "refuse",
 }
 _SIGNS = {

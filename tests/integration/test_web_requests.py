@@ -295,7 +295,7 @@ def test_a_decided_request_says_by_whom_and_when_and_has_no_buttons(people: Worl
         assert f"By {who}, <time" in page
         assert why in page
         assert "Approve request</button>" not in page
-        assert "Why a person must look" not in page
+        assert "Why this needs review" not in page
 
 
 def test_an_officer_approves_with_evidence_or_rejects_with_details(people: World) -> None:

@@ -18,8 +18,9 @@ from certdesk.domain.revocation import (
 )
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
-V, S, E, R = (
+V, X, S, E, R = (
     CertificateStatus.VALID,
+    CertificateStatus.EXPIRING,
     CertificateStatus.SUPERSEDED,
     CertificateStatus.EXPIRED,
     CertificateStatus.REVOKED,
@@ -31,6 +32,7 @@ def one(
     *,
     request: int = 1,
     names: str = "a",
+    since: timedelta = timedelta(days=1),
     ends: timedelta = timedelta(days=1),
     revoked: bool = False,
 ) -> Standing:
@@ -38,6 +40,7 @@ def one(
         id=CertificateId(number),
         request=RequestId(request),
         names=frozenset(names.split()),
+        not_before=NOW - since,
         not_after=NOW + ends,
         revoked_at=NOW if revoked else None,
     )
@@ -66,9 +69,21 @@ def test_a_revoked_one_takes_nobody_s_place() -> None:
 
 def test_the_last_second_still_counts_and_revoked_goes_before_expired() -> None:
     over = timedelta(seconds=-1)
-    assert found(one(1, ends=timedelta(0))) == [V]
+    assert found(one(1, ends=timedelta(0))) == [X]
     assert found(one(1, ends=over)) == [E]
     assert found(one(1, ends=over, revoked=True)) == [R]
+
+
+@pytest.mark.parametrize(
+    "lasts, left, status",
+    [(365, 30, V), (365, 29, X), (90, 30, V), (90, 29, X), (6, 2, V), (6, 1, X)],
+)
+def test_it_expires_soon_in_its_last_third_and_for_30_days_at_most(
+    lasts: int, left: int, status: CertificateStatus
+) -> None:
+    late, soon = timedelta(days=lasts - left), timedelta(days=left)
+    assert found(one(1, since=late, ends=soon)) == [status]
+    assert found(one(1, since=late, ends=soon), one(2)) == [S, V]
 
 
 def test_the_reasons_are_those_of_rfc_5280_for_server_certificates() -> None:

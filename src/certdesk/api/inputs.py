@@ -18,7 +18,7 @@ from certdesk.store.selectors.organisations import get_organisation, list_organi
 _Body = TypeVar("_Body", bound=BaseModel)
 _WithCsr = TypeVar("_WithCsr", SubmissionIn, CsrIn)
 _IDEMPOTENCY_KEY = re.compile(r"[!-~]{1,128}")
-_ENTITY_TAG = re.compile(r'"([0-9]{1,10})"')
+_ENTITY_TAG = re.compile(r'"([0-9]{1,10}(?:[.][0-9]{1,10})?)"')
 
 
 def read_body(request: HttpRequest, model: type[_Body], *, optional: bool = False) -> _Body:
@@ -103,14 +103,15 @@ def seen_version(request: HttpRequest, *, current: int, given: int | None) -> in
     tags = request.headers.get("If-Match", "").strip()
     if not tags or tags == "*":
         return given
-    if str(current) not in _ENTITY_TAG.findall(re.sub(r'W/"[^"]*"', "", tags)):
+    strong = _ENTITY_TAG.findall(re.sub(r'W/"[^"]*"', "", tags))
+    if str(current) not in [tag.partition(".")[0] for tag in strong]:
         raise Unacceptable(STALE)
     return current if given is None else given
 
 
-def is_fresh(request: HttpRequest, *, current: int) -> bool:
-    """Whether If-None-Match says that the caller has this version already (RFC 9110 13.1.2)."""
-    return str(current) in _ENTITY_TAG.findall(request.headers.get("If-None-Match", ""))
+def is_fresh(request: HttpRequest, *, tag: str) -> bool:
+    """Whether If-None-Match says that the caller has this already (RFC 9110 13.1.2)."""
+    return tag.strip('"') in _ENTITY_TAG.findall(request.headers.get("If-None-Match", ""))
 
 
 def _read_form(request: HttpRequest, model: type[_WithCsr]) -> tuple[_WithCsr, bytes]:

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from urllib.parse import urlencode
+from zlib import crc32
 
 from django.http import HttpResponse
 
@@ -72,9 +73,9 @@ def moment(at: datetime | None) -> str | None:
     return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def etag(version: int) -> str:
-    """The entity tag of a request: its version."""
-    return f'"{version}"'
+def etag(version: int, body: Json) -> str:
+    """The entity tag of a request: its version, and a number for what changes without one."""
+    return f'"{version}.{crc32(json.dumps(body).encode())}"'
 
 
 def check_json(check: Check) -> Json:
@@ -91,6 +92,8 @@ def preview_json(preview: Preview, *, actor: Actor, slug: str) -> Json:
         "status": None,
         "status_text": None,
         "detail": _FORESEEN[decision.outcome],
+        "action_needed": False,
+        "certificate_status": None,
         "version": None,
         "organisation": preview.organisation,
         "organisation_slug": slug,
@@ -120,6 +123,7 @@ def decision_json(judged: Judgement) -> Json:
     return {
         "shown": judged.shown.token(),
         "checks": [check_json(check) for check in judged.decision.checks],
+        "vetted": judged.vetted,
         "domains": [
             {"domain": domain, "names": list(names), "required": domain in judged.required}
             for domain, names in judged.domains.items()
@@ -127,7 +131,7 @@ def decision_json(judged: Judgement) -> Json:
     }
 
 
-def request_json(request: RequestDetail) -> Json:
+def request_json(request: RequestDetail, *, now: datetime) -> Json:
     """A whole request."""
     newest = request.certificates[0] if request.certificates else None
     return {
@@ -135,6 +139,8 @@ def request_json(request: RequestDetail) -> Json:
         "status": request.status.value,
         "status_text": _text(request.status),
         "detail": request.detail,
+        "action_needed": request.action_needed,
+        "certificate_status": request.certificate_status(now=now),
         "version": request.version,
         "organisation": request.organisation,
         "organisation_slug": request.organisation_slug,
@@ -163,12 +169,14 @@ def request_json(request: RequestDetail) -> Json:
     }
 
 
-def row_json(row: RequestRow) -> Json:
+def row_json(row: RequestRow, *, now: datetime) -> Json:
     """A line of the list of requests."""
     return {
         "id": row.number,
         "status": row.status.value,
         "status_text": _text(row.status),
+        "action_needed": row.action_needed,
+        "certificate_status": row.certificate_status(now=now),
         "common_names": row.common_names,
         "name_count": row.name_count,
         "requester": row.requester,

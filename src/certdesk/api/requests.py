@@ -96,6 +96,7 @@ def index(request: HttpRequest, query: Query[RequestsQuery]) -> HttpResponse:
     filters = Filters(
         query=query.q,
         status=query.status,
+        action=query.action,
         organisation_id=inputs.organisation_filter(actor, query.organisation),
         sort=query.sort,
         cursor=query.cursor,
@@ -105,13 +106,13 @@ def index(request: HttpRequest, query: Query[RequestsQuery]) -> HttpResponse:
     asked = {
         "q": query.q,
         "status": query.status,
+        "action": query.action,
         "organisation": query.organisation,
         "sort": query.sort.value,
         "limit": str(query.limit),
     }
-    return render.page(
-        map(render.row_json, found.rows), path="/requests", query=asked, next_cursor=found.next_cursor
-    )
+    items = [render.row_json(row, now=timezone.now()) for row in found.rows]
+    return render.page(items, path="/requests", query=asked, next_cursor=found.next_cursor)
 
 
 @router.get(
@@ -125,10 +126,11 @@ def show(request: HttpRequest, number: int) -> HttpResponse:
     """A request with its checks, history, decisions and certificates. The ETag is its version."""
     actor = actor_of(request)
     detail = get_request(actor=actor, number=number)
-    headers = {"ETag": render.etag(detail.version), "Cache-Control": "private, no-cache"}
-    if inputs.is_fresh(request, current=detail.version):
+    body = render.request_json(detail, now=timezone.now())
+    headers = {"ETag": render.etag(detail.version, body), "Cache-Control": "private, no-cache"}
+    if inputs.is_fresh(request, tag=headers["ETag"]):
         return HttpResponse(status=304, headers=headers)
-    return render.answer(render.request_json(detail), headers=headers)
+    return render.answer(body, headers=headers)
 
 
 @router.get(
@@ -234,7 +236,8 @@ def decision(request: HttpRequest, number: int) -> HttpResponse:
     openapi_extra=describe(403, 404, 409, 412, 503, body=ApproveIn, headers=[IF_MATCH]),
 )
 def approve(request: HttpRequest, number: int) -> HttpResponse:
-    """Approves what `shown` says that the officer saw, with evidence for each domain that nothing proves yet.
+    """Approves what `shown` says that the officer saw, with evidence for each domain that nothing proves yet,
+    and with how the organisation was vetted where it has not been.
 
     409 with what has changed since, if anything has.
     """
@@ -249,6 +252,7 @@ def approve(request: HttpRequest, number: int) -> HttpResponse:
             Evidence(domain=e.domain.strip().lower(), how=e.how, details=e.details, reference=e.reference)
             for e in body.evidence
         ],
+        vetting=body.vetting,
         note=body.note,
         message=body.message,
         clock=timezone.now,
@@ -324,8 +328,6 @@ def _show(
     actor: Actor, number: int, *, status: int = 200, headers: dict[str, str] | None = None
 ) -> HttpResponse:
     detail = get_request(actor=actor, number=number)
-    return render.answer(
-        render.request_json(detail),
-        status=status,
-        headers={"ETag": render.etag(detail.version), **(headers or {})},
-    )
+    body = render.request_json(detail, now=timezone.now())
+    tag = render.etag(detail.version, body)
+    return render.answer(body, status=status, headers={"ETag": tag, **(headers or {})})

@@ -91,6 +91,9 @@ class ApproveIn(Body):
         max_length=100_000, description="What you were shown: from `GET /requests/{id}/decision`, unchanged."
     )
     evidence: list[EvidenceIn] = Field(default=[], max_length=100)
+    vetting: Text = Field(
+        default="", description="How the organisation was vetted: required where it has not been, else empty."
+    )
     note: Text = Field(default="", description="For officers and auditors.")
     message: Text = Field(default="", description="For the applicant.")
 
@@ -155,6 +158,7 @@ class RequestsQuery(Schema):
         "", description="Part of a name, of the requester's user name or of the organisation; or a number."
     )
     status: Literal["", StatusName] = ""
+    action: Literal["", "needed"] = Field("", description="`needed`: what waits for your people.")
     organisation: Slug = ""
     sort: Sort = Sort.NEWEST
     limit: int = Field(50, ge=1, le=200)
@@ -248,7 +252,7 @@ class RevocationOut(Schema):
 
 
 class ListedCertificateOut(CertificateOut):
-    """A certificate by itself. A superseded one still works: a newer one has taken its place."""
+    """A certificate by itself. A superseded one still works, an expiring one too."""
 
     status: CertificateStatus
     request: int
@@ -282,6 +286,7 @@ class DecisionOut(Schema):
 
     shown: str = Field(description="To be sent back with the approval, unchanged.")
     checks: list[CheckOut]
+    vetted: bool = Field(description="Whether the organisation is; if not, the approval says how it was.")
     domains: list[DecisionDomainOut]
 
 
@@ -300,6 +305,8 @@ class AskedOut(Schema):
     """What was asked for: the same members in a preview and in a request."""
 
     detail: str
+    action_needed: bool = Field(description="It waits for the organisation’s people to choose a mailbox.")
+    certificate_status: CertificateStatus | None = Field(description="Of the newest certificate.")
     organisation: str
     organisation_slug: str
     requester: str
@@ -358,6 +365,8 @@ class RequestRowOut(Schema):
     id: int
     status: StatusName
     status_text: str
+    action_needed: bool
+    certificate_status: CertificateStatus | None
     common_names: str
     name_count: int
     requester: str

@@ -6,7 +6,7 @@ among them, for a revocation is for good, and neither is `removeFromCRL`.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import NewType
 
@@ -48,9 +48,16 @@ class CertificateStatus(StrEnum):
     """How one certificate stands. Exactly one at a time; computed, never stored."""
 
     VALID = "valid"
+    EXPIRING = "expiring"  # valid, and it is time to replace it
     SUPERSEDED = "superseded"
     EXPIRED = "expired"
     REVOKED = "revoked"
+
+
+#: Nothing works with these any more.
+OVER = frozenset({CertificateStatus.EXPIRED, CertificateStatus.REVOKED})
+#: The longest time before its end at which a certificate counts as expiring.
+SOON = timedelta(days=30)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,28 +67,41 @@ class Standing:
     id: CertificateId
     request: RequestId
     names: frozenset[str]
+    not_before: datetime
     not_after: datetime
     revoked_at: datetime | None
+
+
+def status_alone(
+    not_before: datetime, not_after: datetime, revoked_at: datetime | None, *, now: datetime
+) -> CertificateStatus:
+    """The status of a certificate that no newer one replaces, such as the newest of a request.
+
+    It is expiring for the last third of its time, and for 30 days at most. The last second still counts
+    (RFC 5280 4.1.2.5).
+    """
+    if revoked_at is not None:
+        return CertificateStatus.REVOKED
+    if now > not_after:
+        return CertificateStatus.EXPIRED
+    soon = not_after - now < min(SOON, (not_after - not_before) / 3)
+    return CertificateStatus.EXPIRING if soon else CertificateStatus.VALID
 
 
 def statuses(certificates: Iterable[Standing], *, now: datetime) -> dict[CertificateId, CertificateStatus]:
     """The status of each; all certificates of a request have to be among them.
 
     A certificate is superseded by a newer one of the same request for the same names, unless that one was
-    revoked. The last second still counts (RFC 5280 4.1.2.5).
+    revoked.
     """
     found: dict[CertificateId, CertificateStatus] = {}
     replaced: set[tuple[RequestId, frozenset[str]]] = set()
     for one in sorted(certificates, key=lambda c: c.id, reverse=True):
         place = (one.request, one.names)
-        if one.revoked_at is not None:
-            found[one.id] = CertificateStatus.REVOKED
-            continue
-        if now > one.not_after:
-            found[one.id] = CertificateStatus.EXPIRED
-        else:
-            found[one.id] = CertificateStatus.SUPERSEDED if place in replaced else CertificateStatus.VALID
-        replaced.add(place)
+        status = status_alone(one.not_before, one.not_after, one.revoked_at, now=now)
+        found[one.id] = CertificateStatus.SUPERSEDED if place in replaced and status not in OVER else status
+        if status is not CertificateStatus.REVOKED:
+            replaced.add(place)
     return found
 
 

@@ -19,7 +19,7 @@ from certdesk.services.caa import CaaSeen, known_caa, look_at_caa, record_caa
 from certdesk.services.entitlements import AWAITS_CLIENT, approve
 from certdesk.services.intents import kept_csr
 from certdesk.services.issuance import cancel_waiting
-from certdesk.services.organisations import Evidence, record_validation
+from certdesk.services.organisations import Evidence, record_validation, record_vetting
 from certdesk.services.preflight import ACME, Subject, judged, subject_of
 from certdesk.services.requests import UNCLAIMED, refusal_text, stop_names
 from certdesk.services.texts import storable
@@ -73,12 +73,14 @@ class Judgement:
     """What policy says now of a request that waits, and what an approving officer may or must prove.
 
     `csr_codes` are the codes of the checks that come from the CSR itself, `domains` those without a current
-    proof with the names below each, `required` those that nobody but an officer can validate.
+    proof with the names below each, `required` those that nobody but an officer can validate. An organisation
+    that is not `vetted` is vetted with the approval.
     """
 
     decision: Decision
     shown: Shown
     csr_codes: frozenset[str]
+    vetted: bool
     domains: Mapping[str, tuple[str, ...]]
     required: frozenset[str]
 
@@ -103,6 +105,7 @@ def judge_now(*, actor: Actor, number: int, now: datetime) -> Judgement:
         decision=decision,
         shown=_shown(request, subject, decision),
         csr_codes=frozenset(check.code for check in facts.csr_findings),
+        vetted=facts.organisation.vetted,
         domains={domain: tuple(names) for domain, names in domains.items()},
         required=_required(decision),
     )
@@ -122,6 +125,7 @@ def approve_request(
     number: int,
     shown: Shown,
     evidence: Sequence[Evidence] = (),
+    vetting: str = "",
     note: str = "",
     message: str = "",
     now: datetime,
@@ -129,9 +133,10 @@ def approve_request(
     """Approves exactly what the officer was shown; returns the issuance that may be taken up now, if any.
 
     `evidence` says, for every domain that nothing proves yet, how ownership was checked. One under a trusted
-    suffix may go without: its own people then confirm by e-mail before anything is signed. `note` is for
-    officers and auditors, `message` for the applicant. Raises InvalidInput naming the domains without
-    evidence, NotAuthorized for an own request, StateConflict with what has changed since it was shown.
+    suffix may go without: its own people then confirm by e-mail before anything is signed. `vetting` says how
+    an organisation that is not vetted yet was vetted. `note` is for officers and auditors, `message` for the
+    applicant. Raises InvalidInput naming the domains without evidence, NotAuthorized for an own request,
+    StateConflict with what has changed since it was shown.
     """
     detail = _may_decide(actor, number)
     note, message = storable(note, field="note"), storable(message, field="message")
@@ -154,6 +159,8 @@ def approve_request(
         if decision.refusals:
             raise PolicyRefused(refusal_text(decision.checks), checks=decision.checks)
         proofs = _complete(evidence, facts, decision, now=now)
+        if facts.organisation.vetted and vetting.strip():
+            raise InvalidInput("The organisation is vetted already.", fields={"vetting": "Leave it out."})
         waived = [waiver_of(check, csr_sha256=subject.csr_sha256) for check in decision.manual_reasons]
         term = validity(subject.profile, duration_years=request.duration_years, now=now)
         # The claim comes first: an officer who loses the race writes no evidence at all.
@@ -179,6 +186,15 @@ def approve_request(
                 "policy_digest": decision.policy_digest,
             },
         )
+        if not facts.organisation.vetted:
+            record_vetting(
+                actor=actor,
+                organisation_id=row.pk,
+                evidence=vetting,
+                field="vetting",
+                request=detail.number,
+                now=now,
+            )
         record_caa(caa, organisation_id=row.pk, request_id=request.pk)
         for proof in proofs:
             record_validation(
@@ -196,7 +212,6 @@ def approve_request(
             now=now,
         )
         Organisation.objects.filter(id=row.pk, first_approved_at__isnull=True).update(first_approved_at=now)
-        Organisation.objects.filter(id=row.pk, vetted_at__isnull=True).update(vetted_at=now)
         StoppedName.objects.filter(organisation_id=row.pk, name__in=request.names).delete()
         waiting = Issuance.objects.filter(request_id=request.pk, state=Work.WAITING)
         waiting.update(next_attempt_at=now + UNCLAIMED)

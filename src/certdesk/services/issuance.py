@@ -308,13 +308,13 @@ def _held_up(issuance: Issuance, request: Request, against: tuple[Check, ...], *
         )
         return Work.WAITING
     if pending:  # nothing is due until somebody confirms
-        again, line = None, second_line(OrganisationId(request.organisation_id), request.names, now=now)
+        line, action_needed = second_line(OrganisationId(request.organisation_id), request.names, now=now)
+        _wait(issuance, at=None, line=line, action_needed=action_needed)
     else:  # the DNS has not said whether the CA may: asked again, later and later, without end
         since = failing_at_dns_since(request_id=request.pk, accepted_at=request.changed_at) or now
         phrase = dns_phrase(elapsed=now - since, ra=runtime.current().rules.ra)
         again = now + _between(RETRY_FIRST, (now - request.changed_at) / 4, RETRY_MOST)
-        line = f"{phrase} {' '.join(check.message for check in unknown)}"
-    _wait(issuance, at=again, line=line)
+        _wait(issuance, at=again, line=f"{phrase} {' '.join(check.message for check in unknown)}")
     return Work.WAITING
 
 
@@ -481,12 +481,14 @@ def _end(
     return state
 
 
-def _wait(issuance: Issuance, *, at: datetime | None, line: str) -> None:
+def _wait(issuance: Issuance, *, at: datetime | None, line: str, action_needed: bool = False) -> None:
     """Says when to look again, and what people read meanwhile, unless it has moved on by now."""
     with write_transaction():
         rows = Issuance.objects.filter(id=issuance.pk, state=issuance.state, version=issuance.version)
         if rows.update(next_attempt_at=at) and _is_first(issuance, issuance.request.status):
-            Request.objects.filter(id=issuance.request_id, state=State.APPROVED).update(detail=line)
+            Request.objects.filter(id=issuance.request_id, state=State.APPROVED).update(
+                detail=line, action_needed=action_needed
+            )
 
 
 def _at_work(backend: Backend, handle: str, since: datetime, now: datetime) -> str:

@@ -141,19 +141,39 @@ def enable_organisation(*, actor: Actor, organisation_id: OrganisationId, reason
 
 
 def vet_organisation(*, actor: Actor, organisation_id: OrganisationId, evidence: str, now: datetime) -> None:
-    """Records that the RA has checked who the organisation is. Raises InvalidInput without evidence."""
+    """Records that the RA has checked who the organisation is, and how. Raises as `record_vetting` does."""
+    with write_transaction():
+        lock_organisation(organisation_id)
+        record_vetting(
+            actor=actor, organisation_id=organisation_id, evidence=evidence, field="evidence", now=now
+        )
+
+
+def record_vetting(
+    *,
+    actor: Actor,
+    organisation_id: int,
+    evidence: str,
+    field: str,
+    request: int = 0,
+    now: datetime,
+) -> None:
+    """The same in the caller's transaction, under the organisation's lock; `request` is its request, if any.
+
+    Raises InvalidInput about `field` without evidence, NotAuthorized, StateConflict if it was vetted already.
+    """
     if not can(actor, Action.ORGANISATION_VET):
         raise NotAuthorized("Only an RA officer vets organisations.")
-    evidence = storable(evidence, field="evidence")
+    evidence = storable(evidence, field=field)
     if not evidence:
-        raise InvalidInput("Say how it was checked.", fields={"evidence": "Say what was checked, and where."})
-    with write_transaction():
-        changed = Organisation.objects.filter(id=organisation_id, vetted_at__isnull=True).update(
-            vetted_at=now
+        raise InvalidInput(
+            "Say how the organisation was vetted.", fields={field: "Say what was checked, and where."}
         )
-        if not changed:
-            raise StateConflict("The organisation was vetted already, or is not there.")
-        _record(actor, organisation_id, "organisation.vet", now=now, data={"evidence": evidence})
+    changed = Organisation.objects.filter(id=organisation_id, vetted_at__isnull=True).update(vetted_at=now)
+    if not changed:
+        raise StateConflict("The organisation was vetted already, or is not there.")
+    data = {"evidence": evidence, **({"request": request} if request else {})}
+    _record(actor, organisation_id, "organisation.vet", now=now, data=data)
 
 
 def validate_domain(

@@ -185,11 +185,11 @@ def create_request(
                 intent = None
 
             # 3. Record the request, its approval and its issuance; claim it where it may be signed at once.
-            detail = " ".join(check.message for check in decision.manual_reasons)
+            detail, action_needed = " ".join(check.message for check in decision.manual_reasons), False
             if auto:
                 detail = "Passed every check; about to be handed to the CA."
             if auto and pending:
-                detail = second_line(submission.organisation_id, csr.names, now=now)
+                detail, action_needed = second_line(submission.organisation_id, csr.names, now=now)
             claim = () if intent is None or at_once is None else ((Event.CLAIM, claim_step(at_once)),)
             request = record_request(
                 subject=subject,
@@ -215,6 +215,8 @@ def create_request(
                 next_attempt_at=now + UNCLAIMED if auto and not pending else None,
                 now=now,
             )
+            if action_needed:
+                Request.objects.filter(id=request.pk).update(action_needed=True)
             record_caa(caa, organisation_id=row.pk, request_id=request.pk)
     except IntegrityError:
         # The same key at the same moment for two organisations: the first is there by now.

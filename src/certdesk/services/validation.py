@@ -242,6 +242,7 @@ def wake_waiting(organisation_id: OrganisationId, *, now: datetime) -> None:
         Issuance.objects.filter(id=number, state=Work.WAITING, next_attempt_at__isnull=True).update(
             next_attempt_at=now
         )
+        Request.objects.filter(issuances=number).update(action_needed=False)
 
 
 def _idle(organisation_id: int) -> QuerySet[Issuance]:
@@ -271,14 +272,15 @@ def names_to_confirm(
     return {domain: tuple(found) for domain, found in missing.items()}
 
 
-def second_line(organisation_id: OrganisationId, names: Iterable[str], *, now: datetime) -> str:
-    """What a request for these names waits for: who was asked, or that somebody has to be asked (R25)."""
+def second_line(organisation_id: OrganisationId, names: Iterable[str], *, now: datetime) -> tuple[str, bool]:
+    """What a request for these names waits for, and whether it waits for somebody to be asked."""
     awaited = _awaited(organisation_id, now=now)
-    lines = []
+    lines, action_needed = [], False
     for domain, missing in names_to_confirm(organisation_id, names, now=now).items():
         found = [what for adn, what in awaited if any(is_under(name, adn) for name in missing)]
         lines.append(f"Waiting for {' or '.join(found)}." if found else _nobody_asked(domain))
-    return " ".join(lines) or PROVEN
+        action_needed |= not found
+    return " ".join(lines) or PROVEN, action_needed
 
 
 def _nobody_asked(domain: str) -> str:
@@ -457,13 +459,15 @@ def tell_waiting(organisation_id: OrganisationId, *, now: datetime) -> None:
     wait for ever, since it was judged by a time before the proof's.
     """
     waiting = _idle(organisation_id)
-    found = waiting.values_list("id", "request_id", "request__names", "request__detail")[:LINES]
-    for number, request, names, shown in found:
-        detail = second_line(organisation_id, names, now=now)
+    columns = ("id", "request_id", "request__names", "request__detail", "request__action_needed")
+    for number, request, names, *shown in waiting.values_list(*columns)[:LINES]:
+        detail, action_needed = second_line(organisation_id, names, now=now)
         if detail == PROVEN:
             waiting.filter(id=number).update(next_attempt_at=now)
-        if detail != shown:
-            Request.objects.filter(id=request, state=State.APPROVED).update(detail=detail)
+        if [detail, action_needed] != shown:
+            Request.objects.filter(id=request, state=State.APPROVED).update(
+                detail=detail, action_needed=action_needed
+            )
 
 
 def _record(row: EmailChallenge, action: str, *, actor: Actor, now: datetime) -> None:

@@ -131,6 +131,7 @@ def advance(
             "state": new,
             "status": status,
             "detail": step.detail,
+            "action_needed": False,
             "changed_at": now,
             **(written or {}),
         }
@@ -198,7 +199,12 @@ def advance_issuance(
         # otherwise meanwhile keeps what its reader is told.
         leads = at.state is State.APPROVED and at.status is not Status.ISSUED
         if leads:
-            shown = {"status": status, "detail": changes[-1].step.detail, "changed_at": now}
+            shown = {
+                "status": status,
+                "detail": changes[-1].step.detail,
+                "action_needed": False,
+                "changed_at": now,
+            }
             if not _swapped(Request, (issuance.request_id, at.state, at.version), shown):
                 raise StateConflict(CHANGED)
         elif state is Work.ISSUED:

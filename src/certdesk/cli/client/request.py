@@ -162,6 +162,7 @@ def submit(
     "--query", "-q", default="", help="Part of a name, of a person or of an organisation; a number."
 )
 @click.option("--status", type=click.Choice(STATUSES), default=None)
+@click.option("--action-needed", is_flag=True, help="What waits for your organisation's people.")
 @click.option("--organisation", default="", help="Its short name.")
 @click.option("--sort", type=click.Choice(["newest", "oldest", "name", "-name"]), default="newest")
 @click.option("--limit", type=click.IntRange(1, 200), default=50, show_default=True, help="Lines a page.")
@@ -172,6 +173,7 @@ def list_(
     *,
     query: str,
     status: str | None,
+    action_needed: bool,
     organisation: str,
     sort: str,
     limit: int,
@@ -181,13 +183,14 @@ def list_(
 ) -> None:
     """List the requests of your organisation, whoever made them."""
     params = {"q": query, "status": status or "", "organisation": organisation, "sort": sort}
+    params["action"] = "needed" if action_needed else ""
     with Service(target) as service:
         pages = list(service.pages("/requests", every=every, limit=str(limit), **params))
     items = [item for page in pages for item in page["items"]]
     if machine:
         show.as_json(items)
     elif items:
-        show.table(("ID", "NAMES", "STATUS", "ASKED BY", "CHANGED"), map(_line, items))
+        show.table(("ID", "NAMES", "STATUS", "CERTIFICATE", "ASKED BY", "CHANGED"), map(_line, items))
     else:
         show.talk("There are no such requests.")
     if pages[-1]["next_cursor"]:
@@ -262,6 +265,7 @@ def end(*, number: int, reason: str, seen_version: int | None, target: Target, m
 
 @request.command()
 @number_argument
+@click.option("--vetting", default="", help="How the organisation was vetted, where it has not been yet.")
 @click.option(
     "--evidence", multiple=True, metavar="DOMAIN=TEXT", help="How ownership of a domain was checked; repeat."
 )
@@ -279,6 +283,7 @@ def end(*, number: int, reason: str, seen_version: int | None, target: Target, m
 def approve(
     *,
     number: int,
+    vetting: str,
     evidence: tuple[str, ...],
     how: str,
     reference: str,
@@ -296,7 +301,7 @@ def approve(
         {"domain": domain, "how": how, "details": text, "reference": reference}
         for domain, text in map(_evidence, evidence)
     ]
-    body = {"evidence": proofs, "note": note, "message": message}
+    body = {"vetting": vetting, "evidence": proofs, "note": note, "message": message}
     with Service(target) as service:
         decision = service.show(f"/requests/{number}/decision")
         for check in decision["checks"]:
@@ -391,7 +396,9 @@ def _say(told: Json) -> None:
 def _line(item: Json) -> tuple[object, ...]:
     more = f" and {item['name_count'] - 1} more" if item["name_count"] > 1 else ""
     names = f"{item['common_names']}{more}"
-    return (item["id"], names, item["status_text"], item["requester"], item["changed_at"])
+    status = f"{item['status_text']}{'; action needed' if item['action_needed'] else ''}"
+    held = item["certificate_status"] or ""
+    return (item["id"], names, status, held, item["requester"], item["changed_at"])
 
 
 def _evidence(given: str) -> tuple[str, str]:

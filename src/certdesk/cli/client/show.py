@@ -59,13 +59,14 @@ def request(told: Json) -> None:
         [
             ("Request ID", str(told["id"])),
             ("Status", str(told["status_text"])),
-            ("", str(told["detail"])),
+            ("", f"{'Action needed. ' if told['action_needed'] else ''}{told['detail']}"),
             *_content(told),
             ("Asked by", f"{told['requester']}, {told['created_at']}"),
             *(
                 ("Certificate", f"serial {c['serial']}, {c['not_before']} to {c['not_after']}")
                 for c in told["certificates"]
             ),
+            *([("Newest one is", told["certificate_status"])] if told["certificate_status"] else []),
         ]
     )
     checks(told["checks"])

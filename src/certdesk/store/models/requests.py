@@ -39,6 +39,8 @@ class Request(models.Model):
     state = models.CharField(max_length=24, choices=[(s.value, s.name) for s in State])
     status = models.CharField(max_length=24, choices=[(s.value, s.name) for s in Status])
     detail = models.TextField(blank=True, default="")  # the second line: what is happening now
+    #: It waits for a validation that nobody has been asked for: its people have to choose a mailbox.
+    action_needed = models.BooleanField(default=False)
     version = models.PositiveIntegerField(default=0)
     created_at = models.DateTimeField()
     changed_at = models.DateTimeField()
@@ -65,6 +67,11 @@ class Request(models.Model):
             models.Index(name="request_by_name", fields=["organisation", "common_names", "id"]),
             models.Index(name="request_all_by_name", fields=["common_names", "id"]),
             models.Index(name="request_all_by_status", fields=["status", "-id"]),
+            models.Index(
+                name="request_action_needed",
+                fields=["organisation", "-id"],
+                condition=models.Q(action_needed=True),
+            ),
             models.Index(name="request_same_submission", fields=["requester", "submission_digest"]),
         ]
 

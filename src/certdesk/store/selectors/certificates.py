@@ -164,17 +164,18 @@ def _rows(found: QuerySet[Certificate], *, now: datetime) -> list[ListedCertific
 def _standing(requests: Iterable[int]) -> list[Standing]:
     """All certificates of these requests: whether one is superseded hangs on the others."""
     rows = Certificate.objects.filter(request_id__in=requests, withheld=False).values_list(
-        "id", "request_id", "issuance__names", "not_after", "revoked_at"
+        "id", "request_id", "issuance__names", "not_before", "not_after", "revoked_at"
     )
     return [
         Standing(
             id=CertificateId(number),
             request=RequestId(request),
             names=frozenset(names),
+            not_before=not_before,
             not_after=not_after,
             revoked_at=revoked_at,
         )
-        for number, request, names, not_after, revoked_at in rows
+        for number, request, names, not_before, not_after, revoked_at in rows
     ]
 
 

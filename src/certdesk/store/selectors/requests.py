@@ -8,11 +8,12 @@ from datetime import datetime
 from enum import StrEnum
 
 from django.db import connection
-from django.db.models import Q, QuerySet
+from django.db.models import OuterRef, Q, QuerySet, Subquery
 
 from certdesk.domain.actors import Action, Actor, can
 from certdesk.domain.errors import InvalidInput, NotFound
 from certdesk.domain.requests import OrganisationId, RequestId, State, Status, UserId
+from certdesk.domain.revocation import CertificateStatus, status_alone
 from certdesk.store.models import Approval, Certificate, Issuance, Request, RequestEvent
 from certdesk.store.prepared import Prepared
 from certdesk.store.selectors.acme import askers
@@ -59,10 +60,14 @@ _ORDER: dict[Sort, tuple[str, ...]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filters:
-    """What is asked of the list; `status` is a public status or empty, `cursor` comes from a page before."""
+    """What is asked of the list; `status` is a public status or empty, `cursor` comes from a page before.
+
+    `action` is "needed" for requests that wait for their own people, or empty.
+    """
 
     query: str = ""
     status: str = ""
+    action: str = ""
     organisation_id: OrganisationId | None = None
     sort: Sort = Sort.NEWEST
     cursor: str = ""
@@ -71,17 +76,23 @@ class Filters:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestRow:
-    """A line of the list."""
+    """A line of the list; `dates` are those of its newest certificate: from, until, revoked at."""
 
     number: RequestId
     common_names: str
     name_count: int
     status: Status
+    action_needed: bool
     requester: str
     organisation: str
     duration_years: int
     created_at: datetime
     changed_at: datetime
+    dates: tuple[datetime, datetime, datetime | None] | None
+
+    def certificate_status(self, *, now: datetime) -> CertificateStatus | None:
+        """How its newest certificate stands; None while there is none."""
+        return None if self.dates is None else status_alone(*self.dates, now=now)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,6 +156,7 @@ class RequestDetail:
     state: State
     status: Status
     detail: str
+    action_needed: bool
     version: int
     names: tuple[str, ...]
     common_names: str
@@ -163,6 +175,16 @@ class RequestDetail:
     events: tuple[EventRow, ...]
     approvals: tuple[ApprovalRow, ...]
     certificates: tuple[CertificateRow, ...]
+
+    def certificate_status(self, *, now: datetime) -> CertificateStatus | None:
+        """How its newest certificate stands; None while there is none."""
+        for newest in self.certificates:
+            return status_alone(newest.not_before, newest.not_after, newest.revoked_at, now=now)
+        return None
+
+
+#: The newest certificate of a request that may be handed out, in the list's own statement.
+_NEWEST = Certificate.objects.filter(request=OuterRef("pk"), withheld=False).order_by("-id")
 
 
 def list_requests(*, actor: Actor, filters: Filters) -> Page:
@@ -184,23 +206,40 @@ def list_requests(*, actor: Actor, filters: Filters) -> Page:
         "duration_years",
         "created_at",
         "changed_at",
+        "action_needed",
         "acme_account_id",
     )
-    raw = list(found.values_list(*columns)[: filters.limit + 1])
-    told = askers(row[-1] for row in raw)
+    newest = [Subquery(_NEWEST.values(name)[:1]) for name in ("not_before", "not_after", "revoked_at")]
+    raw = list(found.values_list(*columns, *newest)[: filters.limit + 1])
+    told = askers(row[len(columns) - 1] for row in raw)
     rows = [
         RequestRow(
             number=RequestId(number),
             common_names=common_names,
             name_count=len(names),
             status=Status(status),
+            action_needed=action_needed,
             requester=told.get(by, requester),
             organisation=organisation,
             duration_years=years,
             created_at=created,
             changed_at=changed,
+            dates=None if dates[0] is None else (dates[0], dates[1], dates[2]),
         )
-        for number, common_names, names, status, requester, organisation, years, created, changed, by in raw
+        for (
+            number,
+            common_names,
+            names,
+            status,
+            requester,
+            organisation,
+            years,
+            created,
+            changed,
+            action_needed,
+            by,
+            *dates,
+        ) in raw
     ]
     more, rows = len(rows) > filters.limit, rows[: filters.limit]
     if backwards:
@@ -237,6 +276,7 @@ def get_request(*, actor: Actor, number: int) -> RequestDetail:
         state=State(row.state),
         status=Status(row.status),
         detail=row.detail,
+        action_needed=row.action_needed,
         version=row.version,
         names=tuple(row.names),
         common_names=row.common_names,
@@ -286,6 +326,10 @@ def _filtered(actor: Actor, filters: Filters) -> QuerySet[Request]:
         if filters.status not in set(Status):
             raise InvalidInput("There is no such status.", fields={"status": "Choose one from the list."})
         found = found.filter(status=filters.status)
+    if filters.action:
+        if filters.action != "needed":
+            raise InvalidInput("There is no such filter.", fields={"action": "“needed” or nothing."})
+        found = found.filter(action_needed=True)
     words = filters.query.strip().lower()[:100]
     if not words.isprintable():  # no name holds such a character, and no database takes all of them
         return found.none()

@@ -13,7 +13,7 @@ from certdesk.domain.requests import Status
 from certdesk.store.selectors.acme import has_usable_credential
 from certdesk.store.selectors.operations import operations
 from certdesk.store.selectors.organisations import list_organisations
-from certdesk.store.selectors.requests import Filters, count_requests, list_requests, waiting_count
+from certdesk.store.selectors.requests import Filters, Page, count_requests, list_requests, waiting_count
 from certdesk.store.selectors.waiting import overdue_at_dns, overdue_count
 from certdesk.web import times
 from certdesk.web.acme.rights import may_manage
@@ -24,6 +24,7 @@ from certdesk.web.requests.listing import may_request, organisation_name, shows_
 from certdesk.web.status.views import ca_works
 
 RECENT = 8
+ACTIONS = 5
 COUNTED = 100
 NOON, EVENING = 12, 18
 
@@ -45,20 +46,30 @@ def home(request: HttpRequest) -> HttpResponse:
     actor, ra = actor_of(request), ra_name()
     shows = can(actor, Action.REQUEST_READ) or bool(actor.memberships)
     recent = list_requests(actor=actor, filters=Filters(limit=RECENT)).rows if shows else []
+    waiting = _action_needed(actor)
     context = {
         "greeting": _greeting(request),
-        "summary": _summary(actor, ra),
+        "summary": _summary(actor, ra, acts=bool(waiting.rows)),
+        "action_needed": waiting.rows,
+        "more_action_needed": bool(waiting.next_cursor),
         "tiles": _tiles(actor),
         "links": _links(actor),
         "links_title": "For auditors" if actor.ra_role is RaRole.AUDITOR else "Running the service",
         "shows_requests": shows,
-        "rows": rows.list_rows(recent, ra=ra),
+        "rows": rows.list_rows(recent, ra=ra, now=timezone.now()),
         "shows_organisation": shows_organisation(actor),
         "organisation_name": organisation_name(actor),
         "may_request": may_request(actor),
         "suggests_acme": _suggests_acme(actor),
     }
     return render(request, "home/home.html", context)
+
+
+def _action_needed(actor: Actor) -> Page:
+    """What waits for the reader or a colleague to choose who confirms a domain."""
+    if can(actor, Action.REQUEST_READ) or not actor.memberships:
+        return Page(rows=[], next_cursor="", previous_cursor="")
+    return list_requests(actor=actor, filters=Filters(action="needed", limit=ACTIONS))
 
 
 def _suggests_acme(actor: Actor) -> bool:
@@ -78,10 +89,10 @@ def _count(actor: Actor, status: Status) -> int:
     return count_requests(actor=actor, filters=Filters(status=status), cap=COUNTED)
 
 
-def _summary(actor: Actor, ra: str) -> str:
+def _summary(actor: Actor, ra: str, *, acts: bool) -> str:
     if can(actor, Action.REQUEST_DECIDE):
         waiting, _oldest = waiting_count(actor=actor)
-        return f"{times.counted(waiting, 'request')} to decide." if waiting else "No request needs you now."
+        return f"{times.counted(waiting, 'request')} to decide." if waiting else "Nothing to decide."
     if actor.ra_role is RaRole.AUDITOR:
         return "You can read everything and change nothing."
     if actor.ra_role is RaRole.OPERATOR:
@@ -89,10 +100,10 @@ def _summary(actor: Actor, ra: str) -> str:
     if not actor.memberships:
         return f"You do not belong to an organisation yet. Ask {ra} to add you."
     waiting = _count(actor, Status.WAITING_FOR_APPROVAL)
+    yours = "Some requests need your attention." if acts else "Nothing needs your attention."
     if waiting:
-        verb = "waits" if waiting == 1 else "wait"
-        return f"{times.counted(waiting, 'request')} of your organisation {verb} for {ra}; nothing needs you."
-    return "Nothing needs you now."
+        return f"{ra} is reviewing {times.counted(waiting, 'request')} of your organisation. {yours}"
+    return yours
 
 
 def _service_summary(actor: Actor) -> str:
@@ -109,7 +120,7 @@ def _tiles(actor: Actor) -> list[Tile]:
         return []
     waiting, oldest = waiting_count(actor=actor)
     since = (
-        f"The oldest has waited {times.lasted(timezone.now() - oldest)}." if oldest else "Nobody is waiting."
+        f"The oldest has waited {times.lasted(timezone.now() - oldest)}." if oldest else "None is waiting."
     )
     unvetted = sum(row.vetted_at is None for row in list_organisations(actor=actor))
     return [
@@ -119,7 +130,7 @@ def _tiles(actor: Actor) -> list[Tile]:
         Tile(
             title="Organisations to vet",
             figure=str(unvetted),
-            text="Vetting can also happen with the first request.",
+            text="Or vet each with its first request.",
             href=reverse("organisations-list"),
             link="See the organisations",
         ),
@@ -135,12 +146,14 @@ def _service_tiles(actor: Actor) -> list[Tile]:
         Tile(
             title="Work that is due",
             figure=str(due),
-            text=f"The oldest has been due for {times.lasted(now - oldest)}." if oldest else "Nothing waits.",
+            text=f"The oldest has been due for {times.lasted(now - oldest)}."
+            if oldest
+            else "None is waiting.",
             href=reverse("service"),
             link="See the service",
         ),
         Tile(
-            title="Jobs given up",
+            title="Failed jobs",
             figure=str(found.jobs_failed),
             text="They can be run again." if found.jobs_failed else "None.",
             href=reverse("service"),

@@ -292,6 +292,8 @@ def _event(event: OrganisationEvent) -> dict[str, str]:
     changed = event.data.get("changed")
     pairs = changed.values() if isinstance(changed, dict) else ()
     what = "; ".join(f"{before or 'none'} → {after or 'none'}" for before, after in pairs)
+    if "request" in event.data:
+        what = f"With request {event.data['request']}"
     why = str(event.data.get("evidence") or event.data.get("reason") or "")
     return {
         "title": _DEEDS[event.action],

@@ -51,10 +51,18 @@ class ApproveForm(PortalForm):
     """What goes with a yes."""
 
     help_entries: ClassVar = {
+        "vetting": "/help/officers/#vetting",
         "message": "/help/officers/#message",
         "note": "/help/officers/#note",
     }
 
+    vetting = forms.CharField(
+        label="How the organisation was vetted",
+        max_length=MAX_TEXT,
+        help_text="For example the register that names it, and when you looked. Kept as evidence.",
+        widget=forms.Textarea(attrs={"rows": 3}),
+        error_messages={"required": "Write how the organisation was vetted; an auditor relies on it."},
+    )
     message = forms.CharField(
         label="Message to the applicant",
         required=False,
@@ -69,6 +77,12 @@ class ApproveForm(PortalForm):
         help_text="Only officers and auditors read this.",
         widget=forms.Textarea(attrs={"rows": 3}),
     )
+
+    def __init__(self, *args: Any, vetted: bool, **kwargs: Any) -> None:
+        """An organisation that is `vetted` is not vetted again."""
+        super().__init__(*args, **kwargs)
+        if vetted:
+            del self.fields["vetting"]
 
 
 class RejectForm(PortalForm):

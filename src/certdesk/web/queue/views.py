@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, QueryDict
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
@@ -15,7 +15,7 @@ from certdesk.domain.check_catalogue import stored
 from certdesk.domain.errors import InvalidInput, NotAuthorized
 from certdesk.domain.findings import Verdict
 from certdesk.domain.identifiers import is_ip_address
-from certdesk.domain.requests import Event, RequestId, State, Status, UserId, status_text
+from certdesk.domain.requests import Event, RequestId, State, Status, UserId
 from certdesk.services.confirm import approve_and_issue
 from certdesk.services.decisions import (
     Judgement,
@@ -84,7 +84,7 @@ def listing(request: HttpRequest) -> HttpResponse:
     asked = _asked([row.number for row in page.rows])
     now = timezone.now()
     count, oldest = waiting_count(actor=actor)
-    summary = "No request needs you now."
+    summary = "Nothing to decide."
     if oldest:
         waited = times.lasted(now - oldest)
         summary = f"{times.counted(count, 'request')}; the oldest has waited {waited}."
@@ -111,13 +111,14 @@ def approve(request: HttpRequest, number: int) -> HttpResponse:
     actor = _officer(request)
     detail = get_request(actor=actor, number=number)
     judged = _judged(actor, detail)
-    evidence, form = _evidence_forms(judged, request), ApproveForm(request.POST)
+    evidence, form = _evidence_forms(judged, request), _approve_form(judged, request.POST)
     if not all([form.is_valid(), *(item.form.is_valid() for item in evidence)]):
         return _render(request, actor, detail, judged, evidence=evidence, form=form)
     approve_and_issue(
         actor=actor,
         number=number,
         evidence=[_evidence(item) for item in evidence if not item.form.is_empty],
+        vetting=form.cleaned_data.get("vetting", ""),
         shown=Shown.read(request.POST.get("shown", "")),
         note=form.cleaned_data["note"],
         message=form.cleaned_data["message"],
@@ -143,7 +144,7 @@ def reject(request: HttpRequest, number: int) -> HttpResponse:
         seen_version=_version(request),
         now=timezone.now(),
     )
-    messages.success(request, f"Request {number} is rejected; we email whoever asked for it.")
+    messages.success(request, f"Request {number} is rejected; we email the requester.")
     return redirect("requests-show", number=number)
 
 
@@ -209,6 +210,10 @@ def _evidence_forms(judged: Judgement | None, request: HttpRequest | None = None
     ]
 
 
+def _approve_form(judged: Judgement | None, data: QueryDict | None = None) -> ApproveForm:
+    return ApproveForm(data, vetted=judged is None or judged.vetted)
+
+
 def _evidence(item: DomainEvidence) -> Evidence:
     said = item.form.cleaned_data
     return Evidence(
@@ -240,7 +245,7 @@ def _render(
         "decided": _decided(detail),
         "evidence_forms": evidence,
         "awaits_confirmation": any(not item.required for item in evidence),
-        "form": form or ApproveForm(),
+        "form": form or _approve_form(judged),
         "reject_form": reject_form or RejectForm(),
     }
     return render(request, "queue/decide.html", context, status=UNPROCESSABLE if invalid else 200)
@@ -278,9 +283,8 @@ def _organisation(actor: Actor, detail: RequestDetail) -> dict[str, object]:
     return {
         "legal_name": row.legal_name,
         "href": reverse("organisations-show", args=[row.slug]),
-        "vetted": f"Yes, {times.day(row.vetted_at)}" if row.vetted_at else "Not yet; approving does so",
+        "vetted": f"Yes, {times.day(row.vetted_at)}" if row.vetted_at else "Not yet",
         "first": "" if row.first_approved_at else "This is its first request.",
         "issued_before": count_requests(actor=actor, filters=issued, cap=APPROVED_SHOWN),
-        "issued_status": status_text(Status.ISSUED, ra=""),
         "domains": [d.adn for d in domains if d.is_validated(now=now)],
     }

@@ -3,11 +3,13 @@
 import csv
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import datetime
 from urllib.parse import urlencode
 
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.shortcuts import render
 from django.urls import reverse
+from django.utils import timezone
 from django.views.decorators.http import require_safe
 
 from certdesk.domain.actors import Action, Actor, can
@@ -34,16 +36,17 @@ _DANGEROUS = ("=", "+", "-", "@", "\t", "\r")  # A7: a spreadsheet would take th
 @require_safe
 def listing(request: HttpRequest) -> HttpResponse:
     """A page of the list."""
-    actor, ra, filters = actor_of(request), ra_name(), _filters(request)
+    actor, ra, filters, now = actor_of(request), ra_name(), _filters(request), timezone.now()
     page = list_requests(actor=actor, filters=filters)
     context = {
-        "rows": rows.list_rows(page.rows, ra=ra),
+        "rows": rows.list_rows(page.rows, ra=ra, now=now),
         "query": filters.query,
         "status": filters.status,
+        "action": filters.action,
         "sort": filters.sort.value,
         "statuses": _statuses(ra),
         "sorts": [{"value": sort.value, "label": label} for sort, label in SORTS.items()],
-        "filtered": bool(filters.query or filters.status or filters.cursor),
+        "filtered": bool(filters.query or filters.status or filters.action or filters.cursor),
         "next_href": _href(filters, page.next_cursor),
         "previous_href": _href(filters, page.previous_cursor),
         "csv_href": f"{reverse('requests-csv')}{_query(filters)}",
@@ -57,7 +60,8 @@ def listing(request: HttpRequest) -> HttpResponse:
 @require_safe
 def as_csv(request: HttpRequest) -> StreamingHttpResponse:
     """The same list as CSV, from the first page on."""
-    lines = _csv_lines(actor_of(request), replace(_filters(request), cursor="", limit=CSV_PAGE), ra_name())
+    filters = replace(_filters(request), cursor="", limit=CSV_PAGE)
+    lines = _csv_lines(actor_of(request), filters, ra_name(), timezone.now())
     response = StreamingHttpResponse(lines, content_type="text/csv; charset=utf-8")
     response["Content-Disposition"] = 'attachment; filename="certificate-requests.csv"'
     return response
@@ -85,6 +89,7 @@ def _filters(request: HttpRequest) -> Filters:
     return Filters(
         query=request.GET.get("q", "").strip()[:200],
         status=request.GET.get("status", ""),
+        action=request.GET.get("action", ""),
         sort=Sort(sort) if sort in set(Sort) else Sort.NEWEST,
         cursor=request.GET.get("cursor", ""),
         limit=PAGE,
@@ -98,7 +103,13 @@ def _statuses(ra: str) -> list[dict[str, str]]:
 
 def _query(filters: Filters, cursor: str = "") -> str:
     sort = "" if filters.sort is Sort.NEWEST else filters.sort.value
-    pairs = {"q": filters.query, "status": filters.status, "sort": sort, "cursor": cursor}
+    pairs = {
+        "q": filters.query,
+        "status": filters.status,
+        "action": filters.action,
+        "sort": sort,
+        "cursor": cursor,
+    }
     said = {name: value for name, value in pairs.items() if value}
     return f"?{urlencode(said)}" if said else ""
 
@@ -114,7 +125,7 @@ class _Line:
         return line
 
 
-def _csv_lines(actor: Actor, filters: Filters, ra: str) -> Iterator[str]:
+def _csv_lines(actor: Actor, filters: Filters, ra: str, now: datetime) -> Iterator[str]:
     writer = csv.writer(_Line())
     yield writer.writerow(
         [
@@ -122,6 +133,7 @@ def _csv_lines(actor: Actor, filters: Filters, ra: str) -> Iterator[str]:
             "Common names",
             "Names",
             "Status",
+            "Certificate",
             "Organisation",
             "Requested by",
             "Date",
@@ -135,6 +147,7 @@ def _csv_lines(actor: Actor, filters: Filters, ra: str) -> Iterator[str]:
                 *map(_harmless, (row.common_names,)),
                 row.name_count,
                 status_text(row.status, ra=ra),
+                row.certificate_status(now=now) or "",
                 *map(_harmless, (row.organisation, row.requester)),
                 times.iso(row.created_at),
                 row.duration_years,

@@ -18,7 +18,13 @@ from django.views.decorators.http import require_http_methods
 
 from certdesk.domain.actors import Actor
 from certdesk.domain.errors import NotAuthorized
-from certdesk.domain.revocation import ENDS_REQUEST, MAY_END_REQUEST, CertificateStatus, RevocationReason
+from certdesk.domain.revocation import (
+    ENDS_REQUEST,
+    MAY_END_REQUEST,
+    OVER,
+    CertificateStatus,
+    RevocationReason,
+)
 from certdesk.services.requests import may_end
 from certdesk.services.revocation import Progress, may_revoke, reasons_for, revoke_certificate
 from certdesk.services.texts import MAX_TEXT
@@ -33,15 +39,13 @@ from certdesk.web import times
 from certdesk.web.actor import actor_of
 from certdesk.web.context import crumbs
 from certdesk.web.forms import PortalForm
-from certdesk.web.requests.rows import fingerprint
+from certdesk.web.requests.rows import CERTIFICATE, fingerprint
 
 UNPROCESSABLE = 422
 SHOWN = 50
-_STATUS: Mapping[CertificateStatus, tuple[str, str]] = {
-    CertificateStatus.VALID: ("ok", "Valid"),
-    CertificateStatus.SUPERSEDED: ("idle", "Replaced by a newer one"),
-    CertificateStatus.EXPIRED: ("idle", "Expired"),
-    CertificateStatus.REVOKED: ("stop", "Revoked"),
+_OVER: Mapping[CertificateStatus, str] = {
+    CertificateStatus.EXPIRED: "Browsers and other clients reject it. Use a newer certificate.",
+    CertificateStatus.REVOKED: "Don’t use it: browsers and other clients reject a revoked certificate.",
 }
 #: What each reason means to somebody who has never read RFC 5280; in which order, the domain says.
 REASONS: Mapping[RevocationReason, tuple[str, str]] = {
@@ -79,6 +83,7 @@ class CertificateLine:
     status: str
     said: str = ""
     revoke_href: str = ""
+    warning: str = ""
 
 
 class RevokeForm(PortalForm):
@@ -119,14 +124,13 @@ class RevokeForm(PortalForm):
         return ends
 
 
-def certificates_context(actor: Actor, detail: RequestDetail, *, now: datetime) -> dict[str, object]:
-    """The newest certificate's line and those of earlier ones; nothing while there is none."""
+def certificate_lines(actor: Actor, detail: RequestDetail, *, now: datetime) -> list[CertificateLine]:
+    """The certificates of a request, newest first."""
     if not detail.certificates:
-        return {}
+        return []
     found = list_certificates(actor=actor, filters=Filters(request=detail.number, limit=SHOWN), now=now)
     may = may_revoke(actor, organisation_id=detail.organisation_id, requester_id=detail.requester_id)
-    newest, *earlier = [_line(row, may_revoke_it=may) for row in found]
-    return {"standing": newest, "earlier": earlier}
+    return [_line(row, may_revoke_it=may) for row in found]
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -181,11 +185,10 @@ def _done(progress: Progress) -> str:
 
 
 def _line(row: ListedCertificate, *, may_revoke_it: bool) -> CertificateLine:
-    look, status = _STATUS[row.status]
+    look, status = CERTIFICATE[row.status]
     pending = row.revocation is not None and row.revocation.outcome == "open"
     if pending and row.status is not CertificateStatus.REVOKED:
         look, status = "busy", "Being revoked"
-    over = row.status in (CertificateStatus.REVOKED, CertificateStatus.EXPIRED)
     return CertificateLine(
         serial=fingerprint(row.serial),
         validity=times.span(row.not_before, row.not_after),
@@ -193,14 +196,17 @@ def _line(row: ListedCertificate, *, may_revoke_it: bool) -> CertificateLine:
         status=status,
         said=_said(row),
         revoke_href=reverse("certificates-revoke", args=[row.id])
-        if may_revoke_it and not over and not pending
+        if may_revoke_it and row.status not in OVER and not pending
         else "",
+        warning=_OVER.get(row.status, ""),
     )
 
 
 def _said(row: ListedCertificate) -> str:
     """What became of it, in a sentence or two."""
     told = row.revocation
+    if row.status is CertificateStatus.EXPIRED and row.revoked_at is None:
+        return f"Expired on {times.at(row.not_after)}."
     if told is None:
         return ""
     why, _text = REASONS[RevocationReason(told.reason)]

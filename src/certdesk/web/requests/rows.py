@@ -13,6 +13,7 @@ from certdesk.domain.check_catalogue import explained
 from certdesk.domain.findings import QUIET, Check, Verdict
 from certdesk.domain.identifiers import to_unicode
 from certdesk.domain.requests import Event, Status, status_text
+from certdesk.domain.revocation import OVER, CertificateStatus
 from certdesk.store.selectors.requests import ApprovalRow, EventRow, RequestDetail, RequestRow
 from certdesk.web import times
 
@@ -25,12 +26,19 @@ LOOK: Mapping[Status, str] = {
     Status.REJECTED_BY_CA: "stop",
     Status.WITHDRAWN: "idle",
 }
+CERTIFICATE: Mapping[CertificateStatus, tuple[str, str]] = {
+    CertificateStatus.VALID: ("ok", "Valid"),
+    CertificateStatus.EXPIRING: ("warn", "Expires soon"),
+    CertificateStatus.SUPERSEDED: ("idle", "Replaced by a newer one"),
+    CertificateStatus.EXPIRED: ("idle", "Expired"),
+    CertificateStatus.REVOKED: ("stop", "Revoked"),
+}
 _VERDICT_LOOK: Mapping[Verdict, tuple[str, str]] = {
     Verdict.PASS: ("ok", "Passed."),
     Verdict.NOT_CHECKED: ("idle", "Not checked."),
     Verdict.WARN: ("warn", "Note."),
     Verdict.PENDING: ("busy", "To be confirmed."),
-    Verdict.MANUAL: ("wait", "A person looks."),
+    Verdict.MANUAL: ("wait", "Needs review."),
     Verdict.REFUSE: ("stop", "Not accepted."),
 }
 _ATTRIBUTES = {
@@ -141,6 +149,7 @@ class ListRow:
     more: str
     look: str
     status: str
+    mark: str
     organisation: str
     requester: str
     at: str
@@ -231,16 +240,24 @@ def csr_pem(der: bytes) -> str:
     return f"-----BEGIN CERTIFICATE REQUEST-----\n{body}\n-----END CERTIFICATE REQUEST-----\n"
 
 
-def list_rows(rows: Iterable[RequestRow], *, ra: str) -> list[ListRow]:
+def badge(status: Status, certificate: CertificateStatus | None, *, ra: str) -> tuple[str, str]:
+    """Look and words of a request: its certificate's, where that is no longer just valid."""
+    if certificate is None or certificate is CertificateStatus.VALID:
+        return LOOK[status], status_text(status, ra=ra)
+    look, word = CERTIFICATE[certificate]
+    return look, f"Certificate {word.lower()}"
+
+
+def list_rows(rows: Iterable[RequestRow], *, ra: str, now: datetime) -> list[ListRow]:
     """Lines of the list."""
-    words = {status: status_text(status, ra=ra) for status in Status}
     return [
         ListRow(
             number=row.number,
             name=row.common_names,
             more=f"and {row.name_count - 1} more" if row.name_count > 1 else "",
-            look=LOOK[row.status],
-            status=words[row.status],
+            look=look,
+            status=status,
+            mark="Action needed" if row.action_needed else "",
             organisation=row.organisation,
             requester=row.requester,
             at=times.at(row.created_at),
@@ -248,23 +265,31 @@ def list_rows(rows: Iterable[RequestRow], *, ra: str) -> list[ListRow]:
             duration=times.counted(row.duration_years, "year"),
         )
         for row in rows
+        for look, status in [badge(row.status, row.certificate_status(now=now), ra=ra)]
     ]
 
 
-def page_row(detail: RequestDetail, *, ra: str, now: datetime) -> PageRow:
-    """The head of a request's page. Reasons that stand in the list of checks are not told twice."""
+def page_row(detail: RequestDetail, *, ra: str, now: datetime, ended: str = "") -> PageRow:
+    """The head of a request's page; `ended` says what became of a certificate that is over.
+
+    Reasons that stand in the list of checks are not told twice.
+    """
     second_line = detail.detail
-    if detail.status in (Status.REJECTED_BY_RA, Status.REJECTED_BY_CA):
+    certificate = detail.certificate_status(now=now)
+    look, status = badge(detail.status, certificate, ra=ra)
+    if certificate in OVER:
+        second_line = ended
+    elif detail.status in (Status.REJECTED_BY_RA, Status.REJECTED_BY_CA):
         second_line = ""
     elif " ".join(second_line.split()) == _manual_reasons(detail):
-        second_line = f"{ra} looks at it. You will be told by e-mail what was decided."
+        second_line = f"{ra} is reviewing this request. We’ll email you when they decide."
     elif detail.status is Status.SUBMITTED:
         second_line = f"{second_line} The CA has had it for {times.lasted(now - detail.changed_at)}.".strip()
     return PageRow(
         number=detail.number,
         title=title(detail),
-        look=LOOK[detail.status],
-        status=status_text(detail.status, ra=ra),
+        look=look,
+        status=status,
         second_line=second_line,
         version=detail.version,
         requester=detail.requester,

@@ -39,7 +39,7 @@ from certdesk.web.requests.ca import ca_view
 from certdesk.web.requests.certificate import bundle_response, certificate_view, form_response, install_view
 from certdesk.web.requests.forms import EndForm, NewRequestForm
 from certdesk.web.requests.preview import preview_context
-from certdesk.web.requests.revoking import certificates_context
+from certdesk.web.requests.revoking import certificate_lines
 from certdesk.web.requests.token import make_token, read_token
 
 LIST = ("Certificates", "/requests/")
@@ -116,24 +116,28 @@ def confirm(request: HttpRequest) -> HttpResponse:
 @require_safe
 def show(request: HttpRequest, number: int) -> HttpResponse:
     """One request with everything that hangs on it (R25)."""
-    actor, ra = actor_of(request), ra_name()
+    actor, ra, now = actor_of(request), ra_name(), timezone.now()
     detail = get_request(actor=actor, number=number)
-    another = may_ask_another_until(actor, detail, now=timezone.now())
+    another = may_ask_another_until(actor, detail, now=now)
     unfinished = detail.status not in FINAL
+    lines = certificate_lines(actor, detail, now=now)
     context: dict[str, object] = {
         "crumbs": crumbs(LIST, (f"Request {number}", "")),
-        "page": rows.page_row(detail, ra=ra, now=timezone.now()),
+        "page": rows.page_row(detail, ra=ra, now=now, ended=lines[0].said if lines else ""),
+        "action_needed": detail.action_needed,
+        "may_act": can(actor, Action.DOMAIN_ASK, organisation_id=detail.organisation_id),
         "poll_version": _poll_version(detail),
-        **awaiting_context(actor, detail, now=timezone.now()),
-        "ca": ca_view(actor, detail, now=timezone.now()),
+        **awaiting_context(actor, detail, now=now),
+        "ca": ca_view(actor, detail, now=now),
         "poll_href": reverse("requests-status", args=[number]) if unfinished else "",
         "rejection": _rejection(detail, ra=ra),
         "certificate": certificate_view(detail),
         "install": install_view(detail),
-        **certificates_context(actor, detail, now=timezone.now()),
+        "standing": lines[0] if lines else None,
+        "earlier": lines[1:],
         "facts": rows.stored_csr(detail),
         **rows.check_list(stored(detail.checks)).context(),
-        "caa": caa_views(caa_of_request(actor=actor, number=number), now=timezone.now(), on_request=True),
+        "caa": caa_views(caa_of_request(actor=actor, number=number), now=now, on_request=True),
         "facts_about": rows.about(detail),
         "approvals": rows.approvals(detail.approvals),
         "history": rows.history(detail, ra=ra),

@@ -110,7 +110,7 @@ def work_rows(found: Operations, *, now: datetime) -> list[WorkRow]:
             state="Something failed" if retrying else "None",
         ),
         WorkRow(
-            title="Jobs given up",
+            title="Failed jobs",
             count=failed,
             age="",
             look="stop" if failed else "ok",
