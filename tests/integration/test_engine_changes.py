@@ -1,4 +1,7 @@
-"""The one engine when something changes on the way: a permission is judged wherever it is used."""
+"""The one engine when something changes on the way.
+
+What is withdrawn meanwhile is the subject of `test_withdrawn_permissions.py`.
+"""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -6,22 +9,19 @@ from datetime import datetime, timedelta
 import pytest
 
 from certdesk.dcv.caa import check_caa
-from certdesk.domain.certificates import Absent, Accepted
 from certdesk.domain.csr import read_csr
-from certdesk.domain.errors import OutcomeUnknown, PolicyRefused, Unavailable
+from certdesk.domain.errors import PolicyRefused, Unavailable
 from certdesk.domain.policy_file import read_policy
-from certdesk.domain.requests import IssuanceId, State, Status, Work
-from certdesk.services import issuance, runtime
+from certdesk.domain.requests import State, Status, Work
+from certdesk.services import runtime
 from certdesk.services.decisions import reject_request
 from certdesk.services.organisations import Evidence
-from certdesk.services.requests import create_request, end_request
+from certdesk.services.requests import create_request
 from certdesk.services.runtime import CaaSettings
 from certdesk.store.models import (
-    AcmeAccount,
     AuditEvent,
     BlockedKey,
     Certificate,
-    EabCredential,
     Issuance,
     Organisation,
     Request,
@@ -35,16 +35,13 @@ from tests.integration.support import (
     Clock,
     World,
     approve_only,
-    audit_problems,
     backend,
     configured,
     csr,
     drive,
     due,
-    events_of,
     issuance_of,
     signed,
-    state_of,
     submission,
     submit,
     validated,
@@ -53,77 +50,7 @@ from tests.integration.support import (
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-BUSY, LOST, HERE = Unavailable("Busy."), OutcomeUnknown("The line broke."), Accepted(handle="7")
-#: What happens meanwhile, and what is then said.
-CHANGES: dict[str, tuple[Callable[[Story], object], str]] = {
-    "the request has ended": (
-        lambda story: end_request(
-            actor=story.w.olga, number=story.request.pk, reason="Over.", now=story.clock.now
-        ),
-        "",
-    ),
-    "its key is blocked": (
-        lambda story: BlockedKey.objects.create(spki_sha256=story.row.spki_sha256, reason="found", at=NOW),
-        "",
-    ),
-    "the organisation is disabled": (lambda _story: Organisation.objects.update(is_active=False), "isabled"),
-}
-OF_CLIENTS: dict[str, Callable[[], object]] = {
-    "the account is deactivated": lambda: AcmeAccount.objects.update(deactivated_at=NOW),
-    "the credential is revoked": lambda: EabCredential.objects.update(revoked_at=NOW),
-    "the account's key is blocked": lambda: BlockedKey.objects.create(
-        spki_sha256=AcmeAccount.objects.get().spki_sha256, reason="found", at=NOW
-    ),
-}
-BOTH = [
-    *((channel, change) for channel in CHANNELS for change in CHANGES),
-    *((channel, change) for channel in ORDERS for change in OF_CLIENTS),
-]
-
-
-def _change(story: Story, change: str) -> None:
-    if change in OF_CLIENTS:
-        OF_CLIENTS[change]()
-    else:
-        CHANGES[change][0](story)
-
-
-@pytest.mark.parametrize("channel, change", BOTH)
-@pytest.mark.parametrize("said", [BUSY, LOST])
-def test_nothing_is_sent_a_second_time(channel: str, change: str, said: Exception) -> None:
-    """Neither after a CA that was out of reach, nor to one that has nothing of what was sent."""
-    story, ca = Story(channel), watching([said, signed], found=[Absent()])
-    with backend(ca):
-        story.ask()
-        _change(story, change)
-        if story.row.state not in (Work.CANCELLED, Work.REFUSED):
-            story.step()
-    assert len(ca.submitted) == 1
-    row = story.row
-    if channel in (*STANDING, *ORDERS) or change == "the request has ended":
-        story.expect(Work.CANCELLED)
-        told = "end" if said is BUSY and change == "the request has ended" else "cancel"
-        assert events_of(story.request.pk)[-1] == told
-    else:  # an officer is asked
-        assert (row.state, row.intent_key, row.next_attempt_at) == (Work.WAITING, None, None)
-        assert state_of(story.request.pk) is Status.WAITING_FOR_APPROVAL
-        assert events_of(story.request.pk)[-2:] == ["release", "refer"]
-    assert audit_problems() == []
-
-
-@pytest.mark.parametrize("channel, change", BOTH)
-def test_what_arrives_without_a_permission_is_withheld_and_revoked(channel: str, change: str) -> None:
-    story, ca = Story(channel), watching([HERE], polls=[signed])
-    with backend(ca):
-        story.ask()
-        _change(story, change)
-        story.run()
-    assert ca.polled == ["7"]
-    story.expect(Work.CANCELLED, kept="withheld")
-    # A request that still stands without a certificate goes to an officer, with the same CSR.
-    again = channel not in (*STANDING, *ORDERS) and change != "the request has ended"
-    assert events_of(story.request.pk)[-1] == ("refer" if again else "cancel")
-    assert Issuance.objects.filter(state=Work.WAITING, next_attempt_at=None).count() == again
+BUSY = Unavailable("Busy.")
 
 
 def test_an_order_under_a_request_of_people_lasts_as_long_after_a_second_try() -> None:
@@ -313,13 +240,3 @@ def test_an_officer_can_not_approve_a_blocked_key() -> None:
     assert "compromised" in Request.objects.get().detail
     with pytest.raises(PolicyRefused):
         approve_only(w.olga, number, note="Whatever.")
-
-
-def test_what_is_out_of_reach_can_be_rejected_meanwhile() -> None:
-    story = Story("first")
-    with backend(watching([BUSY])):
-        story.ask()
-        number, version = story.request.pk, story.request.version
-        reject_request(actor=story.w.olga, number=number, details="Stop.", seen_version=version, now=NOW)
-        assert issuance.drive(issuance_id=IssuanceId(story.row.pk), clock=story.clock) is None
-    assert state_of(number) is Status.REJECTED_BY_RA

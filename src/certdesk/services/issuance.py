@@ -26,16 +26,7 @@ from certdesk.domain.certificates import (
 from certdesk.domain.errors import BackendError, BackendRefused, OutcomeUnknown, StateConflict, Unavailable
 from certdesk.domain.findings import Check, Verdict
 from certdesk.domain.policy_limits import CAA_UNKNOWN
-from certdesk.domain.requests import (
-    DONE,
-    Event,
-    IssuanceId,
-    OrganisationId,
-    RequestId,
-    State,
-    Status,
-    Work,
-)
+from certdesk.domain.requests import DONE, Event, IssuanceId, OrganisationId, RequestId, State, Status, Work
 from certdesk.domain.waiting import dns_phrase, waiting_phrase
 from certdesk.services import runtime
 from certdesk.services.acme_addresses import account_url
