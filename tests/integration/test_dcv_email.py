@@ -587,7 +587,7 @@ def test_r35_a_first_request_may_be_confirmed_while_it_waits_for_an_officer(inbo
     assert state_of(made.number) is Status.WAITING_FOR_APPROVAL
     olga = signed_in(actor("olga", ra=RaRole.OFFICER))
     shown = olga.get(reverse("queue-decide", args=[made.number])).context["shown"]
-    olga.post(reverse("queue-approve", args=[made.number]), {"shown": shown})
+    olga.post(reverse("queue-approve", args=[made.number]), {"shown": shown, "vetting": "Known to us."})
     assert state_of(made.number) is Status.ISSUED
 
 

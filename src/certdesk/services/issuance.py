@@ -83,6 +83,7 @@ def issue(*, issuance_id: IssuanceId, clock: Clock, already: Claimed | None = No
     With `already` it begins at step 3. Safe to call again at any time, by any number of processes: raises
     StateConflict when nothing is to be done, or another process does it.
     """
+    is_repeated = False
     if already is not None:
         issuance, intent, backend = already.issuance, already.intent, already.backend
     else:
@@ -109,7 +110,7 @@ def issue(*, issuance_id: IssuanceId, clock: Clock, already: Claimed | None = No
             account_uri=account_url(issuance.order.account_id) if issuance.order else "",
             now=now,
         )
-        csr = kept_csr(issuance)
+        csr, is_repeated = kept_csr(issuance), recorded is not None
         subject = issuance_subject(issuance, issuance.organisation, csr)
         intent = recorded or intent_of(subject, backend, now=now)
         try:
@@ -153,7 +154,9 @@ def issue(*, issuance_id: IssuanceId, clock: Clock, already: Claimed | None = No
 
     # 3. Sign or send, outside any transaction.
     sent = _answer(backend, lambda: backend.submit(intent))
-    if isinstance(sent, Unavailable) and not _is_given_up(issuance, sent, now=clock()):
+    if isinstance(sent, Unavailable) and is_repeated:
+        sent = OutcomeUnknown(sent.detail)  # the process that sent it first may be about to hear an answer
+    if isinstance(sent, Unavailable) and not _is_late(issuance, now=clock()):
         return _release(issuance, sent, now=clock())
     if isinstance(sent, Unavailable):
         sent = Refused(reason=f"It could not be reached in time. {sent.detail}")
@@ -266,7 +269,7 @@ def _is_late(issuance: Issuance, *, now: datetime) -> bool:
 
 def _is_given_up(issuance: Issuance, found: object, *, now: datetime) -> bool:
     """Whether the CA, asked once more, still has no answer for what nobody waits for any longer."""
-    return _is_late(issuance, now=now) and not isinstance(found, (Issued, Refused))
+    return _is_late(issuance, now=now) and not isinstance(found, (Issued, Refused, Unavailable))
 
 
 def _held_up(issuance: Issuance, request: Request, against: tuple[Check, ...], *, now: datetime) -> Work:
