@@ -20,7 +20,7 @@ from certdesk.services.acme_credentials import (
     rotate_credential,
 )
 from certdesk.store.models import AuditEvent, EabCredential
-from certdesk.store.selectors.acme import get_credential, list_accounts, list_credentials
+from certdesk.store.selectors.acme import find_accounts, find_credentials, get_credential
 from tests.integration.support import NOW, actor, audit_problems, organisation
 
 pytestmark = pytest.mark.django_db
@@ -86,11 +86,11 @@ def test_others_may_not_and_outsiders_find_nothing(meg: Actor, university: Organ
         with pytest.raises(error):
             change_credential(actor=who, credential_id=made.credential_id, name="x", limits=Limits(), now=NOW)
     for who in (alice, charlie):
+        assert find_credentials(actor=who, organisation_id=university) == []
         with pytest.raises(NotFound):
-            list_credentials(actor=who, organisation_id=university)
-        with pytest.raises(NotFound):
-            list_accounts(actor=who, credential_id=made.credential_id)
-    assert [row.kid for row in list_credentials(actor=rick, organisation_id=university)] == [made.kid]
+            get_credential(actor=who, credential_id=made.credential_id)
+        assert find_accounts(actor=who, credential_id=made.credential_id) == []
+    assert [row.kid for row in find_credentials(actor=rick, organisation_id=university)] == [made.kid]
 
 
 def test_rotating_makes_a_new_key_under_the_same_kid(meg: Actor, university: OrganisationId) -> None:

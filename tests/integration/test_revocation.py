@@ -33,7 +33,6 @@ from certdesk.services.revocation import (
     HoldsAccount,
     HoldsKey,
     Progress,
-    certificate_id_of,
     drive_revocation,
     due_revocations,
     revoke_by_proof,
@@ -244,9 +243,6 @@ def test_a_machine_shows_that_the_certificate_is_its_own() -> None:
     w = world()
     college = support.organisation("Other College")
     certificate = issued(w)
-    assert certificate_id_of(bytes(certificate.der)) == certificate.pk
-    with pytest.raises(NotFound):
-        certificate_id_of(b"another")
 
     def by(proof: HoldsKey | HoldsAccount) -> Progress:
         return revoke_by_proof(

@@ -1,12 +1,12 @@
 """How long a public CA may rely on a proof, across the dates on which the rules change."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import pytest
 
 from certdesk.domain.evidence import Method
 from certdesk.domain.reuse import public_allowance, public_expiry
-from certdesk.domain.rules import Allowance, RuleId, next_change
+from certdesk.domain.rules import Allowance
 
 
 def _day(year: int, month: int, day: int) -> datetime:
@@ -56,10 +56,3 @@ def test_a_persistent_records_own_end_comes_first() -> None:
 def test_e_mail_ends_for_public_cas(day: datetime, allowance: Allowance) -> None:
     assert public_allowance(Method.EMAIL_CONSTRUCTED, now=day) is allowance
     assert public_allowance(Method.DNS_TXT, now=day) is Allowance.ALLOWED
-
-
-def test_what_comes_next_is_known() -> None:
-    change = next_change(RuleId.PUBLIC_PERSPECTIVES, _day(2026, 11, 24))
-    assert change is not None
-    assert (change.value, change.from_date) == (5, _day(2026, 12, 15).date())
-    assert next_change(RuleId.PUBLIC_PERSPECTIVES, _day(2026, 12, 15) + timedelta(days=1)) is None

@@ -13,7 +13,6 @@ from certdesk.domain.revocation import (
     RevocationReason,
     Standing,
     reason_coded,
-    reason_named,
     statuses,
 )
 
@@ -94,14 +93,6 @@ def test_the_reasons_are_those_of_rfc_5280_for_server_certificates() -> None:
         "cACompromise",
         "aACompromise",
     }
-    assert all(reason_named(reason.value) is reason for reason in RevocationReason)
-
-
-@pytest.mark.parametrize("name", ["certificateHold", "removeFromCRL", "keycompromise", ""])
-def test_no_other_reason_is_taken(name: str) -> None:
-    with pytest.raises(InvalidInput, match="not a reason") as refused:
-        reason_named(name)
-    assert "superseded" in refused.value.fields["reason"]
 
 
 def test_the_numbers_are_those_of_rfc_5280() -> None:

@@ -13,9 +13,11 @@ from django.urls import resolve
 from django.utils import timezone
 
 from certdesk.acme import problems
+from certdesk.acme.edge import not_allowed
 from certdesk.acme.render import address
 from certdesk.domain.acme_problems import malformed
 from certdesk.domain.errors import CertdeskError
+from certdesk.front import METHODS
 from certdesk.services.acme_nonces import make_nonce
 
 log = structlog.get_logger()
@@ -47,6 +49,8 @@ class AcmeMiddleware:
 
 
 def _answer(request: HttpRequest) -> HttpResponse:
+    if request.method not in METHODS:
+        return not_allowed(request.method, "GET", "HEAD", "POST")
     try:
         match = resolve("/" + request.path_info.removeprefix(ROOM), urlconf=URLS)
         response: HttpResponse = match.func(request, **match.kwargs)

@@ -49,11 +49,6 @@ def java_truststore(chain: tuple[bytes, ...]) -> bytes:
     return pkcs12.serialize_java_truststore([root], BestAvailableEncryption(TRUSTSTORE_PASSWORD.encode()))
 
 
-def pkcs7_pem(chain: tuple[bytes, ...]) -> bytes:
-    """The whole chain in PKCS#7, PEM."""
-    return pkcs7.serialize_certificates([x509.load_der_x509_certificate(der) for der in chain], Encoding.PEM)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Form:
     """A form of a certificate: how its file's name ends, its media type, and how it is made of a chain."""

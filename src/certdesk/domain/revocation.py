@@ -105,14 +105,6 @@ def statuses(certificates: Iterable[Standing], *, now: datetime) -> dict[Certifi
     return found
 
 
-def reason_named(name: str) -> RevocationReason:
-    """The reason of this name. Raises InvalidInput, with those on offer."""
-    try:
-        return RevocationReason(name)
-    except ValueError:
-        raise _not_offered(f"“{name}” is not a reason for a revocation here.") from None
-
-
 def reason_coded(code: int) -> RevocationReason:
     """The reason of this number in RFC 5280. Raises InvalidInput, with those on offer."""
     if code not in _CODES:

@@ -123,13 +123,6 @@ def in_force(rule_id: RuleId | str, now: datetime) -> DatedRule:
     return max(begun, key=lambda rule: rule.from_date)
 
 
-def next_change(rule_id: RuleId | str, now: datetime) -> DatedRule | None:
-    """The rule of this name that will replace the one in force at `now`, if one is known already."""
-    today = in_force(rule_id, now).from_date
-    later = [rule for rule in RULES if rule.id == rule_id and rule.from_date > today]
-    return min(later, key=lambda rule: rule.from_date, default=None)
-
-
 def begins_at(rule: DatedRule) -> datetime:
     """The moment from which a rule holds."""
     return datetime.combine(rule.from_date, time(), tzinfo=UTC)

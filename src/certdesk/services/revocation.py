@@ -5,7 +5,6 @@ recorded. Asking a CA twice to revoke the same certificate does no harm, so an o
 again by the tick until the CA has taken it or said no (docs/issuance-cycle.md).
 """
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -25,7 +24,7 @@ from certdesk.domain.errors import (
     StateConflict,
 )
 from certdesk.domain.requests import OrganisationId, RequestId, State, UserId
-from certdesk.domain.revocation import ENDS_REQUEST, MAY_END_REQUEST, RA_ONLY, CertificateId, RevocationReason
+from certdesk.domain.revocation import ENDS_REQUEST, MAY_END_REQUEST, RA_ONLY, RevocationReason
 from certdesk.services import runtime
 from certdesk.services.keys import block_key
 from certdesk.services.requests import end_under_lock
@@ -159,15 +158,6 @@ def revoke_by_proof(
         proof=KeyProof.POSSESSION if isinstance(proof, HoldsKey) else KeyProof.CLAIM,
     )
     return _revoke(row, asked, clock=clock)
-
-
-def certificate_id_of(der: bytes) -> CertificateId:
-    """The certificate with these bytes, whoever holds it. Raises NotFound."""
-    sha256 = hashlib.sha256(der).hexdigest()
-    found = Certificate.objects.filter(sha256=sha256).values_list("id", flat=True).first()
-    if found is None:
-        raise NotFound("There is no such certificate.")
-    return CertificateId(found)
 
 
 def may_revoke(actor: Actor, *, organisation_id: OrganisationId, requester_id: UserId) -> bool:

@@ -106,16 +106,6 @@ def former_thumbprints(*, account_id: int) -> tuple[str, ...]:
     return tuple(data["from"] for data in changes.order_by("-seq").values_list("data", flat=True))
 
 
-def list_credentials(*, actor: Actor, organisation_id: OrganisationId) -> list[CredentialRow]:
-    """An organisation's credentials, newest first, the revoked ones too.
-
-    Raises NotFound for an organisation that the actor may not look into.
-    """
-    if not can(actor, Action.ACME_READ, organisation_id=organisation_id):
-        raise NotFound("There is no such organisation.")
-    return _rows(Q(organisation_id=organisation_id))
-
-
 def find_credentials(
     *,
     actor: Actor,
@@ -184,14 +174,6 @@ def get_credential(*, actor: Actor, credential_id: int) -> CredentialRow:
     if not rows or not can(actor, Action.ACME_READ, organisation_id=rows[0].organisation_id):
         raise NotFound("There is no such credential.")
     return rows[0]
-
-
-def list_accounts(
-    *, actor: Actor, credential_id: int, before: int | None = None, limit: int = 50
-) -> list[AccountRow]:
-    """The newest accounts of a credential, those with an id below `before` only. Raises NotFound."""
-    get_credential(actor=actor, credential_id=credential_id)
-    return find_accounts(actor=actor, credential_id=credential_id, before=before, limit=limit)
 
 
 def find_accounts(
