@@ -231,10 +231,12 @@ def _render(
     form: ApproveForm | None = None,
     reject_form: RejectForm | None = None,
 ) -> HttpResponse:
-    invalid = form is not None or reject_form is not None
+    filled = [("", form), ("", reject_form), *((f"{item.domain}: ", item.form) for item in evidence)]
+    problems = [(about, one) for about, one in filled if one is not None and one.errors]
     context: dict[str, object] = {
         "crumbs": crumbs(("Queue", reverse("queue-list")), (f"Request {detail.number}", "")),
         "page": rows.page_row(detail, ra=ra_name(), now=timezone.now()),
+        "problems": problems,
         "facts": rows.stored_csr(detail),
         **_checks(detail, judged),
         "facts_about": rows.about(detail),
@@ -248,7 +250,7 @@ def _render(
         "form": form or _approve_form(judged),
         "reject_form": reject_form or RejectForm(),
     }
-    return render(request, "queue/decide.html", context, status=UNPROCESSABLE if invalid else 200)
+    return render(request, "queue/decide.html", context, status=UNPROCESSABLE if problems else 200)
 
 
 def _checks(detail: RequestDetail, judged: Judgement | None) -> dict[str, object]:
