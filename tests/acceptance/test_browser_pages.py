@@ -46,7 +46,7 @@ PAGES: dict[str, list[tuple[str, tuple[str, ...]]]] = {
         ("/domains/?q=nothing-like-it", ("olga",)),
     ],
     "domains-show": [("/domains/1/", ("alice", "olga", "rick"))],
-    "domains-end-validation": [("/domains/1/validations/1/end/", ("olga", "rick"))],
+    "domains-end-validation": [("/domains/1/validations/1/end/", ("olga",))],
     "dcv": [("/dcv/", ("",))],
     "organisations-list": [("/organisations/", ("olga", "op"))],
     "organisations-new": [("/organisations/new/", ("olga",))],
