@@ -21,6 +21,7 @@ from certdesk.domain.requests import State, Status
 from certdesk.jobs.worker import Worker
 from certdesk.services import issuance
 from certdesk.services.confirm import submit_another
+from certdesk.services.intents import record_again
 from certdesk.services.requests import Created
 from certdesk.store.models import (
     AuditEvent,
@@ -205,6 +206,14 @@ def test_the_same_key_makes_one_certificate(here: World) -> None:
     with pytest.raises(IdempotencyMismatch):
         _again(here, number, idempotency_key="once")
     assert _again(here, number, upload=upload)[0].replayed is True  # within ten minutes, without a key
+
+
+def test_a_caller_s_key_is_never_one_that_the_service_uses_itself(here: World) -> None:
+    number = _issued(here)
+    for key in (f"request-{number}", f"request-{number}-{Issuance.objects.get().pk}"):
+        assert _again(here, number, idempotency_key=key)[0].replayed is False
+    record_again(Issuance.objects.latest("id"), now=LATER)
+    assert " " in Issuance.objects.latest("id").idempotency_key  # which no caller can send
 
 
 def test_different_keys_at_once_are_one_after_the_other(here: World) -> None:

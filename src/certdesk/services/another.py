@@ -207,7 +207,7 @@ def _earlier_issuance(actor: Actor, key: str, number: int, csr: Csr, *, now: dat
     since = now - DOUBLE_SUBMISSION
     same = own.filter(request_id=number, csr_sha256=csr.sha256, created_at__gt=since)
     follows = same.exclude(state__in=(Work.REFUSED, Work.CANCELLED)).exclude(
-        idempotency_key=f"request-{number}"
+        idempotency_key=f"request {number}"
     )
     return follows.order_by("-id").first()
 

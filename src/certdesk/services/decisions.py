@@ -61,7 +61,7 @@ class Shown:
                 csr=str(told["csr"]),
                 reasons=reasons,
             )
-        except (ValueError, TypeError, KeyError, AttributeError):
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
             raise InvalidInput(
                 "What was shown to you is missing or damaged. Open the request again.",
                 fields={"shown": "Send back what the request's decision shows."},

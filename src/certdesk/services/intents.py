@@ -105,7 +105,7 @@ def record_again(
         csr=kept_csr(last),
         actor=actor or Actor(label=last.asked_by, user_id=user),
         channel=last.channel,
-        idempotency_key=f"request-{last.request_id}-{last.pk}",
+        idempotency_key=f"request {last.request_id} {last.pk}",  # with blanks, as no caller's is
         next_attempt_at=next_attempt_at,
         now=now,
     )

@@ -211,7 +211,7 @@ def create_request(
                 actor=actor,
                 channel=channel,
                 intent=intent,
-                idempotency_key=f"request-{request.pk}",
+                idempotency_key=f"request {request.pk}",
                 next_attempt_at=now + UNCLAIMED if auto and not pending else None,
                 now=now,
             )
