@@ -98,7 +98,7 @@ def test_a_leaver_s_credential_gets_another_owner_and_asks_to_be_rotated(
     leave(here)
     assert (_row(here).owner, _row(here).leavers) == (owner, ("meg",))
     page = signed_in("olga").get(reverse("acme-show", args=[number])).content.decode()
-    assert "Have left and know this key: meg." in page
+    assert "These people have left and know this key: meg." in page
     with scripted_network():
         one.order(OUTSIDE)
     assert Request.objects.get().requester.username == owner

@@ -141,7 +141,7 @@ def change(request: HttpRequest, credential_id: int) -> HttpResponse:
     openapi_extra=describe(403, 404, 409, body=RotateIn, body_required=False),
 )
 def rotate(request: HttpRequest, credential_id: int) -> HttpResponse:
-    """The old key registers no client any more; accounts that exist go on, unless they are to end with it.
+    """No client can register with the old key; existing accounts go on, unless they are to end with it.
 
     Answers with the new key.
     """

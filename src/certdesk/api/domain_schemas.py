@@ -203,7 +203,7 @@ class ValidationOut(Schema):
 
 
 class EndValidationIn(Schema):
-    """Why a proof no longer counts; whoever sees the domain sees it."""
+    """Why a proof no longer counts; everyone who sees the domain sees it."""
 
     reason: ShortText
 

@@ -42,7 +42,7 @@ class BlockedKeyOut(Schema):
     organisation: str | None
     reason: str
     proof: Literal["possession", "officer", "claim"] = Field(
-        description="`possession`: whoever reported it had the private key; `officer`: an officer decided; "
+        description="`possession`: the reporter had the private key; `officer`: an officer decided; "
         "`claim`: the organisation says so of its own key, and the block is for it alone."
     )
     by: str

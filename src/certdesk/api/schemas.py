@@ -439,7 +439,7 @@ class TokenOut(Schema):
     created_at: datetime
     expires_at: datetime | None
     revoked_at: datetime | None
-    revoked_by: str = Field(description="The user name of whoever ended it.")
+    revoked_by: str = Field(description="The username of the person who ended it.")
 
 
 class NewTokenOut(TokenOut):

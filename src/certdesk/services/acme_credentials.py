@@ -127,7 +127,7 @@ def rotate_credential(
 ) -> CredentialKey:
     """Gives a credential a new HMAC key: the old one registers nobody any more, accounts that exist go on.
 
-    With `end_accounts` they end as well: whoever had the old key may have registered one of them.
+    With `end_accounts` they end as well: anyone who had the old key may have registered one of them.
     Raises NotFound, NotAuthorized, StateConflict for a revoked one.
     """
     row, key = _manageable(actor, credential_id), _new_key()

@@ -139,7 +139,7 @@ def take_look(look: Look, *, now: datetime) -> Outcome:
     validator = rt.validators.get(look.type.method)
     challenge = _challenge(look)
     if validator is None or rt.network is None:
-        return _not_looked(challenge, "This kind of challenge can't be checked here any more.", now=now)
+        return _not_looked(challenge, "This kind of challenge can no longer be checked here.", now=now)
     try:
         return validator.validate(challenge, network=rt.network, now=now)
     except Exception:  # plug-in boundary: a method that is broken proves nothing, and others go on

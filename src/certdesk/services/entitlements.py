@@ -44,7 +44,7 @@ from certdesk.store.selectors.keys import blocks_on
 from certdesk.store.transitions import Change, Standing, Step, write_history
 
 AWAITS_CLIENT = "Approved. Certificates are issued when an ACME client asks."
-NOT_ALLOWED = "The request allows no certificates any more."
+NOT_ALLOWED = "The request no longer allows certificates."
 #: How many of the newest requests that might cover some names are looked at.
 LOOKED_AT = 20
 #: An officer's no stands for so long: a client that asks each night does not ask the officers each night.

@@ -98,7 +98,7 @@ def record_issuance(
 def record_again(
     last: Issuance, *, actor: Actor | None = None, next_attempt_at: datetime | None = None, now: datetime
 ) -> None:
-    """Inserts one for the same CSR and, unless told otherwise, the same person: the last came to nothing."""
+    """Inserts one for the same CSR and, unless told otherwise, the same person: the last one failed."""
     user = None if last.user_id is None else UserId(last.user_id)
     record_issuance(
         request=Request.objects.get(id=last.request_id),

@@ -407,7 +407,7 @@ def _record_issued(
             if received := withhold(issuance, issued, reason, now=now):
                 Issuance.objects.filter(id=issuance.pk).update(received=received)
             if first and ended and at.state is State.APPROVED:
-                _refer_anew(issuance, reason, now=now)
+                _refer_again(issuance, reason, now=now)
             return state
         step = Step(
             detail=f"Valid until {facts.not_after:%-d %B %Y}.",
@@ -439,7 +439,7 @@ def _withdrawn(issuance: Issuance, intent: Intent, *, is_first: bool, now: datet
     return " ".join(check.message for check in against if not check.code.startswith(_OF_THE_ASKING))
 
 
-def _refer_anew(issuance: Issuance, reason: str, *, now: datetime) -> None:
+def _refer_again(issuance: Issuance, reason: str, *, now: datetime) -> None:
     """An officer decides whether a request whose certificate was withheld gets another for the same CSR."""
     advance(
         request_id=RequestId(issuance.request_id),

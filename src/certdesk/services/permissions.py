@@ -26,4 +26,4 @@ def refuse_former(organisation_id: int, *people: int | None, action: Action) -> 
         if user is None or not can(
             actor_for_user(user), action, organisation_id=OrganisationId(organisation_id)
         ):
-            raise NotAuthorized("Whoever asked for this may no longer act for the organisation.")
+            raise NotAuthorized("The person who asked for this may no longer act for the organisation.")

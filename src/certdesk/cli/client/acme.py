@@ -122,7 +122,7 @@ def rotate(*, number: int, end_accounts: bool, target: Target, machine: bool) ->
     with Service(target) as service:
         told = service.post(f"/acme/credentials/{number}/rotate", {"end_accounts": end_accounts})
     what = "its accounts are deactivated" if end_accounts else "accounts that exist go on"
-    show.talk(f"The old key registers no client any more; {what}.")
+    show.talk(f"No client can register with the old key; {what}.")
     _key(told, machine=machine)
 
 

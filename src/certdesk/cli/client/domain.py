@@ -117,7 +117,7 @@ def cancel(*, name: str, mailbox: str, organisation: str, target: Target) -> Non
 @domain.command()
 @click.argument("name")
 @click.argument("validation", type=int)
-@click.option("--reason", required=True, help="Why; whoever sees the domain sees it.")
+@click.option("--reason", required=True, help="Why; everyone who sees the domain sees it.")
 @in_organisation
 @service_options
 @as_json

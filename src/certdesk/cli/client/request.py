@@ -258,7 +258,7 @@ def withdraw(*, number: int, target: Target, machine: bool) -> None:
 def end(*, number: int, reason: str, seen_version: int | None, target: Target, machine: bool) -> None:
     """End what a request allows (managers, RA officers): no further certificate is issued under it.
 
-    Certificates that are there stay valid until they expire or are revoked.
+    Existing certificates stay valid until they expire or are revoked.
     """
     _act(target, f"/requests/{number}/end", {"reason": reason, "version": seen_version}, machine=machine)
 

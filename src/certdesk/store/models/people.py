@@ -57,7 +57,7 @@ class ApiToken(models.Model):
     """A bearer token for the REST API: random 256 bits, shown once, stored as its SHA-256.
 
     `scopes` are words with a blank between them (RFC 6749 3.3). `made_by` is the token that made it, if one
-    did, and with which it ends; `revoked_by` the user name of whoever ended it.
+    did, and with which it ends; `revoked_by` the username of the person who ended it.
     """
 
     user = models.ForeignKey(User, on_delete=models.PROTECT, related_name="api_tokens")

@@ -1,4 +1,4 @@
-"""How many wrong codes one address may try on the pages that nobody signs in for (A10).
+"""How many wrong codes one address may try on the pages that nobody signs in for.
 
 Codes can't be guessed anyway. Right ones cost nothing, and a browser that has signed in before is not kept
 out by others at its address.

@@ -173,7 +173,7 @@ def keys(request: HttpRequest, slug: str, user_id: int) -> HttpResponse:
         for number in wanted:
             rotate_credential(actor=actor, credential_id=number, end_accounts=end, now=timezone.now())
         count = "1 key is" if len(wanted) == 1 else f"{len(wanted) or 'no'} keys are".capitalize()
-        messages.success(request, f"{count} rotated. The old ones register no client any more.")
+        messages.success(request, f"{count} rotated. Clients can no longer register with the old ones.")
         return redirect(here)
     context = {
         "crumbs": crumbs(
