@@ -49,14 +49,14 @@ class AcmeMiddleware:
 
 
 def _answer(request: HttpRequest) -> HttpResponse:
-    if request.method not in METHODS:
-        return not_allowed(request.method, "GET", "HEAD", "POST")
     try:
         match = resolve("/" + request.path_info.removeprefix(ROOM), urlconf=URLS)
         response: HttpResponse = match.func(request, **match.kwargs)
     except CertdeskError as error:
         return problems.answer_of(error)
     except Http404:
+        if request.method not in METHODS:
+            return not_allowed(request.method, "GET", "HEAD", "POST")
         return problems.answer_of(malformed("There is nothing at this address.", status=404))
     except (UnreadablePostError, RequestDataTooBig):
         return problems.answer_of(malformed("The message can't be read."))
