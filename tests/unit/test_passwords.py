@@ -1,7 +1,7 @@
 """What a password has to be (R7): length, not everybody's, not the user name; no composition."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from certdesk.domain.passwords import (
@@ -79,6 +79,7 @@ def test_something_of_ones_own_beside_them_is_enough(password: str) -> None:
 
 
 @given(st.text(alphabet="abcdefghijkmnoprstuvwxyz", min_size=8), st.sampled_from(AROUND))
+@example("aaabyhna", "2026")  # holds keys in a column
 def test_what_is_tried_first_is_so_in_any_case(text: str, around: str) -> None:
     def refused(password: str) -> bool:
         return bool(password_problems(password, username="", minimum=8, words=[text], is_common=common))

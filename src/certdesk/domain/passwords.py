@@ -84,18 +84,27 @@ def own_words(*texts: str) -> list[str]:
 
 def _is_around_one_word(text: str, *, words: Iterable[str], is_common: Callable[[str], bool]) -> bool:
     """Whether next to nothing, or one common word, is left without what everybody puts around it."""
-    rest = _without_runs(text.casefold())
-    rest = _SWAPPED.sub(lambda found: found[0].translate(_LETTERS), rest)
-    for word in sorted({*_SERVICE_WORDS, *(word.casefold() for word in words)}, key=len, reverse=True):
-        rest = rest.replace(word, " ")
-    rest = _DIGITS.sub(" ", rest).translate(_BETWEEN)
-    ends = [(start, len(rest) - end) for start in range(OWN_LEAST) for end in range(OWN_LEAST - start)]
-    once = re.sub(r"^(.+?)\1+$", r"\1", rest, flags=re.DOTALL)
-    return (
-        len(rest) < OWN_LEAST
-        or (len(once) >= OWN_LEAST and is_common(once))
-        or any(is_common(rest[a:b]) for a, b in ends)
-    )
+    own = sorted({*_SERVICE_WORDS, *(word.casefold() for word in words)}, key=len, reverse=True)
+
+    def without_words(rest: str) -> str:
+        for word in own:
+            rest = rest.replace(word, " ")
+        return rest
+
+    folded = text.casefold()
+    # A word may hold keys in a row, and keys in a row may hold a word: neither may hide the other.
+    for begun in (folded, without_words(folded)):
+        rest = _SWAPPED.sub(lambda found: found[0].translate(_LETTERS), _without_runs(begun))
+        rest = _DIGITS.sub(" ", without_words(rest)).translate(_BETWEEN)
+        ends = [(start, len(rest) - end) for start in range(OWN_LEAST) for end in range(OWN_LEAST - start)]
+        once = re.sub(r"^(.+?)\1+$", r"\1", rest, flags=re.DOTALL)
+        if (
+            len(rest) < OWN_LEAST
+            or (len(once) >= OWN_LEAST and is_common(once))
+            or any(is_common(rest[a:b]) for a, b in ends)
+        ):
+            return True
+    return False
 
 
 def _without_runs(text: str) -> str:
