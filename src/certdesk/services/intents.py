@@ -23,6 +23,8 @@ from certdesk.store.transitions import Change, Step, write_history
 
 log = structlog.get_logger()
 
+#: The service's own idempotency keys begin so: with a blank, as no caller's does.
+OWN_KEY = "request "
 #: Whoever claimed an issuance has this long to finish before the worker takes over.
 LEASE = timedelta(seconds=10)
 
@@ -105,7 +107,7 @@ def record_again(
         csr=kept_csr(last),
         actor=actor or Actor(label=last.asked_by, user_id=user),
         channel=last.channel,
-        idempotency_key=f"request {last.request_id} {last.pk}",  # with blanks, as no caller's is
+        idempotency_key=f"{OWN_KEY}{last.request_id} {last.pk}",
         next_attempt_at=next_attempt_at,
         now=now,
     )

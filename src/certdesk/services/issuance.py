@@ -131,15 +131,8 @@ def issue(*, issuance_id: IssuanceId, clock: Clock, already: Claimed | None = No
             if against := issuance_obstacles(issuance, intent, csr, caa=caa.answers, is_first=first, now=now):
                 return _held_up(issuance, request, against, now=now)
             if refused:  # claimed and refused in one step: nothing was sent
-                steps = (
-                    (Event.CLAIM, claim_step(backend)),
-                    (Event.CA_REFUSE, Step(detail=refused, note=refused)),
-                )
-                advance_issuance(
-                    issuance=issuance, steps=steps, actor=SYSTEM, now=now, written={"detail": refused}
-                )
-                end_order(issuance, refused, now=now)
-                return Work.REFUSED
+                claim = (Event.CLAIM, claim_step(backend))
+                return _end(issuance, Event.CA_REFUSE, refused, before=(claim,), now=now)
             if issuance.state == Work.WAITING:
                 # The wait for a CA that could not be reached began with the first try.
                 begun = {"claimed_at": issuance.claimed_at} if issuance.tries and issuance.claimed_at else {}
@@ -192,15 +185,7 @@ def cancel_waiting(*, request_id: RequestId, actor: Actor, reason: str, now: dat
     What a CA may have already is asked about, and what comes of it is withheld and revoked.
     """
     for issuance in Issuance.objects.filter(request_id=request_id, state=Work.WAITING):
-        step = Step(detail=reason, note=reason)
-        advance_issuance(
-            issuance=issuance,
-            steps=((Event.CANCEL, step),),
-            actor=actor,
-            now=now,
-            written={"detail": reason},
-        )
-        end_order(issuance, reason, now=now)
+        _end(issuance, Event.CANCEL, reason, actor=actor, now=now)
 
 
 def _taken(issuance_id: IssuanceId, *, now: datetime) -> Issuance:
@@ -362,7 +347,9 @@ def _record(
             _wait(issuance, at=now + _between(POLL_FIRST, waited / 4, RETRY_MOST), line=line)
             return Work.SUBMITTED
         case Refused(reason=reason):
-            return _end(issuance, Event.CA_REFUSE, reason, now=now)
+            with write_transaction():
+                lock_organisation(OrganisationId(issuance.organisation_id))
+                return _end(issuance, Event.CA_REFUSE, reason, now=now)
         case Issued():
             return _record_issued(issuance, intent, answer, backend, now=now)
         case _:
@@ -456,22 +443,25 @@ def _end(
     event: Event,
     reason: str,
     *,
+    actor: Actor = SYSTEM,
+    before: tuple[tuple[Event, Step], ...] = (),
     request: Standing | None = None,
     data: Mapping[str, object] | None = None,
     now: datetime,
 ) -> Work:
-    """Ends it without a certificate for anybody; its ACME order is invalid, and the client reads why."""
-    with write_transaction():
-        lock_organisation(OrganisationId(issuance.organisation_id))
-        state = advance_issuance(
-            issuance=issuance,
-            steps=((event, Step(detail=reason, note=reason, data=data)),),
-            actor=SYSTEM,
-            now=now,
-            request=request,
-            written={"detail": reason},
-        )
-        end_order(issuance, reason, now=now)
+    """Ends it without a certificate for anybody; its ACME order is invalid, and the client reads why.
+
+    In the caller's transaction, under the organisation's lock. `before` are events in the same step.
+    """
+    state = advance_issuance(
+        issuance=issuance,
+        steps=(*before, (event, Step(detail=reason, note=reason, data=data))),
+        actor=actor,
+        now=now,
+        request=request,
+        written={"detail": reason},
+    )
+    end_order(issuance, reason, now=now)
     return state
 
 
