@@ -23,7 +23,8 @@ from certdesk.domain.errors import (
 from certdesk.domain.findings import Check, Verdict
 from certdesk.domain.requests import IssuanceId, OrganisationId, RequestId, State, Status, Work
 from certdesk.services.caa import CaaSeen, known_caa, record_caa
-from certdesk.services.intents import record_issuance
+from certdesk.services.intents import OWN_KEY, record_issuance
+from certdesk.services.permissions import refuse_former
 from certdesk.services.preflight import certificate_checks, judged, obstacles_under, subject_of
 from certdesk.services.requests import (
     DOUBLE_SUBMISSION,
@@ -111,6 +112,7 @@ def create_another(
             facts, decision = judged(subject, now=now)
             if against := obstacles_under(request, subject, decision, now=now):
                 _refuse_another(request, against)
+            refuse_former(row.pk, actor.user_id, action=Action.REQUEST_CREATE)
             open_ones = Issuance.objects.filter(
                 request_id=number, order__isnull=True, state__in=(Work.WAITING, Work.CLAIMED, Work.SUBMITTED)
             )
@@ -207,7 +209,7 @@ def _earlier_issuance(actor: Actor, key: str, number: int, csr: Csr, *, now: dat
     since = now - DOUBLE_SUBMISSION
     same = own.filter(request_id=number, csr_sha256=csr.sha256, created_at__gt=since)
     follows = same.exclude(state__in=(Work.REFUSED, Work.CANCELLED)).exclude(
-        idempotency_key=f"request {number}"
+        idempotency_key__startswith=OWN_KEY
     )
     return follows.order_by("-id").first()
 

@@ -20,6 +20,7 @@ from certdesk.services.entitlements import AWAITS_CLIENT, approve
 from certdesk.services.intents import kept_csr
 from certdesk.services.issuance import cancel_waiting
 from certdesk.services.organisations import Evidence, record_validation, record_vetting
+from certdesk.services.permissions import refuse_former
 from certdesk.services.preflight import ACME, Subject, judged, subject_of
 from certdesk.services.requests import UNCLAIMED, refusal_text, stop_names
 from certdesk.services.texts import storable
@@ -148,6 +149,7 @@ def approve_request(
     )
     with write_transaction():
         lock_organisation(detail.organisation_id)
+        refuse_former(detail.organisation_id, actor.user_id, action=Action.REQUEST_DECIDE)
         request = Request.objects.get(id=detail.number)
         if request.version != shown.version or request.state != State.WAITING_FOR_APPROVAL:
             raise StateConflict(CHANGED)
@@ -237,6 +239,7 @@ def reject_request(
         raise StateConflict("Someone else has already approved this request. Reload the page.")
     with write_transaction():
         lock_organisation(detail.organisation_id)
+        refuse_former(detail.organisation_id, actor.user_id, action=Action.REQUEST_DECIDE)
         was_approved = Request.objects.filter(id=detail.number, state=State.APPROVED).exists()
         advance(
             request_id=detail.number,

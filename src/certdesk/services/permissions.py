@@ -3,9 +3,8 @@
 from certdesk.domain.actors import Action, can
 from certdesk.domain.errors import NotAuthorized, StateConflict
 from certdesk.domain.requests import OrganisationId
-from certdesk.store.models import User
 from certdesk.store.selectors.facts import organisation_row
-from certdesk.store.selectors.people import actor_for_user
+from certdesk.store.selectors.people import person_now
 
 
 def refuse_withdrawn(organisation_id: int, *people: int | None, action: Action = Action.DOMAIN_ASK) -> None:
@@ -20,10 +19,11 @@ def refuse_withdrawn(organisation_id: int, *people: int | None, action: Action =
 
 
 def refuse_former(organisation_id: int, *people: int | None, action: Action) -> None:
-    """Raises NotAuthorized where one of these people may no longer do this for the organisation."""
+    """Raises NotAuthorized where one of these people may no longer do this for the organisation.
+
+    To be called under its lock: a role that was read before may have been taken away since.
+    """
     for person in {one for one in people if one is not None}:
-        user = User.objects.filter(id=person, is_active=True).first()
-        if user is None or not can(
-            actor_for_user(user), action, organisation_id=OrganisationId(organisation_id)
-        ):
+        now = person_now(person)
+        if now is None or not can(now, action, organisation_id=OrganisationId(organisation_id)):
             raise NotAuthorized("The person who asked for this may no longer act for the organisation.")

@@ -10,6 +10,7 @@ from certdesk.domain.errors import NotAuthorized, StateConflict
 from certdesk.domain.requests import DONE, Event, Work
 from certdesk.domain.waiting import AWAITING_CA
 from certdesk.services.intents import LEASE, record_again
+from certdesk.services.permissions import refuse_former
 from certdesk.services.texts import storable
 from certdesk.store import audit
 from certdesk.store.db import write_transaction
@@ -34,6 +35,7 @@ def retry_request(
     note = storable(note, field="note")
     with write_transaction():
         lock_organisation(shown.organisation_id)
+        refuse_former(shown.organisation_id, actor.user_id, action=Action.REQUEST_DECIDE)
         last = Issuance.objects.filter(request_id=number, order__isnull=True).order_by("-id").first()
         if last is None or last.state != Work.REFUSED:
             raise StateConflict("The CA has not rejected this request.")

@@ -39,9 +39,10 @@ from certdesk.domain.requests import (
 )
 from certdesk.services.caa import CaaSeen, look_at_caa, record_caa
 from certdesk.services.entitlements import record_request
-from certdesk.services.intents import claim_step, prepared, record_issuance
+from certdesk.services.intents import OWN_KEY, claim_step, prepared, record_issuance
 from certdesk.services.issuance import Claimed, cancel_waiting
 from certdesk.services.keys import block_pasted
+from certdesk.services.permissions import refuse_former
 from certdesk.services.preflight import (
     Subject,
     certificate_checks,
@@ -180,6 +181,7 @@ def create_request(
             facts, decision = judged(subject, now=now)
             if decision.outcome is Outcome.REFUSE:
                 raise PolicyRefused(refusal_text(decision.checks), checks=decision.checks)
+            refuse_former(submission.organisation_id, actor.user_id, action=Action.REQUEST_CREATE)
             auto, pending = decision.outcome is Outcome.AUTO, bool(decision.pending)
             if not auto or pending or intent is None or differences(intent, facts, csr=csr, ends_at=None):
                 intent = None
@@ -211,7 +213,7 @@ def create_request(
                 actor=actor,
                 channel=channel,
                 intent=intent,
-                idempotency_key=f"request {request.pk}",
+                idempotency_key=f"{OWN_KEY}{request.pk}",
                 next_attempt_at=now + UNCLAIMED if auto and not pending else None,
                 now=now,
             )
@@ -257,6 +259,7 @@ def withdraw_request(*, actor: Actor, number: int, seen_version: int | None = No
     said = f"Withdrawn by {actor.label}."
     with write_transaction():
         lock_organisation(request.organisation_id)
+        refuse_former(request.organisation_id, actor.user_id, action=Action.REQUEST_WITHDRAW)
         advance(
             request_id=request.number,
             event=Event.WITHDRAW,
@@ -291,6 +294,7 @@ def end_request(
         raise InvalidInput("Say why the request ends.", fields={"reason": "The applicant reads this."})
     with write_transaction():
         lock_organisation(request.organisation_id)
+        refuse_former(request.organisation_id, actor.user_id, action=Action.REQUEST_END)
         end_under_lock(
             request_id=request.number, actor=actor, reason=reason, seen_version=seen_version, now=now
         )

@@ -1,9 +1,10 @@
 """People as actors, and as others may see them."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from allauth.mfa.models import Authenticator
 from django.db.models import Q
@@ -29,6 +30,19 @@ def actor_for_user(user: User) -> Actor:
     )
 
 
+_PERSON = Prepared(
+    lambda user_id: User.objects.filter(id=user_id, is_active=True).values_list(
+        "id",
+        "username",
+        "ra_role",
+        "must_change_password",
+        "memberships__organisation_id",
+        "memberships__role",
+        "memberships__is_active",
+        "memberships__organisation__is_active",
+    ),
+    int,
+)
 _BEARER = Prepared(
     lambda digest, now: (
         ApiToken.objects.filter(digest=digest, revoked_at__isnull=True, user__is_active=True)
@@ -63,7 +77,25 @@ def actor_for_token(token: str, *, now: datetime) -> Actor | None:
     rows = _BEARER.rows(token_digest(token), now)
     if not rows:
         return None
-    token_id, scopes, created_at, expires_at, user_id, label, ra_role, must_change = rows[0][:8]
+    token_id, scopes, created_at, expires_at = rows[0][:4]
+    bearing = Token(
+        id=token_id,
+        scopes=frozenset(map(Scope, scopes.split())),
+        created_at=created_at,
+        expires_at=expires_at,
+    )
+    return _actor([row[4:] for row in rows], token=bearing)
+
+
+def person_now(user_id: int) -> Actor | None:
+    """The actor that a person is at this moment; None for an account that is disabled or not there."""
+    rows = _PERSON.rows(user_id)
+    return _actor(rows) if rows else None
+
+
+def _actor(rows: Sequence[Sequence[Any]], *, token: Token | None = None) -> Actor:
+    """Of a person's columns and, a row for each, those of the memberships."""
+    user_id, label, ra_role, must_change = rows[0][:4]
     return Actor(
         label=label,
         user_id=UserId(user_id),
@@ -74,12 +106,7 @@ def actor_for_token(token: str, *, now: datetime) -> Actor | None:
             if active and organisation_active
         },
         must_change_password=must_change,
-        token=Token(
-            id=token_id,
-            scopes=frozenset(map(Scope, scopes.split())),
-            created_at=created_at,
-            expires_at=expires_at,
-        ),
+        token=token,
     )
 
 
