@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from django.conf import settings
@@ -11,6 +12,10 @@ from django.test import override_settings
 
 from certdesk.backends.embedded import create_authority
 from certdesk.backends.registry import load_backends
+
+if TYPE_CHECKING:
+    from tests.integration.acme_support import AcmeWorld
+    from tests.integration.proving import Outside
 
 _ROUNDS = 1000
 
@@ -42,3 +47,20 @@ def own_cas() -> None:
 
     create_authority(apps.embedded_config(settings.CERTDESK), datetime.now(UTC), may_create=lambda: True)
     load_backends(apps._scripted(settings.CERTDESK, may_create=lambda: True))
+
+
+@pytest.fixture
+def net() -> Iterator["Outside"]:
+    """A made-up outside, where proofs of control are looked for."""
+    from tests.integration.proving import outside  # noqa: PLC0415 - settings come first
+
+    with outside() as one:
+        yield one
+
+
+@pytest.fixture
+def here() -> "AcmeWorld":
+    """Example University with a manager and an ACME credential."""
+    from tests.integration.acme_support import acme_world  # noqa: PLC0415 - settings come first
+
+    return acme_world()

@@ -20,17 +20,12 @@ from certdesk.services.organisations import disable_organisation
 from certdesk.services.runtime import AcmeSettings
 from certdesk.store.models import AcmeAccount, BlockedKey, Certificate, Revocation, UsedNonce
 from tests.harness.acme_client import AcmeClient, Key, b64, make_csr, new_key, public, sign
-from tests.integration.acme_support import AcmeWorld, acme_world, client, credential, scripted_network
+from tests.integration.acme_support import AcmeWorld, client, credential, scripted_network
 from tests.integration.support import NOW, actor, configured, organisation, validated
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 NAME = "www.example.ac.uk"
-
-
-@pytest.fixture
-def here() -> AcmeWorld:
-    return acme_world()
 
 
 def _charlie(here: AcmeWorld) -> AcmeClient:

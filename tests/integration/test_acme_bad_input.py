@@ -17,17 +17,12 @@ from certdesk.services.acme_credentials import revoke_credential
 from certdesk.services.keys import block_key
 from certdesk.store.models import AcmeAccount, AcmeOrder, Certificate, KeyProof, Request
 from tests.harness.acme_client import AcmeClient, Reply, b64, make_csr, public, sign
-from tests.integration.acme_support import AcmeWorld, acme_world, client, credential, tampered
+from tests.integration.acme_support import AcmeWorld, client, credential, tampered
 from tests.integration.support import NOW
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 NAME = "www.example.ac.uk"
-
-
-@pytest.fixture
-def here() -> AcmeWorld:
-    return acme_world()
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from certdesk.services.validation import refresh_waiting, wake_waiting
 from certdesk.store.models import AcmeAccount, AcmeOrder, Certificate, Issuance, Request
 from certdesk.store.selectors.requests import get_request
 from tests.harness.acme_client import AcmeClient, make_csr, names_in
-from tests.integration.acme_support import AcmeWorld, acme_world, client, credential, scripted_network
+from tests.integration.acme_support import AcmeWorld, client, credential, scripted_network
 from tests.integration.support import (
     NOW,
     actor,
@@ -35,11 +35,6 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 NAME, OUTSIDE = "www.example.ac.uk", "www.example.org"
 OWNED = Evidence(domain="example.org", how="registry", details="The registry names them.")
-
-
-@pytest.fixture
-def here() -> AcmeWorld:
-    return acme_world()
 
 
 def _waiting(one: AcmeClient, *names: str) -> int:

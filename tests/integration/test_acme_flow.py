@@ -19,17 +19,12 @@ from certdesk.store.models import (
     ValidationRecord,
 )
 from tests.harness.acme_client import AcmeClient, make_csr, names_in
-from tests.integration.acme_support import AcmeWorld, acme_world, client, scripted_network
+from tests.integration.acme_support import AcmeWorld, client, scripted_network
 from tests.integration.support import audit_problems, events_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 NAME = "www.example.ac.uk"
-
-
-@pytest.fixture
-def here() -> AcmeWorld:
-    return acme_world()
 
 
 def test_the_directory_says_what_there_is() -> None:

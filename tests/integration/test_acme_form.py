@@ -16,18 +16,13 @@ from certdesk.domain.jws import decoded
 from certdesk.domain.renewal import renewal_identifier
 from certdesk.store.models import AcmeAccount, Certificate
 from tests.harness.acme_client import JOSE, AcmeClient, Key, b64, make_csr, new_key, public, sign
-from tests.integration.acme_support import ROOM, AcmeWorld, acme_world, client, scripted_network
+from tests.integration.acme_support import ROOM, AcmeWorld, client, scripted_network
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 VECTORS = Path(__file__).resolve().parents[1] / "vectors" / "good"
 NAME = "www.example.ac.uk"
 IDENTIFIERS = [{"type": "dns", "value": NAME}]
-
-
-@pytest.fixture
-def here() -> AcmeWorld:
-    return acme_world()
 
 
 @pytest.fixture

@@ -22,18 +22,13 @@ from certdesk.services.requests import preview_request
 from certdesk.store.models import AcmeAuthorization, CaaCheck, Domain, Request, User, ValidationRecord
 from tests.harness.acme_client import AcmeClient, addresses_in, make_csr, names_in
 from tests.harness.challenge_web import ChallengeWeb
-from tests.integration.acme_support import AcmeWorld, acme_world, client, credential, scripted_network
+from tests.integration.acme_support import AcmeWorld, client, credential, scripted_network
 from tests.integration.support import NOW, approve, audit_problems, configured, state_of, submission
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 ADDRESS, SIX, NAME = "127.0.0.1", "2001:db8::1", "www.example.ac.uk"
 PROFILE = "tls-server-ip"
-
-
-@pytest.fixture
-def here() -> AcmeWorld:
-    return acme_world()
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from certdesk.store.selectors.acme import (
     hands_on,
 )
 from certdesk.store.selectors.requests import Filters, get_request, list_requests
-from tests.integration.acme_support import AcmeWorld, acme_world, client, credential, scripted_network
+from tests.integration.acme_support import AcmeWorld, client, credential, scripted_network
 from tests.integration.api_calls import callers
 from tests.integration.support import NOW, actor, approve_only, audit_problems, organisation
 from tests.integration.test_web_access import signed_in
@@ -30,11 +30,6 @@ from tests.integration.test_web_access import signed_in
 pytestmark = pytest.mark.django_db(transaction=True)
 
 NAME, OUTSIDE = "www.example.ac.uk", "www.elsewhere.org"
-
-
-@pytest.fixture
-def here() -> AcmeWorld:
-    return acme_world()
 
 
 def _uid(who: Actor) -> int:

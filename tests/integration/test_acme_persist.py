@@ -11,18 +11,13 @@ from certdesk.dcv.persist import hashed_account_uri
 from certdesk.dcv.registry import load_validators
 from certdesk.dcv.resolver import Answer
 from tests.harness.acme_client import AcmeClient, new_key, public, sign
-from tests.integration.acme_support import AcmeWorld, acme_world
+from tests.integration.acme_support import AcmeWorld
 from tests.integration.support import configured
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 NAME = "www.fresh.ac.uk"  # under a trusted suffix, proven by nobody yet
 AT = (f"_validation-persist.{NAME}", "TXT")
-
-
-@pytest.fixture
-def here() -> AcmeWorld:
-    return acme_world()
 
 
 @pytest.fixture

@@ -15,17 +15,12 @@ from certdesk.store.models import AcmeAccount, AuditEvent, EabCredential, Member
 from certdesk.store.selectors.acme import AccountStatus, find_accounts, find_credentials, get_account
 from certdesk.store.selectors.acme_orders import list_orders
 from certdesk.store.selectors.renewals import certificates_in_use
-from tests.integration.acme_support import AcmeWorld, acme_world, credential, scripted_network
+from tests.integration.acme_support import AcmeWorld, credential, scripted_network
 from tests.integration.api_calls import Caller, callers
 from tests.integration.support import actor, organisation, submit
 
 pytestmark = pytest.mark.django_db(transaction=True)
 CREDENTIALS = "/acme/credentials"
-
-
-@pytest.fixture
-def here() -> AcmeWorld:
-    return acme_world()
 
 
 def signed_in(username: str) -> Client:

@@ -30,17 +30,12 @@ from certdesk.store.models import (
     UsedNonce,
 )
 from tests.harness.acme_client import AcmeClient, Reply, make_csr, names_in
-from tests.integration.acme_support import AcmeWorld, acme_world, scripted_network
+from tests.integration.acme_support import AcmeWorld, scripted_network
 from tests.integration.support import ScriptedCa, audit_problems, backend, signed, together
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 NAME = "www.example.ac.uk"
-
-
-@pytest.fixture
-def here() -> AcmeWorld:
-    return acme_world()
 
 
 def _twin(one: AcmeClient) -> AcmeClient:

@@ -14,17 +14,12 @@ from certdesk.domain.errors import InvalidInput, NotAuthorized
 from certdesk.services.acme_renewal import Matching, advise_renewal, withdraw_advice
 from certdesk.store.models import AcmeOrder, Certificate
 from tests.harness.acme_client import AcmeClient, b64, make_csr
-from tests.integration.acme_support import AcmeWorld, acme_world
+from tests.integration.acme_support import AcmeWorld
 from tests.integration.support import actor, audit_problems
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 NAME = "www.example.ac.uk"
-
-
-@pytest.fixture
-def here() -> AcmeWorld:
-    return acme_world()
 
 
 def _identifier(chain: bytes) -> str:

@@ -31,17 +31,12 @@ from certdesk.store.models import (
 )
 from certdesk.store.selectors.acme import get_account
 from tests.harness.acme_client import make_csr, public, sign
-from tests.integration.acme_support import AcmeWorld, ScriptedValidator, acme_world, scripted_network
+from tests.integration.acme_support import AcmeWorld, ScriptedValidator, scripted_network
 from tests.integration.support import NOW
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 NAME, OUTSIDE = "www.example.ac.uk", "www.another.ac.uk"
-
-
-@pytest.fixture
-def here() -> AcmeWorld:
-    return acme_world()
 
 
 def _narrowed(limits: Limits) -> Callable[[AcmeWorld], None]:

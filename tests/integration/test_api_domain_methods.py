@@ -1,14 +1,12 @@
 """Proving domains over REST by something published, and their deadlines: what programs see."""
 
-from collections.abc import Iterator
-
 import pytest
 from django.utils import timezone
 
 from certdesk.domain.evidence import METHODS, Method
 from certdesk.store.models import Domain, MethodChallenge, ValidationRecord
 from tests.integration.api_calls import Callers, callers
-from tests.integration.proving import Outside, outside
+from tests.integration.proving import Outside
 
 pytestmark = pytest.mark.django_db(transaction=True)
 DOMAIN = "lab.ac.uk"
@@ -17,12 +15,6 @@ DOMAIN = "lab.ac.uk"
 @pytest.fixture
 def people() -> Callers:
     return callers()
-
-
-@pytest.fixture
-def net() -> Iterator[Outside]:
-    with outside() as one:
-        yield one
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import csv
 import re
-from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
@@ -26,7 +25,7 @@ from certdesk.store.models import (
 )
 from certdesk.store.selectors.domains import Filters, Sort, State, count_states, list_domains
 from certdesk.store.selectors.relying import Relying, relying_on
-from tests.integration.proving import Outside, outside
+from tests.integration.proving import Outside
 from tests.integration.support import World, actor, organisation, submission, submit, validated, world
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -37,12 +36,6 @@ BACKEND = "allauth.account.auth_backends.AuthenticationBackend"
 @pytest.fixture
 def people() -> World:
     return world()
-
-
-@pytest.fixture
-def net() -> Iterator[Outside]:
-    with outside() as one:
-        yield one
 
 
 def signed_in(username: str) -> Client:

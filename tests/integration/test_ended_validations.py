@@ -1,7 +1,6 @@
 """A validation that somebody ended proves nothing from that moment on, wherever it was relied on."""
 
 import csv
-from collections.abc import Iterator
 from datetime import timedelta
 from functools import partial
 
@@ -38,7 +37,7 @@ from certdesk.store.selectors.facts import organisation_facts, organisation_row
 from tests.harness.acme_client import make_csr
 from tests.integration.acme_support import acme_world, scripted_network
 from tests.integration.api_calls import callers
-from tests.integration.proving import Outside, outside
+from tests.integration.proving import Outside
 from tests.integration.support import (
     NOW,
     Clock,
@@ -65,12 +64,6 @@ def people() -> World:
     made = world()
     actor("meg", organisation=made.university, role=OrgRole.MANAGER)
     return made
-
-
-@pytest.fixture
-def net() -> Iterator[Outside]:
-    with outside() as one:
-        yield one
 
 
 def record_of(adn: str = ADN) -> ValidationRecord:

@@ -1,6 +1,5 @@
 """Recording many looks at once: one transaction, nothing of it half, nothing lost by a crash."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
@@ -29,7 +28,7 @@ from certdesk.store.models import (
     ValidationAttempt,
     ValidationRecord,
 )
-from tests.integration.proving import NOWHERE, Outside, outside
+from tests.integration.proving import NOWHERE, Outside
 from tests.integration.support import NOW, Clock, World, audit_problems, world
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -44,12 +43,6 @@ class Killed(BaseException):
 @pytest.fixture
 def people() -> World:
     return world()
-
-
-@pytest.fixture
-def net() -> Iterator[Outside]:
-    with outside() as one:
-        yield one
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Persistent DNS records and their watcher: kept alive, noticed when gone, never extended (BR 3.2.2.4.22)."""
 
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 import pytest
@@ -26,7 +25,7 @@ from certdesk.services.runtime import Persistence
 from certdesk.services.validation import add_domain
 from certdesk.services.validation_methods import PAUSE, Found, NotFoundYet
 from certdesk.store.models import AuditEvent, PersistentRecord, ValidationAttempt, ValidationRecord
-from tests.integration.proving import SERVFAIL, Outside, outside
+from tests.integration.proving import SERVFAIL, Outside
 from tests.integration.support import (
     NOW,
     Clock,
@@ -51,12 +50,6 @@ def people() -> World:
     made = world()
     actor("meg", organisation=made.university, role=OrgRole.MANAGER)
     return made
-
-
-@pytest.fixture
-def net() -> Iterator[Outside]:
-    with outside() as one:
-        yield one
 
 
 def watch(people: World, *, wildcard: bool = True, now: datetime = NOW) -> int:

@@ -1,6 +1,5 @@
 """Warnings before anything lapses: challenges that end in vain, a method that ends (BR 3.2.2.4.4)."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -13,7 +12,7 @@ from certdesk.services.proof_warnings import SUNSET_STEPS, sunset_step, warn_ahe
 from certdesk.services.validation import add_domain
 from certdesk.services.validation_methods import cancel_method_challenge, check_due, start_challenge
 from certdesk.store.models import AuditEvent, Domain, Organisation, ValidationRecord
-from tests.integration.proving import SERVFAIL, Outside, outside
+from tests.integration.proving import SERVFAIL, Outside
 from tests.integration.support import NOW, Clock, World, actor, audit_problems, organisation, together, world
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -26,12 +25,6 @@ def people() -> World:
     made = world()
     actor("meg", organisation=made.university, role=OrgRole.MANAGER)
     return made
-
-
-@pytest.fixture
-def net() -> Iterator[Outside]:
-    with outside() as one:
-        yield one
 
 
 def mails(monkeypatch: pytest.MonkeyPatch, now: datetime, words: str) -> list[mail.EmailMessage]:

@@ -1,6 +1,5 @@
 """Proving a domain by something published: random values, looks, attempts, races (V1, V4, V5, V7, R4)."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 from functools import partial
 
@@ -37,7 +36,7 @@ from certdesk.store.models import (
     ValidationAttempt,
     ValidationRecord,
 )
-from tests.integration.proving import SERVFAIL, Outside, outside
+from tests.integration.proving import SERVFAIL, Outside
 from tests.integration.support import (
     NOW,
     Clock,
@@ -61,12 +60,6 @@ DAY, MINUTE = timedelta(days=1), timedelta(minutes=1)
 @pytest.fixture
 def people() -> World:
     return world()
-
-
-@pytest.fixture
-def net() -> Iterator[Outside]:
-    with outside() as one:
-        yield one
 
 
 def domain(people: World, name: str = "new.ac.uk") -> int:

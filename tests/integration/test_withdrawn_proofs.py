@@ -1,7 +1,7 @@
 """What was withdrawn while a proof was on its way is judged again as the proof is recorded, by every way."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -34,7 +34,7 @@ from certdesk.store.models import (
     ValidationRecord,
 )
 from tests.integration.acme_support import acme_world, scripted_network
-from tests.integration.proving import Outside, outside
+from tests.integration.proving import Outside
 from tests.integration.support import NOW, Clock, World, validated, world
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -44,12 +44,6 @@ ADN, DAY, MINUTE = "new.ac.uk", timedelta(days=1), timedelta(minutes=1)
 @pytest.fixture
 def people() -> World:
     return world()
-
-
-@pytest.fixture
-def net() -> Iterator[Outside]:
-    with outside() as one:
-        yield one
 
 
 def disable(people: World) -> None:
