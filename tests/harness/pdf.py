@@ -7,9 +7,10 @@ import zlib
 def inside(content: bytes) -> bytes:
     """The file with what its compressed streams say after it."""
     parts = [content]
-    for found in re.finditer(rb"stream\r?\n(.*?)\r?\nendstream", content, re.DOTALL):
+    for found in re.finditer(rb"stream\r?\n(.*?)\nendstream", content, re.DOTALL):
         try:
-            parts.append(zlib.decompress(found[1]))
+            # What packed data ends with may be a line end itself, and one more than that does no harm here.
+            parts.append(zlib.decompressobj().decompress(found[1]))
         except zlib.error:
             continue
     return b"\n".join(parts)
