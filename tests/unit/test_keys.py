@@ -5,9 +5,11 @@ import time
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from certdesk.domain.csr import key_of
 from certdesk.domain.errors import BadKey
 from certdesk.domain.findings import Verdict
 from certdesk.domain.keys import check_key, describe_key, key_facts
@@ -110,6 +112,43 @@ def test_unknown_curves_and_points_off_the_curve_are_refused() -> None:
     assert codes(forge.spki("1.2.840.10045.2.1", forge.oid("1.2.840.10045.3.1.7"), point)) == ["key.invalid"]
     infinity = forge.spki("1.2.840.10045.2.1", forge.oid("1.2.840.10045.3.1.7"), b"\0")
     assert codes(infinity) == ["key.invalid"]
+
+
+_EC, _P_256, _RSA = "1.2.840.10045.2.1", forge.oid("1.2.840.10045.3.1.7"), "1.2.840.113549.1.1.1"
+_POINT = forge.ec_key().public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+_NUMBERS = forge.sequence(forge.integer(_P * _Q), forge.integer(65537))
+
+
+@pytest.mark.parametrize(
+    "spelled, plain",
+    [
+        (
+            forge.spki(_EC, _P_256, bytes([2 + _POINT[-1] % 2]) + _POINT[1:33]),
+            forge.spki(_EC, _P_256, _POINT),
+        ),
+        (forge.spki(_EC, _P_256, bytes([6 + _POINT[-1] % 2]) + _POINT[1:]), forge.spki(_EC, _P_256, _POINT)),
+        (forge.spki(_EC, _P_256 + forge.null(), _POINT), forge.spki(_EC, _P_256, _POINT)),
+        (forge.spki(_RSA, b"", _NUMBERS), forge.rsa_spki(_P * _Q)),
+        (forge.spki(_RSA, forge.oid("1.2.3"), _NUMBERS), forge.rsa_spki(_P * _Q)),
+        (forge.spki(_RSA, forge.null() + forge.null(), _NUMBERS), forge.rsa_spki(_P * _Q)),
+    ],
+    ids=["compressed", "hybrid", "ec parameter twice", "rsa without null", "rsa oid", "rsa null twice"],
+)
+def test_no_other_spelling_of_a_key_passes_for_another_key(spelled: bytes, plain: bytes) -> None:
+    """Blocks, limits and re-use go by the bytes of the key: one key has one spelling (BR 7.1.3.1)."""
+    assert codes(plain) == ["key.strength"]
+    assert codes(spelled) in (["key.encoding"], ["key.invalid"])
+
+
+@pytest.mark.parametrize("form", [2, 6])
+def test_a_block_is_of_the_key_however_its_evidence_spells_it(form: int) -> None:
+    key = forge.ec_key()
+    point = key.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+    other = bytes([form + point[-1] % 2]) + (point[1:33] if form == 2 else point[1:])
+    spelled = forge.spki(_EC, _P_256, other)
+    algorithm = forge.ec_algorithm()
+    csr = forge.request(public_key=spelled, sign=forge.ec_signer(key), algorithm=algorithm)
+    assert key_of(csr) == hashlib.sha256(forge.der_of(key.public_key())).hexdigest()
 
 
 @given(st.binary(max_size=200))

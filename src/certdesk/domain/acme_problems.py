@@ -125,7 +125,7 @@ _ABOUT: Mapping[ProblemType, tuple[str, ...]] = {
     ProblemType.BAD_CSR: (
         *("csr", "subject"),
         # A key of the wrong kind or size makes a bad CSR (RFC 8555 6.7); the rest is about this very key.
-        *("key.type", "key.size", "key.exponent", "key.curve", "key.invalid"),
+        *("key.type", "key.size", "key.exponent", "key.curve", "key.invalid", "key.encoding"),
         *("key.not_allowed", "key.kind_unknown"),
         # How the CSR says its names; those of the order were looked at before.
         *("names.none", "names.san_type", "names.cn_not_a_name"),

@@ -126,7 +126,18 @@ _ALL = (
         "S4, RFC 5480 2.1.1, BR 6.1.5",
         _REFUSE,
     ),
-    _csr("key.invalid", "The EC key is not a point on its curve.", "S4, BR 6.1.6", _REFUSE),
+    _csr(
+        "key.invalid",
+        "The key's numbers or parameters are wrong, or its point is not on the curve.",
+        "BR 6.1.6",
+        _REFUSE,
+    ),
+    _csr(
+        "key.encoding",
+        "The key is not spelled as certificates spell it: its EC point is compressed, say.",
+        "RFC 5480 2.2, BR 7.1.3.1",
+        _REFUSE,
+    ),
     _csr(
         "key.weak.small_factor",
         "The RSA modulus has a small prime factor.",

@@ -27,7 +27,14 @@ from certdesk.domain.csr_names import MAX_NAMES, read_names
 from certdesk.domain.errors import BadCsr, BadKey
 from certdesk.domain.findings import Check, Verdict
 from certdesk.domain.identifiers import DnsName, quoted
-from certdesk.domain.keys import PARSE_ERRORS, KeyFacts, SubjectPublicKeyInfo, check_key, key_facts
+from certdesk.domain.keys import (
+    PARSE_ERRORS,
+    KeyFacts,
+    SubjectPublicKeyInfo,
+    check_key,
+    key_facts,
+    usual_spelling,
+)
 from certdesk.domain.private_keys import PrivateKeyPasted, holds_private_key, public_halves
 
 #: pyca warns of what a stranger's request holds (an empty field in a directory name, say). That is no concern
@@ -254,7 +261,7 @@ def key_of(upload: bytes) -> str:
     Raises PrivateKeyPasted, or BadCsr where there is no such key in it.
     """
     try:
-        return read_csr(upload).key.spki_sha256
+        key = read_csr(upload).key
     except BadCsr as error:
         if error.code not in _SHOWS_KEY:
             raise
@@ -265,6 +272,10 @@ def key_of(upload: bytes) -> str:
                 continue
             return key_facts(spki).spki_sha256
         raise
+    try:
+        return key_facts(usual_spelling(key.spki_der)).spki_sha256
+    except PARSE_ERRORS:  # of a kind that can't be loaded
+        return key.spki_sha256
 
 
 _Read = Callable[[bytes], PublicKeyTypes]

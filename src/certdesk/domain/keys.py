@@ -15,7 +15,7 @@ from badkeys.checks import checkrsa
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat import asn1
-from cryptography.hazmat.primitives.serialization import load_der_public_key
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 from cryptography.x509 import ObjectIdentifier
 
 from certdesk.domain.errors import BadKey
@@ -183,13 +183,18 @@ def _ec_facts(spki: SubjectPublicKeyInfo, spki_der: bytes) -> KeyFacts:
     return _facts(spki_der, algorithm="EC", curve=curve, size=size)
 
 
+def usual_spelling(spki_der: bytes) -> bytes:
+    """The key as certificates spell it (BR 7.1.3.1). Raises PARSE_ERRORS where it can't be loaded."""
+    return load_der_public_key(spki_der).public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
 def check_key(key: KeyFacts) -> tuple[Check, ...]:
     """Every rule that the key breaks, or one passing `key.strength`; the cheapest tests come first (S4)."""
     match key.algorithm:
         case "RSA":
-            found = _rsa_outer_checks(key) or _rsa_weaknesses(key)
+            found = _rsa_outer_checks(key) or _rsa_weaknesses(key) or _spelling_checks(key)
         case "EC":
-            found = _curve_checks(key) or _point_checks(key)
+            found = _curve_checks(key) or _spelling_checks(key)
         case _:
             found = (_refuse(key, "key.type", f"Keys of type {key.algorithm} are not accepted. {_ADVICE}"),)
     return found or (_strength(key),)
@@ -279,14 +284,22 @@ def _curve_checks(key: KeyFacts) -> tuple[Check, ...]:
     return (_refuse(key, "key.curve", f"{what} {_ADVICE}", rule="S4, RFC 5480 2.1.1, BR 6.1.5"),)
 
 
-def _point_checks(key: KeyFacts) -> tuple[Check, ...]:
-    """Loading checks that the point is on its curve (BR 6.1.6)."""
+def _spelling_checks(key: KeyFacts) -> tuple[Check, ...]:
+    """Loading checks that an EC point is on its curve (BR 6.1.6); a key has one spelling (BR 7.1.3.1).
+
+    Blocks and limits go by the bytes, so that a key spelled in another way would pass for another key.
+    """
     try:
-        load_der_public_key(key.spki_der)
-    except (ValueError, TypeError, UnsupportedAlgorithm):
-        return (
-            _refuse(
-                key, "key.invalid", f"The EC key is not a point on its curve. {_ADVICE}", rule="S4, BR 6.1.6"
-            ),
-        )
-    return ()
+        plain = usual_spelling(key.spki_der)
+    except PARSE_ERRORS:
+        what = f"The {key.algorithm} key can't be used: its numbers or parameters are wrong."
+        return (_refuse(key, "key.invalid", f"{what} {_ADVICE}", rule="BR 6.1.6"),)
+    if plain == key.spki_der:
+        return ()
+    what = (
+        "The EC key's point is compressed. Make the CSR with the point uncompressed (in OpenSSL: "
+        "-conv_form uncompressed)."
+        if key.algorithm == "EC"
+        else f"The RSA key's algorithm is not followed by NULL, as certificates need it. {_ADVICE}"
+    )
+    return (_refuse(key, "key.encoding", what, rule="RFC 5480 2.2, BR 7.1.3.1"),)
