@@ -188,7 +188,7 @@ def test_several_events_are_one_step_or_none(template: RequestId) -> None:
 def test_a_stale_version_conflicts_and_the_seen_one_does_not(template: RequestId) -> None:
     number = copies(template, count=1, version=4, **TERM)[0]
     for stale in (0, 3, 5):
-        with pytest.raises(StateConflict, match="Reload the page"):
+        with pytest.raises(StateConflict, match="since you opened it: it is waiting for an officer"):
             advance(
                 request_id=number, event=Event.APPROVE, actor=SYSTEM, now=NOW, step=Step(), seen_version=stale
             )

@@ -151,13 +151,17 @@ def approve_request(
         lock_organisation(detail.organisation_id)
         refuse_former(detail.organisation_id, actor.user_id, action=Action.REQUEST_DECIDE)
         request = Request.objects.get(id=detail.number)
-        if request.version != shown.version or request.state != State.WAITING_FOR_APPROVAL:
-            raise StateConflict(CHANGED)
+        if request.state != State.WAITING_FOR_APPROVAL:
+            raise StateConflict(
+                f"Since you opened it, this request was decided or withdrawn: {request.detail}"
+            )
         row = organisation_row(detail.organisation_id)
         subject = _subject(request, row, caa)
         facts, decision = judged(subject, now=now)
         if changes := _changes(shown, _shown(request, subject, decision), decision):
             raise StateConflict(f"This has changed since you opened the request: {changes} Open it again.")
+        if request.version != shown.version:
+            raise StateConflict(CHANGED)
         if decision.refusals:
             raise PolicyRefused(refusal_text(decision.checks), checks=decision.checks)
         proofs = _complete(evidence, facts, decision, now=now)

@@ -123,7 +123,7 @@ def advance(
         if new is None or (event in NEEDS_NO_CERTIFICATE and at.status is Status.ISSUED):
             raise StateConflict(_conflict(at, event))
         if seen_version is not None and seen_version != at.version:
-            raise StateConflict(CHANGED)
+            raise StateConflict(f"The request has changed since you opened it: {_why(at)}. Look at it again.")
         row = None if event is Event.RETRY else _NEWEST.row(request_id)  # a new one follows at once
         newest = None if row is None else Work(row[1])
         status = status_of(new, newest, has_certificate=at.status is Status.ISSUED)
@@ -290,6 +290,9 @@ _WHY_NOT = {
 }
 
 
+def _why(at: Standing) -> str:
+    return "its entitlement has ended" if at.state is State.ENDED else _WHY_NOT[at.status]
+
+
 def _conflict(at: Standing, event: Event) -> str:
-    why = "its entitlement has ended" if at.state is State.ENDED else _WHY_NOT[at.status]
-    return f"The request can't be changed this way ({event}): {why}."
+    return f"The request can't be changed this way ({event}): {_why(at)}."
