@@ -1,4 +1,4 @@
-"""Resolver, DNS methods, CAA, contacts against real servers: knot answers, unbound resolves and validates."""
+"""Resolver, DNS methods, CAA against real servers: knot answers, unbound resolves and validates."""
 
 import threading
 import time
@@ -14,7 +14,6 @@ from certdesk.dcv.addresses import AddressPolicy
 from certdesk.dcv.base import Challenge, Network, NotValidated, Outcome, Validated
 from certdesk.dcv.caa import check_caa
 from certdesk.dcv.conformance import NOW, ScriptedFetcher
-from certdesk.dcv.email.contacts import Contacts, caa_contacts, txt_contacts
 from certdesk.dcv.fetch import FetchConfig, NotFetched, SafeFetcher
 from certdesk.dcv.registry import load_validators
 from certdesk.dcv.resolver import (
@@ -335,15 +334,3 @@ def test_caa_knows_whether_the_answer_was_signed(resolver: DnsResolver) -> None:
     assert signed.decision.authenticated
     plain = check_caa(Question(name="www.plain.ac.uk", issuers=(ISSUER,)), resolver=resolver, now=NOW)
     assert not plain.decision.authenticated
-
-
-# --- contacts
-
-
-def test_contacts_by_real_records(resolver: DnsResolver) -> None:
-    by_txt = txt_contacts("example.ac.uk", resolver=resolver)
-    by_caa = caa_contacts("www.example.ac.uk", resolver=resolver)
-    assert isinstance(by_txt, Contacts)
-    assert isinstance(by_caa, Contacts)
-    assert by_txt.mailboxes == ("dns@example.ac.uk",)
-    assert (by_caa.mailboxes, by_caa.where) == (("security@example.ac.uk",), "example.ac.uk")

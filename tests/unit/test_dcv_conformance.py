@@ -182,8 +182,6 @@ class TestPersistWildcard(ValidatorConformance):
 _BY_PEOPLE = {
     Method.MANUAL_OWNERSHIP,
     Method.EMAIL_CONSTRUCTED,
-    Method.EMAIL_CAA_CONTACT,
-    Method.EMAIL_DNS_CONTACT,
 }
 
 

@@ -176,3 +176,30 @@ def test_the_deadline_is_the_first_moment_that_no_rule_covers(
         if moment >= at and moment >= at + min(days, most_days(method, moment)) * DAY
     ]
     assert end == shut[0]
+
+
+def _day(year: int, month: int, day: int) -> datetime:
+    return datetime(year, month, day, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    "method,validated,ends",
+    [
+        # BR 4.2.1: 200 days until 2027-03-15, then 100, from 2029-03-15 10.
+        (Method.DNS_TXT, _day(2026, 4, 1), _day(2026, 10, 18)),
+        (Method.DNS_TXT, _day(2026, 11, 24), _day(2027, 3, 15)),  # 111 days old on the day of the change
+        (Method.DNS_TXT, _day(2027, 1, 1), _day(2027, 4, 11)),  # 100 days, which the new rule gives it
+        (Method.DNS_TXT, _day(2027, 4, 1), _day(2027, 7, 10)),
+        (Method.DNS_TXT, _day(2029, 3, 14), _day(2029, 3, 24)),
+        (Method.DNS_TXT, _day(2028, 12, 24), _day(2029, 3, 15)),
+        # BR 3.2.2.4.22: 10 days.
+        (Method.DNS_PERSIST, _day(2026, 11, 24), _day(2026, 12, 4)),
+        (Method.DNS_PERSIST_WILDCARD, _day(2026, 11, 24), _day(2026, 12, 4)),
+        # SC-090: e-mail ends on 2028-03-15 and takes its proofs with it.
+        (Method.EMAIL_CONSTRUCTED, _day(2028, 1, 1), _day(2028, 3, 15)),
+        (Method.EMAIL_CONSTRUCTED, _day(2028, 3, 14), _day(2028, 3, 15)),
+        (Method.EMAIL_CONSTRUCTED, _day(2028, 4, 1), _day(2028, 4, 1)),
+    ],
+)
+def test_the_day_on_which_a_proof_ends(method: Method, validated: datetime, ends: datetime) -> None:
+    assert until(validated, method) == ends

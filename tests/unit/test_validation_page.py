@@ -24,13 +24,6 @@ def test_the_dates_of_the_page_are_those_of_the_rules() -> None:
     begins = {
         rule.from_date.isoformat()
         for rule in RULES
-        if rule.id
-        in (
-            RuleId.PUBLIC_CAA_PARAMETERS,
-            RuleId.PUBLIC_DNSSEC,
-            RuleId.PUBLIC_EMAIL_DCV,
-            RuleId.PUBLIC_PERSPECTIVES,
-        )
-        and rule.from_date.year > 2000
+        if rule.id in (RuleId.PUBLIC_EMAIL_DCV, RuleId.PUBLIC_PERSPECTIVES) and rule.from_date.year > 2000
     }
     assert all(day in PAGE for day in begins)

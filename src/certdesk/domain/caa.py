@@ -26,8 +26,6 @@ KNOWN_TAGS = frozenset(
 METHOD_LABELS: dict[Method, frozenset[str]] = {
     Method.MANUAL_OWNERSHIP: frozenset(),
     Method.EMAIL_CONSTRUCTED: frozenset({"ca-tbr-4"}),
-    Method.EMAIL_CAA_CONTACT: frozenset({"ca-tbr-13"}),
-    Method.EMAIL_DNS_CONTACT: frozenset({"ca-tbr-14"}),
     Method.DNS_TXT: frozenset({"ca-tbr-7"}),
     Method.DNS_CNAME: frozenset({"ca-tbr-7"}),
     Method.HTTP_FILE: frozenset({"ca-tbr-18"}),

@@ -10,10 +10,9 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 from certdesk.domain.evidence import Method, Validation
-from certdesk.domain.reuse import public_expiry
 from certdesk.domain.rules import RULES, Allowance, DatedRule, RuleId, begins_at, in_force
 
-EMAIL_METHODS = frozenset({Method.EMAIL_CONSTRUCTED, Method.EMAIL_CAA_CONTACT, Method.EMAIL_DNS_CONTACT})
+EMAIL_METHODS = frozenset({Method.EMAIL_CONSTRUCTED})
 PERSISTENT_METHODS = frozenset({Method.DNS_PERSIST, Method.DNS_PERSIST_WILDCARD})
 #: No public CA takes an RA's word for who owns a domain (BR 3.2.2.4).
 PRIVATE_ONLY = frozenset({Method.MANUAL_OWNERSHIP})
@@ -63,7 +62,7 @@ class Deadlines:
 
 
 def private_deadline(proof: Validation, *, now: datetime) -> Deadline:
-    """What the record says, never beyond the reuse period of the RA's own rules (R34)."""
+    """What the record says, never beyond the reuse period of the RA's own rules."""
     most = proof.validated_at + timedelta(days=in_force(RuleId.PRIVATE_OWNERSHIP_REUSE, now).value)
     until = min(proof.expires_at, most)
     return Deadline(authority=Authority.PRIVATE, today=until, until=until)
@@ -72,16 +71,24 @@ def private_deadline(proof: Validation, *, now: datetime) -> Deadline:
 def public_deadline(proof: Validation, *, now: datetime) -> Deadline | None:
     """The latest moment at which a public CA could rely on such a proof, were it its own.
 
-    None for what public CAs never accept. A proof of a method that a rule forbids ends with that rule's
-    first day, however fresh it is (BR 3.2.2.4.4: earlier proofs unusable).
+    None for what public CAs never accept. A rule that begins later shortens proofs made before it: their age
+    on the day of use counts. A proof of a method that a rule forbids ends with that rule's first day,
+    however fresh it is (BR 3.2.2.4.4: earlier proofs unusable).
     """
     if proof.method in PRIVATE_ONLY:
         return None
-    until = min(proof.expires_at, public_expiry(method=proof.method, validated_at=proof.validated_at))
-    today = min(proof.expires_at, proof.validated_at + timedelta(days=_reuse_days(proof.method, now)))
+    made = proof.validated_at
+    reuse = RuleId.PERSISTENT_DNS_REUSE if proof.method in PERSISTENT_METHODS else RuleId.PUBLIC_DCV_REUSE
+    until = min(proof.expires_at, made + timedelta(days=in_force(reuse, made).value))
+    for begins, days in ((begins_at(rule), rule.value) for rule in RULES if rule.id is reuse):
+        if made < begins < until:
+            until = min(until, max(begins, made + timedelta(days=days)))
+    today = min(proof.expires_at, made + timedelta(days=in_force(reuse, now).value))
     ends = _end_of_method(proof.method)
-    if ends is not None and begins_at(ends) <= now:
-        today = min(today, max(begins_at(ends), proof.validated_at))  # what is proven later never counts
+    if ends is not None:
+        last = max(begins_at(ends), made)  # what is proven later never counts
+        until = min(until, last)
+        today = min(today, last) if begins_at(ends) <= now else today
     because = None
     if until < today:
         by_method = ends is not None and begins_at(ends) <= until
@@ -96,7 +103,7 @@ def deadlines_of(proofs: Iterable[Validation], *, now: datetime) -> Deadlines:
     a better one outlasts.
     """
     known = [proof for proof in proofs if proof.validated_at <= now]
-    private = max((private_deadline(p, now=now) for p in known), key=_until, default=None)
+    private = max((private_deadline(p, now=now) for p in known), key=lambda one: one.until, default=None)
     public = [(p, d) for p in known if (d := public_deadline(p, now=now)) is not None]
     if not public:
         return Deadlines(private=private, public=None)
@@ -114,15 +121,6 @@ def date_words(moment: datetime) -> str:
     """Such as `15 March 2027`, in UTC as the rules are written."""
     local = moment.astimezone(UTC)
     return f"{local.day} {local:%B %Y}"
-
-
-def _until(deadline: Deadline) -> datetime:
-    return deadline.until
-
-
-def _reuse_days(method: Method, at: datetime) -> int:
-    rule = RuleId.PERSISTENT_DNS_REUSE if method in PERSISTENT_METHODS else RuleId.PUBLIC_DCV_REUSE
-    return in_force(rule, at).value
 
 
 def _end_of_method(method: Method) -> DatedRule | None:

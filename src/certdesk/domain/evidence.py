@@ -18,8 +18,6 @@ class Method(StrEnum):
 
     MANUAL_OWNERSHIP = "manual_ownership"
     EMAIL_CONSTRUCTED = "email_constructed"
-    EMAIL_CAA_CONTACT = "email_caa_contact"
-    EMAIL_DNS_CONTACT = "email_dns_contact"
     DNS_TXT = "dns_txt"
     DNS_CNAME = "dns_cname"
     HTTP_FILE = "http_file"
@@ -46,12 +44,6 @@ METHODS: Mapping[Method, MethodFacts] = {
     ),
     Method.EMAIL_CONSTRUCTED: MethodFacts(
         title="Confirmed by e-mail", covers_subdomains=True, source="BR 3.2.2.4.4"
-    ),
-    Method.EMAIL_CAA_CONTACT: MethodFacts(
-        title="Confirmed by e-mail to the CAA contact", covers_subdomains=True, source="BR 3.2.2.4.13"
-    ),
-    Method.EMAIL_DNS_CONTACT: MethodFacts(
-        title="Confirmed by e-mail to the DNS contact", covers_subdomains=True, source="BR 3.2.2.4.14"
     ),
     Method.DNS_TXT: MethodFacts(title="DNS TXT record", covers_subdomains=True, source="BR 3.2.2.4.7"),
     Method.DNS_CNAME: MethodFacts(title="DNS CNAME record", covers_subdomains=True, source="BR 3.2.2.4.7"),

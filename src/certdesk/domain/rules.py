@@ -14,20 +14,14 @@ from certdesk.domain.errors import InvariantViolated
 class RuleId(StrEnum):
     """Names of the dated rules; the unit of the value is the last word."""
 
-    PUBLIC_VALIDITY = "public.validity.days"
     PUBLIC_DCV_REUSE = "public.dcv_reuse.days"
-    PUBLIC_IDENTITY_REUSE = "public.identity_reuse.days"
     PERSISTENT_DNS_REUSE = "public.persistent_dns_reuse.days"
     PRIVATE_OWNERSHIP_REUSE = "private.ownership_reuse.days"
     RANDOM_VALUE_LIFE = "dcv.random_value_life.days"
-    RANDOM_VALUE_SIZE = "dcv.random_value_size.bits"
     CAA_AGE = "caa.age.hours"
     PUBLIC_EMAIL_DCV = "public.email_dcv.allowance"
-    PUBLIC_CAA_PARAMETERS = "public.caa_parameters.required"
-    PUBLIC_DNSSEC = "public.dnssec.required"
     PUBLIC_PERSPECTIVES = "public.remote_perspectives.number"
     PUBLIC_PERSPECTIVE_REGIONS = "public.remote_perspectives.regions"
-    CRL_AFTER_REVOCATION = "crl.after_revocation.hours"
     BACKDATING = "certificate.backdating.hours"
 
 
@@ -59,14 +53,6 @@ def _steps(rule_id: RuleId, source: str, *steps: tuple[date, int]) -> Iterable[D
 
 RULES: tuple[DatedRule, ...] = (
     *_steps(
-        RuleId.PUBLIC_VALIDITY,
-        "BR 6.3.2",
-        (date(2020, 9, 1), 398),
-        (date(2026, 3, 15), 200),
-        (date(2027, 3, 15), 100),
-        (date(2029, 3, 15), 47),
-    ),
-    *_steps(
         RuleId.PUBLIC_DCV_REUSE,
         "BR 4.2.1",
         (date(2021, 10, 1), 398),
@@ -74,16 +60,9 @@ RULES: tuple[DatedRule, ...] = (
         (date(2027, 3, 15), 100),
         (date(2029, 3, 15), 10),
     ),
-    *_steps(
-        RuleId.PUBLIC_IDENTITY_REUSE,
-        "BR 4.2.1",
-        (date(2018, 3, 1), 825),
-        (date(2026, 3, 15), 398),
-    ),
     *_steps(RuleId.PERSISTENT_DNS_REUSE, "BR 3.2.2.4.22", (STANDING, 10)),
-    *_steps(RuleId.PRIVATE_OWNERSHIP_REUSE, "R34", (STANDING, 398)),
+    *_steps(RuleId.PRIVATE_OWNERSHIP_REUSE, "the RA's own", (STANDING, 398)),
     *_steps(RuleId.RANDOM_VALUE_LIFE, "BR 3.2.2.4", (STANDING, 30)),
-    *_steps(RuleId.RANDOM_VALUE_SIZE, "BR 3.2.2.4", (STANDING, 112)),
     *_steps(RuleId.CAA_AGE, "BR 3.2.2.8", (STANDING, 8)),
     *_steps(
         RuleId.PUBLIC_EMAIL_DCV,
@@ -92,8 +71,6 @@ RULES: tuple[DatedRule, ...] = (
         (date(2026, 3, 15), Allowance.DISCOURAGED),
         (date(2028, 3, 15), Allowance.FORBIDDEN),
     ),
-    *_steps(RuleId.PUBLIC_CAA_PARAMETERS, "BR 4.2.2.1.2", (STANDING, 0), (date(2027, 3, 15), 1)),
-    *_steps(RuleId.PUBLIC_DNSSEC, "SC-085, BR 4.2.2.2", (STANDING, 0), (date(2026, 3, 15), 1)),
     *_steps(
         RuleId.PUBLIC_PERSPECTIVES,
         "BR 3.2.2.9",
@@ -104,7 +81,6 @@ RULES: tuple[DatedRule, ...] = (
         (date(2026, 12, 15), 5),
     ),
     *_steps(RuleId.PUBLIC_PERSPECTIVE_REGIONS, "BR 3.2.2.9", (STANDING, 1), (date(2026, 3, 15), 2)),
-    *_steps(RuleId.CRL_AFTER_REVOCATION, "BR 4.9.7", (STANDING, 24)),
     *_steps(RuleId.BACKDATING, "BR 7.1.2.7", (STANDING, 48)),
 )
 

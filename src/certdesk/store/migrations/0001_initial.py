@@ -718,8 +718,6 @@ class Migration(migrations.Migration):
                         choices=[
                             ("manual_ownership", "MANUAL_OWNERSHIP"),
                             ("email_constructed", "EMAIL_CONSTRUCTED"),
-                            ("email_caa_contact", "EMAIL_CAA_CONTACT"),
-                            ("email_dns_contact", "EMAIL_DNS_CONTACT"),
                             ("dns_txt", "DNS_TXT"),
                             ("dns_cname", "DNS_CNAME"),
                             ("http_file", "HTTP_FILE"),
@@ -1289,8 +1287,6 @@ class Migration(migrations.Migration):
                         choices=[
                             ("manual_ownership", "MANUAL_OWNERSHIP"),
                             ("email_constructed", "EMAIL_CONSTRUCTED"),
-                            ("email_caa_contact", "EMAIL_CAA_CONTACT"),
-                            ("email_dns_contact", "EMAIL_DNS_CONTACT"),
                             ("dns_txt", "DNS_TXT"),
                             ("dns_cname", "DNS_CNAME"),
                             ("http_file", "HTTP_FILE"),
@@ -1351,8 +1347,6 @@ class Migration(migrations.Migration):
                         choices=[
                             ("manual_ownership", "MANUAL_OWNERSHIP"),
                             ("email_constructed", "EMAIL_CONSTRUCTED"),
-                            ("email_caa_contact", "EMAIL_CAA_CONTACT"),
-                            ("email_dns_contact", "EMAIL_DNS_CONTACT"),
                             ("dns_txt", "DNS_TXT"),
                             ("dns_cname", "DNS_CNAME"),
                             ("http_file", "HTTP_FILE"),

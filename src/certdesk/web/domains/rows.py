@@ -17,8 +17,6 @@ from certdesk.web import times
 SHORT: Mapping[Method, str] = {
     Method.MANUAL_OWNERSHIP: "Officer’s check",
     Method.EMAIL_CONSTRUCTED: "E-mail",
-    Method.EMAIL_CAA_CONTACT: "E-mail (CAA contact)",
-    Method.EMAIL_DNS_CONTACT: "E-mail (DNS contact)",
     Method.DNS_TXT: "DNS TXT",
     Method.DNS_CNAME: "DNS CNAME",
     Method.HTTP_FILE: "Web file",
