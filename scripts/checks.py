@@ -43,9 +43,8 @@ def page() -> str:
         "| `manual` | an RA officer decides |",
         "| `refuse` | the request can't be accepted as it is |",
         "",
-        "A rule of the field holds since its date; a rule marked *standing* has none, or is our own (the",
-        "letters S, R and W stand for the rules in this project's own tables). What the policy file can",
-        "change: [policy](policy.md).",
+        "A rule of the field holds since its date; a rule marked *standing* has none, or is our own. What",
+        "the policy file can change: [policy](policy.md).",
         "",
     ]
     for origin in Origin:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
+from certdesk.domain.check_catalogue import explained
 from certdesk.domain.csr import MAX_NAMES, MAX_UPLOAD, Csr, PrivateKeyPasted, may_hold_secrets, read_csr
 from certdesk.domain.errors import BadCsr
 from certdesk.domain.findings import Check, Verdict
@@ -55,7 +56,7 @@ def test_what_is_no_request_is_named_with_advice(row: dict[str, str]) -> None:
 @pytest.mark.parametrize("row", REFUSED, ids=lambda row: row["file"])
 def test_what_may_not_be_certified_is_a_finding_with_advice(row: dict[str, str]) -> None:
     start = time.perf_counter()
-    found = refusals(read_csr(bad(row["file"])))
+    found = explained(refusals(read_csr(bad(row["file"]))))
     assert row["code"] in [check.code for check in found]
     for check in found:
         assert check.message

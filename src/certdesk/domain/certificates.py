@@ -235,11 +235,9 @@ def differences(intent: Intent, facts: Facts, *, csr: Csr, ends_at: datetime | N
         return ()
     return (
         Check(
-            code="approval.content_changed",
-            verdict=Verdict.REFUSE,
-            message="What would be signed is not what was judged. Try again.",
-            rule="Approval",
-            changed_by="RA officer",
+            "approval.content_changed",
+            Verdict.REFUSE,
+            "What would be signed is not what was judged. Try again.",
         ),
     )
 
@@ -256,16 +254,15 @@ def compare(issued: Issued, intent: Intent) -> tuple[Check, ...]:
     if differences:
         return differences
     message = "The certificate has the requested key and names, and chains to the CA."
-    return (Check(code="issuance.match", verdict=Verdict.PASS, message=message, rule="R36"),)
+    return (Check("issuance.match", Verdict.PASS, message),)
 
 
 def _mismatch(code: str, message: str, seen: str) -> Check:
     return Check(
-        code=f"issuance.mismatch.{code}",
-        verdict=Verdict.REFUSE,
-        message=f"{message} It is kept back; an RA officer should ask the CA.",
+        f"issuance.mismatch.{code}",
+        Verdict.REFUSE,
+        f"{message} It is kept back; an RA officer should ask the CA.",
         seen=seen,
-        rule="R36",
         changed_by="RA officer",
     )
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 from enum import StrEnum
+from functools import partial
 from types import MappingProxyType
 
 from certdesk.domain.findings import Check, Verdict, from_record, gravest_first
@@ -22,7 +23,7 @@ class Origin(StrEnum):
     SIGNING = "Judged again at signing"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class CheckInfo:
     """One code. `rule_from` is when the rule began to hold, None for a standing one or one of our own."""
 
@@ -54,39 +55,33 @@ _CAA = date(2017, 9, 8)
 _LINT = date(2025, 3, 15)
 
 
-def _csr(
+def _info(
+    origin: Origin,
     code: str,
     meaning: str,
     rule: str,
     *verdicts: Verdict,
+    by: str = "applicant",
     since: date | None = None,
 ) -> CheckInfo:
-    return CheckInfo(
-        code=code, origin=Origin.CSR, meaning=meaning, verdicts=verdicts, rule=rule, rule_from=since
-    )
+    return CheckInfo(code, origin, meaning, verdicts, rule, by, since)
 
 
-def _policy(code: str, meaning: str, rule: str, *verdicts: Verdict, by: str = "applicant") -> CheckInfo:
-    return CheckInfo(
-        code=code, origin=Origin.POLICY, meaning=meaning, verdicts=verdicts, rule=rule, changed_by=by
-    )
-
-
-_NAME = "S6, S8, BR 7.1.4.2"
-_KEY = "S4, BR 6.1.1.3"
+_csr, _policy, _preflight, _signing = (partial(_info, origin) for origin in Origin)
+_NAME, _KEY, _CAA_RULE, _OWN = "BR 7.1.4.2", "BR 6.1.1.3", "RFC 8659, BR 3.2.2.8", "Policy"
 
 _ALL = (
     _csr(
         "csr.with_each_certificate",
         "Each certificate of an ACME client is made for a CSR of its own, which is checked when it is sent.",
-        "S1 to S11",
+        "RFC 2986",
         _PASS,
     ),
-    _csr("csr.readable", "The upload is exactly one certificate request.", "S1, S2", _PASS),
+    _csr("csr.readable", "The upload is exactly one certificate request.", "RFC 2986", _PASS),
     _csr(
         "csr.signature_algorithm",
         "The CSR is signed with SHA-256, SHA-384 or SHA-512.",
-        "S3, BR 6.1.1.3",
+        _KEY,
         _PASS,
         _REFUSE,
         since=_NO_SHA_1,
@@ -94,14 +89,14 @@ _ALL = (
     _csr(
         "csr.signature",
         "The CSR's signature proves that the sender holds the private key.",
-        "S3, BR 6.1.1.3",
+        _KEY,
         _PASS,
         _REFUSE,
     ),
     _csr(
         "csr.extensions",
         "What the CSR asks for beyond names; the contents come from the profile, nothing is copied.",
-        "S10",
+        "Profile",
         _PASS,
     ),
     _csr(
@@ -113,17 +108,17 @@ _ALL = (
     _csr(
         "key.strength",
         "The key is of a kind and size that may be certified, and no known weakness was found.",
-        "S4, BR 6.1.1.3, BR 6.1.5",
+        "BR 6.1.1.3, BR 6.1.5",
         _PASS,
         since=_WEAK_KEYS,
     ),
     _csr("key.type", "The key is neither RSA nor EC.", _KEY, _REFUSE),
-    _csr("key.size", "The RSA key is too short, too long or odd.", "S4, BR 6.1.5", _REFUSE, since=_RSA_2048),
-    _csr("key.exponent", "The RSA key's exponent is not 65537.", "S4, BR 6.1.6", _REFUSE),
+    _csr("key.size", "The RSA key is too short, too long or odd.", "BR 6.1.5", _REFUSE, since=_RSA_2048),
+    _csr("key.exponent", "The RSA key's exponent is not 65537.", "BR 6.1.6", _REFUSE),
     _csr(
         "key.curve",
         "The EC key is not on P-256, P-384 or P-521, or does not name its curve.",
-        "S4, RFC 5480 2.1.1, BR 6.1.5",
+        "RFC 5480 2.1.1, BR 6.1.5",
         _REFUSE,
     ),
     _csr(
@@ -139,11 +134,7 @@ _ALL = (
         _REFUSE,
     ),
     _csr(
-        "key.weak.small_factor",
-        "The RSA modulus has a small prime factor.",
-        _KEY,
-        _REFUSE,
-        since=_WEAK_KEYS,
+        "key.weak.small_factor", "The RSA modulus has a small prime factor.", _KEY, _REFUSE, since=_WEAK_KEYS
     ),
     _csr(
         "key.weak.fermat",
@@ -152,29 +143,18 @@ _ALL = (
         _REFUSE,
         since=_WEAK_KEYS,
     ),
-    _csr(
-        "key.weak.roca",
-        "The RSA key has the ROCA flaw (CVE-2017-15361).",
-        _KEY,
-        _REFUSE,
-        since=_WEAK_KEYS,
-    ),
+    _csr("key.weak.roca", "The RSA key has the ROCA flaw (CVE-2017-15361).", _KEY, _REFUSE, since=_WEAK_KEYS),
     _csr("key.weak.one_prime", "The RSA modulus is a prime or a power of one number.", _KEY, _REFUSE),
     _csr("key.weak.rsapoly", "The RSA modulus has a pattern that factors it.", _KEY, _REFUSE),
     _csr("key.weak.sharedprimes", "The RSA key shares a prime with known keys.", _KEY, _REFUSE),
-    _csr(
-        "subject.control",
-        "A field of the subject has characters that do not print.",
-        "S5, BR 7.1.4.2",
-        _REFUSE,
-    ),
-    _csr("names.valid", "The names that are valid host names.", "S5, S6, S8", _PASS),
-    _csr("names.none", "There is no host name.", "S5", _REFUSE),
-    _csr("names.too_many", "There are more than 100 names.", "S11", _REFUSE),
-    _csr("names.duplicate", "A name is listed more than once.", "S5", _WARN),
-    _csr("names.san_type", "The CSR asks for something else than DNS names.", "S7, BR 7.1.2.7.12", _REFUSE),
-    _csr("names.cn_not_a_name", "The common name is not a host name.", "S5, BR 7.1.4.3", _REFUSE),
-    _csr("names.mixed_script", "A name may be made to look like another.", "S6, UTS 39", _WARN),
+    _csr("subject.control", "A field of the subject has characters that do not print.", _NAME, _REFUSE),
+    _csr("names.valid", "The names that are valid host names.", _NAME, _PASS),
+    _csr("names.none", "There is no host name.", "BR 7.1.2.7.12", _REFUSE),
+    _csr("names.too_many", "There are more than 100 names.", "At most 100 names", _REFUSE),
+    _csr("names.duplicate", "A name is listed more than once.", "One entry for each name", _WARN),
+    _csr("names.san_type", "The CSR asks for something else than DNS names.", "BR 7.1.2.7.12", _REFUSE),
+    _csr("names.cn_not_a_name", "The common name is not a host name.", "BR 7.1.4.3", _REFUSE),
+    _csr("names.mixed_script", "A name may be made to look like another.", "UTS 39", _WARN),
     _csr("names.documentation", "A name is reserved for examples.", "RFC 2606", _WARN),
     _csr("names.empty", "A name is empty.", _NAME, _REFUSE),
     _csr("names.too_long", "A name has more than 253 characters.", _NAME, _REFUSE),
@@ -198,35 +178,31 @@ _ALL = (
     _csr("names.onion", "A name is a Tor .onion name.", _NAME, _REFUSE),
     _csr("names.public_suffix", "A name is a public suffix, which has many owners.", _NAME, _REFUSE),
     _csr("names.wildcard_public_suffix", "A wildcard stands right under a public suffix.", _NAME, _REFUSE),
-    _policy(
-        "csr.not_checked", "Nothing is known of the CSR's own checks.", "S1 to S11", _MANUAL, by=_OFFICER
-    ),
+    _policy("csr.not_checked", "Nothing is known of the CSR's own checks.", _OWN, _MANUAL, by=_OFFICER),
     _policy(
         "key.blocked",
         "The key is on this service's own list of compromised keys, for everybody or for the organisation.",
-        "S4, O3, BR 6.1.1.3",
+        _KEY,
         _REFUSE,
     ),
     _policy(
         "key.used_elsewhere",
         "Another organisation has used this key; the policy's `reused_key` says what follows.",
-        "S4",
+        _OWN,
         _WARN,
         _MANUAL,
         _REFUSE,
     ),
-    _policy("key.reused", "An earlier request of the organisation has the same key.", "S4", _WARN),
+    _policy("key.reused", "An earlier request of the organisation has the same key.", _OWN, _WARN),
     _policy(
         "key.not_allowed",
         "The policy's `key_types`, `rsa_min_bits` and `rsa_max_bits` leave this key out.",
-        "Policy",
+        _OWN,
         _REFUSE,
     ),
-    _policy(
-        "key.kind_unknown", "The kind of key is not known while the policy limits it.", "Policy", _MANUAL
-    ),
-    _policy("request.duration", "The term is on offer (`durations`).", "R13", _PASS, _REFUSE),
-    _policy("request.server_software", "The server software is not on the list.", "R14", _REFUSE),
+    _policy("key.kind_unknown", "The kind of key is not known while the policy limits it.", _OWN, _MANUAL),
+    _policy("request.duration", "The term is on offer (`durations`).", _OWN, _PASS, _REFUSE),
+    _policy("request.server_software", "The server software is not on the list.", _OWN, _REFUSE),
     _policy(
         "subject.organisation",
         "The CSR's organisation (O) is the registered legal name, or left out.",
@@ -235,7 +211,7 @@ _ALL = (
         _REFUSE,
     ),
     _policy(
-        "organisation.disabled", "The organisation may not request at present.", "R38", _REFUSE, by=_OFFICER
+        "organisation.disabled", "The organisation may not request at present.", _OWN, _REFUSE, by=_OFFICER
     ),
     _policy(
         "organisation.not_vetted", "The organisation has not been vetted.", "BR 3.2.2.1", _MANUAL, by=_OFFICER
@@ -243,7 +219,7 @@ _ALL = (
     _policy(
         "organisation.first_request",
         "The organisation's first request waits (`first_request_waits`).",
-        "R35",
+        _OWN,
         _PASS,
         _MANUAL,
         by=_OFFICER,
@@ -251,16 +227,16 @@ _ALL = (
     _policy(
         "organisation.daily_cap",
         "Requests of the organisation in 24 hours, against the policy's `daily_cap`.",
-        "W3",
+        _OWN,
         _PASS,
         _MANUAL,
         by=_OFFICER,
     ),
-    _policy("names.limit", "There are more names than the policy's `max_names`.", "Policy", _REFUSE),
+    _policy("names.limit", "There are more names than the policy's `max_names`.", _OWN, _REFUSE),
     _policy(
         "names.wildcard_policy",
         "There are wildcards, and the policy's `wildcards` does not let them through.",
-        "Policy",
+        _OWN,
         _MANUAL,
         _REFUSE,
         by="RA officer or applicant",
@@ -268,15 +244,15 @@ _ALL = (
     _policy(
         "names.entitlement_ended",
         "The RA has stopped an earlier request for the name: an officer decides about the next one.",
-        "Policy",
+        _OWN,
         _MANUAL,
         by=_OFFICER,
     ),
-    _policy("names.trusted_suffix", "Every name is under a trusted suffix.", "R30", _PASS, by=_OPERATOR),
+    _policy("names.trusted_suffix", "Every name is under a trusted suffix.", _OWN, _PASS, by=_OPERATOR),
     _policy(
         "names.outside_trusted_suffix",
         "A name is outside the trusted suffixes; `outside_suffix` says what follows, unless it is validated.",
-        "R30, R33",
+        _OWN,
         _PASS,
         _MANUAL,
         _REFUSE,
@@ -285,123 +261,101 @@ _ALL = (
     _policy(
         "domain.validated",
         "A current validation of the organisation reaches the names.",
-        "the method's own (BR 3.2.2.4.x, R31 to R34)",
+        "the method's own (BR 3.2.2.4.x)",
         _PASS,
         by=_OFFICER,
     ),
     _policy(
         "domain.not_validated",
         "Nothing proves yet that the organisation controls the domain.",
-        "R4, R31, BR 3.2.2.4",
+        "BR 3.2.2.4",
         _PENDING,
         _MANUAL,
         by="RA officer or applicant",
     ),
-    CheckInfo(
-        code="caa.permits",
-        origin=Origin.POLICY,
-        meaning="CAA records permit the CA for every name.",
-        verdicts=(_PASS,),
-        rule="RFC 8659, BR 3.2.2.8",
-        rule_from=_CAA,
-    ),
-    CheckInfo(
-        code="caa.forbids",
-        origin=Origin.POLICY,
-        meaning="A CAA record leaves the CA out, and which one would let it in; the policy's `caa` says what "
+    _policy("caa.permits", "CAA records permit the CA for every name.", _CAA_RULE, _PASS, since=_CAA),
+    _policy(
+        "caa.forbids",
+        "A CAA record leaves the CA out, and which one would let it in; the policy's `caa` says what "
         "follows.",
-        verdicts=(_WARN, _REFUSE),
-        rule="RFC 8659, BR 3.2.2.8",
-        changed_by=_DNS,
-        rule_from=_CAA,
+        _CAA_RULE,
+        _WARN,
+        _REFUSE,
+        by=_DNS,
+        since=_CAA,
     ),
-    CheckInfo(
-        code="caa.unknown",
-        origin=Origin.POLICY,
-        meaning="No CAA answer, or too old a one; `caa_unknown` says what follows. No officer waives it: "
+    _policy(
+        "caa.unknown",
+        "No CAA answer, or too old a one; `caa_unknown` says what follows. No officer waives it: "
         "signing waits for the DNS.",
-        verdicts=(_WARN, _MANUAL, _REFUSE),
-        rule="RFC 8659, BR 3.2.2.8",
-        changed_by=_DNS,
-        rule_from=_CAA,
+        _CAA_RULE,
+        _WARN,
+        _MANUAL,
+        _REFUSE,
+        by=_DNS,
+        since=_CAA,
     ),
-    CheckInfo(
-        code="key.known",
-        origin=Origin.PREFLIGHT,
-        meaning="The key is not on the list of known compromised keys, with the list's age; not checked "
+    _preflight(
+        "key.known",
+        "The key is not on the list of known compromised keys, with the list's age; not checked "
         "where no list is loaded.",
-        verdicts=(_PASS, _NOT_CHECKED),
-        rule=_KEY,
-        changed_by=_OPERATOR,
-        rule_from=_WEAK_KEYS,
+        _KEY,
+        _PASS,
+        _NOT_CHECKED,
+        by=_OPERATOR,
+        since=_WEAK_KEYS,
     ),
-    CheckInfo(
-        code="key.known_compromised",
-        origin=Origin.PREFLIGHT,
-        meaning="The key is on the list of known compromised or weak keys (Debian's among them).",
-        verdicts=(_REFUSE,),
-        rule=_KEY,
-        rule_from=_WEAK_KEYS,
+    _preflight(
+        "key.known_compromised",
+        "The key is on the list of known compromised or weak keys (Debian's among them).",
+        _KEY,
+        _REFUSE,
+        since=_WEAK_KEYS,
     ),
-    CheckInfo(
-        code="certificate.lint",
-        origin=Origin.PREFLIGHT,
-        meaning="The certificate that would result, signed with a throw-away key, is linted; "
+    _preflight(
+        "certificate.lint",
+        "The certificate that would result, signed with a throw-away key, is linted; "
         "one check for each rule that it would break.",
-        verdicts=(_PASS, _REFUSE),
-        rule="BR 4.3.1.2",
-        changed_by=_OFFICER,
-        rule_from=_LINT,
+        "BR 4.3.1.2",
+        _PASS,
+        _REFUSE,
+        by=_OFFICER,
+        since=_LINT,
     ),
-    CheckInfo(
-        code="certificate.ca_limits",
-        origin=Origin.PREFLIGHT,
-        meaning="The CA could not make this certificate, for instance because it ends before.",
-        verdicts=(_REFUSE,),
-        rule="The CA’s own limits",
-        changed_by=_OPERATOR,
+    _preflight(
+        "certificate.ca_limits",
+        "The CA could not make this certificate, for instance because it ends before.",
+        "The CA’s own limits",
+        _REFUSE,
+        by=_OPERATOR,
     ),
-    CheckInfo(
-        code="acme.account",
-        origin=Origin.SIGNING,
-        meaning="The ACME account, its key or its credential may not have these names now.",
-        verdicts=(_REFUSE,),
-        rule="RFC 8555 7.3",
-        changed_by="organisation manager",
+    _signing(
+        "acme.account",
+        "The ACME account, its key or its credential may not have these names now.",
+        "RFC 8555 7.3",
+        _REFUSE,
+        by="organisation manager",
     ),
-    CheckInfo(
-        code="approval.missing",
-        origin=Origin.SIGNING,
-        meaning="Nobody has approved the request.",
-        verdicts=(_REFUSE,),
-        rule="Approval",
-        changed_by=_OFFICER,
+    _signing("approval.missing", "Nobody has approved the request.", "Approval", _REFUSE, by=_OFFICER),
+    _signing(
+        "approval.content_changed",
+        "What would be signed is not what was approved.",
+        "Approval",
+        _REFUSE,
+        by=_OFFICER,
     ),
-    CheckInfo(
-        code="approval.content_changed",
-        origin=Origin.SIGNING,
-        meaning="What would be signed is not what was approved.",
-        verdicts=(_REFUSE,),
-        rule="Approval",
-        changed_by=_OFFICER,
-    ),
-    CheckInfo(
-        code="approval.term_ended",
-        origin=Origin.SIGNING,
-        meaning="The request's term has ended.",
-        verdicts=(_REFUSE,),
-        rule="Approval",
-        changed_by=_OFFICER,
-    ),
+    _signing("approval.term_ended", "The request's term has ended.", "Approval", _REFUSE, by=_OFFICER),
 )
 
 CATALOGUE: Mapping[str, CheckInfo] = MappingProxyType({info.code: info for info in _ALL})
-_DATES = {info.code: info.rule_from.isoformat() for info in _ALL if info.rule_from}
 
 
 def explained(checks: Iterable[Check]) -> tuple[Check, ...]:
-    """The list as everybody is shown it: the gravest first, each with the date of its rule."""
-    return gravest_first(_dated(check) for check in checks)
+    """The list as everybody is shown it: the gravest first, each with what the catalogue says of its code.
+
+    A check's own rule, date or person come before the catalogue's.
+    """
+    return gravest_first(_explained(check) for check in checks)
 
 
 def stored(records: Iterable[Mapping[str, str]]) -> tuple[Check, ...]:
@@ -409,6 +363,13 @@ def stored(records: Iterable[Mapping[str, str]]) -> tuple[Check, ...]:
     return explained(from_record(record) for record in records)
 
 
-def _dated(check: Check) -> Check:
-    since = _DATES.get(check.code)
-    return check if since is None or check.rule_from else replace(check, rule_from=since)
+def _explained(check: Check) -> Check:
+    info = CATALOGUE.get(check.code)
+    if info is None:
+        return check
+    return replace(
+        check,
+        rule=check.rule or info.rule,
+        changed_by=check.changed_by or info.changed_by,
+        rule_from=check.rule_from or (info.rule_from.isoformat() if info.rule_from else ""),
+    )

@@ -409,14 +409,17 @@ def _signature_algorithm(request: x509.CertificateSigningRequest) -> tuple[str, 
     oid = request.signature_algorithm_oid.dotted_string
     name = _pss_name(request) if oid == _RSA_PSS else _SIGNATURES.get(oid)
     if name is not None:
-        return name, _check(
-            "csr.signature_algorithm", "The request is signed with a current algorithm.", seen=name
+        return name, Check(
+            "csr.signature_algorithm",
+            Verdict.PASS,
+            "The request is signed with a current algorithm.",
+            seen=name,
         )
     name = _OTHER_SIGNATURES.get(oid, oid)
     message = (
         f"The request is signed with {name}. Make it again with SHA-256 or better (in OpenSSL: -sha256)."
     )
-    return name, _check("csr.signature_algorithm", message, seen=name, verdict=Verdict.REFUSE)
+    return name, Check("csr.signature_algorithm", Verdict.REFUSE, message, seen=name)
 
 
 def _pss_name(request: x509.CertificateSigningRequest) -> str | None:
@@ -435,22 +438,25 @@ def _signature(request: x509.CertificateSigningRequest) -> tuple[Check, ...]:
     except PARSE_ERRORS:
         valid = False
     if valid:
-        return (_check("csr.signature", "The signature proves that the sender holds the private key."),)
+        return (
+            Check(
+                "csr.signature", Verdict.PASS, "The signature proves that the sender holds the private key."
+            ),
+        )
     message = (
         "The signature on the request is wrong: it was changed after it was made, or made with another key. "
         "Make it again."
     )
-    return (_check("csr.signature", message, verdict=Verdict.REFUSE),)
+    return (Check("csr.signature", Verdict.REFUSE, message),)
 
 
 def _subject_checks(subject: tuple[SubjectAttribute, ...]) -> tuple[Check, ...]:
     return tuple(
-        _check(
+        Check(
             "subject.control",
+            Verdict.REFUSE,
             f"The subject field {attribute.name} has characters that do not print. Type it again by hand.",
             seen=quoted(attribute.value),
-            verdict=Verdict.REFUSE,
-            rule="S5, BR 7.1.4.2",
         )
         for attribute in subject
         if any(not char.isprintable() for char in attribute.value)
@@ -458,11 +464,11 @@ def _subject_checks(subject: tuple[SubjectAttribute, ...]) -> tuple[Check, ...]:
 
 
 def _readable(upload: bytes) -> Check:
-    return _check(
+    return Check(
         "csr.readable",
+        Verdict.PASS,
         "This is exactly one certificate request.",
         seen=f"{len(upload):,} bytes",
-        rule="S1, S2",
     )
 
 
@@ -474,8 +480,8 @@ def _extensions_ignored(extensions: tuple[str, ...]) -> Check:
         if others
         else "The certificate's contents come from our profile."
     )
-    return _check(
-        "csr.extensions", message, seen=quoted("; ".join(others), limit=200) if others else "", rule="S10"
+    return Check(
+        "csr.extensions", Verdict.PASS, message, seen=quoted("; ".join(others), limit=200) if others else ""
     )
 
 
@@ -486,10 +492,4 @@ def _challenge_password(info: _RequestInfo) -> tuple[Check, ...]:
         "The request holds a challenge password. We don't need it and never show it, and we keep the CSR "
         "encrypted because of it. Leave the password empty next time."
     )
-    return (_check("csr.challenge_password", message, verdict=Verdict.WARN, rule="RFC 2985 5.4.1"),)
-
-
-def _check(
-    code: str, message: str, *, seen: str = "", verdict: Verdict = Verdict.PASS, rule: str = "S3, BR 6.1.1.3"
-) -> Check:
-    return Check(code=code, verdict=verdict, message=message, seen=seen, rule=rule, changed_by="applicant")
+    return (Check("csr.challenge_password", Verdict.WARN, message),)

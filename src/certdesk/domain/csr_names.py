@@ -84,39 +84,34 @@ def _folded(text: str) -> str:
 
 def _rejected(text: str, error: RejectedIdentifier, *, only_in_cn: bool) -> Check:
     if only_in_cn and not _HOST_LIKE.fullmatch(text):
-        return _check(
+        return Check(
             "names.cn_not_a_name",
+            Verdict.REFUSE,
             f"The common name (CN) {quoted(text)} is not a host name. Put the server's full name there, or "
             "leave the CN out and list the names as subject alternative names.",
             seen=quoted(text),
-            verdict=Verdict.REFUSE,
-            rule="S5, BR 7.1.4.3",
         )
-    return _check(
-        error.code, error.detail, seen=quoted(text), verdict=Verdict.REFUSE, rule="S6, S8, BR 7.1.4.2"
-    )
+    return Check(error.code, Verdict.REFUSE, error.detail, seen=quoted(text))
 
 
 def _warnings(name: DnsName) -> list[Check]:
     found = []
     if warning := script_warning(name):
         found.append(
-            _check(
+            Check(
                 "names.mixed_script",
+                Verdict.WARN,
                 f"{warning} Look at it closely.",
                 seen=f"{name} ({quoted(to_unicode(name))})",
-                verdict=Verdict.WARN,
-                rule="S6, UTS 39",
             )
         )
     if is_documentation_name(name):
         found.append(
-            _check(
+            Check(
                 "names.documentation",
+                Verdict.WARN,
                 f"{name} is a name for examples and can't be reached on the Internet. Is it what you want?",
                 seen=name,
-                verdict=Verdict.WARN,
-                rule="RFC 2606",
             )
         )
     return found
@@ -128,12 +123,11 @@ def _other_types(others: list[x509.GeneralName]) -> list[Check]:
     for name in others:
         by_type.setdefault(_SAN_TYPES.get(type(name), "names of an unknown type"), []).append(_value(name))
     return [
-        _check(
+        Check(
             "names.san_type",
+            Verdict.REFUSE,
             f"The request asks for {kind}, which certificates here do not have. Use DNS names only.",
             seen=", ".join(quoted(value) for value in values[:_MAX_SHOWN]),
-            verdict=Verdict.REFUSE,
-            rule="S7, BR 7.1.2.7.12",
         )
         for kind, values in by_type.items()
     ]
@@ -156,32 +150,29 @@ def _number(count: int, *, repeated: int) -> list[Check]:
     found = []
     if not count:
         found.append(
-            _check(
+            Check(
                 "names.none",
+                Verdict.REFUSE,
                 "The request has no host name. Put the server's full name into it, as subject alternative "
                 "name (DNS) or common name.",
-                verdict=Verdict.REFUSE,
-                rule="S5",
             )
         )
     if count > MAX_NAMES:
         found.append(
-            _check(
+            Check(
                 "names.too_many",
+                Verdict.REFUSE,
                 f"The request has {count} names; at most {MAX_NAMES} fit. Split it, or use a wildcard.",
                 seen=f"{count} names",
-                verdict=Verdict.REFUSE,
-                rule="S11",
             )
         )
     if repeated > 0:
         found.append(
-            _check(
+            Check(
                 "names.duplicate",
+                Verdict.WARN,
                 "The request lists the same name more than once. Each will be in the certificate once.",
                 seen=f"{repeated} repeated",
-                verdict=Verdict.WARN,
-                rule="S5",
             )
         )
     return found
@@ -196,10 +187,4 @@ def _valid(names: list[DnsName]) -> tuple[Check, ...]:
     kind = "name or address" if any(map(is_ip_address, names)) else "host name"
     kinds = "names or addresses" if any(map(is_ip_address, names)) else "host names"
     plural = f"name is a valid {kind}" if len(names) == 1 else f"names are valid {kinds}"
-    return (
-        _check("names.valid", f"{len(names)} {plural}.", seen=seen, verdict=Verdict.PASS, rule="S5, S6, S8"),
-    )
-
-
-def _check(code: str, message: str, *, verdict: Verdict, rule: str, seen: str = "") -> Check:
-    return Check(code=code, verdict=verdict, message=message, seen=seen, rule=rule, changed_by="applicant")
+    return (Check("names.valid", Verdict.PASS, f"{len(names)} {plural}.", seen=seen),)

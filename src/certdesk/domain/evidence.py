@@ -40,7 +40,7 @@ class MethodFacts:
 
 METHODS: Mapping[Method, MethodFacts] = {
     Method.MANUAL_OWNERSHIP: MethodFacts(
-        title="Ownership checked by an RA officer", covers_subdomains=True, source="R31 to R34"
+        title="Ownership checked by an RA officer", covers_subdomains=True, source="the RA's own check"
     ),
     Method.EMAIL_CONSTRUCTED: MethodFacts(
         title="Confirmed by e-mail", covers_subdomains=True, source="BR 3.2.2.4.4"

@@ -20,15 +20,15 @@ class Verdict(StrEnum):
     REFUSE = "refuse"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Check:
     """One rule applied once.
 
     `code` is stable (`names.outside_trusted_suffix`); `message` tells a person what was found and
-    what to do; `seen` is what was looked at; `rule` is the source of the rule (BR or RFC clause,
-    S1 to S11, R1 to R38) and `rule_from` the ISO date from which it holds, empty for a standing one;
-    `changed_by` says who can change the verdict ("applicant", "RA officer", …). `names` are those of the
-    request that it is about, if it is about names; they are not stored.
+    what to do; `seen` is what was looked at. `names` are those of the request that it is about, if any; they
+    are not stored. The rest is filled in by `check_catalogue.explained` unless a check knows better: `rule`
+    names the clause, `rule_from` is the ISO date from which it holds, empty for a standing one, `changed_by`
+    says who can change the verdict ("applicant", "RA officer", …).
     """
 
     code: str

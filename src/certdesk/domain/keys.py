@@ -205,25 +205,16 @@ def describe_key(key: KeyFacts) -> str:
     return f"{key.algorithm} {key.curve or key.size or ''}".strip()
 
 
-def _refuse(key: KeyFacts, code: str, message: str, *, rule: str = "S4, BR 6.1.1.3") -> Check:
-    return Check(
-        code=code,
-        verdict=Verdict.REFUSE,
-        message=message,
-        seen=describe_key(key),
-        rule=rule,
-        changed_by="applicant",
-    )
+def _refuse(key: KeyFacts, code: str, message: str) -> Check:
+    return Check(code, Verdict.REFUSE, message, seen=describe_key(key))
 
 
 def _strength(key: KeyFacts) -> Check:
     return Check(
-        code="key.strength",
-        verdict=Verdict.PASS,
-        message="The key is strong enough and has none of the known weaknesses that were looked for.",
+        "key.strength",
+        Verdict.PASS,
+        "The key is strong enough and has none of the known weaknesses that were looked for.",
         seen=describe_key(key),
-        rule="S4, BR 6.1.1.3, BR 6.1.5",
-        changed_by="applicant",
     )
 
 
@@ -237,7 +228,6 @@ def _rsa_outer_checks(key: KeyFacts) -> tuple[Check, ...]:
                 "key.size",
                 f"The RSA key has {key.size} bits; {MIN_RSA_BITS} to {MAX_RSA_BITS} in whole bytes "
                 f"are accepted. {_ADVICE}",
-                rule="S4, BR 6.1.5",
             )
         )
     if key.exponent != RSA_EXPONENT:
@@ -246,7 +236,6 @@ def _rsa_outer_checks(key: KeyFacts) -> tuple[Check, ...]:
                 key,
                 "key.exponent",
                 f"The RSA key's public exponent is not {RSA_EXPONENT}, the only one accepted. {_ADVICE}",
-                rule="S4, BR 6.1.6",
             )
         )
     return tuple(found)
@@ -281,7 +270,7 @@ def _curve_checks(key: KeyFacts) -> tuple[Check, ...]:
         what = "The EC key describes its curve by numbers instead of naming it (in OpenSSL: use named_curve)."
     else:
         what = f"The EC key is on the curve {key.curve}; P-256, P-384 and P-521 are accepted."
-    return (_refuse(key, "key.curve", f"{what} {_ADVICE}", rule="S4, RFC 5480 2.1.1, BR 6.1.5"),)
+    return (_refuse(key, "key.curve", f"{what} {_ADVICE}"),)
 
 
 def _spelling_checks(key: KeyFacts) -> tuple[Check, ...]:
@@ -293,7 +282,7 @@ def _spelling_checks(key: KeyFacts) -> tuple[Check, ...]:
         plain = usual_spelling(key.spki_der)
     except PARSE_ERRORS:
         what = f"The {key.algorithm} key can't be used: its numbers or parameters are wrong."
-        return (_refuse(key, "key.invalid", f"{what} {_ADVICE}", rule="BR 6.1.6"),)
+        return (_refuse(key, "key.invalid", f"{what} {_ADVICE}"),)
     if plain == key.spki_der:
         return ()
     what = (
@@ -302,4 +291,4 @@ def _spelling_checks(key: KeyFacts) -> tuple[Check, ...]:
         if key.algorithm == "EC"
         else f"The RSA key's algorithm is not followed by NULL, as certificates need it. {_ADVICE}"
     )
-    return (_refuse(key, "key.encoding", what, rule="RFC 5480 2.2, BR 7.1.3.1"),)
+    return (_refuse(key, "key.encoding", what),)

@@ -8,7 +8,7 @@ came from. Pure: whoever opens the file is `services.known_keys`. Nothing is eve
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Protocol
 
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -18,7 +18,6 @@ from certdesk.domain.findings import Check, Verdict
 
 RECORD = 16
 _HASH = RECORD - 1
-_RULE = "S4, BR 6.1.1.3"
 
 
 class Octets(Protocol):
@@ -65,42 +64,24 @@ NO_LIST = KnownKeys()
 def check_known(spki_der: bytes, known: KnownKeys, *, now: datetime) -> Check:
     """Whether a key, which the CSR's own checks have passed, is on the list; says how old the list is."""
     if known.as_of is None:
-        return _known(
-            "No list of known compromised keys is loaded on this service: the key was not looked up in one.",
-            verdict=Verdict.NOT_CHECKED,
+        told = (
+            "No list of known compromised keys is loaded on this service: the key was not looked up in one."
         )
+        return Check("key.known", Verdict.NOT_CHECKED, told)
     number = _number(spki_der)
     name = None if number is None else known.find(number)
     if name is not None:
         return Check(
-            code="key.known_compromised",
-            verdict=Verdict.REFUSE,
-            message=f"This key is on the list of known compromised keys ({name}): anybody may have its "
+            "key.known_compromised",
+            Verdict.REFUSE,
+            f"This key is on the list of known compromised keys ({name}): anybody may have its "
             "private part. Use it nowhere. Make a new key and CSR.",
             seen=name,
-            rule=_RULE,
-            changed_by="applicant",
         )
-    return _known(
-        f"The key is not among {len(known):,} known compromised keys.",
-        seen=f"list of {known.as_of:%-d %B %Y}, {_age(now - known.as_of)}",
-    )
-
-
-def _known(message: str, *, seen: str = "", verdict: Verdict = Verdict.PASS) -> Check:
-    return Check(
-        code="key.known",
-        verdict=verdict,
-        message=message,
-        seen=seen,
-        rule=_RULE,
-        changed_by="operator",
-    )
-
-
-def _age(age: timedelta) -> str:
-    days = max(age.days, 0)
-    return "1 day old" if days == 1 else f"{days} days old"
+    days = max((now - known.as_of).days, 0)
+    age = "1 day old" if days == 1 else f"{days} days old"
+    told = f"The key is not among {len(known):,} known compromised keys."
+    return Check("key.known", Verdict.PASS, told, seen=f"list of {known.as_of:%-d %B %Y}, {age}")
 
 
 def _number(spki_der: bytes) -> int | None:

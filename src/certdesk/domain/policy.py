@@ -1,6 +1,6 @@
 """The one policy for portal, API and ACME: facts and rules in, an explained decision out.
 
-Pure and total: `decide` looks at everything, lists every reason, and defaults to a human (DESIGN §4).
+Pure and total: `decide` looks at everything, lists every reason, and defaults to a human.
 Nothing here reads a database or a clock.
 """
 
@@ -58,7 +58,7 @@ class OrganisationFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """Everything that a decision rests on. `csr_findings` are the checks of the CSR alone (S1 to S11).
+    """Everything that a decision rests on. `csr_findings` are the checks of the CSR alone.
 
     `preflight_findings` come from outside the policy: lists of known keys, lint of what would be signed.
     What is None is not known, and never counts as good news.
@@ -126,7 +126,6 @@ def judge(facts: Facts, rules: Rules, *, now: datetime) -> tuple[Check, ...]:
     return (
         *facts.csr_findings,
         *_gaps(facts),
-        *_key_checks(facts),
         *key_limit_checks(facts.key, rules),
         *key_use_checks(facts.key_uses, rules),
         *_form_checks(facts, rules),
@@ -206,12 +205,13 @@ def obstacles(
     prove it.
     """
     if approved is None:
-        return (_approval("approval.missing", "Nobody has approved this request."),)
+        return (Check("approval.missing", Verdict.REFUSE, "Nobody has approved this request."),)
     if content != approved.content_digest or (is_first and csr_sha256 != approved.csr_sha256):
-        return (_approval("approval.content_changed", "What would be signed is not what was approved."),)
+        told = "What would be signed is not what was approved."
+        return (Check("approval.content_changed", Verdict.REFUSE, told),)
     if approved.ends_at <= now:
-        ended = f"The term ended on {approved.ends_at:%-d %B %Y}. Make a new request."
-        return (_approval("approval.term_ended", ended),)
+        told = f"The term ended on {approved.ends_at:%-d %B %Y}. Make a new request."
+        return (Check("approval.term_ended", Verdict.REFUSE, told),)
     standing = tuple(
         check
         for check in decision.manual_reasons
@@ -221,16 +221,6 @@ def obstacles(
         )
     )
     return decision.refusals + standing + (decision.pending if is_signing else ())
-
-
-def _approval(code: str, message: str) -> Check:
-    return Check(
-        code=code,
-        verdict=Verdict.REFUSE,
-        message=message,
-        rule="Approval",
-        changed_by="RA officer",
-    )
 
 
 NOT_VALIDATED = "domain.not_validated"
@@ -260,86 +250,44 @@ def outcome_of(checks: Sequence[Check]) -> Outcome:
 
 
 def _gaps(facts: Facts) -> Iterator[Check]:
-    """What no CSR of ours lacks: its own findings, and at least one name."""
+    """What no CSR of ours lacks: its own findings, at least one name, and a key that nobody has blocked."""
     if not facts.csr_findings:
-        yield Check(
-            code="csr.not_checked",
-            verdict=Verdict.MANUAL,
-            message="Nothing is known of the CSR's own checks; an officer looks at it.",
-            rule="S1 to S11",
-            changed_by="RA officer",
-        )
+        told = "Nothing is known of the CSR's own checks; an officer looks at it."
+        yield Check("csr.not_checked", Verdict.MANUAL, told)
     if not facts.names and not any(check.code == "names.none" for check in facts.csr_findings):
-        yield Check(
-            code="names.none",
-            verdict=Verdict.REFUSE,
-            message="There is no name to certify. Make a CSR with at least one DNS name.",
-            rule="S5",
-            changed_by="applicant",
-        )
-
-
-def _key_checks(facts: Facts) -> Iterator[Check]:
+        told = "There is no name to certify. Make a CSR with at least one DNS name."
+        yield Check("names.none", Verdict.REFUSE, told)
     if facts.key_blocked:
-        yield Check(
-            code="key.blocked",
-            verdict=Verdict.REFUSE,
-            message="This key is blocked as compromised. Make a new key and CSR.",
-            rule="S4, O3, BR 6.1.1.3",
-            changed_by="applicant",
-        )
+        told = "This key is blocked as compromised. Make a new key and CSR."
+        yield Check("key.blocked", Verdict.REFUSE, told)
 
 
 def _form_checks(facts: Facts, rules: Rules) -> Iterator[Check]:
-    on_offer = ", ".join(str(years) for years in rules.durations)
-    known = facts.duration_years in rules.durations
-    yield Check(
-        code="request.duration",
-        verdict=Verdict.PASS if known else Verdict.REFUSE,
-        message=f"The term is {_years(facts.duration_years)}."
-        if known
-        else f"A term of {_years(facts.duration_years)} is not on offer. Choose one of: {on_offer}.",
-        seen=str(facts.duration_years),
-        rule="R13",
-        changed_by="applicant",
-    )
+    years, seen = facts.duration_years, str(facts.duration_years)
+    term = f"{years} year" if years == 1 else f"{years} years"
+    if years in rules.durations:
+        yield Check("request.duration", Verdict.PASS, f"The term is {term}.", seen=seen)
+    else:
+        on_offer = ", ".join(map(str, rules.durations))
+        told = f"A term of {term} is not on offer. Choose one of: {on_offer}."
+        yield Check("request.duration", Verdict.REFUSE, told, seen=seen)
     if facts.server_software not in rules.server_software:
-        yield Check(
-            code="request.server_software",
-            verdict=Verdict.REFUSE,
-            message="Choose the server software from the list; Other is always there.",
-            seen=facts.server_software,
-            rule="R14",
-            changed_by="applicant",
-        )
-
-
-def _years(count: int) -> str:
-    return f"{count} year" if count == 1 else f"{count} years"
+        told = "Choose the server software from the list; Other is always there."
+        yield Check("request.server_software", Verdict.REFUSE, told, seen=facts.server_software)
 
 
 def _subject_check(facts: Facts) -> Check:
-    legal = facts.organisation.legal_name
-    wrong = [o for o in facts.subject_organisations if _folded(o) != _folded(legal)]
-    if wrong:
-        return Check(
-            code="subject.organisation",
-            verdict=Verdict.REFUSE,
-            message=f"The CSR's organisation (O) is “{quoted(wrong[0])}”; "
-            f"the registered legal name is “{legal}”. Make the CSR again with O={legal}, or leave O out.",
-            seen=quoted("; ".join(wrong)),
-            rule="Legal name against O",
-            changed_by="applicant",
+    legal, verdict = facts.organisation.legal_name, Verdict.PASS
+    said = facts.subject_organisations
+    found = "is the registered legal name" if said else "is not in the CSR"
+    told = f"The organisation (O) {found}; the certificate will carry “{legal}”."
+    if wrong := [o for o in said if _folded(o) != _folded(legal)]:
+        said, verdict = tuple(wrong), Verdict.REFUSE
+        told = (
+            f"The CSR's organisation (O) is “{quoted(wrong[0])}”; the registered legal name is “{legal}”. "
+            f"Make the CSR again with O={legal}, or leave O out."
         )
-    found = "is the registered legal name" if facts.subject_organisations else "is not in the CSR"
-    return Check(
-        code="subject.organisation",
-        verdict=Verdict.PASS,
-        message=f"The organisation (O) {found}; the certificate will carry “{legal}”.",
-        seen=quoted("; ".join(facts.subject_organisations)),
-        rule="Legal name against O",
-        changed_by="applicant",
-    )
+    return Check("subject.organisation", verdict, told, seen=quoted("; ".join(said)))
 
 
 def _folded(text: str) -> str:
@@ -348,37 +296,25 @@ def _folded(text: str) -> str:
 
 def _organisation_checks(organisation: OrganisationFacts, rules: Rules) -> Iterator[Check]:
     if not organisation.active:
-        yield Check(
-            code="organisation.disabled",
-            verdict=Verdict.REFUSE,
-            message="This organisation may not request certificates at present. Ask the RA team why.",
-            rule="R38",
-            changed_by="RA officer",
-        )
+        told = "This organisation may not request certificates at present. Ask the RA team why."
+        yield Check("organisation.disabled", Verdict.REFUSE, told)
     if not organisation.vetted:
-        yield Check(
-            code="organisation.not_vetted",
-            verdict=Verdict.MANUAL,
-            message=f"{organisation.legal_name} has not been vetted yet; an officer does so now.",
-            rule="BR 3.2.2.1",
-            changed_by="RA officer",
-        )
-    first = not organisation.has_approved_request
+        told = f"{organisation.legal_name} has not been vetted yet; an officer does so now."
+        yield Check("organisation.not_vetted", Verdict.MANUAL, told)
+    first, waits = not organisation.has_approved_request, rules.first_request_waits
     told = "The organisation has had a request approved before."
     if first:
-        told = "This is the organisation's first request"
-        told += (
-            "; the first one always waits for an officer."
-            if rules.first_request_waits
-            else ", which waits for nobody under this policy."
+        what = (
+            "; the first one always waits for an officer"
+            if waits
+            else ", which waits for nobody under this policy"
         )
+        told = f"This is the organisation's first request{what}."
     yield Check(
-        code="organisation.first_request",
-        verdict=Verdict.MANUAL if first and rules.first_request_waits else Verdict.PASS,
-        message=told,
+        "organisation.first_request",
+        Verdict.MANUAL if first and waits else Verdict.PASS,
+        told,
         seen=FIRST_REQUEST if first else "",
-        rule="R35",
-        changed_by="RA officer",
     )
 
 
@@ -386,102 +322,65 @@ def _suffix_checks(facts: Facts, rules: Rules, *, now: datetime) -> Iterator[Che
     outside = [name for name in facts.names if not under_any(name, rules.trusted_suffixes)]
     suffixes = ", ".join(rules.trusted_suffixes)
     if facts.names and not outside:
-        yield Check(
-            code="names.trusted_suffix",
-            verdict=Verdict.PASS,
-            message=f"Every name is under {suffixes}.",
-            rule="R30",
-            changed_by="operator",
-        )
-    if rules.outside_suffix is Handling.REFUSE:
-        yield from _outside_refused(outside, suffixes)
-        return
+        yield Check("names.trusted_suffix", Verdict.PASS, f"Every name is under {suffixes}.")
     for domain, names in _by_domain(outside).items():
-        owned = all(covering(n, facts.organisation.validations, now=now) for n in names)
+        what = "IP address" if is_ip_address(domain) else "domain"
+        if rules.outside_suffix is Handling.REFUSE:
+            verdict, follows = Verdict.REFUSE, "and names outside are not accepted here"
+        elif all(covering(name, facts.organisation.validations, now=now) for name in names):
+            verdict, follows = (
+                Verdict.PASS,
+                f"but ownership of the {what} was validated for this organisation",
+            )
+        else:
+            verdict, follows = Verdict.MANUAL, f"so an officer checks who owns the {what}"
         yield Check(
-            code="names.outside_trusted_suffix",
-            verdict=Verdict.PASS if owned else Verdict.MANUAL,
-            message=f"{_quoted(names)}: outside {suffixes}, "
-            + (
-                f"but ownership of the {_what(domain)} was validated for this organisation."
-                if owned
-                else f"so an officer checks who owns the {_what(domain)}."
-            ),
+            "names.outside_trusted_suffix",
+            verdict,
+            f"{_quoted(names)}: outside {suffixes}, {follows}.",
             seen=domain,
-            rule="R30, R33",
-            changed_by="RA officer",
-            names=tuple(names),
-        )
-
-
-def _outside_refused(outside: Sequence[DnsName], suffixes: str) -> Iterator[Check]:
-    for domain, names in _by_domain(outside).items():
-        yield Check(
-            code="names.outside_trusted_suffix",
-            verdict=Verdict.REFUSE,
-            message=f"{_quoted(names)}: outside {suffixes}, and names outside are not accepted here.",
-            seen=domain,
-            rule="R30",
-            changed_by="operator",
+            changed_by="operator" if verdict is Verdict.REFUSE else "RA officer",
             names=tuple(names),
         )
 
 
 def _validation_checks(facts: Facts, rules: Rules, *, now: datetime) -> Iterator[Check]:
-    validations = facts.organisation.validations
+    """What proves control of the names, and what nothing proves yet.
+
+    Under a trusted suffix the domain's own mailboxes can prove control (BR 3.2.2.4.4); elsewhere an officer
+    looks. At an IP address its server proves control (RFC 8738); an officer has looked at it first, since it
+    is outside every trusted suffix.
+    """
     proven: dict[Validation, list[DnsName]] = {}
     missing: list[DnsName] = []
     for name in facts.names:
-        validation = covering(name, validations, now=now)
+        validation = covering(name, facts.organisation.validations, now=now)
         if validation is None:
             missing.append(name)
         else:
             proven.setdefault(validation, []).append(name)
     for validation, reached in proven.items():
-        yield Check(
-            code="domain.validated",
-            verdict=Verdict.PASS,
-            message=f"{_quoted(reached)}: {validation.adn} is validated "
-            f"until {validation.expires_at:%-d %B %Y} ({METHODS[validation.method].title}).",
-            seen=validation.adn,
-            rule=METHODS[validation.method].source,
-            changed_by="RA officer",
-        )
+        method = METHODS[validation.method]
+        until = f"{validation.expires_at:%-d %B %Y} ({method.title})"
+        told = f"{_quoted(reached)}: {validation.adn} is validated until {until}."
+        yield Check("domain.validated", Verdict.PASS, told, seen=validation.adn, rule=method.source)
     for domain, names in _by_domain(missing).items():
-        yield _not_validated(domain, names, trusted=under_any(domain, rules.trusted_suffixes))
-
-
-def _not_validated(domain: str, names: Sequence[DnsName], *, trusted: bool) -> Check:
-    """Under a trusted suffix the domain's own mailboxes can prove control (R4); elsewhere an officer does.
-
-    At an IP address its server proves control (RFC 8738); an officer has looked at it first, since it is
-    outside every trusted suffix.
-    """
-    if is_ip_address(domain):
-        return Check(
-            code=NOT_VALIDATED,
-            verdict=Verdict.PENDING,
-            message=f"{domain}: nothing proves yet that this organisation controls the IP address; its own "
-            "server does so, by ACME (http-01 or tls-alpn-01) or by a file.",
+        pending, rule = under_any(domain, rules.trusted_suffixes), "BR 3.2.2.4"
+        what, how = domain, "an officer validates the domain"
+        if is_ip_address(domain):
+            pending, rule, what = True, "RFC 8738, BR 3.2.2.5", "the IP address"
+            how = "its own server does so, by ACME (http-01 or tls-alpn-01) or by a file"
+        elif pending:
+            rule, how = "BR 3.2.2.4.4", "somebody there confirms by e-mail"
+        yield Check(
+            NOT_VALIDATED,
+            Verdict.PENDING if pending else Verdict.MANUAL,
+            f"{_quoted(names)}: nothing proves yet that this organisation controls {what}; {how}.",
             seen=domain,
-            rule="RFC 8738, BR 3.2.2.5",
-            changed_by="applicant",
+            rule=rule,
+            changed_by="applicant" if pending else "RA officer",
             names=tuple(names),
         )
-    how = "somebody there confirms by e-mail" if trusted else "an officer validates the domain"
-    return Check(
-        code=NOT_VALIDATED,
-        verdict=Verdict.PENDING if trusted else Verdict.MANUAL,
-        message=f"{_quoted(names)}: nothing proves yet that this organisation controls {domain}; {how}.",
-        seen=domain,
-        rule="R4, BR 3.2.2.4.4" if trusted else "R31, BR 3.2.2.4",
-        changed_by="applicant" if trusted else "RA officer",
-        names=tuple(names),
-    )
-
-
-def _what(domain: str) -> str:
-    return "IP address" if is_ip_address(domain) else "domain"
 
 
 def _by_domain(names: Iterable[DnsName]) -> dict[str, list[DnsName]]:

@@ -75,25 +75,23 @@ class CaaAnswer:
 
 def key_limit_checks(key: KeyKind | None, rules: Rules) -> Iterator[Check]:
     """Keys that the CSR's own checks let pass, and this policy does not."""
-    narrow = (rules.key_types, rules.rsa_min_bits, rules.rsa_max_bits) != (
-        _SEED.key_types,
-        _SEED.rsa_min_bits,
-        _SEED.rsa_max_bits,
-    )
-    if not narrow:
+    limits = (rules.key_types, rules.rsa_min_bits, rules.rsa_max_bits)
+    if limits == (_SEED.key_types, _SEED.rsa_min_bits, _SEED.rsa_max_bits):
         return
-    offered = _keys_on_offer(rules)
+    bits = " to ".join(map(str, dict.fromkeys(limits[1:])))
+    kinds = (f"RSA with {bits} bits" if kind is KeyType.RSA else f"EC {kind}" for kind in rules.key_types)
+    offered = " or ".join(kinds)
     if key is None:
-        yield _check("key.kind_unknown", Verdict.MANUAL, "The kind of key is not known; an officer looks.")
+        yield Check("key.kind_unknown", Verdict.MANUAL, "The kind of key is not known; an officer looks.")
     elif key.name not in rules.key_types:
-        yield _check(
+        yield Check(
             "key.not_allowed",
             Verdict.REFUSE,
             f"Keys of the kind {key.name} are not accepted here. Make a new key, {offered}, and a new CSR.",
             seen=key.name,
         )
     elif key.name == KeyType.RSA and not rules.rsa_min_bits <= key.bits <= rules.rsa_max_bits:
-        yield _check(
+        yield Check(
             "key.not_allowed",
             Verdict.REFUSE,
             f"RSA keys of {key.bits} bits are not accepted here. Make a new key, {offered}, and a new CSR.",
@@ -104,27 +102,25 @@ def key_limit_checks(key: KeyKind | None, rules: Rules) -> Iterator[Check]:
 def key_use_checks(uses: KeyUses, rules: Rules) -> Iterator[Check]:
     """A key that was met before. Whose request it was is told to its own organisation alone."""
     if uses.elsewhere:
-        yield _check(
+        yield Check(
             "key.used_elsewhere",
             _VERDICTS[rules.reused_key],
             "This key is not yours alone: the service has met it before, elsewhere. "
             "Make a new key and CSR, unless you know why.",
-            rule="S4",
         )
     if uses.earlier_request is not None:
-        yield _check(
+        yield Check(
             "key.reused",
             Verdict.WARN,
             f"Your request {uses.earlier_request} has the same key. A new key for each certificate is safer.",
             seen=f"request {uses.earlier_request}",
-            rule="S4",
         )
 
 
 def name_limit_checks(names: Sequence[DnsName], rules: Rules) -> Iterator[Check]:
     """How many names, and whether wildcards are among them."""
     if len(names) > rules.max_names:
-        yield _check(
+        yield Check(
             "names.limit",
             Verdict.REFUSE,
             f"The request has {len(names)} names; at most {rules.max_names} are accepted here. Split it.",
@@ -134,7 +130,7 @@ def name_limit_checks(names: Sequence[DnsName], rules: Rules) -> Iterator[Check]
     for name in names:
         # One check for each: an officer accepts this wildcard, and not the list that it stood in.
         if name.startswith("*.") and rules.wildcards is not Handling.AUTO:
-            yield _check(
+            yield Check(
                 "names.wildcard_policy",
                 _VERDICTS[rules.wildcards],
                 f"{name}: wildcards are not accepted here. List the hosts instead."
@@ -163,28 +159,24 @@ def caa_checks(
     unknown = [name for name in names if name not in known]
     must = rules.caa is CaaMode.REQUIRE
     for answer in forbidden:
-        yield _check(
+        yield Check(
             "caa.forbids",
             Verdict.REFUSE if must else Verdict.WARN,
             _forbidden(answer),
             seen=f"{answer.name}: {'; '.join(answer.found)}",
             names=(answer.name,),
-            rule=_CAA,
-            changed_by=_DNS,
         )
     if unknown:
         why = " ".join(dict.fromkeys(asked[name].detail for name in unknown if name in asked))
-        yield _check(
+        yield Check(
             CAA_UNKNOWN,
             _VERDICTS[rules.caa_unknown] if must else Verdict.WARN,
             f"{_listed(unknown)}: no current answer about CAA records is known. {why}".strip(),
             seen=_listed(unknown),
             names=tuple(unknown),
-            rule=_CAA,
-            changed_by=_DNS,
         )
     if names and not forbidden and not unknown:
-        yield _check("caa.permits", Verdict.PASS, _permitted([known[name] for name in names]), rule=_CAA)
+        yield Check("caa.permits", Verdict.PASS, _permitted([known[name] for name in names]))
 
 
 def _forbidden(answer: CaaAnswer) -> str:
@@ -209,57 +201,28 @@ def cap_checks(requests_last_day: int | None, rules: Rules) -> Iterator[Check]:
     within = requests_last_day is not None and requests_last_day < rules.daily_cap
     count = "an unknown number of" if requests_last_day is None else str(requests_last_day)
     told = f"The organisation has made {count} requests in the last 24 hours; {rules.daily_cap} go through"
-    yield _check(
+    yield Check(
         "organisation.daily_cap",
         Verdict.PASS if within else Verdict.MANUAL,
         f"{told} without an officer.",
         seen=count,
-        rule="W3",
-        changed_by="RA officer",
     )
 
 
 def stopped_checks(stopped: Sequence[tuple[DnsName, int]]) -> Iterator[Check]:
     """Once the RA has stopped a request, the next one for its names is for an officer to decide."""
     for name, number in stopped:
-        yield _check(
+        yield Check(
             "names.entitlement_ended",
             Verdict.MANUAL,
             f"{name}: an RA officer has stopped request {number} for it; an officer decides.",
             seen=f"{name}, request {number}",
             names=(name,),
-            changed_by="RA officer",
         )
 
 
-#: A missing answer is waited for: no officer can waive it, since nothing else stands in for it (V6).
+#: A missing answer is waited for: no officer can waive it, since nothing else stands in for it.
 CAA_UNKNOWN = "caa.unknown"
-_CAA = "RFC 8659, BR 3.2.2.8"
-_DNS = "DNS of the domain"
-_POLICY = "Policy"
-
-
-def _check(
-    code: str,
-    verdict: Verdict,
-    message: str,
-    *,
-    seen: str = "",
-    rule: str = _POLICY,
-    changed_by: str = "applicant",
-    names: tuple[str, ...] = (),
-) -> Check:
-    return Check(
-        code=code, verdict=verdict, message=message, seen=seen, rule=rule, changed_by=changed_by, names=names
-    )
-
-
-def _keys_on_offer(rules: Rules) -> str:
-    bits = f"{rules.rsa_min_bits} to {rules.rsa_max_bits} bits"
-    if rules.rsa_min_bits == rules.rsa_max_bits:
-        bits = f"{rules.rsa_min_bits} bits"
-    kinds = (f"RSA with {bits}" if kind is KeyType.RSA else f"EC {kind}" for kind in rules.key_types)
-    return " or ".join(kinds)
 
 
 def _listed(names: Sequence[str]) -> str:
