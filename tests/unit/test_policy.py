@@ -174,7 +174,7 @@ class TestOutcome:
 
     @given(ANY_FACTS)
     def test_an_automatic_yes_means_that_everything_is_proven(self, facts: Facts) -> None:
-        """The invariant above all, told from the facts, not from the checks; what is pending is no yes yet."""
+        """The invariant above all, told from facts, not from checks; what is pending is no yes yet."""
         decision = _decide(facts)
         if decision.outcome is not Outcome.AUTO or decision.pending:
             return
