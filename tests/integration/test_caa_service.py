@@ -23,7 +23,7 @@ from certdesk.domain.policy_file import read_policy
 from certdesk.domain.requests import RequestId, Status, Work
 from certdesk.jobs.worker import Worker
 from certdesk.services import caa, runtime
-from certdesk.services.alerts import alert_overdue, alert_overdue_orders, mail_officers_of_orders
+from certdesk.services.alerts import Awaited, alert_overdue, mail_officers
 from certdesk.services.decisions import judge_now
 from certdesk.services.requests import create_request, preview_request
 from certdesk.services.runtime import CaaSettings
@@ -445,13 +445,13 @@ class TestAcme:
             assert self._finalize(one, order)[1] == "dns"
             AcmeOrder.objects.update(expires_at=timezone.now() + 72 * HOUR)
             later = timezone.now() + 24 * HOUR
-            assert alert_overdue_orders(now=later) == []  # tried once, and left
+            assert alert_overdue(now=later) == []  # tried once, and left
             failed = CaaCheck.objects.get(name=MAIL)
             failed.pk, failed.at = None, later - HOUR
             failed.save()
-            assert alert_overdue_orders(now=later) == [failed.order_id]
-            assert alert_overdue_orders(now=later) == []
-            assert mail_officers_of_orders(orders=[failed.order_id or 0]) is True
+            assert alert_overdue(now=later) == [failed.order_id]
+            assert alert_overdue(now=later) == []
+            assert mail_officers(numbers=[failed.order_id or 0], awaited=Awaited.ORDERS) is True
             assert self._finalize(one, order)[1] == "dns"
         (mail,) = mailoutbox
         assert "An order of an ACME client has waited for 24 hours" in mail.subject

@@ -32,16 +32,11 @@ def mail_revocation(*, revocation_id: int) -> None:
     revocation_notices.mail_revocation(revocation_id=revocation_id, now=timezone.now())
 
 
-def alert_officers(*, numbers: str, awaited: str = "ca") -> None:
-    """Mails the RA officers about requests that have waited too long; `numbers` has commas between them."""
+def alert_officers(*, numbers: str, awaited: str) -> None:
+    """Mails the RA officers about what has waited too long; `numbers` has commas between them."""
     alerts.mail_officers(
         numbers=[int(number) for number in numbers.split(",")], awaited=alerts.Awaited(awaited)
     )
-
-
-def alert_officers_of_orders(*, orders: str) -> None:
-    """Mails the RA officers about orders of ACME clients that have waited too long."""
-    alerts.mail_officers_of_orders(orders=[int(number) for number in orders.split(",")])
 
 
 def mail_lapsing(*, domain_id: int, expires_at: str, audience: str) -> None:
@@ -92,7 +87,6 @@ HANDLERS: dict[str, Callable[..., Note | None]] = {
     "mail_account": mail_account,
     "mail_password_reset": mail_password_reset,
     "alert_officers": alert_officers,
-    "alert_officers_of_orders": alert_officers_of_orders,
     "mail_lapsing": mail_lapsing,
     "mail_revocation": mail_revocation,
     "mail_sunset": mail_sunset,

@@ -94,7 +94,6 @@ class Worker:
             recover_dead(now=now)
             DBTaskResult.objects.filter(finished_at__lt=now - KEEP_FINISHED).delete()
             alerts.alert_overdue(now=now)
-            alerts.alert_overdue_orders(now=now)
             reminders.remind_lapsing(now=now)
             proof_warnings.warn_ahead(now=now)
             perspectives.warn_operators(now=now)

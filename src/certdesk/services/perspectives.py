@@ -8,14 +8,13 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from certdesk.domain.actors import SYSTEM, RaRole
+from certdesk.domain.actors import RaRole
 from certdesk.domain.corroboration import WARN_AHEAD, Shortfall, coming_shortfall
 from certdesk.services import runtime
 from certdesk.services.letters import letter, prose
-from certdesk.store import audit, jobs
-from certdesk.store.db import write_transaction
-from certdesk.store.models import AuditEvent, User
-from certdesk.store.selectors.settings import lock_settings
+from certdesk.store import audit
+from certdesk.store.once import tell_once
+from certdesk.store.selectors.people import staff_mailboxes
 
 log = structlog.get_logger()
 
@@ -40,25 +39,14 @@ def warn_operators(*, now: datetime) -> bool:
         object_id=found.on.date().isoformat(),
         data={"days": step, "needed": found.needed.perspectives, "set_up": found.perspectives},
     )
-    told = AuditEvent.objects.filter(
-        action=TOLD, object_type="service", object_id=deed.object_id, data__days=step
-    )
-    if told.exists():
-        return False
-    with write_transaction():
-        lock_settings()
-        if told.exists():
-            return False
-        audit.record_all([deed], actor=SYSTEM, now=now)
-        jobs.enqueue("mail_perspectives", due_at=now)
-    return True
+    told = tell_once(lambda: [deed], lambda _new: [("mail_perspectives", {})], by="days", now=now)
+    return bool(told)
 
 
 def mail_perspectives(*, now: datetime) -> bool:
     """Tells the operators; False when nothing is missing any more, or nobody has a mailbox."""
     found, rt = shortfall(now=now), runtime.current()
-    operators = User.objects.filter(ra_role=RaRole.OPERATOR, is_active=True).exclude(email="")
-    to = list(operators.order_by("id").values_list("email", flat=True))
+    to = staff_mailboxes(RaRole.OPERATOR)
     if found is not None and not to:
         log.error("perspectives.shortfall_untold", on=found.on.isoformat())
     if found is None or not to:

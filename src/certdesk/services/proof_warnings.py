@@ -10,18 +10,14 @@ from datetime import datetime, timedelta
 import structlog
 from django.db.models import OuterRef, QuerySet, Subquery
 
-from certdesk.domain.actors import SYSTEM
 from certdesk.domain.deadlines import EMAIL_METHODS, date_words, method_ends_at
 from certdesk.domain.evidence import METHODS, Method
-from certdesk.domain.requests import OrganisationId
 from certdesk.services import runtime
 from certdesk.services.letters import letter, prose, quoted, section
 from certdesk.services.persistent import record_for
 from certdesk.services.reminders import people_of
-from certdesk.store import audit, jobs
-from certdesk.store.db import write_transaction
+from certdesk.store import audit
 from certdesk.store.models import (
-    AuditEvent,
     ChallengeOutcome,
     Domain,
     MethodChallenge,
@@ -29,7 +25,7 @@ from certdesk.store.models import (
     PersistentRecord,
     ValidationRecord,
 )
-from certdesk.store.selectors.facts import lock_organisation
+from certdesk.store.once import tell_once
 
 log = structlog.get_logger()
 
@@ -39,14 +35,23 @@ SUNSET_TOLD = "organisation.warn_sunset"
 #: A challenge of 30 days that nobody has met is called to mind this long before its end.
 UNPROVEN_BEFORE = timedelta(days=3)
 UNPROVEN_TOLD = "domain.warn_unproven"
-AT_ONCE = 200
 NAMES_IN_A_MAIL = 30
 
 
 def warn_ahead(*, now: datetime) -> None:
     """Queues what people have to be told now and have not been told yet."""
-    _warn_of_unproven(now=now)
-    _warn_of_sunset(now=now)
+    tell_once(
+        lambda: _unproven(now=now),
+        lambda told: [("mail_unproven", {"challenge_id": one.data["method_challenge"]}) for one in told],
+        by="method_challenge",
+        now=now,
+    )
+    tell_once(
+        lambda: _relying_on_mail(now=now),
+        lambda told: [("mail_sunset", {"organisation_id": one.organisation_id}) for one in told],
+        by="days",
+        now=now,
+    )
 
 
 def sunset_step(*, now: datetime) -> int | None:
@@ -134,55 +139,39 @@ def mail_sunset(*, organisation_id: int, now: datetime) -> bool:
     return _send(subject, blocks, to=set(people_of(found[0])), about=found[0].pk)
 
 
-def _warn_of_unproven(*, now: datetime) -> None:
+def _unproven(*, now: datetime) -> list[audit.Deed]:
+    """Challenges that nobody has met and that end soon."""
     soon = MethodChallenge.objects.filter(
         outcome=ChallengeOutcome.OPEN, expires_at__gt=now, expires_at__lte=now + UNPROVEN_BEFORE
     ).select_related("domain")
-    for row in soon.order_by("expires_at")[:AT_ONCE]:
-        deed = audit.Deed(
+    return [
+        audit.Deed(
             action=UNPROVEN_TOLD,
             object_type="domain",
             object_id=row.domain_id,
             organisation_id=row.domain.organisation_id,
             data={"adn": row.adn, "method_challenge": row.pk},
         )
-        _once(deed, told_by="method_challenge", job="mail_unproven", now=now, challenge_id=row.pk)
+        for row in soon.order_by("expires_at")
+    ]
 
 
-def _warn_of_sunset(*, now: datetime) -> None:
+def _relying_on_mail(*, now: datetime) -> list[audit.Deed]:
+    """The organisations with proofs by e-mail, once a step before its end has been reached."""
     step = sunset_step(now=now)
     if step is None:
-        return
+        return []
     found = _on_email(now=now).order_by("organisation_id").values_list("organisation_id", flat=True)
-    for organisation_id in found.distinct():
-        deed = audit.Deed(
+    return [
+        audit.Deed(
             action=SUNSET_TOLD,
             object_type="organisation",
-            object_id=organisation_id,
-            organisation_id=organisation_id,
+            object_id=number,
+            organisation_id=number,
             data={"days": step},
         )
-        _once(deed, told_by="days", job="mail_sunset", now=now, organisation_id=organisation_id)
-
-
-def _once(deed: audit.Deed, *, told_by: str, job: str, now: datetime, **arguments: int) -> None:
-    """Queues a mail unless the audit log says that it was queued, however many processes look.
-
-    `told_by` names the entry of the deed's data that tells one warning from the next.
-    """
-    told = AuditEvent.objects.filter(
-        object_type=deed.object_type,
-        object_id=str(deed.object_id),
-        action=deed.action,
-        **{f"data__{told_by}": deed.data[told_by]},
-    )
-    if deed.organisation_id is None or told.exists():
-        return
-    with write_transaction():
-        lock_organisation(OrganisationId(deed.organisation_id))
-        if not told.exists():
-            audit.record_all([deed], actor=SYSTEM, now=now)
-            jobs.enqueue(job, due_at=now, **arguments)
+        for number in found.distinct()
+    ]
 
 
 def _on_email(*, now: datetime) -> QuerySet[Domain]:

@@ -3,30 +3,28 @@
 The audit event is what remembers that somebody was told of a step; a fresh proof silences the rest.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 import structlog
-from django.core.mail import EmailMessage
 from django.db.models import Max
 
-from certdesk.domain.actors import SYSTEM, OrgRole, RaRole
+from certdesk.domain.actors import OrgRole, RaRole
 from certdesk.domain.evidence import Method
 from certdesk.domain.identifiers import is_under
 from certdesk.services import runtime
 from certdesk.services.letters import letter, prose
-from certdesk.store import audit, jobs
-from certdesk.store.db import write_transaction
-from certdesk.store.models import AuditEvent, Domain, Membership, User, ValidationRecord
+from certdesk.store import audit
+from certdesk.store.models import Domain, Membership, ValidationRecord
+from certdesk.store.once import tell_once
+from certdesk.store.selectors.people import staff_mailboxes
 
 log = structlog.get_logger()
 
 #: Days before the end at which people are told, latest step first.
 STEPS = (1, 7, 14, 30, 60)
 REMINDED = "domain.remind"
-#: Many lapse at once after a migration; the rest follow with the next tick.
-AT_ONCE = 200
 
 
 class Audience(StrEnum):
@@ -45,32 +43,22 @@ def step_of(*, expires_at: datetime, now: datetime) -> int | None:
 
 
 def remind_lapsing(*, now: datetime) -> list[int]:
-    """Has people told of validations that lapse soon; returns the domains that they are newly told of.
+    """Has people told of validations that lapse soon, of each step of each proof once.
 
-    Each step of each proof is told once, however many processes look: the rows are locked, looked at
-    again, and the audit events and the mails' jobs are written in the same transaction.
+    Returns the numbers of the domains that they are newly told of.
     """
-    candidates = [domain.pk for domain, _until, _step in _untold(_lapsing(now=now), now=now)][:AT_ONCE]
-    if not candidates:
-        return []
-    with write_transaction():
-        locked = Domain.objects.select_for_update().filter(id__in=candidates).order_by("id")
-        still = set(locked.values_list("id", flat=True))
-        rows = [row for row in _untold(_lapsing(now=now, only=candidates), now=now) if row[0].pk in still]
-        if not rows:
-            return []
-        audit.record_all([_deed(*row) for row in rows], actor=SYSTEM, now=now)
-        for domain, until, _step in rows:
-            for audience in _audiences(domain, until):
-                jobs.enqueue(
-                    "mail_lapsing",
-                    due_at=now,
-                    domain_id=domain.pk,
-                    expires_at=until.isoformat(),
-                    audience=audience.value,
-                )
-    told = [domain.pk for domain, _until, _step in rows]
-    log.info("domains.lapsing", domains=told)
+
+    def mails(new: Sequence[audit.Deed]) -> Iterator[tuple[str, dict[str, object]]]:
+        for deed in new:
+            domain_id, until = int(str(deed.object_id)), str(deed.data["expires_at"])
+            for audience in _audiences(domain_id, datetime.fromisoformat(until)):
+                to_whom = {"domain_id": domain_id, "expires_at": until, "audience": audience.value}
+                yield "mail_lapsing", to_whom
+
+    new = tell_once(lambda: _due(now=now), mails, by="step", now=now)
+    told = [int(str(deed.object_id)) for deed in new]
+    if told:
+        log.info("domains.lapsing", domains=told)
     return told
 
 
@@ -83,19 +71,11 @@ def mail_lapsing(*, domain_id: int, expires_at: datetime, audience: Audience, no
     if not found:
         return False
     domain = found[0][0]
-    to = _officers() if audience is Audience.OFFICERS else people_of(domain)
+    to = staff_mailboxes(RaRole.OFFICER) if audience is Audience.OFFICERS else people_of(domain)
     if not to:
         log.error("domains.lapsing_untold", domain=domain_id, audience=audience.value)
         return False
-    message(domain, until=expires_at, audience=audience, to=to, now=now).send()
-    return True
-
-
-def message(
-    domain: Domain, *, until: datetime, audience: Audience, to: list[str], now: datetime
-) -> EmailMessage:
-    """The mail: what lapses when, what that means, what to do. The link is our own (V9)."""
-    rt, left = runtime.newest(), max((until - now).days, 0)
+    rt, left = runtime.newest(), max((expires_at - now).days, 0)
     days = {0: "today", 1: "tomorrow"}.get(left, f"in {left} days")
     to_do = (
         f"Please check again who owns {domain.adn}, and record it there."
@@ -103,10 +83,10 @@ def message(
         else "To renew it, publish a DNS record or have the domain's own people confirm by e-mail, which "
         f"takes a minute there, or ask {rt.rules.ra} to check it by hand."
     )
-    return letter(
+    letter(
         subject=f"The validation of {domain.adn} lapses {days}",
         blocks=(
-            f"The validation of {domain.adn} lapses {days}:\non {until:%-d %B %Y at %H:%M} UTC.",
+            f"The validation of {domain.adn} lapses {days}:\non {expires_at:%-d %B %Y at %H:%M} UTC.",
             prose(
                 "Certificates that were issued go on working. From then on, new requests for names at or "
                 "below this domain wait until it is validated again."
@@ -116,7 +96,8 @@ def message(
             f"Organisation: {domain.organisation.legal_name}",
         ),
         to=to,
-    )
+    ).send()
+    return True
 
 
 _Row = tuple[Domain, datetime]
@@ -155,36 +136,32 @@ def _outlasted(row: Domain, proofs: Iterable[tuple[str, datetime]]) -> bool:
     return any(end > until and is_under(row.adn, adn) for adn, end in proofs)
 
 
-def _untold(rows: list[_Row], *, now: datetime) -> list[tuple[Domain, datetime, int]]:
-    events = AuditEvent.objects.filter(
-        object_type="domain", object_id__in=[str(domain.pk) for domain, _until in rows], action=REMINDED
-    ).values_list("object_id", "data")
-    told = {(key, data["expires_at"], data["days"]) for key, data in events}
-    found = []
-    for domain, until in rows:
-        step = step_of(expires_at=until, now=now)
-        if step is not None and (str(domain.pk), until.isoformat(), step) not in told:
-            found.append((domain, until, step))
-    return found
+def _due(*, now: datetime) -> list[audit.Deed]:
+    """A deed for each proof that has reached a step; `step` tells it from those of other steps and proofs."""
+    return [
+        audit.Deed(
+            action=REMINDED,
+            object_type="domain",
+            object_id=domain.pk,
+            organisation_id=domain.organisation_id,
+            data={
+                "adn": domain.adn,
+                "expires_at": until.isoformat(),
+                "days": days,
+                "step": f"{until.isoformat()} -{days}",
+            },
+        )
+        for domain, until in _lapsing(now=now)
+        if (days := step_of(expires_at=until, now=now)) is not None
+    ]
 
 
-def _deed(domain: Domain, until: datetime, step: int) -> audit.Deed:
-    return audit.Deed(
-        action=REMINDED,
-        object_type="domain",
-        object_id=domain.pk,
-        organisation_id=domain.organisation_id,
-        data={"adn": domain.adn, "expires_at": until.isoformat(), "days": step},
-    )
-
-
-def _audiences(domain: Domain, until: datetime) -> tuple[Audience, ...]:
+def _audiences(domain_id: int, until: datetime) -> tuple[Audience, ...]:
     """Officers are told of what they checked themselves."""
-    methods = ValidationRecord.objects.filter(domain=domain, expires_at=until).values_list(
-        "method", flat=True
+    by_hand = ValidationRecord.objects.filter(
+        domain_id=domain_id, expires_at=until, method=Method.MANUAL_OWNERSHIP
     )
-    by_hand = Method.MANUAL_OWNERSHIP in {Method(method) for method in methods}
-    return (Audience.ORGANISATION, Audience.OFFICERS) if by_hand else (Audience.ORGANISATION,)
+    return tuple(Audience) if by_hand.exists() else (Audience.ORGANISATION,)
 
 
 def people_of(domain: Domain) -> list[str]:
@@ -194,11 +171,6 @@ def people_of(domain: Domain) -> list[str]:
     ).exclude(user__email="")
     managers = _addresses(members.filter(role=OrgRole.MANAGER).values_list("user__email", flat=True))
     return managers or _addresses(members.values_list("user__email", flat=True))
-
-
-def _officers() -> list[str]:
-    officers = User.objects.filter(ra_role=RaRole.OFFICER, is_active=True).exclude(email="")
-    return _addresses(officers.values_list("email", flat=True))
 
 
 def _addresses(found: Iterable[str]) -> list[str]:

@@ -9,7 +9,8 @@ from certdesk.services import runtime
 from certdesk.services.letters import letter, prose, section, table
 from certdesk.services.notices import MAX_NAMES, recipients
 from certdesk.store.db import write_transaction
-from certdesk.store.models import Revocation, RevocationOutcome, User
+from certdesk.store.models import Revocation, RevocationOutcome
+from certdesk.store.selectors.people import staff_mailboxes
 
 _REVOKED = (
     "A certificate of yours was revoked. Whoever checks will refuse it from now on: a server "
@@ -30,7 +31,7 @@ def mail_revocation(*, revocation_id: int, now: datetime) -> bool:
         return False
     to = recipients(row.certificate.request)
     if row.outcome == RevocationOutcome.REFUSED:
-        to += [address for address in _officers() if address not in to]
+        to += [address for address in staff_mailboxes(RaRole.OFFICER) if address not in to]
     if to:
         message(row, to=to).send()
     with write_transaction():
@@ -67,8 +68,3 @@ def message(row: Revocation, *, to: list[str]) -> EmailMessage:
         to=to,
         headers={"X-Certdesk-Request": str(request.pk)},
     )
-
-
-def _officers() -> list[str]:
-    officers = User.objects.filter(ra_role=RaRole.OFFICER, is_active=True).exclude(email="")
-    return list(officers.order_by("id").values_list("email", flat=True))

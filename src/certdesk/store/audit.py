@@ -18,7 +18,7 @@ _LAST = Prepared(lambda: AuditEvent.objects.order_by("-seq").values_list("seq", 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deed:
-    """What was done to which object; `data` is JSON and holds no secret (L4)."""
+    """What was done to which object; `data` is JSON and holds no secret."""
 
     action: str
     object_type: str
@@ -56,11 +56,7 @@ def record_all(deeds: Sequence[Deed], *, actor: Actor, now: datetime) -> None:
     an advisory lock on PostgreSQL and by SQLite's single writer; the unique `previous_hash` makes a
     fork impossible even so.
     """
-    own = own_connection()
-    if not own.in_atomic_block:
-        raise InvariantViolated("an audit event belongs into the transaction of its change")
-    if own.vendor == "postgresql":
-        fetch(own, "SELECT pg_advisory_xact_lock(%s)", [CHAIN_LOCK])
+    lock_chain()
     seq, previous_hash = _LAST.row() or (0, GENESIS)
     rows: list[AuditEvent] = []
     for deed in deeds:
@@ -69,6 +65,15 @@ def record_all(deeds: Sequence[Deed], *, actor: Actor, now: datetime) -> None:
         previous_hash = row.hash
         rows.append(row)
     insert_all(rows)
+
+
+def lock_chain() -> None:
+    """Makes every other append wait for the end of the transaction. Raises InvariantViolated outside one."""
+    own = own_connection()
+    if not own.in_atomic_block:
+        raise InvariantViolated("an audit event belongs into the transaction of its change")
+    if own.vendor == "postgresql":
+        fetch(own, "SELECT pg_advisory_xact_lock(%s)", [CHAIN_LOCK])
 
 
 def _chained(deed: Deed, *, seq: int, previous_hash: str, actor: Actor, now: datetime) -> AuditEvent:

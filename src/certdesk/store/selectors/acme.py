@@ -11,6 +11,7 @@ from certdesk.domain.acme_credentials import Limits
 from certdesk.domain.actors import Action, Actor, RaRole, can
 from certdesk.domain.errors import NotFound
 from certdesk.domain.requests import OrganisationId, UserId
+from certdesk.store.keyset import MAX_ID
 from certdesk.store.models import (
     AcmeAccount,
     AuditEvent,
@@ -19,8 +20,6 @@ from certdesk.store.models import (
     Membership,
 )
 from certdesk.store.selectors.keys import blocks_on
-
-MAX_NUMBER = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,7 +169,7 @@ def has_usable_credential(*, organisations: frozenset[OrganisationId], now: date
 
 def get_credential(*, actor: Actor, credential_id: int) -> CredentialRow:
     """One credential. Raises NotFound for a foreign or missing one."""
-    rows = _rows(Q(id=min(credential_id, MAX_NUMBER)))
+    rows = _rows(Q(id=min(credential_id, MAX_ID)))
     if not rows or not can(actor, Action.ACME_READ, organisation_id=rows[0].organisation_id):
         raise NotFound("There is no such credential.")
     return rows[0]
@@ -193,7 +192,7 @@ def find_accounts(
 
 def get_account(*, actor: Actor, account_id: int) -> AccountRow:
     """One account. Raises NotFound for a foreign or missing one."""
-    row = _accounts().filter(_visible(actor), id=min(account_id, MAX_NUMBER)).first()
+    row = _accounts().filter(_visible(actor), id=min(account_id, MAX_ID)).first()
     if row is None:
         raise NotFound("There is no such account.")
     return _account(row)

@@ -12,9 +12,9 @@ from certdesk.domain.actors import Action, Actor, can
 from certdesk.domain.errors import NotFound
 from certdesk.domain.requests import OrganisationId, RequestId
 from certdesk.domain.revocation import CertificateId, CertificateStatus, Standing, statuses
+from certdesk.store.keyset import MAX_ID
 from certdesk.store.models import Certificate, Revocation
 from certdesk.store.prepared import Prepared
-from certdesk.store.selectors.requests import MAX_NUMBER
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +77,7 @@ def list_certificates(*, actor: Actor, filters: Filters, now: datetime) -> list[
 
 def get_certificate(*, actor: Actor, certificate_id: int, now: datetime) -> ListedCertificate:
     """One certificate. Raises NotFound for a foreign or missing one."""
-    found = Certificate.objects.filter(_visible(actor), withheld=False, id=min(certificate_id, MAX_NUMBER))
+    found = Certificate.objects.filter(_visible(actor), withheld=False, id=min(certificate_id, MAX_ID))
     for row in _rows(found, now=now):
         return row
     raise NotFound("There is no such certificate.")
@@ -94,7 +94,7 @@ class IssuedFiles:
 
 def newest_certificate(*, actor: Actor, number: int) -> IssuedFiles | None:
     """The newest certificate of a request; None when there is none that the actor may see."""
-    row = _NEWEST.row(min(number, MAX_NUMBER))
+    row = _NEWEST.row(min(number, MAX_ID))
     if row is None or not can(actor, Action.REQUEST_READ, organisation_id=OrganisationId(row[0])):
         return None
     return _files(row[1:])
@@ -102,7 +102,7 @@ def newest_certificate(*, actor: Actor, number: int) -> IssuedFiles | None:
 
 def certificate_files(*, actor: Actor, certificate_id: int) -> IssuedFiles:
     """One certificate, older ones too. Raises NotFound for a foreign or missing one."""
-    visible = Certificate.objects.filter(_visible(actor), withheld=False, id=min(certificate_id, MAX_NUMBER))
+    visible = Certificate.objects.filter(_visible(actor), withheld=False, id=min(certificate_id, MAX_ID))
     row = visible.values_list(*_FILES).first()
     if row is None:
         raise NotFound("There is no such certificate.")

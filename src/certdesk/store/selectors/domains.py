@@ -3,10 +3,7 @@
 What proves a domain, and until when for which kind of CA, is judged by `domain.deadlines`.
 """
 
-import base64
-import binascii
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -28,10 +25,11 @@ from django.db.models.functions import Coalesce
 
 from certdesk.domain.actors import Action, Actor, can
 from certdesk.domain.deadlines import EMAIL_METHODS, Deadlines, deadlines_of, public_deadline
-from certdesk.domain.errors import InvalidInput, RejectedIdentifier
+from certdesk.domain.errors import RejectedIdentifier
 from certdesk.domain.evidence import METHODS, Method, Validation
 from certdesk.domain.identifiers import authorization_domain_names
 from certdesk.domain.requests import OrganisationId
+from certdesk.store.keyset import Page, page
 from certdesk.store.models import (
     ChallengeOutcome,
     Domain,
@@ -44,7 +42,6 @@ from certdesk.store.selectors.proofs import OpenChallenge, Proof, challenge_row,
 from certdesk.store.selectors.relying import Relying, relying_on
 
 SOON = timedelta(days=30)
-MAX_ID = 2**63 - 1
 MONTHS = 14  # a proof that counts 398 days lapses in the last of them
 _NEVER = datetime(9999, 1, 1, tzinfo=UTC)  # sorts what nothing proves behind all that something did
 
@@ -148,15 +145,6 @@ class ListedDomain:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Page:
-    """A page of the list; the cursors are empty at the ends."""
-
-    rows: list[ListedDomain]
-    next_cursor: str
-    previous_cursor: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Month:
     """How many validations lapse in a month: for private CAs, and as gates before public ones."""
 
@@ -165,23 +153,20 @@ class Month:
     public: int
 
 
-def list_domains(*, actor: Actor, filters: Filters, now: datetime) -> Page:
+def list_domains(*, actor: Actor, filters: Filters, now: datetime) -> Page[ListedDomain]:
     """One page of the domains that the actor may see, by keyset. Raises InvalidInput for a damaged cursor."""
-    order, backwards = _ORDER[filters.sort], False
-    found = _filtered(actor, filters, now=now)
-    if filters.cursor:
-        backwards, position = _decode(filters.cursor, filters.sort)
-        found = found.filter(_beyond(order, position, backwards=backwards))
-    found = found.order_by(*(_reversed(order) if backwards else order)).select_related("organisation")
-    rows = list(found[: filters.limit + 1])
-    more, rows = len(rows) > filters.limit, rows[: filters.limit]
-    if backwards:
-        rows.reverse()
-    has_next, has_previous = (True, more) if backwards else (more, bool(filters.cursor))
+    found = page(
+        _filtered(actor, filters, now=now).select_related("organisation"),
+        _ORDER[filters.sort],
+        sort=filters.sort.value,
+        cursor=filters.cursor,
+        limit=filters.limit,
+        kinds={"rank": int, "due": datetime, "adn": str, "id": int},
+    )
     return Page(
-        rows=listed(rows, now=now),
-        next_cursor=_encode(rows[-1], filters.sort, backwards=False) if rows and has_next else "",
-        previous_cursor=_encode(rows[0], filters.sort, backwards=True) if rows and has_previous else "",
+        rows=listed(found.rows, now=now),
+        next_cursor=found.next_cursor,
+        previous_cursor=found.previous_cursor,
     )
 
 
@@ -433,64 +418,3 @@ def _count_into(months: list[int], starts: Sequence[datetime], moment: datetime,
     for index in range(len(months)):
         if starts[index] <= moment < starts[index + 1]:
             months[index] += 1
-
-
-def _reversed(order: Iterable[str]) -> tuple[str, ...]:
-    return tuple(f[1:] if f.startswith("-") else f"-{f}" for f in order)
-
-
-def _beyond(order: Sequence[str], position: Sequence[object], *, backwards: bool) -> Q:
-    """The rows after a position in the order: a row comparison, spelled out field by field."""
-    found, before = Q(), Q()
-    for field, value in zip(order, position, strict=True):
-        name = field.removeprefix("-")
-        operator = "lt" if field.startswith("-") != backwards else "gt"
-        found |= before & Q(**{f"{name}__{operator}": value})
-        before &= Q(**{name: value})
-    return found
-
-
-def _encode(row: Domain, sort: Sort, *, backwards: bool) -> str:
-    position = [_plain(getattr(row, field.removeprefix("-"))) for field in _ORDER[sort]]
-    raw = json.dumps([sort.value, backwards, position]).encode()
-    return base64.urlsafe_b64encode(raw).decode().rstrip("=")
-
-
-def _plain(value: object) -> object:
-    return value.isoformat() if isinstance(value, datetime) else value
-
-
-def _decode(cursor: str, sort: Sort) -> tuple[bool, list[object]]:
-    bad = InvalidInput(
-        "This page's address is damaged. Start again from the first page.", fields={"cursor": "Leave it out."}
-    )
-    try:
-        name, backwards, position = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-        if name != sort.value or not isinstance(backwards, bool) or len(position) != len(_ORDER[sort]):
-            raise bad
-        read = [_READ[field.removeprefix("-")](v) for field, v in zip(_ORDER[sort], position, strict=True)]
-    except (ValueError, TypeError, binascii.Error, UnicodeDecodeError, RecursionError):
-        raise bad from None
-    return backwards, read
-
-
-def _number(value: object) -> int:
-    if not isinstance(value, int) or not 0 <= value <= MAX_ID:
-        raise ValueError("not a number of ours")
-    return value
-
-
-def _name(value: object) -> str:
-    if not isinstance(value, str) or not value.isprintable():
-        raise ValueError("not a name")
-    return value
-
-
-def _moment(value: object) -> datetime:
-    moment = datetime.fromisoformat(_name(value))
-    if moment.tzinfo is None:
-        raise ValueError("no zone")
-    return moment
-
-
-_READ = {"rank": _number, "id": _number, "adn": _name, "due": _moment}

@@ -251,3 +251,9 @@ def _homes(people: Iterable[int]) -> dict[int, list[OrganisationId]]:
     for user_id, organisation_id in active.values_list("user_id", "organisation_id"):
         found.setdefault(user_id, []).append(OrganisationId(organisation_id))
     return found
+
+
+def staff_mailboxes(role: RaRole) -> list[str]:
+    """Where the RA's people with a role read mail; for the jobs that tell them, not filtered by actor."""
+    people = User.objects.filter(ra_role=role, is_active=True).exclude(email="")
+    return list(people.order_by("id").values_list("email", flat=True))

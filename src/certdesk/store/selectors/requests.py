@@ -1,8 +1,6 @@
 """Requests as an actor may see them: the list with search and keyset pages, and one whole request."""
 
 import base64
-import binascii
-import json
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -14,6 +12,7 @@ from certdesk.domain.actors import Action, Actor, can
 from certdesk.domain.errors import InvalidInput, NotFound
 from certdesk.domain.requests import OrganisationId, RequestId, State, Status, UserId
 from certdesk.domain.revocation import CertificateStatus, status_alone
+from certdesk.store.keyset import MAX_ID, Page, page
 from certdesk.store.models import Approval, Certificate, Issuance, Request, RequestEvent
 from certdesk.store.prepared import Prepared
 from certdesk.store.selectors.acme import askers
@@ -96,15 +95,6 @@ class RequestRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Page:
-    """A page of the list; `next_cursor` and `previous_cursor` are empty at the ends."""
-
-    rows: list[RequestRow]
-    next_cursor: str
-    previous_cursor: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class CertificateRow:
     """A certificate of a request; `chain` is DER, leaf first, root last where known."""
 
@@ -183,72 +173,45 @@ class RequestDetail:
         return None
 
 
+_COLUMNS = (
+    *("id", "common_names", "names", "status", "action_needed", "acme_account_id", "duration_years"),
+    *("created_at", "changed_at", "requester__username", "organisation__legal_name"),
+)
 #: The newest certificate of a request that may be handed out, in the list's own statement.
 _NEWEST = Certificate.objects.filter(request=OuterRef("pk"), withheld=False).order_by("-id")
 
 
-def list_requests(*, actor: Actor, filters: Filters) -> Page:
-    """One page of the requests that the actor may see (R20), by keyset, never by OFFSET."""
-    found = _filtered(actor, filters)
-    order = _ORDER[filters.sort]
-    backwards = False
-    if filters.cursor:
-        backwards, position = _decode(filters.cursor, filters.sort)
-        found = found.filter(_beyond(order, position, backwards=backwards))
-    found = found.order_by(*(_reversed(order) if backwards else order))
-    columns = (
-        "id",
-        "common_names",
-        "names",
-        "status",
-        "requester__username",
-        "organisation__legal_name",
-        "duration_years",
-        "created_at",
-        "changed_at",
-        "action_needed",
-        "acme_account_id",
+def list_requests(*, actor: Actor, filters: Filters) -> Page[RequestRow]:
+    """One page of the requests that the actor may see, by keyset. Raises InvalidInput for a bad cursor."""
+    newest = {name: Subquery(_NEWEST.values(name)[:1]) for name in ("not_before", "not_after", "revoked_at")}
+    found = page(
+        _filtered(actor, filters).annotate(**newest).values_list(*_COLUMNS, *newest, named=True),
+        _ORDER[filters.sort],
+        sort=filters.sort.value,
+        cursor=filters.cursor,
+        limit=filters.limit,
+        kinds={"id": int, "common_names": str},
     )
-    newest = [Subquery(_NEWEST.values(name)[:1]) for name in ("not_before", "not_after", "revoked_at")]
-    raw = list(found.values_list(*columns, *newest)[: filters.limit + 1])
-    told = askers(row[len(columns) - 1] for row in raw)
-    rows = [
-        RequestRow(
-            number=RequestId(number),
-            common_names=common_names,
-            name_count=len(names),
-            status=Status(status),
-            action_needed=action_needed,
-            requester=told.get(by, requester),
-            organisation=organisation,
-            duration_years=years,
-            created_at=created,
-            changed_at=changed,
-            dates=None if dates[0] is None else (dates[0], dates[1], dates[2]),
-        )
-        for (
-            number,
-            common_names,
-            names,
-            status,
-            requester,
-            organisation,
-            years,
-            created,
-            changed,
-            action_needed,
-            by,
-            *dates,
-        ) in raw
-    ]
-    more, rows = len(rows) > filters.limit, rows[: filters.limit]
-    if backwards:
-        rows.reverse()
-    has_next, has_previous = (True, more) if backwards else (more, bool(filters.cursor))
+    told = askers(row.acme_account_id for row in found.rows)
     return Page(
-        rows=rows,
-        next_cursor=_encode(rows[-1], filters.sort, backwards=False) if rows and has_next else "",
-        previous_cursor=_encode(rows[0], filters.sort, backwards=True) if rows and has_previous else "",
+        rows=[
+            RequestRow(
+                number=RequestId(row.id),
+                common_names=row.common_names,
+                name_count=len(row.names),
+                status=Status(row.status),
+                action_needed=row.action_needed,
+                requester=told.get(row.acme_account_id, row.requester__username),
+                organisation=row.organisation__legal_name,
+                duration_years=row.duration_years,
+                created_at=row.created_at,
+                changed_at=row.changed_at,
+                dates=None if row.not_before is None else (row.not_before, row.not_after, row.revoked_at),
+            )
+            for row in found.rows
+        ],
+        next_cursor=found.next_cursor,
+        previous_cursor=found.previous_cursor,
     )
 
 
@@ -259,7 +222,7 @@ def count_requests(*, actor: Actor, filters: Filters, cap: int = COMMON + 1) -> 
 
 def get_request(*, actor: Actor, number: int) -> RequestDetail:
     """One request with history, approvals and certificates. Raises NotFound for a foreign or missing one."""
-    row = _REQUEST.first(number) if 0 < number <= MAX_NUMBER else None
+    row = _REQUEST.first(number) if 0 < number <= MAX_ID else None
     if row is None or not can(
         actor, Action.REQUEST_READ, organisation_id=OrganisationId(row.organisation_id)
     ):
@@ -307,9 +270,6 @@ def waiting_count(*, actor: Actor) -> tuple[int, datetime | None]:
     return len(waiting.values_list("id", flat=True)[: COMMON + 1]), oldest
 
 
-MAX_NUMBER = 2**63 - 1
-
-
 def _visible(actor: Actor) -> Q:
     if can(actor, Action.REQUEST_READ):
         return Q()
@@ -341,7 +301,7 @@ def _filtered(actor: Actor, filters: Filters) -> QuerySet[Request]:
 def _matching(words: str) -> Q:
     """Rows whose text contains the words; what is too short for trigrams, rows whose name begins with it."""
     if words.isdecimal():
-        number = Q(id=int(words)) if int(words) <= MAX_NUMBER else Q(id__lt=0)
+        number = Q(id=int(words)) if int(words) <= MAX_ID else Q(id__lt=0)
         return number | _containing(words) if len(words) >= SHORTEST_INDEXED else number
     if len(words) < SHORTEST_INDEXED:
         return Q(common_names__gte=words, common_names__lt=words + HIGHEST)
@@ -362,52 +322,6 @@ def _containing(words: str) -> Q:
         )
         rare = [row[0] for row in cursor.fetchall()]
     return Q(id__in=rare) if len(rare) <= COMMON else Q(search_text__contains=words)
-
-
-def _reversed(order: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(f[1:] if f.startswith("-") else f"-{f}" for f in order)
-
-
-def _beyond(order: tuple[str, ...], position: list[str | int], *, backwards: bool) -> Q:
-    """The rows after a position in the order: a row comparison, spelled out for one or two fields."""
-    descending = order[0].startswith("-") != backwards
-    operator = "lt" if descending else "gt"
-    fields = [f.removeprefix("-") for f in order]
-    if len(fields) == 1:
-        return Q(**{f"{fields[0]}__{operator}": position[0]})
-    first, second = fields
-    return Q(**{f"{first}__{operator}e": position[0]}) & (
-        Q(**{f"{first}__{operator}": position[0]}) | Q(**{f"{second}__{operator}": position[1]})
-    )
-
-
-def _encode(row: RequestRow, sort: Sort, *, backwards: bool) -> str:
-    position: list[str | int] = [row.number]
-    if len(_ORDER[sort]) > 1:
-        position.insert(0, row.common_names)
-    raw = json.dumps([sort.value, backwards, position]).encode()
-    return base64.urlsafe_b64encode(raw).decode().rstrip("=")
-
-
-def _decode(cursor: str, sort: Sort) -> tuple[bool, list[str | int]]:
-    bad = InvalidInput(
-        "This page's address is damaged. Start again from the first page.", fields={"cursor": "Leave it out."}
-    )
-    try:
-        name, backwards, position = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
-    except (ValueError, TypeError, binascii.Error, UnicodeDecodeError, RecursionError):
-        raise bad from None
-    types = [str, int] if len(_ORDER[sort]) > 1 else [int]
-    if (
-        name != sort.value
-        or not isinstance(backwards, bool)
-        or not isinstance(position, list)
-        or [type(p) for p in position] != types
-        or abs(position[-1]) > MAX_NUMBER
-        or not str(position[0]).isprintable()
-    ):
-        raise bad
-    return backwards, position
 
 
 def _events(number: int) -> tuple[EventRow, ...]:

@@ -12,6 +12,7 @@ from certdesk.domain.errors import NotFound
 from certdesk.domain.evidence import METHODS, Method
 from certdesk.domain.identifiers import is_under
 from certdesk.domain.requests import OrganisationId, RequestId, State, Status, Work
+from certdesk.store.keyset import MAX_ID
 from certdesk.store.models import (
     CaValidation,
     ChallengeOutcome,
@@ -25,7 +26,7 @@ from certdesk.store.models import (
     ValidationRecord,
 )
 from certdesk.store.selectors.acme import askers
-from certdesk.store.selectors.domains import MAX_ID, ListedDomain, listed, visible_domains
+from certdesk.store.selectors.domains import ListedDomain, listed, visible_domains
 from certdesk.store.selectors.proofs import OpenChallenge, Proof, challenge_row, proof_row
 
 WAITING_SHOWN = 50

@@ -10,10 +10,17 @@ from django.views.decorators.http import require_safe
 
 from certdesk.domain.actors import Action, Actor, RaRole, can
 from certdesk.domain.requests import Status
+from certdesk.store.keyset import Page
 from certdesk.store.selectors.acme import has_usable_credential
 from certdesk.store.selectors.operations import operations
 from certdesk.store.selectors.organisations import list_organisations
-from certdesk.store.selectors.requests import Filters, Page, count_requests, list_requests, waiting_count
+from certdesk.store.selectors.requests import (
+    Filters,
+    RequestRow,
+    count_requests,
+    list_requests,
+    waiting_count,
+)
 from certdesk.store.selectors.waiting import overdue_at_dns, overdue_count
 from certdesk.web import times
 from certdesk.web.acme.rights import may_manage
@@ -65,7 +72,7 @@ def home(request: HttpRequest) -> HttpResponse:
     return render(request, "home/home.html", context)
 
 
-def _action_needed(actor: Actor) -> Page:
+def _action_needed(actor: Actor) -> Page[RequestRow]:
     """What waits for the reader or a colleague to choose who confirms a domain."""
     if can(actor, Action.REQUEST_READ) or not actor.memberships:
         return Page(rows=[], next_cursor="", previous_cursor="")

@@ -25,7 +25,6 @@ from certdesk.web.requests.rows import CheckRow, check_list
 _JOBS = {
     "notify_applicant": "Mail to an applicant",
     "alert_officers": "Mail to the officers",
-    "alert_officers_of_orders": "Mail to the officers about ACME orders",
     "mail_lapsing": "Mail about a domain that lapses",
     "mail_account": "Mail about an account",
     "mail_perspectives": "Mail to the operators about perspectives",
