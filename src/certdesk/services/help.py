@@ -17,6 +17,7 @@ from certdesk.domain.actors import Action, Actor, can
 from certdesk.domain.errors import InvalidInput, NotAuthorized, NotFound, StateConflict
 from certdesk.services.texts import MAX_TEXT, storable
 from certdesk.store import audit
+from certdesk.store.copied import copied
 from certdesk.store.db import write_transaction
 from certdesk.store.models.help import FaqVersion
 
@@ -203,16 +204,7 @@ def _store(entry: FaqEntry, *, actor: Actor, action: str, now: datetime) -> None
 
 
 def _from_row(row: FaqVersion) -> FaqEntry:
-    return FaqEntry(
-        key=row.key,
-        question=row.question,
-        answer=row.answer,
-        position=row.position,
-        version=row.number,
-        is_published=row.is_published,
-        by=row.by,
-        at=row.at,
-    )
+    return copied(FaqEntry, row, version=row.number)
 
 
 def _texts(question: str, answer: str) -> tuple[str, str]:

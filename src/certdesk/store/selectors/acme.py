@@ -11,6 +11,7 @@ from certdesk.domain.acme_credentials import Limits
 from certdesk.domain.actors import Action, Actor, RaRole, can
 from certdesk.domain.errors import NotFound
 from certdesk.domain.requests import OrganisationId, UserId
+from certdesk.store.copied import copied
 from certdesk.store.keyset import MAX_ID
 from certdesk.store.models import (
     AcmeAccount,
@@ -20,6 +21,7 @@ from certdesk.store.models import (
     Membership,
 )
 from certdesk.store.selectors.keys import blocks_on
+from certdesk.store.selectors.visible import visible
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,7 +121,7 @@ def find_credentials(
     """
     if not query.isprintable():  # no name holds such a character, and no database takes all of them
         return []
-    condition = _visible(actor)
+    condition = visible(actor, Action.ACME_READ)
     if organisation_id is not None:
         condition &= Q(organisation_id=organisation_id)
     if before is not None:
@@ -136,7 +138,7 @@ def credentials_seen_by(
 ) -> list[CredentialRow]:
     """An organisation's credentials in use that a person made, rotated or revealed; none is no error."""
     own = Q(organisation_id=organisation_id, revoked_at__isnull=True)
-    return _rows(_visible(actor) & own & Q(id__in=_seen_by(user_id)))
+    return _rows(visible(actor, Action.ACME_READ) & own & Q(id__in=_seen_by(user_id)))
 
 
 def hands_on(*, request_id: int) -> frozenset[UserId]:
@@ -186,24 +188,16 @@ def find_accounts(
     """The newest accounts that the actor may see, with an id below `before` only; none is no error."""
     wanted = {"credential_id": credential_id, "organisation_id": organisation_id, "id__lt": before}
     given = {name: value for name, value in wanted.items() if value is not None}
-    found = _accounts().filter(_visible(actor), **given)
+    found = _accounts().filter(visible(actor, Action.ACME_READ), **given)
     return [_account(row) for row in found.order_by("-id")[:limit]]
 
 
 def get_account(*, actor: Actor, account_id: int) -> AccountRow:
     """One account. Raises NotFound for a foreign or missing one."""
-    row = _accounts().filter(_visible(actor), id=min(account_id, MAX_ID)).first()
+    row = _accounts().filter(visible(actor, Action.ACME_READ), id=min(account_id, MAX_ID)).first()
     if row is None:
         raise NotFound("There is no such account.")
     return _account(row)
-
-
-def _visible(actor: Actor) -> Q:
-    """Of credentials as of accounts: those of organisations whose ACME the actor may look into."""
-    if can(actor, Action.ACME_READ):
-        return Q()
-    own = [o for o in actor.organisation_ids if can(actor, Action.ACME_READ, organisation_id=o)]
-    return Q(organisation_id__in=own)
 
 
 def _accounts() -> QuerySet[AcmeAccount]:
@@ -263,13 +257,11 @@ def _seen(credentials: list[int]) -> dict[int, tuple[Seen, ...]]:
 def _credential(
     row: EabCredential, accounts: int, used_at: datetime | None, *, seen_by: tuple[Seen, ...]
 ) -> CredentialRow:
-    return CredentialRow(
-        id=row.pk,
-        organisation_id=OrganisationId(row.organisation_id),
+    return copied(
+        CredentialRow,
+        row,
         organisation=row.organisation.legal_name,
         organisation_slug=row.organisation.slug,
-        name=row.name,
-        kid=row.kid,
         limits=Limits(
             suffixes=tuple(row.suffixes),
             profile_id=row.profile_id,
@@ -278,9 +270,6 @@ def _credential(
         ),
         owner=row.owner.username,
         created_by=row.created_by.username,
-        created_at=row.created_at,
-        rotated_at=row.rotated_at,
-        revoked_at=row.revoked_at,
         accounts=accounts,
         last_used_at=used_at,
         seen_by=seen_by,
@@ -288,21 +277,14 @@ def _credential(
 
 
 def _account(row: AcmeAccount) -> AccountRow:
-    return AccountRow(
-        id=row.pk,
-        credential_id=row.credential_id,
+    return copied(
+        AccountRow,
+        row,
         credential=row.credential.name,
-        organisation_id=OrganisationId(row.organisation_id),
         organisation=row.organisation.legal_name,
         organisation_slug=row.organisation.slug,
         status=_status(row),
-        thumbprint=row.thumbprint,
         contacts=tuple(row.contacts),
-        created_at=row.created_at,
-        last_used_at=row.last_used_at,
-        deactivated_at=row.deactivated_at,
-        last_problem=row.last_problem,
-        last_problem_at=row.last_problem_at,
     )
 
 

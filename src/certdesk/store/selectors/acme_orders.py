@@ -14,6 +14,7 @@ from certdesk.domain.orders import (
     order_status,
 )
 from certdesk.domain.requests import RequestId
+from certdesk.store.copied import copied
 from certdesk.store.models import AcmeAuthorization, AcmeOrder
 from certdesk.store.selectors.acme import get_account
 
@@ -68,15 +69,12 @@ def _order(row: AcmeOrder, *, now: datetime) -> OrderRow:
         is_failed=row.problem is not None,
     )
     statuses = [_status(one, row, now=now) for one in authorizations]
-    return OrderRow(
-        id=row.pk,
+    return copied(
+        OrderRow,
+        row,
         names=tuple(row.identifiers),
-        profile_id=row.profile_id,
         status=order_status(facts, statuses, now=now),
-        created_at=row.created_at,
-        expires_at=row.expires_at,
         request=None if row.request_id is None else RequestId(row.request_id),
-        certificate_id=row.certificate_id,
         failures=_failures(row, authorizations),
     )
 

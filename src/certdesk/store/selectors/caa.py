@@ -9,6 +9,7 @@ from django.db.models import Max, Q
 from certdesk.domain.actors import Actor
 from certdesk.domain.caa import Code
 from certdesk.domain.policy_limits import CaaAnswer
+from certdesk.store.copied import copied
 from certdesk.store.models import CaaCheck
 from certdesk.store.selectors.requests import get_request
 from certdesk.store.selectors.validation import visible_domain
@@ -85,19 +86,16 @@ def _rows(ids: Iterable[int]) -> list[CaaRow]:
 
 def _row(row: CaaCheck) -> CaaRow:
     looked = row.evidence["looked"]
-    return CaaRow(
-        name=row.name,
-        allowed=row.allowed,
-        code=row.code,
+    return copied(
+        CaaRow,
+        row,
         detail=str(row.evidence["detail"]),
-        found_at=row.found_at,
         records=tuple(row.records),
         to_add=str(row.evidence["to_add"]),
         servers=tuple(dict.fromkeys(look["server"] for look in looked if look["server"])),
         authenticated=all(look["authenticated"] for look in looked),
         issuers=tuple(row.question["issuers"]),
         request=row.request_id,
-        at=row.at,
     )
 
 

@@ -12,9 +12,11 @@ from certdesk.domain.actors import Action, Actor, can
 from certdesk.domain.errors import NotFound
 from certdesk.domain.requests import OrganisationId, RequestId
 from certdesk.domain.revocation import CertificateId, CertificateStatus, Standing, statuses
+from certdesk.store.copied import copied
 from certdesk.store.keyset import MAX_ID
 from certdesk.store.models import Certificate, Revocation
 from certdesk.store.prepared import Prepared
+from certdesk.store.selectors.visible import visible
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,13 +73,13 @@ class ListedCertificate:
 
 def list_certificates(*, actor: Actor, filters: Filters, now: datetime) -> list[ListedCertificate]:
     """The newest certificates that the actor may see."""
-    found = _filtered(Certificate.objects.filter(_visible(actor), withheld=False), filters)
+    found = _filtered(Certificate.objects.filter(_seen_by(actor), withheld=False), filters)
     return _rows(found.order_by("-id")[: filters.limit], now=now)
 
 
 def get_certificate(*, actor: Actor, certificate_id: int, now: datetime) -> ListedCertificate:
     """One certificate. Raises NotFound for a foreign or missing one."""
-    found = Certificate.objects.filter(_visible(actor), withheld=False, id=min(certificate_id, MAX_ID))
+    found = Certificate.objects.filter(_seen_by(actor), withheld=False, id=min(certificate_id, MAX_ID))
     for row in _rows(found, now=now):
         return row
     raise NotFound("There is no such certificate.")
@@ -102,7 +104,7 @@ def newest_certificate(*, actor: Actor, number: int) -> IssuedFiles | None:
 
 def certificate_files(*, actor: Actor, certificate_id: int) -> IssuedFiles:
     """One certificate, older ones too. Raises NotFound for a foreign or missing one."""
-    visible = Certificate.objects.filter(_visible(actor), withheld=False, id=min(certificate_id, MAX_ID))
+    visible = Certificate.objects.filter(_seen_by(actor), withheld=False, id=min(certificate_id, MAX_ID))
     row = visible.values_list(*_FILES).first()
     if row is None:
         raise NotFound("There is no such certificate.")
@@ -129,11 +131,8 @@ def _files(row: Sequence[Any]) -> IssuedFiles:
     )
 
 
-def _visible(actor: Actor) -> Q:
-    if can(actor, Action.REQUEST_READ):
-        return Q()
-    own = [o for o in actor.organisation_ids if can(actor, Action.REQUEST_READ, organisation_id=o)]
-    return Q(request__organisation_id__in=own)
+def _seen_by(actor: Actor) -> Q:
+    return visible(actor, Action.REQUEST_READ, organisation="request__organisation_id")
 
 
 def _filtered(found: QuerySet[Certificate], filters: Filters) -> QuerySet[Certificate]:
@@ -181,36 +180,19 @@ def _standing(requests: Iterable[int]) -> list[Standing]:
 
 def _last_revocations(certificates: list[int]) -> dict[int, RevocationRow]:
     rows = Revocation.objects.filter(certificate_id__in=certificates).order_by("id")
-    return {
-        row.certificate_id: RevocationRow(
-            outcome=row.outcome,
-            reason=row.reason,
-            note=row.note,
-            actor=row.actor,
-            detail=row.detail,
-            requested_at=row.requested_at,
-            ended_at=row.ended_at,
-        )
-        for row in rows
-    }
+    return {row.certificate_id: copied(RevocationRow, row) for row in rows}
 
 
 def _row(
     row: Certificate, *, status: CertificateStatus, revocation: RevocationRow | None
 ) -> ListedCertificate:
-    return ListedCertificate(
-        id=CertificateId(row.pk),
+    return copied(
+        ListedCertificate,
+        row,
         request=RequestId(row.request_id),
         organisation_id=OrganisationId(row.request.organisation_id),
         organisation=row.request.organisation.legal_name,
         names=tuple(sorted(n.name for n in row.names.all())),
-        serial=row.serial,
-        issuer=row.issuer,
-        sha256=row.sha256,
-        not_before=row.not_before,
-        not_after=row.not_after,
-        revoked_at=row.revoked_at,
-        revocation_reason=row.revocation_reason,
         status=status,
         revocation=revocation,
     )

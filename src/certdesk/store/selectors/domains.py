@@ -23,12 +23,13 @@ from django.db.models import (
 )
 from django.db.models.functions import Coalesce
 
-from certdesk.domain.actors import Action, Actor, can
+from certdesk.domain.actors import Action, Actor
 from certdesk.domain.deadlines import EMAIL_METHODS, Deadlines, deadlines_of, public_deadline
 from certdesk.domain.errors import RejectedIdentifier
 from certdesk.domain.evidence import METHODS, Method, Validation
 from certdesk.domain.identifiers import authorization_domain_names
 from certdesk.domain.requests import OrganisationId
+from certdesk.store.copied import copied
 from certdesk.store.keyset import Page, page
 from certdesk.store.models import (
     ChallengeOutcome,
@@ -40,6 +41,7 @@ from certdesk.store.models import (
 )
 from certdesk.store.selectors.proofs import OpenChallenge, Proof, challenge_row, proof_row
 from certdesk.store.selectors.relying import Relying, relying_on
+from certdesk.store.selectors.visible import visible
 
 SOON = timedelta(days=30)
 MONTHS = 14  # a proof that counts 398 days lapses in the last of them
@@ -207,10 +209,7 @@ def months_from(now: datetime, count: int) -> list[datetime]:
 
 def visible_domains(actor: Actor) -> QuerySet[Domain]:
     """The domains that the actor may see, and no others."""
-    if can(actor, Action.DOMAIN_READ):
-        return Domain.objects.all()
-    own = [o for o in actor.organisation_ids if can(actor, Action.DOMAIN_READ, organisation_id=o)]
-    return Domain.objects.filter(organisation_id__in=own)
+    return Domain.objects.filter(visible(actor, Action.DOMAIN_READ))
 
 
 def listed(rows: Sequence[Domain], *, now: datetime) -> list[ListedDomain]:
@@ -380,9 +379,7 @@ def _to_publish(rows: Sequence[Domain], *, now: datetime) -> dict[int, list[ToPu
         domain__in=rows, outcome=ChallengeOutcome.OPEN, expires_at__gt=now
     )
     for row in running.order_by("-id"):
-        one = ToPublish(
-            id=row.pk, method=Method(row.method), created_at=row.created_at, expires_at=row.expires_at
-        )
+        one = copied(ToPublish, row, method=Method(row.method))
         found.setdefault(row.domain_id, []).append(one)
     return found
 
@@ -390,15 +387,7 @@ def _to_publish(rows: Sequence[Domain], *, now: datetime) -> dict[int, list[ToPu
 def _watched(rows: Sequence[Domain]) -> dict[int, Watch]:
     watched = PersistentRecord.objects.filter(domain__in=rows, stopped_at__isnull=True)
     return {
-        row.domain_id: Watch(
-            wildcard=row.wildcard,
-            asked_by=row.asked_by.username,
-            created_at=row.created_at,
-            looked_at=row.looked_at,
-            seen_at=row.seen_at,
-            missing_since=row.missing_since,
-            next_look_at=row.next_look_at,
-        )
+        row.domain_id: copied(Watch, row, asked_by=row.asked_by.username)
         for row in watched.select_related("asked_by")
     }
 

@@ -9,7 +9,9 @@ from certdesk.domain.actors import Action, Actor, can
 from certdesk.domain.errors import NotFound
 from certdesk.domain.evidence import METHODS, Method
 from certdesk.domain.requests import OrganisationId
+from certdesk.store.copied import copied
 from certdesk.store.models import AuditEvent, Domain, Organisation, ValidationRecord
+from certdesk.store.selectors.visible import visible
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,32 +74,29 @@ class DomainRow:
 
 def list_organisations(*, actor: Actor, query: str = "", limit: int = 200) -> list[OrganisationRow]:
     """The organisations that the actor may see, by name."""
-    found = _visible(actor)
+    found = _seen_by(actor)
     if not query.isprintable():  # no name holds such a character, and no database takes all of them
         return []
     if query:
         found = found.filter(Q(legal_name__icontains=query) | Q(slug__icontains=query))
-    return [_row(o) for o in found.order_by("legal_name")[:limit]]
+    return [copied(OrganisationRow, row) for row in found.order_by("legal_name")[:limit]]
 
 
 def get_organisation(*, actor: Actor, slug: str) -> OrganisationRow:
     """One organisation. Raises NotFound for a foreign or missing one."""
-    found = _visible(actor).filter(slug=slug).first() if slug.isprintable() else None
+    found = _seen_by(actor).filter(slug=slug).first() if slug.isprintable() else None
     if found is None:
         raise NotFound("There is no such organisation.")
-    return _row(found)
+    return copied(OrganisationRow, found)
 
 
 def list_domains(*, actor: Actor, organisation_id: OrganisationId | None = None) -> list[DomainRow]:
     """The domains that the actor may see, with every proof. Raises NotFound for a foreign organisation."""
-    found = Domain.objects.all()
+    found = Domain.objects.filter(visible(actor, Action.DOMAIN_READ))
     if organisation_id is not None:
         if not can(actor, Action.DOMAIN_READ, organisation_id=organisation_id):
             raise NotFound("There is no such organisation.")
         found = found.filter(organisation_id=organisation_id)
-    elif not can(actor, Action.DOMAIN_READ):
-        own = [o for o in actor.organisation_ids if can(actor, Action.DOMAIN_READ, organisation_id=o)]
-        found = found.filter(organisation_id__in=own)
     rows = list(found.order_by("adn", "id")[:1000])
     proofs: dict[int, list[ValidationRow]] = {row.pk: [] for row in rows}
     for record in (
@@ -106,15 +105,7 @@ def list_domains(*, actor: Actor, organisation_id: OrganisationId | None = None)
         .order_by("-validated_at", "-id")
     ):
         proofs[record.domain_id].append(_validation(record))
-    return [
-        DomainRow(
-            id=row.pk,
-            adn=row.adn,
-            organisation_id=OrganisationId(row.organisation_id),
-            validations=tuple(proofs[row.pk]),
-        )
-        for row in rows
-    ]
+    return [copied(DomainRow, row, validations=tuple(proofs[row.pk])) for row in rows]
 
 
 #: What the RA does about an organisation as such.
@@ -131,43 +122,21 @@ def organisation_history(*, actor: Actor, organisation_id: OrganisationId) -> li
         action__in=[f"organisation.{deed}" for deed in DEEDS],
     )
     return [
-        OrganisationEvent(
-            action=row.action.removeprefix("organisation."), actor=row.actor, at=row.at, data=row.data
-        )
+        copied(OrganisationEvent, row, action=row.action.removeprefix("organisation."))
         for row in found.order_by("-seq")
     ]
 
 
-def _visible(actor: Actor) -> QuerySet[Organisation]:
-    if can(actor, Action.ORGANISATION_READ):
-        return Organisation.objects.all()
-    return Organisation.objects.filter(
-        id__in=[o for o in actor.organisation_ids if can(actor, Action.ORGANISATION_READ, organisation_id=o)]
-    )
-
-
-def _row(row: Organisation) -> OrganisationRow:
-    return OrganisationRow(
-        id=OrganisationId(row.pk),
-        slug=row.slug,
-        legal_name=row.legal_name,
-        country=row.country,
-        locality=row.locality,
-        vetted_at=row.vetted_at,
-        first_approved_at=row.first_approved_at,
-        is_active=row.is_active,
-    )
+def _seen_by(actor: Actor) -> QuerySet[Organisation]:
+    return Organisation.objects.filter(visible(actor, Action.ORGANISATION_READ, organisation="id"))
 
 
 def _validation(record: ValidationRecord) -> ValidationRow:
-    return ValidationRow(
-        id=record.pk,
+    return copied(
+        ValidationRow,
+        record,
         method=METHODS[Method(record.method)].title,
-        source=record.source,
         evidence=dict(record.evidence),
         validated_by=record.validated_by.username if record.validated_by else "",
-        validated_at=record.validated_at,
-        expires_at=record.expires_at,
         ended_by=record.ended_by.username if record.ended_by else "",
-        end_reason=record.end_reason,
     )

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from certdesk.domain.evidence import METHODS, Method
+from certdesk.store.copied import copied
 from certdesk.store.models import EmailChallenge, ValidationRecord
 
 
@@ -48,33 +49,21 @@ class OpenChallenge:
 def proof_row(record: ValidationRecord) -> Proof:
     """A record as readers see it."""
     evidence, method = dict(record.evidence), Method(record.method)
-    return Proof(
-        id=record.pk,
+    return copied(
+        Proof,
+        record,
         method=METHODS[method].title,
         method_id=method,
         covers_subdomains=METHODS[method].covers_subdomains,
-        source=record.source,
         who=_who(record, evidence),
         evidence=evidence,
-        request_id=record.request_id,
-        validated_at=record.validated_at,
-        expires_at=record.expires_at,
         ended_by=record.ended_by.username if record.ended_by else "",
-        end_reason=record.end_reason,
     )
 
 
 def challenge_row(row: EmailChallenge) -> OpenChallenge:
     """A challenge as readers see it."""
-    return OpenChallenge(
-        id=row.pk,
-        adn=row.adn,
-        mailbox=row.mailbox,
-        asked_by=row.asked_by.username,
-        created_at=row.created_at,
-        sent_at=row.sent_at,
-        expires_at=row.expires_at,
-    )
+    return copied(OpenChallenge, row, asked_by=row.asked_by.username)
 
 
 def _who(record: ValidationRecord, evidence: dict[str, object]) -> str:

@@ -8,6 +8,7 @@ from django.db.models import Count, Q, QuerySet
 
 from certdesk.domain.actors import Action, Actor, can
 from certdesk.domain.errors import NotFound
+from certdesk.store.copied import copied
 from certdesk.store.models import Certificate, RenewalAdvice
 
 #: Keys that serve several certificates are worth a line each; of single ones there is no end.
@@ -104,17 +105,4 @@ def _advice(row: RenewalAdvice, *, now: datetime) -> AdviceRow:
     if row.certificate_id is not None:
         about = about.filter(id=row.certificate_id)
     over = row.withdrawn_at is not None or row.ends_at <= now
-    return AdviceRow(
-        id=row.pk,
-        issuer=row.issuer,
-        profile_id=row.profile_id,
-        spki_sha256=row.spki_sha256,
-        starts_at=row.starts_at,
-        ends_at=row.ends_at,
-        reason=row.reason,
-        explanation_url=row.explanation_url,
-        by=row.by,
-        at=row.at,
-        withdrawn_at=row.withdrawn_at,
-        certificates=0 if over else about.count(),
-    )
+    return copied(AdviceRow, row, certificates=0 if over else about.count())

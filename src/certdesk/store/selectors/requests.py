@@ -12,10 +12,12 @@ from certdesk.domain.actors import Action, Actor, can
 from certdesk.domain.errors import InvalidInput, NotFound
 from certdesk.domain.requests import OrganisationId, RequestId, State, Status, UserId
 from certdesk.domain.revocation import CertificateStatus, status_alone
+from certdesk.store.copied import copied
 from certdesk.store.keyset import MAX_ID, Page, page
 from certdesk.store.models import Approval, Certificate, Issuance, Request, RequestEvent
 from certdesk.store.prepared import Prepared
 from certdesk.store.selectors.acme import askers
+from certdesk.store.selectors.visible import visible
 
 #: A search that finds more than this is common enough for a walk along the list's own index.
 COMMON = 1000
@@ -228,36 +230,39 @@ def get_request(*, actor: Actor, number: int) -> RequestDetail:
     ):
         raise NotFound("There is no such request.")
     sent = None if row.channel == "acme" else _SENT.first(row.pk)
-    return RequestDetail(
+    return copied(
+        RequestDetail,
+        row,
         number=RequestId(row.pk),
-        organisation_id=OrganisationId(row.organisation_id),
         organisation=row.organisation.legal_name,
         organisation_slug=row.organisation.slug,
         requester=askers([row.acme_account_id]).get(row.acme_account_id, row.requester.username),
-        requester_id=UserId(row.requester_id),
-        channel=row.channel,
         state=State(row.state),
         status=Status(row.status),
-        detail=row.detail,
-        action_needed=row.action_needed,
-        version=row.version,
         names=tuple(row.names),
-        common_names=row.common_names,
         subject=() if sent is None else tuple((name, value) for name, value in sent.csr_subject),
         key="chosen with each certificate" if sent is None else sent.key,
         csr_der=b"" if sent is None else bytes(sent.csr_der),
         csr_sha256="" if sent is None else sent.csr_sha256,
-        profile_id=row.profile_id,
-        duration_years=row.duration_years,
-        term_ends_at=row.term_ends_at,
-        server_software=row.server_software,
-        note=row.note,
         checks=tuple(row.checks),
-        created_at=row.created_at,
-        changed_at=row.changed_at,
-        events=_events(row.pk),
-        approvals=_approvals(row.pk, notes=can(actor, Action.REQUEST_READ)),
-        certificates=_certificates(row.pk),
+        events=tuple(copied(EventRow, line) for line in _EVENTS.all(row.pk)),
+        approvals=tuple(
+            copied(
+                ApprovalRow,
+                one,
+                waived=tuple(sorted({waiver["code"] for waiver in one.waived})),
+                note=one.note if can(actor, Action.REQUEST_READ) else "",
+            )
+            for one in _APPROVALS.all(row.pk)
+        ),
+        certificates=tuple(
+            copied(
+                CertificateRow,
+                one,
+                chain=(bytes(one.der), *(base64.b64decode(der) for der in one.issuer_chain.certificates)),
+            )
+            for one in _CERTIFICATES.all(row.pk)
+        ),
     )
 
 
@@ -270,16 +275,8 @@ def waiting_count(*, actor: Actor) -> tuple[int, datetime | None]:
     return len(waiting.values_list("id", flat=True)[: COMMON + 1]), oldest
 
 
-def _visible(actor: Actor) -> Q:
-    if can(actor, Action.REQUEST_READ):
-        return Q()
-    own = [o for o in actor.organisation_ids if can(actor, Action.REQUEST_READ, organisation_id=o)]
-    # One organisation is the common case, and `=` lets the database walk the index in order.
-    return Q(organisation_id=own[0]) if len(own) == 1 else Q(organisation_id__in=own)
-
-
 def _filtered(actor: Actor, filters: Filters) -> QuerySet[Request]:
-    found = Request.objects.filter(_visible(actor))
+    found = Request.objects.filter(visible(actor, Action.REQUEST_READ))
     if filters.organisation_id is not None:
         found = found.filter(organisation_id=filters.organisation_id)
     if filters.status:
@@ -322,47 +319,3 @@ def _containing(words: str) -> Q:
         )
         rare = [row[0] for row in cursor.fetchall()]
     return Q(id__in=rare) if len(rare) <= COMMON else Q(search_text__contains=words)
-
-
-def _events(number: int) -> tuple[EventRow, ...]:
-    return tuple(
-        EventRow(
-            at=r.at,
-            event=r.event,
-            from_status=r.from_status,
-            to_status=r.to_status,
-            actor=r.actor,
-            note=r.note,
-        )
-        for r in _EVENTS.all(number)
-    )
-
-
-def _approvals(number: int, *, notes: bool) -> tuple[ApprovalRow, ...]:
-    return tuple(
-        ApprovalRow(
-            verdict=r.verdict,
-            by=r.by,
-            waived=tuple(sorted({waiver["code"] for waiver in r.waived})),
-            note=r.note if notes else "",
-            message=r.message,
-            at=r.at,
-        )
-        for r in _APPROVALS.all(number)
-    )
-
-
-def _certificates(number: int) -> tuple[CertificateRow, ...]:
-    return tuple(
-        CertificateRow(
-            id=r.pk,
-            serial=r.serial,
-            issuer=r.issuer,
-            sha256=r.sha256,
-            not_before=r.not_before,
-            not_after=r.not_after,
-            revoked_at=r.revoked_at,
-            chain=(bytes(r.der), *(base64.b64decode(c) for c in r.issuer_chain.certificates)),
-        )
-        for r in _CERTIFICATES.all(number)
-    )

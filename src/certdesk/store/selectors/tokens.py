@@ -7,6 +7,7 @@ from django.db.models import QuerySet
 
 from certdesk.domain.actors import Action, Actor, Scope, can
 from certdesk.domain.errors import NotFound
+from certdesk.store.copied import copied
 from certdesk.store.models import ApiToken
 from certdesk.store.selectors.people import token_digest
 
@@ -45,12 +46,4 @@ def _own(actor: Actor) -> QuerySet[ApiToken]:
 
 
 def _row(token: ApiToken) -> TokenRow:
-    return TokenRow(
-        id=token.pk,
-        name=token.name,
-        scopes=tuple(map(Scope, token.scopes.split())),
-        created_at=token.created_at,
-        expires_at=token.expires_at,
-        revoked_at=token.revoked_at,
-        revoked_by=token.revoked_by,
-    )
+    return copied(TokenRow, token, scopes=tuple(map(Scope, token.scopes.split())))

@@ -12,6 +12,7 @@ from certdesk.domain.errors import NotFound
 from certdesk.domain.evidence import METHODS, Method
 from certdesk.domain.identifiers import is_under
 from certdesk.domain.requests import OrganisationId, RequestId, State, Status, Work
+from certdesk.store.copied import copied
 from certdesk.store.keyset import MAX_ID
 from certdesk.store.models import (
     CaValidation,
@@ -240,13 +241,7 @@ def _ca_states(row: Domain) -> tuple[CaState, ...]:
     for one in CaValidation.objects.filter(domain=row).order_by("-id")[:ATTEMPTS_READ]:
         newest.setdefault(
             one.ca,
-            CaState(
-                ca=one.ca,
-                valid_until=one.valid_until,
-                detail=one.detail,
-                heard_from=one.heard_from,
-                heard_at=one.heard_at,
-            ),
+            copied(CaState, one),
         )
     return tuple(newest[name] for name in sorted(newest))
 
