@@ -212,7 +212,24 @@ def _rows(condition: Q, *, limit: int | None = None) -> list[CredentialRow]:
     rows = list(found.order_by("-id")[:limit])
     numbers = [row.pk for row in rows]
     usage, seen = _usage(numbers), _seen(numbers)
-    return [_credential(row, *usage.get(row.pk, (0, None)), seen_by=seen[row.pk]) for row in rows]
+    made = []
+    for row in rows:
+        accounts, used_at = usage.get(row.pk, (0, None))
+        made.append(
+            copied(
+                CredentialRow,
+                row,
+                organisation=row.organisation.legal_name,
+                organisation_slug=row.organisation.slug,
+                limits=copied(Limits, row, suffixes=tuple(row.suffixes)),
+                owner=row.owner.username,
+                created_by=row.created_by.username,
+                accounts=accounts,
+                last_used_at=used_at,
+                seen_by=seen[row.pk],
+            )
+        )
+    return made
 
 
 def _usage(credentials: list[int]) -> dict[int, tuple[int, datetime | None]]:
@@ -252,28 +269,6 @@ def _seen(credentials: list[int]) -> dict[int, tuple[Seen, ...]]:
         )
         seen[number] += (one,)
     return seen
-
-
-def _credential(
-    row: EabCredential, accounts: int, used_at: datetime | None, *, seen_by: tuple[Seen, ...]
-) -> CredentialRow:
-    return copied(
-        CredentialRow,
-        row,
-        organisation=row.organisation.legal_name,
-        organisation_slug=row.organisation.slug,
-        limits=Limits(
-            suffixes=tuple(row.suffixes),
-            profile_id=row.profile_id,
-            max_accounts=row.max_accounts,
-            expires_at=row.expires_at,
-        ),
-        owner=row.owner.username,
-        created_by=row.created_by.username,
-        accounts=accounts,
-        last_used_at=used_at,
-        seen_by=seen_by,
-    )
 
 
 def _account(row: AcmeAccount) -> AccountRow:

@@ -1,7 +1,7 @@
 """Certificates as an actor may see them, whichever request they hang on."""
 
 import base64
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -155,44 +155,35 @@ def _hex(text: str) -> str:
 
 def _rows(found: QuerySet[Certificate], *, now: datetime) -> list[ListedCertificate]:
     rows = list(found.select_related("request__organisation").prefetch_related("names"))
-    standing = statuses(_standing({row.request_id for row in rows}), now=now)
-    last = _last_revocations([row.pk for row in rows])
-    return [_row(row, status=standing[CertificateId(row.pk)], revocation=last.get(row.pk)) for row in rows]
-
-
-def _standing(requests: Iterable[int]) -> list[Standing]:
-    """All certificates of these requests: whether one is superseded hangs on the others."""
-    rows = Certificate.objects.filter(request_id__in=requests, withheld=False).values_list(
-        "id", "request_id", "issuance__names", "not_before", "not_after", "revoked_at"
+    # All certificates of these requests: whether one is superseded hangs on the others.
+    of_requests = Certificate.objects.filter(request__in={row.request_id for row in rows}, withheld=False)
+    columns = ("id", "request_id", "issuance__names", "not_before", "not_after", "revoked_at")
+    standing = statuses(
+        (
+            Standing(
+                id=CertificateId(number),
+                request=RequestId(request),
+                names=frozenset(names),
+                not_before=not_before,
+                not_after=not_after,
+                revoked_at=revoked_at,
+            )
+            for number, request, names, not_before, not_after, revoked_at in of_requests.values_list(*columns)
+        ),
+        now=now,
     )
+    revocations = Revocation.objects.filter(certificate__in=rows).order_by("id")
+    last = {one.certificate_id: copied(RevocationRow, one) for one in revocations}
     return [
-        Standing(
-            id=CertificateId(number),
-            request=RequestId(request),
-            names=frozenset(names),
-            not_before=not_before,
-            not_after=not_after,
-            revoked_at=revoked_at,
+        copied(
+            ListedCertificate,
+            row,
+            request=RequestId(row.request_id),
+            organisation_id=OrganisationId(row.request.organisation_id),
+            organisation=row.request.organisation.legal_name,
+            names=tuple(sorted(name.name for name in row.names.all())),
+            status=standing[CertificateId(row.pk)],
+            revocation=last.get(row.pk),
         )
-        for number, request, names, not_before, not_after, revoked_at in rows
+        for row in rows
     ]
-
-
-def _last_revocations(certificates: list[int]) -> dict[int, RevocationRow]:
-    rows = Revocation.objects.filter(certificate_id__in=certificates).order_by("id")
-    return {row.certificate_id: copied(RevocationRow, row) for row in rows}
-
-
-def _row(
-    row: Certificate, *, status: CertificateStatus, revocation: RevocationRow | None
-) -> ListedCertificate:
-    return copied(
-        ListedCertificate,
-        row,
-        request=RequestId(row.request_id),
-        organisation_id=OrganisationId(row.request.organisation_id),
-        organisation=row.request.organisation.legal_name,
-        names=tuple(sorted(n.name for n in row.names.all())),
-        status=status,
-        revocation=revocation,
-    )

@@ -1,7 +1,7 @@
 """One domain as an actor may see it: proofs, what is under way, its story, what waits for it (R31 to R34)."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
@@ -63,10 +63,10 @@ class StoryEntry:
     at: datetime
     event: Event
     title: str
-    text: str
-    who: str
+    text: str = ""
+    who: str = ""
     proof: Proof | None = None
-    evidence: dict[str, object]
+    evidence: dict[str, object] = field(default_factory=dict)
     code: str = ""
     times: int = 1
 
@@ -132,33 +132,29 @@ def open_challenges(*, organisation_id: OrganisationId) -> list[OpenChallenge]:
 
 def _story(row: Domain, proofs: tuple[Proof, ...]) -> tuple[StoryEntry, ...]:
     """What happened, newest first."""
-    entries = [_proven(proof) for proof in proofs]
-    entries += [_ended(proof) for proof in proofs if proof.ended_by]
-    entries += [*_looks(row), *_mails(row), *_published(row), *_watched(row), *_said(row)]
+    entries = [*_looks(row), *_mails(row), *_published(row), *_watched(row), *_said(row)]
+    for proof in proofs:
+        entries.append(
+            StoryEntry(
+                at=proof.validated_at,
+                event=Event.PROVEN,
+                title=proof.method,
+                who=proof.who,
+                proof=proof,
+                evidence=proof.evidence,
+            )
+        )
+        if proof.ended_by:
+            entries.append(
+                StoryEntry(
+                    at=proof.expires_at,
+                    event=Event.CANCELLED,
+                    title=f"Validation ended: {proof.method}",
+                    text=proof.end_reason,
+                    who=proof.ended_by,
+                )
+            )
     return tuple(sorted(entries, key=lambda entry: entry.at, reverse=True)[:STORY_SHOWN])
-
-
-def _proven(proof: Proof) -> StoryEntry:
-    return StoryEntry(
-        at=proof.validated_at,
-        event=Event.PROVEN,
-        title=proof.method,
-        text="",
-        who=proof.who,
-        proof=proof,
-        evidence=proof.evidence,
-    )
-
-
-def _ended(proof: Proof) -> StoryEntry:
-    return StoryEntry(
-        at=proof.expires_at,
-        event=Event.CANCELLED,
-        title=f"Validation ended: {proof.method}",
-        text=proof.end_reason,
-        who=proof.ended_by,
-        evidence={},
-    )
 
 
 def _looks(row: Domain) -> list[StoryEntry]:
@@ -215,11 +211,11 @@ def _watched(row: Domain) -> Iterator[StoryEntry]:
 
 
 def _asked(at: datetime, title: str, who: str) -> StoryEntry:
-    return StoryEntry(at=at, event=Event.ASKED, title=f"Asked: {title}", text="", who=who, evidence={})
+    return StoryEntry(at=at, event=Event.ASKED, title=f"Asked: {title}", who=who)
 
 
 def _cancelled(at: datetime, title: str) -> StoryEntry:
-    return StoryEntry(at=at, event=Event.CANCELLED, title=title, text="", who="", evidence={})
+    return StoryEntry(at=at, event=Event.CANCELLED, title=title)
 
 
 def _said(row: Domain) -> Iterator[StoryEntry]:
@@ -231,7 +227,6 @@ def _said(row: Domain) -> Iterator[StoryEntry]:
             title=f"{one.ca}: {state}",
             text=one.detail,
             who=one.heard_from,
-            evidence={},
         )
 
 
