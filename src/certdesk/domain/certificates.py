@@ -1,4 +1,4 @@
-"""Intended certificates, what a CA answered, and whether the one is the other (R36).
+"""Intended certificates, what a CA answered, and whether the one is the other.
 
 The intent is written before anything is signed or sent. Storage, clocks and CAs do not live here;
 files for download are made in `downloads`.
@@ -10,6 +10,7 @@ import ipaddress
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -46,7 +47,7 @@ class Intent:
     not_after: datetime
     serial: int | None = None
     tbs: bytes | None = None
-    server_software: str = ""  # R14: for CAs that take it
+    server_software: str = ""  # for CAs that take it
 
 
 def intent_for(
@@ -148,6 +149,7 @@ def server_subject(
 #: ub-common-name, ub-organization-name (RFC 5280 appendix A).
 _UPPER_BOUND = 64
 
+_Extension = TypeVar("_Extension", bound=x509.ExtensionType)
 #: What pyca/cryptography raises for certificates that are odd in some way; it raises late, on access.
 UNREADABLE = (
     ValueError,
@@ -165,54 +167,51 @@ def certificate_facts(der: bytes) -> CertificateFacts:
     Raises: ValueError when it can't be read as one.
     """
     try:
-        return _facts(der)
+        certificate = x509.load_der_x509_certificate(der)
+        spki = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        return CertificateFacts(
+            serial=certificate.serial_number,
+            serial_hex=f"{certificate.serial_number:x}",
+            issuer=certificate.issuer.rfc4514_string(),
+            subject=certificate.subject.rfc4514_string(),
+            names=_names(certificate),
+            not_before=certificate.not_valid_before_utc,
+            not_after=certificate.not_valid_after_utc,
+            spki_sha256=hashlib.sha256(spki).hexdigest(),
+            sha256=hashlib.sha256(der).hexdigest(),
+            der=der,
+            is_ca=_is_ca(certificate),
+        )
     except UNREADABLE as error:
         raise ValueError(f"not a readable certificate: {error}") from error
 
 
-def _facts(der: bytes) -> CertificateFacts:
-    certificate = x509.load_der_x509_certificate(der)
-    spki = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    return CertificateFacts(
-        serial=certificate.serial_number,
-        serial_hex=f"{certificate.serial_number:x}",
-        issuer=certificate.issuer.rfc4514_string(),
-        subject=certificate.subject.rfc4514_string(),
-        names=_names(certificate),
-        not_before=certificate.not_valid_before_utc,
-        not_after=certificate.not_valid_after_utc,
-        spki_sha256=hashlib.sha256(spki).hexdigest(),
-        sha256=hashlib.sha256(der).hexdigest(),
-        der=der,
-        is_ca=_is_ca(certificate),
-    )
+def _extension(certificate: x509.Certificate, kind: type[_Extension]) -> _Extension | None:
+    """An extension's value, or None."""
+    try:
+        return certificate.extensions.get_extension_for_class(kind).value
+    except x509.ExtensionNotFound:
+        return None
 
 
 def _names(certificate: x509.Certificate) -> tuple[str, ...]:
     """Every subject alternative name; one that is neither DNS nor IP keeps its kind in front."""
-    try:
-        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
-        return ()
-    return tuple(_name_text(name) for name in names)
+    return tuple(
+        str(name.value)
+        if isinstance(name, (x509.DNSName, x509.IPAddress))
+        else f"{type(name).__name__}:{name.value}"
+        for name in _extension(certificate, x509.SubjectAlternativeName) or ()
+    )
+
+
+def _is_ca(certificate: x509.Certificate) -> bool:
+    constraints = _extension(certificate, x509.BasicConstraints)
+    return constraints is not None and constraints.ca
 
 
 def general_name(name: str) -> x509.GeneralName:
     """A name of an intent as it stands in the SAN: an IP address as one, anything else as a DNS name."""
     return x509.IPAddress(ipaddress.ip_address(name)) if is_ip_address(name) else x509.DNSName(name)
-
-
-def _name_text(name: x509.GeneralName) -> str:
-    if isinstance(name, (x509.DNSName, x509.IPAddress)):
-        return str(name.value)
-    return f"{type(name).__name__}:{name.value}"
-
-
-def _is_ca(certificate: x509.Certificate) -> bool:
-    try:
-        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
-    except x509.ExtensionNotFound:
-        return False
 
 
 def differences(intent: Intent, facts: Facts, *, csr: Csr, ends_at: datetime | None) -> tuple[Check, ...]:
@@ -233,17 +232,12 @@ def differences(intent: Intent, facts: Facts, *, csr: Csr, ends_at: datetime | N
     )
     if same:
         return ()
-    return (
-        Check(
-            "approval.content_changed",
-            Verdict.REFUSE,
-            "What would be signed is not what was judged. Try again.",
-        ),
-    )
+    told = "What would be signed is not what was judged. Try again."
+    return (Check("approval.content_changed", Verdict.REFUSE, told),)
 
 
 def compare(issued: Issued, intent: Intent) -> tuple[Check, ...]:
-    """Whether what came is what was intended (R36): one REFUSE check per difference, or one PASS.
+    """Whether what came is what was intended: one REFUSE check per difference, or one PASS.
 
     Never raises for an odd certificate: one that can't be read is a REFUSE check.
     """
@@ -272,33 +266,19 @@ def _differences(issued: Issued, intent: Intent) -> Iterator[Check]:
         yield _mismatch("empty", "The CA returned no certificate.", "")
         return
     leaf = x509.load_der_x509_certificate(issued.chain[0])
-    yield from _key_differences(leaf, intent)
-    yield from _name_differences(leaf, intent)
-    yield from _subject_differences(leaf, intent)
-    yield from _usage_differences(leaf, intent)
-    yield from _validity_differences(leaf, intent)
-    yield from _record_differences(leaf, intent)
-    yield from _chain_differences(issued.chain)
 
-
-def _key_differences(leaf: x509.Certificate, intent: Intent) -> Iterator[Check]:
+    # 1. The key. One of RSASSA-PSS loads as a plain RSA key, although servers can't use it as one.
     key = leaf.public_key()
-    same = key == load_der_public_key(intent.spki_der)
-    # An RSASSA-PSS key loads as a plain RSA key, although servers can't use it as one.
     plain = leaf.public_key_algorithm_oid == PublicKeyAlgorithmOID.RSAES_PKCS1_v1_5
-    if not same or (isinstance(key, rsa.RSAPublicKey) and not plain):
+    if key != load_der_public_key(intent.spki_der) or (isinstance(key, rsa.RSAPublicKey) and not plain):
         seen = hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
         yield _mismatch("key", "The certificate is for another key than the CSR's.", f"SHA-256 {seen}")
 
-
-def _name_differences(leaf: x509.Certificate, intent: Intent) -> Iterator[Check]:
+    # 2. The names; in the subject a CA may leave attributes out or add vetted ones, but not name another host
+    #    or organisation.
     names = _names(leaf)
     if sorted(names) != sorted(intent.names):
         yield _mismatch("names", "The names are not those that were requested.", ", ".join(names))
-
-
-def _subject_differences(leaf: x509.Certificate, intent: Intent) -> Iterator[Check]:
-    """A CA may leave attributes out or add vetted ones, but not name another host or organisation."""
     for attribute in leaf.subject.get_attributes_for_oid(NameOID.COMMON_NAME):
         if str(attribute.value).lower() not in intent.names:
             yield _mismatch("subject", "The common name was not requested.", str(attribute.value))
@@ -307,12 +287,17 @@ def _subject_differences(leaf: x509.Certificate, intent: Intent) -> Iterator[Che
         if intended and attribute.value not in intended:
             yield _mismatch("subject", "The certificate names another organisation.", str(attribute.value))
 
+    yield from _usage_differences(leaf, intent)
+    yield from _record_differences(leaf, intent)
+    yield from _chain_differences(issued.chain)
+
 
 def _usage_differences(leaf: x509.Certificate, intent: Intent) -> Iterator[Check]:
-    if _is_ca(leaf) or _may_sign_certificates(leaf):
+    usage = _extension(leaf, x509.KeyUsage)
+    if _is_ca(leaf) or (usage is not None and (usage.key_cert_sign or usage.crl_sign)):
         yield _mismatch("ca", "The certificate may sign other certificates.", "")
     wanted = PROFILES.get(intent.profile_id)
-    usages = _extended_usages(leaf)
+    usages = [one.dotted_string for one in _extension(leaf, x509.ExtendedKeyUsage) or ()]
     if wanted is None or wanted.version != intent.profile_version:
         seen = f"{intent.profile_id}, version {intent.profile_version}"
         yield _mismatch("profile", "The intended profile is not known any more.", seen)
@@ -320,23 +305,7 @@ def _usage_differences(leaf: x509.Certificate, intent: Intent) -> Iterator[Check
         yield _mismatch("eku", "The certificate is not for TLS servers alone.", ", ".join(usages))
 
 
-def _may_sign_certificates(leaf: x509.Certificate) -> bool:
-    try:
-        usage = leaf.extensions.get_extension_for_class(x509.KeyUsage).value
-    except x509.ExtensionNotFound:
-        return False
-    return usage.key_cert_sign or usage.crl_sign
-
-
-def _extended_usages(leaf: x509.Certificate) -> tuple[str, ...]:
-    try:
-        usages = leaf.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
-    except x509.ExtensionNotFound:
-        return ()
-    return tuple(usage.dotted_string for usage in usages)
-
-
-def _validity_differences(leaf: x509.Certificate, intent: Intent) -> Iterator[Check]:
+def _record_differences(leaf: x509.Certificate, intent: Intent) -> Iterator[Check]:
     """Exact where we wrote the bytes; other CAs may begin earlier (BR 7.1.2.7) and end earlier."""
     begins, ends = leaf.not_valid_before_utc, leaf.not_valid_after_utc
     if intent.tbs is not None:
@@ -347,9 +316,6 @@ def _validity_differences(leaf: x509.Certificate, intent: Intent) -> Iterator[Ch
     if not same:
         seen = f"{begins.isoformat()} to {ends.isoformat()}"
         yield _mismatch("validity", "The certificate runs at other times than intended.", seen)
-
-
-def _record_differences(leaf: x509.Certificate, intent: Intent) -> Iterator[Check]:
     if intent.serial is not None and leaf.serial_number != intent.serial:
         yield _mismatch("serial", "The serial number is not the one recorded.", f"{leaf.serial_number:x}")
     if intent.tbs is not None and leaf.tbs_certificate_bytes != intent.tbs:
@@ -358,19 +324,17 @@ def _record_differences(leaf: x509.Certificate, intent: Intent) -> Iterator[Chec
 
 
 def _chain_differences(chain: tuple[bytes, ...]) -> Iterator[Check]:
+    problem = ""
     if len(chain) == 1:
         yield _mismatch("chain", "The certificate came without the CA's own certificate.", "")
-    problem = _leaf_link_problem(chain[0], chain[1]) if len(chain) > 1 else ""
+    else:
+        problem = _link_problem(x509.load_der_x509_certificate(chain[0]), _load_ca(chain[1]))
     for depth in range(1, len(chain)):
         # The links above a leaf hardly ever change, so their answers are remembered.
         issuer = chain[depth + 1] if depth + 1 < len(chain) else None
         problem = problem or _ca_link_problem(chain[depth], issuer, depth - 1)
     if problem:
         yield _mismatch("chain", "The certificate does not chain to the CA.", problem)
-
-
-def _leaf_link_problem(leaf: bytes, issuer: bytes) -> str:
-    return _link_problem(x509.load_der_x509_certificate(leaf), _load_ca(issuer))
 
 
 @functools.lru_cache(maxsize=32)
@@ -382,22 +346,18 @@ def _load_ca(der: bytes) -> x509.Certificate:
 def _ca_link_problem(der: bytes, issuer: bytes | None, cas_below: int) -> str:
     """Why this can't stand in a chain with so many CAs below it, or an empty text."""
     certificate = _load_ca(der)
-    if not _is_ca(certificate) or not _signs_certificates(certificate):
+    constraints, usage = (
+        _extension(certificate, x509.BasicConstraints),
+        _extension(certificate, x509.KeyUsage),
+    )
+    if constraints is None or not constraints.ca or (usage is not None and not usage.key_cert_sign):
         return f"{certificate.subject.rfc4514_string()} is not a CA"
-    limit = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.path_length
-    if limit is not None and cas_below > limit:
+    if constraints.path_length is not None and cas_below > constraints.path_length:
         return f"{certificate.subject.rfc4514_string()} may not stand above so many CAs"
     if issuer is not None:
         return _link_problem(certificate, _load_ca(issuer))
     # The last one is taken as the CA's own; one that says it signed itself must have done so.
     return _link_problem(certificate, certificate) if certificate.subject == certificate.issuer else ""
-
-
-def _signs_certificates(certificate: x509.Certificate) -> bool:
-    try:
-        return certificate.extensions.get_extension_for_class(x509.KeyUsage).value.key_cert_sign
-    except x509.ExtensionNotFound:
-        return True
 
 
 def _link_problem(certificate: x509.Certificate, issuer: x509.Certificate) -> str:
