@@ -107,8 +107,8 @@ def test_a_csr_brings_addresses_only_where_the_profile_has_them() -> None:
 
 
 def _read(common_name: str, *alt_names: x509.GeneralName) -> tuple[tuple[str, ...], list[str]]:
-    read = read_names(common_names=(common_name,), alt_names=alt_names, ip_addresses=True)
-    return read.names, [check.code for check in read.findings if check.verdict is Verdict.REFUSE]
+    names, found = read_names(common_names=(common_name,), alt_names=alt_names, ip_addresses=True)
+    return names, [check.code for check in found if check.verdict is Verdict.REFUSE]
 
 
 def test_a_common_name_may_repeat_an_address_and_brings_none() -> None:

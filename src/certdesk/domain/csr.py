@@ -1,13 +1,12 @@
-"""Certificate requests as facts: what a CSR says, and every finding about it alone (S1 to S11).
+"""Certificate requests as facts: what a CSR says, and every finding about it alone.
 
 A `Csr` is a request that could be read; whether it may be issued is in its findings and in policy. Nothing in
-it is trusted for the certificate: subject and extensions come from our profile (S10).
+it is trusted for the certificate: subject and extensions come from our profile.
 Sources: RFC 2986, RFC 2985 5.4.2, RFC 5280 4.2.1.6, BR 6.1.1.3, BR 7.1.4.2.
 """
 
 import hashlib
 import warnings
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
@@ -146,10 +145,10 @@ class SubjectAttribute:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Csr:
-    """One readable request. `names` are valid, in lower case, once each: CN's first, then SAN order (S5).
+    """One readable request. `names` are valid, in lower case, once each: CN's first, then SAN order.
 
     `findings` holds every check of the request alone, passes included, in a stable order;
-    `requested_extensions` is what was asked for and is not copied (S10).
+    `requested_extensions` is what was asked for and is not copied.
     """
 
     der: bytes
@@ -222,33 +221,36 @@ def read_csr(upload: bytes, *, ip_addresses: bool = False) -> Csr:
     if holds_private_key(der):  # in a field of the request, where its base64 hid it
         raise PrivateKeyPasted(spki_sha256=public_halves(der))
     request, info = _parse(der)
-    key = _key(info)
+    try:
+        key = key_facts(asn1.encode_der(info.public_key))
+    except BadKey as error:
+        raise BadCsr(error.detail, code="csr.key_unreadable") from error
     extensions = _requested_extensions(info)
     subject = _subject(info)
     common_names = tuple(attribute.value for attribute in subject if attribute.name == _COMMON_NAME)
-    read = read_names(
+    names, name_checks = read_names(
         common_names=common_names, alt_names=_alt_names(request, extensions), ip_addresses=ip_addresses
     )
     algorithm, algorithm_check = _signature_algorithm(request)
     key_checks = check_key(key)
-    trusted_key = all(check.verdict is Verdict.PASS for check in key_checks)
-    signature = _signature(request) if trusted_key and algorithm_check.verdict is Verdict.PASS else ()
+    # Proof that the sender holds the private key. For acceptable keys only: others may cost much.
+    provable = all(check.verdict is Verdict.PASS for check in (algorithm_check, *key_checks))
     return Csr(
         der=der,
         sha256=hashlib.sha256(der).hexdigest(),
         subject=subject,
         common_names=common_names,
-        names=read.names,
+        names=names,
         key=key,
         signature_algorithm=algorithm,
         requested_extensions=extensions,
         findings=(
-            _readable(upload),
+            _passed("csr.readable", "This is exactly one certificate request.", f"{len(upload):,} bytes"),
             algorithm_check,
             *key_checks,
-            *signature,
+            *([_signature(request)] if provable else []),
             *_subject_checks(subject),
-            *read.findings,
+            *name_checks,
             _extensions_ignored(extensions),
             *_challenge_password(info),
         ),
@@ -320,30 +322,20 @@ def _parse(der: bytes) -> tuple[x509.CertificateSigningRequest, _RequestInfo]:
     return request, info
 
 
-def _key(info: _RequestInfo) -> KeyFacts:
-    try:
-        return key_facts(asn1.encode_der(info.public_key))
-    except BadKey as error:
-        raise BadCsr(error.detail, code="csr.key_unreadable") from error
-
-
 def _requested_extensions(info: _RequestInfo) -> tuple[str, ...]:
-    """What the request asks for, by name. Asking twice is refused: which one counts? (S5)"""
-    extensions = _raw_extensions(info)
-    for oid, times in Counter(extension.oid.dotted_string for extension in extensions).items():
-        if times > 1:
-            name = _EXTENSION_NAMES.get(oid, oid)
+    """What the request asks for, by name. Asking twice is refused: which one counts?"""
+    found: list[str] = []
+    for extension in _raw_extensions(info):
+        oid = extension.oid.dotted_string
+        name = _EXTENSION_NAMES.get(oid, oid)
+        if {name, f"{name}, critical"} & set(found):
             raise BadCsr(
                 f"The request has the extension {name} more than once. Make the request again, with all "
                 "names in one list.",
                 code="csr.duplicate_extension",
             )
-    return tuple(_extension_text(extension) for extension in extensions)
-
-
-def _extension_text(extension: _Extension) -> str:
-    name = _EXTENSION_NAMES.get(extension.oid.dotted_string, extension.oid.dotted_string)
-    return f"{name}, critical" if extension.critical else name
+        found.append(f"{name}, critical" if extension.critical else name)
+    return tuple(found)
 
 
 def _raw_extensions(info: _RequestInfo) -> list[_Extension]:
@@ -373,7 +365,7 @@ def _bad_extensions() -> BadCsr:
 def _alt_names(
     request: x509.CertificateSigningRequest, extensions: tuple[str, ...]
 ) -> tuple[x509.GeneralName, ...]:
-    """The SAN's entries. Reading them decodes all extensions, so that a broken one is found here (S2)."""
+    """The SAN's entries. Reading them decodes all extensions, so that a broken one is found here."""
     try:
         found = request.extensions.get_extension_for_class(x509.SubjectAlternativeName)
     except x509.ExtensionNotFound:
@@ -405,21 +397,16 @@ def _attribute(found: _AttributeTypeAndValue) -> SubjectAttribute:
 
 
 def _signature_algorithm(request: x509.CertificateSigningRequest) -> tuple[str, Check]:
-    """The algorithm in words, and whether its hash is SHA-256, SHA-384 or SHA-512 (S3)."""
+    """The algorithm in words, and whether its hash is SHA-256, SHA-384 or SHA-512."""
     oid = request.signature_algorithm_oid.dotted_string
     name = _pss_name(request) if oid == _RSA_PSS else _SIGNATURES.get(oid)
     if name is not None:
-        return name, Check(
-            "csr.signature_algorithm",
-            Verdict.PASS,
-            "The request is signed with a current algorithm.",
-            seen=name,
+        return name, _passed(
+            "csr.signature_algorithm", "The request is signed with a current algorithm.", name
         )
     name = _OTHER_SIGNATURES.get(oid, oid)
-    message = (
-        f"The request is signed with {name}. Make it again with SHA-256 or better (in OpenSSL: -sha256)."
-    )
-    return name, Check("csr.signature_algorithm", Verdict.REFUSE, message, seen=name)
+    told = f"The request is signed with {name}. Make it again with SHA-256 or better (in OpenSSL: -sha256)."
+    return name, Check("csr.signature_algorithm", Verdict.REFUSE, told, seen=name)
 
 
 def _pss_name(request: x509.CertificateSigningRequest) -> str | None:
@@ -431,23 +418,22 @@ def _pss_name(request: x509.CertificateSigningRequest) -> str | None:
     return f"RSA-PSS with {name}" if name else None
 
 
-def _signature(request: x509.CertificateSigningRequest) -> tuple[Check, ...]:
-    """Proof that the sender holds the private key. For acceptable keys only: others may cost much."""
+def _signature(request: x509.CertificateSigningRequest) -> Check:
     try:
         valid = request.is_signature_valid
     except PARSE_ERRORS:
         valid = False
     if valid:
-        return (
-            Check(
-                "csr.signature", Verdict.PASS, "The signature proves that the sender holds the private key."
-            ),
-        )
-    message = (
+        return _passed("csr.signature", "The signature proves that the sender holds the private key.")
+    told = (
         "The signature on the request is wrong: it was changed after it was made, or made with another key. "
         "Make it again."
     )
-    return (Check("csr.signature", Verdict.REFUSE, message),)
+    return Check("csr.signature", Verdict.REFUSE, told)
+
+
+def _passed(code: str, told: str, seen: str = "") -> Check:
+    return Check(code, Verdict.PASS, told, seen=seen)
 
 
 def _subject_checks(subject: tuple[SubjectAttribute, ...]) -> tuple[Check, ...]:
@@ -463,26 +449,14 @@ def _subject_checks(subject: tuple[SubjectAttribute, ...]) -> tuple[Check, ...]:
     )
 
 
-def _readable(upload: bytes) -> Check:
-    return Check(
-        "csr.readable",
-        Verdict.PASS,
-        "This is exactly one certificate request.",
-        seen=f"{len(upload):,} bytes",
-    )
-
-
 def _extensions_ignored(extensions: tuple[str, ...]) -> Check:
-    """A pass: asking is no fault, and nothing but the names is taken from what was asked (S10)."""
+    """A pass: asking is no fault, and nothing but the names is taken from what was asked."""
     others = [text for text in extensions if not text.startswith(_EXTENSION_NAMES[_SUBJECT_ALT_NAME])]
-    message = (
-        "The certificate's contents come from our profile. These wishes in the request are not copied."
-        if others
-        else "The certificate's contents come from our profile."
-    )
-    return Check(
-        "csr.extensions", Verdict.PASS, message, seen=quoted("; ".join(others), limit=200) if others else ""
-    )
+    told = "The certificate's contents come from our profile."
+    if not others:
+        return _passed("csr.extensions", told)
+    seen = quoted("; ".join(others), limit=200)
+    return _passed("csr.extensions", f"{told} These extensions in the CSR are ignored.", seen)
 
 
 def _challenge_password(info: _RequestInfo) -> tuple[Check, ...]:

@@ -2,7 +2,7 @@
 
 People send certificates, keys, archives, pages and file paths: each is recognised and named, so that the
 answer says what to do. Nothing is unpacked, fetched or stored here; the request itself is read in `csr`.
-Sources: RFC 2986, RFC 7468, RFC 5958, S1, S2, R11.
+Sources: RFC 2986, RFC 7468, RFC 5958.
 """
 
 import base64
@@ -23,7 +23,7 @@ from certdesk.domain.private_keys import (
     public_halves,
 )
 
-#: S1: tested before anything is parsed. A request for 100 long names with an RSA-4096 key takes 25 KB.
+#: Tested before anything is parsed. A request for 100 long names with an RSA-4096 key takes 25 KB.
 MAX_UPLOAD = 65_536
 
 _PEM_BEGIN = re.compile(rb"-----BEGIN ([A-Z0-9][A-Z0-9 ]{0,60})-----")
@@ -46,18 +46,46 @@ def request_der(upload: bytes) -> bytes:
         PrivateKeyPasted: there is a private key in it, whatever else there is.
         BadCsr: there is not exactly one request in it; the code is `csr.*`.
     """
-    _refuse_size(upload)
+    # 1. Of a size that can be a request.
+    if len(upload) > MAX_UPLOAD:
+        raise BadCsr(
+            f"The file has {len(upload):,} bytes; a certificate request has a few thousand, and at most "
+            f"{MAX_UPLOAD:,} are read. Check that you chose the right file.",
+            code="csr.too_large",
+        )
+    if not upload.strip(b"\0 \t\r\n\x0b\x0c\xef\xbb\xbf\xff\xfe"):
+        raise BadCsr(f"The file is empty. {_SEND_CSR}", code="csr.empty")
     data = _as_utf8(upload)
     labels = [match.group(1) for match in _PEM_BEGIN.finditer(data)]
-    _refuse_private_keys(data, labels)
-    _refuse_formats(data, _BINARY_FORMATS)  # Before PEM: a ZIP shows what is stored in it uncompressed.
+
+    # 2. No private key: PEM of every flavour, PuTTY's and OpenSSH's own formats, and DER, bare or in base64.
+    if holds_private_key(data):
+        raise PrivateKeyPasted(spki_sha256=public_halves(data))
+    der = data if data.startswith(b"\x30") else _decoded(data)
+    if not labels and der is not None and (found := private_key_in_der(der)) is not None:
+        raise PrivateKeyPasted(spki_sha256=found)
+
+    # 3. PEM, unless it is what a ZIP shows of what is stored in it uncompressed; or binary DER. The digit 0
+    #    has the same first byte as DER: text is told by having printable bytes only.
+    _refuse_formats(data, _BINARY_FORMATS)
     if labels:
         return _from_pem(data, labels)
-    if _is_binary_der(data):
+    if data.startswith(b"\x30") and _NOT_TEXT.search(data):
         return data
+
+    # 4. Base64 without its first and last line, or something else.
     _refuse_formats(data, _TEXT_FORMATS)
-    _refuse_careless_dashes(data)
-    return _from_bare_base64(data)
+    if _CARELESS_DASHES.search(data):
+        raise BadCsr(
+            "The BEGIN line is not as it should be. It must be exactly -----BEGIN CERTIFICATE REQUEST-----, "
+            "with five hyphens on each side; word processors change them. Copy the file again in a plain "
+            "text editor.",
+            code="csr.begin_line",
+        )
+    der = _decoded(data)
+    if der is None:
+        raise BadCsr(f"This is not a certificate request. {_SEND_CSR}", code="csr.unreadable")
+    return der
 
 
 def parse_failure(der: bytes, error: Exception) -> BadCsr:
@@ -71,37 +99,32 @@ def parse_failure(der: bytes, error: Exception) -> BadCsr:
             "The request has an unknown version number. Make it again with a current tool.",
             code="csr.version",
         )
-    text = str(error)
-    if "InvalidSetOrdering" in text:
-        return BadCsr(
-            "The request's parts are not in the order that the standard demands (DER). Make it again with a "
-            "current tool.",
-            code="csr.order",
-        )
-    if "ExtraData" in text:
-        return BadCsr(
-            "There is more data after the end of the request. Send the request alone, as your tool wrote it.",
-            code="csr.trailing_data",
-        )
-    if "ShortData" in text and der.startswith(b"\x30"):
-        return BadCsr(
-            "The request is incomplete: its end is missing. Copy all of it, from BEGIN line to END line.",
-            code="csr.truncated",
-        )
+    for sign, code, told in _FAILURES:
+        if sign in str(error) and (code != "csr.truncated" or der.startswith(b"\x30")):
+            return BadCsr(told, code=code)
     return BadCsr(
         f"This can't be read as a certificate request: it is damaged. {_SEND_CSR}", code="csr.unreadable"
     )
 
 
-def _refuse_size(upload: bytes) -> None:
-    if len(upload) > MAX_UPLOAD:
-        raise BadCsr(
-            f"The file has {len(upload):,} bytes; a certificate request has a few thousand, and at most "
-            f"{MAX_UPLOAD:,} are read. Check that you chose the right file.",
-            code="csr.too_large",
-        )
-    if not upload.strip(b"\0 \t\r\n\x0b\x0c\xef\xbb\xbf\xff\xfe"):
-        raise BadCsr(f"The file is empty. {_SEND_CSR}", code="csr.empty")
+#: What pyca says of DER that it can't read, the code, and what to do.
+_FAILURES = (
+    (
+        "InvalidSetOrdering",
+        "csr.order",
+        "The request's parts are not in the order that DER demands. Make it again with a current tool.",
+    ),
+    (
+        "ExtraData",
+        "csr.trailing_data",
+        "There is more data after the end of the request. Send the request alone, as your tool wrote it.",
+    ),
+    (
+        "ShortData",
+        "csr.truncated",
+        "The request is incomplete: its end is missing. Copy all of it, from BEGIN line to END line.",
+    ),
+)
 
 
 def _as_utf8(upload: bytes) -> bytes:
@@ -122,17 +145,6 @@ def _as_utf8(upload: bytes) -> bytes:
         ) from error
 
 
-def _refuse_private_keys(data: bytes, labels: list[bytes]) -> None:
-    """PEM of every flavour, PuTTY's and OpenSSH's own formats, and DER, bare or in base64."""
-    if holds_private_key(data):
-        raise PrivateKeyPasted(spki_sha256=public_halves(data))
-    if labels:
-        return
-    der = data if data.startswith(b"\x30") else _decoded(data)
-    if der is not None and (found := private_key_in_der(der)) is not None:
-        raise PrivateKeyPasted(spki_sha256=found)
-
-
 def _from_pem(data: bytes, labels: list[bytes]) -> bytes:
     requests = [label for label in labels if label in _CSR_LABELS]
     others = [label for label in labels if label not in _CSR_LABELS]
@@ -141,29 +153,22 @@ def _from_pem(data: bytes, labels: list[bytes]) -> bytes:
             f"There are {len(requests)} certificate requests in this upload. Send one at a time.",
             code="csr.several",
         )
-    if others and requests:
-        raise BadCsr(
-            f"There is a {_label_text(others[0])} beside the request. Send the request alone.",
-            code="csr.mixed",
-        )
     if others:
-        raise _wrong_pem(others[0])
-    return _from_base64(_pem_body(data, requests[0]))
-
-
-def _pem_body(data: bytes, label: bytes) -> bytes:
-    body = data.split(b"-----BEGIN " + label + b"-----", 1)[1]
-    body, end, _ = body.partition(b"-----END ")
+        label = others[0].decode("ascii").lower()
+        if requests:
+            told = f"There is a {label} beside the request. Send the request alone."
+            raise BadCsr(told, code="csr.mixed")
+        if others[0] in _PEM_KINDS:
+            raise _wrong_kind(_PEM_KINDS[others[0]])
+        told = f"This is a {label}, not a certificate request. {_SEND_CSR}"
+        raise BadCsr(told, code="csr.not_a_request")
+    body, end, _ = data.split(b"-----BEGIN " + requests[0] + b"-----", 1)[1].partition(b"-----END ")
     if not end:
         raise BadCsr(
             "The request is cut off: its last line, -----END CERTIFICATE REQUEST-----, is missing. "
             "Copy the whole file.",
             code="csr.truncated",
         )
-    return body
-
-
-def _from_base64(body: bytes) -> bytes:
     try:
         return base64.b64decode(_WHITESPACE.sub(b"", body), validate=True)
     except binascii.Error as error:
@@ -183,18 +188,6 @@ def _decoded(data: bytes) -> bytes | None:
     except binascii.Error:
         return None
     return der if der.startswith(b"\x30") else None
-
-
-def _from_bare_base64(data: bytes) -> bytes:
-    der = _decoded(data)
-    if der is None:
-        raise BadCsr(f"This is not a certificate request. {_SEND_CSR}", code="csr.unreadable")
-    return der
-
-
-def _is_binary_der(data: bytes) -> bool:
-    """A DER SEQUENCE. The digit 0 has the same first byte: text is told by having printable bytes only."""
-    return data.startswith(b"\x30") and _NOT_TEXT.search(data) is not None
 
 
 #: What DER can be instead of a request: code, what to call it. The order is that of the tests below.
@@ -253,19 +246,6 @@ _PEM_KINDS = {
     b"CMS": "pkcs7",
     b"PKCS12": "pkcs12",
 }
-
-
-def _wrong_pem(label: bytes) -> BadCsr:
-    kind = _PEM_KINDS.get(label)
-    if kind:
-        return _wrong_kind(kind)
-    return BadCsr(
-        f"This is a {_label_text(label)}, not a certificate request. {_SEND_CSR}", code="csr.not_a_request"
-    )
-
-
-def _label_text(label: bytes) -> str:
-    return label.decode("ascii").lower()
 
 
 _PATH_ADVICE = (
@@ -337,13 +317,3 @@ def _refuse_formats(data: bytes, formats: _Formats) -> None:
     for pattern, code, advice in formats:
         if pattern.fullmatch(data) if code in _WHOLE else pattern.match(data):
             raise BadCsr(f"{advice} {_SEND_CSR}", code=code)
-
-
-def _refuse_careless_dashes(data: bytes) -> None:
-    if _CARELESS_DASHES.search(data):
-        raise BadCsr(
-            "The BEGIN line is not as it should be. It must be exactly -----BEGIN CERTIFICATE REQUEST-----, "
-            "with five hyphens on each side; word processors change them. Copy the file again in a plain "
-            "text editor.",
-            code="csr.begin_line",
-        )

@@ -1,6 +1,6 @@
 """Names and IP addresses: what may stand in a certificate, and how names relate to suffixes and domains.
 
-Names are compared by label, never as strings (S9). Only the ICANN part of the bundled public suffix list
+Names are compared by label, never as strings. Only the ICANN part of the bundled public suffix list
 counts. What an organisation may ask for is policy and does not live here; nor does any look-up.
 An IP address travels as text among the names, in its one canonical form: nothing is above or below it.
 Sources: RFC 1034 3.5, RFC 5280 4.2.1.6, RFC 5890 to 5892 (IDNA 2008), RFC 5952, RFC 6761,
@@ -30,20 +30,8 @@ DOCUMENTATION_TLD = "example"
 
 #: Top-level names that are reserved, or that networks use inside. None of them has a public owner.
 _INTERNAL_TLDS = frozenset(
-    {
-        "alt",
-        "corp",
-        "home",
-        "internal",
-        "intranet",
-        "invalid",
-        "lan",
-        "local",
-        "localdomain",
-        "localhost",
-        "mail",
-    }
-    | {"private", "test", "workgroup"}
+    {"alt", "corp", "home", "internal", "intranet", "invalid", "lan", "local", "localdomain", "localhost"}
+    | {"mail", "private", "test", "workgroup"}
 )
 _REVERSE_ZONES = ("in-addr.arpa", "ip6.arpa")
 
@@ -78,18 +66,44 @@ def _escape(char: str) -> str:
 
 
 def parse_dns_name(text: str, *, allow_wildcard: bool = True) -> DnsName:
-    """The name in lower case, checked: it may stand in a certificate if policy agrees (S5 to S9).
+    """The name in lower case, checked: it may stand in a certificate if policy agrees.
 
     Raises:
         RejectedIdentifier: with a `names.*` code and a detail that says what to do.
     """
+    # 1. What can be told before the name is split into labels.
     name = text.lower()
-    _refuse_shape(text, name)
-    _refuse_ip_address(text, name)
-    host = _without_wildcard(text, name, allow_wildcard=allow_wildcard)
+    if not text.strip():
+        raise _reject("empty", "A host name is empty. Write the full name, such as www.example.ac.uk.")
+    if len(text) > MAX_NAME:
+        told = f"The name {quoted(text)} has {len(text)} characters; at most {MAX_NAME} are allowed."
+        raise _reject("too_long", told)
+    if not text.isascii():  # before lowering: the Kelvin sign, for one, becomes an ASCII k
+        _refuse_unicode(text)
+    if name.endswith("."):
+        raise _reject("trailing_dot", f"The name {quoted(text)} ends with a dot. Leave the last dot out.")
+    if (":" in name or name[-1].isdigit()) and is_ip_address(name.strip("[]")):
+        told = "is an IP address. Certificates here are for host names: use the server's full name."
+        raise _reject("ip_address", f"{quoted(text)} {told}")
+
+    # 2. A wildcard label is the whole left-most label or nothing (BR 3.2.2.6).
+    host = name.removeprefix("*.")
+    if "*" in host:
+        told = "a * in the wrong place. It may only be the whole first part of a name, as in *.example.ac.uk."
+        raise _reject("wildcard", f"The name {quoted(text)} has {told}")
+    if host != name and not allow_wildcard:
+        raise _reject("wildcard", f"The name {quoted(text)} is a wildcard, and a plain name is needed here.")
+
+    # 3. The labels, and whose the name can be. No certificate covers a whole public suffix (BR 3.2.2.6).
     _refuse_labels(text, host)
     _refuse_unroutable(text, host)
-    _refuse_public_suffix(text, name, host)
+    if _public_suffixes().is_public(host):
+        if host != name:
+            told = f"would cover every name directly under {host}, which belongs to many owners."
+            advice = "Ask for a wildcard under your own domain."
+            raise _reject("wildcard_public_suffix", f"{quoted(text)} {told} {advice}")
+        told = "is a public suffix, shared by many owners. Ask for a name under your domain."
+        raise _reject("public_suffix", f"{quoted(text)} {told}")
     return DnsName(name)
 
 
@@ -113,23 +127,8 @@ def _reject(code: str, detail: str) -> RejectedIdentifier:
     return RejectedIdentifier(detail, code=f"names.{code}")
 
 
-def _refuse_shape(text: str, name: str) -> None:
-    """What can be told before the name is split into labels."""
-    if not text.strip():
-        raise _reject("empty", "A host name is empty. Write the full name, such as www.example.ac.uk.")
-    if len(text) > MAX_NAME:
-        raise _reject(
-            "too_long",
-            f"The name {quoted(text)} has {len(text)} characters; at most {MAX_NAME} are allowed.",
-        )
-    if not text.isascii():  # before lowering: the Kelvin sign, for one, becomes an ASCII k
-        _refuse_unicode(text)
-    if name.endswith("."):
-        raise _reject("trailing_dot", f"The name {quoted(text)} ends with a dot. Leave the last dot out.")
-
-
 def _refuse_unicode(text: str) -> None:
-    """A U-label is refused, with the A-label to use offered where there is one (S6)."""
+    """A U-label is refused, with the A-label to use offered where there is one."""
     advice = "Use letters a to z, digits and hyphens."
     try:
         offered = idna.encode(text.removeprefix("*."), uts46=True).decode("ascii")
@@ -141,51 +140,20 @@ def _refuse_unicode(text: str) -> None:
     raise _reject("unicode", f"The name {quoted(text)} has characters outside ASCII. {advice}")
 
 
-def _refuse_ip_address(text: str, name: str) -> None:
-    if ":" not in name and not name[-1].isdigit():
-        return  # Most names: reading them as an address would cost more than all the other tests.
-    try:
-        ipaddress.ip_address(name.strip("[]"))
-    except ValueError:
-        return
-    raise _reject(
-        "ip_address",
-        f"{quoted(text)} is an IP address. Certificates here are for host names: use the server's full name.",
-    )
-
-
-def _without_wildcard(text: str, name: str, *, allow_wildcard: bool) -> str:
-    """The name without its wildcard label, which is the whole left-most label or nothing (S6, BR 3.2.2.6)."""
-    host = name.removeprefix("*.")
-    if "*" in host:
-        raise _reject(
-            "wildcard",
-            f"The name {quoted(text)} has a * in the wrong place. "
-            "It may only be the whole first part of a name, as in *.example.ac.uk.",
-        )
-    if host != name and not allow_wildcard:
-        raise _reject("wildcard", f"The name {quoted(text)} is a wildcard, and a plain name is needed here.")
-    return host
-
-
 def _refuse_labels(text: str, host: str) -> None:
-    """Every label is LDH, at most 63 long, and a valid A-label where it says that it is one (S6)."""
+    """Every label is LDH, at most 63 long, and a valid A-label where it says that it is one."""
     if found := _NOT_LDH.search(host):
         raise _reject("character", _character_detail(text, found.group()))
     for label in host.split("."):
         if not label:
-            raise _reject(
-                "label", f"The name {quoted(text)} has two dots in a row or begins with one. Correct it."
-            )
+            told = "has two dots in a row or begins with one. Correct it."
+            raise _reject("label", f"The name {quoted(text)} {told}")
         if len(label) > MAX_LABEL:
-            raise _reject(
-                "label_too_long",
-                f"A part of the name {quoted(text)} has {len(label)} characters; at most {MAX_LABEL} may be.",
-            )
+            told = f"has {len(label)} characters; at most {MAX_LABEL} may be."
+            raise _reject("label_too_long", f"A part of the name {quoted(text)} {told}")
         if not _LABEL.fullmatch(label):
-            raise _reject(
-                "label", f"One part of the name {quoted(text)} begins or ends with a hyphen. Correct it."
-            )
+            told = "begins or ends with a hyphen. Correct it."
+            raise _reject("label", f"One part of the name {quoted(text)} {told}")
         if label[2:4] == "--":
             _refuse_bad_a_label(text, label)
 
@@ -224,23 +192,17 @@ def _refuse_bad_a_label(text: str, label: str) -> None:
 
 
 def _refuse_unroutable(text: str, host: str) -> None:
-    """Names that nobody owns in the public DNS: local, reserved, reverse zones, .onion (S8, BR 7.1.4.2)."""
-    labels = host.split(".")
-    tld = labels[-1]
-    if len(labels) == 1:
-        raise _reject(
-            "not_fqdn",
-            f"{quoted(text)} is a local name. Use the server's full name, such as server.example.ac.uk.",
-        )
+    """Names that nobody owns in the public DNS: local, reserved, reverse zones, .onion (BR 7.1.4.2)."""
+    tld = host.rpartition(".")[2]
+    if tld == host:
+        told = "is a local name. Use the server's full name, such as server.example.ac.uk."
+        raise _reject("not_fqdn", f"{quoted(text)} {told}")
     if tld == "arpa" and under_any(host, _REVERSE_ZONES):
         raise _reject("reverse_zone", f"{quoted(text)} is a reverse-lookup name. Use the server's host name.")
     if tld == "onion":
-        raise _reject(
-            "onion", f"{quoted(text)} is a Tor .onion name, for which no certificates are issued here."
-        )
-    if tld == DOCUMENTATION_TLD:
-        return
-    if not _is_public_tld(tld):
+        told = "is a Tor .onion name, for which no certificates are issued here."
+        raise _reject("onion", f"{quoted(text)} {told}")
+    if tld != DOCUMENTATION_TLD and not _is_public_tld(tld):
         raise _reject(
             "internal",
             f"{quoted(text)} ends in {quoted('.' + tld)}, which is not a public top-level domain: the name "
@@ -256,24 +218,8 @@ def _is_public_tld(tld: str) -> bool:
     return _public_suffixes().publicsuffix(tld, accept_unknown=False) is not None
 
 
-def _refuse_public_suffix(text: str, name: str, host: str) -> None:
-    """No certificate covers a whole public suffix, itself or by a wildcard (BR 3.2.2.6)."""
-    if not _public_suffixes().is_public(host):
-        return
-    if host != name:
-        raise _reject(
-            "wildcard_public_suffix",
-            f"{quoted(text)} would cover every name directly under {host}, which belongs to many owners. "
-            "Ask for a wildcard under your own domain.",
-        )
-    raise _reject(
-        "public_suffix",
-        f"{quoted(text)} is a public suffix, shared by many owners. Ask for a name under your domain.",
-    )
-
-
 def is_under(name: str, suffix: str) -> bool:
-    """Whether a name equals the suffix or is below it, by label; `*.a.b` counts as under `a.b` (S9).
+    """Whether a name equals the suffix or is below it, by label; `*.a.b` counts as under `a.b`.
 
     An IP address is under nothing but itself.
     """

@@ -1,7 +1,7 @@
 """Public keys: what kind a key is, and whether it may be certified.
 
 Works on the raw SubjectPublicKeyInfo, because loading a key hides what matters here: explicit EC parameters
-load as the named curve and an RSA-PSS key loads as RSA. Sizes are tested before any mathematics (S4).
+load as the named curve and an RSA-PSS key loads as RSA. Sizes are tested before any mathematics.
 Private keys are for `private_keys`.
 Sources: RFC 5280 4.1.2.7, RFC 3279, RFC 5480, BR 6.1.1.3, 6.1.5 and 6.1.6.
 """
@@ -135,25 +135,28 @@ def key_facts(spki_der: bytes) -> KeyFacts:
     Raises:
         BadKey: it is not a SubjectPublicKeyInfo, or its RSA or EC key can't be read.
     """
+    size, curve, exponent = 0, "", None
     try:
         spki = asn1.decode_der(SubjectPublicKeyInfo, spki_der)
         oid = spki.algorithm[0].parse(ObjectIdentifier).dotted_string
         if oid == _RSA:
-            return _rsa_facts(spki, spki_der)
-        if oid == _EC:
-            return _ec_facts(spki, spki_der)
+            numbers = _rsa_numbers(spki)
+            if numbers.modulus <= 0 or numbers.public_exponent <= 0:
+                raise ValueError("modulus and exponent are positive numbers")  # noqa: TRY301 - told as the others
+            size = numbers.modulus.bit_length()
+            if numbers.public_exponent.bit_length() <= MAX_EXPONENT_BITS:
+                exponent = numbers.public_exponent
+        elif oid == _EC and spki.algorithm[1].tag_bytes == _SEQUENCE_TAG:
+            curve = EXPLICIT_CURVE
+        elif oid == _EC:
+            named = spki.algorithm[1].parse(ObjectIdentifier).dotted_string
+            curve, size = _CURVES.get(named, (named, 0))
     except (ValueError, TypeError, IndexError, OverflowError) as error:
         raise BadKey(
             f"The public key can't be read: it is damaged. {_ADVICE}", code="key.unreadable"
         ) from error
-    return _facts(spki_der, algorithm=_ALGORITHMS.get(oid, oid))
-
-
-def _facts(
-    spki_der: bytes, *, algorithm: str, size: int = 0, curve: str = "", exponent: int | None = None
-) -> KeyFacts:
     return KeyFacts(
-        algorithm=algorithm,
+        algorithm=_ALGORITHMS.get(oid, oid),
         size=size,
         curve=curve,
         exponent=exponent,
@@ -162,25 +165,8 @@ def _facts(
     )
 
 
-def _rsa_facts(spki: SubjectPublicKeyInfo, spki_der: bytes) -> KeyFacts:
-    numbers = _rsa_numbers(spki)
-    if numbers.modulus <= 0 or numbers.public_exponent <= 0:
-        raise ValueError("modulus and exponent are positive numbers")
-    exponent = numbers.public_exponent if numbers.public_exponent.bit_length() <= MAX_EXPONENT_BITS else None
-    return _facts(spki_der, algorithm="RSA", size=numbers.modulus.bit_length(), exponent=exponent)
-
-
 def _rsa_numbers(spki: SubjectPublicKeyInfo) -> _RsaPublicKey:
     return asn1.decode_der(_RsaPublicKey, spki.subject_public_key.as_bytes())
-
-
-def _ec_facts(spki: SubjectPublicKeyInfo, spki_der: bytes) -> KeyFacts:
-    parameters = spki.algorithm[1]
-    if parameters.tag_bytes == _SEQUENCE_TAG:
-        return _facts(spki_der, algorithm="EC", curve=EXPLICIT_CURVE)
-    oid = parameters.parse(ObjectIdentifier).dotted_string
-    curve, size = _CURVES.get(oid, (oid, 0))
-    return _facts(spki_der, algorithm="EC", curve=curve, size=size)
 
 
 def usual_spelling(spki_der: bytes) -> bytes:
@@ -189,7 +175,7 @@ def usual_spelling(spki_der: bytes) -> bytes:
 
 
 def check_key(key: KeyFacts) -> tuple[Check, ...]:
-    """Every rule that the key breaks, or one passing `key.strength`; the cheapest tests come first (S4)."""
+    """Every rule that the key breaks, or one passing `key.strength`; the cheapest tests come first."""
     match key.algorithm:
         case "RSA":
             found = _rsa_outer_checks(key) or _rsa_weaknesses(key) or _spelling_checks(key)
@@ -197,7 +183,8 @@ def check_key(key: KeyFacts) -> tuple[Check, ...]:
             found = _curve_checks(key) or _spelling_checks(key)
         case _:
             found = (_refuse(key, "key.type", f"Keys of type {key.algorithm} are not accepted. {_ADVICE}"),)
-    return found or (_strength(key),)
+    told = "The key is strong enough and has none of the known weaknesses that were looked for."
+    return found or (Check("key.strength", Verdict.PASS, told, seen=describe_key(key)),)
 
 
 def describe_key(key: KeyFacts) -> str:
@@ -209,44 +196,29 @@ def _refuse(key: KeyFacts, code: str, message: str) -> Check:
     return Check(code, Verdict.REFUSE, message, seen=describe_key(key))
 
 
-def _strength(key: KeyFacts) -> Check:
-    return Check(
-        "key.strength",
-        Verdict.PASS,
-        "The key is strong enough and has none of the known weaknesses that were looked for.",
-        seen=describe_key(key),
-    )
-
-
 def _rsa_outer_checks(key: KeyFacts) -> tuple[Check, ...]:
     """Size and exponent, which cost nothing; where one fails, no mathematics is done on the key."""
     found = []
     if not MIN_RSA_BITS <= key.size <= MAX_RSA_BITS or key.size % 8:
-        found.append(
-            _refuse(
-                key,
-                "key.size",
-                f"The RSA key has {key.size} bits; {MIN_RSA_BITS} to {MAX_RSA_BITS} in whole bytes "
-                f"are accepted. {_ADVICE}",
-            )
+        told = (
+            f"The RSA key has {key.size} bits; {MIN_RSA_BITS} to {MAX_RSA_BITS} in whole bytes are accepted."
         )
+        found.append(_refuse(key, "key.size", f"{told} {_ADVICE}"))
     if key.exponent != RSA_EXPONENT:
-        found.append(
-            _refuse(
-                key,
-                "key.exponent",
-                f"The RSA key's public exponent is not {RSA_EXPONENT}, the only one accepted. {_ADVICE}",
-            )
-        )
+        told = f"The RSA key's public exponent is not {RSA_EXPONENT}, the only one accepted."
+        found.append(_refuse(key, "key.exponent", f"{told} {_ADVICE}"))
     return tuple(found)
 
 
 def _rsa_weaknesses(key: KeyFacts) -> tuple[Check, ...]:
     modulus = _rsa_numbers(asn1.decode_der(SubjectPublicKeyInfo, key.spki_der)).modulus
-    found = checkrsa(modulus, e=RSA_EXPONENT, checks=tuple(_WEAKNESSES))
-    if not found and _has_one_prime(modulus):
-        return (_weak(key, *_ONE_PRIME),)
-    return tuple(_weak(key, *_WEAKNESSES[name]) for name in _WEAKNESSES if name in found)
+    broken = checkrsa(modulus, e=RSA_EXPONENT, checks=tuple(_WEAKNESSES))
+    found = [weakness for name, weakness in _WEAKNESSES.items() if name in broken]
+    if not broken and _has_one_prime(modulus):
+        found = [_ONE_PRIME]
+    return tuple(
+        _refuse(key, code, f"This key is weak. {what} Use it nowhere. {_ADVICE}") for code, what in found
+    )
 
 
 @lru_cache(maxsize=256)
@@ -257,10 +229,6 @@ def _has_one_prime(modulus: int) -> bool:
     """
     number = gmpy2.mpz(modulus)
     return bool(gmpy2.is_power(number) or gmpy2.is_strong_prp(number, 2))
-
-
-def _weak(key: KeyFacts, code: str, what: str) -> Check:
-    return _refuse(key, code, f"This key is weak. {what} Use it nowhere. {_ADVICE}")
 
 
 def _curve_checks(key: KeyFacts) -> tuple[Check, ...]:

@@ -259,8 +259,10 @@ def _name_findings(subject: Subject) -> tuple[Check, ...]:
         changed_by="applicant",
     )
     alt_names = tuple(map(general_name, subject.names))
-    read = read_names(common_names=(), alt_names=alt_names, ip_addresses=subject.profile.ip_addresses)
-    return (later, *read.findings)
+    _names, found = read_names(
+        common_names=(), alt_names=alt_names, ip_addresses=subject.profile.ip_addresses
+    )
+    return (later, *found)
 
 
 def _known_key(csr: Csr, *, now: datetime) -> tuple[Check, ...]:
