@@ -39,9 +39,18 @@ from certdesk.services.revocation import (
     revoke_certificate,
 )
 from certdesk.services.revocation_notices import mail_revocation
-from certdesk.store.models import AuditEvent, BlockedKey, Certificate, PublishedCrl, Request, Revocation
+from certdesk.store.models import (
+    AcmeAccount,
+    AuditEvent,
+    BlockedKey,
+    Certificate,
+    PublishedCrl,
+    Request,
+    Revocation,
+)
 from certdesk.store.selectors.certificates import Filters, get_certificate, list_certificates
 from tests.integration import support
+from tests.integration.acme_support import acme_world
 from tests.integration.api_calls import Reply, callers
 from tests.integration.support import (
     NOW,
@@ -240,9 +249,10 @@ def test_a_later_report_of_compromise_replaces_the_reason() -> None:
 
 def test_a_machine_shows_that_the_certificate_is_its_own() -> None:
     """What an ACME server has checked: the certificate's own key, or an account of the organisation."""
-    w = world()
-    college = support.organisation("Other College")
-    certificate = issued(w)
+    here = acme_world()
+    w, college = here.world, support.organisation("Other College")
+    here.registered()
+    account, certificate = AcmeAccount.objects.get().pk, issued(w)
 
     def by(proof: HoldsKey | HoldsAccount) -> Progress:
         return revoke_by_proof(
@@ -256,8 +266,8 @@ def test_a_machine_shows_that_the_certificate_is_its_own() -> None:
     with pytest.raises(NotAuthorized):
         by(HoldsKey(spki_sha256="0" * 64))
     with pytest.raises(NotFound):
-        by(HoldsAccount(organisation_id=college))
-    assert by(HoldsAccount(organisation_id=w.university)) is Progress.REVOKED
+        by(HoldsAccount(account_id=account, organisation_id=college))
+    assert by(HoldsAccount(account_id=account, organisation_id=w.university)) is Progress.REVOKED
     assert Revocation.objects.get().actor == "ACME account 17"
     with pytest.raises(StateConflict) as again:
         by(HoldsKey(spki_sha256=certificate.spki_sha256))

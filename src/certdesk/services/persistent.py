@@ -12,7 +12,7 @@ import structlog
 from django.db.models import F, QuerySet
 
 from certdesk.dcv.base import Challenge, NotValidated, Outcome, Problem, Record
-from certdesk.domain.actors import SYSTEM, Actor
+from certdesk.domain.actors import SYSTEM, Action, Actor
 from certdesk.domain.deadlines import PERSISTENT_METHODS
 from certdesk.domain.errors import (
     InvalidInput,
@@ -28,7 +28,7 @@ from certdesk.domain.rules import RuleId, in_force
 from certdesk.services import runtime
 from certdesk.services.looks import look_at, look_at_all, proven
 from certdesk.services.outcomes import record_outcomes
-from certdesk.services.permissions import refuse_withdrawn
+from certdesk.services.permissions import refuse_former, refuse_withdrawn
 from certdesk.services.publications import DnsRecord, persistent_record
 from certdesk.services.validation import record_proof, tell_waiting
 from certdesk.services.validation_methods import (
@@ -98,6 +98,7 @@ def watch_record(*, actor: Actor, domain_id: int, wildcard: bool, now: datetime)
     organisation_id = OrganisationId(domain.organisation_id)
     with write_transaction():
         lock_organisation(organisation_id)
+        refuse_withdrawn(organisation_id, actor)
         PersistentRecord.objects.update_or_create(
             domain=domain,
             defaults={
@@ -126,6 +127,7 @@ def stop_watching(*, actor: Actor, domain_id: int, now: datetime) -> None:
     domain = own_domain(actor, domain_id)
     with write_transaction():
         lock_organisation(OrganisationId(domain.organisation_id))
+        refuse_former(domain.organisation_id, actor, action=Action.DOMAIN_ASK)
         stopped = PersistentRecord.objects.filter(domain=domain, stopped_at__isnull=True).update(
             stopped_at=now, next_look_at=None
         )
@@ -225,7 +227,7 @@ def _record(row: PersistentRecord, outcome: Outcome, *, actor: Actor, now: datet
     # Once it was seen, the record is the organisation's, and outlives whoever asked for it.
     asker = fresh.asked_by_id if fresh.seen_at is None else None
     try:
-        refuse_withdrawn(fresh.domain.organisation_id, asker, actor.user_id)
+        refuse_withdrawn(fresh.domain.organisation_id, asker, actor)
     except NotAuthorized as withdrawn:
         if asker is None:
             raise

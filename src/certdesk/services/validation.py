@@ -37,7 +37,7 @@ from certdesk.domain.requests import OrganisationId, State, Status, Work
 from certdesk.domain.rules import RuleId, in_force
 from certdesk.services import runtime
 from certdesk.services.letters import letter, prose
-from certdesk.services.permissions import refuse_withdrawn
+from certdesk.services.permissions import refuse_former, refuse_withdrawn
 from certdesk.store import audit
 from certdesk.store.db import write_transaction
 from certdesk.store.models import (
@@ -93,6 +93,7 @@ def add_domain(*, actor: Actor, organisation_id: OrganisationId, name: str, now:
     adn = parse_dns_name(name.strip().lower(), allow_wildcard=False)
     with write_transaction():
         lock_organisation(organisation_id)
+        refuse_former(organisation_id, actor, action=Action.DOMAIN_ASK)
         return _listed(actor, organisation_id, adn, now=now)
 
 
@@ -114,6 +115,7 @@ def ask_by_email(
     secret = secret_from(secrets.token_bytes(32))
     with write_transaction():
         lock_organisation(organisation_id)
+        refuse_withdrawn(organisation_id, actor)
         _refuse_flood(actor, adn, now=now)
         domain_id = _listed(actor, organisation_id, adn, now=now)
         challenge = _open_challenge(actor, domain_id, adn, mailbox, secret.digest, now=now)
@@ -140,6 +142,7 @@ def cancel_challenge(*, actor: Actor, challenge_id: int, now: datetime) -> None:
     _may_ask(actor, organisation_id)
     with write_transaction():
         lock_organisation(organisation_id)
+        refuse_former(organisation_id, actor, action=Action.DOMAIN_ASK)
         if not _end(row, ChallengeOutcome.CANCELLED, now=now):
             raise StateConflict("This confirmation was used, cancelled or replaced in the meantime.")
         _record(row, "domain.challenge_cancel", actor=actor, now=now)
