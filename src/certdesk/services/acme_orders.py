@@ -37,6 +37,7 @@ from certdesk.domain.requests import OrganisationId, Status, UserId, status_text
 from certdesk.services import runtime
 from certdesk.services.acme_accounts import actor_of, must_be_able, refuse_obstacles
 from certdesk.services.acme_renewal import identifier_of
+from certdesk.services.apart import apart
 from certdesk.services.entitlements import (
     Entitled,
     NeedsApproval,
@@ -341,10 +342,13 @@ def available_methods() -> frozenset[Method]:
 
 def clear_orders(*, now: datetime) -> None:
     """Deletes orders that were never finalized, a while after they expired."""
-    with write_transaction():
-        old = AcmeOrder.objects.filter(finalized_at__isnull=True, expires_at__lt=now - KEEP_ENDED)
-        numbers = list(old.order_by("id").values_list("id", flat=True)[:CLEARED_AT_ONCE])
-        AcmeOrder.objects.filter(id__in=numbers).delete()
+    old = AcmeOrder.objects.filter(finalized_at__isnull=True, expires_at__lt=now - KEEP_ENDED)
+
+    def clear(numbers: Sequence[int]) -> None:
+        with write_transaction():
+            old.filter(id__in=numbers).delete()
+
+    apart(list(old.order_by("id").values_list("id", flat=True)[:CLEARED_AT_ONCE]), clear)
 
 
 def not_there() -> AcmeRefused:

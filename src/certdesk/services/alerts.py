@@ -6,6 +6,7 @@ Asking goes on all the same. The audit event is what remembers that somebody was
 from collections.abc import Sequence
 from datetime import datetime
 from enum import StrEnum
+from functools import partial
 
 import structlog
 from django.core.mail import EmailMessage
@@ -16,6 +17,7 @@ from certdesk.domain.actors import SYSTEM, RaRole
 from certdesk.domain.requests import DONE, RequestId, State, Status, status_text
 from certdesk.domain.waiting import AWAITING_CA, OVERDUE_AFTER
 from certdesk.services import runtime
+from certdesk.services.apart import apart
 from certdesk.services.letters import letter, prose, table
 from certdesk.store import audit, jobs
 from certdesk.store.db import write_transaction
@@ -44,7 +46,15 @@ def alert_overdue(*, now: datetime) -> list[RequestId]:
     Returns the newly told ones. Each wait is told once, however many processes look: the rows are locked,
     looked at again, and the audit events and the mail's job are written in the same transaction.
     """
-    return [number for awaited in Awaited for number in _alert(awaited, now=now)]
+    told: list[RequestId] = []
+
+    def alert(wanted: Sequence[Awaited]) -> None:
+        for awaited in wanted:
+            candidates = _untold(awaited, now=now).order_by("id").values_list("id", flat=True)[:AT_ONCE]
+            apart(list(candidates), partial(_alert, awaited, told, now=now))
+
+    apart(list(Awaited), alert)
+    return told
 
 
 def alert_overdue_orders(*, now: datetime) -> list[int]:
@@ -53,36 +63,36 @@ def alert_overdue_orders(*, now: datetime) -> list[int]:
         object_type="acme_order", object_id=Cast(OuterRef("pk"), CharField()), action=ORDER_OVERDUE
     )
     untold = orders_overdue(now=now).exclude(Exists(told)).order_by("id")
-    candidates = list(untold.values_list("id", flat=True)[:AT_ONCE])
-    if not candidates:
-        return []
-    with write_transaction():
-        locked = AcmeOrder.objects.select_for_update().filter(id__in=candidates).order_by("id")
-        rows = list(untold.filter(id__in=list(locked.values_list("id", flat=True))))
-        if not rows:
-            return []
-        audit.record_all([_order_deed(row) for row in rows], actor=SYSTEM, now=now)
-        jobs.enqueue("alert_officers_of_orders", due_at=now, orders=",".join(str(row.pk) for row in rows))
-    numbers = [row.pk for row in rows]
-    log.warning("acme.orders_overdue", orders=numbers)
-    return numbers
+    told_now: list[int] = []
+
+    def alert(candidates: Sequence[int]) -> None:
+        with write_transaction():
+            locked = AcmeOrder.objects.select_for_update().filter(id__in=candidates).order_by("id")
+            rows = list(untold.filter(id__in=list(locked.values_list("id", flat=True))))
+            if not rows:
+                return
+            audit.record_all([_order_deed(row) for row in rows], actor=SYSTEM, now=now)
+            numbers = [row.pk for row in rows]
+            jobs.enqueue("alert_officers_of_orders", due_at=now, orders=",".join(map(str, numbers)))
+        told_now.extend(numbers)
+        log.warning("acme.orders_overdue", orders=numbers)
+
+    apart(list(untold.values_list("id", flat=True)[:AT_ONCE]), alert)
+    return told_now
 
 
-def _alert(awaited: Awaited, *, now: datetime) -> list[RequestId]:
-    candidates = list(_untold(awaited, now=now).order_by("id").values_list("id", flat=True)[:AT_ONCE])
-    if not candidates:
-        return []
+def _alert(awaited: Awaited, told: list[RequestId], candidates: Sequence[int], *, now: datetime) -> None:
     with write_transaction():
         locked = Request.objects.select_for_update().filter(id__in=candidates).order_by("id")
         still = list(locked.values_list("id", flat=True))
         rows = list(_untold(awaited, now=now).filter(id__in=still).order_by("id"))
         if not rows:
-            return []
+            return
         audit.record_all([_deed(row, awaited) for row in rows], actor=SYSTEM, now=now)
         numbers = [RequestId(row.pk) for row in rows]
         jobs.enqueue("alert_officers", due_at=now, numbers=",".join(map(str, numbers)), awaited=awaited.value)
     log.warning("requests.overdue", requests=numbers, awaited=awaited.value)
-    return numbers
+    told.extend(numbers)
 
 
 def mail_officers(*, numbers: Sequence[int], awaited: Awaited = Awaited.CA) -> bool:

@@ -15,6 +15,7 @@ from certdesk.domain.deadlines import EMAIL_METHODS, date_words, method_ends_at
 from certdesk.domain.evidence import METHODS, Method
 from certdesk.domain.requests import OrganisationId
 from certdesk.services import runtime
+from certdesk.services.apart import apart
 from certdesk.services.letters import letter, prose, quoted, section
 from certdesk.services.persistent import record_for
 from certdesk.services.reminders import people_of
@@ -45,8 +46,7 @@ NAMES_IN_A_MAIL = 30
 
 def warn_ahead(*, now: datetime) -> None:
     """Queues what people have to be told now and have not been told yet."""
-    _warn_of_unproven(now=now)
-    _warn_of_sunset(now=now)
+    apart([_warn_of_unproven, _warn_of_sunset], lambda steps: [step(now=now) for step in steps])
 
 
 def sunset_step(*, now: datetime) -> int | None:
@@ -137,16 +137,24 @@ def mail_sunset(*, organisation_id: int, now: datetime) -> bool:
 def _warn_of_unproven(*, now: datetime) -> None:
     soon = MethodChallenge.objects.filter(
         outcome=ChallengeOutcome.OPEN, expires_at__gt=now, expires_at__lte=now + UNPROVEN_BEFORE
-    ).select_related("domain")
-    for row in soon.order_by("expires_at")[:AT_ONCE]:
-        deed = audit.Deed(
-            action=UNPROVEN_TOLD,
-            object_type="domain",
-            object_id=row.domain_id,
-            organisation_id=row.domain.organisation_id,
-            data={"adn": row.adn, "method_challenge": row.pk},
-        )
-        _once(deed, told_by="method_challenge", job="mail_unproven", now=now, challenge_id=row.pk)
+    )
+
+    def warn(rows: Sequence[int]) -> None:
+        for row in MethodChallenge.objects.filter(id__in=rows).select_related("domain"):
+            _warn_of(row, now=now)
+
+    apart(list(soon.order_by("expires_at").values_list("id", flat=True)[:AT_ONCE]), warn)
+
+
+def _warn_of(row: MethodChallenge, *, now: datetime) -> None:
+    deed = audit.Deed(
+        action=UNPROVEN_TOLD,
+        object_type="domain",
+        object_id=row.domain_id,
+        organisation_id=row.domain.organisation_id,
+        data={"adn": row.adn, "method_challenge": row.pk},
+    )
+    _once(deed, told_by="method_challenge", job="mail_unproven", now=now, challenge_id=row.pk)
 
 
 def _warn_of_sunset(*, now: datetime) -> None:
@@ -154,15 +162,19 @@ def _warn_of_sunset(*, now: datetime) -> None:
     if step is None:
         return
     found = _on_email(now=now).order_by("organisation_id").values_list("organisation_id", flat=True)
-    for organisation_id in found.distinct():
-        deed = audit.Deed(
-            action=SUNSET_TOLD,
-            object_type="organisation",
-            object_id=organisation_id,
-            organisation_id=organisation_id,
-            data={"days": step},
-        )
-        _once(deed, told_by="days", job="mail_sunset", now=now, organisation_id=organisation_id)
+
+    def warn(organisations: Sequence[int]) -> None:
+        for organisation_id in organisations:
+            deed = audit.Deed(
+                action=SUNSET_TOLD,
+                object_type="organisation",
+                object_id=organisation_id,
+                organisation_id=organisation_id,
+                data={"days": step},
+            )
+            _once(deed, told_by="days", job="mail_sunset", now=now, organisation_id=organisation_id)
+
+    apart(list(found.distinct()), warn)
 
 
 def _once(deed: audit.Deed, *, told_by: str, job: str, now: datetime, **arguments: int) -> None:

@@ -6,15 +6,17 @@ The audit event is what remembers that somebody was told of a step; a fresh proo
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Any
 
 import structlog
 from django.core.mail import EmailMessage
-from django.db.models import Max
+from django.db.models import Max, QuerySet
 
 from certdesk.domain.actors import SYSTEM, OrgRole, RaRole
 from certdesk.domain.evidence import Method
 from certdesk.domain.identifiers import is_under
 from certdesk.services import runtime
+from certdesk.services.apart import apart
 from certdesk.services.letters import letter, prose
 from certdesk.store import audit, jobs
 from certdesk.store.db import write_transaction
@@ -50,7 +52,14 @@ def remind_lapsing(*, now: datetime) -> list[int]:
     Each step of each proof is told once, however many processes look: the rows are locked, looked at
     again, and the audit events and the mails' jobs are written in the same transaction.
     """
-    candidates = [domain.pk for domain, _until, _step in _untold(_lapsing(now=now), now=now)][:AT_ONCE]
+    told: list[int] = []
+    found = list(_ending(now=now).values_list("id", flat=True))
+    apart(found, lambda some: told.extend(_remind(some if len(some) < len(found) else None, now=now)))
+    return told
+
+
+def _remind(only: Sequence[int] | None, *, now: datetime) -> list[int]:
+    candidates = [row[0].pk for row in _untold(_lapsing(now=now, only=only), now=now)][:AT_ONCE]
     if not candidates:
         return []
     with write_transaction():
@@ -124,22 +133,7 @@ _Row = tuple[Domain, datetime]
 
 def _lapsing(*, now: datetime, only: Sequence[int] | None = None) -> list[_Row]:
     """Domains whose longest proof ends within the first step, unless a parent's proof lasts longer."""
-    found = Domain.objects.filter(organisation__is_active=True, validations__validated_at__lte=now)
-    if only is not None:
-        found = found.filter(id__in=only)
-    # What a persistent record keeps alive is short-lived on purpose: the watcher says when that ends.
-    found = found.exclude(
-        persistent__stopped_at__isnull=True,
-        persistent__seen_at__isnull=False,
-        persistent__missing_since__isnull=True,
-    )
-    horizon = now + timedelta(days=max(STEPS))
-    rows = list(
-        found.annotate(until=Max("validations__expires_at"))
-        .filter(until__gt=now, until__lte=horizon)
-        .select_related("organisation")
-        .order_by("until", "id")
-    )
+    rows = list(_ending(now=now, only=only).select_related("organisation"))
     others: dict[int, list[tuple[str, datetime]]] = {}
     for organisation_id, adn, end in ValidationRecord.objects.filter(
         domain__organisation__in={row.organisation_id for row in rows},
@@ -150,8 +144,24 @@ def _lapsing(*, now: datetime, only: Sequence[int] | None = None) -> list[_Row]:
     return [(row, row.until) for row in rows if not _outlasted(row, others.get(row.organisation_id, []))]
 
 
+def _ending(*, now: datetime, only: Sequence[int] | None = None) -> QuerySet[Any]:
+    """The same by the domain alone, in the order in which they end."""
+    found = Domain.objects.filter(organisation__is_active=True, validations__validated_at__lte=now)
+    if only is not None:
+        found = found.filter(id__in=only)
+    # What a persistent record keeps alive is short-lived on purpose: the watcher says when that ends.
+    found = found.exclude(
+        persistent__stopped_at__isnull=True,
+        persistent__seen_at__isnull=False,
+        persistent__missing_since__isnull=True,
+    )
+    horizon = now + timedelta(days=max(STEPS))
+    ending = found.annotate(until=Max("validations__expires_at"))
+    return ending.filter(until__gt=now, until__lte=horizon).order_by("until", "id")
+
+
 def _outlasted(row: Domain, proofs: Iterable[tuple[str, datetime]]) -> bool:
-    until = row.until  # type: ignore[attr-defined] # annotated in `_lapsing`
+    until = row.until  # type: ignore[attr-defined] # annotated in `_ending`
     return any(end > until and is_under(row.adn, adn) for adn, end in proofs)
 
 

@@ -28,7 +28,7 @@ from certdesk.domain.requests import OrganisationId
 from certdesk.domain.rules import RuleId, in_force
 from certdesk.services import runtime
 from certdesk.services.derived import digest_of, new_nonce, new_value, public_token, value_again
-from certdesk.services.looks import look_at, look_at_all, proven
+from certdesk.services.looks import challenges_of, look_at, look_at_all, proven
 from certdesk.services.outcomes import record_outcomes
 from certdesk.services.permissions import refuse_former, refuse_withdrawn
 from certdesk.services.publications import Publication, expected_value, publication
@@ -150,9 +150,10 @@ def check_due(*, clock: Callable[[], datetime], limit: int) -> int:
     due = _due(now).select_related("domain", "asked_by").order_by("next_look_at")
     with write_transaction():
         rows = [row for row in due[:limit] if _claim(row, now=now, by_hand=False)]
-    for done in look_at_all([challenge_of(row) for row in rows], clock=clock):
+    known, challenges = challenges_of(rows, challenge_of)
+    for done in look_at_all(challenges, clock=clock):
         record_outcomes(
-            [(rows[place], outcome) for place, outcome in done],
+            [(known[place], outcome) for place, outcome in done],
             organisation_of=lambda row: OrganisationId(row.domain.organisation_id),
             record=lambda row, outcome: _record(row, outcome, actor=SYSTEM, now=clock()),
         )
