@@ -24,11 +24,13 @@ from certdesk.domain.errors import (
     StateConflict,
     Unavailable,
 )
+from certdesk.domain.requests import RequestId
 from certdesk.domain.revocation import CertificateStatus, RevocationReason
 from certdesk.jobs.worker import Worker
 from certdesk.services import revocation
 from certdesk.services.confirm import submit_request
 from certdesk.services.crl import KEPT_FOR, VALID_FOR, current_crl
+from certdesk.services.requests import end_request
 from certdesk.services.revocation import (
     HoldsAccount,
     HoldsKey,
@@ -612,3 +614,29 @@ def test_another_ca_of_the_same_name_publishes_nothing(tmp_path: Path) -> None:
     with support.backend(EmbeddedBackend(config)), pytest.raises(Misconfigured, match="from a backup"):
         on_crl()
     assert on_crl() == before
+
+
+def test_the_ca_s_answer_and_a_change_of_the_request_at_once_are_both_recorded() -> None:
+    w = world()
+    for _ in range(4):
+        certificate = issued(w)
+        number = RequestId(certificate.request_id)
+        calls: list[Callable[[], object]] = [
+            partial(revoke, w.alice, certificate),
+            partial(end_request, actor=w.olga, number=number, reason="Ticket 5.", now=NOW),
+        ]
+        _done, refused = outcomes(together(calls))
+        assert not refused
+        assert {"revoke", "end"} <= set(events_of(number))
+        assert Revocation.objects.get(certificate=certificate).outcome == "done"
+
+
+def test_only_the_table_of_states_writes_to_a_request_s_history() -> None:
+    """Every line moves the request's version on by compare-and-swap, so that no reader's ETag survives it."""
+    service = Path(revocation.__file__).parents[1]
+    writers = {
+        path.relative_to(service).as_posix()
+        for path in service.rglob("*.py")
+        if "RequestEvent(" in path.read_text() or "RequestEvent.objects.create" in path.read_text()
+    }
+    assert writers - {"store/models/requests.py"} == {"store/transitions.py"}

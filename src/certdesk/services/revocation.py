@@ -37,12 +37,12 @@ from certdesk.store.models import (
     Certificate,
     KeyProof,
     Request,
-    RequestEvent,
     Revocation,
     RevocationOutcome,
 )
 from certdesk.store.selectors.certificates import get_certificate
 from certdesk.store.selectors.facts import lock_organisation
+from certdesk.store.transitions import note_revoked
 
 log = structlog.get_logger()
 
@@ -51,8 +51,6 @@ Clock = Callable[[], datetime]
 #: Whoever asks the CA has this long to finish before the tick takes over.
 LEASE = timedelta(seconds=10)
 RETRY_FIRST, RETRY_MOST = timedelta(seconds=5), timedelta(minutes=15)
-#: The line that a revocation adds to its request's history. It moves no state, so it is no `Event`.
-HISTORY = "revoke"
 
 
 class Progress(StrEnum):
@@ -376,6 +374,7 @@ def _ask_later(revocation: Revocation, detail: str, *, now: datetime) -> Progres
 def _record_revoked(revocation: Revocation, *, now: datetime) -> None:
     certificate = revocation.certificate
     with write_transaction():
+        lock_organisation(OrganisationId(certificate.request.organisation_id))
         if not _close(revocation, RevocationOutcome.DONE, detail="", now=now):
             return  # another process has heard the same answer, and recorded it
         rows = Certificate.objects.filter(id=certificate.pk)
@@ -383,7 +382,13 @@ def _record_revoked(revocation: Revocation, *, now: datetime) -> None:
             revoked_at=now, revocation_reason=revocation.reason
         ):
             rows.update(revocation_reason=revocation.reason)
-        _write_history(revocation, now=now)
+        note = f"Reason: {revocation.reason}. Serial number: {certificate.serial}. {revocation.note}"
+        note_revoked(
+            request_id=RequestId(certificate.request_id),
+            actor=_asker(revocation),
+            note=note.strip(),
+            now=now,
+        )
         _audit(revocation, "certificate.revoke", now=now)
         jobs.enqueue("mail_revocation", due_at=now, revocation_id=revocation.pk)
 
@@ -404,31 +409,15 @@ def _close(revocation: Revocation, outcome: RevocationOutcome, *, detail: str, n
     return bool(closed)
 
 
-def _write_history(revocation: Revocation, *, now: datetime) -> None:
-    """A line in the request's history; its version moves on, for what it shows has changed."""
-    request = revocation.certificate.request
-    Request.objects.filter(id=request.pk).update(version=F("version") + 1)
-    status = Request.objects.values_list("status", flat=True).get(id=request.pk)
-    RequestEvent.objects.create(
-        request_id=request.pk,
-        at=now,
-        event=HISTORY,
-        from_status=status,
-        to_status=status,
-        actor=revocation.actor,
-        user_id=revocation.user_id,
-        note=f"Reason: {revocation.reason}. Serial number: {revocation.certificate.serial}. "
-        f"{revocation.note}".strip(),
-    )
+def _asker(revocation: Revocation) -> Actor:
+    user_id = None if revocation.user_id is None else UserId(revocation.user_id)
+    return Actor(label=revocation.actor, user_id=user_id)
 
 
 def _audit(revocation: Revocation, action: str, *, detail: str = "", now: datetime) -> None:
     certificate = revocation.certificate
     audit.record(
-        actor=Actor(
-            label=revocation.actor,
-            user_id=None if revocation.user_id is None else UserId(revocation.user_id),
-        ),
+        actor=_asker(revocation),
         action=action,
         object_type="certificate",
         object_id=certificate.pk,
