@@ -1,5 +1,6 @@
 """ACME at the same moment, and after a crash: one certificate, nothing lost, nothing signed unrecorded."""
 
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -10,6 +11,7 @@ import time_machine
 from certdesk.acme.orders import _look  # the look as the background takes it
 from certdesk.backends.base import Backend
 from certdesk.dcv.base import Problem
+from certdesk.domain.actors import OrgRole
 from certdesk.domain.certificates import Accepted, Intent, Refused
 from certdesk.domain.evidence import Method
 from certdesk.domain.orders import CHALLENGE_TYPES
@@ -29,9 +31,17 @@ from certdesk.store.models import (
     Request,
     UsedNonce,
 )
-from tests.harness.acme_client import AcmeClient, Reply, make_csr, names_in
-from tests.integration.acme_support import AcmeWorld, scripted_network
-from tests.integration.support import ScriptedCa, audit_problems, backend, signed, together
+from tests.harness.acme_client import AcmeClient, Key, Reply, make_csr, names_in, new_key, public, sign
+from tests.integration.acme_support import AcmeWorld, client, credential, scripted_network
+from tests.integration.support import (
+    ScriptedCa,
+    actor,
+    audit_problems,
+    backend,
+    organisation,
+    signed,
+    together,
+)
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -99,6 +109,41 @@ def test_registering_at_once_makes_one_account(here: AcmeWorld) -> None:
     assert sorted(reply.status for reply in replies) == [*[200] * 7, 201]
     assert len({reply.headers["Location"] for reply in replies}) == 1
     assert AcmeAccount.objects.filter(thumbprint=one.key.thumbprint()).count() == 1
+
+
+def _elsewhere(number: int) -> AcmeClient:
+    """An account of yet another organisation: nothing but the key stands between it and the others."""
+    home = organisation(f"College {number}")
+    eab = credential(actor(f"manager{number}", organisation=home, role=OrgRole.MANAGER), home)
+    one = client()
+    assert one.register(eab.kid, eab.hmac_key).status == 201
+    return one
+
+
+def _change_key(one: AcmeClient, key: Key) -> Reply:
+    url = one.at["keyChange"]
+    payload = json.dumps({"account": one.kid, "oldKey": public(one.key)}).encode()
+    return one.post(url, sign(payload, key, {"alg": "ES256", "jwk": public(key), "url": url}))
+
+
+def test_one_key_wanted_by_several_accounts_at_once_becomes_the_key_of_one(here: AcmeWorld) -> None:
+    """RFC 8555 7.3.5: the others hear 409, and whose key it is."""
+    others = [_elsewhere(number) for number in range(4)]
+    for _round in range(6):
+        key = new_key()
+        late = client(key=key)
+        changes: list[Callable[[], Reply]] = [partial(_change_key, one, key) for one in others]
+        replies = _replies(
+            together([*changes, partial(late.register, here.credential.kid, here.credential.hmac_key)])
+        )
+        number = AcmeAccount.objects.get(thumbprint=key.thumbprint()).pk
+        holder = late.at["newAccount"].replace("new-account", f"acct/{number}")
+        assert {reply.headers["Location"] for reply in replies if reply.status != 200} <= {holder}
+        *changed, registered = [reply.status for reply in replies]
+        assert sorted([*changed, 200 if registered == 201 else 409]) == [200, *[409] * 4]
+        assert registered in (200, 201)
+        for one, status in zip(others, changed, strict=True):
+            one.key = key if status == 200 else one.key
 
 
 def test_orders_of_one_entitlement_at_once_are_all_issued(here: AcmeWorld) -> None:

@@ -18,7 +18,7 @@ from certdesk.services.confirm import submit_request
 from certdesk.services.keys import block_by_hand, block_key, unblock_key
 from certdesk.services.requests import preview_request
 from certdesk.services.revocation import HoldsAccount, HoldsKey, revoke_by_proof, revoke_certificate
-from certdesk.store.models import AuditEvent, BlockedKey, Certificate, KeyProof
+from certdesk.store.models import AcmeAccount, AuditEvent, BlockedKey, Certificate, KeyProof
 from certdesk.store.selectors.keys import list_blocked
 from tests.integration import support
 from tests.integration.acme_support import acme_world
@@ -80,7 +80,9 @@ def test_a_forged_private_key_sent_by_acme_blocks_nobody() -> None:
 @pytest.mark.parametrize("way", ["person", "account", "key", "officer"])
 def test_a_report_binds_others_on_proof_or_on_an_officers_word(way: str) -> None:
     """A claim is about the organisation's own key: what another one does with it is not touched."""
-    w, key, other = world(), ec.generate_private_key(ec.SECP256R1()), charlie()
+    here, key, other = acme_world(), ec.generate_private_key(ec.SECP256R1()), charlie()
+    here.registered()
+    w, account = here.world, AcmeAccount.objects.get().pk
     row = issued(w, key)
     match way:
         case "person" | "officer":
@@ -90,7 +92,7 @@ def test_a_report_binds_others_on_proof_or_on_an_officers_word(way: str) -> None
             proof = (
                 HoldsKey(spki_sha256=row.spki_sha256)
                 if way == "key"
-                else HoldsAccount(organisation_id=w.university)
+                else HoldsAccount(account_id=account, organisation_id=w.university)
             )
             machine = Actor(label="a machine")
             revoke_by_proof(

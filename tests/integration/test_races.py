@@ -10,7 +10,7 @@ from unittest.mock import Mock
 import pytest
 
 from certdesk.domain.actors import OrgRole, RaRole
-from certdesk.domain.errors import CertdeskError, IdempotencyMismatch, StateConflict
+from certdesk.domain.errors import CertdeskError, IdempotencyMismatch, NotAuthorized, StateConflict
 from certdesk.domain.requests import RequestId, State, Status, Work
 from certdesk.services import issuance
 from certdesk.services.confirm import submit_request
@@ -307,7 +307,7 @@ def test_two_managers_disabling_each_other_leave_one() -> None:
             partial(disable_member, actor=two, organisation_id=ours, user_id=one.user_id, now=NOW),
         ]
         _done, refused = outcomes(together(calls))
-        assert [type(error) for error in refused] == [StateConflict]
+        assert [type(error) for error in refused] == [NotAuthorized]
         assert Membership.objects.filter(organisation_id=ours, is_active=True).count() == 1
     assert w.university
 

@@ -24,11 +24,13 @@ from certdesk.domain.errors import (
     StateConflict,
     Unavailable,
 )
+from certdesk.domain.requests import RequestId
 from certdesk.domain.revocation import CertificateStatus, RevocationReason
 from certdesk.jobs.worker import Worker
 from certdesk.services import revocation
 from certdesk.services.confirm import submit_request
 from certdesk.services.crl import KEPT_FOR, VALID_FOR, current_crl
+from certdesk.services.requests import end_request
 from certdesk.services.revocation import (
     HoldsAccount,
     HoldsKey,
@@ -39,9 +41,18 @@ from certdesk.services.revocation import (
     revoke_certificate,
 )
 from certdesk.services.revocation_notices import mail_revocation
-from certdesk.store.models import AuditEvent, BlockedKey, Certificate, PublishedCrl, Request, Revocation
+from certdesk.store.models import (
+    AcmeAccount,
+    AuditEvent,
+    BlockedKey,
+    Certificate,
+    PublishedCrl,
+    Request,
+    Revocation,
+)
 from certdesk.store.selectors.certificates import Filters, get_certificate, list_certificates
 from tests.integration import support
+from tests.integration.acme_support import acme_world
 from tests.integration.api_calls import Reply, callers
 from tests.integration.support import (
     NOW,
@@ -240,9 +251,10 @@ def test_a_later_report_of_compromise_replaces_the_reason() -> None:
 
 def test_a_machine_shows_that_the_certificate_is_its_own() -> None:
     """What an ACME server has checked: the certificate's own key, or an account of the organisation."""
-    w = world()
-    college = support.organisation("Other College")
-    certificate = issued(w)
+    here = acme_world()
+    w, college = here.world, support.organisation("Other College")
+    here.registered()
+    account, certificate = AcmeAccount.objects.get().pk, issued(w)
 
     def by(proof: HoldsKey | HoldsAccount) -> Progress:
         return revoke_by_proof(
@@ -256,8 +268,8 @@ def test_a_machine_shows_that_the_certificate_is_its_own() -> None:
     with pytest.raises(NotAuthorized):
         by(HoldsKey(spki_sha256="0" * 64))
     with pytest.raises(NotFound):
-        by(HoldsAccount(organisation_id=college))
-    assert by(HoldsAccount(organisation_id=w.university)) is Progress.REVOKED
+        by(HoldsAccount(account_id=account, organisation_id=college))
+    assert by(HoldsAccount(account_id=account, organisation_id=w.university)) is Progress.REVOKED
     assert Revocation.objects.get().actor == "ACME account 17"
     with pytest.raises(StateConflict) as again:
         by(HoldsKey(spki_sha256=certificate.spki_sha256))
@@ -602,3 +614,29 @@ def test_another_ca_of_the_same_name_publishes_nothing(tmp_path: Path) -> None:
     with support.backend(EmbeddedBackend(config)), pytest.raises(Misconfigured, match="from a backup"):
         on_crl()
     assert on_crl() == before
+
+
+def test_the_ca_s_answer_and_a_change_of_the_request_at_once_are_both_recorded() -> None:
+    w = world()
+    for _ in range(4):
+        certificate = issued(w)
+        number = RequestId(certificate.request_id)
+        calls: list[Callable[[], object]] = [
+            partial(revoke, w.alice, certificate),
+            partial(end_request, actor=w.olga, number=number, reason="Ticket 5.", now=NOW),
+        ]
+        _done, refused = outcomes(together(calls))
+        assert not refused
+        assert {"revoke", "end"} <= set(events_of(number))
+        assert Revocation.objects.get(certificate=certificate).outcome == "done"
+
+
+def test_only_the_table_of_states_writes_to_a_request_s_history() -> None:
+    """Every line moves the request's version on by compare-and-swap, so that no reader's ETag survives it."""
+    service = Path(revocation.__file__).parents[1]
+    writers = {
+        path.relative_to(service).as_posix()
+        for path in service.rglob("*.py")
+        if "RequestEvent(" in path.read_text() or "RequestEvent.objects.create" in path.read_text()
+    }
+    assert writers - {"store/models/requests.py"} == {"store/transitions.py"}

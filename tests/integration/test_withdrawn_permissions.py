@@ -7,9 +7,9 @@ from datetime import timedelta
 import pytest
 
 from certdesk.domain.acme_credentials import Limits
-from certdesk.domain.actors import SYSTEM, RaRole
-from certdesk.domain.certificates import Absent, Accepted, Refused
-from certdesk.domain.errors import NotAuthorized, OutcomeUnknown, Unavailable
+from certdesk.domain.actors import SYSTEM
+from certdesk.domain.certificates import Absent, Accepted
+from certdesk.domain.errors import OutcomeUnknown, Unavailable
 from certdesk.domain.requests import IssuanceId, RequestId, Status, Work
 from certdesk.services.acme_credentials import change_credential, end_account, revoke_credential
 from certdesk.services.confirm import submit_another
@@ -18,7 +18,6 @@ from certdesk.services.ended_validations import end_validation
 from certdesk.services.issuance import drive
 from certdesk.services.keys import block_key
 from certdesk.services.organisations import disable_organisation, enable_organisation, rename_organisation
-from certdesk.services.recovery import retry_request
 from certdesk.services.requests import end_request, withdraw_request
 from certdesk.store.models import (
     AcmeAccount,
@@ -28,10 +27,8 @@ from certdesk.store.models import (
     EabCredential,
     Issuance,
     KeyProof,
-    Membership,
     Request,
     Revocation,
-    User,
     ValidationRecord,
 )
 from certdesk.store.selectors.certificates import Filters, list_certificates
@@ -294,59 +291,3 @@ def test_after_a_withheld_one_an_officer_may_have_the_same_csr_sent_again() -> N
         approve(olga, number)
         assert state_of(number) is Status.ISSUED
     assert list(Certificate.objects.order_by("id").values_list("withheld", flat=True)) == [True, False]
-
-
-def _asks(here: AcmeWorld) -> None:
-    submit(here.world.alice, "new.example.ac.uk")
-
-
-def _withdraws(here: AcmeWorld) -> None:
-    withdraw_request(actor=here.world.alice, number=Request.objects.get().pk, now=NOW)
-
-
-def _ends(here: AcmeWorld) -> None:
-    end_request(actor=here.meg, number=Request.objects.get().pk, reason=WHY, now=NOW)
-
-
-def _approves(here: AcmeWorld) -> None:
-    approve(here.world.olga, Request.objects.get().pk)
-
-
-def _rejects(here: AcmeWorld) -> None:
-    one = Request.objects.get()
-    reject_request(actor=here.world.olga, number=one.pk, details=WHY, seen_version=one.version, now=NOW)
-
-
-def _retries(here: AcmeWorld) -> None:
-    retry_request(actor=here.world.olga, number=Request.objects.get().pk, now=NOW)
-
-
-#: Who does it, to what the CA has made of alice's request before, or to one that waits for an officer.
-PEOPLE: dict[str, tuple[str, Callable[[AcmeWorld], None], str, list[object]]] = {
-    "asks": ("alice", _asks, NAME, [signed]),
-    "asks for another": ("bob", _another, NAME, [signed]),
-    "withdraws": ("alice", _withdraws, "www.elsewhere.org", []),
-    "ends": ("meg", _ends, NAME, [signed]),
-    "approves": ("olga", _approves, "www.elsewhere.org", []),
-    "rejects": ("olga", _rejects, "www.elsewhere.org", []),
-    "retries": ("olga", _retries, NAME, [Refused(reason="No.")]),
-}
-
-
-@pytest.mark.parametrize("who", ["disabled", "without the role"])
-@pytest.mark.parametrize("act", PEOPLE)
-def test_a_person_whose_role_was_taken_meanwhile_does_nothing(act: str, who: str) -> None:
-    """The actor was read when the call began; under the lock the role is gone."""
-    here, (name, do, asked, answers) = acme_world(), PEOPLE[act]
-    with backend(ScriptedCa([*answers, signed], inline=True)):
-        submit(here.world.alice, asked)
-        user = User.objects.filter(username=name)
-        if who == "disabled":
-            user.update(is_active=False)
-        else:
-            user.update(ra_role=RaRole.NONE)
-            Membership.objects.filter(user__username=name).update(is_active=False)
-        before = list(Request.objects.values_list("id", "state", "version")), Issuance.objects.count()
-        with pytest.raises(NotAuthorized, match="may no longer act"):
-            do(here)
-    assert (list(Request.objects.values_list("id", "state", "version")), Issuance.objects.count()) == before

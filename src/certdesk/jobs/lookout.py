@@ -39,10 +39,9 @@ class Lookout:
             self._thread.join(timeout=seconds)
 
     def _round(self) -> None:
-        try:
-            validation_methods.check_due(clock=self._clock, limit=BATCH)
-            persistent.watch_due(clock=self._clock, limit=BATCH)
-        except Exception:  # worker loop: whatever happened, the next round tries again
-            log.exception("lookout.round_failed")
-        finally:
-            connection.close()
+        for look in (validation_methods.check_due, persistent.watch_due):
+            try:
+                look(clock=self._clock, limit=BATCH)
+            except Exception:  # worker loop: whatever happened, the next round tries again
+                log.exception("lookout.round_failed", look=look.__name__)
+        connection.close()

@@ -34,7 +34,9 @@ from certdesk.services import (
     runtime,
     validation,
 )
+from certdesk.store.apart import apart
 from certdesk.store.db import write_transaction
+from certdesk.store.jobs import HANDLERS as PLACE
 from certdesk.store.prepared import Swap
 
 log = structlog.get_logger()
@@ -91,16 +93,34 @@ class Worker:
         _note_done([one for job in jobs if (one := self._run(job)) is not None])
         if now >= self._housekeeping_due:
             self._housekeeping_due = now + HOUSEKEEPING_EVERY
-            recover_dead(now=now)
-            DBTaskResult.objects.filter(finished_at__lt=now - KEEP_FINISHED).delete()
-            alerts.alert_overdue(now=now)
-            reminders.remind_lapsing(now=now)
-            proof_warnings.warn_ahead(now=now)
-            perspectives.warn_operators(now=now)
-            validation.refresh_waiting(now=now)
-            acme_nonces.clear_nonces(now=now)
-            acme_orders.clear_orders(now=now)
+            self._keep_house(now=now)
         return bool(jobs)
+
+    def _keep_house(self, *, now: datetime) -> None:
+        """Takes every step; one that breaks is among the failed jobs until it has been taken again."""
+        failed = DBTaskResult.objects.filter(status=TaskResultStatus.FAILED)
+        for name, step in STEPS.items():
+            rows = failed.filter(task_path=f"{PLACE}.{name}")
+            try:
+                step(now=now)
+            except Exception as error:  # worker loop: a step that breaks must not stop the others
+                log.exception("worker.step_failed", step=name)
+                columns = {"finished_at": now, "exception_class_path": _class_path(error)}
+                with write_transaction():
+                    if not rows.update(**columns):
+                        DBTaskResult.objects.create(
+                            task_path=f"{PLACE}.{name}",
+                            args_kwargs={"args": [], "kwargs": {}},
+                            backend_name="default",
+                            run_after=now,
+                            status=TaskResultStatus.FAILED,
+                            worker_ids=[self.name],
+                            **columns,
+                        )
+            else:
+                if rows.exists():
+                    with write_transaction():
+                        rows.update(status=TaskResultStatus.SUCCESSFUL, finished_at=now)
 
     def _drive(self, number: IssuanceId) -> None:
         try:
@@ -139,6 +159,9 @@ class Worker:
         """Runs a job; it comes back with what is to be written with it, or not at all when it failed."""
         name = job.task_path.rpartition(".")[2]
         try:
+            if (step := STEPS.get(name)) is not None:
+                step(now=timezone.now())
+                return job, None
             note = HANDLERS[name](**job.args_kwargs["kwargs"])
         except Exception as error:  # noqa: BLE001 - worker loop: a job that fails is put back, never lost
             _failed(job, error, name=name)
@@ -160,11 +183,37 @@ def _note_done(done: Sequence[tuple[Job, Note | None]]) -> None:
 def recover_dead(*, now: datetime) -> int:
     """Gives the jobs of workers that died back to the queue; returns how many."""
     dead = DBTaskResult.objects.filter(status=TaskResultStatus.RUNNING, started_at__lt=now - DEAD_AFTER)
-    with write_transaction():
-        for job in dead:
-            if len(job.worker_ids) >= GIVE_UP_AFTER:  # it kills whoever runs it
-                _finish([job], status=TaskResultStatus.FAILED)
-        return dead.update(status=TaskResultStatus.READY, run_after=now)
+    recovered: list[int] = []
+
+    def recover(numbers: Sequence[uuid.UUID]) -> None:
+        with write_transaction():
+            for job in dead.filter(id__in=numbers):
+                if len(job.worker_ids) >= GIVE_UP_AFTER:  # it kills whoever runs it
+                    _finish([job], status=TaskResultStatus.FAILED)
+            again = dead.filter(id__in=numbers).update(status=TaskResultStatus.READY, run_after=now)
+        recovered.append(again)
+
+    apart(list(dead.values_list("id", flat=True)), recover)
+    return sum(recovered)
+
+
+def clear_jobs(*, now: datetime) -> None:
+    """Deletes jobs that ended some time ago."""
+    DBTaskResult.objects.filter(finished_at__lt=now - KEEP_FINISHED).delete()
+
+
+#: What is done every few minutes, each by itself.
+STEPS: dict[str, Callable[..., object]] = {
+    "recover_dead": recover_dead,
+    "clear_jobs": clear_jobs,
+    "alert_overdue": alerts.alert_overdue,
+    "remind_lapsing": reminders.remind_lapsing,
+    "warn_ahead": proof_warnings.warn_ahead,
+    "warn_operators": perspectives.warn_operators,
+    "refresh_waiting": validation.refresh_waiting,
+    "clear_nonces": acme_nonces.clear_nonces,
+    "clear_orders": acme_orders.clear_orders,
+}
 
 
 def backoff(tries: int) -> timedelta:
@@ -188,7 +237,7 @@ def _failed(job: Job, error: Exception, *, name: str) -> None:
         DBTaskResult.objects.filter(id=job.id).update(
             status=TaskResultStatus.READY,
             run_after=timezone.now() + backoff(tries),
-            exception_class_path=f"{type(error).__module__}.{type(error).__qualname__}",
+            exception_class_path=_class_path(error),
         )
 
 
@@ -199,5 +248,9 @@ def _finish(jobs: Sequence[Job], *, status: TaskResultStatus, error: Exception |
         DBTaskResult.objects.filter(id__in=[job.id for job in jobs]).update(
             status=status,
             finished_at=timezone.now(),
-            exception_class_path=f"{type(error).__module__}.{type(error).__qualname__}" if error else "",
+            exception_class_path=_class_path(error) if error else "",
         )
+
+
+def _class_path(error: Exception) -> str:
+    return f"{type(error).__module__}.{type(error).__qualname__}"

@@ -23,6 +23,7 @@ from certdesk.store.selectors.keys import blocks_on, key_is_blocked
 
 MAX_CONTACTS = 10
 MAX_CONTACT = 320
+AT_ONCE = "An account's key was changed by another request at the same time. Send this again."
 #: One answer for a wrong key, an unknown kid and an ended credential: nobody learns which credentials exist.
 _NOT_BOUND = (
     "The external account binding does not fit a credential that is in use. Copy the key identifier and the "
@@ -87,8 +88,8 @@ def register(
                 return Registered(account=made, is_new=True)
         except IntegrityError:  # the same key registered at the same moment
             existing = account_by_key(key)
-        if existing is None:
-            raise InvariantViolated("an account's key was taken and its account is not there")
+        if existing is None:  # that one has yet another key by now
+            raise malformed(AT_ONCE, status=409)
         return Registered(account=existing, is_new=False)
 
 
@@ -117,16 +118,25 @@ def change_key(*, account: AcmeAccount, new: AccountKey, now: datetime) -> None:
     Raises KeyInUse when the new key has an account already, AcmeRefused (badPublicKey) for a blocked one.
     """
     must_be_able(account, Action.ACME_ACCOUNT)
-    _refuse_blocked(new, account.organisation_id)
-    holder = AcmeAccount.objects.filter(spki_sha256=new.spki_sha256).values_list("id", flat=True).first()
-    if holder is not None:
-        raise KeyInUse(account_id=holder)
     with write_transaction():
-        changed = AcmeAccount.objects.filter(
+        lock_organisation(OrganisationId(account.organisation_id))
+        refuse_ended(account.pk)
+        _refuse_blocked(new, account.organisation_id)
+        holder = AcmeAccount.objects.filter(spki_sha256=new.spki_sha256).values_list("id", flat=True)
+        if (taken := holder.first()) is not None:
+            raise KeyInUse(account_id=taken)
+        mine = AcmeAccount.objects.filter(
             id=account.pk, thumbprint=account.thumbprint, deactivated_at__isnull=True
-        ).update(thumbprint=new.thumbprint, jwk=new.jwk, spki_sha256=new.spki_sha256)
+        )
+        try:
+            with transaction.atomic():  # a savepoint: who has the key is asked afterwards
+                changed = mine.update(thumbprint=new.thumbprint, jwk=new.jwk, spki_sha256=new.spki_sha256)
+        except IntegrityError:  # an account of another organisation got the key at the same moment
+            if (taken := holder.first()) is not None:
+                raise KeyInUse(account_id=taken) from None
+            changed = 0
         if not changed:
-            raise malformed("The account's key was changed by another request at the same time.", status=409)
+            raise malformed(AT_ONCE, status=409)
         data = {"from": account.thumbprint, "to": new.thumbprint}
         record(account, "acme_account.change_key", now=now, data=data)
     account.thumbprint, account.jwk, account.spki_sha256 = new.thumbprint, new.jwk, new.spki_sha256
@@ -165,6 +175,11 @@ def refuse_obstacles(
     """
     standing = standing_now(account.pk) if is_locked else _standing(account)
     _refuse(credential_obstacles(standing, names=names, profile_id=profile_id, now=now))
+
+
+def refuse_ended(account_id: int) -> None:
+    """Raises AcmeRefused (unauthorized) for an account that may do nothing by now, under the lock."""
+    _refuse(account_obstacle(standing_now(account_id)))
 
 
 def standing_now(account_id: int) -> Standing:
@@ -319,5 +334,7 @@ def _refuse_blocked(key: AccountKey, organisation_id: int | None) -> None:
 
 
 def _change(account: AcmeAccount, **changes: object) -> None:
+    lock_organisation(OrganisationId(account.organisation_id))
+    refuse_ended(account.pk)
     if not AcmeAccount.objects.filter(id=account.pk, deactivated_at__isnull=True).update(**changes):
         raise AcmeRefused(ProblemType.UNAUTHORIZED, "This account was deactivated.", status=401)

@@ -71,7 +71,7 @@ def revoke_by_account(
     may = can(actor, Action.CERTIFICATE_REVOKE, organisation_id=holder)
     if not may or not _may_revoke(account, row, now=clock()):
         raise AcmeRefused(ProblemType.UNAUTHORIZED, "This account may not revoke this certificate.")
-    proof = HoldsAccount(organisation_id=holder)
+    proof = HoldsAccount(account_id=account.pk, organisation_id=holder)
     revoke_by_proof(actor=actor, certificate_id=row.pk, proof=proof, reason=reason, clock=clock)
 
 

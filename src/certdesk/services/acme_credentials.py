@@ -25,6 +25,7 @@ from certdesk.domain.errors import (
 )
 from certdesk.domain.requests import OrganisationId, UserId
 from certdesk.services import sealing
+from certdesk.services.permissions import actor_now
 from certdesk.services.texts import storable
 from certdesk.store import audit
 from certdesk.store.db import write_transaction
@@ -91,6 +92,8 @@ def _create(
 ) -> CredentialKey:
     with write_transaction():
         lock_organisation(organisation_id)
+        actor = actor_now(actor)
+        _may_manage(actor, organisation_id)
         row = EabCredential.objects.create(
             organisation_id=organisation_id,
             name=name,
@@ -111,10 +114,10 @@ def change_credential(*, actor: Actor, credential_id: int, name: str, limits: Li
 
     Raises as `create_credential` does, and StateConflict for a revoked one.
     """
-    row = _manageable(actor, credential_id)
+    seen = _manageable(actor, credential_id)
     name, limits = _named(name), checked_limits(limits, now=now)
     with write_transaction():
-        lock_organisation(OrganisationId(row.organisation_id))
+        row = _locked(actor, seen)
         _update(row, name=name, **_columns(limits))
         before = _told(row.name, limits_of(row))
         after = _told(name, limits)
@@ -130,9 +133,9 @@ def rotate_credential(
     With `end_accounts` they end as well: anyone who had the old key may have registered one of them.
     Raises NotFound, NotAuthorized, StateConflict for a revoked one.
     """
-    row, key = _manageable(actor, credential_id), _new_key()
+    seen, key = _manageable(actor, credential_id), _new_key()
     with write_transaction():
-        lock_organisation(OrganisationId(row.organisation_id))
+        row = _locked(actor, seen)
         _update(row, key_sealed=sealing.sealed(key, purpose=_PURPOSE), rotated_at=now)
         _note_seen(actor, row, "rotate", now=now)
         _record(actor, row, "acme_credential.rotate", now=now)
@@ -147,9 +150,9 @@ def revoke_credential(*, actor: Actor, credential_id: int, now: datetime) -> Non
 
     Raises NotFound, NotAuthorized, StateConflict for one that was revoked before.
     """
-    row = _manageable(actor, credential_id)
+    seen = _manageable(actor, credential_id)
     with write_transaction():
-        lock_organisation(OrganisationId(row.organisation_id))
+        row = _locked(actor, seen)
         _update(row, revoked_at=now)
         _record(actor, row, "acme_credential.revoke", now=now)
 
@@ -159,10 +162,11 @@ def reveal_key(*, actor: Actor, credential_id: int, now: datetime) -> Credential
 
     Raises NotFound, NotAuthorized, StateConflict for a revoked one.
     """
-    row = _manageable(actor, credential_id)
-    if row.revoked_at is not None:
-        raise StateConflict("This credential was revoked; make a new one.")
+    seen = _manageable(actor, credential_id)
     with write_transaction():
+        row = _locked(actor, seen)
+        if row.revoked_at is not None:
+            raise StateConflict("This credential was revoked; make a new one.")
         _note_seen(actor, row, "reveal", now=now)
         _record(actor, row, "acme_credential.reveal", now=now)
     return CredentialKey(credential_id=row.pk, kid=row.kid, hmac_key=hmac_key(row))
@@ -181,6 +185,7 @@ def end_account(*, actor: Actor, account_id: int, now: datetime) -> None:
     _may_manage(actor, OrganisationId(account.organisation_id))
     with write_transaction():
         lock_organisation(OrganisationId(account.organisation_id))
+        _may_manage(actor_now(actor), OrganisationId(account.organisation_id))
         _end(actor, account, now=now)
 
 
@@ -278,6 +283,12 @@ def _manageable(actor: Actor, credential_id: int) -> EabCredential:
         raise NotFound("There is no such credential.")
     _may_manage(actor, OrganisationId(row.organisation_id))
     return row
+
+
+def _locked(actor: Actor, seen: EabCredential) -> EabCredential:
+    """The credential as it is under its organisation's lock, if the actor may manage it still."""
+    lock_organisation(OrganisationId(seen.organisation_id))
+    return _manageable(actor_now(actor), seen.pk)
 
 
 def _owner(actor: Actor, organisation_id: OrganisationId) -> UserId:

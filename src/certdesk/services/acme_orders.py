@@ -45,6 +45,7 @@ from certdesk.services.entitlements import (
     entitlement_for,
 )
 from certdesk.store import audit
+from certdesk.store.apart import apart
 from certdesk.store.db import write_transaction
 from certdesk.store.models import AcmeAccount, AcmeAuthorization, AcmeChallenge, AcmeOrder, Certificate
 from certdesk.store.prepared import Prepared, Swap, insert, insert_all
@@ -341,10 +342,13 @@ def available_methods() -> frozenset[Method]:
 
 def clear_orders(*, now: datetime) -> None:
     """Deletes orders that were never finalized, a while after they expired."""
-    with write_transaction():
-        old = AcmeOrder.objects.filter(finalized_at__isnull=True, expires_at__lt=now - KEEP_ENDED)
-        numbers = list(old.order_by("id").values_list("id", flat=True)[:CLEARED_AT_ONCE])
-        AcmeOrder.objects.filter(id__in=numbers).delete()
+    old = AcmeOrder.objects.filter(finalized_at__isnull=True, expires_at__lt=now - KEEP_ENDED)
+
+    def clear(numbers: Sequence[int]) -> None:
+        with write_transaction():
+            old.filter(id__in=numbers).delete()
+
+    apart(list(old.order_by("id").values_list("id", flat=True)[:CLEARED_AT_ONCE]), clear)
 
 
 def not_there() -> AcmeRefused:

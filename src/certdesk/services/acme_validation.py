@@ -120,6 +120,10 @@ def answer_challenge(
     row, kind = _own(account, authorization_id, type_name, now=now)
     status = status_of(row, expires_at=row.order.expires_at, now=now)
     with write_transaction():
+        lock_organisation(OrganisationId(account.organisation_id))
+        refuse_obstacles(
+            account, names=[named(row)], profile_id=row.order.profile_id, is_locked=True, now=now
+        )
         answered = _answered(row, kind)
         if answered is not None or status is not AuthorizationStatus.PENDING:
             return Answered(view=challenge_view(row, kind, answered, status=status), look=None)

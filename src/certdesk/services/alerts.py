@@ -17,6 +17,7 @@ from certdesk.domain.waiting import AWAITING_CA, OVERDUE_AFTER
 from certdesk.services import runtime
 from certdesk.services.letters import letter, prose, table
 from certdesk.store import audit
+from certdesk.store.apart import apart
 from certdesk.store.models import AcmeOrder, Issuance, Request
 from certdesk.store.once import tell_once
 from certdesk.store.selectors.people import staff_mailboxes
@@ -70,35 +71,41 @@ _WORDS: Mapping[Awaited, tuple[str, str, str, str]] = {
 
 
 def alert_overdue(*, now: datetime) -> list[int]:
-    """Has the officers told of what has waited 24 hours for the CA, or for the DNS about CAA: requests, then
+    """Has the officers told of what has waited 24 hours for the CA, or for the DNS about CAA: requests, and
     orders of ACME clients. Each wait is told once. Returns the numbers of those newly told.
     """
-    return [number for awaited in Awaited for number in _alert(awaited, now=now)]
+    told: dict[Awaited, list[int]] = {}
+    apart(list(Awaited), lambda some: told.update({awaited: _alert(awaited, now=now) for awaited in some}))
+    return [number for numbers in told.values() for number in numbers]
 
 
 def _alert(awaited: Awaited, *, now: datetime) -> list[int]:
-    due = _orders if awaited is Awaited.ORDERS else partial(_requests, awaited)
-    numbers: list[int] = []
-
     def mail(told: Sequence[audit.Deed]) -> list[tuple[str, dict[str, str]]]:
-        numbers.extend(int(str(deed.object_id)) for deed in told)
-        return [("alert_officers", {"numbers": ",".join(map(str, numbers)), "awaited": awaited.value})]
+        numbers = ",".join(str(deed.object_id) for deed in told)
+        return [("alert_officers", {"numbers": numbers, "awaited": awaited.value})]
 
-    if tell_once(lambda: due(now=now), mail, by="since", now=now):
+    told = tell_once(lambda: _overdue(awaited, now=now), partial(_deed, awaited), mail, by="since", now=now)
+    numbers = [int(str(deed.object_id)) for deed in told]
+    if numbers:
         log.warning("officers.alerted", awaited=awaited.value, numbers=numbers)
     return numbers
 
 
-def _requests(awaited: Awaited, *, now: datetime) -> list[audit.Deed]:
-    """Requests that have waited too long for one of the two."""
-    overdue = _at_ca(now=now) if awaited is Awaited.CA else requests_overdue_at_dns(now=now)
-    return [
-        audit.Deed(
-            action="request.overdue",
-            object_type="request",
-            object_id=row.pk,
-            organisation_id=row.organisation_id,
-            data={
+def _overdue(awaited: Awaited, *, now: datetime) -> QuerySet[Request] | QuerySet[AcmeOrder]:
+    """What has waited too long."""
+    if awaited is Awaited.ORDERS:
+        return orders_overdue(now=now).order_by("id")
+    return (_at_ca(now=now) if awaited is Awaited.CA else requests_overdue_at_dns(now=now)).order_by("id")
+
+
+def _deed(awaited: Awaited, row: Request | AcmeOrder) -> audit.Deed:
+    about: dict[str, object]
+    if isinstance(row, AcmeOrder):  # each is told of once
+        kind, about = "acme_order", {"names": row.identifiers, "request": row.request_id, "hours": HOURS}
+    else:
+        kind, about = (
+            "request",
+            {
                 "status": row.status,
                 "detail": row.detail,
                 "hours": HOURS,
@@ -106,22 +113,13 @@ def _requests(awaited: Awaited, *, now: datetime) -> list[audit.Deed]:
                 "since": row.waiting_since.isoformat(),  # type: ignore[attr-defined] # annotated by both
             },
         )
-        for row in overdue.order_by("id")
-    ]
-
-
-def _orders(*, now: datetime) -> list[audit.Deed]:
-    """Orders that have waited too long; each is told of once."""
-    return [
-        audit.Deed(
-            action="acme_order.overdue",
-            object_type="acme_order",
-            object_id=row.pk,
-            organisation_id=row.organisation_id,
-            data={"names": row.identifiers, "request": row.request_id, "hours": HOURS},
-        )
-        for row in orders_overdue(now=now).order_by("id")
-    ]
+    return audit.Deed(
+        action=f"{kind}.overdue",
+        object_type=kind,
+        object_id=row.pk,
+        organisation_id=row.organisation_id,
+        data=about,
+    )
 
 
 def _at_ca(*, now: datetime) -> QuerySet[Request]:

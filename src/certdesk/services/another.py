@@ -112,7 +112,7 @@ def create_another(
             facts, decision = judged(subject, now=now)
             if against := obstacles_under(request, subject, decision, now=now):
                 _refuse_another(request, against)
-            refuse_former(row.pk, actor.user_id, action=Action.REQUEST_CREATE)
+            refuse_former(row.pk, actor, action=Action.REQUEST_CREATE)
             open_ones = Issuance.objects.filter(
                 request_id=number, order__isnull=True, state__in=(Work.WAITING, Work.CLAIMED, Work.SUBMITTED)
             )

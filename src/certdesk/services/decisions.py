@@ -149,7 +149,7 @@ def approve_request(
     )
     with write_transaction():
         lock_organisation(detail.organisation_id)
-        refuse_former(detail.organisation_id, actor.user_id, action=Action.REQUEST_DECIDE)
+        refuse_former(detail.organisation_id, actor, action=Action.REQUEST_DECIDE)
         request = Request.objects.get(id=detail.number)
         if request.state != State.WAITING_FOR_APPROVAL:
             raise StateConflict(
@@ -243,7 +243,7 @@ def reject_request(
         raise StateConflict("Someone else has already approved this request. Reload the page.")
     with write_transaction():
         lock_organisation(detail.organisation_id)
-        refuse_former(detail.organisation_id, actor.user_id, action=Action.REQUEST_DECIDE)
+        refuse_former(detail.organisation_id, actor, action=Action.REQUEST_DECIDE)
         was_approved = Request.objects.filter(id=detail.number, state=State.APPROVED).exists()
         advance(
             request_id=detail.number,

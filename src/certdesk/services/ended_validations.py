@@ -49,7 +49,7 @@ def end_validation(*, actor: Actor, domain_id: int, record_id: int, reason: str,
         raise InvalidInput("Say why the validation ends.", fields={"reason": "Say why; it is shown."})
     with write_transaction():
         lock_organisation(OrganisationId(row.domain.organisation_id))
-        refuse_former(row.domain.organisation_id, actor.user_id, action=Action.VALIDATION_END)
+        refuse_former(row.domain.organisation_id, actor, action=Action.VALIDATION_END)
         same = Q(id=row.pk)
         if row.method in PERSISTENT_METHODS:
             same |= Q(domain_id=domain_id, method__in=PERSISTENT_METHODS)

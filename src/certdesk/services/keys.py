@@ -8,6 +8,7 @@ from datetime import datetime
 from certdesk.domain.actors import Action, Actor, can
 from certdesk.domain.csr import PrivateKeyPasted, key_of
 from certdesk.domain.errors import InvalidInput, NotAuthorized, StateConflict
+from certdesk.services.permissions import actor_now
 from certdesk.services.texts import storable
 from certdesk.store import audit
 from certdesk.store.db import write_transaction
@@ -80,8 +81,10 @@ def block_by_hand(*, actor: Actor, evidence: bytes, reason: str, now: datetime) 
         if not pasted.spki_sha256:
             raise
         shown, proof = pasted.spki_sha256, KeyProof.POSSESSION
-    for key in shown:
-        block_key(key, proof=proof, reason=reason, actor=actor, now=now)
+    with write_transaction():
+        _expect_officer(actor_now(actor))
+        for key in shown:
+            block_key(key, proof=proof, reason=reason, actor=actor, now=now)
     return BlockedKey.objects.filter(spki_sha256=shown[0], organisation=None).latest("id").pk
 
 
@@ -93,6 +96,7 @@ def unblock_key(*, actor: Actor, blocked_id: int, reason: str, now: datetime) ->
     _expect_officer(actor)
     reason = _reason(reason)
     with write_transaction():
+        _expect_officer(actor_now(actor))
         if not BlockedKey.objects.filter(id=blocked_id, ended_at__isnull=True).update(
             ended_at=now, ended_by=actor.label, ended_reason=reason
         ):

@@ -3,9 +3,10 @@
 Nothing is read from or written to the database here, so the threads need no connections.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from datetime import datetime
+from typing import TypeVar
 
 import structlog
 
@@ -16,6 +17,8 @@ from certdesk.domain.identifiers import is_under
 from certdesk.services import runtime
 
 log = structlog.get_logger()
+
+Row = TypeVar("Row")
 
 #: Looks wait for others: this many at once cost little, and a hundred names take as long as the slowest few.
 AT_ONCE = 64
@@ -36,6 +39,17 @@ def look_at_all(
         while pending:
             done, pending = wait(pending, return_when=FIRST_COMPLETED)
             yield [(looks[look], look.result()) for look in done]
+
+
+def challenges_of(rows: Iterable[Row], make: Callable[[Row], Challenge]) -> tuple[list[Row], list[Challenge]]:
+    """Rows and the challenge of each. One that can't be made is logged, and holds up no other."""
+    found: list[tuple[Row, Challenge]] = []
+    for row in rows:
+        try:
+            found.append((row, make(row)))
+        except Exception:  # a row that breaks is not looked at; its lease puts it off
+            log.exception("dcv.challenge_broken", row=str(row))
+    return [row for row, _challenge in found], [challenge for _row, challenge in found]
 
 
 def look_at(challenge: Challenge, *, clock: Callable[[], datetime]) -> Outcome:

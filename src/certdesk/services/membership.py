@@ -21,6 +21,7 @@ from certdesk.domain.requests import OrganisationId, UserId
 from certdesk.services.account_mail import Occasion, enqueue_account_mail
 from certdesk.services.acme_credentials import take_over
 from certdesk.services.organisations import IssuedPassword, issued_password
+from certdesk.services.permissions import FORMER, actor_now
 from certdesk.services.sessions import drop_sessions
 from certdesk.services.texts import storable
 from certdesk.services.tokens import end_tokens
@@ -56,6 +57,7 @@ def add_member(
     user, password = _new_person(username=username, name=name, email=email)
     try:
         with write_transaction():
+            _lock(actor, organisation_id)
             user.save(force_insert=True)
             Membership.objects.create(user=user, organisation_id=organisation_id, role=role, created_at=now)
             data = {"username": user.username, "role": role.value}
@@ -105,13 +107,17 @@ def add_existing_member(
     if not can(actor, Action.MEMBERS_MANAGE):
         raise NotAuthorized("Only an RA officer adds somebody who belongs to another organisation.")
     organisation_row(organisation_id)
-    user = User.objects.filter(username=username.strip().lower(), is_active=True).first()
-    if user is None:
-        raise InvalidInput("Nobody was added.", fields={"existing": "Nobody active has this user name."})
-    if user.ra_role:
-        raise InvalidInput("Nobody was added.", fields={"existing": "This person belongs to the RA (R38)."})
     with write_transaction():
         lock_organisation(organisation_id)
+        if not can(actor_now(actor), Action.MEMBERS_MANAGE):
+            raise NotAuthorized(FORMER)
+        user = User.objects.filter(username=username.strip().lower(), is_active=True).first()
+        if user is None:
+            raise InvalidInput("Nobody was added.", fields={"existing": "Nobody active has this user name."})
+        if user.ra_role:
+            raise InvalidInput(
+                "Nobody was added.", fields={"existing": "This person belongs to the RA (R38)."}
+            )
         _row, is_new = Membership.objects.get_or_create(
             user=user, organisation_id=organisation_id, defaults={"role": role, "created_at": now}
         )
@@ -128,9 +134,8 @@ def change_role(
     *, actor: Actor, organisation_id: OrganisationId, user_id: int, role: OrgRole, now: datetime
 ) -> None:
     """Makes an applicant a manager, or the other way round. Raises as `disable_member` does."""
-    _may_manage(actor, organisation_id)
     with write_transaction():
-        lock_organisation(organisation_id)
+        actor = _lock(actor, organisation_id)
         member = _active(organisation_id, user_id)
         if member.role == role:
             return
@@ -148,9 +153,8 @@ def disable_member(*, actor: Actor, organisation_id: OrganisationId, user_id: in
     Somebody who then belongs nowhere is signed out, and their API tokens end. The last manager can't be
     disabled by a manager. Raises NotFound, NotAuthorized, StateConflict.
     """
-    _may_manage(actor, organisation_id)
     with write_transaction():
-        lock_organisation(organisation_id)  # two managers disabling each other: one has to see the other gone
+        actor = _lock(actor, organisation_id)  # two managers disabling each other: one has to be too late
         member = _active(organisation_id, user_id)
         _keep_a_manager(actor, member)
         _end(actor, member, now=now)
@@ -163,9 +167,8 @@ def enable_member(*, actor: Actor, organisation_id: OrganisationId, user_id: int
 
     Raises NotFound, NotAuthorized, StateConflict.
     """
-    _may_manage(actor, organisation_id)
     with write_transaction():
-        lock_organisation(organisation_id)
+        actor = _lock(actor, organisation_id)
         member = _members(organisation_id).select_related("user").filter(user_id=user_id).first()
         if member is None:
             raise NotFound("There is no such person in this organisation.")
@@ -188,11 +191,10 @@ def hand_over(
 
     The leaver may be the actor. Raises NotFound, NotAuthorized, InvalidInput.
     """
-    _may_manage(actor, organisation_id)
-    if leaver_id == successor_id:
-        raise InvalidInput("Nothing was handed over.", fields={"successor": "Choose somebody else."})
     with write_transaction():
-        lock_organisation(organisation_id)
+        actor = _lock(actor, organisation_id)
+        if leaver_id == successor_id:
+            raise InvalidInput("Nothing was handed over.", fields={"successor": "Choose somebody else."})
         leaver, successor = _active(organisation_id, leaver_id), _active(organisation_id, successor_id)
         if not User.objects.filter(id=successor_id, is_active=True).exists():
             raise InvalidInput(
@@ -228,6 +230,14 @@ def _new_person(*, username: str, name: str, email: str) -> tuple[User, str]:
 def _may_manage(actor: Actor, organisation_id: OrganisationId) -> None:
     if not can(actor, Action.MEMBERS_MANAGE, organisation_id=organisation_id):
         raise NotAuthorized("Only a manager of the organisation or an RA officer looks after its people.")
+
+
+def _lock(actor: Actor, organisation_id: OrganisationId) -> Actor:
+    """Takes the organisation's lock; the actor as they are under it. Raises NotAuthorized."""
+    lock_organisation(organisation_id)
+    now = actor_now(actor)
+    _may_manage(now, organisation_id)
+    return now
 
 
 def _problems(*, username: str, name: str, email: str) -> dict[str, str]:
@@ -269,6 +279,8 @@ def _end(actor: Actor, member: Membership, *, successor_id: UserId | None = None
     Membership.objects.filter(id=member.pk).update(is_active=False, disabled_by=actor.side, disabled_at=now)
     take_over(actor=actor, organisation_id=home, leaver_id=user_id, successor_id=successor_id, now=now)
     sessions = tokens = 0
+    # Whoever makes a token locks the person's row as well: none is made behind this.
+    User.objects.select_for_update().get(id=user_id)
     if not Membership.objects.filter(user_id=user_id, is_active=True).exists():
         sessions = drop_sessions(user_id=user_id)
         tokens = end_tokens(actor=actor, user_id=user_id, now=now)

@@ -17,7 +17,7 @@ from certdesk.domain.identifiers import is_ip_address, parse_dns_name
 from certdesk.domain.ip_addresses import parse_ip_name
 from certdesk.domain.requests import OrganisationId, RequestId, UserId
 from certdesk.services import runtime
-from certdesk.services.permissions import refuse_withdrawn
+from certdesk.services.permissions import actor_now, refuse_former, refuse_withdrawn
 from certdesk.services.texts import storable
 from certdesk.services.validation import record_proof
 from certdesk.store import audit
@@ -60,8 +60,7 @@ def create_organisation(
     *, actor: Actor, legal_name: str, slug: str = "", country: str = "GB", locality: str = "", now: datetime
 ) -> OrganisationId:
     """Registers an organisation, not yet vetted. Raises InvalidInput, NotAuthorized."""
-    if not can(actor, Action.ORGANISATION_CREATE):
-        raise NotAuthorized("Only an RA officer registers organisations.")
+    _expect_registrar(actor)
     identity = _identity(legal_name=legal_name, country=country, locality=locality)
     slug = slug or slugify(identity["legal_name"])[:63]
     fields = _problems(identity)
@@ -75,6 +74,7 @@ def create_organisation(
         raise InvalidInput("The organisation can't be registered like this.", fields=fields)
     try:
         with write_transaction():
+            _expect_registrar(actor_now(actor))
             row = Organisation.objects.create(slug=slug, created_at=now, **identity)
             _record(actor, row.pk, "organisation.create", now=now, data={**identity, "slug": slug})
     except IntegrityError:  # two officers at the same moment
@@ -110,6 +110,7 @@ def rename_organisation(
         raise InvalidInput("The organisation can't be changed like this.", fields=fields)
     with write_transaction():
         lock_organisation(organisation_id)
+        refuse_former(organisation_id, actor, action=Action.ORGANISATION_VET)
         row = organisation_row(organisation_id)
         before = {name: getattr(row, name) for name in identity}
         differences = {n: [before[n], identity[n]] for n in identity if before[n] != identity[n]}
@@ -162,7 +163,7 @@ def record_vetting(
 
     Raises InvalidInput about `field` without evidence, NotAuthorized, StateConflict if it was vetted already.
     """
-    if not can(actor, Action.ORGANISATION_VET):
+    if not can(actor_now(actor), Action.ORGANISATION_VET):
         raise NotAuthorized("Only an RA officer vets organisations.")
     evidence = storable(evidence, field=field)
     if not evidence:
@@ -211,7 +212,7 @@ def record_validation(
         )
     if evidence.how not in WAYS:
         raise InvalidInput("Choose how it was checked.", fields={f"how.{adn}": "Choose one from the list."})
-    refuse_withdrawn(organisation.pk, actor.user_id, action=Action.DOMAIN_VALIDATE)
+    refuse_withdrawn(organisation.pk, actor, action=Action.DOMAIN_VALIDATE)
     domain, _new = Domain.objects.get_or_create(
         organisation=organisation, adn=adn, defaults={"created_at": now}
     )
@@ -238,12 +239,18 @@ def _set_active(
         raise InvalidInput("Say why.", fields={"reason": "Say why; an auditor relies on it."})
     with write_transaction():
         lock_organisation(organisation_id)
+        refuse_former(organisation_id, actor, action=Action.ORGANISATION_VET)
         organisation_row(organisation_id)
         found = Organisation.objects.filter(id=organisation_id, is_active=not active)
         if not found.update(is_active=active):
             raise StateConflict(f"The organisation is {'enabled' if active else 'disabled'} already.")
         verb = "enable" if active else "disable"
         _record(actor, organisation_id, f"organisation.{verb}", now=now, data={"reason": reason})
+
+
+def _expect_registrar(actor: Actor) -> None:
+    if not can(actor, Action.ORGANISATION_CREATE):
+        raise NotAuthorized("Only an RA officer registers organisations.")
 
 
 def _identity(*, legal_name: str, country: str, locality: str) -> dict[str, str]:

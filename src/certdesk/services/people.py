@@ -19,12 +19,14 @@ from certdesk.domain.requests import OrganisationId, UserId
 from certdesk.services.account_mail import Occasion, enqueue_account_mail, invited_person, mail_reset
 from certdesk.services.acme_credentials import take_over
 from certdesk.services.organisations import IssuedPassword, issued_password
+from certdesk.services.permissions import actor_now
 from certdesk.services.sessions import drop_sessions
 from certdesk.services.tokens import end_tokens
 from certdesk.store import audit
 from certdesk.store.db import write_transaction
 from certdesk.store.jobs import enqueue
 from certdesk.store.models import Membership, User
+from certdesk.store.selectors.facts import lock_organisation
 from certdesk.store.selectors.people import actor_for_user
 
 MAX_EMAIL = 254
@@ -97,10 +99,11 @@ def issue_new_password(*, actor: Actor, user_id: int, now: datetime) -> IssuedPa
 
     Raises NotFound, NotAuthorized.
     """
-    user = _governed(actor, user_id)
+    _governed(actor, user_id)
     password = issued_password()
     encoded = make_password(password)
     with write_transaction():
+        user = _locked(actor, user_id)
         User.objects.filter(id=user.pk).update(password=encoded, must_change_password=True)
         sessions = drop_sessions(user_id=user.pk)
         tokens = end_tokens(actor=actor, user_id=user.pk, now=now)
@@ -117,8 +120,8 @@ def disable_account(*, actor: Actor, user_id: int, now: datetime) -> None:
 
     Raises NotFound, NotAuthorized, StateConflict.
     """
-    user = _governed(actor, user_id)
     with write_transaction():
+        user = _locked(actor, user_id)
         if not User.objects.filter(id=user.pk, is_active=True).update(
             is_active=False, disabled_by=actor.side, disabled_at=now
         ):
@@ -135,13 +138,14 @@ def enable_account(*, actor: Actor, user_id: int, now: datetime) -> IssuedPasswo
 
     Raises NotFound, NotAuthorized, StateConflict.
     """
-    user = _governed(actor, user_id)
-    if not user.is_active and not may_enable(actor, Side(user.disabled_by)):
-        raise NotAuthorized("The RA disabled this account. Only the RA can enable it.")
+    _governed(actor, user_id)
     password = issued_password()
     encoded = make_password(password)
     with write_transaction():
-        if not User.objects.filter(id=user.pk, is_active=False, disabled_by=user.disabled_by).update(
+        user = _locked(actor, user_id)
+        if not user.is_active and not may_enable(actor, Side(user.disabled_by)):
+            raise NotAuthorized("The RA disabled this account. Only the RA can enable it.")
+        if not User.objects.filter(id=user.pk, is_active=False).update(
             is_active=True,
             disabled_by=Side.NONE,
             disabled_at=None,
@@ -159,8 +163,8 @@ def reset_second_factor(*, actor: Actor, user_id: int, now: datetime) -> None:
 
     Raises NotFound, NotAuthorized, StateConflict.
     """
-    user = _governed(actor, user_id)
     with write_transaction():
+        user = _locked(actor, user_id)
         rows = Authenticator.objects.filter(user_id=user.pk)
         kinds = sorted(rows.values_list("type", flat=True))
         if not kinds:
@@ -234,11 +238,11 @@ def _store_password(
     """Compare-and-swap on the old hash: of two changes at once, the second is told."""
     encoded = make_password(new)
     with write_transaction():
-        stored = User.objects.filter(id=user.pk, password=user.password).update(
+        stored = User.objects.filter(id=user.pk, password=user.password, is_active=True).update(
             password=encoded, must_change_password=False
         )
         if not stored:
-            raise StateConflict("The password was changed at the same moment. Sign in again.")
+            raise StateConflict("The password or the account was changed at the same moment. Sign in again.")
         sessions = drop_sessions(user_id=user.pk)
         tokens = end_tokens(actor=actor, user_id=user.pk, now=now) if ends_tokens else 0
         _record(actor, user, action, now=now, data={"sessions": sessions, "tokens": tokens})
@@ -264,6 +268,18 @@ def _governed(actor: Actor, user_id: int) -> User:
     elif not can(actor, Action.MEMBERS_MANAGE) and not _manages_all(actor, ours):
         raise NotAuthorized("This person belongs to another organisation too. Ask the RA to do it.")
     return user
+
+
+def _locked(actor: Actor, user_id: int) -> User:
+    """The same under the locks of the person's organisations and of the person's row, as both are by now.
+
+    The order is that of `services.membership`: organisations, the person, the audit chain.
+    """
+    homes = Membership.objects.filter(user_id=user_id).order_by("organisation_id")
+    for home in homes.values_list("organisation_id", flat=True):
+        lock_organisation(OrganisationId(home))
+    User.objects.select_for_update().filter(id=user_id).first()
+    return _governed(actor_now(actor), user_id)
 
 
 def _knows(actor: Actor, user: User, ours: Mapping[OrganisationId, bool]) -> bool:

@@ -1,13 +1,36 @@
 """Permissions judged again, in the transaction that acts on them: they may have been withdrawn meanwhile."""
 
-from certdesk.domain.actors import Action, can
+from dataclasses import replace
+
+from certdesk.domain.actors import Action, Actor, can
 from certdesk.domain.errors import NotAuthorized, StateConflict
 from certdesk.domain.requests import OrganisationId
 from certdesk.store.selectors.facts import organisation_row
-from certdesk.store.selectors.people import person_now
+from certdesk.store.selectors.people import person_now, token_works
+
+FORMER = "The person who asked for this may no longer act for the organisation."
 
 
-def refuse_withdrawn(organisation_id: int, *people: int | None, action: Action = Action.DOMAIN_ASK) -> None:
+def actor_now(actor: Actor) -> Actor:
+    """The actor as they are at this moment, for judging again what was judged when the call began.
+
+    To be called under the lock that a withdrawal takes too. Who is no person with an account, such as an ACME
+    account or the system, comes back unchanged. Raises NotAuthorized for a person whose account was disabled
+    or whose token was ended meanwhile.
+    """
+    if actor.user_id is None:
+        return actor
+    now = person_now(actor.user_id)
+    if now is None:
+        raise NotAuthorized("Your account has just been disabled. Sign in again.")
+    if actor.token is not None and not token_works(actor.token.id):
+        raise NotAuthorized("Your token has just been ended. Use another one.")
+    return replace(now, token=actor.token)
+
+
+def refuse_withdrawn(
+    organisation_id: int, *people: Actor | int | None, action: Action = Action.DOMAIN_ASK
+) -> None:
     """Passes where the organisation is active and these people may still act for it; None is no person.
 
     To be called under the organisation's lock, before anything is written. Raises StateConflict for a
@@ -18,12 +41,15 @@ def refuse_withdrawn(organisation_id: int, *people: int | None, action: Action =
     refuse_former(organisation_id, *people, action=action)
 
 
-def refuse_former(organisation_id: int, *people: int | None, action: Action) -> None:
+def refuse_former(organisation_id: int, *people: Actor | int | None, action: Action) -> None:
     """Raises NotAuthorized where one of these people may no longer do this for the organisation.
 
-    To be called under its lock: a role that was read before may have been taken away since.
+    Who acts is told as the actor, with the token; who asked for it before, by the person's number. To be
+    called under the organisation's lock: a role that was read before may have been taken away since.
     """
-    for person in {one for one in people if one is not None}:
-        now = person_now(person)
+    for one in people:
+        if one is None or (isinstance(one, Actor) and one.user_id is None):
+            continue
+        now = actor_now(one) if isinstance(one, Actor) else person_now(one)
         if now is None or not can(now, action, organisation_id=OrganisationId(organisation_id)):
-            raise NotAuthorized("The person who asked for this may no longer act for the organisation.")
+            raise NotAuthorized(FORMER)

@@ -12,7 +12,7 @@ import structlog
 from django.db.models import F, QuerySet
 
 from certdesk.dcv.base import Challenge, NotValidated, Outcome, Problem, Record
-from certdesk.domain.actors import SYSTEM, Actor
+from certdesk.domain.actors import SYSTEM, Action, Actor
 from certdesk.domain.deadlines import PERSISTENT_METHODS
 from certdesk.domain.errors import (
     InvalidInput,
@@ -26,9 +26,9 @@ from certdesk.domain.identifiers import is_ip_address
 from certdesk.domain.requests import OrganisationId
 from certdesk.domain.rules import RuleId, in_force
 from certdesk.services import runtime
-from certdesk.services.looks import look_at, look_at_all, proven
+from certdesk.services.looks import challenges_of, look_at, look_at_all, proven
 from certdesk.services.outcomes import record_outcomes
-from certdesk.services.permissions import refuse_withdrawn
+from certdesk.services.permissions import refuse_former, refuse_withdrawn
 from certdesk.services.publications import DnsRecord, persistent_record
 from certdesk.services.validation import record_proof, tell_waiting
 from certdesk.services.validation_methods import (
@@ -98,6 +98,7 @@ def watch_record(*, actor: Actor, domain_id: int, wildcard: bool, now: datetime)
     organisation_id = OrganisationId(domain.organisation_id)
     with write_transaction():
         lock_organisation(organisation_id)
+        refuse_withdrawn(organisation_id, actor)
         PersistentRecord.objects.update_or_create(
             domain=domain,
             defaults={
@@ -126,6 +127,7 @@ def stop_watching(*, actor: Actor, domain_id: int, now: datetime) -> None:
     domain = own_domain(actor, domain_id)
     with write_transaction():
         lock_organisation(OrganisationId(domain.organisation_id))
+        refuse_former(domain.organisation_id, actor, action=Action.DOMAIN_ASK)
         stopped = PersistentRecord.objects.filter(domain=domain, stopped_at__isnull=True).update(
             stopped_at=now, next_look_at=None
         )
@@ -159,9 +161,10 @@ def watch_due(*, clock: Callable[[], datetime], limit: int) -> int:
     due = _due(now).order_by("next_look_at")
     with write_transaction():
         rows = [row for row in due[:limit] if _claim(row, now=now)]
-    for done in look_at_all([challenge_of(row) for row in rows], clock=clock):
+    known, challenges = challenges_of(rows, challenge_of)
+    for done in look_at_all(challenges, clock=clock):
         record_outcomes(
-            [(rows[place], outcome) for place, outcome in done],
+            [(known[place], outcome) for place, outcome in done],
             organisation_of=lambda row: OrganisationId(row.domain.organisation_id),
             record=lambda row, outcome: _record(row, outcome, actor=SYSTEM, now=clock()),
         )
@@ -225,7 +228,7 @@ def _record(row: PersistentRecord, outcome: Outcome, *, actor: Actor, now: datet
     # Once it was seen, the record is the organisation's, and outlives whoever asked for it.
     asker = fresh.asked_by_id if fresh.seen_at is None else None
     try:
-        refuse_withdrawn(fresh.domain.organisation_id, asker, actor.user_id)
+        refuse_withdrawn(fresh.domain.organisation_id, asker, actor)
     except NotAuthorized as withdrawn:
         if asker is None:
             raise

@@ -39,7 +39,9 @@ def warn_operators(*, now: datetime) -> bool:
         object_id=found.on.date().isoformat(),
         data={"days": step, "needed": found.needed.perspectives, "set_up": found.perspectives},
     )
-    told = tell_once(lambda: [deed], lambda _new: [("mail_perspectives", {})], by="days", now=now)
+    told = tell_once(
+        lambda: [step], lambda _step: deed, lambda _new: [("mail_perspectives", {})], by="days", now=now
+    )
     return bool(told)
 
 

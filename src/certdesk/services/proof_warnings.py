@@ -17,6 +17,7 @@ from certdesk.services.letters import letter, prose, quoted, section
 from certdesk.services.persistent import record_for
 from certdesk.services.reminders import people_of
 from certdesk.store import audit
+from certdesk.store.apart import apart
 from certdesk.store.models import (
     ChallengeOutcome,
     Domain,
@@ -40,18 +41,7 @@ NAMES_IN_A_MAIL = 30
 
 def warn_ahead(*, now: datetime) -> None:
     """Queues what people have to be told now and have not been told yet."""
-    tell_once(
-        lambda: _unproven(now=now),
-        lambda told: [("mail_unproven", {"challenge_id": one.data["method_challenge"]}) for one in told],
-        by="method_challenge",
-        now=now,
-    )
-    tell_once(
-        lambda: _relying_on_mail(now=now),
-        lambda told: [("mail_sunset", {"organisation_id": one.organisation_id}) for one in told],
-        by="days",
-        now=now,
-    )
+    apart([_warn_of_unproven, _warn_of_sunset], lambda steps: [step(now=now) for step in steps])
 
 
 def sunset_step(*, now: datetime) -> int | None:
@@ -139,39 +129,53 @@ def mail_sunset(*, organisation_id: int, now: datetime) -> bool:
     return _send(subject, blocks, to=set(people_of(found[0])), about=found[0].pk)
 
 
-def _unproven(*, now: datetime) -> list[audit.Deed]:
-    """Challenges that nobody has met and that end soon."""
+def _warn_of_unproven(*, now: datetime) -> None:
+    """Of challenges that nobody has met and that end soon."""
     soon = MethodChallenge.objects.filter(
         outcome=ChallengeOutcome.OPEN, expires_at__gt=now, expires_at__lte=now + UNPROVEN_BEFORE
     ).select_related("domain")
-    return [
-        audit.Deed(
+
+    def deed(row: MethodChallenge) -> audit.Deed:
+        return audit.Deed(
             action=UNPROVEN_TOLD,
             object_type="domain",
             object_id=row.domain_id,
             organisation_id=row.domain.organisation_id,
             data={"adn": row.adn, "method_challenge": row.pk},
         )
-        for row in soon.order_by("expires_at")
-    ]
+
+    tell_once(
+        lambda: soon.order_by("expires_at"),
+        deed,
+        lambda told: [("mail_unproven", {"challenge_id": one.data["method_challenge"]}) for one in told],
+        by="method_challenge",
+        now=now,
+    )
 
 
-def _relying_on_mail(*, now: datetime) -> list[audit.Deed]:
-    """The organisations with proofs by e-mail, once a step before its end has been reached."""
+def _warn_of_sunset(*, now: datetime) -> None:
+    """Has organisations with proofs by e-mail told, once a step before its end has been reached."""
     step = sunset_step(now=now)
     if step is None:
-        return []
+        return
     found = _on_email(now=now).order_by("organisation_id").values_list("organisation_id", flat=True)
-    return [
-        audit.Deed(
+
+    def deed(number: int) -> audit.Deed:
+        return audit.Deed(
             action=SUNSET_TOLD,
             object_type="organisation",
             object_id=number,
             organisation_id=number,
             data={"days": step},
         )
-        for number in found.distinct()
-    ]
+
+    tell_once(
+        found.distinct,
+        deed,
+        lambda told: [("mail_sunset", {"organisation_id": one.organisation_id}) for one in told],
+        by="days",
+        now=now,
+    )
 
 
 def _on_email(*, now: datetime) -> QuerySet[Domain]:

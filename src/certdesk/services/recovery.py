@@ -35,7 +35,7 @@ def retry_request(
     note = storable(note, field="note")
     with write_transaction():
         lock_organisation(shown.organisation_id)
-        refuse_former(shown.organisation_id, actor.user_id, action=Action.REQUEST_DECIDE)
+        refuse_former(shown.organisation_id, actor, action=Action.REQUEST_DECIDE)
         last = Issuance.objects.filter(request_id=number, order__isnull=True).order_by("-id").first()
         if last is None or last.state != Work.REFUSED:
             raise StateConflict("The CA has not rejected this request.")
@@ -60,6 +60,8 @@ def poll_now(*, actor: Actor, number: int, now: datetime) -> None:
     if shown.status not in AWAITING_CA:
         raise StateConflict("Nothing is awaited from the CA for this request.")
     with write_transaction():
+        lock_organisation(shown.organisation_id)
+        refuse_former(shown.organisation_id, actor, action=Action.REQUEST_DECIDE)
         # What is due within a lease is being asked now, or will be in a moment.
         open_ones = Issuance.objects.filter(request_id=shown.number, next_attempt_at__gt=now + LEASE)
         brought_forward = open_ones.exclude(state__in=DONE).update(next_attempt_at=now)

@@ -55,7 +55,7 @@ def remind_lapsing(*, now: datetime) -> list[int]:
                 to_whom = {"domain_id": domain_id, "expires_at": until, "audience": audience.value}
                 yield "mail_lapsing", to_whom
 
-    new = tell_once(lambda: _due(now=now), mails, by="step", now=now)
+    new = tell_once(lambda: _due(now=now), _deed, mails, by="step", now=now)
     told = [int(str(deed.object_id)) for deed in new]
     if told:
         log.info("domains.lapsing", domains=told)
@@ -136,24 +136,28 @@ def _outlasted(row: Domain, proofs: Iterable[tuple[str, datetime]]) -> bool:
     return any(end > until and is_under(row.adn, adn) for adn, end in proofs)
 
 
-def _due(*, now: datetime) -> list[audit.Deed]:
-    """A deed for each proof that has reached a step; `step` tells it from those of other steps and proofs."""
-    return [
-        audit.Deed(
-            action=REMINDED,
-            object_type="domain",
-            object_id=domain.pk,
-            organisation_id=domain.organisation_id,
-            data={
-                "adn": domain.adn,
-                "expires_at": until.isoformat(),
-                "days": days,
-                "step": f"{until.isoformat()} -{days}",
-            },
-        )
-        for domain, until in _lapsing(now=now)
-        if (days := step_of(expires_at=until, now=now)) is not None
-    ]
+def _due(*, now: datetime) -> Iterator[tuple[Domain, datetime, int]]:
+    """Each domain and end of its proof for which a step has been reached, in days."""
+    for domain, until in _lapsing(now=now):
+        if (days := step_of(expires_at=until, now=now)) is not None:
+            yield domain, until, days
+
+
+def _deed(due: tuple[Domain, datetime, int]) -> audit.Deed:
+    """`step` tells it from those of other steps and proofs."""
+    domain, until, days = due
+    return audit.Deed(
+        action=REMINDED,
+        object_type="domain",
+        object_id=domain.pk,
+        organisation_id=domain.organisation_id,
+        data={
+            "adn": domain.adn,
+            "expires_at": until.isoformat(),
+            "days": days,
+            "step": f"{until.isoformat()} -{days}",
+        },
+    )
 
 
 def _audiences(domain_id: int, until: datetime) -> tuple[Audience, ...]:

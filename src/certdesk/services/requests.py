@@ -42,7 +42,7 @@ from certdesk.services.entitlements import record_request
 from certdesk.services.intents import OWN_KEY, claim_step, prepared, record_issuance
 from certdesk.services.issuance import Claimed, cancel_waiting
 from certdesk.services.keys import block_pasted
-from certdesk.services.permissions import refuse_former
+from certdesk.services.permissions import actor_now, refuse_former
 from certdesk.services.preflight import (
     Subject,
     certificate_checks,
@@ -181,7 +181,7 @@ def create_request(
             facts, decision = judged(subject, now=now)
             if decision.outcome is Outcome.REFUSE:
                 raise PolicyRefused(refusal_text(decision.checks), checks=decision.checks)
-            refuse_former(submission.organisation_id, actor.user_id, action=Action.REQUEST_CREATE)
+            refuse_former(submission.organisation_id, actor, action=Action.REQUEST_CREATE)
             auto, pending = decision.outcome is Outcome.AUTO, bool(decision.pending)
             if not auto or pending or intent is None or differences(intent, facts, csr=csr, ends_at=None):
                 intent = None
@@ -249,17 +249,11 @@ def created(
 def withdraw_request(*, actor: Actor, number: int, seen_version: int | None = None, now: datetime) -> None:
     """Ends a request before anything was issued; its requester or a manager may. Raises StateConflict."""
     request = get_request(actor=actor, number=number)
-    own = request.requester_id == actor.user_id
-    manager = actor.memberships.get(request.organisation_id) is OrgRole.MANAGER
-    allowed = can(actor, Action.REQUEST_WITHDRAW, organisation_id=request.organisation_id)
-    if not allowed or not (own or manager):
-        raise NotAuthorized(
-            "Only the person who asked, or a manager of the organisation, may withdraw a request."
-        )
+    _refuse_not_theirs(actor, request)
     said = f"Withdrawn by {actor.label}."
     with write_transaction():
         lock_organisation(request.organisation_id)
-        refuse_former(request.organisation_id, actor.user_id, action=Action.REQUEST_WITHDRAW)
+        _refuse_not_theirs(actor_now(actor), request)
         advance(
             request_id=request.number,
             event=Event.WITHDRAW,
@@ -269,6 +263,16 @@ def withdraw_request(*, actor: Actor, number: int, seen_version: int | None = No
             step=Step(detail=said),
         )
         cancel_waiting(request_id=request.number, actor=actor, reason=said, now=now)
+
+
+def _refuse_not_theirs(actor: Actor, request: RequestDetail) -> None:
+    own = request.requester_id == actor.user_id
+    manager = actor.memberships.get(request.organisation_id) is OrgRole.MANAGER
+    allowed = can(actor, Action.REQUEST_WITHDRAW, organisation_id=request.organisation_id)
+    if not allowed or not (own or manager):
+        raise NotAuthorized(
+            "Only the person who asked, or a manager of the organisation, may withdraw a request."
+        )
 
 
 def may_end(actor: Actor, request: RequestDetail) -> bool:
@@ -294,7 +298,7 @@ def end_request(
         raise InvalidInput("Say why the request ends.", fields={"reason": "The applicant reads this."})
     with write_transaction():
         lock_organisation(request.organisation_id)
-        refuse_former(request.organisation_id, actor.user_id, action=Action.REQUEST_END)
+        refuse_former(request.organisation_id, actor, action=Action.REQUEST_END)
         end_under_lock(
             request_id=request.number, actor=actor, reason=reason, seen_version=seen_version, now=now
         )

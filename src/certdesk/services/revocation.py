@@ -26,7 +26,9 @@ from certdesk.domain.errors import (
 from certdesk.domain.requests import OrganisationId, RequestId, State, UserId
 from certdesk.domain.revocation import ENDS_REQUEST, MAY_END_REQUEST, RA_ONLY, RevocationReason
 from certdesk.services import runtime
+from certdesk.services.acme_accounts import refuse_ended
 from certdesk.services.keys import block_key
+from certdesk.services.permissions import actor_now
 from certdesk.services.requests import end_under_lock
 from certdesk.services.texts import storable
 from certdesk.store import audit, jobs
@@ -35,12 +37,12 @@ from certdesk.store.models import (
     Certificate,
     KeyProof,
     Request,
-    RequestEvent,
     Revocation,
     RevocationOutcome,
 )
 from certdesk.store.selectors.certificates import get_certificate
 from certdesk.store.selectors.facts import lock_organisation
+from certdesk.store.transitions import note_revoked
 
 log = structlog.get_logger()
 
@@ -49,8 +51,6 @@ Clock = Callable[[], datetime]
 #: Whoever asks the CA has this long to finish before the tick takes over.
 LEASE = timedelta(seconds=10)
 RETRY_FIRST, RETRY_MOST = timedelta(seconds=5), timedelta(minutes=15)
-#: The line that a revocation adds to its request's history. It moves no state, so it is no `Event`.
-HISTORY = "revoke"
 
 
 class Progress(StrEnum):
@@ -69,8 +69,9 @@ class HoldsKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HoldsAccount:
-    """A machine that acts for an organisation, such as an ACME account, and may revoke what it holds."""
+    """An ACME account, which acts for an organisation and may revoke what that holds."""
 
+    account_id: int
     organisation_id: OrganisationId
 
 
@@ -93,32 +94,19 @@ def revoke_certificate(
     """
     held = get_certificate(actor=actor, certificate_id=certificate_id, now=clock())
     row = Certificate.objects.select_related("request").get(id=held.id)
-    organisation_id = OrganisationId(row.request.organisation_id)
-    if not may_revoke(actor, organisation_id=organisation_id, requester_id=UserId(row.request.requester_id)):
-        raise NotAuthorized(
-            "Only the person who asked for this certificate, a manager of the organisation or an RA officer "
-            "may revoke it."
-        )
-    if reason not in reasons_for(actor):
-        raise NotAuthorized(f"“{reason}” is for RA officers to say.")
-    if end_request and reason not in ENDS_REQUEST | MAY_END_REQUEST:
-        raise InvalidInput(
-            f"A revocation for “{reason}” does not end the request.",
-            fields={"end_request": f"Leave it out, or choose {' or '.join(sorted(MAY_END_REQUEST))}."},
-        )
-    ends = end_request or reason in ENDS_REQUEST
-    if ends and not can(actor, Action.REQUEST_END, organisation_id=organisation_id):
-        raise NotAuthorized(
-            "You may revoke this certificate, but only a manager of the organisation or an RA officer may "
-            "end its request. Revoke it without ending the request, or ask one of them."
-        )
     asked = _Asked(
         actor=actor,
         reason=reason,
         note=storable(note, field="note"),
         proof=KeyProof.OFFICER if _for_ra(actor) else KeyProof.CLAIM,
-        ends_request=ends,
+        ends_request=end_request or reason in ENDS_REQUEST,
     )
+    _refuse_not_theirs(row, asked, actor)
+    if end_request and reason not in ENDS_REQUEST | MAY_END_REQUEST:
+        raise InvalidInput(
+            f"A revocation for “{reason}” does not end the request.",
+            fields={"end_request": f"Leave it out, or choose {' or '.join(sorted(MAY_END_REQUEST))}."},
+        )
     return _revoke(row, asked, clock=clock)
 
 
@@ -156,6 +144,7 @@ def revoke_by_proof(
         reason=reason,
         note="",
         proof=KeyProof.POSSESSION if isinstance(proof, HoldsKey) else KeyProof.CLAIM,
+        account_id=proof.account_id if isinstance(proof, HoldsAccount) else None,
     )
     return _revoke(row, asked, clock=clock)
 
@@ -208,6 +197,7 @@ class _Asked:
     note: str
     proof: KeyProof
     ends_request: bool = False
+    account_id: int | None = None
 
     @property
     def everywhere(self) -> bool:
@@ -222,18 +212,46 @@ def _for_ra(actor: Actor) -> bool:
     return can(actor, Action.CERTIFICATE_REVOKE)
 
 
+def _refuse_not_theirs(row: Certificate, asked: _Asked, actor: Actor) -> None:
+    """Raises NotAuthorized where a person may not revoke this certificate in this way."""
+    organisation_id = OrganisationId(row.request.organisation_id)
+    if not may_revoke(actor, organisation_id=organisation_id, requester_id=UserId(row.request.requester_id)):
+        raise NotAuthorized(
+            "Only the person who asked for this certificate, a manager of the organisation or an RA officer "
+            "may revoke it."
+        )
+    if asked.reason not in reasons_for(actor) or (asked.proof is KeyProof.OFFICER and not _for_ra(actor)):
+        raise NotAuthorized(f"“{asked.reason}” is for RA officers to say.")
+    if asked.ends_request and not can(actor, Action.REQUEST_END, organisation_id=organisation_id):
+        raise NotAuthorized(
+            "You may revoke this certificate, but only a manager of the organisation or an RA officer may "
+            "end its request. Revoke it without ending the request, or ask one of them."
+        )
+
+
+def _lock(row: Certificate, asked: _Asked) -> None:
+    """Takes the organisation's lock, and judges under it whether whoever asked still may."""
+    lock_organisation(OrganisationId(row.request.organisation_id))
+    if asked.account_id is not None:
+        refuse_ended(asked.account_id)
+    elif asked.actor.user_id is not None:
+        _refuse_not_theirs(row, asked, actor_now(asked.actor))
+
+
 def _revoke(row: Certificate, asked: _Asked, *, clock: Clock) -> Progress:
     now = clock()
     if asked.compromised:
         # First and by itself: the key is bad even if this certificate is revoked or expired already.
-        block_key(
-            row.spki_sha256,
-            proof=asked.proof,
-            reason=f"Reported as compromised with certificate {row.serial}.",
-            organisation_id=None if asked.everywhere else row.request.organisation_id,
-            actor=asked.actor,
-            now=now,
-        )
+        with write_transaction():
+            _lock(row, asked)
+            block_key(
+                row.spki_sha256,
+                proof=asked.proof,
+                reason=f"Reported as compromised with certificate {row.serial}.",
+                organisation_id=None if asked.everywhere else row.request.organisation_id,
+                actor=asked.actor,
+                now=now,
+            )
     backend = runtime.current().backends.get(row.issuance.backend)
     at_once = backend is not None and backend.inline
     try:
@@ -250,7 +268,7 @@ def _record_intent(row: Certificate, asked: _Asked, *, due_at: datetime, now: da
     """The row comes first: while it stands, its unique index keeps everybody else out, so that what is then
     read of the certificate can't change under us.
     """
-    lock_organisation(OrganisationId(row.request.organisation_id))
+    _lock(row, asked)
     revocation = _intent(row, asked, due_at=due_at, now=now)
     revocation.save(force_insert=True)
     _refuse_ended(row, asked, now=now)
@@ -356,6 +374,7 @@ def _ask_later(revocation: Revocation, detail: str, *, now: datetime) -> Progres
 def _record_revoked(revocation: Revocation, *, now: datetime) -> None:
     certificate = revocation.certificate
     with write_transaction():
+        lock_organisation(OrganisationId(certificate.request.organisation_id))
         if not _close(revocation, RevocationOutcome.DONE, detail="", now=now):
             return  # another process has heard the same answer, and recorded it
         rows = Certificate.objects.filter(id=certificate.pk)
@@ -363,7 +382,13 @@ def _record_revoked(revocation: Revocation, *, now: datetime) -> None:
             revoked_at=now, revocation_reason=revocation.reason
         ):
             rows.update(revocation_reason=revocation.reason)
-        _write_history(revocation, now=now)
+        note = f"Reason: {revocation.reason}. Serial number: {certificate.serial}. {revocation.note}"
+        note_revoked(
+            request_id=RequestId(certificate.request_id),
+            actor=_asker(revocation),
+            note=note.strip(),
+            now=now,
+        )
         _audit(revocation, "certificate.revoke", now=now)
         jobs.enqueue("mail_revocation", due_at=now, revocation_id=revocation.pk)
 
@@ -384,31 +409,15 @@ def _close(revocation: Revocation, outcome: RevocationOutcome, *, detail: str, n
     return bool(closed)
 
 
-def _write_history(revocation: Revocation, *, now: datetime) -> None:
-    """A line in the request's history; its version moves on, for what it shows has changed."""
-    request = revocation.certificate.request
-    Request.objects.filter(id=request.pk).update(version=F("version") + 1)
-    status = Request.objects.values_list("status", flat=True).get(id=request.pk)
-    RequestEvent.objects.create(
-        request_id=request.pk,
-        at=now,
-        event=HISTORY,
-        from_status=status,
-        to_status=status,
-        actor=revocation.actor,
-        user_id=revocation.user_id,
-        note=f"Reason: {revocation.reason}. Serial number: {revocation.certificate.serial}. "
-        f"{revocation.note}".strip(),
-    )
+def _asker(revocation: Revocation) -> Actor:
+    user_id = None if revocation.user_id is None else UserId(revocation.user_id)
+    return Actor(label=revocation.actor, user_id=user_id)
 
 
 def _audit(revocation: Revocation, action: str, *, detail: str = "", now: datetime) -> None:
     certificate = revocation.certificate
     audit.record(
-        actor=Actor(
-            label=revocation.actor,
-            user_id=None if revocation.user_id is None else UserId(revocation.user_id),
-        ),
+        actor=_asker(revocation),
         action=action,
         object_type="certificate",
         object_id=certificate.pk,

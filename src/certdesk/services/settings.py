@@ -8,6 +8,7 @@ from certdesk.domain.actors import Action, Actor, can
 from certdesk.domain.errors import NotAuthorized, StateConflict
 from certdesk.domain.settings import ServiceSettings, changed
 from certdesk.services import runtime
+from certdesk.services.permissions import actor_now
 from certdesk.store import audit
 from certdesk.store.db import write_transaction
 from certdesk.store.models import SettingsVersion
@@ -21,10 +22,10 @@ def change_settings(
 
     Raises InvalidInput per field, NotAuthorized, StateConflict when somebody else changed them since.
     """
-    if not can(actor, Action.SERVICE_OPERATE):
-        raise NotAuthorized("Only an operator changes settings.")
+    _expect_operator(actor)
     with write_transaction():
         lock_settings()
+        _expect_operator(actor_now(actor))
         last = SettingsVersion.objects.order_by("-id").first()
         if seen_version is not None and seen_version != (last.pk if last else 0):
             raise StateConflict("Somebody else has changed the settings since. Look at them again.")
@@ -53,6 +54,11 @@ def change_settings(
         )
     runtime.refresh()
     return after
+
+
+def _expect_operator(actor: Actor) -> None:
+    if not can(actor, Action.SERVICE_OPERATE):
+        raise NotAuthorized("Only an operator changes settings.")
 
 
 def default_settings(*, now: datetime) -> ServiceSettings:

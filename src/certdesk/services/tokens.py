@@ -10,6 +10,7 @@ from django.db.models import Q
 
 from certdesk.domain.actors import LIMITED_SCOPES, Action, Actor, Scope, can, scopes_of
 from certdesk.domain.errors import InvalidInput, NotAuthorized, NotFound
+from certdesk.services.permissions import actor_now
 from certdesk.services.second_factor import is_bound, refuse_without
 from certdesk.services.texts import storable
 from certdesk.store import audit
@@ -60,10 +61,12 @@ def create_token(
     token = PREFIX + secrets.token_urlsafe(32)
     with write_transaction():
         # What ends tokens changes or locks the person's row first: none is made behind its back.
-        user = User.objects.select_for_update().get(id=actor.user_id)
-        ended = maker and not ApiToken.objects.filter(id=maker.id, revoked_at__isnull=True).exists()
-        if ended or not user.is_active or user.must_change_password:
-            raise NotAuthorized("Your account or token has just been disabled or reset. Sign in again.")
+        User.objects.select_for_update().get(id=actor.user_id)
+        current = actor_now(actor)
+        if current.must_change_password:
+            raise NotAuthorized("Your password has just been reset. Sign in again.")
+        if problems := _problems(current, wanted, expires_at, now=now):
+            raise InvalidInput("The token can't be made like this.", fields=problems)
         row = ApiToken.objects.create(
             user_id=actor.user_id,
             name=name,
@@ -87,6 +90,7 @@ def revoke_token(*, actor: Actor, token_id: int, now: datetime) -> None:
         raise NotAuthorized("Sign in, and change an issued password first.")
     with write_transaction():
         User.objects.select_for_update().get(id=actor.user_id)
+        actor_now(actor)  # raises for one who has been disabled since
         if not end_tokens(actor=actor, user_id=actor.user_id, now=now, only=Q(id=token_id)):
             raise NotFound("There is no such token.")
         makers = [token_id]

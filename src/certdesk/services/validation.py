@@ -5,9 +5,10 @@ outside any transaction: a challenge whose mail could not be sent says so and is
 """
 
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from smtplib import SMTPException
 
 import structlog
@@ -37,8 +38,9 @@ from certdesk.domain.requests import OrganisationId, State, Status, Work
 from certdesk.domain.rules import RuleId, in_force
 from certdesk.services import runtime
 from certdesk.services.letters import letter, prose
-from certdesk.services.permissions import refuse_withdrawn
+from certdesk.services.permissions import refuse_former, refuse_withdrawn
 from certdesk.store import audit
+from certdesk.store.apart import apart
 from certdesk.store.db import write_transaction
 from certdesk.store.models import (
     ChallengeOutcome,
@@ -93,6 +95,7 @@ def add_domain(*, actor: Actor, organisation_id: OrganisationId, name: str, now:
     adn = parse_dns_name(name.strip().lower(), allow_wildcard=False)
     with write_transaction():
         lock_organisation(organisation_id)
+        refuse_former(organisation_id, actor, action=Action.DOMAIN_ASK)
         return _listed(actor, organisation_id, adn, now=now)
 
 
@@ -114,6 +117,7 @@ def ask_by_email(
     secret = secret_from(secrets.token_bytes(32))
     with write_transaction():
         lock_organisation(organisation_id)
+        refuse_withdrawn(organisation_id, actor)
         _refuse_flood(actor, adn, now=now)
         domain_id = _listed(actor, organisation_id, adn, now=now)
         challenge = _open_challenge(actor, domain_id, adn, mailbox, secret.digest, now=now)
@@ -140,6 +144,7 @@ def cancel_challenge(*, actor: Actor, challenge_id: int, now: datetime) -> None:
     _may_ask(actor, organisation_id)
     with write_transaction():
         lock_organisation(organisation_id)
+        refuse_former(organisation_id, actor, action=Action.DOMAIN_ASK)
         if not _end(row, ChallengeOutcome.CANCELLED, now=now):
             raise StateConflict("This confirmation was used, cancelled or replaced in the meantime.")
         _record(row, "domain.challenge_cancel", actor=actor, now=now)
@@ -318,10 +323,19 @@ def refresh_waiting(*, now: datetime) -> None:
         state=Work.WAITING, next_attempt_at__isnull=True, request__state=State.APPROVED
     )
     found = waiting.order_by("organisation_id").values_list("organisation_id", flat=True).distinct()[:LINES]
-    for organisation_id in found:
-        with write_transaction():
-            lock_organisation(OrganisationId(organisation_id))
-            tell_waiting(OrganisationId(organisation_id), now=now)
+
+    def refresh(organisations: Sequence[int]) -> None:
+        for one in map(OrganisationId, organisations):
+            numbers = _idle(one).values_list("id", flat=True)[:LINES]
+            apart(list(numbers), partial(_refresh, one, now=now))
+
+    apart(list(found), refresh)
+
+
+def _refresh(organisation_id: OrganisationId, issuances: Sequence[int], *, now: datetime) -> None:
+    with write_transaction():
+        lock_organisation(organisation_id)
+        tell_waiting(organisation_id, only=issuances, now=now)
 
 
 def _may_ask(actor: Actor, organisation_id: OrganisationId) -> None:
@@ -452,13 +466,17 @@ def _send(row: EmailChallenge, *, code: str) -> None:
         ) from None
 
 
-def tell_waiting(organisation_id: OrganisationId, *, now: datetime) -> None:
+def tell_waiting(
+    organisation_id: OrganisationId, *, only: Sequence[int] | None = None, now: datetime
+) -> None:
     """Second lines of what waits for a validation, as things stand now; no state changes (R25).
 
     What has nothing left to wait for is due: a request that was being made while the proof came would else
-    wait for ever, since it was judged by a time before the proof's.
+    wait for ever, since it was judged by a time before the proof's. `only` are some of the issuances.
     """
     waiting = _idle(organisation_id)
+    if only is not None:
+        waiting = waiting.filter(id__in=only)
     columns = ("id", "request_id", "request__names", "request__detail", "request__action_needed")
     for number, request, names, *shown in waiting.values_list(*columns)[:LINES]:
         detail, action_needed = second_line(organisation_id, names, now=now)

@@ -28,9 +28,9 @@ from certdesk.domain.requests import OrganisationId
 from certdesk.domain.rules import RuleId, in_force
 from certdesk.services import runtime
 from certdesk.services.derived import digest_of, new_nonce, new_value, public_token, value_again
-from certdesk.services.looks import look_at, look_at_all, proven
+from certdesk.services.looks import challenges_of, look_at, look_at_all, proven
 from certdesk.services.outcomes import record_outcomes
-from certdesk.services.permissions import refuse_withdrawn
+from certdesk.services.permissions import refuse_former, refuse_withdrawn
 from certdesk.services.publications import Publication, expected_value, publication
 from certdesk.services.validation import record_proof, tell_waiting
 from certdesk.store import audit
@@ -112,6 +112,7 @@ def start_challenge(*, actor: Actor, domain_id: int, method: Method, now: dateti
         raise InvalidInput("This way is not on offer.", fields={"method": "Choose one from the list."})
     with write_transaction():
         lock_organisation(OrganisationId(domain.organisation_id))
+        refuse_withdrawn(domain.organisation_id, actor)
         row = _open(actor, domain, method, now=now)
         tell_waiting(OrganisationId(domain.organisation_id), now=now)
     return Started(
@@ -149,9 +150,10 @@ def check_due(*, clock: Callable[[], datetime], limit: int) -> int:
     due = _due(now).select_related("domain", "asked_by").order_by("next_look_at")
     with write_transaction():
         rows = [row for row in due[:limit] if _claim(row, now=now, by_hand=False)]
-    for done in look_at_all([challenge_of(row) for row in rows], clock=clock):
+    known, challenges = challenges_of(rows, challenge_of)
+    for done in look_at_all(challenges, clock=clock):
         record_outcomes(
-            [(rows[place], outcome) for place, outcome in done],
+            [(known[place], outcome) for place, outcome in done],
             organisation_of=lambda row: OrganisationId(row.domain.organisation_id),
             record=lambda row, outcome: _record(row, outcome, actor=SYSTEM, now=clock()),
         )
@@ -172,6 +174,7 @@ def cancel_method_challenge(*, actor: Actor, challenge_id: int, now: datetime) -
     organisation_id = OrganisationId(row.domain.organisation_id)
     with write_transaction():
         lock_organisation(organisation_id)
+        refuse_former(organisation_id, actor, action=Action.DOMAIN_ASK)
         if not _end(row, ChallengeOutcome.CANCELLED, now=now):
             raise StateConflict(GONE)
         _audit(row, "domain.challenge_cancel", actor=actor, now=now)
@@ -344,7 +347,7 @@ def _record(row: MethodChallenge, outcome: Outcome, *, actor: Actor, now: dateti
     if isinstance(outcome, NotValidated):
         return _not_found(row, outcome, actor=actor, now=now)
     try:
-        refuse_withdrawn(row.domain.organisation_id, row.asked_by_id, actor.user_id)
+        refuse_withdrawn(row.domain.organisation_id, row.asked_by_id, actor)
     except (NotAuthorized, StateConflict) as withdrawn:
         return _withdrawn(row, withdrawn, now=now)
     record = proven(outcome, challenge_of(row), allowed=frozenset({Method(row.method)}))

@@ -27,7 +27,7 @@ from certdesk.domain.requests import (
 from certdesk.store import audit, jobs
 from certdesk.store.db import write_transaction
 from certdesk.store.models import Issuance, Request, RequestEvent
-from certdesk.store.prepared import Prepared, Swap, insert_all
+from certdesk.store.prepared import Prepared, Swap, insert, insert_all
 
 #: Events that concern the applicant, who is told by e-mail.
 NOTIFIED = frozenset(
@@ -43,6 +43,9 @@ NOTIFIED = frozenset(
     }
 )
 CHANGED = "Someone else has just updated this request. Reload the page and try again."
+
+#: The line that a revocation adds to its request's history. It moves no state, so it is no `Event`.
+REVOKED = "revoke"
 
 _STANDING = Prepared(
     lambda number: Request.objects.filter(id=number).values_list(
@@ -214,6 +217,29 @@ def advance_issuance(
             told = []  # what ended the request is in its history already
         write_history(changes=told, actor=actor, now=now, notify=leads and issuance.order_id is None)
     return state
+
+
+def note_revoked(*, request_id: RequestId, actor: Actor, note: str, now: datetime) -> None:
+    """Adds to a request's history that a certificate of it was revoked, which moves no state of the request.
+
+    Its version moves on, for what it shows has changed. In the caller's transaction, under the organisation's
+    lock. Raises StateConflict if somebody changed it without that, NotFound.
+    """
+    at = standing(request_id)
+    if not _swapped(Request, (request_id, at.state, at.version), {}):
+        raise StateConflict(CHANGED)
+    insert(
+        RequestEvent(
+            request_id=request_id,
+            at=now,
+            event=REVOKED,
+            from_status=at.status,
+            to_status=at.status,
+            actor=actor.label,
+            user_id=actor.user_id,
+            note=note,
+        )
+    )
 
 
 def write_history(*, changes: Sequence[Change], actor: Actor, now: datetime, notify: bool = True) -> None:

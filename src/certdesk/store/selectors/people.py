@@ -43,6 +43,9 @@ _PERSON = Prepared(
     ),
     int,
 )
+_WORKS = Prepared(
+    lambda number: ApiToken.objects.filter(id=number, revoked_at__isnull=True).values_list("id"), int
+)
 _BEARER = Prepared(
     lambda digest, now: (
         ApiToken.objects.filter(digest=digest, revoked_at__isnull=True, user__is_active=True)
@@ -91,6 +94,11 @@ def person_now(user_id: int) -> Actor | None:
     """The actor that a person is at this moment; None for an account that is disabled or not there."""
     rows = _PERSON.rows(user_id)
     return _actor(rows) if rows else None
+
+
+def token_works(token_id: int) -> bool:
+    """Whether nobody has ended a token yet."""
+    return _WORKS.row(token_id) is not None
 
 
 def _actor(rows: Sequence[Sequence[Any]], *, token: Token | None = None) -> Actor:

@@ -33,6 +33,15 @@ _JOBS = {
     "mail_vanished": "Mail about a persistent record that vanished",
     "mail_password_reset": "Mail to reset a password",
     "mail_challenge": "Mail that asks to confirm a domain",
+    "recover_dead": "Upkeep: jobs of workers that ended",
+    "clear_jobs": "Upkeep: old jobs",
+    "alert_overdue": "Upkeep: requests that wait too long",
+    "remind_lapsing": "Upkeep: validations that lapse",
+    "warn_ahead": "Upkeep: validations that end in vain",
+    "warn_operators": "Upkeep: perspectives that will be missing",
+    "refresh_waiting": "Upkeep: what requests wait for",
+    "clear_nonces": "Upkeep: old ACME nonces",
+    "clear_orders": "Upkeep: old ACME orders",
 }
 _LOOKS = {
     Verdict.PASS: ("ok", "Works"),
