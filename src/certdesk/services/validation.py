@@ -142,7 +142,9 @@ def cancel_challenge(*, actor: Actor, challenge_id: int, now: datetime) -> None:
         lock_organisation(organisation_id)
         if not _end(row, ChallengeOutcome.CANCELLED, now=now):
             raise StateConflict("This confirmation was used, cancelled or replaced in the meantime.")
-        _record(row, "domain.challenge_cancel", actor=actor, now=now)
+        audit_domain(
+            row.domain, "domain.challenge_cancel", actor=actor, now=now, mailbox=row.mailbox, challenge=row.pk
+        )
         tell_waiting(organisation_id, now=now)
 
 
@@ -220,14 +222,8 @@ def record_proof(
         expires_at=min(expires, until or expires),
     )
     insert(record)
-    audit.record(
-        actor=actor,
-        action="domain.validate",
-        object_type="domain",
-        object_id=domain.pk,
-        organisation_id=domain.organisation_id,
-        now=now,
-        data={"adn": domain.adn, "method": method.value, **noted, "record": record.pk},
+    audit_domain(
+        domain, "domain.validate", actor=actor, now=now, method=method.value, **noted, record=record.pk
     )
     wake_waiting(OrganisationId(domain.organisation_id), now=now)
     return record
@@ -336,15 +332,7 @@ def _listed(actor: Actor, organisation_id: OrganisationId, adn: str, *, now: dat
         organisation_id=organisation_id, adn=adn, defaults={"created_at": now}
     )
     if new:
-        audit.record(
-            actor=actor,
-            action="domain.add",
-            object_type="domain",
-            object_id=row.pk,
-            organisation_id=organisation_id,
-            now=now,
-            data={"adn": adn},
-        )
+        audit_domain(row, "domain.add", actor=actor, now=now)
     return row.pk
 
 
@@ -379,7 +367,7 @@ def _open_challenge(
         created_at=now,
         expires_at=now + timedelta(days=days),
     )
-    _record(row, "domain.challenge", actor=actor, now=now)
+    audit_domain(row.domain, "domain.challenge", actor=actor, now=now, mailbox=mailbox, challenge=row.pk)
     return row
 
 
@@ -470,13 +458,14 @@ def tell_waiting(organisation_id: OrganisationId, *, now: datetime) -> None:
             )
 
 
-def _record(row: EmailChallenge, action: str, *, actor: Actor, now: datetime) -> None:
+def audit_domain(domain: Domain, action: str, *, actor: Actor, now: datetime, **data: object) -> None:
+    """An audit event about a domain, in the caller's transaction; `adn` is in its data."""
     audit.record(
         actor=actor,
         action=action,
         object_type="domain",
-        object_id=row.domain_id,
-        organisation_id=Domain.objects.values_list("organisation_id", flat=True).get(id=row.domain_id),
+        object_id=domain.pk,
+        organisation_id=domain.organisation_id,
         now=now,
-        data={"adn": row.adn, "mailbox": row.mailbox, "challenge": row.pk},
+        data={"adn": domain.adn, **data},
     )
