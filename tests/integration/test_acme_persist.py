@@ -7,7 +7,7 @@ import pytest
 
 from certdesk.dcv.base import Network
 from certdesk.dcv.conformance import ScriptedFetcher, ScriptedResolver, txt
-from certdesk.dcv.persist import hashed_account_uri
+from certdesk.dcv.persist.record import hashed_account_uri
 from certdesk.dcv.registry import load_validators
 from certdesk.dcv.resolver import Answer
 from tests.harness.acme_client import AcmeClient, new_key, public, sign

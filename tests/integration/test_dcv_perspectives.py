@@ -16,13 +16,13 @@ from certdesk.dcv.conformance import ACCOUNT, ADN, ISSUER, NOW, ScriptedFetcher,
 from certdesk.dcv.dns import LABEL, account_label, txt_digest
 from certdesk.dcv.fetch import Fetched
 from certdesk.dcv.http import acme_url, file_url
-from certdesk.dcv.mpic import (
+from certdesk.dcv.mpic.coordinator import (
     Coordinator,
     CorroboratingValidator,
     PerspectiveAddress,
-    PerspectiveApp,
     corroborated_caa,
 )
+from certdesk.dcv.mpic.server import PerspectiveApp
 from certdesk.dcv.registry import load_validators
 from certdesk.dcv.resolver import Answer, Status
 from certdesk.domain.caa import Code, Question

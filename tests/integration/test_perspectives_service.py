@@ -17,7 +17,7 @@ from certdesk.conf.perspectives import caa_asker, corroborated, make_coordinator
 from certdesk.dcv.base import Network
 from certdesk.dcv.conformance import ScriptedFetcher, ScriptedResolver, txt
 from certdesk.dcv.dns import txt_digest
-from certdesk.dcv.mpic import PerspectiveApp
+from certdesk.dcv.mpic.server import PerspectiveApp
 from certdesk.dcv.registry import load_validators
 from certdesk.dcv.resolver import Answer
 from certdesk.domain.actors import RaRole

@@ -28,7 +28,7 @@ from certdesk.dcv.dns import (
 )
 from certdesk.dcv.fetch import Fetched
 from certdesk.dcv.http import AcmeHttpValidator, HttpFileValidator, acme_url, file_url
-from certdesk.dcv.persist import PersistValidator
+from certdesk.dcv.persist.validator import PersistValidator
 from certdesk.dcv.registry import BUILT_IN, load_validators
 from certdesk.dcv.resolver import Answer
 from certdesk.dcv.tls_alpn import TlsAlpnValidator

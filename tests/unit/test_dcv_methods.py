@@ -20,7 +20,8 @@ from certdesk.dcv.conformance import (
 from certdesk.dcv.dns import LABEL, AcmeDnsAccountValidator, TxtTokenValidator, account_label, txt_digest
 from certdesk.dcv.fetch import Fetched, NotFetched
 from certdesk.dcv.http import AcmeHttpValidator, HttpFileValidator, acme_url, file_url
-from certdesk.dcv.persist import PersistValidator, hashed_account_uri, record_value
+from certdesk.dcv.persist.record import hashed_account_uri, record_value
+from certdesk.dcv.persist.validator import PersistValidator
 from certdesk.dcv.resolver import Answer, Status
 from certdesk.dcv.tls_alpn import TlsAlpnValidator, identifier_value
 from certdesk.domain.errors import InvariantViolated

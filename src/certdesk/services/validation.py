@@ -13,7 +13,7 @@ from smtplib import SMTPException
 import structlog
 from django.db.models import Q, QuerySet
 
-from certdesk.dcv.email import (
+from certdesk.dcv.email_challenge import (
     ChallengeFacts,
     code_digest,
     mailboxes,
