@@ -416,8 +416,9 @@ def test_without_account_or_issuers_it_is_our_own_bug(challenge: Challenge) -> N
 
 def test_the_record_that_we_tell_people_to_add_is_one_that_we_accept() -> None:
     until = NOW + timedelta(days=90)
-    value = record_value(issuer=ISSUER, account_uri=ACCOUNT, wildcard=True, persist_until=until)
-    outcome = _persist(value, at=ZONE, wildcard=True)
+    value = record_value(issuer=ISSUER, account_uri=ACCOUNT, wildcard=True)
+    assert isinstance(_persist(value, at=ZONE, wildcard=True), Validated)
+    outcome = _persist(f"{value}; persistUntil={int(until.timestamp())}", at=ZONE, wildcard=True)
     assert isinstance(outcome, Validated)
     assert outcome.record.details["persist_until"] == until.isoformat()
 
