@@ -1,4 +1,4 @@
-"""Domain control by e-mail: asking, confirming, and letting what waited for it move on (R4, V1 to V9).
+"""Domain control by e-mail: asking, confirming, and letting what waited for it move on.
 
 The random value leaves this process in the mail alone; the store keeps its digest. Sending happens
 outside any transaction: a challenge whose mail could not be sent says so and is sent anew.
@@ -56,7 +56,7 @@ from certdesk.store.selectors.facts import lock_organisation, organisation_facts
 
 log = structlog.get_logger()
 
-MAX_AN_HOUR = 10  # mails to one domain and all below it: nobody's mailbox is flooded through us (A10)
+MAX_AN_HOUR = 10  # mails to one domain and all below it: nobody's mailbox is flooded through us
 MAX_BY_ONE_PERSON = 30  # an hour, whatever the domains
 HOUR = timedelta(hours=1)
 GONE = "This code is not valid (any more). Whoever asked for it can send a new one."
@@ -80,7 +80,7 @@ class Asked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Challenge:
-    """An open challenge as its reader sees it; `facts` are what is confirmed (V2)."""
+    """An open challenge as its reader sees it; `facts` are what is confirmed."""
 
     id: int
     mailbox: str
@@ -99,9 +99,9 @@ def add_domain(*, actor: Actor, organisation_id: OrganisationId, name: str, now:
 def ask_by_email(
     *, actor: Actor, organisation_id: OrganisationId, name: str, mailbox: str, now: datetime
 ) -> Asked:
-    """Sends a fresh code to one of the constructed mailboxes of a name (R4); an earlier open one ends.
+    """Sends a fresh code to one of the constructed mailboxes of a name; an earlier open one ends.
 
-    `mailbox` only picks one of those that the server computes from the name (V3). Raises InvalidInput
+    `mailbox` only picks one of those that the server computes from the name. Raises InvalidInput
     for another, RateLimited beyond the limits an hour, MailNotSent when the mail server fails.
     """
     _may_ask(actor, organisation_id)
@@ -149,7 +149,7 @@ def cancel_challenge(*, actor: Actor, challenge_id: int, now: datetime) -> None:
 
 
 def open_challenge(*, code: str, now: datetime) -> Challenge:
-    """What a code would confirm, without confirming it (V2).
+    """What a code would confirm, without confirming it.
 
     Raises NotFound for an unknown, used, cancelled or expired code, all in the same words.
     """
@@ -158,9 +158,9 @@ def open_challenge(*, code: str, now: datetime) -> Challenge:
 
 
 def confirm_by_email(*, code: str, remote_address: str, now: datetime) -> Challenge:
-    """Confirms control of the challenged domain and lets what waited for it move on (R4).
+    """Confirms control of the challenged domain and lets what waited for it move on.
 
-    The record says what was asked, of whom, and what came back (V7). Single use: of two at once one
+    The record says what was asked, of whom, and what came back. Single use: of two at once one
     wins, the other gets NotFound.
     """
     row = _by_code(code, now=now)
@@ -205,7 +205,7 @@ def record_proof(
     now: datetime,
     noted: Mapping[str, object],
 ) -> ValidationRecord:
-    """Inserts a validation record that counts `days`, and makes due whatever waited for it (V7, R4).
+    """Inserts a validation record that counts `days`, and makes due whatever waited for it.
 
     `until` ends it sooner, where what was found says so; `request_id` is what it was checked for.
     In the caller's transaction, under the organisation's lock. `noted` goes into the audit event.
@@ -441,7 +441,7 @@ def _send(row: EmailChallenge, *, code: str) -> None:
 
 
 def tell_waiting(organisation_id: OrganisationId, *, now: datetime) -> None:
-    """Second lines of what waits for a validation, as things stand now; no state changes (R25).
+    """Second lines of what waits for a validation, as things stand now; no state changes.
 
     What has nothing left to wait for is due: a request that was being made while the proof came would else
     wait for ever, since it was judged by a time before the proof's.

@@ -1,4 +1,4 @@
-"""Domain control by something published: a DNS record or a file that carries a random value (V1, V4, V5, V7).
+"""Domain control by something published: a DNS record or a file that carries a random value.
 
 Each use is: ask (a value is made), publish (by people), look (network, outside any transaction), record
 (short transaction, under the organisation's lock). What is not found leaves an attempt with what was seen.
@@ -39,7 +39,7 @@ log = structlog.get_logger()
 
 #: What people can choose. The others belong to ACME, to mail, or to officers.
 PUBLISHED: tuple[Method, ...] = (Method.DNS_TXT, Method.DNS_CNAME, Method.HTTP_FILE)
-PAUSE = timedelta(seconds=5)  # between two looks at one challenge, whoever asks (A10)
+PAUSE = timedelta(seconds=5)  # between two looks at one challenge, whoever asks
 FIRST_LOOK, LONGEST_WAIT = timedelta(minutes=1), timedelta(hours=4)
 LEASE = timedelta(minutes=5)  # a look that has not come back by then is somebody else's
 GONE = "This challenge was used, cancelled or replaced in the meantime."
@@ -240,7 +240,7 @@ def own_domain(actor: Actor, domain_id: int) -> Domain:
 
 
 def seen(record: Record, problem: Problem | None = None) -> dict[str, object]:
-    """A validator's record as evidence: what strangers said is kept, cut short (V7)."""
+    """A validator's record as evidence: what strangers said is kept, cut short."""
     found: dict[str, object] = {
         "adn": record.adn,
         "asked": record.asked[:MAX_SEEN],
