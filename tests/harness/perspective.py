@@ -13,7 +13,7 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 
 import httpx2
 
-from certdesk.dcv.mpic import PerspectiveAddress
+from certdesk.dcv.mpic.coordinator import PerspectiveAddress
 from tests.harness.ports import free_port
 from tests.harness.waiting import wait_until
 

@@ -6,7 +6,7 @@ import pytest
 from django.core import mail
 from django.utils import timezone
 
-from certdesk.dcv.email import normalised_code
+from certdesk.dcv.email_challenge import normalised_code
 from certdesk.domain.certificates import Refused
 from certdesk.domain.requests import RequestId, Status
 from certdesk.services.validation import confirm_by_email

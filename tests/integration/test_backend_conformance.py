@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from certdesk.backends.base import Backend
-from certdesk.backends.conformance import (
+from certdesk.backends.embedded import EmbeddedBackend, EmbeddedConfig, create_authority
+from certdesk.domain.certificates import Intent
+from tests.harness.backend_conformance import (
     BackendConformance,
     BackendFactory,
     MakeIntent,
@@ -14,8 +16,6 @@ from certdesk.backends.conformance import (
     PublishesCrlConformance,
     server_intent,
 )
-from certdesk.backends.embedded import EmbeddedBackend, EmbeddedConfig, create_authority
-from certdesk.domain.certificates import Intent
 
 
 @pytest.fixture

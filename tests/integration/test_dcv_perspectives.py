@@ -12,17 +12,16 @@ import httpx2
 import pytest
 
 from certdesk.dcv.base import Challenge, Network, NotValidated, Outcome, Validated
-from certdesk.dcv.conformance import ACCOUNT, ADN, ISSUER, NOW, ScriptedFetcher, ScriptedResolver, txt
 from certdesk.dcv.dns import LABEL, account_label, txt_digest
 from certdesk.dcv.fetch import Fetched
 from certdesk.dcv.http import acme_url, file_url
-from certdesk.dcv.mpic import (
+from certdesk.dcv.mpic.coordinator import (
     Coordinator,
     CorroboratingValidator,
     PerspectiveAddress,
-    PerspectiveApp,
     corroborated_caa,
 )
+from certdesk.dcv.mpic.server import PerspectiveApp
 from certdesk.dcv.registry import load_validators
 from certdesk.dcv.resolver import Answer, Status
 from certdesk.domain.caa import Code, Question
@@ -31,6 +30,15 @@ from certdesk.domain.evidence import Method
 from tests.harness.acme_certificates import acme_certificate
 from tests.harness.nameserver import NameServers
 from tests.harness.perspective import Application, running_perspective, serving
+from tests.harness.validator_conformance import (
+    ACCOUNT,
+    ADN,
+    ISSUER,
+    NOW,
+    ScriptedFetcher,
+    ScriptedResolver,
+    txt,
+)
 
 _PLACES = ("ripe.one", "arin.two", "ripe.three", "apnic.four")
 _ADDRESSES = tuple(f"127.0.0.{number}" for number in range(2, 2 + len(_PLACES)))

@@ -5,18 +5,6 @@ from importlib.metadata import EntryPoint
 import pytest
 
 from certdesk.dcv.base import Challenge, Network
-from certdesk.dcv.conformance import (
-    ACCOUNT,
-    ADN,
-    ISSUER,
-    Scene,
-    ScriptedFetcher,
-    ScriptedResolver,
-    SecretConformance,
-    ValidatorConformance,
-    network,
-    txt,
-)
 from certdesk.dcv.dns import (
     LABEL,
     AcmeDnsAccountValidator,
@@ -28,13 +16,25 @@ from certdesk.dcv.dns import (
 )
 from certdesk.dcv.fetch import Fetched
 from certdesk.dcv.http import AcmeHttpValidator, HttpFileValidator, acme_url, file_url
-from certdesk.dcv.persist import PersistValidator
+from certdesk.dcv.persist.validator import PersistValidator
 from certdesk.dcv.registry import BUILT_IN, load_validators
 from certdesk.dcv.resolver import Answer
 from certdesk.dcv.tls_alpn import TlsAlpnValidator
 from certdesk.domain.errors import Misconfigured
 from certdesk.domain.evidence import Method
 from tests.harness.acme_certificates import acme_certificate
+from tests.harness.validator_conformance import (
+    ACCOUNT,
+    ADN,
+    ISSUER,
+    Scene,
+    ScriptedFetcher,
+    ScriptedResolver,
+    SecretConformance,
+    ValidatorConformance,
+    network,
+    txt,
+)
 
 VALUE = "k3J9sYw0Vd7nQm2xTz5bLp8cRf1hGa4uEo6iNvKjXsY"
 KEY_AUTHORIZATION = f"evaGxfADs6pSRb2LAv9IZ.{VALUE}"

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from certdesk.dcv.email import (
+from certdesk.dcv.email_challenge import (
     LOCAL_PARTS,
     ChallengeFacts,
     code_digest,

@@ -7,7 +7,17 @@ import pytest
 from cryptography import x509
 
 from certdesk.dcv.base import Challenge, NotValidated, Outcome, Problem, Validated
-from certdesk.dcv.conformance import (
+from certdesk.dcv.dns import LABEL, AcmeDnsAccountValidator, TxtTokenValidator, account_label, txt_digest
+from certdesk.dcv.fetch import Fetched, NotFetched
+from certdesk.dcv.http import AcmeHttpValidator, HttpFileValidator, acme_url, file_url
+from certdesk.dcv.persist.record import hashed_account_uri, record_value
+from certdesk.dcv.persist.validator import PersistValidator
+from certdesk.dcv.resolver import Answer, Status
+from certdesk.dcv.tls_alpn import TlsAlpnValidator, identifier_value
+from certdesk.domain.errors import InvariantViolated
+from certdesk.domain.evidence import Method
+from tests.harness.acme_certificates import acme_certificate
+from tests.harness.validator_conformance import (
     ACCOUNT,
     ADN,
     ISSUER,
@@ -17,15 +27,6 @@ from certdesk.dcv.conformance import (
     network,
     txt,
 )
-from certdesk.dcv.dns import LABEL, AcmeDnsAccountValidator, TxtTokenValidator, account_label, txt_digest
-from certdesk.dcv.fetch import Fetched, NotFetched
-from certdesk.dcv.http import AcmeHttpValidator, HttpFileValidator, acme_url, file_url
-from certdesk.dcv.persist import PersistValidator, hashed_account_uri, record_value
-from certdesk.dcv.resolver import Answer, Status
-from certdesk.dcv.tls_alpn import TlsAlpnValidator, identifier_value
-from certdesk.domain.errors import InvariantViolated
-from certdesk.domain.evidence import Method
-from tests.harness.acme_certificates import acme_certificate
 
 VALUE = "k3J9sYw0Vd7nQm2xTz5bLp8cRf1hGa4uEo6iNvKjXsY"
 TOKEN = "evaGxfADs6pSRb2LAv9IZ"
@@ -415,8 +416,9 @@ def test_without_account_or_issuers_it_is_our_own_bug(challenge: Challenge) -> N
 
 def test_the_record_that_we_tell_people_to_add_is_one_that_we_accept() -> None:
     until = NOW + timedelta(days=90)
-    value = record_value(issuer=ISSUER, account_uri=ACCOUNT, wildcard=True, persist_until=until)
-    outcome = _persist(value, at=ZONE, wildcard=True)
+    value = record_value(issuer=ISSUER, account_uri=ACCOUNT, wildcard=True)
+    assert isinstance(_persist(value, at=ZONE, wildcard=True), Validated)
+    outcome = _persist(f"{value}; persistUntil={int(until.timestamp())}", at=ZONE, wildcard=True)
     assert isinstance(outcome, Validated)
     assert outcome.record.details["persist_until"] == until.isoformat()
 

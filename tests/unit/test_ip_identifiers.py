@@ -9,7 +9,7 @@ from cryptography import x509
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certdesk.dcv.email import mailboxes
+from certdesk.dcv.email_challenge import mailboxes
 from certdesk.dcv.http import acme_url, file_url
 from certdesk.dcv.tls_alpn.certificate import identifier_value, problem_of
 from certdesk.domain.acme_problems import AcmeRefused, ProblemType

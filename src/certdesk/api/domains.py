@@ -26,7 +26,7 @@ from certdesk.api.domain_schemas import (
     ValidationsOut,
 )
 from certdesk.api.openapi import describe
-from certdesk.dcv.email import mailboxes
+from certdesk.dcv.email_challenge import mailboxes
 from certdesk.domain.actors import Actor
 from certdesk.domain.errors import NotFound
 from certdesk.services.ended_validations import end_validation

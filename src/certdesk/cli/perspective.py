@@ -12,8 +12,7 @@ from granian import Granian
 from granian.constants import HTTPModes, Interfaces
 
 from certdesk.dcv.fetch import HTTP, HTTPS
-from certdesk.dcv.mpic import PerspectiveApp
-from certdesk.dcv.mpic.server import MAX_BODY
+from certdesk.dcv.mpic.server import MAX_BODY, PerspectiveApp
 from certdesk.dcv.network import SYSTEM, make_network
 from certdesk.front import Front
 

@@ -13,7 +13,7 @@ import structlog
 from certdesk.conf.config import Config
 from certdesk.dcv.base import Network, Validator
 from certdesk.dcv.caa import CaaChecked, check_caa
-from certdesk.dcv.mpic import (
+from certdesk.dcv.mpic.coordinator import (
     Coordinator,
     CorroboratingValidator,
     PerspectiveAddress,

@@ -1,4 +1,4 @@
-"""Which addresses may be contacted on behalf of an applicant (A11). Pure; no look-up lives here.
+"""Which addresses may be contacted on behalf of an applicant. Pure; no look-up lives here.
 
 Certdesk stands inside networks that its applicants can't reach, so that it must not be sent there: only
 globally reachable unicast addresses are (IANA special-purpose registries, RFC 6890), and an address that

@@ -1,7 +1,7 @@
 """What every validation method offers, and what it is given. No method's own ways live here, and no Django.
 
 A validator is handed a challenge, the network and the time. A proof that is not there is a result, never
-an exception: a validator raises only when *we* are broken (DESIGN §5). It never decides how long a proof
+an exception: a validator raises only when *we* are broken. It never decides how long a proof
 counts: that is a dated rule of the domain.
 """
 
@@ -44,7 +44,7 @@ class Challenge:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Network:
-    """The outside as a validator may see it: a resolver and the one SSRF-safe fetcher (A11)."""
+    """The outside as a validator may see it: a resolver and the one SSRF-safe fetcher."""
 
     resolver: Resolver
     fetcher: Fetcher
@@ -52,7 +52,7 @@ class Network:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """What was asked, of whom, and what came back (V7): JSON, kept whatever the outcome, no secrets (L4).
+    """What was asked, of whom, and what came back: JSON, kept whatever the outcome, no secrets.
 
     `adn` is the name whose control the outcome is about: a parent of the challenge's where the method allows.
     """

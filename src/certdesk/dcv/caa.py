@@ -4,7 +4,7 @@ Re-checked at signing, when the answer is older than the rule allows (`domain.ru
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 
 from certdesk.dcv.resolver import Resolver
@@ -25,26 +25,17 @@ class CaaChecked:
     corroboration: Mapping[str, object] = field(default_factory=dict)
 
     def evidence(self) -> Mapping[str, object]:
-        """The whole check as JSON (V7)."""
+        """The whole check as JSON."""
+        decision = self.decision
         return {
             "name": self.name,
-            "allowed": self.decision.allowed,
-            "code": self.decision.code.value,
-            "detail": self.decision.detail,
-            "where": self.decision.where,
-            "to_add": self.decision.to_add,
+            "allowed": decision.allowed,
+            "code": decision.code.value,
+            "detail": decision.detail,
+            "where": decision.where,
+            "to_add": decision.to_add,
             "at": self.at.isoformat(),
-            "looked": [
-                {
-                    "name": look.name,
-                    "records": list(look.records),
-                    "failure": look.failure,
-                    "chain": list(look.chain),
-                    "authenticated": look.authenticated,
-                    "server": look.server,
-                }
-                for look in self.looked
-            ],
+            "looked": [asdict(look) for look in self.looked],
             "corroboration": dict(self.corroboration),
         }
 
@@ -53,20 +44,18 @@ def check_caa(question: Question, *, resolver: Resolver, now: datetime) -> CaaCh
     """What CAA says now about one name. The first look-up with records, or that fails, ends the climb."""
     looked: list[Looked] = []
     for name in climb(question.name):
-        looked.append(look_up(name, resolver=resolver))
+        # An alias is followed, its target's parents are not (RFC 8659 3).
+        answer = resolver.lookup(name, "CAA")
+        looked.append(
+            Looked(
+                name=name,
+                records=answer.values,
+                failure="" if answer.status.answered else answer.status.value,
+                chain=answer.chain,
+                authenticated=answer.authenticated,
+                server=answer.server,
+            )
+        )
         if looked[-1].records or looked[-1].failure:
             break
     return CaaChecked(name=question.name, decision=decide(question, looked), looked=tuple(looked), at=now)
-
-
-def look_up(name: str, *, resolver: Resolver) -> Looked:
-    """The CAA records at one name; an alias is followed, its target's parents are not (RFC 8659 3)."""
-    answer = resolver.lookup(name, "CAA")
-    return Looked(
-        name=name,
-        records=answer.values,
-        failure="" if answer.status.answered else answer.status.value,
-        chain=answer.chain,
-        authenticated=answer.authenticated,
-        server=answer.server,
-    )

@@ -39,7 +39,7 @@ class Look:
         return f"{len(answer.values)} records" if answer.status is Status.OK else answer.status.value
 
     def details(self, *, secrets: Collection[str] = ()) -> Mapping[str, object]:
-        """The answer as evidence, in which no secret stands: only its digest (L4)."""
+        """The answer as evidence, in which no secret stands: only its digest."""
         answer = self.answer
         return {
             "question": self.asked,

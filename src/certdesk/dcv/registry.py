@@ -15,7 +15,7 @@ from certdesk.dcv.dns import (
     TxtTokenValidator,
 )
 from certdesk.dcv.http import AcmeHttpValidator, HttpFileValidator
-from certdesk.dcv.persist import PersistValidator
+from certdesk.dcv.persist.validator import PersistValidator
 from certdesk.dcv.tls_alpn import TlsAlpnValidator
 from certdesk.domain.errors import Misconfigured
 from certdesk.domain.evidence import Method

@@ -163,7 +163,9 @@ class DnsResolver:
     def lookup(self, name: str, kind: str) -> Answer:
         """The answer for a name and a type; asks on where a response ends within a chain of CNAMEs."""
         try:
-            asked = _wire_name(name)
+            if not name.isascii() or not name.strip("."):
+                raise ValueError("not a DNS name in ASCII")  # noqa: TRY301 - told as the others
+            asked = dns.name.from_text(name, dns.name.root)
             rdtype = dns.rdatatype.from_text(kind)
         except (dns.exception.DNSException, ValueError):
             return Answer(status=Status.MALFORMED, note="This name can't be asked for.")
@@ -224,13 +226,6 @@ class DnsResolver:
         )
 
 
-def _wire_name(name: str) -> dns.name.Name:
-    """The absolute name. Raises ValueError or DNSException for what can't be one."""
-    if not name.isascii() or not name.strip("."):
-        raise ValueError("not a DNS name in ASCII")
-    return dns.name.from_text(name, dns.name.root)
-
-
 def _query(
     name: dns.name.Name, rdtype: dns.rdatatype.RdataType, *, checking: bool = True
 ) -> dns.message.QueryMessage:
@@ -247,12 +242,7 @@ def _exchange(
     """The response, by TCP where UDP would cut it short; or the fault."""
     where, port = server.address, server.port
     try:
-        try:
-            return dns.query.udp(
-                query, where, seconds, port, ignore_unexpected=True, raise_on_truncation=True
-            )
-        except dns.message.Truncated:
-            return dns.query.tcp(query, where, seconds, port)
+        return dns.query.udp_with_fallback(query, where, seconds, port, ignore_unexpected=True)[0]
     except (dns.exception.Timeout, OSError, EOFError):
         return Status.TIMEOUT
     except (dns.exception.DNSException, ValueError):
@@ -267,11 +257,7 @@ def _extended_error(response: dns.message.Message) -> str:
     """What the resolver says of the fault (RFC 8914), cut short and printable."""
     told = (o for o in response.options if isinstance(o, dns.edns.EDEOption))
     texts = [f"{option.code.name.replace('_', ' ').lower()} {option.text or ''}".strip() for option in told]
-    return _printable("; ".join(texts))
-
-
-def _printable(text: str) -> str:
-    return "".join(c if c.isprintable() else " " for c in text)[:200]
+    return "".join(c if c.isprintable() else " " for c in "; ".join(texts))[:200]
 
 
 def _read(
@@ -308,7 +294,8 @@ def _read(
         ttl=min(ttls, default=None),
     )
     # A server that is no recursive one, or does not follow this alias, stops without a word on the target.
-    stopped = found is None and bool(chain) and status is Status.NO_DATA and not _has_soa(response)
+    has_soa = any(rrset.rdtype == dns.rdatatype.SOA for rrset in response.authority)
+    stopped = found is None and bool(chain) and status is Status.NO_DATA and not has_soa
     return _Step(answer, ends_at=owner, complete=not stopped)
 
 
@@ -317,10 +304,6 @@ def _rrset(
 ) -> dns.rrset.RRset | None:
     asked = (owner, dns.rdataclass.IN, rdtype)
     return next((r for r in response.answer if (r.name, r.rdclass, r.rdtype) == asked), None)
-
-
-def _has_soa(response: dns.message.Message) -> bool:
-    return any(rrset.rdtype == dns.rdatatype.SOA for rrset in response.authority)
 
 
 def _value(record: dns.rdata.Rdata) -> str:

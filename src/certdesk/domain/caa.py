@@ -5,13 +5,17 @@ refuses: BR would let an insecure zone's failure pass, and Certdesk does not.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+import dns.exception
+import dns.rdata
+from dns.rdtypes.ANY.CAA import CAA
+
 from certdesk.domain.errors import InvariantViolated
 from certdesk.domain.evidence import Method
-from certdesk.domain.issue_value import IssueValue, NotAnIssueValue, parse_issue_value
+from certdesk.domain.issue_value import IssueValue, parse_issue_value
 
 SOURCE = "RFC 8659, RFC 8657, BR 3.2.2.8"
 _CRITICAL = 128
@@ -62,15 +66,6 @@ class Code(StrEnum):
 
 #: The codes of look-ups that brought no answer.
 NO_ANSWER = tuple(code.value for code in Code if not code.is_answer)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CaaRecord:
-    """One property: tag in lower case, value without the master file's escapes."""
-
-    critical: bool
-    tag: str
-    value: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,102 +131,71 @@ def decide(question: Question, looked: Sequence[Looked]) -> Decision:
     if tuple(look.name for look in looked) != names[: len(looked)] or not looked:
         raise InvariantViolated(f"these are not the CAA look-ups for {question.name}")
     last = looked[-1]
-    if last.failure:
-        return _forbidden(
-            question,
-            last,
-            Code.LOOKUP_FAILED,
-            f"The CAA records of {last.name} can't be looked up ({last.failure}). Until they can, nothing is "
-            "issued. Ask whoever runs that domain's name servers.",
+    if not last.failure and not last.records:
+        if len(looked) < len(names):
+            raise InvariantViolated(f"the CAA climb for {question.name} ended early")
+        return Decision(
+            allowed=True,
+            code=Code.NO_RECORDS,
+            detail=f"No CAA records for {names[0]} nor above it: every CA may issue.",
+            authenticated=all(look.authenticated for look in looked),
         )
-    if last.records:
-        return _by_records(question, last)
-    if len(looked) < len(names):
-        raise InvariantViolated(f"the CAA climb for {question.name} ended early")
+    code, detail = _verdict(question, last)
+    helps = code not in (Code.LOOKUP_FAILED, Code.CRITICAL_UNKNOWN, Code.UNREADABLE)
+    allowed = code in (Code.NOT_RESTRICTED, Code.AUTHORISED)
     return Decision(
-        allowed=True,
-        code=Code.NO_RECORDS,
-        detail=f"No CAA records for {names[0]} nor above it: every CA may issue.",
-        where="",
-        authenticated=all(look.authenticated for look in looked),
+        allowed=allowed,
+        code=code,
+        detail=detail,
+        where=last.name,
+        records=last.records,
+        authenticated=last.authenticated,
+        to_add=record_to_add(last, question) if helps and not allowed else "",
     )
 
 
-def _by_records(question: Question, look: Looked) -> Decision:
-    parsed = [parse_record(text) for text in look.records]
-    records = [record for record in parsed if record is not None]
-    if len(records) < len(parsed):
-        return _forbidden(
-            question, look, Code.UNREADABLE, f"A CAA record of {look.name} can't be read. Correct it."
+def _verdict(question: Question, look: Looked) -> tuple[Code, str]:
+    """What the look-up that ended the climb says, and in words."""
+    # 1. The records can be read, and none of them is a riddle that must be solved.
+    whose = f"The CAA records of {look.name}"
+    if look.failure:
+        return Code.LOOKUP_FAILED, (
+            f"{whose} can't be looked up ({look.failure}). Until they can, nothing is "
+            "issued. Ask whoever runs that domain's name servers."
         )
-    unknown = sorted({record.tag for record in records if record.critical and record.tag not in KNOWN_TAGS})
+    records = [record for text in look.records if (record := parse_record(text)) is not None]
+    if len(records) < len(look.records):
+        return Code.UNREADABLE, f"A CAA record of {look.name} can't be read. Correct it."
+    unknown = sorted({tag for critical, tag, _value in records if critical and tag not in KNOWN_TAGS})
     if unknown:
-        return _forbidden(
-            question,
-            look,
-            Code.CRITICAL_UNKNOWN,
+        return Code.CRITICAL_UNKNOWN, (
             f"A CAA record of {look.name} has the property {unknown[0]}, which is marked critical and which "
-            "we do not know. Take it away, or its critical flag.",
+            "we do not know. Take it away, or its critical flag."
         )
-    relevant = _relevant(records, wildcard=question.wildcard)
-    if relevant is None:
-        return Decision(
-            allowed=True,
-            code=Code.NOT_RESTRICTED,
-            detail=f"The CAA records of {look.name} do not restrict who may issue for {question.name}.",
-            where=look.name,
-            records=look.records,
-            authenticated=look.authenticated,
-        )
-    return _by_issuers(question, look, relevant)
 
+    # 2. Those about this kind of name. For a wildcard `issuewild` takes the place of `issue`, and without any
+    #    `issue` counts (RFC 8659 4.3): `issue ";"` alone forbids wildcards too.
+    values = [value for _critical, tag, value in records if question.wildcard and tag == "issuewild"]
+    values = values or [value for _critical, tag, value in records if tag == "issue"]
+    if not values:
+        return Code.NOT_RESTRICTED, f"{whose} do not restrict who may issue for {question.name}."
 
-def _relevant(records: Iterable[CaaRecord], *, wildcard: bool) -> tuple[str, ...] | None:
-    """The values that decide; None when no property restricts this kind of name.
-
-    For a wildcard `issuewild` takes the place of `issue`, and without any `issue` counts (RFC 8659 4.3):
-    `issue ";"` alone forbids wildcards too.
-    """
-    by_tag: dict[str, list[str]] = {"issue": [], "issuewild": []}
-    for record in records:
-        by_tag.get(record.tag, []).append(record.value)
-    found = by_tag["issuewild"] or by_tag["issue"] if wildcard else by_tag["issue"]
-    return tuple(found) or None
-
-
-def _by_issuers(question: Question, look: Looked, values: tuple[str, ...]) -> Decision:
-    ours = {issuer.lower().rstrip(".") for issuer in question.issuers}
-    read = [value for value in map(parse_issue_value, values) if not isinstance(value, NotAnIssueValue)]
-    named = [value for value in read if value.issuer]  # unreadable ones name nobody (RFC 8659 4.2)
-    mine = [value for value in named if value.issuer in ours]
+    # 3. Whom they name; what can't be read names nobody (RFC 8659 4.2).
+    kind = "wildcard certificates" if question.wildcard else "certificates"
+    read = [value for value in map(parse_issue_value, values) if isinstance(value, IssueValue)]
+    named = {value.issuer for value in read} - {""}
+    mine = named & {issuer.lower().rstrip(".") for issuer in question.issuers}
     if not named:
-        return _forbidden(
-            question, look, Code.NOBODY, f"The CAA records of {look.name} let nobody issue {_kind(question)}."
-        )
+        return Code.NOBODY, f"{whose} let nobody issue {kind}."
     if not mine:
-        others = ", ".join(sorted({value.issuer for value in named}))
-        return _forbidden(
-            question,
-            look,
-            Code.OTHER_ISSUER,
-            f"The CAA records of {look.name} let only {others} issue {_kind(question)}.",
-        )
-    objections = [_objection(value, question) for value in mine]
+        return Code.OTHER_ISSUER, f"{whose} let only {', '.join(sorted(named))} issue {kind}."
+
+    # 4. Whether one that names us does so for this account and method (RFC 8657).
+    objections = [_objection(value, question) for value in read if value.issuer in mine]
     if None in objections:
-        return Decision(
-            allowed=True,
-            code=Code.AUTHORISED,
-            detail=f"The CAA records of {look.name} name us.",
-            where=look.name,
-            records=look.records,
-            authenticated=look.authenticated,
-        )
+        return Code.AUTHORISED, f"{whose} name us."
     code, why = next(objection for objection in objections if objection is not None)
-    return _forbidden(question, look, code, f"The CAA records of {look.name} name us, {why}.")
-
-
-def _kind(question: Question) -> str:
-    return "wildcard certificates" if question.wildcard else "certificates"
+    return code, f"{whose} name us, {why}."
 
 
 def _objection(value: IssueValue, question: Question) -> tuple[Code, str] | None:
@@ -258,46 +222,23 @@ def _objection(value: IssueValue, question: Question) -> tuple[Code, str] | None
 _METHOD_LABEL = re.compile(r"[A-Za-z0-9-]+", re.ASCII)
 
 
-def _forbidden(question: Question, look: Looked, code: Code, detail: str) -> Decision:
-    helps = code not in (Code.LOOKUP_FAILED, Code.CRITICAL_UNKNOWN, Code.UNREADABLE)
-    return Decision(
-        allowed=False,
-        code=code,
-        detail=detail,
-        where=look.name,
-        records=look.records,
-        authenticated=look.authenticated,
-        to_add=record_to_add(look, question) if helps else "",
-    )
-
-
 def record_to_add(look: Looked, question: Question) -> str:
     """The master-file line that would let us issue, beside the records that are there.
 
     Where `issuewild` decides, it has to be one of those; `issue` otherwise. An alias has no records of its
     own: there it goes to the end of the chain.
     """
-    records = [record for record in map(parse_record, look.records) if record is not None]
-    wild = question.wildcard and any(record.tag == "issuewild" for record in records)
-    tag = "issuewild" if wild else "issue"
+    records = [record for text in look.records if (record := parse_record(text)) is not None]
+    wild = question.wildcard and any(tag == "issuewild" for _critical, tag, _value in records)
     owner = look.chain[-1] if look.chain else look.name
-    return f'{owner}. CAA 0 {tag} "{question.issuers[0]}"'
+    return f'{owner}. CAA 0 {"issuewild" if wild else "issue"} "{question.issuers[0]}"'
 
 
-_PRESENTATION = re.compile(r'(\d{1,3}) ([A-Za-z0-9]+) "((?:[^"\\]|\\.)*)"', re.ASCII)
-_ESCAPE = re.compile(r"\\(\d{3}|.)")
-_MAX_OCTET = 255
-
-
-def parse_record(text: str) -> CaaRecord | None:
-    """The property of a record in presentation form (RFC 8659 4.1.1); None for what is none."""
-    found = _PRESENTATION.fullmatch(text)
-    if found is None or int(found.group(1)) > _MAX_OCTET:
+def parse_record(text: str) -> tuple[bool, str, str] | None:
+    """Whether a record is critical, its tag in lower case, its value; None for what is no CAA record."""
+    try:
+        record = dns.rdata.from_text("IN", "CAA", text)
+    except dns.exception.DNSException:
         return None
-    value = _ESCAPE.sub(_unescaped, found.group(3))
-    return CaaRecord(critical=bool(int(found.group(1)) & _CRITICAL), tag=found.group(2).lower(), value=value)
-
-
-def _unescaped(escape: re.Match[str]) -> str:
-    escaped = escape.group(1)
-    return chr(int(escaped)) if escaped.isdigit() and len(escaped) > 1 else escaped
+    assert isinstance(record, CAA)  # noqa: S101 - as asked for
+    return bool(record.flags & _CRITICAL), record.tag.decode().lower(), record.value.decode("latin-1")

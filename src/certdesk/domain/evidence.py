@@ -106,5 +106,5 @@ def covering(name: str, validations: Iterable[Validation], *, now: datetime) -> 
 
 
 def ownership_expiry(*, validated_at: datetime, days: int) -> datetime:
-    """When a manual ownership validation lapses (R34); `days` comes from the settings, capped by rule."""
+    """When a manual ownership validation lapses; `days` comes from the settings, capped by rule."""
     return validated_at + timedelta(days=days)

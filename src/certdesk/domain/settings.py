@@ -13,9 +13,9 @@ from certdesk.domain.errors import InvalidInput
 from certdesk.domain.rules import RuleId, in_force
 
 OTHER = "Other"
-LOWEST_PASSWORD_LENGTH = 3  # R7: the figure of the seed
+LOWEST_PASSWORD_LENGTH = 3  # as the service that this one follows had it
 LONGEST_PASSWORD_LENGTH = 64
-TERM_YEARS = (1, 2, 3)  # R13
+TERM_YEARS = (1, 2, 3)
 MAX_TEXT = 60
 MAX_URL = 500
 MAX_NAME = 253  # RFC 1035: 255 octets on the wire
@@ -30,8 +30,8 @@ class ServiceSettings:
     """Every setting that the portal can change.
 
     `ra_contact` is an e-mail address, a web page, or empty. `ownership_days` is how long a proof of control
-    counts (R34), `challenge_days` how long a mailed code works (R4), `password_min_length` counts
-    characters (R7).
+    counts, `challenge_days` how long a mailed code works, `password_min_length` counts
+    characters.
     """
 
     ra: str = "JTAG"

@@ -9,7 +9,7 @@ from datetime import datetime
 from certdesk.domain.actors import Action, Actor, can
 from certdesk.domain.errors import InvalidInput, NotAuthorized, NotFound
 from certdesk.services.texts import storable
-from certdesk.store import audit
+from certdesk.services.validation import audit_domain
 from certdesk.store.db import write_transaction
 from certdesk.store.models import CaValidation, Domain
 
@@ -41,16 +41,5 @@ def note_ca_state(
             heard_from=actor.label,
             heard_at=now,
         )
-        audit.record(
-            actor=actor,
-            action="domain.ca_state",
-            object_type="domain",
-            object_id=domain.pk,
-            organisation_id=domain.organisation_id,
-            now=now,
-            data={
-                "adn": domain.adn,
-                "ca": name,
-                "valid_until": valid_until.isoformat() if valid_until else None,
-            },
-        )
+        until = valid_until.isoformat() if valid_until else None
+        audit_domain(domain, "domain.ca_state", actor=actor, now=now, ca=name, valid_until=until)

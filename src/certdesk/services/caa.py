@@ -1,13 +1,14 @@
-"""CAA for what is about to be decided or signed: asked outside any transaction, every answer kept (V6, V7).
+"""CAA for what is about to be decided or signed: asked outside any transaction, every answer kept.
 
 With the policy's `caa` off nothing is asked, read or written. What an answer does to a request is policy's
 (`domain.policy_limits`); what the records mean is `domain.caa`.
 """
 
-from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
 import structlog
 
@@ -61,9 +62,7 @@ def look_at_caa(
     if all(map(is_ip_address, names)) or not runtime.current().policy.may_ask_caa:
         return NOT_ASKED
     organisation = organisation_row(organisation_id)
-    if _is_off(organisation, profile_id):
-        return NOT_ASKED
-    return _seen(_questions(organisation, names, account_uri, now=now), {}, now=now)
+    return _seen(organisation, profile_id, names, account_uri, dict, now=now)
 
 
 def known_caa(
@@ -78,11 +77,11 @@ def known_caa(
     """What CAA says about names under a stored request: answers that are young enough, the others looked up
     now. Outside any transaction.
     """
-    if not names or _is_off(organisation, profile_id):
+    if not names:
         return NOT_ASKED
     young = now - timedelta(hours=in_force(RuleId.CAA_AGE, now).value)
-    stored = stored_answers(request_id=request_id, since=young)
-    return _seen(_questions(organisation, names, account_uri, now=now), stored, now=now)
+    stored = partial(stored_answers, request_id=request_id, since=young)
+    return _seen(organisation, profile_id, names, account_uri, stored, now=now)
 
 
 def record_caa(
@@ -112,91 +111,88 @@ def record_caa(
     )
 
 
-def _is_off(organisation: Organisation, profile_id: str) -> bool:
-    rules = runtime.current().rules_for(organisation=organisation.slug, profile=profile_id)
-    return rules.caa is CaaMode.OFF
-
-
-def _questions(
-    organisation: Organisation, names: Sequence[str], account_uri: str, *, now: datetime
-) -> list[Question]:
-    """One for each DNS name, with the method of the proof that it rests on (RFC 8657 4).
-
-    An IP address has no CAA records (RFC 8659 3), so that there is nothing to ask.
-    """
+def _seen(
+    organisation: Organisation,
+    profile_id: str,
+    names: Sequence[str],
+    account_uri: str,
+    stored: Callable[[], Mapping[str, StoredAnswer]],
+    *,
+    now: datetime,
+) -> CaaSeen:
+    """What is stored already and what is looked up now; nothing where the policy's `caa` is off."""
     rt = runtime.current()
+    if rt.rules_for(organisation=organisation.slug, profile=profile_id).caa is CaaMode.OFF:
+        return NOT_ASKED
+
+    # 1. A question for each DNS name, with the method of the proof that it rests on (RFC 8657 4). An IP
+    #    address has no CAA records (RFC 8659 3), so that there is nothing to ask.
     names = [name for name in names if not is_ip_address(name)]
     proofs = organisation_facts(organisation, names=names, now=now).validations
-    covered = {name: covering(name, proofs, now=now) for name in names}
-    return [
-        Question(
-            name=name,
-            issuers=rt.caa.issuers,
-            account_uri=rt.caa.account_uri or account_uri,
-            method=None if proof is None else proof.method,
+    questions = []
+    for name in names:
+        proof = covering(name, proofs, now=now)
+        questions.append(
+            Question(
+                name=name,
+                issuers=rt.caa.issuers,
+                account_uri=rt.caa.account_uri or account_uri,
+                method=None if proof is None else proof.method,
+            )
         )
-        for name, proof in covered.items()
-    ]
 
+    # 2. A stored answer counts for the very question that it was given to, and only if it was one.
+    known, kept, missing = stored(), [], []
+    for question in questions:
+        found = known.get(question.name)
+        if found is not None and found.answer.answered and found.question == _described(question):
+            kept.append(found.answer)
+        else:
+            missing.append(question)
 
-def _seen(questions: list[Question], stored: Mapping[str, StoredAnswer], *, now: datetime) -> CaaSeen:
-    """A stored answer counts for the very question that it was given to, and only if it was one."""
-    kept = {
-        question.name: found.answer
-        for question in questions
-        if (found := stored.get(question.name)) is not None
-        and found.answer.answered
-        and found.question == _described(question)
-    }
-    missing = [question for question in questions if question.name not in kept]
-    ask = runtime.current().caa.ask
-    if ask is None and missing:
+    # 3. The others are looked up.
+    if rt.caa.ask is None and missing:
         log.warning("caa.nobody_to_ask", names=len(missing))
-    checked = [] if ask is None else _ask(missing, ask, now=now)
-    return CaaSeen(
-        answers=(*kept.values(), *map(_answer, checked)),
-        new=tuple(zip(missing, checked, strict=True)) if checked else (),
-    )
+    checked = [] if rt.caa.ask is None else _ask(missing, rt.caa.ask, now=now)
+    answers = [
+        CaaAnswer(
+            name=one.name,
+            permits=one.decision.allowed,
+            answered=one.decision.code.is_answer,
+            detail=one.decision.detail,
+            found=one.decision.records,
+            to_add=one.decision.to_add,
+            at=one.at,
+        )
+        for one in checked
+    ]
+    new = tuple(zip(missing, checked, strict=True)) if checked else ()
+    return CaaSeen(answers=(*kept, *answers), new=new)
 
 
 def _ask(questions: list[Question], ask: AskCaa, *, now: datetime) -> list[CaaChecked]:
     """Every name's own look-up, at once. One that takes too long or breaks is one that failed."""
     if not questions:
         return []
+    found: list[CaaChecked] = []
     pool = ThreadPoolExecutor(max_workers=min(len(questions), AT_ONCE), thread_name_prefix="caa")
     try:
         asked = [pool.submit(ask, question, now) for question in questions]
-        wait(asked, timeout=SECONDS)
-        return [_result(*pair, now=now) for pair in zip(questions, asked, strict=True)]
+        done, _late = wait(asked, timeout=SECONDS)
+        for question, one in zip(questions, asked, strict=True):
+            error = one.exception() if one in done else None
+            if one in done and error is None:
+                found.append(one.result())
+                continue
+            if error is not None:
+                log.error("caa.look_up_broke", name=question.name, exc_info=error)
+            why = "timeout" if error is None else "it broke on our side"
+            looked = (Looked(name=climb(question.name)[0], failure=why),)
+            decision = decide(question, looked)
+            found.append(CaaChecked(name=question.name, decision=decision, looked=looked, at=now))
     finally:
         pool.shutdown(wait=False, cancel_futures=True)  # what still runs ends by its own time-outs
-
-
-def _result(question: Question, asked: Future[CaaChecked], *, now: datetime) -> CaaChecked:
-    if not asked.done():
-        return _failed(question, "timeout", now=now)
-    if (error := asked.exception()) is not None:
-        log.error("caa.look_up_broke", name=question.name, exc_info=error)
-        return _failed(question, "it broke on our side", now=now)
-    return asked.result()
-
-
-def _failed(question: Question, why: str, *, now: datetime) -> CaaChecked:
-    looked = (Looked(name=climb(question.name)[0], failure=why),)
-    return CaaChecked(name=question.name, decision=decide(question, looked), looked=looked, at=now)
-
-
-def _answer(checked: CaaChecked) -> CaaAnswer:
-    decision = checked.decision
-    return CaaAnswer(
-        name=checked.name,
-        permits=decision.allowed,
-        answered=decision.code.is_answer,
-        detail=decision.detail,
-        found=decision.records,
-        to_add=decision.to_add,
-        at=checked.at,
-    )
+    return found
 
 
 def _described(question: Question) -> dict[str, object]:

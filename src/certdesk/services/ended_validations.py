@@ -10,8 +10,7 @@ from certdesk.domain.errors import InvalidInput, NotAuthorized, NotFound, StateC
 from certdesk.domain.requests import OrganisationId
 from certdesk.services.permissions import refuse_former
 from certdesk.services.texts import storable
-from certdesk.services.validation import tell_waiting
-from certdesk.store import audit
+from certdesk.services.validation import audit_domain, tell_waiting
 from certdesk.store.db import write_transaction
 from certdesk.store.models import (
     AcmeAuthorization,
@@ -73,20 +72,15 @@ def _end(record: ValidationRecord, domain: Domain, *, actor: Actor, reason: str,
         order__organisation_id=domain.organisation_id,
         valid_until=record.expires_at,
     ).update(valid_until=now)
-    audit.record(
+    audit_domain(
+        domain,
+        "domain.end_validation",
         actor=actor,
-        action="domain.end_validation",
-        object_type="domain",
-        object_id=domain.pk,
-        organisation_id=domain.organisation_id,
         now=now,
-        data={
-            "adn": domain.adn,
-            "method": record.method,
-            "record": record.pk,
-            "counted_until": record.expires_at.isoformat(),
-            "reason": reason,
-        },
+        method=record.method,
+        record=record.pk,
+        counted_until=record.expires_at.isoformat(),
+        reason=reason,
     )
 
 

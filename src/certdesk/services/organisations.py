@@ -39,7 +39,7 @@ _SLUG_TAKEN = "Another organisation has this short name."
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
-    """How an officer checked that the organisation owns a domain (R31). `how` is a key of WAYS."""
+    """How an officer checked that the organisation owns a domain. `how` is a key of WAYS."""
 
     domain: str
     how: str
@@ -49,7 +49,7 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IssuedPassword:
-    """A password made for a new person; shown once and stored only as a hash (R8)."""
+    """A password made for a new person; shown once and stored only as a hash."""
 
     user_id: UserId
     username: str
@@ -96,7 +96,7 @@ def rename_organisation(
 ) -> None:
     """Writes an organisation's legal name and place anew, as they stand in every later certificate.
 
-    Approvals were given for the old ones, so what is accepted and not yet issued is decided again (W2).
+    Approvals were given for the old ones, so what is accepted and not yet issued is decided again.
     Raises InvalidInput, NotAuthorized, NotFound, StateConflict when somebody else was faster.
     """
     if not can(actor, Action.ORGANISATION_VET):
@@ -180,7 +180,7 @@ def record_vetting(
 def validate_domain(
     *, actor: Actor, organisation_id: OrganisationId, evidence: Evidence, now: datetime
 ) -> None:
-    """Records an officer's ownership check of a domain, outside any request (R31, R32)."""
+    """Records an officer's ownership check of a domain, outside any request."""
     if not can(actor, Action.DOMAIN_VALIDATE):
         raise NotAuthorized("Only an RA officer records ownership checks.")
     row = Organisation.objects.filter(id=organisation_id).first()
@@ -200,7 +200,7 @@ def record_validation(
     request_id: RequestId | None,
     now: datetime,
 ) -> None:
-    """Inserts a validation record for a domain of an organisation, in the caller's transaction (V7)."""
+    """Inserts a validation record for a domain of an organisation, in the caller's transaction."""
     adn = evidence.domain
     adn = parse_ip_name(adn) if is_ip_address(adn) else parse_dns_name(adn, allow_wildcard=False)
     details = storable(evidence.details, field=f"evidence.{adn}")

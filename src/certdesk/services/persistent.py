@@ -26,11 +26,10 @@ from certdesk.domain.identifiers import is_ip_address
 from certdesk.domain.requests import OrganisationId
 from certdesk.domain.rules import RuleId, in_force
 from certdesk.services import runtime
-from certdesk.services.looks import challenges_of, look_at, look_at_all, proven
-from certdesk.services.outcomes import record_outcomes
 from certdesk.services.permissions import refuse_former, refuse_withdrawn
+from certdesk.services.proof_checks import check_all, check_proof, proven
 from certdesk.services.publications import DnsRecord, persistent_record
-from certdesk.services.validation import record_proof, tell_waiting
+from certdesk.services.validation import audit_domain, record_proof, tell_waiting
 from certdesk.services.validation_methods import (
     LEASE,
     PAUSE,
@@ -43,7 +42,7 @@ from certdesk.services.validation_methods import (
     seen,
     wait_after,
 )
-from certdesk.store import audit, jobs
+from certdesk.store import jobs
 from certdesk.store.db import write_transaction
 from certdesk.store.models import Domain, PersistentRecord, ValidationRecord
 from certdesk.store.selectors.facts import lock_organisation
@@ -114,7 +113,7 @@ def watch_record(*, actor: Actor, domain_id: int, wildcard: bool, now: datetime)
                 "next_look_at": now,
             },
         )
-        _audit(domain, "domain.persistent_watch", actor=actor, now=now, wildcard=wildcard)
+        audit_domain(domain, "domain.persistent_watch", actor=actor, now=now, wildcard=wildcard)
         tell_waiting(organisation_id, now=now)
     return Watched(domain_id=domain.pk, adn=domain.adn, record=record_for(domain, wildcard=wildcard))
 
@@ -133,7 +132,7 @@ def stop_watching(*, actor: Actor, domain_id: int, now: datetime) -> None:
         )
         if not stopped:
             raise StateConflict(NOT_WATCHED)
-        _audit(domain, "domain.persistent_stop", actor=actor, now=now)
+        audit_domain(domain, "domain.persistent_stop", actor=actor, now=now)
         tell_waiting(OrganisationId(domain.organisation_id), now=now)
 
 
@@ -152,7 +151,10 @@ def check_record_now(*, actor: Actor, domain_id: int, clock: Callable[[], dateti
             "It was looked at a moment ago. Try again in a few seconds.",
             retry_after=int(PAUSE.total_seconds()),
         )
-    return _conclude(row, look_at(challenge_of(row), clock=clock), actor=actor, now=clock())
+    outcome = check_proof(challenge_of(row), clock=clock)
+    with write_transaction():
+        lock_organisation(OrganisationId(domain.organisation_id))
+        return _record(row, outcome, actor=actor, now=clock())
 
 
 def watch_due(*, clock: Callable[[], datetime], limit: int) -> int:
@@ -161,13 +163,12 @@ def watch_due(*, clock: Callable[[], datetime], limit: int) -> int:
     due = _due(now).order_by("next_look_at")
     with write_transaction():
         rows = [row for row in due[:limit] if _claim(row, now=now)]
-    known, challenges = challenges_of(rows, challenge_of)
-    for done in look_at_all(challenges, clock=clock):
-        record_outcomes(
-            [(known[place], outcome) for place, outcome in done],
-            organisation_of=lambda row: OrganisationId(row.domain.organisation_id),
-            record=lambda row, outcome: _record(row, outcome, actor=SYSTEM, now=clock()),
-        )
+    check_all(
+        rows,
+        challenge_of,
+        lambda row, outcome: _record(row, outcome, actor=SYSTEM, now=clock()),
+        clock=clock,
+    )
     return len(rows)
 
 
@@ -212,12 +213,6 @@ def _claim(row: PersistentRecord, *, now: datetime) -> bool:
         return bool(found.update(looked_at=now, next_look_at=now + LEASE))
 
 
-def _conclude(row: PersistentRecord, outcome: Outcome, *, actor: Actor, now: datetime) -> Looked:
-    with write_transaction():
-        lock_organisation(OrganisationId(row.domain.organisation_id))
-        return _record(row, outcome, actor=actor, now=now)
-
-
 def _record(row: PersistentRecord, outcome: Outcome, *, actor: Actor, now: datetime) -> Looked:
     """In the caller's transaction, under the lock. Raises StateConflict before anything is written."""
     fresh = _watched().filter(id=row.pk, created_at=row.created_at).first()
@@ -232,7 +227,12 @@ def _record(row: PersistentRecord, outcome: Outcome, *, actor: Actor, now: datet
     except NotAuthorized as withdrawn:
         if asker is None:
             raise
-        return _withdrawn(fresh, withdrawn, now=now)
+        # What is found for who may no longer ask proves nothing.
+        PersistentRecord.objects.filter(id=row.pk).update(stopped_at=now, next_look_at=None)
+        audit_domain(fresh.domain, "domain.persistent_stop", actor=SYSTEM, now=now, problem=WITHDRAWN)
+        tell_waiting(OrganisationId(fresh.domain.organisation_id), now=now)
+        problem = Problem(code=WITHDRAWN, detail=f"{withdrawn.detail} Start again.")
+        return NotFoundYet(problem=problem, adn=row.adn, next_look_at=None)
     # A record without policy=wildcard is a narrower proof than was asked for, and a proof all the same.
     record = proven(outcome, challenge_of(fresh), allowed=PERSISTENT_METHODS)
     return _there(fresh, record, actor=actor, now=now)
@@ -242,7 +242,7 @@ def _there(row: PersistentRecord, record: Record, *, actor: Actor, now: datetime
     """Notes that the record was seen; the proof is written anew when half of it has run."""
     rt = runtime.current()
     if row.seen_at is None or row.missing_since is not None:
-        _audit(row.domain, "domain.persistent_seen", actor=actor, now=now, method=record.method.value)
+        audit_domain(row.domain, "domain.persistent_seen", actor=actor, now=now, method=record.method.value)
     PersistentRecord.objects.filter(id=row.pk).update(
         looks=0, seen_at=now, missing_since=None, next_look_at=now + rt.persistence.check_every
     )
@@ -270,15 +270,6 @@ def _there(row: PersistentRecord, record: Record, *, actor: Actor, now: datetime
     return Found(record_id=proof.pk, adn=row.adn)
 
 
-def _withdrawn(row: PersistentRecord, why: NotAuthorized, *, now: datetime) -> NotFoundYet:
-    """Stops the watch: what is found for who may no longer ask proves nothing."""
-    PersistentRecord.objects.filter(id=row.pk).update(stopped_at=now, next_look_at=None)
-    _audit(row.domain, "domain.persistent_stop", actor=SYSTEM, now=now, problem=WITHDRAWN)
-    tell_waiting(OrganisationId(row.domain.organisation_id), now=now)
-    problem = Problem(code=WITHDRAWN, detail=f"{why.detail} Start again.")
-    return NotFoundYet(problem=problem, adn=row.adn, next_look_at=None)
-
-
 def _not_there(row: PersistentRecord, outcome: NotValidated, *, actor: Actor, now: datetime) -> NotFoundYet:
     """Nothing is extended. What was there before and is gone is flagged, and people are told, once."""
     check_every = runtime.current().persistence.check_every
@@ -294,7 +285,9 @@ def _not_there(row: PersistentRecord, outcome: NotValidated, *, actor: Actor, no
     )
     note_attempt(row.domain, outcome, by=actor, challenge=None, now=now)
     if vanished:
-        _audit(row.domain, "domain.persistent_vanished", actor=SYSTEM, now=now, problem=outcome.problem.code)
+        audit_domain(
+            row.domain, "domain.persistent_vanished", actor=SYSTEM, now=now, problem=outcome.problem.code
+        )
         jobs.enqueue("mail_vanished", due_at=now, domain_id=row.domain_id, missing_since=now.isoformat())
         log.warning("dcv.persistent_vanished", domain=row.domain_id, code=outcome.problem.code)
     return NotFoundYet(problem=outcome.problem, adn=row.adn, next_look_at=next_look)
@@ -310,15 +303,3 @@ def _renew_after(now: datetime) -> timedelta:
     """Half of the shorter of the two periods: neither kind of CA ever sees the proof run out."""
     days = min(runtime.current().persistence.days, in_force(RuleId.PERSISTENT_DNS_REUSE, now).value)
     return timedelta(days=days) / 2
-
-
-def _audit(domain: Domain, action: str, *, actor: Actor, now: datetime, **data: object) -> None:
-    audit.record(
-        actor=actor,
-        action=action,
-        object_type="domain",
-        object_id=domain.pk,
-        organisation_id=domain.organisation_id,
-        now=now,
-        data={"adn": domain.adn, **data},
-    )

@@ -5,8 +5,9 @@ The places are those where the validation methods look.
 
 from dataclasses import dataclass
 
-from certdesk.dcv import dns, persist
+from certdesk.dcv import dns
 from certdesk.dcv.http.file import file_url
+from certdesk.dcv.persist import record
 from certdesk.domain.errors import InvariantViolated
 from certdesk.domain.evidence import Method
 from certdesk.domain.identifiers import url_host
@@ -67,8 +68,8 @@ def cname_target(*, value: str, issuer: str) -> str:
 
 def persistent_record(*, adn: str, issuer: str, account_uri: str, wildcard: bool) -> DnsRecord:
     """The record that stays in place and names our CA and the organisation's account (BR 3.2.2.4.22)."""
-    value = persist.record_value(issuer=issuer, account_uri=account_uri, wildcard=wildcard)
-    return DnsRecord(name=f"{persist.LABEL}.{adn}", kind="TXT", value=value)
+    value = record.record_value(issuer=issuer, account_uri=account_uri, wildcard=wildcard)
+    return DnsRecord(name=f"{record.LABEL}.{adn}", kind="TXT", value=value)
 
 
 def _quoted(text: str) -> str:

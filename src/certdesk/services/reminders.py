@@ -1,4 +1,4 @@
-"""Reminders before a domain's validation lapses (R34): to the organisation, and to officers where they check.
+"""Reminders before a domain's validation lapses: to the organisation, and to officers where they check.
 
 The audit event is what remembers that somebody was told of a step; a fresh proof silences the rest.
 """

@@ -1,4 +1,4 @@
-"""Domain control by e-mail: asking, confirming, and letting what waited for it move on (R4, V1 to V9).
+"""Domain control by e-mail: asking, confirming, and letting what waited for it move on.
 
 The random value leaves this process in the mail alone; the store keeps its digest. Sending happens
 outside any transaction: a challenge whose mail could not be sent says so and is sent anew.
@@ -14,7 +14,7 @@ from smtplib import SMTPException
 import structlog
 from django.db.models import Q, QuerySet
 
-from certdesk.dcv.email import (
+from certdesk.dcv.email_challenge import (
     ChallengeFacts,
     code_digest,
     mailboxes,
@@ -58,7 +58,7 @@ from certdesk.store.selectors.facts import lock_organisation, organisation_facts
 
 log = structlog.get_logger()
 
-MAX_AN_HOUR = 10  # mails to one domain and all below it: nobody's mailbox is flooded through us (A10)
+MAX_AN_HOUR = 10  # mails to one domain and all below it: nobody's mailbox is flooded through us
 MAX_BY_ONE_PERSON = 30  # an hour, whatever the domains
 HOUR = timedelta(hours=1)
 GONE = "This code is not valid (any more). Whoever asked for it can send a new one."
@@ -82,7 +82,7 @@ class Asked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Challenge:
-    """An open challenge as its reader sees it; `facts` are what is confirmed (V2)."""
+    """An open challenge as its reader sees it; `facts` are what is confirmed."""
 
     id: int
     mailbox: str
@@ -102,9 +102,9 @@ def add_domain(*, actor: Actor, organisation_id: OrganisationId, name: str, now:
 def ask_by_email(
     *, actor: Actor, organisation_id: OrganisationId, name: str, mailbox: str, now: datetime
 ) -> Asked:
-    """Sends a fresh code to one of the constructed mailboxes of a name (R4); an earlier open one ends.
+    """Sends a fresh code to one of the constructed mailboxes of a name; an earlier open one ends.
 
-    `mailbox` only picks one of those that the server computes from the name (V3). Raises InvalidInput
+    `mailbox` only picks one of those that the server computes from the name. Raises InvalidInput
     for another, RateLimited beyond the limits an hour, MailNotSent when the mail server fails.
     """
     _may_ask(actor, organisation_id)
@@ -147,12 +147,14 @@ def cancel_challenge(*, actor: Actor, challenge_id: int, now: datetime) -> None:
         refuse_former(organisation_id, actor, action=Action.DOMAIN_ASK)
         if not _end(row, ChallengeOutcome.CANCELLED, now=now):
             raise StateConflict("This confirmation was used, cancelled or replaced in the meantime.")
-        _record(row, "domain.challenge_cancel", actor=actor, now=now)
+        audit_domain(
+            row.domain, "domain.challenge_cancel", actor=actor, now=now, mailbox=row.mailbox, challenge=row.pk
+        )
         tell_waiting(organisation_id, now=now)
 
 
 def open_challenge(*, code: str, now: datetime) -> Challenge:
-    """What a code would confirm, without confirming it (V2).
+    """What a code would confirm, without confirming it.
 
     Raises NotFound for an unknown, used, cancelled or expired code, all in the same words.
     """
@@ -161,9 +163,9 @@ def open_challenge(*, code: str, now: datetime) -> Challenge:
 
 
 def confirm_by_email(*, code: str, remote_address: str, now: datetime) -> Challenge:
-    """Confirms control of the challenged domain and lets what waited for it move on (R4).
+    """Confirms control of the challenged domain and lets what waited for it move on.
 
-    The record says what was asked, of whom, and what came back (V7). Single use: of two at once one
+    The record says what was asked, of whom, and what came back. Single use: of two at once one
     wins, the other gets NotFound.
     """
     row = _by_code(code, now=now)
@@ -208,7 +210,7 @@ def record_proof(
     now: datetime,
     noted: Mapping[str, object],
 ) -> ValidationRecord:
-    """Inserts a validation record that counts `days`, and makes due whatever waited for it (V7, R4).
+    """Inserts a validation record that counts `days`, and makes due whatever waited for it.
 
     `until` ends it sooner, where what was found says so; `request_id` is what it was checked for.
     In the caller's transaction, under the organisation's lock. `noted` goes into the audit event.
@@ -225,14 +227,8 @@ def record_proof(
         expires_at=min(expires, until or expires),
     )
     insert(record)
-    audit.record(
-        actor=actor,
-        action="domain.validate",
-        object_type="domain",
-        object_id=domain.pk,
-        organisation_id=domain.organisation_id,
-        now=now,
-        data={"adn": domain.adn, "method": method.value, **noted, "record": record.pk},
+    audit_domain(
+        domain, "domain.validate", actor=actor, now=now, method=method.value, **noted, record=record.pk
     )
     wake_waiting(OrganisationId(domain.organisation_id), now=now)
     return record
@@ -350,15 +346,7 @@ def _listed(actor: Actor, organisation_id: OrganisationId, adn: str, *, now: dat
         organisation_id=organisation_id, adn=adn, defaults={"created_at": now}
     )
     if new:
-        audit.record(
-            actor=actor,
-            action="domain.add",
-            object_type="domain",
-            object_id=row.pk,
-            organisation_id=organisation_id,
-            now=now,
-            data={"adn": adn},
-        )
+        audit_domain(row, "domain.add", actor=actor, now=now)
     return row.pk
 
 
@@ -393,7 +381,7 @@ def _open_challenge(
         created_at=now,
         expires_at=now + timedelta(days=days),
     )
-    _record(row, "domain.challenge", actor=actor, now=now)
+    audit_domain(row.domain, "domain.challenge", actor=actor, now=now, mailbox=mailbox, challenge=row.pk)
     return row
 
 
@@ -469,7 +457,7 @@ def _send(row: EmailChallenge, *, code: str) -> None:
 def tell_waiting(
     organisation_id: OrganisationId, *, only: Sequence[int] | None = None, now: datetime
 ) -> None:
-    """Second lines of what waits for a validation, as things stand now; no state changes (R25).
+    """Second lines of what waits for a validation, as things stand now; no state changes.
 
     What has nothing left to wait for is due: a request that was being made while the proof came would else
     wait for ever, since it was judged by a time before the proof's. `only` are some of the issuances.
@@ -488,13 +476,14 @@ def tell_waiting(
             )
 
 
-def _record(row: EmailChallenge, action: str, *, actor: Actor, now: datetime) -> None:
+def audit_domain(domain: Domain, action: str, *, actor: Actor, now: datetime, **data: object) -> None:
+    """An audit event about a domain, in the caller's transaction; `adn` is in its data."""
     audit.record(
         actor=actor,
         action=action,
         object_type="domain",
-        object_id=row.domain_id,
-        organisation_id=Domain.objects.values_list("organisation_id", flat=True).get(id=row.domain_id),
+        object_id=domain.pk,
+        organisation_id=domain.organisation_id,
         now=now,
-        data={"adn": row.adn, "mailbox": row.mailbox, "challenge": row.pk},
+        data={"adn": domain.adn, **data},
     )

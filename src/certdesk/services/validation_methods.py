@@ -1,4 +1,4 @@
-"""Domain control by something published: a DNS record or a file that carries a random value (V1, V4, V5, V7).
+"""Domain control by something published: a DNS record or a file that carries a random value.
 
 Each use is: ask (a value is made), publish (by people), look (network, outside any transaction), record
 (short transaction, under the organisation's lock). What is not found leaves an attempt with what was seen.
@@ -14,7 +14,6 @@ from django.db.models import F, Q, QuerySet
 from certdesk.dcv.base import Challenge, NotValidated, Outcome, Problem, Record
 from certdesk.domain.actors import SYSTEM, Action, Actor, can
 from certdesk.domain.errors import (
-    CertdeskError,
     InvalidInput,
     InvariantViolated,
     NotAuthorized,
@@ -27,13 +26,11 @@ from certdesk.domain.identifiers import is_ip_address
 from certdesk.domain.requests import OrganisationId
 from certdesk.domain.rules import RuleId, in_force
 from certdesk.services import runtime
-from certdesk.services.derived import digest_of, new_nonce, new_value, public_token, value_again
-from certdesk.services.looks import challenges_of, look_at, look_at_all, proven
-from certdesk.services.outcomes import record_outcomes
+from certdesk.services.challenge_values import digest_of, new_nonce, new_value, public_token, value_again
 from certdesk.services.permissions import refuse_former, refuse_withdrawn
+from certdesk.services.proof_checks import check_all, check_proof, proven
 from certdesk.services.publications import Publication, expected_value, publication
-from certdesk.services.validation import record_proof, tell_waiting
-from certdesk.store import audit
+from certdesk.services.validation import audit_domain, record_proof, tell_waiting
 from certdesk.store.db import write_transaction
 from certdesk.store.models import ChallengeOutcome, Domain, MethodChallenge, ValidationAttempt
 from certdesk.store.selectors.facts import lock_organisation
@@ -42,7 +39,7 @@ log = structlog.get_logger()
 
 #: What people can choose. The others belong to ACME, to mail, or to officers.
 PUBLISHED: tuple[Method, ...] = (Method.DNS_TXT, Method.DNS_CNAME, Method.HTTP_FILE)
-PAUSE = timedelta(seconds=5)  # between two looks at one challenge, whoever asks (A10)
+PAUSE = timedelta(seconds=5)  # between two looks at one challenge, whoever asks
 FIRST_LOOK, LONGEST_WAIT = timedelta(minutes=1), timedelta(hours=4)
 LEASE = timedelta(minutes=5)  # a look that has not come back by then is somebody else's
 GONE = "This challenge was used, cancelled or replaced in the meantime."
@@ -140,8 +137,10 @@ def check_now(*, actor: Actor, challenge_id: int, clock: Callable[[], datetime])
             "It was looked at a moment ago. Try again in a few seconds.",
             retry_after=int(PAUSE.total_seconds()),
         )
-    outcome = look_at(challenge_of(row), clock=clock)
-    return _conclude(row, outcome, actor=actor, now=clock())
+    outcome = check_proof(challenge_of(row), clock=clock)
+    with write_transaction():
+        lock_organisation(OrganisationId(row.domain.organisation_id))
+        return _record(row, outcome, actor=actor, now=clock())
 
 
 def check_due(*, clock: Callable[[], datetime], limit: int) -> int:
@@ -150,13 +149,12 @@ def check_due(*, clock: Callable[[], datetime], limit: int) -> int:
     due = _due(now).select_related("domain", "asked_by").order_by("next_look_at")
     with write_transaction():
         rows = [row for row in due[:limit] if _claim(row, now=now, by_hand=False)]
-    known, challenges = challenges_of(rows, challenge_of)
-    for done in look_at_all(challenges, clock=clock):
-        record_outcomes(
-            [(known[place], outcome) for place, outcome in done],
-            organisation_of=lambda row: OrganisationId(row.domain.organisation_id),
-            record=lambda row, outcome: _record(row, outcome, actor=SYSTEM, now=clock()),
-        )
+    check_all(
+        rows,
+        challenge_of,
+        lambda row, outcome: _record(row, outcome, actor=SYSTEM, now=clock()),
+        clock=clock,
+    )
     return len(rows)
 
 
@@ -244,7 +242,7 @@ def own_domain(actor: Actor, domain_id: int) -> Domain:
 
 
 def seen(record: Record, problem: Problem | None = None) -> dict[str, object]:
-    """A validator's record as evidence: what strangers said is kept, cut short (V7)."""
+    """A validator's record as evidence: what strangers said is kept, cut short."""
     found: dict[str, object] = {
         "adn": record.adn,
         "asked": record.asked[:MAX_SEEN],
@@ -323,33 +321,31 @@ def _own_challenge(actor: Actor, challenge_id: int) -> MethodChallenge:
 
 def _claim(row: MethodChallenge, *, now: datetime, by_hand: bool) -> bool:
     """Takes a look for oneself; of two at once one gets it. A look by hand leaves the schedule alone."""
-    open_rows = MethodChallenge.objects.filter(id=row.pk, outcome=ChallengeOutcome.OPEN)
-    if by_hand:
-        fresh = Q(looked_at__isnull=True) | Q(looked_at__lte=now - PAUSE)
-        with write_transaction():
-            return bool(open_rows.filter(fresh).update(looked_at=now))
+    found = MethodChallenge.objects.filter(id=row.pk, outcome=ChallengeOutcome.OPEN)
     with write_transaction():
-        return bool(
-            open_rows.filter(next_look_at=row.next_look_at).update(looked_at=now, next_look_at=now + LEASE)
-        )
-
-
-def _conclude(row: MethodChallenge, outcome: Outcome, *, actor: Actor, now: datetime) -> Looked:
-    """Records what a look brought: a proof, single use, or an attempt. Raises StateConflict when too late."""
-    organisation_id = OrganisationId(row.domain.organisation_id)
-    with write_transaction():
-        lock_organisation(organisation_id)
-        return _record(row, outcome, actor=actor, now=now)
+        if by_hand:
+            fresh = found.filter(Q(looked_at__isnull=True) | Q(looked_at__lte=now - PAUSE))
+            return bool(fresh.update(looked_at=now))
+        same = found.filter(next_look_at=row.next_look_at)
+        return bool(same.update(looked_at=now, next_look_at=now + LEASE))
 
 
 def _record(row: MethodChallenge, outcome: Outcome, *, actor: Actor, now: datetime) -> Looked:
-    """As `_conclude`, in the caller's transaction. Raises StateConflict before anything is written."""
+    """Records what a look brought: a proof, single use, or an attempt. In the caller's transaction, under the
+    lock. Raises StateConflict when too late, before anything is written.
+    """
     if isinstance(outcome, NotValidated):
         return _not_found(row, outcome, actor=actor, now=now)
     try:
         refuse_withdrawn(row.domain.organisation_id, row.asked_by_id, actor)
     except (NotAuthorized, StateConflict) as withdrawn:
-        return _withdrawn(row, withdrawn, now=now)
+        # What is found for who may no longer ask proves nothing.
+        if not _end(row, ChallengeOutcome.CANCELLED, now=now):
+            raise StateConflict(GONE) from None
+        _audit(row, "domain.challenge_cancel", actor=SYSTEM, now=now, problem=WITHDRAWN)
+        tell_waiting(OrganisationId(row.domain.organisation_id), now=now)
+        problem = Problem(code=WITHDRAWN, detail=f"{withdrawn.detail} Start again.")
+        return NotFoundYet(problem=problem, adn=row.adn, next_look_at=None)
     record = proven(outcome, challenge_of(row), allowed=frozenset({Method(row.method)}))
     if not _end(row, ChallengeOutcome.CONFIRMED, now=now):
         raise StateConflict(GONE)
@@ -371,16 +367,6 @@ def _record(row: MethodChallenge, outcome: Outcome, *, actor: Actor, now: dateti
     return Found(record_id=proof.pk, adn=row.adn)
 
 
-def _withdrawn(row: MethodChallenge, why: CertdeskError, *, now: datetime) -> NotFoundYet:
-    """Ends the challenge: what is found for who may no longer ask proves nothing."""
-    if not _end(row, ChallengeOutcome.CANCELLED, now=now):
-        raise StateConflict(GONE)
-    _audit(row, "domain.challenge_cancel", actor=SYSTEM, now=now, more={"problem": WITHDRAWN})
-    tell_waiting(OrganisationId(row.domain.organisation_id), now=now)
-    problem = Problem(code=WITHDRAWN, detail=f"{why.detail} Start again.")
-    return NotFoundYet(problem=problem, adn=row.adn, next_look_at=None)
-
-
 def _not_found(row: MethodChallenge, outcome: NotValidated, *, actor: Actor, now: datetime) -> NotFoundYet:
     """A person's own look leaves the schedule of the looks by itself as it is."""
     next_look = row.next_look_at if actor.user_id else now + wait_after(row.looks)
@@ -391,7 +377,7 @@ def _not_found(row: MethodChallenge, outcome: NotValidated, *, actor: Actor, now
         raise StateConflict(GONE)
     note_attempt(row.domain, outcome, by=actor, challenge=row, now=now)
     if actor.user_id:
-        _audit(row, "domain.challenge_check", actor=actor, now=now, more={"problem": outcome.problem.code})
+        _audit(row, "domain.challenge_check", actor=actor, now=now, problem=outcome.problem.code)
     return NotFoundYet(problem=outcome.problem, adn=row.adn, next_look_at=next_look)
 
 
@@ -422,20 +408,6 @@ def _short(value: object) -> object:
     return str(value).replace("\0", "")[:MAX_SEEN]
 
 
-def _audit(
-    row: MethodChallenge,
-    action: str,
-    *,
-    actor: Actor,
-    now: datetime,
-    more: Mapping[str, object] | None = None,
-) -> None:
-    audit.record(
-        actor=actor,
-        action=action,
-        object_type="domain",
-        object_id=row.domain_id,
-        organisation_id=row.domain.organisation_id,
-        now=now,
-        data={"adn": row.adn, "method": row.method, "method_challenge": row.pk, **(more or {})},
-    )
+def _audit(row: MethodChallenge, action: str, *, actor: Actor, now: datetime, **more: object) -> None:
+    about = {"method": row.method, "method_challenge": row.pk, **more}
+    audit_domain(row.domain, action, actor=actor, now=now, **about)

@@ -52,7 +52,7 @@ def record(
 def record_all(deeds: Sequence[Deed], *, actor: Actor, now: datetime) -> None:
     """Appends events to the chain, in their order.
 
-    Raises InvariantViolated outside a transaction: no audit, no action (L1). Appends are ordered by
+    Raises InvariantViolated outside a transaction: no audit, no action. Appends are ordered by
     an advisory lock on PostgreSQL and by SQLite's single writer; the unique `previous_hash` makes a
     fork impossible even so.
     """

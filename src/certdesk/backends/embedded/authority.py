@@ -5,13 +5,10 @@ away afterwards, `root.key` and `root.crt`. A CA is made only where none of thes
 ever overwritten: under a new key of the same name, nobody could verify or revoke what the old one has signed.
 """
 
-import fcntl
-import os
 import stat
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 from cryptography import x509
@@ -27,6 +24,7 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from certdesk.backends.embedded.config import EmbeddedConfig
+from certdesk.backends.own_ca import ca_builder, exclusive, write_new
 from certdesk.domain.certificates import UNREADABLE
 from certdesk.domain.errors import Misconfigured
 
@@ -57,7 +55,7 @@ def create_authority(config: EmbeddedConfig, now: datetime, *, may_create: Calla
     Raises: Misconfigured when a file is missing or what is there can't be used.
     """
     _make_folder(config.directory)
-    with _exclusive(config.directory):
+    with exclusive(config.directory):
         issuing = [config.directory / name for name in _ISSUING_FILES]
         if missing := [path for path in issuing if not path.exists()]:
             # The root folder is looked at only now: whoever has a complete CA may have taken it away.
@@ -118,54 +116,40 @@ def _refuse_strangers(
 def _make(config: EmbeddedConfig, now: datetime) -> None:
     _make_folder(config.root_directory)
     root_key, key = ec.generate_private_key(ec.SECP384R1()), ec.generate_private_key(ec.SECP256R1())
-    root = _root_certificate(config, root_key, now)
-    issuing = _issuing_certificate(config, key.public_key(), root_key=root_key, root=root, now=now)
-    root_pem = root.public_bytes(Encoding.PEM)
-    _write_new(
-        {
-            config.root_directory / ROOT_KEY: _encrypted(root_key, config.passphrase),
-            config.root_directory / ROOT_CERTIFICATE: root_pem,
-            config.directory / ISSUING_KEY: _encrypted(key, config.passphrase),
-            config.directory / ROOT_CERTIFICATE: root_pem,
-            config.directory / ISSUING_CERTIFICATE: issuing.public_bytes(Encoding.PEM),
-        }
+
+    # Both tiers say which key signed them: the root's.
+    root_name = _ca_name(config, "Root CA")
+    identifier = x509.SubjectKeyIdentifier.from_public_key(root_key.public_key())
+    above = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier)
+    root = (
+        ca_builder(root_name, root_key.public_key(), years=_ROOT_YEARS, path_length=None, now=now)
+        .issuer_name(root_name)
+        .add_extension(above, critical=False)
+        .sign(root_key, hashes.SHA384())
     )
-
-
-def _root_certificate(
-    config: EmbeddedConfig, key: ec.EllipticCurvePrivateKey, now: datetime
-) -> x509.Certificate:
-    name = _ca_name(config, "Root CA")
-    builder = _ca_builder(name, key.public_key(), years=_ROOT_YEARS, path_length=None, now=now)
-    identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
-    return (
-        builder.issuer_name(name)
-        .add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier), critical=False
-        )
-        .sign(key, hashes.SHA384())
-    )
-
-
-def _issuing_certificate(
-    config: EmbeddedConfig,
-    public_key: ec.EllipticCurvePublicKey,
-    *,
-    root_key: ec.EllipticCurvePrivateKey,
-    root: x509.Certificate,
-    now: datetime,
-) -> x509.Certificate:
     name = _ca_name(config, "Issuing CA")
-    builder = _ca_builder(name, public_key, years=_ISSUING_YEARS, path_length=0, now=now)
-    identifier = root.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
-    return (
-        builder.issuer_name(root.subject)
-        .add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier), critical=False
-        )
+    issuing = (
+        ca_builder(name, key.public_key(), years=_ISSUING_YEARS, path_length=0, now=now)
+        .issuer_name(root_name)
+        .add_extension(above, critical=False)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
         .sign(root_key, hashes.SHA384())
     )
+    root_pem = root.public_bytes(Encoding.PEM)
+    try:
+        write_new(
+            {
+                config.root_directory / ROOT_KEY: _encrypted(root_key, config.passphrase),
+                config.root_directory / ROOT_CERTIFICATE: root_pem,
+                config.directory / ISSUING_KEY: _encrypted(key, config.passphrase),
+                config.directory / ROOT_CERTIFICATE: root_pem,
+                config.directory / ISSUING_CERTIFICATE: issuing.public_bytes(Encoding.PEM),
+            }
+        )
+    except OSError as error:
+        raise Misconfigured(
+            f"The embedded CA can't write {error.filename2 or error.filename}: {error.strerror}."
+        ) from error
 
 
 def _ca_name(config: EmbeddedConfig, tier: str) -> x509.Name:
@@ -182,39 +166,6 @@ def _ca_name(config: EmbeddedConfig, tier: str) -> x509.Name:
         ) from error
 
 
-def _ca_builder(
-    name: x509.Name, key: ec.EllipticCurvePublicKey, *, years: int, path_length: int | None, now: datetime
-) -> x509.CertificateBuilder:
-    begins = now.astimezone(UTC).replace(microsecond=0)
-    return (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .public_key(key)
-        .serial_number(x509.random_serial_number())
-        # A day is spared at the start: leaves are back-dated and must lie within their issuer's time.
-        .not_valid_before(begins - timedelta(days=1))
-        .not_valid_after(begins + timedelta(days=365 * years))
-        .add_extension(x509.BasicConstraints(ca=True, path_length=path_length), critical=True)
-        .add_extension(_ca_key_usage(), critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
-    )
-
-
-def _ca_key_usage() -> x509.KeyUsage:
-    """Certificates, CRLs, and digitalSignature because the same key answers OCSP (BR 7.1.2.10.7)."""
-    return x509.KeyUsage(
-        digital_signature=True,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        key_cert_sign=True,
-        crl_sign=True,
-        encipher_only=False,
-        decipher_only=False,
-    )
-
-
 # Files
 
 
@@ -228,52 +179,8 @@ def _make_folder(folder: Path) -> None:
         ) from error
 
 
-@contextmanager
-def _exclusive(folder: Path) -> Iterator[None]:
-    """One process makes the CA, others wait; the kernel drops the lock of one that dies."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
 def _encrypted(key: ec.EllipticCurvePrivateKey, passphrase: bytes) -> bytes:
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(passphrase))
-
-
-def _write_new(contents: Mapping[Path, bytes]) -> None:
-    """Writes files of mode 0600 that must not be there yet; all of them are on the disk before one is named.
-
-    A hard link, unlike a rename, never replaces a file.
-    """
-    staged = {path: path.with_name(f".{path.name}.new") for path in contents}
-    try:
-        for path, temporary in staged.items():
-            temporary.unlink(missing_ok=True)
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(contents[path])
-                file.flush()
-                os.fsync(file.fileno())
-        for path, temporary in staged.items():
-            path.hardlink_to(temporary)
-        for path, temporary in staged.items():
-            temporary.unlink()
-            _sync_folder(path.parent)
-    except OSError as error:
-        raise Misconfigured(
-            f"The embedded CA can't write {error.filename2 or error.filename}: {error.strerror}."
-        ) from error
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _refuse_loose(path: Path) -> None:

@@ -7,14 +7,14 @@ from datetime import datetime
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, load_der_public_key
 from cryptography.x509.oid import AuthorityInformationAccessOID
 
 from certdesk.backends.base import RevokedEntry
+from certdesk.backends.own_ca import key_usage
 from certdesk.domain.certificates import Intent, general_name
 from certdesk.domain.errors import InvariantViolated
-from certdesk.domain.profiles import Profile, profile
+from certdesk.domain.profiles import profile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,8 +55,14 @@ def sign_leaf(intent: Intent, parts: IssuerParts, key: ec.EllipticCurvePrivateKe
 
 
 def _leaf_builder(intent: Intent, serial: int, parts: IssuerParts) -> x509.CertificateBuilder:
-    public_key = _public_key(intent.spki_der)
-    rules = _profile(intent)
+    public_key = load_der_public_key(intent.spki_der)
+    if not isinstance(public_key, (rsa.RSAPublicKey, ec.EllipticCurvePublicKey)):
+        raise TypeError("only RSA and EC keys are certified")
+    kind = "rsa" if isinstance(public_key, rsa.RSAPublicKey) else "ec"
+    # A profile never changes under its version, so only the very version of the intent will do.
+    rules = profile(intent.profile_id)
+    if rules.version != intent.profile_version:
+        raise ValueError(f"version {intent.profile_version} of profile {rules.id} is no longer issued")
     subject = x509.Name(
         [x509.NameAttribute(x509.ObjectIdentifier(oid), text) for oid, text in intent.subject]
     )
@@ -71,7 +77,7 @@ def _leaf_builder(intent: Intent, serial: int, parts: IssuerParts) -> x509.Certi
         .not_valid_before(intent.not_before)
         .not_valid_after(intent.not_after)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_key_usage(rules, public_key), critical=True)
+        .add_extension(key_usage(*rules.key_usage[kind]), critical=True)
         .add_extension(usages, critical=False)
         # RFC 5280 4.2.1.6: critical exactly when the subject is empty.
         .add_extension(names, critical=not intent.subject)
@@ -79,36 +85,6 @@ def _leaf_builder(intent: Intent, serial: int, parts: IssuerParts) -> x509.Certi
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
         .add_extension(parts.access, critical=False)
         .add_extension(parts.crl, critical=False)
-    )
-
-
-def _profile(intent: Intent) -> Profile:
-    """A profile never changes under its version, so only the very version of the intent will do."""
-    found = profile(intent.profile_id)
-    if found.version != intent.profile_version:
-        raise ValueError(f"version {intent.profile_version} of profile {found.id} is no longer issued")
-    return found
-
-
-def _public_key(spki_der: bytes) -> CertificatePublicKeyTypes:
-    key = load_der_public_key(spki_der)
-    if not isinstance(key, (rsa.RSAPublicKey, ec.EllipticCurvePublicKey)):
-        raise TypeError("only RSA and EC keys are certified")
-    return key
-
-
-def _key_usage(rules: Profile, key: CertificatePublicKeyTypes) -> x509.KeyUsage:
-    wanted = rules.key_usage["rsa" if isinstance(key, rsa.RSAPublicKey) else "ec"]
-    return x509.KeyUsage(
-        digital_signature="digital_signature" in wanted,
-        content_commitment=False,
-        key_encipherment="key_encipherment" in wanted,
-        data_encipherment=False,
-        key_agreement=False,
-        key_cert_sign=False,
-        crl_sign=False,
-        encipher_only=False,
-        decipher_only=False,
     )
 
 

@@ -1,15 +1,12 @@
-"""The scripted CA's own root, issuing certificate and signatures. It stands alone: back ends share no code.
+"""The scripted CA's own root, issuing certificate and signatures.
 
 The folder holds `issuing.key` (encrypted) and `chain.pem` (issuing certificate, then root). The CA is made
 only where neither is, nor the orders, and its root's key is thrown away.
 """
 
-import fcntl
-import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 from cryptography import x509
@@ -24,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import NameOID
 
+from certdesk.backends.own_ca import ca_builder, exclusive, key_usage, write_new
 from certdesk.backends.scripted.orders import ORDERS
 from certdesk.domain.certificates import Intent, general_name
 from certdesk.domain.errors import BackendRefused, Misconfigured
@@ -53,7 +51,7 @@ def open_or_make(
     """The CA of this folder, made first in an empty place if `may_create` agrees. Raises Misconfigured."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with _exclusive(folder):
+        with exclusive(folder):
             if not any((folder / name).exists() for name in (_KEY, _CHAIN, ORDERS)) and may_create():
                 _make(folder, passphrase, now=now)
         issuing, root = x509.load_pem_x509_certificates((folder / _CHAIN).read_bytes())
@@ -100,82 +98,26 @@ def _leaf(authority: Authority, intent: Intent, names: tuple[str, ...]) -> x509.
         .add_extension(x509.SubjectAlternativeName(map(general_name, names)), critical=not subject)
         .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_key_usage(signs_certificates=False), critical=True)
+        .add_extension(key_usage("digital_signature"), critical=True)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(issuer), critical=False)
     )
 
 
 def _make(folder: Path, passphrase: bytes, *, now: datetime) -> None:
     root_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
-    root_name = _name("Scripted Root (tests and demo)")
-    root = _ca(root_name, root_key.public_key(), path_length=None, now=now).issuer_name(root_name)
-    issuing = _ca(_name("Scripted CA (tests and demo)"), key.public_key(), path_length=0, now=now)
+    root_name, name = _name("Scripted Root (tests and demo)"), _name("Scripted CA (tests and demo)")
+    root = ca_builder(root_name, root_key.public_key(), years=_YEARS, path_length=None, now=now)
     # RFC 5280 4.2.1.1: every certificate but a self-signed one says which key has signed it.
     above = x509.AuthorityKeyIdentifier.from_issuer_public_key(root_key.public_key())
-    issuing = issuing.issuer_name(root_name).add_extension(above, critical=False)
+    issuing = ca_builder(name, key.public_key(), years=_YEARS, path_length=0, now=now)
     certificates = (
-        issuing.sign(root_key, hashes.SHA256()),
-        root.sign(root_key, hashes.SHA256()),
+        issuing.issuer_name(root_name).add_extension(above, critical=False).sign(root_key, hashes.SHA256()),
+        root.issuer_name(root_name).sign(root_key, hashes.SHA256()),
     )
     encrypted = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(passphrase))
-    _write(folder / _KEY, encrypted)
-    _write(folder / _CHAIN, b"".join(ca.public_bytes(Encoding.PEM) for ca in certificates))
-
-
-def _ca(
-    name: x509.Name, key: ec.EllipticCurvePublicKey, *, path_length: int | None, now: datetime
-) -> x509.CertificateBuilder:
-    begins = now.replace(microsecond=0)
-    return (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .public_key(key)
-        .serial_number(x509.random_serial_number())
-        # A day is spared at the start: leaves are back-dated and must lie within their issuer's time.
-        .not_valid_before(begins - timedelta(days=1))
-        .not_valid_after(begins + timedelta(days=365 * _YEARS))
-        .add_extension(x509.BasicConstraints(ca=True, path_length=path_length), critical=True)
-        .add_extension(_key_usage(signs_certificates=True), critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
-    )
-
-
-def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=not signs_certificates,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        key_cert_sign=signs_certificates,
-        crl_sign=signs_certificates,
-        encipher_only=False,
-        decipher_only=False,
-    )
+    chain = b"".join(ca.public_bytes(Encoding.PEM) for ca in certificates)
+    write_new({folder / _KEY: encrypted, folder / _CHAIN: chain})
 
 
 def _name(text: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
-
-
-@contextmanager
-def _exclusive(folder: Path) -> Iterator[None]:
-    """One process makes the CA, others wait; the kernel drops the lock of one that dies."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _write(path: Path, content: bytes) -> None:
-    """The whole file under its name or none; never over another."""
-    temporary = path.with_name(f".{path.name}.new")
-    temporary.unlink(missing_ok=True)
-    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    path.hardlink_to(temporary)
-    temporary.unlink()

@@ -3,19 +3,3 @@
 Both speak Open MPIC's REST schema, so that either may be somebody else's. Off unless perspectives are
 configured. Nothing that one perspective finds is told to another.
 """
-
-from certdesk.dcv.mpic.coordinator import (
-    Coordinator,
-    CorroboratingValidator,
-    PerspectiveAddress,
-    corroborated_caa,
-)
-from certdesk.dcv.mpic.server import PerspectiveApp
-
-__all__ = [
-    "Coordinator",
-    "CorroboratingValidator",
-    "PerspectiveAddress",
-    "PerspectiveApp",
-    "corroborated_caa",
-]

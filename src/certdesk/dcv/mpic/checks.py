@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import datetime
+from typing import assert_never
 
 from certdesk.dcv.base import Network, Problem
 from certdesk.dcv.caa import check_caa
@@ -9,7 +10,7 @@ from certdesk.dcv.fetch import Fetched, NotFetched
 from certdesk.dcv.http import acme_url, file_url
 from certdesk.dcv.http.file import fetched
 from certdesk.dcv.http.file import problem_of as file_problem
-from certdesk.dcv.look import Look, look
+from certdesk.dcv.look import look
 from certdesk.dcv.mpic.schema import (
     AcmeDns,
     AcmeHttp,
@@ -23,8 +24,8 @@ from certdesk.dcv.mpic.schema import (
     DnsPersistent,
     WebsiteChange,
 )
-from certdesk.dcv.persist import LABEL as PERSIST_LABEL
-from certdesk.dcv.persist import Grant, parse_record
+from certdesk.dcv.persist.record import LABEL as PERSIST_LABEL
+from certdesk.dcv.persist.record import Grant, parse_record
 from certdesk.dcv.tls_alpn import OCTET_STRING_OF_32
 from certdesk.dcv.tls_alpn.certificate import problem_of as certificate_problem
 from certdesk.domain.caa import Code, Question
@@ -41,18 +42,41 @@ def dcv(target: str, parameters: DcvParameters, *, network: Network, now: dateti
         case AcmeHttp():
             url = acme_url(target, parameters.token)
             return _file(target, url, parameters.key_authorization, parameters, network=network)
+        case AcmeTlsAlpn():
+            return _certificate(target, parameters, network=network)
         case DnsChange():
             name = f"{parameters.dns_name_prefix}.{target}"
             found = look(network.resolver, name, parameters.dns_record_type)
-            return _exactly(found, parameters.challenge_value, parameters)
+            is_there = parameters.challenge_value in found.answer.values
         case AcmeDns():
             found = look(network.resolver, f"{_ACME_LABEL}.{target}", "TXT")
-            return _exactly(found, parameters.key_authorization_hash, parameters)
+            is_there = parameters.key_authorization_hash in found.answer.values
         case DnsPersistent():
             found = look(network.resolver, f"{PERSIST_LABEL}.{target}", "TXT")
-            return _persistent(found, parameters, now=now)
-        case AcmeTlsAlpn():
-            return _certificate(target, parameters, network=network)
+            is_there = bool(
+                granted(
+                    found.answer.values,
+                    issuers=parameters.issuer_domain_names,
+                    account_uri=parameters.expected_account_uri,
+                    now=now,
+                )
+            )
+        case _:
+            assert_never(parameters)
+    problem = None
+    if not is_there:
+        persists = isinstance(parameters, DnsPersistent)
+        code = "dcv.persist.no_record" if persists else "dcv.dns.other_value"
+        told = f"No record at {found.name} counts." if persists else f"The value is not at {found.name}."
+        problem = found.fault() or Problem(code=code, detail=told)
+    details = CheckDetails(
+        validation_method=parameters.validation_method,
+        records_seen=list(found.answer.values),
+        ad_flag=found.answer.authenticated,
+        found_at=found.name,
+        cname_chain=list(found.answer.chain),
+    )
+    return _response(details, problem, completed=found.answer.status.answered)
 
 
 def caa(request: CaaRequest, *, network: Network, now: datetime) -> CheckResponse:
@@ -81,26 +105,6 @@ def caa(request: CaaRequest, *, network: Network, now: datetime) -> CheckRespons
     )
 
 
-def _exactly(found: Look, value: str, parameters: DcvParameters) -> CheckResponse:
-    if value in found.answer.values:
-        return _looked(found, parameters, None)
-    missing = Problem(code="dcv.dns.other_value", detail=f"The value is not at {found.name}.")
-    return _looked(found, parameters, found.fault() or missing)
-
-
-def _persistent(found: Look, parameters: DnsPersistent, *, now: datetime) -> CheckResponse:
-    grants = granted(
-        found.answer.values,
-        issuers=parameters.issuer_domain_names,
-        account_uri=parameters.expected_account_uri,
-        now=now,
-    )
-    if grants:
-        return _looked(found, parameters, None)
-    missing = Problem(code="dcv.persist.no_record", detail=f"No record at {found.name} counts.")
-    return _looked(found, parameters, found.fault() or missing)
-
-
 def granted(
     values: Iterable[str], *, issuers: Iterable[str], account_uri: str, now: datetime
 ) -> tuple[Grant, ...]:
@@ -108,18 +112,6 @@ def granted(
     names = {issuer.lower().rstrip(".") for issuer in issuers}
     read = (parse_record(value, issuers=names, account_uris=(account_uri,), now=now) for value in values)
     return tuple(one for one in read if isinstance(one, Grant))
-
-
-def _looked(found: Look, parameters: DcvParameters, problem: Problem | None) -> CheckResponse:
-    answer = found.answer
-    details = CheckDetails(
-        validation_method=parameters.validation_method,
-        records_seen=list(answer.values),
-        ad_flag=answer.authenticated,
-        found_at=found.name,
-        cname_chain=list(answer.chain),
-    )
-    return _response(details, problem, completed=answer.status.answered)
 
 
 def _file(

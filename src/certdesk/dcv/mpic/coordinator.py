@@ -116,21 +116,20 @@ class Coordinator:
         return count(votes, quorum=quorum)
 
     def _ask(self, perspective: PerspectiveAddress, path: str, body: str, agrees: Judge) -> Vote:
+        why = ""
         try:
-            answer = self._post(perspective, path, body)
-            response = CheckResponse.model_validate_json(answer)
+            response = CheckResponse.model_validate_json(self._post(perspective, path, body))
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
-            return Vote(
-                perspective=perspective.code, agrees=False, why=f"not reached: {type(error).__name__}"
-            )
+            why = f"not reached: {type(error).__name__}"
         except ValidationError:
-            return Vote(perspective=perspective.code, agrees=False, why="its answer can't be read")
-        if response.check_type != path.removeprefix("/"):
-            return Vote(perspective=perspective.code, agrees=False, why="it answered another question")
-        if response.check_passed and agrees(response):
-            return Vote(perspective=perspective.code, agrees=True)
-        told = "; ".join(error.error_type for error in response.errors or ())[:200]
-        return Vote(perspective=perspective.code, agrees=False, why=told or "it found something else")
+            why = "its answer can't be read"
+        else:
+            if response.check_type != path.removeprefix("/"):
+                why = "it answered another question"
+            elif not response.check_passed or not agrees(response):
+                told = "; ".join(error.error_type for error in response.errors or ())[:200]
+                why = told or "it found something else"
+        return Vote(perspective=perspective.code, agrees=not why, why=why)
 
     def _post(self, perspective: PerspectiveAddress, path: str, body: str) -> bytes:
         """The body of a 200, within size and time. Raises OSError or HTTPError for anything else."""
@@ -173,29 +172,27 @@ class CorroboratingValidator:
         request = DcvRequest(
             domain_or_ip_target=record.adn, dcv_check_parameters=dcv_parameters(challenge, record)
         )
-        counted = self._coordinator.corroborate(
-            "/dcv",
-            request.model_dump_json(exclude_none=True),
-            agrees=lambda response: _reaches_as_far(response, challenge, record, now=now),
-            now=now,
-        )
+
+        def reaches_as_far(response: CheckResponse) -> bool:
+            """Only a persistent record can be less than it passed for."""
+            values, account = response.details.records_seen or (), _account_seen(challenge, record)
+            grants = granted(values, issuers=challenge.issuers, account_uri=account, now=now)
+            return record.method is not Method.DNS_PERSIST_WILDCARD or any(one.wildcard for one in grants)
+
+        body = request.model_dump_json(exclude_none=True)
+        counted = self._coordinator.corroborate("/dcv", body, agrees=reaches_as_far, now=now)
         record = replace(record, details={**record.details, "corroboration": as_evidence(counted)})
         if counted.reached:
             return Validated(record=record)
-        return NotValidated(problem=_problem(counted), record=record)
-
-
-def _reaches_as_far(response: CheckResponse, challenge: Challenge, record: Record, *, now: datetime) -> bool:
-    """Whether a perspective has seen as much; only a persistent record can be less than it passed for."""
-    if record.method is not Method.DNS_PERSIST_WILDCARD:
-        return True
-    grants = granted(
-        response.details.records_seen or (),
-        issuers=challenge.issuers,
-        account_uri=_account_seen(challenge, record),
-        now=now,
-    )
-    return any(grant.wildcard for grant in grants)
+        against = [vote.perspective for vote in counted.votes if not vote.agrees]
+        seen = f" Not seen from: {', '.join(against)}." if against else ""
+        problem = Problem(
+            code=f"dcv.perspectives.{counted.verdict.value}",
+            detail=f"The proof is there as seen from here, and not from enough other places.{seen} Wait "
+            "until every name server and web server shows it, and try again.",
+            retry=True,
+        )
+        return NotValidated(problem=problem, record=record)
 
 
 def corroborated_caa(
@@ -229,7 +226,7 @@ def corroborated_caa(
 
 
 def as_evidence(counted: Corroboration) -> Mapping[str, object]:
-    """The count as JSON (V7)."""
+    """The count as JSON."""
     return {
         "verdict": counted.verdict.value,
         "quorum": asdict(counted.quorum),
@@ -240,17 +237,6 @@ def as_evidence(counted: Corroboration) -> Mapping[str, object]:
 def _account_seen(challenge: Challenge, record: Record) -> str:
     """As which URI the record that was found means the account; the others have to see the same one."""
     return str(record.details.get("account_uri") or challenge.account_uri)
-
-
-def _problem(counted: Corroboration) -> Problem:
-    against = [vote.perspective for vote in counted.votes if not vote.agrees]
-    seen = f" Not seen from: {', '.join(against)}." if against else ""
-    return Problem(
-        code=f"dcv.perspectives.{counted.verdict.value}",
-        detail=f"The proof is there as seen from here, and not from enough other places.{seen} Wait until "
-        "every name server and web server shows it, and try again.",
-        retry=True,
-    )
 
 
 def dcv_parameters(challenge: Challenge, record: Record) -> DcvParameters:

@@ -53,7 +53,8 @@ class PerspectiveApp:
 
     def admits(self, environ: WSGIEnvironment) -> bool:
         """Whether the request shows the token."""
-        return self._knows(environ.get("HTTP_AUTHORIZATION", ""))
+        scheme, _, token = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
+        return scheme.lower() == "bearer" and hmac.compare_digest(_digest(token.strip()), self._token)
 
     def _answer(self, environ: WSGIEnvironment) -> tuple[http.HTTPStatus, bytes]:
         path = environ.get("PATH_INFO", "").removeprefix("/perspective")
@@ -76,10 +77,6 @@ class PerspectiveApp:
             return http.HTTPStatus.BAD_REQUEST, what.encode()
         signed = response.model_copy(update={"perspective": self._code, "timestamp_ns": time.time_ns()})
         return http.HTTPStatus.OK, signed.model_dump_json(exclude_none=True).encode()
-
-    def _knows(self, authorization: str) -> bool:
-        scheme, _, token = authorization.partition(" ")
-        return scheme.lower() == "bearer" and hmac.compare_digest(_digest(token.strip()), self._token)
 
     def _dcv(self, body: bytes) -> CheckResponse:
         request = DcvRequest.model_validate_json(body)

@@ -2,25 +2,3 @@
 
 Reads draft-ietf-acme-dns-persist-01's account URIs in clear and -02's hashed ones.
 """
-
-from certdesk.dcv.persist.record import (
-    LABEL,
-    Grant,
-    Rejected,
-    RejectedReason,
-    hashed_account_uri,
-    parse_record,
-    record_value,
-)
-from certdesk.dcv.persist.validator import PersistValidator
-
-__all__ = [
-    "LABEL",
-    "Grant",
-    "PersistValidator",
-    "Rejected",
-    "RejectedReason",
-    "hashed_account_uri",
-    "parse_record",
-    "record_value",
-]

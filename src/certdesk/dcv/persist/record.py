@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import IntEnum
 
-from certdesk.domain.issue_value import IssueValue, NotAnIssueValue, parse_issue_value
+from certdesk.domain.issue_value import NotAnIssueValue, parse_issue_value
 
 LABEL = "_validation-persist"
 
@@ -95,9 +95,11 @@ def parse_record(
     accounts = value.values("accounturi")
     if not accounts or not accounts[0]:
         return _malformed("accounturi is missing")
-    until = _persist_until(value)
-    if isinstance(until, Rejected):
-        return until
+    until, said = None, value.values("persistUntil")
+    if said and not _SECONDS.fullmatch(said[0]):
+        return _malformed("persistUntil is not a number of seconds since 1970")
+    if said:
+        until = datetime.fromtimestamp(min(int(said[0]), _LAST), tz=UTC)
     if accounts[0] not in account_uris:  # Simple String Comparison (RFC 3986 6.2.1)
         return Rejected(reason=RejectedReason.OTHER_ACCOUNT, why=f"it is for the account {accounts[0]}")
     if until is not None and now > until:
@@ -110,27 +112,13 @@ def parse_record(
     )
 
 
-def _persist_until(value: IssueValue) -> datetime | Rejected | None:
-    """The end that the record sets; None where it sets none."""
-    found = value.values("persistUntil")
-    if not found:
-        return None
-    if not _SECONDS.fullmatch(found[0]):
-        return _malformed("persistUntil is not a number of seconds since 1970")
-    return datetime.fromtimestamp(min(int(found[0]), _LAST), tz=UTC)
-
-
 def _malformed(why: str) -> Rejected:
     return Rejected(reason=RejectedReason.MALFORMED, why=why)
 
 
-def record_value(
-    *, issuer: str, account_uri: str, wildcard: bool, persist_until: datetime | None = None
-) -> str:
+def record_value(*, issuer: str, account_uri: str, wildcard: bool) -> str:
     """The value to publish, for the instructions on a page."""
     parts = [issuer, f"accounturi={account_uri}"]
     if wildcard:
         parts.append("policy=wildcard")
-    if persist_until is not None:
-        parts.append(f"persistUntil={int(persist_until.timestamp())}")
     return "; ".join(parts)

@@ -1,6 +1,6 @@
 """Looks for a persistent record at the name and, where such a record may cover it, at its parents."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import ClassVar
@@ -59,7 +59,11 @@ class PersistValidator:
         if not challenge.account_uri or not 1 <= len(challenge.issuers) <= _MAX_ISSUERS:
             raise InvariantViolated("a persistent record needs an account and one to ten issuer names")
         looked: list[_Found] = []
-        for adn in _places(challenge.adn):
+        try:  # the name and its parents, up to the domain that was registered
+            places: Sequence[str] = authorization_domain_names(challenge.adn)
+        except RejectedIdentifier:
+            places = (challenge.adn,)
+        for adn in places:
             found = _find(adn, challenge, network=network, now=now)
             looked.append(found)
             fault = found.look.fault()
@@ -69,14 +73,6 @@ class PersistValidator:
                 return Validated(record=_record(challenge, looked, now=now))
         record = _record(challenge, looked, now=now)
         return NotValidated(problem=_problem(challenge, looked), record=record)
-
-
-def _places(adn: str) -> tuple[str, ...]:
-    """The name and its parents, up to the domain that was registered."""
-    try:
-        return tuple(authorization_domain_names(adn))
-    except RejectedIdentifier:
-        return (adn,)
 
 
 def _find(adn: str, challenge: Challenge, *, network: Network, now: datetime) -> _Found:
@@ -91,22 +87,19 @@ def _find(adn: str, challenge: Challenge, *, network: Network, now: datetime) ->
     read = [parse_record(text, issuers=issuers, account_uris=uris, now=now) for text in found.answer.values]
     below = challenge.wildcard or adn != challenge.adn
     rejected = [one for one in read if isinstance(one, Rejected)]
-    return _Found(
-        adn=adn,
-        look=found,
-        grant=_widest(one for one in read if isinstance(one, Grant) and (one.wildcard or not below)),
-        rejected=max(rejected, key=lambda one: one.reason, default=None),
-    )
-
-
-def _widest(grants: Iterable[Grant]) -> Grant | None:
-    """Of several records the one for everything below, then the one that lasts longest."""
+    grants = [one for one in read if isinstance(one, Grant) and (one.wildcard or not below)]
 
     def reach(grant: Grant) -> tuple[bool, bool, float]:
+        """Of several records the one for everything below, then the one that lasts longest."""
         until = grant.persist_until
         return grant.wildcard, until is None, until.timestamp() if until else 0.0
 
-    return max(grants, key=reach, default=None)
+    return _Found(
+        adn=adn,
+        look=found,
+        grant=max(grants, key=reach, default=None),
+        rejected=max(rejected, key=lambda one: one.reason, default=None),
+    )
 
 
 def _record(challenge: Challenge, looked: list[_Found], *, now: datetime) -> Record:

@@ -1,4 +1,4 @@
-"""What CAA records were found to say of the names of a request, and of those of a domain (V6)."""
+"""What CAA records were found to say of the names of a request, and of those of a domain."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""One domain as an actor may see it: proofs, what is under way, its story, what waits for it (R31 to R34)."""
+"""One domain as an actor may see it: proofs, what is under way, its story, what waits for it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace

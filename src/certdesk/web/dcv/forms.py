@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from django import forms
 
-from certdesk.dcv.email import mailboxes
+from certdesk.dcv.email_challenge import mailboxes
 from certdesk.web.forms import PortalForm
 
 

@@ -5,7 +5,7 @@ from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods
 
-from certdesk.dcv.email import normalised_code
+from certdesk.dcv.email_challenge import normalised_code
 from certdesk.domain.errors import NotFound
 from certdesk.services.validation import Challenge, confirm_by_email, open_challenge
 from certdesk.web import times

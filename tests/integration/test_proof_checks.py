@@ -9,9 +9,8 @@ from django.test.utils import CaptureQueriesContext
 from certdesk.dcv.base import Outcome
 from certdesk.domain.actors import SYSTEM
 from certdesk.domain.evidence import Method
-from certdesk.domain.requests import OrganisationId
 from certdesk.services import validation_methods
-from certdesk.services.outcomes import record_outcomes
+from certdesk.services.proof_checks import record_outcomes
 from certdesk.services.publications import DnsRecord
 from certdesk.services.validation import add_domain
 from certdesk.services.validation_methods import (
@@ -91,9 +90,7 @@ def keep(
         if row.adn == breaks:
             raise error("here")
 
-    record_outcomes(
-        ones, organisation_of=lambda row: OrganisationId(row.domain.organisation_id), record=record
-    )
+    record_outcomes(ones, record)
 
 
 def test_looks_that_come_together_are_one_transaction(begun: dict[str, int], net: Outside) -> None:
