@@ -184,6 +184,7 @@ def common(value: bytes, tag: int = UTF8) -> Change:
     )
 
 
+LONG = b"a" * 40 + b"." + b"b" * 40 + b".org"
 LABELS = st.one_of(
     st.from_regex(r"[a-z0-9]([a-z0-9-]{0,10}[a-z0-9])?", fullmatch=True),
     st.sampled_from("* w* -a a- a_b A 127 com local arpa in-addr ip6 onion example &amp; ab--cd".split()),  # noqa: SIM905 - many short ones
@@ -195,7 +196,7 @@ ENDS = st.one_of(
 )
 HOSTS = st.builds(
     lambda labels, end: ".".join([*labels, end]).encode("latin-1"), st.lists(LABELS, max_size=4), ENDS
-)
+) | st.just(LONG)
 ADDRESSES = st.one_of(
     st.binary(min_size=4, max_size=4),
     st.binary(min_size=16, max_size=16),
@@ -398,6 +399,40 @@ def test_what_differs_within_a_shape(change: Change) -> None:
     assert shapes.counts[How.BY_SHAPE] == before + 1
 
 
+STOPPED: dict[str, Change] = {
+    "serial number zero": lambda leaf: replace(leaf, serial=b"\0"),
+    "negative serial number": lambda leaf: replace(leaf, serial=b"\x80" + bytes(15)),
+    "21 octets of a serial number": lambda leaf: replace(leaf, serial=b"\1" + bytes(20)),
+    "ends before it begins": lambda leaf: replace(leaf, validity=leaf.validity[::-1]),
+    "ends a second too early": lambda leaf: replace(
+        leaf, validity=(leaf.validity[0], (UTC, b"261123115959Z"))
+    ),
+    "common name not among the names": common(b"mail.example.org"),
+    "common name in other letters": common(b"WWW.example.org"),
+    "common name too long": named(LONG),
+    "no names": with_names(()),
+    "a name of another kind": lambda leaf: replace(leaf, names=(*leaf.names, (EMAIL, b"a@example.org"))),
+    "a bad label": lambda leaf: replace(leaf, names=(*leaf.names, (DNS, b"a_b.example.org"))),
+    "a reserved label": lambda leaf: replace(leaf, names=(*leaf.names, (DNS, b"ab--cd.example.org"))),
+    "an inner wildcard": lambda leaf: replace(leaf, names=(*leaf.names, (DNS, b"www.*.example.org"))),
+    "an internal name": lambda leaf: replace(leaf, names=(*leaf.names, (DNS, b"server.local"))),
+    "a reverse zone": lambda leaf: replace(leaf, names=(*leaf.names, (DNS, b"1.2.0.192.in-addr.arpa"))),
+    "an address of five octets": lambda leaf: replace(leaf, names=(*leaf.names, (IP, b"12345"))),
+    "an RSA key of 2047 bits": lambda leaf: replace(leaf, key=rsa_key(MODULUS >> 1)),
+    "an even exponent": lambda leaf: replace(leaf, key=rsa_key(MODULUS, 65536)),
+    "something after the names": with_extension(
+        SAN, value=tlv(SEQUENCE, tlv(DNS, b"www.example.org")) + b"\0"
+    ),
+}
+
+
+@pytest.mark.parametrize("base", ["organisation", "RSA"])
+@pytest.mark.parametrize("change", STOPPED.values(), ids=STOPPED)
+def test_what_full_lint_stops_is_stopped_for_a_known_shape(change: Change, base: str) -> None:
+    der = change(BASES[base]).encoded()
+    assert PRIMED.objections(der) == blocking(lint_certificate(der)) != ()
+
+
 @given(st.sampled_from(sorted(BASES)), st.lists(CHANGES, min_size=1, max_size=3))
 def test_whatever_is_done_to_a_certificate_both_verdicts_agree(base: str, changes: list[Change]) -> None:
     leaf = BASES[base]
@@ -426,11 +461,11 @@ ALONE = (f"{_TBS}.subjectPublicKeyInfo", f"{DIFFERS['names']}.subjectAltName")
 #: Whoever else reads what differs, and why a shape has the same verdict all the same.
 READERS = {
     "CertificateSerialNumberValidator": {"serial"},  # from 1 to 2^159 - 1: checked
-    # Two UTCTimes in strict DER, of which the first is not later: checked.
+    # Two UTCTimes in strict DER: checked.
     "UtcTimeCorrectSyntaxValidator": {"validity"},
     "TimeCorrectEncodingValidator": {"validity"},
-    "CertificateSaneValidityPeriodValidator": {"validity"},
     # Whole days, by the day of the beginning: part of the shape.
+    "CertificateSaneValidityPeriodValidator": {"validity"},
     "SubscriberValidityPeriodValidator": {"validity"},
     "SubscriberRevocationInformationPresenceValidator": {"validity"},
     # One of the names, which are judged, and no longer than 64: checked.

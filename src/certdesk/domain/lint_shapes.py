@@ -174,11 +174,11 @@ def _taken_apart(der: bytes) -> _Parts | None:
     except (ValueError, PyAsn1Error):
         return None
 
-    # 2. Serial number (RFC 5280 4.1.2.2), order of dates, and the key identifier (4.2.1.2, method 1).
+    # 2. Serial number (RFC 5280 4.1.2.2) and key identifier (4.2.1.2, method 1).
     bits = tbs.key.bits.as_bytes()
     digest = hashlib.sha1(bits, usedforsecurity=False).digest()
     identifiers = [one.value for one in tbs.extensions if one.oid == ExtensionOID.SUBJECT_KEY_IDENTIFIER]
-    if not 0 < tbs.serial < 1 << _LONGEST_SERIAL or begin > end or rest:
+    if not 0 < tbs.serial < 1 << _LONGEST_SERIAL or rest:
         return None
     if identifiers not in ([], [bytes((_OCTET_STRING, len(digest))) + digest]):
         return None
