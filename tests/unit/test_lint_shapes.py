@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pkilint.document import PDUNode
 from pkilint.validation import Validator
 
-from certdesk.domain import lint_shapes
+from certdesk.domain import lint, lint_shapes
 from certdesk.domain.lint import blocking, lint_certificate
 from certdesk.domain.lint_shapes import PROVEN_WITH, How, ShapeLint
 
@@ -253,10 +253,11 @@ URLS = st.one_of(
     st.sampled_from([b"http://host.local/x", b"http://127.0.0.1:8000/x", b"http://a b/", b"nonsense"]),
     st.just(b"http://" + b"a" * 300 + b".org/"),
 )
+OV_POLICY = tlv(SEQUENCE, tlv(SEQUENCE, tlv(0x06, bytes.fromhex("67810c010202"))))
 EXTRA = st.sampled_from(
     [
         Extension(oid=CONSTRAINTS, value=tlv(SEQUENCE, tlv(0xA0, tlv(SEQUENCE, tlv(DNS, b"example.org"))))),
-        Extension(oid=POLICIES, value=tlv(SEQUENCE, tlv(SEQUENCE, tlv(0x06, bytes.fromhex("67810c010202"))))),
+        Extension(oid=POLICIES, value=OV_POLICY),
         Extension(oid=POLICIES, value=tlv(SEQUENCE, tlv(SEQUENCE, tlv(0x06, bytes.fromhex("551d2000"))))),
         Extension(oid=SAN, value=tlv(SEQUENCE, tlv(DNS, b"other.example.org"))),
         Extension(oid=SKI, value=tlv(OCTETS, b"\2" * 20)),
@@ -431,6 +432,33 @@ STOPPED: dict[str, Change] = {
 def test_what_full_lint_stops_is_stopped_for_a_known_shape(change: Change, base: str) -> None:
     der = change(BASES[base]).encoded()
     assert PRIMED.objections(der) == blocking(lint_certificate(der)) != ()
+
+
+@pytest.mark.parametrize(
+    "begin,end", [(b"260314235959Z", b"270416235959Z"), (b"260315000000Z", b"270108235959Z")]
+)
+def test_the_length_and_the_day_of_a_rule_count(
+    monkeypatch: pytest.MonkeyPatch, begin: bytes, end: bytes
+) -> None:
+    """Of public CAs: 398 days until 14 March 2026, and 200 from then on (BR 6.3.2)."""
+    monkeypatch.setattr(lint, "EXEMPTIONS", ())
+    allowed = replace(
+        OV,
+        subject=(OV.subject[0], ((L, UTF8, b"Exeter"),), *OV.subject[1:]),
+        extensions=(*OV.extensions, Extension(oid=POLICIES, value=OV_POLICY)),
+        validity=((UTC, b"260314235959Z"), (UTC, b"270107235958Z")),  # 300 days, the day before
+    )
+    shapes, der = ShapeLint(), replace(allowed, validity=((UTC, begin), (UTC, end))).encoded()
+    assert shapes.objections(allowed.encoded()) == ()
+    assert shapes.objections(der) == blocking(lint_certificate(der)) != ()
+
+
+@pytest.mark.parametrize("identifier", [b"\1" * 20, b"", hashlib.sha1(b"", usedforsecurity=False).digest()])
+def test_another_key_identifier_is_linted_in_full(identifier: bytes) -> None:
+    shapes = primed()
+    shapes.counts.clear()
+    shapes.objections(replace(OV, identifier=identifier).encoded())
+    assert shapes.counts == {How.FELL_BACK: 1}
 
 
 @given(st.sampled_from(sorted(BASES)), st.lists(CHANGES, min_size=1, max_size=3))
