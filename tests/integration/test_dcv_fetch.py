@@ -392,3 +392,20 @@ def test_a_404_that_echoes_the_path_is_no_proof(fetcher: SafeFetcher, resolver: 
         outcome = validator.validate(challenge, network=_network(fetcher, resolver), now=NOW)
         assert isinstance(outcome, NotValidated)
         assert outcome.problem.code == "dcv.http.status"
+
+
+def test_a_port_that_nobody_answers_at_is_told_from_a_slow_server(
+    config: FetchConfig, resolver: ScriptedResolver
+) -> None:
+    """As behind a firewall: a file for people is looked for on port 443 then (BR 3.2.2.4.18)."""
+    with socket.socket() as full, socket.socket() as first, socket.socket() as second:
+        full.bind((ADDRESS, 0))
+        full.listen(0)
+        for one in (first, second):  # they fill the queue, so that no further one gets in
+            one.setblocking(False)
+            one.connect_ex(full.getsockname())
+        ports = MappingProxyType({80: full.getsockname()[1], 443: config.ports[443]})
+        config = replace(config, ports=ports, connect_seconds=0.2)
+        assert _refusal(SafeFetcher(config, resolver).get(f"http://{HOST}/")) == "fetch.connect_timeout"
+        found = SafeFetcher(config, resolver).get(f"https://{HOST}/status/200?there")
+        assert isinstance(found, Fetched)

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -12,6 +13,7 @@ from django.test.utils import CaptureQueriesContext
 from certdesk.backends.embedded.backend import EmbeddedBackend
 from certdesk.conf.apps import configured_settings, load_policy, refuse_unknown_cas
 from certdesk.conf.config import load_config
+from certdesk.domain import lint_shapes
 from certdesk.domain.csr import read_csr
 from certdesk.domain.errors import BackendRefused, Misconfigured, PolicyRefused
 from certdesk.domain.findings import Verdict
@@ -199,7 +201,8 @@ class TestLint:
                 Finding(code="pkix.three", severity=Severity.WARNING, message="Unusual"),
             )
 
-        monkeypatch.setattr(preflight, "lint_certificate", lint)
+        monkeypatch.setattr(lint_shapes, "lint_certificate", lint)
+        monkeypatch.setattr(preflight, "SHAPES", lint_shapes.ShapeLint(pkilint="another version"))
         w = world()
         shown = previewed(w, csr("www.example.ac.uk"))
         assert seen(shown, "certificate.lint") == [("refuse", "pkix.one"), ("refuse", "pkix.two")]
@@ -211,7 +214,7 @@ class TestLint:
             raise AssertionError("linted for the list of a submission")
 
         w = world()
-        monkeypatch.setattr(preflight, "lint_certificate", never)
+        monkeypatch.setattr(preflight, "SHAPES", SimpleNamespace(objections=never))
         made = submit(w.alice, "www.example.ac.uk")
         assert made.status is Status.ISSUED
         (stored,) = [c for c in Request.objects.get().checks if c["code"] == "certificate.lint"]
@@ -225,7 +228,7 @@ class TestLint:
         """Whether the CA would be asked at once, later, or after an officer's yes; with the same checks."""
         w, upload = world(), csr(name)
         finding = Finding(code="pkix.one", severity=Severity.ERROR, message="One is wrong")
-        monkeypatch.setattr(preflight, "lint_certificate", lambda _der: (finding,))
+        monkeypatch.setattr(preflight, "SHAPES", SimpleNamespace(objections=lambda _der: (finding,)))
         embedded = runtime.current().backend("embedded")
 
         def refuse(*_: object) -> bytes:
@@ -254,7 +257,8 @@ class TestLint:
             linted.append(der)
             return ()
 
-        monkeypatch.setattr(preflight, "lint_certificate", lint)
+        monkeypatch.setattr(lint_shapes, "lint_certificate", lint)
+        monkeypatch.setattr(preflight, "SHAPES", lint_shapes.ShapeLint(pkilint="another version"))
         w = world()
         asked = submission(w.university, "www.example.ac.uk")
         made = create_request(actor=w.alice, submission=asked, channel="api", now=NOW)
@@ -412,7 +416,7 @@ def test_an_officers_page_shows_what_lint_says_now(monkeypatch: pytest.MonkeyPat
     )
     request = Request.objects.get(id=made.number)
     finding = Finding(code="pkix.one", severity=Severity.ERROR, message="Wrong")
-    monkeypatch.setattr(preflight, "lint_certificate", lambda _der: (finding,))
+    monkeypatch.setattr(preflight, "SHAPES", SimpleNamespace(objections=lambda _der: (finding,)))
     subject = preflight.subject_of(request, organisation_row(w.university), waiting_csr(request))
     assert preflight.judged(subject, now=NOW)[1].outcome is Outcome.MANUAL
     assert preflight.judged(subject, lint=True, now=NOW)[1].outcome is Outcome.REFUSE

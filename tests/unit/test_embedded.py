@@ -157,7 +157,7 @@ def test_other_kinds_of_keys_are_refused(
 
 def test_lint_stops_prepare_and_says_why(backend: EmbeddedBackend, monkeypatch: pytest.MonkeyPatch) -> None:
     finding = Finding(code="some.rule", severity=Severity.ERROR, message="is broken")
-    monkeypatch.setattr(backend_module, "_lint", lambda _: (finding,))
+    monkeypatch.setattr(backend_module, "_lint", lambda _specimen, **_how: (finding,))
     with pytest.raises(BackendRefused, match=r"some\.rule is broken"):
         backend.prepare(server_intent(now=NOW))
 
@@ -167,7 +167,7 @@ def test_lint_stops_submit_even_for_recorded_bytes(
 ) -> None:
     prepared = backend.prepare(server_intent(now=NOW))
     finding = Finding(code="new.rule", severity=Severity.FATAL, message="")
-    monkeypatch.setattr(backend_module, "_lint", lambda _: (finding,))
+    monkeypatch.setattr(backend_module, "_lint", lambda _specimen, **_how: (finding,))
     with pytest.raises(BackendRefused, match=r"new\.rule"):
         backend.submit(prepared)
 
@@ -208,7 +208,8 @@ def test_polling_what_is_never_open_is_our_bug(backend: EmbeddedBackend) -> None
 )
 def test_check_looks_at_the_calendar(shared_config: EmbeddedConfig, days: int, verdict: Verdict) -> None:
     backend = EmbeddedBackend(shared_config, clock=lambda: NOW + timedelta(days=days))
-    assert [check.verdict for check in backend.check()] == [verdict]
+    about_the_end, about_lint = backend.check()
+    assert (about_the_end.verdict, about_lint.code) == (verdict, "backend.lint")
 
 
 def test_after_its_end_a_ca_signs_nothing_but_its_crl(shared_config: EmbeddedConfig) -> None:

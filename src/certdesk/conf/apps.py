@@ -189,4 +189,5 @@ def embedded_config(config: Config) -> EmbeddedConfig:
         passphrase=config.ca_passphrase.get_secret_value().encode(),
         name=config.ca_name,
         status_url=config.status,
+        lint_in_full=config.lint_in_full,
     )

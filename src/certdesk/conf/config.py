@@ -89,6 +89,7 @@ class Config(BaseSettings):
     ca_passphrase: SecretStr = SecretStr("")
     ca_root_directory: Path | None = None
     ca_name: str = "Certdesk"
+    lint_in_full: bool = False
     demo_ca: Literal["embedded", "scripted"] = "embedded"
     database_url: str = ""
     service_name: str = "Certdesk"

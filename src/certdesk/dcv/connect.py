@@ -8,9 +8,10 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Self
 
-import httpcore2
+_CHUNK = 65536
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,119 +39,68 @@ class Deadline:
         return left if wanted is None else min(left, wanted)
 
 
-class TlsFailed(httpcore2.ConnectError):
-    """The peer was reached and could not agree on TLS."""
+@dataclass(slots=True, kw_only=True)
+class Connection:
+    """A connection to one address, each of whose waits ends with the deadline. Closed when it is left.
+
+    Raises OSError (TimeoutError, ssl.SSLError among them) for what the peer or the network does.
+    """
+
+    sock: socket.socket
+    address: str
+    deadline: Deadline
+    protocol: str | None = None  # that ALPN has chosen
+    certificate: bytes | None = None  # that the peer has shown, DER
+
+    def start_tls(self, context: ssl.SSLContext, server_name: str) -> None:
+        """Shakes hands, which as a whole takes no longer than is left; closes the connection if that fails.
+
+        Raises: ValueError for a name that can't be an SNI.
+        """
+        try:
+            self.sock.settimeout(self.deadline.wait(None))
+            secured = context.wrap_socket(self.sock, server_hostname=server_name)
+        except (OSError, ValueError):
+            self.sock.close()
+            raise
+        self.sock, self.protocol = secured, secured.selected_alpn_protocol()
+        self.certificate = secured.getpeercert(binary_form=True)
+
+    def send(self, data: bytes) -> None:
+        """Sends all of it."""
+        self.sock.settimeout(self.deadline.wait(None))
+        self.sock.sendall(data)
+
+    def receive(self) -> bytes:
+        """What has come; empty when nothing more will."""
+        self.sock.settimeout(self.deadline.wait(None))
+        return self.sock.recv(_CHUNK)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.sock.close()
 
 
-def connect(
-    addresses: Iterable[str], port: int, *, deadline: Deadline, seconds: float
-) -> tuple[socket.socket, str]:
-    """A connection to the first address that accepts one, and that address.
+def connect(addresses: Iterable[str], port: int, *, deadline: Deadline, seconds: float) -> Connection:
+    """A connection to the first address that accepts one within so many seconds.
 
     Raises: OSError (TimeoutError among them) when none does.
     """
     failure: OSError = OSError("no address to connect to")
     for address in addresses:
+        # Judged addresses are numbers, which need no resolver.
+        sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
         try:
-            sock = socket.create_connection((address, port), timeout=deadline.wait(seconds))
+            sock.settimeout(deadline.wait(seconds))
+            sock.connect((address, port))
         except OSError as error:
+            sock.close()
             failure = error
         else:
-            return sock, address
+            return Connection(sock=sock, address=address, deadline=deadline)
     raise failure
-
-
-@dataclass(slots=True, kw_only=True)
-class PinnedBackend(httpcore2.NetworkBackend):
-    """Connects to these addresses, whatever the host of the URL is called; that stays in SNI and Host."""
-
-    addresses: tuple[str, ...]
-    port: int
-    deadline: Deadline
-    connect_seconds: float
-    connected_to: str = field(default="")
-
-    def connect_tcp(
-        self,
-        host: str,  # noqa: ARG002 - resolved and judged before
-        port: int,  # noqa: ARG002 - mapped before
-        timeout: float | None = None,  # noqa: ARG002 - the deadline rules
-        local_address: str | None = None,  # noqa: ARG002 - never asked for
-        socket_options: Iterable[object] | None = None,  # noqa: ARG002 - never asked for
-    ) -> httpcore2.NetworkStream:
-        """The connection, as httpcore wants it."""
-        try:
-            sock, self.connected_to = connect(
-                self.addresses, self.port, deadline=self.deadline, seconds=self.connect_seconds
-            )
-        except TimeoutError as error:
-            raise httpcore2.ConnectTimeout(str(error)) from error
-        except OSError as error:
-            raise httpcore2.ConnectError(str(error)) from error
-        return _Stream(sock, self.deadline)
-
-
-class _Stream(httpcore2.NetworkStream):
-    """A socket, plain or TLS, each of whose waits ends with the deadline."""
-
-    def __init__(self, sock: socket.socket, deadline: Deadline) -> None:
-        self._sock = sock
-        self._deadline = deadline
-
-    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        try:
-            self._sock.settimeout(self._deadline.wait(timeout))
-            return self._sock.recv(max_bytes)
-        except TimeoutError as error:
-            raise httpcore2.ReadTimeout(str(error)) from error
-        except OSError as error:
-            raise httpcore2.ReadError(str(error)) from error
-
-    def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        try:
-            self._sock.settimeout(self._deadline.wait(timeout))
-            self._sock.sendall(buffer)
-        except TimeoutError as error:
-            raise httpcore2.WriteTimeout(str(error)) from error
-        except OSError as error:
-            raise httpcore2.WriteError(str(error)) from error
-
-    def start_tls(
-        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
-    ) -> httpcore2.NetworkStream:
-        try:
-            secured = handshake(
-                self._sock, ssl_context, server_hostname, seconds=self._deadline.wait(timeout)
-            )
-        except TimeoutError as error:
-            raise httpcore2.ConnectTimeout(str(error)) from error
-        except (OSError, ValueError) as error:
-            raise TlsFailed(str(error)) from error
-        return _Stream(secured, self._deadline)
-
-    def close(self) -> None:
-        self._sock.close()
-
-    def get_extra_info(self, info: str) -> object:
-        """The socket's TLS part, which httpcore asks for ALPN; nothing else is told."""
-        if info == "ssl_object" and isinstance(self._sock, ssl.SSLSocket):
-            return self._sock
-        return None
-
-
-def handshake(
-    sock: socket.socket, context: ssl.SSLContext, server_name: str | None, *, seconds: float
-) -> ssl.SSLSocket:
-    """The socket after the TLS handshake, which as a whole takes at most `seconds`; closed if it fails.
-
-    Raises: OSError (TimeoutError, ssl.SSLError among them), ValueError for a name that can't be an SNI.
-    """
-    try:
-        sock.settimeout(seconds)
-        return context.wrap_socket(sock, server_hostname=server_name)
-    except (OSError, ValueError):
-        sock.close()
-        raise
 
 
 def unverified_context() -> ssl.SSLContext:

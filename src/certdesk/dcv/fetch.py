@@ -5,24 +5,18 @@ method to say. Sources: BR 3.2.2.4.18 to .20, RFC 8555 8.3, RFC 8737 3.
 """
 
 import ipaddress
+import ssl
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Protocol
 
-import httpcore2
+import h11
 import httpx2
 
 from certdesk.dcv.addresses import AddressPolicy
-from certdesk.dcv.connect import (
-    Deadline,
-    PinnedBackend,
-    TlsFailed,
-    connect,
-    handshake,
-    unverified_context,
-)
+from certdesk.dcv.connect import Connection, Deadline, connect, unverified_context
 from certdesk.dcv.resolver import Resolver
 from certdesk.domain.identifiers import is_ip_address
 
@@ -103,14 +97,6 @@ class _Target:
     port: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Hop:
-    """One response, and where it points to if it is a redirect to follow."""
-
-    response: Fetched
-    location: str
-
-
 class SafeFetcher:
     """The Fetcher for everybody. Safe to share among threads: each call has connections of its own."""
 
@@ -125,54 +111,45 @@ class SafeFetcher:
         """What is there, after the redirects that lead to it; each is judged like the first URL."""
         deadline = self._deadline()
         redirects: tuple[str, ...] = ()
-        base = httpx2.URL()
+        base: httpx2.URL | None = None
         while True:
             target = _target(base, url, ip_address="" if redirects else ip_address)
             if isinstance(target, NotFetched):
                 return replace(target, redirects=redirects)
-            hop = self._hop(target, deadline)
-            if isinstance(hop, NotFetched):
-                return replace(hop, redirects=redirects)
-            if not hop.location:
-                return replace(hop.response, redirects=redirects)
+            context = None
+            if target.url.scheme == "https":
+                context = unverified_context()
+                context.set_alpn_protocols(["http/1.1"])
+            connection = self._connected(target.host, target.port, context, target.host, deadline)
+            if isinstance(connection, NotFetched):
+                return replace(connection, redirects=redirects)
+            with connection:
+                response, location = self._response(target, connection)
+            if not location:
+                return replace(response, redirects=redirects)
             if len(redirects) == self._config.max_redirects:
                 return NotFetched(
                     code="fetch.redirects",
                     detail=f"There are more than {self._config.max_redirects} redirects one after the other.",
                     redirects=redirects,
                 )
-            base, url = target.url, hop.location
+            base, url = target.url, location
             redirects += (_shown(url),)
 
     def connect_tls_alpn(self, host: str) -> bytes | NotFetched:
         """The certificate that answers an RFC 8737 validation: one connection, nothing sent over it."""
-        deadline = self._deadline()
-        addresses = self._addresses(host, deadline)
-        if isinstance(addresses, NotFetched):
-            return addresses
         context = unverified_context()
         context.set_alpn_protocols([ALPN_ACME])
-        try:
-            sock, address = connect(
-                addresses,
-                self._config.ports[HTTPS],
-                deadline=deadline,
-                seconds=self._config.connect_seconds,
-            )
-        except OSError as error:
-            return _not_connected(error, HTTPS, addresses)
-        try:
-            with handshake(sock, context, _server_name(host), seconds=deadline.wait(None)) as secured:
-                chosen, shown = secured.selected_alpn_protocol(), secured.getpeercert(binary_form=True)
-        except TimeoutError:
-            return _timed_out(address)
-        except (OSError, ValueError) as error:
-            return _tls_failed(error, address)
+        connection = self._connected(host, HTTPS, context, _server_name(host), self._deadline())
+        if isinstance(connection, NotFetched):
+            return connection
+        with connection:
+            chosen, shown = connection.protocol, connection.certificate
         if chosen != ALPN_ACME or not shown:
             return NotFetched(
                 code="fetch.alpn",
                 detail=f"Port {HTTPS} does not speak the protocol {ALPN_ACME} for this name (RFC 8737).",
-                address=address,
+                address=connection.address,
             )
         return shown
 
@@ -207,40 +184,31 @@ class SafeFetcher:
                 return _not_public(f"{host} points to an address that", address)
         return tuple(found) if deadline.left > 0 else _timed_out()
 
-    def _hop(self, target: _Target, deadline: Deadline) -> _Hop | NotFetched:
-        """One request and its response."""
-        addresses = self._addresses(target.host, deadline)
+    def _connected(
+        self, host: str, port: int, context: ssl.SSLContext | None, server_name: str, deadline: Deadline
+    ) -> Connection | NotFetched:
+        """A connection to one of the name's addresses, after the TLS handshake where there is a context."""
+        addresses = self._addresses(host, deadline)
         if isinstance(addresses, NotFetched):
             return addresses
-        backend = PinnedBackend(
-            addresses=addresses,
-            port=self._config.ports[target.port],
-            deadline=deadline,
-            connect_seconds=self._config.connect_seconds,
-        )
         try:
-            return self._request(target, backend)
-        except httpcore2.TimeoutException:
-            return _timed_out(backend.connected_to)
-        except TlsFailed as error:
-            return _tls_failed(error, backend.connected_to)
-        except httpcore2.ConnectError as error:
-            return _not_connected(error, target.port, addresses)
-        except (httpcore2.NetworkError, httpcore2.ProtocolError) as error:
-            return NotFetched(
-                code="fetch.protocol",
-                detail=f"What {target.host} answers is not HTTP, or ends too early ({type(error).__name__}).",
-                address=backend.connected_to,
-                retry=True,
+            connection = connect(
+                addresses, self._config.ports[port], deadline=deadline, seconds=self._config.connect_seconds
             )
+        except OSError as error:
+            return _not_connected(error, port, addresses) if deadline.left else _timed_out(addresses[-1])
+        try:
+            if context is not None:
+                connection.start_tls(context, server_name)
+        except TimeoutError:
+            return _timed_out(connection.address)
+        except (OSError, ValueError) as error:
+            return _tls_failed(error, connection.address)
+        return connection
 
-    def _request(self, target: _Target, backend: PinnedBackend) -> _Hop:
-        url = httpcore2.URL(
-            scheme=target.url.raw_scheme,
-            host=target.url.raw_host,
-            port=target.url.port,
-            target=target.url.raw_path,
-        )
+    def _response(self, target: _Target, connection: Connection) -> tuple[Fetched | NotFetched, str]:
+        """One request's response, cut at the limit, and where it points to if it is to be followed."""
+        http = h11.Connection(h11.CLIENT)
         headers = [
             (b"Host", target.url.netloc),
             (b"User-Agent", self._config.user_agent.encode("ascii")),
@@ -248,38 +216,44 @@ class SafeFetcher:
             (b"Accept-Encoding", b"identity"),
             (b"Connection", b"close"),
         ]
-        context = unverified_context() if target.url.scheme == "https" else None
-        with (
-            httpcore2.ConnectionPool(ssl_context=context, network_backend=backend, max_connections=1) as pool,
-            pool.stream("GET", url, headers=headers, extensions={"sni_hostname": target.host}) as response,
-        ):
-            body, truncated = self._body(response)
-            locations = [value for name, value in response.headers if name.lower() == b"location"]
-            follows = response.status in _FOLLOWED and len(locations) == 1
-            return _Hop(
-                response=Fetched(
-                    status=response.status, body=body, truncated=truncated, address=backend.connected_to
-                ),
-                location=locations[0].decode("latin-1") if follows else "",
-            )
+        head, body = None, b""
+        try:
+            request = http.send(h11.Request(method="GET", target=target.url.raw_path, headers=headers))
+            connection.send((request or b"") + (http.send(h11.EndOfMessage()) or b""))
+            while len(body) <= self._config.max_body:
+                event = http.next_event()
+                if event is h11.NEED_DATA:
+                    http.receive_data(connection.receive())
+                elif isinstance(event, h11.Response):
+                    head = event
+                elif isinstance(event, h11.Data):
+                    body += event.data
+                elif not isinstance(event, h11.InformationalResponse):
+                    break
+        except TimeoutError:
+            return _timed_out(connection.address), ""
+        except (OSError, h11.ProtocolError) as error:
+            return _no_http(error, target.host, connection.address), ""
+        if head is None:
+            return _no_http(EOFError(), target.host, connection.address), ""
+        locations = [value for name, value in head.headers if name == b"location"]
+        follows = head.status_code in _FOLLOWED and len(locations) == 1
+        response = Fetched(
+            status=head.status_code,
+            body=body[: self._config.max_body],
+            truncated=len(body) > self._config.max_body,
+            address=connection.address,
+        )
+        return response, locations[0].decode("latin-1") if follows else ""
 
-    def _body(self, response: httpcore2.Response) -> tuple[bytes, bool]:
-        """The body up to the limit, and whether there was more."""
-        body = b""
-        for chunk in response.iter_stream():
-            body += chunk
-            if len(body) > self._config.max_body:
-                return body[: self._config.max_body], True
-        return body, False
 
-
-def _target(base: httpx2.URL, url: str, *, ip_address: str) -> _Target | NotFetched:
+def _target(base: httpx2.URL | None, url: str, *, ip_address: str) -> _Target | NotFetched:
     """The URL, if it may be fetched: http or https, ports 80 and 443, a name, no credentials.
 
     No address either, but for the one that is given.
     """
     try:
-        parsed = base.join(url)
+        parsed = httpx2.URL(url) if base is None else base.join(url)
         host = parsed.raw_host.decode("ascii").removesuffix(".")
     except (httpx2.InvalidURL, ValueError):
         return NotFetched(code="fetch.url", detail=f"This is not a URL that can be fetched: {_shown(url)}")
@@ -296,7 +270,7 @@ def _target(base: httpx2.URL, url: str, *, ip_address: str) -> _Target | NotFetc
         return NotFetched(
             code="fetch.ip_literal", detail="A URL with an IP address instead of a name is not followed."
         )
-    return _Target(url=parsed.copy_with(fragment=None), host=host, port=port)
+    return _Target(url=parsed, host=host, port=port)
 
 
 def _server_name(host: str) -> str:
@@ -340,6 +314,15 @@ def _not_connected(error: Exception, port: int, addresses: tuple[str, ...]) -> N
         code="fetch.connect",
         detail=f"No connection to port {port}. Is the server up, and open to us in its firewall?",
         address=addresses[-1],
+        retry=True,
+    )
+
+
+def _no_http(error: Exception, host: str, address: str) -> NotFetched:
+    return NotFetched(
+        code="fetch.protocol",
+        detail=f"What {host} answers is not HTTP, or ends too early ({type(error).__name__}).",
+        address=address,
         retry=True,
     )
 

@@ -5,6 +5,7 @@ linting; its severities count downwards (FATAL = 0), which no other module needs
 """
 
 import functools
+import inspect
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -15,6 +16,7 @@ from pkilint.cabf.serverauth.serverauth_constants import CertificateType
 from pkilint.document import NodeVisitor, PDUNode
 from pkilint.loader import RFC5280CertificateDocumentLoader
 from pkilint.pkix import certificate as pkix_certificate
+from pkilint.pkix.general_name import create_generalname_type_predicate
 from pkilint.validation import ValidationResult, Validator, ValidatorContainer
 from pyasn1_alt_modules import rfc5280  # type: ignore[import-untyped]  # ships no type information
 
@@ -110,10 +112,24 @@ def lint_certificate(der: bytes) -> tuple[Finding, ...]:
         document = RFC5280CertificateDocumentLoader().load_der_document(der)
     except ValueError as error:
         return (Finding(code="certdesk.unreadable", severity=Severity.FATAL, message=str(error)),)
-    named = any(document.get_subject_attributes_by_type(rfc5280.id_at_organizationName))
-    kind = CertificateType.OV_FINAL_CERTIFICATE if named else CertificateType.DV_FINAL_CERTIFICATE
+    is_ov = any(document.get_subject_attributes_by_type(rfc5280.id_at_organizationName))
+    return lint_part(document.root, is_ov=is_ov)
+
+
+def lint_part(node: PDUNode, *, is_ov: bool) -> tuple[Finding, ...]:
+    """What the linter says of a node and all below it, which is taken apart; the root is the certificate.
+
+    Another node's path says where in a certificate it stands: whatever is about parts of that place is asked.
+    """
+    validators = _validators(
+        CertificateType.OV_FINAL_CERTIFICATE if is_ov else CertificateType.DV_FINAL_CERTIFICATE
+    )
     results: list[ValidationResult] = []
-    _collect(_validators(kind), document.root, results)
+    for validator in validators.validators:
+        above = getattr(validator, "_path", None)
+        if isinstance(validator, ValidatorContainer) and above and node.path.startswith(f"{above}."):
+            _collect(validator, node, results)
+    _collect(validators, node, results)
     findings = tuple(
         Finding(
             code=described.finding.code,
@@ -124,7 +140,7 @@ def lint_certificate(der: bytes) -> tuple[Finding, ...]:
         for described in result.finding_descriptions
         if not _is_exempt(described.finding.code, result.node)
     )
-    _take_apart(document.root)
+    _take_apart(node)
     return findings
 
 
@@ -141,6 +157,10 @@ def _is_exempt(code: str, node: PDUNode) -> bool:
         and (not exemption.value_end or str(node.pdu).endswith(exemption.value_end))
         for exemption in EXEMPTIONS
     )
+
+
+#: What all predicates for kinds of GeneralNames run.
+_OF_A_KIND = create_generalname_type_predicate("dNSName").__code__
 
 
 @functools.cache
@@ -166,8 +186,10 @@ class _Admitted(NamedTuple):
 
 
 def _collect(container: ValidatorContainer, node: PDUNode, results: list[ValidationResult]) -> None:
-    path = node.path
-    for validator, wanted_path, asks, is_container in _admitted(container, cast("Hashable", type(node.pdu))):
+    path, parent = node.path, node.parent
+    kind = node.name if parent is not None and isinstance(parent.pdu, rfc5280.GeneralName) else ""
+    admitted = _admitted(container, cast("Hashable", type(node.pdu)), kind)
+    for validator, wanted_path, asks, is_container in admitted:
         if (wanted_path is None or wanted_path == path) and (not asks or validator.match(node)):
             if is_container:
                 _collect(cast("ValidatorContainer", validator), node, results)
@@ -179,10 +201,11 @@ def _collect(container: ValidatorContainer, node: PDUNode, results: list[Validat
 
 
 @functools.cache
-def _admitted(container: ValidatorContainer, pdu_type: Hashable) -> tuple[_Admitted, ...]:
+def _admitted(container: ValidatorContainer, pdu_type: Hashable, general_name: str) -> tuple[_Admitted, ...]:
     """The validators that may match a node of this type, in their order.
 
-    `_path` and the like are pkilint's own: should they go, all are asked and the answer stays right.
+    `general_name` is the kind of a GeneralName's value, such as `dNSName`, and empty for other nodes. `_path`
+    and the like are pkilint's own: should they go, all are asked and the answer stays right.
     """
     return tuple(
         _Admitted(
@@ -193,16 +216,24 @@ def _admitted(container: ValidatorContainer, pdu_type: Hashable) -> tuple[_Admit
         )
         for validator in container.validators
         if issubclass(cast("type", pdu_type), getattr(validator, "_pdu_class", None) or object)
+        and _kind(validator) in (None, general_name)
     )
 
 
 def _asks(validator: Validator) -> bool:
     if type(validator).match is not NodeVisitor.match:
         return True
-    return any(
-        getattr(validator, name, validator) is not None
-        for name in ("_path_re", "_pdu_supertype", "_predicate")
-    )
+    if getattr(validator, "_predicate", validator) is not None and _kind(validator) is None:
+        return True
+    return any(getattr(validator, name, validator) is not None for name in ("_path_re", "_pdu_supertype"))
+
+
+def _kind(validator: Validator) -> str | None:
+    """The kind of GeneralName that is all its predicate asks for; None where it asks for anything else."""
+    predicate = getattr(validator, "_predicate", None)
+    if predicate is None or getattr(predicate, "__code__", None) is not _OF_A_KIND:
+        return None
+    return str(inspect.getclosurevars(predicate).nonlocals["generalname_type"])
 
 
 def _take_apart(node: PDUNode) -> None:

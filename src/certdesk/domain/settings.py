@@ -17,6 +17,7 @@ LOWEST_PASSWORD_LENGTH = 3  # as the service that this one follows had it
 LONGEST_PASSWORD_LENGTH = 64
 TERM_YEARS = (1, 2, 3)
 MAX_TEXT = 60
+MAX_REASON = 300
 MAX_URL = 500
 MAX_NAME = 253  # RFC 1035: 255 octets on the wire
 MAX_ITEMS = 100
@@ -44,6 +45,8 @@ class ServiceSettings:
     ownership_days: int = 398
     challenge_days: int = 7
     password_min_length: int = 15
+    #: Why nothing is issued at present; empty while certificates are issued.
+    issuing_stopped: str = ""
 
 
 #: The settings' names, in the order in which a form shows them.
@@ -73,6 +76,13 @@ def _text(value: object, _now: datetime) -> str:
     text = " ".join(str(value).split())
     if not text or len(text) > MAX_TEXT or not text.isprintable():
         raise ValueError(f"Give a name of 1 to {MAX_TEXT} characters.")
+    return text
+
+
+def _reason(value: object, _now: datetime) -> str:
+    text = " ".join(str(value).split())
+    if len(text) > MAX_REASON or not text.isprintable():
+        raise ValueError(f"Give a reason of at most {MAX_REASON} characters, or leave it empty.")
     return text
 
 
@@ -181,4 +191,5 @@ _PARSERS: Mapping[str, Callable[[object, datetime], object]] = {
     "ownership_days": _ownership_days,
     "challenge_days": _challenge_days,
     "password_min_length": _password,
+    "issuing_stopped": _reason,
 }

@@ -16,6 +16,7 @@ from certdesk.domain.errors import BackendError, InvariantViolated, Unavailable
 from certdesk.domain.keys import describe_key
 from certdesk.domain.profiles import profile
 from certdesk.domain.requests import Event, Status, UserId, Work
+from certdesk.services import runtime
 from certdesk.services.sealing import csr_from_store, csr_to_store
 from certdesk.store.models import Issuance, Request
 from certdesk.store.prepared import insert
@@ -29,8 +30,15 @@ OWN_KEY = "request "
 LEASE = timedelta(seconds=10)
 
 
+def refuse_stopped() -> None:
+    """Raises Unavailable while issuing is stopped; in a write transaction, by what holds at that moment."""
+    if runtime.current().settings.issuing_stopped:
+        raise Unavailable("Issuing is stopped for now. It goes on when an operator allows it again.")
+
+
 def prepared(backend: Backend, intent: Intent) -> Intent:
     """The intent as the back end fixes it before anything is signed. Raises BackendError."""
+    refuse_stopped()
     if not isinstance(backend, Prepares):
         return intent
     try:
@@ -58,8 +66,10 @@ def record_issuance(
     """Inserts one, in the transaction that judged it: claimed where there is an intent, else waiting.
 
     With `claimed_by` the history of a request that has no certificate yet says so; one that was made in the
-    same transaction has that line already.
+    same transaction has that line already. Raises Unavailable for an intent, where issuing is stopped.
     """
+    if intent is not None:
+        refuse_stopped()
     due = next_attempt_at if intent is None else now + LEASE
     row = Issuance(
         request=request,

@@ -40,6 +40,7 @@ from certdesk.services.intents import (
     prepared,
     record_again,
     recorded_intent,
+    refuse_stopped,
 )
 from certdesk.services.kept import end_order, is_kept, keep, withhold
 from certdesk.services.preflight import ACME, intent_of
@@ -114,15 +115,19 @@ def issue(*, issuance_id: IssuanceId, clock: Clock, already: Claimed | None = No
         subject = issuance_subject(issuance, issuance.organisation, csr)
         intent = recorded or intent_of(subject, backend, now=now)
         try:
+            refuse_stopped()
             intent = recorded or prepared(backend, intent)
         except BackendRefused as error:  # the CA's own limits, or lint, before anything is signed
             refused = error.detail
+        except Unavailable as error:  # nothing was sent; an operator has stopped issuing, for instance
+            return _put_off(issuance, error, now=now)
 
         # 2. Judge, under the lock, everything that it rests on; claim by compare-and-swap; record the intent.
         with write_transaction():
             lock_organisation(OrganisationId(issuance.organisation_id))
             # The time under the lock: a confirmation that came in between must not lie in our future.
             now = clock()
+            refuse_stopped()
             record_caa(caa, organisation_id=issuance.organisation_id, request_id=request.pk)
             request = issuance.request = Request.objects.get(id=request.pk)
             if request.state == State.WAITING_FOR_APPROVAL:
@@ -295,6 +300,13 @@ def _held_up(issuance: Issuance, request: Request, against: tuple[Check, ...], *
         again = now + _between(RETRY_FIRST, (now - request.changed_at) / 4, RETRY_MOST)
         _wait(issuance, at=again, line=f"{phrase} {' '.join(check.message for check in unknown)}")
     return Work.WAITING
+
+
+def _put_off(issuance: Issuance, error: Unavailable, *, now: datetime) -> Work:
+    """It stays as it is, and is looked at again, later and later, without end."""
+    waited = now - (issuance.claimed_at or issuance.created_at)
+    _wait(issuance, at=now + _between(RETRY_FIRST, waited / 4, RETRY_MOST), line=error.detail)
+    return Work(issuance.state)
 
 
 def _release(issuance: Issuance, error: Unavailable, *, now: datetime) -> Work:

@@ -16,7 +16,8 @@ from certdesk.domain.errors import BackendRefused
 from certdesk.domain.findings import Check, Verdict
 from certdesk.domain.identifiers import DnsName
 from certdesk.domain.known_keys import check_known
-from certdesk.domain.lint import Finding, blocking, lint_certificate
+from certdesk.domain.lint import Finding
+from certdesk.domain.lint_shapes import SHAPES
 from certdesk.domain.policy import (
     Approved,
     Decision,
@@ -283,7 +284,7 @@ def _certificate_checks(facts: Facts, subject: Subject, *, lint: bool, now: date
     if not lint or refused or not facts.names or not offered:
         return (_clean(),)
     try:
-        found = lint_certificate(backend.specimen(intent_of(subject, backend, now=now)))
+        found = SHAPES.objections(backend.specimen(intent_of(subject, backend, now=now)))
     except BackendRefused as error:
         return (
             Check(
@@ -295,7 +296,7 @@ def _certificate_checks(facts: Facts, subject: Subject, *, lint: bool, now: date
             ),
         )
     # What does not block is about our profile and the same for everybody: nothing an applicant could change.
-    return tuple(_lint_check(finding) for finding in blocking(found)) or (_clean(),)
+    return tuple(map(_lint_check, found)) or (_clean(),)
 
 
 def _lint_check(finding: Finding) -> Check:

@@ -23,6 +23,7 @@ from certdesk.domain.certificates import UNREADABLE, Intent, Issued, Outcome
 from certdesk.domain.errors import BackendRefused, InvalidInput, InvariantViolated
 from certdesk.domain.findings import Check, Verdict
 from certdesk.domain.lint import Finding, blocking, lint_certificate
+from certdesk.domain.lint_shapes import SHAPES, How
 
 #: BR 7.1.2.7 asks for 64 random bits and RFC 5280 for at most 20 octets. The top bit of 127 is always set,
 #: so that every serial number is positive and 16 octets long.
@@ -54,6 +55,7 @@ class EmbeddedBackend:
         self.name = config.slug
         self.title = config.name
         self._clock = clock
+        self._lint_in_full = config.lint_in_full
         self._authority = authority or open_authority(config)
         issuing = self._authority.issuing
         self._parts = issuer_parts(issuing, issuer_url=config.issuer_url, crl_url=config.crl_url)
@@ -75,7 +77,7 @@ class EmbeddedBackend:
         serial = intent.serial if intent.serial is not None else _new_serial()
         numbered = replace(intent, serial=serial, tbs=None)
         specimen = self._specimen(numbered)
-        _refuse_unclean(specimen)
+        _refuse_unclean(specimen, in_full=self._lint_in_full)
         return replace(numbered, tbs=specimen.tbs_certificate_bytes)
 
     def specimen(self, intent: Intent) -> bytes:
@@ -100,7 +102,7 @@ class EmbeddedBackend:
         specimen = self._specimen(replace(intent, tbs=None))
         if specimen.tbs_certificate_bytes != intent.tbs:
             raise InvariantViolated("the intent no longer yields the bytes that were recorded")
-        _refuse_unclean(specimen)
+        _refuse_unclean(specimen, in_full=self._lint_in_full)
         certificate = sign_leaf(intent, self._parts, self._authority.key)
         if certificate.tbs_certificate_bytes != intent.tbs:
             raise InvariantViolated("the signed bytes are not the recorded bytes")
@@ -127,7 +129,23 @@ class EmbeddedBackend:
             raise BackendRefused("This certificate was not issued by this CA.") from error
 
     def check(self) -> tuple[Check, ...]:
-        """Whether the CA can sign certificates of every term."""
+        """Whether the CA can sign certificates of every term, and how this process has linted."""
+        return (*self._checked_term(), self._linted())
+
+    def _linted(self) -> Check:
+        """The figures since the start; a certificate is linted for a preview as well."""
+        by_shape, new, other = (SHAPES.counts[how] for how in How)
+        message = (
+            f"Linted since this process started: {by_shape} by their shape, {new} in full as the first of "
+            f"their shape, {other} in full because they were not plainly clean."
+        )
+        if self._lint_in_full:
+            message = f"Every certificate is linted in full before it is signed. {message}"
+        return Check(
+            code="backend.lint", verdict=Verdict.PASS, message=message, seen=f"{by_shape}/{new}/{other}"
+        )
+
+    def _checked_term(self) -> tuple[Check, ...]:
         left = self._ends - self._clock()
         seen = self._ends.isoformat()
         if left <= timedelta(0):
@@ -177,8 +195,8 @@ class EmbeddedBackend:
             raise BackendRefused(f"This can't be put into a certificate: {error}") from error
 
 
-def _refuse_unclean(specimen: x509.Certificate) -> None:
-    found = _lint(specimen.public_bytes(Encoding.DER))
+def _refuse_unclean(specimen: x509.Certificate, *, in_full: bool) -> None:
+    found = _lint(specimen.public_bytes(Encoding.DER), in_full=in_full)
     if found:
         rules = "; ".join(f"{finding.code} {finding.message}".strip() for finding in found)
         raise BackendRefused(f"The certificate would break rules and is not signed: {rules}")
@@ -195,6 +213,6 @@ def _throw_away_key() -> ec.EllipticCurvePrivateKey:
 
 
 @functools.lru_cache(maxsize=256)
-def _lint(specimen: bytes) -> tuple[Finding, ...]:
+def _lint(specimen: bytes, *, in_full: bool) -> tuple[Finding, ...]:
     """What forbids signing. Specimens are deterministic, so `submit` finds what `prepare` had linted."""
-    return blocking(lint_certificate(specimen))
+    return blocking(lint_certificate(specimen)) if in_full else SHAPES.objections(specimen)

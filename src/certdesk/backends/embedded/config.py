@@ -16,6 +16,7 @@ class EmbeddedConfig:
 
     `root_directory` is needed only when the CA is made and may be taken away afterwards.
     `status_url` and `slug` make the addresses in certificates: `<status_url>/ca/<slug>.cer` and `.crl`.
+    `lint_in_full`: before each signature, not only before the first of a shape.
     """
 
     directory: Path
@@ -24,6 +25,7 @@ class EmbeddedConfig:
     name: str = "Certdesk Demo"
     status_url: str = "http://127.0.0.1:8000"
     slug: str = "embedded"
+    lint_in_full: bool = False
 
     def __post_init__(self) -> None:
         """Raises Misconfigured for settings that could only fail later."""
@@ -59,7 +61,7 @@ def read_config(*, name: str, settings: Mapping[str, object]) -> EmbeddedConfig:
 
     Raises: Misconfigured for an unknown, missing or mistyped setting.
     """
-    unknown = sorted(set(settings) - {*_PATHS, *_TEXTS, "passphrase"})
+    unknown = sorted(set(settings) - {*_PATHS, *_TEXTS, "passphrase", "lint_in_full"})
     if unknown:
         raise Misconfigured(f"Back end {name}: unknown settings {', '.join(unknown)}. Remove them.")
     texts = {key: _text(name, settings, key) for key in _TEXTS if key in settings}
@@ -67,6 +69,7 @@ def read_config(*, name: str, settings: Mapping[str, object]) -> EmbeddedConfig:
         directory=_path(name, settings, "directory"),
         root_directory=_path(name, settings, "root_directory"),
         passphrase=_passphrase(name, settings),
+        lint_in_full=settings.get("lint_in_full") is True,
         **{"slug": name, **texts},
     )
 

@@ -53,6 +53,7 @@ class Issuance(models.Model):
     acknowledged_at = models.DateTimeField(null=True)
     ended_at = models.DateTimeField(null=True)
     next_attempt_at = models.DateTimeField(null=True)  # null: nothing is due
+    linted_at = models.DateTimeField(null=True)  # in full, once more after it was issued
 
     class Meta:
         constraints: ClassVar = [
@@ -93,6 +94,11 @@ class Issuance(models.Model):
                 name="issuance_due",
                 fields=["next_attempt_at"],
                 condition=models.Q(next_attempt_at__isnull=False),
+            ),
+            models.Index(
+                name="issuance_to_be_linted",
+                fields=["id"],
+                condition=models.Q(state=Work.ISSUED, tbs__isnull=False, linted_at__isnull=True),
             ),
             models.Index(
                 name="issuance_idle",  # waits for an approval or a validation

@@ -25,12 +25,14 @@ TITLES: Mapping[str, str] = {
     "ownership_days": "Ownership counts for",
     "challenge_days": "A mailed code works for",
     "password_min_length": "Shortest password",
+    "issuing_stopped": "Stop issuing",
 }
 UNITS = {"ownership_days": "day", "challenge_days": "day", "password_min_length": "character"}
 GROUPS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("names", "Names", ("ra", "ra_contact", "service_name", "support_url")),
     ("rules", "What may be requested", ("trusted_suffixes", "durations", "server_software")),
     ("periods", "Periods and passwords", ("ownership_days", "challenge_days", "password_min_length")),
+    ("stop", "Stop issuing", ("issuing_stopped",)),
 )
 
 
@@ -82,6 +84,13 @@ class SettingsForm(PortalForm):
     )
     password_min_length = forms.CharField(
         label="Characters of the shortest password", widget=forms.TextInput(attrs={"inputmode": "numeric"})
+    )
+
+    issuing_stopped = forms.CharField(
+        label="Why no certificate is issued",
+        required=False,
+        help_text="While this has a text, everything waits that would be signed or sent to a CA. "
+        "Empty: certificates are issued.",
     )
 
     def __init__(self, *args: Any, now: datetime, **kwargs: Any) -> None:

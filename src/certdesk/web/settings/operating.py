@@ -84,6 +84,7 @@ def service(request: HttpRequest) -> HttpResponse:
         "cas": [_ca(one, is_default=name == rt.default_backend) for name, one in rt.backends.items()],
         "work": work_rows(found, now=now),
         "shortfall": shortfall(now=now),
+        "stopped": rt.settings.issuing_stopped,
         "failed": [_job(job) for job in found.failed],
         "failed_count": found.jobs_failed,
         "at": times.at_second(now),

@@ -1,0 +1,168 @@
+"""A stop of all issuing: by an operator, or by full lint after issuing; nothing passes until it is lifted."""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from certdesk.backends.embedded import EmbeddedBackend
+from certdesk.domain.actors import SYSTEM, RaRole
+from certdesk.domain.certificates import Absent, Intent
+from certdesk.domain.errors import OutcomeUnknown, Unavailable
+from certdesk.domain.lint import Finding, Severity
+from certdesk.domain.requests import Work
+from certdesk.jobs.worker import Worker
+from certdesk.services import lint_again, runtime
+from certdesk.services.settings import change_settings
+from certdesk.store.models import AcmeOrder, AuditEvent, Certificate, Request, User
+from tests.harness.acme_client import make_csr
+from tests.integration.engine import CHANNELS, NAME, ORDERS, Story, watching
+from tests.integration.support import actor, backend, configured, signed, submit, world
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+BROKEN = Finding(code="some.rule", severity=Severity.ERROR, message="")
+
+
+@pytest.fixture(autouse=True)
+def as_configured() -> Iterator[None]:
+    """Each test begins and ends with what the configuration says."""
+    runtime.refresh()
+    yield
+    runtime.refresh()
+
+
+def stop(reason: str) -> None:
+    """Stops issuing; an empty reason lets it go on."""
+    change_settings(
+        actor=SYSTEM, values={"issuing_stopped": reason}, seen_version=None, now=datetime.now(UTC)
+    )
+    runtime.look_again()
+
+
+def stopped() -> AbstractContextManager[None]:
+    """The same for as long as a test wants, whatever CA it has."""
+    return configured(settings=replace(runtime.current().settings, issuing_stopped="Moving house."))
+
+
+@pytest.mark.parametrize("channel", CHANNELS)
+def test_every_channel_waits_and_goes_on(channel: str) -> None:
+    story = Story(channel)
+    with backend(watching((signed,))):
+        with stopped():
+            story.ask()
+            if channel in ORDERS:
+                assert story.reply is not None
+                assert (story.reply.status, b"Moving" in story.reply.body) == (503, False)
+                assert story.order.status == "ready"
+            else:
+                for _ in range(3):
+                    story.step()
+                assert story.row.state == Work.WAITING
+            assert Certificate.objects.count() == story.before
+        if channel in ORDERS:
+            assert story.client is not None
+            url = runtime.current().base_url + reverse("acme:finalize", args=[AcmeOrder.objects.get().pk])
+            story.client.finalize({"finalize": url}, make_csr(NAME, key=story.key))
+        else:
+            story.run()
+        story.expect(Work.ISSUED)
+
+
+def test_what_was_claimed_before_is_not_sent_again() -> None:
+    """A crash had left it claimed; the CA has nothing of it, and would be sent the recorded intent."""
+    story = Story("first")
+    ca = watching((OutcomeUnknown("The line broke."), signed), found=(Absent(),))
+    with backend(ca):
+        story.ask()
+        with stopped():
+            story.step()
+            story.step()
+            assert (story.row.state, len(ca.submitted)) == (Work.CLAIMED, 1)
+        story.run()
+        story.expect(Work.ISSUED)
+
+
+def test_a_stop_between_the_look_and_the_claim_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    w, prepare = world(), EmbeddedBackend.prepare
+
+    def prepare_and_stop(self: EmbeddedBackend, intent: Intent) -> Intent:
+        ready = prepare(self, intent)
+        stop("Moving house.")
+        return ready
+
+    monkeypatch.setattr(EmbeddedBackend, "prepare", prepare_and_stop)
+    with pytest.raises(Unavailable):
+        submit(w.alice, NAME)
+    assert not Certificate.objects.exists()
+    assert not Request.objects.exists()
+
+
+class TestLintAgain:
+    def test_each_certificate_is_linted_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        linted: list[bytes] = []
+
+        def lint(der: bytes) -> tuple[Finding, ...]:
+            linted.append(der)
+            return ()
+
+        monkeypatch.setattr(lint_again, "lint_certificate", lint)
+        w = world()
+        submit(w.alice, NAME)
+        submit(w.alice, "mail.example.ac.uk")
+        for _ in range(2):
+            Worker().tick(now=timezone.now())
+        assert linted == [bytes(one.der) for one in Certificate.objects.order_by("id")]
+        assert not runtime.newest().settings.issuing_stopped
+
+    def test_so_many_at_a_time(self) -> None:
+        w = world()
+        for n in range(3):
+            submit(w.alice, f"h{n}.example.ac.uk")
+        left = [lint_again.lint_issued(now=timezone.now(), limit=2) for _ in range(3)]
+        assert left == [True, True, False]
+
+    def test_what_another_ca_has_issued_was_never_linted_here(self) -> None:
+        story = Story("first")
+        with backend(watching((signed,))):
+            story.ask()
+        assert not lint_again.lint_issued(now=timezone.now(), limit=10)
+
+    def test_a_difference_stops_issuing_once_and_operators_see_why(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        w = world()
+        submit(w.alice, NAME)
+        with monkeypatch.context() as patched:
+            patched.setattr(lint_again, "lint_certificate", lambda _der: (BROKEN,))
+            Worker().tick(now=timezone.now())
+        reason = runtime.newest().settings.issuing_stopped
+        assert Certificate.objects.get().serial in reason
+        assert "some.rule" in reason
+        assert AuditEvent.objects.filter(action="settings.change", actor="Certdesk").count() == 1
+        actor("oscar", ra=RaRole.OPERATOR)
+        client = Client()
+        client.force_login(
+            User.objects.get(username="oscar"), "allauth.account.auth_backends.AuthenticationBackend"
+        )
+        assert reason in client.get("/service/").content.decode()
+        submit(w.alice, "mail.example.ac.uk")
+        assert Certificate.objects.count() == 1
+        stop("")
+        Worker().tick(now=timezone.now())
+        assert not runtime.newest().settings.issuing_stopped
+        later = timezone.now() + timedelta(minutes=20)
+        Worker(clock=lambda: later).tick(now=later)
+        assert Certificate.objects.count() == 2
+
+    def test_an_operators_own_reason_stands(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        submit(world().alice, NAME)
+        stop("Moving house.")
+        monkeypatch.setattr(lint_again, "lint_certificate", lambda _der: (BROKEN,))
+        Worker().tick(now=timezone.now())
+        assert runtime.newest().settings.issuing_stopped == "Moving house."
