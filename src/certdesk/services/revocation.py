@@ -24,7 +24,7 @@ from certdesk.domain.errors import (
     StateConflict,
 )
 from certdesk.domain.requests import OrganisationId, RequestId, State, UserId
-from certdesk.domain.revocation import ENDS_REQUEST, MAY_END_REQUEST, RA_ONLY, RevocationReason
+from certdesk.domain.revocation import ENDS_REQUEST, MAY_END_REQUEST, PLAIN, RA_ONLY, RevocationReason
 from certdesk.services import runtime
 from certdesk.services.keys import block_key
 from certdesk.services.requests import end_under_lock
@@ -255,7 +255,7 @@ def _record_intent(row: Certificate, asked: _Asked, *, due_at: datetime, now: da
     revocation.save(force_insert=True)
     _refuse_ended(row, asked, now=now)
     if asked.ends_request and Request.objects.filter(id=row.request_id, state=State.APPROVED).exists():
-        why = f"Its certificate is being revoked ({asked.reason}). {asked.note}".strip()
+        why = f"Its certificate is being revoked: {PLAIN[asked.reason].lower()}. {asked.note}".strip()
         end_under_lock(request_id=RequestId(row.request_id), actor=asked.actor, reason=why, now=now)
     same_key = _certificates_with_same_key(row, asked, now=now) if asked.compromised else []
     Revocation.objects.bulk_create(
@@ -386,6 +386,7 @@ def _close(revocation: Revocation, outcome: RevocationOutcome, *, detail: str, n
 
 def _write_history(revocation: Revocation, *, now: datetime) -> None:
     """A line in the request's history; its version moves on, for what it shows has changed."""
+    why = PLAIN[RevocationReason(revocation.reason)]
     request = revocation.certificate.request
     Request.objects.filter(id=request.pk).update(version=F("version") + 1)
     status = Request.objects.values_list("status", flat=True).get(id=request.pk)
@@ -397,8 +398,7 @@ def _write_history(revocation: Revocation, *, now: datetime) -> None:
         to_status=status,
         actor=revocation.actor,
         user_id=revocation.user_id,
-        note=f"Reason: {revocation.reason}. Serial number: {revocation.certificate.serial}. "
-        f"{revocation.note}".strip(),
+        note=f"{why}. Serial number: {revocation.certificate.serial}. {revocation.note}".strip(),
     )
 
 
