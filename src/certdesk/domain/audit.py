@@ -1,4 +1,4 @@
-"""The audit chain: canonical bytes of an event and the hash that binds it to the one before (L1, L2).
+"""The audit chain: canonical bytes of an event and the hash that binds it to the one before.
 
 Pure. The store writes the rows inside the transaction of the change that they record.
 """
@@ -14,7 +14,7 @@ GENESIS = "0" * 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One audit event before it is chained. `data` is JSON and holds no secret (L4)."""
+    """One audit event before it is chained. `data` is JSON and holds no secret."""
 
     seq: int
     at: datetime

@@ -57,7 +57,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Corroboration:
-    """The verdict with the votes that led to it; evidence (V7)."""
+    """The verdict with the votes that led to it; evidence."""
 
     verdict: Verdict
     quorum: Quorum

@@ -1,4 +1,4 @@
-"""The files that a subscriber downloads (R37), made from a chain of DER certificates. Never a private key.
+"""The files that a subscriber downloads, made from a chain of DER certificates. Never a private key.
 
 A chain is leaf first, then intermediates, the root last when it is known.
 """

@@ -275,7 +275,7 @@ def _decoded(text: str, name: str) -> bytes:
 
 
 def _refuse_odd_size(members: Mapping[str, Any]) -> None:
-    """Before any arithmetic: a modulus of 65,536 bits must cost nothing (S4)."""
+    """Before any arithmetic: a modulus of 65,536 bits must cost nothing."""
     if members.get("kty") != "RSA":
         return
     longest = -(-MAX_RSA_BITS // 6)

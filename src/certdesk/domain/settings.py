@@ -30,8 +30,8 @@ class ServiceSettings:
     """Every setting that the portal can change.
 
     `ra_contact` is an e-mail address, a web page, or empty. `ownership_days` is how long a proof of control
-    counts (R34), `challenge_days` how long a mailed code works (R4), `password_min_length` counts
-    characters (R7).
+    counts, `challenge_days` how long a mailed code works, `password_min_length` counts
+    characters.
     """
 
     ra: str = "JTAG"

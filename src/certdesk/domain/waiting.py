@@ -1,4 +1,4 @@
-"""How long a request has been waiting for the CA, and how long that usually takes, in words (R24).
+"""How long a request has been waiting for the CA, and how long that usually takes, in words.
 
 Pure: what was measured comes in, text goes out.
 """
@@ -13,7 +13,7 @@ from certdesk.domain.requests import Event, Status
 AWAITING_CA = (Status.ACCEPTED, Status.SUBMITTED)
 #: The events that hand a request to automatic processing: with the last of them its present wait began.
 STARTS = (Event.CREATE, Event.APPROVE, Event.RETRY)
-#: From then on it is a matter for the RA's staff (R24).
+#: From then on it is a matter for the RA's staff.
 OVERDUE_AFTER = timedelta(hours=24)
 #: "Usually" wants more than a chance hit or two.
 ENOUGH = 3

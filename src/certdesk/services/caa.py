@@ -1,4 +1,4 @@
-"""CAA for what is about to be decided or signed: asked outside any transaction, every answer kept (V6, V7).
+"""CAA for what is about to be decided or signed: asked outside any transaction, every answer kept.
 
 With the policy's `caa` off nothing is asked, read or written. What an answer does to a request is policy's
 (`domain.policy_limits`); what the records mean is `domain.caa`.

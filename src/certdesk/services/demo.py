@@ -1,6 +1,6 @@
 """The demo's people, organisations and first story, made through the same use cases as everything else.
 
-Example University has had its first request approved (R35) and its domain validated; the other
+Example University has had its first request approved and its domain validated; the other
 organisation has not. Passwords, tokens and keys are random; they go into `demo.json`, for its owner alone.
 """
 

@@ -1,4 +1,4 @@
-"""Random values that are shown again and never stored: derived from a nonce, bound to what they are for (V1).
+"""Random values that are shown again and never stored: derived from a nonce, bound to what they are for.
 
 The key is the service's secret key. A former one still derives what it derived: the digest in the store says
 which key it was.

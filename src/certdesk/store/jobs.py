@@ -15,7 +15,7 @@ HANDLERS = "certdesk.jobs.handlers"
 def enqueue(handler: str, *, due_at: datetime, **arguments: int | str) -> None:
     """Adds a job that calls `certdesk.jobs.handlers.<handler>(**arguments)` once `due_at` has come.
 
-    A job is a hint: losing it or running it twice must be harmless (DESIGN §6).
+    A job is a hint: losing it or running it twice must be harmless.
     """
     insert(
         DBTaskResult(

@@ -33,12 +33,12 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc] # allauth shi
     }
 
     def is_open_for_signup(self, request: HttpRequest) -> bool:
-        """Never: every person belongs to an organisation or to the RA (R38)."""
+        """Never: every person belongs to an organisation or to the RA."""
         del request
         return False
 
     def get_password_change_redirect_url(self, request: HttpRequest) -> str:
-        """On to the portal, which may just have opened (R8)."""
+        """On to the portal, which may just have opened."""
         del request
         return "/"
 

@@ -1,4 +1,4 @@
-"""Errors as pages: the portal's one table from error to status and words (DESIGN §9).
+"""Errors as pages: the portal's one table from error to status and words.
 
 The page stands alone: no database and no context processor is needed to say that something failed.
 """

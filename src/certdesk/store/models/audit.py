@@ -1,4 +1,4 @@
-"""The audit log: insert-only and hash-chained (L1, L2)."""
+"""The audit log: insert-only and hash-chained."""
 
 from typing import ClassVar
 

@@ -1,4 +1,4 @@
-"""The versions of the FAQ's entries: insert-only, so the history is the table (R2)."""
+"""The versions of the FAQ's entries: insert-only, so the history is the table."""
 
 from typing import ClassVar
 
@@ -6,7 +6,7 @@ from django.db import models
 
 
 class FaqVersion(models.Model):
-    """One version of one entry. `key` names the entry and its anchor; `previous` makes edits collide (W1).
+    """One version of one entry. `key` names the entry and its anchor; `previous` makes edits collide.
 
     An entry that ships has no row until somebody changes it; its first row then has number 1 all the same.
     """

@@ -15,7 +15,7 @@ class Organisation(models.Model):
     country = models.CharField(max_length=2, default="GB")
     locality = models.CharField(max_length=128, blank=True, default="")
     vetted_at = models.DateTimeField(null=True)
-    first_approved_at = models.DateTimeField(null=True)  # set once, under the row's lock (R35, W4)
+    first_approved_at = models.DateTimeField(null=True)  # set once, under the row's lock
     ra_stopped_at = models.DateTimeField(null=True)  # when the RA last stopped a request; null: never
     is_active = models.BooleanField(default=True)
     created_at = models.DateTimeField()
@@ -26,7 +26,7 @@ class Organisation(models.Model):
 
 
 class Domain(models.Model):
-    """An authorisation domain name of one organisation. Two organisations may hold one domain (R33)."""
+    """An authorisation domain name of one organisation. Two organisations may hold one domain."""
 
     organisation = models.ForeignKey(Organisation, on_delete=models.PROTECT, related_name="domains")
     adn = models.CharField(max_length=253)

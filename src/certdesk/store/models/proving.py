@@ -15,7 +15,7 @@ _METHODS: list[tuple[str, str]] = [(m.value, m.name) for m in Method]
 
 class MethodChallenge(models.Model):
     """A random value that has to be found at a domain. Derived from `nonce` when shown; only its SHA-256 is
-    stored (V1). It is bound to the domain, the ADN and the method, and used once.
+    stored. It is bound to the domain, the ADN and the method, and used once.
     """
 
     domain = models.ForeignKey("store.Domain", on_delete=models.PROTECT, related_name="method_challenges")
@@ -89,7 +89,7 @@ class PersistentRecord(models.Model):
 
 
 class ValidationAttempt(models.Model):
-    """A look that found no proof: what was asked, of whom, what came back. Rows are never changed (V7)."""
+    """A look that found no proof: what was asked, of whom, what came back. Rows are never changed."""
 
     domain = models.ForeignKey("store.Domain", on_delete=models.PROTECT, related_name="attempts")
     challenge = models.ForeignKey(

@@ -15,7 +15,7 @@ class ChallengeOutcome(models.TextChoices):
 
 
 class EmailChallenge(models.Model):
-    """A confirmation asked by mail (R4). The random value itself is never stored, only its SHA-256 (V1)."""
+    """A confirmation asked by mail. The random value itself is never stored, only its SHA-256."""
 
     domain = models.ForeignKey("store.Domain", on_delete=models.PROTECT, related_name="challenges")
     adn = models.CharField(max_length=253)
@@ -43,7 +43,7 @@ class EmailChallenge(models.Model):
 
 
 class CaaCheck(models.Model):
-    """What the CAA records of one name said when they were read (V6). Rows are inserted, never changed (V7).
+    """What the CAA records of one name said when they were read. Rows are inserted, never changed.
 
     `question` is who wanted to certify: issuers, account, validation method. `evidence` has every look-up.
     """

@@ -1,4 +1,4 @@
-"""The facts that policy decides on, read inside the caller's transaction (W4)."""
+"""The facts that policy decides on, read inside the caller's transaction."""
 
 import functools
 from collections.abc import Iterable, Sequence
@@ -27,7 +27,7 @@ _ORGANISATION = Prepared(lambda number: Organisation.objects.filter(id=number), 
 
 
 def lock_organisation(organisation_id: OrganisationId) -> None:
-    """Makes every other decision about this organisation wait for the end of the transaction (W4).
+    """Makes every other decision about this organisation wait for the end of the transaction.
 
     A write to the row is the lock on PostgreSQL; SQLite's one writer needs none.
     """

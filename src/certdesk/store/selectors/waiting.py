@@ -1,4 +1,4 @@
-"""How long requests wait for a CA: the usual time of each CA, and one request's wait as it is now (R24)."""
+"""How long requests wait for a CA: the usual time of each CA, and one request's wait as it is now."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta

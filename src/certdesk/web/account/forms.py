@@ -83,7 +83,7 @@ class ChangePasswordForm(allauth.ChangePasswordForm):  # type: ignore[misc] # al
 
 
 class ResetPasswordForm(allauth.ResetPasswordForm):  # type: ignore[misc] # as above
-    """Asks for a reset mail, and takes as long for an address that nobody has (A5)."""
+    """Asks for a reset mail, and takes as long for an address that nobody has."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -149,7 +149,7 @@ def challenge_row(challenge: OpenChallenge, *, may_cancel: bool, now: datetime) 
 
 
 def _missing(detail: RequestDetail, *, now: datetime) -> dict[str, tuple[str, ...]]:
-    """The domains that their own people can confirm for a request; others are an officer's (R30, R31)."""
+    """The domains that their own people can confirm for a request; others are an officer's."""
     if detail.status not in (Status.ACCEPTED, Status.WAITING_FOR_APPROVAL):
         return {}
     suffixes = (

@@ -1,4 +1,4 @@
-"""Choosing the mailbox that is asked: the server makes the list from the names (V3)."""
+"""Choosing the mailbox that is asked: the server makes the list from the names."""
 
 from collections.abc import Sequence
 from typing import Any, ClassVar

@@ -66,7 +66,7 @@ def ask(request: HttpRequest, domain_id: int) -> HttpResponse:
 
 @require_POST
 def validate(request: HttpRequest, domain_id: int) -> HttpResponse:
-    """Records an officer's ownership check, the first one or again (R31 to R34)."""
+    """Records an officer's ownership check, the first one or again."""
     actor = actor_of(request)
     detail = get_domain(actor=actor, domain_id=domain_id, now=timezone.now())
     form = EvidenceForm(request.POST)

@@ -36,7 +36,7 @@ from certdesk.web.organisations.views import Forms, people_choices, render_organ
 @require_POST
 @never_cache
 def add(request: HttpRequest, slug: str) -> HttpResponse:
-    """Adds a person and shows the issued password, this once (R8): it is in no other page and no session."""
+    """Adds a person and shows the issued password, this once: it is in no other page and no session."""
     actor, row = _managed(request, slug)
     form = PersonForm(request.POST)
     if form.is_valid():
@@ -216,7 +216,7 @@ def _back(
     request: HttpRequest, actor: Actor, row: OrganisationRow, *, gone: int | None = None
 ) -> HttpResponse:
     """To the organisation's page; past the keys that the person who has `gone` has seen, if there are any."""
-    if can(actor, Action.MEMBERS_MANAGE):  # a manager can't bring this about, an officer may (R38)
+    if can(actor, Action.MEMBERS_MANAGE):  # a manager can't bring this about, an officer may
         members = list_members(actor=actor, organisation_id=row.id)
         if not any(m.is_active and m.role is OrgRole.MANAGER for m in members):
             messages.warning(request, f"{row.legal_name} has no manager now. Make somebody one.")

@@ -131,7 +131,7 @@ def vet(request: HttpRequest, slug: str) -> HttpResponse:
 
 @require_POST
 def validate(request: HttpRequest, slug: str) -> HttpResponse:
-    """Records an ownership check outside any request (R31, R32)."""
+    """Records an ownership check outside any request."""
     actor = actor_of(request)
     row = get_organisation(actor=actor, slug=slug)
     form = DomainForm(request.POST)

@@ -1,4 +1,4 @@
-"""A request's certificate on its page, and the files that it downloads as (R37). Never a private key."""
+"""A request's certificate on its page, and the files that it downloads as. Never a private key."""
 
 from collections.abc import Mapping
 from datetime import timedelta

@@ -1,7 +1,7 @@
-"""What an applicant fills in: the CSR by file or paste, the term, the server software (R10 to R14).
+"""What an applicant fills in: the CSR by file or paste, the term, the server software.
 
 Only shape is judged here; what a CSR says is judged by the services. A pasted path gets a helpful
-answer (R11).
+answer.
 """
 
 import re
@@ -36,7 +36,7 @@ TOO_LARGE = "The file is far larger than a CSR, which has 64 KB at most. Choose 
 
 
 def looks_like_path(text: str) -> bool:
-    """Whether somebody pasted where the CSR lies instead of the CSR (R11)."""
+    """Whether somebody pasted where the CSR lies instead of the CSR."""
     text = text.strip()
     # A bare base64 body may begin with a slash, but is far longer than a line and has no dot.
     return bool(_PATH.match(text)) and ("." in text or "\\" in text or len(text) < BASE64_LINE)
@@ -110,7 +110,7 @@ class CsrForm(PortalForm):
         return cleaned
 
     def _read(self, file: UploadedFile[bytes]) -> bytes:
-        """The file's bytes; one byte too many is enough to know that the rest need not be read (S1)."""
+        """The file's bytes; one byte too many is enough to know that the rest need not be read."""
         content: bytes = file.read(MAX_CSR + 1)
         return content
 

@@ -1,6 +1,6 @@
 """The token that carries a preview to its confirmation: signed, bound to the person, and complete.
 
-Everything that is confirmed is read from it again, so it is byte for byte what was shown (R17). Its
+Everything that is confirmed is read from it again, so it is byte for byte what was shown. Its
 random key is the idempotency key: two clicks make one request. A CSR that may
 hold a secret is encrypted in it.
 """

@@ -35,7 +35,7 @@ GROUPS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
 
 
 class SettingsForm(PortalForm):
-    """All settings at once; `version` is what they were read from (W1)."""
+    """All settings at once; `version` is what they were read from."""
 
     help_entries: ClassVar = {name: f"/help/operators/#{name.replace('_', '-')}" for name in NAMES}
 
