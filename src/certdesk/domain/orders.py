@@ -14,7 +14,7 @@ from certdesk.domain.evidence import METHODS, Method
 from certdesk.domain.identifiers import DnsName, is_ip_address, parse_dns_name, quoted
 from certdesk.domain.ip_addresses import parse_ip_name
 
-MAX_IDENTIFIERS = 100  # S11
+MAX_IDENTIFIERS = 100
 #: How long a client has from its order to finalize; authorizations live as long.
 ORDER_LIFE = timedelta(days=7)
 NOT_A_NAME = 253

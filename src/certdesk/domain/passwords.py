@@ -9,9 +9,9 @@ import string
 import unicodedata
 from collections.abc import Callable, Iterable
 
-FLOOR = 3  # R7: the lowest figure that the setting may have
+FLOOR = 3  # the lowest figure that the setting may have
 WITH_SECOND_FACTOR = 8  # SP 800-63B-4 3.1.1.2: enough where a second factor is asked for as well
-COMMON_FROM = 8  # R7: below this minimum everybody's passwords are let through on purpose
+COMMON_FROM = 8  # below this minimum everybody's passwords are let through on purpose
 OWN_LEAST = 4  # characters beside a word that is tried first; fewer are guessed along with it
 LONGEST = 1024  # far above what anybody types, and low enough to bound the work of one check
 

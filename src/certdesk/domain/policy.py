@@ -363,7 +363,13 @@ def _validation_checks(facts: Facts, rules: Rules, *, now: datetime) -> Iterator
         method = METHODS[validation.method]
         until = f"{validation.expires_at:%-d %B %Y} ({method.title})"
         told = f"{_quoted(reached)}: {validation.adn} is validated until {until}."
-        yield Check("domain.validated", Verdict.PASS, told, seen=validation.adn, rule=method.source)
+        yield Check(
+            "domain.validated",
+            Verdict.PASS,
+            told,
+            seen=validation.adn,
+            rule=f"Domain validation ({method.source})",
+        )
     for domain, names in _by_domain(missing).items():
         pending, rule = under_any(domain, rules.trusted_suffixes), "BR 3.2.2.4"
         what, how = domain, "an officer validates the domain"
@@ -377,7 +383,7 @@ def _validation_checks(facts: Facts, rules: Rules, *, now: datetime) -> Iterator
             Verdict.PENDING if pending else Verdict.MANUAL,
             f"{_quoted(names)}: nothing proves yet that this organisation controls {what}; {how}.",
             seen=domain,
-            rule=rule,
+            rule=f"Domain validation ({rule})",
             changed_by="applicant" if pending else "RA officer",
             names=tuple(names),
         )

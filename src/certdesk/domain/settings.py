@@ -13,9 +13,9 @@ from certdesk.domain.errors import InvalidInput
 from certdesk.domain.rules import RuleId, in_force
 
 OTHER = "Other"
-LOWEST_PASSWORD_LENGTH = 3  # R7: the figure of the seed
+LOWEST_PASSWORD_LENGTH = 3
 LONGEST_PASSWORD_LENGTH = 64
-TERM_YEARS = (1, 2, 3)  # R13
+TERM_YEARS = (1, 2, 3)
 MAX_TEXT = 60
 MAX_URL = 500
 MAX_NAME = 253  # RFC 1035: 255 octets on the wire

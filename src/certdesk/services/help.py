@@ -1,4 +1,4 @@
-"""The FAQ: entries that ship, and the versions by which officers and operators change them (R2).
+"""The FAQ: entries that ship, and the versions by which officers and operators change them.
 
 The shipped entries are a file; a version in the database takes the place of the entry with its key.
 Nothing is ever overwritten: an edit, a move and hiding are each a new version, and audited.
@@ -98,7 +98,7 @@ def add_faq(*, actor: Actor, question: str, answer: str, now: datetime) -> str:
 def change_faq(
     *, actor: Actor, key: str, question: str, answer: str, seen_version: int, now: datetime
 ) -> None:
-    """Replaces question and answer; `seen_version` is what the form was filled from (W1).
+    """Replaces question and answer; `seen_version` is what the form was filled from.
 
     Raises InvalidInput, NotAuthorized, NotFound, StateConflict when somebody else was faster.
     """

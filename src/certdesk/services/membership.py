@@ -109,7 +109,7 @@ def add_existing_member(
     if user is None:
         raise InvalidInput("Nobody was added.", fields={"existing": "Nobody active has this user name."})
     if user.ra_role:
-        raise InvalidInput("Nobody was added.", fields={"existing": "This person belongs to the RA (R38)."})
+        raise InvalidInput("Nobody was added.", fields={"existing": "This person belongs to the RA."})
     with write_transaction():
         lock_organisation(organisation_id)
         _row, is_new = Membership.objects.get_or_create(

@@ -4,6 +4,7 @@ import textwrap
 
 from django.template import Library
 
+from certdesk.domain.check_catalogue import CATALOGUE
 from certdesk.domain.identifiers import to_unicode
 from certdesk.web import times
 
@@ -16,6 +17,12 @@ for one in (times.at, times.at_second, times.counted, times.day, times.iso, time
 def fingerprint(hexadecimal: str) -> str:
     """SHA-256 as people compare it: upper case, in pairs."""
     return ":".join(textwrap.wrap(hexadecimal.upper(), 2))
+
+
+@register.filter
+def rule_help(code: str) -> str:
+    """The help on the rule behind a check; empty where the check is nobody's request's."""
+    return f"/help/checks/#{code.partition('.')[0]}" if code in CATALOGUE else ""
 
 
 @register.filter

@@ -55,7 +55,7 @@ TABS = (
     State.VALIDATED,
     State.SUNSET,
 )
-_DANGEROUS = ("=", "+", "-", "@", "\t", "\r")  # A7: a spreadsheet would take these for formulas
+_DANGEROUS = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet would take these for formulas
 _COLUMNS = (
     "Domain",
     "Organisation",

@@ -170,7 +170,7 @@ def _service_tiles(actor: Actor) -> list[Tile]:
 
 
 def _overdue_tile(actor: Actor) -> list[Tile]:
-    """What the CA or the DNS has owed an answer for a day: only when there is some (R24)."""
+    """What the CA or the DNS has owed an answer for a day: only when there is some."""
     now, found = timezone.now(), []
     if overdue := overdue_count(actor=actor, now=now):
         href = f"{reverse('requests-list')}?status={Status.SUBMITTED}"

@@ -14,7 +14,7 @@ from django.core.files.uploadedfile import UploadedFile
 from certdesk.domain.requests import OrganisationId
 from certdesk.web.forms import PortalForm
 
-MAX_CSR = 64 * 1024  # S1
+MAX_CSR = 64 * 1024
 BASE64_LINE = 64
 MAX_NOTE = 2000
 
