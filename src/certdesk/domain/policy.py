@@ -252,7 +252,7 @@ def outcome_of(checks: Sequence[Check]) -> Outcome:
 def _gaps(facts: Facts) -> Iterator[Check]:
     """What no CSR of ours lacks: its own findings, at least one name, and a key that nobody has blocked."""
     if not facts.csr_findings:
-        told = "Nothing is known of the CSR's own checks; an officer looks at it."
+        told = "Nothing is known of the CSR's own checks. An officer has to review it."
         yield Check("csr.not_checked", Verdict.MANUAL, told)
     if not facts.names and not any(check.code == "names.none" for check in facts.csr_findings):
         told = "There is no name to certify. Make a CSR with at least one DNS name."
@@ -299,7 +299,7 @@ def _organisation_checks(organisation: OrganisationFacts, rules: Rules) -> Itera
         told = "This organisation may not request certificates at present. Ask the RA team why."
         yield Check("organisation.disabled", Verdict.REFUSE, told)
     if not organisation.vetted:
-        told = f"{organisation.legal_name} has not been vetted yet; an officer does so now."
+        told = f"{organisation.legal_name} is not vetted yet. An officer vets it with this request."
         yield Check("organisation.not_vetted", Verdict.MANUAL, told)
     first, waits = not organisation.has_approved_request, rules.first_request_waits
     told = "The organisation has had a request approved before."
@@ -377,7 +377,7 @@ def _validation_checks(facts: Facts, rules: Rules, *, now: datetime) -> Iterator
             pending, rule, what = True, "RFC 8738, BR 3.2.2.5", "the IP address"
             how = "its own server does so, by ACME (http-01 or tls-alpn-01) or by a file"
         elif pending:
-            rule, how = "BR 3.2.2.4.4", "somebody there confirms by e-mail"
+            rule, how = "BR 3.2.2.4.4", "someone there confirms by e-mail"
         yield Check(
             NOT_VALIDATED,
             Verdict.PENDING if pending else Verdict.MANUAL,

@@ -63,7 +63,7 @@ class CertificateStatus(StrEnum):
     REVOKED = "revoked"
 
 
-#: Nothing works with these any more.
+#: Clients reject these.
 OVER = frozenset({CertificateStatus.EXPIRED, CertificateStatus.REVOKED})
 #: The longest time before its end at which a certificate counts as expiring.
 SOON = timedelta(days=30)

@@ -28,7 +28,7 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc] # allauth shi
         "username_password_mismatch": "The user name or the password is not right. Type both again.",
         "too_many_login_attempts": "There were too many wrong attempts. Wait five minutes, then try again.",
         "incorrect_password": "This is not your password. Type it again.",
-        "incorrect_code": "This code does not fit. Take the newest one and type it again.",
+        "incorrect_code": "This code is not right. Type the newest one.",
         "rate_limited": "There were too many attempts. Wait a few minutes, then try again.",
     }
 
@@ -82,7 +82,7 @@ class MfaAdapter(DefaultMFAAdapter):  # type: ignore[misc] # as above
 
     error_messages = {  # noqa: RUF012 - as above
         **DefaultMFAAdapter.error_messages,
-        "incorrect_code": "This code does not fit. Take the newest one and type it again.",
+        "incorrect_code": "This code is not right. Type the newest one.",
     }
 
     def encrypt(self, text: str) -> str:

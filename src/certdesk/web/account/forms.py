@@ -196,7 +196,7 @@ class TokenForm(PortalForm):
             (30, "30 days"),
             (90, "90 days"),
             (365, "one year"),
-            (0, "as long as nobody ends it"),
+            (0, "until someone ends it"),
         ],
         error_messages={"required": "Choose how long it works."},
     )

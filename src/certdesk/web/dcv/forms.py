@@ -18,7 +18,7 @@ class MailboxForm(PortalForm):
 
     mailbox = forms.ChoiceField(
         label="Mailbox to ask",
-        help_text="Choose one that somebody reads. No other address can be used.",
+        help_text="Choose one that someone reads. No other address can be used.",
         error_messages={"required": "Choose a mailbox from the list."},
     )
 

@@ -77,7 +77,7 @@ def form_response(detail: RequestDetail, key: str) -> HttpResponse:
     if key == SERVER:
         return _server_response(detail, certificate)
     if key not in FORMS:
-        raise NotFound("A certificate has no such form.")
+        raise NotFound("There is no such file format.")
     form = FORMS[key]
     name = stem_of(detail, certificate) + form.ending
     return _download(form.make(certificate.chain), name, form.media_type)

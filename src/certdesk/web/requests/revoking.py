@@ -68,7 +68,7 @@ class RevokeForm(PortalForm):
     }
 
     reason = forms.TypedChoiceField(
-        label="Why is it to be revoked?",
+        label="Why do you want to revoke it?",
         widget=forms.RadioSelect,
         coerce=RevocationReason,
         error_messages={"required": "Choose a reason.", "invalid_choice": "Choose one of the reasons."},

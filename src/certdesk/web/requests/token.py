@@ -95,7 +95,7 @@ def _opened(text: str, *, salt: str, user_id: UserId | None) -> dict[str, Any]:
             "The preview is too old, or was altered on its way. Upload the CSR again."
         ) from None
     if payload["u"] != user_id:
-        raise InvalidInput("This preview was made by somebody else. Upload the CSR again.")
+        raise InvalidInput("This preview was made by someone else. Upload the CSR again.")
     return payload
 
 

@@ -28,9 +28,9 @@ _JOBS = {
     "mail_lapsing": "Mail about a domain that lapses",
     "mail_account": "Mail about an account",
     "mail_perspectives": "Mail to the operators about perspectives",
-    "mail_sunset": "Mail about a way of proving that ends",
+    "mail_sunset": "Mail about a validation method that ends",
     "mail_unproven": "Mail about a challenge that ends",
-    "mail_vanished": "Mail about a persistent record that vanished",
+    "mail_vanished": "Mail about a missing persistent record",
     "mail_password_reset": "Mail to reset a password",
     "mail_challenge": "Mail that asks to confirm a domain",
 }
