@@ -43,8 +43,9 @@ def page() -> str:
         "| `manual` | an RA officer decides |",
         "| `refuse` | the request can't be accepted as it is |",
         "",
-        "A rule of the field holds since its date; a rule marked *standing* has none, or is our own. What",
-        "the policy file can change: [policy](policy.md).",
+        "A rule of the field names its clause in the Baseline Requirements (BR) or an RFC, and holds since",
+        "its date; a rule marked *standing* has none, or is our own. The portal's help page “Checks and",
+        "rules” says the same to its readers. What the policy file can change: [policy](policy.md).",
         "",
     ]
     for origin in Origin:

@@ -80,7 +80,7 @@ def test_a_domain_is_proven_by_a_txt_record(visit, dns: Responder) -> None:  # t
         """Looks at one challenge keep a distance of seconds, whoever asks (A10)."""
         if alice.get_by_text("a moment ago").count() or alice.get_by_text("Not found yet.").count():
             check_now(alice)
-        return bool(alice.get_by_text(f"Found: {NEW} is proven.").count())
+        return bool(alice.get_by_text(f"Found: {NEW} is validated.").count())
 
     wait_until(is_found, seconds=20, what="the proof")
     expect(alice.locator(".pill.large")).to_have_text("Validated")

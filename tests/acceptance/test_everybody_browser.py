@@ -86,7 +86,7 @@ def test_alice_s_day_certificates_slow_refused_and_at_once(visit: Visit, tmp_pat
     stories.expect_status(alice, AVAILABLE)
     stories.assert_zip_proves_itself(stories.download(alice, "Download .zip", tmp_path), csr, name)
     another = make_csr(tmp_path, name)
-    alice.get_by_role("link", name="Ask for another").click()
+    alice.get_by_role("link", name="Request another certificate").click()
     assert_well_made(alice)
     stories.by_paste(alice, another)
     alice.get_by_role("button", name="Upload CSR and preview").click()

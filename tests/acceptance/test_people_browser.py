@@ -93,7 +93,7 @@ def test_r38_meg_hands_over_and_her_access_ends(visit: Visit, visitors: stories.
     screenshot(meg, "people-change")
     meg.get_by_role("button", name=re.compile("Make a manager ?: Mia Manager")).click()
     expect(meg.get_by_role("status")).to_contain_text("mia is a manager now")
-    meg.get_by_text("Somebody leaves").click()
+    meg.get_by_text("Someone leaves").click()
     assert_accessible(meg)
     screenshot(meg, "people-hand-over")
     expect(meg.get_by_label("Who leaves")).to_contain_text("(meg)")  # she is chosen already

@@ -137,5 +137,5 @@ def test_a_manager_ends_the_request_with_it(visit: Visit, tmp_path: Path) -> Non
     meg.get_by_role("radio", name="It is no longer needed").check()
     meg.get_by_role("button", name="Revoke certificate").click()
     meg.wait_for_url(f"**/requests/{number}/")
-    expect(meg.get_by_role("link", name="Ask for another")).to_have_count(0)
+    expect(meg.get_by_role("link", name="Request another certificate")).to_have_count(0)
     expect(meg.locator(".timeline")).to_contain_text("being revoked (cessationOfOperation)")

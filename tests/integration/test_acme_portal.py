@@ -81,7 +81,7 @@ def test_an_order_that_came_to_nothing_says_why_on_its_accounts_page(here: AcmeW
     assert order.status is OrderStatus.INVALID
     assert one.post(ordered.headers["Location"]).json["status"] == "invalid"  # the client is told the same
     page = signed_in("meg").get(reverse("acme-account", args=[account.pk])).content.decode()
-    assert "Came to nothing" in page
+    assert "Failed" in page
     assert "www.another.ac.uk" in page
     assert "The proof is not there." in page
 

@@ -75,7 +75,7 @@ def test_from_the_page_to_another_certificate(number: int) -> None:
     assert made.request_id == number
     assert Request.objects.count() == before[0], "no new request"
     page = bob.get(reverse("requests-show", args=[number])).content.decode()
-    assert "The new certificate is here" in page
+    assert "The new certificate is ready" in page
     assert "Earlier certificates of this request" in page
 
 
@@ -152,7 +152,7 @@ def test_a_ca_that_takes_its_time_or_refuses(number: int) -> None:
     token = token_of(look(alice, number, csr(*NAMES)))
     with support.backend(ScriptedCa(answers=[Accepted(handle="17")])):
         answer = alice.post(address(number, confirm=True), {"preview": token}, follow=True)
-    assert b"The CA is at work" in answer.content
+    assert b"The CA is working on it" in answer.content
     RequestEvent.objects.filter(issuance__certificate=None).delete()
     Issuance.objects.filter(certificate=None).delete()
     token = token_of(look(alice, number, csr(*NAMES)))

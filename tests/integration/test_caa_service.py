@@ -240,7 +240,7 @@ def test_no_officer_stands_in_for_the_dns(here: World, dns: Dns) -> None:
         approve(here.olga, number, clock=clock)
         row = Request.objects.get(id=number)
         assert row.status == Status.ACCEPTED
-        assert row.detail.startswith("Waiting for the DNS for less than a minute; asked again by itself.")
+        assert row.detail.startswith("Waiting for the DNS for less than a minute; we keep asking.")
         waiting = issuance_of(number)
         assert waiting.next_attempt_at is not None
         assert (waiting.state, waiting.intent_key) == (Work.WAITING, None)
@@ -380,7 +380,7 @@ def test_officers_are_told_once_of_what_the_dns_has_owed_for_a_day(
         assert drive(answered, clock=clock) is Status.ISSUED
         assert drive(waits, clock=clock) is Status.ACCEPTED
         assert Request.objects.get(id=waits).detail.startswith(
-            "Waiting for the DNS for 1 day; asked again by itself. JTAG has been told."
+            "Waiting for the DNS for 1 day; we keep asking. We have alerted JTAG."
         )
         assert alert_overdue(now=clock()) == [waits]
         assert alert_overdue(now=clock()) == []

@@ -189,7 +189,7 @@ def test_what_hangs_on_a_domain_is_counted_and_leads_to_it(people: World) -> Non
     (link,) = row.relying
     assert link.text == "2 certificates"
     listed = signed_in("alice").get(link.href)
-    assert {r.name for r in listed.context["rows"]} == {"a.example.ac.uk", "b.example.ac.uk"}
+    assert {r.common_names for r, _badges in listed.context["rows"]} == {"a.example.ac.uk", "b.example.ac.uk"}
     assert waiting.number
 
 
@@ -211,7 +211,7 @@ def test_a_domain_is_proven_from_its_page(people: World, net: Outside) -> None:
     MethodChallenge.objects.update(looked_at=timezone.now() - DAY)
     net.published.add(("new.org", value))
     found = alice.post(check, follow=True).content.decode()
-    assert "Found: new.org is proven." in found
+    assert "Found: new.org is validated." in found
     assert "Validated until" in found
     assert "asked by alice" in found
     assert value not in found
@@ -237,8 +237,8 @@ def test_a_persistent_record_on_the_page_from_asking_to_vanishing(people: World,
     assert "policy=wildcard" in begun.content.decode()
     net.persistent["new.org"] = Method.DNS_PERSIST_WILDCARD
     there = alice.post(reverse("domains-persistent-check", args=[pk]), follow=True).content.decode()
-    assert "Found: new.org is proven." in there
-    assert "renews itself" in there
+    assert "Found: new.org is validated." in there
+    assert "renews automatically" in there
     del net.persistent["new.org"]
     later = timezone.now() + DAY
     watch_due(clock=lambda: later, limit=10)
@@ -246,7 +246,7 @@ def test_a_persistent_record_on_the_page_from_asking_to_vanishing(people: World,
     assert "The persistent DNS record has vanished" in gone
     assert "Record vanished" in gone
     stopped = alice.post(reverse("domains-persistent-stop", args=[pk]), follow=True).content.decode()
-    assert "not watched any more" in stopped
+    assert "no longer watch the record" in stopped
 
 
 def test_point_9_our_record_and_the_cas_own_word_stand_apart(people: World) -> None:
@@ -254,7 +254,7 @@ def test_point_9_our_record_and_the_cas_own_word_stand_apart(people: World) -> N
     page = signed_in("alice").get(reverse("domains-show", args=[pk])).content.decode()
     assert "For private CAs" in page
     assert "Our record is the evidence" in page
-    assert "a public CA checks the domain itself" in page
+    assert "The CA then validates the domain itself" in page
     assert "15 March 2028" in page
     assert "Note what a public CA says" not in page
     olga = signed_in("olga")

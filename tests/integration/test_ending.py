@@ -1,10 +1,12 @@
 """Ending a request: who may, in the portal and over REST, and that nothing follows by any channel."""
 
 import pytest
+from django.core import mail
 from django.urls import reverse
 
 from certdesk.domain.actors import OrgRole, RaRole
 from certdesk.services.requests import end_request
+from certdesk.services.revocation_notices import mail_revocation
 from certdesk.store.models import Certificate, Request
 from tests.harness.acme_client import make_csr
 from tests.integration.acme_support import AcmeWorld, acme_world
@@ -87,7 +89,11 @@ def test_the_page_asks_first_and_the_applicant_is_told() -> None:
 
     alice = signed_in("alice")
     shown = alice.get(page).content.decode()
+    assert '<span class="pill large idle">Ended</span>' in shown
+    assert "pill large ok" not in shown
+    assert "<p>meg ended it on <time" in shown
     assert WHY in shown
+    assert f'<a href="{reverse("requests-new")}">make a new request</a>' in shown
     assert reverse("requests-another", args=[number]) not in shown
     another = reverse("requests-another", args=[number])
     assert alice.post(another, {"csr_text": csr(NAME).decode()}).status_code == 403
@@ -95,6 +101,53 @@ def test_the_page_asks_first_and_the_applicant_is_told() -> None:
     assert meg.post(address, {"reason": WHY}).status_code == 409
     assert Certificate.objects.count() == 1
     assert audit_problems() == []
+
+
+def test_the_list_shows_and_finds_what_has_ended() -> None:
+    w = world()
+    number, other, waiting = (submit(w.alice, name).number for name in (NAME, NAME, "www.elsewhere.org"))
+    end_request(actor=w.olga, number=number, reason=WHY, now=NOW)
+    alice, address = signed_in("alice"), reverse("requests-list")
+
+    def listed(**query: str) -> tuple[list[int], str]:
+        page = alice.get(address, query)
+        return [row.number for row, _badges in page.context["rows"]], page.content.decode()
+
+    found, text = listed()
+    assert found == [waiting, other, number]
+    assert text.count('<span class="pill idle">Ended</span>') == 1
+    found, text = listed(status="ended")
+    assert found == [number]
+    assert '<option value="ended" selected>Ended</option>' in text
+    cells = [line.split(",") for line in b"".join(alice.get(reverse("requests-csv"))).decode().splitlines()]
+    assert [cell[3] for cell in cells if cell[0] == str(number)] == ["Ended"]
+    Certificate.objects.filter(request_id=number).update(revoked_at=NOW)
+    assert text.count("Certificate revoked") == 0
+    assert listed(status="ended")[1].count('<span class="pill stop">Certificate revoked</span>') == 1
+
+
+def test_a_revocation_that_ends_the_request_says_so_in_plain_words() -> None:
+    w = world()
+    number = submit(w.alice, NAME).number
+    client, certificate = signed_in("olga"), Certificate.objects.get()
+    address = reverse("certificates-revoke", args=[certificate.pk])
+    asks = client.get(address).content.decode()
+    assert asks.count("The request ends as well: no certificate follows under it.") == 1
+    assert asks.count("You can end the request as well, below.") == 2
+    applicant = signed_in("alice").get(address).content.decode()
+    assert "end the request as well" not in applicant, "she may not"
+    assert (
+        client.post(address, {"reason": "privilegeWithdrawn", "note": "See the letter."}).status_code == 302
+    )
+    page = signed_in("alice").get(reverse("requests-show", args=[number])).content.decode()
+    assert "Its certificate is being revoked: the holder broke the rules. See the letter." in page
+    for line in Request.objects.get(id=number).events.filter(event="end"):
+        notify(line.pk)
+    mail_revocation(revocation_id=certificate.revocations.get().pk, now=NOW)
+    sent = [f"{message.subject}\n{message.body}" for message in mail.outbox]
+    assert any(text.startswith(f"[Certdesk] Request {number}: Ended\n") for text in sent)
+    assert any("The holder broke the rules" in text for text in sent)
+    assert not [text for text in [*sent, page] if "privilegeWithdrawn" in text]
 
 
 def test_the_mail_says_why(mailoutbox: list[object]) -> None:
@@ -105,6 +158,8 @@ def test_the_mail_says_why(mailoutbox: list[object]) -> None:
     assert notify(line.pk)
     (message,) = mailoutbox
     assert message.to == ["alice@example.ac.uk"]  # type: ignore[attr-defined]  # an e-mail of Django's
+    assert message.subject == f"[Certdesk] Request {number}: Ended"  # type: ignore[attr-defined]  # as above
+    assert "make a new request" in " ".join(message.body.split())  # type: ignore[attr-defined]  # as above
     assert WHY in message.body  # type: ignore[attr-defined]  # as above
 
 

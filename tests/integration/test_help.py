@@ -162,7 +162,7 @@ TOPICS = {
         *("List certificates", "Request ID", "Common names", "mailserver.example.ac.uk", "24 hours"),
         *("Accepted for automatic processing", "Accepted by CA", "Rejected by CA", "Rejected by JTAG"),
         *("Waiting for manual approval", "Certificate available for download", "30 seconds", "two to three"),
-        *("very first request", "by themselves", "regular interval", "Withdrawn"),
+        *("very first request", "automatically", "regular interval", "Withdrawn"),
     ),
     "downloads": (".zip", ".crt", "root", "chaining", "PKCS#7", "private key"),
     "password": ("any time", "first sign-in", "choose your own"),

@@ -161,7 +161,7 @@ def test_an_automatic_request_makes_one_mail_and_a_person_is_told_when_it_is_sen
     ).number
     assert drive(number, clock=Clock(NOW + timedelta(days=500))) is Status.WAITING_FOR_APPROVAL
     (message,) = _deliver()
-    assert "looked at by JTAG again" in message.body
+    assert "JTAG has to review your certificate request again" in message.body
     assert "nothing proves yet" in message.body
 
 

@@ -68,7 +68,9 @@ def of_page(content: bytes) -> list[Line]:
                 verdict=_WORDS[said[1]],
                 message=html.unescape(said[2]),
                 seen=_text(facts.get("Seen", "")),
-                rule=_text(facts.get("Rule", "").partition(", since")[0]),
+                rule=_text(
+                    re.sub(r'<span class="vh">.*?</span>', "", facts.get("Rule", "")).partition(", since")[0]
+                ),
                 rule_from=since[1] if since else "",
                 changed_by=_text(facts.get("Who can change it", "")),
             )

@@ -175,7 +175,7 @@ def test_managers_and_auditors_see_no_officers_forms(people: World) -> None:
     del people
     for name in ("meg", "rick"):
         page = show(signed_in(name))
-        for words in ("Change name or place", "Disable this organisation", "Add somebody who has an account"):
+        for words in ("Change name or place", "Disable this organisation", "Add someone who has an account"):
             assert words not in page, name
     assert "New password" not in show(signed_in("rick"))
     assert "alice" in show(signed_in("rick"))

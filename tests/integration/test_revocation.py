@@ -128,7 +128,13 @@ def test_the_applicant_is_told_once_what_became_of_it() -> None:
     assert not mail_revocation(revocation_id=row.pk, now=NOW)
     (message,) = mail.outbox
     assert message.to == ["alice@example.ac.uk"]
-    for shown in ("a.example.ac.uk", certificate.serial, "privilegeWithdrawn", "olga", "See ticket 5."):
+    for shown in (
+        "a.example.ac.uk",
+        certificate.serial,
+        "The holder broke the rules",
+        "olga",
+        "See ticket 5.",
+    ):
         assert shown in message.body
     assert "was revoked" in message.subject
     # V9: the applicant's words come after our own link.

@@ -141,7 +141,7 @@ def test_a_stored_list_is_told_as_it_was(checks: list[Check]) -> None:
 def test_a_list_of_an_older_version_can_still_be_told() -> None:
     (told,) = stored([{"code": "key.strength", "verdict": "pass", "message": "Strong."}])
     assert (told.message, told.seen, told.rule_from) == ("Strong.", "", "2024-11-15")
-    assert (told.rule, told.changed_by) == ("BR 6.1.1.3, BR 6.1.5", "applicant")
+    assert (told.rule, told.changed_by) == ("Key quality (BR 6.1.1.3, BR 6.1.5)", "applicant")
 
 
 def test_the_words_of_a_policy_are_ordered_from_mild_to_strict() -> None:

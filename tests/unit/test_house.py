@@ -1,8 +1,10 @@
 """The house around the code: what the repository may not hold, and pages that must be fresh."""
 
+import ast
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -158,6 +160,57 @@ def test_no_module_grows_beyond_five_hundred_lines() -> None:
     ]
     long = {str(path.relative_to(ROOT)): len(path.read_bytes().splitlines()) for path in sources}
     assert not {name: lines for name, lines in long.items() if lines > 500}
+
+
+#: What requirements were called in tables that no reader of the repository has.
+_CODES = re.compile(
+    r"\b(?:[RSWVO][1-9]\d?|A(?:[1-35-9]|1[01])|P[58]|DESIGN|PERFORMANCE\.md|PRODUCT\.md)(?![\w/-])"
+)
+#: docs/seed.md defines its ids; decision records are never rewritten.
+_HAS_IDS = {"seed.md", "seed.py"}
+
+
+def _seen_by_people() -> Iterator[tuple[Path, str]]:
+    """Pages, help, documents, and every text of the code that is no docstring."""
+    for path in _text_files():
+        place = path.relative_to(ROOT)
+        if place.parts[0] not in ("src", "docs", "scripts") and place.suffix != ".md":
+            continue
+        if place.name in _HAS_IDS or "adr" in place.parts or "migrations" in place.parts:
+            continue
+        text = path.read_text(encoding="utf-8", errors="replace")
+        if place.suffix == ".py":
+            yield from ((place, said) for said in _strings(text))
+        elif place.suffix in (".md", ".html", ".txt"):
+            yield place, text
+
+
+def _strings(text: str) -> Iterator[str]:
+    tree = ast.parse(text)
+    docs = {
+        id(node.body[0].value)
+        for node in ast.walk(tree)
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef))
+        and node.body
+        and isinstance(node.body[0], ast.Expr)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docs:
+            yield node.value
+
+
+def test_nobody_meets_a_code_that_cannot_be_looked_up() -> None:
+    found = [
+        f"{place}: {match.group()}" for place, text in _seen_by_people() for match in _CODES.finditer(text)
+    ]
+    assert not found
+
+
+def test_the_pattern_of_codes_finds_what_it_should() -> None:
+    for code in ("Rule: S4, BR 6.1.5", "(R35)", "S1 to S11", "as DESIGN §5 has it", "see PERFORMANCE.md"):
+        assert _CODES.search(code), code
+    for text in ("P-256", "SC-073", "BR 6.1.5", "A4 paper", "RFC 8555 7.3", "SHA-256"):
+        assert not _CODES.search(text), text
 
 
 def test_every_module_of_the_product_says_what_lives_in_it() -> None:

@@ -1,6 +1,6 @@
 """The door to the ACME room: answers everything below /acme/ itself, past sessions, CSRF and messages.
 
-Signed messages need none of them, and what they cost would be most of a step (PERFORMANCE.md).
+Signed messages need none of them, and what they cost would be most of a step.
 """
 
 from collections.abc import Callable

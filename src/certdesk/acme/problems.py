@@ -1,4 +1,4 @@
-"""The one table from Certdesk's errors to ACME's (DESIGN §9, RFC 8555 6.7), and how problems are written."""
+"""The one table from Certdesk's errors to ACME's (RFC 8555 6.7), and how problems are written."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,7 +1,7 @@
 """Configuration: environment, secret files and one TOML file into a typed, frozen object.
 
 Unknown keys, missing secrets and insecure defaults stop start-up. Outside the demo there
-are no default secrets (A9). The demo makes its own, in `<data>/secrets`, readable by their owner alone.
+are no default secrets. The demo makes its own, in `<data>/secrets`, readable by their owner alone.
 """
 
 import ipaddress

@@ -300,7 +300,7 @@ def _usage_differences(leaf: x509.Certificate, intent: Intent) -> Iterator[Check
     usages = [one.dotted_string for one in _extension(leaf, x509.ExtendedKeyUsage) or ()]
     if wanted is None or wanted.version != intent.profile_version:
         seen = f"{intent.profile_id}, version {intent.profile_version}"
-        yield _mismatch("profile", "The intended profile is not known any more.", seen)
+        yield _mismatch("profile", "The intended profile is no longer known.", seen)
     elif sorted(usages) != sorted(wanted.eku):
         yield _mismatch("eku", "The certificate is not for TLS servers alone.", ", ".join(usages))
 

@@ -27,7 +27,7 @@ class Authority(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deadline:
-    """Until when a proof counts for one kind of CA. `today` would hold if no rule changed any more, `until`
+    """Until when a proof counts for one kind of CA. `today` would hold if no rule changed again, `until`
     is what will hold; `because` is the coming rule that ends it sooner, or None.
     """
 
@@ -138,7 +138,7 @@ def _flags(proof: Validation, deadline: Deadline, *, now: datetime) -> Iterator[
         yield Flag(
             code="method.ended" if gone else "method.ends",
             on=begins_at(ends),
-            message="Public CAs do not accept validation by e-mail any more."
+            message="Public CAs no longer accept validation by e-mail."
             if gone
             else f"Public CAs stop accepting validation by e-mail on {date_words(begins_at(ends))}; "
             "what was proven by e-mail before stops counting on that day.",
@@ -152,6 +152,6 @@ def _flags(proof: Validation, deadline: Deadline, *, now: datetime) -> Iterator[
             on=deadline.until,
             message=f"From {date_words(begins_at(because))} a proof counts {because.value} days for public "
             f"CAs: this one ends on {date_words(deadline.until)} instead of {date_words(deadline.today)}.",
-            to_do=f"Prove the domain anew before {date_words(deadline.until)}.",
+            to_do=f"Validate the domain again before {date_words(deadline.until)}.",
             rule=because.source,
         )

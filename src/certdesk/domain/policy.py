@@ -252,7 +252,7 @@ def outcome_of(checks: Sequence[Check]) -> Outcome:
 def _gaps(facts: Facts) -> Iterator[Check]:
     """What no CSR of ours lacks: its own findings, at least one name, and a key that nobody has blocked."""
     if not facts.csr_findings:
-        told = "Nothing is known of the CSR's own checks; an officer looks at it."
+        told = "Nothing is known of the CSR's own checks. An officer has to review it."
         yield Check("csr.not_checked", Verdict.MANUAL, told)
     if not facts.names and not any(check.code == "names.none" for check in facts.csr_findings):
         told = "There is no name to certify. Make a CSR with at least one DNS name."
@@ -299,7 +299,7 @@ def _organisation_checks(organisation: OrganisationFacts, rules: Rules) -> Itera
         told = "This organisation may not request certificates at present. Ask the RA team why."
         yield Check("organisation.disabled", Verdict.REFUSE, told)
     if not organisation.vetted:
-        told = f"{organisation.legal_name} has not been vetted yet; an officer does so now."
+        told = f"{organisation.legal_name} is not vetted yet. An officer vets it with this request."
         yield Check("organisation.not_vetted", Verdict.MANUAL, told)
     first, waits = not organisation.has_approved_request, rules.first_request_waits
     told = "The organisation has had a request approved before."
@@ -363,7 +363,13 @@ def _validation_checks(facts: Facts, rules: Rules, *, now: datetime) -> Iterator
         method = METHODS[validation.method]
         until = f"{validation.expires_at:%-d %B %Y} ({method.title})"
         told = f"{_quoted(reached)}: {validation.adn} is validated until {until}."
-        yield Check("domain.validated", Verdict.PASS, told, seen=validation.adn, rule=method.source)
+        yield Check(
+            "domain.validated",
+            Verdict.PASS,
+            told,
+            seen=validation.adn,
+            rule=f"Domain validation ({method.source})",
+        )
     for domain, names in _by_domain(missing).items():
         pending, rule = under_any(domain, rules.trusted_suffixes), "BR 3.2.2.4"
         what, how = domain, "an officer validates the domain"
@@ -371,13 +377,13 @@ def _validation_checks(facts: Facts, rules: Rules, *, now: datetime) -> Iterator
             pending, rule, what = True, "RFC 8738, BR 3.2.2.5", "the IP address"
             how = "its own server does so, by ACME (http-01 or tls-alpn-01) or by a file"
         elif pending:
-            rule, how = "BR 3.2.2.4.4", "somebody there confirms by e-mail"
+            rule, how = "BR 3.2.2.4.4", "someone there confirms by e-mail"
         yield Check(
             NOT_VALIDATED,
             Verdict.PENDING if pending else Verdict.MANUAL,
             f"{_quoted(names)}: nothing proves yet that this organisation controls {what}; {how}.",
             seen=domain,
-            rule=rule,
+            rule=f"Domain validation ({rule})",
             changed_by="applicant" if pending else "RA officer",
             names=tuple(names),
         )

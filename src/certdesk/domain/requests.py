@@ -91,7 +91,7 @@ ISSUANCE_TRANSITIONS: dict[tuple[Work, Event], Work] = {
     (Work.SUBMITTED, Event.CA_REFUSE): Work.REFUSED,
     (Work.SUBMITTED, Event.CANCEL): Work.CANCELLED,
 }
-#: Nothing happens to these any more.
+#: Nothing further happens to these.
 DONE: frozenset[Work] = frozenset({Work.ISSUED, Work.REFUSED, Work.CANCELLED})
 
 #: The statuses in which nothing more happens unless somebody asks for it.

@@ -27,6 +27,15 @@ class RevocationReason(StrEnum):
     UNSPECIFIED = "unspecified"
 
 
+#: What each reason means to people who have never read RFC 5280.
+PLAIN: Mapping[RevocationReason, str] = {
+    RevocationReason.KEY_COMPROMISE: "The private key is no longer secret",
+    RevocationReason.SUPERSEDED: "Another certificate has taken its place",
+    RevocationReason.CESSATION_OF_OPERATION: "It is no longer needed",
+    RevocationReason.AFFILIATION_CHANGED: "Something in it about the organisation is no longer true",
+    RevocationReason.PRIVILEGE_WITHDRAWN: "The holder broke the rules",
+    RevocationReason.UNSPECIFIED: "Another reason, or none given",
+}
 #: CRLReason ::= ENUMERATED of RFC 5280 5.3.1, as ACME sends it (RFC 8555 7.6).
 _CODES: Mapping[int, RevocationReason] = {
     0: RevocationReason.UNSPECIFIED,
@@ -54,7 +63,7 @@ class CertificateStatus(StrEnum):
     REVOKED = "revoked"
 
 
-#: Nothing works with these any more.
+#: Clients reject these.
 OVER = frozenset({CertificateStatus.EXPIRED, CertificateStatus.REVOKED})
 #: The longest time before its end at which a certificate counts as expiring.
 SOON = timedelta(days=30)

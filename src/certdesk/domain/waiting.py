@@ -33,9 +33,9 @@ def waiting_phrase(*, elapsed: timedelta, usual: timedelta | None) -> str:
 
 
 def dns_phrase(*, elapsed: timedelta, ra: str) -> str:
-    """Such as `Waiting for the DNS for 2 hours; asked again by itself.`, and whether people know of it."""
-    told = f" {ra} has been told." if elapsed >= OVERDUE_AFTER else ""
-    return f"Waiting for the DNS for {_whole(elapsed)}; asked again by itself.{told}"
+    """Such as `Waiting for the DNS for 2 hours; we keep asking.`, and whether people know of it."""
+    told = f" We have alerted {ra}." if elapsed >= OVERDUE_AFTER else ""
+    return f"Waiting for the DNS for {_whole(elapsed)}; we keep asking.{told}"
 
 
 def _whole(span: timedelta) -> str:

@@ -1,1 +1,1 @@
-"""Work in the background: the queue's worker, the handlers it calls, and the reconcile tick (DESIGN §6)."""
+"""Work in the background: the queue's worker, the handlers it calls, and the reconcile tick."""

@@ -158,8 +158,8 @@ def approve_request(
         row = organisation_row(detail.organisation_id)
         subject = _subject(request, row, caa)
         facts, decision = judged(subject, now=now)
-        if changes := _changes(shown, _shown(request, subject, decision), decision):
-            raise StateConflict(f"This has changed since you opened the request: {changes} Open it again.")
+        if changed := changes(shown, _shown(request, subject, decision), decision):
+            raise StateConflict(f"This has changed since you opened the request: {changed} Open it again.")
         if request.version != shown.version:
             raise StateConflict(CHANGED)
         if decision.refusals:
@@ -294,7 +294,7 @@ def _shown(request: Request, subject: Subject, decision: Decision) -> Shown:
     )
 
 
-def _changes(shown: Shown, current: Shown, decision: Decision) -> str:
+def changes(shown: Shown, current: Shown, decision: Decision) -> str:
     """What differs from what was shown, in words; empty where nothing does."""
     told = []
     if (shown.content, shown.csr) != (current.content, current.csr):

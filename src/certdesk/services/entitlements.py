@@ -327,7 +327,7 @@ def order_obstacles(order: AcmeOrder | None, *, now: datetime) -> tuple[Check, .
             code="acme.account",
             verdict=Verdict.REFUSE,
             message=refused.detail,
-            rule="RFC 8555 7.3",
+            rule="ACME accounts (RFC 8555 7.3)",
             changed_by="organisation manager",
         ),
     )

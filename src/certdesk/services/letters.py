@@ -1,7 +1,7 @@
 """How every mail of the service looks: plain text, lines that fit any reader, who sends it and whom to ask.
 
 What a mail says is its own module's business. Text of other people goes through `quoted` or `table`, which
-indent it, so that nothing of it can pass for a line of ours (V9).
+indent it, so that nothing of it can pass for a line of ours.
 """
 
 import re

@@ -115,9 +115,7 @@ def add_existing_member(
         if user is None:
             raise InvalidInput("Nobody was added.", fields={"existing": "Nobody active has this user name."})
         if user.ra_role:
-            raise InvalidInput(
-                "Nobody was added.", fields={"existing": "This person belongs to the RA (R38)."}
-            )
+            raise InvalidInput("Nobody was added.", fields={"existing": "This person belongs to the RA."})
         _row, is_new = Membership.objects.get_or_create(
             user=user, organisation_id=organisation_id, defaults={"role": role, "created_at": now}
         )

@@ -1,4 +1,4 @@
-"""E-mails to applicants, on every change that concerns them: plain text, our own address (A4, V9)."""
+"""E-mails to applicants, on every change that concerns them: plain text, our own address."""
 
 from datetime import datetime
 
@@ -15,25 +15,26 @@ from certdesk.store.prepared import Prepared, Swap
 from certdesk.store.transitions import NOTIFIED
 
 _OPENING: dict[Event, str] = {
-    Event.CREATE: "Your certificate request has to be approved by a person at {ra}.",
+    Event.CREATE: "{ra} has to approve your certificate request. We email you when they decide.",
     Event.APPROVE: "{ra} has approved your certificate request.",
     Event.REJECT: "{ra} has rejected your certificate request.",
-    Event.REFER: "Your certificate request has to be looked at by {ra} again before it can go on.",
+    Event.REFER: "{ra} has to review your certificate request again before it can go on.",
     Event.CA_REFUSE: "The CA has rejected your certificate request.",
     Event.ISSUE: "Your certificate is ready to download.",
-    Event.RETRY: "Your certificate request is being sent to the CA again.",
-    Event.END: "No further certificates will be issued under your request.",
+    Event.RETRY: "We are sending your certificate request to the CA again.",
+    Event.END: "Your request has ended: no further certificate is issued under it. Certificates that you "
+    "have stay valid until they expire or are revoked. If you need another one, make a new request.",
 }
 
 
 _UNPROVEN = (
-    "Your certificate request is accepted. Before it goes to the CA, somebody has to confirm by "
-    "e-mail that your organisation controls the domain; choose a mailbox on the request's page."
+    "Your certificate request is accepted. Before it goes to the CA, someone has to confirm by e-mail that "
+    "your organisation controls the domain. Choose a mailbox on the request's page."
 )
 
 MAX_NAMES = 10  # they fill a line or two
 
-#: News that is no news once the next thing has happened.
+#: What need not be said once the next thing has happened.
 PASSING = frozenset({Event.CREATE, Event.APPROVE, Event.RETRY})
 
 
@@ -70,7 +71,7 @@ def _is_overtaken(line: RequestEvent) -> bool:
 
 
 def recipients(request: Request) -> list[str]:
-    """Who is told about a request: the person who asked or, once that person has left, the managers (R20)."""
+    """Who is told about a request: the person who asked or, once that person has left, the managers."""
     told = _ASKED.rows(request.organisation_id, request.requester_id)
     if not told:
         managers = _there(request.organisation_id).filter(role=OrgRole.MANAGER)
@@ -95,9 +96,9 @@ _LINE = Prepared(
 
 
 def message(line: RequestEvent, *, to: list[str]) -> EmailMessage:
-    """The mail about one event of a request. What other people wrote comes after the link (V9)."""
+    """The mail about one event of a request. What other people wrote comes after the link."""
     rt, request = runtime.newest(), line.request
-    status = status_text(Status(line.to_status), ra=rt.rules.ra)
+    status = "Ended" if line.event == Event.END else status_text(Status(line.to_status), ra=rt.rules.ra)
     more = len(request.names) - MAX_NAMES
     names = ", ".join(request.names[:MAX_NAMES]) + (f" and {more} more" if more > 0 else "")
     unproven = line.event == Event.CREATE and line.to_status == Status.ACCEPTED
@@ -117,7 +118,7 @@ def message(line: RequestEvent, *, to: list[str]) -> EmailMessage:
                     "Status": status,
                 }
             ),
-            f"Look at it here:\n{rt.base_url}/requests/{request.pk}/",
+            f"See the request:\n{rt.base_url}/requests/{request.pk}/",
             section("Details", line.note),
             "" if request.requester.email in to else prose(left),
         ),

@@ -39,7 +39,7 @@ from certdesk.store.selectors.keys import key_is_blocked, key_uses
 
 CAP_PERIOD = timedelta(hours=24)
 ACME = "acme"
-_LINT_RULE = "BR 4.3.1.2"
+_LINT_RULE = "Certificate linting (BR 4.3.1.2)"
 _APPROVAL = Prepared(
     lambda request: Approval.objects.filter(request_id=request, verdict="approve").order_by("-id")[:1], int
 )
@@ -256,7 +256,7 @@ def _name_findings(subject: Subject) -> tuple[Check, ...]:
         code="csr.with_each_certificate",
         verdict=Verdict.PASS,
         message="Each certificate has a CSR of its own, which is checked when it is sent.",
-        rule="RFC 2986",
+        rule="CSR format (RFC 2986)",
         changed_by="applicant",
     )
     alt_names = tuple(map(general_name, subject.names))

@@ -24,7 +24,7 @@ from certdesk.domain.errors import (
     StateConflict,
 )
 from certdesk.domain.requests import OrganisationId, RequestId, State, UserId
-from certdesk.domain.revocation import ENDS_REQUEST, MAY_END_REQUEST, RA_ONLY, RevocationReason
+from certdesk.domain.revocation import ENDS_REQUEST, MAY_END_REQUEST, PLAIN, RA_ONLY, RevocationReason
 from certdesk.services import runtime
 from certdesk.services.acme_accounts import refuse_ended
 from certdesk.services.keys import block_key
@@ -273,7 +273,7 @@ def _record_intent(row: Certificate, asked: _Asked, *, due_at: datetime, now: da
     revocation.save(force_insert=True)
     _refuse_ended(row, asked, now=now)
     if asked.ends_request and Request.objects.filter(id=row.request_id, state=State.APPROVED).exists():
-        why = f"Its certificate is being revoked ({asked.reason}). {asked.note}".strip()
+        why = f"Its certificate is being revoked: {PLAIN[asked.reason].lower()}. {asked.note}".strip()
         end_under_lock(request_id=RequestId(row.request_id), actor=asked.actor, reason=why, now=now)
     same_key = _certificates_with_same_key(row, asked, now=now) if asked.compromised else []
     Revocation.objects.bulk_create(
@@ -382,7 +382,8 @@ def _record_revoked(revocation: Revocation, *, now: datetime) -> None:
             revoked_at=now, revocation_reason=revocation.reason
         ):
             rows.update(revocation_reason=revocation.reason)
-        note = f"Reason: {revocation.reason}. Serial number: {certificate.serial}. {revocation.note}"
+        why = PLAIN[RevocationReason(revocation.reason)]
+        note = f"{why}. Serial number: {certificate.serial}. {revocation.note}"
         note_revoked(
             request_id=RequestId(certificate.request_id),
             actor=_asker(revocation),

@@ -1,10 +1,11 @@
-"""E-mails about revocations: what became of them, to whoever holds the certificate (A4, V9)."""
+"""E-mails about revocations: what became of them, to the people who hold the certificate."""
 
 from datetime import datetime
 
 from django.core.mail import EmailMessage
 
 from certdesk.domain.actors import RaRole
+from certdesk.domain.revocation import PLAIN, RevocationReason
 from certdesk.services import runtime
 from certdesk.services.letters import letter, prose, section, table
 from certdesk.services.notices import MAX_NAMES, recipients
@@ -13,10 +14,10 @@ from certdesk.store.models import Revocation, RevocationOutcome
 from certdesk.store.selectors.people import staff_mailboxes
 
 _REVOKED = (
-    "A certificate of yours was revoked. Whoever checks will refuse it from now on: a server "
+    "One of your certificates was revoked. Browsers and other clients reject it from now on: a server "
     "that still uses it needs another certificate."
 )
-_REFUSED = "A certificate of yours was to be revoked, and the CA refuses to. It is still valid."
+_REFUSED = "The CA refused to revoke one of your certificates. It is still valid."
 
 
 def mail_revocation(*, revocation_id: int, now: datetime) -> bool:
@@ -40,7 +41,7 @@ def mail_revocation(*, revocation_id: int, now: datetime) -> bool:
 
 
 def message(row: Revocation, *, to: list[str]) -> EmailMessage:
-    """The mail about one revocation. What other people wrote comes after the link (V9)."""
+    """The mail about one revocation. What other people wrote comes after the link."""
     rt, certificate = runtime.newest(), row.certificate
     request = certificate.request
     names = sorted(name.name for name in certificate.names.all())
@@ -57,11 +58,11 @@ def message(row: Revocation, *, to: list[str]) -> EmailMessage:
                     "Serial number": certificate.serial,
                     "Organisation": request.organisation.legal_name,
                     "Request ID": request.pk,
-                    "Reason": row.reason,
+                    "Reason": PLAIN[RevocationReason(row.reason)],
                     "Asked by": row.actor,
                 }
             ),
-            f"Look at it here:\n{rt.base_url}/requests/{request.pk}/",
+            f"See the request:\n{rt.base_url}/requests/{request.pk}/",
             section("What the CA says", row.detail),
             section("Note", row.note),
         ),

@@ -127,17 +127,17 @@ class Runtime:
 
     @property
     def ownership_days(self) -> int:
-        """How long a proof of control counts (R34)."""
+        """How long a proof of control counts."""
         return self.settings.ownership_days
 
     @property
     def challenge_days(self) -> int:
-        """How long a mailed code works (R4)."""
+        """How long a mailed code works."""
         return self.settings.challenge_days
 
     @property
     def password_min_length(self) -> int:
-        """The shortest password, in characters (R7)."""
+        """The shortest password, in characters."""
         return self.settings.password_min_length
 
     def offers(self, method: Method) -> bool:

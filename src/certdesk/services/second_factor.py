@@ -1,4 +1,4 @@
-"""Second factors: who needs one, who has one, and how their secrets are stored (W3, A6, L4)."""
+"""Second factors: who needs one, who has one, and how their secrets are stored."""
 
 from allauth.mfa.models import Authenticator
 from django.conf import settings
@@ -9,7 +9,7 @@ from certdesk.services import sealing
 
 #: Recovery codes stand in for a lost factor; alone they are none.
 FACTORS = (Authenticator.Type.TOTP, Authenticator.Type.WEBAUTHN)
-#: They decide for others or run the service (W3). Auditors change nothing.
+#: They decide for others or run the service. Auditors change nothing.
 BOUND_ROLES = frozenset({RaRole.OFFICER, RaRole.OPERATOR})
 _PURPOSE = b"certdesk second factor secrets v1"
 

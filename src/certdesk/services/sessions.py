@@ -1,4 +1,4 @@
-"""Sessions of the portal: listed, ended, and how long they may last (A2)."""
+"""Sessions of the portal: listed, ended, and how long they may last."""
 
 import re
 from dataclasses import dataclass

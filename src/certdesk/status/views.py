@@ -48,7 +48,7 @@ def issuer_certificate(_request: HttpRequest, issuer: str) -> HttpResponse:
 
 @require_safe
 def issuer_crl(_request: HttpRequest, issuer: str) -> HttpResponse:
-    """The issuing CA's CRL, DER (RFC 5280 5), never past its nextUpdate (O1)."""
+    """The issuing CA's CRL, DER (RFC 5280 5), never past its nextUpdate."""
     try:
         found = crl.current_crl(backend_name=issuer, now=timezone.now())
     except NotFound:

@@ -1,4 +1,4 @@
-"""Which views anybody may open. Everything else wants a signed-in person: deny by default (R38, A1)."""
+"""Which views anybody may open. Everything else wants a signed-in person: deny by default."""
 
 from collections.abc import Callable
 
@@ -7,9 +7,9 @@ from django.http import HttpRequest, HttpResponseBase
 
 View = Callable[..., HttpResponseBase]
 
-#: Rooms with doors of their own: bearer tokens, JWS, or public by their nature (R38).
+#: Rooms with doors of their own: bearer tokens, JWS, or public by their nature.
 OTHER_ROOMS = ("/api/", "/acme/", "/ca/", "/ocsp", "/healthz", "/readyz", "/metrics", "/.well-known/")
-#: What somebody with an issued password may open before changing it (R8).
+#: What somebody with an issued password may open before changing it.
 BEFORE_CHANGE = frozenset(
     {"account_change_password", "account_set_password", "account_logout", "account_login"}
 )

@@ -35,9 +35,11 @@ def act_on(*, actor: Actor, user_id: int, act: str, now: datetime) -> Done:
             return Done(issued=enable_account(actor=actor, user_id=user_id, now=now))
         case "disable":
             disable_account(actor=actor, user_id=user_id, now=now)
-            return Done(message="The account is disabled: it signs in nowhere; its API tokens have ended.")
+            return Done(
+                message="The account is disabled: it can’t sign in, and its API tokens no longer work."
+            )
         case "second-factor":
             reset_second_factor(actor=actor, user_id=user_id, now=now)
             return Done(message="The second factor and all API tokens are gone. We email the person.")
         case _:
-            raise NotFound("There is no such thing to do.")
+            raise NotFound("This action doesn’t exist.")

@@ -28,17 +28,17 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc] # allauth shi
         "username_password_mismatch": "The user name or the password is not right. Type both again.",
         "too_many_login_attempts": "There were too many wrong attempts. Wait five minutes, then try again.",
         "incorrect_password": "This is not your password. Type it again.",
-        "incorrect_code": "This code does not fit. Take the newest one and type it again.",
+        "incorrect_code": "This code is not right. Type the newest one.",
         "rate_limited": "There were too many attempts. Wait a few minutes, then try again.",
     }
 
     def is_open_for_signup(self, request: HttpRequest) -> bool:
-        """Never: every person belongs to an organisation or to the RA (R38)."""
+        """Never: every person belongs to an organisation or to the RA."""
         del request
         return False
 
     def get_password_change_redirect_url(self, request: HttpRequest) -> str:
-        """On to the portal, which may just have opened (R8)."""
+        """On to the portal, which may just have opened."""
         del request
         return "/"
 
@@ -82,7 +82,7 @@ class MfaAdapter(DefaultMFAAdapter):  # type: ignore[misc] # as above
 
     error_messages = {  # noqa: RUF012 - as above
         **DefaultMFAAdapter.error_messages,
-        "incorrect_code": "This code does not fit. Take the newest one and type it again.",
+        "incorrect_code": "This code is not right. Type the newest one.",
     }
 
     def encrypt(self, text: str) -> str:

@@ -79,7 +79,7 @@ def crumbs(*trail: tuple[str, str]) -> list[Crumb]:
 
 
 def ra_name() -> str:
-    """What the RA team is called (R25)."""
+    """What the RA team is called."""
     return runtime.current().rules.ra
 
 

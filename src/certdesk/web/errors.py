@@ -1,4 +1,4 @@
-"""Errors as pages: the portal's one table from error to status and words (DESIGN §9).
+"""Errors as pages: the portal's one table from error to status and words.
 
 The page stands alone: no database and no context processor is needed to say that something failed.
 """
@@ -31,7 +31,7 @@ class ErrorPage:
 OUR_FAULT = ErrorPage(
     status=500,
     title="Something went wrong",
-    what_now="It is our fault, and it has been noted. Try again; if it stays, tell whoever runs it.",
+    what_now="It is our fault, and we have a record of it. Try again; if it happens again, tell your RA.",
     says_detail=False,
 )
 
@@ -43,7 +43,7 @@ PAGES: dict[type[errors.CertdeskError], ErrorPage] = {
     errors.BadCsr: ErrorPage(status=422, title="The CSR can’t be read"),
     errors.BadKey: ErrorPage(status=422, title="The key can’t be certified"),
     errors.RejectedIdentifier: ErrorPage(status=422, title="A name can’t be certified"),
-    errors.InvalidInput: ErrorPage(status=422, title="Something is missing or not on offer"),
+    errors.InvalidInput: ErrorPage(status=422, title="Something is missing or not allowed"),
     errors.NotAuthorized: ErrorPage(status=403, title="You may not do this"),
     errors.MissingScope: ErrorPage(status=403, title="This token may not do this"),
     errors.NotFound: ErrorPage(
@@ -53,14 +53,14 @@ PAGES: dict[type[errors.CertdeskError], ErrorPage] = {
     ),
     errors.StateConflict: ErrorPage(
         status=409,
-        title="Somebody was faster",
-        what_now="Nothing was changed. Look at what it says now, then decide.",
+        title="Someone else was faster",
+        what_now="Nothing was changed. See what it says now, then decide.",
     ),
     errors.IdempotencyMismatch: ErrorPage(
         status=422, title="This form was sent before", what_now="Start again."
     ),
     errors.PolicyRefused: ErrorPage(
-        status=422, title="This request can’t be accepted", what_now="Put it right and upload the CSR again."
+        status=422, title="This request can’t be accepted", what_now="Fix it, then upload the CSR again."
     ),
     errors.RateLimited: ErrorPage(
         status=429, title="Too many attempts", what_now="Wait a little, then try again."
@@ -68,16 +68,16 @@ PAGES: dict[type[errors.CertdeskError], ErrorPage] = {
     errors.BackendError: ErrorPage(
         status=502,
         title="The CA did not answer as it should",
-        what_now="Your request is kept and tried again.",
+        what_now="We keep your request and try again.",
     ),
     errors.Unavailable: ErrorPage(
-        status=503, title="The CA can’t be reached", what_now="Your request is kept and tried again."
+        status=503, title="The CA can’t be reached", what_now="We keep your request and try again."
     ),
     errors.BackendRefused: ErrorPage(status=502, title="The CA refused"),
     errors.OutcomeUnknown: ErrorPage(
         status=503,
-        title="The CA’s answer got lost",
-        what_now="It is being looked up. Do not send the request again.",
+        title="We lost the CA’s answer",
+        what_now="We are checking what happened. Don’t send the request again.",
     ),
     errors.Misconfigured: OUR_FAULT,
     errors.InvariantViolated: OUR_FAULT,
@@ -123,13 +123,13 @@ def bad_request(request: HttpRequest, exception: Exception | None = None) -> Htt
 
 def too_large() -> HttpResponse:
     """413."""
-    return _render(TOO_LARGE, detail="More was sent than any form here takes; a CSR has 64 KB at most.")
+    return _render(TOO_LARGE, detail="You sent more than any form here accepts. A CSR has 64 KB at most.")
 
 
 def method_not_allowed(methods: Iterable[str]) -> HttpResponse:
     """405: a method that no page knows."""
     page = ErrorPage(status=405, title="This can’t be done")
-    response = _render(page, detail="No page here knows this method.")
+    response = _render(page, detail="This page doesn’t accept this method.")
     response["Allow"] = ", ".join(methods)
     return response
 
@@ -174,6 +174,6 @@ def _render(page: ErrorPage, *, detail: str, back: str = "") -> HttpResponse:
         "detail": detail,
         "what_now": page.what_now,
         "back_href": back,
-        "back_label": "Go back and look again",
+        "back_label": "Go back and reload",
     }
     return HttpResponse(render_to_string("errors/error.html", context), status=page.status)

@@ -1,4 +1,4 @@
-"""What every form of the portal shares: no colon after a label, and a help entry for each field (R1).
+"""What every form of the portal shares: no colon after a label, and a help entry for each field.
 
 Rules are not judged here: a form says what shape it wants, the services say what is right.
 """

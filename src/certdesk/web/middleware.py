@@ -1,4 +1,4 @@
-"""What every answer goes through: security headers (A3), the sign-in door (R8, R38), errors as pages."""
+"""What every answer goes through: security headers, the sign-in door, errors as pages."""
 
 from collections.abc import Callable, Mapping
 from typing import Any

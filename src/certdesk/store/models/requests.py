@@ -72,6 +72,9 @@ class Request(models.Model):
                 fields=["organisation", "-id"],
                 condition=models.Q(action_needed=True),
             ),
+            models.Index(
+                name="request_ended", fields=["organisation", "-id"], condition=models.Q(state=State.ENDED)
+            ),
             models.Index(name="request_same_submission", fields=["requester", "submission_digest"]),
         ]
 

@@ -61,9 +61,10 @@ _ORDER: dict[Sort, tuple[str, ...]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filters:
-    """What is asked of the list; `status` is a public status or empty, `cursor` comes from a page before.
+    """What is asked of the list; `cursor` comes from a page before.
 
-    `action` is "needed" for requests that wait for their own people, or empty.
+    `status` is a public status, `ended` for requests that were ended, or empty; `action` is "needed" for
+    requests that wait for their own people, or empty.
     """
 
     query: str = ""
@@ -82,6 +83,7 @@ class RequestRow:
     number: RequestId
     common_names: str
     name_count: int
+    state: State
     status: Status
     action_needed: bool
     requester: str
@@ -176,7 +178,7 @@ class RequestDetail:
 
 
 _COLUMNS = (
-    *("id", "common_names", "names", "status", "action_needed", "acme_account_id", "duration_years"),
+    *("id", "common_names", "names", "state", "status", "action_needed", "acme_account_id", "duration_years"),
     *("created_at", "changed_at", "requester__username", "organisation__legal_name"),
 )
 #: The newest certificate of a request that may be handed out, in the list's own statement.
@@ -201,6 +203,7 @@ def list_requests(*, actor: Actor, filters: Filters) -> Page[RequestRow]:
                 number=RequestId(row.id),
                 common_names=row.common_names,
                 name_count=len(row.names),
+                state=State(row.state),
                 status=Status(row.status),
                 action_needed=row.action_needed,
                 requester=told.get(row.acme_account_id, row.requester__username),
@@ -279,7 +282,9 @@ def _filtered(actor: Actor, filters: Filters) -> QuerySet[Request]:
     found = Request.objects.filter(visible(actor, Action.REQUEST_READ))
     if filters.organisation_id is not None:
         found = found.filter(organisation_id=filters.organisation_id)
-    if filters.status:
+    if filters.status == State.ENDED:
+        found = found.filter(state=State.ENDED)
+    elif filters.status:
         if filters.status not in set(Status):
             raise InvalidInput("There is no such status.", fields={"status": "Choose one from the list."})
         found = found.filter(status=filters.status)

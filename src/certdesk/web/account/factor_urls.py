@@ -1,6 +1,6 @@
 """Addresses under /accounts/2fa/: allauth's views for second factors.
 
-Those that change a factor are wrapped, so that its audit row is in the same transaction (L1): allauth tells
+Those that change a factor are wrapped, so that its audit row is in the same transaction: allauth tells
 of some changes only after its commit.
 """
 

@@ -83,7 +83,7 @@ class ChangePasswordForm(allauth.ChangePasswordForm):  # type: ignore[misc] # al
 
 
 class ResetPasswordForm(allauth.ResetPasswordForm):  # type: ignore[misc] # as above
-    """Asks for a reset mail, and takes as long for an address that nobody has (A5)."""
+    """Asks for a reset mail, and takes as long for an address that nobody has."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -196,7 +196,7 @@ class TokenForm(PortalForm):
             (30, "30 days"),
             (90, "90 days"),
             (365, "one year"),
-            (0, "as long as nobody ends it"),
+            (0, "until someone ends it"),
         ],
         error_messages={"required": "Choose how long it works."},
     )

@@ -1,6 +1,6 @@
 """Between signing in and the portal: how long a session lasts, the required second factor, too many tries.
 
-The forced change of an issued password (R8) is in `certdesk.web.middleware`, which comes before the
+The forced change of an issued password is in `certdesk.web.middleware`, which comes before the
 second factor: first a password that nobody else knows, then the factor.
 """
 
@@ -49,7 +49,7 @@ LOCKED = frozenset({"too_many_login_attempts", "rate_limited"})
 
 
 class SessionLimitsMiddleware:
-    """Ends sessions that were left alone or lasted too long (A2)."""
+    """Ends sessions that were left alone or lasted too long."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
@@ -67,7 +67,7 @@ class SessionLimitsMiddleware:
 
 
 class SecondFactorMiddleware:
-    """Leads officers and operators to the pages where they add a second factor, and nowhere else (W3)."""
+    """Leads officers and operators to the pages where they add a second factor, and nowhere else."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
@@ -92,7 +92,7 @@ class SecondFactorMiddleware:
 
 
 class TooManyAttemptsMiddleware:
-    """Says 429 and when to come back wherever a limit was reached, on forms too (A5)."""
+    """Says 429 and when to come back wherever a limit was reached, on forms too."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response

@@ -1,4 +1,4 @@
-"""Where one is signed in, and signing out there (A2)."""
+"""Where one is signed in, and signing out there."""
 
 from dataclasses import asdict
 

@@ -63,7 +63,7 @@ def deactivate(request: HttpRequest, account_id: int) -> HttpResponse:
     actor = actor_of(request)
     row = get_account(actor=actor, account_id=account_id)
     if not may_manage(actor, row.organisation_id):
-        raise NotAuthorized("Only managers of the organisation and RA officers look after ACME accounts.")
+        raise NotAuthorized("Only managers of the organisation and RA officers manage ACME accounts.")
     if request.method == "POST":
         end_account(actor=actor, account_id=account_id, now=timezone.now())
         messages.success(request, f"{rows.account_title(row)} is deactivated.")

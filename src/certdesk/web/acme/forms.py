@@ -41,7 +41,7 @@ class CredentialForm(PortalForm):
         label="Names it may ask for",
         required=False,
         max_length=MAX_SUFFIXES_TEXT,
-        help_text="One to a line; each counts with everything below it. Empty: all names.",
+        help_text="One to a line; each counts with everything below it. Leave this empty for all names.",
         widget=forms.Textarea(
             attrs={"rows": 4, "class": "mono", "autocapitalize": "off", "spellcheck": "false"}
         ),
@@ -57,7 +57,7 @@ class CredentialForm(PortalForm):
         required=False,
         min_value=1,
         max_value=MAX_ACCOUNTS,
-        help_text="How many clients may register with it. Empty: any number.",
+        help_text="How many clients may register with it. Leave this empty for any number.",
         error_messages=dict.fromkeys(
             ("invalid", "min_value", "max_value"),
             f"Write a whole number from 1 to {MAX_ACCOUNTS}, or leave it empty.",
@@ -66,7 +66,7 @@ class CredentialForm(PortalForm):
     expires_at = forms.DateField(
         label="Until",
         required=False,
-        help_text="The last day on which it works. Empty: until it is revoked.",
+        help_text="The last day on which it works. Leave this empty if it should work until it is revoked.",
         widget=forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d"),
         error_messages={"invalid": "Write the day as year-month-day, such as 2027-03-31."},
     )
@@ -139,7 +139,7 @@ class RenewalForm(PortalForm):
         label="SHA-256 of the public key",
         regex=r"^[0-9A-Fa-f:]{64,95}$",
         required=False,
-        help_text="In hexadecimal, as a request's preview shows it. Empty: whatever the key.",
+        help_text="In hexadecimal, as a request's preview shows it. Leave this empty for any key.",
         widget=forms.TextInput(attrs={"class": "mono", "autocomplete": "off", "spellcheck": "false"}),
         error_messages={"invalid": "Write 64 hexadecimal digits, with or without colons."},
     )
@@ -153,7 +153,7 @@ class RenewalForm(PortalForm):
     ends_at = forms.DateTimeField(
         label="Until",
         input_formats=[_MOMENT],
-        help_text="The last do then; all are spread evenly.",
+        help_text="The last clients renew then. All are spread evenly.",
         widget=forms.DateTimeInput(attrs={"type": "datetime-local"}, format=_MOMENT),
         error_messages={"required": "Say until when.", "invalid": "Write it as 2027-03-31T14:00."},
     )

@@ -67,7 +67,7 @@ def renewals(request: HttpRequest) -> HttpResponse:
         except InvalidInput as error:
             show_on(form, error)
             return _render(request, actor, form, everything)
-        messages.success(request, "Clients that ask are told the new time from now on.")
+        messages.success(request, "From now on, clients that ask get the new time.")
         return redirect("service-renewals")
     return _render(request, actor, form, everything, dry_run=_matching(actor, form))
 

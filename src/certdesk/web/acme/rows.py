@@ -24,11 +24,11 @@ _ACCOUNT: Mapping[AccountStatus, tuple[str, str]] = {
     AccountStatus.BLOCKED: ("stop", "Key blocked"),
 }
 _ORDER: Mapping[OrderStatus, tuple[str, str]] = {
-    OrderStatus.PENDING: ("busy", "Waits for the client’s proof"),
+    OrderStatus.PENDING: ("busy", "Waiting for the client’s proof"),
     OrderStatus.READY: ("busy", "Ready for the client’s CSR"),
     OrderStatus.PROCESSING: ("busy", "With the CA"),
     OrderStatus.VALID: ("ok", "Certificate issued"),
-    OrderStatus.INVALID: ("stop", "Came to nothing"),
+    OrderStatus.INVALID: ("stop", "Failed"),
 }
 
 

@@ -147,7 +147,9 @@ def rotate(request: HttpRequest, credential_id: int) -> HttpResponse:
     if request.method == "POST":
         end = request.POST.get("end_accounts") == "yes"
         rotate_credential(actor=actor, credential_id=credential_id, end_accounts=end, now=timezone.now())
-        messages.success(request, "The key is a new one. Show it, and give it to clients that register next.")
+        messages.success(
+            request, "The credential has a new key. Show it, and give it to the clients that register next."
+        )
         return redirect("acme-show", credential_id=credential_id)
     return render(request, "acme/rotate.html", _asked(row, "Rotate the key"))
 
@@ -159,7 +161,7 @@ def revoke(request: HttpRequest, credential_id: int) -> HttpResponse:
     row = _managed(actor, credential_id)
     if request.method == "POST":
         revoke_credential(actor=actor, credential_id=credential_id, now=timezone.now())
-        messages.success(request, f"“{row.name}” is revoked: its accounts can ask for nothing more.")
+        messages.success(request, f"“{row.name}” is revoked: its accounts can no longer order certificates.")
         return redirect("acme-show", credential_id=credential_id)
     return render(request, "acme/revoke.html", _asked(row, "Revoke"))
 
@@ -201,7 +203,7 @@ def _render(request: HttpRequest, actor: Actor, row: CredentialRow, *, hmac_key:
 def _managed(actor: Actor, credential_id: int) -> CredentialRow:
     row = get_credential(actor=actor, credential_id=credential_id)
     if not may_manage(actor, row.organisation_id):
-        raise NotAuthorized("Only managers of the organisation and RA officers look after ACME credentials.")
+        raise NotAuthorized("Only managers of the organisation and RA officers manage ACME credentials.")
     return row
 
 

@@ -1,1 +1,1 @@
-"""Domain control by e-mail: the public page that confirms, and asking for a confirmation (R4)."""
+"""Domain control by e-mail: the public page that confirms, and asking for a confirmation."""

@@ -59,7 +59,7 @@ def ask_for_request(request: HttpRequest, number: int) -> HttpResponse:
     detail = get_request(actor=actor, number=number)
     missing = _missing(detail, now=timezone.now()).get(request.POST.get("domain", ""))
     if missing is None:
-        raise StateConflict("The request does not wait for this domain any more.")
+        raise StateConflict("The request no longer waits for this domain.")
     mailbox = request.POST.get("mailbox", "")
     send(
         request,
@@ -93,7 +93,7 @@ def send(
     except MailNotSent as error:
         messages.error(request, error.detail)
         return None
-    messages.success(request, f"A mail went to {asked.mailbox}. Whoever reads it confirms for {asked.adn}.")
+    messages.success(request, f"We emailed {asked.mailbox}. The person who reads it can confirm {asked.adn}.")
     return asked
 
 
@@ -149,7 +149,7 @@ def challenge_row(challenge: OpenChallenge, *, may_cancel: bool, now: datetime) 
 
 
 def _missing(detail: RequestDetail, *, now: datetime) -> dict[str, tuple[str, ...]]:
-    """The domains that their own people can confirm for a request; others are an officer's (R30, R31)."""
+    """The domains that their own people can confirm for a request; others are an officer's."""
     if detail.status not in (Status.ACCEPTED, Status.WAITING_FOR_APPROVAL):
         return {}
     suffixes = (

@@ -63,6 +63,6 @@ def _view(row: CaaRow, *, now: datetime, on_request: bool) -> CaaView:
 def _source(row: CaaRow) -> str:
     """From whom the answer came."""
     if not row.servers:
-        return "nobody answered"
+        return "no server answered"
     signed = ", signed (DNSSEC)" if row.authenticated else ""
     return f"answered by {', '.join(row.servers)}{signed}"

@@ -1,4 +1,4 @@
-"""Choosing the mailbox that is asked: the server makes the list from the names (V3)."""
+"""Choosing the mailbox that is asked: the server makes the list from the names."""
 
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -18,7 +18,7 @@ class MailboxForm(PortalForm):
 
     mailbox = forms.ChoiceField(
         label="Mailbox to ask",
-        help_text="Choose one that somebody reads. No other address can be used.",
+        help_text="Choose one that someone reads. No other address can be used.",
         error_messages={"required": "Choose a mailbox from the list."},
     )
 

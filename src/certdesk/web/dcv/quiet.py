@@ -1,4 +1,4 @@
-"""Keeps codes out of the logs: they are in the addresses of confirmations and invitations (V1, L4)."""
+"""Keeps codes out of the logs: they are in the addresses of confirmations and invitations."""
 
 import logging
 import re

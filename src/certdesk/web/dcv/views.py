@@ -1,4 +1,4 @@
-"""The public page that confirms control of a domain: opening it changes nothing, its button does (R4, V2)."""
+"""The public page that confirms control of a domain: opening it changes nothing, its button does."""
 
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render

@@ -1,1 +1,1 @@
-"""Domains: what is proven until when, asking for a confirmation, an officer's evidence (R31 to R34)."""
+"""Domains: what is proven until when, asking for a confirmation, an officer's evidence."""

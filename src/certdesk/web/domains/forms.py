@@ -22,7 +22,7 @@ class AddDomainForm(PortalForm):
     domain = forms.CharField(
         label="Domain",
         max_length=253,
-        help_text="Such as example.ac.uk. A proof for it also counts for every name below it.",
+        help_text="Such as example.ac.uk. Validating it also covers every name below it.",
         widget=forms.TextInput(attrs={"autocapitalize": "off", "spellcheck": "false", "autocomplete": "off"}),
         error_messages={"required": "Write the domain, such as example.ac.uk."},
     )
@@ -55,7 +55,7 @@ class EndForm(PortalForm):
     reason = forms.CharField(
         label="Reason",
         max_length=MAX_REASON,
-        help_text="Everyone who sees the domain sees it.",
+        help_text="Everyone who can see the domain can read this.",
         widget=forms.Textarea(attrs={"rows": 2}),
         error_messages={"required": "Write why the validation ends."},
     )
@@ -73,7 +73,7 @@ class CaStateForm(PortalForm):
     valid_until = forms.DateField(
         label="Validated there until",
         required=False,
-        help_text="Leave empty if the CA says that the domain is not validated.",
+        help_text="Leave this empty if the CA says that the domain is not validated.",
         widget=forms.DateInput(attrs={"type": "date"}),
     )
 

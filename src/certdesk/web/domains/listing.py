@@ -55,7 +55,7 @@ TABS = (
     State.VALIDATED,
     State.SUNSET,
 )
-_DANGEROUS = ("=", "+", "-", "@", "\t", "\r")  # A7: a spreadsheet would take these for formulas
+_DANGEROUS = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet would take these for formulas
 _COLUMNS = (
     "Domain",
     "Organisation",
@@ -85,7 +85,7 @@ def add(request: HttpRequest) -> HttpResponse:
     actor = actor_of(request)
     form = _form(actor, request)
     if form is None:
-        raise NotAuthorized("Only people of an organisation add domains to it.")
+        raise NotAuthorized("Only people of an organisation can add domains to it.")
     if form.is_valid():
         try:
             domain_id = add_domain(
@@ -97,7 +97,7 @@ def add(request: HttpRequest) -> HttpResponse:
         except RejectedIdentifier as error:
             form.add_error("domain", error.detail)
         else:
-            messages.success(request, "The domain is listed. Now choose how to prove it.")
+            messages.success(request, "The domain is listed. Now choose how to validate it.")
             return redirect("domains-show", domain_id=domain_id)
     return _render(request, actor, form=form)
 

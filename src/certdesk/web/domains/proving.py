@@ -58,7 +58,7 @@ def cancel(request: HttpRequest, method_challenge_id: int) -> HttpResponse:
     domain_id = cancel_method_challenge(
         actor=actor_of(request), challenge_id=method_challenge_id, now=timezone.now()
     )
-    messages.success(request, "It is cancelled. What was published may be taken away.")
+    messages.success(request, "It is cancelled. You can remove what you published.")
     return redirect(_page(domain_id))
 
 
@@ -82,7 +82,7 @@ def stop_persistent(request: HttpRequest, domain_id: int) -> HttpResponse:
     actor = actor_of(request)
     get_domain(actor=actor, domain_id=domain_id, now=timezone.now())
     stop_watching(actor=actor, domain_id=domain_id, now=timezone.now())
-    messages.success(request, "The record is not watched any more. What it has proven runs out by itself.")
+    messages.success(request, "We no longer watch the record. The validation lapses when its time is over.")
     return redirect(_page(domain_id))
 
 
@@ -104,7 +104,7 @@ def ca_state(request: HttpRequest, domain_id: int) -> HttpResponse:
     except InvalidInput as error:
         messages.error(request, error.detail)
     else:
-        messages.success(request, "Noted. It is shown beside our own record.")
+        messages.success(request, "Noted. The page shows it beside our own record.")
     return redirect(_page(domain_id))
 
 
@@ -121,9 +121,11 @@ def begin(actor: Actor, domain_id: int, method: str, *, wildcard: bool) -> None:
 
 def _tell(request: HttpRequest, looked: Looked) -> None:
     if isinstance(looked, Found):
-        messages.success(request, f"Found: {looked.adn} is proven.")
+        messages.success(request, f"Found: {looked.adn} is validated.")
         return
-    again = f" We look again by ourselves {times.at(looked.next_look_at)}." if looked.next_look_at else ""
+    again = (
+        f" We check again automatically on {times.at(looked.next_look_at)}." if looked.next_look_at else ""
+    )
     messages.warning(request, f"Not found yet. {looked.problem.detail}{again}")
 
 

@@ -119,7 +119,7 @@ def lapses(row: ListedDomain, *, now: datetime) -> tuple[str, str]:
     if row.proof is None:
         return "", ""
     if kept_alive(row):
-        return "Renews itself", f"checked {_ago(row, now=now)}"
+        return "Renews automatically", f"checked {_ago(row, now=now)}"
     return times.day(row.proof.expires_at), days_left(row.proof.expires_at, now=now)
 
 
@@ -129,7 +129,7 @@ def public_cell(row: ListedDomain, *, now: datetime) -> tuple[str, str]:
     if gate is None or not gate.is_open(now=now):
         return "", ""
     if kept_alive(row):
-        return "Renews itself", ""
+        return "Renews automatically", ""
     return times.day(gate.until), days_left(gate.until, now=now)
 
 

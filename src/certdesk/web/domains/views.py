@@ -1,7 +1,5 @@
 """One domain: how it stands, what is under way, how to prove it, what counts until when, and its story."""
 
-from dataclasses import dataclass
-
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
@@ -10,6 +8,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from certdesk.domain.actors import Action, Actor, can
+from certdesk.domain.deadlines import method_ends_at
 from certdesk.domain.errors import NotAuthorized, NotFound
 from certdesk.domain.evidence import Method
 from certdesk.domain.identifiers import is_ip_address
@@ -21,7 +20,6 @@ from certdesk.services.validation_methods import open_challenges_of, publishable
 from certdesk.store.selectors.caa import caa_of_domain
 from certdesk.store.selectors.domains import Standing
 from certdesk.store.selectors.validation import DomainDetail, get_domain
-from certdesk.web import times
 from certdesk.web.actor import actor_of
 from certdesk.web.context import crumbs
 from certdesk.web.dcv.asking import challenge_row, send
@@ -33,15 +31,6 @@ from certdesk.web.domains.forms import CaStateForm, EndForm
 from certdesk.web.queue.forms import EvidenceForm
 
 UNPROCESSABLE = 422
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LinkedFact:
-    """A term and its description, which may lead somewhere."""
-
-    label: str
-    value: str
-    href: str = ""
 
 
 @require_safe
@@ -66,7 +55,7 @@ def ask(request: HttpRequest, domain_id: int) -> HttpResponse:
 
 @require_POST
 def validate(request: HttpRequest, domain_id: int) -> HttpResponse:
-    """Records an officer's ownership check, the first one or again (R31 to R34)."""
+    """Records an officer's ownership check, the first one or again."""
     actor = actor_of(request)
     detail = get_domain(actor=actor, domain_id=domain_id, now=timezone.now())
     form = EvidenceForm(request.POST)
@@ -108,14 +97,15 @@ def end(request: HttpRequest, domain_id: int, validation_id: int) -> HttpRespons
             reason=form.cleaned_data["reason"],
             now=now,
         )
-        messages.success(request, "The validation is ended: it no longer proves anything.")
+        messages.success(request, "The validation has ended. It no longer counts.")
         return redirect("domains-show", domain_id=domain_id)
     page = reverse("domains-show", args=[domain_id])
     context = {
         "crumbs": crumbs(("Domains", reverse("domains-list")), (row.adn, page), ("End validation", "")),
         "adn": row.adn,
         "here": page,
-        "facts": words.proof_facts(proof, now=now),
+        "proof": proof,
+        "period": words.period(proof, now=now),
         "counts": proof.expires_at > now,
         "relying": rows.relying_links(row.adn, row.relying),
         "form": form,
@@ -140,15 +130,14 @@ def _render(
         "crumbs": crumbs(("Domains", reverse("domains-list")), (row.adn, "")),
         "id": row.id,
         "adn": row.adn,
-        "organisation": row.organisation,
+        "row": row,
+        "slug": detail.organisation_slug,
         "standing": words.standing(row, now=now),
-        "facts": _facts(detail),
-        "proven": bool(detail.proofs),
-        "deadlines": words.deadline_views(row.deadlines, renews=rows.kept_alive(row), now=now)
+        "deadlines": words.deadlines(row.deadlines, renews=rows.kept_alive(row), now=now)
         if row.standing is Standing.VALIDATED
-        else [],
-        "flags": words.flag_views(row.deadlines),
-        "ca_facts": words.ca_facts(detail.ca_states, now=now),
+        else None,
+        "flags": row.deadlines.flags,
+        "ca_states": [(one, one.valid_until and one.valid_until <= now) for one in detail.ca_states],
         "ca_form": CaStateForm() if may_validate else None,
         "story": [
             words.story_row(one, domain_id=row.id, may_end=may_end, shows_evidence=ra_sees, now=now)
@@ -159,19 +148,11 @@ def _render(
         "mailbox_form": (mailbox_form or MailboxForm([row.adn]))
         if may_ask and not is_ip_address(row.adn)
         else None,
-        "email_note": words.email_note(),
+        "email_ends_at": method_ends_at(Method.EMAIL_CONSTRUCTED),
         "evidence_form": (evidence_form or EvidenceForm()) if may_validate else None,
-        "ownership": times.counted(runtime.current().ownership_days, "day"),
+        "ownership_days": runtime.current().ownership_days,
         "relying": rows.relying_links(row.adn, row.relying),
-        "waiting": [
-            {
-                "href": reverse("requests-show", args=[one.number]),
-                "number": one.number,
-                "name": one.common_names,
-                "requester": one.requester,
-            }
-            for one in detail.waiting
-        ],
+        "waiting": detail.waiting,
         **(_proving(actor, detail) if may_ask else {}),
     }
     failed = evidence_form is not None or mailbox_form is not None
@@ -195,23 +176,3 @@ def _proving(actor: Actor, detail: DomainDetail) -> dict[str, object]:
         "watch": watch if healthy else None,
         "ways": words.ways(offered=offered, adn=row.adn),
     }
-
-
-def _facts(detail: DomainDetail) -> list[LinkedFact]:
-    row = detail.domain
-    facts = [
-        LinkedFact(
-            label="Organisation",
-            value=row.organisation,
-            href=reverse("organisations-show", args=[detail.organisation_slug]),
-        )
-    ]
-    if row.proof is not None:
-        reach = " and every name below it" if row.proof.covers_subdomains else " alone"
-        facts += [
-            LinkedFact(label="Last proof", value=times.day(row.proof.validated_at)),
-            LinkedFact(label="Method", value=row.proof.method),
-            LinkedFact(label="By", value=row.proof.who),
-            LinkedFact(label="Covers", value=f"{row.adn}{reach}"),
-        ]
-    return facts

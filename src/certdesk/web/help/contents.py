@@ -12,7 +12,18 @@ SERVERS = "On your server"
 GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     (
         "Requesting",
-        ("certificates", "requesting", "csr", "requests", "downloads", "revoking", "domains", "dcv", "acme"),
+        (
+            "certificates",
+            "requesting",
+            "csr",
+            "requests",
+            "checks",
+            "downloads",
+            "revoking",
+            "domains",
+            "dcv",
+            "acme",
+        ),
     ),
     (
         SERVERS,

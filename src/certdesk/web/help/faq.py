@@ -1,17 +1,14 @@
-"""Editing the FAQ in the portal: list, edit with preview, order, hiding, history (R2)."""
-
-from dataclasses import dataclass
+"""Editing the FAQ in the portal: list, edit with preview, order, hiding, history."""
 
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
-from django.utils.safestring import SafeString
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from certdesk.domain.actors import Actor
-from certdesk.domain.errors import InvalidInput, NotAuthorized
+from certdesk.domain.errors import InvalidInput, NotAuthorized, StateConflict
 from certdesk.services.help import (
     FaqEntry,
     add_faq,
@@ -23,7 +20,6 @@ from certdesk.services.help import (
     move_faq,
     publish_faq,
 )
-from certdesk.web import times
 from certdesk.web.actor import actor_of
 from certdesk.web.forms import show_on
 from certdesk.web.help.contents import FAQ
@@ -32,38 +28,21 @@ from certdesk.web.help.markdown import render_answer
 from certdesk.web.help.views import frame
 from certdesk.web.help.words import words_of_service
 
-UNPROCESSABLE = 422
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EntryRow:
-    """An entry in the editor's list."""
-
-    entry: FaqEntry
-    changed: str
-    first: bool
-    last: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VersionRow:
-    """A version in an entry's history."""
-
-    entry: FaqEntry
-    title: str
-    at: str
-    html: SafeString
+CONFLICT, UNPROCESSABLE = 409, 422
 
 
 @require_safe
 def manage(request: HttpRequest) -> HttpResponse:
     """Every entry, hidden ones too, with what can be done to it."""
-    entries = list_every_faq(actor=actor_of(request))
-    rows = [
-        EntryRow(entry=entry, changed=_changed(entry), first=entry is entries[0], last=entry is entries[-1])
-        for entry in entries
-    ]
-    return render(request, "help/faq_manage.html", {**frame(FAQ, last="Edit"), "rows": rows})
+    return _list(request, actor_of(request))
+
+
+def _list(request: HttpRequest, actor: Actor, *, changed: FaqEntry | None = None) -> HttpResponse:
+    """The list; after a button that came too late, with the entry that was `changed` meanwhile."""
+    entries = list_every_faq(actor=actor)
+    rows = [{"entry": entry, "first": entry is entries[0], "last": entry is entries[-1]} for entry in entries]
+    context = {**frame(FAQ, last="Edit"), "rows": rows, "changed": changed}
+    return render(request, "help/faq_manage.html", context, status=CONFLICT if changed else 200)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -106,6 +85,10 @@ def edit(request: HttpRequest, key: str) -> HttpResponse:
             )
         except InvalidInput as error:
             show_on(form, error)
+        except StateConflict:
+            now_there = get_faq(actor=actor, key=key)
+            form = FaqForm(initial={**form.cleaned_data, "version": now_there.version})
+            return _form_page(request, form, heading="Edit a question", entry=now_there, stale=True)
         else:
             messages.success(request, "The entry is saved.")
             return redirect("help-faq-manage")
@@ -120,53 +103,53 @@ def act(request: HttpRequest, key: str) -> HttpResponse:
     if not form.is_valid():
         raise InvalidInput("The button sent something that isn’t on offer. Open the list again.")
     way, version, now = form.cleaned_data["way"], form.cleaned_data["version"], timezone.now()
-    if way in ("up", "down"):
-        move_faq(actor=actor, key=key, up=way == "up", seen_version=version, now=now)
-    else:
-        publish_faq(actor=actor, key=key, published=way == "show", seen_version=version, now=now)
+    try:
+        if way in ("up", "down"):
+            move_faq(actor=actor, key=key, up=way == "up", seen_version=version, now=now)
+        else:
+            publish_faq(actor=actor, key=key, published=way == "show", seen_version=version, now=now)
+    except StateConflict:
+        return _list(request, actor, changed=get_faq(actor=actor, key=key))
     return redirect(f"{reverse('help-faq-manage')}#{key}")
 
 
 @require_safe
 def history(request: HttpRequest, key: str) -> HttpResponse:
     """Every version of an entry, newest first."""
-    words = words_of_service()
-    versions = [
-        VersionRow(
-            entry=entry,
-            title=f"Version {entry.version}" if entry.version else "As it came with Certdesk",
-            at=times.at(entry.at) if entry.at else "",
-            html=render_answer(entry.answer, words=words).html,
-        )
-        for entry in faq_history(actor=actor_of(request), key=key)
-    ]
+    words, found = words_of_service(), faq_history(actor=actor_of(request), key=key)
+    versions = [(entry, render_answer(entry.answer, words=words).html) for entry in found]
     context = {**frame(FAQ, last="History"), "versions": versions, "key": key}
     return render(request, "help/faq_history.html", context)
 
 
 def _form_page(
-    request: HttpRequest, form: FaqForm, *, heading: str, entry: FaqEntry | None = None
+    request: HttpRequest,
+    form: FaqForm,
+    *,
+    heading: str,
+    entry: FaqEntry | None = None,
+    stale: bool = False,
 ) -> HttpResponse:
-    previewed = request.method == "POST" and not form.errors
+    """The form; `stale`: the entry has become another one since it was filled in, and is shown beside it."""
+    previewed = request.method == "POST" and not form.errors and not stale
     words = words_of_service()
     context = {
         **frame(FAQ, last=heading),
         "heading": heading,
         "form": form,
-        "key": entry.key if entry else "",
+        "entry": entry,
+        "stale": stale,
+        "current": render_answer(entry.answer, words=words).html if entry and stale else "",
         "preview_title": words.in_text(form.cleaned_data["question"]) if previewed else "",
         "preview": render_answer(form.cleaned_data["answer"], words=words).html if previewed else "",
     }
-    return render(request, "help/faq_edit.html", context, status=UNPROCESSABLE if form.errors else 200)
+    status = CONFLICT if stale else UNPROCESSABLE if form.errors else 200
+    return render(request, "help/faq_edit.html", context, status=status)
 
 
 def _saves(request: HttpRequest) -> bool:
     """Whether the form was sent to be saved; with `preview` it only comes back with a picture of itself."""
     return request.method == "POST" and "preview" not in request.POST
-
-
-def _changed(entry: FaqEntry) -> str:
-    return f"{entry.by}, {times.day(entry.at)}" if entry.at else "As it came with Certdesk"
 
 
 def _editor(request: HttpRequest) -> Actor:

@@ -1,6 +1,6 @@
-"""Each page, and the whole help, as PDF (R3): what goes in, what is kept, and how much may be made at once.
+"""Each page, and the whole help, as PDF: what goes in, what is kept, and how much may be made at once.
 
-Anybody may ask for them, so the work is bounded (A10): a finished file is kept under the digest of what it
+Anybody may ask for them, so the work is bounded: a finished file is kept under the digest of what it
 was made from, visitors can't vary that, and only a few are made at a time.
 """
 

@@ -1,4 +1,4 @@
-"""The public help (R1, R3, R5, R38): pages, search, PDFs. Form fields link to entries; anchors are stable."""
+"""The public help: pages, search, PDFs. Form fields link to entries; anchors are stable."""
 
 from dataclasses import dataclass
 
@@ -94,14 +94,14 @@ def find(request: HttpRequest) -> HttpResponse:
 @public
 @require_safe
 def page_pdf(request: HttpRequest, slug: str) -> HttpResponse:
-    """One page as PDF (R3)."""
+    """One page as PDF."""
     return _pdf(request, page_html(_page(slug).slug), f"help-{slug}")
 
 
 @public
 @require_safe
 def whole_pdf(request: HttpRequest) -> HttpResponse:
-    """The whole help as PDF (R3)."""
+    """The whole help as PDF."""
     return _pdf(request, whole_html(), "help")
 
 

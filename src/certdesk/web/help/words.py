@@ -19,7 +19,7 @@ EXAMPLE_STEM = "www_example_ac_uk-2027-03-31"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Words:
-    """Pairs of placeholder and text, hashable; `links` has those whose text is a link too (R1)."""
+    """Pairs of placeholder and text, hashable; `links` has those whose text is a link too."""
 
     texts: tuple[tuple[str, str], ...] = ()
     links: tuple[tuple[str, str], ...] = ()

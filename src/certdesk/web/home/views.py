@@ -105,7 +105,7 @@ def _summary(actor: Actor, ra: str, *, acts: bool) -> str:
     if actor.ra_role is RaRole.OPERATOR:
         return _service_summary(actor)
     if not actor.memberships:
-        return f"You do not belong to an organisation yet. Ask {ra} to add you."
+        return f"You don’t belong to an organisation yet. Ask {ra} to add you."
     waiting = _count(actor, Status.WAITING_FOR_APPROVAL)
     yours = "Some requests need your attention." if acts else "Nothing needs your attention."
     if waiting:
@@ -115,7 +115,7 @@ def _summary(actor: Actor, ra: str, *, acts: bool) -> str:
 
 def _service_summary(actor: Actor) -> str:
     if not ca_works():
-        return "A CA can’t be used at present. Requests are taken and go on when it can."
+        return "One CA can’t be used at the moment. Requests wait, and continue when it can."
     failed = operations(actor=actor, now=timezone.now()).jobs_failed
     return f"The CAs work; {times.counted(failed, 'job')} failed." if failed else "The service works."
 
@@ -170,7 +170,7 @@ def _service_tiles(actor: Actor) -> list[Tile]:
 
 
 def _overdue_tile(actor: Actor) -> list[Tile]:
-    """What the CA or the DNS has owed an answer for a day: only when there is some (R24)."""
+    """What the CA or the DNS has owed an answer for a day: only when there is some."""
     now, found = timezone.now(), []
     if overdue := overdue_count(actor=actor, now=now):
         href = f"{reverse('requests-list')}?status={Status.SUBMITTED}"
@@ -178,7 +178,7 @@ def _overdue_tile(actor: Actor) -> list[Tile]:
         found.append(_late("Waiting for the CA", overdue, text, href))
     if overdue := overdue_at_dns(actor=actor, now=now):
         href = f"{reverse('requests-list')}?status={Status.ACCEPTED}"
-        text = "For 24 hours or longer. Ask whoever runs the name servers."
+        text = "For 24 hours or longer. Ask the people who run the name servers."
         found.append(_late("Waiting for the DNS", overdue, text, href))
     return found
 

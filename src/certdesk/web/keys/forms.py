@@ -21,7 +21,7 @@ class BlockForm(PortalForm):
     evidence = forms.CharField(
         label="CSR, certificate or key",
         max_length=MAX_EVIDENCE,
-        help_text="As PEM. A leaked private key proves most; nothing of it is kept.",
+        help_text="As PEM. A leaked private key proves most; we keep nothing of it.",
         widget=forms.Textarea(
             attrs={"rows": 6, "class": "code", "spellcheck": "false", "autocapitalize": "off"}
         ),

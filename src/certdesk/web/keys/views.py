@@ -16,9 +16,9 @@ from certdesk.store.selectors.keys import BlockedRow, blocked_key, list_blocked
 from certdesk.web import times
 from certdesk.web.acme.paging import before
 from certdesk.web.actor import actor_of
+from certdesk.web.filters import fingerprint
 from certdesk.web.forms import show_on
 from certdesk.web.keys.forms import BlockForm
-from certdesk.web.requests.rows import fingerprint
 
 UNPROCESSABLE, PAGE = 422, 50
 _PROOFS = {

@@ -37,7 +37,7 @@ class OrganisationForm(PortalForm):
     slug = forms.SlugField(
         label="Short name",
         max_length=63,
-        help_text="Lower-case letters, digits and hyphens; it stands in addresses and stays as it is.",
+        help_text="Lower-case letters, digits and hyphens; it is part of addresses and never changes.",
         error_messages={"required": "Write a short name, such as “example”."},
     )
     country = forms.RegexField(

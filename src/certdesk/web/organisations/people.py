@@ -36,7 +36,7 @@ from certdesk.web.organisations.views import Forms, people_choices, render_organ
 @require_POST
 @never_cache
 def add(request: HttpRequest, slug: str) -> HttpResponse:
-    """Adds a person and shows the issued password, this once (R8): it is in no other page and no session."""
+    """Adds a person and shows the issued password, this once: it is in no other page and no session."""
     actor, row = _managed(request, slug)
     form = PersonForm(request.POST)
     if form.is_valid():
@@ -63,7 +63,7 @@ def add_existing(request: HttpRequest, slug: str) -> HttpResponse:
     """Makes somebody who has an account belong to this organisation too; officers only."""
     actor, row = _managed(request, slug)
     if not can(actor, Action.MEMBERS_MANAGE):
-        raise NotAuthorized("Only an officer adds somebody who belongs to another organisation.")
+        raise NotAuthorized("Only an officer adds someone who belongs to another organisation.")
     form = ExistingForm(request.POST)
     if form.is_valid():
         said = form.cleaned_data
@@ -148,14 +148,16 @@ def leave(request: HttpRequest, slug: str) -> HttpResponse:
         except InvalidInput as error:
             show_on(form, error)
         else:
-            if said["leaver"] == actor.user_id:  # whoever has left sees nothing of it any more
+            if said["leaver"] == actor.user_id:  # who has left sees nothing of it from now on
                 if credentials_seen_by(actor=actor, user_id=said["leaver"], organisation_id=row.id):
                     messages.info(
                         request,
                         "You know keys of ACME credentials. Ask your successor to rotate them, under ACME.",
                     )
                 return redirect("home")
-            messages.success(request, "Handed over. What the person asked for stays with the organisation.")
+            messages.success(
+                request, "Handed over. The person’s requests and certificates stay with the organisation."
+            )
             return _back(request, actor, row, gone=said["leaver"])
     return render_organisation(request, actor, row, Forms(hand_over=form))
 
@@ -201,7 +203,7 @@ def _managed(request: HttpRequest, slug: str) -> tuple[Actor, OrganisationRow]:
     actor = actor_of(request)
     row = get_organisation(actor=actor, slug=slug)
     if not can(actor, Action.MEMBERS_MANAGE, organisation_id=row.id):
-        raise NotAuthorized("Only a manager of the organisation or an officer looks after its people.")
+        raise NotAuthorized("Only a manager of the organisation or an officer manages its people.")
     return actor, row
 
 
@@ -216,10 +218,10 @@ def _back(
     request: HttpRequest, actor: Actor, row: OrganisationRow, *, gone: int | None = None
 ) -> HttpResponse:
     """To the organisation's page; past the keys that the person who has `gone` has seen, if there are any."""
-    if can(actor, Action.MEMBERS_MANAGE):  # a manager can't bring this about, an officer may (R38)
+    if can(actor, Action.MEMBERS_MANAGE):  # a manager can't bring this about, an officer may
         members = list_members(actor=actor, organisation_id=row.id)
         if not any(m.is_active and m.role is OrgRole.MANAGER for m in members):
-            messages.warning(request, f"{row.legal_name} has no manager now. Make somebody one.")
+            messages.warning(request, f"{row.legal_name} has no manager now. Make someone a manager.")
     if gone is not None and credentials_seen_by(actor=actor, user_id=gone, organisation_id=row.id):
         return redirect("organisations-person-keys", slug=row.slug, user_id=gone)
     return redirect("organisations-show", slug=row.slug)

@@ -131,7 +131,7 @@ def vet(request: HttpRequest, slug: str) -> HttpResponse:
 
 @require_POST
 def validate(request: HttpRequest, slug: str) -> HttpResponse:
-    """Records an ownership check outside any request (R31, R32)."""
+    """Records an ownership check outside any request."""
     actor = actor_of(request)
     row = get_organisation(actor=actor, slug=slug)
     form = DomainForm(request.POST)
@@ -177,7 +177,7 @@ def set_active(request: HttpRequest, slug: str) -> HttpResponse:
         messages.success(request, f"{row.legal_name} may request certificates again.")
     else:
         disable_organisation(actor=actor, organisation_id=row.id, reason=reason, now=now)
-        messages.success(request, f"{row.legal_name} is disabled: its people can ask for nothing.")
+        messages.success(request, f"{row.legal_name} is disabled: its people can’t request certificates.")
     return redirect("organisations-show", slug=slug)
 
 
@@ -268,7 +268,7 @@ def _facts(row: OrganisationRow) -> list[Fact]:
     first = (
         times.day(row.first_approved_at)
         if row.first_approved_at
-        else "None yet: the first one waits for an officer"
+        else "None yet: an officer reviews the first one"
     )
     return [
         Fact(label="Legal name", value=row.legal_name),

@@ -11,7 +11,7 @@ MAX_TEXT = 2000
 
 
 class EvidenceForm(PortalForm):
-    """How the officer knows that the organisation controls one domain (R31); which one, the server says."""
+    """How the officer knows that the organisation controls one domain; which one, the server says."""
 
     help_entries: ClassVar = {
         "how": "/help/officers/#evidence-how",
@@ -86,7 +86,7 @@ class ApproveForm(PortalForm):
 
 
 class RejectForm(PortalForm):
-    """What goes with a no: the details reach the applicant (R29)."""
+    """What goes with a no: the details reach the applicant."""
 
     help_entries: ClassVar = {
         "details": "/help/officers/#reject",

@@ -1,7 +1,6 @@
-"""The officer's screens: what waits for a person, and deciding it (R31 to R33)."""
+"""The officer's screens: what waits for a decision, and deciding it."""
 
 from dataclasses import dataclass, replace
-from datetime import datetime
 
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, QueryDict
@@ -12,58 +11,42 @@ from django.views.decorators.http import require_POST, require_safe
 
 from certdesk.domain.actors import Action, Actor, can
 from certdesk.domain.check_catalogue import stored
-from certdesk.domain.errors import InvalidInput, NotAuthorized
+from certdesk.domain.errors import InvalidInput, NotAuthorized, PolicyRefused, StateConflict
 from certdesk.domain.findings import Verdict
 from certdesk.domain.identifiers import is_ip_address
-from certdesk.domain.requests import Event, RequestId, State, Status, UserId
+from certdesk.domain.requests import Event, RequestId, State, Status
 from certdesk.services.confirm import approve_and_issue
 from certdesk.services.decisions import (
     Judgement,
     Shown,
+    changes,
     is_own,
     judge_now,
     reject_request,
 )
-from certdesk.services.organisations import Evidence
+from certdesk.services.organisations import WAYS, Evidence
 from certdesk.store.models import Request
 from certdesk.store.selectors.organisations import get_organisation, list_domains
 from certdesk.store.selectors.requests import (
     Filters,
     RequestDetail,
-    RequestRow,
     Sort,
     count_requests,
     get_request,
     list_requests,
     waiting_count,
 )
-from certdesk.web import times
 from certdesk.web.actor import actor_of
 from certdesk.web.context import crumbs, ra_name
 from certdesk.web.queue.forms import ApproveForm, EvidenceForm, RejectForm
 from certdesk.web.requests import rows
+from certdesk.web.requests.stale import CONFLICT, seen_version, stale_context
 
 PAGE = 25
-_BY_PEOPLE = frozenset({Event.APPROVE, Event.REJECT, Event.WITHDRAW})
+_BY_PEOPLE = frozenset({Event.APPROVE, Event.REJECT, Event.WITHDRAW, Event.END})
 APPROVED_SHOWN = 100
 UNPROCESSABLE = 422
 WAITING = Filters(status=Status.WAITING_FOR_APPROVAL, sort=Sort.OLDEST, limit=PAGE)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QueueRow:
-    """A line of the queue."""
-
-    number: int
-    href: str
-    name: str
-    more: str
-    organisation: str
-    requester: str
-    reasons: tuple[str, ...]
-    waiting: str
-    at_iso: str
-    own: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,18 +62,15 @@ class DomainEvidence:
 @require_safe
 def listing(request: HttpRequest) -> HttpResponse:
     """What waits, oldest first, with every reason."""
-    actor = _officer(request)
+    actor, now = _officer(request), timezone.now()
     page = list_requests(actor=actor, filters=replace(WAITING, cursor=request.GET.get("cursor", "")))
     asked = _asked([row.number for row in page.rows])
-    now = timezone.now()
     count, oldest = waiting_count(actor=actor)
-    summary = "Nothing to decide."
-    if oldest:
-        waited = times.lasted(now - oldest)
-        summary = f"{times.counted(count, 'request')}; the oldest has waited {waited}."
     context = {
-        "rows": [_row(row, asked[row.number], now=now, own_id=actor.user_id) for row in page.rows],
-        "summary": summary,
+        "rows": [(row, *asked[row.number], now - row.created_at) for row in page.rows],
+        "user_id": actor.user_id,
+        "count": count,
+        "waited": now - oldest if oldest else None,
         "next_href": f"?cursor={page.next_cursor}" if page.next_cursor else "",
     }
     return render(request, "queue/list.html", context)
@@ -112,40 +92,59 @@ def approve(request: HttpRequest, number: int) -> HttpResponse:
     detail = get_request(actor=actor, number=number)
     judged = _judged(actor, detail)
     evidence, form = _evidence_forms(judged, request), _approve_form(judged, request.POST)
-    if not all([form.is_valid(), *(item.form.is_valid() for item in evidence)]):
-        return _render(request, actor, detail, judged, evidence=evidence, form=form)
-    approve_and_issue(
-        actor=actor,
-        number=number,
-        evidence=[_evidence(item) for item in evidence if not item.form.is_empty],
-        vetting=form.cleaned_data.get("vetting", ""),
-        shown=Shown.read(request.POST.get("shown", "")),
-        note=form.cleaned_data["note"],
-        message=form.cleaned_data["message"],
-        clock=timezone.now,
-    )
-    messages.success(request, f"Request {number} is approved.")
-    return redirect("requests-show", number=number)
+    conflict = None
+    if all([form.is_valid(), *(item.form.is_valid() for item in evidence)]):
+        try:
+            approve_and_issue(
+                actor=actor,
+                number=number,
+                evidence=[_evidence(item) for item in evidence if not item.form.is_empty],
+                vetting=form.cleaned_data.get("vetting", ""),
+                shown=Shown.read(request.POST.get("shown", "")),
+                note=form.cleaned_data["note"],
+                message=form.cleaned_data["message"],
+                clock=timezone.now,
+            )
+        except (InvalidInput, PolicyRefused) as error:
+            form.add_error(None, error.detail)
+        except StateConflict as error:
+            conflict = error
+        else:
+            messages.success(request, f"Request {number} is approved.")
+            return redirect("requests-show", number=number)
+    return _render(request, actor, detail, judged, evidence=evidence, form=form, conflict=conflict)
 
 
 @require_POST
 def reject(request: HttpRequest, number: int) -> HttpResponse:
-    """A no, with the details that the applicant reads (R29)."""
+    """A no, with the details that the applicant reads."""
     actor = _officer(request)
     detail = get_request(actor=actor, number=number)
-    form = RejectForm(request.POST)
-    if not form.is_valid():
-        judged = _judged(actor, detail)
-        return _render(request, actor, detail, judged, evidence=_evidence_forms(judged), reject_form=form)
-    reject_request(
-        actor=actor,
-        number=number,
-        details=form.cleaned_data["details"],
-        seen_version=_version(request),
-        now=timezone.now(),
+    form, conflict = RejectForm(request.POST), None
+    if form.is_valid():
+        try:
+            reject_request(
+                actor=actor,
+                number=number,
+                details=form.cleaned_data["details"],
+                seen_version=seen_version(request),
+                now=timezone.now(),
+            )
+        except StateConflict as error:
+            conflict = error
+        else:
+            messages.success(request, f"Request {number} is rejected; we email the requester.")
+            return redirect("requests-show", number=number)
+    judged = _judged(actor, detail)
+    return _render(
+        request,
+        actor,
+        detail,
+        judged,
+        evidence=_evidence_forms(judged),
+        reject_form=form,
+        conflict=conflict,
     )
-    messages.success(request, f"Request {number} is rejected; we email the requester.")
-    return redirect("requests-show", number=number)
 
 
 def _officer(request: HttpRequest) -> Actor:
@@ -155,40 +154,17 @@ def _officer(request: HttpRequest) -> Actor:
     return actor
 
 
-def _version(request: HttpRequest) -> int:
-    text = request.POST.get("version", "")
-    if not (text.isascii() and text.isdecimal()):
-        raise InvalidInput("The form is incomplete. Open the request again.")
-    return int(text)
-
-
-def _asked(numbers: list[RequestId]) -> dict[int, tuple[list[dict[str, str]], int]]:
-    """Checks and requester of requests that a selector has already let this officer see, in one query."""
+def _asked(numbers: list[RequestId]) -> dict[int, tuple[list[str], int]]:
+    """Why requests wait that a selector has already let this officer see, and who asked, in one query."""
     found = Request.objects.filter(id__in=numbers).values_list("id", "checks", "requester_id")
-    return {number: (checks, requester) for number, checks, requester in found}
-
-
-def _row(
-    row: RequestRow, asked: tuple[list[dict[str, str]], int], *, now: datetime, own_id: UserId | None
-) -> QueueRow:
-    checks, requester_id = asked
-    manual = (c["message"] for c in checks if c["verdict"] == Verdict.MANUAL)
-    return QueueRow(
-        number=row.number,
-        href=reverse("queue-decide", args=[row.number]),
-        name=row.common_names,
-        more=f"and {row.name_count - 1} more" if row.name_count > 1 else "",
-        organisation=row.organisation,
-        requester=row.requester,
-        reasons=tuple(manual),
-        waiting=times.lasted(now - row.created_at),
-        at_iso=times.iso(row.created_at),
-        own=requester_id == own_id,
-    )
+    return {
+        number: ([check["message"] for check in checks if check["verdict"] == Verdict.MANUAL], requester)
+        for number, checks, requester in found
+    }
 
 
 def _judged(actor: Actor, detail: RequestDetail) -> Judgement | None:
-    """What policy says now, once for the whole page; None for what waits for nobody any more."""
+    """What policy says now, once for the whole page; None for what no longer waits for a decision."""
     if detail.state is not State.WAITING_FOR_APPROVAL:
         return None
     return judge_now(actor=actor, number=detail.number, now=timezone.now())
@@ -230,16 +206,37 @@ def _render(
     evidence: list[DomainEvidence],
     form: ApproveForm | None = None,
     reject_form: RejectForm | None = None,
+    conflict: StateConflict | None = None,
 ) -> HttpResponse:
+    """The page; after a form that came too late, as things stand now, with what has changed and was typed."""
+    ra, status = ra_name(), 200
     filled = [("", form), ("", reject_form), *((f"{item.domain}: ", item.form) for item in evidence)]
     problems = [(about, one) for about, one in filled if one is not None and one.errors]
+    stale: dict[str, object] = {}
+    if problems:
+        status = UNPROCESSABLE
+    if conflict is not None:
+        status = CONFLICT
+        detail = get_request(actor=actor, number=detail.number)
+        judged = _judged(actor, detail)
+        # What was typed stays; domains that need evidence by now may be others.
+        evidence = _evidence_forms(judged, request if form else None)
+        form = form and _approve_form(judged, request.POST)
+        differences = ""
+        if judged is not None and form is not None:
+            shown = Shown.read(request.POST.get("shown", ""))
+            differences = changes(shown, judged.shown, judged.decision)
+        stale = stale_context(
+            request, detail, conflict, ra=ra, typed=_typed(request), differences=differences
+        )
     context: dict[str, object] = {
         "crumbs": crumbs(("Queue", reverse("queue-list")), (f"Request {detail.number}", "")),
-        "page": rows.page_row(detail, ra=ra_name(), now=timezone.now()),
+        "detail": detail,
+        "title": rows.title(detail),
+        "badges": rows.badges(detail, ra=ra, now=timezone.now()),
         "problems": problems,
         "facts": rows.stored_csr(detail),
         **_checks(detail, judged),
-        "facts_about": rows.about(detail),
         "organisation": _organisation(actor, detail),
         "shown": "" if judged is None else judged.shown.token(),
         "own": is_own(actor, detail),
@@ -249,29 +246,41 @@ def _render(
         "awaits_confirmation": any(not item.required for item in evidence),
         "form": form or _approve_form(judged),
         "reject_form": reject_form or RejectForm(),
+        **stale,
     }
-    return render(request, "queue/decide.html", context, status=UNPROCESSABLE if problems else 200)
+    return render(request, "queue/decide.html", context, status=status)
+
+
+def _typed(request: HttpRequest) -> dict[str, str]:
+    """What an officer wrote, by the labels of the fields."""
+    fields = {**ApproveForm.base_fields, **EvidenceForm.base_fields, **RejectForm.base_fields}
+    pairs = [(*key.rpartition("-")[::2], text) for key, text in request.POST.items()]
+    return {
+        f"{fields[name].label}{domain and f' ({domain})'}": WAYS.get(str(text), str(text))
+        for domain, name, text in pairs
+        if name in fields
+    }
 
 
 def _checks(detail: RequestDetail, judged: Judgement | None) -> dict[str, object]:
     """The checks as they are now, and those of the day of the request that have come out otherwise since."""
     then = stored(detail.checks)
     if judged is None:
-        return rows.check_list(then).context()
-    # The CSR stays as it is; only the form in which it came would be told anew.
+        return rows.check_list(then)
+    # The CSR is unchanged; only the form in which it came would be described again.
     current = [
         *(check for check in then if check.code in judged.csr_codes),
         *(check for check in judged.decision.checks if check.code not in judged.csr_codes),
     ]
     changed = rows.check_list(check for check in then if check not in current)
     return {
-        **rows.check_list(current).context(),
-        "changed_checks": (*changed.problems, *changed.passed),
+        **rows.check_list(current),
+        "changed_checks": [*changed["problem_checks"], *changed["passed_checks"]],
     }
 
 
-def _decided(detail: RequestDetail) -> rows.HistoryRow | None:
-    """Who decided last what waits no more, or took it back; None where no person has."""
+def _decided(detail: RequestDetail) -> dict[str, object] | None:
+    """Who decided last what waits no more, or ended it; None where no person has."""
     history = zip(reversed(detail.events), rows.history(detail, ra=ra_name()), strict=True)
     return next((row for event, row in history if event.event in _BY_PEOPLE), None)
 
@@ -279,14 +288,10 @@ def _decided(detail: RequestDetail) -> rows.HistoryRow | None:
 def _organisation(actor: Actor, detail: RequestDetail) -> dict[str, object]:
     """What an officer wants to know of the organisation that asks."""
     row = get_organisation(actor=actor, slug=detail.organisation_slug)
-    now = timezone.now()
     issued = Filters(status=Status.ISSUED, organisation_id=row.id)
     domains = list_domains(actor=actor, organisation_id=row.id)
     return {
-        "legal_name": row.legal_name,
-        "href": reverse("organisations-show", args=[row.slug]),
-        "vetted": f"Yes, {times.day(row.vetted_at)}" if row.vetted_at else "Not yet",
-        "first": "" if row.first_approved_at else "This is its first request.",
+        "row": row,
         "issued_before": count_requests(actor=actor, filters=issued, cap=APPROVED_SHOWN),
-        "domains": [d.adn for d in domains if d.is_validated(now=now)],
+        "domains": [d.adn for d in domains if d.is_validated(now=timezone.now())],
     }

@@ -1,6 +1,6 @@
 """Another certificate under a request that was decided already: CSR, preview, confirmation (ADR 17).
 
-As for a new request, a preview stores nothing, and what is confirmed is what it showed (R16, R17).
+As for a new request, a preview stores nothing, and what is confirmed is what it showed.
 """
 
 from django.contrib import messages
@@ -24,7 +24,6 @@ from certdesk.services.another import may_ask_another_until, preview_another
 from certdesk.services.confirm import submit_another
 from certdesk.services.requests import Preview
 from certdesk.store.selectors.requests import RequestDetail, get_request
-from certdesk.web import times
 from certdesk.web.actor import actor_of
 from certdesk.web.context import Crumb, crumbs
 from certdesk.web.requests import rows
@@ -76,9 +75,13 @@ def confirm(request: HttpRequest, number: int) -> HttpResponse:
         clock=timezone.now,
     )
     if certificate_id is None:
-        messages.success(request, "The CA is at work. The certificate appears here as soon as it is there.")
+        messages.success(
+            request, "The CA is working on it. The certificate appears here as soon as it is ready."
+        )
     else:
-        messages.success(request, "The new certificate is here. The one before it works until it ends.")
+        messages.success(
+            request, "The new certificate is ready. The earlier one stays valid until it expires."
+        )
     return redirect("requests-show", number=number)
 
 
@@ -93,8 +96,8 @@ def _preview_page(request: HttpRequest, actor: Actor, detail: RequestDetail, see
         "number": detail.number,
         "crumbs": _crumbs(detail),
         "facts": csr_facts(seen.csr),
-        **rows.check_list(seen.decision.checks).context(),
-        "ends": "" if seen.not_after is None else times.day(seen.not_after),
+        **rows.check_list(seen.decision.checks),
+        "ends_at": seen.not_after,
         "token": make_another_token(number=detail.number, csr_der=seen.csr.der, user_id=actor.user_id),
     }
     return render(request, "requests/another_preview.html", context)

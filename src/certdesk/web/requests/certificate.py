@@ -1,20 +1,16 @@
-"""A request's certificate on its page, and the files that it downloads as (R37). Never a private key."""
+"""A request's certificate on its page, and the files that it downloads as. Never a private key."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import timedelta
 
 from django.http import HttpResponse
-from django.urls import reverse
 from django.utils.text import slugify
 
 from certdesk.domain.downloads import FORMS, TRUSTSTORE_PASSWORD, bundle_zip, file_stem, server_zip
 from certdesk.domain.errors import NotFound
 from certdesk.domain.settings import OTHER
 from certdesk.store.selectors.requests import CertificateRow, RequestDetail
-from certdesk.web import times
-from certdesk.web.requests.install import Guide, form_for, guide_for, instructions
-from certdesk.web.requests.rows import fingerprint
+from certdesk.web.requests.install import form_for, guide_for, instructions
 
 #: The last second still counts (RFC 5280 4.1.2.5).
 LAST_SECOND = timedelta(seconds=1)
@@ -35,38 +31,6 @@ WORDS: Mapping[str, tuple[str, str]] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileRow:
-    """A form on the page."""
-
-    label: str
-    text: str
-    href: str
-    button: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CertificateView:
-    """The certificate on the page."""
-
-    hint: str
-    zip_href: str
-    open_files: bool
-    files: tuple[FileRow, ...]
-    validity: str
-    serial: str
-    issuer: str
-    sha256: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InstallView:
-    """How to install the certificate, on the page."""
-
-    software: str
-    guide: Guide
-
-
 def newest(detail: RequestDetail) -> CertificateRow:
     """The certificate that is offered. Raises NotFound while there is none."""
     if not detail.certificates:
@@ -79,35 +43,25 @@ def stem_of(detail: RequestDetail, certificate: CertificateRow) -> str:
     return file_stem(detail.common_names, certificate.not_after)
 
 
-def certificate_view(detail: RequestDetail) -> CertificateView | None:
-    """What the page shows of the certificate, or None while there is none."""
+def certificate_context(detail: RequestDetail) -> dict[str, object]:
+    """What the page shows of the certificate and of installing it; nothing while there is none."""
     if not detail.certificates:
-        return None
-    certificate, wanted = newest(detail), form_for(detail.server_software)
-    first = WORDS.get(wanted)
-    days = (certificate.not_after - certificate.not_before + LAST_SECOND).days
-    forms = [_file(detail, key) for key in sorted(WORDS, key=lambda key: key != wanted)]
-    before = 1 if first else 0  # the form that the server takes, then the bundle with it, then the others
-    return CertificateView(
-        hint="The .zip holds your certificate, each chaining certificate and the root."
-        + (f" For {detail.server_software}, take “{first[0]}” below." if first else ""),
-        zip_href=reverse("requests-bundle", args=[detail.number]),
-        open_files=first is not None or detail.server_software != OTHER,
-        files=(*forms[:before], *_for_server(detail), *forms[before:]),
-        validity=f"{times.at(certificate.not_before)} to {times.at(certificate.not_after)} ({days} days)",
-        serial=fingerprint(certificate.serial),
-        issuer=certificate.issuer,
-        sha256=fingerprint(certificate.sha256),
-    )
-
-
-def install_view(detail: RequestDetail) -> InstallView | None:
-    """How to install it, or None while there is nothing to install."""
-    if not detail.certificates:
-        return None
-    guide = guide_for(detail.server_software, stem=stem_of(detail, newest(detail)), host=_host(detail))
-    software = detail.server_software if detail.server_software != OTHER else "your server"
-    return InstallView(software=software, guide=guide)
+        return {}
+    certificate, software = newest(detail), detail.server_software
+    wanted, is_named = form_for(software), software != OTHER
+    forms = sorted(WORDS, key=lambda form: form != wanted)  # the one that the server takes first
+    files = [(form, *WORDS[form], FORMS[form].ending.removeprefix("-")) for form in forms]
+    if is_named:
+        text = "What it takes, the root, and the instructions below as a text"
+        files.insert(1 if wanted in WORDS else 0, (SERVER, f"Bundle for {software}", text, ".zip"))
+    return {
+        "certificate": certificate,
+        "days": (certificate.not_after - certificate.not_before + LAST_SECOND).days,
+        "wanted": WORDS[wanted][0] if wanted in WORDS else "",
+        "software": software if is_named else "",
+        "files": files,
+        "guide": guide_for(software, stem=stem_of(detail, certificate), host=_host(detail)),
+    }
 
 
 def bundle_response(detail: RequestDetail) -> HttpResponse:
@@ -123,7 +77,7 @@ def form_response(detail: RequestDetail, key: str) -> HttpResponse:
     if key == SERVER:
         return _server_response(detail, certificate)
     if key not in FORMS:
-        raise NotFound("A certificate has no such form.")
+        raise NotFound("There is no such file format.")
     form = FORMS[key]
     name = stem_of(detail, certificate) + form.ending
     return _download(form.make(certificate.chain), name, form.media_type)
@@ -136,32 +90,8 @@ def _server_response(detail: RequestDetail, certificate: CertificateRow) -> Http
     return _download(content, f"{stem}-{slugify(software) or SERVER}.zip", "application/zip")
 
 
-def _for_server(detail: RequestDetail) -> tuple[FileRow, ...]:
-    """What to hand to whoever runs the server; nobody knows what an unnamed one takes."""
-    if detail.server_software == OTHER:
-        return ()
-    return (
-        FileRow(
-            label=f"Bundle for {detail.server_software}",
-            text="What it takes, the root, and the instructions below as a text",
-            href=reverse("requests-certificate", args=[detail.number, SERVER]),
-            button=".zip",
-        ),
-    )
-
-
 def _host(detail: RequestDetail) -> str:
     return detail.common_names.replace("*.", "www.", 1)
-
-
-def _file(detail: RequestDetail, key: str) -> FileRow:
-    label, text = WORDS[key]
-    return FileRow(
-        label=label,
-        text=text,
-        href=reverse("requests-certificate", args=[detail.number, key]),
-        button=FORMS[key].ending.removeprefix("-"),
-    )
 
 
 def _download(content: bytes, name: str, media_type: str) -> HttpResponse:

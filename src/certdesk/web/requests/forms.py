@@ -1,7 +1,7 @@
-"""What an applicant fills in: the CSR by file or paste, the term, the server software (R10 to R14).
+"""What an applicant fills in: the CSR by file or paste, the term, the server software.
 
 Only shape is judged here; what a CSR says is judged by the services. A pasted path gets a helpful
-answer (R11).
+answer.
 """
 
 import re
@@ -14,7 +14,7 @@ from django.core.files.uploadedfile import UploadedFile
 from certdesk.domain.requests import OrganisationId
 from certdesk.web.forms import PortalForm
 
-MAX_CSR = 64 * 1024  # S1
+MAX_CSR = 64 * 1024
 BASE64_LINE = 64
 MAX_NOTE = 2000
 
@@ -36,7 +36,7 @@ TOO_LARGE = "The file is far larger than a CSR, which has 64 KB at most. Choose 
 
 
 def looks_like_path(text: str) -> bool:
-    """Whether somebody pasted where the CSR lies instead of the CSR (R11)."""
+    """Whether somebody pasted where the CSR lies instead of the CSR."""
     text = text.strip()
     # A bare base64 body may begin with a slash, but is far longer than a line and has no dot.
     return bool(_PATH.match(text)) and ("." in text or "\\" in text or len(text) < BASE64_LINE)
@@ -97,7 +97,7 @@ class CsrForm(PortalForm):
         file, text = cleaned.get("csr"), cleaned.get("csr_text", "")
         if file and text.strip():
             self.add_error(
-                "csr_text", "Send the file or the text, not both, so that it is clear which counts."
+                "csr_text", "Send the file or the text, not both: we can’t tell which one you mean."
             )
         elif file:
             cleaned["upload"] = self._read(file)
@@ -110,7 +110,7 @@ class CsrForm(PortalForm):
         return cleaned
 
     def _read(self, file: UploadedFile[bytes]) -> bytes:
-        """The file's bytes; one byte too many is enough to know that the rest need not be read (S1)."""
+        """The file's bytes; one byte too many is enough to know that the rest need not be read."""
         content: bytes = file.read(MAX_CSR + 1)
         return content
 
@@ -137,7 +137,7 @@ class NewRequestForm(CsrForm):
     )
     server_software = forms.ChoiceField(
         label="Server software",
-        help_text="What runs where the certificate will be installed. It decides download form and hints.",
+        help_text="What the certificate is for. It decides the file format and the instructions.",
         error_messages={
             "required": "Choose your server software; “Other” is in the list.",
             "invalid_choice": "Choose the server software from the list; “Other” is in it.",
@@ -156,7 +156,7 @@ class NewRequestForm(CsrForm):
         label="Note",
         required=False,
         max_length=MAX_NOTE,
-        help_text="For whoever has to decide, such as why a name outside your domains is needed.",
+        help_text="For the officer who decides, such as why you need a name outside your domains.",
         widget=forms.Textarea(attrs={"rows": 2}),
     )
 
@@ -197,7 +197,7 @@ class EndForm(PortalForm):
     reason = forms.CharField(
         label="Reason",
         max_length=2000,
-        help_text="The person who asked reads this on the request’s page and in an e-mail.",
+        help_text="The requester reads this on the request’s page and in an e-mail.",
         widget=forms.Textarea(attrs={"rows": 3}),
-        error_messages={"required": "Write why the request ends; the person who asked has to know."},
+        error_messages={"required": "Write why the request ends; the requester has to know."},
     )

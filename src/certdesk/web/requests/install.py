@@ -1,4 +1,4 @@
-"""Which form of a certificate suits which server software, and how it is installed there (R12, R14).
+"""Which form of a certificate suits which server software, and how it is installed there.
 
 The words are those of the help page of that software: its sections “Install” and “Check”, with the names of
 the request's own files and host.

@@ -1,4 +1,4 @@
-"""The list of requests: search, status, sort, keyset pages, and the same as CSV (R20 to R22)."""
+"""The list of requests: search, status, sort, keyset pages, and the same as CSV."""
 
 import csv
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_safe
 
 from certdesk.domain.actors import Action, Actor, can
-from certdesk.domain.requests import Status, status_text
+from certdesk.domain.requests import State, Status, status_text
 from certdesk.store.selectors.organisations import list_organisations
 from certdesk.store.selectors.requests import Filters, RequestRow, Sort, list_requests
 from certdesk.web import times
@@ -30,7 +30,7 @@ SORTS = {
     Sort.NAME: "Name, A to Z",
     Sort.NAME_DESCENDING: "Name, Z to A",
 }
-_DANGEROUS = ("=", "+", "-", "@", "\t", "\r")  # A7: a spreadsheet would take these for formulas
+_DANGEROUS = ("=", "+", "-", "@", "\t", "\r")  # a spreadsheet would take these for formulas
 
 
 @require_safe
@@ -97,7 +97,7 @@ def _filters(request: HttpRequest) -> Filters:
 
 
 def _statuses(ra: str) -> list[dict[str, str]]:
-    shown = {status.value: status_text(status, ra=ra) for status in Status}
+    shown = {status.value: status_text(status, ra=ra) for status in Status} | {State.ENDED.value: "Ended"}
     return [{"value": value, "label": label} for value, label in shown.items()]
 
 
@@ -146,7 +146,7 @@ def _csv_lines(actor: Actor, filters: Filters, ra: str, now: datetime) -> Iterat
                 row.number,
                 *map(_harmless, (row.common_names,)),
                 row.name_count,
-                status_text(row.status, ra=ra),
+                "Ended" if row.state is State.ENDED else status_text(row.status, ra=ra),
                 row.certificate_status(now=now) or "",
                 *map(_harmless, (row.organisation, row.requester)),
                 times.iso(row.created_at),

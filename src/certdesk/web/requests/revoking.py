@@ -1,7 +1,6 @@
 """How a request's certificates stand, and revoking one: a question, a reason, a POST."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar
 
@@ -17,11 +16,12 @@ from django.utils.safestring import SafeString
 from django.views.decorators.http import require_http_methods
 
 from certdesk.domain.actors import Actor
-from certdesk.domain.errors import NotAuthorized
+from certdesk.domain.errors import NotAuthorized, StateConflict
 from certdesk.domain.revocation import (
     ENDS_REQUEST,
     MAY_END_REQUEST,
     OVER,
+    PLAIN,
     CertificateStatus,
     RevocationReason,
 )
@@ -39,51 +39,23 @@ from certdesk.web import times
 from certdesk.web.actor import actor_of
 from certdesk.web.context import crumbs
 from certdesk.web.forms import PortalForm
-from certdesk.web.requests.rows import CERTIFICATE, fingerprint
+from certdesk.web.requests.rows import CERTIFICATE
 
-UNPROCESSABLE = 422
+CONFLICT, UNPROCESSABLE = 409, 422
 SHOWN = 50
 _OVER: Mapping[CertificateStatus, str] = {
     CertificateStatus.EXPIRED: "Browsers and other clients reject it. Use a newer certificate.",
     CertificateStatus.REVOKED: "Don’t use it: browsers and other clients reject a revoked certificate.",
 }
-#: What each reason means to somebody who has never read RFC 5280; in which order, the domain says.
-REASONS: Mapping[RevocationReason, tuple[str, str]] = {
-    RevocationReason.KEY_COMPROMISE: (
-        "The private key is no longer secret",
-        "It was stolen, lost or published, or you suspect so. The key is blocked.",
-    ),
-    RevocationReason.SUPERSEDED: (
-        "Another certificate has taken its place",
-        "The server uses a newer one, and the key of this one is still secret.",
-    ),
-    RevocationReason.CESSATION_OF_OPERATION: (
-        "It is no longer needed",
-        "The server is gone, or the name is no longer yours.",
-    ),
-    RevocationReason.AFFILIATION_CHANGED: (
-        "Something in it about the organisation is no longer true",
-        "For instance its legal name, or the place where it is.",
-    ),
-    RevocationReason.PRIVILEGE_WITHDRAWN: (
-        "The holder broke the rules",
-        "A breach of the agreement, or never to have been issued. The request ends too.",
-    ),
-    RevocationReason.UNSPECIFIED: ("Another reason, or none to give", "Nothing of the above fits."),
+#: What stands below each reason; in which order, the domain says.
+HINTS: Mapping[RevocationReason, str] = {
+    RevocationReason.KEY_COMPROMISE: "It was stolen, lost or published, or may have been. We block the key.",
+    RevocationReason.SUPERSEDED: "The server uses a newer one, and the key of this one is still secret.",
+    RevocationReason.CESSATION_OF_OPERATION: "The server is gone, or the name is no longer yours.",
+    RevocationReason.AFFILIATION_CHANGED: "For instance its legal name, or the place where it is.",
+    RevocationReason.PRIVILEGE_WITHDRAWN: "A breach of the agreement, or it should never have been issued.",
+    RevocationReason.UNSPECIFIED: "None of the above fits.",
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CertificateLine:
-    """A certificate with its status and, once somebody has asked for it, its revocation."""
-
-    serial: str
-    validity: str
-    look: str
-    status: str
-    said: str = ""
-    revoke_href: str = ""
-    warning: str = ""
 
 
 class RevokeForm(PortalForm):
@@ -96,7 +68,7 @@ class RevokeForm(PortalForm):
     }
 
     reason = forms.TypedChoiceField(
-        label="Why is it to be revoked?",
+        label="Why do you want to revoke it?",
         widget=forms.RadioSelect,
         coerce=RevocationReason,
         error_messages={"required": "Choose a reason.", "invalid_choice": "Choose one of the reasons."},
@@ -110,11 +82,14 @@ class RevokeForm(PortalForm):
         widget=forms.Textarea(attrs={"rows": 3}),
     )
 
-    def __init__(self, *args: Any, reasons: tuple[RevocationReason, ...], **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, reasons: tuple[RevocationReason, ...], may_end: bool, **kwargs: Any
+    ) -> None:
+        """`may_end`: the reader may end the request as well, which not every reason allows."""
         super().__init__(*args, **kwargs)
         field = self.fields["reason"]
         if isinstance(field, forms.ChoiceField):
-            field.choices = [(reason.value, _explained(reason)) for reason in reasons]
+            field.choices = [(reason.value, _explained(reason, may_end=may_end)) for reason in reasons]
 
     def clean_end_request(self) -> bool:
         """Only some reasons may end the request."""
@@ -124,7 +99,7 @@ class RevokeForm(PortalForm):
         return ends
 
 
-def certificate_lines(actor: Actor, detail: RequestDetail, *, now: datetime) -> list[CertificateLine]:
+def certificate_lines(actor: Actor, detail: RequestDetail, *, now: datetime) -> list[dict[str, Any]]:
     """The certificates of a request, newest first."""
     if not detail.certificates:
         return []
@@ -144,18 +119,25 @@ def revoke(request: HttpRequest, certificate_id: int) -> HttpResponse:
             f"Only {detail.requester}, who asked for it, a manager of the organisation or the staff may "
             "revoke this certificate."
         )
-    form = RevokeForm(request.POST if request.method == "POST" else None, reasons=reasons_for(actor))
-    if request.method == "POST" and form.is_valid():
-        progress = revoke_certificate(
-            actor=actor,
-            certificate_id=certificate_id,
-            reason=form.cleaned_data["reason"],
-            note=form.cleaned_data["note"],
-            end_request=form.cleaned_data["end_request"],
-            clock=timezone.now,
-        )
-        messages.success(request, _done(progress))
-        return redirect("requests-show", number=row.request)
+    may_end_it, status, wrong = may_end(actor, detail), 200, ""
+    sent = request.POST if request.method == "POST" else None
+    form = RevokeForm(sent, reasons=reasons_for(actor), may_end=may_end_it)
+    if form.is_valid():
+        try:
+            progress = revoke_certificate(
+                actor=actor,
+                certificate_id=certificate_id,
+                reason=form.cleaned_data["reason"],
+                note=form.cleaned_data["note"],
+                end_request=form.cleaned_data["end_request"],
+                clock=timezone.now,
+            )
+        except StateConflict as error:
+            row = get_certificate(actor=actor, certificate_id=certificate_id, now=now)
+            status, wrong = CONFLICT, error.detail
+        else:
+            messages.success(request, _done(progress))
+            return redirect("requests-show", number=row.request)
     trail = crumbs(
         ("Certificates", "/requests/"),
         (f"Request {row.request}", reverse("requests-show", args=[row.request])),
@@ -163,60 +145,63 @@ def revoke(request: HttpRequest, certificate_id: int) -> HttpResponse:
     )
     context = {
         "form": form,
-        "number": row.request,
-        "names": row.names,
         "line": _line(row, may_revoke_it=True),
-        "may_end": may_end(actor, detail),
+        "may_end": may_end_it,
+        "wrong": wrong,
         "crumbs": trail,
     }
-    status = UNPROCESSABLE if form.errors else 200
-    return render(request, "requests/revoke.html", context, status=status)
+    return render(request, "requests/revoke.html", context, status=UNPROCESSABLE if form.errors else status)
 
 
-def _explained(reason: RevocationReason) -> SafeString:
-    title, text = REASONS[reason]
-    return format_html('<span>{}<small class="muted">{}</small></span>', title, text)
+def _explained(reason: RevocationReason, *, may_end: bool) -> SafeString:
+    if not may_end:
+        follows = ""
+    elif reason in ENDS_REQUEST:
+        follows = "The request ends as well: no certificate follows under it."
+    elif reason in MAY_END_REQUEST:
+        follows = "You can end the request as well, below."
+    else:
+        follows = "The request goes on: you can get another certificate under it."
+    return format_html(
+        '<span>{}<small class="muted">{} {}</small></span>', PLAIN[reason], HINTS[reason], follows
+    )
 
 
 def _done(progress: Progress) -> str:
     if progress is Progress.REVOKED:
         return "The certificate is revoked. Browsers learn of it within minutes to days."
-    return "The CA has not answered yet. It is asked again until it does, and you are told by e-mail."
+    return "The CA has not answered yet. We keep asking, and email you as soon as it does."
 
 
-def _line(row: ListedCertificate, *, may_revoke_it: bool) -> CertificateLine:
+def _line(row: ListedCertificate, *, may_revoke_it: bool) -> dict[str, Any]:
+    """A certificate with its status and, once somebody has asked for it, its revocation."""
     look, status = CERTIFICATE[row.status]
     pending = row.revocation is not None and row.revocation.outcome == "open"
     if pending and row.status is not CertificateStatus.REVOKED:
         look, status = "busy", "Being revoked"
-    return CertificateLine(
-        serial=fingerprint(row.serial),
-        validity=times.span(row.not_before, row.not_after),
-        look=look,
-        status=status,
-        said=_said(row),
-        revoke_href=reverse("certificates-revoke", args=[row.id])
-        if may_revoke_it and row.status not in OVER and not pending
-        else "",
-        warning=_OVER.get(row.status, ""),
-    )
+    return {
+        "row": row,
+        "look": look,
+        "status": status,
+        "said": _said(row),
+        "may_revoke": may_revoke_it and row.status not in OVER and not pending,
+        "warning": _OVER.get(row.status, ""),
+    }
 
 
 def _said(row: ListedCertificate) -> str:
     """What became of it, in a sentence or two."""
-    told = row.revocation
+    asked = row.revocation
     if row.status is CertificateStatus.EXPIRED and row.revoked_at is None:
         return f"Expired on {times.at(row.not_after)}."
-    if told is None:
+    if asked is None:
         return ""
-    why, _text = REASONS[RevocationReason(told.reason)]
-    note = f" {told.note}" if told.note else ""
-    match told.outcome:
+    why = f"{PLAIN[RevocationReason(asked.reason)].lower()}.{f' {asked.note}' if asked.note else ''}"
+    match asked.outcome:
         case "done":
-            when = times.at(row.revoked_at or told.requested_at)
-            return f"Revoked on {when} by {told.actor}: {why.lower()}.{note}"
+            return f"Revoked on {times.at(row.revoked_at or asked.requested_at)} by {asked.actor}: {why}"
         case "refused":
-            return f"{told.actor} asked for its revocation, and the CA refuses: {told.detail}"
+            return f"{asked.actor} asked for its revocation, and the CA refuses: {asked.detail}"
         case _:
-            asked = f"Asked for by {told.actor} on {times.at(told.requested_at)}: {why.lower()}.{note}"
-            return f"{asked} The CA is being asked. {told.detail}".strip()
+            by = f"{asked.actor} asked for its revocation on {times.at(asked.requested_at)}: {why}"
+            return f"{by} We are asking the CA. {asked.detail}".strip()

@@ -1,6 +1,6 @@
 """The token that carries a preview to its confirmation: signed, bound to the person, and complete.
 
-Everything that is confirmed is read from it again, so it is byte for byte what was shown (R17). Its
+Everything that is confirmed is read from it again, so it is byte for byte what was shown. Its
 random key is the idempotency key: two clicks make one request. A CSR that may
 hold a secret is encrypted in it.
 """
@@ -95,7 +95,7 @@ def _opened(text: str, *, salt: str, user_id: UserId | None) -> dict[str, Any]:
             "The preview is too old, or was altered on its way. Upload the CSR again."
         ) from None
     if payload["u"] != user_id:
-        raise InvalidInput("This preview was made by somebody else. Upload the CSR again.")
+        raise InvalidInput("This preview was made by someone else. Upload the CSR again.")
     return payload
 
 

@@ -1,5 +1,6 @@
-"""The applicant's screens: parse what came, call one service, render (R10 to R25)."""
+"""The applicant's screens: parse what came, call one service, render."""
 
+from collections.abc import Mapping
 from zlib import crc32
 
 from django.contrib import messages
@@ -12,9 +13,10 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from certdesk.domain.actors import Action, Actor, can
 from certdesk.domain.check_catalogue import stored
 from certdesk.domain.csr import PrivateKeyPasted
-from certdesk.domain.errors import BadCsr, BadKey, NotAuthorized, RejectedIdentifier
+from certdesk.domain.errors import BadCsr, BadKey, NotAuthorized, RejectedIdentifier, StateConflict
 from certdesk.domain.policy import Outcome
 from certdesk.domain.requests import FINAL, Status
+from certdesk.domain.waiting import AWAITING_CA
 from certdesk.services import runtime
 from certdesk.services.another import may_ask_another_until
 from certdesk.services.confirm import submit_request
@@ -29,17 +31,18 @@ from certdesk.services.requests import (
 from certdesk.store.selectors.caa import caa_of_request
 from certdesk.store.selectors.organisations import OrganisationRow, list_organisations
 from certdesk.store.selectors.requests import RequestDetail, get_request
-from certdesk.web import times
+from certdesk.store.selectors.waiting import waiting_for_ca
 from certdesk.web.actor import actor_of
 from certdesk.web.context import crumbs, ra_name
 from certdesk.web.dcv.asking import awaiting_context
 from certdesk.web.dcv.caa import caa_views
 from certdesk.web.requests import rows
-from certdesk.web.requests.ca import ca_view
-from certdesk.web.requests.certificate import bundle_response, certificate_view, form_response, install_view
+from certdesk.web.requests.certificate import bundle_response, certificate_context, form_response
 from certdesk.web.requests.forms import EndForm, NewRequestForm
+from certdesk.web.requests.listing import may_request
 from certdesk.web.requests.preview import preview_context
 from certdesk.web.requests.revoking import certificate_lines
+from certdesk.web.requests.stale import CONFLICT, stale_context
 from certdesk.web.requests.token import make_token, read_token
 
 LIST = ("Certificates", "/requests/")
@@ -68,7 +71,7 @@ def new(request: HttpRequest) -> HttpResponse:
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def preview(request: HttpRequest) -> HttpResponse:
-    """What the CSR says and what would happen; leaves no trace (R15, R16)."""
+    """What the CSR says and what would happen; leaves no trace."""
     if request.method != "POST":
         return redirect("requests-new")
     actor = actor_of(request)
@@ -93,14 +96,14 @@ def preview(request: HttpRequest) -> HttpResponse:
     token = ""
     if not refused and actor.user_id is not None:
         token = make_token(submission=submission, csr_der=seen.csr.der, user_id=actor.user_id)
-    context = preview_context(seen, ra=ra_name(), token=token, note=submission.note)
+    context = preview_context(seen, token=token, note=submission.note)
     context["crumbs"] = crumbs(LIST, ("Request a certificate", reverse("requests-new")), ("Check it", ""))
     return render(request, "requests/preview.html", context)
 
 
 @require_POST
 def confirm(request: HttpRequest) -> HttpResponse:
-    """Sends exactly what was previewed, once (R17, R18)."""
+    """Sends exactly what was previewed, once."""
     actor = actor_of(request)
     token = read_token(request.POST.get("preview", ""), user_id=actor.user_id)
     created = submit_request(
@@ -115,38 +118,55 @@ def confirm(request: HttpRequest) -> HttpResponse:
 
 @require_safe
 def show(request: HttpRequest, number: int) -> HttpResponse:
-    """One request with everything that hangs on it (R25)."""
-    actor, ra, now = actor_of(request), ra_name(), timezone.now()
+    """One request with everything that hangs on it."""
+    return render_request(request, actor_of(request), number)
+
+
+def render_request(
+    request: HttpRequest,
+    actor: Actor,
+    number: int,
+    *,
+    conflict: StateConflict | None = None,
+    typed: Mapping[str, str] | None = None,
+) -> HttpResponse:
+    """The page of a request; after a form that came too late, with what has changed since and was `typed`."""
+    ra, now = ra_name(), timezone.now()
     detail = get_request(actor=actor, number=number)
-    another = may_ask_another_until(actor, detail, now=now)
-    unfinished = detail.status not in FINAL
     lines = certificate_lines(actor, detail, now=now)
+    officer = can(actor, Action.REQUEST_DECIDE)
+    waiting, rejected = waiting_for_ca(request=detail, now=now), detail.status is Status.REJECTED_BY_CA
     context: dict[str, object] = {
         "crumbs": crumbs(LIST, (f"Request {number}", "")),
-        "page": rows.page_row(detail, ra=ra, now=now, ended=lines[0].said if lines else ""),
-        "action_needed": detail.action_needed,
+        "detail": detail,
+        "title": rows.title(detail),
+        "badges": rows.badges(detail, ra=ra, now=now),
+        "second_line": rows.second_line(detail, ra=ra, now=now, over=lines[0]["said"] if lines else ""),
+        "ended": rows.ending(detail),
+        "may_request": may_request(actor),
         "may_act": can(actor, Action.DOMAIN_ASK, organisation_id=detail.organisation_id),
         "poll_version": _poll_version(detail),
         **awaiting_context(actor, detail, now=now),
-        "ca": ca_view(actor, detail, now=now),
-        "poll_href": reverse("requests-status", args=[number]) if unfinished else "",
-        "rejection": _rejection(detail, ra=ra),
-        "certificate": certificate_view(detail),
-        "install": install_view(detail),
+        "waiting": waiting,
+        "may_poll": officer and waiting is not None and detail.status in AWAITING_CA,
+        "may_retry": officer and rejected and detail.requester_id != actor.user_id,
+        "poll_href": reverse("requests-status", args=[number]) if detail.status not in FINAL else "",
+        "rejected_by": {Status.REJECTED_BY_RA: ra, Status.REJECTED_BY_CA: "the CA"}.get(detail.status),
+        **certificate_context(detail),
         "standing": lines[0] if lines else None,
         "earlier": lines[1:],
         "facts": rows.stored_csr(detail),
-        **rows.check_list(stored(detail.checks)).context(),
+        **rows.check_list(stored(detail.checks)),
         "caa": caa_views(caa_of_request(actor=actor, number=number), now=now, on_request=True),
-        "facts_about": rows.about(detail),
-        "approvals": rows.approvals(detail.approvals),
         "history": rows.history(detail, ra=ra),
         "may_withdraw": _may_withdraw(actor, detail),
-        "another_until": "" if another is None else times.day(another),
-        "may_decide": _may_decide(actor, detail),
+        "another_until": may_ask_another_until(actor, detail, now=now),
+        "may_decide": officer and detail.status is Status.WAITING_FOR_APPROVAL and not is_own(actor, detail),
         "may_end": may_end(actor, detail),
     }
-    return render(request, "requests/show.html", context)
+    if conflict is not None:
+        context |= stale_context(request, detail, conflict, ra=ra, typed=typed or {})
+    return render(request, "requests/show.html", context, status=200 if conflict is None else CONFLICT)
 
 
 @require_safe
@@ -160,47 +180,73 @@ def status(request: HttpRequest, number: int) -> HttpResponse:
 def withdraw(request: HttpRequest, number: int) -> HttpResponse:
     """Asks first, then ends the request."""
     actor = actor_of(request)
-    detail = get_request(actor=actor, number=number)
+    detail, conflict = get_request(actor=actor, number=number), None
     if request.method == "POST":
-        withdraw_request(actor=actor, number=number, now=timezone.now())
-        messages.success(request, f"Request {number} is withdrawn.")
-        return redirect("requests-show", number=number)
+        try:
+            withdraw_request(actor=actor, number=number, now=timezone.now())
+        except StateConflict as error:
+            detail, conflict = get_request(actor=actor, number=number), error
+        else:
+            messages.success(request, f"Request {number} is withdrawn.")
+            return redirect("requests-show", number=number)
     trail = crumbs(LIST, (f"Request {number}", reverse("requests-show", args=[number])), ("Withdraw", ""))
-    context = {
-        "number": number,
+    context: dict[str, object] = {
+        "detail": detail,
         "title": rows.title(detail),
         "crumbs": trail,
         "may_withdraw": _may_withdraw(actor, detail),
-        "ended": detail.status not in WITHDRAWABLE,
-        "requester": detail.requester,
+        "over": detail.status not in WITHDRAWABLE,
     }
-    return render(request, "requests/withdraw.html", context)
+    return _asked(request, "requests/withdraw.html", context, detail, conflict)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
 def end(request: HttpRequest, number: int) -> HttpResponse:
     """Asks first, then ends what the request allows."""
     actor = actor_of(request)
-    detail = get_request(actor=actor, number=number)
+    detail, conflict = get_request(actor=actor, number=number), None
     form = EndForm(request.POST if request.method == "POST" else None)
-    if request.method == "POST" and form.is_valid():
-        end_request(actor=actor, number=number, reason=form.cleaned_data["reason"], now=timezone.now())
-        messages.success(request, f"Request {number} is ended. No further certificates are issued under it.")
-        return redirect("requests-show", number=number)
+    if form.is_valid():
+        try:
+            end_request(actor=actor, number=number, reason=form.cleaned_data["reason"], now=timezone.now())
+        except StateConflict as error:
+            detail, conflict = get_request(actor=actor, number=number), error
+        else:
+            messages.success(
+                request, f"Request {number} has ended. No further certificate is issued under it."
+            )
+            return redirect("requests-show", number=number)
     trail = crumbs(LIST, (f"Request {number}", reverse("requests-show", args=[number])), ("End", ""))
-    context = {
-        "number": number,
+    context: dict[str, object] = {
+        "detail": detail,
         "title": rows.title(detail),
         "crumbs": trail,
         "may_end": may_end(actor, detail),
         "form": form,
     }
-    return render(request, "requests/end.html", context, status=UNPROCESSABLE if form.errors else 200)
+    return _asked(request, "requests/end.html", context, detail, conflict)
+
+
+def _asked(
+    request: HttpRequest,
+    template: str,
+    context: dict[str, object],
+    detail: RequestDetail,
+    conflict: StateConflict | None,
+) -> HttpResponse:
+    """A page that asks first; after a POST that came too late, with what has changed since."""
+    form = context.get("form")
+    if conflict is not None:
+        typed = {"Reason": request.POST.get("reason", "")}
+        context |= stale_context(request, detail, conflict, ra=ra_name(), typed=typed)
+        return render(request, template, context, status=CONFLICT)
+    failed = isinstance(form, EndForm) and form.errors
+    return render(request, template, context, status=UNPROCESSABLE if failed else 200)
 
 
 @require_safe
 def bundle(request: HttpRequest, number: int) -> HttpResponse:
-    """The .zip of the seed (R37)."""
+    """The certificate with its chain and root, as a .zip."""
     return bundle_response(get_request(actor=actor_of(request), number=number))
 
 
@@ -253,17 +299,6 @@ def _poll_version(detail: RequestDetail) -> str:
     return f"{detail.version}{crc32(detail.detail.encode()):010}"
 
 
-def _rejection(detail: RequestDetail, *, ra: str) -> dict[str, str] | None:
-    who = {Status.REJECTED_BY_RA: ra, Status.REJECTED_BY_CA: "the CA"}.get(detail.status)
-    if who is None:
-        return None
-    return {
-        "title": f"Why {who} rejected it",
-        "details": detail.detail,
-        "what_now": "Once this is put right, make a new request; the Request ID above stays for reference.",
-    }
-
-
 def _may_withdraw(actor: Actor, detail: RequestDetail) -> bool:
     if detail.status not in WITHDRAWABLE or not can(
         actor, Action.REQUEST_WITHDRAW, organisation_id=detail.organisation_id
@@ -272,8 +307,3 @@ def _may_withdraw(actor: Actor, detail: RequestDetail) -> bool:
     return detail.requester_id == actor.user_id or can(
         actor, Action.MEMBERS_MANAGE, organisation_id=detail.organisation_id
     )
-
-
-def _may_decide(actor: Actor, detail: RequestDetail) -> bool:
-    waiting = detail.status is Status.WAITING_FOR_APPROVAL
-    return waiting and can(actor, Action.REQUEST_DECIDE) and not is_own(actor, detail)

@@ -37,18 +37,18 @@ GROUPS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
 
 
 class SettingsForm(PortalForm):
-    """All settings at once; `version` is what they were read from (W1)."""
+    """All settings at once; `version` is what they were read from."""
 
     help_entries: ClassVar = {name: f"/help/operators/#{name.replace('_', '-')}" for name in NAMES}
 
     version = forms.IntegerField(widget=forms.HiddenInput)
     ra = forms.CharField(
-        label=TITLES["ra"], help_text="Stands in the status “Rejected by …”, on pages and in mails."
+        label=TITLES["ra"], help_text="Shown in the status “Rejected by …”, on pages and in mails."
     )
     ra_contact = forms.CharField(
         label=TITLES["ra_contact"],
         required=False,
-        help_text="An e-mail address or a web page, at the foot of pages and mails. Empty: none is shown.",
+        help_text="An e-mail address or a web page, at the foot of pages and mails. Leave empty for none.",
         widget=forms.TextInput(attrs={"inputmode": "email", "autocapitalize": "off", "spellcheck": "false"}),
     )
     service_name = forms.CharField(
@@ -57,7 +57,7 @@ class SettingsForm(PortalForm):
     support_url = forms.CharField(
         label=TITLES["support_url"],
         required=False,
-        help_text="Linked at the foot of every page. Empty: no link.",
+        help_text="Linked at the foot of every page. Leave this empty for no link.",
         widget=forms.TextInput(attrs={"inputmode": "url", "autocapitalize": "off", "spellcheck": "false"}),
     )
     trusted_suffixes = forms.CharField(
@@ -97,7 +97,9 @@ class SettingsForm(PortalForm):
         super().__init__(*args, **kwargs)
         most = in_force(RuleId.PRIVATE_OWNERSHIP_REUSE, now).value
         code = in_force(RuleId.RANDOM_VALUE_LIFE, now).value
-        self.fields["ownership_days"].help_text = f"From 1 to {most}. Then ownership is validated anew."
+        self.fields[
+            "ownership_days"
+        ].help_text = f"From 1 to {most}. Then ownership has to be validated again."
         self.fields["challenge_days"].help_text = f"From 1 to {code}."
         self.fields["password_min_length"].help_text = (
             f"From {LOWEST_PASSWORD_LENGTH}. Below {SAFE_PASSWORD_LENGTH}, passwords can be guessed, and "

@@ -20,7 +20,7 @@ from certdesk.store.selectors.operations import Backlog, FailedJob, Operations, 
 from certdesk.web import times
 from certdesk.web.actor import actor_of
 from certdesk.web.context import crumbs
-from certdesk.web.requests.rows import CheckRow, check_list
+from certdesk.web.requests.rows import check_list
 
 _JOBS = {
     "notify_applicant": "Mail to an applicant",
@@ -28,9 +28,9 @@ _JOBS = {
     "mail_lapsing": "Mail about a domain that lapses",
     "mail_account": "Mail about an account",
     "mail_perspectives": "Mail to the operators about perspectives",
-    "mail_sunset": "Mail about a way of proving that ends",
+    "mail_sunset": "Mail about a validation method that ends",
     "mail_unproven": "Mail about a challenge that ends",
-    "mail_vanished": "Mail about a persistent record that vanished",
+    "mail_vanished": "Mail about a missing persistent record",
     "mail_password_reset": "Mail to reset a password",
     "mail_challenge": "Mail that asks to confirm a domain",
     "recover_dead": "Upkeep: jobs of workers that ended",
@@ -44,22 +44,10 @@ _JOBS = {
     "clear_orders": "Upkeep: old ACME orders",
 }
 _LOOKS = {
-    Verdict.PASS: ("ok", "Works"),
-    Verdict.WARN: ("warn", "Works, with a note"),
+    Verdict.PASS: ("ok", "Working"),
+    Verdict.WARN: ("warn", "Working, with a warning"),
     Verdict.REFUSE: ("stop", "Can’t be used"),
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CaRow:
-    """A CA and what its own checks say."""
-
-    name: str
-    title: str
-    look: str
-    state: str
-    is_default: bool
-    checks: tuple[CheckRow, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,18 +132,19 @@ def _backlog(title: str, backlog: Backlog, now: datetime) -> WorkRow:
     )
 
 
-def _ca(backend: Backend, *, is_default: bool) -> CaRow:
+def _ca(backend: Backend, *, is_default: bool) -> dict[str, object]:
+    """A CA and what its own checks say."""
     checks = backend.check()
-    look, state = _LOOKS.get(worst(checks), ("warn", "Look at it")) if checks else ("ok", "Works")
+    look, state = _LOOKS.get(worst(checks), ("warn", "Needs review")) if checks else ("ok", "Working")
     found = check_list(checks)
-    return CaRow(
-        name=backend.name,
-        title=backend.title,
-        look=look,
-        state=state,
-        is_default=is_default,
-        checks=(*found.problems, *found.passed),
-    )
+    return {
+        "name": backend.name,
+        "title": backend.title,
+        "look": look,
+        "state": state,
+        "is_default": is_default,
+        "checks": [*found["problem_checks"], *found["passed_checks"]],
+    }
 
 
 def _job(job: FailedJob) -> dict[str, object]:

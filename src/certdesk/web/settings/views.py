@@ -1,10 +1,9 @@
-"""The operator's settings: look, change, put back to the default, history (R7, R13, R14, R25, R30, R34)."""
+"""The operator's settings: look, change, put back to the default, history."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import datetime
 
 from django.contrib import messages
-from django.forms import BoundField
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
@@ -12,11 +11,10 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from certdesk.domain.actors import Action, Actor, can
 from certdesk.domain.errors import InvalidInput, NotAuthorized, StateConflict
-from certdesk.domain.settings import NAMES, ServiceSettings
+from certdesk.domain.settings import NAMES, ServiceSettings, changed
 from certdesk.services import runtime
 from certdesk.services.settings import change_settings, default_settings, reset_setting
 from certdesk.store.selectors.settings import SettingsChange, latest_settings, settings_history
-from certdesk.web import times
 from certdesk.web.actor import actor_of
 from certdesk.web.context import crumbs
 from certdesk.web.forms import show_on
@@ -29,19 +27,7 @@ from certdesk.web.settings.forms import (
     told,
 )
 
-UNPROCESSABLE = 422
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SettingField:
-    """A setting on the page: its form field, the value in force, and the default."""
-
-    name: str
-    title: str
-    field: BoundField
-    in_force: str
-    default: str
-    is_default: bool
+CONFLICT, UNPROCESSABLE = 409, 422
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -61,6 +47,8 @@ def settings(request: HttpRequest) -> HttpResponse:
             )
         except InvalidInput as error:
             show_on(form, error)
+        except StateConflict:
+            return _stale(request, actor, form, now=now)
         else:
             messages.success(request, "The settings are in force; other processes follow within a second.")
             return redirect("settings")
@@ -76,10 +64,40 @@ def reset(request: HttpRequest) -> HttpResponse:
     if not can(actor, Action.SERVICE_OPERATE):
         raise NotAuthorized("Only an operator changes settings.")
     if name not in NAMES or not (seen.isascii() and seen.isdigit()):
-        raise StateConflict("This page is out of date. Look at the settings again.")
-    after = reset_setting(actor=actor, name=name, seen_version=int(seen), now=timezone.now())
+        raise StateConflict("This page is out of date. Open the settings again.")
+    try:
+        after = reset_setting(actor=actor, name=name, seen_version=int(seen), now=timezone.now())
+    except StateConflict:
+        return _render(
+            request,
+            actor,
+            settings_history(actor=actor),
+            now=timezone.now(),
+            since=int(seen),
+            status=CONFLICT,
+        )
     messages.success(request, f"{TITLES[name]} is back to its default: {told(name, asdict(after)[name])}.")
     return redirect("settings")
+
+
+def _stale(request: HttpRequest, actor: Actor, form: SettingsForm, *, now: datetime) -> HttpResponse:
+    """The form after somebody else's change: it keeps what this reader changed, and follows the rest."""
+    seen, history = form.cleaned_data["version"], settings_history(actor=actor)
+    version, values = latest_settings()
+    current = runtime.settings_from(values, now=now)
+    before: dict[str, object] = {}
+    for row in history:  # the newest first
+        if row.version > seen:
+            before |= {name: old for name, (old, _new) in row.changed.items()}
+    try:
+        typed = asdict(changed(current, form.values(), now=now))
+    except InvalidInput as error:
+        show_on(form, error)
+    else:
+        left = [name for name, old in before.items() if told(name, typed[name]) == told(name, old)]
+        merged = typed | {name: getattr(current, name) for name in left}
+        form = SettingsForm(initial=initial_values(ServiceSettings(**merged), version=version), now=now)
+    return _render(request, actor, history, now=now, form=form, since=seen, status=CONFLICT)
 
 
 def _render(
@@ -89,7 +107,10 @@ def _render(
     *,
     now: datetime,
     form: SettingsForm | None = None,
+    since: int | None = None,
+    status: int = 200,
 ) -> HttpResponse:
+    """The page; after a form that was filled in on version `since`, with what has changed."""
     version, values = latest_settings()
     current, default = runtime.settings_from(values, now=now), default_settings(now=now)
     form = form or SettingsForm(initial=initial_values(current, version=version), now=now)
@@ -104,26 +125,29 @@ def _render(
         "weak_length": told("password_min_length", current.password_min_length),
         "safe_length": SAFE_PASSWORD_LENGTH,
         "history": [_change(row) for row in history],
+        "stale": [] if since is None else [_change(row) for row in history if row.version > since],
     }
-    return render(request, "settings/settings.html", context, status=UNPROCESSABLE if form.errors else 200)
+    return render(request, "settings/settings.html", context, status=UNPROCESSABLE if form.errors else status)
 
 
-def _field(name: str, form: SettingsForm, current: ServiceSettings, default: ServiceSettings) -> SettingField:
-    value, usual = asdict(current)[name], asdict(default)[name]
-    return SettingField(
-        name=name,
-        title=TITLES[name],
-        field=form[name],
-        in_force=told(name, value),
-        default=told(name, usual),
-        is_default=value == usual,
-    )
+def _field(
+    name: str, form: SettingsForm, current: ServiceSettings, default: ServiceSettings
+) -> dict[str, object]:
+    """A setting on the page: its form field, the value in force, and the default."""
+    value, usual = getattr(current, name), getattr(default, name)
+    return {
+        "name": name,
+        "title": TITLES[name],
+        "field": form[name],
+        "in_force": told(name, value),
+        "default": told(name, usual),
+        "is_default": value == usual,
+    }
 
 
 def _change(row: SettingsChange) -> dict[str, object]:
     return {
-        "at": times.at(row.at),
-        "at_iso": times.iso(row.at),
+        "at": row.at,
         "by": row.by,
         "changes": [
             {"title": TITLES.get(name, name), "before": told(name, before), "after": told(name, after)}

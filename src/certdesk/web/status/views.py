@@ -21,9 +21,9 @@ def status(request: HttpRequest) -> HttpResponse:
     context = {
         "look": "ok" if works else "warn",
         "title": "The service works" if works else "Certificates are delayed",
-        "text": "Requests are taken, decided and issued."
+        "text": "Requests are decided, and certificates are issued."
         if works
-        else "Requests are taken and decided. The CA can't issue at present; they go on when it can.",
+        else "You can make requests. The CA can’t issue at the moment; requests continue when it can.",
     }
     return render(request, "status/status.html", context)
 

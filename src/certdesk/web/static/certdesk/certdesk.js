@@ -3,7 +3,7 @@
 (() => {
   const all = (selector, root = document) => [...root.querySelectorAll(selector)];
 
-  // A browser never reveals where a file lies, so a pasted path can only be answered, not opened (R11).
+  // A browser never reveals where a file lies, so a pasted path can only be answered, not opened.
   const LOOKS_LIKE_PATH = /^\s*"?(?:[A-Za-z]:[\\/]|\\\\|~?\/|\.{1,2}[\\/]|file:)[^\n]*$|^[^\n]*\.(?:csr|pem|req|p10|der|txt)"?\s*$/i;
 
   function answerPaths(area) {
@@ -79,7 +79,7 @@
     window.setTimeout(ask, wait);
   }
 
-  // One click, one request: the server holds to that too (R17).
+  // One click, one request: the server holds to that too.
   function once(form) {
     form.addEventListener("submit", (event) => {
       if (form.dataset.sent) { event.preventDefault(); return; }
