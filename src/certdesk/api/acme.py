@@ -138,17 +138,14 @@ class CredentialOut(Schema):
 
     @staticmethod
     def resolve_directory(_row: CredentialRow) -> str:
-        """Where its clients begin."""
         return directory_url()
 
     @staticmethod
     def resolve_is_usable(row: CredentialRow) -> bool:
-        """Now."""
         return row.is_usable(now=timezone.now())
 
     @staticmethod
     def resolve_links(row: CredentialRow) -> dict[str, str]:
-        """Where to go from it."""
         return {
             "self": f"{ROOT}/acme/credentials/{row.id}",
             "accounts": f"{ROOT}/acme/accounts?credential={row.id}",
@@ -187,12 +184,10 @@ class AccountOut(Schema):
 
     @staticmethod
     def resolve_url(row: AccountRow) -> str:
-        """Its address for ACME clients."""
         return account_url(row.id)
 
     @staticmethod
     def resolve_links(row: AccountRow) -> dict[str, str]:
-        """Where to go from it."""
         return {
             "self": f"{ROOT}/acme/accounts/{row.id}",
             "credential": f"{ROOT}/acme/credentials/{row.credential_id}",

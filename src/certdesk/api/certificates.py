@@ -47,8 +47,8 @@ class RevokeIn(Body):
     note: Text = Field(default="", description="In your own words; kept in the request's history.")
     end_request: bool = Field(
         default=False,
-        description="End its request as well, with `cessationOfOperation` or `affiliationChanged`, by "
-        "whoever may; `privilegeWithdrawn` does so anyway.",
+        description="End its request as well, with `cessationOfOperation` or `affiliationChanged`, if "
+        "you may; `privilegeWithdrawn` does so anyway.",
     )
 
 

@@ -1,6 +1,6 @@
 """Domains over REST: list, add, ask a mailbox to confirm, ask again, take back; proofs and deadlines.
 
-The code itself is in the mail and nowhere else: whoever asks never sees it.
+The code itself is in the mail and nowhere else: the person who asks never sees it.
 """
 
 from dataclasses import asdict
@@ -81,7 +81,6 @@ class ChallengeOut(Schema):
 
     @staticmethod
     def resolve_links(told: dict[str, object]) -> dict[str, str]:
-        """Where to go from it."""
         domain = f"{ROOT}/domains/{told['domain_id']}"
         here = f"{domain}/challenges/{told['id']}"
         return {"self": here, "domain": domain, "resend": f"{here}/resend"}

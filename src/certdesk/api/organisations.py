@@ -56,7 +56,6 @@ class OrganisationOut(Schema):
 
     @staticmethod
     def resolve_links(row: OrganisationRow) -> dict[str, str]:
-        """Where to go from it."""
         here = f"{ROOT}/organisations/{row.slug}"
         return {
             "self": here,
@@ -97,7 +96,6 @@ class DomainOut(Schema):
 
     @staticmethod
     def resolve_links(told: dict[str, object]) -> dict[str, str]:
-        """Where to go from it."""
         here = f"{ROOT}/domains/{told['id']}"
         below = ("validations", "challenges", "publications", "deadlines", "caa")
         return {"self": here, **{name: f"{here}/{name}" for name in below}}
@@ -175,7 +173,7 @@ def disable(request: HttpRequest, slug: str, user_id: int) -> Member:
     response={200: EnabledOut, 409: ProblemOut},
 )
 def enable(request: HttpRequest, slug: str, user_id: int) -> dict[str, object]:
-    """The person can sign in again, with a new password, and is told by e-mail.
+    """The person can sign in again, with a new password; we email them.
 
     Only the RA enables what the RA has disabled.
     """

@@ -71,7 +71,6 @@ class LookOut(Schema):
 
     @staticmethod
     def resolve_found(looked: Looked) -> bool:
-        """Whether it was there."""
         return isinstance(looked, Found)
 
 
@@ -93,7 +92,7 @@ def begin(actor: Actor, domain_id: int, *, method: Method, wildcard: bool) -> di
     response={200: Page[PublicationOut]},
 )
 def index(request: HttpRequest, domain_id: int) -> object:
-    """For the people of the organisation and RA officers: whoever could publish it."""
+    """For the people of the organisation, who could publish it, and RA officers."""
     return {"items": _publications(actor_of(request), domain_id)}
 
 

@@ -199,7 +199,6 @@ class RequestOut(AskedOut):
 
     @staticmethod
     def resolve_subject(request: RequestDetail) -> list[dict[str, str]]:
-        """Attributes by name."""
         return [{"name": name, "value": value} for name, value in request.subject]
 
     @staticmethod
@@ -219,12 +218,10 @@ class RequestOut(AskedOut):
 
     @staticmethod
     def resolve_checks(request: RequestDetail) -> tuple[Check, ...]:
-        """As everybody is shown them."""
         return stored(request.checks)
 
     @staticmethod
     def resolve_links(request: RequestDetail) -> dict[str, str]:
-        """Where to go from it."""
         here = f"{ROOT}/requests/{request.number}"
         files = {"bundle": f"{here}/bundle.zip", "certificate": f"{here}/certificate"}
         return {"self": here, "csr": f"{here}/csr", **(files if request.certificates else {})}
@@ -264,7 +261,6 @@ class RequestRowOut(Schema):
 
     @staticmethod
     def resolve_links(row: RequestRow) -> dict[str, str]:
-        """Where to go from it."""
         return {"self": f"{ROOT}/requests/{row.number}"}
 
 
@@ -293,7 +289,6 @@ class DecisionOut(Schema):
 
     @staticmethod
     def resolve_shown(judged: Judgement) -> str:
-        """As a token."""
         return judged.shown.token()
 
     @staticmethod

@@ -114,7 +114,7 @@ def create(
     response={200: Page[RequestRowOut]},
 )
 def index(request: HttpRequest, response: HttpResponse, query: Query[RequestsQuery]) -> object:
-    """All requests of the caller's organisation, whoever made them; for RA staff, of all."""
+    """All requests of the caller's organisation, made by anyone in it; for RA staff, of all."""
     actor = actor_of(request)
     filters = Filters(
         query=query.q,

@@ -85,7 +85,6 @@ class CertificateOut(Schema):
 
     @staticmethod
     def resolve_links(row: CertificateRow) -> dict[str, str]:
-        """Where to go from it."""
         return {"self": f"{ROOT}/certificates/{row.id}"}
 
 
@@ -116,7 +115,6 @@ class ListedCertificateOut(CertificateOut):
 
     @staticmethod
     def resolve_links(row: ListedCertificate) -> dict[str, str]:  # type: ignore[override] # a row of its own
-        """Where to go from it."""
         here = f"{ROOT}/certificates/{row.id}"
         request = f"{ROOT}/requests/{row.request}"
         return {"self": here, "file": f"{here}/file", "revoke": f"{here}/revoke", "request": request}

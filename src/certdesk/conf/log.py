@@ -1,6 +1,6 @@
 """Logging: one line of JSON an event on stderr, for our own events and for those of Django alike.
 
-Values are encoded, so no input can forge a line (A7).
+Values are encoded, so no input can forge a line.
 """
 
 import logging
