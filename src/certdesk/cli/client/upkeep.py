@@ -86,6 +86,7 @@ def check(
 
 def _check_request(number: str, *, now: datetime, limits: "checking.Limits") -> "checking.Verdict":
     from certdesk.cli.client import check as checking  # noqa: PLC0415 - as above
+    from certdesk.cli.client.keys import read_leaf  # noqa: PLC0415 - as above
 
     token_file = os.environ.get("CERTDESK_TOKEN_FILE")
     target = make_target(os.environ.get("CERTDESK_URL"), token_file=Path(token_file) if token_file else None)
@@ -98,7 +99,7 @@ def _check_request(number: str, *, now: datetime, limits: "checking.Limits") -> 
     if told[0]["status"] == "revoked":
         why = f"{told[0]['names'][0]} is revoked ({told[0]['revocation_reason']})"
         return checking.Verdict(level=checking.Level.CRITICAL, text=why)
-    return checking.judge(checking.keys.read_leaf(content), now=now, limits=limits)
+    return checking.judge(read_leaf(content), now=now, limits=limits)
 
 
 def _complete_names(_ctx: click.Context, _parameter: click.Parameter, typed: str) -> list[CompletionItem]:
