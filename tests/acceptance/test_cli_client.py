@@ -4,6 +4,7 @@ import json
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -53,37 +54,17 @@ def test_the_client_imports_nothing_slow() -> None:
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ("request",),
-        ("request", "preview"),
-        ("request", "submit"),
-        ("request", "list"),
-        ("request", "show"),
-        ("request", "download"),
-        ("request", "withdraw"),
-        ("request", "end"),
-        ("request", "approve"),
-        ("request", "reject"),
-        ("certificate",),
-        ("certificate", "list"),
-        ("certificate", "show"),
-        ("certificate", "download"),
-        ("certificate", "revoke"),
-        ("certificate", "check"),
-        ("certificate", "renew"),
-        ("completion",),
-        ("organisation", "list"),
-        ("domain",),
-        ("domain", "list"),
-        ("domain", "show"),
-        ("domain", "add"),
-        ("domain", "validate"),
-        ("domain", "cancel"),
-    ],
-    ids=" ".join,
-)
+def commands(group: click.Group, *path: str) -> Iterator[tuple[str, ...]]:
+    """The path of every command and group."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        yield (*path, name)
+        if isinstance(command, click.Group):
+            yield from commands(command, *path, name)
+
+
+@pytest.mark.parametrize("arguments", list(commands(certdesk)), ids=" ".join)
 def test_every_command_explains_itself(arguments: tuple[str, ...]) -> None:
     done = run(*arguments, "--help")
     assert done.exit_code == 0

@@ -242,7 +242,7 @@ def test_a_domain_is_added_and_asked_about(cli: Cli, server: DemoServer) -> None
     assert "hostmaster@cli-lab.ac.uk" in choices.stdout.splitlines()
     asked = cli("alice", "domain", "validate", "cli-lab.ac.uk", "--mailbox", "hostmaster@cli-lab.ac.uk")
     assert asked.returncode == 0, asked.stderr
-    assert "A mail went to hostmaster@cli-lab.ac.uk" in asked.stderr
+    assert "We emailed hostmaster@cli-lab.ac.uk" in asked.stderr
     shown = cli("bob", "domain", "show", "CLI-lab.ac.uk", "--json")
     assert [c["mailbox"] for c in json.loads(shown.stdout)["challenges"]] == ["hostmaster@cli-lab.ac.uk"]
     sent = "".join(file.read_text() for file in server.demo.mailbox.glob("*.log"))

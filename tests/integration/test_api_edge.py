@@ -213,6 +213,50 @@ def test_organisations_members_and_domains(people: Callers) -> None:
     assert people.charlie.get(f"/domains/{domain['id']}/validations").status == 404
 
 
+def test_a_person_is_disabled_and_enabled(people: Callers) -> None:
+    """By managers for their own people and by officers, under the portal's rules."""
+    alice, charlie, olga = (User.objects.get(username=name) for name in ("alice", "charlie", "olga"))
+    here = "/organisations/example-university/members"
+    for who, status in (("charlie", 404), ("bob", 403), ("alice", 403), ("rick", 403), ("nobody", 401)):
+        assert getattr(people, who).post(f"{here}/{alice.pk}/disable").status == status, who
+    for stranger in (charlie, olga):
+        assert people.meg.post(f"{here}/{stranger.pk}/disable").status == 404
+    assert people.meg.post(f"/organisations/other-college/members/{charlie.pk}/disable").status == 404
+    assert people.meg.post(f"{here}/{User.objects.get(username='meg').pk}/disable").status == 403
+    assert people.alice.get("/requests").status == 200
+
+    done = people.meg.post(f"{here}/{alice.pk}/disable")
+    assert (done.status, done.json["username"]) == (200, "alice")
+    assert (done.json["is_active"], done.json["account_is_active"]) == (False, False)
+    assert people.alice.get("/requests").status == 401
+    again = people.olga.post(f"{here}/{alice.pk}/disable")
+    assert (again.status, again.json["code"]) == (409, "state_conflict")
+
+    back = people.meg.post(f"{here}/{alice.pk}/enable")
+    assert (back.status, back.json["member"]["account_is_active"]) == (200, True)
+    alice.refresh_from_db()
+    assert alice.check_password(back.json["password"])
+    assert alice.must_change_password
+    assert people.alice.get("/requests").status == 401, "the old token has ended for good"
+    assert people.meg.post(f"{here}/{alice.pk}/enable").status == 409
+
+    assert people.olga.post(f"{here}/{alice.pk}/disable").status == 200
+    refused = people.meg.post(f"{here}/{alice.pk}/enable")
+    assert (refused.status, refused.json["detail"]) == (
+        403,
+        "The RA disabled this account. Only the RA can enable it.",
+    )
+    assert people.otto.post(f"{here}/{alice.pk}/enable").status == 200
+
+
+def test_looking_after_people_needs_a_token_that_may(people: Callers) -> None:
+    alice = User.objects.get(username="alice")
+    reading = Caller(people.meg.post("/tokens", {"name": "reads"}).json["token"])
+    refused = reading.post(f"/organisations/example-university/members/{alice.pk}/disable")
+    assert (refused.status, refused.json["scope"]) == (403, "manage")
+    assert people.alice.get("/requests").status == 200
+
+
 def test_an_officer_records_an_ownership_check(people: Callers) -> None:
     path = "/organisations/example-university/domains"
     proof = {"domain": "Example.ORG", "how": "document", "details": "Letter of 1 May.", "reference": "L-1"}

@@ -13,7 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, pkcs7
 from django.db.models import F
 
-from certdesk.api.schemas import DecisionOut
+from certdesk.api.request_schemas import DecisionOut
 from certdesk.services.decisions import Shown
 from certdesk.services.requests import withdraw_request
 from certdesk.store.models import Approval, Domain, Organisation, Request, ValidationRecord

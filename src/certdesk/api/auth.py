@@ -18,7 +18,7 @@ class BearerToken(HttpBearer):
     """A token of a person, made in the portal or with POST /tokens (RFC 6750)."""
 
     def authenticate(self, request: HttpRequest, token: str) -> Actor | None:
-        """The actor behind a token. Raises NotAuthorized for one whose password must be changed (R8)."""
+        """The actor behind a token. Raises NotAuthorized for one whose password must be changed."""
         del request
         token = token.strip()
         if not token or len(token) > MAX_TOKEN or not token.isascii():

@@ -1,199 +1,326 @@
-"""Domains over REST: list, add, ask a mailbox to confirm, ask again, take back; proofs (R4, R31 to R34).
+"""Domains over REST: list, add, ask a mailbox to confirm, ask again, take back; proofs and deadlines.
 
-The code itself is in the mail and nowhere else: whoever asks never sees it (V1).
+The code itself is in the mail and nowhere else: the person who asks never sees it.
 """
 
+from dataclasses import asdict
 from datetime import datetime
+from typing import Literal
 
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
-from ninja import Query, Router
+from ninja import Query, Router, Schema, Status
+from pydantic import Field
 
-from certdesk.api import domain_methods, inputs, render
+from certdesk.api import publications
 from certdesk.api.auth import actor_of
-from certdesk.api.domain_schemas import (
-    AddDomainIn,
-    CaaAnswersOut,
-    ChallengeOut,
-    ChallengesOut,
-    DomainDetailOut,
-    DomainsOut,
-    DomainsQuery,
-    EndValidationIn,
-    PublicationOut,
-    ValidateIn,
-    ValidationOut,
-    ValidationsOut,
-)
-from certdesk.api.openapi import describe
+from certdesk.api.inputs import Body, ShortText, Slug, organisation_filter, organisation_of
+from certdesk.api.organisations import DomainOut, domain_out
+from certdesk.api.publications import PublicationOut, Published
+from certdesk.api.schemas import ROOT, Moment, Page, ProblemOut
 from certdesk.dcv.email_challenge import mailboxes
 from certdesk.domain.actors import Actor
+from certdesk.domain.deadlines import Deadline
 from certdesk.domain.errors import NotFound
 from certdesk.services.ended_validations import end_validation
-from certdesk.services.validation import Asked, add_domain, ask_by_email, cancel_challenge
-from certdesk.store.selectors.caa import caa_of_domain
-from certdesk.store.selectors.organisations import DomainRow, list_domains, list_organisations
+from certdesk.services.validation import add_domain, ask_by_email, cancel_challenge
+from certdesk.store.selectors.caa import CaaRow, caa_of_domain
+from certdesk.store.selectors.domains import Standing
+from certdesk.store.selectors.organisations import (
+    DomainRow,
+    ValidationRow,
+    list_domains,
+    list_organisations,
+)
 from certdesk.store.selectors.proofs import OpenChallenge
 from certdesk.store.selectors.validation import DomainDetail, get_domain
 
 router = Router(tags=["domains"])
+_DOMAIN = "/domains/{int:domain_id}"
 
 
-@router.get(
-    "/domains",
-    operation_id="listDomains",
-    summary="List domains",
-    response={200: DomainsOut},
-    openapi_extra=describe(404, 422),
-)
-def index(request: HttpRequest, query: Query[DomainsQuery]) -> HttpResponse:
+class AddDomainIn(Body):
+    """A domain to be listed for an organisation."""
+
+    domain: ShortText = Field(min_length=1, description="Such as `example.ac.uk`.")
+    organisation: Slug = Field(default="", description="Slug; only people of exactly one need none.")
+
+
+class ValidateIn(Body):
+    """How a domain is to be proven: by mail to one of its mailboxes, or by something published."""
+
+    method: Literal["email"] | Published = "email"
+    mailbox: ShortText = Field(default="", description="For `email`: one of the domain's `mailboxes`.")
+    wildcard: bool = Field(default=True, description="For `dns_persist`: also for all names below.")
+
+
+class EndValidationIn(Body):
+    """Why a proof no longer counts; everyone who sees the domain sees it."""
+
+    reason: ShortText
+
+
+class DomainsQuery(Schema):
+    """How the list of domains is narrowed."""
+
+    organisation: Slug = ""
+
+
+class ChallengeOut(Schema):
+    """A confirmation that was asked for, without its code. `sent_at` is null if the mail wasn't sent."""
+
+    id: int
+    domain_id: int
+    domain: str = Field(validation_alias="adn")
+    mailbox: str
+    asked_by: str
+    created_at: Moment
+    sent_at: Moment | None
+    expires_at: Moment
+    links: dict[str, str]
+
+    @staticmethod
+    def resolve_links(told: dict[str, object]) -> dict[str, str]:
+        domain = f"{ROOT}/domains/{told['domain_id']}"
+        here = f"{domain}/challenges/{told['id']}"
+        return {"self": here, "domain": domain, "resend": f"{here}/resend"}
+
+
+class DomainDetailOut(DomainOut):
+    """A domain with whom one could ask, and who has been asked."""
+
+    organisation: str
+    mailboxes: list[str]
+    challenges: list[ChallengeOut]
+
+
+class ValidationOut(Schema):
+    """One proof of control of a domain."""
+
+    id: int
+    method: str
+    source: str
+    evidence: dict[str, object]
+    validated_by: str
+    validated_at: Moment
+    expires_at: Moment = Field(description="When it lapses, lapsed, or was ended.")
+    ended_by: str = Field(description="Who ended it; empty where nobody did.")
+    end_reason: str
+
+
+class CaaAnswerOut(Schema):
+    """What the CAA records of a name said when they were last looked up (RFC 8659, 8657); evidence."""
+
+    name: str
+    allowed: bool
+    code: str = Field(description="Stable: why it is permitted or forbidden, or why there is no answer.")
+    detail: str
+    found_at: str = Field(description="The name whose records decided; empty where there are none.")
+    records: list[str]
+    to_add: str = Field(description="A zone file's line that would permit it; empty where none is needed.")
+    issuers: list[str] = Field(description="The issuer domain names that would permit us.")
+    servers: list[str] = Field(description="Who answered, along the climb.")
+    authenticated: bool = Field(description="Whether DNSSEC vouches for every answer.")
+    request: int | None = Field(description="The request that it was looked up for; null: an ACME order.")
+    at: Moment
+
+
+class DeadlineOut(Schema):
+    """Until when a proof counts: `today` if the rules stayed, `until` under those that are known to come."""
+
+    today: Moment
+    until: Moment
+    because: str | None = Field(description="The source of the coming rule that ends it sooner.")
+
+    @staticmethod
+    def resolve_because(one: Deadline) -> str | None:
+        """Null where no rule does."""
+        return one.because.source if one.because else None
+
+
+class FlagOut(Schema):
+    """What a coming rule does to the proofs that are relied on, from when, and what to do."""
+
+    code: str
+    on: Moment
+    message: str
+    to_do: str
+    rule: str
+
+
+class CaStateOut(Schema):
+    """What a public CA said last of its own validation; null: not validated there."""
+
+    ca: str
+    valid_until: Moment | None
+    heard_from: str
+    heard_at: Moment
+
+
+class DeadlinesOut(Schema):
+    """How long a domain is proven: our evidence for private CAs, a gate before public ones, their word."""
+
+    domain: str = Field(validation_alias="domain.adn")
+    standing: Standing = Field(validation_alias="domain.standing")
+    covered_by: str | None
+    private: DeadlineOut | None = Field(validation_alias="domain.deadlines.private")
+    public: DeadlineOut | None = Field(validation_alias="domain.deadlines.public")
+    flags: list[FlagOut] = Field(validation_alias="domain.deadlines.flags")
+    ca_states: list[CaStateOut]
+    valid_certificates: int = Field(validation_alias="domain.relying.certificates")
+    requests_under_way: int = Field(validation_alias="domain.relying.requests")
+    persistent_missing_since: Moment | None
+
+    @staticmethod
+    def resolve_covered_by(detail: DomainDetail) -> str | None:
+        """Null where it stands by itself."""
+        return detail.domain.covered_by or None
+
+    @staticmethod
+    def resolve_persistent_missing_since(detail: DomainDetail) -> datetime | None:
+        """Null where the record is there, or none is watched."""
+        return detail.domain.watch.missing_since if detail.domain.watch else None
+
+
+@router.get("/domains", operation_id="listDomains", summary="List domains", response={200: Page[DomainOut]})
+def index(request: HttpRequest, query: Query[DomainsQuery]) -> object:
     """The domains of the caller's organisation, or for RA staff of all; and whether each is validated now."""
-    actor = actor_of(request)
-    wanted = inputs.organisation_filter(actor, query.organisation)
+    actor, now = actor_of(request), timezone.now()
+    found = list_domains(actor=actor, organisation_id=organisation_filter(actor, query.organisation))
     slugs = {row.id: row.slug for row in list_organisations(actor=actor, limit=100_000)}
-    now = timezone.now()
-    found = list_domains(actor=actor, organisation_id=wanted)
-    return _all([render.domain_json(row, slug=slugs[row.organisation_id], now=now) for row in found])
+    return {"items": [domain_out(row, slug=slugs[row.organisation_id], now=now) for row in found]}
 
 
 @router.post(
     "/domains",
     operation_id="addDomain",
     summary="List a domain for an organisation",
-    response={201: DomainDetailOut},
-    openapi_extra=describe(403, 404, body=AddDomainIn),
+    response={201: DomainDetailOut, 404: ProblemOut},
 )
-def add(request: HttpRequest) -> HttpResponse:
+def add(request: HttpRequest, response: HttpResponse, body: AddDomainIn) -> Status[object]:
     """Nothing is proven by it yet; the same domain again is the same one."""
     actor, now = actor_of(request), timezone.now()
-    body = inputs.read_body(request, AddDomainIn)
-    organisation_id = inputs.organisation_named(actor, body.organisation)
-    domain_id = add_domain(actor=actor, organisation_id=organisation_id, name=body.domain, now=now)
-    headers = {"Location": f"{render.ROOT}/domains/{domain_id}"}
-    return render.answer(_detail(actor, domain_id, now=now), status=201, headers=headers)
+    owner = organisation_of(actor, body.organisation)
+    domain_id = add_domain(actor=actor, organisation_id=owner, name=body.domain, now=now)
+    response["Location"] = f"{ROOT}/domains/{domain_id}"
+    return Status(201, _detail(actor, domain_id))
 
 
-@router.get(
-    "/domains/{int:domain_id}",
-    operation_id="showDomain",
-    summary="Show a domain",
-    response={200: DomainDetailOut},
-    openapi_extra=describe(404),
-)
-def show(request: HttpRequest, domain_id: int) -> HttpResponse:
+@router.get(_DOMAIN, operation_id="showDomain", summary="Show a domain", response={200: DomainDetailOut})
+def show(request: HttpRequest, domain_id: int) -> object:
     """Whether it is validated, which mailboxes could be asked, and which have been."""
-    return render.answer(_detail(actor_of(request), domain_id, now=timezone.now()))
+    return _detail(actor_of(request), domain_id)
 
 
 @router.get(
-    "/domains/{int:domain_id}/validations",
+    f"{_DOMAIN}/validations",
     operation_id="listValidations",
     summary="List the proofs of control of a domain",
-    response={200: ValidationsOut},
-    openapi_extra=describe(404),
+    response={200: Page[ValidationOut]},
 )
-def validations(request: HttpRequest, domain_id: int) -> HttpResponse:
-    """Every proof, newest first: method, evidence, by whom, until when (V7)."""
-    domain = _domain(actor_of(request), domain_id)
-    return _all([render.validation_json(row) for row in domain.validations])
+def validations(request: HttpRequest, domain_id: int) -> object:
+    """Every proof, newest first: method, evidence, by whom, until when."""
+    return {"items": _row(actor_of(request), domain_id).validations}
 
 
 @router.post(
-    "/domains/{int:domain_id}/validations",
+    f"{_DOMAIN}/validations",
     operation_id="askForValidation",
     summary="Prove a domain: ask a mailbox of it to confirm, or publish something",
-    response={201: ChallengeOut | PublicationOut},
-    openapi_extra=describe(403, 404, 503, body=ValidateIn),
+    response={201: ChallengeOut | PublicationOut, 503: ProblemOut},
 )
-def ask(request: HttpRequest, domain_id: int) -> HttpResponse:
+def ask(request: HttpRequest, response: HttpResponse, domain_id: int, body: ValidateIn) -> Status[object]:
     """With `email`, mails a fresh code; an earlier one to the same mailbox ends. The proof comes with the
     confirmation. A mailbox at a domain above asks about that domain, which then covers this one too.
 
     With another method, answers with the DNS record or file to publish.
     """
     actor = actor_of(request)
-    body = inputs.read_body(request, ValidateIn)
-    if body.method != "email":
-        return domain_methods.begin(actor, domain_id, method=body.method, wildcard=body.wildcard)
-    return _ask(actor, get_domain(actor=actor, domain_id=domain_id, now=timezone.now()), body.mailbox)
+    if body.method == "email":
+        return _ask(actor, _one(actor, domain_id), body.mailbox)
+    made = publications.begin(actor, domain_id, method=body.method, wildcard=body.wildcard)
+    response["Location"] = f"{ROOT}/domains/{domain_id}/publications"
+    return Status(201, made)
 
 
 @router.post(
-    "/domains/{int:domain_id}/validations/{int:validation_id}/end",
+    f"{_DOMAIN}/validations/{{int:validation_id}}/end",
     operation_id="endValidation",
     summary="End a proof of control of a domain",
-    response={200: ValidationOut},
-    openapi_extra=describe(403, 404, 409, body=EndValidationIn),
+    response={200: ValidationOut, 409: ProblemOut},
 )
-def end(request: HttpRequest, domain_id: int, validation_id: int) -> HttpResponse:
+def end(request: HttpRequest, domain_id: int, validation_id: int, body: EndValidationIn) -> ValidationRow:
     """For managers of the organisation and RA officers. From now on it proves nothing; certificates that were
     issued go on working.
     """
     actor = actor_of(request)
-    body = inputs.read_body(request, EndValidationIn)
     end_validation(
         actor=actor, domain_id=domain_id, record_id=validation_id, reason=body.reason, now=timezone.now()
     )
-    proofs = _domain(actor, domain_id).validations
-    return render.answer(render.validation_json(next(one for one in proofs if one.id == validation_id)))
+    return next(one for one in _row(actor, domain_id).validations if one.id == validation_id)
 
 
 @router.get(
-    "/domains/{int:domain_id}/caa",
+    f"{_DOMAIN}/caa",
     operation_id="listCaaOfDomain",
     summary="List what CAA records say of the names of a domain",
-    response={200: CaaAnswersOut},
-    openapi_extra=describe(404),
+    response={200: Page[CaaAnswerOut]},
 )
-def caa(request: HttpRequest, domain_id: int) -> HttpResponse:
-    """The newest answer about each name at or below it: from whom, when, and what it meant (V6)."""
-    found = caa_of_domain(actor=actor_of(request), domain_id=domain_id)
-    return _all([render.caa_json(row) for row in found])
+def caa(request: HttpRequest, domain_id: int) -> dict[str, list[CaaRow]]:
+    """The newest answer about each name at or below it: from whom, when, and what it meant."""
+    return {"items": caa_of_domain(actor=actor_of(request), domain_id=domain_id)}
 
 
 @router.get(
-    "/domains/{int:domain_id}/challenges",
+    f"{_DOMAIN}/deadlines",
+    operation_id="showDeadlines",
+    summary="Show until when a domain is proven, and for which CAs",
+    response={200: DeadlinesOut},
+)
+def deadlines(request: HttpRequest, domain_id: int) -> DomainDetail:
+    """Under today's rules and tomorrow's; our evidence for private CAs, a gate before public ones."""
+    return _one(actor_of(request), domain_id)
+
+
+@router.get(
+    f"{_DOMAIN}/challenges",
     operation_id="listChallenges",
     summary="List the confirmations that were asked for and have not come",
-    response={200: ChallengesOut},
-    openapi_extra=describe(404),
+    response={200: Page[ChallengeOut]},
 )
-def challenges(request: HttpRequest, domain_id: int) -> HttpResponse:
-    """Newest first; those whose code has expired as well, until they are asked for anew or taken back."""
-    detail = get_domain(actor=actor_of(request), domain_id=domain_id, now=timezone.now())
-    return _all([render.challenge_json(one, domain_id=domain_id) for one in detail.domain.awaited])
+def challenges(request: HttpRequest, domain_id: int) -> object:
+    """Newest first; those whose code has expired as well, until they are asked for again or taken back."""
+    return {"items": _challenges(_one(actor_of(request), domain_id))}
 
 
 @router.post(
-    "/domains/{int:domain_id}/challenges/{int:challenge_id}/resend",
+    f"{_DOMAIN}/challenges/{{int:challenge_id}}/resend",
     operation_id="resendChallenge",
-    summary="Send a confirmation's mail anew",
-    response={201: ChallengeOut},
-    openapi_extra=describe(400, 403, 404, 415, 422, 503),
+    summary="Send a confirmation's mail again",
+    response={201: ChallengeOut, 503: ProblemOut},
 )
-def resend(request: HttpRequest, domain_id: int, challenge_id: int) -> HttpResponse:
+def resend(request: HttpRequest, domain_id: int, challenge_id: int) -> Status[object]:
     """A new code to the same mailbox, as a new challenge; the old one no longer works."""
     actor = actor_of(request)
-    detail = get_domain(actor=actor, domain_id=domain_id, now=timezone.now())
+    detail = _one(actor, domain_id)
     return _ask(actor, detail, _challenge(detail, challenge_id).mailbox)
 
 
 @router.delete(
-    "/domains/{int:domain_id}/challenges/{int:challenge_id}",
+    f"{_DOMAIN}/challenges/{{int:challenge_id}}",
     operation_id="cancelChallenge",
     summary="Take a confirmation back",
-    response={204: None},
-    openapi_extra=describe(403, 404, 409),
+    response={204: None, 409: ProblemOut},
 )
-def cancel(request: HttpRequest, domain_id: int, challenge_id: int) -> HttpResponse:
+def cancel(request: HttpRequest, domain_id: int, challenge_id: int) -> Status[None]:
     """Its code no longer works."""
-    actor, now = actor_of(request), timezone.now()
-    _challenge(get_domain(actor=actor, domain_id=domain_id, now=now), challenge_id)
-    cancel_challenge(actor=actor, challenge_id=challenge_id, now=now)
-    return HttpResponse(status=204)
+    actor = actor_of(request)
+    _challenge(_one(actor, domain_id), challenge_id)
+    cancel_challenge(actor=actor, challenge_id=challenge_id, now=timezone.now())
+    return Status(204, None)
 
 
-def _ask(actor: Actor, detail: DomainDetail, mailbox: str) -> HttpResponse:
+def _ask(actor: Actor, detail: DomainDetail, mailbox: str) -> Status[object]:
     row = detail.domain
     asked = ask_by_email(
         actor=actor,
@@ -202,13 +329,8 @@ def _ask(actor: Actor, detail: DomainDetail, mailbox: str) -> HttpResponse:
         mailbox=mailbox.strip().lower(),
         now=timezone.now(),
     )
-    made = _asked(actor, asked)
-    return render.answer(render.challenge_json(made, domain_id=asked.domain_id), status=201)
-
-
-def _asked(actor: Actor, asked: Asked) -> OpenChallenge:
-    detail = get_domain(actor=actor, domain_id=asked.domain_id, now=timezone.now())
-    return _challenge(detail, asked.challenge_id)
+    made = _challenge(_one(actor, asked.domain_id), asked.challenge_id)
+    return Status(201, {**asdict(made), "domain_id": asked.domain_id})
 
 
 def _challenge(detail: DomainDetail, challenge_id: int) -> OpenChallenge:
@@ -218,17 +340,30 @@ def _challenge(detail: DomainDetail, challenge_id: int) -> OpenChallenge:
     return found
 
 
-def _detail(actor: Actor, domain_id: int, *, now: datetime) -> render.Json:
-    detail = get_domain(actor=actor, domain_id=domain_id, now=now)
-    return render.domain_detail_json(detail, mailboxes=list(mailboxes(detail.domain.adn)))
+def _challenges(detail: DomainDetail) -> list[dict[str, object]]:
+    return [{**asdict(one), "domain_id": detail.domain.id} for one in detail.domain.awaited]
 
 
-def _domain(actor: Actor, domain_id: int) -> DomainRow:
-    for row in list_domains(actor=actor):
-        if row.id == domain_id:
-            return row
+def _detail(actor: Actor, domain_id: int) -> dict[str, object]:
+    detail = _one(actor, domain_id)
+    row = detail.domain
+    return {
+        "id": row.id,
+        "domain": row.adn,
+        "organisation": row.organisation,
+        "organisation_slug": detail.organisation_slug,
+        "is_validated": row.standing is Standing.VALIDATED,
+        "expires_at": row.proof.expires_at if row.proof else None,
+        "mailboxes": list(mailboxes(row.adn)),
+        "challenges": _challenges(detail),
+    }
+
+
+def _one(actor: Actor, domain_id: int) -> DomainDetail:
+    return get_domain(actor=actor, domain_id=domain_id, now=timezone.now())
+
+
+def _row(actor: Actor, domain_id: int) -> DomainRow:
+    if found := next((row for row in list_domains(actor=actor) if row.id == domain_id), None):
+        return found
     raise NotFound("There is no such domain.")
-
-
-def _all(items: list[render.Json]) -> HttpResponse:
-    return render.answer({"items": items, "next_cursor": None})

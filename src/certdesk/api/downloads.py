@@ -1,4 +1,6 @@
-"""The files of requests and certificates: every form, zip, CSR. Never a private key (R37)."""
+"""The files of requests and certificates: every form, zip, CSR. Never a private key."""
+
+from typing import Annotated, Literal
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -6,9 +8,9 @@ from django.http import HttpRequest, HttpResponse
 from ninja import Query, Router
 
 from certdesk.api.auth import actor_of
-from certdesk.api.openapi import describe
+from certdesk.api.openapi import files
 from certdesk.api.problems import Problem, Unacceptable
-from certdesk.api.schemas import FileQuery, FormatQuery
+from certdesk.api.schemas import ProblemOut
 from certdesk.domain.actors import Actor
 from certdesk.domain.downloads import FORMS, Form, bundle_zip, file_stem
 from certdesk.domain.errors import NotFound
@@ -23,16 +25,24 @@ router = Router(tags=["requests"])
 ZIP = "application/zip"
 CSR = "application/x-pem-file"
 WAIT_SECONDS = 5
+FormParam = Annotated[
+    Literal["pem", "fullchain", "chain", "der", "p7b", "truststore"], Query("pem", alias="format")
+]
+FileParam = Annotated[
+    Literal["pem", "fullchain", "chain", "der", "p7b", "truststore", "zip"], Query("pem", alias="format")
+]
+_MEDIA_TYPES = {form.media_type for form in FORMS.values()}
 
 
 @router.get(
     "/requests/{int:number}/bundle.zip",
     operation_id="downloadBundle",
     summary="Download the certificate with its chain as a zip",
-    openapi_extra=describe(404, 409, files=[ZIP]),
+    response={409: ProblemOut},
+    openapi_extra=files(ZIP),
 )
 def download_bundle(request: HttpRequest, number: int) -> HttpResponse:
-    """The .crt, every chaining certificate and the root (R37)."""
+    """The .crt, every chaining certificate and the root."""
     return _as_zip(_newest(actor_of(request), number))
 
 
@@ -40,14 +50,15 @@ def download_bundle(request: HttpRequest, number: int) -> HttpResponse:
     "/requests/{int:number}/certificate",
     operation_id="downloadCertificate",
     summary="Download the certificate in the form that the server wants",
-    openapi_extra=describe(404, 409, 422, files=sorted({form.media_type for form in FORMS.values()})),
+    response={409: ProblemOut},
+    openapi_extra=files(*_MEDIA_TYPES),
 )
-def download_certificate(request: HttpRequest, number: int, query: Query[FormatQuery]) -> HttpResponse:
+def download_certificate(request: HttpRequest, number: int, form: FormParam = "pem") -> HttpResponse:
     """The leaf (`pem`, `der`), leaf and chain (`fullchain`), the chain without the leaf (`chain`).
 
     Or everything as PKCS#7 (`p7b`), or the root as a Java trust store (`truststore`, password `changeit`).
     """
-    return _as_form(_newest(actor_of(request), number), FORMS[query.format])
+    return _as_form(_newest(actor_of(request), number), FORMS[form])
 
 
 @router.get(
@@ -55,19 +66,19 @@ def download_certificate(request: HttpRequest, number: int, query: Query[FormatQ
     tags=["certificates"],
     operation_id="downloadCertificateFile",
     summary="Download one certificate, older ones too",
-    openapi_extra=describe(404, 422, files=sorted({ZIP, *(form.media_type for form in FORMS.values())})),
+    openapi_extra=files(ZIP, *_MEDIA_TYPES),
 )
-def download_file(request: HttpRequest, certificate_id: int, query: Query[FileQuery]) -> HttpResponse:
+def download_file(request: HttpRequest, certificate_id: int, form: FileParam = "pem") -> HttpResponse:
     """The same forms as of a request's newest certificate, and the zip."""
-    files = certificate_files(actor=actor_of(request), certificate_id=certificate_id)
-    return _as_zip(files) if query.format == "zip" else _as_form(files, FORMS[query.format])
+    found = certificate_files(actor=actor_of(request), certificate_id=certificate_id)
+    return _as_zip(found) if form == "zip" else _as_form(found, FORMS[form])
 
 
 @router.get(
     "/requests/{int:number}/csr",
     operation_id="downloadCsr",
     summary="Download the CSR as it was read",
-    openapi_extra=describe(404, files=[CSR]),
+    openapi_extra=files(CSR),
 )
 def download_csr(request: HttpRequest, number: int) -> HttpResponse:
     """PEM, whatever form it was sent in.

@@ -11,7 +11,7 @@ import structlog
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.urls import URLPattern
 
-from certdesk.api.problems import BUG, TOO_LARGE, Problem
+from certdesk.api.problems import BUG, NO_SUCH_ADDRESS, TOO_LARGE, Problem
 from certdesk.domain.actors import Actor
 from certdesk.domain.csr import MAX_UPLOAD
 from certdesk.front import METHODS
@@ -21,6 +21,8 @@ log = structlog.get_logger()
 View = Callable[..., HttpResponse]
 #: A CSR of the greatest size as JSON with every line end escaped, the note, and a form's boundaries.
 MAX_BODY = 2 * MAX_UPLOAD
+#: The greatest number of a row; neither database takes a greater one.
+MAX_NUMBER = 2**63 - 1
 _SAFE_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 
 
@@ -52,6 +54,8 @@ def _answer(view: View, request: HttpRequest, *args: Any, **kwargs: Any) -> Http
         return TOO_LARGE.response()
     if request.method not in METHODS:
         return _not_allowed(HttpResponseNotAllowed(METHODS))
+    if any(isinstance(given, int) and given > MAX_NUMBER for given in kwargs.values()):
+        return NO_SUCH_ADDRESS.response()
     head = request.method == "HEAD"
     if head:
         request.method = "GET"

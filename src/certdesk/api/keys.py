@@ -1,33 +1,72 @@
 """Blocked keys over REST: officers block and unblock, auditors read."""
 
+from typing import Annotated, Literal
+
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
-from ninja import Query, Router
+from ninja import Query, Router, Schema
+from pydantic import Field, StringConstraints
 
-from certdesk.api import inputs, render
 from certdesk.api.auth import actor_of
-from certdesk.api.key_schemas import (
-    BlockedKeyOut,
-    BlockedKeysOut,
-    BlockedKeysQuery,
-    BlockKeyIn,
-    UnblockKeyIn,
-)
-from certdesk.api.openapi import describe
+from certdesk.api.inputs import Body, Hex, Limit, NumberCursor, Text
+from certdesk.api.schemas import Moment, Page, ProblemOut, numbered_page
 from certdesk.services.keys import block_by_hand, unblock_key
 from certdesk.store.selectors.keys import BlockedRow, blocked_key, list_blocked
 
 router = Router(tags=["keys"])
 
 
+class BlockKeyIn(Body):
+    """A key that is not to be certified, and why."""
+
+    evidence: Annotated[str, StringConstraints(max_length=65_536)] = Field(
+        description="A CSR, a certificate, a public key or a leaked private key, PEM. Nothing of it is kept."
+    )
+    reason: Text = Field(min_length=1, description="What you saw, and where; at most 200 characters.")
+
+
+class UnblockKeyIn(Body):
+    """Why a key may be certified again."""
+
+    reason: Text = Field(min_length=1, description="It stays on record.")
+
+
+class BlockedKeysQuery(Schema):
+    """How the list of blocked keys is narrowed."""
+
+    key: Hex = Field(
+        "", description="The beginning of the SHA-256 of the key's SubjectPublicKeyInfo, in hex."
+    )
+    limit: Limit = 50
+    cursor: NumberCursor = ""
+
+
+class BlockedKeyOut(Schema):
+    """A block, in force until `ended_at` is set. `organisation` null: it is for everybody."""
+
+    id: int
+    spki_sha256: str
+    organisation: str | None = Field(validation_alias="organisation_name")
+    reason: str
+    proof: Literal["possession", "officer", "claim"] = Field(
+        description="`possession`: the reporter had the private key; `officer`: an officer decided; "
+        "`claim`: the organisation says so of its own key, and the block is for it alone."
+    )
+    by: str
+    at: Moment
+    certificates_in_use: int = Field(validation_alias="certificates")
+    ended_at: Moment | None
+    ended_by: str
+    ended_reason: str
+
+
 @router.get(
     "/blocked-keys",
     operation_id="listBlockedKeys",
     summary="List blocked keys",
-    response={200: BlockedKeysOut},
-    openapi_extra=describe(404, 422),
+    response={200: Page[BlockedKeyOut], 404: ProblemOut},
 )
-def index(request: HttpRequest, query: Query[BlockedKeysQuery]) -> HttpResponse:
+def index(request: HttpRequest, response: HttpResponse, query: Query[BlockedKeysQuery]) -> object:
     """Newest first, ended ones too. For officers and auditors."""
     found = list_blocked(
         actor=actor_of(request),
@@ -36,57 +75,26 @@ def index(request: HttpRequest, query: Query[BlockedKeysQuery]) -> HttpResponse:
         limit=query.limit + 1,
         now=timezone.now(),
     )
-    shown = found[: query.limit]
-    return render.page(
-        map(_json, shown),
-        path="/blocked-keys",
-        query={"key": query.key, "limit": str(query.limit)},
-        next_cursor=str(shown[-1].id) if len(found) > query.limit else "",
-    )
+    return numbered_page(request, response, found, query.limit)
 
 
-@router.post(
-    "/blocked-keys",
-    operation_id="blockKey",
-    summary="Block a key",
-    response={200: BlockedKeyOut},
-    openapi_extra=describe(403, body=BlockKeyIn),
-)
-def block(request: HttpRequest) -> HttpResponse:
+@router.post("/blocked-keys", operation_id="blockKey", summary="Block a key", response={200: BlockedKeyOut})
+def block(request: HttpRequest, body: BlockKeyIn) -> BlockedRow:
     """No certificate is issued for it, for anybody, until an officer unblocks it. Answers with the block."""
     actor, now = actor_of(request), timezone.now()
-    body = inputs.read_body(request, BlockKeyIn)
     number = block_by_hand(actor=actor, evidence=body.evidence.encode(), reason=body.reason, now=now)
-    return render.answer(_json(blocked_key(actor=actor, blocked_id=number, now=now)))
+    return blocked_key(actor=actor, blocked_id=number, now=now)
 
 
 @router.post(
     "/blocked-keys/{int:blocked_id}/unblock",
     operation_id="unblockKey",
     summary="Unblock a key",
-    response={200: BlockedKeyOut},
-    openapi_extra=describe(403, 404, 409, body=UnblockKeyIn),
+    response={200: BlockedKeyOut, 409: ProblemOut},
 )
-def unblock(request: HttpRequest, blocked_id: int) -> HttpResponse:
+def unblock(request: HttpRequest, blocked_id: int, body: UnblockKeyIn) -> BlockedRow:
     """Ends a block; who did it and why stays on record."""
     actor, now = actor_of(request), timezone.now()
     blocked_key(actor=actor, blocked_id=blocked_id, now=now)  # who may not see it learns nothing of it
-    body = inputs.read_body(request, UnblockKeyIn)
     unblock_key(actor=actor, blocked_id=blocked_id, reason=body.reason, now=now)
-    return render.answer(_json(blocked_key(actor=actor, blocked_id=blocked_id, now=now)))
-
-
-def _json(row: BlockedRow) -> render.Json:
-    return {
-        "id": row.id,
-        "spki_sha256": row.spki_sha256,
-        "organisation": row.organisation_name,
-        "reason": row.reason,
-        "proof": row.proof,
-        "by": row.by,
-        "at": render.moment(row.at),
-        "certificates_in_use": row.certificates,
-        "ended_at": render.moment(row.ended_at),
-        "ended_by": row.ended_by,
-        "ended_reason": row.ended_reason,
-    }
+    return blocked_key(actor=actor, blocked_id=blocked_id, now=now)

@@ -1,45 +1,23 @@
-"""The OpenAPI document: what ninja knows, plus bodies, problems and downloads that it can't know."""
+"""Ninja's API and its OpenAPI document, with what holds of every operation and ninja can't know."""
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import cache
 from http import HTTPStatus
+from types import MappingProxyType
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.http import require_safe
 from ninja import NinjaAPI
 from ninja.openapi.schema import OpenAPISchema, get_schema
-from pydantic import BaseModel
-from pydantic.json_schema import models_json_schema
+from ninja.renderers import JSONRenderer
 
-from certdesk.api import acme_schemas, domain_schemas, key_schemas, schemas
 from certdesk.api.problems import MEDIA_TYPE
+from certdesk.api.schemas import ProblemOut
 
 Extra = dict[str, Any]
 
-_REF = "#/components/schemas/{model}"
-_BODIES: tuple[type[BaseModel], ...] = (
-    schemas.SubmissionIn,
-    schemas.UploadIn,
-    schemas.CsrIn,
-    schemas.CsrUploadIn,
-    schemas.ApproveIn,
-    schemas.RejectIn,
-    schemas.WithdrawIn,
-    schemas.EndIn,
-    schemas.RevokeIn,
-    key_schemas.BlockKeyIn,
-    key_schemas.UnblockKeyIn,
-    schemas.EvidenceIn,
-    schemas.TokenIn,
-    domain_schemas.AddDomainIn,
-    schemas.RetryIn,
-    domain_schemas.ValidateIn,
-    acme_schemas.CredentialIn,
-    acme_schemas.CredentialChangeIn,
-    schemas.ProblemOut,
-)
 _REQUEST_ID: Extra = {
     "name": "X-Request-ID",
     "in": "header",
@@ -47,66 +25,68 @@ _REQUEST_ID: Extra = {
     "description": "Comes back with the answer and stands in the log; made up if you send none.",
     "schema": {"type": "string", "pattern": "^[A-Za-z0-9._:/+=@-]{1,128}$"},
 }
-IDEMPOTENCY_KEY: Extra = {
-    "name": "Idempotency-Key",
-    "in": "header",
-    "required": False,
-    "description": "The same key makes the same thing, however often it is sent.",
-    "schema": {"type": "string", "pattern": "^[!-~]{1,128}$"},
-}
-IF_MATCH: Extra = {
-    "name": "If-Match",
-    "in": "header",
-    "required": False,
-    "description": "The ETag of what you looked at; answered with 412 if it has changed meanwhile.",
-    "schema": {"type": "string", "pattern": '^"[0-9]{1,10}"$'},
-}
+_FILE: Extra = {"type": "string", "format": "binary", "description": "The CSR as a file: PEM or DER."}
+#: What any call may be answered with; one that sends something; and one with a body.
+_ANY, _SENDING, _WITH_BODY = (401, 403, 413, 429, 500), (400, 415, 422), (408,)
 
 
-def describe(
-    *problems: int,
-    body: type[BaseModel] | None = None,
-    body_required: bool = True,
-    form: type[BaseModel] | None = None,
-    headers: Iterable[Extra] = (),
-    files: Iterable[str] = (),
-) -> Extra:
-    """What ninja is to add to an operation: its problems by status, JSON body, form, headers, files.
+def files(*media_types: str) -> Extra:
+    """What an operation answers with: a file, in one of these forms."""
+    binary = {"schema": {"type": "string", "format": "binary"}}
+    content = dict.fromkeys(sorted(media_types), binary)
+    return {"responses": {200: {"description": "The file.", "content": content}}}
 
-    Every operation may answer 401, 413, 429 and 500 as well, and those with a body 400, 408, 415 and 422.
-    """
-    statuses = {401, 413, 429, 500, *problems} | ({400, 408, 415, 422} if body else set())
-    extra: Extra = {
-        "responses": {status: _problem(status) for status in sorted(statuses)},
-        "parameters": [dict(header) for header in (*headers, _REQUEST_ID)],
-    }
-    if body:
-        content = {"application/json": {"schema": {"$ref": _REF.format(model=body.__name__)}}}
-        if form:
-            content["multipart/form-data"] = {"schema": {"$ref": _REF.format(model=form.__name__)}}
-        extra["requestBody"] = {"required": body_required, "content": content}
-    if media_types := list(files):
-        binary = {"schema": {"type": "string", "format": "binary"}}
-        extra["responses"][200] = {
-            "description": "The file.",
-            "content": {media_type: dict(binary) for media_type in media_types},
-        }
-    return extra
+
+class Utf8Renderer(JSONRenderer):
+    """JSON as people read it."""
+
+    json_dumps_params = MappingProxyType({"ensure_ascii": False})
 
 
 class CertdeskApi(NinjaAPI):
-    """Ninja's API with our bodies in the document."""
+    """Ninja's API, whose document has the problems, forms and headers that all operations share."""
+
+    def get_content_type(self) -> str:
+        """JSON without a charset: it is UTF-8 (RFC 8259 8.1)."""
+        return str(self.renderer.media_type)
 
     def get_openapi_schema(
-        self, *, path_prefix: str | None = None, path_params: dict[str, Any] | None = None
+        self, *, path_prefix: str | None = None, path_params: Extra | None = None
     ) -> OpenAPISchema:
         """The whole document, for the fixed address of this version."""
         del path_prefix, path_params
         document = get_schema(api=self, path_prefix="/api/v1/")
-        _refs, made = models_json_schema([(model, "validation") for model in _BODIES], ref_template=_REF)
-        document["components"]["schemas"].update(made["$defs"])
+        schemas = document["components"]["schemas"]
+        shape = ProblemOut.model_json_schema(
+            ref_template="#/components/schemas/{model}", mode="serialization"
+        )
+        schemas.update({**shape.pop("$defs"), "ProblemOut": shape})
         document["jsonSchemaDialect"] = "https://spec.openapis.org/oas/3.1/dialect/base"
+        for path, methods in document["paths"].items():
+            for method, operation in methods.items():
+                _complete(operation, path=path, method=method, schemas=schemas)
         return document
+
+
+def _complete(operation: Extra, *, path: str, method: str, schemas: Extra) -> None:
+    """Adds what holds of every operation of its kind."""
+    responses, body = operation["responses"], operation.get("requestBody")
+    parameters = operation.setdefault("parameters", [])
+    queried = {parameter["name"] for parameter in parameters if parameter["in"] == "query"}
+    statuses = {*_ANY, *(status for status in responses if status >= HTTPStatus.BAD_REQUEST)}
+    statuses.update(_SENDING if method in ("post", "patch") else (), _WITH_BODY if body else ())
+    statuses.update((HTTPStatus.NOT_FOUND,) if "{" in path or "organisation" in queried else ())
+    statuses.update((HTTPStatus.UNPROCESSABLE_ENTITY,) if queried else ())
+    for status in sorted(statuses):
+        content = {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemOut"}}}
+        responses[status] = {"description": HTTPStatus(status).phrase, "content": content}
+    parameters.append(_REQUEST_ID)
+    if body:
+        asked = body["content"]["application/json"]["schema"]
+        shape = schemas[asked["$ref"].rpartition("/")[2]] if "$ref" in asked else {}
+        if "csr" in shape.get("properties", {}):
+            as_file = {**shape, "properties": {**shape["properties"], "csr": _FILE}}
+            body["content"]["multipart/form-data"] = {"schema": as_file}
 
 
 def document_view(api: CertdeskApi) -> Callable[[HttpRequest], HttpResponse]:
@@ -123,10 +103,3 @@ def document_view(api: CertdeskApi) -> Callable[[HttpRequest], HttpResponse]:
         )
 
     return require_safe(openapi_document)
-
-
-def _problem(status: int) -> Extra:
-    return {
-        "description": HTTPStatus(status).phrase,
-        "content": {MEDIA_TYPE: {"schema": {"$ref": _REF.format(model="ProblemOut")}}},
-    }

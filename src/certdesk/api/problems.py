@@ -1,25 +1,22 @@
-"""Errors as RFC 9457 problems: REST's one table from error to status (DESIGN §9), and how they are written.
+"""Errors as RFC 9457 problems: REST's one table from error to status, and how they are written.
 
 Nothing here decides anything; a detail of our own bug is logged and never shown.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import structlog
 from django.core.exceptions import BadRequest, RequestDataTooBig, SuspiciousOperation
 from django.http import Http404, HttpRequest, HttpResponse
 from django.http.multipartparser import MultiPartParserError
 from ninja import NinjaAPI
-from ninja.errors import AuthenticationError
-from ninja.errors import ValidationError as ParameterError
-from pydantic import ValidationError
+from ninja.errors import AuthenticationError, HttpError, ValidationError
 
-from certdesk.api.render import check_json
 from certdesk.domain import errors
-from certdesk.domain.findings import Check
+from certdesk.domain.findings import Check, as_record
 from certdesk.services.validation import MailNotSent
 
 log = structlog.get_logger()
@@ -146,6 +143,13 @@ STALE = Problem(
     title="It has changed meanwhile",
     detail="The request has another version than If-Match names. Read it again, then decide.",
 )
+UNSUPPORTED = Problem(
+    status=415,
+    code="media_type.unsupported",
+    title="This kind of body is not read here",
+    detail="Send JSON (Content-Type: application/json). A CSR may also come as multipart/form-data, with a "
+    "file field “csr”.",
+)
 BUG = Problem(status=500, code="internal", title=_BUG.title, detail=_OUR_FAULT)
 
 
@@ -154,14 +158,12 @@ def malformed(detail: str) -> Problem:
     return Problem(status=400, code="request.malformed", title="The call can't be understood", detail=detail)
 
 
-def kind_of(error: errors.CertdeskError) -> Kind:
-    """The row of the table for an error; a class that is not in it shows as the nearest one above."""
-    return next(KINDS[cls] for cls in type(error).__mro__ if cls in KINDS)
+NOT_JSON = malformed("The body is not JSON.")
 
 
 def problem_of(error: errors.CertdeskError, *, in_query: bool = False) -> Problem:
     """The problem that tells a caller about an error; `in_query` when its fields are query parameters."""
-    kind = kind_of(error)
+    kind = next(KINDS[cls] for cls in type(error).__mro__ if cls in KINDS)
     status = STATUS_OF_CODE.get(error.code, kind.status)
     if not kind.says_detail:
         log.error("api.internal_error", code=error.code, detail=error.detail)
@@ -170,7 +172,7 @@ def problem_of(error: errors.CertdeskError, *, in_query: bool = False) -> Proble
     headers: dict[str, str] = {}
     found: tuple[dict[str, str], ...] = ()
     if isinstance(error, errors.PolicyRefused):
-        extra["checks"] = [check_json(check) for check in error.checks if isinstance(check, Check)]
+        extra["checks"] = [as_record(check) for check in error.checks if isinstance(check, Check)]
     elif isinstance(error, errors.InvalidInput):
         found = tuple(_field(name, advice, in_query=in_query) for name, advice in error.fields.items())
     elif isinstance(error, errors.MissingScope):
@@ -192,63 +194,48 @@ def problem_of(error: errors.CertdeskError, *, in_query: bool = False) -> Proble
     )
 
 
-def invalid_body(error: ValidationError) -> Problem:
-    """What a body that does not fit its schema is answered with: every error, with its JSON pointer."""
-    found = error.errors(include_url=False, include_input=False, include_context=False)
-    if any(item["type"] == "json_invalid" for item in found):
-        return malformed("The body is not JSON.")
-    return _invalid(tuple({"pointer": pointer(item["loc"]), "detail": _advice(item)} for item in found))
-
-
-def _advice(item: Mapping[str, Any]) -> str:
-    kind = str(item["type"])
-    return _ADVICE.get(kind, str(item["msg"]))
-
-
-def pointer(parts: Iterable[str | int]) -> str:
-    """A JSON pointer as URI fragment (RFC 6901 6); `#` is the whole document."""
-    return "#" + "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in parts)
-
-
 def register(api: NinjaAPI) -> None:
     """Tells the API how each kind of error is answered."""
-    api.add_exception_handler(errors.CertdeskError, _certdesk_error)
-    api.add_exception_handler(Unacceptable, _unacceptable)
-    api.add_exception_handler(ParameterError, _parameter_error)
-    api.add_exception_handler(AuthenticationError, lambda _request, _error: NOT_SIGNED_IN.response())
-    api.add_exception_handler(RequestDataTooBig, lambda _request, _error: TOO_LARGE.response())
-    for refused in (SuspiciousOperation, BadRequest, MultiPartParserError, OSError):
-        api.add_exception_handler(refused, _unreadable)
-    api.add_exception_handler(Http404, lambda _request, _error: NO_SUCH_ADDRESS.response())
-    # Whatever is left is our bug: the edge logs it and answers.
-    api.add_exception_handler(Exception, _pass_on)
+
+    def in_parser(request: HttpRequest, error: HttpError) -> HttpResponse:
+        """Ninja wraps what its parser raises."""
+        return api.on_exception(request, cast("Any", error.__cause__ or error))
+
+    handlers: dict[type[Exception], Callable[[HttpRequest, Any], HttpResponse]] = {
+        errors.CertdeskError: lambda asked, e: problem_of(e, in_query=asked.method == "GET").response(),
+        Unacceptable: lambda _asked, error: error.problem.response(),
+        ValidationError: lambda asked, error: _invalid(asked, error).response(),
+        AuthenticationError: lambda _asked, _error: NOT_SIGNED_IN.response(),
+        HttpError: in_parser,
+        Http404: lambda _asked, _error: NO_SUCH_ADDRESS.response(),
+        RequestDataTooBig: lambda _asked, _error: TOO_LARGE.response(),
+        **dict.fromkeys((SuspiciousOperation, BadRequest, MultiPartParserError, OSError), _unreadable),
+        Exception: _pass_on,
+    }
+    for kind, handler in handlers.items():
+        api.add_exception_handler(kind, handler)
 
 
-def _certdesk_error(request: HttpRequest, error: object) -> HttpResponse:
-    return problem_of(cast("errors.CertdeskError", error), in_query=request.method == "GET").response()
-
-
-def _unacceptable(_request: HttpRequest, error: object) -> HttpResponse:
-    return cast("Unacceptable", error).problem.response()
-
-
-def _parameter_error(_request: HttpRequest, error: object) -> HttpResponse:
-    found = (
-        {"parameter": str(item["loc"][-1]), "in": str(item["loc"][0]), "detail": str(item["msg"])}
-        for item in cast("ParameterError", error).errors
-    )
-    return _invalid(tuple(found)).response()
-
-
-def _unreadable(_request: HttpRequest, _error: object) -> HttpResponse:
+def _unreadable(_request: HttpRequest, _error: Exception) -> HttpResponse:
     return malformed("The body can't be read as what its Content-Type says.").response()
 
 
-def _pass_on(_request: HttpRequest, error: object) -> HttpResponse:
-    raise cast("Exception", error)
+def _pass_on(_request: HttpRequest, error: Exception) -> NoReturn:
+    raise error  # our bug: the edge logs it and answers
 
 
-def _invalid(found: tuple[dict[str, str], ...]) -> Problem:
+def _invalid(request: HttpRequest, error: ValidationError) -> Problem:
+    """Everything that does not fit its schema: in the body by its JSON pointer, else by the parameter."""
+    found = []
+    for item in error.errors:
+        source, *path = item["loc"]
+        advice = _ADVICE.get(item["type"], item["msg"])
+        if source != "body":
+            found.append({"parameter": str(path[-1]), "in": source, "detail": advice})
+        elif request.body:
+            found.append({"pointer": _pointer(*path[1:]), "detail": advice})  # path[0] is our own parameter
+        else:
+            return NOT_JSON if request.content_type == "application/json" else UNSUPPORTED
     kind = KINDS[errors.InvalidInput]
     where = ", ".join(item.get("pointer") or item["parameter"] for item in found[:5])
     return Problem(
@@ -256,8 +243,13 @@ def _invalid(found: tuple[dict[str, str], ...]) -> Problem:
         code=errors.InvalidInput.code,
         title=kind.title,
         detail=f"Put this right: {where}. See “errors” for what to do.",
-        errors=found,
+        errors=tuple(found),
     )
+
+
+def _pointer(*parts: str | int) -> str:
+    """A JSON pointer as URI fragment (RFC 6901 6); `#` is the whole document."""
+    return "#" + "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in parts)
 
 
 def _field(name: str, advice: str, *, in_query: bool) -> dict[str, str]:
@@ -265,4 +257,4 @@ def _field(name: str, advice: str, *, in_query: bool) -> dict[str, str]:
         return {"parameter": name, "in": "query", "detail": advice}
     # The services name evidence by domain; in the body it is a list, whose order they do not know.
     whole = "evidence" if name.startswith(("evidence.", "how.")) else name
-    return {"pointer": pointer([whole]), "detail": advice}
+    return {"pointer": _pointer(whole), "detail": advice}

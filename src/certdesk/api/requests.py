@@ -1,101 +1,124 @@
 """Requests over REST: preview, create, list, show, withdraw, approve, reject."""
 
+from zlib import crc32
+
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
-from ninja import Query, Router
+from ninja import Query, Router, Status
 
-from certdesk.api import inputs, render
+from certdesk.api import inputs
 from certdesk.api.auth import actor_of
-from certdesk.api.domain_schemas import CaaAnswersOut
-from certdesk.api.openapi import IDEMPOTENCY_KEY, IF_MATCH, describe
-from certdesk.api.schemas import (
+from certdesk.api.domains import CaaAnswerOut
+from certdesk.api.inputs import IdempotencyKey, IfMatch
+from certdesk.api.request_schemas import (
     ApproveIn,
     CsrIn,
-    CsrUploadIn,
     DecisionOut,
     EndIn,
     FurtherOut,
     PreviewOut,
     RejectIn,
     RequestOut,
-    RequestsOut,
+    RequestRowOut,
     RequestsQuery,
     RetryIn,
     SubmissionIn,
-    UploadIn,
     WithdrawIn,
 )
+from certdesk.api.schemas import ROOT, Page, ProblemOut, page
 from certdesk.domain.actors import Actor
+from certdesk.domain.errors import InvalidInput, NotAuthorized
+from certdesk.domain.keys import describe_key
+from certdesk.domain.policy import Outcome
+from certdesk.domain.requests import OrganisationId
 from certdesk.services.confirm import approve_and_issue, submit_another, submit_request
-from certdesk.services.decisions import Shown, judge_for_decision, reject_request
-from certdesk.services.organisations import Evidence
+from certdesk.services.decisions import Judgement, Shown, judge_for_decision, reject_request
 from certdesk.services.recovery import poll_now, retry_request
-from certdesk.services.requests import end_request, preview_request, withdraw_request
-from certdesk.store.selectors.caa import caa_of_request
+from certdesk.services.requests import Submission, end_request, preview_request, withdraw_request
+from certdesk.store.selectors.caa import CaaRow, caa_of_request
 from certdesk.store.selectors.certificates import get_certificate
+from certdesk.store.selectors.organisations import get_organisation, list_organisations
 from certdesk.store.selectors.requests import Filters, get_request, list_requests
 
 router = Router(tags=["requests"])
 
 CHANNEL = "api"
+_FORESEEN = {
+    Outcome.AUTO: "Would be accepted for automatic processing.",
+    Outcome.MANUAL: "Would wait for manual approval.",
+    Outcome.REFUSE: "Would be refused: put right what the checks say, then preview again.",
+}
 
 
 @router.post(
     "/requests/preview",
     operation_id="previewRequest",
     summary="Say what a CSR holds and what would become of it",
-    response={200: PreviewOut},
-    openapi_extra=describe(403, 404, body=SubmissionIn, form=UploadIn),
+    response={200: PreviewOut, 404: ProblemOut},
 )
-def preview(request: HttpRequest) -> HttpResponse:
-    """Every attribute, name and check with its verdict; nothing is stored or sent (R15, R16)."""
+def preview(request: HttpRequest, body: SubmissionIn) -> dict[str, object]:
+    """Every attribute, name and check with its verdict; nothing is stored or sent."""
     actor = actor_of(request)
-    asked, upload = inputs.read_submission(request)
-    submission = inputs.submission_for(actor, asked, upload)
-    foreseen = preview_request(actor=actor, submission=submission, now=timezone.now())
-    slug = inputs.slug_of(actor, foreseen.organisation_id)
-    return render.answer(render.preview_json(foreseen, actor=actor, slug=slug))
+    told = preview_request(actor=actor, submission=_submission(actor, body), now=timezone.now())
+    own = list_organisations(actor=actor)
+    return {
+        "decision": told.decision.outcome,
+        "detail": _FORESEEN[told.decision.outcome],
+        "organisation": told.organisation,
+        "organisation_slug": next((row.slug for row in own if row.id == told.organisation_id), ""),
+        "requester": actor.label,
+        "names": told.csr.names,
+        "subject": told.csr.subject,
+        "key": describe_key(told.csr.key),
+        "csr_sha256": told.csr.sha256,
+        "profile_id": told.profile_id,
+        "duration_years": told.duration_years,
+        "server_software": told.server_software,
+        "term": told,
+        "checks": told.decision.checks,
+    }
 
 
 @router.post(
     "/requests",
     operation_id="createRequest",
     summary="Ask for a certificate",
-    response={201: RequestOut},
-    openapi_extra=describe(403, 404, 503, body=SubmissionIn, form=UploadIn, headers=[IDEMPOTENCY_KEY]),
+    response={201: RequestOut, (404, 503): ProblemOut},
 )
-def create(request: HttpRequest) -> HttpResponse:
-    """Creates a request; 422 with every check if policy refuses it (R17 to R19).
+def create(
+    request: HttpRequest, response: HttpResponse, body: SubmissionIn, key: IdempotencyKey = ""
+) -> Status[RequestOut]:
+    """Creates a request; 422 with every check if policy refuses it.
 
     With a CA that answers at once the certificate is there already. `Idempotent-Replayed: true` says that an
     earlier call had made the request.
     """
     actor = actor_of(request)
-    key = inputs.idempotency_key(request)
-    asked, upload = inputs.read_submission(request)
-    submission = inputs.submission_for(actor, asked, upload)
     created = submit_request(
-        actor=actor, submission=submission, channel=CHANNEL, idempotency_key=key, clock=timezone.now
+        actor=actor,
+        submission=_submission(actor, body),
+        channel=CHANNEL,
+        idempotency_key=key,
+        clock=timezone.now,
     )
-    headers = {"Location": f"{render.ROOT}/requests/{created.number}"}
+    response["Location"] = f"{ROOT}/requests/{created.number}"
     if created.replayed:
-        headers["Idempotent-Replayed"] = "true"
-    return _show(actor, created.number, status=201, headers=headers)
+        response["Idempotent-Replayed"] = "true"
+    return Status(201, _show(response, actor, created.number))
 
 
 @router.get(
     "/requests",
     operation_id="listRequests",
     summary="List requests",
-    response={200: RequestsOut},
-    openapi_extra=describe(404, 422),
+    response={200: Page[RequestRowOut]},
 )
-def index(request: HttpRequest, query: Query[RequestsQuery]) -> HttpResponse:
-    """All requests of the caller's organisation, whoever made them (R20); for RA staff, of all."""
+def index(request: HttpRequest, response: HttpResponse, query: Query[RequestsQuery]) -> object:
+    """All requests of the caller's organisation, made by anyone in it; for RA staff, of all."""
     actor = actor_of(request)
     filters = Filters(
         query=query.q,
-        status=query.status,
+        status=query.status or "",
         action=query.action,
         organisation_id=inputs.organisation_filter(actor, query.organisation),
         sort=query.sort,
@@ -103,16 +126,7 @@ def index(request: HttpRequest, query: Query[RequestsQuery]) -> HttpResponse:
         limit=query.limit,
     )
     found = list_requests(actor=actor, filters=filters)
-    asked = {
-        "q": query.q,
-        "status": query.status,
-        "action": query.action,
-        "organisation": query.organisation,
-        "sort": query.sort.value,
-        "limit": str(query.limit),
-    }
-    items = [render.row_json(row, now=timezone.now()) for row in found.rows]
-    return render.page(items, path="/requests", query=asked, next_cursor=found.next_cursor)
+    return page(request, response, found.rows, found.next_cursor)
 
 
 @router.get(
@@ -120,214 +134,223 @@ def index(request: HttpRequest, query: Query[RequestsQuery]) -> HttpResponse:
     operation_id="showRequest",
     summary="Show a request",
     response={200: RequestOut},
-    openapi_extra=describe(404),
 )
-def show(request: HttpRequest, number: int) -> HttpResponse:
+def show(request: HttpRequest, response: HttpResponse, number: int) -> RequestOut | HttpResponse:
     """A request with its checks, history, decisions and certificates. The ETag is its version."""
-    actor = actor_of(request)
-    detail = get_request(actor=actor, number=number)
-    body = render.request_json(detail, now=timezone.now())
-    headers = {"ETag": render.etag(detail.version, body), "Cache-Control": "private, no-cache"}
-    if inputs.is_fresh(request, tag=headers["ETag"]):
-        return HttpResponse(status=304, headers=headers)
-    return render.answer(body, headers=headers)
+    told = _show(response, actor_of(request), number)
+    response["Cache-Control"] = "private, no-cache"
+    if inputs.is_fresh(request, tag=response["ETag"]):
+        return HttpResponse(status=304, headers={name: response[name] for name in ("ETag", "Cache-Control")})
+    return told
 
 
 @router.get(
     "/requests/{int:number}/caa",
     operation_id="listCaaOfRequest",
     summary="List what CAA records say of the names of a request",
-    response={200: CaaAnswersOut},
-    openapi_extra=describe(404),
+    response={200: Page[CaaAnswerOut]},
 )
-def caa(request: HttpRequest, number: int) -> HttpResponse:
-    """The newest answer about each of its names; empty where the policy asks for none (V6)."""
-    found = caa_of_request(actor=actor_of(request), number=number)
-    return render.answer({"items": [render.caa_json(row) for row in found], "next_cursor": None})
+def caa(request: HttpRequest, number: int) -> dict[str, list[CaaRow]]:
+    """The newest answer about each of its names; empty where the policy asks for none."""
+    return {"items": caa_of_request(actor=actor_of(request), number=number)}
 
 
 @router.post(
     "/requests/{int:number}/certificates",
     operation_id="issueFurtherCertificate",
     summary="Ask for another certificate under a request",
-    response={201: FurtherOut, 202: FurtherOut},
-    openapi_extra=describe(403, 404, 409, 502, 503, body=CsrIn, form=CsrUploadIn, headers=[IDEMPOTENCY_KEY]),
+    response={201: FurtherOut, 202: FurtherOut, (409, 502, 503): ProblemOut},
 )
-def issue_further(request: HttpRequest, number: int) -> HttpResponse:
+def issue_further(
+    request: HttpRequest, response: HttpResponse, number: int, body: CsrIn, key: IdempotencyKey = ""
+) -> Status[dict[str, object]]:
     """For a new key, and for the request's names or some of them, until its term ends; nobody decides again.
 
-    Everything is checked anew: 422 with what stands against it, 409 with the code `request.not_entitled`
+    Everything is checked again: 422 with what stands against it, 409 with the code `request.not_entitled`
     where the request allows no more. 202 says that the CA is at work; the same call tells what became of it.
     """
     actor = actor_of(request)
-    key = inputs.idempotency_key(request)
-    upload = inputs.read_csr_alone(request)
     made, certificate_id = submit_another(
-        actor=actor, number=number, upload=upload, channel=CHANNEL, idempotency_key=key, clock=timezone.now
+        actor=actor, number=number, upload=body.csr, channel=CHANNEL, idempotency_key=key, clock=timezone.now
     )
-    headers = {"Idempotent-Replayed": "true"} if made.replayed else {}
+    if made.replayed:
+        response["Idempotent-Replayed"] = "true"
     if certificate_id is None:
-        return render.answer(render.further_json(number, None), status=202, headers=headers)
+        return Status(202, {"request": number, "certificate": None})
     row = get_certificate(actor=actor, certificate_id=certificate_id, now=timezone.now())
-    headers["Location"] = f"{render.ROOT}/certificates/{row.id}"
-    return render.answer(render.further_json(number, row), status=201, headers=headers)
+    response["Location"] = f"{ROOT}/certificates/{row.id}"
+    return Status(201, {"request": number, "certificate": row})
 
 
 @router.post(
     "/requests/{int:number}/withdraw",
     operation_id="withdrawRequest",
     summary="Withdraw a request",
-    response={200: RequestOut},
-    openapi_extra=describe(403, 404, 409, 412, body=WithdrawIn, body_required=False, headers=[IF_MATCH]),
+    response={200: RequestOut, (409, 412): ProblemOut},
 )
-def withdraw(request: HttpRequest, number: int) -> HttpResponse:
+def withdraw(
+    request: HttpRequest,
+    response: HttpResponse,
+    number: int,
+    body: WithdrawIn | None = None,
+    if_match: IfMatch = "",
+) -> RequestOut:
     """Ends a request before issuance; its requester or a manager may."""
     actor = actor_of(request)
-    body = inputs.read_body(request, WithdrawIn, optional=True)
-    withdraw_request(
-        actor=actor,
-        number=number,
-        seen_version=_seen(request, actor, number, given=body.version),
-        now=timezone.now(),
-    )
-    return _show(actor, number)
+    seen = _seen(actor, number, if_match, given=body.version if body else None)
+    withdraw_request(actor=actor, number=number, seen_version=seen, now=timezone.now())
+    return _show(response, actor, number)
 
 
 @router.post(
     "/requests/{int:number}/end",
     operation_id="endRequest",
     summary="End what a request allows",
-    response={200: RequestOut},
-    openapi_extra=describe(403, 404, 409, 412, body=EndIn, headers=[IF_MATCH]),
+    response={200: RequestOut, (409, 412): ProblemOut},
 )
-def end(request: HttpRequest, number: int) -> HttpResponse:
+def end(
+    request: HttpRequest, response: HttpResponse, number: int, body: EndIn, if_match: IfMatch = ""
+) -> RequestOut:
     """No certificate follows under it; those that are there stay valid. Officers and managers may."""
     actor = actor_of(request)
-    body = inputs.read_body(request, EndIn)
-    end_request(
-        actor=actor,
-        number=number,
-        reason=body.reason,
-        seen_version=_seen(request, actor, number, given=body.version),
-        now=timezone.now(),
-    )
-    return _show(actor, number)
+    seen = _seen(actor, number, if_match, given=body.version)
+    end_request(actor=actor, number=number, reason=body.reason, seen_version=seen, now=timezone.now())
+    return _show(response, actor, number)
 
 
 @router.get(
     "/requests/{int:number}/decision",
     operation_id="showDecision",
     summary="Show what an approval would be about (RA officers)",
-    response={200: DecisionOut},
-    openapi_extra=describe(403, 404, 409),
+    response={200: DecisionOut, 409: ProblemOut},
 )
-def decision(request: HttpRequest, number: int) -> HttpResponse:
+def decision(request: HttpRequest, number: int) -> Judgement:
     """Every check as it is now, the domains that need evidence, and `shown`, which an approval sends back."""
-    actor = actor_of(request)
-    judged = judge_for_decision(actor=actor, number=number, now=timezone.now())
-    return render.answer(render.decision_json(judged))
+    return judge_for_decision(actor=actor_of(request), number=number, now=timezone.now())
 
 
 @router.post(
     "/requests/{int:number}/approve",
     operation_id="approveRequest",
     summary="Approve a request (RA officers)",
-    response={200: RequestOut},
-    openapi_extra=describe(403, 404, 409, 412, 503, body=ApproveIn, headers=[IF_MATCH]),
+    response={200: RequestOut, (409, 412, 503): ProblemOut},
 )
-def approve(request: HttpRequest, number: int) -> HttpResponse:
+def approve(
+    request: HttpRequest, response: HttpResponse, number: int, body: ApproveIn, if_match: IfMatch = ""
+) -> RequestOut:
     """Approves what `shown` says that the officer saw, with evidence for each domain that nothing proves yet,
     and with how the organisation was vetted where it has not been.
 
     409 with what has changed since, if anything has.
     """
     actor = actor_of(request)
-    body = inputs.read_body(request, ApproveIn)
-    _seen(request, actor, number, given=None)
+    _seen(actor, number, if_match, given=None)
     approve_and_issue(
         actor=actor,
         number=number,
         shown=Shown.read(body.shown),
-        evidence=[
-            Evidence(domain=e.domain.strip().lower(), how=e.how, details=e.details, reference=e.reference)
-            for e in body.evidence
-        ],
+        evidence=[one.evidence() for one in body.evidence],
         vetting=body.vetting,
         note=body.note,
         message=body.message,
         clock=timezone.now,
     )
-    return _show(actor, number)
+    return _show(response, actor, number)
 
 
 @router.post(
     "/requests/{int:number}/reject",
     operation_id="rejectRequest",
     summary="Reject a request (RA officers)",
-    response={200: RequestOut},
-    openapi_extra=describe(403, 404, 409, 412, body=RejectIn, headers=[IF_MATCH]),
+    response={200: RequestOut, (409, 412): ProblemOut},
 )
-def reject(request: HttpRequest, number: int) -> HttpResponse:
-    """Rejects with details, which the applicant reads (R29)."""
+def reject(
+    request: HttpRequest, response: HttpResponse, number: int, body: RejectIn, if_match: IfMatch = ""
+) -> RequestOut:
+    """Rejects with details, which the applicant reads."""
     actor = actor_of(request)
-    body = inputs.read_body(request, RejectIn)
-    reject_request(
-        actor=actor,
-        number=number,
-        details=body.details,
-        seen_version=_seen(request, actor, number, given=body.version),
-        now=timezone.now(),
-    )
-    return _show(actor, number)
+    seen = _seen(actor, number, if_match, given=body.version)
+    reject_request(actor=actor, number=number, details=body.details, seen_version=seen, now=timezone.now())
+    return _show(response, actor, number)
 
 
 @router.post(
     "/requests/{int:number}/retry",
     operation_id="retryRequest",
     summary="Send a request that the CA rejected there again (RA officers)",
-    response={200: RequestOut},
-    openapi_extra=describe(403, 404, 409, 412, body=RetryIn, body_required=False, headers=[IF_MATCH]),
+    response={200: RequestOut, (409, 412): ProblemOut},
 )
-def retry(request: HttpRequest, number: int) -> HttpResponse:
-    """Checked anew first, then sent as a new attempt (R28); nobody sends an own request again."""
-    actor = actor_of(request)
-    body = inputs.read_body(request, RetryIn, optional=True)
-    retry_request(
-        actor=actor,
-        number=number,
-        note=body.note,
-        seen_version=_seen(request, actor, number, given=body.version),
-        now=timezone.now(),
-    )
-    return _show(actor, number)
+def retry(
+    request: HttpRequest,
+    response: HttpResponse,
+    number: int,
+    body: RetryIn | None = None,
+    if_match: IfMatch = "",
+) -> RequestOut:
+    """Checked again first, then sent as a new attempt; nobody sends an own request again."""
+    actor, asked = actor_of(request), body or RetryIn()
+    seen = _seen(actor, number, if_match, given=asked.version)
+    retry_request(actor=actor, number=number, note=asked.note, seen_version=seen, now=timezone.now())
+    return _show(response, actor, number)
 
 
 @router.post(
     "/requests/{int:number}/poll",
     operation_id="pollRequest",
     summary="Ask the CA about a request at once (RA officers)",
-    response={200: RequestOut},
-    openapi_extra=describe(400, 403, 404, 409, 415, 422),
+    response={200: RequestOut, 409: ProblemOut},
 )
-def poll(request: HttpRequest, number: int) -> HttpResponse:
+def poll(request: HttpRequest, response: HttpResponse, number: int) -> RequestOut:
     """Rather than when the back-off says so; the status changes once the CA answers."""
     actor = actor_of(request)
     poll_now(actor=actor, number=number, now=timezone.now())
-    return _show(actor, number)
+    return _show(response, actor, number)
 
 
-def _seen(request: HttpRequest, actor: Actor, number: int, *, given: int | None) -> int | None:
+def _seen(actor: Actor, number: int, if_match: str, *, given: int | None) -> int | None:
     """The version that the caller decided on, if it was told."""
-    if given is None and "If-Match" not in request.headers:
+    if given is None and not if_match:
         return None
     current = get_request(actor=actor, number=number).version
-    return inputs.seen_version(request, current=current, given=given)
+    return inputs.seen_version(if_match, current=current, given=given)
 
 
-def _show(
-    actor: Actor, number: int, *, status: int = 200, headers: dict[str, str] | None = None
-) -> HttpResponse:
-    detail = get_request(actor=actor, number=number)
-    body = render.request_json(detail, now=timezone.now())
-    tag = render.etag(detail.version, body)
-    return render.answer(body, status=status, headers={"ETag": tag, **(headers or {})})
+def _show(response: HttpResponse, actor: Actor, number: int) -> RequestOut:
+    """The request; its ETag is its version, and a number for what changes without one."""
+    told = RequestOut.from_orm(get_request(actor=actor, number=number))
+    response["ETag"] = f'"{told.version}.{crc32(told.model_dump_json().encode())}"'
+    return told
+
+
+def _submission(actor: Actor, body: SubmissionIn) -> Submission:
+    return Submission(
+        organisation_id=_organisation(actor, body.organisation),
+        upload=body.csr,
+        duration_years=body.duration_years,
+        server_software=body.server_software,
+        profile_id=body.profile,
+        note=body.note,
+        names=None if body.names is None else tuple(body.names),
+    )
+
+
+def _organisation(actor: Actor, slug: str) -> OrganisationId:
+    """The organisation named, or the only one that the actor belongs to: nobody asks for another's."""
+    if slug:
+        found = get_organisation(actor=actor, slug=slug)
+        if found.id not in actor.organisation_ids:
+            raise NotAuthorized(f"You don't belong to {found.legal_name}, so you can't request for it.")
+        return found.id
+    if not actor.organisation_ids:
+        raise NotAuthorized(
+            "You don't belong to an organisation, so you can't ask for certificates. "
+            "RA staff decide about requests; people of an organisation make them."
+        )
+    if len(actor.organisation_ids) > 1:
+        own = (row.slug for row in list_organisations(actor=actor) if row.id in actor.organisation_ids)
+        raise InvalidInput(
+            "You belong to several organisations. Say for which one you ask.",
+            fields={"organisation": f"Choose one of: {', '.join(own)}."},
+        )
+    (only,) = actor.organisation_ids
+    return only

@@ -6,18 +6,19 @@ from django.urls import URLPattern, path, re_path
 from certdesk.api import (
     acme,
     certificates,
-    domain_methods,
     domains,
     downloads,
     keys,
     organisations,
     problems,
+    publications,
     requests,
     tokens,
 )
 from certdesk.api.auth import BearerToken
 from certdesk.api.edge import guard, guarded
-from certdesk.api.openapi import CertdeskApi, document_view
+from certdesk.api.inputs import BodyParser
+from certdesk.api.openapi import CertdeskApi, Utf8Renderer, document_view
 
 app_name = "api"
 
@@ -28,11 +29,13 @@ api = CertdeskApi(
     "Errors are RFC 9457 problems; times are RFC 3339 in UTC; lists are paged by cursor with a Link header.",
     urls_namespace="api",
     auth=BearerToken(),
+    parser=BodyParser(),
+    renderer=Utf8Renderer(),
     docs_url=None,  # interactive pages load scripts from elsewhere, which the CSP forbids
     openapi_url=None,  # served below, without a sign-in
 )
 problems.register(api)
-for _room in (requests, downloads, certificates, organisations, domains, domain_methods, acme, keys, tokens):
+for _room in (requests, downloads, certificates, organisations, domains, publications, acme, keys, tokens):
     api.add_router("", _room.router)
 
 

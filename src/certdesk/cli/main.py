@@ -31,6 +31,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "domain": ("certdesk.cli.client.domain:domain", "Domains: list, add, have a mailbox confirm."),
     "acme": ("certdesk.cli.client.acme:acme", "Look after ACME credentials and accounts."),
     "organisation": ("certdesk.cli.client.organisation:organisation", "Look at organisations."),
+    "person": (
+        "certdesk.cli.client.organisation:person",
+        "Look after people: list, disable and enable accounts.",
+    ),
     "token": ("certdesk.cli.client.token:token", "Look after your API tokens."),
     "completion": ("certdesk.cli.client.completion:completion", "Completion for your shell."),
 }

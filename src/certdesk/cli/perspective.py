@@ -3,9 +3,9 @@
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import click
 from granian import Granian
@@ -18,18 +18,6 @@ from certdesk.front import Front
 
 #: How the command tells granian's worker process what it was told; no secret stands in it.
 _HANDED_ON = "CERTDESK_PERSPECTIVE"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """What the command was told."""
-
-    code: str
-    token_file: str
-    resolvers: Sequence[str]
-    networks: Sequence[str]
-    http_port: int
-    https_port: int
 
 
 @click.command()
@@ -55,35 +43,18 @@ class Options:
     "--http-port", default=HTTP, show_default=True, help="Where port 80 really is, in a laboratory."
 )
 @click.option("--https-port", default=HTTPS, show_default=True, help="Where port 443 really is.")
-def perspective(
-    *,
-    code: str,
-    token_file: Path,
-    host: str,
-    port: int,
-    resolvers: tuple[str, ...],
-    networks: tuple[str, ...],
-    http_port: int,
-    https_port: int,
-) -> None:
+def perspective(*, host: str, port: int, **options: Any) -> None:
     """Run a remote perspective: check domains and CAA for a Certdesk elsewhere (BR 3.2.2.9).
 
-    It answers `POST /dcv` and `POST /caa` in Open MPIC's schema, to whoever shows the token.
+    It answers `POST /dcv` and `POST /caa` in Open MPIC's schema, to those who show the token.
     """
-    options = Options(
-        code=code,
-        token_file=str(token_file.resolve()),
-        resolvers=resolvers,
-        networks=networks,
-        http_port=http_port,
-        https_port=https_port,
-    )
+    options["token_file"] = str(options["token_file"].resolve())
     try:
-        build_application(options)  # what is wrong with the options is said here, not by a worker
+        build_application(**options)  # what is wrong with the options is said here, not by a worker
     except (OSError, ValueError) as error:
         raise click.UsageError(str(error)) from error
-    os.environ[_HANDED_ON] = json.dumps(asdict(options))
-    click.echo(f"Perspective {code} at http://{host}:{port}", err=True)
+    os.environ[_HANDED_ON] = json.dumps(options)
+    click.echo(f"Perspective {options['code']} at http://{host}:{port}", err=True)
     Granian(
         f"{__name__}:make_application",
         factory=True,
@@ -99,21 +70,25 @@ def perspective(
 
 def make_application() -> Front:
     """The application in granian's worker, made from what the command handed on."""
-    app = build_application(Options(**json.loads(os.environ[_HANDED_ON])))
+    app = build_application(**json.loads(os.environ[_HANDED_ON]))
     return Front(app, threads=32, limit=lambda _environ: MAX_BODY, admits=app.admits, unread=app.unread)
 
 
-def build_application(options: Options) -> PerspectiveApp:
+def build_application(
+    *,
+    code: str,
+    token_file: str,
+    resolvers: Sequence[str],
+    networks: Sequence[str],
+    http_port: int,
+    https_port: int,
+) -> PerspectiveApp:
     """The application of these options. Raises ValueError or OSError with what is wrong with them."""
     network = make_network(
-        resolvers=options.resolvers or (SYSTEM,),
-        allowed_networks=options.networks,
-        http_port=options.http_port,
-        https_port=options.https_port,
+        resolvers=resolvers or (SYSTEM,),
+        allowed_networks=networks,
+        http_port=http_port,
+        https_port=https_port,
     )
-    return PerspectiveApp(
-        code=options.code,
-        token=Path(options.token_file).read_text(encoding="utf-8").strip(),
-        network=network,
-        clock=lambda: datetime.now(UTC),
-    )
+    token = Path(token_file).read_text(encoding="utf-8").strip()
+    return PerspectiveApp(code=code, token=token, network=network, clock=lambda: datetime.now(UTC))

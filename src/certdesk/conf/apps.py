@@ -175,7 +175,7 @@ def _scripted(config: Config, *, may_create: Callable[[], bool]) -> dict[str, Ma
 
 
 def _refuse_scripted(backends: Mapping[str, Backend], config: Config) -> None:
-    """Nobody shall rely on a CA that errs on purpose. Raises Misconfigured."""
+    """No service may rely on a CA that errs on purpose. Raises Misconfigured."""
     scripted = [name for name, one in backends.items() if getattr(one, "for_tests_and_demo", False)]
     if scripted and not config.demo:
         raise Misconfigured(f"The CA “{scripted[0]}” is for tests and the demo. Take it out.")

@@ -10,7 +10,7 @@ import re
 import secrets
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
@@ -253,10 +253,6 @@ class Config(BaseSettings):
         return (env_settings, init_settings)
 
 
-class _Fields:
-    known: ClassVar[frozenset[str]] = frozenset(Config.model_fields)
-
-
 def load_config(environ: dict[str, str] | None = None) -> Config:
     """The configuration, checked. Raises Misconfigured with everything that is wrong."""
     env = dict(os.environ if environ is None else environ)
@@ -280,8 +276,8 @@ def _refuse_unknown(env: dict[str, str]) -> None:
         if not name.startswith(PREFIX) or name in NOT_SETTINGS or name.startswith("CERTDESK_TEST_"):
             continue
         field = name.removeprefix(PREFIX).lower()
-        if field not in _Fields.known and field.removesuffix("_file") not in _Fields.known:
-            raise Misconfigured(f"{name} is not a setting. `certdesk doctor` lists what there is.")
+        if not {field, field.removesuffix("_file")} & Config.model_fields.keys():
+            raise Misconfigured(f"{name} is not a setting. docs/configuration.md lists them all.")
 
 
 def _from_toml(env: dict[str, str]) -> dict[str, Any]:

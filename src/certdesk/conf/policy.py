@@ -33,7 +33,7 @@ def proposed(path: Path) -> Runtime:
 
 
 def remarks(made: Runtime) -> list[str]:
-    """What somebody who wrote the policy would want to know: what in it has no effect."""
+    """What in the policy has no effect, for the person who wrote it."""
     _version, changes = latest_settings()
     hidden = sorted(PORTAL & made.policy.default.keys() & changes.keys())
     return [

@@ -150,7 +150,7 @@ def _refuse_unsafe(config: Config) -> None:
             "use, such as https://certdesk.example.ac.uk: it stands in mails and in certificates."
         )
     try:
-        # The server itself would share the port with whoever has it, or try for ever.
+        # The server itself would share the port with what has it, or try for ever.
         family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
         socket.create_server((config.host, config.port), family=family).close()
     except OSError as error:

@@ -1,18 +1,21 @@
 """`certdesk acme`: EAB credentials and the accounts that registered with them."""
 
 from datetime import UTC, datetime, time, timedelta
+from typing import Any
 
 import click
 
 from certdesk.cli.client import show
-from certdesk.cli.client.connection import Json, Service, Target, service_options
-
-as_json = click.option("--json", "machine", is_flag=True, help="Write JSON.")
-number_argument = click.argument("number", type=click.IntRange(min=1))
-_LIST_OPTIONS = (
-    click.option("--organisation", default="", help="Its short name."),
-    click.option("--limit", type=click.IntRange(1, 200), default=50, show_default=True, help="Lines a page."),
-    click.option("--all", "every", is_flag=True, help="Every page, not only the first."),
+from certdesk.cli.client.connection import Json, Service
+from certdesk.cli.client.options import (
+    answer,
+    answer_list,
+    idempotency_option,
+    json_option,
+    list_options,
+    number_argument,
+    organisation_option,
+    with_service,
 )
 
 
@@ -35,23 +38,14 @@ def account() -> None:
 
 
 @credential.command("list")
-@click.option("--query", "-q", default="", help="Part of a name or of a key identifier.")
-@_LIST_OPTIONS[0]
-@_LIST_OPTIONS[1]
-@_LIST_OPTIONS[2]
-@service_options
-@as_json
-def list_credentials(
-    *, query: str, organisation: str, limit: int, every: bool, target: Target, machine: bool
-) -> None:
+@click.option("--query", "-q", "q", default="", help="Part of a name or of a key identifier.")
+@list_options
+@with_service
+@json_option
+def list_credentials(*, service: Service, **asked: Any) -> None:
     """List the credentials that you may see, the newest first."""
-    items = _items(target, "/acme/credentials", every=every, q=query, organisation=organisation, limit=limit)
-    if machine:
-        show.as_json(items)
-    elif items:
-        show.table(("ID", "NAME", "KID", "STATE", "ACCOUNTS", "LAST USED"), map(_credential_line, items))
-    else:
-        show.talk("There are no such credentials.")
+    heads = ("ID", "NAME", "KID", "STATE", "ACCOUNTS", "LAST USED")
+    answer_list(service, "/acme/credentials", heads, _credential_line, **asked)
 
 
 @credential.command()
@@ -62,118 +56,66 @@ def list_credentials(
 @click.option("--profile", default="", help="The only profile that it may ask for.")
 @click.option("--max-accounts", type=click.IntRange(min=1), help="How many clients may register.")
 @click.option("--until", type=click.DateTime(["%Y-%m-%d"]), help="The last day on which it works (UTC).")
-@click.option("--organisation", default="", help="Its short name, if you look after several.")
-@click.option("--idempotency-key", default="", help="The same key never makes a second credential.")
-@service_options
-@as_json
-def create(
-    *,
-    name: str,
-    names: tuple[str, ...],
-    profile: str,
-    max_accounts: int | None,
-    until: datetime | None,
-    organisation: str,
-    idempotency_key: str,
-    target: Target,
-    machine: bool,
-) -> None:
+@organisation_option
+@idempotency_option
+@with_service
+@json_option
+def create(*, until: datetime | None, key: str, service: Service, **limits: object) -> None:
     """Make a credential; writes its key identifier and its HMAC key to stdout, one to a line."""
-    body: Json = {
-        "name": name,
-        "names": list(names),
-        "profile": profile,
-        "max_accounts": max_accounts,
-        "expires_at": _end_of(until),
-        "organisation": organisation,
-    }
-    headers = {"Idempotency-Key": idempotency_key} if idempotency_key else {}
-    with Service(target) as service:
-        told = service.post("/acme/credentials", body, headers)
+    body = {**limits, "expires_at": _end_of(until)}
+    told = service.post("/acme/credentials", body, key=key)
     show.talk(f"Credential {told['id']} is made. Clients use the directory {told['directory']}")
-    _key(told, machine=machine)
+    answer(told, lambda: _write_key(told))
 
 
 @credential.command("show")
 @number_argument
 @click.option("--key", is_flag=True, help="With the HMAC key; that it was shown is recorded.")
-@service_options
-@as_json
-def show_credential(*, number: int, key: bool, target: Target, machine: bool) -> None:
+@with_service
+@json_option
+def show_credential(*, number: int, key: bool, service: Service) -> None:
     """Show a credential."""
-    with Service(target) as service:
-        if key:
-            told = service.post(f"/acme/credentials/{number}/reveal", {})
-        else:
-            told = service.show(f"/acme/credentials/{number}")
-    if machine:
-        show.as_json(told)
-        return
-    show.facts(_credential_facts(told))
+    here = f"/acme/credentials/{number}"
+    told = service.post(f"{here}/reveal", {}) if key else service.show(here)
+    answer(told, lambda: show.facts(_credential_facts(told)))
 
 
 @credential.command()
 @number_argument
 @click.option("--end-accounts", is_flag=True, help="Deactivate its accounts, for good.")
-@service_options
-@as_json
-def rotate(*, number: int, end_accounts: bool, target: Target, machine: bool) -> None:
+@with_service
+@json_option
+def rotate(*, number: int, end_accounts: bool, service: Service) -> None:
     """Give a credential a new key; writes its key identifier and the new key to stdout."""
-    with Service(target) as service:
-        told = service.post(f"/acme/credentials/{number}/rotate", {"end_accounts": end_accounts})
+    told = service.post(f"/acme/credentials/{number}/rotate", {"end_accounts": end_accounts})
     what = "its accounts are deactivated" if end_accounts else "accounts that exist go on"
     show.talk(f"No client can register with the old key; {what}.")
-    _key(told, machine=machine)
+    answer(told, lambda: _write_key(told))
 
 
 @credential.command()
 @number_argument
-@service_options
-@as_json
-def revoke(*, number: int, target: Target, machine: bool) -> None:
+@with_service
+@json_option
+def revoke(*, number: int, service: Service) -> None:
     """End a credential and all its accounts, for good."""
-    with Service(target) as service:
-        told = service.post(f"/acme/credentials/{number}/revoke", {})
+    told = service.post(f"/acme/credentials/{number}/revoke", {})
     show.talk(f"Credential {told['id']} ({told['name']}) is revoked.")
-    if machine:
-        show.as_json(told)
+    answer(told)
 
 
 @account.command("list")
-@click.option("--credential", "number", type=click.IntRange(min=1), help="The id of a credential.")
-@_LIST_OPTIONS[0]
-@_LIST_OPTIONS[1]
-@_LIST_OPTIONS[2]
-@service_options
-@as_json
-def list_accounts(
-    *, number: int | None, organisation: str, limit: int, every: bool, target: Target, machine: bool
-) -> None:
+@click.option("--credential", type=click.IntRange(min=1), help="The id of a credential.")
+@list_options
+@with_service
+@json_option
+def list_accounts(*, service: Service, **asked: Any) -> None:
     """List the accounts that you may see, the newest first, with what each was refused last."""
-    items = _items(
-        target, "/acme/accounts", every=every, credential=number, organisation=organisation, limit=limit
-    )
-    if machine:
-        show.as_json(items)
-    elif items:
-        show.table(("ID", "STATUS", "CREDENTIAL", "CONTACTS", "LAST USED", "LAST REFUSAL"), map(_line, items))
-    else:
-        show.talk("There are no such accounts.")
+    heads = ("ID", "STATUS", "CREDENTIAL", "CONTACTS", "LAST USED", "LAST REFUSAL")
+    answer_list(service, "/acme/accounts", heads, _account_line, **asked)
 
 
-def _items(target: Target, path: str, *, every: bool, **params: object) -> list[Json]:
-    asked = {name: str(value) for name, value in params.items() if value not in (None, "")}
-    with Service(target) as service:
-        pages = list(service.pages(path, every=every, **asked))
-    if pages[-1]["next_cursor"]:
-        show.talk("There are more: say --all.")
-    return [item for page in pages for item in page["items"]]
-
-
-def _key(told: Json, *, machine: bool) -> None:
-    if machine:
-        show.as_json(told)
-        return
+def _write_key(told: Json) -> None:
     click.echo(told["kid"])
     click.echo(told["hmac_key"])
 
@@ -222,7 +164,7 @@ def _credential_facts(told: Json) -> list[tuple[str, str]]:
     return facts
 
 
-def _line(item: Json) -> tuple[object, ...]:
+def _account_line(item: Json) -> tuple[object, ...]:
     contacts = ", ".join(str(one).removeprefix("mailto:") for one in item["contacts"])
     return (
         item["id"],

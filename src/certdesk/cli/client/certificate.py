@@ -7,28 +7,30 @@ import re
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import click
 
 from certdesk.cli.client import show
-from certdesk.cli.client.connection import Json, Service, Target, service_options
+from certdesk.cli.client.connection import Json, Service
 from certdesk.cli.client.exits import Exit, Failure
-from certdesk.cli.client.files import file_name, write_file
-from certdesk.cli.client.upkeep import check, renew
-
-FORMATS = ("pem", "fullchain", "chain", "der", "p7b", "truststore", "zip")
-REASONS = (
-    "keyCompromise",
-    "superseded",
-    "cessationOfOperation",
-    "affiliationChanged",
-    "privilegeWithdrawn",
-    "unspecified",
+from certdesk.cli.client.files import write_file
+from certdesk.cli.client.options import (
+    FORMATS,
+    answer,
+    answer_list,
+    json_option,
+    list_options,
+    output_option,
+    save,
+    with_service,
 )
+from certdesk.cli.client.upkeep import check, renew
+from certdesk.domain.revocation import RevocationReason
+
 _HEX = re.compile(r"[0-9A-Fa-f:]+")
 _SHA256_DIGITS, _SHORTEST_SERIAL = 64, 16
 
-as_json = click.option("--json", "machine", is_flag=True, help="Write JSON.")
 which = click.argument("which", metavar="CERTIFICATE")
 
 
@@ -47,119 +49,85 @@ def certificate() -> None:
 @click.option("--name", default="", help="A whole DNS name.")
 @click.option("--serial", default="", help="A serial number, hex.")
 @click.option("--sha256", default="", help="A fingerprint, hex.")
-@click.option("--organisation", default="", help="An organisation's short name.")
-@click.option("--request", "number", type=click.IntRange(min=1), help="A Request ID.")
+@click.option("--request", type=click.IntRange(min=1), help="A Request ID.")
 @click.option("--expiring", type=click.IntRange(min=0), metavar="DAYS", help="Valid, and ending within DAYS.")
-@click.option("--limit", type=click.IntRange(1, 200), default=50, show_default=True, help="Lines a page.")
-@click.option("--all", "every", is_flag=True, help="Every page, not only the first.")
-@service_options
-@as_json
-def list_(
-    *,
-    number: int | None,
-    expiring: int | None,
-    limit: int,
-    every: bool,
-    target: Target,
-    machine: bool,
-    **filters: str,
-) -> None:
+@list_options
+@with_service
+@json_option
+def list_(*, expiring: int | None, service: Service, **asked: Any) -> None:
     """List the certificates of your organisation, newest first."""
     now = datetime.now(UTC)
-    params = {**filters, "limit": str(limit), "request": "" if number is None else str(number)}
     if expiring is not None:
         until = now + timedelta(days=expiring)
-        params |= {"expires_from": now.isoformat(), "expires_before": until.isoformat()}
-    with Service(target) as service:
-        pages = list(service.pages("/certificates", every=every, **params))
-    items = [item for page in pages for item in page["items"]]
-    if machine:
-        show.as_json(items)
-    elif items:
-        show.table(("ID", "NAMES", "STATUS", "ENDS", "SERIAL", "REQUEST"), map(_line, items))
-    else:
-        show.talk("There are no such certificates.")
-    if pages[-1]["next_cursor"]:
-        show.talk("There are more: narrow it with --name, or say --all.")
+        asked |= {"expires_from": now.isoformat(), "expires_before": until.isoformat()}
+    heads = ("ID", "NAMES", "STATUS", "ENDS", "SERIAL", "REQUEST")
+    answer_list(service, "/certificates", heads, _line, narrow="narrow it with --name, or ", **asked)
 
 
 @certificate.command("show")
 @which
-@service_options
-@as_json
-def show_(*, which: str, target: Target, machine: bool) -> None:
+@with_service
+@json_option
+def show_(*, which: str, service: Service) -> None:
     """Show a certificate and how it stands."""
-    with Service(target) as service:
-        told = find(service, which)
-    if machine:
-        show.as_json(told)
-    else:
-        show.certificate(told)
+    told = find(service, which)
+    answer(told, lambda: show.certificate(told))
 
 
 @certificate.command()
 @which
 @click.option("--format", "form", type=click.Choice(FORMATS), help="One file in this form.")
-@click.option("-o", "--output", default=".", show_default=True, help="Folder to write to, or - for stdout.")
-@service_options
-def download(*, which: str, form: str | None, output: str, target: Target) -> None:
+@output_option
+@with_service
+def download(*, which: str, form: str | None, output: str, service: Service) -> None:
     """Download a certificate; writes the paths of the files to stdout.
 
     Without --format: cert.pem, chain.pem and fullchain.pem, as Certbot names them. Every file is readable by
     its owner alone, and replaced all at once. With `--output -`, the full chain or the one form.
     """
-    with Service(target) as service:
-        told = find(service, which)
-        response = service.get(f"/certificates/{told['id']}/file", format=form or "fullchain")
-    if output == "-":
-        sys.stdout.buffer.write(response.content)
-        return
-    folder = Path(output).expanduser()
-    if form is not None:
-        disposition = response.headers.get("Content-Disposition", "")
-        name = file_name(disposition, default=f"certificate-{told['id']}.{form}")
-        click.echo(write_file(folder, name, response.content))
+    told = find(service, which)
+    response = service.get(f"/certificates/{told['id']}/file", format=form or "fullchain")
+    if output == "-" or form is not None:
+        save(response, output, default=f"certificate-{told['id']}.{form}")
         return
     from certdesk.cli.client.keys import split_chain  # noqa: PLC0415 - loads cryptography
 
     leaf, chain = split_chain(response.content)
     for name, content in (("cert.pem", leaf), ("chain.pem", chain), ("fullchain.pem", leaf + chain)):
-        click.echo(write_file(folder, name, content))
+        click.echo(write_file(Path(output).expanduser(), name, content))
 
 
 @certificate.command()
 @which
-@click.option("--reason", required=True, type=click.Choice(REASONS), help="Why, by its name in RFC 5280.")
+@click.option(
+    "--reason",
+    required=True,
+    type=click.Choice([reason.value for reason in RevocationReason]),
+    help="Why, by its name in RFC 5280.",
+)
 @click.option("--note", default="", help="In your own words; kept in the request's history.")
 @click.option("--end", is_flag=True, help="End its request as well: no certificate follows under it.")
 @click.option("--yes", is_flag=True, help="Don't ask whether you are sure.")
-@service_options
-@as_json
-def revoke(
-    *, which: str, reason: str, note: str, end: bool, yes: bool, target: Target, machine: bool
-) -> None:
+@with_service
+@json_option
+def revoke(*, which: str, reason: str, note: str, end: bool, yes: bool, service: Service) -> None:
     """Revoke a certificate, for good.
 
     Asks first where a person is at the keyboard. Ends with 75 while the CA has not answered: the service goes
     on asking it. keyCompromise blocks the key as well. privilegeWithdrawn ends the request too; with
     cessationOfOperation and affiliationChanged, a manager or an officer may say --end.
     """
-    with Service(target) as service:
-        told = find(service, which)
-        if not yes and sys.stdin.isatty():
-            names = ", ".join(told["names"])
-            click.confirm(f"Revoke certificate {told['id']} for {names}?", abort=True, err=True)
-        body = {"reason": reason, "note": note, "end_request": end}
-        told = service.post(f"/certificates/{told['id']}/revoke", body)
-    revoked = told["status"] == "revoked"
-    if machine:
-        show.as_json(told)
-    show.talk(
-        f"Certificate {told['id']} is revoked."
-        if revoked
-        else f"The CA has not revoked certificate {told['id']} yet; the service goes on asking."
-    )
-    sys.exit(Exit.OK if revoked else Exit.RETRY_LATER)
+    told = find(service, which)
+    if not yes and sys.stdin.isatty():
+        names = ", ".join(told["names"])
+        click.confirm(f"Revoke certificate {told['id']} for {names}?", abort=True, err=True)
+    body = {"reason": reason, "note": note, "end_request": end}
+    told = service.post(f"/certificates/{told['id']}/revoke", body)
+    answer(told)
+    if told["status"] != "revoked":
+        show.talk(f"The CA has not revoked certificate {told['id']} yet; the service goes on asking.")
+        sys.exit(Exit.RETRY_LATER)
+    show.talk(f"Certificate {told['id']} is revoked.")
 
 
 certificate.add_command(check)

@@ -102,21 +102,6 @@ def check_server(
     return judge(leaf, now=now, limits=limits, host=host)
 
 
-def check_content(content: bytes, *, now: datetime, limits: Limits) -> Verdict:
-    """A certificate that was fetched. Raises ValueError when it can't be read."""
-    return judge(keys.read_leaf(content), now=now, limits=limits)
-
-
-def revoked(names: list[str], reason: str) -> Verdict:
-    """One that must no longer be used, however long it would run."""
-    return Verdict(level=Level.CRITICAL, text=f"{names[0] if names else 'it'} is revoked ({reason})")
-
-
-def unknown(why: str) -> Verdict:
-    """What could not be found out."""
-    return Verdict(level=Level.UNKNOWN, text=why)
-
-
 def line(verdicts: list[Verdict], *, limits: Limits) -> tuple[Level, str]:
     """The worst of several, and the text that monitoring shows: the worst first, then figures."""
     ordered = sorted(verdicts, key=lambda verdict: _GRAVITY.index(verdict.level), reverse=True)

@@ -3,9 +3,8 @@
 import ipaddress
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
@@ -66,24 +65,27 @@ class Service:
 
     def get(self, path: str, **params: str) -> "httpx2.Response":
         """The answer to a GET."""
-        return self._call("GET", path, params={name: value for name, value in params.items() if value})
+        return self._call("GET", path, params=_given(params))
 
     def show(self, path: str, **params: str) -> Json:
         """The JSON object behind an address."""
         return _json(self.get(path, **params))
 
-    def post(self, path: str, body: Json, headers: dict[str, str] | None = None) -> Json:
-        """The JSON answer to a JSON body."""
-        return _json(self._call("POST", path, json=body, headers=headers))
+    def post(self, path: str, body: Json, *, key: str = "", if_match: str = "") -> Json:
+        """The JSON answer to a JSON body, without the members that are None."""
+        told = {name: value for name, value in body.items() if value is not None}
+        headers = {"Idempotency-Key": key, "If-Match": if_match}
+        return _json(self._call("POST", path, json=told, headers=_given(headers)))
 
     def delete(self, path: str) -> None:
         """Takes something away."""
         self._call("DELETE", path)
 
-    def upload(self, path: str, csr: bytes, fields: dict[str, str], headers: dict[str, str]) -> Json:
-        """The JSON answer to a CSR sent as a file, PEM or DER."""
+    def upload(self, path: str, csr: bytes, fields: dict[str, str], *, key: str = "") -> Json:
+        """The JSON answer to a CSR sent as a file, PEM or DER, with those fields that are not empty."""
         files = {"csr": ("request.csr", csr, "application/octet-stream")}
-        return _json(self._call("POST", path, files=files, data=fields, headers=headers))
+        headers = _given({"Idempotency-Key": key})
+        return _json(self._call("POST", path, files=files, data=_given(fields), headers=headers))
 
     def renewal_info(self, identifier: str) -> Json:
         """When to renew a certificate (RFC 9773 4.1); anybody may ask."""
@@ -121,25 +123,8 @@ class Service:
         return response
 
 
-def service_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds the options that say which service to talk to, and hands the command a Target."""
-
-    @click.option("--url", envvar="CERTDESK_URL", help="The service's address (CERTDESK_URL).")
-    @click.option(
-        "--token-file",
-        envvar="CERTDESK_TOKEN_FILE",
-        type=click.Path(path_type=Path),
-        help="A file with the API token (CERTDESK_TOKEN_FILE); or set CERTDESK_TOKEN.",
-    )
-    @click.option("--insecure-http", is_flag=True, help="Send the token over plain HTTP to another machine.")
-    @wraps(command)
-    def wanted(
-        *args: Any, url: str | None, token_file: Path | None, insecure_http: bool, **kwargs: Any
-    ) -> Any:  # noqa: ANN401 - whatever the command returns
-        target = make_target(url, token_file=token_file, insecure_http=insecure_http)
-        return command(*args, target=target, **kwargs)
-
-    return wanted
+def _given(fields: dict[str, str]) -> dict[str, str]:
+    return {name: value for name, value in fields.items() if value}
 
 
 def make_target(url: str | None, *, token_file: Path | None, insecure_http: bool = False) -> Target:

@@ -3,12 +3,13 @@
 import click
 
 from certdesk.cli.client import show as shown
-from certdesk.cli.client.connection import Json, Service, Target, service_options
+from certdesk.cli.client.connection import Json, Service
 from certdesk.cli.client.exits import Exit, Failure
+from certdesk.cli.client.options import answer, answer_list, json_option, options, with_service
 
-as_json = click.option("--json", "machine", is_flag=True, help="Write JSON.")
-in_organisation = click.option(
-    "--organisation", default="", help="Its short name, unless you belong to exactly one."
+in_organisation = options(
+    click.option("--organisation", default="", help="Its short name, unless you belong to exactly one."),
+    with_service,
 )
 
 
@@ -22,55 +23,46 @@ def domain() -> None:
 
 @domain.command("list")
 @in_organisation
-@service_options
-@as_json
-def list_(*, organisation: str, target: Target, machine: bool) -> None:
+@json_option
+def list_(*, organisation: str, service: Service) -> None:
     """List domains, and whether each is validated now."""
-    with Service(target) as service:
-        items = service.show("/domains", organisation=organisation)["items"]
-    if machine:
-        shown.as_json(items)
-        return
-    shown.table(
+    answer_list(
+        service,
+        "/domains",
         ("DOMAIN", "ORGANISATION", "VALIDATED", "UNTIL"),
-        (
-            (d["domain"], d["organisation_slug"], _yes(d["is_validated"]), d["expires_at"] or "")
-            for d in items
+        lambda d: (
+            *(d["domain"], d["organisation_slug"], "yes" if d["is_validated"] else "no"),
+            d["expires_at"] or "",
         ),
+        organisation=organisation,
     )
 
 
 @domain.command()
 @click.argument("name")
 @in_organisation
-@service_options
-@as_json
-def show(*, name: str, organisation: str, target: Target, machine: bool) -> None:
+@json_option
+def show(*, name: str, organisation: str, service: Service) -> None:
     """Show a domain: its proofs, the mailboxes that have been asked, what CAA records said of its names."""
-    with Service(target) as service:
-        found = service.show(f"/domains/{_listed(service, name, organisation)['id']}")
-        proofs = service.show(f"/domains/{found['id']}/validations")["items"]
-        caa = service.show(f"/domains/{found['id']}/caa")["items"]
-    if machine:
-        shown.as_json({**found, "validations": proofs, "caa": caa})
-    else:
+    here = _address(service, name, organisation)
+    found, proofs = service.show(here), service.show(f"{here}/validations")["items"]
+    caa = service.show(f"{here}/caa")["items"]
+
+    def write() -> None:
         _write(found, proofs)
         shown.caa(caa)
+
+    answer({**found, "validations": proofs, "caa": caa}, write)
 
 
 @domain.command()
 @click.argument("name")
 @in_organisation
-@service_options
-@as_json
-def add(*, name: str, organisation: str, target: Target, machine: bool) -> None:
+@json_option
+def add(*, name: str, organisation: str, service: Service) -> None:
     """List a domain, so that it can be confirmed before any request needs it."""
-    with Service(target) as service:
-        made = _add(service, name, organisation)
-    if machine:
-        shown.as_json(made)
-    else:
-        click.echo(made["domain"])
+    made = _add(service, name, organisation)
+    answer(made, lambda: click.echo(made["domain"]))
     if not made["is_validated"]:
         shown.talk(f"Nothing proves it yet: certdesk domain validate {made['domain']} --mailbox …")
 
@@ -79,38 +71,34 @@ def add(*, name: str, organisation: str, target: Target, machine: bool) -> None:
 @click.argument("name")
 @click.option("--mailbox", default="", help="Who is asked, such as hostmaster@example.ac.uk.")
 @in_organisation
-@service_options
-@as_json
-def validate(*, name: str, mailbox: str, organisation: str, target: Target, machine: bool) -> None:
+@json_option
+def validate(*, name: str, mailbox: str, organisation: str, service: Service) -> None:
     """Ask a mailbox of a domain to confirm; the same again sends a new code.
 
-    A domain that is not listed yet is added. Whoever reads the mailbox confirms by the mail's link. Without
-    --mailbox, the mailboxes that may be asked are written to stdout.
+    A domain that is not listed yet is added. The mail has a link to confirm with.
+    Without --mailbox, the mailboxes that may be asked are written to stdout.
     """
-    with Service(target) as service:
-        made = _add(service, name, organisation)
-        if not mailbox:
-            click.echo("\n".join(made["mailboxes"]))
-            raise Failure("Say which of these is asked: --mailbox.", code=Exit.USAGE)
-        asked = service.post(f"/domains/{made['id']}/validations", {"mailbox": mailbox})
-    if machine:
-        shown.as_json(asked)
-    shown.talk(f"A mail went to {asked['mailbox']}. Whoever reads it confirms for {asked['domain']}.")
+    made = _add(service, name, organisation)
+    if not mailbox:
+        click.echo("\n".join(made["mailboxes"]))
+        raise Failure("Say which of these is asked: --mailbox.", code=Exit.USAGE)
+    asked = service.post(f"/domains/{made['id']}/validations", {"mailbox": mailbox})
+    answer(asked)
+    shown.talk(f"We emailed {asked['mailbox']}. The link in the mail validates {asked['domain']}.")
 
 
 @domain.command()
 @click.argument("name")
 @click.option("--mailbox", required=True, help="Who was asked.")
 @in_organisation
-@service_options
-def cancel(*, name: str, mailbox: str, organisation: str, target: Target) -> None:
+def cancel(*, name: str, mailbox: str, organisation: str, service: Service) -> None:
     """Take back what a mailbox was asked: its code no longer works."""
-    with Service(target) as service:
-        found = service.show(f"/domains/{_listed(service, name, organisation)['id']}")
-        asked = next((one for one in found["challenges"] if one["mailbox"] == mailbox), None)
-        if asked is None:
-            raise Failure(f"{mailbox} is not asked about {found['domain']}.", code=Exit.NOT_FOUND)
-        service.delete(f"/domains/{found['id']}/challenges/{asked['id']}")
+    here = _address(service, name, organisation)
+    found = service.show(here)
+    asked = next((one for one in found["challenges"] if one["mailbox"] == mailbox), None)
+    if asked is None:
+        raise Failure(f"{mailbox} is not asked about {found['domain']}.", code=Exit.NOT_FOUND)
+    service.delete(f"{here}/challenges/{asked['id']}")
     shown.talk(f"The code that {mailbox} has no longer works.")
 
 
@@ -119,19 +107,15 @@ def cancel(*, name: str, mailbox: str, organisation: str, target: Target) -> Non
 @click.argument("validation", type=int)
 @click.option("--reason", required=True, help="Why; everyone who sees the domain sees it.")
 @in_organisation
-@service_options
-@as_json
-def end(*, name: str, validation: int, reason: str, organisation: str, target: Target, machine: bool) -> None:
+@json_option
+def end(*, name: str, validation: int, reason: str, organisation: str, service: Service) -> None:
     """End a validation of a domain, by its number in `certdesk domain show`.
 
     From now on it proves nothing. Certificates that were issued go on working.
     """
-    with Service(target) as service:
-        found = _listed(service, name, organisation)
-        ended = service.post(f"/domains/{found['id']}/validations/{validation}/end", {"reason": reason})
-    if machine:
-        shown.as_json(ended)
-    shown.talk(f"Validation {validation} of {found['domain']} no longer proves anything.")
+    here = _address(service, name, organisation)
+    answer(service.post(f"{here}/validations/{validation}/end", {"reason": reason}))
+    shown.talk(f"Validation {validation} of {name} no longer proves anything.")
 
 
 def _add(service: Service, name: str, organisation: str) -> Json:
@@ -139,15 +123,14 @@ def _add(service: Service, name: str, organisation: str) -> Json:
     return service.post("/domains", body)
 
 
-def _listed(service: Service, name: str, organisation: str) -> Json:
+def _address(service: Service, name: str, organisation: str) -> str:
     items = service.show("/domains", organisation=organisation)["items"]
     found = [item for item in items if item["domain"] == name.strip().lower()]
     if not found:
         raise Failure(f"{name} is not among the domains that you may see.", code=Exit.NOT_FOUND)
     if len(found) > 1:
         raise Failure("Several organisations have it: name one with --organisation.", code=Exit.USAGE)
-    item: Json = found[0]
-    return item
+    return f"/domains/{found[0]['id']}"
 
 
 def _write(found: Json, proofs: list[Json]) -> None:
@@ -170,7 +153,3 @@ def _write(found: Json, proofs: list[Json]) -> None:
             ("ASKED", "BY", "AT", "CODE WORKS UNTIL"),
             ((c["mailbox"], c["asked_by"], c["created_at"], c["expires_at"]) for c in found["challenges"]),
         )
-
-
-def _yes(value: object) -> str:
-    return "yes" if value else "no"

@@ -1,4 +1,4 @@
-"""How the client commands end: exit codes (DESIGN §7) and failures as one line on stderr."""
+"""How the client commands end: exit codes, and failures as one line on stderr."""
 
 from enum import IntEnum
 from typing import IO, Any

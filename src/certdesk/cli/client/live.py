@@ -15,7 +15,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -43,6 +43,15 @@ class Wish:
     profile: str = ""
     note: str = ""
     deploy_hook: str = ""
+
+
+def submission_fields(asked: Mapping[str, Any]) -> dict[str, str]:
+    """What goes with a CSR, as the service calls it; of a wish, or of a command's options."""
+    return {
+        "duration_years": str(asked["years"]),
+        "server_software": asked["software"],
+        **{name: asked[name] for name in ("note", "profile", "organisation")},
+    }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

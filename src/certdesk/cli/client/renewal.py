@@ -7,14 +7,14 @@ next one: the same key, CSR and idempotency key go out again and make no second 
 import os
 import secrets
 import subprocess
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from certdesk.cli.client import keys
 from certdesk.cli.client.connection import Json, Service
 from certdesk.cli.client.exits import Exit, Failure
-from certdesk.cli.client.live import Home, Pending, Record, Wish
+from certdesk.cli.client.live import Home, Pending, Record, Wish, submission_fields
 
 HOOK_SECONDS = 600
 UNPROCESSABLE = 422
@@ -81,9 +81,8 @@ def send(service: Service, home: Home, name: str, pending: Pending) -> Json:
     else:
         _key, csr = home.pending_files(name)
         try:
-            told = service.upload(
-                "/requests", csr, _fields(pending.wish), {"Idempotency-Key": pending.idempotency_key}
-            )
+            fields = submission_fields(asdict(pending.wish))
+            told = service.upload("/requests", csr, fields, key=pending.idempotency_key)
         except Failure as failure:
             if failure.status == UNPROCESSABLE:  # it made no request, and never will
                 home.forget(name)
@@ -98,9 +97,7 @@ def _send_under(service: Service, home: Home, name: str, pending: Pending, numbe
     """Asks for another certificate under a request; what came of it, in the shape of a request."""
     _key, csr = home.pending_files(name)
     try:
-        sent = service.upload(
-            f"/requests/{number}/certificates", csr, {}, {"Idempotency-Key": pending.idempotency_key}
-        )
+        sent = service.upload(f"/requests/{number}/certificates", csr, {}, key=pending.idempotency_key)
     except Failure as failure:
         if failure.problem == CA_REFUSED:  # the same would be refused for ever
             home.forget(name)
@@ -148,7 +145,7 @@ def run_hook(home: Home, name: str) -> None:
         "FULLCHAIN_PATH": str(live / "fullchain.pem"),
         "DOMAINS": " ".join(record.wish.names),
     }
-    # The hook is a shell's command line on purpose: whoever may write it may run it.
+    # The hook is a shell's command line on purpose: those who may write it may run it.
     command = ["/bin/sh", "-c", record.wish.deploy_hook]
     # The token is the client's business, not the hook's.
     inherited = {key: value for key, value in os.environ.items() if key != "CERTDESK_TOKEN"}
@@ -169,7 +166,7 @@ def run_hook(home: Home, name: str) -> None:
 def renew(
     service: Service, home: Home, name: str, *, now: datetime, days: int | None, force: bool, hook: str | None
 ) -> str:
-    """Takes one certificate on: asks anew when it is due, fetches what is ready.
+    """Takes one certificate on: asks again when it is due, fetches what is ready.
 
     Returns what happened, or an empty text when nothing was to be done. Raises Failure, with 5 while an
     officer has to decide and 75 while the CA is at work.
@@ -259,14 +256,3 @@ def _files(fullchain: bytes, key: bytes, wish: Wish) -> dict[str, bytes]:
     if not keys.belongs(leaf, key) or set(leaf.names) != set(wish.names):
         raise Failure("The certificate is not for the key and the names that were asked for. It is not used.")
     return {"privkey.pem": key, "cert.pem": leaf_pem, "chain.pem": chain, "fullchain.pem": leaf_pem + chain}
-
-
-def _fields(wish: Wish) -> dict[str, str]:
-    given = {
-        "duration_years": str(wish.years),
-        "server_software": wish.software,
-        "note": wish.note,
-        "profile": wish.profile,
-        "organisation": wish.organisation,
-    }
-    return {name: value for name, value in given.items() if value}

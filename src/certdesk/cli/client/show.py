@@ -3,16 +3,15 @@
 import json
 import sys
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from certdesk.cli.client.exits import printable
 
-if TYPE_CHECKING:
-    from rich.table import Table
-
 Json = dict[str, Any]
+#: A text, or one with its style.
+Cell = str | tuple[str, str]
 
 #: A pipe has no width of its own; lines there are not folded.
 PIPE_WIDTH = 400
@@ -103,17 +102,10 @@ def certificate(told: Json) -> None:
 
 def checks(found: Iterable[Json]) -> None:
     """Every check with its verdict and what stands behind it, readable without colour."""
-    from rich.table import Table  # noqa: PLC0415 - slow to load, and most commands print no table
-    from rich.text import Text  # noqa: PLC0415 - as above
-
-    rows = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
-    rows.add_column(no_wrap=True)
-    rows.add_column(overflow="fold")
+    rows: list[tuple[Cell, Cell]] = []
     for check in found:
-        sign, style = _SIGNS.get(str(check["verdict"]), (f"[{check['verdict']}]", ""))
-        message = Text(printable(f"{check['message']} ({check['code']})"))
-        rows.add_row(Text(sign, style=style), message)
-        rows.add_row("", Text(printable(_behind(check)), style="dim"))
+        sign = _SIGNS.get(str(check["verdict"]), (f"[{check['verdict']}]", ""))
+        rows += [(sign, f"{check['message']} ({check['code']})"), ("", (_behind(check), "dim"))]
     _print(rows)
 
 
@@ -140,15 +132,7 @@ def caa(found: Sequence[Json]) -> None:
 
 def table(heads: Sequence[str], rows: Iterable[Iterable[object]]) -> None:
     """A table on stdout."""
-    from rich.table import Table  # noqa: PLC0415 - as above
-    from rich.text import Text  # noqa: PLC0415 - as above
-
-    made = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for head in heads:
-        made.add_column(head, overflow="fold")
-    for row in rows:
-        made.add_row(*(Text(printable(str(cell))) for cell in row))
-    _print(made)
+    _print(((str(cell) for cell in row) for row in rows), heads=heads)
 
 
 def _content(told: Json) -> list[tuple[str, str]]:
@@ -165,21 +149,22 @@ def _content(told: Json) -> list[tuple[str, str]]:
 
 def facts(pairs: Iterable[tuple[str, str]]) -> None:
     """Names with their values, one to a line."""
-    from rich.table import Table  # noqa: PLC0415 - as above
-    from rich.text import Text  # noqa: PLC0415 - as above
-
-    made = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
-    made.add_column(no_wrap=True, style="bold")
-    made.add_column(overflow="fold")
-    for name, value in pairs:
-        made.add_row(Text(name), Text(printable(value)))
-    _print(made)
+    _print(((name, "bold"), value) for name, value in pairs)
     click.echo()
 
 
-def _print(made: "Table") -> None:
-    from rich.console import Console  # noqa: PLC0415 - as above
+def _print(rows: Iterable[Iterable[Cell]], *, heads: Sequence[str] = ()) -> None:
+    """Prints a table; without heads, its first column is never folded."""
+    from rich.console import Console  # noqa: PLC0415 - slow to load, and most commands print no table
+    from rich.table import Table  # noqa: PLC0415 - as above
+    from rich.text import Text  # noqa: PLC0415 - as above
 
+    made = Table(box=None, padding=(0, 2, 0, 0), show_header=bool(heads), header_style="bold")
+    for number, head in enumerate(heads or ("", "")):
+        made.add_column(head, overflow="fold", no_wrap=number == 0 and not heads)
+    for row in rows:
+        cells = (cell if isinstance(cell, tuple) else (cell, "") for cell in row)
+        made.add_row(*(Text(printable(text), style=style) for text, style in cells))
     console = Console(
         file=sys.stdout,
         width=None if sys.stdout.isatty() else PIPE_WIDTH,
@@ -189,5 +174,5 @@ def _print(made: "Table") -> None:
     )
     with console.capture() as written:
         console.print(made)
-    # Rich fills every line up to the width of the table, which is a nuisance to whoever copies or greps it.
+    # Rich fills every line up to the width of the table, a nuisance for people who copy or grep it.
     click.echo("\n".join(line.rstrip() for line in written.get().splitlines()))

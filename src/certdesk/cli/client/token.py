@@ -5,7 +5,8 @@ from datetime import UTC, datetime, timedelta
 import click
 
 from certdesk.cli.client import show
-from certdesk.cli.client.connection import Json, Service, Target, service_options
+from certdesk.cli.client.connection import Json, Service
+from certdesk.cli.client.options import answer_list, json_option, number_argument, with_service
 from certdesk.domain.actors import Scope
 
 
@@ -15,16 +16,11 @@ def token() -> None:
 
 
 @token.command("list")
-@service_options
-@click.option("--json", "machine", is_flag=True, help="Write JSON.")
-def list_(*, target: Target, machine: bool) -> None:
+@with_service
+@json_option
+def list_(*, service: Service) -> None:
     """List your tokens, the newest first, with what they may do and until when."""
-    with Service(target) as service:
-        items = service.show("/tokens")["items"]
-    if machine:
-        show.as_json(items)
-    else:
-        show.table(("ID", "NAME", "MAY", "UNTIL", "STATE"), map(_line, items))
+    answer_list(service, "/tokens", ("ID", "NAME", "MAY", "UNTIL", "STATE"), _line)
 
 
 @token.command()
@@ -37,12 +33,11 @@ def list_(*, target: Target, machine: bool) -> None:
     help="What it may do besides reading; may be repeated.",
 )
 @click.option("--days", type=click.IntRange(min=1), help="How long it works; at most as long as yours.")
-@service_options
-def create(*, name: str, scopes: tuple[str, ...], days: int | None, target: Target) -> None:
+@with_service
+def create(*, name: str, scopes: tuple[str, ...], days: int | None, service: Service) -> None:
     """Make a token that may do no more than yours, and write it to standard output, once."""
     until = (datetime.now(UTC) + timedelta(days=days)).isoformat() if days else None
-    with Service(target) as service:
-        made = service.post("/tokens", {"name": name, "scopes": list(scopes), "expires_at": until})
+    made = service.post("/tokens", {"name": name, "scopes": list(scopes), "expires_at": until})
     show.talk(
         f"Token {made['id']} may {', '.join(made['scopes'])}, until {made['expires_at'] or 'it is ended'}."
     )
@@ -50,15 +45,14 @@ def create(*, name: str, scopes: tuple[str, ...], days: int | None, target: Targ
 
 
 @token.command()
-@click.argument("number", type=click.IntRange(min=1))
-@service_options
-def end(*, number: int, target: Target) -> None:
+@number_argument
+@with_service
+def end(*, number: int, service: Service) -> None:
     """End a token at once, and those that it made."""
-    with Service(target) as service:
-        service.delete(f"/tokens/{number}")
+    service.delete(f"/tokens/{number}")
     show.talk(f"Token {number} no longer works.")
 
 
-def _line(item: Json) -> tuple[str, ...]:
+def _line(item: Json) -> tuple[object, ...]:
     state = f"ended by {item['revoked_by']}" if item["revoked_at"] else ""
-    return (str(item["id"]), item["name"], ", ".join(item["scopes"]), item["expires_at"] or "no end", state)
+    return (item["id"], item["name"], ", ".join(item["scopes"]), item["expires_at"] or "no end", state)

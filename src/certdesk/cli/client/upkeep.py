@@ -1,22 +1,22 @@
-"""`certdesk certificate check` and `renew`: what runs by itself, under monitoring and under cron.
+"""`certdesk certificate check` and `renew`: what monitoring and cron run.
 
 The work is in `check` and `renewal`, which load cryptography and are therefore imported when they run.
 """
 
 import os
 import sys
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 from click.shell_completion import CompletionItem
 
 from certdesk.cli.client import show
-from certdesk.cli.client.connection import Service, Target, make_target, service_options
+from certdesk.cli.client.connection import Service, make_target
 from certdesk.cli.client.exits import Exit, Failure
 from certdesk.cli.client.live import Home
+from certdesk.cli.client.options import home_option, with_service
 
 if TYPE_CHECKING:
     from certdesk.cli.client import check as checking
@@ -24,17 +24,6 @@ if TYPE_CHECKING:
 UNKNOWN = 3
 #: When several certificates fail in different ways, the gravest is how the command ends.
 _GRAVEST = (Exit.FAILED, Exit.USAGE, Exit.DENIED, Exit.NOT_FOUND, Exit.NEEDS_APPROVAL, Exit.RETRY_LATER)
-
-
-def home_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The folder of keys and certificates that the client keeps."""
-    return click.option(
-        "--home",
-        envvar="CERTDESK_HOME",
-        type=click.Path(path_type=Path),
-        help="Folder of keys and certificates (CERTDESK_HOME; /etc/certdesk for root, else "
-        "~/.config/certdesk).",
-    )(command)
 
 
 def home_of(folder: Path | None) -> Home:
@@ -88,7 +77,8 @@ def check(
                     )
                 )
         except (Failure, click.UsageError, ValueError) as error:
-            found.append(checking.unknown(f"{target}: {getattr(error, 'message', error)}"))
+            why = f"{target}: {getattr(error, 'message', error)}"
+            found.append(checking.Verdict(level=checking.Level.UNKNOWN, text=why))
     level, text = checking.line(found, limits=limits)
     click.echo(text)
     sys.exit(level)
@@ -96,6 +86,7 @@ def check(
 
 def _check_request(number: str, *, now: datetime, limits: "checking.Limits") -> "checking.Verdict":
     from certdesk.cli.client import check as checking  # noqa: PLC0415 - as above
+    from certdesk.cli.client.keys import read_leaf  # noqa: PLC0415 - as above
 
     token_file = os.environ.get("CERTDESK_TOKEN_FILE")
     target = make_target(os.environ.get("CERTDESK_URL"), token_file=Path(token_file) if token_file else None)
@@ -106,8 +97,9 @@ def _check_request(number: str, *, now: datetime, limits: "checking.Limits") -> 
             raise Failure("there is no certificate yet")
         content = service.get(f"/certificates/{told[0]['id']}/file", format="der").content
     if told[0]["status"] == "revoked":
-        return checking.revoked(told[0]["names"], told[0]["revocation_reason"])
-    return checking.check_content(content, now=now, limits=limits)
+        why = f"{told[0]['names'][0]} is revoked ({told[0]['revocation_reason']})"
+        return checking.Verdict(level=checking.Level.CRITICAL, text=why)
+    return checking.judge(read_leaf(content), now=now, limits=limits)
 
 
 def _complete_names(_ctx: click.Context, _parameter: click.Parameter, typed: str) -> list[CompletionItem]:
@@ -123,7 +115,7 @@ def _complete_names(_ctx: click.Context, _parameter: click.Parameter, typed: str
 @click.option("--deploy-hook", metavar="COMMAND", help="Run after each renewal; kept for the next ones.")
 @click.option("--verbose", "-v", is_flag=True, help="Say what was done.")
 @home_option
-@service_options
+@with_service
 def renew(
     *,
     names: tuple[str, ...],
@@ -132,7 +124,7 @@ def renew(
     deploy_hook: str | None,
     verbose: bool,
     home: Path | None,
-    target: Target,
+    service: Service,
 ) -> None:
     """Renew the certificates that `request submit --new-key` has made here, those that are due.
 
@@ -152,7 +144,7 @@ def renew(
     if not names and not kept.root.exists():
         return
     failed: list[Exit] = []
-    with kept.lock(), Service(target) as service:
+    with kept.lock():
         for name in names or kept.names():
             try:
                 done = renewal.renew(

@@ -1,0 +1,69 @@
+"""`certdesk person` against REST itself: who may disable and enable whom, and what a shell is told."""
+
+from collections.abc import Callable
+from functools import partial
+
+import httpx2
+import pytest
+from click.testing import CliRunner, Result
+from django.core.handlers.wsgi import WSGIHandler
+from structlog.testing import capture_logs
+
+from certdesk.cli.client import options
+from certdesk.cli.client.connection import Service
+from certdesk.cli.client.exits import Exit
+from certdesk.cli.main import certdesk
+from certdesk.store.models import User
+from tests.integration.api_calls import Caller, Callers, callers
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+Cli = Callable[..., Result]
+
+
+@pytest.fixture
+def people() -> Callers:
+    return callers()
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch) -> Cli:
+    """`certdesk person …` by somebody's token; the service answers in this process."""
+    within = partial(Service, transport=httpx2.WSGITransport(app=WSGIHandler()))
+    monkeypatch.setattr(options, "Service", within)
+
+    def run(who: Caller, *arguments: str) -> Result:
+        told = {"CERTDESK_URL": "http://127.0.0.1", "CERTDESK_TOKEN": who.token, "CERTDESK_TOKEN_FILE": None}
+        with capture_logs():  # they would be on the command's stdout
+            return CliRunner().invoke(certdesk, ("person", *arguments), env=told)
+
+    return run
+
+
+def test_a_manager_disables_and_enables_an_own_person(cli: Cli, people: Callers) -> None:
+    assert cli(people.meg, "list").stdout.count("active") == 3
+    gone = cli(people.meg, "disable", "alice")
+    assert (gone.exit_code, gone.stdout) == (Exit.OK, "")
+    assert "alice is disabled" in gone.stderr
+    assert "account disabled" in cli(people.meg, "list").stdout
+    assert people.alice.get("/requests").status == 401
+    assert cli(people.meg, "disable", "alice").exit_code == Exit.FAILED
+    back = cli(people.meg, "enable", "alice")
+    assert back.exit_code == Exit.OK, back.stderr
+    assert User.objects.get(username="alice").check_password(back.stdout.strip())
+
+
+def test_an_officer_names_the_organisation(cli: Cli, people: Callers) -> None:
+    assert cli(people.olga, "disable", "charlie").exit_code == Exit.USAGE
+    named = ("--organisation", "other-college")
+    assert cli(people.olga, "disable", "charlie", *named).exit_code == Exit.OK
+    assert '"password"' in cli(people.olga, "enable", "charlie", *named, "--json").stdout
+
+
+def test_nobody_else_does(cli: Cli, people: Callers) -> None:
+    for who in (people.alice, people.bob, people.rick):
+        named = ("--organisation", "example-university")
+        assert cli(who, "disable", "alice", *named).exit_code == Exit.DENIED
+    assert cli(people.charlie, "list", "--organisation", "example-university").exit_code == Exit.NOT_FOUND
+    assert cli(people.meg, "disable", "charlie").exit_code == Exit.NOT_FOUND
+    assert people.alice.get("/requests").status == 200
