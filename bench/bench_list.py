@@ -21,6 +21,7 @@ from django.test import Client  # noqa: E402 - as above
 from django.utils import timezone  # noqa: E402 - as above
 
 from certdesk.domain.actors import Actor  # noqa: E402 - as above
+from certdesk.store.keyset import Page  # noqa: E402 - as above
 from certdesk.store.models import Organisation, User  # noqa: E402 - as above
 from certdesk.store.selectors import requests as selectors  # noqa: E402 - as above
 from certdesk.store.selectors.people import actor_for_user  # noqa: E402 - as above
@@ -92,7 +93,7 @@ def measure(what: str, act: Callable[[], object]) -> None:
 def reads(actor: Actor, who: str) -> None:
     """The reads of one reader."""
 
-    def page(**filters: object) -> selectors.Page:
+    def page(**filters: object) -> Page[selectors.RequestRow]:
         return selectors.list_requests(actor=actor, filters=Filters(**filters))  # type: ignore[arg-type] # by name
 
     second = page().next_cursor

@@ -9,14 +9,13 @@ from django.core import mail
 from django.core.mail import EmailMessage
 
 from certdesk.domain.actors import OrgRole
+from certdesk.domain.requests import Status
 from certdesk.domain.settings import changed
 from certdesk.services import letters, runtime
 from certdesk.services.account_mail import Occasion, mail_account, mail_reset
-from certdesk.services.alerts import Awaited
-from certdesk.services.alerts import message as alert
+from certdesk.services.alerts import Awaited, mail_officers
 from certdesk.services.decisions import reject_request
-from certdesk.services.reminders import Audience
-from certdesk.services.reminders import message as reminder
+from certdesk.services.reminders import Audience, mail_lapsing
 from certdesk.services.validation import ask_by_email
 from certdesk.store.models import Domain, Request, RequestEvent, User
 from certdesk.store.transitions import NOTIFIED
@@ -57,12 +56,14 @@ def every_mail(people: World) -> list[EmailMessage]:
     for occasion in Occasion:
         mail_account(user_id=alice.pk, occasion=occasion, by="olga", now=NOW)
     domain = Domain.objects.select_related("organisation").get(adn="example.ac.uk")
-    waiting = Request.objects.select_related("organisation").get(id=number)
-    waiting.detail = LONG
-    until = NOW + timedelta(days=7)
-    more = [reminder(domain, until=until, audience=who, to=["x@example.ac.uk"], now=NOW) for who in Audience]
-    more += [alert([waiting], to=["x@example.ac.uk"], awaited=what) for what in Awaited]
-    return [*mail.outbox, *more]
+    Request.objects.filter(id=number).update(status=Status.ACCEPTED, detail=LONG)
+    for what in (Awaited.CA, Awaited.DNS):
+        assert mail_officers(numbers=[number], awaited=what)
+    until = domain.validations.latest("expires_at").expires_at
+    for who in Audience:
+        week_before = until - timedelta(days=7)
+        assert mail_lapsing(domain_id=domain.pk, expires_at=until, audience=who, now=week_before)
+    return list(mail.outbox)
 
 
 def test_lines_fit_and_links_stay_whole(people: World) -> None:

@@ -11,13 +11,14 @@ from django.test.utils import CaptureQueriesContext
 from certdesk.domain.actors import Actor, OrgRole, RaRole
 from certdesk.domain.errors import InvalidInput, NotFound, OutcomeUnknown
 from certdesk.domain.requests import OrganisationId, RequestId, Status
+from certdesk.store.keyset import Page
 from certdesk.store.models import Organisation, Request, User, ValidationRecord
 from certdesk.store.selectors import requests as requests_selector
 from certdesk.store.selectors.organisations import get_organisation, list_domains, list_organisations
 from certdesk.store.selectors.people import actor_for_user, list_members
 from certdesk.store.selectors.requests import (
     Filters,
-    Page,
+    RequestRow,
     Sort,
     count_requests,
     get_request,
@@ -114,7 +115,7 @@ def _rows(w: World, names: list[str]) -> list[RequestId]:
     return [template, *made]
 
 
-def _walk(who: Actor, filters: Filters) -> tuple[list[Page], list[Page]]:
+def _walk(who: Actor, filters: Filters) -> tuple[list[Page[RequestRow]], list[Page[RequestRow]]]:
     """All pages forth, and then all pages back from the last one."""
     forth = [list_requests(actor=who, filters=filters)]
     while forth[-1].next_cursor:
@@ -138,7 +139,7 @@ def _at(filters: Filters, cursor: str) -> Filters:
     )
 
 
-def _numbers(pages: list[Page]) -> list[int]:
+def _numbers(pages: list[Page[RequestRow]]) -> list[int]:
     return [row.number for page in pages for row in page.rows]
 
 
