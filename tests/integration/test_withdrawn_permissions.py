@@ -1,6 +1,7 @@
 """A permission that was withdrawn stops everything: each act, at each moment, by each channel."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -8,8 +9,8 @@ import pytest
 
 from certdesk.domain.acme_credentials import Limits
 from certdesk.domain.actors import SYSTEM
-from certdesk.domain.certificates import Absent, Accepted
-from certdesk.domain.errors import OutcomeUnknown, Unavailable
+from certdesk.domain.certificates import Absent, Accepted, Intent, Issued
+from certdesk.domain.errors import BackendRefused, OutcomeUnknown, Unavailable
 from certdesk.domain.requests import IssuanceId, RequestId, Status, Work
 from certdesk.services.acme_credentials import change_credential, end_account, revoke_credential
 from certdesk.services.confirm import submit_another
@@ -262,6 +263,34 @@ def test_what_was_withdrawn_gives_no_certificate(channel: str, act: str, moment:
         assert {"end", "reject", "withdraw", "refer", "cancel"} & set(history)
         assert channel != "portal" or state_of(number) in {WAITS, Status.REJECTED_BY_RA, Status.WITHDRAWN}
     assert history.count("issue") == (channel == "another")
+    assert audit_problems() == []
+
+
+AT_ONCE = [
+    pytest.param(channel, act, id=f"{channel}, {act}")
+    for channel in CHANNELS
+    for act, do in {**ACTS, **(ACME_ACTS if channel == "acme" else {})}.items()
+    if channel != "another" or do not in BEFORE_A_CERTIFICATE
+]
+
+
+@pytest.mark.parametrize("channel, act", AT_ONCE)
+def test_what_was_withdrawn_while_a_quick_ca_signed_gives_no_certificate(channel: str, act: str) -> None:
+    """Judged a moment ago, and yet not as it is now."""
+    here = acme_world()
+    if channel == "another":
+        _portal(here)
+
+    def meanwhile(intent: Intent) -> Issued:
+        {**ACTS, **ACME_ACTS}[act](here, Issuance.objects.latest("id"))
+        return signed(intent)
+
+    ca = ScriptedCa([meanwhile], inline=True)
+    with backend(ca), suppress(BackendRefused):  # as who asked for another hears at once
+        CHANNELS[channel](here)
+    (intent,) = ca.submitted
+    withheld = Certificate.objects.get(issuance__intent_key=intent.idempotency_key)
+    assert withheld.withheld
     assert audit_problems() == []
 
 

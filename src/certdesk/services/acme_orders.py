@@ -16,7 +16,7 @@ from django.db.models import Q
 from certdesk.domain.acme_problems import AcmeRefused, ProblemType, problem_of
 from certdesk.domain.actors import Action
 from certdesk.domain.errors import RateLimited
-from certdesk.domain.evidence import Method, covering
+from certdesk.domain.evidence import Method, Validation, covering
 from certdesk.domain.identifiers import DnsName
 from certdesk.domain.jws import encoded
 from certdesk.domain.orders import (
@@ -49,6 +49,7 @@ from certdesk.store.apart import apart
 from certdesk.store.db import write_transaction
 from certdesk.store.models import AcmeAccount, AcmeAuthorization, AcmeChallenge, AcmeOrder, Certificate
 from certdesk.store.prepared import Prepared, Swap, insert, insert_all
+from certdesk.store.selectors.acme import proven_by_hands_on
 from certdesk.store.selectors.facts import lock_organisation
 
 DEFAULT_PROFILE = "tls-server"
@@ -424,7 +425,8 @@ def _create(
         expires_at=now + ORDER_LIFE,
     )
     insert(order)
-    rows = insert_all(_authorization(order, name, entitled, now=now) for name in wanted.names)
+    proofs = _proofs_for(account, entitled.validations, now=now)
+    rows = insert_all(_authorization(order, name, proofs, now=now) for name in wanted.names)
     audit.record(
         actor=actor_of(account),
         action="acme_order.create",
@@ -437,8 +439,24 @@ def _create(
     return order_view(order, authorizations=rows, now=now)
 
 
-def _authorization(order: AcmeOrder, name: str, entitled: Entitled, *, now: datetime) -> AcmeAuthorization:
-    proof = covering(name, entitled.validations, now=now)
+def _proofs_for(
+    account: AcmeAccount, validations: Sequence[Validation], *, now: datetime
+) -> list[Validation]:
+    """The proofs that count for what an account orders, without those by hands on its credential."""
+    if all(proof.method is not Method.MANUAL_OWNERSHIP for proof in validations):
+        return list(validations)
+    own = proven_by_hands_on(credential_id=account.credential_id, now=now)
+    return [
+        proof
+        for proof in validations
+        if proof.method is not Method.MANUAL_OWNERSHIP or (proof.adn, proof.validated_at) not in own
+    ]
+
+
+def _authorization(
+    order: AcmeOrder, name: str, proofs: Sequence[Validation], *, now: datetime
+) -> AcmeAuthorization:
+    proof = covering(name, proofs, now=now)
     return AcmeAuthorization(
         order=order,
         name=name.removeprefix("*."),

@@ -31,7 +31,13 @@ from certdesk.domain.waiting import dns_phrase, waiting_phrase
 from certdesk.services import runtime
 from certdesk.services.acme_addresses import account_url
 from certdesk.services.caa import known_caa, record_caa
-from certdesk.services.entitlements import NOT_ALLOWED, issuance_obstacles, issuance_subject, standing_of
+from certdesk.services.entitlements import (
+    NOT_ALLOWED,
+    issuance_obstacles,
+    issuance_subject,
+    may_have_changed,
+    standing_of,
+)
 from certdesk.services.intents import (
     LEASE,
     claim_step,
@@ -60,7 +66,7 @@ RETRY_FIRST, RETRY_MOST = timedelta(seconds=5), timedelta(minutes=15)
 POLL_FIRST = timedelta(seconds=10)
 #: What follows under a standing request ends without a certificate after this long: its client asks again.
 GIVE_UP_AFTER = timedelta(days=2)
-#: What was judged longer ago than this is judged again when the certificate comes.
+#: What was judged longer ago than this is judged again when the certificate comes, else what may differ.
 A_MOMENT = timedelta(seconds=1)
 #: What was looked at when it was asked for. That it has changed since takes no permission back.
 _OF_THE_ASKING = ("caa.", "request.", "certificate.")
@@ -395,7 +401,8 @@ def _record_issued(
         # Where the CA chooses the serial, it may answer with a certificate that it has issued before.
         if facts is not None and intent.serial is None and is_kept(facts):
             fault = "The CA has sent a certificate that it had issued before."
-        if not (fault or ended) and now - (issuance.claimed_at or issuance.created_at) >= A_MOMENT:
+        late = now - (issuance.claimed_at or issuance.created_at) >= A_MOMENT
+        if not (fault or ended) and (late or may_have_changed(issuance, intent, now=now)):
             ended = _withdrawn(issuance, intent, is_first=first, now=now)
         if facts is None or fault or ended:
             reason = ended or fault
