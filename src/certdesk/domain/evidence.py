@@ -29,41 +29,27 @@ class Method(StrEnum):
     DNS_PERSIST_WILDCARD = "dns_persist_wildcard"  # with it: the FQDN, its wildcard and all below
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class MethodFacts:
     """What a method reaches: `covers_subdomains` is False for proofs of exactly one FQDN."""
 
     title: str
-    covers_subdomains: bool
     source: str
+    covers_subdomains: bool = True
 
 
 METHODS: Mapping[Method, MethodFacts] = {
-    Method.MANUAL_OWNERSHIP: MethodFacts(
-        title="Ownership checked by an RA officer", covers_subdomains=True, source="the RA's own check"
-    ),
-    Method.EMAIL_CONSTRUCTED: MethodFacts(
-        title="Confirmed by e-mail", covers_subdomains=True, source="BR 3.2.2.4.4"
-    ),
-    Method.DNS_TXT: MethodFacts(title="DNS TXT record", covers_subdomains=True, source="BR 3.2.2.4.7"),
-    Method.DNS_CNAME: MethodFacts(title="DNS CNAME record", covers_subdomains=True, source="BR 3.2.2.4.7"),
-    Method.HTTP_FILE: MethodFacts(
-        title="File on the web server", covers_subdomains=False, source="BR 3.2.2.4.18"
-    ),
-    Method.ACME_HTTP: MethodFacts(title="ACME http-01", covers_subdomains=False, source="BR 3.2.2.4.19"),
-    Method.ACME_DNS: MethodFacts(title="ACME dns-01", covers_subdomains=True, source="BR 3.2.2.4.7"),
-    Method.ACME_DNS_ACCOUNT: MethodFacts(
-        title="ACME dns-account-01", covers_subdomains=True, source="BR 3.2.2.4.21"
-    ),
-    Method.ACME_TLS_ALPN: MethodFacts(
-        title="ACME tls-alpn-01", covers_subdomains=False, source="BR 3.2.2.4.20"
-    ),
-    Method.DNS_PERSIST: MethodFacts(
-        title="Persistent DNS record", covers_subdomains=False, source="BR 3.2.2.4.22"
-    ),
-    Method.DNS_PERSIST_WILDCARD: MethodFacts(
-        title="Persistent DNS record with policy=wildcard", covers_subdomains=True, source="BR 3.2.2.4.22"
-    ),
+    Method.MANUAL_OWNERSHIP: MethodFacts("Ownership checked by an RA officer", "the RA's own check"),
+    Method.EMAIL_CONSTRUCTED: MethodFacts("Confirmed by e-mail", "BR 3.2.2.4.4"),
+    Method.DNS_TXT: MethodFacts("DNS TXT record", "BR 3.2.2.4.7"),
+    Method.DNS_CNAME: MethodFacts("DNS CNAME record", "BR 3.2.2.4.7"),
+    Method.HTTP_FILE: MethodFacts("File on the web server", "BR 3.2.2.4.18", covers_subdomains=False),
+    Method.ACME_HTTP: MethodFacts("ACME http-01", "BR 3.2.2.4.19", covers_subdomains=False),
+    Method.ACME_DNS: MethodFacts("ACME dns-01", "BR 3.2.2.4.7"),
+    Method.ACME_DNS_ACCOUNT: MethodFacts("ACME dns-account-01", "BR 3.2.2.4.21"),
+    Method.ACME_TLS_ALPN: MethodFacts("ACME tls-alpn-01", "BR 3.2.2.4.20", covers_subdomains=False),
+    Method.DNS_PERSIST: MethodFacts("Persistent DNS record", "BR 3.2.2.4.22", covers_subdomains=False),
+    Method.DNS_PERSIST_WILDCARD: MethodFacts("Persistent DNS record with policy=wildcard", "BR 3.2.2.4.22"),
 }
 
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
-from typing import Any
+from typing import Any, cast
 
 from joserfc import jws
 from joserfc.errors import BadSignatureError, JoseError, UnsupportedAlgorithmError
@@ -65,8 +65,7 @@ def read_envelope(body: bytes, *, is_inner: bool = False) -> Envelope:
 
     Raises AcmeRefused: malformed, badNonce without one, badSignatureAlgorithm with those that are accepted.
     """
-    flattened = _flattened(_json(body, "The body"))
-    return envelope_of(flattened, is_inner=is_inner)
+    return envelope_of(flattened_object(_json(body, "The body")), is_inner=is_inner)
 
 
 def envelope_of(flattened: Mapping[str, str], *, is_inner: bool = False) -> Envelope:
@@ -92,11 +91,6 @@ def envelope_of(flattened: Mapping[str, str], *, is_inner: bool = False) -> Enve
         kid=kid or "",
         payload=_decoded(flattened["payload"], "payload"),
     )
-
-
-def flattened_object(value: object) -> Mapping[str, str]:
-    """A message within a message: the members checked, nothing decoded. Raises AcmeRefused."""
-    return _flattened(value)
 
 
 def json_object(payload: bytes) -> dict[str, Any]:
@@ -155,7 +149,7 @@ def stored_key(jwk: Mapping[str, str]) -> PublicKey:
 def verify(envelope: Envelope, key: PublicKey) -> None:
     """Returns when the key made the signature. Raises AcmeRefused: malformed."""
     try:
-        jws.deserialize_json(_message(envelope.flattened), key, registry=_registry())
+        _verify(envelope.flattened, key, ALGORITHMS)
     except BadSignatureError:
         raise malformed("The signature does not fit the message and the key.") from None
     except _ODD:
@@ -177,7 +171,7 @@ def read_binding(value: object, *, url: str, jwk: Mapping[str, str]) -> Binding:
     """
     if not isinstance(value, dict):
         raise malformed("“externalAccountBinding” is a JWS in flattened JSON serialization.")
-    flattened = _flattened(value)
+    flattened = flattened_object(value)
     header = _header(flattened, algorithms=(MAC_ALGORITHM,))
     kid = header.get("kid")
     if not isinstance(kid, str) or not kid:
@@ -205,7 +199,7 @@ def has_valid_mac(binding: Binding, hmac_key: str) -> bool:
     """Whether the MAC was made with this key (base64url). Compared in constant time by joserfc."""
     key = OctKey.import_key({"kty": "oct", "k": hmac_key})
     try:
-        jws.deserialize_json(_message(binding.flattened), key, registry=_mac_registry())
+        _verify(binding.flattened, key, (MAC_ALGORITHM,))
     except _ODD:
         return False
     return True
@@ -233,8 +227,11 @@ def _json(text: bytes, what: str) -> object:
         raise malformed(f"{what} is not JSON.") from None
 
 
-def _flattened(value: object) -> Mapping[str, str]:
-    """The members of the flattened JSON serialization; an unprotected header is refused (RFC 8555 6.2)."""
+def flattened_object(value: object) -> Mapping[str, str]:
+    """The members of a message in flattened JSON serialization, checked and not decoded (RFC 8555 6.2).
+
+    Raises AcmeRefused: malformed, an unprotected header among it.
+    """
     if not isinstance(value, dict):
         raise malformed("The message is not a JWS in flattened JSON serialization.")
     if "signatures" in value:
@@ -306,14 +303,6 @@ def _parsed(jwk: str) -> PublicKey:
     return key
 
 
-def _message(flattened: Mapping[str, str]) -> FlattenedJSONSerialization:
-    return {
-        "protected": flattened["protected"],
-        "payload": flattened["payload"],
-        "signature": flattened["signature"],
-    }
-
-
 class _Registry(jws.JWSRegistry):
     """The algorithms that are allowed, with room for large keys in the header."""
 
@@ -328,10 +317,11 @@ class _Registry(jws.JWSRegistry):
 
 
 @cache
-def _registry() -> jws.JWSRegistry:
-    return _Registry(algorithms=list(ALGORITHMS), strict_check_header=False)
+def _registry(algorithms: tuple[str, ...]) -> jws.JWSRegistry:
+    return _Registry(algorithms=list(algorithms), strict_check_header=False)
 
 
-@cache
-def _mac_registry() -> jws.JWSRegistry:
-    return _Registry(algorithms=[MAC_ALGORITHM], strict_check_header=False)
+def _verify(flattened: Mapping[str, str], key: PublicKey | OctKey, algorithms: tuple[str, ...]) -> None:
+    """Raises what joserfc does."""
+    message = cast("FlattenedJSONSerialization", dict(flattened))
+    jws.deserialize_json(message, key, registry=_registry(algorithms))

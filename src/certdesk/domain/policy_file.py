@@ -16,7 +16,7 @@ from certdesk.domain.audit import digest
 from certdesk.domain.csr_names import MAX_NAMES
 from certdesk.domain.errors import InvalidInput
 from certdesk.domain.keys import MAX_RSA_BITS, MIN_RSA_BITS
-from certdesk.domain.policy_rules import CaaMode, Handling, KeyType, Rules
+from certdesk.domain.policy_rules import CaaMode, Handling, KeyType, Rules, canonical
 from certdesk.domain.profiles import PROFILES
 from certdesk.domain.settings import suffix_list, year_list
 
@@ -198,11 +198,7 @@ def _no_such(name: str, known: Mapping[str, object] | tuple[str, ...], *, what: 
 
 def _plain(values: Values) -> dict[str, object]:
     """Values in one order, whatever the order in the file."""
-    return {name: _ordered(values[name]) for name in sorted(values)}
-
-
-def _ordered(value: object) -> object:
-    return sorted(set(value)) if isinstance(value, tuple) else value
+    return {name: canonical(values[name]) for name in sorted(values)}
 
 
 def _texts(value: object) -> Iterator[str]:

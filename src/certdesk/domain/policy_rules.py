@@ -74,9 +74,10 @@ class Rules:
 
 @lru_cache(maxsize=1024)
 def _digest(rules: Rules) -> str:
-    deciding = {f.name: _canonical(getattr(rules, f.name)) for f in fields(rules) if f.name != "ra"}
+    deciding = {f.name: canonical(getattr(rules, f.name)) for f in fields(rules) if f.name != "ra"}
     return digest(deciding | {"version": DECIDING_VERSION})
 
 
-def _canonical(value: object) -> object:
+def canonical(value: object) -> object:
+    """A value in one form: the order of a list decides nothing."""
     return sorted(set(value)) if isinstance(value, tuple) else value

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
+from functools import partial
 from urllib.parse import urlsplit
 
 from certdesk.domain.errors import InvalidInput
@@ -142,17 +143,8 @@ def _software(value: object, _now: datetime) -> tuple[str, ...]:
     return names if OTHER in names else (*names, OTHER)
 
 
-def _ownership_days(value: object, now: datetime) -> int:
-    most = in_force(RuleId.PRIVATE_OWNERSHIP_REUSE, now).value
-    return _within(value, 1, most, "days")
-
-
-def _challenge_days(value: object, now: datetime) -> int:
-    return _within(value, 1, in_force(RuleId.RANDOM_VALUE_LIFE, now).value, "days")
-
-
-def _password(value: object, _now: datetime) -> int:
-    return _within(value, LOWEST_PASSWORD_LENGTH, LONGEST_PASSWORD_LENGTH, "characters")
+def _days(most: RuleId, value: object, now: datetime) -> int:
+    return _within(value, 1, in_force(most, now).value, "days")
 
 
 def _within(value: object, least: int, most: int, unit: str) -> int:
@@ -188,8 +180,10 @@ _PARSERS: Mapping[str, Callable[[object, datetime], object]] = {
     "trusted_suffixes": lambda value, _now: suffix_list(value),
     "durations": lambda value, _now: year_list(value),
     "server_software": _software,
-    "ownership_days": _ownership_days,
-    "challenge_days": _challenge_days,
-    "password_min_length": _password,
+    "ownership_days": partial(_days, RuleId.PRIVATE_OWNERSHIP_REUSE),
+    "challenge_days": partial(_days, RuleId.RANDOM_VALUE_LIFE),
+    "password_min_length": lambda value, _now: _within(
+        value, LOWEST_PASSWORD_LENGTH, LONGEST_PASSWORD_LENGTH, "characters"
+    ),
     "issuing_stopped": _reason,
 }

@@ -4,13 +4,11 @@ No password is ever mailed. Links are made when the mail is sent, so that no tab
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 from django.contrib.auth.tokens import default_token_generator
 from django.core import signing
-from django.core.mail import EmailMessage
 from django.utils.crypto import constant_time_compare, salted_hmac
 from django.utils.http import int_to_base36
 
@@ -39,39 +37,36 @@ class Occasion(StrEnum):
     FACTOR_RESET = "factor_reset"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Words:
-    """What a mail says: its subject, its first sentence, and what the link is for."""
-
-    subject: str
-    opening: str
-    choose: str = ""
-
-
-_WORDS: Mapping[Occasion, _Words] = {
-    Occasion.ADDED: _Words(
-        subject="Your account",
-        opening="{by} has made an account for you at {service}{home}.",
-        choose="Choose your password here. The link works once, until {until}:",
+_CHOOSE = "The link works once, until {until}:"
+#: Subject, first sentence, and what the link is for, if there is one.
+_WORDS: Mapping[Occasion, tuple[str, str, str]] = {
+    Occasion.ADDED: (
+        "Your account",
+        "{by} has made an account for you at {service}{home}.",
+        f"Choose your password here. {_CHOOSE}",
     ),
-    Occasion.JOINED: _Words(
-        subject="You belong to one more organisation",
-        opening="{by} has added your account at {service} to one more organisation. You belong to{home} now.",
+    Occasion.JOINED: (
+        "You belong to one more organisation",
+        "{by} has added your account at {service} to one more organisation. You belong to{home} now.",
+        "",
     ),
-    Occasion.PASSWORD: _Words(
-        subject="Your password was replaced",
-        opening="{by} has replaced the password of your account at {service}. The old one no longer works.",
-        choose="Choose a new one here. The link works once, until {until}:",
+    Occasion.PASSWORD: (
+        "Your password was replaced",
+        "{by} has replaced the password of your account at {service}. The old one no longer works.",
+        f"Choose a new one here. {_CHOOSE}",
     ),
-    Occasion.ENABLED: _Words(
-        subject="Your account works again",
-        opening="{by} has enabled your account at {service} again. Your old password no longer works.",
-        choose="Choose a new one here. The link works once, until {until}:",
+    Occasion.ENABLED: (
+        "Your account works again",
+        "{by} has enabled your account at {service} again. Your old password no longer works.",
+        f"Choose a new one here. {_CHOOSE}",
     ),
-    Occasion.FACTOR_RESET: _Words(
-        subject="Your second factor was taken away",
-        opening="{by} has taken away the second factor of your account at {service}: passkeys, authenticator "
-        "app and recovery codes. You are signed out everywhere. Sign in and add a new one.",
+    Occasion.FACTOR_RESET: (
+        "Your second factor was taken away",
+        (
+            "{by} has taken away the second factor of your account at {service}: passkeys, authenticator "
+            "app and recovery codes. You are signed out everywhere. Sign in and add a new one."
+        ),
+        "",
     ),
 }
 
@@ -86,7 +81,26 @@ def mail_account(*, user_id: int, occasion: Occasion, by: str, now: datetime) ->
     user = User.objects.filter(id=user_id, is_active=True).exclude(email="").first()
     if user is None:
         return False
-    _account_mail(user, _WORDS[occasion], by=by, now=now).send()
+    rt, until = runtime.newest(), now + INVITED_FOR
+    subject, opening, choosing = _WORDS[occasion]
+    homes = sorted(user.memberships.filter(is_active=True).values_list("organisation__legal_name", flat=True))
+    home = f" {' and '.join(homes)}" if occasion is Occasion.JOINED else f", for {', '.join(homes)}"
+    choose = ""
+    if choosing and user.must_change_password:
+        day = until.astimezone(UTC).strftime("%-d %B %Y")
+        path = INVITATION_PATH.format(token=invitation_token(user, until=until))
+        choose = f"{prose(choosing.format(until=day))}\n{rt.base_url}{path}"
+    whom = rt.rules.ra if by == SYSTEM.label else f"{by} or {rt.rules.ra}"
+    letter(
+        subject=subject,
+        blocks=(
+            prose(opening.format(by=by, service=rt.service_name, home=home if homes else "")),
+            table({"User name": user.username, "Portal": f"{rt.base_url}/"}),
+            choose,
+            prose(f"If you did not expect this, tell {whom}."),
+        ),
+        to=[user.email],
+    ).send()
     return True
 
 
@@ -131,25 +145,3 @@ def invited_person(*, token: str, now: datetime) -> User:
 def _state(user: User) -> str:
     """Changes with the password, so that an invitation works once and a newer one replaces it."""
     return salted_hmac(_SALT, user.password).hexdigest()[:32]
-
-
-def _account_mail(user: User, words: _Words, *, by: str, now: datetime) -> EmailMessage:
-    rt, until = runtime.newest(), now + INVITED_FOR
-    homes = sorted(user.memberships.filter(is_active=True).values_list("organisation__legal_name", flat=True))
-    home = f" {' and '.join(homes)}" if words is _WORDS[Occasion.JOINED] else f", for {', '.join(homes)}"
-    choose = ""
-    if words.choose and user.must_change_password:
-        day = until.astimezone(UTC).strftime("%-d %B %Y")
-        path = INVITATION_PATH.format(token=invitation_token(user, until=until))
-        choose = f"{prose(words.choose.format(until=day))}\n{rt.base_url}{path}"
-    whom = rt.rules.ra if by == SYSTEM.label else f"{by} or {rt.rules.ra}"
-    return letter(
-        subject=words.subject,
-        blocks=(
-            prose(words.opening.format(by=by, service=rt.service_name, home=home if homes else "")),
-            table({"User name": user.username, "Portal": f"{rt.base_url}/"}),
-            choose,
-            prose(f"If you did not expect this, tell {whom}."),
-        ),
-        to=[user.email],
-    )

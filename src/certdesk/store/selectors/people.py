@@ -12,6 +12,7 @@ from django.db.models import Q
 from certdesk.domain.actors import Action, Actor, OrgRole, RaRole, Scope, Side, Token, can
 from certdesk.domain.errors import NotFound
 from certdesk.domain.requests import OrganisationId, UserId
+from certdesk.store.copied import copied
 from certdesk.store.models import ApiToken, Membership, User
 from certdesk.store.prepared import Prepared
 
@@ -175,11 +176,11 @@ def list_members(*, actor: Actor, organisation_id: OrganisationId) -> list[Membe
     people = [row.user_id for row in rows]
     factors, homes = _with_second_factor(people), _homes(people)
     return [
-        Member(
+        copied(
+            Member,
+            row.user,
             user_id=row.user.pk,
-            username=row.user.username,
             name=row.user.get_full_name(),
-            email=row.user.email,
             role=OrgRole(row.role),
             is_active=row.is_active and row.user.is_active,
             last_login_at=row.user.last_login,
@@ -230,13 +231,12 @@ def list_ra_people(*, actor: Actor) -> list[RaPerson]:
     rows = list(User.objects.exclude(ra_role=RaRole.NONE).order_by("username"))
     factors = _with_second_factor([row.pk for row in rows])
     return [
-        RaPerson(
+        copied(
+            RaPerson,
+            row,
             user_id=row.pk,
-            username=row.username,
             name=row.get_full_name(),
-            email=row.email,
             role=RaRole(row.ra_role),
-            is_active=row.is_active,
             disabled=_disabled(row),
             has_second_factor=row.pk in factors,
             last_login_at=row.last_login,
