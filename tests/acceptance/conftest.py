@@ -10,12 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner, Result
 from playwright.sync_api import Browser, Page
 
+from certdesk.cli.main import certdesk
 from tests.acceptance.seed_support import Staff
 from tests.acceptance.stories import Visitors
 from tests.harness.acme_client import Reply, over_http
 from tests.harness.acme_front import Front, acme_front, challenge_settings
+from tests.harness.environment import steers_certdesk
 from tests.harness.nameserver import NameServers, Zone, missing_programs
 from tests.harness.ports import free_port
 from tests.harness.server import DemoServer
@@ -149,3 +152,26 @@ def acme_place(
     )
     with acme_front(folder / "front", template=demo_template, extra=settings) as (front, server):
         yield AcmePlace(front=front, server=server, http_port=http_port, tls_port=tls_port, names=names)
+
+
+@pytest.fixture
+def cli(server: DemoServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """`certdesk …` as one of the demo's people, with a home of the test's own.
+
+    Within this process, for starting an interpreter takes longer than most commands; test_cli_story.py does.
+    """
+    monkeypatch.chdir(tmp_path)
+    usual: dict[str, str | None] = dict.fromkeys(filter(steers_certdesk, os.environ))
+
+    def invoke(who: str, *arguments: str, **more: str) -> Result:
+        environment = usual | {
+            "CERTDESK_URL": server.base_url,
+            "CERTDESK_TOKEN": server.demo.api_tokens[who],
+            "CERTDESK_HOME": str(tmp_path / "home"),
+            **more,
+        }
+        done = CliRunner().invoke(certdesk, arguments, env=environment, prog_name="certdesk")
+        assert done.exception is None or isinstance(done.exception, SystemExit), done.exc_info
+        return done
+
+    return invoke

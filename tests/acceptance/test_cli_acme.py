@@ -1,40 +1,24 @@
 """`certdesk acme`: a credential made, used by a client, limited, rotated and revoked from a shell."""
 
 import json
-import os
 import re
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from certdesk.cli.client.exits import Exit
-from certdesk.cli.main import certdesk
 from tests.acceptance.stories import new_name
 from tests.harness.acme_client import AcmeClient, over_http
-from tests.harness.environment import steers_certdesk
 from tests.harness.server import DemoServer
 
 Cli = Callable[..., Result]
 
 
 @pytest.fixture
-def cli(server: DemoServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
-    """`certdesk acme …` as one of the demo's people, within this process."""
-    monkeypatch.chdir(tmp_path)
-    usual: dict[str, str | None] = dict.fromkeys(filter(steers_certdesk, os.environ))
-
-    def invoke(who: str, *arguments: str) -> Result:
-        environment = usual | {
-            "CERTDESK_URL": server.base_url,
-            "CERTDESK_TOKEN": server.demo.api_tokens[who],
-        }
-        done = CliRunner().invoke(certdesk, ("acme", *arguments), env=environment, prog_name="certdesk")
-        assert done.exception is None or isinstance(done.exception, SystemExit), done.exc_info
-        return done
-
-    return invoke
+def cli(cli: Cli) -> Cli:
+    """`certdesk acme …` as one of the demo's people."""
+    return lambda who, *arguments: cli(who, "acme", *arguments)
 
 
 def ok(done: Result) -> str:

@@ -10,38 +10,11 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
-from certdesk.cli.main import certdesk
 from tests.acceptance.stories import new_name, run
-from tests.harness.environment import steers_certdesk
-from tests.harness.server import DemoServer
 
 Cli = Callable[..., Result]
-
-
-@pytest.fixture
-def cli(server: DemoServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
-    """`certdesk …` as one of the demo's people, with a home of the test's own.
-
-    Within this process, for starting an interpreter takes longer than most commands; test_cli_story.py does.
-    """
-    monkeypatch.chdir(tmp_path)
-    usual: dict[str, str | None] = dict.fromkeys(filter(steers_certdesk, os.environ))
-
-    def invoke(who: str, *arguments: str, **more: str) -> Result:
-        environment = usual | {
-            "CERTDESK_URL": server.base_url,
-            "CERTDESK_TOKEN": server.demo.api_tokens[who],
-            "CERTDESK_HOME": str(tmp_path / "home"),
-            **more,
-        }
-        done = CliRunner().invoke(certdesk, arguments, env=environment, prog_name="certdesk")
-        assert done.exception is None or isinstance(done.exception, SystemExit), done.exc_info
-        return done
-
-    return invoke
 
 
 def facts(path: Path, *what: str) -> str:

@@ -13,12 +13,12 @@ import pytest
 from click.testing import CliRunner, Result
 
 from certdesk.cli.client import connection
-from certdesk.cli.client.connection import Service, Target
+from certdesk.cli.client.connection import Service
 from certdesk.cli.client.exits import Exit, Failure
 from certdesk.cli.client.files import file_name, read_csr, write_file
 from certdesk.cli.main import certdesk
 
-TARGET = Target(url="http://127.0.0.1:1", token="cdk_test")
+TARGET = "http://127.0.0.1:1", "cdk_test"
 CSR = "-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n-----END CERTIFICATE REQUEST-----\n"
 
 
@@ -39,7 +39,7 @@ def answering(status: int, body: object, **headers: str) -> Service:
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
         return httpx2.Response(status, content=content, headers=headers)
 
-    return Service(TARGET, transport=httpx2.MockTransport(answer))
+    return Service(*TARGET, transport=httpx2.MockTransport(answer))
 
 
 def test_the_client_imports_nothing_slow() -> None:
@@ -109,7 +109,7 @@ def test_nothing_listening_is_worth_another_try() -> None:
     done = run("request", "show", "1")
     assert done.exit_code == Exit.RETRY_LATER
     assert "can't be reached" in done.stderr
-    assert "Traceback" not in done.output
+    assert (done.stdout, len(done.stderr.splitlines())) == ("", 1)
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_the_token_is_not_carried_to_another_address() -> None:
         seen.append(str(request.url.host))
         return httpx2.Response(307, headers={"Location": "https://evil.example/"})
 
-    service = Service(TARGET, transport=httpx2.MockTransport(answer))
+    service = Service(*TARGET, transport=httpx2.MockTransport(answer))
     with pytest.raises(Failure):
         service.show("/requests")
     assert seen == ["127.0.0.1"]
@@ -178,7 +178,7 @@ def test_every_page_is_fetched_by_cursor() -> None:
         following = {"": "b", "b": "c", "c": None}[cursors[-1]]
         return httpx2.Response(200, json={"items": [cursors[-1]], "next_cursor": following})
 
-    service = Service(TARGET, transport=httpx2.MockTransport(answer))
+    service = Service(*TARGET, transport=httpx2.MockTransport(answer))
     assert [p["items"] for p in service.pages("/requests", every=True)] == [[""], ["b"], ["c"]]
     assert len(list(service.pages("/requests", every=False))) == 1
 
@@ -257,10 +257,3 @@ def test_a_file_is_replaced_whole_and_private(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(Failure, match="can't be written"):
         write_file(tmp_path / "file", "a.pem", b"x")
-
-
-def test_a_failure_is_one_line_on_stderr() -> None:
-    assert issubclass(Failure, click.ClickException)
-    done = run("request", "show", "1")
-    assert done.stdout == ""
-    assert len(done.stderr.splitlines()) == 1

@@ -88,7 +88,6 @@ def test_a_token_makes_a_narrower_one_that_is_told_what_it_lacks(cli: Cli, tmp_p
 
 
 def test_preview_submit_download(cli: Cli, tmp_path: Path) -> None:
-    """R11, R15, R16, R23, R37."""
     csr = make_csr(tmp_path, "cli.example.ac.uk", "www.cli.example.ac.uk")
     before = cli("alice", "request", "list", "--all", "--json")
     foreseen = cli("alice", "request", "preview", str(csr), "--software", "nginx", "--years", "2")
@@ -130,7 +129,6 @@ def test_preview_submit_download(cli: Cli, tmp_path: Path) -> None:
 
 
 def test_a_name_outside_waits_for_olga(cli: Cli, tmp_path: Path) -> None:
-    """R30 to R33; charlie sees nothing of it."""
     csr = make_csr(tmp_path, "shop.example.org")
     assert cli("alice", "request", "preview", str(csr)).returncode == 5
     submitted = cli("alice", "request", "submit", str(csr), "--wait")
@@ -196,7 +194,7 @@ def test_lists_page_and_print(cli: Cli, tmp_path: Path) -> None:
 
 
 def test_an_upload_far_too_large_hears_why(server: DemoServer) -> None:
-    """S1, through a real server, whose callers finish sending before they listen."""
+    """Through a real server, whose callers finish sending before they listen."""
     headers = {
         "Authorization": f"Bearer {server.demo.api_tokens['alice']}",
         "Content-Type": "application/json",

@@ -15,6 +15,7 @@ from certdesk.backends.registry import load_backends
 
 if TYPE_CHECKING:
     from tests.integration.acme_support import AcmeWorld
+    from tests.integration.api_calls import Callers
     from tests.integration.proving import Outside
 
 _ROUNDS = 1000
@@ -64,3 +65,11 @@ def here() -> "AcmeWorld":
     from tests.integration.acme_support import acme_world  # noqa: PLC0415 - settings come first
 
     return acme_world()
+
+
+@pytest.fixture
+def people() -> "Callers":
+    """The people of most stories, each with a token."""
+    from tests.integration.api_calls import callers  # noqa: PLC0415 - models exist once Django is set up
+
+    return callers()

@@ -8,13 +8,13 @@ import pytest
 from django.apps import apps
 
 from certdesk.store.models import ApiToken, AuditEvent, BlockedKey
-from tests.integration.api_calls import Callers, Reply, callers
+from tests.integration.api_calls import Callers, Reply
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 VECTORS = Path(__file__).parent.parent / "vectors"
 BAD: list[dict[str, str]] = json.loads((VECTORS / "bad.json").read_text(encoding="utf-8"))
-#: A pasted private key is forgotten, its public half blocked, and that is on record (S11).
+#: A pasted private key is forgotten, its public half blocked, and that is on record.
 MAY_GROW = frozenset({BlockedKey, AuditEvent})
 
 
@@ -29,11 +29,6 @@ def _clear(reply: Reply) -> None:
     assert 20 <= len(detail) <= 1500
     assert "Traceback" not in detail
     assert "Error" not in detail.split()
-
-
-@pytest.fixture
-def people() -> Callers:
-    return callers()
 
 
 def _bad(part: int, of: int) -> list[dict[str, str]]:

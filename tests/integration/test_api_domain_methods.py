@@ -5,16 +5,11 @@ from django.utils import timezone
 
 from certdesk.domain.evidence import METHODS, Method
 from certdesk.store.models import Domain, MethodChallenge, ValidationRecord
-from tests.integration.api_calls import Callers, callers
+from tests.integration.api_calls import Callers
 from tests.integration.proving import Outside
 
 pytestmark = pytest.mark.django_db(transaction=True)
 DOMAIN = "lab.ac.uk"
-
-
-@pytest.fixture
-def people() -> Callers:
-    return callers()
 
 
 @pytest.fixture
@@ -87,17 +82,3 @@ def test_deadlines_tell_private_and_public_cas_apart(people: Callers, here: str)
     assert found["standing"] == "validated"
     assert found["private"]["until"] > found["public"]["until"]
     assert "method.ends" in {flag["code"] for flag in found["flags"]}
-
-
-def test_charlie_sees_none_of_it(people: Callers, net: Outside, here: str) -> None:
-    people.alice.post(f"{here}/validations", {"method": "dns_txt"})
-    calls = [
-        ("GET", "/deadlines"),
-        ("GET", "/publications"),
-        ("POST", "/publications/dns_txt/check"),
-        ("DELETE", "/publications/dns_txt"),
-    ]
-    for verb, path in calls:
-        assert people.charlie.call(verb, here + path).status == 404, path
-    assert people.charlie.post(f"{here}/validations", {"method": "dns_txt"}).status == 404
-    assert not net.looks

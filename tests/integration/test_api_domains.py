@@ -1,4 +1,4 @@
-"""Domains over REST: from listing one to its proof, and an officer's word with the CA (R4, R28)."""
+"""Domains over REST: from listing one to its proof, and an officer's word with the CA."""
 
 import re
 
@@ -12,16 +12,11 @@ from certdesk.domain.requests import RequestId, Status
 from certdesk.services.validation import confirm_by_email
 from certdesk.store.models import AuditEvent, EmailChallenge, ValidationRecord
 from tests.integration import support
-from tests.integration.api_calls import Callers, body, callers
+from tests.integration.api_calls import Callers, body
 from tests.integration.support import ScriptedCa, drive
 
 pytestmark = pytest.mark.django_db(transaction=True)
 DOMAIN = "lab.ac.uk"
-
-
-@pytest.fixture
-def people() -> Callers:
-    return callers()
 
 
 def code_in_mail() -> str:
@@ -35,7 +30,7 @@ def listed(people: Callers) -> int:
     return int(made.json["id"])
 
 
-def test_r4_a_domain_is_listed_asked_about_and_proven(people: Callers) -> None:
+def test_a_domain_is_listed_asked_about_and_proven(people: Callers) -> None:
     made = people.alice.post("/domains", {"domain": f" {DOMAIN.upper()} "})
     assert made.status == 201
     assert (made.json["domain"], made.json["is_validated"]) == (DOMAIN, False)
@@ -59,7 +54,7 @@ def test_r4_a_domain_is_listed_asked_about_and_proven(people: Callers) -> None:
     assert proof["source"].startswith("BR 3.2.2.4.4")
 
 
-def test_r4_resending_ends_the_old_code_and_cancelling_ends_all(people: Callers) -> None:
+def test_resending_ends_the_old_code_and_cancelling_ends_all(people: Callers) -> None:
     domain = listed(people)
     first = people.alice.post(f"/domains/{domain}/validations", {"mailbox": f"admin@{DOMAIN}"}).json
     old = code_in_mail()
@@ -82,7 +77,7 @@ def test_r4_resending_ends_the_old_code_and_cancelling_ends_all(people: Callers)
 @pytest.mark.parametrize(
     "mailbox", [f"root@{DOMAIN}", "hostmaster@evil.example", f"admin@www.{DOMAIN}", "x" * 301, "a\r\nb"]
 )
-def test_v3_no_other_mailbox_can_be_asked(people: Callers, mailbox: str) -> None:
+def test_no_other_mailbox_can_be_asked(people: Callers, mailbox: str) -> None:
     refused = people.alice.post(f"/domains/{listed(people)}/validations", {"mailbox": mailbox})
     assert refused.status == 422
     assert refused.json["errors"][0]["pointer"] == "#/mailbox"
@@ -121,7 +116,7 @@ def test_a_mail_that_can_not_be_sent_is_said(people: Callers, monkeypatch: pytes
     assert challenge["sent_at"] is None
 
 
-def test_r28_an_officer_sends_a_rejected_request_again(people: Callers) -> None:
+def test_an_officer_sends_a_rejected_request_again(people: Callers) -> None:
     ca = ScriptedCa(answers=[Refused(reason="The account is empty."), support.signed])
     with support.backend(ca):
         number = RequestId(people.alice.post("/requests", body("www.example.ac.uk")).json["id"])
@@ -135,7 +130,7 @@ def test_r28_an_officer_sends_a_rejected_request_again(people: Callers) -> None:
         assert drive(number, clock=timezone.now) is Status.ISSUED
 
 
-def test_r24_only_what_the_ca_has_is_asked_about(people: Callers) -> None:
+def test_only_what_the_ca_has_is_asked_about(people: Callers) -> None:
     number = people.alice.post("/requests", body("www.example.ac.uk")).json["id"]
     assert people.olga.post(f"/requests/{number}/poll").status == 409
     assert people.alice.post(f"/requests/{number}/poll").status == 403

@@ -6,25 +6,19 @@ from datetime import timedelta
 
 import pytest
 from django.conf import settings
-from django.test import Client
 from django.utils import timezone
 
 from certdesk.api import edge, problems
 from certdesk.api import requests as requests_room
 from certdesk.domain import errors
 from certdesk.store.models import ApiToken, Request, User
-from tests.integration.api_calls import ADDRESS, ROOT, Caller, Callers, body, callers
+from tests.integration.api_calls import Caller, Callers, body
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 CLASSES = [
     cls for _name, cls in inspect.getmembers(errors, inspect.isclass) if issubclass(cls, errors.CertdeskError)
 ]
-
-
-@pytest.fixture
-def people() -> Callers:
-    return callers()
 
 
 @pytest.mark.parametrize("cls", CLASSES)
@@ -51,12 +45,6 @@ def test_without_a_valid_token_there_is_nothing(people: Callers, given: str) -> 
     assert reply.headers["WWW-Authenticate"].startswith("Bearer")
     assert reply.headers["Content-Type"] == "application/problem+json"
     assert reply.json["code"] == "authentication.required"
-
-
-def test_a_session_of_the_portal_opens_nothing(people: Callers) -> None:
-    browser = Client(headers=ADDRESS)
-    browser.force_login(User.objects.get(username="alice"))
-    assert browser.get(f"{ROOT}/requests").status_code == 401
 
 
 def test_an_ended_token_or_person_is_out(people: Callers) -> None:
@@ -105,7 +93,6 @@ def test_every_wrong_member_is_pointed_at(people: Callers) -> None:
 
 @pytest.mark.parametrize("size", [65_537, 1_000_000, 20_000_000])
 def test_too_much_is_refused_at_once(people: Callers, size: int) -> None:
-    """S1."""
     started = time.monotonic()
     as_json = people.alice.post("/requests", body() | {"csr": "A" * size})
     as_file = people.alice.upload("/requests", b"A" * size)

@@ -14,7 +14,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from tests.integration.api_calls import Caller, Callers, body, callers
+from tests.integration.api_calls import Caller, Callers, body
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -28,11 +28,6 @@ TRUTHS = [
     content_type_conformance,
     response_schema_conformance,
 ]
-
-
-@pytest.fixture
-def people() -> Callers:
-    return callers()
 
 
 def test_whatever_is_sent_is_answered_as_described(people: Callers) -> None:

@@ -9,12 +9,12 @@ from click.testing import CliRunner, Result
 from django.core.handlers.wsgi import WSGIHandler
 from structlog.testing import capture_logs
 
-from certdesk.cli.client import options
+from certdesk.cli.client import connection
 from certdesk.cli.client.connection import Service
 from certdesk.cli.client.exits import Exit
 from certdesk.cli.main import certdesk
 from certdesk.store.models import User
-from tests.integration.api_calls import Caller, Callers, callers
+from tests.integration.api_calls import Caller, Callers
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -22,15 +22,10 @@ Cli = Callable[..., Result]
 
 
 @pytest.fixture
-def people() -> Callers:
-    return callers()
-
-
-@pytest.fixture
 def cli(monkeypatch: pytest.MonkeyPatch) -> Cli:
     """`certdesk person …` by somebody's token; the service answers in this process."""
     within = partial(Service, transport=httpx2.WSGITransport(app=WSGIHandler()))
-    monkeypatch.setattr(options, "Service", within)
+    monkeypatch.setattr(connection, "Service", within)
 
     def run(who: Caller, *arguments: str) -> Result:
         told = {"CERTDESK_URL": "http://127.0.0.1", "CERTDESK_TOKEN": who.token, "CERTDESK_TOKEN_FILE": None}

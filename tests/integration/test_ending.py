@@ -10,7 +10,7 @@ from certdesk.services.revocation_notices import mail_revocation
 from certdesk.store.models import Certificate, Request
 from tests.harness.acme_client import make_csr
 from tests.integration.acme_support import AcmeWorld, acme_world
-from tests.integration.api_calls import Callers, body, callers
+from tests.integration.api_calls import Callers, body
 from tests.integration.support import (
     NOW,
     actor,
@@ -28,11 +28,6 @@ from tests.integration.test_web_access import signed_in
 pytestmark = pytest.mark.django_db(transaction=True)
 NAME = "www.example.ac.uk"
 WHY = "The server is switched off."
-
-
-@pytest.fixture
-def people() -> Callers:
-    return callers()
 
 
 def issued(people: Callers) -> int:

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from certdesk.cli.client import keys, renewal
-from certdesk.cli.client.connection import Service, Target
+from certdesk.cli.client.connection import Service
 from certdesk.cli.client.exits import Exit, Failure
 from certdesk.cli.client.live import KEPT_VERSIONS, Home, Wish, checked, name_for
 
@@ -49,7 +49,7 @@ class Desk:
     def service(self) -> Service:
         """The connection that the client takes for one."""
         transport = httpx2.MockTransport(self._answer)
-        return Service(Target(url="http://127.0.0.1:1", token="cdk_test"), transport=transport)
+        return Service("http://127.0.0.1:1", "cdk_test", transport=transport)
 
     def _answer(self, request: httpx2.Request) -> httpx2.Response:
         if self.down:

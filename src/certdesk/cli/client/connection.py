@@ -4,7 +4,6 @@ import ipaddress
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
@@ -33,27 +32,19 @@ _CODE_EXITS = {"backend.refused": Exit.FAILED}
 _TOKEN = re.compile(r"[!-~]+")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
-    """Which service, with which token."""
-
-    url: str
-    token: str
-
-
 class Service:
     """A service to talk to. Every answer that is no success is raised as Failure."""
 
-    def __init__(self, target: Target, *, transport: "httpx2.BaseTransport | None" = None) -> None:
+    def __init__(self, url: str, token: str, *, transport: "httpx2.BaseTransport | None" = None) -> None:
         import httpx2  # noqa: PLC0415 - as said above
 
-        self._url = target.url
+        self._url = url
         self._http = httpx2.Client(
-            base_url=target.url,
-            headers={"Authorization": f"Bearer {target.token}", "Accept": "application/json, */*"},
+            base_url=url,
+            headers={"Authorization": f"Bearer {token}", "Accept": "application/json, */*"},
             timeout=TIMEOUT_SECONDS,
             follow_redirects=False,  # the token goes to the address that was asked for, and nowhere else
-            trust_env=not is_loopback(target.url),  # a proxy can't reach this machine's own loopback
+            trust_env=not is_loopback(url),  # a proxy can't reach this machine's own loopback
             transport=transport,
         )
 
@@ -127,9 +118,9 @@ def _given(fields: dict[str, str]) -> dict[str, str]:
     return {name: value for name, value in fields.items() if value}
 
 
-def make_target(url: str | None, *, token_file: Path | None, insecure_http: bool = False) -> Target:
-    """The service and the token to use. Raises UsageError where one is missing, Failure where it is bad."""
-    return Target(url=_address(url, insecure_http=insecure_http), token=_token(token_file))
+def make_service(url: str | None, *, token_file: Path | None, insecure_http: bool = False) -> Service:
+    """The service to use. Raises UsageError where address or token is missing, Failure where one is bad."""
+    return Service(_address(url, insecure_http=insecure_http), _token(token_file))
 
 
 def is_loopback(url: str) -> bool:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from certdesk.cli.client import show
-from certdesk.cli.client.connection import Json, Service, make_target
+from certdesk.cli.client.connection import Json, Service, make_service
 from certdesk.cli.client.files import file_name, write_file
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def with_service(command: Callable[..., Any]) -> Callable[..., Any]:
     @click.option("--insecure-http", is_flag=True, help="Send the token over plain HTTP to another machine.")
     @wraps(command)
     def wanted(*, url: str | None, token_file: Path | None, insecure_http: bool, **asked: Any) -> Any:  # noqa: ANN401 - whatever the command returns
-        with Service(make_target(url, token_file=token_file, insecure_http=insecure_http)) as service:
+        with make_service(url, token_file=token_file, insecure_http=insecure_http) as service:
             return command(service=service, **asked)
 
     return wanted

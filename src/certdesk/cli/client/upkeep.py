@@ -13,7 +13,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from certdesk.cli.client import show
-from certdesk.cli.client.connection import Service, make_target
+from certdesk.cli.client.connection import Service, make_service
 from certdesk.cli.client.exits import Exit, Failure
 from certdesk.cli.client.live import Home
 from certdesk.cli.client.options import home_option, with_service
@@ -89,8 +89,8 @@ def _check_request(number: str, *, now: datetime, limits: "checking.Limits") -> 
     from certdesk.cli.client.keys import read_leaf  # noqa: PLC0415 - as above
 
     token_file = os.environ.get("CERTDESK_TOKEN_FILE")
-    target = make_target(os.environ.get("CERTDESK_URL"), token_file=Path(token_file) if token_file else None)
-    with Service(target) as service:
+    asked = make_service(os.environ.get("CERTDESK_URL"), token_file=Path(token_file) if token_file else None)
+    with asked as service:
         told = service.show("/certificates", request=number, limit="1")["items"]
         if not told:
             service.show(f"/requests/{number}")  # whether there is such a request at all
