@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from django.conf import settings
 from django.contrib.auth.hashers import PBKDF2PasswordHasher
+from django.core.cache import cache
 from django.test import override_settings
 
 from certdesk.backends.embedded import create_authority
@@ -16,6 +17,7 @@ from certdesk.backends.registry import load_backends
 if TYPE_CHECKING:
     from tests.integration.acme_support import AcmeWorld
     from tests.integration.proving import Outside
+    from tests.integration.support import World
 
 _ROUNDS = 1000
 
@@ -64,3 +66,17 @@ def here() -> "AcmeWorld":
     from tests.integration.acme_support import acme_world  # noqa: PLC0415 - settings come first
 
     return acme_world()
+
+
+@pytest.fixture
+def people() -> "World":
+    """A university with two applicants, and two officers."""
+    from tests.integration.support import world  # noqa: PLC0415 - settings come first
+
+    return world()
+
+
+@pytest.fixture
+def nobody_is_locked_out(db: None) -> None:
+    """What an earlier test tried is forgotten."""
+    cache.clear()

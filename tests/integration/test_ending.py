@@ -17,11 +17,11 @@ from tests.integration.support import (
     events_of,
     notify,
     organisation,
+    signed_in,
     submit,
     validated,
     world,
 )
-from tests.integration.test_web_access import signed_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
 NAME = "www.example.ac.uk"
