@@ -23,7 +23,7 @@ run: $(READY) ## Try it: a demo with its own CA at http://127.0.0.1:$PORT
 demo: $(READY) ## Watch the whole story play on the command line, in under a minute
 	@PATH="$(CURDIR)/.venv/bin:$$PATH" scripts/demo
 
-test: $(READY) ## Run the tests, on SQLite and (where found) on PostgreSQL
+test: $(READY) ## Run the tests but for the slow ones, on SQLite and (where found) on PostgreSQL
 	@scripts/test $(ARGS)
 
 check: $(READY) ## Everything that CI checks: format, lint, types, imports, templates, docs, locks, tests

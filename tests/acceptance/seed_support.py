@@ -151,6 +151,7 @@ class Portal:
     server: DemoServer
     username: str = ""
     password: str = field(default="", repr=False)
+    session: str = field(default="", repr=False)
     _client: httpx2.Client = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -160,11 +161,15 @@ class Portal:
         self._client = httpx2.Client(
             base_url=self.server.base_url, follow_redirects=True, timeout=90, limits=kept
         )
-        if self.username:
+        if self.session:  # that of an earlier sign-in
+            self._client.cookies.set("certdesk", self.session, domain="127.0.0.1")
+            self.get("/accounts/password/change/")  # brings the cookie that forms need
+        elif self.username:
             password = self.password or self.server.demo.passwords[self.username]
             self.get("/accounts/login/")
             page = self.post("/accounts/login/", login=self.username, password=password)
             assert not page.path.startswith("/accounts/login/"), page.text
+            self.session = self._client.cookies["certdesk"]
 
     def get(self, path: str, *, follow: bool = True, **query: str) -> Page:
         """Open an address."""
@@ -264,7 +269,11 @@ class Staff:
     def __call__(self, username: str = "") -> Portal:
         """This person's portal; without a name, a visitor's."""
         if username not in self._portals:
-            self._portals[username] = Portal(self.server, username)
+            sessions = self.server.sessions
+            portal = Portal(self.server, username, session=sessions.get(username, ""))
+            if username:
+                sessions[username] = portal.session
+            self._portals[username] = portal
         return self._portals[username]
 
     def rest(self, who: str, method: str, path: str, body: object = None) -> httpx2.Response:

@@ -3,59 +3,22 @@
 import itertools
 import json
 import re
-import subprocess
 import urllib.request
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, Response, expect
 
+from tests.acceptance.seed_support import Csr, run
 from tests.harness.browser import TIMEOUT_MS, WIDTHS, sign_in
 from tests.harness.server import DemoServer
 
-AVAILABLE = "Certificate available for download"
-WAITING = "Waiting for manual approval"
-REJECTED = "Rejected by JTAG"
-WITHDRAWN = "Withdrawn"
 _numbers = itertools.count(1)
 
 
 def new_name(domain: str = "example.ac.uk") -> str:
     """A name that no other story has asked for."""
     return f"host{next(_numbers)}.{domain}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Csr:
-    """A CSR and its private key, as files that OpenSSL wrote."""
-
-    path: Path
-    key: Path
-
-    @property
-    def text(self) -> str:
-        """The PEM text."""
-        return self.path.read_text()
-
-
-def make_csr(folder: Path, *names: str) -> Csr:
-    """A CSR from the OpenSSL command line, with a P-256 key of its own."""
-    stem = folder / f"csr-{next(_numbers)}"
-    csr, key = stem.with_suffix(".csr"), stem.with_suffix(".key")
-    run(
-        *("openssl", "req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"),
-        *("-keyout", str(key), "-out", str(csr), "-subj", f"/CN={names[0]}"),
-        *("-addext", "subjectAltName=" + ",".join(f"DNS:{name}" for name in names)),
-    )
-    return Csr(path=csr, key=key)
-
-
-def run(*command: str) -> str:
-    """What a program wrote to stdout; its failure fails the test with what it wrote to stderr."""
-    ran = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert ran.returncode == 0, f"{command}\n{ran.stdout}{ran.stderr}"
-    return ran.stdout
 
 
 @dataclass(slots=True)
@@ -68,7 +31,6 @@ class Visitors:
     browser: Browser
     server: DemoServer
     complaints: list[str] = field(default_factory=list)
-    sessions: dict[str, str] = field(default_factory=dict)
     _open: list[BrowserContext] = field(default_factory=list)
 
     def visit(self, username: str = "", *, javascript: bool = True, width: int = 1280) -> Page:
@@ -84,13 +46,14 @@ class Visitors:
         self._open.append(context)
         page = context.new_page()
         self._watch(page)
-        if username and username not in self.sessions:
+        sessions = self.server.sessions
+        if username and username not in sessions:
             sign_in(page, self.server, username)
             (cookie,) = (c for c in context.cookies() if c.get("name") == "certdesk")
-            self.sessions[username] = cookie.get("value", "")
+            sessions[username] = cookie.get("value", "")
         elif username:
-            session = self.sessions[username]
-            context.add_cookies([{"name": "certdesk", "value": session, "url": self.server.base_url}])
+            taken_up = sessions[username]
+            context.add_cookies([{"name": "certdesk", "value": taken_up, "url": self.server.base_url}])
         return page
 
     def close(self) -> None:
@@ -125,36 +88,25 @@ def by_file(page: Page, csr: Csr) -> None:
 
 def by_paste(page: Page, csr: Csr) -> None:
     """Paste the text."""
-    page.get_by_label("Paste its text").fill(csr.text)
+    page.get_by_label("Paste its text").fill(csr.pem)
 
 
-def by_drop(page: Page, csr: Csr) -> None:
-    """Drop the file onto its place."""
-    transfer = page.evaluate_handle(
-        """([text, name]) => {
-            const transfer = new DataTransfer();
-            transfer.items.add(new File([text], name, {type: "application/pkcs10"}));
-            return transfer;
-        }""",
-        [csr.text, csr.path.name],
-    )
-    zone = page.locator("[data-drop]")
-    zone.dispatch_event("dragover", {"dataTransfer": transfer})
-    zone.dispatch_event("drop", {"dataTransfer": transfer})
-    expect(zone).to_contain_text(csr.path.name)
-
-
-Way = Callable[[Page, Csr], None]
-
-
-def preview(page: Page, csr: Csr, *, way: Way = by_paste, years: int = 1, software: str = "nginx") -> None:
+def preview(page: Page, csr: Csr, *, years: int = 1, software: str = "nginx") -> None:
     """Fill the form in and go on to the preview."""
     page.goto("/requests/new/")
-    way(page, csr)
+    by_paste(page, csr)
     page.get_by_label("1 year" if years == 1 else f"{years} years").check()
     page.get_by_label("Server software").select_option(software)
     page.get_by_role("button", name="Upload CSR and preview").click()
     expect(page).to_have_title(re.compile("Check your request"))
+
+
+def fill_evidence(officer: Page, domain: str) -> None:
+    """Say how the ownership of a domain was checked."""
+    group = officer.get_by_role("group", name=f"Ownership of {domain}")
+    group.get_by_label("How it was checked").select_option("registry")
+    group.get_by_label("What you saw").fill("The registry names them as the holder, today.")
+    group.get_by_label("Reference").fill("TICKET-1")
 
 
 def confirm(page: Page) -> int:

@@ -9,7 +9,8 @@ import pytest
 from playwright.sync_api import Error, Page, expect
 
 from tests.acceptance import stories
-from tests.acceptance.stories import AVAILABLE, make_csr, new_name
+from tests.acceptance.seed_support import AVAILABLE, make_csr
+from tests.acceptance.stories import new_name
 from tests.harness.browser import screenshot, sign_in
 from tests.harness.server import DemoServer
 
@@ -60,24 +61,15 @@ def test_the_whole_story(visit: Visit, server: DemoServer, tmp_path: Path) -> No
     stories.assert_zip_proves_itself(stories.download(page, "Download .zip", tmp_path), csr, *names)
 
 
-@pytest.mark.parametrize("way", [stories.by_file, stories.by_paste, stories.by_drop])
-def test_every_way_to_send_a_csr(visit: Visit, tmp_path: Path, way: stories.Way) -> None:
-    name = new_name()
-    csr = make_csr(tmp_path, name)
-    page = visit("alice")
-    stories.preview(page, csr, way=way)
-    expect(page.locator("ul.names li")).to_have_count(1)
-    expect(page.locator("ul.names")).to_contain_text(name)
-    stories.confirm(page)
-    stories.expect_status(page, AVAILABLE)
-    stories.assert_zip_proves_itself(stories.download(page, "Download .zip", tmp_path), csr, name)
-
-
 def test_the_same_story_without_javascript(visit: Visit, tmp_path: Path) -> None:
     name = new_name()
     csr = make_csr(tmp_path, name)
     page = visit("alice", javascript=False)
-    stories.preview(page, csr, way=stories.by_file)
+    page.goto("/requests/new/")
+    stories.by_file(page, csr)
+    page.get_by_label("1 year").check()
+    page.get_by_label("Server software").select_option("nginx")
+    page.get_by_role("button", name="Upload CSR and preview").click()
     page.get_by_role("button", name="Change").click()
     page.get_by_label("3 years").check()
     page.get_by_role("button", name="Upload CSR and preview").click()
@@ -87,24 +79,9 @@ def test_the_same_story_without_javascript(visit: Visit, tmp_path: Path) -> None
     stories.assert_zip_proves_itself(stories.download(page, "Download .zip", tmp_path), csr, name)
 
 
-@pytest.mark.parametrize("javascript", [True, False])
-def test_a_pasted_path_gets_a_helpful_answer(visit: Visit, *, javascript: bool) -> None:
-    page = visit("alice", javascript=javascript)
-    page.goto("/requests/new/")
-    page.get_by_label("Paste its text").fill(r"C:\Users\alice\server.csr")
-    if javascript:
-        expect(page.locator("#path-answer")).to_be_visible()
-        expect(page.locator("#path-answer")).to_contain_text("looks like the name of a file")
-    page.get_by_label("Server software").select_option("nginx")
-    page.get_by_role("button", name="Upload CSR and preview").click()
-    expect(page.get_by_role("alert")).to_contain_text("looks like the name of a file")
-    expect(page).to_have_title(re.compile("^Problem"))
-    screenshot(page, "request-problem")
-
-
 def test_a_csr_that_cannot_be_read_keeps_the_choices(visit: Visit, tmp_path: Path) -> None:
     broken = make_csr(tmp_path, new_name())
-    broken.path.write_text(broken.text.replace("M", "N", 3))
+    broken.path.write_text(broken.pem.replace("M", "N", 3))
     page = visit("alice")
     page.goto("/requests/new/")
     stories.by_paste(page, broken)
@@ -114,30 +91,7 @@ def test_a_csr_that_cannot_be_read_keeps_the_choices(visit: Visit, tmp_path: Pat
     expect(page.get_by_role("alert")).to_contain_text("CSR")
     expect(page.get_by_label("3 years")).to_be_checked()
     expect(page.get_by_label("Server software")).to_have_value("Caddy")
-    expect(page.get_by_label("Paste its text")).to_have_value(broken.text)
-
-
-def test_two_clicks_on_confirm_make_one_request(visit: Visit, tmp_path: Path) -> None:
-    name = new_name()
-    page = visit("alice")
-    stories.preview(page, make_csr(tmp_path, name))
-    page.get_by_role("button", name="Confirm request").dblclick()
-    page.wait_for_url(re.compile(r"/requests/\d+/$"))
-    assert len(numbers_for(page, name)) == 1
-
-
-def test_two_tabs_that_confirm_one_preview_make_one_request(visit: Visit, tmp_path: Path) -> None:
-    """What a script in the page cannot prevent, the server does (R17)."""
-    name = new_name()
-    page = visit("alice")
-    stories.preview(page, make_csr(tmp_path, name))
-    token = page.locator("[name=preview]").input_value()
-    csrf = page.locator("form[action$='/confirm/'] [name=csrfmiddlewaretoken]").input_value()
-    form: dict[str, str | float | bool] = {"preview": token, "csrfmiddlewaretoken": csrf}
-    answers = [page.request.post("/requests/confirm/", form=form) for _ in range(2)]
-    assert [a.status for a in answers] == [200, 200]
-    assert answers[0].url == answers[1].url
-    assert len(numbers_for(page, name)) == 1
+    expect(page.get_by_label("Paste its text")).to_have_value(broken.pem)
 
 
 def test_going_back_and_confirming_again_makes_no_second_request(visit: Visit, tmp_path: Path) -> None:
@@ -153,14 +107,6 @@ def test_going_back_and_confirming_again_makes_no_second_request(visit: Visit, t
     page.wait_for_url(re.compile(r"/requests/\d+/$"))
     assert stories.number_of(page) == number
     assert numbers_for(page, name) == [str(number)]
-
-
-def test_a_preview_leaves_no_trace(visit: Visit, tmp_path: Path) -> None:
-    name = new_name()
-    page = visit("alice")
-    stories.preview(page, make_csr(tmp_path, name))
-    assert numbers_for(page, name) == []
-    expect(page.get_by_text("Nothing matches")).to_be_visible()
 
 
 def test_the_list_searches_filters_sorts_and_downloads(visit: Visit, tmp_path: Path) -> None:
@@ -191,16 +137,3 @@ def test_the_list_searches_filters_sorts_and_downloads(visit: Visit, tmp_path: P
         assert lines[1].startswith(f"{issued},b-{word}.example.ac.uk,1,{AVAILABLE},")
     page.goto(f"/requests/?q={waiting}")
     expect(page.locator("table.requests tbody th a", has_text=str(waiting)).first).to_be_visible()
-
-
-def test_alice_withdraws_a_request_that_waits(visit: Visit, tmp_path: Path) -> None:
-    page = visit("alice")
-    number = stories.ask(page, make_csr(tmp_path, new_name("withdrawn.org")))
-    stories.expect_status(page, stories.WAITING)
-    page.get_by_role("link", name="Withdraw this request").click()
-    screenshot(page, "request-withdraw")
-    page.get_by_role("button", name="Withdraw request").click()
-    page.wait_for_url(re.compile(rf"/requests/{number}/$"))
-    stories.expect_status(page, stories.WITHDRAWN)
-    expect(page.get_by_role("link", name="Withdraw this request")).to_have_count(0)
-    screenshot(page, "request-withdrawn")

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from click.testing import Result
 
-from tests.acceptance.stories import new_name, run
+from tests.acceptance.seed_support import run
+from tests.acceptance.stories import new_name
 
 Cli = Callable[..., Result]
 
@@ -94,7 +95,7 @@ def test_one_that_was_revoked_is_replaced_by_the_next_run_of_cron(cli: Cli, tmp_
 
 
 def test_one_that_waits_for_an_officer_is_fetched_by_cron(cli: Cli, tmp_path: Path) -> None:
-    host = new_name("waits.org")
+    host = new_name("approved-by-cli.org")
     done = ask(cli, "alice", host, "--wait")
     assert done.exit_code == 5
     number = done.stdout.strip()
@@ -103,7 +104,7 @@ def test_one_that_waits_for_an_officer_is_fetched_by_cron(cli: Cli, tmp_path: Pa
     assert waiting.exit_code == 5
     assert f"request {number}" in waiting.stderr
     assert not live.exists()
-    approved = cli("olga", "request", "approve", number, "--evidence", "waits.org=RDAP names them")
+    approved = cli("olga", "request", "approve", number, "--evidence", "approved-by-cli.org=RDAP names them")
     assert approved.exit_code == 0, approved.stderr
     assert cli("alice", "certificate", "renew").exit_code == 0
     assert facts(live / "cert.pem", "-pubkey") == run(

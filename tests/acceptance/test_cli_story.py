@@ -206,7 +206,7 @@ def test_an_upload_far_too_large_hears_why(server: DemoServer) -> None:
         answer = connection.getresponse()
         assert answer.status == 413
         assert json.loads(answer.read())["code"] == "request.too_large"
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < 5
         connection.close()
 
 

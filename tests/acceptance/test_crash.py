@@ -25,8 +25,6 @@ from tests.integration.support import csr
 SECONDS = 180
 ISSUED = ["create", "claim", "ca_accept", "issue"]
 
-pytestmark = pytest.mark.slow
-
 
 def _run(data: Path, *arguments: str) -> dict[str, Any]:
     environment = {name: value for name, value in os.environ.items() if not steers_certdesk(name)}

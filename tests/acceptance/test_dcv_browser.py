@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.acceptance import stories
-from tests.acceptance.stories import AVAILABLE, WAITING, make_csr
+from tests.acceptance.seed_support import AVAILABLE, WAITING, Csr, make_csr
 from tests.harness.browser import look_at, screenshot
 from tests.harness.server import DemoServer
 from tests.harness.waiting import wait_until
@@ -19,6 +19,12 @@ pytestmark = pytest.mark.browser
 
 Visit = Callable[..., Page]
 BOX = "hostmaster@other.ac.uk"
+
+
+@pytest.fixture(scope="module")
+def server(own_server: DemoServer) -> DemoServer:
+    """Charlie's first certificate is the story."""
+    return own_server
 
 
 def mails_to(server: DemoServer, address: str) -> list[str]:
@@ -32,7 +38,7 @@ def mails_to(server: DemoServer, address: str) -> list[str]:
     return found
 
 
-def ask_for_the_first_time(charlie: Page, csr: stories.Csr) -> int:
+def ask_for_the_first_time(charlie: Page, csr: Csr) -> int:
     """The request that waits for an officer."""
     charlie.goto("/domains/")
     look_at(charlie, "dcv-domains-empty")

@@ -14,7 +14,8 @@ from playwright.sync_api import Page, expect
 
 from tests.acceptance import stories
 from tests.acceptance.looks import assert_well_made
-from tests.acceptance.stories import AVAILABLE, REJECTED, WAITING, WITHDRAWN, make_csr, new_name
+from tests.acceptance.seed_support import AVAILABLE, BY_CA, REFUSED, REJECTED, WAITING, WITHDRAWN, make_csr
+from tests.acceptance.stories import new_name
 from tests.harness.browser import look_at
 from tests.harness.fixtures import DemoWith
 from tests.harness.server import DemoServer
@@ -22,7 +23,7 @@ from tests.harness.server import DemoServer
 pytestmark = pytest.mark.browser
 
 Visit = Callable[..., Page]
-BY_CA, REFUSED = "Accepted by CA", "Rejected by CA"
+NOT_FOR_RICK = re.compile("Withdraw|Decide|Add |Request a certificate")
 
 
 @pytest.fixture(scope="module")
@@ -55,13 +56,6 @@ def find(page: Page, words: str, number: int) -> None:
     page.get_by_role("button", name="Show").click()
     page.get_by_role("link", name=str(number), exact=True).click()
     stories.expect_status(page, AVAILABLE)
-
-
-def fill_evidence(officer: Page, domain: str) -> None:
-    """Say how the ownership of a domain was checked."""
-    group = officer.get_by_role("group", name=f"Ownership of {domain}")
-    group.get_by_label("How it was checked").select_option("registry")
-    group.get_by_label("What you saw").fill("The registry names them as the holder, today.")
 
 
 def test_alice_s_day_certificates_slow_refused_and_at_once(visit: Visit, tmp_path: Path) -> None:
@@ -119,6 +113,7 @@ def test_meg_s_day_people_domains_and_a_request_taken_back(visit: Visit, tmp_pat
     meg.get_by_role("link", name="Withdraw this request").click()
     meg.get_by_role("button", name="Withdraw request").click()
     stories.expect_status(meg, WITHDRAWN)
+    expect(meg.get_by_role("link", name="Withdraw this request")).to_have_count(0)
     go(meg, "Domains")
     expect(meg.get_by_role("row", name=re.compile("example.ac.uk")).first).to_contain_text("Validated")
     go(meg, "Organisation")
@@ -144,6 +139,8 @@ def test_charlie_s_day_waits_for_an_officer_and_sees_no_other_organisation(
     answer = charlie.goto(f"/requests/{foreign}/")
     assert answer is not None
     assert answer.status == 404
+    expect(charlie.get_by_role("heading", level=1)).to_have_text("There is nothing here")
+    expect(charlie.locator("body")).not_to_contain_text(own)
     charlie.goto("/")
     go(charlie, "Certificates")
     expect(charlie.get_by_role("link", name=str(number), exact=True)).to_be_visible()
@@ -156,7 +153,7 @@ def test_olga_s_day_vets_an_organisation_and_approves_with_evidence(visit: Visit
     olga.goto("/")
     go(olga, "Queue")
     olga.get_by_role("link", name=str(number), exact=True).click()
-    fill_evidence(olga, "evidence-day.org")
+    stories.fill_evidence(olga, "evidence-day.org")
     olga.get_by_role("button", name="Approve request").click()
     olga.wait_for_url(f"**/requests/{number}/")
     stories.expect_status(olga, AVAILABLE)
@@ -209,10 +206,10 @@ def test_otto_s_day_rejects_asks_the_ca_and_sends_again(visit: Visit, tmp_path: 
 
 def test_rick_s_day_reads_who_decided_on_what_and_changes_nothing(visit: Visit, tmp_path: Path) -> None:
     domain = "audited-day.org"
-    number = ask(visit("alice"), tmp_path, new_name(domain))
-    otto = visit("otto")
+    alice, otto = visit("alice"), visit("otto")
+    number, waiting = ask(alice, tmp_path, new_name(domain)), ask(alice, tmp_path, new_name("audited.org"))
     otto.goto(f"/queue/{number}/")
-    fill_evidence(otto, domain)
+    stories.fill_evidence(otto, domain)
     otto.get_by_role("button", name="Approve request").click()
     otto.wait_for_url(f"**/requests/{number}/")
 
@@ -225,10 +222,16 @@ def test_rick_s_day_reads_who_decided_on_what_and_changes_nothing(visit: Visit, 
     rick.get_by_text("Evidence", exact=True).first.click()
     expect(rick.get_by_role("main")).to_contain_text("The registry names them as the holder, today.")
     go(rick, "Settings")
-    for address in ("/", f"/requests/{number}/", "/domains/", "/organisations/", "/settings/"):
-        rick.goto(address)
-        sends = rick.locator("main form[method=post]")
-        assert sends.count() == 0, address
+    for address in (
+        *("/", f"/requests/{number}/", f"/requests/{waiting}/", "/domains/", "/settings/"),
+        *("/organisations/", "/organisations/example-university/", "/organisations/other-college/"),
+    ):
+        answer = rick.goto(address)
+        assert answer is not None
+        assert answer.status == 200, address
+        # Signing out and searching are his own business; nothing else may be sent from any page.
+        assert rick.locator("form[method=post]:not([action='/accounts/logout/'])").count() == 0, address
+        expect(rick.get_by_role("link", name=NOT_FOR_RICK)).to_have_count(0)
 
 
 def test_op_s_day_sets_the_contact_and_sees_no_request(visit: Visit, tmp_path: Path) -> None:

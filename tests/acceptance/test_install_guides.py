@@ -22,6 +22,8 @@ from tests.acceptance.seed_support import AVAILABLE, Csr, Staff, new_name, run
 from tests.harness.ports import free_port
 from tests.harness.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 PASSWORD = "a long password"
 FENCE = re.compile(r"^```(\w+)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 RUN = re.compile(r"^```sh run\n(.*?)^```$", re.MULTILINE | re.DOTALL)

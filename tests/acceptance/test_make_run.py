@@ -145,12 +145,8 @@ def test_another_port_on_the_same_data_is_what_demo_json_says(started: DemoServe
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_it_cleanly(
-    start_server: Callable[..., DemoServer], number: signal.Signals, tmp_path: Path
-) -> None:
-    data = tmp_path / "made" / "by itself"
-    one = start_server(extra={"DATA": str(data)})
-    assert mode(data) == "0700"
+def test_a_signal_ends_it_cleanly(start_server: Callable[..., DemoServer], number: signal.Signals) -> None:
+    one = start_server()
     process = one.process
     assert process is not None
     group = os.getpgid(process.pid)
@@ -256,8 +252,10 @@ def test_certificates_of_a_demo_behind_tls_name_a_crl_that_it_serves(
     start_server: Callable[..., DemoServer], tmp_path: Path
 ) -> None:
     """The proxy's port serves no plain HTTP, and `localhost` can't stand in a certificate."""
-    one = start_server(extra={"DATA": str(tmp_path / "var"), "CERTDESK_BASE_URL": "https://localhost:8443"})
-    with closing(sqlite3.connect(tmp_path / "var" / "certdesk.sqlite3")) as rows:
+    data = tmp_path / "made" / "by itself"
+    one = start_server(extra={"DATA": str(data), "CERTDESK_BASE_URL": "https://localhost:8443"})
+    assert mode(data) == "0700"
+    with closing(sqlite3.connect(data / "certdesk.sqlite3")) as rows:
         ((der,),) = rows.execute("SELECT der FROM store_certificate").fetchall()
     points = x509.load_der_x509_certificate(der).extensions.get_extension_for_class(
         x509.CRLDistributionPoints

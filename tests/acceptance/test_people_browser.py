@@ -8,7 +8,8 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.acceptance import stories
-from tests.acceptance.stories import AVAILABLE, make_csr, new_name
+from tests.acceptance.seed_support import AVAILABLE, make_csr
+from tests.acceptance.stories import new_name
 from tests.harness.browser import assert_accessible, screenshot
 from tests.harness.server import DemoServer
 from tests.harness.waiting import wait_until
@@ -35,6 +36,10 @@ def sign_in(page: Page, username: str, password: str) -> None:
 
 def test_r8_r38_an_invited_person_changes_the_password_and_requests(visit: Visit, tmp_path: Path) -> None:
     meg, pia = visit("meg"), visit()
+    meg.goto("/organisations/")
+    meg.wait_for_url(f"**{PAGE}")
+    for username in ("alice", "bob", "meg"):
+        expect(meg.get_by_label("People", exact=True)).to_contain_text(username)
     issued = invite(meg, "pia", "Pia Person")
     assert_accessible(meg)
     screenshot(meg, "people-invited")
@@ -84,7 +89,7 @@ def test_an_invited_person_follows_the_link_in_the_mail(visit: Visit, server: De
     assert quinn.goto(address).status == 404  # type: ignore[union-attr] # there is an answer
 
 
-def test_r38_meg_hands_over_and_her_access_ends(visit: Visit, visitors: stories.Visitors) -> None:
+def test_r38_meg_hands_over_and_her_access_ends(visit: Visit, server: DemoServer) -> None:
     olga, mia, meg = visit("olga"), visit(), visit("meg")
     issued = invite(meg, "mia", "Mia Manager")
     meg.goto(PAGE)
@@ -100,7 +105,7 @@ def test_r38_meg_hands_over_and_her_access_ends(visit: Visit, visitors: stories.
     meg.get_by_label("Who takes over").select_option(label="Mia Manager (mia)")
     meg.get_by_role("button", name="Hand over and end access").click()
     meg.wait_for_url("**/accounts/login/**")
-    del visitors.sessions["meg"]  # it ended with her access, and the next visit signs in anew
+    del server.sessions["meg"]  # it ended with her access, and the next visit signs in anew
 
     olga.goto(PAGE)
     row = olga.get_by_role("row").filter(has_text="mia@example.ac.uk")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,7 +16,8 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Run:
+def run(demo_template: Path, tmp_path: Path) -> Run:
+    shutil.copytree(demo_template, tmp_path / "var")
     told = {name: value for name, value in os.environ.items() if not steers_certdesk(name)}
     told |= {"CERTDESK_DEMO": "1", "CERTDESK_DATA": str(tmp_path / "var"), "CERTDESK_LOG_LEVEL": "ERROR"}
 
@@ -50,4 +52,4 @@ def test_a_policy_is_checked_shown_and_replayed(run: Run, tmp_path: Path) -> Non
     shown = run("policy", "show", "--json", CERTDESK_POLICY=str(file))
     assert json.loads(shown.stdout)["rules"]["wildcards"] == "manual", shown.stderr
     replayed = run("policy", "replay", str(file), "--json")
-    assert json.loads(replayed.stdout)["summary"]["requests"] == 0, replayed.stderr
+    assert json.loads(replayed.stdout)["summary"]["requests"] == 1, replayed.stderr

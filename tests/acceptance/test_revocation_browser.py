@@ -10,7 +10,8 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.acceptance import stories
-from tests.acceptance.stories import AVAILABLE, make_csr, new_name, run
+from tests.acceptance.seed_support import AVAILABLE, make_csr, run
+from tests.acceptance.stories import new_name
 from tests.acceptance.test_dcv_browser import mails_to
 from tests.harness.browser import assert_accessible, screenshot
 from tests.harness.server import DemoServer

@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.acceptance.seed_support import AVAILABLE, Csr, Staff, make_csr, new_name
-from tests.harness.browser import sign_in
+from tests.harness.browser import screenshot, sign_in
 from tests.harness.environment import steers_certdesk
 from tests.harness.server import DemoServer
 
@@ -97,6 +97,8 @@ def test_r11_a_pasted_path_gets_a_helpful_answer(page: Page, server: DemoServer)
         expect(page.locator("#path-answer")).to_contain_text("choose the file above")
     go_on(page)
     expect(page.get_by_role("alert")).to_contain_text("looks like the name of a file")
+    expect(page).to_have_title(re.compile("^Problem"))
+    screenshot(page, "request-problem")
 
 
 def test_r11_without_scripts_the_server_answers_the_same(staff: Staff) -> None:

@@ -15,8 +15,14 @@ from tests.harness.browser import look_at, sign_in
 from tests.harness.server import DemoServer
 from tests.harness.waiting import wait_until
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow]
+pytestmark = pytest.mark.browser
 CHOSEN = "several unrelated words"
+
+
+@pytest.fixture(scope="module")
+def server(own_server: DemoServer) -> DemoServer:
+    """The demo's people change how they sign in here."""
+    return own_server
 
 
 def at_name(server: DemoServer) -> str:

@@ -71,7 +71,7 @@ def running_perspective(folder: Path, *, resolver: str) -> Iterator[PerspectiveA
         return False
 
     try:
-        wait_until(answers, seconds=30, what="the perspective to answer")
+        wait_until(answers, seconds=150, what="the perspective to answer")
         yield PerspectiveAddress(code="ripe.here", url=url, token=token)
     finally:
         process.terminate()

@@ -62,6 +62,8 @@ class DemoServer:
     port: int = field(default_factory=free_port)
     extra: dict[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
+    #: Session cookies of people who have signed in: the next story takes them up.
+    sessions: dict[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def base_url(self) -> str:

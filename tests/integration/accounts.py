@@ -19,11 +19,6 @@ CHOSEN = "several unrelated words"
 CHANGE = "/accounts/password/change/"
 
 
-def forget_attempts() -> None:
-    """Nobody is locked out by what an earlier test tried."""
-    cache.clear()
-
-
 def user_of(one: Actor) -> User:
     """The row, read afresh."""
     return User.objects.get(id=one.user_id or 0)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from django.conf import settings
 from django.contrib.auth.hashers import PBKDF2PasswordHasher
+from django.core.cache import cache
 from django.test import override_settings
 
 from certdesk.backends.embedded import create_authority
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from tests.integration.acme_support import AcmeWorld
     from tests.integration.api_calls import Callers
     from tests.integration.proving import Outside
+    from tests.integration.support import World
 
 _ROUNDS = 1000
 
@@ -68,8 +70,22 @@ def here() -> "AcmeWorld":
 
 
 @pytest.fixture
-def people() -> "Callers":
+def users() -> "Callers":
     """The people of most stories, each with a token."""
     from tests.integration.api_calls import callers  # noqa: PLC0415 - models exist once Django is set up
 
     return callers()
+
+
+@pytest.fixture
+def people() -> "World":
+    """A university with two applicants, and two officers."""
+    from tests.integration.support import world  # noqa: PLC0415 - settings come first
+
+    return world()
+
+
+@pytest.fixture
+def nobody_is_locked_out(db: None) -> None:
+    """What an earlier test tried is forgotten."""
+    cache.clear()

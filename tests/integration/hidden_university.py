@@ -51,7 +51,7 @@ from certdesk.store.models import (
 from certdesk.store.selectors.people import actor_for_user
 from certdesk.web.requests.token import make_token
 from tests.integration.proving import outside
-from tests.integration.support import approve
+from tests.integration.support import approve, signed_in
 from tests.integration.written import Snapshot, snapshot
 
 #: In every name of the organisation that must stay hidden, and nowhere else.
@@ -70,6 +70,7 @@ class World:
     users: dict[str, User]
     tokens: dict[str, str]  # they may do all that the person may
     readers: dict[str, str]  # they may read alone
+    sessions: dict[str, str]  # of browsers that have signed in
     requests: dict[str, int]
     arguments: dict[str, object]
     secrets: tuple[str, ...]
@@ -166,6 +167,11 @@ def _requests(actors: dict[str, Actor], university: OrganisationId) -> dict[str,
     return numbers
 
 
+def _session(user: User) -> str:
+    browser = signed_in(user.username)
+    return browser.cookies[settings.SESSION_COOKIE_NAME].value
+
+
 def _write_mail() -> None:
     """Something for the demo's mailbox: under test, Django keeps mail in memory instead."""
     folder = settings.CERTDESK.mail_directory
@@ -229,6 +235,7 @@ def build() -> World:
         users=users,
         tokens=tokens,
         readers=readers,
+        sessions={name: _session(user) for name, user in users.items()},
         requests=requests,
         arguments={
             "number": requests[Status.ISSUED.value],

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, load_der_public_key
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from django.db import connection
+from django.test import Client
 
 from certdesk.backends.base import Backend
 from certdesk.domain.actors import Actor, OrgRole, RaRole
@@ -82,6 +83,14 @@ def actor(
             user=user, organisation_id=organisation, defaults={"role": role, "created_at": NOW}
         )
     return actor_for_user(user)
+
+
+def signed_in(username: str) -> Client:
+    """The browser of somebody who has signed in."""
+    client = Client()
+    user = User.objects.get(username=username)
+    client.force_login(user, "allauth.account.auth_backends.AuthenticationBackend")
+    return client
 
 
 def organisation(name: str = "Example University", *, vetted: bool = True) -> OrganisationId:

@@ -5,7 +5,6 @@ from dataclasses import replace
 from types import MappingProxyType
 
 import pytest
-from django.test import Client
 from django.urls import reverse
 
 from certdesk.dcv.addresses import AddressPolicy
@@ -18,12 +17,20 @@ from certdesk.domain.policy_file import read_policy
 from certdesk.domain.requests import Status
 from certdesk.services.organisations import Evidence
 from certdesk.services.requests import preview_request
-from certdesk.store.models import AcmeAuthorization, CaaCheck, Domain, Request, User, ValidationRecord
+from certdesk.store.models import AcmeAuthorization, CaaCheck, Domain, Request, ValidationRecord
 from tests.harness.acme_client import AcmeClient, addresses_in, make_csr, names_in
 from tests.harness.challenge_web import ChallengeWeb
 from tests.harness.validator_conformance import ScriptedResolver
 from tests.integration.acme_support import AcmeWorld, client, credential, scripted_network
-from tests.integration.support import NOW, approve, audit_problems, configured, state_of, submission
+from tests.integration.support import (
+    NOW,
+    approve,
+    audit_problems,
+    configured,
+    signed_in,
+    state_of,
+    submission,
+)
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -64,10 +71,7 @@ def _approved(here: AcmeWorld, *names: str) -> AcmeClient:
 
 
 def _page(username: str, name: str, *args: object) -> str:
-    browser = Client()
-    backend = "allauth.account.auth_backends.AuthenticationBackend"
-    browser.force_login(User.objects.get(username=username), backend)
-    reply = browser.get(reverse(name, args=args))
+    reply = signed_in(username).get(reverse(name, args=args))
     assert reply.status_code == 200
     return reply.content.decode()
 

@@ -24,8 +24,7 @@ from certdesk.store.selectors.acme import (
 from certdesk.store.selectors.requests import Filters, get_request, list_requests
 from tests.integration.acme_support import AcmeWorld, client, credential, scripted_network
 from tests.integration.api_calls import callers
-from tests.integration.support import NOW, actor, approve_only, audit_problems, organisation
-from tests.integration.test_web_access import signed_in
+from tests.integration.support import NOW, actor, approve_only, audit_problems, organisation, signed_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -3,7 +3,6 @@
 from datetime import timedelta
 
 import pytest
-from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
@@ -11,23 +10,16 @@ from certdesk.domain.actors import OrgRole, RaRole
 from certdesk.domain.errors import NotFound, StateConflict
 from certdesk.domain.orders import OrderStatus
 from certdesk.services.acme_credentials import end_account
-from certdesk.store.models import AcmeAccount, AuditEvent, EabCredential, Membership, RenewalAdvice, User
+from certdesk.store.models import AcmeAccount, AuditEvent, EabCredential, Membership, RenewalAdvice
 from certdesk.store.selectors.acme import AccountStatus, find_accounts, find_credentials, get_account
 from certdesk.store.selectors.acme_orders import list_orders
 from certdesk.store.selectors.renewals import certificates_in_use
 from tests.integration.acme_support import AcmeWorld, credential, scripted_network
 from tests.integration.api_calls import Caller, callers
-from tests.integration.support import actor, organisation, submit
+from tests.integration.support import actor, organisation, signed_in, submit
 
 pytestmark = pytest.mark.django_db(transaction=True)
 CREDENTIALS = "/acme/credentials"
-
-
-def signed_in(username: str) -> Client:
-    client = Client()
-    user = User.objects.get(username=username)
-    client.force_login(user, "allauth.account.auth_backends.AuthenticationBackend")
-    return client
 
 
 def test_the_key_is_hidden_until_it_is_asked_for_and_that_is_recorded(here: AcmeWorld) -> None:

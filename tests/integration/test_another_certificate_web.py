@@ -14,8 +14,7 @@ from certdesk.domain.actors import RaRole
 from certdesk.domain.certificates import Accepted, Refused
 from certdesk.store.models import AuditEvent, Certificate, Issuance, Request, RequestEvent
 from tests.integration import support
-from tests.integration.support import ScriptedCa, World, actor, csr, submit, world
-from tests.integration.test_web_access import signed_in
+from tests.integration.support import ScriptedCa, World, actor, csr, signed_in, submit, world
 
 pytestmark = pytest.mark.django_db(transaction=True)
 NAMES = ("www.example.ac.uk", "mail.example.ac.uk")

@@ -39,16 +39,16 @@ PARTS = 8
 
 
 @pytest.mark.parametrize("part", range(PARTS))
-def test_bad_csrs(people: Callers, part: int, capfd: pytest.CaptureFixture[str]) -> None:
+def test_bad_csrs(users: Callers, part: int, capfd: pytest.CaptureFixture[str]) -> None:
     """In parts, so that several processes share the work and a failure still names its vector."""
     before, blocked = _counts(), BlockedKey.objects.count()
     for vector in _bad(part, PARTS):
         upload = (VECTORS / "bad" / vector["file"]).read_bytes()
         said = f"{vector['file']}: "
         started = time.process_time()
-        foreseen = people.alice.upload("/requests/preview", upload)
+        foreseen = users.alice.upload("/requests/preview", upload)
         took_preview, started = time.process_time() - started, time.process_time()
-        created = people.alice.upload("/requests", upload)
+        created = users.alice.upload("/requests", upload)
         took_create = time.process_time() - started
         assert max(took_preview, took_create) < 1, said
         if vector["stage"] == "unreadable":
@@ -63,7 +63,7 @@ def test_bad_csrs(people: Callers, part: int, capfd: pytest.CaptureFixture[str])
             assert vector["code"] in refused, said
         assert 400 <= created.status < 500, said
         _clear(created)
-        as_text(people, upload, said)
+        as_text(users, upload, said)
         if vector["code"] != "csr.private_key":
             assert BlockedKey.objects.count() == blocked, said
         blocked = BlockedKey.objects.count()
@@ -71,17 +71,17 @@ def test_bad_csrs(people: Callers, part: int, capfd: pytest.CaptureFixture[str])
     logged = "".join(capfd.readouterr())
     assert "PRIVATE KEY" not in logged
     assert "cdk_" not in logged
-    assert people.alice.token not in logged
+    assert users.alice.token not in logged
 
 
-def as_text(people: Callers, upload: bytes, said: str) -> None:
+def as_text(users: Callers, upload: bytes, said: str) -> None:
     """The same as JSON, where it is text at all."""
     try:
         text = upload.decode()
     except UnicodeDecodeError:
         return
     asked = {"csr": text, "duration_years": 1, "server_software": "nginx"}
-    assert 400 <= people.alice.post("/requests", asked).status < 500, said
+    assert 400 <= users.alice.post("/requests", asked).status < 500, said
 
 
 def test_there_are_enough_of_them() -> None:
@@ -89,13 +89,13 @@ def test_there_are_enough_of_them() -> None:
     assert {vector["stage"] for vector in BAD} == {"unreadable", "refuse"}
 
 
-def test_a_pasted_private_key_is_blocked_and_nowhere_else(people: Callers) -> None:
+def test_a_pasted_private_key_is_blocked_and_nowhere_else(users: Callers) -> None:
     upload = (VECTORS / "bad" / "private-key-pkcs8-ec.pem").read_bytes()
-    reply = people.alice.upload("/requests/preview", upload)
+    reply = users.alice.upload("/requests/preview", upload)
     assert (reply.status, reply.json["code"]) == (422, "csr.private_key")
     assert BlockedKey.objects.count() == 1
     secret = upload.split(b"\n")[1]
     assert secret not in reply.content
     kept = " ".join(str(row) for row in AuditEvent.objects.values_list("data", "object_id"))
     assert secret.decode() not in kept
-    assert ApiToken.objects.filter(digest=people.alice.token).count() == 0
+    assert ApiToken.objects.filter(digest=users.alice.token).count() == 0

@@ -25,20 +25,20 @@ OUTSIDE = "shop.example.org"
 EVIDENCE = {"domain": "example.org", "how": "registry", "details": "RDAP names the university."}
 
 
-def waiting(people: Callers) -> int:
+def waiting(users: Callers) -> int:
     """A request that waits for an officer."""
-    number: int = people.alice.post("/requests", body(OUTSIDE)).json["id"]
+    number: int = users.alice.post("/requests", body(OUTSIDE)).json["id"]
     return number
 
 
-def shown(people: Callers, number: int) -> str:
+def shown(users: Callers, number: int) -> str:
     """What an officer is shown, as it goes back with an approval."""
-    told: str = people.olga.get(f"/requests/{number}/decision").json["shown"]
+    told: str = users.olga.get(f"/requests/{number}/decision").json["shown"]
     return told
 
 
-def test_a_preview_shows_every_check_and_stores_nothing(people: Callers) -> None:
-    reply = people.alice.post("/requests/preview", body("mail.example.ac.uk", "www.example.ac.uk"))
+def test_a_preview_shows_every_check_and_stores_nothing(users: Callers) -> None:
+    reply = users.alice.post("/requests/preview", body("mail.example.ac.uk", "www.example.ac.uk"))
     assert reply.status == 200
     told = reply.json
     assert (told["decision"], told["id"], told["status"]) == ("auto", None, None)
@@ -51,16 +51,16 @@ def test_a_preview_shows_every_check_and_stores_nothing(people: Callers) -> None
     assert not Request.objects.exists()
 
 
-def test_a_preview_foresees_a_human_and_a_refusal(people: Callers) -> None:
-    manual = people.alice.post("/requests/preview", body(OUTSIDE)).json
-    refused = people.alice.post("/requests/preview", body("mail.localhost")).json
+def test_a_preview_foresees_a_human_and_a_refusal(users: Callers) -> None:
+    manual = users.alice.post("/requests/preview", body(OUTSIDE)).json
+    refused = users.alice.post("/requests/preview", body("mail.localhost")).json
     assert (manual["decision"], refused["decision"]) == ("manual", "refuse")
     assert "names.outside_trusted_suffix" in {c["code"] for c in manual["checks"] if c["verdict"] == "manual"}
     assert [c for c in refused["checks"] if c["verdict"] == "refuse"]
 
 
-def test_a_request_is_issued_at_once_and_downloads_in_every_form(people: Callers) -> None:
-    created = people.alice.post("/requests", body("mail.example.ac.uk"))
+def test_a_request_is_issued_at_once_and_downloads_in_every_form(users: Callers) -> None:
+    created = users.alice.post("/requests", body("mail.example.ac.uk"))
     assert created.status == 201
     told = created.json
     assert created.headers["Location"] == f"/api/v1/requests/{told['id']}"
@@ -69,12 +69,12 @@ def test_a_request_is_issued_at_once_and_downloads_in_every_form(people: Callers
     assert told["events"][0]["event"] == "create"
     here = f"/requests/{told['id']}"
 
-    csr = people.alice.get(f"{here}/csr")
+    csr = users.alice.get(f"{here}/csr")
     asked = x509.load_pem_x509_csr(csr.content)
-    leaf = x509.load_pem_x509_certificate(people.alice.get(f"{here}/certificate").content)
-    der = people.alice.get(f"{here}/certificate?format=der")
-    chain = x509.load_pem_x509_certificates(people.alice.get(f"{here}/certificate?format=fullchain").content)
-    p7b = pkcs7.load_der_pkcs7_certificates(people.alice.get(f"{here}/certificate?format=p7b").content)
+    leaf = x509.load_pem_x509_certificate(users.alice.get(f"{here}/certificate").content)
+    der = users.alice.get(f"{here}/certificate?format=der")
+    chain = x509.load_pem_x509_certificates(users.alice.get(f"{here}/certificate?format=fullchain").content)
+    p7b = pkcs7.load_der_pkcs7_certificates(users.alice.get(f"{here}/certificate?format=p7b").content)
     spki = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     assert leaf.public_key().public_bytes(*spki) == asked.public_key().public_bytes(*spki)
     assert x509.load_der_x509_certificate(der.content) == leaf
@@ -86,7 +86,7 @@ def test_a_request_is_issued_at_once_and_downloads_in_every_form(people: Callers
         r'attachment; filename="mail_example_ac_uk-\d{4}-\d\d-\d\d\.der"', der.headers["Content-Disposition"]
     )
 
-    bundle = people.alice.get(f"{here}/bundle.zip")
+    bundle = users.alice.get(f"{here}/bundle.zip")
     assert bundle.headers["Content-Type"] == "application/zip"
     with zipfile.ZipFile(io.BytesIO(bundle.content)) as archive:
         texts = {name: archive.read(name) for name in archive.namelist()}
@@ -94,20 +94,20 @@ def test_a_request_is_issued_at_once_and_downloads_in_every_form(people: Callers
     assert not any(b"PRIVATE KEY" in text for text in texts.values())
 
 
-def test_a_csr_may_come_as_a_file(people: Callers) -> None:
+def test_a_csr_may_come_as_a_file(users: Callers) -> None:
     der = x509.load_pem_x509_csr(support.csr("der.example.ac.uk")).public_bytes(Encoding.DER)
-    reply = people.alice.upload("/requests", der, note="by form")
+    reply = users.alice.upload("/requests", der, note="by form")
     assert reply.status == 201
     assert reply.json["names"] == ["der.example.ac.uk"]
     assert reply.json["note"] == "by form"
 
 
-def test_the_same_key_makes_the_same_request_and_no_other(people: Callers) -> None:
+def test_the_same_key_makes_the_same_request_and_no_other(users: Callers) -> None:
     asked = body("one.example.ac.uk")
-    first = people.alice.post("/requests", asked, Idempotency_Key="k-1")
-    again = people.alice.post("/requests", asked, Idempotency_Key="k-1")
-    other = people.alice.post("/requests", body("two.example.ac.uk"), Idempotency_Key="k-1")
-    bobs = people.bob.post("/requests", body("three.example.ac.uk"), Idempotency_Key="k-1")
+    first = users.alice.post("/requests", asked, Idempotency_Key="k-1")
+    again = users.alice.post("/requests", asked, Idempotency_Key="k-1")
+    other = users.alice.post("/requests", body("two.example.ac.uk"), Idempotency_Key="k-1")
+    bobs = users.bob.post("/requests", body("three.example.ac.uk"), Idempotency_Key="k-1")
     assert (first.status, again.status) == (201, 201)
     assert first.json["id"] == again.json["id"]
     assert "Idempotent-Replayed" not in first.headers
@@ -117,14 +117,14 @@ def test_the_same_key_makes_the_same_request_and_no_other(people: Callers) -> No
     assert Request.objects.count() == 2
 
 
-def test_a_bad_idempotency_key_is_refused(people: Callers) -> None:
-    reply = people.alice.post("/requests", body(), Idempotency_Key="x" * 129)
+def test_a_bad_idempotency_key_is_refused(users: Callers) -> None:
+    reply = users.alice.post("/requests", body(), Idempotency_Key="x" * 129)
     assert reply.status == 400
     assert not Request.objects.exists()
 
 
-def test_a_refused_request_answers_with_every_check(people: Callers) -> None:
-    reply = people.alice.post("/requests", body("mail.localhost", duration_years=7))
+def test_a_refused_request_answers_with_every_check(users: Callers) -> None:
+    reply = users.alice.post("/requests", body("mail.localhost", duration_years=7))
     assert reply.status == 422
     assert reply.headers["Content-Type"] == "application/problem+json"
     assert reply.json["code"] == "policy.refused"
@@ -134,56 +134,56 @@ def test_a_refused_request_answers_with_every_check(people: Callers) -> None:
     assert not Request.objects.exists()
 
 
-def test_names_have_to_be_those_of_the_csr(people: Callers) -> None:
-    same = people.alice.post("/requests", body("a.example.ac.uk", names=["A.example.ac.uk"]))
-    more = people.alice.post("/requests", body("b.example.ac.uk", names=["b.example.ac.uk", OUTSIDE]))
-    shown = people.alice.post("/requests/preview", body("b.example.ac.uk", names=[]))
+def test_names_have_to_be_those_of_the_csr(users: Callers) -> None:
+    same = users.alice.post("/requests", body("a.example.ac.uk", names=["A.example.ac.uk"]))
+    more = users.alice.post("/requests", body("b.example.ac.uk", names=["b.example.ac.uk", OUTSIDE]))
+    shown = users.alice.post("/requests/preview", body("b.example.ac.uk", names=[]))
     assert same.status == 201
     assert (more.status, shown.status) == (422, 422)
     assert more.json["errors"][0]["pointer"] == "#/names"
     assert Request.objects.count() == 1
 
 
-def test_an_officer_approves_with_evidence(people: Callers) -> None:
-    number = waiting(people)
+def test_an_officer_approves_with_evidence(users: Callers) -> None:
+    number = waiting(users)
     here = f"/requests/{number}"
-    early = people.alice.get(f"{here}/bundle.zip")
+    early = users.alice.get(f"{here}/bundle.zip")
     assert (early.status, early.json["code"]) == (409, "certificate.not_available")
     assert early.json["request_status"] == "waiting_for_approval"
     assert early.headers["Retry-After"]
 
-    unseen = people.olga.post(f"{here}/approve", {"evidence": [EVIDENCE]})
+    unseen = users.olga.post(f"{here}/approve", {"evidence": [EVIDENCE]})
     assert (unseen.status, unseen.json["errors"][0]["pointer"]) == (422, "#/shown")
     for told in (b"{}", b'{"reasons": [], "version": Infinity}', b"[" * 20_000):
         sent = {"evidence": [EVIDENCE], "shown": base64.urlsafe_b64encode(told).decode()}
-        damaged = people.olga.post(f"{here}/approve", sent)
+        damaged = users.olga.post(f"{here}/approve", sent)
         assert (damaged.status, damaged.json["errors"][0]["pointer"]) == (422, "#/shown")
-    decision = people.olga.get(f"{here}/decision").json
+    decision = users.olga.get(f"{here}/decision").json
     assert set(decision) == set(DecisionOut.model_fields)
     assert decision["domains"] == [{"domain": "example.org", "names": [OUTSIDE], "required": True}]
-    bare = people.olga.post(f"{here}/approve", {"shown": decision["shown"]})
+    bare = users.olga.post(f"{here}/approve", {"shown": decision["shown"]})
     assert bare.status == 422
     assert bare.json["errors"][0]["pointer"] == "#/evidence"
-    done = people.olga.post(f"{here}/approve", {"evidence": [EVIDENCE], "shown": decision["shown"]})
+    done = users.olga.post(f"{here}/approve", {"evidence": [EVIDENCE], "shown": decision["shown"]})
     assert (done.status, done.json["status"]) == (200, "issued")
-    assert people.alice.get(f"{here}/bundle.zip").status == 200
+    assert users.alice.get(f"{here}/bundle.zip").status == 200
     # Remembered: the next name there needs nobody.
-    assert people.alice.post("/requests", body("api.example.org")).json["status"] == "issued"
-    late = people.otto.post(f"{here}/reject", {"details": "no"})
+    assert users.alice.post("/requests", body("api.example.org")).json["status"] == "issued"
+    late = users.otto.post(f"{here}/reject", {"details": "no"})
     assert (late.status, late.json["code"]) == (409, "state_conflict")
-    again = people.olga.get(f"{here}/decision")
+    again = users.olga.get(f"{here}/decision")
     assert (again.status, again.json["code"]) == (409, "state_conflict")
 
 
-def test_an_internal_note_is_not_the_message_to_the_applicant(people: Callers) -> None:
-    number = waiting(people)
+def test_an_internal_note_is_not_the_message_to_the_applicant(users: Callers) -> None:
+    number = waiting(users)
     told = {"note": "Deed on file.", "message": "Welcome back."}
-    asked = {"evidence": [EVIDENCE], "shown": shown(people, number), **told}
-    answer = people.olga.post(f"/requests/{number}/approve", asked).json
+    asked = {"evidence": [EVIDENCE], "shown": shown(users, number), **told}
+    answer = users.olga.post(f"/requests/{number}/approve", asked).json
     assert {name: answer["approvals"][-1][name] for name in ("by", *told)} == {"by": "olga", **told}
-    for who in (people.olga, people.rick):
+    for who in (users.olga, users.rick):
         assert who.get(f"/requests/{number}").json["approvals"][-1]["note"] == "Deed on file."
-    for who in (people.alice, people.bob, people.meg):
+    for who in (users.alice, users.bob, users.meg):
         reply = who.get(f"/requests/{number}")
         assert reply.json["approvals"][-1]["message"] == "Welcome back."
         assert b"Deed on file" not in reply.content
@@ -192,35 +192,35 @@ def test_an_internal_note_is_not_the_message_to_the_applicant(people: Callers) -
 
 
 @pytest.mark.parametrize("word", ["details", "note", "reason"])
-def test_a_rejection_reaches_the_applicant(people: Callers, word: str) -> None:
-    number = waiting(people)
-    assert people.olga.post(f"/requests/{number}/reject", {}).status == 422
-    reply = people.olga.post(f"/requests/{number}/reject", {word: "Not yours."})
+def test_a_rejection_reaches_the_applicant(users: Callers, word: str) -> None:
+    number = waiting(users)
+    assert users.olga.post(f"/requests/{number}/reject", {}).status == 422
+    reply = users.olga.post(f"/requests/{number}/reject", {word: "Not yours."})
     assert (reply.status, reply.json["status"]) == (200, "rejected_by_ra")
-    shown = people.alice.get(f"/requests/{number}").json
+    shown = users.alice.get(f"/requests/{number}").json
     assert shown["status_text"] == "Rejected by JTAG"
     assert shown["detail"] == "Not yours."
-    gone = people.alice.get(f"/requests/{number}/certificate")
+    gone = users.alice.get(f"/requests/{number}/certificate")
     assert gone.status == 409
     assert "Retry-After" not in gone.headers
 
 
 @pytest.mark.parametrize("verb", ["approve", "reject", "withdraw"])
-def test_a_stale_version_changes_nothing(people: Callers, verb: str) -> None:
-    number = waiting(people)
-    who = people.alice if verb == "withdraw" else people.olga
+def test_a_stale_version_changes_nothing(users: Callers, verb: str) -> None:
+    number = waiting(users)
+    who = users.alice if verb == "withdraw" else users.olga
     bodies: dict[str, dict[str, object]] = {
-        "approve": {"evidence": [EVIDENCE], "shown": shown(people, number)},
+        "approve": {"evidence": [EVIDENCE], "shown": shown(users, number)},
         "reject": {"details": "because"},
         "withdraw": {},
     }
     asked = bodies[verb]
-    tag = people.olga.get(f"/requests/{number}").headers["ETag"]
+    tag = users.olga.get(f"/requests/{number}").headers["ETag"]
     by_header = who.post(f"/requests/{number}/{verb}", asked, If_Match='"99"')
     weak = who.post(f"/requests/{number}/{verb}", asked, If_Match=f"W/{tag}")
     stale: dict[str, object] = {"version": 99}
     if verb == "approve":
-        stale = {"shown": replace(Shown.read(shown(people, number)), version=99).token()}
+        stale = {"shown": replace(Shown.read(shown(users, number)), version=99).token()}
     by_body = who.post(f"/requests/{number}/{verb}", {**asked, **stale})
     assert (by_header.status, weak.status, by_body.status) == (412, 412, 409)
     assert not Approval.objects.exclude(by="policy").exists()
@@ -229,100 +229,100 @@ def test_a_stale_version_changes_nothing(people: Callers, verb: str) -> None:
 
 
 def test_a_withdrawal_s_if_match_holds_until_it_is_written(
-    people: Callers, monkeypatch: pytest.MonkeyPatch
+    users: Callers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    number = waiting(people)
-    tag = people.alice.get(f"/requests/{number}").headers["ETag"]
+    number = waiting(users)
+    tag = users.alice.get(f"/requests/{number}").headers["ETag"]
 
     def overtaken(**asked: Any) -> None:
         Request.objects.filter(id=number).update(version=F("version") + 1)
         withdraw_request(**asked)
 
     monkeypatch.setattr("certdesk.api.requests.withdraw_request", overtaken)
-    assert people.alice.post(f"/requests/{number}/withdraw", {}, If_Match=tag).status == 409
-    assert people.alice.get(f"/requests/{number}").json["status"] == "waiting_for_approval"
+    assert users.alice.post(f"/requests/{number}/withdraw", {}, If_Match=tag).status == 409
+    assert users.alice.get(f"/requests/{number}").json["status"] == "waiting_for_approval"
 
 
-def test_an_approval_is_of_what_was_shown_and_says_what_has_changed(people: Callers) -> None:
-    number = waiting(people)
-    asked = {"evidence": [EVIDENCE], "shown": shown(people, number)}
+def test_an_approval_is_of_what_was_shown_and_says_what_has_changed(users: Callers) -> None:
+    number = waiting(users)
+    asked = {"evidence": [EVIDENCE], "shown": shown(users, number)}
     Organisation.objects.filter(slug="example-university").update(legal_name="Example Technical University")
-    changed = people.olga.post(f"/requests/{number}/approve", asked)
+    changed = users.olga.post(f"/requests/{number}/approve", asked)
     assert (changed.status, changed.json["code"]) == (409, "state_conflict")
     assert "the organisation's data" in changed.json["detail"]
     assert not Approval.objects.exclude(by="policy").exists()
     assert not Domain.objects.filter(adn="example.org").exists()
-    asked["shown"] = shown(people, number)
-    assert people.olga.post(f"/requests/{number}/approve", asked).json["status"] == "issued"
+    asked["shown"] = shown(users, number)
+    assert users.olga.post(f"/requests/{number}/approve", asked).json["status"] == "issued"
 
 
-def test_an_etag_saves_the_body(people: Callers) -> None:
-    number = waiting(people)
-    tag = people.alice.get(f"/requests/{number}").headers["ETag"]
-    same = people.alice.get(f"/requests/{number}", If_None_Match=tag)
+def test_an_etag_saves_the_body(users: Callers) -> None:
+    number = waiting(users)
+    tag = users.alice.get(f"/requests/{number}").headers["ETag"]
+    same = users.alice.get(f"/requests/{number}", If_None_Match=tag)
     assert (same.status, same.content) == (304, b"")
-    people.alice.post(f"/requests/{number}/withdraw")
-    assert people.alice.get(f"/requests/{number}", If_None_Match=tag).status == 200
+    users.alice.post(f"/requests/{number}/withdraw")
+    assert users.alice.get(f"/requests/{number}", If_None_Match=tag).status == 200
 
 
-def test_a_request_is_withdrawn_once(people: Callers) -> None:
-    number = waiting(people)
-    assert people.meg.post(f"/requests/{number}/withdraw", {}).json["status"] == "withdrawn"
-    assert people.alice.post(f"/requests/{number}/withdraw").status == 409
+def test_a_request_is_withdrawn_once(users: Callers) -> None:
+    number = waiting(users)
+    assert users.meg.post(f"/requests/{number}/withdraw", {}).json["status"] == "withdrawn"
+    assert users.alice.post(f"/requests/{number}/withdraw").status == 409
 
 
-def test_ra_staff_ask_for_nothing(people: Callers) -> None:
-    plain = people.olga.post("/requests", body())
-    named = people.olga.post("/requests", body(organisation="example-university"))
+def test_ra_staff_ask_for_nothing(users: Callers) -> None:
+    plain = users.olga.post("/requests", body())
+    named = users.olga.post("/requests", body(organisation="example-university"))
     assert (plain.status, named.status) == (403, 403)
     assert "organisation" in plain.json["detail"]
 
 
-def test_a_person_of_two_organisations_says_which(people: Callers) -> None:
+def test_a_person_of_two_organisations_says_which(users: Callers) -> None:
     second = support.organisation("Second College")
     support.actor("alice", organisation=second)
-    plain = people.alice.post("/requests", body())
+    plain = users.alice.post("/requests", body())
     assert plain.status == 422
     assert "second-college" in plain.json["errors"][0]["detail"]
-    named = people.alice.post("/requests", body(organisation="second-college"))
+    named = users.alice.post("/requests", body(organisation="second-college"))
     assert named.json["organisation"] == "Second College"
-    foreign = people.alice.post("/requests", body(organisation="other-college"))
+    foreign = users.alice.post("/requests", body(organisation="other-college"))
     assert foreign.status == 404
 
 
-def test_the_list_pages_by_link_and_stays_in_the_organisation(people: Callers) -> None:
-    numbers = [people.alice.post("/requests", body()).json["id"] for _ in range(5)]
-    people.charlie.post("/requests", body("x.other.ac.uk"))
-    replies = [people.bob.get("/requests?limit=2&sort=oldest")]
+def test_the_list_pages_by_link_and_stays_in_the_organisation(users: Callers) -> None:
+    numbers = [users.alice.post("/requests", body()).json["id"] for _ in range(5)]
+    users.charlie.post("/requests", body("x.other.ac.uk"))
+    replies = [users.bob.get("/requests?limit=2&sort=oldest")]
     while link := replies[-1].headers.get("Link"):
         assert link.endswith('>; rel="next"')
-        replies.append(people.bob.get(link.removeprefix("</api/v1").partition(">")[0]))
+        replies.append(users.bob.get(link.removeprefix("</api/v1").partition(">")[0]))
     assert [item["id"] for reply in replies for item in reply.json["items"]] == numbers
     assert len(replies) == 3
     assert replies[-1].json["next_cursor"] is None
-    assert [i["organisation"] for i in people.charlie.get("/requests").json["items"]] == ["Other College"]
-    assert len(people.rick.get("/requests").json["items"]) == 6
-    assert people.nobody.get("/requests").status == 401
+    assert [i["organisation"] for i in users.charlie.get("/requests").json["items"]] == ["Other College"]
+    assert len(users.rick.get("/requests").json["items"]) == 6
+    assert users.nobody.get("/requests").status == 401
 
 
-def test_the_list_filters(people: Callers) -> None:
-    number = waiting(people)
-    people.alice.post("/requests", body("found.example.ac.uk"))
-    by_name = people.alice.get("/requests?q=found").json["items"]
-    by_status = people.alice.get("/requests?status=waiting_for_approval").json["items"]
-    by_number = people.alice.get(f"/requests?q={number}").json["items"]
+def test_the_list_filters(users: Callers) -> None:
+    number = waiting(users)
+    users.alice.post("/requests", body("found.example.ac.uk"))
+    by_name = users.alice.get("/requests?q=found").json["items"]
+    by_status = users.alice.get("/requests?status=waiting_for_approval").json["items"]
+    by_number = users.alice.get(f"/requests?q={number}").json["items"]
     assert [item["common_names"] for item in by_name] == ["found.example.ac.uk"]
     assert [item["id"] for item in by_status] == [number]
     assert number in [item["id"] for item in by_number]
-    assert people.rick.get("/requests?organisation=other-college").json["items"] == []
-    assert people.alice.get("/requests?organisation=other-college").status == 404
+    assert users.rick.get("/requests?organisation=other-college").json["items"] == []
+    assert users.alice.get("/requests?organisation=other-college").status == 404
 
 
 @pytest.mark.parametrize(
     "query",
     ["limit=0", "limit=201", "limit=x", "sort=up", "status=lost", "cursor=abc", "q=%00", "cursor=%20"],
 )
-def test_a_bad_parameter_is_named(people: Callers, query: str) -> None:
-    reply = people.alice.get(f"/requests?{query}")
+def test_a_bad_parameter_is_named(users: Callers, query: str) -> None:
+    reply = users.alice.get(f"/requests?{query}")
     assert reply.status == 422
     assert reply.json["errors"][0]["parameter"] == query.partition("=")[0]

@@ -30,14 +30,14 @@ TRUTHS = [
 ]
 
 
-def test_whatever_is_sent_is_answered_as_described(people: Callers) -> None:
+def test_whatever_is_sent_is_answered_as_described(users: Callers) -> None:
     document = schemathesis.openapi.from_wsgi("/api/v1/openapi.json", WSGIHandler())
     tried = []
     for result in document.get_all_operations():
         assert isinstance(result, Ok), result
         operation = result.ok()
         name = operation.definition.raw["operationId"]
-        _hold(operation, people.olga if name in DECIDING else people.alice)
+        _hold(operation, users.olga if name in DECIDING else users.alice)
         tried.append(name)
     assert len(tried) > 15
 
@@ -60,8 +60,8 @@ def _hold(operation: Operation, who: Caller) -> None:
     hold()
 
 
-def test_the_document_is_public_and_complete(people: Callers) -> None:
-    reply = people.nobody.get("/openapi.json")
+def test_the_document_is_public_and_complete(users: Callers) -> None:
+    reply = users.nobody.get("/openapi.json")
     assert reply.status == 200
     told = reply.json
     operations = [
@@ -100,11 +100,11 @@ def test_the_document_is_public_and_complete(people: Callers) -> None:
         ("/tokens", "/tokens"),
     ],
 )
-def test_answers_have_exactly_the_members_described(people: Callers, path: str, template: str) -> None:
-    number = people.alice.post("/requests", body("one.example.ac.uk", "two.example.ac.uk")).json["id"]
-    domain = people.alice.get("/domains").json["items"][0]["id"]
-    told = people.meg.get(path.format(number=number, domain=domain))
-    document = people.nobody.get("/openapi.json").json
+def test_answers_have_exactly_the_members_described(users: Callers, path: str, template: str) -> None:
+    number = users.alice.post("/requests", body("one.example.ac.uk", "two.example.ac.uk")).json["id"]
+    domain = users.alice.get("/domains").json["items"][0]["id"]
+    told = users.meg.get(path.format(number=number, domain=domain))
+    document = users.nobody.get("/openapi.json").json
     responses = document["paths"]["/api/v1" + template]["get"]["responses"]
     _exactly(told.json, responses["200"]["content"]["application/json"]["schema"], document)
 
@@ -125,7 +125,7 @@ def _exactly(value: Any, schema: dict[str, Any], document: dict[str, Any]) -> No
             _exactly(inner, schema["items"], document)
 
 
-def test_a_preview_has_the_members_of_a_request_and_a_decision(people: Callers) -> None:
-    foreseen = people.alice.post("/requests/preview", body()).json
-    made = people.alice.post("/requests", body()).json
+def test_a_preview_has_the_members_of_a_request_and_a_decision(users: Callers) -> None:
+    foreseen = users.alice.post("/requests/preview", body()).json
+    made = users.alice.post("/requests", body()).json
     assert set(foreseen) - {"decision"} == set(made)

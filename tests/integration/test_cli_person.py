@@ -35,30 +35,30 @@ def cli(monkeypatch: pytest.MonkeyPatch) -> Cli:
     return run
 
 
-def test_a_manager_disables_and_enables_an_own_person(cli: Cli, people: Callers) -> None:
-    assert cli(people.meg, "list").stdout.count("active") == 3
-    gone = cli(people.meg, "disable", "alice")
+def test_a_manager_disables_and_enables_an_own_person(cli: Cli, users: Callers) -> None:
+    assert cli(users.meg, "list").stdout.count("active") == 3
+    gone = cli(users.meg, "disable", "alice")
     assert (gone.exit_code, gone.stdout) == (Exit.OK, "")
     assert "alice is disabled" in gone.stderr
-    assert "account disabled" in cli(people.meg, "list").stdout
-    assert people.alice.get("/requests").status == 401
-    assert cli(people.meg, "disable", "alice").exit_code == Exit.FAILED
-    back = cli(people.meg, "enable", "alice")
+    assert "account disabled" in cli(users.meg, "list").stdout
+    assert users.alice.get("/requests").status == 401
+    assert cli(users.meg, "disable", "alice").exit_code == Exit.FAILED
+    back = cli(users.meg, "enable", "alice")
     assert back.exit_code == Exit.OK, back.stderr
     assert User.objects.get(username="alice").check_password(back.stdout.strip())
 
 
-def test_an_officer_names_the_organisation(cli: Cli, people: Callers) -> None:
-    assert cli(people.olga, "disable", "charlie").exit_code == Exit.USAGE
+def test_an_officer_names_the_organisation(cli: Cli, users: Callers) -> None:
+    assert cli(users.olga, "disable", "charlie").exit_code == Exit.USAGE
     named = ("--organisation", "other-college")
-    assert cli(people.olga, "disable", "charlie", *named).exit_code == Exit.OK
-    assert '"password"' in cli(people.olga, "enable", "charlie", *named, "--json").stdout
+    assert cli(users.olga, "disable", "charlie", *named).exit_code == Exit.OK
+    assert '"password"' in cli(users.olga, "enable", "charlie", *named, "--json").stdout
 
 
-def test_nobody_else_does(cli: Cli, people: Callers) -> None:
-    for who in (people.alice, people.bob, people.rick):
+def test_nobody_else_does(cli: Cli, users: Callers) -> None:
+    for who in (users.alice, users.bob, users.rick):
         named = ("--organisation", "example-university")
         assert cli(who, "disable", "alice", *named).exit_code == Exit.DENIED
-    assert cli(people.charlie, "list", "--organisation", "example-university").exit_code == Exit.NOT_FOUND
-    assert cli(people.meg, "disable", "charlie").exit_code == Exit.NOT_FOUND
-    assert people.alice.get("/requests").status == 200
+    assert cli(users.charlie, "list", "--organisation", "example-university").exit_code == Exit.NOT_FOUND
+    assert cli(users.meg, "disable", "charlie").exit_code == Exit.NOT_FOUND
+    assert users.alice.get("/requests").status == 200

@@ -189,7 +189,7 @@ def test_one_look_up_has_its_time_and_no_more(name_servers: NameServers) -> None
     slow = _resolver(*[name_servers.recursive_port] * 9)
     begun = time.monotonic()
     assert slow.lookup(f"other.{SILENT}", "A").status is Status.TIMEOUT
-    assert time.monotonic() - begun < 2
+    assert time.monotonic() - begun < 4, "nine tries of half a second are not made"
 
 
 def test_many_threads_share_a_resolver(resolver: DnsResolver) -> None:

@@ -237,7 +237,7 @@ def test_slow_peers_get_their_time_and_no_more(
     fetcher = SafeFetcher(replace(config, total_seconds=0.4), resolver)
     begun = time.monotonic()
     assert _refusal(fetcher.get(f"http://{HOST}/{path}")) == "fetch.timeout"
-    assert time.monotonic() - begun < 1.5
+    assert time.monotonic() - begun < 5
 
 
 def test_a_tls_peer_that_says_nothing_gets_no_more_time(

@@ -5,7 +5,6 @@ from datetime import timedelta
 from functools import partial
 
 import pytest
-from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
@@ -29,7 +28,6 @@ from certdesk.store.models import (
     MethodChallenge,
     PersistentRecord,
     Request,
-    User,
     ValidationRecord,
 )
 from certdesk.store.selectors.domains import lapsing_by_month
@@ -47,6 +45,7 @@ from tests.integration.support import (
     issuance_of,
     organisation,
     outcomes,
+    signed_in,
     state_of,
     submit,
     together,
@@ -202,10 +201,7 @@ def test_who_may_and_what_is_refused(people: World) -> None:
 
 
 def test_portal_and_csv_show_the_end(people: World) -> None:
-    record, client = record_of(), Client()
-    client.force_login(
-        User.objects.get(username="meg"), "allauth.account.auth_backends.AuthenticationBackend"
-    )
+    record, client = record_of(), signed_in("meg")
     page, address = (
         reverse("domains-show", args=[record.domain_id]),
         reverse("domains-end-validation", args=[record.domain_id, record.pk]),

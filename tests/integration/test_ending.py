@@ -19,44 +19,44 @@ from tests.integration.support import (
     events_of,
     notify,
     organisation,
+    signed_in,
     submit,
     validated,
     world,
 )
-from tests.integration.test_web_access import signed_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
 NAME = "www.example.ac.uk"
 WHY = "The server is switched off."
 
 
-def issued(people: Callers) -> int:
+def issued(users: Callers) -> int:
     """A request of alice's with a certificate."""
-    number: int = people.alice.post("/requests", body(NAME)).json["id"]
+    number: int = users.alice.post("/requests", body(NAME)).json["id"]
     return number
 
 
 @pytest.mark.parametrize("who", ["meg", "olga"])
-def test_after_it_no_certificate_follows_over_rest(people: Callers, who: str) -> None:
-    number, caller = issued(people), getattr(people, who)
+def test_after_it_no_certificate_follows_over_rest(users: Callers, who: str) -> None:
+    number, caller = issued(users), getattr(users, who)
     here = f"/requests/{number}"
     assert caller.post(f"{here}/end", {}).status == 422
     assert caller.post(f"{here}/end", {"reason": " "}).status == 422
-    tag = people.alice.get(here).headers["ETag"]
+    tag = users.alice.get(here).headers["ETag"]
     assert caller.post(f"{here}/end", {"reason": WHY}, If_Match='"99"').status == 412
     assert caller.post(f"{here}/end", {"reason": WHY, "version": 99}).status == 409
     ended = caller.post(f"{here}/end", {"reason": WHY}, If_Match=tag)
     assert (ended.status, ended.json["status"], ended.json["detail"]) == (200, "issued", WHY)
     assert ended.json["entitled_until"] is None
-    further = people.alice.post(f"{here}/certificates", {"csr": csr(NAME).decode()})
+    further = users.alice.post(f"{here}/certificates", {"csr": csr(NAME).decode()})
     assert (further.status, further.json["code"]) == (409, "request.not_entitled")
-    assert people.alice.get(f"{here}/bundle.zip").status == 200, "what is there stays"
+    assert users.alice.get(f"{here}/bundle.zip").status == 200, "what is there stays"
     assert caller.post(f"{here}/end", {"reason": WHY}).status == 409
 
 
-def test_an_applicant_ends_nothing_and_a_stranger_sees_nothing(people: Callers) -> None:
-    number = issued(people)
-    for who, status in ((people.alice, 403), (people.bob, 403), (people.rick, 403), (people.charlie, 404)):
+def test_an_applicant_ends_nothing_and_a_stranger_sees_nothing(users: Callers) -> None:
+    number = issued(users)
+    for who, status in ((users.alice, 403), (users.bob, 403), (users.rick, 403), (users.charlie, 404)):
         assert who.post(f"/requests/{number}/end", {"reason": WHY}).status == status
     assert Request.objects.get(id=number).state == "approved"
 

@@ -21,8 +21,7 @@ from certdesk.web.help.documents import document
 from certdesk.web.help.markdown import render, render_answer
 from certdesk.web.help.words import Words, words_of_service
 from certdesk.web.requests.install import form_for, guide_for
-from tests.integration.support import submit, world
-from tests.integration.test_web_access import signed_in
+from tests.integration.support import signed_in, submit, world
 
 pytestmark = pytest.mark.django_db
 

@@ -12,16 +12,10 @@ from certdesk.domain.errors import InvalidInput, NotAuthorized, NotFound, StateC
 from certdesk.services import help as faq
 from certdesk.store.models import AuditEvent
 from certdesk.store.models.help import FaqVersion
-from tests.integration.support import NOW, World, actor, world
-from tests.integration.test_web_access import signed_in
+from tests.integration.support import NOW, World, actor, signed_in
 
 #: Refusals undo the whole transaction, which a test within one would not survive.
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture
-def people() -> World:
-    return world()
 
 
 def visible() -> str:
@@ -223,22 +217,8 @@ def test_r2_the_whole_way_through_the_pages(people: World) -> None:
     assert faq.get_faq(actor=people.olga, key="may-i-call-you").question == "May I ring you?"
 
 
-def test_r2_visitors_and_applicants_are_kept_out_of_the_editor(people: World) -> None:
+def test_r2_visitors_and_applicants_see_no_way_to_the_editor(people: World) -> None:
     del people
     assert reverse("help-faq-manage") not in visible()
     alice = signed_in("alice")
     assert reverse("help-faq-manage") not in alice.get("/help/faq/").content.decode()
-    typed = {"question": "Why?", "answer": "Because.", "version": "0"}
-    for name, arguments in (
-        ("help-faq-manage", []),
-        ("help-faq-new", []),
-        ("help-faq-edit", ["wildcards"]),
-        ("help-faq-act", ["wildcards"]),
-        ("help-faq-history", ["wildcards"]),
-    ):
-        address = reverse(name, args=arguments)
-        for method in ("get", "post"):
-            visitor = getattr(Client(), method)(address, typed)
-            assert visitor.status_code in (302, 405)
-            assert getattr(alice, method)(address, typed).status_code in (403, 405), name
-    assert not FaqVersion.objects.exists()

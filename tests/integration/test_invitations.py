@@ -21,17 +21,12 @@ from certdesk.services.membership import add_existing_member, add_member, disabl
 from certdesk.services.people import accept_invitation, disable_account, enable_account, issue_new_password
 from certdesk.store.models import ApiToken, AuditEvent, User
 from certdesk.store.selectors.people import actor_for_token, actor_for_user
-from tests.integration.accounts import add_app, forget_attempts, give, is_signed_in, sign_in, user_of
+from tests.integration.accounts import add_app, give, is_signed_in, sign_in, user_of
 from tests.integration.support import NOW, World, actor, audit_problems, organisation, world
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("nobody_is_locked_out")]
 CHOSEN = "several unrelated words"
 UNIVERSITY = "example-university"
-
-
-@pytest.fixture(autouse=True)
-def nobody_is_locked_out(db: None) -> None:
-    forget_attempts()
 
 
 @pytest.fixture

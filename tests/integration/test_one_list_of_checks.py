@@ -9,13 +9,11 @@ from typing import NamedTuple
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from django.core.files.uploadedfile import SimpleUploadedFile
-from django.test import Client
 from django.urls import reverse
 
 from certdesk.cli.client import show
-from certdesk.store.models import User
 from tests.integration.api_calls import callers
-from tests.integration.support import csr
+from tests.integration.support import csr, signed_in
 
 pytestmark = pytest.mark.django_db
 
@@ -106,14 +104,6 @@ def of_terminal(output: str) -> list[Line]:
             )
         )
     return found
-
-
-def signed_in(username: str) -> Client:
-    client = Client()
-    client.force_login(
-        User.objects.get(username=username), "allauth.account.auth_backends.AuthenticationBackend"
-    )
-    return client
 
 
 @pytest.mark.parametrize(

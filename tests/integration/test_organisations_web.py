@@ -36,6 +36,7 @@ from tests.integration.support import (
     actor,
     events_of,
     issuance_of,
+    signed_in,
     state_of,
     submit,
     world,
@@ -59,14 +60,6 @@ def people() -> World:
     actor("op", ra=RaRole.OPERATOR)
     actor("rick", ra=RaRole.AUDITOR)
     return made
-
-
-def signed_in(username: str) -> Client:
-    client = Client()
-    client.force_login(
-        User.objects.get(username=username), "allauth.account.auth_backends.AuthenticationBackend"
-    )
-    return client
 
 
 def text_of(answer: object) -> str:

@@ -26,7 +26,6 @@ from tests.integration.accounts import (
     CHOSEN,
     OLD,
     change,
-    forget_attempts,
     give,
     is_signed_in,
     sign_in,
@@ -37,12 +36,7 @@ from tests.integration.support import NOW, World, actor, audit_problems, organis
 if TYPE_CHECKING:
     from django.test.client import _MonkeyPatchedWSGIResponse as Answer
 
-pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture(autouse=True)
-def nobody_is_locked_out(db: None) -> None:
-    forget_attempts()
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("nobody_is_locked_out")]
 
 
 @pytest.fixture
@@ -109,16 +103,6 @@ def test_of_two_changes_at_once_the_second_is_told(here: World, monkeypatch: pyt
     with pytest.raises(StateConflict):
         people.change_password(actor=here.alice, current=OLD, new=CHOSEN, now=NOW)
     assert user_of(here.alice).check_password("somebody was faster")
-
-
-@pytest.mark.parametrize("password,accepted", [("abc", True), ("ab", False), ("alice", False)])
-def test_r7_at_three_abc_passes_and_ab_fails(
-    here: World, minimum: Minimum, password: str, *, accepted: bool
-) -> None:
-    give(here.alice)
-    minimum(3)
-    change(sign_in("alice", OLD), new=password)
-    assert user_of(here.alice).check_password(password) is accepted
 
 
 def test_r7_the_default_is_fifteen_and_the_page_says_so(here: World) -> None:

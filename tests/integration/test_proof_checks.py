@@ -28,7 +28,7 @@ from certdesk.store.models import (
     ValidationRecord,
 )
 from tests.integration.proving import NOWHERE, Outside
-from tests.integration.support import NOW, Clock, World, audit_problems, world
+from tests.integration.support import NOW, Clock, World, audit_problems
 
 pytestmark = pytest.mark.django_db(transaction=True)
 MINUTE = timedelta(minutes=1)
@@ -37,11 +37,6 @@ NAMES = ("one.ac.uk", "two.ac.uk", "three.ac.uk")
 
 class Killed(BaseException):
     """The process ends here: nothing catches it, as nothing catches a kill."""
-
-
-@pytest.fixture
-def people() -> World:
-    return world()
 
 
 @pytest.fixture

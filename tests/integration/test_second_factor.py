@@ -23,7 +23,6 @@ from tests.integration.accounts import (
     add_app,
     change,
     code_of,
-    forget_attempts,
     give,
     is_signed_in,
     reauthenticate,
@@ -32,13 +31,8 @@ from tests.integration.accounts import (
 )
 from tests.integration.support import NOW, World, actor, audit_problems, world
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("nobody_is_locked_out")]
 INDEX, APP, CODE = "/accounts/2fa/", "/accounts/2fa/totp/activate/", "/accounts/2fa/authenticate/"
-
-
-@pytest.fixture(autouse=True)
-def nobody_is_locked_out(db: None) -> None:
-    forget_attempts()
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from tests.harness.acme_client import AcmeClient
 from tests.integration import support
 from tests.integration.acme_support import acme_world
 from tests.integration.api_calls import Caller, callers
-from tests.integration.test_web_access import signed_in
+from tests.integration.support import signed_in
 from tests.vectors import forge
 
 pytestmark = pytest.mark.django_db(transaction=True)

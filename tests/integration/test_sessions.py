@@ -14,17 +14,12 @@ from certdesk.domain.actors import RaRole
 from certdesk.services.sessions import browser_name
 from certdesk.store.models import AuditEvent
 from certdesk.web.account.middleware import SEEN
-from tests.integration.accounts import forget_attempts, give, is_signed_in, sign_in
+from tests.integration.accounts import give, is_signed_in, sign_in
 from tests.integration.support import World, actor, submit, world
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("nobody_is_locked_out")]
 LIST = "/accounts/sessions/"
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
-
-
-@pytest.fixture(autouse=True)
-def nobody_is_locked_out(db: None) -> None:
-    forget_attempts()
 
 
 @pytest.fixture

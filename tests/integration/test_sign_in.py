@@ -13,16 +13,11 @@ from django.test import Client
 from django.utils.http import int_to_base36
 
 from certdesk.services import people
-from tests.integration.accounts import CHOSEN, OLD, forget_attempts, give, is_signed_in, sign_in, user_of
+from tests.integration.accounts import CHOSEN, OLD, give, is_signed_in, sign_in, user_of
 from tests.integration.support import NOW, World, world
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("nobody_is_locked_out")]
 LOGIN = "/accounts/login/"
-
-
-@pytest.fixture(autouse=True)
-def nobody_is_locked_out(db: None) -> None:
-    forget_attempts()
 
 
 @pytest.fixture

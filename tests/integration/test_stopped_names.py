@@ -23,13 +23,13 @@ from tests.integration.support import (
     audit_problems,
     csr,
     events_of,
+    signed_in,
     state_of,
     submission,
     submit,
     world,
 )
 from tests.integration.test_replay import differences
-from tests.integration.test_web_access import signed_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
 CODE, NAME = "names.entitlement_ended", "www.example.ac.uk"

@@ -50,16 +50,10 @@ from tests.integration.support import (
     state_of,
     submit,
     together,
-    world,
 )
 
 pytestmark = pytest.mark.django_db(transaction=True)
 DAY, MINUTE = timedelta(days=1), timedelta(minutes=1)
-
-
-@pytest.fixture
-def people() -> World:
-    return world()
 
 
 def domain(people: World, name: str = "new.ac.uk") -> int:

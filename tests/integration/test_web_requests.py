@@ -19,31 +19,18 @@ from django.urls import reverse
 
 from certdesk.domain.actors import OrgRole, RaRole
 from certdesk.domain.requests import Status
-from certdesk.store.models import AuditEvent, Organisation, Request, RequestEvent, User
+from certdesk.store.models import AuditEvent, Organisation, Request, RequestEvent
 from certdesk.store.transitions import NOTIFIED
 from certdesk.web.requests.forms import looks_like_path
-from tests.integration.support import World, actor, copies, csr, notify, state_of, submit, world
+from tests.integration.support import World, actor, copies, csr, notify, signed_in, state_of, submit
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def people() -> World:
-    return world()
 
 
 @pytest.fixture
 def alice(people: World) -> Client:
     del people
     return signed_in("alice")
-
-
-def signed_in(username: str) -> Client:
-    client = Client()
-    client.force_login(
-        User.objects.get(username=username), "allauth.account.auth_backends.AuthenticationBackend"
-    )
-    return client
 
 
 def preview(client: Client, upload: bytes, *, pasted: bool = False, **choices: str) -> HttpResponse:
@@ -96,37 +83,11 @@ def test_a_preview_shows_everything_and_leaves_no_trace(alice: Client, pasted: b
     assert not mail.outbox
 
 
-def test_confirming_twice_makes_one_request_of_what_was_shown(alice: Client) -> None:
-    sent = csr("www.example.ac.uk")
-    token = token_in(preview(alice, sent, duration_years="2"))
-    first, second = confirm(alice, token), confirm(alice, token)
-    assert first.status_code == second.status_code == 302
-    assert first["Location"] == second["Location"]
-    made = Request.objects.get()
-    assert bytes(made.issuances.get().csr_der) == x509.load_pem_x509_csr(sent).public_bytes(Encoding.DER)
-    assert made.duration_years == 2
-    assert made.requester.username == "alice"
-    assert state_of(made.pk) is Status.ISSUED
-
-
 def test_two_previews_of_the_same_make_one_request_and_of_another_csr_two(alice: Client) -> None:
     """R17: going back in the browser previews again."""
     sent = csr("www.example.ac.uk")
     tokens = [token_in(preview(alice, upload)) for upload in (sent, sent, csr("www.example.ac.uk"))]
     assert len({confirm(alice, token)["Location"] for token in tokens}) == 2
-
-
-def test_a_token_that_was_altered_or_is_another_persons_makes_nothing(alice: Client) -> None:
-    token = token_in(preview(alice, csr("www.example.ac.uk")))
-    for client, text in (
-        (alice, ""),
-        (alice, f"{token}x"),
-        (alice, "x" + token),
-        (signed_in("bob"), token),
-        (signed_in("olga"), token),
-    ):
-        assert confirm(client, text).status_code == 422
-    assert not Request.objects.exists()
 
 
 def test_changing_brings_back_what_was_filled_in(alice: Client) -> None:

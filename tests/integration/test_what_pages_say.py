@@ -5,7 +5,6 @@ from datetime import timedelta
 import pytest
 from django.core import mail
 from django.db import connection
-from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
@@ -25,7 +24,6 @@ from certdesk.store.models import (
     Organisation,
     Request,
     RequestEvent,
-    User,
 )
 from tests.integration.api_calls import with_token
 from tests.integration.support import (
@@ -39,6 +37,7 @@ from tests.integration.support import (
     notify,
     organisation,
     seen,
+    signed_in,
     state_of,
     submit,
     validated,
@@ -46,7 +45,6 @@ from tests.integration.support import (
 )
 
 pytestmark = pytest.mark.django_db(transaction=True)  # what is refused is rolled back
-BACKEND = "allauth.account.auth_backends.AuthenticationBackend"
 PROOF = Evidence(domain="example.com", how="registry", details="The registry names them.")
 
 
@@ -57,9 +55,7 @@ def w() -> World:
 
 def page(who: Actor, name: str, *args: object, **query: str) -> str:
     """A page as this person gets it."""
-    client = Client()
-    client.force_login(User.objects.get(username=who.label), BACKEND)
-    return client.get(reverse(name, args=args), query).content.decode()
+    return signed_in(who.label).get(reverse(name, args=args), query).content.decode()
 
 
 @pytest.mark.parametrize(

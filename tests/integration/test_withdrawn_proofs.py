@@ -35,15 +35,10 @@ from certdesk.store.models import (
 )
 from tests.integration.acme_support import acme_world, scripted_network
 from tests.integration.proving import Outside
-from tests.integration.support import NOW, Clock, World, validated, world
+from tests.integration.support import NOW, Clock, World, validated
 
 pytestmark = pytest.mark.django_db(transaction=True)
 ADN, DAY, MINUTE = "new.ac.uk", timedelta(days=1), timedelta(minutes=1)
-
-
-@pytest.fixture
-def people() -> World:
-    return world()
 
 
 def disable(people: World) -> None:

@@ -8,15 +8,10 @@ from django.utils import timezone
 
 from certdesk.store.models import Organisation, User
 from certdesk.store.prepared import insert
-from tests.integration.support import NOW, World, world
+from tests.integration.support import NOW, World
 from tests.integration.written import snapshot
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def people() -> World:
-    return world()
 
 
 def _by_hand() -> None:

@@ -45,17 +45,17 @@ def test_there_are_enough_vectors_and_no_file_without_an_expectation() -> None:
 
 @pytest.mark.parametrize("row", UNREADABLE, ids=lambda row: row["file"])
 def test_what_is_no_request_is_named_with_advice(row: dict[str, str]) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(BadCsr) as caught:
         read_csr(bad(row["file"]))
     assert caught.value.code == row["code"]
     assert caught.value.detail.endswith(".")
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
 
 
 @pytest.mark.parametrize("row", REFUSED, ids=lambda row: row["file"])
 def test_what_may_not_be_certified_is_a_finding_with_advice(row: dict[str, str]) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     found = explained(refusals(read_csr(bad(row["file"]))))
     assert row["code"] in [check.code for check in found]
     for check in found:
@@ -64,7 +64,7 @@ def test_what_may_not_be_certified_is_a_finding_with_advice(row: dict[str, str])
         assert check.rule
         assert check.changed_by == "applicant"
         assert len(check.message) + len(check.seen) < 1000
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
 
 
 @pytest.mark.parametrize("row", GOOD, ids=lambda row: row["file"])

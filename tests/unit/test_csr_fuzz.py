@@ -143,7 +143,7 @@ REPEATED_LINES = (
 
 @pytest.mark.parametrize("unit", [*REPEATED, *REPEATED_WORDS, *REPEATED_LINES])
 def test_the_largest_upload_of_one_thing_repeated_is_quickly_refused(unit: bytes) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(BadCsr):
         read_csr((unit * MAX_UPLOAD)[:MAX_UPLOAD])
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1

@@ -299,7 +299,6 @@ def _pkilint(tool: str, *arguments: str) -> list[str]:
     ]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("position", [0, 1, 2], ids=["leaf", "issuing", "root"])
 def test_pkilint_itself_finds_no_error(backend: EmbeddedBackend, tmp_path: Path, position: int) -> None:
     file = tmp_path / "certificate.der"
@@ -307,7 +306,6 @@ def test_pkilint_itself_finds_no_error(backend: EmbeddedBackend, tmp_path: Path,
     assert _pkilint("lint_pkix_cert", str(file)) == []
 
 
-@pytest.mark.slow
 def test_the_br_linter_finds_only_what_is_exempt(backend: EmbeddedBackend, tmp_path: Path) -> None:
     file = tmp_path / "certificate.der"
     file.write_bytes(issue(backend, server_intent(now=NOW, years=3))[0])

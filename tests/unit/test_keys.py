@@ -77,9 +77,9 @@ def test_close_primes_and_roca_primes_are_found() -> None:
 
 def test_a_huge_modulus_costs_next_to_nothing() -> None:
     spki = forge.rsa_spki((1 << 400_000) | 1)
-    start = time.perf_counter()
+    start = time.process_time()
     assert codes(spki) == ["key.size"]
-    assert time.perf_counter() - start < 0.1
+    assert time.process_time() - start < 0.1
 
 
 def test_a_huge_exponent_is_refused_and_never_passed_on_as_a_number() -> None:

@@ -5,6 +5,7 @@ names that are not in it have none. The question's defaults are below.
 """
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from certdesk.domain.caa import Code
 from certdesk.domain.evidence import Method
@@ -13,13 +14,16 @@ ISSUER = "ca.example.net"
 ACCOUNT = "https://ca.example.net/acct/1"
 
 
+Records = dict[str, tuple[str, ...] | str]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
     """One line of the table."""
 
     title: str
     rule: str
-    records: dict[str, tuple[str, ...] | str]
+    records: Records
     code: Code
     name: str = "www.example.ac.uk"
     account_uri: str = ""
@@ -39,169 +43,107 @@ _ADD_ISSUE = f'{_ZONE}. CAA 0 issue "{ISSUER}"'
 _ADD_WILD = f'{_ZONE}. CAA 0 issuewild "{ISSUER}"'
 
 
-def _zone(*records: str) -> dict[str, tuple[str, ...] | str]:
-    return {_ZONE: records}
+def _row(title: str, rule: str, code: Code, records: Records, **more: Any) -> Row:
+    return Row(title=title, rule=rule, records=records, code=code, **more)
+
+
+def _zone(title: str, rule: str, code: Code, *records: str, **more: Any) -> Row:
+    """All records are at the zone's own name, and it is they that decide."""
+    return _row(title, rule, code, {_ZONE: records}, where=_ZONE, **more)
 
 
 TABLE: tuple[Row, ...] = (
     # --- the climb (RFC 8659 3)
-    Row(title="nothing anywhere", rule="RFC 8659 3", records={}, code=Code.NO_RECORDS),
-    Row(title="own record", rule="RFC 8659 3", records={_HOST: (_OURS,)}, code=Code.AUTHORISED, where=_HOST),
-    Row(
-        title="the parent's record",
-        rule="RFC 8659 3",
-        records=_zone(_OURS),
-        code=Code.AUTHORISED,
-        where=_ZONE,
-    ),
-    Row(
-        title="the top-level domain's record",
-        rule="RFC 8659 3",
-        records={"uk": ('0 issue "other.example"',)},
-        code=Code.OTHER_ISSUER,
+    _row("nothing anywhere", "RFC 8659 3", Code.NO_RECORDS, {}),
+    _row("own record", "RFC 8659 3", Code.AUTHORISED, {_HOST: (_OURS,)}, where=_HOST),
+    _zone("the parent's record", "RFC 8659 3", Code.AUTHORISED, _OURS),
+    _row(
+        "the top-level domain's record",
+        "RFC 8659 3",
+        Code.OTHER_ISSUER,
+        {"uk": ('0 issue "other.example"',)},
         where="uk",
         to_add=f'uk. CAA 0 issue "{ISSUER}"',
     ),
-    Row(
-        title="the nearest set decides, permission above it is not seen",
-        rule="RFC 8659 3",
-        records={_HOST: ('0 issue "other.example"',), _ZONE: (_OURS,)},
-        code=Code.OTHER_ISSUER,
+    _row(
+        "the nearest set decides, permission above it is not seen",
+        "RFC 8659 3",
+        Code.OTHER_ISSUER,
+        {_HOST: ('0 issue "other.example"',), _ZONE: (_OURS,)},
         where=_HOST,
         to_add=f'{_HOST}. CAA 0 issue "{ISSUER}"',
     ),
-    Row(
-        title="the nearest set decides, a prohibition above it is not seen",
-        rule="RFC 8659 3",
-        records={_HOST: (_OURS,), _ZONE: ('0 issue ";"',)},
-        code=Code.AUTHORISED,
+    _row(
+        "the nearest set decides, a prohibition above it is not seen",
+        "RFC 8659 3",
+        Code.AUTHORISED,
+        {_HOST: (_OURS,), _ZONE: ('0 issue ";"',)},
         where=_HOST,
     ),
-    Row(
-        title="a nearest set without issue ends the climb all the same",
-        rule="RFC 8659 3",
-        records={_HOST: ('0 iodef "mailto:security@example.ac.uk"',), _ZONE: ('0 issue ";"',)},
-        code=Code.NOT_RESTRICTED,
+    _row(
+        "a nearest set without issue ends the climb all the same",
+        "RFC 8659 3",
+        Code.NOT_RESTRICTED,
+        {_HOST: ('0 iodef "mailto:security@example.ac.uk"',), _ZONE: ('0 issue ";"',)},
         where=_HOST,
     ),
-    Row(
-        title="a wildcard climbs from the name without its label",
-        rule="RFC 8659 3",
+    _zone(
+        "a wildcard climbs from the name without its label",
+        "RFC 8659 3",
+        Code.AUTHORISED,
+        _OURS,
         name="*.example.ac.uk",
-        records=_zone(_OURS),
-        code=Code.AUTHORISED,
-        where=_ZONE,
     ),
     # --- faults refuse, wherever they are
     *(
-        Row(
-            title=f"{fault} at the name",
-            rule="BR 4.2.2.1",
-            records={_HOST: fault},
-            code=Code.LOOKUP_FAILED,
-            where=_HOST,
-        )
+        _row(f"{fault} at the name", "BR 4.2.2.1", Code.LOOKUP_FAILED, {_HOST: fault}, where=_HOST)
         for fault in ("servfail", "bogus", "timeout", "refused", "malformed", "cname_loop")
     ),
-    Row(
-        title="SERVFAIL at the parent",
-        rule="BR 4.2.2.1",
-        records={_ZONE: "servfail"},
-        code=Code.LOOKUP_FAILED,
-        where=_ZONE,
-    ),
-    Row(
-        title="SERVFAIL above a set that decides is never asked for",
-        rule="RFC 8659 3",
-        records={_HOST: (_OURS,), _ZONE: "servfail"},
-        code=Code.AUTHORISED,
+    _row("SERVFAIL at the parent", "BR 4.2.2.1", Code.LOOKUP_FAILED, {_ZONE: "servfail"}, where=_ZONE),
+    _row(
+        "SERVFAIL above a set that decides is never asked for",
+        "RFC 8659 3",
+        Code.AUTHORISED,
+        {_HOST: (_OURS,), _ZONE: "servfail"},
         where=_HOST,
     ),
     # --- issue (RFC 8659 4.2)
-    Row(
-        title="nobody",
-        rule="RFC 8659 4.2",
-        records=_zone('0 issue ";"'),
-        code=Code.NOBODY,
-        where=_ZONE,
-        to_add=_ADD_ISSUE,
+    _zone("nobody", "RFC 8659 4.2", Code.NOBODY, '0 issue ";"', to_add=_ADD_ISSUE),
+    _zone("nobody, written as nothing", "RFC 8659 4.2", Code.NOBODY, '0 issue ""', to_add=_ADD_ISSUE),
+    _zone("somebody else", "RFC 8659 4.2", Code.OTHER_ISSUER, '0 issue "other.example"', to_add=_ADD_ISSUE),
+    _zone("one of several", "RFC 8659 4.2", Code.AUTHORISED, '0 issue "other.example"', _OURS),
+    _zone("nobody, and us: permissions add up", "RFC 8659 4.2", Code.AUTHORISED, '0 issue ";"', _OURS),
+    _zone("our name in capitals", "RFC 8659 4.2", Code.AUTHORISED, '0 issue "CA.Example.NET"'),
+    _zone(
+        "the tag in capitals", "RFC 8659 4.1", Code.OTHER_ISSUER, '0 ISSUE "other.example"', to_add=_ADD_ISSUE
     ),
-    Row(
-        title="nobody, written as nothing",
-        rule="RFC 8659 4.2",
-        records=_zone('0 issue ""'),
-        code=Code.NOBODY,
-        where=_ZONE,
-        to_add=_ADD_ISSUE,
-    ),
-    Row(
-        title="somebody else",
-        rule="RFC 8659 4.2",
-        records=_zone('0 issue "other.example"'),
-        code=Code.OTHER_ISSUER,
-        where=_ZONE,
-        to_add=_ADD_ISSUE,
-    ),
-    Row(
-        title="one of several",
-        rule="RFC 8659 4.2",
-        records=_zone('0 issue "other.example"', _OURS),
-        code=Code.AUTHORISED,
-        where=_ZONE,
-    ),
-    Row(
-        title="nobody, and us: permissions add up",
-        rule="RFC 8659 4.2",
-        records=_zone('0 issue ";"', _OURS),
-        code=Code.AUTHORISED,
-        where=_ZONE,
-    ),
-    Row(
-        title="our name in capitals",
-        rule="RFC 8659 4.2",
-        records=_zone('0 issue "CA.Example.NET"'),
-        code=Code.AUTHORISED,
-        where=_ZONE,
-    ),
-    Row(
-        title="the tag in capitals",
-        rule="RFC 8659 4.1",
-        records=_zone('0 ISSUE "other.example"'),
-        code=Code.OTHER_ISSUER,
-        where=_ZONE,
-        to_add=_ADD_ISSUE,
-    ),
-    Row(
-        title="a second name of ours",
-        rule="BR 4.2.2.1",
-        records=_zone('0 issue "second.example.net"'),
+    _zone(
+        "a second name of ours",
+        "BR 4.2.2.1",
+        Code.AUTHORISED,
+        '0 issue "second.example.net"',
         issuers=(ISSUER, "second.example.net"),
-        code=Code.AUTHORISED,
-        where=_ZONE,
     ),
-    Row(
-        title="a name that ends like ours",
-        rule="RFC 8659 4.2",
-        records=_zone('0 issue "evil-ca.example.net"'),
-        code=Code.OTHER_ISSUER,
-        where=_ZONE,
+    _zone(
+        "a name that ends like ours",
+        "RFC 8659 4.2",
+        Code.OTHER_ISSUER,
+        '0 issue "evil-ca.example.net"',
         to_add=_ADD_ISSUE,
     ),
-    Row(
-        title="a name below ours",
-        rule="RFC 8659 4.2",
-        records=_zone('0 issue "x.ca.example.net"'),
-        code=Code.OTHER_ISSUER,
-        where=_ZONE,
+    _zone(
+        "a name below ours",
+        "RFC 8659 4.2",
+        Code.OTHER_ISSUER,
+        '0 issue "x.ca.example.net"',
         to_add=_ADD_ISSUE,
     ),
     *(
-        Row(
-            title=f"what does not follow the grammar names nobody: {value}",
-            rule="RFC 8659 4.2",
-            records=_zone(f'0 issue "{value}"'),
-            code=Code.NOBODY,
-            where=_ZONE,
+        _zone(
+            f"what does not follow the grammar names nobody: {value}",
+            "RFC 8659 4.2",
+            Code.NOBODY,
+            f'0 issue "{value}"',
             to_add=_ADD_ISSUE,
         )
         for value in (
@@ -218,349 +160,275 @@ TABLE: tuple[Row, ...] = (
             "ca.example.net\\195\\164",
         )
     ),
-    Row(
-        title="white space where the grammar has it",
-        rule="RFC 8659 4.2",
-        records=_zone('0 issue "  ca.example.net  ;  policy = ev  ;  a-b=c  "'),
-        code=Code.AUTHORISED,
-        where=_ZONE,
+    _zone(
+        "white space where the grammar has it",
+        "RFC 8659 4.2",
+        Code.AUTHORISED,
+        '0 issue "  ca.example.net  ;  policy = ev  ;  a-b=c  "',
     ),
-    Row(
-        title="an empty list of parameters",
-        rule="RFC 8659 4.2",
-        records=_zone('0 issue "ca.example.net;"'),
-        code=Code.AUTHORISED,
-        where=_ZONE,
+    _zone("an empty list of parameters", "RFC 8659 4.2", Code.AUTHORISED, '0 issue "ca.example.net;"'),
+    _zone(
+        "parameters that nobody knows", "RFC 8659 4.2", Code.AUTHORISED, '0 issue "ca.example.net; policy=ev"'
     ),
-    Row(
-        title="parameters that nobody knows",
-        rule="RFC 8659 4.2",
-        records=_zone('0 issue "ca.example.net; policy=ev"'),
-        code=Code.AUTHORISED,
-        where=_ZONE,
-    ),
-    Row(
-        title="issue of somebody else that can't be read, beside ours",
-        rule="RFC 8659 4.2",
-        records=_zone('0 issue "%%%%"', _OURS),
-        code=Code.AUTHORISED,
-        where=_ZONE,
+    _zone(
+        "issue of somebody else that can't be read, beside ours",
+        "RFC 8659 4.2",
+        Code.AUTHORISED,
+        '0 issue "%%%%"',
+        _OURS,
     ),
     # --- issuewild (RFC 8659 4.3)
-    Row(
-        title='issue ";" alone forbids wildcards too',
-        rule="RFC 8659 4.3",
+    _zone(
+        'issue ";" alone forbids wildcards too',
+        "RFC 8659 4.3",
+        Code.NOBODY,
+        '0 issue ";"',
         name="*.example.ac.uk",
-        records=_zone('0 issue ";"'),
-        code=Code.NOBODY,
-        where=_ZONE,
         to_add=_ADD_ISSUE,
     ),
-    Row(
-        title="issue of somebody else forbids wildcards too",
-        rule="RFC 8659 4.3",
+    _zone(
+        "issue of somebody else forbids wildcards too",
+        "RFC 8659 4.3",
+        Code.OTHER_ISSUER,
+        '0 issue "other.example"',
         name="*.example.ac.uk",
-        records=_zone('0 issue "other.example"'),
-        code=Code.OTHER_ISSUER,
-        where=_ZONE,
         to_add=_ADD_ISSUE,
     ),
-    Row(
-        title="issuewild takes the place of issue: allowed by it",
-        rule="RFC 8659 4.3",
+    _zone(
+        "issuewild takes the place of issue: allowed by it",
+        "RFC 8659 4.3",
+        Code.AUTHORISED,
+        '0 issue ";"',
+        '0 issuewild "ca.example.net"',
         name="*.example.ac.uk",
-        records=_zone('0 issue ";"', '0 issuewild "ca.example.net"'),
-        code=Code.AUTHORISED,
-        where=_ZONE,
     ),
-    Row(
-        title="issuewild takes the place of issue: forbidden by it",
-        rule="RFC 8659 4.3",
+    _zone(
+        "issuewild takes the place of issue: forbidden by it",
+        "RFC 8659 4.3",
+        Code.NOBODY,
+        _OURS,
+        '0 issuewild ";"',
         name="*.example.ac.uk",
-        records=_zone(_OURS, '0 issuewild ";"'),
-        code=Code.NOBODY,
-        where=_ZONE,
         to_add=_ADD_WILD,
     ),
-    Row(
-        title="issuewild of somebody else, issue ours",
-        rule="RFC 8659 4.3",
+    _zone(
+        "issuewild of somebody else, issue ours",
+        "RFC 8659 4.3",
+        Code.OTHER_ISSUER,
+        _OURS,
+        '0 issuewild "other.example"',
         name="*.example.ac.uk",
-        records=_zone(_OURS, '0 issuewild "other.example"'),
-        code=Code.OTHER_ISSUER,
-        where=_ZONE,
         to_add=_ADD_WILD,
     ),
-    Row(
-        title="an issuewild that can't be read still takes the place of issue",
-        rule="RFC 8659 4.3",
+    _zone(
+        "an issuewild that can't be read still takes the place of issue",
+        "RFC 8659 4.3",
+        Code.NOBODY,
+        _OURS,
+        '0 issuewild "%%%"',
         name="*.example.ac.uk",
-        records=_zone(_OURS, '0 issuewild "%%%"'),
-        code=Code.NOBODY,
-        where=_ZONE,
         to_add=_ADD_WILD,
     ),
-    Row(
-        title="issuewild says nothing about plain names",
-        rule="RFC 8659 4.3",
-        records=_zone('0 issuewild ";"'),
-        code=Code.NOT_RESTRICTED,
-        where=_ZONE,
-    ),
-    Row(
-        title="issuewild for us does not allow plain names",
-        rule="RFC 8659 4.3",
-        records=_zone('0 issue ";"', '0 issuewild "ca.example.net"'),
-        code=Code.NOBODY,
-        where=_ZONE,
+    _zone("issuewild says nothing about plain names", "RFC 8659 4.3", Code.NOT_RESTRICTED, '0 issuewild ";"'),
+    _zone(
+        "issuewild for us does not allow plain names",
+        "RFC 8659 4.3",
+        Code.NOBODY,
+        '0 issue ";"',
+        '0 issuewild "ca.example.net"',
         to_add=_ADD_ISSUE,
     ),
     # --- other properties and the critical flag (RFC 8659 4.1, 4.5)
-    Row(
-        title="only iodef",
-        rule="RFC 8659 4.4",
-        records=_zone('0 iodef "mailto:security@example.ac.uk"'),
-        code=Code.NOT_RESTRICTED,
-        where=_ZONE,
+    _zone("only iodef", "RFC 8659 4.4", Code.NOT_RESTRICTED, '0 iodef "mailto:security@example.ac.uk"'),
+    _zone("unknown, not critical", "RFC 8659 4.1", Code.AUTHORISED, '0 future "x"', _OURS),
+    _zone(
+        "unknown and critical, beside our permission",
+        "RFC 8659 4.1",
+        Code.CRITICAL_UNKNOWN,
+        '128 future "x"',
+        _OURS,
     ),
-    Row(
-        title="unknown, not critical",
-        rule="RFC 8659 4.1",
-        records=_zone('0 future "x"', _OURS),
-        code=Code.AUTHORISED,
-        where=_ZONE,
-    ),
-    Row(
-        title="unknown and critical, beside our permission",
-        rule="RFC 8659 4.1",
-        records=_zone('128 future "x"', _OURS),
-        code=Code.CRITICAL_UNKNOWN,
-        where=_ZONE,
-    ),
-    Row(
-        title="unknown and critical, alone",
-        rule="RFC 8659 4.1",
-        records=_zone('128 tbs "Unknown"'),
-        code=Code.CRITICAL_UNKNOWN,
-        where=_ZONE,
-    ),
-    Row(
-        title="unknown and critical, for a wildcard",
-        rule="RFC 8659 4.1",
+    _zone("unknown and critical, alone", "RFC 8659 4.1", Code.CRITICAL_UNKNOWN, '128 tbs "Unknown"'),
+    _zone(
+        "unknown and critical, for a wildcard",
+        "RFC 8659 4.1",
+        Code.CRITICAL_UNKNOWN,
+        '255 future "x"',
+        '0 issuewild "ca.example.net"',
         name="*.example.ac.uk",
-        records=_zone('255 future "x"', '0 issuewild "ca.example.net"'),
-        code=Code.CRITICAL_UNKNOWN,
-        where=_ZONE,
     ),
-    Row(
-        title="other bits of the flags are none of our business",
-        rule="RFC 8659 4.1",
-        records=_zone('1 future "x"', _OURS),
-        code=Code.AUTHORISED,
-        where=_ZONE,
+    _zone(
+        "other bits of the flags are none of our business",
+        "RFC 8659 4.1",
+        Code.AUTHORISED,
+        '1 future "x"',
+        _OURS,
     ),
-    Row(
-        title="known and critical",
-        rule="RFC 8659 4.1",
-        records=_zone('128 issue "ca.example.net"', '128 iodef "mailto:a@example.ac.uk"'),
-        code=Code.AUTHORISED,
-        where=_ZONE,
+    _zone(
+        "known and critical",
+        "RFC 8659 4.1",
+        Code.AUTHORISED,
+        '128 issue "ca.example.net"',
+        '128 iodef "mailto:a@example.ac.uk"',
     ),
-    Row(
-        title="issuemail is about other certificates",
-        rule="RFC 9495 3",
-        records=_zone('128 issuemail ";"'),
-        code=Code.NOT_RESTRICTED,
-        where=_ZONE,
-    ),
-    Row(
-        title="a record that is none",
-        rule="RFC 8659 4.1",
-        records=_zone("nonsense", _OURS),
-        code=Code.UNREADABLE,
-        where=_ZONE,
-    ),
-    Row(
-        title="escapes of the master file",
-        rule="RFC 8659 4.1.1",
-        records=_zone('0 issue "\\099\\097.example.net"'),
-        code=Code.AUTHORISED,
-        where=_ZONE,
+    _zone("issuemail is about other certificates", "RFC 9495 3", Code.NOT_RESTRICTED, '128 issuemail ";"'),
+    _zone("a record that is none", "RFC 8659 4.1", Code.UNREADABLE, "nonsense", _OURS),
+    _zone(
+        "escapes of the master file", "RFC 8659 4.1.1", Code.AUTHORISED, '0 issue "\\099\\097.example.net"'
     ),
     # --- accounts (RFC 8657 3)
-    Row(
-        title="our account",
-        rule="RFC 8657 3",
-        records=_zone(f'0 issue "ca.example.net; accounturi={ACCOUNT}"'),
+    _zone(
+        "our account",
+        "RFC 8657 3",
+        Code.AUTHORISED,
+        f'0 issue "ca.example.net; accounturi={ACCOUNT}"',
         account_uri=ACCOUNT,
-        code=Code.AUTHORISED,
-        where=_ZONE,
     ),
-    Row(
-        title="another account",
-        rule="RFC 8657 3",
-        records=_zone(f'0 issue "ca.example.net; accounturi={ACCOUNT}2"'),
+    _zone(
+        "another account",
+        "RFC 8657 3",
+        Code.OTHER_ACCOUNT,
+        f'0 issue "ca.example.net; accounturi={ACCOUNT}2"',
         account_uri=ACCOUNT,
-        code=Code.OTHER_ACCOUNT,
-        where=_ZONE,
         to_add=_ADD_ISSUE,
     ),
-    Row(
-        title="an account, and we have none",
-        rule="RFC 8657 3",
-        records=_zone(f'0 issue "ca.example.net; accounturi={ACCOUNT}"'),
-        code=Code.OTHER_ACCOUNT,
-        where=_ZONE,
+    _zone(
+        "an account, and we have none",
+        "RFC 8657 3",
+        Code.OTHER_ACCOUNT,
+        f'0 issue "ca.example.net; accounturi={ACCOUNT}"',
         to_add=_ADD_ISSUE,
     ),
-    Row(
-        title="accounts are compared as they are written",
-        rule="RFC 8657 3",
-        records=_zone('0 issue "ca.example.net; accounturi=https://CA.example.net/acct/1"'),
+    _zone(
+        "accounts are compared as they are written",
+        "RFC 8657 3",
+        Code.OTHER_ACCOUNT,
+        '0 issue "ca.example.net; accounturi=https://CA.example.net/acct/1"',
         account_uri=ACCOUNT,
-        code=Code.OTHER_ACCOUNT,
-        where=_ZONE,
         to_add=_ADD_ISSUE,
     ),
-    Row(
-        title="two accounts in one record satisfy nobody",
-        rule="RFC 8657 3",
-        records=_zone(f'0 issue "ca.example.net; accounturi={ACCOUNT}; accounturi={ACCOUNT}"'),
+    _zone(
+        "two accounts in one record satisfy nobody",
+        "RFC 8657 3",
+        Code.PARAMETERS,
+        f'0 issue "ca.example.net; accounturi={ACCOUNT}; accounturi={ACCOUNT}"',
         account_uri=ACCOUNT,
-        code=Code.PARAMETERS,
-        where=_ZONE,
         to_add=_ADD_ISSUE,
     ),
-    Row(
-        title="two accounts in two records",
-        rule="RFC 8657 3",
-        records=_zone(
-            '0 issue "ca.example.net; accounturi=https://ca.example.net/acct/9"',
-            f'0 issue "ca.example.net; accounturi={ACCOUNT}"',
-        ),
+    _zone(
+        "two accounts in two records",
+        "RFC 8657 3",
+        Code.AUTHORISED,
+        '0 issue "ca.example.net; accounturi=https://ca.example.net/acct/9"',
+        f'0 issue "ca.example.net; accounturi={ACCOUNT}"',
         account_uri=ACCOUNT,
-        code=Code.AUTHORISED,
-        where=_ZONE,
     ),
-    Row(
-        title="an empty account",
-        rule="RFC 8657 3",
-        records=_zone('0 issue "ca.example.net; accounturi="'),
+    _zone(
+        "an empty account",
+        "RFC 8657 3",
+        Code.OTHER_ACCOUNT,
+        '0 issue "ca.example.net; accounturi="',
         account_uri=ACCOUNT,
-        code=Code.OTHER_ACCOUNT,
-        where=_ZONE,
         to_add=_ADD_ISSUE,
     ),
-    Row(
-        title="another account of somebody else does not matter",
-        rule="RFC 8657 3",
-        records=_zone('0 issue "other.example; accounturi=x"', _OURS),
+    _zone(
+        "another account of somebody else does not matter",
+        "RFC 8657 3",
+        Code.AUTHORISED,
+        '0 issue "other.example; accounturi=x"',
+        _OURS,
         account_uri=ACCOUNT,
-        code=Code.AUTHORISED,
-        where=_ZONE,
     ),
     # --- methods (RFC 8657 4)
-    Row(
-        title="our method",
-        rule="RFC 8657 4",
-        records=_zone('0 issue "ca.example.net; validationmethods=http-01,dns-01"'),
+    _zone(
+        "our method",
+        "RFC 8657 4",
+        Code.AUTHORISED,
+        '0 issue "ca.example.net; validationmethods=http-01,dns-01"',
         method=Method.ACME_DNS,
-        code=Code.AUTHORISED,
-        where=_ZONE,
     ),
-    Row(
-        title="our method by its number",
-        rule="BR 4.2.2.1.2",
-        records=_zone('0 issue "ca.example.net; validationmethods=ca-tbr-7"'),
+    _zone(
+        "our method by its number",
+        "BR 4.2.2.1.2",
+        Code.AUTHORISED,
+        '0 issue "ca.example.net; validationmethods=ca-tbr-7"',
         method=Method.DNS_TXT,
-        code=Code.AUTHORISED,
-        where=_ZONE,
     ),
-    Row(
-        title="either name of one method",
-        rule="BR 4.2.2.1.2",
-        records=_zone('0 issue "ca.example.net; validationmethods=ca-tbr-19"'),
+    _zone(
+        "either name of one method",
+        "BR 4.2.2.1.2",
+        Code.AUTHORISED,
+        '0 issue "ca.example.net; validationmethods=ca-tbr-19"',
         method=Method.ACME_HTTP,
-        code=Code.AUTHORISED,
-        where=_ZONE,
     ),
-    Row(
-        title="another method",
-        rule="RFC 8657 4",
-        records=_zone('0 issue "ca.example.net; validationmethods=dns-01"'),
+    _zone(
+        "another method",
+        "RFC 8657 4",
+        Code.OTHER_METHOD,
+        '0 issue "ca.example.net; validationmethods=dns-01"',
         method=Method.ACME_HTTP,
-        code=Code.OTHER_METHOD,
-        where=_ZONE,
         to_add=_ADD_ISSUE,
     ),
-    Row(
-        title="a method, and ours is not known yet",
-        rule="RFC 8657 4",
-        records=_zone('0 issue "ca.example.net; validationmethods=dns-01"'),
-        code=Code.OTHER_METHOD,
-        where=_ZONE,
+    _zone(
+        "a method, and ours is not known yet",
+        "RFC 8657 4",
+        Code.OTHER_METHOD,
+        '0 issue "ca.example.net; validationmethods=dns-01"',
         to_add=_ADD_ISSUE,
     ),
-    Row(
-        title="a check by hand has no label",
-        rule="RFC 8657 4",
-        records=_zone('0 issue "ca.example.net; validationmethods=http-01,dns-01,tls-alpn-01"'),
+    _zone(
+        "a check by hand has no label",
+        "RFC 8657 4",
+        Code.OTHER_METHOD,
+        '0 issue "ca.example.net; validationmethods=http-01,dns-01,tls-alpn-01"',
         method=Method.MANUAL_OWNERSHIP,
-        code=Code.OTHER_METHOD,
-        where=_ZONE,
         to_add=_ADD_ISSUE,
     ),
     *(
-        Row(
-            title=f"a list of methods that is none: {methods!r}",
-            rule="RFC 8657 4",
-            records=_zone(f'0 issue "ca.example.net; validationmethods={methods}"'),
+        _zone(
+            f"a list of methods that is none: {methods!r}",
+            "RFC 8657 4",
+            Code.PARAMETERS,
+            f'0 issue "ca.example.net; validationmethods={methods}"',
             method=Method.ACME_DNS,
-            code=Code.PARAMETERS,
-            where=_ZONE,
             to_add=_ADD_ISSUE,
         )
         for methods in ("", "dns-01,", ",dns-01", "dns_01,dns-01")
     ),
-    Row(
-        title="methods given twice satisfy nobody",
-        rule="RFC 8657 4",
-        records=_zone('0 issue "ca.example.net; validationmethods=dns-01; validationmethods=dns-01"'),
+    _zone(
+        "methods given twice satisfy nobody",
+        "RFC 8657 4",
+        Code.PARAMETERS,
+        '0 issue "ca.example.net; validationmethods=dns-01; validationmethods=dns-01"',
         method=Method.ACME_DNS,
-        code=Code.PARAMETERS,
-        where=_ZONE,
         to_add=_ADD_ISSUE,
     ),
-    Row(
-        title="account and method, both ours",
-        rule="RFC 8657 5.2",
-        records=_zone(f'0 issue "ca.example.net; accounturi={ACCOUNT}; validationmethods=dns-01"'),
+    _zone(
+        "account and method, both ours",
+        "RFC 8657 5.2",
+        Code.AUTHORISED,
+        f'0 issue "ca.example.net; accounturi={ACCOUNT}; validationmethods=dns-01"',
         account_uri=ACCOUNT,
         method=Method.ACME_DNS,
-        code=Code.AUTHORISED,
-        where=_ZONE,
     ),
-    Row(
-        title="account ours in one record, method ours in the other",
-        rule="RFC 8657 3, 4",
-        records=_zone(
-            f'0 issue "ca.example.net; accounturi={ACCOUNT}; validationmethods=http-01"',
-            '0 issue "ca.example.net; accounturi=https://ca.example.net/acct/9; validationmethods=dns-01"',
-        ),
+    _zone(
+        "account ours in one record, method ours in the other",
+        "RFC 8657 3, 4",
+        Code.OTHER_METHOD,
+        f'0 issue "ca.example.net; accounturi={ACCOUNT}; validationmethods=http-01"',
+        '0 issue "ca.example.net; accounturi=https://ca.example.net/acct/9; validationmethods=dns-01"',
         account_uri=ACCOUNT,
         method=Method.ACME_DNS,
-        code=Code.OTHER_METHOD,
-        where=_ZONE,
         to_add=_ADD_ISSUE,
     ),
-    Row(
-        title="parameters of issuewild count for wildcards",
-        rule="RFC 8657 3",
+    _zone(
+        "parameters of issuewild count for wildcards",
+        "RFC 8657 3",
+        Code.OTHER_ACCOUNT,
+        _OURS,
+        '0 issuewild "ca.example.net; accounturi=https://ca.example.net/acct/9"',
         name="*.example.ac.uk",
-        records=_zone(_OURS, '0 issuewild "ca.example.net; accounturi=https://ca.example.net/acct/9"'),
         account_uri=ACCOUNT,
-        code=Code.OTHER_ACCOUNT,
-        where=_ZONE,
         to_add=_ADD_WILD,
     ),
 )
