@@ -152,7 +152,7 @@ def show(request: HttpRequest, response: HttpResponse, number: int) -> RequestOu
 )
 def caa(request: HttpRequest, number: int) -> dict[str, list[CaaRow]]:
     """The newest answer about each of its names; empty where the policy asks for none."""
-    return {"items": caa_of_request(actor=actor_of(request), number=number)}
+    return {"items": caa_of_request(get_request(actor=actor_of(request), number=number))}
 
 
 @router.post(

@@ -12,7 +12,7 @@ from certdesk.domain.actors import Action, Actor, RaRole, can
 from certdesk.domain.settings import contact_link
 from certdesk.services import runtime
 from certdesk.store.models import User
-from certdesk.store.selectors.organisations import list_organisations
+from certdesk.store.selectors.organisations import organisation_names
 from certdesk.store.selectors.requests import waiting_count
 from certdesk.web.acme.rights import may_read_any
 from certdesk.web.actor import actor_of, signed_in_user
@@ -123,7 +123,7 @@ def _affiliation(actor: Actor, ra: str) -> str:
         return f"{ra} {_RA_TITLES[actor.ra_role]}"
     if actor.must_change_password:
         return ""
-    return ", ".join(row.legal_name for row in list_organisations(actor=actor))
+    return ", ".join(organisation_names(actor=actor))
 
 
 def _nav(actor: Actor, path: str) -> tuple[NavItem, ...]:

@@ -11,7 +11,7 @@ from certdesk.domain.caa import Code
 from certdesk.domain.policy_limits import CaaAnswer
 from certdesk.store.copied import copied
 from certdesk.store.models import CaaCheck
-from certdesk.store.selectors.requests import get_request
+from certdesk.store.selectors.requests import RequestDetail
 from certdesk.store.selectors.validation import visible_domain
 
 #: Names of one domain that are shown, those looked up last.
@@ -70,12 +70,8 @@ def caa_of_domain(*, actor: Actor, domain_id: int) -> list[CaaRow]:
     return _rows(row["newest"] for row in newest[:NAMES_SHOWN])
 
 
-def caa_of_request(*, actor: Actor, number: int) -> list[CaaRow]:
-    """The newest answer about each name that was looked up for a request, newest first.
-
-    Raises NotFound for a foreign or missing request.
-    """
-    shown = get_request(actor=actor, number=number)
+def caa_of_request(shown: RequestDetail) -> list[CaaRow]:
+    """The newest answer about each name looked up for a request (one that may be shown), newest first."""
     newest = CaaCheck.objects.filter(request_id=shown.number).values("name").annotate(newest=Max("id"))
     return _rows(row["newest"] for row in newest)
 

@@ -4,6 +4,7 @@ Raw HTML is switched off, and nh3 removes whatever is not on the list all the sa
 people, and the pages' Content-Security-Policy allows no inline style or script.
 """
 
+import functools
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -70,8 +71,13 @@ def render(source: str, *, words: Words, prefix: str = "", link: Link = str) -> 
 
 def render_section(source: str, anchor: str, *, words: Words) -> SafeString:
     """What stands under one heading, without the heading; empty when there is none of that anchor."""
-    tokens = list(_below(_PAGE.parse(source), anchor))
-    return _finish(_PAGE, tokens, words=words, prefix="", link=str).html
+    return mark_safe(words.in_html(_section_html(source, anchor)))  # noqa: S308 - nh3 cleaned it
+
+
+@functools.lru_cache(maxsize=256)
+def _section_html(source: str, anchor: str) -> str:
+    """The same with its placeholders: each view of a request fills in other words."""
+    return _cleaned(_PAGE, list(_below(_PAGE.parse(source), anchor)))
 
 
 def source_of_section(source: str, anchor: str) -> str:
@@ -116,9 +122,15 @@ def _finish(parser: MarkdownIt, tokens: list[Token], *, words: Words, prefix: st
         for child in token.children or ():
             if child.type == "link_open":
                 child.attrSet("href", link(str(child.attrGet("href"))))
+    html = words.in_html(_cleaned(parser, tokens))
+    return Rendered(html=mark_safe(html), sections=sections)  # noqa: S308 - nh3 cleaned it
+
+
+def _cleaned(parser: MarkdownIt, tokens: list[Token]) -> str:
+    """Clean HTML, in which the placeholders still stand."""
     _show_pills(tokens)
     html = parser.renderer.render([_shaped(token) for token in tokens], parser.options, {})
-    clean = nh3.clean(
+    return nh3.clean(
         html,
         tags=_TAGS,
         attributes=_ATTRIBUTES,
@@ -126,7 +138,6 @@ def _finish(parser: MarkdownIt, tokens: list[Token], *, words: Words, prefix: st
         url_schemes={"http", "https", "mailto"},
         link_rel="noopener",
     )
-    return Rendered(html=mark_safe(words.in_html(clean)), sections=sections)  # noqa: S308 - nh3 cleaned it
 
 
 def _shaped(token: Token) -> Token:

@@ -157,7 +157,7 @@ def render_request(
         "earlier": lines[1:],
         "facts": rows.stored_csr(detail),
         **rows.check_list(stored(detail.checks)),
-        "caa": caa_views(caa_of_request(actor=actor, number=number), now=now, on_request=True),
+        "caa": caa_views(caa_of_request(detail), now=now, on_request=True),
         "history": rows.history(detail, ra=ra),
         "may_withdraw": _may_withdraw(actor, detail),
         "another_until": may_ask_another_until(actor, detail, now=now),

@@ -1,0 +1,47 @@
+"""How many statements a page takes: more of them is a change that somebody has to want."""
+
+from collections.abc import Callable
+
+import pytest
+from django.db import connection
+from django.test import Client
+
+from certdesk.services import runtime
+from certdesk.services.requests import preview_request
+from certdesk.store.models import User
+from tests.integration.support import NOW, submission, submit, world
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def statements(act: Callable[[], object]) -> int:
+    """How many it takes once everything is warm."""
+    act()
+    runtime.newest()  # the settings are fresh for a second
+    heard: list[str] = []
+
+    def hear(execute: Callable[..., object], sql: str, *rest: object) -> object:
+        heard.append(sql)
+        return execute(sql, *rest)
+
+    with connection.execute_wrapper(hear):
+        act()
+    return len(heard)
+
+
+def test_pages() -> None:
+    w = world()
+    numbers = [submit(w.alice, f"h{n}.example.ac.uk").number for n in range(3)]
+    client = Client()
+    client.force_login(
+        User.objects.get(username="alice"), "allauth.account.auth_backends.AuthenticationBackend"
+    )
+    assert client.get(f"/requests/{numbers[-1]}/").status_code == 200
+    assert statements(lambda: client.get("/requests/")) <= 6
+    assert statements(lambda: client.get(f"/requests/{numbers[-1]}/")) <= 14
+
+
+def test_a_preview() -> None:
+    w = world()
+    asked = submission(w.university, "www.example.ac.uk")
+    assert statements(lambda: preview_request(actor=w.alice, submission=asked, now=NOW)) <= 4
