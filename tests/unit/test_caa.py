@@ -10,7 +10,7 @@ from certdesk.domain.caa import (
     METHOD_LABELS,
     Code,
     Decision,
-    Looked,
+    LookUp,
     Question,
     climb,
     decide,
@@ -23,12 +23,12 @@ from certdesk.domain.issue_value import IssueValue, NotAnIssueValue, parse_issue
 from tests.vectors.caa_table import ISSUER, TABLE, Row
 
 
-def _climbed(row: Row) -> list[Looked]:
+def _climbed(row: Row) -> list[LookUp]:
     looked = []
     for name in climb(row.name):
         there = row.records.get(name, ())
         look = (
-            Looked(name=name, failure=there) if isinstance(there, str) else Looked(name=name, records=there)
+            LookUp(name=name, failure=there) if isinstance(there, str) else LookUp(name=name, records=there)
         )
         looked.append(look)
         if look.records or look.failure:
@@ -73,7 +73,7 @@ def test_the_climb_goes_up_to_the_top_level_domain() -> None:
 
 
 def test_an_alias_gets_no_record_of_its_own() -> None:
-    look = Looked(
+    look = LookUp(
         name="www.example.ac.uk", records=('0 issue ";"',), chain=("web.example.net", "farm.example.net")
     )
     assert record_to_add(look, Question(name="www.example.ac.uk", issuers=(ISSUER,))).startswith(
@@ -85,19 +85,19 @@ def test_an_alias_gets_no_record_of_its_own() -> None:
     "looked",
     [
         [],
-        [Looked(name="example.ac.uk")],
-        [Looked(name="www.example.ac.uk"), Looked(name="ac.uk"), Looked(name="uk")],
-        [Looked(name="www.example.ac.uk"), Looked(name="example.ac.uk")],
+        [LookUp(name="example.ac.uk")],
+        [LookUp(name="www.example.ac.uk"), LookUp(name="ac.uk"), LookUp(name="uk")],
+        [LookUp(name="www.example.ac.uk"), LookUp(name="example.ac.uk")],
     ],
 )
-def test_a_climb_that_is_none_is_our_own_bug(looked: list[Looked]) -> None:
+def test_a_climb_that_is_none_is_our_own_bug(looked: list[LookUp]) -> None:
     with pytest.raises(InvariantViolated):
         decide(Question(name="www.example.ac.uk", issuers=(ISSUER,)), looked)
 
 
 def test_an_issuer_without_a_name_is_our_own_bug() -> None:
     with pytest.raises(InvariantViolated):
-        decide(Question(name="uk", issuers=()), [Looked(name="uk")])
+        decide(Question(name="uk", issuers=()), [LookUp(name="uk")])
 
 
 @given(st.text(max_size=60))

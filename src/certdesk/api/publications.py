@@ -19,8 +19,8 @@ from certdesk.domain.evidence import Method
 from certdesk.services.persistent import check_record_now, record_of, stop_watching, watch_record
 from certdesk.services.publications import DnsRecord, Publication
 from certdesk.services.validation_methods import (
+    Checked,
     Found,
-    Looked,
     Open,
     cancel_method_challenge,
     check_now,
@@ -70,7 +70,7 @@ class LookOut(Schema):
     next_look_at: Moment | None = None
 
     @staticmethod
-    def resolve_found(looked: Looked) -> bool:
+    def resolve_found(looked: Checked) -> bool:
         return isinstance(looked, Found)
 
 
@@ -102,7 +102,7 @@ def index(request: HttpRequest, domain_id: int) -> object:
     summary="Look at once whether it is published",
     response={200: LookOut, 409: ProblemOut},
 )
-def check(request: HttpRequest, domain_id: int, method: str) -> Looked:
+def check(request: HttpRequest, domain_id: int, method: str) -> Checked:
     """Takes as long as the name or web server does. What was seen is kept as evidence."""
     actor = actor_of(request)
     one = _open(actor, domain_id, method)

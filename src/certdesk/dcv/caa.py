@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 
 from certdesk.dcv.resolver import Resolver
-from certdesk.domain.caa import Decision, Looked, Question, climb, decide
+from certdesk.domain.caa import Decision, LookUp, Question, climb, decide
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,7 +20,7 @@ class CaaChecked:
 
     name: str
     decision: Decision
-    looked: tuple[Looked, ...]
+    looked: tuple[LookUp, ...]
     at: datetime
     corroboration: Mapping[str, object] = field(default_factory=dict)
 
@@ -42,12 +42,12 @@ class CaaChecked:
 
 def check_caa(question: Question, *, resolver: Resolver, now: datetime) -> CaaChecked:
     """What CAA says now about one name. The first look-up with records, or that fails, ends the climb."""
-    looked: list[Looked] = []
+    looked: list[LookUp] = []
     for name in climb(question.name):
         # An alias is followed, its target's parents are not (RFC 8659 3).
         answer = resolver.lookup(name, "CAA")
         looked.append(
-            Looked(
+            LookUp(
                 name=name,
                 records=answer.values,
                 failure="" if answer.status.answered else answer.status.value,

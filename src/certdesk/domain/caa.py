@@ -69,7 +69,7 @@ NO_ANSWER = tuple(code.value for code in Code if not code.is_answer)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Looked:
+class LookUp:
     """One look-up of the climb. `records` are in presentation form; `failure` says why there is no answer."""
 
     name: str
@@ -120,7 +120,7 @@ def climb(name: str) -> tuple[str, ...]:
     return tuple(".".join(labels[step:]) for step in range(len(labels)))
 
 
-def decide(question: Question, looked: Sequence[Looked]) -> Decision:
+def decide(question: Question, looked: Sequence[LookUp]) -> Decision:
     """The decision from the look-ups that were made: up to the first with records, a failure, or all.
 
     Raises: InvariantViolated when the look-ups are not those of the climb, or we have no issuer's name.
@@ -154,7 +154,7 @@ def decide(question: Question, looked: Sequence[Looked]) -> Decision:
     )
 
 
-def _verdict(question: Question, look: Looked) -> tuple[Code, str]:
+def _verdict(question: Question, look: LookUp) -> tuple[Code, str]:
     """What the look-up that ended the climb says, and in words."""
     # 1. The records can be read, and none of them is a riddle that must be solved.
     whose = f"The CAA records of {look.name}"
@@ -222,7 +222,7 @@ def _objection(value: IssueValue, question: Question) -> tuple[Code, str] | None
 _METHOD_LABEL = re.compile(r"[A-Za-z0-9-]+", re.ASCII)
 
 
-def record_to_add(look: Looked, question: Question) -> str:
+def record_to_add(look: LookUp, question: Question) -> str:
     """The master-file line that would let us issue, beside the records that are there.
 
     Where `issuewild` decides, it has to be one of those; `issue` otherwise. An alias has no records of its

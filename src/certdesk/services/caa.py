@@ -13,7 +13,7 @@ from functools import partial
 import structlog
 
 from certdesk.dcv.caa import CaaChecked
-from certdesk.domain.caa import Looked, Question, climb, decide
+from certdesk.domain.caa import LookUp, Question, climb, decide
 from certdesk.domain.evidence import covering
 from certdesk.domain.identifiers import is_ip_address
 from certdesk.domain.policy_limits import CaaAnswer
@@ -187,7 +187,7 @@ def _ask(questions: list[Question], ask: AskCaa, *, now: datetime) -> list[CaaCh
             if error is not None:
                 log.error("caa.look_up_broke", name=question.name, exc_info=error)
             why = "timeout" if error is None else "it broke on our side"
-            looked = (Looked(name=climb(question.name)[0], failure=why),)
+            looked = (LookUp(name=climb(question.name)[0], failure=why),)
             decision = decide(question, looked)
             found.append(CaaChecked(name=question.name, decision=decision, looked=looked, at=now))
     finally:

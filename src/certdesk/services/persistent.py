@@ -34,8 +34,8 @@ from certdesk.services.validation_methods import (
     LEASE,
     PAUSE,
     WITHDRAWN,
+    Checked,
     Found,
-    Looked,
     NotFoundYet,
     note_attempt,
     own_domain,
@@ -136,7 +136,7 @@ def stop_watching(*, actor: Actor, domain_id: int, now: datetime) -> None:
         tell_waiting(OrganisationId(domain.organisation_id), now=now)
 
 
-def check_record_now(*, actor: Actor, domain_id: int, clock: Callable[[], datetime]) -> Looked:
+def check_record_now(*, actor: Actor, domain_id: int, clock: Callable[[], datetime]) -> Checked:
     """Looks for the record at once.
 
     Raises NotFound, NotAuthorized, RateLimited within seconds of another look, StateConflict.
@@ -213,7 +213,7 @@ def _claim(row: PersistentRecord, *, now: datetime) -> bool:
         return bool(found.update(looked_at=now, next_look_at=now + LEASE))
 
 
-def _record(row: PersistentRecord, outcome: Outcome, *, actor: Actor, now: datetime) -> Looked:
+def _record(row: PersistentRecord, outcome: Outcome, *, actor: Actor, now: datetime) -> Checked:
     """In the caller's transaction, under the lock. Raises StateConflict before anything is written."""
     fresh = _watched().filter(id=row.pk, created_at=row.created_at).first()
     if fresh is None:

@@ -87,14 +87,6 @@ class _Both:
     old: Rules
     new: Rules
 
-    @property
-    def alike(self) -> bool:
-        return self.old.digest == self.new.digest
-
-    @property
-    def capped(self) -> bool:
-        return bool(self.old.daily_cap or self.new.daily_cap)
-
 
 def replay(
     *,
@@ -117,25 +109,21 @@ def replay(
     for past in past_requests(actor=actor, since=since - CAP_PERIOD):
         organisation = organisations[past.organisation_id]
         place = (past.organisation_id, past.profile_id)
-        both = rules.get(place) or rules.setdefault(place, _rules(old, new, organisation, past))
-        before = _count(recent.setdefault(organisation.id, deque()), past.created_at) if both.capped else None
+        if place not in rules:
+            held = {"organisation": organisation.slug, "profile": past.profile_id}
+            rules[place] = _Both(old=old.rules_for(**held), new=new.rules_for(**held))
+        both, before = rules[place], None
+        if both.old.daily_cap or both.new.daily_cap:
+            before = _count(recent.setdefault(organisation.id, deque()), past.created_at)
         if past.created_at < since:
             continue
         tally.seen += 1
         if tally.seen % PROGRESS_EVERY == 0:
             progress(tally.seen)
-        if both.alike:
+        if both.old.digest == both.new.digest:
             tally.alike += 1
-            continue
-        if (found := _compared(past, organisation, both, before, tally)) is not None:
+        elif (found := _compared(past, organisation, both, before, tally)) is not None:
             yield found
-
-
-def _rules(old: Runtime, new: Runtime, organisation: PastOrganisation, past: PastRequest) -> _Both:
-    return _Both(
-        old=old.rules_for(organisation=organisation.slug, profile=past.profile_id),
-        new=new.rules_for(organisation=organisation.slug, profile=past.profile_id),
-    )
 
 
 def _count(recent: deque[datetime], at: datetime) -> int:
@@ -151,9 +139,16 @@ def _compared(
 ) -> Difference | None:
     stored = _Stored(past)
     facts = _facts(past, organisation, stored, before=before, software=both.old.server_software)
-    known = _known(both, stored, tally)
-    old = _side(judge(facts, known.old, now=past.created_at))
-    new = _side(judge(facts, known.new, now=past.created_at))
+
+    # What is not known moves no decision.
+    if "key.known" not in stored.codes and both.old.reused_key != both.new.reused_key:
+        tally.unknown["earlier uses of the key"] += 1  # the version of the day did not look for them
+    asks_caa = both.old.caa is not CaaMode.OFF or both.new.caa is not CaaMode.OFF
+    if asks_caa and facts.caa is None:
+        tally.unknown["CAA records"] += 1
+        both = _without_caa(both)
+
+    old, new = (_side(judge(facts, rules, now=past.created_at)) for rules in (both.old, both.new))
     recorded = _FATES[stored.worst]
     tally.drifted += recorded != old.outcome
     if old.outcome == new.outcome:
@@ -168,6 +163,11 @@ def _compared(
         old=old,
         new=new,
     )
+
+
+@lru_cache(maxsize=1024)
+def _without_caa(both: _Both) -> _Both:
+    return _Both(old=replace(both.old, caa=CaaMode.OFF), new=replace(both.new, caa=CaaMode.OFF))
 
 
 class _Stored:
@@ -188,11 +188,6 @@ class _Stored:
         return check is not None and (
             check["verdict"] == Verdict.MANUAL or check.get("seen") == FIRST_REQUEST
         )
-
-    @property
-    def keys_were_compared(self) -> bool:
-        """Whether the version of the day looked for earlier uses of the key."""
-        return "key.known" in self.codes
 
     @property
     def key_uses(self) -> KeyUses:
@@ -224,22 +219,6 @@ class _Stored:
             for name in past.names
             if name not in unknown
         )
-
-
-def _known(both: _Both, stored: _Stored, tally: Tally) -> _Both:
-    """The rules without those whose facts were not stored: what is not known moves no decision."""
-    if not stored.keys_were_compared and both.old.reused_key != both.new.reused_key:
-        tally.unknown["earlier uses of the key"] += 1
-    asks_caa = both.old.caa is not CaaMode.OFF or both.new.caa is not CaaMode.OFF
-    if asks_caa and stored.codes.keys().isdisjoint(("caa.permits", "caa.forbids", "caa.unknown")):
-        tally.unknown["CAA records"] += 1
-        return _without_caa(both)
-    return both
-
-
-@lru_cache(maxsize=1024)
-def _without_caa(both: _Both) -> _Both:
-    return _Both(old=replace(both.old, caa=CaaMode.OFF), new=replace(both.new, caa=CaaMode.OFF))
 
 
 def _facts(

@@ -91,7 +91,7 @@ class NotFoundYet:
     next_look_at: datetime | None
 
 
-Looked = Found | NotFoundYet
+Checked = Found | NotFoundYet
 
 
 def publishable(adn: str) -> tuple[Method, ...]:
@@ -122,7 +122,7 @@ def start_challenge(*, actor: Actor, domain_id: int, method: Method, now: dateti
     )
 
 
-def check_now(*, actor: Actor, challenge_id: int, clock: Callable[[], datetime]) -> Looked:
+def check_now(*, actor: Actor, challenge_id: int, clock: Callable[[], datetime]) -> Checked:
     """Looks whether the value is there, at once.
 
     Raises NotFound, NotAuthorized, RateLimited within seconds of another look, StateConflict when the
@@ -330,7 +330,7 @@ def _claim(row: MethodChallenge, *, now: datetime, by_hand: bool) -> bool:
         return bool(same.update(looked_at=now, next_look_at=now + LEASE))
 
 
-def _record(row: MethodChallenge, outcome: Outcome, *, actor: Actor, now: datetime) -> Looked:
+def _record(row: MethodChallenge, outcome: Outcome, *, actor: Actor, now: datetime) -> Checked:
     """Records what a look brought: a proof, single use, or an attempt. In the caller's transaction, under the
     lock. Raises StateConflict when too late, before anything is written.
     """

@@ -3,10 +3,12 @@
 What proves a domain, and until when for which kind of CA, is judged by `domain.deadlines`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from typing import TypeVar
 
 from django.db.models import (
     Case,
@@ -46,6 +48,9 @@ from certdesk.store.selectors.visible import visible
 SOON = timedelta(days=30)
 MONTHS = 14  # a proof that counts 398 days lapses in the last of them
 _NEVER = datetime(9999, 1, 1, tzinfo=UTC)  # sorts what nothing proves behind all that something did
+
+
+_OfDomain = TypeVar("_OfDomain", EmailChallenge, MethodChallenge, ValidationRecord)
 
 
 class Standing(StrEnum):
@@ -215,30 +220,52 @@ def visible_domains(actor: Actor) -> QuerySet[Domain]:
 def listed(rows: Sequence[Domain], *, now: datetime) -> list[ListedDomain]:
     """Rows of the table with everything that the list says about them: a fixed number of queries."""
     own, above = _proofs(rows, now=now), _proofs_above(rows, now=now)
-    awaited, to_publish, watched = _asked(rows), _to_publish(rows, now=now), _watched(rows)
+    open_ones = {"domain__in": rows, "outcome": ChallengeOutcome.OPEN}
+    mails = EmailChallenge.objects.filter(**open_ones).select_related("asked_by")
+    awaited = _by_domain(mails.order_by("-created_at", "-id"))
+    published = MethodChallenge.objects.filter(**open_ones, expires_at__gt=now)
+    to_publish = _by_domain(published.order_by("-id"))
+    records = PersistentRecord.objects.filter(domain__in=rows, stopped_at__isnull=True)
+    watched = {one.domain_id: one for one in records.select_related("asked_by")}
     relying = relying_on([(OrganisationId(row.organisation_id), row.adn) for row in rows], now=now)
     found = []
     for row in rows:
-        records = own.get(row.pk, [])
-        longest = max(records, key=lambda record: (record.expires_at, record.pk), default=None)
+        proofs, watch = own.get(row.pk, []), watched.get(row.pk)
+        longest = max(proofs, key=lambda record: (record.expires_at, record.pk), default=None)
         covered_by = above.get((row.organisation_id, row.adn), "")
+        if longest is not None and longest.expires_at > now:
+            standing = Standing.VALIDATED
+        elif covered_by:
+            standing = Standing.COVERED
+        else:
+            standing = Standing.LAPSED if longest is not None else Standing.NEVER
         found.append(
-            ListedDomain(
-                id=row.pk,
-                adn=row.adn,
-                organisation_id=OrganisationId(row.organisation_id),
+            copied(
+                ListedDomain,
+                row,
                 organisation=row.organisation.legal_name,
-                standing=_standing(longest, covered_by, now=now),
+                standing=standing,
                 proof=proof_row(longest) if longest else None,
                 covered_by=covered_by,
-                deadlines=deadlines_of(map(_validation, records), now=now),
-                awaited=tuple(awaited.get(row.pk, ())),
-                to_publish=tuple(to_publish.get(row.pk, ())),
-                watch=watched.get(row.pk),
+                deadlines=deadlines_of(
+                    (copied(Validation, one, adn="", method=Method(one.method)) for one in proofs), now=now
+                ),
+                awaited=tuple(map(challenge_row, awaited.get(row.pk, ()))),
+                to_publish=tuple(
+                    copied(ToPublish, one, method=Method(one.method)) for one in to_publish.get(row.pk, ())
+                ),
+                watch=copied(Watch, watch, asked_by=watch.asked_by.username) if watch else None,
                 relying=relying[OrganisationId(row.organisation_id), row.adn],
             )
         )
     return found
+
+
+def _by_domain(found: Iterable[_OfDomain]) -> dict[int, list[_OfDomain]]:
+    grouped: dict[int, list[_OfDomain]] = {}
+    for row in found:
+        grouped.setdefault(row.domain_id, []).append(row)
+    return grouped
 
 
 def _annotated(found: QuerySet[Domain], *, now: datetime) -> QuerySet[Domain]:
@@ -313,14 +340,6 @@ def _marks(*, now: datetime) -> dict[str, Exists]:
     }
 
 
-def _standing(longest: ValidationRecord | None, covered_by: str, *, now: datetime) -> Standing:
-    if longest is not None and longest.expires_at > now:
-        return Standing.VALIDATED
-    if covered_by:
-        return Standing.COVERED
-    return Standing.LAPSED if longest is not None else Standing.NEVER
-
-
 def _proofs(rows: Sequence[Domain], *, now: datetime) -> dict[int, list[ValidationRecord]]:
     """Each domain's proofs that count, and the last one of those that none proves any more."""
     longest = ValidationRecord.objects.filter(domain=OuterRef("pk")).order_by("-expires_at", "-id")
@@ -328,17 +347,16 @@ def _proofs(rows: Sequence[Domain], *, now: datetime) -> dict[int, list[Validati
         latest=Subquery(longest.values("id")[:1])
     )
     wanted = Q(domain__in=rows, expires_at__gt=now) | Q(id__in=last.values("latest"))
-    found: dict[int, list[ValidationRecord]] = {}
-    for record in (
-        ValidationRecord.objects.filter(wanted).select_related("validated_by", "ended_by").order_by("id")
-    ):
-        found.setdefault(record.domain_id, []).append(record)
-    return found
+    records = ValidationRecord.objects.filter(wanted).select_related("validated_by", "ended_by")
+    return _by_domain(records.order_by("id"))
 
 
 def _proofs_above(rows: Sequence[Domain], *, now: datetime) -> dict[tuple[int, str], str]:
     """Organisation and ADN → the nearest domain above it whose proof reaches down and counts now."""
-    parents = {row.adn: _parents(row.adn) for row in rows}
+    parents: dict[str, Sequence[str]] = {}
+    for row in rows:
+        with suppress(RejectedIdentifier):
+            parents[row.adn] = authorization_domain_names(row.adn)[1:]
     wanted = {adn for above in parents.values() for adn in above}
     if not wanted:
         return {}
@@ -351,54 +369,12 @@ def _proofs_above(rows: Sequence[Domain], *, now: datetime) -> dict[tuple[int, s
         expires_at__gt=now,
     )
     proven = set(records.values_list("domain__organisation_id", "domain__adn"))
-    found = {}
-    for row in rows:
-        above = next((adn for adn in parents[row.adn] if (row.organisation_id, adn) in proven), "")
-        found[row.organisation_id, row.adn] = above
-    return found
-
-
-def _parents(adn: str) -> tuple[str, ...]:
-    try:
-        return tuple(authorization_domain_names(adn)[1:])
-    except RejectedIdentifier:
-        return ()
-
-
-def _asked(rows: Sequence[Domain]) -> dict[int, list[OpenChallenge]]:
-    found: dict[int, list[OpenChallenge]] = {}
-    asked = EmailChallenge.objects.filter(domain__in=rows, outcome=ChallengeOutcome.OPEN)
-    for row in asked.select_related("asked_by").order_by("-created_at", "-id"):
-        found.setdefault(row.domain_id, []).append(challenge_row(row))
-    return found
-
-
-def _to_publish(rows: Sequence[Domain], *, now: datetime) -> dict[int, list[ToPublish]]:
-    found: dict[int, list[ToPublish]] = {}
-    running = MethodChallenge.objects.filter(
-        domain__in=rows, outcome=ChallengeOutcome.OPEN, expires_at__gt=now
-    )
-    for row in running.order_by("-id"):
-        one = copied(ToPublish, row, method=Method(row.method))
-        found.setdefault(row.domain_id, []).append(one)
-    return found
-
-
-def _watched(rows: Sequence[Domain]) -> dict[int, Watch]:
-    watched = PersistentRecord.objects.filter(domain__in=rows, stopped_at__isnull=True)
     return {
-        row.domain_id: copied(Watch, row, asked_by=row.asked_by.username)
-        for row in watched.select_related("asked_by")
+        (row.organisation_id, row.adn): next(
+            (adn for adn in parents.get(row.adn, ()) if (row.organisation_id, adn) in proven), ""
+        )
+        for row in rows
     }
-
-
-def _validation(record: ValidationRecord) -> Validation:
-    return Validation(
-        adn="",
-        method=Method(record.method),
-        validated_at=record.validated_at,
-        expires_at=record.expires_at,
-    )
 
 
 def _count_into(months: list[int], starts: Sequence[datetime], moment: datetime, *, now: datetime) -> None:

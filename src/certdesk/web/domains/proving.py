@@ -13,8 +13,8 @@ from certdesk.domain.evidence import Method
 from certdesk.services.ca_states import note_ca_state
 from certdesk.services.persistent import check_record_now, stop_watching, watch_record
 from certdesk.services.validation_methods import (
+    Checked,
     Found,
-    Looked,
     cancel_method_challenge,
     check_now,
     domain_of_challenge,
@@ -119,7 +119,7 @@ def begin(actor: Actor, domain_id: int, method: str, *, wildcard: bool) -> None:
         start_challenge(actor=actor, domain_id=domain_id, method=Method(method), now=now)
 
 
-def _tell(request: HttpRequest, looked: Looked) -> None:
+def _tell(request: HttpRequest, looked: Checked) -> None:
     if isinstance(looked, Found):
         messages.success(request, f"Found: {looked.adn} is validated.")
         return
