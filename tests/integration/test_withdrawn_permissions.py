@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 import pytest
+from django.utils import timezone
 
 from certdesk.domain.acme_credentials import Limits
 from certdesk.domain.actors import SYSTEM
@@ -160,7 +161,7 @@ def _stopped_elsewhere(here: AcmeWorld, _issuance: Issuance) -> None:
     """The RA ends what another request allows for the same name."""
     with backend(ScriptedCa([signed], inline=True)):
         number = submit(here.world.bob, NAME).number
-    end_request(actor=here.world.olga, number=number, reason=WHY, now=NOW)
+    end_request(actor=here.world.olga, number=number, reason=WHY, now=timezone.now())
 
 
 def _account_ended(here: AcmeWorld, _issuance: Issuance) -> None:
