@@ -20,7 +20,7 @@ from certdesk.api.inputs import (
     organisation_filter,
     organisation_of,
 )
-from certdesk.api.schemas import ROOT, Moment, Page, ProblemOut, numbered_page
+from certdesk.api.schemas import ROOT, Moment, Page, ProblemOut, Row, numbered_page
 from certdesk.domain.acme_credentials import MAX_ACCOUNTS, MAX_NAME, Limits
 from certdesk.domain.actors import Actor
 from certdesk.services.acme_addresses import account_url, directory_url
@@ -104,7 +104,7 @@ class AccountsQuery(Schema):
     cursor: NumberCursor = ""
 
 
-class SeenOut(Schema):
+class SeenOut(Row):
     """Somebody who made, rotated or revealed a credential. `knows_key`: the key of today."""
 
     username: str

@@ -17,7 +17,7 @@ from certdesk.api.auth import actor_of
 from certdesk.api.inputs import Body, ShortText, Slug, organisation_filter, organisation_of
 from certdesk.api.organisations import DomainOut, domain_out
 from certdesk.api.publications import PublicationOut, Published
-from certdesk.api.schemas import ROOT, Moment, Page, ProblemOut
+from certdesk.api.schemas import ROOT, Moment, Page, ProblemOut, Row
 from certdesk.dcv.email_challenge import mailboxes
 from certdesk.domain.actors import Actor
 from certdesk.domain.deadlines import Deadline
@@ -94,7 +94,7 @@ class DomainDetailOut(DomainOut):
     challenges: list[ChallengeOut]
 
 
-class ValidationOut(Schema):
+class ValidationOut(Row):
     """One proof of control of a domain."""
 
     id: int
@@ -108,7 +108,7 @@ class ValidationOut(Schema):
     end_reason: str
 
 
-class CaaAnswerOut(Schema):
+class CaaAnswerOut(Row):
     """What the CAA records of a name said when they were last looked up (RFC 8659, 8657); evidence."""
 
     name: str
@@ -138,7 +138,7 @@ class DeadlineOut(Schema):
         return one.because.source if one.because else None
 
 
-class FlagOut(Schema):
+class FlagOut(Row):
     """What a coming rule does to the proofs that are relied on, from when, and what to do."""
 
     code: str
@@ -148,7 +148,7 @@ class FlagOut(Schema):
     rule: str
 
 
-class CaStateOut(Schema):
+class CaStateOut(Row):
     """What a public CA said last of its own validation; null: not validated there."""
 
     ca: str

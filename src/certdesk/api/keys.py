@@ -9,7 +9,7 @@ from pydantic import Field, StringConstraints
 
 from certdesk.api.auth import actor_of
 from certdesk.api.inputs import Body, Hex, Limit, NumberCursor, Text
-from certdesk.api.schemas import Moment, Page, ProblemOut, numbered_page
+from certdesk.api.schemas import Moment, Page, ProblemOut, Row, numbered_page
 from certdesk.services.keys import block_by_hand, unblock_key
 from certdesk.store.selectors.keys import BlockedRow, blocked_key, list_blocked
 
@@ -41,7 +41,7 @@ class BlockedKeysQuery(Schema):
     cursor: NumberCursor = ""
 
 
-class BlockedKeyOut(Schema):
+class BlockedKeyOut(Row):
     """A block, in force until `ended_at` is set. `organisation` null: it is for everybody."""
 
     id: int

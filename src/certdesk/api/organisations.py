@@ -9,7 +9,7 @@ from pydantic import Field
 
 from certdesk.api.auth import actor_of
 from certdesk.api.inputs import Body, ShortText, Text
-from certdesk.api.schemas import ROOT, Moment, Page, ProblemOut
+from certdesk.api.schemas import ROOT, Moment, Page, ProblemOut, Row
 from certdesk.domain.actors import Action, Actor, OrgRole, can
 from certdesk.domain.errors import NotAuthorized, NotFound
 from certdesk.domain.identifiers import parse_dns_name
@@ -64,7 +64,7 @@ class OrganisationOut(Schema):
         }
 
 
-class MemberOut(Schema):
+class MemberOut(Row):
     """A person of an organisation; active if neither the account nor the membership is disabled."""
 
     id: int = Field(validation_alias="user_id")

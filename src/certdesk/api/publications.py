@@ -12,7 +12,7 @@ from ninja import Router, Schema, Status
 from pydantic import ConfigDict, Field
 
 from certdesk.api.auth import actor_of
-from certdesk.api.schemas import ROOT, Moment, Page, ProblemOut
+from certdesk.api.schemas import ROOT, Moment, Page, ProblemOut, Row
 from certdesk.domain.actors import Actor
 from certdesk.domain.errors import NotFound
 from certdesk.domain.evidence import Method
@@ -36,7 +36,7 @@ _ONE = "/domains/{int:domain_id}/publications/{slug:method}"
 Published = Literal[Method.DNS_TXT, Method.DNS_CNAME, Method.HTTP_FILE, Method.DNS_PERSIST]
 
 
-class PublicationOut(Schema):
+class PublicationOut(Row):
     """What to publish, and how long it is looked for; `line` is a DNS record as in a zone file."""
 
     method: Published
@@ -51,7 +51,7 @@ class PublicationOut(Schema):
     links: dict[str, str]
 
 
-class LookProblemOut(Schema):
+class LookProblemOut(Row):
     """Why nothing was found: a stable code and what to do. `retry`: it may be found later."""
 
     code: str

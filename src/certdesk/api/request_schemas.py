@@ -9,7 +9,7 @@ from pydantic import AliasChoices, BeforeValidator, ConfigDict, Field, StringCon
 
 from certdesk.api.inputs import Body, CsrBytes, Limit, SearchText, ShortText, Slug, Text, Version
 from certdesk.api.organisations import EvidenceIn
-from certdesk.api.schemas import ROOT, CertificateOut, CheckOut, ListedCertificateOut, Moment
+from certdesk.api.schemas import ROOT, CertificateOut, CheckOut, ListedCertificateOut, Moment, Row
 from certdesk.domain.check_catalogue import stored
 from certdesk.domain.findings import Check
 from certdesk.domain.policy import Outcome
@@ -18,7 +18,10 @@ from certdesk.domain.revocation import CertificateStatus
 from certdesk.services import runtime
 from certdesk.services.another import open_until
 from certdesk.services.decisions import Judgement
-from certdesk.store.selectors.requests import EventRow, RequestDetail, RequestRow, Sort
+from certdesk.store.selectors.requests import RequestDetail, RequestRow, Sort
+
+#: An empty text is none.
+StatusOrNone = Annotated[Status | None, BeforeValidator(lambda given: given or None)]
 
 
 class CsrIn(Body):
@@ -87,7 +90,7 @@ class RequestsQuery(Schema):
     q: SearchText = Field(
         "", description="Part of a name, of the requester's user name or of the organisation; or a number."
     )
-    status: Annotated[Status | None, BeforeValidator(lambda given: given or None)] = None
+    status: StatusOrNone = None
     action: Literal["", "needed"] = Field("", description="`needed`: what waits for your people.")
     organisation: Slug = ""
     sort: Sort = Sort.NEWEST
@@ -95,14 +98,14 @@ class RequestsQuery(Schema):
     cursor: Annotated[str, StringConstraints(max_length=1000, pattern=r"^[A-Za-z0-9_-]*$")] = ""
 
 
-class AttributeOut(Schema):
+class AttributeOut(Row):
     """One attribute of the CSR's subject."""
 
     name: str
     value: str
 
 
-class TermOut(Schema):
+class TermOut(Row):
     """How long the entitlement runs, and the validity of the (newest or foreseen) certificate."""
 
     duration_years: int
@@ -110,28 +113,18 @@ class TermOut(Schema):
     not_after: Moment | None
 
 
-class EventOut(Schema):
+class EventOut(Row):
     """A line of the history."""
 
     at: Moment
     event: str
-    from_status: Status | None
-    to_status: Status | None
+    from_status: StatusOrNone
+    to_status: StatusOrNone
     actor: str
     note: str
 
-    @staticmethod
-    def resolve_from_status(event: EventRow) -> str | None:
-        """Null for the first line."""
-        return event.from_status or None
 
-    @staticmethod
-    def resolve_to_status(event: EventRow) -> str | None:
-        """Null for what changes no status."""
-        return event.to_status or None
-
-
-class ApprovalOut(Schema):
+class ApprovalOut(Row):
     """A recorded yes or no; `waived` are the codes of the reasons that an officer accepted."""
 
     verdict: Literal["approve", "reject"]
@@ -271,7 +264,7 @@ class FurtherOut(Schema):
     certificate: ListedCertificateOut | None
 
 
-class DecisionDomainOut(Schema):
+class DecisionDomainOut(Row):
     """A domain that nothing proves yet; `required` where only an officer's evidence can."""
 
     domain: str

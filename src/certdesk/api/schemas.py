@@ -6,7 +6,7 @@ from typing import Annotated, Generic, Literal, Protocol, TypeVar
 
 from django.http import HttpRequest, HttpResponse
 from ninja import Schema
-from pydantic import ConfigDict, Field, PlainSerializer, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
 from certdesk.domain.findings import Verdict
 from certdesk.domain.requests import Status
@@ -26,6 +26,12 @@ def _rfc3339(at: datetime) -> str:
 Moment = Annotated[
     datetime, PlainSerializer(_rfc3339), WithJsonSchema({"type": "string", "format": "date-time"})
 ]
+
+
+class Row(BaseModel):
+    """A shape without resolvers: pydantic reads it from a row's attributes, quicker than ninja's Schema."""
+
+    model_config = ConfigDict(from_attributes=True)
 
 
 class Page(Schema, Generic[T]):
@@ -59,7 +65,7 @@ def numbered_page(
     return page(request, response, found[:limit], following)
 
 
-class CheckOut(Schema):
+class CheckOut(Row):
     """One rule applied once."""
 
     code: str
@@ -88,7 +94,7 @@ class CertificateOut(Schema):
         return {"self": f"{ROOT}/certificates/{row.id}"}
 
 
-class RevocationOut(Schema):
+class RevocationOut(Row):
     """The last word on revoking a certificate.
 
     `open` until the CA has taken it; `refused` when it said no, for the reason in `detail`.
@@ -120,7 +126,7 @@ class ListedCertificateOut(CertificateOut):
         return {"self": here, "file": f"{here}/file", "revoke": f"{here}/revoke", "request": request}
 
 
-class ProblemErrorOut(Schema):
+class ProblemErrorOut(Row):
     """One thing to put right: in the body (JSON pointer) or in a parameter."""
 
     detail: str
@@ -128,7 +134,7 @@ class ProblemErrorOut(Schema):
     parameter: str | None = None
 
 
-class ProblemOut(Schema):
+class ProblemOut(Row):
     """An RFC 9457 problem.
 
     `checks` comes with the code `policy.refused`, `request_status` with `certificate.not_available`.

@@ -4,12 +4,12 @@ from dataclasses import asdict
 
 from django.http import HttpRequest
 from django.utils import timezone
-from ninja import Router, Schema
+from ninja import Router
 from pydantic import AwareDatetime, Field
 
 from certdesk.api.auth import actor_of
 from certdesk.api.inputs import Body, ShortText
-from certdesk.api.schemas import Moment, Page
+from certdesk.api.schemas import Moment, Page, Row
 from certdesk.domain.actors import Scope
 from certdesk.services.tokens import create_token, revoke_token
 from certdesk.store.selectors.tokens import TokenRow, get_token, list_tokens
@@ -29,7 +29,7 @@ class TokenIn(Body):
     )
 
 
-class TokenOut(Schema):
+class TokenOut(Row):
     """A token, without its secret."""
 
     id: int
