@@ -62,7 +62,7 @@ def approve_without_evidence(olga: Page, number: int) -> None:
 
 def choose_a_mailbox(charlie: Page) -> None:
     """On the page that has turned by itself."""
-    stories.expect_status(charlie, "Waiting for somebody at other.ac.uk to confirm")
+    stories.expect_status(charlie, "Waiting for someone at other.ac.uk to confirm")
     look_at(charlie, "dcv-request-choose")
     charlie.get_by_label("Mailbox to ask").select_option(BOX)
     charlie.get_by_role("button", name="Send the mail").click()
