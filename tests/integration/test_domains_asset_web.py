@@ -120,7 +120,7 @@ def test_pages_show_every_domain_once_forwards_and_backwards(people: World, sort
     now, seen, cursor, back = timezone.now(), [], "", ""
     while True:
         page = list_domains(actor=people.alice, filters=Filters(sort=sort, cursor=cursor, limit=5), now=now)
-        seen += [row["adn"] for row in page.rows]
+        seen += [row.adn for row in page.rows]
         back = page.previous_cursor
         if not page.next_cursor:
             break
@@ -128,7 +128,7 @@ def test_pages_show_every_domain_once_forwards_and_backwards(people: World, sort
     assert len(seen) == 24
     assert len(set(seen)) == 24
     before = list_domains(actor=people.alice, filters=Filters(sort=sort, cursor=back, limit=5), now=now)
-    assert [row["adn"] for row in before.rows] == seen[-4 - 5 : -4]
+    assert [row.adn for row in before.rows] == seen[-4 - 5 : -4]
     if sort is Sort.NAME:
         assert seen == sorted(seen)
 

@@ -54,8 +54,8 @@ _WORDS: Mapping[Awaited, tuple[str, str, str, str]] = {
         "the DNS",
         (
             "Nothing is signed before the CAA records of every name could be looked up, and these can't be. "
-            "{service} goes on asking. Please ask the people who run the name servers. The request's page names "
-            "them, with their answers. If all domains are affected, ask the people who run {service}."
+            "{service} goes on asking. Please ask the people who run the name servers. The request's page "
+            "names them, with their answers. If all domains are affected, ask the people who run {service}."
         ),
     ),
     Awaited.ORDERS: (
