@@ -133,7 +133,7 @@ def test_a_credential_from_the_first_key_to_the_last(visit: Visit, server: DemoS
     meg.get_by_role("link", name="Rotate the key").click()
     examine(meg, "acme-rotate")
     meg.get_by_role("button", name="Rotate the key").click()
-    expect(meg.get_by_role("status")).to_contain_text("The key is a new one")
+    expect(meg.get_by_role("status")).to_contain_text("The credential has a new key")
     second = reveal(meg)
     assert (second.kid, second.hmac_key != first.hmac_key) == (first.kid, True)
 

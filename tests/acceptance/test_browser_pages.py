@@ -35,6 +35,7 @@ PAGES: dict[str, list[tuple[str, tuple[str, ...]]]] = {
         ("/requests/{waiting}/", ("alice", "olga")),
         ("/requests/{rejected}/", ("alice",)),
         ("/requests/{withdrawn}/", ("alice", "rick")),
+        ("/requests/{ended}/", ("alice",)),
     ],
     "certificates-revoke": [("/certificates/{certificate}/revoke/", ("alice", "olga"))],
     "requests-another": [("/requests/{issued}/another/", ("alice",))],
@@ -148,6 +149,7 @@ class Objects:
     waiting: int
     rejected: int
     withdrawn: int
+    ended: int
     missing: int = 999_999
 
     def fill(self, address: str) -> str:
@@ -164,7 +166,11 @@ def objects(visitors: Visitors, tmp_path_factory: pytest.TempPathFactory) -> Obj
     issued = stories.ask(alice, make_csr(folder, *many))
     revoking = alice.get_by_role("link", name="Revoke this certificate").get_attribute("href") or ""
     certificate = int(revoking.split("/")[2])
-    stories.ask(alice, make_csr(folder, "*.wildcard.example.ac.uk", "xn--bcher-kva.example.ac.uk"))
+    ended = stories.ask(alice, make_csr(folder, "*.wildcard.example.ac.uk", "xn--bcher-kva.example.ac.uk"))
+    olga.goto(f"/requests/{ended}/end/")
+    olga.get_by_label("Reason").fill("The agreement has ended.")
+    olga.get_by_role("button", name="End request").click()
+    olga.wait_for_url(f"**/requests/{ended}/")
     withdrawn = stories.ask(alice, make_csr(folder, new_name("withdrawn.org")))
     alice.goto(f"/requests/{withdrawn}/withdraw/")
     alice.get_by_role("button", name="Withdraw request").click()
@@ -178,7 +184,12 @@ def objects(visitors: Visitors, tmp_path_factory: pytest.TempPathFactory) -> Obj
     stories.ask(charlie, make_csr(folder, "www.other.ac.uk"))
     visitors.close()
     return Objects(
-        issued=issued, certificate=certificate, waiting=waiting, rejected=rejected, withdrawn=withdrawn
+        issued=issued,
+        certificate=certificate,
+        waiting=waiting,
+        rejected=rejected,
+        withdrawn=withdrawn,
+        ended=ended,
     )
 
 

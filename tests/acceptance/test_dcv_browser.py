@@ -53,7 +53,7 @@ def ask_for_the_first_time(charlie: Page, csr: Csr) -> int:
 def approve_without_evidence(olga: Page, number: int) -> None:
     """The officer knows the college, and leaves the domain to its own people."""
     olga.goto(f"/queue/{number}/")
-    expect(olga.get_by_text("Leave empty to have the domain’s own people confirm")).to_be_visible()
+    expect(olga.get_by_text("Leave this empty to have the domain’s own people confirm")).to_be_visible()
     look_at(olga, "dcv-queue")
     olga.get_by_label("How the organisation was vetted").fill("The register of colleges names it.")
     olga.get_by_role("button", name="Approve request").click()
@@ -62,12 +62,12 @@ def approve_without_evidence(olga: Page, number: int) -> None:
 
 def choose_a_mailbox(charlie: Page) -> None:
     """On the page that has turned by itself."""
-    stories.expect_status(charlie, "Waiting for somebody at other.ac.uk to confirm")
+    stories.expect_status(charlie, "Waiting for someone at other.ac.uk to confirm")
     look_at(charlie, "dcv-request-choose")
     charlie.get_by_label("Mailbox to ask").select_option(BOX)
     charlie.get_by_role("button", name="Send the mail").click()
     stories.expect_status(charlie, f"Waiting for {BOX} to confirm.")
-    expect(charlie.get_by_text(f"A mail went to {BOX}")).to_be_visible()
+    expect(charlie.get_by_text(f"We emailed {BOX}")).to_be_visible()
     look_at(charlie, "dcv-request-asked")
 
 
@@ -140,7 +140,7 @@ def test_r4_asking_again_and_cancelling_without_a_script(visit: Visit, server: D
     alice.get_by_role("button", name="Send the mail").click()
     expect(alice.get_by_role("heading", level=1)).to_have_text("example.com")
     alice.get_by_role("button", name="Send again").click()
-    expect(alice.get_by_text("A mail went to postmaster@example.com")).to_be_visible()
+    expect(alice.get_by_text("We emailed postmaster@example.com")).to_be_visible()
     assert len(mails_to(server, "postmaster@example.com")) == 2
     screenshot(alice, "dcv-domain-asked")
     alice.get_by_role("button", name="Cancel").click()

@@ -109,7 +109,7 @@ def test_a_persistent_record_without_a_script_and_what_the_list_says(visit, dns:
     screenshot(alice, "domain-persistent")  # axe needs scripts
     alice.goto("/domains/")
     row = alice.get_by_role("row", name=re.compile("stays.example.org"))
-    expect(row).to_contain_text("Renews itself")
+    expect(row).to_contain_text("Renews automatically")
     screenshot(alice, "domains-list")
 
 

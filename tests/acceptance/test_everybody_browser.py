@@ -87,7 +87,7 @@ def test_alice_s_day_certificates_slow_refused_and_at_once(visit: Visit, tmp_pat
     expect(alice.get_by_role("heading", level=1)).to_have_text("Check the certificate")
     look_at(alice, "another-preview")
     alice.get_by_role("button", name="Get the certificate").click()
-    expect(alice.get_by_role("status").first).to_contain_text("The new certificate is here")
+    expect(alice.get_by_role("status").first).to_contain_text("The new certificate is ready")
     shutil.rmtree(next(tmp_path.glob("*-20??-??-??")))
     stories.assert_zip_proves_itself(stories.download(alice, "Download .zip", tmp_path), another, name)
     go(alice, "Certificates")
@@ -193,7 +193,7 @@ def test_otto_s_day_rejects_asks_the_ca_and_sends_again(visit: Visit, tmp_path: 
     otto.goto(f"/requests/{slow}/")
     stories.expect_status(otto, BY_CA)
     otto.get_by_role("button", name="Ask the CA now").click()
-    expect(otto.get_by_role("status").first).to_contain_text("The CA is being asked now")
+    expect(otto.get_by_role("status").first).to_contain_text("We are asking the CA now")
 
     otto.goto(f"/requests/{refused}/")
     otto.get_by_label("Note").fill("The CA has taken the name off its list.")

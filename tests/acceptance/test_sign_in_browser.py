@@ -60,9 +60,9 @@ def enter(page: Page, base: str, username: str, password: str) -> None:
 
 
 def show_who_one_is(page: Page, password: str) -> None:
-    expect(page.get_by_role("heading", name="Is it you?")).to_be_visible()
+    expect(page.get_by_role("heading", name="Confirm that it’s you")).to_be_visible()
     page.get_by_label("Password").fill(password)
-    page.get_by_role("button", name="Go on").click()
+    page.get_by_role("button", name="Continue").click()
 
 
 def sign_out(page: Page) -> None:
@@ -168,7 +168,7 @@ def test_an_officer_adds_an_app_where_it_is_required(start_server: object, page:
     expect(page.get_by_text("Your role needs a second factor")).to_be_visible()
     look_at(page, "second-factor-required")
     page.goto(f"{server.base_url}/queue/")
-    expect(page.get_by_role("heading", name="Add one to go on")).to_be_visible()
+    expect(page.get_by_role("heading", name="Add one to continue")).to_be_visible()
     page.get_by_role("link", name="Set up an app").click()
     show_who_one_is(page, password)
     look_at(page, "app-set-up")
@@ -216,7 +216,7 @@ def test_a_forgotten_password_is_reset_by_mail(server: DemoServer, page: Page) -
     look_at(page, "password-reset")
     page.get_by_label("E-mail address").fill("meg@example.ac.uk")
     page.get_by_role("button", name="Send the link").click()
-    expect(page.get_by_role("heading", name="Look into your mail")).to_be_visible()
+    expect(page.get_by_role("heading", name="Check your e-mail")).to_be_visible()
     look_at(page, "password-reset-sent")
     link = mailed_link(server.demo.mailbox)
     page.goto(link)
@@ -224,7 +224,7 @@ def test_a_forgotten_password_is_reset_by_mail(server: DemoServer, page: Page) -
     page.get_by_label("New password", exact=True).fill(CHOSEN)
     page.get_by_label("New password again").fill(CHOSEN)
     page.get_by_role("button", name="Set the new password").click()
-    expect(page.get_by_role("heading", name="The new password holds")).to_be_visible()
+    expect(page.get_by_role("heading", name="Your password has changed")).to_be_visible()
     look_at(page, "password-reset-done")
     page.goto(link)
     expect(page.get_by_role("heading", name="This link no longer works")).to_be_visible()

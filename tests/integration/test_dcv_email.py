@@ -395,7 +395,7 @@ def test_r4_a_request_waits_for_each_of_its_domains(inbox: Inbox, college: Colle
     number = submit(college.charlie, *names, clock=timezone.now).number
     for done, domain in enumerate(("one.ac.uk", "two.ac.uk", "three.ac.uk")):
         assert state_of(number) is Status.ACCEPTED
-        assert detail_of(number).count("Waiting for somebody at") == 3 - done
+        assert detail_of(number).count("Waiting for someone at") == 3 - done
         college.ask(f"admin@{domain}", name=domain)
         assert f"Waiting for admin@{domain} to confirm." in detail_of(number)
         confirm(inbox.code())

@@ -94,7 +94,7 @@ def test_what_was_accepted_is_not_signed_and_says_what_it_waits_for(people: Worl
     Worker(clock=Clock(NOW + 2 * MINUTE)).tick(now=NOW + 2 * MINUTE)
     assert state_of(created.number) is Status.ACCEPTED
     assert issuance_of(created.number).intent_key is None
-    assert f"Waiting for somebody at {ADN} to confirm" in Request.objects.get(id=created.number).detail
+    assert f"Waiting for someone at {ADN} to confirm" in Request.objects.get(id=created.number).detail
     validated(ADN, of=people.university, by=people.olga, at=NOW + 3 * MINUTE)
     Worker(clock=Clock(NOW + 4 * MINUTE)).tick(now=NOW + 4 * MINUTE)
     assert state_of(created.number) is Status.ISSUED

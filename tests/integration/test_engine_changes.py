@@ -202,7 +202,7 @@ class TestAValidationThatLapses:
         w = world()
         number = _accepted(w)
         assert drive(number, clock=_lapsed()) is Status.ACCEPTED
-        assert "Waiting for somebody at example.ac.uk" in Request.objects.get().detail
+        assert "Waiting for someone at example.ac.uk" in Request.objects.get().detail
         row = issuance_of(number)
         assert (row.state, row.intent_key, row.next_attempt_at) == (Work.WAITING, None, None)
 

@@ -100,7 +100,7 @@ def test_roles_and_leaving_from_the_page(people: World) -> None:
     leave = reverse("organisations-hand-over", args=[UNIVERSITY])
     same = meg.post(leave, {"leaver": ids["alice"], "successor": ids["alice"]})
     assert same.status_code == 422
-    assert "Choose somebody else." in text_of(same)
+    assert "Choose someone else." in text_of(same)
     assert meg.post(leave, {"leaver": ids["alice"], "successor": ids["olga"]}).status_code == 422
     gone = meg.post(leave, {"leaver": ids["meg"], "successor": ids["alice"]})
     assert (gone.status_code, gone["Location"]) == (302, "/")

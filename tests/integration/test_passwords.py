@@ -230,7 +230,7 @@ def test_r8_the_issued_password_is_no_choice(here: World) -> None:
     give(here.alice, issued=True)
     alice = sign_in("alice", OLD)
     answer = change(alice, new=OLD)
-    assert b"Somebody else knows this one" in answer.content
+    assert b"Someone else knows this one" in answer.content
     assert change(alice).status_code == 302
     assert is_signed_in(alice)
 

@@ -215,6 +215,24 @@ def test_nobody_meets_a_code_that_cannot_be_looked_up() -> None:
     assert not found
 
 
+#: Words that are wrong wherever people read them; plainer ones are always at hand.
+_WRONG = re.compile(
+    r"\b(?:anew|any more|came to nothing|whoever|somebody(?!-)|by themselves|nothing needs you)\b",
+    re.IGNORECASE,
+)
+
+
+def test_what_people_read_is_plain() -> None:
+    inside = ROOT.joinpath("src").relative_to(ROOT)
+    found = [
+        f"{place}: {match.group()}"
+        for place, text in _seen_by_people()
+        if place.is_relative_to(inside)
+        for match in _WRONG.finditer(re.sub(r"{#.*?#}", "", text))
+    ]
+    assert not found
+
+
 def test_the_pattern_of_codes_finds_what_it_should() -> None:
     for code in ("Rule: S4, BR 6.1.5", "(R35)", "S1 to S11", "as DESIGN §5 has it", "see PERFORMANCE.md"):
         assert _CODES.search(code), code

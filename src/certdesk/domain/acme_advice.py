@@ -11,11 +11,11 @@ _CREDENTIAL = "Copy the key identifier and the HMAC key from the credential's pa
 
 #: By the error's type. Those that no client of ours should meet say where to look.
 ADVICE: Mapping[ProblemType, str] = {
-    ProblemType.ACCOUNT_DOES_NOT_EXIST: "The client uses an account of another service. Register it anew.",
+    ProblemType.ACCOUNT_DOES_NOT_EXIST: "The client uses an account of another service. Register it again.",
     ProblemType.ALREADY_REPLACED: "The certificate was renewed before. Nothing has to be done.",
     ProblemType.ALREADY_REVOKED: "The certificate was revoked before. Nothing has to be done.",
     ProblemType.BAD_CSR: "The CSR does not fit the order. Let the client make it, for the same names.",
-    ProblemType.BAD_NONCE: "Clients try again by themselves. If it stays, look for a proxy that caches.",
+    ProblemType.BAD_NONCE: "Clients try again automatically. If it goes on, look for a proxy that caches.",
     ProblemType.BAD_PUBLIC_KEY: "Make a new key: P-256, or RSA with 2048 to 4096 bits.",
     ProblemType.BAD_REVOCATION_REASON: "Revoke without a reason, or with one that RFC 5280 knows.",
     ProblemType.BAD_SIGNATURE_ALGORITHM: "Let the client make a new account key: P-256 suits every service.",

@@ -161,7 +161,7 @@ def _verdict(question: Question, look: LookUp) -> tuple[Code, str]:
     if look.failure:
         return Code.LOOKUP_FAILED, (
             f"{whose} can't be looked up ({look.failure}). Until they can, nothing is "
-            "issued. Ask whoever runs that domain's name servers."
+            "issued. Ask the people who run that domain's name servers."
         )
     records = [record for text in look.records if (record := parse_record(text)) is not None]
     if len(records) < len(look.records):

@@ -182,8 +182,8 @@ def caa_checks(
 def _forbidden(answer: CaaAnswer) -> str:
     told = f"{answer.name}: {answer.detail or 'Its CAA records name other CAs only.'}"
     if not answer.to_add:
-        return f"{told} Ask whoever runs its DNS."
-    return f"{told} Ask whoever runs its DNS to add this record: {answer.to_add}"
+        return f"{told} Ask the people who run its DNS."
+    return f"{told} Ask the people who run its DNS to add this record: {answer.to_add}"
 
 
 def _permitted(answers: Sequence[CaaAnswer]) -> str:

@@ -111,7 +111,7 @@ def mail_reset(user: User) -> None:
     letter(
         subject="Reset your password",
         blocks=(
-            prose(f"Somebody asked to reset the password of your account at {rt.service_name}."),
+            prose(f"Someone asked to reset the password of your account at {rt.service_name}."),
             table({"User name": user.username}),
             f"Choose a new password here. The link works once, within an hour:\n{rt.base_url}{path}",
             prose("If it was not you, do nothing: your password stays as it is."),

@@ -296,7 +296,7 @@ def _owner(actor: Actor, organisation_id: OrganisationId) -> UserId:
     found = _answerable(actor, organisation_id)
     if found is None:
         raise InvalidInput(
-            "The organisation has no people yet, and somebody has to answer for its requests. Add one first."
+            "The organisation has no people yet, and someone has to answer for its requests. Add one first."
         )
     return found
 

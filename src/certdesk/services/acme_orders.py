@@ -480,6 +480,6 @@ def _needs_human(waiting: NeedsApproval) -> AcmeRefused:
     if waiting.status is Status.WAITING_FOR_APPROVAL:
         detail = f"{what}: {' '.join(waiting.reasons)} Once it is approved, run the client again."
     else:
-        detail = f"{what}: {waiting.said} Talk to the RA team, or ask anew in the portal."
+        detail = f"{what}: {waiting.said} Talk to the RA team, or make a new request in the portal."
     kind = ProblemType.REJECTED_IDENTIFIER
     return AcmeRefused(kind, detail, extra={"request": int(waiting.number), "instance": address})

@@ -54,8 +54,8 @@ _WORDS: Mapping[Awaited, tuple[str, str, str, str]] = {
         "the DNS",
         (
             "Nothing is signed before the CAA records of every name could be looked up, and these can't be. "
-            "{service} goes on asking. Please ask whoever runs the name servers, which the request's page "
-            "names with what they answered; or, if all domains are affected, whoever runs {service}."
+            "{service} goes on asking. Please ask the people who run the name servers. The request's page "
+            "names them, with their answers. If all domains are affected, ask the people who run {service}."
         ),
     ),
     Awaited.ORDERS: (
@@ -64,7 +64,7 @@ _WORDS: Mapping[Awaited, tuple[str, str, str, str]] = {
         "the CA, or for the DNS about CAA records,",
         (
             "Please look at the account's page: it shows the last error that the client received. The CA can "
-            "say what holds up an order; whoever runs a domain's name servers, why they do not answer."
+            "say what holds up an order; the people who run a domain's name servers, why they do not answer."
         ),
     ),
 }

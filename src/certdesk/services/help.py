@@ -28,7 +28,7 @@ STEP = 10
 _KEY = 60
 #: Anchors and addresses that the pages need themselves.
 _TAKEN = frozenset({"new", "edit", "manage", "faq", "main", "search"})
-CHANGED_SINCE = "Somebody else has changed this entry since. Look at it again."
+CHANGED_SINCE = "Someone else has changed this entry since. Open it again."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -105,7 +105,7 @@ def add_existing_member(
     NotAuthorized, NotFound, InvalidInput.
     """
     if not can(actor, Action.MEMBERS_MANAGE):
-        raise NotAuthorized("Only an RA officer adds somebody who belongs to another organisation.")
+        raise NotAuthorized("Only an RA officer adds someone who belongs to another organisation.")
     organisation_row(organisation_id)
     with write_transaction():
         lock_organisation(organisation_id)
@@ -192,7 +192,7 @@ def hand_over(
     with write_transaction():
         actor = _lock(actor, organisation_id)
         if leaver_id == successor_id:
-            raise InvalidInput("Nothing was handed over.", fields={"successor": "Choose somebody else."})
+            raise InvalidInput("Nothing was handed over.", fields={"successor": "Choose someone else."})
         leaver, successor = _active(organisation_id, leaver_id), _active(organisation_id, successor_id)
         if not User.objects.filter(id=successor_id, is_active=True).exists():
             raise InvalidInput(
@@ -269,7 +269,7 @@ def _keep_a_manager(actor: Actor, member: Membership) -> None:
         return
     others = _members(OrganisationId(member.organisation_id)).exclude(user_id=member.user_id)
     if not others.filter(role=OrgRole.MANAGER, is_active=True, user__is_active=True).exists():
-        raise StateConflict("An organisation keeps at least one manager. Make somebody else a manager first.")
+        raise StateConflict("An organisation keeps at least one manager. Make someone else a manager first.")
 
 
 def _end(actor: Actor, member: Membership, *, successor_id: UserId | None = None, now: datetime) -> None:

@@ -27,7 +27,7 @@ def retry_job(*, actor: Actor, job_id: UUID, now: datetime) -> None:
             status=TaskResultStatus.READY, run_after=now, started_at=None, finished_at=None, worker_ids=[]
         )
         if not again:
-            raise StateConflict("This job is not among the failed ones any more.")
+            raise StateConflict("This job is no longer among the failed ones.")
         audit.record(
             actor=actor,
             action="job.retry",

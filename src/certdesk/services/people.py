@@ -47,7 +47,7 @@ def change_password(*, actor: Actor, current: str, new: str, now: datetime, ends
     _refuse_weak(user, new)
     if user.must_change_password and user.check_password(new):
         raise InvalidInput(
-            "This is the issued password.", fields={"new": "Somebody else knows this one. Choose another."}
+            "This is the issued password.", fields={"new": "Someone else knows this one. Choose another."}
         )
     _store_password(user, new, action="password.change", actor=actor, now=now, ends_tokens=ends_tokens)
 
@@ -261,7 +261,7 @@ def _governed(actor: Actor, user_id: int) -> User:
     if user is None or not _knows(actor, user, ours):
         raise NotFound("There is no such person.")
     if user.pk == actor.user_id:
-        raise NotAuthorized("Somebody else has to do this for you. You can change your own password.")
+        raise NotAuthorized("Someone else has to do this for you. You can change your own password.")
     if user.ra_role:
         if not can(actor, Action.SERVICE_OPERATE):
             raise NotAuthorized("This person belongs to the RA. An operator looks after that account.")

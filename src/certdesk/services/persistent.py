@@ -51,7 +51,7 @@ log = structlog.get_logger()
 
 GIVE_UP_AFTER = timedelta(days=30)  # a record that nobody has ever published
 GONE_AFTER = 3  # looks in a row that could not be made: then it counts as missing as well
-NOT_WATCHED = "The record is not watched (any more). Start again."
+NOT_WATCHED = "We don’t watch this record. Start again."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -67,7 +67,7 @@ def mail_vanished(*, domain_id: int, missing_since: datetime, now: datetime) -> 
     lapses = (
         f"The validation still counts until {until.expires_at:%-d %B %Y at %H:%M} UTC, and is not extended."
         if until
-        else "Nothing proves the domain any more: new requests for it wait."
+        else "The domain is no longer validated: new requests for it wait."
     )
     blocks = (
         prose(f"The persistent DNS record of {domain.adn} was there, and is gone."),

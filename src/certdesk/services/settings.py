@@ -28,7 +28,7 @@ def change_settings(
         _expect_operator(actor_now(actor))
         last = SettingsVersion.objects.order_by("-id").first()
         if seen_version is not None and seen_version != (last.pk if last else 0):
-            raise StateConflict("Somebody else has changed the settings since. Look at them again.")
+            raise StateConflict("Someone else has changed the settings since. Open them again.")
         before = runtime.settings_from(last.values if last else {}, now=now)
         after = changed(before, values, now=now)
         old, new, default = asdict(before), asdict(after), asdict(default_settings(now=now))

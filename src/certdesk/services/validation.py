@@ -61,7 +61,7 @@ log = structlog.get_logger()
 MAX_AN_HOUR = 10  # mails to one domain and all below it: nobody's mailbox is flooded through us
 MAX_BY_ONE_PERSON = 30  # an hour, whatever the domains
 HOUR = timedelta(hours=1)
-GONE = "This code is not valid (any more). Whoever asked for it can send a new one."
+GONE = "This code is not valid. The person who asked for it can send a new one."
 PROVEN = "Every domain is validated; about to be handed to the CA."
 LINES = 1000  # second lines that one round of housekeeping looks at
 
@@ -287,7 +287,7 @@ def second_line(organisation_id: OrganisationId, names: Iterable[str], *, now: d
 def _nobody_asked(domain: str) -> str:
     if is_ip_address(domain):
         return f"Waiting for the server at {domain} to prove itself: by ACME, or by a file on it."
-    return f"Waiting for somebody at {domain} to confirm by e-mail: choose a mailbox to ask."
+    return f"Waiting for someone at {domain} to confirm by e-mail: choose a mailbox to ask."
 
 
 def _awaited(organisation_id: OrganisationId, *, now: datetime) -> list[tuple[str, str]]:

@@ -1,6 +1,5 @@
 """Moving renewals forward for a mass event (RFC 9773): an operator's dry run, confirmation, what holds."""
 
-from dataclasses import dataclass
 from datetime import timedelta
 
 from django.contrib import messages
@@ -23,20 +22,6 @@ from certdesk.web.forms import show_on
 UNPROCESSABLE = 422
 #: What the form proposes: from now on, within a day.
 _SPREAD = timedelta(days=1)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AdviceView:
-    """A line of what was advised."""
-
-    about: str
-    period: str
-    reason: str
-    by: str
-    look: str
-    state: str
-    count: str
-    withdraw_href: str
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -118,16 +103,16 @@ def _period(form: RenewalForm) -> str:
     return f"{times.at(said['starts_at'])} to {times.at(said['ends_at'])}"
 
 
-def _advice(row: AdviceRow, *, now_over: bool) -> AdviceView:
+def _advice(row: AdviceRow, *, now_over: bool) -> dict[str, object]:
     parts = [row.issuer, row.profile_id, f"key {row.spki_sha256[:16]}…" if row.spki_sha256 else ""]
     state = "Withdrawn" if row.withdrawn_at else "Over" if now_over else "Holds"
-    return AdviceView(
-        about=", ".join(part for part in parts if part) or "All certificates",
-        period=f"{times.at(row.starts_at)} to {times.at(row.ends_at)}",
-        reason=row.reason,
-        by=f"{row.by}, {times.at(row.at)}",
-        look="idle" if now_over else "ok",
-        state=state,
-        count="" if now_over else times.counted(row.certificates, "certificate"),
-        withdraw_href="" if now_over else reverse("service-renewals-withdraw", args=[row.id]),
-    )
+    return {
+        "about": ", ".join(part for part in parts if part) or "All certificates",
+        "period": f"{times.at(row.starts_at)} to {times.at(row.ends_at)}",
+        "reason": row.reason,
+        "by": f"{row.by}, {times.at(row.at)}",
+        "look": "idle" if now_over else "ok",
+        "state": state,
+        "count": "" if now_over else times.counted(row.certificates, "certificate"),
+        "withdraw_href": "" if now_over else reverse("service-renewals-withdraw", args=[row.id]),
+    }

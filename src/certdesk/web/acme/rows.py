@@ -1,7 +1,6 @@
 """Credentials, accounts and orders as pages show them: finished strings. No reading and no deciding here."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 
 from django.urls import reverse
@@ -32,78 +31,22 @@ _ORDER: Mapping[OrderStatus, tuple[str, str]] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CredentialView:
-    """A line of the list."""
-
-    href: str
-    name: str
-    kid: str
-    organisation: str
-    look: str
-    state: str
-    until: str
-    names: str
-    accounts: str
-    used: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Problem:
-    """What went wrong, in words; what to do; and where a request decides it."""
-
-    title: str
-    detail: str
-    advice: str
-    at: str = ""
-    request: str = ""
-    request_href: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AccountView:
-    """A line of a credential's accounts."""
-
-    href: str
-    title: str
-    thumbprint: str
-    look: str
-    state: str
-    used: str
-    problem: Problem | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OrderView:
-    """An order in the history of an account."""
-
-    number: int
-    names: str
-    look: str
-    state: str
-    at: str
-    at_iso: str
-    request: str
-    request_href: str
-    problems: tuple[Problem, ...]
-
-
-def credential_view(row: CredentialRow, *, now: datetime) -> CredentialView:
+def credential_view(row: CredentialRow, *, now: datetime) -> dict[str, object]:
     """A line of the list."""
     look, state = credential_look(row, now=now)
     ends_at = row.limits.expires_at if row.revoked_at is None else None
-    return CredentialView(
-        href=reverse("acme-show", args=[row.id]),
-        name=row.name,
-        kid=row.kid,
-        organisation=row.organisation,
-        look=look,
-        state=state,
-        until=f"until {until_text(ends_at)}" if ends_at else "",
-        names=names_text(row),
-        accounts=accounts_text(row),
-        used=used_text(row.last_used_at, now=now),
-    )
+    return {
+        "href": reverse("acme-show", args=[row.id]),
+        "name": row.name,
+        "kid": row.kid,
+        "organisation": row.organisation,
+        "look": look,
+        "state": state,
+        "until": f"until {until_text(ends_at)}" if ends_at else "",
+        "names": names_text(row),
+        "accounts": accounts_text(row),
+        "used": used_text(row.last_used_at, now=now),
+    }
 
 
 def credential_look(row: CredentialRow, *, now: datetime) -> tuple[str, str]:
@@ -172,18 +115,18 @@ def credential_facts(row: CredentialRow, *, now: datetime) -> list[Fact]:
     return facts
 
 
-def account_view(row: AccountRow, *, now: datetime) -> AccountView:
+def account_view(row: AccountRow, *, now: datetime) -> dict[str, object]:
     """A line of a credential's accounts."""
     look, state = account_look(row)
-    return AccountView(
-        href=reverse("acme-account", args=[row.id]),
-        title=account_title(row),
-        thumbprint=row.thumbprint[:SHORT],
-        look=look,
-        state=state,
-        used=used_text(row.last_used_at, now=now),
-        problem=last_problem(row),
-    )
+    return {
+        "href": reverse("acme-account", args=[row.id]),
+        "title": account_title(row),
+        "thumbprint": row.thumbprint[:SHORT],
+        "look": look,
+        "state": state,
+        "used": used_text(row.last_used_at, now=now),
+        "problem": last_problem(row),
+    }
 
 
 def account_look(row: AccountRow) -> tuple[str, str]:
@@ -201,45 +144,47 @@ def contacts_text(row: AccountRow) -> str:
     return ", ".join(one.removeprefix("mailto:") for one in row.contacts) or "None given"
 
 
-def last_problem(row: AccountRow) -> Problem | None:
+def last_problem(row: AccountRow) -> dict[str, object] | None:
     """What the client was told last, if it was refused anything."""
     if not row.last_problem or row.last_problem_at is None:
         return None
     number = request_in(row.last_problem)
-    return Problem(
-        title="Last refusal",
-        detail=without_address(row.last_problem),
-        advice="",
-        at=times.at(row.last_problem_at),
+    return {
+        "title": "Last refusal",
+        "detail": without_address(row.last_problem),
+        "advice": "",
+        "at": times.at(row.last_problem_at),
         **_request(number),
-    )
+    }
 
 
-def order_view(row: OrderRow) -> OrderView:
+def order_view(row: OrderRow) -> dict[str, object]:
     """An order in the history of an account."""
     look, state = _ORDER[row.status]
     request = _request(row.request)
-    return OrderView(
-        number=row.id,
-        names=", ".join(row.names),
-        look=look,
-        state=state,
-        at=times.at(row.created_at),
-        at_iso=times.iso(row.created_at),
-        request=request["request"],
-        request_href=request["request_href"],
-        problems=tuple(_problem(one) for one in row.failures) if row.status is not OrderStatus.VALID else (),
-    )
+    return {
+        "number": row.id,
+        "names": ", ".join(row.names),
+        "look": look,
+        "state": state,
+        "at": times.at(row.created_at),
+        "at_iso": times.iso(row.created_at),
+        "request": request["request"],
+        "request_href": request["request_href"],
+        "problems": tuple(_problem(one) for one in row.failures)
+        if row.status is not OrderStatus.VALID
+        else (),
+    }
 
 
-def _problem(failure: Failure) -> Problem:
+def _problem(failure: Failure) -> dict[str, object]:
     about = f"{failure.name} ({failure.challenge})" if failure.name else "The order"
-    return Problem(
-        title=about if failure.is_final else f"{about}, being tried again",
-        detail=without_address(failure.detail),
-        advice=advice_for(failure.kind),
+    return {
+        "title": about if failure.is_final else f"{about}, being tried again",
+        "detail": without_address(failure.detail),
+        "advice": advice_for(failure.kind),
         **_request(request_in(failure.detail)),
-    )
+    }
 
 
 def _request(number: int | None) -> dict[str, str]:

@@ -1,6 +1,5 @@
 """Asking for a confirmation from a request's page, and taking it back."""
 
-from dataclasses import dataclass
 from datetime import datetime
 
 from django.contrib import messages
@@ -28,28 +27,6 @@ from certdesk.store.selectors.validation import open_challenges
 from certdesk.web import times
 from certdesk.web.actor import actor_of
 from certdesk.web.dcv.forms import MailboxForm, name_for
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChallengeRow:
-    """Who was asked, since when, until when."""
-
-    mailbox: str
-    look: str
-    state: str
-    text: str
-    cancel_href: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AwaitedDomain:
-    """A domain whose own people have to confirm, with those who were asked and the form that asks."""
-
-    domain: str
-    names: tuple[str, ...]
-    challenges: tuple[ChallengeRow, ...]
-    form: MailboxForm | None
-    is_address: bool
 
 
 @require_POST
@@ -106,25 +83,25 @@ def awaiting_context(actor: Actor, detail: RequestDetail, *, now: datetime) -> d
     asked = open_challenges(organisation_id=detail.organisation_id)
     return {
         "awaited_domains": [
-            AwaitedDomain(
-                domain=domain,
-                names=names,
-                challenges=tuple(
+            {
+                "domain": domain,
+                "names": names,
+                "challenges": tuple(
                     challenge_row(one, may_cancel=may_ask, now=now)
                     for one in asked
                     if any(is_under(name, one.adn) for name in names)
                 ),
-                form=MailboxForm(names, auto_id=f"id_{domain}_%s")
+                "form": MailboxForm(names, auto_id=f"id_{domain}_%s")
                 if may_ask and not is_ip_address(domain)
                 else None,
-                is_address=is_ip_address(domain),
-            )
+                "is_address": is_ip_address(domain),
+            }
             for domain, names in missing.items()
         ]
     }
 
 
-def challenge_row(challenge: OpenChallenge, *, may_cancel: bool, now: datetime) -> ChallengeRow:
+def challenge_row(challenge: OpenChallenge, *, may_cancel: bool, now: datetime) -> dict[str, object]:
     """An open challenge in words."""
     asked = f"Asked by {challenge.asked_by}, {times.at(challenge.created_at)}"
     until = times.at(challenge.expires_at)
@@ -139,13 +116,13 @@ def challenge_row(challenge: OpenChallenge, *, may_cancel: bool, now: datetime) 
             f"{asked}; the code works until {until}.",
         )
     open_still = may_cancel and not challenge.is_expired(now=now)
-    return ChallengeRow(
-        mailbox=challenge.mailbox,
-        look=look,
-        state=state,
-        text=text,
-        cancel_href=reverse("domains-cancel", args=[challenge.id]) if open_still else "",
-    )
+    return {
+        "mailbox": challenge.mailbox,
+        "look": look,
+        "state": state,
+        "text": text,
+        "cancel_href": reverse("domains-cancel", args=[challenge.id]) if open_still else "",
+    }
 
 
 def _missing(detail: RequestDetail, *, now: datetime) -> dict[str, tuple[str, ...]]:

@@ -5,7 +5,6 @@ that they can play the whole story; the RA reads everything.
 """
 
 import email
-from dataclasses import dataclass
 from datetime import UTC
 from email import policy
 from email.message import EmailMessage
@@ -20,35 +19,16 @@ from django.views.decorators.http import require_safe
 from certdesk.web import times
 from certdesk.web.actor import signed_in_user
 from certdesk.web.context import crumbs
-from certdesk.web.requests.rows import Fact
 
 SHOWN = 200
 _RULE = b"-" * 79  # what Django's file backend writes after each message
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MailRow:
-    """A line of the mailbox."""
-
-    subject: str
-    to: str
-    at: str
-    href: str
 
 
 @require_safe
 def mailbox(request: HttpRequest) -> HttpResponse:
     """The reader's mail, newest first."""
     found = [(index, mail) for index, mail in enumerate(_mail()) if _may_read(request, mail)][-SHOWN:]
-    rows = [
-        MailRow(
-            subject=str(mail["Subject"]),
-            to=str(mail["To"]),
-            at=_sent_at(mail),
-            href=reverse("demo-message", args=[index]),
-        )
-        for index, mail in reversed(found)
-    ]
+    rows = [(index, mail["Subject"], mail["To"], _sent_at(mail)) for index, mail in reversed(found)]
     return render(request, "demo/mail.html", {"rows": rows})
 
 
@@ -63,7 +43,7 @@ def message(request: HttpRequest, index: int) -> HttpResponse:
     text = body.get_content() if body is not None else ""
     context = {
         "message_subject": str(mail["Subject"]),
-        "facts": [Fact(label=name, value=str(mail[name])) for name in ("From", "To", "Date") if mail[name]],
+        "facts": [(name, mail[name]) for name in ("From", "To", "Date") if mail[name]],
         "paragraphs": [part.strip() for part in text.split("\n\n") if part.strip()],
         "crumbs": crumbs(("Demo mail", reverse("demo-mail")), ("Message", "")),
     }

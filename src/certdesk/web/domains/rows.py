@@ -1,7 +1,6 @@
 """Domains in a list as pages show them: finished strings. No reading and no deciding here."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from urllib.parse import urlencode
 
@@ -39,56 +38,28 @@ STATES: Mapping[State, str] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Link:
-    """A figure that leads to what it counts."""
-
-    text: str
-    href: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DomainRow:
-    """A line of the list."""
-
-    href: str
-    adn: str
-    organisation: str
-    look: str
-    state: str
-    awaited: str
-    method: str
-    proven: str
-    until: str
-    left: str
-    public: str
-    public_left: str
-    flag: str
-    relying: tuple[Link, ...]
-
-
-def list_row(row: ListedDomain, *, now: datetime) -> DomainRow:
+def list_row(row: ListedDomain, *, now: datetime) -> dict[str, object]:
     """A line of the list."""
     look, state = look_of(row, now=now)
     proof = row.proof
     until, left = lapses(row, now=now)
     public, public_left = public_cell(row, now=now)
-    return DomainRow(
-        href=reverse("domains-show", args=[row.id]),
-        adn=row.adn,
-        organisation=row.organisation,
-        look=look,
-        state=state,
-        awaited=awaited(row, now=now),
-        method=SHORT[proof.method_id] if proof else "",
-        proven=f"{times.day(proof.validated_at)}, {proof.who}" if proof else "",
-        until=until,
-        left=left,
-        public=public,
-        public_left=public_left,
-        flag=flag_words(row),
-        relying=relying_links(row.adn, row.relying),
-    )
+    return {
+        "href": reverse("domains-show", args=[row.id]),
+        "adn": row.adn,
+        "organisation": row.organisation,
+        "look": look,
+        "state": state,
+        "awaited": awaited(row, now=now),
+        "method": SHORT[proof.method_id] if proof else "",
+        "proven": f"{times.day(proof.validated_at)}, {proof.who}" if proof else "",
+        "until": until,
+        "left": left,
+        "public": public,
+        "public_left": public_left,
+        "flag": flag_words(row),
+        "relying": relying_links(row.adn, row.relying),
+    }
 
 
 def look_of(row: ListedDomain, *, now: datetime) -> tuple[str, str]:
@@ -158,15 +129,25 @@ def awaited_mailboxes(row: ListedDomain, *, now: datetime) -> list[str]:
     return [one.mailbox for one in row.awaited if one.sent_at and not one.is_expired(now=now)]
 
 
-def relying_links(adn: str, relying: Relying) -> tuple[Link, ...]:
+def relying_links(adn: str, relying: Relying) -> tuple[dict[str, str], ...]:
     """How many certificates and requests hang on it, each with the list of them."""
     more, found = "+" if relying.at_least else "", []
     if relying.certificates:
         words = times.counted(relying.certificates, "certificate")
-        found.append(Link(text=words.replace(" ", f"{more} ", 1), href=_requests(adn, Status.ISSUED)))
+        found.append(
+            {
+                "text": words.replace(" ", f"{more} ", 1),
+                "href": _requests(adn, Status.ISSUED),
+            }
+        )
     if relying.requests:
         words = times.counted(relying.requests, "request")
-        found.append(Link(text=f"{words.replace(' ', f'{more} ', 1)} under way", href=_requests(adn, None)))
+        found.append(
+            {
+                "text": f"{words.replace(' ', f'{more} ', 1)} under way",
+                "href": _requests(adn, None),
+            }
+        )
     return tuple(found)
 
 

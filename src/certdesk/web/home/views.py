@@ -1,10 +1,7 @@
 """The first page after signing in: what awaits this person, by role."""
 
-from dataclasses import dataclass
-
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
-from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_safe
 
@@ -36,17 +33,6 @@ COUNTED = 100
 NOON, EVENING = 12, 18
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tile:
-    """A figure, what it means, and where it leads."""
-
-    title: str
-    figure: str
-    text: str
-    href: str
-    link: str
-
-
 @require_safe
 def home(request: HttpRequest) -> HttpResponse:
     """What awaits the reader."""
@@ -59,9 +45,8 @@ def home(request: HttpRequest) -> HttpResponse:
         "summary": _summary(actor, ra, acts=bool(waiting.rows)),
         "action_needed": waiting.rows,
         "more_action_needed": bool(waiting.next_cursor),
-        "tiles": _tiles(actor),
-        "links": _links(actor),
-        "links_title": "For auditors" if actor.ra_role is RaRole.AUDITOR else "Running the service",
+        **_figures(actor),
+        "is_auditor": actor.ra_role is RaRole.AUDITOR,
         "shows_requests": shows,
         "rows": rows.list_rows(recent, ra=ra, now=timezone.now()),
         "shows_organisation": shows_organisation(actor),
@@ -120,102 +105,26 @@ def _service_summary(actor: Actor) -> str:
     return f"The CAs work; {times.counted(failed, 'job')} failed." if failed else "The service works."
 
 
-def _tiles(actor: Actor) -> list[Tile]:
+def _figures(actor: Actor) -> dict[str, object]:
+    """The figures on an officer's or an operator's tiles: what waits, and for how long the oldest has."""
+    now = timezone.now()
     if can(actor, Action.SERVICE_OPERATE):
-        return _service_tiles(actor)
+        found = operations(actor=actor, now=now)
+        moments = [at for at in (found.issuances.oldest_at, found.jobs.oldest_at) if at]
+        return {
+            "is_operator": True,
+            "due": found.issuances.due + found.jobs.due,
+            "due_for": now - min(moments) if moments else None,
+            "jobs_failed": found.jobs_failed,
+        }
     if not can(actor, Action.REQUEST_DECIDE):
-        return []
+        return {}
     waiting, oldest = waiting_count(actor=actor)
-    since = (
-        f"The oldest has waited {times.lasted(timezone.now() - oldest)}." if oldest else "None is waiting."
-    )
-    unvetted = sum(row.vetted_at is None for row in list_organisations(actor=actor))
-    return [
-        Tile(
-            title="Queue", figure=str(waiting), text=since, href=reverse("queue-list"), link="Open the queue"
-        ),
-        Tile(
-            title="Organisations to vet",
-            figure=str(unvetted),
-            text="Or vet each with its first request.",
-            href=reverse("organisations-list"),
-            link="See the organisations",
-        ),
-        *_overdue_tile(actor),
-    ]
-
-
-def _service_tiles(actor: Actor) -> list[Tile]:
-    found, now = operations(actor=actor, now=timezone.now()), timezone.now()
-    due = found.issuances.due + found.jobs.due
-    oldest = min((at for at in (found.issuances.oldest_at, found.jobs.oldest_at) if at), default=None)
-    return [
-        Tile(
-            title="Work that is due",
-            figure=str(due),
-            text=f"The oldest has been due for {times.lasted(now - oldest)}."
-            if oldest
-            else "None is waiting.",
-            href=reverse("service"),
-            link="See the service",
-        ),
-        Tile(
-            title="Failed jobs",
-            figure=str(found.jobs_failed),
-            text="They can be run again." if found.jobs_failed else "None.",
-            href=reverse("service"),
-            link="See the jobs",
-        ),
-    ]
-
-
-def _overdue_tile(actor: Actor) -> list[Tile]:
-    """What the CA or the DNS has owed an answer for a day: only when there is some."""
-    now, found = timezone.now(), []
-    if overdue := overdue_count(actor=actor, now=now):
-        href = f"{reverse('requests-list')}?status={Status.SUBMITTED}"
-        text = "For 24 hours or longer. Ask the CA what holds them up."
-        found.append(_late("Waiting for the CA", overdue, text, href))
-    if overdue := overdue_at_dns(actor=actor, now=now):
-        href = f"{reverse('requests-list')}?status={Status.ACCEPTED}"
-        text = "For 24 hours or longer. Ask the people who run the name servers."
-        found.append(_late("Waiting for the DNS", overdue, text, href))
-    return found
-
-
-def _late(title: str, figure: int, text: str, href: str) -> Tile:
-    return Tile(title=title, figure=str(figure), text=text, href=href, link="See them")
-
-
-def _links(actor: Actor) -> list[dict[str, str]]:
-    if actor.ra_role is RaRole.AUDITOR:
-        return [
-            {
-                "href": reverse("requests-list"),
-                "label": "All requests",
-                "text": "with who decided, when and why",
-            },
-            {"href": reverse("requests-csv"), "label": "Requests as CSV", "text": "for a spreadsheet"},
-            {
-                "href": reverse("organisations-list"),
-                "label": "Organisations",
-                "text": "with domains and their evidence",
-            },
-            {
-                "href": reverse("settings"),
-                "label": "Settings",
-                "text": "what is in force, and who changed it",
-            },
-        ]
-    if can(actor, Action.SERVICE_OPERATE):
-        return [
-            {
-                "href": reverse("service"),
-                "label": "Service",
-                "text": "CAs, work in the background, failed jobs",
-            },
-            {"href": reverse("settings"), "label": "Settings", "text": "names, rules, periods; with history"},
-            {"href": reverse("status"), "label": "Status of the service", "text": "what everybody sees"},
-            {"href": "/readyz", "label": "Readiness", "text": "for load balancers"},
-        ]
-    return []
+    return {
+        "is_officer": True,
+        "waiting": waiting,
+        "waited": now - oldest if oldest else None,
+        "unvetted": sum(row.vetted_at is None for row in list_organisations(actor=actor)),
+        "late_at_ca": overdue_count(actor=actor, now=now),
+        "late_at_dns": overdue_at_dns(actor=actor, now=now),
+    }

@@ -1,6 +1,5 @@
 """How the service is doing, for operators: its CAs, the work in the background, its version. No secrets."""
 
-from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
@@ -50,17 +49,6 @@ _LOOKS = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WorkRow:
-    """One kind of work: how much of it, how old, and whether that is as it should be."""
-
-    title: str
-    count: int
-    age: str
-    look: str
-    state: str
-
-
 @require_safe
 def service(request: HttpRequest) -> HttpResponse:
     """Everything at a glance."""
@@ -90,7 +78,7 @@ def retry(request: HttpRequest, job_id: UUID) -> HttpResponse:
     return redirect("service")
 
 
-def work_rows(found: Operations, *, now: datetime) -> list[WorkRow]:
+def work_rows(found: Operations, *, now: datetime) -> list[dict[str, object]]:
     """The background's work, with a word on each kind."""
     rows = [
         _backlog("Issuances that are due", found.issuances, now),
@@ -99,20 +87,20 @@ def work_rows(found: Operations, *, now: datetime) -> list[WorkRow]:
     retrying, failed = found.jobs_retrying, found.jobs_failed
     return [
         *rows,
-        WorkRow(
-            title="Jobs to be tried again",
-            count=retrying,
-            age="",
-            look="warn" if retrying else "ok",
-            state="Something failed" if retrying else "None",
-        ),
-        WorkRow(
-            title="Failed jobs",
-            count=failed,
-            age="",
-            look="stop" if failed else "ok",
-            state="See below" if failed else "None",
-        ),
+        {
+            "title": "Jobs to be tried again",
+            "count": retrying,
+            "age": "",
+            "look": "warn" if retrying else "ok",
+            "state": "Something failed" if retrying else "None",
+        },
+        {
+            "title": "Failed jobs",
+            "count": failed,
+            "age": "",
+            "look": "stop" if failed else "ok",
+            "state": "See below" if failed else "None",
+        },
     ]
 
 
@@ -120,16 +108,16 @@ def work_rows(found: Operations, *, now: datetime) -> list[WorkRow]:
 _LATE_SECONDS = 60
 
 
-def _backlog(title: str, backlog: Backlog, now: datetime) -> WorkRow:
+def _backlog(title: str, backlog: Backlog, now: datetime) -> dict[str, object]:
     age = now - backlog.oldest_at if backlog.oldest_at else None
     late = age is not None and age.total_seconds() > _LATE_SECONDS
-    return WorkRow(
-        title=title,
-        count=backlog.due,
-        age=times.lasted(age) if age is not None else "",
-        look="warn" if late else "ok",
-        state="Late: is a worker running?" if late else "On time",
-    )
+    return {
+        "title": title,
+        "count": backlog.due,
+        "age": times.lasted(age) if age is not None else "",
+        "look": "warn" if late else "ok",
+        "state": "Late: is a worker running?" if late else "On time",
+    }
 
 
 def _ca(backend: Backend, *, is_default: bool) -> dict[str, object]:
