@@ -123,7 +123,7 @@ def not_allowed(method: str | None, *methods: str) -> HttpResponse:
 def _checked(request: HttpRequest, *, by: SignedBy) -> Call:
     """The request as a call. Raises AcmeRefused for whatever is wrong with it, in RFC 8555's order."""
     envelope = read_envelope(_body(request))
-    expected = runtime.current().base_url + request.get_full_path()
+    expected = runtime.configured().base_url + request.get_full_path()
     if envelope.url != expected:
         raise AcmeRefused(
             ProblemType.UNAUTHORIZED,
@@ -154,7 +154,7 @@ def _body(request: HttpRequest) -> bytes:
 
 
 def _account_id(kid: str) -> int:
-    prefix = f"{runtime.current().base_url}/acme/acct/"
+    prefix = f"{runtime.configured().base_url}/acme/acct/"
     number = kid.removeprefix(prefix)
     if not kid.startswith(prefix) or not (number.isascii() and number.isdigit()) or int(number[:20]) > MAX_ID:
         raise AcmeRefused(ProblemType.ACCOUNT_DOES_NOT_EXIST, "“kid” is not the address of an account here.")

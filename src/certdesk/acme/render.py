@@ -21,7 +21,7 @@ _PERSIST = "dns-persist-01"
 
 def address(path: str) -> str:
     """An address below the directory's, as clients reach it."""
-    return f"{runtime.current().base_url}/acme/{path}"
+    return f"{runtime.configured().base_url}/acme/{path}"
 
 
 def json_bytes(value: Mapping[str, object]) -> bytes:

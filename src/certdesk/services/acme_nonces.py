@@ -11,9 +11,9 @@ from datetime import UTC, datetime, timedelta
 from certdesk.domain.acme_problems import AcmeRefused, ProblemType
 from certdesk.domain.jws import decoded, encoded
 from certdesk.services.sealing import derived_keys
-from certdesk.store.db import write_transaction
+from certdesk.store.db import write_statement, write_transaction
 from certdesk.store.models import UsedNonce
-from certdesk.store.prepared import insert_new
+from certdesk.store.sql import SPEND
 
 _PURPOSE = b"certdesk ACME nonces v1"
 _RANDOM, _MAC = 12, 16
@@ -45,8 +45,8 @@ def burn_nonce(nonce: str, *, now: datetime) -> bool:
     issued_at = _issued_at(nonce)
     if issued_at is None or not now - LIFE < issued_at <= now + timedelta(minutes=1):
         return False
-    with write_transaction():
-        return insert_new(UsedNonce(nonce=nonce, expires_at=issued_at + LIFE + timedelta(minutes=2)))
+    with write_statement():
+        return SPEND.change(nonce=nonce, expires_at=issued_at + LIFE + timedelta(minutes=2)) == 1
 
 
 def clear_nonces(*, now: datetime) -> None:

@@ -8,8 +8,8 @@ import fcntl
 import functools
 import os
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 
 from django.db import connection, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -26,16 +26,36 @@ def write_transaction() -> Iterator[None]:
     own = own_connection()
     if own.in_atomic_block:
         try:
-            yield
+            with _marked(own) if write_mark() is None else nullcontext():
+                yield
         except BaseException:
             transaction.set_rollback(True)
             raise
-    elif own.vendor == "sqlite":
-        with _writers, _lock_file(own), transaction.atomic(), _marked():
-            yield
     else:
-        with transaction.atomic(), _marked():
+        with _turn(own), transaction.atomic(), _marked(own):
             yield
+
+
+@contextmanager
+def write_statement() -> Iterator[None]:
+    """For one statement that writes: a transaction by itself, or part of the one that it is in."""
+    own = own_connection()
+    if own.in_atomic_block:
+        yield
+    else:
+        with _turn(own):
+            yield
+
+
+def before_commit(work: Callable[[], None]) -> bool:
+    """Has work done at the end of this thread's write transaction, inside it.
+
+    False where it has to be done at once: outside of one, or where a savepoint may undo it alone.
+    """
+    if write_mark() is None or own_connection().savepoint_ids != _mine.savepoints:
+        return False
+    _mine.last.append(work)
+    return True
 
 
 def write_mark() -> object | None:
@@ -44,26 +64,34 @@ def write_mark() -> object | None:
 
 
 @contextmanager
-def _marked() -> Iterator[None]:
-    _mine.mark = object()
+def _marked(own: BaseDatabaseWrapper) -> Iterator[None]:
+    _mine.mark, _mine.last, _mine.savepoints = object(), [], list(own.savepoint_ids)
     try:
         yield
+        if not own.needs_rollback:
+            for work in _mine.last:
+                work()
     finally:
         _mine.mark = None
 
 
 @contextmanager
-def _lock_file(own: BaseDatabaseWrapper) -> Iterator[None]:
-    name = str(own.settings_dict["NAME"])
-    if name.startswith("file:") or name == ":memory:":
+def _turn(own: BaseDatabaseWrapper) -> Iterator[None]:
+    """SQLite's one writer: of the threads of this process, then of the processes that share the file."""
+    if own.vendor != "sqlite":
         yield
         return
-    handle = _opened(f"{name}.lock", os.getpid())
-    fcntl.flock(handle, fcntl.LOCK_EX)
-    try:
-        yield
-    finally:
-        fcntl.flock(handle, fcntl.LOCK_UN)
+    with _writers:
+        name = str(own.settings_dict["NAME"])
+        if name.startswith("file:") or name == ":memory:":
+            yield
+            return
+        handle = _opened(f"{name}.lock", os.getpid())
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(handle, fcntl.LOCK_UN)
 
 
 @functools.cache
