@@ -71,8 +71,7 @@ def finalize(
     order, authorizations = own_order(account, order_id)
     view = order_view(order, authorizations, now=now)
     if view.status in (OrderStatus.PROCESSING, OrderStatus.VALID):
-        with write_transaction():
-            spend()
+        spend()
         return _repeated(order, view, csr_der)
     if view.status is not OrderStatus.READY:
         raise _not_ready(view)

@@ -155,7 +155,7 @@ def record_look(look: Look, outcome: Outcome, *, now: datetime) -> None:
     given up, proves nothing.
     """
     organisation_id = OrganisationId(look.account.organisation_id)
-    with write_transaction():
+    with write_transaction(durable=False):  # the order's finalize is durable, and with it what came before
         lock_organisation(organisation_id)
         match outcome:
             case Validated(record=record) if _reaches(look, record, now=now):
