@@ -40,9 +40,8 @@ from certdesk.store.db import write_transaction
 from certdesk.store.models import AcmeAccount, AcmeOrder, Issuance, Request
 from certdesk.store.prepared import Prepared, Swap
 from certdesk.store.selectors.facts import lock_organisation
-from certdesk.store.sql import request_now
+from certdesk.store.sql import CLAIM_ORDER, request_now
 
-_CLAIM = Swap(AcmeOrder, where=("id",), null=("finalized_at", "problem"), to=("finalized_at",))
 _UNDER = Swap(AcmeOrder, where=("id",), to=("request",))
 _ACCOUNT_WITH = Prepared(lambda key: AcmeAccount.objects.filter(spki_sha256=key).values_list("id")[:1], str)
 
@@ -92,7 +91,7 @@ def finalize(
         lock_organisation(OrganisationId(account.organisation_id))
         now = clock()
         # The claim comes first: a finalize that loses the race makes no request.
-        if order.expires_at > now and _CLAIM((order.pk,), (now,)):
+        if order.expires_at > now and CLAIM_ORDER.change(order=order.pk, now=now):
             account = refuse_obstacles(
                 account, names=order.identifiers, profile_id=order.profile_id, is_locked=True, now=now
             )

@@ -4,7 +4,6 @@ Policy looks at the names when the order is made. One that a human has to decide
 the request that waits for it: no order ever waits for a person. Finalizing lives in `acme_finalize`.
 """
 
-import functools
 import hashlib
 import secrets
 from collections.abc import Mapping, Sequence
@@ -48,10 +47,10 @@ from certdesk.store import audit
 from certdesk.store.apart import apart
 from certdesk.store.db import write_transaction
 from certdesk.store.models import AcmeAccount, AcmeAuthorization, AcmeChallenge, AcmeOrder, Certificate
-from certdesk.store.prepared import Prepared, Swap, insert, insert_all
+from certdesk.store.prepared import Swap, insert, insert_all
 from certdesk.store.selectors.acme import proven_by_hands_on
 from certdesk.store.selectors.facts import lock_organisation
-from certdesk.store.sql import authorization_now, order_now
+from certdesk.store.sql import COUNT_ORDER, authorization_now, order_now
 
 DEFAULT_PROFILE = "tls-server"
 HOUR = timedelta(hours=1)
@@ -59,12 +58,6 @@ ORDERS_A_PAGE = 100
 #: Orders that came to nothing are kept for so long, for people who look for the reason.
 KEEP_ENDED = timedelta(days=30)
 CLEARED_AT_ONCE = 500
-_COUNT = Swap(
-    AcmeAccount,
-    where=("id", "window_started_at__gt", "window_orders__lt"),
-    to=("last_used_at",),
-    counted=("window_orders",),
-)
 _COUNT_ANEW = Swap(
     AcmeAccount,
     where=("id", "window_started_at__lte"),
@@ -139,7 +132,6 @@ def new_order(
         lock_organisation(OrganisationId(account.organisation_id))
         account = refuse_obstacles(account, names=names, profile_id=profile_id, is_locked=True, now=now)
         _count_order(account, now=now)
-        _refuse_too_many_pending(account, now=now)
         wanted = wanted_by(account, names, profile_id)
         match entitlement_for(wanted, actor=actor_of(account), now=now):
             case Entitled() as entitled:
@@ -352,38 +344,25 @@ def ordered_profile(account: AcmeAccount, profile_id: str, *, now: datetime) -> 
 
 def _count_order(account: AcmeAccount, *, now: datetime) -> None:
     """Counts an order in the account's present hour, in one statement. Raises RateLimited."""
-    limit = runtime.current().acme.orders_per_hour
-    if _COUNT((account.pk, now - HOUR, limit), (now,)):
+    acme = runtime.current().acme
+    limit, most = acme.orders_per_hour, acme.pending_orders
+    counted = COUNT_ORDER.change(
+        account=account.pk, hour_ago=now - HOUR, most=limit, most_pending=most, now=now
+    )
+    if counted:
         return
+    open_now = AcmeOrder.objects.filter(account=account, finalized_at__isnull=True, expires_at__gt=now)
+    if open_now[:most].count() >= most:
+        raise RateLimited(
+            f"The account has {most} unfinished orders. Finalize them, or let them expire.",
+            retry_after=int(HOUR.total_seconds()),
+        )
     if _COUNT_ANEW((account.pk, now - HOUR), (now, 1, now)):
         return
     wait = account.window_started_at + HOUR - now
     raise RateLimited(
         f"An account may make {limit} orders an hour. Try again later.",
         retry_after=max(1, int(wait.total_seconds())),
-    )
-
-
-def _refuse_too_many_pending(account: AcmeAccount, *, now: datetime) -> None:
-    limit = runtime.current().acme.pending_orders
-    if len(_pending(limit).rows(account.pk, now)) >= limit:
-        raise RateLimited(
-            f"The account has {limit} unfinished orders. Finalize them, or let them expire.",
-            retry_after=int(HOUR.total_seconds()),
-        )
-
-
-@functools.cache
-def _pending(limit: int) -> Prepared[AcmeOrder]:
-    """An account's unfinished orders, as many as may be."""
-    return Prepared(
-        lambda account, now: (
-            AcmeOrder.objects.filter(account_id=account, finalized_at__isnull=True, expires_at__gt=now)
-            .order_by()
-            .values_list("id")[:limit]
-        ),
-        int,
-        datetime,
     )
 
 

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from django.db import DEFAULT_DB_ALIAS
 from django.db.models import AutoField, BooleanField, DateTimeField, JSONField, Model
+from django.db.models.base import ModelState
 
 from certdesk.domain.errors import NotFound
 from certdesk.domain.policy_limits import KeyUses
@@ -32,6 +33,7 @@ from certdesk.store.native import change, fetch, own_connection
 
 M = TypeVar("M", bound=Model)
 _LATEST = 2**63 - 1
+_AT_ONCE = 50
 #: Values that both drivers take as they are.
 _PLAIN = frozenset({int, str, bool, bytes, type(None)})
 #: What SQLite calls by other names than PostgreSQL.
@@ -86,14 +88,17 @@ def put(model: type[Model], rows: Sequence[Mapping[str, object]]) -> list[int]:
     A column that is left out has to have a default in the database, or none.
     """
     own = own_connection()
-    sql, is_numbered = _insertion(model, tuple(rows[0]), len(rows))
-    is_sqlite = own.vendor == "sqlite"
-    values = [_told(value, is_sqlite=is_sqlite) for row in rows for value in row.values()]
-    if is_numbered:
-        # Both databases give the numbers in the order of the rows; Django's bulk_create counts on it too.
-        return [number for (number,) in fetch(own, sql, values)]
-    change(own, sql, values)
-    return []
+    is_sqlite, numbers = own.vendor == "sqlite", list[int]()
+    for start in range(0, len(rows), _AT_ONCE):
+        few = rows[start : start + _AT_ONCE]
+        sql, is_numbered = _insertion(model, tuple(few[0]), len(few))
+        values = [_told(value, is_sqlite=is_sqlite) for row in few for value in row.values()]
+        if is_numbered:
+            # Both databases give the numbers in the order of the rows; Django's bulk_create counts on it too.
+            numbers += [number for (number,) in fetch(own, sql, values)]
+        else:
+            change(own, sql, values)
+    return numbers
 
 
 def moment(value: datetime | str) -> datetime:
@@ -147,9 +152,18 @@ def _kinds(*models: type[Model]) -> list[type]:
 
 def _taken(model: type[M], row: list[Any]) -> M:
     """The instance that the row begins with; what follows stays in the row."""
-    names = [field.attname for field in model._meta.concrete_fields]  # noqa: SLF001 - as above
-    values, row[:] = row[: len(names)], row[len(names) :]
-    return model.from_db(DEFAULT_DB_ALIAS, names, values)
+    names = _names(model)
+    made = model.__new__(model)  # as when it is unpickled: `__init__` looks at every column
+    made.__dict__.update(zip(names, row, strict=False))
+    made._state = ModelState()  # noqa: SLF001 - documented for `from_db`
+    made._state.adding, made._state.db = False, DEFAULT_DB_ALIAS  # noqa: SLF001 - as above
+    del row[: len(names)]
+    return made
+
+
+@functools.cache
+def _names(model: type[Model]) -> tuple[str, ...]:
+    return tuple(field.attname for field in model._meta.concrete_fields)  # noqa: SLF001 - as above
 
 
 # Who signs an ACME message.
@@ -322,6 +336,7 @@ def covering_requests(organisation_id: int, *, profile_id: str, name: str, most:
     return [_taken(Request, row) for row in rows]
 
 
+#: How an issuance and what it belongs to stand; the last two are set where account or credential has ended.
 ARRIVAL = Statement(
     f"""
 SELECT r.state, r.status, r.version, i.organisation_id, g.is_active,
@@ -340,6 +355,19 @@ WHERE i.id = %(issuance)s""",  # noqa: S608 - no input
     bool,
     bool,
     bool,
+)
+#: Counts an order in its account's present hour, unless that is full or too many are unfinished.
+COUNT_ORDER = Statement(
+    """
+UPDATE store_acmeaccount SET last_used_at = %(now)s, window_orders = window_orders + 1
+WHERE id = %(account)s AND window_started_at > %(hour_ago)s AND window_orders < %(most)s
+  AND (SELECT COUNT(*) FROM (SELECT 1 FROM store_acmeorder
+    WHERE account_id = %(account)s AND finalized_at IS NULL AND expires_at > %(now)s
+    LIMIT %(most_pending)s) AS pending) < %(most_pending)s"""
+)
+CLAIM_ORDER = Statement(
+    "UPDATE store_acmeorder SET finalized_at = %(now)s "
+    "WHERE id = %(order)s AND finalized_at IS NULL AND problem IS NULL"
 )
 SPEND = Statement(
     "INSERT INTO store_usednonce (nonce, expires_at) VALUES (%(nonce)s, %(expires_at)s) "
