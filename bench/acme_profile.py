@@ -155,6 +155,7 @@ class InProcess:
         }
         found = self._application(environ, lambda status, pairs: told.append((status, pairs)))
         content = b"".join(found)
-        found.close()
+        if hasattr(found, "close"):
+            found.close()
         status, pairs = told[0]
         return Reply(status=int(status[:3]), headers=dict(pairs), body=content)

@@ -26,16 +26,21 @@ SECONDS = 180
 ISSUED = ["create", "claim", "ca_accept", "issue"]
 
 
-def _run(data: Path, *arguments: str) -> dict[str, Any]:
+def run_script(script: str, data: Path, *arguments: str) -> dict[str, Any]:
+    """What a script of this folder prints about a demo's data."""
     environment = {name: value for name, value in os.environ.items() if not steers_certdesk(name)}
     environment |= {"CERTDESK_DATA": str(data), "CERTDESK_DEMO": "1", "CERTDESK_LOG_LEVEL": "CRITICAL"}
-    command = [sys.executable, "-m", "tests.acceptance.crash_points", *arguments]
+    command = [sys.executable, "-m", f"tests.acceptance.{script}", *arguments]
     ran = subprocess.run(
         command, env=environment, capture_output=True, text=True, timeout=SECONDS, check=False
     )
     assert ran.returncode == 0, (arguments, ran.stdout, ran.stderr)
     told: dict[str, Any] = json.loads(ran.stdout.splitlines()[-1])
     return told
+
+
+def _run(data: Path, *arguments: str) -> dict[str, Any]:
+    return run_script("crash_points", data, *arguments)
 
 
 @pytest.fixture(scope="module")

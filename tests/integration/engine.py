@@ -139,7 +139,8 @@ class Story:
     @property
     def order(self) -> OrderView:
         """The order as its client would read it."""
-        return order_view(AcmeOrder.objects.get(), now=self.clock.now)
+        row = AcmeOrder.objects.get()
+        return order_view(row, list(row.authorizations.order_by("id")), now=self.clock.now)
 
     def step(self) -> timedelta:
         """Wait until it is due, and work as the worker does; how long that was."""

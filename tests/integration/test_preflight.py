@@ -28,7 +28,7 @@ from certdesk.services.requests import Preview, create_request, preview_request
 from certdesk.services.runtime import CaaSettings
 from certdesk.store.models import Approval, Certificate, Request
 from certdesk.store.selectors.facts import organisation_row
-from certdesk.store.selectors.keys import key_uses
+from certdesk.store.sql import facts_now
 from tests.integration.support import (
     NOW,
     Clock,
@@ -108,7 +108,7 @@ class TestKeysMetBefore:
     def test_the_search_reads_an_index(self) -> None:
         world()
         with CaptureQueriesContext(connection) as queries:
-            key_uses(spki_sha256="00", organisation_id=1, before=None)
+            facts_now(1, adns=["example.ac.uk"], key="00", now=NOW)
         (query,) = queries.captured_queries
         with connection.cursor() as cursor:
             if connection.vendor == "sqlite":
@@ -116,6 +116,8 @@ class TestKeysMetBefore:
                 plan = " ".join(str(row) for row in cursor.fetchall())
                 assert "SCAN store_" not in plan
                 assert "issuance_by_key" in plan
+                assert "SEARCH d USING" in plan
+                assert "SEARCH v USING" in plan
 
 
 class TestKnownKeys:

@@ -16,6 +16,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from certdesk.backends.base import Finds, Prepares, PublishesCrl, RevokedEntry
 from certdesk.backends.embedded import EmbeddedBackend, EmbeddedConfig, create_authority
 from certdesk.backends.embedded import backend as backend_module
+from certdesk.backends.embedded.authority import open_authority
+from certdesk.backends.embedded.encoding import issuer_parts, sign_leaf, sign_recorded
 from certdesk.domain.certificates import Intent, Issued, certificate_facts, compare
 from certdesk.domain.downloads import to_pem
 from certdesk.domain.errors import BackendRefused, InvariantViolated
@@ -99,6 +101,21 @@ def test_names_are_critical_exactly_when_the_subject_is_empty(backend: EmbeddedB
 def test_preparing_again_keeps_the_recorded_serial(backend: EmbeddedBackend) -> None:
     first = backend.prepare(server_intent(now=NOW))
     assert backend.prepare(first) == first
+
+
+@pytest.mark.parametrize("count", [1, 3, 100])
+def test_the_recorded_bytes_are_signed_as_the_library_signs_their_intent(
+    shared_config: EmbeddedConfig, count: int
+) -> None:
+    """The same certificate, byte for byte, whatever the lengths in it; the signature is deterministic."""
+    authority = open_authority(shared_config)
+    parts = issuer_parts(
+        authority.issuing, issuer_url=shared_config.issuer_url, crl_url=shared_config.crl_url
+    )
+    names = tuple(f"www{number}.example.ac.uk" for number in range(count))
+    expected = sign_leaf(replace(server_intent(now=NOW, names=names), serial=7), parts, authority.key)
+    signed = sign_recorded(expected.tbs_certificate_bytes, authority.key)
+    assert signed == expected.public_bytes(Encoding.DER)
 
 
 def test_a_hundred_names_and_three_years(backend: EmbeddedBackend) -> None:

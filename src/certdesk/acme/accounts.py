@@ -2,10 +2,8 @@
 
 from typing import Any
 
-from django.http import HttpResponse
-
 from certdesk.acme.edge import Call, SignedBy, signed
-from certdesk.acme.render import account_answer, address, answer
+from certdesk.acme.render import Reply, account_answer, address, answer
 from certdesk.domain.acme_problems import AcmeRefused, ProblemType, malformed
 from certdesk.domain.jws import (
     account_key,
@@ -23,7 +21,7 @@ from certdesk.services.acme_validation import account_uri
 
 
 @signed(by=SignedBy.KEY)
-def new_account(call: Call) -> HttpResponse:
+def new_account(call: Call) -> Reply:
     """Registers a key with an EAB credential, or finds its account."""
     assert call.key is not None  # noqa: S101 - `signed` lets no other in
     body = call.body()
@@ -49,7 +47,7 @@ def new_account(call: Call) -> HttpResponse:
 
 
 @signed()
-def account(call: Call, number: int) -> HttpResponse:
+def account(call: Call, number: int) -> Reply:
     """Reads, changes or ends the account that signed (RFC 8555 7.3.2, 7.3.6)."""
     _refuse_other(call, number)
     if call.envelope.payload:
@@ -65,7 +63,7 @@ def account(call: Call, number: int) -> HttpResponse:
 
 
 @signed()
-def orders(call: Call, number: int, before: int | None = None) -> HttpResponse:
+def orders(call: Call, number: int, before: int | None = None) -> Reply:
     """The account's orders, newest first, in pages (RFC 8555 7.1.2.1)."""
     _refuse_other(call, number)
     call.only_reads()
@@ -77,7 +75,7 @@ def orders(call: Call, number: int, before: int | None = None) -> HttpResponse:
 
 
 @signed()
-def key_change(call: Call) -> HttpResponse:
+def key_change(call: Call) -> Reply:
     """Gives the account a new key, which signs the inner message (RFC 8555 7.3.5)."""
     inner = envelope_of(flattened_object(call.body()), is_inner=True)
     if inner.jwk is None:

@@ -2,51 +2,50 @@
 
 import binascii
 
-from django.http import HttpResponse
 from django.utils import timezone
 
 from certdesk.acme.edge import Call, SignedBy, signed
-from certdesk.acme.render import address
+from certdesk.acme.render import Reply, address
 from certdesk.domain.acme_problems import malformed
 from certdesk.domain.jws import decoded
 from certdesk.services.acme_certificates import chain_pem, revoke_by_account, revoke_by_key
-from certdesk.store.db import write_transaction
 
 PEM_CHAIN = "application/pem-certificate-chain"
 
 
-@signed()
-def certificate(call: Call, number: int) -> HttpResponse:
+@signed(own_transactions=True)
+def certificate(call: Call, number: int) -> Reply:
     """The certificate and what stands above it, without the root; the alternate has the root as well."""
     call.only_reads()
+    call.spend()
     chain = chain_pem(account=call.owner, certificate_id=number, now=call.now)
     alternate = f'<{address(f"cert/{number}/with-root")}>;rel="alternate"'
-    return HttpResponse(chain, content_type=PEM_CHAIN, headers={"Link": alternate})
+    return Reply(headers={"Content-Type": PEM_CHAIN, "Link": alternate}, body=chain)
 
 
-@signed()
-def certificate_with_root(call: Call, number: int) -> HttpResponse:
+@signed(own_transactions=True)
+def certificate_with_root(call: Call, number: int) -> Reply:
     """The same with the root at its end."""
     call.only_reads()
+    call.spend()
     chain = chain_pem(account=call.owner, certificate_id=number, with_root=True, now=call.now)
     alternate = f'<{address(f"cert/{number}")}>;rel="alternate"'
-    return HttpResponse(chain, content_type=PEM_CHAIN, headers={"Link": alternate})
+    return Reply(headers={"Content-Type": PEM_CHAIN, "Link": alternate}, body=chain)
 
 
 @signed(by=SignedBy.EITHER, own_transactions=True)
-def revoke(call: Call) -> HttpResponse:
+def revoke(call: Call) -> Reply:
     """Revokes for the account that ordered, one that is authorized for all names, or the key's holder."""
     body = call.body()
     der, reason = _der(body.get("certificate")), body.get("reason")
     if reason is not None and (not isinstance(reason, int) or isinstance(reason, bool)):
         raise malformed("“reason” is a number (RFC 5280 5.3.1).")
-    with write_transaction():
-        call.spend()
+    call.spend()
     if call.key is not None:
         revoke_by_key(spki_sha256=call.key.spki_sha256, der=der, reason_code=reason, clock=timezone.now)
     else:
         revoke_by_account(account=call.owner, der=der, reason_code=reason, clock=timezone.now)
-    return HttpResponse(status=200)
+    return Reply()
 
 
 def _der(text: object) -> bytes:

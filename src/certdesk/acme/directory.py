@@ -1,10 +1,9 @@
 """What needs no signature: the directory, nonces, and when to renew (RFC 8555 7.1.1, 7.2; RFC 9773)."""
 
-from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
-from certdesk.acme.edge import not_allowed
-from certdesk.acme.render import address, answer, timestamp
+from certdesk.acme.edge import Request, not_allowed
+from certdesk.acme.render import Reply, address, answer, timestamp
 from certdesk.domain.profiles import PROFILES
 from certdesk.services import runtime
 from certdesk.services.acme_addresses import account_hash_prefix
@@ -16,7 +15,7 @@ from certdesk.services.acme_validation import issuer_names
 RENEWAL_RETRY_SECONDS = 6 * 3600
 
 
-def directory(request: HttpRequest) -> HttpResponse:
+def directory(request: Request) -> Reply:
     """Where everything is, and what is special about this server."""
     if request.method not in ("GET", "HEAD"):
         return not_allowed(request.method, "GET", "HEAD")
@@ -45,15 +44,15 @@ def directory(request: HttpRequest) -> HttpResponse:
     )
 
 
-def new_nonce(request: HttpRequest) -> HttpResponse:
+def new_nonce(request: Request) -> Reply:
     """A fresh nonce in the headers: 200 to HEAD, 204 to GET."""
     if request.method not in ("GET", "HEAD"):
         return not_allowed(request.method, "GET", "HEAD")
     nonce = make_nonce(now=timezone.now())
-    return HttpResponse(status=200 if request.method == "HEAD" else 204, headers={"Replay-Nonce": nonce})
+    return Reply(status=200 if request.method == "HEAD" else 204, headers={"Replay-Nonce": nonce})
 
 
-def renewal(request: HttpRequest, identifier: str) -> HttpResponse:
+def renewal(request: Request, identifier: str) -> Reply:
     """The suggested window of a certificate; anybody may ask."""
     if request.method not in ("GET", "HEAD"):
         return not_allowed(request.method, "GET", "HEAD")

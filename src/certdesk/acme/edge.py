@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
 from typing import Any
+from wsgiref.types import WSGIEnvironment
 
-from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
 from certdesk.acme import problems
+from certdesk.acme.render import Reply
 from certdesk.domain.acme_problems import AcmeRefused, ProblemType, malformed
 from certdesk.domain.errors import CertdeskError
 from certdesk.domain.jws import (
@@ -37,6 +38,16 @@ MEDIA_TYPE = "application/jose+json"
 MAX_ID = 2**63 - 1
 _METHODS = "Access-Control-Allow-Methods"
 _PREFLIGHT = {"Access-Control-Allow-Headers": "Content-Type", "Access-Control-Max-Age": "86400"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """A request by HTTP. `target` is its address below the service's own, as clients sign it."""
+
+    method: str
+    target: str
+    content_type: str
+    environ: WSGIEnvironment
 
 
 class SignedBy(Enum):
@@ -80,23 +91,26 @@ class Call:
             raise malformed("This is read with an empty payload (POST-as-GET).")
 
 
-View = Callable[..., HttpResponse]
+View = Callable[..., Reply]
 
 
 def signed(
-    *, by: SignedBy = SignedBy.ACCOUNT, own_transactions: bool = False
-) -> Callable[[View], Callable[..., HttpResponse]]:
-    """Makes a view of a signed operation: `view(call, **parts of the address)`."""
+    *, by: SignedBy = SignedBy.ACCOUNT, own_transactions: bool = False, durable: bool = True
+) -> Callable[[View], Callable[..., Reply]]:
+    """Makes a view of a signed operation: `view(call, **parts of the address)`.
 
-    def decorate(view: View) -> Callable[..., HttpResponse]:
-        def handle(request: HttpRequest, **parts: Any) -> HttpResponse:
+    Without `durable`, a power cut may lose what it did; its client then does it again.
+    """
+
+    def decorate(view: View) -> Callable[..., Reply]:
+        def handle(request: Request, **parts: Any) -> Reply:
             if request.method != "POST":
                 return not_allowed(request.method, "POST")
             call = _checked(request, by=by)
             try:
                 if own_transactions:
                     return view(call, **parts)
-                with write_transaction():
+                with write_transaction(durable=durable):
                     call.spend()
                     return view(call, **parts)
             except CertdeskError as error:
@@ -110,20 +124,20 @@ def signed(
     return decorate
 
 
-def not_allowed(method: str | None, *methods: str) -> HttpResponse:
+def not_allowed(method: str, *methods: str) -> Reply:
     """405 for any other method; 204 for OPTIONS, by which browsers ask first (RFC 8555 6.1)."""
     allowed = ", ".join((*methods, "OPTIONS"))
     if method == "OPTIONS":
-        return HttpResponse(status=204, headers={"Allow": allowed, **_PREFLIGHT, _METHODS: allowed})
+        return Reply(status=204, headers={"Allow": allowed, **_PREFLIGHT, _METHODS: allowed})
     error = malformed(f"Use {' or '.join(methods)} here.", status=405)
     error.headers["Allow"] = allowed
     return problems.answer_of(error)
 
 
-def _checked(request: HttpRequest, *, by: SignedBy) -> Call:
+def _checked(request: Request, *, by: SignedBy) -> Call:
     """The request as a call. Raises AcmeRefused for whatever is wrong with it, in RFC 8555's order."""
     envelope = read_envelope(_body(request))
-    expected = runtime.current().base_url + request.get_full_path()
+    expected = runtime.configured().base_url + request.target
     if envelope.url != expected:
         raise AcmeRefused(
             ProblemType.UNAUTHORIZED,
@@ -144,17 +158,19 @@ def _checked(request: HttpRequest, *, by: SignedBy) -> Call:
     return Call(envelope=envelope, account=account, key=None, now=now)
 
 
-def _body(request: HttpRequest) -> bytes:
+def _body(request: Request) -> bytes:
     if request.content_type != MEDIA_TYPE:
         raise malformed(f"Send {MEDIA_TYPE}.", status=415)
-    length = request.META.get("CONTENT_LENGTH") or ""  # a chunked body has none
-    if (length.isdecimal() and int(length) > MAX_BODY) or len(request.body) > MAX_BODY:
-        raise malformed(f"Messages have at most {MAX_BODY // 1024} KB.", status=413)
-    return request.body
+    length = request.environ.get("CONTENT_LENGTH") or ""  # a chunked body has none
+    if not length.isdecimal() or int(length) <= MAX_BODY:
+        body: bytes = request.environ["wsgi.input"].read(MAX_BODY + 1)
+        if len(body) <= MAX_BODY:
+            return body
+    raise malformed(f"Messages have at most {MAX_BODY // 1024} KB.", status=413)
 
 
 def _account_id(kid: str) -> int:
-    prefix = f"{runtime.current().base_url}/acme/acct/"
+    prefix = f"{runtime.configured().base_url}/acme/acct/"
     number = kid.removeprefix(prefix)
     if not kid.startswith(prefix) or not (number.isascii() and number.isdigit()) or int(number[:20]) > MAX_ID:
         raise AcmeRefused(ProblemType.ACCOUNT_DOES_NOT_EXIST, "“kid” is not the address of an account here.")

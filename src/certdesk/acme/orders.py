@@ -2,13 +2,12 @@
 
 import binascii
 
-from django.http import HttpResponse
 from django.utils import timezone
 
 from certdesk.acme.background import run_for_a_moment
 from certdesk.acme.edge import Call, signed
 from certdesk.acme.problems import answer_of
-from certdesk.acme.render import authorization_answer, challenge_answer, order_answer
+from certdesk.acme.render import Reply, authorization_answer, challenge_answer, order_answer
 from certdesk.domain.acme_problems import malformed
 from certdesk.domain.jws import decoded
 from certdesk.domain.orders import parse_identifiers
@@ -18,8 +17,8 @@ from certdesk.services.acme_renewal import replaced_certificate
 from certdesk.store.db import write_transaction
 
 
-@signed()
-def new_order(call: Call) -> HttpResponse:
+@signed(durable=False)
+def new_order(call: Call) -> Reply:
     """Makes an order; one that a human has to decide about is refused and names the request."""
     body = call.body()
     if body.get("notBefore") is not None or body.get("notAfter") is not None:
@@ -39,15 +38,16 @@ def new_order(call: Call) -> HttpResponse:
     return answer_of(made.problem) if isinstance(made, services.Refusal) else order_answer(made, status=201)
 
 
-@signed()
-def order(call: Call, number: int) -> HttpResponse:
+@signed(own_transactions=True)
+def order(call: Call, number: int) -> Reply:
     """One of the account's orders."""
     call.only_reads()
+    call.spend()
     return order_answer(services.get_order(account=call.owner, order_id=number, now=call.now))
 
 
 @signed(own_transactions=True)
-def finalize(call: Call, number: int) -> HttpResponse:
+def finalize(call: Call, number: int) -> Reply:
     """Issues: one service looks, judges, claims, signs outside any transaction, and records."""
     view = acme_finalize.finalize(
         account=call.owner,
@@ -60,31 +60,32 @@ def finalize(call: Call, number: int) -> HttpResponse:
     return order_answer(view)
 
 
-@signed()
-def authorization(call: Call, number: int) -> HttpResponse:
+@signed(own_transactions=True)
+def authorization(call: Call, number: int) -> Reply:
     """One of the account's authorizations, read or given up (RFC 8555 7.5.2)."""
     if not call.envelope.payload:
+        call.spend()
         found = services.get_authorization(account=call.owner, authorization_id=number, now=call.now)
         return authorization_answer(found)
     if call.body().get("status") != "deactivated":
         raise malformed("“status” can only become “deactivated”.")
-    return authorization_answer(
-        services.deactivate_authorization(account=call.owner, authorization_id=number, now=call.now)
-    )
+    with write_transaction():
+        call.spend()
+        found = services.deactivate_authorization(account=call.owner, authorization_id=number, now=call.now)
+    return authorization_answer(found)
 
 
 @signed(own_transactions=True)
-def challenge(call: Call, number: int, kind: str) -> HttpResponse:
+def challenge(call: Call, number: int, kind: str) -> Reply:
     """Reads a challenge, or says that its proof is in place: then it is looked at, at once if it is quick."""
     if not call.envelope.payload:
-        with write_transaction():
-            call.spend()
+        call.spend()
         found = acme_validation.get_challenge(
             account=call.owner, authorization_id=number, type_name=kind, now=call.now
         )
         return challenge_answer(found)
     call.body()
-    with write_transaction():
+    with write_transaction(durable=False):
         call.spend()
         answered = acme_validation.answer_challenge(
             account=call.owner, authorization_id=number, type_name=kind, now=call.now

@@ -4,9 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import structlog
-from django.http import HttpResponse
 
-from certdesk.acme.render import json_bytes
+from certdesk.acme.render import Reply, json_bytes
 from certdesk.domain import errors
 from certdesk.domain.acme_problems import AcmeRefused, ProblemType, problem_json
 
@@ -61,11 +60,11 @@ def kind_of(error: errors.CertdeskError) -> Kind:
     return TYPE_OF_CODE.get(error.code) or next(KINDS[cls] for cls in type(error).__mro__ if cls in KINDS)
 
 
-def answer_of(error: errors.CertdeskError) -> HttpResponse:
+def answer_of(error: errors.CertdeskError) -> Reply:
     """The problem document that tells a client about an error."""
     if isinstance(error, AcmeRefused):
         body = problem_json(error.kind, error.detail, status=error.status, subproblems=error.subproblems)
-        return _response({**body, **error.extra}, status=error.status, headers=error.headers)
+        return _reply({**body, **error.extra}, status=error.status, headers=error.headers)
     kind = kind_of(error)
     if not kind.says_detail:
         log.error("acme.internal_error", code=error.code, detail=error.detail)
@@ -75,17 +74,15 @@ def answer_of(error: errors.CertdeskError) -> HttpResponse:
         headers["Retry-After"] = str(error.retry_after)
     elif kind.status == 503:  # noqa: PLR2004 - Service Unavailable
         headers["Retry-After"] = str(RETRY_SECONDS)
-    return _response(
+    return _reply(
         problem_json(kind.type, error.detail, status=kind.status), status=kind.status, headers=headers
     )
 
 
-def our_fault() -> HttpResponse:
+def our_fault() -> Reply:
     """500: our own bug; its detail is in the log and never here."""
-    return _response(
-        problem_json(ProblemType.SERVER_INTERNAL, _OUR_FAULT, status=500), status=500, headers={}
-    )
+    return _reply(problem_json(ProblemType.SERVER_INTERNAL, _OUR_FAULT, status=500), status=500, headers={})
 
 
-def _response(body: Mapping[str, object], *, status: int, headers: Mapping[str, str]) -> HttpResponse:
-    return HttpResponse(json_bytes(body), status=status, content_type=MEDIA_TYPE, headers=dict(headers))
+def _reply(body: Mapping[str, object], *, status: int, headers: Mapping[str, str]) -> Reply:
+    return Reply(status=status, headers={"Content-Type": MEDIA_TYPE, **headers}, body=json_bytes(body))

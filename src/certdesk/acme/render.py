@@ -2,9 +2,8 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-
-from django.http import HttpResponse
 
 from certdesk.domain.orders import ChallengeStatus, OrderStatus, identifier_type
 from certdesk.services import runtime
@@ -19,9 +18,18 @@ POLL_SECONDS = "1"
 _PERSIST = "dns-persist-01"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """An answer by HTTP."""
+
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+
 def address(path: str) -> str:
     """An address below the directory's, as clients reach it."""
-    return f"{runtime.current().base_url}/acme/{path}"
+    return f"{runtime.configured().base_url}/acme/{path}"
 
 
 def json_bytes(value: Mapping[str, object]) -> bytes:
@@ -31,9 +39,9 @@ def json_bytes(value: Mapping[str, object]) -> bytes:
 
 def answer(
     body: Mapping[str, object], *, status: int = 200, headers: Mapping[str, str] | None = None
-) -> HttpResponse:
-    """A JSON answer; the edge adds what every answer has."""
-    return HttpResponse(json_bytes(body), status=status, content_type=JSON, headers=dict(headers or {}))
+) -> Reply:
+    """A JSON answer; the room adds what every answer has."""
+    return Reply(status=status, headers={"Content-Type": JSON, **(headers or {})}, body=json_bytes(body))
 
 
 def account_json(account: AcmeAccount) -> dict[str, object]:
@@ -49,12 +57,12 @@ def account_json(account: AcmeAccount) -> dict[str, object]:
     return body
 
 
-def account_answer(account: AcmeAccount, *, status: int = 200) -> HttpResponse:
+def account_answer(account: AcmeAccount, *, status: int = 200) -> Reply:
     """An account with its address."""
     return answer(account_json(account), status=status, headers={"Location": account_uri(account)})
 
 
-def order_answer(order: OrderView, *, status: int = 200) -> HttpResponse:
+def order_answer(order: OrderView, *, status: int = 200) -> Reply:
     """An order with its address, and when to look again while it is being processed."""
     headers = {"Location": address(f"order/{order.id}")}
     if order.status is OrderStatus.PROCESSING:
@@ -86,7 +94,7 @@ def identifier_json(name: str) -> dict[str, object]:
     return {"type": identifier_type(name), "value": name}
 
 
-def authorization_answer(authorization: AuthorizationView) -> HttpResponse:
+def authorization_answer(authorization: AuthorizationView) -> Reply:
     """An authorization object (RFC 8555 7.1.4), and when to look again."""
     waits = any(one.status is ChallengeStatus.PROCESSING for one in authorization.challenges)
     body: dict[str, object] = {
@@ -100,7 +108,7 @@ def authorization_answer(authorization: AuthorizationView) -> HttpResponse:
     return answer(body, headers={"Retry-After": POLL_SECONDS} if waits else {})
 
 
-def challenge_answer(challenge: ChallengeView) -> HttpResponse:
+def challenge_answer(challenge: ChallengeView) -> Reply:
     """A challenge object (RFC 8555 7.1.5) that names its authorization."""
     headers = {"Link": f'<{address(f"authz/{challenge.authorization_id}")}>;rel="up"'}
     if challenge.status is ChallengeStatus.PROCESSING:

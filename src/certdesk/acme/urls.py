@@ -1,42 +1,51 @@
 """Addresses below /acme/. Clients keep those of accounts and orders: none of them may change."""
 
-from django.urls import path, register_converter
+import re
+from collections.abc import Callable, Mapping
 
 from certdesk.acme import accounts, certificates, directory, orders
+from certdesk.acme.render import Reply
 
+View = Callable[..., Reply]
 
-class RowId:
-    """A number that fits a row's id: larger ones are addresses of nothing."""
-
-    regex = "[0-9]{1,18}"
-
-    def to_python(self, value: str) -> int:
-        """The number."""
-        return int(value)
-
-    def to_url(self, value: int) -> str:
-        """Its digits."""
-        return str(value)
-
-
-register_converter(RowId, "row")
-
-app_name = "acme"
-urlpatterns = [
-    path("directory", directory.directory, name="directory"),
-    path("new-nonce", directory.new_nonce, name="new-nonce"),
-    path("renewal-info/<str:identifier>", directory.renewal, name="renewal-info"),
-    path("new-account", accounts.new_account, name="new-account"),
-    path("acct/<row:number>", accounts.account, name="account"),
-    path("orders/<row:number>", accounts.orders, name="orders"),
-    path("orders/<row:number>/<row:before>", accounts.orders, name="orders-page"),
-    path("key-change", accounts.key_change, name="key-change"),
-    path("new-order", orders.new_order, name="new-order"),
-    path("order/<row:number>", orders.order, name="order"),
-    path("order/<row:number>/finalize", orders.finalize, name="finalize"),
-    path("authz/<row:number>", orders.authorization, name="authorization"),
-    path("chall/<row:number>/<str:kind>", orders.challenge, name="challenge"),
-    path("cert/<row:number>", certificates.certificate, name="certificate"),
-    path("cert/<row:number>/with-root", certificates.certificate_with_root, name="certificate-with-root"),
-    path("revoke-cert", certificates.revoke, name="revoke-cert"),
+#: `<number>` and `<before>` fit a row's id: larger ones are addresses of nothing.
+VIEWS: Mapping[str, View] = {
+    "directory": directory.directory,
+    "new-nonce": directory.new_nonce,
+    "renewal-info/<identifier>": directory.renewal,
+    "new-account": accounts.new_account,
+    "acct/<number>": accounts.account,
+    "orders/<number>": accounts.orders,
+    "orders/<number>/<before>": accounts.orders,
+    "key-change": accounts.key_change,
+    "new-order": orders.new_order,
+    "order/<number>": orders.order,
+    "order/<number>/finalize": orders.finalize,
+    "authz/<number>": orders.authorization,
+    "chall/<number>/<kind>": orders.challenge,
+    "cert/<number>": certificates.certificate,
+    "cert/<number>/with-root": certificates.certificate_with_root,
+    "revoke-cert": certificates.revoke,
+}
+_ROWS = ("number", "before")
+_ROW, _TEXT = "[0-9]{1,18}", "[^/]+"
+_PARTS = [
+    (
+        re.compile(
+            re.sub(
+                "<([a-z]+)>", lambda part: rf"(?P<{part[1]}>{_ROW if part[1] in _ROWS else _TEXT})", address
+            )
+        ),
+        view,
+    )
+    for address, view in VIEWS.items()
 ]
+
+
+def find(address: str) -> tuple[View, dict[str, int | str]] | None:
+    """The view of an address below /acme/, and the parts of the address; None where there is nothing."""
+    for pattern, view in _PARTS:
+        if (found := pattern.fullmatch(address)) is not None:
+            parts = found.groupdict()
+            return view, {name: int(text) if name in _ROWS else text for name, text in parts.items()}
+    return None

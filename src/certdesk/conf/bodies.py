@@ -1,12 +1,13 @@
 """What each room takes of a request's body: how much, from whom, and what it says when none comes in time."""
 
+from http import HTTPStatus
 from wsgiref.types import StartResponse, WSGIEnvironment
 
 from django.core.handlers.wsgi import WSGIRequest
 from django.db import close_old_connections
 from django.http import HttpResponse
 
-from certdesk.acme.middleware import ROOM as ACME
+from certdesk.acme.application import ROOM as ACME
 from certdesk.acme.problems import answer_of
 from certdesk.api import edge
 from certdesk.api.auth import BearerToken
@@ -43,8 +44,10 @@ def unread(environ: WSGIEnvironment, start_response: StartResponse) -> list[byte
     """408: the body did not come whole in time (RFC 9110 15.5.9)."""
     path = environ["PATH_INFO"]
     if path.startswith(ACME):
-        response = answer_of(malformed(TOO_SLOW.detail, status=408))
-    elif path.startswith(REST):
+        reply = answer_of(malformed(TOO_SLOW.detail, status=408))
+        start_response(f"408 {HTTPStatus(reply.status).phrase}", list(reply.headers.items()))
+        return [reply.body]
+    if path.startswith(REST):
         response = TOO_SLOW.response()
     else:
         response = HttpResponse(TOO_SLOW.detail, status=408, content_type="text/plain; charset=utf-8")

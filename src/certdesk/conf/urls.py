@@ -1,10 +1,9 @@
-"""Every address of the service, room by room."""
+"""Every address of the service, room by room; `certdesk.acme` has its own beside Django."""
 
 from django.urls import include, path
 
 urlpatterns = [
     path("accounts/", include("certdesk.web.account.urls")),
-    path("acme/", include("certdesk.acme.urls")),
     path("accounts/2fa/", include("certdesk.web.account.factor_urls")),
     path("api/v1/", include("certdesk.api.urls")),
     path("", include("certdesk.status.urls")),

@@ -5,21 +5,22 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from django.db import IntegrityError, transaction
-from django.db.models import Exists, OuterRef, QuerySet
+from django.db.models import QuerySet
 
-from certdesk.domain.acme_credentials import Limits, Standing, account_obstacle, credential_obstacles
+from certdesk.domain.acme_credentials import Standing, account_obstacle, credential_obstacles
 from certdesk.domain.acme_problems import AcmeRefused, ProblemType, malformed
 from certdesk.domain.actors import Action, Actor, can
 from certdesk.domain.errors import InvariantViolated
 from certdesk.domain.jws import AccountKey, Binding, has_valid_mac
 from certdesk.domain.requests import OrganisationId
+from certdesk.services import runtime
 from certdesk.services.acme_credentials import hmac_key, limits_of
 from certdesk.store import audit
 from certdesk.store.db import write_transaction
 from certdesk.store.models import AcmeAccount, EabCredential
-from certdesk.store.prepared import Prepared
 from certdesk.store.selectors.facts import lock_organisation
-from certdesk.store.selectors.keys import blocks_on, key_is_blocked
+from certdesk.store.selectors.keys import key_is_blocked
+from certdesk.store.sql import account_now
 
 MAX_CONTACTS = 10
 MAX_CONTACT = 320
@@ -44,12 +45,11 @@ def account_by_id(account_id: int) -> AcmeAccount:
 
     Raises AcmeRefused: accountDoesNotExist, or unauthorized for one that may not be used (any more).
     """
-    row = _BY_ID.first(account_id)
-    if row is None:
+    if (found := account_now(account_id)) is None:
         raise AcmeRefused(ProblemType.ACCOUNT_DOES_NOT_EXIST, "There is no such account. Register first.")
-    blocked = key_is_blocked(spki_sha256=row.spki_sha256, organisation_id=row.organisation_id)
-    _refuse(account_obstacle(_standing(row, is_key_blocked=blocked)))
-    return row
+    runtime.note_version(found.settings_version)
+    _refuse(account_obstacle(_standing(found.account, is_key_blocked=found.is_key_blocked)))
+    return found.account
 
 
 def account_by_key(key: AccountKey) -> AcmeAccount | None:
@@ -167,36 +167,28 @@ def must_be_able(account: AcmeAccount, action: Action) -> None:
 
 def refuse_obstacles(
     account: AcmeAccount, *, names: Sequence[str], profile_id: str, is_locked: bool = False, now: datetime
-) -> None:
-    """Raises AcmeRefused when the account may not have these names under this profile.
+) -> AcmeAccount:
+    """Raises AcmeRefused when the account may not have these names under this profile; else returns it.
 
     The account as the caller has read it is what counts or, with `is_locked`, its rows as they are now: for
     a caller that holds the organisation's lock.
     """
-    standing = standing_now(account.pk) if is_locked else _standing(account)
+    account, standing = account_and_standing(account.pk) if is_locked else (account, _standing(account))
     _refuse(credential_obstacles(standing, names=names, profile_id=profile_id, now=now))
+    return account
 
 
 def refuse_ended(account_id: int) -> None:
     """Raises AcmeRefused (unauthorized) for an account that may do nothing by now, under the lock."""
-    _refuse(account_obstacle(standing_now(account_id)))
+    _refuse(account_obstacle(account_and_standing(account_id)[1]))
 
 
-def standing_now(account_id: int) -> Standing:
-    """What stands for and against an account in the database at this moment, in one statement."""
-    row = _STANDING.row(account_id)
-    if row is None:
+def account_and_standing(account_id: int) -> tuple[AcmeAccount, Standing]:
+    """An account in the database at this moment, and what stands for and against it, in one statement."""
+    if (found := account_now(account_id)) is None:
         raise InvariantViolated("an account is never deleted, and this one is not there")
-    deactivated, revoked, suffixes, profile_id, max_accounts, expires_at, is_active, is_key_blocked = row
-    return Standing(
-        limits=Limits(
-            suffixes=tuple(suffixes), profile_id=profile_id, max_accounts=max_accounts, expires_at=expires_at
-        ),
-        is_deactivated=deactivated is not None,
-        is_key_blocked=bool(is_key_blocked),
-        is_credential_revoked=revoked is not None,
-        is_organisation_active=bool(is_active),
-    )
+    runtime.note_version(found.settings_version)
+    return found.account, _standing(found.account, is_key_blocked=found.is_key_blocked)
 
 
 def is_valid(account: AcmeAccount) -> bool:
@@ -245,22 +237,6 @@ def record(
 
 def _accounts() -> QuerySet[AcmeAccount]:
     return AcmeAccount.objects.select_related("credential", "organisation")
-
-
-_BY_ID = Prepared(lambda number: _accounts().filter(id=number), int)
-_STANDING = Prepared(
-    lambda number: AcmeAccount.objects.filter(id=number).values_list(
-        "deactivated_at",
-        "credential__revoked_at",
-        "credential__suffixes",
-        "credential__profile_id",
-        "credential__max_accounts",
-        "credential__expires_at",
-        "organisation__is_active",
-        Exists(blocks_on(OuterRef("spki_sha256"), OuterRef("organisation_id"))),
-    ),
-    int,
-)
 
 
 def _standing(account: AcmeAccount, *, is_key_blocked: bool = False) -> Standing:

@@ -39,9 +39,9 @@ from certdesk.store import audit
 from certdesk.store.db import write_transaction
 from certdesk.store.models import AcmeAccount, AcmeOrder, Issuance, Request
 from certdesk.store.prepared import Prepared, Swap
-from certdesk.store.selectors.facts import lock_organisation, organisation_row
+from certdesk.store.selectors.facts import lock_organisation
+from certdesk.store.sql import CLAIM_ORDER, request_now
 
-_CLAIM = Swap(AcmeOrder, where=("id",), null=("finalized_at", "problem"), to=("finalized_at",))
 _UNDER = Swap(AcmeOrder, where=("id",), to=("request",))
 _ACCOUNT_WITH = Prepared(lambda key: AcmeAccount.objects.filter(spki_sha256=key).values_list("id")[:1], str)
 
@@ -67,19 +67,17 @@ def finalize(
     # 1. Look, before the transaction: the order, the CSR, CAA, and what would be signed.
     now = clock()
     must_be_able(account, Action.ACME_ORDER)
-    order = own_order(account, order_id)
-    order.account = account
-    view = order_view(order, now=now)
+    order, authorizations = own_order(account, order_id)
+    view = order_view(order, authorizations, now=now)
     if view.status in (OrderStatus.PROCESSING, OrderStatus.VALID):
-        with write_transaction():
-            spend()
+        spend()
         return _repeated(order, view, csr_der)
     if view.status is not OrderStatus.READY:
         raise _not_ready(view)
     csr = _checked_csr(account, csr_der, order=view, now=now)
     rt = runtime.current()
     backend = rt.backend(rt.default_backend)
-    subject = _subject(account, order, order.request, csr)
+    subject = _subject(account, order, _request_of(order), csr)
     try:
         intent = prepared(backend, intent_of(subject, backend, now=now))
     except BackendRefused as refused:
@@ -93,13 +91,12 @@ def finalize(
         lock_organisation(OrganisationId(account.organisation_id))
         now = clock()
         # The claim comes first: a finalize that loses the race makes no request.
-        if order.expires_at > now and _CLAIM((order.pk,), (now,)):
-            order = AcmeOrder.objects.select_related("account__credential", "request").get(id=order.pk)
-            account.organisation = organisation_row(OrganisationId(account.organisation_id))
-            refuse_obstacles(
+        if order.expires_at > now and CLAIM_ORDER.change(order=order.pk, now=now):
+            account = refuse_obstacles(
                 account, names=order.identifiers, profile_id=order.profile_id, is_locked=True, now=now
             )
-            request = order.request
+            order.finalized_at, order.account = now, account
+            request = _request_of(order)
             subject = replace(_subject(account, order, request, csr), caa=caa.answers)
             facts, decision = judged(subject, now=now)
             if request is None:
@@ -133,7 +130,7 @@ def finalize(
                 channel=ACME,
                 intent=intent,
                 order_id=order.pk,
-                claimed_by=None if order.request is None else backend,
+                claimed_by=None if order.request_id is None else backend,
                 now=now,
             )
             issuance.order = order
@@ -147,8 +144,8 @@ def finalize(
                 data={"request": request.pk, "issuance": issuance.pk, "csr_sha256": csr.sha256},
             )
     if issuance is None:  # another finalize was faster: its CSR decides what this one is told
-        order = own_order(account, order_id)
-        return _repeated(order, order_view(order, now=clock()), csr_der)
+        order, authorizations = own_order(account, order_id)
+        return _repeated(order, order_view(order, authorizations, now=clock()), csr_der)
 
     # 3. to 5. Sign or send outside any transaction, compare, record: at once, or beside the client's wait.
     already = Claimed(issuance=issuance, intent=intent, backend=backend)
@@ -161,7 +158,14 @@ def finalize(
         go_on()
     else:
         aside(go_on)
+    if order.certificate_id is not None:
+        return order_view(order, authorizations, now=clock())
     return get_order(account=account, order_id=order_id, now=clock())
+
+
+def _request_of(order: AcmeOrder) -> Request | None:
+    """The request that allows an order, as it is now."""
+    return None if order.request_id is None else request_now(order.request_id)
 
 
 def _subject(account: AcmeAccount, order: AcmeOrder, request: Request | None, csr: Csr) -> Subject:

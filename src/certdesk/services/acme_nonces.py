@@ -1,6 +1,7 @@
 """Nonces (RFC 8555 6.5): signed and timed, so that none is stored when it is made; those spent are.
 
-A row for each nonce handed out would let anybody fill the table, and cost more than the rest of a step.
+A row for each nonce handed out would let anybody fill the table, and cost more than the rest of a step. A
+power cut may lose what was spent just before, so that a nonce ends with the machine's start it was made in.
 """
 
 import hmac
@@ -11,9 +12,9 @@ from datetime import UTC, datetime, timedelta
 from certdesk.domain.acme_problems import AcmeRefused, ProblemType
 from certdesk.domain.jws import decoded, encoded
 from certdesk.services.sealing import derived_keys
-from certdesk.store.db import write_transaction
+from certdesk.store.db import start_of_machine, write_statement, write_transaction
 from certdesk.store.models import UsedNonce
-from certdesk.store.prepared import insert_new
+from certdesk.store.sql import SPEND
 
 _PURPOSE = b"certdesk ACME nonces v1"
 _RANDOM, _MAC = 12, 16
@@ -45,8 +46,8 @@ def burn_nonce(nonce: str, *, now: datetime) -> bool:
     issued_at = _issued_at(nonce)
     if issued_at is None or not now - LIFE < issued_at <= now + timedelta(minutes=1):
         return False
-    with write_transaction():
-        return insert_new(UsedNonce(nonce=nonce, expires_at=issued_at + LIFE + timedelta(minutes=2)))
+    with write_statement():
+        return SPEND.change(nonce=nonce, expires_at=issued_at + LIFE + timedelta(minutes=2)) == 1
 
 
 def clear_nonces(*, now: datetime) -> None:
@@ -69,4 +70,4 @@ def _issued_at(nonce: str) -> datetime | None:
 
 
 def _mac(key: bytes, content: bytes) -> bytes:
-    return hmac.digest(key, content, "sha256")[:_MAC]
+    return hmac.digest(key, content + start_of_machine().encode(), "sha256")[:_MAC]

@@ -4,7 +4,6 @@ Policy looks at the names when the order is made. One that a human has to decide
 the request that waits for it: no order ever waits for a person. Finalizing lives in `acme_finalize`.
 """
 
-import functools
 import hashlib
 import secrets
 from collections.abc import Mapping, Sequence
@@ -48,9 +47,10 @@ from certdesk.store import audit
 from certdesk.store.apart import apart
 from certdesk.store.db import write_transaction
 from certdesk.store.models import AcmeAccount, AcmeAuthorization, AcmeChallenge, AcmeOrder, Certificate
-from certdesk.store.prepared import Prepared, Swap, insert, insert_all
+from certdesk.store.prepared import Swap, insert, insert_all
 from certdesk.store.selectors.acme import proven_by_hands_on
 from certdesk.store.selectors.facts import lock_organisation
+from certdesk.store.sql import COUNT_ORDER, authorization_now, order_now
 
 DEFAULT_PROFILE = "tls-server"
 HOUR = timedelta(hours=1)
@@ -58,30 +58,10 @@ ORDERS_A_PAGE = 100
 #: Orders that came to nothing are kept for so long, for people who look for the reason.
 KEEP_ENDED = timedelta(days=30)
 CLEARED_AT_ONCE = 500
-_OWN_ORDER = Prepared(
-    lambda number, account: AcmeOrder.objects.filter(id=number, account_id=account), int, int
-)
-_COUNT = Swap(
-    AcmeAccount,
-    where=("id", "window_started_at__gt", "window_orders__lt"),
-    to=("last_used_at",),
-    counted=("window_orders",),
-)
 _COUNT_ANEW = Swap(
     AcmeAccount,
     where=("id", "window_started_at__lte"),
     to=("window_started_at", "window_orders", "last_used_at"),
-)
-_AUTHORIZATIONS = Prepared(lambda order: AcmeAuthorization.objects.filter(order_id=order).order_by("id"), int)
-_OWN_AUTHORIZATION = Prepared(
-    lambda number, account: AcmeAuthorization.objects.select_related("order").filter(
-        id=number, order__account_id=account
-    ),
-    int,
-    int,
-)
-_CHALLENGES = Prepared(
-    lambda authorization: AcmeChallenge.objects.filter(authorization_id=authorization), int
 )
 
 
@@ -150,9 +130,8 @@ def new_order(
     profile_id = ordered_profile(account, profile_id, now=now).id
     with write_transaction():
         lock_organisation(OrganisationId(account.organisation_id))
-        refuse_obstacles(account, names=names, profile_id=profile_id, is_locked=True, now=now)
+        account = refuse_obstacles(account, names=names, profile_id=profile_id, is_locked=True, now=now)
         _count_order(account, now=now)
-        _refuse_too_many_pending(account, now=now)
         wanted = wanted_by(account, names, profile_id)
         match entitlement_for(wanted, actor=actor_of(account), now=now):
             case Entitled() as entitled:
@@ -177,25 +156,22 @@ def wanted_by(account: AcmeAccount, names: tuple[DnsName, ...], profile_id: str)
 
 def get_order(*, account: AcmeAccount, order_id: int, now: datetime) -> OrderView:
     """One of the account's own orders. Raises AcmeRefused: 404 for any other; as `refuse_obstacles` does."""
-    row = own_order(account, order_id)
+    row, authorizations = own_order(account, order_id)
     refuse_obstacles(account, names=row.identifiers, profile_id=row.profile_id, now=now)
-    return order_view(row, now=now)
+    return order_view(row, authorizations, now=now)
 
 
-def own_order(account: AcmeAccount, order_id: int) -> AcmeOrder:
-    """The row of one of the account's orders. Raises AcmeRefused (404) for any other."""
-    row = _OWN_ORDER.first(order_id, account.pk)
-    if row is None:
+def own_order(account: AcmeAccount, order_id: int) -> tuple[AcmeOrder, list[AcmeAuthorization]]:
+    """One of the account's orders with its authorizations. Raises AcmeRefused (404) for any other."""
+    found = order_now(order_id, account_id=account.pk)
+    if found is None:
         raise not_there()
-    return row
+    return found
 
 
-def order_view(
-    row: AcmeOrder, *, authorizations: Sequence[AcmeAuthorization] | None = None, now: datetime
-) -> OrderView:
+def order_view(row: AcmeOrder, authorizations: Sequence[AcmeAuthorization], *, now: datetime) -> OrderView:
     """A row with its computed status."""
-    found = _AUTHORIZATIONS.all(row.pk) if authorizations is None else authorizations
-    statuses = [status_of(one, expires_at=row.expires_at, now=now) for one in found]
+    statuses = [status_of(one, expires_at=row.expires_at, now=now) for one in authorizations]
     facts = OrderFacts(
         expires_at=row.expires_at,
         is_finalized=row.finalized_at is not None,
@@ -208,7 +184,7 @@ def order_view(
         expires_at=row.expires_at,
         names=tuple(row.identifiers),
         profile_id=row.profile_id,
-        authorizations=tuple(one.pk for one in found),
+        authorizations=tuple(one.pk for one in authorizations),
         replaces=identifier_of(row.replaces) if row.replaces else "",
         certificate_id=row.certificate_id,
         problem=row.problem,
@@ -226,9 +202,9 @@ def list_orders(*, account: AcmeAccount, before: int | None, now: datetime) -> l
 
 def get_authorization(*, account: AcmeAccount, authorization_id: int, now: datetime) -> AuthorizationView:
     """An authorization of one of the account's orders. Raises AcmeRefused (404) for any other."""
-    row = own_authorization(account, authorization_id)
+    row, answered = own_authorization(account, authorization_id)
     refuse_obstacles(account, names=[named(row)], profile_id=row.order.profile_id, now=now)
-    return authorization_view(row, challenges_of(row), now=now)
+    return authorization_view(row, answered, now=now)
 
 
 def named(row: AcmeAuthorization) -> str:
@@ -236,17 +212,14 @@ def named(row: AcmeAuthorization) -> str:
     return f"*.{row.name}" if row.wildcard else row.name
 
 
-def own_authorization(account: AcmeAccount, authorization_id: int) -> AcmeAuthorization:
-    """The row, with its order. Raises AcmeRefused (404) for one of another account."""
-    row = _OWN_AUTHORIZATION.first(authorization_id, account.pk)
-    if row is None:
+def own_authorization(
+    account: AcmeAccount, authorization_id: int
+) -> tuple[AcmeAuthorization, list[AcmeChallenge]]:
+    """The row with its order, and the challenges that were answered. Raises AcmeRefused (404) for others."""
+    found = authorization_now(authorization_id, account_id=account.pk)
+    if found is None:
         raise not_there()
-    return row
-
-
-def challenges_of(row: AcmeAuthorization) -> list[AcmeChallenge]:
-    """The challenges of an authorization that were answered."""
-    return _CHALLENGES.all(row.pk)
+    return found
 
 
 def authorization_view(
@@ -305,7 +278,7 @@ def deactivate_authorization(
 ) -> AuthorizationView:
     """Gives an authorization up (RFC 8555 7.5.2): its order can't be finalized any more."""
     must_be_able(account, Action.ACME_ORDER)
-    row = own_authorization(account, authorization_id)
+    row, answered = own_authorization(account, authorization_id)
     with write_transaction():
         changed = AcmeAuthorization.objects.filter(id=row.pk, deactivated_at__isnull=True).update(
             deactivated_at=now
@@ -321,7 +294,7 @@ def deactivate_authorization(
                 now=now,
                 data={"name": row.name},
             )
-    return authorization_view(row, list(row.challenges.all()), now=now)
+    return authorization_view(row, answered, now=now)
 
 
 def status_of(row: AcmeAuthorization, *, expires_at: datetime, now: datetime) -> AuthorizationStatus:
@@ -371,38 +344,25 @@ def ordered_profile(account: AcmeAccount, profile_id: str, *, now: datetime) -> 
 
 def _count_order(account: AcmeAccount, *, now: datetime) -> None:
     """Counts an order in the account's present hour, in one statement. Raises RateLimited."""
-    limit = runtime.current().acme.orders_per_hour
-    if _COUNT((account.pk, now - HOUR, limit), (now,)):
+    acme = runtime.current().acme
+    limit, most = acme.orders_per_hour, acme.pending_orders
+    counted = COUNT_ORDER.change(
+        account=account.pk, hour_ago=now - HOUR, most=limit, most_pending=most, now=now
+    )
+    if counted:
         return
+    open_now = AcmeOrder.objects.filter(account=account, finalized_at__isnull=True, expires_at__gt=now)
+    if open_now[:most].count() >= most:
+        raise RateLimited(
+            f"The account has {most} unfinished orders. Finalize them, or let them expire.",
+            retry_after=int(HOUR.total_seconds()),
+        )
     if _COUNT_ANEW((account.pk, now - HOUR), (now, 1, now)):
         return
     wait = account.window_started_at + HOUR - now
     raise RateLimited(
         f"An account may make {limit} orders an hour. Try again later.",
         retry_after=max(1, int(wait.total_seconds())),
-    )
-
-
-def _refuse_too_many_pending(account: AcmeAccount, *, now: datetime) -> None:
-    limit = runtime.current().acme.pending_orders
-    if len(_pending(limit).rows(account.pk, now)) >= limit:
-        raise RateLimited(
-            f"The account has {limit} unfinished orders. Finalize them, or let them expire.",
-            retry_after=int(HOUR.total_seconds()),
-        )
-
-
-@functools.cache
-def _pending(limit: int) -> Prepared[AcmeOrder]:
-    """An account's unfinished orders, as many as may be."""
-    return Prepared(
-        lambda account, now: (
-            AcmeOrder.objects.filter(account_id=account, finalized_at__isnull=True, expires_at__gt=now)
-            .order_by()
-            .values_list("id")[:limit]
-        ),
-        int,
-        datetime,
     )
 
 
@@ -436,7 +396,7 @@ def _create(
         now=now,
         data={"names": list(wanted.names), "request": entitled.request.pk if entitled.request else None},
     )
-    return order_view(order, authorizations=rows, now=now)
+    return order_view(order, rows, now=now)
 
 
 def _proofs_for(

@@ -27,10 +27,10 @@ from certdesk.domain.orders import (
 from certdesk.domain.requests import OrganisationId
 from certdesk.services import runtime
 from certdesk.services.acme_accounts import (
+    account_and_standing,
     actor_of,
     must_be_able,
     refuse_obstacles,
-    standing_now,
 )
 from certdesk.services.acme_addresses import account_hash_prefix, account_url
 from certdesk.services.acme_orders import (
@@ -38,7 +38,6 @@ from certdesk.services.acme_orders import (
     available_methods,
     challenge_token,
     challenge_view,
-    challenges_of,
     named,
     not_there,
     note_problem,
@@ -102,8 +101,7 @@ def get_challenge(
     *, account: AcmeAccount, authorization_id: int, type_name: str, now: datetime
 ) -> ChallengeView:
     """One challenge of the account. Raises AcmeRefused: 404 for any other, or as `refuse_obstacles` does."""
-    row, kind = _own(account, authorization_id, type_name, now=now)
-    answered = _answered(row, kind)
+    row, kind, answered = _own(account, authorization_id, type_name, now=now)
     status = status_of(row, expires_at=row.order.expires_at, now=now)
     return challenge_view(row, kind, answered, status=status)
 
@@ -117,14 +115,13 @@ def answer_challenge(
     `refuse_obstacles` does.
     """
     must_be_able(account, Action.ACME_ORDER)
-    row, kind = _own(account, authorization_id, type_name, now=now)
-    status = status_of(row, expires_at=row.order.expires_at, now=now)
     with write_transaction():
         lock_organisation(OrganisationId(account.organisation_id))
-        refuse_obstacles(
+        row, kind, answered = _own(account, authorization_id, type_name, now=now)
+        account = refuse_obstacles(
             account, names=[named(row)], profile_id=row.order.profile_id, is_locked=True, now=now
         )
-        answered = _answered(row, kind)
+        status = status_of(row, expires_at=row.order.expires_at, now=now)
         if answered is not None or status is not AuthorizationStatus.PENDING:
             return Answered(view=challenge_view(row, kind, answered, status=status), look=None)
         answered = AcmeChallenge(
@@ -158,7 +155,7 @@ def record_look(look: Look, outcome: Outcome, *, now: datetime) -> None:
     given up, proves nothing.
     """
     organisation_id = OrganisationId(look.account.organisation_id)
-    with write_transaction():
+    with write_transaction(durable=False):  # the order's finalize is durable, and with it what came before
         lock_organisation(organisation_id)
         match outcome:
             case Validated(record=record) if _reaches(look, record, now=now):
@@ -235,27 +232,23 @@ def issuer_names() -> tuple[str, ...]:
 
 def _own(
     account: AcmeAccount, authorization_id: int, type_name: str, *, now: datetime
-) -> tuple[AcmeAuthorization, ChallengeType]:
-    row = own_authorization(account, authorization_id)
+) -> tuple[AcmeAuthorization, ChallengeType, AcmeChallenge | None]:
+    row, answered = own_authorization(account, authorization_id)
     refuse_obstacles(account, names=[named(row)], profile_id=row.order.profile_id, now=now)
     offered = challenge_types(row.name, wildcard=row.wildcard, available=available_methods())
     kind = next((one for one in offered if one.name == type_name), None)
     if kind is None:
         raise not_there()
-    return row, kind
+    return row, kind, next((one for one in answered if one.type == kind.name), None)
 
 
 def _obstacle(look: Look, *, now: datetime) -> AcmeRefused | None:
     """Why what was found may not be recorded, as things are under the organisation's lock."""
-    row = own_authorization(look.account, look.authorization.pk)
+    row, _answered = own_authorization(look.account, look.authorization.pk)
     if status_of(row, expires_at=row.order.expires_at, now=now) not in _OPEN:
         return AcmeRefused(ProblemType.MALFORMED, "The authorization was given up or has ended.")
-    standing = standing_now(look.account.pk)
+    _account, standing = account_and_standing(look.account.pk)
     return credential_obstacles(standing, names=[named(row)], profile_id=row.order.profile_id, now=now)
-
-
-def _answered(row: AcmeAuthorization, kind: ChallengeType) -> AcmeChallenge | None:
-    return next((one for one in challenges_of(row) if one.type == kind.name), None)
 
 
 def _thumbprints(look: Look) -> tuple[str, ...]:

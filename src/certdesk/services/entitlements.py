@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from django.db.models import Exists, OuterRef, Q, QuerySet
-
 from certdesk.domain.acme_credentials import credential_obstacles
 from certdesk.domain.actors import SYSTEM, Actor
 from certdesk.domain.audit import digest
@@ -35,12 +33,12 @@ from certdesk.domain.requests import (
 )
 from certdesk.domain.settings import OTHER
 from certdesk.services import runtime
-from certdesk.services.acme_accounts import standing_now
+from certdesk.services.acme_accounts import account_and_standing
 from certdesk.services.preflight import ACME, Subject, judged, obstacles_under, rules_for, subject_of
-from certdesk.store.models import AcmeOrder, Approval, Certificate, Issuance, Organisation, Request
-from certdesk.store.prepared import Prepared, insert
+from certdesk.store.models import AcmeOrder, Approval, Issuance, Organisation, Request
+from certdesk.store.prepared import insert
 from certdesk.store.selectors.facts import organisation_facts, organisation_row
-from certdesk.store.selectors.keys import blocks_on
+from certdesk.store.sql import ARRIVAL, covering_requests
 from certdesk.store.transitions import Change, Standing, Step, write_history
 
 AWAITS_CLIENT = "Approved. Certificates are issued when an ACME client asks."
@@ -112,7 +110,9 @@ def entitlement_for(wanted: Wanted, *, actor: Actor, now: datetime) -> Answer:
     found = max(
         (
             request
-            for request in _candidates(wanted)
+            for request in covering_requests(
+                wanted.organisation.pk, profile_id=wanted.profile_id, name=wanted.names[0], most=LOOKED_AT
+            )
             if set(wanted.names) <= set(request.names)
             and not obstacles_under(request, subject, renewed, is_signing=False, now=now)
         ),
@@ -266,7 +266,7 @@ def standing_of(issuance: Issuance) -> tuple[Standing, str]:
 
     In one statement, for what was judged a moment ago.
     """
-    row = _NOW.row(issuance.pk)
+    row = ARRIVAL.row(issuance=issuance.pk)
     if row is None:
         raise InvariantViolated("an issuance is never deleted, and this one is not there")
     state, status, version, organisation_id, active, blocked, account_blocked, deactivated, revoked = row
@@ -339,9 +339,8 @@ def order_obstacles(order: AcmeOrder | None, *, now: datetime) -> tuple[Check, .
     """
     if order is None:
         return ()
-    refused = credential_obstacles(
-        standing_now(order.account_id), names=order.identifiers, profile_id=order.profile_id, now=now
-    )
+    _account, standing = account_and_standing(order.account_id)
+    refused = credential_obstacles(standing, names=order.identifiers, profile_id=order.profile_id, now=now)
     if refused is None:
         return ()
     return (
@@ -353,60 +352,6 @@ def order_obstacles(order: AcmeOrder | None, *, now: datetime) -> tuple[Check, .
             changed_by="organisation manager",
         ),
     )
-
-
-_NOW = Prepared(
-    lambda issuance: (
-        Issuance.objects.filter(id=issuance)
-        .annotate(
-            blocked=Exists(blocks_on(OuterRef("spki_sha256"), OuterRef("organisation_id"))),
-            account_blocked=Exists(
-                blocks_on(OuterRef("order__account__spki_sha256"), OuterRef("organisation_id"))
-            ),
-        )
-        .values_list(
-            "request__state",
-            "request__status",
-            "request__version",
-            "organisation_id",
-            "organisation__is_active",
-            "blocked",
-            "account_blocked",
-            "order__account__deactivated_at",
-            "order__account__credential__revoked_at",
-        )
-    ),
-    int,
-)
-
-
-def _candidates(wanted: Wanted) -> list[Request]:
-    """Requests that may cover the names: with a certificate for the first of them, or still without any."""
-    whose = wanted.organisation.pk, wanted.profile_id
-    return [*_ISSUED.all(*whose, wanted.names[0]), *_FRESH.all(*whose)]
-
-
-def _of(organisation: int, profile_id: str) -> QuerySet[Request]:
-    return Request.objects.filter(
-        organisation_id=organisation, profile_id=profile_id, state=State.APPROVED
-    ).order_by("-id")
-
-
-_ISSUED = Prepared(
-    lambda organisation, profile_id, name: _of(organisation, profile_id).filter(
-        id__in=Certificate.objects.filter(names__name=name).values("request_id")
-    )[:LOOKED_AT],
-    int,
-    str,
-    str,
-)
-_FRESH = Prepared(
-    lambda organisation, profile_id: _of(organisation, profile_id).filter(
-        ~Q(status=Status.ISSUED), channel=ACME
-    )[: LOOKED_AT * 5],
-    int,
-    str,
-)
 
 
 def _needs_approval(wanted: Wanted, decision: Decision, *, actor: Actor, now: datetime) -> NeedsApproval:

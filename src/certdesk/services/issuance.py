@@ -56,6 +56,7 @@ from certdesk.store.models import AcmeOrder, Issuance, Request
 from certdesk.store.prepared import Swap
 from certdesk.store.selectors.facts import lock_organisation
 from certdesk.store.selectors.waiting import failing_at_dns_since, usual_issuing_time
+from certdesk.store.sql import request_now
 from certdesk.store.transitions import Standing, Step, advance, advance_issuance
 
 log = structlog.get_logger()
@@ -135,7 +136,7 @@ def issue(*, issuance_id: IssuanceId, clock: Clock, already: Claimed | None = No
             now = clock()
             refuse_stopped()
             record_caa(caa, organisation_id=issuance.organisation_id, request_id=request.pk)
-            request = issuance.request = Request.objects.get(id=request.pk)
+            request = issuance.request = request_now(request.pk)
             if request.state == State.WAITING_FOR_APPROVAL:
                 raise StateConflict("An officer has to decide first.")  # another worker has just referred it
             first = _is_first(issuance, request.status)
@@ -435,12 +436,14 @@ def _record_issued(
         certificate = keep(issuance, issued, facts, now=now)
         if issuance.order_id is not None:
             _CERTIFY((issuance.order_id,), (certificate.pk,))
+            if issuance.order is not None:
+                issuance.order.certificate_id = certificate.pk
         return Work.ISSUED
 
 
 def _withdrawn(issuance: Issuance, intent: Intent, *, is_first: bool, now: datetime) -> str:
     """Why a certificate that was asked for some time ago may not be handed out; empty where it may."""
-    issuance.request = Request.objects.get(id=issuance.request_id)
+    issuance.request = request_now(issuance.request_id)
     against = issuance_obstacles(issuance, intent, kept_csr(issuance), caa=None, is_first=is_first, now=now)
     return " ".join(check.message for check in against if not check.code.startswith(_OF_THE_ASKING))
 

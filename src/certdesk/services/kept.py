@@ -15,7 +15,8 @@ from certdesk.domain.revocation import RevocationReason
 from certdesk.services.acme_orders import note_problem
 from certdesk.store import audit
 from certdesk.store.models import AcmeOrder, Certificate, CertificateName, Issuance, IssuerChain, Revocation
-from certdesk.store.prepared import Prepared, insert, insert_all
+from certdesk.store.prepared import Prepared, insert
+from certdesk.store.sql import put
 
 _CHAIN = Prepared(lambda sha256: IssuerChain.objects.filter(sha256=sha256).values_list("id"), str)
 
@@ -23,7 +24,7 @@ _CHAIN = Prepared(lambda sha256: IssuerChain.objects.filter(sha256=sha256).value
 def keep(issuance: Issuance, issued: Issued, facts: CertificateFacts, *, now: datetime) -> Certificate:
     """The certificate with its names and chain, to be handed out; `facts` are those of the chain's first."""
     certificate = _stored(issuance, issued, facts, withheld=False, now=now)
-    insert_all(CertificateName(certificate=certificate, name=name) for name in facts.names)
+    put(CertificateName, [{"certificate_id": certificate.pk, "name": name} for name in facts.names])
     return certificate
 
 

@@ -34,8 +34,7 @@ from certdesk.domain.requests import State
 from certdesk.services import runtime
 from certdesk.store.models import Approval, Organisation, Request
 from certdesk.store.prepared import Prepared
-from certdesk.store.selectors.facts import described, organisation_facts, stopped_names
-from certdesk.store.selectors.keys import key_is_blocked, key_uses
+from certdesk.store.selectors.facts import described, known_facts, stopped_names
 
 CAP_PERIOD = timedelta(hours=24)
 ACME = "acme"
@@ -99,19 +98,25 @@ def judged(subject: Subject, *, lint: bool = False, now: datetime) -> tuple[Fact
     rules = rules_for(subject)
     csr, request = subject.csr, subject.request
     asked_at, number = (now, None) if request is None else (request.created_at, request.pk)
+    organisation, known = known_facts(
+        subject.organisation,
+        names=subject.names,
+        key="" if csr is None else csr.key.spki_sha256,
+        before=subject.before,
+        now=now,
+    )
     facts = replace(
         bare_facts(subject),
-        organisation=organisation_facts(subject.organisation, names=subject.names, now=now),
+        organisation=organisation,
         requests_last_day=requests_before(subject.organisation.pk, rules, at=asked_at, before=number),
         caa=subject.caa,
         stopped=_stopped(subject),
     )
     if csr is not None:
-        own = subject.organisation.pk
         facts = replace(
             facts,
-            key_blocked=key_is_blocked(spki_sha256=csr.key.spki_sha256, organisation_id=own),
-            key_uses=key_uses(spki_sha256=csr.key.spki_sha256, organisation_id=own, before=subject.before),
+            key_blocked=known.is_key_blocked,
+            key_uses=known.key_uses,
             preflight_findings=(
                 *_known_key(csr, now=asked_at),
                 *_certificate_checks(facts, subject, lint=lint, now=now),

@@ -204,18 +204,30 @@ def current() -> Runtime:
     return made[1]
 
 
-def newest() -> Runtime:
+def newest(*, version: int | None = None) -> Runtime:
     """The runtime with the settings as they are now, for what is decided or written down: a look at a number.
 
-    Raises InvariantViolated if none was configured.
+    `version` is that number where it was read just now. Raises InvariantViolated if none was configured.
     """
     base, made = _base(), _Holder.made
-    if made is None or made[0] != _Holder.read_version():
+    if made is None or made[0] != (_Holder.read_version() if version is None else version):
         version, values = _Holder.read_changes()
         made = version, replace(base, settings=settings_from(values, now=timezone.now()))
         _Holder.made = made
     _Holder.checked_at = time.monotonic()
     return made[1]
+
+
+def note_version(version: int) -> None:
+    """Takes in the settings' version that was read with something else, which spares `current()` a look."""
+    made, mark = newest(version=version), write_mark()
+    if mark is not None:
+        _mine.made, _mine.mark = made, mark
+
+
+def configured() -> Runtime:
+    """The runtime with the settings as configured, for what nobody changes while it runs."""
+    return _base()
 
 
 def look_again() -> None:

@@ -1,5 +1,6 @@
 """The only writer of audit rows: chained, inside the transaction of the change that they record."""
 
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -7,13 +8,15 @@ from datetime import datetime
 from certdesk.domain.actors import Actor
 from certdesk.domain.audit import GENESIS, Entry, chain_hash
 from certdesk.domain.errors import InvariantViolated
+from certdesk.store.db import before_commit, write_mark
 from certdesk.store.models import AuditEvent
 from certdesk.store.native import fetch, own_connection
-from certdesk.store.prepared import Prepared, insert_all
+from certdesk.store.sql import Statement, put
 
 #: Any constant will do; it names the lock that orders appends to the chain on PostgreSQL.
 CHAIN_LOCK = 0x6365727464
-_LAST = Prepared(lambda: AuditEvent.objects.order_by("-seq").values_list("seq", "hash")[:1])
+_LAST = Statement("SELECT seq, hash FROM store_auditevent ORDER BY seq DESC LIMIT 1")
+_waiting = threading.local()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,21 +53,20 @@ def record(
 
 
 def record_all(deeds: Sequence[Deed], *, actor: Actor, now: datetime) -> None:
-    """Appends events to the chain, in their order.
+    """Appends events to the chain, in their order, at the end of the transaction: writers wait for one
+    another no longer than they have to.
 
     Raises InvariantViolated outside a transaction: no audit, no action. Appends are ordered by
     an advisory lock on PostgreSQL and by SQLite's single writer; the unique `previous_hash` makes a
     fork impossible even so.
     """
-    lock_chain()
-    seq, previous_hash = _LAST.row() or (0, GENESIS)
-    rows: list[AuditEvent] = []
-    for deed in deeds:
-        seq += 1
-        row = _chained(deed, seq=seq, previous_hash=previous_hash, actor=deed.actor or actor, now=now)
-        previous_hash = row.hash
-        rows.append(row)
-    insert_all(rows)
+    mark, mine = write_mark(), [(deed, deed.actor or actor, now) for deed in deeds]
+    if mark is not None and getattr(_waiting, "mark", None) is mark:
+        _waiting.deeds += mine
+    elif before_commit(_append_waiting):
+        _waiting.mark, _waiting.deeds = mark, mine
+    else:
+        _append(mine)
 
 
 def lock_chain() -> None:
@@ -76,7 +78,23 @@ def lock_chain() -> None:
         fetch(own, "SELECT pg_advisory_xact_lock(%s)", [CHAIN_LOCK])
 
 
-def _chained(deed: Deed, *, seq: int, previous_hash: str, actor: Actor, now: datetime) -> AuditEvent:
+def _append_waiting() -> None:
+    _append(_waiting.deeds)
+
+
+def _append(deeds: Sequence[tuple[Deed, Actor, datetime]]) -> None:
+    lock_chain()
+    seq, previous_hash = _LAST.row() or (0, GENESIS)
+    rows = []
+    for deed, actor, now in deeds:
+        seq += 1
+        row = _chained(deed, seq=seq, previous_hash=previous_hash, actor=actor, now=now)
+        previous_hash = str(row["hash"])
+        rows.append(row)
+    put(AuditEvent, rows)
+
+
+def _chained(deed: Deed, *, seq: int, previous_hash: str, actor: Actor, now: datetime) -> dict[str, object]:
     entry = Entry(
         seq=seq,
         at=now,
@@ -88,16 +106,16 @@ def _chained(deed: Deed, *, seq: int, previous_hash: str, actor: Actor, now: dat
         organisation_id=deed.organisation_id,
         data=dict(deed.data),
     )
-    return AuditEvent(
-        seq=entry.seq,
-        at=entry.at,
-        actor=entry.actor,
-        user_id=entry.user_id,
-        action=entry.action,
-        object_type=entry.object_type,
-        object_id=entry.object_id,
-        organisation_id=entry.organisation_id,
-        data=entry.data,
-        previous_hash=previous_hash,
-        hash=chain_hash(entry, previous_hash=previous_hash),
-    )
+    return {
+        "seq": entry.seq,
+        "at": entry.at,
+        "actor": entry.actor,
+        "user_id": entry.user_id,
+        "action": entry.action,
+        "object_type": entry.object_type,
+        "object_id": entry.object_id,
+        "organisation_id": entry.organisation_id,
+        "data": entry.data,
+        "previous_hash": previous_hash,
+        "hash": chain_hash(entry, previous_hash=previous_hash),
+    }

@@ -1,5 +1,8 @@
 """Write transactions: short, and one at a time where the database is SQLite (ADR 5).
 
+A commit survives a crash of ours. Whether it has to survive a power cut too is said with its transaction
+(ADR 18): SQLite then waits for the disk. PostgreSQL always does.
+
 SQLite lets one writer in and makes the others sleep and retry, which pushes the slowest requests to
 a second. Writers therefore queue on a lock of this process and on a lock file between processes.
 """
@@ -8,8 +11,9 @@ import fcntl
 import functools
 import os
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
 
 from django.db import connection, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
@@ -17,25 +21,52 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from certdesk.store.native import own_connection
 
 _writers = threading.Lock()
+#: Of SQLite: https://www.sqlite.org/pragma.html#pragma_synchronous
+_FULL = 2
+_LEVEL = "_certdesk_waits_for_disk"
 _mine = threading.local()
 
 
 @contextmanager
-def write_transaction() -> Iterator[None]:
-    """A transaction that writes. Inside another one it is part of that one: an error undoes the whole."""
+def write_transaction(*, durable: bool = True) -> Iterator[None]:
+    """A transaction that writes. Inside another one it is part of that one: an error undoes the whole.
+
+    Without `durable`, a power cut may lose it, and whatever else was committed so since the last one that is
+    durable. For what its client repeats.
+    """
     own = own_connection()
     if own.in_atomic_block:
         try:
-            yield
+            with _marked(own) if write_mark() is None else nullcontext():
+                yield
         except BaseException:
             transaction.set_rollback(True)
             raise
-    elif own.vendor == "sqlite":
-        with _writers, _lock_file(own), transaction.atomic(), _marked():
-            yield
     else:
-        with transaction.atomic(), _marked():
+        with _turn(own, durable=durable), transaction.atomic(), _marked(own):
             yield
+
+
+@contextmanager
+def write_statement() -> Iterator[None]:
+    """For one statement that writes: a transaction by itself, not durable, or part of the one it is in."""
+    own = own_connection()
+    if own.in_atomic_block:
+        yield
+    else:
+        with _turn(own, durable=False):
+            yield
+
+
+def before_commit(work: Callable[[], None]) -> bool:
+    """Has work done at the end of this thread's write transaction, inside it.
+
+    False where it has to be done at once: outside of one, or where a savepoint may undo it alone.
+    """
+    if write_mark() is None or own_connection().savepoint_ids != _mine.savepoints:
+        return False
+    _mine.last.append(work)
+    return True
 
 
 def write_mark() -> object | None:
@@ -44,26 +75,62 @@ def write_mark() -> object | None:
 
 
 @contextmanager
-def _marked() -> Iterator[None]:
-    _mine.mark = object()
+def _marked(own: BaseDatabaseWrapper) -> Iterator[None]:
+    _mine.mark, _mine.last, _mine.savepoints = object(), [], list(own.savepoint_ids)
     try:
         yield
+        if not own.needs_rollback:
+            for work in _mine.last:
+                work()
     finally:
         _mine.mark = None
 
 
+@functools.cache
+def start_of_machine() -> str:
+    """What tells this start of the machine from all others, where a power cut may lose a commit; else empty.
+
+    Whatever was handed out with it ends with that start, so that nothing that was spent can be spent again.
+    """
+    if own_connection().vendor != "sqlite":
+        return ""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
+def _wait_for_disk(own: BaseDatabaseWrapper, *, durable: bool) -> None:
+    """Says whether the connection's commits wait for the disk, where its settings let them."""
+    own.ensure_connection()
+    connected, full, now = own.__dict__.get(_LEVEL, (None, False, False))
+    if connected is not own.connection:  # a new one
+        full = now = own.connection.execute("PRAGMA synchronous").fetchone()[0] == _FULL
+    wanted = durable or not start_of_machine()
+    if full and wanted is not now:
+        own.connection.execute(f"PRAGMA synchronous={'FULL' if wanted else 'NORMAL'}")
+        now = wanted
+    own.__dict__[_LEVEL] = own.connection, full, now
+
+
 @contextmanager
-def _lock_file(own: BaseDatabaseWrapper) -> Iterator[None]:
-    name = str(own.settings_dict["NAME"])
-    if name.startswith("file:") or name == ":memory:":
+def _turn(own: BaseDatabaseWrapper, *, durable: bool) -> Iterator[None]:
+    """SQLite's one writer: of the threads of this process, then of the processes that share the file."""
+    if own.vendor != "sqlite":
         yield
         return
-    handle = _opened(f"{name}.lock", os.getpid())
-    fcntl.flock(handle, fcntl.LOCK_EX)
-    try:
-        yield
-    finally:
-        fcntl.flock(handle, fcntl.LOCK_UN)
+    _wait_for_disk(own, durable=durable)
+    with _writers:
+        name = str(own.settings_dict["NAME"])
+        if name.startswith("file:") or name == ":memory:":
+            yield
+            return
+        handle = _opened(f"{name}.lock", os.getpid())
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(handle, fcntl.LOCK_UN)
 
 
 @functools.cache

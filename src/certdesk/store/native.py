@@ -6,7 +6,8 @@ kept: its connection and transaction, its errors, and whoever listens (tests tha
 """
 
 import functools
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from django.db import DEFAULT_DB_ALIAS, connections
@@ -14,6 +15,9 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg import Cursor as PostgresCursor
 
 Row = Sequence[Any]
+#: By place (`%s`) or by name (`%(name)s`).
+Parameters = Sequence[Any] | Mapping[str, Any]
+_NAMED = re.compile(r"%\((\w+)\)s")
 #: There are about a hundred; each counts anew for numbers of another size.
 _MOST_KEPT = 1000
 
@@ -43,7 +47,7 @@ def own_connection() -> BaseDatabaseWrapper:
     return own
 
 
-def fetch(own: BaseDatabaseWrapper, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
+def fetch(own: BaseDatabaseWrapper, sql: str, parameters: Parameters = ()) -> list[Row]:
     """All rows, as the driver gives them. `sql` has `%s` for each parameter."""
     if _is_heard(own):
         with own.cursor() as cursor:
@@ -55,7 +59,7 @@ def fetch(own: BaseDatabaseWrapper, sql: str, parameters: Sequence[Any] = ()) ->
     return rows
 
 
-def change(own: BaseDatabaseWrapper, sql: str, parameters: Sequence[Any] = ()) -> int:
+def change(own: BaseDatabaseWrapper, sql: str, parameters: Parameters = ()) -> int:
     """How many rows a statement that returns none has changed."""
     if _is_heard(own):
         with own.cursor() as cursor:
@@ -69,7 +73,7 @@ def _is_heard(own: BaseDatabaseWrapper) -> bool:
     return bool(own.execute_wrappers) or own.queries_logged
 
 
-def _executed(own: BaseDatabaseWrapper, sql: str, parameters: Sequence[Any]) -> _Done:
+def _executed(own: BaseDatabaseWrapper, sql: str, parameters: Parameters) -> _Done:
     own.close_if_health_check_failed()
     own.ensure_connection()
     own.validate_no_broken_transaction()
@@ -84,4 +88,4 @@ def _executed(own: BaseDatabaseWrapper, sql: str, parameters: Sequence[Any]) -> 
 @functools.lru_cache(maxsize=1000)
 def _with_question_marks(sql: str) -> str:
     """How Python's SQLite driver wants its parameters. No kept statement has a literal `%s`."""
-    return sql.replace("%s", "?").replace("%%", "%")
+    return _NAMED.sub(r":\1", sql).replace("%s", "?").replace("%%", "%")

@@ -27,7 +27,8 @@ from certdesk.domain.requests import (
 from certdesk.store import audit, jobs
 from certdesk.store.db import write_transaction
 from certdesk.store.models import Issuance, Request, RequestEvent
-from certdesk.store.prepared import Prepared, Swap, insert, insert_all
+from certdesk.store.prepared import Prepared, Swap, insert
+from certdesk.store.sql import put
 
 #: Events that concern the applicant, who is told by e-mail.
 NOTIFIED = frozenset(
@@ -246,24 +247,27 @@ def write_history(*, changes: Sequence[Change], actor: Actor, now: datetime, not
     """The history lines, audit rows and mail jobs of some events, in the caller's transaction."""
     if not changes:
         return
-    lines = insert_all(
-        RequestEvent(
-            request_id=change.request_id,
-            issuance_id=change.issuance_id,
-            at=now,
-            event=change.event,
-            from_status=change.old or "",
-            to_status=change.new,
-            actor=(change.actor or actor).label,
-            user_id=(change.actor or actor).user_id,
-            note=change.step.note,
-        )
-        for change in changes
+    lines = put(
+        RequestEvent,
+        [
+            {
+                "request_id": change.request_id,
+                "issuance_id": change.issuance_id,
+                "at": now,
+                "event": change.event,
+                "from_status": change.old or "",
+                "to_status": change.new,
+                "actor": (change.actor or actor).label,
+                "user_id": (change.actor or actor).user_id,
+                "note": change.step.note,
+            }
+            for change in changes
+        ],
     )
     audit.record_all([_deed(change) for change in changes], actor=actor, now=now)
-    for line in lines:
-        if notify and line.event in NOTIFIED:
-            jobs.enqueue("notify_applicant", due_at=now, event_id=line.pk)
+    for number, change in zip(lines, changes, strict=True):
+        if notify and change.event in NOTIFIED:
+            jobs.enqueue("notify_applicant", due_at=now, event_id=number)
 
 
 def _status_after(issuance: Issuance, at: Standing, state: Work) -> Status:

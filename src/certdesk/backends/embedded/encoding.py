@@ -16,6 +16,10 @@ from certdesk.domain.certificates import Intent, general_name
 from certdesk.domain.errors import InvariantViolated
 from certdesk.domain.profiles import profile
 
+_SEQUENCE, _BIT_STRING = 0x30, 0x03
+#: RFC 5758 3.2: the algorithm with which this CA signs, and which the bytes to be signed name as well.
+_ECDSA_WITH_SHA256 = bytes.fromhex("300a06082a8648ce3d040302")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IssuerParts:
@@ -52,6 +56,21 @@ def sign_leaf(intent: Intent, parts: IssuerParts, key: ec.EllipticCurvePrivateKe
     if intent.serial is None:
         raise InvariantViolated("a certificate was to be encoded without a recorded serial number")
     return _leaf_builder(intent, intent.serial, parts).sign(key, hashes.SHA256(), ecdsa_deterministic=True)
+
+
+def sign_recorded(tbs: bytes, key: ec.EllipticCurvePrivateKey) -> bytes:
+    """The certificate, DER, whose content is exactly these bytes: what `sign_leaf` makes of their intent."""
+    signature = key.sign(tbs, ec.ECDSA(hashes.SHA256(), deterministic_signing=True))
+    return _der(_SEQUENCE, tbs + _ECDSA_WITH_SHA256 + _der(_BIT_STRING, b"\0" + signature))
+
+
+def _der(tag: int, content: bytes) -> bytes:
+    """A value with its tag and definite length (X.690 8.1.3)."""
+    length = len(content)
+    if length < 0x80:  # noqa: PLR2004 - the short form
+        return bytes((tag, length)) + content
+    octets = length.to_bytes((length.bit_length() + 7) // 8, "big")
+    return bytes((tag, 0x80 | len(octets))) + octets + content
 
 
 def _leaf_builder(intent: Intent, serial: int, parts: IssuerParts) -> x509.CertificateBuilder:

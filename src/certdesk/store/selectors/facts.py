@@ -1,27 +1,19 @@
 """The facts that policy decides on, read inside the caller's transaction."""
 
-import functools
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
-
-from django.db.models import QuerySet
 
 from certdesk.domain.errors import NotFound
 from certdesk.domain.evidence import Method, Validation, proving_names
 from certdesk.domain.identifiers import DnsName
 from certdesk.domain.policy import OrganisationFacts
 from certdesk.domain.requests import OrganisationId
-from certdesk.store.models import Organisation, StoppedName, ValidationRecord
+from certdesk.store.models import Organisation, StoppedName
 from certdesk.store.native import own_connection
 from certdesk.store.prepared import Prepared, Swap
+from certdesk.store.sql import FactsNow, facts_now
 
-#: As many as a statement can surely carry; a CSR that has more names above its names is refused anyway.
-MOST_ADNS = 5000
-#: Up to so many, the statement's text is kept; each number of names has its own.
-FEW_ADNS = 16
-_PROOF = ("domain__adn", "method", "validated_at", "expires_at")
 _LOCK = Swap(Organisation, where=("id",), counted=("lock_version",))
 _ORGANISATION = Prepared(lambda number: Organisation.objects.filter(id=number), int)
 
@@ -44,46 +36,25 @@ def organisation_row(organisation_id: OrganisationId) -> Organisation:
 
 
 def organisation_facts(row: Organisation, *, names: Iterable[str], now: datetime) -> OrganisationFacts:
-    """What policy knows of an organisation, as far as it can matter to some names.
+    """What policy knows of an organisation, as far as it can matter to some names."""
+    return known_facts(row, names=names, now=now)[0]
+
+
+def known_facts(
+    row: Organisation, *, names: Iterable[str], key: str = "", before: int | None = None, now: datetime
+) -> tuple[OrganisationFacts, FactsNow]:
+    """The same, and with it what is known of a key (its SHA-256), in one statement.
 
     Proofs that have lapsed prove nothing and are left out, and so are those of other names: one that is
     proven by each ACME order would make every later order dearer.
     """
     adns = sorted({adn for name in names for adn in proving_names(name)})
-    return replace(
-        described(row),
-        validations=tuple(
-            Validation(adn=adn, method=Method(method), validated_at=start, expires_at=end)
-            for adn, method, start, end in _records(row.pk, adns, now=now)
-        ),
+    found = facts_now(row.pk, adns=adns, key=key, before=before, now=now)
+    proofs = tuple(
+        Validation(adn=adn, method=Method(method), validated_at=start, expires_at=end)
+        for adn, method, start, end in found.proofs
     )
-
-
-def _records(organisation_id: int, adns: Sequence[str], *, now: datetime) -> Iterable[Sequence[Any]]:
-    """Domain, method, start and end of the proofs that hold now.
-
-    One that was ended after `now` was read, while the lock was waited for, holds no longer.
-    """
-    if not adns:
-        return ()
-    if len(adns) <= FEW_ADNS:
-        return _proofs_of(len(adns)).rows(organisation_id, now, *adns)
-    found = ValidationRecord.objects.filter(
-        domain__organisation_id=organisation_id, expires_at__gt=now, end_reason=""
-    )
-    if len(adns) <= MOST_ADNS:
-        found = found.filter(domain__adn__in=adns)
-    return found.values_list(*_PROOF)
-
-
-@functools.cache
-def _proofs_of(count: int) -> Prepared[ValidationRecord]:
-    def build(organisation_id: int, now: datetime, *adns: str) -> QuerySet[ValidationRecord, Any]:
-        return ValidationRecord.objects.filter(
-            domain__organisation_id=organisation_id, expires_at__gt=now, end_reason="", domain__adn__in=adns
-        ).values_list(*_PROOF)
-
-    return Prepared(build, int, datetime, *[str] * count)
+    return replace(described(row), validations=proofs), found
 
 
 def stopped_names(organisation_id: int, names: Sequence[DnsName]) -> tuple[tuple[DnsName, int], ...]:

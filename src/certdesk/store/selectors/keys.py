@@ -9,27 +9,14 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
-from django.db import connection
 from django.db.models import Count, F, IntegerField, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 
 from certdesk.domain.actors import Action, Actor, can
 from certdesk.domain.errors import NotFound
-from certdesk.domain.policy_limits import KeyUses
 from certdesk.store.models import BlockedKey, Certificate
 from certdesk.store.prepared import Prepared
 
-#: One statement, each part answered from an index alone however often a key was used.
-_USES = """
-SELECT
-  (SELECT MAX(request_id) FROM store_issuance
-    WHERE spki_sha256 = %(key)s AND organisation_id = %(own)s AND id < %(before)s),
-  EXISTS (SELECT 1 FROM store_issuance
-    WHERE spki_sha256 = %(key)s AND organisation_id < %(own)s AND id < %(before)s),
-  EXISTS (SELECT 1 FROM store_issuance
-    WHERE spki_sha256 = %(key)s AND organisation_id > %(own)s AND id < %(before)s)
-"""
-_LATEST = 2**63 - 1
 NOBODY = 0  # no organisation has this number
 
 
@@ -100,17 +87,3 @@ def _blocks(actor: Actor, *, now: datetime) -> QuerySet[BlockedKey, dict[str, An
         certificates=Coalesce(counted, 0), organisation_name=F("organisation__legal_name")
     ).values(*(one.name for one in fields(BlockedRow)))
     return rows
-
-
-def key_uses(*, spki_sha256: str, organisation_id: int, before: int | None) -> KeyUses:
-    """What is known of a key from issuances before the one numbered `before` (None: a new one).
-
-    Later ones don't count: who used a key first is not held up by somebody who sends it afterwards.
-    """
-    with connection.cursor() as cursor:
-        cursor.execute(
-            _USES,
-            {"key": spki_sha256, "own": organisation_id, "before": _LATEST if before is None else before},
-        )
-        row = cursor.fetchone()
-    return KeyUses(earlier_request=row[0], elsewhere=bool(row[1] or row[2]))
