@@ -9,6 +9,7 @@ from django.urls import reverse
 
 from certdesk.dcv.addresses import AddressPolicy
 from certdesk.dcv.base import Network
+from certdesk.dcv.conformance import ScriptedResolver
 from certdesk.dcv.fetch import FetchConfig, SafeFetcher
 from certdesk.dcv.http import AcmeHttpValidator
 from certdesk.domain.acme_credentials import Limits
@@ -20,7 +21,6 @@ from certdesk.services.requests import preview_request
 from certdesk.store.models import AcmeAuthorization, CaaCheck, Domain, Request, ValidationRecord
 from tests.harness.acme_client import AcmeClient, addresses_in, make_csr, names_in
 from tests.harness.challenge_web import ChallengeWeb
-from tests.harness.validator_conformance import ScriptedResolver
 from tests.integration.acme_support import AcmeWorld, client, credential, scripted_network
 from tests.integration.support import (
     NOW,

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 import pytest
 
 from certdesk.dcv.base import Network
+from certdesk.dcv.conformance import ScriptedFetcher, ScriptedResolver, txt
 from certdesk.dcv.persist.record import hashed_account_uri
 from certdesk.dcv.registry import load_validators
 from certdesk.dcv.resolver import Answer
 from tests.harness.acme_client import AcmeClient, new_key, public, sign
-from tests.harness.validator_conformance import ScriptedFetcher, ScriptedResolver, txt
 from tests.integration.acme_support import AcmeWorld
 from tests.integration.support import configured
 

@@ -6,9 +6,7 @@ from pathlib import Path
 import pytest
 
 from certdesk.backends.base import Backend
-from certdesk.backends.embedded import EmbeddedBackend, EmbeddedConfig, create_authority
-from certdesk.domain.certificates import Intent
-from tests.harness.backend_conformance import (
+from certdesk.backends.conformance import (
     BackendConformance,
     BackendFactory,
     MakeIntent,
@@ -16,6 +14,8 @@ from tests.harness.backend_conformance import (
     PublishesCrlConformance,
     server_intent,
 )
+from certdesk.backends.embedded import EmbeddedBackend, EmbeddedConfig, create_authority
+from certdesk.domain.certificates import Intent
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from certdesk.dcv.caa import CaaChecked, check_caa
+from certdesk.dcv.conformance import ScriptedResolver
 from certdesk.dcv.resolver import Answer
 from certdesk.dcv.resolver import Status as DnsStatus
 from certdesk.domain.caa import Question
@@ -31,7 +32,6 @@ from certdesk.store.selectors.caa import caa_of_domain, caa_of_request, stored_a
 from certdesk.store.selectors.requests import get_request
 from certdesk.store.selectors.waiting import overdue_at_dns
 from tests.harness.acme_client import AcmeClient, make_csr
-from tests.harness.validator_conformance import ScriptedResolver
 from tests.integration.acme_support import acme_world
 from tests.integration.support import (
     NOW,

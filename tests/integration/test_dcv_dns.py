@@ -13,6 +13,7 @@ from certdesk.conf.config import load_config
 from certdesk.dcv.addresses import AddressPolicy
 from certdesk.dcv.base import Challenge, Network, NotValidated, Outcome, Validated
 from certdesk.dcv.caa import check_caa
+from certdesk.dcv.conformance import NOW, ScriptedFetcher
 from certdesk.dcv.fetch import FetchConfig, NotFetched, SafeFetcher
 from certdesk.dcv.registry import load_validators
 from certdesk.dcv.resolver import (
@@ -37,7 +38,6 @@ from tests.harness.dns_world import (
 )
 from tests.harness.nameserver import NameServers
 from tests.harness.ports import free_port
-from tests.harness.validator_conformance import NOW, ScriptedFetcher
 
 _HOST = "127.0.0.1"
 

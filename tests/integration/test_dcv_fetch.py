@@ -15,6 +15,7 @@ from cryptography import x509
 
 from certdesk.dcv.addresses import AddressPolicy
 from certdesk.dcv.base import Challenge, Network, NotValidated, Validated
+from certdesk.dcv.conformance import NOW, ScriptedResolver, txt
 from certdesk.dcv.fetch import FetchConfig, Fetched, NotFetched, SafeFetcher
 from certdesk.dcv.http import AcmeHttpValidator, HttpFileValidator, acme_url
 from certdesk.dcv.resolver import Answer, Status
@@ -23,7 +24,6 @@ from certdesk.domain.evidence import Method
 from tests.harness.acme_certificates import acme_certificate
 from tests.harness.hostile_http import HostileHttp
 from tests.harness.ports import free_port
-from tests.harness.validator_conformance import NOW, ScriptedResolver, txt
 
 HOST = "www.example.ac.uk"
 OTHER = "other.example.ac.uk"

@@ -12,6 +12,7 @@ import httpx2
 import pytest
 
 from certdesk.dcv.base import Challenge, Network, NotValidated, Outcome, Validated
+from certdesk.dcv.conformance import ACCOUNT, ADN, ISSUER, NOW, ScriptedFetcher, ScriptedResolver, txt
 from certdesk.dcv.dns import LABEL, account_label, txt_digest
 from certdesk.dcv.fetch import Fetched
 from certdesk.dcv.http import acme_url, file_url
@@ -30,15 +31,6 @@ from certdesk.domain.evidence import Method
 from tests.harness.acme_certificates import acme_certificate
 from tests.harness.nameserver import NameServers
 from tests.harness.perspective import Application, running_perspective, serving
-from tests.harness.validator_conformance import (
-    ACCOUNT,
-    ADN,
-    ISSUER,
-    NOW,
-    ScriptedFetcher,
-    ScriptedResolver,
-    txt,
-)
 
 _PLACES = ("ripe.one", "arin.two", "ripe.three", "apnic.four")
 _ADDRESSES = tuple(f"127.0.0.{number}" for number in range(2, 2 + len(_PLACES)))

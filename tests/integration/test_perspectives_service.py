@@ -15,6 +15,7 @@ from django.core.mail import EmailMessage
 from certdesk.conf.config import Config, load_config
 from certdesk.conf.perspectives import caa_asker, corroborated, make_coordinator, ruled_perspectives
 from certdesk.dcv.base import Network
+from certdesk.dcv.conformance import ScriptedFetcher, ScriptedResolver, txt
 from certdesk.dcv.dns import txt_digest
 from certdesk.dcv.mpic.server import PerspectiveApp
 from certdesk.dcv.registry import load_validators
@@ -30,7 +31,6 @@ from certdesk.store.models import CaaCheck, Request, ValidationRecord
 from tests.harness.acme_client import AcmeClient
 from tests.harness.perspective import Application, serving
 from tests.harness.ports import free_port
-from tests.harness.validator_conformance import ScriptedFetcher, ScriptedResolver, txt
 from tests.integration.acme_support import acme_world
 from tests.integration.support import NOW, actor, audit_problems, configured, submit, world
 from tests.integration.test_dcv_perspectives import LIAR_NO, LIAR_YES

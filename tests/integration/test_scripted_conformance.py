@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from certdesk.backends.base import Backend, Finds
+from certdesk.backends.conformance import BackendConformance, BackendFactory, MakeIntent, server_intent
 from certdesk.backends.registry import load_backends
 from certdesk.backends.scripted import Behaviour, Rule, ScriptedBackend, ScriptedConfig
 from certdesk.domain.certificates import Intent
 from certdesk.domain.errors import Misconfigured
-from tests.harness.backend_conformance import BackendConformance, BackendFactory, MakeIntent, server_intent
 
 
 @pytest.fixture

@@ -5,6 +5,18 @@ from importlib.metadata import EntryPoint
 import pytest
 
 from certdesk.dcv.base import Challenge, Network
+from certdesk.dcv.conformance import (
+    ACCOUNT,
+    ADN,
+    ISSUER,
+    Scene,
+    ScriptedFetcher,
+    ScriptedResolver,
+    SecretConformance,
+    ValidatorConformance,
+    network,
+    txt,
+)
 from certdesk.dcv.dns import (
     LABEL,
     AcmeDnsAccountValidator,
@@ -23,18 +35,6 @@ from certdesk.dcv.tls_alpn import TlsAlpnValidator
 from certdesk.domain.errors import Misconfigured
 from certdesk.domain.evidence import Method
 from tests.harness.acme_certificates import acme_certificate
-from tests.harness.validator_conformance import (
-    ACCOUNT,
-    ADN,
-    ISSUER,
-    Scene,
-    ScriptedFetcher,
-    ScriptedResolver,
-    SecretConformance,
-    ValidatorConformance,
-    network,
-    txt,
-)
 
 VALUE = "k3J9sYw0Vd7nQm2xTz5bLp8cRf1hGa4uEo6iNvKjXsY"
 KEY_AUTHORIZATION = f"evaGxfADs6pSRb2LAv9IZ.{VALUE}"

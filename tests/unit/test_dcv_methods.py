@@ -7,6 +7,16 @@ import pytest
 from cryptography import x509
 
 from certdesk.dcv.base import Challenge, NotValidated, Outcome, Problem, Validated
+from certdesk.dcv.conformance import (
+    ACCOUNT,
+    ADN,
+    ISSUER,
+    NOW,
+    ScriptedFetcher,
+    ScriptedResolver,
+    network,
+    txt,
+)
 from certdesk.dcv.dns import LABEL, AcmeDnsAccountValidator, TxtTokenValidator, account_label, txt_digest
 from certdesk.dcv.fetch import Fetched, NotFetched
 from certdesk.dcv.http import AcmeHttpValidator, HttpFileValidator, acme_url, file_url
@@ -17,16 +27,6 @@ from certdesk.dcv.tls_alpn import TlsAlpnValidator, identifier_value
 from certdesk.domain.errors import InvariantViolated
 from certdesk.domain.evidence import Method
 from tests.harness.acme_certificates import acme_certificate
-from tests.harness.validator_conformance import (
-    ACCOUNT,
-    ADN,
-    ISSUER,
-    NOW,
-    ScriptedFetcher,
-    ScriptedResolver,
-    network,
-    txt,
-)
 
 VALUE = "k3J9sYw0Vd7nQm2xTz5bLp8cRf1hGa4uEo6iNvKjXsY"
 TOKEN = "evaGxfADs6pSRb2LAv9IZ"

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from certdesk.backends.base import Finds, Prepares, PublishesCrl, RevokedEntry
+from certdesk.backends.conformance import server_intent
 from certdesk.backends.embedded import EmbeddedBackend, EmbeddedConfig, create_authority
 from certdesk.backends.embedded import backend as backend_module
 from certdesk.backends.embedded.authority import open_authority
@@ -23,7 +24,6 @@ from certdesk.domain.downloads import to_pem
 from certdesk.domain.errors import BackendRefused, InvariantViolated
 from certdesk.domain.findings import Verdict
 from certdesk.domain.lint import EXEMPTIONS, Finding, Severity
-from tests.harness.backend_conformance import server_intent
 
 NOW = datetime.now(UTC)
 RSA_KEY = rsa.generate_private_key(65537, 2048).public_key()

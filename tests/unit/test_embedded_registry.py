@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 import pytest
 
 from certdesk.backends.base import Backend
+from certdesk.backends.conformance import server_intent
 from certdesk.backends.embedded import EmbeddedConfig, create_authority
 from certdesk.backends.registry import load_backends
 from certdesk.domain.errors import Misconfigured, Unavailable
 from certdesk.domain.findings import Verdict
-from tests.harness.backend_conformance import server_intent
 
 NOW = datetime.now(UTC)
 
