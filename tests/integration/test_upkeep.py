@@ -115,9 +115,9 @@ def test_what_breaks_for_one_ca_leaves_the_dns_to_be_told_of(monkeypatch: pytest
     asked: list[alerts.Awaited] = []
     real = alerts._overdue
 
-    def overdue(awaited: alerts.Awaited, **arguments: object) -> object:
+    def overdue(awaited: alerts.Awaited, **_now: object) -> object:
         asked.append(awaited)
-        return _breaks() if awaited is alerts.Awaited.CA else real(awaited, **arguments)  # type: ignore[arg-type]
+        return _breaks() if awaited is alerts.Awaited.CA else real(awaited, now=NOW)
 
     monkeypatch.setattr(alerts, "_overdue", overdue)
     with pytest.raises(KeyError):

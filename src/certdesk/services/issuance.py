@@ -344,25 +344,20 @@ def _record(
     now = clock()
     since = issuance.claimed_at or issuance.created_at
     match answer:
-        case Accepted(handle=handle) if issuance.state == Work.CLAIMED:
-            with write_transaction():
-                lock_organisation(OrganisationId(issuance.organisation_id))
-                return advance_issuance(
-                    issuance=issuance,
-                    steps=(
-                        (
-                            Event.CA_ACCEPT,
-                            Step(detail=_at_work(backend, handle, since, now), data={"handle": handle}),
-                        ),
-                    ),
-                    actor=SYSTEM,
-                    now=now,
-                    next_attempt_at=now + POLL_FIRST,
-                    written={"handle": handle, "acknowledged_at": now},
-                )
         case Accepted(handle=handle):
-            waited = now - (issuance.acknowledged_at or now)
             line = _at_work(backend, handle, since, now)
+            if issuance.state == Work.CLAIMED:
+                with write_transaction():
+                    lock_organisation(OrganisationId(issuance.organisation_id))
+                    return advance_issuance(
+                        issuance=issuance,
+                        steps=((Event.CA_ACCEPT, Step(detail=line, data={"handle": handle})),),
+                        actor=SYSTEM,
+                        now=now,
+                        next_attempt_at=now + POLL_FIRST,
+                        written={"handle": handle, "acknowledged_at": now},
+                    )
+            waited = now - (issuance.acknowledged_at or now)
             _wait(issuance, at=now + _between(POLL_FIRST, waited / 4, RETRY_MOST), line=line)
             return Work.SUBMITTED
         case Refused(reason=reason):
@@ -414,7 +409,10 @@ def _record_issued(
             if received := withhold(issuance, issued, reason, now=now):
                 Issuance.objects.filter(id=issuance.pk).update(received=received)
             if first and ended and at.state is State.APPROVED:
-                _refer_again(issuance, reason, now=now)
+                # An officer decides whether the request gets another for the same CSR.
+                number, step = RequestId(issuance.request_id), Step(detail=reason, note=reason)
+                advance(request_id=number, event=Event.REFER, actor=SYSTEM, now=now, step=step)
+                record_again(issuance, now=now)
             return state
         step = Step(
             detail=f"Valid until {facts.not_after:%-d %B %Y}.",
@@ -446,18 +444,6 @@ def _withdrawn(issuance: Issuance, intent: Intent, *, is_first: bool, now: datet
     issuance.request = request_now(issuance.request_id)
     against = issuance_obstacles(issuance, intent, kept_csr(issuance), caa=None, is_first=is_first, now=now)
     return " ".join(check.message for check in against if not check.code.startswith(_OF_THE_ASKING))
-
-
-def _refer_again(issuance: Issuance, reason: str, *, now: datetime) -> None:
-    """An officer decides whether a request whose certificate was withheld gets another for the same CSR."""
-    advance(
-        request_id=RequestId(issuance.request_id),
-        event=Event.REFER,
-        actor=SYSTEM,
-        now=now,
-        step=Step(detail=reason, note=reason),
-    )
-    record_again(issuance, now=now)
 
 
 def _end(
