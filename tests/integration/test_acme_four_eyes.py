@@ -5,10 +5,15 @@ from collections.abc import Callable
 import pytest
 
 from certdesk.domain.actors import Actor
+from certdesk.domain.certificates import Refused
+from certdesk.domain.errors import BackendRefused, NotAuthorized
 from certdesk.services.acme_credentials import reveal_key, rotate_credential
-from certdesk.store.models import ValidationRecord
+from certdesk.services.confirm import submit_another
+from certdesk.services.organisations import Evidence
+from certdesk.services.recovery import retry_request
+from certdesk.store.models import Request, ValidationRecord
 from tests.integration.acme_support import AcmeWorld, acme_world, client, credential, scripted_network
-from tests.integration.support import NOW, validated
+from tests.integration.support import NOW, Clock, ScriptedCa, approve, backend, csr, validated
 
 pytestmark = pytest.mark.django_db(transaction=True)
 NAME, BELOW = "www.example.ac.uk", "*.example.ac.uk"
@@ -69,3 +74,17 @@ def test_what_somebody_else_has_checked_as_well_counts() -> None:
 class _Everything(set[str]):
     def __contains__(self, _proof: object) -> bool:
         return True
+
+
+def test_who_knows_the_key_has_nothing_sent_to_the_ca_again_either() -> None:
+    here, name = acme_world(), "www.elsewhere.org"
+    assert here.registered().order(name).status == 403
+    number = Request.objects.get(channel="acme").pk
+    w = here.world
+    approve(w.otto, number, evidence=[Evidence(domain="elsewhere.org", how="registry", details="Seen.")])
+    with backend(ScriptedCa([Refused(reason="No.")], inline=True)), pytest.raises(BackendRefused):
+        submit_another(actor=w.bob, number=number, upload=csr(name), channel="portal", clock=Clock())
+    _reveals(here, w.olga)
+    with pytest.raises(NotAuthorized):
+        retry_request(actor=w.olga, number=number, now=NOW)
+    retry_request(actor=w.otto, number=number, now=NOW)

@@ -91,8 +91,10 @@ from tests.integration.support import (
     backend,
     csr,
     organisation,
+    outcomes,
     signed,
     submit,
+    together,
 )
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -350,3 +352,24 @@ def test_a_manager_who_was_made_an_applicant_meanwhile_acts_as_one(here: AcmeWor
         with pytest.raises(NotAuthorized):
             _do(act, here.meg)
     assert _state() == before
+
+
+def test_nothing_is_made_behind_the_back_of_what_ends_it() -> None:
+    """A credential belongs to nobody who is disabled; no token outlives the reset of a second factor."""
+    made = acme_world()
+    w, uni = made.world, made.world.university
+    for number in range(8):
+        mia = actor(f"mia{number}", organisation=uni, role=OrgRole.MANAGER)
+        assert mia.user_id is not None
+        Authenticator.objects.create(user_id=mia.user_id, type=Authenticator.Type.TOTP, data={})
+        makes_token = partial(create_token, actor=mia, name="x", expires_at=NOW + DAY, now=NOW)
+        outcomes(
+            together([makes_token, partial(reset_second_factor, actor=w.olga, user_id=mia.user_id, now=NOW)])
+        )
+        reset = AuditEvent.objects.get(action="second_factor.reset", object_id=str(mia.user_id)).seq
+        for token in ApiToken.objects.filter(user_id=mia.user_id, revoked_at__isnull=True):
+            assert AuditEvent.objects.get(action="token.create", object_id=str(token.pk)).seq > reset
+
+        makes = partial(create_credential, actor=mia, organisation_id=uni, name="x", limits=Limits(), now=NOW)
+        outcomes(together([makes, partial(disable_account, actor=w.olga, user_id=mia.user_id, now=NOW)]))
+    assert not EabCredential.objects.filter(owner__is_active=False).exists()

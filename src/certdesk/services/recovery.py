@@ -9,6 +9,7 @@ from certdesk.domain.actors import Action, Actor, can
 from certdesk.domain.errors import NotAuthorized, StateConflict
 from certdesk.domain.requests import DONE, Event, Work
 from certdesk.domain.waiting import AWAITING_CA
+from certdesk.services.decisions import is_own
 from certdesk.services.intents import LEASE, record_again
 from certdesk.services.permissions import refuse_former
 from certdesk.services.texts import storable
@@ -30,8 +31,10 @@ def retry_request(
     officer and for an own request, NotFound, InvalidInput for a note that can't be kept.
     """
     shown = _may_process(actor, number)
-    if shown.requester_id == actor.user_id:
-        raise NotAuthorized("You asked for this yourself, so another officer has to send it again.")
+    if is_own(actor, shown):
+        raise NotAuthorized(
+            "You asked for this, or know the key that asked for it, so another officer has to send it again."
+        )
     note = storable(note, field="note")
     with write_transaction():
         lock_organisation(shown.organisation_id)
