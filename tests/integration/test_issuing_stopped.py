@@ -159,6 +159,26 @@ class TestLintAgain:
         Worker(clock=lambda: later).tick(now=later)
         assert Certificate.objects.count() == 2
 
+    def test_what_lint_breaks_over_stops_issuing_and_holds_up_no_other(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        w = world()
+        submit(w.alice, NAME)
+        submit(w.alice, "mail.example.ac.uk")
+        first, second = Certificate.objects.order_by("id")
+
+        def lint(der: bytes) -> tuple[Finding, ...]:
+            if der == bytes(first.der):
+                raise RecursionError
+            return (BROKEN,)
+
+        monkeypatch.setattr(lint_again, "lint_certificate", lint)
+        assert lint_again.lint_issued(now=timezone.now(), limit=10)
+        reason = runtime.newest().settings.issuing_stopped
+        assert f"{first.serial} (it can't be linted)" in reason
+        assert f"{second.serial} (some.rule)" in reason
+        assert not lint_again.lint_issued(now=timezone.now(), limit=10)
+
     def test_an_operators_own_reason_stands(self, monkeypatch: pytest.MonkeyPatch) -> None:
         submit(world().alice, NAME)
         stop("Moving house.")

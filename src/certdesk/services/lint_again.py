@@ -30,11 +30,15 @@ def lint_issued(*, now: datetime, limit: int) -> bool:
     rows = list(waiting.order_by("id").values_list("id", "certificate__serial", "certificate__der")[:limit])
     if not rows:
         return False
-    broken = [
-        f"certificate {serial} ({', '.join(sorted({one.code for one in found}))})"
-        for _number, serial, der in rows
-        if (found := blocking(lint_certificate(bytes(der))))
-    ]
+    broken: list[str] = []
+    for _number, serial, der in rows:
+        try:
+            codes = sorted({one.code for one in blocking(lint_certificate(bytes(der)))})
+        except Exception:  # what can't be linted has not been shown to be right, and holds up no other
+            log.exception("issuance.lint_again_failed", serial=serial)
+            codes = ["it can't be linted"]
+        if codes:
+            broken.append(f"certificate {serial} ({', '.join(codes)})")
     with write_transaction():
         if broken:
             reason = f"Lint before signing let pass what breaks a rule: {'; '.join(broken)}."
