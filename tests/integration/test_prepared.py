@@ -8,6 +8,7 @@ from django.db import IntegrityError, connection
 from django.db.transaction import TransactionManagementError
 from django.test.utils import CaptureQueriesContext
 
+from certdesk.conf.settings import _database
 from certdesk.store.db import write_transaction
 from certdesk.store.models import BlockedKey, IssuerChain, Membership, Organisation, UsedNonce
 from certdesk.store.prepared import Prepared, Swap, insert, insert_all, insert_new
@@ -174,3 +175,27 @@ def test_postgresql_keeps_a_statement() -> None:
                 ['%FROM "store_organisation" WHERE "store_organisation"."id" = $1%'],
             )
             assert sum(times for (times,) in cursor.fetchall()) >= 3
+
+
+def test_behind_a_pooler_in_transaction_mode_nothing_is_kept() -> None:
+    """The next transaction may run in a session that has never seen the statement."""
+    address = "postgres://user@host/certdesk"
+    assert _database(address)["OPTIONS"]["prepare_threshold"] is not None  # type: ignore[index]  # a dict
+    alone = _database(f"{address}?pooler=transaction")
+    assert alone["OPTIONS"]["prepare_threshold"] is None  # type: ignore[index]  # as above
+    assert alone["DISABLE_SERVER_SIDE_CURSORS"]
+    if connection.vendor != "postgresql":
+        return
+    connection.ensure_connection()
+    with connection.cursor() as cursor:
+        cursor.execute("DEALLOCATE ALL")
+    usual, connection.connection.prepare_threshold = connection.connection.prepare_threshold, None
+    try:
+        for _ in range(3):
+            BY_ID.first(1)
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT COUNT(*) FROM pg_prepared_statements")
+            assert cursor.fetchone() == (0,)
+    finally:
+        connection.connection.prepare_threshold = usual
+        connection.close()

@@ -102,6 +102,7 @@ def _database(url: str) -> dict[str, object]:
         }
     if parts.scheme in ("postgres", "postgresql"):
         query = dict(pair.split("=", 1) for pair in parts.query.split("&") if "=" in pair)
+        shared = query.get("pooler") == "transaction"  # each transaction may get another session
         return {
             "ENGINE": "django.db.backends.postgresql",
             "NAME": unquote(parts.path.lstrip("/")),
@@ -109,10 +110,11 @@ def _database(url: str) -> dict[str, object]:
             "PASSWORD": unquote(parts.password or ""),
             "HOST": unquote(query.get("host", parts.hostname or "")),
             "PORT": str(parts.port or ""),
+            "DISABLE_SERVER_SIDE_CURSORS": shared,
             "OPTIONS": {
                 "pool": {"min_size": 2, "max_size": CERTDESK.threads + 4},
-                "prepare_threshold": 2**31
-                - 1,  # what asks for it is prepared (store/native.py), nothing else
+                # What asks for it is prepared (store/native.py), nothing else; in a shared session nothing.
+                "prepare_threshold": None if shared else 2**31 - 1,
             },
         }
     raise Misconfigured("DATABASE_URL must start with sqlite:/// or postgres://")

@@ -80,8 +80,9 @@ def _executed(own: BaseDatabaseWrapper, sql: str, parameters: Parameters) -> _Do
     done: _Done
     if own.vendor == "sqlite":
         done = own.connection.execute(_with_question_marks(sql), parameters)
-    else:  # planned once for each connection; parameters go beside the text, not into it
-        done = PostgresCursor(own.connection).execute(sql, parameters, prepare=True)
+    else:  # planned once for each connection that is ours alone; parameters go beside the text, not into it
+        prepare = own.connection.prepare_threshold is not None
+        done = PostgresCursor(own.connection).execute(sql, parameters, prepare=prepare)
     return done
 
 
