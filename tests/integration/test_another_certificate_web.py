@@ -64,7 +64,7 @@ def test_from_the_page_to_another_certificate(number: int) -> None:
     assert seen.status_code == 200
     text = seen.content.decode()
     assert NAMES[0] in text
-    assert "nobody has to approve it again" in text
+    assert "no one has to approve it again" in text
     assert traces() == before, "a preview stores nothing (R16)"
 
     old = set(Certificate.objects.values_list("id", flat=True))

@@ -132,7 +132,7 @@ def test_r2_a_hidden_entry_comes_back(people: World) -> None:
 def test_r2_an_empty_faq_says_so(people: World) -> None:
     for key in keys():
         faq.publish_faq(actor=people.olga, key=key, published=False, seen_version=0, now=NOW)
-    assert "Nobody has put a question here yet" in visible()
+    assert "There are no questions here yet" in visible()
     assert Client().get("/help/faq.pdf").status_code == 200
 
 

@@ -271,6 +271,7 @@ def test_a_manager_issues_passwords_within_the_organisation_only(here: World) ->
         assert not user_of(somebody).must_change_password
 
 
+@pytest.mark.django_db(transaction=True)
 def test_a_manager_gets_no_officer_by_way_of_a_shared_organisation(here: World) -> None:
     meg = actor("meg", organisation=here.university, role=OrgRole.MANAGER)
     ned = actor("ned", organisation=here.university, ra=RaRole.OFFICER)

@@ -59,7 +59,7 @@ def test_an_app_is_asked_for_at_the_next_sign_in(here: World) -> None:
     again = sign_in("alice")
     assert not is_signed_in(again)
     wrong = again.post(CODE, {"code": "000000"})
-    assert b"This code does not fit" in wrong.content
+    assert b"This code is not right" in wrong.content
     assert again.post(CODE, {"code": code_of(secret)}).status_code == 302
     assert is_signed_in(again)
 
