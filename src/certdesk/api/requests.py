@@ -87,7 +87,7 @@ def preview(request: HttpRequest, body: SubmissionIn) -> dict[str, object]:
 )
 def create(
     request: HttpRequest, response: HttpResponse, body: SubmissionIn, key: IdempotencyKey = ""
-) -> Status[RequestOut]:
+) -> HttpResponse:
     """Creates a request; 422 with every check if policy refuses it.
 
     With a CA that answers at once the certificate is there already. `Idempotent-Replayed: true` says that an
@@ -104,7 +104,7 @@ def create(
     response["Location"] = f"{ROOT}/requests/{created.number}"
     if created.replayed:
         response["Idempotent-Replayed"] = "true"
-    return Status(201, _show(response, actor, created.number))
+    return _show(response, actor, created.number, status=201)
 
 
 @router.get(
@@ -135,7 +135,7 @@ def index(request: HttpRequest, response: HttpResponse, query: Query[RequestsQue
     summary="Show a request",
     response={200: RequestOut},
 )
-def show(request: HttpRequest, response: HttpResponse, number: int) -> RequestOut | HttpResponse:
+def show(request: HttpRequest, response: HttpResponse, number: int) -> HttpResponse:
     """A request with its checks, history, decisions and certificates. The ETag is its version."""
     told = _show(response, actor_of(request), number)
     response["Cache-Control"] = "private, no-cache"
@@ -194,7 +194,7 @@ def withdraw(
     number: int,
     body: WithdrawIn | None = None,
     if_match: IfMatch = "",
-) -> RequestOut:
+) -> HttpResponse:
     """Ends a request before issuance; its requester or a manager may."""
     actor = actor_of(request)
     seen = _seen(actor, number, if_match, given=body.version if body else None)
@@ -210,7 +210,7 @@ def withdraw(
 )
 def end(
     request: HttpRequest, response: HttpResponse, number: int, body: EndIn, if_match: IfMatch = ""
-) -> RequestOut:
+) -> HttpResponse:
     """No certificate follows under it; those that are there stay valid. Officers and managers may."""
     actor = actor_of(request)
     seen = _seen(actor, number, if_match, given=body.version)
@@ -237,7 +237,7 @@ def decision(request: HttpRequest, number: int) -> Judgement:
 )
 def approve(
     request: HttpRequest, response: HttpResponse, number: int, body: ApproveIn, if_match: IfMatch = ""
-) -> RequestOut:
+) -> HttpResponse:
     """Approves what `shown` says that the officer saw, with evidence for each domain that nothing proves yet,
     and with how the organisation was vetted where it has not been.
 
@@ -266,7 +266,7 @@ def approve(
 )
 def reject(
     request: HttpRequest, response: HttpResponse, number: int, body: RejectIn, if_match: IfMatch = ""
-) -> RequestOut:
+) -> HttpResponse:
     """Rejects with details, which the applicant reads."""
     actor = actor_of(request)
     seen = _seen(actor, number, if_match, given=body.version)
@@ -286,7 +286,7 @@ def retry(
     number: int,
     body: RetryIn | None = None,
     if_match: IfMatch = "",
-) -> RequestOut:
+) -> HttpResponse:
     """Checked again first, then sent as a new attempt; nobody sends an own request again."""
     actor, asked = actor_of(request), body or RetryIn()
     seen = _seen(actor, number, if_match, given=asked.version)
@@ -300,7 +300,7 @@ def retry(
     summary="Ask the CA about a request at once (RA officers)",
     response={200: RequestOut, 409: ProblemOut},
 )
-def poll(request: HttpRequest, response: HttpResponse, number: int) -> RequestOut:
+def poll(request: HttpRequest, response: HttpResponse, number: int) -> HttpResponse:
     """Rather than when the back-off says so; the status changes once the CA answers."""
     actor = actor_of(request)
     poll_now(actor=actor, number=number, now=timezone.now())
@@ -315,11 +315,12 @@ def _seen(actor: Actor, number: int, if_match: str, *, given: int | None) -> int
     return inputs.seen_version(if_match, current=current, given=given)
 
 
-def _show(response: HttpResponse, actor: Actor, number: int) -> RequestOut:
-    """The request; its ETag is its version, and a number for what changes without one."""
+def _show(response: HttpResponse, actor: Actor, number: int, *, status: int = 200) -> HttpResponse:
+    """The request, written once; its ETag is its version, and a number for what changes without one."""
     told = RequestOut.from_orm(get_request(actor=actor, number=number))
-    response["ETag"] = f'"{told.version}.{crc32(told.model_dump_json().encode())}"'
-    return told
+    response.status_code, response.content = status, told.model_dump_json().encode()
+    response["ETag"] = f'"{told.version}.{crc32(response.content)}"'
+    return response
 
 
 def _submission(actor: Actor, body: SubmissionIn) -> Submission:
