@@ -139,4 +139,4 @@ def test_a_manager_ends_the_request_with_it(visit: Visit, tmp_path: Path) -> Non
     meg.get_by_role("button", name="Revoke certificate").click()
     meg.wait_for_url(f"**/requests/{number}/")
     expect(meg.get_by_role("link", name="Request another certificate")).to_have_count(0)
-    expect(meg.locator(".timeline")).to_contain_text("being revoked (cessationOfOperation)")
+    expect(meg.locator(".timeline")).to_contain_text("being revoked: it is no longer needed")

@@ -174,7 +174,7 @@ def test_an_officer_adds_an_app_where_it_is_required(start_server: object, page:
     look_at(page, "app-set-up")
     page.get_by_label("Code from the app").fill("000000")
     page.get_by_role("button", name="Set it up").click()
-    expect(page.get_by_text("This code does not fit").first).to_be_visible()
+    expect(page.get_by_text("This code is not right").first).to_be_visible()
     secret = page.locator("#authenticator_secret").inner_text().strip()
     page.get_by_label("Code from the app").fill(code_of(secret))
     page.get_by_role("button", name="Set it up").click()

@@ -128,9 +128,9 @@ def test_a_revocation_that_ends_the_request_says_so_in_plain_words() -> None:
     address = reverse("certificates-revoke", args=[certificate.pk])
     asks = client.get(address).content.decode()
     assert asks.count("The request ends as well: no certificate follows under it.") == 1
-    assert asks.count("You can end the request as well, below.") == 2
+    assert asks.count("You can also end the request, below.") == 2
     applicant = signed_in("alice").get(address).content.decode()
-    assert "end the request as well" not in applicant, "she may not"
+    assert "also end the request" not in applicant, "she may not"
     assert (
         client.post(address, {"reason": "privilegeWithdrawn", "note": "See the letter."}).status_code == 302
     )

@@ -159,7 +159,7 @@ def _explained(reason: RevocationReason, *, may_end: bool) -> SafeString:
     elif reason in ENDS_REQUEST:
         follows = "The request ends as well: no certificate follows under it."
     elif reason in MAY_END_REQUEST:
-        follows = "You can end the request as well, below."
+        follows = "You can also end the request, below."
     else:
         follows = "The request goes on: you can get another certificate under it."
     return format_html(
