@@ -100,7 +100,7 @@ def test_a_persistent_record_without_a_script_and_what_the_list_says(visit, dns:
     def is_seen() -> bool:
         """We look by ourselves as well, and whoever is faster finds it."""
         alice.goto(here)
-        if alice.get_by_text("renews itself").count():
+        if alice.get_by_text("renews automatically").count():
             return True
         check_now(alice)
         return False
