@@ -1,4 +1,4 @@
-"""Looks for proofs beside the worker: a slow name server must not hold up a certificate (R23).
+"""Looks for proofs beside the worker: a slow name server must not hold up a certificate.
 
 One thread at a time, made when something is due. What it does not finish is due again: looks are claimed in
 the rows, so that several workers share them.

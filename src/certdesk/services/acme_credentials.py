@@ -60,7 +60,7 @@ def create_credential(
 ) -> CredentialKey:
     """Makes a credential for an organisation; any number of accounts may use it unless `limits` say less.
 
-    With `idempotency_key` the same person's same key makes the same credential (W5).
+    With `idempotency_key` the same person's same key makes the same credential.
     Raises NotFound for a foreign organisation, NotAuthorized for its applicants, InvalidInput,
     IdempotencyMismatch.
     """

@@ -1,4 +1,4 @@
-"""Who belongs to an organisation, and as what: inviting, roles, leaving, handing over (R20, R38).
+"""Who belongs to an organisation, and as what: inviting, roles, leaving, handing over.
 
 What somebody asked for belongs to the organisation: nothing in here touches requests or certificates.
 ACME credentials that asked in the name of somebody who leaves get another owner. Passwords and accounts as
@@ -46,7 +46,7 @@ def add_member(
     role: OrgRole,
     now: datetime,
 ) -> IssuedPassword:
-    """Makes a person of an organisation, with an issued password to be changed at first sign-in (R8).
+    """Makes a person of an organisation, with an issued password to be changed at first sign-in.
 
     The person is mailed a link to choose one, and needs no issued one then.
 
@@ -73,7 +73,7 @@ def add_member(
 def add_ra_person(
     *, actor: Actor, username: str, name: str, email: str, role: RaRole, now: datetime
 ) -> IssuedPassword:
-    """Makes a person of the RA, with an issued password to be changed at first sign-in (R8, R38).
+    """Makes a person of the RA, with an issued password to be changed at first sign-in.
 
     Only the system does, from the command line of the service's own account: that is how the very first
     person comes to be. Raises NotAuthorized, InvalidInput.

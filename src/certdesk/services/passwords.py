@@ -55,7 +55,7 @@ def minimum_for(user: AbstractBaseUser | None) -> int:
 
 
 def configured_minimum() -> int:
-    """The setting of R7 as it is now."""
+    """The setting as it is now."""
     return runtime.current().password_min_length
 
 

@@ -1,4 +1,4 @@
-"""People's accounts: their passwords, whether they may sign in, their second factor (R6, R8, R9, R38).
+"""People's accounts: their passwords, whether they may sign in, their second factor.
 
 Who may do it to somebody else: an RA officer to the people of organisations, a manager to people who
 belong to nobody else's organisation, an operator to the people of the RA. Nobody does it to oneself.
@@ -93,7 +93,7 @@ def accept_invitation(*, token: str, new: str, now: datetime) -> None:
 
 
 def issue_new_password(*, actor: Actor, user_id: int, now: datetime) -> IssuedPassword:
-    """Makes a new password for a person, shown once and to be changed at the next sign-in (R8).
+    """Makes a new password for a person, shown once and to be changed at the next sign-in.
 
     Ends the person's sessions and API tokens; a link to choose one oneself is mailed.
 
@@ -178,7 +178,7 @@ def reset_second_factor(*, actor: Actor, user_id: int, now: datetime) -> None:
 
 @contextmanager
 def second_factor_change(*, user_id: int, but_session: str, now: datetime) -> Iterator[None]:
-    """A transaction in which a person's own second factors change; what came of it is audited in it (L1).
+    """A transaction in which a person's own second factors change; what came of it is audited in it.
 
     Other sessions end: they began under the old rules, and one stolen before a second factor was there must
     not outlive it. API tokens end with a factor that is removed. An error undoes everything.

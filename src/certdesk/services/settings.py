@@ -18,7 +18,7 @@ from certdesk.store.selectors.settings import lock_settings
 def change_settings(
     *, actor: Actor, values: Mapping[str, object], seen_version: int | None, now: datetime
 ) -> ServiceSettings:
-    """Puts new values in force; `seen_version` is the version that the form was filled from (W1).
+    """Puts new values in force; `seen_version` is the version that the form was filled from.
 
     Raises InvalidInput per field, NotAuthorized, StateConflict when somebody else changed them since.
     """
