@@ -93,6 +93,7 @@ def cuts(folder: Path) -> dict[str, Any]:
     made = acme.order("one.example.ac.uk")
     assert made.status == 201, made.body
     found["an order waits for the disk"] = disk.waited - waited
+    found["the next one does"] = connection.connection.execute("PRAGMA synchronous").fetchone()[0] == db._FULL
     disk.cut()
     found["orders kept"] = AcmeOrder.objects.count() - orders
     acme.nonce = ""

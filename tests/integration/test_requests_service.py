@@ -504,7 +504,7 @@ def test_nothing_is_left_of_a_decision_whose_transaction_fails(monkeypatch: pyte
     def broken(*_args: object, **_kwargs: object) -> None:
         raise RuntimeError("the disk is full")
 
-    monkeypatch.setattr("certdesk.store.audit.insert_all", broken)
+    monkeypatch.setattr("certdesk.store.audit.put", broken)
     with pytest.raises(RuntimeError):
         approve_only(w.olga, number, evidence=[_proof("outside.example")], note="Yes.", now=NOW)
     with pytest.raises(RuntimeError):

@@ -23,7 +23,6 @@ from certdesk.store.native import own_connection
 _writers = threading.Lock()
 #: Of SQLite: https://www.sqlite.org/pragma.html#pragma_synchronous
 _FULL = 2
-_LEVEL = "_certdesk_waits_for_disk"
 _mine = threading.local()
 
 
@@ -100,17 +99,19 @@ def start_of_machine() -> str:
         return ""
 
 
-def _wait_for_disk(own: BaseDatabaseWrapper, *, durable: bool) -> None:
-    """Says whether the connection's commits wait for the disk, where its settings let them."""
+@contextmanager
+def _no_wait_for_disk(own: BaseDatabaseWrapper) -> Iterator[None]:
+    """Lets a connection's commits go without waiting, where it waits; the next ones wait again."""
     own.ensure_connection()
-    connected, full, now = own.__dict__.get(_LEVEL, (None, False, False))
-    if connected is not own.connection:  # a new one
-        full = now = own.connection.execute("PRAGMA synchronous").fetchone()[0] == _FULL
-    wanted = durable or not start_of_machine()
-    if full and wanted is not now:
-        own.connection.execute(f"PRAGMA synchronous={'FULL' if wanted else 'NORMAL'}")
-        now = wanted
-    own.__dict__[_LEVEL] = own.connection, full, now
+    if not start_of_machine() or own.connection.execute("PRAGMA synchronous").fetchone()[0] != _FULL:
+        yield
+        return
+    own.connection.execute("PRAGMA synchronous=NORMAL")
+    try:
+        yield
+    finally:
+        if own.connection is not None:
+            own.connection.execute("PRAGMA synchronous=FULL")
 
 
 @contextmanager
@@ -119,8 +120,7 @@ def _turn(own: BaseDatabaseWrapper, *, durable: bool) -> Iterator[None]:
     if own.vendor != "sqlite":
         yield
         return
-    _wait_for_disk(own, durable=durable)
-    with _writers:
+    with _writers, nullcontext() if durable else _no_wait_for_disk(own):
         name = str(own.settings_dict["NAME"])
         if name.startswith("file:") or name == ":memory:":
             yield
