@@ -223,7 +223,7 @@ def test_an_operator_moves_renewals_forward_and_back(visit: Visit, server: DemoS
         if reason.startswith("The CA"):
             examine(operator, "renewals-dry-run")
         dry.get_by_role("button", name=re.compile("^Move [0-9]+ renewals? forward")).click()
-        expect(operator.get_by_role("status")).to_contain_text("told the new time from now on")
+        expect(operator.get_by_role("status")).to_contain_text("clients that ask get the new time")
     moved = operator.get_by_role("region", name="What was moved")
     moved.get_by_role("button", name="Withdraw").first.click()
     expect(operator.get_by_role("status")).to_contain_text("at their usual time again")
