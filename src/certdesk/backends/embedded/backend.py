@@ -134,7 +134,7 @@ class EmbeddedBackend:
         by_shape, new, other = (SHAPES.counts[how] for how in How)
         message = (
             f"Linted since this process started: {by_shape} by their shape, {new} in full as the first of "
-            f"their shape, {other} in full because they were not plainly clean."
+            f"their shape, {other} in full for another reason."
         )
         if self._lint_in_full:
             message = f"Every certificate is linted in full before it is signed. {message}"
