@@ -20,12 +20,6 @@ CONFLICT = 409
 UNPROCESSABLE = 422
 
 
-@pytest.fixture(scope="module")
-def server(own_server: DemoServer) -> DemoServer:
-    """Charlie's first request is part of the story."""
-    return own_server
-
-
 def open_from_queue(officer: Page, number: int) -> None:
     """Find a request in the queue and open it."""
     officer.goto("/queue/")

@@ -16,7 +16,6 @@ from tests.acceptance import stories
 from tests.acceptance.looks import examine, violations
 from tests.acceptance.seed_support import AVAILABLE, make_csr
 from tests.acceptance.stories import Visitors, new_name
-from tests.harness.server import DemoServer
 
 pytestmark = pytest.mark.browser
 
@@ -132,12 +131,6 @@ NO_PAGE = {
     *("mfa_view_recovery_codes", "mfa_download_recovery_codes"),
     *("healthz", "readyz", "issuer_certificate", "issuer_crl"),
 }
-
-
-@pytest.fixture(scope="module")
-def server(own_server: DemoServer) -> DemoServer:
-    """Charlie asks for the first time here, as in other files."""
-    return own_server
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,12 +21,6 @@ Visit = Callable[..., Page]
 BOX = "hostmaster@other.ac.uk"
 
 
-@pytest.fixture(scope="module")
-def server(own_server: DemoServer) -> DemoServer:
-    """Charlie's first certificate is the story."""
-    return own_server
-
-
 def mails_to(server: DemoServer, address: str) -> list[str]:
     """The bodies of the mails in the server's mail folder to one address, oldest first."""
     found = []

@@ -26,12 +26,6 @@ CLOSED_BEFORE = (
 )
 
 
-@pytest.fixture(scope="module")
-def server(own_server: DemoServer) -> DemoServer:
-    """The demo's people change their passwords here."""
-    return own_server
-
-
 @pytest.fixture
 def opened() -> Iterator[list[Portal]]:
     """Portals to close after the test."""

@@ -280,9 +280,9 @@ def test_r19_nothing_reaches_the_ca_before_an_officer_approves_and_then_one_orde
     number = staff("alice").ask(make_csr(tmp_path, new_name("approved-once.org")))
     assert staff("alice").request(number).status_box.startswith(WAITING)
     assert attempts(server, number) == 0
-    staff("olga").get("/queue/"), staff("otto").get("/queue/")  # signed in before they race
+    forms = {who: staff(who).get(f"/queue/{number}/") for who in ("olga", "otto")}  # open before they race
     with ThreadPoolExecutor(max_workers=2) as pool:
-        list(pool.map(lambda who: staff(who).approve(number), ("olga", "otto")))
+        list(pool.map(lambda who: staff(who).approve(number, form=forms[who]), forms))
     staff("alice").wait_for(number, AVAILABLE)
     assert attempts(server, number) == 1
     approvals = "SELECT count(*) FROM store_approval WHERE request_id = ? AND verdict = 'approve'"

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from tests.acceptance.seed_support import WAITING, Page, Portal, Staff, body, make_csr, new_name
-from tests.harness.server import DemoServer
 
 USUAL: dict[str, Any] = {
     "ra": "JTAG",
@@ -24,12 +23,6 @@ USUAL: dict[str, Any] = {
     "password_min_length": "15",
 }
 Changed = Callable[..., AbstractContextManager[None]]
-
-
-@pytest.fixture(scope="module")
-def server(own_server: DemoServer) -> DemoServer:
-    """Its settings are nobody else's."""
-    return own_server
 
 
 def change(staff: Staff, **values: Any) -> Page:

@@ -19,12 +19,6 @@ pytestmark = pytest.mark.browser
 CHOSEN = "several unrelated words"
 
 
-@pytest.fixture(scope="module")
-def server(own_server: DemoServer) -> DemoServer:
-    """The demo's people change how they sign in here."""
-    return own_server
-
-
 def at_name(server: DemoServer) -> str:
     """The same instance at `localhost`: browsers bind passkeys to a name, never to an IP address."""
     return f"http://localhost:{server.port}"

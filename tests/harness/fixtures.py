@@ -81,28 +81,11 @@ def demo_with(tmp_path_factory: pytest.TempPathFactory, demo_template: Path) -> 
     return run
 
 
-@pytest.fixture(scope="session")
-def shared_server(demo_with: DemoWith) -> Iterator[DemoServer]:
-    """The demo instance of this worker, for all files that leave it as they found it."""
+@pytest.fixture(scope="module")
+def server(demo_with: DemoWith) -> Iterator[DemoServer]:
+    """A demo instance for the stories of one file; each works on requests and names of its own."""
     with demo_with() as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def own_server(demo_with: DemoWith) -> Iterator[DemoServer]:
-    """A demo instance for the stories of one file."""
-    with demo_with() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def server(shared_server: DemoServer) -> DemoServer:
-    """A demo instance; each story works on requests of its own, and on names that no other has.
-
-    A file that lets charlie have his first certificate, or changes how the demo's people sign in, defines a
-    `server` that is its `own_server`.
-    """
-    return shared_server
 
 
 @pytest.fixture
