@@ -222,7 +222,9 @@ class Portal:
         assert page.status == 200, page.text
         return [int(n) for n in re.findall(r'<th scope="row"[^>]*><a href="/requests/(\d+)/">', page.html)]
 
-    def approve(self, number: int, *, form: Page | None = None, message: str = "", **evidence: str) -> Page:
+    def approve(
+        self, number: int, form: Page | None = None, /, *, message: str = "", **evidence: str
+    ) -> Page:
         """Approve, with the same words as evidence for every domain that the form asks about."""
         form = form or self.get(f"/queue/{number}/")
         fields: dict[str, Any] = {"shown": form.field("shown"), "message": message}

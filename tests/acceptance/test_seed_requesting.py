@@ -282,7 +282,7 @@ def test_r19_nothing_reaches_the_ca_before_an_officer_approves_and_then_one_orde
     assert attempts(server, number) == 0
     forms = {who: staff(who).get(f"/queue/{number}/") for who in ("olga", "otto")}  # open before they race
     with ThreadPoolExecutor(max_workers=2) as pool:
-        list(pool.map(lambda who: staff(who).approve(number, form=forms[who]), forms))
+        list(pool.map(lambda who: staff(who).approve(number, forms[who]), forms))
     staff("alice").wait_for(number, AVAILABLE)
     assert attempts(server, number) == 1
     approvals = "SELECT count(*) FROM store_approval WHERE request_id = ? AND verdict = 'approve'"
