@@ -173,7 +173,7 @@ class DeadlinesOut(Schema):
 
     @staticmethod
     def resolve_covered_by(detail: DomainDetail) -> str | None:
-        """Null where it stands by itself."""
+        """Null where it stands alone."""
         return detail.domain.covered_by or None
 
     @staticmethod

@@ -178,7 +178,7 @@ def _certificate_status(row: RequestDetail | RequestRow) -> CertificateStatus | 
 
 
 class RequestOut(AskedOut):
-    """A request, with everything that hangs on it."""
+    """A request, with everything that belongs to it."""
 
     id: int = Field(validation_alias="number")
     status: Status

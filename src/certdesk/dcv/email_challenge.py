@@ -77,7 +77,7 @@ class ChallengeFacts:
 
 
 def message_text(facts: ChallengeFacts, *, link: str, code: str, page: str) -> str:
-    """The paragraphs of the mail, a blank line apart; whoever sends them fills the lines.
+    """The paragraphs of the mail, a blank line apart; the sender fills the lines.
 
     `link` opens the page that asks for confirmation, `page` takes the code.
     """

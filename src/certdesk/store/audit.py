@@ -4,6 +4,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from certdesk.domain.actors import Actor
 from certdesk.domain.audit import GENESIS, Entry, chain_hash
@@ -95,27 +96,16 @@ def _append(deeds: Sequence[tuple[Deed, Actor, datetime]]) -> None:
 
 
 def _chained(deed: Deed, *, seq: int, previous_hash: str, actor: Actor, now: datetime) -> dict[str, object]:
-    entry = Entry(
-        seq=seq,
-        at=now,
-        actor=actor.label,
-        user_id=actor.user_id,
-        action=deed.action,
-        object_type=deed.object_type,
-        object_id=str(deed.object_id),
-        organisation_id=deed.organisation_id,
-        data=dict(deed.data),
-    )
-    return {
-        "seq": entry.seq,
-        "at": entry.at,
-        "actor": entry.actor,
-        "user_id": entry.user_id,
-        "action": entry.action,
-        "object_type": entry.object_type,
-        "object_id": entry.object_id,
-        "organisation_id": entry.organisation_id,
-        "data": entry.data,
-        "previous_hash": previous_hash,
-        "hash": chain_hash(entry, previous_hash=previous_hash),
+    told: dict[str, Any] = {
+        "seq": seq,
+        "at": now,
+        "actor": actor.label,
+        "user_id": actor.user_id,
+        "action": deed.action,
+        "object_type": deed.object_type,
+        "object_id": str(deed.object_id),
+        "organisation_id": deed.organisation_id,
+        "data": dict(deed.data),
     }
+    found = chain_hash(Entry(**told), previous_hash=previous_hash)
+    return {**told, "previous_hash": previous_hash, "hash": found}

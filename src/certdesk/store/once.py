@@ -38,7 +38,8 @@ def tell_once(
             return
         with write_transaction():
             audit.lock_chain()
-            new = _untold([deed(row) for row in due() if row in set(rows)], by)[:AT_ONCE]
+            wanted = set(rows)
+            new = _untold([deed(row) for row in due() if row in wanted], by)[:AT_ONCE]
             if new:
                 audit.record_all(new, actor=SYSTEM, now=now)
                 for handler, arguments in mails(new):

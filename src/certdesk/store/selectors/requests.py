@@ -138,7 +138,7 @@ class ApprovalRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestDetail:
-    """A request with everything that hangs on it."""
+    """A request with everything that belongs to it."""
 
     number: RequestId
     organisation_id: OrganisationId

@@ -118,7 +118,7 @@ def confirm(request: HttpRequest) -> HttpResponse:
 
 @require_safe
 def show(request: HttpRequest, number: int) -> HttpResponse:
-    """One request with everything that hangs on it."""
+    """One request with everything that belongs to it."""
     return render_request(request, actor_of(request), number)
 
 
