@@ -37,10 +37,7 @@ class ConfConfig(AppConfig):
 
     def ready(self) -> None:
         """Registers how the runtime is made; CA keys are opened when first needed."""
-        from certdesk.store.selectors.settings import (  # noqa: PLC0415 - models exist from here on
-            latest_settings,
-            latest_version,
-        )
+        from certdesk.store.selectors.settings import latest_settings, latest_version  # noqa: PLC0415 - models exist from here on
 
         configure(
             lambda: make_runtime(settings.CERTDESK), read_changes=latest_settings, read_version=latest_version
@@ -61,10 +58,7 @@ def make_runtime(config: Config) -> Runtime:
     those of another.
     """
     from certdesk.services import demo  # noqa: PLC0415 - models exist from here on
-    from certdesk.services.crl import (  # noqa: PLC0415 - as above
-        nothing_issued,
-        refuse_another_ca,
-    )
+    from certdesk.services.crl import nothing_issued, refuse_another_ca  # noqa: PLC0415 - as above
 
     if not config.demo:
         demo.refuse_demo_data(data=config.data)

@@ -128,9 +128,7 @@ def make_worker() -> "Worker":
 def add_person(*, username: str, name: str, email: str, role: str) -> str:
     """Adds a person of the RA and returns the issued password. Raises InvalidInput."""
     migrate()
-    from certdesk.services.membership import (  # noqa: PLC0415 - models can be imported only after django.setup()
-        add_ra_person,
-    )
+    from certdesk.services.membership import add_ra_person  # noqa: PLC0415 - models can be imported only after django.setup()
 
     issued = add_ra_person(
         actor=SYSTEM, username=username, name=name, email=email, role=RaRole(role), now=timezone.now()

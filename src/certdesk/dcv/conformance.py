@@ -11,16 +11,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from certdesk.dcv.base import (
-    Challenge,
-    Network,
-    NotValidated,
-    Outcome,
-    Problem,
-    Record,
-    Validated,
-    Validator,
-)
+from certdesk.dcv.base import Challenge, Network, NotValidated, Outcome, Problem, Record, Validated, Validator
 from certdesk.dcv.fetch import Fetched, Fetcher, NotFetched
 from certdesk.dcv.resolver import Answer, Resolver, Status
 from certdesk.domain.errors import InvariantViolated

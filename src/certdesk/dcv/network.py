@@ -6,13 +6,7 @@ from collections.abc import Sequence
 from certdesk.dcv.addresses import AddressPolicy
 from certdesk.dcv.base import Network
 from certdesk.dcv.fetch import HTTP, HTTPS, FetchConfig, SafeFetcher
-from certdesk.dcv.resolver import (
-    DnsResolver,
-    Dnssec,
-    NameServer,
-    ResolverConfig,
-    servers_of_this_host,
-)
+from certdesk.dcv.resolver import DnsResolver, Dnssec, NameServer, ResolverConfig, servers_of_this_host
 
 #: In place of an address: the resolvers of the host's own configuration.
 SYSTEM = "system"

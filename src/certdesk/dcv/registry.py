@@ -8,12 +8,7 @@ from importlib.metadata import EntryPoint, entry_points
 from types import MappingProxyType
 
 from certdesk.dcv.base import Validator
-from certdesk.dcv.dns import (
-    AcmeDnsAccountValidator,
-    AcmeDnsValidator,
-    CnameTokenValidator,
-    TxtTokenValidator,
-)
+from certdesk.dcv.dns import AcmeDnsAccountValidator, AcmeDnsValidator, CnameTokenValidator, TxtTokenValidator
 from certdesk.dcv.http import AcmeHttpValidator, HttpFileValidator
 from certdesk.dcv.persist.validator import PersistValidator
 from certdesk.dcv.tls_alpn import TlsAlpnValidator

@@ -23,12 +23,7 @@ from certdesk.domain.revocation import RevocationReason, reason_coded
 from certdesk.services.acme_accounts import actor_of, refuse_obstacles
 from certdesk.services.acme_orders import named, not_there, status_of
 from certdesk.services.revocation import HoldsAccount, HoldsKey, revoke_by_proof
-from certdesk.store.models import (
-    AcmeAccount,
-    AcmeAuthorization,
-    AcmeOrder,
-    Certificate,
-)
+from certdesk.store.models import AcmeAccount, AcmeAuthorization, AcmeOrder, Certificate
 from certdesk.store.prepared import Prepared
 from certdesk.store.selectors.facts import organisation_facts
 

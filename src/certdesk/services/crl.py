@@ -13,13 +13,7 @@ from certdesk.domain.errors import Misconfigured, NotFound
 from certdesk.domain.profiles import BACKDATE
 from certdesk.services import runtime
 from certdesk.store.db import write_transaction
-from certdesk.store.models import (
-    Certificate,
-    Issuance,
-    PublishedCrl,
-    Revocation,
-    RevocationOutcome,
-)
+from certdesk.store.models import Certificate, Issuance, PublishedCrl, Revocation, RevocationOutcome
 
 VALID_FOR = timedelta(days=7)
 #: A list is made again at least this often, so that its end is never near.

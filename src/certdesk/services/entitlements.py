@@ -21,16 +21,7 @@ from certdesk.domain.identifiers import DnsName
 from certdesk.domain.policy import Decision, Outcome, decide
 from certdesk.domain.policy_limits import CaaAnswer
 from certdesk.domain.profiles import profile, validity
-from certdesk.domain.requests import (
-    Event,
-    OrganisationId,
-    RequestId,
-    State,
-    Status,
-    UserId,
-    Work,
-    status_of,
-)
+from certdesk.domain.requests import Event, OrganisationId, RequestId, State, Status, UserId, Work, status_of
 from certdesk.domain.settings import OTHER
 from certdesk.services import runtime
 from certdesk.services.acme_accounts import account_and_standing

@@ -14,13 +14,7 @@ from django.db.models import F, QuerySet
 from certdesk.dcv.base import Challenge, NotValidated, Outcome, Problem, Record
 from certdesk.domain.actors import SYSTEM, Action, Actor
 from certdesk.domain.deadlines import PERSISTENT_METHODS
-from certdesk.domain.errors import (
-    InvalidInput,
-    InvariantViolated,
-    NotAuthorized,
-    RateLimited,
-    StateConflict,
-)
+from certdesk.domain.errors import InvalidInput, InvariantViolated, NotAuthorized, RateLimited, StateConflict
 from certdesk.domain.evidence import METHODS, Method
 from certdesk.domain.identifiers import is_ip_address
 from certdesk.domain.requests import OrganisationId

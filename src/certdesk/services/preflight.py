@@ -18,15 +18,7 @@ from certdesk.domain.identifiers import DnsName
 from certdesk.domain.known_keys import check_known
 from certdesk.domain.lint import Finding
 from certdesk.domain.lint_shapes import SHAPES
-from certdesk.domain.policy import (
-    Approved,
-    Decision,
-    Facts,
-    Waiver,
-    content_digest,
-    decide,
-    obstacles,
-)
+from certdesk.domain.policy import Approved, Decision, Facts, Waiver, content_digest, decide, obstacles
 from certdesk.domain.policy_limits import UNSEEN, CaaAnswer, KeyKind
 from certdesk.domain.policy_rules import Rules
 from certdesk.domain.profiles import Profile, certificate_validity, profile

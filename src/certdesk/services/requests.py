@@ -43,12 +43,7 @@ from certdesk.services.intents import OWN_KEY, claim_step, prepared, record_issu
 from certdesk.services.issuance import Claimed, cancel_waiting
 from certdesk.services.keys import block_pasted
 from certdesk.services.permissions import actor_now, refuse_former
-from certdesk.services.preflight import (
-    Subject,
-    certificate_checks,
-    intent_of,
-    judged,
-)
+from certdesk.services.preflight import Subject, certificate_checks, intent_of, judged
 from certdesk.services.texts import storable
 from certdesk.services.validation import second_line
 from certdesk.store.db import write_transaction

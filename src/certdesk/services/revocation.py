@@ -33,13 +33,7 @@ from certdesk.services.requests import end_under_lock
 from certdesk.services.texts import storable
 from certdesk.store import audit, jobs
 from certdesk.store.db import write_transaction
-from certdesk.store.models import (
-    Certificate,
-    KeyProof,
-    Request,
-    Revocation,
-    RevocationOutcome,
-)
+from certdesk.store.models import Certificate, KeyProof, Request, Revocation, RevocationOutcome
 from certdesk.store.selectors.certificates import get_certificate
 from certdesk.store.selectors.facts import lock_organisation
 from certdesk.store.transitions import note_revoked

@@ -15,16 +15,7 @@ from urllib.parse import urlsplit
 import httpx2
 from pydantic import ValidationError
 
-from certdesk.dcv.base import (
-    Challenge,
-    Network,
-    NotValidated,
-    Outcome,
-    Problem,
-    Record,
-    Validated,
-    Validator,
-)
+from certdesk.dcv.base import Challenge, Network, NotValidated, Outcome, Problem, Record, Validated, Validator
 from certdesk.dcv.caa import CaaChecked, check_caa
 from certdesk.dcv.connect import Deadline
 from certdesk.dcv.dns import LABEL, account_label, txt_digest

@@ -16,14 +16,7 @@ from certdesk.dcv.base import (
     require_sound,
 )
 from certdesk.dcv.look import Look, look
-from certdesk.dcv.persist.record import (
-    LABEL,
-    Grant,
-    Rejected,
-    RejectedReason,
-    accepted_uris,
-    parse_record,
-)
+from certdesk.dcv.persist.record import LABEL, Grant, Rejected, RejectedReason, accepted_uris, parse_record
 from certdesk.domain.errors import InvariantViolated, RejectedIdentifier
 from certdesk.domain.evidence import Method
 from certdesk.domain.identifiers import authorization_domain_names
