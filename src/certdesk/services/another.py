@@ -20,7 +20,7 @@ from certdesk.domain.errors import (
     PolicyRefused,
     StateConflict,
 )
-from certdesk.domain.findings import Check, Verdict
+from certdesk.domain.findings import Verdict
 from certdesk.domain.requests import IssuanceId, OrganisationId, RequestId, State, Status, Work
 from certdesk.services.caa import CaaSeen, known_caa, record_caa
 from certdesk.services.intents import OWN_KEY, record_issuance
@@ -111,7 +111,12 @@ def create_another(
             subject = replace(subject_of(request, row, csr), caa=caa.answers, certificate=certificate)
             facts, decision = judged(subject, now=now)
             if against := obstacles_under(request, subject, decision, now=now):
-                _refuse_another(request, against)
+                if any(check.code.startswith("approval.") for check in against):  # it allows no more
+                    raise StateConflict(
+                        f"Request {number} allows no further certificate: {against[0].message}",
+                        code=NOT_ENTITLED,
+                    )
+                raise PolicyRefused(" ".join(check.message for check in against[:3]), checks=against)
             refuse_former(row.pk, actor, action=Action.REQUEST_CREATE)
             open_ones = Issuance.objects.filter(
                 request_id=number, order__isnull=True, state__in=(Work.WAITING, Work.CLAIMED, Work.SUBMITTED)
@@ -177,15 +182,6 @@ def _read_another(actor: Actor, number: int, upload: bytes, *, now: datetime) ->
     return csr, Request.objects.select_related("organisation").get(id=number)
 
 
-def _refuse_another(request: Request, against: tuple[Check, ...]) -> None:
-    """Raises what stands against it: a conflict where the request itself allows no more."""
-    if any(check.code.startswith("approval.") for check in against):
-        raise StateConflict(
-            f"Request {request.pk} allows no further certificate: {against[0].message}", code=NOT_ENTITLED
-        )
-    raise PolicyRefused(" ".join(check.message for check in against[:3]), checks=against)
-
-
 def _known(request: Request, csr: Csr, *, now: datetime) -> CaaSeen:
     return known_caa(
         request_id=request.pk,
@@ -208,10 +204,8 @@ def _earlier_issuance(actor: Actor, key: str, number: int, csr: Csr, *, now: dat
         return found
     since = now - DOUBLE_SUBMISSION
     same = own.filter(request_id=number, csr_sha256=csr.sha256, created_at__gt=since)
-    follows = same.exclude(state__in=(Work.REFUSED, Work.CANCELLED)).exclude(
-        idempotency_key__startswith=OWN_KEY
-    )
-    return follows.order_by("-id").first()
+    living = same.exclude(state__in=(Work.REFUSED, Work.CANCELLED))
+    return living.exclude(idempotency_key__startswith=OWN_KEY).order_by("-id").first()
 
 
 def _replayed(row: Issuance) -> Created:

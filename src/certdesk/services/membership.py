@@ -210,7 +210,18 @@ def _new_person(*, username: str, name: str, email: str) -> tuple[User, str]:
     """A person not stored yet, and the password issued to them. Raises InvalidInput."""
     username, name = username.strip().lower(), " ".join(storable(name, field="name").split())
     email = storable(email, field="email", limit=MAX_EMAIL)
-    if problems := _problems(username=username, name=name, email=email):
+    problems = {}
+    if not _USERNAME.fullmatch(username) or len(username) > MAX_USERNAME:
+        problems["username"] = "Use letters a to z, digits, full stops, hyphens and underscores."
+    elif User.objects.filter(username=username).exists():
+        problems["username"] = _NOT_AVAILABLE
+    try:
+        validate_email(email)
+    except ValidationError:
+        problems["email"] = "Give an e-mail address, such as name@example.ac.uk."
+    if not name or len(name) > MAX_NAME:
+        problems["name"] = "Give the person's name, at most 150 characters."
+    if problems:
         raise InvalidInput("The person can't be added like this.", fields=problems)
     password = issued_password()
     first, _space, last = name.partition(" ")
@@ -236,21 +247,6 @@ def _lock(actor: Actor, organisation_id: OrganisationId) -> Actor:
     now = actor_now(actor)
     _may_manage(now, organisation_id)
     return now
-
-
-def _problems(*, username: str, name: str, email: str) -> dict[str, str]:
-    problems = {}
-    if not _USERNAME.fullmatch(username) or len(username) > MAX_USERNAME:
-        problems["username"] = "Use letters a to z, digits, full stops, hyphens and underscores."
-    elif User.objects.filter(username=username).exists():
-        problems["username"] = _NOT_AVAILABLE
-    try:
-        validate_email(email)
-    except ValidationError:
-        problems["email"] = "Give an e-mail address, such as name@example.ac.uk."
-    if not name or len(name) > MAX_NAME:
-        problems["name"] = "Give the person's name, at most 150 characters."
-    return problems
 
 
 def _members(organisation_id: OrganisationId) -> QuerySet[Membership]:

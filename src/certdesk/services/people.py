@@ -38,7 +38,9 @@ def change_password(*, actor: Actor, current: str, new: str, now: datetime, ends
     Their API tokens end as well, unless they keep them. An issued password opens nothing but this.
     Raises InvalidInput, StateConflict.
     """
-    user = _self(actor)
+    if actor.user_id is None:
+        raise NotAuthorized("Only people have passwords.")
+    user = _user(actor.user_id)
     if not user.check_password(current):
         raise InvalidInput(
             "The current password is not right.",
@@ -187,7 +189,12 @@ def second_factor_change(*, user_id: int, but_session: str, now: datetime) -> It
         user = User.objects.select_for_update().get(id=user_id)  # one change of a person's after another
         before = _factors(user_id)
         yield
-        changes = _changes(before, _factors(user_id))
+        after = _factors(user_id)
+        gone = [kind for pk, kind in before.items() if pk not in after]
+        came = [kind for pk, kind in after.items() if pk not in before]
+        # One that made way for another of its kind was renewed.
+        changes = [("remove", kind) for kind in gone if kind not in came]
+        changes += [("renew" if kind in gone else "add", kind) for kind in came]
         sessions = drop_sessions(user_id=user_id, but=but_session) if changes else 0
         who, removed = actor_for_user(user), any(event == "remove" for event, _kind in changes)
         tokens = end_tokens(actor=who, user_id=user_id, now=now) if removed else 0
@@ -200,27 +207,11 @@ def _factors(user_id: int) -> dict[int, str]:
     return dict(Authenticator.objects.filter(user_id=user_id).order_by("pk").values_list("pk", "type"))
 
 
-def _changes(before: Mapping[int, str], after: Mapping[int, str]) -> list[tuple[str, str]]:
-    """(add, remove or renew; kind) for each factor that came, went, or made way for another of its kind."""
-    gone = [kind for pk, kind in before.items() if pk not in after]
-    came = [kind for pk, kind in after.items() if pk not in before]
-    return [
-        *(("remove", kind) for kind in gone if kind not in came),
-        *(("renew" if kind in gone else "add", kind) for kind in came),
-    ]
-
-
 def _user(user_id: int) -> User:
     user = User.objects.filter(id=user_id).first()
     if user is None:
         raise NotFound("There is no such person.")
     return user
-
-
-def _self(actor: Actor) -> User:
-    if actor.user_id is None:
-        raise NotAuthorized("Only people have passwords.")
-    return _user(actor.user_id)
 
 
 def _refuse_weak(user: User, new: str) -> None:
@@ -252,20 +243,26 @@ def _store_password(
 def _governed(actor: Actor, user_id: int) -> User:
     """The person, if the actor may act on the account. Raises NotFound for a person the actor can't see."""
     user = User.objects.filter(id=user_id).first()
-    ours = {
-        OrganisationId(o): active
-        for o, active in Membership.objects.filter(user_id=user_id).values_list(
-            "organisation_id", "is_active"
-        )
-    }
-    if user is None or not _knows(actor, user, ours):
+    homes = dict(Membership.objects.filter(user_id=user_id).values_list("organisation_id", "is_active"))
+
+    def manages(home: int) -> bool:
+        return can(actor, Action.MEMBERS_MANAGE, organisation_id=OrganisationId(home))
+
+    if user is None or not (
+        can(actor, Action.MEMBERS_MANAGE)
+        or (user.ra_role and can(actor, Action.SERVICE_OPERATE))
+        or any(map(manages, homes))
+    ):
         raise NotFound("There is no such person.")
     if user.pk == actor.user_id:
         raise NotAuthorized("Someone else has to do this for you. You can change your own password.")
     if user.ra_role:
         if not can(actor, Action.SERVICE_OPERATE):
             raise NotAuthorized("This person belongs to the RA. An operator looks after that account.")
-    elif not can(actor, Action.MEMBERS_MANAGE) and not _manages_all(actor, ours):
+    elif not can(actor, Action.MEMBERS_MANAGE):
+        active = [home for home, is_active in homes.items() if is_active]
+        if active and all(map(manages, active)):
+            return user
         raise NotAuthorized("This person belongs to another organisation too. Ask the RA to do it.")
     return user
 
@@ -280,19 +277,6 @@ def _locked(actor: Actor, user_id: int) -> User:
         lock_organisation(OrganisationId(home))
     User.objects.select_for_update().filter(id=user_id).first()
     return _governed(actor_now(actor), user_id)
-
-
-def _knows(actor: Actor, user: User, ours: Mapping[OrganisationId, bool]) -> bool:
-    if can(actor, Action.MEMBERS_MANAGE):
-        return True
-    if user.ra_role and can(actor, Action.SERVICE_OPERATE):
-        return True
-    return any(can(actor, Action.MEMBERS_MANAGE, organisation_id=one) for one in ours)
-
-
-def _manages_all(actor: Actor, ours: Mapping[OrganisationId, bool]) -> bool:
-    active = [one for one, is_active in ours.items() if is_active]
-    return bool(active) and all(can(actor, Action.MEMBERS_MANAGE, organisation_id=one) for one in active)
 
 
 def _record(

@@ -183,11 +183,6 @@ def challenge_of(row: PersistentRecord) -> Challenge:
     )
 
 
-def could_not_ask(problem: Problem) -> bool:
-    """Whether nobody could tell: neither that the record is there, nor that it is not."""
-    return problem.code.startswith(("dcv.dns.", "dcv.failed", "dcv.unavailable"))
-
-
 def _watched() -> QuerySet[PersistentRecord]:
     return PersistentRecord.objects.filter(stopped_at__isnull=True).select_related(
         "domain__organisation", "asked_by"
@@ -244,8 +239,11 @@ def _there(row: PersistentRecord, record: Record, *, actor: Actor, now: datetime
         domain_id=row.domain_id, method=record.method, expires_at__gt=now
     )
     latest = current.order_by("-validated_at", "-id").first()
-    if latest is not None and row.missing_since is None and now - latest.validated_at < _renew_after(now):
+    # At half of the shorter of the two periods, neither kind of CA ever sees the proof run out.
+    half = timedelta(days=min(rt.persistence.days, in_force(RuleId.PERSISTENT_DNS_REUSE, now).value)) / 2
+    if latest is not None and row.missing_since is None and now - latest.validated_at < half:
         return Found(record_id=latest.pk, adn=row.adn)
+    until = record.details.get("persist_until")  # the end that the record itself may set
     proof = record_proof(
         actor=actor,
         domain=row.domain,
@@ -257,7 +255,7 @@ def _there(row: PersistentRecord, record: Record, *, actor: Actor, now: datetime
             "asked_at": row.created_at.isoformat(),
         },
         days=rt.persistence.days,
-        until=_persist_until(record),
+        until=datetime.fromisoformat(until) if isinstance(until, str) else None,
         now=now,
         noted={"persistent": row.pk},
     )
@@ -267,7 +265,8 @@ def _there(row: PersistentRecord, record: Record, *, actor: Actor, now: datetime
 def _not_there(row: PersistentRecord, outcome: NotValidated, *, actor: Actor, now: datetime) -> NotFoundYet:
     """Nothing is extended. What was there before and is gone is flagged, and people are told, once."""
     check_every = runtime.current().persistence.check_every
-    unsure = could_not_ask(outcome.problem) and row.looks + 1 < GONE_AFTER
+    could_not_ask = outcome.problem.code.startswith(("dcv.dns.", "dcv.failed", "dcv.unavailable"))
+    unsure = could_not_ask and row.looks + 1 < GONE_AFTER
     vanished = row.seen_at is not None and row.missing_since is None and not unsure
     next_look: datetime | None = now + min(wait_after(row.looks), check_every)
     if row.seen_at is None and now - row.created_at > GIVE_UP_AFTER:
@@ -285,15 +284,3 @@ def _not_there(row: PersistentRecord, outcome: NotValidated, *, actor: Actor, no
         jobs.enqueue("mail_vanished", due_at=now, domain_id=row.domain_id, missing_since=now.isoformat())
         log.warning("dcv.persistent_vanished", domain=row.domain_id, code=outcome.problem.code)
     return NotFoundYet(problem=outcome.problem, adn=row.adn, next_look_at=next_look)
-
-
-def _persist_until(record: Record) -> datetime | None:
-    """The end that the record itself sets; None where it sets none."""
-    said = record.details.get("persist_until")
-    return datetime.fromisoformat(said) if isinstance(said, str) else None
-
-
-def _renew_after(now: datetime) -> timedelta:
-    """Half of the shorter of the two periods: neither kind of CA ever sees the proof run out."""
-    days = min(runtime.current().persistence.days, in_force(RuleId.PERSISTENT_DNS_REUSE, now).value)
-    return timedelta(days=days) / 2

@@ -114,20 +114,48 @@ def ask_by_email(
         raise InvalidInput(
             f"A code for {bare} can't be sent there.", fields={"mailbox": "Choose a mailbox from the list."}
         )
+    if actor.user_id is None:
+        raise InvariantViolated("a confirmation is asked for by a person")
     secret = secret_from(secrets.token_bytes(32))
+    days = min(runtime.current().challenge_days, in_force(RuleId.RANDOM_VALUE_LIFE, now).value)
     with write_transaction():
         lock_organisation(organisation_id)
         refuse_withdrawn(organisation_id, actor)
-        _refuse_flood(actor, adn, now=now)
+
+        # 1. Limits by person and by registrable domain: one mail server often reads for all names below it.
+        recent, domain = EmailChallenge.objects.filter(created_at__gt=now - HOUR), registrable_domain(adn)
+        there = recent.filter(Q(adn=domain) | Q(adn__endswith=f".{domain}"))
+        by_person = recent.filter(asked_by_id=actor.user_id)
+        if there.count() >= MAX_AN_HOUR or by_person.count() >= MAX_BY_ONE_PERSON:
+            raise RateLimited(
+                f"Enough mails were sent about {domain} within the last hour. Try again later.",
+                retry_after=int(HOUR.total_seconds()),
+            )
+
+        # 2. The new challenge takes the place of an open one.
         domain_id = _listed(actor, organisation_id, adn, now=now)
-        challenge = _open_challenge(actor, domain_id, adn, mailbox, secret.digest, now=now)
+        earlier = EmailChallenge.objects.filter(domain_id=domain_id, mailbox=mailbox)
+        earlier.filter(outcome=ChallengeOutcome.OPEN).update(outcome=ChallengeOutcome.REPLACED, ended_at=now)
+        row = EmailChallenge.objects.create(
+            domain_id=domain_id,
+            adn=adn,
+            mailbox=mailbox,
+            digest=secret.digest,
+            asked_by_id=actor.user_id,
+            created_at=now,
+            expires_at=now + timedelta(days=days),
+        )
+        data = {"mailbox": mailbox, "challenge": row.pk}
+        audit_domain(row.domain, "domain.challenge", actor=actor, now=now, **data)
         tell_waiting(organisation_id, now=now)
-    _send(challenge, code=secret.code)
+
+    # 3. Sending waits for a mail server, and so holds no transaction.
+    _send(row, code=secret.code)
     with write_transaction():
         lock_organisation(organisation_id)
-        EmailChallenge.objects.filter(id=challenge.pk).update(sent_at=now)
+        EmailChallenge.objects.filter(id=row.pk).update(sent_at=now)
         tell_waiting(organisation_id, now=now)
-    return Asked(challenge_id=challenge.pk, domain_id=domain_id, adn=adn, mailbox=mailbox)
+    return Asked(challenge_id=row.pk, domain_id=domain_id, adn=adn, mailbox=mailbox)
 
 
 def cancel_challenge(*, actor: Actor, challenge_id: int, now: datetime) -> None:
@@ -279,15 +307,15 @@ def second_line(organisation_id: OrganisationId, names: Iterable[str], *, now: d
     lines, action_needed = [], False
     for domain, missing in names_to_confirm(organisation_id, names, now=now).items():
         found = [what for adn, what in awaited if any(is_under(name, adn) for name in missing)]
-        lines.append(f"Waiting for {' or '.join(found)}." if found else _nobody_asked(domain))
         action_needed |= not found
+        if found:
+            lines.append(f"Waiting for {' or '.join(found)}.")
+        elif is_ip_address(domain):
+            lines.append(f"Waiting for the server at {domain} to prove itself: by ACME, or by a file on it.")
+        else:
+            told = f"Waiting for someone at {domain} to confirm by e-mail: choose a mailbox to ask."
+            lines.append(told)
     return " ".join(lines) or PROVEN, action_needed
-
-
-def _nobody_asked(domain: str) -> str:
-    if is_ip_address(domain):
-        return f"Waiting for the server at {domain} to prove itself: by ACME, or by a file on it."
-    return f"Waiting for someone at {domain} to confirm by e-mail: choose a mailbox to ask."
 
 
 def _awaited(organisation_id: OrganisationId, *, now: datetime) -> list[tuple[str, str]]:
@@ -320,18 +348,16 @@ def refresh_waiting(*, now: datetime) -> None:
     )
     found = waiting.order_by("organisation_id").values_list("organisation_id", flat=True).distinct()[:LINES]
 
-    def refresh(organisations: Sequence[int]) -> None:
+    def refresh(organisation_id: OrganisationId, issuances: Sequence[int]) -> None:
+        with write_transaction():
+            lock_organisation(organisation_id)
+            tell_waiting(organisation_id, only=issuances, now=now)
+
+    def refresh_all(organisations: Sequence[int]) -> None:
         for one in map(OrganisationId, organisations):
-            numbers = _idle(one).values_list("id", flat=True)[:LINES]
-            apart(list(numbers), partial(_refresh, one, now=now))
+            apart(list(_idle(one).values_list("id", flat=True)[:LINES]), partial(refresh, one))
 
-    apart(list(found), refresh)
-
-
-def _refresh(organisation_id: OrganisationId, issuances: Sequence[int], *, now: datetime) -> None:
-    with write_transaction():
-        lock_organisation(organisation_id)
-        tell_waiting(organisation_id, only=issuances, now=now)
+    apart(list(found), refresh_all)
 
 
 def _may_ask(actor: Actor, organisation_id: OrganisationId) -> None:
@@ -348,41 +374,6 @@ def _listed(actor: Actor, organisation_id: OrganisationId, adn: str, *, now: dat
     if new:
         audit_domain(row, "domain.add", actor=actor, now=now)
     return row.pk
-
-
-def _refuse_flood(actor: Actor, adn: str, *, now: datetime) -> None:
-    """Limits by person and by registrable domain: one mail server often reads for all names below it."""
-    recent = EmailChallenge.objects.filter(created_at__gt=now - HOUR)
-    domain = registrable_domain(adn)
-    there = recent.filter(Q(adn=domain) | Q(adn__endswith=f".{domain}"))
-    by_person = recent.filter(asked_by_id=actor.user_id)
-    if there.count() >= MAX_AN_HOUR or by_person.count() >= MAX_BY_ONE_PERSON:
-        raise RateLimited(
-            f"Enough mails were sent about {domain} within the last hour. Try again later.",
-            retry_after=int(HOUR.total_seconds()),
-        )
-
-
-def _open_challenge(
-    actor: Actor, domain_id: int, adn: str, mailbox: str, digest: str, *, now: datetime
-) -> EmailChallenge:
-    EmailChallenge.objects.filter(domain_id=domain_id, mailbox=mailbox, outcome=ChallengeOutcome.OPEN).update(
-        outcome=ChallengeOutcome.REPLACED, ended_at=now
-    )
-    days = min(runtime.current().challenge_days, in_force(RuleId.RANDOM_VALUE_LIFE, now).value)
-    if actor.user_id is None:
-        raise InvariantViolated("a confirmation is asked for by a person")
-    row = EmailChallenge.objects.create(
-        domain_id=domain_id,
-        adn=adn,
-        mailbox=mailbox,
-        digest=digest,
-        asked_by_id=actor.user_id,
-        created_at=now,
-        expires_at=now + timedelta(days=days),
-    )
-    audit_domain(row.domain, "domain.challenge", actor=actor, now=now, mailbox=mailbox, challenge=row.pk)
-    return row
 
 
 def _by_code(code: str, *, now: datetime) -> EmailChallenge:

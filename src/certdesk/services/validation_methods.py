@@ -107,10 +107,28 @@ def start_challenge(*, actor: Actor, domain_id: int, method: Method, now: dateti
     domain = own_domain(actor, domain_id)
     if method not in publishable(domain.adn) or not runtime.current().offers(method):
         raise InvalidInput("This way is not on offer.", fields={"method": "Choose one from the list."})
+    if actor.user_id is None:
+        raise InvariantViolated("a proof is asked for by a person")
     with write_transaction():
         lock_organisation(OrganisationId(domain.organisation_id))
         refuse_withdrawn(domain.organisation_id, actor)
-        row = _open(actor, domain, method, now=now)
+        earlier = MethodChallenge.objects.filter(domain=domain, method=method, outcome=ChallengeOutcome.OPEN)
+        earlier.update(outcome=ChallengeOutcome.REPLACED, ended_at=now, next_look_at=None)
+        nonce = new_nonce()
+        value = new_value(nonce=nonce, domain_id=domain.pk, adn=domain.adn, method=method)
+        row = MethodChallenge.objects.create(
+            domain=domain,
+            adn=domain.adn,
+            method=method,
+            nonce=nonce,
+            digest=digest_of(value),
+            issuer=runtime.current().persistence.issuers[0],
+            asked_by_id=actor.user_id,
+            created_at=now,
+            expires_at=now + timedelta(days=in_force(RuleId.RANDOM_VALUE_LIFE, now).value),
+            next_look_at=now + FIRST_LOOK,
+        )
+        _audit(row, "domain.challenge", actor=actor, now=now)
         tell_waiting(OrganisationId(domain.organisation_id), now=now)
     return Started(
         challenge_id=row.pk,
@@ -284,30 +302,6 @@ def _due(now: datetime) -> QuerySet[MethodChallenge]:
         expires_at__gt=now,
         domain__organisation__is_active=True,
     )
-
-
-def _open(actor: Actor, domain: Domain, method: Method, *, now: datetime) -> MethodChallenge:
-    if actor.user_id is None:
-        raise InvariantViolated("a proof is asked for by a person")
-    MethodChallenge.objects.filter(domain=domain, method=method, outcome=ChallengeOutcome.OPEN).update(
-        outcome=ChallengeOutcome.REPLACED, ended_at=now, next_look_at=None
-    )
-    nonce = new_nonce()
-    value = new_value(nonce=nonce, domain_id=domain.pk, adn=domain.adn, method=method)
-    row = MethodChallenge.objects.create(
-        domain=domain,
-        adn=domain.adn,
-        method=method,
-        nonce=nonce,
-        digest=digest_of(value),
-        issuer=runtime.current().persistence.issuers[0],
-        asked_by_id=actor.user_id,
-        created_at=now,
-        expires_at=now + timedelta(days=in_force(RuleId.RANDOM_VALUE_LIFE, now).value),
-        next_look_at=now + FIRST_LOOK,
-    )
-    _audit(row, "domain.challenge", actor=actor, now=now)
-    return row
 
 
 def _own_challenge(actor: Actor, challenge_id: int) -> MethodChallenge:
