@@ -72,40 +72,33 @@ def create_credential(
     if earlier is not None:
         return _replayed(actor, earlier, name, limits, now=now)
     try:
-        return _create(actor, organisation_id, kid=kid, key=key, name=name, limits=limits, now=now)
+        with write_transaction():
+            lock_organisation(organisation_id)
+            actor = actor_now(actor)
+            _may_manage(actor, organisation_id)
+            owner = _answerable(actor, organisation_id)
+            if owner is None:
+                raise InvalidInput(
+                    "The organisation has no people yet, and someone has to answer for its requests. "
+                    "Add one first."
+                )
+            row = EabCredential.objects.create(
+                organisation_id=organisation_id,
+                name=name,
+                kid=kid,
+                key_sealed=sealing.sealed(key, purpose=_PURPOSE),
+                owner_id=owner,
+                created_by_id=_person(actor),
+                created_at=now,
+                **_columns(limits),
+            )
+            _note_seen(actor, row, "create", now=now)
+            _record(actor, row, "acme_credential.create", now=now, data={"kid": kid, **_told(name, limits)})
     except IntegrityError:  # the same call at the same moment
         earlier = EabCredential.objects.filter(kid=kid).first()
         if earlier is None or not idempotency_key:
             raise
         return _replayed(actor, earlier, name, limits, now=now)
-
-
-def _create(
-    actor: Actor,
-    organisation_id: OrganisationId,
-    *,
-    kid: str,
-    key: str,
-    name: str,
-    limits: Limits,
-    now: datetime,
-) -> CredentialKey:
-    with write_transaction():
-        lock_organisation(organisation_id)
-        actor = actor_now(actor)
-        _may_manage(actor, organisation_id)
-        row = EabCredential.objects.create(
-            organisation_id=organisation_id,
-            name=name,
-            kid=kid,
-            key_sealed=sealing.sealed(key, purpose=_PURPOSE),
-            owner_id=_owner(actor, organisation_id),
-            created_by_id=_person(actor),
-            created_at=now,
-            **_columns(limits),
-        )
-        _note_seen(actor, row, "create", now=now)
-        _record(actor, row, "acme_credential.create", now=now, data={"kid": kid, **_told(name, limits)})
     return CredentialKey(credential_id=row.pk, kid=kid, hmac_key=key)
 
 
@@ -289,16 +282,6 @@ def _locked(actor: Actor, seen: EabCredential) -> EabCredential:
     """The credential as it is under its organisation's lock, if the actor may manage it still."""
     lock_organisation(OrganisationId(seen.organisation_id))
     return _manageable(actor_now(actor), seen.pk)
-
-
-def _owner(actor: Actor, organisation_id: OrganisationId) -> UserId:
-    """In whose name a new credential asks. Raises InvalidInput where the organisation has no people."""
-    found = _answerable(actor, organisation_id)
-    if found is None:
-        raise InvalidInput(
-            "The organisation has no people yet, and someone has to answer for its requests. Add one first."
-        )
-    return found
 
 
 def _answerable(actor: Actor, organisation_id: OrganisationId, *, but: int = 0) -> UserId | None:

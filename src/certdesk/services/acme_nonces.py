@@ -43,8 +43,17 @@ def spend_nonce(nonce: str, *, now: datetime) -> None:
 
 def burn_nonce(nonce: str, *, now: datetime) -> bool:
     """Spends a nonce, as of a request that was refused; False when it could not be spent any more."""
-    issued_at = _issued_at(nonce)
-    if issued_at is None or not now - LIFE < issued_at <= now + timedelta(minutes=1):
+    if len(nonce) != _LENGTH:
+        return False
+    raw = decoded(nonce)
+    content, mac = raw[:-_MAC], raw[-_MAC:]
+    if not any(hmac.compare_digest(mac, _mac(key, content)) for key in derived_keys(_PURPOSE)):
+        return False
+    issued_at = datetime.fromtimestamp(struct.unpack(">I", content[:4])[0], tz=UTC)
+    is_fresh = now - LIFE < issued_at <= now + timedelta(minutes=1)
+    if (
+        encoded(raw) != nonce or not is_fresh
+    ):  # the last character has bits to spare: a nonce has one spelling
         return False
     with write_statement():
         return SPEND.change(nonce=nonce, expires_at=issued_at + LIFE + timedelta(minutes=2)) == 1
@@ -55,18 +64,6 @@ def clear_nonces(*, now: datetime) -> None:
     with write_transaction():
         old = UsedNonce.objects.filter(expires_at__lt=now).values_list("nonce", flat=True)
         UsedNonce.objects.filter(nonce__in=list(old[:CLEARED_AT_ONCE])).delete()
-
-
-def _issued_at(nonce: str) -> datetime | None:
-    if len(nonce) != _LENGTH:
-        return None
-    raw = decoded(nonce)
-    content, mac = raw[:-_MAC], raw[-_MAC:]
-    if not any(hmac.compare_digest(mac, _mac(key, content)) for key in derived_keys(_PURPOSE)):
-        return None
-    if encoded(raw) != nonce:  # the last character has bits to spare: one nonce has one spelling
-        return None
-    return datetime.fromtimestamp(struct.unpack(">I", content[:4])[0], tz=UTC)
 
 
 def _mac(key: bytes, content: bytes) -> bytes:

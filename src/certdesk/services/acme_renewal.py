@@ -42,7 +42,10 @@ def replaced_certificate(*, account: AcmeAccount, identifier: object, names: tup
     if not isinstance(identifier, str):
         raise malformed("“replaces” is the text that names a certificate (RFC 9773 4.1).")
     row = _by_identifier(identifier)
-    if row is None or not _may_order(account, row) or not row.names.filter(name__in=names).exists():
+    may = row is not None and can(
+        actor_of(account), Action.ACME_ORDER, organisation_id=OrganisationId(row.request.organisation_id)
+    )
+    if row is None or not may or not row.names.filter(name__in=names).exists():
         raise malformed(
             "“replaces” names no certificate of this account with a name in common with the order."
         )
@@ -51,11 +54,6 @@ def replaced_certificate(*, account: AcmeAccount, identifier: object, names: tup
             ProblemType.ALREADY_REPLACED, "This certificate was replaced already. Order without “replaces”."
         )
     return row
-
-
-def _may_order(account: AcmeAccount, row: Certificate) -> bool:
-    holder = OrganisationId(row.request.organisation_id)
-    return can(actor_of(account), Action.ACME_ORDER, organisation_id=holder)
 
 
 def identifier_of(row: Certificate) -> str:

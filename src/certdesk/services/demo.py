@@ -119,13 +119,16 @@ def prepare_demo(*, data: Path, now: datetime) -> Path:
     ]
     # What olga has checked by hand proves nothing for a credential that she has made.
     makers = {UNIVERSITY: actors["meg"]}
-    eab = [
-        {
-            "organisation": name,
-            **_credential(makers.get(name, actors["olga"]), organisations[name], now=now),
-        }
-        for name in DOMAINS
-    ]
+    eab = []
+    for name in DOMAINS:
+        made = create_credential(
+            actor=makers.get(name, actors["olga"]),
+            organisation_id=organisations[name],
+            name="demo",
+            limits=Limits(),
+            now=now,
+        )
+        eab.append({"organisation": name, "kid": made.kid, "hmac_key": made.hmac_key})
     _write(path, {**_addresses(path), "users": people, "api_tokens": tokens, "eab": eab})
     return path
 
@@ -219,14 +222,6 @@ def _first_story(actors: dict[str, Actor], university: OrganisationId, *, now: d
         note="First request of the university; known to us.",
         clock=lambda: now,
     )
-
-
-def _credential(maker: Actor, organisation_id: OrganisationId, *, now: datetime) -> dict[str, str]:
-    """A credential for any number of ACME clients, without limits."""
-    made = create_credential(
-        actor=maker, organisation_id=organisation_id, name="demo", limits=Limits(), now=now
-    )
-    return {"kid": made.kid, "hmac_key": made.hmac_key}
 
 
 def _csr(*names: str) -> bytes:

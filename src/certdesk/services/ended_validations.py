@@ -57,7 +57,15 @@ def end_validation(*, actor: Actor, domain_id: int, record_id: int, reason: str,
             raise StateConflict(OVER)
         for one in ended:
             _end(one, row.domain, actor=actor, reason=reason, now=now)
-        _cancel_asked(row, now=now)
+        # Whoever still wants the domain proven asks again: what was asked before the end proves nothing.
+        asked = {"domain_id": domain_id, "outcome": ChallengeOutcome.OPEN}
+        over = {"outcome": ChallengeOutcome.CANCELLED, "ended_at": now}
+        EmailChallenge.objects.filter(**asked).update(**over)
+        MethodChallenge.objects.filter(**asked).update(**over, next_look_at=None)
+        watched = PersistentRecord.objects.filter(domain_id=domain_id, stopped_at__isnull=True)
+        if row.method not in PERSISTENT_METHODS:
+            watched = watched.filter(seen_at__isnull=True)
+        watched.update(stopped_at=now, next_look_at=None)
         tell_waiting(OrganisationId(row.domain.organisation_id), now=now)
 
 
@@ -82,16 +90,3 @@ def _end(record: ValidationRecord, domain: Domain, *, actor: Actor, reason: str,
         counted_until=record.expires_at.isoformat(),
         reason=reason,
     )
-
-
-def _cancel_asked(record: ValidationRecord, *, now: datetime) -> None:
-    """Whoever still wants the domain proven asks again: what was asked before the end proves nothing."""
-    asked = {"domain_id": record.domain_id, "outcome": ChallengeOutcome.OPEN}
-    EmailChallenge.objects.filter(**asked).update(outcome=ChallengeOutcome.CANCELLED, ended_at=now)
-    MethodChallenge.objects.filter(**asked).update(
-        outcome=ChallengeOutcome.CANCELLED, ended_at=now, next_look_at=None
-    )
-    watched = PersistentRecord.objects.filter(domain_id=record.domain_id, stopped_at__isnull=True)
-    if record.method not in PERSISTENT_METHODS:
-        watched = watched.filter(seen_at__isnull=True)
-    watched.update(stopped_at=now, next_look_at=None)

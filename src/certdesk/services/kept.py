@@ -79,11 +79,19 @@ def end_order(issuance: Issuance, reason: str, *, now: datetime) -> None:
 def _stored(
     issuance: Issuance, issued: Issued, facts: CertificateFacts, *, withheld: bool, now: datetime
 ) -> Certificate:
+    chain = issued.chain[1:]
+    sha256 = hashlib.sha256(b"".join(chain)).hexdigest()
+    if (known := _CHAIN.row(sha256)) is not None:
+        chain_id = int(known[0])
+    else:
+        encoded = [base64.b64encode(der).decode() for der in chain]
+        row, _new = IssuerChain.objects.get_or_create(sha256=sha256, defaults={"certificates": encoded})
+        chain_id = row.pk
     certificate = Certificate(
         request_id=issuance.request_id,
         issuance=issuance,
         withheld=withheld,
-        issuer_chain_id=_chain_id(issued.chain[1:]),
+        issuer_chain_id=chain_id,
         der=facts.der,
         sha256=facts.sha256,
         issuer=facts.issuer,
@@ -94,14 +102,3 @@ def _stored(
         created_at=now,
     )
     return insert(certificate)
-
-
-def _chain_id(chain: tuple[bytes, ...]) -> int:
-    sha256 = hashlib.sha256(b"".join(chain)).hexdigest()
-    known = _CHAIN.row(sha256)
-    if known is not None:
-        return int(known[0])
-    row, _new = IssuerChain.objects.get_or_create(
-        sha256=sha256, defaults={"certificates": [base64.b64encode(der).decode() for der in chain]}
-    )
-    return row.pk

@@ -8,7 +8,7 @@ import json
 import mmap
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -67,30 +67,22 @@ def _read(folder: Path) -> KnownKeys:
             written = datetime.fromtimestamp(path.stat().st_mtime, tz=UTC)
     except (OSError, ValueError) as error:
         raise _unusable(folder, f"{LIST} can't be read ({error})") from None
-    titles = _titles(folder)
+    titles: dict[int, str] = {}
+    try:
+        described = json.loads((folder / TITLES).read_bytes())
+        titles = {int(one["id"]): str(one["name"]) for one in described["blocklists"]}
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _unusable(folder, f"{TITLES} can't be read ({error})") from None
     known = KnownKeys(octets=octets, titles=titles, as_of=written)
-    if len(octets) % RECORD or not _sorted(known):
+    # A sample: reading hundreds of megabytes at every start would take longer than it is worth.
+    step = max(1, len(known) // _SAMPLES)
+    sample = [octets[at * RECORD : (at + 1) * RECORD] for at in range(0, len(known), step)]
+    if len(octets) % RECORD or sample != sorted(sample):
         raise _unusable(folder, f"{LIST} is not a list in badkeys' format")
     log.info("known_keys.loaded", keys=len(known), as_of=written.isoformat())
     return known
-
-
-def _sorted(known: KnownKeys) -> bool:
-    """A sample: reading hundreds of megabytes at every start would take longer than it is worth."""
-    step = max(1, len(known) // _SAMPLES)
-    seen = [known.octets[at * RECORD : (at + 1) * RECORD] for at in range(0, len(known), step)]
-    return seen == sorted(seen)
-
-
-def _titles(folder: Path) -> Mapping[int, str]:
-    path = folder / TITLES
-    try:
-        described = json.loads(path.read_bytes())
-        return {int(one["id"]): str(one["name"]) for one in described["blocklists"]}
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise _unusable(folder, f"{TITLES} can't be read ({error})") from None
 
 
 def _unusable(folder: Path, problem: str) -> Misconfigured:

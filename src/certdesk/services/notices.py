@@ -49,7 +49,10 @@ def tell_applicant(*, event_id: int) -> bool:
     line = _LINE.first(event_id)
     if line is None or line.notified_at is not None:
         return False
-    if not _is_overtaken(line) and (to := recipients(line.request)):
+    has_a_message = line.event == Event.APPROVE and bool(line.note)  # an officer wrote it for this person
+    later = RequestEvent.objects.filter(request=line.request_id, id__gt=line.pk, event__in=NOTIFIED)
+    is_overtaken = Event(line.event) in PASSING and not has_a_message and later.exists()
+    if not is_overtaken and (to := recipients(line.request)):
         message(line, to=to).send()
     return True
 
@@ -58,16 +61,6 @@ def note_told(*, event_id: int, now: datetime) -> None:
     """Writes down that an event was dealt with, in the caller's transaction or its own."""
     with write_transaction():
         _TOLD((event_id,), (now,))
-
-
-def _is_overtaken(line: RequestEvent) -> bool:
-    later = RequestEvent.objects
-    has_a_message = line.event == Event.APPROVE and bool(line.note)  # an officer wrote it for this person
-    return (
-        Event(line.event) in PASSING
-        and not has_a_message
-        and later.filter(request=line.request_id, id__gt=line.pk, event__in=NOTIFIED).exists()
-    )
 
 
 def recipients(request: Request) -> list[str]:

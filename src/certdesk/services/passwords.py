@@ -51,12 +51,7 @@ class PasswordRules:
 def minimum_for(user: AbstractBaseUser | None) -> int:
     """How many characters the person's password needs; without a person, one with no second factor."""
     enrolled = user is not None and user.pk is not None and is_enrolled(user_id=user.pk)
-    return minimum_length(setting=configured_minimum(), has_second_factor=enrolled)
-
-
-def configured_minimum() -> int:
-    """The setting as it is now."""
-    return runtime.current().password_min_length
+    return minimum_length(setting=runtime.current().password_min_length, has_second_factor=enrolled)
 
 
 def _words(user: AbstractBaseUser | None) -> list[str]:
@@ -72,9 +67,7 @@ def _words(user: AbstractBaseUser | None) -> list[str]:
     return own_words(*texts)
 
 
-@cache
-def _common() -> CommonPasswordValidator:
-    return CommonPasswordValidator()
+_common = cache(CommonPasswordValidator)  # which reads a list of 20,000
 
 
 def _is_common(password: str) -> bool:

@@ -16,7 +16,6 @@ from certdesk.domain.errors import BackendRefused
 from certdesk.domain.findings import Check, Verdict
 from certdesk.domain.identifiers import DnsName
 from certdesk.domain.known_keys import check_known
-from certdesk.domain.lint import Finding
 from certdesk.domain.lint_shapes import SHAPES
 from certdesk.domain.policy import Approved, Decision, Facts, Waiver, content_digest, decide, obstacles
 from certdesk.domain.policy_limits import UNSEEN, CaaAnswer, KeyKind
@@ -102,17 +101,16 @@ def judged(subject: Subject, *, lint: bool = False, now: datetime) -> tuple[Fact
         organisation=organisation,
         requests_last_day=requests_before(subject.organisation.pk, rules, at=asked_at, before=number),
         caa=subject.caa,
-        stopped=_stopped(subject),
+        stopped=()
+        if subject.organisation.ra_stopped_at is None
+        else stopped_names(subject.organisation.pk, subject.names),
     )
     if csr is not None:
+        found = _certificate_checks(facts, subject, lint=lint, now=now)
+        if any(check.code == "key.strength" for check in csr.findings):  # others are refused as they are
+            found = (check_known(csr.key.spki_der, runtime.current().known_keys(), now=asked_at), *found)
         facts = replace(
-            facts,
-            key_blocked=known.is_key_blocked,
-            key_uses=known.key_uses,
-            preflight_findings=(
-                *_known_key(csr, now=asked_at),
-                *_certificate_checks(facts, subject, lint=lint, now=now),
-            ),
+            facts, key_blocked=known.is_key_blocked, key_uses=known.key_uses, preflight_findings=found
         )
     return facts, decide(facts, rules, now=now)
 
@@ -241,12 +239,6 @@ def requests_before(organisation_id: int, rules: Rules, *, at: datetime, before:
     return sum(at - CAP_PERIOD < made <= at for made in newest)
 
 
-def _stopped(subject: Subject) -> tuple[tuple[DnsName, int], ...]:
-    if subject.organisation.ra_stopped_at is None:
-        return ()
-    return stopped_names(subject.organisation.pk, subject.names)
-
-
 def _name_findings(subject: Subject) -> tuple[Check, ...]:
     """The checks of names that stand in no CSR yet."""
     later = Check(
@@ -261,12 +253,6 @@ def _name_findings(subject: Subject) -> tuple[Check, ...]:
         common_names=(), alt_names=alt_names, ip_addresses=subject.profile.ip_addresses
     )
     return (later, *found)
-
-
-def _known_key(csr: Csr, *, now: datetime) -> tuple[Check, ...]:
-    """Looked up for keys that are sound in themselves; the others are refused as they are."""
-    sound = any(check.code == "key.strength" for check in csr.findings)
-    return (check_known(csr.key.spki_der, runtime.current().known_keys(), now=now),) if sound else ()
 
 
 def _certificate_checks(facts: Facts, subject: Subject, *, lint: bool, now: datetime) -> tuple[Check, ...]:
@@ -293,19 +279,18 @@ def _certificate_checks(facts: Facts, subject: Subject, *, lint: bool, now: date
             ),
         )
     # What does not block is about our profile and the same for everybody: nothing an applicant could change.
-    return tuple(map(_lint_check, found)) or (_clean(),)
-
-
-def _lint_check(finding: Finding) -> Check:
-    return Check(
-        code="certificate.lint",
-        verdict=Verdict.REFUSE,
-        message=f"The certificate would break a rule and could not be signed: "
-        f"{finding.message or finding.code}. An RA officer can look at the organisation's data.",
-        seen=finding.code,
-        rule=_LINT_RULE,
-        changed_by="RA officer",
-    )
+    return tuple(
+        Check(
+            code="certificate.lint",
+            verdict=Verdict.REFUSE,
+            message=f"The certificate would break a rule and could not be signed: "
+            f"{finding.message or finding.code}. An RA officer can look at the organisation's data.",
+            seen=finding.code,
+            rule=_LINT_RULE,
+            changed_by="RA officer",
+        )
+        for finding in found
+    ) or (_clean(),)
 
 
 def _clean() -> Check:

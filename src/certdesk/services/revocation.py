@@ -250,46 +250,49 @@ def _revoke(row: Certificate, asked: _Asked, *, clock: Clock) -> Progress:
     at_once = backend is not None and backend.inline
     try:
         with write_transaction():
-            revocation = _record_intent(row, asked, due_at=now + LEASE if at_once else now, now=now)
+            # The row comes first: while it stands, its unique index keeps everybody else out, so that what is
+            # then read of the certificate can't change under us.
+            _lock(row, asked)
+            revocation = _intent(row, asked, due_at=now + LEASE if at_once else now, now=now)
+            revocation.save(force_insert=True)
+            _refuse_ended(row, asked, now=now)
+            if (
+                asked.ends_request
+                and Request.objects.filter(id=row.request_id, state=State.APPROVED).exists()
+            ):
+                why = f"Its certificate is being revoked: {PLAIN[asked.reason].lower()}. {asked.note}".strip()
+                end_under_lock(request_id=RequestId(row.request_id), actor=asked.actor, reason=why, now=now)
+            # What else falls with a compromised key: another organisation's only on the RA's word, or on proof.
+            others = Certificate.objects.filter(
+                spki_sha256=row.spki_sha256, revoked_at__isnull=True, not_after__gte=now
+            ).exclude(id=row.pk)
+            if not asked.everywhere:
+                others = others.filter(request__organisation_id=row.request.organisation_id)
+            same_key = list(others.order_by("id")) if asked.compromised else []
+            Revocation.objects.bulk_create(
+                [_intent(other, asked, due_at=now, now=now) for other in same_key],
+                ignore_conflicts=True,  # one that is being revoked already
+            )
+            audit.record(
+                actor=asked.actor,
+                action="certificate.ask_revocation",
+                object_type="certificate",
+                object_id=row.pk,
+                organisation_id=row.request.organisation_id,
+                now=now,
+                data={
+                    "serial": row.serial,
+                    "reason": asked.reason.value,
+                    "note": asked.note,
+                    "same_key": [other.pk for other in same_key],
+                    "ends_request": asked.ends_request,
+                },
+            )
     except IntegrityError:
         raise StateConflict(
             "This certificate is being revoked already.", code="certificate.already_revoked"
         ) from None
     return _ask(revocation.pk, clock=clock) if at_once else Progress.PENDING
-
-
-def _record_intent(row: Certificate, asked: _Asked, *, due_at: datetime, now: datetime) -> Revocation:
-    """The row comes first: while it stands, its unique index keeps everybody else out, so that what is then
-    read of the certificate can't change under us.
-    """
-    _lock(row, asked)
-    revocation = _intent(row, asked, due_at=due_at, now=now)
-    revocation.save(force_insert=True)
-    _refuse_ended(row, asked, now=now)
-    if asked.ends_request and Request.objects.filter(id=row.request_id, state=State.APPROVED).exists():
-        why = f"Its certificate is being revoked: {PLAIN[asked.reason].lower()}. {asked.note}".strip()
-        end_under_lock(request_id=RequestId(row.request_id), actor=asked.actor, reason=why, now=now)
-    same_key = _certificates_with_same_key(row, asked, now=now) if asked.compromised else []
-    Revocation.objects.bulk_create(
-        [_intent(other, asked, due_at=now, now=now) for other in same_key],
-        ignore_conflicts=True,  # one that is being revoked already
-    )
-    audit.record(
-        actor=asked.actor,
-        action="certificate.ask_revocation",
-        object_type="certificate",
-        object_id=row.pk,
-        organisation_id=row.request.organisation_id,
-        now=now,
-        data={
-            "serial": row.serial,
-            "reason": asked.reason.value,
-            "note": asked.note,
-            "same_key": [other.pk for other in same_key],
-            "ends_request": asked.ends_request,
-        },
-    )
-    return revocation
 
 
 def _intent(row: Certificate, asked: _Asked, *, due_at: datetime, now: datetime) -> Revocation:
@@ -319,16 +322,6 @@ def _refuse_ended(row: Certificate, asked: _Asked, *, now: datetime) -> None:
         )
 
 
-def _certificates_with_same_key(row: Certificate, asked: _Asked, *, now: datetime) -> list[Certificate]:
-    """What else falls with a compromised key. A foreign organisation's only on the RA's word, or on proof."""
-    others = Certificate.objects.filter(
-        spki_sha256=row.spki_sha256, revoked_at__isnull=True, not_after__gte=now
-    ).exclude(id=row.pk)
-    if not asked.everywhere:
-        others = others.filter(request__organisation_id=row.request.organisation_id)
-    return list(others.order_by("id"))
-
-
 def _ask(revocation_id: int, *, clock: Clock) -> Progress:
     """Outside any transaction. Raises BackendRefused once that is recorded."""
     revocation = Revocation.objects.select_related("certificate__issuance", "certificate__request").get(
@@ -339,7 +332,11 @@ def _ask(revocation_id: int, *, clock: Clock) -> Progress:
         backend = runtime.current().backend(certificate.issuance.backend)
         backend.revoke(certificate_der=bytes(certificate.der), reason=revocation.reason)
     except BackendRefused as error:
-        _record_refusal(revocation, error.detail, now=clock())
+        now = clock()
+        with write_transaction():
+            if _close(revocation, RevocationOutcome.REFUSED, detail=error.detail, now=now):
+                _audit(revocation, "certificate.revocation_refused", detail=error.detail, now=now)
+                jobs.enqueue("mail_revocation", due_at=now, revocation_id=revocation.pk)
         raise
     except BackendError as error:
         return _ask_later(revocation, error.detail, now=clock())
@@ -385,14 +382,6 @@ def _record_revoked(revocation: Revocation, *, now: datetime) -> None:
             now=now,
         )
         _audit(revocation, "certificate.revoke", now=now)
-        jobs.enqueue("mail_revocation", due_at=now, revocation_id=revocation.pk)
-
-
-def _record_refusal(revocation: Revocation, detail: str, *, now: datetime) -> None:
-    with write_transaction():
-        if not _close(revocation, RevocationOutcome.REFUSED, detail=detail, now=now):
-            return
-        _audit(revocation, "certificate.revocation_refused", detail=detail, now=now)
         jobs.enqueue("mail_revocation", due_at=now, revocation_id=revocation.pk)
 
 
