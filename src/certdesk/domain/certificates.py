@@ -287,12 +287,7 @@ def _differences(issued: Issued, intent: Intent) -> Iterator[Check]:
         if intended and attribute.value not in intended:
             yield _mismatch("subject", "The certificate names another organisation.", str(attribute.value))
 
-    yield from _usage_differences(leaf, intent)
-    yield from _record_differences(leaf, intent)
-    yield from _chain_differences(issued.chain)
-
-
-def _usage_differences(leaf: x509.Certificate, intent: Intent) -> Iterator[Check]:
+    # 3. What it may be used for.
     usage = _extension(leaf, x509.KeyUsage)
     if _is_ca(leaf) or (usage is not None and (usage.key_cert_sign or usage.crl_sign)):
         yield _mismatch("ca", "The certificate may sign other certificates.", "")
@@ -303,6 +298,9 @@ def _usage_differences(leaf: x509.Certificate, intent: Intent) -> Iterator[Check
         yield _mismatch("profile", "The intended profile is no longer known.", seen)
     elif sorted(usages) != sorted(wanted.eku):
         yield _mismatch("eku", "The certificate is not for TLS servers alone.", ", ".join(usages))
+
+    yield from _record_differences(leaf, intent)
+    yield from _chain_differences(issued.chain)
 
 
 def _record_differences(leaf: x509.Certificate, intent: Intent) -> Iterator[Check]:

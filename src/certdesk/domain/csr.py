@@ -119,7 +119,7 @@ _SIGNATURES = {
     "1.2.840.10045.4.3.4": "ECDSA with SHA-512",
 }
 _RSA_PSS = "1.2.840.113549.1.1.10"
-_PSS_HASHES = {"sha256": "SHA-256", "sha384": "SHA-384", "sha512": "SHA-512"}
+_PSS = {f"sha{bits}": f"RSA-PSS with SHA-{bits}" for bits in (256, 384, 512)}
 _OTHER_SIGNATURES = {
     "1.2.840.113549.1.1.2": "RSA with MD2",
     "1.2.840.113549.1.1.4": "RSA with MD5",
@@ -379,27 +379,32 @@ def _alt_names(
 
 def _subject(info: _RequestInfo) -> tuple[SubjectAttribute, ...]:
     """Read from the raw Name: pyca's prints a warning for a field that is empty or too long."""
+    subject = []
     try:
-        return tuple(_attribute(found) for rdn in info.subject for found in rdn.as_list())
+        for found in (found for rdn in info.subject for found in rdn.as_list()):
+            oid = found.oid.dotted_string
+            raw = b"(not shown)" if oid == _CHALLENGE_PASSWORD else bytes(found.value.data)
+            encoding = "ascii" if oid == _CHALLENGE_PASSWORD else _STRINGS.get(found.value.tag_bytes)
+            text = raw.decode(encoding) if encoding else f"#{raw.hex()}"  # as RFC 4514 2.4 writes it
+            subject.append(SubjectAttribute(name=_ATTRIBUTE_NAMES.get(oid, oid), oid=oid, value=text))
     except PARSE_ERRORS as error:
         raise BadCsr(
             "The subject of the request can't be read. Make it again with plain text in its fields.",
             code="csr.subject",
         ) from error
-
-
-def _attribute(found: _AttributeTypeAndValue) -> SubjectAttribute:
-    oid = found.oid.dotted_string
-    raw = b"(not shown)" if oid == _CHALLENGE_PASSWORD else bytes(found.value.data)
-    encoding = "ascii" if oid == _CHALLENGE_PASSWORD else _STRINGS.get(found.value.tag_bytes)
-    text = raw.decode(encoding) if encoding else f"#{raw.hex()}"  # as RFC 4514 2.4 writes it
-    return SubjectAttribute(name=_ATTRIBUTE_NAMES.get(oid, oid), oid=oid, value=text)
+    return tuple(subject)
 
 
 def _signature_algorithm(request: x509.CertificateSigningRequest) -> tuple[str, Check]:
     """The algorithm in words, and whether its hash is SHA-256, SHA-384 or SHA-512."""
     oid = request.signature_algorithm_oid.dotted_string
-    name = _pss_name(request) if oid == _RSA_PSS else _SIGNATURES.get(oid)
+    name = _SIGNATURES.get(oid)
+    if oid == _RSA_PSS:
+        try:
+            found = request.signature_hash_algorithm
+        except PARSE_ERRORS:
+            found = None
+        name = _PSS.get(found.name) if found else None
     if name is not None:
         return name, _passed(
             "csr.signature_algorithm", "The request is signed with a current algorithm.", name
@@ -407,15 +412,6 @@ def _signature_algorithm(request: x509.CertificateSigningRequest) -> tuple[str, 
     name = _OTHER_SIGNATURES.get(oid, oid)
     told = f"The request is signed with {name}. Make it again with SHA-256 or better (in OpenSSL: -sha256)."
     return name, Check("csr.signature_algorithm", Verdict.REFUSE, told, seen=name)
-
-
-def _pss_name(request: x509.CertificateSigningRequest) -> str | None:
-    try:
-        found = request.signature_hash_algorithm
-    except PARSE_ERRORS:
-        return None
-    name = _PSS_HASHES.get(found.name) if found else None
-    return f"RSA-PSS with {name}" if name else None
 
 
 def _signature(request: x509.CertificateSigningRequest) -> Check:

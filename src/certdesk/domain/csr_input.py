@@ -219,7 +219,9 @@ def _kind_of_der(der: bytes) -> str:
         except PARSE_ERRORS:
             continue
         return kind
-    return "pkcs12" if _is_pkcs12(der) else ""
+    # The outer layer is enough: a wrong password is a PKCS#12 too, and no password is guessed.
+    is_pkcs12 = b"\x02\x01\x03\x30" in der[:12] and b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07" in der[:32]
+    return "pkcs12" if is_pkcs12 else ""
 
 
 _READERS: dict[str, Callable[[bytes], object]] = {
@@ -228,11 +230,6 @@ _READERS: dict[str, Callable[[bytes], object]] = {
     "public_key": lambda der: asn1.decode_der(SubjectPublicKeyInfo, der),
     "pkcs7": pkcs7.load_der_pkcs7_certificates,
 }
-
-
-def _is_pkcs12(der: bytes) -> bool:
-    """The outer layer is enough: a wrong password is a PKCS#12 too, and no password is guessed."""
-    return b"\x02\x01\x03\x30" in der[:12] and b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x07" in der[:32]
 
 
 _PEM_KINDS = {

@@ -57,12 +57,11 @@ def _public_suffixes() -> PublicSuffixList:
 def quoted(text: str, *, limit: int = 80) -> str:
     """The text in quotation marks, cut short, with everything that does not print written as an escape."""
     short = text if len(text) <= limit else text[: limit - 1] + "…"
-    shown = "".join(char if char.isprintable() else _escape(char) for char in short)
-    return f"“{shown}”"
-
-
-def _escape(char: str) -> str:
-    return char.encode("unicode_escape", "backslashreplace").decode("ascii")
+    shown = (
+        char if char.isprintable() else char.encode("unicode_escape", "backslashreplace").decode("ascii")
+        for char in short
+    )
+    return f"“{''.join(shown)}”"
 
 
 def parse_dns_name(text: str, *, allow_wildcard: bool = True) -> DnsName:
@@ -141,7 +140,9 @@ def _refuse_unicode(text: str) -> None:
 
 
 def _refuse_labels(text: str, host: str) -> None:
-    """Every label is LDH, at most 63 long, and a valid A-label where it says that it is one."""
+    """Every label is LDH and at most 63 long. Only xn-- may have hyphens in third and fourth place, and must
+    decode by IDNA 2008 and back again.
+    """
     if found := _NOT_LDH.search(host):
         raise _reject("character", _character_detail(text, found.group()))
     for label in host.split("."):
@@ -154,8 +155,18 @@ def _refuse_labels(text: str, host: str) -> None:
         if not _LABEL.fullmatch(label):
             told = "begins or ends with a hyphen. Correct it."
             raise _reject("label", f"One part of the name {quoted(text)} {told}")
-        if label[2:4] == "--":
-            _refuse_bad_a_label(text, label)
+        if label[2:4] != "--":
+            continue
+        try:
+            valid = label.startswith("xn--") and idna.alabel(idna.ulabel(label)) == label.encode("ascii")
+        except (idna.IDNAError, UnicodeError, ValueError):
+            valid = False
+        if not valid:
+            raise _reject(
+                "idna",
+                f"The part {quoted(label)} of the name {quoted(text)} is not a valid international name "
+                "(IDNA 2008). Convert the name again from its original spelling.",
+            )
 
 
 def _character_detail(text: str, char: str) -> str:
@@ -175,20 +186,6 @@ def _character_detail(text: str, char: str) -> str:
     return (
         f"The name {quoted(text)} has the character {quoted(char)}, which may not be in a host name. {advice}"
     )
-
-
-def _refuse_bad_a_label(text: str, label: str) -> None:
-    """Only xn-- may have hyphens in third and fourth place, and must decode by IDNA 2008 and back again."""
-    try:
-        valid = label.startswith("xn--") and idna.alabel(idna.ulabel(label)) == label.encode("ascii")
-    except (idna.IDNAError, UnicodeError, ValueError):
-        valid = False
-    if not valid:
-        raise _reject(
-            "idna",
-            f"The part {quoted(label)} of the name {quoted(text)} is not a valid international name "
-            "(IDNA 2008). Convert the name again from its original spelling.",
-        )
 
 
 def _refuse_unroutable(text: str, host: str) -> None:
@@ -301,16 +298,12 @@ def script_warning(name: str) -> str | None:
         shown = _label_to_unicode(label)
         if shown.isascii():
             continue
-        scripts = _scripts(shown)
+        # By the first word of each letter's Unicode name.
+        letters = (char for char in shown if unicodedata.category(char).startswith("L"))
+        scripts = {unicodedata.name(char, "UNKNOWN").split(" ")[0] for char in letters}
         if len(scripts) > 1 and not any(scripts <= together for together in _WRITTEN_TOGETHER):
             mixed = " and ".join(sorted(script.capitalize() for script in scripts))
             return f"{quoted(shown)} mixes {mixed} letters: it may be made to look like another name."
         if set(shown) - set("0123456789-") <= _LATIN_LOOK_ALIKES:
             return f"{quoted(shown)} is written in Cyrillic letters that look like Latin ones."
     return None
-
-
-def _scripts(label: str) -> frozenset[str]:
-    """The scripts of the letters, by the first word of each character's Unicode name."""
-    letters = (char for char in label if unicodedata.category(char).startswith("L"))
-    return frozenset(unicodedata.name(char, "UNKNOWN").split(" ")[0] for char in letters)

@@ -26,8 +26,17 @@ def parse_ip_address(text: str) -> Address:
         address = ipaddress.ip_address(text)
     except ValueError:
         raise _reject(_advice(text)) from None
-    if isinstance(address, ipaddress.IPv6Address):
-        _refuse_ipv6(text, address)
+    if isinstance(address, ipaddress.IPv6Address) and address.scope_id is not None:
+        raise _reject(
+            f"The address {quoted(text)} has a zone, which means something on one machine only. "
+            "Leave out the % and what follows."
+        )
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        told = f"{quoted(text)} is an IPv4 address in IPv6 spelling. Write it as {address.ipv4_mapped}"
+        raise _reject(told)
+    if text != str(address):
+        told = f"The address {quoted(text)} is not in its short spelling (RFC 5952). Write it as {address}"
+        raise _reject(told)
     return address
 
 
@@ -43,22 +52,6 @@ def parse_ip_name(text: str) -> DnsName:
     if address.is_unspecified or address.is_multicast or address == _BROADCAST:
         raise _reject(f"{quoted(text)} is not the address of one server. Use the server's own address.")
     return DnsName(text)
-
-
-def _refuse_ipv6(text: str, address: ipaddress.IPv6Address) -> None:
-    if address.scope_id is not None:
-        raise _reject(
-            f"The address {quoted(text)} has a zone, which means something on one machine only. "
-            "Leave out the % and what follows."
-        )
-    if address.ipv4_mapped is not None:
-        raise _reject(
-            f"{quoted(text)} is an IPv4 address in IPv6 spelling. Write it as {address.ipv4_mapped}"
-        )
-    if text != str(address):
-        raise _reject(
-            f"The address {quoted(text)} is not in its short spelling (RFC 5952). Write it as {address}"
-        )
 
 
 def _advice(text: str) -> str:

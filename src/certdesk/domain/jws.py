@@ -113,7 +113,11 @@ def account_key(jwk: Mapping[str, Any]) -> AccountKey:
     members = {name: jwk.get(name) for name in ("kty", "crv", "x", "y", "n", "e") if name in jwk}
     if any(not isinstance(value, str) for value in members.values()):
         raise _bad_key("The key can't be read as a JSON Web Key.")
-    _refuse_odd_size(members)
+    # Before any arithmetic: a modulus of 65,536 bits must cost nothing.
+    longest, modulus = -(-MAX_RSA_BITS // 6), len(str(members.get("n", "")))
+    odd = not MIN_RSA_BITS // 6 <= modulus <= longest or len(str(members.get("e", ""))) > longest
+    if members.get("kty") == "RSA" and odd:
+        raise _bad_key(f"RSA keys have {MIN_RSA_BITS} to {MAX_RSA_BITS} bits here. Make a new one.")
     try:
         key = JWKRegistry.import_key({name: str(value) for name, value in members.items()})
     except _ODD:
@@ -130,7 +134,13 @@ def account_key(jwk: Mapping[str, Any]) -> AccountKey:
             "The key is not spelled as RFC 7518 asks: base64url without padding, numbers of an RSA key "
             "without leading zero octets, coordinates of an EC key in full length, no other members of a key."
         )
-    _refuse_weak(spki)
+    try:
+        facts = key_facts(spki)
+    except BadKey as error:
+        raise _bad_key(error.detail) from None
+    for check in () if facts.algorithm == "Ed25519" else check_key(facts):
+        if check.verdict is Verdict.REFUSE:
+            raise _bad_key(check.message)
     return AccountKey(
         jwk={name: str(value) for name, value in members.items()},
         thumbprint=key.thumbprint(),
@@ -266,27 +276,6 @@ def _decoded(text: str, name: str) -> bytes:
         return decoded(text)
     except (ValueError, binascii.Error):
         raise malformed(f"“{name}” is not base64url without padding.") from None
-
-
-def _refuse_odd_size(members: Mapping[str, Any]) -> None:
-    """Before any arithmetic: a modulus of 65,536 bits must cost nothing."""
-    if members.get("kty") != "RSA":
-        return
-    longest = -(-MAX_RSA_BITS // 6)
-    if not MIN_RSA_BITS // 6 <= len(members.get("n", "")) <= longest or len(members.get("e", "")) > longest:
-        raise _bad_key(f"RSA keys have {MIN_RSA_BITS} to {MAX_RSA_BITS} bits here. Make a new one.")
-
-
-def _refuse_weak(spki: bytes) -> None:
-    try:
-        facts = key_facts(spki)
-    except BadKey as error:
-        raise _bad_key(error.detail) from None
-    if facts.algorithm == "Ed25519":
-        return
-    for check in check_key(facts):
-        if check.verdict is Verdict.REFUSE:
-            raise _bad_key(check.message)
 
 
 def _bad_key(detail: str) -> AcmeRefused:

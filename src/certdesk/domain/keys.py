@@ -179,8 +179,16 @@ def check_key(key: KeyFacts) -> tuple[Check, ...]:
     match key.algorithm:
         case "RSA":
             found = _rsa_outer_checks(key) or _rsa_weaknesses(key) or _spelling_checks(key)
+        case "EC" if key.curve in _ALLOWED_CURVES:
+            found = _spelling_checks(key)
         case "EC":
-            found = _curve_checks(key) or _spelling_checks(key)
+            what = (
+                "The EC key describes its curve by numbers instead of naming it (in OpenSSL: use "
+                "named_curve)."
+                if key.curve == EXPLICIT_CURVE
+                else f"The EC key is on the curve {key.curve}; P-256, P-384 and P-521 are accepted."
+            )
+            found = (_refuse(key, "key.curve", f"{what} {_ADVICE}"),)
         case _:
             found = (_refuse(key, "key.type", f"Keys of type {key.algorithm} are not accepted. {_ADVICE}"),)
     told = "The key is strong enough and has none of the known weaknesses that were looked for."
@@ -229,16 +237,6 @@ def _has_one_prime(modulus: int) -> bool:
     """
     number = gmpy2.mpz(modulus)
     return bool(gmpy2.is_power(number) or gmpy2.is_strong_prp(number, 2))
-
-
-def _curve_checks(key: KeyFacts) -> tuple[Check, ...]:
-    if key.curve in _ALLOWED_CURVES:
-        return ()
-    if key.curve == EXPLICIT_CURVE:
-        what = "The EC key describes its curve by numbers instead of naming it (in OpenSSL: use named_curve)."
-    else:
-        what = f"The EC key is on the curve {key.curve}; P-256, P-384 and P-521 are accepted."
-    return (_refuse(key, "key.curve", f"{what} {_ADVICE}"),)
 
 
 def _spelling_checks(key: KeyFacts) -> tuple[Check, ...]:

@@ -6,7 +6,6 @@ Sources: RFC 5958, RFC 8017 appendix A.1.2, RFC 5915.
 """
 
 import base64
-import binascii
 import hashlib
 import re
 import secrets
@@ -94,29 +93,17 @@ def public_halves(data: bytes) -> tuple[str, ...]:
     keys = [(label, rest) for label, _, rest in blocks if label.endswith(b"PRIVATE KEY")]
     for label, rest in keys[:_MOST_KEYS]:
         body, end, _ = rest.partition(b"-----END ")
-        if label == b"OPENSSH PRIVATE KEY" and end:
-            found.extend(_openssh_public_half(body))
-        elif label in _PLAIN_KEYS and end:
-            found.extend(_private_key_in_base64(body))
+        try:
+            if label == b"OPENSSH PRIVATE KEY" and end and len(body) <= 2 * _MAX_PRIVATE_KEY:
+                lines = _WHITESPACE.sub(b"\n", body)
+                pem = b"-----BEGIN OPENSSH PRIVATE KEY-----" + lines + b"-----END OPENSSH PRIVATE KEY-----\n"
+                found += _public_hash(load_ssh_private_key(pem, None, unsafe_skip_rsa_key_validation=True))
+            elif label in _PLAIN_KEYS and end:
+                der = base64.b64decode(_WHITESPACE.sub(b"", body), validate=True)
+                found += private_key_in_der(der) or ()
+        except PARSE_ERRORS:
+            continue  # Encrypted or damaged: nothing to block, and it is refused all the same.
     return tuple(dict.fromkeys(found))
-
-
-def _openssh_public_half(body: bytes) -> tuple[str, ...]:
-    if len(body) > 2 * _MAX_PRIVATE_KEY:
-        return ()
-    lines = _WHITESPACE.sub(b"\n", body)
-    pem = b"-----BEGIN OPENSSH PRIVATE KEY-----" + lines + b"-----END OPENSSH PRIVATE KEY-----\n"
-    try:
-        return _public_hash(load_ssh_private_key(pem, None, unsafe_skip_rsa_key_validation=True))
-    except PARSE_ERRORS:
-        return ()  # Encrypted or damaged: nothing to block, and it is refused all the same.
-
-
-def _private_key_in_base64(body: bytes) -> tuple[str, ...]:
-    try:
-        return private_key_in_der(base64.b64decode(_WHITESPACE.sub(b"", body), validate=True)) or ()
-    except binascii.Error:
-        return ()  # Encrypted in the old way, with header lines, or damaged: as above.
 
 
 def private_key_in_der(der: bytes) -> tuple[str, ...] | None:
@@ -127,7 +114,13 @@ def private_key_in_der(der: bytes) -> tuple[str, ...] | None:
     algorithm is looked at first. Loading an RSA key tests its primes, which may take as long: it is left out,
     and `_is_pair` proves the key instead.
     """
-    algorithm = _pkcs8_algorithm(der)
+    algorithm = ""  # of an unencrypted PKCS#8 key
+    try:
+        found = asn1.decode_der(_PrivateKeyInfo, der)
+        oid: x509.ObjectIdentifier = found.algorithm[0].parse(x509.ObjectIdentifier)
+        algorithm = oid.dotted_string
+    except PARSE_ERRORS:
+        pass
     if algorithm and (algorithm not in _BLOCKABLE or len(der) > _MAX_PRIVATE_KEY):
         return ()
     if len(der) > _MAX_PRIVATE_KEY:
@@ -138,16 +131,6 @@ def private_key_in_der(der: bytes) -> tuple[str, ...] | None:
         return ()  # pyca's word for "this one needs a password"
     except PARSE_ERRORS:
         return () if algorithm else None
-
-
-def _pkcs8_algorithm(der: bytes) -> str:
-    """The algorithm of an unencrypted PKCS#8 key; empty for everything else."""
-    try:
-        found = asn1.decode_der(_PrivateKeyInfo, der)
-        oid: x509.ObjectIdentifier = found.algorithm[0].parse(x509.ObjectIdentifier)
-    except PARSE_ERRORS:
-        return ""
-    return oid.dotted_string
 
 
 def _public_hash(key: PrivateKeyTypes | SSHPrivateKeyTypes) -> tuple[str, ...]:
@@ -161,7 +144,15 @@ def _is_pair(key: PrivateKeyTypes | SSHPrivateKeyTypes) -> bool:
     """Whether the private half really is that of the public one, which in a file stands beside it."""
     match key:
         case rsa.RSAPrivateKey():
-            return _is_rsa_pair(key.private_numbers())
+            # The primes make the modulus, and what the public exponent encrypts, the private one decrypts.
+            numbers = key.private_numbers()
+            n, e, d = numbers.public_numbers.n, numbers.public_numbers.e, numbers.d
+            if n.bit_length() > MAX_RSA_BITS or e.bit_length() > MAX_EXPONENT_BITS:
+                return False  # None that we certify; with a stranger's numbers nothing of any length is done.
+            if min(numbers.p, numbers.q) <= 1 or numbers.p * numbers.q != n or not 1 < d < n:
+                return False
+            message = secrets.randbelow(n)
+            return bool(gmpy2.powmod(gmpy2.powmod(message, e, n), d, n) == message)
         case ec.EllipticCurvePrivateKey():
             private = key.private_numbers().private_value
             return ec.derive_private_key(private, key.curve).public_key() == key.public_key()
@@ -169,14 +160,3 @@ def _is_pair(key: PrivateKeyTypes | SSHPrivateKeyTypes) -> bool:
             return True  # The public half was computed from the private one (RFC 8032 5.1.5).
         case _:
             return False
-
-
-def _is_rsa_pair(key: rsa.RSAPrivateNumbers) -> bool:
-    """The primes make the modulus, and what the public exponent encrypts, the private one decrypts."""
-    n, e = key.public_numbers.n, key.public_numbers.e
-    if n.bit_length() > MAX_RSA_BITS or e.bit_length() > MAX_EXPONENT_BITS:
-        return False  # None that we certify; and a stranger's numbers are not calculated with at any length.
-    if min(key.p, key.q) <= 1 or key.p * key.q != n or not 1 < key.d < n:
-        return False
-    message = secrets.randbelow(n)
-    return bool(gmpy2.powmod(gmpy2.powmod(message, e, n), key.d, n) == message)

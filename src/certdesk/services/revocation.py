@@ -262,7 +262,7 @@ def _revoke(row: Certificate, asked: _Asked, *, clock: Clock) -> Progress:
             ):
                 why = f"Its certificate is being revoked: {PLAIN[asked.reason].lower()}. {asked.note}".strip()
                 end_under_lock(request_id=RequestId(row.request_id), actor=asked.actor, reason=why, now=now)
-            # What else falls with a compromised key: another organisation's only on the RA's word, or on proof.
+            # What else falls with a compromised key: other organisations' only on the RA's word or on proof.
             others = Certificate.objects.filter(
                 spki_sha256=row.spki_sha256, revoked_at__isnull=True, not_after__gte=now
             ).exclude(id=row.pk)
