@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import entry_points
 from types import MappingProxyType
 from typing import Protocol, cast
 
@@ -82,13 +82,7 @@ def _load(name: str, settings: Mapping[str, object]) -> Backend:
         known = ", ".join(sorted(found)) or "none"
         raise Misconfigured(f"Back end {name}: there is no kind “{kind}”. Installed kinds: {known}.")
     own = {key: value for key, value in settings.items() if key != "kind"}
-    backend = _factory(name, found[kind]).from_settings(name=name, settings=own)
-    if not isinstance(backend, Backend):
-        raise Misconfigured(f"Back end {name}: the kind “{kind}” does not offer what a back end must.")
-    return backend
-
-
-def _factory(name: str, entry: EntryPoint) -> BackendFactory:
+    entry = found[kind]
     try:
         factory = entry.load()
     except (ImportError, AttributeError) as error:
@@ -96,4 +90,7 @@ def _factory(name: str, entry: EntryPoint) -> BackendFactory:
         raise Misconfigured(f"Back end {name}: {entry.value} can't be loaded ({error}). {advice}") from error
     if not hasattr(factory, "from_settings"):
         raise Misconfigured(f"Back end {name}: {entry.value} is not a back end.")
-    return cast("BackendFactory", factory)
+    backend = cast("BackendFactory", factory).from_settings(name=name, settings=own)
+    if not isinstance(backend, Backend):
+        raise Misconfigured(f"Back end {name}: the kind “{kind}” does not offer what a back end must.")
+    return backend

@@ -255,9 +255,31 @@ class Config(BaseSettings):
 
 def load_config(environ: dict[str, str] | None = None) -> Config:
     """The configuration, checked. Raises Misconfigured with everything that is wrong."""
+    # 1. No name with the prefix that nothing reads.
     env = dict(os.environ if environ is None else environ)
-    _refuse_unknown(env)
-    values: dict[str, Any] = {**_from_toml(env), **_from_files(env)}
+    for name in env:
+        if not name.startswith(PREFIX) or name in NOT_SETTINGS or name.startswith("CERTDESK_TEST_"):
+            continue
+        field = name.removeprefix(PREFIX).lower()
+        if not {field, field.removesuffix("_file")} & Config.model_fields.keys():
+            raise Misconfigured(f"{name} is not a setting. docs/configuration.md lists them all.")
+
+    # 2. The TOML file, and over it the files with one secret each.
+    values: dict[str, Any] = {}
+    if path := env.get("CERTDESK_CONFIG"):
+        try:
+            values = tomllib.loads(Path(path).read_text())
+        except (OSError, tomllib.TOMLDecodeError) as error:
+            raise Misconfigured(f"CERTDESK_CONFIG names {path}, which can't be read: {error}") from None
+    for name, path in env.items():
+        if name == "DATABASE_URL_FILE" or (name.startswith(PREFIX) and name.endswith("_FILE")):
+            field = name.removeprefix(PREFIX).removesuffix("_FILE").lower()
+            try:
+                values[field] = Path(path).read_text().strip()
+            except OSError as error:
+                raise Misconfigured(f"{name} names {path}, which can't be read: {error.strerror}") from None
+
+    # 3. The environment over both; everything that is wrong is told at once.
     if url := env.get("DATABASE_URL"):
         values["database_url"] = url
     try:
@@ -271,37 +293,6 @@ def load_config(environ: dict[str, str] | None = None) -> Config:
     return _with_secrets(config)
 
 
-def _refuse_unknown(env: dict[str, str]) -> None:
-    for name in env:
-        if not name.startswith(PREFIX) or name in NOT_SETTINGS or name.startswith("CERTDESK_TEST_"):
-            continue
-        field = name.removeprefix(PREFIX).lower()
-        if not {field, field.removesuffix("_file")} & Config.model_fields.keys():
-            raise Misconfigured(f"{name} is not a setting. docs/configuration.md lists them all.")
-
-
-def _from_toml(env: dict[str, str]) -> dict[str, Any]:
-    path = env.get("CERTDESK_CONFIG")
-    if not path:
-        return {}
-    try:
-        return tomllib.loads(Path(path).read_text())
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise Misconfigured(f"CERTDESK_CONFIG names {path}, which can't be read: {error}") from None
-
-
-def _from_files(env: dict[str, str]) -> dict[str, str]:
-    found = {}
-    for name, path in env.items():
-        if name == "DATABASE_URL_FILE" or (name.startswith(PREFIX) and name.endswith("_FILE")):
-            field = name.removeprefix(PREFIX).removesuffix("_FILE").lower()
-            try:
-                found[field] = Path(path).read_text().strip()
-            except OSError as error:
-                raise Misconfigured(f"{name} names {path}, which can't be read: {error.strerror}") from None
-    return found
-
-
 def _with_secrets(config: Config) -> Config:
     changes: dict[str, Any] = {"data": config.data.resolve()}
     if not config.database_url:
@@ -309,7 +300,15 @@ def _with_secrets(config: Config) -> Config:
     for field in ("secret_key", "ca_passphrase"):
         value: SecretStr = getattr(config, field)
         if not value.get_secret_value() and config.demo:
-            changes[field] = SecretStr(_demo_secret(config.data / "secrets" / field))
+            path = config.data / "secrets" / field
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if not path.exists():
+                temporary = path.with_suffix(f".{os.getpid()}")
+                descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+                with os.fdopen(descriptor, "w") as handle:
+                    handle.write(secrets.token_urlsafe(48))
+                temporary.replace(path)
+            changes[field] = SecretStr(path.read_text())
         elif len(value.get_secret_value()) < MINIMUM_SECRET:
             variable = PREFIX + field.upper()
             raise Misconfigured(
@@ -317,14 +316,3 @@ def _with_secrets(config: Config) -> Config:
                 "`openssl rand -base64 48` makes one. `certdesk serve --demo` makes its own."
             )
     return config.model_copy(update=changes)
-
-
-def _demo_secret(path: Path) -> str:
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if not path.exists():
-        temporary = path.with_suffix(f".{os.getpid()}")
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as handle:
-            handle.write(secrets.token_urlsafe(48))
-        temporary.replace(path)
-    return path.read_text()

@@ -4,7 +4,7 @@ Off unless perspectives are named. Then every validation by machine and every CA
 """
 
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from types import MappingProxyType
 
@@ -50,8 +50,16 @@ def make_coordinator(config: Config, *, now: datetime) -> Coordinator | None:
             f"CERTDESK_PERSPECTIVE_TOKEN (or CERTDESK_PERSPECTIVE_TOKEN_FILE) is missing or shorter than "
             f"{MIN_TOKEN} characters."
         )
-    quorum = _quorum(config)
-    _refuse_too_few(config, quorum(now))
+    # What the rules ask of public CAs on the day, unless the operator has set a number of their own.
+    own = Quorum(perspectives=config.perspective_quorum)
+    quorum = (lambda _now: own) if config.perspective_quorum else public_quorum
+    codes, needed = tuple(config.perspectives), quorum(now)
+    if not suffices(codes, needed):  # every validation would fail, one by one
+        raise Misconfigured(
+            f"CERTDESK_PERSPECTIVES names {len(codes)} in {len(regions_of(codes))} regions; "
+            f"{needed.perspectives} in {needed.regions} have to be asked (BR 3.2.2.9). Add some, or set "
+            "CERTDESK_PERSPECTIVE_QUORUM for a CA that is not public."
+        )
     if lack := coming_shortfall(ruled_perspectives(config), now=now, ahead=WARN_AHEAD):
         log.warning("perspectives.too_few_soon", on=lack.on.isoformat(), why=lack.message, to_do=lack.to_do)
     try:
@@ -59,7 +67,8 @@ def make_coordinator(config: Config, *, now: datetime) -> Coordinator | None:
             PerspectiveAddress(code=code, url=url.rstrip("/"), token=token)
             for code, url in config.perspectives.items()
         )
-        tls = None if config.perspective_ca is None else _trusting(config)
+        cafile = config.perspective_ca
+        tls = None if cafile is None else ssl.create_default_context(cafile=cafile)
     except (OSError, ValueError) as error:  # ssl's errors are OSErrors
         raise Misconfigured(f"CERTDESK_PERSPECTIVES: {error}.") from None
     return Coordinator(addresses, quorum, tls=tls)
@@ -93,26 +102,3 @@ def caa_asker(network: Network | None, coordinator: Coordinator | None) -> AskCa
         return corroborated_caa(question, resolver=resolver, coordinator=coordinator, now=now)
 
     return ask
-
-
-def _quorum(config: Config) -> Callable[[datetime], Quorum]:
-    """What the rules ask of public CAs on the day, unless the operator has set a number of their own."""
-    if not config.perspective_quorum:
-        return public_quorum
-    own = Quorum(perspectives=config.perspective_quorum)
-    return lambda _now: own
-
-
-def _refuse_too_few(config: Config, quorum: Quorum) -> None:
-    """With too few of them every validation would fail, one by one."""
-    codes = tuple(config.perspectives)
-    if not suffices(codes, quorum):
-        raise Misconfigured(
-            f"CERTDESK_PERSPECTIVES names {len(codes)} in {len(regions_of(codes))} regions; "
-            f"{quorum.perspectives} in {quorum.regions} have to be asked (BR 3.2.2.9). Add some, or set "
-            "CERTDESK_PERSPECTIVE_QUORUM for a CA that is not public."
-        )
-
-
-def _trusting(config: Config) -> ssl.SSLContext:
-    return ssl.create_default_context(cafile=config.perspective_ca)

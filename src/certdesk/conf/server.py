@@ -1,6 +1,7 @@
 """Start-up of a server process: logging, migrations, static files, demo, granian with a worker thread."""
 
 import hashlib
+import json
 import os
 import socket
 import threading
@@ -49,21 +50,17 @@ def migrate() -> None:
 
 def collect_static(root: Path) -> None:
     """Collects and compresses the static files, unless these very files were collected there before."""
-    stamp, digest = root.with_suffix(".stamp"), _static_digest()
-    if (root / "staticfiles.json").exists() and stamp.exists() and stamp.read_text() == digest:
-        return
-    call_command("collectstatic", interactive=False, verbosity=0)
-    stamp.write_text(digest)
-
-
-def _static_digest() -> str:
-    """Tells one set of static files from another by their names, sizes and times; reading none of them."""
+    # Their names, sizes and times tell one set from another; none of them is read.
     found = [
         f"{path} {storage.size(path)} {storage.get_modified_time(path).isoformat()}"
         for finder in get_finders()
         for path, storage in finder.list(None)
     ]
-    return hashlib.sha256("\n".join(sorted(found)).encode()).hexdigest()
+    stamp, digest = root.with_suffix(".stamp"), hashlib.sha256("\n".join(sorted(found)).encode()).hexdigest()
+    if (root / "staticfiles.json").exists() and stamp.exists() and stamp.read_text() == digest:
+        return
+    call_command("collectstatic", interactive=False, verbosity=0)
+    stamp.write_text(digest)
 
 
 def prepare(*, talk: Callable[[str], None]) -> None:
@@ -73,14 +70,42 @@ def prepare(*, talk: Callable[[str], None]) -> None:
     """
     os.umask(0o077)  # whatever is stored is for the service's own account
     config = setup()
-    _refuse_unsafe(config)
+
+    # 1. Nothing that others could read or listen to, and a free port.
+    if not is_loopback(config.host) and not config.behind_proxy:
+        raise Misconfigured(
+            f"{config.host} can be reached from other machines, and Certdesk speaks plain HTTP here. "
+            "Put a reverse proxy with TLS in front and say --behind-proxy, or bind 127.0.0.1."
+        )
+    if not config.base_url and config.host in ("0.0.0.0", "::"):  # noqa: S104 - nothing is bound here
+        raise Misconfigured(
+            f"{config.host} is no address that people could open. Set CERTDESK_BASE_URL to the one that they "
+            "use, such as https://certdesk.example.ac.uk: it stands in mails and in certificates."
+        )
+    try:
+        # The server itself would share the port with what has it, or try for ever.
+        family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+        socket.create_server((config.host, config.port), family=family).close()
+    except OSError as error:
+        raise Misconfigured(
+            f"{config.host}:{config.port} can't be used: {error.strerror}. Set another PORT."
+        ) from None
+
+    # 2. Tables, files and CAs as this version has them.
     migrate()
     _look_at_cas(talk)
+
+    # 3. The demo, or where the service is.
     if config.demo:
         from certdesk.services import demo  # noqa: PLC0415 - models can be imported only after django.setup()
 
         path = demo.prepare_demo(data=config.data, now=timezone.now())
-        _greet(path, config, talk)
+        talk(f"\nCertdesk demo at {config.url}\n")
+        for user in json.loads(path.read_text())["users"]:
+            where = user["organisation"] or "the RA"
+            talk(f"  {user['username']:<8} {user['password']}   {user['role'] or 'member'}, {where}")
+        talk(f"\nThe same in {path} · mail in {config.mail_directory} and at {config.url}/demo/mail/")
+        talk("Stop with Ctrl-C.\n")
     else:
         talk(f"Certdesk serves {config.url}")
         if not config.status_url and config.status != config.url:
@@ -136,27 +161,6 @@ def add_person(*, username: str, name: str, email: str, role: str) -> str:
     return issued.password
 
 
-def _refuse_unsafe(config: Config) -> None:
-    if not is_loopback(config.host) and not config.behind_proxy:
-        raise Misconfigured(
-            f"{config.host} can be reached from other machines, and Certdesk speaks plain HTTP here. "
-            "Put a reverse proxy with TLS in front and say --behind-proxy, or bind 127.0.0.1."
-        )
-    if not config.base_url and config.host in ("0.0.0.0", "::"):  # noqa: S104 - nothing is bound here
-        raise Misconfigured(
-            f"{config.host} is no address that people could open. Set CERTDESK_BASE_URL to the one that they "
-            "use, such as https://certdesk.example.ac.uk: it stands in mails and in certificates."
-        )
-    try:
-        # The server itself would share the port with what has it, or try for ever.
-        family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
-        socket.create_server((config.host, config.port), family=family).close()
-    except OSError as error:
-        raise Misconfigured(
-            f"{config.host}:{config.port} can't be used: {error.strerror}. Set another PORT."
-        ) from None
-
-
 def _look_at_cas(talk: Callable[[str], None]) -> None:
     """Says which CA can't issue, which stops nothing else, and publishes the CRLs.
 
@@ -170,14 +174,3 @@ def _look_at_cas(talk: Callable[[str], None]) -> None:
                 talk(f"The CA “{name}” can't issue certificates: {check.message}")
         if isinstance(backend, PublishesCrl):
             crl.current_crl(backend_name=name, now=timezone.now())
-
-
-def _greet(path: Path, config: Config, talk: Callable[[str], None]) -> None:
-    import json  # noqa: PLC0415 - only the demo reads its own file back
-
-    talk(f"\nCertdesk demo at {config.url}\n")
-    for user in json.loads(path.read_text())["users"]:
-        where = user["organisation"] or "the RA"
-        talk(f"  {user['username']:<8} {user['password']}   {user['role'] or 'member'}, {where}")
-    talk(f"\nThe same in {path} · mail in {config.mail_directory} and at {config.url}/demo/mail/")
-    talk("Stop with Ctrl-C.\n")

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-from certdesk.dcv.fetch import Fetcher
+from certdesk.dcv.fetch import Fetcher, NotFetched
 from certdesk.dcv.resolver import Resolver
 from certdesk.domain.errors import InvariantViolated
 from certdesk.domain.evidence import METHODS, Method
@@ -135,4 +135,16 @@ def refused_wildcard(challenge: Challenge, *, now: datetime) -> NotValidated | N
         record=Record(
             method=challenge.method, adn=challenge.adn, asked="nothing", answered="not asked", at=now
         ),
+    )
+
+
+def not_fetched(failed: NotFetched) -> Problem:
+    """Why nothing could be looked at, as the problem of a validation."""
+    dns = failed.code.startswith("fetch.dns.") or failed.code == "fetch.no_address"
+    tls = failed.code in ("fetch.tls", "fetch.alpn")
+    return Problem(
+        code=f"dcv.{failed.code}",
+        detail=failed.detail,
+        acme_type="dns" if dns else "tls" if tls else "connection",
+        retry=failed.retry,
     )

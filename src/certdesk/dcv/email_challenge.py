@@ -81,6 +81,7 @@ def message_text(facts: ChallengeFacts, *, link: str, code: str, page: str) -> s
 
     `link` opens the page that asks for confirmation, `page` takes the code.
     """
+    printable = "".join(c if c.isprintable() else " " for c in facts.asked_by)
     body = (
         f"{facts.organisation} asks to be allowed TLS certificates for {facts.adn} "
         f"and every name below it, from {facts.service_name}.\n\n"
@@ -90,14 +91,9 @@ def message_text(facts: ChallengeFacts, *, link: str, code: str, page: str) -> s
         f"{code}\n\n"
         "If you don't know what this is about, do nothing: without your confirmation "
         f"nothing happens, and the code ends on {facts.expires_at:%-d %B %Y at %H:%M} UTC.\n\n"
-        f"Asked by: {_one_line(facts.asked_by)}"
+        f"Asked by: {' '.join(printable.split())[:100]}"
     )
     if facts.names:
         shown = ", ".join(facts.names[:10])
         body += f"\n\nFor: {shown}{' and more' if len(facts.names) > len(facts.names[:10]) else ''}"
     return body
-
-
-def _one_line(text: str) -> str:
-    """Somebody's own words, without line breaks or control characters, cut short."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:100]

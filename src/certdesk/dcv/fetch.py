@@ -140,7 +140,8 @@ class SafeFetcher:
         """The certificate that answers an RFC 8737 validation: one connection, nothing sent over it."""
         context = unverified_context()
         context.set_alpn_protocols([ALPN_ACME])
-        connection = self._connected(host, HTTPS, context, _server_name(host), self._deadline())
+        name = ipaddress.ip_address(host).reverse_pointer if is_ip_address(host) else host
+        connection = self._connected(host, HTTPS, context, name, self._deadline())
         if isinstance(connection, NotFetched):
             return connection
         with connection:
@@ -196,14 +197,21 @@ class SafeFetcher:
                 addresses, self._config.ports[port], deadline=deadline, seconds=self._config.connect_seconds
             )
         except OSError as error:
-            return _not_connected(error, port, addresses) if deadline.left else _timed_out(addresses[-1])
+            last = _timed_out(addresses[-1])
+            if not deadline.left:
+                return last
+            if isinstance(error, TimeoutError):
+                return replace(last, code="fetch.connect_timeout")
+            told = f"No connection to port {port}. Is the server up, and open to us in its firewall?"
+            return replace(last, code="fetch.connect", detail=told)
         try:
             if context is not None:
                 connection.start_tls(context, server_name)
         except TimeoutError:
             return _timed_out(connection.address)
         except (OSError, ValueError) as error:
-            return _tls_failed(error, connection.address)
+            told = f"The server and we could not agree on TLS ({type(error).__name__})."
+            return NotFetched(code="fetch.tls", detail=told, address=connection.address)
         return connection
 
     def _response(self, target: _Target, connection: Connection) -> tuple[Fetched | NotFetched, str]:
@@ -266,15 +274,11 @@ def _target(base: httpx2.URL | None, url: str, *, ip_address: str) -> _Target | 
         )
     if parsed.userinfo:
         return NotFetched(code="fetch.credentials", detail="A URL with a user name in it is not followed.")
-    if _is_address(host) and host != ip_address:
+    if is_ip_address(host.strip("[]")) and host != ip_address:
         return NotFetched(
             code="fetch.ip_literal", detail="A URL with an IP address instead of a name is not followed."
         )
     return _Target(url=parsed, host=host, port=port)
-
-
-def _server_name(host: str) -> str:
-    return ipaddress.ip_address(host).reverse_pointer if is_ip_address(host) else host
 
 
 def _not_public(what: str, address: str) -> NotFetched:
@@ -283,14 +287,6 @@ def _not_public(what: str, address: str) -> NotFetched:
         detail=f"{what} is not on the public Internet.",
         address=address,
     )
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host.strip("[]"))
-    except ValueError:
-        return False
-    return True
 
 
 def _shown(url: str) -> str:
@@ -307,29 +303,10 @@ def _timed_out(address: str = "") -> NotFetched:
     )
 
 
-def _not_connected(error: Exception, port: int, addresses: tuple[str, ...]) -> NotFetched:
-    if isinstance(error, TimeoutError):
-        return replace(_timed_out(addresses[-1]), code="fetch.connect_timeout")
-    return NotFetched(
-        code="fetch.connect",
-        detail=f"No connection to port {port}. Is the server up, and open to us in its firewall?",
-        address=addresses[-1],
-        retry=True,
-    )
-
-
 def _no_http(error: Exception, host: str, address: str) -> NotFetched:
     return NotFetched(
         code="fetch.protocol",
         detail=f"What {host} answers is not HTTP, or ends too early ({type(error).__name__}).",
         address=address,
         retry=True,
-    )
-
-
-def _tls_failed(error: Exception, address: str) -> NotFetched:
-    return NotFetched(
-        code="fetch.tls",
-        detail=f"The server and we could not agree on TLS ({type(error).__name__}).",
-        address=address,
     )

@@ -24,16 +24,15 @@ def make_network(
 
     Raises: ValueError for what is no address, network or port, and when nobody is left to ask.
     """
-    servers = tuple(server for text in resolvers for server in _servers(text))
-    resolver = DnsResolver(ResolverConfig(servers=servers, dnssec=dnssec))
+    servers: list[NameServer] = []
+    for text in resolvers:
+        address, _, port = text.partition("#")
+        if text == SYSTEM:
+            servers += servers_of_this_host()
+        else:
+            servers.append(NameServer(address=str(ipaddress.ip_address(address)), port=int(port or 53)))
+    resolver = DnsResolver(ResolverConfig(servers=tuple(servers), dnssec=dnssec))
     config = FetchConfig(
         addresses=AddressPolicy.allowing(allowed_networks), ports={HTTP: http_port, HTTPS: https_port}
     )
     return Network(resolver=resolver, fetcher=SafeFetcher(config, resolver))
-
-
-def _servers(text: str) -> tuple[NameServer, ...]:
-    if text == SYSTEM:
-        return servers_of_this_host()
-    address, _, port = text.partition("#")
-    return (NameServer(address=str(ipaddress.ip_address(address)), port=int(port or 53)),)

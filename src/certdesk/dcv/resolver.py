@@ -190,28 +190,26 @@ class DnsResolver:
             left = deadline - self._monotonic()
             if left <= 0:
                 break
-            step = self._ask_server(name, rdtype, server, min(left, self._config.try_seconds))
+            seconds = min(left, self._config.try_seconds)
+            response = _exchange(_query(name, rdtype), server, seconds)
+            if isinstance(response, Status):
+                step = _fault(name, response, str(server))
+                continue
+            status = _RCODES.get(response.rcode(), Status.SERVFAIL)
+            if status.answered:
+                trusted = self._config.believes(server) and bool(response.flags & dns.flags.AD)
+                step = _read(response, name, rdtype, status=status, authenticated=trusted, server=str(server))
+            else:
+                if status is Status.SERVFAIL and self._hides_something(name, rdtype, server, seconds):
+                    status = Status.BOGUS
+                # What the resolver says of the fault (RFC 8914), cut short and printable.
+                told = (o for o in response.options if isinstance(o, dns.edns.EDEOption))
+                texts = (f"{o.code.name.replace('_', ' ').lower()} {o.text or ''}".strip() for o in told)
+                note = "".join(c if c.isprintable() else " " for c in "; ".join(texts))[:200]
+                step = _fault(name, status, str(server), note=note)
             if step.answer.status.answered or step.answer.status in (Status.BOGUS, Status.CNAME_LOOP):
                 break
         return step
-
-    def _ask_server(
-        self,
-        name: dns.name.Name,
-        rdtype: dns.rdatatype.RdataType,
-        server: NameServer,
-        seconds: float,
-    ) -> _Step:
-        response = _exchange(_query(name, rdtype), server, seconds)
-        if isinstance(response, Status):
-            return _fault(name, response, str(server))
-        status = _RCODES.get(response.rcode(), Status.SERVFAIL)
-        if not status.answered:
-            if status is Status.SERVFAIL and self._hides_something(name, rdtype, server, seconds):
-                status = Status.BOGUS
-            return _fault(name, status, str(server), note=_extended_error(response))
-        trusted = self._config.believes(server) and bool(response.flags & dns.flags.AD)
-        return _read(response, name, rdtype, status=status, authenticated=trusted, server=str(server))
 
     def _hides_something(
         self, name: dns.name.Name, rdtype: dns.rdatatype.RdataType, server: NameServer, seconds: float
@@ -251,13 +249,6 @@ def _exchange(
 
 def _fault(name: dns.name.Name, status: Status, server: str, *, note: str = "") -> _Step:
     return _Step(Answer(status=status, server=server, note=note), ends_at=name, complete=True)
-
-
-def _extended_error(response: dns.message.Message) -> str:
-    """What the resolver says of the fault (RFC 8914), cut short and printable."""
-    told = (o for o in response.options if isinstance(o, dns.edns.EDEOption))
-    texts = [f"{option.code.name.replace('_', ' ').lower()} {option.text or ''}".strip() for option in told]
-    return "".join(c if c.isprintable() else " " for c in "; ".join(texts))[:200]
 
 
 def _read(

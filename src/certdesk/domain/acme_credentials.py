@@ -5,7 +5,7 @@ A limit that is not set limits nothing; one that is set is a further gate beside
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from certdesk.domain.acme_problems import AcmeRefused, ProblemType, Subproblem
@@ -33,10 +33,6 @@ class Limits:
         if not self.suffixes:
             return ()
         return tuple(name for name in names if not under_any(name, self.suffixes))
-
-    def allows_profile(self, profile_id: str) -> bool:
-        """Whether certificates of this profile may be ordered."""
-        return self.profile_id in ("", profile_id)
 
     def has_room(self, accounts: int) -> bool:
         """Whether one more account may register beside so many."""
@@ -89,7 +85,7 @@ def credential_obstacles(
             ProblemType.UNAUTHORIZED,
             "The credential that this account registered with has expired. A manager can extend it.",
         )
-    if profile_id not in PROFILES or not limits.allows_profile(profile_id):
+    if profile_id not in PROFILES or limits.profile_id not in ("", profile_id):
         return AcmeRefused(
             ProblemType.INVALID_PROFILE,
             "This profile is not on offer here. Leave “profile” out, or take one of the directory's.",
@@ -130,9 +126,4 @@ def checked_limits(limits: Limits, *, now: datetime) -> Limits:
         problems["expires_at"] = "Choose a time in the future, or leave it empty."
     if problems:
         raise InvalidInput("The credential can't be limited like this.", fields=problems)
-    return Limits(
-        suffixes=tuple(names),
-        profile_id=limits.profile_id,
-        max_accounts=limits.max_accounts,
-        expires_at=limits.expires_at,
-    )
+    return replace(limits, suffixes=tuple(names))

@@ -193,35 +193,28 @@ _BY_RA_ROLE: dict[RaRole, frozenset[Action]] = {
     RaRole.OPERATOR: frozenset({Action.SERVICE_OPERATE}),
 }
 
+_BY_APPLICANT = frozenset(
+    {
+        Action.REQUEST_CREATE,
+        Action.REQUEST_READ,
+        Action.REQUEST_WITHDRAW,
+        Action.CERTIFICATE_REVOKE,
+        Action.ORGANISATION_READ,
+        Action.DOMAIN_READ,
+        Action.DOMAIN_ASK,
+    }
+)
 _BY_ORG_ROLE: dict[OrgRole, frozenset[Action]] = {
-    OrgRole.APPLICANT: frozenset(
-        {
-            Action.REQUEST_CREATE,
-            Action.REQUEST_READ,
-            Action.REQUEST_WITHDRAW,
-            Action.CERTIFICATE_REVOKE,
-            Action.ORGANISATION_READ,
-            Action.DOMAIN_READ,
-            Action.DOMAIN_ASK,
-        }
-    ),
-    OrgRole.MANAGER: frozenset(
-        {
-            Action.REQUEST_CREATE,
-            Action.REQUEST_READ,
-            Action.REQUEST_WITHDRAW,
-            Action.REQUEST_END,
-            Action.CERTIFICATE_REVOKE,
-            Action.ORGANISATION_READ,
-            Action.DOMAIN_READ,
-            Action.DOMAIN_ASK,
-            Action.VALIDATION_END,
-            Action.MEMBERS_READ,
-            Action.MEMBERS_MANAGE,
-            Action.ACME_READ,
-            Action.ACME_MANAGE,
-        }
-    ),
+    OrgRole.APPLICANT: _BY_APPLICANT,
+    OrgRole.MANAGER: _BY_APPLICANT
+    | {
+        Action.REQUEST_END,
+        Action.VALIDATION_END,
+        Action.MEMBERS_READ,
+        Action.MEMBERS_MANAGE,
+        Action.ACME_READ,
+        Action.ACME_MANAGE,
+    },
 }
 
 #: An account may look after itself, order, and revoke what its organisation holds.
@@ -242,10 +235,17 @@ def can(actor: Actor, action: Action, *, organisation_id: OrganisationId | None 
         return action in _BY_ACME_ACCOUNT
     by_ra = action in _BY_RA_ROLE[actor.ra_role]
     role = actor.memberships.get(organisation_id) if organisation_id is not None else None
-    if not (by_ra or _is_own(actor, action) or (role is not None and action in _BY_ORG_ROLE[role])):
+    is_own = action in _OWN and actor.user_id is not None
+    if not (by_ra or is_own or (role is not None and action in _BY_ORG_ROLE[role])):
         return False
     if actor.token is not None:
-        _check_scope(actor.token, _scope_of(action, by_ra=by_ra))
+        needed = _scope_of(action, by_ra=by_ra)
+        if needed not in actor.token.scopes:
+            told = f"This token lacks the scope “{needed}”. Use one that has it."
+            raise MissingScope(told, scope=needed)
+        if needed in LIMITED_SCOPES and actor.token.limit:
+            told = f"The scope “{needed}” is off for this token. {actor.token.limit}"
+            raise MissingScope(told, scope=needed)
     return True
 
 
@@ -261,19 +261,7 @@ def scopes_of(actor: Actor) -> frozenset[Scope]:
     return frozenset({Scope.READ, *(_scope_of(action, by_ra=action in by_ra) for action in actions)})
 
 
-def _is_own(actor: Actor, action: Action) -> bool:
-    return action in _OWN and actor.user_id is not None
-
-
 def _scope_of(action: Action, *, by_ra: bool) -> Scope:
     # What the RA revokes or ends is somebody else's, and so a decision.
     ends = action in (Action.CERTIFICATE_REVOKE, Action.REQUEST_END, Action.VALIDATION_END)
     return Scope.DECIDE if by_ra and ends else _SCOPES[action]
-
-
-def _check_scope(token: Token, needed: Scope) -> None:
-    if needed not in token.scopes:
-        told = f"This token lacks the scope “{needed}”. Use one that has it."
-        raise MissingScope(told, scope=needed)
-    if needed in LIMITED_SCOPES and token.limit:
-        raise MissingScope(f"The scope “{needed}” is off for this token. {token.limit}", scope=needed)

@@ -4,7 +4,7 @@ Pure. For a private CA our record is the evidence. A public CA has to check for 
 our record is a gate before its own check, and the BR's dated figures say how long such a gate can stand open.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -108,7 +108,36 @@ def deadlines_of(proofs: Iterable[Validation], *, now: datetime) -> Deadlines:
     if not public:
         return Deadlines(private=private, public=None)
     proof, deadline = max(public, key=lambda pair: pair[1].until)
-    return Deadlines(private=private, public=deadline, flags=tuple(_flags(proof, deadline, now=now)))
+    flags = []
+    ends = _end_of_method(proof.method)
+    if ends is not None:
+        gone, day = begins_at(ends) <= now, date_words(begins_at(ends))
+        flags.append(
+            Flag(
+                code="method.ended" if gone else "method.ends",
+                on=begins_at(ends),
+                message="Public CAs no longer accept validation by e-mail."
+                if gone
+                else f"Public CAs stop accepting validation by e-mail on {day}; "
+                "what was proven by e-mail before stops counting on that day.",
+                to_do="Publish a persistent DNS record, or prove the domain by a DNS or web challenge.",
+                rule=ends.source,
+            )
+        )
+    because = deadline.because
+    if because is not None and because.id is RuleId.PUBLIC_DCV_REUSE and now < deadline.until:
+        day, last = date_words(begins_at(because)), date_words(deadline.until)
+        flags.append(
+            Flag(
+                code="proof.shortened",
+                on=deadline.until,
+                message=f"From {day} a proof counts {because.value} days for public CAs: this one ends on "
+                f"{last} instead of {date_words(deadline.today)}.",
+                to_do=f"Validate the domain again before {last}.",
+                rule=because.source,
+            )
+        )
+    return Deadlines(private=private, public=deadline, flags=tuple(flags))
 
 
 def method_ends_at(method: Method) -> datetime | None:
@@ -129,29 +158,3 @@ def _end_of_method(method: Method) -> DatedRule | None:
         return None
     ended = [r for r in RULES if r.id is RuleId.PUBLIC_EMAIL_DCV and r.value == Allowance.FORBIDDEN]
     return min(ended, key=begins_at, default=None)
-
-
-def _flags(proof: Validation, deadline: Deadline, *, now: datetime) -> Iterator[Flag]:
-    ends = _end_of_method(proof.method)
-    if ends is not None:
-        gone = begins_at(ends) <= now
-        yield Flag(
-            code="method.ended" if gone else "method.ends",
-            on=begins_at(ends),
-            message="Public CAs no longer accept validation by e-mail."
-            if gone
-            else f"Public CAs stop accepting validation by e-mail on {date_words(begins_at(ends))}; "
-            "what was proven by e-mail before stops counting on that day.",
-            to_do="Publish a persistent DNS record, or prove the domain by a DNS or web challenge.",
-            rule=ends.source,
-        )
-    because = deadline.because
-    if because is not None and because.id is RuleId.PUBLIC_DCV_REUSE and now < deadline.until:
-        yield Flag(
-            code="proof.shortened",
-            on=deadline.until,
-            message=f"From {date_words(begins_at(because))} a proof counts {because.value} days for public "
-            f"CAs: this one ends on {date_words(deadline.until)} instead of {date_words(deadline.today)}.",
-            to_do=f"Validate the domain again before {date_words(deadline.until)}.",
-            rule=because.source,
-        )

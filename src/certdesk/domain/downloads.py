@@ -81,9 +81,16 @@ def file_stem(name: str, not_after: datetime) -> str:
 def bundle_zip(chain: tuple[bytes, ...], stem: str) -> bytes:
     """A zip of the leaf, every other certificate of the chain and a README that says what each is."""
     described = _bundle_files(chain, stem)
+    readme = [
+        "The files of your certificate, all in PEM form",
+        "",
+        *(f"{name}\r\n    {what}" for name, _, what in described),
+        "",
+        "Your private key is not here: it stayed on the machine where you made the request.",
+        "",
+    ]
     files = [(name, content) for name, content, _ in described]
-    files.append(("README.txt", _readme([(name, what) for name, _, what in described])))
-    return _packed(files)
+    return _packed([*files, ("README.txt", "\r\n".join(readme).encode())])
 
 
 def server_zip(chain: tuple[bytes, ...], stem: str, *, form: str, instructions: str) -> bytes:
@@ -133,15 +140,3 @@ def _common_name(der: bytes) -> str:
     attributes = subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     text = str(attributes[0].value) if attributes else "ca"
     return re.sub(r"[^A-Za-z0-9]+", "-", text).strip("-")[:60] or "ca"
-
-
-def _readme(entries: list[tuple[str, str]]) -> bytes:
-    lines = [
-        "The files of your certificate, all in PEM form",
-        "",
-        *(f"{name}\r\n    {what}" for name, what in entries),
-        "",
-        "Your private key is not here: it stayed on the machine where you made the request.",
-        "",
-    ]
-    return "\r\n".join(lines).encode()

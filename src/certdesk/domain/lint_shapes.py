@@ -203,7 +203,10 @@ def _taken_apart(der: bytes) -> _Parts | None:
     # validity its first day and its length in days, the last second included, say which of them hold.
     shape = (
         tbs.version,
-        *map(_as_it_is, (tbs.algorithm, tbs.issuer, tbs.key.algorithm, certificate.algorithm)),
+        *(
+            (part.tag_bytes, bytes(part.data))
+            for part in (tbs.algorithm, tbs.issuer, tbs.key.algorithm, certificate.algorithm)
+        ),
         tbs.key.bits.padding_bits(),
         begin.date(),
         -((begin - end - _SECOND) // _DAY),
@@ -219,10 +222,6 @@ def _taken_apart(der: bytes) -> _Parts | None:
     )
     is_ov = any(oid == NameOID.ORGANIZATION_NAME for rdn in subject for oid, _value in rdn)
     return _Parts(shape=shape, is_ov=is_ov, key=key, names=names)
-
-
-def _as_it_is(element: asn1.TLV) -> tuple[bytes, bytes]:
-    return element.tag_bytes, bytes(element.data)
 
 
 def _node(document: _Part, path: str, kind: object, der: bytes) -> tuple[PDUNode, bytes]:

@@ -24,12 +24,12 @@ from certdesk.domain.policy_limits import (
     cap_checks,
     key_limit_checks,
     key_use_checks,
+    listed,
     name_limit_checks,
     stopped_checks,
 )
 from certdesk.domain.policy_rules import Handling, Rules
 
-MAX_NAMES_QUOTED = 5
 #: What the check of an organisation's first request saw; replay reads it again.
 FIRST_REQUEST = "first request"
 
@@ -337,7 +337,7 @@ def _suffix_checks(facts: Facts, rules: Rules, *, now: datetime) -> Iterator[Che
         yield Check(
             "names.outside_trusted_suffix",
             verdict,
-            f"{_quoted(names)}: outside {suffixes}, {follows}.",
+            f"{listed(names)}: outside {suffixes}, {follows}.",
             seen=domain,
             changed_by="operator" if verdict is Verdict.REFUSE else "RA officer",
             names=tuple(names),
@@ -362,7 +362,7 @@ def _validation_checks(facts: Facts, rules: Rules, *, now: datetime) -> Iterator
     for validation, reached in proven.items():
         method = METHODS[validation.method]
         until = f"{validation.expires_at:%-d %B %Y} ({method.title})"
-        told = f"{_quoted(reached)}: {validation.adn} is validated until {until}."
+        told = f"{listed(reached)}: {validation.adn} is validated until {until}."
         yield Check(
             "domain.validated",
             Verdict.PASS,
@@ -381,7 +381,7 @@ def _validation_checks(facts: Facts, rules: Rules, *, now: datetime) -> Iterator
         yield Check(
             NOT_VALIDATED,
             Verdict.PENDING if pending else Verdict.MANUAL,
-            f"{_quoted(names)}: nothing proves yet that this organisation controls {what}; {how}.",
+            f"{listed(names)}: nothing proves yet that this organisation controls {what}; {how}.",
             seen=domain,
             rule=f"Domain validation ({rule})",
             changed_by="applicant" if pending else "RA officer",
@@ -394,9 +394,3 @@ def _by_domain(names: Iterable[DnsName]) -> dict[str, list[DnsName]]:
     for name in names:
         grouped.setdefault(registrable_domain(name), []).append(name)
     return grouped
-
-
-def _quoted(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:MAX_NAMES_QUOTED])
-    more = len(names) - MAX_NAMES_QUOTED
-    return f"{shown} and {more} more" if more > 0 else shown

@@ -159,10 +159,12 @@ def caa_checks(
     unknown = [name for name in names if name not in known]
     must = rules.caa is CaaMode.REQUIRE
     for answer in forbidden:
+        what = f" to add this record: {answer.to_add}" if answer.to_add else "."
         yield Check(
             "caa.forbids",
             Verdict.REFUSE if must else Verdict.WARN,
-            _forbidden(answer),
+            f"{answer.name}: {answer.detail or 'Its CAA records name other CAs only.'} "
+            f"Ask the people who run its DNS{what}",
             seen=f"{answer.name}: {'; '.join(answer.found)}",
             names=(answer.name,),
         )
@@ -171,27 +173,18 @@ def caa_checks(
         yield Check(
             CAA_UNKNOWN,
             _VERDICTS[rules.caa_unknown] if must else Verdict.WARN,
-            f"{_listed(unknown)}: no current answer about CAA records is known. {why}".strip(),
-            seen=_listed(unknown),
+            f"{listed(unknown)}: no current answer about CAA records is known. {why}".strip(),
+            seen=listed(unknown),
             names=tuple(unknown),
         )
     if names and not forbidden and not unknown:
-        yield Check("caa.permits", Verdict.PASS, _permitted([known[name] for name in names]))
-
-
-def _forbidden(answer: CaaAnswer) -> str:
-    told = f"{answer.name}: {answer.detail or 'Its CAA records name other CAs only.'}"
-    if not answer.to_add:
-        return f"{told} Ask the people who run its DNS."
-    return f"{told} Ask the people who run its DNS to add this record: {answer.to_add}"
-
-
-def _permitted(answers: Sequence[CaaAnswer]) -> str:
-    """Said once for all names that have the same reason."""
-    details = [detail for detail in dict.fromkeys(answer.detail for answer in answers) if detail]
-    more = len(details) - _MAX_SHOWN
-    told = " ".join(["CAA records permit the CA for every name.", *details[:_MAX_SHOWN]])
-    return f"{told} The same goes for {more} more." if more > 0 else told
+        # Said once for all names that have the same reason.
+        details = [detail for detail in dict.fromkeys(known[name].detail for name in names) if detail]
+        told = " ".join(["CAA records permit the CA for every name.", *details[:_MAX_SHOWN]])
+        more = len(details) - _MAX_SHOWN
+        yield Check(
+            "caa.permits", Verdict.PASS, f"{told} The same goes for {more} more." if more > 0 else told
+        )
 
 
 def cap_checks(requests_last_day: int | None, rules: Rules) -> Iterator[Check]:
@@ -225,7 +218,8 @@ def stopped_checks(stopped: Sequence[tuple[DnsName, int]]) -> Iterator[Check]:
 CAA_UNKNOWN = "caa.unknown"
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """Names in a sentence: the first few, and how many more there are."""
     shown = ", ".join(names[:_MAX_SHOWN])
     more = len(names) - _MAX_SHOWN
     return f"{shown} and {more} more" if more > 0 else shown

@@ -96,7 +96,12 @@ def validity(profile: Profile, *, duration_years: int, now: datetime) -> tuple[d
             fields={"duration_years": advice},
         )
     not_before = now.astimezone(UTC).replace(microsecond=0) - BACKDATE
-    return not_before, _years_later(not_before, duration_years) - timedelta(seconds=1)
+    year = not_before.year + duration_years
+    try:
+        ends = not_before.replace(year=year)
+    except ValueError:  # 29 February becomes 28 February, so that no term is exceeded
+        ends = not_before.replace(year=year, day=28)
+    return not_before, ends - timedelta(seconds=1)
 
 
 def certificate_validity(
@@ -115,11 +120,3 @@ def certificate_validity(
     if lifetime is not None:
         not_after = min(not_after, not_before + lifetime - timedelta(seconds=1))
     return not_before, not_after if term_ends_at is None else min(not_after, term_ends_at)
-
-
-def _years_later(moment: datetime, years: int) -> datetime:
-    """The same date `years` later; 29 February becomes 28 February, so that no term is exceeded."""
-    try:
-        return moment.replace(year=moment.year + years)
-    except ValueError:
-        return moment.replace(year=moment.year + years, day=28)

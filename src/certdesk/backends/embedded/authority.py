@@ -62,24 +62,20 @@ def create_authority(config: EmbeddedConfig, now: datetime, *, may_create: Calla
             root = [config.root_directory / name for name in (ROOT_KEY, ROOT_CERTIFICATE)]
             empty, unused = not any(path.exists() for path in issuing + root), may_create()
             if not (empty and unused):
-                raise _incomplete(config, missing, unused=unused)
+                otherwise = (
+                    "This database has issued nothing yet: if there is no backup, for instance because the "
+                    f"first start was interrupted, remove {config.directory} and {config.root_directory} and "
+                    "start again."
+                    if unused
+                    else "A new CA could not revoke the certificates that were issued before, so none is "
+                    "made."
+                )
+                raise Misconfigured(
+                    f"The embedded CA is not complete. Missing: {', '.join(map(str, missing))}. Restore this "
+                    f"from a backup, with mode 600, and start again. {otherwise}"
+                )
             _make(config, now)
     return open_authority(config)
-
-
-def _incomplete(config: EmbeddedConfig, missing: list[Path], *, unused: bool) -> Misconfigured:
-    lost = ", ".join(map(str, missing))
-    if unused:
-        otherwise = (
-            "This database has issued nothing yet: if there is no backup, for instance because the first "
-            f"start was interrupted, remove {config.directory} and {config.root_directory} and start again."
-        )
-    else:
-        otherwise = "A new CA could not revoke the certificates that were issued before, so none is made."
-    return Misconfigured(
-        f"The embedded CA is not complete. Missing: {lost}. Restore this from a backup, with mode 600, and "
-        f"start again. {otherwise}"
-    )
 
 
 def open_authority(config: EmbeddedConfig) -> Authority:
@@ -91,23 +87,16 @@ def open_authority(config: EmbeddedConfig) -> Authority:
     issuing = _load_certificate(config.directory / ISSUING_CERTIFICATE)
     root = _load_certificate(config.directory / ROOT_CERTIFICATE)
     key = _load_key(config.directory / ISSUING_KEY, config.passphrase)
-    _refuse_strangers(key, issuing, root, config.directory)
-    return Authority(key=key, issuing=issuing, root=root)
-
-
-def _refuse_strangers(
-    key: ec.EllipticCurvePrivateKey, issuing: x509.Certificate, root: x509.Certificate, folder: Path
-) -> None:
+    folder = config.directory
     try:
         issuing.verify_directly_issued_by(root)
     except (InvalidSignature, *UNREADABLE) as error:
-        raise Misconfigured(
-            f"In {folder}, {ISSUING_CERTIFICATE} was not issued by {ROOT_CERTIFICATE}."
-        ) from error
+        told = f"In {folder}, {ISSUING_CERTIFICATE} was not issued by {ROOT_CERTIFICATE}."
+        raise Misconfigured(told) from error
     if key.public_key() != issuing.public_key():
-        raise Misconfigured(
-            f"In {folder}, {ISSUING_KEY} does not belong to {ISSUING_CERTIFICATE}. Restore both."
-        )
+        told = f"In {folder}, {ISSUING_KEY} does not belong to {ISSUING_CERTIFICATE}. Restore both."
+        raise Misconfigured(told)
+    return Authority(key=key, issuing=issuing, root=root)
 
 
 # Making

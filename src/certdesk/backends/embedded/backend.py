@@ -127,32 +127,26 @@ class EmbeddedBackend:
 
     def check(self) -> tuple[Check, ...]:
         """Whether the CA can sign certificates of every term, and how this process has linted."""
-        return (*self._checked_term(), self._linted())
-
-    def _linted(self) -> Check:
-        """The figures since the start; a certificate is linted for a preview as well."""
+        left, ends = self._ends - self._clock(), self._ends.isoformat()
+        if left <= timedelta(0):
+            told = "The CA's certificate has ended: it issues nothing any longer, and its CRL goes on."
+            term = Check(code="backend.ca_ended", verdict=Verdict.REFUSE, message=told, seen=ends)
+        elif left < _RENEW_BEFORE:
+            told = "The issuing CA ends soon, and no certificate may outlive it. Plan a new embedded CA."
+            term = Check(code="backend.ca_ends_soon", verdict=Verdict.WARN, message=told, seen=ends)
+        else:
+            told = "The CA's key is open and its certificate is valid."
+            term = Check(code="backend.ready", verdict=Verdict.PASS, message=told, seen=ends)
+        # Since the start; a certificate is linted for a preview as well.
         by_shape, new, other = (SHAPES.counts[how] for how in How)
-        message = (
+        told = (
             f"Linted since this process started: {by_shape} by their shape, {new} in full as the first of "
             f"their shape, {other} in full for another reason."
         )
         if self._lint_in_full:
-            message = f"Every certificate is linted in full before it is signed. {message}"
-        return Check(
-            code="backend.lint", verdict=Verdict.PASS, message=message, seen=f"{by_shape}/{new}/{other}"
-        )
-
-    def _checked_term(self) -> tuple[Check, ...]:
-        left = self._ends - self._clock()
-        seen = self._ends.isoformat()
-        if left <= timedelta(0):
-            message = "The CA's certificate has ended: it issues nothing any longer, and its CRL goes on."
-            return (Check(code="backend.ca_ended", verdict=Verdict.REFUSE, message=message, seen=seen),)
-        if left < _RENEW_BEFORE:
-            message = "The issuing CA ends soon, and no certificate may outlive it. Plan a new embedded CA."
-            return (Check(code="backend.ca_ends_soon", verdict=Verdict.WARN, message=message, seen=seen),)
-        message = "The CA's key is open and its certificate is valid."
-        return (Check(code="backend.ready", verdict=Verdict.PASS, message=message, seen=seen),)
+            told = f"Every certificate is linted in full before it is signed. {told}"
+        seen = f"{by_shape}/{new}/{other}"
+        return (term, Check(code="backend.lint", verdict=Verdict.PASS, message=told, seen=seen))
 
     def chain(self) -> tuple[bytes, ...]:
         """The issuing CA and its root, DER."""

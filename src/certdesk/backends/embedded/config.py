@@ -65,10 +65,14 @@ def read_config(*, name: str, settings: Mapping[str, object]) -> EmbeddedConfig:
     if unknown:
         raise Misconfigured(f"Back end {name}: unknown settings {', '.join(unknown)}. Remove them.")
     texts = {key: _text(name, settings, key) for key in _TEXTS if key in settings}
+    directory, root = (_path(name, settings, key) for key in _PATHS)
+    passphrase = settings.get("passphrase")
+    if not isinstance(passphrase, (str, bytes)):
+        raise Misconfigured(f"Back end {name}: set a passphrase for the CA's keys.")
     return EmbeddedConfig(
-        directory=_path(name, settings, "directory"),
-        root_directory=_path(name, settings, "root_directory"),
-        passphrase=_passphrase(name, settings),
+        directory=directory,
+        root_directory=root,
+        passphrase=passphrase.encode() if isinstance(passphrase, str) else passphrase,
         lint_in_full=settings.get("lint_in_full") is True,
         **{"slug": name, **texts},
     )
@@ -86,12 +90,3 @@ def _path(name: str, settings: Mapping[str, object], key: str) -> Path:
     if not isinstance(value, (str, Path)) or not str(value):
         raise Misconfigured(f"Back end {name}: set {key} to a folder.")
     return Path(value)
-
-
-def _passphrase(name: str, settings: Mapping[str, object]) -> bytes:
-    value = settings.get("passphrase")
-    if isinstance(value, str):
-        return value.encode()
-    if isinstance(value, bytes):
-        return value
-    raise Misconfigured(f"Back end {name}: set a passphrase for the CA's keys.")

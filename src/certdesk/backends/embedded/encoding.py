@@ -55,25 +55,6 @@ def sign_leaf(intent: Intent, parts: IssuerParts, key: ec.EllipticCurvePrivateKe
     """
     if intent.serial is None:
         raise InvariantViolated("a certificate was to be encoded without a recorded serial number")
-    return _leaf_builder(intent, intent.serial, parts).sign(key, hashes.SHA256(), ecdsa_deterministic=True)
-
-
-def sign_recorded(tbs: bytes, key: ec.EllipticCurvePrivateKey) -> bytes:
-    """The certificate, DER, whose content is exactly these bytes: what `sign_leaf` makes of their intent."""
-    signature = key.sign(tbs, ec.ECDSA(hashes.SHA256(), deterministic_signing=True))
-    return _der(_SEQUENCE, tbs + _ECDSA_WITH_SHA256 + _der(_BIT_STRING, b"\0" + signature))
-
-
-def _der(tag: int, content: bytes) -> bytes:
-    """A value with its tag and definite length (X.690 8.1.3)."""
-    length = len(content)
-    if length < 0x80:  # noqa: PLR2004 - the short form
-        return bytes((tag, length)) + content
-    octets = length.to_bytes((length.bit_length() + 7) // 8, "big")
-    return bytes((tag, 0x80 | len(octets))) + octets + content
-
-
-def _leaf_builder(intent: Intent, serial: int, parts: IssuerParts) -> x509.CertificateBuilder:
     public_key = load_der_public_key(intent.spki_der)
     if not isinstance(public_key, (rsa.RSAPublicKey, ec.EllipticCurvePublicKey)):
         raise TypeError("only RSA and EC keys are certified")
@@ -87,9 +68,9 @@ def _leaf_builder(intent: Intent, serial: int, parts: IssuerParts) -> x509.Certi
     )
     names = x509.SubjectAlternativeName([general_name(name) for name in intent.names])
     usages = x509.ExtendedKeyUsage([x509.ObjectIdentifier(oid) for oid in rules.eku])
-    return (
+    builder = (
         x509.CertificateBuilder()
-        .serial_number(serial)
+        .serial_number(intent.serial)
         .issuer_name(parts.name)
         .subject_name(subject)
         .public_key(public_key)
@@ -105,6 +86,22 @@ def _leaf_builder(intent: Intent, serial: int, parts: IssuerParts) -> x509.Certi
         .add_extension(parts.access, critical=False)
         .add_extension(parts.crl, critical=False)
     )
+    return builder.sign(key, hashes.SHA256(), ecdsa_deterministic=True)
+
+
+def sign_recorded(tbs: bytes, key: ec.EllipticCurvePrivateKey) -> bytes:
+    """The certificate, DER, whose content is exactly these bytes: what `sign_leaf` makes of their intent."""
+    signature = key.sign(tbs, ec.ECDSA(hashes.SHA256(), deterministic_signing=True))
+    return _der(_SEQUENCE, tbs + _ECDSA_WITH_SHA256 + _der(_BIT_STRING, b"\0" + signature))
+
+
+def _der(tag: int, content: bytes) -> bytes:
+    """A value with its tag and definite length (X.690 8.1.3)."""
+    length = len(content)
+    if length < 0x80:  # noqa: PLR2004 - the short form
+        return bytes((tag, length)) + content
+    octets = length.to_bytes((length.bit_length() + 7) // 8, "big")
+    return bytes((tag, 0x80 | len(octets))) + octets + content
 
 
 def sign_crl(

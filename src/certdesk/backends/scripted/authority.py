@@ -70,37 +70,35 @@ def sign_leaf(authority: Authority, intent: Intent, *, names: tuple[str, ...]) -
     if intent.not_after > ends:
         raise BackendRefused(f"The CA itself ends on {ends:%d %B %Y}, and no certificate may outlive it.")
     try:
-        builder = _leaf(authority, intent, names)
+        public_key = load_der_public_key(intent.spki_der)
+        if not isinstance(public_key, (rsa.RSAPublicKey, ec.EllipticCurvePublicKey)):
+            raise TypeError("only RSA and EC keys are certified")  # noqa: TRY301 - told as the others
+        common_name = NameOID.COMMON_NAME.dotted_string
+        subject = [
+            x509.NameAttribute(x509.ObjectIdentifier(oid), names[0] if oid == common_name else text)
+            for oid, text in intent.subject
+        ]
+        usages = [x509.ObjectIdentifier(oid) for oid in profile(intent.profile_id).eku]
+        issuer = authority.issuing.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(x509.Name(subject))
+            .issuer_name(authority.issuing.subject)
+            .public_key(public_key)
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(intent.not_before)
+            .not_valid_after(intent.not_after)
+            .add_extension(x509.SubjectAlternativeName(map(general_name, names)), critical=not subject)
+            .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
+            .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+            .add_extension(key_usage("digital_signature"), critical=True)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(issuer), critical=False
+            )
+        )
         return builder.sign(authority.key, hashes.SHA256()).public_bytes(Encoding.DER)
     except (ValueError, TypeError) as error:
         raise BackendRefused(f"This can't be put into a certificate: {error}") from error
-
-
-def _leaf(authority: Authority, intent: Intent, names: tuple[str, ...]) -> x509.CertificateBuilder:
-    public_key = load_der_public_key(intent.spki_der)
-    if not isinstance(public_key, (rsa.RSAPublicKey, ec.EllipticCurvePublicKey)):
-        raise TypeError("only RSA and EC keys are certified")
-    common_name = NameOID.COMMON_NAME.dotted_string
-    subject = [
-        x509.NameAttribute(x509.ObjectIdentifier(oid), names[0] if oid == common_name else text)
-        for oid, text in intent.subject
-    ]
-    usages = [x509.ObjectIdentifier(oid) for oid in profile(intent.profile_id).eku]
-    issuer = authority.issuing.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
-    return (
-        x509.CertificateBuilder()
-        .subject_name(x509.Name(subject))
-        .issuer_name(authority.issuing.subject)
-        .public_key(public_key)
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(intent.not_before)
-        .not_valid_after(intent.not_after)
-        .add_extension(x509.SubjectAlternativeName(map(general_name, names)), critical=not subject)
-        .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(key_usage("digital_signature"), critical=True)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(issuer), critical=False)
-    )
 
 
 def _make(folder: Path, passphrase: bytes, *, now: datetime) -> None:

@@ -64,7 +64,10 @@ class ScriptedBackend:
         recorded = self._record(intent, rule)
         if recorded and rule.behaviour is Behaviour.TIMEOUT_AFTER_ACCEPTING:
             raise OutcomeUnknown(f"{self.title} took the request, and its answer was lost.")
-        return self._known(intent.idempotency_key)
+        order = self._orders.by_key(intent.idempotency_key)
+        if order is None:
+            raise OutcomeUnknown(f"{self.title} has lost the order that it has just recorded.")
+        return self._outcome(order)
 
     def poll(self, intent: Intent, handle: str) -> Outcome:  # noqa: ARG002 - an order's number is enough here
         """What has become of the order of this number. Raises BackendRefused when there is none."""
@@ -114,22 +117,13 @@ class ScriptedBackend:
         problem = _impossible(intent)
         refused = rule.behaviour in (Behaviour.REFUSE, Behaviour.ACCEPT_THEN_REFUSE)
         reason = problem or (rule.reason if refused else "")
+        names = (WRONG_NAME,) if rule.behaviour is Behaviour.WRONG_NAMES else intent.names
         return self._orders.add(
             key=intent.idempotency_key,
             settles_at=self._clock() + (timedelta(0) if problem else _delay(rule)),
-            leaf=None if reason else self._sign(intent, rule),
+            leaf=None if reason else sign_leaf(self._authority, intent, names=names),
             reason=reason,
         )
-
-    def _sign(self, intent: Intent, rule: Rule) -> bytes:
-        wrong = rule.behaviour is Behaviour.WRONG_NAMES
-        return sign_leaf(self._authority, intent, names=(WRONG_NAME,) if wrong else intent.names)
-
-    def _known(self, key: str) -> Outcome:
-        order = self._orders.by_key(key)
-        if order is None:
-            raise OutcomeUnknown(f"{self.title} has lost the order that it has just recorded.")
-        return self._outcome(order)
 
     def _outcome(self, order: Order) -> Outcome:
         if self._clock() < order.settles_at:

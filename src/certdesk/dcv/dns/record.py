@@ -22,22 +22,20 @@ def judge(found: Look, *, challenge: Challenge, value: str, now: datetime) -> Ou
         return NotValidated(problem=fault, record=record)
     if any(hmac.compare_digest(value.encode(), there.encode()) for there in found.answer.values):
         return Validated(record=record)
-    return NotValidated(problem=_missing(found), record=record)
-
-
-def _missing(found: Look) -> Problem:
-    if not found.answer.values:
-        return Problem(
+    if found.answer.values:
+        problem = Problem(
+            code="dcv.dns.other_value",
+            detail=f"The {found.kind} record at {found.name} has another value than the one to be shown. "
+            "Compare them; old records may stay beside the new one.",
+            acme_type="incorrectResponse",
+            retry=True,
+        )
+    else:
+        problem = Problem(
             code="dcv.dns.no_record",
             detail=f"There is no {found.kind} record at {found.name}. Add it, and wait until all name "
             "servers have it.",
             acme_type="dns",
             retry=True,
         )
-    return Problem(
-        code="dcv.dns.other_value",
-        detail=f"The {found.kind} record at {found.name} has another value than the one to be shown. "
-        "Compare them; old records may stay beside the new one.",
-        acme_type="incorrectResponse",
-        retry=True,
-    )
+    return NotValidated(problem=problem, record=record)

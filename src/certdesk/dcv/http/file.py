@@ -17,6 +17,7 @@ from certdesk.dcv.base import (
     Problem,
     Record,
     Validated,
+    not_fetched,
     refused_wildcard,
     require_sound,
 )
@@ -97,12 +98,6 @@ def _require_name(challenge: Challenge, methods: frozenset[Method]) -> None:
 
 def _judge(response: Fetched | NotFetched, url: str, *, challenge: Challenge, now: datetime) -> Outcome:
     """Whether the response is the proof: a 2xx with exactly the expected value (V4)."""
-    record = _record(response, url, challenge=challenge, now=now)
-    problem = problem_of(response, url, expected=challenge.expected)
-    return Validated(record=record) if problem is None else NotValidated(problem=problem, record=record)
-
-
-def _record(response: Fetched | NotFetched, url: str, *, challenge: Challenge, now: datetime) -> Record:
     details: dict[str, object] = {
         "url": url,
         "expected": digest(challenge.expected),
@@ -119,7 +114,7 @@ def _record(response: Fetched | NotFetched, url: str, *, challenge: Challenge, n
         }
     else:
         answered = response.code
-    return Record(
+    record = Record(
         method=challenge.method,
         adn=challenge.adn,
         asked=f"GET {url}",
@@ -127,12 +122,14 @@ def _record(response: Fetched | NotFetched, url: str, *, challenge: Challenge, n
         at=now,
         details=details,
     )
+    problem = problem_of(response, url, expected=challenge.expected)
+    return Validated(record=record) if problem is None else NotValidated(problem=problem, record=record)
 
 
 def problem_of(response: Fetched | NotFetched, url: str, *, expected: str) -> Problem | None:
     """What is wrong with the response; None when it is a 2xx with the expected value and nothing else."""
     if isinstance(response, NotFetched):
-        return _not_fetched(response)
+        return not_fetched(response)
     if response.status not in _SUCCESS:
         return Problem(
             code="dcv.http.status",
@@ -152,13 +149,3 @@ def problem_of(response: Fetched | NotFetched, url: str, *, expected: str) -> Pr
             retry=True,
         )
     return None
-
-
-def _not_fetched(response: NotFetched) -> Problem:
-    dns = response.code.startswith("fetch.dns.") or response.code == "fetch.no_address"
-    return Problem(
-        code=f"dcv.{response.code}",
-        detail=response.detail,
-        acme_type="dns" if dns else "tls" if response.code == "fetch.tls" else "connection",
-        retry=response.retry,
-    )

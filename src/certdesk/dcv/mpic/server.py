@@ -15,14 +15,7 @@ from pydantic import ValidationError
 
 from certdesk.dcv.base import Network
 from certdesk.dcv.mpic import checks
-from certdesk.dcv.mpic.schema import (
-    AcmeHttp,
-    AcmeTlsAlpn,
-    CaaRequest,
-    CheckResponse,
-    DcvRequest,
-    WebsiteChange,
-)
+from certdesk.dcv.mpic.schema import AcmeHttp, AcmeTlsAlpn, CaaRequest, DcvRequest, WebsiteChange
 from certdesk.domain.errors import RejectedIdentifier
 from certdesk.domain.identifiers import DnsName, is_ip_address, parse_dns_name
 from certdesk.domain.ip_addresses import parse_ip_name
@@ -70,23 +63,20 @@ class PerspectiveApp:
         if body is None:
             return _refused(http.HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
         try:
-            response = self._dcv(body) if path == "/dcv" else self._caa(body)
+            if path == "/dcv":
+                dcv = DcvRequest.model_validate_json(body)
+                wanted, target = dcv.dcv_check_parameters, _target(dcv)
+                response = checks.dcv(target, wanted, network=self._network, now=self._clock())
+            else:
+                caa = CaaRequest.model_validate_json(body)
+                parse_dns_name(caa.domain_or_ip_target)
+                response = checks.caa(caa, network=self._network, now=self._clock())
         except (ValidationError, RejectedIdentifier) as error:
             # Pydantic's own text would repeat the input, with the secret value in it.
             what = error.detail if isinstance(error, RejectedIdentifier) else _places(error)
             return http.HTTPStatus.BAD_REQUEST, what.encode()
         signed = response.model_copy(update={"perspective": self._code, "timestamp_ns": time.time_ns()})
         return http.HTTPStatus.OK, signed.model_dump_json(exclude_none=True).encode()
-
-    def _dcv(self, body: bytes) -> CheckResponse:
-        request = DcvRequest.model_validate_json(body)
-        target = _target(request)
-        return checks.dcv(target, request.dcv_check_parameters, network=self._network, now=self._clock())
-
-    def _caa(self, body: bytes) -> CheckResponse:
-        request = CaaRequest.model_validate_json(body)
-        parse_dns_name(request.domain_or_ip_target)
-        return checks.caa(request, network=self._network, now=self._clock())
 
 
 def _send(start_response: StartResponse, status: http.HTTPStatus, body: bytes) -> Iterable[bytes]:

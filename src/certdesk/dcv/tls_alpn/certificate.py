@@ -15,6 +15,7 @@ from certdesk.dcv.base import (
     Problem,
     Record,
     Validated,
+    not_fetched,
     refused_wildcard,
     require_sound,
 )
@@ -47,43 +48,25 @@ class TlsAlpnValidator:
         if refused is not None:
             return refused
         shown = network.fetcher.connect_tls_alpn(challenge.adn)
-        record = _record(shown, challenge=challenge, now=now)
+        digest = hashlib.sha256(challenge.expected.encode("ascii")).hexdigest()
+        details: dict[str, object] = {"expected": f"sha256:{digest}"}
         if isinstance(shown, NotFetched):
-            return NotValidated(problem=_not_shown(shown), record=record)
+            details["address"] = shown.address
+        else:
+            details["certificate"] = shown[:_KEPT_OCTETS].hex()
+            details["certificate_digest"] = "sha256:" + hashlib.sha256(shown).hexdigest()
+        record = Record(
+            method=challenge.method,
+            adn=challenge.adn,
+            asked=f"TLS {url_host(challenge.adn)}:443, ALPN acme-tls/1",
+            answered=shown.code if isinstance(shown, NotFetched) else "a certificate",
+            at=now,
+            details=details,
+        )
+        if isinstance(shown, NotFetched):
+            return NotValidated(problem=not_fetched(shown), record=record)
         problem = problem_of(shown, adn=challenge.adn, value=identifier_value(challenge.expected))
         return Validated(record=record) if problem is None else NotValidated(problem=problem, record=record)
-
-
-def _record(shown: bytes | NotFetched, *, challenge: Challenge, now: datetime) -> Record:
-    details: dict[str, object] = {
-        "expected": "sha256:" + hashlib.sha256(challenge.expected.encode("ascii")).hexdigest()
-    }
-    if isinstance(shown, NotFetched):
-        answered = shown.code
-        details["address"] = shown.address
-    else:
-        answered = "a certificate"
-        details["certificate"] = shown[:_KEPT_OCTETS].hex()
-        details["certificate_digest"] = "sha256:" + hashlib.sha256(shown).hexdigest()
-    return Record(
-        method=challenge.method,
-        adn=challenge.adn,
-        asked=f"TLS {url_host(challenge.adn)}:443, ALPN acme-tls/1",
-        answered=answered,
-        at=now,
-        details=details,
-    )
-
-
-def _not_shown(shown: NotFetched) -> Problem:
-    dns = shown.code.startswith("fetch.dns.") or shown.code == "fetch.no_address"
-    tls = shown.code in ("fetch.tls", "fetch.alpn")
-    return Problem(
-        code=f"dcv.{shown.code}",
-        detail=shown.detail,
-        acme_type="dns" if dns else "tls" if tls else "connection",
-        retry=shown.retry,
-    )
 
 
 def problem_of(der: bytes, *, adn: str, value: bytes) -> Problem | None:
