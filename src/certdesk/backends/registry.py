@@ -47,7 +47,6 @@ class UnusableBackend:
         raise self._unavailable()
 
     def check(self) -> tuple[Check, ...]:
-        """Why it can't be used."""
         return (Check(code="backend.unusable", verdict=Verdict.REFUSE, message=self.reason),)
 
     def chain(self) -> tuple[bytes, ...]:

@@ -30,8 +30,6 @@ log = structlog.get_logger()
 
 
 class ConfConfig(AppConfig):
-    """The composition root as Django sees it."""
-
     name = "certdesk.conf"
     label = "conf"
 

@@ -82,7 +82,6 @@ def ruled_perspectives(config: Config) -> tuple[str, ...]:
 def corroborated(
     validators: Mapping[Method, Validator], coordinator: Coordinator | None
 ) -> Mapping[Method, Validator]:
-    """The validators, each of which the perspectives have to agree with."""
     if coordinator is None:
         return validators
     return MappingProxyType(

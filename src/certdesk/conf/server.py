@@ -143,7 +143,6 @@ def serve(target: str, *, with_worker: bool) -> None:
 
 
 def make_worker() -> "Worker":
-    """A background worker, with Django set up."""
     setup()
     from certdesk.jobs.worker import Worker  # noqa: PLC0415 - models can be imported only after django.setup()
 

@@ -59,7 +59,6 @@ class AddressPolicy:
         return not inner or self.permits(inner)
 
     def _named(self, address: Address) -> bool:
-        """Whether the operator has named its network."""
         return any(address in network for network in self.allowed_networks)
 
 

@@ -67,7 +67,6 @@ class Connection:
         self.certificate = secured.getpeercert(binary_form=True)
 
     def send(self, data: bytes) -> None:
-        """Sends all of it."""
         self.sock.settimeout(self.deadline.wait(None))
         self.sock.sendall(data)
 

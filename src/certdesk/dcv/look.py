@@ -22,8 +22,6 @@ _FAULTS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
-    """One look-up with its question."""
-
     name: str
     kind: str
     answer: Answer
@@ -34,7 +32,6 @@ class Look:
 
     @property
     def answered(self) -> str:
-        """The outcome in a few words."""
         answer = self.answer
         return f"{len(answer.values)} records" if answer.status is Status.OK else answer.status.value
 
@@ -68,7 +65,6 @@ class Look:
 
 
 def look(resolver: Resolver, name: str, kind: str) -> Look:
-    """Asks once."""
     return Look(name=name, kind=kind, answer=resolver.lookup(name, kind))
 
 

@@ -29,17 +29,14 @@ class Limits:
     expires_at: datetime | None = None
 
     def outside(self, names: Iterable[str]) -> tuple[str, ...]:
-        """The names that the credential does not reach."""
         if not self.suffixes:
             return ()
         return tuple(name for name in names if not under_any(name, self.suffixes))
 
     def has_room(self, accounts: int) -> bool:
-        """Whether one more account may register beside so many."""
         return self.max_accounts is None or accounts < self.max_accounts
 
     def is_over(self, *, now: datetime) -> bool:
-        """Whether its time has ended."""
         return self.expires_at is not None and self.expires_at <= now
 
 

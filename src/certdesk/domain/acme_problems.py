@@ -70,7 +70,6 @@ class Subproblem:
     identifier_type: str = "dns"
 
     def as_json(self) -> dict[str, object]:
-        """The member of `subproblems`."""
         return {
             "type": URN + self.type,
             "detail": self.detail,

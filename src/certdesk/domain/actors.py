@@ -84,7 +84,6 @@ class Actor:
 
     @property
     def organisation_ids(self) -> frozenset[OrganisationId]:
-        """The organisations that the person belongs to."""
         return frozenset(self.memberships)
 
     @property

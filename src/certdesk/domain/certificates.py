@@ -187,7 +187,6 @@ def certificate_facts(der: bytes) -> CertificateFacts:
 
 
 def _extension(certificate: x509.Certificate, kind: type[_Extension]) -> _Extension | None:
-    """An extension's value, or None."""
     try:
         return certificate.extensions.get_extension_for_class(kind).value
     except x509.ExtensionNotFound:

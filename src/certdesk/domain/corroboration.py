@@ -84,7 +84,6 @@ class Shortfall:
 
     @property
     def message(self) -> str:
-        """What is the matter, for an operator."""
         return (
             f"From {self.day} (UTC) a public CA has to ask {self.needed.perspectives} remote perspectives in "
             f"{self.needed.regions} regions ({SOURCE}). Set up are {self.perspectives} in {self.regions}: "
@@ -93,7 +92,6 @@ class Shortfall:
 
     @property
     def to_do(self) -> str:
-        """How to put it right."""
         return (
             "Add perspectives to CERTDESK_PERSPECTIVES before that day and start the service again; or, for "
             "a CA that is not public, set CERTDESK_PERSPECTIVE_QUORUM to the number that you want."
@@ -128,7 +126,6 @@ def coming_shortfall(codes: Sequence[str], *, now: datetime, ahead: timedelta) -
 
 
 def public_quorum(now: datetime) -> Quorum:
-    """What the rules ask of a public CA now."""
     return Quorum(
         perspectives=in_force(RuleId.PUBLIC_PERSPECTIVES, now).value,
         regions=in_force(RuleId.PUBLIC_PERSPECTIVE_REGIONS, now).value,

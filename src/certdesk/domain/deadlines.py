@@ -37,7 +37,6 @@ class Deadline:
     because: DatedRule | None = None
 
     def is_open(self, *, now: datetime) -> bool:
-        """Whether the proof counts now."""
         return now < self.until
 
 

@@ -14,8 +14,6 @@ from certdesk.domain.identifiers import is_ip_address, is_under
 
 
 class Method(StrEnum):
-    """How control of a domain was shown."""
-
     MANUAL_OWNERSHIP = "manual_ownership"
     EMAIL_CONSTRUCTED = "email_constructed"
     DNS_TXT = "dns_txt"

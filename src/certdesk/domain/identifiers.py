@@ -235,7 +235,6 @@ def _tail(suffix: str) -> str:
 
 
 def under_any(name: str, suffixes: Iterable[str]) -> bool:
-    """Whether the name is under at least one of the suffixes."""
     return any(is_under(name, suffix) for suffix in suffixes)
 
 

@@ -55,7 +55,6 @@ def parse_ip_name(text: str) -> DnsName:
 
 
 def _advice(text: str) -> str:
-    """What was probably meant."""
     found = f"{quoted(text)} is not an IP address."
     if "/" in text:
         return f"{found} A certificate is for single addresses, not for a network: give each one by itself."

@@ -41,8 +41,6 @@ _VARY = (ExtensionOID.SUBJECT_ALTERNATIVE_NAME, ExtensionOID.SUBJECT_KEY_IDENTIF
 
 
 class How(StrEnum):
-    """How a certificate was linted."""
-
     BY_SHAPE = "by_shape"
     NEW_SHAPE = "new_shape"  # in full: the first of its shape
     FELL_BACK = "fell_back"  # in full: of no shape, or not plainly clean

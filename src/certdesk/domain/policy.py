@@ -102,7 +102,6 @@ class Decision:
 
     @property
     def refusals(self) -> tuple[Check, ...]:
-        """Why the request can't be accepted as it is."""
         return tuple(check for check in self.checks if check.verdict is Verdict.REFUSE)
 
 

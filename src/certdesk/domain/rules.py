@@ -100,5 +100,4 @@ def in_force(rule_id: RuleId | str, now: datetime) -> DatedRule:
 
 
 def begins_at(rule: DatedRule) -> datetime:
-    """The moment from which a rule holds."""
     return datetime.combine(rule.from_date, time(), tzinfo=UTC)

@@ -201,7 +201,6 @@ def recover_dead(*, now: datetime) -> int:
 
 
 def clear_jobs(*, now: datetime) -> None:
-    """Deletes jobs that ended some time ago."""
     DBTaskResult.objects.filter(finished_at__lt=now - KEEP_FINISHED).delete()
 
 

@@ -211,7 +211,6 @@ def hmac_key(row: EabCredential) -> str:
 
 
 def limits_of(row: EabCredential) -> Limits:
-    """The limits as stored."""
     return Limits(
         suffixes=tuple(row.suffixes),
         profile_id=row.profile_id,

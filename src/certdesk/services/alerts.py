@@ -92,7 +92,6 @@ def _alert(awaited: Awaited, *, now: datetime) -> list[int]:
 
 
 def _overdue(awaited: Awaited, *, now: datetime) -> QuerySet[Request] | QuerySet[AcmeOrder]:
-    """What has waited too long."""
     if awaited is Awaited.ORDERS:
         return orders_overdue(now=now).order_by("id")
     return (_at_ca(now=now) if awaited is Awaited.CA else requests_overdue_at_dns(now=now)).order_by("id")

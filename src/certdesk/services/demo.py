@@ -44,8 +44,6 @@ from certdesk.store.selectors.people import actor_for_token, actor_for_user
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Person:
-    """Somebody of the demo."""
-
     username: str
     name: str
     organisation: str = ""
@@ -53,7 +51,6 @@ class Person:
 
     @property
     def email(self) -> str:
-        """Where the demo's mail to this person goes."""
         return f"{self.username}@{DOMAINS.get(self.organisation, 'ra.example.ac.uk')}"
 
 

@@ -144,7 +144,6 @@ def claim_step(backend: Backend) -> Step:
 
 
 def kept_csr(issuance: Issuance) -> Csr:
-    """The CSR of an issuance, read again."""
     der = csr_from_store(bytes(issuance.csr_der))
     return read_csr(der, ip_addresses=profile(issuance.profile_id).ip_addresses)
 

@@ -24,7 +24,6 @@ class NormalisingPasswordHasher(PBKDF2PasswordHasher):
     """
 
     def encode(self, password: str, salt: str, iterations: int | None = None) -> str:
-        """The hash that is stored."""
         return super().encode(normalised(password), salt, iterations)
 
 
@@ -44,7 +43,6 @@ class PasswordRules:
             raise ValidationError([ValidationError(text, code="password_refused") for text in found])
 
     def get_help_text(self) -> str:
-        """What to know before choosing one."""
         return f"At least {minimum_for(None)} characters. Several unrelated words work well."
 
 

@@ -63,7 +63,6 @@ def account_uri(slug: str) -> str:
 
 
 def record_for(domain: Domain, *, wildcard: bool) -> DnsRecord:
-    """The record to publish for a domain of an organisation."""
     return persistent_record(
         adn=domain.adn,
         issuer=runtime.current().persistence.issuers[0],
@@ -167,7 +166,6 @@ def watch_due(*, clock: Callable[[], datetime], limit: int) -> int:
 
 
 def any_due(*, now: datetime) -> bool:
-    """Whether a record is to be looked at now."""
     return _due(now).exists()
 
 

@@ -70,7 +70,6 @@ def check_all(
 
 
 def check_proof(challenge: Challenge, *, clock: Callable[[], datetime]) -> Outcome:
-    """What became of one challenge."""
     return _check(challenge, runtime.current(), clock=clock)
 
 

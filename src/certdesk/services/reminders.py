@@ -28,8 +28,6 @@ REMINDED = "domain.remind"
 
 
 class Audience(StrEnum):
-    """Who is told."""
-
     ORGANISATION = "organisation"
     OFFICERS = "officers"
 

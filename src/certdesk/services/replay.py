@@ -178,7 +178,6 @@ class _Stored:
 
     @property
     def first(self) -> bool:
-        """Whether it was the organisation's first request."""
         check = self.codes.get("organisation.first_request")
         return check is not None and (
             check["verdict"] == Verdict.MANUAL or check.get("seen") == FIRST_REQUEST
@@ -186,7 +185,6 @@ class _Stored:
 
     @property
     def key_uses(self) -> KeyUses:
-        """Where the key had been met."""
         if "key.used_elsewhere" not in self.codes and "key.reused" not in self.codes:
             return UNSEEN
         number = self.codes.get("key.reused", {}).get("seen", "").removeprefix("request ")
@@ -264,7 +262,6 @@ def _proofs(names: list[str], proofs: Mapping[str, list[Validation]]) -> tuple[V
 
 
 def _side(checks: tuple[Check, ...]) -> Side:
-    """The outcome, and the codes that made it."""
     gravest = worst(checks)
     codes = dict.fromkeys(check.code for check in checks if check.verdict is gravest)
     return Side(outcome=_FATES[gravest], codes=tuple(codes) if _FATES[gravest] != "auto" else ())

@@ -40,7 +40,6 @@ def csr_from_store(stored: bytes) -> bytes:
 
 
 def is_sealed(stored: bytes) -> bool:
-    """Whether a CSR is kept encrypted."""
     return stored.startswith(_TOKEN)
 
 

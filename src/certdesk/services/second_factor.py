@@ -52,7 +52,6 @@ def refuse_without(actor: Actor) -> None:
 
 
 def sealed(text: str) -> str:
-    """A secret as it is stored."""
     return sealing.sealed(text, purpose=_PURPOSE)
 
 

@@ -95,7 +95,6 @@ def drop_sessions(*, user_id: int, but: str = "") -> int:
 
 
 def note_use(*, session_key: str, now: datetime) -> None:
-    """Remembers when a session was last used."""
     UserSession.objects.filter(session_key=session_key).update(last_seen_at=now)
 
 

@@ -177,7 +177,6 @@ def check_due(*, clock: Callable[[], datetime], limit: int) -> int:
 
 
 def any_due(*, now: datetime) -> bool:
-    """Whether a challenge is to be looked at now."""
     return _due(now).exists()
 
 
@@ -240,7 +239,6 @@ def what_to_publish(row: MethodChallenge) -> Publication:
 
 
 def challenge_of(row: MethodChallenge) -> Challenge:
-    """What a validator is given."""
     return Challenge(
         method=Method(row.method),
         adn=row.adn,

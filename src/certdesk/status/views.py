@@ -18,7 +18,6 @@ CRL_FRESH_FOR = timedelta(minutes=5)
 
 @require_safe
 def healthz(_request: HttpRequest) -> HttpResponse:
-    """The process answers."""
     return _plain("ok")
 
 

@@ -149,13 +149,11 @@ class EmbeddedBackend:
         return (term, Check(code="backend.lint", verdict=Verdict.PASS, message=told, seen=seen))
 
     def chain(self) -> tuple[bytes, ...]:
-        """The issuing CA and its root, DER."""
         return self._chain
 
     def crl(
         self, *, revoked: Iterable[RevokedEntry], number: int, this_update: datetime, next_update: datetime
     ) -> bytes:
-        """The signed CRL, DER."""
         return sign_crl(
             revoked,
             parts=self._parts,

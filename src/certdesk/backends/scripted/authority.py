@@ -33,15 +33,12 @@ _YEARS = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Authority:
-    """The opened CA."""
-
     key: ec.EllipticCurvePrivateKey = field(repr=False)
     issuing: x509.Certificate
     root: x509.Certificate
 
     @property
     def chain(self) -> tuple[bytes, ...]:
-        """Issuing certificate and root, DER."""
         return tuple(ca.public_bytes(Encoding.DER) for ca in (self.issuing, self.root))
 
 

@@ -77,7 +77,6 @@ class ScriptedBackend:
         return self._outcome(order)
 
     def find(self, intent: Intent) -> Outcome | Absent:
-        """What became of a submit of this intent."""
         order = self._orders.by_key(intent.idempotency_key)
         return Absent() if order is None else self._outcome(order)
 
@@ -104,12 +103,10 @@ class ScriptedBackend:
             raise OutcomeUnknown(f"{self.title} has revoked it, and its answer was lost.")
 
     def check(self) -> tuple[Check, ...]:
-        """That it can be used, and by whom."""
         message = f"{self.title} delays, refuses and errs as its rules say. It is for tests and the demo."
         return (Check(code="backend.tests_and_demo_only", verdict=Verdict.WARN, message=message),)
 
     def chain(self) -> tuple[bytes, ...]:
-        """The issuing certificate and the root, DER."""
         return self._authority.chain
 
     def _record(self, intent: Intent, rule: Rule) -> bool:

@@ -58,7 +58,6 @@ class Rule:
             raise Misconfigured(f"The rule for “{self.names}” refuses; give the reason that it shall state.")
 
     def matches(self, names: Iterable[str]) -> bool:
-        """Whether any of the names is of the pattern."""
         return any(fnmatchcase(name, self.names) for name in names)
 
 
@@ -119,7 +118,6 @@ class ScriptedConfig:
             )
 
     def rule_for(self, names: Iterable[str]) -> Rule:
-        """The first rule for any of these names, else the default."""
         listed = tuple(names)
         return next((rule for rule in self.rules if rule.matches(listed)), self.default)
 

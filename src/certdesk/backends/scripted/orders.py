@@ -49,11 +49,9 @@ class Orders:
             connection.executescript(_TABLES)
 
     def by_key(self, key: str) -> Order | None:
-        """The order of this idempotency key."""
         return self._one(f'SELECT {_COLUMNS} FROM "order" WHERE key = ?', key)  # noqa: S608 - constants
 
     def by_handle(self, handle: str) -> Order | None:
-        """The order of this number."""
         number = handle.removeprefix(_PREFIX)
         if not number.isdecimal():
             return None
@@ -79,7 +77,6 @@ class Orders:
             return int(tries)
 
     def knows_leaf(self, leaf: bytes) -> bool:
-        """Whether this CA issued the certificate."""
         with self._transaction() as connection:
             found = connection.execute('SELECT 1 FROM "order" WHERE leaf = ?', (leaf,)).fetchone()
         return found is not None

@@ -94,7 +94,6 @@ class Coordinator:
         )
 
     def close(self) -> None:
-        """Ends the connections."""
         self._client.close()
 
     def corroborate(self, path: str, body: str, *, agrees: Judge, now: datetime) -> Corroboration:
@@ -217,7 +216,6 @@ def corroborated_caa(
 
 
 def as_evidence(counted: Corroboration) -> Mapping[str, object]:
-    """The count as JSON."""
     return {
         "verdict": counted.verdict.value,
         "quorum": asdict(counted.quorum),

@@ -79,8 +79,6 @@ DcvParameters = Annotated[
 
 
 class DcvRequest(_Schema):
-    """What `/dcv` takes."""
-
     domain_or_ip_target: str
     dcv_check_parameters: DcvParameters
 
@@ -96,15 +94,11 @@ class CaaParameters(_Schema):
 
 
 class CaaRequest(_Schema):
-    """What `/caa` takes."""
-
     domain_or_ip_target: str
     caa_check_parameters: CaaParameters
 
 
 class CheckError(_Schema):
-    """Why a check did not pass."""
-
     error_type: str
     error_message: str
 

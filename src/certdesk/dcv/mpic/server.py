@@ -45,7 +45,6 @@ class PerspectiveApp:
         return _send(start_response, *_refused(http.HTTPStatus.REQUEST_TIMEOUT))
 
     def admits(self, environ: WSGIEnvironment) -> bool:
-        """Whether the request shows the token."""
         scheme, _, token = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
         return scheme.lower() == "bearer" and hmac.compare_digest(_digest(token.strip()), self._token)
 
