@@ -378,7 +378,7 @@ def test_a_crash_around_the_question_is_taken_up_by_the_tick(
             if broken == "before":
                 patched.setattr(one, "revoke", die)
             else:
-                patched.setattr(revocation, "_record_revoked", die)
+                patched.setattr(revocation, "_close", die)
             with pytest.raises(Killed):
                 revoke(w.alice, certificate, clock=clock)
         assert Revocation.objects.get().outcome == "open"

@@ -53,19 +53,13 @@ class AddressPolicy:
             return False
         if isinstance(parsed, ipaddress.IPv6Address) and parsed.scope_id is not None:
             return False
-        if not self._named(parsed) and not _is_global_unicast(parsed):
-            return False
+        if not any(parsed in network for network in self.allowed_networks):
+            if parsed.is_multicast or parsed.is_reserved or not parsed.is_global:
+                return False
+            if any(parsed in network for network in _NEVER):
+                return False
         inner = carried_address(address)
         return not inner or self.permits(inner)
-
-    def _named(self, address: Address) -> bool:
-        return any(address in network for network in self.allowed_networks)
-
-
-def _is_global_unicast(address: Address) -> bool:
-    if address.is_multicast or address.is_reserved or not address.is_global:
-        return False
-    return not any(address in network for network in _NEVER)
 
 
 def carried_address(address: str) -> str:

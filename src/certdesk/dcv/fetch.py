@@ -128,11 +128,8 @@ class SafeFetcher:
             if not location:
                 return replace(response, redirects=redirects)
             if len(redirects) == self._config.max_redirects:
-                return NotFetched(
-                    code="fetch.redirects",
-                    detail=f"There are more than {self._config.max_redirects} redirects one after the other.",
-                    redirects=redirects,
-                )
+                told = f"There are more than {self._config.max_redirects} redirects one after the other."
+                return NotFetched(code="fetch.redirects", detail=told, redirects=redirects)
             base, url = target.url, location
             redirects += (_shown(url),)
 
@@ -147,11 +144,8 @@ class SafeFetcher:
         with connection:
             chosen, shown = connection.protocol, connection.certificate
         if chosen != ALPN_ACME or not shown:
-            return NotFetched(
-                code="fetch.alpn",
-                detail=f"Port {HTTPS} does not speak the protocol {ALPN_ACME} for this name (RFC 8737).",
-                address=connection.address,
-            )
+            told = f"Port {HTTPS} does not speak the protocol {ALPN_ACME} for this name (RFC 8737)."
+            return NotFetched(code="fetch.alpn", detail=told, address=connection.address)
         return shown
 
     def _deadline(self) -> Deadline:
@@ -175,11 +169,8 @@ class SafeFetcher:
                 )
             found += answer.values
         if not found:
-            return NotFetched(
-                code="fetch.no_address",
-                detail=f"{host} has no address in the DNS (neither A nor AAAA).",
-                retry=True,
-            )
+            told = f"{host} has no address in the DNS (neither A nor AAAA)."
+            return NotFetched(code="fetch.no_address", detail=told, retry=True)
         for address in found:
             if not self._config.addresses.permits(address):
                 return _not_public(f"{host} points to an address that", address)
@@ -282,11 +273,8 @@ def _target(base: httpx2.URL | None, url: str, *, ip_address: str) -> _Target | 
 
 
 def _not_public(what: str, address: str) -> NotFetched:
-    return NotFetched(
-        code="fetch.private_address",
-        detail=f"{what} is not on the public Internet.",
-        address=address,
-    )
+    told = f"{what} is not on the public Internet."
+    return NotFetched(code="fetch.private_address", detail=told, address=address)
 
 
 def _shown(url: str) -> str:
@@ -304,9 +292,5 @@ def _timed_out(address: str = "") -> NotFetched:
 
 
 def _no_http(error: Exception, host: str, address: str) -> NotFetched:
-    return NotFetched(
-        code="fetch.protocol",
-        detail=f"What {host} answers is not HTTP, or ends too early ({type(error).__name__}).",
-        address=address,
-        retry=True,
-    )
+    told = f"What {host} answers is not HTTP, or ends too early ({type(error).__name__})."
+    return NotFetched(code="fetch.protocol", detail=told, address=address, retry=True)

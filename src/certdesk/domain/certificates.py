@@ -251,13 +251,8 @@ def compare(issued: Issued, intent: Intent) -> tuple[Check, ...]:
 
 
 def _mismatch(code: str, message: str, seen: str) -> Check:
-    return Check(
-        f"issuance.mismatch.{code}",
-        Verdict.REFUSE,
-        f"{message} It is kept back; an RA officer should ask the CA.",
-        seen=seen,
-        changed_by="RA officer",
-    )
+    told = f"{message} It is kept back; an RA officer should ask the CA."
+    return Check(f"issuance.mismatch.{code}", Verdict.REFUSE, told, seen=seen, changed_by="RA officer")
 
 
 def _differences(issued: Issued, intent: Intent) -> Iterator[Check]:

@@ -4,7 +4,7 @@ Data, and `explained`, which every list of checks goes through on its way to a p
 written from it (`scripts/checks.py`). Making checks does not belong here.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 from enum import StrEnum
@@ -58,13 +58,13 @@ _LINT = date(2025, 3, 15)
 def _info(
     origin: Origin,
     code: str,
-    meaning: str,
     rule: str,
     *verdicts: Verdict,
     by: str = "applicant",
     since: date | None = None,
-) -> CheckInfo:
-    return CheckInfo(code, origin, meaning, verdicts, rule, by, since)
+) -> Callable[[str], CheckInfo]:
+    """An entry of the catalogue, once it is said what it means."""
+    return lambda meaning: CheckInfo(code, origin, meaning, verdicts, rule, by, since)
 
 
 _csr, _policy, _preflight, _signing = (partial(_info, origin) for origin in Origin)
@@ -72,327 +72,179 @@ _NAME, _KEY = "Host names (BR 7.1.4.2)", "Key quality (BR 6.1.1.3)"
 _CAA_RULE = "CAA records (RFC 8659, BR 3.2.2.8)"
 
 _ALL = (
-    _csr(
-        "csr.with_each_certificate",
-        "Each certificate of an ACME client is made for a CSR of its own, which is checked when it is sent.",
-        "CSR format (RFC 2986)",
-        _PASS,
+    _csr("csr.with_each_certificate", "CSR format (RFC 2986)", _PASS)(
+        "Each certificate of an ACME client is made for a CSR of its own, which is checked when it is sent."
     ),
-    _csr("csr.readable", "The upload is exactly one certificate request.", "CSR format (RFC 2986)", _PASS),
-    _csr(
-        "csr.signature_algorithm",
-        "The CSR is signed with SHA-256, SHA-384 or SHA-512.",
-        "CSR signature (BR 6.1.1.3)",
-        _PASS,
-        _REFUSE,
-        since=_NO_SHA_1,
+    _csr("csr.readable", "CSR format (RFC 2986)", _PASS)("The upload is exactly one certificate request."),
+    _csr("csr.signature_algorithm", "CSR signature (BR 6.1.1.3)", _PASS, _REFUSE, since=_NO_SHA_1)(
+        "The CSR is signed with SHA-256, SHA-384 or SHA-512."
     ),
-    _csr(
-        "csr.signature",
-        "The CSR's signature proves that the sender holds the private key.",
-        "CSR signature (BR 6.1.1.3)",
-        _PASS,
-        _REFUSE,
+    _csr("csr.signature", "CSR signature (BR 6.1.1.3)", _PASS, _REFUSE)(
+        "The CSR's signature proves that the sender holds the private key."
     ),
-    _csr(
-        "csr.extensions",
-        "What the CSR asks for beyond names; the contents come from the profile, nothing is copied.",
-        "Contents from the profile",
-        _PASS,
+    _csr("csr.extensions", "Contents from the profile", _PASS)(
+        "What the CSR asks for beyond names; the contents come from the profile, nothing is copied."
     ),
-    _csr(
-        "csr.challenge_password",
-        "The CSR holds a challenge password, which nobody needs: the CSR is kept encrypted.",
-        "Challenge password (RFC 2985 5.4.1)",
-        _WARN,
+    _csr("csr.challenge_password", "Challenge password (RFC 2985 5.4.1)", _WARN)(
+        "The CSR holds a challenge password, which nobody needs: the CSR is kept encrypted."
     ),
-    _csr(
-        "key.strength",
-        "The key is of a kind and size that may be certified, and no known weakness was found.",
-        "Key quality (BR 6.1.1.3, BR 6.1.5)",
-        _PASS,
-        since=_WEAK_KEYS,
+    _csr("key.strength", "Key quality (BR 6.1.1.3, BR 6.1.5)", _PASS, since=_WEAK_KEYS)(
+        "The key is of a kind and size that may be certified, and no known weakness was found."
     ),
-    _csr("key.type", "The key is neither RSA nor EC.", _KEY, _REFUSE),
-    _csr(
-        "key.size",
-        "The RSA key is too short, too long or odd.",
-        "Key size (BR 6.1.5)",
-        _REFUSE,
-        since=_RSA_2048,
+    _csr("key.type", _KEY, _REFUSE)("The key is neither RSA nor EC."),
+    _csr("key.size", "Key size (BR 6.1.5)", _REFUSE, since=_RSA_2048)(
+        "The RSA key is too short, too long or odd."
     ),
-    _csr("key.exponent", "The RSA key's exponent is not 65537.", "Key parameters (BR 6.1.6)", _REFUSE),
-    _csr(
-        "key.curve",
-        "The EC key is not on P-256, P-384 or P-521, or does not name its curve.",
-        "Named curves (RFC 5480 2.1.1, BR 6.1.5)",
-        _REFUSE,
+    _csr("key.exponent", "Key parameters (BR 6.1.6)", _REFUSE)("The RSA key's exponent is not 65537."),
+    _csr("key.curve", "Named curves (RFC 5480 2.1.1, BR 6.1.5)", _REFUSE)(
+        "The EC key is not on P-256, P-384 or P-521, or does not name its curve."
     ),
-    _csr(
-        "key.invalid",
-        "The key's numbers or parameters are wrong, or its point is not on the curve.",
-        "Key parameters (BR 6.1.6)",
-        _REFUSE,
+    _csr("key.invalid", "Key parameters (BR 6.1.6)", _REFUSE)(
+        "The key's numbers or parameters are wrong, or its point is not on the curve."
     ),
-    _csr(
-        "key.encoding",
-        "The key is not spelled as certificates spell it: its EC point is compressed, say.",
-        "Key encoding (RFC 5480 2.2, BR 7.1.3.1)",
-        _REFUSE,
+    _csr("key.encoding", "Key encoding (RFC 5480 2.2, BR 7.1.3.1)", _REFUSE)(
+        "The key is not spelled as certificates spell it: its EC point is compressed, say."
     ),
-    _csr(
-        "key.weak.small_factor", "The RSA modulus has a small prime factor.", _KEY, _REFUSE, since=_WEAK_KEYS
+    _csr("key.weak.small_factor", _KEY, _REFUSE, since=_WEAK_KEYS)(
+        "The RSA modulus has a small prime factor."
     ),
-    _csr(
-        "key.weak.fermat",
-        "The RSA key's primes are close together (Fermat's method factors it).",
-        _KEY,
-        _REFUSE,
-        since=_WEAK_KEYS,
+    _csr("key.weak.fermat", _KEY, _REFUSE, since=_WEAK_KEYS)(
+        "The RSA key's primes are close together (Fermat's method factors it)."
     ),
-    _csr("key.weak.roca", "The RSA key has the ROCA flaw (CVE-2017-15361).", _KEY, _REFUSE, since=_WEAK_KEYS),
-    _csr("key.weak.one_prime", "The RSA modulus is a prime or a power of one number.", _KEY, _REFUSE),
-    _csr("key.weak.rsapoly", "The RSA modulus has a pattern that factors it.", _KEY, _REFUSE),
-    _csr("key.weak.sharedprimes", "The RSA key shares a prime with known keys.", _KEY, _REFUSE),
-    _csr(
-        "subject.control",
-        "A field of the subject has characters that do not print.",
-        "Printable subject (BR 7.1.4.2)",
-        _REFUSE,
+    _csr("key.weak.roca", _KEY, _REFUSE, since=_WEAK_KEYS)("The RSA key has the ROCA flaw (CVE-2017-15361)."),
+    _csr("key.weak.one_prime", _KEY, _REFUSE)("The RSA modulus is a prime or a power of one number."),
+    _csr("key.weak.rsapoly", _KEY, _REFUSE)("The RSA modulus has a pattern that factors it."),
+    _csr("key.weak.sharedprimes", _KEY, _REFUSE)("The RSA key shares a prime with known keys."),
+    _csr("subject.control", "Printable subject (BR 7.1.4.2)", _REFUSE)(
+        "A field of the subject has characters that do not print."
     ),
-    _csr("names.valid", "The names that are valid host names.", _NAME, _PASS),
-    _csr("names.none", "There is no host name.", "At least one host name (BR 7.1.2.7.12)", _REFUSE),
-    _csr("names.too_many", "There are more than 100 names.", "At most 100 names", _REFUSE),
-    _csr("names.duplicate", "A name is listed more than once.", "One entry for each name", _WARN),
-    _csr(
-        "names.san_type",
-        "The CSR asks for something else than DNS names.",
-        "DNS names only (BR 7.1.2.7.12)",
-        _REFUSE,
+    _csr("names.valid", _NAME, _PASS)("The names that are valid host names."),
+    _csr("names.none", "At least one host name (BR 7.1.2.7.12)", _REFUSE)("There is no host name."),
+    _csr("names.too_many", "At most 100 names", _REFUSE)("There are more than 100 names."),
+    _csr("names.duplicate", "One entry for each name", _WARN)("A name is listed more than once."),
+    _csr("names.san_type", "DNS names only (BR 7.1.2.7.12)", _REFUSE)(
+        "The CSR asks for something else than DNS names."
     ),
-    _csr("names.cn_not_a_name", "The common name is not a host name.", "Common name (BR 7.1.4.3)", _REFUSE),
-    _csr(
-        "names.mixed_script", "A name may be made to look like another.", "Look-alike names (UTS 39)", _WARN
+    _csr("names.cn_not_a_name", "Common name (BR 7.1.4.3)", _REFUSE)("The common name is not a host name."),
+    _csr("names.mixed_script", "Look-alike names (UTS 39)", _WARN)(
+        "A name may be made to look like another."
     ),
-    _csr("names.documentation", "A name is reserved for examples.", "Example names (RFC 2606)", _WARN),
-    _csr("names.empty", "A name is empty.", _NAME, _REFUSE),
-    _csr("names.too_long", "A name has more than 253 characters.", _NAME, _REFUSE),
-    _csr("names.trailing_dot", "A name ends with a dot.", _NAME, _REFUSE),
-    _csr("names.unicode", "A name is not in its ASCII form.", _NAME, _REFUSE),
-    _csr("names.ip_address", "A name is an IP address.", _NAME, _REFUSE),
-    _csr("names.wildcard", "A name has * elsewhere than as its whole first label.", _NAME, _REFUSE),
-    _csr("names.character", "A name has a character that no host name has.", _NAME, _REFUSE),
-    _csr("names.label", "A part of a name is empty, or begins or ends with a hyphen.", _NAME, _REFUSE),
-    _csr("names.label_too_long", "A part of a name has more than 63 characters.", _NAME, _REFUSE),
-    _csr(
-        "names.idna",
-        "A part of a name looks like an international one and is none (IDNA 2008).",
-        _NAME,
-        _REFUSE,
-        since=_A_LABELS,
+    _csr("names.documentation", "Example names (RFC 2606)", _WARN)("A name is reserved for examples."),
+    _csr("names.empty", _NAME, _REFUSE)("A name is empty."),
+    _csr("names.too_long", _NAME, _REFUSE)("A name has more than 253 characters."),
+    _csr("names.trailing_dot", _NAME, _REFUSE)("A name ends with a dot."),
+    _csr("names.unicode", _NAME, _REFUSE)("A name is not in its ASCII form."),
+    _csr("names.ip_address", _NAME, _REFUSE)("A name is an IP address."),
+    _csr("names.wildcard", _NAME, _REFUSE)("A name has * elsewhere than as its whole first label."),
+    _csr("names.character", _NAME, _REFUSE)("A name has a character that no host name has."),
+    _csr("names.label", _NAME, _REFUSE)("A part of a name is empty, or begins or ends with a hyphen."),
+    _csr("names.label_too_long", _NAME, _REFUSE)("A part of a name has more than 63 characters."),
+    _csr("names.idna", _NAME, _REFUSE, since=_A_LABELS)(
+        "A part of a name looks like an international one and is none (IDNA 2008)."
     ),
-    _csr("names.not_fqdn", "A name is local, without a domain.", _NAME, _REFUSE, since=_NO_INTERNAL),
-    _csr("names.internal", "A name is internal or reserved.", _NAME, _REFUSE, since=_NO_INTERNAL),
-    _csr("names.reverse_zone", "A name is for reverse look-ups.", _NAME, _REFUSE),
-    _csr("names.onion", "A name is a Tor .onion name.", _NAME, _REFUSE),
-    _csr("names.public_suffix", "A name is a public suffix, which has many owners.", _NAME, _REFUSE),
-    _csr("names.wildcard_public_suffix", "A wildcard stands right under a public suffix.", _NAME, _REFUSE),
-    _policy(
-        "csr.not_checked",
-        "Nothing is known of the CSR's own checks.",
-        "Checks of the CSR",
-        _MANUAL,
-        by=_OFFICER,
+    _csr("names.not_fqdn", _NAME, _REFUSE, since=_NO_INTERNAL)("A name is local, without a domain."),
+    _csr("names.internal", _NAME, _REFUSE, since=_NO_INTERNAL)("A name is internal or reserved."),
+    _csr("names.reverse_zone", _NAME, _REFUSE)("A name is for reverse look-ups."),
+    _csr("names.onion", _NAME, _REFUSE)("A name is a Tor .onion name."),
+    _csr("names.public_suffix", _NAME, _REFUSE)("A name is a public suffix, which has many owners."),
+    _csr("names.wildcard_public_suffix", _NAME, _REFUSE)("A wildcard stands right under a public suffix."),
+    _policy("csr.not_checked", "Checks of the CSR", _MANUAL, by=_OFFICER)(
+        "Nothing is known of the CSR's own checks."
     ),
-    _policy(
-        "key.blocked",
-        "The key is on this service's own list of compromised keys, for everybody or for the organisation.",
-        "Blocked keys (BR 6.1.1.3)",
-        _REFUSE,
+    _policy("key.blocked", "Blocked keys (BR 6.1.1.3)", _REFUSE)(
+        "The key is on this service's own list of compromised keys, for everybody or for the organisation."
     ),
-    _policy(
-        "key.used_elsewhere",
-        "Another organisation has used this key; the policy's `reused_key` says what follows.",
-        "Keys used again",
-        _WARN,
-        _MANUAL,
-        _REFUSE,
+    _policy("key.used_elsewhere", "Keys used again", _WARN, _MANUAL, _REFUSE)(
+        "Another organisation has used this key; the policy's `reused_key` says what follows."
     ),
-    _policy(
-        "key.reused", "An earlier request of the organisation has the same key.", "Keys used again", _WARN
+    _policy("key.reused", "Keys used again", _WARN)(
+        "An earlier request of the organisation has the same key."
     ),
-    _policy(
-        "key.not_allowed",
-        "The policy's `key_types`, `rsa_min_bits` and `rsa_max_bits` leave this key out.",
-        "Key types",
-        _REFUSE,
+    _policy("key.not_allowed", "Key types", _REFUSE)(
+        "The policy's `key_types`, `rsa_min_bits` and `rsa_max_bits` leave this key out."
     ),
-    _policy(
-        "key.kind_unknown", "The kind of key is not known while the policy limits it.", "Key types", _MANUAL
+    _policy("key.kind_unknown", "Key types", _MANUAL)(
+        "The kind of key is not known while the policy limits it."
     ),
-    _policy("request.duration", "The term is on offer (`durations`).", "Durations on offer", _PASS, _REFUSE),
-    _policy(
-        "request.server_software",
-        "The server software is not on the list.",
-        "Server software on the list",
-        _REFUSE,
+    _policy("request.duration", "Durations on offer", _PASS, _REFUSE)("The term is on offer (`durations`)."),
+    _policy("request.server_software", "Server software on the list", _REFUSE)(
+        "The server software is not on the list."
     ),
-    _policy(
-        "subject.organisation",
-        "The CSR's organisation (O) is the registered legal name, or left out.",
-        "Legal name in the subject",
-        _PASS,
-        _REFUSE,
+    _policy("subject.organisation", "Legal name in the subject", _PASS, _REFUSE)(
+        "The CSR's organisation (O) is the registered legal name, or left out."
     ),
-    _policy(
-        "organisation.disabled",
-        "The organisation may not request at present.",
-        "Disabled organisations",
-        _REFUSE,
-        by=_OFFICER,
+    _policy("organisation.disabled", "Disabled organisations", _REFUSE, by=_OFFICER)(
+        "The organisation may not request at present."
     ),
-    _policy(
-        "organisation.not_vetted",
-        "The organisation has not been vetted.",
-        "Vetting (BR 3.2.2.1)",
-        _MANUAL,
-        by=_OFFICER,
+    _policy("organisation.not_vetted", "Vetting (BR 3.2.2.1)", _MANUAL, by=_OFFICER)(
+        "The organisation has not been vetted."
     ),
-    _policy(
-        "organisation.first_request",
-        "The organisation's first request waits (`first_request_waits`).",
-        "First request",
-        _PASS,
-        _MANUAL,
-        by=_OFFICER,
+    _policy("organisation.first_request", "First request", _PASS, _MANUAL, by=_OFFICER)(
+        "The organisation's first request waits (`first_request_waits`)."
     ),
-    _policy(
-        "organisation.daily_cap",
-        "Requests of the organisation in 24 hours, against the policy's `daily_cap`.",
-        "Daily limit",
-        _PASS,
-        _MANUAL,
-        by=_OFFICER,
+    _policy("organisation.daily_cap", "Daily limit", _PASS, _MANUAL, by=_OFFICER)(
+        "Requests of the organisation in 24 hours, against the policy's `daily_cap`."
     ),
-    _policy("names.limit", "There are more names than the policy's `max_names`.", "Number of names", _REFUSE),
-    _policy(
-        "names.wildcard_policy",
-        "There are wildcards, and the policy's `wildcards` does not let them through.",
-        "Wildcards",
-        _MANUAL,
-        _REFUSE,
-        by="RA officer or applicant",
+    _policy("names.limit", "Number of names", _REFUSE)("There are more names than the policy's `max_names`."),
+    _policy("names.wildcard_policy", "Wildcards", _MANUAL, _REFUSE, by="RA officer or applicant")(
+        "There are wildcards, and the policy's `wildcards` does not let them through."
     ),
-    _policy(
-        "names.entitlement_ended",
-        "The RA has stopped an earlier request for the name: an officer decides about the next one.",
-        "Ended requests",
-        _MANUAL,
-        by=_OFFICER,
+    _policy("names.entitlement_ended", "Ended requests", _MANUAL, by=_OFFICER)(
+        "The RA has stopped an earlier request for the name: an officer decides about the next one."
     ),
-    _policy(
-        "names.trusted_suffix",
-        "Every name is under a trusted suffix.",
-        "Trusted suffixes",
-        _PASS,
-        by=_OPERATOR,
+    _policy("names.trusted_suffix", "Trusted suffixes", _PASS, by=_OPERATOR)(
+        "Every name is under a trusted suffix."
     ),
     _policy(
         "names.outside_trusted_suffix",
-        "A name is outside the trusted suffixes; `outside_suffix` says what follows, unless it is validated.",
         "Trusted suffixes",
         _PASS,
         _MANUAL,
         _REFUSE,
         by="RA officer or operator",
-    ),
-    _policy(
-        "domain.validated",
-        "A current validation of the organisation reaches the names.",
-        "Domain validation (the method's own clause)",
-        _PASS,
-        by=_OFFICER,
+    )("A name is outside the trusted suffixes; `outside_suffix` says what follows, unless it is validated."),
+    _policy("domain.validated", "Domain validation (the method's own clause)", _PASS, by=_OFFICER)(
+        "A current validation of the organisation reaches the names."
     ),
     _policy(
         "domain.not_validated",
-        "Nothing proves yet that the organisation controls the domain.",
         "Domain validation (BR 3.2.2.4)",
         _PENDING,
         _MANUAL,
         by="RA officer or applicant",
+    )("Nothing proves yet that the organisation controls the domain."),
+    _policy("caa.permits", _CAA_RULE, _PASS, since=_CAA)("CAA records permit the CA for every name."),
+    _policy("caa.forbids", _CAA_RULE, _WARN, _REFUSE, by=_DNS, since=_CAA)(
+        "A CAA record leaves the CA out, and which one would let it in; the policy's `caa` says what follows."
     ),
-    _policy("caa.permits", "CAA records permit the CA for every name.", _CAA_RULE, _PASS, since=_CAA),
-    _policy(
-        "caa.forbids",
-        "A CAA record leaves the CA out, and which one would let it in; the policy's `caa` says what "
-        "follows.",
-        _CAA_RULE,
-        _WARN,
-        _REFUSE,
-        by=_DNS,
-        since=_CAA,
-    ),
-    _policy(
-        "caa.unknown",
+    _policy("caa.unknown", _CAA_RULE, _WARN, _MANUAL, _REFUSE, by=_DNS, since=_CAA)(
         "No CAA answer, or too old a one; `caa_unknown` says what follows. No officer waives it: "
-        "signing waits for the DNS.",
-        _CAA_RULE,
-        _WARN,
-        _MANUAL,
-        _REFUSE,
-        by=_DNS,
-        since=_CAA,
+        "signing waits for the DNS."
     ),
-    _preflight(
-        "key.known",
+    _preflight("key.known", _KEY, _PASS, _NOT_CHECKED, by=_OPERATOR, since=_WEAK_KEYS)(
         "The key is not on the list of known compromised keys, with the list's age; not checked "
-        "where no list is loaded.",
-        _KEY,
-        _PASS,
-        _NOT_CHECKED,
-        by=_OPERATOR,
-        since=_WEAK_KEYS,
+        "where no list is loaded."
+    ),
+    _preflight("key.known_compromised", _KEY, _REFUSE, since=_WEAK_KEYS)(
+        "The key is on the list of known compromised or weak keys (Debian's among them)."
     ),
     _preflight(
-        "key.known_compromised",
-        "The key is on the list of known compromised or weak keys (Debian's among them).",
-        _KEY,
-        _REFUSE,
-        since=_WEAK_KEYS,
-    ),
-    _preflight(
-        "certificate.lint",
+        "certificate.lint", "Certificate linting (BR 4.3.1.2)", _PASS, _REFUSE, by=_OFFICER, since=_LINT
+    )(
         "The certificate that would result, signed with a throw-away key, is linted; "
-        "one check for each rule that it would break.",
-        "Certificate linting (BR 4.3.1.2)",
-        _PASS,
-        _REFUSE,
-        by=_OFFICER,
-        since=_LINT,
+        "one check for each rule that it would break."
     ),
-    _preflight(
-        "certificate.ca_limits",
-        "The CA could not make this certificate, for instance because it ends before.",
-        "The CA’s own limits",
-        _REFUSE,
-        by=_OPERATOR,
+    _preflight("certificate.ca_limits", "The CA’s own limits", _REFUSE, by=_OPERATOR)(
+        "The CA could not make this certificate, for instance because it ends before."
     ),
-    _signing(
-        "acme.account",
-        "The ACME account, its key or its credential may not have these names now.",
-        "ACME accounts (RFC 8555 7.3)",
-        _REFUSE,
-        by="organisation manager",
+    _signing("acme.account", "ACME accounts (RFC 8555 7.3)", _REFUSE, by="organisation manager")(
+        "The ACME account, its key or its credential may not have these names now."
     ),
-    _signing("approval.missing", "No one has approved the request.", "Approval", _REFUSE, by=_OFFICER),
-    _signing(
-        "approval.content_changed",
-        "What would be signed is not what was approved.",
-        "Approval",
-        _REFUSE,
-        by=_OFFICER,
+    _signing("approval.missing", "Approval", _REFUSE, by=_OFFICER)("No one has approved the request."),
+    _signing("approval.content_changed", "Approval", _REFUSE, by=_OFFICER)(
+        "What would be signed is not what was approved."
     ),
-    _signing("approval.term_ended", "The request's term has ended.", "Approval", _REFUSE, by=_OFFICER),
+    _signing("approval.term_ended", "Approval", _REFUSE, by=_OFFICER)("The request's term has ended."),
 )
 
 CATALOGUE: Mapping[str, CheckInfo] = MappingProxyType({info.code: info for info in _ALL})

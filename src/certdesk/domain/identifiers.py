@@ -77,8 +77,14 @@ def parse_dns_name(text: str, *, allow_wildcard: bool = True) -> DnsName:
     if len(text) > MAX_NAME:
         told = f"The name {quoted(text)} has {len(text)} characters; at most {MAX_NAME} are allowed."
         raise _reject("too_long", told)
-    if not text.isascii():  # before lowering: the Kelvin sign, for one, becomes an ASCII k
-        _refuse_unicode(text)
+    if not text.isascii():  # `text`, for in lower case the Kelvin sign, for one, is an ASCII k
+        advice = "Use letters a to z, digits and hyphens."
+        try:  # a U-label, of which there is an A-label to use
+            offered = idna.encode(text.removeprefix("*."), uts46=True).decode("ascii")
+            advice = f"Write it in its ASCII form: {'*.' if text.startswith('*.') else ''}{offered}"
+        except (idna.IDNAError, UnicodeError, ValueError):
+            pass
+        raise _reject("unicode", f"The name {quoted(text)} has characters outside ASCII. {advice}")
     if name.endswith("."):
         raise _reject("trailing_dot", f"The name {quoted(text)} ends with a dot. Leave the last dot out.")
     if (":" in name or name[-1].isdigit()) and is_ip_address(name.strip("[]")):
@@ -124,19 +130,6 @@ def url_host(name: str) -> str:
 
 def _reject(code: str, detail: str) -> RejectedIdentifier:
     return RejectedIdentifier(detail, code=f"names.{code}")
-
-
-def _refuse_unicode(text: str) -> None:
-    """A U-label is refused, with the A-label to use offered where there is one."""
-    advice = "Use letters a to z, digits and hyphens."
-    try:
-        offered = idna.encode(text.removeprefix("*."), uts46=True).decode("ascii")
-    except (idna.IDNAError, UnicodeError, ValueError):
-        pass
-    else:
-        wildcard = "*." if text.startswith("*.") else ""
-        advice = f"Write it in its ASCII form: {wildcard}{offered}"
-    raise _reject("unicode", f"The name {quoted(text)} has characters outside ASCII. {advice}")
 
 
 def _refuse_labels(text: str, host: str) -> None:

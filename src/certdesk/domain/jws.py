@@ -261,11 +261,8 @@ def _header(flattened: Mapping[str, str], *, algorithms: tuple[str, ...]) -> dic
     if "crit" in header or "b64" in header:
         raise malformed("The message needs an extension of JWS that is not understood here.")
     if header.get("alg") not in algorithms:
-        raise AcmeRefused(
-            ProblemType.BAD_SIGNATURE_ALGORITHM,
-            f"Sign with one of: {', '.join(algorithms)}.",
-            extra={"algorithms": list(algorithms)},
-        )
+        told = f"Sign with one of: {', '.join(algorithms)}."
+        raise AcmeRefused(ProblemType.BAD_SIGNATURE_ALGORITHM, told, extra={"algorithms": list(algorithms)})
     if not isinstance(header.get("url"), str):
         raise malformed("The protected header has no “url”.")
     return header

@@ -68,31 +68,22 @@ def check_known(spki_der: bytes, known: KnownKeys, *, now: datetime) -> Check:
             "No list of known compromised keys is loaded on this service: the key was not looked up in one."
         )
         return Check("key.known", Verdict.NOT_CHECKED, told)
-    number = _number(spki_der)
-    name = None if number is None else known.find(number)
+    name = None  # lists have no other kinds of keys
+    match load_der_public_key(spki_der):
+        case rsa.RSAPublicKey() as key:
+            name = known.find(key.public_numbers().n)
+        case ec.EllipticCurvePublicKey() as key:
+            name = known.find(key.public_numbers().x)
     if name is not None:
-        return Check(
-            "key.known_compromised",
-            Verdict.REFUSE,
+        told = (
             f"This key is on the list of known compromised keys ({name}): anybody may have its "
-            "private part. Use it nowhere. Make a new key and CSR.",
-            seen=name,
+            "private part. Use it nowhere. Make a new key and CSR."
         )
+        return Check("key.known_compromised", Verdict.REFUSE, told, seen=name)
     days = max((now - known.as_of).days, 0)
     age = "1 day old" if days == 1 else f"{days} days old"
     told = f"The key is not among {len(known):,} known compromised keys."
     return Check("key.known", Verdict.PASS, told, seen=f"list of {known.as_of:%-d %B %Y}, {age}")
-
-
-def _number(spki_der: bytes) -> int | None:
-    """The number of the key that stands on lists; None for a kind that no list has."""
-    match load_der_public_key(spki_der):
-        case rsa.RSAPublicKey() as key:
-            return key.public_numbers().n
-        case ec.EllipticCurvePublicKey() as key:
-            return key.public_numbers().x
-        case _:
-            return None
 
 
 def _hash(number: int) -> bytes:

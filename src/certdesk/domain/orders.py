@@ -166,26 +166,28 @@ def parse_identifiers(value: object, *, ip_addresses: bool = False) -> tuple[Dns
     if not isinstance(value, list) or not value:
         raise malformed("“identifiers” is a list with at least one identifier.")
     if len(value) > MAX_IDENTIFIERS:
-        raise AcmeRefused(
-            ProblemType.REJECTED_IDENTIFIER,
-            f"The order has {len(value)} identifiers; at most {MAX_IDENTIFIERS} fit into a certificate.",
-            status=400,
-        )
+        told = f"The order has {len(value)} identifiers; at most {MAX_IDENTIFIERS} fit into a certificate."
+        raise AcmeRefused(ProblemType.REJECTED_IDENTIFIER, told, status=400)
     names: dict[DnsName, None] = {}
     problems: list[Subproblem] = []
     for one in value:
-        kind, text = _identifier(one)
+        if not isinstance(one, dict):
+            raise malformed("Each of “identifiers” is an object with “type” and “value”.")
+        kind, text = one.get("type"), one.get("value")
+        if not isinstance(kind, str) or not isinstance(text, str):
+            raise malformed("Each identifier has a “type” and a “value”, both of them text.")
+        what = "IP addresses are not certified here" if kind == "ip" else f"There is no type {quoted(kind)}"
+        types = "“dns” or “ip”" if ip_addresses else "“dns”"
+        problem = ProblemType.UNSUPPORTED_IDENTIFIER, f"{what}. Use identifiers of the type {types}."
         try:
-            names[_name(kind, text, ip_addresses=ip_addresses)] = None
-        except AcmeRefused as error:
-            problems.append(
-                Subproblem(
-                    type=error.kind,
-                    detail=error.detail,
-                    name=text[:NOT_A_NAME],
-                    identifier_type=kind[:NOT_A_NAME],
-                )
-            )
+            address = parse_ip_name(text) if kind == "ip" else None
+            if kind == "dns" or (address is not None and ip_addresses):
+                names[address or parse_dns_name(text)] = None
+                continue
+        except RejectedIdentifier as error:
+            problem = ProblemType.REJECTED_IDENTIFIER, error.detail
+        name, type_ = text[:NOT_A_NAME], kind[:NOT_A_NAME]
+        problems.append(Subproblem(type=problem[0], detail=problem[1], name=name, identifier_type=type_))
     if problems:
         raise refused_identifiers(problems)
     return tuple(names)
@@ -199,28 +201,3 @@ def refused_identifiers(problems: Sequence[Subproblem]) -> AcmeRefused:
     if len(problems) > 1:
         detail = f"{len(problems)} of the names can't be certified; see “subproblems”. The first: {detail}"
     return AcmeRefused(kind, detail, subproblems=problems, status=400)
-
-
-def _identifier(value: object) -> tuple[str, str]:
-    if not isinstance(value, dict):
-        raise malformed("Each of “identifiers” is an object with “type” and “value”.")
-    kind, text = value.get("type"), value.get("value")
-    if not isinstance(kind, str) or not isinstance(text, str):
-        raise malformed("Each identifier has a “type” and a “value”, both of them text.")
-    return kind, text
-
-
-def _name(kind: str, text: str, *, ip_addresses: bool) -> DnsName:
-    try:
-        address = parse_ip_name(text) if kind == "ip" else None
-        if address is not None and ip_addresses:
-            return address
-        if kind == "dns":
-            return parse_dns_name(text)
-    except RejectedIdentifier as error:
-        raise AcmeRefused(ProblemType.REJECTED_IDENTIFIER, error.detail, status=400) from None
-    what = "IP addresses are not certified here" if kind == "ip" else f"There is no type {quoted(kind)}"
-    types = "“dns” or “ip”" if ip_addresses else "“dns”"
-    raise AcmeRefused(
-        ProblemType.UNSUPPORTED_IDENTIFIER, f"{what}. Use identifiers of the type {types}.", status=400
-    )

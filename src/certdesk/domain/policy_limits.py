@@ -84,19 +84,11 @@ def key_limit_checks(key: KeyKind | None, rules: Rules) -> Iterator[Check]:
     if key is None:
         yield Check("key.kind_unknown", Verdict.MANUAL, "The kind of key is not known; an officer looks.")
     elif key.name not in rules.key_types:
-        yield Check(
-            "key.not_allowed",
-            Verdict.REFUSE,
-            f"Keys of the kind {key.name} are not accepted here. Make a new key, {offered}, and a new CSR.",
-            seen=key.name,
-        )
+        told = f"Keys of the kind {key.name} are not accepted here. Make a new key, {offered}, and a new CSR."
+        yield Check("key.not_allowed", Verdict.REFUSE, told, seen=key.name)
     elif key.name == KeyType.RSA and not rules.rsa_min_bits <= key.bits <= rules.rsa_max_bits:
-        yield Check(
-            "key.not_allowed",
-            Verdict.REFUSE,
-            f"RSA keys of {key.bits} bits are not accepted here. Make a new key, {offered}, and a new CSR.",
-            seen=f"RSA {key.bits} bits",
-        )
+        told = f"RSA keys of {key.bits} bits are not accepted here. Make a new key, {offered}, and a new CSR."
+        yield Check("key.not_allowed", Verdict.REFUSE, told, seen=f"RSA {key.bits} bits")
 
 
 def key_use_checks(uses: KeyUses, rules: Rules) -> Iterator[Check]:
@@ -109,23 +101,17 @@ def key_use_checks(uses: KeyUses, rules: Rules) -> Iterator[Check]:
             "Make a new key and CSR, unless you know why.",
         )
     if uses.earlier_request is not None:
-        yield Check(
-            "key.reused",
-            Verdict.WARN,
-            f"Your request {uses.earlier_request} has the same key. A new key for each certificate is safer.",
-            seen=f"request {uses.earlier_request}",
+        told = (
+            f"Your request {uses.earlier_request} has the same key. A new key for each certificate is safer."
         )
+        yield Check("key.reused", Verdict.WARN, told, seen=f"request {uses.earlier_request}")
 
 
 def name_limit_checks(names: Sequence[DnsName], rules: Rules) -> Iterator[Check]:
     """How many names, and whether wildcards are among them."""
     if len(names) > rules.max_names:
-        yield Check(
-            "names.limit",
-            Verdict.REFUSE,
-            f"The request has {len(names)} names; at most {rules.max_names} are accepted here. Split it.",
-            seen=f"{len(names)} names",
-        )
+        told = f"The request has {len(names)} names; at most {rules.max_names} are accepted here. Split it."
+        yield Check("names.limit", Verdict.REFUSE, told, seen=f"{len(names)} names")
     refused = rules.wildcards is Handling.REFUSE
     for name in names:
         # One check for each: an officer accepts this wildcard, and not the list that it stood in.

@@ -117,10 +117,9 @@ def statuses(certificates: Iterable[Standing], *, now: datetime) -> dict[Certifi
 def reason_coded(code: int) -> RevocationReason:
     """The reason of this number in RFC 5280. Raises InvalidInput, with those on offer."""
     if code not in _CODES:
-        raise _not_offered(f"{code} is not the number of a reason for a revocation here.")
+        raise InvalidInput(
+            f"{code} is not the number of a reason for a revocation here.",
+            fields={"reason": f"Choose one of: {', '.join(reason.value for reason in RevocationReason)}."},
+            code="revocation.bad_reason",
+        )
     return _CODES[code]
-
-
-def _not_offered(what: str) -> InvalidInput:
-    offered = ", ".join(reason.value for reason in RevocationReason)
-    return InvalidInput(what, fields={"reason": f"Choose one of: {offered}."}, code="revocation.bad_reason")

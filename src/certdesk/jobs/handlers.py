@@ -27,11 +27,6 @@ def notify_applicant(*, event_id: int) -> Note | None:
     return lambda: notices.note_told(event_id=event_id, now=timezone.now())
 
 
-def mail_revocation(*, revocation_id: int) -> None:
-    """Mails the applicant what became of a revocation."""
-    revocation_notices.mail_revocation(revocation_id=revocation_id, now=timezone.now())
-
-
 def alert_officers(*, numbers: str, awaited: str) -> None:
     """Mails the RA officers about what has waited too long; `numbers` has commas between them."""
     alerts.mail_officers(
@@ -63,24 +58,18 @@ def mail_vanished(*, domain_id: int, missing_since: str) -> None:
     )
 
 
-def mail_unproven(*, challenge_id: int) -> None:
-    """Mails whoever asked that a challenge ends soon and nothing was found."""
-    proof_warnings.mail_unproven(challenge_id=challenge_id, now=timezone.now())
-
-
-def mail_perspectives() -> None:
-    """Mails the operators that a rule will ask for more perspectives."""
-    perspectives.mail_perspectives(now=timezone.now())
-
-
-def mail_sunset(*, organisation_id: int) -> None:
-    """Mails an organisation's managers that a way of proving ends."""
-    proof_warnings.mail_sunset(organisation_id=organisation_id, now=timezone.now())
-
-
 def mail_password_reset(*, email: str) -> None:
     """Mails a link to whoever has this address; nobody may."""
     people.mail_password_reset(email=email)
+
+
+def _now(step: Callable[..., bool]) -> Callable[..., None]:
+    """The step, taken at the time when the job is run."""
+
+    def run(**about: object) -> None:
+        step(**about, now=timezone.now())
+
+    return run
 
 
 HANDLERS: dict[str, Callable[..., Note | None]] = {
@@ -88,10 +77,10 @@ HANDLERS: dict[str, Callable[..., Note | None]] = {
     "mail_password_reset": mail_password_reset,
     "alert_officers": alert_officers,
     "mail_lapsing": mail_lapsing,
-    "mail_revocation": mail_revocation,
-    "mail_sunset": mail_sunset,
-    "mail_perspectives": mail_perspectives,
-    "mail_unproven": mail_unproven,
+    "mail_revocation": _now(revocation_notices.mail_revocation),
+    "mail_sunset": _now(proof_warnings.mail_sunset),
+    "mail_perspectives": _now(perspectives.mail_perspectives),
+    "mail_unproven": _now(proof_warnings.mail_unproven),
     "mail_vanished": mail_vanished,
     "notify_applicant": notify_applicant,
 }

@@ -64,7 +64,22 @@ def revoke_by_account(
     reason, row, actor = _reason(reason_code), _certificate(der), actor_of(account)
     holder = OrganisationId(row.request.organisation_id)
     may = can(actor, Action.CERTIFICATE_REVOKE, organisation_id=holder)
-    if not may or not _may_revoke(account, row, now=clock()):
+    if may and not row.acme_orders.filter(account_id=account.pk).exists():
+        # RFC 8555 7.6: one that did not order it holds authorizations for all its names.
+        names, now = list(row.names.values_list("name", flat=True)), clock()
+        held = AcmeAuthorization.objects.select_related("order").filter(
+            order__account_id=account.pk, name__in=[name.removeprefix("*.") for name in names]
+        )
+        valid = {
+            named(one)
+            for one in held
+            if status_of(one, expires_at=one.order.expires_at, now=now) is AuthorizationStatus.VALID
+        }
+        proofs = organisation_facts(row.request.organisation, names=names, now=now).validations
+        may = bool(names) and all(
+            name in valid and covering(name, proofs, now=now) is not None for name in names
+        )
+    if not may:
         raise AcmeRefused(ProblemType.UNAUTHORIZED, "This account may not revoke this certificate.")
     proof = HoldsAccount(account_id=account.pk, organisation_id=holder)
     revoke_by_proof(actor=actor, certificate_id=row.pk, proof=proof, reason=reason, clock=clock)
@@ -117,22 +132,3 @@ def _certificate(der: bytes) -> Certificate:
     if row is None:
         raise AcmeRefused(ProblemType.UNAUTHORIZED, _UNKNOWN, status=404)
     return row
-
-
-def _may_revoke(account: AcmeAccount, row: Certificate, *, now: datetime) -> bool:
-    """RFC 8555 7.6: the account that issued it, or one that holds authorizations for all its names."""
-    if row.acme_orders.filter(account_id=account.pk).exists():
-        return True
-    names = list(row.names.values_list("name", flat=True))
-    held = AcmeAuthorization.objects.select_related("order").filter(
-        order__account_id=account.pk, name__in=[name.removeprefix("*.") for name in names]
-    )
-    valid = {
-        named(one)
-        for one in held
-        if status_of(one, expires_at=one.order.expires_at, now=now) is AuthorizationStatus.VALID
-    }
-    validations = organisation_facts(row.request.organisation, names=names, now=now).validations
-    return bool(names) and all(
-        name in valid and covering(name, validations, now=now) is not None for name in names
-    )

@@ -67,7 +67,13 @@ def create_credential(
     _may_manage(actor, organisation_id)
     name, limits = _named(name), checked_limits(limits, now=now)
     organisation = organisation_row(organisation_id)
-    kid, key = f"{organisation.slug[:40]}-{_tail(actor, organisation_id, idempotency_key)}", _new_key()
+    # It ends by chance, or with what an idempotency key makes of it, so that the row itself is unique. A kid
+    # is no secret; the HMAC key is, and that is always by chance.
+    tail = secrets.token_hex(6)
+    if idempotency_key:
+        seed = f"{actor.user_id} {organisation_id} {idempotency_key}"
+        tail = hashlib.sha256(seed.encode()).hexdigest()[:22]
+    kid, key = f"{organisation.slug[:40]}-{tail}", _new_key()
     earlier = EabCredential.objects.filter(kid=kid).first() if idempotency_key else None
     if earlier is not None:
         return _replayed(actor, earlier, name, limits, now=now)
@@ -221,17 +227,6 @@ def limits_of(row: EabCredential) -> Limits:
 
 def _new_key() -> str:
     return base64.urlsafe_b64encode(secrets.token_bytes(KEY_BYTES)).rstrip(b"=").decode()
-
-
-def _tail(actor: Actor, organisation_id: OrganisationId, idempotency_key: str) -> str:
-    """The end of a kid: by chance, or what an idempotency key makes of it, so that the row itself is unique.
-
-    A kid is no secret; the HMAC key is, and that is always by chance.
-    """
-    if not idempotency_key:
-        return secrets.token_hex(6)
-    seed = f"{actor.user_id} {organisation_id} {idempotency_key}"
-    return hashlib.sha256(seed.encode()).hexdigest()[:22]
 
 
 def _replayed(actor: Actor, row: EabCredential, name: str, limits: Limits, *, now: datetime) -> CredentialKey:

@@ -69,12 +69,26 @@ def renewal_info(*, identifier: str) -> Window:
     row = _by_identifier(identifier)
     if row is None:
         raise AcmeRefused(ProblemType.MALFORMED, _UNKNOWN, status=404)
+    # The earliest advice that is about this certificate.
+    advice = (
+        RenewalAdvice.objects.filter(withdrawn_at__isnull=True, issued_before__gt=row.created_at)
+        .filter(Q(issuer="") | Q(issuer=row.issuer))
+        .filter(Q(profile_id="") | Q(profile_id=row.request.profile_id))
+        .filter(Q(spki_sha256="") | Q(spki_sha256=row.spki_sha256))
+        .filter(Q(certificate__isnull=True) | Q(certificate_id=row.pk))
+        .order_by("starts_at", "id")
+        .first()
+    )
+    advised = None
+    if advice is not None:
+        url = advice.explanation_url
+        advised = Window(start=advice.starts_at, end=advice.ends_at, explanation_url=url)
     return renewal_window(
         not_before=row.not_before,
         not_after=row.not_after,
         seed=bytes.fromhex(row.sha256),
         revoked_at=row.revoked_at,
-        advised=_advice(row),
+        advised=advised,
     )
 
 
@@ -139,22 +153,6 @@ def _by_identifier(identifier: str) -> Certificate | None:
         return None
     found = Certificate.objects.select_related("request").filter(serial=f"{serial:x}", withheld=False)
     return next((row for row in found[:10] if identifier_of(row) == identifier), None)
-
-
-def _advice(row: Certificate) -> Window | None:
-    """The earliest advice that is about this certificate."""
-    found = (
-        RenewalAdvice.objects.filter(withdrawn_at__isnull=True, issued_before__gt=row.created_at)
-        .filter(Q(issuer="") | Q(issuer=row.issuer))
-        .filter(Q(profile_id="") | Q(profile_id=row.request.profile_id))
-        .filter(Q(spki_sha256="") | Q(spki_sha256=row.spki_sha256))
-        .filter(Q(certificate__isnull=True) | Q(certificate_id=row.pk))
-        .order_by("starts_at", "id")
-        .first()
-    )
-    if found is None:
-        return None
-    return Window(start=found.starts_at, end=found.ends_at, explanation_url=found.explanation_url)
 
 
 def _may_advise(actor: Actor) -> None:

@@ -94,7 +94,19 @@ def _alert(awaited: Awaited, *, now: datetime) -> list[int]:
 def _overdue(awaited: Awaited, *, now: datetime) -> QuerySet[Request] | QuerySet[AcmeOrder]:
     if awaited is Awaited.ORDERS:
         return orders_overdue(now=now).order_by("id")
-    return (_at_ca(now=now) if awaited is Awaited.CA else requests_overdue_at_dns(now=now)).order_by("id")
+    if awaited is Awaited.DNS:
+        return requests_overdue_at_dns(now=now).order_by("id")
+    # Since the first try to hand them over.
+    latest = now - OVERDUE_AFTER
+    open_ones = Issuance.objects.filter(
+        request=OuterRef("pk"), order__isnull=True, claimed_at__isnull=False
+    ).exclude(state__in=DONE)
+    return (
+        Request.objects.filter(state=State.APPROVED, status__in=AWAITING_CA, created_at__lte=latest)
+        .annotate(waiting_since=Subquery(open_ones.values("claimed_at")[:1]))
+        .filter(waiting_since__lte=latest)
+        .order_by("id")
+    )
 
 
 def _deed(awaited: Awaited, row: Request | AcmeOrder) -> audit.Deed:
@@ -118,19 +130,6 @@ def _deed(awaited: Awaited, row: Request | AcmeOrder) -> audit.Deed:
         object_id=row.pk,
         organisation_id=row.organisation_id,
         data=about,
-    )
-
-
-def _at_ca(*, now: datetime) -> QuerySet[Request]:
-    """Requests that have waited too long for the CA, since the first try to hand them over."""
-    latest = now - OVERDUE_AFTER
-    open_ones = Issuance.objects.filter(
-        request=OuterRef("pk"), order__isnull=True, claimed_at__isnull=False
-    ).exclude(state__in=DONE)
-    return (
-        Request.objects.filter(state=State.APPROVED, status__in=AWAITING_CA, created_at__lte=latest)
-        .annotate(waiting_since=Subquery(open_ones.values("claimed_at")[:1]))
-        .filter(waiting_since__lte=latest)
     )
 
 

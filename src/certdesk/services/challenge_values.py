@@ -8,7 +8,6 @@ import base64
 import hashlib
 import hmac
 import secrets
-from collections.abc import Iterator
 
 from django.conf import settings
 
@@ -34,7 +33,7 @@ def value_again(*, nonce: str, digest: str, domain_id: int, adn: str, method: Me
 
     Raises InvariantViolated when no key of ours makes it any more.
     """
-    for key in _keys():
+    for key in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS):
         value = _derive(key, "value", nonce, str(domain_id), adn, method.value)
         if hmac.compare_digest(digest_of(value), digest):
             return value
@@ -51,11 +50,6 @@ def public_token(nonce: str) -> str:
 def digest_of(value: str) -> str:
     """What the store keeps of a value: SHA-256, hex."""
     return hashlib.sha256(value.encode()).hexdigest()
-
-
-def _keys() -> Iterator[str]:
-    yield settings.SECRET_KEY
-    yield from settings.SECRET_KEY_FALLBACKS
 
 
 def _derive(key: str, *parts: str) -> str:

@@ -44,8 +44,17 @@ def current_crl(*, backend_name: str, now: datetime) -> bytes:
             number = max(number, last.number + 1)
             if last.this_update <= now:
                 this_update = max(this_update, last.this_update)
+        # What was revoked stays until a list from after the certificate's end has told of it (RFC 5280 3.3).
+        rows = Certificate.objects.filter(
+            issuance__backend=backend_name, revoked_at__isnull=False, not_after__gt=now - VALID_FOR
+        )
+        revoked = [
+            RevokedEntry(serial=int(serial, 16), revoked_at=at, reason=reason)
+            for serial, at, reason in rows.values_list("serial", "revoked_at", "revocation_reason")
+            if at is not None
+        ]
         der = backend.crl(
-            revoked=_revoked(backend_name, now=now),
+            revoked=revoked,
             number=number,
             this_update=this_update,
             next_update=now + VALID_FOR,
@@ -95,15 +104,3 @@ def _published(backend_name: str, backend: Backend) -> PublishedCrl | None:
 
 def _issuer_sha256(backend: Backend) -> str:
     return hashlib.sha256(backend.chain()[0]).hexdigest()
-
-
-def _revoked(backend_name: str, *, now: datetime) -> list[RevokedEntry]:
-    """What was revoked stays until a CRL from after the certificate's end has told of it (RFC 5280 3.3)."""
-    revoked = Certificate.objects.filter(
-        issuance__backend=backend_name, revoked_at__isnull=False, not_after__gt=now - VALID_FOR
-    )
-    return [
-        RevokedEntry(serial=int(serial, 16), revoked_at=at, reason=reason)
-        for serial, at, reason in revoked.values_list("serial", "revoked_at", "revocation_reason")
-        if at is not None
-    ]

@@ -15,7 +15,6 @@ from certdesk.store.db import write_transaction
 from certdesk.store.models import (
     AcmeAuthorization,
     ChallengeOutcome,
-    Domain,
     EmailChallenge,
     MethodChallenge,
     PersistentRecord,
@@ -55,8 +54,20 @@ def end_validation(*, actor: Actor, domain_id: int, record_id: int, reason: str,
         ended = list(ValidationRecord.objects.filter(same, end_reason="", expires_at__gt=now))
         if row.pk not in {one.pk for one in ended}:
             raise StateConflict(OVER)
+        domain = row.domain
         for one in ended:
-            _end(one, row.domain, actor=actor, reason=reason, now=now)
+            # The record's end comes forward, which every read honours, and so does that of what copied it.
+            if not ValidationRecord.objects.filter(id=one.pk, end_reason="").update(
+                expires_at=now, ended_by_id=actor.user_id, end_reason=reason
+            ):
+                raise StateConflict(OVER)
+            AcmeAuthorization.objects.filter(
+                Q(name=domain.adn) | Q(name__endswith=f".{domain.adn}"),
+                order__organisation_id=domain.organisation_id,
+                valid_until=one.expires_at,
+            ).update(valid_until=now)
+            noted = {"method": one.method, "record": one.pk, "counted_until": one.expires_at.isoformat()}
+            audit_domain(domain, "domain.end_validation", actor=actor, now=now, **noted, reason=reason)
         # Whoever still wants the domain proven asks again: what was asked before the end proves nothing.
         asked = {"domain_id": domain_id, "outcome": ChallengeOutcome.OPEN}
         over = {"outcome": ChallengeOutcome.CANCELLED, "ended_at": now}
@@ -67,26 +78,3 @@ def end_validation(*, actor: Actor, domain_id: int, record_id: int, reason: str,
             watched = watched.filter(seen_at__isnull=True)
         watched.update(stopped_at=now, next_look_at=None)
         tell_waiting(OrganisationId(row.domain.organisation_id), now=now)
-
-
-def _end(record: ValidationRecord, domain: Domain, *, actor: Actor, reason: str, now: datetime) -> None:
-    """Brings the record's end forward, which every read honours, and that of what copied it."""
-    if not ValidationRecord.objects.filter(id=record.pk, end_reason="").update(
-        expires_at=now, ended_by_id=actor.user_id, end_reason=reason
-    ):
-        raise StateConflict(OVER)
-    AcmeAuthorization.objects.filter(
-        Q(name=domain.adn) | Q(name__endswith=f".{domain.adn}"),
-        order__organisation_id=domain.organisation_id,
-        valid_until=record.expires_at,
-    ).update(valid_until=now)
-    audit_domain(
-        domain,
-        "domain.end_validation",
-        actor=actor,
-        now=now,
-        method=record.method,
-        record=record.pk,
-        counted_until=record.expires_at.isoformat(),
-        reason=reason,
-    )

@@ -4,7 +4,6 @@ The shipped entries are a file; a version in the database takes the place of the
 Nothing is ever overwritten: an edit, a move and hiding are each a new version, and audited.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache
@@ -85,8 +84,13 @@ def add_faq(*, actor: Actor, question: str, answer: str, now: datetime) -> str:
         entries = _all()
         if len(entries) >= MAX_ENTRIES:
             raise InvalidInput(f"The FAQ has {MAX_ENTRIES} entries already. Change one of them instead.")
+        key = base = slugify(question)[:_KEY].strip("-") or "entry"
+        taken, number = _TAKEN.union(entry.key for entry in entries), 1
+        while key in taken:
+            number += 1
+            key = f"{base}-{number}"
         entry = FaqEntry(
-            key=_new_key(question, {entry.key for entry in entries}),
+            key=key,
             question=question,
             answer=answer,
             position=max((entry.position for entry in entries), default=0) + STEP,
@@ -143,15 +147,12 @@ def move_faq(*, actor: Actor, key: str, up: bool, seen_version: int, now: dateti
 def shipped() -> tuple[FaqEntry, ...]:
     """The entries that come with Certdesk, in their order."""
     text = files("certdesk").joinpath("help", "faq.md").read_text(encoding="utf-8")
-    return tuple(_parsed(text))
-
-
-def _parsed(text: str) -> Iterable[FaqEntry]:
-    """Entries from `## Question {#key}` and the text below each."""
+    entries = []
     for number, part in enumerate(text.split("\n## ")[1:], start=1):
         heading, _, answer = part.partition("\n")
         question, _, key = heading.rstrip("}").partition(" {#")
-        yield FaqEntry(key=key, question=question, answer=answer.strip(), position=number * STEP)
+        entries.append(FaqEntry(key=key, question=question, answer=answer.strip(), position=number * STEP))
+    return tuple(entries)
 
 
 def _all() -> tuple[FaqEntry, ...]:
@@ -218,15 +219,6 @@ def _texts(question: str, answer: str) -> tuple[str, str]:
     if fields:
         raise InvalidInput("The entry can't be saved like this.", fields=fields)
     return question, answer
-
-
-def _new_key(question: str, taken: set[str]) -> str:
-    base = slugify(question)[:_KEY].strip("-") or "entry"
-    number, key = 1, base
-    while key in taken | _TAKEN:
-        number += 1
-        key = f"{base}-{number}"
-    return key
 
 
 def _admit(actor: Actor) -> None:

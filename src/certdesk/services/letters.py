@@ -26,9 +26,10 @@ def letter(
     """
     rt = runtime.newest()
     text = "\n\n".join(block for block in blocks if block)
+    asked = f"\nQuestions? {rt.rules.ra}: {rt.ra_contact}" if rt.ra_contact else ""
     return EmailMessage(
         subject=f"[{rt.service_name}] {subject}",
-        body=f"{text}\n\n-- \n{_signature()}\n",
+        body=f"{text}\n\n-- \n{rt.service_name}, {rt.base_url}{asked}\n",
         from_email=rt.mail_from,
         to=list(to),
         headers={"Auto-Submitted": "auto-generated", **(headers or {})},
@@ -72,9 +73,3 @@ def _lines(text: str, *, first: str = "", others: str = "") -> str:
         break_on_hyphens=False,
     )
     return "\n".join(lines) or first.rstrip()
-
-
-def _signature() -> str:
-    rt = runtime.newest()
-    asked = f"\nQuestions? {rt.rules.ra}: {rt.ra_contact}" if rt.ra_contact else ""
-    return f"{rt.service_name}, {rt.base_url}{asked}"

@@ -32,12 +32,21 @@ class PasswordRules:
 
     def validate(self, password: str, user: AbstractBaseUser | None = None) -> None:
         """Raises ValidationError with everything that is wrong."""
+        # What is tried first against this person here: names of them, their work and the service.
+        rt = runtime.current()
+        texts = [rt.settings.ra, rt.settings.service_name, urlsplit(rt.base_url).hostname or ""]
+        if isinstance(user, User):
+            texts += [user.username, user.get_full_name(), user.email]
+            ours = Organisation.objects.filter(memberships__user=user.pk)
+            for names in ours.values_list("legal_name", "slug"):
+                texts += names
+            texts += Domain.objects.filter(organisation__in=ours).values_list("adn", flat=True)
         found = password_problems(
             password,
             username=user.get_username() if user is not None else "",
             minimum=minimum_for(user),
             is_common=_is_common,
-            words=_words(user),
+            words=own_words(*texts),
         )
         if found:
             raise ValidationError([ValidationError(text, code="password_refused") for text in found])
@@ -50,19 +59,6 @@ def minimum_for(user: AbstractBaseUser | None) -> int:
     """How many characters the person's password needs; without a person, one with no second factor."""
     enrolled = user is not None and user.pk is not None and is_enrolled(user_id=user.pk)
     return minimum_length(setting=runtime.current().password_min_length, has_second_factor=enrolled)
-
-
-def _words(user: AbstractBaseUser | None) -> list[str]:
-    """The words that are tried first against this person here: names of them, their work and the service."""
-    rt = runtime.current()
-    texts = [rt.settings.ra, rt.settings.service_name, urlsplit(rt.base_url).hostname or ""]
-    if isinstance(user, User):
-        texts += [user.username, user.get_full_name(), user.email]
-        ours = Organisation.objects.filter(memberships__user=user.pk)
-        for names in ours.values_list("legal_name", "slug"):
-            texts += names
-        texts += Domain.objects.filter(organisation__in=ours).values_list("adn", flat=True)
-    return own_words(*texts)
 
 
 _common = cache(CommonPasswordValidator)  # which reads a list of 20,000

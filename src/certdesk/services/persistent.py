@@ -206,7 +206,26 @@ def _record(row: PersistentRecord, outcome: Outcome, *, actor: Actor, now: datet
     if fresh is None:
         raise StateConflict(NOT_WATCHED)
     if isinstance(outcome, NotValidated):
-        return _not_there(fresh, outcome, actor=actor, now=now)
+        # Nothing is extended. What was there before and is gone is flagged, and people are told, once.
+        check_every, problem = runtime.current().persistence.check_every, outcome.problem
+        could_not_ask = problem.code.startswith(("dcv.dns.", "dcv.failed", "dcv.unavailable"))
+        unsure = could_not_ask and fresh.looks + 1 < GONE_AFTER
+        vanished = fresh.seen_at is not None and fresh.missing_since is None and not unsure
+        next_look: datetime | None = now + min(wait_after(fresh.looks), check_every)
+        if fresh.seen_at is None and now - fresh.created_at > GIVE_UP_AFTER:
+            next_look = None
+        PersistentRecord.objects.filter(id=fresh.pk).update(
+            looks=F("looks") + 1,
+            next_look_at=next_look,
+            missing_since=now if vanished else fresh.missing_since,
+        )
+        domain = fresh.domain
+        note_attempt(domain, outcome, by=actor, challenge=None, now=now)
+        if vanished:
+            audit_domain(domain, "domain.persistent_vanished", actor=SYSTEM, now=now, problem=problem.code)
+            jobs.enqueue("mail_vanished", due_at=now, domain_id=domain.pk, missing_since=now.isoformat())
+            log.warning("dcv.persistent_vanished", domain=domain.pk, code=problem.code)
+        return NotFoundYet(problem=problem, adn=fresh.adn, next_look_at=next_look)
     # Once it was seen, the record is the organisation's, and outlives whoever asked for it.
     asker = fresh.asked_by_id if fresh.seen_at is None else None
     try:
@@ -258,27 +277,3 @@ def _there(row: PersistentRecord, record: Record, *, actor: Actor, now: datetime
         noted={"persistent": row.pk},
     )
     return Found(record_id=proof.pk, adn=row.adn)
-
-
-def _not_there(row: PersistentRecord, outcome: NotValidated, *, actor: Actor, now: datetime) -> NotFoundYet:
-    """Nothing is extended. What was there before and is gone is flagged, and people are told, once."""
-    check_every = runtime.current().persistence.check_every
-    could_not_ask = outcome.problem.code.startswith(("dcv.dns.", "dcv.failed", "dcv.unavailable"))
-    unsure = could_not_ask and row.looks + 1 < GONE_AFTER
-    vanished = row.seen_at is not None and row.missing_since is None and not unsure
-    next_look: datetime | None = now + min(wait_after(row.looks), check_every)
-    if row.seen_at is None and now - row.created_at > GIVE_UP_AFTER:
-        next_look = None
-    PersistentRecord.objects.filter(id=row.pk).update(
-        looks=F("looks") + 1,
-        next_look_at=next_look,
-        missing_since=now if vanished else row.missing_since,
-    )
-    note_attempt(row.domain, outcome, by=actor, challenge=None, now=now)
-    if vanished:
-        audit_domain(
-            row.domain, "domain.persistent_vanished", actor=SYSTEM, now=now, problem=outcome.problem.code
-        )
-        jobs.enqueue("mail_vanished", due_at=now, domain_id=row.domain_id, missing_since=now.isoformat())
-        log.warning("dcv.persistent_vanished", domain=row.domain_id, code=outcome.problem.code)
-    return NotFoundYet(problem=outcome.problem, adn=row.adn, next_look_at=next_look)

@@ -123,8 +123,20 @@ def bare_facts(subject: Subject) -> Facts:
     """
     csr = subject.csr
     said = () if csr is None or subject.channel == ACME else csr.subject_value("O")
+    findings = () if csr is None else csr.findings
+    if csr is None:  # the names stand in no CSR yet
+        later = Check(
+            code="csr.with_each_certificate",
+            verdict=Verdict.PASS,
+            message="Each certificate has a CSR of its own, which is checked when it is sent.",
+            rule="CSR format (RFC 2986)",
+            changed_by="applicant",
+        )
+        alt_names, addresses = tuple(map(general_name, subject.names)), subject.profile.ip_addresses
+        _names, found = read_names(common_names=(), alt_names=alt_names, ip_addresses=addresses)
+        findings = (later, *found)
     return Facts(
-        csr_findings=_name_findings(subject) if csr is None else csr.findings,
+        csr_findings=findings,
         names=subject.names,
         subject_organisations=said,
         organisation=described(subject.organisation),
@@ -237,22 +249,6 @@ def requests_before(organisation_id: int, rules: Rules, *, at: datetime, before:
         others = others.filter(id__lt=before)
     newest = others.order_by("-id").values_list("created_at", flat=True)[: rules.daily_cap]
     return sum(at - CAP_PERIOD < made <= at for made in newest)
-
-
-def _name_findings(subject: Subject) -> tuple[Check, ...]:
-    """The checks of names that stand in no CSR yet."""
-    later = Check(
-        code="csr.with_each_certificate",
-        verdict=Verdict.PASS,
-        message="Each certificate has a CSR of its own, which is checked when it is sent.",
-        rule="CSR format (RFC 2986)",
-        changed_by="applicant",
-    )
-    alt_names = tuple(map(general_name, subject.names))
-    _names, found = read_names(
-        common_names=(), alt_names=alt_names, ip_addresses=subject.profile.ip_addresses
-    )
-    return (later, *found)
 
 
 def _certificate_checks(facts: Facts, subject: Subject, *, lint: bool, now: datetime) -> tuple[Check, ...]:

@@ -24,9 +24,11 @@ class DnsRecord:
     @property
     def line(self) -> str:
         """The record as BIND, Knot and NSD read it."""
-        return (
-            f"{self.name}. 300 IN {self.kind} {self.value if self.kind == 'CNAME' else _quoted(self.value)}"
-        )
+        value = self.value
+        if self.kind != "CNAME":  # character-strings of at most 255 octets (RFC 1035 3.3.14)
+            parts = [value[i : i + 255] for i in range(0, len(value), 255)]
+            value = " ".join('"' + part.replace("\\", "\\\\").replace('"', '\\"') + '"' for part in parts)
+        return f"{self.name}. 300 IN {self.kind} {value}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,9 +72,3 @@ def persistent_record(*, adn: str, issuer: str, account_uri: str, wildcard: bool
     """The record that stays in place and names our CA and the organisation's account (BR 3.2.2.4.22)."""
     value = record.record_value(issuer=issuer, account_uri=account_uri, wildcard=wildcard)
     return DnsRecord(name=f"{record.LABEL}.{adn}", kind="TXT", value=value)
-
-
-def _quoted(text: str) -> str:
-    """Character-strings of at most 255 octets (RFC 1035 3.3.14)."""
-    parts = [text[i : i + 255] for i in range(0, len(text), 255)]
-    return " ".join('"' + part.replace("\\", "\\\\").replace('"', '\\"') + '"' for part in parts)

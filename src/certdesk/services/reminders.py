@@ -126,12 +126,13 @@ def _lapsing(*, now: datetime, only: Sequence[int] | None = None) -> list[_Row]:
         validated_at__lte=now,
     ).values_list("domain__organisation_id", "domain__adn", "expires_at"):
         others.setdefault(organisation_id, []).append((adn, end))
-    return [(row, row.until) for row in rows if not _outlasted(row, others.get(row.organisation_id, []))]
-
-
-def _outlasted(row: Domain, proofs: Iterable[tuple[str, datetime]]) -> bool:
-    until = row.until  # type: ignore[attr-defined] # annotated in `_lapsing`
-    return any(end > until and is_under(row.adn, adn) for adn, end in proofs)
+    return [
+        (row, row.until)
+        for row in rows
+        if not any(
+            end > row.until and is_under(row.adn, adn) for adn, end in others.get(row.organisation_id, [])
+        )
+    ]
 
 
 def _due(*, now: datetime) -> Iterator[tuple[Domain, datetime, int]]:

@@ -5,7 +5,7 @@ can't be known any more). What the two sets of rules decide alike is not listed.
 """
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import lru_cache
@@ -223,6 +223,12 @@ def _facts(
     software: tuple[str, ...],
 ) -> Facts:
     """The facts of the day. What was refused then is not stored, so a stored request had none of that."""
+    # The records that can reach any of the names, found by walking up: there may be thousands.
+    proofs: dict[str, list[Validation]] = {}
+    for name in past.names:
+        labels = name.split(".")
+        parents = (".".join(labels[start:]) for start in range(len(labels) - 1))
+        proofs |= {above: organisation.proofs[above] for above in parents if above in organisation.proofs}
     return Facts(
         csr_findings=() if "csr.not_checked" in stored.codes else (stored.of_csr or (_SOUND,)),
         names=tuple(DnsName(name) for name in past.names),
@@ -233,7 +239,7 @@ def _facts(
             vetted="organisation.not_vetted" not in stored.codes,
             active=True,
             has_approved_request=not stored.first,
-            validations=_proofs(past.names, organisation.proofs),
+            validations=tuple(proof for records in proofs.values() for proof in records),
         ),
         profile_id=past.profile_id,
         profile_version=past.profile_version,
@@ -247,18 +253,6 @@ def _facts(
         requests_last_day=before,
         stopped=stored.stopped,
     )
-
-
-def _proofs(names: list[str], proofs: Mapping[str, list[Validation]]) -> tuple[Validation, ...]:
-    """The records that can reach any of the names, found by walking up: there may be thousands."""
-    found: dict[str, list[Validation]] = {}
-    for name in names:
-        labels = name.split(".")
-        for start in range(len(labels) - 1):
-            parent = ".".join(labels[start:])
-            if parent in proofs:
-                found[parent] = proofs[parent]
-    return tuple(proof for records in found.values() for proof in records)
 
 
 def _side(checks: tuple[Check, ...]) -> Side:

@@ -343,7 +343,21 @@ def _ask(revocation_id: int, *, clock: Clock) -> Progress:
     except Exception:  # plug-in boundary: nobody knows how far it got, and asking again does no harm
         log.exception("revocation.broke", certificate=certificate.pk, backend=certificate.issuance.backend)
         return _ask_later(revocation, "The connection to the CA broke.", now=clock())
-    _record_revoked(revocation, now=clock())
+    now = clock()
+    with write_transaction():
+        lock_organisation(OrganisationId(certificate.request.organisation_id))
+        if not _close(revocation, RevocationOutcome.DONE, detail="", now=now):
+            return Progress.REVOKED  # another process has heard the same answer, and recorded it
+        rows = Certificate.objects.filter(id=certificate.pk)
+        fresh = rows.filter(revoked_at__isnull=True)
+        if not fresh.update(revoked_at=now, revocation_reason=revocation.reason):
+            rows.update(revocation_reason=revocation.reason)
+        why = PLAIN[RevocationReason(revocation.reason)]
+        note = f"{why}. Serial number: {certificate.serial}. {revocation.note}".strip()
+        number = RequestId(certificate.request_id)
+        note_revoked(request_id=number, actor=_asker(revocation), note=note, now=now)
+        _audit(revocation, "certificate.revoke", now=now)
+        jobs.enqueue("mail_revocation", due_at=now, revocation_id=revocation.pk)
     return Progress.REVOKED
 
 
@@ -360,29 +374,6 @@ def _ask_later(revocation: Revocation, detail: str, *, now: datetime) -> Progres
             next_attempt_at=now + pause, attempts=F("attempts") + 1, detail=detail
         )
     return Progress.PENDING
-
-
-def _record_revoked(revocation: Revocation, *, now: datetime) -> None:
-    certificate = revocation.certificate
-    with write_transaction():
-        lock_organisation(OrganisationId(certificate.request.organisation_id))
-        if not _close(revocation, RevocationOutcome.DONE, detail="", now=now):
-            return  # another process has heard the same answer, and recorded it
-        rows = Certificate.objects.filter(id=certificate.pk)
-        if not rows.filter(revoked_at__isnull=True).update(
-            revoked_at=now, revocation_reason=revocation.reason
-        ):
-            rows.update(revocation_reason=revocation.reason)
-        why = PLAIN[RevocationReason(revocation.reason)]
-        note = f"{why}. Serial number: {certificate.serial}. {revocation.note}"
-        note_revoked(
-            request_id=RequestId(certificate.request_id),
-            actor=_asker(revocation),
-            note=note.strip(),
-            now=now,
-        )
-        _audit(revocation, "certificate.revoke", now=now)
-        jobs.enqueue("mail_revocation", due_at=now, revocation_id=revocation.pk)
 
 
 def _close(revocation: Revocation, outcome: RevocationOutcome, *, detail: str, now: datetime) -> bool:

@@ -327,7 +327,15 @@ def _record(row: MethodChallenge, outcome: Outcome, *, actor: Actor, now: dateti
     lock. Raises StateConflict when too late, before anything is written.
     """
     if isinstance(outcome, NotValidated):
-        return _not_found(row, outcome, actor=actor, now=now)
+        # A person's own look leaves the schedule of the looks by itself as it is.
+        next_look = row.next_look_at if actor.user_id else now + wait_after(row.looks)
+        found = MethodChallenge.objects.filter(id=row.pk, outcome=ChallengeOutcome.OPEN)
+        if not found.update(looks=F("looks") + 1, next_look_at=next_look):
+            raise StateConflict(GONE)
+        note_attempt(row.domain, outcome, by=actor, challenge=row, now=now)
+        if actor.user_id:
+            _audit(row, "domain.challenge_check", actor=actor, now=now, problem=outcome.problem.code)
+        return NotFoundYet(problem=outcome.problem, adn=row.adn, next_look_at=next_look)
     try:
         refuse_withdrawn(row.domain.organisation_id, row.asked_by_id, actor)
     except (NotAuthorized, StateConflict) as withdrawn:
@@ -357,20 +365,6 @@ def _record(row: MethodChallenge, outcome: Outcome, *, actor: Actor, now: dateti
         noted={"method_challenge": row.pk},
     )
     return Found(record_id=proof.pk, adn=row.adn)
-
-
-def _not_found(row: MethodChallenge, outcome: NotValidated, *, actor: Actor, now: datetime) -> NotFoundYet:
-    """A person's own look leaves the schedule of the looks by itself as it is."""
-    next_look = row.next_look_at if actor.user_id else now + wait_after(row.looks)
-    changed = MethodChallenge.objects.filter(id=row.pk, outcome=ChallengeOutcome.OPEN).update(
-        looks=F("looks") + 1, next_look_at=next_look
-    )
-    if not changed:
-        raise StateConflict(GONE)
-    note_attempt(row.domain, outcome, by=actor, challenge=row, now=now)
-    if actor.user_id:
-        _audit(row, "domain.challenge_check", actor=actor, now=now, problem=outcome.problem.code)
-    return NotFoundYet(problem=outcome.problem, adn=row.adn, next_look_at=next_look)
 
 
 def _end(row: MethodChallenge, outcome: ChallengeOutcome, *, now: datetime) -> bool:

@@ -59,7 +59,11 @@ class ScriptedBackend:
         if order is not None:
             return self._outcome(order)
         rule = self._config.rule_for(intent.names)
-        if rule.behaviour is Behaviour.UNAVAILABLE and self._orders.knock(_content(intent)) <= rule.tries:
+        # The same for every attempt at the same request: each attempt has a key of its own.
+        content = hashlib.sha256(
+            b"\0".join([intent.spki_der, *(n.encode() for n in intent.names)])
+        ).hexdigest()
+        if rule.behaviour is Behaviour.UNAVAILABLE and self._orders.knock(content) <= rule.tries:
             raise Unavailable(f"{self.title} does not answer.")
         recorded = self._record(intent, rule)
         if recorded and rule.behaviour is Behaviour.TIMEOUT_AFTER_ACCEPTING:
@@ -91,7 +95,9 @@ class ScriptedBackend:
             raise BackendRefused(f"“{reason}” is not a reason for a revocation. Use one of: {offered}.")
         if not self._orders.knows_leaf(certificate_der):
             raise BackendRefused("This certificate was not issued by this CA.")
-        rule = self._config.rule_for(_dns_names(certificate_der))
+        extensions = x509.load_der_x509_certificate(certificate_der).extensions
+        names = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        rule = self._config.rule_for(names.get_values_for_type(x509.DNSName))
         fails = rule.revoking in (Revoking.UNAVAILABLE, Revoking.ANSWER_LOST)
         fails = fails and self._orders.knock(hashlib.sha256(certificate_der).hexdigest()) <= rule.tries
         if rule.revoking is Revoking.REFUSE:
@@ -114,10 +120,13 @@ class ScriptedBackend:
         problem = _impossible(intent)
         refused = rule.behaviour in (Behaviour.REFUSE, Behaviour.ACCEPT_THEN_REFUSE)
         reason = problem or (rule.reason if refused else "")
+        # Only a CA that acknowledges can take its time, or lose its answer and then take its time.
+        slow = (Behaviour.ACCEPT, Behaviour.ACCEPT_THEN_REFUSE, Behaviour.TIMEOUT_AFTER_ACCEPTING)
+        delay = timedelta(0) if problem or rule.behaviour not in slow else rule.delay
         names = (WRONG_NAME,) if rule.behaviour is Behaviour.WRONG_NAMES else intent.names
         return self._orders.add(
             key=intent.idempotency_key,
-            settles_at=self._clock() + (timedelta(0) if problem else _delay(rule)),
+            settles_at=self._clock() + delay,
             leaf=None if reason else sign_leaf(self._authority, intent, names=names),
             reason=reason,
         )
@@ -130,18 +139,6 @@ class ScriptedBackend:
         return Issued(chain=(order.leaf, *self._authority.chain))
 
 
-def _delay(rule: Rule) -> timedelta:
-    """Only a CA that acknowledges can take its time, or lose its answer and then take its time."""
-    slow = (Behaviour.ACCEPT, Behaviour.ACCEPT_THEN_REFUSE, Behaviour.TIMEOUT_AFTER_ACCEPTING)
-    return rule.delay if rule.behaviour in slow else timedelta(0)
-
-
-def _dns_names(certificate_der: bytes) -> list[str]:
-    extensions = x509.load_der_x509_certificate(certificate_der).extensions
-    names = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    return names.get_values_for_type(x509.DNSName)
-
-
 def _impossible(intent: Intent) -> str:
     """Why no CA could certify these names, or an empty text."""
     for name in intent.names:
@@ -149,8 +146,3 @@ def _impossible(intent: Intent) -> str:
         if not all(_LABEL.fullmatch(label) for label in labels):
             return f"“{name}” is not the name of a host."
     return "" if intent.names else "There is no name to certify."
-
-
-def _content(intent: Intent) -> str:
-    """The same for every attempt at the same request: each attempt has a key of its own."""
-    return hashlib.sha256(b"\0".join([intent.spki_der, *(n.encode() for n in intent.names)])).hexdigest()

@@ -139,37 +139,18 @@ def read_config(*, name: str, settings: Mapping[str, object]) -> ScriptedConfig:
     may_create = settings.get("may_create", lambda: True)
     if not callable(may_create):
         raise Misconfigured(f"Back end {name}: may_create must be a function.")
-    rules = settings.get("rules", ())
+    rules, default = settings.get("rules", ()), settings.get("default", ISSUE_AT_ONCE)
     if not isinstance(rules, (list, tuple)):
         raise Misconfigured(f"Back end {name}: rules must be a list.")
+    if not isinstance(default, Rule) or not all(isinstance(rule, Rule) for rule in rules):
+        raise Misconfigured(f"Back end {name}: each rule must be a Rule.")
     return ScriptedConfig(
         directory=Path(directory),
         passphrase=passphrase.encode() if isinstance(passphrase, str) else passphrase,
         tests_and_demo_only=settings.get("tests_and_demo_only") is True,
         name=name,
         title=str(settings.get("title", TITLE)),
-        rules=tuple(_rule(name, rule) for rule in rules),
-        default=_rule(name, settings.get("default", ISSUE_AT_ONCE)),
+        rules=tuple(rules),
+        default=default,
         may_create=may_create,
     )
-
-
-def _rule(name: str, given: object) -> Rule:
-    """A rule from a table such as `{names = "slow-*", behaviour = "accept", delay_seconds = 60}`."""
-    if isinstance(given, Rule):
-        return given
-    if not isinstance(given, Mapping):
-        raise Misconfigured(f"Back end {name}: each rule must be a table.")
-    if unknown := sorted(set(given) - {"names", "behaviour", "delay_seconds", "reason", "tries", "revoking"}):
-        raise Misconfigured(f"Back end {name}: unknown settings of a rule: {', '.join(unknown)}.")
-    try:
-        return Rule(
-            behaviour=Behaviour(given.get("behaviour", "")),
-            names=str(given.get("names", "*")),
-            delay=timedelta(seconds=float(given.get("delay_seconds", 0))),
-            reason=str(given.get("reason", "")),
-            tries=int(given.get("tries", 1)),
-            revoking=Revoking(given.get("revoking", Revoking.AT_ONCE)),
-        )
-    except (ValueError, TypeError, OverflowError) as error:
-        raise Misconfigured(f"Back end {name}: a rule can't be read: {error}") from error

@@ -23,19 +23,15 @@ def judge(found: Look, *, challenge: Challenge, value: str, now: datetime) -> Ou
     if any(hmac.compare_digest(value.encode(), there.encode()) for there in found.answer.values):
         return Validated(record=record)
     if found.answer.values:
-        problem = Problem(
-            code="dcv.dns.other_value",
-            detail=f"The {found.kind} record at {found.name} has another value than the one to be shown. "
-            "Compare them; old records may stay beside the new one.",
-            acme_type="incorrectResponse",
-            retry=True,
+        told = (
+            f"The {found.kind} record at {found.name} has another value than the one to be shown. "
+            "Compare them; old records may stay beside the new one."
         )
+        problem = Problem(code="dcv.dns.other_value", detail=told, acme_type="incorrectResponse", retry=True)
     else:
-        problem = Problem(
-            code="dcv.dns.no_record",
-            detail=f"There is no {found.kind} record at {found.name}. Add it, and wait until all name "
-            "servers have it.",
-            acme_type="dns",
-            retry=True,
+        told = (
+            f"There is no {found.kind} record at {found.name}. Add it, and wait until all name "
+            "servers have it."
         )
+        problem = Problem(code="dcv.dns.no_record", detail=told, acme_type="dns", retry=True)
     return NotValidated(problem=problem, record=record)

@@ -131,21 +131,14 @@ def problem_of(response: Fetched | NotFetched, url: str, *, expected: str) -> Pr
     if isinstance(response, NotFetched):
         return not_fetched(response)
     if response.status not in _SUCCESS:
-        return Problem(
-            code="dcv.http.status",
-            detail=f"{url} answers with status {response.status} instead of the file (status 200).",
-            retry=True,
-        )
+        told = f"{url} answers with status {response.status} instead of the file (status 200)."
+        return Problem(code="dcv.http.status", detail=told, retry=True)
     if response.truncated:
         return Problem(
             code="dcv.http.too_long", detail=f"{url} has more than the expected value in it: it is too long."
         )
     # White space at the end comes with editors and web servers; nothing else may be there.
     if not hmac.compare_digest(response.body.rstrip(b" \t\r\n"), expected.encode("ascii")):
-        return Problem(
-            code="dcv.http.other_content",
-            detail=f"{url} is there, with another content than the one to be shown.",
-            acme_type="incorrectResponse",
-            retry=True,
-        )
+        told = f"{url} is there, with another content than the one to be shown."
+        return Problem(code="dcv.http.other_content", detail=told, acme_type="incorrectResponse", retry=True)
     return None

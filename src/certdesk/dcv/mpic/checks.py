@@ -43,7 +43,13 @@ def dcv(target: str, parameters: DcvParameters, *, network: Network, now: dateti
             url = acme_url(target, parameters.token)
             return _file(target, url, parameters.key_authorization, parameters, network=network)
         case AcmeTlsAlpn():
-            return _certificate(target, parameters, network=network)
+            shown = network.fetcher.connect_tls_alpn(target)
+            details = CheckDetails(validation_method=parameters.validation_method)
+            if isinstance(shown, NotFetched):
+                refused = Problem(code=f"dcv.{shown.code}", detail=shown.detail)
+                return _response(details, refused, completed=False)
+            value = OCTET_STRING_OF_32 + bytes.fromhex(parameters.key_authorization_hash)
+            return _response(details, certificate_problem(shown, adn=target, value=value), completed=True)
         case DnsChange():
             name = f"{parameters.dns_name_prefix}.{target}"
             found = look(network.resolver, name, parameters.dns_record_type)
@@ -125,16 +131,6 @@ def _file(
     )
     problem = file_problem(response, url, expected=expected)
     return _response(details, problem, completed=isinstance(response, Fetched))
-
-
-def _certificate(target: str, parameters: AcmeTlsAlpn, *, network: Network) -> CheckResponse:
-    shown = network.fetcher.connect_tls_alpn(target)
-    details = CheckDetails(validation_method=parameters.validation_method)
-    if isinstance(shown, NotFetched):
-        refused = Problem(code=f"dcv.{shown.code}", detail=shown.detail)
-        return _response(details, refused, completed=False)
-    value = OCTET_STRING_OF_32 + bytes.fromhex(parameters.key_authorization_hash)
-    return _response(details, certificate_problem(shown, adn=target, value=value), completed=True)
 
 
 def _response(details: CheckDetails, problem: Problem | None, *, completed: bool) -> CheckResponse:

@@ -58,9 +58,10 @@ class PerspectiveApp:
             return _refused(http.HTTPStatus.METHOD_NOT_ALLOWED)
         if not self.admits(environ):
             return _refused(http.HTTPStatus.FORBIDDEN)
-        body = _body(environ)
-        if body is None:
+        length = environ.get("CONTENT_LENGTH") or ""
+        if not length.isdigit() or int(length) > MAX_BODY:
             return _refused(http.HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+        body: bytes = environ["wsgi.input"].read(int(length))
         try:
             if path == "/dcv":
                 dcv = DcvRequest.model_validate_json(body)
@@ -70,10 +71,13 @@ class PerspectiveApp:
                 caa = CaaRequest.model_validate_json(body)
                 parse_dns_name(caa.domain_or_ip_target)
                 response = checks.caa(caa, network=self._network, now=self._clock())
-        except (ValidationError, RejectedIdentifier) as error:
-            # Pydantic's own text would repeat the input, with the secret value in it.
-            what = error.detail if isinstance(error, RejectedIdentifier) else _places(error)
-            return http.HTTPStatus.BAD_REQUEST, what.encode()
+        except RejectedIdentifier as error:
+            return http.HTTPStatus.BAD_REQUEST, error.detail.encode()
+        except ValidationError as error:
+            # Where it is wrong. Pydantic's own text would repeat the input, with the secret value in it.
+            found = error.errors(include_input=False, include_context=False, include_url=False)
+            places = (f"{'.'.join(map(str, one['loc']))}: {one['type']}" for one in found)
+            return http.HTTPStatus.BAD_REQUEST, "; ".join(places).encode()
         signed = response.model_copy(update={"perspective": self._code, "timestamp_ns": time.time_ns()})
         return http.HTTPStatus.OK, signed.model_dump_json(exclude_none=True).encode()
 
@@ -101,22 +105,5 @@ def _digest(token: str) -> bytes:
     return hashlib.sha256(token.encode()).digest()
 
 
-def _body(environ: WSGIEnvironment) -> bytes | None:
-    """The request's body; None when it is too long or does not say how long it is."""
-    length = environ.get("CONTENT_LENGTH") or ""
-    if not length.isdigit() or int(length) > MAX_BODY:
-        return None
-    body: bytes = environ["wsgi.input"].read(int(length))
-    return body
-
-
 def _refused(status: http.HTTPStatus) -> tuple[http.HTTPStatus, bytes]:
     return status, status.phrase.encode()
-
-
-def _places(error: ValidationError) -> str:
-    """Where the request is wrong, without what stands there."""
-    return "; ".join(
-        f"{'.'.join(map(str, one['loc']))}: {one['type']}"
-        for one in error.errors(include_input=False, include_context=False, include_url=False)
-    )

@@ -130,8 +130,18 @@ _PROBLEMS: dict[RejectedReason, tuple[str, str]] = {
 def _problem(challenge: Challenge, looked: list[_Found]) -> Problem:
     """The most telling reason of all that was seen (draft 9.3.1)."""
     rejections = [(one.rejected.reason, one) for one in looked if one.rejected is not None]
+    where = looked[0].look.name
+    if not rejections and any(one.look.answer.values for one in looked):
+        return Problem(
+            code="dcv.persist.policy",
+            detail=f"A record that covers this needs policy=wildcard: it is about more than {looked[-1].adn} "
+            f"alone. Add it, or put a record at {where}.",
+            retry=True,
+        )
     if not rejections:
-        return _nothing_wide_enough(challenge, looked)
+        wildcard = " with policy=wildcard" if challenge.wildcard else ""
+        told = f"There is no TXT record at {where}{wildcard}. Add the one that we show you."
+        return Problem(code="dcv.persist.no_record", detail=told, retry=True)
     reason, found = max(rejections, key=lambda pair: pair[0])
     code, acme_type = _PROBLEMS[reason]
     why = found.rejected.why if found.rejected else ""
@@ -140,21 +150,4 @@ def _problem(challenge: Challenge, looked: list[_Found]) -> Problem:
         detail=f"The record at {found.look.name} does not count: {why}.",
         acme_type=acme_type,
         retry=reason is not RejectedReason.EXPIRED,
-    )
-
-
-def _nothing_wide_enough(challenge: Challenge, looked: list[_Found]) -> Problem:
-    where = looked[0].look.name
-    if any(one.look.answer.values for one in looked):
-        return Problem(
-            code="dcv.persist.policy",
-            detail=f"A record that covers this needs policy=wildcard: it is about more than {looked[-1].adn} "
-            f"alone. Add it, or put a record at {where}.",
-            retry=True,
-        )
-    wildcard = " with policy=wildcard" if challenge.wildcard else ""
-    return Problem(
-        code="dcv.persist.no_record",
-        detail=f"There is no TXT record at {where}{wildcard}. Add the one that we show you.",
-        retry=True,
     )
