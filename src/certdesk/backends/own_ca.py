@@ -4,11 +4,13 @@ import fcntl
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
 
 _USAGES = (
     *("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement"),
@@ -38,6 +40,20 @@ def ca_builder(
         .add_extension(key_usage("digital_signature", "key_cert_sign", "crl_sign"), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Authority:
+    """The opened CA. Its key is loaded once: reading it for each signature would cost more than signing."""
+
+    key: ec.EllipticCurvePrivateKey = field(repr=False)
+    issuing: x509.Certificate
+    root: x509.Certificate
+
+    @property
+    def chain(self) -> tuple[bytes, ...]:
+        """Issuing certificate and root, DER."""
+        return tuple(ca.public_bytes(Encoding.DER) for ca in (self.issuing, self.root))
 
 
 @contextmanager

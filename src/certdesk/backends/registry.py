@@ -47,7 +47,7 @@ class UnusableBackend:
         raise self._unavailable()
 
     def check(self) -> tuple[Check, ...]:
-        return (Check(code="backend.unusable", verdict=Verdict.REFUSE, message=self.reason),)
+        return (Check("backend.unusable", Verdict.REFUSE, self.reason),)
 
     def chain(self) -> tuple[bytes, ...]:
         """Not known."""

@@ -22,15 +22,7 @@ ADN = "www.example.ac.uk"
 ACCOUNT = "https://certs.example.ac.uk/acme/acct/1"
 ISSUER = "certs.example.ac.uk"
 
-_ACME_TYPES = {
-    "caa",
-    "connection",
-    "dns",
-    "incorrectResponse",
-    "malformed",
-    "tls",
-    "unauthorized",
-}
+_ACME_TYPES = {"caa", "connection", "dns", "incorrectResponse", "malformed", "tls", "unauthorized"}
 
 
 @dataclass(kw_only=True)

@@ -284,10 +284,7 @@ def _shown(url: str) -> str:
 
 def _timed_out(address: str = "") -> NotFetched:
     return NotFetched(
-        code="fetch.timeout",
-        detail="The server did not answer in time.",
-        address=address,
-        retry=True,
+        code="fetch.timeout", detail="The server did not answer in time.", address=address, retry=True
     )
 
 

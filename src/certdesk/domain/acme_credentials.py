@@ -78,15 +78,11 @@ def credential_obstacles(
         return ended
     limits = standing.limits
     if limits.is_over(now=now):
-        return AcmeRefused(
-            ProblemType.UNAUTHORIZED,
-            "The credential that this account registered with has expired. A manager can extend it.",
-        )
+        told = "The credential that this account registered with has expired. A manager can extend it."
+        return AcmeRefused(ProblemType.UNAUTHORIZED, told)
     if profile_id not in PROFILES or limits.profile_id not in ("", profile_id):
-        return AcmeRefused(
-            ProblemType.INVALID_PROFILE,
-            "This profile is not on offer here. Leave “profile” out, or take one of the directory's.",
-        )
+        told = "This profile is not on offer here. Leave “profile” out, or take one of the directory's."
+        return AcmeRefused(ProblemType.INVALID_PROFILE, told)
     if outside := limits.outside(names):
         allowed = ", ".join(limits.suffixes)
         detail = f"The credential of this account is limited to {allowed}. A manager can change that."

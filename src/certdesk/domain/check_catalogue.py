@@ -56,12 +56,7 @@ _LINT = date(2025, 3, 15)
 
 
 def _info(
-    origin: Origin,
-    code: str,
-    rule: str,
-    *verdicts: Verdict,
-    by: str = "applicant",
-    since: date | None = None,
+    origin: Origin, code: str, rule: str, *verdicts: Verdict, by: str = "applicant", since: date | None = None
 ) -> Callable[[str], CheckInfo]:
     """An entry of the catalogue, once it is said what it means."""
     return lambda meaning: CheckInfo(code, origin, meaning, verdicts, rule, by, since)

@@ -388,10 +388,8 @@ def _subject(info: _RequestInfo) -> tuple[SubjectAttribute, ...]:
             text = raw.decode(encoding) if encoding else f"#{raw.hex()}"  # as RFC 4514 2.4 writes it
             subject.append(SubjectAttribute(name=_ATTRIBUTE_NAMES.get(oid, oid), oid=oid, value=text))
     except PARSE_ERRORS as error:
-        raise BadCsr(
-            "The subject of the request can't be read. Make it again with plain text in its fields.",
-            code="csr.subject",
-        ) from error
+        told = "The subject of the request can't be read. Make it again with plain text in its fields."
+        raise BadCsr(told, code="csr.subject") from error
     return tuple(subject)
 
 

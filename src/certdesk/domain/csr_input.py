@@ -95,10 +95,8 @@ def parse_failure(der: bytes, error: Exception) -> BadCsr:
     if other := _kind_of_der(der):
         return _wrong_kind(other)
     if isinstance(error, x509.InvalidVersion):
-        return BadCsr(
-            "The request has an unknown version number. Make it again with a current tool.",
-            code="csr.version",
-        )
+        told = "The request has an unknown version number. Make it again with a current tool."
+        return BadCsr(told, code="csr.version")
     for sign, code, told in _FAILURES:
         if sign in str(error) and (code != "csr.truncated" or der.startswith(b"\x30")):
             return BadCsr(told, code=code)
@@ -139,20 +137,16 @@ def _as_utf8(upload: bytes) -> bytes:
     try:
         return upload.decode(encoding).encode("utf-8")
     except UnicodeError as error:
-        raise BadCsr(
-            "The file looks like UTF-16 text, but it is damaged. Save it as UTF-8 or as plain text.",
-            code="csr.encoding",
-        ) from error
+        told = "The file looks like UTF-16 text, but it is damaged. Save it as UTF-8 or as plain text."
+        raise BadCsr(told, code="csr.encoding") from error
 
 
 def _from_pem(data: bytes, labels: list[bytes]) -> bytes:
     requests = [label for label in labels if label in _CSR_LABELS]
     others = [label for label in labels if label not in _CSR_LABELS]
     if len(requests) > 1:
-        raise BadCsr(
-            f"There are {len(requests)} certificate requests in this upload. Send one at a time.",
-            code="csr.several",
-        )
+        told = f"There are {len(requests)} certificate requests in this upload. Send one at a time."
+        raise BadCsr(told, code="csr.several")
     if others:
         label = others[0].decode("ascii").lower()
         if requests:

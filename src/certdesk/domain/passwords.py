@@ -45,12 +45,7 @@ def minimum_length(*, setting: int, has_second_factor: bool) -> int:
 
 
 def password_problems(
-    password: str,
-    *,
-    username: str,
-    minimum: int,
-    is_common: Callable[[str], bool],
-    words: Iterable[str] = (),
+    password: str, *, username: str, minimum: int, is_common: Callable[[str], bool], words: Iterable[str] = ()
 ) -> tuple[str, ...]:
     """What is wrong with a new password, each with what to do; empty when it may be used.
 

@@ -91,10 +91,8 @@ def validity(profile: Profile, *, duration_years: int, now: datetime) -> tuple[d
     if duration_years not in profile.term_years:
         offered = ", ".join(str(years) for years in profile.term_years)
         advice = f"Choose a duration of {offered} years."
-        raise InvalidInput(
-            f"A duration of {duration_years} years is not on offer. {advice}",
-            fields={"duration_years": advice},
-        )
+        told = f"A duration of {duration_years} years is not on offer. {advice}"
+        raise InvalidInput(told, fields={"duration_years": advice})
     not_before = now.astimezone(UTC).replace(microsecond=0) - BACKDATE
     year = not_before.year + duration_years
     try:

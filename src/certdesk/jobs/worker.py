@@ -18,7 +18,6 @@ from django_tasks.base import TaskResultStatus
 from django_tasks_db.models import DBTaskResult
 
 from certdesk.domain.errors import CertdeskError
-from certdesk.domain.requests import IssuanceId
 from certdesk.jobs.handlers import HANDLERS, Note
 from certdesk.jobs.lookout import Lookout
 from certdesk.services import (
@@ -85,11 +84,21 @@ class Worker:
         """One round: requests and revocations, jobs, housekeeping. True when there may be more to do."""
         runtime.look_again()
         for number in issuance.due_issuances(now=now, limit=BATCH):
-            self._drive(number)
+            try:
+                issuance.drive(issuance_id=number, clock=self._clock)
+            except Exception:  # worker loop: one that can't be driven must not hold up the others
+                log.exception("worker.issuance_failed", issuance=number)
+                issuance.postpone(issuance_id=number, now=self._clock())
         for intent in revocation.due_revocations(now=now, limit=BATCH):
-            self._drive_revocation(intent)
+            try:
+                revocation.drive_revocation(revocation_id=intent, clock=self._clock)
+            except Exception:  # worker loop: as above; its lease puts it off
+                log.exception("worker.revocation_failed", revocation=intent)
         for challenge in acme_validation.due_looks(now=now, limit=BATCH):
-            self._drive_look(challenge)
+            try:
+                acme_validation.drive_look(challenge_id=challenge, clock=self._clock)
+            except Exception:  # worker loop: as above; its lease puts it off
+                log.exception("worker.challenge_failed", challenge=challenge)
         self.lookout.tick(now=now)
         jobs = self._claim(now=now)
         _note_done([one for job in jobs if (one := self._run(job)) is not None])
@@ -124,25 +133,6 @@ class Worker:
                 if rows.exists():
                     with write_transaction():
                         rows.update(status=TaskResultStatus.SUCCESSFUL, finished_at=now)
-
-    def _drive(self, number: IssuanceId) -> None:
-        try:
-            issuance.drive(issuance_id=number, clock=self._clock)
-        except Exception:  # worker loop: one that can't be driven must not hold up the others
-            log.exception("worker.issuance_failed", issuance=number)
-            issuance.postpone(issuance_id=number, now=self._clock())
-
-    def _drive_revocation(self, intent: int) -> None:
-        try:
-            revocation.drive_revocation(revocation_id=intent, clock=self._clock)
-        except Exception:  # worker loop: as above; its lease puts it off
-            log.exception("worker.revocation_failed", revocation=intent)
-
-    def _drive_look(self, challenge: int) -> None:
-        try:
-            acme_validation.drive_look(challenge_id=challenge, clock=self._clock)
-        except Exception:  # worker loop: as above; its lease puts it off
-            log.exception("worker.challenge_failed", challenge=challenge)
 
     def _claim(self, *, now: datetime) -> list[Job]:
         due = DBTaskResult.objects.filter(status=TaskResultStatus.READY, run_after__lte=now)

@@ -117,10 +117,8 @@ def _reason(code: int | None) -> RevocationReason:
     try:
         return reason_coded(code)
     except InvalidInput:
-        raise AcmeRefused(
-            ProblemType.BAD_REVOCATION_REASON,
-            "This is no reason on offer. Use 0, 1, 3, 4 or 5 (RFC 5280 5.3.1), or leave it out.",
-        ) from None
+        told = "This is no reason on offer. Use 0, 1, 3, 4 or 5 (RFC 5280 5.3.1), or leave it out."
+        raise AcmeRefused(ProblemType.BAD_REVOCATION_REASON, told) from None
 
 
 def _certificate(der: bytes) -> Certificate:

@@ -35,10 +35,8 @@ def spend_nonce(nonce: str, *, now: datetime) -> None:
     Raises AcmeRefused (badNonce) for one that is not ours, too old or spent.
     """
     if not burn_nonce(nonce, now=now):
-        raise AcmeRefused(
-            ProblemType.BAD_NONCE,
-            "The nonce is unknown, too old or was used before. Send again with a fresh one.",
-        )
+        told = "The nonce is unknown, too old or was used before. Send again with a fresh one."
+        raise AcmeRefused(ProblemType.BAD_NONCE, told)
 
 
 def burn_nonce(nonce: str, *, now: datetime) -> bool:

@@ -112,10 +112,8 @@ def create_another(
             facts, decision = judged(subject, now=now)
             if against := obstacles_under(request, subject, decision, now=now):
                 if any(check.code.startswith("approval.") for check in against):  # it allows no more
-                    raise StateConflict(
-                        f"Request {number} allows no further certificate: {against[0].message}",
-                        code=NOT_ENTITLED,
-                    )
+                    told = f"Request {number} allows no further certificate: {against[0].message}"
+                    raise StateConflict(told, code=NOT_ENTITLED)
                 raise PolicyRefused(" ".join(check.message for check in against[:3]), checks=against)
             refuse_former(row.pk, actor, action=Action.REQUEST_CREATE)
             open_ones = Issuance.objects.filter(

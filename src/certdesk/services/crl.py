@@ -54,10 +54,7 @@ def current_crl(*, backend_name: str, now: datetime) -> bytes:
             if at is not None
         ]
         der = backend.crl(
-            revoked=revoked,
-            number=number,
-            this_update=this_update,
-            next_update=now + VALID_FOR,
+            revoked=revoked, number=number, this_update=this_update, next_update=now + VALID_FOR
         )
 
         # 3. Published only as the successor of what step 1 saw; otherwise, look at what another process did.

@@ -90,7 +90,17 @@ def prepare_demo(*, data: Path, now: datetime) -> Path:
     passwords = {person.username: issued_password() for person in PEOPLE}
     users = {person.username: _person(person, passwords[person.username], now=now) for person in PEOPLE}
     olga = actor_for_user(users["olga"])
-    organisations = {name: _organisation(olga, name, now=now) for name in DOMAINS}
+    organisations: dict[str, OrganisationId] = {}
+    for name in DOMAINS:
+        slug = name.lower().replace(" ", "-")
+        row = Organisation.objects.filter(slug=slug).first()
+        organisations[name] = (
+            create_organisation(
+                actor=olga, legal_name=name, slug=slug, country="GB", locality="Exampleton", now=now
+            )
+            if row is None
+            else OrganisationId(row.pk)
+        )
     for person in PEOPLE:
         if isinstance(person.role, OrgRole):
             Membership.objects.get_or_create(
@@ -168,16 +178,6 @@ def _token(username: str, kept: str, *, now: datetime) -> str:
     actor = actor_for_user(User.objects.get(username=username))
     until = now + timedelta(days=settings.CERTDESK.decision_token_days)
     return create_token(actor=actor, name="demo", scopes=list_scopes(actor=actor), expires_at=until, now=now)
-
-
-def _organisation(officer: Actor, name: str, *, now: datetime) -> OrganisationId:
-    slug = name.lower().replace(" ", "-")
-    row = Organisation.objects.filter(slug=slug).first()
-    if row is not None:
-        return OrganisationId(row.pk)
-    return create_organisation(
-        actor=officer, legal_name=name, slug=slug, country="GB", locality="Exampleton", now=now
-    )
 
 
 def _first_story(actors: dict[str, Actor], university: OrganisationId, *, now: datetime) -> None:

@@ -336,9 +336,9 @@ def order_obstacles(order: AcmeOrder | None, *, now: datetime) -> tuple[Check, .
         return ()
     return (
         Check(
-            code="acme.account",
-            verdict=Verdict.REFUSE,
-            message=refused.detail,
+            "acme.account",
+            Verdict.REFUSE,
+            refused.detail,
             rule="ACME accounts (RFC 8555 7.3)",
             changed_by="organisation manager",
         ),

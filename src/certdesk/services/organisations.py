@@ -151,13 +151,7 @@ def vet_organisation(*, actor: Actor, organisation_id: OrganisationId, evidence:
 
 
 def record_vetting(
-    *,
-    actor: Actor,
-    organisation_id: int,
-    evidence: str,
-    field: str,
-    request: int = 0,
-    now: datetime,
+    *, actor: Actor, organisation_id: int, evidence: str, field: str, request: int = 0, now: datetime
 ) -> None:
     """The same in the caller's transaction, under the organisation's lock; `request` is its request, if any.
 
@@ -206,10 +200,8 @@ def record_validation(
     details = storable(evidence.details, field=f"evidence.{adn}")
     reference = storable(evidence.reference, field=f"reference.{adn}")
     if not details:
-        raise InvalidInput(
-            f"Say how ownership of {adn} was checked.",
-            fields={f"evidence.{adn}": "Say what was checked, and where."},
-        )
+        told = f"Say how ownership of {adn} was checked."
+        raise InvalidInput(told, fields={f"evidence.{adn}": "Say what was checked, and where."})
     if evidence.how not in WAYS:
         raise InvalidInput("Choose how it was checked.", fields={f"how.{adn}": "Choose one from the list."})
     refuse_withdrawn(organisation.pk, actor, action=Action.DOMAIN_VALIDATE)

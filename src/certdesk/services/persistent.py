@@ -140,10 +140,8 @@ def check_record_now(*, actor: Actor, domain_id: int, clock: Callable[[], dateti
         raise StateConflict(NOT_WATCHED)
     now = clock()
     if (row.looked_at is not None and row.looked_at > now - PAUSE) or not _claim(row, now=now):
-        raise RateLimited(
-            "It was looked at a moment ago. Try again in a few seconds.",
-            retry_after=int(PAUSE.total_seconds()),
-        )
+        told = "It was looked at a moment ago. Try again in a few seconds."
+        raise RateLimited(told, retry_after=int(PAUSE.total_seconds()))
     outcome = check_proof(challenge_of(row), clock=clock)
     with write_transaction():
         lock_organisation(OrganisationId(domain.organisation_id))
@@ -157,10 +155,7 @@ def watch_due(*, clock: Callable[[], datetime], limit: int) -> int:
     with write_transaction():
         rows = [row for row in due[:limit] if _claim(row, now=now)]
     check_all(
-        rows,
-        challenge_of,
-        lambda row, outcome: _record(row, outcome, actor=SYSTEM, now=clock()),
-        clock=clock,
+        rows, challenge_of, lambda row, outcome: _record(row, outcome, actor=SYSTEM, now=clock()), clock=clock
     )
     return len(rows)
 

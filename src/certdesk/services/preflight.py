@@ -126,9 +126,9 @@ def bare_facts(subject: Subject) -> Facts:
     findings = () if csr is None else csr.findings
     if csr is None:  # the names stand in no CSR yet
         later = Check(
-            code="csr.with_each_certificate",
-            verdict=Verdict.PASS,
-            message="Each certificate has a CSR of its own, which is checked when it is sent.",
+            "csr.with_each_certificate",
+            Verdict.PASS,
+            "Each certificate has a CSR of its own, which is checked when it is sent.",
             rule="CSR format (RFC 2986)",
             changed_by="applicant",
         )
@@ -267,9 +267,9 @@ def _certificate_checks(facts: Facts, subject: Subject, *, lint: bool, now: date
     except BackendRefused as error:
         return (
             Check(
-                code="certificate.ca_limits",
-                verdict=Verdict.REFUSE,
-                message=error.detail,
+                "certificate.ca_limits",
+                Verdict.REFUSE,
+                error.detail,
                 rule="The CA’s own limits",
                 changed_by="operator",
             ),
@@ -277,9 +277,9 @@ def _certificate_checks(facts: Facts, subject: Subject, *, lint: bool, now: date
     # What does not block is about our profile and the same for everybody: nothing an applicant could change.
     return tuple(
         Check(
-            code="certificate.lint",
-            verdict=Verdict.REFUSE,
-            message=f"The certificate would break a rule and could not be signed: "
+            "certificate.lint",
+            Verdict.REFUSE,
+            f"The certificate would break a rule and could not be signed: "
             f"{finding.message or finding.code}. An RA officer can look at the organisation's data.",
             seen=finding.code,
             rule=_LINT_RULE,
@@ -291,10 +291,5 @@ def _certificate_checks(facts: Facts, subject: Subject, *, lint: bool, now: date
 
 def _clean() -> Check:
     """True of every certificate: nothing is signed that does not lint clean (BR 4.3.1.2)."""
-    return Check(
-        code="certificate.lint",
-        verdict=Verdict.PASS,
-        message="The certificate is linted with a throw-away key, and signed only if it breaks no rule.",
-        rule=_LINT_RULE,
-        changed_by="RA officer",
-    )
+    told = "The certificate is linted with a throw-away key, and signed only if it breaks no rule."
+    return Check("certificate.lint", Verdict.PASS, told, rule=_LINT_RULE, changed_by="RA officer")

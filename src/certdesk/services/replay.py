@@ -75,14 +75,6 @@ class Tally:
     unknown: Counter[str] = field(default_factory=Counter)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Both:
-    """The two sets of rules for one organisation and profile, and both without what was not stored."""
-
-    old: Rules
-    new: Rules
-
-
 def replay(
     *,
     actor: Actor,
@@ -98,7 +90,7 @@ def replay(
     the service.
     """
     organisations = past_organisations(actor=actor)
-    rules: dict[tuple[int, str], _Both] = {}
+    rules: dict[tuple[int, str], tuple[Rules, Rules]] = {}
     recent: dict[int, deque[datetime]] = {}
     # A cap looks back a day: those before the time asked for are counted and not judged.
     for past in past_requests(actor=actor, since=since - CAP_PERIOD):
@@ -106,16 +98,16 @@ def replay(
         place = (past.organisation_id, past.profile_id)
         if place not in rules:
             held = {"organisation": organisation.slug, "profile": past.profile_id}
-            rules[place] = _Both(old=old.rules_for(**held), new=new.rules_for(**held))
+            rules[place] = old.rules_for(**held), new.rules_for(**held)
         both, before = rules[place], None
-        if both.old.daily_cap or both.new.daily_cap:
+        if any(one.daily_cap for one in both):
             before = _count(recent.setdefault(organisation.id, deque()), past.created_at)
         if past.created_at < since:
             continue
         tally.seen += 1
         if tally.seen % PROGRESS_EVERY == 0:
             progress(tally.seen)
-        if both.old.digest == both.new.digest:
+        if both[0].digest == both[1].digest:
             tally.alike += 1
         elif (found := _compared(past, organisation, both, before, tally)) is not None:
             yield found
@@ -130,20 +122,30 @@ def _count(recent: deque[datetime], at: datetime) -> int:
 
 
 def _compared(
-    past: PastRequest, organisation: PastOrganisation, both: _Both, before: int | None, tally: Tally
+    past: PastRequest,
+    organisation: PastOrganisation,
+    both: tuple[Rules, Rules],
+    before: int | None,
+    tally: Tally,
 ) -> Difference | None:
     stored = _Stored(past)
-    facts = _facts(past, organisation, stored, before=before, software=both.old.server_software)
+    facts = _facts(past, organisation, stored, before=before, software=both[0].server_software)
 
     # What is not known moves no decision.
-    if "key.known" not in stored.codes and both.old.reused_key != both.new.reused_key:
+    if "key.known" not in stored.codes and both[0].reused_key != both[1].reused_key:
         tally.unknown["earlier uses of the key"] += 1  # the version of the day did not look for them
-    asks_caa = both.old.caa is not CaaMode.OFF or both.new.caa is not CaaMode.OFF
-    if asks_caa and facts.caa is None:
+    if facts.caa is None and any(rules.caa is not CaaMode.OFF for rules in both):
         tally.unknown["CAA records"] += 1
         both = _without_caa(both)
 
-    old, new = (_side(judge(facts, rules, now=past.created_at)) for rules in (both.old, both.new))
+    sides = []
+    for rules in both:
+        checks = judge(facts, rules, now=past.created_at)
+        gravest = worst(checks)
+        codes = dict.fromkeys(check.code for check in checks if check.verdict is gravest)
+        outcome = _FATES[gravest]
+        sides.append(Side(outcome=outcome, codes=tuple(codes) if outcome != "auto" else ()))
+    old, new = sides
     recorded = _FATES[stored.worst]
     tally.drifted += recorded != old.outcome
     if old.outcome == new.outcome:
@@ -161,8 +163,8 @@ def _compared(
 
 
 @lru_cache(maxsize=1024)
-def _without_caa(both: _Both) -> _Both:
-    return _Both(old=replace(both.old, caa=CaaMode.OFF), new=replace(both.new, caa=CaaMode.OFF))
+def _without_caa(both: tuple[Rules, Rules]) -> tuple[Rules, Rules]:
+    return replace(both[0], caa=CaaMode.OFF), replace(both[1], caa=CaaMode.OFF)
 
 
 class _Stored:
@@ -253,9 +255,3 @@ def _facts(
         requests_last_day=before,
         stopped=stored.stopped,
     )
-
-
-def _side(checks: tuple[Check, ...]) -> Side:
-    gravest = worst(checks)
-    codes = dict.fromkeys(check.code for check in checks if check.verdict is gravest)
-    return Side(outcome=_FATES[gravest], codes=tuple(codes) if _FATES[gravest] != "auto" else ())

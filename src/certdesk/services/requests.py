@@ -353,10 +353,8 @@ def _may_ask(actor: Actor, organisation_id: OrganisationId) -> None:
 def _read(submission: Submission, *, actor: Actor, now: datetime) -> Csr:
     csr = read_upload(submission.upload, profile_id=submission.profile_id, actor=actor, now=now)
     if submission.names is not None and {name.strip().lower() for name in submission.names} != set(csr.names):
-        raise InvalidInput(
-            f"“names” is not what the CSR has: {', '.join(csr.names) or 'no name at all'}.",
-            fields={"names": "Leave it out, or make a CSR with exactly these names."},
-        )
+        told = f"“names” is not what the CSR has: {', '.join(csr.names) or 'no name at all'}."
+        raise InvalidInput(told, fields={"names": "Leave it out, or make a CSR with exactly these names."})
     return csr
 
 
@@ -373,10 +371,7 @@ def _subject(submission: Submission, csr: Csr, organisation: Organisation) -> Su
 
 def _look(submission: Submission, csr: Csr, *, now: datetime) -> CaaSeen:
     return look_at_caa(
-        organisation_id=submission.organisation_id,
-        profile_id=submission.profile_id,
-        names=csr.names,
-        now=now,
+        organisation_id=submission.organisation_id, profile_id=submission.profile_id, names=csr.names, now=now
     )
 
 

@@ -128,11 +128,8 @@ def revoke_by_proof(
             if holder != row.request.organisation_id:
                 raise NotFound("There is no such certificate.")
     if reason in RA_ONLY:
-        raise InvalidInput(
-            f"“{reason}” is for RA officers to say.",
-            fields={"reason": "Choose another reason."},
-            code="revocation.bad_reason",
-        )
+        told = f"“{reason}” is for RA officers to say."
+        raise InvalidInput(told, fields={"reason": "Choose another reason."}, code="revocation.bad_reason")
     asked = _Asked(
         actor=actor,
         reason=reason,

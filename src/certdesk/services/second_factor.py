@@ -45,10 +45,8 @@ def is_last(*, user_id: int, passkey_id: int | None) -> bool:
 def refuse_without(actor: Actor) -> None:
     """Raises NotAuthorized for a person who still has to add a second factor."""
     if actor.user_id is not None and is_missing(user_id=actor.user_id, ra_role=actor.ra_role):
-        raise NotAuthorized(
-            "Your role needs a second factor. Sign in to the portal and add one first.",
-            code="second_factor.required",
-        )
+        told = "Your role needs a second factor. Sign in to the portal and add one first."
+        raise NotAuthorized(told, code="second_factor.required")
 
 
 def sealed(text: str) -> str:

@@ -32,12 +32,7 @@ SCOPE_TITLES: dict[Scope, str] = {
 
 
 def create_token(
-    *,
-    actor: Actor,
-    name: str,
-    scopes: Iterable[Scope] = (),
-    expires_at: datetime | None,
-    now: datetime,
+    *, actor: Actor, name: str, scopes: Iterable[Scope] = (), expires_at: datetime | None, now: datetime
 ) -> str:
     """Makes a token for the actor and returns it, for the only time. Every token may read.
 

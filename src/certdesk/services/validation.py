@@ -127,10 +127,8 @@ def ask_by_email(
         there = recent.filter(Q(adn=domain) | Q(adn__endswith=f".{domain}"))
         by_person = recent.filter(asked_by_id=actor.user_id)
         if there.count() >= MAX_AN_HOUR or by_person.count() >= MAX_BY_ONE_PERSON:
-            raise RateLimited(
-                f"Enough mails were sent about {domain} within the last hour. Try again later.",
-                retry_after=int(HOUR.total_seconds()),
-            )
+            told = f"Enough mails were sent about {domain} within the last hour. Try again later."
+            raise RateLimited(told, retry_after=int(HOUR.total_seconds()))
 
         # 2. The new challenge takes the place of an open one.
         domain_id = _listed(actor, organisation_id, adn, now=now)
@@ -429,11 +427,8 @@ def _facts(row: EmailChallenge) -> ChallengeFacts:
 def _send(row: EmailChallenge, *, code: str) -> None:
     page = f"{runtime.current().base_url}/dcv/"
     text = message_text(_facts(row), link=f"{page}{normalised_code(code)}/", code=code, page=page)
-    mail = letter(
-        subject=f"Please confirm: certificates for {row.adn}",
-        blocks=map(prose, text.split("\n\n")),
-        to=[row.mailbox],
-    )
+    subject = f"Please confirm: certificates for {row.adn}"
+    mail = letter(subject=subject, blocks=map(prose, text.split("\n\n")), to=[row.mailbox])
     try:
         mail.send()
     except (OSError, SMTPException) as error:

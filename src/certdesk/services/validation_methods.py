@@ -151,10 +151,8 @@ def check_now(*, actor: Actor, challenge_id: int, clock: Callable[[], datetime])
     if row.outcome != ChallengeOutcome.OPEN or row.expires_at <= now:
         raise StateConflict(GONE)
     if not _claim(row, now=now, by_hand=True):
-        raise RateLimited(
-            "It was looked at a moment ago. Try again in a few seconds.",
-            retry_after=int(PAUSE.total_seconds()),
-        )
+        told = "It was looked at a moment ago. Try again in a few seconds."
+        raise RateLimited(told, retry_after=int(PAUSE.total_seconds()))
     outcome = check_proof(challenge_of(row), clock=clock)
     with write_transaction():
         lock_organisation(OrganisationId(row.domain.organisation_id))
@@ -168,10 +166,7 @@ def check_due(*, clock: Callable[[], datetime], limit: int) -> int:
     with write_transaction():
         rows = [row for row in due[:limit] if _claim(row, now=now, by_hand=False)]
     check_all(
-        rows,
-        challenge_of,
-        lambda row, outcome: _record(row, outcome, actor=SYSTEM, now=clock()),
-        clock=clock,
+        rows, challenge_of, lambda row, outcome: _record(row, outcome, actor=SYSTEM, now=clock()), clock=clock
     )
     return len(rows)
 

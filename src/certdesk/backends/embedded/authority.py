@@ -7,7 +7,6 @@ ever overwritten: under a new key of the same name, nobody could verify or revok
 
 import stat
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
@@ -24,7 +23,7 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from certdesk.backends.embedded.config import EmbeddedConfig
-from certdesk.backends.own_ca import ca_builder, exclusive, write_new
+from certdesk.backends.own_ca import Authority, ca_builder, exclusive, write_new
 from certdesk.domain.certificates import UNREADABLE
 from certdesk.domain.errors import Misconfigured
 
@@ -37,15 +36,6 @@ _ISSUING_FILES = (ISSUING_KEY, ISSUING_CERTIFICATE, ROOT_CERTIFICATE)
 
 _ROOT_YEARS = 20
 _ISSUING_YEARS = 10
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Authority:
-    """The opened CA. Its key is loaded once: reading it for each signature would cost more than signing."""
-
-    key: ec.EllipticCurvePrivateKey = field(repr=False)
-    issuing: x509.Certificate
-    root: x509.Certificate
 
 
 def create_authority(config: EmbeddedConfig, now: datetime, *, may_create: Callable[[], bool]) -> Authority:

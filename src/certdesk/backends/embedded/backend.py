@@ -16,9 +16,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from certdesk.backends.base import RevokedEntry
-from certdesk.backends.embedded.authority import Authority, open_authority
+from certdesk.backends.embedded.authority import open_authority
 from certdesk.backends.embedded.config import EmbeddedConfig, read_config
 from certdesk.backends.embedded.encoding import issuer_parts, sign_crl, sign_leaf, sign_recorded
+from certdesk.backends.own_ca import Authority
 from certdesk.domain.certificates import UNREADABLE, Intent, Issued, Outcome
 from certdesk.domain.errors import BackendRefused, InvalidInput, InvariantViolated
 from certdesk.domain.findings import Check, Verdict
@@ -61,7 +62,7 @@ class EmbeddedBackend:
         self._parts = issuer_parts(issuing, issuer_url=config.issuer_url, crl_url=config.crl_url)
         self._specimen = functools.lru_cache(maxsize=256)(self._made_specimen)
         self._ends = min(ca.not_valid_after_utc for ca in (issuing, self._authority.root))
-        self._chain = tuple(ca.public_bytes(Encoding.DER) for ca in (issuing, self._authority.root))
+        self._chain = self._authority.chain
 
     @classmethod
     def from_settings(cls, *, name: str, settings: Mapping[str, object]) -> Self:
@@ -130,13 +131,13 @@ class EmbeddedBackend:
         left, ends = self._ends - self._clock(), self._ends.isoformat()
         if left <= timedelta(0):
             told = "The CA's certificate has ended: it issues nothing any longer, and its CRL goes on."
-            term = Check(code="backend.ca_ended", verdict=Verdict.REFUSE, message=told, seen=ends)
+            term = Check("backend.ca_ended", Verdict.REFUSE, told, seen=ends)
         elif left < _RENEW_BEFORE:
             told = "The issuing CA ends soon, and no certificate may outlive it. Plan a new embedded CA."
-            term = Check(code="backend.ca_ends_soon", verdict=Verdict.WARN, message=told, seen=ends)
+            term = Check("backend.ca_ends_soon", Verdict.WARN, told, seen=ends)
         else:
             told = "The CA's key is open and its certificate is valid."
-            term = Check(code="backend.ready", verdict=Verdict.PASS, message=told, seen=ends)
+            term = Check("backend.ready", Verdict.PASS, told, seen=ends)
         # Since the start; a certificate is linted for a preview as well.
         by_shape, new, other = (SHAPES.counts[how] for how in How)
         told = (
@@ -146,7 +147,7 @@ class EmbeddedBackend:
         if self._lint_in_full:
             told = f"Every certificate is linted in full before it is signed. {told}"
         seen = f"{by_shape}/{new}/{other}"
-        return (term, Check(code="backend.lint", verdict=Verdict.PASS, message=told, seen=seen))
+        return (term, Check("backend.lint", Verdict.PASS, told, seen=seen))
 
     def chain(self) -> tuple[bytes, ...]:
         return self._chain

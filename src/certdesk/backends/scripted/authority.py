@@ -5,7 +5,6 @@ only where neither is, nor the orders, and its root's key is thrown away.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import NameOID
 
-from certdesk.backends.own_ca import ca_builder, exclusive, key_usage, write_new
+from certdesk.backends.own_ca import Authority, ca_builder, exclusive, key_usage, write_new
 from certdesk.backends.scripted.orders import ORDERS
 from certdesk.domain.certificates import Intent, general_name
 from certdesk.domain.errors import BackendRefused, Misconfigured
@@ -29,17 +28,6 @@ from certdesk.domain.profiles import profile
 
 _KEY, _CHAIN = "issuing.key", "chain.pem"
 _YEARS = 10
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Authority:
-    key: ec.EllipticCurvePrivateKey = field(repr=False)
-    issuing: x509.Certificate
-    root: x509.Certificate
-
-    @property
-    def chain(self) -> tuple[bytes, ...]:
-        return tuple(ca.public_bytes(Encoding.DER) for ca in (self.issuing, self.root))
 
 
 def open_or_make(

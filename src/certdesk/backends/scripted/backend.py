@@ -110,7 +110,7 @@ class ScriptedBackend:
 
     def check(self) -> tuple[Check, ...]:
         message = f"{self.title} delays, refuses and errs as its rules say. It is for tests and the demo."
-        return (Check(code="backend.tests_and_demo_only", verdict=Verdict.WARN, message=message),)
+        return (Check("backend.tests_and_demo_only", Verdict.WARN, message),)
 
     def chain(self) -> tuple[bytes, ...]:
         return self._authority.chain

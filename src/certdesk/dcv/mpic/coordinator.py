@@ -206,12 +206,8 @@ def corroborated_caa(
     checked = replace(checked, corroboration=as_evidence(counted))
     if counted.reached:
         return checked
-    refused = replace(
-        checked.decision,
-        allowed=False,
-        code=Code.NOT_CORROBORATED,
-        detail=f"CAA permits {question.name} as seen from here, and not from elsewhere. Try again later.",
-    )
+    told = f"CAA permits {question.name} as seen from here, and not from elsewhere. Try again later."
+    refused = replace(checked.decision, allowed=False, code=Code.NOT_CORROBORATED, detail=told)
     return replace(checked, decision=refused)
 
 

@@ -82,10 +82,8 @@ def problem_of(der: bytes, *, adn: str, value: bytes) -> Problem | None:
     except (ValueError, x509.InvalidVersion, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
         return _refused("certificate", f"The certificate on port 443 of {adn} can't be read.")
     if len(names) != 1 or not isinstance(names[0], x509.IPAddress if is_ip_address(adn) else x509.DNSName):
-        return _refused(
-            "names",
-            f"The certificate must have exactly one name, {adn}, and no other (RFC 8737 3).",
-        )
+        told = f"The certificate must have exactly one name, {adn}, and no other (RFC 8737 3)."
+        return _refused("names", told)
     if str(names[0].value).lower() != adn:
         return _refused("names", f"The certificate is for another name than {adn}.")
     if not identifier.critical:
