@@ -8,7 +8,7 @@ Sources: RFC 2986, RFC 7468, RFC 5958.
 import base64
 import binascii
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from cryptography import x509
 from cryptography.hazmat import asn1
@@ -97,7 +97,7 @@ def parse_failure(der: bytes, error: Exception) -> BadCsr:
     if isinstance(error, x509.InvalidVersion):
         told = "The request has an unknown version number. Make it again with a current tool."
         return BadCsr(told, code="csr.version")
-    for sign, code, told in _FAILURES:
+    for (sign, code), told in _FAILURES.items():
         if sign in str(error) and (code != "csr.truncated" or der.startswith(b"\x30")):
             return BadCsr(told, code=code)
     return BadCsr(
@@ -105,24 +105,18 @@ def parse_failure(der: bytes, error: Exception) -> BadCsr:
     )
 
 
-#: What pyca says of DER that it can't read, the code, and what to do.
-_FAILURES = (
-    (
-        "InvalidSetOrdering",
-        "csr.order",
-        "The request's parts are not in the order that DER demands. Make it again with a current tool.",
+#: What pyca says of DER that it can't read, the code → what to do.
+_FAILURES = {
+    ("InvalidSetOrdering", "csr.order"): (
+        "The request's parts are not in the order that DER demands. Make it again with a current tool."
     ),
-    (
-        "ExtraData",
-        "csr.trailing_data",
-        "There is more data after the end of the request. Send the request alone, as your tool wrote it.",
+    ("ExtraData", "csr.trailing_data"): (
+        "There is more data after the end of the request. Send the request alone, as your tool wrote it."
     ),
-    (
-        "ShortData",
-        "csr.truncated",
-        "The request is incomplete: its end is missing. Copy all of it, from BEGIN line to END line.",
+    ("ShortData", "csr.truncated"): (
+        "The request is incomplete: its end is missing. Copy all of it, from BEGIN line to END line."
     ),
-)
+}
 
 
 def _as_utf8(upload: bytes) -> bytes:
@@ -243,68 +237,49 @@ _PATH_ADVICE = (
     "This is the name of a file, not what is in it. Choose the file itself, or open it in a text editor and "
     "paste everything from the BEGIN line to the END line."
 )
-#: Other things that people send: a pattern for the beginning, the code, and what to do.
-_Formats = tuple[tuple[re.Pattern[bytes], str, str], ...]
-_BINARY_FORMATS: _Formats = (
-    (
-        re.compile(rb"PK\x03\x04|PK\x05\x06"),
+#: Other things that people send: a pattern for the beginning → the code, and what to do.
+_Formats = Mapping[bytes, tuple[str, str]]
+_BINARY_FORMATS: _Formats = {
+    rb"PK\x03\x04|PK\x05\x06": (
         "csr.archive",
         "This is a ZIP archive or an Office document. Unpack it first.",
     ),
-    (
-        re.compile(rb"\x1f\x8b|7z\xbc\xaf|Rar!|BZh|\xfd7zXZ"),
-        "csr.archive",
-        "This is an archive. Unpack it first.",
-    ),
-    (
-        re.compile(rb"%PDF|\x89PNG|\xff\xd8\xff|GIF8|\{\\rtf|\xd0\xcf\x11\xe0"),
+    rb"\x1f\x8b|7z\xbc\xaf|Rar!|BZh|\xfd7zXZ": ("csr.archive", "This is an archive. Unpack it first."),
+    rb"%PDF|\x89PNG|\xff\xd8\xff|GIF8|\{\\rtf|\xd0\xcf\x11\xe0": (
         "csr.document",
         "This is a document or a picture, not text. Send the file that your tool wrote.",
     ),
-    (
-        re.compile(rb"\xfe\xed\xfe\xed|\xce\xce\xce\xce"),
+    rb"\xfe\xed\xfe\xed|\xce\xce\xce\xce": (
         "csr.keystore",
         "This is a Java keystore with a private key: keep it. Make a request with keytool -certreq.",
     ),
-)
-_TEXT_FORMATS: _Formats = (
-    (
-        re.compile(rb"\s*(?:<!doctype|<html|<\?xml|<head|<body|<svg)", re.IGNORECASE),
+}
+_TEXT_FORMATS: _Formats = {
+    rb"(?i)\s*(?:<!doctype|<html|<\?xml|<head|<body|<svg)": (
         "csr.html",
         "This is a web page or XML, not a certificate request.",
     ),
-    (
-        re.compile(rb"\s*(?:ssh-(?:rsa|ed25519|dss)|ecdsa-sha2-\S+|---- BEGIN SSH2)\s"),
+    rb"\s*(?:ssh-(?:rsa|ed25519|dss)|ecdsa-sha2-\S+|---- BEGIN SSH2)\s": (
         "csr.ssh_key",
         "This is an SSH key. Certificates for servers need a key and a request of their own.",
     ),
-    (
-        re.compile(rb"\s*(?:Certificate Request:|Data:)\s"),
+    rb"\s*(?:Certificate Request:|Data:)\s": (
         "csr.printout",
         "This is the printed form of a request. Leave out -noout, so that the BEGIN line is there.",
     ),
-    (
-        re.compile(rb"\s*[^\s=]{0,100}(?:openssl|certreq|keytool|certtool)(?:\.exe)?\s+\S", re.IGNORECASE),
+    rb"(?i)\s*[^\s=]{0,100}(?:openssl|certreq|keytool|certtool)(?:\.exe)?\s+\S": (
         "csr.command",
         "This is a command. Run it on your server and send the file that it writes.",
     ),
-    (
-        re.compile(rb"\s*\"?(?:[A-Za-z]:[\\/]|\\\\|file:|~?/|\.{1,2}[\\/])[^\r\n]{1,400}\s*"),
-        "csr.path",
-        _PATH_ADVICE,
-    ),
-    (re.compile(rb"\s*(?:https?|ftp)://\S+\s*"), "csr.url", "This is a link. Links are not followed."),
-    (
-        re.compile(rb"\s*[^\s<>]{1,200}\.(?:csr|req|pem|txt|der|p10)\"?\s*", re.IGNORECASE),
-        "csr.path",
-        _PATH_ADVICE,
-    ),
-)
+    rb"\s*\"?(?:[A-Za-z]:[\\/]|\\\\|file:|~?/|\.{1,2}[\\/])[^\r\n]{1,400}\s*": ("csr.path", _PATH_ADVICE),
+    rb"\s*(?:https?|ftp)://\S+\s*": ("csr.url", "This is a link. Links are not followed."),
+    rb"(?i)\s*[^\s<>]{1,200}\.(?:csr|req|pem|txt|der|p10)\"?\s*": ("csr.path", _PATH_ADVICE),
+}
 _WHOLE = frozenset({"csr.path", "csr.url"})
 
 
 def _refuse_formats(data: bytes, formats: _Formats) -> None:
     """Recognises a file by how it begins; paths and links must be all that there is."""
-    for pattern, code, advice in formats:
-        if pattern.fullmatch(data) if code in _WHOLE else pattern.match(data):
+    for pattern, (code, advice) in formats.items():
+        if re.fullmatch(pattern, data) if code in _WHOLE else re.match(pattern, data):
             raise BadCsr(f"{advice} {_SEND_CSR}", code=code)

@@ -207,10 +207,6 @@ def _texts(value: object) -> Iterator[str]:
     yield from value
 
 
-def _suffixes(value: object) -> tuple[str, ...]:
-    return suffix_list(list(_texts(value)))
-
-
 def _years(value: object) -> tuple[int, ...]:
     if not isinstance(value, list) or not all(type(item) is int for item in value):
         raise ValueError("Give a list of years, such as [1, 2].")
@@ -252,7 +248,7 @@ def _yes_or_no(value: object) -> bool:
 
 
 _PARSERS: Mapping[str, Callable[[object], object]] = {
-    "trusted_suffixes": _suffixes,
+    "trusted_suffixes": lambda value: suffix_list(list(_texts(value))),
     "durations": _years,
     "key_types": _key_types,
     "rsa_min_bits": _number(MIN_RSA_BITS, MAX_RSA_BITS),
