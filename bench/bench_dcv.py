@@ -28,8 +28,8 @@ from certdesk.domain.evidence import Method  # noqa: E402 - as above
 from certdesk.domain.requests import OrganisationId  # noqa: E402 - as above
 from certdesk.services.publications import DnsRecord  # noqa: E402 - as above
 from certdesk.services.validation import add_domain  # noqa: E402 - as above
-from certdesk.services.validation_methods import check_due, start_challenge  # noqa: E402 - as above
-from certdesk.store.models import Organisation, User, ValidationRecord  # noqa: E402 - as above
+from certdesk.services.validation_methods import check_due, start_challenge, what_to_publish  # noqa: E402 - as above
+from certdesk.store.models import MethodChallenge, Organisation, User, ValidationRecord  # noqa: E402 - as above
 from certdesk.store.selectors.people import actor_for_user  # noqa: E402 - as above
 
 SLOW, SLOW_SECONDS, USUAL_SECONDS = 3, 1.0, 0.05
@@ -71,7 +71,8 @@ def begin(*, names: int) -> None:
     now = timezone.now()
     for n in range(names):
         domain_id = add_domain(actor=alice, organisation_id=university, name=f"n{n}.example.org", now=now)
-        begun = start_challenge(actor=alice, domain_id=domain_id, method=Method.DNS_TXT, now=now).publication
+        number = start_challenge(actor=alice, domain_id=domain_id, method=Method.DNS_TXT, now=now)
+        begun = what_to_publish(MethodChallenge.objects.get(id=number))
         assert isinstance(begun, DnsRecord)
         _dns.records[begun.name, "TXT"] = [f'"{begun.value}"']
         _dns.delays[begun.name] = SLOW_SECONDS if n < SLOW else USUAL_SECONDS

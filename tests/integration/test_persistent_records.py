@@ -16,6 +16,7 @@ from certdesk.services.persistent import (
     GIVE_UP_AFTER,
     account_uri,
     check_record_now,
+    record_of,
     stop_watching,
     watch_due,
     watch_record,
@@ -54,7 +55,8 @@ def people() -> World:
 
 def watch(people: World, *, wildcard: bool = True, now: datetime = NOW) -> int:
     added = add_domain(actor=people.alice, organisation_id=people.university, name=ADN, now=now)
-    return watch_record(actor=people.alice, domain_id=added, wildcard=wildcard, now=now).domain_id
+    watch_record(actor=people.alice, domain_id=added, wildcard=wildcard, now=now)
+    return added
 
 
 def proofs() -> list[datetime]:
@@ -74,15 +76,19 @@ def test_the_record_to_publish_names_our_ca_and_the_organisation(people: World, 
     added = add_domain(actor=people.alice, organisation_id=people.university, name=ADN, now=NOW)
     issuers = Persistence(issuers=("ca.example.ac.uk", "old.example.ac.uk"), check_every=DAY, days=10)
     with configured(persistence=issuers):
-        made = watch_record(actor=people.alice, domain_id=added, wildcard=True, now=NOW)
+        watch_record(actor=people.alice, domain_id=added, wildcard=True, now=NOW)
+        made = record_of(added)
         watch_due(clock=Clock(NOW), limit=10)
-        narrow = watch_record(actor=people.alice, domain_id=added, wildcard=False, now=NOW)
+        watch_record(actor=people.alice, domain_id=added, wildcard=False, now=NOW)
+        narrow = record_of(added)
     uri = f"{runtime.current().base_url}/acme/organisations/example-university"
     assert account_uri("example-university") == uri
-    assert made.record.name == "_validation-persist.new.ac.uk"
-    assert made.record.value == f"ca.example.ac.uk; accounturi={uri}; policy=wildcard"
-    assert narrow.record.value == f"ca.example.ac.uk; accounturi={uri}"
-    assert made.record.line.startswith('_validation-persist.new.ac.uk. 300 IN TXT "ca.example.ac.uk; acc')
+    assert made is not None
+    assert narrow is not None
+    assert made.name == "_validation-persist.new.ac.uk"
+    assert made.value == f"ca.example.ac.uk; accounturi={uri}; policy=wildcard"
+    assert narrow.value == f"ca.example.ac.uk; accounturi={uri}"
+    assert made.line.startswith('_validation-persist.new.ac.uk. 300 IN TXT "ca.example.ac.uk; acc')
     (asked,) = net.looks
     assert (asked.method, asked.account_uri, asked.wildcard) == (Method.DNS_PERSIST_WILDCARD, uri, True)
     assert asked.issuers == ("ca.example.ac.uk", "old.example.ac.uk")

@@ -19,7 +19,6 @@ from certdesk.services.validation_methods import (
     PUBLISHED,
     Found,
     NotFoundYet,
-    Started,
     cancel_method_challenge,
     check_due,
     check_now,
@@ -60,29 +59,30 @@ def domain(people: World, name: str = "new.ac.uk") -> int:
     return add_domain(actor=people.alice, organisation_id=people.university, name=name, now=NOW)
 
 
-def start(people: World, method: Method = Method.DNS_TXT, *, name: str = "new.ac.uk") -> Started:
-    return start_challenge(actor=people.alice, domain_id=domain(people, name), method=method, now=NOW)
+def start(people: World, method: Method = Method.DNS_TXT, *, name: str = "new.ac.uk") -> MethodChallenge:
+    number = start_challenge(actor=people.alice, domain_id=domain(people, name), method=method, now=NOW)
+    return MethodChallenge.objects.get(id=number)
 
 
-def value_of(started: Started) -> str:
-    match started.publication:
+def value_of(started: MethodChallenge) -> str:
+    match what_to_publish(started):
         case DnsRecord(value=value):
             return value.partition(".")[0]
         case WebFile(content=content):
             return content
 
 
-def publish(net: Outside, started: Started) -> None:
-    match started.publication:
+def publish(net: Outside, started: MethodChallenge) -> None:
+    match what_to_publish(started):
         case DnsRecord(kind="CNAME", value=target):
             net.published.add((started.adn, target.removesuffix(".")))
         case _:
             net.published.add((started.adn, value_of(started)))
 
 
-def look(people: World, started: Started, *, after: timedelta = MINUTE) -> Found | NotFoundYet:
+def look(people: World, started: MethodChallenge, *, after: timedelta = MINUTE) -> Found | NotFoundYet:
     clock = Clock(NOW + after)
-    return check_now(actor=people.alice, challenge_id=started.challenge_id, clock=clock)
+    return check_now(actor=people.alice, challenge_id=started.pk, clock=clock)
 
 
 @pytest.mark.parametrize("method", PUBLISHED)
@@ -138,7 +138,7 @@ def test_v1_a_change_of_the_secret_key_leaves_open_challenges_as_they_are(
 
 def test_a_files_name_does_not_tell_its_content(people: World, net: Outside) -> None:
     """BR 3.2.2.4.18: the value may not stand in the request for the file."""
-    file = start(people, Method.HTTP_FILE).publication
+    file = what_to_publish(start(people, Method.HTTP_FILE))
     assert isinstance(file, WebFile)
     assert file.url.startswith("http://new.ac.uk/.well-known/pki-validation/")
     assert file.content not in file.url
@@ -180,7 +180,7 @@ def test_a_new_challenge_ends_the_one_before(people: World, net: Outside) -> Non
     assert isinstance(look(people, second), NotFoundYet)
     other_way = start(people, Method.HTTP_FILE)
     assert isinstance(look(people, second, after=2 * MINUTE), NotFoundYet)
-    assert other_way.challenge_id != second.challenge_id
+    assert other_way.pk != second.pk
 
 
 def test_a_cancelled_or_expired_challenge_proves_nothing(people: World, net: Outside) -> None:
@@ -188,9 +188,9 @@ def test_a_cancelled_or_expired_challenge_proves_nothing(people: World, net: Out
     for one in (cancelled, expired):
         publish(net, one)
     assert expired.expires_at == NOW + 30 * DAY  # BR 3.2.2.4
-    cancel_method_challenge(actor=people.bob, challenge_id=cancelled.challenge_id, now=NOW)
+    cancel_method_challenge(actor=people.bob, challenge_id=cancelled.pk, now=NOW)
     with pytest.raises(StateConflict):
-        cancel_method_challenge(actor=people.bob, challenge_id=cancelled.challenge_id, now=NOW)
+        cancel_method_challenge(actor=people.bob, challenge_id=cancelled.pk, now=NOW)
     with pytest.raises(StateConflict):
         look(people, cancelled)
     with pytest.raises(StateConflict):
@@ -210,7 +210,7 @@ def test_a_proof_that_comes_too_late_or_for_a_cancelled_challenge_is_not_recorde
     def cancel() -> None:
         while not net.looks:
             pass
-        cancel_method_challenge(actor=people.alice, challenge_id=started.challenge_id, now=NOW)
+        cancel_method_challenge(actor=people.alice, challenge_id=started.pk, now=NOW)
         net.gate.set()
 
     _done, refused = outcomes(together([cancel, partial(look, people, started)]))
@@ -346,12 +346,12 @@ def test_who_may(people: World, net: Outside) -> None:
         with pytest.raises(refusal):
             start_challenge(actor=who, domain_id=started.domain_id, method=Method.DNS_TXT, now=NOW)
         with pytest.raises(refusal):
-            check_now(actor=who, challenge_id=started.challenge_id, clock=Clock(NOW))
+            check_now(actor=who, challenge_id=started.pk, clock=Clock(NOW))
         with pytest.raises(refusal):
-            cancel_method_challenge(actor=who, challenge_id=started.challenge_id, now=NOW)
+            cancel_method_challenge(actor=who, challenge_id=started.pk, now=NOW)
     for n, who in enumerate((meg, people.olga), start=1):
         clock = Clock(NOW + n * MINUTE)
-        looked = check_now(actor=who, challenge_id=started.challenge_id, clock=clock)
+        looked = check_now(actor=who, challenge_id=started.pk, clock=clock)
         assert isinstance(looked, NotFoundYet)
     with pytest.raises(NotFound):
         check_now(actor=people.alice, challenge_id=999_999, clock=Clock(NOW))

@@ -76,8 +76,8 @@ def by_email(people: World, net: Outside, withdraw: Callable[[], object]) -> Non
 
 
 def by_record(people: World, net: Outside, withdraw: Callable[[], object], *, by_hand: bool = False) -> None:
-    started = start_challenge(actor=people.alice, domain_id=listed(people), method=Method.DNS_TXT, now=NOW)
-    row = MethodChallenge.objects.get(id=started.challenge_id)
+    number = start_challenge(actor=people.alice, domain_id=listed(people), method=Method.DNS_TXT, now=NOW)
+    row = MethodChallenge.objects.get(id=number)
     net.published.add((ADN, challenge_of(row).expected))
     net.meanwhile = withdraw
     clock = Clock(NOW + MINUTE)

@@ -162,10 +162,7 @@ UNREADABLE = (
 
 
 def certificate_facts(der: bytes) -> CertificateFacts:
-    """The facts of one DER certificate.
-
-    Raises: ValueError when it can't be read as one.
-    """
+    """The facts of one DER certificate. Raises ValueError when it can't be read as one."""
     try:
         certificate = x509.load_der_x509_certificate(der)
         spki = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)

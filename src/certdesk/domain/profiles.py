@@ -58,10 +58,7 @@ PROFILES: Mapping[str, Profile] = MappingProxyType({one.id: one for one in (_TLS
 
 
 def profile(profile_id: str) -> Profile:
-    """The profile of this id.
-
-    Raises: InvalidInput when there is none.
-    """
+    """The profile of this id. Raises InvalidInput when there is none."""
     try:
         return PROFILES[profile_id]
     except KeyError:

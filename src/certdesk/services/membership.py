@@ -161,9 +161,7 @@ def disable_member(*, actor: Actor, organisation_id: OrganisationId, user_id: in
 def enable_member(*, actor: Actor, organisation_id: OrganisationId, user_id: int, now: datetime) -> None:
     """Makes a disabled membership work again, as an applicant: a manager gives more where it is meant.
 
-    A membership that the RA has disabled, only the RA enables.
-
-    Raises NotFound, NotAuthorized, StateConflict.
+    A membership that the RA has disabled, only the RA enables. Raises NotFound, NotAuthorized, StateConflict.
     """
     with write_transaction():
         actor = _lock(actor, organisation_id)

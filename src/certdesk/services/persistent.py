@@ -5,7 +5,6 @@ once, people are told, and nothing is extended. One that can't be asked for is n
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import structlog
@@ -48,15 +47,6 @@ GONE_AFTER = 3  # looks in a row that could not be made: then it counts as missi
 NOT_WATCHED = "We don’t watch this record. Start again."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Watched:
-    """A record that is looked for from now on."""
-
-    domain_id: int
-    adn: str
-    record: DnsRecord
-
-
 def account_uri(slug: str) -> str:
     """What names an organisation in its records: stable while the address and the short name are."""
     return f"{runtime.current().base_url}/acme/organisations/{slug}"
@@ -77,7 +67,7 @@ def record_of(domain_id: int) -> DnsRecord | None:
     return record_for(row.domain, wildcard=row.wildcard) if row else None
 
 
-def watch_record(*, actor: Actor, domain_id: int, wildcard: bool, now: datetime) -> Watched:
+def watch_record(*, actor: Actor, domain_id: int, wildcard: bool, now: datetime) -> None:
     """Looks for the domain's persistent record from now on; `wildcard`: also for all names below it.
 
     Raises InvalidInput where the method is not set up, NotFound, NotAuthorized.
@@ -108,7 +98,6 @@ def watch_record(*, actor: Actor, domain_id: int, wildcard: bool, now: datetime)
         )
         audit_domain(domain, "domain.persistent_watch", actor=actor, now=now, wildcard=wildcard)
         tell_waiting(organisation_id, now=now)
-    return Watched(domain_id=domain.pk, adn=domain.adn, record=record_for(domain, wildcard=wildcard))
 
 
 def stop_watching(*, actor: Actor, domain_id: int, now: datetime) -> None:

@@ -48,18 +48,6 @@ MAX_SEEN = 2000  # characters of what a stranger's server said that are kept
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Started:
-    """A challenge that waits for something to be published."""
-
-    challenge_id: int
-    domain_id: int
-    adn: str
-    method: Method
-    publication: Publication
-    expires_at: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Open:
     """A challenge as whoever publishes it sees it, with what the last look said."""
 
@@ -99,8 +87,9 @@ def publishable(adn: str) -> tuple[Method, ...]:
     return (Method.HTTP_FILE,) if is_ip_address(adn) else PUBLISHED
 
 
-def start_challenge(*, actor: Actor, domain_id: int, method: Method, now: datetime) -> Started:
-    """Makes a random value for a domain and a method; an earlier open one of that method ends.
+def start_challenge(*, actor: Actor, domain_id: int, method: Method, now: datetime) -> int:
+    """Makes a random value for a domain and a method; an earlier open one of that method ends. Returns the
+    challenge's number.
 
     Raises InvalidInput for a method that is not offered, NotFound for a foreign domain, NotAuthorized.
     """
@@ -130,14 +119,7 @@ def start_challenge(*, actor: Actor, domain_id: int, method: Method, now: dateti
         )
         _audit(row, "domain.challenge", actor=actor, now=now)
         tell_waiting(OrganisationId(domain.organisation_id), now=now)
-    return Started(
-        challenge_id=row.pk,
-        domain_id=domain.pk,
-        adn=row.adn,
-        method=method,
-        publication=what_to_publish(row),
-        expires_at=row.expires_at,
-    )
+    return row.pk
 
 
 def check_now(*, actor: Actor, challenge_id: int, clock: Callable[[], datetime]) -> Checked:
