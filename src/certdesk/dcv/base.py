@@ -142,9 +142,5 @@ def not_fetched(failed: NotFetched) -> Problem:
     """Why nothing could be looked at, as the problem of a validation."""
     dns = failed.code.startswith("fetch.dns.") or failed.code == "fetch.no_address"
     tls = failed.code in ("fetch.tls", "fetch.alpn")
-    return Problem(
-        code=f"dcv.{failed.code}",
-        detail=failed.detail,
-        acme_type="dns" if dns else "tls" if tls else "connection",
-        retry=failed.retry,
-    )
+    kind = "dns" if dns else "tls" if tls else "connection"
+    return Problem(code=f"dcv.{failed.code}", detail=failed.detail, acme_type=kind, retry=failed.retry)

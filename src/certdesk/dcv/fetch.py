@@ -162,11 +162,9 @@ class SafeFetcher:
         for kind in ("AAAA", "A"):
             answer = self._resolver.lookup(host, kind)
             if not answer.status.answered:
-                return NotFetched(
-                    code=f"fetch.dns.{answer.status.value}",
-                    detail=f"The address of {host} can't be looked up ({answer.status.value}).",
-                    retry=answer.status.passing,
-                )
+                fault = answer.status.value
+                told = f"The address of {host} can't be looked up ({fault})."
+                return NotFetched(code=f"fetch.dns.{fault}", detail=told, retry=answer.status.passing)
             found += answer.values
         if not found:
             told = f"{host} has no address in the DNS (neither A nor AAAA)."

@@ -56,12 +56,8 @@ class Look:
             return None
         why = _FAULTS.get(answer.status, answer.status.value)
         note = f" The resolver says: {answer.note}." if answer.note else ""
-        return Problem(
-            code=f"dcv.dns.{answer.status.value}",
-            detail=f"{self.asked} can't be looked up: {why}.{note}",
-            acme_type="dns",
-            retry=answer.status.passing,
-        )
+        code, told = f"dcv.dns.{answer.status.value}", f"{self.asked} can't be looked up: {why}.{note}"
+        return Problem(code=code, detail=told, acme_type="dns", retry=answer.status.passing)
 
 
 def look(resolver: Resolver, name: str, kind: str) -> Look:

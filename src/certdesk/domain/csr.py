@@ -431,15 +431,13 @@ def _passed(code: str, told: str, seen: str = "") -> Check:
 
 
 def _subject_checks(subject: tuple[SubjectAttribute, ...]) -> tuple[Check, ...]:
+    told = "has characters that do not print. Type it again by hand."
     return tuple(
         Check(
-            "subject.control",
-            Verdict.REFUSE,
-            f"The subject field {attribute.name} has characters that do not print. Type it again by hand.",
-            seen=quoted(attribute.value),
+            "subject.control", Verdict.REFUSE, f"The subject field {one.name} {told}", seen=quoted(one.value)
         )
-        for attribute in subject
-        if any(not char.isprintable() for char in attribute.value)
+        for one in subject
+        if any(not char.isprintable() for char in one.value)
     )
 
 

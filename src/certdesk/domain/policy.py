@@ -309,12 +309,8 @@ def _organisation_checks(organisation: OrganisationFacts, rules: Rules) -> Itera
             else ", which waits for nobody under this policy"
         )
         told = f"This is the organisation's first request{what}."
-    yield Check(
-        "organisation.first_request",
-        Verdict.MANUAL if first and waits else Verdict.PASS,
-        told,
-        seen=FIRST_REQUEST if first else "",
-    )
+    verdict = Verdict.MANUAL if first and waits else Verdict.PASS
+    yield Check("organisation.first_request", verdict, told, seen=FIRST_REQUEST if first else "")
 
 
 def _suffix_checks(facts: Facts, rules: Rules, *, now: datetime) -> Iterator[Check]:
@@ -362,13 +358,8 @@ def _validation_checks(facts: Facts, rules: Rules, *, now: datetime) -> Iterator
         method = METHODS[validation.method]
         until = f"{validation.expires_at:%-d %B %Y} ({method.title})"
         told = f"{listed(reached)}: {validation.adn} is validated until {until}."
-        yield Check(
-            "domain.validated",
-            Verdict.PASS,
-            told,
-            seen=validation.adn,
-            rule=f"Domain validation ({method.source})",
-        )
+        rule = f"Domain validation ({method.source})"
+        yield Check("domain.validated", Verdict.PASS, told, seen=validation.adn, rule=rule)
     for domain, names in _by_domain(missing).items():
         pending, rule = under_any(domain, rules.trusted_suffixes), "BR 3.2.2.4"
         what, how = domain, "an officer validates the domain"

@@ -112,20 +112,15 @@ def name_limit_checks(names: Sequence[DnsName], rules: Rules) -> Iterator[Check]
     if len(names) > rules.max_names:
         told = f"The request has {len(names)} names; at most {rules.max_names} are accepted here. Split it."
         yield Check("names.limit", Verdict.REFUSE, told, seen=f"{len(names)} names")
-    refused = rules.wildcards is Handling.REFUSE
     for name in names:
         # One check for each: an officer accepts this wildcard, and not the list that it stood in.
         if name.startswith("*.") and rules.wildcards is not Handling.AUTO:
-            yield Check(
-                "names.wildcard_policy",
-                _VERDICTS[rules.wildcards],
-                f"{name}: wildcards are not accepted here. List the hosts instead."
-                if refused
-                else f"{name}: an officer reviews every wildcard.",
-                seen=name,
-                names=(name,),
-                changed_by="applicant" if refused else "RA officer",
-            )
+            told, who = f"{name}: an officer reviews every wildcard.", "RA officer"
+            if rules.wildcards is Handling.REFUSE:
+                told = f"{name}: wildcards are not accepted here. List the hosts instead."
+                who = "applicant"
+            verdict = _VERDICTS[rules.wildcards]
+            yield Check("names.wildcard_policy", verdict, told, seen=name, names=(name,), changed_by=who)
 
 
 def caa_checks(
@@ -156,13 +151,9 @@ def caa_checks(
         )
     if unknown:
         why = " ".join(dict.fromkeys(asked[name].detail for name in unknown if name in asked))
-        yield Check(
-            CAA_UNKNOWN,
-            _VERDICTS[rules.caa_unknown] if must else Verdict.WARN,
-            f"{listed(unknown)}: no current answer about CAA records is known. {why}".strip(),
-            seen=listed(unknown),
-            names=tuple(unknown),
-        )
+        told = f"{listed(unknown)}: no current answer about CAA records is known. {why}".strip()
+        verdict = _VERDICTS[rules.caa_unknown] if must else Verdict.WARN
+        yield Check(CAA_UNKNOWN, verdict, told, seen=listed(unknown), names=tuple(unknown))
     if names and not forbidden and not unknown:
         # Said once for all names that have the same reason.
         details = [detail for detail in dict.fromkeys(known[name].detail for name in names) if detail]
@@ -179,25 +170,20 @@ def cap_checks(requests_last_day: int | None, rules: Rules) -> Iterator[Check]:
         return
     within = requests_last_day is not None and requests_last_day < rules.daily_cap
     count = "an unknown number of" if requests_last_day is None else str(requests_last_day)
-    told = f"The organisation has made {count} requests in the last 24 hours; {rules.daily_cap} go through"
-    yield Check(
-        "organisation.daily_cap",
-        Verdict.PASS if within else Verdict.MANUAL,
-        f"{told} without an officer.",
-        seen=count,
+    told = (
+        f"The organisation has made {count} requests in the last 24 hours; {rules.daily_cap} go through "
+        "without an officer."
     )
+    verdict = Verdict.PASS if within else Verdict.MANUAL
+    yield Check("organisation.daily_cap", verdict, told, seen=count)
 
 
 def stopped_checks(stopped: Sequence[tuple[DnsName, int]]) -> Iterator[Check]:
     """Once the RA has stopped a request, the next one for its names is for an officer to decide."""
     for name, number in stopped:
-        yield Check(
-            "names.entitlement_ended",
-            Verdict.MANUAL,
-            f"{name}: an RA officer has stopped request {number} for it; an officer decides.",
-            seen=f"{name}, request {number}",
-            names=(name,),
-        )
+        told = f"{name}: an RA officer has stopped request {number} for it; an officer decides."
+        seen = f"{name}, request {number}"
+        yield Check("names.entitlement_ended", Verdict.MANUAL, told, seen=seen, names=(name,))
 
 
 #: A missing answer is waited for: no officer can waive it, since nothing else stands in for it.

@@ -334,15 +334,8 @@ def order_obstacles(order: AcmeOrder | None, *, now: datetime) -> tuple[Check, .
     refused = credential_obstacles(standing, names=order.identifiers, profile_id=order.profile_id, now=now)
     if refused is None:
         return ()
-    return (
-        Check(
-            "acme.account",
-            Verdict.REFUSE,
-            refused.detail,
-            rule="ACME accounts (RFC 8555 7.3)",
-            changed_by="organisation manager",
-        ),
-    )
+    rule, who = "ACME accounts (RFC 8555 7.3)", "organisation manager"
+    return (Check("acme.account", Verdict.REFUSE, refused.detail, rule=rule, changed_by=who),)
 
 
 def _needs_approval(wanted: Wanted, decision: Decision, *, actor: Actor, now: datetime) -> NeedsApproval:

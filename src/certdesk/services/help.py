@@ -194,14 +194,8 @@ def _store(entry: FaqEntry, *, actor: Actor, action: str, now: datetime) -> None
         )
     except IntegrityError as error:  # two at once: the number or `previous` is unique
         raise StateConflict(CHANGED_SINCE) from error
-    audit.record(
-        actor=actor,
-        action=action,
-        object_type="faq",
-        object_id=entry.key,
-        now=now,
-        data={"version": entry.version + 1, "question": entry.question, "position": entry.position},
-    )
+    data = {"version": entry.version + 1, "question": entry.question, "position": entry.position}
+    audit.record(actor=actor, action=action, object_type="faq", object_id=entry.key, now=now, data=data)
 
 
 def _from_row(row: FaqVersion) -> FaqEntry:

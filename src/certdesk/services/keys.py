@@ -56,14 +56,9 @@ def block_key(
 
 def block_pasted(pasted: PrivateKeyPasted, *, actor: Actor, now: datetime) -> None:
     """Blocks the keys whose private part was sent to us and proven. Of the private key nothing is kept."""
+    reason = "The private key was sent to the service."
     for spki_sha256 in pasted.spki_sha256:
-        block_key(
-            spki_sha256,
-            proof=KeyProof.POSSESSION,
-            reason="The private key was sent to the service.",
-            actor=actor,
-            now=now,
-        )
+        block_key(spki_sha256, proof=KeyProof.POSSESSION, reason=reason, actor=actor, now=now)
 
 
 def block_by_hand(*, actor: Actor, evidence: bytes, reason: str, now: datetime) -> int:

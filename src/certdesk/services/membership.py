@@ -84,13 +84,9 @@ def add_ra_person(
     user.ra_role = role
     with write_transaction():
         user.save(force_insert=True)
+        data = {"username": user.username, "ra_role": role.value}
         audit.record(
-            actor=actor,
-            action="account.add",
-            object_type="user",
-            object_id=user.pk,
-            now=now,
-            data={"username": user.username, "ra_role": role.value},
+            actor=actor, action="account.add", object_type="user", object_id=user.pk, now=now, data=data
         )
         enqueue_account_mail(user_id=user.pk, occasion=Occasion.ADDED, by=actor.label, now=now)
     return IssuedPassword(user_id=UserId(user.pk), username=user.username, password=password)

@@ -117,13 +117,8 @@ def rename_organisation(
         if not differences:
             raise InvalidInput("Nothing is different.", fields={"legal_name": "It is called so already."})
         Organisation.objects.filter(id=organisation_id).update(**identity)
-        _record(
-            actor,
-            organisation_id,
-            "organisation.rename",
-            now=now,
-            data={"changed": differences, "evidence": evidence},
-        )
+        data = {"changed": differences, "evidence": evidence}
+        _record(actor, organisation_id, "organisation.rename", now=now, data=data)
 
 
 def disable_organisation(

@@ -29,6 +29,7 @@ from certdesk.store.selectors.facts import described, known_facts, stopped_names
 
 CAP_PERIOD = timedelta(hours=24)
 ACME = "acme"
+_CSR_RULE = "CSR format (RFC 2986)"
 _LINT_RULE = "Certificate linting (BR 4.3.1.2)"
 _APPROVAL = Prepared(
     lambda request: Approval.objects.filter(request_id=request, verdict="approve").order_by("-id")[:1], int
@@ -125,13 +126,8 @@ def bare_facts(subject: Subject) -> Facts:
     said = () if csr is None or subject.channel == ACME else csr.subject_value("O")
     findings = () if csr is None else csr.findings
     if csr is None:  # the names stand in no CSR yet
-        later = Check(
-            "csr.with_each_certificate",
-            Verdict.PASS,
-            "Each certificate has a CSR of its own, which is checked when it is sent.",
-            rule="CSR format (RFC 2986)",
-            changed_by="applicant",
-        )
+        told, rule = "Each certificate has a CSR of its own, which is checked when it is sent.", _CSR_RULE
+        later = Check("csr.with_each_certificate", Verdict.PASS, told, rule=rule, changed_by="applicant")
         alt_names, addresses = tuple(map(general_name, subject.names)), subject.profile.ip_addresses
         _names, found = read_names(common_names=(), alt_names=alt_names, ip_addresses=addresses)
         findings = (later, *found)
@@ -265,15 +261,8 @@ def _certificate_checks(facts: Facts, subject: Subject, *, lint: bool, now: date
     try:
         found = SHAPES.objections(backend.specimen(intent_of(subject, backend, now=now)))
     except BackendRefused as error:
-        return (
-            Check(
-                "certificate.ca_limits",
-                Verdict.REFUSE,
-                error.detail,
-                rule="The CA’s own limits",
-                changed_by="operator",
-            ),
-        )
+        rule, who = "The CA’s own limits", "operator"
+        return (Check("certificate.ca_limits", Verdict.REFUSE, error.detail, rule=rule, changed_by=who),)
     # What does not block is about our profile and the same for everybody: nothing an applicant could change.
     return tuple(
         Check(

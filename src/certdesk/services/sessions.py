@@ -106,11 +106,5 @@ def browser_name(user_agent: str) -> str:
 
 
 def _record(actor: Actor, count: int, *, now: datetime) -> None:
-    audit.record(
-        actor=actor,
-        action="session.end",
-        object_type="user",
-        object_id=actor.user_id,
-        now=now,
-        data={"sessions": count},
-    )
+    data, number = {"sessions": count}, actor.user_id
+    audit.record(actor=actor, action="session.end", object_type="user", object_id=number, now=now, data=data)

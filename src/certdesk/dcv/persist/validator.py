@@ -145,9 +145,8 @@ def _problem(challenge: Challenge, looked: list[_Found]) -> Problem:
     reason, found = max(rejections, key=lambda pair: pair[0])
     code, acme_type = _PROBLEMS[reason]
     why = found.rejected.why if found.rejected else ""
-    return Problem(
-        code=f"dcv.persist.{code}",
-        detail=f"The record at {found.look.name} does not count: {why}.",
-        acme_type=acme_type,
-        retry=reason is not RejectedReason.EXPIRED,
+    told, retry = (
+        f"The record at {found.look.name} does not count: {why}.",
+        reason is not RejectedReason.EXPIRED,
     )
+    return Problem(code=f"dcv.persist.{code}", detail=told, acme_type=acme_type, retry=retry)
