@@ -163,9 +163,8 @@ class Config(BaseSettings):
     def _people_can_open_it(cls, value: str) -> str:
         parts = urlsplit(value)
         if value and not (parts.scheme in ("http", "https") and parts.hostname):
-            raise ValueError(
-                f"CERTDESK_BASE_URL={value} is no address such as https://certdesk.example.ac.uk"
-            )
+            told = f"CERTDESK_BASE_URL={value} is no address such as https://certdesk.example.ac.uk"
+            raise ValueError(told)
         return value
 
     @model_validator(mode="after")

@@ -20,6 +20,5 @@ def configured_network(config: Config) -> Network | None:
             https_port=config.dcv_tls_port,
         )
     except ValueError as error:
-        raise Misconfigured(
-            f"CERTDESK_DNS_SERVERS or CERTDESK_DCV_ALLOWED_NETWORKS can't be used: {error}."
-        ) from None
+        told = f"CERTDESK_DNS_SERVERS or CERTDESK_DCV_ALLOWED_NETWORKS can't be used: {error}."
+        raise Misconfigured(told) from None

@@ -87,9 +87,8 @@ def prepare(*, talk: Callable[[str], None]) -> None:
         family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
         socket.create_server((config.host, config.port), family=family).close()
     except OSError as error:
-        raise Misconfigured(
-            f"{config.host}:{config.port} can't be used: {error.strerror}. Set another PORT."
-        ) from None
+        told = f"{config.host}:{config.port} can't be used: {error.strerror}. Set another PORT."
+        raise Misconfigured(told) from None
 
     # 2. Tables, files and CAs as this version has them.
     migrate()

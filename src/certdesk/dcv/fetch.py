@@ -258,15 +258,13 @@ def _target(base: httpx2.URL | None, url: str, *, ip_address: str) -> _Target | 
     if parsed.scheme not in _DEFAULT_PORTS or not host:
         return NotFetched(code="fetch.scheme", detail=f"Only http and https are followed, not {_shown(url)}")
     if port not in (HTTP, HTTPS):
-        return NotFetched(
-            code="fetch.port", detail=f"Only ports {HTTP} and {HTTPS} are contacted, not {port}."
-        )
+        told = f"Only ports {HTTP} and {HTTPS} are contacted, not {port}."
+        return NotFetched(code="fetch.port", detail=told)
     if parsed.userinfo:
         return NotFetched(code="fetch.credentials", detail="A URL with a user name in it is not followed.")
     if is_ip_address(host.strip("[]")) and host != ip_address:
-        return NotFetched(
-            code="fetch.ip_literal", detail="A URL with an IP address instead of a name is not followed."
-        )
+        told = "A URL with an IP address instead of a name is not followed."
+        return NotFetched(code="fetch.ip_literal", detail=told)
     return _Target(url=parsed, host=host, port=port)
 
 

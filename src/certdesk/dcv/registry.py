@@ -40,9 +40,8 @@ def load_validators(installed: Iterable[EntryPoint] | None = None) -> Mapping[Me
     for validator in (*BUILT_IN, *map(_load, others)):
         for method in validator.methods:
             if method in found:
-                raise Misconfigured(
-                    f"Two validators want to check {method}: take one of them out of what is installed."
-                )
+                told = f"Two validators want to check {method}: take one of them out of what is installed."
+                raise Misconfigured(told)
             found[method] = validator
     return MappingProxyType(found)
 
@@ -51,9 +50,8 @@ def _load(entry: EntryPoint) -> Validator:
     try:
         loaded = entry.load()
     except (ImportError, AttributeError) as error:
-        raise Misconfigured(
-            f"Validation method {entry.name}: {entry.value} can't be loaded ({error})."
-        ) from error
+        told = f"Validation method {entry.name}: {entry.value} can't be loaded ({error})."
+        raise Misconfigured(told) from error
     validator = loaded() if isinstance(loaded, type) else loaded
     methods = getattr(validator, "methods", None)
     known = isinstance(methods, frozenset) and all(isinstance(method, Method) for method in methods)

@@ -100,9 +100,8 @@ def parse_failure(der: bytes, error: Exception) -> BadCsr:
     for (sign, code), told in _FAILURES.items():
         if sign in str(error) and (code != "csr.truncated" or der.startswith(b"\x30")):
             return BadCsr(told, code=code)
-    return BadCsr(
-        f"This can't be read as a certificate request: it is damaged. {_SEND_CSR}", code="csr.unreadable"
-    )
+    told = f"This can't be read as a certificate request: it is damaged. {_SEND_CSR}"
+    return BadCsr(told, code="csr.unreadable")
 
 
 #: What pyca says of DER that it can't read, the code → what to do.

@@ -64,7 +64,14 @@ def read_names(
         try:
             name = parse_ip_name(text) if text in addresses else parse_dns_name(text)
         except RejectedIdentifier as error:
-            findings.append(_rejected(text, error, only_in_cn=key not in in_san))
+            code, told = error.code, error.detail
+            if key not in in_san and not _HOST_LIKE.fullmatch(text):
+                code = "names.cn_not_a_name"
+                told = (
+                    f"The common name (CN) {quoted(text)} is not a host name. Put the server's full name "
+                    "there, or leave the CN out and list the names as subject alternative names."
+                )
+            findings.append(Check(code, Verdict.REFUSE, told, seen=quoted(text)))
             continue
         names.append(name)
         if warning := script_warning(name):
@@ -92,16 +99,6 @@ def read_names(
 def _folded(text: str) -> str:
     """What tells names apart. Only ASCII is folded: the Kelvin sign in lower case would become a plain k."""
     return text.lower() if text.isascii() else text
-
-
-def _rejected(text: str, error: RejectedIdentifier, *, only_in_cn: bool) -> Check:
-    if not only_in_cn or _HOST_LIKE.fullmatch(text):
-        return Check(error.code, Verdict.REFUSE, error.detail, seen=quoted(text))
-    told = (
-        f"The common name (CN) {quoted(text)} is not a host name. Put the server's full name there, or "
-        "leave the CN out and list the names as subject alternative names."
-    )
-    return Check("names.cn_not_a_name", Verdict.REFUSE, told, seen=quoted(text))
 
 
 def _value(name: x509.GeneralName) -> str:

@@ -243,9 +243,8 @@ def registrable_domain(name: str) -> DnsName:
         return DnsName(host)
     domain = _public_suffixes().privatesuffix(host)
     if domain is None:
-        raise _reject(
-            "public_suffix", f"{quoted(name)} is a public suffix or no name at all; it has no owner."
-        )
+        told = f"{quoted(name)} is a public suffix or no name at all; it has no owner."
+        raise _reject("public_suffix", told)
     return DnsName(domain)
 
 

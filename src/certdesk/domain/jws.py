@@ -77,9 +77,8 @@ def envelope_of(flattened: Mapping[str, str], *, is_inner: bool = False) -> Enve
     if kid is not None and not isinstance(kid, str):
         raise malformed("“kid” is not the address of an account.")
     if not is_inner and (not isinstance(nonce, str) or not nonce or not _BASE64URL.fullmatch(nonce)):
-        raise AcmeRefused(
-            ProblemType.BAD_NONCE, "The message carries no nonce of ours. Fetch one and send again."
-        )
+        told = "The message carries no nonce of ours. Fetch one and send again."
+        raise AcmeRefused(ProblemType.BAD_NONCE, told)
     return Envelope(
         flattened=flattened,
         alg=header["alg"],

@@ -152,9 +152,8 @@ def key_facts(spki_der: bytes) -> KeyFacts:
             named = spki.algorithm[1].parse(ObjectIdentifier).dotted_string
             curve, size = _CURVES.get(named, (named, 0))
     except (ValueError, TypeError, IndexError, OverflowError) as error:
-        raise BadKey(
-            f"The public key can't be read: it is damaged. {_ADVICE}", code="key.unreadable"
-        ) from error
+        told = f"The public key can't be read: it is damaged. {_ADVICE}"
+        raise BadKey(told, code="key.unreadable") from error
     return KeyFacts(
         algorithm=_ALGORITHMS.get(oid, oid),
         size=size,

@@ -94,12 +94,11 @@ def key_limit_checks(key: KeyKind | None, rules: Rules) -> Iterator[Check]:
 def key_use_checks(uses: KeyUses, rules: Rules) -> Iterator[Check]:
     """A key that was met before. Whose request it was is told to its own organisation alone."""
     if uses.elsewhere:
-        yield Check(
-            "key.used_elsewhere",
-            _VERDICTS[rules.reused_key],
+        told = (
             "This key is not yours alone: the service has met it before, elsewhere. "
-            "Make a new key and CSR, unless you know why.",
+            "Make a new key and CSR, unless you know why."
         )
+        yield Check("key.used_elsewhere", _VERDICTS[rules.reused_key], told)
     if uses.earlier_request is not None:
         told = (
             f"Your request {uses.earlier_request} has the same key. A new key for each certificate is safer."

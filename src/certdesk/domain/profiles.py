@@ -64,9 +64,8 @@ def profile(profile_id: str) -> Profile:
     except KeyError:
         offered = ", ".join(sorted(PROFILES))
         advice = f"Choose one of the profiles on offer: {offered}."
-        raise InvalidInput(
-            f"There is no profile “{profile_id}”. {advice}", fields={"profile": advice}
-        ) from None
+        told = f"There is no profile “{profile_id}”. {advice}"
+        raise InvalidInput(told, fields={"profile": advice}) from None
 
 
 def allows_ip_addresses(profile_id: str) -> bool:

@@ -231,9 +231,8 @@ def _new_key() -> str:
 
 def _replayed(actor: Actor, row: EabCredential, name: str, limits: Limits, *, now: datetime) -> CredentialKey:
     if row.created_by_id != actor.user_id or (row.name, limits_of(row)) != (name, limits):
-        raise IdempotencyMismatch(
-            "This Idempotency-Key was used for another credential, or it was changed since. Use a new key."
-        )
+        told = "This Idempotency-Key was used for another credential, or it was changed since. Use a new key."
+        raise IdempotencyMismatch(told)
     return replace(reveal_key(actor=actor, credential_id=row.pk, now=now), replayed=True)
 
 

@@ -46,13 +46,11 @@ def replaced_certificate(*, account: AcmeAccount, identifier: object, names: tup
         actor_of(account), Action.ACME_ORDER, organisation_id=OrganisationId(row.request.organisation_id)
     )
     if row is None or not may or not row.names.filter(name__in=names).exists():
-        raise malformed(
-            "“replaces” names no certificate of this account with a name in common with the order."
-        )
+        told = "“replaces” names no certificate of this account with a name in common with the order."
+        raise malformed(told)
     if AcmeOrder.objects.filter(replaces=row, certificate__isnull=False).exists():
-        raise AcmeRefused(
-            ProblemType.ALREADY_REPLACED, "This certificate was replaced already. Order without “replaces”."
-        )
+        told = "This certificate was replaced already. Order without “replaces”."
+        raise AcmeRefused(ProblemType.ALREADY_REPLACED, told)
     return row
 
 

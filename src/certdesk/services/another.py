@@ -120,9 +120,8 @@ def create_another(
                 request_id=number, order__isnull=True, state__in=(Work.WAITING, Work.CLAIMED, Work.SUBMITTED)
             )
             if open_ones.exists():
-                raise StateConflict(
-                    f"A certificate is already being issued under request {number}. Try again in a minute."
-                )
+                told = f"A certificate is already being issued under request {number}. Try again in a minute."
+                raise StateConflict(told)
             if intent is not None and differences(intent, facts, csr=csr, ends_at=request.term_ends_at):
                 intent = None
 
@@ -196,9 +195,8 @@ def _earlier_issuance(actor: Actor, key: str, number: int, csr: Csr, *, now: dat
     if key:
         found = own.filter(idempotency_key=key).first()
         if found is not None and (found.request_id, found.csr_sha256) != (number, csr.sha256):
-            raise IdempotencyMismatch(
-                "This Idempotency-Key was used for something else. Use a new key for a new certificate."
-            )
+            told = "This Idempotency-Key was used for something else. Use a new key for a new certificate."
+            raise IdempotencyMismatch(told)
         return found
     since = now - DOUBLE_SUBMISSION
     same = own.filter(request_id=number, csr_sha256=csr.sha256, created_at__gt=since)

@@ -152,9 +152,8 @@ def approve_request(
         refuse_former(detail.organisation_id, actor, action=Action.REQUEST_DECIDE)
         request = Request.objects.get(id=detail.number)
         if request.state != State.WAITING_FOR_APPROVAL:
-            raise StateConflict(
-                f"Since you opened it, this request was decided or withdrawn: {request.detail}"
-            )
+            told = f"Since you opened it, this request was decided or withdrawn: {request.detail}"
+            raise StateConflict(told)
         row = organisation_row(detail.organisation_id)
         subject = _subject(request, row, caa)
         facts, decision = judged(subject, now=now)
@@ -236,9 +235,8 @@ def reject_request(
     detail = _may_decide(actor, number)
     details = storable(details, field="details")
     if not details:
-        raise InvalidInput(
-            "Say why the request is rejected: the applicant is told.", fields={"details": "Give the details."}
-        )
+        told = "Say why the request is rejected: the applicant is told."
+        raise InvalidInput(told, fields={"details": "Give the details."})
     if seen_version is None and detail.state is State.APPROVED:
         raise StateConflict("Someone else has already approved this request. Reload the page.")
     with write_transaction():
@@ -317,9 +315,8 @@ def _may_decide(actor: Actor, number: int) -> RequestDetail:
     if not can(actor, Action.REQUEST_DECIDE):
         raise NotAuthorized("Only an RA officer decides about requests.")
     if is_own(actor, request):
-        raise NotAuthorized(
-            "You asked for this, or know the key that asked for it, so another officer has to decide."
-        )
+        told = "You asked for this, or know the key that asked for it, so another officer has to decide."
+        raise NotAuthorized(told)
     return request
 
 
@@ -335,9 +332,8 @@ def _complete(
     needed = domains_to_validate(facts, now=now)
     given = {item.domain: item for item in evidence if item.details.strip()}
     if strange := set(given) - set(needed):
-        raise InvalidInput(
-            f"No evidence is needed for {', '.join(sorted(strange))}.", fields={"evidence": "Leave it out."}
-        )
+        told = f"No evidence is needed for {', '.join(sorted(strange))}."
+        raise InvalidInput(told, fields={"evidence": "Leave it out."})
     if missing := sorted(_required(decision) - set(given)):
         raise InvalidInput(
             f"Say how ownership was checked for {', '.join(missing)}.",

@@ -200,11 +200,24 @@ def _first_story(actors: dict[str, Actor], university: OrganisationId, *, now: d
         ),
         now=now,
     )
+    # A CSR whose private key is forgotten at once: nobody serves this certificate.
+    names = (f"www.{domain}", domain)
+    subject = x509.Name(
+        [
+            x509.NameAttribute(NameOID.ORGANIZATION_NAME, UNIVERSITY),
+            x509.NameAttribute(NameOID.COMMON_NAME, names[0]),
+        ]
+    )
+    sans = x509.SubjectAlternativeName([x509.DNSName(name) for name in names])
+    builder = (
+        x509.CertificateSigningRequestBuilder().subject_name(subject).add_extension(sans, critical=False)
+    )
+    csr = builder.sign(ec.generate_private_key(ec.SECP256R1()), hashes.SHA256())
     created = submit_request(
         actor=actors["bob"],
         submission=Submission(
             organisation_id=university,
-            upload=_csr(f"www.{domain}", domain),
+            upload=csr.public_bytes(serialization.Encoding.PEM),
             duration_years=1,
             server_software="Apache httpd",
         ),
@@ -218,24 +231,6 @@ def _first_story(actors: dict[str, Actor], university: OrganisationId, *, now: d
         shown=shown,
         note="First request of the university; known to us.",
         clock=lambda: now,
-    )
-
-
-def _csr(*names: str) -> bytes:
-    """A CSR whose private key is forgotten at once: nobody serves this certificate."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name(
-        [
-            x509.NameAttribute(NameOID.ORGANIZATION_NAME, UNIVERSITY),
-            x509.NameAttribute(NameOID.COMMON_NAME, names[0]),
-        ]
-    )
-    builder = x509.CertificateSigningRequestBuilder().subject_name(subject)
-    sans = x509.SubjectAlternativeName([x509.DNSName(name) for name in names])
-    return (
-        builder.add_extension(sans, critical=False)
-        .sign(key, hashes.SHA256())
-        .public_bytes(serialization.Encoding.PEM)
     )
 
 

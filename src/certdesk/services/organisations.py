@@ -78,9 +78,8 @@ def create_organisation(
             row = Organisation.objects.create(slug=slug, created_at=now, **identity)
             _record(actor, row.pk, "organisation.create", now=now, data={**identity, "slug": slug})
     except IntegrityError:  # two officers at the same moment
-        raise InvalidInput(
-            "The organisation can't be registered like this.", fields={"slug": _SLUG_TAKEN}
-        ) from None
+        told = "The organisation can't be registered like this."
+        raise InvalidInput(told, fields={"slug": _SLUG_TAKEN}) from None
     return OrganisationId(row.pk)
 
 

@@ -265,9 +265,8 @@ def _refuse_not_theirs(actor: Actor, request: RequestDetail) -> None:
     manager = actor.memberships.get(request.organisation_id) is OrgRole.MANAGER
     allowed = can(actor, Action.REQUEST_WITHDRAW, organisation_id=request.organisation_id)
     if not allowed or not (own or manager):
-        raise NotAuthorized(
-            "Only the person who asked, or a manager of the organisation, may withdraw a request."
-        )
+        told = "Only the person who asked, or a manager of the organisation, may withdraw a request."
+        raise NotAuthorized(told)
 
 
 def may_end(actor: Actor, request: RequestDetail) -> bool:
@@ -411,9 +410,8 @@ def _earlier(actor: Actor, key: str, same: str, *, channel: str, now: datetime) 
     assert actor.user_id is not None  # noqa: S101 - `_may_ask` lets only members of an organisation through
     row = _BY_KEY.first(actor.user_id, key) if key else None
     if row is not None and row.submission_digest != same:
-        raise IdempotencyMismatch(
-            "This Idempotency-Key was used for a different request. Use a new key for a new request."
-        )
+        told = "This Idempotency-Key was used for a different request. Use a new key for a new request."
+        raise IdempotencyMismatch(told)
     # A browser's Back makes a new preview, and with it a new key, of what was confirmed already.
     if row is None and (not key or channel == PORTAL):
         row = _SAME.first(actor.user_id, same, now - DOUBLE_SUBMISSION)

@@ -286,9 +286,8 @@ def _revoke(row: Certificate, asked: _Asked, *, clock: Clock) -> Progress:
                 },
             )
     except IntegrityError:
-        raise StateConflict(
-            "This certificate is being revoked already.", code="certificate.already_revoked"
-        ) from None
+        told = "This certificate is being revoked already."
+        raise StateConflict(told, code="certificate.already_revoked") from None
     return _ask(revocation.pk, clock=clock) if at_once else Progress.PENDING
 
 

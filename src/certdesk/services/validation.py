@@ -111,9 +111,8 @@ def ask_by_email(
     bare = parse_dns_name(name.strip().lower().removeprefix("*."), allow_wildcard=False)
     adn = mailboxes(bare).get(mailbox)
     if adn is None:
-        raise InvalidInput(
-            f"A code for {bare} can't be sent there.", fields={"mailbox": "Choose a mailbox from the list."}
-        )
+        told = f"A code for {bare} can't be sent there."
+        raise InvalidInput(told, fields={"mailbox": "Choose a mailbox from the list."})
     if actor.user_id is None:
         raise InvariantViolated("a confirmation is asked for by a person")
     secret = secret_from(secrets.token_bytes(32))

@@ -76,7 +76,16 @@ def open_authority(config: EmbeddedConfig) -> Authority:
     _refuse_loose(config.directory)
     issuing = _load_certificate(config.directory / ISSUING_CERTIFICATE)
     root = _load_certificate(config.directory / ROOT_CERTIFICATE)
-    key = _load_key(config.directory / ISSUING_KEY, config.passphrase)
+    path = config.directory / ISSUING_KEY
+    content = _read(path)
+    _refuse_loose(path)
+    try:
+        key = load_pem_private_key(content, config.passphrase)
+    except (ValueError, TypeError) as error:
+        advice = "Check the passphrase, or restore the file from a backup."
+        raise Misconfigured(f"{path} can't be opened with the passphrase that is set. {advice}") from error
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise Misconfigured(f"{path} is not an EC key. Restore it from a backup.")
     folder = config.directory
     try:
         issuing.verify_directly_issued_by(root)
@@ -126,9 +135,8 @@ def _make(config: EmbeddedConfig, now: datetime) -> None:
             }
         )
     except OSError as error:
-        raise Misconfigured(
-            f"The embedded CA can't write {error.filename2 or error.filename}: {error.strerror}."
-        ) from error
+        told = f"The embedded CA can't write {error.filename2 or error.filename}: {error.strerror}."
+        raise Misconfigured(told) from error
 
 
 def _ca_name(config: EmbeddedConfig, tier: str) -> x509.Name:
@@ -140,9 +148,8 @@ def _ca_name(config: EmbeddedConfig, tier: str) -> x509.Name:
             ]
         )
     except ValueError as error:
-        raise Misconfigured(
-            f"The embedded CA's name “{config.name}” can't stand in a certificate: {error}"
-        ) from error
+        told = f"The embedded CA's name “{config.name}” can't stand in a certificate: {error}"
+        raise Misconfigured(told) from error
 
 
 # Files
@@ -153,9 +160,8 @@ def _make_folder(folder: Path) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         folder.chmod(0o700)
     except OSError as error:
-        raise Misconfigured(
-            f"The embedded CA's folder {folder} can't be made private: {error.strerror}."
-        ) from error
+        told = f"The embedded CA's folder {folder} can't be made private: {error.strerror}."
+        raise Misconfigured(told) from error
 
 
 def _encrypted(key: ec.EllipticCurvePrivateKey, passphrase: bytes) -> bytes:
@@ -166,9 +172,8 @@ def _refuse_loose(path: Path) -> None:
     try:
         mode = stat.S_IMODE(path.stat().st_mode)
     except OSError as error:
-        raise Misconfigured(
-            f"The embedded CA misses {path}: {error.strerror}. Restore it from a backup."
-        ) from error
+        told = f"The embedded CA misses {path}: {error.strerror}. Restore it from a backup."
+        raise Misconfigured(told) from error
     if mode & 0o077:
         wanted = "700" if path.is_dir() else "600"
         raise Misconfigured(f"Others can read {path} (mode {mode:o}). Run: chmod {wanted} {path}")
@@ -178,9 +183,8 @@ def _read(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise Misconfigured(
-            f"The embedded CA can't read {path}: {error.strerror}. Restore it from a backup."
-        ) from error
+        told = f"The embedded CA can't read {path}: {error.strerror}. Restore it from a backup."
+        raise Misconfigured(told) from error
 
 
 def _load_certificate(path: Path) -> x509.Certificate:
@@ -188,16 +192,3 @@ def _load_certificate(path: Path) -> x509.Certificate:
         return x509.load_pem_x509_certificate(_read(path))
     except UNREADABLE as error:
         raise Misconfigured(f"{path} is not a certificate in PEM form. Restore it from a backup.") from error
-
-
-def _load_key(path: Path, passphrase: bytes) -> ec.EllipticCurvePrivateKey:
-    content = _read(path)
-    _refuse_loose(path)
-    try:
-        key = load_pem_private_key(content, passphrase)
-    except (ValueError, TypeError) as error:
-        advice = "Check the passphrase, or restore the file from a backup."
-        raise Misconfigured(f"{path} can't be opened with the passphrase that is set. {advice}") from error
-    if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise Misconfigured(f"{path} is not an EC key. Restore it from a backup.")
-    return key

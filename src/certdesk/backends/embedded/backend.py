@@ -108,9 +108,8 @@ class EmbeddedBackend:
 
     def poll(self, intent: Intent, handle: str) -> Outcome:
         """Never called rightly: nothing is ever left open here."""
-        raise InvariantViolated(
-            f"the embedded CA answers at once, and was polled for {handle}: {intent.names}"
-        )
+        told = f"the embedded CA answers at once, and was polled for {handle}: {intent.names}"
+        raise InvariantViolated(told)
 
     def revoke(self, *, certificate_der: bytes, reason: str) -> None:
         """Checks that the certificate is this CA's. The caller's rows are the record that `crl` publishes.

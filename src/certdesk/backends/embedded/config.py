@@ -30,17 +30,14 @@ class EmbeddedConfig:
     def __post_init__(self) -> None:
         """Raises Misconfigured for settings that could only fail later."""
         if not self.passphrase:
-            raise Misconfigured(
-                "The embedded CA has no passphrase. Set one; its keys are never stored in clear."
-            )
+            told = "The embedded CA has no passphrase. Set one; its keys are never stored in clear."
+            raise Misconfigured(told)
         if self.directory.resolve() == self.root_directory.resolve():
-            raise Misconfigured(
-                "The embedded CA's root key must be kept in a folder of its own, apart from the rest."
-            )
+            told = "The embedded CA's root key must be kept in a folder of its own, apart from the rest."
+            raise Misconfigured(told)
         if not self.slug.replace("-", "").isalnum() or not self.slug.isascii():
-            raise Misconfigured(
-                f"The embedded CA's slug “{self.slug}” may contain letters, digits and hyphens only."
-            )
+            told = f"The embedded CA's slug “{self.slug}” may contain letters, digits and hyphens only."
+            raise Misconfigured(told)
         if not self.status_url.startswith("http://"):
             # RFC 5280 4.2.2.1 and BR 7.1.2.7.7: over TLS a client would need the answer to get the answer.
             raise Misconfigured("The embedded CA's status_url must begin with http:// (not https://).")

@@ -117,7 +117,11 @@ class ScriptedBackend:
 
     def _record(self, intent: Intent, rule: Rule) -> bool:
         """Decides, once and for all; False when another process has just done so."""
-        problem = _impossible(intent)
+        problem = "" if intent.names else "There is no name to certify."
+        for name in intent.names:  # no CA could certify what is no host's
+            if not all(_LABEL.fullmatch(label) for label in name.removeprefix("*.").split(".")):
+                problem = f"“{name}” is not the name of a host."
+                break
         refused = rule.behaviour in (Behaviour.REFUSE, Behaviour.ACCEPT_THEN_REFUSE)
         reason = problem or (rule.reason if refused else "")
         # Only a CA that acknowledges can take its time, or lose its answer and then take its time.
@@ -137,12 +141,3 @@ class ScriptedBackend:
         if order.leaf is None:
             return Refused(reason=order.reason)
         return Issued(chain=(order.leaf, *self._authority.chain))
-
-
-def _impossible(intent: Intent) -> str:
-    """Why no CA could certify these names, or an empty text."""
-    for name in intent.names:
-        labels = name.removeprefix("*.").split(".")
-        if not all(_LABEL.fullmatch(label) for label in labels):
-            return f"“{name}” is not the name of a host."
-    return "" if intent.names else "There is no name to certify."

@@ -113,9 +113,8 @@ class ScriptedConfig:
                 "tests and the demo alone. Use another back end, or set tests_and_demo_only to true."
             )
         if not self.passphrase:
-            raise Misconfigured(
-                "The scripted CA has no passphrase. Set one; its key is never stored in clear."
-            )
+            told = "The scripted CA has no passphrase. Set one; its key is never stored in clear."
+            raise Misconfigured(told)
 
     def rule_for(self, names: Iterable[str]) -> Rule:
         listed = tuple(names)

@@ -134,9 +134,8 @@ def problem_of(response: Fetched | NotFetched, url: str, *, expected: str) -> Pr
         told = f"{url} answers with status {response.status} instead of the file (status 200)."
         return Problem(code="dcv.http.status", detail=told, retry=True)
     if response.truncated:
-        return Problem(
-            code="dcv.http.too_long", detail=f"{url} has more than the expected value in it: it is too long."
-        )
+        told = f"{url} has more than the expected value in it: it is too long."
+        return Problem(code="dcv.http.too_long", detail=told)
     # White space at the end comes with editors and web servers; nothing else may be there.
     if not hmac.compare_digest(response.body.rstrip(b" \t\r\n"), expected.encode("ascii")):
         told = f"{url} is there, with another content than the one to be shown."

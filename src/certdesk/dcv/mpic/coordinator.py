@@ -176,12 +176,11 @@ class CorroboratingValidator:
             return Validated(record=record)
         against = [vote.perspective for vote in counted.votes if not vote.agrees]
         seen = f" Not seen from: {', '.join(against)}." if against else ""
-        problem = Problem(
-            code=f"dcv.perspectives.{counted.verdict.value}",
-            detail=f"The proof is there as seen from here, and not from enough other places.{seen} Wait "
-            "until every name server and web server shows it, and try again.",
-            retry=True,
+        told = (
+            f"The proof is there as seen from here, and not from enough other places.{seen} Wait "
+            "until every name server and web server shows it, and try again."
         )
+        problem = Problem(code=f"dcv.perspectives.{counted.verdict.value}", detail=told, retry=True)
         return NotValidated(problem=problem, record=record)
 
 

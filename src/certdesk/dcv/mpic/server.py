@@ -17,7 +17,7 @@ from certdesk.dcv.base import Network
 from certdesk.dcv.mpic import checks
 from certdesk.dcv.mpic.schema import AcmeHttp, AcmeTlsAlpn, CaaRequest, DcvRequest, WebsiteChange
 from certdesk.domain.errors import RejectedIdentifier
-from certdesk.domain.identifiers import DnsName, is_ip_address, parse_dns_name
+from certdesk.domain.identifiers import is_ip_address, parse_dns_name
 from certdesk.domain.ip_addresses import parse_ip_name
 
 MAX_BODY = 65_536
@@ -65,7 +65,10 @@ class PerspectiveApp:
         try:
             if path == "/dcv":
                 dcv = DcvRequest.model_validate_json(body)
-                wanted, target = dcv.dcv_check_parameters, _target(dcv)
+                wanted, text = dcv.dcv_check_parameters, dcv.domain_or_ip_target
+                # An IP address where its own server shows the proof.
+                at_address = is_ip_address(text) and isinstance(wanted, _AT_ADDRESSES)
+                target = parse_ip_name(text) if at_address else parse_dns_name(text, allow_wildcard=False)
                 response = checks.dcv(target, wanted, network=self._network, now=self._clock())
             else:
                 caa = CaaRequest.model_validate_json(body)
@@ -91,14 +94,6 @@ def _send(start_response: StartResponse, status: http.HTTPStatus, body: bytes) -
     ]
     start_response(f"{status.value} {status.phrase}", headers)
     return [body]
-
-
-def _target(request: DcvRequest) -> DnsName:
-    """The name to look at; an IP address where its own server shows the proof. Raises RejectedIdentifier."""
-    text = request.domain_or_ip_target
-    if is_ip_address(text) and isinstance(request.dcv_check_parameters, _AT_ADDRESSES):
-        return parse_ip_name(text)
-    return parse_dns_name(text, allow_wildcard=False)
 
 
 def _digest(token: str) -> bytes:

@@ -132,12 +132,11 @@ def _problem(challenge: Challenge, looked: list[_Found]) -> Problem:
     rejections = [(one.rejected.reason, one) for one in looked if one.rejected is not None]
     where = looked[0].look.name
     if not rejections and any(one.look.answer.values for one in looked):
-        return Problem(
-            code="dcv.persist.policy",
-            detail=f"A record that covers this needs policy=wildcard: it is about more than {looked[-1].adn} "
-            f"alone. Add it, or put a record at {where}.",
-            retry=True,
+        told = (
+            f"A record that covers this needs policy=wildcard: it is about more than {looked[-1].adn} "
+            f"alone. Add it, or put a record at {where}."
         )
+        return Problem(code="dcv.persist.policy", detail=told, retry=True)
     if not rejections:
         wildcard = " with policy=wildcard" if challenge.wildcard else ""
         told = f"There is no TXT record at {where}{wildcard}. Add the one that we show you."

@@ -76,9 +76,8 @@ def problem_of(der: bytes, *, adn: str, value: bytes) -> Problem | None:
         names = list(extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
         identifier = extensions.get_extension_for_oid(ACME_IDENTIFIER)
     except x509.ExtensionNotFound:
-        return _refused(
-            "extension", f"The certificate on port 443 of {adn} was not made for this validation."
-        )
+        told = f"The certificate on port 443 of {adn} was not made for this validation."
+        return _refused("extension", told)
     except (ValueError, x509.InvalidVersion, x509.DuplicateExtension, x509.UnsupportedGeneralNameType):
         return _refused("certificate", f"The certificate on port 443 of {adn} can't be read.")
     if len(names) != 1 or not isinstance(names[0], x509.IPAddress if is_ip_address(adn) else x509.DNSName):
