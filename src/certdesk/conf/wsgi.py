@@ -39,13 +39,6 @@ def warm_up() -> None:
         return
 
 
-def behind_front(wsgi: WSGIApplication) -> Front:
-    """The application with its requests read before a thread is taken."""
-    from certdesk.conf.bodies import admits, limit, unread  # noqa: PLC0415 - models come after django.setup()
-
-    return Front(wsgi, threads=settings.CERTDESK.threads, limit=limit, admits=admits, unread=unread)
-
-
 def room_by_room(django: WSGIApplication) -> WSGIApplication:
     """ACME's room beside Django's handler, which costs as much as half of what a signed message asks for."""
     from certdesk.acme import application as acme  # noqa: PLC0415 - models come after django.setup()
@@ -63,7 +56,11 @@ def room_by_room(django: WSGIApplication) -> WSGIApplication:
 
 configure_logging(os.environ.get("CERTDESK_LOG_LEVEL", "INFO"))
 wsgi = room_by_room(get_wsgi_application())
-application = behind_front(wsgi)
+
+from certdesk.conf.bodies import admits, limit, unread  # noqa: E402 - models come after django.setup()
+
+# Requests are read before a thread is taken.
+application = Front(wsgi, threads=settings.CERTDESK.threads, limit=limit, admits=admits, unread=unread)
 if os.uname().sysname == "Linux":
     # This process ends when `certdesk serve` is killed, so that no orphan keeps the port.
     ctypes.CDLL(None).prctl(_SET_PDEATHSIG, signal.SIGTERM)

@@ -17,8 +17,7 @@ def judge(found: Look, *, challenge: Challenge, value: str, now: datetime) -> Ou
         at=now,
         details={"expected": digest(value), **found.details(secrets={value, challenge.expected})},
     )
-    fault = found.fault()
-    if fault is not None:
+    if (fault := found.fault()) is not None:
         return NotValidated(problem=fault, record=record)
     if any(hmac.compare_digest(value.encode(), there.encode()) for there in found.answer.values):
         return Validated(record=record)

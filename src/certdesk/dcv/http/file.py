@@ -62,8 +62,7 @@ class HttpFileValidator:
         _require_name(challenge, self.methods)
         if challenge.expected in challenge.token or challenge.token in challenge.expected:
             raise InvariantViolated("a file's name may not tell of the value in it")
-        refused = refused_wildcard(challenge, now=now)
-        if refused is not None:
+        if (refused := refused_wildcard(challenge, now=now)) is not None:
             return refused
         url = file_url(challenge.adn, challenge.token)
         response = fetched(url, adn=challenge.adn, fetcher=network.fetcher)
@@ -81,8 +80,7 @@ class AcmeHttpValidator:
     def validate(self, challenge: Challenge, *, network: Network, now: datetime) -> Outcome:
         """Fetches once, redirects included."""
         _require_name(challenge, self.methods)
-        refused = refused_wildcard(challenge, now=now)
-        if refused is not None:
+        if (refused := refused_wildcard(challenge, now=now)) is not None:
             return refused
         url = acme_url(challenge.adn, challenge.token)
         return _judge(

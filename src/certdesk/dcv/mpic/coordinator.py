@@ -57,15 +57,12 @@ class PerspectiveAddress:
     def __post_init__(self) -> None:
         """Raises ValueError for an address over which the answer could be forged."""
         parts = urlsplit(self.url)
-        if parts.scheme != "https" and not (parts.scheme == "http" and _is_loopback(parts.hostname or "")):
+        try:
+            is_here = ipaddress.ip_address(parts.hostname or "").is_loopback
+        except ValueError:
+            is_here = False
+        if parts.scheme != "https" and not (parts.scheme == "http" and is_here):
             raise ValueError(f"perspective {self.code} has to be asked over https")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 Judge = Callable[[CheckResponse], bool]

@@ -44,8 +44,7 @@ class TlsAlpnValidator:
     def validate(self, challenge: Challenge, *, network: Network, now: datetime) -> Outcome:
         """Shakes hands once."""
         require_sound(challenge, self.methods)
-        refused = refused_wildcard(challenge, now=now)
-        if refused is not None:
+        if (refused := refused_wildcard(challenge, now=now)) is not None:
             return refused
         shown = network.fetcher.connect_tls_alpn(challenge.adn)
         digest = hashlib.sha256(challenge.expected.encode("ascii")).hexdigest()
