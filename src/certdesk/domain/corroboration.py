@@ -99,12 +99,10 @@ class Shortfall:
 
 
 def regions_of(codes: Sequence[str]) -> frozenset[str]:
-    """The regions in which perspectives with these codes stand."""
     return frozenset(code.partition(".")[0] for code in codes)
 
 
 def suffices(codes: Sequence[str], quorum: Quorum) -> bool:
-    """Whether so many perspectives in so many regions are there at all."""
     return len(codes) >= quorum.perspectives and len(regions_of(codes)) >= quorum.regions
 
 

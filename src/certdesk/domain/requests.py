@@ -48,8 +48,6 @@ class Status(StrEnum):
 
 
 class Event(StrEnum):
-    """What can happen to a request or to an issuance."""
-
     CREATE = "create"
     APPROVE = "approve"
     REJECT = "reject"

@@ -21,7 +21,6 @@ Note = Callable[[], None]
 
 
 def notify_applicant(*, event_id: int) -> Note | None:
-    """Mails the applicant about an event of a request."""
     if not notices.tell_applicant(event_id=event_id):
         return None
     return lambda: notices.note_told(event_id=event_id, now=timezone.now())
@@ -35,7 +34,6 @@ def alert_officers(*, numbers: str, awaited: str) -> None:
 
 
 def mail_lapsing(*, domain_id: int, expires_at: str, audience: str) -> None:
-    """Mails the people who look after a domain that its validation lapses soon."""
     reminders.mail_lapsing(
         domain_id=domain_id,
         expires_at=datetime.fromisoformat(expires_at),
@@ -52,7 +50,6 @@ def mail_account(*, user_id: int, occasion: str, by: str) -> None:
 
 
 def mail_vanished(*, domain_id: int, missing_since: str) -> None:
-    """Mails the people who look after a domain that its persistent record has vanished."""
     proof_warnings.mail_vanished(
         domain_id=domain_id, missing_since=datetime.fromisoformat(missing_since), now=timezone.now()
     )

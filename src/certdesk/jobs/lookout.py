@@ -19,8 +19,6 @@ BATCH = 100
 
 
 class Lookout:
-    """The one thread of a worker that looks for proofs."""
-
     def __init__(self, *, clock: Callable[[], datetime]) -> None:
         self._clock = clock
         self._thread: threading.Thread | None = None
@@ -34,7 +32,6 @@ class Lookout:
             self._thread.start()
 
     def wait(self, *, seconds: float) -> None:
-        """Waits for the round that is running, if any."""
         if self._thread is not None:
             self._thread.join(timeout=seconds)
 

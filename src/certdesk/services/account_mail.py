@@ -72,7 +72,6 @@ _WORDS: Mapping[Occasion, tuple[str, str, str]] = {
 
 
 def enqueue_account_mail(*, user_id: int, occasion: Occasion, by: str, now: datetime) -> None:
-    """Has the person told, in the transaction of what was done."""
     enqueue("mail_account", due_at=now, user_id=user_id, occasion=occasion.value, by=by)
 
 

@@ -50,7 +50,6 @@ def may_edit_faq(actor: Actor) -> bool:
 
 
 def list_faq() -> tuple[FaqEntry, ...]:
-    """What visitors read, in order."""
     return tuple(entry for entry in _all() if entry.is_published)
 
 

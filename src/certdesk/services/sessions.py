@@ -32,8 +32,6 @@ _SYSTEMS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionRow:
-    """One place where a person is signed in."""
-
     id: int
     browser: str
     address: str

@@ -14,8 +14,6 @@ from certdesk.domain.errors import Misconfigured
 
 
 class Behaviour(StrEnum):
-    """What the CA does with a request for a certificate."""
-
     ISSUE = "issue"  # at once
     ACCEPT = "accept"  # acknowledges, and issues after the delay
     REFUSE = "refuse"  # at once, with a reason
@@ -26,8 +24,6 @@ class Behaviour(StrEnum):
 
 
 class Revoking(StrEnum):
-    """What the CA does when one of its certificates is to be revoked."""
-
     AT_ONCE = "at_once"
     REFUSE = "refuse"  # for good, with a reason
     UNAVAILABLE = "unavailable"  # can't be reached for so many tries, then revokes

@@ -42,8 +42,6 @@ class Grant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rejected:
-    """A record that does not count."""
-
     reason: RejectedReason
     why: str
 
