@@ -10,6 +10,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from certdesk.domain.actors import Action, Actor, can
 from certdesk.domain.errors import InvalidInput, NotAuthorized
+from certdesk.domain.profiles import PROFILES
 from certdesk.domain.requests import OrganisationId
 from certdesk.services.acme_addresses import directory_url
 from certdesk.services.acme_credentials import (
@@ -29,7 +30,6 @@ from certdesk.web.acme.snippets import HIDDEN_KEY, Setup, snippets
 from certdesk.web.actor import actor_of
 from certdesk.web.context import crumbs
 from certdesk.web.forms import show_on
-from certdesk.web.requests.rows import Fact
 
 SHOWN, ACCOUNTS_SHOWN = 50, 25
 FEW = 10  # so many are found at a glance
@@ -46,7 +46,8 @@ def listing(request: HttpRequest) -> HttpResponse:
     query = request.GET.get("q", "").strip()[:200]
     found = find_credentials(actor=actor, query=query, before=paging.before(request), limit=SHOWN + 1)
     context = {
-        "rows": [rows.credential_view(row, now=now) for row in found[:SHOWN]],
+        "rows": [(row, *rows.credential_look(row, now=now)) for row in found[:SHOWN]],
+        "now": now,
         "query": query,
         "searchable": can(actor, Action.ACME_READ) or len(found) > FEW or bool(query),
         "older": found[SHOWN - 1].id if len(found) > SHOWN else None,
@@ -54,7 +55,7 @@ def listing(request: HttpRequest) -> HttpResponse:
         "directory": directory_url(),
         "may_manage": may_manage_any(actor),
         "may_read": may_read_any(actor),
-        "whom_to_ask": () if may_read_any(actor) else _whom_to_ask(actor),
+        "whom_to_ask": () if may_read_any(actor) else list_own_managers(actor=actor),
     }
     return render(request, "acme/list.html", context)
 
@@ -185,15 +186,16 @@ def _render(request: HttpRequest, actor: Actor, row: CredentialRow, *, hmac_key:
         "row": row,
         "look": look,
         "state": state,
-        "leavers": ", ".join(row.leavers),
-        "facts": rows.credential_facts(row, now=now),
+        "now": now,
+        "known_to": [one.username for one in row.seen_by if one.knows_key],
+        "profile": PROFILES.get(row.limits.profile_id),
         "directory": setup.directory,
         "hmac_key": hmac_key,
         "manages": manages and row.revoked_at is None,
         "usable": row.is_usable(now=now),
         "snippets": snippets(setup) if row.revoked_at is None else (),
         "example": setup.name,
-        "accounts": [rows.account_view(one, now=now) for one in accounts[:ACCOUNTS_SHOWN]],
+        "accounts": [(one, *rows.ACCOUNT[one.status]) for one in accounts[:ACCOUNTS_SHOWN]],
         "older": accounts[ACCOUNTS_SHOWN - 1].id if len(accounts) > ACCOUNTS_SHOWN else None,
         "newest": before is None,
     }
@@ -220,17 +222,6 @@ def _example_name(actor: Actor, row: CredentialRow) -> str:
     found = list_domains(actor=actor, organisation_id=row.organisation_id)
     valid = next((one.adn for one in found if one.is_validated(now=timezone.now())), "")
     return f"www.{valid}" if valid else _EXAMPLE
-
-
-def _whom_to_ask(actor: Actor) -> list[Fact]:
-    """The managers of the actor's organisations."""
-    return [
-        Fact(
-            label=one.organisation,
-            value=f"{one.name} ({one.email})" if one.email else one.name,
-        )
-        for one in list_own_managers(actor=actor)
-    ]
 
 
 def _asked(row: CredentialRow, step: str) -> dict[str, object]:
