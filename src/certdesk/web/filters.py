@@ -11,8 +11,8 @@ from certdesk.web import times
 
 register = Library()
 for one in (
-    *(times.ago, times.at, times.at_second, times.counted, times.day, times.iso, times.lasted),
-    *(times.plain_day, times.until, advice_for, request_in, without_address),
+    *(times.ago, times.at, times.at_second, times.counted, times.day, times.days_left, times.iso),
+    *(times.lasted, times.plain_day, times.until, advice_for, request_in, without_address),
 ):
     register.filter(one.__name__, one)
 

@@ -59,6 +59,11 @@ def ago(moment: datetime | None, now: datetime) -> str:
     return f"{lasted(now - moment)} ago" if moment else "Never"
 
 
+def days_left(until: datetime, now: datetime) -> str:
+    """How long something still counts, or how long it has not."""
+    return f"{lasted(until - now)} left" if until > now else f"{lasted(now - until)} ago"
+
+
 def counted(number: int, word: str) -> str:
     """A number with its noun, such as `1 year` or `3 years`."""
     return f"{number} {word}" if number == 1 else f"{number} {word}s"

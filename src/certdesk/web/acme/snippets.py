@@ -34,7 +34,7 @@ class Setup:
 
 
 def snippets(setup: Setup) -> list[dict[str, Any]]:
-    """How each client is set up: `slug`, `title`, `note`, and the `blocks` to paste, with `caption` and `text`."""
+    """How each client is set up: `slug`, `title`, `note`, and the `blocks` to paste (`caption`, `text`)."""
     clients: list[dict[str, Any]] = tomllib.loads(
         _PLACE.sub(lambda place: str(getattr(setup, place[1])), _source())
     )["client"]

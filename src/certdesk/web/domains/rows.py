@@ -2,14 +2,9 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from urllib.parse import urlencode
-
-from django.urls import reverse
 
 from certdesk.domain.evidence import Method
-from certdesk.domain.requests import Status
 from certdesk.store.selectors.domains import SOON, ListedDomain, Standing, State
-from certdesk.store.selectors.relying import Relying
 from certdesk.web import times
 
 #: Shorter than the titles of `domain.evidence`, for narrow columns.
@@ -41,24 +36,19 @@ STATES: Mapping[State, str] = {
 def list_row(row: ListedDomain, *, now: datetime) -> dict[str, object]:
     """A line of the list."""
     look, state = look_of(row, now=now)
-    proof = row.proof
     until, left = lapses(row, now=now)
     public, public_left = public_cell(row, now=now)
     return {
-        "href": reverse("domains-show", args=[row.id]),
-        "adn": row.adn,
-        "organisation": row.organisation,
+        "row": row,
         "look": look,
         "state": state,
         "awaited": awaited(row, now=now),
-        "method": SHORT[proof.method_id] if proof else "",
-        "proven": f"{times.day(proof.validated_at)}, {proof.who}" if proof else "",
+        "method": SHORT[row.proof.method_id] if row.proof else "",
         "until": until,
         "left": left,
         "public": public,
         "public_left": public_left,
         "flag": flag_words(row),
-        "relying": relying_links(row.adn, row.relying),
     }
 
 
@@ -91,7 +81,7 @@ def lapses(row: ListedDomain, *, now: datetime) -> tuple[str, str]:
         return "", ""
     if kept_alive(row):
         return "Renews automatically", f"checked {_ago(row, now=now)}"
-    return times.day(row.proof.expires_at), days_left(row.proof.expires_at, now=now)
+    return times.day(row.proof.expires_at), times.days_left(row.proof.expires_at, now)
 
 
 def public_cell(row: ListedDomain, *, now: datetime) -> tuple[str, str]:
@@ -101,7 +91,7 @@ def public_cell(row: ListedDomain, *, now: datetime) -> tuple[str, str]:
         return "", ""
     if kept_alive(row):
         return "Renews automatically", ""
-    return times.day(gate.until), days_left(gate.until, now=now)
+    return times.day(gate.until), times.days_left(gate.until, now)
 
 
 def flag_words(row: ListedDomain) -> str:
@@ -127,40 +117,6 @@ def awaited(row: ListedDomain, *, now: datetime) -> str:
 def awaited_mailboxes(row: ListedDomain, *, now: datetime) -> list[str]:
     """Who was asked and may still confirm."""
     return [one.mailbox for one in row.awaited if one.sent_at and not one.is_expired(now=now)]
-
-
-def relying_links(adn: str, relying: Relying) -> tuple[dict[str, str], ...]:
-    """How many certificates and requests hang on it, each with the list of them."""
-    more, found = "+" if relying.at_least else "", []
-    if relying.certificates:
-        words = times.counted(relying.certificates, "certificate")
-        found.append(
-            {
-                "text": words.replace(" ", f"{more} ", 1),
-                "href": _requests(adn, Status.ISSUED),
-            }
-        )
-    if relying.requests:
-        words = times.counted(relying.requests, "request")
-        found.append(
-            {
-                "text": f"{words.replace(' ', f'{more} ', 1)} under way",
-                "href": _requests(adn, None),
-            }
-        )
-    return tuple(found)
-
-
-def days_left(until: datetime, *, now: datetime) -> str:
-    """How long it still counts, or how long it has not."""
-    if until > now:
-        return f"{times.lasted(until - now)} left"
-    return f"{times.lasted(now - until)} ago"
-
-
-def _requests(adn: str, status: Status | None) -> str:
-    pairs = {"q": adn, "status": status or ""}
-    return f"{reverse('requests-list')}?{urlencode({k: v for k, v in pairs.items() if v})}"
 
 
 def _thing(method: Method) -> str:
