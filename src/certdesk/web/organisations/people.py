@@ -185,14 +185,7 @@ def keys(request: HttpRequest, slug: str, user_id: int) -> HttpResponse:
         "organisation": row.legal_name,
         "here": here,
         "rows": [
-            {
-                "id": one.id,
-                "name": one.name,
-                "kid": one.kid,
-                "accounts": one.accounts,
-                "knows_key": any(seen.user_id == user_id and seen.knows_key for seen in one.seen_by),
-            }
-            for one in found
+            (one, any(seen.user_id == user_id and seen.knows_key for seen in one.seen_by)) for one in found
         ],
     }
     return render(request, "organisations/keys.html", context)

@@ -33,7 +33,6 @@ from certdesk.store.selectors.organisations import (
     organisation_history,
 )
 from certdesk.store.selectors.people import Member, list_members
-from certdesk.web import times
 from certdesk.web.accounts import disabled_note
 from certdesk.web.actor import actor_of
 from certdesk.web.context import crumbs
@@ -48,10 +47,8 @@ from certdesk.web.organisations.forms import (
     RenameForm,
     VetForm,
 )
-from certdesk.web.requests.rows import Fact
 
 UNPROCESSABLE = 422
-ROLES = {OrgRole.APPLICANT: "Applicant", OrgRole.MANAGER: "Manager"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +78,7 @@ def listing(request: HttpRequest) -> HttpResponse:
         return redirect("organisations-show", slug=found[0].slug)
     domains = Counter(domain.organisation_id for domain in list_domains(actor=actor))
     context = {
-        "rows": [_list_row(row, domains[row.id]) for row in found],
+        "rows": [(row, domains[row.id]) for row in found],
         "summary": "All organisations." if actor.sees_everything else "The organisations that you belong to.",
         "may_create": can(actor, Action.ORGANISATION_CREATE),
     }
@@ -194,8 +191,7 @@ def render_organisation(
     vets = can(actor, Action.ORGANISATION_VET)
     context = {
         "crumbs": crumbs(("Organisations", reverse("organisations-list")), (row.legal_name, "")),
-        "organisation": {"legal_name": row.legal_name, "slug": row.slug, **_vetted(row)},
-        "facts": _facts(row),
+        "organisation": row,
         "domains": [
             _domain(d, now=now, evidence=actor.sees_everything)
             for d in list_domains(actor=actor, organisation_id=row.id)
@@ -205,7 +201,6 @@ def render_organisation(
         "vet_form": (given.vet or VetForm()) if vets and row.vetted_at is None else None,
         "rename_form": (given.rename or _rename_form(row)) if vets else None,
         "active_form": (given.active or ActiveForm()) if vets else None,
-        "is_active": row.is_active,
         "history": [_event(e) for e in organisation_history(actor=actor, organisation_id=row.id)],
         "issued": issued,
     }
@@ -231,7 +226,8 @@ def _people_context(actor: Actor, row: OrganisationRow, given: Forms) -> dict[st
     return {
         "shows_people": True,
         "manages": manages,
-        "people": [_person(m, row, actor, manages=manages, managers=managers) for m in members],
+        "may_stop": can(actor, Action.MEMBERS_MANAGE),
+        "people": [_person(actor, m, manages=manages, is_last=managers == [m.user_id]) for m in members],
         "form": (given.person or PersonForm()) if manages else None,
         "existing_form": (given.existing or ExistingForm()) if can(actor, Action.MEMBERS_MANAGE) else None,
         "handover_form": (given.hand_over or HandOverForm(people=choices, initial=initial))
@@ -246,38 +242,6 @@ def _rename_form(row: OrganisationRow) -> RenameForm:
     )
 
 
-def _vetted(row: OrganisationRow) -> dict[str, str]:
-    if not row.is_active:
-        return {"look": "idle", "vetted": "Disabled"}
-    return (
-        {"look": "ok", "vetted": "Vetted"} if row.vetted_at else {"look": "wait", "vetted": "Not vetted yet"}
-    )
-
-
-def _list_row(row: OrganisationRow, domains: int) -> dict[str, object]:
-    return {
-        "legal_name": row.legal_name,
-        "href": reverse("organisations-show", args=[row.slug]),
-        "domains": domains,
-        "place": ", ".join(part for part in (row.locality, row.country) if part),
-        **_vetted(row),
-    }
-
-
-def _facts(row: OrganisationRow) -> list[Fact]:
-    first = (
-        times.day(row.first_approved_at)
-        if row.first_approved_at
-        else "None yet: an officer reviews the first one"
-    )
-    return [
-        Fact(label="Legal name", value=row.legal_name),
-        Fact(label="Place", value=", ".join(part for part in (row.locality, row.country) if part)),
-        Fact(label="Vetted", value=times.day(row.vetted_at) if row.vetted_at else "Not yet"),
-        Fact(label="First request approved", value=first),
-    ]
-
-
 _DEEDS = {
     "create": "Registered",
     "vet": "Vetted",
@@ -287,67 +251,44 @@ _DEEDS = {
 }
 
 
-def _event(event: OrganisationEvent) -> dict[str, str]:
-    """What was done, and on which evidence or for which reason."""
+def _event(event: OrganisationEvent) -> tuple[OrganisationEvent, str, str, str]:
+    """An event: what was done, to what, and on which evidence or for which reason."""
     changed = event.data.get("changed")
     pairs = changed.values() if isinstance(changed, dict) else ()
     what = "; ".join(f"{before or 'none'} → {after or 'none'}" for before, after in pairs)
     if "request" in event.data:
         what = f"With request {event.data['request']}"
-    why = str(event.data.get("evidence") or event.data.get("reason") or "")
-    return {
-        "title": _DEEDS[event.action],
-        "what": what,
-        "why": why,
-        "at": times.at(event.at),
-        "at_iso": times.iso(event.at),
-        "actor": event.actor,
-    }
+    return (
+        event,
+        _DEEDS[event.action],
+        what,
+        str(event.data.get("evidence") or event.data.get("reason") or ""),
+    )
 
 
-def _domain(row: DomainRow, *, now: datetime, evidence: bool) -> dict[str, str]:
-    valid = row.is_validated(now=now)
+def _domain(row: DomainRow, *, now: datetime, evidence: bool) -> dict[str, object]:
     current = [one for one in row.validations if one.expires_at > now]
     newest = next(iter(current or row.validations), None)
     return {
-        "name": row.adn,
-        "look": "ok" if valid else "warn",
-        "state": "Validated" if valid else "Lapsed" if newest else "Not validated",
-        "method": newest.method if newest else "",
-        "by": f"by {newest.validated_by}, {times.day(newest.validated_at)}" if newest else "",
+        "row": row,
+        "is_valid": row.is_validated(now=now),
+        "newest": newest,
         "evidence": ". ".join(str(v) for v in newest.evidence.values() if v) if newest and evidence else "",
-        "until": times.day(row.expires_at) if row.expires_at else "",
     }
 
 
-def _person(
-    member: Member, row: OrganisationRow, actor: Actor, *, manages: bool, managers: list[int]
-) -> dict[str, object]:
-    is_manager = member.role is OrgRole.MANAGER
-    last = managers == [member.user_id]
-    here = [row.slug, member.user_id]
+def _person(actor: Actor, member: Member, *, manages: bool, is_last: bool) -> dict[str, object]:
+    """A person, and what the reader may do about them; `is_last`: nobody else manages the organisation."""
     return {
+        "row": member,
         "name": member.name or member.username,
-        "email": member.email,
-        "username": member.username,
-        "role": ROLES[member.role],
-        "disabled": not member.is_active,
-        "is_self": member.user_id == actor.user_id,
-        "is_last_manager": last,
-        "may_change": manages and member.user_id != actor.user_id,
-        "account_disabled": not member.account_is_active,
         "disabled_note": disabled_note(member.disabled),
+        "is_self": member.user_id == actor.user_id,
+        "is_last_manager": is_last,
+        "may_change": manages and member.user_id != actor.user_id,
         "may_enable": may_enable(actor, member.disabled.by),
-        "has_factor": member.has_second_factor,
         "governs": _governs(actor, member),
-        "may_stop": can(actor, Action.MEMBERS_MANAGE),
-        "may_end": not last or can(actor, Action.MEMBERS_MANAGE),
-        "other_role": (OrgRole.APPLICANT if is_manager else OrgRole.MANAGER).value,
-        "role_button": "Make an applicant" if is_manager else "Make a manager",
-        "role_href": reverse("organisations-person-role", args=here),
-        "disable_href": reverse("organisations-disable-person", args=here),
-        "account_href": reverse("organisations-person-account", args=here),
-        "enable_href": reverse("organisations-enable-person", args=here),
+        "may_end": not is_last or can(actor, Action.MEMBERS_MANAGE),
     }
 
 
