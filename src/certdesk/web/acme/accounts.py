@@ -19,7 +19,6 @@ from certdesk.web.acme import paging, rows
 from certdesk.web.acme.records import DnsRecords, records_for
 from certdesk.web.acme.rights import may_manage
 from certdesk.web.actor import actor_of
-from certdesk.web.context import Crumb, crumbs
 
 ORDERS_SHOWN = 20
 #: Records are shown for so many domains; the others' differ in the name alone.
@@ -72,9 +71,9 @@ def _records(actor: Actor, row: AccountRow) -> list[DnsRecords]:
     return [records_for(domain=domain, issuer=issuer, account_url=url) for domain in domains]
 
 
-def _trail(row: AccountRow, step: str) -> list[Crumb]:
+def _trail(row: AccountRow, step: str) -> list[tuple[str, str]]:
     trail = [("ACME", reverse("acme-list")), (row.credential, reverse("acme-show", args=[row.credential_id]))]
     title = f"Account {row.id}"
     if not step:
-        return crumbs(*trail, (title, ""))
-    return crumbs(*trail, (title, reverse("acme-account", args=[row.id])), (step, ""))
+        return [*trail, (title, "")]
+    return [*trail, (title, reverse("acme-account", args=[row.id])), (step, "")]

@@ -28,7 +28,6 @@ from certdesk.web.acme.forms import CredentialForm
 from certdesk.web.acme.rights import may_manage, may_manage_any, may_read_any
 from certdesk.web.acme.snippets import HIDDEN_KEY, Setup, snippets
 from certdesk.web.actor import actor_of
-from certdesk.web.context import crumbs
 from certdesk.web.forms import show_on
 
 SHOWN, ACCOUNTS_SHOWN = 50, 25
@@ -87,7 +86,7 @@ def new(request: HttpRequest) -> HttpResponse:
         "title": "New credential",
         "button": "Make the credential",
         "cancel_href": reverse("acme-list"),
-        "crumbs": crumbs(("ACME", reverse("acme-list")), ("New credential", "")),
+        "crumbs": [("ACME", reverse("acme-list")), ("New credential", "")],
     }
     return render(request, "acme/form.html", context, status=UNPROCESSABLE if form.errors else 200)
 
@@ -135,7 +134,7 @@ def change(request: HttpRequest, credential_id: int) -> HttpResponse:
         "title": f"Name and limits of “{row.name}”",
         "button": "Save",
         "cancel_href": here,
-        "crumbs": crumbs(("ACME", reverse("acme-list")), (row.name, here), ("Name and limits", "")),
+        "crumbs": [("ACME", reverse("acme-list")), (row.name, here), ("Name and limits", "")],
     }
     return render(request, "acme/form.html", context, status=UNPROCESSABLE if form.errors else 200)
 
@@ -182,7 +181,7 @@ def _render(request: HttpRequest, actor: Actor, row: CredentialRow, *, hmac_key:
         contact=f"hostmaster@{name.removeprefix('www.')}",
     )
     context = {
-        "crumbs": crumbs(("ACME", reverse("acme-list")), (row.name, "")),
+        "crumbs": [("ACME", reverse("acme-list")), (row.name, "")],
         "row": row,
         "look": look,
         "state": state,
@@ -229,5 +228,5 @@ def _asked(row: CredentialRow, step: str) -> dict[str, object]:
     return {
         "row": row,
         "here": here,
-        "crumbs": crumbs(("ACME", reverse("acme-list")), (row.name, here), (step, "")),
+        "crumbs": [("ACME", reverse("acme-list")), (row.name, here), (step, "")],
     }

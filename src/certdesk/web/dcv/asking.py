@@ -5,7 +5,6 @@ from datetime import datetime
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_POST
 
@@ -24,7 +23,6 @@ from certdesk.services.validation import (
 from certdesk.store.selectors.proofs import OpenChallenge
 from certdesk.store.selectors.requests import RequestDetail, get_request
 from certdesk.store.selectors.validation import open_challenges
-from certdesk.web import times
 from certdesk.web.actor import actor_of
 from certdesk.web.dcv.forms import MailboxForm, name_for
 
@@ -87,7 +85,7 @@ def awaiting_context(actor: Actor, detail: RequestDetail, *, now: datetime) -> d
                 "domain": domain,
                 "names": names,
                 "challenges": tuple(
-                    challenge_row(one, may_cancel=may_ask, now=now)
+                    challenge_row(one, now=now)
                     for one in asked
                     if any(is_under(name, one.adn) for name in names)
                 ),
@@ -101,28 +99,11 @@ def awaiting_context(actor: Actor, detail: RequestDetail, *, now: datetime) -> d
     }
 
 
-def challenge_row(challenge: OpenChallenge, *, may_cancel: bool, now: datetime) -> dict[str, object]:
-    """An open challenge in words."""
-    asked = f"Asked by {challenge.asked_by}, {times.at(challenge.created_at)}"
-    until = times.at(challenge.expires_at)
+def challenge_row(challenge: OpenChallenge, *, now: datetime) -> tuple[OpenChallenge, str, str]:
+    """An open challenge with icon and word."""
     if challenge.is_expired(now=now):
-        look, state, text = "idle", "Expired", f"{asked}; the code ended {until}."
-    elif challenge.sent_at is None:
-        look, state, text = "warn", "Not sent", f"{asked}; the mail could not be sent. Send it again."
-    else:
-        look, state, text = (
-            "busy",
-            "Waiting",
-            f"{asked}; the code works until {until}.",
-        )
-    open_still = may_cancel and not challenge.is_expired(now=now)
-    return {
-        "mailbox": challenge.mailbox,
-        "look": look,
-        "state": state,
-        "text": text,
-        "cancel_href": reverse("domains-cancel", args=[challenge.id]) if open_still else "",
-    }
+        return challenge, "idle", "Expired"
+    return (challenge, "warn", "Not sent") if challenge.sent_at is None else (challenge, "busy", "Waiting")
 
 
 def _missing(detail: RequestDetail, *, now: datetime) -> dict[str, tuple[str, ...]]:

@@ -8,10 +8,8 @@ from django.views.decorators.http import require_http_methods
 from certdesk.dcv.email_challenge import normalised_code
 from certdesk.domain.errors import NotFound
 from certdesk.services.validation import Challenge, confirm_by_email, open_challenge
-from certdesk.web import times
 from certdesk.web.access import public
 from certdesk.web.dcv.throttle import address_of, counting_wrong_codes
-from certdesk.web.requests.rows import Fact
 
 METHODS = ("GET", "HEAD", "POST")
 NAMES_SHOWN = 10
@@ -47,18 +45,9 @@ def confirm(request: HttpRequest, code: str) -> HttpResponse:
 
 
 def _context(challenge: Challenge) -> dict[str, object]:
-    facts = challenge.facts
-    more = len(facts.names) - NAMES_SHOWN
-    names = ", ".join(facts.names[:NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
-    rows = [
-        Fact(label="Domain", value=facts.adn),
-        Fact(label="Organisation", value=facts.organisation),
-        Fact(label="Asked by", value=facts.asked_by),
-        Fact(label="Asked of", value=challenge.mailbox),
-        Fact(label="Requested names", value=names or "None yet"),
-        Fact(label="Possible until", value=times.at(facts.expires_at)),
-    ]
-    return {"domain": facts.adn, "organisation": facts.organisation, "facts": rows}
+    names = challenge.facts.names
+    more = max(len(names) - NAMES_SHOWN, 0)
+    return {"challenge": challenge, "facts": challenge.facts, "names": names[:NAMES_SHOWN], "more": more}
 
 
 def _gone(request: HttpRequest) -> HttpResponse:

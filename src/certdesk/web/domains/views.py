@@ -21,7 +21,6 @@ from certdesk.store.selectors.caa import caa_of_domain
 from certdesk.store.selectors.domains import Standing
 from certdesk.store.selectors.validation import DomainDetail, Event, get_domain
 from certdesk.web.actor import actor_of
-from certdesk.web.context import crumbs
 from certdesk.web.dcv.asking import challenge_row, send
 from certdesk.web.dcv.caa import caa_views
 from certdesk.web.dcv.forms import MailboxForm
@@ -101,7 +100,7 @@ def end(request: HttpRequest, domain_id: int, validation_id: int) -> HttpRespons
         return redirect("domains-show", domain_id=domain_id)
     page = reverse("domains-show", args=[domain_id])
     context = {
-        "crumbs": crumbs(("Domains", reverse("domains-list")), (row.adn, page), ("End validation", "")),
+        "crumbs": [("Domains", reverse("domains-list")), (row.adn, page), ("End validation", "")],
         "row": row,
         "proof": proof,
         "period": words.period(proof, now=now),
@@ -124,7 +123,7 @@ def _render(
     may_validate = can(actor, Action.DOMAIN_VALIDATE)
     may_end = can(actor, Action.VALIDATION_END, organisation_id=row.organisation_id)
     context = {
-        "crumbs": crumbs(("Domains", reverse("domains-list")), (row.adn, "")),
+        "crumbs": [("Domains", reverse("domains-list")), (row.adn, "")],
         "id": row.id,
         "adn": row.adn,
         "row": row,
@@ -147,7 +146,7 @@ def _render(
             for one in detail.story
         ],
         "caa": caa_views(caa_of_domain(actor=actor, domain_id=row.id), now=now),
-        "challenges": [challenge_row(one, may_cancel=may_ask, now=now) for one in row.awaited],
+        "challenges": [challenge_row(one, now=now) for one in row.awaited],
         "mailbox_form": (mailbox_form or MailboxForm([row.adn]))
         if may_ask and not is_ip_address(row.adn)
         else None,

@@ -27,7 +27,6 @@ from certdesk.store.selectors.organisations import OrganisationRow, get_organisa
 from certdesk.store.selectors.people import Member, list_members
 from certdesk.web.accounts import act_on
 from certdesk.web.actor import actor_of
-from certdesk.web.context import crumbs
 from certdesk.web.forms import show_on
 from certdesk.web.organisations.forms import ExistingForm, HandOverForm, PersonForm
 from certdesk.web.organisations.views import Forms, people_choices, render_organisation
@@ -178,9 +177,11 @@ def keys(request: HttpRequest, slug: str, user_id: int) -> HttpResponse:
         messages.success(request, f"{count} rotated. Clients can no longer register with the old ones.")
         return redirect(here)
     context = {
-        "crumbs": crumbs(
-            ("Organisations", reverse("organisations-list")), (row.legal_name, here), ("ACME keys", "")
-        ),
+        "crumbs": [
+            ("Organisations", reverse("organisations-list")),
+            (row.legal_name, here),
+            ("ACME keys", ""),
+        ],
         "name": name,
         "organisation": row.legal_name,
         "here": here,

@@ -35,7 +35,6 @@ from certdesk.store.selectors.organisations import (
 from certdesk.store.selectors.people import Member, list_members
 from certdesk.web.accounts import disabled_note
 from certdesk.web.actor import actor_of
-from certdesk.web.context import crumbs
 from certdesk.web.forms import show_on
 from certdesk.web.organisations.forms import (
     ActiveForm,
@@ -100,7 +99,7 @@ def new(request: HttpRequest) -> HttpResponse:
         else:
             messages.success(request, f"{form.cleaned_data['legal_name']} is registered. Now add its people.")
             return redirect("organisations-show", slug=form.cleaned_data["slug"])
-    context = {"form": form, "crumbs": crumbs(("Organisations", reverse("organisations-list")), ("Add", ""))}
+    context = {"form": form, "crumbs": [("Organisations", reverse("organisations-list")), ("Add", "")]}
     return render(request, "organisations/new.html", context, status=UNPROCESSABLE if form.errors else 200)
 
 
@@ -190,7 +189,7 @@ def render_organisation(
     given, now = forms or Forms(), timezone.now()
     vets = can(actor, Action.ORGANISATION_VET)
     context = {
-        "crumbs": crumbs(("Organisations", reverse("organisations-list")), (row.legal_name, "")),
+        "crumbs": [("Organisations", reverse("organisations-list")), (row.legal_name, "")],
         "organisation": row,
         "domains": [
             _domain(d, now=now, evidence=actor.sees_everything)

@@ -40,6 +40,7 @@ class EvidenceForm(PortalForm):
         if not required:
             kwargs |= {"empty_permitted": True, "use_required_attribute": False}
         super().__init__(*args, **kwargs)
+        self.required = required
 
     @property
     def is_empty(self) -> bool:

@@ -25,7 +25,6 @@ from certdesk.services.confirm import submit_another
 from certdesk.services.requests import Preview
 from certdesk.store.selectors.requests import RequestDetail, get_request
 from certdesk.web.actor import actor_of
-from certdesk.web.context import Crumb, crumbs
 from certdesk.web.requests import rows
 from certdesk.web.requests.forms import CsrForm
 from certdesk.web.requests.preview import csr_facts
@@ -65,13 +64,13 @@ def confirm(request: HttpRequest, number: int) -> HttpResponse:
     """Has the certificate issued, once, however often it is sent."""
     actor = actor_of(request)
     get_request(actor=actor, number=number)  # a foreign one is not there, whatever else is wrong
-    told = read_another_token(request.POST.get("preview", ""), number=number, user_id=actor.user_id)
+    csr_der, key = read_another_token(request.POST.get("preview", ""), number=number, user_id=actor.user_id)
     _made, certificate_id = submit_another(
         actor=actor,
         number=number,
-        upload=told.csr_der,
+        upload=csr_der,
         channel="portal",
-        idempotency_key=told.key,
+        idempotency_key=key,
         clock=timezone.now,
     )
     if certificate_id is None:
@@ -103,6 +102,6 @@ def _preview_page(request: HttpRequest, actor: Actor, detail: RequestDetail, see
     return render(request, "requests/another_preview.html", context)
 
 
-def _crumbs(detail: RequestDetail) -> list[Crumb]:
+def _crumbs(detail: RequestDetail) -> list[tuple[str, str]]:
     here = (f"Request {detail.number}", reverse("requests-show", args=[detail.number]))
-    return crumbs(("Certificates", "/requests/"), here, ("Another certificate", ""))
+    return [("Certificates", "/requests/"), here, ("Another certificate", "")]

@@ -37,7 +37,6 @@ from certdesk.store.selectors.certificates import (
 from certdesk.store.selectors.requests import RequestDetail, get_request
 from certdesk.web import times
 from certdesk.web.actor import actor_of
-from certdesk.web.context import crumbs
 from certdesk.web.forms import PortalForm
 from certdesk.web.requests.rows import CERTIFICATE
 
@@ -138,11 +137,11 @@ def revoke(request: HttpRequest, certificate_id: int) -> HttpResponse:
         else:
             messages.success(request, _done(progress))
             return redirect("requests-show", number=row.request)
-    trail = crumbs(
+    trail = [
         ("Certificates", "/requests/"),
         (f"Request {row.request}", reverse("requests-show", args=[row.request])),
         ("Revoke", ""),
-    )
+    ]
     context = {
         "form": form,
         "line": _line(row, may_revoke_it=True),

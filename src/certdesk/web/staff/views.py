@@ -13,7 +13,7 @@ from certdesk.services.organisations import IssuedPassword
 from certdesk.store.selectors.people import list_ra_people
 from certdesk.web.accounts import act_on, disabled_note
 from certdesk.web.actor import actor_of
-from certdesk.web.context import crumbs, ra_name
+from certdesk.web.context import ra_name
 
 
 @require_safe
@@ -37,7 +37,7 @@ def account(request: HttpRequest, user_id: int) -> HttpResponse:
 
 def _render(request: HttpRequest, actor: Actor, *, issued: IssuedPassword | None = None) -> HttpResponse:
     context = {
-        "crumbs": crumbs(("Service", reverse("service")), (f"People of {ra_name()}", "")),
+        "crumbs": [("Service", reverse("service")), (f"People of {ra_name()}", "")],
         "people": [(row, disabled_note(row.disabled)) for row in list_ra_people(actor=actor)],
         "own_id": actor.user_id,
         "issued": issued,
