@@ -15,8 +15,7 @@ from certdesk.services.account_mail import invited_person
 from certdesk.web.access import public
 from certdesk.web.account.forms import InvitationForm, hint
 from certdesk.web.dcv.throttle import counting_wrong_codes
-
-UNPROCESSABLE = 422
+from certdesk.web.forms import form_page
 
 
 @public
@@ -44,7 +43,7 @@ def _answer(request: HttpRequest, token: str) -> HttpResponse:
             messages.success(request, f"Your password is set. Sign in as {person.username}.")
             return redirect("account_login")
     context = {"form": form, "username": person.username}
-    return render(request, "account/invitation.html", context, status=UNPROCESSABLE if form.errors else 200)
+    return form_page(request, "account/invitation.html", context)
 
 
 def _kept_to_itself(response: HttpResponse) -> HttpResponse:

@@ -5,7 +5,7 @@ from functools import partial
 
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect, render
+from django.shortcuts import redirect
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_POST
 
@@ -15,9 +15,7 @@ from certdesk.store.selectors.tokens import TokenRow, list_tokens
 from certdesk.web import times
 from certdesk.web.account.forms import TokenForm
 from certdesk.web.actor import actor_of
-from certdesk.web.forms import show_on
-
-UNPROCESSABLE = 422
+from certdesk.web.forms import form_page, show_on
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -43,7 +41,7 @@ def tokens(request: HttpRequest) -> HttpResponse:
         "secret": secret,
         "rows": [(row, *_look(row, now=now)) for row in list_tokens(actor=actor)],
     }
-    return render(request, "account/tokens.html", context, status=UNPROCESSABLE if form.errors else 200)
+    return form_page(request, "account/tokens.html", context)
 
 
 @require_POST

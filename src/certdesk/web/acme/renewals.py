@@ -4,21 +4,19 @@ from datetime import datetime, timedelta
 
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect, render
+from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_POST
 
 from certdesk.domain.actors import Actor
-from certdesk.domain.errors import InvalidInput
 from certdesk.services.acme_renewal import advise_renewal, withdraw_advice
 from certdesk.store.selectors.renewals import AdviceRow, InUse, certificates_in_use, list_advice
 from certdesk.web import times
 from certdesk.web.acme.forms import RenewalForm
 from certdesk.web.actor import actor_of
-from certdesk.web.forms import show_on
+from certdesk.web.forms import accepts, form_page
 
-UNPROCESSABLE = 422
 #: What the form proposes: from now on, within a day.
 _SPREAD = timedelta(days=1)
 
@@ -34,12 +32,13 @@ def renewals(request: HttpRequest) -> HttpResponse:
         issuers=[one.value for one in everything.issuers],
         profiles=[one.value for one in everything.profiles],
     )
-    if request.method != "POST" or not form.is_valid():
+    if not form.is_valid():
         return _render(request, actor, form, everything)
     said = form.cleaned_data
     if "confirmed" in request.POST:
-        try:
-            advise_renewal(
+        done = accepts(
+            form,
+            lambda: advise_renewal(
                 actor=actor,
                 starts_at=said["starts_at"],
                 ends_at=said["ends_at"],
@@ -47,9 +46,9 @@ def renewals(request: HttpRequest) -> HttpResponse:
                 matching=form.matching,
                 explanation_url=said["explanation_url"],
                 now=now,
-            )
-        except InvalidInput as error:
-            show_on(form, error)
+            ),
+        )
+        if not done:
             return _render(request, actor, form, everything)
         messages.success(request, "From now on, clients that ask get the new time.")
         return redirect("service-renewals")
@@ -90,7 +89,7 @@ def _render(
         "dry_run": dry_run,
         "advice": [_advice(one, now=now) for one in list_advice(actor=actor, now=now)],
     }
-    return render(request, "acme/renewals.html", context, status=UNPROCESSABLE if form.errors else 200)
+    return form_page(request, "acme/renewals.html", context)
 
 
 def _advice(row: AdviceRow, *, now: datetime) -> dict[str, object]:

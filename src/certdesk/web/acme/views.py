@@ -28,11 +28,10 @@ from certdesk.web.acme.forms import CredentialForm
 from certdesk.web.acme.rights import may_manage, may_manage_any, may_read_any
 from certdesk.web.acme.snippets import HIDDEN_KEY, Setup, snippets
 from certdesk.web.actor import actor_of
-from certdesk.web.forms import show_on
+from certdesk.web.forms import accepts, form_page, show_on
 
 SHOWN, ACCOUNTS_SHOWN = 50, 25
 FEW = 10  # so many are found at a glance
-UNPROCESSABLE = 422
 MANY_ORGANISATIONS = 10_000
 _EXAMPLE = "www.example.ac.uk"
 _FORM = ["GET", "HEAD", "POST"]
@@ -67,7 +66,7 @@ def new(request: HttpRequest) -> HttpResponse:
     if not organisations:
         raise NotAuthorized("Only managers of an organisation and RA officers make ACME credentials.")
     form = CredentialForm(request.POST or None, organisations=organisations)
-    if request.method == "POST" and form.is_valid():
+    if form.is_valid():
         try:
             made = create_credential(
                 actor=actor,
@@ -88,7 +87,7 @@ def new(request: HttpRequest) -> HttpResponse:
         "cancel_href": reverse("acme-list"),
         "crumbs": [("ACME", reverse("acme-list")), ("New credential", "")],
     }
-    return render(request, "acme/form.html", context, status=UNPROCESSABLE if form.errors else 200)
+    return form_page(request, "acme/form.html", context)
 
 
 @require_safe
@@ -114,20 +113,18 @@ def change(request: HttpRequest, credential_id: int) -> HttpResponse:
     actor = actor_of(request)
     row = _managed(actor, credential_id)
     form = CredentialForm(request.POST or None, before=row)
-    if request.method == "POST" and form.is_valid():
-        try:
-            change_credential(
-                actor=actor,
-                credential_id=credential_id,
-                name=form.cleaned_data["name"],
-                limits=form.limits,
-                now=timezone.now(),
-            )
-        except InvalidInput as error:
-            show_on(form, error)
-        else:
-            messages.success(request, "Saved. The limits hold at once, for open orders too.")
-            return redirect("acme-show", credential_id=credential_id)
+    if accepts(
+        form,
+        lambda: change_credential(
+            actor=actor,
+            credential_id=credential_id,
+            name=form.cleaned_data["name"],
+            limits=form.limits,
+            now=timezone.now(),
+        ),
+    ):
+        messages.success(request, "Saved. The limits hold at once, for open orders too.")
+        return redirect("acme-show", credential_id=credential_id)
     here = reverse("acme-show", args=[row.id])
     context = {
         "form": form,
@@ -136,7 +133,7 @@ def change(request: HttpRequest, credential_id: int) -> HttpResponse:
         "cancel_href": here,
         "crumbs": [("ACME", reverse("acme-list")), (row.name, here), ("Name and limits", "")],
     }
-    return render(request, "acme/form.html", context, status=UNPROCESSABLE if form.errors else 200)
+    return form_page(request, "acme/form.html", context)
 
 
 @require_http_methods(_FORM)

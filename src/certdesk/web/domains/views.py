@@ -27,9 +27,8 @@ from certdesk.web.dcv.forms import MailboxForm
 from certdesk.web.domains import detail as words
 from certdesk.web.domains import rows
 from certdesk.web.domains.forms import CaStateForm, EndForm
+from certdesk.web.forms import UNPROCESSABLE, form_page
 from certdesk.web.queue.forms import EvidenceForm
-
-UNPROCESSABLE = 422
 
 
 @require_safe
@@ -107,7 +106,7 @@ def end(request: HttpRequest, domain_id: int, validation_id: int) -> HttpRespons
         "counts": proof.expires_at > now,
         "form": form,
     }
-    return render(request, "domains/end.html", context, status=UNPROCESSABLE if form.errors else 200)
+    return form_page(request, "domains/end.html", context)
 
 
 def _render(

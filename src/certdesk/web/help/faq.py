@@ -21,14 +21,14 @@ from certdesk.services.help import (
     publish_faq,
 )
 from certdesk.web.actor import actor_of
-from certdesk.web.forms import show_on
+from certdesk.web.forms import UNPROCESSABLE, accepts, show_on
 from certdesk.web.help.contents import FAQ
 from certdesk.web.help.forms import FaqActForm, FaqForm
 from certdesk.web.help.markdown import render_answer
 from certdesk.web.help.views import frame
 from certdesk.web.help.words import words_of_service
 
-CONFLICT, UNPROCESSABLE = 409, 422
+CONFLICT = 409
 
 
 @require_safe
@@ -50,19 +50,17 @@ def new(request: HttpRequest) -> HttpResponse:
     """Adds an entry."""
     actor = _editor(request)
     form = FaqForm(request.POST or None)
-    if _saves(request) and form.is_valid():
-        try:
-            add_faq(
-                actor=actor,
-                question=form.cleaned_data["question"],
-                answer=form.cleaned_data["answer"],
-                now=timezone.now(),
-            )
-        except InvalidInput as error:
-            show_on(form, error)
-        else:
-            messages.success(request, "The entry is added at the end.")
-            return redirect("help-faq-manage")
+    if _saves(request) and accepts(
+        form,
+        lambda: add_faq(
+            actor=actor,
+            question=form.cleaned_data["question"],
+            answer=form.cleaned_data["answer"],
+            now=timezone.now(),
+        ),
+    ):
+        messages.success(request, "The entry is added at the end.")
+        return redirect("help-faq-manage")
     return _form_page(request, form, heading="Add a question")
 
 

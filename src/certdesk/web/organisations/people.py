@@ -27,7 +27,7 @@ from certdesk.store.selectors.organisations import OrganisationRow, get_organisa
 from certdesk.store.selectors.people import Member, list_members
 from certdesk.web.accounts import act_on
 from certdesk.web.actor import actor_of
-from certdesk.web.forms import show_on
+from certdesk.web.forms import accepts, show_on
 from certdesk.web.organisations.forms import ExistingForm, HandOverForm, PersonForm
 from certdesk.web.organisations.views import Forms, people_choices, render_organisation
 
@@ -64,21 +64,18 @@ def add_existing(request: HttpRequest, slug: str) -> HttpResponse:
     if not can(actor, Action.MEMBERS_MANAGE):
         raise NotAuthorized("Only an officer adds someone who belongs to another organisation.")
     form = ExistingForm(request.POST)
-    if form.is_valid():
-        said = form.cleaned_data
-        try:
-            add_existing_member(
-                actor=actor,
-                organisation_id=row.id,
-                username=said["existing"],
-                role=OrgRole(said["role"]),
-                now=timezone.now(),
-            )
-        except InvalidInput as error:
-            show_on(form, error)
-        else:
-            messages.success(request, f"{said['existing']} belongs to {row.legal_name} now.")
-            return redirect("organisations-show", slug=slug)
+    if accepts(
+        form,
+        lambda: add_existing_member(
+            actor=actor,
+            organisation_id=row.id,
+            username=form.cleaned_data["existing"],
+            role=OrgRole(form.cleaned_data["role"]),
+            now=timezone.now(),
+        ),
+    ):
+        messages.success(request, f"{form.cleaned_data['existing']} belongs to {row.legal_name} now.")
+        return redirect("organisations-show", slug=slug)
     return render_organisation(request, actor, row, Forms(existing=form))
 
 
@@ -134,31 +131,30 @@ def leave(request: HttpRequest, slug: str) -> HttpResponse:
     actor, row = _managed(request, slug)
     members = list_members(actor=actor, organisation_id=row.id)
     form = HandOverForm(request.POST, people=people_choices(members))
-    if form.is_valid():
-        said = form.cleaned_data
-        try:
-            hand_over(
-                actor=actor,
-                organisation_id=row.id,
-                leaver_id=said["leaver"],
-                successor_id=said["successor"],
-                now=timezone.now(),
-            )
-        except InvalidInput as error:
-            show_on(form, error)
-        else:
-            if said["leaver"] == actor.user_id:  # who has left sees nothing of it from now on
-                if credentials_seen_by(actor=actor, user_id=said["leaver"], organisation_id=row.id):
-                    messages.info(
-                        request,
-                        "You know keys of ACME credentials. Ask your successor to rotate them, under ACME.",
-                    )
-                return redirect("home")
-            messages.success(
-                request, "Handed over. The person’s requests and certificates stay with the organisation."
-            )
-            return _back(request, actor, row, gone=said["leaver"])
-    return render_organisation(request, actor, row, Forms(hand_over=form))
+    handed_over = accepts(
+        form,
+        lambda: hand_over(
+            actor=actor,
+            organisation_id=row.id,
+            leaver_id=form.cleaned_data["leaver"],
+            successor_id=form.cleaned_data["successor"],
+            now=timezone.now(),
+        ),
+    )
+    if not handed_over:
+        return render_organisation(request, actor, row, Forms(hand_over=form))
+    leaver = form.cleaned_data["leaver"]
+    if leaver != actor.user_id:
+        messages.success(
+            request, "Handed over. The person’s requests and certificates stay with the organisation."
+        )
+        return _back(request, actor, row, gone=leaver)
+    # Who has left sees nothing of it from now on.
+    if credentials_seen_by(actor=actor, user_id=leaver, organisation_id=row.id):
+        messages.info(
+            request, "You know keys of ACME credentials. Ask your successor to rotate them, under ACME."
+        )
+    return redirect("home")
 
 
 @require_http_methods(["GET", "HEAD", "POST"])

@@ -3,6 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass, fields
 from datetime import datetime
+from functools import partial
 
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
@@ -12,7 +13,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from certdesk.domain.actors import Action, Actor, OrgRole, can, may_enable
-from certdesk.domain.errors import InvalidInput, NotAuthorized
+from certdesk.domain.errors import NotAuthorized
 from certdesk.services.organisations import (
     Evidence,
     IssuedPassword,
@@ -35,7 +36,7 @@ from certdesk.store.selectors.organisations import (
 from certdesk.store.selectors.people import Member, list_members
 from certdesk.web.accounts import disabled_note
 from certdesk.web.actor import actor_of
-from certdesk.web.forms import show_on
+from certdesk.web.forms import UNPROCESSABLE, accepts, form_page
 from certdesk.web.organisations.forms import (
     ActiveForm,
     DomainForm,
@@ -46,8 +47,6 @@ from certdesk.web.organisations.forms import (
     RenameForm,
     VetForm,
 )
-
-UNPROCESSABLE = 422
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,16 +90,11 @@ def new(request: HttpRequest) -> HttpResponse:
     if not can(actor, Action.ORGANISATION_CREATE):
         raise NotAuthorized("Only officers register organisations.")
     form = OrganisationForm(request.POST or None)
-    if request.method == "POST" and form.is_valid():
-        try:
-            create_organisation(actor=actor, now=timezone.now(), **form.cleaned_data)
-        except InvalidInput as error:
-            show_on(form, error)
-        else:
-            messages.success(request, f"{form.cleaned_data['legal_name']} is registered. Now add its people.")
-            return redirect("organisations-show", slug=form.cleaned_data["slug"])
+    if accepts(form, lambda: create_organisation(actor=actor, now=timezone.now(), **form.cleaned_data)):
+        messages.success(request, f"{form.cleaned_data['legal_name']} is registered. Now add its people.")
+        return redirect("organisations-show", slug=form.cleaned_data["slug"])
     context = {"form": form, "crumbs": [("Organisations", reverse("organisations-list")), ("Add", "")]}
-    return render(request, "organisations/new.html", context, status=UNPROCESSABLE if form.errors else 200)
+    return form_page(request, "organisations/new.html", context)
 
 
 @require_safe
@@ -148,14 +142,10 @@ def rename(request: HttpRequest, slug: str) -> HttpResponse:
     actor = actor_of(request)
     row = get_organisation(actor=actor, slug=slug)
     form = RenameForm(request.POST)
-    if form.is_valid():
-        try:
-            rename_organisation(actor=actor, organisation_id=row.id, now=timezone.now(), **form.cleaned_data)
-        except InvalidInput as error:
-            show_on(form, error)
-        else:
-            messages.success(request, f"The organisation is now {form.cleaned_data['legal_name']}.")
-            return redirect("organisations-show", slug=slug)
+    rename_it = partial(rename_organisation, actor=actor, organisation_id=row.id, now=timezone.now())
+    if accepts(form, lambda: rename_it(**form.cleaned_data)):
+        messages.success(request, f"The organisation is now {form.cleaned_data['legal_name']}.")
+        return redirect("organisations-show", slug=slug)
     return render_organisation(request, actor, row, Forms(rename=form))
 
 

@@ -89,9 +89,7 @@ class ApproveForm(PortalForm):
 class RejectForm(PortalForm):
     """What goes with a no: the details reach the applicant."""
 
-    help_entries: ClassVar = {
-        "details": "/help/officers/#reject",
-    }
+    help_entries: ClassVar = {"details": "/help/officers/#reject"}
 
     details = forms.CharField(
         label="Details for the applicant",

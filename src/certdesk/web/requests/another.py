@@ -25,12 +25,11 @@ from certdesk.services.confirm import submit_another
 from certdesk.services.requests import Preview
 from certdesk.store.selectors.requests import RequestDetail, get_request
 from certdesk.web.actor import actor_of
+from certdesk.web.forms import form_page
 from certdesk.web.requests import rows
 from certdesk.web.requests.forms import CsrForm
 from certdesk.web.requests.preview import csr_facts
 from certdesk.web.requests.token import make_another_token, read_another_token
-
-UNPROCESSABLE = 422
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -86,7 +85,7 @@ def confirm(request: HttpRequest, number: int) -> HttpResponse:
 
 def _form_page(request: HttpRequest, detail: RequestDetail, form: CsrForm) -> HttpResponse:
     context = {"form": form, "number": detail.number, "names": detail.names, "crumbs": _crumbs(detail)}
-    return render(request, "requests/another.html", context, status=UNPROCESSABLE if form.errors else 200)
+    return form_page(request, "requests/another.html", context)
 
 
 def _preview_page(request: HttpRequest, actor: Actor, detail: RequestDetail, seen: Preview) -> HttpResponse:

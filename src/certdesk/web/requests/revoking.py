@@ -86,9 +86,7 @@ class RevokeForm(PortalForm):
     ) -> None:
         """`may_end`: the reader may end the request as well, which not every reason allows."""
         super().__init__(*args, **kwargs)
-        field = self.fields["reason"]
-        if isinstance(field, forms.ChoiceField):
-            field.choices = [(reason.value, _explained(reason, may_end=may_end)) for reason in reasons]
+        self.offer("reason", [(reason.value, _explained(reason, may_end=may_end)) for reason in reasons])
 
     def clean_end_request(self) -> bool:
         """Only some reasons may end the request."""

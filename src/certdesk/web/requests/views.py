@@ -36,6 +36,7 @@ from certdesk.web.actor import actor_of
 from certdesk.web.context import ra_name
 from certdesk.web.dcv.asking import awaiting_context
 from certdesk.web.dcv.caa import caa_views
+from certdesk.web.forms import UNPROCESSABLE, form_page
 from certdesk.web.requests import rows
 from certdesk.web.requests.certificate import bundle_response, certificate_context, form_response
 from certdesk.web.requests.forms import EndForm, NewRequestForm
@@ -48,7 +49,6 @@ from certdesk.web.requests.token import make_token, read_token
 LIST = ("Certificates", "/requests/")
 #: The profile that the portal asks under.
 PROFILE = "tls-server"
-UNPROCESSABLE = 422
 WITHDRAWABLE = (Status.WAITING_FOR_APPROVAL, Status.ACCEPTED, Status.SUBMITTED)
 
 
@@ -281,7 +281,7 @@ def _render_form(request: HttpRequest, form: NewRequestForm) -> HttpResponse:
         "crumbs": [LIST, ("Request a certificate", "")],
         "validity_note": "The CA issues one certificate for the whole time.",
     }
-    return render(request, "requests/new.html", context, status=UNPROCESSABLE if form.errors else 200)
+    return form_page(request, "requests/new.html", context)
 
 
 def _poll_version(detail: RequestDetail) -> str:
