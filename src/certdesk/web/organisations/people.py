@@ -29,7 +29,7 @@ from certdesk.web.accounts import act_on
 from certdesk.web.actor import actor_of
 from certdesk.web.forms import accepts, show_on
 from certdesk.web.organisations.forms import ExistingForm, HandOverForm, PersonForm
-from certdesk.web.organisations.views import Forms, people_choices, render_organisation
+from certdesk.web.organisations.views import people_choices, render_organisation
 
 
 @require_POST
@@ -54,7 +54,7 @@ def add(request: HttpRequest, slug: str) -> HttpResponse:
             show_on(form, error)
         else:
             return render_organisation(request, actor, row, issued=issued)
-    return render_organisation(request, actor, row, Forms(person=form))
+    return render_organisation(request, actor, row, form)
 
 
 @require_POST
@@ -76,7 +76,7 @@ def add_existing(request: HttpRequest, slug: str) -> HttpResponse:
     ):
         messages.success(request, f"{form.cleaned_data['existing']} belongs to {row.legal_name} now.")
         return redirect("organisations-show", slug=slug)
-    return render_organisation(request, actor, row, Forms(existing=form))
+    return render_organisation(request, actor, row, form)
 
 
 @require_POST
@@ -142,7 +142,7 @@ def leave(request: HttpRequest, slug: str) -> HttpResponse:
         ),
     )
     if not handed_over:
-        return render_organisation(request, actor, row, Forms(hand_over=form))
+        return render_organisation(request, actor, row, form)
     leaver = form.cleaned_data["leaver"]
     if leaver != actor.user_id:
         messages.success(

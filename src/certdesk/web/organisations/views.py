@@ -1,9 +1,9 @@
 """Organisations, their domains with validations, and their people."""
 
 from collections import Counter
-from dataclasses import dataclass, fields
 from datetime import datetime
 from functools import partial
+from typing import TypeVar
 
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
@@ -36,7 +36,7 @@ from certdesk.store.selectors.organisations import (
 from certdesk.store.selectors.people import Member, list_members
 from certdesk.web.accounts import disabled_note
 from certdesk.web.actor import actor_of
-from certdesk.web.forms import UNPROCESSABLE, accepts, form_page
+from certdesk.web.forms import UNPROCESSABLE, PortalForm, accepts, form_page
 from certdesk.web.organisations.forms import (
     ActiveForm,
     DomainForm,
@@ -48,23 +48,7 @@ from certdesk.web.organisations.forms import (
     VetForm,
 )
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Forms:
-    """The forms on an organisation's page; None where the reader may not use them."""
-
-    person: PersonForm | None = None
-    domain: DomainForm | None = None
-    vet: VetForm | None = None
-    rename: RenameForm | None = None
-    active: ActiveForm | None = None
-    existing: ExistingForm | None = None
-    hand_over: HandOverForm | None = None
-
-    @property
-    def has_errors(self) -> bool:
-        """Whether any form came back with something to put right."""
-        return any(form is not None and form.errors for form in (getattr(self, f.name) for f in fields(self)))
+_Form = TypeVar("_Form", bound=PortalForm)
 
 
 @require_safe
@@ -111,7 +95,7 @@ def vet(request: HttpRequest, slug: str) -> HttpResponse:
     row = get_organisation(actor=actor, slug=slug)
     form = VetForm(request.POST)
     if not form.is_valid():
-        return render_organisation(request, actor, row, Forms(vet=form))
+        return render_organisation(request, actor, row, form)
     vet_organisation(
         actor=actor, organisation_id=row.id, evidence=form.cleaned_data["evidence"], now=timezone.now()
     )
@@ -126,7 +110,7 @@ def validate(request: HttpRequest, slug: str) -> HttpResponse:
     row = get_organisation(actor=actor, slug=slug)
     form = DomainForm(request.POST)
     if not form.is_valid():
-        return render_organisation(request, actor, row, Forms(domain=form))
+        return render_organisation(request, actor, row, form)
     said = form.cleaned_data
     evidence = Evidence(
         domain=said["domain"], how=said["how"], details=said["evidence"], reference=said["reference"]
@@ -146,7 +130,7 @@ def rename(request: HttpRequest, slug: str) -> HttpResponse:
     if accepts(form, lambda: rename_it(**form.cleaned_data)):
         messages.success(request, f"The organisation is now {form.cleaned_data['legal_name']}.")
         return redirect("organisations-show", slug=slug)
-    return render_organisation(request, actor, row, Forms(rename=form))
+    return render_organisation(request, actor, row, form)
 
 
 @require_POST
@@ -156,7 +140,7 @@ def set_active(request: HttpRequest, slug: str) -> HttpResponse:
     row = get_organisation(actor=actor, slug=slug)
     form = ActiveForm(request.POST)
     if not form.is_valid():
-        return render_organisation(request, actor, row, Forms(active=form))
+        return render_organisation(request, actor, row, form)
     reason, now = form.cleaned_data["reason"], timezone.now()
     if request.POST.get("to") == "enabled":
         enable_organisation(actor=actor, organisation_id=row.id, reason=reason, now=now)
@@ -171,13 +155,13 @@ def render_organisation(
     request: HttpRequest,
     actor: Actor,
     row: OrganisationRow,
-    forms: Forms | None = None,
+    given: PortalForm | None = None,
     *,
     issued: IssuedPassword | None = None,
 ) -> HttpResponse:
-    """The organisation's page, with what the reader may do on it."""
-    given, now = forms or Forms(), timezone.now()
-    vets = can(actor, Action.ORGANISATION_VET)
+    """The organisation's page, with what the reader may do on it; `given` is a form to put right."""
+    now, vets = timezone.now(), can(actor, Action.ORGANISATION_VET)
+    named = {"legal_name": row.legal_name, "country": row.country, "locality": row.locality}
     context = {
         "crumbs": [("Organisations", reverse("organisations-list")), (row.legal_name, "")],
         "organisation": row,
@@ -186,15 +170,15 @@ def render_organisation(
             for d in list_domains(actor=actor, organisation_id=row.id)
         ],
         **_people_context(actor, row, given),
-        "domain_form": (given.domain or DomainForm()) if can(actor, Action.DOMAIN_VALIDATE) else None,
-        "vet_form": (given.vet or VetForm()) if vets and row.vetted_at is None else None,
-        "rename_form": (given.rename or _rename_form(row)) if vets else None,
-        "active_form": (given.active or ActiveForm()) if vets else None,
+        "domain_form": _given_or(DomainForm(), given) if can(actor, Action.DOMAIN_VALIDATE) else None,
+        "vet_form": _given_or(VetForm(), given) if vets and row.vetted_at is None else None,
+        "rename_form": _given_or(RenameForm(initial=named), given) if vets else None,
+        "active_form": _given_or(ActiveForm(), given) if vets else None,
         "history": [_event(e) for e in organisation_history(actor=actor, organisation_id=row.id)],
         "issued": issued,
     }
     return render(
-        request, "organisations/show.html", context, status=UNPROCESSABLE if given.has_errors else 200
+        request, "organisations/show.html", context, status=UNPROCESSABLE if given and given.errors else 200
     )
 
 
@@ -203,7 +187,7 @@ def people_choices(members: list[Member]) -> list[tuple[int, str]]:
     return [(m.user_id, f"{m.name or m.username} ({m.username})") for m in members if m.is_active]
 
 
-def _people_context(actor: Actor, row: OrganisationRow, given: Forms) -> dict[str, object]:
+def _people_context(actor: Actor, row: OrganisationRow, given: PortalForm | None) -> dict[str, object]:
     if not can(actor, Action.MEMBERS_READ, organisation_id=row.id):
         return {"shows_people": False}
     manages = can(actor, Action.MEMBERS_MANAGE, organisation_id=row.id)
@@ -217,18 +201,17 @@ def _people_context(actor: Actor, row: OrganisationRow, given: Forms) -> dict[st
         "manages": manages,
         "may_stop": can(actor, Action.MEMBERS_MANAGE),
         "people": [_person(actor, m, manages=manages, is_last=managers == [m.user_id]) for m in members],
-        "form": (given.person or PersonForm()) if manages else None,
-        "existing_form": (given.existing or ExistingForm()) if can(actor, Action.MEMBERS_MANAGE) else None,
-        "handover_form": (given.hand_over or HandOverForm(people=choices, initial=initial))
+        "form": _given_or(PersonForm(), given) if manages else None,
+        "existing_form": _given_or(ExistingForm(), given) if can(actor, Action.MEMBERS_MANAGE) else None,
+        "handover_form": _given_or(HandOverForm(people=choices, initial=initial), given)
         if hands_over
         else None,
     }
 
 
-def _rename_form(row: OrganisationRow) -> RenameForm:
-    return RenameForm(
-        initial={"legal_name": row.legal_name, "country": row.country, "locality": row.locality}
-    )
+def _given_or(empty: _Form, given: PortalForm | None) -> _Form:
+    """The form that came back if it is this one, else an empty one."""
+    return given if isinstance(given, type(empty)) else empty
 
 
 _DEEDS = {
