@@ -14,7 +14,7 @@ from certdesk.services import runtime
 from certdesk.store.models import User
 from certdesk.store.selectors.organisations import organisation_names
 from certdesk.store.selectors.requests import waiting_count
-from certdesk.web.acme.rights import may_read_any
+from certdesk.web.acme.rights import may_anywhere
 from certdesk.web.actor import actor_of, signed_in_user
 
 _RA_TITLES = {
@@ -90,7 +90,7 @@ def _nav(actor: Actor, path: str) -> list[tuple[str, str, str, bool]]:
     if can(actor, Action.REQUEST_READ) or actor.memberships:
         rooms.append(("Certificates", "/requests/", ""))
         rooms.append(("Domains", "/domains/", ""))
-        if may_read_any(actor):
+        if may_anywhere(actor, Action.ACME_READ):
             rooms.append(("ACME", "/acme-clients/", ""))
         rooms.append(("Organisations" if actor.sees_everything else "Organisation", "/organisations/", ""))
     if can(actor, Action.SERVICE_OPERATE):

@@ -15,6 +15,7 @@ from certdesk.services.account_mail import invited_person
 from certdesk.web.access import public
 from certdesk.web.account.forms import InvitationForm, hint
 from certdesk.web.dcv.throttle import counting_wrong_codes
+from certdesk.web.dcv.views import kept_to_itself
 from certdesk.web.forms import form_page
 
 
@@ -24,9 +25,9 @@ def invitation(request: HttpRequest, token: str) -> HttpResponse:
     """The form that accepts an invitation. One that no longer works says how to go on."""
     try:
         with counting_wrong_codes(request):
-            return _kept_to_itself(_answer(request, token))
+            return kept_to_itself(_answer(request, token))
     except NotFound:
-        return _kept_to_itself(render(request, "account/invitation_gone.html", status=404))
+        return kept_to_itself(render(request, "account/invitation_gone.html", status=404))
 
 
 def _answer(request: HttpRequest, token: str) -> HttpResponse:
@@ -44,10 +45,3 @@ def _answer(request: HttpRequest, token: str) -> HttpResponse:
             return redirect("account_login")
     context = {"form": form, "username": person.username}
     return form_page(request, "account/invitation.html", context)
-
-
-def _kept_to_itself(response: HttpResponse) -> HttpResponse:
-    """No copy, and no address with a token in anybody's Referer; `web.dcv.views` says why not no-referrer."""
-    response["Cache-Control"] = "no-store"
-    response["Referrer-Policy"] = "strict-origin"
-    return response

@@ -25,7 +25,7 @@ from certdesk.store.selectors.organisations import list_domains, list_organisati
 from certdesk.store.selectors.people import list_own_managers
 from certdesk.web.acme import paging, rows
 from certdesk.web.acme.forms import CredentialForm
-from certdesk.web.acme.rights import may_manage, may_manage_any, may_read_any
+from certdesk.web.acme.rights import may_anywhere, may_manage
 from certdesk.web.acme.snippets import HIDDEN_KEY, Setup, snippets
 from certdesk.web.actor import actor_of
 from certdesk.web.forms import accepts, form_page, show_on
@@ -41,6 +41,7 @@ _FORM = ["GET", "HEAD", "POST"]
 def listing(request: HttpRequest) -> HttpResponse:
     """The credentials that the reader may see, newest first; for applicants, who makes them."""
     actor, now = actor_of(request), timezone.now()
+    reads = may_anywhere(actor, Action.ACME_READ)
     query = request.GET.get("q", "").strip()[:200]
     found = find_credentials(actor=actor, query=query, before=paging.before(request), limit=SHOWN + 1)
     context = {
@@ -51,9 +52,9 @@ def listing(request: HttpRequest) -> HttpResponse:
         "older": found[SHOWN - 1].id if len(found) > SHOWN else None,
         "shows_organisation": can(actor, Action.ACME_READ) or len(actor.memberships) > 1,
         "directory": directory_url(),
-        "may_manage": may_manage_any(actor),
-        "may_read": may_read_any(actor),
-        "whom_to_ask": () if may_read_any(actor) else list_own_managers(actor=actor),
+        "may_manage": may_anywhere(actor, Action.ACME_MANAGE),
+        "may_read": reads,
+        "whom_to_ask": () if reads else list_own_managers(actor=actor),
     }
     return render(request, "acme/list.html", context)
 

@@ -79,24 +79,14 @@ def awaiting_context(actor: Actor, detail: RequestDetail, *, now: datetime) -> d
         return {"awaited_domains": []}
     may_ask = can(actor, Action.DOMAIN_ASK, organisation_id=detail.organisation_id)
     asked = open_challenges(organisation_id=detail.organisation_id)
-    return {
-        "awaited_domains": [
-            {
-                "domain": domain,
-                "names": names,
-                "challenges": tuple(
-                    challenge_row(one, now=now)
-                    for one in asked
-                    if any(is_under(name, one.adn) for name in names)
-                ),
-                "form": MailboxForm(names, auto_id=f"id_{domain}_%s")
-                if may_ask and not is_ip_address(domain)
-                else None,
-                "is_address": is_ip_address(domain),
-            }
-            for domain, names in missing.items()
-        ]
-    }
+    found = []
+    for domain, names in missing.items():
+        form = (
+            MailboxForm(names, auto_id=f"id_{domain}_%s") if may_ask and not is_ip_address(domain) else None
+        )
+        about = [one for one in asked if any(is_under(name, one.adn) for name in names)]
+        found.append((domain, names, form, [challenge_row(one, now=now) for one in about]))
+    return {"awaited_domains": found}
 
 
 def challenge_row(challenge: OpenChallenge, *, now: datetime) -> tuple[OpenChallenge, str, str]:

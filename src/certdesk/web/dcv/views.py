@@ -20,13 +20,13 @@ NAMES_SHOWN = 10
 def enter(request: HttpRequest) -> HttpResponse:
     """The form for a code that was copied from the mail."""
     if request.method != "POST":
-        return _kept_to_itself(render(request, "dcv/enter.html"))
+        return kept_to_itself(render(request, "dcv/enter.html"))
     try:
         with counting_wrong_codes(request):
             code = normalised_code(request.POST.get("code", "")[:200])
     except NotFound:
         return _gone(request)
-    return _kept_to_itself(redirect("dcv-confirm", code=code))
+    return kept_to_itself(redirect("dcv-confirm", code=code))
 
 
 @public
@@ -37,11 +37,11 @@ def confirm(request: HttpRequest, code: str) -> HttpResponse:
         with counting_wrong_codes(request):
             if request.method != "POST":
                 challenge = open_challenge(code=code, now=timezone.now())
-                return _kept_to_itself(render(request, "dcv/confirm.html", _context(challenge)))
+                return kept_to_itself(render(request, "dcv/confirm.html", _context(challenge)))
             challenge = confirm_by_email(code=code, remote_address=address_of(request), now=timezone.now())
     except NotFound:
         return _gone(request)
-    return _kept_to_itself(render(request, "dcv/done.html", _context(challenge)))
+    return kept_to_itself(render(request, "dcv/done.html", _context(challenge)))
 
 
 def _context(challenge: Challenge) -> dict[str, object]:
@@ -51,10 +51,10 @@ def _context(challenge: Challenge) -> dict[str, object]:
 
 
 def _gone(request: HttpRequest) -> HttpResponse:
-    return _kept_to_itself(render(request, "dcv/gone.html", status=404))
+    return kept_to_itself(render(request, "dcv/gone.html", status=404))
 
 
-def _kept_to_itself(response: HttpResponse) -> HttpResponse:
+def kept_to_itself(response: HttpResponse) -> HttpResponse:
     """No copy, and no address with a code to anybody, not even in our own pages' Referer.
 
     `no-referrer` would also make browsers send `Origin: null` with the form, which Django's protection

@@ -105,22 +105,14 @@ def flag_words(row: ListedDomain) -> str:
 
 def awaited(row: ListedDomain, *, now: datetime) -> str:
     """Who was asked, and what is looked for."""
-    boxes = awaited_mailboxes(row, now=now)
+    boxes = [one.mailbox for one in row.awaited if one.sent_at and not one.is_expired(now=now)]
     parts = [f"Waiting for {' or '.join(boxes)}"] if boxes else []
-    parts += [f"Looking for the {_thing(one.method)}" for one in row.to_publish]
+    things = ("file" if one.method is Method.HTTP_FILE else "DNS record" for one in row.to_publish)
+    parts += [f"Looking for the {thing}" for thing in things]
     watch = row.watch
     if watch is not None and watch.seen_at is None and watch.next_look_at is not None:
         parts.append("Looking for the persistent record")
     return "; ".join(parts)
-
-
-def awaited_mailboxes(row: ListedDomain, *, now: datetime) -> list[str]:
-    """Who was asked and may still confirm."""
-    return [one.mailbox for one in row.awaited if one.sent_at and not one.is_expired(now=now)]
-
-
-def _thing(method: Method) -> str:
-    return "file" if method is Method.HTTP_FILE else "DNS record"
 
 
 def _ago(row: ListedDomain, *, now: datetime) -> str:

@@ -29,7 +29,7 @@ from certdesk.services.requests import (
     withdraw_request,
 )
 from certdesk.store.selectors.caa import caa_of_request
-from certdesk.store.selectors.organisations import OrganisationRow, list_organisations
+from certdesk.store.selectors.organisations import list_organisations
 from certdesk.store.selectors.requests import RequestDetail, get_request
 from certdesk.store.selectors.waiting import waiting_for_ca
 from certdesk.web.actor import actor_of
@@ -249,7 +249,8 @@ def certificate(request: HttpRequest, number: int, form: str) -> HttpResponse:
 def _form(
     actor: Actor, request: HttpRequest | None = None, *, initial: dict[str, object] | None = None
 ) -> NewRequestForm:
-    own = _organisations(actor)
+    seen = list_organisations(actor=actor) if actor.memberships else []
+    own = [row for row in seen if can(actor, Action.REQUEST_CREATE, organisation_id=row.id)]
     if not own:
         raise NotAuthorized("You don’t belong to an organisation, so you can’t request certificates.")
     rt = runtime.current()
@@ -265,21 +266,10 @@ def _form(
     )
 
 
-def _organisations(actor: Actor) -> list[OrganisationRow]:
-    if not actor.memberships:
-        return []
-    return [
-        row
-        for row in list_organisations(actor=actor)
-        if can(actor, Action.REQUEST_CREATE, organisation_id=row.id)
-    ]
-
-
 def _render_form(request: HttpRequest, form: NewRequestForm) -> HttpResponse:
     context = {
         "form": form,
         "crumbs": [LIST, ("Request a certificate", "")],
-        "validity_note": "The CA issues one certificate for the whole time.",
     }
     return form_page(request, "requests/new.html", context)
 
