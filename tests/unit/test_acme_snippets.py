@@ -78,11 +78,11 @@ def test_apache_takes_its_lines(tmp_path: Path) -> None:
 def test_records_name_the_account() -> None:
     url = "https://certdesk.example.ac.uk/acme/acct/7"
     found = records_for(domain="example.ac.uk", issuer="certdesk.example.ac.uk", account_url=url)
-    assert found.persistent == (
+    assert found["persistent"] == (
         '_validation-persist.example.ac.uk. IN TXT "certdesk.example.ac.uk; '
         f'accounturi={url}; policy=wildcard"'
     )
-    assert found.caa.splitlines() == [
+    assert found["caa"].splitlines() == [
         f'example.ac.uk. IN CAA 0 issue "certdesk.example.ac.uk; accounturi={url}"',
         f'example.ac.uk. IN CAA 0 issuewild "certdesk.example.ac.uk; accounturi={url}"',
     ]

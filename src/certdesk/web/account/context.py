@@ -8,7 +8,7 @@ from django.urls import reverse
 from django.utils.functional import SimpleLazyObject
 
 from certdesk.domain.actors import RaRole
-from certdesk.services.second_factor import is_missing, is_required
+from certdesk.services.second_factor import is_missing
 from certdesk.web.actor import signed_in_user
 
 
@@ -26,7 +26,6 @@ def _account(request: HttpRequest) -> dict[str, object]:
         "tabs": _tabs(request) if user is not None and not user.must_change_password else [],
         "passkeys": named,
         "named_url": "" if named else _named_url(request),
-        "factor_required": is_required(role),
         "factor_missing": user is not None and is_missing(user_id=user.pk, ra_role=role),
         "factor_waived": settings.CERTDESK.demo and not settings.CERTDESK.second_factor_required,
     }

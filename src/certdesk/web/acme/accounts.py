@@ -16,7 +16,7 @@ from certdesk.store.selectors.acme import AccountRow, AccountStatus, get_account
 from certdesk.store.selectors.acme_orders import list_orders
 from certdesk.store.selectors.organisations import list_domains
 from certdesk.web.acme import paging, rows
-from certdesk.web.acme.records import DnsRecords, records_for
+from certdesk.web.acme.records import records_for
 from certdesk.web.acme.rights import may_manage
 from certdesk.web.actor import actor_of
 
@@ -64,7 +64,7 @@ def deactivate(request: HttpRequest, account_id: int) -> HttpResponse:
     return render(request, "acme/deactivate.html", context)
 
 
-def _records(actor: Actor, row: AccountRow) -> list[DnsRecords]:
+def _records(actor: Actor, row: AccountRow) -> list[dict[str, str]]:
     found = list_domains(actor=actor, organisation_id=row.organisation_id)[:DOMAINS_SHOWN]
     domains = [one.adn for one in found] or [_EXAMPLE]
     issuer, url = issuer_names()[0], account_url(row.id)

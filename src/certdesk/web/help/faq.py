@@ -40,8 +40,7 @@ def manage(request: HttpRequest) -> HttpResponse:
 def _list(request: HttpRequest, actor: Actor, *, changed: FaqEntry | None = None) -> HttpResponse:
     """The list; after a button that came too late, with the entry that was `changed` meanwhile."""
     entries = list_every_faq(actor=actor)
-    rows = [{"entry": entry, "first": entry is entries[0], "last": entry is entries[-1]} for entry in entries]
-    context = {**frame(FAQ, last="Edit"), "rows": rows, "changed": changed}
+    context = {**frame(FAQ, last="Edit"), "entries": entries, "changed": changed}
     return render(request, "help/faq_manage.html", context, status=CONFLICT if changed else 200)
 
 

@@ -13,7 +13,6 @@ from certdesk.web.actor import actor_of, signed_in_user
 from certdesk.web.help import contents
 from certdesk.web.help.contents import HelpPage
 from certdesk.web.help.documents import document
-from certdesk.web.help.markdown import Section
 from certdesk.web.help.pdf import NoPdf, page_html, pdf_of, whole_html
 from certdesk.web.help.search import MAX_QUERY, search
 from certdesk.web.help.words import words_of_service
@@ -41,16 +40,18 @@ def page(request: HttpRequest, slug: str) -> HttpResponse:
     """One help page."""
     found = _page(slug)
     rendered = document(slug, words=words_of_service())
+    sections = [section for section in rendered.sections if section.level == TOP_LEVEL]
     before, after = contents.neighbours(slug)
+    knows = slug == contents.FAQ and signed_in_user(request) is not None
     context = {
         **frame(slug),
         "title": found.title,
         "html": rendered.html,
         "empty": not rendered.html,
-        "sections": _listed(rendered.sections),
+        "sections": sections if len(sections) >= WORTH_LISTING else [],
         "before": before,
         "after": after,
-        "may_edit": slug == contents.FAQ and _may_edit(request),
+        "may_edit": knows and may_edit_faq(actor_of(request)),
     }
     return render(request, "help/page.html", context)
 
@@ -102,19 +103,10 @@ def groups(current: str = "") -> list[tuple[str, list[HelpPage], bool]]:
     ]
 
 
-def _listed(sections: tuple[Section, ...]) -> tuple[Section, ...]:
-    top = tuple(section for section in sections if section.level == TOP_LEVEL)
-    return top if len(top) >= WORTH_LISTING else ()
-
-
 def _page(slug: str) -> HelpPage:
     if slug not in contents.SLUGS:
         raise Http404
     return contents.page(slug)
-
-
-def _may_edit(request: HttpRequest) -> bool:
-    return signed_in_user(request) is not None and may_edit_faq(actor_of(request))
 
 
 def _pdf(request: HttpRequest, html: str, name: str) -> HttpResponse:

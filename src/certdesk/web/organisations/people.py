@@ -22,6 +22,7 @@ from certdesk.services.membership import (
     enable_member,
     hand_over,
 )
+from certdesk.services.organisations import IssuedPassword
 from certdesk.store.selectors.acme import credentials_seen_by
 from certdesk.store.selectors.organisations import OrganisationRow, get_organisation
 from certdesk.store.selectors.people import Member, list_members
@@ -101,9 +102,9 @@ def account(request: HttpRequest, slug: str, user_id: int) -> HttpResponse:
     _member(actor, row, user_id)
     act = request.POST.get("act", "")
     done = act_on(actor=actor, user_id=user_id, act=act, now=timezone.now())
-    if done.issued is not None:
-        return render_organisation(request, actor, row, issued=done.issued)
-    messages.success(request, done.message)
+    if isinstance(done, IssuedPassword):
+        return render_organisation(request, actor, row, issued=done)
+    messages.success(request, done)
     return _back(request, actor, row, gone=user_id if act == "disable" else None)
 
 

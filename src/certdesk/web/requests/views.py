@@ -193,7 +193,7 @@ def withdraw(request: HttpRequest, number: int) -> HttpResponse:
         "may_withdraw": _may_withdraw(actor, detail),
         "over": detail.status not in WITHDRAWABLE,
     }
-    return _asked(request, "withdraw", detail, conflict, **allowed)
+    return _asked(request, "requests/withdraw.html", "Withdraw", detail, conflict, **allowed)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -212,18 +212,25 @@ def end(request: HttpRequest, number: int) -> HttpResponse:
                 request, f"Request {number} has ended. No further certificate is issued under it."
             )
             return redirect("requests-show", number=number)
-    return _asked(request, "end", detail, conflict, form=form, may_end=may_end(actor, detail))
+    return _asked(
+        request, "requests/end.html", "End", detail, conflict, form=form, may_end=may_end(actor, detail)
+    )
 
 
 def _asked(
-    request: HttpRequest, step: str, detail: RequestDetail, conflict: StateConflict | None, **context: object
+    request: HttpRequest,
+    template: str,
+    step: str,
+    detail: RequestDetail,
+    conflict: StateConflict | None,
+    **context: object,
 ) -> HttpResponse:
     """A page that asks first; after a POST that came too late, with what has changed since."""
     here = reverse("requests-show", args=[detail.number])
     context |= {
         "detail": detail,
         "title": rows.title(detail),
-        "crumbs": [LIST, (f"Request {detail.number}", here), (step.capitalize(), "")],
+        "crumbs": [LIST, (f"Request {detail.number}", here), (step, "")],
     }
     form, status = context.get("form"), 200
     if conflict is not None:
@@ -231,7 +238,7 @@ def _asked(
         context |= stale_context(request, detail, conflict, ra=ra_name(), typed=typed)
     elif isinstance(form, EndForm) and form.errors:
         status = UNPROCESSABLE
-    return render(request, f"requests/{step}.html", context, status=status)
+    return render(request, template, context, status=status)
 
 
 @require_safe

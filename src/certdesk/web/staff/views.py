@@ -29,9 +29,9 @@ def account(request: HttpRequest, user_id: int) -> HttpResponse:
     actor = actor_of(request)
     list_ra_people(actor=actor)  # whoever may not see the page learns nothing by its forms
     done = act_on(actor=actor, user_id=user_id, act=request.POST.get("act", ""), now=timezone.now())
-    if done.issued is not None:
-        return _render(request, actor, issued=done.issued)
-    messages.success(request, done.message)
+    if isinstance(done, IssuedPassword):
+        return _render(request, actor, issued=done)
+    messages.success(request, done)
     return redirect("service-people")
 
 
