@@ -1,6 +1,7 @@
 """The domains' pages: what lapses when, proofs and evidence, asking, validating by hand (R31 to R34)."""
 
 import csv
+import re
 from datetime import timedelta
 
 import pytest
@@ -47,9 +48,9 @@ def test_r34_the_list_says_what_lapses_next(people: World) -> None:
         ("gone.ac.uk", "Lapsed"),
         ("never.ac.uk", "Not validated"),
     ]
-    assert rows[0]["left"] == "7 days left"
+    assert "7 days left" in page.content.decode()
     assert rows[0]["row"].proof.who == "olga"
-    assert rows[3]["left"].endswith("ago")
+    assert re.search(r"<small>\d+ days ago</small>", page.content.decode())
 
 
 def test_the_list_searches_and_comes_as_csv_that_no_spreadsheet_runs(people: World) -> None:

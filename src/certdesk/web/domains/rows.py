@@ -36,18 +36,15 @@ STATES: Mapping[State, str] = {
 def list_row(row: ListedDomain, *, now: datetime) -> dict[str, object]:
     """A line of the list."""
     look, state = look_of(row, now=now)
-    until, left = lapses(row, now=now)
-    public, public_left = public_cell(row, now=now)
+    gate = row.deadlines.public
     return {
         "row": row,
         "look": look,
         "state": state,
         "awaited": awaited(row, now=now),
         "method": SHORT[row.proof.method_id] if row.proof else "",
-        "until": until,
-        "left": left,
-        "public": public,
-        "public_left": public_left,
+        "is_kept": kept_alive(row),
+        "gate": gate if gate is not None and gate.is_open(now=now) else None,
         "flag": flag_words(row),
     }
 
@@ -73,27 +70,6 @@ def kept_alive(row: ListedDomain) -> bool:
     return row.watch is not None and row.watch.is_healthy
 
 
-def lapses(row: ListedDomain, *, now: datetime) -> tuple[str, str]:
-    """When it lapses, and how long that is."""
-    if row.standing is Standing.COVERED:
-        return "", f"by {row.covered_by}"
-    if row.proof is None:
-        return "", ""
-    if kept_alive(row):
-        return "Renews automatically", f"checked {_ago(row, now=now)}"
-    return times.day(row.proof.expires_at), times.days_left(row.proof.expires_at, now)
-
-
-def public_cell(row: ListedDomain, *, now: datetime) -> tuple[str, str]:
-    """Until when the gate before a public CA stands open."""
-    gate = row.deadlines.public
-    if gate is None or not gate.is_open(now=now):
-        return "", ""
-    if kept_alive(row):
-        return "Renews automatically", ""
-    return times.day(gate.until), times.days_left(gate.until, now)
-
-
 def flag_words(row: ListedDomain) -> str:
     """What a coming rule does to the proof, in few words; empty where none does anything."""
     flags = row.deadlines.flags
@@ -113,8 +89,3 @@ def awaited(row: ListedDomain, *, now: datetime) -> str:
     if watch is not None and watch.seen_at is None and watch.next_look_at is not None:
         parts.append("Looking for the persistent record")
     return "; ".join(parts)
-
-
-def _ago(row: ListedDomain, *, now: datetime) -> str:
-    looked = row.watch.looked_at if row.watch else None
-    return f"{times.lasted(now - looked)} ago" if looked else "soon"

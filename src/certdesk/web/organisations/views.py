@@ -15,7 +15,6 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from certdesk.domain.actors import Action, Actor, OrgRole, can, may_enable
 from certdesk.domain.errors import NotAuthorized
 from certdesk.services.organisations import (
-    Evidence,
     IssuedPassword,
     create_organisation,
     disable_organisation,
@@ -111,12 +110,9 @@ def validate(request: HttpRequest, slug: str) -> HttpResponse:
     form = DomainForm(request.POST)
     if not form.is_valid():
         return render_organisation(request, actor, row, form)
-    said = form.cleaned_data
-    evidence = Evidence(
-        domain=said["domain"], how=said["how"], details=said["evidence"], reference=said["reference"]
-    )
-    validate_domain(actor=actor, organisation_id=row.id, evidence=evidence, now=timezone.now())
-    messages.success(request, f"{said['domain']} is validated for {row.legal_name}.")
+    domain, now = form.cleaned_data["domain"], timezone.now()
+    validate_domain(actor=actor, organisation_id=row.id, evidence=form.evidence_of(domain), now=now)
+    messages.success(request, f"{domain} is validated for {row.legal_name}.")
     return redirect("organisations-show", slug=slug)
 
 

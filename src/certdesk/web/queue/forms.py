@@ -4,7 +4,7 @@ from typing import Any, ClassVar
 
 from django import forms
 
-from certdesk.services.organisations import WAYS
+from certdesk.services.organisations import WAYS, Evidence
 from certdesk.web.forms import PortalForm
 
 MAX_TEXT = 2000
@@ -41,6 +41,11 @@ class EvidenceForm(PortalForm):
             kwargs |= {"empty_permitted": True, "use_required_attribute": False}
         super().__init__(*args, **kwargs)
         self.required = required
+
+    def evidence_of(self, domain: str) -> Evidence:
+        """What was filled in, as evidence about a domain."""
+        said = self.cleaned_data
+        return Evidence(domain=domain, how=said["how"], details=said["evidence"], reference=said["reference"])
 
     @property
     def is_empty(self) -> bool:

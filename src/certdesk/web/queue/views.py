@@ -23,7 +23,7 @@ from certdesk.services.decisions import (
     judge_now,
     reject_request,
 )
-from certdesk.services.organisations import WAYS, Evidence
+from certdesk.services.organisations import WAYS
 from certdesk.store.models import Request
 from certdesk.store.selectors.organisations import get_organisation, list_domains
 from certdesk.store.selectors.requests import (
@@ -87,7 +87,7 @@ def approve(request: HttpRequest, number: int) -> HttpResponse:
             approve_and_issue(
                 actor=actor,
                 number=number,
-                evidence=[_evidence(one) for one in evidence if not one.is_empty],
+                evidence=[one.evidence_of(str(one.prefix)) for one in evidence if not one.is_empty],
                 vetting=form.cleaned_data.get("vetting", ""),
                 shown=Shown.read(request.POST.get("shown", "")),
                 note=form.cleaned_data["note"],
@@ -169,13 +169,6 @@ def _evidence_forms(judged: Judgement | None, request: HttpRequest | None = None
 
 def _approve_form(judged: Judgement | None, data: QueryDict | None = None) -> ApproveForm:
     return ApproveForm(data, vetted=judged is None or judged.vetted)
-
-
-def _evidence(form: EvidenceForm) -> Evidence:
-    said = form.cleaned_data
-    return Evidence(
-        domain=str(form.prefix), how=said["how"], details=said["evidence"], reference=said["reference"]
-    )
 
 
 def _render(
