@@ -48,7 +48,7 @@ def test_the_page_lists_own_sessions_and_nobody_elses(here: World) -> None:
     sign_in("alice", client=Client(headers={"user-agent": "Mozilla/5.0 (iPhone) Version/18 Safari/604.1"}))
     sign_in("bob")
     rows = desk.get(LIST).context["rows"]
-    assert [(row["browser"], row["is_current"]) for row in rows] == [
+    assert [(row.browser, row.is_current) for row in rows] == [
         ("Firefox on Linux", True),
         ("Safari on iPhone or iPad", False),
     ]

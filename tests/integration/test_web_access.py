@@ -1,11 +1,12 @@
 """Who may open what in the portal: every address, listed by the routes themselves (A1, R8, R38)."""
 
+from collections.abc import Iterable, Iterator
 from datetime import timedelta
 
 import pytest
 from django.contrib.auth.hashers import make_password
 from django.test import Client
-from django.urls import URLPattern, reverse
+from django.urls import URLPattern, URLResolver, reverse
 from django.utils import timezone
 
 from certdesk.domain import errors
@@ -26,6 +27,19 @@ PUBLIC = {
 }
 
 
+def routes(
+    entries: Iterable[URLPattern | URLResolver], above: tuple[str, ...] = ()
+) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """The name of every route, and the parts of its address that vary."""
+    for entry in entries:
+        wanted = (*above, *entry.pattern.converters)
+        if isinstance(entry, URLResolver):
+            yield from routes(entry.url_patterns, wanted)
+        else:
+            assert entry.name
+            yield entry.name, wanted
+
+
 def addresses(*, number: int, slug: str) -> dict[str, str]:
     """Every route of the portal with the ids of somebody's request and organisation."""
     arguments = {"number": number, "form": "pem", "user_id": 1, "index": 0, "domain_id": 1, "challenge_id": 1}
@@ -37,15 +51,11 @@ def addresses(*, number: int, slug: str) -> dict[str, str]:
     )
     arguments["job_id"] = "00000000-0000-4000-8000-000000000000"
     found = {}
-    for route in urls.urlpatterns:
-        assert isinstance(route, URLPattern)
-        assert route.name
-        wanted = route.pattern.converters
+    for name, wanted in routes(urls.urlpatterns):
         values = {
-            name: arguments.get(name, "csr" if route.name.startswith("help-page") else slug)
-            for name in wanted
+            part: arguments.get(part, "csr" if name.startswith("help-page") else slug) for part in wanted
         }
-        found[route.name] = reverse(route.name, kwargs=values)
+        found[name] = reverse(name, kwargs=values)
     return found
 
 

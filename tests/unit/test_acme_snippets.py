@@ -3,13 +3,14 @@
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from certdesk.domain.acme_advice import ADVICE, advice_for, request_in, without_address
 from certdesk.domain.acme_problems import ProblemType
 from certdesk.web.acme.records import records_for
-from certdesk.web.acme.snippets import HIDDEN_KEY, Setup, Snippet, snippets
+from certdesk.web.acme.snippets import HIDDEN_KEY, Setup, snippets
 
 SETUP = Setup(
     directory="https://certdesk.example.ac.uk/acme/directory",
@@ -21,20 +22,20 @@ SETUP = Setup(
 CLIENTS = {"certbot", "lego", "acme-sh", "caddy", "traefik", "cert-manager", "mod-md", "haproxy"}
 
 
-def _one(slug: str) -> Snippet:
-    return next(one for one in snippets(SETUP) if one.slug == slug)
+def _one(slug: str) -> dict[str, Any]:
+    return next(one for one in snippets(SETUP) if one["slug"] == slug)
 
 
 def _config(slug: str) -> str:
-    return _one(slug).blocks[0].text
+    return str(_one(slug)["blocks"][0]["text"])
 
 
 def test_every_client_gets_directory_credential_and_name() -> None:
-    assert {one.slug for one in snippets(SETUP)} == CLIENTS
+    assert {one["slug"] for one in snippets(SETUP)} == CLIENTS
     for one in snippets(SETUP):
-        text = "".join(block.text for block in one.blocks)
+        text = "".join(block["text"] for block in one["blocks"])
         for value in (SETUP.directory, SETUP.kid, SETUP.hmac_key, SETUP.name):
-            assert value in text, one.slug
+            assert value in text, one["slug"]
         assert HIDDEN_KEY not in text
 
 
@@ -77,11 +78,11 @@ def test_apache_takes_its_lines(tmp_path: Path) -> None:
 def test_records_name_the_account() -> None:
     url = "https://certdesk.example.ac.uk/acme/acct/7"
     found = records_for(domain="example.ac.uk", issuer="certdesk.example.ac.uk", account_url=url)
-    assert found.persistent == (
+    assert found["persistent"] == (
         '_validation-persist.example.ac.uk. IN TXT "certdesk.example.ac.uk; '
         f'accounturi={url}; policy=wildcard"'
     )
-    assert found.caa.splitlines() == [
+    assert found["caa"].splitlines() == [
         f'example.ac.uk. IN CAA 0 issue "certdesk.example.ac.uk; accounturi={url}"',
         f'example.ac.uk. IN CAA 0 issuewild "certdesk.example.ac.uk; accounturi={url}"',
     ]

@@ -5,6 +5,7 @@ the view says that it has transactions of its own because something slow lies be
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
@@ -22,6 +23,7 @@ from certdesk.domain.jws import (
     AccountKey,
     Envelope,
     account_key,
+    decoded,
     json_object,
     read_envelope,
     stored_key,
@@ -84,6 +86,14 @@ class Call:
     def body(self) -> dict[str, Any]:
         """The payload as an object. Raises AcmeRefused (malformed), also for POST-as-GET."""
         return json_object(self.envelope.payload)
+
+    def der(self, member: str, what: str) -> bytes:
+        """A member of the payload that is base64url of DER. Raises AcmeRefused (malformed)."""
+        text = self.body().get(member)
+        with suppress(ValueError):
+            if isinstance(text, str) and text and "=" not in text:
+                return decoded(text)
+        raise malformed(f"“{member}” is base64url, without padding, of a {what} in DER.")
 
     def only_reads(self) -> None:
         """Raises AcmeRefused (malformed) unless this is a POST-as-GET (RFC 8555 6.3)."""

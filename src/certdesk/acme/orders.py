@@ -1,7 +1,5 @@
 """Orders, authorizations and challenges (RFC 8555 7.4, 7.5)."""
 
-import binascii
-
 from django.utils import timezone
 
 from certdesk.acme.background import run_for_a_moment
@@ -9,7 +7,6 @@ from certdesk.acme.edge import Call, signed
 from certdesk.acme.problems import answer_of
 from certdesk.acme.render import Reply, authorization_answer, challenge_answer, order_answer
 from certdesk.domain.acme_problems import malformed
-from certdesk.domain.jws import decoded
 from certdesk.domain.orders import parse_identifiers
 from certdesk.services import acme_finalize, acme_validation
 from certdesk.services import acme_orders as services
@@ -52,7 +49,7 @@ def finalize(call: Call, number: int) -> Reply:
     view = acme_finalize.finalize(
         account=call.owner,
         order_id=number,
-        csr_der=_csr(call),
+        csr_der=call.der("csr", "PKCS#10 request"),
         spend=call.spend,
         aside=run_for_a_moment,
         clock=timezone.now,
@@ -100,13 +97,3 @@ def challenge(call: Call, number: int, kind: str) -> Reply:
 def _look(look: acme_validation.Look) -> None:
     outcome = acme_validation.take_look(look, now=timezone.now())
     acme_validation.record_look(look, outcome, now=timezone.now())
-
-
-def _csr(call: Call) -> bytes:
-    text = call.body().get("csr")
-    try:
-        if not isinstance(text, str) or not text or "=" in text:
-            raise ValueError  # noqa: TRY301 - one answer for all that is no CSR
-        return decoded(text)
-    except (ValueError, binascii.Error):
-        raise malformed("“csr” is base64url, without padding, of a PKCS#10 request in DER.") from None

@@ -44,8 +44,8 @@ def answer(
     return Reply(status=status, headers={"Content-Type": JSON, **(headers or {})}, body=json_bytes(body))
 
 
-def account_json(account: AcmeAccount) -> dict[str, object]:
-    """An account object (RFC 8555 7.1.2)."""
+def account_answer(account: AcmeAccount, *, status: int = 200) -> Reply:
+    """An account object (RFC 8555 7.1.2) with its address."""
     body: dict[str, object] = {
         "status": "valid" if is_valid(account) else "deactivated",
         "contact": account.contacts,
@@ -54,24 +54,14 @@ def account_json(account: AcmeAccount) -> dict[str, object]:
     }
     if account.terms_agreed:
         body["termsOfServiceAgreed"] = True
-    return body
-
-
-def account_answer(account: AcmeAccount, *, status: int = 200) -> Reply:
-    """An account with its address."""
-    return answer(account_json(account), status=status, headers={"Location": account_uri(account)})
+    return answer(body, status=status, headers={"Location": account_uri(account)})
 
 
 def order_answer(order: OrderView, *, status: int = 200) -> Reply:
-    """An order with its address, and when to look again while it is being processed."""
+    """An order object (RFC 8555 7.1.3) with its address, and when to look again while the CA is at work."""
     headers = {"Location": address(f"order/{order.id}")}
     if order.status is OrderStatus.PROCESSING:
         headers["Retry-After"] = POLL_SECONDS
-    return answer(order_json(order), status=status, headers=headers)
-
-
-def order_json(order: OrderView) -> dict[str, object]:
-    """An order object (RFC 8555 7.1.3)."""
     body: dict[str, object] = {
         "status": order.status.value,
         "expires": timestamp(order.expires_at),
@@ -86,7 +76,7 @@ def order_json(order: OrderView) -> dict[str, object]:
         body["certificate"] = address(f"cert/{order.certificate_id}")
     if order.problem is not None:
         body["error"] = order.problem
-    return body
+    return answer(body, status=status, headers=headers)
 
 
 def identifier_json(name: str) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from certdesk.acme import accounts, certificates, directory, orders
 from certdesk.acme.render import Reply
@@ -24,7 +25,7 @@ VIEWS: Mapping[str, View] = {
     "authz/<number>": orders.authorization,
     "chall/<number>/<kind>": orders.challenge,
     "cert/<number>": certificates.certificate,
-    "cert/<number>/with-root": certificates.certificate_with_root,
+    "cert/<number>/with-root": partial(certificates.certificate, with_root=True),
     "revoke-cert": certificates.revoke,
 }
 _ROWS = ("number", "before")

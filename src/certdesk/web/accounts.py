@@ -1,6 +1,5 @@
 """What may be done about somebody else's account: shared by the organisation's page and the operator's."""
 
-from dataclasses import dataclass
 from datetime import datetime
 
 from certdesk.domain.actors import Actor, Side
@@ -12,34 +11,27 @@ from certdesk.web import times
 from certdesk.web.context import ra_name
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Done:
-    """What came of it: a sentence, or a password to show this once."""
-
-    message: str = ""
-    issued: IssuedPassword | None = None
-
-
 def disabled_note(disabled: Disabled) -> str:
     """Who disabled it, and when; empty where that is not known."""
     who = {Side.RA: ra_name(), Side.ORGANISATION: "a manager"}.get(disabled.by)
     return f"By {who}, {times.day(disabled.at)}" if who and disabled.at else ""
 
 
-def act_on(*, actor: Actor, user_id: int, act: str, now: datetime) -> Done:
-    """Does what the button `act` says; the services judge whether the actor may. Raises NotFound."""
+def act_on(*, actor: Actor, user_id: int, act: str, now: datetime) -> IssuedPassword | str:
+    """Does what the button `act` says; the services judge whether the actor may. Raises NotFound.
+
+    Returns a password to show this once, or a sentence.
+    """
     match act:
         case "password":
-            return Done(issued=issue_new_password(actor=actor, user_id=user_id, now=now))
+            return issue_new_password(actor=actor, user_id=user_id, now=now)
         case "enable":
-            return Done(issued=enable_account(actor=actor, user_id=user_id, now=now))
+            return enable_account(actor=actor, user_id=user_id, now=now)
         case "disable":
             disable_account(actor=actor, user_id=user_id, now=now)
-            return Done(
-                message="The account is disabled: it can’t sign in, and its API tokens no longer work."
-            )
+            return "The account is disabled: it can’t sign in, and its API tokens no longer work."
         case "second-factor":
             reset_second_factor(actor=actor, user_id=user_id, now=now)
-            return Done(message="The second factor and all API tokens are gone. We email the person.")
+            return "The second factor and all API tokens are gone. We email the person."
         case _:
             raise NotFound("This action doesn’t exist.")

@@ -1,8 +1,8 @@
 """What every page shows around its content: names, navigation by role, the person's menu."""
 
-from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
+from typing import Any
 
 from django.conf import settings
 from django.http import HttpRequest
@@ -14,7 +14,7 @@ from certdesk.services import runtime
 from certdesk.store.models import User
 from certdesk.store.selectors.organisations import organisation_names
 from certdesk.store.selectors.requests import waiting_count
-from certdesk.web.acme.rights import may_read_any
+from certdesk.web.acme.rights import may_anywhere
 from certdesk.web.actor import actor_of, signed_in_user
 
 _RA_TITLES = {
@@ -25,57 +25,9 @@ _RA_TITLES = {
 COUNTED = 99
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Crumb:
-    """A step of the trail; the last one has no address."""
-
-    label: str
-    href: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NavItem:
-    """A room in the header."""
-
-    label: str
-    href: str
-    current: bool
-    count: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Person:
-    """Who is signed in, as the menu shows it."""
-
-    username: str
-    name: str
-    initials: str
-    affiliation: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Portal:
-    """Everything that the base layout needs."""
-
-    service_name: str
-    ra: str
-    ra_contact: str
-    support_url: str
-    version: str
-    demo: bool
-    person: Person | None = None
-    nav: tuple[NavItem, ...] = ()
-    must_change_password: bool = False
-
-
 def service(request: HttpRequest) -> dict[str, object]:
     """The context processor: `portal`, made when a template first asks for it."""
     return {"portal": SimpleLazyObject(lambda: _portal(request))}
-
-
-def crumbs(*trail: tuple[str, str]) -> list[Crumb]:
-    """A trail from (label, address) pairs."""
-    return [Crumb(label=label, href=href) for label, href in trail]
 
 
 def ra_name() -> str:
@@ -88,34 +40,35 @@ def _version() -> str:
     return version("certdesk")
 
 
-def _portal(request: HttpRequest) -> Portal:
+def _portal(request: HttpRequest) -> dict[str, Any]:
+    """Everything that the base layout needs."""
     rt = runtime.current()
     user = signed_in_user(request)
     actor = actor_of(request) if user is not None else None
-    return Portal(
-        service_name=rt.service_name,
-        ra=rt.rules.ra,
-        ra_contact=contact_link(rt.ra_contact),
-        support_url=rt.support_url,
-        version=_version(),
-        demo=settings.CERTDESK.demo,
-        person=_person(user, actor, rt.rules.ra) if user is not None and actor is not None else None,
-        nav=_nav(actor, request.path_info) if actor is not None else (),
-        must_change_password=actor is not None and actor.must_change_password,
-    )
+    return {
+        "service_name": rt.service_name,
+        "ra": rt.rules.ra,
+        "ra_contact": contact_link(rt.ra_contact),
+        "support_url": rt.support_url,
+        "version": _version(),
+        "demo": settings.CERTDESK.demo,
+        "person": _person(user, actor, rt.rules.ra) if user is not None and actor is not None else None,
+        "nav": _nav(actor, request.path_info) if actor is not None else [],
+        "must_change_password": actor is not None and actor.must_change_password,
+    }
 
 
-def _person(user: User, actor: Actor, ra: str) -> Person:
+def _person(user: User, actor: Actor, ra: str) -> dict[str, str]:
+    """Who is signed in, as the menu shows it."""
     name = user.get_full_name() or user.username
     words = name.split()
-    return Person(
-        username=user.username,
-        name=name,
-        initials="".join(word[0] for word in (words[0], words[-1])).upper()
-        if len(words) > 1
-        else name[:2].upper(),
-        affiliation=_affiliation(actor, ra),
-    )
+    initials = f"{words[0][0]}{words[-1][0]}" if len(words) > 1 else name[:2]
+    return {
+        "username": user.username,
+        "name": name,
+        "initials": initials.upper(),
+        "affiliation": _affiliation(actor, ra),
+    }
 
 
 def _affiliation(actor: Actor, ra: str) -> str:
@@ -126,9 +79,10 @@ def _affiliation(actor: Actor, ra: str) -> str:
     return ", ".join(organisation_names(actor=actor))
 
 
-def _nav(actor: Actor, path: str) -> tuple[NavItem, ...]:
+def _nav(actor: Actor, path: str) -> list[tuple[str, str, str, bool]]:
+    """The rooms in the header: name, address, how much waits there, and whether the page is in it."""
     if actor.must_change_password:
-        return ()
+        return []
     rooms = [("Home", "/", "")]
     if can(actor, Action.REQUEST_DECIDE):
         waiting, _oldest = waiting_count(actor=actor)
@@ -136,7 +90,7 @@ def _nav(actor: Actor, path: str) -> tuple[NavItem, ...]:
     if can(actor, Action.REQUEST_READ) or actor.memberships:
         rooms.append(("Certificates", "/requests/", ""))
         rooms.append(("Domains", "/domains/", ""))
-        if may_read_any(actor):
+        if may_anywhere(actor, Action.ACME_READ):
             rooms.append(("ACME", "/acme-clients/", ""))
         rooms.append(("Organisations" if actor.sees_everything else "Organisation", "/organisations/", ""))
     if can(actor, Action.SERVICE_OPERATE):
@@ -144,15 +98,10 @@ def _nav(actor: Actor, path: str) -> tuple[NavItem, ...]:
     if can(actor, Action.SERVICE_OPERATE) or can(actor, Action.AUDIT_READ):
         rooms.append(("Settings", "/settings/", ""))
     rooms.append(("Help", "/help/", ""))
-    return tuple(
-        NavItem(
-            label=label,
-            href=href,
-            count=count,
-            current=path == href or (href != "/" and path.startswith(href)),
-        )
+    return [
+        (label, href, count, path == href or (href != "/" and path.startswith(href)))
         for label, href, count in rooms
-    )
+    ]
 
 
 def _count(waiting: int) -> str:

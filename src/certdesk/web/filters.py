@@ -4,12 +4,16 @@ import textwrap
 
 from django.template import Library
 
+from certdesk.domain.acme_advice import advice_for, request_in, without_address
 from certdesk.domain.check_catalogue import CATALOGUE
-from certdesk.domain.identifiers import to_unicode
+from certdesk.domain.identifiers import is_ip_address, to_unicode
 from certdesk.web import times
 
 register = Library()
-for one in (times.at, times.at_second, times.counted, times.day, times.iso, times.lasted, times.plain_day):
+for one in (
+    *(times.ago, times.at, times.at_second, times.counted, times.day, times.days_left, times.iso),
+    *(times.lasted, times.plain_day, times.until, advice_for, is_ip_address, request_in, without_address),
+):
     register.filter(one.__name__, one)
 
 

@@ -3,14 +3,19 @@
 Rules are not judged here: a form says what shape it wants, the services say what is right.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from copy import copy
 from typing import Any, ClassVar
 
 from django import forms
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
 
 from certdesk.domain.errors import InvalidInput
 from certdesk.domain.private_keys import holds_private_key
+from certdesk.domain.requests import OrganisationId
+
+UNPROCESSABLE = 422
 
 
 class HelpedField(forms.BoundField):
@@ -39,6 +44,12 @@ class PortalForm(forms.Form):
         kwargs.setdefault("auto_id", self.id_format)
         super().__init__(*args, **kwargs)
 
+    def offer(self, name: str, choices: Iterable[Any]) -> None:
+        """Sets what a field offers, where that is known only when the form is made."""
+        field = self.fields[name]
+        assert isinstance(field, forms.ChoiceField)  # noqa: S101 - the form declares it
+        field.choices = list(choices)
+
     def full_clean(self) -> None:
         """Cleans as Django does, and then forgets what holds a private key: no page shows it again."""
         super().full_clean()
@@ -51,6 +62,41 @@ class PortalForm(forms.Form):
             left: Any = copy(self.data)  # a QueryDict's copy can be changed
             left.update(dict.fromkeys(told, ""))
             self.data = left
+
+
+class OrganisationChoice(PortalForm):
+    """A form with a field `organisation`, which is there only where the reader has several to choose from."""
+
+    def __init__(self, *args: Any, organisations: Mapping[OrganisationId, str], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._organisations = organisations
+        if len(organisations) > 1:
+            self.offer("organisation", [("", "Choose one"), *organisations.items()])
+        else:
+            del self.fields["organisation"]
+
+    @property
+    def organisation_id(self) -> OrganisationId:
+        """The one that was chosen, or the only one."""
+        chosen = self.cleaned_data.get("organisation")
+        return OrganisationId(int(chosen)) if chosen else next(iter(self._organisations))
+
+
+def accepts(form: forms.Form, act: Callable[[], object]) -> bool:
+    """Does what a right form asks for; False for a wrong one, which then says what the service found."""
+    if not form.is_valid():
+        return False
+    try:
+        act()
+    except InvalidInput as error:
+        show_on(form, error)
+        return False
+    return True
+
+
+def form_page(request: HttpRequest, template: str, context: dict[str, Any]) -> HttpResponse:
+    """A page with the form `form`: 422 where that came back with something to put right."""
+    return render(request, template, context, status=UNPROCESSABLE if context["form"].errors else 200)
 
 
 def show_on(form: forms.Form, error: InvalidInput) -> None:

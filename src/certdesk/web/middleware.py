@@ -40,11 +40,18 @@ def body_limit(environ: Mapping[str, Any]) -> int:
     return settings.DATA_UPLOAD_MAX_MEMORY_SIZE if shows_session else VISITORS
 
 
-class SecurityHeadersMiddleware:
-    """Puts the security headers on everything, and keeps pages of signed-in people out of caches."""
+class Middleware:
+    """A middleware that passes everything on, unless it says otherwise."""
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        return self.get_response(request)
+
+
+class SecurityHeadersMiddleware(Middleware):
+    """Puts the security headers on everything, and keeps pages of signed-in people out of caches."""
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         response = _refused(request) or self.get_response(request)
@@ -66,14 +73,8 @@ def _refused(request: HttpRequest) -> HttpResponse | None:
     return too_large() if length.isdecimal() and int(length) > body_limit(request.META) else None
 
 
-class SignInRequiredMiddleware:
+class SignInRequiredMiddleware(Middleware):
     """Lets visitors see marked views only, and people with an issued password only the page to change it."""
-
-    def __init__(self, get_response: GetResponse) -> None:
-        self.get_response = get_response
-
-    def __call__(self, request: HttpRequest) -> HttpResponse:
-        return self.get_response(request)
 
     def process_view(
         self, request: HttpRequest, view: View, _args: tuple[Any, ...], _kwargs: dict[str, Any]
@@ -92,14 +93,8 @@ class SignInRequiredMiddleware:
         return None
 
 
-class ErrorMiddleware:
+class ErrorMiddleware(Middleware):
     """Turns the errors that Certdesk raises on purpose into pages."""
-
-    def __init__(self, get_response: GetResponse) -> None:
-        self.get_response = get_response
-
-    def __call__(self, request: HttpRequest) -> HttpResponse:
-        return self.get_response(request)
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
         """A page for a CertdeskError; anything else is left to Django, which shows the page for 500."""

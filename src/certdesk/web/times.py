@@ -1,6 +1,6 @@
 """Times as people read them: with the zone, day before month; and how long something has taken."""
 
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, time, timedelta
 
 from django.utils import timezone
 
@@ -33,9 +33,11 @@ def plain_day(iso_date: str) -> str:
     return f"{found.day} {found:%b %Y}"
 
 
-def span(start: datetime, end: datetime) -> str:
-    """Such as `23 Nov 2026 to 23 Nov 2027`."""
-    return f"{day(start)} to {day(end)}"
+def until(moment: datetime) -> str:
+    """The last day of something that ends at midnight, for a form asked for it; else the very time."""
+    if timezone.localtime(moment).time() == time():
+        return f"the end of {day(moment - timedelta(microseconds=1))}"
+    return at(moment)
 
 
 def iso(moment: datetime) -> str:
@@ -50,6 +52,16 @@ def lasted(duration: timedelta) -> str:
         if seconds >= size:
             return counted(seconds // size, word)
     return counted(seconds, "second")
+
+
+def ago(moment: datetime | None, now: datetime) -> str:
+    """How long ago something was used last, such as `3 hours ago`."""
+    return f"{lasted(now - moment)} ago" if moment else "Never"
+
+
+def days_left(until: datetime, now: datetime) -> str:
+    """How long something still counts, or how long it has not."""
+    return f"{lasted(until - now)} left" if until > now else f"{lasted(now - until)} ago"
 
 
 def counted(number: int, word: str) -> str:

@@ -1,6 +1,6 @@
 """Every address of the portal. The names are what templates and tests use."""
 
-from django.urls import path
+from django.urls import URLPattern, URLResolver, include, path
 from django.views.generic import RedirectView
 
 from certdesk.web.access import public
@@ -26,7 +26,35 @@ from certdesk.web.settings import views as settings
 from certdesk.web.staff import views as staff
 from certdesk.web.status import views as status
 
-urlpatterns = [
+_DOMAIN = [
+    path("", domains.show, name="domains-show"),
+    path("ask/", domains.ask, name="domains-ask"),
+    path("validate/", domains.validate, name="domains-validate"),
+    path("validations/<int:validation_id>/end/", domains.end, name="domains-end-validation"),
+    path("prove/", proving.prove, name="domains-prove"),
+    path("persistent/check/", proving.check_persistent, name="domains-persistent-check"),
+    path("persistent/stop/", proving.stop_persistent, name="domains-persistent-stop"),
+    path("ca-state/", proving.ca_state, name="domains-ca-state"),
+]
+_PERSON = [
+    path("disable/", people.disable, name="organisations-disable-person"),
+    path("enable/", people.enable, name="organisations-enable-person"),
+    path("role/", people.set_role, name="organisations-person-role"),
+    path("account/", people.account, name="organisations-person-account"),
+    path("keys/", people.keys, name="organisations-person-keys"),
+]
+_ORGANISATION: list[URLPattern | URLResolver] = [
+    path("", organisations.show, name="organisations-show"),
+    path("vet/", organisations.vet, name="organisations-vet"),
+    path("domains/", organisations.validate, name="organisations-validate"),
+    path("people/", people.add, name="organisations-add-person"),
+    path("people/existing/", people.add_existing, name="organisations-add-existing"),
+    path("people/<int:user_id>/", include(_PERSON)),
+    path("hand-over/", people.leave, name="organisations-hand-over"),
+    path("name/", organisations.rename, name="organisations-rename"),
+    path("active/", organisations.set_active, name="organisations-active"),
+]
+urlpatterns: list[URLPattern | URLResolver] = [
     path("", home.home, name="home"),
     path("requests/", listing.listing, name="requests-list"),
     path("requests/export.csv", listing.as_csv, name="requests-csv"),
@@ -48,22 +76,7 @@ urlpatterns = [
     path("domains/", domain_list.listing, name="domains-list"),
     path("domains/export.csv", domain_list.as_csv, name="domains-csv"),
     path("domains/add/", domain_list.add, name="domains-add"),
-    path("domains/<int:domain_id>/", domains.show, name="domains-show"),
-    path("domains/<int:domain_id>/ask/", domains.ask, name="domains-ask"),
-    path("domains/<int:domain_id>/validate/", domains.validate, name="domains-validate"),
-    path(
-        "domains/<int:domain_id>/validations/<int:validation_id>/end/",
-        domains.end,
-        name="domains-end-validation",
-    ),
-    path("domains/<int:domain_id>/prove/", proving.prove, name="domains-prove"),
-    path(
-        "domains/<int:domain_id>/persistent/check/",
-        proving.check_persistent,
-        name="domains-persistent-check",
-    ),
-    path("domains/<int:domain_id>/persistent/stop/", proving.stop_persistent, name="domains-persistent-stop"),
-    path("domains/<int:domain_id>/ca-state/", proving.ca_state, name="domains-ca-state"),
+    path("domains/<int:domain_id>/", include(_DOMAIN)),
     path("domains/challenges/<int:method_challenge_id>/check/", proving.check, name="domains-check"),
     path(
         "domains/challenges/<int:method_challenge_id>/cancel/",
@@ -81,39 +94,7 @@ urlpatterns = [
     path("blocked-keys/<int:blocked_id>/unblock/", keys.unblock, name="keys-unblock"),
     path("organisations/", organisations.listing, name="organisations-list"),
     path("organisations/new/", organisations.new, name="organisations-new"),
-    path("organisations/<slug:slug>/", organisations.show, name="organisations-show"),
-    path("organisations/<slug:slug>/vet/", organisations.vet, name="organisations-vet"),
-    path("organisations/<slug:slug>/domains/", organisations.validate, name="organisations-validate"),
-    path("organisations/<slug:slug>/people/", people.add, name="organisations-add-person"),
-    path(
-        "organisations/<slug:slug>/people/<int:user_id>/disable/",
-        people.disable,
-        name="organisations-disable-person",
-    ),
-    path(
-        "organisations/<slug:slug>/people/<int:user_id>/enable/",
-        people.enable,
-        name="organisations-enable-person",
-    ),
-    path(
-        "organisations/<slug:slug>/people/<int:user_id>/role/",
-        people.set_role,
-        name="organisations-person-role",
-    ),
-    path(
-        "organisations/<slug:slug>/people/<int:user_id>/account/",
-        people.account,
-        name="organisations-person-account",
-    ),
-    path(
-        "organisations/<slug:slug>/people/<int:user_id>/keys/", people.keys, name="organisations-person-keys"
-    ),
-    path(
-        "organisations/<slug:slug>/people/existing/", people.add_existing, name="organisations-add-existing"
-    ),
-    path("organisations/<slug:slug>/hand-over/", people.leave, name="organisations-hand-over"),
-    path("organisations/<slug:slug>/name/", organisations.rename, name="organisations-rename"),
-    path("organisations/<slug:slug>/active/", organisations.set_active, name="organisations-active"),
+    path("organisations/<slug:slug>/", include(_ORGANISATION)),
     path("acme-clients/", acme.listing, name="acme-list"),
     path("acme-clients/new/", acme.new, name="acme-new"),
     path("acme-clients/<int:credential_id>/", acme.show, name="acme-show"),

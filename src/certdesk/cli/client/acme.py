@@ -11,11 +11,10 @@ from certdesk.cli.client.options import (
     answer,
     answer_list,
     idempotency_option,
-    json_option,
     list_options,
     number_argument,
     organisation_option,
-    with_service,
+    service_options,
 )
 
 
@@ -40,8 +39,7 @@ def account() -> None:
 @credential.command("list")
 @click.option("--query", "-q", "q", default="", help="Part of a name or of a key identifier.")
 @list_options
-@with_service
-@json_option
+@service_options
 def list_credentials(*, service: Service, **asked: Any) -> None:
     """List the credentials that you may see, the newest first."""
     heads = ("ID", "NAME", "KID", "STATE", "ACCOUNTS", "LAST USED")
@@ -58,8 +56,7 @@ def list_credentials(*, service: Service, **asked: Any) -> None:
 @click.option("--until", type=click.DateTime(["%Y-%m-%d"]), help="The last day on which it works (UTC).")
 @organisation_option
 @idempotency_option
-@with_service
-@json_option
+@service_options
 def create(*, until: datetime | None, key: str, service: Service, **limits: object) -> None:
     """Make a credential; writes its key identifier and its HMAC key to stdout, one to a line."""
     body = {**limits, "expires_at": _end_of(until)}
@@ -71,8 +68,7 @@ def create(*, until: datetime | None, key: str, service: Service, **limits: obje
 @credential.command("show")
 @number_argument
 @click.option("--key", is_flag=True, help="With the HMAC key; that it was shown is recorded.")
-@with_service
-@json_option
+@service_options
 def show_credential(*, number: int, key: bool, service: Service) -> None:
     """Show a credential."""
     here = f"/acme/credentials/{number}"
@@ -83,8 +79,7 @@ def show_credential(*, number: int, key: bool, service: Service) -> None:
 @credential.command()
 @number_argument
 @click.option("--end-accounts", is_flag=True, help="Deactivate its accounts, for good.")
-@with_service
-@json_option
+@service_options
 def rotate(*, number: int, end_accounts: bool, service: Service) -> None:
     """Give a credential a new key; writes its key identifier and the new key to stdout."""
     told = service.post(f"/acme/credentials/{number}/rotate", {"end_accounts": end_accounts})
@@ -95,8 +90,7 @@ def rotate(*, number: int, end_accounts: bool, service: Service) -> None:
 
 @credential.command()
 @number_argument
-@with_service
-@json_option
+@service_options
 def revoke(*, number: int, service: Service) -> None:
     """End a credential and all its accounts, for good."""
     told = service.post(f"/acme/credentials/{number}/revoke", {})
@@ -107,8 +101,7 @@ def revoke(*, number: int, service: Service) -> None:
 @account.command("list")
 @click.option("--credential", type=click.IntRange(min=1), help="The id of a credential.")
 @list_options
-@with_service
-@json_option
+@service_options
 def list_accounts(*, service: Service, **asked: Any) -> None:
     """List the accounts that you may see, the newest first, with what each was refused last."""
     heads = ("ID", "STATUS", "CREDENTIAL", "CONTACTS", "LAST USED", "LAST REFUSAL")

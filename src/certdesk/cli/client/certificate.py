@@ -19,10 +19,10 @@ from certdesk.cli.client.options import (
     FORMATS,
     answer,
     answer_list,
-    json_option,
     list_options,
     output_option,
     save,
+    service_options,
     with_service,
 )
 from certdesk.cli.client.upkeep import check, renew
@@ -52,8 +52,7 @@ def certificate() -> None:
 @click.option("--request", type=click.IntRange(min=1), help="A Request ID.")
 @click.option("--expiring", type=click.IntRange(min=0), metavar="DAYS", help="Valid, and ending within DAYS.")
 @list_options
-@with_service
-@json_option
+@service_options
 def list_(*, expiring: int | None, service: Service, **asked: Any) -> None:
     """List the certificates of your organisation, newest first."""
     now = datetime.now(UTC)
@@ -66,8 +65,7 @@ def list_(*, expiring: int | None, service: Service, **asked: Any) -> None:
 
 @certificate.command("show")
 @which
-@with_service
-@json_option
+@service_options
 def show_(*, which: str, service: Service) -> None:
     """Show a certificate and how it stands."""
     told = find(service, which)
@@ -108,8 +106,7 @@ def download(*, which: str, form: str | None, output: str, service: Service) -> 
 @click.option("--note", default="", help="In your own words; kept in the request's history.")
 @click.option("--end", is_flag=True, help="End its request as well: no certificate follows under it.")
 @click.option("--yes", is_flag=True, help="Don't ask whether you are sure.")
-@with_service
-@json_option
+@service_options
 def revoke(*, which: str, reason: str, note: str, end: bool, yes: bool, service: Service) -> None:
     """Revoke a certificate, for good.
 

@@ -11,6 +11,7 @@ in_organisation = options(
     click.option("--organisation", default="", help="Its short name, unless you belong to exactly one."),
     with_service,
 )
+in_organisation_json = options(in_organisation, json_option)
 
 
 @click.group()
@@ -22,8 +23,7 @@ def domain() -> None:
 
 
 @domain.command("list")
-@in_organisation
-@json_option
+@in_organisation_json
 def list_(*, organisation: str, service: Service) -> None:
     """List domains, and whether each is validated now."""
     answer_list(
@@ -40,8 +40,7 @@ def list_(*, organisation: str, service: Service) -> None:
 
 @domain.command()
 @click.argument("name")
-@in_organisation
-@json_option
+@in_organisation_json
 def show(*, name: str, organisation: str, service: Service) -> None:
     """Show a domain: its proofs, the mailboxes that have been asked, what CAA records said of its names."""
     here = _address(service, name, organisation)
@@ -57,8 +56,7 @@ def show(*, name: str, organisation: str, service: Service) -> None:
 
 @domain.command()
 @click.argument("name")
-@in_organisation
-@json_option
+@in_organisation_json
 def add(*, name: str, organisation: str, service: Service) -> None:
     """List a domain, so that it can be confirmed before any request needs it."""
     made = _add(service, name, organisation)
@@ -70,8 +68,7 @@ def add(*, name: str, organisation: str, service: Service) -> None:
 @domain.command()
 @click.argument("name")
 @click.option("--mailbox", default="", help="Who is asked, such as hostmaster@example.ac.uk.")
-@in_organisation
-@json_option
+@in_organisation_json
 def validate(*, name: str, mailbox: str, organisation: str, service: Service) -> None:
     """Ask a mailbox of a domain to confirm; the same again sends a new code.
 
@@ -106,8 +103,7 @@ def cancel(*, name: str, mailbox: str, organisation: str, service: Service) -> N
 @click.argument("name")
 @click.argument("validation", type=int)
 @click.option("--reason", required=True, help="Why; everyone who sees the domain sees it.")
-@in_organisation
-@json_option
+@in_organisation_json
 def end(*, name: str, validation: int, reason: str, organisation: str, service: Service) -> None:
     """End a validation of a domain, by its number in `certdesk domain show`.
 

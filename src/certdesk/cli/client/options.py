@@ -79,6 +79,10 @@ def with_service(command: Callable[..., Any]) -> Callable[..., Any]:
     return wanted
 
 
+#: The service, and how to write what it says.
+service_options = options(with_service, json_option)
+
+
 def save(response: "httpx2.Response", output: str, *, default: str) -> None:
     """Writes what was downloaded to stdout (`-`), or into a folder and its path to stdout."""
     if output == "-":

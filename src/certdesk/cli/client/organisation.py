@@ -5,7 +5,12 @@ import click
 from certdesk.cli.client import show
 from certdesk.cli.client.connection import Json, Service
 from certdesk.cli.client.exits import Exit, Failure
-from certdesk.cli.client.options import answer, answer_list, json_option, organisation_option, with_service
+from certdesk.cli.client.options import (
+    answer,
+    answer_list,
+    organisation_option,
+    service_options,
+)
 
 
 @click.group()
@@ -14,8 +19,7 @@ def organisation() -> None:
 
 
 @organisation.command("list")
-@with_service
-@json_option
+@service_options
 def list_organisations(*, service: Service) -> None:
     """List organisations: your own, or for RA staff all."""
     answer_list(
@@ -36,8 +40,7 @@ def person() -> None:
 
 @person.command("list")
 @organisation_option
-@with_service
-@json_option
+@service_options
 def list_people(*, organisation: str, service: Service) -> None:
     """List the people of an organisation."""
     answer_list(
@@ -51,8 +54,7 @@ def list_people(*, organisation: str, service: Service) -> None:
 @person.command()
 @click.argument("username")
 @organisation_option
-@with_service
-@json_option
+@service_options
 def disable(*, username: str, organisation: str, service: Service) -> None:
     """Disable a person's account: they can't sign in anywhere, and their API tokens end.
 
@@ -65,8 +67,7 @@ def disable(*, username: str, organisation: str, service: Service) -> None:
 @person.command()
 @click.argument("username")
 @organisation_option
-@with_service
-@json_option
+@service_options
 def enable(*, username: str, organisation: str, service: Service) -> None:
     """Enable a person's account again; writes their new password to stdout, once.
 

@@ -17,13 +17,13 @@ from certdesk.cli.client.options import (
     answer_list,
     home_option,
     idempotency_option,
-    json_option,
     list_options,
     number_argument,
     options,
     output_option,
     save,
     seen_version_option,
+    service_options,
     with_service,
 )
 from certdesk.cli.client.upkeep import home_of
@@ -74,8 +74,7 @@ def request() -> None:
 @request.command()
 @click.argument("csr", metavar="CSR")
 @submission_options
-@with_service
-@json_option
+@service_options
 def preview(*, csr: str, service: Service, **asked: Any) -> None:
     """Say what a CSR holds and whether it would pass. Nothing is stored.
 
@@ -94,8 +93,7 @@ def preview(*, csr: str, service: Service, **asked: Any) -> None:
 @click.option("--wait", is_flag=True, help="Wait until the certificate is there, or a person is needed.")
 @click.option("--timeout", default=60.0, show_default=True, help="Seconds to wait at most; then exit 75.")
 @idempotency_option
-@with_service
-@json_option
+@service_options
 def submit(
     *,
     csr: str | None,
@@ -141,8 +139,7 @@ def submit(
 @click.option("--action-needed", is_flag=True, help="What waits for your organisation's people.")
 @click.option("--sort", type=click.Choice(["newest", "oldest", "name", "-name"]), default="newest")
 @list_options
-@with_service
-@json_option
+@service_options
 def list_(*, action_needed: bool, service: Service, **asked: Any) -> None:
     """List the requests of your organisation, made by anyone in it."""
     asked["action"] = "needed" if action_needed else ""
@@ -152,8 +149,7 @@ def list_(*, action_needed: bool, service: Service, **asked: Any) -> None:
 
 @request.command("show")
 @number_argument
-@with_service
-@json_option
+@service_options
 def show_(*, number: int, service: Service) -> None:
     """Show a request with its checks, history, certificates, and what CAA records said of its names."""
     told, caa = service.show(f"/requests/{number}"), service.show(f"/requests/{number}/caa")["items"]
@@ -185,8 +181,7 @@ def download(*, number: int, form: str, output: str, service: Service) -> None:
 
 @request.command()
 @number_argument
-@with_service
-@json_option
+@service_options
 def withdraw(*, number: int, service: Service) -> None:
     """Withdraw a request before its certificate is issued."""
     _changed(service.post(f"/requests/{number}/withdraw", {}))
@@ -196,8 +191,7 @@ def withdraw(*, number: int, service: Service) -> None:
 @number_argument
 @click.option("--reason", required=True, help="Why; the applicant reads it.")
 @seen_version_option
-@with_service
-@json_option
+@service_options
 def end(*, number: int, reason: str, seen_version: int | None, service: Service) -> None:
     """End what a request allows (managers, RA officers): no further certificate is issued under it.
 
@@ -223,8 +217,7 @@ def end(*, number: int, reason: str, seen_version: int | None, service: Service)
 @click.option("--note", default="", help="Why; for officers and auditors.")
 @click.option("--message", default="", help="For the applicant, who reads it and is sent it.")
 @seen_version_option
-@with_service
-@json_option
+@service_options
 def approve(
     *,
     number: int,
@@ -256,8 +249,7 @@ def approve(
 @number_argument
 @click.option("--details", required=True, help="Why; the applicant reads it.")
 @seen_version_option
-@with_service
-@json_option
+@service_options
 def reject(*, number: int, details: str, seen_version: int | None, service: Service) -> None:
     """Reject a request (RA officers), saying why."""
     _changed(service.post(f"/requests/{number}/reject", {"details": details, "version": seen_version}))

@@ -6,7 +6,12 @@ import click
 
 from certdesk.cli.client import show
 from certdesk.cli.client.connection import Json, Service
-from certdesk.cli.client.options import answer_list, json_option, number_argument, with_service
+from certdesk.cli.client.options import (
+    answer_list,
+    number_argument,
+    service_options,
+    with_service,
+)
 from certdesk.domain.actors import Scope
 
 
@@ -16,8 +21,7 @@ def token() -> None:
 
 
 @token.command("list")
-@with_service
-@json_option
+@service_options
 def list_(*, service: Service) -> None:
     """List your tokens, the newest first, with what they may do and until when."""
     answer_list(service, "/tokens", ("ID", "NAME", "MAY", "UNTIL", "STATE"), _line)

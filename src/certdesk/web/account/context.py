@@ -1,7 +1,6 @@
 """What the account pages know beyond their forms: `account` in every template, made when first asked for."""
 
 import ipaddress
-from dataclasses import dataclass
 
 from django.conf import settings
 from django.http import HttpRequest
@@ -9,29 +8,8 @@ from django.urls import reverse
 from django.utils.functional import SimpleLazyObject
 
 from certdesk.domain.actors import RaRole
-from certdesk.services.second_factor import is_missing, is_required
+from certdesk.services.second_factor import is_missing
 from certdesk.web.actor import signed_in_user
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tab:
-    """One of the account's pages."""
-
-    label: str
-    href: str
-    current: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Account:
-    """`passkeys` is False where no browser would make one; `named_url` is where one can in the demo."""
-
-    tabs: tuple[Tab, ...]
-    passkeys: bool
-    named_url: str
-    factor_required: bool
-    factor_missing: bool
-    factor_waived: bool
 
 
 def account(request: HttpRequest) -> dict[str, object]:
@@ -39,29 +17,29 @@ def account(request: HttpRequest) -> dict[str, object]:
     return {"account": SimpleLazyObject(lambda: _account(request))}
 
 
-def _account(request: HttpRequest) -> Account:
+def _account(request: HttpRequest) -> dict[str, object]:
+    """`passkeys` is False where no browser would make one; `named_url` is where one can in the demo."""
     user = signed_in_user(request)
     role = RaRole(user.ra_role) if user is not None else RaRole.NONE
     named = _has_name(request)
-    return Account(
-        tabs=_tabs(request) if user is not None and not user.must_change_password else (),
-        passkeys=named,
-        named_url="" if named else _named_url(request),
-        factor_required=is_required(role),
-        factor_missing=user is not None and is_missing(user_id=user.pk, ra_role=role),
-        factor_waived=settings.CERTDESK.demo and not settings.CERTDESK.second_factor_required,
-    )
+    return {
+        "tabs": _tabs(request) if user is not None and not user.must_change_password else [],
+        "passkeys": named,
+        "named_url": "" if named else _named_url(request),
+        "factor_missing": user is not None and is_missing(user_id=user.pk, ra_role=role),
+        "factor_waived": settings.CERTDESK.demo and not settings.CERTDESK.second_factor_required,
+    }
 
 
-def _tabs(request: HttpRequest) -> tuple[Tab, ...]:
+def _tabs(request: HttpRequest) -> list[tuple[str, str, bool]]:
+    """The account's pages: name, address, and whether this is it."""
     pages = (
         ("Password", reverse("account_change_password"), "/accounts/password/"),
         ("Second factor", reverse("mfa_index"), "/accounts/2fa/"),
         ("API tokens", reverse("account-tokens"), "/accounts/tokens/"),
         ("Sessions", reverse("account-sessions"), "/accounts/sessions/"),
     )
-    path = request.path_info
-    return tuple(Tab(label=label, href=href, current=path.startswith(room)) for label, href, room in pages)
+    return [(label, href, request.path_info.startswith(room)) for label, href, room in pages]
 
 
 def _has_name(request: HttpRequest) -> bool:

@@ -15,8 +15,8 @@ from certdesk.services.account_mail import invited_person
 from certdesk.web.access import public
 from certdesk.web.account.forms import InvitationForm, hint
 from certdesk.web.dcv.throttle import counting_wrong_codes
-
-UNPROCESSABLE = 422
+from certdesk.web.dcv.views import kept_to_itself
+from certdesk.web.forms import form_page
 
 
 @public
@@ -25,9 +25,9 @@ def invitation(request: HttpRequest, token: str) -> HttpResponse:
     """The form that accepts an invitation. One that no longer works says how to go on."""
     try:
         with counting_wrong_codes(request):
-            return _kept_to_itself(_answer(request, token))
+            return kept_to_itself(_answer(request, token))
     except NotFound:
-        return _kept_to_itself(render(request, "account/invitation_gone.html", status=404))
+        return kept_to_itself(render(request, "account/invitation_gone.html", status=404))
 
 
 def _answer(request: HttpRequest, token: str) -> HttpResponse:
@@ -44,11 +44,4 @@ def _answer(request: HttpRequest, token: str) -> HttpResponse:
             messages.success(request, f"Your password is set. Sign in as {person.username}.")
             return redirect("account_login")
     context = {"form": form, "username": person.username}
-    return render(request, "account/invitation.html", context, status=UNPROCESSABLE if form.errors else 200)
-
-
-def _kept_to_itself(response: HttpResponse) -> HttpResponse:
-    """No copy, and no address with a token in anybody's Referer; `web.dcv.views` says why not no-referrer."""
-    response["Cache-Control"] = "no-store"
-    response["Referrer-Policy"] = "strict-origin"
-    return response
+    return form_page(request, "account/invitation.html", context)

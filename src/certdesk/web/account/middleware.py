@@ -4,7 +4,6 @@ The forced change of an issued password is in `certdesk.web.middleware`, which c
 second factor: first a password that nobody else knows, then the factor.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 from django.contrib import messages
@@ -21,9 +20,8 @@ from certdesk.services.sessions import ABSOLUTE, idle_limit, note_use
 from certdesk.store.models import User
 from certdesk.web.access import BEFORE_CHANGE, View, in_other_room, is_public
 from certdesk.web.actor import signed_in_user
+from certdesk.web.middleware import Middleware
 from certdesk.web.times import lasted
-
-GetResponse = Callable[[HttpRequest], HttpResponse]
 
 #: Unix times in the session: when it began, and when it was last used.
 BEGAN, SEEN = "certdesk_began", "certdesk_seen"
@@ -48,11 +46,8 @@ RETRY_LOCKED, RETRY_BUSY = 300, 60
 LOCKED = frozenset({"too_many_login_attempts", "rate_limited"})
 
 
-class SessionLimitsMiddleware:
+class SessionLimitsMiddleware(Middleware):
     """Ends sessions that were left alone or lasted too long."""
-
-    def __init__(self, get_response: GetResponse) -> None:
-        self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         user = None if in_other_room(request) else signed_in_user(request)
@@ -66,14 +61,8 @@ class SessionLimitsMiddleware:
         return self.get_response(request)
 
 
-class SecondFactorMiddleware:
+class SecondFactorMiddleware(Middleware):
     """Leads officers and operators to the pages where they add a second factor, and nowhere else."""
-
-    def __init__(self, get_response: GetResponse) -> None:
-        self.get_response = get_response
-
-    def __call__(self, request: HttpRequest) -> HttpResponse:
-        return self.get_response(request)
 
     def process_view(
         self, request: HttpRequest, view: View, _args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -91,11 +80,8 @@ class SecondFactorMiddleware:
         return None
 
 
-class TooManyAttemptsMiddleware:
+class TooManyAttemptsMiddleware(Middleware):
     """Says 429 and when to come back wherever a limit was reached, on forms too."""
-
-    def __init__(self, get_response: GetResponse) -> None:
-        self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         response = self.get_response(request)

@@ -5,8 +5,7 @@ from functools import partial
 
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect, render
-from django.urls import reverse
+from django.shortcuts import redirect
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_POST
 
@@ -16,9 +15,7 @@ from certdesk.store.selectors.tokens import TokenRow, list_tokens
 from certdesk.web import times
 from certdesk.web.account.forms import TokenForm
 from certdesk.web.actor import actor_of
-from certdesk.web.forms import show_on
-
-UNPROCESSABLE = 422
+from certdesk.web.forms import form_page, show_on
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -42,9 +39,9 @@ def tokens(request: HttpRequest) -> HttpResponse:
     context = {
         "form": form,
         "secret": secret,
-        "rows": [_row(row, now=now) for row in list_tokens(actor=actor)],
+        "rows": [(row, *_look(row, now=now)) for row in list_tokens(actor=actor)],
     }
-    return render(request, "account/tokens.html", context, status=UNPROCESSABLE if form.errors else 200)
+    return form_page(request, "account/tokens.html", context)
 
 
 @require_POST
@@ -55,19 +52,9 @@ def revoke(request: HttpRequest, token_id: int) -> HttpResponse:
     return redirect("account-tokens")
 
 
-def _row(row: TokenRow, *, now: datetime) -> dict[str, object]:
-    expired = row.expires_at is not None and row.expires_at <= now
-    look, state = ("ok", "Works")
+def _look(row: TokenRow, *, now: datetime) -> tuple[str, str]:
+    """Icon and word."""
     if row.revoked_at:
-        look, state = "idle", f"Ended {times.day(row.revoked_at)} by {row.revoked_by}"
-    elif expired:
-        look, state = "idle", "Expired"
-    return {
-        "name": row.name,
-        "scopes": ", ".join(row.scopes).capitalize(),
-        "made": times.day(row.created_at),
-        "until": times.day(row.expires_at) if row.expires_at else "No end",
-        "look": look,
-        "state": state,
-        "revoke_href": "" if row.revoked_at or expired else reverse("account-tokens-revoke", args=[row.id]),
-    }
+        return "idle", f"Ended {times.day(row.revoked_at)} by {row.revoked_by}"
+    is_over = row.expires_at is not None and row.expires_at <= now
+    return ("idle", "Expired") if is_over else ("ok", "Works")

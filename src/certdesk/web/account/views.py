@@ -1,17 +1,13 @@
 """Where one is signed in, and signing out there."""
 
-from dataclasses import asdict
-
 from allauth.account import views as allauth
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
-from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
 
-from certdesk.services.sessions import SessionRow, end_other_sessions, end_session, list_sessions
-from certdesk.web import times
+from certdesk.services.sessions import end_other_sessions, end_session, list_sessions
 from certdesk.web.account.forms import ResetPasswordForm
 from certdesk.web.account.known import known_accounts, take_try
 from certdesk.web.actor import actor_of
@@ -37,7 +33,7 @@ def sessions(request: HttpRequest) -> HttpResponse:
     rows = list_sessions(
         user_id=actor.user_id or 0, current_key=request.session.session_key or "", now=timezone.now()
     )
-    return render(request, "usersessions/usersession_list.html", {"rows": [_row(row) for row in rows]})
+    return render(request, "usersessions/usersession_list.html", {"rows": rows})
 
 
 @require_POST
@@ -59,12 +55,3 @@ def end_others(request: HttpRequest) -> HttpResponse:
         "You are signed out everywhere else." if ended else "You were not signed in anywhere else.",
     )
     return redirect("account-sessions")
-
-
-def _row(row: SessionRow) -> dict[str, object]:
-    return {
-        **asdict(row),
-        "started": times.at(row.started_at),
-        "seen": times.at(row.last_seen_at),
-        "end_href": reverse("account-sessions-end", args=[row.id]),
-    }

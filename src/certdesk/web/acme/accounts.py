@@ -15,13 +15,10 @@ from certdesk.services.acme_validation import issuer_names
 from certdesk.store.selectors.acme import AccountRow, AccountStatus, get_account
 from certdesk.store.selectors.acme_orders import list_orders
 from certdesk.store.selectors.organisations import list_domains
-from certdesk.web import times
 from certdesk.web.acme import paging, rows
-from certdesk.web.acme.records import DnsRecords, records_for
+from certdesk.web.acme.records import records_for
 from certdesk.web.acme.rights import may_manage
 from certdesk.web.actor import actor_of
-from certdesk.web.context import Crumb, crumbs
-from certdesk.web.requests.rows import Fact
 
 ORDERS_SHOWN = 20
 #: Records are shown for so many domains; the others' differ in the name alone.
@@ -36,22 +33,17 @@ def show(request: HttpRequest, account_id: int) -> HttpResponse:
     row = get_account(actor=actor, account_id=account_id)
     before = paging.before(request)
     orders = list_orders(actor=actor, account_id=account_id, before=before, limit=ORDERS_SHOWN + 1, now=now)
-    look, state = rows.account_look(row)
-    in_use = row.status is AccountStatus.VALID
+    look, state = rows.ACCOUNT[row.status]
     context = {
         "crumbs": _trail(row, ""),
-        "title": rows.account_title(row),
-        "id": row.id,
+        "row": row,
         "look": look,
         "state": state,
-        "facts": _facts(row),
-        "problem": rows.last_problem(row),
-        "orders": [rows.order_view(one) for one in orders[:ORDERS_SHOWN]],
+        "orders": [(one, *rows.ORDER[one.status]) for one in orders[:ORDERS_SHOWN]],
         "older": orders[ORDERS_SHOWN - 1].id if len(orders) > ORDERS_SHOWN else None,
         "newest": before is None,
-        "records": _records(actor, row) if in_use else (),
+        "records": _records(actor, row) if row.status is AccountStatus.VALID else (),
         "url": account_url(row.id),
-        "thumbprint": row.thumbprint,
         "may_end": row.deactivated_at is None and may_manage(actor, row.organisation_id),
     }
     return render(request, "acme/account.html", context)
@@ -66,39 +58,22 @@ def deactivate(request: HttpRequest, account_id: int) -> HttpResponse:
         raise NotAuthorized("Only managers of the organisation and RA officers manage ACME accounts.")
     if request.method == "POST":
         end_account(actor=actor, account_id=account_id, now=timezone.now())
-        messages.success(request, f"{rows.account_title(row)} is deactivated.")
+        messages.success(request, f"Account {row.id} is deactivated.")
         return redirect("acme-account", account_id=account_id)
-    context = {
-        "title": rows.account_title(row),
-        "contacts": rows.contacts_text(row),
-        "used": rows.used_text(row.last_used_at, now=timezone.now()),
-        "here": reverse("acme-account", args=[row.id]),
-        "crumbs": _trail(row, "Deactivate"),
-    }
+    context = {"row": row, "now": timezone.now(), "crumbs": _trail(row, "Deactivate")}
     return render(request, "acme/deactivate.html", context)
 
 
-def _facts(row: AccountRow) -> list[Fact]:
-    facts = [
-        Fact(label="Organisation", value=row.organisation),
-        Fact(label="Contact", value=rows.contacts_text(row)),
-        Fact(label="Registered", value=times.at(row.created_at)),
-        Fact(label="Last used", value=times.at(row.last_used_at)),
-    ]
-    if row.deactivated_at:
-        facts.append(Fact(label="Deactivated", value=times.at(row.deactivated_at)))
-    return facts
-
-
-def _records(actor: Actor, row: AccountRow) -> list[DnsRecords]:
+def _records(actor: Actor, row: AccountRow) -> list[dict[str, str]]:
     found = list_domains(actor=actor, organisation_id=row.organisation_id)[:DOMAINS_SHOWN]
     domains = [one.adn for one in found] or [_EXAMPLE]
     issuer, url = issuer_names()[0], account_url(row.id)
     return [records_for(domain=domain, issuer=issuer, account_url=url) for domain in domains]
 
 
-def _trail(row: AccountRow, step: str) -> list[Crumb]:
+def _trail(row: AccountRow, step: str) -> list[tuple[str, str]]:
     trail = [("ACME", reverse("acme-list")), (row.credential, reverse("acme-show", args=[row.credential_id]))]
+    title = f"Account {row.id}"
     if not step:
-        return crumbs(*trail, (rows.account_title(row), ""))
-    return crumbs(*trail, (rows.account_title(row), reverse("acme-account", args=[row.id])), (step, ""))
+        return [*trail, (title, "")]
+    return [*trail, (title, reverse("acme-account", args=[row.id])), (step, "")]

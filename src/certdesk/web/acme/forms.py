@@ -12,13 +12,13 @@ from certdesk.domain.profiles import PROFILES
 from certdesk.domain.requests import OrganisationId
 from certdesk.services.acme_renewal import MAX_REASON, Matching
 from certdesk.store.selectors.acme import CredentialRow
-from certdesk.web.forms import PortalForm
+from certdesk.web.forms import OrganisationChoice, PortalForm
 
 MAX_SUFFIXES_TEXT = 20_000
 _MOMENT = "%Y-%m-%dT%H:%M"
 
 
-class CredentialForm(PortalForm):
+class CredentialForm(OrganisationChoice):
     """A credential's name and limits. Whatever is left empty limits nothing."""
 
     help_entries: ClassVar[Mapping[str, str]] = {
@@ -83,20 +83,8 @@ class CredentialForm(PortalForm):
     ) -> None:
         if before is not None:
             kwargs.setdefault("initial", _initial(before))
-        super().__init__(*args, **kwargs)
-        self._organisations, self._before = organisations or {}, before
-        if len(self._organisations) <= 1:
-            del self.fields["organisation"]
-            return
-        field = self.fields["organisation"]
-        assert isinstance(field, forms.ChoiceField)  # noqa: S101 - declared above
-        field.choices = [("", "Choose one"), *((str(key), name) for key, name in self._organisations.items())]
-
-    @property
-    def organisation_id(self) -> OrganisationId:
-        """The one that was chosen, or the only one."""
-        chosen = self.cleaned_data.get("organisation")
-        return OrganisationId(int(chosen)) if chosen else next(iter(self._organisations))
+        super().__init__(*args, organisations=organisations or {}, **kwargs)
+        self._before = before
 
     @property
     def limits(self) -> Limits:
@@ -174,13 +162,8 @@ class RenewalForm(PortalForm):
 
     def __init__(self, *args: Any, issuers: Iterable[str], profiles: Iterable[str], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._choices("issuer", issuers)
-        self._choices("profile", profiles)
-
-    def _choices(self, name: str, values: Iterable[str]) -> None:
-        field = self.fields[name]
-        assert isinstance(field, forms.ChoiceField)  # noqa: S101 - declared above
-        field.choices = [("", "Any"), *((value, value) for value in values)]
+        for name, values in (("issuer", issuers), ("profile", profiles)):
+            self.offer(name, [("", "Any"), *((value, value) for value in values)])
 
     @property
     def matching(self) -> Matching:

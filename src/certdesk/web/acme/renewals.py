@@ -1,25 +1,22 @@
 """Moving renewals forward for a mass event (RFC 9773): an operator's dry run, confirmation, what holds."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect, render
+from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_POST
 
 from certdesk.domain.actors import Actor
-from certdesk.domain.errors import InvalidInput
 from certdesk.services.acme_renewal import advise_renewal, withdraw_advice
 from certdesk.store.selectors.renewals import AdviceRow, InUse, certificates_in_use, list_advice
 from certdesk.web import times
 from certdesk.web.acme.forms import RenewalForm
 from certdesk.web.actor import actor_of
-from certdesk.web.context import crumbs
-from certdesk.web.forms import show_on
+from certdesk.web.forms import accepts, form_page
 
-UNPROCESSABLE = 422
 #: What the form proposes: from now on, within a day.
 _SPREAD = timedelta(days=1)
 
@@ -35,12 +32,13 @@ def renewals(request: HttpRequest) -> HttpResponse:
         issuers=[one.value for one in everything.issuers],
         profiles=[one.value for one in everything.profiles],
     )
-    if request.method != "POST" or not form.is_valid():
+    if not form.is_valid():
         return _render(request, actor, form, everything)
     said = form.cleaned_data
     if "confirmed" in request.POST:
-        try:
-            advise_renewal(
+        done = accepts(
+            form,
+            lambda: advise_renewal(
                 actor=actor,
                 starts_at=said["starts_at"],
                 ends_at=said["ends_at"],
@@ -48,13 +46,21 @@ def renewals(request: HttpRequest) -> HttpResponse:
                 matching=form.matching,
                 explanation_url=said["explanation_url"],
                 now=now,
-            )
-        except InvalidInput as error:
-            show_on(form, error)
+            ),
+        )
+        if not done:
             return _render(request, actor, form, everything)
         messages.success(request, "From now on, clients that ask get the new time.")
         return redirect("service-renewals")
-    return _render(request, actor, form, everything, dry_run=_matching(actor, form))
+    wanted = form.matching
+    dry_run = certificates_in_use(
+        actor=actor,
+        issuer=wanted.issuer,
+        profile_id=wanted.profile_id,
+        spki_sha256=wanted.spki_sha256,
+        now=now,
+    )
+    return _render(request, actor, form, everything, dry_run=dry_run)
 
 
 @require_POST
@@ -67,17 +73,6 @@ def withdraw(request: HttpRequest, advice_id: int) -> HttpResponse:
     return redirect("service-renewals")
 
 
-def _matching(actor: Actor, form: RenewalForm) -> InUse:
-    wanted = form.matching
-    return certificates_in_use(
-        actor=actor,
-        issuer=wanted.issuer,
-        profile_id=wanted.profile_id,
-        spki_sha256=wanted.spki_sha256,
-        now=timezone.now(),
-    )
-
-
 def _render(
     request: HttpRequest,
     actor: Actor,
@@ -88,31 +83,20 @@ def _render(
 ) -> HttpResponse:
     now = timezone.now()
     context = {
-        "crumbs": crumbs(("Service", reverse("service")), ("Renewals", "")),
+        "crumbs": [("Service", reverse("service")), ("Renewals", "")],
         "form": form,
         "everything": everything,
         "dry_run": dry_run,
-        "period": _period(form) if dry_run is not None else "",
-        "advice": [_advice(one, now_over=one.is_over(now=now)) for one in list_advice(actor=actor, now=now)],
+        "advice": [_advice(one, now=now) for one in list_advice(actor=actor, now=now)],
     }
-    return render(request, "acme/renewals.html", context, status=UNPROCESSABLE if form.errors else 200)
+    return form_page(request, "acme/renewals.html", context)
 
 
-def _period(form: RenewalForm) -> str:
-    said = form.cleaned_data
-    return f"{times.at(said['starts_at'])} to {times.at(said['ends_at'])}"
-
-
-def _advice(row: AdviceRow, *, now_over: bool) -> dict[str, object]:
+def _advice(row: AdviceRow, *, now: datetime) -> dict[str, object]:
     parts = [row.issuer, row.profile_id, f"key {row.spki_sha256[:16]}…" if row.spki_sha256 else ""]
-    state = "Withdrawn" if row.withdrawn_at else "Over" if now_over else "Holds"
     return {
+        "row": row,
         "about": ", ".join(part for part in parts if part) or "All certificates",
+        "is_over": row.is_over(now=now),
         "period": f"{times.at(row.starts_at)} to {times.at(row.ends_at)}",
-        "reason": row.reason,
-        "by": f"{row.by}, {times.at(row.at)}",
-        "look": "idle" if now_over else "ok",
-        "state": state,
-        "count": "" if now_over else times.counted(row.certificates, "certificate"),
-        "withdraw_href": "" if now_over else reverse("service-renewals-withdraw", args=[row.id]),
     }

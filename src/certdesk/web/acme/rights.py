@@ -4,20 +4,10 @@ from certdesk.domain.actors import Action, Actor, can
 from certdesk.domain.requests import OrganisationId
 
 
-def may_manage_any(actor: Actor) -> bool:
-    """Whether there is any organisation whose credentials the actor looks after."""
+def may_anywhere(actor: Actor, action: Action) -> bool:
+    """Whether the actor may do something with the credentials of any organisation."""
     own = actor.organisation_ids
-    return can(actor, Action.ACME_MANAGE) or any(
-        can(actor, Action.ACME_MANAGE, organisation_id=one) for one in own
-    )
-
-
-def may_read_any(actor: Actor) -> bool:
-    """Whether there is any organisation whose credentials the actor sees."""
-    own = actor.organisation_ids
-    return can(actor, Action.ACME_READ) or any(
-        can(actor, Action.ACME_READ, organisation_id=one) for one in own
-    )
+    return can(actor, action) or any(can(actor, action, organisation_id=one) for one in own)
 
 
 def may_manage(actor: Actor, organisation_id: OrganisationId) -> bool:

@@ -10,6 +10,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from certdesk.domain.actors import Action, Actor, can
 from certdesk.domain.errors import InvalidInput, NotAuthorized
+from certdesk.domain.profiles import PROFILES
 from certdesk.domain.requests import OrganisationId
 from certdesk.services.acme_addresses import directory_url
 from certdesk.services.acme_credentials import (
@@ -24,16 +25,13 @@ from certdesk.store.selectors.organisations import list_domains, list_organisati
 from certdesk.store.selectors.people import list_own_managers
 from certdesk.web.acme import paging, rows
 from certdesk.web.acme.forms import CredentialForm
-from certdesk.web.acme.rights import may_manage, may_manage_any, may_read_any
+from certdesk.web.acme.rights import may_anywhere, may_manage
 from certdesk.web.acme.snippets import HIDDEN_KEY, Setup, snippets
 from certdesk.web.actor import actor_of
-from certdesk.web.context import crumbs
-from certdesk.web.forms import show_on
-from certdesk.web.requests.rows import Fact
+from certdesk.web.forms import accepts, form_page, show_on
 
 SHOWN, ACCOUNTS_SHOWN = 50, 25
 FEW = 10  # so many are found at a glance
-UNPROCESSABLE = 422
 MANY_ORGANISATIONS = 10_000
 _EXAMPLE = "www.example.ac.uk"
 _FORM = ["GET", "HEAD", "POST"]
@@ -43,18 +41,20 @@ _FORM = ["GET", "HEAD", "POST"]
 def listing(request: HttpRequest) -> HttpResponse:
     """The credentials that the reader may see, newest first; for applicants, who makes them."""
     actor, now = actor_of(request), timezone.now()
+    reads = may_anywhere(actor, Action.ACME_READ)
     query = request.GET.get("q", "").strip()[:200]
     found = find_credentials(actor=actor, query=query, before=paging.before(request), limit=SHOWN + 1)
     context = {
-        "rows": [rows.credential_view(row, now=now) for row in found[:SHOWN]],
+        "rows": [(row, *rows.credential_look(row, now=now)) for row in found[:SHOWN]],
+        "now": now,
         "query": query,
         "searchable": can(actor, Action.ACME_READ) or len(found) > FEW or bool(query),
         "older": found[SHOWN - 1].id if len(found) > SHOWN else None,
         "shows_organisation": can(actor, Action.ACME_READ) or len(actor.memberships) > 1,
         "directory": directory_url(),
-        "may_manage": may_manage_any(actor),
-        "may_read": may_read_any(actor),
-        "whom_to_ask": () if may_read_any(actor) else _whom_to_ask(actor),
+        "may_manage": may_anywhere(actor, Action.ACME_MANAGE),
+        "may_read": reads,
+        "whom_to_ask": () if reads else list_own_managers(actor=actor),
     }
     return render(request, "acme/list.html", context)
 
@@ -67,7 +67,7 @@ def new(request: HttpRequest) -> HttpResponse:
     if not organisations:
         raise NotAuthorized("Only managers of an organisation and RA officers make ACME credentials.")
     form = CredentialForm(request.POST or None, organisations=organisations)
-    if request.method == "POST" and form.is_valid():
+    if form.is_valid():
         try:
             made = create_credential(
                 actor=actor,
@@ -86,9 +86,9 @@ def new(request: HttpRequest) -> HttpResponse:
         "title": "New credential",
         "button": "Make the credential",
         "cancel_href": reverse("acme-list"),
-        "crumbs": crumbs(("ACME", reverse("acme-list")), ("New credential", "")),
+        "crumbs": [("ACME", reverse("acme-list")), ("New credential", "")],
     }
-    return render(request, "acme/form.html", context, status=UNPROCESSABLE if form.errors else 200)
+    return form_page(request, "acme/form.html", context)
 
 
 @require_safe
@@ -114,29 +114,27 @@ def change(request: HttpRequest, credential_id: int) -> HttpResponse:
     actor = actor_of(request)
     row = _managed(actor, credential_id)
     form = CredentialForm(request.POST or None, before=row)
-    if request.method == "POST" and form.is_valid():
-        try:
-            change_credential(
-                actor=actor,
-                credential_id=credential_id,
-                name=form.cleaned_data["name"],
-                limits=form.limits,
-                now=timezone.now(),
-            )
-        except InvalidInput as error:
-            show_on(form, error)
-        else:
-            messages.success(request, "Saved. The limits hold at once, for open orders too.")
-            return redirect("acme-show", credential_id=credential_id)
+    if accepts(
+        form,
+        lambda: change_credential(
+            actor=actor,
+            credential_id=credential_id,
+            name=form.cleaned_data["name"],
+            limits=form.limits,
+            now=timezone.now(),
+        ),
+    ):
+        messages.success(request, "Saved. The limits hold at once, for open orders too.")
+        return redirect("acme-show", credential_id=credential_id)
     here = reverse("acme-show", args=[row.id])
     context = {
         "form": form,
         "title": f"Name and limits of “{row.name}”",
         "button": "Save",
         "cancel_href": here,
-        "crumbs": crumbs(("ACME", reverse("acme-list")), (row.name, here), ("Name and limits", "")),
+        "crumbs": [("ACME", reverse("acme-list")), (row.name, here), ("Name and limits", "")],
     }
-    return render(request, "acme/form.html", context, status=UNPROCESSABLE if form.errors else 200)
+    return form_page(request, "acme/form.html", context)
 
 
 @require_http_methods(_FORM)
@@ -181,19 +179,20 @@ def _render(request: HttpRequest, actor: Actor, row: CredentialRow, *, hmac_key:
         contact=f"hostmaster@{name.removeprefix('www.')}",
     )
     context = {
-        "crumbs": crumbs(("ACME", reverse("acme-list")), (row.name, "")),
+        "crumbs": [("ACME", reverse("acme-list")), (row.name, "")],
         "row": row,
         "look": look,
         "state": state,
-        "leavers": ", ".join(row.leavers),
-        "facts": rows.credential_facts(row, now=now),
+        "now": now,
+        "known_to": [one.username for one in row.seen_by if one.knows_key],
+        "profile": PROFILES.get(row.limits.profile_id),
         "directory": setup.directory,
         "hmac_key": hmac_key,
         "manages": manages and row.revoked_at is None,
         "usable": row.is_usable(now=now),
         "snippets": snippets(setup) if row.revoked_at is None else (),
         "example": setup.name,
-        "accounts": [rows.account_view(one, now=now) for one in accounts[:ACCOUNTS_SHOWN]],
+        "accounts": [(one, *rows.ACCOUNT[one.status]) for one in accounts[:ACCOUNTS_SHOWN]],
         "older": accounts[ACCOUNTS_SHOWN - 1].id if len(accounts) > ACCOUNTS_SHOWN else None,
         "newest": before is None,
     }
@@ -222,21 +221,10 @@ def _example_name(actor: Actor, row: CredentialRow) -> str:
     return f"www.{valid}" if valid else _EXAMPLE
 
 
-def _whom_to_ask(actor: Actor) -> list[Fact]:
-    """The managers of the actor's organisations."""
-    return [
-        Fact(
-            label=one.organisation,
-            value=f"{one.name} ({one.email})" if one.email else one.name,
-        )
-        for one in list_own_managers(actor=actor)
-    ]
-
-
 def _asked(row: CredentialRow, step: str) -> dict[str, object]:
     here = reverse("acme-show", args=[row.id])
     return {
         "row": row,
         "here": here,
-        "crumbs": crumbs(("ACME", reverse("acme-list")), (row.name, here), (step, "")),
+        "crumbs": [("ACME", reverse("acme-list")), (row.name, here), (step, "")],
     }

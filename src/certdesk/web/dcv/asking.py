@@ -5,7 +5,6 @@ from datetime import datetime
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_POST
 
@@ -24,7 +23,6 @@ from certdesk.services.validation import (
 from certdesk.store.selectors.proofs import OpenChallenge
 from certdesk.store.selectors.requests import RequestDetail, get_request
 from certdesk.store.selectors.validation import open_challenges
-from certdesk.web import times
 from certdesk.web.actor import actor_of
 from certdesk.web.dcv.forms import MailboxForm, name_for
 
@@ -81,48 +79,21 @@ def awaiting_context(actor: Actor, detail: RequestDetail, *, now: datetime) -> d
         return {"awaited_domains": []}
     may_ask = can(actor, Action.DOMAIN_ASK, organisation_id=detail.organisation_id)
     asked = open_challenges(organisation_id=detail.organisation_id)
-    return {
-        "awaited_domains": [
-            {
-                "domain": domain,
-                "names": names,
-                "challenges": tuple(
-                    challenge_row(one, may_cancel=may_ask, now=now)
-                    for one in asked
-                    if any(is_under(name, one.adn) for name in names)
-                ),
-                "form": MailboxForm(names, auto_id=f"id_{domain}_%s")
-                if may_ask and not is_ip_address(domain)
-                else None,
-                "is_address": is_ip_address(domain),
-            }
-            for domain, names in missing.items()
-        ]
-    }
-
-
-def challenge_row(challenge: OpenChallenge, *, may_cancel: bool, now: datetime) -> dict[str, object]:
-    """An open challenge in words."""
-    asked = f"Asked by {challenge.asked_by}, {times.at(challenge.created_at)}"
-    until = times.at(challenge.expires_at)
-    if challenge.is_expired(now=now):
-        look, state, text = "idle", "Expired", f"{asked}; the code ended {until}."
-    elif challenge.sent_at is None:
-        look, state, text = "warn", "Not sent", f"{asked}; the mail could not be sent. Send it again."
-    else:
-        look, state, text = (
-            "busy",
-            "Waiting",
-            f"{asked}; the code works until {until}.",
+    found = []
+    for domain, names in missing.items():
+        form = (
+            MailboxForm(names, auto_id=f"id_{domain}_%s") if may_ask and not is_ip_address(domain) else None
         )
-    open_still = may_cancel and not challenge.is_expired(now=now)
-    return {
-        "mailbox": challenge.mailbox,
-        "look": look,
-        "state": state,
-        "text": text,
-        "cancel_href": reverse("domains-cancel", args=[challenge.id]) if open_still else "",
-    }
+        about = [one for one in asked if any(is_under(name, one.adn) for name in names)]
+        found.append((domain, names, form, [challenge_row(one, now=now) for one in about]))
+    return {"awaited_domains": found}
+
+
+def challenge_row(challenge: OpenChallenge, *, now: datetime) -> tuple[OpenChallenge, str, str]:
+    """An open challenge with icon and word."""
+    if challenge.is_expired(now=now):
+        return challenge, "idle", "Expired"
+    return (challenge, "warn", "Not sent") if challenge.sent_at is None else (challenge, "busy", "Waiting")
 
 
 def _missing(detail: RequestDetail, *, now: datetime) -> dict[str, tuple[str, ...]]:

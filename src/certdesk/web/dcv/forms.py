@@ -12,9 +12,7 @@ from certdesk.web.forms import PortalForm
 class MailboxForm(PortalForm):
     """One of the constructed mailboxes at a domain or above it."""
 
-    help_entries: ClassVar = {
-        "mailbox": "/help/dcv/#mailbox",
-    }
+    help_entries: ClassVar = {"mailbox": "/help/dcv/#mailbox"}
 
     mailbox = forms.ChoiceField(
         label="Mailbox to ask",
@@ -24,9 +22,7 @@ class MailboxForm(PortalForm):
 
     def __init__(self, names: Sequence[str], *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        field = self.fields["mailbox"]
-        assert isinstance(field, forms.ChoiceField)  # noqa: S101 - declared above
-        field.choices = mailbox_choices(names)
+        self.offer("mailbox", mailbox_choices(names))
 
 
 def mailbox_choices(names: Sequence[str]) -> list[Any]:

@@ -8,10 +8,8 @@ from django.views.decorators.http import require_http_methods
 from certdesk.dcv.email_challenge import normalised_code
 from certdesk.domain.errors import NotFound
 from certdesk.services.validation import Challenge, confirm_by_email, open_challenge
-from certdesk.web import times
 from certdesk.web.access import public
 from certdesk.web.dcv.throttle import address_of, counting_wrong_codes
-from certdesk.web.requests.rows import Fact
 
 METHODS = ("GET", "HEAD", "POST")
 NAMES_SHOWN = 10
@@ -22,13 +20,13 @@ NAMES_SHOWN = 10
 def enter(request: HttpRequest) -> HttpResponse:
     """The form for a code that was copied from the mail."""
     if request.method != "POST":
-        return _kept_to_itself(render(request, "dcv/enter.html"))
+        return kept_to_itself(render(request, "dcv/enter.html"))
     try:
         with counting_wrong_codes(request):
             code = normalised_code(request.POST.get("code", "")[:200])
     except NotFound:
         return _gone(request)
-    return _kept_to_itself(redirect("dcv-confirm", code=code))
+    return kept_to_itself(redirect("dcv-confirm", code=code))
 
 
 @public
@@ -39,33 +37,24 @@ def confirm(request: HttpRequest, code: str) -> HttpResponse:
         with counting_wrong_codes(request):
             if request.method != "POST":
                 challenge = open_challenge(code=code, now=timezone.now())
-                return _kept_to_itself(render(request, "dcv/confirm.html", _context(challenge)))
+                return kept_to_itself(render(request, "dcv/confirm.html", _context(challenge)))
             challenge = confirm_by_email(code=code, remote_address=address_of(request), now=timezone.now())
     except NotFound:
         return _gone(request)
-    return _kept_to_itself(render(request, "dcv/done.html", _context(challenge)))
+    return kept_to_itself(render(request, "dcv/done.html", _context(challenge)))
 
 
 def _context(challenge: Challenge) -> dict[str, object]:
-    facts = challenge.facts
-    more = len(facts.names) - NAMES_SHOWN
-    names = ", ".join(facts.names[:NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
-    rows = [
-        Fact(label="Domain", value=facts.adn),
-        Fact(label="Organisation", value=facts.organisation),
-        Fact(label="Asked by", value=facts.asked_by),
-        Fact(label="Asked of", value=challenge.mailbox),
-        Fact(label="Requested names", value=names or "None yet"),
-        Fact(label="Possible until", value=times.at(facts.expires_at)),
-    ]
-    return {"domain": facts.adn, "organisation": facts.organisation, "facts": rows}
+    names = challenge.facts.names
+    more = max(len(names) - NAMES_SHOWN, 0)
+    return {"challenge": challenge, "facts": challenge.facts, "names": names[:NAMES_SHOWN], "more": more}
 
 
 def _gone(request: HttpRequest) -> HttpResponse:
-    return _kept_to_itself(render(request, "dcv/gone.html", status=404))
+    return kept_to_itself(render(request, "dcv/gone.html", status=404))
 
 
-def _kept_to_itself(response: HttpResponse) -> HttpResponse:
+def kept_to_itself(response: HttpResponse) -> HttpResponse:
     """No copy, and no address with a code to anybody, not even in our own pages' Referer.
 
     `no-referrer` would also make browsers send `Origin: null` with the form, which Django's protection

@@ -18,7 +18,6 @@ from django.views.decorators.http import require_safe
 
 from certdesk.web import times
 from certdesk.web.actor import signed_in_user
-from certdesk.web.context import crumbs
 
 SHOWN = 200
 _RULE = b"-" * 79  # what Django's file backend writes after each message
@@ -45,7 +44,7 @@ def message(request: HttpRequest, index: int) -> HttpResponse:
         "message_subject": str(mail["Subject"]),
         "facts": [(name, mail[name]) for name in ("From", "To", "Date") if mail[name]],
         "paragraphs": [part.strip() for part in text.split("\n\n") if part.strip()],
-        "crumbs": crumbs(("Demo mail", reverse("demo-mail")), ("Message", "")),
+        "crumbs": [("Demo mail", reverse("demo-mail")), ("Message", "")],
     }
     return render(request, "demo/message.html", context)
 

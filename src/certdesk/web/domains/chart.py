@@ -4,8 +4,8 @@ Sizes are numbers of the SVG's own grid; colours come from the style sheet.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from urllib.parse import urlencode
 
 from django.urls import reverse
@@ -20,122 +20,50 @@ BAR, GAP = 27, 3
 _MOST_TICKS = 4
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bar:
-    """A bar: how far from the left and top, how high, and the figure above it."""
-
-    x: float
-    y: float
-    height: float
-    middle: float
-    figure: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Column:
-    """A month: both bars, its name, and the list of what lapses in it."""
-
-    label: str
-    year: str
-    middle: float
-    private: Bar
-    public: Bar
-    name: str
-    private_count: int
-    public_count: int
-    href: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mark:
-    """A day on which a rule changes, as a line through the drawing."""
-
-    x: float
-    text: str
-    near_the_end: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tick:
-    """A line across, with its figure."""
-
-    y: float
-    figure: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Chart:
-    """Everything that the template draws."""
-
-    width: int
-    height: int
-    floor: int
-    left: int
-    bar: int
-    columns: tuple[Column, ...]
-    marks: tuple[Mark, ...]
-    ticks: tuple[Tick, ...]
-    description: str
-    total: int
-
-
-def lapsing_chart(months: Sequence[Month], *, query: str) -> Chart | None:
-    """The drawing; None where nothing lapses in its months, which needs no drawing."""
+def lapsing_chart(months: Sequence[Month], *, query: str) -> dict[str, Any] | None:
+    """Everything that the template draws; None where nothing lapses in the months, which needs no drawing."""
     most = max((max(month.private, month.public) for month in months), default=0)
     if not most:
         return None
-    step = (WIDTH - LEFT) / len(months)
-    scale = (FLOOR - TOP) / most
-    columns = tuple(
-        _column(month, left=LEFT + n * step, step=step, scale=scale, query=query)
-        for n, month in enumerate(months)
-    )
-    return Chart(
-        width=WIDTH,
-        height=HEIGHT,
-        floor=FLOOR,
-        left=LEFT,
-        bar=BAR,
-        columns=columns,
-        marks=tuple(_marks(months, step=step)),
-        ticks=tuple(_ticks(most, scale=scale)),
-        description=_description(months),
-        total=sum(month.private for month in months),
-    )
-
-
-def _column(month: Month, *, left: float, step: float, scale: float, query: str) -> Column:
-    middle = left + step / 2
-    pairs = {"q": query, "month": f"{month.begins_at:%Y-%m}"}
-    return Column(
-        label=f"{month.begins_at:%b}",
-        year=f"{month.begins_at:%Y}" if month.begins_at.month == 1 else "",
-        middle=round(middle, 1),
-        private=_bar(month.private, x=middle - BAR - GAP / 2, scale=scale),
-        public=_bar(month.public, x=middle + GAP / 2, scale=scale),
-        name=f"{month.begins_at:%B %Y}",
-        private_count=month.private,
-        public_count=month.public,
-        href=f"{reverse('domains-list')}?{urlencode({k: v for k, v in pairs.items() if v})}",
-    )
-
-
-def _bar(count: int, *, x: float, scale: float) -> Bar:
-    height = max(count * scale, 2) if count else 0
-    return Bar(
-        x=round(x, 1),
-        y=round(FLOOR - height, 1),
-        height=round(height, 1),
-        middle=round(x + BAR / 2, 1),
-        figure=str(count) if count else "",
-    )
-
-
-def _ticks(most: int, *, scale: float) -> list[Tick]:
+    step, scale = (WIDTH - LEFT) / len(months), (FLOOR - TOP) / most
     every = _round_up(max(most / _MOST_TICKS, 1))
-    return [
-        Tick(y=round(FLOOR - value * scale, 1), figure=str(value)) for value in range(every, most + 1, every)
-    ]
+    return {
+        "width": WIDTH,
+        "height": HEIGHT,
+        "floor": FLOOR,
+        "left": LEFT,
+        "bar": BAR,
+        "columns": [
+            _column(month, middle=LEFT + (n + 0.5) * step, scale=scale, query=query)
+            for n, month in enumerate(months)
+        ],
+        "marks": _marks(months, step=step),
+        "ticks": [(round(FLOOR - value * scale, 1), value) for value in range(every, most + 1, every)],
+        "description": _description(months),
+    }
+
+
+def _column(month: Month, *, middle: float, scale: float, query: str) -> dict[str, Any]:
+    """A month: its bars, for private and for public CAs, its names, and the list of what lapses in it."""
+    pairs = {"q": query, "month": f"{month.begins_at:%Y-%m}"}
+    return {
+        "month": month,
+        "label": f"{month.begins_at:%b}",
+        "year": f"{month.begins_at:%Y}" if month.begins_at.month == 1 else "",
+        "middle": round(middle, 1),
+        "bars": [
+            ("private", *_bar(month.private, x=middle - BAR - GAP / 2, scale=scale)),
+            ("public", *_bar(month.public, x=middle + GAP / 2, scale=scale)),
+        ],
+        "name": f"{month.begins_at:%B %Y}",
+        "href": f"{reverse('domains-list')}?{urlencode({k: v for k, v in pairs.items() if v})}",
+    }
+
+
+def _bar(count: int, *, x: float, scale: float) -> tuple[float, float, float, float, int]:
+    """How far from the left and top, how high, where its middle is, and the figure above it."""
+    height = max(count * scale, 2) if count else 0
+    return round(x, 1), round(FLOOR - height, 1), round(height, 1), round(x + BAR / 2, 1), count
 
 
 def _round_up(value: float) -> int:
@@ -148,8 +76,8 @@ def _round_up(value: float) -> int:
         size *= 10
 
 
-def _marks(months: Sequence[Month], *, step: float) -> list[Mark]:
-    """Where a rule that shortens or ends proofs begins."""
+def _marks(months: Sequence[Month], *, step: float) -> list[tuple[float, str, bool]]:
+    """Where a rule that shortens or ends proofs begins: its place, its text, and if it is near the end."""
     texts: dict[datetime, str] = {
         begins_at(rule): f"{rule.value}-day rule" for rule in RULES if rule.id is RuleId.PUBLIC_DCV_REUSE
     }
@@ -161,9 +89,7 @@ def _marks(months: Sequence[Month], *, step: float) -> list[Mark]:
         for n, month in enumerate(months):
             if (moment.year, moment.month) == (month.begins_at.year, month.begins_at.month):
                 x = LEFT + (n + (moment.day - 1) / 31) * step
-                found.append(
-                    Mark(x=round(x, 1), text=f"{date_words(moment)}: {text}", near_the_end=x > WIDTH * 2 / 3)
-                )
+                found.append((round(x, 1), f"{date_words(moment)}: {text}", x > WIDTH * 2 / 3))
     return found
 
 

@@ -5,16 +5,14 @@ from datetime import datetime
 
 from django.urls import reverse
 
-from certdesk.domain.deadlines import Deadlines
 from certdesk.domain.evidence import Method
-from certdesk.domain.identifiers import url_host
-from certdesk.services.publications import DnsRecord, Publication
+from certdesk.services.publications import DnsRecord
 from certdesk.services.validation_methods import Open
 from certdesk.store.selectors.domains import ListedDomain, Standing, Watch
 from certdesk.store.selectors.proofs import Proof
-from certdesk.store.selectors.validation import Event, StoryEntry
+from certdesk.store.selectors.validation import StoryEntry
 from certdesk.web import times
-from certdesk.web.domains.rows import days_left, kept_alive, look_of
+from certdesk.web.domains.rows import kept_alive, look_of
 
 _EVIDENCE: Mapping[str, str] = {
     "how": "How it was checked",
@@ -50,20 +48,8 @@ def standing(row: ListedDomain, *, now: datetime) -> dict[str, object]:
             "We have found its persistent DNS record. The validation renews automatically while it is there."
         )
     else:
-        text = f"Validated until {times.day(proof.expires_at)}: {days_left(proof.expires_at, now=now)}."
+        text = f"Validated until {times.day(proof.expires_at)}: {times.days_left(proof.expires_at, now)}."
     return {"look": look, "state": state, "text": text, "valid": valid}
-
-
-def deadlines(found: Deadlines, *, renews: bool, now: datetime) -> dict[str, object]:
-    """Until when private CAs, and public ones, may rely on a proof, and how long that is."""
-    private, public = found.private, found.public
-    return {
-        "private": private,
-        "private_left": private and _left(private.until, renews=renews, now=now),
-        "public": public,
-        "public_left": public
-        and (_left(public.until, renews=renews, now=now) if public.is_open(now=now) else "ended"),
-    }
 
 
 def open_view(one: Open) -> dict[str, object]:
@@ -71,7 +57,7 @@ def open_view(one: Open) -> dict[str, object]:
     return {
         "title": _OPEN_TITLES[one.method],
         "help": WAY_HELP[one.method],
-        **publication(one.publication),
+        "published": one.publication,
         "text": f"Asked by {one.asked_by}. The value works until {times.at(one.expires_at)}.",
         "next_look_at": one.next_look_at,
         "problem": one.last_problem if one.last_looked_at else "",
@@ -95,31 +81,13 @@ def watch_view(row: ListedDomain, watch: Watch, record: DnsRecord) -> dict[str, 
     return {
         "title": title,
         "help": WAY_HELP[Method.DNS_PERSIST],
-        **publication(record),
+        "published": record,
         "text": text,
         "next_look_at": watch.next_look_at,
         "check_href": reverse("domains-persistent-check", args=[row.id]),
         "cancel_href": reverse("domains-persistent-stop", args=[row.id]),
         "is_watch": True,
     }
-
-
-def publication(published: Publication) -> dict[str, object]:
-    """What to copy into a form, and a DNS record as one line of a zone file."""
-    if isinstance(published, DnsRecord):
-        fields = {"Name": published.name, "Type": published.kind, "Value": published.value}
-        return {"fields": fields.items(), "line": published.line}
-    fields = {"Address": published.url, "Path on the server": published.path, "Content": published.content}
-    return {"fields": fields.items(), "line": ""}
-
-
-def ways(*, offered: frozenset[Method], adn: str) -> list[dict[str, object]]:
-    """What can be chosen, the one that lasts longest first; the words are in the template."""
-    return [
-        {"method": method.value, "help": WAY_HELP[method], "host": url_host(adn)}
-        for method in WAY_HELP
-        if method in offered
-    ]
 
 
 def period(proof: Proof, *, now: datetime) -> str:
@@ -129,32 +97,8 @@ def period(proof: Proof, *, now: datetime) -> str:
     return f"{'Counted' if proof.expires_at <= now else 'Counts'} until {times.at(proof.expires_at)}"
 
 
-def story_row(
-    entry: StoryEntry, *, domain_id: int, may_end: bool, shows_evidence: bool, now: datetime
-) -> dict[str, object]:
-    """An event; the whole evidence is for the RA."""
-    proof, more = entry.proof, f" ({entry.times} times, the last one shown)" if entry.times > 1 else ""
-    row: dict[str, object] = {
-        "kind": entry.event.value,
-        "title": entry.title + more,
-        "at": entry.at,
-        "who": entry.who,
-        "text": entry.text,
-        "source": entry.code,
-        "evidence": _evidence(entry) if shows_evidence or entry.event is Event.LOOKED else [],
-    }
-    if proof is None:
-        return row
-    ends = may_end and proof.expires_at > now
-    return row | {
-        "period": period(proof, now=now),
-        "source": proof.source,
-        "request": proof.request_id,
-        "end_href": reverse("domains-end-validation", args=[domain_id, proof.id]) if ends else "",
-    }
-
-
-def _evidence(entry: StoryEntry) -> list[tuple[str, str]]:
+def evidence(entry: StoryEntry) -> list[tuple[str, str]]:
+    """What was seen, with names that people know."""
     return [
         (_EVIDENCE.get(name, name.replace("_", " ").capitalize()), _words(value))
         for name, value in entry.evidence.items()
@@ -171,10 +115,6 @@ def _words(value: object) -> str:
     if isinstance(value, list):
         return ", ".join(_words(inner) for inner in value)
     return str(value)
-
-
-def _left(until: datetime, *, renews: bool, now: datetime) -> str:
-    return "renews automatically" if renews else days_left(until, now=now)
 
 
 #: They are one way with two reaches.

@@ -1,17 +1,15 @@
 """What people fill in about domains."""
 
-from collections.abc import Mapping
 from datetime import UTC, datetime, time
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from django import forms
 
-from certdesk.domain.requests import OrganisationId
 from certdesk.services.ended_validations import MAX_REASON
-from certdesk.web.forms import PortalForm
+from certdesk.web.forms import OrganisationChoice, PortalForm
 
 
-class AddDomainForm(PortalForm):
+class AddDomainForm(OrganisationChoice):
     """A domain to list for an organisation of the reader's."""
 
     help_entries: ClassVar = {
@@ -29,22 +27,6 @@ class AddDomainForm(PortalForm):
     organisation = forms.TypedChoiceField(
         label="Organisation", coerce=int, error_messages={"required": "Choose the organisation."}
     )
-
-    def __init__(self, *args: Any, organisations: Mapping[OrganisationId, str], **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.organisations = organisations
-        if len(organisations) == 1:
-            del self.fields["organisation"]
-            return
-        field = self.fields["organisation"]
-        assert isinstance(field, forms.ChoiceField)  # noqa: S101 - declared above
-        field.choices = [("", "Choose one"), *((str(key), name) for key, name in organisations.items())]
-
-    @property
-    def organisation_id(self) -> OrganisationId:
-        """The one that was chosen, or the only one."""
-        chosen = self.cleaned_data.get("organisation")
-        return OrganisationId(int(chosen)) if chosen else next(iter(self.organisations))
 
 
 class EndForm(PortalForm):

@@ -121,6 +121,7 @@ def _render(request: HttpRequest, actor: Actor, *, form: AddDomainForm | None) -
     months = lapsing_by_month(actor=actor, query=filters.query, now=now)
     context = {
         "rows": [rows.list_row(row, now=now) for row in page.rows],
+        "now": now,
         "total": everything,
         "query": filters.query,
         "state": filters.state.value if filters.state else "",

@@ -1,5 +1,8 @@
 """Proving a domain by something published: choosing a way, looking now, giving it up; a CA’s word."""
 
+from collections.abc import Callable
+from functools import partial
+
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
@@ -43,13 +46,8 @@ def check(request: HttpRequest, method_challenge_id: int) -> HttpResponse:
     """Looks at once whether the value is there."""
     actor = actor_of(request)
     domain_id = domain_of_challenge(actor=actor, challenge_id=method_challenge_id)
-    try:
-        looked = check_now(actor=actor, challenge_id=method_challenge_id, clock=timezone.now)
-    except RateLimited as error:
-        messages.warning(request, error.detail)
-    else:
-        _tell(request, looked)
-    return redirect(_page(domain_id))
+    look = partial(check_now, actor=actor, challenge_id=method_challenge_id, clock=timezone.now)
+    return _look(request, domain_id, look)
 
 
 @require_POST
@@ -67,13 +65,8 @@ def check_persistent(request: HttpRequest, domain_id: int) -> HttpResponse:
     """Looks at once whether the persistent record is there."""
     actor = actor_of(request)
     get_domain(actor=actor, domain_id=domain_id, now=timezone.now())
-    try:
-        looked = check_record_now(actor=actor, domain_id=domain_id, clock=timezone.now)
-    except RateLimited as error:
-        messages.warning(request, error.detail)
-    else:
-        _tell(request, looked)
-    return redirect(_page(domain_id))
+    look = partial(check_record_now, actor=actor, domain_id=domain_id, clock=timezone.now)
+    return _look(request, domain_id, look)
 
 
 @require_POST
@@ -119,14 +112,20 @@ def begin(actor: Actor, domain_id: int, method: str, *, wildcard: bool) -> None:
         start_challenge(actor=actor, domain_id=domain_id, method=Method(method), now=now)
 
 
-def _tell(request: HttpRequest, looked: Checked) -> None:
+def _look(request: HttpRequest, domain_id: int, look: Callable[[], Checked]) -> HttpResponse:
+    """Looks, says what came of it, and goes back to the domain's page."""
+    try:
+        looked = look()
+    except RateLimited as error:
+        messages.warning(request, error.detail)
+        return redirect(_page(domain_id))
     if isinstance(looked, Found):
         messages.success(request, f"Found: {looked.adn} is validated.")
-        return
-    again = (
-        f" We check again automatically on {times.at(looked.next_look_at)}." if looked.next_look_at else ""
-    )
-    messages.warning(request, f"Not found yet. {looked.problem.detail}{again}")
+    else:
+        at = looked.next_look_at
+        again = f" We check again automatically on {times.at(at)}." if at else ""
+        messages.warning(request, f"Not found yet. {looked.problem.detail}{again}")
+    return redirect(_page(domain_id))
 
 
 def _page(domain_id: int) -> str:

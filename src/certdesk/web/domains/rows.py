@@ -2,14 +2,9 @@
 
 from collections.abc import Mapping
 from datetime import datetime
-from urllib.parse import urlencode
-
-from django.urls import reverse
 
 from certdesk.domain.evidence import Method
-from certdesk.domain.requests import Status
 from certdesk.store.selectors.domains import SOON, ListedDomain, Standing, State
-from certdesk.store.selectors.relying import Relying
 from certdesk.web import times
 
 #: Shorter than the titles of `domain.evidence`, for narrow columns.
@@ -41,24 +36,16 @@ STATES: Mapping[State, str] = {
 def list_row(row: ListedDomain, *, now: datetime) -> dict[str, object]:
     """A line of the list."""
     look, state = look_of(row, now=now)
-    proof = row.proof
-    until, left = lapses(row, now=now)
-    public, public_left = public_cell(row, now=now)
+    gate = row.deadlines.public
     return {
-        "href": reverse("domains-show", args=[row.id]),
-        "adn": row.adn,
-        "organisation": row.organisation,
+        "row": row,
         "look": look,
         "state": state,
         "awaited": awaited(row, now=now),
-        "method": SHORT[proof.method_id] if proof else "",
-        "proven": f"{times.day(proof.validated_at)}, {proof.who}" if proof else "",
-        "until": until,
-        "left": left,
-        "public": public,
-        "public_left": public_left,
+        "method": SHORT[row.proof.method_id] if row.proof else "",
+        "is_kept": kept_alive(row),
+        "gate": gate if gate is not None and gate.is_open(now=now) else None,
         "flag": flag_words(row),
-        "relying": relying_links(row.adn, row.relying),
     }
 
 
@@ -83,27 +70,6 @@ def kept_alive(row: ListedDomain) -> bool:
     return row.watch is not None and row.watch.is_healthy
 
 
-def lapses(row: ListedDomain, *, now: datetime) -> tuple[str, str]:
-    """When it lapses, and how long that is."""
-    if row.standing is Standing.COVERED:
-        return "", f"by {row.covered_by}"
-    if row.proof is None:
-        return "", ""
-    if kept_alive(row):
-        return "Renews automatically", f"checked {_ago(row, now=now)}"
-    return times.day(row.proof.expires_at), days_left(row.proof.expires_at, now=now)
-
-
-def public_cell(row: ListedDomain, *, now: datetime) -> tuple[str, str]:
-    """Until when the gate before a public CA stands open."""
-    gate = row.deadlines.public
-    if gate is None or not gate.is_open(now=now):
-        return "", ""
-    if kept_alive(row):
-        return "Renews automatically", ""
-    return times.day(gate.until), days_left(gate.until, now=now)
-
-
 def flag_words(row: ListedDomain) -> str:
     """What a coming rule does to the proof, in few words; empty where none does anything."""
     flags = row.deadlines.flags
@@ -115,58 +81,11 @@ def flag_words(row: ListedDomain) -> str:
 
 def awaited(row: ListedDomain, *, now: datetime) -> str:
     """Who was asked, and what is looked for."""
-    boxes = awaited_mailboxes(row, now=now)
+    boxes = [one.mailbox for one in row.awaited if one.sent_at and not one.is_expired(now=now)]
     parts = [f"Waiting for {' or '.join(boxes)}"] if boxes else []
-    parts += [f"Looking for the {_thing(one.method)}" for one in row.to_publish]
+    things = ("file" if one.method is Method.HTTP_FILE else "DNS record" for one in row.to_publish)
+    parts += [f"Looking for the {thing}" for thing in things]
     watch = row.watch
     if watch is not None and watch.seen_at is None and watch.next_look_at is not None:
         parts.append("Looking for the persistent record")
     return "; ".join(parts)
-
-
-def awaited_mailboxes(row: ListedDomain, *, now: datetime) -> list[str]:
-    """Who was asked and may still confirm."""
-    return [one.mailbox for one in row.awaited if one.sent_at and not one.is_expired(now=now)]
-
-
-def relying_links(adn: str, relying: Relying) -> tuple[dict[str, str], ...]:
-    """How many certificates and requests hang on it, each with the list of them."""
-    more, found = "+" if relying.at_least else "", []
-    if relying.certificates:
-        words = times.counted(relying.certificates, "certificate")
-        found.append(
-            {
-                "text": words.replace(" ", f"{more} ", 1),
-                "href": _requests(adn, Status.ISSUED),
-            }
-        )
-    if relying.requests:
-        words = times.counted(relying.requests, "request")
-        found.append(
-            {
-                "text": f"{words.replace(' ', f'{more} ', 1)} under way",
-                "href": _requests(adn, None),
-            }
-        )
-    return tuple(found)
-
-
-def days_left(until: datetime, *, now: datetime) -> str:
-    """How long it still counts, or how long it has not."""
-    if until > now:
-        return f"{times.lasted(until - now)} left"
-    return f"{times.lasted(now - until)} ago"
-
-
-def _requests(adn: str, status: Status | None) -> str:
-    pairs = {"q": adn, "status": status or ""}
-    return f"{reverse('requests-list')}?{urlencode({k: v for k, v in pairs.items() if v})}"
-
-
-def _thing(method: Method) -> str:
-    return "file" if method is Method.HTTP_FILE else "DNS record"
-
-
-def _ago(row: ListedDomain, *, now: datetime) -> str:
-    looked = row.watch.looked_at if row.watch else None
-    return f"{times.lasted(now - looked)} ago" if looked else "soon"

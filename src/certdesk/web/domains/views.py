@@ -11,7 +11,7 @@ from certdesk.domain.actors import Action, Actor, can
 from certdesk.domain.deadlines import method_ends_at
 from certdesk.domain.errors import NotAuthorized, NotFound
 from certdesk.domain.evidence import Method
-from certdesk.domain.identifiers import is_ip_address
+from certdesk.domain.identifiers import is_ip_address, url_host
 from certdesk.services import runtime
 from certdesk.services.ended_validations import end_validation
 from certdesk.services.organisations import Evidence, validate_domain
@@ -19,18 +19,16 @@ from certdesk.services.persistent import record_of
 from certdesk.services.validation_methods import open_challenges_of, publishable
 from certdesk.store.selectors.caa import caa_of_domain
 from certdesk.store.selectors.domains import Standing
-from certdesk.store.selectors.validation import DomainDetail, get_domain
+from certdesk.store.selectors.validation import DomainDetail, Event, get_domain
 from certdesk.web.actor import actor_of
-from certdesk.web.context import crumbs
 from certdesk.web.dcv.asking import challenge_row, send
 from certdesk.web.dcv.caa import caa_views
 from certdesk.web.dcv.forms import MailboxForm
 from certdesk.web.domains import detail as words
 from certdesk.web.domains import rows
 from certdesk.web.domains.forms import CaStateForm, EndForm
+from certdesk.web.forms import UNPROCESSABLE, form_page
 from certdesk.web.queue.forms import EvidenceForm
-
-UNPROCESSABLE = 422
 
 
 @require_safe
@@ -101,16 +99,14 @@ def end(request: HttpRequest, domain_id: int, validation_id: int) -> HttpRespons
         return redirect("domains-show", domain_id=domain_id)
     page = reverse("domains-show", args=[domain_id])
     context = {
-        "crumbs": crumbs(("Domains", reverse("domains-list")), (row.adn, page), ("End validation", "")),
-        "adn": row.adn,
-        "here": page,
+        "crumbs": [("Domains", reverse("domains-list")), (row.adn, page), ("End validation", "")],
+        "row": row,
         "proof": proof,
         "period": words.period(proof, now=now),
         "counts": proof.expires_at > now,
-        "relying": rows.relying_links(row.adn, row.relying),
         "form": form,
     }
-    return render(request, "domains/end.html", context, status=UNPROCESSABLE if form.errors else 200)
+    return form_page(request, "domains/end.html", context)
 
 
 def _render(
@@ -125,33 +121,37 @@ def _render(
     may_ask = can(actor, Action.DOMAIN_ASK, organisation_id=row.organisation_id)
     may_validate = can(actor, Action.DOMAIN_VALIDATE)
     may_end = can(actor, Action.VALIDATION_END, organisation_id=row.organisation_id)
-    ra_sees = actor.sees_everything
     context = {
-        "crumbs": crumbs(("Domains", reverse("domains-list")), (row.adn, "")),
+        "crumbs": [("Domains", reverse("domains-list")), (row.adn, "")],
         "id": row.id,
         "adn": row.adn,
         "row": row,
         "slug": detail.organisation_slug,
         "standing": words.standing(row, now=now),
-        "deadlines": words.deadlines(row.deadlines, renews=rows.kept_alive(row), now=now)
-        if row.standing is Standing.VALIDATED
-        else None,
+        "deadlines": row.deadlines if row.standing is Standing.VALIDATED else None,
+        "public_is_open": row.deadlines.public is not None and row.deadlines.public.is_open(now=now),
+        "renews": rows.kept_alive(row),
+        "now": now,
         "flags": row.deadlines.flags,
         "ca_states": [(one, one.valid_until and one.valid_until <= now) for one in detail.ca_states],
         "ca_form": CaStateForm() if may_validate else None,
         "story": [
-            words.story_row(one, domain_id=row.id, may_end=may_end, shows_evidence=ra_sees, now=now)
+            (
+                one,
+                words.period(one.proof, now=now) if one.proof else "",
+                words.evidence(one) if actor.sees_everything or one.event is Event.LOOKED else [],
+                may_end and one.proof is not None and one.proof.expires_at > now,
+            )
             for one in detail.story
         ],
         "caa": caa_views(caa_of_domain(actor=actor, domain_id=row.id), now=now),
-        "challenges": [challenge_row(one, may_cancel=may_ask, now=now) for one in row.awaited],
+        "challenges": [challenge_row(one, now=now) for one in row.awaited],
         "mailbox_form": (mailbox_form or MailboxForm([row.adn]))
         if may_ask and not is_ip_address(row.adn)
         else None,
         "email_ends_at": method_ends_at(Method.EMAIL_CONSTRUCTED),
         "evidence_form": (evidence_form or EvidenceForm()) if may_validate else None,
         "ownership_days": runtime.current().ownership_days,
-        "relying": rows.relying_links(row.adn, row.relying),
         "waiting": detail.waiting,
         **(_proving(actor, detail) if may_ask else {}),
     }
@@ -174,5 +174,6 @@ def _proving(actor: Actor, detail: DomainDetail) -> dict[str, object]:
     return {
         "under_way": [*([watch] if watch and not healthy else []), *under_way],
         "watch": watch if healthy else None,
-        "ways": words.ways(offered=offered, adn=row.adn),
+        "ways": [(method.value, page) for method, page in words.WAY_HELP.items() if method in offered],
+        "host": url_host(row.adn),
     }

@@ -21,14 +21,14 @@ from certdesk.services.help import (
     publish_faq,
 )
 from certdesk.web.actor import actor_of
-from certdesk.web.forms import show_on
+from certdesk.web.forms import UNPROCESSABLE, accepts, show_on
 from certdesk.web.help.contents import FAQ
 from certdesk.web.help.forms import FaqActForm, FaqForm
 from certdesk.web.help.markdown import render_answer
 from certdesk.web.help.views import frame
 from certdesk.web.help.words import words_of_service
 
-CONFLICT, UNPROCESSABLE = 409, 422
+CONFLICT = 409
 
 
 @require_safe
@@ -40,8 +40,7 @@ def manage(request: HttpRequest) -> HttpResponse:
 def _list(request: HttpRequest, actor: Actor, *, changed: FaqEntry | None = None) -> HttpResponse:
     """The list; after a button that came too late, with the entry that was `changed` meanwhile."""
     entries = list_every_faq(actor=actor)
-    rows = [{"entry": entry, "first": entry is entries[0], "last": entry is entries[-1]} for entry in entries]
-    context = {**frame(FAQ, last="Edit"), "rows": rows, "changed": changed}
+    context = {**frame(FAQ, last="Edit"), "entries": entries, "changed": changed}
     return render(request, "help/faq_manage.html", context, status=CONFLICT if changed else 200)
 
 
@@ -50,19 +49,17 @@ def new(request: HttpRequest) -> HttpResponse:
     """Adds an entry."""
     actor = _editor(request)
     form = FaqForm(request.POST or None)
-    if _saves(request) and form.is_valid():
-        try:
-            add_faq(
-                actor=actor,
-                question=form.cleaned_data["question"],
-                answer=form.cleaned_data["answer"],
-                now=timezone.now(),
-            )
-        except InvalidInput as error:
-            show_on(form, error)
-        else:
-            messages.success(request, "The entry is added at the end.")
-            return redirect("help-faq-manage")
+    if _saves(request) and accepts(
+        form,
+        lambda: add_faq(
+            actor=actor,
+            question=form.cleaned_data["question"],
+            answer=form.cleaned_data["answer"],
+            now=timezone.now(),
+        ),
+    ):
+        messages.success(request, "The entry is added at the end.")
+        return redirect("help-faq-manage")
     return _form_page(request, form, heading="Add a question")
 
 

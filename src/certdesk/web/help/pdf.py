@@ -8,16 +8,15 @@ import hashlib
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from typing import Any
 
 import structlog
 from django.template.loader import render_to_string
-from django.utils.safestring import SafeString
 
 from certdesk.domain.settings import contact_link
 from certdesk.services import runtime
 from certdesk.web.help import contents
 from certdesk.web.help.documents import document_for_pdf, link_in_page, link_in_whole, whole_prefix
-from certdesk.web.help.markdown import Section
 from certdesk.web.help.words import Words, words_of_service
 
 log = structlog.get_logger()
@@ -43,19 +42,6 @@ class NoPdf:
 
     reason: str
     retry_after: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Chapter:
-    """A page as it stands in a PDF; `listed` are the headings that the table of contents shows."""
-
-    anchor: str
-    title: str
-    summary: str
-    html: SafeString
-    listed: tuple[Section, ...]
-    prefix: str
-    group: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,30 +114,25 @@ def _typeset(html: str) -> bytes | NoPdf:
     return typeset(html)
 
 
-def _chapter(slug: str, *, words: Words, whole: bool) -> Chapter:
-    page = contents.page(slug)
-    base_url = runtime.current().base_url
-    prefix = whole_prefix(slug) if whole else ""
+def _chapter(slug: str, *, words: Words, whole: bool) -> dict[str, Any]:
+    """A page as it stands in a PDF; `listed` are the headings that the table of contents shows."""
+    base_url, prefix = runtime.current().base_url, whole_prefix(slug) if whole else ""
     link = link_in_whole(slug, base_url=base_url) if whole else link_in_page(base_url=base_url)
     group = next(title for title, slugs in contents.GROUPS if slug in slugs)
     rendered = document_for_pdf(slug, words=words, prefix=prefix, link=link)
-    return Chapter(
-        anchor=f"{prefix}top",
-        title=page.title,
-        summary=words.in_text(page.summary),
-        html=rendered.html,
-        # Each server's page has the same three headings: listing them would fill pages and tell nothing.
-        listed=() if whole and group == contents.SERVERS else _top_level(rendered.sections),
-        prefix=prefix,
-        group=group,
-    )
+    # Each server's page has the same three headings: listing them would fill pages and tell nothing.
+    lists = not (whole and group == contents.SERVERS)
+    return {
+        "anchor": f"{prefix}top",
+        "title": contents.page(slug).title,
+        "html": rendered.html,
+        "listed": [one for one in rendered.sections if lists and one.level == TOP_LEVEL],
+        "prefix": prefix,
+        "group": group,
+    }
 
 
-def _top_level(sections: tuple[Section, ...]) -> tuple[Section, ...]:
-    return tuple(section for section in sections if section.level == TOP_LEVEL)
-
-
-def _html(chapters: list[Chapter], *, title: str, words: Words) -> str:
+def _html(chapters: list[dict[str, Any]], *, title: str, words: Words) -> str:
     rt = runtime.current()
     return render_to_string(
         "help/pdf.html",

@@ -12,8 +12,7 @@ from certdesk.domain.actors import Action, can
 from certdesk.domain.errors import BadCsr, InvalidInput, NotAuthorized
 from certdesk.services.keys import block_by_hand, unblock_key
 from certdesk.store.models import KeyProof
-from certdesk.store.selectors.keys import BlockedRow, blocked_key, list_blocked
-from certdesk.web import times
+from certdesk.store.selectors.keys import blocked_key, list_blocked
 from certdesk.web.acme.paging import before
 from certdesk.web.actor import actor_of
 from certdesk.web.filters import fingerprint
@@ -50,7 +49,7 @@ def listing(request: HttpRequest) -> HttpResponse:
                 return redirect("keys-list")
     more = urlencode({"q": query, "before": str(found[PAGE - 1].id)}) if len(found) > PAGE else ""
     context = {
-        "rows": [_row(row) for row in found[:PAGE]],
+        "rows": [(row, _PROOFS[KeyProof(row.proof)]) for row in found[:PAGE]],
         "query": query,
         "form": form if may_block else None,
         "next_href": f"{reverse('keys-list')}?{more}" if more else "",
@@ -70,19 +69,3 @@ def unblock(request: HttpRequest, blocked_id: int) -> HttpResponse:
     else:
         messages.success(request, f"The key {fingerprint(held.spki_sha256)[:23]}… is unblocked.")
     return redirect("keys-list")
-
-
-def _row(row: BlockedRow) -> dict[str, object]:
-    ended = f"{row.ended_by}, {times.at(row.ended_at)}" if row.ended_at else ""
-    return {
-        "short": f"{fingerprint(row.spki_sha256)[:23]}…",
-        "fingerprint": fingerprint(row.spki_sha256),
-        "in_use": f"{times.counted(row.certificates, 'certificate')} in use" if row.certificates else "",
-        "scope": row.organisation_name or "Everybody",
-        "reason": row.reason,
-        "proof": _PROOFS[KeyProof(row.proof)],
-        "by": f"{row.by}, {times.at(row.at)}",
-        "ended": ended,
-        "ended_reason": row.ended_reason,
-        "unblock_href": "" if ended else reverse("keys-unblock", args=[row.id]),
-    }

@@ -89,9 +89,7 @@ class VetForm(PortalForm):
     """How the RA checked who an organisation is."""
 
     id_format = "id_vet_%s"
-    help_entries: ClassVar = {
-        "evidence": "/help/people/#vetting",
-    }
+    help_entries: ClassVar = {"evidence": "/help/people/#vetting"}
 
     evidence = forms.CharField(
         label="How it was checked",
@@ -137,9 +135,7 @@ class ActiveForm(PortalForm):
     """Why an organisation is disabled, or enabled again."""
 
     id_format = "id_active_%s"
-    help_entries: ClassVar = {
-        "reason": "/help/people/#disable-organisation",
-    }
+    help_entries: ClassVar = {"reason": "/help/people/#disable-organisation"}
 
     reason = forms.CharField(
         label="Reason",
@@ -192,9 +188,7 @@ class HandOverForm(PortalForm):
     def __init__(self, *args: Any, people: Sequence[tuple[int, str]], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         for name in ("leaver", "successor"):
-            field = self.fields[name]
-            assert isinstance(field, forms.TypedChoiceField)  # noqa: S101 - declared above
-            field.choices = [("", "Choose one"), *people]
+            self.offer(name, [("", "Choose one"), *people])
 
 
 class DomainForm(EvidenceForm):

@@ -22,15 +22,15 @@ from certdesk.services.membership import (
     enable_member,
     hand_over,
 )
+from certdesk.services.organisations import IssuedPassword
 from certdesk.store.selectors.acme import credentials_seen_by
 from certdesk.store.selectors.organisations import OrganisationRow, get_organisation
 from certdesk.store.selectors.people import Member, list_members
 from certdesk.web.accounts import act_on
 from certdesk.web.actor import actor_of
-from certdesk.web.context import crumbs
-from certdesk.web.forms import show_on
+from certdesk.web.forms import accepts, show_on
 from certdesk.web.organisations.forms import ExistingForm, HandOverForm, PersonForm
-from certdesk.web.organisations.views import Forms, people_choices, render_organisation
+from certdesk.web.organisations.views import people_choices, render_organisation
 
 
 @require_POST
@@ -55,7 +55,7 @@ def add(request: HttpRequest, slug: str) -> HttpResponse:
             show_on(form, error)
         else:
             return render_organisation(request, actor, row, issued=issued)
-    return render_organisation(request, actor, row, Forms(person=form))
+    return render_organisation(request, actor, row, form)
 
 
 @require_POST
@@ -65,22 +65,19 @@ def add_existing(request: HttpRequest, slug: str) -> HttpResponse:
     if not can(actor, Action.MEMBERS_MANAGE):
         raise NotAuthorized("Only an officer adds someone who belongs to another organisation.")
     form = ExistingForm(request.POST)
-    if form.is_valid():
-        said = form.cleaned_data
-        try:
-            add_existing_member(
-                actor=actor,
-                organisation_id=row.id,
-                username=said["existing"],
-                role=OrgRole(said["role"]),
-                now=timezone.now(),
-            )
-        except InvalidInput as error:
-            show_on(form, error)
-        else:
-            messages.success(request, f"{said['existing']} belongs to {row.legal_name} now.")
-            return redirect("organisations-show", slug=slug)
-    return render_organisation(request, actor, row, Forms(existing=form))
+    if accepts(
+        form,
+        lambda: add_existing_member(
+            actor=actor,
+            organisation_id=row.id,
+            username=form.cleaned_data["existing"],
+            role=OrgRole(form.cleaned_data["role"]),
+            now=timezone.now(),
+        ),
+    ):
+        messages.success(request, f"{form.cleaned_data['existing']} belongs to {row.legal_name} now.")
+        return redirect("organisations-show", slug=slug)
+    return render_organisation(request, actor, row, form)
 
 
 @require_POST
@@ -105,9 +102,9 @@ def account(request: HttpRequest, slug: str, user_id: int) -> HttpResponse:
     _member(actor, row, user_id)
     act = request.POST.get("act", "")
     done = act_on(actor=actor, user_id=user_id, act=act, now=timezone.now())
-    if done.issued is not None:
-        return render_organisation(request, actor, row, issued=done.issued)
-    messages.success(request, done.message)
+    if isinstance(done, IssuedPassword):
+        return render_organisation(request, actor, row, issued=done)
+    messages.success(request, done)
     return _back(request, actor, row, gone=user_id if act == "disable" else None)
 
 
@@ -135,31 +132,30 @@ def leave(request: HttpRequest, slug: str) -> HttpResponse:
     actor, row = _managed(request, slug)
     members = list_members(actor=actor, organisation_id=row.id)
     form = HandOverForm(request.POST, people=people_choices(members))
-    if form.is_valid():
-        said = form.cleaned_data
-        try:
-            hand_over(
-                actor=actor,
-                organisation_id=row.id,
-                leaver_id=said["leaver"],
-                successor_id=said["successor"],
-                now=timezone.now(),
-            )
-        except InvalidInput as error:
-            show_on(form, error)
-        else:
-            if said["leaver"] == actor.user_id:  # who has left sees nothing of it from now on
-                if credentials_seen_by(actor=actor, user_id=said["leaver"], organisation_id=row.id):
-                    messages.info(
-                        request,
-                        "You know keys of ACME credentials. Ask your successor to rotate them, under ACME.",
-                    )
-                return redirect("home")
-            messages.success(
-                request, "Handed over. The person’s requests and certificates stay with the organisation."
-            )
-            return _back(request, actor, row, gone=said["leaver"])
-    return render_organisation(request, actor, row, Forms(hand_over=form))
+    handed_over = accepts(
+        form,
+        lambda: hand_over(
+            actor=actor,
+            organisation_id=row.id,
+            leaver_id=form.cleaned_data["leaver"],
+            successor_id=form.cleaned_data["successor"],
+            now=timezone.now(),
+        ),
+    )
+    if not handed_over:
+        return render_organisation(request, actor, row, form)
+    leaver = form.cleaned_data["leaver"]
+    if leaver != actor.user_id:
+        messages.success(
+            request, "Handed over. The person’s requests and certificates stay with the organisation."
+        )
+        return _back(request, actor, row, gone=leaver)
+    # Who has left sees nothing of it from now on.
+    if credentials_seen_by(actor=actor, user_id=leaver, organisation_id=row.id):
+        messages.info(
+            request, "You know keys of ACME credentials. Ask your successor to rotate them, under ACME."
+        )
+    return redirect("home")
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -178,21 +174,16 @@ def keys(request: HttpRequest, slug: str, user_id: int) -> HttpResponse:
         messages.success(request, f"{count} rotated. Clients can no longer register with the old ones.")
         return redirect(here)
     context = {
-        "crumbs": crumbs(
-            ("Organisations", reverse("organisations-list")), (row.legal_name, here), ("ACME keys", "")
-        ),
+        "crumbs": [
+            ("Organisations", reverse("organisations-list")),
+            (row.legal_name, here),
+            ("ACME keys", ""),
+        ],
         "name": name,
         "organisation": row.legal_name,
         "here": here,
         "rows": [
-            {
-                "id": one.id,
-                "name": one.name,
-                "kid": one.kid,
-                "accounts": one.accounts,
-                "knows_key": any(seen.user_id == user_id and seen.knows_key for seen in one.seen_by),
-            }
-            for one in found
+            (one, any(seen.user_id == user_id and seen.knows_key for seen in one.seen_by)) for one in found
         ],
     }
     return render(request, "organisations/keys.html", context)

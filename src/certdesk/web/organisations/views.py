@@ -1,8 +1,9 @@
 """Organisations, their domains with validations, and their people."""
 
 from collections import Counter
-from dataclasses import dataclass, fields
 from datetime import datetime
+from functools import partial
+from typing import TypeVar
 
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
@@ -12,9 +13,8 @@ from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from certdesk.domain.actors import Action, Actor, OrgRole, can, may_enable
-from certdesk.domain.errors import InvalidInput, NotAuthorized
+from certdesk.domain.errors import NotAuthorized
 from certdesk.services.organisations import (
-    Evidence,
     IssuedPassword,
     create_organisation,
     disable_organisation,
@@ -33,11 +33,9 @@ from certdesk.store.selectors.organisations import (
     organisation_history,
 )
 from certdesk.store.selectors.people import Member, list_members
-from certdesk.web import times
 from certdesk.web.accounts import disabled_note
 from certdesk.web.actor import actor_of
-from certdesk.web.context import crumbs
-from certdesk.web.forms import show_on
+from certdesk.web.forms import UNPROCESSABLE, PortalForm, accepts, form_page
 from certdesk.web.organisations.forms import (
     ActiveForm,
     DomainForm,
@@ -48,28 +46,8 @@ from certdesk.web.organisations.forms import (
     RenameForm,
     VetForm,
 )
-from certdesk.web.requests.rows import Fact
 
-UNPROCESSABLE = 422
-ROLES = {OrgRole.APPLICANT: "Applicant", OrgRole.MANAGER: "Manager"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Forms:
-    """The forms on an organisation's page; None where the reader may not use them."""
-
-    person: PersonForm | None = None
-    domain: DomainForm | None = None
-    vet: VetForm | None = None
-    rename: RenameForm | None = None
-    active: ActiveForm | None = None
-    existing: ExistingForm | None = None
-    hand_over: HandOverForm | None = None
-
-    @property
-    def has_errors(self) -> bool:
-        """Whether any form came back with something to put right."""
-        return any(form is not None and form.errors for form in (getattr(self, f.name) for f in fields(self)))
+_Form = TypeVar("_Form", bound=PortalForm)
 
 
 @require_safe
@@ -81,7 +59,7 @@ def listing(request: HttpRequest) -> HttpResponse:
         return redirect("organisations-show", slug=found[0].slug)
     domains = Counter(domain.organisation_id for domain in list_domains(actor=actor))
     context = {
-        "rows": [_list_row(row, domains[row.id]) for row in found],
+        "rows": [(row, domains[row.id]) for row in found],
         "summary": "All organisations." if actor.sees_everything else "The organisations that you belong to.",
         "may_create": can(actor, Action.ORGANISATION_CREATE),
     }
@@ -95,16 +73,11 @@ def new(request: HttpRequest) -> HttpResponse:
     if not can(actor, Action.ORGANISATION_CREATE):
         raise NotAuthorized("Only officers register organisations.")
     form = OrganisationForm(request.POST or None)
-    if request.method == "POST" and form.is_valid():
-        try:
-            create_organisation(actor=actor, now=timezone.now(), **form.cleaned_data)
-        except InvalidInput as error:
-            show_on(form, error)
-        else:
-            messages.success(request, f"{form.cleaned_data['legal_name']} is registered. Now add its people.")
-            return redirect("organisations-show", slug=form.cleaned_data["slug"])
-    context = {"form": form, "crumbs": crumbs(("Organisations", reverse("organisations-list")), ("Add", ""))}
-    return render(request, "organisations/new.html", context, status=UNPROCESSABLE if form.errors else 200)
+    if accepts(form, lambda: create_organisation(actor=actor, now=timezone.now(), **form.cleaned_data)):
+        messages.success(request, f"{form.cleaned_data['legal_name']} is registered. Now add its people.")
+        return redirect("organisations-show", slug=form.cleaned_data["slug"])
+    context = {"form": form, "crumbs": [("Organisations", reverse("organisations-list")), ("Add", "")]}
+    return form_page(request, "organisations/new.html", context)
 
 
 @require_safe
@@ -121,7 +94,7 @@ def vet(request: HttpRequest, slug: str) -> HttpResponse:
     row = get_organisation(actor=actor, slug=slug)
     form = VetForm(request.POST)
     if not form.is_valid():
-        return render_organisation(request, actor, row, Forms(vet=form))
+        return render_organisation(request, actor, row, form)
     vet_organisation(
         actor=actor, organisation_id=row.id, evidence=form.cleaned_data["evidence"], now=timezone.now()
     )
@@ -136,13 +109,10 @@ def validate(request: HttpRequest, slug: str) -> HttpResponse:
     row = get_organisation(actor=actor, slug=slug)
     form = DomainForm(request.POST)
     if not form.is_valid():
-        return render_organisation(request, actor, row, Forms(domain=form))
-    said = form.cleaned_data
-    evidence = Evidence(
-        domain=said["domain"], how=said["how"], details=said["evidence"], reference=said["reference"]
-    )
-    validate_domain(actor=actor, organisation_id=row.id, evidence=evidence, now=timezone.now())
-    messages.success(request, f"{said['domain']} is validated for {row.legal_name}.")
+        return render_organisation(request, actor, row, form)
+    domain, now = form.cleaned_data["domain"], timezone.now()
+    validate_domain(actor=actor, organisation_id=row.id, evidence=form.evidence_of(domain), now=now)
+    messages.success(request, f"{domain} is validated for {row.legal_name}.")
     return redirect("organisations-show", slug=slug)
 
 
@@ -152,15 +122,11 @@ def rename(request: HttpRequest, slug: str) -> HttpResponse:
     actor = actor_of(request)
     row = get_organisation(actor=actor, slug=slug)
     form = RenameForm(request.POST)
-    if form.is_valid():
-        try:
-            rename_organisation(actor=actor, organisation_id=row.id, now=timezone.now(), **form.cleaned_data)
-        except InvalidInput as error:
-            show_on(form, error)
-        else:
-            messages.success(request, f"The organisation is now {form.cleaned_data['legal_name']}.")
-            return redirect("organisations-show", slug=slug)
-    return render_organisation(request, actor, row, Forms(rename=form))
+    rename_it = partial(rename_organisation, actor=actor, organisation_id=row.id, now=timezone.now())
+    if accepts(form, lambda: rename_it(**form.cleaned_data)):
+        messages.success(request, f"The organisation is now {form.cleaned_data['legal_name']}.")
+        return redirect("organisations-show", slug=slug)
+    return render_organisation(request, actor, row, form)
 
 
 @require_POST
@@ -170,7 +136,7 @@ def set_active(request: HttpRequest, slug: str) -> HttpResponse:
     row = get_organisation(actor=actor, slug=slug)
     form = ActiveForm(request.POST)
     if not form.is_valid():
-        return render_organisation(request, actor, row, Forms(active=form))
+        return render_organisation(request, actor, row, form)
     reason, now = form.cleaned_data["reason"], timezone.now()
     if request.POST.get("to") == "enabled":
         enable_organisation(actor=actor, organisation_id=row.id, reason=reason, now=now)
@@ -185,32 +151,30 @@ def render_organisation(
     request: HttpRequest,
     actor: Actor,
     row: OrganisationRow,
-    forms: Forms | None = None,
+    given: PortalForm | None = None,
     *,
     issued: IssuedPassword | None = None,
 ) -> HttpResponse:
-    """The organisation's page, with what the reader may do on it."""
-    given, now = forms or Forms(), timezone.now()
-    vets = can(actor, Action.ORGANISATION_VET)
+    """The organisation's page, with what the reader may do on it; `given` is a form to put right."""
+    now, vets = timezone.now(), can(actor, Action.ORGANISATION_VET)
+    named = {"legal_name": row.legal_name, "country": row.country, "locality": row.locality}
     context = {
-        "crumbs": crumbs(("Organisations", reverse("organisations-list")), (row.legal_name, "")),
-        "organisation": {"legal_name": row.legal_name, "slug": row.slug, **_vetted(row)},
-        "facts": _facts(row),
+        "crumbs": [("Organisations", reverse("organisations-list")), (row.legal_name, "")],
+        "organisation": row,
         "domains": [
             _domain(d, now=now, evidence=actor.sees_everything)
             for d in list_domains(actor=actor, organisation_id=row.id)
         ],
         **_people_context(actor, row, given),
-        "domain_form": (given.domain or DomainForm()) if can(actor, Action.DOMAIN_VALIDATE) else None,
-        "vet_form": (given.vet or VetForm()) if vets and row.vetted_at is None else None,
-        "rename_form": (given.rename or _rename_form(row)) if vets else None,
-        "active_form": (given.active or ActiveForm()) if vets else None,
-        "is_active": row.is_active,
+        "domain_form": _given_or(DomainForm(), given) if can(actor, Action.DOMAIN_VALIDATE) else None,
+        "vet_form": _given_or(VetForm(), given) if vets and row.vetted_at is None else None,
+        "rename_form": _given_or(RenameForm(initial=named), given) if vets else None,
+        "active_form": _given_or(ActiveForm(), given) if vets else None,
         "history": [_event(e) for e in organisation_history(actor=actor, organisation_id=row.id)],
         "issued": issued,
     }
     return render(
-        request, "organisations/show.html", context, status=UNPROCESSABLE if given.has_errors else 200
+        request, "organisations/show.html", context, status=UNPROCESSABLE if given and given.errors else 200
     )
 
 
@@ -219,7 +183,7 @@ def people_choices(members: list[Member]) -> list[tuple[int, str]]:
     return [(m.user_id, f"{m.name or m.username} ({m.username})") for m in members if m.is_active]
 
 
-def _people_context(actor: Actor, row: OrganisationRow, given: Forms) -> dict[str, object]:
+def _people_context(actor: Actor, row: OrganisationRow, given: PortalForm | None) -> dict[str, object]:
     if not can(actor, Action.MEMBERS_READ, organisation_id=row.id):
         return {"shows_people": False}
     manages = can(actor, Action.MEMBERS_MANAGE, organisation_id=row.id)
@@ -231,51 +195,19 @@ def _people_context(actor: Actor, row: OrganisationRow, given: Forms) -> dict[st
     return {
         "shows_people": True,
         "manages": manages,
-        "people": [_person(m, row, actor, manages=manages, managers=managers) for m in members],
-        "form": (given.person or PersonForm()) if manages else None,
-        "existing_form": (given.existing or ExistingForm()) if can(actor, Action.MEMBERS_MANAGE) else None,
-        "handover_form": (given.hand_over or HandOverForm(people=choices, initial=initial))
+        "may_stop": can(actor, Action.MEMBERS_MANAGE),
+        "people": [_person(actor, m, manages=manages, is_last=managers == [m.user_id]) for m in members],
+        "form": _given_or(PersonForm(), given) if manages else None,
+        "existing_form": _given_or(ExistingForm(), given) if can(actor, Action.MEMBERS_MANAGE) else None,
+        "handover_form": _given_or(HandOverForm(people=choices, initial=initial), given)
         if hands_over
         else None,
     }
 
 
-def _rename_form(row: OrganisationRow) -> RenameForm:
-    return RenameForm(
-        initial={"legal_name": row.legal_name, "country": row.country, "locality": row.locality}
-    )
-
-
-def _vetted(row: OrganisationRow) -> dict[str, str]:
-    if not row.is_active:
-        return {"look": "idle", "vetted": "Disabled"}
-    return (
-        {"look": "ok", "vetted": "Vetted"} if row.vetted_at else {"look": "wait", "vetted": "Not vetted yet"}
-    )
-
-
-def _list_row(row: OrganisationRow, domains: int) -> dict[str, object]:
-    return {
-        "legal_name": row.legal_name,
-        "href": reverse("organisations-show", args=[row.slug]),
-        "domains": domains,
-        "place": ", ".join(part for part in (row.locality, row.country) if part),
-        **_vetted(row),
-    }
-
-
-def _facts(row: OrganisationRow) -> list[Fact]:
-    first = (
-        times.day(row.first_approved_at)
-        if row.first_approved_at
-        else "None yet: an officer reviews the first one"
-    )
-    return [
-        Fact(label="Legal name", value=row.legal_name),
-        Fact(label="Place", value=", ".join(part for part in (row.locality, row.country) if part)),
-        Fact(label="Vetted", value=times.day(row.vetted_at) if row.vetted_at else "Not yet"),
-        Fact(label="First request approved", value=first),
-    ]
+def _given_or(empty: _Form, given: PortalForm | None) -> _Form:
+    """The form that came back if it is this one, else an empty one."""
+    return given if isinstance(given, type(empty)) else empty
 
 
 _DEEDS = {
@@ -287,67 +219,44 @@ _DEEDS = {
 }
 
 
-def _event(event: OrganisationEvent) -> dict[str, str]:
-    """What was done, and on which evidence or for which reason."""
+def _event(event: OrganisationEvent) -> tuple[OrganisationEvent, str, str, str]:
+    """An event: what was done, to what, and on which evidence or for which reason."""
     changed = event.data.get("changed")
     pairs = changed.values() if isinstance(changed, dict) else ()
     what = "; ".join(f"{before or 'none'} → {after or 'none'}" for before, after in pairs)
     if "request" in event.data:
         what = f"With request {event.data['request']}"
-    why = str(event.data.get("evidence") or event.data.get("reason") or "")
-    return {
-        "title": _DEEDS[event.action],
-        "what": what,
-        "why": why,
-        "at": times.at(event.at),
-        "at_iso": times.iso(event.at),
-        "actor": event.actor,
-    }
+    return (
+        event,
+        _DEEDS[event.action],
+        what,
+        str(event.data.get("evidence") or event.data.get("reason") or ""),
+    )
 
 
-def _domain(row: DomainRow, *, now: datetime, evidence: bool) -> dict[str, str]:
-    valid = row.is_validated(now=now)
+def _domain(row: DomainRow, *, now: datetime, evidence: bool) -> dict[str, object]:
     current = [one for one in row.validations if one.expires_at > now]
     newest = next(iter(current or row.validations), None)
     return {
-        "name": row.adn,
-        "look": "ok" if valid else "warn",
-        "state": "Validated" if valid else "Lapsed" if newest else "Not validated",
-        "method": newest.method if newest else "",
-        "by": f"by {newest.validated_by}, {times.day(newest.validated_at)}" if newest else "",
+        "row": row,
+        "is_valid": row.is_validated(now=now),
+        "newest": newest,
         "evidence": ". ".join(str(v) for v in newest.evidence.values() if v) if newest and evidence else "",
-        "until": times.day(row.expires_at) if row.expires_at else "",
     }
 
 
-def _person(
-    member: Member, row: OrganisationRow, actor: Actor, *, manages: bool, managers: list[int]
-) -> dict[str, object]:
-    is_manager = member.role is OrgRole.MANAGER
-    last = managers == [member.user_id]
-    here = [row.slug, member.user_id]
+def _person(actor: Actor, member: Member, *, manages: bool, is_last: bool) -> dict[str, object]:
+    """A person, and what the reader may do about them; `is_last`: nobody else manages the organisation."""
     return {
+        "row": member,
         "name": member.name or member.username,
-        "email": member.email,
-        "username": member.username,
-        "role": ROLES[member.role],
-        "disabled": not member.is_active,
-        "is_self": member.user_id == actor.user_id,
-        "is_last_manager": last,
-        "may_change": manages and member.user_id != actor.user_id,
-        "account_disabled": not member.account_is_active,
         "disabled_note": disabled_note(member.disabled),
+        "is_self": member.user_id == actor.user_id,
+        "is_last_manager": is_last,
+        "may_change": manages and member.user_id != actor.user_id,
         "may_enable": may_enable(actor, member.disabled.by),
-        "has_factor": member.has_second_factor,
         "governs": _governs(actor, member),
-        "may_stop": can(actor, Action.MEMBERS_MANAGE),
-        "may_end": not last or can(actor, Action.MEMBERS_MANAGE),
-        "other_role": (OrgRole.APPLICANT if is_manager else OrgRole.MANAGER).value,
-        "role_button": "Make an applicant" if is_manager else "Make a manager",
-        "role_href": reverse("organisations-person-role", args=here),
-        "disable_href": reverse("organisations-disable-person", args=here),
-        "account_href": reverse("organisations-person-account", args=here),
-        "enable_href": reverse("organisations-enable-person", args=here),
+        "may_end": not is_last or can(actor, Action.MEMBERS_MANAGE),
     }
 
 

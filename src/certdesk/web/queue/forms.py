@@ -4,7 +4,7 @@ from typing import Any, ClassVar
 
 from django import forms
 
-from certdesk.services.organisations import WAYS
+from certdesk.services.organisations import WAYS, Evidence
 from certdesk.web.forms import PortalForm
 
 MAX_TEXT = 2000
@@ -40,6 +40,12 @@ class EvidenceForm(PortalForm):
         if not required:
             kwargs |= {"empty_permitted": True, "use_required_attribute": False}
         super().__init__(*args, **kwargs)
+        self.required = required
+
+    def evidence_of(self, domain: str) -> Evidence:
+        """What was filled in, as evidence about a domain."""
+        said = self.cleaned_data
+        return Evidence(domain=domain, how=said["how"], details=said["evidence"], reference=said["reference"])
 
     @property
     def is_empty(self) -> bool:
@@ -88,9 +94,7 @@ class ApproveForm(PortalForm):
 class RejectForm(PortalForm):
     """What goes with a no: the details reach the applicant."""
 
-    help_entries: ClassVar = {
-        "details": "/help/officers/#reject",
-    }
+    help_entries: ClassVar = {"details": "/help/officers/#reject"}
 
     details = forms.CharField(
         label="Details for the applicant",

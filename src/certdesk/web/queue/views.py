@@ -1,6 +1,6 @@
 """The officer's screens: what waits for a decision, and deciding it."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, QueryDict
@@ -13,7 +13,6 @@ from certdesk.domain.actors import Action, Actor, can
 from certdesk.domain.check_catalogue import stored
 from certdesk.domain.errors import InvalidInput, NotAuthorized, PolicyRefused, StateConflict
 from certdesk.domain.findings import Verdict
-from certdesk.domain.identifiers import is_ip_address
 from certdesk.domain.requests import Event, RequestId, State, Status
 from certdesk.services.confirm import approve_and_issue
 from certdesk.services.decisions import (
@@ -24,7 +23,7 @@ from certdesk.services.decisions import (
     judge_now,
     reject_request,
 )
-from certdesk.services.organisations import WAYS, Evidence
+from certdesk.services.organisations import WAYS
 from certdesk.store.models import Request
 from certdesk.store.selectors.organisations import get_organisation, list_domains
 from certdesk.store.selectors.requests import (
@@ -37,7 +36,7 @@ from certdesk.store.selectors.requests import (
     waiting_count,
 )
 from certdesk.web.actor import actor_of
-from certdesk.web.context import crumbs, ra_name
+from certdesk.web.context import ra_name
 from certdesk.web.queue.forms import ApproveForm, EvidenceForm, RejectForm
 from certdesk.web.requests import rows
 from certdesk.web.requests.stale import CONFLICT, seen_version, stale_context
@@ -47,16 +46,6 @@ _BY_PEOPLE = frozenset({Event.APPROVE, Event.REJECT, Event.WITHDRAW, Event.END})
 APPROVED_SHOWN = 100
 UNPROCESSABLE = 422
 WAITING = Filters(status=Status.WAITING_FOR_APPROVAL, sort=Sort.OLDEST, limit=PAGE)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DomainEvidence:
-    """A domain that nothing proves yet, with the form for its evidence."""
-
-    domain: str
-    required: bool
-    is_address: bool
-    form: EvidenceForm
 
 
 @require_safe
@@ -93,12 +82,12 @@ def approve(request: HttpRequest, number: int) -> HttpResponse:
     judged = _judged(actor, detail)
     evidence, form = _evidence_forms(judged, request), _approve_form(judged, request.POST)
     conflict = None
-    if all([form.is_valid(), *(item.form.is_valid() for item in evidence)]):
+    if all([form.is_valid(), *(one.is_valid() for one in evidence)]):
         try:
             approve_and_issue(
                 actor=actor,
                 number=number,
-                evidence=[_evidence(item) for item in evidence if not item.form.is_empty],
+                evidence=[one.evidence_of(str(one.prefix)) for one in evidence if not one.is_empty],
                 vetting=form.cleaned_data.get("vetting", ""),
                 shown=Shown.read(request.POST.get("shown", "")),
                 note=form.cleaned_data["note"],
@@ -170,31 +159,16 @@ def _judged(actor: Actor, detail: RequestDetail) -> Judgement | None:
     return judge_now(actor=actor, number=detail.number, now=timezone.now())
 
 
-def _evidence_forms(judged: Judgement | None, request: HttpRequest | None = None) -> list[DomainEvidence]:
+def _evidence_forms(judged: Judgement | None, request: HttpRequest | None = None) -> list[EvidenceForm]:
+    """A form for each domain that nothing proves yet, whose prefix is the domain."""
     if judged is None:
         return []
-    return [
-        DomainEvidence(
-            domain=domain,
-            required=domain in judged.required,
-            is_address=is_ip_address(domain),
-            form=EvidenceForm(
-                request.POST if request else None, prefix=domain, required=domain in judged.required
-            ),
-        )
-        for domain in judged.domains
-    ]
+    given = request.POST if request else None
+    return [EvidenceForm(given, prefix=one, required=one in judged.required) for one in judged.domains]
 
 
 def _approve_form(judged: Judgement | None, data: QueryDict | None = None) -> ApproveForm:
     return ApproveForm(data, vetted=judged is None or judged.vetted)
-
-
-def _evidence(item: DomainEvidence) -> Evidence:
-    said = item.form.cleaned_data
-    return Evidence(
-        domain=item.domain, how=said["how"], details=said["evidence"], reference=said["reference"]
-    )
 
 
 def _render(
@@ -203,14 +177,14 @@ def _render(
     detail: RequestDetail,
     judged: Judgement | None,
     *,
-    evidence: list[DomainEvidence],
+    evidence: list[EvidenceForm],
     form: ApproveForm | None = None,
     reject_form: RejectForm | None = None,
     conflict: StateConflict | None = None,
 ) -> HttpResponse:
     """The page; after a form that came too late, as things stand now, with what has changed and was typed."""
     ra, status = ra_name(), 200
-    filled = [("", form), ("", reject_form), *((f"{item.domain}: ", item.form) for item in evidence)]
+    filled = [("", form), ("", reject_form), *((f"{one.prefix}: ", one) for one in evidence)]
     problems = [(about, one) for about, one in filled if one is not None and one.errors]
     stale: dict[str, object] = {}
     if problems:
@@ -230,7 +204,7 @@ def _render(
             request, detail, conflict, ra=ra, typed=_typed(request), differences=differences
         )
     context: dict[str, object] = {
-        "crumbs": crumbs(("Queue", reverse("queue-list")), (f"Request {detail.number}", "")),
+        "crumbs": [("Queue", reverse("queue-list")), (f"Request {detail.number}", "")],
         "detail": detail,
         "title": rows.title(detail),
         "badges": rows.badges(detail, ra=ra, now=timezone.now()),
@@ -243,7 +217,7 @@ def _render(
         "waiting": judged is not None,
         "decided": _decided(detail),
         "evidence_forms": evidence,
-        "awaits_confirmation": any(not item.required for item in evidence),
+        "awaits_confirmation": any(not one.required for one in evidence),
         "form": form or _approve_form(judged),
         "reject_form": reject_form or RejectForm(),
         **stale,

@@ -25,13 +25,11 @@ from certdesk.services.confirm import submit_another
 from certdesk.services.requests import Preview
 from certdesk.store.selectors.requests import RequestDetail, get_request
 from certdesk.web.actor import actor_of
-from certdesk.web.context import Crumb, crumbs
+from certdesk.web.forms import form_page
 from certdesk.web.requests import rows
 from certdesk.web.requests.forms import CsrForm
 from certdesk.web.requests.preview import csr_facts
 from certdesk.web.requests.token import make_another_token, read_another_token
-
-UNPROCESSABLE = 422
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -65,13 +63,13 @@ def confirm(request: HttpRequest, number: int) -> HttpResponse:
     """Has the certificate issued, once, however often it is sent."""
     actor = actor_of(request)
     get_request(actor=actor, number=number)  # a foreign one is not there, whatever else is wrong
-    told = read_another_token(request.POST.get("preview", ""), number=number, user_id=actor.user_id)
+    csr_der, key = read_another_token(request.POST.get("preview", ""), number=number, user_id=actor.user_id)
     _made, certificate_id = submit_another(
         actor=actor,
         number=number,
-        upload=told.csr_der,
+        upload=csr_der,
         channel="portal",
-        idempotency_key=told.key,
+        idempotency_key=key,
         clock=timezone.now,
     )
     if certificate_id is None:
@@ -87,7 +85,7 @@ def confirm(request: HttpRequest, number: int) -> HttpResponse:
 
 def _form_page(request: HttpRequest, detail: RequestDetail, form: CsrForm) -> HttpResponse:
     context = {"form": form, "number": detail.number, "names": detail.names, "crumbs": _crumbs(detail)}
-    return render(request, "requests/another.html", context, status=UNPROCESSABLE if form.errors else 200)
+    return form_page(request, "requests/another.html", context)
 
 
 def _preview_page(request: HttpRequest, actor: Actor, detail: RequestDetail, seen: Preview) -> HttpResponse:
@@ -103,6 +101,6 @@ def _preview_page(request: HttpRequest, actor: Actor, detail: RequestDetail, see
     return render(request, "requests/another_preview.html", context)
 
 
-def _crumbs(detail: RequestDetail) -> list[Crumb]:
+def _crumbs(detail: RequestDetail) -> list[tuple[str, str]]:
     here = (f"Request {detail.number}", reverse("requests-show", args=[detail.number]))
-    return crumbs(("Certificates", "/requests/"), here, ("Another certificate", ""))
+    return [("Certificates", "/requests/"), here, ("Another certificate", "")]

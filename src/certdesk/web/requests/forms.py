@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 from django import forms
 from django.core.files.uploadedfile import UploadedFile
 
-from certdesk.domain.requests import OrganisationId
-from certdesk.web.forms import PortalForm
+from certdesk.web.forms import OrganisationChoice, PortalForm
+from certdesk.web.times import counted
 
 MAX_CSR = 64 * 1024
 BASE64_LINE = 64
@@ -115,7 +115,7 @@ class CsrForm(PortalForm):
         return content
 
 
-class NewRequestForm(CsrForm):
+class NewRequestForm(OrganisationChoice, CsrForm):
     """The one form of a new request."""
 
     help_entries: ClassVar = {
@@ -145,7 +145,7 @@ class NewRequestForm(CsrForm):
     )
     organisation = forms.TypedChoiceField(
         label="Organisation",
-        coerce=lambda value: OrganisationId(int(value)),
+        coerce=int,
         help_text="The request belongs to this organisation.",
         error_messages={
             "required": "Choose the organisation that the request is for.",
@@ -160,33 +160,10 @@ class NewRequestForm(CsrForm):
         widget=forms.Textarea(attrs={"rows": 2}),
     )
 
-    def __init__(
-        self,
-        *args: Any,
-        durations: Iterable[int],
-        software: Iterable[str],
-        organisations: dict[OrganisationId, str],
-        **kwargs: Any,
-    ) -> None:
+    def __init__(self, *args: Any, durations: Iterable[int], software: Iterable[str], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._organisations = organisations
-        self._choices("duration_years", [(n, "1 year" if n == 1 else f"{n} years") for n in durations])
-        self._choices("server_software", [("", "Choose one"), *((name, name) for name in software)])
-        if len(organisations) > 1:
-            self._choices("organisation", [("", "Choose one"), *organisations.items()])
-        else:
-            del self.fields["organisation"]
-
-    def _choices(self, name: str, choices: list[tuple[Any, str]]) -> None:
-        field = self.fields[name]
-        if isinstance(field, forms.ChoiceField):
-            field.choices = choices
-
-    @property
-    def organisation_id(self) -> OrganisationId:
-        """The chosen organisation, or the only one."""
-        chosen: OrganisationId = self.cleaned_data.get("organisation") or next(iter(self._organisations))
-        return chosen
+        self.offer("duration_years", [(n, counted(n, "year")) for n in durations])
+        self.offer("server_software", [("", "Choose one"), *((name, name) for name in software)])
 
 
 class EndForm(PortalForm):

@@ -37,7 +37,6 @@ from certdesk.store.selectors.certificates import (
 from certdesk.store.selectors.requests import RequestDetail, get_request
 from certdesk.web import times
 from certdesk.web.actor import actor_of
-from certdesk.web.context import crumbs
 from certdesk.web.forms import PortalForm
 from certdesk.web.requests.rows import CERTIFICATE
 
@@ -87,9 +86,7 @@ class RevokeForm(PortalForm):
     ) -> None:
         """`may_end`: the reader may end the request as well, which not every reason allows."""
         super().__init__(*args, **kwargs)
-        field = self.fields["reason"]
-        if isinstance(field, forms.ChoiceField):
-            field.choices = [(reason.value, _explained(reason, may_end=may_end)) for reason in reasons]
+        self.offer("reason", [(reason.value, _explained(reason, may_end=may_end)) for reason in reasons])
 
     def clean_end_request(self) -> bool:
         """Only some reasons may end the request."""
@@ -138,11 +135,11 @@ def revoke(request: HttpRequest, certificate_id: int) -> HttpResponse:
         else:
             messages.success(request, _done(progress))
             return redirect("requests-show", number=row.request)
-    trail = crumbs(
+    trail = [
         ("Certificates", "/requests/"),
         (f"Request {row.request}", reverse("requests-show", args=[row.request])),
         ("Revoke", ""),
-    )
+    ]
     context = {
         "form": form,
         "line": _line(row, may_revoke_it=True),

@@ -3,7 +3,6 @@
 import textwrap
 from base64 import b64encode
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -66,14 +65,6 @@ _EVENTS: Mapping[str, str] = {
     Event.CANCEL: "Issuing cancelled",
     "revoke": "Certificate revoked",
 }
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Fact:
-    """A term and its description."""
-
-    label: str
-    value: str
 
 
 def check_list(checks: Iterable[Check]) -> dict[str, Any]:

@@ -7,7 +7,6 @@ hold a secret is encrypted in it.
 
 import secrets
 from base64 import b64decode, b64encode
-from dataclasses import dataclass
 from typing import Any
 
 from django.core import signing
@@ -20,23 +19,6 @@ from certdesk.services.sealing import csr_from_store, csr_to_store
 SALT = "certdesk.requests.preview"
 ANOTHER_SALT = "certdesk.requests.another"
 LIFETIME = 12 * 3600  # as long as a session may last
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PreviewToken:
-    """What a token says: the submission, and the key that makes its confirmation idempotent."""
-
-    submission: Submission
-    key: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AnotherToken:
-    """A CSR for another certificate under a request, and the key that makes its confirmation idempotent."""
-
-    number: int
-    csr_der: bytes
-    key: str
 
 
 def make_token(*, submission: Submission, csr_der: bytes, user_id: UserId) -> str:
@@ -54,8 +36,11 @@ def make_token(*, submission: Submission, csr_der: bytes, user_id: UserId) -> st
     return signing.dumps(payload, salt=SALT, compress=True)
 
 
-def read_token(text: str, *, user_id: UserId | None) -> PreviewToken:
-    """What the token says. Raises InvalidInput if it is altered, too old or another person's."""
+def read_token(text: str, *, user_id: UserId | None) -> tuple[Submission, str]:
+    """The submission, and the key that makes its confirmation idempotent.
+
+    Raises InvalidInput if the token is altered, too old or another person's.
+    """
     payload = _opened(text, salt=SALT, user_id=user_id)
     submission = Submission(
         organisation_id=OrganisationId(payload["o"]),
@@ -65,7 +50,7 @@ def read_token(text: str, *, user_id: UserId | None) -> PreviewToken:
         profile_id=payload["p"],
         note=payload["n"],
     )
-    return PreviewToken(submission=submission, key=payload["k"])
+    return submission, payload["k"]
 
 
 def make_another_token(*, number: int, csr_der: bytes, user_id: UserId) -> str:
@@ -79,12 +64,12 @@ def make_another_token(*, number: int, csr_der: bytes, user_id: UserId) -> str:
     return signing.dumps(payload, salt=ANOTHER_SALT, compress=True)
 
 
-def read_another_token(text: str, *, number: int, user_id: UserId | None) -> AnotherToken:
-    """What the token says. Raises InvalidInput as `read_token` does, or for another request's."""
+def read_another_token(text: str, *, number: int, user_id: UserId | None) -> tuple[bytes, str]:
+    """The CSR (DER) and the key. Raises InvalidInput as `read_token` does, or for another request's."""
     payload = _opened(text, salt=ANOTHER_SALT, user_id=user_id)
     if payload["r"] != number:
         raise InvalidInput("This preview was made for another request. Upload the CSR again.")
-    return AnotherToken(number=payload["r"], csr_der=_unpacked(payload["c"]), key=payload["k"])
+    return _unpacked(payload["c"]), payload["k"]
 
 
 def _opened(text: str, *, salt: str, user_id: UserId | None) -> dict[str, Any]:

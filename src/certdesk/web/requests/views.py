@@ -29,13 +29,14 @@ from certdesk.services.requests import (
     withdraw_request,
 )
 from certdesk.store.selectors.caa import caa_of_request
-from certdesk.store.selectors.organisations import OrganisationRow, list_organisations
+from certdesk.store.selectors.organisations import list_organisations
 from certdesk.store.selectors.requests import RequestDetail, get_request
 from certdesk.store.selectors.waiting import waiting_for_ca
 from certdesk.web.actor import actor_of
-from certdesk.web.context import crumbs, ra_name
+from certdesk.web.context import ra_name
 from certdesk.web.dcv.asking import awaiting_context
 from certdesk.web.dcv.caa import caa_views
+from certdesk.web.forms import UNPROCESSABLE, form_page
 from certdesk.web.requests import rows
 from certdesk.web.requests.certificate import bundle_response, certificate_context, form_response
 from certdesk.web.requests.forms import EndForm, NewRequestForm
@@ -48,7 +49,6 @@ from certdesk.web.requests.token import make_token, read_token
 LIST = ("Certificates", "/requests/")
 #: The profile that the portal asks under.
 PROFILE = "tls-server"
-UNPROCESSABLE = 422
 WITHDRAWABLE = (Status.WAITING_FOR_APPROVAL, Status.ACCEPTED, Status.SUBMITTED)
 
 
@@ -58,7 +58,7 @@ def new(request: HttpRequest) -> HttpResponse:
     actor = actor_of(request)
     initial: dict[str, object] = {}
     if request.method == "POST":
-        asked = read_token(request.POST.get("preview", ""), user_id=actor.user_id).submission
+        asked, _key = read_token(request.POST.get("preview", ""), user_id=actor.user_id)
         initial = {
             "csr_text": rows.csr_pem(asked.upload),
             "duration_years": asked.duration_years,
@@ -97,7 +97,7 @@ def preview(request: HttpRequest) -> HttpResponse:
     if not refused and actor.user_id is not None:
         token = make_token(submission=submission, csr_der=seen.csr.der, user_id=actor.user_id)
     context = preview_context(seen, token=token, note=submission.note)
-    context["crumbs"] = crumbs(LIST, ("Request a certificate", reverse("requests-new")), ("Check it", ""))
+    context["crumbs"] = [LIST, ("Request a certificate", reverse("requests-new")), ("Check it", "")]
     return render(request, "requests/preview.html", context)
 
 
@@ -105,12 +105,12 @@ def preview(request: HttpRequest) -> HttpResponse:
 def confirm(request: HttpRequest) -> HttpResponse:
     """Sends exactly what was previewed, once."""
     actor = actor_of(request)
-    token = read_token(request.POST.get("preview", ""), user_id=actor.user_id)
+    submission, key = read_token(request.POST.get("preview", ""), user_id=actor.user_id)
     created = submit_request(
         actor=actor,
-        submission=token.submission,
+        submission=submission,
         channel="portal",
-        idempotency_key=token.key,
+        idempotency_key=key,
         clock=timezone.now,
     )
     return redirect("requests-show", number=created.number)
@@ -137,7 +137,7 @@ def render_request(
     officer = can(actor, Action.REQUEST_DECIDE)
     waiting, rejected = waiting_for_ca(request=detail, now=now), detail.status is Status.REJECTED_BY_CA
     context: dict[str, object] = {
-        "crumbs": crumbs(LIST, (f"Request {number}", "")),
+        "crumbs": [LIST, (f"Request {number}", "")],
         "detail": detail,
         "title": rows.title(detail),
         "badges": rows.badges(detail, ra=ra, now=now),
@@ -157,7 +157,7 @@ def render_request(
         "earlier": lines[1:],
         "facts": rows.stored_csr(detail),
         **rows.check_list(stored(detail.checks)),
-        "caa": caa_views(caa_of_request(detail), now=now, on_request=True),
+        "caa": caa_views(caa_of_request(detail), now=now),
         "history": rows.history(detail, ra=ra),
         "may_withdraw": _may_withdraw(actor, detail),
         "another_until": may_ask_another_until(actor, detail, now=now),
@@ -189,15 +189,11 @@ def withdraw(request: HttpRequest, number: int) -> HttpResponse:
         else:
             messages.success(request, f"Request {number} is withdrawn.")
             return redirect("requests-show", number=number)
-    trail = crumbs(LIST, (f"Request {number}", reverse("requests-show", args=[number])), ("Withdraw", ""))
-    context: dict[str, object] = {
-        "detail": detail,
-        "title": rows.title(detail),
-        "crumbs": trail,
+    allowed = {
         "may_withdraw": _may_withdraw(actor, detail),
         "over": detail.status not in WITHDRAWABLE,
     }
-    return _asked(request, "requests/withdraw.html", context, detail, conflict)
+    return _asked(request, "requests/withdraw.html", "Withdraw", detail, conflict, **allowed)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -216,32 +212,33 @@ def end(request: HttpRequest, number: int) -> HttpResponse:
                 request, f"Request {number} has ended. No further certificate is issued under it."
             )
             return redirect("requests-show", number=number)
-    trail = crumbs(LIST, (f"Request {number}", reverse("requests-show", args=[number])), ("End", ""))
-    context: dict[str, object] = {
-        "detail": detail,
-        "title": rows.title(detail),
-        "crumbs": trail,
-        "may_end": may_end(actor, detail),
-        "form": form,
-    }
-    return _asked(request, "requests/end.html", context, detail, conflict)
+    return _asked(
+        request, "requests/end.html", "End", detail, conflict, form=form, may_end=may_end(actor, detail)
+    )
 
 
 def _asked(
     request: HttpRequest,
     template: str,
-    context: dict[str, object],
+    step: str,
     detail: RequestDetail,
     conflict: StateConflict | None,
+    **context: object,
 ) -> HttpResponse:
     """A page that asks first; after a POST that came too late, with what has changed since."""
-    form = context.get("form")
+    here = reverse("requests-show", args=[detail.number])
+    context |= {
+        "detail": detail,
+        "title": rows.title(detail),
+        "crumbs": [LIST, (f"Request {detail.number}", here), (step, "")],
+    }
+    form, status = context.get("form"), 200
     if conflict is not None:
-        typed = {"Reason": request.POST.get("reason", "")}
+        typed, status = {"Reason": request.POST.get("reason", "")}, CONFLICT
         context |= stale_context(request, detail, conflict, ra=ra_name(), typed=typed)
-        return render(request, template, context, status=CONFLICT)
-    failed = isinstance(form, EndForm) and form.errors
-    return render(request, template, context, status=UNPROCESSABLE if failed else 200)
+    elif isinstance(form, EndForm) and form.errors:
+        status = UNPROCESSABLE
+    return render(request, template, context, status=status)
 
 
 @require_safe
@@ -259,7 +256,8 @@ def certificate(request: HttpRequest, number: int, form: str) -> HttpResponse:
 def _form(
     actor: Actor, request: HttpRequest | None = None, *, initial: dict[str, object] | None = None
 ) -> NewRequestForm:
-    own = _organisations(actor)
+    seen = list_organisations(actor=actor) if actor.memberships else []
+    own = [row for row in seen if can(actor, Action.REQUEST_CREATE, organisation_id=row.id)]
     if not own:
         raise NotAuthorized("You don’t belong to an organisation, so you can’t request certificates.")
     rt = runtime.current()
@@ -275,23 +273,12 @@ def _form(
     )
 
 
-def _organisations(actor: Actor) -> list[OrganisationRow]:
-    if not actor.memberships:
-        return []
-    return [
-        row
-        for row in list_organisations(actor=actor)
-        if can(actor, Action.REQUEST_CREATE, organisation_id=row.id)
-    ]
-
-
 def _render_form(request: HttpRequest, form: NewRequestForm) -> HttpResponse:
     context = {
         "form": form,
-        "crumbs": crumbs(LIST, ("Request a certificate", "")),
-        "validity_note": "The CA issues one certificate for the whole time.",
+        "crumbs": [LIST, ("Request a certificate", "")],
     }
-    return render(request, "requests/new.html", context, status=UNPROCESSABLE if form.errors else 200)
+    return form_page(request, "requests/new.html", context)
 
 
 def _poll_version(detail: RequestDetail) -> str:

@@ -1,12 +1,11 @@
 """How the service is doing, for operators: its CAs, the work in the background, its version. No secrets."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
-from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
 
@@ -15,10 +14,9 @@ from certdesk.domain.findings import Verdict, worst
 from certdesk.services import runtime
 from certdesk.services.operations import retry_job
 from certdesk.services.perspectives import shortfall
-from certdesk.store.selectors.operations import Backlog, FailedJob, Operations, operations
+from certdesk.store.selectors.operations import Backlog, Operations, operations
 from certdesk.web import times
 from certdesk.web.actor import actor_of
-from certdesk.web.context import crumbs
 from certdesk.web.requests.rows import check_list
 
 _JOBS = {
@@ -56,12 +54,12 @@ def service(request: HttpRequest) -> HttpResponse:
     found = operations(actor=actor_of(request), now=now)
     rt = runtime.current()
     context = {
-        "crumbs": crumbs(("Home", "/"), ("Service", "")),
+        "crumbs": [("Home", "/"), ("Service", "")],
         "cas": [_ca(one, is_default=name == rt.default_backend) for name, one in rt.backends.items()],
         "work": work_rows(found, now=now),
         "shortfall": shortfall(now=now),
         "stopped": rt.settings.issuing_stopped,
-        "failed": [_job(job) for job in found.failed],
+        "failed": [(job, _JOBS.get(job.name, job.name)) for job in found.failed],
         "failed_count": found.jobs_failed,
         "at": times.at_second(now),
     }
@@ -78,46 +76,27 @@ def retry(request: HttpRequest, job_id: UUID) -> HttpResponse:
     return redirect("service")
 
 
-def work_rows(found: Operations, *, now: datetime) -> list[dict[str, object]]:
-    """The background's work, with a word on each kind."""
-    rows = [
-        _backlog("Issuances that are due", found.issuances, now),
-        _backlog("Jobs that are due", found.jobs, now),
-    ]
+def work_rows(found: Operations, *, now: datetime) -> list[tuple[str, int, timedelta | None, str, str]]:
+    """The background's work: what, how much, for how long the oldest is due, icon and word."""
     retrying, failed = found.jobs_retrying, found.jobs_failed
     return [
-        *rows,
-        {
-            "title": "Jobs to be tried again",
-            "count": retrying,
-            "age": "",
-            "look": "warn" if retrying else "ok",
-            "state": "Something failed" if retrying else "None",
-        },
-        {
-            "title": "Failed jobs",
-            "count": failed,
-            "age": "",
-            "look": "stop" if failed else "ok",
-            "state": "See below" if failed else "None",
-        },
+        _backlog("Issuances that are due", found.issuances, now),
+        _backlog("Jobs that are due", found.jobs, now),
+        ("Jobs to be tried again", retrying, None, *(("warn", "Something failed") if retrying else _NONE)),
+        ("Failed jobs", failed, None, *(("stop", "See below") if failed else _NONE)),
     ]
 
 
 #: What is due is taken up within half a second; a minute means that no worker runs, or it can't keep up.
-_LATE_SECONDS = 60
+_LATE = timedelta(minutes=1)
+_NONE = ("ok", "None")
 
 
-def _backlog(title: str, backlog: Backlog, now: datetime) -> dict[str, object]:
+def _backlog(title: str, backlog: Backlog, now: datetime) -> tuple[str, int, timedelta | None, str, str]:
     age = now - backlog.oldest_at if backlog.oldest_at else None
-    late = age is not None and age.total_seconds() > _LATE_SECONDS
-    return {
-        "title": title,
-        "count": backlog.due,
-        "age": times.lasted(age) if age is not None else "",
-        "look": "warn" if late else "ok",
-        "state": "Late: is a worker running?" if late else "On time",
-    }
+    if age is not None and age > _LATE:
+        return title, backlog.due, age, "warn", "Late: is a worker running?"
+    return title, backlog.due, age, "ok", "On time"
 
 
 def _ca(backend: Backend, *, is_default: bool) -> dict[str, object]:
@@ -132,14 +111,4 @@ def _ca(backend: Backend, *, is_default: bool) -> dict[str, object]:
         "state": state,
         "is_default": is_default,
         "checks": [*found["problem_checks"], *found["passed_checks"]],
-    }
-
-
-def _job(job: FailedJob) -> dict[str, object]:
-    return {
-        "title": _JOBS.get(job.name, job.name),
-        "tries": job.tries,
-        "at": times.at(job.failed_at) if job.failed_at else "",
-        "reason": job.reason,
-        "href": reverse("service-retry", args=[job.id]),
     }

@@ -16,7 +16,6 @@ from certdesk.services import runtime
 from certdesk.services.settings import change_settings, default_settings, reset_setting
 from certdesk.store.selectors.settings import SettingsChange, latest_settings, settings_history
 from certdesk.web.actor import actor_of
-from certdesk.web.context import crumbs
 from certdesk.web.forms import show_on
 from certdesk.web.settings.forms import (
     GROUPS,
@@ -116,7 +115,7 @@ def _render(
     form = form or SettingsForm(initial=initial_values(current, version=version), now=now)
     fields = {name: _field(name, form, current, default) for name in NAMES}
     context = {
-        "crumbs": crumbs(("Home", "/"), ("Settings", "")),
+        "crumbs": [("Home", "/"), ("Settings", "")],
         "form": form,
         "groups": [(key, title, [fields[name] for name in names]) for key, title, names in GROUPS],
         "may_change": can(actor, Action.SERVICE_OPERATE),
@@ -145,12 +144,8 @@ def _field(
     }
 
 
-def _change(row: SettingsChange) -> dict[str, object]:
-    return {
-        "at": row.at,
-        "by": row.by,
-        "changes": [
-            {"title": TITLES.get(name, name), "before": told(name, before), "after": told(name, after)}
-            for name, (before, after) in row.changed.items()
-        ],
-    }
+def _change(row: SettingsChange) -> tuple[SettingsChange, list[tuple[str, str, str]]]:
+    """A change, and what was changed: title, before, after."""
+    return row, [
+        (TITLES.get(n, n), told(n, before), told(n, after)) for n, (before, after) in row.changed.items()
+    ]
