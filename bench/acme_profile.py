@@ -2,8 +2,8 @@
 
 For `bench_acme --profile`. Requests go through the WSGI application, with no server and no socket.
 
-What it says at present, on SQLite: an order with a challenge is 73 statements in 6 requests, one without is
-47 in 3, ends of transactions too. Lint apart, an order without a challenge is 9,800 function calls (ADR 18):
+What it says at present, on SQLite: an order with a challenge is 66 statements in 6 requests, one without is
+39 in 3, ends of transactions too. Lint apart, an order without a challenge is 9,800 function calls (ADR 19):
 policy, its checks and records, the encoding of the certificate, and some forty short statements. In wall time
 it is the two commits that wait for the disk: the intent, and the certificate.
 """

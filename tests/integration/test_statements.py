@@ -38,7 +38,7 @@ def test_pages() -> None:
     )
     assert client.get(f"/requests/{numbers[-1]}/").status_code == 200
     assert statements(lambda: client.get("/requests/")) <= 6
-    assert statements(lambda: client.get(f"/requests/{numbers[-1]}/")) <= 14
+    assert statements(lambda: client.get(f"/requests/{numbers[-1]}/")) <= 13
 
 
 def test_a_preview() -> None:

@@ -6,8 +6,8 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
+from certdesk.store.driver import insert
 from certdesk.store.models import Organisation, User
-from certdesk.store.prepared import insert
 from tests.integration.support import NOW, World
 from tests.integration.written import snapshot
 

@@ -37,7 +37,6 @@ from certdesk.services import (
 from certdesk.store.apart import apart
 from certdesk.store.db import write_transaction
 from certdesk.store.jobs import HANDLERS as PLACE
-from certdesk.store.prepared import Swap
 
 log = structlog.get_logger()
 
@@ -49,7 +48,6 @@ BATCH = 20
 LINTED_AT_ONCE = 10  # certificates, once more in full: some 30 ms of CPU in each look
 GIVE_UP_AFTER = 17  # tries: with the back-off below about a day
 RETRY_FIRST, RETRY_MOST = timedelta(seconds=10), timedelta(hours=4)
-_CLAIM = Swap(DBTaskResult, where=("id", "status"), to=("status", "started_at", "worker_ids"))
 DEAD_AFTER = timedelta(minutes=10)  # a job running longer belonged to a worker that died
 KEEP_FINISHED = timedelta(days=14)
 LAST_LOOKS = 5.0  # seconds that a worker which ends waits for looks under way; they are due again anyway
@@ -143,7 +141,8 @@ class Worker:
         with write_transaction():
             for job in found:
                 workers = [*job.worker_ids, self.name]
-                if _CLAIM((job.id, TaskResultStatus.READY), (TaskResultStatus.RUNNING, now, workers)):
+                ready = DBTaskResult.objects.filter(id=job.id, status=TaskResultStatus.READY)
+                if ready.update(status=TaskResultStatus.RUNNING, started_at=now, worker_ids=workers):
                     job.worker_ids = workers
                     claimed.append(job)
         return claimed

@@ -18,9 +18,9 @@ from certdesk.services.acme_credentials import hmac_key, limits_of
 from certdesk.store import audit
 from certdesk.store.db import write_transaction
 from certdesk.store.models import AcmeAccount, EabCredential
-from certdesk.store.selectors.facts import lock_organisation
+from certdesk.store.selectors.facts import adns_of, lock_organisation
 from certdesk.store.selectors.keys import key_is_blocked
-from certdesk.store.sql import account_now
+from certdesk.store.sql import AccountAndFacts, AccountNow, account_and_facts, account_now
 
 MAX_CONTACTS = 10
 MAX_CONTACT = 320
@@ -48,7 +48,7 @@ def account_by_id(account_id: int) -> AcmeAccount:
     if (found := account_now(account_id)) is None:
         raise AcmeRefused(ProblemType.ACCOUNT_DOES_NOT_EXIST, "There is no such account. Register first.")
     runtime.note_version(found.settings_version)
-    _refuse(account_obstacle(_standing(found.account, is_key_blocked=found.is_key_blocked)))
+    _refuse(account_obstacle(standing_of(found)))
     return found.account
 
 
@@ -165,30 +165,34 @@ def must_be_able(account: AcmeAccount, action: Action) -> None:
         raise AcmeRefused(ProblemType.UNAUTHORIZED, "This account may not do this.", status=401)
 
 
-def refuse_obstacles(
-    account: AcmeAccount, *, names: Sequence[str], profile_id: str, is_locked: bool = False, now: datetime
-) -> AcmeAccount:
-    """Raises AcmeRefused when the account may not have these names under this profile; else returns it.
+def refuse_obstacles(account: AcmeAccount, *, names: Sequence[str], profile_id: str, now: datetime) -> None:
+    """Raises AcmeRefused when the account, as the caller has read it, may not have these names."""
+    _refuse(credential_obstacles(_standing(account), names=names, profile_id=profile_id, now=now))
 
-    The account as the caller has read it is what counts or, with `is_locked`, its rows as they are now: for
-    a caller that holds the organisation's lock.
+
+def judged_now(
+    account: AcmeAccount, *, names: Sequence[str], profile_id: str, key: str = "", now: datetime
+) -> AccountAndFacts:
+    """The account as it is now, for a caller that holds the organisation's lock, and what policy decides on.
+
+    `key` is the SHA-256 of a certificate's key. Raises AcmeRefused as `refuse_obstacles` does.
     """
-    account, standing = account_and_standing(account.pk) if is_locked else (account, _standing(account))
-    _refuse(credential_obstacles(standing, names=names, profile_id=profile_id, now=now))
-    return account
+    found = account_and_facts(account.pk, adns=adns_of(names), key=key, now=now)
+    runtime.note_version(found.settings_version)
+    _refuse(credential_obstacles(standing_of(found), names=names, profile_id=profile_id, now=now))
+    return found
 
 
 def refuse_ended(account_id: int) -> None:
     """Raises AcmeRefused (unauthorized) for an account that may do nothing by now, under the lock."""
-    _refuse(account_obstacle(account_and_standing(account_id)[1]))
-
-
-def account_and_standing(account_id: int) -> tuple[AcmeAccount, Standing]:
-    """An account in the database at this moment, and what stands for and against it, in one statement."""
     if (found := account_now(account_id)) is None:
         raise InvariantViolated("an account is never deleted, and this one is not there")
-    runtime.note_version(found.settings_version)
-    return found.account, _standing(found.account, is_key_blocked=found.is_key_blocked)
+    _refuse(account_obstacle(standing_of(found)))
+
+
+def standing_of(found: AccountNow) -> Standing:
+    """What stands for and against an account that was read with its key's block."""
+    return _standing(found.account, is_key_blocked=found.is_key_blocked)
 
 
 def is_valid(account: AcmeAccount) -> bool:

@@ -23,19 +23,12 @@ from certdesk.domain.revocation import RevocationReason, reason_coded
 from certdesk.services.acme_accounts import actor_of, refuse_obstacles
 from certdesk.services.acme_orders import named, not_there, status_of
 from certdesk.services.revocation import HoldsAccount, HoldsKey, revoke_by_proof
-from certdesk.store.models import AcmeAccount, AcmeAuthorization, AcmeOrder, Certificate
-from certdesk.store.prepared import Prepared
+from certdesk.store.models import AcmeAccount, AcmeAuthorization, Certificate
 from certdesk.store.selectors.facts import organisation_facts
+from certdesk.store.sql import ORDERED
 
 MAX_CERTIFICATE = 64 * 1024
 MAX_REASON = 500
-_ORDERED = Prepared(
-    lambda number, account: AcmeOrder.objects.select_related("certificate__issuer_chain").filter(
-        certificate_id=number, account_id=account
-    ),
-    int,
-    int,
-)
 HOLDER = "holder of the certificate's key"
 _UNKNOWN = "There is no such certificate here."
 
@@ -46,12 +39,13 @@ def chain_pem(*, account: AcmeAccount, certificate_id: int, with_root: bool = Fa
     The root is left out unless it is asked for. Raises AcmeRefused: 404 for any other certificate, or as
     `refuse_obstacles` does.
     """
-    order = _ORDERED.first(certificate_id, account.pk)
-    if order is None or (row := order.certificate) is None:
+    row = ORDERED.row(certificate=certificate_id, account=account.pk)
+    if row is None:
         raise not_there()
-    refuse_obstacles(account, names=order.identifiers, profile_id=order.profile_id, now=now)
-    above = tuple(base64.b64decode(der) for der in row.issuer_chain.certificates)
-    return fullchain_pem((bytes(row.der), *above), with_root=with_root)
+    names, profile_id, der, chain = row
+    refuse_obstacles(account, names=names, profile_id=profile_id, now=now)
+    above = tuple(base64.b64decode(one) for one in chain)
+    return fullchain_pem((bytes(der), *above), with_root=with_root)
 
 
 def revoke_by_account(

@@ -21,7 +21,7 @@ from certdesk.domain.policy import Outcome
 from certdesk.domain.profiles import profile
 from certdesk.domain.requests import Event, IssuanceId, OrganisationId, UserId, Work
 from certdesk.services import runtime
-from certdesk.services.acme_accounts import actor_of, must_be_able, refuse_obstacles
+from certdesk.services.acme_accounts import actor_of, judged_now, must_be_able
 from certdesk.services.acme_addresses import account_url
 from certdesk.services.acme_orders import OrderView, get_order, order_view, own_order, wanted_by
 from certdesk.services.caa import CaaSeen, look_at_caa, record_caa
@@ -37,13 +37,10 @@ from certdesk.services.preflight import ACME, Subject, intent_of, judged, obstac
 from certdesk.services.sealing import csr_from_store
 from certdesk.store import audit
 from certdesk.store.db import write_transaction
+from certdesk.store.driver import swap
 from certdesk.store.models import AcmeAccount, AcmeOrder, Issuance, Request
-from certdesk.store.prepared import Prepared, Swap
 from certdesk.store.selectors.facts import lock_organisation
 from certdesk.store.sql import CLAIM_ORDER, request_now
-
-_UNDER = Swap(AcmeOrder, where=("id",), to=("request",))
-_ACCOUNT_WITH = Prepared(lambda key: AcmeAccount.objects.filter(spki_sha256=key).values_list("id")[:1], str)
 
 #: Runs the rest while the client waits a moment, and goes on without it.
 Aside = Callable[[Callable[[], None]], None]
@@ -92,12 +89,17 @@ def finalize(
         now = clock()
         # The claim comes first: a finalize that loses the race makes no request.
         if order.expires_at > now and CLAIM_ORDER.change(order=order.pk, now=now):
-            account = refuse_obstacles(
-                account, names=order.identifiers, profile_id=order.profile_id, is_locked=True, now=now
+            key = csr.key.spki_sha256
+            found = judged_now(
+                account, names=order.identifiers, profile_id=order.profile_id, key=key, now=now
             )
+            account = found.account
+            if found.known.is_account_key:
+                detail = "The CSR's key is that of an account. Make one for the certificate alone."
+                raise AcmeRefused(ProblemType.BAD_CSR, detail)
             order.finalized_at, order.account = now, account
             request = _request_of(order)
-            subject = replace(_subject(account, order, request, csr), caa=caa.answers)
+            subject = replace(_subject(account, order, request, csr), caa=caa.answers, known=found.known)
             facts, decision = judged(subject, now=now)
             if request is None:
                 against = decision.refusals + decision.manual_reasons + decision.pending
@@ -117,7 +119,7 @@ def finalize(
                     then=((Event.CLAIM, claim_step(backend)),),
                     now=now,
                 )
-                _UNDER((order.pk,), (request.pk,))
+                swap(AcmeOrder, {"id": order.pk}, {"request_id": request.pk})
             elif against := obstacles_under(request, subject, decision, now=now):
                 raise problem_of(against)
             if differences(intent, facts, csr=csr, ends_at=request.term_ends_at):
@@ -229,9 +231,4 @@ def _checked_csr(account: AcmeAccount, der: bytes, *, order: OrderView, now: dat
         )
     if refused := [check for check in csr.findings if check.verdict is Verdict.REFUSE]:
         raise problem_of(refused)
-    if _ACCOUNT_WITH.row(csr.key.spki_sha256) is not None:
-        raise AcmeRefused(
-            ProblemType.BAD_CSR,
-            "The CSR's key is that of an account. Make one for the certificate alone.",
-        )
     return csr

@@ -34,7 +34,7 @@ from certdesk.domain.orders import (
 from certdesk.domain.profiles import PROFILES, Profile
 from certdesk.domain.requests import OrganisationId, Status, UserId, status_text
 from certdesk.services import runtime
-from certdesk.services.acme_accounts import actor_of, must_be_able, refuse_obstacles
+from certdesk.services.acme_accounts import actor_of, judged_now, must_be_able, refuse_obstacles
 from certdesk.services.acme_renewal import identifier_of
 from certdesk.services.entitlements import (
     Entitled,
@@ -46,11 +46,10 @@ from certdesk.services.entitlements import (
 from certdesk.store import audit
 from certdesk.store.apart import apart
 from certdesk.store.db import write_transaction
+from certdesk.store.driver import insert, insert_all
 from certdesk.store.models import AcmeAccount, AcmeAuthorization, AcmeChallenge, AcmeOrder, Certificate
-from certdesk.store.prepared import Swap, insert, insert_all
-from certdesk.store.selectors.acme import proven_by_hands_on
 from certdesk.store.selectors.facts import lock_organisation
-from certdesk.store.sql import COUNT_ORDER, authorization_now, order_now
+from certdesk.store.sql import COUNT_ANEW, COUNT_ORDER, AccountAndFacts, authorization_now, order_now
 
 DEFAULT_PROFILE = "tls-server"
 HOUR = timedelta(hours=1)
@@ -58,11 +57,6 @@ ORDERS_A_PAGE = 100
 #: Orders that came to nothing are kept for so long, for people who look for the reason.
 KEEP_ENDED = timedelta(days=30)
 CLEARED_AT_ONCE = 500
-_COUNT_ANEW = Swap(
-    AcmeAccount,
-    where=("id", "window_started_at__lte"),
-    to=("window_started_at", "window_orders", "last_used_at"),
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,12 +124,14 @@ def new_order(
     profile_id = ordered_profile(account, profile_id, now=now).id
     with write_transaction():
         lock_organisation(OrganisationId(account.organisation_id))
-        account = refuse_obstacles(account, names=names, profile_id=profile_id, is_locked=True, now=now)
+        found = judged_now(account, names=names, profile_id=profile_id, now=now)
+        account = found.account
         _count_order(account, now=now)
         wanted = wanted_by(account, names, profile_id)
-        match entitlement_for(wanted, actor=actor_of(account), now=now):
+        match entitlement_for(wanted, actor=actor_of(account), known=found.known, now=now):
             case Entitled() as entitled:
-                return _create(account, wanted, entitled, replaces=replaces, now=now)
+                proofs = [proof for proof in entitled.validations if not _is_by_hands_on(proof, found)]
+                return _create(account, wanted, entitled, proofs, replaces=replaces, now=now)
             case NeedsApproval() as waiting:
                 return _refused(account, _needs_human(waiting), now=now)
             case NotEntitled(checks=checks):
@@ -357,7 +353,7 @@ def _count_order(account: AcmeAccount, *, now: datetime) -> None:
             f"The account has {most} unfinished orders. Finalize them, or let them expire.",
             retry_after=int(HOUR.total_seconds()),
         )
-    if _COUNT_ANEW((account.pk, now - HOUR), (now, 1, now)):
+    if COUNT_ANEW.change(account=account.pk, hour_ago=now - HOUR, now=now):
         return
     wait = account.window_started_at + HOUR - now
     raise RateLimited(
@@ -370,6 +366,7 @@ def _create(
     account: AcmeAccount,
     wanted: Wanted,
     entitled: Entitled,
+    proofs: Sequence[Validation],
     *,
     replaces: Certificate | None,
     now: datetime,
@@ -385,7 +382,6 @@ def _create(
         expires_at=now + ORDER_LIFE,
     )
     insert(order)
-    proofs = _proofs_for(account, entitled.validations, now=now)
     rows = insert_all(_authorization(order, name, proofs, now=now) for name in wanted.names)
     audit.record(
         actor=actor_of(account),
@@ -399,18 +395,10 @@ def _create(
     return order_view(order, rows, now=now)
 
 
-def _proofs_for(
-    account: AcmeAccount, validations: Sequence[Validation], *, now: datetime
-) -> list[Validation]:
-    """The proofs that count for what an account orders, without those by hands on its credential."""
-    if all(proof.method is not Method.MANUAL_OWNERSHIP for proof in validations):
-        return list(validations)
-    own = proven_by_hands_on(credential_id=account.credential_id, now=now)
-    return [
-        proof
-        for proof in validations
-        if proof.method is not Method.MANUAL_OWNERSHIP or (proof.adn, proof.validated_at) not in own
-    ]
+def _is_by_hands_on(proof: Validation, found: AccountAndFacts) -> bool:
+    """Whether somebody proved it by hand who had hands on the account's credential."""
+    by_hand = proof.method is Method.MANUAL_OWNERSHIP
+    return by_hand and (proof.adn, proof.validated_at) in found.by_hands_on
 
 
 def _authorization(

@@ -16,6 +16,7 @@ from certdesk.domain.acme_credentials import credential_obstacles
 from certdesk.domain.acme_problems import URN, AcmeRefused, ProblemType, problem_json
 from certdesk.domain.actors import Action
 from certdesk.domain.deadlines import PERSISTENT_METHODS
+from certdesk.domain.errors import InvariantViolated
 from certdesk.domain.evidence import Validation
 from certdesk.domain.jws import key_authorization
 from certdesk.domain.orders import (
@@ -27,10 +28,11 @@ from certdesk.domain.orders import (
 from certdesk.domain.requests import OrganisationId
 from certdesk.services import runtime
 from certdesk.services.acme_accounts import (
-    account_and_standing,
     actor_of,
+    judged_now,
     must_be_able,
     refuse_obstacles,
+    standing_of,
 )
 from certdesk.services.acme_addresses import account_hash_prefix, account_url
 from certdesk.services.acme_orders import (
@@ -47,15 +49,16 @@ from certdesk.services.acme_orders import (
 from certdesk.services.validation import record_proof
 from certdesk.store import audit
 from certdesk.store.db import write_transaction
+from certdesk.store.driver import first, insert, swap
 from certdesk.store.models import (
     AcmeAccount,
     AcmeAuthorization,
     AcmeChallenge,
     Domain,
 )
-from certdesk.store.prepared import Prepared, Swap, insert
 from certdesk.store.selectors.acme import former_thumbprints
 from certdesk.store.selectors.facts import lock_organisation
+from certdesk.store.sql import account_now
 
 log = structlog.get_logger()
 
@@ -67,14 +70,6 @@ FIRST_RETRY = timedelta(seconds=2)
 PATIENCE = timedelta(seconds=20)
 #: What is recorded about these counts; the others have ended.
 _OPEN = (AuthorizationStatus.PENDING, AuthorizationStatus.VALID)
-
-_DOMAIN = Prepared(
-    lambda organisation, adn: Domain.objects.filter(organisation_id=organisation, adn=adn), int, str
-)
-_ANSWER = Swap(AcmeChallenge, where=("id",), to=("validated_at", "next_attempt_at", "problem"))
-_PROVE = Swap(
-    AcmeAuthorization, where=("id",), null=("failed_at", "deactivated_at"), to=("valid_until", "record")
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,9 +113,7 @@ def answer_challenge(
     with write_transaction():
         lock_organisation(OrganisationId(account.organisation_id))
         row, kind, answered = _own(account, authorization_id, type_name, now=now)
-        account = refuse_obstacles(
-            account, names=[named(row)], profile_id=row.order.profile_id, is_locked=True, now=now
-        )
+        account = judged_now(account, names=[named(row)], profile_id=row.order.profile_id, now=now).account
         status = status_of(row, expires_at=row.order.expires_at, now=now)
         if answered is not None or status is not AuthorizationStatus.PENDING:
             return Answered(view=challenge_view(row, kind, answered, status=status), look=None)
@@ -247,8 +240,12 @@ def _obstacle(look: Look, *, now: datetime) -> AcmeRefused | None:
     row, _answered = own_authorization(look.account, look.authorization.pk)
     if status_of(row, expires_at=row.order.expires_at, now=now) not in _OPEN:
         return AcmeRefused(ProblemType.MALFORMED, "The authorization was given up or has ended.")
-    _account, standing = account_and_standing(look.account.pk)
-    return credential_obstacles(standing, names=[named(row)], profile_id=row.order.profile_id, now=now)
+    found = account_now(look.account.pk)
+    if found is None:
+        raise InvariantViolated("an account is never deleted, and this one is not there")
+    runtime.note_version(found.settings_version)
+    names, profile_id = [named(row)], row.order.profile_id
+    return credential_obstacles(standing_of(found), names=names, profile_id=profile_id, now=now)
 
 
 def _thumbprints(look: Look) -> tuple[str, ...]:
@@ -294,7 +291,7 @@ def _reaches(look: Look, record: Record, *, now: datetime) -> bool:
 def _record_proof(look: Look, record: Record, *, now: datetime) -> None:
     organisation_id = look.account.organisation_id
     # Under the organisation's lock nobody else adds the domain in between.
-    domain = _DOMAIN.first(organisation_id, record.adn) or insert(
+    domain = first(Domain, organisation_id=organisation_id, adn=record.adn) or insert(
         Domain(organisation_id=organisation_id, adn=record.adn, created_at=now)
     )
     proof = record_proof(
@@ -315,8 +312,10 @@ def _record_proof(look: Look, record: Record, *, now: datetime) -> None:
         now=now,
         noted={},
     )
-    _ANSWER((look.challenge_id,), (now, None, None))
-    _PROVE((look.authorization.pk,), (proof.expires_at, proof.pk))
+    answered = {"validated_at": now, "next_attempt_at": None, "problem": None}
+    swap(AcmeChallenge, {"id": look.challenge_id}, answered)
+    alive = {"id": look.authorization.pk, "failed_at": None, "deactivated_at": None}
+    swap(AcmeAuthorization, alive, {"valid_until": proof.expires_at, "record_id": proof.pk})
 
 
 def _until(record: Record, *, now: datetime) -> datetime | None:

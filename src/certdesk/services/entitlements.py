@@ -24,12 +24,12 @@ from certdesk.domain.profiles import profile, validity
 from certdesk.domain.requests import Event, OrganisationId, RequestId, State, Status, UserId, Work, status_of
 from certdesk.domain.settings import OTHER
 from certdesk.services import runtime
-from certdesk.services.acme_accounts import account_and_standing
+from certdesk.services.acme_accounts import standing_of as account_standing
 from certdesk.services.preflight import ACME, Subject, judged, obstacles_under, rules_for, subject_of
+from certdesk.store.driver import insert
 from certdesk.store.models import AcmeOrder, Approval, Issuance, Organisation, Request
-from certdesk.store.prepared import insert
-from certdesk.store.selectors.facts import organisation_facts, organisation_row
-from certdesk.store.sql import ARRIVAL, covering_requests
+from certdesk.store.selectors.facts import known_facts, organisation_row
+from certdesk.store.sql import AccountNow, Arrival, FactsNow, account_now, covering_requests
 from certdesk.store.transitions import Change, Standing, Step, write_history
 
 AWAITS_CLIENT = "Approved. Certificates are issued when an ACME client asks."
@@ -85,12 +85,13 @@ class NotEntitled:
 Answer = Entitled | NeedsApproval | NotEntitled
 
 
-def entitlement_for(wanted: Wanted, *, actor: Actor, now: datetime) -> Answer:
+def entitlement_for(wanted: Wanted, *, actor: Actor, known: FactsNow, now: datetime) -> Answer:
     """What the organisation may have for these names, in the caller's transaction under its lock.
 
     Where a human has to decide, a request is made unless one like it waits already: the answer names it.
+    `known` was read there.
     """
-    subject = subject_wanted(wanted)
+    subject = replace(subject_wanted(wanted), known=known)
     facts, decision = judged(subject, now=now)
     if decision.refusals:
         return NotEntitled(checks=decision.refusals)
@@ -252,35 +253,34 @@ def lifetime() -> timedelta:
     return timedelta(days=runtime.current().acme.certificate_days)
 
 
-def standing_of(issuance: Issuance) -> tuple[Standing, str]:
-    """Where the request stands, and why a certificate that comes now may not be handed out (or nothing).
-
-    In one statement, for what was judged a moment ago.
-    """
-    row = ARRIVAL.row(issuance=issuance.pk)
-    if row is None:
-        raise InvariantViolated("an issuance is never deleted, and this one is not there")
-    state, status, version, organisation_id, active, blocked, account_blocked, deactivated, revoked = row
-    at = Standing(state=State(state), status=Status(status), version=version, organisation_id=organisation_id)
-    reasons = (
-        (NOT_ALLOWED, at.state is not State.APPROVED),
-        ("The organisation is disabled.", not active),
-        ("The key has been blocked.", blocked),
-        ("The ACME account's key has been blocked.", account_blocked),
-        ("The ACME account has been deactivated.", deactivated is not None),
-        ("The account's credential has been revoked.", revoked is not None),
+def standing_of(found: Arrival) -> tuple[Standing, str]:
+    """Where the request stands, and why a certificate that comes now may not be handed out (or nothing)."""
+    state, organisation, account = State(found.state), found.organisation, found.account
+    at = Standing(
+        state=state, status=Status(found.status), version=found.version, organisation_id=organisation.pk
     )
+    reasons = [
+        (NOT_ALLOWED, state is not State.APPROVED),
+        ("The organisation is disabled.", not organisation.is_active),
+        ("The key has been blocked.", found.is_key_blocked),
+    ]
+    if account is not None:
+        reasons += [
+            ("The ACME account's key has been blocked.", account.is_key_blocked),
+            ("The ACME account has been deactivated.", account.account.deactivated_at is not None),
+            ("The account's credential has been revoked.", account.account.credential.revoked_at is not None),
+        ]
     return at, next((why for why, holds in reasons if holds), "")
 
 
-def may_have_changed(issuance: Issuance, intent: Intent, *, now: datetime) -> bool:
+def may_have_changed(issuance: Issuance, intent: Intent, found: Arrival, *, now: datetime) -> bool:
     """Whether what was judged a moment ago may look otherwise by now, so that it has to be judged again.
 
     For what `standing_of` does not tell: name and place, what the RA has stopped, proofs, the credential's
-    limits. In the caller's transaction, under the organisation's lock; a tenth of what judging costs.
+    limits. A tenth of what judging costs.
     """
-    row = organisation_row(OrganisationId(issuance.organisation_id))
-    facts = organisation_facts(row, names=intent.names, now=now)
+    row = found.organisation
+    facts, _key = known_facts(row, names=intent.names, known=found.known, now=now)
     subject = server_subject(
         names=intent.names, organisation=row.legal_name, country=row.country, locality=row.locality
     )
@@ -289,7 +289,7 @@ def may_have_changed(issuance: Issuance, intent: Intent, *, now: datetime) -> bo
         intent.subject != subject
         or (row.ra_stopped_at is not None and row.ra_stopped_at > claimed - WAITED_AT_MOST)
         or any(covering(name, facts.validations, now=now) is None for name in intent.names)
-        or bool(order_obstacles(issuance.order, now=now))
+        or bool(order_obstacles(issuance.order, found.account, now=now))
     )
 
 
@@ -316,22 +316,28 @@ def issuance_obstacles(
     organisation = organisation_row(OrganisationId(issuance.organisation_id))
     subject = replace(issuance_subject(issuance, organisation, csr), before=issuance.pk, caa=caa)
     facts, decision = judged(subject, now=now)
+    account = None if issuance.order is None else account_now(issuance.order.account_id)
     against = (
-        *order_obstacles(issuance.order, now=now),
+        *order_obstacles(issuance.order, account, now=now),
         *obstacles_under(request, subject, decision, is_first=is_first, now=now),
     )
     return against or differences(intent, facts, csr=csr, ends_at=request.term_ends_at)
 
 
-def order_obstacles(order: AcmeOrder | None, *, now: datetime) -> tuple[Check, ...]:
-    """What stands against an order's account, its key and credential now; nothing without an order.
+def order_obstacles(
+    order: AcmeOrder | None, account: AccountNow | None, *, now: datetime
+) -> tuple[Check, ...]:
+    """What stands against an order's account, its key and credential; nothing without an order.
 
-    In the caller's transaction, under the organisation's lock.
+    `account` was read in the caller's transaction, under the organisation's lock.
     """
     if order is None:
         return ()
-    _account, standing = account_and_standing(order.account_id)
-    refused = credential_obstacles(standing, names=order.identifiers, profile_id=order.profile_id, now=now)
+    if account is None:
+        raise InvariantViolated("an account is never deleted, and this one is not there")
+    refused = credential_obstacles(
+        account_standing(account), names=order.identifiers, profile_id=order.profile_id, now=now
+    )
     if refused is None:
         return ()
     rule, who = "ACME accounts (RFC 8555 7.3)", "organisation manager"

@@ -18,8 +18,8 @@ from certdesk.domain.profiles import profile
 from certdesk.domain.requests import Event, Status, UserId, Work
 from certdesk.services import runtime
 from certdesk.services.sealing import csr_from_store, csr_to_store
+from certdesk.store.driver import insert
 from certdesk.store.models import Issuance, Request
-from certdesk.store.prepared import insert
 from certdesk.store.transitions import Change, Step, write_history
 
 log = structlog.get_logger()

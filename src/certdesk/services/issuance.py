@@ -48,15 +48,15 @@ from certdesk.services.intents import (
     recorded_intent,
     refuse_stopped,
 )
-from certdesk.services.kept import end_order, is_kept, keep, withhold
+from certdesk.services.kept import chain_sha256, end_order, is_kept, keep, withhold
 from certdesk.services.preflight import ACME, intent_of
 from certdesk.services.validation import second_line
 from certdesk.store.db import write_transaction
+from certdesk.store.driver import swap
 from certdesk.store.models import AcmeOrder, Issuance, Request
-from certdesk.store.prepared import Swap
-from certdesk.store.selectors.facts import lock_organisation
+from certdesk.store.selectors.facts import adns_of, lock_organisation
 from certdesk.store.selectors.waiting import failing_at_dns_since, usual_issuing_time
-from certdesk.store.sql import request_now
+from certdesk.store.sql import arrival_now, request_now
 from certdesk.store.transitions import Standing, Step, advance, advance_issuance
 
 log = structlog.get_logger()
@@ -73,7 +73,6 @@ A_MOMENT = timedelta(seconds=1)
 _OF_THE_ASKING = ("caa.", "request.", "certificate.")
 #: A released issuance is judged again, perhaps for another CA: what was to be sent is dropped.
 _NO_INTENT = {"backend": "", "intent_key": None, "serial": None, "tbs": None, "handle": ""}
-_CERTIFY = Swap(AcmeOrder, where=("id",), to=("certificate",))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -392,13 +391,15 @@ def _record_issued(
     facts = None if wrong else certificate_facts(issued.chain[0])
     with write_transaction():
         lock_organisation(OrganisationId(issuance.organisation_id))
-        at, ended = standing_of(issuance)
+        found = arrival_now(issuance.pk, adns=adns_of(intent.names), chain=chain_sha256(issued), now=now)
+        runtime.note_version(found.settings_version)
+        at, ended = standing_of(found)
         first = _is_first(issuance, at.status)
         # Where the CA chooses the serial, it may answer with a certificate that it has issued before.
         if facts is not None and intent.serial is None and is_kept(facts):
             fault = "The CA has sent a certificate that it had issued before."
         late = now - (issuance.claimed_at or issuance.created_at) >= A_MOMENT
-        if not (fault or ended) and (late or may_have_changed(issuance, intent, now=now)):
+        if not (fault or ended) and (late or may_have_changed(issuance, intent, found, now=now)):
             ended = _withdrawn(issuance, intent, is_first=first, now=now)
         if facts is None or fault or ended:
             reason = ended or fault
@@ -431,9 +432,9 @@ def _record_issued(
             request=at,
             written={"acknowledged_at": issuance.acknowledged_at or now},
         )
-        certificate = keep(issuance, issued, facts, now=now)
+        certificate = keep(issuance, issued, facts, chain_id=found.chain_id, now=now)
         if issuance.order_id is not None:
-            _CERTIFY((issuance.order_id,), (certificate.pk,))
+            swap(AcmeOrder, {"id": issuance.order_id}, {"certificate_id": certificate.pk})
             if issuance.order is not None:
                 issuance.order.certificate_id = certificate.pk
         return Work.ISSUED

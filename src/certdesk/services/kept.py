@@ -14,18 +14,25 @@ from certdesk.domain.requests import Work
 from certdesk.domain.revocation import RevocationReason
 from certdesk.services.acme_orders import note_problem
 from certdesk.store import audit
+from certdesk.store.driver import insert, put
 from certdesk.store.models import AcmeOrder, Certificate, CertificateName, Issuance, IssuerChain, Revocation
-from certdesk.store.prepared import Prepared, insert
-from certdesk.store.sql import put
-
-_CHAIN = Prepared(lambda sha256: IssuerChain.objects.filter(sha256=sha256).values_list("id"), str)
 
 
-def keep(issuance: Issuance, issued: Issued, facts: CertificateFacts, *, now: datetime) -> Certificate:
-    """The certificate with its names and chain, to be handed out; `facts` are those of the chain's first."""
-    certificate = _stored(issuance, issued, facts, withheld=False, now=now)
+def keep(
+    issuance: Issuance, issued: Issued, facts: CertificateFacts, *, chain_id: int | None, now: datetime
+) -> Certificate:
+    """The certificate with its names and chain, to be handed out; `facts` are those of the chain's first.
+
+    `chain_id` is the number of what stands above it, where that is here already.
+    """
+    certificate = _stored(issuance, issued, facts, withheld=False, chain_id=chain_id, now=now)
     put(CertificateName, [{"certificate_id": certificate.pk, "name": name} for name in facts.names])
     return certificate
+
+
+def chain_sha256(issued: Issued) -> str:
+    """By which the chain above a certificate is known again."""
+    return hashlib.sha256(b"".join(issued.chain[1:])).hexdigest()
 
 
 def is_kept(facts: CertificateFacts) -> bool:
@@ -44,7 +51,7 @@ def withhold(issuance: Issuance, issued: Issued, reason: str, *, now: datetime) 
         return leaf
     if is_kept(facts):
         return leaf
-    certificate = _stored(issuance, issued, facts, withheld=True, now=now)
+    certificate = _stored(issuance, issued, facts, withheld=True, chain_id=None, now=now)
     Revocation.objects.create(
         certificate=certificate,
         reason=RevocationReason.PRIVILEGE_WITHDRAWN,
@@ -77,15 +84,19 @@ def end_order(issuance: Issuance, reason: str, *, now: datetime) -> None:
 
 
 def _stored(
-    issuance: Issuance, issued: Issued, facts: CertificateFacts, *, withheld: bool, now: datetime
+    issuance: Issuance,
+    issued: Issued,
+    facts: CertificateFacts,
+    *,
+    withheld: bool,
+    chain_id: int | None,
+    now: datetime,
 ) -> Certificate:
-    chain = issued.chain[1:]
-    sha256 = hashlib.sha256(b"".join(chain)).hexdigest()
-    if (known := _CHAIN.row(sha256)) is not None:
-        chain_id = int(known[0])
-    else:
-        encoded = [base64.b64encode(der).decode() for der in chain]
-        row, _new = IssuerChain.objects.get_or_create(sha256=sha256, defaults={"certificates": encoded})
+    if chain_id is None:
+        encoded = [base64.b64encode(der).decode() for der in issued.chain[1:]]
+        row, _new = IssuerChain.objects.get_or_create(
+            sha256=chain_sha256(issued), defaults={"certificates": encoded}
+        )
         chain_id = row.pk
     certificate = Certificate(
         request_id=issuance.request_id,

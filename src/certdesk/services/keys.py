@@ -5,6 +5,8 @@ A block takes effect on others, so it needs proof; what is only claimed binds th
 
 from datetime import datetime
 
+from django.db import IntegrityError, transaction
+
 from certdesk.domain.actors import Action, Actor, can
 from certdesk.domain.csr import PrivateKeyPasted, key_of
 from certdesk.domain.errors import InvalidInput, NotAuthorized, StateConflict
@@ -13,7 +15,6 @@ from certdesk.services.texts import storable
 from certdesk.store import audit
 from certdesk.store.db import write_transaction
 from certdesk.store.models import BlockedKey, KeyProof
-from certdesk.store.prepared import insert_new
 from certdesk.store.selectors.keys import blocked_key, key_is_blocked
 
 MAX_REASON = 200
@@ -32,17 +33,23 @@ def block_key(
 
     With `organisation_id` it is blocked for that organisation alone; a claim always is.
     """
-    row = BlockedKey(
-        spki_sha256=spki_sha256,
-        organisation_id=organisation_id,
-        proof=proof,
-        reason=reason,
-        by=actor.label,
-        at=now,
-    )
     with write_transaction():
-        if key_is_blocked(spki_sha256=spki_sha256, organisation_id=organisation_id) or not insert_new(row):
+        if key_is_blocked(spki_sha256=spki_sha256, organisation_id=organisation_id):
             return
+        try:
+            with transaction.atomic():  # a savepoint: what is around it goes on
+                BlockedKey.objects.create(
+                    spki_sha256=spki_sha256,
+                    organisation_id=organisation_id,
+                    proof=proof,
+                    reason=reason,
+                    by=actor.label,
+                    at=now,
+                )
+        except IntegrityError:
+            if not key_is_blocked(spki_sha256=spki_sha256, organisation_id=organisation_id):
+                raise
+            return  # somebody else has blocked it at the same moment
         audit.record(
             actor=actor,
             action="key.block",

@@ -3,7 +3,6 @@
 from datetime import datetime
 
 from django.core.mail import EmailMessage
-from django.db.models import QuerySet
 
 from certdesk.domain.actors import OrgRole
 from certdesk.domain.requests import Event, Status, status_text
@@ -11,7 +10,6 @@ from certdesk.services import runtime
 from certdesk.services.letters import letter, prose, section, table
 from certdesk.store.db import write_transaction
 from certdesk.store.models import Membership, Request, RequestEvent
-from certdesk.store.prepared import Prepared, Swap
 from certdesk.store.transitions import NOTIFIED
 
 _OPENING: dict[Event, str] = {
@@ -46,7 +44,8 @@ def tell_applicant(*, event_id: int) -> bool:
 
     At least once: a crash before `note_told` sends again, which is harmless.
     """
-    line = _LINE.first(event_id)
+    lines = RequestEvent.objects.select_related("request__requester", "request__organisation")
+    line = lines.filter(id=event_id).first()
     if line is None or line.notified_at is not None:
         return False
     has_a_message = line.event == Event.APPROVE and bool(line.note)  # an officer wrote it for this person
@@ -60,32 +59,17 @@ def tell_applicant(*, event_id: int) -> bool:
 def note_told(*, event_id: int, now: datetime) -> None:
     """Writes down that an event was dealt with, in the caller's transaction or its own."""
     with write_transaction():
-        _TOLD((event_id,), (now,))
+        RequestEvent.objects.filter(id=event_id).update(notified_at=now)
 
 
 def recipients(request: Request) -> list[str]:
     """Who is told about a request: the person who asked or, once that person has left, the managers."""
-    told = _ASKED.rows(request.organisation_id, request.requester_id)
-    if not told:
-        managers = _there(request.organisation_id).filter(role=OrgRole.MANAGER)
-        told = list(managers.order_by("user_id").values_list("user__email"))
-    return [email for (email,) in told if email]
-
-
-def _there(organisation_id: int) -> QuerySet[Membership]:
-    return Membership.objects.filter(organisation_id=organisation_id, is_active=True, user__is_active=True)
-
-
-_ASKED = Prepared(
-    lambda organisation, user: _there(organisation).filter(user_id=user).values_list("user__email"), int, int
-)
-_TOLD = Swap(RequestEvent, where=("id",), to=("notified_at",))
-_LINE = Prepared(
-    lambda number: RequestEvent.objects.select_related("request__requester", "request__organisation").filter(
-        id=number
-    ),
-    int,
-)
+    there = Membership.objects.filter(
+        organisation_id=request.organisation_id, is_active=True, user__is_active=True
+    )
+    emails = there.order_by("user_id").values_list("user__email", flat=True)
+    told = emails.filter(user_id=request.requester_id) or emails.filter(role=OrgRole.MANAGER)
+    return [email for email in told if email]
 
 
 def message(line: RequestEvent, *, to: list[str]) -> EmailMessage:

@@ -23,17 +23,15 @@ from certdesk.domain.policy_rules import Rules
 from certdesk.domain.profiles import Profile, certificate_validity, profile
 from certdesk.domain.requests import State
 from certdesk.services import runtime
+from certdesk.store.driver import found
 from certdesk.store.models import Approval, Organisation, Request
-from certdesk.store.prepared import Prepared
 from certdesk.store.selectors.facts import described, known_facts, stopped_names
+from certdesk.store.sql import FactsNow
 
 CAP_PERIOD = timedelta(hours=24)
 ACME = "acme"
 _CSR_RULE = "CSR format (RFC 2986)"
 _LINT_RULE = "Certificate linting (BR 4.3.1.2)"
-_APPROVAL = Prepared(
-    lambda request: Approval.objects.filter(request_id=request, verdict="approve").order_by("-id")[:1], int
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +39,8 @@ class Subject:
     """What is judged. `csr` is None for an entitlement, whose keys come with each certificate.
 
     `request` is the stored one, if any; `before` the issuance that it is about. `caa` are the answers that
-    `services.caa` has brought before the transaction, `certificate` what `certificate_checks` said there.
+    `services.caa` has brought before the transaction, `certificate` what `certificate_checks` said there;
+    `known` was read under the lock with something else.
     """
 
     organisation: Organisation
@@ -55,6 +54,7 @@ class Subject:
     channel: str = ""
     caa: tuple[CaaAnswer, ...] | None = None
     certificate: tuple[Check, ...] | None = None
+    known: FactsNow | None = None
 
     @property
     def csr_sha256(self) -> str:
@@ -95,6 +95,7 @@ def judged(subject: Subject, *, lint: bool = False, now: datetime) -> tuple[Fact
         names=subject.names,
         key="" if csr is None else csr.key.spki_sha256,
         before=subject.before,
+        known=subject.known,
         now=now,
     )
     facts = replace(
@@ -162,9 +163,12 @@ def rules_for(subject: Subject) -> Rules:
 
 def approved(request: Request) -> Approved | None:
     """What the newest approval of a request allows; None where nothing is approved now."""
-    approval = _APPROVAL.first(request.pk) if request.state == State.APPROVED else None
-    if approval is None or request.term_ends_at is None:
+    if request.state != State.APPROVED or request.term_ends_at is None:
         return None
+    approvals = found(Approval, request_id=request.pk, verdict="approve")
+    if not approvals:
+        return None
+    approval = approvals[-1]
     return Approved(
         content_digest=approval.content_digest,
         csr_sha256=approval.csr_sha256,

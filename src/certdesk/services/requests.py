@@ -47,8 +47,8 @@ from certdesk.services.preflight import Subject, certificate_checks, intent_of, 
 from certdesk.services.texts import storable
 from certdesk.services.validation import second_line
 from certdesk.store.db import write_transaction
+from certdesk.store.driver import first
 from certdesk.store.models import Issuance, Organisation, Request, StoppedName
-from certdesk.store.prepared import Prepared
 from certdesk.store.selectors.facts import lock_organisation, organisation_row
 from certdesk.store.selectors.requests import RequestDetail, get_request
 from certdesk.store.transitions import Step, advance
@@ -59,17 +59,6 @@ PORTAL = "portal"
 #: An accepted request that nobody has taken up by then was lost in a crash: the worker drives it on.
 UNCLAIMED = timedelta(seconds=5)
 MAX_KEY = 128  # the column's width
-_BY_KEY = Prepared(lambda user, key: Request.objects.filter(requester_id=user, idempotency_key=key), int, str)
-_SAME = Prepared(
-    lambda user, same, since: (
-        Request.objects.filter(requester_id=user, submission_digest=same, created_at__gt=since)
-        .exclude(status__in=FINAL - {Status.ISSUED})
-        .order_by("-id")[:1]
-    ),
-    int,
-    str,
-    datetime,
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -408,13 +397,16 @@ def intent_ahead(subject: Subject, csr: Csr, backend: Backend, *, now: datetime)
 
 def _earlier(actor: Actor, key: str, same: str, *, channel: str, now: datetime) -> Created | None:
     assert actor.user_id is not None  # noqa: S101 - `_may_ask` lets only members of an organisation through
-    row = _BY_KEY.first(actor.user_id, key) if key else None
+    row = first(Request, requester_id=actor.user_id, idempotency_key=key) if key else None
     if row is not None and row.submission_digest != same:
         told = "This Idempotency-Key was used for a different request. Use a new key for a new request."
         raise IdempotencyMismatch(told)
     # A browser's Back makes a new preview, and with it a new key, of what was confirmed already.
     if row is None and (not key or channel == PORTAL):
-        row = _SAME.first(actor.user_id, same, now - DOUBLE_SUBMISSION)
+        found = Request.objects.filter(
+            requester_id=actor.user_id, submission_digest=same, created_at__gt=now - DOUBLE_SUBMISSION
+        )
+        row = found.exclude(status__in=FINAL - {Status.ISSUED}).order_by("-id").first()
     return (
         None if row is None else Created(number=RequestId(row.pk), status=Status(row.status), replayed=True)
     )

@@ -42,6 +42,7 @@ from certdesk.services.permissions import refuse_former, refuse_withdrawn
 from certdesk.store import audit
 from certdesk.store.apart import apart
 from certdesk.store.db import write_transaction
+from certdesk.store.driver import insert
 from certdesk.store.models import (
     ChallengeOutcome,
     Domain,
@@ -53,8 +54,8 @@ from certdesk.store.models import (
     Request,
     ValidationRecord,
 )
-from certdesk.store.prepared import Prepared, insert
 from certdesk.store.selectors.facts import lock_organisation, organisation_facts, organisation_row
+from certdesk.store.sql import IDLE
 
 log = structlog.get_logger()
 
@@ -264,7 +265,7 @@ def wake_waiting(organisation_id: OrganisationId, *, now: datetime) -> None:
 
     In the transaction of the new proof, under the organisation's lock.
     """
-    for (number,) in _WAITING.rows(organisation_id):
+    for (number,) in IDLE.rows(organisation=organisation_id):
         Issuance.objects.filter(id=number, state=Work.WAITING, next_attempt_at__isnull=True).update(
             next_attempt_at=now
         )
@@ -279,9 +280,6 @@ def _idle(organisation_id: int) -> QuerySet[Issuance]:
         next_attempt_at__isnull=True,
         request__state=State.APPROVED,
     )
-
-
-_WAITING = Prepared(lambda organisation: _idle(organisation).order_by().values_list("id"), int)
 
 
 def names_to_confirm(

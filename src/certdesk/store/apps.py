@@ -4,7 +4,7 @@ from django.apps import AppConfig
 from django.db.backends.signals import connection_created
 from django.db.models.signals import post_migrate
 
-from certdesk.store.native import keep_statements
+from certdesk.store.driver import keep_statements
 from certdesk.store.search import ensure_search_index
 
 

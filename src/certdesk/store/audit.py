@@ -10,9 +10,8 @@ from certdesk.domain.actors import Actor
 from certdesk.domain.audit import GENESIS, Entry, chain_hash
 from certdesk.domain.errors import InvariantViolated
 from certdesk.store.db import before_commit, write_mark
+from certdesk.store.driver import Statement, fetch, own_connection, put
 from certdesk.store.models import AuditEvent
-from certdesk.store.native import fetch, own_connection
-from certdesk.store.sql import Statement, put
 
 #: Any constant will do; it names the lock that orders appends to the chain on PostgreSQL.
 CHAIN_LOCK = 0x6365727464

@@ -18,7 +18,7 @@ from pathlib import Path
 from django.db import connection, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from certdesk.store.native import own_connection
+from certdesk.store.driver import own_connection
 
 _writers = threading.Lock()
 #: Of SQLite: https://www.sqlite.org/pragma.html#pragma_synchronous

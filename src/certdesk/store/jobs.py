@@ -7,7 +7,7 @@ from datetime import datetime
 
 from django_tasks_db.models import DBTaskResult
 
-from certdesk.store.prepared import insert
+from certdesk.store.driver import insert
 
 HANDLERS = "certdesk.jobs.handlers"
 

@@ -1,25 +1,17 @@
-"""Statements of the hot paths as SQL, each under a name, and rows that are written by their columns' names.
+"""The statements of the hot paths as SQL, each under a name, and what they answer (ADR 18).
 
-The ORM builds a statement's text anew each time and makes an instance of each row, which costs several times
-what the database does. Here a statement has one text for both databases, `%(name)s` where a value goes, and
-answers with tuples. It runs on the driver itself (`native`). Reads outside the hot paths stay with the ORM.
+One text for both databases, `%(name)s` where a value goes, read by `store.driver`. What is asked of the same
+moment stands in one statement. Reads outside the hot paths stay with the ORM.
 """
 
-import functools
-import json
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from enum import Enum
-from typing import Any, TypeVar
+from datetime import datetime
+from typing import Any
 
-from django.db import DEFAULT_DB_ALIAS
-from django.db.models import AutoField, BooleanField, DateTimeField, JSONField, Model
-from django.db.models.base import ModelState
-
-from certdesk.domain.errors import NotFound
+from certdesk.domain.errors import InvariantViolated, NotFound
 from certdesk.domain.policy_limits import KeyUses
+from certdesk.store.driver import Statement, columns_of, first, kinds_of, moment, taken
 from certdesk.store.models import (
     AcmeAccount,
     AcmeAuthorization,
@@ -29,157 +21,101 @@ from certdesk.store.models import (
     Organisation,
     Request,
 )
-from certdesk.store.native import change, fetch, own_connection
 
-M = TypeVar("M", bound=Model)
 _LATEST = 2**63 - 1
-_AT_ONCE = 50
-#: Values that both drivers take as they are.
-_PLAIN = frozenset({int, str, bool, bytes, type(None)})
-#: What SQLite calls by other names than PostgreSQL.
-_IN_POSTGRESQL = {
-    "json_group_array(": "json_agg(",
-    "json_array(": "json_build_array(",
-    "json_each(": "jsonb_array_elements_text(CAST(",
-    ") AS each": " AS jsonb)) AS each(value)",
-}
 
-
-class Statement:
-    """One statement. `kinds` are the types of the columns that it answers with, JSON as `list`.
-
-    What goes in may be anything that a model's column holds: times, JSON and states too.
-    """
-
-    def __init__(self, text: str, *kinds: type) -> None:
-        self._sqlite = text
-        self._postgresql = re.sub(
-            "|".join(map(re.escape, _IN_POSTGRESQL)), lambda found: _IN_POSTGRESQL[found[0]], text
-        )
-        self._converted = [(place, kind) for place, kind in enumerate(kinds) if kind in _READ]
-
-    def rows(self, **values: object) -> list[list[Any]]:
-        """All rows."""
-        own = own_connection()
-        is_sqlite = own.vendor == "sqlite"
-        told = {name: _told(value, is_sqlite=is_sqlite) for name, value in values.items()}
-        rows = [list(row) for row in fetch(own, self._sqlite if is_sqlite else self._postgresql, told)]
-        for place, kind in self._converted:
-            for row in rows:
-                if row[place] is not None:
-                    row[place] = _READ[kind](row[place])
-        return rows
-
-    def row(self, **values: object) -> list[Any] | None:
-        """The first row, or None."""
-        return next(iter(self.rows(**values)), None)
-
-    def change(self, **values: object) -> int:
-        """How many rows a statement that answers with none has changed."""
-        own = own_connection()
-        is_sqlite = own.vendor == "sqlite"
-        told = {name: _told(value, is_sqlite=is_sqlite) for name, value in values.items()}
-        return change(own, self._sqlite if is_sqlite else self._postgresql, told)
-
-
-def put(model: type[Model], rows: Sequence[Mapping[str, object]]) -> list[int]:
-    """Inserts rows of one table, all with the same columns; the numbers that the database gives them, if any.
-
-    A column that is left out has to have a default in the database, or none.
-    """
-    own = own_connection()
-    is_sqlite, numbers = own.vendor == "sqlite", list[int]()
-    for start in range(0, len(rows), _AT_ONCE):
-        few = rows[start : start + _AT_ONCE]
-        sql, is_numbered = _insertion(model, tuple(few[0]), len(few))
-        values = [_told(value, is_sqlite=is_sqlite) for row in few for value in row.values()]
-        if is_numbered:
-            # Both databases give the numbers in the order of the rows; Django's bulk_create counts on it too.
-            numbers += [number for (number,) in fetch(own, sql, values)]
-        else:
-            change(own, sql, values)
-    return numbers
-
-
-def moment(value: datetime | str) -> datetime:
-    """A time as SQLite keeps it (UTC, without saying so), or as it stands in PostgreSQL's JSON."""
-    read = datetime.fromisoformat(value) if isinstance(value, str) else value
-    return read if read.tzinfo else read.replace(tzinfo=UTC)
-
-
-def _json(value: object) -> object:
-    return json.loads(value) if isinstance(value, str) else value
-
-
-#: What is read as something else than the driver gives.
-_READ: Mapping[type, Callable[[Any], object]] = {datetime: moment, bool: bool, list: _json}
-
-
-def _told(value: object, *, is_sqlite: bool) -> object:
-    """A value as the driver gets it."""
-    if type(value) in _PLAIN:
-        return value
-    if isinstance(value, datetime):
-        return str(value.astimezone(UTC).replace(tzinfo=None)) if is_sqlite else value
-    if isinstance(value, Enum):
-        return value.value
-    return json.dumps(value) if isinstance(value, (dict, list, tuple)) else value
-
-
-@functools.lru_cache(maxsize=200)
-def _insertion(model: type[Model], columns: tuple[str, ...], rows: int) -> tuple[str, bool]:
-    meta = model._meta  # noqa: SLF001 - Django's public API in spite of its name
-    is_numbered = isinstance(meta.pk, AutoField)
-    names = ", ".join(f'"{name}"' for name in columns)
-    values = ", ".join([f"({', '.join(['%s'] * len(columns))})"] * rows)
-    sql = f'INSERT INTO "{meta.db_table}" ({names}) VALUES {values}'  # noqa: S608 - no input
-    return f'{sql} RETURNING "{meta.pk.column}"' if is_numbered else sql, is_numbered
-
-
-# Models in statements: all their columns, and the instance that these describe.
-
-
-def _columns(model: type[Model], alias: str) -> str:
-    fields = model._meta.concrete_fields  # noqa: SLF001 - Django's public API in spite of its name
-    return ", ".join(f'{alias}."{field.column}"' for field in fields)
-
-
-def _kinds(*models: type[Model]) -> list[type]:
-    kinds: dict[type, type] = {DateTimeField: datetime, BooleanField: bool, JSONField: list}
-    fields = [field for model in models for field in model._meta.concrete_fields]  # noqa: SLF001 - as above
-    return [kinds.get(type(field), object) for field in fields]
-
-
-def _taken(model: type[M], row: list[Any]) -> M:
-    """The instance that the row begins with; what follows stays in the row."""
-    names = _names(model)
-    made = model.__new__(model)  # as when it is unpickled: `__init__` looks at every column
-    made.__dict__.update(zip(names, row, strict=False))
-    made._state = ModelState()  # noqa: SLF001 - documented for `from_db`
-    made._state.adding, made._state.db = False, DEFAULT_DB_ALIAS  # noqa: SLF001 - as above
-    del row[: len(names)]
-    return made
-
-
-@functools.cache
-def _names(model: type[Model]) -> tuple[str, ...]:
-    return tuple(field.attname for field in model._meta.concrete_fields)  # noqa: SLF001 - as above
-
-
-# Who signs an ACME message.
+# What policy decides on.
 
 _BLOCKED = """EXISTS (SELECT 1 FROM store_blockedkey b WHERE b.spki_sha256 = {key} AND b.ended_at IS NULL
-    AND (b.organisation_id IS NULL OR b.organisation_id = {organisation}))"""
+    AND (b.organisation_id IS NULL OR b.organisation_id = {own}))"""
+_ACCOUNT_COLUMNS = (
+    f"{columns_of(AcmeAccount, 'a')}, {columns_of(EabCredential, 'c')}, {columns_of(Organisation, 'g')}"
+)
+_ACCOUNT_KINDS = kinds_of(AcmeAccount, EabCredential, Organisation)
+_ACCOUNT_ROWS = """store_acmeaccount a
+JOIN store_eabcredential c ON c.id = a.credential_id JOIN store_organisation g ON g.id = a.organisation_id"""
+#: The proofs of some domains, what is known of a key, and the newest settings.
+_FACTS_COLUMNS = """
+  (SELECT json_group_array(json_array(d.adn, v.method, v.validated_at, v.expires_at))
+    FROM json_each(%(adns)s) AS each
+    JOIN store_domain d ON d.organisation_id = {own} AND d.adn = each.value
+    JOIN store_validationrecord v ON v.domain_id = d.id AND v.expires_at > %(now)s AND v.end_reason = ''),
+  {blocked},
+  (SELECT MAX(request_id) FROM store_issuance
+    WHERE spki_sha256 = %(key)s AND organisation_id = {own} AND id < %(before)s),
+  EXISTS (SELECT 1 FROM store_issuance
+    WHERE spki_sha256 = %(key)s AND organisation_id < {own} AND id < %(before)s),
+  EXISTS (SELECT 1 FROM store_issuance
+    WHERE spki_sha256 = %(key)s AND organisation_id > {own} AND id < %(before)s),
+  EXISTS (SELECT 1 FROM store_acmeaccount WHERE spki_sha256 = %(key)s)"""
+_FACTS_KINDS = (list, bool, int, bool, bool, bool)
+
+
+def _facts_columns(own: str) -> str:
+    return _FACTS_COLUMNS.format(own=own, blocked=_BLOCKED.format(key="%(key)s", own=own))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FactsNow:
+    """Proofs as (domain, method, start, end), and what is known of a key."""
+
+    proofs: tuple[tuple[str, str, datetime, datetime], ...]
+    is_key_blocked: bool
+    key_uses: KeyUses
+    is_account_key: bool
+
+
+def _facts(row: Sequence[Any]) -> FactsNow:
+    proofs, is_key_blocked, earlier, lower, higher, is_account_key = row
+    return FactsNow(
+        proofs=tuple((adn, method, moment(start), moment(end)) for adn, method, start, end in proofs or ()),
+        is_key_blocked=is_key_blocked,
+        key_uses=KeyUses(earlier_request=earlier, elsewhere=lower or higher),
+        is_account_key=is_account_key,
+    )
+
+
+_FACTS = Statement(f"SELECT {_facts_columns('%(own)s')}", *_FACTS_KINDS)
+
+
+def facts_now(
+    organisation_id: int, *, adns: Sequence[str], key: str = "", before: int | None = None, now: datetime
+) -> FactsNow:
+    """The proofs of some domains that hold now, and where a key (its SHA-256) was met before `before`.
+
+    One that was ended after `now` was read, while the lock was waited for, holds no longer. Later issuances
+    don't count: who used a key first is not held up by somebody who sends it afterwards.
+    """
+    row = _FACTS.row(own=organisation_id, adns=list(adns), key=key, before=before or _LATEST, now=now)
+    assert row is not None  # noqa: S101 - a statement without a table answers with one row
+    return _facts(row)
+
+
+# Who signs an ACME message, and what stands for and against it.
+
+_SETTINGS = "(SELECT MAX(id) FROM store_settingsversion)"
 _ACCOUNT = Statement(
     f"""
-SELECT {_columns(AcmeAccount, "a")}, {_columns(EabCredential, "c")}, {_columns(Organisation, "o")},
-  {_BLOCKED.format(key="a.spki_sha256", organisation="a.organisation_id")},
-  (SELECT MAX(id) FROM store_settingsversion)
-FROM store_acmeaccount a
-JOIN store_eabcredential c ON c.id = a.credential_id JOIN store_organisation o ON o.id = a.organisation_id
-WHERE a.id = %(account)s""",  # noqa: S608 - no input
-    *_kinds(AcmeAccount, EabCredential, Organisation),
+SELECT {_ACCOUNT_COLUMNS}, {_BLOCKED.format(key="a.spki_sha256", own="a.organisation_id")}, {_SETTINGS}
+FROM {_ACCOUNT_ROWS} WHERE a.id = %(account)s""",  # noqa: S608 - no input
+    *_ACCOUNT_KINDS,
     bool,
+    int,
+)
+_ACCOUNT_AND_FACTS = Statement(
+    f"""
+SELECT {_ACCOUNT_COLUMNS}, {_BLOCKED.format(key="a.spki_sha256", own="a.organisation_id")}, {_SETTINGS},
+  (SELECT json_group_array(json_array(d.adn, v.validated_at)) FROM store_validationrecord v
+    JOIN store_domain d ON d.id = v.domain_id AND d.organisation_id = a.organisation_id
+    JOIN store_eabcredentialseen s ON s.user_id = v.validated_by_id AND s.credential_id = c.id
+    WHERE v.method = 'manual_ownership' AND v.expires_at > %(now)s AND v.end_reason = ''),
+  {_facts_columns("a.organisation_id")}
+FROM {_ACCOUNT_ROWS} WHERE a.id = %(account)s""",  # noqa: S608 - no input
+    *_ACCOUNT_KINDS,
+    bool,
+    int,
+    list,
+    *_FACTS_KINDS,
 )
 
 
@@ -192,86 +128,68 @@ class AccountNow:
     settings_version: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountAndFacts(AccountNow):
+    """The same, and what policy decides on, of one moment.
+
+    `by_hands_on` are domain and time of current checks by hand, by people who made, rotated or revealed the
+    credential; they prove nothing for what it orders, for nobody decides what they could have asked for.
+    """
+
+    by_hands_on: frozenset[tuple[str, datetime]]
+    known: FactsNow
+
+
 def account_now(account_id: int) -> AccountNow | None:
     """An account as it is in the database at this moment; None where there is none."""
     row = _ACCOUNT.row(account=account_id)
     if row is None:
         return None
-    account = _taken(AcmeAccount, row)
-    account.credential, account.organisation = _taken(EabCredential, row), _taken(Organisation, row)
+    account = _account(row)
     return AccountNow(account=account, is_key_blocked=row[0], settings_version=row[1] or 0)
 
 
-# What policy decides on.
-
-_FACTS = Statement(
-    f"""
-SELECT
-  (SELECT json_group_array(json_array(d.adn, v.method, v.validated_at, v.expires_at))
-    FROM json_each(%(adns)s) AS each
-    JOIN store_domain d ON d.organisation_id = %(own)s AND d.adn = each.value
-    JOIN store_validationrecord v ON v.domain_id = d.id AND v.expires_at > %(now)s AND v.end_reason = ''),
-  {_BLOCKED.format(key="%(key)s", organisation="%(own)s")},
-  (SELECT MAX(request_id) FROM store_issuance
-    WHERE spki_sha256 = %(key)s AND organisation_id = %(own)s AND id < %(before)s),
-  EXISTS (SELECT 1 FROM store_issuance
-    WHERE spki_sha256 = %(key)s AND organisation_id < %(own)s AND id < %(before)s),
-  EXISTS (SELECT 1 FROM store_issuance
-    WHERE spki_sha256 = %(key)s AND organisation_id > %(own)s AND id < %(before)s)""",  # noqa: S608 - no input
-    list,
-    bool,
-    int,
-    bool,
-    bool,
-)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FactsNow:
-    """Proofs as (domain, method, start, end), and what is known of a key."""
-
-    proofs: tuple[tuple[str, str, datetime, datetime], ...]
-    is_key_blocked: bool
-    key_uses: KeyUses
-
-
-def facts_now(
-    organisation_id: int, *, adns: Sequence[str], key: str = "", before: int | None = None, now: datetime
-) -> FactsNow:
-    """The proofs of some domains that hold now, and where a key (its SHA-256) was met before `before`.
-
-    One that was ended after `now` was read, while the lock was waited for, holds no longer. Later issuances
-    don't count: who used a key first is not held up by somebody who sends it afterwards.
-    """
-    row = _FACTS.row(
-        own=organisation_id, adns=list(adns), key=key, before=_LATEST if before is None else before, now=now
-    )
-    assert row is not None  # noqa: S101 - a statement without a table answers with one row
-    proofs, is_key_blocked, earlier, lower, higher = row
-    return FactsNow(
-        proofs=tuple((adn, method, moment(start), moment(end)) for adn, method, start, end in proofs or ()),
+def account_and_facts(
+    account_id: int, *, adns: Sequence[str], key: str = "", now: datetime
+) -> AccountAndFacts:
+    """An account that has to be there, and of the same moment what policy decides on."""
+    row = _ACCOUNT_AND_FACTS.row(account=account_id, adns=list(adns), key=key, before=_LATEST, now=now)
+    if row is None:
+        raise InvariantViolated("an account is never deleted, and this one is not there")
+    account = _account(row)
+    is_key_blocked, version, by_hands_on, *facts = row
+    return AccountAndFacts(
+        account=account,
         is_key_blocked=is_key_blocked,
-        key_uses=KeyUses(earlier_request=earlier, elsewhere=lower or higher),
+        settings_version=version or 0,
+        by_hands_on=frozenset((adn, moment(at)) for adn, at in by_hands_on or ()),
+        known=_facts(facts),
     )
+
+
+def _account(row: list[Any]) -> AcmeAccount:
+    account = taken(AcmeAccount, row)
+    account.credential, account.organisation = taken(EabCredential, row), taken(Organisation, row)
+    return account
 
 
 # What an account has ordered.
 
 _ORDER = Statement(
     f"""
-SELECT {_columns(AcmeOrder, "o")}, {_columns(AcmeAuthorization, "a")}
+SELECT {columns_of(AcmeOrder, "o")}, {columns_of(AcmeAuthorization, "a")}
 FROM store_acmeorder o JOIN store_acmeauthorization a ON a.order_id = o.id
 WHERE o.id = %(order)s AND o.account_id = %(account)s
 ORDER BY a.id""",  # noqa: S608 - no input
-    *_kinds(AcmeOrder, AcmeAuthorization),
+    *kinds_of(AcmeOrder, AcmeAuthorization),
 )
 _AUTHORIZATION = Statement(
     f"""
-SELECT {_columns(AcmeOrder, "o")}, {_columns(AcmeAuthorization, "a")}, {_columns(AcmeChallenge, "c")}
+SELECT {columns_of(AcmeOrder, "o")}, {columns_of(AcmeAuthorization, "a")}, {columns_of(AcmeChallenge, "c")}
 FROM store_acmeauthorization a JOIN store_acmeorder o ON o.id = a.order_id
 LEFT JOIN store_acmechallenge c ON c.authorization_id = a.id
 WHERE a.id = %(authorization)s AND o.account_id = %(account)s""",  # noqa: S608 - no input
-    *_kinds(AcmeOrder, AcmeAuthorization, AcmeChallenge),
+    *kinds_of(AcmeOrder, AcmeAuthorization, AcmeChallenge),
 )
 
 
@@ -280,8 +198,8 @@ def order_now(order_id: int, *, account_id: int) -> tuple[AcmeOrder, list[AcmeAu
     rows = _ORDER.rows(order=order_id, account=account_id)
     if not rows:
         return None
-    orders = [_taken(AcmeOrder, row) for row in rows]
-    return orders[0], [_taken(AcmeAuthorization, row) for row in rows]
+    orders = [taken(AcmeOrder, row) for row in rows]
+    return orders[0], [taken(AcmeAuthorization, row) for row in rows]
 
 
 def authorization_now(
@@ -291,16 +209,26 @@ def authorization_now(
     rows = _AUTHORIZATION.rows(authorization=authorization_id, account=account_id)
     if not rows:
         return None
-    orders = [_taken(AcmeOrder, row) for row in rows]
-    authorization, *_same = [_taken(AcmeAuthorization, row) for row in rows]
+    orders = [taken(AcmeOrder, row) for row in rows]
+    authorization, *_same = [taken(AcmeAuthorization, row) for row in rows]
     authorization.order = orders[0]
-    return authorization, [_taken(AcmeChallenge, row) for row in rows if row[0] is not None]
+    return authorization, [taken(AcmeChallenge, row) for row in rows if row[0] is not None]
 
+
+#: A certificate that an account has ordered: names and profile of the order, certificate, what stands above.
+ORDERED = Statement(
+    """
+SELECT o.identifiers, o.profile_id, c.der, h.certificates
+FROM store_acmeorder o JOIN store_certificate c ON c.id = o.certificate_id
+JOIN store_issuerchain h ON h.id = c.issuer_chain_id
+WHERE o.certificate_id = %(certificate)s AND o.account_id = %(account)s""",
+    *(list, str, bytes, list),
+)
 
 # The requests under which some names may have a certificate, and whether one that comes may be handed out.
 
 _MAY_COVER = f"""
-SELECT {_columns(Request, "r")} FROM store_request r
+SELECT {columns_of(Request, "r")} FROM store_request r
 WHERE r.organisation_id = %(own)s AND r.profile_id = %(profile)s AND r.state = 'approved'"""  # noqa: S608 - no input
 _COVERING = Statement(
     f"""
@@ -312,50 +240,136 @@ UNION ALL
 SELECT * FROM ({_MAY_COVER} AND r.status <> 'issued' AND r.channel = 'acme'
     AND EXISTS (SELECT 1 FROM json_each(r.names) AS each WHERE each.value = %(name)s)
   ORDER BY r.id DESC LIMIT %(fresh)s) AS fresh""",  # noqa: S608 - no input
-    *_kinds(Request),
-)
-
-
-_REQUEST = Statement(
-    f"SELECT {_columns(Request, 'r')} FROM store_request r WHERE r.id = %(request)s",  # noqa: S608 - no input
-    *_kinds(Request),
+    *kinds_of(Request),
 )
 
 
 def request_now(request_id: int) -> Request:
     """A request as it is in the database at this moment. Raises NotFound."""
-    row = _REQUEST.row(request=request_id)
+    row = first(Request, id=request_id)
     if row is None:
         raise NotFound("There is no such request.")
-    return _taken(Request, row)
+    return row
+
+
+#: A request for its page, and of its own CSR what is shown; an ACME client's come with its orders.
+_SHOWN = Statement(
+    f"""
+SELECT {columns_of(Request, "r")}, {columns_of(Organisation, "g")},
+  u.username, i.csr_subject, i.key, i.csr_der, i.csr_sha256
+FROM store_request r JOIN store_organisation g ON g.id = r.organisation_id
+JOIN store_user u ON u.id = r.requester_id
+LEFT JOIN store_issuance i ON r.channel <> 'acme' AND i.id = (
+  SELECT MIN(id) FROM store_issuance WHERE request_id = r.id AND order_id IS NULL)
+WHERE r.id = %(request)s""",  # noqa: S608 - no input
+    *(*kinds_of(Request, Organisation), str, list, str, bytes, str),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestShown:
+    """A request with its organisation and the name of whoever asked; of its CSR, if any, what is shown."""
+
+    request: Request
+    organisation: Organisation
+    requester: str
+    subject: tuple[tuple[str, str], ...]
+    key: str
+    csr_der: bytes
+    csr_sha256: str
+
+
+def request_shown(request_id: int) -> RequestShown | None:
+    """A request for its page; None where there is none."""
+    row = _SHOWN.row(request=request_id)
+    if row is None:
+        return None
+    request, organisation = taken(Request, row), taken(Organisation, row)
+    requester, subject, key, csr_der, csr_sha256 = row
+    return RequestShown(
+        request=request,
+        organisation=organisation,
+        requester=requester,
+        subject=tuple((name, value) for name, value in subject or ()),
+        key=key or "",
+        csr_der=bytes(csr_der or b""),
+        csr_sha256=csr_sha256 or "",
+    )
 
 
 def covering_requests(organisation_id: int, *, profile_id: str, name: str, most: int) -> list[Request]:
     """The newest approved requests with a certificate for a name, and those for it still without any."""
     rows = _COVERING.rows(own=organisation_id, profile=profile_id, name=name, issued=most, fresh=most)
-    return [_taken(Request, row) for row in rows]
+    return [taken(Request, row) for row in rows]
 
 
-#: How an issuance and what it belongs to stand; the last two are set where account or credential has ended.
-ARRIVAL = Statement(
+# Whether a certificate that comes may be handed out.
+
+_ARRIVAL = Statement(
     f"""
-SELECT r.state, r.status, r.version, i.organisation_id, g.is_active,
-  {_BLOCKED.format(key="i.spki_sha256", organisation="i.organisation_id")},
-  {_BLOCKED.format(key="a.spki_sha256", organisation="i.organisation_id")},
-  a.deactivated_at, c.revoked_at
+SELECT r.state, r.status, r.version, {columns_of(Organisation, "g")},
+  {_BLOCKED.format(key="i.spki_sha256", own="i.organisation_id")}, {_SETTINGS},
+  (SELECT id FROM store_issuerchain WHERE sha256 = %(chain)s), {_facts_columns("i.organisation_id")},
+  {columns_of(AcmeAccount, "a")}, {columns_of(EabCredential, "c")},
+  {_BLOCKED.format(key="a.spki_sha256", own="i.organisation_id")}
 FROM store_issuance i JOIN store_request r ON r.id = i.request_id
 JOIN store_organisation g ON g.id = i.organisation_id
 LEFT JOIN store_acmeorder o ON o.id = i.order_id LEFT JOIN store_acmeaccount a ON a.id = o.account_id
 LEFT JOIN store_eabcredential c ON c.id = a.credential_id
 WHERE i.id = %(issuance)s""",  # noqa: S608 - no input
-    str,
-    str,
-    int,
-    int,
-    bool,
-    bool,
-    bool,
+    *(str, str, int, *kinds_of(Organisation), bool, int, int, *_FACTS_KINDS),
+    *(*kinds_of(AcmeAccount, EabCredential), bool),
 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrival:
+    """What an issuance belongs to, and how that stands; `account` is None without an ACME order.
+
+    `chain_id` is the number of the chain that came with the certificate, if it is known.
+    """
+
+    state: str
+    status: str
+    version: int
+    organisation: Organisation
+    is_key_blocked: bool
+    settings_version: int
+    chain_id: int | None
+    known: FactsNow
+    account: AccountNow | None
+
+
+def arrival_now(issuance_id: int, *, adns: Sequence[str], chain: str, now: datetime) -> Arrival:
+    """How things stand when a certificate comes, with a chain whose SHA-256 is `chain`, in one statement."""
+    row = _ARRIVAL.row(issuance=issuance_id, adns=list(adns), key="", before=_LATEST, chain=chain, now=now)
+    if row is None:
+        raise InvariantViolated("an issuance is never deleted, and this one is not there")
+    state, status, version = row[:3]
+    del row[:3]
+    organisation = taken(Organisation, row)
+    is_key_blocked, settings_version, chain_id, *facts = row[: 3 + len(_FACTS_KINDS)]
+    del row[: 3 + len(_FACTS_KINDS)]
+    account = None
+    if row[0] is not None:
+        owner = taken(AcmeAccount, row)
+        owner.credential, owner.organisation = taken(EabCredential, row), organisation
+        account = AccountNow(account=owner, is_key_blocked=row[0], settings_version=settings_version or 0)
+    return Arrival(
+        state=state,
+        status=status,
+        version=version,
+        organisation=organisation,
+        is_key_blocked=is_key_blocked,
+        settings_version=settings_version or 0,
+        chain_id=chain_id,
+        known=_facts(facts),
+        account=account,
+    )
+
+
+# Statements that change a row.
+
 #: Counts an order in its account's present hour, unless that is full or too many are unfinished.
 COUNT_ORDER = Statement(
     """
@@ -372,4 +386,23 @@ CLAIM_ORDER = Statement(
 SPEND = Statement(
     "INSERT INTO store_usednonce (nonce, expires_at) VALUES (%(nonce)s, %(expires_at)s) "
     "ON CONFLICT DO NOTHING"
+)
+#: Begins an account's next hour of orders.
+COUNT_ANEW = Statement(
+    "UPDATE store_acmeaccount SET window_started_at = %(now)s, window_orders = 1, last_used_at = %(now)s "
+    "WHERE id = %(account)s AND window_started_at <= %(hour_ago)s"
+)
+
+# Where a request stands, and its newest issuance.
+
+STANDING = Statement(
+    "SELECT state, status, version, organisation_id FROM store_request WHERE id = %(request)s"
+)
+NEWEST = Statement(
+    "SELECT id, state FROM store_issuance WHERE request_id = %(request)s ORDER BY id DESC LIMIT 1"
+)
+#: The issuances of an organisation that wait for a validation: nothing is due for them.
+IDLE = Statement(
+    "SELECT i.id FROM store_issuance i JOIN store_request r ON r.id = i.request_id AND r.state = 'approved' "
+    "WHERE i.organisation_id = %(organisation)s AND i.state = 'waiting' AND i.next_attempt_at IS NULL"
 )

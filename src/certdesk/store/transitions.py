@@ -4,11 +4,9 @@ Each is one compare-and-swap along its table in `domain.requests`, and in the sa
 follows, the history, the audit rows and the mail jobs.
 """
 
-import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from certdesk.domain.actors import Actor
 from certdesk.domain.errors import NotFound, StateConflict
@@ -26,9 +24,9 @@ from certdesk.domain.requests import (
 )
 from certdesk.store import audit, jobs
 from certdesk.store.db import write_transaction
+from certdesk.store.driver import insert, put, swap
 from certdesk.store.models import Issuance, Request, RequestEvent
-from certdesk.store.prepared import Prepared, Swap, insert
-from certdesk.store.sql import put
+from certdesk.store.sql import NEWEST, STANDING
 
 #: Events that concern the applicant, who is told by e-mail.
 NOTIFIED = frozenset(
@@ -48,20 +46,7 @@ CHANGED = "Someone else has just updated this request. Reload the page and try a
 #: The line that a revocation adds to its request's history. It moves no state, so it is no `Event`.
 REVOKED = "revoke"
 
-_STANDING = Prepared(
-    lambda number: Request.objects.filter(id=number).values_list(
-        "state", "status", "version", "organisation_id"
-    ),
-    int,
-)
-_BUMP = Swap(Request, where=("id",), to=("changed_at",), counted=("version",))
 _ENDS = frozenset({Event.ISSUE, Event.CA_REFUSE, Event.CANCEL})
-_NEWEST = Prepared(
-    lambda request: (
-        Issuance.objects.filter(request_id=request).order_by("-id").values_list("id", "state")[:1]
-    ),
-    int,
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,7 +84,7 @@ class Change:
 
 def standing(request_id: int) -> Standing:
     """Where a request stands now. Raises NotFound."""
-    row = _STANDING.row(request_id)
+    row = STANDING.row(request=request_id)
     if row is None:
         raise NotFound("There is no such request.")
     return Standing(state=State(row[0]), status=Status(row[1]), version=row[2], organisation_id=row[3])
@@ -128,7 +113,7 @@ def advance(
             raise StateConflict(_conflict(at, event))
         if seen_version is not None and seen_version != at.version:
             raise StateConflict(f"The request has changed since you opened it: {_why(at)}. Look at it again.")
-        row = None if event is Event.RETRY else _NEWEST.row(request_id)  # a new one follows at once
+        row = None if event is Event.RETRY else NEWEST.row(request=request_id)  # a new one follows at once
         newest = None if row is None else Work(row[1])
         status = status_of(new, newest, has_certificate=at.status is Status.ISSUED)
         columns = {
@@ -212,7 +197,7 @@ def advance_issuance(
             if not _swapped(Request, (issuance.request_id, at.state, at.version), shown):
                 raise StateConflict(CHANGED)
         elif state is Work.ISSUED:
-            _BUMP((issuance.request_id,), (now,))
+            swap(Request, {"id": issuance.request_id}, {"changed_at": now}, counted=("version",))
         told = [one for one in changes if leads or one.event in _ENDS]
         if old is Work.WAITING and at.state is not State.APPROVED:
             told = []  # what ended the request is in its history already
@@ -274,7 +259,7 @@ def _status_after(issuance: Issuance, at: Standing, state: Work) -> Status:
     """The request's status once this issuance is in this state; an older one that ends changes nothing."""
     if at.status is Status.ISSUED or state is Work.ISSUED:
         return status_of(at.state, state, has_certificate=True)
-    newest = _NEWEST.row(issuance.request_id) if state in DONE else None
+    newest = NEWEST.row(request=issuance.request_id) if state in DONE else None
     shown = state if newest is None or newest[0] == issuance.pk else Work(newest[1])
     return status_of(at.state, shown, has_certificate=False)
 
@@ -283,12 +268,8 @@ def _swapped(
     model: type[Request] | type[Issuance], seen: tuple[int, str, int], columns: Mapping[str, object]
 ) -> bool:
     """Whether the row was what was seen, and is what was written now, one version on."""
-    return _swap(model, tuple(columns))(seen, tuple(columns.values())) == 1
-
-
-@functools.cache
-def _swap(model: type[Request] | type[Issuance], columns: tuple[str, ...]) -> Swap[Any]:
-    return Swap[Any](model, where=("id", "state", "version"), to=columns, counted=("version",))
+    row = dict(zip(("id", "state", "version"), seen, strict=True))
+    return swap(model, row, columns, counted=("version",)) == 1
 
 
 def _deed(change: Change) -> audit.Deed:

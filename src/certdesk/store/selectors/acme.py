@@ -10,7 +10,6 @@ from django.db.models import Count, Exists, Max, OuterRef, Q, QuerySet
 from certdesk.domain.acme_credentials import Limits
 from certdesk.domain.actors import Action, Actor, RaRole, can
 from certdesk.domain.errors import NotFound
-from certdesk.domain.evidence import Method
 from certdesk.domain.requests import OrganisationId, UserId
 from certdesk.store.copied import copied
 from certdesk.store.keyset import MAX_ID
@@ -20,9 +19,7 @@ from certdesk.store.models import (
     EabCredential,
     EabCredentialSeen,
     Membership,
-    ValidationRecord,
 )
-from certdesk.store.prepared import Prepared
 from certdesk.store.selectors.keys import blocks_on
 from certdesk.store.selectors.visible import visible
 
@@ -151,26 +148,6 @@ def hands_on(*, request_id: int) -> frozenset[UserId]:
     """
     found = EabCredentialSeen.objects.filter(credential__accounts__requests=request_id)
     return frozenset(UserId(one) for one in found.values_list("user_id", flat=True))
-
-
-def proven_by_hands_on(*, credential_id: int, now: datetime) -> frozenset[tuple[str, datetime]]:
-    """Domain and time of current checks by hand, by those who made, rotated or revealed a credential.
-
-    They prove nothing for what it orders: nobody decides what they could have asked for.
-    """
-    return frozenset((adn, at) for adn, at in _BY_HANDS.rows(now, credential_id))
-
-
-_BY_HANDS = Prepared(
-    lambda now, credential_id: ValidationRecord.objects.filter(
-        method=Method.MANUAL_OWNERSHIP,
-        expires_at__gt=now,
-        end_reason="",
-        validated_by__in=EabCredentialSeen.objects.filter(credential_id=credential_id).values("user_id"),
-    ).values_list("domain__adn", "validated_at"),
-    datetime,
-    int,
-)
 
 
 def askers(accounts: Iterable[int | None]) -> dict[int | None, str]:

@@ -15,7 +15,6 @@ from certdesk.domain.revocation import CertificateId, CertificateStatus, Standin
 from certdesk.store.copied import copied
 from certdesk.store.keyset import MAX_ID
 from certdesk.store.models import Certificate, Revocation
-from certdesk.store.prepared import Prepared
 from certdesk.store.selectors.visible import visible
 
 
@@ -96,7 +95,8 @@ class IssuedFiles:
 
 def newest_certificate(*, actor: Actor, number: int) -> IssuedFiles | None:
     """The newest certificate of a request; None when there is none that the actor may see."""
-    row = _NEWEST.row(min(number, MAX_ID))
+    found = Certificate.objects.filter(request_id=min(number, MAX_ID), withheld=False).order_by("-id")
+    row = found.values_list("request__organisation_id", *_FILES).first()
     if row is None or not can(actor, Action.REQUEST_READ, organisation_id=OrganisationId(row[0])):
         return None
     return _files(row[1:])
@@ -112,14 +112,6 @@ def certificate_files(*, actor: Actor, certificate_id: int) -> IssuedFiles:
 
 
 _FILES = ("request__common_names", "not_after", "der", "issuer_chain__certificates")
-_NEWEST = Prepared(
-    lambda number: (
-        Certificate.objects.filter(request_id=number, withheld=False)
-        .order_by("-id")
-        .values_list("request__organisation_id", *_FILES)[:1]
-    ),
-    int,
-)
 
 
 def _files(row: Sequence[Any]) -> IssuedFiles:

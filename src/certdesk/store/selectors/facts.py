@@ -9,13 +9,9 @@ from certdesk.domain.evidence import Method, Validation, proving_names
 from certdesk.domain.identifiers import DnsName
 from certdesk.domain.policy import OrganisationFacts
 from certdesk.domain.requests import OrganisationId
+from certdesk.store.driver import first, own_connection, swap
 from certdesk.store.models import Organisation, StoppedName
-from certdesk.store.native import own_connection
-from certdesk.store.prepared import Prepared, Swap
 from certdesk.store.sql import FactsNow, facts_now
-
-_LOCK = Swap(Organisation, where=("id",), counted=("lock_version",))
-_ORGANISATION = Prepared(lambda number: Organisation.objects.filter(id=number), int)
 
 
 def lock_organisation(organisation_id: OrganisationId) -> None:
@@ -24,12 +20,12 @@ def lock_organisation(organisation_id: OrganisationId) -> None:
     A write to the row is the lock on PostgreSQL; SQLite's one writer needs none.
     """
     if own_connection().vendor != "sqlite":
-        _LOCK((organisation_id,), ())
+        swap(Organisation, {"id": organisation_id}, {}, counted=("lock_version",))
 
 
 def organisation_row(organisation_id: OrganisationId) -> Organisation:
     """The organisation's row. Raises NotFound."""
-    row = _ORGANISATION.first(organisation_id)
+    row = first(Organisation, id=organisation_id)
     if row is None:
         raise NotFound("There is no such organisation.")
     return row
@@ -40,16 +36,28 @@ def organisation_facts(row: Organisation, *, names: Iterable[str], now: datetime
     return known_facts(row, names=names, now=now)[0]
 
 
+def adns_of(names: Iterable[str]) -> list[str]:
+    """The authorization domain names that could prove some names."""
+    return sorted({adn for name in names for adn in proving_names(name)})
+
+
 def known_facts(
-    row: Organisation, *, names: Iterable[str], key: str = "", before: int | None = None, now: datetime
+    row: Organisation,
+    *,
+    names: Iterable[str],
+    key: str = "",
+    before: int | None = None,
+    known: FactsNow | None = None,
+    now: datetime,
 ) -> tuple[OrganisationFacts, FactsNow]:
     """The same, and with it what is known of a key (its SHA-256), in one statement.
+
+    `known` is that where it was read in this transaction, under the lock, with something else.
 
     Proofs that have lapsed prove nothing and are left out, and so are those of other names: one that is
     proven by each ACME order would make every later order dearer.
     """
-    adns = sorted({adn for name in names for adn in proving_names(name)})
-    found = facts_now(row.pk, adns=adns, key=key, before=before, now=now)
+    found = known or facts_now(row.pk, adns=adns_of(names), key=key, before=before, now=now)
     proofs = tuple(
         Validation(adn=adn, method=Method(method), validated_at=start, expires_at=end)
         for adn, method, start, end in found.proofs

@@ -15,7 +15,6 @@ from django.db.models.functions import Coalesce
 from certdesk.domain.actors import Action, Actor, can
 from certdesk.domain.errors import NotFound
 from certdesk.store.models import BlockedKey, Certificate
-from certdesk.store.prepared import Prepared
 
 NOBODY = 0  # no organisation has this number
 
@@ -24,9 +23,6 @@ def blocks_on(key: str | OuterRef, organisation: int | OuterRef) -> QuerySet[Blo
     """The blocks of a key that hold for an organisation now."""
     found = BlockedKey.objects.filter(spki_sha256=key, ended_at__isnull=True)
     return found.filter(Q(organisation__isnull=True) | Q(organisation=organisation))
-
-
-_BLOCKED = Prepared(lambda key, organisation: blocks_on(key, organisation).values_list("id")[:1], str, int)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +47,7 @@ class BlockedRow:
 
 def key_is_blocked(*, spki_sha256: str, organisation_id: int | None) -> bool:
     """Whether a key is blocked for everybody, or for this organisation."""
-    return _BLOCKED.row(spki_sha256, organisation_id or NOBODY) is not None
+    return blocks_on(spki_sha256, organisation_id or NOBODY).exists()
 
 
 def list_blocked(

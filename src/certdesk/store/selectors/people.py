@@ -7,14 +7,13 @@ from datetime import datetime
 from typing import Any
 
 from allauth.mfa.models import Authenticator
-from django.db.models import Q
 
 from certdesk.domain.actors import Action, Actor, OrgRole, RaRole, Scope, Side, Token, can
 from certdesk.domain.errors import NotFound
 from certdesk.domain.requests import OrganisationId, UserId
 from certdesk.store.copied import copied
+from certdesk.store.driver import Statement
 from certdesk.store.models import ApiToken, Membership, User
-from certdesk.store.prepared import Prepared
 
 
 def actor_for_user(user: User) -> Actor:
@@ -31,43 +30,22 @@ def actor_for_user(user: User) -> Actor:
     )
 
 
-_PERSON = Prepared(
-    lambda user_id: User.objects.filter(id=user_id, is_active=True).values_list(
-        "id",
-        "username",
-        "ra_role",
-        "must_change_password",
-        "memberships__organisation_id",
-        "memberships__role",
-        "memberships__is_active",
-        "memberships__organisation__is_active",
-    ),
-    int,
+_PERSON_COLUMNS = """u.id, u.username, u.ra_role, u.must_change_password,
+  m.organisation_id, m.role, m.is_active, g.is_active"""
+_PERSON_KINDS = (int, str, str, bool, int, str, bool, bool)
+_PERSON_ROWS = """store_user u LEFT JOIN store_membership m ON m.user_id = u.id
+LEFT JOIN store_organisation g ON g.id = m.organisation_id"""
+_PERSON = Statement(
+    f"SELECT {_PERSON_COLUMNS} FROM {_PERSON_ROWS} WHERE u.id = %(user)s AND u.is_active",  # noqa: S608 - no input
+    *_PERSON_KINDS,
 )
-_WORKS = Prepared(
-    lambda number: ApiToken.objects.filter(id=number, revoked_at__isnull=True).values_list("id"), int
-)
-_BEARER = Prepared(
-    lambda digest, now: (
-        ApiToken.objects.filter(digest=digest, revoked_at__isnull=True, user__is_active=True)
-        .filter(Q(expires_at__isnull=True) | Q(expires_at__gt=now))
-        .values_list(
-            "id",
-            "scopes",
-            "created_at",
-            "expires_at",
-            "user_id",
-            "user__username",
-            "user__ra_role",
-            "user__must_change_password",
-            "user__memberships__organisation_id",
-            "user__memberships__role",
-            "user__memberships__is_active",
-            "user__memberships__organisation__is_active",
-        )
-    ),
-    str,
-    datetime,
+_BEARER = Statement(
+    f"""
+SELECT t.id, t.scopes, t.created_at, t.expires_at, {_PERSON_COLUMNS}
+FROM {_PERSON_ROWS} JOIN store_apitoken t ON t.user_id = u.id
+WHERE t.digest = %(digest)s AND t.revoked_at IS NULL AND u.is_active
+  AND (t.expires_at IS NULL OR t.expires_at > %(now)s)""",  # noqa: S608 - no input
+    *(int, str, datetime, datetime, *_PERSON_KINDS),
 )
 
 
@@ -78,7 +56,7 @@ def actor_for_token(token: str, *, now: datetime) -> Actor | None:
 
     Looked up by its SHA-256, so that no comparison leaks the token.
     """
-    rows = _BEARER.rows(token_digest(token), now)
+    rows = _BEARER.rows(digest=token_digest(token), now=now)
     if not rows:
         return None
     token_id, scopes, created_at, expires_at = rows[0][:4]
@@ -93,13 +71,13 @@ def actor_for_token(token: str, *, now: datetime) -> Actor | None:
 
 def person_now(user_id: int) -> Actor | None:
     """The actor that a person is at this moment; None for an account that is disabled or not there."""
-    rows = _PERSON.rows(user_id)
+    rows = _PERSON.rows(user=user_id)
     return _actor(rows) if rows else None
 
 
 def token_works(token_id: int) -> bool:
     """Whether nobody has ended a token yet."""
-    return _WORKS.row(token_id) is not None
+    return ApiToken.objects.filter(id=token_id, revoked_at__isnull=True).exists()
 
 
 def _actor(rows: Sequence[Sequence[Any]], *, token: Token | None = None) -> Actor:

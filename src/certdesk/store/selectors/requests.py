@@ -13,33 +13,17 @@ from certdesk.domain.errors import InvalidInput, NotFound
 from certdesk.domain.requests import OrganisationId, RequestId, State, Status, UserId
 from certdesk.domain.revocation import CertificateStatus, status_alone
 from certdesk.store.copied import copied
+from certdesk.store.driver import found
 from certdesk.store.keyset import MAX_ID, Page, page
-from certdesk.store.models import Approval, Certificate, Issuance, Request, RequestEvent
-from certdesk.store.prepared import Prepared
+from certdesk.store.models import Approval, Certificate, Request, RequestEvent
 from certdesk.store.selectors.acme import askers
 from certdesk.store.selectors.visible import visible
+from certdesk.store.sql import request_shown
 
 #: A search that finds more than this is common enough for a walk along the list's own index.
 COMMON = 1000
 SHORTEST_INDEXED = 3  # trigrams
 HIGHEST = "\U0010ffff"  # sorts after any character of a name
-_REQUEST = Prepared(
-    lambda number: Request.objects.select_related("organisation", "requester").filter(id=number), int
-)
-#: The CSR that came with the request itself; an ACME client's come with its orders.
-_SENT = Prepared(
-    lambda number: Issuance.objects.filter(request_id=number, order__isnull=True).order_by("id")[:1], int
-)
-_EVENTS = Prepared(lambda number: RequestEvent.objects.filter(request_id=number).order_by("id"), int)
-_APPROVALS = Prepared(lambda number: Approval.objects.filter(request_id=number).order_by("id"), int)
-_CERTIFICATES = Prepared(
-    lambda number: (
-        Certificate.objects.select_related("issuer_chain")
-        .filter(request_id=number, withheld=False)
-        .order_by("-id")
-    ),
-    int,
-)
 
 
 class Sort(StrEnum):
@@ -227,28 +211,31 @@ def count_requests(*, actor: Actor, filters: Filters, cap: int = COMMON + 1) -> 
 
 def get_request(*, actor: Actor, number: int) -> RequestDetail:
     """One request with history, approvals and certificates. Raises NotFound for a foreign or missing one."""
-    row = _REQUEST.first(number) if 0 < number <= MAX_ID else None
-    if row is None or not can(
-        actor, Action.REQUEST_READ, organisation_id=OrganisationId(row.organisation_id)
+    shown = request_shown(number) if 0 < number <= MAX_ID else None
+    if shown is None or not can(
+        actor, Action.REQUEST_READ, organisation_id=OrganisationId(shown.request.organisation_id)
     ):
         raise NotFound("There is no such request.")
-    sent = None if row.channel == "acme" else _SENT.first(row.pk)
+    row, requester = shown.request, shown.requester
+    certificates = Certificate.objects.select_related("issuer_chain").filter(
+        request_id=number, withheld=False
+    )
     return copied(
         RequestDetail,
         row,
         number=RequestId(row.pk),
-        organisation=row.organisation.legal_name,
-        organisation_slug=row.organisation.slug,
-        requester=askers([row.acme_account_id]).get(row.acme_account_id, row.requester.username),
+        organisation=shown.organisation.legal_name,
+        organisation_slug=shown.organisation.slug,
+        requester=askers([row.acme_account_id]).get(row.acme_account_id, requester),
         state=State(row.state),
         status=Status(row.status),
         names=tuple(row.names),
-        subject=() if sent is None else tuple((name, value) for name, value in sent.csr_subject),
-        key="chosen with each certificate" if sent is None else sent.key,
-        csr_der=b"" if sent is None else bytes(sent.csr_der),
-        csr_sha256="" if sent is None else sent.csr_sha256,
+        subject=shown.subject,
+        key=shown.key or "chosen with each certificate",
+        csr_der=shown.csr_der,
+        csr_sha256=shown.csr_sha256,
         checks=tuple(row.checks),
-        events=tuple(copied(EventRow, line) for line in _EVENTS.all(row.pk)),
+        events=tuple(copied(EventRow, line) for line in found(RequestEvent, request_id=row.pk)),
         approvals=tuple(
             copied(
                 ApprovalRow,
@@ -256,7 +243,7 @@ def get_request(*, actor: Actor, number: int) -> RequestDetail:
                 waived=tuple(sorted({waiver["code"] for waiver in one.waived})),
                 note=one.note if can(actor, Action.REQUEST_READ) else "",
             )
-            for one in _APPROVALS.all(row.pk)
+            for one in found(Approval, request_id=row.pk)
         ),
         certificates=tuple(
             copied(
@@ -264,7 +251,7 @@ def get_request(*, actor: Actor, number: int) -> RequestDetail:
                 one,
                 chain=(bytes(one.der), *(base64.b64decode(der) for der in one.issuer_chain.certificates)),
             )
-            for one in _CERTIFICATES.all(row.pk)
+            for one in certificates.select_related("issuer_chain")
         ),
     )
 

@@ -8,8 +8,8 @@ from django.db import connection
 
 from certdesk.domain.actors import Action, Actor, can
 from certdesk.domain.errors import NotFound
+from certdesk.store.driver import Statement
 from certdesk.store.models import SettingsVersion
-from certdesk.store.prepared import Prepared
 
 #: Any constant will do that no other lock has; it lets one change of the settings in at a time.
 SETTINGS_LOCK = 0x636472747365
@@ -35,12 +35,13 @@ def lock_settings() -> None:
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", [SETTINGS_LOCK])
 
 
-_LATEST = Prepared(lambda: SettingsVersion.objects.order_by("-id").values_list("id")[:1])
+_LATEST = Statement("SELECT MAX(id) FROM store_settingsversion")
 
 
 def latest_version() -> int:
     """The number of the latest version, 0 while nothing was changed."""
-    return (_LATEST.row() or (0,))[0]
+    row = _LATEST.row()
+    return (row[0] if row else None) or 0
 
 
 def latest_settings() -> tuple[int, Mapping[str, object]]:
