@@ -3,6 +3,7 @@
 import uuid
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from django.db import IntegrityError, connection
@@ -60,7 +61,9 @@ def test_an_inserted_row_is_the_one_that_is_read_again() -> None:
 
 def test_what_django_fills_in_itself_is_filled_in() -> None:
     told = {"args": [], "kwargs": {"event_id": 1}}
-    job = insert(DBTaskResult(task_path="x", args_kwargs=told, backend_name="default", run_after=NOW))
+    job: DBTaskResult[..., Any] = insert(
+        DBTaskResult(task_path="x", args_kwargs=told, backend_name="default", run_after=NOW)
+    )
     again = DBTaskResult.objects.get(id=job.id)
     assert isinstance(again.id, uuid.UUID)
     assert again.enqueued_at is not None

@@ -217,9 +217,7 @@ def get_request(*, actor: Actor, number: int) -> RequestDetail:
     ):
         raise NotFound("There is no such request.")
     row, requester = shown.request, shown.requester
-    certificates = Certificate.objects.select_related("issuer_chain").filter(
-        request_id=number, withheld=False
-    )
+    certificates = Certificate.objects.filter(request_id=number, withheld=False).order_by("-id")
     return copied(
         RequestDetail,
         row,
