@@ -1,4 +1,4 @@
-"""The help in a browser: visitors search and download; an officer edits the FAQ (R1, R2, R3)."""
+"""The help in a browser: visitors search it, an officer edits the FAQ."""
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -58,13 +58,3 @@ def test_r2_an_officer_edits_the_questions(page: Page, server: DemoServer) -> No
     screenshot(page, "help-faq-history")
     page.goto(f"{server.base_url}/help/faq/")
     expect(page.get_by_role("heading", name="May I ring you?")).to_be_visible()
-
-
-def test_r3_a_visitor_downloads_the_pdfs(page: Page, server: DemoServer) -> None:
-    for address, link in (("/help/dcv/", "This page as PDF"), ("/help/", "All help as PDF")):
-        page.goto(server.base_url + address)
-        href = page.get_by_role("link", name=link).get_attribute("href")
-        answer = page.request.get(f"{server.base_url}{href}", timeout=60_000)
-        assert answer.status == 200
-        assert answer.headers["content-type"] == "application/pdf"
-        assert answer.body().startswith(b"%PDF")
