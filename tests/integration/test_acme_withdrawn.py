@@ -23,6 +23,7 @@ from certdesk.services.acme_orders import challenge_token
 from certdesk.services.organisations import disable_organisation
 from certdesk.store.models import (
     AcmeAccount,
+    AcmeAuthorization,
     AuditEvent,
     BlockedKey,
     Certificate,
@@ -139,6 +140,8 @@ def test_what_was_found_for_it_meanwhile_proves_nothing(
         before = ValidationRecord.objects.count()
         acme_validation.record_look(look, outcome, now=NOW)
         assert ValidationRecord.objects.count() == before
+        row = AcmeAuthorization.objects.get(id=number)
+        assert (row.valid_until, row.failed_at) == (None, NOW)
         with pytest.raises(AcmeRefused) as refused:
             acme_orders.new_order(account=account, names=(parse_dns_name(NAME),), now=NOW)
         assert refused.value.kind.value == problem

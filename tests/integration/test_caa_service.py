@@ -1,4 +1,4 @@
-"""CAA from the first look to the signature: asked where policy asks, kept, never passed over (V6, V7)."""
+"""CAA from the first look to the signature: asked where policy asks, kept, never passed over."""
 
 import threading
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,4 @@
-"""The domains' pages: what lapses when, proofs and evidence, asking, validating by hand (R31 to R34)."""
+"""The domains' pages: what lapses when, proofs and evidence, asking, validating by hand."""
 
 import csv
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""The FAQ: it ships, officers and operators edit it, nothing is lost, nobody else gets in (R2)."""
+"""The FAQ: it ships, officers and operators edit it, nothing is lost, nobody else gets in."""
 
 from dataclasses import replace
 from datetime import timedelta

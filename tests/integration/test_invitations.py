@@ -1,4 +1,4 @@
-"""Invitations by mail, buttons about accounts, and one's own API tokens in the portal (R8, R38, item 4)."""
+"""Invitations by mail, buttons about accounts, and one's own API tokens in the portal."""
 
 import re
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""Every mail looks alike: lines that fit, links whole, others' words indented, whom to ask (V9, RFC 3676)."""
+"""Every mail looks alike: lines that fit, links whole, others' words indented, whom to ask (RFC 3676)."""
 
 import re
 from collections.abc import Iterator

@@ -73,7 +73,7 @@ def test_a_mail_that_could_not_be_sent_is_not_noted_as_sent(monkeypatch: pytest.
 
 
 def test_who_asked_is_told_with_the_link_and_the_status() -> None:
-    """A4: the address is the configured one."""
+    """The address is the configured one."""
     number = _waiting(world(), "www.owned.org", "example.ac.uk")
     (message,) = _deliver()
     assert message.to == ["alice@example.ac.uk"]
@@ -91,7 +91,6 @@ def test_the_address_in_mails_is_the_configured_one() -> None:
 
 
 def test_what_the_officer_wrote_comes_after_the_link_and_indented() -> None:
-    """R29, V9."""
     w = world()
     number = _waiting(w)
     _deliver()

@@ -126,7 +126,7 @@ class TestValidating:
         assert AuditEvent.objects.filter(action="domain.validate").last().data["adn"] == "owned.example"  # type: ignore[union-attr]  # it was just made
 
     def test_again_adds_a_record_to_the_same_domain(self) -> None:
-        """V7: records are inserted, never changed."""
+        """Records are inserted, never changed."""
         w = world()
         for days in (0, 1):
             validate_domain(
@@ -166,7 +166,6 @@ class TestValidating:
 
 class TestPeople:
     def test_a_manager_adds_people_with_a_password_to_be_changed(self) -> None:
-        """R8."""
         w = world()
         password = _add(_meg(w), w.university, username=" Nell.New ")
         user = User.objects.get(username="nell.new")

@@ -1,4 +1,4 @@
-"""Passwords through the portal and the service: R6 to R9, re-issuing, resetting by mail (A2, A4, A5, A6)."""
+"""Passwords through the portal and the service: changing, re-issuing, resetting by mail."""
 
 import re
 from dataclasses import replace

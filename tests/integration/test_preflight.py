@@ -314,7 +314,7 @@ class TestPolicyFile:
                 assert (previewed(w, upload).decision.policy_digest == before) is same
 
     def test_a_stricter_policy_stops_what_was_accepted_before_it_is_signed(self) -> None:
-        """W2: judged again at signing, under the rules of that moment."""
+        """Judged again at signing, under the rules of that moment."""
         w = world()
         asked = submission(w.university, "*.example.ac.uk")
         made = create_request(actor=w.alice, submission=asked, channel="api", now=NOW)
@@ -396,7 +396,7 @@ class TestDailyCap:
 
 
 def test_a_preview_leaves_no_trace(tmp_path: Path) -> None:
-    """R16, with every check on."""
+    """With every check on."""
     w = world()
     (tmp_path / "blocklist.dat").write_bytes(octets([(5, 1)]))
     policy = read_policy("version = 1\n[default]\ncaa = 'require'\ndaily_cap = 1\nwildcards = 'manual'")

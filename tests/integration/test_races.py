@@ -57,7 +57,6 @@ PAIRS = 100
 
 @pytest.mark.parametrize("key", ["one-key", ""], ids=["with a key", "without a key"])
 def test_fifty_identical_submits_make_one_request_and_one_certificate(key: str) -> None:
-    """R17, W5."""
     w = world()
     same = submission(w.university)
     call = partial(
@@ -101,7 +100,7 @@ def test_one_key_of_two_people_is_two_keys() -> None:
 
 
 def test_a_hundred_approvals_against_rejections_have_one_winner_each() -> None:
-    """W1: two officers go through the same queue at the same time."""
+    """Two officers go through the same queue at the same time."""
     w = world()
     numbers = [
         create_request(
@@ -146,7 +145,7 @@ def test_a_hundred_approvals_against_rejections_have_one_winner_each() -> None:
 
 
 def test_two_officers_approving_with_evidence_make_one_approval() -> None:
-    """The slower one is told that somebody was faster, not that the evidence is unwanted (W1)."""
+    """The slower one is told that somebody was faster, not that the evidence is unwanted."""
     w = world()
     number = submit(w.alice, "www.outside.example").number
     proof = Evidence(domain="outside.example", how="registry", details="Seen.")
@@ -186,7 +185,6 @@ def test_withdrawing_against_issuing_hands_out_a_certificate_or_ends_the_request
 
 
 def test_twenty_simultaneous_firsts_all_wait_and_the_first_approval_is_set_once() -> None:
-    """R35, W4."""
     officers = [actor(name, ra=RaRole.OFFICER) for name in ("olga", "otto")]
     new = organisation("New College", vetted=False)
     people = [actor(f"person{index}", organisation=new) for index in range(20)]

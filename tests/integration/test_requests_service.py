@@ -82,7 +82,6 @@ def _create(who: Actor, asked: Submission, *, key: str = "") -> int:
 
 class TestPreview:
     def test_leaves_no_trace(self) -> None:
-        """R16."""
         w = world()
         before = _counts()
         shown = preview_request(actor=w.alice, submission=submission(w.university), now=NOW)
@@ -118,7 +117,6 @@ class TestPreview:
 
 class TestCreating:
     def test_stores_who_what_and_when(self) -> None:
-        """R18, R21, R22."""
         w = world()
         made = submit(w.alice, "www.example.ac.uk", "b.example.ac.uk")
         row = Request.objects.get(id=made.number)
@@ -150,7 +148,7 @@ class TestCreating:
         assert _counts() == before
 
     def test_a_pasted_private_key_is_blocked_and_never_certified(self) -> None:
-        """S11, O3: and nothing of the key itself is kept."""
+        """Nothing of the key itself is kept."""
         w = world()
         key = ec.generate_private_key(ec.SECP256R1())
         pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
@@ -202,7 +200,6 @@ class TestCreating:
 
 class TestIdempotency:
     def test_one_key_makes_one_request(self) -> None:
-        """W5."""
         w = world()
         asked = submission(w.university)
         one = create_request(actor=w.alice, submission=asked, channel="api", idempotency_key="k", now=NOW)
@@ -235,7 +232,6 @@ class TestIdempotency:
         assert _create(w.alice, asked, key="k") == _create(w.alice, crlf, key="k")
 
     def test_pressing_twice_without_a_key_is_one_request(self) -> None:
-        """R17."""
         w = world()
         asked = submission(w.university)
         assert _create(w.alice, asked) == _create(w.alice, asked)
@@ -260,7 +256,6 @@ class TestIdempotency:
         assert _create(w.alice, asked) != first
 
     def test_numbers_are_never_used_again(self) -> None:
-        """R21."""
         w = world()
         first = _create(w.alice, submission(w.university, "www.outside.example"))
         RequestEvent.objects.all().delete()
@@ -271,7 +266,7 @@ class TestIdempotency:
 
 class TestApproving:
     def test_needs_evidence_for_every_domain_that_nothing_proves(self) -> None:
-        """R31: three domains, one of which is proven."""
+        """Three domains, one of which is proven."""
         w = world()
         number = submit(w.alice, "a.one.example", "b.example.ac.uk", "c.two.example").number
         asked = judge_now(actor=w.olga, number=number, now=NOW).domains
@@ -307,7 +302,6 @@ class TestApproving:
         assert state_of(number) is Status.WAITING_FOR_APPROVAL
 
     def test_is_remembered_for_this_organisation_and_domain(self) -> None:
-        """R33."""
         w = world()
         first = submit(w.alice, "www.owned.org").number
         approve(w.olga, first, evidence=[_proof("owned.org")], clock=Clock())
@@ -318,7 +312,7 @@ class TestApproving:
         assert submit(w.bob, "mail2.owned.org", "www.other.org").status is Status.WAITING_FOR_APPROVAL
 
     def test_is_no_help_to_another_organisation(self) -> None:
-        """R33: not even when both may hold the domain."""
+        """Not even when both may hold the domain."""
         w = world()
         other = organisation("Other College")
         charlie = actor("charlie", organisation=other)
@@ -330,7 +324,6 @@ class TestApproving:
         }
 
     def test_lapses(self) -> None:
-        """R34."""
         w = world()
         number = submit(w.alice, "www.owned.org").number
         approve(w.olga, number, evidence=[_proof("owned.org")], clock=Clock())
@@ -341,7 +334,7 @@ class TestApproving:
         assert submit(w.bob, "b.owned.org", clock=Clock(end)).status is Status.WAITING_FOR_APPROVAL
 
     def test_an_own_request_is_not_possible(self) -> None:
-        """W3: not even for an officer who belongs to the organisation."""
+        """Not even for an officer who belongs to the organisation."""
         w = world()
         Membership.objects.create(
             user=User.objects.get(username="olga"),
@@ -359,7 +352,6 @@ class TestApproving:
         approve_only(w.otto, number, evidence=[_proof("outside.example")], note="Hers.", now=NOW)
 
     def test_from_a_stale_page_conflicts(self) -> None:
-        """W1."""
         w = world()
         number = submit(w.alice, "www.outside.example").number
         seen = Request.objects.get(id=number).version
@@ -435,7 +427,6 @@ class TestApproving:
 class TestRejecting:
     @pytest.mark.parametrize("details", ["", "  ", "\n\t"])
     def test_needs_details(self, details: str) -> None:
-        """R29."""
         w = world()
         number = submit(w.alice, "www.outside.example").number
         with pytest.raises(InvalidInput):
@@ -496,7 +487,7 @@ class TestWithdrawing:
 
 
 def test_nothing_is_left_of_a_decision_whose_transaction_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No audit, no action (L1)."""
+    """No audit, no action."""
     w: World = world()
     number = submit(w.alice, "www.outside.example").number
     before = _counts()

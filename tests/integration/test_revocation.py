@@ -100,7 +100,7 @@ def on_crl(*, backend: str = "embedded", at: Clock | None = None) -> x509.Certif
 
 
 def test_a_revoked_certificate_is_recorded_told_and_on_the_crl() -> None:
-    """O1: the next CRL has it."""
+    """The next CRL has it."""
     w = world()
     certificate = issued(w)
     version = certificate.request.version
@@ -192,7 +192,7 @@ def test_twenty_at_once_are_one_revocation() -> None:
 
 
 def test_an_expired_one_is_not_revoked_but_its_bad_key_is_blocked() -> None:
-    """O3: the report counts even where there is nothing left to revoke."""
+    """The report counts even where there is nothing left to revoke."""
     w = world()
     certificate = issued(w)
     later = Clock(certificate.not_after + timedelta(seconds=1))
@@ -206,7 +206,7 @@ def test_an_expired_one_is_not_revoked_but_its_bad_key_is_blocked() -> None:
 
 
 def test_a_compromised_key_is_blocked_and_takes_its_other_certificates_along() -> None:
-    """O3, BR 4.9.1.1."""
+    """BR 4.9.1.1."""
     w, key = world(), ec.generate_private_key(ec.SECP256R1())
     first, second = (issued(w, upload=support.csr(f"{word}.example.ac.uk", key=key)) for word in ("a", "b"))
     bystander = issued(w)
@@ -450,7 +450,7 @@ def test_the_crl_keeps_what_has_expired_until_a_later_crl_has_told_it() -> None:
 
 
 def test_a_crl_is_made_anew_with_each_revocation_and_each_hour_and_its_number_grows() -> None:
-    """O1, RFC 5280 5.2.3. In between it is the same, for anybody may fetch it."""
+    """RFC 5280 5.2.3. In between it is the same, for anybody may fetch it."""
     w, clock = world(), Clock()
     first, second = issued(w), issued(w)
     empty = on_crl(at=clock)

@@ -223,7 +223,7 @@ class TestPages:
 
 class TestSearch:
     def test_finds_parts_of_names_numbers_and_people(self) -> None:
-        """R21: the number is searchable."""
+        """The number is searchable."""
         w = world()
         one = submit(w.alice, "www.example.ac.uk", "shop.example.ac.uk").number
         two = submit(w.bob, "mail.outside.org").number
@@ -310,7 +310,7 @@ class TestFilters:
 
 
 class TestWhoSeesWhat:
-    """A1: own organisation, whoever asked (R20); never another's; the RA across all."""
+    """Own organisation, whoever asked; never another's; the RA across all."""
 
     def test_lists_requests_members_and_domains_by_organisation(self) -> None:
         w = world()
@@ -346,7 +346,6 @@ class TestWhoSeesWhat:
         assert list_domains(actor=op) == []
 
     def test_a_password_still_to_change_shows_nothing_at_all(self) -> None:
-        """R8."""
         w = world()
         number = submit(w.alice).number
         User.objects.update(must_change_password=True)

@@ -215,4 +215,5 @@ def test_an_approval_by_somebody_else_meanwhile_is_named(w: World) -> None:
     page = late.content.decode()
     assert late.status_code == 409
     assert "<b>Approved</b> by olga" in page
+    assert "Nothing was done" in page
     assert "Too slow." in page

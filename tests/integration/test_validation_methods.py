@@ -1,4 +1,4 @@
-"""Proving a domain by something published: random values, looks, attempts, races (V1, V4, V5, V7, R4)."""
+"""Proving a domain by something published: random values, looks, attempts, races."""
 
 from datetime import timedelta
 from functools import partial

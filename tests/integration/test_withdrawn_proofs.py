@@ -7,11 +7,9 @@ from datetime import timedelta
 import pytest
 from django.core import mail
 
-from certdesk.dcv.base import Record, Validated
 from certdesk.domain.actors import RaRole
 from certdesk.domain.errors import CertdeskError, NotAuthorized, NotFound, StateConflict
 from certdesk.domain.evidence import Method
-from certdesk.services.acme_validation import answer_challenge, record_look
 from certdesk.services.organisations import disable_organisation, enable_organisation
 from certdesk.services.persistent import check_record_now, watch_due, watch_record
 from certdesk.services.validation import add_domain, ask_by_email, confirm_by_email, open_challenge
@@ -23,17 +21,12 @@ from certdesk.services.validation_methods import (
     start_challenge,
 )
 from certdesk.store.models import (
-    AcmeAccount,
-    AcmeAuthorization,
-    EabCredential,
     Membership,
     MethodChallenge,
-    Organisation,
     PersistentRecord,
     User,
     ValidationRecord,
 )
-from tests.integration.acme_support import acme_world, scripted_network
 from tests.integration.proving import Outside
 from tests.integration.support import NOW, Clock, World, validated
 
@@ -139,33 +132,6 @@ def test_a_watched_record_is_the_organisations_and_pauses_with_it(people: World,
     assert watch_due(clock=clock, limit=5) == 1
     assert proofs.count() == 2
     assert PersistentRecord.objects.get().stopped_at is None
-
-
-@pytest.mark.parametrize(
-    "withdraw",
-    [
-        lambda: Organisation.objects.update(is_active=False),
-        lambda: AcmeAccount.objects.update(deactivated_at=NOW),
-        lambda: EabCredential.objects.update(revoked_at=NOW),
-        lambda: EabCredential.objects.update(expires_at=NOW),
-        lambda: EabCredential.objects.update(suffixes=["example.ac.uk"]),
-    ],
-    ids=["organisation", "account", "credential", "expired", "narrowed"],
-)
-def test_a_challenge_of_what_has_ended_proves_nothing(withdraw: Callable[[], object]) -> None:
-    """RFC 8555 7.5.1: a challenge of an account that ended while it was looked at."""
-    one = acme_world().registered()
-    with scripted_network():
-        one.order("www.another.ac.uk")
-        row, account = AcmeAuthorization.objects.get(), AcmeAccount.objects.get()
-        look = answer_challenge(account=account, authorization_id=row.pk, type_name="http-01", now=NOW).look
-    assert look
-    withdraw()
-    record = Record(method=Method.ACME_HTTP, adn=row.name, asked="it", answered="it", at=NOW)
-    record_look(look, Validated(record=record), now=NOW)
-    row.refresh_from_db()
-    assert (row.valid_until, row.failed_at) == (None, NOW)
-    assert not ValidationRecord.objects.filter(method=Method.ACME_HTTP).exists()
 
 
 @pytest.mark.parametrize(

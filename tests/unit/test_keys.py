@@ -1,4 +1,4 @@
-"""Public keys: facts from the raw bytes, and every rule that a key can break (S4, BR 6.1.1.3)."""
+"""Public keys: facts from the raw bytes, and every rule that a key can break (BR 6.1.1.3)."""
 
 import hashlib
 import time
