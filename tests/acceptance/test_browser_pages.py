@@ -105,7 +105,7 @@ PAGES: dict[str, list[tuple[str, tuple[str, ...]]]] = {
 NO_PAGE = {
     *("acme-key", "service-renewals-withdraw", "keys-unblock"),
     *("acme-account", "acme-deactivate"),  # test_acme_browser.py has an account for these
-    "help-page",  # test_browser_help.py
+    "help-page",  # test_help_pages.py
     *("help-pdf", "help-page-pdf", "help-faq-act"),
     *("requests-csv", "requests-status", "requests-bundle", "requests-certificate"),
     "requests-another-confirm",

@@ -15,7 +15,7 @@ from tests.harness.browser import look_at, screenshot
 from tests.harness.server import DemoServer
 from tests.harness.waiting import wait_until
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 Visit = Callable[..., Page]
 BOX = "hostmaster@other.ac.uk"

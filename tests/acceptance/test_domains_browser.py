@@ -13,7 +13,7 @@ from tests.harness.responder import Responder, responder
 from tests.harness.server import DemoServer
 from tests.harness.waiting import wait_until
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 NEW = "new.example.org"
 
 

@@ -20,7 +20,7 @@ from tests.harness.browser import look_at
 from tests.harness.fixtures import DemoWith
 from tests.harness.server import DemoServer
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 Visit = Callable[..., Page]
 NOT_FOR_RICK = re.compile("Withdraw|Decide|Add |Request a certificate")

@@ -1,8 +1,12 @@
-"""The help in a browser: visitors search it, an officer edits the FAQ."""
+"""The help in a browser: every page looks well, visitors search, an officer edits the FAQ."""
+
+from collections.abc import Callable
 
 import pytest
 from playwright.sync_api import Page, expect
 
+from certdesk.web.help import contents
+from tests.acceptance.looks import examine
 from tests.harness.browser import look_at, sign_in
 from tests.harness.server import DemoServer
 
@@ -49,3 +53,13 @@ def test_r2_an_officer_edits_the_questions(page: Page, server: DemoServer) -> No
     expect(page.get_by_role("heading", name="Version 2")).to_be_visible()
     page.goto(f"{server.base_url}/help/faq/")
     expect(page.get_by_role("heading", name="May I ring you?")).to_be_visible()
+
+
+@pytest.mark.parametrize("slug", contents.SLUGS)
+def test_r1_r5_r12_a_visitor_reads_the_help(visit: Callable[..., Page], slug: str) -> None:
+    page = visit()
+    answer = page.goto(f"/help/{slug}/")
+    assert answer is not None
+    assert answer.status == 200
+    expect(page.get_by_role("heading", level=1)).to_have_text(contents.page(slug).title)
+    examine(page, f"help-{slug}")

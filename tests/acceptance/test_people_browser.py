@@ -14,7 +14,7 @@ from tests.harness.browser import assert_accessible, screenshot
 from tests.harness.server import DemoServer
 from tests.harness.waiting import wait_until
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 Visit = Callable[..., Page]
 PAGE = "/organisations/example-university/"
