@@ -94,6 +94,12 @@ def people() -> "World":
 
 
 @pytest.fixture
+def w(people: "World") -> "World":
+    """The same, in a letter, for tests that are about little else."""
+    return people
+
+
+@pytest.fixture
 def nobody_is_locked_out(db: None) -> None:
     """What an earlier test tried is forgotten."""
     cache.clear()

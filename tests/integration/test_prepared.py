@@ -12,7 +12,7 @@ from certdesk.conf.settings import _database
 from certdesk.store.db import write_transaction
 from certdesk.store.models import BlockedKey, IssuerChain, Membership, Organisation, UsedNonce
 from certdesk.store.prepared import Prepared, Swap, insert, insert_all, insert_new
-from tests.integration.support import organisation, world
+from tests.integration.support import World, organisation
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -39,8 +39,7 @@ def test_each_call_asks_the_database_with_its_own_numbers() -> None:
     assert BY_ID.first(0) is None
 
 
-def test_a_row_is_the_one_that_the_query_finds() -> None:
-    w = world()
+def test_a_row_is_the_one_that_the_query_finds(w: World) -> None:
     expected = Membership.objects.select_related("organisation").filter(organisation_id=w.university).first()
     assert expected is not None
     found = SEATS.first(w.university, expected.user_id)

@@ -32,6 +32,7 @@ from certdesk.store.models import (
 from tests.integration.support import (
     NOW,
     Clock,
+    World,
     actor,
     approve,
     approve_only,
@@ -47,7 +48,6 @@ from tests.integration.support import (
     submit,
     together,
     validated,
-    world,
 )
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -56,8 +56,7 @@ PAIRS = 100
 
 
 @pytest.mark.parametrize("key", ["one-key", ""], ids=["with a key", "without a key"])
-def test_fifty_identical_submits_make_one_request_and_one_certificate(key: str) -> None:
-    w = world()
+def test_fifty_identical_submits_make_one_request_and_one_certificate(w: World, key: str) -> None:
     same = submission(w.university)
     call = partial(
         submit_request, actor=w.alice, submission=same, channel="portal", idempotency_key=key, clock=Clock()
@@ -72,8 +71,7 @@ def test_fifty_identical_submits_make_one_request_and_one_certificate(key: str) 
     assert audit_problems() == []
 
 
-def test_one_key_for_different_requests_at_once_serves_one_of_them() -> None:
-    w = world()
+def test_one_key_for_different_requests_at_once_serves_one_of_them(w: World) -> None:
     calls = [
         partial(
             submit_request,
@@ -91,17 +89,15 @@ def test_one_key_for_different_requests_at_once_serves_one_of_them() -> None:
     assert Request.objects.count() == 1
 
 
-def test_one_key_of_two_people_is_two_keys() -> None:
-    w = world()
+def test_one_key_of_two_people_is_two_keys(w: World) -> None:
     same = submission(w.university)
     for who in (w.alice, w.bob):
         submit_request(actor=who, submission=same, channel="api", idempotency_key="k", clock=Clock())
     assert Request.objects.count() == 2
 
 
-def test_a_hundred_approvals_against_rejections_have_one_winner_each() -> None:
+def test_a_hundred_approvals_against_rejections_have_one_winner_each(w: World) -> None:
     """Two officers go through the same queue at the same time."""
-    w = world()
     numbers = [
         create_request(
             actor=w.alice,
@@ -144,9 +140,8 @@ def test_a_hundred_approvals_against_rejections_have_one_winner_each() -> None:
     assert audit_problems() == []
 
 
-def test_two_officers_approving_with_evidence_make_one_approval() -> None:
+def test_two_officers_approving_with_evidence_make_one_approval(w: World) -> None:
     """The slower one is told that somebody was faster, not that the evidence is unwanted."""
-    w = world()
     number = submit(w.alice, "www.outside.example").number
     proof = Evidence(domain="outside.example", how="registry", details="Seen.")
     shown = judge_now(actor=w.olga, number=number, now=NOW).shown
@@ -161,8 +156,7 @@ def test_two_officers_approving_with_evidence_make_one_approval() -> None:
     assert ValidationRecord.objects.filter(request=number).count() == 1
 
 
-def test_withdrawing_against_issuing_hands_out_a_certificate_or_ends_the_request() -> None:
-    w = world()
+def test_withdrawing_against_issuing_hands_out_a_certificate_or_ends_the_request(w: World) -> None:
     for _ in range(15):
         created = create_request(
             actor=w.alice, submission=submission(w.university), channel="portal", now=NOW
@@ -223,8 +217,7 @@ def test_twenty_simultaneous_firsts_all_wait_and_the_first_approval_is_set_once(
     assert submit(people[0], "later.new.ac.uk").status is Status.ISSUED
 
 
-def test_ten_threads_issuing_one_request_make_one_certificate() -> None:
-    w = world()
+def test_ten_threads_issuing_one_request_make_one_certificate(w: World) -> None:
     number = create_request(
         actor=w.alice, submission=submission(w.university), channel="portal", now=NOW
     ).number
@@ -237,8 +230,7 @@ def test_ten_threads_issuing_one_request_make_one_certificate() -> None:
     assert audit_problems() == []
 
 
-def test_driving_one_request_from_many_sides_is_harmless() -> None:
-    w = world()
+def test_driving_one_request_from_many_sides_is_harmless(w: World) -> None:
     number = create_request(
         actor=w.alice, submission=submission(w.university), channel="portal", now=NOW
     ).number
@@ -250,9 +242,8 @@ def test_driving_one_request_from_many_sides_is_harmless() -> None:
     assert Certificate.objects.count() == 1
 
 
-def test_an_interrupted_issuance_is_resumed_by_one_of_many(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_issuance_is_resumed_by_one_of_many(w: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """The lease: ten workers find the same overdue issuance."""
-    w = world()
     number = _claimed_and_left(w.university, monkeypatch)
     later = Clock(NOW + timedelta(minutes=1))
     done, refused = outcomes(together([partial(drive, number, clock=later)] * 10))
@@ -275,9 +266,8 @@ def _claimed_and_left(university: int, monkeypatch: pytest.MonkeyPatch) -> Reque
     return number
 
 
-def test_approving_while_the_domain_is_validated_elsewhere_does_not_lock_up() -> None:
+def test_approving_while_the_domain_is_validated_elsewhere_does_not_lock_up(w: World) -> None:
     """Both insert the domain, and both append to the audit chain: in one order, or they would deadlock."""
-    w = world()
     for index in range(6):
         number = submit(w.alice, f"www.both{index}.example").number
         proof = Evidence(domain=f"both{index}.example", how="registry", details="Seen.")
@@ -292,8 +282,7 @@ def test_approving_while_the_domain_is_validated_elsewhere_does_not_lock_up() ->
     assert audit_problems() == []
 
 
-def test_two_managers_disabling_each_other_leave_one() -> None:
-    w = world()
+def test_two_managers_disabling_each_other_leave_one(w: World) -> None:
     for index in range(8):
         ours = organisation(f"College {index}")
         one = actor(f"one{index}", organisation=ours, role=OrgRole.MANAGER)
@@ -310,8 +299,7 @@ def test_two_managers_disabling_each_other_leave_one() -> None:
     assert w.university
 
 
-def test_many_appends_to_the_audit_chain_make_one_chain() -> None:
-    w = world()
+def test_many_appends_to_the_audit_chain_make_one_chain(w: World) -> None:
     calls = [
         partial(
             submit_request,

@@ -38,6 +38,7 @@ from tests.integration import support
 from tests.integration.support import (
     NOW,
     Clock,
+    World,
     approve,
     audit_problems,
     drive,
@@ -45,7 +46,6 @@ from tests.integration.support import (
     issuance_of,
     state_of,
     submit,
-    world,
 )
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -128,9 +128,9 @@ def to_officers(mailbox: list[EmailMessage]) -> list[EmailMessage]:
 
 
 def test_r23_a_responsive_ca_issues_within_a_second_and_without_a_human(
+    w: World,
     make_ca: Callable[..., WatchedCa],
 ) -> None:
-    w = world()
     with support.backend(make_ca(Behaviour.ISSUE)):
         submit(w.alice)  # what is built on first use is built now
         began = time.process_time()
@@ -152,9 +152,8 @@ def test_r23_a_responsive_ca_issues_within_a_second_and_without_a_human(
     ],
 )
 def test_r23_a_ca_that_answers_after_a_while_is_seen_within_thirty_seconds(
-    make_ca: Callable[..., WatchedCa], clock: Clock, behaviour: Behaviour, delay: timedelta
+    w: World, make_ca: Callable[..., WatchedCa], clock: Clock, behaviour: Behaviour, delay: timedelta
 ) -> None:
-    w = world()
     ca = make_ca(behaviour, delay=delay, tries=2)
     with support.backend(ca):
         number = submit(w.alice, clock=clock).number
@@ -172,9 +171,8 @@ def test_r23_a_ca_that_answers_after_a_while_is_seen_within_thirty_seconds(
 
 
 def test_r24_a_slow_ca_is_polled_beyond_a_day_with_back_off_and_the_officers_are_told_once(
-    make_ca: Callable[..., WatchedCa], clock: Clock, mailoutbox: list[EmailMessage]
+    w: World, make_ca: Callable[..., WatchedCa], clock: Clock, mailoutbox: list[EmailMessage]
 ) -> None:
-    w = world()
     ca = make_ca(Behaviour.ACCEPT, delay=30 * HOUR)
     with support.backend(ca):
         number = submit(w.alice, clock=clock).number
@@ -206,8 +204,9 @@ def test_r24_a_slow_ca_is_polled_beyond_a_day_with_back_off_and_the_officers_are
     assert audit_problems() == []
 
 
-def test_r24_elapsed_and_usual_time_are_shown(make_ca: Callable[..., WatchedCa], clock: Clock) -> None:
-    w = world()
+def test_r24_elapsed_and_usual_time_are_shown(
+    w: World, make_ca: Callable[..., WatchedCa], clock: Clock
+) -> None:
     with support.backend(make_ca(Behaviour.ACCEPT, delay=2.5 * HOUR)):
         assert usual_issuing_time(backend="scripted", now=clock()) is None
         for _ in range(3):
@@ -236,9 +235,8 @@ def test_r24_elapsed_and_usual_time_are_shown(make_ca: Callable[..., WatchedCa],
 
 
 def test_r24_a_ca_that_cannot_be_reached_for_a_day_is_told_of_as_well(
-    make_ca: Callable[..., WatchedCa], clock: Clock
+    w: World, make_ca: Callable[..., WatchedCa], clock: Clock
 ) -> None:
-    w = world()
     with support.backend(make_ca(Behaviour.UNAVAILABLE, tries=10**6)):
         number = submit(w.alice, clock=clock).number
         elsewhere = submit(w.alice, "www.outside.example", clock=clock).number
@@ -255,10 +253,9 @@ def test_r24_a_ca_that_cannot_be_reached_for_a_day_is_told_of_as_well(
 
 
 def test_r24_waiting_for_something_else_is_not_waiting_for_the_ca(
-    make_ca: Callable[..., WatchedCa], clock: Clock
+    w: World, make_ca: Callable[..., WatchedCa], clock: Clock
 ) -> None:
     """An accepted request that was not handed over yet awaits something of ours, such as a validation."""
-    w = world()
     made = create_request(
         actor=w.alice, submission=support.submission(w.university), channel="portal", now=clock()
     )
@@ -276,9 +273,8 @@ def test_r24_waiting_for_something_else_is_not_waiting_for_the_ca(
     "held_up", [{"vetted_at": None}, {}], ids=["by an officer's decision", "by a proof that lapsed"]
 )
 def test_a_wait_for_the_ca_ends_when_something_else_is_awaited(
-    make_ca: Callable[..., WatchedCa], clock: Clock, held_up: dict[str, None]
+    w: World, make_ca: Callable[..., WatchedCa], clock: Clock, held_up: dict[str, None]
 ) -> None:
-    w = world()
     with support.backend(make_ca(Behaviour.UNAVAILABLE, tries=10**6)):
         number = submit(w.alice, clock=clock).number
         clock.forward(HOUR)
@@ -302,8 +298,9 @@ def test_a_wait_for_the_ca_ends_when_something_else_is_awaited(
         assert alert_overdue(now=clock() + 24 * HOUR) == [number]
 
 
-def test_r24_many_workers_tell_the_officers_once(make_ca: Callable[..., WatchedCa], clock: Clock) -> None:
-    w = world()
+def test_r24_many_workers_tell_the_officers_once(
+    w: World, make_ca: Callable[..., WatchedCa], clock: Clock
+) -> None:
     with support.backend(make_ca(Behaviour.ACCEPT, delay=100 * HOUR)):
         numbers = [submit(w.alice, clock=clock).number for _ in range(3)]
         told, refused = support.outcomes(support.together([partial(alert_overdue, now=NOW + 25 * HOUR)] * 6))
@@ -314,9 +311,8 @@ def test_r24_many_workers_tell_the_officers_once(make_ca: Callable[..., WatchedC
 
 
 def test_r24_a_second_wait_is_told_of_again_and_one_that_has_ended_is_not_mailed(
-    make_ca: Callable[..., WatchedCa], clock: Clock, mailoutbox: list[EmailMessage]
+    w: World, make_ca: Callable[..., WatchedCa], clock: Clock, mailoutbox: list[EmailMessage]
 ) -> None:
-    w = world()
     with support.backend(make_ca(Behaviour.ACCEPT_THEN_REFUSE, delay=25 * HOUR)):
         number = submit(w.alice, clock=clock).number
         clock.forward(25 * HOUR)
@@ -334,8 +330,9 @@ def test_r24_a_second_wait_is_told_of_again_and_one_that_has_ended_is_not_mailed
 # R26 to R28: each status means what it says
 
 
-def test_r27_the_cas_order_number_is_kept_and_shown(make_ca: Callable[..., WatchedCa], clock: Clock) -> None:
-    w = world()
+def test_r27_the_cas_order_number_is_kept_and_shown(
+    w: World, make_ca: Callable[..., WatchedCa], clock: Clock
+) -> None:
     with support.backend(make_ca(Behaviour.ACCEPT, delay=HOUR)):
         number = submit(w.alice, clock=clock).number
     assert status_text(state_of(number), ra="JTAG") == "Accepted by CA"
@@ -347,9 +344,8 @@ def test_r27_the_cas_order_number_is_kept_and_shown(make_ca: Callable[..., Watch
 
 
 def test_r28_sending_again_makes_a_new_issuance_with_a_new_key(
-    make_ca: Callable[..., WatchedCa], clock: Clock
+    w: World, make_ca: Callable[..., WatchedCa], clock: Clock
 ) -> None:
-    w = world()
     with support.backend(make_ca(Behaviour.REFUSE)):
         number = submit(w.alice, clock=clock).number
     assert state_of(number) is Status.REJECTED_BY_CA
@@ -369,9 +365,8 @@ def test_r28_sending_again_makes_a_new_issuance_with_a_new_key(
 
 
 def test_r28_the_applicant_is_told_that_it_is_sent_again(
-    make_ca: Callable[..., WatchedCa], clock: Clock, mailoutbox: list[EmailMessage]
+    w: World, make_ca: Callable[..., WatchedCa], clock: Clock, mailoutbox: list[EmailMessage]
 ) -> None:
-    w = world()
     with support.backend(make_ca(Behaviour.REFUSE)):
         number = submit(w.alice, clock=clock).number
     with support.backend(make_ca(Behaviour.UNAVAILABLE, tries=3)):
@@ -381,9 +376,8 @@ def test_r28_the_applicant_is_told_that_it_is_sent_again(
 
 
 def test_r28_only_another_officer_sends_again_and_only_what_the_ca_rejected(
-    make_ca: Callable[..., WatchedCa], clock: Clock
+    w: World, make_ca: Callable[..., WatchedCa], clock: Clock
 ) -> None:
-    w = world()
     both = support.actor("ivy", organisation=w.university, ra=RaRole.OFFICER)
     outsider = support.actor("charlie", organisation=support.organisation("Other College"))
     auditor = support.actor("rick", ra=RaRole.AUDITOR)
@@ -407,9 +401,8 @@ def test_r28_only_another_officer_sends_again_and_only_what_the_ca_rejected(
 
 
 def test_r28_two_officers_sending_again_make_one_issuance(
-    make_ca: Callable[..., WatchedCa], clock: Clock
+    w: World, make_ca: Callable[..., WatchedCa], clock: Clock
 ) -> None:
-    w = world()
     with support.backend(make_ca(Behaviour.REFUSE)):
         number = submit(w.alice, clock=clock).number
         calls = [
@@ -424,8 +417,9 @@ def test_r28_two_officers_sending_again_make_one_issuance(
 # Asking now
 
 
-def test_r24_an_officer_has_the_ca_asked_at_once(make_ca: Callable[..., WatchedCa], clock: Clock) -> None:
-    w = world()
+def test_r24_an_officer_has_the_ca_asked_at_once(
+    w: World, make_ca: Callable[..., WatchedCa], clock: Clock
+) -> None:
     ca = make_ca(Behaviour.ACCEPT, delay=HOUR)
     with support.backend(ca):
         number = submit(w.alice, clock=clock).number
@@ -443,10 +437,9 @@ def test_r24_an_officer_has_the_ca_asked_at_once(make_ca: Callable[..., WatchedC
 
 
 def test_r24_asking_now_does_not_disturb_an_answer_under_way(
-    make_ca: Callable[..., WatchedCa], clock: Clock
+    w: World, make_ca: Callable[..., WatchedCa], clock: Clock
 ) -> None:
     """The lease of whoever is asking the CA at this moment is not taken away."""
-    w = world()
     with support.backend(make_ca(Behaviour.TIMEOUT_AFTER_ACCEPTING)):
         number = submit(w.alice, clock=clock).number
         leased_until = due_at(number)

@@ -20,16 +20,11 @@ from certdesk.services.revocation import revoke_certificate
 from certdesk.store.models import Certificate, FaqVersion
 from certdesk.store.selectors.settings import latest_settings
 from tests.integration import support
-from tests.integration.support import NOW, World, actor, approve, drive, signed_in, state_of, submit, world
+from tests.integration.support import NOW, World, actor, approve, drive, signed_in, state_of, submit
 from tests.integration.test_settings import change, filled_in
 
 pytestmark = pytest.mark.django_db(transaction=True)  # what is refused is rolled back
 OUTSIDE = "www.elsewhere.org"
-
-
-@pytest.fixture
-def w() -> World:
-    return world()
 
 
 def hidden(page: str) -> dict[str, str]:

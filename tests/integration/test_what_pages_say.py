@@ -41,16 +41,10 @@ from tests.integration.support import (
     state_of,
     submit,
     validated,
-    world,
 )
 
 pytestmark = pytest.mark.django_db(transaction=True)  # what is refused is rolled back
 PROOF = Evidence(domain="example.com", how="registry", details="The registry names them.")
-
-
-@pytest.fixture
-def w() -> World:
-    return world()
 
 
 def page(who: Actor, name: str, *args: object, **query: str) -> str:

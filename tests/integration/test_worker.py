@@ -20,6 +20,7 @@ from certdesk.store.models import Certificate, Issuance, RequestEvent
 from tests.integration.support import (
     NOW,
     Clock,
+    World,
     actor,
     issuance_of,
     outcomes,
@@ -128,8 +129,7 @@ class TestJobs:
         assert unknown.status == TaskResultStatus.READY
         assert unknown.exception_class_path == "builtins.KeyError"
 
-    def test_many_workers_share_the_jobs_and_send_each_mail_once(self) -> None:
-        w = world()
+    def test_many_workers_share_the_jobs_and_send_each_mail_once(self, w: World) -> None:
         for index in range(12):
             submit(w.alice, f"www{index}.outside.example")
         now = timezone.now()
@@ -174,8 +174,9 @@ class TestDeadWorkers:
 
 
 class TestRequests:
-    def test_one_that_can_not_be_driven_holds_up_nobody(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        w = world()
+    def test_one_that_can_not_be_driven_holds_up_nobody(
+        self, w: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         numbers = [
             create_request(
                 actor=w.alice, submission=submission(w.university), channel="portal", now=NOW
@@ -203,8 +204,7 @@ class TestRequests:
         one.tick(now=clock.now)
         assert state_of(poisonous) is Status.ISSUED
 
-    def test_a_stored_csr_that_can_not_be_read_any_more_is_put_off(self) -> None:
-        w = world()
+    def test_a_stored_csr_that_can_not_be_read_any_more_is_put_off(self, w: World) -> None:
         bad, good = (
             create_request(
                 actor=w.alice, submission=submission(w.university), channel="portal", now=NOW
@@ -217,8 +217,7 @@ class TestRequests:
         assert (state_of(bad), state_of(good)) == (Status.ACCEPTED, Status.ISSUED)
         assert Certificate.objects.count() == 1
 
-    def test_a_lost_request_is_found_by_the_tick_without_any_job(self) -> None:
-        w = world()
+    def test_a_lost_request_is_found_by_the_tick_without_any_job(self, w: World) -> None:
         number = create_request(
             actor=w.alice, submission=submission(w.university), channel="portal", now=NOW
         ).number
