@@ -25,7 +25,7 @@ from certdesk.jobs.worker import Worker
 from certdesk.services import caa, runtime
 from certdesk.services.alerts import Awaited, alert_overdue, mail_officers
 from certdesk.services.decisions import judge_now
-from certdesk.services.requests import create_request, preview_request
+from certdesk.services.requests import preview_request
 from certdesk.services.runtime import CaaSettings
 from certdesk.store.models import AcmeOrder, CaaCheck, Domain, Issuance, Request
 from certdesk.store.selectors.caa import caa_of_domain, caa_of_request, stored_answers
@@ -41,6 +41,7 @@ from tests.integration.support import (
     approve,
     audit_problems,
     configured,
+    create,
     drive,
     due,
     events_of,
@@ -113,9 +114,7 @@ def _codes(checks: Sequence[object]) -> dict[str, str]:
 def _accepted(w: World, dns: Dns, *names: str) -> RequestId:
     """A request that policy has accepted and nobody has handed to the CA yet."""
     with policy("require", dns):
-        created = create_request(
-            actor=w.alice, submission=submission(w.university, *names), channel="portal", now=NOW
-        )
+        created = create(w.alice, *names)
     assert created.status is Status.ACCEPTED
     return created.number
 
@@ -295,9 +294,7 @@ class TestAtSigning:
         assert (names.count(WWW), names.count(MAIL)) == (1, 4)  # only what is missing is asked for again
 
     def test_a_policy_that_came_in_between_asks_too(self, w: World, dns: Dns) -> None:
-        created = create_request(
-            actor=w.alice, submission=submission(w.university, WWW), channel="portal", now=NOW
-        )
+        created = create(w.alice, WWW)
         dns.say(WWW, f'0 issue "{OTHER}"')
         with policy("require", dns):
             assert drive(created.number, clock=Clock(NOW)) is Status.WAITING_FOR_APPROVAL
@@ -465,9 +462,7 @@ def test_the_newest_answer_about_each_name_is_shown_to_whom_it_concerns(w: World
     dns.fail(WWW)
     with policy("warn", dns):
         later = NOW + 9 * HOUR
-        again = create_request(
-            actor=w.alice, submission=submission(w.university, MAIL, WWW), channel="portal", now=later
-        )
+        again = create(w.alice, MAIL, WWW, now=later)
     domain_id = Domain.objects.get(organisation_id=w.university, adn=DOMAIN).pk
     shown = {row.name: row for row in caa_of_domain(actor=w.alice, domain_id=domain_id)}
     assert {name: (row.code, row.request, row.at) for name, row in shown.items()} == {

@@ -12,7 +12,6 @@ from django.utils import timezone
 from certdesk.domain.evidence import METHODS, Method
 from certdesk.domain.requests import OrganisationId
 from certdesk.services.persistent import watch_due
-from certdesk.services.requests import create_request
 from certdesk.store.models import (
     CaaCheck,
     CaValidation,
@@ -29,9 +28,9 @@ from tests.integration.proving import Outside
 from tests.integration.support import (
     World,
     actor,
+    create,
     organisation,
     signed_in,
-    submission,
     submit,
     validated,
 )
@@ -164,12 +163,7 @@ def test_what_hangs_on_a_domain_is_counted_and_leads_to_it(people: World) -> Non
     now = timezone.now()
     for name in ("a.example.ac.uk", "b.example.ac.uk"):
         submit(people.alice, name, clock=timezone.now)
-    waiting = create_request(
-        actor=people.alice,
-        submission=submission(people.university, "www.other.org"),
-        channel="portal",
-        now=now,
-    )
+    waiting = create(people.alice, "www.other.org", now=now)
     a_domain(people.university, "other.org")
     a_domain(people.university, "a.example.ac.uk")
     other = organisation("Other College")

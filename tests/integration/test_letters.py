@@ -16,10 +16,9 @@ from certdesk.services.account_mail import Occasion, mail_account, mail_reset
 from certdesk.services.alerts import Awaited, mail_officers
 from certdesk.services.decisions import reject_request
 from certdesk.services.reminders import Audience, mail_lapsing
-from certdesk.services.validation import ask_by_email
 from certdesk.store.models import Domain, Request, RequestEvent, User
 from certdesk.store.transitions import NOTIFIED
-from tests.integration.support import NOW, World, actor, configured, notify, submit, world
+from tests.integration.support import NOW, World, actor, ask_mailbox, configured, notify, submit, world
 
 pytestmark = pytest.mark.django_db(transaction=True)
 LONG = "The registrar’s data names another holder, and the letter that we were sent is not signed. " * 3
@@ -40,13 +39,7 @@ def every_mail(people: World) -> list[EmailMessage]:
     number = submit(people.alice, *(f"h{n}.{long}.owned.org" for n in range(12))).number
     reject_request(actor=people.olga, number=number, details=f"{LONG}\n\n{URL}\n  one\n  two", now=NOW)
     submit(people.alice, f"www.{long}.proven.ac.uk")
-    ask_by_email(
-        actor=people.alice,
-        organisation_id=people.university,
-        name=f"www.{long}.proven.ac.uk",
-        mailbox="hostmaster@proven.ac.uk",
-        now=NOW,
-    )
+    ask_mailbox(people.alice, f"www.{long}.proven.ac.uk", "hostmaster@proven.ac.uk")
     for event in RequestEvent.objects.filter(event__in=NOTIFIED).order_by("id"):
         notify(event.pk)
     alice = User.objects.get(username="alice")

@@ -37,6 +37,7 @@ from tests.integration.support import (
     approve,
     approve_only,
     audit_problems,
+    create,
     drive,
     events_of,
     issuance_of,
@@ -98,15 +99,7 @@ def test_one_key_of_two_people_is_two_keys(w: World) -> None:
 
 def test_a_hundred_approvals_against_rejections_have_one_winner_each(w: World) -> None:
     """Two officers go through the same queue at the same time."""
-    numbers = [
-        create_request(
-            actor=w.alice,
-            submission=submission(w.university, f"www.outside{index}.example"),
-            channel="portal",
-            now=NOW,
-        ).number
-        for index in range(PAIRS)
-    ]
+    numbers = [create(w.alice, f"www.outside{index}.example").number for index in range(PAIRS)]
     assert {state_of(number) for number in numbers} == {Status.WAITING_FOR_APPROVAL}
     gate = threading.Barrier(2)
     results: dict[str, list[object]] = {"approve": [], "reject": []}
@@ -158,9 +151,7 @@ def test_two_officers_approving_with_evidence_make_one_approval(w: World) -> Non
 
 def test_withdrawing_against_issuing_hands_out_a_certificate_or_ends_the_request(w: World) -> None:
     for _ in range(15):
-        created = create_request(
-            actor=w.alice, submission=submission(w.university), channel="portal", now=NOW
-        )
+        created = create(w.alice)
         calls: list[Callable[[], object]] = [
             partial(withdraw_request, actor=w.alice, number=created.number, now=NOW),
             partial(issue, created.number, clock=Clock()),
@@ -218,9 +209,7 @@ def test_twenty_simultaneous_firsts_all_wait_and_the_first_approval_is_set_once(
 
 
 def test_ten_threads_issuing_one_request_make_one_certificate(w: World) -> None:
-    number = create_request(
-        actor=w.alice, submission=submission(w.university), channel="portal", now=NOW
-    ).number
+    number = create(w.alice).number
     won, refused = outcomes(together([partial(issue, number, clock=Clock())] * 10))
     assert won == [Status.ISSUED]
     assert {type(error) for error in refused} == {StateConflict}
@@ -231,9 +220,7 @@ def test_ten_threads_issuing_one_request_make_one_certificate(w: World) -> None:
 
 
 def test_driving_one_request_from_many_sides_is_harmless(w: World) -> None:
-    number = create_request(
-        actor=w.alice, submission=submission(w.university), channel="portal", now=NOW
-    ).number
+    number = create(w.alice).number
     results = together([partial(drive, number, clock=Clock())] * 10)
     done, refused = outcomes(results)
     assert not refused

@@ -24,7 +24,6 @@ from certdesk.jobs.worker import Worker
 from certdesk.services.alerts import alert_overdue
 from certdesk.services.issuance import RETRY_MOST
 from certdesk.services.recovery import poll_now, retry_request
-from certdesk.services.requests import create_request
 from certdesk.store.models import (
     AuditEvent,
     Issuance,
@@ -41,6 +40,7 @@ from tests.integration.support import (
     World,
     approve,
     audit_problems,
+    create,
     drive,
     events_of,
     issuance_of,
@@ -256,9 +256,7 @@ def test_r24_waiting_for_something_else_is_not_waiting_for_the_ca(
     w: World, make_ca: Callable[..., WatchedCa], clock: Clock
 ) -> None:
     """An accepted request that was not handed over yet awaits something of ours, such as a validation."""
-    made = create_request(
-        actor=w.alice, submission=support.submission(w.university), channel="portal", now=clock()
-    )
+    made = create(w.alice, now=clock())
     assert made.status is Status.ACCEPTED
     clock.forward(72 * HOUR)
     assert alert_overdue(now=clock()) == []

@@ -13,7 +13,7 @@ from certdesk.domain.requests import Status
 from certdesk.jobs.worker import Worker
 from certdesk.services import runtime
 from certdesk.services.publications import DnsRecord, WebFile
-from certdesk.services.validation import add_domain, ask_by_email
+from certdesk.services.validation import add_domain
 from certdesk.services.validation_methods import (
     PAUSE,
     PUBLISHED,
@@ -42,6 +42,7 @@ from tests.integration.support import (
     Clock,
     World,
     actor,
+    ask_mailbox,
     audit_problems,
     configured,
     issuance_of,
@@ -306,13 +307,7 @@ def test_r4_a_request_says_what_it_waits_for_and_goes_on_with_the_proof(people: 
     started = start(people)
     detail = Request.objects.values_list("detail", flat=True).get(id=created.number)
     assert detail == "Waiting for the DNS record of new.ac.uk to appear."
-    ask_by_email(
-        actor=people.alice,
-        organisation_id=people.university,
-        name="new.ac.uk",
-        mailbox="admin@new.ac.uk",
-        now=NOW,
-    )
+    ask_mailbox(people.alice, "new.ac.uk", "admin@new.ac.uk")
     detail = Request.objects.values_list("detail", flat=True).get(id=created.number)
     assert "admin@new.ac.uk to confirm or the DNS record of new.ac.uk to appear" in detail
     publish(net, started)

@@ -12,7 +12,7 @@ from certdesk.domain.errors import CertdeskError, NotAuthorized, NotFound, State
 from certdesk.domain.evidence import Method
 from certdesk.services.organisations import disable_organisation, enable_organisation
 from certdesk.services.persistent import check_record_now, watch_due, watch_record
-from certdesk.services.validation import add_domain, ask_by_email, confirm_by_email, open_challenge
+from certdesk.services.validation import add_domain, confirm_by_email, open_challenge
 from certdesk.services.validation_methods import (
     NotFoundYet,
     challenge_of,
@@ -28,7 +28,7 @@ from certdesk.store.models import (
     ValidationRecord,
 )
 from tests.integration.proving import Outside
-from tests.integration.support import NOW, Clock, World, validated
+from tests.integration.support import NOW, Clock, World, ask_mailbox, validated
 
 pytestmark = pytest.mark.django_db(transaction=True)
 ADN, DAY, MINUTE = "new.ac.uk", timedelta(days=1), timedelta(minutes=1)
@@ -52,13 +52,7 @@ def listed(people: World) -> int:
 
 
 def by_email(people: World, net: Outside, withdraw: Callable[[], object]) -> None:
-    ask_by_email(
-        actor=people.alice,
-        organisation_id=people.university,
-        name=ADN,
-        mailbox=f"hostmaster@{ADN}",
-        now=NOW,
-    )
+    ask_mailbox(people.alice, ADN, f"hostmaster@{ADN}")
     found = re.search(r"/dcv/([A-Z2-7]+)/", str(mail.outbox[-1].body))
     assert found
     withdraw()

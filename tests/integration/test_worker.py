@@ -14,7 +14,6 @@ from certdesk.domain.requests import IssuanceId, Status, Work
 from certdesk.jobs import handlers, worker
 from certdesk.jobs.worker import DEAD_AFTER, GIVE_UP_AFTER, KEEP_FINISHED, Worker, backoff, recover_dead
 from certdesk.services import issuance
-from certdesk.services.requests import create_request
 from certdesk.store import jobs
 from certdesk.store.models import Certificate, Issuance, RequestEvent
 from tests.integration.support import (
@@ -22,10 +21,10 @@ from tests.integration.support import (
     Clock,
     World,
     actor,
+    create,
     issuance_of,
     outcomes,
     state_of,
-    submission,
     submit,
     together,
     world,
@@ -177,12 +176,7 @@ class TestRequests:
     def test_one_that_can_not_be_driven_holds_up_nobody(
         self, w: World, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        numbers = [
-            create_request(
-                actor=w.alice, submission=submission(w.university), channel="portal", now=NOW
-            ).number
-            for _ in range(3)
-        ]
+        numbers = [create(w.alice).number for _ in range(3)]
         poisonous = numbers[0]
         real = issuance.drive
 
@@ -205,12 +199,7 @@ class TestRequests:
         assert state_of(poisonous) is Status.ISSUED
 
     def test_a_stored_csr_that_can_not_be_read_any_more_is_put_off(self, w: World) -> None:
-        bad, good = (
-            create_request(
-                actor=w.alice, submission=submission(w.university), channel="portal", now=NOW
-            ).number
-            for _ in range(2)
-        )
+        bad, good = (create(w.alice).number for _ in range(2))
         Issuance.objects.filter(request_id=bad).update(csr_der=b"nonsense")
         clock = Clock(NOW + timedelta(minutes=1))
         Worker(clock=clock).tick(now=clock.now)
@@ -218,9 +207,7 @@ class TestRequests:
         assert Certificate.objects.count() == 1
 
     def test_a_lost_request_is_found_by_the_tick_without_any_job(self, w: World) -> None:
-        number = create_request(
-            actor=w.alice, submission=submission(w.university), channel="portal", now=NOW
-        ).number
+        number = create(w.alice).number
         DBTaskResult.objects.all().delete()
         clock = Clock(NOW + timedelta(seconds=4))
         Worker(clock=clock).tick(now=clock.now)
