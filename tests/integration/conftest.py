@@ -16,6 +16,7 @@ from certdesk.backends.embedded import create_authority
 from certdesk.backends.registry import load_backends
 
 if TYPE_CHECKING:
+    from certdesk.domain.actors import Actor
     from tests.integration.acme_support import AcmeWorld
     from tests.integration.api_calls import Callers
     from tests.integration.proving import Outside
@@ -97,6 +98,14 @@ def people() -> "World":
 def w(people: "World") -> "World":
     """The same, in a letter, for tests that are about little else."""
     return people
+
+
+@pytest.fixture
+def meg(people: "World") -> "Actor":
+    """The manager of the same university."""
+    from tests.integration.support import manager  # noqa: PLC0415 - settings come first
+
+    return manager(people)
 
 
 @pytest.fixture

@@ -132,6 +132,11 @@ def world() -> World:
     return made
 
 
+def manager(of: World) -> Actor:
+    """The university's manager."""
+    return actor("meg", organisation=of.university, role=OrgRole.MANAGER)
+
+
 def validated(domain: str, *, of: OrganisationId, by: Actor, at: datetime | None = None) -> None:
     """Record an officer's ownership check."""
     evidence = Evidence(domain=domain, how="registry", details="The registry names them.")

@@ -43,6 +43,7 @@ from tests.integration.support import (
     ask_mailbox,
     audit_problems,
     issuance_of,
+    manager,
     organisation,
     outcomes,
     signed_in,
@@ -50,7 +51,6 @@ from tests.integration.support import (
     submit,
     together,
     validated,
-    world,
 )
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -59,10 +59,9 @@ DAY, MINUTE = timedelta(days=1), timedelta(minutes=1)
 
 
 @pytest.fixture
-def people() -> World:
-    made = world()
-    actor("meg", organisation=made.university, role=OrgRole.MANAGER)
-    return made
+def people(people: World) -> World:
+    manager(people)
+    return people
 
 
 def record_of(adn: str = ADN) -> ValidationRecord:

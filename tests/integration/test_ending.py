@@ -18,6 +18,7 @@ from tests.integration.support import (
     audit_problems,
     csr,
     events_of,
+    manager,
     notify,
     organisation,
     signed_in,
@@ -62,7 +63,7 @@ def test_an_applicant_ends_nothing_and_a_stranger_sees_nothing(users: Callers) -
 
 
 def test_the_page_asks_first_and_the_applicant_is_told(w: World) -> None:
-    actor("meg", organisation=w.university, role=OrgRole.MANAGER)
+    manager(w)
     actor("boss", organisation=organisation("Other College"), role=OrgRole.MANAGER)
     actor("rick", ra=RaRole.AUDITOR)
     number = submit(w.alice, NAME).number

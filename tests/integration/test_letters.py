@@ -8,7 +8,6 @@ import pytest
 from django.core import mail
 from django.core.mail import EmailMessage
 
-from certdesk.domain.actors import OrgRole
 from certdesk.domain.requests import Status
 from certdesk.domain.settings import changed
 from certdesk.services import letters, runtime
@@ -18,7 +17,16 @@ from certdesk.services.decisions import reject_request
 from certdesk.services.reminders import Audience, mail_lapsing
 from certdesk.store.models import Domain, Request, RequestEvent, User
 from certdesk.store.transitions import NOTIFIED
-from tests.integration.support import NOW, World, actor, ask_mailbox, configured, notify, submit, world
+from tests.integration.support import (
+    NOW,
+    World,
+    ask_mailbox,
+    configured,
+    manager,
+    notify,
+    submit,
+    world,
+)
 
 pytestmark = pytest.mark.django_db(transaction=True)
 LONG = "The registrar’s data names another holder, and the letter that we were sent is not signed. " * 3
@@ -35,7 +43,7 @@ def people() -> Iterator[World]:
 def every_mail(people: World) -> list[EmailMessage]:
     """One of each kind, about long names and with much to say."""
     long = "a-rather-long-name.for-a-faculty"
-    actor("meg", organisation=people.university, role=OrgRole.MANAGER)
+    manager(people)
     number = submit(people.alice, *(f"h{n}.{long}.owned.org" for n in range(12))).number
     reject_request(actor=people.olga, number=number, details=f"{LONG}\n\n{URL}\n  one\n  two", now=NOW)
     submit(people.alice, f"www.{long}.proven.ac.uk")

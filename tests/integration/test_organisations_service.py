@@ -37,7 +37,7 @@ from certdesk.store.models import (
     ValidationRecord,
 )
 from certdesk.store.selectors.people import actor_for_token, actor_for_user
-from tests.integration.support import NOW, World, actor, organisation
+from tests.integration.support import NOW, World, actor, manager, organisation
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -58,10 +58,6 @@ def _add(by: Actor, to: OrganisationId, **changes: str) -> str:
 
 def _proof(domain: str, details: str = "Looked up.") -> Evidence:
     return Evidence(domain=domain, how="registry", details=details)
-
-
-def _meg(w: World) -> Actor:
-    return actor("meg", organisation=w.university, role=OrgRole.MANAGER)
 
 
 class TestRegistering:
@@ -95,7 +91,7 @@ class TestRegistering:
         assert field in caught.value.fields
 
     def test_is_for_officers_alone(self, w: World) -> None:
-        for who in (w.alice, _meg(w), actor("rick", ra=RaRole.AUDITOR), actor("op", ra=RaRole.OPERATOR)):
+        for who in (w.alice, manager(w), actor("rick", ra=RaRole.AUDITOR), actor("op", ra=RaRole.OPERATOR)):
             with pytest.raises(NotAuthorized):
                 create_organisation(actor=who, legal_name="New College", now=NOW)
             with pytest.raises(NotAuthorized):
@@ -159,7 +155,7 @@ class TestValidating:
 
 class TestPeople:
     def test_a_manager_adds_people_with_a_password_to_be_changed(self, w: World) -> None:
-        password = _add(_meg(w), w.university, username=" Nell.New ")
+        password = _add(manager(w), w.university, username=" Nell.New ")
         user = User.objects.get(username="nell.new")
         assert check_password(password, user.password)
         assert user.must_change_password
@@ -208,13 +204,13 @@ class TestPeople:
 
     def test_who_was_disabled_may_do_nothing_there_any_more(self, w: World) -> None:
         assert w.bob.user_id is not None
-        disable_member(actor=_meg(w), organisation_id=w.university, user_id=w.bob.user_id, now=NOW)
+        disable_member(actor=manager(w), organisation_id=w.university, user_id=w.bob.user_id, now=NOW)
         assert actor_for_user(User.objects.get(username="bob")).organisation_ids == frozenset()
         with pytest.raises(NotFound):
-            disable_member(actor=_meg(w), organisation_id=w.university, user_id=w.bob.user_id, now=NOW)
+            disable_member(actor=manager(w), organisation_id=w.university, user_id=w.bob.user_id, now=NOW)
 
     def test_the_last_manager_is_kept_except_by_an_officer(self, w: World) -> None:
-        meg = _meg(w)
+        meg = manager(w)
         assert meg.user_id is not None
         with pytest.raises(StateConflict):
             disable_member(actor=meg, organisation_id=w.university, user_id=meg.user_id, now=NOW)

@@ -13,7 +13,7 @@ from django.utils import timezone
 from django_tasks_db.models import DBTaskResult
 from pytest_django import Settings
 
-from certdesk.domain.actors import OrgRole, RaRole
+from certdesk.domain.actors import RaRole
 from certdesk.domain.errors import InvalidInput, NotAuthorized, NotFound, StateConflict
 from certdesk.jobs.worker import Worker
 from certdesk.services import people, runtime
@@ -31,7 +31,7 @@ from tests.integration.accounts import (
     sign_in,
     user_of,
 )
-from tests.integration.support import NOW, World, actor, audit_problems, organisation
+from tests.integration.support import NOW, World, actor, audit_problems, manager, organisation
 
 if TYPE_CHECKING:
     from django.test.client import _MonkeyPatchedWSGIResponse as Answer
@@ -246,7 +246,7 @@ def test_an_officer_issues_a_new_password(w: World) -> None:
 
 
 def test_a_manager_issues_passwords_within_the_organisation_only(w: World) -> None:
-    meg = actor("meg", organisation=w.university, role=OrgRole.MANAGER)
+    meg = manager(w)
     other = organisation("Other College")
     charlie = actor("charlie", organisation=other)
     two_hats = actor("dora", organisation=w.university)
@@ -267,7 +267,7 @@ def test_a_manager_issues_passwords_within_the_organisation_only(w: World) -> No
 
 @pytest.mark.django_db(transaction=True)
 def test_a_manager_gets_no_officer_by_way_of_a_shared_organisation(w: World) -> None:
-    meg = actor("meg", organisation=w.university, role=OrgRole.MANAGER)
+    meg = manager(w)
     ned = actor("ned", organisation=w.university, ra=RaRole.OFFICER)
     for act in (people.issue_new_password, people.disable_account, people.reset_second_factor):
         with pytest.raises(NotAuthorized):

@@ -34,6 +34,7 @@ from tests.integration.support import (
     actor,
     audit_problems,
     drive,
+    manager,
     notify,
     organisation,
     outcomes,
@@ -47,10 +48,6 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 PASSWORD = "several unrelated words"
-
-
-def meg(of: World) -> Actor:
-    return actor("meg", organisation=of.university, role=OrgRole.MANAGER)
 
 
 def again(who: Actor) -> Actor:
@@ -72,7 +69,7 @@ def uid(who: Actor) -> int:
 
 
 def test_r38_a_manager_invites_and_nobody_learns_who_exists_elsewhere(w: World) -> None:
-    boss = meg(w)
+    boss = manager(w)
     elsewhere = organisation("Other College")
     actor("charlie", organisation=elsewhere)
     add = partial(
@@ -97,7 +94,7 @@ def test_r38_a_manager_invites_and_nobody_learns_who_exists_elsewhere(w: World) 
 
 
 def test_one_user_name_asked_for_twice_at_once_makes_one_person(w: World) -> None:
-    boss = meg(w)
+    boss = manager(w)
     add = partial(
         add_member,
         actor=boss,
@@ -125,7 +122,7 @@ def test_r38_an_officer_adds_somebody_to_a_second_organisation_but_never_the_ra(
 
 
 def test_r38_the_last_manager_stays_unless_an_officer_says_otherwise(w: World) -> None:
-    boss = meg(w)
+    boss = manager(w)
     demote = partial(change_role, organisation_id=w.university, role=OrgRole.APPLICANT, now=NOW)
     with pytest.raises(StateConflict):
         demote(actor=boss, user_id=uid(boss))
@@ -140,7 +137,7 @@ def test_r38_the_last_manager_stays_unless_an_officer_says_otherwise(w: World) -
 
 
 def test_two_managers_who_demote_each_other_leave_one(w: World) -> None:
-    one, two = meg(w), actor("mia", organisation=w.university, role=OrgRole.MANAGER)
+    one, two = manager(w), actor("mia", organisation=w.university, role=OrgRole.MANAGER)
     demote = partial(change_role, organisation_id=w.university, role=OrgRole.APPLICANT, now=NOW)
     done, refused = outcomes(
         together([partial(demote, actor=one, user_id=uid(two)), partial(demote, actor=two, user_id=uid(one))])
@@ -149,7 +146,7 @@ def test_two_managers_who_demote_each_other_leave_one(w: World) -> None:
 
 
 def test_r20_what_a_leaver_asked_for_stays_with_the_organisation(w: World) -> None:
-    boss = meg(w)
+    boss = manager(w)
     number = submit(w.alice, "www.elsewhere.org").number
     hand_over(
         actor=boss, organisation_id=w.university, leaver_id=uid(w.alice), successor_id=uid(w.bob), now=NOW
@@ -164,7 +161,7 @@ def test_r20_what_a_leaver_asked_for_stays_with_the_organisation(w: World) -> No
 
 
 def test_a_manager_hands_over_and_is_gone(w: World) -> None:
-    boss = meg(w)
+    boss = manager(w)
     give = partial(hand_over, actor=boss, organisation_id=w.university, leaver_id=uid(boss), now=NOW)
     with pytest.raises(InvalidInput):
         give(successor_id=uid(boss))
@@ -181,7 +178,7 @@ def test_a_manager_hands_over_and_is_gone(w: World) -> None:
 
 
 def test_sessions_and_tokens_of_somebody_disabled_stop_at_once(w: World) -> None:
-    boss = meg(w)
+    boss = manager(w)
     token = create_token(actor=w.alice, name="script", expires_at=None, now=NOW)
     browser = Client()
     user = User.objects.get(username="alice")
@@ -205,7 +202,7 @@ def test_sessions_and_tokens_of_somebody_disabled_stop_at_once(w: World) -> None
 
 @pytest.mark.parametrize("by", ["meg", "olga"])
 def test_what_the_ra_ended_no_manager_enables(w: World, by: str) -> None:
-    boss = meg(w)
+    boss = manager(w)
     enable = partial(enable_member, organisation_id=w.university, user_id=uid(w.alice), now=NOW)
     disabler = {"meg": boss, "olga": w.olga}[by]
     disable_member(actor=disabler, organisation_id=w.university, user_id=uid(w.alice), now=NOW)
@@ -231,14 +228,14 @@ def test_somebody_who_belongs_elsewhere_too_loses_only_this(w: World) -> None:
 
 
 def test_r38_a_disabled_manager_comes_back_as_an_applicant(w: World) -> None:
-    boss = meg(w)
+    boss = manager(w)
     disable_member(actor=w.olga, organisation_id=w.university, user_id=uid(boss), now=NOW)
     enable_member(actor=w.olga, organisation_id=w.university, user_id=uid(boss), now=NOW)
     assert again(boss).memberships == {w.university: OrgRole.APPLICANT}
 
 
 def test_r38_a_manager_reaches_no_one_of_the_ra_or_elsewhere(w: World) -> None:
-    boss = meg(w)
+    boss = manager(w)
     elsewhere = organisation("Other College")
     charlie = actor("charlie", organisation=elsewhere)
     for target in (w.olga, charlie):
@@ -258,7 +255,7 @@ def test_r38_a_manager_reaches_no_one_of_the_ra_or_elsewhere(w: World) -> None:
 
 
 def test_mail_about_a_leavers_request_goes_to_the_managers(w: World) -> None:
-    boss = meg(w)
+    boss = manager(w)
     number = submit(w.alice, "www.elsewhere.org").number
     row = Request.objects.select_related("requester").get(id=number)
     assert recipients(row) == ["alice@example.ac.uk"]

@@ -6,7 +6,7 @@ import pytest
 from django.core import mail
 from django_tasks_db.models import DBTaskResult
 
-from certdesk.domain.actors import OrgRole, RaRole
+from certdesk.domain.actors import RaRole
 from certdesk.domain.errors import InvalidInput
 from certdesk.domain.settings import changed
 from certdesk.jobs import worker
@@ -21,6 +21,7 @@ from tests.integration.support import (
     actor,
     audit_problems,
     configured,
+    manager,
     outcomes,
     together,
     validated,
@@ -36,7 +37,7 @@ FIRST = NOW - timedelta(hours=1)  # when `world` has its domain validated
 def people(monkeypatch: pytest.MonkeyPatch) -> World:
     """The usual world with a manager; jobs see the clock that the test has moved."""
     made = world()
-    actor("meg", organisation=made.university, role=OrgRole.MANAGER)
+    manager(made)
     return made
 
 

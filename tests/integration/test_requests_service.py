@@ -56,6 +56,7 @@ from tests.integration.support import (
     approve_only,
     csr,
     events_of,
+    manager,
     organisation,
     state_of,
     submission,
@@ -355,7 +356,7 @@ class TestApproving:
         number = submit(w.alice, "www.outside.example").number
         people = {
             "alice": w.alice,
-            "meg": actor("meg", organisation=w.university, role=OrgRole.MANAGER),
+            "meg": manager(w),
             "rick": actor("rick", ra=RaRole.AUDITOR),
             "op": actor("op", ra=RaRole.OPERATOR),
             "charlie": actor("charlie", organisation=organisation("Other College")),
@@ -424,7 +425,7 @@ class TestRejecting:
 
 class TestWithdrawing:
     def test_is_for_who_asked_and_for_managers(self, w: World) -> None:
-        meg = actor("meg", organisation=w.university, role=OrgRole.MANAGER)
+        meg = manager(w)
         charlie = actor("charlie", organisation=organisation("Other College"), role=OrgRole.MANAGER)
         one, two = (submit(w.alice, f"www{i}.outside.example").number for i in range(2))
         refusals: dict[str, type[CertdeskError]] = {}

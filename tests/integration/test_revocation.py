@@ -62,6 +62,7 @@ from tests.integration.support import (
     audit_problems,
     events_of,
     issue,
+    manager,
     outcomes,
     together,
     world,
@@ -141,7 +142,7 @@ def test_the_applicant_is_told_once_what_became_of_it(w: World) -> None:
 
 def test_who_may_revoke(w: World) -> None:
     """The person who asked, a manager, officers; a colleague is refused; for others it does not exist."""
-    meg = support.actor("meg", organisation=w.university, role=OrgRole.MANAGER)
+    meg = manager(w)
     college = support.organisation("Other College")
     charlie = support.actor("charlie", organisation=college, role=OrgRole.MANAGER)
     for allowed in (w.alice, meg, w.olga):

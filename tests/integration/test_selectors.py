@@ -34,6 +34,7 @@ from tests.integration.support import (
     copies,
     issuance_of,
     issue,
+    manager,
     organisation,
     submit,
     validated,
@@ -356,7 +357,7 @@ class TestWhoSeesWhat:
             get_request(actor=w.olga, number=number)
 
     def test_members_are_for_managers_and_the_ra(self, w: World) -> None:
-        meg = actor("meg", organisation=w.university, role=OrgRole.MANAGER)
+        meg = manager(w)
         assert [m.username for m in list_members(actor=meg, organisation_id=w.university)] == [
             *("alice", "bob", "meg")
         ]

@@ -20,11 +20,6 @@ pytestmark = pytest.mark.django_db
 DAY = timedelta(days=1)
 
 
-@pytest.fixture
-def meg(w: World) -> Actor:
-    return actor("meg", organisation=w.university, role=OrgRole.MANAGER)
-
-
 def works(token: str) -> bool:
     return bearer(token, now=NOW) is not None
 

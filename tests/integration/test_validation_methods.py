@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 from pytest_django import Settings
 
-from certdesk.domain.actors import OrgRole, RaRole
+from certdesk.domain.actors import RaRole
 from certdesk.domain.errors import InvalidInput, NotAuthorized, NotFound, RateLimited, StateConflict
 from certdesk.domain.evidence import Method
 from certdesk.domain.requests import Status
@@ -46,6 +46,7 @@ from tests.integration.support import (
     audit_problems,
     configured,
     issuance_of,
+    manager,
     organisation,
     outcomes,
     state_of,
@@ -336,7 +337,7 @@ def test_who_may(people: World, net: Outside) -> None:
     started = start(people)
     charlie = actor("charlie", organisation=organisation("Other College"))
     rick = actor("rick", ra=RaRole.AUDITOR)
-    meg = actor("meg", organisation=people.university, role=OrgRole.MANAGER)
+    meg = manager(people)
     for who, refusal in ((charlie, NotFound), (rick, NotAuthorized)):
         with pytest.raises(refusal):
             start_challenge(actor=who, domain_id=started.domain_id, method=Method.DNS_TXT, now=NOW)

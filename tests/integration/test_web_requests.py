@@ -17,12 +17,12 @@ from django.http import HttpResponse
 from django.test import Client
 from django.urls import reverse
 
-from certdesk.domain.actors import OrgRole, RaRole
+from certdesk.domain.actors import RaRole
 from certdesk.domain.requests import Status
 from certdesk.store.models import AuditEvent, Organisation, Request, RequestEvent
 from certdesk.store.transitions import NOTIFIED
 from certdesk.web.requests.forms import looks_like_path
-from tests.integration.support import World, actor, copies, csr, notify, signed_in, state_of, submit
+from tests.integration.support import World, actor, copies, csr, manager, notify, signed_in, state_of, submit
 
 pytestmark = pytest.mark.django_db
 
@@ -296,7 +296,7 @@ def test_a_yes_is_to_what_was_shown_and_the_page_says_what_has_changed(people: W
 
 
 def test_the_message_reaches_the_applicant_and_the_internal_note_does_not(people: World) -> None:
-    actor("meg", organisation=people.university, role=OrgRole.MANAGER)
+    manager(people)
     actor("rick", ra=RaRole.AUDITOR)
     made, olga = submit(people.alice, "www.elsewhere.org"), signed_in("olga")
     asked = {
