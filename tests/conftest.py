@@ -28,7 +28,15 @@ hypothesis.settings.load_profile("untimed")
 _DATA = environment.prepare()
 _LOG_LINES = 60
 _HERE = Path(__file__).parent
-_LONGEST_FIRST = ("acceptance", "integration", "unit")
+_LONGEST_FIRST = (
+    "acceptance/test_browser_pages.py",
+    "acceptance/test_make_run.py",
+    "acceptance/",
+    "integration/test_former_people.py",
+    "integration/test_withdrawn_permissions.py",
+    "integration/",
+    "unit/",
+)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -48,10 +56,14 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Where workers share the tests, those that take longest begin: else one of them ends the run alone.
 
-    Stable, so that the order within each folder stays random.
+    Stable, so that the rest of the order stays random.
     """
     if hasattr(config, "workerinput"):
-        items.sort(key=lambda item: _LONGEST_FIRST.index(item.path.relative_to(_HERE).parts[0]))
+        items.sort(key=lambda item: _turn(item.path.relative_to(_HERE).as_posix()))
+
+
+def _turn(path: str) -> int:
+    return next(turn for turn, start in enumerate(_LONGEST_FIRST) if path.startswith(start))
 
 
 def pytest_unconfigure() -> None:

@@ -158,19 +158,20 @@ def acme_place(
 def cli(server: DemoServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     """`certdesk …` as one of the demo's people, with a home of the test's own.
 
-    Within this process, for starting an interpreter takes longer than most commands; test_cli_story.py does.
+    Within this process, for starting an interpreter takes longer than most commands; test_seed_browser.py
+    starts one. Who is not of the demo is taken for a token.
     """
     monkeypatch.chdir(tmp_path)
     usual: dict[str, str | None] = dict.fromkeys(filter(steers_certdesk, os.environ))
 
-    def invoke(who: str, *arguments: str, **more: str) -> Result:
+    def invoke(who: str, *arguments: str, stdin: str = "", **more: str) -> Result:
         environment = usual | {
             "CERTDESK_URL": server.base_url,
-            "CERTDESK_TOKEN": server.demo.api_tokens[who],
+            "CERTDESK_TOKEN": server.demo.api_tokens.get(who, who),
             "CERTDESK_HOME": str(tmp_path / "home"),
             **more,
         }
-        done = CliRunner().invoke(certdesk, arguments, env=environment, prog_name="certdesk")
+        done = CliRunner().invoke(certdesk, arguments, stdin, env=environment, prog_name="certdesk")
         assert done.exception is None or isinstance(done.exception, SystemExit), done.exc_info
         return done
 

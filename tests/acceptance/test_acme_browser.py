@@ -15,7 +15,7 @@ from tests.harness.responder import responder
 from tests.harness.server import DemoServer
 from tests.harness.waiting import wait_until
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 Visit = Callable[..., Page]
 #: Under a trusted suffix, and nobody has proven it.

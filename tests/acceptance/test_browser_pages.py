@@ -1,4 +1,4 @@
-"""Every page of the portal as everybody who may open it: WCAG 2.2 AA, phone, keyboard, policy (A3).
+"""Every page of the portal as everybody who may open it: WCAG 2.2 AA, phone, keyboard, policy.
 
 The pages come from the URL configuration, so a new one has to be listed here before the suite passes.
 """
@@ -14,8 +14,8 @@ from playwright.sync_api import Locator, Page, expect
 
 from tests.acceptance import stories
 from tests.acceptance.looks import examine, violations
-from tests.acceptance.seed_support import AVAILABLE, make_csr
-from tests.acceptance.stories import Visitors, new_name
+from tests.acceptance.seed_support import AVAILABLE, REJECTED, WITHDRAWN, Staff, make_csr
+from tests.acceptance.stories import new_name
 
 pytestmark = pytest.mark.browser
 
@@ -105,7 +105,7 @@ PAGES: dict[str, list[tuple[str, tuple[str, ...]]]] = {
 NO_PAGE = {
     *("acme-key", "service-renewals-withdraw", "keys-unblock"),
     *("acme-account", "acme-deactivate"),  # test_acme_browser.py has an account for these
-    "help-page",  # test_browser_help.py
+    "help-page",  # test_help_pages.py
     *("help-pdf", "help-page-pdf", "help-faq-act"),
     *("requests-csv", "requests-status", "requests-bundle", "requests-certificate"),
     "requests-another-confirm",
@@ -151,34 +151,27 @@ class Objects:
 
 
 @pytest.fixture(scope="module")
-def objects(visitors: Visitors, tmp_path_factory: pytest.TempPathFactory) -> Objects:
+def objects(staff: Staff, tmp_path_factory: pytest.TempPathFactory) -> Objects:
     """Alice's requests in several states, and other-looking ones beside them."""
     folder = tmp_path_factory.mktemp("csrs")
-    alice, olga = visitors.visit("alice"), visitors.visit("olga")
-    many = [new_name() for _ in range(12)]
-    issued = stories.ask(alice, make_csr(folder, *many))
-    revoking = alice.get_by_role("link", name="Revoke this certificate").get_attribute("href") or ""
-    certificate = int(revoking.split("/")[2])
-    ended = stories.ask(alice, make_csr(folder, "*.wildcard.example.ac.uk", "xn--bcher-kva.example.ac.uk"))
-    olga.goto(f"/requests/{ended}/end/")
-    olga.get_by_label("Reason").fill("The agreement has ended.")
-    olga.get_by_role("button", name="End request").click()
-    olga.wait_for_url(f"**/requests/{ended}/")
-    withdrawn = stories.ask(alice, make_csr(folder, new_name("withdrawn.org")))
-    alice.goto(f"/requests/{withdrawn}/withdraw/")
-    alice.get_by_role("button", name="Withdraw request").click()
-    rejected = stories.ask(alice, make_csr(folder, new_name("rejected.org")))
-    olga.goto(f"/queue/{rejected}/")
-    olga.get_by_label("Details for the applicant").fill("The registry names somebody else.\nAsk them first.")
-    olga.get_by_role("button", name="Reject request").click()
-    olga.wait_for_url(f"**/requests/{rejected}/")
-    waiting = stories.ask(alice, make_csr(folder, new_name("first.org"), new_name("second.org")))
-    charlie = visitors.visit("charlie")
-    stories.ask(charlie, make_csr(folder, "www.other.ac.uk"))
-    visitors.close()
+    alice, olga = staff("alice"), staff("olga")
+    issued = alice.ask(make_csr(folder, *[new_name() for _ in range(12)]))
+    revoking = re.search(r"/certificates/(\d+)/revoke/", alice.wait_for(issued, AVAILABLE).html)
+    assert revoking
+    ended = alice.ask(make_csr(folder, "*.wildcard.example.ac.uk", "xn--bcher-kva.example.ac.uk"))
+    alice.wait_for(ended, AVAILABLE)
+    olga.post(f"/requests/{ended}/end/", reason="The agreement has ended.")
+    withdrawn = alice.ask(make_csr(folder, new_name("withdrawn.org")))
+    alice.post(f"/requests/{withdrawn}/withdraw/")
+    rejected = alice.ask(make_csr(folder, new_name("rejected.org")))
+    olga.reject(rejected, "The registry names somebody else.\nAsk them first.")
+    waiting = alice.ask(make_csr(folder, new_name("first.org"), new_name("second.org")))
+    staff("charlie").ask(make_csr(folder, "www.other.ac.uk"))
+    assert REJECTED in alice.request(rejected).text
+    assert WITHDRAWN in alice.request(withdrawn).text
     return Objects(
         issued=issued,
-        certificate=certificate,
+        certificate=int(revoking[1]),
         waiting=waiting,
         rejected=rejected,
         withdrawn=withdrawn,

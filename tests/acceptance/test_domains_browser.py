@@ -13,7 +13,7 @@ from tests.harness.responder import Responder, responder
 from tests.harness.server import DemoServer
 from tests.harness.waiting import wait_until
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 NEW = "new.example.org"
 
 
@@ -77,7 +77,7 @@ def test_a_domain_is_proven_by_a_txt_record(visit, dns: Responder) -> None:  # t
     dns.records[name, "TXT"] = [f'"{value}"']
 
     def is_found() -> bool:
-        """Looks at one challenge keep a distance of seconds, whoever asks (A10)."""
+        """Looks at one challenge keep a distance of seconds, whoever asks."""
         if alice.get_by_text("a moment ago").count() or alice.get_by_text("Not found yet.").count():
             check_now(alice)
         return bool(alice.get_by_text(f"Found: {NEW} is validated.").count())

@@ -20,7 +20,7 @@ from tests.harness.browser import look_at
 from tests.harness.fixtures import DemoWith
 from tests.harness.server import DemoServer
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 Visit = Callable[..., Page]
 NOT_FOR_RICK = re.compile("Withdraw|Decide|Add |Request a certificate")
@@ -238,12 +238,17 @@ def test_op_s_day_sets_the_contact_and_sees_no_request(visit: Visit, tmp_path: P
     alice, op = visit("alice"), visit("op")
     number = ask(alice, tmp_path, new_name())
     op.goto("/")
+    links = op.locator("main a").evaluate_all("all => all.map(one => one.getAttribute('href'))")
+    assert links
+    for link in links:
+        assert op.request.get(link).status == 200, link
     go(op, "Service")
     expect(op.get_by_role("main")).to_contain_text("issues new certificates")
     go(op, "Settings")
     op.get_by_label("Contact of the RA team").fill("jtag")
     op.get_by_role("button", name="Save the settings").click()
     expect(op.get_by_role("alert")).to_contain_text("Give an e-mail address")
+    look_at(op, "settings-problem")
     op.get_by_label("Contact of the RA team").fill("jtag@ra.example.ac.uk")
     op.get_by_role("button", name="Save the settings").click()
     expect(op.get_by_role("main")).to_contain_text("none → jtag@ra.example.ac.uk")

@@ -1,4 +1,4 @@
-"""The instructions that go with a certificate, done as they say, with the files that they name (R12, R37).
+"""The instructions that go with a certificate, done as they say, with the files that they name.
 
 Commands and configuration are taken from the INSTALL.txt of the downloaded bundle; only the folders of a real
 server become the test's own. What has no program here (Windows, appliances) is checked as far as files go.

@@ -16,9 +16,11 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
+from tests.acceptance.seed_support import Staff, make_csr, new_name
 from tests.harness.environment import steers_certdesk
+from tests.harness.fixtures import DemoWith
 from tests.harness.ports import free_port
-from tests.harness.server import DemoServer
+from tests.harness.server import DemoServer, read_demo
 from tests.harness.waiting import wait_until
 from tests.personas import EVERYBODY, OTHER_DOMAIN, UNIVERSITY
 
@@ -45,14 +47,13 @@ def serve(*arguments: str, **environment: str) -> subprocess.CompletedProcess[st
 
 
 @pytest.fixture(scope="module")
-def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DemoServer]:
-    """A demo on a folder that did not exist; ended after the module's tests."""
-    one = DemoServer(data=tmp_path_factory.mktemp("run") / "var")
-    try:
-        one.start()
+def started(demo_template: Path, demo_with: DemoWith) -> Iterator[DemoServer]:
+    """A demo as it was made, and started again at another port; `demo_template` did not exist before."""
+    with demo_with() as one:
+        made = read_demo(demo_template / "demo.json")
+        assert one.demo.base_url == one.base_url != made.base_url
+        assert (one.demo.passwords, one.demo.api_tokens) == (made.passwords, made.api_tokens)
         yield one
-    finally:
-        one.kill9()
 
 
 def test_the_demo_tells_its_address_and_sign_ins(started: DemoServer) -> None:
@@ -88,7 +89,7 @@ def test_demo_json_keeps_to_the_contract(started: DemoServer) -> None:
 
 
 def test_what_is_stored_is_for_its_owner_alone(started: DemoServer) -> None:
-    found = list(started.data.rglob("*"))
+    found = [started.data, *started.data.rglob("*")]
     assert {path.name for path in found} >= {"secret_key", "ca_passphrase", "root.key", "issuing.key"}
     for path in found:
         assert mode(path) == ("0700" if path.is_dir() else "0600"), path
@@ -131,17 +132,6 @@ def test_a_second_start_keeps_everything(started: DemoServer) -> None:
     )
     names = [item["common_names"] for item in json.loads(listed.stdout)["items"]]
     assert names == ["www.example.ac.uk"]
-
-
-def test_another_port_on_the_same_data_is_what_demo_json_says(started: DemoServer) -> None:
-    before = started.demo
-    started.stop()
-    started.port = free_port()
-    started.start()
-    assert started.demo.base_url == started.base_url != before.base_url
-    assert started.demo.acme_directory == f"{started.base_url}/acme/directory"
-    assert started.demo.passwords == before.passwords
-    assert started.demo.api_tokens == before.api_tokens
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -249,14 +239,19 @@ def test_a_start_without_its_ca_is_refused_and_a_new_one_is_not_made(
 
 
 def test_certificates_of_a_demo_behind_tls_name_a_crl_that_it_serves(
-    start_server: Callable[..., DemoServer], tmp_path: Path
+    demo_with: DemoWith, tmp_path: Path
 ) -> None:
     """The proxy's port serves no plain HTTP, and `localhost` can't stand in a certificate."""
-    data = tmp_path / "made" / "by itself"
-    one = start_server(extra={"DATA": str(data), "CERTDESK_BASE_URL": "https://localhost:8443"})
-    assert mode(data) == "0700"
-    with closing(sqlite3.connect(data / "certdesk.sqlite3")) as rows:
-        ((der,),) = rows.execute("SELECT der FROM store_certificate").fetchall()
+    asked = {"csr": make_csr(tmp_path, new_name()).pem, "duration_years": 1, "server_software": "nginx"}
+    with demo_with(CERTDESK_BASE_URL="https://localhost:8443") as one:
+        answer = Staff(one).rest("alice", "POST", "/requests", asked)
+        assert answer.json()["status"] == "issued", answer.text
+        with closing(sqlite3.connect(one.data / "certdesk.sqlite3")) as rows:
+            (der,) = rows.execute("SELECT der FROM store_certificate ORDER BY id DESC").fetchone()
+        assert_its_crl_is_served(der, one)
+
+
+def assert_its_crl_is_served(der: bytes, one: DemoServer) -> None:
     points = x509.load_der_x509_certificate(der).extensions.get_extension_for_class(
         x509.CRLDistributionPoints
     )

@@ -1,4 +1,4 @@
-"""People and settings in a browser: invited, signed in, requesting, handing over; the RA's name (R8, R38)."""
+"""People in a browser: invited, signed in, requesting, handing over."""
 
 import re
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from tests.harness.browser import assert_accessible, screenshot
 from tests.harness.server import DemoServer
 from tests.harness.waiting import wait_until
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 Visit = Callable[..., Page]
 PAGE = "/organisations/example-university/"
@@ -121,40 +121,3 @@ def test_r38_meg_hands_over_and_her_access_ends(visit: Visit, server: DemoServer
     olga.get_by_text("Change Meg").click()
     olga.get_by_role("button", name=re.compile("Make a manager ?: Meg")).click()
     expect(olga.get_by_role("status")).to_contain_text("meg is a manager now")
-
-
-def test_r25_op_renames_the_ra_team_and_everybody_sees_it(visit: Visit) -> None:
-    op, alice, rick = visit("op"), visit("alice"), visit("rick")
-    op.goto("/")
-    assert_accessible(op)
-    screenshot(op, "home-operator")
-    op.get_by_role("link", name="Service", exact=True).first.click()
-    expect(op.get_by_role("heading", level=1)).to_have_text("Service")
-    assert_accessible(op)
-    screenshot(op, "service")
-    op.get_by_role("link", name="Settings", exact=True).first.click()
-    assert_accessible(op)
-    screenshot(op, "settings")
-    op.get_by_label("Name of the RA team").fill("The Registrars")
-    op.get_by_label("Characters of the shortest password").fill("2")
-    op.get_by_role("button", name="Save the settings").click()
-    expect(op.get_by_role("alert")).to_contain_text("Give a number of characters from 3 to 64.")
-    assert_accessible(op)
-    op.get_by_label("Characters of the shortest password").fill("3")
-    op.get_by_role("button", name="Save the settings").click()
-    expect(op.get_by_text("in force").first).to_be_visible()
-    expect(op.get_by_role("heading", name="Short passwords are accepted")).to_be_visible()
-    assert_accessible(op)
-    screenshot(op, "settings-changed")
-    alice.goto("/requests/")
-    expect(alice.locator("select[name=status]")).to_contain_text("Rejected by The Registrars")
-    rick.goto("/settings/")
-    expect(rick.get_by_role("main")).to_contain_text("JTAG → The Registrars")
-    expect(rick.get_by_role("button", name="Save the settings")).to_have_count(0)
-    assert_accessible(rick)
-    screenshot(rick, "settings-auditor")
-    for title in ("Name of the RA team", "Shortest password"):
-        op.get_by_role("button", name=re.compile(f"Back to the default ?: {title}")).click()
-        expect(op.get_by_text(f"{title} is back to its default")).to_be_visible()
-    alice.goto("/requests/")
-    expect(alice.locator("select[name=status]")).to_contain_text("Rejected by JTAG")

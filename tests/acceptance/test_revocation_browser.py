@@ -1,4 +1,4 @@
-"""A certificate is revoked in a browser; OpenSSL refuses it, by the CRL that the certificate names (O1)."""
+"""A certificate is revoked in a browser; OpenSSL refuses it, by the CRL that the certificate names."""
 
 import re
 import subprocess
@@ -17,7 +17,7 @@ from tests.harness.browser import assert_accessible, screenshot
 from tests.harness.server import DemoServer
 from tests.harness.waiting import wait_until
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 Visit = Callable[..., Page]
 
@@ -101,7 +101,7 @@ def test_revoking_from_the_question_to_the_crl(visit: Visit, server: DemoServer,
 def test_a_colleague_may_not_and_the_same_key_is_not_certified_again(
     visit: Visit, server: DemoServer, tmp_path: Path
 ) -> None:
-    """O3, without JavaScript."""
+    """Without JavaScript."""
     csr = make_csr(tmp_path, new_name())
     alice = visit("alice", javascript=False)
     number = stories.ask(alice, csr)

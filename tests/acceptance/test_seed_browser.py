@@ -1,4 +1,4 @@
-"""Rows that are about a browser (R10, R11, R17): files, drag and drop, pasted paths, double clicks."""
+"""Rows that are about a browser: files, drag and drop, pasted paths, double clicks."""
 
 import json
 import os

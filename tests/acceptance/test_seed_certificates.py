@@ -1,4 +1,4 @@
-"""What can be downloaded, and when, with the demo's CA, over HTTP (R23, R36, R37); OpenSSL is the judge."""
+"""What can be downloaded, and when, with the demo's CA, over HTTP; OpenSSL is the judge."""
 
 import re
 import time

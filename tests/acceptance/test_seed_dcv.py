@@ -1,4 +1,4 @@
-"""Domain control by e-mail, from the request that waits to the certificate, over HTTP and real mail (R4)."""
+"""Domain control by e-mail, from the request that waits to the certificate, over HTTP and real mail."""
 
 import hashlib
 import html

@@ -1,4 +1,4 @@
-"""What waits for a person, who decides it, and what is remembered (R29 to R33, R35), over HTTP."""
+"""What waits for a person, who decides it, and what is remembered, over HTTP."""
 
 import html
 import re
@@ -59,6 +59,7 @@ def test_r29_a_rejection_needs_details_which_the_applicant_is_mailed_and_sees(
     assert page.status_box.startswith(REJECTED)
     assert f"{first} {second}" in page.text
     assert f"<p>{first}<br>{html.escape(second)}</p>" in page.html, "in the officer's own lines"
+    assert "bundle.zip" not in page.html
     told = staff.told("alice", number)["detail"]
     assert (first in told, second in told) == (True, True)
     mail = staff.wait_for_mail(f"Request {number}", "The registry names somebody else.")
@@ -129,6 +130,7 @@ def test_r31_r32_the_queue_has_evidence_fields_and_approval_goes_on_with_the_sam
     for incomplete in ({"evidence": ""}, {"how": ""}, {"how": "guess"}):
         page = staff("olga").approve(number, **incomplete)
         assert page.status == 422, incomplete
+        assert incomplete != {"how": ""} or "Choose how it was checked" in page.text
         assert staff("alice").request(number).status_box.startswith(WAITING)
 
     approved = staff("olga").approve(number, message="Fine.")

@@ -1,4 +1,4 @@
-"""The help of the seed over HTTP: support link, fields, FAQ, PDF, DCV, CSRs (R1, R2, R3, R5, R12)."""
+"""The help of the seed over HTTP: support link, fields, FAQ, PDF, DCV, CSRs."""
 
 import html
 import re

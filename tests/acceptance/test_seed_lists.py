@@ -1,4 +1,4 @@
-"""The list, the history and the doors, over HTTP (R20, R21, R22, R25, R38)."""
+"""The list, the history and the doors, over HTTP."""
 
 import re
 from pathlib import Path

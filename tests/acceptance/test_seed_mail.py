@@ -1,4 +1,4 @@
-"""Domain control by e-mail with a real mail server, from the portal to the certificate (R4, R25, V1 to V9).
+"""Domain control by e-mail with a real mail server, from the portal to the certificate.
 
 The mail server wants STARTTLS and an account, as those of organisations do.
 """

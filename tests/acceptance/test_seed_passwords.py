@@ -1,4 +1,4 @@
-"""Passwords over HTTP, against running services with different minimums (R6 to R9)."""
+"""Passwords over HTTP, against running services with different minimums."""
 
 import base64
 import hmac

@@ -1,4 +1,4 @@
-"""From the form to one order at the CA, over HTTP (R13 to R19)."""
+"""From the form to one order at the CA, over HTTP."""
 
 import hashlib
 import re

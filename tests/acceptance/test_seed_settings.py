@@ -1,4 +1,4 @@
-"""What the rows call a setting, changed by the operator in the portal (R1, R4, R7, R13, R14, R25, R30)."""
+"""What the rows call a setting, changed by the operator in the portal."""
 
 import re
 from collections.abc import Callable, Iterator

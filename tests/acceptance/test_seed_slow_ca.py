@@ -1,4 +1,4 @@
-"""A CA that is slow, silent, refusing or wrong, over HTTP (R23, R24, R26 to R28, R36)."""
+"""A CA that is slow, silent, refusing or wrong, over HTTP."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -60,7 +60,7 @@ def test_r23_accepted_by_the_ca_within_thirty_seconds_and_no_human(
 
 
 def test_r24_elapsed_time_is_shown_while_a_slow_ca_is_polled(staff: Staff, asked: dict[str, int]) -> None:
-    """For how long it goes on, the usual time, and the alert after a day: test_seed_time.py."""
+    """For how long it goes on, the usual time, and the alert after a day: integration/test_slow_ca.py."""
     page = staff("alice").wait_for(asked["slow-"], BY_CA)
     assert "Waiting for" in page.status_box or "has had it for" in page.status_box
     staff.hides(asked["slow-"], "slow-")

@@ -81,7 +81,7 @@ class DemoServer:
         Raises:
             ServerFailed: when it ends instead.
         """
-        self.data.mkdir(parents=True, exist_ok=True)
+        self.data.parent.mkdir(parents=True, exist_ok=True)
         with self._log_file.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "certdesk", "serve", "--demo"],

@@ -14,13 +14,13 @@ from certdesk.dcv.base import Challenge, Network, NotValidated, Outcome, Problem
 from certdesk.dcv.fetch import Fetched, NotFetched
 from certdesk.dcv.resolver import Answer, Status
 from certdesk.domain.acme_credentials import Limits
-from certdesk.domain.actors import Actor, OrgRole
+from certdesk.domain.actors import Actor
 from certdesk.domain.evidence import Method
 from certdesk.domain.requests import OrganisationId
 from certdesk.services import runtime
 from certdesk.services.acme_credentials import CredentialKey, create_credential
 from tests.harness.acme_client import AcmeClient, Reply
-from tests.integration.support import NOW, World, actor, configured, world
+from tests.integration.support import NOW, World, configured, manager, world
 
 
 def in_room(method: str, url: str, *, body: bytes, headers: Mapping[str, str]) -> Reply:
@@ -68,7 +68,7 @@ class AcmeWorld:
 def acme_world(limits: Limits | None = None) -> AcmeWorld:
     """Example University with `example.ac.uk` validated, and a credential without limits."""
     here = world()
-    meg = actor("meg", organisation=here.university, role=OrgRole.MANAGER)
+    meg = manager(here)
     return AcmeWorld(world=here, meg=meg, credential=credential(meg, here.university, limits))
 
 

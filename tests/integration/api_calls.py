@@ -11,7 +11,7 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from django.utils import timezone
 
-from certdesk.domain.actors import Actor, OrgRole, RaRole
+from certdesk.domain.actors import Actor, RaRole
 from certdesk.services.tokens import create_token, list_scopes
 from tests.integration import support
 
@@ -102,7 +102,7 @@ def callers() -> Callers:
     return Callers(
         alice=with_token(w.alice),
         bob=with_token(w.bob),
-        meg=with_token(support.actor("meg", organisation=w.university, role=OrgRole.MANAGER)),
+        meg=with_token(support.manager(w)),
         charlie=with_token(support.actor("charlie", organisation=college)),
         olga=with_token(w.olga),
         otto=with_token(w.otto),

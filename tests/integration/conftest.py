@@ -1,4 +1,4 @@
-"""What holds for every test here: quick hashes, static files without a manifest, and CAs that are made."""
+"""What holds for every test here: quick hashes, a plain log, no manifest of files, CAs that are made."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import structlog
 from django.conf import settings
 from django.contrib.auth.hashers import PBKDF2PasswordHasher
 from django.core.cache import cache
@@ -15,6 +16,7 @@ from certdesk.backends.embedded import create_authority
 from certdesk.backends.registry import load_backends
 
 if TYPE_CHECKING:
+    from certdesk.domain.actors import Actor
     from tests.integration.acme_support import AcmeWorld
     from tests.integration.api_calls import Callers
     from tests.integration.proving import Outside
@@ -32,6 +34,13 @@ def quick_hashes() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(NormalisingPasswordHasher, "iterations", _ROUNDS)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def plain_log() -> None:
+    """One line of JSON an event, as the service has it: structlog's drawing of a traceback takes a second."""
+    log = structlog.processors
+    structlog.configure(processors=[log.add_log_level, log.format_exc_info, log.JSONRenderer()])
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -83,6 +92,20 @@ def people() -> "World":
     from tests.integration.support import world  # noqa: PLC0415 - settings come first
 
     return world()
+
+
+@pytest.fixture
+def w(people: "World") -> "World":
+    """The same, in a letter, for tests that are about little else."""
+    return people
+
+
+@pytest.fixture
+def meg(people: "World") -> "Actor":
+    """The manager of the same university."""
+    from tests.integration.support import manager  # noqa: PLC0415 - settings come first
+
+    return manager(people)
 
 
 @pytest.fixture

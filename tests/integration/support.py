@@ -33,7 +33,8 @@ from certdesk.services.confirm import approve_and_issue, submit_request
 from certdesk.services.decisions import approve_request, judge_now
 from certdesk.services.notices import note_told, tell_applicant
 from certdesk.services.organisations import Evidence, validate_domain
-from certdesk.services.requests import Created, Submission
+from certdesk.services.requests import Created, Submission, create_request
+from certdesk.services.validation import ask_by_email
 from certdesk.store.models import (
     AuditEvent,
     Issuance,
@@ -131,10 +132,21 @@ def world() -> World:
     return made
 
 
+def manager(of: World) -> Actor:
+    """The university's manager."""
+    return actor("meg", organisation=of.university, role=OrgRole.MANAGER)
+
+
 def validated(domain: str, *, of: OrganisationId, by: Actor, at: datetime | None = None) -> None:
     """Record an officer's ownership check."""
     evidence = Evidence(domain=domain, how="registry", details="The registry names them.")
     validate_domain(actor=by, organisation_id=of, evidence=evidence, now=at or NOW - timedelta(hours=1))
+
+
+def ask_mailbox(who: Actor, name: str, mailbox: str, *, now: datetime = NOW) -> None:
+    """Have somebody at a domain of the person's own organisation confirm by mail."""
+    (own,) = who.organisation_ids
+    ask_by_email(actor=who, organisation_id=own, name=name, mailbox=mailbox, now=now)
 
 
 def csr(*names: str, key: ec.EllipticCurvePrivateKey | None = None) -> bytes:
@@ -164,6 +176,12 @@ def submit(who: Actor, *names: str, clock: Callable[[], datetime] = lambda: NOW)
     """Submit a new CSR for the person's own organisation."""
     (own,) = who.organisation_ids
     return submit_request(actor=who, submission=submission(own, *names), channel="portal", clock=clock)
+
+
+def create(who: Actor, *names: str, now: datetime = NOW) -> Created:
+    """The same, with the certificate left to the worker."""
+    (own,) = who.organisation_ids
+    return create_request(actor=who, submission=submission(own, *names), channel="portal", now=now)
 
 
 def state_of(number: int) -> Status:

@@ -76,7 +76,7 @@ def test_what_is_anothers_can_t_be_told_from_what_is_not_there(here: AcmeWorld) 
 
 
 def test_an_organisation_s_proof_is_nobody_else_s(here: AcmeWorld) -> None:
-    """R33: the name is validated for the university; for the college it needs a challenge of its own."""
+    """The name is validated for the university; for the college it needs a challenge of its own."""
     charlie = _charlie(here)
     with scripted_network():
         assert charlie.order(NAME).json["status"] == "pending"
@@ -206,7 +206,7 @@ def test_terms_of_service_are_agreed_to_where_there_are_any(here: AcmeWorld) -> 
 
 
 def test_strangers_write_no_rows(here: AcmeWorld) -> None:
-    """A10: neither nonces nor refused registrations of strangers leave anything behind."""
+    """Neither nonces nor refused registrations of strangers leave anything behind."""
     for _ in range(3):
         client().register("no-such", here.credential.hmac_key)
         client().post(client().at["newAccount"], {})

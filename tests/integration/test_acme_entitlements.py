@@ -105,7 +105,6 @@ def test_a_withdrawn_request_is_not_made_anew_each_night(here: AcmeWorld) -> Non
 
 
 def test_the_first_request_of_an_organisation_waits_even_by_acme(here: AcmeWorld) -> None:
-    """R35."""
     college = organisation("New College", vetted=False)
     boss = actor("boss", organisation=college, role=OrgRole.MANAGER)
     eab, one = credential(boss, college), client()
@@ -122,7 +121,7 @@ def test_the_first_request_of_an_organisation_waits_even_by_acme(here: AcmeWorld
 
 
 def test_a_proof_by_challenge_does_not_make_an_outside_name_trusted(here: AcmeWorld) -> None:
-    """R30: before an officer has said yes, no challenge is even offered."""
+    """Before an officer has said yes, no challenge is even offered."""
     with scripted_network():
         _waiting(here.registered(), OUTSIDE)
 
@@ -165,7 +164,7 @@ def test_a_request_of_the_portal_covers_acme_orders_too(here: AcmeWorld) -> None
 
 
 def test_an_organisation_s_new_name_has_to_be_approved_anew(here: AcmeWorld) -> None:
-    """W2: what was approved for the old name is not signed for the new one."""
+    """What was approved for the old name is not signed for the new one."""
     one = here.registered()
     number = _waiting(one, OUTSIDE)
     approve(here.world.olga, number, evidence=[OWNED], clock=lambda: NOW)

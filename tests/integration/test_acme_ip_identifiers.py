@@ -112,7 +112,7 @@ def test_an_approved_address_proves_itself_and_is_certified(here: AcmeWorld, web
 
 
 def test_an_address_that_may_not_be_contacted_stays_unproven(here: AcmeWorld, web: ChallengeWeb) -> None:
-    """A11: the operator names the networks, the applicant does not."""
+    """The operator names the networks, the applicant does not."""
     one = _approved(here, ADDRESS)
     with configured(network=_network(web), validators={Method.ACME_HTTP: AcmeHttpValidator()}):
         ordered = one.order(ADDRESS, profile=PROFILE)

@@ -23,6 +23,7 @@ from certdesk.services.acme_orders import challenge_token
 from certdesk.services.organisations import disable_organisation
 from certdesk.store.models import (
     AcmeAccount,
+    AcmeAuthorization,
     AuditEvent,
     BlockedKey,
     Certificate,
@@ -39,7 +40,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 NAME, OUTSIDE = "www.example.ac.uk", "www.another.ac.uk"
 
 
-def _narrowed(limits: Limits) -> Callable[[AcmeWorld], None]:
+def narrowed(limits: Limits) -> Callable[[AcmeWorld], None]:
     def narrow(here: AcmeWorld) -> None:
         number = here.credential.credential_id
         change_credential(actor=here.meg, credential_id=number, name="web", limits=limits, now=NOW)
@@ -47,15 +48,15 @@ def _narrowed(limits: Limits) -> Callable[[AcmeWorld], None]:
     return narrow
 
 
-def _expired(here: AcmeWorld) -> None:
+def expired(here: AcmeWorld) -> None:
     EabCredential.objects.filter(id=here.credential.credential_id).update(expires_at=NOW - timedelta(hours=1))
 
 
-def _revoked(here: AcmeWorld) -> None:
+def revoked(here: AcmeWorld) -> None:
     revoke_credential(actor=here.meg, credential_id=here.credential.credential_id, now=NOW)
 
 
-def _ended(here: AcmeWorld) -> None:
+def ended(here: AcmeWorld) -> None:
     end_account(actor=here.meg, account_id=AcmeAccount.objects.get().pk, now=NOW)
 
 
@@ -87,11 +88,11 @@ def _found(
 withdrawals = pytest.mark.parametrize(
     "withdraw, problem",
     [
-        (_narrowed(Limits(suffixes=("lab.example.ac.uk",))), "rejectedIdentifier"),
-        (_narrowed(Limits(profile_id="tls-server-ip")), "invalidProfile"),
-        (_expired, "unauthorized"),
-        (_revoked, "unauthorized"),
-        (_ended, "unauthorized"),
+        (narrowed(Limits(suffixes=("lab.example.ac.uk",))), "rejectedIdentifier"),
+        (narrowed(Limits(profile_id="tls-server-ip")), "invalidProfile"),
+        (expired, "unauthorized"),
+        (revoked, "unauthorized"),
+        (ended, "unauthorized"),
         (_disabled, "unauthorized"),
         (_blocked, "unauthorized"),
     ],
@@ -139,6 +140,8 @@ def test_what_was_found_for_it_meanwhile_proves_nothing(
         before = ValidationRecord.objects.count()
         acme_validation.record_look(look, outcome, now=NOW)
         assert ValidationRecord.objects.count() == before
+        row = AcmeAuthorization.objects.get(id=number)
+        assert (row.valid_until, row.failed_at) == (None, NOW)
         with pytest.raises(AcmeRefused) as refused:
             acme_orders.new_order(account=account, names=(parse_dns_name(NAME),), now=NOW)
         assert refused.value.kind.value == problem
@@ -161,7 +164,7 @@ def test_a_proof_for_an_authorization_that_was_given_up_proves_nothing(here: Acm
 def test_an_expired_credential_lets_its_accounts_look_after_themselves(here: AcmeWorld) -> None:
     """RFC 8555 7.3.6: an account that may order nothing may still end itself."""
     one = here.registered()
-    _expired(here)
+    expired(here)
     assert one.post(one.kid, {"contact": ["mailto:new@example.ac.uk"]}).status == 200
     assert one.post(one.kid, {"status": "deactivated"}).json["status"] == "deactivated"
 

@@ -1,4 +1,4 @@
-"""The audit chain over a real story: every deed is in it, and no row can be touched unnoticed (L1, L2)."""
+"""The audit chain over a real story: every deed is in it, and no row can be touched unnoticed."""
 
 from datetime import timedelta
 

@@ -60,8 +60,7 @@ def block(w: World, *, by: Actor | None = None, key: ec.EllipticCurvePrivateKey 
 
 
 @pytest.mark.parametrize("path", FORGED, ids=lambda path: path.stem)
-def test_a_forged_private_key_blocks_nobody(path: Path) -> None:
-    w = world()
+def test_a_forged_private_key_blocks_nobody(w: World, path: Path) -> None:
     asked = support.submission(w.university, upload=path.read_bytes())
     with pytest.raises(PrivateKeyPasted):
         preview_request(actor=w.alice, submission=asked, now=NOW)
@@ -145,8 +144,7 @@ def test_an_officer_unblocks_with_a_reason_and_the_block_stays_on_record() -> No
     assert refused(w, key)
 
 
-def test_only_officers_block_and_unblock_and_auditors_may_read() -> None:
-    w = world()
+def test_only_officers_block_and_unblock_and_auditors_may_read(w: World) -> None:
     rick, op = support.actor("rick", ra=RaRole.AUDITOR), support.actor("op", ra=RaRole.OPERATOR)
     number = block(w)
     assert len(list_blocked(actor=rick, limit=5, now=NOW)) == 1

@@ -1,4 +1,4 @@
-"""CAA from the first look to the signature: asked where policy asks, kept, never passed over (V6, V7)."""
+"""CAA from the first look to the signature: asked where policy asks, kept, never passed over."""
 
 import threading
 from collections.abc import Iterator, Sequence
@@ -25,7 +25,7 @@ from certdesk.jobs.worker import Worker
 from certdesk.services import caa, runtime
 from certdesk.services.alerts import Awaited, alert_overdue, mail_officers
 from certdesk.services.decisions import judge_now
-from certdesk.services.requests import create_request, preview_request
+from certdesk.services.requests import preview_request
 from certdesk.services.runtime import CaaSettings
 from certdesk.store.models import AcmeOrder, CaaCheck, Domain, Issuance, Request
 from certdesk.store.selectors.caa import caa_of_domain, caa_of_request, stored_answers
@@ -41,6 +41,7 @@ from tests.integration.support import (
     approve,
     audit_problems,
     configured,
+    create,
     drive,
     due,
     events_of,
@@ -48,7 +49,6 @@ from tests.integration.support import (
     organisation,
     submission,
     submit,
-    world,
 )
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -100,11 +100,6 @@ def policy(caa_mode: str, dns: Dns, *, unknown: str = "manual", account: str = "
 
 
 @pytest.fixture
-def here() -> World:
-    return world()
-
-
-@pytest.fixture
 def dns() -> Dns:
     made = Dns()
     made.say(DOMAIN, f'0 issue "{OURS}"')
@@ -116,39 +111,35 @@ def _codes(checks: Sequence[object]) -> dict[str, str]:
     return {check.code: check.verdict.value for check in found if check.code.startswith("caa.")}
 
 
-def _accepted(here: World, dns: Dns, *names: str) -> RequestId:
+def _accepted(w: World, dns: Dns, *names: str) -> RequestId:
     """A request that policy has accepted and nobody has handed to the CA yet."""
     with policy("require", dns):
-        created = create_request(
-            actor=here.alice, submission=submission(here.university, *names), channel="portal", now=NOW
-        )
+        created = create(w.alice, *names)
     assert created.status is Status.ACCEPTED
     return created.number
 
 
-def test_where_the_policy_does_not_ask_nothing_is_asked_read_or_written(here: World, dns: Dns) -> None:
-    submit(here.alice, NEWS)  # the CA's chain is stored with the first certificate
+def test_where_the_policy_does_not_ask_nothing_is_asked_read_or_written(w: World, dns: Dns) -> None:
+    submit(w.alice, NEWS)  # the CA's chain is stored with the first certificate
     counts = []
     for name, under in ((WWW, CaaSettings()), (MAIL, CaaSettings(issuers=(OURS,), ask=dns.asker()))):
         with configured(caa=under), CaptureQueriesContext(connection) as queries:
-            assert submit(here.alice, name).status is Status.ISSUED
+            assert submit(w.alice, name).status is Status.ISSUED
         assert not [one for one in queries.captured_queries if "caacheck" in one["sql"].lower()]
         counts.append(len(queries))
     with policy("off", dns), CaptureQueriesContext(connection) as queries:
-        submit(here.alice, "last.example.ac.uk")
+        submit(w.alice, "last.example.ac.uk")
     assert counts == [len(queries)] * 2
     assert dns.asked == []
     assert not CaaCheck.objects.exists()
 
 
-def test_a_preview_tells_the_record_to_add_and_stores_nothing(here: World, dns: Dns) -> None:
+def test_a_preview_tells_the_record_to_add_and_stores_nothing(w: World, dns: Dns) -> None:
     """R16. Three names with three fates."""
     dns.say(MAIL, f'0 issue "{OTHER}"')
     dns.fail(NEWS)
     with policy("require", dns):
-        seen = preview_request(
-            actor=here.alice, submission=submission(here.university, WWW, MAIL, NEWS), now=NOW
-        )
+        seen = preview_request(actor=w.alice, submission=submission(w.university, WWW, MAIL, NEWS), now=NOW)
     assert _codes(seen.decision.checks) == {"caa.forbids": "refuse", "caa.unknown": "manual"}
     told = {check.code: check for check in seen.decision.checks}
     assert told["caa.forbids"].seen == f'{MAIL}: 0 issue "{OTHER}"'
@@ -159,10 +150,10 @@ def test_a_preview_tells_the_record_to_add_and_stores_nothing(here: World, dns: 
     assert not CaaCheck.objects.exists()
 
 
-def test_what_is_permitted_is_issued_with_the_evidence_of_every_name(here: World, dns: Dns) -> None:
+def test_what_is_permitted_is_issued_with_the_evidence_of_every_name(w: World, dns: Dns) -> None:
     dns.say(MAIL, '0 issue "certs.example.net; policy=ev"', '0 iodef "mailto:x@example.ac.uk"')
     with policy("require", dns):
-        created = submit(here.alice, WWW, MAIL)
+        created = submit(w.alice, WWW, MAIL)
     assert created.status is Status.ISSUED
     assert dns.depths == {len(connection.atomic_blocks)}  # asked outside any transaction of ours
     kept = {row.name: row for row in CaaCheck.objects.filter(request_id=created.number)}
@@ -189,56 +180,56 @@ def test_what_is_permitted_is_issued_with_the_evidence_of_every_name(here: World
         "not a record",
     ],
 )
-def test_what_is_forbidden_is_refused_and_makes_no_request(here: World, dns: Dns, record: str) -> None:
+def test_what_is_forbidden_is_refused_and_makes_no_request(w: World, dns: Dns, record: str) -> None:
     dns.say(MAIL, record)
     with policy("require", dns, account="https://ca.example/acct/1"), pytest.raises(PolicyRefused) as refused:
-        submit(here.alice, WWW, MAIL, NEWS)
+        submit(w.alice, WWW, MAIL, NEWS)
     assert _codes(refused.value.checks) == {"caa.forbids": "refuse"}
     assert not Request.objects.exists()
 
 
-def test_a_record_for_our_account_permits(here: World, dns: Dns) -> None:
+def test_a_record_for_our_account_permits(w: World, dns: Dns) -> None:
     dns.say(DOMAIN, f'0 issue "{OURS}; accounturi=https://ca.example/acct/1"')
     with policy("require", dns, account="https://ca.example/acct/1"):
-        assert submit(here.alice, WWW).status is Status.ISSUED
+        assert submit(w.alice, WWW).status is Status.ISSUED
 
 
 @pytest.mark.parametrize("status", [status for status in DnsStatus if not status.answered])
 def test_no_answer_waits_for_a_person_or_refuses_as_policy_says(
-    here: World, dns: Dns, status: DnsStatus
+    w: World, dns: Dns, status: DnsStatus
 ) -> None:
     dns.fail(MAIL, status)
     with policy("require", dns):
-        created = submit(here.alice, WWW, MAIL)
+        created = submit(w.alice, WWW, MAIL)
         assert created.status is Status.WAITING_FOR_APPROVAL
     with policy("require", dns, unknown="refuse"), pytest.raises(PolicyRefused):
-        submit(here.bob, WWW, MAIL)
+        submit(w.bob, WWW, MAIL)
     kept = CaaCheck.objects.get(request_id=created.number, name=MAIL)
     assert (kept.allowed, kept.code) == (False, "caa.lookup_failed")
 
 
-def test_under_a_policy_that_warns_no_answer_and_a_no_are_told_and_kept(here: World, dns: Dns) -> None:
+def test_under_a_policy_that_warns_no_answer_and_a_no_are_told_and_kept(w: World, dns: Dns) -> None:
     dns.fail(MAIL)
     dns.say(NEWS, f'0 issue "{OTHER}"')
     with policy("warn", dns):
-        created = submit(here.alice, WWW, MAIL, NEWS)
+        created = submit(w.alice, WWW, MAIL, NEWS)
     assert created.status is Status.ISSUED
     checks = {c["code"]: c["verdict"] for c in Request.objects.get(id=created.number).checks}
     assert (checks["caa.forbids"], checks["caa.unknown"]) == ("warn", "warn")
     assert {row.name: row.allowed for row in CaaCheck.objects.all()} == {WWW: True, MAIL: False, NEWS: False}
 
 
-def test_no_officer_stands_in_for_the_dns(here: World, dns: Dns) -> None:
+def test_no_officer_stands_in_for_the_dns(w: World, dns: Dns) -> None:
     """Approved while the DNS is broken: nothing is signed until it answers, and then by itself."""
     dns.fail(WWW)
     clock = Clock()
     with policy("require", dns):
-        number = submit(here.alice, WWW, clock=clock).number
-        shown = judge_now(actor=here.olga, number=number, now=clock.now)
+        number = submit(w.alice, WWW, clock=clock).number
+        shown = judge_now(actor=w.olga, number=number, now=clock.now)
         assert _codes(shown.decision.checks) == {"caa.unknown": "manual"}
         before = CaaCheck.objects.count()
         assert before == 1  # who only looks adds no evidence
-        approve(here.olga, number, clock=clock)
+        approve(w.olga, number, clock=clock)
         row = Request.objects.get(id=number)
         assert row.status == Status.ACCEPTED
         assert row.detail.startswith("Waiting for the DNS for less than a minute; we keep asking.")
@@ -262,23 +253,23 @@ def test_no_officer_stands_in_for_the_dns(here: World, dns: Dns) -> None:
 class TestAtSigning:
     """Between the decision and the signature the DNS may change, and answers get old (BR 3.2.2.8: 8 h)."""
 
-    def test_an_answer_that_is_young_enough_is_not_asked_for_again(self, here: World, dns: Dns) -> None:
-        number = _accepted(here, dns, WWW, MAIL)
+    def test_an_answer_that_is_young_enough_is_not_asked_for_again(self, w: World, dns: Dns) -> None:
+        number = _accepted(w, dns, WWW, MAIL)
         asked = len(dns.asked)
         with policy("require", dns):
             assert drive(number, clock=Clock(NOW + 8 * HOUR)) is Status.ISSUED
         assert len(dns.asked) == asked
 
-    def test_an_old_one_is(self, here: World, dns: Dns) -> None:
-        number = _accepted(here, dns, WWW, MAIL)
+    def test_an_old_one_is(self, w: World, dns: Dns) -> None:
+        number = _accepted(w, dns, WWW, MAIL)
         late = NOW + 8 * HOUR + timedelta(seconds=1)
         with policy("require", dns):
             assert drive(number, clock=Clock(late)) is Status.ISSUED
         assert sorted(dns.asked[2:]) == [(MAIL, late), (WWW, late)]
         assert CaaCheck.objects.filter(request_id=number).count() == 4
 
-    def test_a_new_no_goes_to_a_person(self, here: World, dns: Dns) -> None:
-        number = _accepted(here, dns, WWW, MAIL, NEWS)
+    def test_a_new_no_goes_to_a_person(self, w: World, dns: Dns) -> None:
+        number = _accepted(w, dns, WWW, MAIL, NEWS)
         dns.say(NEWS, f'0 issue "{OTHER}"')
         with policy("require", dns):
             assert drive(number, clock=Clock(NOW + 9 * HOUR)) is Status.WAITING_FOR_APPROVAL
@@ -286,8 +277,8 @@ class TestAtSigning:
         assert NEWS in Request.objects.get(id=number).detail
         assert CaaCheck.objects.get(request_id=number, allowed=False).name == NEWS
 
-    def test_no_answer_is_waited_for(self, here: World, dns: Dns) -> None:
-        number = _accepted(here, dns, WWW, MAIL, NEWS)
+    def test_no_answer_is_waited_for(self, w: World, dns: Dns) -> None:
+        number = _accepted(w, dns, WWW, MAIL, NEWS)
         dns.fail(MAIL, DnsStatus.TIMEOUT)
         clock = Clock(NOW + 9 * HOUR)
         with policy("require", dns):
@@ -302,22 +293,20 @@ class TestAtSigning:
         names = [name for name, at in dns.asked if at > NOW]
         assert (names.count(WWW), names.count(MAIL)) == (1, 4)  # only what is missing is asked for again
 
-    def test_a_policy_that_came_in_between_asks_too(self, here: World, dns: Dns) -> None:
-        created = create_request(
-            actor=here.alice, submission=submission(here.university, WWW), channel="portal", now=NOW
-        )
+    def test_a_policy_that_came_in_between_asks_too(self, w: World, dns: Dns) -> None:
+        created = create(w.alice, WWW)
         dns.say(WWW, f'0 issue "{OTHER}"')
         with policy("require", dns):
             assert drive(created.number, clock=Clock(NOW)) is Status.WAITING_FOR_APPROVAL
 
-    def test_an_answer_to_another_question_does_not_count(self, here: World, dns: Dns) -> None:
-        number = _accepted(here, dns, WWW)
+    def test_an_answer_to_another_question_does_not_count(self, w: World, dns: Dns) -> None:
+        number = _accepted(w, dns, WWW)
         with policy("require", dns, account="https://ca.example/acct/9"):
             assert drive(number, clock=Clock(NOW)) is Status.ISSUED
         assert [question.account_uri for question in dns.questions] == ["", "https://ca.example/acct/9"]
 
 
-def test_all_names_are_looked_up_at_once(here: World, dns: Dns) -> None:
+def test_all_names_are_looked_up_at_once(w: World, dns: Dns) -> None:
     names = [f"h{number}.example.ac.uk" for number in range(8)]
     together, ask = threading.Barrier(len(names)), dns.asker()
 
@@ -329,11 +318,11 @@ def test_all_names_are_looked_up_at_once(here: World, dns: Dns) -> None:
         policy("require", dns),
         configured(caa=CaaSettings(issuers=(OURS,), ask=wait_for_the_others)),
     ):
-        assert submit(here.alice, *names).status is Status.ISSUED
+        assert submit(w.alice, *names).status is Status.ISSUED
 
 
 def test_a_look_up_that_hangs_or_breaks_is_one_that_failed(
-    here: World, dns: Dns, monkeypatch: pytest.MonkeyPatch
+    w: World, dns: Dns, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(caa, "SECONDS", 0.2)
     hang, ask = threading.Event(), dns.asker()
@@ -347,7 +336,7 @@ def test_a_look_up_that_hangs_or_breaks_is_one_that_failed(
 
     try:
         with policy("require", dns), configured(caa=CaaSettings(issuers=(OURS,), ask=odd)):
-            created = submit(here.alice, WWW, MAIL, NEWS)
+            created = submit(w.alice, WWW, MAIL, NEWS)
     finally:
         hang.set()
     assert created.status is Status.WAITING_FOR_APPROVAL
@@ -355,18 +344,18 @@ def test_a_look_up_that_hangs_or_breaks_is_one_that_failed(
     assert kept == {WWW: "", MAIL: "timeout", NEWS: "it broke on our side"}
 
 
-def test_without_a_resolver_nothing_is_known(here: World, dns: Dns) -> None:
+def test_without_a_resolver_nothing_is_known(w: World, dns: Dns) -> None:
     with policy("require", dns), configured(caa=CaaSettings(issuers=(OURS,))):
-        assert submit(here.alice, WWW).status is Status.WAITING_FOR_APPROVAL
+        assert submit(w.alice, WWW).status is Status.WAITING_FOR_APPROVAL
 
 
 def test_officers_are_told_once_of_what_the_dns_has_owed_for_a_day(
-    here: World, dns: Dns, mailoutbox: list[EmailMessage]
+    w: World, dns: Dns, mailoutbox: list[EmailMessage]
 ) -> None:
     """R24. One of three requests waits; one was answered in time, one waits for a proof of ours."""
     dns.fail(MAIL)
     with policy("require", dns, unknown="refuse"):
-        waits, answered = _accepted(here, dns, WWW), _accepted(here, dns, NEWS)
+        waits, answered = _accepted(w, dns, WWW), _accepted(w, dns, NEWS)
         for name in (WWW, NEWS):
             dns.fail(name)
         clock = Clock(NOW + 9 * HOUR)
@@ -385,8 +374,8 @@ def test_officers_are_told_once_of_what_the_dns_has_owed_for_a_day(
         )
         assert alert_overdue(now=clock()) == [waits]
         assert alert_overdue(now=clock()) == []
-        assert overdue_at_dns(actor=here.olga, now=clock()) == 1
-        assert overdue_at_dns(actor=here.alice, now=clock()) == 0
+        assert overdue_at_dns(actor=w.olga, now=clock()) == 1
+        assert overdue_at_dns(actor=w.alice, now=clock()) == 0
         Worker(clock=clock).tick(now=clock())
     (mail,) = [mail for mail in mailoutbox if "olga@example.ac.uk" in mail.to]
     assert "A request has waited for the DNS for 24 hours" in mail.subject
@@ -465,47 +454,45 @@ class TestAcme:
         assert (dns.asked, CaaCheck.objects.count()) == ([], 0)
 
 
-def test_the_newest_answer_about_each_name_is_shown_to_whom_it_concerns(here: World, dns: Dns) -> None:
+def test_the_newest_answer_about_each_name_is_shown_to_whom_it_concerns(w: World, dns: Dns) -> None:
     """Names with several answers each; charlie is told of nothing, not even that there is something."""
     stranger = actor("charlie", organisation=organisation("Other University"))
-    number = _accepted(here, dns, WWW, MAIL)
+    number = _accepted(w, dns, WWW, MAIL)
     dns.say(MAIL, f'0 issue "{OTHER}"')
     dns.fail(WWW)
     with policy("warn", dns):
         later = NOW + 9 * HOUR
-        again = create_request(
-            actor=here.alice, submission=submission(here.university, MAIL, WWW), channel="portal", now=later
-        )
-    domain_id = Domain.objects.get(organisation_id=here.university, adn=DOMAIN).pk
-    shown = {row.name: row for row in caa_of_domain(actor=here.alice, domain_id=domain_id)}
+        again = create(w.alice, MAIL, WWW, now=later)
+    domain_id = Domain.objects.get(organisation_id=w.university, adn=DOMAIN).pk
+    shown = {row.name: row for row in caa_of_domain(actor=w.alice, domain_id=domain_id)}
     assert {name: (row.code, row.request, row.at) for name, row in shown.items()} == {
         MAIL: ("caa.other_issuer", again.number, later),
         WWW: ("caa.lookup_failed", again.number, later),
     }
     assert shown[MAIL].to_add == f'{MAIL}. CAA 0 issue "{OURS}"'
     assert shown[MAIL].servers == ("192.0.2.53#53",)
-    first = {row.name: row.code for row in caa_of_request(get_request(actor=here.alice, number=number))}
+    first = {row.name: row.code for row in caa_of_request(get_request(actor=w.alice, number=number))}
     assert first == {WWW: "caa.authorised", MAIL: "caa.authorised"}
     with pytest.raises(NotFound):
         caa_of_domain(actor=stranger, domain_id=domain_id)
 
 
-def test_a_name_that_only_ends_alike_belongs_to_another_domain(here: World, dns: Dns) -> None:
-    number = _accepted(here, dns, WWW)
+def test_a_name_that_only_ends_alike_belongs_to_another_domain(w: World, dns: Dns) -> None:
+    number = _accepted(w, dns, WWW)
     row = CaaCheck.objects.get(request_id=number)
     for name in (f"not{DOMAIN}", f"*.{DOMAIN}", DOMAIN):
         CaaCheck.objects.create(
             **{f.name: getattr(row, f.name) for f in CaaCheck._meta.fields if f.name not in ("id", "name")},
             name=name,
         )
-    domain_id = Domain.objects.get(organisation_id=here.university, adn=DOMAIN).pk
-    found = caa_of_domain(actor=here.alice, domain_id=domain_id)
+    domain_id = Domain.objects.get(organisation_id=w.university, adn=DOMAIN).pk
+    found = caa_of_domain(actor=w.alice, domain_id=domain_id)
     assert {one.name for one in found} == {WWW, DOMAIN, f"*.{DOMAIN}"}
 
 
-def test_the_last_answer_counts_although_the_clock_was_put_back(here: World, dns: Dns) -> None:
+def test_the_last_answer_counts_although_the_clock_was_put_back(w: World, dns: Dns) -> None:
     with policy("require", dns):
-        number = submit(here.alice, WWW).number
+        number = submit(w.alice, WWW).number
     last = CaaCheck.objects.get(request_id=number)
     last.pk, last.allowed, last.code, last.at = None, False, "caa.nobody", last.at - timedelta(minutes=5)
     last.save(force_insert=True)

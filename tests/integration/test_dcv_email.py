@@ -1,9 +1,9 @@
-"""Domain control by e-mail through a real SMTP server, from asking to the certificate (R4, V1 to V9)."""
+"""Domain control by e-mail through a real SMTP server, from asking to the certificate."""
 
 import logging
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from email import message_from_bytes, policy
 from email.message import EmailMessage
@@ -48,6 +48,7 @@ from tests.harness.ports import free_port
 from tests.integration.support import (
     actor,
     audit_problems,
+    configured,
     drive,
     due,
     issuance_of,
@@ -301,10 +302,14 @@ def test_r4_the_newest_code_works_after_an_older_one_was_replaced(inbox: Inbox, 
     assert ValidationRecord.objects.count() == 1
 
 
-def test_r4_a_code_ends_at_exactly_its_time(inbox: Inbox, college: College) -> None:
-    college.ask()
+@pytest.mark.parametrize("days", [7, 30])
+def test_r4_a_code_ends_at_exactly_its_time(inbox: Inbox, college: College, days: int) -> None:
+    usual = runtime.current().settings
+    assert usual.challenge_days == 7
+    with configured(settings=replace(usual, challenge_days=days)):
+        college.ask()
     row = EmailChallenge.objects.get()
-    assert row.expires_at - row.created_at == timedelta(days=7)
+    assert row.expires_at - row.created_at == timedelta(days=days)
     tiny = timedelta(microseconds=1)
     assert open_challenge(code=inbox.code(), now=row.expires_at - tiny).facts.adn == "other.ac.uk"
     for late in (row.expires_at, row.expires_at + tiny):

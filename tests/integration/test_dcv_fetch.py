@@ -1,4 +1,4 @@
-"""The safe fetcher against web servers that misbehave: each refuses with its own code, in time (A11, V4)."""
+"""The safe fetcher against web servers that misbehave: each refuses with its own code, in time."""
 
 import socket
 import threading

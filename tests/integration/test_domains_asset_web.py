@@ -2,7 +2,7 @@
 
 import csv
 import re
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from django.test import Client
@@ -12,7 +12,6 @@ from django.utils import timezone
 from certdesk.domain.evidence import METHODS, Method
 from certdesk.domain.requests import OrganisationId
 from certdesk.services.persistent import watch_due
-from certdesk.services.requests import create_request
 from certdesk.store.models import (
     CaaCheck,
     CaValidation,
@@ -29,9 +28,9 @@ from tests.integration.proving import Outside
 from tests.integration.support import (
     World,
     actor,
+    create,
     organisation,
     signed_in,
-    submission,
     submit,
     validated,
 )
@@ -119,10 +118,12 @@ def test_every_state_has_its_word_its_filter_and_its_count(people: World) -> Non
 def test_pages_show_every_domain_once_forwards_and_backwards(people: World, sort: Sort) -> None:
     for n in range(23):
         a_domain(people.university, f"n{n % 7}-{n}.ac.uk", Method.DNS_TXT if n % 3 else None, age=n % 4 * 150)
-    now, seen, cursor, back = timezone.now(), [], "", ""
+    now, seen, ends, cursor, back = timezone.now(), list[str](), list[datetime](), "", ""
     while True:
         page = list_domains(actor=people.alice, filters=Filters(sort=sort, cursor=cursor, limit=5), now=now)
         seen += [row.adn for row in page.rows]
+        private = [row.deadlines.private for row in page.rows]
+        ends += [one.until for one in private if one and one.until > now]
         back = page.previous_cursor
         if not page.next_cursor:
             break
@@ -133,6 +134,8 @@ def test_pages_show_every_domain_once_forwards_and_backwards(people: World, sort
     assert [row.adn for row in before.rows] == seen[-4 - 5 : -4]
     if sort is Sort.NAME:
         assert seen == sorted(seen)
+    if sort is Sort.LAPSES:
+        assert ends == sorted(ends), "what lapses next comes first"
 
 
 @pytest.mark.parametrize("cursor", ["x", "W10", "bnVsbA", "WyJsYXBzZXMiLGZhbHNlLFsxLCJ4IiwieSIsMV1d"])
@@ -162,12 +165,7 @@ def test_what_hangs_on_a_domain_is_counted_and_leads_to_it(people: World) -> Non
     now = timezone.now()
     for name in ("a.example.ac.uk", "b.example.ac.uk"):
         submit(people.alice, name, clock=timezone.now)
-    waiting = create_request(
-        actor=people.alice,
-        submission=submission(people.university, "www.other.org"),
-        channel="portal",
-        now=now,
-    )
+    waiting = create(people.alice, "www.other.org", now=now)
     a_domain(people.university, "other.org")
     a_domain(people.university, "a.example.ac.uk")
     other = organisation("Other College")
@@ -324,7 +322,7 @@ def test_three_thousand_domains_take_a_fixed_number_of_queries(
 
 
 def test_the_pages_of_a_domain_and_of_a_request_show_what_caa_records_said(people: World) -> None:
-    """R16, V6. What forbids comes first, with the record to add; what is old says that it is asked anew."""
+    """What forbids comes first, with the record to add; what is old says that it is asked anew."""
     number = submit(people.alice, "www.example.ac.uk").number
     domain = Domain.objects.get(adn="example.ac.uk")
     stranger = actor("charlie", organisation=organisation("Other University"))

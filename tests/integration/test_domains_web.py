@@ -1,4 +1,4 @@
-"""The domains' pages: what lapses when, proofs and evidence, asking, validating by hand (R31 to R34)."""
+"""The domains' pages: what lapses when, proofs and evidence, asking, validating by hand."""
 
 import csv
 import re
@@ -11,11 +11,12 @@ from django.utils import timezone
 
 from certdesk.domain.actors import OrgRole, RaRole
 from certdesk.domain.requests import Status
-from certdesk.services.validation import add_domain, ask_by_email
+from certdesk.services.validation import add_domain
 from certdesk.store.models import AuditEvent, Domain, EmailChallenge, Request, ValidationRecord
 from tests.integration.support import (
     World,
     actor,
+    ask_mailbox,
     organisation,
     signed_in,
     state_of,
@@ -219,12 +220,6 @@ def test_a_preview_says_that_the_domain_has_to_be_confirmed(people: World) -> No
     from_csr = submit(people.alice, "www.fresh.ac.uk", clock=timezone.now)
     page = signed_in("alice").get(reverse("requests-show", args=[from_csr.number])).content.decode()
     assert "To be confirmed." in page
-    ask_by_email(
-        actor=people.alice,
-        organisation_id=people.university,
-        name="fresh.ac.uk",
-        mailbox="admin@fresh.ac.uk",
-        now=timezone.now() - 8 * DAY,
-    )
+    ask_mailbox(people.alice, "fresh.ac.uk", "admin@fresh.ac.uk", now=timezone.now() - 8 * DAY)
     page = signed_in("alice").get(reverse("requests-show", args=[from_csr.number])).content.decode()
     assert "Expired" in page

@@ -17,7 +17,6 @@ from certdesk.services.ended_validations import MAX_REASON, end_validation
 from certdesk.services.organisations import disable_organisation
 from certdesk.services.persistent import watch_due, watch_record
 from certdesk.services.reminders import Audience, mail_lapsing, remind_lapsing
-from certdesk.services.validation import ask_by_email
 from certdesk.services.validation_methods import start_challenge
 from certdesk.store.models import (
     AuditEvent,
@@ -41,8 +40,10 @@ from tests.integration.support import (
     Clock,
     World,
     actor,
+    ask_mailbox,
     audit_problems,
     issuance_of,
+    manager,
     organisation,
     outcomes,
     signed_in,
@@ -50,7 +51,6 @@ from tests.integration.support import (
     submit,
     together,
     validated,
-    world,
 )
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -59,10 +59,9 @@ DAY, MINUTE = timedelta(days=1), timedelta(minutes=1)
 
 
 @pytest.fixture
-def people() -> World:
-    made = world()
-    actor("meg", organisation=made.university, role=OrgRole.MANAGER)
-    return made
+def people(people: World) -> World:
+    manager(people)
+    return people
 
 
 def record_of(adn: str = ADN) -> ValidationRecord:
@@ -138,13 +137,7 @@ def test_what_was_asked_before_and_the_reminders_end_with_it(people: World, net:
     CaValidation.objects.create(domain=record.domain, ca="Some CA", heard_from="olga", heard_at=NOW)
     start_challenge(actor=people.alice, domain_id=record.domain_id, method=Method.DNS_TXT, now=NOW)
     watch_record(actor=people.alice, domain_id=record.domain_id, wildcard=True, now=NOW)
-    ask_by_email(
-        actor=people.alice,
-        organisation_id=people.university,
-        name=ADN,
-        mailbox=f"admin@{ADN}",
-        now=NOW,
-    )
+    ask_mailbox(people.alice, ADN, f"admin@{ADN}")
     assert remind_lapsing(now=ends - 20 * DAY) == [record.domain_id]
     end(people)
     soon = ends - 5 * DAY

@@ -13,16 +13,17 @@ from tests.integration.acme_support import AcmeWorld, acme_world
 from tests.integration.api_calls import Callers, body
 from tests.integration.support import (
     NOW,
+    World,
     actor,
     audit_problems,
     csr,
     events_of,
+    manager,
     notify,
     organisation,
     signed_in,
     submit,
     validated,
-    world,
 )
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -61,9 +62,8 @@ def test_an_applicant_ends_nothing_and_a_stranger_sees_nothing(users: Callers) -
     assert Request.objects.get(id=number).state == "approved"
 
 
-def test_the_page_asks_first_and_the_applicant_is_told() -> None:
-    w = world()
-    actor("meg", organisation=w.university, role=OrgRole.MANAGER)
+def test_the_page_asks_first_and_the_applicant_is_told(w: World) -> None:
+    manager(w)
     actor("boss", organisation=organisation("Other College"), role=OrgRole.MANAGER)
     actor("rick", ra=RaRole.AUDITOR)
     number = submit(w.alice, NAME).number
@@ -98,8 +98,7 @@ def test_the_page_asks_first_and_the_applicant_is_told() -> None:
     assert audit_problems() == []
 
 
-def test_the_list_shows_and_finds_what_has_ended() -> None:
-    w = world()
+def test_the_list_shows_and_finds_what_has_ended(w: World) -> None:
     number, other, waiting = (submit(w.alice, name).number for name in (NAME, NAME, "www.elsewhere.org"))
     end_request(actor=w.olga, number=number, reason=WHY, now=NOW)
     alice, address = signed_in("alice"), reverse("requests-list")
@@ -121,8 +120,7 @@ def test_the_list_shows_and_finds_what_has_ended() -> None:
     assert listed(status="ended")[1].count('<span class="pill stop">Certificate revoked</span>') == 1
 
 
-def test_a_revocation_that_ends_the_request_says_so_in_plain_words() -> None:
-    w = world()
+def test_a_revocation_that_ends_the_request_says_so_in_plain_words(w: World) -> None:
     number = submit(w.alice, NAME).number
     client, certificate = signed_in("olga"), Certificate.objects.get()
     address = reverse("certificates-revoke", args=[certificate.pk])
@@ -145,8 +143,7 @@ def test_a_revocation_that_ends_the_request_says_so_in_plain_words() -> None:
     assert not [text for text in [*sent, page] if "privilegeWithdrawn" in text]
 
 
-def test_the_mail_says_why(mailoutbox: list[object]) -> None:
-    w = world()
+def test_the_mail_says_why(w: World, mailoutbox: list[object]) -> None:
     number = submit(w.alice, NAME).number
     end_request(actor=w.olga, number=number, reason=WHY, now=NOW)
     line = Request.objects.get(id=number).events.latest("id")

@@ -86,9 +86,8 @@ def test_a_dns_that_does_not_answer_is_awaited_for_two_days_or_for_ever(channel:
     story.expect(Work.ISSUED)
 
 
-def test_a_second_worker_does_not_cancel_what_the_first_has_referred() -> None:
+def test_a_second_worker_does_not_cancel_what_the_first_has_referred(w: World) -> None:
     """It looked before, and comes under the lock when an officer is asked already."""
-    w = world()
     number = _accepted(w)
     Organisation.objects.update(legal_name="Another University")
     assert drive(number) is Status.WAITING_FOR_APPROVAL
@@ -185,9 +184,9 @@ def test_what_was_not_approved_so_goes_back_to_an_officer(made: Callable[[World]
 
 @pytest.mark.parametrize("names", [["evil.example.ac.uk"], ["evil.example"]])
 def test_names_that_are_not_in_the_csr_are_not_signed_after_a_second_approval_either(
+    w: World,
     names: list[str],
 ) -> None:
-    w = world()
     number = _with(names=names)(w)
     drive(number)
     approve_only(w.olga, number, note="Seen.")
@@ -198,8 +197,7 @@ def test_names_that_are_not_in_the_csr_are_not_signed_after_a_second_approval_ei
 class TestAValidationThatLapses:
     """Judged at the decision, and again at signing."""
 
-    def test_under_a_trusted_suffix_is_awaited(self) -> None:
-        w = world()
+    def test_under_a_trusted_suffix_is_awaited(self, w: World) -> None:
         number = _accepted(w)
         assert drive(number, clock=_lapsed()) is Status.ACCEPTED
         assert "Waiting for someone at example.ac.uk" in Request.objects.get().detail
@@ -232,8 +230,7 @@ def _lapsed() -> Clock:
     return Clock(NOW + timedelta(days=runtime.current().ownership_days))
 
 
-def test_an_officer_can_not_approve_a_blocked_key() -> None:
-    w = world()
+def test_an_officer_can_not_approve_a_blocked_key(w: World) -> None:
     number = _accepted(w)
     BlockedKey.objects.create(spki_sha256=issuance_of(number).spki_sha256, reason="found", at=NOW)
     assert drive(number) is Status.WAITING_FOR_APPROVAL

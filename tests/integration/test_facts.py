@@ -11,13 +11,12 @@ from certdesk.domain.requests import OrganisationId
 from certdesk.services.preflight import Subject, judged
 from certdesk.store.models import BlockedKey, Organisation, ValidationRecord
 from certdesk.store.selectors.facts import organisation_facts, organisation_row
-from tests.integration.support import NOW, csr, organisation, validated, world
+from tests.integration.support import NOW, World, csr, organisation, validated
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def test_proofs_are_the_organisations_own_and_current() -> None:
-    w = world()
+def test_proofs_are_the_organisations_own_and_current(w: World) -> None:
     other = organisation("Other College")
     validated("other.ac.uk", of=other, by=w.olga)
     validated("old.example", of=w.university, by=w.olga, at=NOW - timedelta(days=399))
@@ -39,16 +38,14 @@ def test_proofs_are_the_organisations_own_and_current() -> None:
         ("ac.uk", []),
     ],
 )
-def test_only_proofs_that_may_reach_the_names_are_read(name: str, proofs: list[str]) -> None:
-    w = world()
+def test_only_proofs_that_may_reach_the_names_are_read(w: World, name: str, proofs: list[str]) -> None:
     validated("sub.example.ac.uk", of=w.university, by=w.olga)
     validated("www.other.example.ac.uk", of=w.university, by=w.olga)
     facts = organisation_facts(organisation_row(w.university), names=(name,), now=NOW)
     assert sorted(v.adn for v in facts.validations) == proofs
 
 
-def test_more_names_than_a_statement_carries_are_still_judged() -> None:
-    w = world()
+def test_more_names_than_a_statement_carries_are_still_judged(w: World) -> None:
     names = tuple(f"h{number}.example.ac.uk" for number in range(5001))
     facts = organisation_facts(organisation_row(w.university), names=names, now=NOW)
     assert [v.adn for v in facts.validations] == ["example.ac.uk"]
@@ -62,8 +59,7 @@ def test_more_names_than_a_statement_carries_are_still_judged() -> None:
         ("is_active", False, "active"),
     ],
 )
-def test_each_flag_follows_its_column(column: str, value: object, fact: str) -> None:
-    w = world()
+def test_each_flag_follows_its_column(w: World, column: str, value: object, fact: str) -> None:
     before = organisation_facts(organisation_row(w.university), names=(), now=NOW)
     assert getattr(before, fact) is True
     Organisation.objects.filter(id=w.university).update(**{column: value})
@@ -71,8 +67,7 @@ def test_each_flag_follows_its_column(column: str, value: object, fact: str) -> 
     assert getattr(after, fact) is False
 
 
-def test_a_blocked_key_is_told() -> None:
-    w = world()
+def test_a_blocked_key_is_told(w: World) -> None:
     read = read_csr(csr("www.example.ac.uk"))
 
     subject = Subject(

@@ -1,4 +1,4 @@
-"""Every field of every form has a help entry of its own, and the entry is there (R1)."""
+"""Every field of every form has a help entry of its own, and the entry is there."""
 
 import re
 from collections import defaultdict

@@ -1,4 +1,4 @@
-"""The help pages: links lead somewhere, commands work, search, install guides (R1, R5, R12)."""
+"""The help pages: links lead somewhere, commands work, search, install guides."""
 
 import re
 import shutil

@@ -1,4 +1,4 @@
-"""The help as PDF: each page and the whole, tagged, bounded, and polite without Pango (R3)."""
+"""The help as PDF: each page and the whole, tagged, bounded, and polite without Pango."""
 
 import re
 import sys

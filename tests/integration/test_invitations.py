@@ -1,4 +1,4 @@
-"""Invitations by mail, buttons about accounts, and one's own API tokens in the portal (R8, R38, item 4)."""
+"""Invitations by mail, buttons about accounts, and one's own API tokens in the portal."""
 
 import re
 from datetime import timedelta
@@ -22,7 +22,7 @@ from certdesk.services.people import accept_invitation, disable_account, enable_
 from certdesk.store.models import ApiToken, AuditEvent, User
 from certdesk.store.selectors.people import actor_for_token, actor_for_user
 from tests.integration.accounts import add_app, give, is_signed_in, sign_in, user_of
-from tests.integration.support import NOW, World, actor, audit_problems, organisation, world
+from tests.integration.support import NOW, World, actor, audit_problems, manager, organisation, world
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("nobody_is_locked_out")]
 CHOSEN = "several unrelated words"
@@ -35,7 +35,7 @@ def here() -> World:
     for one in (
         made.alice,
         made.olga,
-        actor("meg", organisation=made.university, role=OrgRole.MANAGER),
+        manager(made),
         actor("op", ra=RaRole.OPERATOR),
         actor("rick", ra=RaRole.AUDITOR),
     ):

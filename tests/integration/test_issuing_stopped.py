@@ -21,7 +21,7 @@ from certdesk.services.settings import change_settings
 from certdesk.store.models import AcmeOrder, AuditEvent, Certificate, Request, User
 from tests.harness.acme_client import make_csr
 from tests.integration.engine import CHANNELS, NAME, ORDERS, Story, watching
-from tests.integration.support import actor, backend, configured, signed, submit, world
+from tests.integration.support import World, actor, backend, configured, signed, submit, world
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -119,8 +119,7 @@ class TestLintAgain:
         assert linted == [bytes(one.der) for one in Certificate.objects.order_by("id")]
         assert not runtime.newest().settings.issuing_stopped
 
-    def test_so_many_at_a_time(self) -> None:
-        w = world()
+    def test_so_many_at_a_time(self, w: World) -> None:
         for n in range(3):
             submit(w.alice, f"h{n}.example.ac.uk")
         left = [lint_again.lint_issued(now=timezone.now(), limit=2) for _ in range(3)]
@@ -133,9 +132,8 @@ class TestLintAgain:
         assert not lint_again.lint_issued(now=timezone.now(), limit=10)
 
     def test_a_difference_stops_issuing_once_and_operators_see_why(
-        self, monkeypatch: pytest.MonkeyPatch
+        self, w: World, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        w = world()
         submit(w.alice, NAME)
         with monkeypatch.context() as patched:
             patched.setattr(lint_again, "lint_certificate", lambda _der: (BROKEN,))
@@ -160,9 +158,8 @@ class TestLintAgain:
         assert Certificate.objects.count() == 2
 
     def test_what_lint_breaks_over_stops_issuing_and_holds_up_no_other(
-        self, monkeypatch: pytest.MonkeyPatch
+        self, w: World, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        w = world()
         submit(w.alice, NAME)
         submit(w.alice, "mail.example.ac.uk")
         first, second = Certificate.objects.order_by("id")

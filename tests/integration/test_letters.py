@@ -1,4 +1,4 @@
-"""Every mail looks alike: lines that fit, links whole, others' words indented, whom to ask (V9, RFC 3676)."""
+"""Every mail looks alike: lines that fit, links whole, others' words indented, whom to ask (RFC 3676)."""
 
 import re
 from collections.abc import Iterator
@@ -8,7 +8,6 @@ import pytest
 from django.core import mail
 from django.core.mail import EmailMessage
 
-from certdesk.domain.actors import OrgRole
 from certdesk.domain.requests import Status
 from certdesk.domain.settings import changed
 from certdesk.services import letters, runtime
@@ -16,10 +15,18 @@ from certdesk.services.account_mail import Occasion, mail_account, mail_reset
 from certdesk.services.alerts import Awaited, mail_officers
 from certdesk.services.decisions import reject_request
 from certdesk.services.reminders import Audience, mail_lapsing
-from certdesk.services.validation import ask_by_email
 from certdesk.store.models import Domain, Request, RequestEvent, User
 from certdesk.store.transitions import NOTIFIED
-from tests.integration.support import NOW, World, actor, configured, notify, submit, world
+from tests.integration.support import (
+    NOW,
+    World,
+    ask_mailbox,
+    configured,
+    manager,
+    notify,
+    submit,
+    world,
+)
 
 pytestmark = pytest.mark.django_db(transaction=True)
 LONG = "The registrar’s data names another holder, and the letter that we were sent is not signed. " * 3
@@ -36,17 +43,11 @@ def people() -> Iterator[World]:
 def every_mail(people: World) -> list[EmailMessage]:
     """One of each kind, about long names and with much to say."""
     long = "a-rather-long-name.for-a-faculty"
-    actor("meg", organisation=people.university, role=OrgRole.MANAGER)
+    manager(people)
     number = submit(people.alice, *(f"h{n}.{long}.owned.org" for n in range(12))).number
     reject_request(actor=people.olga, number=number, details=f"{LONG}\n\n{URL}\n  one\n  two", now=NOW)
     submit(people.alice, f"www.{long}.proven.ac.uk")
-    ask_by_email(
-        actor=people.alice,
-        organisation_id=people.university,
-        name=f"www.{long}.proven.ac.uk",
-        mailbox="hostmaster@proven.ac.uk",
-        now=NOW,
-    )
+    ask_mailbox(people.alice, f"www.{long}.proven.ac.uk", "hostmaster@proven.ac.uk")
     for event in RequestEvent.objects.filter(event__in=NOTIFIED).order_by("id"):
         notify(event.pk)
     alice = User.objects.get(username="alice")

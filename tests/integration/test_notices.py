@@ -73,7 +73,7 @@ def test_a_mail_that_could_not_be_sent_is_not_noted_as_sent(monkeypatch: pytest.
 
 
 def test_who_asked_is_told_with_the_link_and_the_status() -> None:
-    """A4: the address is the configured one."""
+    """The address is the configured one."""
     number = _waiting(world(), "www.owned.org", "example.ac.uk")
     (message,) = _deliver()
     assert message.to == ["alice@example.ac.uk"]
@@ -90,9 +90,7 @@ def test_the_address_in_mails_is_the_configured_one() -> None:
     assert f"https://certs.example.ac.uk/requests/{number}/" in message.body
 
 
-def test_what_the_officer_wrote_comes_after_the_link_and_indented() -> None:
-    """R29, V9."""
-    w = world()
+def test_what_the_officer_wrote_comes_after_the_link_and_indented(w: World) -> None:
     number = _waiting(w)
     _deliver()
     details = "Not yours.\nRequest ID 1\n\nLook at it here:\nhttps://evil.example/"
@@ -106,8 +104,7 @@ def test_what_the_officer_wrote_comes_after_the_link_and_indented() -> None:
     assert "evil" not in message.subject
 
 
-def test_details_can_not_add_headers() -> None:
-    w = world()
+def test_details_can_not_add_headers(w: World) -> None:
     number = _waiting(w)
     reject_request(
         actor=w.olga, number=number, details="No.\r\nBcc: mallory@evil.example\r\n\r\nHello", now=NOW
@@ -117,8 +114,7 @@ def test_details_can_not_add_headers() -> None:
     assert message.message()["Bcc"] is None
 
 
-def test_an_approval_that_was_overtaken_by_the_certificate_is_one_mail() -> None:
-    w = world()
+def test_an_approval_that_was_overtaken_by_the_certificate_is_one_mail(w: World) -> None:
     number = _waiting(w)
     proof = Evidence(domain="owned.org", how="registry", details="Seen.")
     approve(w.olga, number, evidence=[proof], clock=Clock())
@@ -126,8 +122,7 @@ def test_an_approval_that_was_overtaken_by_the_certificate_is_one_mail() -> None
     assert "Certificate available for download" in message.subject
 
 
-def test_an_officer_s_message_is_mailed_even_if_the_certificate_was_faster() -> None:
-    w = world()
+def test_an_officer_s_message_is_mailed_even_if_the_certificate_was_faster(w: World) -> None:
     number = _waiting(w)
     proof = Evidence(domain="owned.org", how="registry", details="Seen.")
     approve(w.olga, number, evidence=[proof], note="Ask for a wildcard next time.", clock=Clock())
@@ -136,8 +131,7 @@ def test_an_officer_s_message_is_mailed_even_if_the_certificate_was_faster() -> 
     assert "Certificate available for download" in issued.subject
 
 
-def test_an_approval_that_waits_for_a_slow_ca_is_told_at_once() -> None:
-    w = world()
+def test_an_approval_that_waits_for_a_slow_ca_is_told_at_once(w: World) -> None:
     with backend(ScriptedCa([])):
         number = _waiting(w)
         assert "Waiting" in _deliver()[0].subject
@@ -148,8 +142,7 @@ def test_an_approval_that_waits_for_a_slow_ca_is_told_at_once() -> None:
     assert "Seen." in message.body
 
 
-def test_an_automatic_request_makes_one_mail_and_a_person_is_told_when_it_is_sent_back() -> None:
-    w = world()
+def test_an_automatic_request_makes_one_mail_and_a_person_is_told_when_it_is_sent_back(w: World) -> None:
     submit(w.alice)
     assert ["download" in m.subject for m in _deliver()] == [True]
     validated("owned.org", of=w.university, by=w.olga)
@@ -182,8 +175,7 @@ def test_many_names_fill_a_line_or_two() -> None:
     assert "h10.owned.org" not in message.body
 
 
-def test_somebody_without_an_address_is_no_error() -> None:
-    w = world()
+def test_somebody_without_an_address_is_no_error(w: World) -> None:
     User.objects.update(email="")
     _waiting(w)
     assert _deliver() == []

@@ -37,7 +37,7 @@ from certdesk.store.models import (
     ValidationRecord,
 )
 from certdesk.store.selectors.people import actor_for_token, actor_for_user
-from tests.integration.support import NOW, World, actor, organisation, world
+from tests.integration.support import NOW, World, actor, manager, organisation
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -60,13 +60,8 @@ def _proof(domain: str, details: str = "Looked up.") -> Evidence:
     return Evidence(domain=domain, how="registry", details=details)
 
 
-def _meg(w: World) -> Actor:
-    return actor("meg", organisation=w.university, role=OrgRole.MANAGER)
-
-
 class TestRegistering:
-    def test_makes_one_that_is_not_vetted_yet(self) -> None:
-        w = world()
+    def test_makes_one_that_is_not_vetted_yet(self, w: World) -> None:
         made = create_organisation(actor=w.olga, legal_name=" New   College ", country="ie", now=NOW)
         row = Organisation.objects.get(id=made)
         assert (row.slug, row.legal_name, row.country) == ("new-college", "New College", "IE")
@@ -88,15 +83,15 @@ class TestRegistering:
             ({"legal_name": "大学"}, "slug"),
         ],
     )
-    def test_refuses_what_can_not_be_and_says_which_field(self, given: dict[str, str], field: str) -> None:
-        w = world()
+    def test_refuses_what_can_not_be_and_says_which_field(
+        self, w: World, given: dict[str, str], field: str
+    ) -> None:
         with pytest.raises(InvalidInput) as caught:
             create_organisation(actor=w.olga, now=NOW, **given)
         assert field in caught.value.fields
 
-    def test_is_for_officers_alone(self) -> None:
-        w = world()
-        for who in (w.alice, _meg(w), actor("rick", ra=RaRole.AUDITOR), actor("op", ra=RaRole.OPERATOR)):
+    def test_is_for_officers_alone(self, w: World) -> None:
+        for who in (w.alice, manager(w), actor("rick", ra=RaRole.AUDITOR), actor("op", ra=RaRole.OPERATOR)):
             with pytest.raises(NotAuthorized):
                 create_organisation(actor=who, legal_name="New College", now=NOW)
             with pytest.raises(NotAuthorized):
@@ -104,8 +99,7 @@ class TestRegistering:
             with pytest.raises(NotAuthorized):
                 validate_domain(actor=who, organisation_id=w.university, evidence=_proof("x.ac.uk"), now=NOW)
 
-    def test_vetting_needs_evidence_and_happens_once(self) -> None:
-        w = world()
+    def test_vetting_needs_evidence_and_happens_once(self, w: World) -> None:
         new = organisation("New College", vetted=False)
         with pytest.raises(InvalidInput):
             vet_organisation(actor=w.olga, organisation_id=new, evidence="  ", now=NOW)
@@ -116,8 +110,7 @@ class TestRegistering:
 
 
 class TestValidating:
-    def test_records_who_what_and_until_when(self) -> None:
-        w = world()
+    def test_records_who_what_and_until_when(self, w: World) -> None:
         validate_domain(actor=w.olga, organisation_id=w.university, evidence=_proof("Owned.Example"), now=NOW)
         record = ValidationRecord.objects.get(domain__adn="owned.example")
         assert record.validated_by_id == w.olga.user_id
@@ -125,9 +118,8 @@ class TestValidating:
         assert record.expires_at == NOW + timedelta(days=runtime.current().ownership_days)
         assert AuditEvent.objects.filter(action="domain.validate").last().data["adn"] == "owned.example"  # type: ignore[union-attr]  # it was just made
 
-    def test_again_adds_a_record_to_the_same_domain(self) -> None:
-        """V7: records are inserted, never changed."""
-        w = world()
+    def test_again_adds_a_record_to_the_same_domain(self, w: World) -> None:
+        """Records are inserted, never changed."""
         for days in (0, 1):
             validate_domain(
                 actor=w.olga,
@@ -141,22 +133,19 @@ class TestValidating:
     @pytest.mark.parametrize(
         "domain", ["ac.uk", "co.uk", "uk", "example", "", "*.owned.example", "a b.example", "server.local"]
     )
-    def test_refuses_what_nobody_can_own(self, domain: str) -> None:
-        w = world()
+    def test_refuses_what_nobody_can_own(self, w: World, domain: str) -> None:
         before = Domain.objects.count()
         with pytest.raises(RejectedIdentifier):
             validate_domain(actor=w.olga, organisation_id=w.university, evidence=_proof(domain), now=NOW)
         assert Domain.objects.count() == before
 
-    def test_needs_an_organisation(self) -> None:
-        w = world()
+    def test_needs_an_organisation(self, w: World) -> None:
         with pytest.raises(NotFound):
             validate_domain(
                 actor=w.olga, organisation_id=OrganisationId(99), evidence=_proof("x.ac.uk"), now=NOW
             )
 
-    def test_the_database_holds_no_proof_that_ends_before_it_begins(self) -> None:
-        w = world()
+    def test_the_database_holds_no_proof_that_ends_before_it_begins(self, w: World) -> None:
         record = ValidationRecord.objects.get()
         record.pk, record.expires_at = None, record.validated_at
         with pytest.raises(IntegrityError), transaction.atomic():
@@ -165,10 +154,8 @@ class TestValidating:
 
 
 class TestPeople:
-    def test_a_manager_adds_people_with_a_password_to_be_changed(self) -> None:
-        """R8."""
-        w = world()
-        password = _add(_meg(w), w.university, username=" Nell.New ")
+    def test_a_manager_adds_people_with_a_password_to_be_changed(self, w: World) -> None:
+        password = _add(manager(w), w.university, username=" Nell.New ")
         user = User.objects.get(username="nell.new")
         assert check_password(password, user.password)
         assert user.must_change_password
@@ -190,23 +177,20 @@ class TestPeople:
             ({"name": "a\0b"}, "name"),
         ],
     )
-    def test_refuses_what_can_not_be(self, given: dict[str, str], field: str) -> None:
-        w = world()
+    def test_refuses_what_can_not_be(self, w: World, given: dict[str, str], field: str) -> None:
         before = User.objects.count()
         with pytest.raises(InvalidInput) as caught:
             _add(w.olga, w.university, **given)
         assert field in caught.value.fields
         assert User.objects.count() == before
 
-    def test_to_an_organisation_that_is_not_there(self) -> None:
-        w = world()
+    def test_to_an_organisation_that_is_not_there(self, w: World) -> None:
         before = User.objects.count()
         with pytest.raises(NotFound):
             _add(w.olga, OrganisationId(9999))
         assert User.objects.count() == before
 
-    def test_of_another_organisation_are_out_of_reach(self) -> None:
-        w = world()
+    def test_of_another_organisation_are_out_of_reach(self, w: World) -> None:
         mia = actor("mia", organisation=organisation("Other College"), role=OrgRole.MANAGER)
         assert w.alice.user_id is not None
         for who in (mia, w.alice, actor("rick", ra=RaRole.AUDITOR)):
@@ -218,17 +202,15 @@ class TestPeople:
         with pytest.raises(NotFound):
             disable_member(actor=mia, organisation_id=ours, user_id=w.alice.user_id, now=NOW)
 
-    def test_who_was_disabled_may_do_nothing_there_any_more(self) -> None:
-        w = world()
+    def test_who_was_disabled_may_do_nothing_there_any_more(self, w: World) -> None:
         assert w.bob.user_id is not None
-        disable_member(actor=_meg(w), organisation_id=w.university, user_id=w.bob.user_id, now=NOW)
+        disable_member(actor=manager(w), organisation_id=w.university, user_id=w.bob.user_id, now=NOW)
         assert actor_for_user(User.objects.get(username="bob")).organisation_ids == frozenset()
         with pytest.raises(NotFound):
-            disable_member(actor=_meg(w), organisation_id=w.university, user_id=w.bob.user_id, now=NOW)
+            disable_member(actor=manager(w), organisation_id=w.university, user_id=w.bob.user_id, now=NOW)
 
-    def test_the_last_manager_is_kept_except_by_an_officer(self) -> None:
-        w = world()
-        meg = _meg(w)
+    def test_the_last_manager_is_kept_except_by_an_officer(self, w: World) -> None:
+        meg = manager(w)
         assert meg.user_id is not None
         with pytest.raises(StateConflict):
             disable_member(actor=meg, organisation_id=w.university, user_id=meg.user_id, now=NOW)
@@ -242,8 +224,7 @@ class TestPeople:
 
 
 class TestTokens:
-    def test_are_the_person_and_end_when_told(self) -> None:
-        w = world()
+    def test_are_the_person_and_end_when_told(self, w: World) -> None:
         token = create_token(actor=w.alice, name="script", expires_at=NOW + timedelta(days=1), now=NOW)
         who = actor_for_token(token, now=NOW)
         assert who
@@ -260,20 +241,17 @@ class TestTokens:
         with pytest.raises(NotFound):
             revoke_token(actor=w.alice, token_id=row.pk, now=NOW)
 
-    def test_end_with_the_person(self) -> None:
-        w = world()
+    def test_end_with_the_person(self, w: World) -> None:
         token = create_token(actor=w.alice, name="script", expires_at=None, now=NOW)
         User.objects.filter(username="alice").update(is_active=False)
         assert actor_for_token(token, now=NOW) is None
 
     @pytest.mark.parametrize("name", ["", "  ", "x" * 101, "a\0b"])
-    def test_need_a_name(self, name: str) -> None:
-        w = world()
+    def test_need_a_name(self, w: World, name: str) -> None:
         with pytest.raises(InvalidInput):
             create_token(actor=w.alice, name=name, expires_at=None, now=NOW)
 
-    def test_are_not_for_an_issued_password_or_the_system(self) -> None:
-        w = world()
+    def test_are_not_for_an_issued_password_or_the_system(self, w: World) -> None:
         User.objects.filter(username="alice").update(must_change_password=True)
         for who in (actor_for_user(User.objects.get(username="alice")), Actor(label="x", is_system=True)):
             with pytest.raises(CertdeskError):

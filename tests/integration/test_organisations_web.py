@@ -36,6 +36,7 @@ from tests.integration.support import (
     actor,
     events_of,
     issuance_of,
+    manager,
     signed_in,
     state_of,
     submit,
@@ -56,7 +57,7 @@ def as_configured() -> Iterator[None]:
 @pytest.fixture
 def people() -> World:
     made = world()
-    actor("meg", organisation=made.university, role=OrgRole.MANAGER)
+    manager(made)
     actor("op", ra=RaRole.OPERATOR)
     actor("rick", ra=RaRole.AUDITOR)
     return made

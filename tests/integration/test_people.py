@@ -34,6 +34,7 @@ from tests.integration.support import (
     actor,
     audit_problems,
     drive,
+    manager,
     notify,
     organisation,
     outcomes,
@@ -41,17 +42,12 @@ from tests.integration.support import (
     submission,
     submit,
     together,
-    world,
 )
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
 PASSWORD = "several unrelated words"
-
-
-def meg(of: World) -> Actor:
-    return actor("meg", organisation=of.university, role=OrgRole.MANAGER)
 
 
 def again(who: Actor) -> Actor:
@@ -72,9 +68,8 @@ def uid(who: Actor) -> int:
     return int(who.user_id)
 
 
-def test_r38_a_manager_invites_and_nobody_learns_who_exists_elsewhere() -> None:
-    w = world()
-    boss = meg(w)
+def test_r38_a_manager_invites_and_nobody_learns_who_exists_elsewhere(w: World) -> None:
+    boss = manager(w)
     elsewhere = organisation("Other College")
     actor("charlie", organisation=elsewhere)
     add = partial(
@@ -98,9 +93,8 @@ def test_r38_a_manager_invites_and_nobody_learns_who_exists_elsewhere() -> None:
     assert audit_problems() == []
 
 
-def test_one_user_name_asked_for_twice_at_once_makes_one_person() -> None:
-    w = world()
-    boss = meg(w)
+def test_one_user_name_asked_for_twice_at_once_makes_one_person(w: World) -> None:
+    boss = manager(w)
     add = partial(
         add_member,
         actor=boss,
@@ -116,8 +110,7 @@ def test_one_user_name_asked_for_twice_at_once_makes_one_person() -> None:
     assert [type(error) for error in refused] == [InvalidInput]
 
 
-def test_r38_an_officer_adds_somebody_to_a_second_organisation_but_never_the_ra() -> None:
-    w = world()
+def test_r38_an_officer_adds_somebody_to_a_second_organisation_but_never_the_ra(w: World) -> None:
     second = organisation("Other College")
     add = partial(add_existing_member, actor=w.olga, organisation_id=second, role=OrgRole.APPLICANT, now=NOW)
     add(username="alice")
@@ -128,9 +121,8 @@ def test_r38_an_officer_adds_somebody_to_a_second_organisation_but_never_the_ra(
     assert again(w.otto).memberships == {}
 
 
-def test_r38_the_last_manager_stays_unless_an_officer_says_otherwise() -> None:
-    w = world()
-    boss = meg(w)
+def test_r38_the_last_manager_stays_unless_an_officer_says_otherwise(w: World) -> None:
+    boss = manager(w)
     demote = partial(change_role, organisation_id=w.university, role=OrgRole.APPLICANT, now=NOW)
     with pytest.raises(StateConflict):
         demote(actor=boss, user_id=uid(boss))
@@ -144,9 +136,8 @@ def test_r38_the_last_manager_stays_unless_an_officer_says_otherwise() -> None:
     assert not active(w.alice)
 
 
-def test_two_managers_who_demote_each_other_leave_one() -> None:
-    w = world()
-    one, two = meg(w), actor("mia", organisation=w.university, role=OrgRole.MANAGER)
+def test_two_managers_who_demote_each_other_leave_one(w: World) -> None:
+    one, two = manager(w), actor("mia", organisation=w.university, role=OrgRole.MANAGER)
     demote = partial(change_role, organisation_id=w.university, role=OrgRole.APPLICANT, now=NOW)
     done, refused = outcomes(
         together([partial(demote, actor=one, user_id=uid(two)), partial(demote, actor=two, user_id=uid(one))])
@@ -154,9 +145,8 @@ def test_two_managers_who_demote_each_other_leave_one() -> None:
     assert (len(done), [type(error) for error in refused]) == (1, [NotAuthorized])
 
 
-def test_r20_what_a_leaver_asked_for_stays_with_the_organisation() -> None:
-    w = world()
-    boss = meg(w)
+def test_r20_what_a_leaver_asked_for_stays_with_the_organisation(w: World) -> None:
+    boss = manager(w)
     number = submit(w.alice, "www.elsewhere.org").number
     hand_over(
         actor=boss, organisation_id=w.university, leaver_id=uid(w.alice), successor_id=uid(w.bob), now=NOW
@@ -170,9 +160,8 @@ def test_r20_what_a_leaver_asked_for_stays_with_the_organisation() -> None:
     assert audit_problems() == []
 
 
-def test_a_manager_hands_over_and_is_gone() -> None:
-    w = world()
-    boss = meg(w)
+def test_a_manager_hands_over_and_is_gone(w: World) -> None:
+    boss = manager(w)
     give = partial(hand_over, actor=boss, organisation_id=w.university, leaver_id=uid(boss), now=NOW)
     with pytest.raises(InvalidInput):
         give(successor_id=uid(boss))
@@ -188,9 +177,8 @@ def test_a_manager_hands_over_and_is_gone() -> None:
     assert again(w.alice).memberships == {w.university: OrgRole.MANAGER}
 
 
-def test_sessions_and_tokens_of_somebody_disabled_stop_at_once() -> None:
-    w = world()
-    boss = meg(w)
+def test_sessions_and_tokens_of_somebody_disabled_stop_at_once(w: World) -> None:
+    boss = manager(w)
     token = create_token(actor=w.alice, name="script", expires_at=None, now=NOW)
     browser = Client()
     user = User.objects.get(username="alice")
@@ -213,9 +201,8 @@ def test_sessions_and_tokens_of_somebody_disabled_stop_at_once() -> None:
 
 
 @pytest.mark.parametrize("by", ["meg", "olga"])
-def test_what_the_ra_ended_no_manager_enables(by: str) -> None:
-    w = world()
-    boss = meg(w)
+def test_what_the_ra_ended_no_manager_enables(w: World, by: str) -> None:
+    boss = manager(w)
     enable = partial(enable_member, organisation_id=w.university, user_id=uid(w.alice), now=NOW)
     disabler = {"meg": boss, "olga": w.olga}[by]
     disable_member(actor=disabler, organisation_id=w.university, user_id=uid(w.alice), now=NOW)
@@ -230,8 +217,7 @@ def test_what_the_ra_ended_no_manager_enables(by: str) -> None:
     assert (row.is_active, row.disabled_by, row.disabled_at) == (True, "", None)
 
 
-def test_somebody_who_belongs_elsewhere_too_loses_only_this() -> None:
-    w = world()
+def test_somebody_who_belongs_elsewhere_too_loses_only_this(w: World) -> None:
     second = organisation("Other College")
     actor("alice", organisation=second)
     token = create_token(actor=w.alice, name="script", expires_at=None, now=NOW)
@@ -241,17 +227,15 @@ def test_somebody_who_belongs_elsewhere_too_loses_only_this() -> None:
     assert found.organisation_ids == {second}
 
 
-def test_r38_a_disabled_manager_comes_back_as_an_applicant() -> None:
-    w = world()
-    boss = meg(w)
+def test_r38_a_disabled_manager_comes_back_as_an_applicant(w: World) -> None:
+    boss = manager(w)
     disable_member(actor=w.olga, organisation_id=w.university, user_id=uid(boss), now=NOW)
     enable_member(actor=w.olga, organisation_id=w.university, user_id=uid(boss), now=NOW)
     assert again(boss).memberships == {w.university: OrgRole.APPLICANT}
 
 
-def test_r38_a_manager_reaches_no_one_of_the_ra_or_elsewhere() -> None:
-    w = world()
-    boss = meg(w)
+def test_r38_a_manager_reaches_no_one_of_the_ra_or_elsewhere(w: World) -> None:
+    boss = manager(w)
     elsewhere = organisation("Other College")
     charlie = actor("charlie", organisation=elsewhere)
     for target in (w.olga, charlie):
@@ -270,9 +254,8 @@ def test_r38_a_manager_reaches_no_one_of_the_ra_or_elsewhere() -> None:
     assert active(w.alice)
 
 
-def test_mail_about_a_leavers_request_goes_to_the_managers() -> None:
-    w = world()
-    boss = meg(w)
+def test_mail_about_a_leavers_request_goes_to_the_managers(w: World) -> None:
+    boss = manager(w)
     number = submit(w.alice, "www.elsewhere.org").number
     row = Request.objects.select_related("requester").get(id=number)
     assert recipients(row) == ["alice@example.ac.uk"]
@@ -291,8 +274,7 @@ def slow() -> ScriptedCa:
     return ScriptedCa(answers=[support.signed])
 
 
-def test_a_new_legal_name_has_accepted_requests_decided_again() -> None:
-    w = world()
+def test_a_new_legal_name_has_accepted_requests_decided_again(w: World) -> None:
     with support.backend(slow()):
         created = submit_request(
             actor=w.alice, submission=submission(w.university), channel="portal", clock=lambda: NOW
@@ -320,8 +302,7 @@ def test_a_new_legal_name_has_accepted_requests_decided_again() -> None:
 @pytest.mark.parametrize(
     "field, value", [("evidence", " "), ("legal_name", ""), ("country", "GBR"), ("locality", "x" * 129)]
 )
-def test_a_rename_without_evidence_or_sense_is_refused(field: str, value: str) -> None:
-    w = world()
+def test_a_rename_without_evidence_or_sense_is_refused(w: World, field: str, value: str) -> None:
     given = {"legal_name": "Example Polytechnic", "country": "GB", "locality": "", "evidence": "Seen."}
     with pytest.raises(InvalidInput) as refused:
         rename_organisation(actor=w.olga, organisation_id=w.university, now=NOW, **{**given, field: value})
@@ -332,8 +313,7 @@ def test_a_rename_without_evidence_or_sense_is_refused(field: str, value: str) -
     assert Organisation.objects.get(id=w.university).legal_name == "Example University"
 
 
-def test_a_disabled_organisation_asks_for_nothing_until_it_is_enabled() -> None:
-    w = world()
+def test_a_disabled_organisation_asks_for_nothing_until_it_is_enabled(w: World) -> None:
     close = partial(disable_organisation, actor=w.olga, organisation_id=w.university, now=NOW)
     with pytest.raises(InvalidInput):
         close(reason=" ")

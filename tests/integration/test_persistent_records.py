@@ -6,7 +6,7 @@ import pytest
 from django.core import mail
 
 from certdesk.dcv.base import Problem
-from certdesk.domain.actors import OrgRole, RaRole
+from certdesk.domain.actors import RaRole
 from certdesk.domain.errors import NotAuthorized, NotFound, RateLimited, StateConflict
 from certdesk.domain.evidence import Method
 from certdesk.domain.requests import Status
@@ -38,19 +38,11 @@ from tests.integration.support import (
     state_of,
     submit,
     together,
-    world,
 )
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("meg")]
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)
 ADN = "new.ac.uk"
-
-
-@pytest.fixture
-def people() -> World:
-    made = world()
-    actor("meg", organisation=made.university, role=OrgRole.MANAGER)
-    return made
 
 
 def watch(people: World, *, wildcard: bool = True, now: datetime = NOW) -> int:

@@ -288,8 +288,7 @@ class TestLint:
 
 
 class TestPolicyFile:
-    def test_each_organisation_has_its_own_rules(self) -> None:
-        w = world()
+    def test_each_organisation_has_its_own_rules(self, w: World) -> None:
         policy = read_policy(
             "version = 1\n[default]\nwildcards = 'manual'\n[organisation.example-university]\nmax_names = 1"
         )
@@ -313,9 +312,8 @@ class TestPolicyFile:
             with configured(policy=read_policy(f"version = 1\n{text}")):
                 assert (previewed(w, upload).decision.policy_digest == before) is same
 
-    def test_a_stricter_policy_stops_what_was_accepted_before_it_is_signed(self) -> None:
-        """W2: judged again at signing, under the rules of that moment."""
-        w = world()
+    def test_a_stricter_policy_stops_what_was_accepted_before_it_is_signed(self, w: World) -> None:
+        """Judged again at signing, under the rules of that moment."""
         asked = submission(w.university, "*.example.ac.uk")
         made = create_request(actor=w.alice, submission=asked, channel="api", now=NOW)
         assert made.status is Status.ACCEPTED
@@ -359,8 +357,7 @@ class TestPolicyFile:
 class TestDailyCap:
     CAP = "version = 1\n[organisation.example-university]\ndaily_cap = 2"
 
-    def test_the_request_above_it_waits_and_those_before_go_on(self) -> None:
-        w = world()
+    def test_the_request_above_it_waits_and_those_before_go_on(self, w: World) -> None:
         with configured(policy=read_policy(self.CAP)):
             made = [
                 create_request(actor=w.alice, submission=submission(w.university), channel="api", now=NOW)
@@ -379,8 +376,7 @@ class TestDailyCap:
             (waived,) = Approval.objects.get(request_id=made[2].number).waived
             assert waived == {"code": "organisation.daily_cap", "seen": "2", "csr_sha256": ""}
 
-    def test_it_counts_a_day_and_the_own_organisation(self) -> None:
-        w = world()
+    def test_it_counts_a_day_and_the_own_organisation(self, w: World) -> None:
         other = organisation("Other College")
         charlie = person("charlie", organisation=other)
         for at, who, of in (
@@ -395,9 +391,8 @@ class TestDailyCap:
         assert seen(previewed(w, csr()), "organisation.daily_cap") == []
 
 
-def test_a_preview_leaves_no_trace(tmp_path: Path) -> None:
-    """R16, with every check on."""
-    w = world()
+def test_a_preview_leaves_no_trace(w: World, tmp_path: Path) -> None:
+    """With every check on."""
     (tmp_path / "blocklist.dat").write_bytes(octets([(5, 1)]))
     policy = read_policy("version = 1\n[default]\ncaa = 'require'\ndaily_cap = 1\nwildcards = 'manual'")
     known = KnownKeysFolder(tmp_path)
@@ -410,9 +405,8 @@ def test_a_preview_leaves_no_trace(tmp_path: Path) -> None:
     assert Request.objects.count() == 0
 
 
-def test_an_officers_page_shows_what_lint_says_now(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_officers_page_shows_what_lint_says_now(w: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """The officer learns that a yes would be useless; the gate before signing is another matter."""
-    w = world()
     made = create_request(
         actor=w.alice, submission=submission(w.university, "www.outside.example"), channel="api", now=NOW
     )

@@ -13,18 +13,19 @@ from certdesk.services.validation import add_domain
 from certdesk.services.validation_methods import cancel_method_challenge, check_due, start_challenge
 from certdesk.store.models import AuditEvent, Domain, Organisation, ValidationRecord
 from tests.integration.proving import SERVFAIL, Outside
-from tests.integration.support import NOW, Clock, World, actor, audit_problems, organisation, together, world
+from tests.integration.support import (
+    NOW,
+    Clock,
+    World,
+    actor,
+    audit_problems,
+    organisation,
+    together,
+)
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("meg")]
 DAY = timedelta(days=1)
 SUNSET = datetime(2028, 3, 15, tzinfo=UTC)
-
-
-@pytest.fixture
-def people() -> World:
-    made = world()
-    actor("meg", organisation=made.university, role=OrgRole.MANAGER)
-    return made
 
 
 def mails(monkeypatch: pytest.MonkeyPatch, now: datetime, words: str) -> list[mail.EmailMessage]:

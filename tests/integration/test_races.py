@@ -32,10 +32,12 @@ from certdesk.store.models import (
 from tests.integration.support import (
     NOW,
     Clock,
+    World,
     actor,
     approve,
     approve_only,
     audit_problems,
+    create,
     drive,
     events_of,
     issuance_of,
@@ -47,7 +49,6 @@ from tests.integration.support import (
     submit,
     together,
     validated,
-    world,
 )
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -56,9 +57,7 @@ PAIRS = 100
 
 
 @pytest.mark.parametrize("key", ["one-key", ""], ids=["with a key", "without a key"])
-def test_fifty_identical_submits_make_one_request_and_one_certificate(key: str) -> None:
-    """R17, W5."""
-    w = world()
+def test_fifty_identical_submits_make_one_request_and_one_certificate(w: World, key: str) -> None:
     same = submission(w.university)
     call = partial(
         submit_request, actor=w.alice, submission=same, channel="portal", idempotency_key=key, clock=Clock()
@@ -73,8 +72,7 @@ def test_fifty_identical_submits_make_one_request_and_one_certificate(key: str) 
     assert audit_problems() == []
 
 
-def test_one_key_for_different_requests_at_once_serves_one_of_them() -> None:
-    w = world()
+def test_one_key_for_different_requests_at_once_serves_one_of_them(w: World) -> None:
     calls = [
         partial(
             submit_request,
@@ -92,26 +90,16 @@ def test_one_key_for_different_requests_at_once_serves_one_of_them() -> None:
     assert Request.objects.count() == 1
 
 
-def test_one_key_of_two_people_is_two_keys() -> None:
-    w = world()
+def test_one_key_of_two_people_is_two_keys(w: World) -> None:
     same = submission(w.university)
     for who in (w.alice, w.bob):
         submit_request(actor=who, submission=same, channel="api", idempotency_key="k", clock=Clock())
     assert Request.objects.count() == 2
 
 
-def test_a_hundred_approvals_against_rejections_have_one_winner_each() -> None:
-    """W1: two officers go through the same queue at the same time."""
-    w = world()
-    numbers = [
-        create_request(
-            actor=w.alice,
-            submission=submission(w.university, f"www.outside{index}.example"),
-            channel="portal",
-            now=NOW,
-        ).number
-        for index in range(PAIRS)
-    ]
+def test_a_hundred_approvals_against_rejections_have_one_winner_each(w: World) -> None:
+    """Two officers go through the same queue at the same time."""
+    numbers = [create(w.alice, f"www.outside{index}.example").number for index in range(PAIRS)]
     assert {state_of(number) for number in numbers} == {Status.WAITING_FOR_APPROVAL}
     gate = threading.Barrier(2)
     results: dict[str, list[object]] = {"approve": [], "reject": []}
@@ -145,9 +133,8 @@ def test_a_hundred_approvals_against_rejections_have_one_winner_each() -> None:
     assert audit_problems() == []
 
 
-def test_two_officers_approving_with_evidence_make_one_approval() -> None:
-    """The slower one is told that somebody was faster, not that the evidence is unwanted (W1)."""
-    w = world()
+def test_two_officers_approving_with_evidence_make_one_approval(w: World) -> None:
+    """The slower one is told that somebody was faster, not that the evidence is unwanted."""
     number = submit(w.alice, "www.outside.example").number
     proof = Evidence(domain="outside.example", how="registry", details="Seen.")
     shown = judge_now(actor=w.olga, number=number, now=NOW).shown
@@ -162,12 +149,9 @@ def test_two_officers_approving_with_evidence_make_one_approval() -> None:
     assert ValidationRecord.objects.filter(request=number).count() == 1
 
 
-def test_withdrawing_against_issuing_hands_out_a_certificate_or_ends_the_request() -> None:
-    w = world()
+def test_withdrawing_against_issuing_hands_out_a_certificate_or_ends_the_request(w: World) -> None:
     for _ in range(15):
-        created = create_request(
-            actor=w.alice, submission=submission(w.university), channel="portal", now=NOW
-        )
+        created = create(w.alice)
         calls: list[Callable[[], object]] = [
             partial(withdraw_request, actor=w.alice, number=created.number, now=NOW),
             partial(issue, created.number, clock=Clock()),
@@ -186,7 +170,6 @@ def test_withdrawing_against_issuing_hands_out_a_certificate_or_ends_the_request
 
 
 def test_twenty_simultaneous_firsts_all_wait_and_the_first_approval_is_set_once() -> None:
-    """R35, W4."""
     officers = [actor(name, ra=RaRole.OFFICER) for name in ("olga", "otto")]
     new = organisation("New College", vetted=False)
     people = [actor(f"person{index}", organisation=new) for index in range(20)]
@@ -225,11 +208,8 @@ def test_twenty_simultaneous_firsts_all_wait_and_the_first_approval_is_set_once(
     assert submit(people[0], "later.new.ac.uk").status is Status.ISSUED
 
 
-def test_ten_threads_issuing_one_request_make_one_certificate() -> None:
-    w = world()
-    number = create_request(
-        actor=w.alice, submission=submission(w.university), channel="portal", now=NOW
-    ).number
+def test_ten_threads_issuing_one_request_make_one_certificate(w: World) -> None:
+    number = create(w.alice).number
     won, refused = outcomes(together([partial(issue, number, clock=Clock())] * 10))
     assert won == [Status.ISSUED]
     assert {type(error) for error in refused} == {StateConflict}
@@ -239,11 +219,8 @@ def test_ten_threads_issuing_one_request_make_one_certificate() -> None:
     assert audit_problems() == []
 
 
-def test_driving_one_request_from_many_sides_is_harmless() -> None:
-    w = world()
-    number = create_request(
-        actor=w.alice, submission=submission(w.university), channel="portal", now=NOW
-    ).number
+def test_driving_one_request_from_many_sides_is_harmless(w: World) -> None:
+    number = create(w.alice).number
     results = together([partial(drive, number, clock=Clock())] * 10)
     done, refused = outcomes(results)
     assert not refused
@@ -252,9 +229,8 @@ def test_driving_one_request_from_many_sides_is_harmless() -> None:
     assert Certificate.objects.count() == 1
 
 
-def test_an_interrupted_issuance_is_resumed_by_one_of_many(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_issuance_is_resumed_by_one_of_many(w: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """The lease: ten workers find the same overdue issuance."""
-    w = world()
     number = _claimed_and_left(w.university, monkeypatch)
     later = Clock(NOW + timedelta(minutes=1))
     done, refused = outcomes(together([partial(drive, number, clock=later)] * 10))
@@ -277,9 +253,8 @@ def _claimed_and_left(university: int, monkeypatch: pytest.MonkeyPatch) -> Reque
     return number
 
 
-def test_approving_while_the_domain_is_validated_elsewhere_does_not_lock_up() -> None:
+def test_approving_while_the_domain_is_validated_elsewhere_does_not_lock_up(w: World) -> None:
     """Both insert the domain, and both append to the audit chain: in one order, or they would deadlock."""
-    w = world()
     for index in range(6):
         number = submit(w.alice, f"www.both{index}.example").number
         proof = Evidence(domain=f"both{index}.example", how="registry", details="Seen.")
@@ -294,8 +269,7 @@ def test_approving_while_the_domain_is_validated_elsewhere_does_not_lock_up() ->
     assert audit_problems() == []
 
 
-def test_two_managers_disabling_each_other_leave_one() -> None:
-    w = world()
+def test_two_managers_disabling_each_other_leave_one(w: World) -> None:
     for index in range(8):
         ours = organisation(f"College {index}")
         one = actor(f"one{index}", organisation=ours, role=OrgRole.MANAGER)
@@ -312,8 +286,7 @@ def test_two_managers_disabling_each_other_leave_one() -> None:
     assert w.university
 
 
-def test_many_appends_to_the_audit_chain_make_one_chain() -> None:
-    w = world()
+def test_many_appends_to_the_audit_chain_make_one_chain(w: World) -> None:
     calls = [
         partial(
             submit_request,

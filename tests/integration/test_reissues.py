@@ -47,18 +47,12 @@ from tests.integration.support import (
     outcomes,
     submit,
     together,
-    world,
 )
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 NAMES = ("www.example.ac.uk", "example.ac.uk")
 LATER = NOW + timedelta(days=30)
-
-
-@pytest.fixture
-def here() -> World:
-    return world()
 
 
 def _issued(w: World) -> int:
@@ -88,10 +82,10 @@ def _tick(at: Clock) -> None:
     Worker(clock=at).tick(now=at.now)
 
 
-def test_a_new_key_gets_a_certificate_to_the_end_of_the_same_term(here: World) -> None:
-    number = _issued(here)
+def test_a_new_key_gets_a_certificate_to_the_end_of_the_same_term(w: World) -> None:
+    number = _issued(w)
     key = ec.generate_private_key(ec.SECP256R1())
-    made = _again(here, number, upload=csr(*NAMES, key=key))
+    made = _again(w, number, upload=csr(*NAMES, key=key))
     first, second = Certificate.objects.filter(request=number).order_by("id")
     assert (made[1], made[0].replayed) == (second.pk, False)
     assert second.spki_sha256 == read_csr(csr(*NAMES, key=key)).key.spki_sha256
@@ -107,38 +101,38 @@ def test_a_new_key_gets_a_certificate_to_the_end_of_the_same_term(here: World) -
     assert audit_problems() == []
 
 
-def test_colleagues_may_and_fewer_names_do(here: World) -> None:
-    made = _again(here, _issued(here), "example.ac.uk", actor=here.bob)
+def test_colleagues_may_and_fewer_names_do(w: World) -> None:
+    made = _again(w, _issued(w), "example.ac.uk", actor=w.bob)
     certificate = _certificate(made)
     assert certificate_facts(bytes(certificate.der)).names == ("example.ac.uk",)
 
 
-def test_nobody_else_does(here: World) -> None:
-    number = _issued(here)
+def test_nobody_else_does(w: World) -> None:
+    number = _issued(w)
     charlie = actor("charlie", organisation=organisation("Other College"))
     for stranger in (charlie, actor("nobody")):
         with pytest.raises(NotFound):
-            _again(here, number, actor=stranger)
+            _again(w, number, actor=stranger)
     with pytest.raises(NotFound):
-        _again(here, number + 99)
+        _again(w, number + 99)
     with pytest.raises(NotAuthorized):
-        _again(here, number, actor=here.olga)
+        _again(w, number, actor=w.olga)
     assert Issuance.objects.count() == 1
 
 
-def test_other_names_are_another_request(here: World) -> None:
-    number = _issued(here)
+def test_other_names_are_another_request(w: World) -> None:
+    number = _issued(w)
     for names in (("mail.example.ac.uk",), (*NAMES, "mail.example.ac.uk"), ("*.example.ac.uk",)):
         with pytest.raises(InvalidInput):
-            _again(here, number, *names)
+            _again(w, number, *names)
 
 
-def test_a_key_that_may_not_be_certified_is_refused(here: World) -> None:
-    number = _issued(here)
+def test_a_key_that_may_not_be_certified_is_refused(w: World) -> None:
+    number = _issued(w)
     upload = csr(*NAMES)
     BlockedKey.objects.create(spki_sha256=read_csr(upload).key.spki_sha256, reason="Known.", at=NOW)
     with pytest.raises(PolicyRefused):
-        _again(here, number, upload=upload)
+        _again(w, number, upload=upload)
 
 
 @pytest.mark.parametrize(
@@ -150,37 +144,37 @@ def test_a_key_that_may_not_be_certified_is_refused(here: World) -> None:
     ],
 )
 def test_what_has_changed_since_the_approval_stands_against_it(
-    here: World, change: Callable[[], object]
+    w: World, change: Callable[[], object]
 ) -> None:
-    number = _issued(here)
+    number = _issued(w)
     change()
     with pytest.raises(PolicyRefused) as refused:
-        _again(here, number)
+        _again(w, number)
     assert refused.value.checks
     assert Certificate.objects.count() == 1
 
 
-def test_only_what_was_approved_and_only_in_its_term(here: World) -> None:
-    number = _issued(here)
+def test_only_what_was_approved_and_only_in_its_term(w: World) -> None:
+    number = _issued(w)
     with pytest.raises(StateConflict) as over:
-        _again(here, number, clock=Clock(NOW + timedelta(days=366)))
+        _again(w, number, clock=Clock(NOW + timedelta(days=366)))
     assert over.value.code == "request.not_entitled"
     Request.objects.filter(id=number).update(names=["evil.example.ac.uk"])
     with pytest.raises(StateConflict):
-        _again(here, number, "evil.example.ac.uk")
+        _again(w, number, "evil.example.ac.uk")
     assert Issuance.objects.count() == 1
 
 
-def test_without_a_certificate_there_is_nothing_to_follow(here: World) -> None:
-    number = _issued(here)
+def test_without_a_certificate_there_is_nothing_to_follow(w: World) -> None:
+    number = _issued(w)
     for state in set(State) - {State.APPROVED}:
         Request.objects.filter(id=number).update(state=state)
         with pytest.raises(StateConflict):
-            _again(here, number)
+            _again(w, number)
     for status in set(Status) - {Status.ISSUED}:
         Request.objects.filter(id=number).update(state=State.APPROVED, status=status)
         with pytest.raises(StateConflict):
-            _again(here, number)
+            _again(w, number)
 
 
 def test_an_entitlement_of_acme_clients_serves_people_too() -> None:
@@ -193,10 +187,10 @@ def test_an_entitlement_of_acme_clients_serves_people_too() -> None:
     assert events_of(request.pk)[-2:] == ["issue", "issue"]
 
 
-def test_the_same_key_makes_one_certificate(here: World) -> None:
-    number, upload = _issued(here), csr(*NAMES)
+def test_the_same_key_makes_one_certificate(w: World) -> None:
+    number, upload = _issued(w), csr(*NAMES)
     calls: list[Callable[[], tuple[Created, int | None]]] = [
-        lambda: _again(here, number, upload=upload, idempotency_key="once") for _ in range(8)
+        lambda: _again(w, number, upload=upload, idempotency_key="once") for _ in range(8)
     ]
     done, refused = outcomes(together(calls))
     assert refused == []
@@ -204,37 +198,37 @@ def test_the_same_key_makes_one_certificate(here: World) -> None:
     assert Issuance.objects.count() == 2
     assert sum(isinstance(one, tuple) and not one[0].replayed for one in done) == 1
     with pytest.raises(IdempotencyMismatch):
-        _again(here, number, idempotency_key="once")
-    assert _again(here, number, upload=upload)[0].replayed is True  # within ten minutes, without a key
+        _again(w, number, idempotency_key="once")
+    assert _again(w, number, upload=upload)[0].replayed is True  # within ten minutes, without a key
 
 
-def test_a_caller_s_key_is_never_one_that_the_service_uses_itself(here: World) -> None:
-    number = _issued(here)
+def test_a_caller_s_key_is_never_one_that_the_service_uses_itself(w: World) -> None:
+    number = _issued(w)
     for key in (f"request-{number}", f"request-{number}-{Issuance.objects.get().pk}"):
-        assert _again(here, number, idempotency_key=key)[0].replayed is False
+        assert _again(w, number, idempotency_key=key)[0].replayed is False
     record_again(Issuance.objects.latest("id"), now=LATER)
     assert " " in Issuance.objects.latest("id").idempotency_key  # which no caller can send
 
 
-def test_different_keys_at_once_are_one_after_the_other(here: World) -> None:
-    number = _issued(here)
-    done, refused = outcomes(together([lambda: _again(here, number) for _ in range(6)]))
+def test_different_keys_at_once_are_one_after_the_other(w: World) -> None:
+    number = _issued(w)
+    done, refused = outcomes(together([lambda: _again(w, number) for _ in range(6)]))
     assert all(isinstance(error, StateConflict) for error in refused)
     assert Certificate.objects.count() == 1 + len(done)
     assert audit_problems() == []
 
 
-def test_another_key_has_to_wait_while_the_ca_is_at_work(here: World) -> None:
-    number = _issued(here)
+def test_another_key_has_to_wait_while_the_ca_is_at_work(w: World) -> None:
+    number = _issued(w)
     with backend(ScriptedCa(answers=[Accepted(handle="17")], inline=True)):
-        assert _again(here, number)[1] is None
+        assert _again(w, number)[1] is None
         with pytest.raises(StateConflict):
-            _again(here, number)
+            _again(w, number)
 
 
-def test_the_cas_no_leaves_the_request_as_it_was(here: World) -> None:
-    number, upload = _issued(here), csr(*NAMES)
+def test_the_cas_no_leaves_the_request_as_it_was(w: World) -> None:
+    number, upload = _issued(w), csr(*NAMES)
     refusing = ScriptedCa(answers=[Refused(reason="Not today.")], inline=True)
     with backend(refusing), pytest.raises(BackendRefused):
-        _again(here, number, upload=upload)
-    assert _again(here, number, upload=upload)[0].replayed is False
+        _again(w, number, upload=upload)
+    assert _again(w, number, upload=upload)[0].replayed is False

@@ -1,4 +1,4 @@
-"""What lapses when: reminders before, each once, and a lapsed proof makes requests wait again (R34)."""
+"""What lapses when: reminders before, each once, and a lapsed proof makes requests wait again."""
 
 from datetime import datetime, timedelta
 
@@ -6,28 +6,23 @@ import pytest
 from django.core import mail
 from django_tasks_db.models import DBTaskResult
 
-from certdesk.domain.actors import Actor, OrgRole, RaRole
+from certdesk.domain.actors import RaRole
 from certdesk.domain.errors import InvalidInput
-from certdesk.domain.requests import OrganisationId, Status
 from certdesk.domain.settings import changed
 from certdesk.jobs import worker
 from certdesk.jobs.handlers import HANDLERS
 from certdesk.jobs.worker import Worker
 from certdesk.services import runtime
-from certdesk.services.organisations import Evidence
 from certdesk.services.reminders import REMINDED, remind_lapsing, step_of
-from certdesk.services.requests import create_request
 from certdesk.store.models import AuditEvent, Domain, User, ValidationRecord
 from tests.integration.support import (
     NOW,
     World,
     actor,
-    approve_only,
     audit_problems,
     configured,
-    organisation,
+    manager,
     outcomes,
-    submission,
     together,
     validated,
     world,
@@ -42,7 +37,7 @@ FIRST = NOW - timedelta(hours=1)  # when `world` has its domain validated
 def people(monkeypatch: pytest.MonkeyPatch) -> World:
     """The usual world with a manager; jobs see the clock that the test has moved."""
     made = world()
-    actor("meg", organisation=made.university, role=OrgRole.MANAGER)
+    manager(made)
     return made
 
 
@@ -137,36 +132,6 @@ def test_r34_many_workers_tell_once(people: World) -> None:
 
 def test_the_job_has_a_handler() -> None:
     assert "mail_lapsing" in HANDLERS
-
-
-def _ask(who: Actor, of: OrganisationId, name: str, *, now: datetime) -> Status:
-    return create_request(actor=who, submission=submission(of, name), channel="portal", now=now).status
-
-
-def test_r33_r34_a_manual_check_is_remembered_until_it_lapses_and_for_that_organisation_alone(
-    people: World,
-) -> None:
-    """Outside the trusted suffixes: by hand, then automatic, then by hand again."""
-    alice, own = people.alice, people.university
-    made = create_request(actor=alice, submission=submission(own, "www.owned.org"), channel="portal", now=NOW)
-    assert made.status is Status.WAITING_FOR_APPROVAL
-    with pytest.raises(InvalidInput):
-        approve_only(people.olga, made.number, now=NOW)
-    proof = Evidence(domain="owned.org", how="registry", details="The registry names them.")
-    approve_only(people.olga, made.number, evidence=[proof], now=NOW)
-    end = ValidationRecord.objects.get(domain__adn="owned.org").expires_at
-    assert end - NOW == timedelta(days=runtime.current().ownership_days)
-
-    tiny = timedelta(seconds=1)
-    assert _ask(alice, own, "a.owned.org", now=NOW + tiny) is Status.ACCEPTED
-    assert _ask(alice, own, "b.owned.org", now=end - tiny) is Status.ACCEPTED
-    assert _ask(alice, own, "c.owned.org", now=end) is Status.WAITING_FOR_APPROVAL
-    other = organisation("Other College")
-    charlie = actor("charlie", organisation=other)
-    assert _ask(charlie, other, "d.owned.org", now=NOW + tiny) is Status.WAITING_FOR_APPROVAL
-
-    validated("owned.org", of=own, by=people.olga, at=end)
-    assert _ask(alice, own, "e.owned.org", now=end + tiny) is Status.ACCEPTED
 
 
 def test_r34_the_interval_is_a_setting_within_the_legal_cap(people: World) -> None:

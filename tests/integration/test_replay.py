@@ -57,8 +57,7 @@ def made(w: World, *names: str, at: datetime = NOW, years: int = 1, upload: byte
     return number
 
 
-def test_each_decision_that_would_differ_is_listed_and_no_other() -> None:
-    w = world()
+def test_each_decision_that_would_differ_is_listed_and_no_other(w: World) -> None:
     plain = made(w, "www.example.ac.uk")
     wild = made(w, "*.example.ac.uk", "www.example.ac.uk")
     outside = made(w, "www.outside.example")
@@ -87,16 +86,14 @@ def test_each_decision_that_would_differ_is_listed_and_no_other() -> None:
     assert (Request.objects.count(), RequestEvent.objects.count(), AuditEvent.objects.count()) == rows
 
 
-def test_the_same_rules_judge_nothing() -> None:
-    w = world()
+def test_the_same_rules_judge_nothing(w: World) -> None:
     made(w, "www.example.ac.uk")
     tally = Tally()
     assert replayed("[organisation.other]\nmax_names = 1", tally=tally) == []
     assert (tally.seen, tally.alike) == (1, 1)
 
 
-def test_an_override_reaches_its_organisation_alone() -> None:
-    w = world()
+def test_an_override_reaches_its_organisation_alone(w: World) -> None:
     college = organisation("Other College")
     validated("other.ac.uk", of=college, by=w.olga)
     charlie = person("charlie", organisation=college)
@@ -112,9 +109,8 @@ def test_an_override_reaches_its_organisation_alone() -> None:
     assert (tally.seen, tally.alike, tally.drifted) == (2, 1, 0)
 
 
-def test_the_facts_are_those_of_the_day() -> None:
+def test_the_facts_are_those_of_the_day(w: World) -> None:
     """Proofs, vetting and "first" are taken as they were, whatever has become of them since."""
-    w = world()
     university = Organisation.objects.filter(id=w.university)
     university.update(first_approved_at=None, vetted_at=None)
     first = made(w, "first.example.ac.uk")
@@ -135,16 +131,14 @@ def test_the_facts_are_those_of_the_day() -> None:
     assert (old[later], old[lapsed]) == ("auto", "pending")
 
 
-def test_a_first_request_under_a_policy_that_waits_for_nobody_is_still_known_as_one() -> None:
-    w = world()
+def test_a_first_request_under_a_policy_that_waits_for_nobody_is_still_known_as_one(w: World) -> None:
     Organisation.objects.filter(id=w.university).update(first_approved_at=None)
     with configured(policy=read_policy("version = 1\n[default]\nfirst_request_waits = false")):
         number = made(w, "www.example.ac.uk")
         assert replayed("") == [(number, "auto", "manual", ("organisation.first_request",))]
 
 
-def test_a_cap_counts_the_day_before_each_request() -> None:
-    w = world()
+def test_a_cap_counts_the_day_before_each_request(w: World) -> None:
     hours = [-50, -30, -10, -8, -6, 0]
     numbers = [made(w, at=NOW + timedelta(hours=at)) for at in hours]
     cap = "[default]\ndaily_cap = 2"
@@ -172,8 +166,7 @@ def test_keys_met_before_are_taken_from_what_was_stored() -> None:
     assert tally.unknown == {"earlier uses of the key": 2}
 
 
-def test_caa_is_left_out_where_no_answer_was_stored_and_used_where_one_was() -> None:
-    w = world()
+def test_caa_is_left_out_where_no_answer_was_stored_and_used_where_one_was(w: World) -> None:
     unasked = made(w, "a.example.ac.uk")
     with configured(policy=read_policy("version = 1\n[default]\ncaa = 'warn'"), caa=CaaSettings()):
         asked = made(w, "b.example.ac.uk")
@@ -195,8 +188,7 @@ def test_caa_is_left_out_where_no_answer_was_stored_and_used_where_one_was() -> 
     assert (found.old.outcome, found.new.outcome, found.new.codes) == ("auto", "refuse", ("caa.forbids",))
 
 
-def test_a_decision_under_other_rules_than_now_is_counted_as_such() -> None:
-    w = world()
+def test_a_decision_under_other_rules_than_now_is_counted_as_such(w: World) -> None:
     with configured(policy=read_policy("version = 1\n[default]\nwildcards = 'manual'")):
         number = made(w, "*.example.ac.uk")
     tally = Tally()
@@ -210,8 +202,7 @@ def test_a_decision_under_other_rules_than_now_is_counted_as_such() -> None:
     assert tally.drifted == 1
 
 
-def test_software_that_has_left_the_list_moves_nothing() -> None:
-    w = world()
+def test_software_that_has_left_the_list_moves_nothing(w: World) -> None:
     number = made(w, "*.example.ac.uk")
     Request.objects.update(server_software="Something of yesterday")
     assert replayed("[default]\nwildcards = 'manual'") == [
@@ -219,8 +210,7 @@ def test_software_that_has_left_the_list_moves_nothing() -> None:
     ]
 
 
-def test_many_are_streamed_with_a_handful_of_queries(monkeypatch: pytest.MonkeyPatch) -> None:
-    w = world()
+def test_many_are_streamed_with_a_handful_of_queries(w: World, monkeypatch: pytest.MonkeyPatch) -> None:
     number = made(w, "*.example.ac.uk")
     numbers = [number, *copies(number, count=60)]
     monkeypatch.setattr(service, "PROGRESS_EVERY", 25)
@@ -238,8 +228,7 @@ def test_many_are_streamed_with_a_handful_of_queries(monkeypatch: pytest.MonkeyP
     assert len(queries) < 10
 
 
-def test_only_who_runs_the_service_may_replay() -> None:
-    w = world()
+def test_only_who_runs_the_service_may_replay(w: World) -> None:
     made(w, "www.example.ac.uk")
     old = runtime.current()
     for who in (w.alice, w.olga):

@@ -56,6 +56,7 @@ from tests.integration.support import (
     approve_only,
     csr,
     events_of,
+    manager,
     organisation,
     state_of,
     submission,
@@ -81,16 +82,13 @@ def _create(who: Actor, asked: Submission, *, key: str = "") -> int:
 
 
 class TestPreview:
-    def test_leaves_no_trace(self) -> None:
-        """R16."""
-        w = world()
+    def test_leaves_no_trace(self, w: World) -> None:
         before = _counts()
         shown = preview_request(actor=w.alice, submission=submission(w.university), now=NOW)
         assert shown.decision.outcome is Outcome.AUTO
         assert _counts() == before
 
-    def test_says_what_confirming_would_do(self) -> None:
-        w = world()
+    def test_says_what_confirming_would_do(self, w: World) -> None:
         asked = submission(w.university, "www.example.ac.uk", "www.outside.example")
         shown = preview_request(actor=w.alice, submission=asked, now=NOW)
         assert shown.decision.outcome is Outcome.MANUAL
@@ -99,15 +97,13 @@ class TestPreview:
         assert stored.content_digest == shown.decision.content_digest
         assert [c["code"] for c in stored.checks] == [c.code for c in shown.decision.checks]
 
-    def test_of_a_term_that_is_not_on_offer_is_an_answer(self) -> None:
-        w = world()
+    def test_of_a_term_that_is_not_on_offer_is_an_answer(self, w: World) -> None:
         shown = preview_request(actor=w.alice, submission=submission(w.university, years=9), now=NOW)
         assert shown.decision.outcome is Outcome.REFUSE
         assert shown.not_after is None
 
     @pytest.mark.parametrize("call", [preview_request, create_request])
-    def test_for_a_foreign_organisation_is_not_found(self, call: Callable[..., object]) -> None:
-        w = world()
+    def test_for_a_foreign_organisation_is_not_found(self, w: World, call: Callable[..., object]) -> None:
         charlie = actor("charlie", organisation=organisation("Other College"))
         extra = {} if call is preview_request else {"channel": "api"}
         for who in (charlie, w.olga, actor("nobody")):
@@ -117,9 +113,7 @@ class TestPreview:
 
 
 class TestCreating:
-    def test_stores_who_what_and_when(self) -> None:
-        """R18, R21, R22."""
-        w = world()
+    def test_stores_who_what_and_when(self, w: World) -> None:
         made = submit(w.alice, "www.example.ac.uk", "b.example.ac.uk")
         row = Request.objects.get(id=made.number)
         assert (row.requester.username, row.organisation_id) == ("alice", w.university)
@@ -130,8 +124,7 @@ class TestCreating:
         )
         assert Approval.objects.get(request=row).by == "policy"
 
-    def test_what_policy_refuses_is_not_stored(self) -> None:
-        w = world()
+    def test_what_policy_refuses_is_not_stored(self, w: World) -> None:
         before = _counts()
         with pytest.raises(PolicyRefused) as caught:
             submit_request(
@@ -142,16 +135,14 @@ class TestCreating:
         assert _counts() == before
 
     @pytest.mark.parametrize("upload", [b"", b"nonsense", b"-----BEGIN CERTIFICATE REQUEST-----\n"])
-    def test_what_can_not_be_read_is_not_stored(self, upload: bytes) -> None:
-        w = world()
+    def test_what_can_not_be_read_is_not_stored(self, w: World, upload: bytes) -> None:
         before = _counts()
         with pytest.raises(BadCsr):
             _create(w.alice, replace(submission(w.university), upload=upload))
         assert _counts() == before
 
-    def test_a_pasted_private_key_is_blocked_and_never_certified(self) -> None:
-        """S11, O3: and nothing of the key itself is kept."""
-        w = world()
+    def test_a_pasted_private_key_is_blocked_and_never_certified(self, w: World) -> None:
+        """Nothing of the key itself is kept."""
         key = ec.generate_private_key(ec.SECP256R1())
         pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         for _ in range(2):
@@ -162,22 +153,21 @@ class TestCreating:
         with pytest.raises(PolicyRefused, match="compromised"):
             _create(w.alice, replace(submission(w.university), upload=csr("x.example.ac.uk", key=key)))
 
-    def test_a_long_note_is_refused_and_a_short_one_kept(self) -> None:
-        w = world()
+    def test_a_long_note_is_refused_and_a_short_one_kept(self, w: World) -> None:
         asked = submission(w.university)
         with pytest.raises(InvalidInput, match="at most 4000"):
             _create(w.alice, replace(asked, note="x" * 4001))
         assert Request.objects.get(id=_create(w.alice, replace(asked, note="x" * 4000))).note == "x" * 4000
 
-    def test_an_unknown_profile_is_refused(self) -> None:
-        w = world()
+    def test_an_unknown_profile_is_refused(self, w: World) -> None:
         with pytest.raises(InvalidInput, match="tls-server"):
             _create(w.alice, replace(submission(w.university), profile_id="code-signing"))
 
     @pytest.mark.parametrize("text", ["a\0b", "\0"])
-    def test_text_that_the_database_can_not_hold_is_refused_and_not_a_fault(self, text: str) -> None:
+    def test_text_that_the_database_can_not_hold_is_refused_and_not_a_fault(
+        self, w: World, text: str
+    ) -> None:
         """PostgreSQL stores no NUL."""
-        w = world()
         asked = submission(w.university)
         with pytest.raises(InvalidInput):
             _create(w.alice, replace(asked, note=text))
@@ -193,17 +183,14 @@ class TestCreating:
                 approve_only(w.olga, number, evidence=[_proof("outside.example", **changed)], now=NOW)
         assert events_of(number) == ["create"]
 
-    def test_an_endless_idempotency_key_is_refused(self) -> None:
-        w = world()
+    def test_an_endless_idempotency_key_is_refused(self, w: World) -> None:
         with pytest.raises(InvalidInput):
             _create(w.alice, submission(w.university), key="k" * 129)
         assert _create(w.alice, submission(w.university), key="k" * 128)
 
 
 class TestIdempotency:
-    def test_one_key_makes_one_request(self) -> None:
-        """W5."""
-        w = world()
+    def test_one_key_makes_one_request(self, w: World) -> None:
         asked = submission(w.university)
         one = create_request(actor=w.alice, submission=asked, channel="api", idempotency_key="k", now=NOW)
         later = NOW + timedelta(days=300)
@@ -220,37 +207,31 @@ class TestIdempotency:
             {"upload": csr("other.example.ac.uk")},
         ],
     )
-    def test_one_key_for_another_body_is_refused(self, change: dict[str, object]) -> None:
-        w = world()
+    def test_one_key_for_another_body_is_refused(self, w: World, change: dict[str, object]) -> None:
         asked = submission(w.university)
         _create(w.alice, asked, key="k")
         with pytest.raises(IdempotencyMismatch):
             _create(w.alice, replace(asked, **change), key="k")  # type: ignore[arg-type]  # fields of all types
         assert Request.objects.count() == 1
 
-    def test_the_same_csr_in_another_form_is_the_same_body(self) -> None:
-        w = world()
+    def test_the_same_csr_in_another_form_is_the_same_body(self, w: World) -> None:
         asked = submission(w.university)
         crlf = replace(asked, upload=asked.upload.replace(b"\n", b"\r\n"))
         assert _create(w.alice, asked, key="k") == _create(w.alice, crlf, key="k")
 
-    def test_pressing_twice_without_a_key_is_one_request(self) -> None:
-        """R17."""
-        w = world()
+    def test_pressing_twice_without_a_key_is_one_request(self, w: World) -> None:
         asked = submission(w.university)
         assert _create(w.alice, asked) == _create(w.alice, asked)
         assert _create(w.bob, asked) != _create(w.alice, asked)
 
-    def test_after_ten_minutes_it_is_another_request(self) -> None:
-        w = world()
+    def test_after_ten_minutes_it_is_another_request(self, w: World) -> None:
         asked = submission(w.university)
         first = _create(w.alice, asked)
         again = create_request(actor=w.alice, submission=asked, channel="api", now=NOW + DOUBLE_SUBMISSION)
         assert again.number != first
 
     @pytest.mark.parametrize("end", ["withdraw", "reject"])
-    def test_after_it_was_ended_it_may_be_asked_for_again(self, end: str) -> None:
-        w = world()
+    def test_after_it_was_ended_it_may_be_asked_for_again(self, w: World, end: str) -> None:
         asked = submission(w.university, "www.outside.example")
         first = _create(w.alice, asked)
         if end == "withdraw":
@@ -259,9 +240,7 @@ class TestIdempotency:
             reject_request(actor=w.olga, number=first, details="No.", now=NOW)
         assert _create(w.alice, asked) != first
 
-    def test_numbers_are_never_used_again(self) -> None:
-        """R21."""
-        w = world()
+    def test_numbers_are_never_used_again(self, w: World) -> None:
         first = _create(w.alice, submission(w.university, "www.outside.example"))
         RequestEvent.objects.all().delete()
         Issuance.objects.all().delete()
@@ -270,9 +249,8 @@ class TestIdempotency:
 
 
 class TestApproving:
-    def test_needs_evidence_for_every_domain_that_nothing_proves(self) -> None:
-        """R31: three domains, one of which is proven."""
-        w = world()
+    def test_needs_evidence_for_every_domain_that_nothing_proves(self, w: World) -> None:
+        """Three domains, one of which is proven."""
         number = submit(w.alice, "a.one.example", "b.example.ac.uk", "c.two.example").number
         asked = judge_now(actor=w.olga, number=number, now=NOW).domains
         assert asked == {"one.example": ("a.one.example",), "two.example": ("c.two.example",)}
@@ -297,8 +275,7 @@ class TestApproving:
         ],
         ids=["blank", "unknown way", "endless", "one too many", "public suffix", "none"],
     )
-    def test_refuses_poor_evidence_and_writes_nothing(self, evidence: list[Evidence]) -> None:
-        w = world()
+    def test_refuses_poor_evidence_and_writes_nothing(self, w: World, evidence: list[Evidence]) -> None:
         number = submit(w.alice, "a.one.example").number
         before = _counts()
         with pytest.raises(InvalidInput):
@@ -306,9 +283,7 @@ class TestApproving:
         assert _counts() == before
         assert state_of(number) is Status.WAITING_FOR_APPROVAL
 
-    def test_is_remembered_for_this_organisation_and_domain(self) -> None:
-        """R33."""
-        w = world()
+    def test_is_remembered_for_this_organisation_and_domain(self, w: World) -> None:
         first = submit(w.alice, "www.owned.org").number
         approve(w.olga, first, evidence=[_proof("owned.org")], clock=Clock())
         assert state_of(first) is Status.ISSUED
@@ -317,9 +292,8 @@ class TestApproving:
         assert submit(w.bob, "www.notowned.org").status is Status.WAITING_FOR_APPROVAL
         assert submit(w.bob, "mail2.owned.org", "www.other.org").status is Status.WAITING_FOR_APPROVAL
 
-    def test_is_no_help_to_another_organisation(self) -> None:
-        """R33: not even when both may hold the domain."""
-        w = world()
+    def test_is_no_help_to_another_organisation(self, w: World) -> None:
+        """Not even when both may hold the domain."""
         other = organisation("Other College")
         charlie = actor("charlie", organisation=other)
         approve(w.olga, submit(w.alice, "www.owned.org").number, evidence=[_proof("owned.org")])
@@ -329,9 +303,7 @@ class TestApproving:
             "owned.org": ("mail.owned.org",)
         }
 
-    def test_lapses(self) -> None:
-        """R34."""
-        w = world()
+    def test_lapses(self, w: World) -> None:
         number = submit(w.alice, "www.owned.org").number
         approve(w.olga, number, evidence=[_proof("owned.org")], clock=Clock())
         end = ValidationRecord.objects.get(request=number).expires_at
@@ -340,9 +312,8 @@ class TestApproving:
         assert submit(w.bob, "a.owned.org", clock=Clock(end - timedelta(seconds=1))).status is Status.ISSUED
         assert submit(w.bob, "b.owned.org", clock=Clock(end)).status is Status.WAITING_FOR_APPROVAL
 
-    def test_an_own_request_is_not_possible(self) -> None:
-        """W3: not even for an officer who belongs to the organisation."""
-        w = world()
+    def test_an_own_request_is_not_possible(self, w: World) -> None:
+        """Not even for an officer who belongs to the organisation."""
         Membership.objects.create(
             user=User.objects.get(username="olga"),
             organisation_id=w.university,
@@ -358,9 +329,7 @@ class TestApproving:
         assert state_of(number) is Status.WAITING_FOR_APPROVAL
         approve_only(w.otto, number, evidence=[_proof("outside.example")], note="Hers.", now=NOW)
 
-    def test_from_a_stale_page_conflicts(self) -> None:
-        """W1."""
-        w = world()
+    def test_from_a_stale_page_conflicts(self, w: World) -> None:
         number = submit(w.alice, "www.outside.example").number
         seen = Request.objects.get(id=number).version
         shown = judge_now(actor=w.otto, number=number, now=NOW).shown
@@ -376,20 +345,18 @@ class TestApproving:
                 call()
         assert Approval.objects.filter(request=number).count() == 1
 
-    def test_what_was_accepted_can_be_stopped_by_who_has_seen_that(self) -> None:
-        w = world()
+    def test_what_was_accepted_can_be_stopped_by_who_has_seen_that(self, w: World) -> None:
         number = _create(w.alice, submission(w.university))
         seen = Request.objects.get(id=number).version
         reject_request(actor=w.olga, number=number, details="Stop.", seen_version=seen, now=NOW)
         assert state_of(number) is Status.REJECTED_BY_RA
 
     @pytest.mark.parametrize("who", ["alice", "meg", "rick", "op", "charlie"])
-    def test_is_for_officers_alone(self, who: str) -> None:
-        w = world()
+    def test_is_for_officers_alone(self, w: World, who: str) -> None:
         number = submit(w.alice, "www.outside.example").number
         people = {
             "alice": w.alice,
-            "meg": actor("meg", organisation=w.university, role=OrgRole.MANAGER),
+            "meg": manager(w),
             "rick": actor("rick", ra=RaRole.AUDITOR),
             "op": actor("op", ra=RaRole.OPERATOR),
             "charlie": actor("charlie", organisation=organisation("Other College")),
@@ -402,8 +369,7 @@ class TestApproving:
             reject_request(actor=people[who], number=number, details="No.", now=NOW)
         assert _counts() == before
 
-    def test_records_exactly_what_was_shown_and_accepted(self) -> None:
-        w = world()
+    def test_records_exactly_what_was_shown_and_accepted(self, w: World) -> None:
         new = organisation("New College", vetted=False)
         person = actor("nell", organisation=new)
         number = submit(person, "www.outside.example").number
@@ -420,8 +386,7 @@ class TestApproving:
         college = Organisation.objects.get(id=new)
         assert (college.first_approved_at, college.vetted_at) == (NOW, NOW)
 
-    def test_a_second_approval_does_not_move_the_first(self) -> None:
-        w = world()
+    def test_a_second_approval_does_not_move_the_first(self, w: World) -> None:
         new = organisation("New College", vetted=False)
         person = actor("nell", organisation=new)
         numbers = [submit(person, f"www{i}.outside.example").number for i in range(2)]
@@ -434,16 +399,13 @@ class TestApproving:
 
 class TestRejecting:
     @pytest.mark.parametrize("details", ["", "  ", "\n\t"])
-    def test_needs_details(self, details: str) -> None:
-        """R29."""
-        w = world()
+    def test_needs_details(self, w: World, details: str) -> None:
         number = submit(w.alice, "www.outside.example").number
         with pytest.raises(InvalidInput):
             reject_request(actor=w.olga, number=number, details=details, now=NOW)
         assert state_of(number) is Status.WAITING_FOR_APPROVAL
 
-    def test_shows_the_details_and_leaves_no_evidence(self) -> None:
-        w = world()
+    def test_shows_the_details_and_leaves_no_evidence(self, w: World) -> None:
         number = submit(w.alice, "www.outside.example").number
         reject_request(actor=w.olga, number=number, details=" Not yours. ", now=NOW)
         assert Request.objects.get(id=number).detail == "Not yours."
@@ -451,9 +413,8 @@ class TestRejecting:
         assert not ValidationRecord.objects.filter(request=number).exists()
         assert not Certificate.objects.exists()
 
-    def test_of_an_organisations_first_request_is_no_approval(self) -> None:
+    def test_of_an_organisations_first_request_is_no_approval(self, w: World) -> None:
         """R35: "first" means that none was approved yet."""
-        w = world()
         new = organisation("New College", vetted=False)
         person = actor("nell", organisation=new)
         validated("new.ac.uk", of=new, by=w.olga)
@@ -463,9 +424,8 @@ class TestRejecting:
 
 
 class TestWithdrawing:
-    def test_is_for_who_asked_and_for_managers(self) -> None:
-        w = world()
-        meg = actor("meg", organisation=w.university, role=OrgRole.MANAGER)
+    def test_is_for_who_asked_and_for_managers(self, w: World) -> None:
+        meg = manager(w)
         charlie = actor("charlie", organisation=organisation("Other College"), role=OrgRole.MANAGER)
         one, two = (submit(w.alice, f"www{i}.outside.example").number for i in range(2))
         refusals: dict[str, type[CertdeskError]] = {}
@@ -478,14 +438,12 @@ class TestWithdrawing:
         withdraw_request(actor=meg, number=two, now=NOW)
         assert {state_of(one), state_of(two)} == {Status.WITHDRAWN}
 
-    def test_is_over_once_the_certificate_is_there(self) -> None:
-        w = world()
+    def test_is_over_once_the_certificate_is_there(self, w: World) -> None:
         number = submit(w.alice).number
         with pytest.raises(StateConflict, match="already there"):
             withdraw_request(actor=w.alice, number=number, now=NOW)
 
-    def test_nobody_withdraws_or_approves_twice(self) -> None:
-        w = world()
+    def test_nobody_withdraws_or_approves_twice(self, w: World) -> None:
         number = submit(w.alice, "www.outside.example").number
         withdraw_request(actor=w.alice, number=number, now=NOW)
         with pytest.raises(StateConflict):
@@ -496,7 +454,7 @@ class TestWithdrawing:
 
 
 def test_nothing_is_left_of_a_decision_whose_transaction_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No audit, no action (L1)."""
+    """No audit, no action."""
     w: World = world()
     number = submit(w.alice, "www.outside.example").number
     before = _counts()
@@ -515,9 +473,8 @@ def test_nothing_is_left_of_a_decision_whose_transaction_fails(monkeypatch: pyte
     assert state_of(number) is Status.WAITING_FOR_APPROVAL
 
 
-def test_r17_a_preview_made_again_in_the_portal_makes_no_second_request() -> None:
+def test_r17_a_preview_made_again_in_the_portal_makes_no_second_request(w: World) -> None:
     """Back in the browser previews again, with a new key; a client with a new key means a new request."""
-    w = world()
     asked = submission(w.university, "www.example.ac.uk")
 
     def ask(key: str, *, channel: str, now: datetime = NOW) -> int:

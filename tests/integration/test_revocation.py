@@ -62,6 +62,7 @@ from tests.integration.support import (
     audit_problems,
     events_of,
     issue,
+    manager,
     outcomes,
     together,
     world,
@@ -99,9 +100,8 @@ def on_crl(*, backend: str = "embedded", at: Clock | None = None) -> x509.Certif
     return x509.load_der_x509_crl(current_crl(backend_name=backend, now=(at or Clock())()))
 
 
-def test_a_revoked_certificate_is_recorded_told_and_on_the_crl() -> None:
-    """O1: the next CRL has it."""
-    w = world()
+def test_a_revoked_certificate_is_recorded_told_and_on_the_crl(w: World) -> None:
+    """The next CRL has it."""
     certificate = issued(w)
     version = certificate.request.version
     assert revoke(w.alice, certificate, note="We have moved.") is Progress.REVOKED
@@ -118,8 +118,7 @@ def test_a_revoked_certificate_is_recorded_told_and_on_the_crl() -> None:
     assert entry.extensions.get_extension_for_class(x509.CRLReason).value.reason.value == "superseded"
 
 
-def test_the_applicant_is_told_once_what_became_of_it() -> None:
-    w = world()
+def test_the_applicant_is_told_once_what_became_of_it(w: World) -> None:
     certificate = issued(w, "a.example.ac.uk")
     revoke(w.olga, certificate, WHY.PRIVILEGE_WITHDRAWN, note="See ticket 5.")
     row = Revocation.objects.get()
@@ -141,10 +140,9 @@ def test_the_applicant_is_told_once_what_became_of_it() -> None:
     assert message.body.index("/requests/") < message.body.index("See ticket 5.")
 
 
-def test_who_may_revoke() -> None:
+def test_who_may_revoke(w: World) -> None:
     """The person who asked, a manager, officers; a colleague is refused; for others it does not exist."""
-    w = world()
-    meg = support.actor("meg", organisation=w.university, role=OrgRole.MANAGER)
+    meg = manager(w)
     college = support.organisation("Other College")
     charlie = support.actor("charlie", organisation=college, role=OrgRole.MANAGER)
     for allowed in (w.alice, meg, w.olga):
@@ -159,8 +157,7 @@ def test_who_may_revoke() -> None:
     assert not Revocation.objects.filter(certificate=certificate).exists()
 
 
-def test_the_ras_own_reason_is_the_ras_alone() -> None:
-    w = world()
+def test_the_ras_own_reason_is_the_ras_alone(w: World) -> None:
     certificate = issued(w)
     with pytest.raises(NotAuthorized, match="RA officers"):
         revoke(w.alice, certificate, WHY.PRIVILEGE_WITHDRAWN)
@@ -175,8 +172,7 @@ def test_the_ras_own_reason_is_the_ras_alone() -> None:
     assert revoke(w.olga, certificate, WHY.PRIVILEGE_WITHDRAWN) is Progress.REVOKED
 
 
-def test_twenty_at_once_are_one_revocation() -> None:
-    w = world()
+def test_twenty_at_once_are_one_revocation(w: World) -> None:
     certificate = issued(w)
     calls = [partial(revoke, who, certificate) for who in (w.alice, w.olga) * 10]
     won, refused = outcomes(together(calls))
@@ -191,9 +187,8 @@ def test_twenty_at_once_are_one_revocation() -> None:
     assert audit_problems() == []
 
 
-def test_an_expired_one_is_not_revoked_but_its_bad_key_is_blocked() -> None:
-    """O3: the report counts even where there is nothing left to revoke."""
-    w = world()
+def test_an_expired_one_is_not_revoked_but_its_bad_key_is_blocked(w: World) -> None:
+    """The report counts even where there is nothing left to revoke."""
     certificate = issued(w)
     later = Clock(certificate.not_after + timedelta(seconds=1))
     for why in (WHY.SUPERSEDED, WHY.KEY_COMPROMISE):
@@ -206,7 +201,7 @@ def test_an_expired_one_is_not_revoked_but_its_bad_key_is_blocked() -> None:
 
 
 def test_a_compromised_key_is_blocked_and_takes_its_other_certificates_along() -> None:
-    """O3, BR 4.9.1.1."""
+    """BR 4.9.1.1."""
     w, key = world(), ec.generate_private_key(ec.SECP256R1())
     first, second = (issued(w, upload=support.csr(f"{word}.example.ac.uk", key=key)) for word in ("a", "b"))
     bystander = issued(w)
@@ -242,8 +237,7 @@ def test_a_foreign_certificate_for_the_key_falls_on_the_ras_word_alone(reporter:
     assert Revocation.objects.filter(certificate__request_id=theirs).count() == falls
 
 
-def test_a_later_report_of_compromise_replaces_the_reason() -> None:
-    w = world()
+def test_a_later_report_of_compromise_replaces_the_reason(w: World) -> None:
     certificate = issued(w)
     revoke(w.alice, certificate)
     later = Clock(NOW + timedelta(hours=1))
@@ -302,8 +296,9 @@ def ca(tmp_path: Path) -> Callable[..., ScriptedBackend]:
     return make
 
 
-def test_a_refusal_is_recorded_and_told_to_the_officers_too(ca: Callable[..., ScriptedBackend]) -> None:
-    w = world()
+def test_a_refusal_is_recorded_and_told_to_the_officers_too(
+    w: World, ca: Callable[..., ScriptedBackend]
+) -> None:
     with support.backend(ca(Revoking.REFUSE)):
         certificate = issued(w)
         with pytest.raises(BackendRefused, match="telephone"):
@@ -403,8 +398,7 @@ def test_ten_ticks_at_once_record_it_once(ca: Callable[..., ScriptedBackend]) ->
     assert actions() == ["certificate.ask_revocation", "certificate.revoke"]
 
 
-def test_a_slow_ca_is_left_to_the_tick() -> None:
-    w = world()
+def test_a_slow_ca_is_left_to_the_tick(w: World) -> None:
     asked: list[str] = []
 
     class Slow(support.ScriptedCa):
@@ -425,8 +419,7 @@ def test_a_slow_ca_is_left_to_the_tick() -> None:
         assert asked == ["superseded"]
 
 
-def test_a_ca_that_is_no_longer_set_up_is_waited_for(ca: Callable[..., ScriptedBackend]) -> None:
-    w = world()
+def test_a_ca_that_is_no_longer_set_up_is_waited_for(w: World, ca: Callable[..., ScriptedBackend]) -> None:
     with support.backend(ca(ca_name="gone")):
         certificate = issued(w)
     assert revoke(w.alice, certificate) is Progress.PENDING
@@ -439,9 +432,8 @@ def crl_number(crl: x509.CertificateRevocationList) -> int:
     return crl.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
 
 
-def test_the_crl_keeps_what_has_expired_until_a_later_crl_has_told_it() -> None:
+def test_the_crl_keeps_what_has_expired_until_a_later_crl_has_told_it(w: World) -> None:
     """RFC 5280 3.3."""
-    w = world()
     certificate = issued(w)
     revoke(w.alice, certificate)
     end = certificate.not_after
@@ -450,7 +442,7 @@ def test_the_crl_keeps_what_has_expired_until_a_later_crl_has_told_it() -> None:
 
 
 def test_a_crl_is_made_anew_with_each_revocation_and_each_hour_and_its_number_grows() -> None:
-    """O1, RFC 5280 5.2.3. In between it is the same, for anybody may fetch it."""
+    """RFC 5280 5.2.3. In between it is the same, for anybody may fetch it."""
     w, clock = world(), Clock()
     first, second = issued(w), issued(w)
     empty = on_crl(at=clock)
@@ -475,8 +467,7 @@ def test_a_crl_is_made_anew_with_each_revocation_and_each_hour_and_its_number_gr
     assert "keyCompromise" in reasons
 
 
-def test_the_status_of_each_certificate_of_a_request() -> None:
-    w = world()
+def test_the_status_of_each_certificate_of_a_request(w: World) -> None:
     old = issued(w, "a.example.ac.uk")
     # As a rolling series would: another certificate of the same request.
     new = Certificate.objects.get(id=old.pk)
@@ -496,8 +487,7 @@ def test_the_status_of_each_certificate_of_a_request() -> None:
     assert shown() == ["revoked", "valid"]
 
 
-def test_certificates_are_found_by_what_is_known_of_them() -> None:
-    w = world()
+def test_certificates_are_found_by_what_is_known_of_them(w: World) -> None:
     first, second = issued(w, "a.example.ac.uk", years=1), issued(w, "b.example.ac.uk", years=2)
 
     def found(**filters: Any) -> list[int]:
@@ -517,9 +507,8 @@ def test_certificates_are_found_by_what_is_known_of_them() -> None:
 
 
 def test_a_ca_that_breaks_is_asked_again(
-    monkeypatch: pytest.MonkeyPatch, ca: Callable[..., ScriptedBackend]
+    w: World, monkeypatch: pytest.MonkeyPatch, ca: Callable[..., ScriptedBackend]
 ) -> None:
-    w = world()
     with support.backend(one := ca()):
         certificate = issued(w)
         for problem in (RuntimeError("a bug"), Unavailable("not there")):
@@ -600,9 +589,8 @@ def test_a_database_from_a_backup_gives_no_crl_number_again() -> None:
     assert numbers == sorted(set(numbers))
 
 
-def test_what_one_process_has_published_every_other_serves() -> None:
+def test_what_one_process_has_published_every_other_serves(w: World) -> None:
     """Else their numbers fall from one answer to the next."""
-    w = world()
     clocks = [Clock(NOW + timedelta(milliseconds=number)) for number in range(6)]
     for _ in range(2):
         fetched, refused = outcomes(together([partial(on_crl, at=clock) for clock in clocks]))
@@ -622,8 +610,7 @@ def test_another_ca_of_the_same_name_publishes_nothing(tmp_path: Path) -> None:
     assert on_crl() == before
 
 
-def test_the_ca_s_answer_and_a_change_of_the_request_at_once_are_both_recorded() -> None:
-    w = world()
+def test_the_ca_s_answer_and_a_change_of_the_request_at_once_are_both_recorded(w: World) -> None:
     for _ in range(4):
         certificate = issued(w)
         number = RequestId(certificate.request_id)

@@ -1,4 +1,4 @@
-"""Every route × method × person: who is let in, who learns nothing, and what stays as it was (A1, R38).
+"""Every route × method × person: who is let in, who learns nothing, and what stays as it was.
 
 The routes are enumerated from the URL configuration itself, so a new one without a row in `TABLE` fails.
 """
@@ -892,7 +892,7 @@ def test_an_outsider_cannot_tell_what_is_foreign_from_what_is_not_there(world: W
 
 @pytest.mark.parametrize("key", sorted(k for k in ROUTES if not (ROUTES[k].is_api or ROUTES[k].is_acme)))
 def test_a_form_needs_its_csrf_token(world: World, key: str) -> None:
-    """Every POST of the portal, even by people who may do it, and signing in as well (A3)."""
+    """Every POST of the portal, even by people who may do it, and signing in as well."""
     route, row = ROUTES[key], TABLE[key]
     if "POST" not in row.answers or key in CHANGES_NOTHING_EVER:
         return

@@ -1,4 +1,4 @@
-"""Second factors: enrolment, sign-in, who needs one, encryption at rest (W3, A6)."""
+"""Second factors: enrolment, sign-in, who needs one, encryption at rest."""
 
 import re
 
@@ -177,7 +177,7 @@ def add_passkey(user: User) -> int:
 
 @pytest.mark.django_db(transaction=True)
 def test_without_an_audit_row_no_factor_changes(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """L1, for adding, renewing and removing, whenever in its work allauth writes."""
+    """For adding, renewing and removing, whenever in its work allauth writes."""
     alice, elsewhere = sign_in("alice"), sign_in("alice")
     secret = add_app(alice)
     elsewhere = sign_in("alice")

@@ -34,6 +34,7 @@ from tests.integration.support import (
     copies,
     issuance_of,
     issue,
+    manager,
     organisation,
     submit,
     validated,
@@ -171,49 +172,42 @@ class TestPages:
         assert back[-1].previous_cursor == ""
         assert all(len(page.rows) == limit for page in forth[:-1])
 
-    def test_a_page_in_the_middle_stands_still_while_requests_come_in(self) -> None:
-        w = world()
+    def test_a_page_in_the_middle_stands_still_while_requests_come_in(self, w: World) -> None:
         made = _rows(w, [f"h{index}.example.ac.uk" for index in range(20)])
         first = list_requests(actor=w.alice, filters=Filters(limit=5))
         copies(made[0], count=3)
         second = list_requests(actor=w.alice, filters=Filters(limit=5, cursor=first.next_cursor))
         assert _numbers([first, second]) == sorted(made, reverse=True)[:10]
 
-    def test_pages_keep_to_search_and_filter(self) -> None:
-        w = world()
+    def test_pages_keep_to_search_and_filter(self, w: World) -> None:
         made = _rows(w, [f"{'web' if index % 2 else 'mail'}{index}.example.ac.uk" for index in range(30)])
         Request.objects.filter(id__in=made[1:11]).update(status=Status.WITHDRAWN)
         forth, _back = _walk(w.alice, Filters(query="mail", status="withdrawn", limit=2))
         assert _numbers(forth) == sorted((n for n in made[1:11:2]), reverse=True)
 
-    def test_no_rows_are_one_empty_page(self) -> None:
-        w = world()
+    def test_no_rows_are_one_empty_page(self, w: World) -> None:
         page = list_requests(actor=w.alice, filters=Filters())
         assert (page.rows, page.next_cursor, page.previous_cursor) == ([], "", "")
 
-    def test_a_damaged_cursor_is_an_answer(self) -> None:
-        w = world()
+    def test_a_damaged_cursor_is_an_answer(self, w: World) -> None:
         for cursor in DAMAGED:
             with pytest.raises(InvalidInput) as caught:
                 list_requests(actor=w.alice, filters=Filters(sort=Sort.NAME, cursor=cursor))
             assert "cursor" in caught.value.fields
 
-    def test_a_cursor_of_another_order_is_refused(self) -> None:
-        w = world()
+    def test_a_cursor_of_another_order_is_refused(self, w: World) -> None:
         _rows(w, ["a.example.ac.uk", "b.example.ac.uk"])
         page = list_requests(actor=w.alice, filters=Filters(limit=1))
         with pytest.raises(InvalidInput):
             list_requests(actor=w.alice, filters=Filters(sort=Sort.OLDEST, cursor=page.next_cursor))
 
-    def test_a_cursor_shows_nobody_more_than_they_may_see(self) -> None:
-        w = world()
+    def test_a_cursor_shows_nobody_more_than_they_may_see(self, w: World) -> None:
         _rows(w, [f"h{index}.example.ac.uk" for index in range(6)])
         page = list_requests(actor=w.olga, filters=Filters(limit=2))
         charlie = actor("charlie", organisation=organisation("Other College"))
         assert not list_requests(actor=charlie, filters=Filters(cursor=page.next_cursor)).rows
 
-    def test_one_statement_reads_a_page(self) -> None:
-        w = world()
+    def test_one_statement_reads_a_page(self, w: World) -> None:
         _rows(w, [f"h{index}.example.ac.uk" for index in range(20)])
         with CaptureQueriesContext(connection) as statements:
             list_requests(actor=w.alice, filters=Filters())
@@ -222,9 +216,8 @@ class TestPages:
 
 
 class TestSearch:
-    def test_finds_parts_of_names_numbers_and_people(self) -> None:
-        """R21: the number is searchable."""
-        w = world()
+    def test_finds_parts_of_names_numbers_and_people(self, w: World) -> None:
+        """The number is searchable."""
         one = submit(w.alice, "www.example.ac.uk", "shop.example.ac.uk").number
         two = submit(w.bob, "mail.outside.org").number
         assert _found(w.alice, "shop.exam") == {one}
@@ -235,14 +228,12 @@ class TestSearch:
         assert _found(w.alice, "nowhere") == set()
         assert _found(w.alice, "") == {one, two}
 
-    def test_a_number_beyond_all_numbers_finds_nothing(self) -> None:
-        w = world()
+    def test_a_number_beyond_all_numbers_finds_nothing(self, w: World) -> None:
         submit(w.alice)
         for query in ("9" * 18, "9" * 19, "9" * 99, "٣٣٣", "²³¹"):
             assert _found(w.alice, query) == set()
 
-    def test_no_text_breaks_it_or_means_anything(self) -> None:
-        w = world()
+    def test_no_text_breaks_it_or_means_anything(self, w: World) -> None:
         submit(w.alice, "www.example.ac.uk")
         for query in ODD_QUERIES:
             filters = Filters(query=query)
@@ -250,16 +241,14 @@ class TestSearch:
             assert count_requests(actor=w.alice, filters=filters) == 0, query
 
     @pytest.mark.parametrize("query", ["a_b", "100%", 'say "x"', "c:\\d", "it's", "a*b"])
-    def test_odd_letters_are_found_as_they_stand(self, query: str) -> None:
-        w = world()
+    def test_odd_letters_are_found_as_they_stand(self, w: World, query: str) -> None:
         template = submit(w.alice, "www.example.ac.uk").number
         (number,) = copies(template, count=1, search_text=f"before {query.lower()} after")
         (other,) = copies(template, count=1, search_text="a-b 1000 say x c:d its aXb")
         assert _found(w.alice, query) == {number}
         assert other not in _found(w.alice, query)
 
-    def test_the_index_follows_changes_and_deletions(self) -> None:
-        w = world()
+    def test_the_index_follows_changes_and_deletions(self, w: World) -> None:
         template = submit(w.alice, "www.example.ac.uk").number
         one, two = copies(template, count=2, search_text="before")
         Request.objects.filter(id=one).update(search_text="afterwards")
@@ -275,8 +264,7 @@ class TestSearch:
         assert _numbers(forth) == sorted(made[1:], reverse=True)
         assert _found(w.alice, "h19.example") == {made[20]}
 
-    def test_counting_stops_at_its_cap(self) -> None:
-        w = world()
+    def test_counting_stops_at_its_cap(self, w: World) -> None:
         _rows(w, [f"h{index}.example.ac.uk" for index in range(9)])
         assert count_requests(actor=w.alice, filters=Filters(), cap=4) == 4
         assert count_requests(actor=w.alice, filters=Filters(), cap=400) == 10
@@ -284,14 +272,12 @@ class TestSearch:
 
 class TestFilters:
     @pytest.mark.parametrize("status", ["nonsense", "submitting", "ISSUED", " ", "issued\0", "issued'"])
-    def test_an_unknown_status_is_refused(self, status: str) -> None:
-        w = world()
+    def test_an_unknown_status_is_refused(self, w: World, status: str) -> None:
         with pytest.raises(InvalidInput) as caught:
             list_requests(actor=w.alice, filters=Filters(status=status))
         assert "status" in caught.value.fields
 
-    def test_a_claimed_request_is_listed_as_accepted(self) -> None:
-        w = world()
+    def test_a_claimed_request_is_listed_as_accepted(self, w: World) -> None:
         with backend(ScriptedCa(answers=[OutcomeUnknown("It went silent.")])):
             waiting, claimed = submit(w.alice).number, submit(w.alice).number
             issue(claimed)
@@ -299,8 +285,7 @@ class TestFilters:
         page = list_requests(actor=w.alice, filters=Filters(status="accepted"))
         assert set(_numbers([page])) == {waiting, claimed}
 
-    def test_an_organisation_narrows_and_never_widens(self) -> None:
-        w = world()
+    def test_an_organisation_narrows_and_never_widens(self, w: World) -> None:
         other = organisation("Other College")
         charlie = actor("charlie", organisation=other)
         ours, theirs = submit(w.alice).number, submit(charlie, "www.other.ac.uk").number
@@ -310,10 +295,9 @@ class TestFilters:
 
 
 class TestWhoSeesWhat:
-    """A1: own organisation, whoever asked (R20); never another's; the RA across all."""
+    """Own organisation, whoever asked; never another's; the RA across all."""
 
-    def test_lists_requests_members_and_domains_by_organisation(self) -> None:
-        w = world()
+    def test_lists_requests_members_and_domains_by_organisation(self, w: World) -> None:
         other = organisation("Other College")
         charlie = actor("charlie", organisation=other, role=OrgRole.MANAGER)
         validated("other.ac.uk", of=other, by=w.olga)
@@ -345,9 +329,7 @@ class TestWhoSeesWhat:
         assert list_organisations(actor=op) == []
         assert list_domains(actor=op) == []
 
-    def test_a_password_still_to_change_shows_nothing_at_all(self) -> None:
-        """R8."""
-        w = world()
+    def test_a_password_still_to_change_shows_nothing_at_all(self, w: World) -> None:
         number = submit(w.alice).number
         User.objects.update(must_change_password=True)
         for name in ("alice", "olga"):
@@ -361,8 +343,7 @@ class TestWhoSeesWhat:
             with pytest.raises(NotFound):
                 list_domains(actor=who, organisation_id=w.university)
 
-    def test_a_member_of_two_organisations_sees_both(self) -> None:
-        w = world()
+    def test_a_member_of_two_organisations_sees_both(self, w: World) -> None:
         other = organisation("Other College")
         charlie = actor("charlie", organisation=other)
         numbers = {submit(w.alice).number, submit(charlie, "www.other.ac.uk").number}
@@ -371,14 +352,12 @@ class TestWhoSeesWhat:
         assert set(_numbers(forth)) == set(_numbers(back)) == numbers
 
     @pytest.mark.parametrize("number", [0, -1, 2**31, 2**63 - 1, 2**63, 2**200, -(2**200)])
-    def test_numbers_that_are_not_there(self, number: int) -> None:
-        w = world()
+    def test_numbers_that_are_not_there(self, w: World, number: int) -> None:
         with pytest.raises(NotFound):
             get_request(actor=w.olga, number=number)
 
-    def test_members_are_for_managers_and_the_ra(self) -> None:
-        w = world()
-        meg = actor("meg", organisation=w.university, role=OrgRole.MANAGER)
+    def test_members_are_for_managers_and_the_ra(self, w: World) -> None:
+        meg = manager(w)
         assert [m.username for m in list_members(actor=meg, organisation_id=w.university)] == [
             *("alice", "bob", "meg")
         ]
@@ -387,8 +366,7 @@ class TestWhoSeesWhat:
 
 
 class TestDetails:
-    def test_one_request_with_everything_that_hangs_on_it(self) -> None:
-        w = world()
+    def test_one_request_with_everything_that_hangs_on_it(self, w: World) -> None:
         number = submit(w.alice, "www.example.ac.uk").number
         shown = get_request(actor=w.bob, number=number)
         assert [e.event for e in shown.events] == ["create", "claim", "ca_accept", "issue"]
@@ -397,8 +375,7 @@ class TestDetails:
         assert len(certificate.chain) == 3
         assert shown.requester == "alice"
 
-    def test_the_queue_says_how_many_wait_and_since_when(self) -> None:
-        w = world()
+    def test_the_queue_says_how_many_wait_and_since_when(self, w: World) -> None:
         assert waiting_count(actor=w.olga) == (0, None)
         first = submit(w.alice, "a.outside.example").number
         submit(w.alice, "b.outside.example")
@@ -406,8 +383,7 @@ class TestDetails:
         assert waiting_count(actor=w.olga) == (2, NOW - timedelta(days=2))
         assert waiting_count(actor=w.alice) == (0, None)
 
-    def test_a_domain_says_how_long_it_is_validated(self) -> None:
-        w = world()
+    def test_a_domain_says_how_long_it_is_validated(self, w: World) -> None:
         (domain,) = list_domains(actor=w.alice)
         end = ValidationRecord.objects.get().expires_at
         assert domain.expires_at == end
@@ -415,14 +391,12 @@ class TestDetails:
         assert not domain.is_validated(now=end)
 
     @pytest.mark.parametrize("query", ["%", "_", "\0", "'", "a" * 5000, "\ud800"])
-    def test_no_text_breaks_the_search_for_organisations(self, query: str) -> None:
-        w = world()
+    def test_no_text_breaks_the_search_for_organisations(self, w: World, query: str) -> None:
         assert list_organisations(actor=w.olga, query=query) == []
         assert [o.slug for o in list_organisations(actor=w.olga, query="versit")] == ["example-university"]
 
     @pytest.mark.parametrize("slug", ["\0", "\ud800", "", "x" * 500])
-    def test_no_slug_breaks_the_page_of_an_organisation(self, slug: str) -> None:
-        w = world()
+    def test_no_slug_breaks_the_page_of_an_organisation(self, w: World, slug: str) -> None:
         with pytest.raises(NotFound):
             get_organisation(actor=w.olga, slug=slug)
         assert Organisation.objects.filter(id=OrganisationId(w.university)).exists()

@@ -1,4 +1,4 @@
-"""Sessions: rotated at sign-in, listed, ended, idle and absolute limits (A2)."""
+"""Sessions: rotated at sign-in, listed, ended, idle and absolute limits."""
 
 from datetime import timedelta
 

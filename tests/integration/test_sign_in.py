@@ -1,4 +1,4 @@
-"""Signing in: uniform answers, limits per account and address, cookies (A2, A5)."""
+"""Signing in: uniform answers, limits per account and address, cookies."""
 
 import os
 import subprocess

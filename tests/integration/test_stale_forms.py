@@ -7,7 +7,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from certdesk.domain.actors import OrgRole, RaRole
+from certdesk.domain.actors import RaRole
 from certdesk.domain.certificates import Refused
 from certdesk.domain.requests import Status
 from certdesk.domain.revocation import RevocationReason
@@ -20,16 +20,11 @@ from certdesk.services.revocation import revoke_certificate
 from certdesk.store.models import Certificate, FaqVersion
 from certdesk.store.selectors.settings import latest_settings
 from tests.integration import support
-from tests.integration.support import NOW, World, actor, approve, drive, signed_in, state_of, submit, world
+from tests.integration.support import NOW, World, actor, approve, drive, manager, signed_in, state_of, submit
 from tests.integration.test_settings import change, filled_in
 
 pytestmark = pytest.mark.django_db(transaction=True)  # what is refused is rolled back
 OUTSIDE = "www.elsewhere.org"
-
-
-@pytest.fixture
-def w() -> World:
-    return world()
 
 
 def hidden(page: str) -> dict[str, str]:
@@ -123,7 +118,7 @@ def test_sending_to_the_ca_again_too_late(w: World) -> None:
 
 
 def test_ending_what_has_ended(w: World) -> None:
-    actor("meg", organisation=w.university, role=OrgRole.MANAGER)
+    manager(w)
     number, meg = submit(w.alice).number, signed_in("meg")
     end_request(actor=w.olga, number=number, reason="The agreement is over.", now=NOW)
     late = meg.post(reverse("requests-end", args=[number]), {"reason": "Switched off."})
@@ -215,4 +210,5 @@ def test_an_approval_by_somebody_else_meanwhile_is_named(w: World) -> None:
     page = late.content.decode()
     assert late.status_code == 409
     assert "<b>Approved</b> by olga" in page
+    assert "Nothing was done" in page
     assert "Too slow." in page

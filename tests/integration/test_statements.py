@@ -9,7 +9,7 @@ from django.test import Client
 from certdesk.services import runtime
 from certdesk.services.requests import preview_request
 from certdesk.store.models import User
-from tests.integration.support import NOW, submission, submit, world
+from tests.integration.support import NOW, World, submission, submit
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -29,8 +29,7 @@ def statements(act: Callable[[], object]) -> int:
     return len(heard)
 
 
-def test_pages() -> None:
-    w = world()
+def test_pages(w: World) -> None:
     numbers = [submit(w.alice, f"h{n}.example.ac.uk").number for n in range(3)]
     client = Client()
     client.force_login(
@@ -41,7 +40,6 @@ def test_pages() -> None:
     assert statements(lambda: client.get(f"/requests/{numbers[-1]}/")) <= 13
 
 
-def test_a_preview() -> None:
-    w = world()
+def test_a_preview(w: World) -> None:
     asked = submission(w.university, "www.example.ac.uk")
     assert statements(lambda: preview_request(actor=w.alice, submission=asked, now=NOW)) <= 4

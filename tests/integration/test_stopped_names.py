@@ -2,7 +2,7 @@
 
 import pytest
 
-from certdesk.domain.actors import Actor, OrgRole
+from certdesk.domain.actors import Actor
 from certdesk.domain.errors import CertdeskError, InvalidInput, NotAuthorized, PolicyRefused, StateConflict
 from certdesk.domain.requests import State, Status
 from certdesk.domain.revocation import RevocationReason as Why
@@ -23,11 +23,11 @@ from tests.integration.support import (
     audit_problems,
     csr,
     events_of,
+    manager,
     signed_in,
     state_of,
     submission,
     submit,
-    world,
 )
 from tests.integration.test_replay import differences
 
@@ -37,10 +37,9 @@ WAITS = Status.WAITING_FOR_APPROVAL
 
 
 @pytest.fixture
-def w() -> World:
-    made = world()
-    actor("meg", organisation=made.university, role=OrgRole.MANAGER)
-    return made
+def w(w: World) -> World:
+    manager(w)
+    return w
 
 
 def _who(w: World, name: str) -> Actor:

@@ -14,20 +14,10 @@ from certdesk.services import membership, organisations, people
 from certdesk.services.tokens import bearer, create_token, list_scopes, revoke_token
 from certdesk.store.models import ApiToken, AuditEvent, Membership, User
 from tests.integration.accounts import CHANGE, CHOSEN, OLD, add_app, give, sign_in, user_of
-from tests.integration.support import NOW, World, actor, audit_problems, world
+from tests.integration.support import NOW, World, actor, audit_problems
 
 pytestmark = pytest.mark.django_db
 DAY = timedelta(days=1)
-
-
-@pytest.fixture
-def here() -> World:
-    return world()
-
-
-@pytest.fixture
-def meg(here: World) -> Actor:
-    return actor("meg", organisation=here.university, role=OrgRole.MANAGER)
 
 
 def works(token: str) -> bool:
@@ -70,67 +60,63 @@ def _disabled(who: Actor, by: Actor) -> None:
 
 @pytest.mark.parametrize("reset", [_mailed_reset, _issued, _factor_reset, _factor_removed, _disabled])
 def test_whatever_takes_an_account_back_ends_its_tokens(
-    here: World, reset: Callable[[Actor, Actor], None]
+    w: World, reset: Callable[[Actor, Actor], None]
 ) -> None:
-    give(here.alice)
-    token, other = made(here.alice), made(here.bob)
-    reset(here.alice, here.olga)
+    give(w.alice)
+    token, other = made(w.alice), made(w.bob)
+    reset(w.alice, w.olga)
     assert not works(token)
     assert works(other)
-    assert ApiToken.objects.get(user_id=here.alice.user_id or 0).revoked_by in ("alice", "olga")
+    assert ApiToken.objects.get(user_id=w.alice.user_id or 0).revoked_by in ("alice", "olga")
     assert audit_problems() == []
 
 
 @pytest.mark.parametrize("answer,left", [({}, False), ({"tokens": "end"}, False), ({"tokens": "keep"}, True)])
 def test_changing_the_password_asks_about_the_tokens_and_ends_them_by_default(
-    here: World, answer: dict[str, str], *, left: bool
+    w: World, answer: dict[str, str], *, left: bool
 ) -> None:
-    give(here.alice)
+    give(w.alice)
     browser = sign_in("alice")
     assert b"API token" not in browser.get(CHANGE).content.split(b"<form", 2)[-1]
-    token, _second = made(here.alice), made(here.alice)
+    token, _second = made(w.alice), made(w.alice)
     assert b"End my 2 API tokens" in browser.get(CHANGE).content
     browser.post(CHANGE, {"oldpassword": OLD, "password1": CHOSEN, "password2": CHOSEN, **answer})
-    assert user_of(here.alice).check_password(CHOSEN)
+    assert user_of(w.alice).check_password(CHOSEN)
     assert works(token) is left
     assert AuditEvent.objects.get(action="password.change").data["tokens"] == (0 if left else 2)
 
 
-def _member(here: World) -> None:
+def _member(w: World) -> None:
     membership.disable_member(
-        actor=here.olga, organisation_id=here.university, user_id=here.alice.user_id or 0, now=NOW
+        actor=w.olga, organisation_id=w.university, user_id=w.alice.user_id or 0, now=NOW
     )
 
 
-def _organisation(here: World) -> None:
-    organisations.disable_organisation(
-        actor=here.olga, organisation_id=here.university, reason="Closed.", now=NOW
-    )
+def _organisation(w: World) -> None:
+    organisations.disable_organisation(actor=w.olga, organisation_id=w.university, reason="Closed.", now=NOW)
 
 
 @pytest.mark.parametrize("end", [_member, _organisation])
-def test_a_token_loses_what_its_person_loses(here: World, end: Callable[[World], None]) -> None:
+def test_a_token_loses_what_its_person_loses(w: World, end: Callable[[World], None]) -> None:
     other = organisations.create_organisation(
-        actor=here.olga, legal_name="Other", country="GB", locality="", now=NOW
+        actor=w.olga, legal_name="Other", country="GB", locality="", now=NOW
     )
     Membership.objects.create(
-        user_id=here.alice.user_id or 0, organisation_id=other, role="applicant", created_at=NOW
+        user_id=w.alice.user_id or 0, organisation_id=other, role="applicant", created_at=NOW
     )
-    token = made(here.alice, Scope.REQUEST)
-    end(here)
+    token = made(w.alice, Scope.REQUEST)
+    end(w)
     left = holder(token)
-    assert not can(left, Action.REQUEST_READ, organisation_id=here.university)
+    assert not can(left, Action.REQUEST_READ, organisation_id=w.university)
     assert can(left, Action.REQUEST_CREATE, organisation_id=other)
 
 
-def test_a_token_can_read_and_what_its_scopes_say_and_names_the_one_that_lacks(
-    here: World, meg: Actor
-) -> None:
+def test_a_token_can_read_and_what_its_scopes_say_and_names_the_one_that_lacks(w: World, meg: Actor) -> None:
     who = holder(made(meg, Scope.REQUEST))
-    assert can(who, Action.REQUEST_READ, organisation_id=here.university)
-    assert can(who, Action.REQUEST_CREATE, organisation_id=here.university)
+    assert can(who, Action.REQUEST_READ, organisation_id=w.university)
+    assert can(who, Action.REQUEST_CREATE, organisation_id=w.university)
     with pytest.raises(NotAuthorized, match="manage") as refused:
-        can(who, Action.ACME_MANAGE, organisation_id=here.university)
+        can(who, Action.ACME_MANAGE, organisation_id=w.university)
     assert refused.value.code == "token.scope"
     assert not can(who, Action.REQUEST_DECIDE)  # nor could the person
 
@@ -152,96 +138,96 @@ def test_a_token_makes_none_that_is_wider_or_outlives_it(
     assert list(refused.value.fields) == [field]
 
 
-def test_a_token_made_by_a_token_ends_with_it_at_the_latest(here: World) -> None:
-    first = made(here.alice, Scope.TOKENS, days=10)
+def test_a_token_made_by_a_token_ends_with_it_at_the_latest(w: World) -> None:
+    first = made(w.alice, Scope.TOKENS, days=10)
     second = made(holder(first), Scope.TOKENS, days=None)
     third = made(holder(second), days=9)
     assert ApiToken.objects.order_by("id")[1].expires_at == NOW + 10 * DAY
-    revoke_token(actor=here.alice, token_id=holder(first).token.id, now=NOW)  # type: ignore[union-attr] # it is a token's
+    revoke_token(actor=w.alice, token_id=holder(first).token.id, now=NOW)  # type: ignore[union-attr] # it is a token's
     assert [works(token) for token in (first, second, third)] == [False, False, False]
     with pytest.raises(NotAuthorized):
-        made(Actor(label="alice", user_id=here.alice.user_id, token=holder(made(here.alice)).token))
+        made(Actor(label="alice", user_id=w.alice.user_id, token=holder(made(w.alice)).token))
 
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("meanwhile", [_issued, _disabled])
 def test_nobody_makes_a_token_who_was_disabled_or_reset_meanwhile(
-    here: World, meanwhile: Callable[[Actor, Actor], None]
+    w: World, meanwhile: Callable[[Actor, Actor], None]
 ) -> None:
-    maker = holder(made(here.alice, Scope.TOKENS))
-    meanwhile(here.alice, here.olga)
-    for stale in (here.alice, maker):
+    maker = holder(made(w.alice, Scope.TOKENS))
+    meanwhile(w.alice, w.olga)
+    for stale in (w.alice, maker):
         with pytest.raises(NotAuthorized):
             made(stale)
 
 
-def test_a_token_that_has_ended_meanwhile_makes_none(here: World) -> None:
-    maker = holder(made(here.alice, Scope.TOKENS))
+def test_a_token_that_has_ended_meanwhile_makes_none(w: World) -> None:
+    maker = holder(made(w.alice, Scope.TOKENS))
     ApiToken.objects.update(revoked_at=NOW)
     with pytest.raises(NotAuthorized):
         made(maker)
 
 
-def test_nobody_gives_a_token_what_they_cannot_do(here: World, meg: Actor) -> None:
-    assert list_scopes(actor=here.alice) == {Scope.READ, Scope.REQUEST, Scope.REVOKE, Scope.TOKENS}
+def test_nobody_gives_a_token_what_they_cannot_do(w: World, meg: Actor) -> None:
+    assert list_scopes(actor=w.alice) == {Scope.READ, Scope.REQUEST, Scope.REVOKE, Scope.TOKENS}
     assert list_scopes(actor=meg) == set(Scope) - {Scope.DECIDE}
     with pytest.raises(InvalidInput) as refused:
-        made(here.alice, Scope.MANAGE)
+        made(w.alice, Scope.MANAGE)
     assert "scopes" in refused.value.fields
 
 
 @pytest.mark.parametrize("scope,who", [(Scope.MANAGE, "meg"), (Scope.DECIDE, "olga")])
 @pytest.mark.parametrize("days", [None, 31])
 def test_deciding_and_managing_is_short_lived(
-    here: World, meg: Actor, scope: Scope, who: str, days: int | None
+    w: World, meg: Actor, scope: Scope, who: str, days: int | None
 ) -> None:
-    person = {"meg": meg, "olga": here.olga}[who]
+    person = {"meg": meg, "olga": w.olga}[who]
     with pytest.raises(InvalidInput) as refused:
         made(person, scope, days=days)
     assert "30 days" in refused.value.fields["expires_at"]
     assert made(person, days=days)  # reading may last
 
 
-def test_a_shorter_limit_holds_for_tokens_made_before(here: World, meg: Actor, settings: Settings) -> None:
+def test_a_shorter_limit_holds_for_tokens_made_before(w: World, meg: Actor, settings: Settings) -> None:
     token = made(meg, Scope.MANAGE)
     settings.CERTDESK = settings.CERTDESK.model_copy(update={"decision_token_days": 1})
     later = bearer(token, now=NOW + DAY)
     assert later is not None
-    assert can(later, Action.REQUEST_READ, organisation_id=here.university)
+    assert can(later, Action.REQUEST_READ, organisation_id=w.university)
     with pytest.raises(NotAuthorized, match="1 day"):
-        can(later, Action.MEMBERS_MANAGE, organisation_id=here.university)
+        can(later, Action.MEMBERS_MANAGE, organisation_id=w.university)
 
 
 def test_no_token_decides_for_who_is_bound_to_a_second_factor_unless_allowed(
-    here: World, settings: Settings
+    w: World, settings: Settings
 ) -> None:
-    token = made(here.olga, Scope.DECIDE)
+    token = made(w.olga, Scope.DECIDE)
     assert can(holder(token), Action.REQUEST_DECIDE)
-    give(here.olga)
+    give(w.olga)
     add_app(sign_in("olga"))
     for action in (Action.REQUEST_DECIDE, Action.CERTIFICATE_REVOKE):
         with pytest.raises(NotAuthorized, match="second factor"):
             can(holder(token), action)
     assert can(holder(token), Action.REQUEST_READ)
     with pytest.raises(InvalidInput):
-        made(here.olga, Scope.DECIDE)
+        made(w.olga, Scope.DECIDE)
     settings.CERTDESK = settings.CERTDESK.model_copy(update={"second_factor_decision_tokens": True})
     assert can(holder(token), Action.REQUEST_DECIDE)
-    assert made(here.olga, Scope.DECIDE)
+    assert made(w.olga, Scope.DECIDE)
 
 
 @pytest.mark.parametrize("role", [RaRole.OFFICER, RaRole.AUDITOR, RaRole.OPERATOR])
 def test_the_ra_is_bound_where_the_service_asks_for_a_second_factor(
-    here: World, settings: Settings, role: RaRole
+    w: World, settings: Settings, role: RaRole
 ) -> None:
-    who = actor("nora", ra=role, organisation=here.university, role=OrgRole.MANAGER)
+    who = actor("nora", ra=role, organisation=w.university, role=OrgRole.MANAGER)
     token = made(who, Scope.MANAGE)
     settings.CERTDESK = settings.CERTDESK.model_copy(update={"require_second_factor": "always"})
     with pytest.raises(NotAuthorized, match="second factor"):
-        can(holder(token), Action.ACME_MANAGE, organisation_id=OrganisationId(here.university))
+        can(holder(token), Action.ACME_MANAGE, organisation_id=OrganisationId(w.university))
 
 
-def test_the_page_offers_what_the_person_can_give(here: World) -> None:
+def test_the_page_offers_what_the_person_can_give(w: World) -> None:
     User.objects.filter(username="alice").update(password=make_password(OLD))
     browser = sign_in("alice")
     page = browser.get("/accounts/tokens/").content.decode()

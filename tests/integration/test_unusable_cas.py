@@ -44,8 +44,7 @@ def ask(w: World) -> Request:
     return Request.objects.get(id=made.number)
 
 
-def test_after_its_end_a_ca_only_publishes_its_crl(ended: EmbeddedBackend) -> None:
-    w = world()
+def test_after_its_end_a_ca_only_publishes_its_crl(w: World, ended: EmbeddedBackend) -> None:
     with support.backend(ended):
         (told,) = started()
         assert "certificate has ended" in told
@@ -77,9 +76,8 @@ def own_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_a_lost_ca_is_not_made_anew_once_anything_was_issued(own_data: Path) -> None:
+def test_a_lost_ca_is_not_made_anew_once_anything_was_issued(w: World, own_data: Path) -> None:
     """As a start on an empty folder beside the database of a service that has issued."""
-    w = world()
     assert ask(w).status == Status.ISSUED
     assert Certificate.objects.exists()
     with pytest.raises(Misconfigured, match=r"issuing\.key.*from a backup"):

@@ -34,7 +34,7 @@ from certdesk.store.models import (
 from certdesk.store.selectors.operations import operations
 from tests.integration.acme_support import acme_world
 from tests.integration.proving import Outside
-from tests.integration.support import NOW, Clock, actor, organisation, submit, validated, world
+from tests.integration.support import NOW, Clock, World, actor, organisation, submit, validated, world
 
 pytestmark = pytest.mark.django_db(transaction=True)
 DAY = timedelta(days=1)
@@ -94,8 +94,7 @@ def test_those_that_break_are_found_among_many() -> None:
     apart([], act)  # type: ignore[arg-type]  # as above
 
 
-def test_overdue_requests_are_told_of_but_for_a_bad_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    w = world()
+def test_overdue_requests_are_told_of_but_for_a_bad_one(w: World, monkeypatch: pytest.MonkeyPatch) -> None:
     numbers = [submit(w.alice, f"www{index}.example.ac.uk").number for index in range(3)]
     Request.objects.update(status="accepted")
     Issuance.objects.update(state="claimed", claimed_at=NOW, ended_at=None)
@@ -143,8 +142,7 @@ def test_overdue_orders_are_told_of_but_for_a_bad_one(monkeypatch: pytest.Monkey
     assert sorted(told) == sorted(map(str, good))
 
 
-def test_lapsing_domains_are_told_of_but_for_a_bad_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    w = world()
+def test_lapsing_domains_are_told_of_but_for_a_bad_one(w: World, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("one.ac.uk", "two.ac.uk"):
         validated(name, of=w.university, by=w.olga)
     until = ValidationRecord.objects.latest("id").expires_at
@@ -159,8 +157,7 @@ def test_lapsing_domains_are_told_of_but_for_a_bad_one(monkeypatch: pytest.Monke
     assert sorted(told) == sorted(map(str, others))
 
 
-def test_warnings_go_out_but_for_a_bad_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    w = world()
+def test_warnings_go_out_but_for_a_bad_one(w: World, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("one.ac.uk", "two.ac.uk"):
         domain = add_domain(actor=w.alice, organisation_id=w.university, name=name, now=NOW)
         start_challenge(actor=w.alice, domain_id=domain, method=Method.DNS_TXT, now=NOW)
@@ -177,8 +174,7 @@ def test_warnings_go_out_but_for_a_bad_one(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.parametrize("whose", ["the same organisation", "another organisation"])
-def test_second_lines_are_refreshed_but_for_a_bad_request(whose: str) -> None:
-    w = world()
+def test_second_lines_are_refreshed_but_for_a_bad_request(w: World, whose: str) -> None:
     who = w.alice
     if whose.startswith("another"):
         who = actor("carl", organisation=organisation("A College"), role=OrgRole.MANAGER)

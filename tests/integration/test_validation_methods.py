@@ -1,4 +1,4 @@
-"""Proving a domain by something published: random values, looks, attempts, races (V1, V4, V5, V7, R4)."""
+"""Proving a domain by something published: random values, looks, attempts, races."""
 
 from datetime import timedelta
 from functools import partial
@@ -6,14 +6,14 @@ from functools import partial
 import pytest
 from pytest_django import Settings
 
-from certdesk.domain.actors import OrgRole, RaRole
+from certdesk.domain.actors import RaRole
 from certdesk.domain.errors import InvalidInput, NotAuthorized, NotFound, RateLimited, StateConflict
 from certdesk.domain.evidence import Method
 from certdesk.domain.requests import Status
 from certdesk.jobs.worker import Worker
 from certdesk.services import runtime
 from certdesk.services.publications import DnsRecord, WebFile
-from certdesk.services.validation import add_domain, ask_by_email
+from certdesk.services.validation import add_domain
 from certdesk.services.validation_methods import (
     PAUSE,
     PUBLISHED,
@@ -41,9 +41,11 @@ from tests.integration.support import (
     Clock,
     World,
     actor,
+    ask_mailbox,
     audit_problems,
     configured,
     issuance_of,
+    manager,
     organisation,
     outcomes,
     state_of,
@@ -306,13 +308,7 @@ def test_r4_a_request_says_what_it_waits_for_and_goes_on_with_the_proof(people: 
     started = start(people)
     detail = Request.objects.values_list("detail", flat=True).get(id=created.number)
     assert detail == "Waiting for the DNS record of new.ac.uk to appear."
-    ask_by_email(
-        actor=people.alice,
-        organisation_id=people.university,
-        name="new.ac.uk",
-        mailbox="admin@new.ac.uk",
-        now=NOW,
-    )
+    ask_mailbox(people.alice, "new.ac.uk", "admin@new.ac.uk")
     detail = Request.objects.values_list("detail", flat=True).get(id=created.number)
     assert "admin@new.ac.uk to confirm or the DNS record of new.ac.uk to appear" in detail
     publish(net, started)
@@ -341,7 +337,7 @@ def test_who_may(people: World, net: Outside) -> None:
     started = start(people)
     charlie = actor("charlie", organisation=organisation("Other College"))
     rick = actor("rick", ra=RaRole.AUDITOR)
-    meg = actor("meg", organisation=people.university, role=OrgRole.MANAGER)
+    meg = manager(people)
     for who, refusal in ((charlie, NotFound), (rick, NotAuthorized)):
         with pytest.raises(refusal):
             start_challenge(actor=who, domain_id=started.domain_id, method=Method.DNS_TXT, now=NOW)

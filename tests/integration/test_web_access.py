@@ -1,62 +1,20 @@
-"""Who may open what in the portal: every address, listed by the routes themselves (A1, R8, R38)."""
+"""What holds for answers of the portal whoever asks: headers, errors, and no officer's own request."""
 
-from collections.abc import Iterable, Iterator
 from datetime import timedelta
 
 import pytest
-from django.contrib.auth.hashers import make_password
 from django.test import Client
-from django.urls import URLPattern, URLResolver, reverse
+from django.urls import reverse
 from django.utils import timezone
 
 from certdesk.domain import errors
 from certdesk.domain.actors import RaRole
 from certdesk.domain.requests import Status
 from certdesk.services.decisions import judge_now
-from certdesk.store.models import Certificate, User
-from certdesk.web import urls
 from certdesk.web.errors import PAGES, page_of
 from tests.integration.support import World, actor, signed_in, state_of, submit
 
 pytestmark = pytest.mark.django_db
-
-PUBLIC = {
-    *("help", "help-page", "help-page-pdf", "help-pdf", "help-search"),
-    *("status", "well-known-change-password"),
-    *("dcv", "dcv-confirm"),
-}
-
-
-def routes(
-    entries: Iterable[URLPattern | URLResolver], above: tuple[str, ...] = ()
-) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """The name of every route, and the parts of its address that vary."""
-    for entry in entries:
-        wanted = (*above, *entry.pattern.converters)
-        if isinstance(entry, URLResolver):
-            yield from routes(entry.url_patterns, wanted)
-        else:
-            assert entry.name
-            yield entry.name, wanted
-
-
-def addresses(*, number: int, slug: str) -> dict[str, str]:
-    """Every route of the portal with the ids of somebody's request and organisation."""
-    arguments = {"number": number, "form": "pem", "user_id": 1, "index": 0, "domain_id": 1, "challenge_id": 1}
-    arguments |= dict.fromkeys(
-        ("method_challenge_id", "credential_id", "account_id", "advice_id", "validation_id", "blocked_id"), 1
-    )
-    arguments["certificate_id"] = (
-        Certificate.objects.filter(request_id=number).values_list("id", flat=True).get()
-    )
-    arguments["job_id"] = "00000000-0000-4000-8000-000000000000"
-    found = {}
-    for name, wanted in routes(urls.urlpatterns):
-        values = {
-            part: arguments.get(part, "csr" if name.startswith("help-page") else slug) for part in wanted
-        }
-        found[name] = reverse(name, kwargs=values)
-    return found
 
 
 def test_an_officer_who_asked_for_it_does_not_decide_it(people: World) -> None:
@@ -71,37 +29,6 @@ def test_an_officer_who_asked_for_it_does_not_decide_it(people: World) -> None:
     asked = {"shown": shown, **evidence}
     assert ned.post(reverse("queue-approve", args=[made.number]), asked).status_code == 403
     assert state_of(made.number) is Status.WAITING_FOR_APPROVAL
-
-
-def test_an_issued_password_opens_one_page(people: World) -> None:
-    made = submit(people.alice)
-    User.objects.filter(username="alice").update(must_change_password=True, password=make_password("issued"))
-    alice = signed_in("alice")
-    change = reverse("account_change_password")
-    for name, address in addresses(number=made.number, slug="example-university").items():
-        for answer in (alice.get(address), alice.post(address)):
-            if name not in PUBLIC:
-                assert answer.status_code == 302, name
-                assert answer["Location"] == change, name
-    assert alice.get(change).status_code == 200
-
-
-def test_a_chosen_password_opens_the_rest(people: World) -> None:
-    user = User.objects.get(username="alice")
-    user.set_password("issued-by-somebody")
-    user.must_change_password = True
-    user.save()
-    alice = signed_in("alice")
-    chosen = "several unrelated words"
-    answer = alice.post(
-        reverse("account_change_password"),
-        {"oldpassword": "issued-by-somebody", "password1": chosen, "password2": chosen},
-    )
-    assert answer.status_code == 302, answer.context["form"].errors
-    user.refresh_from_db()
-    assert user.check_password(chosen)
-    assert not user.must_change_password
-    assert alice.get("/").status_code == 200
 
 
 def test_every_answer_carries_the_security_headers(people: World) -> None:

@@ -17,12 +17,12 @@ from django.http import HttpResponse
 from django.test import Client
 from django.urls import reverse
 
-from certdesk.domain.actors import OrgRole, RaRole
+from certdesk.domain.actors import RaRole
 from certdesk.domain.requests import Status
 from certdesk.store.models import AuditEvent, Organisation, Request, RequestEvent
 from certdesk.store.transitions import NOTIFIED
 from certdesk.web.requests.forms import looks_like_path
-from tests.integration.support import World, actor, copies, csr, notify, signed_in, state_of, submit
+from tests.integration.support import World, actor, copies, csr, manager, notify, signed_in, state_of, submit
 
 pytestmark = pytest.mark.django_db
 
@@ -84,7 +84,7 @@ def test_a_preview_shows_everything_and_leaves_no_trace(alice: Client, pasted: b
 
 
 def test_two_previews_of_the_same_make_one_request_and_of_another_csr_two(alice: Client) -> None:
-    """R17: going back in the browser previews again."""
+    """Going back in the browser previews again."""
     sent = csr("www.example.ac.uk")
     tokens = [token_in(preview(alice, upload)) for upload in (sent, sent, csr("www.example.ac.uk"))]
     assert len({confirm(alice, token)["Location"] for token in tokens}) == 2
@@ -296,7 +296,7 @@ def test_a_yes_is_to_what_was_shown_and_the_page_says_what_has_changed(people: W
 
 
 def test_the_message_reaches_the_applicant_and_the_internal_note_does_not(people: World) -> None:
-    actor("meg", organisation=people.university, role=OrgRole.MANAGER)
+    manager(people)
     actor("rick", ra=RaRole.AUDITOR)
     made, olga = submit(people.alice, "www.elsewhere.org"), signed_in("olga")
     asked = {
@@ -320,16 +320,6 @@ def test_the_message_reaches_the_applicant_and_the_internal_note_does_not(people
             assert "Deed on file." not in client.get(address).content.decode(), (who, address)
     for who in ("olga", "rick"):
         assert "Deed on file." in signed_in(who).get(page).content.decode()
-
-
-@pytest.mark.django_db(transaction=True)
-def test_a_decision_on_a_stale_page_changes_nothing(people: World) -> None:
-    made = submit(people.alice, "www.elsewhere.org")
-    answer = signed_in("olga").post(
-        reverse("queue-reject", args=[made.number]), {"version": "41", "details": "Too late."}
-    )
-    assert answer.status_code == 409
-    assert state_of(made.number) is Status.WAITING_FOR_APPROVAL
 
 
 def test_an_unfinished_page_can_tell_that_it_is_stale(alice: Client, people: World) -> None:

@@ -16,7 +16,7 @@ from certdesk.domain.revocation import RevocationReason
 from certdesk.services.decisions import approve_request
 from certdesk.services.organisations import Evidence
 from certdesk.services.revocation import revoke_certificate
-from certdesk.services.validation import ask_by_email, cancel_challenge, refresh_waiting
+from certdesk.services.validation import cancel_challenge, refresh_waiting
 from certdesk.store.models import (
     AuditEvent,
     Certificate,
@@ -32,6 +32,7 @@ from tests.integration.support import (
     World,
     actor,
     approve,
+    ask_mailbox,
     copies,
     drive,
     notify,
@@ -41,16 +42,10 @@ from tests.integration.support import (
     state_of,
     submit,
     validated,
-    world,
 )
 
 pytestmark = pytest.mark.django_db(transaction=True)  # what is refused is rolled back
 PROOF = Evidence(domain="example.com", how="registry", details="The registry names them.")
-
-
-@pytest.fixture
-def w() -> World:
-    return world()
 
 
 def page(who: Actor, name: str, *args: object, **query: str) -> str:
@@ -129,9 +124,7 @@ def test_what_waits_for_its_own_people_says_so_until_they_have_acted(w: World) -
 
     def ask() -> None:
         box = "hostmaster@other.ac.uk"
-        ask_by_email(
-            actor=w.bob, organisation_id=w.university, name="other.ac.uk", mailbox=box, now=timezone.now()
-        )
+        ask_mailbox(w.bob, "other.ac.uk", box, now=timezone.now())
 
     assert needed() == {True}
     assert "<h2>Action needed</h2>" not in page(w.olga, "home")  # an officer acts in the queue

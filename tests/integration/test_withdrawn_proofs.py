@@ -7,14 +7,12 @@ from datetime import timedelta
 import pytest
 from django.core import mail
 
-from certdesk.dcv.base import Record, Validated
 from certdesk.domain.actors import RaRole
 from certdesk.domain.errors import CertdeskError, NotAuthorized, NotFound, StateConflict
 from certdesk.domain.evidence import Method
-from certdesk.services.acme_validation import answer_challenge, record_look
 from certdesk.services.organisations import disable_organisation, enable_organisation
 from certdesk.services.persistent import check_record_now, watch_due, watch_record
-from certdesk.services.validation import add_domain, ask_by_email, confirm_by_email, open_challenge
+from certdesk.services.validation import add_domain, confirm_by_email, open_challenge
 from certdesk.services.validation_methods import (
     NotFoundYet,
     challenge_of,
@@ -23,19 +21,14 @@ from certdesk.services.validation_methods import (
     start_challenge,
 )
 from certdesk.store.models import (
-    AcmeAccount,
-    AcmeAuthorization,
-    EabCredential,
     Membership,
     MethodChallenge,
-    Organisation,
     PersistentRecord,
     User,
     ValidationRecord,
 )
-from tests.integration.acme_support import acme_world, scripted_network
 from tests.integration.proving import Outside
-from tests.integration.support import NOW, Clock, World, validated
+from tests.integration.support import NOW, Clock, World, ask_mailbox, validated
 
 pytestmark = pytest.mark.django_db(transaction=True)
 ADN, DAY, MINUTE = "new.ac.uk", timedelta(days=1), timedelta(minutes=1)
@@ -59,13 +52,7 @@ def listed(people: World) -> int:
 
 
 def by_email(people: World, net: Outside, withdraw: Callable[[], object]) -> None:
-    ask_by_email(
-        actor=people.alice,
-        organisation_id=people.university,
-        name=ADN,
-        mailbox=f"hostmaster@{ADN}",
-        now=NOW,
-    )
+    ask_mailbox(people.alice, ADN, f"hostmaster@{ADN}")
     found = re.search(r"/dcv/([A-Z2-7]+)/", str(mail.outbox[-1].body))
     assert found
     withdraw()
@@ -139,33 +126,6 @@ def test_a_watched_record_is_the_organisations_and_pauses_with_it(people: World,
     assert watch_due(clock=clock, limit=5) == 1
     assert proofs.count() == 2
     assert PersistentRecord.objects.get().stopped_at is None
-
-
-@pytest.mark.parametrize(
-    "withdraw",
-    [
-        lambda: Organisation.objects.update(is_active=False),
-        lambda: AcmeAccount.objects.update(deactivated_at=NOW),
-        lambda: EabCredential.objects.update(revoked_at=NOW),
-        lambda: EabCredential.objects.update(expires_at=NOW),
-        lambda: EabCredential.objects.update(suffixes=["example.ac.uk"]),
-    ],
-    ids=["organisation", "account", "credential", "expired", "narrowed"],
-)
-def test_a_challenge_of_what_has_ended_proves_nothing(withdraw: Callable[[], object]) -> None:
-    """RFC 8555 7.5.1: a challenge of an account that ended while it was looked at."""
-    one = acme_world().registered()
-    with scripted_network():
-        one.order("www.another.ac.uk")
-        row, account = AcmeAuthorization.objects.get(), AcmeAccount.objects.get()
-        look = answer_challenge(account=account, authorization_id=row.pk, type_name="http-01", now=NOW).look
-    assert look
-    withdraw()
-    record = Record(method=Method.ACME_HTTP, adn=row.name, asked="it", answered="it", at=NOW)
-    record_look(look, Validated(record=record), now=NOW)
-    row.refresh_from_db()
-    assert (row.valid_until, row.failed_at) == (None, NOW)
-    assert not ValidationRecord.objects.filter(method=Method.ACME_HTTP).exists()
 
 
 @pytest.mark.parametrize(

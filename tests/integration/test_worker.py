@@ -14,17 +14,17 @@ from certdesk.domain.requests import IssuanceId, Status, Work
 from certdesk.jobs import handlers, worker
 from certdesk.jobs.worker import DEAD_AFTER, GIVE_UP_AFTER, KEEP_FINISHED, Worker, backoff, recover_dead
 from certdesk.services import issuance
-from certdesk.services.requests import create_request
 from certdesk.store import jobs
 from certdesk.store.models import Certificate, Issuance, RequestEvent
 from tests.integration.support import (
     NOW,
     Clock,
+    World,
     actor,
+    create,
     issuance_of,
     outcomes,
     state_of,
-    submission,
     submit,
     together,
     world,
@@ -128,8 +128,7 @@ class TestJobs:
         assert unknown.status == TaskResultStatus.READY
         assert unknown.exception_class_path == "builtins.KeyError"
 
-    def test_many_workers_share_the_jobs_and_send_each_mail_once(self) -> None:
-        w = world()
+    def test_many_workers_share_the_jobs_and_send_each_mail_once(self, w: World) -> None:
         for index in range(12):
             submit(w.alice, f"www{index}.outside.example")
         now = timezone.now()
@@ -174,14 +173,10 @@ class TestDeadWorkers:
 
 
 class TestRequests:
-    def test_one_that_can_not_be_driven_holds_up_nobody(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        w = world()
-        numbers = [
-            create_request(
-                actor=w.alice, submission=submission(w.university), channel="portal", now=NOW
-            ).number
-            for _ in range(3)
-        ]
+    def test_one_that_can_not_be_driven_holds_up_nobody(
+        self, w: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        numbers = [create(w.alice).number for _ in range(3)]
         poisonous = numbers[0]
         real = issuance.drive
 
@@ -203,25 +198,16 @@ class TestRequests:
         one.tick(now=clock.now)
         assert state_of(poisonous) is Status.ISSUED
 
-    def test_a_stored_csr_that_can_not_be_read_any_more_is_put_off(self) -> None:
-        w = world()
-        bad, good = (
-            create_request(
-                actor=w.alice, submission=submission(w.university), channel="portal", now=NOW
-            ).number
-            for _ in range(2)
-        )
+    def test_a_stored_csr_that_can_not_be_read_any_more_is_put_off(self, w: World) -> None:
+        bad, good = (create(w.alice).number for _ in range(2))
         Issuance.objects.filter(request_id=bad).update(csr_der=b"nonsense")
         clock = Clock(NOW + timedelta(minutes=1))
         Worker(clock=clock).tick(now=clock.now)
         assert (state_of(bad), state_of(good)) == (Status.ACCEPTED, Status.ISSUED)
         assert Certificate.objects.count() == 1
 
-    def test_a_lost_request_is_found_by_the_tick_without_any_job(self) -> None:
-        w = world()
-        number = create_request(
-            actor=w.alice, submission=submission(w.university), channel="portal", now=NOW
-        ).number
+    def test_a_lost_request_is_found_by_the_tick_without_any_job(self, w: World) -> None:
+        number = create(w.alice).number
         DBTaskResult.objects.all().delete()
         clock = Clock(NOW + timedelta(seconds=4))
         Worker(clock=clock).tick(now=clock.now)

@@ -1,4 +1,4 @@
-"""Who may do what: one table, deny by default (A1)."""
+"""Who may do what: one table, deny by default."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -106,7 +106,6 @@ def test_two_roles_add_up(ra: RaRole, role: OrgRole) -> None:
 def test_a_password_still_to_change_allows_nothing(
     ra: RaRole, role: OrgRole | None, organisation_id: OrganisationId | None
 ) -> None:
-    """R8."""
     assert _allowed(_actor(ra, role, must_change=True), organisation_id) == set()
 
 

@@ -1,4 +1,4 @@
-"""The audit chain: any change of any field changes the hash, and with it every hash after it (L2)."""
+"""The audit chain: any change of any field changes the hash, and with it every hash after it."""
 
 import json
 from dataclasses import fields, replace

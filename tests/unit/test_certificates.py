@@ -1,4 +1,4 @@
-"""What was issued against what was intended (R36), and the files made of it (R37)."""
+"""What was issued against what was intended, and the files made of it."""
 
 import functools
 import io

@@ -1,4 +1,4 @@
-"""Reading requests: every bad vector gets its code and advice, every good one its facts (S1 to S11)."""
+"""Reading requests: every bad vector gets its code and advice, every good one its facts."""
 
 import json
 import time

@@ -1,4 +1,4 @@
-"""Whatever is sent, reading it gives a request or `BadCsr`; nothing is echoed at length (S2)."""
+"""Whatever is sent, reading it gives a request or `BadCsr`; nothing is echoed at length."""
 
 import time
 from pathlib import Path

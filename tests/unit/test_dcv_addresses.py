@@ -1,4 +1,4 @@
-"""Which addresses may be contacted for an applicant, and which may not whatever they look like (A11)."""
+"""Which addresses may be contacted for an applicant, and which may not whatever they look like."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The pure part of domain control by e-mail: mailboxes, codes, the mail's text (R4, V1, V3, V9)."""
+"""The pure part of domain control by e-mail: mailboxes, codes, the mail's text."""
 
 import hashlib
 from datetime import UTC, datetime

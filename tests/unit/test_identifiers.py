@@ -1,4 +1,4 @@
-"""Names: what may stand in a certificate, suffixes by label, domains and their parents (S5 to S9)."""
+"""Names: what may stand in a certificate, suffixes by label, domains and their parents."""
 
 import idna
 import pytest

@@ -360,7 +360,7 @@ BASES = {
 }
 
 
-def primed() -> ShapeLint:
+def new_primed() -> ShapeLint:
     """One that knows the shapes of all the good certificates."""
     shapes = ShapeLint()
     for leaf in BASES.values():
@@ -368,7 +368,10 @@ def primed() -> ShapeLint:
     return shapes
 
 
-PRIMED = primed()
+@pytest.fixture(scope="module")
+def primed() -> ShapeLint:
+    """The same for every test that leaves it as it finds it."""
+    return new_primed()
 
 
 @pytest.mark.parametrize("leaf", BASES.values(), ids=BASES)
@@ -393,7 +396,7 @@ def test_the_second_of_a_shape_is_not_linted_in_full(leaf: Leaf) -> None:
     ],
 )
 def test_what_differs_within_a_shape(change: Change) -> None:
-    shapes = primed()
+    shapes = new_primed()
     before = shapes.counts[How.BY_SHAPE]
     der = change(OV).encoded()
     assert shapes.objections(der) == blocking(lint_certificate(der)) == ()
@@ -429,9 +432,11 @@ STOPPED: dict[str, Change] = {
 
 @pytest.mark.parametrize("base", ["organisation", "RSA"])
 @pytest.mark.parametrize("change", STOPPED.values(), ids=STOPPED)
-def test_what_full_lint_stops_is_stopped_for_a_known_shape(change: Change, base: str) -> None:
+def test_what_full_lint_stops_is_stopped_for_a_known_shape(
+    change: Change, base: str, primed: ShapeLint
+) -> None:
     der = change(BASES[base]).encoded()
-    assert PRIMED.objections(der) == blocking(lint_certificate(der)) != ()
+    assert primed.objections(der) == blocking(lint_certificate(der)) != ()
 
 
 @pytest.mark.parametrize(
@@ -455,21 +460,23 @@ def test_the_length_and_the_day_of_a_rule_count(
 
 @pytest.mark.parametrize("identifier", [b"\1" * 20, b"", hashlib.sha1(b"", usedforsecurity=False).digest()])
 def test_another_key_identifier_is_linted_in_full(identifier: bytes) -> None:
-    shapes = primed()
+    shapes = new_primed()
     shapes.counts.clear()
     shapes.objections(replace(OV, identifier=identifier).encoded())
     assert shapes.counts == {How.FELL_BACK: 1}
 
 
 @given(st.sampled_from(sorted(BASES)), st.lists(CHANGES, min_size=1, max_size=3))
-def test_whatever_is_done_to_a_certificate_both_verdicts_agree(base: str, changes: list[Change]) -> None:
+def test_whatever_is_done_to_a_certificate_both_verdicts_agree(
+    primed: ShapeLint, base: str, changes: list[Change]
+) -> None:
     leaf = BASES[base]
     for change in changes:
         leaf = change(leaf)
     der = leaf.encoded()
     full = blocking(lint_certificate(der))
-    assert PRIMED.objections(der) == full
-    assert PRIMED.objections(der) == full  # by shape now, where it has one and is clean
+    assert primed.objections(der) == full
+    assert primed.objections(der) == full  # by shape now, where it has one and is clean
 
 
 # Who reads what: pkilint's validators, watched while they lint.

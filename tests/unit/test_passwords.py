@@ -1,4 +1,4 @@
-"""What a password has to be (R7): length, not everybody's, not the user name; no composition."""
+"""What a password has to be: length, not everybody's, not the user name; no composition."""
 
 import pytest
 from hypothesis import example, given

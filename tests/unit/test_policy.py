@@ -310,7 +310,6 @@ class TestTrustedSuffixes:
         ],
     )
     def test_compare_by_label(self, name: str, *, outside: bool) -> None:
-        """R30, S9."""
         decision = _decide(_asking(name, validations=()))
         assert ("names.outside_trusted_suffix" in _codes(decision.checks)) is outside
         assert ("names.trusted_suffix" in _codes(decision.checks)) is not outside
@@ -324,7 +323,7 @@ class TestTrustedSuffixes:
         assert _codes(_decide(facts, rules).checks) >= {"names.trusted_suffix"}
 
     def test_do_not_prove_control(self) -> None:
-        """No officer is wanted, yet nothing is signed before the domain's own people confirm (R4)."""
+        """No officer is wanted, yet nothing is signed before the domain's own people confirm."""
         decision = _decide(_asking("www.other.ac.uk"))
         assert decision.outcome is Outcome.AUTO
         assert _awaited(decision) == {"other.ac.uk"}
@@ -337,7 +336,7 @@ class TestValidations:
         ids=["current", "from this moment", "lapsed at this moment", "from the future"],
     )
     def test_count_only_in_their_time(self, begins: int, ends: int, *, counts: bool) -> None:
-        """R34: at exactly `expires_at` a proof has lapsed."""
+        """At exactly `expires_at` a proof has lapsed."""
         facts = _asking("www.example.ac.uk", validations=(_validation(begins=begins, ends=ends),))
         assert (not _awaited(_decide(facts))) is counts
         elsewhere = _asking(
@@ -367,7 +366,7 @@ class TestValidations:
         assert domains_to_validate(facts, now=NOW) == {"example.ac.uk": ("*.example.ac.uk",)}
 
     def test_of_another_organisation_are_no_help(self) -> None:
-        """R33: policy sees only the asker's own records, so what the other one has changes nothing."""
+        """Policy sees only the asker's own records, so what the other one has changes nothing."""
         other = replace(ORGANISATION, id=2, validations=(_validation("owned.example"),))
         mine = _asking("www.owned.example")
         assert _decide(replace(mine, organisation=other)).outcome is Outcome.AUTO
@@ -376,7 +375,6 @@ class TestValidations:
 
 class TestOrganisation:
     def test_the_first_request_waits_even_under_a_trusted_suffix(self) -> None:
-        """R35."""
         facts = replace(FACTS, organisation=replace(ORGANISATION, has_approved_request=False))
         decision = _decide(facts)
         assert decision.outcome is Outcome.MANUAL
