@@ -48,6 +48,9 @@ def test_after_it_no_certificate_follows_over_rest(users: Callers, who: str) -> 
     assert caller.post(f"{here}/end", {"reason": WHY, "version": 99}).status == 409
     ended = caller.post(f"{here}/end", {"reason": WHY}, If_Match=tag)
     assert (ended.status, ended.json["status"], ended.json["detail"]) == (200, "issued", WHY)
+    assert (ended.json["state"], ended.json["status_text"]) == ("ended", "Ended")
+    (line,) = caller.get("/requests?status=ended").json["items"]
+    assert (line["state"], line["status_text"]) == ("ended", "Ended")
     assert ended.json["entitled_until"] is None
     further = users.alice.post(f"{here}/certificates", {"csr": csr(NAME).decode()})
     assert (further.status, further.json["code"]) == (409, "request.not_entitled")

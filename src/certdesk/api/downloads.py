@@ -100,7 +100,7 @@ def _newest(actor: Actor, number: int) -> IssuedFiles:
     if found is not None:
         return found
     detail = get_request(actor=actor, number=number)
-    status = status_text(detail.status, ra=runtime.current().rules.ra)
+    status = status_text(detail.status, state=detail.state, ra=runtime.current().rules.ra)
     raise Unacceptable(
         Problem(
             status=409,

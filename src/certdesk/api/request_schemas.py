@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from django.utils import timezone
 from ninja import Schema
-from pydantic import AliasChoices, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, AliasChoices, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from certdesk.api.inputs import Body, CsrBytes, Limit, SearchText, ShortText, Slug, Text, Version
 from certdesk.api.organisations import EvidenceIn
@@ -13,13 +13,24 @@ from certdesk.api.schemas import ROOT, CertificateOut, CheckOut, ListedCertifica
 from certdesk.domain.check_catalogue import stored
 from certdesk.domain.findings import Check
 from certdesk.domain.policy import Outcome
-from certdesk.domain.requests import Status, status_text
+from certdesk.domain.requests import State, Status, status_text
 from certdesk.domain.revocation import CertificateStatus
 from certdesk.services import runtime
 from certdesk.services.another import open_until
 from certdesk.services.decisions import Judgement
 from certdesk.store.selectors.requests import RequestDetail, RequestRow, Sort
 
+_LISTED = ("", *(status.value for status in Status), State.ENDED.value)
+
+
+def _listed(value: str) -> str:
+    if value not in _LISTED:
+        raise ValueError(f"Use one of: {', '.join(_LISTED[1:])}.")
+    return value
+
+
+#: A status, or that a request has ended whatever it had come to.
+ListedStatus = Annotated[str, AfterValidator(_listed), Field(json_schema_extra={"enum": list(_LISTED)})]
 #: An empty text is none.
 StatusOrNone = Annotated[Status | None, BeforeValidator(lambda given: given or None)]
 
@@ -90,7 +101,7 @@ class RequestsQuery(Schema):
     q: SearchText = Field(
         "", description="Part of a name, of the requester's user name or of the organisation; or a number."
     )
-    status: StatusOrNone = None
+    status: ListedStatus = ""
     action: Literal["", "needed"] = Field("", description="`needed`: what waits for your people.")
     organisation: Slug = ""
     sort: Sort = Sort.NEWEST
@@ -170,7 +181,7 @@ class AskedOut(Schema):
 
 
 def _status_text(row: RequestDetail | RequestRow) -> str:
-    return status_text(row.status, ra=runtime.current().rules.ra)
+    return status_text(row.status, state=row.state, ra=runtime.current().rules.ra)
 
 
 def _certificate_status(row: RequestDetail | RequestRow) -> CertificateStatus | None:
@@ -182,6 +193,7 @@ class RequestOut(AskedOut):
 
     id: int = Field(validation_alias="number")
     status: Status
+    state: State
     status_text: str
     version: int
     created_at: Moment
@@ -226,6 +238,7 @@ class PreviewOut(AskedOut):
     id: None = None
     decision: Outcome
     status: None = None
+    state: None = None
     status_text: None = None
     version: None = None
     created_at: None = None
@@ -237,6 +250,7 @@ class RequestRowOut(Schema):
 
     id: int = Field(validation_alias="number")
     status: Status
+    state: State
     status_text: str
     action_needed: bool
     certificate_status: CertificateStatus | None

@@ -118,7 +118,7 @@ def index(request: HttpRequest, response: HttpResponse, query: Query[RequestsQue
     actor = actor_of(request)
     filters = Filters(
         query=query.q,
-        status=query.status or "",
+        status=query.status,
         action=query.action,
         organisation_id=inputs.organisation_filter(actor, query.organisation),
         sort=query.sort,

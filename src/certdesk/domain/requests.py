@@ -126,6 +126,9 @@ def status_of(state: State, newest: Work | None, *, has_certificate: bool) -> St
     return Status.ACCEPTED if newest is None else _WORKING.get(newest, Status.ACCEPTED)
 
 
-def status_text(status: Status, *, ra: str) -> str:
-    """The words for a status; `ra` is the RA team's name, such as JTAG."""
-    return _STATUS_TEXT[status].format(ra=ra)
+def status_text(status: Status, *, state: State | None = None, ra: str) -> str:
+    """The words for a status; `ra` is the RA team's name, such as JTAG.
+
+    With `state`, a request that has ended says so, whatever it had come to before.
+    """
+    return "Ended" if state is State.ENDED else _STATUS_TEXT[status].format(ra=ra)

@@ -127,7 +127,7 @@ class EmbeddedBackend:
 
     def check(self) -> tuple[Check, ...]:
         """Whether the CA can sign certificates of every term, and how this process has linted."""
-        left, ends = self._ends - self._clock(), self._ends.isoformat()
+        left, ends = self._ends - self._clock(), f"{self._ends:%-d %B %Y}"
         if left <= timedelta(0):
             told = "The CA's certificate has ended: it issues nothing any longer, and its CRL goes on."
             term = Check("backend.ca_ended", Verdict.REFUSE, told, seen=ends)

@@ -27,7 +27,7 @@ from certdesk.cli.client.options import (
     with_service,
 )
 from certdesk.cli.client.upkeep import home_of
-from certdesk.domain.requests import Status
+from certdesk.domain.requests import State, Status
 
 WAYS = ("registry", "document", "contact", "other")
 #: What a request's status means for the script that waits for it; `accepted` and `submitted` go on.
@@ -135,7 +135,7 @@ def submit(
 @click.option(
     "--query", "-q", "q", default="", help="Part of a name, of a person or of an organisation; a number."
 )
-@click.option("--status", type=click.Choice([status.value for status in Status]))
+@click.option("--status", type=click.Choice([*(status.value for status in Status), State.ENDED.value]))
 @click.option("--action-needed", is_flag=True, help="What waits for your organisation's people.")
 @click.option("--sort", type=click.Choice(["newest", "oldest", "name", "-name"]), default="newest")
 @list_options

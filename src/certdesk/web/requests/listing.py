@@ -127,7 +127,7 @@ def _cells(row: RequestRow, *, ra: str, now: datetime) -> list[object]:
         row.number,
         row.common_names,
         row.name_count,
-        "Ended" if row.state is State.ENDED else status_text(row.status, ra=ra),
+        status_text(row.status, state=row.state, ra=ra),
         row.certificate_status(now=now) or "",
         row.organisation,
         row.requester,
