@@ -74,12 +74,13 @@ class Front:
             return
         reading = loop.create_task(_read(chunks, length, limit))
         await asyncio.wait({reading}, timeout=PATIENCE)
-        if not reading.done() and not await in_thread(self._admits, environ):
-            await in_thread(_answer, self._application, environ, proto, CLOSE)
-            await asyncio.wait({reading}, timeout=LINGER)
-            reading.cancel()
-            return
-        await asyncio.wait({reading}, timeout=DEADLINE)
+        if not reading.done():
+            if not await in_thread(self._admits, environ):
+                await in_thread(_answer, self._application, environ, proto, CLOSE)
+                await asyncio.wait({reading}, timeout=LINGER)
+                reading.cancel()
+                return
+            await asyncio.wait({reading}, timeout=DEADLINE)
         body = reading.result() if reading.done() else None
         if body is None:
             reading.cancel()

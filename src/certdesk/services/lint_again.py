@@ -43,7 +43,7 @@ def lint_issued(*, now: datetime, limit: int) -> bool:
         if broken:
             reason = f"Lint before signing let pass what breaks a rule: {'; '.join(broken)}."
             log.error("issuance.stopped", reason=reason)
-            if not runtime.current().settings.issuing_stopped:
+            if not runtime.newest().settings.issuing_stopped:
                 values = {"issuing_stopped": reason[:MAX_REASON]}
                 change_settings(actor=SYSTEM, values=values, seen_version=None, now=now)
         Issuance.objects.filter(id__in=[number for number, _serial, _der in rows]).update(linted_at=now)
