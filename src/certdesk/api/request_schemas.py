@@ -1,7 +1,7 @@
 """What goes in and out about requests."""
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from django.utils import timezone
 from ninja import Schema
@@ -180,11 +180,11 @@ class AskedOut(Schema):
     links: dict[str, str] = Field(default={})
 
 
-def _status_text(row: RequestDetail | RequestRow) -> str:
+def _status_text(row: RequestDetail) -> str:
     return status_text(row.status, state=row.state, ra=runtime.current().rules.ra)
 
 
-def _certificate_status(row: RequestDetail | RequestRow) -> CertificateStatus | None:
+def _certificate_status(row: RequestDetail) -> CertificateStatus | None:
     return row.certificate_status(now=timezone.now())
 
 
@@ -245,10 +245,10 @@ class PreviewOut(AskedOut):
     changed_at: None = None
 
 
-class RequestRowOut(Schema):
+class RequestRowOut(Row):
     """A line of the list."""
 
-    id: int = Field(validation_alias="number")
+    id: int
     status: Status
     state: State
     status_text: str
@@ -263,12 +263,19 @@ class RequestRowOut(Schema):
     changed_at: Moment
     links: dict[str, str]
 
-    resolve_status_text = staticmethod(_status_text)
-    resolve_certificate_status = staticmethod(_certificate_status)
-
-    @staticmethod
-    def resolve_links(row: RequestRow) -> dict[str, str]:
-        return {"self": f"{ROOT}/requests/{row.number}"}
+    @classmethod
+    def of(cls, row: RequestRow, *, ra: str, now: datetime) -> Self:
+        """A row of the selector's; ninja's resolvers would cost ten times as much."""
+        plain = {name: getattr(row, name) for name in cls.model_fields if hasattr(row, name)}
+        return cls(
+            **plain
+            | {
+                "id": row.number,
+                "status_text": status_text(row.status, state=row.state, ra=ra),
+                "certificate_status": row.certificate_status(now=now),
+                "links": {"self": f"{ROOT}/requests/{row.number}"},
+            }
+        )
 
 
 class FurtherOut(Schema):

@@ -31,6 +31,7 @@ from certdesk.domain.errors import InvalidInput, NotAuthorized
 from certdesk.domain.keys import describe_key
 from certdesk.domain.policy import Outcome
 from certdesk.domain.requests import OrganisationId
+from certdesk.services import runtime
 from certdesk.services.confirm import approve_and_issue, submit_another, submit_request
 from certdesk.services.decisions import Judgement, Shown, judge_for_decision, reject_request
 from certdesk.services.recovery import poll_now, retry_request
@@ -126,7 +127,9 @@ def index(request: HttpRequest, response: HttpResponse, query: Query[RequestsQue
         limit=query.limit,
     )
     found = list_requests(actor=actor, filters=filters)
-    return page(request, response, found.rows, found.next_cursor)
+    ra, now = runtime.current().rules.ra, timezone.now()
+    rows = [RequestRowOut.of(row, ra=ra, now=now) for row in found.rows]
+    return page(request, response, rows, found.next_cursor)
 
 
 @router.get(

@@ -27,7 +27,6 @@ from certdesk.domain.findings import Check, Verdict, worst
 from certdesk.domain.policy import Decision, Outcome
 from certdesk.domain.profiles import allows_ip_addresses, certificate_validity, profile
 from certdesk.domain.requests import (
-    FINAL,
     Event,
     IssuanceId,
     OrganisationId,
@@ -51,6 +50,7 @@ from certdesk.store.driver import first
 from certdesk.store.models import Issuance, Organisation, Request, StoppedName
 from certdesk.store.selectors.facts import lock_organisation, organisation_row
 from certdesk.store.selectors.requests import RequestDetail, get_request
+from certdesk.store.sql import SENT_BEFORE
 from certdesk.store.transitions import Step, advance
 
 #: The same person sending the same thing again within this time has pressed the button twice.
@@ -403,10 +403,9 @@ def _earlier(actor: Actor, key: str, same: str, *, channel: str, now: datetime) 
         raise IdempotencyMismatch(told)
     # A browser's Back makes a new preview, and with it a new key, of what was confirmed already.
     if row is None and (not key or channel == PORTAL):
-        found = Request.objects.filter(
-            requester_id=actor.user_id, submission_digest=same, created_at__gt=now - DOUBLE_SUBMISSION
-        )
-        row = found.exclude(status__in=FINAL - {Status.ISSUED}).order_by("-id").first()
+        sent = SENT_BEFORE.row(user=actor.user_id, digest=same, since=now - DOUBLE_SUBMISSION)
+        if sent is not None:
+            return Created(number=RequestId(sent[0]), status=Status(sent[1]), replayed=True)
     return (
         None if row is None else Created(number=RequestId(row.pk), status=Status(row.status), replayed=True)
     )

@@ -17,7 +17,9 @@ from certdesk.store.models import (
     AcmeAuthorization,
     AcmeChallenge,
     AcmeOrder,
+    Certificate,
     EabCredential,
+    IssuerChain,
     Organisation,
     Request,
 )
@@ -295,6 +297,51 @@ def request_shown(request_id: int) -> RequestShown | None:
         csr_der=bytes(csr_der or b""),
         csr_sha256=csr_sha256 or "",
     )
+
+
+_CERTIFICATES = Statement(
+    f"""
+SELECT {columns_of(Certificate, "c")}, {columns_of(IssuerChain, "h")}
+FROM store_certificate c JOIN store_issuerchain h ON h.id = c.issuer_chain_id
+WHERE c.request_id = %(request)s AND NOT c.withheld ORDER BY c.id DESC""",  # noqa: S608 - no input
+    *kinds_of(Certificate, IssuerChain),
+)
+#: From, until and revoked at, of the newest certificate of each of some requests.
+NEWEST_DATES = Statement(
+    """
+SELECT c.request_id, c.not_before, c.not_after, c.revoked_at FROM store_certificate c
+WHERE c.id IN (SELECT MAX(n.id) FROM json_each(%(requests)s) AS each
+  JOIN store_certificate n ON n.request_id = CAST(each.value AS bigint) AND NOT n.withheld
+  GROUP BY n.request_id)""",
+    *(int, datetime, datetime, datetime),
+)
+#: The newest certificate of a request, with what stands above it, and whose it is.
+NEWEST_FILES = Statement(
+    """
+SELECT r.organisation_id, r.common_names, c.not_after, c.der, h.certificates
+FROM store_certificate c JOIN store_issuerchain h ON h.id = c.issuer_chain_id
+JOIN store_request r ON r.id = c.request_id
+WHERE c.request_id = %(request)s AND NOT c.withheld ORDER BY c.id DESC LIMIT 1""",
+    *(int, str, datetime, bytes, list),
+)
+#: What the same person has sent before, and has not come to nothing.
+SENT_BEFORE = Statement(
+    """
+SELECT id, status FROM store_request
+WHERE requester_id = %(user)s AND submission_digest = %(digest)s AND created_at > %(since)s
+  AND status NOT IN ('rejected_by_ra', 'rejected_by_ca', 'withdrawn')
+ORDER BY id DESC LIMIT 1"""
+)
+
+
+def certificates_shown(request_id: int) -> list[Certificate]:
+    """The certificates of a request that are handed out, newest first, each with what stands above it."""
+    made = []
+    for row in _CERTIFICATES.rows(request=request_id):
+        certificate = taken(Certificate, row)
+        certificate.issuer_chain = taken(IssuerChain, row)
+        made.append(certificate)
+    return made
 
 
 def covering_requests(organisation_id: int, *, profile_id: str, name: str, most: int) -> list[Request]:

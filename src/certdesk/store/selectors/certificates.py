@@ -16,6 +16,7 @@ from certdesk.store.copied import copied
 from certdesk.store.keyset import MAX_ID
 from certdesk.store.models import Certificate, Revocation
 from certdesk.store.selectors.visible import visible
+from certdesk.store.sql import NEWEST_FILES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,8 +96,7 @@ class IssuedFiles:
 
 def newest_certificate(*, actor: Actor, number: int) -> IssuedFiles | None:
     """The newest certificate of a request; None when there is none that the actor may see."""
-    found = Certificate.objects.filter(request_id=min(number, MAX_ID), withheld=False).order_by("-id")
-    row = found.values_list("request__organisation_id", *_FILES).first()
+    row = NEWEST_FILES.row(request=min(number, MAX_ID))
     if row is None or not can(actor, Action.REQUEST_READ, organisation_id=OrganisationId(row[0])):
         return None
     return _files(row[1:])

@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from django.db import connection
-from django.db.models import OuterRef, Q, QuerySet, Subquery
+from django.db.models import Q, QuerySet
 
 from certdesk.domain.actors import Action, Actor, can
 from certdesk.domain.errors import InvalidInput, NotFound
@@ -15,10 +15,10 @@ from certdesk.domain.revocation import CertificateStatus, status_alone
 from certdesk.store.copied import copied
 from certdesk.store.driver import found
 from certdesk.store.keyset import MAX_ID, Page, page
-from certdesk.store.models import Approval, Certificate, Request, RequestEvent
+from certdesk.store.models import Approval, Request, RequestEvent
 from certdesk.store.selectors.acme import askers
 from certdesk.store.selectors.visible import visible
-from certdesk.store.sql import request_shown
+from certdesk.store.sql import NEWEST_DATES, certificates_shown, request_shown
 
 #: A search that finds more than this is common enough for a walk along the list's own index.
 COMMON = 1000
@@ -165,15 +165,12 @@ _COLUMNS = (
     *("id", "common_names", "names", "state", "status", "action_needed", "acme_account_id", "duration_years"),
     *("created_at", "changed_at", "requester__username", "organisation__legal_name"),
 )
-#: The newest certificate of a request that may be handed out, in the list's own statement.
-_NEWEST = Certificate.objects.filter(request=OuterRef("pk"), withheld=False).order_by("-id")
 
 
 def list_requests(*, actor: Actor, filters: Filters) -> Page[RequestRow]:
     """One page of the requests that the actor may see, by keyset. Raises InvalidInput for a bad cursor."""
-    newest = {name: Subquery(_NEWEST.values(name)[:1]) for name in ("not_before", "not_after", "revoked_at")}
     found = page(
-        _filtered(actor, filters).annotate(**newest).values_list(*_COLUMNS, *newest, named=True),
+        _filtered(actor, filters).values_list(*_COLUMNS, named=True),
         _ORDER[filters.sort],
         sort=filters.sort.value,
         cursor=filters.cursor,
@@ -181,6 +178,8 @@ def list_requests(*, actor: Actor, filters: Filters) -> Page[RequestRow]:
         kinds={"id": int, "common_names": str},
     )
     told = askers(row.acme_account_id for row in found.rows)
+    newest = NEWEST_DATES.rows(requests=[row.id for row in found.rows])
+    dates = {number: (start, end, revoked_at) for number, start, end, revoked_at in newest}
     return Page(
         rows=[
             RequestRow(
@@ -195,7 +194,7 @@ def list_requests(*, actor: Actor, filters: Filters) -> Page[RequestRow]:
                 duration_years=row.duration_years,
                 created_at=row.created_at,
                 changed_at=row.changed_at,
-                dates=None if row.not_before is None else (row.not_before, row.not_after, row.revoked_at),
+                dates=dates.get(row.id),
             )
             for row in found.rows
         ],
@@ -217,7 +216,6 @@ def get_request(*, actor: Actor, number: int) -> RequestDetail:
     ):
         raise NotFound("There is no such request.")
     row, requester = shown.request, shown.requester
-    certificates = Certificate.objects.filter(request_id=number, withheld=False).order_by("-id")
     return copied(
         RequestDetail,
         row,
@@ -249,7 +247,7 @@ def get_request(*, actor: Actor, number: int) -> RequestDetail:
                 one,
                 chain=(bytes(one.der), *(base64.b64decode(der) for der in one.issuer_chain.certificates)),
             )
-            for one in certificates.select_related("issuer_chain")
+            for one in certificates_shown(number)
         ),
     )
 

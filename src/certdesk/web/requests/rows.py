@@ -105,19 +105,19 @@ def csr_pem(der: bytes) -> str:
     return f"-----BEGIN CERTIFICATE REQUEST-----\n{body}\n-----END CERTIFICATE REQUEST-----\n"
 
 
-def badges(row: RequestRow | RequestDetail, *, ra: str, now: datetime) -> list[tuple[str, str]]:
+def badges(row: RequestRow | RequestDetail, *, ra: str, now: datetime) -> tuple[tuple[str, str], ...]:
     """Looks and words: that it ended, how its certificate stands if not just valid, or else its status."""
     found = [("idle", "Ended")] if row.state is State.ENDED else []
     certificate = row.certificate_status(now=now)
     if certificate is not None and certificate is not CertificateStatus.VALID:
         look, word = CERTIFICATE[certificate]
         found.append((look, f"Certificate {word.lower()}"))
-    return found or [(LOOK[row.status], status_text(row.status, ra=ra))]
+    return tuple(found) or ((LOOK[row.status], status_text(row.status, ra=ra)),)
 
 
 def list_rows(
     rows: Iterable[RequestRow], *, ra: str, now: datetime
-) -> list[tuple[RequestRow, list[tuple[str, str]]]]:
+) -> list[tuple[RequestRow, tuple[tuple[str, str], ...]]]:
     """Lines of the list, each with its badges."""
     return [(row, badges(row, ra=ra, now=now)) for row in rows]
 
