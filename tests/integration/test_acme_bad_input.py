@@ -163,8 +163,11 @@ def test_a_foreign_kid_does_not_fit_the_signature(here: AcmeWorld, one: AcmeClie
     _is(other.post(one.kid, kid=one.kid), 400, "malformed")
 
 
+ACCOUNT_NUMBERS = ("999", "x", "9" * 20, "0" * 20 + "9" * 20, "0" * 5000)
+
+
 @pytest.mark.parametrize(
-    "kid", ["http://elsewhere/acme/acct/1", "acct/1", "{}999", "{}x", "{}99999999999999999999"]
+    "kid", ["http://elsewhere/acme/acct/1", "acct/1", *("{}" + number for number in ACCOUNT_NUMBERS)]
 )
 def test_an_unknown_account_does_not_exist(one: AcmeClient, kid: str) -> None:
     base = one.kid.rpartition("/")[0] + "/"
@@ -228,6 +231,12 @@ def test_names_that_nobody_may_have(one: AcmeClient, identifiers: object, proble
     _is(reply, 400, problem)
     assert not AcmeOrder.objects.exists()
     assert not Request.objects.filter(channel="acme").exists()
+
+
+@pytest.mark.parametrize("member", ["type", "value"])
+def test_half_of_a_surrogate_pair_is_no_text(one: AcmeClient, member: str) -> None:
+    identifier = {"type": "dns", "value": "www.example.ac.uk", member: "\ud800"}
+    _is(one.post(one.at["newOrder"], {"identifiers": [identifier]}), 400, "malformed")
 
 
 def test_each_bad_name_has_a_subproblem_of_its_own(one: AcmeClient) -> None:
@@ -336,6 +345,7 @@ class TestAccounts:
             for kid, key in (
                 (eab.kid, wrong_key),
                 ("no-such", eab.hmac_key),
+                ("no\0such", eab.hmac_key),
                 (revoked.kid, revoked.hmac_key),
                 (ended.kid, ended.hmac_key),
             ):

@@ -1,9 +1,10 @@
 """ACME at the same moment, and after a crash: one certificate, nothing lost, nothing signed unrecorded."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from typing import Any
 
 import pytest
 import time_machine
@@ -11,8 +12,9 @@ import time_machine
 from certdesk.acme.orders import _look  # the look as the background takes it
 from certdesk.backends.base import Backend
 from certdesk.dcv.base import Problem
-from certdesk.domain.actors import OrgRole
+from certdesk.domain.actors import OrgRole, RaRole
 from certdesk.domain.certificates import Accepted, Intent, Refused
+from certdesk.domain.csr import read_csr
 from certdesk.domain.evidence import Method
 from certdesk.domain.orders import CHALLENGE_TYPES
 from certdesk.jobs.worker import Worker
@@ -20,16 +22,24 @@ from certdesk.services import acme_finalize, acme_validation
 from certdesk.services.acme_accounts import account_by_id
 from certdesk.services.acme_nonces import clear_nonces
 from certdesk.services.acme_orders import clear_orders
+from certdesk.services.ended_validations import end_validation
 from certdesk.services.intents import prepared
+from certdesk.services.keys import block_key
 from certdesk.store.models import (
     AcmeAccount,
     AcmeAuthorization,
     AcmeOrder,
+    AuditEvent,
     Certificate,
+    EabCredential,
+    EabCredentialSeen,
     Issuance,
+    KeyProof,
     Organisation,
     Request,
     UsedNonce,
+    User,
+    ValidationRecord,
 )
 from tests.harness.acme_client import AcmeClient, Key, Reply, make_csr, names_in, new_key, public, sign
 from tests.integration.acme_support import AcmeWorld, client, credential, scripted_network
@@ -281,6 +291,71 @@ def test_housekeeping_deletes_what_can_matter_no_more(here: AcmeWorld) -> None:
     assert AcmeOrder.objects.count() == 2
     clear_orders(now=_later(60 * 24 * 60))
     assert AcmeOrder.objects.get().certificate_id is not None
+
+
+def _give_up(_here: AcmeWorld, one: AcmeClient, order: Mapping[str, Any]) -> None:
+    (authorization,) = order["authorizations"]
+    assert _twin(one).post(authorization, {"status": "deactivated"}).status == 200
+
+
+def _end_proof_but_for_one_by_hands_on(here: AcmeWorld, _one: AcmeClient, order: Mapping[str, Any]) -> None:
+    """Otto's check ends; what is left is by an officer who has seen the credential's key."""
+    record = ValidationRecord.objects.get(domain__adn="example.ac.uk")
+    actor("olga", ra=RaRole.OFFICER)
+    seen = User.objects.get(username="olga")
+    EabCredentialSeen.objects.create(
+        credential=EabCredential.objects.get(kid=here.credential.kid),
+        user=seen,
+        how="reveal",
+        at=record.validated_at,
+    )
+    ValidationRecord.objects.create(
+        domain=record.domain,
+        method=Method.MANUAL_OWNERSHIP,
+        source=record.source,
+        evidence={},
+        validated_by=seen,
+        validated_at=record.validated_at,
+        expires_at=record.expires_at,
+    )
+    otto = actor("otto", ra=RaRole.OFFICER)
+    end_validation(
+        actor=otto, domain_id=record.domain_id, record_id=record.pk, reason="Wrong.", now=datetime.now(UTC)
+    )
+
+
+@pytest.mark.parametrize("meanwhile", [_give_up, _end_proof_but_for_one_by_hands_on])
+def test_an_order_is_claimed_only_while_its_authorizations_are_valid(
+    here: AcmeWorld, monkeypatch: pytest.MonkeyPatch, meanwhile: Callable[..., None]
+) -> None:
+    """What ends between the look and the claim counts, though other proofs of the name are there."""
+    one = here.registered()
+    order = one.order(NAME).json
+
+    def ended(ca: Backend, intent: Intent) -> Intent:
+        meanwhile(here, one, order)
+        return prepared(ca, intent)
+
+    monkeypatch.setattr(acme_finalize, "prepared", ended)
+    refused = one.finalize(order, make_csr(NAME))
+    assert (refused.status, refused.problem) == (403, "orderNotReady")
+    assert not Issuance.objects.exists()
+
+
+def test_no_certificate_is_recorded_once_its_key_is_blocked(here: AcmeWorld) -> None:
+    """What is decided about a key comes one by one, whoever decides it."""
+    one, olga = here.registered(), actor("olga", ra=RaRole.OFFICER)
+    for n in range(8):
+        csr, order = make_csr(f"h{n}.example.ac.uk"), one.order(f"h{n}.example.ac.uk").json
+        spki = read_csr(csr).key.spki_sha256
+        block = partial(
+            block_key, spki, proof=KeyProof.OFFICER, reason="lost", actor=olga, now=datetime.now(UTC)
+        )
+        both: list[Callable[[], object]] = [partial(one.finalize, order, csr), block]
+        together(both)
+        blocked = AuditEvent.objects.get(action="key.block", object_id=spki).seq
+        issued = AuditEvent.objects.filter(action="request.issue").order_by("-seq").first()
+        assert issued is None or issued.seq < blocked
 
 
 def test_what_was_prepared_before_the_lock_is_compared_under_it(

@@ -186,8 +186,8 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 MOST = {
     ("sqlite", "pre-validated"): (39, 3),
     ("sqlite", "challenged"): (66, 5),
-    ("postgresql", "pre-validated"): (46, 3),
-    ("postgresql", "challenged"): (75, 5),
+    ("postgresql", "pre-validated"): (48, 3),
+    ("postgresql", "challenged"): (77, 5),
 }
 
 

@@ -36,7 +36,7 @@ def test_pages(w: World) -> None:
         User.objects.get(username="alice"), "allauth.account.auth_backends.AuthenticationBackend"
     )
     assert client.get(f"/requests/{numbers[-1]}/").status_code == 200
-    assert statements(lambda: client.get("/requests/")) <= 6
+    assert statements(lambda: client.get("/requests/")) <= 7
     assert statements(lambda: client.get(f"/requests/{numbers[-1]}/")) <= 13
 
 

@@ -58,9 +58,10 @@ def _answer(request: Request, path: str) -> Reply:
         found = find(path.removeprefix(ROOM))
         if found is not None:
             view, parts = found
-            return view(request, **parts)
-    except CertdeskError as error:
-        return problems.answer_of(error)
+            try:
+                return view(request, **parts)
+            except CertdeskError as error:
+                return problems.answer_of(error)
     except Exception:  # request boundary: the client gets a problem document, the log gets the rest
         log.exception("acme.request_failed", path=path)
         return problems.our_fault()

@@ -4,6 +4,7 @@ A view gets a checked `Call` and answers. One write transaction holds the nonce 
 the view says that it has transactions of its own because something slow lies between them.
 """
 
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -37,7 +38,7 @@ from certdesk.store.db import write_transaction
 from certdesk.store.models import AcmeAccount
 
 MEDIA_TYPE = "application/jose+json"
-MAX_ID = 2**63 - 1
+_NUMBER = re.compile("[1-9][0-9]{0,17}")  # spelled in one way, as in addresses
 _METHODS = "Access-Control-Allow-Methods"
 _PREFLIGHT = {"Access-Control-Allow-Headers": "Content-Type", "Access-Control-Max-Age": "86400"}
 
@@ -181,8 +182,7 @@ def _body(request: Request) -> bytes:
 
 def _account_id(kid: str) -> int:
     prefix = f"{runtime.configured().base_url}/acme/acct/"
-    number = kid.removeprefix(prefix)
-    if not kid.startswith(prefix) or not (number.isascii() and number.isdigit()) or int(number[:20]) > MAX_ID:
+    if not kid.startswith(prefix) or not _NUMBER.fullmatch(number := kid.removeprefix(prefix)):
         raise AcmeRefused(ProblemType.ACCOUNT_DOES_NOT_EXIST, "“kid” is not the address of an account here.")
     return int(number)
 

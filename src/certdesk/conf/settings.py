@@ -113,8 +113,11 @@ def _database(url: str) -> dict[str, object]:
             "DISABLE_SERVER_SIDE_CURSORS": shared,
             "OPTIONS": {
                 "pool": {"min_size": 2, "max_size": CERTDESK.threads + 4},
-                # What asks for it is prepared (store/native.py), nothing else; in a shared session nothing.
+                # What asks for it is prepared (store/driver.py), nothing else; in a shared session nothing.
                 "prepare_threshold": None if shared else 2**31 - 1,
+                # No transaction of ours waits for anything but the database: one that stands still gives up
+                # its locks. A pooler takes no such option; there it is set in PostgreSQL.
+                **({} if shared else {"options": "-c idle_in_transaction_session_timeout=60s"}),
             },
         }
     raise Misconfigured("DATABASE_URL must start with sqlite:/// or postgres://")

@@ -228,9 +228,12 @@ def decoded(text: str) -> bytes:
 
 def _json(text: bytes, what: str) -> object:
     try:
-        return json.loads(text)
+        found = json.loads(text)
+        if b"\\u" in text:  # half of a pair of surrogates comes by an escape alone, and stands in no text
+            json.dumps(found, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
         raise malformed(f"{what} is not JSON.") from None
+    return found
 
 
 def flattened_object(value: object) -> Mapping[str, str]:

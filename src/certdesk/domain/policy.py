@@ -283,7 +283,7 @@ def _subject_check(facts: Facts) -> Check:
     if wrong := [o for o in said if _folded(o) != _folded(legal)]:
         said, verdict = tuple(wrong), Verdict.REFUSE
         told = (
-            f"The CSR's organisation (O) is “{quoted(wrong[0])}”; the registered legal name is “{legal}”. "
+            f"The CSR's organisation (O) is {quoted(wrong[0])}; the registered legal name is “{legal}”. "
             f"Make the CSR again with O={legal}, or leave O out."
         )
     return Check("subject.organisation", verdict, told, seen=quoted("; ".join(said)))

@@ -119,7 +119,7 @@ def change_key(*, account: AcmeAccount, new: AccountKey, now: datetime) -> None:
     """
     must_be_able(account, Action.ACME_ACCOUNT)
     with write_transaction():
-        lock_organisation(OrganisationId(account.organisation_id))
+        lock_organisation(OrganisationId(account.organisation_id), new.spki_sha256)
         refuse_ended(account.pk)
         _refuse_blocked(new, account.organisation_id)
         holder = AcmeAccount.objects.filter(spki_sha256=new.spki_sha256).values_list("id", flat=True)
@@ -262,9 +262,11 @@ def _refuse(obstacle: AcmeRefused | None) -> None:
 def _create(
     key: AccountKey, binding: Binding, contacts: list[str], *, terms_agreed: bool, now: datetime
 ) -> AcmeAccount:
-    found = EabCredential.objects.select_related("organisation").filter(kid=binding.kid)
+    known = EabCredential.objects.select_related("organisation")
+    # No database is asked for what no credential is called, such as NUL.
+    found = known.filter(kid=binding.kid) if binding.kid.isprintable() else known.none()
     if (home := found.values_list("organisation_id", flat=True).first()) is not None:
-        lock_organisation(OrganisationId(home))
+        lock_organisation(OrganisationId(home), key.spki_sha256)
     credential = found.filter(revoked_at__isnull=True).first()
     if credential is None or not has_valid_mac(binding, hmac_key(credential)):
         raise AcmeRefused(ProblemType.UNAUTHORIZED, _NOT_BOUND, status=401)

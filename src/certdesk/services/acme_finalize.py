@@ -85,7 +85,7 @@ def finalize(
     issuance = None
     with write_transaction():
         spend()
-        lock_organisation(OrganisationId(account.organisation_id))
+        lock_organisation(OrganisationId(account.organisation_id), csr.key.spki_sha256, account.spki_sha256)
         now = clock()
         # The claim comes first: a finalize that loses the race makes no request.
         if order.expires_at > now and CLAIM_ORDER.change(order=order.pk, now=now):

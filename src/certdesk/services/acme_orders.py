@@ -49,7 +49,7 @@ from certdesk.store.db import write_transaction
 from certdesk.store.driver import insert, insert_all
 from certdesk.store.models import AcmeAccount, AcmeAuthorization, AcmeChallenge, AcmeOrder, Certificate
 from certdesk.store.selectors.facts import lock_organisation
-from certdesk.store.sql import COUNT_ANEW, COUNT_ORDER, AccountAndFacts, authorization_now, order_now
+from certdesk.store.sql import COUNT_ANEW, COUNT_ORDER, authorization_now, order_now
 
 DEFAULT_PROFILE = "tls-server"
 HOUR = timedelta(hours=1)
@@ -130,8 +130,7 @@ def new_order(
         wanted = wanted_by(account, names, profile_id)
         match entitlement_for(wanted, actor=actor_of(account), known=found.known, now=now):
             case Entitled() as entitled:
-                proofs = [proof for proof in entitled.validations if not _is_by_hands_on(proof, found)]
-                return _create(account, wanted, entitled, proofs, replaces=replaces, now=now)
+                return _create(account, wanted, entitled, replaces=replaces, now=now)
             case NeedsApproval() as waiting:
                 return _refused(account, _needs_human(waiting), now=now)
             case NotEntitled(checks=checks):
@@ -366,7 +365,6 @@ def _create(
     account: AcmeAccount,
     wanted: Wanted,
     entitled: Entitled,
-    proofs: Sequence[Validation],
     *,
     replaces: Certificate | None,
     now: datetime,
@@ -382,7 +380,7 @@ def _create(
         expires_at=now + ORDER_LIFE,
     )
     insert(order)
-    rows = insert_all(_authorization(order, name, proofs, now=now) for name in wanted.names)
+    rows = insert_all(_authorization(order, name, entitled.validations, now=now) for name in wanted.names)
     audit.record(
         actor=actor_of(account),
         action="acme_order.create",
@@ -393,12 +391,6 @@ def _create(
         data={"names": list(wanted.names), "request": entitled.request.pk if entitled.request else None},
     )
     return order_view(order, rows, now=now)
-
-
-def _is_by_hands_on(proof: Validation, found: AccountAndFacts) -> bool:
-    """Whether somebody proved it by hand who had hands on the account's credential."""
-    by_hand = proof.method is Method.MANUAL_OWNERSHIP
-    return by_hand and (proof.adn, proof.validated_at) in found.by_hands_on
 
 
 def _authorization(

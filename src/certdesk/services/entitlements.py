@@ -28,8 +28,8 @@ from certdesk.services.acme_accounts import standing_of as account_standing
 from certdesk.services.preflight import ACME, Subject, judged, obstacles_under, rules_for, subject_of
 from certdesk.store.driver import insert
 from certdesk.store.models import AcmeOrder, Approval, Issuance, Organisation, Request
-from certdesk.store.selectors.facts import known_facts, organisation_row
-from certdesk.store.sql import AccountNow, Arrival, FactsNow, account_now, covering_requests
+from certdesk.store.selectors.facts import adns_of, known_facts, organisation_row
+from certdesk.store.sql import AccountNow, Arrival, FactsNow, account_and_facts, covering_requests
 from certdesk.store.transitions import Change, Standing, Step, write_history
 
 AWAITS_CLIENT = "Approved. Certificates are issued when an ACME client asks."
@@ -313,12 +313,16 @@ def issuance_obstacles(
     In the caller's transaction, under the organisation's lock; `issuance.request` has been read there.
     """
     request = issuance.request
-    organisation = organisation_row(OrganisationId(issuance.organisation_id))
-    subject = replace(issuance_subject(issuance, organisation, csr), before=issuance.pk, caa=caa)
+    organisation, order = organisation_row(OrganisationId(issuance.organisation_id)), issuance.order
+    adns, key = adns_of(issuance.names), issuance.spki_sha256
+    account = None
+    if order is not None:
+        account = account_and_facts(order.account_id, adns=adns, key=key, before=issuance.pk, now=now)
+    known = None if account is None else account.known
+    subject = replace(issuance_subject(issuance, organisation, csr), before=issuance.pk, caa=caa, known=known)
     facts, decision = judged(subject, now=now)
-    account = None if issuance.order is None else account_now(issuance.order.account_id)
     against = (
-        *order_obstacles(issuance.order, account, now=now),
+        *order_obstacles(order, account, now=now),
         *obstacles_under(request, subject, decision, is_first=is_first, now=now),
     )
     return against or differences(intent, facts, csr=csr, ends_at=request.term_ends_at)

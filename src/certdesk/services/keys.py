@@ -15,6 +15,7 @@ from certdesk.services.texts import storable
 from certdesk.store import audit
 from certdesk.store.db import write_transaction
 from certdesk.store.models import BlockedKey, KeyProof
+from certdesk.store.selectors.facts import lock_keys
 from certdesk.store.selectors.keys import blocked_key, key_is_blocked
 
 MAX_REASON = 200
@@ -34,6 +35,7 @@ def block_key(
     With `organisation_id` it is blocked for that organisation alone; a claim always is.
     """
     with write_transaction():
+        lock_keys(spki_sha256)
         if key_is_blocked(spki_sha256=spki_sha256, organisation_id=organisation_id):
             return
         try:

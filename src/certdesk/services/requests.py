@@ -157,7 +157,7 @@ def create_request(
     try:
         with write_transaction():
             # 2. Judge, under the lock.
-            lock_organisation(submission.organisation_id)
+            lock_organisation(submission.organisation_id, csr.key.spki_sha256)
             if (earlier := _earlier(actor, idempotency_key, same, channel=channel, now=now)) is not None:
                 return earlier
             row = organisation_row(submission.organisation_id)

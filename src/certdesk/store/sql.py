@@ -41,7 +41,8 @@ _FACTS_COLUMNS = """
   (SELECT json_group_array(json_array(d.adn, v.method, v.validated_at, v.expires_at))
     FROM json_each(%(adns)s) AS each
     JOIN store_domain d ON d.organisation_id = {own} AND d.adn = each.value
-    JOIN store_validationrecord v ON v.domain_id = d.id AND v.expires_at > %(now)s AND v.end_reason = ''),
+    JOIN store_validationrecord v ON v.domain_id = d.id AND v.expires_at > %(now)s
+      AND v.end_reason = ''{but}),
   {blocked},
   (SELECT MAX(request_id) FROM store_issuance
     WHERE spki_sha256 = %(key)s AND organisation_id = {own} AND id < %(before)s),
@@ -53,8 +54,15 @@ _FACTS_COLUMNS = """
 _FACTS_KINDS = (list, bool, int, bool, bool, bool)
 
 
-def _facts_columns(own: str) -> str:
-    return _FACTS_COLUMNS.format(own=own, blocked=_BLOCKED.format(key="%(key)s", own=own))
+#: By people who made, rotated or revealed a credential: such a check by hand proves nothing for what it
+#: orders, for nobody decides what they could have asked for.
+_BUT_BY_HANDS_ON = """
+    AND NOT (v.method = 'manual_ownership' AND EXISTS (SELECT 1 FROM store_eabcredentialseen s
+      WHERE s.credential_id = c.id AND s.user_id = v.validated_by_id))"""
+
+
+def _facts_columns(own: str, but: str = "") -> str:
+    return _FACTS_COLUMNS.format(own=own, but=but, blocked=_BLOCKED.format(key="%(key)s", own=own))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,16 +115,11 @@ FROM {_ACCOUNT_ROWS} WHERE a.id = %(account)s""",  # noqa: S608 - no input
 _ACCOUNT_AND_FACTS = Statement(
     f"""
 SELECT {_ACCOUNT_COLUMNS}, {_BLOCKED.format(key="a.spki_sha256", own="a.organisation_id")}, {_SETTINGS},
-  (SELECT json_group_array(json_array(d.adn, v.validated_at)) FROM store_validationrecord v
-    JOIN store_domain d ON d.id = v.domain_id AND d.organisation_id = a.organisation_id
-    JOIN store_eabcredentialseen s ON s.user_id = v.validated_by_id AND s.credential_id = c.id
-    WHERE v.method = 'manual_ownership' AND v.expires_at > %(now)s AND v.end_reason = ''),
-  {_facts_columns("a.organisation_id")}
+  {_facts_columns("a.organisation_id", _BUT_BY_HANDS_ON)}
 FROM {_ACCOUNT_ROWS} WHERE a.id = %(account)s""",  # noqa: S608 - no input
     *_ACCOUNT_KINDS,
     bool,
     int,
-    list,
     *_FACTS_KINDS,
 )
 
@@ -132,13 +135,8 @@ class AccountNow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountAndFacts(AccountNow):
-    """The same, and what policy decides on, of one moment.
+    """The same, and what policy decides on, of one moment: without checks by hands on the credential."""
 
-    `by_hands_on` are domain and time of current checks by hand, by people who made, rotated or revealed the
-    credential; they prove nothing for what it orders, for nobody decides what they could have asked for.
-    """
-
-    by_hands_on: frozenset[tuple[str, datetime]]
     known: FactsNow
 
 
@@ -152,19 +150,20 @@ def account_now(account_id: int) -> AccountNow | None:
 
 
 def account_and_facts(
-    account_id: int, *, adns: Sequence[str], key: str = "", now: datetime
+    account_id: int, *, adns: Sequence[str], key: str = "", before: int | None = None, now: datetime
 ) -> AccountAndFacts:
     """An account that has to be there, and of the same moment what policy decides on."""
-    row = _ACCOUNT_AND_FACTS.row(account=account_id, adns=list(adns), key=key, before=_LATEST, now=now)
+    row = _ACCOUNT_AND_FACTS.row(
+        account=account_id, adns=list(adns), key=key, before=before or _LATEST, now=now
+    )
     if row is None:
         raise InvariantViolated("an account is never deleted, and this one is not there")
     account = _account(row)
-    is_key_blocked, version, by_hands_on, *facts = row
+    is_key_blocked, version, *facts = row
     return AccountAndFacts(
         account=account,
         is_key_blocked=is_key_blocked,
         settings_version=version or 0,
-        by_hands_on=frozenset((adn, moment(at)) for adn, at in by_hands_on or ()),
         known=_facts(facts),
     )
 
@@ -356,7 +355,8 @@ _ARRIVAL = Statement(
     f"""
 SELECT r.state, r.status, r.version, {columns_of(Organisation, "g")},
   {_BLOCKED.format(key="i.spki_sha256", own="i.organisation_id")}, {_SETTINGS},
-  (SELECT id FROM store_issuerchain WHERE sha256 = %(chain)s), {_facts_columns("i.organisation_id")},
+  (SELECT id FROM store_issuerchain WHERE sha256 = %(chain)s),
+  {_facts_columns("i.organisation_id", _BUT_BY_HANDS_ON)},
   {columns_of(AcmeAccount, "a")}, {columns_of(EabCredential, "c")},
   {_BLOCKED.format(key="a.spki_sha256", own="i.organisation_id")}
 FROM store_issuance i JOIN store_request r ON r.id = i.request_id
@@ -426,9 +426,14 @@ WHERE id = %(account)s AND window_started_at > %(hour_ago)s AND window_orders < 
     WHERE account_id = %(account)s AND finalized_at IS NULL AND expires_at > %(now)s
     LIMIT %(most_pending)s) AS pending) < %(most_pending)s"""
 )
+#: Claims an order whose authorizations are all valid at this moment.
 CLAIM_ORDER = Statement(
-    "UPDATE store_acmeorder SET finalized_at = %(now)s "
-    "WHERE id = %(order)s AND finalized_at IS NULL AND problem IS NULL"
+    """
+UPDATE store_acmeorder SET finalized_at = %(now)s
+WHERE id = %(order)s AND finalized_at IS NULL AND problem IS NULL
+  AND NOT EXISTS (SELECT 1 FROM store_acmeauthorization a WHERE a.order_id = %(order)s
+    AND (a.valid_until IS NULL OR a.valid_until <= %(now)s
+      OR a.failed_at IS NOT NULL OR a.deactivated_at IS NOT NULL))"""
 )
 SPEND = Statement(
     "INSERT INTO store_usednonce (nonce, expires_at) VALUES (%(nonce)s, %(expires_at)s) "
@@ -452,4 +457,8 @@ NEWEST = Statement(
 IDLE = Statement(
     "SELECT i.id FROM store_issuance i JOIN store_request r ON r.id = i.request_id AND r.state = 'approved' "
     "WHERE i.organisation_id = %(organisation)s AND i.state = 'waiting' AND i.next_attempt_at IS NULL"
+)
+#: On PostgreSQL, one after the other, until the transaction ends.
+LOCK_KEYS = Statement(
+    "SELECT pg_advisory_xact_lock(CAST(each.value AS bigint)) FROM json_each(%(keys)s) AS each"
 )

@@ -11,16 +11,28 @@ from certdesk.domain.policy import OrganisationFacts
 from certdesk.domain.requests import OrganisationId
 from certdesk.store.driver import first, own_connection, swap
 from certdesk.store.models import Organisation, StoppedName
-from certdesk.store.sql import FactsNow, facts_now
+from certdesk.store.sql import LOCK_KEYS, FactsNow, facts_now
 
 
-def lock_organisation(organisation_id: OrganisationId) -> None:
-    """Makes every other decision about this organisation wait for the end of the transaction.
+def lock_organisation(organisation_id: OrganisationId, *keys: str) -> None:
+    """Makes every other decision about this organisation, and about these keys, wait for the end of the
+    transaction.
 
     A write to the row is the lock on PostgreSQL; SQLite's one writer needs none.
     """
     if own_connection().vendor != "sqlite":
         swap(Organisation, {"id": organisation_id}, {}, counted=("lock_version",))
+        lock_keys(*keys)
+
+
+def lock_keys(*keys: str) -> None:
+    """Makes every other decision about these keys (their SHA-256) wait for the end of the transaction.
+
+    A key may be blocked, or used, by another organisation. Comes after the organisation's lock. Two keys are
+    locked in one order by everybody.
+    """
+    if keys and own_connection().vendor != "sqlite":
+        LOCK_KEYS.rows(keys=sorted({int(key[:15], 16) for key in keys}))
 
 
 def organisation_row(organisation_id: OrganisationId) -> Organisation:
