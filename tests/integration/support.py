@@ -5,6 +5,7 @@ straight in the tables where only the rows matter.
 """
 
 import itertools
+import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -260,6 +261,12 @@ def copies(number: int, *, count: int, **changes: object) -> list[RequestId]:
         for _ in range(count)
     ]
     return [RequestId(row.pk) for row in Request.objects.bulk_create(rows)]
+
+
+def listed_numbers(page: bytes) -> list[int]:
+    """The numbers of the requests in a page's table, in its order."""
+    row = r'data-label="Request ID"><a href="/requests/(\d+)/">'
+    return [int(number) for number in re.findall(row, page.decode())]
 
 
 def together(calls: Sequence[Callable[[], _Result]]) -> list[_Result | Exception]:

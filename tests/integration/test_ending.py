@@ -18,6 +18,7 @@ from tests.integration.support import (
     audit_problems,
     csr,
     events_of,
+    listed_numbers,
     manager,
     notify,
     organisation,
@@ -108,7 +109,7 @@ def test_the_list_shows_and_finds_what_has_ended(w: World) -> None:
 
     def listed(**query: str) -> tuple[list[int], str]:
         page = alice.get(address, query)
-        return [row.number for row, _badges in page.context["rows"]], page.content.decode()
+        return listed_numbers(page.content), page.content.decode()
 
     found, text = listed()
     assert found == [waiting, other, number]

@@ -265,16 +265,22 @@ class RequestRowOut(Row):
 
     @classmethod
     def of(cls, row: RequestRow, *, ra: str, now: datetime) -> Self:
-        """A row of the selector's; ninja's resolvers would cost ten times as much."""
-        plain = {name: getattr(row, name) for name in cls.model_fields if hasattr(row, name)}
-        return cls(
-            **plain
-            | {
-                "id": row.number,
-                "status_text": status_text(row.status, state=row.state, ra=ra),
-                "certificate_status": row.certificate_status(now=now),
-                "links": {"self": f"{ROOT}/requests/{row.number}"},
-            }
+        """A row of the selector, as it is: resolvers and checks would cost ten times as much."""
+        return cls.model_construct(
+            id=row.number,
+            status=row.status,
+            state=row.state,
+            status_text=status_text(row.status, state=row.state, ra=ra),
+            action_needed=row.action_needed,
+            certificate_status=row.certificate_status(now=now),
+            common_names=row.common_names,
+            name_count=row.name_count,
+            requester=row.requester,
+            organisation=row.organisation,
+            duration_years=row.duration_years,
+            created_at=row.created_at,
+            changed_at=row.changed_at,
+            links={"self": f"{ROOT}/requests/{row.number}"},
         )
 
 

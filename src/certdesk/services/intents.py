@@ -143,6 +143,12 @@ def claim_step(backend: Backend) -> Step:
     return Step(detail=f"Being handed to {backend.title}.")
 
 
+def keys_of(issuance: Issuance) -> tuple[str, ...]:
+    """The keys that may be blocked meanwhile: the certificate's and, with an order, its account's."""
+    order = issuance.order
+    return (issuance.spki_sha256,) if order is None else (issuance.spki_sha256, order.account.spki_sha256)
+
+
 def kept_csr(issuance: Issuance) -> Csr:
     der = csr_from_store(bytes(issuance.csr_der))
     return read_csr(der, ip_addresses=profile(issuance.profile_id).ip_addresses)

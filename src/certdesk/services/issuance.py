@@ -43,6 +43,7 @@ from certdesk.services.intents import (
     claim_step,
     claimed,
     kept_csr,
+    keys_of,
     prepared,
     record_again,
     recorded_intent,
@@ -130,7 +131,7 @@ def issue(*, issuance_id: IssuanceId, clock: Clock, already: Claimed | None = No
 
         # 2. Judge, under the lock, everything that it rests on; claim by compare-and-swap; record the intent.
         with write_transaction():
-            lock_organisation(OrganisationId(issuance.organisation_id), *_keys(issuance))
+            lock_organisation(OrganisationId(issuance.organisation_id), *keys_of(issuance))
             # The time under the lock: a confirmation that came in between must not lie in our future.
             now = clock()
             refuse_stopped()
@@ -390,7 +391,7 @@ def _record_issued(
         fault = f"The CA's certificate is not what was asked for: {' '.join(one.message for one in wrong)}"
     facts = None if wrong else certificate_facts(issued.chain[0])
     with write_transaction():
-        lock_organisation(OrganisationId(issuance.organisation_id), *_keys(issuance))
+        lock_organisation(OrganisationId(issuance.organisation_id), *keys_of(issuance))
         found = arrival_now(issuance.pk, adns=adns_of(intent.names), chain=chain_sha256(issued), now=now)
         runtime.note_version(found.settings_version)
         at, ended = standing_of(found)
@@ -438,12 +439,6 @@ def _record_issued(
             if issuance.order is not None:
                 issuance.order.certificate_id = certificate.pk
         return Work.ISSUED
-
-
-def _keys(issuance: Issuance) -> tuple[str, ...]:
-    """The keys that may be blocked meanwhile: the certificate's and, with an order, its account's."""
-    order = issuance.order
-    return (issuance.spki_sha256,) if order is None else (issuance.spki_sha256, order.account.spki_sha256)
 
 
 def _withdrawn(issuance: Issuance, intent: Intent, *, is_first: bool, now: datetime) -> str:

@@ -48,7 +48,9 @@ def home(request: HttpRequest) -> HttpResponse:
         **_figures(actor),
         "is_auditor": actor.ra_role is RaRole.AUDITOR,
         "shows_requests": shows,
-        "rows": rows.list_rows(recent, ra=ra, now=timezone.now()),
+        "rows": rows.list_rows(
+            recent, shows_organisation=shows_organisation(actor), ra=ra, now=timezone.now()
+        ),
         "shows_organisation": shows_organisation(actor),
         "organisation_name": organisation_name(actor),
         "may_request": may_request(actor),

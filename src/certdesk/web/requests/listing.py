@@ -41,7 +41,7 @@ def listing(request: HttpRequest) -> HttpResponse:
     actor, ra, filters, now = actor_of(request), ra_name(), _filters(request), timezone.now()
     page = list_requests(actor=actor, filters=filters)
     context = {
-        "rows": rows.list_rows(page.rows, ra=ra, now=now),
+        "rows": rows.list_rows(page.rows, shows_organisation=shows_organisation(actor), ra=ra, now=now),
         "query": filters.query,
         "status": filters.status,
         "action": filters.action,
