@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import time_machine
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from certdesk.acme.orders import _look  # the look as the background takes it
 from certdesk.backends.base import Backend
@@ -51,6 +52,7 @@ from tests.integration.support import (
     organisation,
     signed,
     together,
+    validated,
 )
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -340,6 +342,26 @@ def test_an_order_is_claimed_only_while_its_authorizations_are_valid(
     refused = one.finalize(order, make_csr(NAME))
     assert (refused.status, refused.problem) == (403, "orderNotReady")
     assert not Issuance.objects.exists()
+
+
+def test_one_key_is_not_certified_for_two_organisations_at_once(here: AcmeWorld) -> None:
+    one, college = here.registered(), organisation("Other College")
+    validated("other.ac.uk", of=college, by=here.world.olga, at=datetime.now(UTC))
+    eab = credential(actor("max", organisation=college, role=OrgRole.MANAGER), college)
+    other = client()
+    assert other.register(eab.kid, eab.hmac_key).status == 201
+    for n in range(8):
+        key = ec.generate_private_key(ec.SECP256R1())
+        names = f"h{n}.example.ac.uk", f"h{n}.other.ac.uk"
+        orders = [who.order(name).json for who, name in zip((one, other), names, strict=True)]
+        answers = together(
+            [
+                partial(who.finalize, order, make_csr(name, key=key))
+                for who, order, name in zip((one, other), orders, names, strict=True)
+            ]
+        )
+        statuses = [answer.status for answer in answers if isinstance(answer, Reply)]
+        assert sorted(statuses) == [200, 400], answers
 
 
 def test_no_certificate_is_recorded_once_its_key_is_blocked(here: AcmeWorld) -> None:
