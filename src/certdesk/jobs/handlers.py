@@ -56,7 +56,7 @@ def mail_vanished(*, domain_id: int, missing_since: str) -> None:
 
 
 def mail_password_reset(*, email: str) -> None:
-    """Mails a link to whoever has this address; nobody may."""
+    """Mails a link to the person with this address; there may be none."""
     people.mail_password_reset(email=email)
 
 

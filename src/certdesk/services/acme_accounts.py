@@ -48,7 +48,7 @@ def account_by_id(account_id: int) -> AcmeAccount:
     if (found := account_now(account_id)) is None:
         raise AcmeRefused(ProblemType.ACCOUNT_DOES_NOT_EXIST, "There is no such account. Register first.")
     runtime.note_version(found.settings_version)
-    _refuse(account_obstacle(standing_of(found)))
+    _refuse(account_obstacle(account_standing(found)))
     return found.account
 
 
@@ -179,18 +179,24 @@ def judged_now(
     """
     found = account_and_facts(account.pk, adns=adns_of(names), key=key, now=now)
     runtime.note_version(found.settings_version)
-    _refuse(credential_obstacles(standing_of(found), names=names, profile_id=profile_id, now=now))
+    _refuse(credential_obstacles(account_standing(found), names=names, profile_id=profile_id, now=now))
     return found
 
 
 def refuse_ended(account_id: int) -> None:
     """Raises AcmeRefused (unauthorized) for an account that may do nothing by now, under the lock."""
+    _refuse(account_obstacle(standing_now(account_id)))
+
+
+def standing_now(account_id: int) -> Standing:
+    """What stands for and against an account in the database at this moment."""
     if (found := account_now(account_id)) is None:
         raise InvariantViolated("an account is never deleted, and this one is not there")
-    _refuse(account_obstacle(standing_of(found)))
+    runtime.note_version(found.settings_version)
+    return account_standing(found)
 
 
-def standing_of(found: AccountNow) -> Standing:
+def account_standing(found: AccountNow) -> Standing:
     """What stands for and against an account that was read with its key's block."""
     return _standing(found.account, is_key_blocked=found.is_key_blocked)
 

@@ -89,10 +89,8 @@ def finalize(
         now = clock()
         # The claim comes first: a finalize that loses the race makes no request.
         if order.expires_at > now and CLAIM_ORDER.change(order=order.pk, now=now):
-            key = csr.key.spki_sha256
-            found = judged_now(
-                account, names=order.identifiers, profile_id=order.profile_id, key=key, now=now
-            )
+            names, profile_id = order.identifiers, order.profile_id
+            found = judged_now(account, names=names, profile_id=profile_id, key=csr.key.spki_sha256, now=now)
             account = found.account
             if found.known.is_account_key:
                 detail = "The CSR's key is that of an account. Make one for the certificate alone."

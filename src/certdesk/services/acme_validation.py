@@ -16,7 +16,6 @@ from certdesk.domain.acme_credentials import credential_obstacles
 from certdesk.domain.acme_problems import URN, AcmeRefused, ProblemType, problem_json
 from certdesk.domain.actors import Action
 from certdesk.domain.deadlines import PERSISTENT_METHODS
-from certdesk.domain.errors import InvariantViolated
 from certdesk.domain.evidence import Validation
 from certdesk.domain.jws import key_authorization
 from certdesk.domain.orders import (
@@ -32,7 +31,7 @@ from certdesk.services.acme_accounts import (
     judged_now,
     must_be_able,
     refuse_obstacles,
-    standing_of,
+    standing_now,
 )
 from certdesk.services.acme_addresses import account_hash_prefix, account_url
 from certdesk.services.acme_orders import (
@@ -58,7 +57,6 @@ from certdesk.store.models import (
 )
 from certdesk.store.selectors.acme import former_thumbprints
 from certdesk.store.selectors.facts import lock_organisation
-from certdesk.store.sql import account_now
 
 log = structlog.get_logger()
 
@@ -240,12 +238,8 @@ def _obstacle(look: Look, *, now: datetime) -> AcmeRefused | None:
     row, _answered = own_authorization(look.account, look.authorization.pk)
     if status_of(row, expires_at=row.order.expires_at, now=now) not in _OPEN:
         return AcmeRefused(ProblemType.MALFORMED, "The authorization was given up or has ended.")
-    found = account_now(look.account.pk)
-    if found is None:
-        raise InvariantViolated("an account is never deleted, and this one is not there")
-    runtime.note_version(found.settings_version)
     names, profile_id = [named(row)], row.order.profile_id
-    return credential_obstacles(standing_of(found), names=names, profile_id=profile_id, now=now)
+    return credential_obstacles(standing_now(look.account.pk), names=names, profile_id=profile_id, now=now)
 
 
 def _thumbprints(look: Look) -> tuple[str, ...]:

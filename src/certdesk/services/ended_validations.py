@@ -68,7 +68,7 @@ def end_validation(*, actor: Actor, domain_id: int, record_id: int, reason: str,
             ).update(valid_until=now)
             noted = {"method": one.method, "record": one.pk, "counted_until": one.expires_at.isoformat()}
             audit_domain(domain, "domain.end_validation", actor=actor, now=now, **noted, reason=reason)
-        # Whoever still wants the domain proven asks again: what was asked before the end proves nothing.
+        # Somebody who still wants the domain proven asks again: what was asked before the end proves nothing.
         asked = {"domain_id": domain_id, "outcome": ChallengeOutcome.OPEN}
         over = {"outcome": ChallengeOutcome.CANCELLED, "ended_at": now}
         EmailChallenge.objects.filter(**asked).update(**over)

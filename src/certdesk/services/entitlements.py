@@ -24,7 +24,7 @@ from certdesk.domain.profiles import profile, validity
 from certdesk.domain.requests import Event, OrganisationId, RequestId, State, Status, UserId, Work, status_of
 from certdesk.domain.settings import OTHER
 from certdesk.services import runtime
-from certdesk.services.acme_accounts import standing_of as account_standing
+from certdesk.services.acme_accounts import account_standing
 from certdesk.services.preflight import ACME, Subject, judged, obstacles_under, rules_for, subject_of
 from certdesk.store.driver import insert
 from certdesk.store.models import AcmeOrder, Approval, Issuance, Organisation, Request

@@ -5,8 +5,6 @@ A block takes effect on others, so it needs proof; what is only claimed binds th
 
 from datetime import datetime
 
-from django.db import IntegrityError, transaction
-
 from certdesk.domain.actors import Action, Actor, can
 from certdesk.domain.csr import PrivateKeyPasted, key_of
 from certdesk.domain.errors import InvalidInput, NotAuthorized, StateConflict
@@ -38,20 +36,14 @@ def block_key(
         lock_keys(spki_sha256)
         if key_is_blocked(spki_sha256=spki_sha256, organisation_id=organisation_id):
             return
-        try:
-            with transaction.atomic():  # a savepoint: what is around it goes on
-                BlockedKey.objects.create(
-                    spki_sha256=spki_sha256,
-                    organisation_id=organisation_id,
-                    proof=proof,
-                    reason=reason,
-                    by=actor.label,
-                    at=now,
-                )
-        except IntegrityError:
-            if not key_is_blocked(spki_sha256=spki_sha256, organisation_id=organisation_id):
-                raise
-            return  # somebody else has blocked it at the same moment
+        BlockedKey.objects.create(
+            spki_sha256=spki_sha256,
+            organisation_id=organisation_id,
+            proof=proof,
+            reason=reason,
+            by=actor.label,
+            at=now,
+        )
         audit.record(
             actor=actor,
             action="key.block",

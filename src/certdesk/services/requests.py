@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.db import IntegrityError
 
@@ -402,10 +403,7 @@ def _earlier(actor: Actor, key: str, same: str, *, channel: str, now: datetime) 
         told = "This Idempotency-Key was used for a different request. Use a new key for a new request."
         raise IdempotencyMismatch(told)
     # A browser's Back makes a new preview, and with it a new key, of what was confirmed already.
+    sent: Sequence[Any] | None = None if row is None else (row.pk, row.status)
     if row is None and (not key or channel == PORTAL):
         sent = SENT_BEFORE.row(user=actor.user_id, digest=same, since=now - DOUBLE_SUBMISSION)
-        if sent is not None:
-            return Created(number=RequestId(sent[0]), status=Status(sent[1]), replayed=True)
-    return (
-        None if row is None else Created(number=RequestId(row.pk), status=Status(row.status), replayed=True)
-    )
+    return None if sent is None else Created(number=RequestId(sent[0]), status=Status(sent[1]), replayed=True)

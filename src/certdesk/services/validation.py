@@ -273,7 +273,10 @@ def wake_waiting(organisation_id: OrganisationId, *, now: datetime) -> None:
 
 
 def _idle(organisation_id: int) -> QuerySet[Issuance]:
-    """Issuances under approved requests for which nothing is due: they wait for a validation."""
+    """Issuances under approved requests for which nothing is due: they wait for a validation.
+
+    `IDLE` finds the same where a proof is recorded, which each challenge does.
+    """
     return Issuance.objects.filter(
         organisation_id=organisation_id,
         state=Work.WAITING,

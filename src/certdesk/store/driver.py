@@ -3,7 +3,7 @@
 Django's cursor costs several times what a short statement costs the database: it wraps each call in four
 others, writes its text anew for the driver, and has PostgreSQL plan every statement again; the ORM builds the
 text anew each time and makes an instance of each row. What Django gives is kept: its connection and
-transaction, its errors, and whoever listens (tests that count statements, logs).
+transaction, its errors, and those who listen (tests that count statements, logs).
 
 Here are the means: a `Statement` with a text of its own (those are in `store.sql`), and rows that are found,
 inserted and swapped by their columns. Everywhere else the ORM's own calls are plainer.
@@ -287,9 +287,8 @@ def _swap(
     columns: tuple[str, ...],
     counted: tuple[str, ...],
 ) -> Statement:
-    changes = [f'"{name}" = %({name})s' for name in columns] + [
-        f'"{name}" = "{name}" + 1' for name in counted
-    ]
+    changes = [f'"{name}" = %({name})s' for name in columns]
+    changes += [f'"{name}" = "{name}" + 1' for name in counted]
     tests = [f'"{name.removeprefix("seen_")}" = %({name})s' for name in seen]
     tests += [f'"{name}" IS NULL' for name in empty]
     table = model._meta.db_table  # noqa: SLF001 - Django's public API in spite of its name

@@ -1,11 +1,8 @@
 """Filters that every template knows: times, counts and marks as people read them."""
 
-import functools
 import textwrap
 
 from django.template import Library
-from django.utils.html import format_html_join
-from django.utils.safestring import SafeString
 
 from certdesk.domain.acme_advice import advice_for, request_in, without_address
 from certdesk.domain.check_catalogue import CATALOGUE
@@ -24,13 +21,6 @@ for one in (
 def fingerprint(hexadecimal: str) -> str:
     """SHA-256 as people compare it: upper case, in pairs."""
     return ":".join(textwrap.wrap(hexadecimal.upper(), 2))
-
-
-@register.filter
-@functools.lru_cache(maxsize=100)
-def pills(badges: tuple[tuple[str, str], ...]) -> SafeString:
-    """Looks and words as marks below one another. A list has few kinds of them, each in many lines."""
-    return format_html_join(SafeString("<br>"), '<span class="pill {}">{}</span>', badges)
 
 
 @register.filter
