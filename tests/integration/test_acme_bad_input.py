@@ -12,7 +12,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 
 from certdesk.domain.acme_credentials import Limits
-from certdesk.domain.jws import ALGORITHMS
+from certdesk.domain.acme_problems import AcmeRefused
+from certdesk.domain.jws import ALGORITHMS, json_object
 from certdesk.services.acme_credentials import revoke_credential
 from certdesk.services.keys import block_key
 from certdesk.store.models import AcmeAccount, AcmeOrder, Certificate, KeyProof, Request
@@ -429,3 +430,11 @@ class TestAccounts:
         message = sign(b"", one.key, one.header(one.kid))
         message["protected"] = b64(json.dumps(one.header(one.kid, alg=wrong)).encode())
         _is(one.post_raw(one.kid, json.dumps(message).encode()), 400, "malformed")
+
+
+@pytest.mark.parametrize(
+    "text", [b'{"a": "\xed\xa0\x80"}', '{"a": "b"}'.encode("utf-16"), b'{"a": "\\ud800"}']
+)
+def test_json_is_utf_8_alone(text: bytes) -> None:
+    with pytest.raises(AcmeRefused, match="is not JSON"):
+        json_object(text)

@@ -326,6 +326,22 @@ def _end_proof_but_for_one_by_hands_on(here: AcmeWorld, _one: AcmeClient, order:
     )
 
 
+def test_a_key_that_was_changed_meanwhile_finalizes_nothing(
+    here: AcmeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = here.registered()
+    order = one.order(NAME).json
+
+    def changed(ca: Backend, intent: Intent) -> Intent:
+        AcmeAccount.objects.update(thumbprint="t" * 43, spki_sha256="0" * 64)
+        return prepared(ca, intent)
+
+    monkeypatch.setattr(acme_finalize, "prepared", changed)
+    refused = one.finalize(order, make_csr(NAME))
+    assert (refused.status, refused.problem) == (401, "unauthorized")
+    assert not Issuance.objects.exists()
+
+
 @pytest.mark.parametrize("meanwhile", [_give_up, _end_proof_but_for_one_by_hands_on])
 def test_an_order_is_claimed_only_while_its_authorizations_are_valid(
     here: AcmeWorld, monkeypatch: pytest.MonkeyPatch, meanwhile: Callable[..., None]

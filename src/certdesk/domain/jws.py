@@ -228,7 +228,7 @@ def decoded(text: str) -> bytes:
 
 def _json(text: bytes, what: str) -> object:
     try:
-        found = json.loads(text)
+        found = json.loads(text.decode())  # UTF-8 and nothing else (RFC 8259 8.1)
         if b"\\u" in text:  # half of a pair of surrogates comes by an escape alone, and stands in no text
             json.dumps(found, ensure_ascii=False).encode()
     except (ValueError, RecursionError):

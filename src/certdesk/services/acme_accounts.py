@@ -179,6 +179,9 @@ def judged_now(
     """
     found = account_and_facts(account.pk, adns=adns_of(names), key=key, now=now)
     runtime.note_version(found.settings_version)
+    if found.account.thumbprint != account.thumbprint:
+        told = "The account's key has just been changed. Sign with the new one."
+        raise AcmeRefused(ProblemType.UNAUTHORIZED, told, status=401)
     _refuse(credential_obstacles(account_standing(found), names=names, profile_id=profile_id, now=now))
     return found
 

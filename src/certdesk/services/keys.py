@@ -79,6 +79,7 @@ def block_by_hand(*, actor: Actor, evidence: bytes, reason: str, now: datetime) 
         shown, proof = pasted.spki_sha256, KeyProof.POSSESSION
     with write_transaction():
         _expect_officer(actor_now(actor))
+        lock_keys(*shown)
         for key in shown:
             block_key(key, proof=proof, reason=reason, actor=actor, now=now)
     return BlockedKey.objects.filter(spki_sha256=shown[0], organisation=None).latest("id").pk
@@ -92,6 +93,7 @@ def unblock_key(*, actor: Actor, blocked_id: int, reason: str, now: datetime) ->
     _expect_officer(actor)
     reason = _reason(reason)
     with write_transaction():
+        lock_keys(held.spki_sha256)
         _expect_officer(actor_now(actor))
         if not BlockedKey.objects.filter(id=blocked_id, ended_at__isnull=True).update(
             ended_at=now, ended_by=actor.label, ended_reason=reason

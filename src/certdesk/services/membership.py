@@ -268,7 +268,7 @@ def _end(actor: Actor, member: Membership, *, successor_id: UserId | None = None
     take_over(actor=actor, organisation_id=home, leaver_id=user_id, successor_id=successor_id, now=now)
     sessions = tokens = 0
     # Whoever makes a token locks the person's row as well: none is made behind this.
-    User.objects.select_for_update().get(id=user_id)
+    User.objects.select_for_update(no_key=True).get(id=user_id)
     if not Membership.objects.filter(user_id=user_id, is_active=True).exists():
         sessions = drop_sessions(user_id=user_id)
         tokens = end_tokens(actor=actor, user_id=user_id, now=now)

@@ -186,7 +186,9 @@ def second_factor_change(*, user_id: int, but_session: str, now: datetime) -> It
     not outlive it. API tokens end with a factor that is removed. An error undoes everything.
     """
     with write_transaction():
-        user = User.objects.select_for_update().get(id=user_id)  # one change of a person's after another
+        user = User.objects.select_for_update(no_key=True).get(
+            id=user_id
+        )  # one change of a person's after another
         before = _factors(user_id)
         yield
         after = _factors(user_id)
@@ -275,7 +277,7 @@ def _locked(actor: Actor, user_id: int) -> User:
     homes = Membership.objects.filter(user_id=user_id).order_by("organisation_id")
     for home in homes.values_list("organisation_id", flat=True):
         lock_organisation(OrganisationId(home))
-    User.objects.select_for_update().filter(id=user_id).first()
+    User.objects.select_for_update(no_key=True).filter(id=user_id).first()
     return _governed(actor_now(actor), user_id)
 
 

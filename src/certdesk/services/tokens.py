@@ -56,7 +56,7 @@ def create_token(
     token = PREFIX + secrets.token_urlsafe(32)
     with write_transaction():
         # What ends tokens changes or locks the person's row first: none is made behind its back.
-        User.objects.select_for_update().get(id=actor.user_id)
+        User.objects.select_for_update(no_key=True).get(id=actor.user_id)
         current = actor_now(actor)
         if current.must_change_password:
             raise NotAuthorized("Your password has just been reset. Sign in again.")
@@ -84,7 +84,7 @@ def revoke_token(*, actor: Actor, token_id: int, now: datetime) -> None:
     if actor.user_id is None or not can(actor, Action.TOKEN_MANAGE):
         raise NotAuthorized("Sign in, and change an issued password first.")
     with write_transaction():
-        User.objects.select_for_update().get(id=actor.user_id)
+        User.objects.select_for_update(no_key=True).get(id=actor.user_id)
         actor_now(actor)  # raises for one who has been disabled since
         if not end_tokens(actor=actor, user_id=actor.user_id, now=now, only=Q(id=token_id)):
             raise NotFound("There is no such token.")

@@ -433,6 +433,7 @@ CLAIM_ORDER = Statement(
     """
 UPDATE store_acmeorder SET finalized_at = %(now)s
 WHERE id = %(order)s AND finalized_at IS NULL AND problem IS NULL
+  AND EXISTS (SELECT 1 FROM store_acmeauthorization a WHERE a.order_id = %(order)s)
   AND NOT EXISTS (SELECT 1 FROM store_acmeauthorization a WHERE a.order_id = %(order)s
     AND (a.valid_until IS NULL OR a.valid_until <= %(now)s
       OR a.failed_at IS NOT NULL OR a.deactivated_at IS NOT NULL))"""
