@@ -186,9 +186,8 @@ def second_factor_change(*, user_id: int, but_session: str, now: datetime) -> It
     not outlive it. API tokens end with a factor that is removed. An error undoes everything.
     """
     with write_transaction():
-        user = User.objects.select_for_update(no_key=True).get(
-            id=user_id
-        )  # one change of a person's after another
+        # One change of a person after another; what refers to the person need not wait.
+        user = User.objects.select_for_update(no_key=True).get(id=user_id)
         before = _factors(user_id)
         yield
         after = _factors(user_id)
