@@ -91,7 +91,7 @@ def signed_in(username: str) -> Client:
     """The browser of somebody who has signed in."""
     client = Client()
     user = User.objects.get(username=username)
-    client.force_login(user, "allauth.account.auth_backends.AuthenticationBackend")
+    client.force_login(user)
     return client
 
 

@@ -34,7 +34,7 @@ def test_mail_is_listed_with_its_time(mailbox: Path) -> None:
         mail.send()
         client = Client()
         user = User.objects.get(username="alice")
-        client.force_login(user, "allauth.account.auth_backends.AuthenticationBackend")
+        client.force_login(user)
         page = client.get(reverse("demo-mail")).content.decode()
     finally:
         for written in {*mailbox.iterdir()} - before:

@@ -39,7 +39,6 @@ from tests.integration.support import (
 
 pytestmark = pytest.mark.django_db(transaction=True)
 DAY = timedelta(days=1)
-BACKEND = "allauth.account.auth_backends.AuthenticationBackend"
 
 
 def a_domain(

@@ -144,9 +144,7 @@ class TestLintAgain:
         assert AuditEvent.objects.filter(action="settings.change", actor="Certdesk").count() == 1
         actor("oscar", ra=RaRole.OPERATOR)
         client = Client()
-        client.force_login(
-            User.objects.get(username="oscar"), "allauth.account.auth_backends.AuthenticationBackend"
-        )
+        client.force_login(User.objects.get(username="oscar"))
         assert reason in client.get("/service/").content.decode()
         submit(w.alice, "mail.example.ac.uk")
         assert Certificate.objects.count() == 1

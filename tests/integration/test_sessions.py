@@ -43,6 +43,22 @@ def test_signing_in_makes_a_new_session(here: World) -> None:
     assert not Session.objects.filter(session_key=planted).exists()
 
 
+@pytest.mark.parametrize(
+    "cookie", ["", "short", "a" * 5000, "unknown" * 5, "nul\0inside" * 3, "ü" * 32, "' OR 1=1 --"]
+)
+def test_a_cookie_that_is_no_session_is_a_visitors(here: World, cookie: str) -> None:
+    visitor = Client()
+    visitor.cookies["certdesk"] = cookie
+    assert visitor.get("/requests/").status_code == 302
+
+
+def test_a_session_that_ran_out_is_none(here: World) -> None:
+    desk = sign_in("alice")
+    assert desk.get(LIST).status_code == 200
+    Session.objects.update(expire_date=timezone.now())
+    assert desk.get(LIST).status_code == 302
+
+
 def test_the_page_lists_own_sessions_and_nobody_elses(here: World) -> None:
     desk = sign_in("alice", client=Client(headers={"user-agent": FIREFOX}))
     sign_in("alice", client=Client(headers={"user-agent": "Mozilla/5.0 (iPhone) Version/18 Safari/604.1"}))

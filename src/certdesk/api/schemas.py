@@ -48,7 +48,9 @@ class _Numbered(Protocol):
     def id(self) -> int: ...
 
 
-def page(request: HttpRequest, response: HttpResponse, rows: Iterable[object], next_cursor: str) -> object:
+def page(
+    request: HttpRequest, response: HttpResponse, rows: Iterable[object], next_cursor: str
+) -> dict[str, object]:
     """One page of a list; the `Link` in its answer leads to the next with the same query (RFC 8288)."""
     if next_cursor:
         query = request.GET.copy()

@@ -134,7 +134,7 @@ CACHES = {
 }
 TASKS = {"default": {"BACKEND": "django_tasks_db.DatabaseBackend"}}
 
-AUTHENTICATION_BACKENDS = ["allauth.account.auth_backends.AuthenticationBackend"]
+AUTHENTICATION_BACKENDS = ["certdesk.web.account.backend.Backend"]
 AUTH_PASSWORD_VALIDATORS = [{"NAME": "certdesk.services.passwords.PasswordRules"}]
 PASSWORD_HASHERS = ["certdesk.services.passwords.NormalisingPasswordHasher"]
 PASSWORD_RESET_TIMEOUT = 3600
@@ -176,6 +176,7 @@ MFA_TOTP_TOLERANCE = 1  # a phone's clock may be half a minute off
 MFA_ALLOW_UNVERIFIED_EMAIL = True  # addresses come from managers and officers, never from the person
 MFA_RECOVERY_CODE_DIGITS = 10
 
+SESSION_ENGINE = "certdesk.store.sessions"
 SESSION_COOKIE_NAME = "__Host-certdesk" if _tls else "certdesk"
 CSRF_COOKIE_NAME = "__Host-certdesk-csrf" if _tls else "certdesk-csrf"
 KNOWN_COOKIE_NAME = "__Host-certdesk-known" if _tls else "certdesk-known"

@@ -64,7 +64,8 @@ class Actor:
 
     `label` is what the audit log and the history show; `user_id` is None for the system and for ACME
     accounts. `acme_for` is the organisation that an ACME account acts for, None for one that has ended.
-    `token` is None for somebody who signed in to the portal.
+    `token` is None for somebody who signed in to the portal. `organisations` are the legal names of a
+    person's own, in order, to be shown.
     """
 
     label: str
@@ -75,6 +76,7 @@ class Actor:
     must_change_password: bool = False
     acme_for: OrganisationId | None = None
     token: Token | None = None
+    organisations: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def side(self) -> Side:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import date
 from enum import StrEnum
-from functools import partial
+from functools import lru_cache, partial
 from types import MappingProxyType
 
 from certdesk.domain.findings import Check, Verdict, from_record, gravest_first
@@ -255,7 +255,13 @@ def explained(checks: Iterable[Check]) -> tuple[Check, ...]:
 
 def stored(records: Iterable[Mapping[str, str]]) -> tuple[Check, ...]:
     """The list of a stored request, as everybody is shown it."""
-    return explained(from_record(record) for record in records)
+    return gravest_first(_stored(tuple(record.items())) for record in records)
+
+
+@lru_cache(maxsize=5000)
+def _stored(record: tuple[tuple[str, str], ...]) -> Check:
+    """Most checks of most requests say the same, and a request is looked at more than once."""
+    return _explained(from_record(dict(record)))
 
 
 def _explained(check: Check) -> Check:

@@ -12,6 +12,11 @@ from certdesk.store.selectors.people import actor_for_user
 _KEPT = "certdesk_actor"
 
 
+def keep_actor(user: User, actor: Actor) -> None:
+    """Keeps what was read together with the account of a session, for the request that it is read for."""
+    setattr(user, _KEPT, actor)
+
+
 def signed_in_user(request: HttpRequest) -> User | None:
     """The person who signed in, or None. `user` may be missing where a request failed early."""
     user = getattr(request, "user", None)
@@ -20,12 +25,9 @@ def signed_in_user(request: HttpRequest) -> User | None:
 
 def actor_of(request: HttpRequest) -> Actor:
     """The actor behind a web request, read once a request. Raises NotAuthorized for a visitor."""
-    kept = getattr(request, _KEPT, None)
-    if isinstance(kept, Actor):
-        return kept
     user = signed_in_user(request)
     if user is None:
         raise NotAuthorized("Sign in first.")
-    actor = actor_for_user(user)
-    setattr(request, _KEPT, actor)
-    return actor
+    if not hasattr(user, _KEPT):  # signed in just now
+        keep_actor(user, actor_for_user(user))
+    return cast("Actor", getattr(user, _KEPT))

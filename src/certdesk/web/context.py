@@ -12,7 +12,6 @@ from certdesk.domain.actors import Action, Actor, RaRole, can
 from certdesk.domain.settings import contact_link
 from certdesk.services import runtime
 from certdesk.store.models import User
-from certdesk.store.selectors.organisations import organisation_names
 from certdesk.store.selectors.requests import waiting_count
 from certdesk.web.acme.rights import may_anywhere
 from certdesk.web.actor import actor_of, signed_in_user
@@ -76,7 +75,7 @@ def _affiliation(actor: Actor, ra: str) -> str:
         return f"{ra} {_RA_TITLES[actor.ra_role]}"
     if actor.must_change_password:
         return ""
-    return ", ".join(organisation_names(actor=actor))
+    return ", ".join(actor.organisations)
 
 
 def _nav(actor: Actor, path: str) -> list[tuple[str, str, str, bool]]:

@@ -1,7 +1,7 @@
 """Certificates as an actor may see them, whichever request they hang on."""
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -13,6 +13,7 @@ from certdesk.domain.errors import NotFound
 from certdesk.domain.requests import OrganisationId, RequestId
 from certdesk.domain.revocation import CertificateId, CertificateStatus, Standing, statuses
 from certdesk.store.copied import copied
+from certdesk.store.driver import Statement, columns_of, kinds_of, taken
 from certdesk.store.keyset import MAX_ID
 from certdesk.store.models import Certificate, Revocation
 from certdesk.store.selectors.visible import visible
@@ -74,13 +75,13 @@ class ListedCertificate:
 def list_certificates(*, actor: Actor, filters: Filters, now: datetime) -> list[ListedCertificate]:
     """The newest certificates that the actor may see."""
     found = _filtered(Certificate.objects.filter(_seen_by(actor), withheld=False), filters)
-    return _rows(found.order_by("-id")[: filters.limit], now=now)
+    return _numbered(found.order_by("-id").values_list("id", flat=True)[: filters.limit], now=now)
 
 
 def get_certificate(*, actor: Actor, certificate_id: int, now: datetime) -> ListedCertificate:
     """One certificate. Raises NotFound for a foreign or missing one."""
     found = Certificate.objects.filter(_seen_by(actor), withheld=False, id=min(certificate_id, MAX_ID))
-    for row in _rows(found, now=now):
+    for row in _numbered(found.values_list("id", flat=True), now=now):
         return row
     raise NotFound("There is no such certificate.")
 
@@ -145,11 +146,48 @@ def _hex(text: str) -> str:
     return text.replace(":", "").strip().lower()
 
 
-def _rows(found: QuerySet[Certificate], *, now: datetime) -> list[ListedCertificate]:
-    rows = list(found.select_related("request__organisation").prefetch_related("names"))
+_LISTED = f"""
+SELECT {columns_of(Certificate, "c")}, {columns_of(Revocation, "v")},
+  i.names, r.organisation_id, g.legal_name,
+  (SELECT json_group_array(n.name) FROM store_certificatename n WHERE n.certificate_id = c.id)
+FROM store_certificate c JOIN store_request r ON r.id = c.request_id
+JOIN store_organisation g ON g.id = r.organisation_id JOIN store_issuance i ON i.id = c.issuance_id
+LEFT JOIN store_revocation v ON v.id = (SELECT MAX(id) FROM store_revocation WHERE certificate_id = c.id)"""  # noqa: S608 - no input
+_KINDS = (*kinds_of(Certificate, Revocation), list, int, str, list)
+_BY_NUMBER = Statement(
+    f"""{_LISTED}
+WHERE c.id IN (SELECT CAST(each.value AS bigint) FROM json_each(%(certificates)s) AS each)
+ORDER BY c.id DESC""",  # noqa: S608 - no input
+    *_KINDS,
+)
+_OF_REQUEST = Statement(
+    f"{_LISTED} WHERE c.request_id = %(request)s AND NOT c.withheld ORDER BY c.id DESC LIMIT %(limit)s",
+    *_KINDS,
+)
+
+
+def newest_certificates(number: int, *, limit: int, now: datetime) -> list[ListedCertificate]:
+    """The newest certificates of a request that the reader may see: none is superseded by an older one."""
+    found = _read(_OF_REQUEST.rows(request=number, limit=limit))
+    own = [(c.pk, c.request_id, names, c.not_before, c.not_after, c.revoked_at) for c, _, names, *_ in found]
+    return _listed(found, own, now=now)
+
+
+def _numbered(numbers: Iterable[int], *, now: datetime) -> list[ListedCertificate]:
+    found = _read(_BY_NUMBER.rows(certificates=list(numbers)))
     # All certificates of these requests: whether one is superseded hangs on the others.
-    of_requests = Certificate.objects.filter(request__in={row.request_id for row in rows}, withheld=False)
+    of_requests = Certificate.objects.filter(request__in={row[0].request_id for row in found}, withheld=False)
     columns = ("id", "request_id", "issuance__names", "not_before", "not_after", "revoked_at")
+    return _listed(found, of_requests.values_list(*columns), now=now)
+
+
+def _read(rows: Iterable[list[Any]]) -> list[tuple[Any, ...]]:
+    return [(taken(Certificate, row), taken(Revocation, row), *row) for row in rows]
+
+
+def _listed(
+    found: Iterable[tuple[Any, ...]], of_requests: Iterable[tuple[Any, ...]], *, now: datetime
+) -> list[ListedCertificate]:
     standing = statuses(
         (
             Standing(
@@ -160,22 +198,20 @@ def _rows(found: QuerySet[Certificate], *, now: datetime) -> list[ListedCertific
                 not_after=not_after,
                 revoked_at=revoked_at,
             )
-            for number, request, names, not_before, not_after, revoked_at in of_requests.values_list(*columns)
+            for number, request, names, not_before, not_after, revoked_at in of_requests
         ),
         now=now,
     )
-    revocations = Revocation.objects.filter(certificate__in=rows).order_by("id")
-    last = {one.certificate_id: copied(RevocationRow, one) for one in revocations}
     return [
         copied(
             ListedCertificate,
-            row,
-            request=RequestId(row.request_id),
-            organisation_id=OrganisationId(row.request.organisation_id),
-            organisation=row.request.organisation.legal_name,
-            names=tuple(sorted(name.name for name in row.names.all())),
-            status=standing[CertificateId(row.pk)],
-            revocation=last.get(row.pk),
+            certificate,
+            request=RequestId(certificate.request_id),
+            organisation_id=OrganisationId(organisation_id),
+            organisation=legal_name,
+            names=tuple(sorted(names or ())),  # PostgreSQL says NULL for none
+            status=standing[CertificateId(certificate.pk)],
+            revocation=copied(RevocationRow, revocation) if revocation.pk else None,
         )
-        for row in rows
+        for certificate, revocation, _asked, organisation_id, legal_name, names in found
     ]

@@ -82,11 +82,6 @@ def list_organisations(*, actor: Actor, query: str = "", limit: int = 200) -> li
     return [copied(OrganisationRow, row) for row in found.order_by("legal_name")[:limit]]
 
 
-def organisation_names(*, actor: Actor) -> list[str]:
-    """The legal names of the organisations that the actor may see, in order: of a person's own a few."""
-    return list(_seen_by(actor).order_by("legal_name").values_list("legal_name", flat=True)[:200])
-
-
 def get_organisation(*, actor: Actor, slug: str) -> OrganisationRow:
     """One organisation. Raises NotFound for a foreign or missing one."""
     found = _seen_by(actor).filter(slug=slug).first() if slug.isprintable() else None

@@ -12,31 +12,21 @@ from certdesk.domain.actors import Action, Actor, OrgRole, RaRole, Scope, Side, 
 from certdesk.domain.errors import NotFound
 from certdesk.domain.requests import OrganisationId, UserId
 from certdesk.store.copied import copied
-from certdesk.store.driver import Statement
+from certdesk.store.driver import Statement, columns_of, kinds_of, taken
 from certdesk.store.models import ApiToken, Membership, User
 
-
-def actor_for_user(user: User) -> Actor:
-    """The actor that a signed-in user is: active memberships of active organisations only."""
-    memberships = Membership.objects.filter(
-        user=user, is_active=True, organisation__is_active=True
-    ).values_list("organisation_id", "role")
-    return Actor(
-        label=user.username,
-        user_id=UserId(user.pk),
-        ra_role=RaRole(user.ra_role),
-        memberships={OrganisationId(o): OrgRole(r) for o, r in memberships},
-        must_change_password=user.must_change_password,
-    )
-
-
 _PERSON_COLUMNS = """u.id, u.username, u.ra_role, u.must_change_password,
-  m.organisation_id, m.role, m.is_active, g.is_active"""
-_PERSON_KINDS = (int, str, str, bool, int, str, bool, bool)
+  m.organisation_id, m.role, g.legal_name, m.is_active, g.is_active"""
+_PERSON_KINDS = (int, str, str, bool, int, str, str, bool, bool)
 _PERSON_ROWS = """store_user u LEFT JOIN store_membership m ON m.user_id = u.id
 LEFT JOIN store_organisation g ON g.id = m.organisation_id"""
 _PERSON = Statement(
     f"SELECT {_PERSON_COLUMNS} FROM {_PERSON_ROWS} WHERE u.id = %(user)s AND u.is_active",  # noqa: S608 - no input
+    *_PERSON_KINDS,
+)
+_USER = Statement(
+    f"SELECT {columns_of(User, 'u')}, {_PERSON_COLUMNS} FROM {_PERSON_ROWS} WHERE u.id = %(user)s",  # noqa: S608 - no input
+    *kinds_of(User),
     *_PERSON_KINDS,
 )
 _BEARER = Statement(
@@ -69,6 +59,21 @@ def actor_for_token(token: str, *, now: datetime) -> Actor | None:
     return _actor([row[4:] for row in rows], token=bearing)
 
 
+def actor_for_user(user: User) -> Actor:
+    """The actor that a signed-in user is: active memberships of active organisations only."""
+    found = user_and_actor(user.pk)
+    if found is None:
+        raise NotFound("There is no such person.")
+    return found[1]
+
+
+def user_and_actor(user_id: int) -> tuple[User, Actor] | None:
+    """An account, disabled ones too, and the actor that it is; None where there is none."""
+    rows = _USER.rows(user=user_id)
+    users = [taken(User, row) for row in rows]
+    return (users[0], _actor(rows)) if users else None
+
+
 def person_now(user_id: int) -> Actor | None:
     """The actor that a person is at this moment; None for an account that is disabled or not there."""
     rows = _PERSON.rows(user=user_id)
@@ -89,9 +94,10 @@ def _actor(rows: Sequence[Sequence[Any]], *, token: Token | None = None) -> Acto
         ra_role=RaRole(ra_role),
         memberships={
             OrganisationId(organisation): OrgRole(role)
-            for *_same, organisation, role, active, organisation_active in rows
+            for *_same, organisation, role, _name, active, organisation_active in rows
             if active and organisation_active
         },
+        organisations=tuple(sorted(name for *_same, name, active, its in rows if active and its)),
         must_change_password=must_change,
         token=token,
     )

@@ -12,7 +12,6 @@ from django.views.decorators.http import require_safe
 
 from certdesk.domain.actors import Action, Actor, can
 from certdesk.domain.requests import State, Status, status_text
-from certdesk.store.selectors.organisations import list_organisations
 from certdesk.store.selectors.requests import Filters, RequestRow, Sort, list_requests
 from certdesk.web import times
 from certdesk.web.actor import actor_of
@@ -78,9 +77,7 @@ def shows_organisation(actor: Actor) -> bool:
 
 def organisation_name(actor: Actor) -> str:
     """The name of the reader's organisation, when there is just one."""
-    if shows_organisation(actor) or not actor.memberships:
-        return ""
-    return next((row.legal_name for row in list_organisations(actor=actor)), "")
+    return "" if shows_organisation(actor) else "".join(actor.organisations)
 
 
 def may_request(actor: Actor) -> bool:

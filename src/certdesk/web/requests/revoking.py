@@ -28,12 +28,7 @@ from certdesk.domain.revocation import (
 from certdesk.services.requests import may_end
 from certdesk.services.revocation import Progress, may_revoke, reasons_for, revoke_certificate
 from certdesk.services.texts import MAX_TEXT
-from certdesk.store.selectors.certificates import (
-    Filters,
-    ListedCertificate,
-    get_certificate,
-    list_certificates,
-)
+from certdesk.store.selectors.certificates import ListedCertificate, get_certificate, newest_certificates
 from certdesk.store.selectors.requests import RequestDetail, get_request
 from certdesk.web import times
 from certdesk.web.actor import actor_of
@@ -100,7 +95,7 @@ def certificate_lines(actor: Actor, detail: RequestDetail, *, now: datetime) -> 
     """The certificates of a request, newest first."""
     if not detail.certificates:
         return []
-    found = list_certificates(actor=actor, filters=Filters(request=detail.number, limit=SHOWN), now=now)
+    found = newest_certificates(detail.number, limit=SHOWN, now=now)
     may = may_revoke(actor, organisation_id=detail.organisation_id, requester_id=detail.requester_id)
     return [_line(row, may_revoke_it=may) for row in found]
 
