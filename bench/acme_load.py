@@ -14,7 +14,7 @@ import struct
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -167,18 +167,17 @@ class Client:
         self.nonce = reply.headers["Replay-Nonce"]
         return reply
 
-    def csr(self, name: str) -> bytes:
-        """A CSR in DER for one name."""
-        sans = x509.SubjectAlternativeName([x509.DNSName(name)])
+    def csr(self, *names: str) -> bytes:
+        """A CSR in DER for some names."""
+        sans = x509.SubjectAlternativeName([x509.DNSName(name) for name in names])
         builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
         signed = builder.add_extension(sans, critical=False).sign(self.leaf, hashes.SHA256())
         return signed.public_bytes(Encoding.DER)
 
-    def issue(self, name: str, csr: bytes, *, challenged: bool) -> bytes:
+    def issue(self, names: Sequence[str], csr: bytes, *, challenged: bool) -> bytes:
         """From newOrder to the downloaded chain; `challenged` says that http-01 must be needed for it."""
-        made = self.post(
-            self.at["newOrder"], json.dumps({"identifiers": [{"type": "dns", "value": name}]}).encode()
-        )
+        asked = [{"type": "dns", "value": name} for name in names]
+        made = self.post(self.at["newOrder"], json.dumps({"identifiers": asked}).encode())
         order, address = made.json, made.headers["Location"]
         assert order["status"] == ("pending" if challenged else "ready"), order
         if challenged:

@@ -62,7 +62,7 @@ def profile(*, orders: int) -> None:
 
 def _one(client: Client, domain: str, *, challenged: bool) -> None:
     name = client.name(domain)
-    client.issue(name, client.csr(name), challenged=challenged)
+    client.issue([name], client.csr(name), challenged=challenged)
 
 
 def _warm(client: Client, domain: str, *, challenged: bool) -> None:
@@ -76,7 +76,7 @@ def _profiled(client: Client, domain: str, *, challenged: bool, orders: int) -> 
     recorder = cProfile.Profile()
     recorder.enable()
     for name, csr in jobs:
-        client.issue(name, csr, challenged=challenged)
+        client.issue([name], csr, challenged=challenged)
     recorder.disable()
     for order, lines in (("cumulative", 90), ("tottime", 40)):
         text = io.StringIO()

@@ -3,7 +3,8 @@
 Run: `make bench`, or `.venv/bin/python bench/bench_acme.py [--rounds N] [--orders N] [--workers N]
 [--profile]`.
 An order goes from newOrder to the downloaded chain: one name, P-256, one kept connection for each client.
-“challenged” proves the name by http-01 to a responder on the loopback; “pre-validated” needs no challenge.
+“challenged” proves the name by http-01 to a responder on the loopback; “pre-validated” needs no challenge;
+“renewal” orders a name anew that has a certificate; “100 names” are in one pre-validated order.
 Certdesk judges, lints, audits and stores on a disk; it speaks plain HTTP behind a proxy. Pebble is a test
 server in Go that keeps everything in memory, does none of that, and speaks TLS. CPU is that of all processes
 of a server, PostgreSQL's own among them. Each round measures both, one right after the other; machines drift
@@ -36,16 +37,22 @@ from tests.harness.waiting import wait_until
 #: Trusted by its suffix and validated by nobody: what is below it needs a challenge.
 UNPROVEN = "bench.ac.uk"
 CLIENTS = 8
-FLOWS = (("challenged", True), ("pre-validated", False))
+CHALLENGED, VALIDATED, RENEWAL, MANY = FLOWS = ("challenged", "pre-validated", "renewal", "100 names")
+NAMES = 100
+Jobs = list[tuple[tuple[str, ...], bytes]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """One load run: orders, CPU ms for each, orders a second, wall ms of each."""
+    """One load run: CPU ms for each order in each kind of process, orders a second, wall ms of each."""
 
-    cpu_ms: float
+    parts: dict[str, float]
     rate: float
     taken: tuple[float, ...]
+
+    @property
+    def cpu_ms(self) -> float:
+        return sum(self.parts.values())
 
 
 class Hung(RuntimeError):
@@ -64,9 +71,11 @@ class Server:
     postgres: int = 0
     reuses: bool = False
 
-    def cpu(self) -> float:
-        """CPU seconds so far."""
-        return cpu_seconds(self.group) + (family_seconds(self.postgres) if self.postgres else 0.0)
+    def cpu(self) -> dict[str, float]:
+        """CPU seconds so far: of the process with the worker in it, of the others, of PostgreSQL."""
+        first = cpu_seconds(self.group, only=self.group)
+        told = {"worker": first, "web": cpu_seconds(self.group) - first}
+        return told | ({"PostgreSQL": family_seconds(self.postgres)} if self.postgres else {})
 
 
 def family_seconds(parent: int) -> float:
@@ -178,7 +187,7 @@ def _answers(target: Target) -> bool:
 
 def work(
     client: Client,
-    jobs: Sequence[tuple[str, bytes]],
+    jobs: Jobs,
     *,
     challenged: bool,
     start: float,
@@ -189,9 +198,9 @@ def work(
     try:
         client.send("HEAD", client.at["newNonce"], body=b"", headers={})
         time.sleep(max(0.0, start - time.time()))
-        for name, csr in jobs:
+        for names, csr in jobs:
             began = time.perf_counter()
-            chain = client.issue(name, csr, challenged=challenged)
+            chain = client.issue(names, csr, challenged=challenged)
             assert chain.startswith(b"-----BEGIN CERTIFICATE-----"), chain
             taken.append((time.perf_counter() - began) * 1000)
     except TimeoutError:
@@ -199,25 +208,27 @@ def work(
     results.put(taken)
 
 
-def jobs_for(client: Client, server: Server, *, challenged: bool, count: int) -> list[tuple[str, bytes]]:
+def jobs_for(client: Client, server: Server, flow: str, *, count: int) -> Jobs:
     """Names and CSRs, made beforehand. Pebble is ready for one name only after it was proven once."""
-    if not challenged and server.reuses:
+    if flow == RENEWAL or (flow == VALIDATED and server.reuses):
         name = client.name(DOMAIN)
-        client.issue(name, client.csr(name), challenged=True)
-        return [(name, client.csr(name))] * count
-    names = [client.name(UNPROVEN if challenged else DOMAIN) for _ in range(count)]
-    return [(name, client.csr(name)) for name in names]
+        client.issue([name], client.csr(name), challenged=server.reuses)
+        return [((name,), client.csr(name)) for _ in range(count)]
+    some = NAMES if flow == MANY else 1
+    domain = UNPROVEN if flow == CHALLENGED else DOMAIN
+    names = [tuple(client.name(domain) for _ in range(some)) for _ in range(count)]
+    return [(few, client.csr(*few)) for few in names]
 
 
-def load(server: Server, clients: Sequence[Client], *, challenged: bool, orders: int) -> Measured:
+def load(server: Server, clients: Sequence[Client], flow: str, *, orders: int) -> Measured:
     """One load run: `orders` in all, shared among the clients. Raises Hung."""
-    jobs = [jobs_for(one, server, challenged=challenged, count=orders // len(clients)) for one in clients]
+    jobs = [jobs_for(one, server, flow, count=orders // len(clients)) for one in clients]
     results: multiprocessing.Queue[list[float]] = multiprocessing.Queue()
     start = time.time() + 0.3
     people = []
     for client, own in zip(clients, jobs, strict=True):
         client.close()
-        arguments = {"challenged": challenged, "start": start, "results": results}
+        arguments = {"challenged": flow == CHALLENGED, "start": start, "results": results}
         people.append(multiprocessing.Process(target=work, args=(client, own), kwargs=arguments))
     for person in people:
         person.start()
@@ -227,13 +238,14 @@ def load(server: Server, clients: Sequence[Client], *, challenged: bool, orders:
     if not all(parts):
         raise Hung
     taken = [value for part in parts for value in part]
-    seconds, spent = time.perf_counter() - began, server.cpu() - before
+    seconds, after = time.perf_counter() - began, server.cpu()
     for client, person in zip(clients, people, strict=True):
         person.join()
         client.nonce = client.send("HEAD", client.at["newNonce"], body=b"", headers={}).headers[
             "Replay-Nonce"
         ]
-    return Measured(cpu_ms=spent / len(taken) * 1000, rate=len(taken) / seconds, taken=tuple(taken))
+    spent = {kind: (after[kind] - before[kind]) / len(taken) * 1000 for kind in after}
+    return Measured(parts=spent, rate=len(taken) / seconds, taken=tuple(taken))
 
 
 def accounts(target: Target, keys: Sequence[Client]) -> list[Client]:
@@ -248,12 +260,14 @@ Rows = dict[tuple[str, int], list[Measured]]
 
 
 def round_of(server: Server, keys: Sequence[Client], rows: Rows, *, orders: int) -> None:
-    """Measures every flow once, with one client and with all."""
+    """Measures every flow once, with one client and with all; Pebble only where one name is asked for."""
     clients = accounts(server.target, keys)
-    for flow, challenged in FLOWS:
+    for flow in FLOWS:
+        if flow in (RENEWAL, MANY) and server.reuses:
+            continue
         for count in (1, len(clients)):
-            found = load(server, clients[:count], challenged=challenged, orders=orders)
-            rows.setdefault((flow, count), []).append(found)
+            few = max(count, orders // 8) if flow == MANY else orders
+            rows.setdefault((flow, count), []).append(load(server, clients[:count], flow, orders=few))
 
 
 def beside(responder: Responder, place: Path, keys: Sequence[Client], rows: Rows, *, orders: int) -> None:
@@ -279,11 +293,15 @@ def spread(values: Sequence[float], *, digits: int = 1) -> str:
 
 def table(ours: Rows, theirs: Rows) -> None:
     """One row a flow and number of clients; ratios are of rounds, then their median."""
-    print("| order, 1 name | CPU ms | orders/s | ms, p50 / p99 | Pebble: CPU ms, orders/s | CPU, × Pebble |")
-    print("|---|---|---|---|---|---|")
+    print(
+        "| order | CPU ms | of which | orders/s | ms, p50 / p99 | Pebble: CPU ms, orders/s | CPU, × Pebble |"
+    )
+    print("|---|---|---|---|---|---|---|")
     for (flow, count), rows in ours.items():
         taken = [value for row in rows for value in row.taken]
-        others = theirs.get((flow, count), [])
+        # A renewal is to Pebble what it is ready for: its one name, ordered again.
+        others = theirs.get((VALIDATED if flow == RENEWAL else flow, count), [])
+        parts = (f"{kind} {statistics.median(row.parts[kind] for row in rows):.1f}" for kind in rows[0].parts)
         ratios = [mine.cpu_ms / other.cpu_ms for mine, other in zip(rows, others, strict=bool(others))]
         beside = (
             f"{statistics.median(one.cpu_ms for one in others):.2f}, "
@@ -292,7 +310,7 @@ def table(ours: Rows, theirs: Rows) -> None:
             else "– | –"
         )
         print(
-            f"| {flow}, {count} client(s) | {spread([row.cpu_ms for row in rows])} "
+            f"| {flow}, {count} client(s) | {spread([row.cpu_ms for row in rows])} | {', '.join(parts)} "
             f"| {statistics.median(row.rate for row in rows):.0f} "
             f"| {percentile(taken, 0.5):.0f} / {percentile(taken, 0.99):.0f} | {beside} |"
         )

@@ -30,7 +30,7 @@ from certdesk.store.selectors.requests import Filters, Sort  # noqa: E402 - as a
 ORGANISATIONS = 400
 ROUNDS = 100
 
-#: One row in 30 is Example University's; names are words that repeat, so that searches are rare or common.
+#: One row in ten is Example University's; names are words that repeat, so that searches are rare or common.
 COLUMNS = """organisation_id, requester_id, channel, profile_id, profile_version, names,
     common_names, duration_years, server_software, note, checks, policy_digest, content_digest,
     idempotency_key, submission_digest, state, status, ended_by_ra, detail, version, created_at, changed_at,
@@ -47,7 +47,7 @@ def fill(rows: int) -> None:
     university = Organisation.objects.get(slug="example-university").pk
     first = Organisation.objects.get(slug="bench-0").pk
     alice = User.objects.get(username="alice").pk
-    organisation = f"CASE WHEN MOD(n, 30) = 0 THEN {university} ELSE {first} + MOD(n, {ORGANISATIONS}) END"
+    organisation = f"CASE WHEN MOD(n, 10) = 0 THEN {university} ELSE {first} + MOD(n, {ORGANISATIONS}) END"
     name = "'host-' || n || '.dept' || MOD(n, 97) || '.example.ac.uk'"
     state = "CASE MOD(n, 8) WHEN 4 THEN 'rejected' WHEN 5 THEN 'withdrawn' ELSE 'approved' END"
     status = "CASE MOD(n, 8) WHEN 4 THEN 'rejected_by_ra' WHEN 5 THEN 'withdrawn' ELSE 'issued' END"
