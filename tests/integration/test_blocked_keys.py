@@ -81,18 +81,14 @@ def test_a_report_binds_others_on_proof_or_on_an_officers_word(way: str) -> None
     """A claim is about the organisation's own key: what another one does with it is not touched."""
     here, key, other = acme_world(), ec.generate_private_key(ec.SECP256R1()), charlie()
     here.registered()
-    w, account = here.world, AcmeAccount.objects.get().pk
+    w, account = here.world, AcmeAccount.objects.get()
     row = issued(w, key)
     match way:
         case "person" | "officer":
             who = w.alice if way == "person" else w.olga
             revoke_certificate(actor=who, certificate_id=row.pk, reason=COMPROMISE, clock=Clock())
         case "account" | "key":
-            proof = (
-                HoldsKey(spki_sha256=row.spki_sha256)
-                if way == "key"
-                else HoldsAccount(account_id=account, organisation_id=w.university)
-            )
+            proof = HoldsKey(spki_sha256=row.spki_sha256) if way == "key" else HoldsAccount(account=account)
             machine = Actor(label="a machine")
             revoke_by_proof(
                 actor=machine, certificate_id=row.pk, proof=proof, reason=COMPROMISE, clock=Clock()

@@ -190,11 +190,15 @@ def _account_id(kid: str) -> int:
 def _after_refusal(call: Call, error: CertdeskError) -> None:
     """A refused request does not come back: its nonce is spent, and an account's people can see the reason.
 
+    Raises AcmeRefused (badNonce) where an earlier request has spent it (RFC 8555 6.5).
     For strangers nothing is written: sending the same refused message again gets them the same answer.
     """
     if call.account is None:
         return
     with write_transaction():
-        burn_nonce(call.envelope.nonce, now=call.now)
+        if call.is_spent:  # by this request, in a transaction that may have been taken back
+            burn_nonce(call.envelope.nonce, now=call.now)
+        else:
+            spend_nonce(call.envelope.nonce, now=call.now)
         if not isinstance(error, AcmeRefused) or error.kind is not ProblemType.BAD_NONCE:
             note_problem(call.account, error.detail, now=call.now)

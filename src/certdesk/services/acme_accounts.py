@@ -120,7 +120,7 @@ def change_key(*, account: AcmeAccount, new: AccountKey, now: datetime) -> None:
     must_be_able(account, Action.ACME_ACCOUNT)
     with write_transaction():
         lock_organisation(OrganisationId(account.organisation_id), new.spki_sha256)
-        refuse_ended(account.pk)
+        refuse_ended(account)
         _refuse_blocked(new, account.organisation_id)
         holder = AcmeAccount.objects.filter(spki_sha256=new.spki_sha256).values_list("id", flat=True)
         if (taken := holder.first()) is not None:
@@ -179,24 +179,37 @@ def judged_now(
     """
     found = account_and_facts(account.pk, adns=adns_of(names), key=key, now=now)
     runtime.note_version(found.settings_version)
-    if found.account.thumbprint != account.thumbprint:
-        told = "The account's key has just been changed. Sign with the new one."
-        raise AcmeRefused(ProblemType.UNAUTHORIZED, told, status=401)
+    _refuse_changed(account, found.account)
     _refuse(credential_obstacles(account_standing(found), names=names, profile_id=profile_id, now=now))
     return found
 
 
-def refuse_ended(account_id: int) -> None:
-    """Raises AcmeRefused (unauthorized) for an account that may do nothing by now, under the lock."""
-    _refuse(account_obstacle(standing_now(account_id)))
+def refuse_ended(account: AcmeAccount) -> None:
+    """Raises AcmeRefused (unauthorized) for an account that may do nothing by now, under the lock.
+
+    Nor for a key that was the account's when it signed, and is no longer.
+    """
+    found = _account_now(account.pk)
+    _refuse_changed(account, found.account)
+    _refuse(account_obstacle(account_standing(found)))
 
 
 def standing_now(account_id: int) -> Standing:
     """What stands for and against an account in the database at this moment."""
+    return account_standing(_account_now(account_id))
+
+
+def _account_now(account_id: int) -> AccountNow:
     if (found := account_now(account_id)) is None:
         raise InvariantViolated("an account is never deleted, and this one is not there")
     runtime.note_version(found.settings_version)
-    return account_standing(found)
+    return found
+
+
+def _refuse_changed(signed: AcmeAccount, now: AcmeAccount) -> None:
+    if now.thumbprint != signed.thumbprint:
+        told = "The account's key has just been changed. Sign with the new one."
+        raise AcmeRefused(ProblemType.UNAUTHORIZED, told, status=401)
 
 
 def account_standing(found: AccountNow) -> Standing:
@@ -326,6 +339,6 @@ def _refuse_blocked(key: AccountKey, organisation_id: int | None) -> None:
 
 def _change(account: AcmeAccount, **changes: object) -> None:
     lock_organisation(OrganisationId(account.organisation_id))
-    refuse_ended(account.pk)
+    refuse_ended(account)
     if not AcmeAccount.objects.filter(id=account.pk, deactivated_at__isnull=True).update(**changes):
         raise AcmeRefused(ProblemType.UNAUTHORIZED, "This account was deactivated.", status=401)

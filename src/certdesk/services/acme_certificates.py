@@ -75,7 +75,7 @@ def revoke_by_account(
         )
     if not may:
         raise AcmeRefused(ProblemType.UNAUTHORIZED, "This account may not revoke this certificate.")
-    proof = HoldsAccount(account_id=account.pk, organisation_id=holder)
+    proof = HoldsAccount(account=account)
     revoke_by_proof(actor=actor, certificate_id=row.pk, proof=proof, reason=reason, clock=clock)
 
 

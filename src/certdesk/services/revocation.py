@@ -33,7 +33,7 @@ from certdesk.services.requests import end_under_lock
 from certdesk.services.texts import storable
 from certdesk.store import audit, jobs
 from certdesk.store.db import write_transaction
-from certdesk.store.models import Certificate, KeyProof, Request, Revocation, RevocationOutcome
+from certdesk.store.models import AcmeAccount, Certificate, KeyProof, Request, Revocation, RevocationOutcome
 from certdesk.store.selectors.certificates import get_certificate
 from certdesk.store.selectors.facts import lock_organisation
 from certdesk.store.transitions import note_revoked
@@ -65,8 +65,7 @@ class HoldsKey:
 class HoldsAccount:
     """An ACME account, which acts for an organisation and may revoke what that holds."""
 
-    account_id: int
-    organisation_id: OrganisationId
+    account: AcmeAccount
 
 
 def revoke_certificate(
@@ -124,8 +123,8 @@ def revoke_by_proof(
         case HoldsKey(spki_sha256=shown):
             if shown != row.spki_sha256:
                 raise NotAuthorized("The key is not that of the certificate.")
-        case HoldsAccount(organisation_id=holder):
-            if holder != row.request.organisation_id:
+        case HoldsAccount(account=account):
+            if account.organisation_id != row.request.organisation_id:
                 raise NotFound("There is no such certificate.")
     if reason in RA_ONLY:
         told = f"“{reason}” is for RA officers to say."
@@ -135,7 +134,7 @@ def revoke_by_proof(
         reason=reason,
         note="",
         proof=KeyProof.POSSESSION if isinstance(proof, HoldsKey) else KeyProof.CLAIM,
-        account_id=proof.account_id if isinstance(proof, HoldsAccount) else None,
+        account=proof.account if isinstance(proof, HoldsAccount) else None,
     )
     return _revoke(row, asked, clock=clock)
 
@@ -188,7 +187,7 @@ class _Asked:
     note: str
     proof: KeyProof
     ends_request: bool = False
-    account_id: int | None = None
+    account: AcmeAccount | None = None
 
     @property
     def everywhere(self) -> bool:
@@ -223,8 +222,8 @@ def _refuse_not_theirs(row: Certificate, asked: _Asked, actor: Actor) -> None:
 def _lock(row: Certificate, asked: _Asked) -> None:
     """Takes the organisation's lock, and judges under it whether whoever asked still may."""
     lock_organisation(OrganisationId(row.request.organisation_id))
-    if asked.account_id is not None:
-        refuse_ended(asked.account_id)
+    if asked.account is not None:
+        refuse_ended(asked.account)
     elif asked.actor.user_id is not None:
         _refuse_not_theirs(row, asked, actor_now(asked.actor))
 

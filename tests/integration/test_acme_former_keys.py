@@ -1,0 +1,75 @@
+"""A request that was signed with an account's key before that was changed, or sent twice, does nothing."""
+
+import json
+from collections.abc import Callable
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from certdesk.domain.requests import OrganisationId
+from certdesk.services import acme_accounts, revocation
+from certdesk.store.models import AcmeAccount, BlockedKey, Revocation
+from certdesk.store.selectors.facts import lock_organisation
+from tests.harness.acme_client import AcmeClient, Reply, b64, make_csr, new_key, public, sign
+from tests.integration.acme_support import AcmeWorld
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+NAME = "www.example.ac.uk"
+
+
+def _change_key(one: AcmeClient, _der: bytes) -> Reply:
+    url, new = one.at["keyChange"], new_key()
+    inner = json.dumps({"account": one.kid, "oldKey": public(one.key)}).encode()
+    return one.post(url, sign(inner, new, {"alg": "ES256", "jwk": public(new), "url": url}))
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda one, der: one.post(one.at["revokeCert"], {"certificate": b64(der), "reason": 0}),
+        lambda one, der: one.post(one.at["revokeCert"], {"certificate": b64(der), "reason": 1}),
+        lambda one, _der: one.post(one.kid, {"contact": ["mailto:new@example.ac.uk"]}),
+        lambda one, _der: one.post(one.kid, {"status": "deactivated"}),
+        _change_key,
+    ],
+    ids=["revokes", "reports its key", "changes contacts", "deactivates", "changes its key"],
+)
+def test_a_key_that_was_changed_meanwhile_does_nothing(
+    here: AcmeWorld, monkeypatch: pytest.MonkeyPatch, act: Callable[[AcmeClient, bytes], Reply]
+) -> None:
+    """The account's holder changed it because it was lost; whoever found it signs with it at that moment."""
+    one = here.registered()
+    der = x509.load_pem_x509_certificate(one.issue(NAME)).public_bytes(Encoding.DER)
+    before = AcmeAccount.objects.get()
+
+    def changed(organisation_id: OrganisationId, *keys: str) -> None:
+        lock_organisation(organisation_id, *keys)
+        AcmeAccount.objects.update(thumbprint="t" * 43, spki_sha256="0" * 64)
+
+    for module in (acme_accounts, revocation):
+        monkeypatch.setattr(module, "lock_organisation", changed)
+    refused = act(one, der)
+    assert (refused.status, refused.problem) == (401, "unauthorized")
+    now = AcmeAccount.objects.get()
+    assert (now.contacts, now.deactivated_at, now.jwk) == (before.contacts, None, before.jwk)
+    assert not Revocation.objects.exists()
+    assert not BlockedKey.objects.exists()
+
+
+@pytest.mark.parametrize("refused_early", ["other names", "foreign order", "no CSR"])
+def test_a_finalize_that_was_refused_early_has_spent_its_nonce(here: AcmeWorld, refused_early: str) -> None:
+    """RFC 8555 6.5: the same message a second time is badNonce, whatever the first was refused for."""
+    one = here.registered()
+    order = one.order(NAME).json
+    url = (
+        order["finalize"].replace("/order/", "/order/9") if "foreign" in refused_early else order["finalize"]
+    )
+    csr = b64(make_csr("other.example.ac.uk" if "names" in refused_early else NAME))
+    payload = json.dumps({} if "no CSR" in refused_early else {"csr": csr}).encode()
+    message = json.dumps(sign(payload, one.key, one.header(url))).encode()
+    first, second = one.post_raw(url, message), one.post_raw(url, message)
+    assert first.problem != "badNonce"
+    assert first.status >= 400
+    assert (second.status, second.problem) == (400, "badNonce")
