@@ -97,7 +97,7 @@ def _database(url: str) -> dict[str, object]:
                 "timeout": 20,
                 # FULL: an intent that was acted on must survive a power cut, not only a crash.
                 "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON; "
-                "PRAGMA cache_size=-65536; PRAGMA mmap_size=268435456;",
+                "PRAGMA cache_size=-16384; PRAGMA mmap_size=268435456;",
             },
         }
     if parts.scheme in ("postgres", "postgresql"):

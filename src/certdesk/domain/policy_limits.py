@@ -44,7 +44,7 @@ class KeyKind:
 class KeyUses:
     """Where the service has met a public key before.
 
-    `earlier_request` is the newest request of the same organisation with it; `elsewhere` says that another
+    `earlier_request` is the request of the same organisation that used it last; `elsewhere` says that another
     organisation has used it.
     """
 

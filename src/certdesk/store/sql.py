@@ -41,13 +41,12 @@ JOIN store_eabcredential c ON c.id = a.credential_id JOIN store_organisation g O
 #: The proofs of some domains, and what is known of a key.
 _FACTS_COLUMNS = """
   (SELECT json_group_array(json_array(d.adn, v.method, v.validated_at, v.expires_at))
-    FROM json_each(%(adns)s) AS each
-    JOIN store_domain d ON d.organisation_id = {own} AND d.adn = each.value
-    JOIN store_validationrecord v ON v.domain_id = d.id AND v.expires_at > %(now)s
-      AND v.end_reason = ''{but}),
+    FROM store_domain d JOIN store_validationrecord v ON v.domain_id = d.id
+    WHERE d.organisation_id = {own} AND d.adn IN (SELECT each.value FROM json_each(%(adns)s) AS each)
+      AND v.expires_at > %(now)s AND v.end_reason = ''{but}),
   {blocked},
-  (SELECT MAX(request_id) FROM store_issuance
-    WHERE spki_sha256 = %(key)s AND organisation_id = {own} AND id < %(before)s),
+  (SELECT request_id FROM store_issuance
+    WHERE spki_sha256 = %(key)s AND organisation_id = {own} AND id < %(before)s ORDER BY id DESC LIMIT 1),
   EXISTS (SELECT 1 FROM store_issuance
     WHERE spki_sha256 = %(key)s AND organisation_id < {own} AND id < %(before)s),
   EXISTS (SELECT 1 FROM store_issuance
@@ -224,7 +223,7 @@ ORDERED = Statement(
 SELECT o.identifiers, o.profile_id, c.der, h.certificates
 FROM store_acmeorder o JOIN store_certificate c ON c.id = o.certificate_id
 JOIN store_issuerchain h ON h.id = c.issuer_chain_id
-WHERE o.certificate_id = %(certificate)s AND o.account_id = %(account)s""",
+WHERE o.certificate_id = %(certificate)s AND +o.account_id = %(account)s""",
     *(list, str, bytes, list),
 )
 
@@ -240,7 +239,7 @@ SELECT * FROM ({_MAY_COVER} AND r.id IN (
     WHERE n.name = %(name)s)
   ORDER BY r.id DESC LIMIT %(issued)s) AS issued
 UNION ALL
-SELECT * FROM ({_MAY_COVER} AND r.status <> 'issued' AND r.channel = 'acme'
+SELECT * FROM ({_MAY_COVER} AND r.channel = 'acme' AND NOT (r.status = 'issued')
     AND EXISTS (SELECT 1 FROM json_each(r.names) AS each WHERE each.value = %(name)s)
   ORDER BY r.id DESC LIMIT %(fresh)s) AS fresh""",  # noqa: S608 - no input
     *kinds_of(Request),
@@ -263,7 +262,7 @@ SELECT {columns_of(Request, "r")}, {columns_of(Organisation, "g")},
 FROM store_request r JOIN store_organisation g ON g.id = r.organisation_id
 JOIN store_user u ON u.id = r.requester_id
 LEFT JOIN store_issuance i ON r.channel <> 'acme' AND i.id = (
-  SELECT MIN(id) FROM store_issuance WHERE request_id = r.id AND order_id IS NULL)
+  SELECT MIN(id) FROM store_issuance WHERE request_id = r.id AND +order_id IS NULL)
 WHERE r.id = %(request)s""",  # noqa: S608 - no input
     *(*kinds_of(Request, Organisation), str, list, str, bytes, str),
 )

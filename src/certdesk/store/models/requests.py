@@ -63,7 +63,6 @@ class Request(models.Model):
         indexes: ClassVar = [
             models.Index(name="request_newest", fields=["organisation", "-id"]),
             models.Index(name="request_by_status", fields=["organisation", "status", "-id"]),
-            models.Index(name="request_allowing", fields=["organisation", "profile_id", "state", "-id"]),
             models.Index(name="request_by_name", fields=["organisation", "common_names", "id"]),
             models.Index(name="request_all_by_name", fields=["common_names", "id"]),
             models.Index(name="request_all_by_status", fields=["status", "-id"]),
@@ -74,6 +73,12 @@ class Request(models.Model):
             ),
             models.Index(
                 name="request_ended", fields=["organisation", "-id"], condition=models.Q(state=State.ENDED)
+            ),
+            # Entitlements without a certificate, which the next order of their names looks through.
+            models.Index(
+                name="request_fresh",
+                fields=["organisation", "profile_id", "-id"],
+                condition=models.Q(channel="acme", state=State.APPROVED) & ~models.Q(status=Status.ISSUED),
             ),
             models.Index(name="request_same_submission", fields=["requester", "submission_digest"]),
         ]

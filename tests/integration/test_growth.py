@@ -1,0 +1,152 @@
+"""What people do every day costs the database no more after years: no read grows with what lies there.
+
+SQLite counts the steps of its virtual machine, which no other load on the machine disturbs. A read that walks
+along all requests, certificates or domains of an organisation shows up as thousands of steps.
+"""
+
+from collections.abc import Callable
+from itertools import count
+
+import pytest
+from django.db import connection
+from django.db.models import Model
+from django.test import Client
+
+from certdesk.services.requests import preview_request
+from certdesk.store.models import (
+    AcmeAuthorization,
+    AcmeOrder,
+    Approval,
+    CaaCheck,
+    Certificate,
+    CertificateName,
+    Domain,
+    Issuance,
+    Request,
+    RequestEvent,
+    ValidationRecord,
+)
+from tests.integration.acme_support import acme_world
+from tests.integration.api_calls import Caller, with_token
+from tests.integration.support import NOW, signed_in, submission, submit
+
+pytestmark = [pytest.mark.django_db(transaction=True)]
+
+MANY = 400
+#: How much dearer an act may become: a few more levels of the indexes.
+ALLOWED = 1.25
+
+
+def steps(act: Callable[[], object]) -> int:
+    """How many steps of SQLite's machine an act takes, in tens, once everything is warm."""
+    act()
+    taken = 0
+
+    def step() -> int:
+        nonlocal taken
+        taken += 1
+        return 0
+
+    connection.connection.set_progress_handler(step, 10)
+    try:
+        act()
+    finally:
+        connection.connection.set_progress_handler(None, 0)
+    return taken
+
+
+def copied(row: Model, **changes: Callable[[int], object]) -> list[Model]:
+    """As many more rows like this one; `changes` say what differs, by the copy's number."""
+    kind = type(row)
+    fields = [f.attname for f in kind._meta.concrete_fields if not f.primary_key]
+    made = [
+        kind(**{name: changes[name](n) if name in changes else getattr(row, name) for name in fields})
+        for n in range(MANY)
+    ]
+    kind._base_manager.bulk_create(made)
+    return made
+
+
+def grow(number: int) -> None:
+    """The organisation has had many more requests, certificates and domains like this one's."""
+    request = Request.objects.get(id=number)
+    requests = copied(
+        request,
+        names=lambda n: [f"copy-{n}.example.ac.uk"],
+        common_names=lambda n: f"copy-{n}.example.ac.uk",
+        idempotency_key=lambda n: f"copy {number} {n}",
+        submission_digest=lambda n: f"copy {n}",
+    )
+    for event in RequestEvent.objects.filter(request_id=number):
+        copied(event, request_id=lambda n: requests[n].pk)
+    for approval in Approval.objects.filter(request_id=number):
+        copied(approval, request_id=lambda n: requests[n].pk)
+    issuance = Issuance.objects.get(request_id=number)
+    orders = None
+    if issuance.order_id is not None:
+        order = AcmeOrder.objects.get(id=issuance.order_id)
+        orders = copied(order, request_id=lambda n: requests[n].pk, certificate_id=lambda _n: None)
+        for authorization in AcmeAuthorization.objects.filter(order=order):
+            copied(authorization, order_id=lambda n: orders[n].pk, token=lambda n: f"copy {n}")
+    issuances = copied(
+        issuance,
+        request_id=lambda n: requests[n].pk,
+        order_id=lambda n: orders[n].pk if orders else None,
+        idempotency_key=lambda n: f"copy {number} {n}",
+        intent_key=lambda n: f"copy {number} {n}",
+        serial=lambda n: f"{number}c{n}",
+    )
+    certificates = copied(
+        Certificate.objects.get(request_id=number),
+        request_id=lambda n: requests[n].pk,
+        issuance_id=lambda n: issuances[n].pk,
+        sha256=lambda n: f"copy {number} {n}",
+        serial=lambda n: f"{number}c{n}",
+    )
+    for name in CertificateName.objects.filter(certificate__request_id=number):
+        copied(name, certificate_id=lambda n: certificates[n].pk, name=lambda n: f"copy-{n}.example.ac.uk")
+    for caa in CaaCheck.objects.filter(request_id=number):
+        copied(caa, request_id=lambda n: requests[n].pk)
+
+
+def test_every_day_s_acts_cost_the_same_after_years() -> None:
+    here = acme_world()
+    w, one = here.world, here.registered()
+    hosts = (f"h{n}.example.ac.uk" for n in count())
+    number = submit(w.alice, next(hosts)).number
+    one.issue("renewed.example.ac.uk")
+    one.issue("shown.example.ac.uk")
+    machine = Request.objects.filter(channel="acme").latest("id").pk
+    portal, rest = signed_in("alice"), with_token(w.alice)
+    acts: dict[str, Callable[[], object]] = {
+        "order": lambda: one.issue(next(hosts)),
+        "renewal": lambda: one.issue("renewed.example.ac.uk"),
+        "preview": lambda: preview_request(
+            actor=w.alice, submission=submission(w.university, next(hosts)), now=NOW
+        ),
+        "confirm": lambda: submit(w.alice, next(hosts)),
+        "home": lambda: opened(portal, "/"),
+        "list": lambda: opened(portal, "/requests/"),
+        "page": lambda: opened(portal, f"/requests/{number}/"),
+        "page of an ACME client's": lambda: opened(portal, f"/requests/{machine}/"),
+        "REST list": lambda: opened(rest, "/requests?limit=2"),
+        "REST show": lambda: opened(rest, f"/requests/{number}"),
+        "zip": lambda: opened(rest, f"/requests/{number}/bundle.zip"),
+    }
+    for _ in range(60):  # more than a page of the list, which is full before and after
+        submit(w.alice, next(hosts))
+    before = {name: steps(act) for name, act in acts.items()}
+    grow(number)
+    grow(machine)
+    domain = Domain.objects.get(adn="example.ac.uk", organisation_id=w.university)
+    domains = copied(domain, adn=lambda n: f"copy-{n}.example.org")
+    for record in ValidationRecord.objects.filter(domain=domain):
+        copied(record, domain_id=lambda n: domains[n].pk)
+    after = {name: steps(act) for name, act in acts.items()}
+    dearer = {name: (before[name], after[name]) for name in acts if after[name] > before[name] * ALLOWED + 20}
+    assert not dearer
+
+
+def opened(client: Client | Caller, address: str) -> None:
+    status = client.get(address).status if isinstance(client, Caller) else client.get(address).status_code
+    assert status == 200, address
