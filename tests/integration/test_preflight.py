@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -191,32 +192,30 @@ def _number(upload: bytes) -> int:
     return int.from_bytes(public[-64:-32])
 
 
+@pytest.fixture
+def lint(monkeypatch: pytest.MonkeyPatch) -> Mock:
+    """Full lint of every certificate, which finds what the test wants."""
+    found = Mock(return_value=())
+    monkeypatch.setattr(lint_shapes, "lint_certificate", found)
+    monkeypatch.setattr(preflight, "SHAPES", lint_shapes.ShapeLint(pkilint="another version"))
+    return found
+
+
 class TestLint:
-    def test_what_it_finds_becomes_checks(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        linted: list[bytes] = []
-
-        def lint(der: bytes) -> tuple[Finding, ...]:
-            linted.append(der)
-            return (
-                Finding(code="pkix.one", severity=Severity.ERROR, message="One is wrong"),
-                Finding(code="pkix.two", severity=Severity.FATAL, message=""),
-                Finding(code="pkix.three", severity=Severity.WARNING, message="Unusual"),
-            )
-
-        monkeypatch.setattr(lint_shapes, "lint_certificate", lint)
-        monkeypatch.setattr(preflight, "SHAPES", lint_shapes.ShapeLint(pkilint="another version"))
-        w = world()
+    def test_what_it_finds_becomes_checks(self, w: World, lint: Mock) -> None:
+        lint.return_value = (
+            Finding(code="pkix.one", severity=Severity.ERROR, message="One is wrong"),
+            Finding(code="pkix.two", severity=Severity.FATAL, message=""),
+            Finding(code="pkix.three", severity=Severity.WARNING, message="Unusual"),
+        )
         shown = previewed(w, csr("www.example.ac.uk"))
         assert seen(shown, "certificate.lint") == [("refuse", "pkix.one"), ("refuse", "pkix.two")]
         assert shown.decision.outcome is Outcome.REFUSE
-        assert len(linted) == 1
+        assert lint.call_count == 1
 
     def test_a_submission_is_linted_once_by_the_gate(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        def never(_der: bytes) -> tuple[Finding, ...]:
-            raise AssertionError("linted for the list of a submission")
-
         w = world()
-        monkeypatch.setattr(preflight, "SHAPES", SimpleNamespace(objections=never))
+        monkeypatch.setattr(preflight, "SHAPES", Mock(side_effect=AssertionError))
         made = submit(w.alice, "www.example.ac.uk")
         assert made.status is Status.ISSUED
         (stored,) = [c for c in Request.objects.get().checks if c["code"] == "certificate.lint"]
@@ -232,11 +231,8 @@ class TestLint:
         finding = Finding(code="pkix.one", severity=Severity.ERROR, message="One is wrong")
         monkeypatch.setattr(preflight, "SHAPES", SimpleNamespace(objections=lambda _der: (finding,)))
         embedded = runtime.current().backend("embedded")
-
-        def refuse(*_: object) -> bytes:
-            raise BackendRefused("The certificate would break rules and is not signed.")
-
-        monkeypatch.setattr(type(embedded), "prepare", refuse)
+        broken = BackendRefused("The certificate would break rules and is not signed.")
+        monkeypatch.setattr(type(embedded), "prepare", Mock(side_effect=broken))
         shown = previewed(w, upload)
         assert shown.decision.outcome is Outcome.REFUSE
         with pytest.raises(PolicyRefused) as refused:
@@ -251,20 +247,11 @@ class TestLint:
         assert not Request.objects.exists()
 
     def test_what_the_ca_is_asked_for_later_is_linted_once_when_it_is_made(
-        self, monkeypatch: pytest.MonkeyPatch
+        self, w: World, lint: Mock
     ) -> None:
-        linted: list[bytes] = []
-
-        def lint(der: bytes) -> tuple[Finding, ...]:
-            linted.append(der)
-            return ()
-
-        monkeypatch.setattr(lint_shapes, "lint_certificate", lint)
-        monkeypatch.setattr(preflight, "SHAPES", lint_shapes.ShapeLint(pkilint="another version"))
-        w = world()
         asked = submission(w.university, "www.example.ac.uk")
         made = create_request(actor=w.alice, submission=asked, channel="api", now=NOW)
-        assert (made.status, len(linted)) == (Status.ACCEPTED, 1)
+        assert (made.status, lint.call_count) == (Status.ACCEPTED, 1)
 
     def test_the_real_certificate_lints_clean(self) -> None:
         shown = previewed(world(), csr("a.example.ac.uk", "*.example.ac.uk"))
@@ -273,10 +260,8 @@ class TestLint:
     def test_what_the_ca_cannot_make_is_told_before_it_is_asked(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def outlives(*_: object) -> bytes:
-            raise BackendRefused("The CA itself ends before. Choose a shorter duration.")
-
-        monkeypatch.setattr(EmbeddedBackend, "specimen", outlives)
+        outlives = BackendRefused("The CA itself ends before. Choose a shorter duration.")
+        monkeypatch.setattr(EmbeddedBackend, "specimen", Mock(side_effect=outlives))
         shown = previewed(world(), csr("www.example.ac.uk"), years=3)
         assert seen(shown, "certificate.ca_limits") == [("refuse", "")]
         assert found(shown, Verdict.REFUSE) == {"certificate.ca_limits"}

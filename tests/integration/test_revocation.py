@@ -13,7 +13,7 @@ from django.core import mail
 
 from certdesk.backends.embedded import EmbeddedBackend, EmbeddedConfig, create_authority
 from certdesk.backends.scripted import Behaviour, Revoking, Rule, ScriptedBackend, ScriptedConfig
-from certdesk.domain.actors import Actor, OrgRole
+from certdesk.domain.actors import Actor
 from certdesk.domain.errors import (
     BackendRefused,
     CertdeskError,
@@ -62,7 +62,6 @@ from tests.integration.support import (
     audit_problems,
     events_of,
     issue,
-    manager,
     outcomes,
     together,
     world,
@@ -70,6 +69,7 @@ from tests.integration.support import (
 
 pytestmark = pytest.mark.django_db(transaction=True)
 WHY = RevocationReason
+MakeCa = Callable[..., ScriptedBackend]
 MACHINE = Actor(label="ACME account 17")
 
 
@@ -138,23 +138,6 @@ def test_the_applicant_is_told_once_what_became_of_it(w: World) -> None:
     assert "was revoked" in message.subject
     # V9: the applicant's words come after our own link.
     assert message.body.index("/requests/") < message.body.index("See ticket 5.")
-
-
-def test_who_may_revoke(w: World) -> None:
-    """The person who asked, a manager, officers; a colleague is refused; for others it does not exist."""
-    meg = manager(w)
-    college = support.organisation("Other College")
-    charlie = support.actor("charlie", organisation=college, role=OrgRole.MANAGER)
-    for allowed in (w.alice, meg, w.olga):
-        assert revoke(allowed, issued(w)) is Progress.REVOKED
-    certificate = issued(w)
-    with pytest.raises(NotAuthorized):
-        revoke(w.bob, certificate)
-    with pytest.raises(NotFound):
-        revoke(charlie, certificate)
-    with pytest.raises(NotFound):
-        revoke_certificate(actor=charlie, certificate_id=10**12, reason=WHY.SUPERSEDED, clock=Clock())
-    assert not Revocation.objects.filter(certificate=certificate).exists()
 
 
 def test_the_ras_own_reason_is_the_ras_alone(w: World) -> None:
@@ -277,7 +260,7 @@ def test_a_machine_shows_that_the_certificate_is_its_own() -> None:
 
 
 @pytest.fixture
-def ca(tmp_path: Path) -> Callable[..., ScriptedBackend]:
+def ca(tmp_path: Path) -> MakeCa:
     """A CA that revokes as it is told."""
 
     def make(
@@ -296,9 +279,7 @@ def ca(tmp_path: Path) -> Callable[..., ScriptedBackend]:
     return make
 
 
-def test_a_refusal_is_recorded_and_told_to_the_officers_too(
-    w: World, ca: Callable[..., ScriptedBackend]
-) -> None:
+def test_a_refusal_is_recorded_and_told_to_the_officers_too(w: World, ca: MakeCa) -> None:
     with support.backend(ca(Revoking.REFUSE)):
         certificate = issued(w)
         with pytest.raises(BackendRefused, match="telephone"):
@@ -318,9 +299,7 @@ def test_a_refusal_is_recorded_and_told_to_the_officers_too(
 
 
 @pytest.mark.parametrize("revoking", [Revoking.UNAVAILABLE, Revoking.ANSWER_LOST])
-def test_a_ca_that_does_not_answer_is_asked_until_it_does(
-    ca: Callable[..., ScriptedBackend], revoking: Revoking
-) -> None:
+def test_a_ca_that_does_not_answer_is_asked_until_it_does(ca: MakeCa, revoking: Revoking) -> None:
     w, clock = world(), Clock()
     with support.backend(ca(revoking, tries=2)):
         certificate = issued(w)
@@ -339,7 +318,7 @@ def test_a_ca_that_does_not_answer_is_asked_until_it_does(
     assert audit_problems() == []
 
 
-def test_the_pauses_grow_and_end_at_a_quarter_of_an_hour(ca: Callable[..., ScriptedBackend]) -> None:
+def test_the_pauses_grow_and_end_at_a_quarter_of_an_hour(ca: MakeCa) -> None:
     w, clock = world(), Clock()
     with support.backend(ca(Revoking.UNAVAILABLE, tries=1000)):
         revoke(w.alice, issued(w), clock=clock)
@@ -356,7 +335,7 @@ def test_the_pauses_grow_and_end_at_a_quarter_of_an_hour(ca: Callable[..., Scrip
 
 @pytest.mark.parametrize("broken", ["before", "after"])
 def test_a_crash_around_the_question_is_taken_up_by_the_tick(
-    ca: Callable[..., ScriptedBackend], monkeypatch: pytest.MonkeyPatch, broken: str
+    ca: MakeCa, monkeypatch: pytest.MonkeyPatch, broken: str
 ) -> None:
     """As kill -9 would: nothing after the crash happens, not even a handler."""
     w, clock = world(), Clock()
@@ -384,7 +363,7 @@ def test_a_crash_around_the_question_is_taken_up_by_the_tick(
     assert actions() == ["certificate.ask_revocation", "certificate.revoke"]
 
 
-def test_ten_ticks_at_once_record_it_once(ca: Callable[..., ScriptedBackend]) -> None:
+def test_ten_ticks_at_once_record_it_once(ca: MakeCa) -> None:
     w, clock = world(), Clock()
     with support.backend(ca(Revoking.UNAVAILABLE)):
         certificate = issued(w)
@@ -419,7 +398,7 @@ def test_a_slow_ca_is_left_to_the_tick(w: World) -> None:
         assert asked == ["superseded"]
 
 
-def test_a_ca_that_is_no_longer_set_up_is_waited_for(w: World, ca: Callable[..., ScriptedBackend]) -> None:
+def test_a_ca_that_is_no_longer_set_up_is_waited_for(w: World, ca: MakeCa) -> None:
     with support.backend(ca(ca_name="gone")):
         certificate = issued(w)
     assert revoke(w.alice, certificate) is Progress.PENDING
@@ -506,9 +485,7 @@ def test_certificates_are_found_by_what_is_known_of_them(w: World) -> None:
     assert list_certificates(actor=outsider, filters=Filters(), now=NOW) == []
 
 
-def test_a_ca_that_breaks_is_asked_again(
-    w: World, monkeypatch: pytest.MonkeyPatch, ca: Callable[..., ScriptedBackend]
-) -> None:
+def test_a_ca_that_breaks_is_asked_again(w: World, monkeypatch: pytest.MonkeyPatch, ca: MakeCa) -> None:
     with support.backend(one := ca()):
         certificate = issued(w)
         for problem in (RuntimeError("a bug"), Unavailable("not there")):
@@ -521,7 +498,7 @@ def test_a_ca_that_breaks_is_asked_again(
             assert revoke(w.alice, certificate) is Progress.PENDING
 
 
-def test_the_worker_asks_and_has_the_applicant_told(ca: Callable[..., ScriptedBackend]) -> None:
+def test_the_worker_asks_and_has_the_applicant_told(ca: MakeCa) -> None:
     w, clock = world(), Clock()
     with support.backend(ca(Revoking.UNAVAILABLE)):
         certificate = issued(w)
@@ -535,7 +512,7 @@ def test_the_worker_asks_and_has_the_applicant_told(ca: Callable[..., ScriptedBa
     assert any("was revoked" in message.subject for message in mail.outbox)
 
 
-def test_rest_says_how_far_a_revocation_has_come(ca: Callable[..., ScriptedBackend]) -> None:
+def test_rest_says_how_far_a_revocation_has_come(ca: MakeCa) -> None:
     """200 done, 202 while the CA is awaited, 502 with its reason, 409 with a code of its own."""
     people, alice = callers(), support.actor("alice")
     w = World(university=min(alice.organisation_ids), alice=alice, bob=alice, olga=alice, otto=alice)

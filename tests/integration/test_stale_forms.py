@@ -17,7 +17,7 @@ from certdesk.services.organisations import Evidence
 from certdesk.services.recovery import retry_request
 from certdesk.services.requests import end_request
 from certdesk.services.revocation import revoke_certificate
-from certdesk.store.models import Certificate, FaqVersion
+from certdesk.store.models import Certificate, FaqVersion, Organisation
 from certdesk.store.selectors.settings import latest_settings
 from tests.integration import support
 from tests.integration.support import NOW, World, actor, approve, drive, manager, signed_in, state_of, submit
@@ -60,7 +60,8 @@ def test_a_decision_that_another_officer_has_made(w: World, button: str) -> None
     assert state_of(number) is Status.REJECTED_BY_RA
 
 
-def test_a_decision_after_a_change_that_leaves_it_open(w: World) -> None:
+@pytest.mark.parametrize("changed", ["the policy", "the organisation"])
+def test_a_decision_after_a_change_that_leaves_it_open(w: World, changed: str) -> None:
     """The form is there again, filled in, for what is true now; sent once more it works."""
     number, olga = submit(w.alice, OUTSIDE).number, signed_in("olga")
     sent = opened(olga, "queue-decide", number)
@@ -69,11 +70,14 @@ def test_a_decision_after_a_change_that_leaves_it_open(w: World) -> None:
         "elsewhere.org-evidence": "RDAP names them.",
         "message": "Welcome.",
     }
-    change(actor("op", ra=RaRole.OPERATOR), trusted_suffixes="ac.uk\ngov.uk\nnhs.uk")
+    if changed == "the organisation":
+        Organisation.objects.update(legal_name="Example Technical University")
+    else:
+        change(actor("op", ra=RaRole.OPERATOR), trusted_suffixes="ac.uk\ngov.uk\nnhs.uk")
     late = olga.post(reverse("queue-approve", args=[number]), {**sent, **typed})
     page = late.content.decode()
     assert late.status_code == 409
-    assert "<li>the policy.</li>" in page
+    assert f"<li>{changed}" in page
     assert "What you wrote is still in the form" in page
     assert ">\nRDAP names them.</textarea>" in page
     assert ">\nWelcome.</textarea>" in page

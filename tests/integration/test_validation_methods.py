@@ -6,8 +6,7 @@ from functools import partial
 import pytest
 from pytest_django import Settings
 
-from certdesk.domain.actors import RaRole
-from certdesk.domain.errors import InvalidInput, NotAuthorized, NotFound, RateLimited, StateConflict
+from certdesk.domain.errors import InvalidInput, RateLimited, StateConflict
 from certdesk.domain.evidence import Method
 from certdesk.domain.requests import Status
 from certdesk.jobs.worker import Worker
@@ -40,13 +39,10 @@ from tests.integration.support import (
     NOW,
     Clock,
     World,
-    actor,
     ask_mailbox,
     audit_problems,
     configured,
     issuance_of,
-    manager,
-    organisation,
     outcomes,
     state_of,
     submit,
@@ -331,26 +327,6 @@ def test_a_file_proves_exactly_one_name(people: World, net: Outside) -> None:
     look(people, exact, after=3 * MINUTE)
     Worker(clock=Clock(NOW + 4 * MINUTE)).tick(now=NOW + 4 * MINUTE)
     assert state_of(created.number) is Status.ISSUED
-
-
-def test_who_may(people: World, net: Outside) -> None:
-    started = start(people)
-    charlie = actor("charlie", organisation=organisation("Other College"))
-    rick = actor("rick", ra=RaRole.AUDITOR)
-    meg = manager(people)
-    for who, refusal in ((charlie, NotFound), (rick, NotAuthorized)):
-        with pytest.raises(refusal):
-            start_challenge(actor=who, domain_id=started.domain_id, method=Method.DNS_TXT, now=NOW)
-        with pytest.raises(refusal):
-            check_now(actor=who, challenge_id=started.pk, clock=Clock(NOW))
-        with pytest.raises(refusal):
-            cancel_method_challenge(actor=who, challenge_id=started.pk, now=NOW)
-    for n, who in enumerate((meg, people.olga), start=1):
-        clock = Clock(NOW + n * MINUTE)
-        looked = check_now(actor=who, challenge_id=started.pk, clock=clock)
-        assert isinstance(looked, NotFoundYet)
-    with pytest.raises(NotFound):
-        check_now(actor=people.alice, challenge_id=999_999, clock=Clock(NOW))
 
 
 @pytest.mark.parametrize("method", sorted(set(Method) - set(PUBLISHED)))

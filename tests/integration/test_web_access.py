@@ -72,8 +72,6 @@ def test_every_error_of_the_domain_has_a_page() -> None:
 
 
 def test_our_own_bugs_keep_their_detail_to_the_log(people: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    del people
-
     def broken(**_: object) -> None:
         raise errors.InvariantViolated("table store_x at 10.0.0.7")
 
@@ -84,8 +82,6 @@ def test_our_own_bugs_keep_their_detail_to_the_log(people: World, monkeypatch: p
 
 
 def test_a_limit_says_when_to_come_back(people: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    del people
-
     def limited(**_: object) -> None:
         raise errors.RateLimited("Slowly.", retry_after=int(timedelta(minutes=2).total_seconds()))
 

@@ -3,7 +3,6 @@
 from datetime import timedelta
 
 import pytest
-from django.core import mail
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
@@ -23,7 +22,6 @@ from certdesk.store.models import (
     EmailChallenge,
     Organisation,
     Request,
-    RequestEvent,
 )
 from tests.integration.api_calls import with_token
 from tests.integration.support import (
@@ -35,7 +33,6 @@ from tests.integration.support import (
     ask_mailbox,
     copies,
     drive,
-    notify,
     organisation,
     seen,
     signed_in,
@@ -200,24 +197,3 @@ def test_rest_asks_for_the_vetting_too(w: World) -> None:
     assert (bare.status, bare.json["errors"][0]["pointer"]) == (422, "#/vetting")
     full = {"shown": decision["shown"], "vetting": VETTED}
     assert olga.post(f"/requests/{number}/approve", full).status == 200
-
-
-def test_the_internal_note_is_for_officers_and_auditors_alone(w: World) -> None:
-    number = submit(w.alice, "www.example.com").number
-    approve_request(
-        actor=w.olga,
-        number=number,
-        evidence=[PROOF],
-        note="Ask Otto next time.",
-        message="Welcome aboard.",
-        now=NOW,
-        **seen(w.olga, number),
-    )
-    for line in RequestEvent.objects.filter(request_id=number):
-        notify(line.pk)
-    told = with_token(w.alice).get(f"/requests/{number}").content.decode()
-    mails = "".join(str(one.body) for one in mail.outbox)
-    for place in (page(w.alice, "requests-show", number), told, mails):
-        assert "Ask Otto" not in place
-        assert "Welcome aboard" in place
-    assert "Ask Otto" in page(w.otto, "requests-show", number)
