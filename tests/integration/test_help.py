@@ -178,16 +178,6 @@ def test_r1_every_topic_of_the_seed_is_there(slug: str) -> None:
     assert not [topic for topic in TOPICS[slug] if topic.lower() not in page]
 
 
-def test_r5_a_page_explains_dcv() -> None:
-    page = " ".join(Client().get("/help/dcv/").content.decode().split())
-    for mailbox in ("admin@", "administrator@", "webmaster@", "hostmaster@", "postmaster@"):
-        assert f"<code>{mailbox}</code>" in page
-    assert "Opening it confirms nothing" in page
-    assert "only pressing <strong>Confirm</strong> does" in page
-    assert "15 March 2028" in page
-    assert "work <strong>once</strong>" in page
-
-
 @pytest.mark.parametrize("slug", ["csr", *SERVERS])
 def test_r12_the_commands_make_a_csr_that_is_accepted(slug: str, tmp_path: Path) -> None:
     blocks = COMMANDS.findall(contents.page(slug).source)

@@ -68,8 +68,11 @@ def test_r6_r9_a_person_changes_the_password_giving_the_current_one(w: World) ->
 
 def test_r6_a_wrong_current_password_changes_nothing(w: World) -> None:
     give(w.alice)
-    answer = change(sign_in("alice", OLD), current="not this one, surely")
-    assert b"This is not your current password" in answer.content
+    alice = sign_in("alice", OLD)
+    assert b"There is a problem" in change(alice, current="").content
+    assert b"This is not your current password" in change(alice, current="not this one, surely").content
+    different = {"oldpassword": OLD, "password1": CHOSEN, "password2": f"{CHOSEN}, or others"}
+    assert b"There is a problem" in alice.post(CHANGE, different).content
     assert user_of(w.alice).check_password(OLD)
     assert not AuditEvent.objects.filter(action="password.change").exists()
 
@@ -107,6 +110,7 @@ def test_r7_the_default_is_fifteen_and_the_page_says_so(w: World) -> None:
     answer = change(alice, new="fourteen chars")
     assert b"This has 14 characters. Use at least 15." in answer.content
     assert user_of(w.alice).check_password(OLD)
+    assert change(alice, new="fifteen letters").status_code == 302  # small letters alone will do
 
 
 @pytest.mark.parametrize("figure,accepted", [(7, True), (8, False)])
@@ -144,6 +148,7 @@ def test_r7_long_and_unicode_passwords_sign_in(w: World, password: str) -> None:
     give(w.alice)
     change(sign_in("alice", OLD), new=password)
     assert is_signed_in(sign_in("alice", password))
+    assert not is_signed_in(sign_in("alice", password[:-3]))
 
 
 def test_one_password_from_two_keyboards(w: World) -> None:
