@@ -123,7 +123,7 @@ def test_every_event_does_to_an_issuance_what_its_table_says_and_leads_its_reque
         assert _audited(number) == len(_lines(number))
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(events=st.lists(st.sampled_from(Event), max_size=16), approved=st.booleans())
 def test_random_events_never_leave_the_tables_and_never_lose_history(
     events: list[Event], *, approved: bool
