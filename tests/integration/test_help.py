@@ -147,15 +147,7 @@ def test_r1_pages_follow_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
 TOPICS = {
     "certificates": ("What others have asked", "Who", "CSR", "root"),
     "requesting": (
-        "Choose the",
-        "drag",
-        "paste",
-        "full path",
-        "term",
-        "200 days",
-        "Other",
-        "preview",
-        "twice",
+        *("Choose the", "drag", "paste", "full path", "term", "200 days", "Other", "preview", "twice"),
     ),
     "requests": (
         *("List certificates", "Request ID", "Common names", "mailserver.example.ac.uk", "24 hours"),

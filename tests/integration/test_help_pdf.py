@@ -4,6 +4,7 @@ import re
 import sys
 import threading
 from collections.abc import Iterator
+from unittest.mock import Mock
 
 import pytest
 from django.test import Client
@@ -38,17 +39,12 @@ def test_r3_addresses_in_a_single_page_are_complete() -> None:
 
 
 def test_r3_a_pdf_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[str] = []
-
-    def note(html: str) -> bytes:
-        made.append(html)
-        return b"%PDF-1.7 made"
-
-    monkeypatch.setattr(typeset, "typeset", note)
+    make = Mock(return_value=b"%PDF-1.7 made")
+    monkeypatch.setattr(typeset, "typeset", make)
     address = reverse("help-page-pdf", args=["dcv"])
     first, second = Client().get(address), Client().get(address, {"anything": "else"})
     assert first.content == second.content == b"%PDF-1.7 made"
-    assert len(made) == 1
+    assert make.call_count == 1
     unchanged = Client().get(address, headers={"If-None-Match": first["ETag"]})
     assert unchanged.status_code == 304
     assert not unchanged.content
@@ -96,10 +92,7 @@ def test_r3_only_so_many_at_once() -> None:
 
 
 def test_r3_the_place_is_free_again_after_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fails(html: str) -> bytes:
-        raise RuntimeError(html[:10])
-
-    monkeypatch.setattr(typeset, "typeset", fails)
+    monkeypatch.setattr(typeset, "typeset", Mock(side_effect=RuntimeError))
     for _ in range(pdf.AT_ONCE + 1):
         with pytest.raises(RuntimeError):
             pdf.pdf_of("<p>broken")

@@ -31,29 +31,12 @@ from tests.integration.accounts import (
     sign_in,
     user_of,
 )
-from tests.integration.support import NOW, World, actor, audit_problems, manager, organisation
+from tests.integration.support import NOW, World, actor, audit_problems, configured, manager, organisation
 
 if TYPE_CHECKING:
     from django.test.client import _MonkeyPatchedWSGIResponse as Answer
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("nobody_is_locked_out")]
-
-
-@pytest.fixture
-def minimum(monkeypatch: pytest.MonkeyPatch) -> "Minimum":
-    return Minimum(monkeypatch)
-
-
-class Minimum:
-    """Sets the operator's figure for the test."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self._monkeypatch = monkeypatch
-
-    def __call__(self, figure: int) -> None:
-        usual = runtime.current()
-        changed = replace(usual, settings=replace(usual.settings, password_min_length=figure))
-        self._monkeypatch.setattr("certdesk.services.passwords.runtime.current", lambda: changed)
 
 
 def test_r6_r9_a_person_changes_the_password_giving_the_current_one(w: World) -> None:
@@ -114,12 +97,10 @@ def test_r7_the_default_is_fifteen_and_the_page_says_so(w: World) -> None:
 
 
 @pytest.mark.parametrize("figure,accepted", [(7, True), (8, False)])
-def test_r7_common_passwords_are_refused_from_eight_on(
-    w: World, minimum: Minimum, figure: int, *, accepted: bool
-) -> None:
+def test_r7_common_passwords_are_refused_from_eight_on(w: World, figure: int, *, accepted: bool) -> None:
     give(w.alice)
-    minimum(figure)
-    change(sign_in("alice", OLD), new="Password1")
+    with configured(settings=replace(runtime.current().settings, password_min_length=figure)):
+        change(sign_in("alice", OLD), new="Password1")
     assert user_of(w.alice).check_password("Password1") is accepted
 
 

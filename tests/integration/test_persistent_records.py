@@ -51,6 +51,15 @@ def watch(people: World, *, wildcard: bool = True, now: datetime = NOW) -> int:
     return added
 
 
+def watched(people: World, net: Outside) -> Clock:
+    """A record that is published, for names below as well, and was seen once."""
+    watch(people)
+    net.persistent[ADN] = Method.DNS_PERSIST_WILDCARD
+    clock = Clock(NOW)
+    watch_due(clock=clock, limit=10)
+    return clock
+
+
 def proofs() -> list[datetime]:
     found = ValidationRecord.objects.filter(domain__adn=ADN).order_by("id")
     return list(found.values_list("validated_at", flat=True))
@@ -87,10 +96,7 @@ def test_the_record_to_publish_names_our_ca_and_the_organisation(people: World, 
 
 
 def test_a_record_that_stays_keeps_the_domain_proven_without_anybody(people: World, net: Outside) -> None:
-    watch(people)
-    net.persistent[ADN] = Method.DNS_PERSIST_WILDCARD
-    clock = Clock(NOW)
-    watch_due(clock=clock, limit=10)
+    clock = watched(people, net)
     for _ in range(60):
         days_of_watching(clock, 1)
         newest = ValidationRecord.objects.filter(domain__adn=ADN).order_by("-expires_at")[0]
@@ -103,9 +109,7 @@ def test_a_record_that_stays_keeps_the_domain_proven_without_anybody(people: Wor
 
 
 def test_reminders_do_not_nag_about_what_the_watcher_keeps_alive(people: World, net: Outside) -> None:
-    watch(people)
-    net.persistent[ADN] = Method.DNS_PERSIST_WILDCARD
-    watch_due(clock=Clock(NOW), limit=10)
+    watched(people, net)
     assert remind_lapsing(now=NOW + 4 * DAY) == []
     del net.persistent[ADN]
     watch_due(clock=Clock(NOW + 4 * DAY), limit=10)
@@ -115,10 +119,7 @@ def test_reminders_do_not_nag_about_what_the_watcher_keeps_alive(people: World, 
 def test_a_vanished_record_is_flagged_at_once_people_are_told_and_nothing_is_extended(
     people: World, net: Outside, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    watch(people)
-    net.persistent[ADN] = Method.DNS_PERSIST_WILDCARD
-    clock = Clock(NOW)
-    watch_due(clock=clock, limit=10)
+    clock = watched(people, net)
     before = proofs()
     del net.persistent[ADN]
     days_of_watching(clock, 1)
@@ -145,10 +146,8 @@ def test_a_vanished_record_is_flagged_at_once_people_are_told_and_nothing_is_ext
 def test_a_record_that_is_back_before_the_mail_leaves_makes_it_pointless(
     people: World, net: Outside, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    domain_id = watch(people)
-    net.persistent[ADN] = Method.DNS_PERSIST_WILDCARD
-    clock = Clock(NOW)
-    watch_due(clock=clock, limit=10)
+    clock = watched(people, net)
+    domain_id = PersistentRecord.objects.get().domain_id
     del net.persistent[ADN]
     days_of_watching(clock, 1)
     net.persistent[ADN] = Method.DNS_PERSIST_WILDCARD
@@ -162,10 +161,7 @@ def test_a_record_that_is_back_before_the_mail_leaves_makes_it_pointless(
 def test_name_servers_that_fail_are_not_taken_for_a_missing_record_at_once(
     people: World, net: Outside
 ) -> None:
-    watch(people)
-    net.persistent[ADN] = Method.DNS_PERSIST_WILDCARD
-    clock = Clock(NOW)
-    watch_due(clock=clock, limit=10)
+    clock = watched(people, net)
     net.problems[ADN] = SERVFAIL
     for missing in (False, False, True):  # the third in a row
         days_of_watching(clock, 1)
@@ -252,10 +248,7 @@ def test_private_cas_may_have_a_longer_period_and_the_watch_still_serves_public_
 ) -> None:
     longer = Persistence(issuers=("ca.example.ac.uk",), check_every=DAY, days=90)
     with configured(persistence=longer):
-        watch(people)
-        net.persistent[ADN] = Method.DNS_PERSIST_WILDCARD
-        clock = Clock(NOW)
-        watch_due(clock=clock, limit=10)
+        clock = watched(people, net)
         days_of_watching(clock, 11)
     assert len(proofs()) == 3
     newest = ValidationRecord.objects.filter(domain__adn=ADN).order_by("-id")[0]

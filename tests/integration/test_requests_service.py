@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
+from unittest.mock import Mock
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -418,11 +419,7 @@ def test_nothing_is_left_of_a_decision_whose_transaction_fails(monkeypatch: pyte
     w: World = world()
     number = submit(w.alice, "www.outside.example").number
     before = _counts()
-
-    def broken(*_args: object, **_kwargs: object) -> None:
-        raise RuntimeError("the disk is full")
-
-    monkeypatch.setattr("certdesk.store.audit.put", broken)
+    monkeypatch.setattr("certdesk.store.audit.put", Mock(side_effect=RuntimeError("the disk is full")))
     with pytest.raises(RuntimeError):
         approve_only(w.olga, number, evidence=[_proof("outside.example")], note="Yes.", now=NOW)
     with pytest.raises(RuntimeError):

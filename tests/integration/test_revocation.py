@@ -5,6 +5,7 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from cryptography import x509
@@ -339,21 +340,12 @@ def test_a_crash_around_the_question_is_taken_up_by_the_tick(
 ) -> None:
     """As kill -9 would: nothing after the crash happens, not even a handler."""
     w, clock = world(), Clock()
-
-    class Killed(BaseException):
-        pass
-
-    def die(*_args: object, **_kwargs: object) -> None:
-        raise Killed
-
     with support.backend(one := ca()):
         certificate = issued(w)
         with monkeypatch.context() as patched:
-            if broken == "before":
-                patched.setattr(one, "revoke", die)
-            else:
-                patched.setattr(revocation, "_close", die)
-            with pytest.raises(Killed):
+            where, name = (one, "revoke") if broken == "before" else (revocation, "_close")
+            patched.setattr(where, name, Mock(side_effect=KeyboardInterrupt))
+            with pytest.raises(KeyboardInterrupt):
                 revoke(w.alice, certificate, clock=clock)
         assert Revocation.objects.get().outcome == "open"
         assert due_revocations(now=clock()) == []  # its lease is running
@@ -489,12 +481,8 @@ def test_a_ca_that_breaks_is_asked_again(w: World, monkeypatch: pytest.MonkeyPat
     with support.backend(one := ca()):
         certificate = issued(w)
         for problem in (RuntimeError("a bug"), Unavailable("not there")):
-
-            def fail(*, problem: Exception = problem, **_kwargs: object) -> None:
-                raise problem
-
             Revocation.objects.all().delete()
-            monkeypatch.setattr(one, "revoke", fail)
+            monkeypatch.setattr(one, "revoke", Mock(side_effect=problem))
             assert revoke(w.alice, certificate) is Progress.PENDING
 
 

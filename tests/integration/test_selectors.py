@@ -2,6 +2,7 @@
 
 import base64
 import json
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -44,64 +45,34 @@ from tests.integration.support import (
 pytestmark = pytest.mark.django_db(transaction=True)
 ROWS = 130
 
+
+def _coded(text: bytes) -> str:
+    return base64.urlsafe_b64encode(text).decode()
+
+
 DAMAGED = [
-    "x",
-    "é",
-    "====",
-    "\0",
-    base64.urlsafe_b64encode(b"[]").decode(),
-    base64.urlsafe_b64encode(b"{}").decode(),
-    base64.urlsafe_b64encode(b"7").decode(),
-    base64.urlsafe_b64encode(b"null").decode(),
-    base64.urlsafe_b64encode(b"\xff\xfe").decode(),
-    base64.urlsafe_b64encode(b"[" * 5000).decode(),
+    *("x", "é", "====", "\0"),
+    *map(_coded, (b"[]", b"{}", b"7", b"null", b"\xff\xfe", b"[" * 5000)),
     *(
-        base64.urlsafe_b64encode(json.dumps(value).encode()).decode()
+        _coded(json.dumps(value).encode())
         for value in (
             ["newest", False, ["a", 1]],
-            ["name", False, [1]],
-            ["name", False, ["a", 1, 2]],
-            ["name", False, [1, "a"]],
-            ["name", False, ["a", True]],
-            ["name", False, ["a", 2**63]],
-            ["name", False, ["a", -(2**80)]],
-            ["name", False, ["a", 1.5]],
-            ["name", False, "a1"],
+            *(
+                ["name", False, after]
+                for after in ([1], ["a", 1, 2], [1, "a"], ["a", True], ["a", 1.5], "a1")
+            ),
+            *(["name", False, ["a", number]] for number in (2**63, -(2**80))),
             ["name", 0, ["a", 1]],
-            ["name", False, ["a\0b", 1]],
-            ["name", False, ["\ud800", 1]],
+            *(["name", False, [text, 1]] for text in ("a\0b", "\ud800")),
             [["name"], False, ["a", 1]],
         )
     ),
 ]
-
 ODD_QUERIES = [
     *('"', '""', "'", "%", "_", "%%%", "___", "*", "***", "\\", "\\\\\\", "\0", "a\0b", "\0\0\0"),
     *("abc\0def", "a\0", "OR", "AND x", 'a" OR "b', "NEAR(a b)", "search_text:www", "^www", "www*"),
-    *(
-        "-www",
-        "(www)",
-        "www OR mail",
-        "{a b}",
-        "'; DROP TABLE store_request; --",
-        "ab",
-        "é",
-        "日本語",
-    ),
-    *(
-        "日本語",
-        "\ud800",
-        "www\udfff",
-        "ß",
-        "İ",
-        "a" * 5000,
-        "\u202e",
-        "%s",
-        "%(x)s",
-        "{}",
-        "?",
-        "$1",
-    ),
+    *("-www", "(www)", "www OR mail", "{a b}", "'; DROP TABLE store_request; --", "ab", "é", "日本語"),
+    *("\ud800", "www\udfff", "ß", "İ", "a" * 5000, "\u202e", "%s", "%(x)s", "{}", "?", "$1"),
 ]
 
 
@@ -121,23 +92,12 @@ def _walk(who: Actor, filters: Filters) -> tuple[list[Page[RequestRow]], list[Pa
     forth = [list_requests(actor=who, filters=filters)]
     while forth[-1].next_cursor:
         assert len(forth) < 100
-        forth.append(list_requests(actor=who, filters=_at(filters, forth[-1].next_cursor)))
+        forth.append(list_requests(actor=who, filters=replace(filters, cursor=forth[-1].next_cursor)))
     back = [forth[-1]]
     while back[-1].previous_cursor:
         assert len(back) < 100
-        back.append(list_requests(actor=who, filters=_at(filters, back[-1].previous_cursor)))
+        back.append(list_requests(actor=who, filters=replace(filters, cursor=back[-1].previous_cursor)))
     return forth, back
-
-
-def _at(filters: Filters, cursor: str) -> Filters:
-    return Filters(
-        query=filters.query,
-        status=filters.status,
-        organisation_id=filters.organisation_id,
-        sort=filters.sort,
-        limit=filters.limit,
-        cursor=cursor,
-    )
 
 
 def _numbers(pages: list[Page[RequestRow]]) -> list[int]:

@@ -35,6 +35,7 @@ from tests.integration.support import (
     state_of,
     submit,
 )
+from tests.integration.test_stale_forms import RDAP
 
 pytestmark = pytest.mark.django_db
 
@@ -247,8 +248,7 @@ def test_who_may_not_withdraw_is_shown_no_button(people: World, username: str) -
 def test_a_decided_request_says_by_whom_and_when_and_has_no_buttons(people: World) -> None:
     olga = signed_in("olga")
     yes, no, back = (submit(people.alice, f"www.{name}.org") for name in ("elsewhere", "nowhere", "back"))
-    evidence = {"elsewhere.org-how": "registry", "elsewhere.org-evidence": "RDAP names them."}
-    told = {"shown": shown_to(olga, yes.number), "message": "Known.", **evidence}
+    told = {"shown": shown_to(olga, yes.number), "message": "Known.", **RDAP}
     olga.post(reverse("queue-approve", args=[yes.number]), told)
     olga.post(reverse("queue-reject", args=[no.number]), {"version": "0", "details": "Not theirs."})
     signed_in("alice").post(reverse("requests-withdraw", args=[back.number]))
@@ -270,11 +270,10 @@ def test_an_officer_approves_with_evidence_or_rejects_with_details(people: World
     assert queue.index("www.elsewhere.org") < queue.index("www.nowhere.org")
     approve = reverse("queue-approve", args=[yes.number])
     shown = {"shown": shown_to(olga, yes.number)}
-    evidence = {"elsewhere.org-how": "registry", "elsewhere.org-evidence": "RDAP names them."}
-    for incomplete in (shown, evidence, {"shown": shown["shown"][:-9], **evidence}):
+    for incomplete in (shown, RDAP, {"shown": shown["shown"][:-9], **RDAP}):
         assert olga.post(approve, incomplete).status_code == 422
         assert state_of(yes.number) is Status.WAITING_FOR_APPROVAL
-    assert olga.post(approve, {**shown, **evidence}).status_code == 302
+    assert olga.post(approve, {**shown, **RDAP}).status_code == 302
     assert state_of(yes.number) is Status.ISSUED
     reject = reverse("queue-reject", args=[no.number])
     assert olga.post(reject, {"version": "0", "details": " "}).status_code == 422
@@ -292,8 +291,7 @@ def test_the_message_reaches_the_applicant_and_the_internal_note_does_not(people
         "shown": shown_to(olga, made.number),
         "message": "Welcome back.",
         "note": "Deed on file.",
-        "elsewhere.org-how": "registry",
-        "elsewhere.org-evidence": "RDAP names them.",
+        **RDAP,
     }
     olga.post(reverse("queue-approve", args=[made.number]), asked)
     for line in RequestEvent.objects.filter(request_id=made.number, event__in=NOTIFIED):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from unittest.mock import Mock
 
 import pytest
 from django.core import mail
@@ -45,10 +46,7 @@ def _mail_job() -> int:
 
 
 def _break(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
-    def broken(**_arguments: object) -> None:
-        raise error
-
-    monkeypatch.setitem(handlers.HANDLERS, "notify_applicant", broken)
+    monkeypatch.setitem(handlers.HANDLERS, "notify_applicant", Mock(side_effect=error))
 
 
 class TestJobs:
@@ -65,12 +63,8 @@ class TestJobs:
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         number = _mail_job()
-
-        def broken(*_arguments: object, **_more: object) -> None:
-            raise OSError("no disk")
-
         with monkeypatch.context() as patched:
-            patched.setattr(worker, "_finish", broken)
+            patched.setattr(worker, "_finish", Mock(side_effect=OSError("no disk")))
             with pytest.raises(OSError, match="no disk"):
                 Worker().tick(now=timezone.now())
         assert RequestEvent.objects.get(id=number).notified_at is None

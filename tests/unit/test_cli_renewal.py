@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import httpx2
 import pytest
@@ -24,10 +25,6 @@ NOW = datetime.now(UTC).replace(microsecond=0)
 DAY = timedelta(days=1)
 HOST = "www.example.ac.uk"
 WISH = Wish(names=(HOST, "example.ac.uk"), key_type="p256", years=1, software="nginx")
-
-
-class Killed(BaseException):
-    """As kill -9 would: no handler runs after it."""
 
 
 @dataclass(slots=True)
@@ -130,6 +127,12 @@ def ask(desk: Desk, home: Home, wish: Wish = WISH) -> Path:
         return renewal.install(service, home, HOST, told)
 
 
+def begin(desk: Desk, home: Home) -> None:
+    """The same, as far as sending it."""
+    with desk.service() as service:
+        renewal.send(service, home, HOST, renewal.begin(home, HOST, WISH))
+
+
 def renew(desk: Desk, home: Home, **more: Any) -> str:
     """As `certificate renew` does."""
     asked = {"now": NOW, "days": None, "force": False, "hook": None, **more}
@@ -224,13 +227,9 @@ def test_a_run_that_dies_anywhere_is_taken_up_without_a_second_request(
         "swap": (Home, "forget"),
         "forget": (renewal, "run_hook"),
     }[step]
-
-    def die(*_args: object, **_kwargs: object) -> None:
-        raise Killed
-
     with monkeypatch.context() as patched:
-        patched.setattr(*where, die)
-        with pytest.raises(Killed):
+        patched.setattr(*where, Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
             renew(desk, home, force=True)
     assert consistent(home)
     renew(desk, home, now=NOW)  # the next run of cron
@@ -243,8 +242,7 @@ def test_a_run_that_dies_anywhere_is_taken_up_without_a_second_request(
 
 def test_one_that_waits_for_an_officer_is_fetched_once_it_is_approved(desk: Desk, home: Home) -> None:
     desk.status = "waiting_for_approval"
-    with desk.service() as service:
-        renewal.send(service, home, HOST, renewal.begin(home, HOST, WISH))
+    begin(desk, home)
     for status, code in (("waiting_for_approval", Exit.NEEDS_APPROVAL), ("submitted", Exit.RETRY_LATER)):
         desk.status = status
         with pytest.raises(Failure) as waiting:
@@ -271,8 +269,8 @@ def test_a_rejected_one_is_forgotten_and_asked_for_anew(desk: Desk, home: Home) 
 
 def test_a_refusal_by_policy_leaves_nothing_behind(desk: Desk, home: Home) -> None:
     desk.status = "refused"
-    with desk.service() as service, pytest.raises(Failure, match="weak"):
-        renewal.send(service, home, HOST, renewal.begin(home, HOST, WISH))
+    with pytest.raises(Failure, match="weak"):
+        begin(desk, home)
     assert home.pending(HOST) is None
 
 
@@ -392,13 +390,9 @@ class TestUnderTheRequest:
     ) -> None:
         desk.until = NOW + 300 * DAY
         ask(desk, home)
-
-        def die(*_args: object, **_kwargs: object) -> None:
-            raise Killed
-
         with monkeypatch.context() as patched:
-            patched.setattr(renewal, "finish", die)
-            with pytest.raises(Killed):
+            patched.setattr(renewal, "finish", Mock(side_effect=KeyboardInterrupt))
+            with pytest.raises(KeyboardInterrupt):
                 renew(desk, home, force=True)
         renew(desk, home)
         assert len(desk.numbers) == 2
@@ -441,8 +435,7 @@ def test_two_runs_do_not_meet(home: Home) -> None:
 
 def test_other_names_under_way_are_not_mixed_up(desk: Desk, home: Home) -> None:
     desk.status = "waiting_for_approval"
-    with desk.service() as service:
-        renewal.send(service, home, HOST, renewal.begin(home, HOST, WISH))
+    begin(desk, home)
     other = Wish(names=(HOST, "mail.example.ac.uk"), key_type="p256", years=1, software="nginx")
     with pytest.raises(Failure, match="--cert-name"):
         renewal.begin(home, HOST, other)
