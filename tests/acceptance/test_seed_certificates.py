@@ -112,6 +112,7 @@ def test_r37_other_forms_beside_it(staff: Staff, tmp_path: Path) -> None:
     number = staff("alice").ask(csr)
     offered = staff("alice").request(number)
     files = {}
+    assert staff("bob").get(f"/requests/{number}/certificate/pkcs12/").status == 404
     for form in ("fullchain", "pem", "chain", "der", "p7b", "truststore"):
         address = f"/requests/{number}/certificate/{form}/"
         assert f'href="{address}"' in offered.html

@@ -138,33 +138,6 @@ def test_r01_every_form_field_links_to_its_own_help_entry(staff: Staff, tmp_path
         assert len(fields) == len({href for _name, href in fields}), f"{address}: two fields share an entry"
 
 
-def test_r02_an_faq_ships_and_the_ra_can_edit_it(staff: Staff) -> None:
-    visitor, olga, otto = staff(), staff("olga"), staff("otto")
-    shipped = visitor.get("/help/faq/")
-    assert shipped.status == 200
-    assert len(re.findall(r"<h2[ >]", shipped.html)) >= 5
-
-    olga.post("/help/faq/edit/new/", question="What is the seed?", answer="The **first** pages.")
-    page = visitor.get("/help/faq/")
-    assert "What is the seed?" in page.text
-    assert "<strong>first</strong>" in page.html
-    edit = otto.get("/help/faq/what-is-the-seed/edit/")
-    version = edit.field("version")
-    otto.post(
-        "/help/faq/what-is-the-seed/edit/", question="What is it?", answer="Pages of help.", version=version
-    )
-    page = visitor.get("/help/faq/")
-    assert "What is it?" in page.text
-    assert "Pages of help." in page.text
-    assert "What is the seed?" not in page.text
-    history = olga.get("/help/faq/what-is-the-seed/history/").text
-    assert "olga" in history
-    assert "otto" in history
-
-    olga.post("/help/faq/what-is-the-seed/act/", version="2", way="hide")
-    assert "What is it?" not in visitor.get("/help/faq/").text
-
-
 def help_slugs(staff: Staff) -> list[str]:
     """Every help page, as the front page of the help lists them."""
     return sorted(set(re.findall(r'href="/help/([a-z-]+)/"', staff().get("/help/").html)) - {"search"})

@@ -11,7 +11,6 @@ from tests.acceptance.seed_support import (
     WITHDRAWN,
     Portal,
     Staff,
-    body,
     make_csr,
     new_name,
     rows_of,
@@ -142,17 +141,6 @@ def test_r25_every_change_is_in_the_history_with_time_actor_and_reason(staff: St
     assert staff("rick").request(number).status == 200
 
 
-def test_r25_the_applicant_may_withdraw_before_issuance(staff: Staff, tmp_path: Path) -> None:
-    alice = staff("alice")
-    number = alice.ask(make_csr(tmp_path, new_name("mine.org")))
-    assert staff("bob").post(f"/requests/{number}/withdraw/").status in {403, 404}
-    assert staff("charlie").post(f"/requests/{number}/withdraw/").status == 404
-    assert alice.post(f"/requests/{number}/withdraw/").status_box.startswith(WITHDRAWN)
-    issued = alice.ask(make_csr(tmp_path, new_name()))
-    assert alice.post(f"/requests/{issued}/withdraw/").status == 409
-    assert alice.request(issued).status_box.startswith(AVAILABLE)
-
-
 def test_r38_everything_needs_a_sign_in_except_what_is_for_the_public(
     staff: Staff, server: DemoServer, tmp_path: Path
 ) -> None:
@@ -195,12 +183,3 @@ def test_r38_every_person_belongs_to_an_organisation_or_to_the_ra(staff: Staff, 
         assert belongs in page.text, who
         if who == "charlie":
             assert "Example University" not in page.text
-
-
-def test_r38_mail_names_the_organisation_s_own_people_only(staff: Staff, tmp_path: Path) -> None:
-    number = staff("alice").ask(make_csr(tmp_path, new_name("mailed.org")))
-    staff("olga").reject(number, "Please ask the owner.")
-    mail = staff.wait_for_mail(f"Request {number}", "Please ask the owner.")
-    assert mail["To"] == "alice@example.ac.uk"
-    assert not [one for one in staff.mail_about(f"Request {number}:") if "other.ac.uk" in str(one["To"])]
-    assert "Rejected by JTAG" in body(mail)

@@ -3,12 +3,11 @@
 import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.acceptance.seed_support import WAITING, Page, Portal, Staff, body, make_csr, new_name
+from tests.acceptance.seed_support import Page, Portal, Staff
 
 USUAL: dict[str, Any] = {
     "ra": "JTAG",
@@ -80,28 +79,3 @@ def test_r13_r14_durations_and_software_are_lists_that_the_operator_edits(
         assert re.findall(r'name="duration_years" value="(\d)"', form) == ["1"]
         assert re.findall(r'<option value="([^"]+)"', form) == ["Webster 7", "Other"]
     assert change(staff, durations=["4"]).status == 422
-
-
-def test_r25_jtag_is_the_configurable_name_of_the_ra_team(
-    staff: Staff, changed: Changed, tmp_path: Path
-) -> None:
-    number = staff("alice").ask(make_csr(tmp_path, new_name("renamed.org")))
-    with changed(ra="The Desk"):
-        staff("otto").reject(number, "Not this one.")
-        assert staff("alice").request(number).status_box.startswith("Rejected by The Desk")
-        assert staff.told("alice", number)["status_text"] == "Rejected by The Desk"
-        assert "Rejected by The Desk" in staff("alice").get("/requests/").text
-        mail = staff.wait_for_mail(f"Request {number}:", "Not this one.")
-        assert "Rejected by The Desk" in body(mail)
-
-
-def test_r30_the_trusted_suffixes_are_configurable(staff: Staff, changed: Changed, tmp_path: Path) -> None:
-    csr = make_csr(tmp_path, new_name("partner.org"))
-    outside = 'data-code="names.outside_trusted_suffix"'
-    assert outside in staff("alice").preview(csr).html
-    with changed(trusted_suffixes="partner.org\ngov.uk"):
-        assert outside not in staff("alice").preview(csr).html
-        inside_before = staff("alice").preview(make_csr(tmp_path, new_name("elsewhere.ac.uk")))
-        assert outside in inside_before.html
-    number = staff("alice").ask(csr)
-    assert staff("alice").request(number).status_box.startswith(WAITING)

@@ -36,15 +36,15 @@ from tests.integration.support import (
     World,
     approve_only,
     configured,
+    create,
     csr,
     issue,
-    organisation,
+    outsider,
+    sent,
     submission,
     submit,
-    validated,
     world,
 )
-from tests.integration.support import actor as person
 from tests.unit.test_known_keys import octets
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -79,11 +79,7 @@ class TestKeysMetBefore:
 
     def test_somebody_elses_key_waits_for_an_officer_and_nobody_is_named(self) -> None:
         w, key = world(), ec.generate_private_key(ec.SECP256R1())
-        other = organisation("Other College")
-        charlie = person("charlie", organisation=other)
-        validated("other.ac.uk", of=other, by=w.olga)
-        theirs = submission(other, upload=csr("www.other.ac.uk", key=key))
-        number = create_request(actor=charlie, submission=theirs, channel="api", now=NOW).number
+        number = sent(outsider("other.ac.uk"), csr("www.other.ac.uk", key=key)).number
         shown = previewed(w, csr("www.example.ac.uk", key=key))
         assert seen(shown, "key.used_elsewhere") == [("manual", "")]
         assert shown.decision.outcome is Outcome.MANUAL
@@ -94,16 +90,9 @@ class TestKeysMetBefore:
     def test_who_used_it_first_is_not_held_up_by_whoever_comes_after(self) -> None:
         """Nobody stops somebody else's certificate by sending their CSR."""
         w, upload = world(), csr("www.example.ac.uk")
-        made = create_request(
-            actor=w.alice, submission=submission(w.university, upload=upload), channel="api", now=NOW
-        )
+        made = sent(w.alice, upload)
         assert made.status is Status.ACCEPTED
-        other = organisation("Other College")
-        charlie = person("charlie", organisation=other)
-        theirs = create_request(
-            actor=charlie, submission=submission(other, upload=upload), channel="api", now=NOW
-        )
-        assert theirs.status is Status.WAITING_FOR_APPROVAL
+        assert sent(outsider(), upload).status is Status.WAITING_FOR_APPROVAL
         assert issue(made.number, clock=Clock()) is Status.ISSUED
 
     def test_the_search_reads_an_index(self) -> None:
@@ -249,8 +238,7 @@ class TestLint:
     def test_what_the_ca_is_asked_for_later_is_linted_once_when_it_is_made(
         self, w: World, lint: Mock
     ) -> None:
-        asked = submission(w.university, "www.example.ac.uk")
-        made = create_request(actor=w.alice, submission=asked, channel="api", now=NOW)
+        made = create(w.alice, "www.example.ac.uk")
         assert (made.status, lint.call_count) == (Status.ACCEPTED, 1)
 
     def test_the_real_certificate_lints_clean(self) -> None:
@@ -299,8 +287,7 @@ class TestPolicyFile:
 
     def test_a_stricter_policy_stops_what_was_accepted_before_it_is_signed(self, w: World) -> None:
         """Judged again at signing, under the rules of that moment."""
-        asked = submission(w.university, "*.example.ac.uk")
-        made = create_request(actor=w.alice, submission=asked, channel="api", now=NOW)
+        made = create(w.alice, "*.example.ac.uk")
         assert made.status is Status.ACCEPTED
         with configured(policy=read_policy("version = 1\n[default]\nwildcards = 'refuse'")):
             assert issue(made.number, clock=Clock()) is Status.WAITING_FOR_APPROVAL
@@ -344,10 +331,7 @@ class TestDailyCap:
 
     def test_the_request_above_it_waits_and_those_before_go_on(self, w: World) -> None:
         with configured(policy=read_policy(self.CAP)):
-            made = [
-                create_request(actor=w.alice, submission=submission(w.university), channel="api", now=NOW)
-                for _ in range(3)
-            ]
+            made = [create(w.alice) for _ in range(3)]
             assert [one.status for one in made] == [
                 Status.ACCEPTED,
                 Status.ACCEPTED,
@@ -362,14 +346,8 @@ class TestDailyCap:
             assert waived == {"code": "organisation.daily_cap", "seen": "2", "csr_sha256": ""}
 
     def test_it_counts_a_day_and_the_own_organisation(self, w: World) -> None:
-        other = organisation("Other College")
-        charlie = person("charlie", organisation=other)
-        for at, who, of in (
-            (NOW - timedelta(hours=24), w.alice, w.university),
-            (NOW - timedelta(hours=23), w.alice, w.university),
-            (NOW, charlie, other),
-        ):
-            made = create_request(actor=who, submission=submission(of), channel="api", now=NOW)
+        for hours, who in ((24, w.alice), (23, w.alice), (0, outsider())):
+            made, at = create(who), NOW - timedelta(hours=hours)
             Request.objects.filter(id=made.number).update(created_at=at)  # the CA is not so old
         with configured(policy=read_policy(self.CAP)):
             assert seen(previewed(w, csr()), "organisation.daily_cap") == [("pass", "1")]
@@ -392,10 +370,7 @@ def test_a_preview_leaves_no_trace(w: World, tmp_path: Path) -> None:
 
 def test_an_officers_page_shows_what_lint_says_now(w: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """The officer learns that a yes would be useless; the gate before signing is another matter."""
-    made = create_request(
-        actor=w.alice, submission=submission(w.university, "www.outside.example"), channel="api", now=NOW
-    )
-    request = Request.objects.get(id=made.number)
+    request = Request.objects.get(id=create(w.alice, "www.outside.example").number)
     finding = Finding(code="pkix.one", severity=Severity.ERROR, message="Wrong")
     monkeypatch.setattr(preflight, "SHAPES", SimpleNamespace(objections=lambda _der: (finding,)))
     subject = preflight.subject_of(request, organisation_row(w.university), waiting_csr(request))

@@ -57,6 +57,7 @@ from tests.integration.support import (
     csr,
     events_of,
     organisation,
+    outsider,
     state_of,
     submission,
     submit,
@@ -97,9 +98,8 @@ class TestPreview:
 
     @pytest.mark.parametrize("call", [preview_request, create_request])
     def test_for_a_foreign_organisation_is_not_found(self, w: World, call: Callable[..., object]) -> None:
-        charlie = actor("charlie", organisation=organisation("Other College"))
         extra = {} if call is preview_request else {"channel": "api"}
-        for who in (charlie, w.olga, actor("nobody")):
+        for who in (outsider(), w.olga, actor("nobody")):
             with pytest.raises(NotFound):
                 call(actor=who, submission=submission(w.university), now=NOW, **extra)
         assert not Request.objects.exists()
@@ -287,10 +287,8 @@ class TestApproving:
 
     def test_is_no_help_to_another_organisation(self, w: World) -> None:
         """Not even when both may hold the domain."""
-        other = organisation("Other College")
-        charlie = actor("charlie", organisation=other)
         approve(w.olga, submit(w.alice, "www.owned.org").number, evidence=[_proof("owned.org")])
-        theirs = submit(charlie, "mail.owned.org")
+        theirs = submit(outsider(), "mail.owned.org")
         assert theirs.status is Status.WAITING_FOR_APPROVAL
         assert judge_now(actor=w.olga, number=theirs.number, now=NOW).domains == {
             "owned.org": ("mail.owned.org",)

@@ -203,17 +203,8 @@ def test_a_compromised_key_is_blocked_and_takes_its_other_certificates_along() -
 @pytest.mark.parametrize("reporter, falls", [("alice", 0), ("olga", 1)])
 def test_a_foreign_certificate_for_the_key_falls_on_the_ras_word_alone(reporter: str, falls: int) -> None:
     w, key = world(), ec.generate_private_key(ec.SECP256R1())
-    college = support.organisation("Other College")
-    charlie = support.actor("charlie", organisation=college)
-    support.validated("other.ac.uk", of=college, by=w.olga)
     ours = issued(w, upload=support.csr("a.example.ac.uk", key=key))
-    upload = support.csr("www.other.ac.uk", key=key)
-    theirs = submit_request(
-        actor=charlie,
-        submission=support.submission(college, upload=upload),
-        channel="portal",
-        clock=Clock(),
-    ).number
+    theirs = support.sent(support.outsider("other.ac.uk"), support.csr("www.other.ac.uk", key=key)).number
     approve(w.otto, theirs, note="A shared load balancer.", clock=Clock())
     assert Certificate.objects.filter(request_id=theirs, spki_sha256=ours.spki_sha256).exists()
     revoke(getattr(w, reporter), ours, WHY.KEY_COMPROMISE)
@@ -378,9 +369,7 @@ def test_a_slow_ca_is_left_to_the_tick(w: World) -> None:
             asked.append(reason)
 
     with support.backend(Slow(answers=[support.signed])):
-        number = submit_request(
-            actor=w.alice, submission=support.submission(w.university), channel="portal", clock=Clock()
-        ).number
+        number = support.create(w.alice).number
         issue(number, clock=Clock())
         certificate = Certificate.objects.get(request_id=number)
         assert revoke(w.alice, certificate) is Progress.PENDING
@@ -473,8 +462,7 @@ def test_certificates_are_found_by_what_is_known_of_them(w: World) -> None:
     assert found(expires_before=NOW + timedelta(days=500)) == [first.pk]
     assert found(expires_from=NOW + timedelta(days=500)) == [second.pk]
     assert found(before=second.pk, limit=1) == [first.pk]
-    outsider = support.actor("charlie", organisation=support.organisation("Other College"))
-    assert list_certificates(actor=outsider, filters=Filters(), now=NOW) == []
+    assert list_certificates(actor=support.outsider(), filters=Filters(), now=NOW) == []
 
 
 def test_a_ca_that_breaks_is_asked_again(w: World, monkeypatch: pytest.MonkeyPatch, ca: MakeCa) -> None:

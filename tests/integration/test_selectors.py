@@ -9,7 +9,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from certdesk.domain.actors import Actor, OrgRole, RaRole
+from certdesk.domain.actors import Actor, RaRole
 from certdesk.domain.errors import InvalidInput, NotFound, OutcomeUnknown
 from certdesk.domain.requests import OrganisationId, RequestId, Status
 from certdesk.store.keyset import Page
@@ -36,9 +36,8 @@ from tests.integration.support import (
     issuance_of,
     issue,
     manager,
-    organisation,
+    outsider,
     submit,
-    validated,
     world,
 )
 
@@ -164,8 +163,7 @@ class TestPages:
     def test_a_cursor_shows_nobody_more_than_they_may_see(self, w: World) -> None:
         _rows(w, [f"h{index}.example.ac.uk" for index in range(6)])
         page = list_requests(actor=w.olga, filters=Filters(limit=2))
-        charlie = actor("charlie", organisation=organisation("Other College"))
-        assert not list_requests(actor=charlie, filters=Filters(cursor=page.next_cursor)).rows
+        assert not list_requests(actor=outsider(), filters=Filters(cursor=page.next_cursor)).rows
 
     def test_two_statements_read_a_page_and_its_certificates(self, w: World) -> None:
         _rows(w, [f"h{index}.example.ac.uk" for index in range(20)])
@@ -246,8 +244,8 @@ class TestFilters:
         assert set(_numbers([page])) == {waiting, claimed}
 
     def test_an_organisation_narrows_and_never_widens(self, w: World) -> None:
-        other = organisation("Other College")
-        charlie = actor("charlie", organisation=other)
+        charlie = outsider()
+        (other,) = charlie.organisation_ids
         ours, theirs = submit(w.alice).number, submit(charlie, "www.other.ac.uk").number
         assert _numbers([list_requests(actor=w.olga, filters=Filters(organisation_id=other))]) == [theirs]
         assert not list_requests(actor=w.alice, filters=Filters(organisation_id=other)).rows
@@ -258,9 +256,7 @@ class TestWhoSeesWhat:
     """Own organisation, whoever asked; never another's; the RA across all."""
 
     def test_lists_requests_members_and_domains_by_organisation(self, w: World) -> None:
-        other = organisation("Other College")
-        charlie = actor("charlie", organisation=other, role=OrgRole.MANAGER)
-        validated("other.ac.uk", of=other, by=w.olga)
+        charlie = outsider("other.ac.uk")
         ours, theirs = submit(w.alice).number, submit(charlie, "www.other.ac.uk").number
         rick, op = actor("rick", ra=RaRole.AUDITOR), actor("op", ra=RaRole.OPERATOR)
         sees = {
@@ -304,10 +300,9 @@ class TestWhoSeesWhat:
                 list_domains(actor=who, organisation_id=w.university)
 
     def test_a_member_of_two_organisations_sees_both(self, w: World) -> None:
-        other = organisation("Other College")
-        charlie = actor("charlie", organisation=other)
+        charlie = outsider()
         numbers = {submit(w.alice).number, submit(charlie, "www.other.ac.uk").number}
-        both = actor("alice", organisation=other)
+        both = actor("alice", organisation=min(charlie.organisation_ids))
         forth, back = _walk(both, Filters(limit=1, sort=Sort.NAME))
         assert set(_numbers(forth)) == set(_numbers(back)) == numbers
 

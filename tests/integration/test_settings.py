@@ -19,6 +19,7 @@ from certdesk.services.settings import change_settings, default_settings, reset_
 from certdesk.store.db import write_transaction
 from certdesk.store.models import AuditEvent, RequestEvent, SettingsVersion
 from certdesk.store.selectors.settings import latest_settings, settings_history
+from tests.integration.api_calls import with_token
 from tests.integration.support import (
     NOW,
     World,
@@ -195,6 +196,7 @@ def test_r25_the_name_of_the_ra_shows_in_status_pages_and_mails(op: Actor) -> No
     assert "Rejected by The Registrars" in page
     assert "Certificates of Ours" in page
     assert "JTAG" not in page
+    assert with_token(people.alice).get(f"/requests/{number}").json["status_text"].endswith("The Registrars")
     event = RequestEvent.objects.get(request_id=number, event="reject")
     notify(event.pk)
     (sent,) = [m for m in mail.outbox if "Rejected" in m.subject]

@@ -34,6 +34,7 @@ from tests.integration.support import (
     copies,
     drive,
     organisation,
+    outsider,
     seen,
     signed_in,
     state_of,
@@ -101,7 +102,7 @@ def test_a_withheld_certificate_shows_nowhere(w: World) -> None:
 def test_what_waits_for_its_own_people_says_so_until_they_have_acted(w: World) -> None:
     now = timezone.now()
     number, quiet = submit(w.alice, "www.other.ac.uk").number, submit(w.alice).number
-    foreign = actor("charlie", organisation=organisation("Other College"))
+    foreign = outsider()
 
     def needed() -> set[bool]:
         """Whether each place says so, to the applicant and to a colleague."""
