@@ -20,10 +20,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 Visit = Callable[..., Page]
 #: Under a trusted suffix, and nobody has proven it.
 UNPROVEN = "www.unproven.ac.uk"
-CLIENTS = (
-    *("certbot", "lego", "acme.sh", "Caddy", "Traefik"),
-    *("cert-manager", "Apache mod_md", "HAProxy"),
-)
+CLIENTS = ("certbot", "lego", "acme.sh", "Caddy", "Traefik", "cert-manager", "Apache mod_md", "HAProxy")
 
 
 @pytest.fixture(scope="module")

@@ -61,9 +61,7 @@ def test_demo_json_keeps_to_the_contract(started: DemoServer) -> None:
     path = started.data / "demo.json"
     assert mode(path) == "0600"
     told = json.loads(path.read_text())
-    assert set(told) == {
-        *("base_url", "acme_directory", "ra", "users", "api_tokens", "eab", "mailbox"),
-    }
+    assert set(told) == {"base_url", "acme_directory", "ra", "users", "api_tokens", "eab", "mailbox"}
     assert told["base_url"] == started.base_url
     assert told["acme_directory"] == f"{started.base_url}/acme/directory"
     assert told["ra"] == "JTAG"

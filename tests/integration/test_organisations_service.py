@@ -8,13 +8,7 @@ from django.contrib.auth.hashers import check_password
 from django.db import IntegrityError, transaction
 
 from certdesk.domain.actors import Actor, OrgRole
-from certdesk.domain.errors import (
-    CertdeskError,
-    InvalidInput,
-    NotFound,
-    RejectedIdentifier,
-    StateConflict,
-)
+from certdesk.domain.errors import CertdeskError, InvalidInput, NotFound, RejectedIdentifier, StateConflict
 from certdesk.domain.requests import OrganisationId
 from certdesk.services import runtime
 from certdesk.services.membership import add_member, disable_member
@@ -26,14 +20,7 @@ from certdesk.services.organisations import (
     vet_organisation,
 )
 from certdesk.services.tokens import create_token, revoke_token
-from certdesk.store.models import (
-    ApiToken,
-    AuditEvent,
-    Domain,
-    Organisation,
-    User,
-    ValidationRecord,
-)
+from certdesk.store.models import ApiToken, AuditEvent, Domain, Organisation, User, ValidationRecord
 from certdesk.store.selectors.people import actor_for_token, actor_for_user
 from tests.integration.support import NOW, World, manager, organisation
 

@@ -21,16 +21,7 @@ from certdesk.services.tokens import create_token
 from certdesk.store.models import ApiToken, AuditEvent, Membership, User
 from certdesk.store.selectors.people import actor_for_token, actor_for_user
 from certdesk.web.access import BEFORE_CHANGE, is_public
-from tests.integration.accounts import (
-    CHANGE,
-    CHOSEN,
-    OLD,
-    change,
-    give,
-    is_signed_in,
-    sign_in,
-    user_of,
-)
+from tests.integration.accounts import CHANGE, CHOSEN, OLD, change, give, is_signed_in, sign_in, user_of
 from tests.integration.support import NOW, World, actor, audit_problems, configured, manager, organisation
 
 if TYPE_CHECKING:

@@ -746,10 +746,7 @@ def test_who_gets_what(world: World, key: str) -> None:
 
 #: What proves a domain is for people who may ask to have it proven, what an approval is about for officers;
 #: nobody learns here whose a token is.
-NOT_FOR_READERS = (
-    "api/v1/domains/<int:domain_id>/publications",
-    "api/v1/requests/<int:number>/decision",
-)
+NOT_FOR_READERS = ("api/v1/domains/<int:domain_id>/publications", "api/v1/requests/<int:number>/decision")
 ANOTHERS_TOKEN = ("api/v1/tokens/<int:token_id>", "DELETE")
 
 

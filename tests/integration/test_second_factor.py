@@ -288,22 +288,14 @@ def test_the_demo_asks_for_none_and_says_so(here: World) -> None:
 
 @pytest.mark.parametrize(
     "demo,said,required",
-    [
-        ("1", "auto", False),
-        ("0", "auto", True),
-        ("1", "always", True),
-        ("0", "never", False),
-    ],
+    [("1", "auto", False), ("0", "auto", True), ("1", "always", True), ("0", "never", False)],
 )
 def test_the_switch(
     demo: str, said: str, *, required: bool, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    config = load_config(
-        {
-            "CERTDESK_SECRET_KEY": "x" * 40,
-            "CERTDESK_CA_PASSPHRASE": "y" * 40,
-        }
-    ).model_copy(update={"demo": demo == "1", "require_second_factor": said})
+    config = load_config({"CERTDESK_SECRET_KEY": "x" * 40, "CERTDESK_CA_PASSPHRASE": "y" * 40}).model_copy(
+        update={"demo": demo == "1", "require_second_factor": said}
+    )
     assert config.second_factor_required is required
 
 

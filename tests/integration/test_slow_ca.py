@@ -24,13 +24,7 @@ from certdesk.jobs.worker import Worker
 from certdesk.services.alerts import alert_overdue
 from certdesk.services.issuance import RETRY_MOST
 from certdesk.services.recovery import poll_now, retry_request
-from certdesk.store.models import (
-    AuditEvent,
-    Issuance,
-    Organisation,
-    RequestEvent,
-    ValidationRecord,
-)
+from certdesk.store.models import AuditEvent, Issuance, Organisation, RequestEvent, ValidationRecord
 from certdesk.store.selectors.requests import RequestDetail, get_request
 from certdesk.store.selectors.waiting import usual_issuing_time, waiting_for_ca
 from tests.integration import support
@@ -130,10 +124,7 @@ def to_officers(mailbox: list[EmailMessage]) -> list[EmailMessage]:
 # R23: at once, or soon
 
 
-def test_r23_a_responsive_ca_issues_within_a_second_and_without_a_human(
-    w: World,
-    make_ca: MakeCa,
-) -> None:
+def test_r23_a_responsive_ca_issues_within_a_second_and_without_a_human(w: World, make_ca: MakeCa) -> None:
     with support.backend(make_ca(Behaviour.ISSUE)):
         submit(w.alice)  # what is built on first use is built now
         began = time.process_time()
@@ -439,9 +430,7 @@ def own_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPa
     return monkeypatch
 
 
-def test_the_demo_has_the_scripted_ca_as_a_second_one_and_may_choose_it(
-    own_data: pytest.MonkeyPatch,
-) -> None:
+def test_the_demo_has_the_scripted_ca_as_a_second_one_and_may_choose_it(own_data: pytest.MonkeyPatch) -> None:
     runtime = make_runtime(load_config())
     assert set(runtime.backends) == {"embedded", "scripted"}
     assert runtime.default_backend == "embedded"

@@ -96,8 +96,7 @@ def test_a_decision_after_a_change_that_leaves_it_open(w: World, changed: str) -
 def test_what_an_approval_lacks_keeps_what_was_typed(w: World) -> None:
     number, olga = submit(w.alice, OUTSIDE).number, signed_in("olga")
     damaged = olga.post(
-        reverse("queue-approve", args=[number]),
-        {"shown": "x", "message": "Welcome.", **RDAP},
+        reverse("queue-approve", args=[number]), {"shown": "x", "message": "Welcome.", **RDAP}
     )
     page = damaged.content.decode()
     assert damaged.status_code == 422

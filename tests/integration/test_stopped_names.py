@@ -158,10 +158,7 @@ def test_an_officers_yes_clears_the_name_and_no_other(w: World) -> None:
 
 @pytest.mark.parametrize(
     "ended, asked",
-    [
-        ("*.lab.example.ac.uk", "a.lab.example.ac.uk"),
-        ("a.lab.example.ac.uk", "*.lab.example.ac.uk"),
-    ],
+    [("*.lab.example.ac.uk", "a.lab.example.ac.uk"), ("a.lab.example.ac.uk", "*.lab.example.ac.uk")],
 )
 def test_a_wildcard_is_no_way_around(w: World, ended: str, asked: str) -> None:
     _ended(w, ended)

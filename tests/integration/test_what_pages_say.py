@@ -16,13 +16,7 @@ from certdesk.services.decisions import approve_request
 from certdesk.services.organisations import Evidence
 from certdesk.services.revocation import revoke_certificate
 from certdesk.services.validation import cancel_challenge, refresh_waiting
-from certdesk.store.models import (
-    AuditEvent,
-    Certificate,
-    EmailChallenge,
-    Organisation,
-    Request,
-)
+from certdesk.store.models import AuditEvent, Certificate, EmailChallenge, Organisation, Request
 from tests.integration.api_calls import with_token
 from tests.integration.support import (
     NOW,

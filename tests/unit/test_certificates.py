@@ -165,10 +165,7 @@ DIFFERENT = {
     "another common name": (leaf(subject=((NameOID.COMMON_NAME.dotted_string, "evil.example"),)), "subject"),
     "a CA": (leaf(is_ca=True), "ca"),
     "no extended key usage": (leaf(eku=()), "eku"),
-    "for clients too": (
-        leaf(eku=(ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH)),
-        "eku",
-    ),
+    "for clients too": (leaf(eku=(ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH)), "eku"),
     "longer than intended": (leaf(ends=NOW + timedelta(days=365)), "validity"),
     "begins later than it ends": (leaf(begins=NOW, ends=NOW), "validity"),
     "back-dated too far": (leaf(begins=NOW - timedelta(hours=48) - SECOND), "validity"),

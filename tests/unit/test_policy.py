@@ -589,8 +589,7 @@ class TestObstacles:
         assert standing(_decide(_asking("www.other.ac.uk")), NOT_VALIDATED) == {NOT_VALIDATED}
 
     @pytest.mark.parametrize(
-        "name, outside",
-        [("www.other.ac.uk", set()), ("www.example.org", {"names.outside_trusted_suffix"})],
+        "name, outside", [("www.other.ac.uk", set()), ("www.example.org", {"names.outside_trusted_suffix"})]
     )
     def test_before_it_is_signed_a_name_may_still_be_proven(self, name: str, outside: set[str]) -> None:
         """By an ACME challenge; what an officer has to accept stands as ever."""

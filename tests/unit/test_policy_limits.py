@@ -125,10 +125,7 @@ class TestNames:
         assert _told(FACTS, rules, "names.outside_trusted_suffix") == ("refuse", "example.ac.uk")
         assert _told(
             FACTS, replace(rules, outside_suffix=Handling.MANUAL), "names.outside_trusted_suffix"
-        ) == (
-            "pass",
-            "example.ac.uk",
-        )
+        ) == ("pass", "example.ac.uk")
 
 
 class TestFirstRequest:
@@ -240,11 +237,7 @@ MORE_FACTS = st.builds(
     ),
     ANY_FACTS,
     st.sampled_from([None, KeyKind("P-256"), KeyKind("RSA", 2048), KeyKind("RSA", 4096), KeyKind("P-521")]),
-    st.builds(
-        KeyUses,
-        earlier_request=st.none() | st.integers(1, 9),
-        elsewhere=st.booleans(),
-    ),
+    st.builds(KeyUses, earlier_request=st.none() | st.integers(1, 9), elsewhere=st.booleans()),
     st.none()
     | st.lists(
         st.builds(
