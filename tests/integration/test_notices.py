@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 from pathlib import Path
-from unittest.mock import Mock
+from unittest import mock
 
 import pytest
 from django.core import mail
@@ -59,13 +59,12 @@ def test_the_same_event_twice_is_one_mail() -> None:
     assert event.notified_at == NOW
 
 
-def test_a_mail_that_could_not_be_sent_is_not_noted_as_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mail_that_could_not_be_sent_is_not_noted_as_sent() -> None:
     _waiting(world())
     event = RequestEvent.objects.get(event="create")
-    with monkeypatch.context() as patched:
-        patched.setattr(EmailMessage, "send", Mock(side_effect=OSError("no mail server")))
-        with pytest.raises(OSError, match="no mail server"):
-            notify(event.pk)
+    away = mock.patch.object(EmailMessage, "send", side_effect=OSError("no mail server"))
+    with away, pytest.raises(OSError, match="no mail server"):
+        notify(event.pk)
     assert notify(event.pk) is True
     assert len(mail.outbox) == 1
 

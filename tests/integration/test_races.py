@@ -5,7 +5,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 from itertools import count
-from unittest.mock import Mock
+from unittest import mock
 
 import pytest
 
@@ -213,13 +213,12 @@ def test_driving_one_request_from_many_sides_is_harmless(w: World) -> None:
     assert Certificate.objects.count() == 1
 
 
-def test_an_interrupted_issuance_is_resumed_by_one_of_many(w: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_issuance_is_resumed_by_one_of_many(w: World) -> None:
     """The lease: ten workers find the same overdue issuance."""
     number = create(w.alice).number
-    with monkeypatch.context() as patched:
-        patched.setattr(issuance, "_answer", Mock(side_effect=KeyboardInterrupt))
-        with pytest.raises(KeyboardInterrupt):
-            issue(number, clock=Clock())
+    killed = mock.patch.object(issuance, "_answer", side_effect=KeyboardInterrupt)
+    with killed, pytest.raises(KeyboardInterrupt):
+        issue(number, clock=Clock())
     assert issuance_of(number).state == Work.CLAIMED
     later = Clock(NOW + timedelta(minutes=1))
     done, refused = outcomes(together([partial(drive, number, clock=later)] * 10))

@@ -5,7 +5,7 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
-from unittest.mock import Mock
+from unittest import mock
 
 import pytest
 from cryptography import x509
@@ -90,6 +90,17 @@ def revoke(
     )
 
 
+def by_proof(
+    certificate: Certificate,
+    proof: HoldsKey | HoldsAccount,
+    why: RevocationReason = WHY.CESSATION_OF_OPERATION,
+) -> Progress:
+    """Revoke it as a machine."""
+    return revoke_by_proof(
+        actor=MACHINE, certificate_id=certificate.pk, proof=proof, reason=why, clock=Clock()
+    )
+
+
 def actions() -> list[str]:
     """The audit log's last words on certificates and keys."""
     rows = AuditEvent.objects.filter(object_type__in=["certificate", "key"])
@@ -99,6 +110,10 @@ def actions() -> list[str]:
 def on_crl(*, backend: str = "embedded", at: Clock | None = None) -> x509.CertificateRevocationList:
     """The CRL as it is served at this time."""
     return x509.load_der_x509_crl(current_crl(backend_name=backend, now=(at or Clock())()))
+
+
+def reason_of(entry: x509.RevokedCertificate) -> str:
+    return entry.extensions.get_extension_for_class(x509.CRLReason).value.reason.value
 
 
 def test_a_revoked_certificate_is_recorded_told_and_on_the_crl(w: World) -> None:
@@ -116,7 +131,7 @@ def test_a_revoked_certificate_is_recorded_told_and_on_the_crl(w: World) -> None
     assert Request.objects.get(id=certificate.request_id).version == version + 1  # the ETag moves on
     (entry,) = on_crl()
     assert f"{entry.serial_number:x}" == certificate.serial
-    assert entry.extensions.get_extension_for_class(x509.CRLReason).value.reason.value == "superseded"
+    assert reason_of(entry) == "superseded"
 
 
 def test_the_applicant_is_told_once_what_became_of_it(w: World) -> None:
@@ -146,13 +161,7 @@ def test_the_ras_own_reason_is_the_ras_alone(w: World) -> None:
     with pytest.raises(NotAuthorized, match="RA officers"):
         revoke(w.alice, certificate, WHY.PRIVILEGE_WITHDRAWN)
     with pytest.raises(InvalidInput):
-        revoke_by_proof(
-            actor=MACHINE,
-            certificate_id=certificate.pk,
-            proof=HoldsKey(spki_sha256=certificate.spki_sha256),
-            reason=WHY.PRIVILEGE_WITHDRAWN,
-            clock=Clock(),
-        )
+        by_proof(certificate, HoldsKey(spki_sha256=certificate.spki_sha256), WHY.PRIVILEGE_WITHDRAWN)
     assert revoke(w.olga, certificate, WHY.PRIVILEGE_WITHDRAWN) is Progress.REVOKED
 
 
@@ -230,16 +239,7 @@ def test_a_machine_shows_that_the_certificate_is_its_own() -> None:
     w, college = here.world, support.organisation("Other College")
     here.registered()
     account, certificate = AcmeAccount.objects.get().pk, issued(w)
-
-    def by(proof: HoldsKey | HoldsAccount) -> Progress:
-        return revoke_by_proof(
-            actor=MACHINE,
-            certificate_id=certificate.pk,
-            proof=proof,
-            reason=WHY.CESSATION_OF_OPERATION,
-            clock=Clock(),
-        )
-
+    by = partial(by_proof, certificate)
     with pytest.raises(NotAuthorized):
         by(HoldsKey(spki_sha256="0" * 64))
     with pytest.raises(NotFound):
@@ -259,14 +259,12 @@ def ca(tmp_path: Path) -> MakeCa:
         revoking: Revoking = Revoking.AT_ONCE, *, ca_name: str = "scripted", **more: Any
     ) -> ScriptedBackend:
         rule = Rule(behaviour=Behaviour.ISSUE, revoking=revoking, reason="By telephone only.", **more)
-        config = ScriptedConfig(
-            directory=tmp_path / "ca",
-            passphrase=b"a passphrase",
-            tests_and_demo_only=True,
-            name=ca_name,
-            default=rule,
+        folder = tmp_path / "ca"
+        return ScriptedBackend(
+            ScriptedConfig(
+                directory=folder, passphrase=b"words", tests_and_demo_only=True, name=ca_name, default=rule
+            )
         )
-        return ScriptedBackend(config)
 
     return make
 
@@ -326,18 +324,14 @@ def test_the_pauses_grow_and_end_at_a_quarter_of_an_hour(ca: MakeCa) -> None:
 
 
 @pytest.mark.parametrize("broken", ["before", "after"])
-def test_a_crash_around_the_question_is_taken_up_by_the_tick(
-    ca: MakeCa, monkeypatch: pytest.MonkeyPatch, broken: str
-) -> None:
+def test_a_crash_around_the_question_is_taken_up_by_the_tick(ca: MakeCa, broken: str) -> None:
     """As kill -9 would: nothing after the crash happens, not even a handler."""
     w, clock = world(), Clock()
     with support.backend(one := ca()):
         certificate = issued(w)
-        with monkeypatch.context() as patched:
-            where, name = (one, "revoke") if broken == "before" else (revocation, "_close")
-            patched.setattr(where, name, Mock(side_effect=KeyboardInterrupt))
-            with pytest.raises(KeyboardInterrupt):
-                revoke(w.alice, certificate, clock=clock)
+        where, name = (one, "revoke") if broken == "before" else (revocation, "_close")
+        with mock.patch.object(where, name, side_effect=KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
+            revoke(w.alice, certificate, clock=clock)
         assert Revocation.objects.get().outcome == "open"
         assert due_revocations(now=clock()) == []  # its lease is running
         clock.forward(revocation.LEASE)
@@ -420,11 +414,7 @@ def test_a_crl_is_made_anew_with_each_revocation_and_each_hour_and_its_number_gr
     assert numbers == sorted(set(numbers))
     assert later.next_update_utc == (clock() + VALID_FOR).replace(microsecond=0)
     revoke(w.alice, first, WHY.KEY_COMPROMISE)  # only the reason changes
-    reasons = {
-        entry.extensions.get_extension_for_class(x509.CRLReason).value.reason.value
-        for entry in on_crl(at=clock)
-    }
-    assert "keyCompromise" in reasons
+    assert "keyCompromise" in {reason_of(entry) for entry in on_crl(at=clock)}
 
 
 def test_the_status_of_each_certificate_of_a_request(w: World) -> None:
@@ -465,13 +455,13 @@ def test_certificates_are_found_by_what_is_known_of_them(w: World) -> None:
     assert list_certificates(actor=support.outsider(), filters=Filters(), now=NOW) == []
 
 
-def test_a_ca_that_breaks_is_asked_again(w: World, monkeypatch: pytest.MonkeyPatch, ca: MakeCa) -> None:
+def test_a_ca_that_breaks_is_asked_again(w: World, ca: MakeCa) -> None:
     with support.backend(one := ca()):
         certificate = issued(w)
         for problem in (RuntimeError("a bug"), Unavailable("not there")):
             Revocation.objects.all().delete()
-            monkeypatch.setattr(one, "revoke", Mock(side_effect=problem))
-            assert revoke(w.alice, certificate) is Progress.PENDING
+            with mock.patch.object(one, "revoke", side_effect=problem):
+                assert revoke(w.alice, certificate) is Progress.PENDING
 
 
 def test_the_worker_asks_and_has_the_applicant_told(ca: MakeCa) -> None:
@@ -523,7 +513,7 @@ def test_rfc5280_5_2_3_crl_numbers_grow_whatever_the_clock_does() -> None:
         revoke(w.alice, issued(w))
         seen.append(on_crl(at=clock))
         assert seen[-1].last_update_utc <= clock() < (seen[-1].next_update_utc or clock()) - KEPT_FOR
-        assert len(list(seen[-1])) == 0 if step > timedelta(days=1) else len(seen) - 1
+        assert len(list(seen[-1])) == (0 if step > timedelta(days=1) else len(seen) - 1)
     assert seen[1].last_update_utc == seen[0].last_update_utc
     numbers = [crl_number(crl) for crl in seen]
     assert numbers == sorted(set(numbers))

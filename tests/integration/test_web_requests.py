@@ -76,7 +76,7 @@ def rows() -> tuple[int, int, int]:
 
 
 @pytest.mark.parametrize("pasted", [False, True])
-def test_a_preview_shows_everything_and_leaves_no_trace(alice: Client, pasted: bool) -> None:  # noqa: FBT001 - parametrised
+def test_a_preview_shows_everything_and_leaves_no_trace(alice: Client, *, pasted: bool) -> None:
     before = rows()
     answer = preview(alice, csr("www.example.ac.uk", "xn--bcher-kva.example.ac.uk"), pasted=pasted)
     text = answer.content.decode()

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import combinations
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from cryptography import x509
@@ -94,25 +95,14 @@ def test_signing_never_needs_the_root_folder(config: EmbeddedConfig) -> None:
     assert not config.root_directory.exists()
 
 
-class _Killed(BaseException):
-    """Stands for a process that dies."""
-
-
-def test_a_start_that_dies_before_any_file_has_its_name_is_made_good(
-    config: EmbeddedConfig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "hardlink_to", _die)
-        with pytest.raises(_Killed):
-            make(config, NOW)
+def test_a_start_that_dies_before_any_file_has_its_name_is_made_good(config: EmbeddedConfig) -> None:
+    killed = mock.patch.object(Path, "hardlink_to", side_effect=KeyboardInterrupt)
+    with killed, pytest.raises(KeyboardInterrupt):
+        make(config, NOW)
     assert list(config.directory.glob(".*.new"))
     make(config, NOW)
     _issue(config)
     assert not list(config.directory.parent.rglob("*.new"))
-
-
-def _die(*_: object) -> None:
-    raise _Killed
 
 
 FILES = ("ca/issuing.key", "ca/issuing.crt", "ca/root.crt", "root/root.key", "root/root.crt")
