@@ -492,11 +492,10 @@ TABLE: dict[str, Row] = {
     ),
     "account-sessions-end-others": Row(post=_SIGNED_IN_302["POST"]),
     "mfa_index": Row(_EVERYBODY),
-    "mfa_authenticate": Row(_SIGNED_IN_302),
-    "mfa_reauthenticate": Row(_SIGNED_IN_302),
-    "mfa_activate_totp": Row(_SIGNED_IN_302),  # after proving that it is oneself, again
-    "mfa_list_webauthn": Row(get=_EVERYBODY["GET"]),
-    "mfa_add_webauthn": Row(_SIGNED_IN_302),
+    "mfa_list_webauthn": Row(_EVERYBODY),
+    # after proving that it is oneself, again
+    **dict.fromkeys(("mfa_activate_totp", "mfa_add_webauthn"), Row(_SIGNED_IN_302)),
+    **dict.fromkeys(("mfa_authenticate", "mfa_reauthenticate"), Row(_SIGNED_IN_302)),
     "mfa_reauthenticate_webauthn": Row(_SIGNED_IN_302),
     "mfa_remove_webauthn": Row(_SIGNED_IN_302, arguments={"pk": 999_999}),
     "mfa_edit_webauthn": Row(_SIGNED_IN_302, arguments={"pk": 999_999}),
@@ -511,19 +510,14 @@ TABLE: dict[str, Row] = {
     "acme/renewal-info/<identifier>": Row(
         get="404 404 404 404 404 404 404 404 404", arguments={"identifier": "bm9uZQ.AQ"}
     ),
-    "acme/new-account": Row(_UNSIGNED),
-    "acme/acct/<number>": Row(_UNSIGNED),
-    "acme/orders/<number>": Row(_UNSIGNED),
     "acme/orders/<number>/<before>": Row(_UNSIGNED, arguments={"before": 5}),
-    "acme/key-change": Row(_UNSIGNED),
-    "acme/new-order": Row(_UNSIGNED),
-    "acme/order/<number>": Row(_UNSIGNED),
-    "acme/order/<number>/finalize": Row(_UNSIGNED),
-    "acme/authz/<number>": Row(_UNSIGNED),
     "acme/chall/<number>/<kind>": Row(_UNSIGNED, arguments={"kind": "http-01"}),
-    "acme/cert/<number>": Row(_UNSIGNED),
-    "acme/cert/<number>/with-root": Row(_UNSIGNED),
-    "acme/revoke-cert": Row(_UNSIGNED),
+    **dict.fromkeys(("acme/new-account", "acme/acct/<number>", "acme/key-change"), Row(_UNSIGNED)),
+    **dict.fromkeys(("acme/new-order", "acme/orders/<number>", "acme/order/<number>"), Row(_UNSIGNED)),
+    **dict.fromkeys(("acme/order/<number>/finalize", "acme/authz/<number>"), Row(_UNSIGNED)),
+    **dict.fromkeys(
+        ("acme/cert/<number>", "acme/cert/<number>/with-root", "acme/revoke-cert"), Row(_UNSIGNED)
+    ),
 }
 
 
