@@ -314,18 +314,9 @@ class Staff:
         """The first mail with all these words, once it is there."""
         return wait_until(lambda: self.mail_about(*words), what=f"a mail with {words}", seconds=seconds)[0]
 
-    def hides(self, number: int, *secrets: str) -> None:
-        """charlie, of another organisation, gets no page, no file and no list with this request."""
-        charlie = self("charlie")
-        for path in ("", "status/", "withdraw/", "bundle.zip", "certificate/pem/"):
-            answer = charlie.get(f"/requests/{number}/{path}")
-            assert answer.status == 404, f"{path}: {answer.status}"
-            assert not [word for word in secrets if word in answer.text]
-        assert number not in charlie.listed(str(number))
-        assert self.rest("charlie", "GET", f"/requests/{number}").status_code == 404
-
-    def joined(self, adder: Portal, slug: str, username: str) -> Portal:
-        """A new person of an organisation, signed in with a password of the person's own."""
+    @staticmethod
+    def added(adder: Portal, slug: str, username: str) -> str:
+        """The password that is issued to a new person of an organisation."""
         page = adder.post(
             f"/organisations/{slug}/people/",
             username=username,
@@ -335,9 +326,14 @@ class Staff:
         )
         issued = re.search(r'<p class="secret"[^>]*>([^<]+)</p>', page.html)
         assert issued, page.text
-        portal, own = Portal(self.server, username, issued[1]), "several unrelated words"
+        return issued[1]
+
+    def joined(self, adder: Portal, slug: str, username: str) -> Portal:
+        """A new person of an organisation, signed in with a password of the person's own."""
+        issued, own = self.added(adder, slug, username), "several unrelated words"
+        portal = Portal(self.server, username, issued)
         portal.get("/accounts/password/change/")
-        portal.post("/accounts/password/change/", oldpassword=issued[1], password1=own, password2=own)
+        portal.post("/accounts/password/change/", oldpassword=issued, password1=own, password2=own)
         return portal
 
     def close(self) -> None:

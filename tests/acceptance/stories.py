@@ -1,24 +1,14 @@
 """What the browser's stories share: CSRs by OpenSSL, the request form, downloads, and a watchful page."""
 
-import itertools
-import json
 import re
-import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, Response, expect
 
-from tests.acceptance.seed_support import Csr, run
+from tests.acceptance.seed_support import Csr, Staff, run
 from tests.harness.browser import TIMEOUT_MS, WIDTHS, sign_in
 from tests.harness.server import DemoServer
-
-_numbers = itertools.count(1)
-
-
-def new_name(domain: str = "example.ac.uk") -> str:
-    """A name that no other story has asked for."""
-    return f"host{next(_numbers)}.{domain}"
 
 
 @dataclass(slots=True)
@@ -175,13 +165,5 @@ def assert_zip_proves_itself(bundle: Path, csr: Csr, *names: str) -> None:
 def validated_by_olga(server: DemoServer, name: str) -> None:
     """An officer's check over REST: pages for that have stories of their own."""
     evidence = {"domain": name, "how": "registry", "details": "The registry names them."}
-    call = urllib.request.Request(
-        f"{server.base_url}/api/v1/organisations/example-university/domains",
-        data=json.dumps(evidence).encode(),
-        headers={
-            "Authorization": f"Bearer {server.demo.api_tokens['olga']}",
-            "Content-Type": "application/json",
-        },
-    )
-    with urllib.request.urlopen(call, timeout=30) as answer:
-        assert answer.status == 201
+    answer = Staff(server).rest("olga", "POST", "/organisations/example-university/domains", evidence)
+    assert answer.status_code == 201

@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from tests.acceptance.looks import examine
-from tests.acceptance.stories import Visitors, new_name
+from tests.acceptance.seed_support import new_name
 from tests.harness.acme_client import AcmeClient, over_http
 from tests.harness.fixtures import DemoWith
 from tests.harness.responder import responder
@@ -20,10 +20,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 Visit = Callable[..., Page]
 #: Under a trusted suffix, and nobody has proven it.
 UNPROVEN = "www.unproven.ac.uk"
-CLIENTS = (
-    *("certbot", "lego", "acme.sh", "Caddy", "Traefik"),
-    *("cert-manager", "Apache mod_md", "HAProxy"),
-)
+CLIENTS = ("certbot", "lego", "acme.sh", "Caddy", "Traefik", "cert-manager", "Apache mod_md", "HAProxy")
 
 
 @pytest.fixture(scope="module")
@@ -31,12 +28,6 @@ def server(demo_with: DemoWith) -> Iterator[DemoServer]:
     """A demo that asks a name server in which nothing is listed, so that a challenge fails at once."""
     with responder() as dns, demo_with(CERTDESK_DNS_SERVERS=f'["{dns.address}"]') as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def visitors(browser: Browser, server: DemoServer) -> Visitors:
-    """The people of this file's demo."""
-    return Visitors(browser=browser, server=server)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,18 +174,6 @@ def test_an_applicant_is_told_whom_to_ask(visit: Visit) -> None:
     expect(alice.get_by_role("definition")).to_contain_text(["meg"])
     expect(alice.get_by_role("link", name="New credential")).to_have_count(0)
     examine(alice, "acme-applicant")
-
-
-def test_charlie_sees_nothing_of_it(visit: Visit) -> None:
-    meg, charlie = visit("meg"), visit("charlie")
-    make(meg, "Not for charlie")
-    private = meg.url
-    charlie.goto("/acme-clients/")
-    expect(charlie.get_by_text("Not for charlie")).to_have_count(0)
-    for address in (private, f"{private}change/", f"{private}rotate/", f"{private}revoke/"):
-        answer = charlie.goto(address)
-        assert answer is not None
-        assert answer.status == 404, address
 
 
 def test_the_list_without_a_script_and_its_search(visit: Visit) -> None:

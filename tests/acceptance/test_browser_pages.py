@@ -14,8 +14,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from tests.acceptance import stories
 from tests.acceptance.looks import examine, violations
-from tests.acceptance.seed_support import AVAILABLE, REJECTED, WITHDRAWN, Staff, make_csr
-from tests.acceptance.stories import new_name
+from tests.acceptance.seed_support import AVAILABLE, REJECTED, WITHDRAWN, Staff, make_csr, new_name
 
 pytestmark = pytest.mark.browser
 

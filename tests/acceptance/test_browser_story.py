@@ -9,8 +9,7 @@ import pytest
 from playwright.sync_api import Error, Page, expect
 
 from tests.acceptance import stories
-from tests.acceptance.seed_support import AVAILABLE, make_csr
-from tests.acceptance.stories import new_name
+from tests.acceptance.seed_support import AVAILABLE, make_csr, new_name
 from tests.harness.browser import screenshot, sign_in
 from tests.harness.server import DemoServer
 

@@ -8,7 +8,7 @@ import pytest
 from click.testing import Result
 
 from certdesk.cli.client.exits import Exit
-from tests.acceptance.stories import new_name
+from tests.acceptance.seed_support import new_name
 from tests.harness.acme_client import AcmeClient, over_http
 from tests.harness.server import DemoServer
 

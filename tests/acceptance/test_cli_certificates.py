@@ -12,8 +12,7 @@ from pathlib import Path
 
 from click.testing import Result
 
-from tests.acceptance.seed_support import run
-from tests.acceptance.stories import new_name
+from tests.acceptance.seed_support import new_name, run
 
 Cli = Callable[..., Result]
 

@@ -184,7 +184,7 @@ def test_every_page_is_fetched_by_cursor() -> None:
 
 
 @pytest.mark.parametrize("url, loopback", [("http://127.0.0.2:1", True), ("http://[::1]:1", True)])
-def test_loopback_is_known(url: str, loopback: bool) -> None:  # noqa: FBT001 - a table's column
+def test_loopback_is_known(url: str, *, loopback: bool) -> None:
     assert connection.is_loopback(url) is loopback
     assert not connection.is_loopback("http://localhost.example.org")
 

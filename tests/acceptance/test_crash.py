@@ -4,7 +4,6 @@ The crash table of docs/issuance-cycle.md, with real processes and a real databa
 """
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -17,7 +16,7 @@ from typing import Any
 import pytest
 
 from tests.acceptance.crash_points import POINTS
-from tests.harness.environment import steers_certdesk
+from tests.harness.environment import plain
 from tests.harness.server import DemoServer
 from tests.harness.waiting import wait_until
 from tests.integration.support import csr
@@ -28,8 +27,7 @@ ISSUED = ["create", "claim", "ca_accept", "issue"]
 
 def run_script(script: str, data: Path, *arguments: str) -> dict[str, Any]:
     """What a script of this folder prints about a demo's data."""
-    environment = {name: value for name, value in os.environ.items() if not steers_certdesk(name)}
-    environment |= {"CERTDESK_DATA": str(data), "CERTDESK_DEMO": "1", "CERTDESK_LOG_LEVEL": "CRITICAL"}
+    environment = plain(CERTDESK_DATA=str(data), CERTDESK_DEMO="1", CERTDESK_LOG_LEVEL="CRITICAL")
     command = [sys.executable, "-m", f"tests.acceptance.{script}", *arguments]
     ran = subprocess.run(
         command, env=environment, capture_output=True, text=True, timeout=SECONDS, check=False

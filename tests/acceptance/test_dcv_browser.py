@@ -1,16 +1,14 @@
 """Charlie's first certificate in a browser: an officer says yes, the domain's own people confirm."""
 
-import email
 import re
 from collections.abc import Callable
-from email import policy
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
 
 from tests.acceptance import stories
-from tests.acceptance.seed_support import AVAILABLE, WAITING, Csr, make_csr
+from tests.acceptance.seed_support import AVAILABLE, WAITING, Csr, Staff, body, make_csr
 from tests.harness.browser import look_at, screenshot
 from tests.harness.server import DemoServer
 from tests.harness.waiting import wait_until
@@ -22,14 +20,8 @@ BOX = "hostmaster@other.ac.uk"
 
 
 def mails_to(server: DemoServer, address: str) -> list[str]:
-    """The bodies of the mails in the server's mail folder to one address, oldest first."""
-    found = []
-    for path in sorted(server.demo.mailbox.glob("*.log")):
-        for part in path.read_bytes().split(b"-" * 79):
-            mail = email.message_from_bytes(part.lstrip(), policy=policy.default)
-            if mail["To"] == address:
-                found.append(str(mail.get_content()))
-    return found
+    """The bodies of the mails to one address, oldest first."""
+    return [body(one) for one in Staff(server).mail() if one["To"] == address]
 
 
 def ask_for_the_first_time(charlie: Page, csr: Csr) -> int:
@@ -65,9 +57,9 @@ def choose_a_mailbox(charlie: Page) -> None:
 def link_and_code(server: DemoServer) -> tuple[str, str]:
     """From the one mail that went to the mailbox."""
     wait_until(lambda: bool(mails_to(server, BOX)), what="the mail")
-    (body,) = mails_to(server, BOX)
-    (link,) = re.findall(rf"{re.escape(server.base_url)}/dcv/[A-Z2-7]{{52}}/", body)
-    (code,) = re.findall(r"(?:[A-Z2-7]{4}-){12}[A-Z2-7]{4}", body)
+    (mail,) = mails_to(server, BOX)
+    (link,) = re.findall(rf"{re.escape(server.base_url)}/dcv/[A-Z2-7]{{52}}/", mail)
+    (code,) = re.findall(r"(?:[A-Z2-7]{4}-){12}[A-Z2-7]{4}", mail)
     return link, code
 
 

@@ -4,9 +4,9 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
-from tests.acceptance.stories import Visitors, validated_by_olga
+from tests.acceptance.stories import validated_by_olga
 from tests.harness.browser import assert_accessible, look_at, screenshot
 from tests.harness.fixtures import DemoWith
 from tests.harness.responder import Responder, responder
@@ -29,12 +29,6 @@ def server(demo_with: DemoWith, dns: Responder) -> Iterator[DemoServer]:
     """A demo that asks it."""
     with demo_with(CERTDESK_DNS_SERVERS=f'["{dns.address}"]') as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def visitors(browser: Browser, server: DemoServer) -> Visitors:
-    """The people of this file's demo."""
-    return Visitors(browser=browser, server=server)
 
 
 def add(page: Page, name: str) -> None:

@@ -14,8 +14,16 @@ from playwright.sync_api import Page, expect
 
 from tests.acceptance import stories
 from tests.acceptance.looks import assert_well_made
-from tests.acceptance.seed_support import AVAILABLE, BY_CA, REFUSED, REJECTED, WAITING, WITHDRAWN, make_csr
-from tests.acceptance.stories import new_name
+from tests.acceptance.seed_support import (
+    AVAILABLE,
+    BY_CA,
+    REFUSED,
+    REJECTED,
+    WAITING,
+    WITHDRAWN,
+    make_csr,
+    new_name,
+)
 from tests.harness.browser import look_at
 from tests.harness.fixtures import DemoWith
 from tests.harness.server import DemoServer
@@ -66,7 +74,7 @@ def test_alice_s_day_certificates_slow_refused_and_at_once(visit: Visit, tmp_pat
     alice.get_by_role("button", name="Search").first.click()
     expect(alice.get_by_role("main")).to_contain_text("nginx")
 
-    slow, refused = new_name().replace("host", "slow-"), new_name().replace("host", "refuse-")
+    slow, refused = new_name(prefix="slow-"), new_name(prefix="refuse-")
     waits = ask(alice, tmp_path, slow)
     stories.expect_status(alice, BY_CA)
     expect(alice.get_by_role("main")).to_contain_text("This CA usually takes")
@@ -179,8 +187,8 @@ def test_olga_s_day_vets_an_organisation_and_approves_with_evidence(visit: Visit
 def test_otto_s_day_rejects_asks_the_ca_and_sends_again(visit: Visit, tmp_path: Path) -> None:
     alice, otto = visit("alice"), visit("otto")
     outside = ask(alice, tmp_path, new_name("not-theirs.org"))
-    slow = ask(alice, tmp_path, new_name().replace("host", "slow-"))
-    refused = ask(alice, tmp_path, new_name().replace("host", "refuse-"))
+    slow = ask(alice, tmp_path, new_name(prefix="slow-"))
+    refused = ask(alice, tmp_path, new_name(prefix="refuse-"))
     stories.expect_status(alice, REFUSED)
 
     otto.goto("/")

@@ -1,28 +1,25 @@
 """A service outside the demo: how its first person comes to be, from the command line alone."""
 
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.harness.environment import steers_certdesk
+from tests.harness.environment import certdesk
 
 
 @pytest.fixture
 def settings(tmp_path: Path) -> dict[str, str]:
-    told = {name: value for name, value in os.environ.items() if not steers_certdesk(name)}
+    told = {"CERTDESK_DATA": str(tmp_path / "var")}
     for name in ("SECRET_KEY", "CA_PASSPHRASE"):
         (tmp_path / name).write_text("x" * 48)
         told[f"CERTDESK_{name}_FILE"] = str(tmp_path / name)
-    return told | {"CERTDESK_DATA": str(tmp_path / "var")}
+    return told
 
 
 def _add(settings: dict[str, str], *, role: str = "operator") -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "certdesk", "admin", "add-person", "anna"]
-    options = ["--name", "Anna Admin", "--email", "anna@example.ac.uk", "--role", role]
-    return subprocess.run(command + options, env=settings, capture_output=True, text=True, check=False)
+    options = ("--name", "Anna Admin", "--email", "anna@example.ac.uk", "--role", role)
+    return certdesk("admin", "add-person", "anna", *options, **settings)
 
 
 def test_the_first_operator_is_added_on_the_command_line(settings: dict[str, str]) -> None:

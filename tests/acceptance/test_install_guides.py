@@ -131,7 +131,6 @@ def test_r37_the_bundle_has_the_files_that_its_instructions_name(
     )
     for name in packed.namelist():
         assert b"PRIVATE KEY" not in packed.read(name), name
-    staff.hides(made.number, made.host)
     assert staff("charlie").get(f"/requests/{made.number}/certificate/server/").status == 404
 
 

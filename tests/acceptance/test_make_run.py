@@ -8,7 +8,6 @@ import signal
 import sqlite3
 import stat
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -17,14 +16,13 @@ import pytest
 from cryptography import x509
 
 from tests.acceptance.seed_support import Staff, make_csr, new_name
-from tests.harness.environment import steers_certdesk
+from tests.harness.environment import certdesk
 from tests.harness.fixtures import DemoWith
 from tests.harness.ports import free_port
 from tests.harness.server import DemoServer, read_demo
 from tests.harness.waiting import wait_until
 from tests.personas import EVERYBODY, OTHER_DOMAIN, UNIVERSITY
 
-SECONDS = 90
 LONG_ENOUGH = "x" * 48
 
 
@@ -33,17 +31,12 @@ def mode(path: Path) -> str:
     return f"{stat.S_IMODE(path.stat().st_mode):04o}"
 
 
-def serve(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run `certdesk serve` where it is expected to refuse."""
-    told = {name: value for name, value in os.environ.items() if not steers_certdesk(name)}
-    return subprocess.run(
-        [sys.executable, "-m", "certdesk", "serve", *arguments],
-        env={**told, "PORT": str(free_port()), **environment},
-        capture_output=True,
-        text=True,
-        timeout=SECONDS,
-        check=False,
-    )
+def serve(*arguments: str, **environment: str) -> str:
+    """What `certdesk serve` writes where it refuses to start, in words."""
+    ran = certdesk("serve", *arguments, **{"PORT": str(free_port()), **environment})
+    assert ran.returncode not in (0, -signal.SIGTERM)
+    assert "Traceback" not in ran.stderr
+    return ran.stderr
 
 
 @pytest.fixture(scope="module")
@@ -68,9 +61,7 @@ def test_demo_json_keeps_to_the_contract(started: DemoServer) -> None:
     path = started.data / "demo.json"
     assert mode(path) == "0600"
     told = json.loads(path.read_text())
-    assert set(told) == {
-        *("base_url", "acme_directory", "ra", "users", "api_tokens", "eab", "mailbox"),
-    }
+    assert set(told) == {"base_url", "acme_directory", "ra", "users", "api_tokens", "eab", "mailbox"}
     assert told["base_url"] == started.base_url
     assert told["acme_directory"] == f"{started.base_url}/acme/directory"
     assert told["ra"] == "JTAG"
@@ -155,26 +146,21 @@ def test_a_signal_ends_it_cleanly(start_server: Callable[..., DemoServer], numbe
 
 
 def test_without_secrets_it_refuses_and_says_what_to_do(tmp_path: Path) -> None:
-    ran = serve(DATA=str(tmp_path / "var"))
-    assert ran.returncode not in (0, -signal.SIGTERM)
-    assert "CERTDESK_SECRET_KEY" in ran.stderr
-    assert "openssl rand" in ran.stderr
-    assert "Traceback" not in ran.stderr
+    said = serve(DATA=str(tmp_path / "var"))
+    assert "CERTDESK_SECRET_KEY" in said
+    assert "openssl rand" in said
     assert not (tmp_path / "var" / "secrets").exists()
 
 
 def test_a_short_secret_is_none(tmp_path: Path) -> None:
-    ran = serve(DATA=str(tmp_path / "var"), CERTDESK_SECRET_KEY="short", CERTDESK_CA_PASSPHRASE=LONG_ENOUGH)
-    assert ran.returncode != 0
-    assert "CERTDESK_SECRET_KEY" in ran.stderr
-    assert "short\n" not in ran.stderr
+    said = serve(DATA=str(tmp_path / "var"), CERTDESK_SECRET_KEY="short", CERTDESK_CA_PASSPHRASE=LONG_ENOUGH)
+    assert "CERTDESK_SECRET_KEY" in said
+    assert "short\n" not in said
 
 
 def test_an_unknown_setting_is_refused(tmp_path: Path) -> None:
-    ran = serve("--demo", DATA=str(tmp_path / "var"), CERTDESK_TRUSTED_SUFIXES='["ac.uk"]')
-    assert ran.returncode != 0
-    assert "CERTDESK_TRUSTED_SUFIXES is not a setting" in ran.stderr
-    assert "Traceback" not in ran.stderr
+    said = serve("--demo", DATA=str(tmp_path / "var"), CERTDESK_TRUSTED_SUFIXES='["ac.uk"]')
+    assert "CERTDESK_TRUSTED_SUFIXES is not a setting" in said
 
 
 SECRETS = {"CERTDESK_SECRET_KEY": LONG_ENOUGH, "CERTDESK_CA_PASSPHRASE": LONG_ENOUGH}
@@ -188,21 +174,13 @@ EVERYWHERE = ("--host", "0.0.0.0")  # noqa: S104 - it is refused
         ((*EVERYWHERE, "--behind-proxy"), SECRETS, "Set CERTDESK_BASE_URL"),
         (("--demo", *EVERYWHERE), {}, "serves this machine alone"),
         (("--demo", "--behind-proxy"), {}, "serves this machine alone"),
-        (("--demo",), {"CERTDESK_BASE_URL": "https://certs.example.ac.uk"}, "serves this machine alone"),
-        (
-            ("--demo",),
-            {"CERTDESK_STATUS_URL": "https://pki.example.ac.uk"},
-            "such as http://pki.example.ac.uk",
-        ),
     ],
 )
 def test_an_unsafe_start_is_refused_before_anything_is_made(
     tmp_path: Path, arguments: tuple[str, ...], environment: dict[str, str], told: str
 ) -> None:
-    ran = serve(*arguments, DATA=str(tmp_path / "var"), **environment)
-    assert ran.returncode != 0
-    assert told in ran.stderr
-    assert "Traceback" not in ran.stderr
+    said = serve(*arguments, DATA=str(tmp_path / "var"), **environment)
+    assert told in said
     assert not (tmp_path / "var").exists()
 
 
@@ -211,16 +189,13 @@ def test_what_the_demo_has_made_is_served_by_the_demo_alone(demo_template: Path,
     demo = shutil.copytree(demo_template, tmp_path / "demo")
     database = {"DATABASE_URL": f"sqlite:///{demo / 'certdesk.sqlite3'}"}
     for folder, more in (("demo", {}), ("new", database)):
-        ran = serve(DATA=str(tmp_path / folder), **SECRETS, **more)
-        assert ran.returncode != 0
-        assert "The demo has made what is in" in ran.stderr
-        assert "Traceback" not in ran.stderr
+        said = serve(DATA=str(tmp_path / folder), **SECRETS, **more)
+        assert "The demo has made what is in" in said
     with closing(sqlite3.connect(demo / "certdesk.sqlite3")) as rows, rows:
         rows.execute("DELETE FROM store_auditevent")
     (demo / "demo.json").unlink()
-    ran = serve("--demo", DATA=str(demo))
-    assert ran.returncode != 0
-    assert "people whom the demo did not make" in ran.stderr
+    said = serve("--demo", DATA=str(demo))
+    assert "people whom the demo did not make" in said
 
 
 def test_a_start_without_its_ca_is_refused_and_a_new_one_is_not_made(
@@ -230,11 +205,9 @@ def test_a_start_without_its_ca_is_refused_and_a_new_one_is_not_made(
     lost = data / "ca" / "issuing" / "issuing.crt"
     lost.unlink()
     kept = {path: path.read_bytes() for path in (data / "ca").rglob("*.*")}
-    ran = serve("--demo", DATA=str(data))
-    assert ran.returncode != 0
-    assert str(lost) in ran.stderr
-    assert "from a backup" in ran.stderr
-    assert "Traceback" not in ran.stderr
+    said = serve("--demo", DATA=str(data))
+    assert str(lost) in said
+    assert "from a backup" in said
     assert {path: path.read_bytes() for path in (data / "ca").rglob("*.*")} == kept
 
 
@@ -262,7 +235,5 @@ def assert_its_crl_is_served(der: bytes, one: DemoServer) -> None:
 
 
 def test_a_port_that_is_taken_is_said(started: DemoServer, tmp_path: Path) -> None:
-    ran = serve("--demo", DATA=str(tmp_path / "var"), PORT=str(started.port))
-    assert ran.returncode != 0
-    assert f"127.0.0.1:{started.port} can't be used" in ran.stderr
-    assert "Traceback" not in ran.stderr
+    said = serve("--demo", DATA=str(tmp_path / "var"), PORT=str(started.port))
+    assert f"127.0.0.1:{started.port} can't be used" in said

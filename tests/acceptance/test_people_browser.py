@@ -8,11 +8,9 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.acceptance import stories
-from tests.acceptance.seed_support import AVAILABLE, make_csr
-from tests.acceptance.stories import new_name
-from tests.harness.browser import assert_accessible, screenshot
+from tests.acceptance.seed_support import AVAILABLE, Staff, body, make_csr, new_name
+from tests.harness.browser import look_at
 from tests.harness.server import DemoServer
-from tests.harness.waiting import wait_until
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -41,8 +39,7 @@ def test_r8_r38_an_invited_person_changes_the_password_and_requests(visit: Visit
     for username in ("alice", "bob", "meg"):
         expect(meg.get_by_label("People", exact=True)).to_contain_text(username)
     issued = invite(meg, "pia", "Pia Person")
-    assert_accessible(meg)
-    screenshot(meg, "people-invited")
+    look_at(meg, "people-invited")
     sign_in(pia, "pia", issued)
     pia.wait_for_url("**/accounts/password/change/")
     chosen = "several unrelated words of pia"
@@ -58,16 +55,10 @@ def test_r8_r38_an_invited_person_changes_the_password_and_requests(visit: Visit
 def test_an_invited_person_follows_the_link_in_the_mail(visit: Visit, server: DemoServer) -> None:
     meg, quinn = visit("meg"), visit()
     invite(meg, "quinn", "Quinn Question")
-
-    def link() -> str:
-        sent = "".join(file.read_text() for file in server.demo.mailbox.glob("*.log"))
-        found = re.search(r"/accounts/invitation/\S+", sent[sent.rfind("quinn@example.ac.uk") :])
-        return found[0] if found else ""
-
-    address = wait_until(link, what="the invitation")
+    mail = body(Staff(server).wait_for_mail("/accounts/invitation/", "quinn"))
+    address = mail[mail.index("/accounts/invitation/") :].split()[0]
     quinn.goto(address)
-    assert_accessible(quinn)
-    screenshot(quinn, "invitation")
+    look_at(quinn, "invitation")
     quinn.get_by_label("New password", exact=True).fill("short")
     quinn.get_by_label("New password again").fill("short")
     quinn.get_by_role("button", name="Set my password").click()
@@ -84,8 +75,7 @@ def test_an_invited_person_follows_the_link_in_the_mail(visit: Visit, server: De
     quinn.get_by_label("Name", exact=True).fill("backup script")
     quinn.get_by_role("button", name="Make the token").click()
     expect(quinn.locator(".secret")).to_contain_text("cdk_")
-    assert_accessible(quinn)
-    screenshot(quinn, "token-made")
+    look_at(quinn, "token-made")
     assert quinn.goto(address).status == 404  # type: ignore[union-attr] # there is an answer
 
 
@@ -94,13 +84,11 @@ def test_r38_meg_hands_over_and_her_access_ends(visit: Visit, server: DemoServer
     issued = invite(meg, "mia", "Mia Manager")
     meg.goto(PAGE)
     meg.get_by_label("People", exact=True).get_by_text("Change Mia Manager").click()
-    assert_accessible(meg)
-    screenshot(meg, "people-change")
+    look_at(meg, "people-change")
     meg.get_by_role("button", name=re.compile("Make a manager ?: Mia Manager")).click()
     expect(meg.get_by_role("status")).to_contain_text("mia is a manager now")
     meg.get_by_text("Someone leaves").click()
-    assert_accessible(meg)
-    screenshot(meg, "people-hand-over")
+    look_at(meg, "people-hand-over")
     expect(meg.get_by_label("Who leaves")).to_contain_text("(meg)")  # she is chosen already
     meg.get_by_label("Who takes over").select_option(label="Mia Manager (mia)")
     meg.get_by_role("button", name="Hand over and end access").click()
@@ -112,8 +100,7 @@ def test_r38_meg_hands_over_and_her_access_ends(visit: Visit, server: DemoServer
     expect(row).to_contain_text("Manager")
     gone = olga.get_by_role("row").filter(has_text="Enable again")
     expect(gone).to_contain_text("meg")
-    assert_accessible(olga)
-    screenshot(olga, "organisation-for-officers")
+    look_at(olga, "organisation-for-officers")
     sign_in(mia, "mia", issued)
     mia.wait_for_url("**/accounts/password/change/")
     # The other stories of this server need meg as she was.

@@ -1,40 +1,16 @@
 """`certdesk policy` as an operator runs it: checked, shown, replayed; a bad file stops the start."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-import pytest
-
-from tests.harness.environment import steers_certdesk
-
-Run = Callable[..., subprocess.CompletedProcess[str]]
+from tests.harness.environment import certdesk
 
 
-@pytest.fixture
-def run(demo_template: Path, tmp_path: Path) -> Run:
-    shutil.copytree(demo_template, tmp_path / "var")
-    told = {name: value for name, value in os.environ.items() if not steers_certdesk(name)}
-    told |= {"CERTDESK_DEMO": "1", "CERTDESK_DATA": str(tmp_path / "var"), "CERTDESK_LOG_LEVEL": "ERROR"}
-
-    def certdesk(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "certdesk", *arguments],
-            env=told | more,
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-
-    return certdesk
-
-
-def test_a_policy_is_checked_shown_and_replayed(run: Run, tmp_path: Path) -> None:
+def test_a_policy_is_checked_shown_and_replayed(demo_template: Path, tmp_path: Path) -> None:
+    data = shutil.copytree(demo_template, tmp_path / "var")
+    run = partial(certdesk, CERTDESK_DEMO="1", CERTDESK_DATA=str(data), CERTDESK_LOG_LEVEL="ERROR")
     file = tmp_path / "policy.toml"
     file.write_text("version = 2\n[default]\nwildcard = 'manual'\n")
     bad = run("policy", "check", str(file))

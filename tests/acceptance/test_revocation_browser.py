@@ -10,10 +10,9 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.acceptance import stories
-from tests.acceptance.seed_support import AVAILABLE, make_csr, run
-from tests.acceptance.stories import new_name
+from tests.acceptance.seed_support import AVAILABLE, make_csr, new_name, run
 from tests.acceptance.test_dcv_browser import mails_to
-from tests.harness.browser import assert_accessible, screenshot
+from tests.harness.browser import look_at
 from tests.harness.server import DemoServer
 from tests.harness.waiting import wait_until
 
@@ -66,13 +65,11 @@ def test_revoking_from_the_question_to_the_crl(visit: Visit, server: DemoServer,
 
     alice.get_by_role("link", name="Revoke this certificate").click()
     expect(alice.get_by_role("heading", level=1)).to_have_text("Revoke a certificate")
-    assert_accessible(alice)
-    screenshot(alice, "revoke")
+    look_at(alice, "revoke")
     expect(alice.get_by_label("The holder broke the rules")).to_have_count(0)  # the staff's alone
     alice.get_by_role("button", name="Revoke certificate").click()
     expect(alice.get_by_role("alert")).to_contain_text("Choose a reason")
-    assert_accessible(alice)
-    screenshot(alice, "revoke-problem")
+    look_at(alice, "revoke-problem")
     alice.get_by_label("The private key is no longer secret").check()
     alice.get_by_label("In your own words").fill("The laptop was stolen.")
     alice.get_by_role("button", name="Revoke certificate").click()
@@ -82,8 +79,7 @@ def test_revoking_from_the_question_to_the_crl(visit: Visit, server: DemoServer,
     expect(alice.get_by_text("Revoked on")).to_contain_text("by alice: the private key is no longer secret")
     expect(alice.locator(".timeline")).to_contain_text("Certificate revoked")
     expect(alice.get_by_role("link", name="Revoke this certificate")).to_have_count(0)
-    assert_accessible(alice)
-    screenshot(alice, "revoked")
+    look_at(alice, "revoked")
 
     crl = fetch_crl(leaf, server, tmp_path)
     assert "certificate revoked" in verdict(leaf, chain, root, crl)
@@ -98,9 +94,7 @@ def test_revoking_from_the_question_to_the_crl(visit: Visit, server: DemoServer,
     )
 
 
-def test_a_colleague_may_not_and_the_same_key_is_not_certified_again(
-    visit: Visit, server: DemoServer, tmp_path: Path
-) -> None:
+def test_a_colleague_may_not_and_the_same_key_is_not_certified_again(visit: Visit, tmp_path: Path) -> None:
     """Without JavaScript."""
     csr = make_csr(tmp_path, new_name())
     alice = visit("alice", javascript=False)
@@ -121,22 +115,3 @@ def test_a_colleague_may_not_and_the_same_key_is_not_certified_again(
     stories.preview(alice, csr)
     expect(alice.get_by_role("button", name="Confirm request")).to_have_count(0)
     expect(alice.locator("main")).to_contain_text("key")
-    del server
-
-
-def test_a_manager_ends_the_request_with_it(visit: Visit, tmp_path: Path) -> None:
-    number = stories.ask(visit("alice"), make_csr(tmp_path, new_name()))
-    meg = visit("meg")
-    meg.goto(f"/requests/{number}/")
-    meg.get_by_role("link", name="Revoke this certificate").click()
-    meg.get_by_label("End the request as well").check()
-    meg.get_by_label("Another certificate has taken its place").check()
-    meg.get_by_role("button", name="Revoke certificate").click()
-    expect(meg.get_by_role("alert")).to_contain_text("does not end the request")
-    assert_accessible(meg)
-    screenshot(meg, "revoke-and-end")
-    meg.get_by_role("radio", name="It is no longer needed").check()
-    meg.get_by_role("button", name="Revoke certificate").click()
-    meg.wait_for_url(f"**/requests/{number}/")
-    expect(meg.get_by_role("link", name="Request another certificate")).to_have_count(0)
-    expect(meg.locator(".timeline")).to_contain_text("being revoked: it is no longer needed")

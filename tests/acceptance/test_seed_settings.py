@@ -3,12 +3,11 @@
 import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.acceptance.seed_support import WAITING, Page, Portal, Staff, body, make_csr, new_name
+from tests.acceptance.seed_support import Page, Portal, Staff
 
 USUAL: dict[str, Any] = {
     "ra": "JTAG",
@@ -47,13 +46,6 @@ def changed(staff: Staff) -> Changed:
     return change_for_a_while
 
 
-def test_r01_the_operator_says_where_the_ca_s_support_page_is(staff: Staff, changed: Changed) -> None:
-    link = 'href="https://support.ca.example/"'
-    assert link not in staff().get("/help/certificates/").html
-    with changed(support_url="https://support.ca.example/"):
-        assert link in staff().get("/help/certificates/").html
-
-
 def test_r04_r34_periods_are_settings_within_their_limits(staff: Staff, changed: Changed) -> None:
     for wrong in ({"challenge_days": "31"}, {"ownership_days": "399"}, {"challenge_days": "0"}):
         assert change(staff, **wrong).status == 422, wrong
@@ -87,37 +79,3 @@ def test_r13_r14_durations_and_software_are_lists_that_the_operator_edits(
         assert re.findall(r'name="duration_years" value="(\d)"', form) == ["1"]
         assert re.findall(r'<option value="([^"]+)"', form) == ["Webster 7", "Other"]
     assert change(staff, durations=["4"]).status == 422
-
-
-def test_r25_jtag_is_the_configurable_name_of_the_ra_team(
-    staff: Staff, changed: Changed, tmp_path: Path
-) -> None:
-    number = staff("alice").ask(make_csr(tmp_path, new_name("renamed.org")))
-    with changed(ra="The Desk"):
-        staff("otto").reject(number, "Not this one.")
-        assert staff("alice").request(number).status_box.startswith("Rejected by The Desk")
-        assert staff.told("alice", number)["status_text"] == "Rejected by The Desk"
-        assert "Rejected by The Desk" in staff("alice").get("/requests/").text
-        mail = staff.wait_for_mail(f"Request {number}:", "Not this one.")
-        assert "Rejected by The Desk" in body(mail)
-
-
-def test_r30_the_trusted_suffixes_are_configurable(staff: Staff, changed: Changed, tmp_path: Path) -> None:
-    csr = make_csr(tmp_path, name := new_name("partner.org"))
-    outside = 'data-code="names.outside_trusted_suffix"'
-    assert outside in staff("alice").preview(csr).html
-    with changed(trusted_suffixes="partner.org\ngov.uk"):
-        assert outside not in staff("alice").preview(csr).html
-        inside_before = staff("alice").preview(make_csr(tmp_path, new_name("elsewhere.ac.uk")))
-        assert outside in inside_before.html
-    number = staff("alice").ask(csr)
-    assert staff("alice").request(number).status_box.startswith(WAITING)
-    staff.hides(number, name)
-
-
-@pytest.mark.parametrize("who", ["alice", "bob", "meg", "charlie", "olga", "otto", "rick"])
-def test_r07_r30_nobody_else_changes_settings(staff: Staff, who: str) -> None:
-    version = staff("op").get("/settings/").field("version")
-    fields: dict[str, Any] = USUAL | {"ra": f"Team {who}"}
-    assert staff(who).post("/settings/", version=version, **fields).status in {403, 404}
-    assert f"Team {who}" not in staff("op").get("/settings/").html

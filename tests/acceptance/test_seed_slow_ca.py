@@ -63,7 +63,6 @@ def test_r24_elapsed_time_is_shown_while_a_slow_ca_is_polled(staff: Staff, asked
     """For how long it goes on, the usual time, and the alert after a day: integration/test_slow_ca.py."""
     page = staff("alice").wait_for(asked["slow-"], BY_CA)
     assert "Waiting for" in page.status_box or "has had it for" in page.status_box
-    staff.hides(asked["slow-"], "slow-")
 
 
 def test_r26_accepted_means_that_no_rule_asked_for_a_human_or_that_one_approved(
@@ -78,7 +77,6 @@ def test_r26_accepted_means_that_no_rule_asked_for_a_human_or_that_one_approved(
     staff("bob").wait_for(number, BY_CA)
     moves = [(event["event"], event["to_status"]) for event in staff.events(number)]
     assert moves[:2] == [("create", "waiting_for_approval"), ("approve", "accepted")]
-    staff.hides(number, name)
 
 
 def test_r27_accepted_by_ca_only_on_its_acknowledgement_and_the_order_id_is_kept(
@@ -90,7 +88,6 @@ def test_r27_accepted_by_ca_only_on_its_acknowledgement_and_the_order_id_is_kept
     assert handle
     assert handle in page.text
     assert handle in staff.told("alice", asked["slow-"])["detail"]
-    staff.hides(asked["slow-"], handle)
 
     staff("alice").wait_for(asked["down-"], AVAILABLE, seconds=3 * PROMISED)
     told = [(event["event"], event["to_status"]) for event in staff.events(asked["down-"])]
@@ -122,7 +119,6 @@ def test_r28_rejected_by_ca_keeps_and_shows_the_ca_s_reason(
     assert REASON in " ".join(body(mail).split())
     assert staff("alice").get(f"/requests/{number}/bundle.zip").status == 404
     assert rows_of(server, "SELECT id FROM store_certificate WHERE request_id = ?", number) == []
-    staff.hides(number, REASON)
 
 
 def test_r36_a_certificate_that_is_not_what_was_asked_for_is_never_offered(
@@ -134,4 +130,3 @@ def test_r36_a_certificate_that_is_not_what_was_asked_for_is_never_offered(
     for path in ("bundle.zip", "certificate/pem/", "certificate/fullchain/"):
         assert staff("alice").get(f"/requests/{number}/{path}").status == 404
     assert "issued" not in {event["to_status"] for event in staff.events(number)}
-    staff.hides(number, "wrong-")

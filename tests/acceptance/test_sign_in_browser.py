@@ -6,14 +6,13 @@ import hmac
 import re
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import CDPSession, Page, expect
 
+from tests.acceptance.seed_support import Staff, body
 from tests.harness.browser import look_at, sign_in
 from tests.harness.server import DemoServer
-from tests.harness.waiting import wait_until
 
 pytestmark = pytest.mark.browser
 CHOSEN = "several unrelated words"
@@ -24,25 +23,22 @@ def at_name(server: DemoServer) -> str:
     return f"http://localhost:{server.port}"
 
 
-@pytest.fixture
-def authenticator(context: BrowserContext, page: Page) -> Iterator[str]:
-    """A platform authenticator that always says yes."""
-    session = context.new_cdp_session(page)
+def add_authenticator(page: Page, *, verifies: bool) -> CDPSession:
+    """A platform authenticator that says yes, or can't tell whose finger it was."""
+    session = page.context.new_cdp_session(page)
     session.send("WebAuthn.enable")
-    made = session.send(
-        "WebAuthn.addVirtualAuthenticator",
-        {
-            "options": {
-                "protocol": "ctap2",
-                "transport": "internal",
-                "hasResidentKey": True,
-                "hasUserVerification": True,
-                "isUserVerified": True,
-                "automaticPresenceSimulation": True,
-            }
-        },
-    )
-    yield str(made["authenticatorId"])
+    always = ("hasResidentKey", "hasUserVerification", "automaticPresenceSimulation")
+    options = {"protocol": "ctap2", "transport": "internal", "isUserVerified": verifies}
+    options |= dict.fromkeys(always, True)
+    session.send("WebAuthn.addVirtualAuthenticator", {"options": options})
+    return session
+
+
+@pytest.fixture
+def authenticator(page: Page) -> Iterator[None]:
+    """One that always says yes."""
+    session = add_authenticator(page, verifies=True)
+    yield
     session.send("WebAuthn.disable")
 
 
@@ -65,9 +61,8 @@ def sign_out(page: Page) -> None:
     page.wait_for_url("**/accounts/login/")
 
 
-def test_a_passkey_is_added_and_signs_in_without_a_password(
-    server: DemoServer, page: Page, authenticator: str
-) -> None:
+@pytest.mark.usefixtures("authenticator")
+def test_a_passkey_is_added_and_signs_in_without_a_password(server: DemoServer, page: Page) -> None:
     base, password = at_name(server), server.demo.passwords["olga"]
     enter(page, base, "olga", password)
     page.goto(f"{base}/accounts/2fa/")
@@ -96,7 +91,8 @@ def test_a_passkey_is_added_and_signs_in_without_a_password(
     expect(page.locator(".me .who")).to_have_text("olga")
 
 
-def test_a_passkey_stands_beside_the_password(server: DemoServer, page: Page, authenticator: str) -> None:
+@pytest.mark.usefixtures("authenticator")
+def test_a_passkey_stands_beside_the_password(server: DemoServer, page: Page) -> None:
     base, password = at_name(server), server.demo.passwords["otto"]
     enter(page, base, "otto", password)
     page.goto(f"{base}/accounts/2fa/webauthn/add/")
@@ -118,24 +114,8 @@ def test_a_passkey_stands_beside_the_password(server: DemoServer, page: Page, au
     expect(page.get_by_text("The passkey is removed.")).to_be_visible()
 
 
-def test_a_cancelled_passkey_says_so_in_words(
-    server: DemoServer, page: Page, context: BrowserContext
-) -> None:
-    session = context.new_cdp_session(page)
-    session.send("WebAuthn.enable")  # and no authenticator: the browser gives up at once
-    session.send(
-        "WebAuthn.addVirtualAuthenticator",
-        {
-            "options": {
-                "protocol": "ctap2",
-                "transport": "internal",
-                "hasResidentKey": True,
-                "hasUserVerification": True,
-                "isUserVerified": False,
-                "automaticPresenceSimulation": True,
-            }
-        },
-    )
+def test_a_cancelled_passkey_says_so_in_words(server: DemoServer, page: Page) -> None:
+    add_authenticator(page, verifies=False)
     page.goto(f"{at_name(server)}/accounts/login/")
     page.get_by_role("button", name="Sign in with a passkey").click()
     expect(page.locator("[data-passkey-error]")).to_contain_text("The passkey was not used")
@@ -203,7 +183,8 @@ def test_a_forgotten_password_is_reset_by_mail(server: DemoServer, page: Page) -
     page.get_by_label("E-mail address").fill("meg@example.ac.uk")
     page.get_by_role("button", name="Send the link").click()
     expect(page.get_by_role("heading", name="Check your e-mail")).to_be_visible()
-    link = mailed_link(server.demo.mailbox)
+    mail = body(Staff(server).wait_for_mail("/accounts/password/reset/key/"))
+    (link,) = re.findall(r"http://127\S+/accounts/password/reset/key/\S+", mail)
     page.goto(link)
     look_at(page, "password-reset-choose")
     page.get_by_label("New password", exact=True).fill(CHOSEN)
@@ -216,17 +197,6 @@ def test_a_forgotten_password_is_reset_by_mail(server: DemoServer, page: Page) -
     page.goto(f"{base}/accounts/inactive/")
     enter(page, base, "meg", CHOSEN)
     page.wait_for_url(f"{base}/")
-
-
-def mailed_link(mailbox: Path) -> str:
-    """The link of the reset mail, once the worker has written it."""
-
-    def look() -> str:
-        written = "".join(file.read_text() for file in mailbox.glob("*.log"))
-        found = re.search(r"http://127\S+/accounts/password/reset/key/\S+", written.replace("=\n", ""))
-        return found[0] if found else ""
-
-    return wait_until(look, what="the reset mail")
 
 
 def test_too_many_wrong_passwords(server: DemoServer, page: Page) -> None:

@@ -9,6 +9,7 @@ import os
 import secrets
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -69,3 +70,20 @@ def prepare() -> Path:
         "DATABASE_URL": _database_url(data=data),
     }
     return data
+
+
+def plain(**more: str) -> dict[str, str]:
+    """The environment of a process that is steered by nothing but what is given here."""
+    return {name: value for name, value in os.environ.items() if not steers_certdesk(name)} | more
+
+
+def certdesk(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the command in a process of its own, with a time limit, whatever its status."""
+    return subprocess.run(
+        [sys.executable, "-m", "certdesk", *arguments],
+        env=plain(**environment),
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )

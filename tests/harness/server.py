@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.harness.environment import steers_certdesk
+from tests.harness.environment import plain
 from tests.harness.ports import free_port
 from tests.harness.waiting import wait_until
 
@@ -142,8 +142,7 @@ class DemoServer:
             os.killpg(self.process.pid, number)
 
     def _environment(self) -> dict[str, str]:
-        told = {name: value for name, value in os.environ.items() if not steers_certdesk(name)}
-        told |= {"PORT": str(self.port), "DATA": str(self.data), "PYTHONUNBUFFERED": "1", **self.extra}
+        told = plain(PORT=str(self.port), DATA=str(self.data), PYTHONUNBUFFERED="1", **self.extra)
         if self.database_url is not None:
             told["DATABASE_URL"] = self.database_url
         return told

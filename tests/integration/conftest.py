@@ -112,3 +112,13 @@ def meg(people: "World") -> "Actor":
 def nobody_is_locked_out(db: None) -> None:
     """What an earlier test tried is forgotten."""
     cache.clear()
+
+
+@pytest.fixture
+def as_configured(db: None) -> Iterator[None]:
+    """The test begins and ends with what the configuration says, whatever settings it changes."""
+    from certdesk.services import runtime  # noqa: PLC0415 - models exist once Django is set up
+
+    runtime.refresh()
+    yield
+    runtime.refresh()

@@ -462,3 +462,18 @@ def signed(
         builder = builder.add_extension(sans, critical=False)
     leaf = builder.sign(key, hashes.SHA256())
     return Issued(chain=(leaf.public_bytes(Encoding.DER), issuer.public_bytes(Encoding.DER)))
+
+
+def outsider(*domains: str) -> Actor:
+    """charlie, of an organisation of his own with these domains validated."""
+    college = organisation("Other College")
+    for domain in domains:
+        validated(domain, of=college, by=actor("olga", ra=RaRole.OFFICER))
+    return actor("charlie", organisation=college)
+
+
+def sent(who: Actor, upload: bytes, *, now: datetime = NOW) -> Created:
+    """Create a request with this CSR for the person's own organisation; the certificate is the worker's."""
+    (own,) = who.organisation_ids
+    asked = submission(own, upload=upload)
+    return create_request(actor=who, submission=asked, channel="portal", now=now)

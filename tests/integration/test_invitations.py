@@ -12,7 +12,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from certdesk.domain.actors import OrgRole, RaRole
+from certdesk.domain.actors import Actor, OrgRole, RaRole
 from certdesk.domain.errors import NotFound
 from certdesk.jobs.worker import Worker
 from certdesk.services import runtime
@@ -22,7 +22,7 @@ from certdesk.services.people import accept_invitation, disable_account, enable_
 from certdesk.store.models import ApiToken, AuditEvent, User
 from certdesk.store.selectors.people import actor_for_token, actor_for_user
 from tests.integration.accounts import add_app, give, is_signed_in, sign_in, user_of
-from tests.integration.support import NOW, World, actor, audit_problems, manager, organisation, world
+from tests.integration.support import NOW, World, actor, audit_problems, organisation
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("nobody_is_locked_out")]
 CHOSEN = "several unrelated words"
@@ -30,17 +30,10 @@ UNIVERSITY = "example-university"
 
 
 @pytest.fixture
-def here() -> World:
-    made = world()
-    for one in (
-        made.alice,
-        made.olga,
-        manager(made),
-        actor("op", ra=RaRole.OPERATOR),
-        actor("rick", ra=RaRole.AUDITOR),
-    ):
+def here(w: World, meg: Actor) -> World:
+    for one in (w.alice, w.olga, meg, actor("op", ra=RaRole.OPERATOR), actor("rick", ra=RaRole.AUDITOR)):
         give(one)
-    return made
+    return w
 
 
 def mailed() -> EmailMessage:

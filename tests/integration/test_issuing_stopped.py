@@ -1,12 +1,11 @@
 """A stop of all issuing: by an operator, or by full lint after issuing; nothing passes until it is lifted."""
 
-from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from unittest.mock import Mock, call
 
 import pytest
-from django.test import Client
 from django.utils import timezone
 
 from certdesk.backends.embedded import EmbeddedBackend
@@ -18,22 +17,14 @@ from certdesk.domain.requests import Work
 from certdesk.jobs.worker import Worker
 from certdesk.services import lint_again, runtime
 from certdesk.services.settings import change_settings
-from certdesk.store.models import AcmeOrder, AuditEvent, Certificate, Request, User
+from certdesk.store.models import AcmeOrder, AuditEvent, Certificate, Request
 from tests.harness.acme_client import make_csr
 from tests.integration.engine import CHANNELS, NAME, ORDERS, Story, watching
-from tests.integration.support import World, actor, backend, configured, signed, submit, world
+from tests.integration.support import World, actor, backend, configured, signed, signed_in, submit, world
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("as_configured")]
 
 BROKEN = Finding(code="some.rule", severity=Severity.ERROR, message="")
-
-
-@pytest.fixture(autouse=True)
-def as_configured() -> Iterator[None]:
-    """Each test begins and ends with what the configuration says."""
-    runtime.refresh()
-    yield
-    runtime.refresh()
 
 
 def stop(reason: str) -> None:
@@ -104,19 +95,14 @@ def test_a_stop_between_the_look_and_the_claim_counts(monkeypatch: pytest.Monkey
 
 class TestLintAgain:
     def test_each_certificate_is_linted_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        linted: list[bytes] = []
-
-        def lint(der: bytes) -> tuple[Finding, ...]:
-            linted.append(der)
-            return ()
-
+        lint = Mock(return_value=())
         monkeypatch.setattr(lint_again, "lint_certificate", lint)
         w = world()
         submit(w.alice, NAME)
         submit(w.alice, "mail.example.ac.uk")
         for _ in range(2):
             Worker().tick(now=timezone.now())
-        assert linted == [bytes(one.der) for one in Certificate.objects.order_by("id")]
+        assert lint.call_args_list == [call(bytes(one.der)) for one in Certificate.objects.order_by("id")]
         assert not runtime.newest().settings.issuing_stopped
 
     def test_so_many_at_a_time(self, w: World) -> None:
@@ -143,9 +129,7 @@ class TestLintAgain:
         assert "some.rule" in reason
         assert AuditEvent.objects.filter(action="settings.change", actor="Certdesk").count() == 1
         actor("oscar", ra=RaRole.OPERATOR)
-        client = Client()
-        client.force_login(User.objects.get(username="oscar"))
-        assert reason in client.get("/service/").content.decode()
+        assert reason in signed_in("oscar").get("/service/").content.decode()
         submit(w.alice, "mail.example.ac.uk")
         assert Certificate.objects.count() == 1
         stop("")

@@ -17,16 +17,7 @@ from certdesk.services.decisions import reject_request
 from certdesk.services.reminders import Audience, mail_lapsing
 from certdesk.store.models import Domain, Request, RequestEvent, User
 from certdesk.store.transitions import NOTIFIED
-from tests.integration.support import (
-    NOW,
-    World,
-    ask_mailbox,
-    configured,
-    manager,
-    notify,
-    submit,
-    world,
-)
+from tests.integration.support import NOW, World, ask_mailbox, configured, manager, notify, submit, world
 
 pytestmark = pytest.mark.django_db(transaction=True)
 LONG = "The registrar’s data names another holder, and the letter that we were sent is not signed. " * 3

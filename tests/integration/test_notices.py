@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from django.core import mail
@@ -33,6 +34,7 @@ from tests.integration.support import (
 )
 
 pytestmark = pytest.mark.django_db(transaction=True)
+PROOF = Evidence(domain="owned.org", how="registry", details="Seen.")
 
 
 def _deliver() -> list[EmailMessage]:
@@ -57,17 +59,12 @@ def test_the_same_event_twice_is_one_mail() -> None:
     assert event.notified_at == NOW
 
 
-def test_a_mail_that_could_not_be_sent_is_not_noted_as_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_mail_that_could_not_be_sent_is_not_noted_as_sent() -> None:
     _waiting(world())
     event = RequestEvent.objects.get(event="create")
-
-    def broken(_self: EmailMessage, *, fail_silently: bool = False) -> int:
-        raise OSError("no mail server")
-
-    with monkeypatch.context() as patched:
-        patched.setattr(EmailMessage, "send", broken)
-        with pytest.raises(OSError, match="no mail server"):
-            notify(event.pk)
+    away = mock.patch.object(EmailMessage, "send", side_effect=OSError("no mail server"))
+    with away, pytest.raises(OSError, match="no mail server"):
+        notify(event.pk)
     assert notify(event.pk) is True
     assert len(mail.outbox) == 1
 
@@ -116,16 +113,14 @@ def test_details_can_not_add_headers(w: World) -> None:
 
 def test_an_approval_that_was_overtaken_by_the_certificate_is_one_mail(w: World) -> None:
     number = _waiting(w)
-    proof = Evidence(domain="owned.org", how="registry", details="Seen.")
-    approve(w.olga, number, evidence=[proof], clock=Clock())
+    approve(w.olga, number, evidence=[PROOF], clock=Clock())
     (message,) = _deliver()
     assert "Certificate available for download" in message.subject
 
 
 def test_an_officer_s_message_is_mailed_even_if_the_certificate_was_faster(w: World) -> None:
     number = _waiting(w)
-    proof = Evidence(domain="owned.org", how="registry", details="Seen.")
-    approve(w.olga, number, evidence=[proof], note="Ask for a wildcard next time.", clock=Clock())
+    approve(w.olga, number, evidence=[PROOF], note="Ask for a wildcard next time.", clock=Clock())
     approved, issued = _deliver()
     assert "Ask for a wildcard next time." in approved.body
     assert "Certificate available for download" in issued.subject
@@ -135,8 +130,7 @@ def test_an_approval_that_waits_for_a_slow_ca_is_told_at_once(w: World) -> None:
     with backend(ScriptedCa([])):
         number = _waiting(w)
         assert "Waiting" in _deliver()[0].subject
-        proof = Evidence(domain="owned.org", how="registry", details="Looked up.")
-        approve_only(w.olga, number, evidence=[proof], note="Seen.", now=NOW)
+        approve_only(w.olga, number, evidence=[PROOF], note="Seen.", now=NOW)
         (message,) = _deliver()
     assert "Accepted for automatic processing" in message.subject
     assert "Seen." in message.body

@@ -7,15 +7,8 @@ import pytest
 from django.contrib.auth.hashers import check_password
 from django.db import IntegrityError, transaction
 
-from certdesk.domain.actors import Actor, OrgRole, RaRole
-from certdesk.domain.errors import (
-    CertdeskError,
-    InvalidInput,
-    NotAuthorized,
-    NotFound,
-    RejectedIdentifier,
-    StateConflict,
-)
+from certdesk.domain.actors import Actor, OrgRole
+from certdesk.domain.errors import CertdeskError, InvalidInput, NotFound, RejectedIdentifier, StateConflict
 from certdesk.domain.requests import OrganisationId
 from certdesk.services import runtime
 from certdesk.services.membership import add_member, disable_member
@@ -27,17 +20,9 @@ from certdesk.services.organisations import (
     vet_organisation,
 )
 from certdesk.services.tokens import create_token, revoke_token
-from certdesk.store.models import (
-    ApiToken,
-    AuditEvent,
-    Domain,
-    Membership,
-    Organisation,
-    User,
-    ValidationRecord,
-)
+from certdesk.store.models import ApiToken, AuditEvent, Domain, Organisation, User, ValidationRecord
 from certdesk.store.selectors.people import actor_for_token, actor_for_user
-from tests.integration.support import NOW, World, actor, manager, organisation
+from tests.integration.support import NOW, World, manager, organisation
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -90,15 +75,6 @@ class TestRegistering:
             create_organisation(actor=w.olga, now=NOW, **given)
         assert field in caught.value.fields
 
-    def test_is_for_officers_alone(self, w: World) -> None:
-        for who in (w.alice, manager(w), actor("rick", ra=RaRole.AUDITOR), actor("op", ra=RaRole.OPERATOR)):
-            with pytest.raises(NotAuthorized):
-                create_organisation(actor=who, legal_name="New College", now=NOW)
-            with pytest.raises(NotAuthorized):
-                vet_organisation(actor=who, organisation_id=w.university, evidence="Yes.", now=NOW)
-            with pytest.raises(NotAuthorized):
-                validate_domain(actor=who, organisation_id=w.university, evidence=_proof("x.ac.uk"), now=NOW)
-
     def test_vetting_needs_evidence_and_happens_once(self, w: World) -> None:
         new = organisation("New College", vetted=False)
         with pytest.raises(InvalidInput):
@@ -145,12 +121,12 @@ class TestValidating:
                 actor=w.olga, organisation_id=OrganisationId(99), evidence=_proof("x.ac.uk"), now=NOW
             )
 
-    def test_the_database_holds_no_proof_that_ends_before_it_begins(self, w: World) -> None:
+    @pytest.mark.usefixtures("w")
+    def test_the_database_holds_no_proof_that_ends_before_it_begins(self) -> None:
         record = ValidationRecord.objects.get()
         record.pk, record.expires_at = None, record.validated_at
         with pytest.raises(IntegrityError), transaction.atomic():
             record.save(force_insert=True)
-        assert w.university
 
 
 class TestPeople:
@@ -190,32 +166,12 @@ class TestPeople:
             _add(w.olga, OrganisationId(9999))
         assert User.objects.count() == before
 
-    def test_of_another_organisation_are_out_of_reach(self, w: World) -> None:
-        mia = actor("mia", organisation=organisation("Other College"), role=OrgRole.MANAGER)
-        assert w.alice.user_id is not None
-        for who in (mia, w.alice, actor("rick", ra=RaRole.AUDITOR)):
-            with pytest.raises(NotAuthorized):
-                _add(who, w.university)
-            with pytest.raises(NotAuthorized):
-                disable_member(actor=who, organisation_id=w.university, user_id=w.alice.user_id, now=NOW)
-        ours = next(iter(mia.organisation_ids))
-        with pytest.raises(NotFound):
-            disable_member(actor=mia, organisation_id=ours, user_id=w.alice.user_id, now=NOW)
-
     def test_who_was_disabled_may_do_nothing_there_any_more(self, w: World) -> None:
         assert w.bob.user_id is not None
         disable_member(actor=manager(w), organisation_id=w.university, user_id=w.bob.user_id, now=NOW)
         assert actor_for_user(User.objects.get(username="bob")).organisation_ids == frozenset()
         with pytest.raises(NotFound):
             disable_member(actor=manager(w), organisation_id=w.university, user_id=w.bob.user_id, now=NOW)
-
-    def test_the_last_manager_is_kept_except_by_an_officer(self, w: World) -> None:
-        meg = manager(w)
-        assert meg.user_id is not None
-        with pytest.raises(StateConflict):
-            disable_member(actor=meg, organisation_id=w.university, user_id=meg.user_id, now=NOW)
-        disable_member(actor=w.olga, organisation_id=w.university, user_id=meg.user_id, now=NOW)
-        assert not Membership.objects.get(user_id=meg.user_id).is_active
 
     def test_issued_passwords_differ_and_can_be_read_out(self) -> None:
         made = {issued_password() for _ in range(50)}
@@ -251,9 +207,9 @@ class TestTokens:
         with pytest.raises(InvalidInput):
             create_token(actor=w.alice, name=name, expires_at=None, now=NOW)
 
-    def test_are_not_for_an_issued_password_or_the_system(self, w: World) -> None:
+    @pytest.mark.usefixtures("w")
+    def test_are_not_for_an_issued_password_or_the_system(self) -> None:
         User.objects.filter(username="alice").update(must_change_password=True)
         for who in (actor_for_user(User.objects.get(username="alice")), Actor(label="x", is_system=True)):
             with pytest.raises(CertdeskError):
                 create_token(actor=who, name="script", expires_at=None, now=NOW)
-        assert w.university

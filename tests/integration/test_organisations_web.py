@@ -1,7 +1,6 @@
 """Pages of organisations and people, the CA's buttons and the operator's page, as their readers use them."""
 
 import re
-from collections.abc import Iterator
 from datetime import timedelta
 from unittest import mock
 from uuid import uuid4
@@ -43,15 +42,8 @@ from tests.integration.support import (
     world,
 )
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("as_configured")]
 UNIVERSITY = "example-university"
-
-
-@pytest.fixture(autouse=True)
-def as_configured() -> Iterator[None]:
-    """Each test ends with what the configuration says."""
-    yield
-    runtime.refresh()
 
 
 @pytest.fixture
@@ -77,7 +69,6 @@ def person(name: str, username: str) -> str:
 
 
 def test_a_manager_issues_a_new_password_that_is_shown_once(people: World) -> None:
-    del people
     meg = signed_in("meg")
     answer = meg.post(person("organisations-person-account", "bob"), {"act": "password"})
     found = re.search(r'class="secret"[^>]*>([^<]+)<', text_of(answer))
@@ -91,7 +82,6 @@ def test_a_manager_issues_a_new_password_that_is_shown_once(people: World) -> No
 
 
 def test_roles_and_leaving_from_the_page(people: World) -> None:
-    del people
     meg = signed_in("meg")
     assert "Make a manager" in show(meg)
     meg.post(person("organisations-person-role", "bob"), {"role": "manager"})
@@ -110,7 +100,6 @@ def test_roles_and_leaving_from_the_page(people: World) -> None:
 
 
 def test_an_officer_is_warned_when_no_manager_is_left(people: World) -> None:
-    del people
     olga = signed_in("olga")
     assert "This is the last manager" in show(olga)
     answer = olga.post(person("organisations-disable-person", "meg"), follow=True)
@@ -166,7 +155,6 @@ def test_what_the_ra_did_is_told_with_its_evidence_to_the_ra_alone(people: World
 
 
 def test_managers_and_auditors_see_no_officers_forms(people: World) -> None:
-    del people
     for name in ("meg", "rick"):
         page = show(signed_in(name))
         for words in ("Change name or place", "Disable this organisation", "Add someone who has an account"):
@@ -230,7 +218,6 @@ def _failed_job() -> DBTaskResult[..., None]:
 
 
 def test_the_operator_sees_failed_jobs_without_secrets_and_runs_them_again(people: World) -> None:
-    del people
     job, op = _failed_job(), signed_in("op")
     text = text_of(op.get(reverse("service")))
     assert "Mail to reset a password" in text
@@ -246,7 +233,6 @@ def test_the_operator_sees_failed_jobs_without_secrets_and_runs_them_again(peopl
 
 
 def test_the_operator_sees_which_rule_will_ask_for_more_perspectives(people: World) -> None:
-    del people
     begins = NOW + timedelta(days=60)
     lack = Shortfall(on=begins, needed=Quorum(perspectives=9, regions=2), perspectives=4, regions=2)
     with mock.patch("certdesk.web.settings.operating.shortfall", return_value=lack):

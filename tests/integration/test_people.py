@@ -327,10 +327,7 @@ def test_a_disabled_organisation_asks_for_nothing_until_it_is_enabled(w: World) 
         assert again(w.alice).memberships == {}
         with pytest.raises(NotFound):
             submit_request(
-                actor=again(w.alice),
-                submission=submission(w.university),
-                channel="portal",
-                clock=lambda: NOW,
+                actor=again(w.alice), submission=submission(w.university), channel="portal", clock=lambda: NOW
             )
         drive(waiting.number, clock=lambda: NOW + timedelta(minutes=1))
         assert state_of(waiting.number) is Status.WAITING_FOR_APPROVAL  # nothing is signed for it

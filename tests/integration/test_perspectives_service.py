@@ -37,10 +37,7 @@ from tests.integration.test_dcv_perspectives import LIAR_NO, LIAR_YES
 
 CODES = ("ripe.one", "arin.two", "apnic.three")
 ADDRESSES = ("127.0.0.2", "127.0.0.3", "127.0.0.4")
-pytestmark = [
-    pytest.mark.django_db(transaction=True),
-    pytest.mark.allow_hosts(["127.0.0.1", *ADDRESSES]),
-]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.allow_hosts(["127.0.0.1", *ADDRESSES])]
 
 TOKEN = "a-token-of-the-coordinator-0123456789"
 NAME = "www.fresh.ac.uk"  # under a trusted suffix, proven by nobody yet

@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -35,15 +36,15 @@ from tests.integration.support import (
     World,
     approve_only,
     configured,
+    create,
     csr,
     issue,
-    organisation,
+    outsider,
+    sent,
     submission,
     submit,
-    validated,
     world,
 )
-from tests.integration.support import actor as person
 from tests.unit.test_known_keys import octets
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -78,11 +79,7 @@ class TestKeysMetBefore:
 
     def test_somebody_elses_key_waits_for_an_officer_and_nobody_is_named(self) -> None:
         w, key = world(), ec.generate_private_key(ec.SECP256R1())
-        other = organisation("Other College")
-        charlie = person("charlie", organisation=other)
-        validated("other.ac.uk", of=other, by=w.olga)
-        theirs = submission(other, upload=csr("www.other.ac.uk", key=key))
-        number = create_request(actor=charlie, submission=theirs, channel="api", now=NOW).number
+        number = sent(outsider("other.ac.uk"), csr("www.other.ac.uk", key=key)).number
         shown = previewed(w, csr("www.example.ac.uk", key=key))
         assert seen(shown, "key.used_elsewhere") == [("manual", "")]
         assert shown.decision.outcome is Outcome.MANUAL
@@ -93,16 +90,9 @@ class TestKeysMetBefore:
     def test_who_used_it_first_is_not_held_up_by_whoever_comes_after(self) -> None:
         """Nobody stops somebody else's certificate by sending their CSR."""
         w, upload = world(), csr("www.example.ac.uk")
-        made = create_request(
-            actor=w.alice, submission=submission(w.university, upload=upload), channel="api", now=NOW
-        )
+        made = sent(w.alice, upload)
         assert made.status is Status.ACCEPTED
-        other = organisation("Other College")
-        charlie = person("charlie", organisation=other)
-        theirs = create_request(
-            actor=charlie, submission=submission(other, upload=upload), channel="api", now=NOW
-        )
-        assert theirs.status is Status.WAITING_FOR_APPROVAL
+        assert sent(outsider(), upload).status is Status.WAITING_FOR_APPROVAL
         assert issue(made.number, clock=Clock()) is Status.ISSUED
 
     def test_the_search_reads_an_index(self) -> None:
@@ -191,32 +181,30 @@ def _number(upload: bytes) -> int:
     return int.from_bytes(public[-64:-32])
 
 
+@pytest.fixture
+def lint(monkeypatch: pytest.MonkeyPatch) -> Mock:
+    """Full lint of every certificate, which finds what the test wants."""
+    found = Mock(return_value=())
+    monkeypatch.setattr(lint_shapes, "lint_certificate", found)
+    monkeypatch.setattr(preflight, "SHAPES", lint_shapes.ShapeLint(pkilint="another version"))
+    return found
+
+
 class TestLint:
-    def test_what_it_finds_becomes_checks(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        linted: list[bytes] = []
-
-        def lint(der: bytes) -> tuple[Finding, ...]:
-            linted.append(der)
-            return (
-                Finding(code="pkix.one", severity=Severity.ERROR, message="One is wrong"),
-                Finding(code="pkix.two", severity=Severity.FATAL, message=""),
-                Finding(code="pkix.three", severity=Severity.WARNING, message="Unusual"),
-            )
-
-        monkeypatch.setattr(lint_shapes, "lint_certificate", lint)
-        monkeypatch.setattr(preflight, "SHAPES", lint_shapes.ShapeLint(pkilint="another version"))
-        w = world()
+    def test_what_it_finds_becomes_checks(self, w: World, lint: Mock) -> None:
+        lint.return_value = (
+            Finding(code="pkix.one", severity=Severity.ERROR, message="One is wrong"),
+            Finding(code="pkix.two", severity=Severity.FATAL, message=""),
+            Finding(code="pkix.three", severity=Severity.WARNING, message="Unusual"),
+        )
         shown = previewed(w, csr("www.example.ac.uk"))
         assert seen(shown, "certificate.lint") == [("refuse", "pkix.one"), ("refuse", "pkix.two")]
         assert shown.decision.outcome is Outcome.REFUSE
-        assert len(linted) == 1
+        assert lint.call_count == 1
 
     def test_a_submission_is_linted_once_by_the_gate(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        def never(_der: bytes) -> tuple[Finding, ...]:
-            raise AssertionError("linted for the list of a submission")
-
         w = world()
-        monkeypatch.setattr(preflight, "SHAPES", SimpleNamespace(objections=never))
+        monkeypatch.setattr(preflight, "SHAPES", Mock(side_effect=AssertionError))
         made = submit(w.alice, "www.example.ac.uk")
         assert made.status is Status.ISSUED
         (stored,) = [c for c in Request.objects.get().checks if c["code"] == "certificate.lint"]
@@ -232,11 +220,8 @@ class TestLint:
         finding = Finding(code="pkix.one", severity=Severity.ERROR, message="One is wrong")
         monkeypatch.setattr(preflight, "SHAPES", SimpleNamespace(objections=lambda _der: (finding,)))
         embedded = runtime.current().backend("embedded")
-
-        def refuse(*_: object) -> bytes:
-            raise BackendRefused("The certificate would break rules and is not signed.")
-
-        monkeypatch.setattr(type(embedded), "prepare", refuse)
+        broken = BackendRefused("The certificate would break rules and is not signed.")
+        monkeypatch.setattr(type(embedded), "prepare", Mock(side_effect=broken))
         shown = previewed(w, upload)
         assert shown.decision.outcome is Outcome.REFUSE
         with pytest.raises(PolicyRefused) as refused:
@@ -251,20 +236,10 @@ class TestLint:
         assert not Request.objects.exists()
 
     def test_what_the_ca_is_asked_for_later_is_linted_once_when_it_is_made(
-        self, monkeypatch: pytest.MonkeyPatch
+        self, w: World, lint: Mock
     ) -> None:
-        linted: list[bytes] = []
-
-        def lint(der: bytes) -> tuple[Finding, ...]:
-            linted.append(der)
-            return ()
-
-        monkeypatch.setattr(lint_shapes, "lint_certificate", lint)
-        monkeypatch.setattr(preflight, "SHAPES", lint_shapes.ShapeLint(pkilint="another version"))
-        w = world()
-        asked = submission(w.university, "www.example.ac.uk")
-        made = create_request(actor=w.alice, submission=asked, channel="api", now=NOW)
-        assert (made.status, len(linted)) == (Status.ACCEPTED, 1)
+        made = create(w.alice, "www.example.ac.uk")
+        assert (made.status, lint.call_count) == (Status.ACCEPTED, 1)
 
     def test_the_real_certificate_lints_clean(self) -> None:
         shown = previewed(world(), csr("a.example.ac.uk", "*.example.ac.uk"))
@@ -273,10 +248,8 @@ class TestLint:
     def test_what_the_ca_cannot_make_is_told_before_it_is_asked(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def outlives(*_: object) -> bytes:
-            raise BackendRefused("The CA itself ends before. Choose a shorter duration.")
-
-        monkeypatch.setattr(EmbeddedBackend, "specimen", outlives)
+        outlives = BackendRefused("The CA itself ends before. Choose a shorter duration.")
+        monkeypatch.setattr(EmbeddedBackend, "specimen", Mock(side_effect=outlives))
         shown = previewed(world(), csr("www.example.ac.uk"), years=3)
         assert seen(shown, "certificate.ca_limits") == [("refuse", "")]
         assert found(shown, Verdict.REFUSE) == {"certificate.ca_limits"}
@@ -314,8 +287,7 @@ class TestPolicyFile:
 
     def test_a_stricter_policy_stops_what_was_accepted_before_it_is_signed(self, w: World) -> None:
         """Judged again at signing, under the rules of that moment."""
-        asked = submission(w.university, "*.example.ac.uk")
-        made = create_request(actor=w.alice, submission=asked, channel="api", now=NOW)
+        made = create(w.alice, "*.example.ac.uk")
         assert made.status is Status.ACCEPTED
         with configured(policy=read_policy("version = 1\n[default]\nwildcards = 'refuse'")):
             assert issue(made.number, clock=Clock()) is Status.WAITING_FOR_APPROVAL
@@ -359,10 +331,7 @@ class TestDailyCap:
 
     def test_the_request_above_it_waits_and_those_before_go_on(self, w: World) -> None:
         with configured(policy=read_policy(self.CAP)):
-            made = [
-                create_request(actor=w.alice, submission=submission(w.university), channel="api", now=NOW)
-                for _ in range(3)
-            ]
+            made = [create(w.alice) for _ in range(3)]
             assert [one.status for one in made] == [
                 Status.ACCEPTED,
                 Status.ACCEPTED,
@@ -377,14 +346,8 @@ class TestDailyCap:
             assert waived == {"code": "organisation.daily_cap", "seen": "2", "csr_sha256": ""}
 
     def test_it_counts_a_day_and_the_own_organisation(self, w: World) -> None:
-        other = organisation("Other College")
-        charlie = person("charlie", organisation=other)
-        for at, who, of in (
-            (NOW - timedelta(hours=24), w.alice, w.university),
-            (NOW - timedelta(hours=23), w.alice, w.university),
-            (NOW, charlie, other),
-        ):
-            made = create_request(actor=who, submission=submission(of), channel="api", now=NOW)
+        for hours, who in ((24, w.alice), (23, w.alice), (0, outsider())):
+            made, at = create(who), NOW - timedelta(hours=hours)
             Request.objects.filter(id=made.number).update(created_at=at)  # the CA is not so old
         with configured(policy=read_policy(self.CAP)):
             assert seen(previewed(w, csr()), "organisation.daily_cap") == [("pass", "1")]
@@ -407,10 +370,7 @@ def test_a_preview_leaves_no_trace(w: World, tmp_path: Path) -> None:
 
 def test_an_officers_page_shows_what_lint_says_now(w: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """The officer learns that a yes would be useless; the gate before signing is another matter."""
-    made = create_request(
-        actor=w.alice, submission=submission(w.university, "www.outside.example"), channel="api", now=NOW
-    )
-    request = Request.objects.get(id=made.number)
+    request = Request.objects.get(id=create(w.alice, "www.outside.example").number)
     finding = Finding(code="pkix.one", severity=Severity.ERROR, message="Wrong")
     monkeypatch.setattr(preflight, "SHAPES", SimpleNamespace(objections=lambda _der: (finding,)))
     subject = preflight.subject_of(request, organisation_row(w.university), waiting_csr(request))

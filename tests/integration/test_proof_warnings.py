@@ -13,15 +13,7 @@ from certdesk.services.validation import add_domain
 from certdesk.services.validation_methods import cancel_method_challenge, check_due, start_challenge
 from certdesk.store.models import AuditEvent, Domain, Organisation, ValidationRecord
 from tests.integration.proving import SERVFAIL, Outside
-from tests.integration.support import (
-    NOW,
-    Clock,
-    World,
-    actor,
-    audit_problems,
-    organisation,
-    together,
-)
+from tests.integration.support import NOW, Clock, World, actor, audit_problems, organisation, together
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("meg")]
 DAY = timedelta(days=1)
@@ -69,12 +61,7 @@ def test_a_challenge_that_was_met_or_cancelled_warns_nobody(
 def proven_by(method: Method, of: int, adn: str, *, at: datetime) -> None:
     domain = Domain.objects.create(organisation_id=of, adn=adn, created_at=at)
     ValidationRecord.objects.create(
-        domain=domain,
-        method=method,
-        source="BR",
-        evidence={},
-        validated_at=at,
-        expires_at=at + 398 * DAY,
+        domain=domain, method=method, source="BR", evidence={}, validated_at=at, expires_at=at + 398 * DAY
     )
 
 

@@ -5,19 +5,19 @@ from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 from itertools import count
-from unittest.mock import Mock
+from unittest import mock
 
 import pytest
 
-from certdesk.domain.actors import OrgRole, RaRole
+from certdesk.domain.actors import Actor, OrgRole, RaRole
 from certdesk.domain.errors import CertdeskError, IdempotencyMismatch, NotAuthorized, StateConflict
-from certdesk.domain.requests import RequestId, State, Status, Work
+from certdesk.domain.requests import State, Status, Work
 from certdesk.services import issuance
 from certdesk.services.confirm import submit_request
 from certdesk.services.decisions import approve_request, judge_now, reject_request
 from certdesk.services.membership import disable_member
 from certdesk.services.organisations import Evidence
-from certdesk.services.requests import create_request, withdraw_request
+from certdesk.services.requests import Created, Submission, withdraw_request
 from certdesk.store.models import (
     Approval,
     AuditEvent,
@@ -56,13 +56,16 @@ SUBMITS = 50
 PAIRS = 100
 
 
+def asking(who: Actor, asked: Submission, key: str = "") -> Callable[[], Created]:
+    """Submits this when it is called."""
+    return partial(
+        submit_request, actor=who, submission=asked, channel="portal", idempotency_key=key, clock=Clock()
+    )
+
+
 @pytest.mark.parametrize("key", ["one-key", ""], ids=["with a key", "without a key"])
 def test_fifty_identical_submits_make_one_request_and_one_certificate(w: World, key: str) -> None:
-    same = submission(w.university)
-    call = partial(
-        submit_request, actor=w.alice, submission=same, channel="portal", idempotency_key=key, clock=Clock()
-    )
-    made, refused = outcomes(together([call] * SUBMITS))
+    made, refused = outcomes(together([asking(w.alice, submission(w.university), key)] * SUBMITS))
     assert not refused
     assert len(made) == SUBMITS
     assert Request.objects.count() == 1
@@ -73,17 +76,7 @@ def test_fifty_identical_submits_make_one_request_and_one_certificate(w: World, 
 
 
 def test_one_key_for_different_requests_at_once_serves_one_of_them(w: World) -> None:
-    calls = [
-        partial(
-            submit_request,
-            actor=w.alice,
-            submission=submission(w.university),
-            channel="api",
-            idempotency_key="one-key",
-            clock=Clock(),
-        )
-        for _ in range(8)
-    ]
+    calls = [asking(w.alice, submission(w.university), "one-key") for _ in range(8)]
     made, refused = outcomes(together(calls))
     assert len(made) == 1
     assert {type(error) for error in refused} == {IdempotencyMismatch}
@@ -93,7 +86,7 @@ def test_one_key_for_different_requests_at_once_serves_one_of_them(w: World) -> 
 def test_one_key_of_two_people_is_two_keys(w: World) -> None:
     same = submission(w.university)
     for who in (w.alice, w.bob):
-        submit_request(actor=who, submission=same, channel="api", idempotency_key="k", clock=Clock())
+        asking(who, same, "k")()
     assert Request.objects.count() == 2
 
 
@@ -174,16 +167,7 @@ def test_twenty_simultaneous_firsts_all_wait_and_the_first_approval_is_set_once(
     new = organisation("New College", vetted=False)
     people = [actor(f"person{index}", organisation=new) for index in range(20)]
     validated("new.ac.uk", of=new, by=officers[0])
-    calls = [
-        partial(
-            submit_request,
-            actor=who,
-            submission=submission(new, f"h{i}.new.ac.uk"),
-            channel="portal",
-            clock=Clock(),
-        )
-        for i, who in enumerate(people)
-    ]
+    calls = [asking(who, submission(new, f"h{i}.new.ac.uk")) for i, who in enumerate(people)]
     made, refused = outcomes(together(calls))
     assert len(made) == 20
     assert not refused
@@ -229,28 +213,19 @@ def test_driving_one_request_from_many_sides_is_harmless(w: World) -> None:
     assert Certificate.objects.count() == 1
 
 
-def test_an_interrupted_issuance_is_resumed_by_one_of_many(w: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_issuance_is_resumed_by_one_of_many(w: World) -> None:
     """The lease: ten workers find the same overdue issuance."""
-    number = _claimed_and_left(w.university, monkeypatch)
+    number = create(w.alice).number
+    killed = mock.patch.object(issuance, "_answer", side_effect=KeyboardInterrupt)
+    with killed, pytest.raises(KeyboardInterrupt):
+        issue(number, clock=Clock())
+    assert issuance_of(number).state == Work.CLAIMED
     later = Clock(NOW + timedelta(minutes=1))
     done, refused = outcomes(together([partial(drive, number, clock=later)] * 10))
     assert not refused
     assert done.count(Status.ISSUED) == 1
     assert Certificate.objects.count() == Issuance.objects.count() == 1
     assert events_of(number) == ["create", "claim", "ca_accept", "issue"]
-
-
-def _claimed_and_left(university: int, monkeypatch: pytest.MonkeyPatch) -> RequestId:
-    alice = actor("alice")
-    (own,) = alice.organisation_ids
-    assert own == university
-    number = create_request(actor=alice, submission=submission(own), channel="portal", now=NOW).number
-    with monkeypatch.context() as patched:
-        patched.setattr(issuance, "_answer", Mock(side_effect=KeyboardInterrupt))
-        with pytest.raises(KeyboardInterrupt):
-            issue(number, clock=Clock())
-    assert issuance_of(number).state == Work.CLAIMED
-    return number
 
 
 def test_approving_while_the_domain_is_validated_elsewhere_does_not_lock_up(w: World) -> None:
@@ -283,20 +258,10 @@ def test_two_managers_disabling_each_other_leave_one(w: World) -> None:
         _done, refused = outcomes(together(calls))
         assert [type(error) for error in refused] == [NotAuthorized]
         assert Membership.objects.filter(organisation_id=ours, is_active=True).count() == 1
-    assert w.university
 
 
 def test_many_appends_to_the_audit_chain_make_one_chain(w: World) -> None:
-    calls = [
-        partial(
-            submit_request,
-            actor=who,
-            submission=submission(w.university),
-            channel="portal",
-            clock=Clock(),
-        )
-        for who in (w.alice, w.bob) * 10
-    ]
+    calls = [asking(who, submission(w.university)) for who in (w.alice, w.bob) * 10]
     made, refused = outcomes(together(calls))
     assert len(made) == 20
     assert not refused

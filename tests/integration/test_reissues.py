@@ -12,8 +12,6 @@ from certdesk.domain.errors import (
     BackendRefused,
     IdempotencyMismatch,
     InvalidInput,
-    NotAuthorized,
-    NotFound,
     PolicyRefused,
     StateConflict,
 )
@@ -38,12 +36,10 @@ from tests.integration.support import (
     Clock,
     ScriptedCa,
     World,
-    actor,
     audit_problems,
     backend,
     csr,
     events_of,
-    organisation,
     outcomes,
     submit,
     together,
@@ -105,19 +101,6 @@ def test_colleagues_may_and_fewer_names_do(w: World) -> None:
     made = _again(w, _issued(w), "example.ac.uk", actor=w.bob)
     certificate = _certificate(made)
     assert certificate_facts(bytes(certificate.der)).names == ("example.ac.uk",)
-
-
-def test_nobody_else_does(w: World) -> None:
-    number = _issued(w)
-    charlie = actor("charlie", organisation=organisation("Other College"))
-    for stranger in (charlie, actor("nobody")):
-        with pytest.raises(NotFound):
-            _again(w, number, actor=stranger)
-    with pytest.raises(NotFound):
-        _again(w, number + 99)
-    with pytest.raises(NotAuthorized):
-        _again(w, number, actor=w.olga)
-    assert Issuance.objects.count() == 1
 
 
 def test_other_names_are_another_request(w: World) -> None:

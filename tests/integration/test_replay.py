@@ -23,13 +23,13 @@ from tests.integration.support import (
     World,
     configured,
     copies,
+    create,
     csr,
-    organisation,
+    outsider,
+    sent,
     submission,
-    validated,
     world,
 )
-from tests.integration.support import actor as person
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -94,13 +94,8 @@ def test_the_same_rules_judge_nothing(w: World) -> None:
 
 
 def test_an_override_reaches_its_organisation_alone(w: World) -> None:
-    college = organisation("Other College")
-    validated("other.ac.uk", of=college, by=w.olga)
-    charlie = person("charlie", organisation=college)
     made(w, "*.example.ac.uk")
-    theirs = create_request(
-        actor=charlie, submission=submission(college, "*.other.ac.uk"), channel="api", now=NOW
-    )
+    theirs = create(outsider("other.ac.uk"), "*.other.ac.uk")
     tally = Tally()
     (found,) = differences("[organisation.other-college]\nwildcards = 'manual'", tally=tally)
     assert (found.number, found.organisation, found.name) == (theirs.number, "other-college", "*.other.ac.uk")
@@ -151,11 +146,7 @@ def test_a_cap_counts_the_day_before_each_request(w: World) -> None:
 def test_keys_met_before_are_taken_from_what_was_stored() -> None:
     w, key = world(), ec.generate_private_key(ec.SECP256R1())
     made(w, upload=csr("one.example.ac.uk", key=key))
-    college = organisation("Other College")
-    validated("other.ac.uk", of=college, by=w.olga)
-    charlie = person("charlie", organisation=college)
-    theirs = submission(college, upload=csr("www.other.ac.uk", key=key))
-    number = create_request(actor=charlie, submission=theirs, channel="api", now=NOW).number
+    number = sent(outsider("other.ac.uk"), csr("www.other.ac.uk", key=key)).number
     assert replayed("[default]\nreused_key = 'auto'") == [(number, "manual", "auto", ())]
     # Requests of a version that did not look have no such check: nothing is guessed, and the tally says so.
     for request in Request.objects.all():

@@ -3,16 +3,16 @@
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
+from unittest.mock import Mock
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from django.apps import apps
 
-from certdesk.domain.actors import Actor, OrgRole, RaRole
+from certdesk.domain.actors import Actor, OrgRole
 from certdesk.domain.errors import (
     BadCsr,
-    CertdeskError,
     IdempotencyMismatch,
     InvalidInput,
     NotAuthorized,
@@ -56,8 +56,8 @@ from tests.integration.support import (
     approve_only,
     csr,
     events_of,
-    manager,
     organisation,
+    outsider,
     state_of,
     submission,
     submit,
@@ -82,12 +82,6 @@ def _create(who: Actor, asked: Submission, *, key: str = "") -> int:
 
 
 class TestPreview:
-    def test_leaves_no_trace(self, w: World) -> None:
-        before = _counts()
-        shown = preview_request(actor=w.alice, submission=submission(w.university), now=NOW)
-        assert shown.decision.outcome is Outcome.AUTO
-        assert _counts() == before
-
     def test_says_what_confirming_would_do(self, w: World) -> None:
         asked = submission(w.university, "www.example.ac.uk", "www.outside.example")
         shown = preview_request(actor=w.alice, submission=asked, now=NOW)
@@ -104,9 +98,8 @@ class TestPreview:
 
     @pytest.mark.parametrize("call", [preview_request, create_request])
     def test_for_a_foreign_organisation_is_not_found(self, w: World, call: Callable[..., object]) -> None:
-        charlie = actor("charlie", organisation=organisation("Other College"))
         extra = {} if call is preview_request else {"channel": "api"}
-        for who in (charlie, w.olga, actor("nobody")):
+        for who in (outsider(), w.olga, actor("nobody")):
             with pytest.raises(NotFound):
                 call(actor=who, submission=submission(w.university), now=NOW, **extra)
         assert not Request.objects.exists()
@@ -294,10 +287,8 @@ class TestApproving:
 
     def test_is_no_help_to_another_organisation(self, w: World) -> None:
         """Not even when both may hold the domain."""
-        other = organisation("Other College")
-        charlie = actor("charlie", organisation=other)
         approve(w.olga, submit(w.alice, "www.owned.org").number, evidence=[_proof("owned.org")])
-        theirs = submit(charlie, "mail.owned.org")
+        theirs = submit(outsider(), "mail.owned.org")
         assert theirs.status is Status.WAITING_FOR_APPROVAL
         assert judge_now(actor=w.olga, number=theirs.number, now=NOW).domains == {
             "owned.org": ("mail.owned.org",)
@@ -350,24 +341,6 @@ class TestApproving:
         seen = Request.objects.get(id=number).version
         reject_request(actor=w.olga, number=number, details="Stop.", seen_version=seen, now=NOW)
         assert state_of(number) is Status.REJECTED_BY_RA
-
-    @pytest.mark.parametrize("who", ["alice", "meg", "rick", "op", "charlie"])
-    def test_is_for_officers_alone(self, w: World, who: str) -> None:
-        number = submit(w.alice, "www.outside.example").number
-        people = {
-            "alice": w.alice,
-            "meg": manager(w),
-            "rick": actor("rick", ra=RaRole.AUDITOR),
-            "op": actor("op", ra=RaRole.OPERATOR),
-            "charlie": actor("charlie", organisation=organisation("Other College")),
-        }
-        expected = NotFound if who in ("op", "charlie") else NotAuthorized
-        before = _counts()
-        with pytest.raises(expected):
-            approve_only(people[who], number, note="Yes.", now=NOW)
-        with pytest.raises(expected):
-            reject_request(actor=people[who], number=number, details="No.", now=NOW)
-        assert _counts() == before
 
     def test_records_exactly_what_was_shown_and_accepted(self, w: World) -> None:
         new = organisation("New College", vetted=False)
@@ -424,20 +397,6 @@ class TestRejecting:
 
 
 class TestWithdrawing:
-    def test_is_for_who_asked_and_for_managers(self, w: World) -> None:
-        meg = manager(w)
-        charlie = actor("charlie", organisation=organisation("Other College"), role=OrgRole.MANAGER)
-        one, two = (submit(w.alice, f"www{i}.outside.example").number for i in range(2))
-        refusals: dict[str, type[CertdeskError]] = {}
-        for name, who in {"bob": w.bob, "olga": w.olga, "charlie": charlie}.items():
-            with pytest.raises(CertdeskError) as caught:
-                withdraw_request(actor=who, number=one, now=NOW)
-            refusals[name] = type(caught.value)
-        assert refusals == {"bob": NotAuthorized, "olga": NotAuthorized, "charlie": NotFound}
-        withdraw_request(actor=w.alice, number=one, now=NOW)
-        withdraw_request(actor=meg, number=two, now=NOW)
-        assert {state_of(one), state_of(two)} == {Status.WITHDRAWN}
-
     def test_is_over_once_the_certificate_is_there(self, w: World) -> None:
         number = submit(w.alice).number
         with pytest.raises(StateConflict, match="already there"):
@@ -458,11 +417,7 @@ def test_nothing_is_left_of_a_decision_whose_transaction_fails(monkeypatch: pyte
     w: World = world()
     number = submit(w.alice, "www.outside.example").number
     before = _counts()
-
-    def broken(*_args: object, **_kwargs: object) -> None:
-        raise RuntimeError("the disk is full")
-
-    monkeypatch.setattr("certdesk.store.audit.put", broken)
+    monkeypatch.setattr("certdesk.store.audit.put", Mock(side_effect=RuntimeError("the disk is full")))
     with pytest.raises(RuntimeError):
         approve_only(w.olga, number, evidence=[_proof("outside.example")], note="Yes.", now=NOW)
     with pytest.raises(RuntimeError):

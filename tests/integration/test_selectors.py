@@ -2,13 +2,14 @@
 
 import base64
 import json
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from certdesk.domain.actors import Actor, OrgRole, RaRole
+from certdesk.domain.actors import Actor, RaRole
 from certdesk.domain.errors import InvalidInput, NotFound, OutcomeUnknown
 from certdesk.domain.requests import OrganisationId, RequestId, Status
 from certdesk.store.keyset import Page
@@ -35,73 +36,42 @@ from tests.integration.support import (
     issuance_of,
     issue,
     manager,
-    organisation,
+    outsider,
     submit,
-    validated,
     world,
 )
 
 pytestmark = pytest.mark.django_db(transaction=True)
 ROWS = 130
 
+
+def _coded(text: bytes) -> str:
+    return base64.urlsafe_b64encode(text).decode()
+
+
 DAMAGED = [
-    "x",
-    "é",
-    "====",
-    "\0",
-    base64.urlsafe_b64encode(b"[]").decode(),
-    base64.urlsafe_b64encode(b"{}").decode(),
-    base64.urlsafe_b64encode(b"7").decode(),
-    base64.urlsafe_b64encode(b"null").decode(),
-    base64.urlsafe_b64encode(b"\xff\xfe").decode(),
-    base64.urlsafe_b64encode(b"[" * 5000).decode(),
+    *("x", "é", "====", "\0"),
+    *map(_coded, (b"[]", b"{}", b"7", b"null", b"\xff\xfe", b"[" * 5000)),
     *(
-        base64.urlsafe_b64encode(json.dumps(value).encode()).decode()
+        _coded(json.dumps(value).encode())
         for value in (
             ["newest", False, ["a", 1]],
-            ["name", False, [1]],
-            ["name", False, ["a", 1, 2]],
-            ["name", False, [1, "a"]],
-            ["name", False, ["a", True]],
-            ["name", False, ["a", 2**63]],
-            ["name", False, ["a", -(2**80)]],
-            ["name", False, ["a", 1.5]],
-            ["name", False, "a1"],
+            *(
+                ["name", False, after]
+                for after in ([1], ["a", 1, 2], [1, "a"], ["a", True], ["a", 1.5], "a1")
+            ),
+            *(["name", False, ["a", number]] for number in (2**63, -(2**80))),
             ["name", 0, ["a", 1]],
-            ["name", False, ["a\0b", 1]],
-            ["name", False, ["\ud800", 1]],
+            *(["name", False, [text, 1]] for text in ("a\0b", "\ud800")),
             [["name"], False, ["a", 1]],
         )
     ),
 ]
-
 ODD_QUERIES = [
     *('"', '""', "'", "%", "_", "%%%", "___", "*", "***", "\\", "\\\\\\", "\0", "a\0b", "\0\0\0"),
     *("abc\0def", "a\0", "OR", "AND x", 'a" OR "b', "NEAR(a b)", "search_text:www", "^www", "www*"),
-    *(
-        "-www",
-        "(www)",
-        "www OR mail",
-        "{a b}",
-        "'; DROP TABLE store_request; --",
-        "ab",
-        "é",
-        "日本語",
-    ),
-    *(
-        "日本語",
-        "\ud800",
-        "www\udfff",
-        "ß",
-        "İ",
-        "a" * 5000,
-        "\u202e",
-        "%s",
-        "%(x)s",
-        "{}",
-        "?",
-        "$1",
-    ),
+    *("-www", "(www)", "www OR mail", "{a b}", "'; DROP TABLE store_request; --", "ab", "é", "日本語"),
+    *("\ud800", "www\udfff", "ß", "İ", "a" * 5000, "\u202e", "%s", "%(x)s", "{}", "?", "$1"),
 ]
 
 
@@ -121,23 +91,12 @@ def _walk(who: Actor, filters: Filters) -> tuple[list[Page[RequestRow]], list[Pa
     forth = [list_requests(actor=who, filters=filters)]
     while forth[-1].next_cursor:
         assert len(forth) < 100
-        forth.append(list_requests(actor=who, filters=_at(filters, forth[-1].next_cursor)))
+        forth.append(list_requests(actor=who, filters=replace(filters, cursor=forth[-1].next_cursor)))
     back = [forth[-1]]
     while back[-1].previous_cursor:
         assert len(back) < 100
-        back.append(list_requests(actor=who, filters=_at(filters, back[-1].previous_cursor)))
+        back.append(list_requests(actor=who, filters=replace(filters, cursor=back[-1].previous_cursor)))
     return forth, back
-
-
-def _at(filters: Filters, cursor: str) -> Filters:
-    return Filters(
-        query=filters.query,
-        status=filters.status,
-        organisation_id=filters.organisation_id,
-        sort=filters.sort,
-        limit=filters.limit,
-        cursor=cursor,
-    )
 
 
 def _numbers(pages: list[Page[RequestRow]]) -> list[int]:
@@ -204,8 +163,7 @@ class TestPages:
     def test_a_cursor_shows_nobody_more_than_they_may_see(self, w: World) -> None:
         _rows(w, [f"h{index}.example.ac.uk" for index in range(6)])
         page = list_requests(actor=w.olga, filters=Filters(limit=2))
-        charlie = actor("charlie", organisation=organisation("Other College"))
-        assert not list_requests(actor=charlie, filters=Filters(cursor=page.next_cursor)).rows
+        assert not list_requests(actor=outsider(), filters=Filters(cursor=page.next_cursor)).rows
 
     def test_two_statements_read_a_page_and_its_certificates(self, w: World) -> None:
         _rows(w, [f"h{index}.example.ac.uk" for index in range(20)])
@@ -286,8 +244,8 @@ class TestFilters:
         assert set(_numbers([page])) == {waiting, claimed}
 
     def test_an_organisation_narrows_and_never_widens(self, w: World) -> None:
-        other = organisation("Other College")
-        charlie = actor("charlie", organisation=other)
+        charlie = outsider()
+        (other,) = charlie.organisation_ids
         ours, theirs = submit(w.alice).number, submit(charlie, "www.other.ac.uk").number
         assert _numbers([list_requests(actor=w.olga, filters=Filters(organisation_id=other))]) == [theirs]
         assert not list_requests(actor=w.alice, filters=Filters(organisation_id=other)).rows
@@ -298,9 +256,7 @@ class TestWhoSeesWhat:
     """Own organisation, whoever asked; never another's; the RA across all."""
 
     def test_lists_requests_members_and_domains_by_organisation(self, w: World) -> None:
-        other = organisation("Other College")
-        charlie = actor("charlie", organisation=other, role=OrgRole.MANAGER)
-        validated("other.ac.uk", of=other, by=w.olga)
+        charlie = outsider("other.ac.uk")
         ours, theirs = submit(w.alice).number, submit(charlie, "www.other.ac.uk").number
         rick, op = actor("rick", ra=RaRole.AUDITOR), actor("op", ra=RaRole.OPERATOR)
         sees = {
@@ -344,10 +300,9 @@ class TestWhoSeesWhat:
                 list_domains(actor=who, organisation_id=w.university)
 
     def test_a_member_of_two_organisations_sees_both(self, w: World) -> None:
-        other = organisation("Other College")
-        charlie = actor("charlie", organisation=other)
+        charlie = outsider()
         numbers = {submit(w.alice).number, submit(charlie, "www.other.ac.uk").number}
-        both = actor("alice", organisation=other)
+        both = actor("alice", organisation=min(charlie.organisation_ids))
         forth, back = _walk(both, Filters(limit=1, sort=Sort.NAME))
         assert set(_numbers(forth)) == set(_numbers(back)) == numbers
 

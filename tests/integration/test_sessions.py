@@ -15,7 +15,7 @@ from certdesk.services.sessions import browser_name
 from certdesk.store.models import AuditEvent
 from certdesk.web.account.middleware import SEEN
 from tests.integration.accounts import give, is_signed_in, sign_in
-from tests.integration.support import World, actor, submit, world
+from tests.integration.support import World, actor, submit
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("nobody_is_locked_out")]
 LIST = "/accounts/sessions/"
@@ -23,11 +23,10 @@ FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.
 
 
 @pytest.fixture
-def here() -> World:
-    made = world()
-    for one in (made.alice, made.bob, made.olga):
+def here(w: World) -> World:
+    for one in (w.alice, w.bob, w.olga):
         give(one)
-    return made
+    return w
 
 
 def test_signing_in_makes_a_new_session(here: World) -> None:

@@ -14,18 +14,17 @@ from django.utils.http import int_to_base36
 
 from certdesk.services import people
 from tests.integration.accounts import CHOSEN, OLD, give, is_signed_in, sign_in, user_of
-from tests.integration.support import NOW, World, world
+from tests.integration.support import NOW, World
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("nobody_is_locked_out")]
 LOGIN = "/accounts/login/"
 
 
 @pytest.fixture
-def here() -> World:
-    made = world()
-    give(made.alice)
-    give(made.bob)
-    return made
+def here(w: World) -> World:
+    for one in (w.alice, w.bob):
+        give(one)
+    return w
 
 
 def attempt(

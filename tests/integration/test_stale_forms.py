@@ -1,6 +1,7 @@
 """Forms that come too late: each says what has changed since its page was made, and keeps what was typed."""
 
 import re
+from typing import TYPE_CHECKING
 
 import pytest
 from django.test import Client
@@ -17,14 +18,18 @@ from certdesk.services.organisations import Evidence
 from certdesk.services.recovery import retry_request
 from certdesk.services.requests import end_request
 from certdesk.services.revocation import revoke_certificate
-from certdesk.store.models import Certificate, FaqVersion
+from certdesk.store.models import Certificate, FaqVersion, Organisation
 from certdesk.store.selectors.settings import latest_settings
 from tests.integration import support
 from tests.integration.support import NOW, World, actor, approve, drive, manager, signed_in, state_of, submit
 from tests.integration.test_settings import change, filled_in
 
+if TYPE_CHECKING:
+    from django.test.client import _MonkeyPatchedWSGIResponse as Answer
+
 pytestmark = pytest.mark.django_db(transaction=True)  # what is refused is rolled back
 OUTSIDE = "www.elsewhere.org"
+RDAP = {"elsewhere.org-how": "registry", "elsewhere.org-evidence": "RDAP names them."}
 
 
 def hidden(page: str) -> dict[str, str]:
@@ -36,47 +41,52 @@ def opened(officer: Client, name: str, number: int) -> dict[str, str]:
     return hidden(officer.get(reverse(name, args=[number])).content.decode())
 
 
+def told(late: "Answer", *words: str) -> str:
+    """The page that says what has changed since, with all these words."""
+    page = late.content.decode()
+    assert late.status_code == 409
+    assert not [one for one in words if one not in page]
+    return page
+
+
 @pytest.mark.parametrize("button", ["approve", "reject"])
 def test_a_decision_that_another_officer_has_made(w: World, button: str) -> None:
     actor("otto", ra=RaRole.OFFICER)
     number, otto = submit(w.alice, OUTSIDE).number, signed_in("otto")
     sent = opened(otto, "queue-decide", number)
     reject_request(actor=w.olga, number=number, details="Not theirs, says the registry.", now=NOW)
-    typed = {
-        "details": "I would rather not.",
-        "note": "Seen in my own notes.",
-        "elsewhere.org-how": "registry",
-        "elsewhere.org-evidence": "RDAP names them.",
-    }
+    typed = {"details": "I would rather not.", "note": "Seen in my own notes.", **RDAP}
     late = otto.post(reverse(f"queue-{button}", args=[number]), {**sent, **typed})
-    page = late.content.decode()
-    assert late.status_code == 409
-    assert "This request has changed since you opened the page" in page
-    assert "<b>Rejected by JTAG</b> by olga" in page
-    assert "Not theirs, says the registry." in page
-    for text in (typed["details"], typed["note"], typed["elsewhere.org-evidence"]):
+    page = told(
+        late,
+        "This request has changed since you opened the page",
+        "<b>Rejected by JTAG</b> by olga",
+        "Not theirs, says the registry.",
+    )
+    for text in (typed["details"], typed["note"], "RDAP names them."):
         assert text in page
     assert "Request confirmed</b> by" not in page.partition("What you wrote")[0], "that is no news"
     assert state_of(number) is Status.REJECTED_BY_RA
 
 
-def test_a_decision_after_a_change_that_leaves_it_open(w: World) -> None:
+@pytest.mark.parametrize("changed", ["the policy", "the organisation"])
+def test_a_decision_after_a_change_that_leaves_it_open(w: World, changed: str) -> None:
     """The form is there again, filled in, for what is true now; sent once more it works."""
     number, olga = submit(w.alice, OUTSIDE).number, signed_in("olga")
     sent = opened(olga, "queue-decide", number)
-    typed = {
-        "elsewhere.org-how": "registry",
-        "elsewhere.org-evidence": "RDAP names them.",
-        "message": "Welcome.",
-    }
-    change(actor("op", ra=RaRole.OPERATOR), trusted_suffixes="ac.uk\ngov.uk\nnhs.uk")
+    typed = {**RDAP, "message": "Welcome."}
+    if changed == "the organisation":
+        Organisation.objects.update(legal_name="Example Technical University")
+    else:
+        change(actor("op", ra=RaRole.OPERATOR), trusted_suffixes="ac.uk\ngov.uk\nnhs.uk")
     late = olga.post(reverse("queue-approve", args=[number]), {**sent, **typed})
-    page = late.content.decode()
-    assert late.status_code == 409
-    assert "<li>the policy.</li>" in page
-    assert "What you wrote is still in the form" in page
-    assert ">\nRDAP names them.</textarea>" in page
-    assert ">\nWelcome.</textarea>" in page
+    page = told(
+        late,
+        f"<li>{changed}",
+        "What you wrote is still in the form",
+        ">\nRDAP names them.</textarea>",
+        ">\nWelcome.</textarea>",
+    )
     assert state_of(number) is Status.WAITING_FOR_APPROVAL
     again = olga.post(reverse("queue-approve", args=[number]), {**hidden(page), **typed})
     assert again.status_code == 302
@@ -86,13 +96,7 @@ def test_a_decision_after_a_change_that_leaves_it_open(w: World) -> None:
 def test_what_an_approval_lacks_keeps_what_was_typed(w: World) -> None:
     number, olga = submit(w.alice, OUTSIDE).number, signed_in("olga")
     damaged = olga.post(
-        reverse("queue-approve", args=[number]),
-        {
-            "shown": "x",
-            "message": "Welcome.",
-            "elsewhere.org-how": "registry",
-            "elsewhere.org-evidence": "RDAP names them.",
-        },
+        reverse("queue-approve", args=[number]), {"shown": "x", "message": "Welcome.", **RDAP}
     )
     page = damaged.content.decode()
     assert damaged.status_code == 422
@@ -110,11 +114,7 @@ def test_sending_to_the_ca_again_too_late(w: World) -> None:
     sent = opened(otto, "requests-show", number)
     retry_request(actor=w.olga, number=number, note="Settled with them.", now=NOW)
     late = otto.post(reverse("requests-retry", args=[number]), {**sent, "note": "Let me try."})
-    page = late.content.decode()
-    assert late.status_code == 409
-    assert "<b>Tried again</b> by olga" in page
-    assert "Settled with them." in page
-    assert "Let me try." in page
+    told(late, "<b>Tried again</b> by olga", "Settled with them.", "Let me try.")
 
 
 def test_ending_what_has_ended(w: World) -> None:
@@ -122,11 +122,7 @@ def test_ending_what_has_ended(w: World) -> None:
     number, meg = submit(w.alice).number, signed_in("meg")
     end_request(actor=w.olga, number=number, reason="The agreement is over.", now=NOW)
     late = meg.post(reverse("requests-end", args=[number]), {"reason": "Switched off."})
-    page = late.content.decode()
-    assert late.status_code == 409
-    assert "<b>Ended</b> by olga" in page
-    assert "The agreement is over." in page
-    assert "Switched off." in page
+    told(late, "<b>Ended</b> by olga", "The agreement is over.", "Switched off.")
 
 
 def test_revoking_what_was_revoked(w: World) -> None:
@@ -143,11 +139,12 @@ def test_revoking_what_was_revoked(w: World) -> None:
         reverse("certificates-revoke", args=[certificate.pk]),
         {"reason": "superseded", "note": "The new server has its own."},
     )
-    page = late.content.decode()
-    assert late.status_code == 409
-    assert "This certificate was revoked already." in page
-    assert "by olga: another certificate has taken its place" in page
-    assert "The new server has its own." in page
+    told(
+        late,
+        "This certificate was revoked already.",
+        "by olga: another certificate has taken its place",
+        "The new server has its own.",
+    )
 
 
 def test_settings_keep_both_changes() -> None:
@@ -155,10 +152,11 @@ def test_settings_keep_both_changes() -> None:
     stale = filled_in(ra="From an old page")
     change(op, challenge_days="3")
     late = signed_in("op").post(reverse("settings"), stale)
-    page = late.content.decode()
-    assert late.status_code == 409
-    assert "The settings have changed since you opened the page" in page
-    assert "<b>A mailed code works for</b>: 7 days → 3 days" in page
+    told(
+        late,
+        "The settings have changed since you opened the page",
+        "<b>A mailed code works for</b>: 7 days → 3 days",
+    )
     form = late.context["form"]
     assert (form["ra"].value(), form["challenge_days"].value()) == ("From an old page", 3)
     assert form["version"].value() == latest_settings()[0]
@@ -187,11 +185,7 @@ def test_an_entry_of_the_faq(w: World) -> None:
     hers = {"question": "Wildcards?", "answer": "**Hers.**", "version": "0"}
     assert signed_in("olga").post(edit, hers).status_code == 302
     late = otto.post(edit, {"question": "Stars?", "answer": "His.", "version": "0"})
-    page = late.content.decode()
-    assert late.status_code == 409
-    assert "olga saved another version" in page
-    assert "<strong>Hers.</strong>" in page
-    assert ">\nHis.</textarea>" in page
+    told(late, "olga saved another version", "<strong>Hers.</strong>", ">\nHis.</textarea>")
     pressed = otto.post(move, {"version": "0", "way": "hide"})
     assert pressed.status_code == 409
     assert "olga changed it on" in pressed.content.decode()
@@ -207,8 +201,4 @@ def test_an_approval_by_somebody_else_meanwhile_is_named(w: World) -> None:
     proof = Evidence(domain="elsewhere.org", how="registry", details="RDAP names them.")
     approve(w.olga, number, evidence=[proof])
     late = otto.post(reverse("queue-reject", args=[number]), {**sent, "details": "Too slow."})
-    page = late.content.decode()
-    assert late.status_code == 409
-    assert "<b>Approved</b> by olga" in page
-    assert "Nothing was done" in page
-    assert "Too slow." in page
+    told(late, "<b>Approved</b> by olga", "Nothing was done", "Too slow.")

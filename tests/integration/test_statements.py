@@ -4,12 +4,10 @@ from collections.abc import Callable
 
 import pytest
 from django.db import connection
-from django.test import Client
 
 from certdesk.services import runtime
 from certdesk.services.requests import preview_request
-from certdesk.store.models import User
-from tests.integration.support import NOW, World, submission, submit
+from tests.integration.support import NOW, World, signed_in, submission, submit
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -31,8 +29,7 @@ def statements(act: Callable[[], object]) -> int:
 
 def test_pages(w: World) -> None:
     numbers = [submit(w.alice, f"h{n}.example.ac.uk").number for n in range(3)]
-    client = Client()
-    client.force_login(User.objects.get(username="alice"))
+    client = signed_in("alice")
     assert client.get(f"/requests/{numbers[-1]}/").status_code == 200
     assert statements(lambda: client.get("/requests/")) <= 4
     assert statements(lambda: client.get(f"/requests/{numbers[-1]}/")) <= 8

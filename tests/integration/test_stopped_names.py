@@ -8,7 +8,7 @@ from certdesk.domain.requests import State, Status
 from certdesk.domain.revocation import RevocationReason as Why
 from certdesk.services.another import create_another
 from certdesk.services.decisions import reject_request
-from certdesk.services.requests import create_request, end_request
+from certdesk.services.requests import end_request
 from certdesk.services.revocation import revoke_certificate
 from certdesk.store.models import AuditEvent, Certificate, Request, Revocation, StoppedName
 from tests.harness.acme_client import make_csr
@@ -21,12 +21,12 @@ from tests.integration.support import (
     actor,
     approve,
     audit_problems,
+    create,
     csr,
     events_of,
     manager,
     signed_in,
     state_of,
-    submission,
     submit,
 )
 from tests.integration.test_replay import differences
@@ -158,10 +158,7 @@ def test_an_officers_yes_clears_the_name_and_no_other(w: World) -> None:
 
 @pytest.mark.parametrize(
     "ended, asked",
-    [
-        ("*.lab.example.ac.uk", "a.lab.example.ac.uk"),
-        ("a.lab.example.ac.uk", "*.lab.example.ac.uk"),
-    ],
+    [("*.lab.example.ac.uk", "a.lab.example.ac.uk"), ("a.lab.example.ac.uk", "*.lab.example.ac.uk")],
 )
 def test_a_wildcard_is_no_way_around(w: World, ended: str, asked: str) -> None:
     _ended(w, ended)
@@ -204,8 +201,7 @@ def test_acme_waits_too_and_an_order_that_was_ready_comes_to_nothing() -> None:
 
 def test_an_accepted_request_that_an_officer_rejects_is_stopped_too(w: World) -> None:
     """Else the same, sent again, would be issued at once."""
-    asked = submission(w.university, NAME)
-    made = create_request(actor=w.alice, submission=asked, channel="portal", now=NOW)
+    made = create(w.alice, NAME)
     version = Request.objects.get(id=made.number).version
     reject_request(actor=w.olga, number=made.number, details="No.", seen_version=version, now=NOW)
     again = submit(w.alice, NAME)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 
 import pytest
 from django.contrib.auth.hashers import make_password
@@ -35,17 +36,13 @@ def holder(token: str) -> Actor:
     return found
 
 
-def _mailed_reset(who: Actor, _by: Actor) -> None:
-    people.reset_password(user_id=who.user_id or 0, new=CHOSEN, now=NOW)
-
-
-def _issued(who: Actor, by: Actor) -> None:
-    people.issue_new_password(actor=by, user_id=who.user_id or 0, now=NOW)
+def _uid(who: Actor) -> int:
+    return int(who.user_id or 0)
 
 
 def _factor_reset(who: Actor, by: Actor) -> None:
     add_app(sign_in(who.label))
-    people.reset_second_factor(actor=by, user_id=who.user_id or 0, now=NOW)
+    people.reset_second_factor(actor=by, user_id=_uid(who), now=NOW)
 
 
 def _factor_removed(who: Actor, _by: Actor) -> None:
@@ -54,17 +51,20 @@ def _factor_removed(who: Actor, _by: Actor) -> None:
     assert browser.post("/accounts/2fa/totp/deactivate/").status_code == 302
 
 
-def _disabled(who: Actor, by: Actor) -> None:
-    people.disable_account(actor=by, user_id=who.user_id or 0, now=NOW)
+RESETS: dict[str, Callable[[Actor, Actor], object]] = {
+    "issued": lambda who, by: people.issue_new_password(actor=by, user_id=_uid(who), now=NOW),
+    "disabled": lambda who, by: people.disable_account(actor=by, user_id=_uid(who), now=NOW),
+    "by mail": lambda who, _by: people.reset_password(user_id=_uid(who), new=CHOSEN, now=NOW),
+    "factor reset": _factor_reset,
+    "factor removed": _factor_removed,
+}
 
 
-@pytest.mark.parametrize("reset", [_mailed_reset, _issued, _factor_reset, _factor_removed, _disabled])
-def test_whatever_takes_an_account_back_ends_its_tokens(
-    w: World, reset: Callable[[Actor, Actor], None]
-) -> None:
+@pytest.mark.parametrize("reset", RESETS)
+def test_whatever_takes_an_account_back_ends_its_tokens(w: World, reset: str) -> None:
     give(w.alice)
     token, other = made(w.alice), made(w.bob)
-    reset(w.alice, w.olga)
+    RESETS[reset](w.alice, w.olga)
     assert not works(token)
     assert works(other)
     assert ApiToken.objects.get(user_id=w.alice.user_id or 0).revoked_by in ("alice", "olga")
@@ -86,18 +86,8 @@ def test_changing_the_password_asks_about_the_tokens_and_ends_them_by_default(
     assert AuditEvent.objects.get(action="password.change").data["tokens"] == (0 if left else 2)
 
 
-def _member(w: World) -> None:
-    membership.disable_member(
-        actor=w.olga, organisation_id=w.university, user_id=w.alice.user_id or 0, now=NOW
-    )
-
-
-def _organisation(w: World) -> None:
-    organisations.disable_organisation(actor=w.olga, organisation_id=w.university, reason="Closed.", now=NOW)
-
-
-@pytest.mark.parametrize("end", [_member, _organisation])
-def test_a_token_loses_what_its_person_loses(w: World, end: Callable[[World], None]) -> None:
+@pytest.mark.parametrize("ended", ["membership", "organisation"])
+def test_a_token_loses_what_its_person_loses(w: World, ended: str) -> None:
     other = organisations.create_organisation(
         actor=w.olga, legal_name="Other", country="GB", locality="", now=NOW
     )
@@ -105,7 +95,10 @@ def test_a_token_loses_what_its_person_loses(w: World, end: Callable[[World], No
         user_id=w.alice.user_id or 0, organisation_id=other, role="applicant", created_at=NOW
     )
     token = made(w.alice, Scope.REQUEST)
-    end(w)
+    end = partial(organisations.disable_organisation, reason="Closed.")
+    if ended == "membership":
+        end = partial(membership.disable_member, user_id=_uid(w.alice))
+    end(actor=w.olga, organisation_id=w.university, now=NOW)
     left = holder(token)
     assert not can(left, Action.REQUEST_READ, organisation_id=w.university)
     assert can(left, Action.REQUEST_CREATE, organisation_id=other)
@@ -150,12 +143,10 @@ def test_a_token_made_by_a_token_ends_with_it_at_the_latest(w: World) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("meanwhile", [_issued, _disabled])
-def test_nobody_makes_a_token_who_was_disabled_or_reset_meanwhile(
-    w: World, meanwhile: Callable[[Actor, Actor], None]
-) -> None:
+@pytest.mark.parametrize("meanwhile", ["issued", "disabled"])
+def test_nobody_makes_a_token_who_was_disabled_or_reset_meanwhile(w: World, meanwhile: str) -> None:
     maker = holder(made(w.alice, Scope.TOKENS))
-    meanwhile(w.alice, w.olga)
+    RESETS[meanwhile](w.alice, w.olga)
     for stale in (w.alice, maker):
         with pytest.raises(NotAuthorized):
             made(stale)

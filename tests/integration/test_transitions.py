@@ -1,6 +1,7 @@
 """The only writer of states: compare-and-swap along both tables; status, history, audit, mail at once."""
 
 from datetime import timedelta
+from functools import partial
 from itertools import count
 
 import pytest
@@ -60,6 +61,10 @@ def _audited(number: int) -> int:
     return AuditEvent.objects.filter(object_type="request", object_id=str(number)).count()
 
 
+_advance = partial(advance, actor=SYSTEM, now=NOW, step=Step())
+_advance_issuance = partial(advance_issuance, actor=SYSTEM, now=NOW)
+
+
 @pytest.mark.parametrize("certified", [False, True])
 @pytest.mark.parametrize("state", State)
 def test_every_event_does_to_a_request_what_its_table_says(
@@ -72,13 +77,13 @@ def test_every_event_does_to_a_request_what_its_table_says(
         new = REQUEST_TRANSITIONS.get((state, event))
         if new is None or (before is Status.ISSUED and event in NEEDS_NO_CERTIFICATE):
             with pytest.raises(StateConflict):
-                advance(request_id=number, event=event, actor=SYSTEM, now=NOW, step=Step())
+                _advance(request_id=number, event=event)
             row = Request.objects.get(id=number)
             assert (row.state, row.status, row.version, _lines(number)) == (state, before, version, [])
         else:
             after = status_of(new, None, has_certificate=before is Status.ISSUED)
             step = Step(detail="now")
-            assert advance(request_id=number, event=event, actor=SYSTEM, now=NOW, step=step) is after
+            assert _advance(request_id=number, event=event, step=step) is after
             row = Request.objects.get(id=number)
             assert (row.state, row.status, row.version, row.detail) == (new, after, version + 1, "now")
             assert _lines(number) == [(event, before, after)]
@@ -103,14 +108,11 @@ def test_every_event_does_to_an_issuance_what_its_table_says_and_leads_its_reque
         due = NOW + timedelta(seconds=1)
         if new is None:
             with pytest.raises(StateConflict):
-                advance_issuance(issuance=issuance, steps=steps, actor=SYSTEM, now=NOW, next_attempt_at=due)
+                _advance_issuance(issuance=issuance, steps=steps, next_attempt_at=due)
             assert Issuance.objects.get(id=issuance.pk).version == 0
             assert _lines(number) == []
             continue
-        assert (
-            advance_issuance(issuance=issuance, steps=steps, actor=SYSTEM, now=NOW, next_attempt_at=due)
-            is new
-        )
+        assert _advance_issuance(issuance=issuance, steps=steps, next_attempt_at=due) is new
         stored = Issuance.objects.get(id=issuance.pk)
         assert (stored.state, stored.version) == (issuance.state, issuance.version) == (new, 1)
         assert (stored.next_attempt_at, stored.ended_at) == ((None, NOW) if new in DONE else (due, None))
@@ -123,7 +125,7 @@ def test_every_event_does_to_an_issuance_what_its_table_says_and_leads_its_reque
         assert _audited(number) == len(_lines(number))
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(events=st.lists(st.sampled_from(Event), max_size=16), approved=st.booleans())
 def test_random_events_never_leave_the_tables_and_never_lose_history(
     events: list[Event], *, approved: bool
@@ -145,10 +147,10 @@ def test_random_events_never_leave_the_tables_and_never_lose_history(
         try:
             if about_work:
                 steps = ((event, Step()),)
-                advance_issuance(issuance=issuance, steps=steps, actor=SYSTEM, now=NOW)
+                _advance_issuance(issuance=issuance, steps=steps)
                 assert issuance.state == ISSUANCE_TRANSITIONS[work, event]
             else:
-                advance(request_id=number, event=event, actor=SYSTEM, now=NOW, step=Step())
+                _advance(request_id=number, event=event)
         except StateConflict:
             known = (work, event) in ISSUANCE_TRANSITIONS or (state, event) in REQUEST_TRANSITIONS
             assert not known or (status is Status.ISSUED and event in NEEDS_NO_CERTIFICATE)
@@ -176,10 +178,10 @@ def test_several_events_are_one_step_or_none(template: RequestId) -> None:
     issuance = _issuance(template, number, Work.CLAIMED)
     wrong = ((Event.CA_ACCEPT, Step()), (Event.CLAIM, Step()))
     with pytest.raises(StateConflict):
-        advance_issuance(issuance=issuance, steps=wrong, actor=SYSTEM, now=NOW)
+        _advance_issuance(issuance=issuance, steps=wrong)
     assert (issuance.state, issuance.version, _lines(number)) == (Work.CLAIMED, 0, [])
     steps = ((Event.CA_ACCEPT, Step(detail="one")), (Event.ISSUE, Step(detail="two")))
-    assert advance_issuance(issuance=issuance, steps=steps, actor=SYSTEM, now=NOW) is Work.ISSUED
+    assert _advance_issuance(issuance=issuance, steps=steps) is Work.ISSUED
     assert (issuance.version, Request.objects.get(id=number).detail) == (1, "two")
     assert _lines(number) == [("ca_accept", "accepted", "submitted"), ("issue", "submitted", "issued")]
     assert audit_problems() == []
@@ -189,10 +191,8 @@ def test_a_stale_version_conflicts_and_the_seen_one_does_not(template: RequestId
     number = copies(template, count=1, version=4, **TERM)[0]
     for stale in (0, 3, 5):
         with pytest.raises(StateConflict, match="since you opened it: it is waiting for an officer"):
-            advance(
-                request_id=number, event=Event.APPROVE, actor=SYSTEM, now=NOW, step=Step(), seen_version=stale
-            )
-    advance(request_id=number, event=Event.APPROVE, actor=SYSTEM, now=NOW, step=Step(), seen_version=4)
+            _advance(request_id=number, event=Event.APPROVE, seen_version=stale)
+    _advance(request_id=number, event=Event.APPROVE, seen_version=4)
     assert Request.objects.get(id=number).version == 5
 
 
@@ -201,9 +201,9 @@ def test_a_step_from_what_was_there_before_conflicts(template: RequestId) -> Non
     number = _request(template, State.APPROVED, Status.ACCEPTED)
     old, fast = _issuance(template, number, Work.CLAIMED), issuance_of(number)
     claim, accept = ((Event.RELEASE, Step()),), ((Event.CA_ACCEPT, Step()),)
-    advance_issuance(issuance=fast, steps=accept, actor=SYSTEM, now=NOW)
+    _advance_issuance(issuance=fast, steps=accept)
     with pytest.raises(StateConflict, match="Another worker"):
-        advance_issuance(issuance=old, steps=claim, actor=SYSTEM, now=NOW)
+        _advance_issuance(issuance=old, steps=claim)
     row = Request.objects.get(id=number)
     read = Standing(
         state=State(row.state),
@@ -211,16 +211,16 @@ def test_a_step_from_what_was_there_before_conflicts(template: RequestId) -> Non
         version=row.version,
         organisation_id=row.organisation_id,
     )
-    advance(request_id=number, event=Event.WITHDRAW, actor=SYSTEM, now=NOW, step=Step())
+    _advance(request_id=number, event=Event.WITHDRAW)
     with pytest.raises(StateConflict):
-        advance_issuance(issuance=fast, steps=((Event.ISSUE, Step()),), actor=SYSTEM, now=NOW, request=read)
+        _advance_issuance(issuance=fast, steps=((Event.ISSUE, Step()),), request=read)
     assert issuance_of(number).state == Work.SUBMITTED
     assert Request.objects.get(id=number).status == Status.WITHDRAWN
 
 
 def test_a_missing_request_is_not_found() -> None:
     with pytest.raises(NotFound):
-        advance(request_id=RequestId(99), event=Event.APPROVE, actor=SYSTEM, now=NOW, step=Step())
+        _advance(request_id=RequestId(99), event=Event.APPROVE)
 
 
 @pytest.mark.parametrize(
@@ -239,7 +239,7 @@ def test_mail_is_queued_in_the_same_transaction_for_what_concerns_the_applicant(
     number = _request(template, State.APPROVED, status)
     issuance = _issuance(template, number, work)
     DBTaskResult.objects.all().delete()
-    advance_issuance(issuance=issuance, steps=((event, Step()),), actor=SYSTEM, now=NOW)
+    _advance_issuance(issuance=issuance, steps=((event, Step()),))
     lines = RequestEvent.objects.filter(request=number).values_list("id", flat=True)
     jobs = [(job.args_kwargs["kwargs"], job.run_after) for job in DBTaskResult.objects.all()]
     assert jobs == [({"event_id": line}, NOW) for line in lines][:mails]

@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from typing import Any
+from unittest import mock
 
 import pytest
 from django.db.models import JSONField, Value
@@ -52,8 +53,7 @@ def test_a_step_that_breaks_stops_no_other_and_is_shown_until_it_works(
     for name in STEPS:
         monkeypatch.setitem(STEPS, name, lambda name=name, **_now: done.append(name))
     one = Worker(clock=lambda: now)
-    with monkeypatch.context() as patched:
-        patched.setitem(STEPS, broken, _breaks)
+    with mock.patch.dict(STEPS, {broken: _breaks}):
         for _round in range(2):
             one.tick(now=now)
             now += HOUSEKEEPING_EVERY
@@ -69,11 +69,10 @@ def test_a_step_that_breaks_stops_no_other_and_is_shown_until_it_works(
     assert operations(actor=op, now=now).jobs_failed == 0
 
 
-def test_a_step_that_works_again_is_no_longer_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_step_that_works_again_is_no_longer_shown() -> None:
     op, now = actor("op", ra=RaRole.OPERATOR), timezone.now()
     one = Worker(clock=lambda: now)
-    with monkeypatch.context() as patched:
-        patched.setitem(STEPS, "warn_ahead", _breaks)
+    with mock.patch.dict(STEPS, warn_ahead=_breaks):
         one.tick(now=now)
     assert operations(actor=op, now=now).jobs_failed == 1
     one.tick(now=now + HOUSEKEEPING_EVERY)

@@ -1,6 +1,6 @@
 """What holds for answers of the portal whoever asks: headers, errors, and no officer's own request."""
 
-from datetime import timedelta
+from unittest.mock import Mock
 
 import pytest
 from django.test import Client
@@ -72,24 +72,16 @@ def test_every_error_of_the_domain_has_a_page() -> None:
 
 
 def test_our_own_bugs_keep_their_detail_to_the_log(people: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    del people
-
-    def broken(**_: object) -> None:
-        raise errors.InvariantViolated("table store_x at 10.0.0.7")
-
-    monkeypatch.setattr("certdesk.web.requests.views.get_request", broken)
+    broken = errors.InvariantViolated("table store_x at 10.0.0.7")
+    monkeypatch.setattr("certdesk.web.requests.views.get_request", Mock(side_effect=broken))
     answer = signed_in("alice").get(reverse("requests-show", args=[1]))
     assert answer.status_code == 500
     assert b"10.0.0.7" not in answer.content
 
 
 def test_a_limit_says_when_to_come_back(people: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    del people
-
-    def limited(**_: object) -> None:
-        raise errors.RateLimited("Slowly.", retry_after=int(timedelta(minutes=2).total_seconds()))
-
-    monkeypatch.setattr("certdesk.web.requests.views.get_request", limited)
+    limited = errors.RateLimited("Slowly.", retry_after=120)
+    monkeypatch.setattr("certdesk.web.requests.views.get_request", Mock(side_effect=limited))
     answer = signed_in("alice").get(reverse("requests-show", args=[1]))
     assert answer.status_code == 429
     assert answer["Retry-After"] == "120"

@@ -3,7 +3,6 @@
 from datetime import timedelta
 
 import pytest
-from django.core import mail
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
@@ -17,14 +16,7 @@ from certdesk.services.decisions import approve_request
 from certdesk.services.organisations import Evidence
 from certdesk.services.revocation import revoke_certificate
 from certdesk.services.validation import cancel_challenge, refresh_waiting
-from certdesk.store.models import (
-    AuditEvent,
-    Certificate,
-    EmailChallenge,
-    Organisation,
-    Request,
-    RequestEvent,
-)
+from certdesk.store.models import AuditEvent, Certificate, EmailChallenge, Organisation, Request
 from tests.integration.api_calls import with_token
 from tests.integration.support import (
     NOW,
@@ -35,8 +27,8 @@ from tests.integration.support import (
     ask_mailbox,
     copies,
     drive,
-    notify,
     organisation,
+    outsider,
     seen,
     signed_in,
     state_of,
@@ -104,7 +96,7 @@ def test_a_withheld_certificate_shows_nowhere(w: World) -> None:
 def test_what_waits_for_its_own_people_says_so_until_they_have_acted(w: World) -> None:
     now = timezone.now()
     number, quiet = submit(w.alice, "www.other.ac.uk").number, submit(w.alice).number
-    foreign = actor("charlie", organisation=organisation("Other College"))
+    foreign = outsider()
 
     def needed() -> set[bool]:
         """Whether each place says so, to the applicant and to a colleague."""
@@ -200,24 +192,3 @@ def test_rest_asks_for_the_vetting_too(w: World) -> None:
     assert (bare.status, bare.json["errors"][0]["pointer"]) == (422, "#/vetting")
     full = {"shown": decision["shown"], "vetting": VETTED}
     assert olga.post(f"/requests/{number}/approve", full).status == 200
-
-
-def test_the_internal_note_is_for_officers_and_auditors_alone(w: World) -> None:
-    number = submit(w.alice, "www.example.com").number
-    approve_request(
-        actor=w.olga,
-        number=number,
-        evidence=[PROOF],
-        note="Ask Otto next time.",
-        message="Welcome aboard.",
-        now=NOW,
-        **seen(w.olga, number),
-    )
-    for line in RequestEvent.objects.filter(request_id=number):
-        notify(line.pk)
-    told = with_token(w.alice).get(f"/requests/{number}").content.decode()
-    mails = "".join(str(one.body) for one in mail.outbox)
-    for place in (page(w.alice, "requests-show", number), told, mails):
-        assert "Ask Otto" not in place
-        assert "Welcome aboard" in place
-    assert "Ask Otto" in page(w.otto, "requests-show", number)

@@ -20,13 +20,7 @@ from certdesk.services.validation_methods import (
     check_now,
     start_challenge,
 )
-from certdesk.store.models import (
-    Membership,
-    MethodChallenge,
-    PersistentRecord,
-    User,
-    ValidationRecord,
-)
+from certdesk.store.models import Membership, MethodChallenge, PersistentRecord, User, ValidationRecord
 from tests.integration.proving import Outside
 from tests.integration.support import NOW, Clock, World, ask_mailbox, validated
 
@@ -95,10 +89,7 @@ def by_persistent_record(people: World, net: Outside, withdraw: Callable[[], obj
 @pytest.mark.parametrize("prove", [by_email, by_record, by_hand, by_persistent_record])
 @pytest.mark.parametrize("withdrawn", WITHDRAWALS)
 def test_who_asked_has_to_be_allowed_to_when_the_proof_is_recorded(
-    people: World,
-    net: Outside,
-    prove: Callable[[World, Outside, Callable[[], object]], None],
-    withdrawn: str,
+    people: World, net: Outside, prove: Callable[[World, Outside, Callable[[], object]], None], withdrawn: str
 ) -> None:
     prove(people, net, lambda: WITHDRAWALS[withdrawn](people))
     assert not ValidationRecord.objects.filter(domain__adn=ADN).exists()

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from typing import Any
+from unittest import mock
 
 import pytest
 from django.core import mail
@@ -44,11 +46,8 @@ def _mail_job() -> int:
     return RequestEvent.objects.get().pk
 
 
-def _break(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
-    def broken(**_arguments: object) -> None:
-        raise error
-
-    monkeypatch.setitem(handlers.HANDLERS, "notify_applicant", broken)
+def _broken(error: Exception) -> Any:  # noqa: ANN401 - a patch, whose type is private
+    return mock.patch.dict(handlers.HANDLERS, notify_applicant=mock.Mock(side_effect=error))
 
 
 class TestJobs:
@@ -61,18 +60,11 @@ class TestJobs:
         assert _job().status == TaskResultStatus.SUCCESSFUL
         assert _job().finished_at is not None
 
-    def test_what_a_job_did_is_written_with_its_end_or_not_at_all(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_what_a_job_did_is_written_with_its_end_or_not_at_all(self) -> None:
         number = _mail_job()
-
-        def broken(*_arguments: object, **_more: object) -> None:
-            raise OSError("no disk")
-
-        with monkeypatch.context() as patched:
-            patched.setattr(worker, "_finish", broken)
-            with pytest.raises(OSError, match="no disk"):
-                Worker().tick(now=timezone.now())
+        full = mock.patch.object(worker, "_finish", side_effect=OSError("no disk"))
+        with full, pytest.raises(OSError, match="no disk"):
+            Worker().tick(now=timezone.now())
         assert RequestEvent.objects.get(id=number).notified_at is None
         assert recover_dead(now=timezone.now() + timedelta(hours=1)) == 1
         Worker().tick(now=timezone.now() + timedelta(hours=1))
@@ -87,12 +79,9 @@ class TestJobs:
         assert _job().status == TaskResultStatus.READY
 
     @pytest.mark.parametrize("error", [OSError("no mail server"), Unavailable("x"), KeyError("x")])
-    def test_a_failing_job_is_tried_again_later_and_later(
-        self, monkeypatch: pytest.MonkeyPatch, error: Exception
-    ) -> None:
+    def test_a_failing_job_is_tried_again_later_and_later(self, error: Exception) -> None:
         _mail_job()
-        with monkeypatch.context() as patched:
-            _break(patched, error)
+        with _broken(error):
             for _ in range(3):
                 assert Worker().tick(now=_due()) is True
                 assert _job().status == TaskResultStatus.READY
@@ -102,11 +91,11 @@ class TestJobs:
         assert _job().status == TaskResultStatus.SUCCESSFUL
         assert len(mail.outbox) == 1
 
-    def test_and_gives_up_in_the_end_for_everybody_to_see(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_and_gives_up_in_the_end_for_everybody_to_see(self) -> None:
         _mail_job()
-        _break(monkeypatch, OSError("no mail server"))
-        for _ in range(GIVE_UP_AFTER):
-            assert Worker().tick(now=_due()) is True
+        with _broken(OSError("no mail server")):
+            for _ in range(GIVE_UP_AFTER):
+                assert Worker().tick(now=_due()) is True
         job = _job()
         assert job.status == TaskResultStatus.FAILED
         assert job.finished_at is not None

@@ -29,14 +29,8 @@ OWN_TOKENS = {Action.TOKEN_READ, Action.TOKEN_MANAGE}
 OFFICER = {
     *(Action.REQUEST_READ, Action.REQUEST_DECIDE, Action.REQUEST_END, Action.CERTIFICATE_REVOKE),
     *(Action.ORGANISATION_READ, Action.ORGANISATION_CREATE, Action.ORGANISATION_VET),
-    *(
-        Action.MEMBERS_READ,
-        Action.MEMBERS_MANAGE,
-        Action.DOMAIN_READ,
-        Action.DOMAIN_ASK,
-        Action.DOMAIN_VALIDATE,
-        Action.VALIDATION_END,
-    ),
+    *(Action.MEMBERS_READ, Action.MEMBERS_MANAGE, Action.VALIDATION_END),
+    *(Action.DOMAIN_READ, Action.DOMAIN_ASK, Action.DOMAIN_VALIDATE),
     *(Action.ACME_READ, Action.ACME_MANAGE, Action.KEY_READ, Action.KEY_BLOCK),
 }
 AUDITOR = {

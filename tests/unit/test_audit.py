@@ -86,8 +86,8 @@ def test_canonical_json_has_one_form() -> None:
     assert canonical_json({"b": 1, "a": ["é", None]}) == '{"a":["é",null],"b":1}'.encode()
 
 
-@given(st.dictionaries(st.text(), JSON, min_size=2))
-def test_the_order_of_keys_does_not_matter(value: dict[str, object]) -> None:
+@given(st.dictionaries(st.text(), st.integers(), min_size=2))
+def test_the_order_of_keys_does_not_matter(value: dict[str, int]) -> None:
     assert digest(dict(reversed(value.items()))) == digest(value)
 
 

@@ -73,7 +73,7 @@ def test_one_that_has_not_begun_or_is_somebody_else_s_is_critical() -> None:
         ("www.example.ac.uk", "wwwXexample.ac.uk", False),
     ],
 )
-def test_an_asterisk_stands_for_one_whole_label(name: str, host: str, matches: bool) -> None:  # noqa: FBT001 - a table
+def test_an_asterisk_stands_for_one_whole_label(name: str, host: str, *, matches: bool) -> None:
     assert covers((name,), host) is matches
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import httpx2
 import pytest
@@ -24,10 +25,6 @@ NOW = datetime.now(UTC).replace(microsecond=0)
 DAY = timedelta(days=1)
 HOST = "www.example.ac.uk"
 WISH = Wish(names=(HOST, "example.ac.uk"), key_type="p256", years=1, software="nginx")
-
-
-class Killed(BaseException):
-    """As kill -9 would: no handler runs after it."""
 
 
 @dataclass(slots=True)
@@ -130,6 +127,12 @@ def ask(desk: Desk, home: Home, wish: Wish = WISH) -> Path:
         return renewal.install(service, home, HOST, told)
 
 
+def begin(desk: Desk, home: Home) -> None:
+    """The same, as far as sending it."""
+    with desk.service() as service:
+        renewal.send(service, home, HOST, renewal.begin(home, HOST, WISH))
+
+
 def renew(desk: Desk, home: Home, **more: Any) -> str:
     """As `certificate renew` does."""
     asked = {"now": NOW, "days": None, "force": False, "hook": None, **more}
@@ -177,7 +180,7 @@ def test_what_is_put_in_place_is_complete_private_and_swapped_whole(desk: Desk, 
         (-DAY, None, True),
     ],
 )
-def test_it_is_due_with_a_third_left_or_as_told(left: timedelta, days: int | None, due: bool) -> None:  # noqa: FBT001 - a table
+def test_it_is_due_with_a_third_left_or_as_told(left: timedelta, days: int | None, *, due: bool) -> None:
     end = NOW + left
     assert renewal.is_due(not_before=end - 90 * DAY, not_after=end, now=NOW, days=days) is due
 
@@ -190,7 +193,7 @@ def test_nothing_is_asked_and_nothing_changed_before_it_is_due(desk: Desk, home:
 
 
 @pytest.mark.parametrize("reuse", [True, False])
-def test_a_due_one_is_renewed_with_a_new_key_or_the_same(desk: Desk, home: Home, reuse: bool) -> None:  # noqa: FBT001 - both
+def test_a_due_one_is_renewed_with_a_new_key_or_the_same(desk: Desk, home: Home, *, reuse: bool) -> None:
     live = ask(desk, home, Wish(names=(HOST,), key_type="p256", years=1, software="nginx", reuse_key=reuse))
     before = (live / "privkey.pem").read_bytes()
     assert HOST in renew(desk, home, now=NOW + 70 * DAY)
@@ -211,7 +214,7 @@ def test_old_versions_and_their_keys_do_not_pile_up(desk: Desk, home: Home) -> N
 
 @pytest.mark.parametrize("step", ["begin", "upload", "sent", "save", "install", "swap", "forget"])
 def test_a_run_that_dies_anywhere_is_taken_up_without_a_second_request(
-    desk: Desk, home: Home, monkeypatch: pytest.MonkeyPatch, step: str
+    desk: Desk, home: Home, step: str
 ) -> None:
     ask(desk, home)
     requests = len(desk.numbers)
@@ -224,14 +227,8 @@ def test_a_run_that_dies_anywhere_is_taken_up_without_a_second_request(
         "swap": (Home, "forget"),
         "forget": (renewal, "run_hook"),
     }[step]
-
-    def die(*_args: object, **_kwargs: object) -> None:
-        raise Killed
-
-    with monkeypatch.context() as patched:
-        patched.setattr(*where, die)
-        with pytest.raises(Killed):
-            renew(desk, home, force=True)
+    with mock.patch.object(*where, side_effect=KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
+        renew(desk, home, force=True)
     assert consistent(home)
     renew(desk, home, now=NOW)  # the next run of cron
     assert len(desk.numbers) == requests + 1
@@ -243,8 +240,7 @@ def test_a_run_that_dies_anywhere_is_taken_up_without_a_second_request(
 
 def test_one_that_waits_for_an_officer_is_fetched_once_it_is_approved(desk: Desk, home: Home) -> None:
     desk.status = "waiting_for_approval"
-    with desk.service() as service:
-        renewal.send(service, home, HOST, renewal.begin(home, HOST, WISH))
+    begin(desk, home)
     for status, code in (("waiting_for_approval", Exit.NEEDS_APPROVAL), ("submitted", Exit.RETRY_LATER)):
         desk.status = status
         with pytest.raises(Failure) as waiting:
@@ -271,8 +267,8 @@ def test_a_rejected_one_is_forgotten_and_asked_for_anew(desk: Desk, home: Home) 
 
 def test_a_refusal_by_policy_leaves_nothing_behind(desk: Desk, home: Home) -> None:
     desk.status = "refused"
-    with desk.service() as service, pytest.raises(Failure, match="weak"):
-        renewal.send(service, home, HOST, renewal.begin(home, HOST, WISH))
+    with pytest.raises(Failure, match="weak"):
+        begin(desk, home)
     assert home.pending(HOST) is None
 
 
@@ -369,11 +365,7 @@ class TestUnderTheRequest:
         ],
     )
     def test_what_comes_right_is_waited_for_with_the_same_key(
-        self,
-        desk: Desk,
-        home: Home,
-        answer: tuple[int, str],
-        kept: bool,  # noqa: FBT001 - a table
+        self, desk: Desk, home: Home, answer: tuple[int, str], *, kept: bool
     ) -> None:
         desk.until, desk.under = NOW + 300 * DAY, answer
         ask(desk, home)
@@ -387,19 +379,12 @@ class TestUnderTheRequest:
         assert "/requests" not in desk.posts[1:]
         assert consistent(home)
 
-    def test_a_killed_run_asks_for_the_same_again(
-        self, desk: Desk, home: Home, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_a_killed_run_asks_for_the_same_again(self, desk: Desk, home: Home) -> None:
         desk.until = NOW + 300 * DAY
         ask(desk, home)
-
-        def die(*_args: object, **_kwargs: object) -> None:
-            raise Killed
-
-        with monkeypatch.context() as patched:
-            patched.setattr(renewal, "finish", die)
-            with pytest.raises(Killed):
-                renew(desk, home, force=True)
+        killed = mock.patch.object(renewal, "finish", side_effect=KeyboardInterrupt)
+        with killed, pytest.raises(KeyboardInterrupt):
+            renew(desk, home, force=True)
         renew(desk, home)
         assert len(desk.numbers) == 2
         assert serial(home) == 1002
@@ -412,12 +397,7 @@ class TestWhenTheServiceAsksForIt:
         "start, end, advised", [(-2 * DAY, -DAY, True), (DAY, 2 * DAY, False), (-DAY, timedelta(), True)]
     )
     def test_its_window_counts(
-        self,
-        desk: Desk,
-        home: Home,
-        start: timedelta,
-        end: timedelta,
-        advised: bool,  # noqa: FBT001 - a table
+        self, desk: Desk, home: Home, start: timedelta, end: timedelta, *, advised: bool
     ) -> None:
         desk.until = NOW + 300 * DAY
         ask(desk, home)
@@ -441,8 +421,7 @@ def test_two_runs_do_not_meet(home: Home) -> None:
 
 def test_other_names_under_way_are_not_mixed_up(desk: Desk, home: Home) -> None:
     desk.status = "waiting_for_approval"
-    with desk.service() as service:
-        renewal.send(service, home, HOST, renewal.begin(home, HOST, WISH))
+    begin(desk, home)
     other = Wish(names=(HOST, "mail.example.ac.uk"), key_type="p256", years=1, software="nginx")
     with pytest.raises(Failure, match="--cert-name"):
         renewal.begin(home, HOST, other)

@@ -78,6 +78,12 @@ def test_a_base_url_that_nobody_can_open_stops_the_start(load: Load, url: str) -
         load(base_url=url)
 
 
+@pytest.mark.parametrize("figure", ["2", "0", "-3"])
+def test_three_is_the_lowest_minimum_of_passwords(load: Load, figure: str) -> None:
+    with pytest.raises(Misconfigured, match="password_min_length"):
+        load(password_min_length=figure)
+
+
 @pytest.mark.parametrize(
     "base_url", ["", "http://127.0.0.1:8000", "https://localhost:8443", "http://[::1]:8000"]
 )

@@ -1,10 +1,11 @@
 """The validation methods that ship, against the suite that every method must pass; and their registry."""
 
 from importlib.metadata import EntryPoint
+from typing import Any
 
 import pytest
 
-from certdesk.dcv.base import Challenge, Network
+from certdesk.dcv.base import Challenge, Network, Validator
 from certdesk.dcv.conformance import (
     ACCOUNT,
     ADN,
@@ -54,140 +55,90 @@ def _certificate(der: bytes) -> Network:
     return network(fetcher=ScriptedFetcher(certificates={ADN: der}))
 
 
-class TestTxtToken(ValidatorConformance, SecretConformance):
-    @pytest.fixture
-    def scene(self) -> Scene:
-        name = f"{LABEL}.{ADN}"
-        return Scene(
-            validator=TxtTokenValidator(),
-            challenge=Challenge(method=Method.DNS_TXT, adn=ADN, expected=VALUE),
-            proven=_dns(name, "TXT", txt("v=spf1 -all", VALUE)),
-            other=_dns(name, "TXT", txt("v=spf1 -all", VALUE.lower(), f"{VALUE} ", f'"{VALUE}"')),
-            reaches=Method.DNS_TXT,
-        )
-
-
-class TestCnameToken(ValidatorConformance, SecretConformance):
-    @pytest.fixture
-    def scene(self) -> Scene:
-        name, target = f"{LABEL}.{ADN}", "q3rjwz5ydwbpkqv7mhu2xtn6ce.dcv.example.net"
-        return Scene(
-            validator=CnameTokenValidator(),
-            challenge=Challenge(method=Method.DNS_CNAME, adn=ADN, expected=target),
-            proven=_dns(name, "CNAME", txt(target)),
-            other=_dns(name, "CNAME", txt(f"{target}.example.org")),
-            reaches=Method.DNS_CNAME,
-        )
-
-
-class TestAcmeDns(ValidatorConformance, SecretConformance):
-    @pytest.fixture
-    def scene(self) -> Scene:
-        name = f"_acme-challenge.{ADN}"
-        return Scene(
-            validator=AcmeDnsValidator(),
-            challenge=Challenge(method=Method.ACME_DNS, adn=ADN, expected=KEY_AUTHORIZATION),
-            proven=_dns(name, "TXT", txt("another client's", txt_digest(KEY_AUTHORIZATION))),
-            other=_dns(name, "TXT", txt(txt_digest(f"{KEY_AUTHORIZATION}x"), KEY_AUTHORIZATION)),
-            reaches=Method.ACME_DNS,
-        )
-
-
-class TestAcmeDnsAccount(ValidatorConformance, SecretConformance):
-    @pytest.fixture
-    def scene(self) -> Scene:
-        right = txt(txt_digest(KEY_AUTHORIZATION))
-        strangers = account_label(f"{ACCOUNT}1")
-        return Scene(
-            validator=AcmeDnsAccountValidator(),
-            challenge=Challenge(
-                method=Method.ACME_DNS_ACCOUNT, adn=ADN, expected=KEY_AUTHORIZATION, account_uri=ACCOUNT
-            ),
-            proven=_dns(f"{account_label(ACCOUNT)}._acme-challenge.{ADN}", "TXT", right),
-            other=_dns(f"{strangers}._acme-challenge.{ADN}", "TXT", right),
-            reaches=Method.ACME_DNS_ACCOUNT,
-        )
-
-
-class TestHttpFile(ValidatorConformance, SecretConformance):
-    @pytest.fixture
-    def scene(self) -> Scene:
-        url = file_url(ADN, "certdesk-1f2e.txt".replace(".", "_"))
-        return Scene(
-            validator=HttpFileValidator(),
-            challenge=Challenge(method=Method.HTTP_FILE, adn=ADN, expected=VALUE, token="certdesk-1f2e_txt"),
-            proven=_page(url, f"{VALUE}\n"),
-            other=_page(url, f"{VALUE}{VALUE}"),
-            reaches=Method.HTTP_FILE,
-        )
-
-
-class TestAcmeHttp(ValidatorConformance, SecretConformance):
-    @pytest.fixture
-    def scene(self) -> Scene:
-        url = acme_url(ADN, TOKEN)
-        return Scene(
-            validator=AcmeHttpValidator(),
-            challenge=Challenge(method=Method.ACME_HTTP, adn=ADN, expected=KEY_AUTHORIZATION, token=TOKEN),
-            proven=_page(url, f"{KEY_AUTHORIZATION}\r\n"),
-            other=_page(url, TOKEN),
-            reaches=Method.ACME_HTTP,
-        )
-
-
-class TestTlsAlpn(ValidatorConformance, SecretConformance):
-    @pytest.fixture
-    def scene(self) -> Scene:
-        return Scene(
-            validator=TlsAlpnValidator(),
-            challenge=Challenge(method=Method.ACME_TLS_ALPN, adn=ADN, expected=KEY_AUTHORIZATION),
-            proven=_certificate(acme_certificate(names=(ADN,), key_authorization=KEY_AUTHORIZATION)),
-            other=_certificate(acme_certificate(names=(ADN,), key_authorization=f"{KEY_AUTHORIZATION}x")),
-            reaches=Method.ACME_TLS_ALPN,
-        )
-
-
-def _persist(policy: str, *, account: str = ACCOUNT) -> Network:
+def _persist(policy: str = "", *, account: str = ACCOUNT) -> Network:
     return _dns(f"_validation-persist.{ADN}", "TXT", txt(f"{ISSUER}; accounturi={account}{policy}"))
 
 
-class TestPersist(ValidatorConformance):
-    @pytest.fixture
-    def scene(self) -> Scene:
-        return Scene(
-            validator=PersistValidator(),
-            challenge=Challenge(
-                method=Method.DNS_PERSIST, adn=ADN, expected="", account_uri=ACCOUNT, issuers=(ISSUER,)
-            ),
-            proven=_persist(""),
-            other=_persist("", account=f"{ACCOUNT}2"),
-            reaches=Method.DNS_PERSIST,
-        )
-
-
-class TestPersistWildcard(ValidatorConformance):
-    @pytest.fixture
-    def scene(self) -> Scene:
-        return Scene(
-            validator=PersistValidator(),
-            challenge=Challenge(
-                method=Method.DNS_PERSIST, adn=ADN, expected="", account_uri=ACCOUNT, issuers=(ISSUER,)
-            ),
-            proven=_persist("; policy=wildcard"),
-            other=_persist("; policy=wildcard", account=f"{ACCOUNT}2"),
-            reaches=Method.DNS_PERSIST_WILDCARD,
-        )
-
-
-_BY_PEOPLE = {
-    Method.MANUAL_OWNERSHIP,
-    Method.EMAIL_CONSTRUCTED,
+_DIGEST = txt_digest(KEY_AUTHORIZATION)
+_FILE = "certdesk-1f2e_txt"
+_TARGET = "q3rjwz5ydwbpkqv7mhu2xtn6ce.dcv.example.net"
+#: For each method: the validator, what the challenge has beside method and ADN, where it is met, where not.
+SECRETS: dict[Method, tuple[Validator, dict[str, Any], Network, Network]] = {
+    Method.DNS_TXT: (
+        TxtTokenValidator(),
+        {"expected": VALUE},
+        _dns(f"{LABEL}.{ADN}", "TXT", txt("v=spf1 -all", VALUE)),
+        _dns(f"{LABEL}.{ADN}", "TXT", txt("v=spf1 -all", VALUE.lower(), f"{VALUE} ", f'"{VALUE}"')),
+    ),
+    Method.DNS_CNAME: (
+        CnameTokenValidator(),
+        {"expected": _TARGET},
+        _dns(f"{LABEL}.{ADN}", "CNAME", txt(_TARGET)),
+        _dns(f"{LABEL}.{ADN}", "CNAME", txt(f"{_TARGET}.example.org")),
+    ),
+    Method.ACME_DNS: (
+        AcmeDnsValidator(),
+        {"expected": KEY_AUTHORIZATION},
+        _dns(f"_acme-challenge.{ADN}", "TXT", txt("another client's", _DIGEST)),
+        _dns(f"_acme-challenge.{ADN}", "TXT", txt(txt_digest(f"{KEY_AUTHORIZATION}x"), KEY_AUTHORIZATION)),
+    ),
+    Method.ACME_DNS_ACCOUNT: (
+        AcmeDnsAccountValidator(),
+        {"expected": KEY_AUTHORIZATION, "account_uri": ACCOUNT},
+        _dns(f"{account_label(ACCOUNT)}._acme-challenge.{ADN}", "TXT", txt(_DIGEST)),
+        _dns(f"{account_label(f'{ACCOUNT}1')}._acme-challenge.{ADN}", "TXT", txt(_DIGEST)),
+    ),
+    Method.HTTP_FILE: (
+        HttpFileValidator(),
+        {"expected": VALUE, "token": _FILE},
+        _page(file_url(ADN, _FILE), f"{VALUE}\n"),
+        _page(file_url(ADN, _FILE), f"{VALUE}{VALUE}"),
+    ),
+    Method.ACME_HTTP: (
+        AcmeHttpValidator(),
+        {"expected": KEY_AUTHORIZATION, "token": TOKEN},
+        _page(acme_url(ADN, TOKEN), f"{KEY_AUTHORIZATION}\r\n"),
+        _page(acme_url(ADN, TOKEN), TOKEN),
+    ),
+    Method.ACME_TLS_ALPN: (
+        TlsAlpnValidator(),
+        {"expected": KEY_AUTHORIZATION},
+        _certificate(acme_certificate(names=(ADN,), key_authorization=KEY_AUTHORIZATION)),
+        _certificate(acme_certificate(names=(ADN,), key_authorization=f"{KEY_AUTHORIZATION}x")),
+    ),
 }
+
+
+class TestSecrets(ValidatorConformance, SecretConformance):
+    @pytest.fixture(params=SECRETS)
+    def scene(self, request: pytest.FixtureRequest) -> Scene:
+        method = request.param
+        validator, asked, proven, other = SECRETS[method]
+        challenge = Challenge(method=method, adn=ADN, **asked)
+        return Scene(validator=validator, challenge=challenge, proven=proven, other=other, reaches=method)
+
+
+class TestPersist(ValidatorConformance):
+    @pytest.fixture(
+        params=[("", Method.DNS_PERSIST), ("; policy=wildcard", Method.DNS_PERSIST_WILDCARD)],
+        ids=["narrow", "wildcard"],
+    )
+    def scene(self, request: pytest.FixtureRequest) -> Scene:
+        policy, reaches = request.param
+        return Scene(
+            validator=PersistValidator(),
+            challenge=Challenge(
+                method=Method.DNS_PERSIST, adn=ADN, expected="", account_uri=ACCOUNT, issuers=(ISSUER,)
+            ),
+            proven=_persist(policy),
+            other=_persist(policy, account=f"{ACCOUNT}2"),
+            reaches=reaches,
+        )
 
 
 def test_every_method_but_those_of_people_has_one_validator() -> None:
     found = load_validators(())
-    assert set(found) == set(Method) - _BY_PEOPLE
+    assert set(found) == set(Method) - {Method.MANUAL_OWNERSHIP, Method.EMAIL_CONSTRUCTED}
     assert set(found.values()) == set(BUILT_IN)
 
 

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -191,6 +192,11 @@ def _alpn(shown: bytes | NotFetched) -> Outcome:
     return TlsAlpnValidator().validate(ALPN, network=network(fetcher=fetcher), now=NOW)
 
 
+def _shown(**wrong: Any) -> bytes:
+    """The right certificate, but for this."""
+    return acme_certificate(**{"names": (ADN,), "key_authorization": KEY_AUTHORIZATION, **wrong})
+
+
 @pytest.mark.parametrize(
     "names",
     [
@@ -203,34 +209,22 @@ def _alpn(shown: bytes | NotFetched) -> Outcome:
     ],
 )
 def test_the_certificate_has_this_one_name(names: tuple[str | x509.GeneralName, ...]) -> None:
-    outcome = _alpn(acme_certificate(names=names, key_authorization=KEY_AUTHORIZATION))
-    assert _problem(outcome).code == "dcv.tls_alpn.names"
+    assert _problem(_alpn(_shown(names=names))).code == "dcv.tls_alpn.names"
 
 
 def test_the_names_case_does_not_matter() -> None:
-    shown = acme_certificate(names=(ADN.upper(),), key_authorization=KEY_AUTHORIZATION)
-    assert isinstance(_alpn(shown), Validated)
+    assert isinstance(_alpn(_shown(names=(ADN.upper(),))), Validated)
 
 
 @pytest.mark.parametrize(
     "shown,code",
     [
-        (acme_certificate(names=(ADN,), key_authorization=None), "extension"),
-        (acme_certificate(names=(), key_authorization=KEY_AUTHORIZATION), "extension"),
-        (acme_certificate(names=(ADN,), key_authorization=KEY_AUTHORIZATION, critical=False), "critical"),
-        (acme_certificate(names=(ADN,), key_authorization=KEY_AUTHORIZATION[:-1]), "digest"),
-        (
-            acme_certificate(
-                names=(ADN,), key_authorization="x", value=identifier_value(KEY_AUTHORIZATION)[2:]
-            ),
-            "digest",
-        ),
-        (
-            acme_certificate(
-                names=(ADN,), key_authorization="x", value=identifier_value(KEY_AUTHORIZATION) + b"\0"
-            ),
-            "digest",
-        ),
+        (_shown(key_authorization=None), "extension"),
+        (_shown(names=()), "extension"),
+        (_shown(critical=False), "critical"),
+        (_shown(key_authorization=KEY_AUTHORIZATION[:-1]), "digest"),
+        (_shown(value=identifier_value(KEY_AUTHORIZATION)[2:]), "digest"),
+        (_shown(value=identifier_value(KEY_AUTHORIZATION) + b"\0"), "digest"),
         (b"no certificate", "certificate"),
         (b"", "certificate"),
     ],
@@ -241,7 +235,7 @@ def test_the_extension_is_critical_and_exactly_the_digest(shown: bytes, code: st
 
 def test_a_damaged_certificate_is_refused_or_still_the_proof() -> None:
     """Whatever a server shows, nothing is raised: each octet of a right certificate is changed once."""
-    right = acme_certificate(names=(ADN,), key_authorization=KEY_AUTHORIZATION)
+    right = _shown()
     for place in range(len(right)):
         damaged = right[:place] + bytes([right[place] ^ 0x55]) + right[place + 1 :]
         assert isinstance(_alpn(damaged), (Validated, NotValidated))
@@ -267,14 +261,12 @@ RIGHT = f"{ISSUER}; accounturi={ACCOUNT}"
 
 
 def _persist(
-    *values: str, at: str = HOST, wildcard: bool = False, more: dict[str, Answer] | None = None
+    *values: str, at: str = HOST, more: dict[str, Answer] | None = None, **challenge: Any
 ) -> Outcome:
-    answers = {(f"_validation-persist.{at}", "TXT"): txt(*values)}
-    answers |= {(f"_validation-persist.{name}", "TXT"): answer for name, answer in (more or {}).items()}
+    told = {at: txt(*values), **(more or {})}
+    answers = {(f"_validation-persist.{name}", "TXT"): answer for name, answer in told.items()}
     return PersistValidator().validate(
-        replace(PERSIST, wildcard=wildcard),
-        network=network(resolver=ScriptedResolver(answers=answers)),
-        now=NOW,
+        replace(PERSIST, **challenge), network=network(resolver=ScriptedResolver(answers=answers)), now=NOW
     )
 
 
@@ -435,18 +427,10 @@ def _hashed(
     return hashed_account_uri(prefix=prefix, domain=domain, thumbprint=thumbprint, account_uri=account)
 
 
-def _persist_hashed(uri: str, *, at: str = ZONE, prefix: str = PREFIX, policy: str = "") -> Outcome:
-    challenge = replace(
-        PERSIST,
-        adn=at if not policy else HOST,
-        account_uri=ACCT,
-        thumbprints=(PRESENT, FORMER),
-        hash_prefix=prefix,
-    )
-    answers = {(f"_validation-persist.{at}", "TXT"): txt(f"{ISSUER}; accounturi={uri}{policy}")}
-    return PersistValidator().validate(
-        challenge, network=network(resolver=ScriptedResolver(answers=answers)), now=NOW
-    )
+def _persist_hashed(uri: str, *, prefix: str = PREFIX, policy: str = "") -> Outcome:
+    ours: dict[str, Any] = {"account_uri": ACCT, "thumbprints": (PRESENT, FORMER), "hash_prefix": prefix}
+    record = f"{ISSUER}; accounturi={uri}{policy}"
+    return _persist(record, at=ZONE, adn=HOST if policy else ZONE, **ours)
 
 
 def test_the_drafts_own_examples_of_hashed_uris() -> None:

@@ -15,7 +15,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from certdesk.backends.base import Finds, Prepares, PublishesCrl, RevokedEntry
 from certdesk.backends.conformance import server_intent
-from certdesk.backends.embedded import EmbeddedBackend, EmbeddedConfig, create_authority
+from certdesk.backends.embedded import EmbeddedBackend, EmbeddedConfig
 from certdesk.backends.embedded import backend as backend_module
 from certdesk.backends.embedded.authority import open_authority
 from certdesk.backends.embedded.encoding import issuer_parts, sign_leaf, sign_recorded
@@ -28,16 +28,6 @@ from certdesk.domain.lint import EXEMPTIONS, Finding, Severity
 NOW = datetime.now(UTC)
 RSA_KEY = rsa.generate_private_key(65537, 2048).public_key()
 OPENSSL = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs the openssl command")
-
-
-@pytest.fixture(scope="module")
-def shared_config(tmp_path_factory: pytest.TempPathFactory) -> EmbeddedConfig:
-    folder = tmp_path_factory.mktemp("embedded")
-    config = EmbeddedConfig(
-        directory=folder / "ca", root_directory=folder / "root", passphrase=b"secret words"
-    )
-    create_authority(config, NOW, may_create=lambda: True)
-    return config
 
 
 @pytest.fixture
@@ -172,21 +162,16 @@ def test_other_kinds_of_keys_are_refused(
         backend.prepare(replace(server_intent(now=NOW), spki_der=spki))
 
 
-def test_lint_stops_prepare_and_says_why(backend: EmbeddedBackend, monkeypatch: pytest.MonkeyPatch) -> None:
-    finding = Finding(code="some.rule", severity=Severity.ERROR, message="is broken")
-    monkeypatch.setattr(backend_module, "_lint", lambda _specimen, **_how: (finding,))
-    with pytest.raises(BackendRefused, match=r"some\.rule is broken"):
-        backend.prepare(server_intent(now=NOW))
-
-
-def test_lint_stops_submit_even_for_recorded_bytes(
-    backend: EmbeddedBackend, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("severity", [Severity.ERROR, Severity.FATAL])
+def test_lint_stops_prepare_and_submit_even_of_recorded_bytes(
+    backend: EmbeddedBackend, monkeypatch: pytest.MonkeyPatch, severity: Severity
 ) -> None:
     prepared = backend.prepare(server_intent(now=NOW))
-    finding = Finding(code="new.rule", severity=Severity.FATAL, message="")
+    finding = Finding(code="some.rule", severity=severity, message="is broken")
     monkeypatch.setattr(backend_module, "_lint", lambda _specimen, **_how: (finding,))
-    with pytest.raises(BackendRefused, match=r"new\.rule"):
-        backend.submit(prepared)
+    for act in (backend.prepare, backend.submit):
+        with pytest.raises(BackendRefused, match=r"some\.rule is broken"):
+            act(prepared)
 
 
 @pytest.mark.parametrize("field", ["serial", "names", "subject", "not_before", "not_after", "spki_der"])
@@ -246,68 +231,57 @@ def test_after_its_end_a_ca_signs_nothing_but_its_crl(shared_config: EmbeddedCon
 # openssl and pkilint, from outside
 
 
+def openssl_verify(folder: Path, chain: tuple[bytes, ...], *how: str) -> str:
+    """What `openssl verify` says of a chain."""
+    for file, der in zip(("leaf", "issuing", "root"), chain, strict=True):
+        (folder / file).write_bytes(to_pem(der))
+    command = ["openssl", "verify", *how, "-CAfile", "root", "-untrusted", "issuing", "leaf"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    return done.stdout + done.stderr
+
+
+def crl_of(backend: EmbeddedBackend, *revoked: tuple[int, str]) -> x509.CertificateRevocationList:
+    """The CRL with these serial numbers and reasons."""
+    entries = (RevokedEntry(serial=serial, revoked_at=NOW, reason=reason) for serial, reason in revoked)
+    times = {"this_update": NOW - timedelta(hours=1), "next_update": NOW + timedelta(days=7)}
+    return x509.load_der_x509_crl(backend.crl(revoked=entries, number=1, **times))
+
+
 @OPENSSL
 @pytest.mark.parametrize("years", [1, 2, 3])
 @pytest.mark.parametrize("kind", ["ec", "rsa"])
 def test_openssl_verifies_the_chain(backend: EmbeddedBackend, tmp_path: Path, years: int, kind: str) -> None:
     chain = issue(backend, server_intent(now=NOW, years=years, key=RSA_KEY if kind == "rsa" else None))
-    for file, der in zip(("leaf", "issuing", "root"), chain, strict=True):
-        (tmp_path / file).write_bytes(to_pem(der))
-    command = ["openssl", "verify", "-x509_strict", "-purpose", "sslserver", "-CAfile", "root"]
-    command += ["-verify_hostname", "www.example.ac.uk", "-untrusted", "issuing", "leaf"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.stdout == "leaf: OK\n", done.stderr
+    strictly = ("-x509_strict", "-purpose", "sslserver", "-verify_hostname", "www.example.ac.uk")
+    assert openssl_verify(tmp_path, chain, *strictly) == "leaf: OK\n"
 
 
 @OPENSSL
 def test_openssl_finds_the_revoked_certificate_in_the_crl(backend: EmbeddedBackend, tmp_path: Path) -> None:
     chain = issue(backend, server_intent(now=NOW))
-    for file, der in zip(("leaf", "issuing", "root"), chain, strict=True):
-        (tmp_path / file).write_bytes(to_pem(der))
-
-    def verify(revoked: list[RevokedEntry]) -> str:
-        der = backend.crl(
-            revoked=revoked,
-            number=1,
-            this_update=NOW - timedelta(hours=1),
-            next_update=NOW + timedelta(days=7),
-        )
-        (tmp_path / "crl").write_bytes(x509.load_der_x509_crl(der).public_bytes(Encoding.PEM))
-        command = ["openssl", "verify", "-crl_check", "-CRLfile", "crl", "-CAfile", "root"]
-        command += ["-untrusted", "issuing", "leaf"]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-        return done.stdout + done.stderr
-
     serial = x509.load_der_x509_certificate(chain[0]).serial_number
-    assert verify([]) == "leaf: OK\n"
-    assert "certificate revoked" in verify(
-        [RevokedEntry(serial=serial, revoked_at=NOW, reason="keyCompromise")]
-    )
+    for crl, told in (
+        (crl_of(backend), "leaf: OK\n"),
+        (crl_of(backend, (serial, "keyCompromise")), "certificate revoked"),
+    ):
+        (tmp_path / "crl").write_bytes(crl.public_bytes(Encoding.PEM))
+        assert told in openssl_verify(tmp_path, chain, "-crl_check", "-CRLfile", "crl")
 
 
 def test_a_crl_is_repeatable_and_leaves_unspecified_reasons_out(backend: EmbeddedBackend) -> None:
-    entries = [
-        RevokedEntry(serial=number, revoked_at=NOW, reason=reason)
-        for number, reason in enumerate(["", "unspecified", "keyCompromise", "superseded"], start=1)
-    ]
-
-    def crl() -> bytes:
-        return backend.crl(
-            revoked=iter(entries), number=3, this_update=NOW, next_update=NOW + timedelta(days=7)
-        )
-
-    assert crl() == crl()
-    reasons = [len(entry.extensions) for entry in x509.load_der_x509_crl(crl())]
-    assert reasons == [0, 0, 1, 1]
+    revoked = list(enumerate(["", "unspecified", "keyCompromise", "superseded"], start=1))
+    assert crl_of(backend, *revoked) == crl_of(backend, *revoked)
+    assert [len(entry.extensions) for entry in crl_of(backend, *revoked)] == [0, 0, 1, 1]
 
 
-def _pkilint(tool: str, *arguments: str) -> list[str]:
+def _pkilint(tool: str, der: bytes, folder: Path, *how: str) -> list[str]:
     found = shutil.which(tool)
     if found is None:
         pytest.skip(f"needs {tool}")
-    done = subprocess.run(
-        [found, "lint", *arguments, "-f", "json"], capture_output=True, text=True, check=False
-    )
+    file = folder / "certificate.der"
+    file.write_bytes(der)
+    command = [found, "lint", *how, str(file), "-f", "json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     return [
         finding["code"]
         for result in json.loads(done.stdout)["results"]
@@ -318,14 +292,12 @@ def _pkilint(tool: str, *arguments: str) -> list[str]:
 
 @pytest.mark.parametrize("position", [0, 1, 2], ids=["leaf", "issuing", "root"])
 def test_pkilint_itself_finds_no_error(backend: EmbeddedBackend, tmp_path: Path, position: int) -> None:
-    file = tmp_path / "certificate.der"
-    file.write_bytes(issue(backend, server_intent(now=NOW, years=3))[position])
-    assert _pkilint("lint_pkix_cert", str(file)) == []
+    der = issue(backend, server_intent(now=NOW, years=3))[position]
+    assert _pkilint("lint_pkix_cert", der, tmp_path) == []
 
 
 def test_the_br_linter_finds_only_what_is_exempt(backend: EmbeddedBackend, tmp_path: Path) -> None:
-    file = tmp_path / "certificate.der"
-    file.write_bytes(issue(backend, server_intent(now=NOW, years=3))[0])
-    found = set(_pkilint("lint_cabf_serverauth_cert", "-t", "OV-FINAL-CERTIFICATE", str(file)))
+    der = issue(backend, server_intent(now=NOW, years=3))[0]
+    found = set(_pkilint("lint_cabf_serverauth_cert", der, tmp_path, "-t", "OV-FINAL-CERTIFICATE"))
     assert found <= {exemption.code for exemption in EXEMPTIONS}
     assert "cabf.serverauth.subscriber.certificate_policies_extension_absent" in found

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import combinations
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from cryptography import x509
@@ -62,7 +63,6 @@ def test_keys_are_encrypted_private_and_apart(config: EmbeddedConfig) -> None:
 
 def test_two_tiers(config: EmbeddedConfig) -> None:
     authority = make(config, NOW)
-    assert isinstance(authority.root.public_key(), ec.EllipticCurvePublicKey)
     root_key, issuing_key = authority.root.public_key(), authority.issuing.public_key()
     assert isinstance(root_key, ec.EllipticCurvePublicKey)
     assert isinstance(issuing_key, ec.EllipticCurvePublicKey)
@@ -95,25 +95,14 @@ def test_signing_never_needs_the_root_folder(config: EmbeddedConfig) -> None:
     assert not config.root_directory.exists()
 
 
-class _Killed(BaseException):
-    """Stands for a process that dies."""
-
-
-def test_a_start_that_dies_before_any_file_has_its_name_is_made_good(
-    config: EmbeddedConfig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "hardlink_to", _die)
-        with pytest.raises(_Killed):
-            make(config, NOW)
+def test_a_start_that_dies_before_any_file_has_its_name_is_made_good(config: EmbeddedConfig) -> None:
+    killed = mock.patch.object(Path, "hardlink_to", side_effect=KeyboardInterrupt)
+    with killed, pytest.raises(KeyboardInterrupt):
+        make(config, NOW)
     assert list(config.directory.glob(".*.new"))
     make(config, NOW)
     _issue(config)
     assert not list(config.directory.parent.rglob("*.new"))
-
-
-def _die(*_: object) -> None:
-    raise _Killed
 
 
 FILES = ("ca/issuing.key", "ca/issuing.crt", "ca/root.crt", "root/root.key", "root/root.crt")
@@ -178,19 +167,12 @@ def test_a_wrong_passphrase_is_told_as_such(config: EmbeddedConfig) -> None:
 
 
 @pytest.mark.parametrize("file", ["issuing.key", "issuing.crt", "root.crt"])
-def test_a_missing_file_is_named(config: EmbeddedConfig, file: str) -> None:
+def test_a_damaged_or_missing_file_is_named(config: EmbeddedConfig, file: str) -> None:
     make(config, NOW)
-    (config.directory / file).unlink()
-    with pytest.raises(Misconfigured, match=file):
-        open_authority(config)
-
-
-@pytest.mark.parametrize("file", ["issuing.key", "issuing.crt", "root.crt"])
-def test_damage_is_named(config: EmbeddedConfig, file: str) -> None:
-    make(config, NOW)
-    (config.directory / file).write_bytes(b"damage")
-    with pytest.raises(Misconfigured, match=file):
-        open_authority(config)
+    for change in (lambda path: path.write_bytes(b"damage"), Path.unlink):
+        change(config.directory / file)
+        with pytest.raises(Misconfigured, match=file):
+            open_authority(config)
 
 
 def test_another_cas_files_are_noticed(config: EmbeddedConfig, tmp_path: Path) -> None:
@@ -206,18 +188,19 @@ def test_another_cas_files_are_noticed(config: EmbeddedConfig, tmp_path: Path) -
     open_authority(config)
 
 
-@pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o644])
-def test_a_key_that_others_can_read_is_refused_with_advice(config: EmbeddedConfig, mode: int) -> None:
+@pytest.mark.parametrize(
+    "place, mode, advice",
+    [
+        *(("issuing.key", mode, "chmod 600") for mode in (0o640, 0o604, 0o660, 0o644)),
+        ("", 0o755, "chmod 700"),
+    ],
+)
+def test_what_others_can_read_or_enter_is_refused_with_advice(
+    config: EmbeddedConfig, place: str, mode: int, advice: str
+) -> None:
     make(config, NOW)
-    (config.directory / "issuing.key").chmod(mode)
-    with pytest.raises(Misconfigured, match="chmod 600"):
-        open_authority(config)
-
-
-def test_a_folder_that_others_can_enter_is_refused_with_advice(config: EmbeddedConfig) -> None:
-    make(config, NOW)
-    config.directory.chmod(0o755)
-    with pytest.raises(Misconfigured, match="chmod 700"):
+    (config.directory / place).chmod(mode)
+    with pytest.raises(Misconfigured, match=advice):
         open_authority(config)
 
 

@@ -7,22 +7,12 @@ import pytest
 
 from certdesk.backends.base import Backend
 from certdesk.backends.conformance import server_intent
-from certdesk.backends.embedded import EmbeddedConfig, create_authority
+from certdesk.backends.embedded import EmbeddedConfig
 from certdesk.backends.registry import load_backends
 from certdesk.domain.errors import Misconfigured, Unavailable
 from certdesk.domain.findings import Verdict
 
 NOW = datetime.now(UTC)
-
-
-@pytest.fixture(scope="module")
-def shared_config(tmp_path_factory: pytest.TempPathFactory) -> EmbeddedConfig:
-    folder = tmp_path_factory.mktemp("embedded")
-    config = EmbeddedConfig(
-        directory=folder / "ca", root_directory=folder / "root", passphrase=b"secret words"
-    )
-    create_authority(config, NOW, may_create=lambda: True)
-    return config
 
 
 Settings = dict[str, object]

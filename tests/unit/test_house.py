@@ -5,7 +5,10 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 _BINARY = {".png", ".ico", ".woff2", ".der", ".p7b", ".csr"}
@@ -21,6 +24,12 @@ def _tracked() -> list[Path]:
         return [path for path in ROOT.rglob("*") if path.is_file() and not parts & set(path.parts)]
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True)
     return [ROOT / name for name in listed.stdout.split("\0") if name and (ROOT / name).is_file()]
+
+
+def _product() -> list[Path]:
+    """The modules of the product."""
+    ours = [path for path in _tracked() if path.suffix == ".py" and path.is_relative_to(ROOT / "src")]
+    return [path for path in ours if "migrations" not in path.parts]
 
 
 def _text_files() -> list[Path]:
@@ -70,30 +79,11 @@ def test_what_is_tested_on_sqlite_alone_neither_races_nor_looks_at_statements() 
         assert not own.search(text), name
 
 
-def test_states_page_is_fresh() -> None:
-    checked = subprocess.run(
-        [sys.executable, ROOT / "scripts" / "states.py", "--check"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert checked.returncode == 0, checked.stderr
-
-
-def test_checks_page_is_fresh() -> None:
-    checked = subprocess.run(
-        [sys.executable, ROOT / "scripts" / "checks.py", "--check"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert checked.returncode == 0, checked.stderr
-
-
-def test_both_locks_pin_the_same_versions() -> None:
-    checked = subprocess.run(
-        [sys.executable, ROOT / "scripts" / "compare_locks.py"], capture_output=True, text=True, check=False
-    )
+@pytest.mark.parametrize("script", ["states.py --check", "checks.py --check", "compare_locks.py"])
+def test_what_is_made_by_a_script_is_fresh_and_both_locks_pin_the_same_versions(script: str) -> None:
+    name, *arguments = script.split()
+    command = [sys.executable, str(ROOT / "scripts" / name), *arguments]
+    checked = subprocess.run(command, capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stderr
 
 
@@ -127,16 +117,10 @@ def test_the_page_on_clients_names_the_tests_that_show_what_it_says() -> None:
         assert re.findall(r"`(test_\w+)`", named) == re.findall(r"^def (test_\w+)", text, re.MULTILINE)
 
 
-def test_every_make_target_explains_itself() -> None:
+def test_every_make_target_explains_itself_and_runs_scripts_that_exist() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    declared = re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)
-    assert declared
-    explained = set(re.findall(r"^([a-z]+):.*## \S", makefile, re.MULTILINE))
-    assert set(declared.group(1).split()) == explained
-
-
-def test_every_make_target_runs_scripts_that_exist() -> None:
-    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    (declared,) = re.findall(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)
+    assert set(declared.split()) == set(re.findall(r"^([a-z]+):.*## \S", makefile, re.MULTILINE))
     named = set(re.findall(r"\bscripts/[\w.-]+", makefile))
     assert named
     assert not [name for name in named if not (ROOT / name).exists()]
@@ -162,12 +146,7 @@ def test_suppressions_in_the_code_carry_a_reason() -> None:
 
 
 def test_no_module_grows_beyond_five_hundred_lines() -> None:
-    sources = [
-        path
-        for path in _tracked()
-        if path.suffix == ".py" and path.is_relative_to(ROOT / "src") and "migrations" not in path.parts
-    ]
-    long = {str(path.relative_to(ROOT)): len(path.read_bytes().splitlines()) for path in sources}
+    long = {str(path.relative_to(ROOT)): len(path.read_bytes().splitlines()) for path in _product()}
     assert not {name: lines for name, lines in long.items() if lines > 500}
 
 
@@ -179,8 +158,10 @@ _CODES = re.compile(
 _HAS_IDS = {"seed.md", "seed.py"}
 
 
-def _seen_by_people() -> Iterator[tuple[Path, str]]:
+@cache
+def _seen_by_people() -> list[tuple[Path, str]]:
     """Pages, help, documents, and every text of the code that is no docstring."""
+    seen: list[tuple[Path, str]] = []
     for path in _text_files():
         place = path.relative_to(ROOT)
         if place.parts[0] not in ("src", "docs", "scripts") and place.suffix != ".md":
@@ -189,9 +170,10 @@ def _seen_by_people() -> Iterator[tuple[Path, str]]:
             continue
         text = path.read_text(encoding="utf-8", errors="replace")
         if place.suffix == ".py":
-            yield from ((place, said) for said in _strings(text))
+            seen += [(place, said) for said in _strings(text)]
         elif place.suffix in (".md", ".html", ".txt"):
-            yield place, text
+            seen.append((place, text))
+    return seen
 
 
 def _strings(text: str) -> Iterator[str]:
@@ -241,13 +223,7 @@ def test_the_pattern_of_codes_finds_what_it_should() -> None:
 
 
 def test_every_module_of_the_product_says_what_lives_in_it() -> None:
-    sources = [path for path in _tracked() if path.suffix == ".py" and path.is_relative_to(ROOT / "src")]
-    silent = [
-        str(path.relative_to(ROOT))
-        for path in sources
-        if "migrations" not in path.parts and path.read_text(encoding="utf-8").lstrip()[:3] != '"""'
-    ]
-    assert not silent
+    assert not [path for path in _product() if path.read_text(encoding="utf-8").lstrip()[:3] != '"""']
 
 
 def test_the_command_starts_without_django() -> None:

@@ -2,7 +2,7 @@
 
 import idna
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from certdesk.domain.errors import RejectedIdentifier
@@ -167,7 +167,6 @@ def test_labels_of_one_script_are_not_warned_about(label: str) -> None:
 
 
 @given(st.text(max_size=300))
-@settings(deadline=None)
 def test_any_text_is_a_name_or_refused_with_a_short_printable_reason(text: str) -> None:
     try:
         name = parse_dns_name(text)
@@ -183,7 +182,6 @@ def test_any_text_is_a_name_or_refused_with_a_short_printable_reason(text: str) 
 
 
 @given(st.lists(st.from_regex(r"[a-z0-9]([a-z0-9-]{0,10}[a-z0-9])?", fullmatch=True), min_size=1, max_size=4))
-@settings(deadline=None)
 def test_every_authorization_domain_name_is_a_parent_of_the_name(labels: list[str]) -> None:
     name = ".".join([*labels, "example.ac.uk"])
     parents = authorization_domain_names(name)

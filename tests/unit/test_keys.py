@@ -6,7 +6,7 @@ import time
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from certdesk.domain.csr import key_of
@@ -154,7 +154,6 @@ def test_a_block_is_of_the_key_however_its_evidence_spells_it(form: int) -> None
 
 
 @given(st.binary(max_size=200))
-@settings(deadline=None)
 def test_noise_is_a_bad_key_and_nothing_else(noise: bytes) -> None:
     for spki in (noise, forge.spki("1.2.840.113549.1.1.1", forge.null(), noise)):
         with pytest.raises(BadKey):
@@ -162,6 +161,5 @@ def test_noise_is_a_bad_key_and_nothing_else(noise: bytes) -> None:
 
 
 @given(st.binary(max_size=140))
-@settings(deadline=None)
 def test_noise_as_a_point_is_refused(noise: bytes) -> None:
     assert codes(forge.spki("1.2.840.10045.2.1", forge.oid("1.2.840.10045.3.1.7"), noise)) == ["key.invalid"]

@@ -120,10 +120,7 @@ def test_a_challenge_is_what_became_of_it(
 ) -> None:
     assert (
         challenge_status(
-            is_started=started,
-            is_due=due,
-            is_validated=validated,
-            authorization=AuthorizationStatus.PENDING,
+            is_started=started, is_due=due, is_validated=validated, authorization=AuthorizationStatus.PENDING
         )
         is expected
     )

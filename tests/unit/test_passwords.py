@@ -4,14 +4,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from certdesk.domain.passwords import (
-    FLOOR,
-    LONGEST,
-    minimum_length,
-    normalised,
-    own_words,
-    password_problems,
-)
+from certdesk.domain.passwords import FLOOR, LONGEST, minimum_length, normalised, own_words, password_problems
 
 
 def common(password: str) -> bool:

@@ -4,7 +4,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from certdesk.domain.findings import Verdict
@@ -125,10 +125,7 @@ class TestNames:
         assert _told(FACTS, rules, "names.outside_trusted_suffix") == ("refuse", "example.ac.uk")
         assert _told(
             FACTS, replace(rules, outside_suffix=Handling.MANUAL), "names.outside_trusted_suffix"
-        ) == (
-            "pass",
-            "example.ac.uk",
-        )
+        ) == ("pass", "example.ac.uk")
 
 
 class TestFirstRequest:
@@ -240,11 +237,7 @@ MORE_FACTS = st.builds(
     ),
     ANY_FACTS,
     st.sampled_from([None, KeyKind("P-256"), KeyKind("RSA", 2048), KeyKind("RSA", 4096), KeyKind("P-521")]),
-    st.builds(
-        KeyUses,
-        earlier_request=st.none() | st.integers(1, 9),
-        elsewhere=st.booleans(),
-    ),
+    st.builds(KeyUses, earlier_request=st.none() | st.integers(1, 9), elsewhere=st.booleans()),
     st.none()
     | st.lists(
         st.builds(
@@ -302,7 +295,6 @@ def test_any_facts_and_rules_give_a_decision(facts: Facts, rules: Rules) -> None
     assert decision.policy_digest == rules.digest
 
 
-@settings(deadline=None)  # a dozen decisions each time, on a machine that may be busy
 @given(MORE_FACTS, ANY_RULES)
 def test_a_stricter_rule_never_makes_it_milder(facts: Facts, rules: Rules) -> None:
     before = SEVERITY[decide(facts, rules, now=NOW).outcome]
@@ -310,7 +302,6 @@ def test_a_stricter_rule_never_makes_it_milder(facts: Facts, rules: Rules) -> No
         assert SEVERITY[decide(facts, stricter, now=NOW).outcome] >= before
 
 
-@settings(deadline=None)  # as above
 @given(MORE_FACTS, ANY_RULES)
 def test_knowing_less_never_makes_it_milder(facts: Facts, rules: Rules) -> None:
     """What is None is not known; good news may turn bad with it, and bad news is never worse than unknown."""

@@ -28,10 +28,7 @@ OVER = frozenset({State.REJECTED, State.WITHDRAWN, State.ENDED})
 EVENTS = st.lists(st.sampled_from(Event), max_size=40)
 TABLES = pytest.mark.parametrize(
     "table, beginnings, over, members",
-    [
-        (REQUEST_TRANSITIONS, set(BEGINNINGS), OVER, State),
-        (ISSUANCE_TRANSITIONS, {Work.WAITING}, DONE, Work),
-    ],
+    [(REQUEST_TRANSITIONS, set(BEGINNINGS), OVER, State), (ISSUANCE_TRANSITIONS, {Work.WAITING}, DONE, Work)],
     ids=["request", "issuance"],
 )
 

@@ -74,8 +74,7 @@ def test_the_last_second_still_counts_and_revoked_goes_before_expired() -> None:
 
 
 @pytest.mark.parametrize(
-    "lasts, left, status",
-    [(365, 30, V), (365, 29, X), (90, 30, V), (90, 29, X), (6, 2, V), (6, 1, X)],
+    "lasts, left, status", [(365, 30, V), (365, 29, X), (90, 30, V), (90, 29, X), (6, 2, V), (6, 1, X)]
 )
 def test_it_expires_soon_in_its_last_third_and_for_30_days_at_most(
     lasts: int, left: int, status: CertificateStatus

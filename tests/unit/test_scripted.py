@@ -180,10 +180,7 @@ def test_one_that_lost_a_file_is_not_made_anew(make: Make, tmp_path: Path, lost:
             path.unlink()
     left = {path: path.read_bytes() for path in folder.iterdir()}
     config = ScriptedConfig(
-        directory=folder,
-        passphrase=b"a passphrase",
-        tests_and_demo_only=True,
-        may_create=lambda: bool(lost),
+        directory=folder, passphrase=b"a passphrase", tests_and_demo_only=True, may_create=lambda: bool(lost)
     )
     with pytest.raises(Misconfigured, match="from a backup"):
         ScriptedBackend(config)
