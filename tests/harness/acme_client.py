@@ -46,6 +46,11 @@ class Reply:
             return ""
         return str(self.json["type"]).removeprefix("urn:ietf:params:acme:error:")
 
+    @property
+    def refusal(self) -> tuple[int, str]:
+        """The status and the problem."""
+        return self.status, self.problem
+
 
 class Transport(Protocol):
     """Sends one request to an absolute URL."""

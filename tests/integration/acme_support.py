@@ -140,8 +140,12 @@ class ScriptedValidator:
         return NotValidated(problem=problem, record=record)
 
 
+#: Those of a test, by method.
+Scripts = dict[Method, ScriptedValidator]
+
+
 @contextmanager
-def scripted_network() -> Iterator[dict[Method, ScriptedValidator]]:
+def scripted_network() -> Iterator[Scripts]:
     """Work with validators that the test fills: one for each of http-01, dns-01 and tls-alpn-01."""
     methods = (Method.ACME_HTTP, Method.ACME_DNS, Method.ACME_TLS_ALPN)
     found = {method: ScriptedValidator(method=method) for method in methods}

@@ -38,7 +38,7 @@ def _message(one: AcmeClient, address: str, payload: object = None, **changes: o
 
 def _is(reply: Reply, status: int, problem: str) -> None:
     """The answer is this problem, is a problem document, and brings a nonce for the next try."""
-    assert (reply.status, reply.problem) == (status, problem), reply.body
+    assert reply.refusal == (status, problem), reply.body
     assert reply.json["status"] == status
     assert reply.json["detail"]
     assert reply.headers["Replay-Nonce"]

@@ -18,7 +18,7 @@ from certdesk.services.validation import refresh_waiting, wake_waiting
 from certdesk.store.models import AcmeAccount, AcmeOrder, Certificate, Issuance, Request
 from certdesk.store.selectors.requests import get_request
 from tests.harness.acme_client import AcmeClient, make_csr, names_in
-from tests.integration.acme_support import AcmeWorld, client, credential, scripted_network
+from tests.integration.acme_support import AcmeWorld, Scripts, client, credential
 from tests.integration.support import (
     NOW,
     actor,
@@ -40,7 +40,7 @@ OWNED = Evidence(domain="example.org", how="registry", details="The registry nam
 def _waiting(one: AcmeClient, *names: str) -> int:
     """Order what a human decides; the number of the request that waits for it."""
     reply = one.order(*names)
-    assert (reply.status, reply.problem) == (403, "rejectedIdentifier"), reply.body
+    assert reply.refusal == (403, "rejectedIdentifier"), reply.body
     number = int(reply.json["request"])
     assert f"/requests/{number}/" in reply.json["detail"]
     assert "Waiting for manual approval" in reply.json["detail"]
@@ -48,9 +48,8 @@ def _waiting(one: AcmeClient, *names: str) -> int:
     return number
 
 
-def test_an_outside_name_waits_for_an_officer_and_then_is_issued(here: AcmeWorld) -> None:
+def test_an_outside_name_waits_for_an_officer_and_then_is_issued(here: AcmeWorld, one: AcmeClient) -> None:
     """R30 to R33 by ACME: refused at once, one request however often it is tried, issued after approval."""
-    one = here.registered()
     number = _waiting(one, OUTSIDE, NAME)
     assert _waiting(one, NAME, OUTSIDE) == number  # the same names in another order
     assert not AcmeOrder.objects.exists()
@@ -84,8 +83,7 @@ def test_an_approved_entitlement_is_never_issued_without_a_client(here: AcmeWorl
     )
 
 
-def test_a_rejection_is_told_with_its_reason_and_asks_nobody_again(here: AcmeWorld) -> None:
-    one = here.registered()
+def test_a_rejection_is_told_with_its_reason_and_asks_nobody_again(here: AcmeWorld, one: AcmeClient) -> None:
     number = _waiting(one, OUTSIDE)
     reject_request(actor=here.world.olga, number=number, details="That domain is not yours.", now=NOW)
     refused = one.order(OUTSIDE)
@@ -97,33 +95,30 @@ def test_a_rejection_is_told_with_its_reason_and_asks_nobody_again(here: AcmeWor
         assert _waiting(one, OUTSIDE) > number
 
 
-def test_a_withdrawn_request_is_not_made_anew_each_night(here: AcmeWorld) -> None:
-    one = here.registered()
+def test_a_withdrawn_request_is_not_made_anew_each_night(here: AcmeWorld, one: AcmeClient) -> None:
     number = _waiting(one, OUTSIDE)
     withdraw_request(actor=here.meg, number=number, now=NOW)
     assert one.order(OUTSIDE).json["request"] == number
 
 
-def test_the_first_request_of_an_organisation_waits_even_by_acme(here: AcmeWorld) -> None:
+def test_the_first_request_of_an_organisation_waits_even_by_acme(here: AcmeWorld, network: Scripts) -> None:
     college = organisation("New College", vetted=False)
     boss = actor("boss", organisation=college, role=OrgRole.MANAGER)
     eab, one = credential(boss, college), client()
     assert one.register(eab.kid, eab.hmac_key).status == 201
     number = _waiting(one, "www.new.ac.uk")
     approve(here.world.olga, number, clock=lambda: NOW)
-    with scripted_network() as network:
-        ordered = one.order("www.new.ac.uk")
-        assert ordered.json["status"] == "pending"  # under ac.uk its own people show control
-        url = ordered.json["authorizations"][0]
-        assert one.answer(url, "http-01", network[Method.ACME_HTTP].proofs.add).json["status"] == "valid"
-        assert one.finalize(ordered.json, make_csr("www.new.ac.uk")).json["status"] == "valid"
+    ordered = one.order("www.new.ac.uk")
+    assert ordered.json["status"] == "pending"  # under ac.uk its own people show control
+    url = ordered.json["authorizations"][0]
+    assert one.answer(url, "http-01", network[Method.ACME_HTTP].proofs.add).json["status"] == "valid"
+    assert one.finalize(ordered.json, make_csr("www.new.ac.uk")).json["status"] == "valid"
     assert Certificate.objects.get().request_id == number
 
 
 def test_a_proof_by_challenge_does_not_make_an_outside_name_trusted(here: AcmeWorld) -> None:
     """Before an officer has said yes, no challenge is even offered."""
-    with scripted_network():
-        _waiting(here.registered(), OUTSIDE)
+    _waiting(here.registered(), OUTSIDE)
 
 
 def _approved_for(here: AcmeWorld, number: int, *, days: int) -> None:
@@ -135,13 +130,12 @@ def _approved_for(here: AcmeWorld, number: int, *, days: int) -> None:
 
 @pytest.mark.parametrize("after, life", [(20, 90), (350, 15)])
 def test_a_lapsed_ownership_is_shown_again_by_challenge_under_the_same_approval(
-    here: AcmeWorld, after: int, life: int
+    here: AcmeWorld, one: AcmeClient, network: Scripts, after: int, life: int
 ) -> None:
     """R34; and no certificate outlives the term of one year."""
-    one = here.registered()
     number = _waiting(one, OUTSIDE)
     _approved_for(here, number, days=10)
-    with time_machine.travel(NOW + timedelta(days=after), tick=False), scripted_network() as network:
+    with time_machine.travel(NOW + timedelta(days=after), tick=False):
         one.nonce = ""
         ordered = one.order(OUTSIDE)
         assert ordered.json["status"] == "pending", ordered.body
@@ -163,9 +157,8 @@ def test_a_request_of_the_portal_covers_acme_orders_too(here: AcmeWorld) -> None
     assert events_of(number)[-2:] == ["issue", "issue"]
 
 
-def test_an_organisation_s_new_name_has_to_be_approved_anew(here: AcmeWorld) -> None:
+def test_an_organisation_s_new_name_has_to_be_approved_anew(here: AcmeWorld, one: AcmeClient) -> None:
     """What was approved for the old name is not signed for the new one."""
-    one = here.registered()
     number = _waiting(one, OUTSIDE)
     approve(here.world.olga, number, evidence=[OWNED], clock=lambda: NOW)
     ready = one.order(OUTSIDE).json
@@ -178,23 +171,19 @@ def test_an_organisation_s_new_name_has_to_be_approved_anew(here: AcmeWorld) -> 
         evidence="Charter.",
         now=NOW,
     )
-    refused = one.finalize(ready, make_csr(OUTSIDE))
-    assert (refused.status, refused.problem) == (403, "userActionRequired")
+    assert one.finalize(ready, make_csr(OUTSIDE)).refusal == (403, "userActionRequired")
     assert not Certificate.objects.exists()
 
 
-def test_a_withdrawn_entitlement_ends_its_orders(here: AcmeWorld) -> None:
-    one = here.registered()
+def test_a_withdrawn_entitlement_ends_its_orders(here: AcmeWorld, one: AcmeClient) -> None:
     number = _waiting(one, OUTSIDE)
     approve(here.world.olga, number, evidence=[OWNED], clock=lambda: NOW)
     ready = one.order(OUTSIDE).json
     withdraw_request(actor=here.meg, number=number, now=NOW)
-    refused = one.finalize(ready, make_csr(OUTSIDE))
-    assert (refused.status, refused.problem) == (403, "userActionRequired")
+    assert one.finalize(ready, make_csr(OUTSIDE)).refusal == (403, "userActionRequired")
 
 
-def test_where_policy_is_automatic_a_term_that_ends_is_followed_by_another(here: AcmeWorld) -> None:
-    one = here.registered()
+def test_where_policy_is_automatic_a_term_that_ends_is_followed_by_another(one: AcmeClient) -> None:
     first = one.issue(NAME)
     with time_machine.travel(NOW + timedelta(days=350), tick=False):
         one.nonce = ""

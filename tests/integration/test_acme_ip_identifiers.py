@@ -21,7 +21,7 @@ from certdesk.services.requests import preview_request
 from certdesk.store.models import AcmeAuthorization, CaaCheck, Domain, Request, ValidationRecord
 from tests.harness.acme_client import AcmeClient, addresses_in, make_csr, names_in
 from tests.harness.challenge_web import ChallengeWeb
-from tests.integration.acme_support import AcmeWorld, client, credential, scripted_network
+from tests.integration.acme_support import AcmeWorld, Scripts, client, credential, scripted_network
 from tests.integration.support import (
     NOW,
     approve,
@@ -54,7 +54,7 @@ def _network(web: ChallengeWeb, *allowed: str) -> Network:
 
 def _waiting(one: AcmeClient, *names: str) -> int:
     reply = one.order(*names, profile=PROFILE)
-    assert (reply.status, reply.problem) == (403, "rejectedIdentifier"), reply.body
+    assert reply.refusal == (403, "rejectedIdentifier"), reply.body
     assert "so an officer checks who owns the IP address" in reply.json["detail"]
     number = int(reply.json["request"])
     assert f"/requests/{number}/" in reply.json["detail"]
@@ -78,7 +78,7 @@ def _page(username: str, name: str, *args: object) -> str:
 
 def test_the_default_profile_refuses_addresses(here: AcmeWorld) -> None:
     reply = here.registered().order(ADDRESS)
-    assert (reply.status, reply.problem) == (400, "unsupportedIdentifier")
+    assert reply.refusal == (400, "unsupportedIdentifier")
     assert reply.json["subproblems"][0]["identifier"] == {"type": "ip", "value": ADDRESS}
     assert not Request.objects.exists()
 
@@ -97,10 +97,8 @@ def test_an_approved_address_proves_itself_and_is_certified(here: AcmeWorld, web
         assert one.post(url).json["identifier"] == {"type": "ip", "value": ADDRESS}
         assert one.answer(url, "http-01", web.show).json["status"] == "valid"
         assert web.hosts == [ADDRESS]
-        other = one.finalize(ordered.json, make_csr("127.0.0.2", NAME))
-        assert (other.status, other.problem) == (400, "badCSR")
-        without = one.finalize(ordered.json, make_csr(NAME))
-        assert (without.status, without.problem) == (400, "badCSR")
+        assert one.finalize(ordered.json, make_csr("127.0.0.2", NAME)).refusal == (400, "badCSR")
+        assert one.finalize(ordered.json, make_csr(NAME)).refusal == (400, "badCSR")
         done = one.finalize(ordered.json, make_csr(NAME, ADDRESS))
     assert done.json["status"] == "valid", done.body
     chain = one.post(done.json["certificate"]).body
@@ -124,21 +122,19 @@ def test_an_address_that_may_not_be_contacted_stays_unproven(here: AcmeWorld, we
 
 def test_an_unproven_address_is_not_certified(here: AcmeWorld) -> None:
     one = _approved(here, SIX)
-    with scripted_network():
-        ordered = one.order(SIX, profile=PROFILE)
-        assert ordered.json["status"] == "pending"
-        found = one.post(ordered.json["authorizations"][0]).json
-        assert [challenge["type"] for challenge in found["challenges"]] == ["http-01", "tls-alpn-01"]
-        refused = one.finalize(ordered.json, make_csr(SIX))
-    assert (refused.status, refused.problem) == (403, "orderNotReady")
+    ordered = one.order(SIX, profile=PROFILE)
+    assert ordered.json["status"] == "pending"
+    found = one.post(ordered.json["authorizations"][0]).json
+    assert [challenge["type"] for challenge in found["challenges"]] == ["http-01", "tls-alpn-01"]
+    refused = one.finalize(ordered.json, make_csr(SIX))
+    assert refused.refusal == (403, "orderNotReady")
 
 
-def test_a_proof_of_one_address_reaches_no_other(here: AcmeWorld) -> None:
+def test_a_proof_of_one_address_reaches_no_other(here: AcmeWorld, network: Scripts) -> None:
     one = _approved(here, SIX, "2001:db8::12")
-    with scripted_network() as network:
-        ordered = one.order(SIX, "2001:db8::12", profile=PROFILE)
-        url = ordered.json["authorizations"][0]
-        one.answer(url, "tls-alpn-01", network[Method.ACME_TLS_ALPN].proofs.add)
+    ordered = one.order(SIX, "2001:db8::12", profile=PROFILE)
+    url = ordered.json["authorizations"][0]
+    one.answer(url, "tls-alpn-01", network[Method.ACME_TLS_ALPN].proofs.add)
     proven = dict(AcmeAuthorization.objects.values_list("name", "valid_until"))
     assert proven[SIX] is not None
     assert proven["2001:db8::12"] is None
@@ -157,7 +153,7 @@ def test_a_credential_of_some_names_reaches_no_address(here: AcmeWorld) -> None:
     eab, one = credential(here.meg, here.world.university, limits), client()
     assert one.register(eab.kid, eab.hmac_key).status == 201
     reply = one.order(SIX)
-    assert (reply.status, reply.problem) == (400, "rejectedIdentifier")
+    assert reply.refusal == (400, "rejectedIdentifier")
     assert reply.json["subproblems"][0]["identifier"] == {"type": "ip", "value": SIX}
 
 

@@ -22,7 +22,7 @@ from certdesk.store.selectors.acme import (
     hands_on,
 )
 from certdesk.store.selectors.requests import Filters, get_request, list_requests
-from tests.integration.acme_support import AcmeWorld, client, credential, scripted_network
+from tests.integration.acme_support import AcmeWorld, client, credential
 from tests.integration.api_calls import callers
 from tests.integration.support import NOW, actor, approve_only, audit_problems, organisation, signed_in
 
@@ -48,8 +48,7 @@ def test_a_request_names_its_account_and_knows_whose_hands_were_on_the_credentia
     )
     one = client()
     one.register(made.kid, made.hmac_key)
-    with scripted_network():
-        assert one.order(OUTSIDE).problem == "rejectedIdentifier"
+    assert one.order(OUTSIDE).problem == "rejectedIdentifier"
     number = Request.objects.get().pk
     asker = f"ACME account {one.kid.rsplit('/', 1)[1]} (credential “olga's”, made by olga)"
     assert get_request(actor=otto, number=number).requester == asker
@@ -93,8 +92,7 @@ def test_a_leaver_s_credential_gets_another_owner_and_asks_to_be_rotated(
     assert (_row(here).owner, _row(here).leavers) == (owner, ("meg",))
     page = signed_in("olga").get(reverse("acme-show", args=[number])).content.decode()
     assert "These people have left and know this key: meg." in page
-    with scripted_network():
-        one.order(OUTSIDE)
+    one.order(OUTSIDE)
     assert Request.objects.get().requester.username == owner
     rotate_credential(actor=olga, credential_id=number, now=NOW + timedelta(seconds=1))
     assert _row(here).leavers == ()
@@ -174,8 +172,7 @@ def test_nobody_decides_what_they_made_rotated_or_revealed_the_credential_for(
     one.register(made.kid, made.hmac_key)
     if how == "revealed":
         reveal_key(actor=olga, credential_id=made.credential_id, now=NOW)
-    with scripted_network():
-        one.order(OUTSIDE)
+    one.order(OUTSIDE)
     number = Request.objects.get().pk
     proof = Evidence(domain="elsewhere.org", how="registry", details="The registry names them.")
     with pytest.raises(NotAuthorized):

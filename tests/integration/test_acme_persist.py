@@ -66,9 +66,8 @@ def test_what_can_be_published_before_anything_is_ordered_is_in_the_directory(
 
 
 def test_a_record_made_from_the_directory_alone_proves_the_name(
-    here: AcmeWorld, dns: dict[tuple[str, str], Answer]
+    one: AcmeClient, dns: dict[tuple[str, str], Answer]
 ) -> None:
-    one = here.registered()
     dns[AT] = _record(one, thumbprint=one.key.thumbprint())
     assert _status(one) == "valid"
 

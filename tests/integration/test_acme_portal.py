@@ -14,7 +14,8 @@ from certdesk.store.models import AcmeAccount, AuditEvent, EabCredential, Member
 from certdesk.store.selectors.acme import AccountStatus, find_accounts, find_credentials, get_account
 from certdesk.store.selectors.acme_orders import list_orders
 from certdesk.store.selectors.renewals import certificates_in_use
-from tests.integration.acme_support import AcmeWorld, credential, scripted_network
+from tests.harness.acme_client import AcmeClient
+from tests.integration.acme_support import AcmeWorld, credential
 from tests.integration.api_calls import Caller, callers
 from tests.integration.support import actor, organisation, signed_in, submit
 
@@ -48,8 +49,7 @@ def test_limits_are_made_and_changed_in_the_portal(here: AcmeWorld) -> None:
     assert (row.suffixes, row.max_accounts, row.expires_at) == ([], 2, before)
 
 
-def test_an_account_shows_what_a_person_has_to_decide(here: AcmeWorld) -> None:
-    one = here.registered()
+def test_an_account_shows_what_a_person_has_to_decide(here: AcmeWorld, one: AcmeClient) -> None:
     assert one.order("www.outside.org").status == 403
     one.issue("www.example.ac.uk")
     account = AcmeAccount.objects.get()
@@ -63,11 +63,11 @@ def test_an_account_shows_what_a_person_has_to_decide(here: AcmeWorld) -> None:
     assert orders[0].request is not None
 
 
-def test_an_order_that_came_to_nothing_says_why_on_its_accounts_page(here: AcmeWorld) -> None:
-    one = here.registered()
-    with scripted_network():
-        ordered = one.order("www.another.ac.uk")
-        one.answer(ordered.json["authorizations"][0], "dns-01", lambda _proof: None)
+def test_an_order_that_came_to_nothing_says_why_on_its_accounts_page(
+    here: AcmeWorld, one: AcmeClient
+) -> None:
+    ordered = one.order("www.another.ac.uk")
+    one.answer(ordered.json["authorizations"][0], "dns-01", lambda _proof: None)
     account = AcmeAccount.objects.get()
     (order,) = list_orders(actor=here.meg, account_id=account.pk, now=timezone.now())
     assert order.status is OrderStatus.INVALID
@@ -78,8 +78,7 @@ def test_an_order_that_came_to_nothing_says_why_on_its_accounts_page(here: AcmeW
     assert "The proof is not there." in page
 
 
-def test_a_manager_ends_an_account_once(here: AcmeWorld) -> None:
-    one = here.registered()
+def test_a_manager_ends_an_account_once(here: AcmeWorld, one: AcmeClient) -> None:
     number = AcmeAccount.objects.get().pk
     end_account(actor=here.meg, account_id=number, now=timezone.now())
     assert get_account(actor=here.meg, account_id=number).status is AccountStatus.DEACTIVATED

@@ -43,7 +43,7 @@ from certdesk.store.models import (
     ValidationRecord,
 )
 from tests.harness.acme_client import AcmeClient, Key, Reply, make_csr, names_in, new_key, public, sign
-from tests.integration.acme_support import AcmeWorld, client, credential, scripted_network
+from tests.integration.acme_support import AcmeWorld, Scripts, client, credential
 from tests.integration.support import (
     ScriptedCa,
     actor,
@@ -81,8 +81,7 @@ def _replies(results: list[Reply | Exception]) -> list[Reply]:
     return [result for result in results if isinstance(result, Reply)]
 
 
-def test_fifty_finalizes_at_once_make_one_certificate(here: AcmeWorld) -> None:
-    one = here.registered()
+def test_fifty_finalizes_at_once_make_one_certificate(one: AcmeClient) -> None:
     order, csr = one.order(NAME).json, make_csr(NAME)
     calls: list[Callable[[], Reply]] = [partial(_twin(one).finalize, order, csr) for _ in range(50)]
     replies = _replies(together(calls))
@@ -93,8 +92,7 @@ def test_fifty_finalizes_at_once_make_one_certificate(here: AcmeWorld) -> None:
     assert audit_problems() == []
 
 
-def test_finalizes_with_different_csrs_at_once_make_one_certificate(here: AcmeWorld) -> None:
-    one = here.registered()
+def test_finalizes_with_different_csrs_at_once_make_one_certificate(one: AcmeClient) -> None:
     order = one.order(NAME).json
     calls: list[Callable[[], Reply]] = [
         partial(_twin(one).finalize, order, make_csr(NAME)) for _ in range(10)
@@ -105,8 +103,7 @@ def test_finalizes_with_different_csrs_at_once_make_one_certificate(here: AcmeWo
     assert Certificate.objects.count() == 1
 
 
-def test_one_nonce_at_once_is_one_nonce(here: AcmeWorld) -> None:
-    one = here.registered()
+def test_one_nonce_at_once_is_one_nonce(one: AcmeClient) -> None:
     nonce = one.fresh_nonce()
     calls: list[Callable[[], Reply]] = [partial(_twin(one).post, one.kid, nonce=nonce) for _ in range(10)]
     replies = _replies(together(calls))
@@ -158,9 +155,8 @@ def test_one_key_wanted_by_several_accounts_at_once_becomes_the_key_of_one(here:
             one.key = key if status == 200 else one.key
 
 
-def test_orders_of_one_entitlement_at_once_are_all_issued(here: AcmeWorld) -> None:
+def test_orders_of_one_entitlement_at_once_are_all_issued(one: AcmeClient) -> None:
     """Several servers renew one name in the same minute."""
-    one = here.registered()
     one.issue(NAME)
     orders = [one.order(NAME).json for _ in range(5)]
     calls: list[Callable[[], Reply]] = [
@@ -171,8 +167,7 @@ def test_orders_of_one_entitlement_at_once_are_all_issued(here: AcmeWorld) -> No
     assert Request.objects.filter(channel="acme").count() == 1
 
 
-def test_an_order_at_a_slow_ca_is_processing_until_it_is_issued(here: AcmeWorld) -> None:
-    one = here.registered()
+def test_an_order_at_a_slow_ca_is_processing_until_it_is_issued(one: AcmeClient) -> None:
     with backend(ScriptedCa(answers=[Accepted(handle="77")], polls=[signed])):
         first = one.finalize(one.order(NAME).json, make_csr(NAME))
         url = first.headers["Location"]
@@ -184,8 +179,7 @@ def test_an_order_at_a_slow_ca_is_processing_until_it_is_issued(here: AcmeWorld)
     assert names_in(one.post(done["certificate"]).body) == [NAME]
 
 
-def test_a_ca_that_refuses_ends_the_order_and_not_the_entitlement(here: AcmeWorld) -> None:
-    one = here.registered()
+def test_a_ca_that_refuses_ends_the_order_and_not_the_entitlement(one: AcmeClient) -> None:
     with backend(ScriptedCa(answers=[Refused(reason="Not on a Tuesday.")])):
         done = one.finalize(one.order(NAME).json, make_csr(NAME))
         assert done.json["status"] == "invalid"
@@ -194,94 +188,85 @@ def test_a_ca_that_refuses_ends_the_order_and_not_the_entitlement(here: AcmeWorl
     assert Request.objects.filter(channel="acme").count() == 1
 
 
-def test_a_challenge_that_may_come_right_is_looked_at_again(here: AcmeWorld) -> None:
-    one = here.registered()
-    with scripted_network() as network:
-        script = network[Method.ACME_DNS]
-        script.faults = [
-            Problem(code="dcv.dns.timeout", detail="No answer.", acme_type="dns", retry=True),
-            RuntimeError("broken"),
-        ]
-        order = one.order("www.another.ac.uk").json
-        url = order["authorizations"][0]
-        reply = one.answer(url, "dns-01", script.proofs.add)
-        assert (reply.json["status"], reply.json["error"]["detail"]) == ("processing", "No answer.")
-        assert reply.headers["Retry-After"]
-        assert one.post(url).json["status"] == "pending"
-        for seconds in (3, 8):
-            _tick(seconds / 60)
-        assert one.post(url).json["status"] == "valid"
+def test_a_challenge_that_may_come_right_is_looked_at_again(one: AcmeClient, network: Scripts) -> None:
+    script = network[Method.ACME_DNS]
+    script.faults = [
+        Problem(code="dcv.dns.timeout", detail="No answer.", acme_type="dns", retry=True),
+        RuntimeError("broken"),
+    ]
+    order = one.order("www.another.ac.uk").json
+    url = order["authorizations"][0]
+    reply = one.answer(url, "dns-01", script.proofs.add)
+    assert (reply.json["status"], reply.json["error"]["detail"]) == ("processing", "No answer.")
+    assert reply.headers["Retry-After"]
+    assert one.post(url).json["status"] == "pending"
+    for seconds in (3, 8):
+        _tick(seconds / 60)
+    assert one.post(url).json["status"] == "valid"
 
 
 @pytest.mark.parametrize(
     "kind, look_seconds, looks", [("http-01", 0, 4), ("dns-01", 9, 2), ("tls-alpn-01", 20, 1)]
 )
 def test_a_look_that_never_succeeds_is_final_after_about_twenty_seconds(
-    here: AcmeWorld, kind: str, look_seconds: int, looks: int
+    one: AcmeClient, network: Scripts, kind: str, look_seconds: int, looks: int
 ) -> None:
     """Clients give up soon: they have to learn why before (RFC 8555 8.2), however long each look takes."""
-    one = here.registered()
     again = Problem(code="dcv.dns.timeout", detail="No answer.", acme_type="dns", retry=True)
-    with scripted_network() as network:
-        script = network[CHALLENGE_TYPES[kind].method]
-        script.faults = [again] * 100
-        order = one.order("www.another.ac.uk")
-        url = order.json["authorizations"][0]
-        with time_machine.travel(datetime.now(UTC), tick=False) as clock:
-            began = datetime.now(UTC)
-            script.takes = lambda: clock.shift(look_seconds)
-            reply = one.answer(url, kind, lambda _proof: None)
-            while reply.json["status"] == "processing":
-                assert 1 <= int(reply.headers["Retry-After"]) <= 5
-                assert reply.json["error"]["detail"] == "No answer."
-                clock.shift(0.5)
-                Worker().tick(now=datetime.now(UTC))
-                reply = one.post(reply.json["url"])
-            took = (datetime.now(UTC) - began).total_seconds()
-        assert 10 <= took <= 30
-        assert reply.json["error"]["detail"] == "No answer."
-        assert one.post(order.headers["Location"]).json["status"] == "invalid"
-        assert len(script.seen) == looks
+    script = network[CHALLENGE_TYPES[kind].method]
+    script.faults = [again] * 100
+    order = one.order("www.another.ac.uk")
+    url = order.json["authorizations"][0]
+    with time_machine.travel(datetime.now(UTC), tick=False) as clock:
+        began = datetime.now(UTC)
+        script.takes = lambda: clock.shift(look_seconds)
+        reply = one.answer(url, kind, lambda _proof: None)
+        while reply.json["status"] == "processing":
+            assert 1 <= int(reply.headers["Retry-After"]) <= 5
+            assert reply.json["error"]["detail"] == "No answer."
+            clock.shift(0.5)
+            Worker().tick(now=datetime.now(UTC))
+            reply = one.post(reply.json["url"])
+        took = (datetime.now(UTC) - began).total_seconds()
+    assert 10 <= took <= 30
+    assert reply.json["error"]["detail"] == "No answer."
+    assert one.post(order.headers["Location"]).json["status"] == "invalid"
+    assert len(script.seen) == looks
 
 
-def test_a_retry_that_comes_too_late_is_not_made(here: AcmeWorld) -> None:
+def test_a_retry_that_comes_too_late_is_not_made(one: AcmeClient, network: Scripts) -> None:
     """However many slow looks a worker has before it: the client is told what was found last."""
-    one = here.registered()
-    with scripted_network() as network:
-        script = network[Method.ACME_HTTP]
-        script.faults = [Problem(code="dcv.dns.timeout", detail="No answer.", acme_type="dns", retry=True)]
-        url = one.order("www.another.ac.uk").json["authorizations"][0]
-        reply = one.answer(url, "http-01", script.proofs.add)
-        assert reply.json["status"] == "processing"
-        _tick(0.5)
-        found = one.post(reply.json["url"]).json
-        assert (found["status"], found["error"]["detail"], len(script.seen)) == ("invalid", "No answer.", 1)
+    script = network[Method.ACME_HTTP]
+    script.faults = [Problem(code="dcv.dns.timeout", detail="No answer.", acme_type="dns", retry=True)]
+    url = one.order("www.another.ac.uk").json["authorizations"][0]
+    reply = one.answer(url, "http-01", script.proofs.add)
+    assert reply.json["status"] == "processing"
+    _tick(0.5)
+    found = one.post(reply.json["url"]).json
+    assert (found["status"], found["error"]["detail"], len(script.seen)) == ("invalid", "No answer.", 1)
 
 
-def test_a_crash_during_a_look_is_taken_over(here: AcmeWorld) -> None:
-    one = here.registered()
-    with scripted_network() as network:
-        order = one.order("www.another.ac.uk").json
-        url = order["authorizations"][0]
-        number = AcmeAuthorization.objects.get().pk
-        answered = acme_validation.answer_challenge(
-            account=account_by_id(AcmeAccount.objects.get().pk),
-            authorization_id=number,
-            type_name="http-01",
-            now=datetime.now(UTC),
-        )
-        assert answered.look is not None
-        token = answered.view.token
-        network[Method.ACME_HTTP].proofs.add(f"{token}.{one.key.thumbprint()}")
-        assert acme_validation.due_looks(now=datetime.now(UTC)) == []
-        _tick(2)
-        assert one.post(url).json["status"] == "valid"
-        _look(answered.look)  # the one that was thought dead comes back: harmless
-        assert one.post(url).json["status"] == "valid"
+def test_a_crash_during_a_look_is_taken_over(one: AcmeClient, network: Scripts) -> None:
+    order = one.order("www.another.ac.uk").json
+    url = order["authorizations"][0]
+    number = AcmeAuthorization.objects.get().pk
+    answered = acme_validation.answer_challenge(
+        account=account_by_id(AcmeAccount.objects.get().pk),
+        authorization_id=number,
+        type_name="http-01",
+        now=datetime.now(UTC),
+    )
+    assert answered.look is not None
+    token = answered.view.token
+    network[Method.ACME_HTTP].proofs.add(f"{token}.{one.key.thumbprint()}")
+    assert acme_validation.due_looks(now=datetime.now(UTC)) == []
+    _tick(2)
+    assert one.post(url).json["status"] == "valid"
+    _look(answered.look)  # the one that was thought dead comes back: harmless
+    assert one.post(url).json["status"] == "valid"
 
 
-def test_housekeeping_deletes_what_can_matter_no_more(here: AcmeWorld) -> None:
-    one = here.registered()
+def test_housekeeping_deletes_what_can_matter_no_more(one: AcmeClient) -> None:
     one.order(NAME)
     one.issue(NAME)
     assert UsedNonce.objects.exists()
@@ -327,9 +312,8 @@ def _end_proof_but_for_one_by_hands_on(here: AcmeWorld, _one: AcmeClient, order:
 
 
 def test_a_key_that_was_changed_meanwhile_finalizes_nothing(
-    here: AcmeWorld, monkeypatch: pytest.MonkeyPatch
+    one: AcmeClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one = here.registered()
     order = one.order(NAME).json
 
     def changed(ca: Backend, intent: Intent) -> Intent:
@@ -337,17 +321,15 @@ def test_a_key_that_was_changed_meanwhile_finalizes_nothing(
         return prepared(ca, intent)
 
     monkeypatch.setattr(acme_finalize, "prepared", changed)
-    refused = one.finalize(order, make_csr(NAME))
-    assert (refused.status, refused.problem) == (401, "unauthorized")
+    assert one.finalize(order, make_csr(NAME)).refusal == (401, "unauthorized")
     assert not Issuance.objects.exists()
 
 
 @pytest.mark.parametrize("meanwhile", [_give_up, _end_proof_but_for_one_by_hands_on])
 def test_an_order_is_claimed_only_while_its_authorizations_are_valid(
-    here: AcmeWorld, monkeypatch: pytest.MonkeyPatch, meanwhile: Callable[..., None]
+    here: AcmeWorld, one: AcmeClient, monkeypatch: pytest.MonkeyPatch, meanwhile: Callable[..., None]
 ) -> None:
     """What ends between the look and the claim counts, though other proofs of the name are there."""
-    one = here.registered()
     order = one.order(NAME).json
 
     def ended(ca: Backend, intent: Intent) -> Intent:
@@ -355,8 +337,7 @@ def test_an_order_is_claimed_only_while_its_authorizations_are_valid(
         return prepared(ca, intent)
 
     monkeypatch.setattr(acme_finalize, "prepared", ended)
-    refused = one.finalize(order, make_csr(NAME))
-    assert (refused.status, refused.problem) == (403, "orderNotReady")
+    assert one.finalize(order, make_csr(NAME)).refusal == (403, "orderNotReady")
     assert not Issuance.objects.exists()
 
 
@@ -397,10 +378,9 @@ def test_no_certificate_is_recorded_once_its_key_is_blocked(here: AcmeWorld) -> 
 
 
 def test_what_was_prepared_before_the_lock_is_compared_under_it(
-    here: AcmeWorld, monkeypatch: pytest.MonkeyPatch
+    one: AcmeClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The organisation is renamed between the look and the claim: the old name is not signed."""
-    one = here.registered()
     order = one.order(NAME).json
 
     def renamed(ca: Backend, intent: Intent) -> Intent:
@@ -411,7 +391,7 @@ def test_what_was_prepared_before_the_lock_is_compared_under_it(
     with monkeypatch.context() as patch:
         patch.setattr(acme_finalize, "prepared", renamed)
         refused = one.finalize(order, make_csr(NAME))
-    assert (refused.status, refused.problem) == (503, "serverInternal")
+    assert refused.refusal == (503, "serverInternal")
     assert not Certificate.objects.exists()
     assert not Issuance.objects.exists()
     done = one.finalize(order, make_csr(NAME))

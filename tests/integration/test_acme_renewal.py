@@ -37,8 +37,9 @@ def _window(one: AcmeClient, identifier: str) -> tuple[datetime, datetime]:
     return datetime.fromisoformat(found["start"]), datetime.fromisoformat(found["end"])
 
 
-def test_a_window_is_told_to_anybody_and_moved_forward_by_an_operator_alone(here: AcmeWorld) -> None:
-    one = here.registered()
+def test_a_window_is_told_to_anybody_and_moved_forward_by_an_operator_alone(
+    here: AcmeWorld, one: AcmeClient
+) -> None:
     identifier = _identifier(one.issue(NAME))
     usual = _window(one, identifier)
     now = datetime.now(UTC)
@@ -65,24 +66,22 @@ def test_a_window_is_told_to_anybody_and_moved_forward_by_an_operator_alone(here
 
 
 @pytest.mark.parametrize("identifier", ["x", "a.b", "AAAA.AAAA", ".", "é.é", "A" * 500])
-def test_what_names_no_certificate_is_not_there(here: AcmeWorld, identifier: str) -> None:
-    one = here.registered()
+def test_what_names_no_certificate_is_not_there(one: AcmeClient, identifier: str) -> None:
     one.issue(NAME)
-    reply = one.get(f"{one.at['renewalInfo']}/{identifier}")
-    assert (reply.status, reply.problem) == (404, "malformed")
+    assert one.get(f"{one.at['renewalInfo']}/{identifier}").refusal == (404, "malformed")
 
 
-def test_an_order_says_what_it_replaces_once(here: AcmeWorld) -> None:
-    one = here.registered()
+def test_an_order_says_what_it_replaces_once(one: AcmeClient) -> None:
     identifier = _identifier(one.issue(NAME))
-    strange = one.order("mail.example.ac.uk", replaces=identifier)
-    assert (strange.status, strange.problem) == (400, "malformed")  # no name in common
+    assert one.order("mail.example.ac.uk", replaces=identifier).refusal == (
+        400,
+        "malformed",
+    )  # no name in common
     first = one.order(NAME, replaces=identifier)
     assert first.status == 201
     assert one.order(NAME, replaces=identifier).status == 201  # the first may come to nothing
     assert one.finalize(first.json, make_csr(NAME)).json["status"] == "valid"
-    again = one.order(NAME, replaces=identifier)
-    assert (again.status, again.problem) == (409, "alreadyReplaced")
+    assert one.order(NAME, replaces=identifier).refusal == (409, "alreadyReplaced")
     assert AcmeOrder.objects.filter(replaces__isnull=False).count() == 2
 
 
