@@ -1,7 +1,5 @@
 """Who may do what over ACME: accounts see their own objects alone, credentials have limits, keys change."""
 
-import json
-from collections.abc import Mapping
 from datetime import timedelta
 
 import pytest
@@ -12,16 +10,15 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from joserfc.jwk import ECKey
 
 from certdesk.domain.acme_credentials import Limits
-from certdesk.domain.actors import OrgRole
 from certdesk.domain.evidence import Method
 from certdesk.services import runtime
 from certdesk.services.acme_credentials import change_credential, revoke_credential, rotate_credential
 from certdesk.services.organisations import disable_organisation
 from certdesk.services.runtime import AcmeSettings
 from certdesk.store.models import AcmeAccount, BlockedKey, Certificate, Revocation, UsedNonce
-from tests.harness.acme_client import AcmeClient, Key, b64, make_csr, new_key, public, sign
-from tests.integration.acme_support import AcmeWorld, Scripts, client, credential
-from tests.integration.support import NOW, actor, configured, organisation, validated
+from tests.harness.acme_client import AcmeClient, b64, make_csr, new_key, public
+from tests.integration.acme_support import AcmeWorld, Scripts, client, client_of, credential, registered
+from tests.integration.support import NOW, configured, organisation, validated
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -31,12 +28,8 @@ NAME = "www.example.ac.uk"
 def _charlie(here: AcmeWorld) -> AcmeClient:
     """A client of another organisation, in good standing."""
     college = organisation("Other College")
-    boss = actor("boss", organisation=college, role=OrgRole.MANAGER)
     validated("other.ac.uk", of=college, by=here.world.olga)
-    eab = credential(boss, college)
-    one = client()
-    assert one.register(eab.kid, eab.hmac_key).status == 201
-    return one
+    return client_of(college)
 
 
 def test_what_is_anothers_can_t_be_told_from_what_is_not_there(here: AcmeWorld) -> None:
@@ -109,25 +102,18 @@ def test_an_account_changes_its_contacts_and_ends_itself(here: AcmeWorld, one: A
 def test_a_key_changes_and_the_old_one_is_out(here: AcmeWorld) -> None:
     """RFC 8555 7.3.5, with all that may be wrong about it."""
     one, other, new = here.registered(), here.registered(), new_key()
-    url = one.at["keyChange"]
-
-    def inner(key: Key, payload: Mapping[str, object], **changes: object) -> dict[str, object]:
-        header = {"alg": "ES256", "jwk": public(key), "url": url, **changes}
-        return sign(json.dumps(payload).encode(), key, header)
-
-    good = {"account": one.kid, "oldKey": public(one.key)}
     for message in (
-        inner(new, {**good, "account": other.kid}),
-        inner(new, {**good, "oldKey": public(new)}),
-        inner(new, {"account": one.kid}),
-        inner(new, good, url=one.kid),
-        {**inner(new, good), "payload": b64(b"{}")},
+        one.key_change(new, account=other.kid),
+        one.key_change(new, oldKey=public(new)),
+        one.key_change(new, oldKey=None),
+        one.key_change(new, {"url": one.kid}),
+        {**one.key_change(new), "payload": b64(b"{}")},
         {"nonsense": 1},
     ):
-        assert one.post(url, message).problem == "malformed"
-    taken = one.post(url, inner(other.key, good))
+        assert one.post(one.at["keyChange"], message).problem == "malformed"
+    taken = one.change_key(other.key)
     assert (taken.status, taken.headers["Location"]) == (409, other.kid)
-    assert one.post(url, inner(new, good)).status == 200
+    assert one.change_key(new).status == 200
     assert one.post(one.kid).problem == "malformed"  # the old key's signature no longer fits
     one.key = new
     assert one.post(one.kid).json["status"] == "valid"
@@ -137,8 +123,7 @@ def test_a_key_changes_and_the_old_one_is_out(here: AcmeWorld) -> None:
 def test_a_credential_s_limits_hold(here: AcmeWorld) -> None:
     limits = Limits(suffixes=("lab.example.ac.uk",), max_accounts=1, expires_at=NOW + timedelta(days=1))
     eab = credential(here.meg, here.world.university, limits)
-    one = client()
-    assert one.register(eab.kid, eab.hmac_key).status == 201
+    one = registered(eab)
     assert client().register(eab.kid, eab.hmac_key).refusal == (403, "unauthorized")
     outside = one.order("a.lab.example.ac.uk", NAME, "notlab.example.ac.uk")
     assert outside.refusal == (400, "rejectedIdentifier")
@@ -156,7 +141,7 @@ def test_a_credential_s_limits_hold(here: AcmeWorld) -> None:
 def test_rotating_keeps_accounts_and_revoking_ends_them(here: AcmeWorld, one: AcmeClient) -> None:
     new = rotate_credential(actor=here.meg, credential_id=here.credential.credential_id, now=NOW)
     assert client().register(here.credential.kid, here.credential.hmac_key).status == 401
-    assert client().register(new.kid, new.hmac_key).status == 201
+    registered(new)
     assert one.order(NAME).status == 201
     revoke_credential(actor=here.meg, credential_id=new.credential_id, now=NOW)
     assert one.order(NAME).refusal == (401, "unauthorized")

@@ -26,11 +26,6 @@ pytestmark = pytest.mark.django_db(transaction=True)
 NAME = "www.example.ac.uk"
 
 
-@pytest.fixture
-def one(here: AcmeWorld) -> AcmeClient:
-    return here.registered()
-
-
 def _message(one: AcmeClient, address: str, payload: object = None, **changes: object) -> dict[str, object]:
     raw = b"" if payload is None else json.dumps(payload).encode()
     return sign(raw, one.key, {**one.header(address), **changes})

@@ -6,7 +6,6 @@ from datetime import timedelta
 import pytest
 import time_machine
 
-from certdesk.domain.actors import OrgRole
 from certdesk.domain.errors import NotFound
 from certdesk.domain.evidence import Method
 from certdesk.domain.requests import Status
@@ -18,7 +17,7 @@ from certdesk.services.validation import refresh_waiting, wake_waiting
 from certdesk.store.models import AcmeAccount, AcmeOrder, Certificate, Issuance, Request
 from certdesk.store.selectors.requests import get_request
 from tests.harness.acme_client import AcmeClient, make_csr, names_in
-from tests.integration.acme_support import AcmeWorld, Scripts, client, credential
+from tests.integration.acme_support import AcmeWorld, Scripts, client_of
 from tests.integration.support import (
     NOW,
     actor,
@@ -103,9 +102,7 @@ def test_a_withdrawn_request_is_not_made_anew_each_night(here: AcmeWorld, one: A
 
 def test_the_first_request_of_an_organisation_waits_even_by_acme(here: AcmeWorld, network: Scripts) -> None:
     college = organisation("New College", vetted=False)
-    boss = actor("boss", organisation=college, role=OrgRole.MANAGER)
-    eab, one = credential(boss, college), client()
-    assert one.register(eab.kid, eab.hmac_key).status == 201
+    one = client_of(college)
     number = _waiting(one, "www.new.ac.uk")
     approve(here.world.olga, number, clock=lambda: NOW)
     ordered = one.order("www.new.ac.uk")

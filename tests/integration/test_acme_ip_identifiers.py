@@ -21,7 +21,13 @@ from certdesk.services.requests import preview_request
 from certdesk.store.models import AcmeAuthorization, CaaCheck, Domain, Request, ValidationRecord
 from tests.harness.acme_client import AcmeClient, addresses_in, make_csr, names_in
 from tests.harness.challenge_web import ChallengeWeb
-from tests.integration.acme_support import AcmeWorld, Scripts, client, credential, scripted_network
+from tests.integration.acme_support import (
+    AcmeWorld,
+    Scripts,
+    credential,
+    registered,
+    scripted_network,
+)
 from tests.integration.support import (
     NOW,
     approve,
@@ -141,18 +147,14 @@ def test_a_proof_of_one_address_reaches_no_other(here: AcmeWorld, network: Scrip
 
 
 def test_a_credential_of_this_profile_makes_it_the_default(here: AcmeWorld) -> None:
-    eab, one = credential(here.meg, here.world.university, Limits(profile_id=PROFILE)), client()
-    assert one.register(eab.kid, eab.hmac_key).status == 201
-    reply = one.order(SIX)
+    reply = registered(credential(here.meg, here.world.university, Limits(profile_id=PROFILE))).order(SIX)
     assert reply.problem == "rejectedIdentifier"
     assert Request.objects.get(id=reply.json["request"]).profile_id == PROFILE
 
 
 def test_a_credential_of_some_names_reaches_no_address(here: AcmeWorld) -> None:
     limits = Limits(profile_id=PROFILE, suffixes=("example.ac.uk",))
-    eab, one = credential(here.meg, here.world.university, limits), client()
-    assert one.register(eab.kid, eab.hmac_key).status == 201
-    reply = one.order(SIX)
+    reply = registered(credential(here.meg, here.world.university, limits)).order(SIX)
     assert reply.refusal == (400, "rejectedIdentifier")
     assert reply.json["subproblems"][0]["identifier"] == {"type": "ip", "value": SIX}
 

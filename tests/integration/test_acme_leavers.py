@@ -22,7 +22,7 @@ from certdesk.store.selectors.acme import (
     hands_on,
 )
 from certdesk.store.selectors.requests import Filters, get_request, list_requests
-from tests.integration.acme_support import AcmeWorld, client, credential
+from tests.integration.acme_support import AcmeWorld, client, credential, registered
 from tests.integration.api_calls import callers
 from tests.integration.support import NOW, actor, approve_only, audit_problems, organisation, signed_in
 
@@ -46,8 +46,7 @@ def test_a_request_names_its_account_and_knows_whose_hands_were_on_the_credentia
     made = create_credential(
         actor=olga, organisation_id=here.world.university, name="olga's", limits=Limits(), now=NOW
     )
-    one = client()
-    one.register(made.kid, made.hmac_key)
+    one = registered(made)
     assert one.order(OUTSIDE).problem == "rejectedIdentifier"
     number = Request.objects.get().pk
     asker = f"ACME account {one.kid.rsplit('/', 1)[1]} (credential “olga's”, made by olga)"
@@ -131,7 +130,7 @@ def test_the_portal_leads_from_a_leaver_to_the_keys(here: AcmeWorld) -> None:
     assert olga.post(keys, chosen)["Location"] == home
     assert one.order(NAME).status == 401
     assert client().register(here.credential.kid, here.credential.hmac_key).status == 401
-    assert client().register(other.kid, other.hmac_key).status == 201  # it was not chosen
+    registered(other)  # it was not chosen
     # Somebody without any goes back to the page of the organisation.
     gone = reverse("organisations-disable-person", args=["example-university", _uid(here.world.bob)])
     assert olga.post(gone)["Location"] == home
@@ -168,8 +167,7 @@ def test_nobody_decides_what_they_made_rotated_or_revealed_the_credential_for(
     made = create_credential(actor=by, organisation_id=home, name="web", limits=Limits(), now=NOW)
     if how == "rotated":
         made = rotate_credential(actor=olga, credential_id=made.credential_id, now=NOW)
-    one = client()
-    one.register(made.kid, made.hmac_key)
+    one = registered(made)
     if how == "revealed":
         reveal_key(actor=olga, credential_id=made.credential_id, now=NOW)
     one.order(OUTSIDE)

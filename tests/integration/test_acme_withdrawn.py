@@ -1,6 +1,5 @@
 """What is ended, blocked or narrowed after an ACME order was made stops every further step of it."""
 
-import json
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 
@@ -31,7 +30,7 @@ from certdesk.store.models import (
     ValidationRecord,
 )
 from certdesk.store.selectors.acme import get_account
-from tests.harness.acme_client import AcmeClient, make_csr, public, sign
+from tests.harness.acme_client import AcmeClient, make_csr
 from tests.integration.acme_support import AcmeWorld, ScriptedValidator, Scripts
 from tests.integration.support import NOW
 
@@ -173,9 +172,7 @@ def test_a_blocked_key_is_nobodys_account_key(here: AcmeWorld, one: AcmeClient) 
     assert one.post(one.kid).problem == "unauthorized"
     assert get_account(actor=here.meg, account_id=number).status.value == "blocked"
     assert AcmeAccount.objects.get(id=number).deactivated_at is None
-    header = {"alg": "ES256", "jwk": public(one.key), "url": other.at["keyChange"]}
-    inner = json.dumps({"account": other.kid, "oldKey": public(other.key)}).encode()
-    assert other.post(other.at["keyChange"], sign(inner, one.key, header)).problem == "badPublicKey"
+    assert other.change_key(one.key).problem == "badPublicKey"
     one.kid = ""
     assert one.post(one.at["newAccount"], {"onlyReturnExisting": True}).problem == "badPublicKey"
     assert one.register(here.credential.kid, here.credential.hmac_key).problem == "badPublicKey"
