@@ -34,8 +34,7 @@ WHY = "The server is switched off."
 
 def issued(users: Callers) -> int:
     """A request of alice's with a certificate."""
-    number: int = users.alice.post("/requests", body(NAME)).json["id"]
-    return number
+    return int(users.alice.post("/requests", body(NAME)).json["id"])
 
 
 @pytest.mark.parametrize("who", ["meg", "olga"])
