@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from http import HTTPStatus
 from typing import Any, TypeVar, cast
 
 from cryptography import x509
@@ -20,7 +21,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, load_der_public_key
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from django.db import connection
+from django.http import HttpResponse
 from django.test import Client
+from django.urls import reverse
 
 from certdesk.backends.base import Backend
 from certdesk.domain.actors import Actor, OrgRole, RaRole
@@ -87,9 +90,29 @@ def actor(
     return actor_for_user(user)
 
 
-def signed_in(username: str) -> Client:
+class Browser(Client):
+    """A browser that knows pages by the names of their addresses."""
+
+    def page(self, name: str, /, *args: object, **query: str) -> str:
+        """A page, as text."""
+        answer = self.get(reverse(name, args=args), query)
+        assert answer.status_code == HTTPStatus.OK, answer.content
+        return str(answer.content.decode())
+
+    def send(self, name: str, /, *args: object, **form: object) -> HttpResponse:
+        """The answer to a form."""
+        answer = self.post(reverse(name, args=args), form)
+        assert isinstance(answer, HttpResponse)
+        return answer
+
+    def sent(self, name: str, /, *args: object, **form: object) -> str:
+        """The page that a form leads to in the end, as text."""
+        return str(self.post(reverse(name, args=args), form, follow=True).content.decode())
+
+
+def signed_in(username: str) -> Browser:
     """The browser of somebody who has signed in."""
-    client = Client()
+    client = Browser()
     user = User.objects.get(username=username)
     client.force_login(user, "allauth.account.auth_backends.AuthenticationBackend")
     return client

@@ -52,7 +52,7 @@ def test_a_request_names_its_account_and_knows_whose_hands_were_on_the_credentia
     asker = f"ACME account {one.kid.rsplit('/', 1)[1]} (credential “olga's”, made by olga)"
     assert get_request(actor=otto, number=number).requester == asker
     assert [row.requester for row in list_requests(actor=otto, filters=Filters()).rows] == [asker]
-    assert "made by olga" in signed_in("otto").get(reverse("queue-list")).content.decode()
+    assert "made by olga" in signed_in("otto").page("queue-list")
     assert hands_on(request_id=number) == {olga.user_id}
     reveal_key(actor=otto, credential_id=made.credential_id, now=NOW)
     rotate_credential(actor=here.meg, credential_id=made.credential_id, now=NOW)
@@ -89,7 +89,7 @@ def test_a_leaver_s_credential_gets_another_owner_and_asks_to_be_rotated(
     assert _row(here).leavers == ()
     leave(here)
     assert (_row(here).owner, _row(here).leavers) == (owner, ("meg",))
-    page = signed_in("olga").get(reverse("acme-show", args=[number])).content.decode()
+    page = signed_in("olga").page("acme-show", number)
     assert "These people have left and know this key: meg." in page
     one.order(OUTSIDE)
     assert Request.objects.get().requester.username == owner

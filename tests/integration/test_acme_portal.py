@@ -25,10 +25,10 @@ CREDENTIALS = "/acme/credentials"
 
 def test_the_key_is_hidden_until_it_is_asked_for_and_that_is_recorded(here: AcmeWorld) -> None:
     meg, number = signed_in("meg"), here.credential.credential_id
-    page = meg.get(reverse("acme-show", args=[number])).content.decode()
+    page = meg.page("acme-show", number)
     assert here.credential.hmac_key not in page
     assert "YOUR-HMAC-KEY" in page
-    shown = meg.post(reverse("acme-key", args=[number]))
+    shown = meg.send("acme-key", number)
     assert shown.content.decode().count(here.credential.hmac_key) > 8
     assert "no-store" in shown["Cache-Control"]
     assert AuditEvent.objects.filter(action="acme_credential.reveal").count() == 1
@@ -36,7 +36,7 @@ def test_the_key_is_hidden_until_it_is_asked_for_and_that_is_recorded(here: Acme
 
 def test_limits_are_made_and_changed_in_the_portal(here: AcmeWorld) -> None:
     meg = signed_in("meg")
-    wrong = meg.post(reverse("acme-new"), {"name": "x", "suffixes": "ac.uk", "max_accounts": "0"})
+    wrong = meg.send("acme-new", name="x", suffixes="ac.uk", max_accounts="0")
     assert wrong.status_code == 422
     good = {"name": "lab", "suffixes": "lab.example.ac.uk\n*.x.example.ac.uk", "expires_at": "2090-03-31"}
     assert meg.post(reverse("acme-new"), good).status_code == 302
@@ -53,7 +53,7 @@ def test_an_account_shows_what_a_person_has_to_decide(here: AcmeWorld, one: Acme
     assert one.order("www.outside.org").status == 403
     one.issue("www.example.ac.uk")
     account = AcmeAccount.objects.get()
-    page = signed_in("meg").get(reverse("acme-account", args=[account.pk])).content.decode()
+    page = signed_in("meg").page("acme-account", account.pk)
     assert "Open request" in page
     assert "www.outside.org" in page
     assert "Certificate issued" in page
@@ -72,7 +72,7 @@ def test_an_order_that_came_to_nothing_says_why_on_its_accounts_page(
     (order,) = list_orders(actor=here.meg, account_id=account.pk, now=timezone.now())
     assert order.status is OrderStatus.INVALID
     assert one.post(ordered.headers["Location"]).json["status"] == "invalid"  # the client is told the same
-    page = signed_in("meg").get(reverse("acme-account", args=[account.pk])).content.decode()
+    page = signed_in("meg").page("acme-account", account.pk)
     assert "Failed" in page
     assert "www.another.ac.uk" in page
     assert "The proof is not there." in page
@@ -105,22 +105,22 @@ def test_charlie_sees_nothing_and_lists_are_paged(here: AcmeWorld) -> None:
 
 
 def test_applicants_are_told_whom_to_ask_and_managers_are_invited(here: AcmeWorld) -> None:
-    alice = signed_in("alice").get(reverse("acme-list")).content.decode()
+    alice = signed_in("alice").page("acme-list")
     assert "Who makes credentials" in alice
     assert here.credential.kid not in alice
     meg = signed_in("meg")
     assert "Make an ACME credential" not in meg.get("/").content.decode()
-    meg.post(reverse("acme-revoke", args=[here.credential.credential_id]))
+    meg.send("acme-revoke", here.credential.credential_id)
     assert "Make an ACME credential" in meg.get("/").content.decode()
 
 
 def test_only_colleagues_learn_who_manages_and_only_while_they_do(here: AcmeWorld) -> None:
     actor("charlie", organisation=organisation("Other College"), role=OrgRole.APPLICANT)
     told = "<dd>meg"
-    assert told in signed_in("alice").get(reverse("acme-list")).content.decode()
-    assert told not in signed_in("charlie").get(reverse("acme-list")).content.decode()
+    assert told in signed_in("alice").page("acme-list")
+    assert told not in signed_in("charlie").page("acme-list")
     Membership.objects.filter(user__username="meg").update(is_active=False)
-    assert told not in signed_in("alice").get(reverse("acme-list")).content.decode()
+    assert told not in signed_in("alice").page("acme-list")
 
 
 def test_rest_makes_limits_rotates_and_revokes() -> None:
@@ -188,6 +188,6 @@ def test_an_operator_moves_renewals_after_a_dry_run(here: AcmeWorld) -> None:
     assert client.post(reverse("service-renewals"), {**body, "confirmed": "yes"}).status_code == 302
     advice = RenewalAdvice.objects.get()
     assert advice.issuer == body["issuer"]
-    client.post(reverse("service-renewals-withdraw", args=[advice.pk]))
+    client.send("service-renewals-withdraw", advice.pk)
     advice.refresh_from_db()
     assert advice.withdrawn_at is not None

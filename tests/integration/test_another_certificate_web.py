@@ -73,7 +73,7 @@ def test_from_the_page_to_another_certificate(number: int) -> None:
     (made,) = Certificate.objects.exclude(id__in=old)
     assert made.request_id == number
     assert Request.objects.count() == before[0], "no new request"
-    page = bob.get(reverse("requests-show", args=[number])).content.decode()
+    page = bob.page("requests-show", number)
     assert "The new certificate is ready" in page
     assert "Earlier certificates of this request" in page
 

@@ -45,6 +45,7 @@ from certdesk.web.dcv.throttle import WRONG
 from tests.harness.mail_server import MailServer
 from tests.harness.ports import free_port
 from tests.integration.support import (
+    Browser,
     actor,
     ask_mailbox,
     audit_problems,
@@ -256,13 +257,13 @@ def test_r4_every_code_that_is_no_good_gets_one_and_the_same_page(
 ) -> None:
     code = make(inbox, college).replace("-", "")
     before = everything()
-    client = Client()
+    client = Browser()
     unknown = client.get(reverse("dcv-confirm", args=[NONE_SUCH]))
     for answer in (
         client.get(reverse("dcv-confirm", args=[code])),
-        client.post(reverse("dcv-confirm", args=[code])),
+        client.send("dcv-confirm", code),
         client.post(reverse("dcv"), {"code": code}, follow=True),
-        client.post(reverse("dcv"), {"code": "nonsense"}),
+        client.send("dcv", code="nonsense"),
         client.get(reverse("dcv-confirm", args=["nonsense"])),
     ):
         assert answer.status_code == 404
@@ -450,13 +451,13 @@ def test_a10_no_mailbox_is_flooded_through_us(inbox: Inbox, college: College) ->
 
 
 def test_a10_the_public_pages_are_throttled_by_address(college: College) -> None:
-    client = Client()
+    client = Browser()
     address = reverse("dcv-confirm", args=[NONE_SUCH])
     assert {client.get(address).status_code for _ in range(WRONG)} == {404}
     answer = client.get(address)
     assert answer.status_code == 429
     assert int(answer["Retry-After"]) > 0
-    assert client.post(reverse("dcv"), {"code": NONE_SUCH}).status_code == 429
+    assert client.send("dcv", code=NONE_SUCH).status_code == 429
     assert Client(REMOTE_ADDR="192.0.2.9").get(address).status_code == 404
 
 
@@ -548,7 +549,7 @@ def test_r35_a_first_request_may_be_confirmed_while_it_waits_for_an_officer(inbo
     assert state_of(made.number) is Status.WAITING_FOR_APPROVAL
     olga = signed_in(actor("olga", ra=RaRole.OFFICER).label)
     shown = olga.get(reverse("queue-decide", args=[made.number])).context["shown"]
-    olga.post(reverse("queue-approve", args=[made.number]), {"shown": shown, "vetting": "Known to us."})
+    olga.send("queue-approve", made.number, shown=shown, vetting="Known to us.")
     assert state_of(made.number) is Status.ISSUED
 
 

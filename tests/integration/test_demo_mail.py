@@ -6,12 +6,8 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 from django.core.mail import EmailMessage, get_connection
-from django.test import Client
-from django.urls import reverse
 
-from certdesk.domain.actors import OrgRole
-from certdesk.store.models import User
-from tests.integration.support import actor, organisation
+from tests.integration.support import actor, organisation, signed_in
 
 pytestmark = pytest.mark.django_db
 
@@ -25,17 +21,13 @@ def mailbox() -> Path:
 
 
 def test_mail_is_listed_with_its_time(mailbox: Path) -> None:
-    actor("alice", organisation=organisation("Example University"), role=OrgRole.APPLICANT)
-    User.objects.filter(username="alice").update(email="alice@example.ac.uk")
+    actor("alice", organisation=organisation())
     before = {*mailbox.iterdir()}
     backend = get_connection("django.core.mail.backends.filebased.EmailBackend", file_path=mailbox)
     mail = EmailMessage("Hello", "Text.", "ra@example.org", ["alice@example.ac.uk"], connection=backend)
     try:
         mail.send()
-        client = Client()
-        user = User.objects.get(username="alice")
-        client.force_login(user, "allauth.account.auth_backends.AuthenticationBackend")
-        page = client.get(reverse("demo-mail")).content.decode()
+        page = signed_in("alice").page("demo-mail")
     finally:
         for written in {*mailbox.iterdir()} - before:
             written.unlink()

@@ -135,7 +135,7 @@ def test_a_revocation_that_ends_the_request_says_so_in_plain_words(w: World) -> 
     assert (
         client.post(address, {"reason": "privilegeWithdrawn", "note": "See the letter."}).status_code == 302
     )
-    page = signed_in("alice").get(reverse("requests-show", args=[number])).content.decode()
+    page = signed_in("alice").page("requests-show", number)
     assert "Its certificate is being revoked: the holder broke the rules. See the letter." in page
     for line in Request.objects.get(id=number).events.filter(event="end"):
         notify(line.pk)
