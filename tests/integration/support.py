@@ -39,15 +39,7 @@ from certdesk.services.notices import note_told, tell_applicant
 from certdesk.services.organisations import Evidence, validate_domain
 from certdesk.services.requests import Created, Submission, create_request
 from certdesk.services.validation import ask_by_email
-from certdesk.store.models import (
-    AuditEvent,
-    Issuance,
-    Membership,
-    Organisation,
-    Request,
-    RequestEvent,
-    User,
-)
+from certdesk.store.models import AuditEvent, Issuance, Membership, Organisation, Request, RequestEvent, User
 from certdesk.store.selectors.people import actor_for_user
 
 #: A made-up present; tests move on from here by passing later times.
@@ -189,10 +181,7 @@ def csr(*names: str, key: ec.EllipticCurvePrivateKey | None = None) -> bytes:
 def submission(of: OrganisationId, *names: str, years: int = 1, upload: bytes | None = None) -> Submission:
     """What an applicant would send."""
     return Submission(
-        organisation_id=of,
-        upload=upload or csr(*names),
-        duration_years=years,
-        server_software="nginx",
+        organisation_id=of, upload=upload or csr(*names), duration_years=years, server_software="nginx"
     )
 
 

@@ -240,8 +240,7 @@ def test_each_bad_name_has_a_subproblem_of_its_own(one: AcmeClient) -> None:
     _is(reply, 400, "rejectedIdentifier")
     assert [p["identifier"]["value"] for p in reply.json["subproblems"]] == ["localhost", "*.ac.uk"]
     mixed = one.post(
-        one.at["newOrder"],
-        {"identifiers": [*_identifier("localhost"), *_identifier("192.0.2.1", kind="ip")]},
+        one.at["newOrder"], {"identifiers": [*_identifier("localhost"), *_identifier("192.0.2.1", kind="ip")]}
     )
     _is(mixed, 400, "compound")
     assert [p["identifier"] for p in mixed.json["subproblems"]] == [

@@ -131,10 +131,7 @@ def test_limits_are_checked_stored_and_shown(meg: Actor, university: Organisatio
     assert shown.suffixes == ("www.example.ac.uk", "lab.example.ac.uk")
     assert shown.outside(
         ["a.lab.example.ac.uk", "lab.example.ac.uk", "example.ac.uk", "nolab.example.ac.uk"]
-    ) == (
-        "example.ac.uk",
-        "nolab.example.ac.uk",
-    )
+    ) == ("example.ac.uk", "nolab.example.ac.uk")
     change_credential(actor=meg, credential_id=number, name="all", limits=Limits(max_accounts=5), now=NOW)
     changed = get_credential(actor=meg, credential_id=number)
     assert (changed.name, changed.limits) == ("all", Limits(max_accounts=5))

@@ -37,7 +37,7 @@ def test_the_directory_says_what_there_is() -> None:
         "tls-server-ip": "TLS server, IP addresses too",
     }
     assert set(reply.json) == {
-        *("newNonce", "newAccount", "newOrder", "revokeCert", "keyChange", "renewalInfo", "meta"),
+        *("newNonce", "newAccount", "newOrder", "revokeCert", "keyChange", "renewalInfo", "meta")
     }
     assert 'rel="index"' in reply.headers["Link"]
 
@@ -116,10 +116,7 @@ def test_a_name_that_nobody_has_shown_needs_a_challenge(
     assert done.json["status"] == "valid"
     # The proof counts for the portal as well, and the next order needs none.
     record = ValidationRecord.objects.get(method=Method.ACME_HTTP)
-    assert (record.domain.adn, record.domain.organisation_id) == (
-        "www.another.ac.uk",
-        here.world.university,
-    )
+    assert (record.domain.adn, record.domain.organisation_id) == ("www.another.ac.uk", here.world.university)
     assert one.order("www.another.ac.uk").json["status"] == "ready"
     # http-01 shows one name, and none below or beside it (BR 3.2.2.4.19).
     assert one.order("a.www.another.ac.uk").json["status"] == "pending"
@@ -135,10 +132,7 @@ def test_a_wildcard_is_shown_by_dns_alone(one: AcmeClient, network: Scripts) -> 
         assert _proved(one, url, "dns-01", network[Method.ACME_DNS].proofs) == "valid"
     done = one.finalize(ordered.json, make_csr("*.another.ac.uk", "another.ac.uk"))
     assert done.json["status"] == "valid", done.body
-    assert sorted(names_in(one.post(done.json["certificate"]).body)) == [
-        "*.another.ac.uk",
-        "another.ac.uk",
-    ]
+    assert sorted(names_in(one.post(done.json["certificate"]).body)) == ["*.another.ac.uk", "another.ac.uk"]
 
 
 def test_a_failed_challenge_says_why_and_ends_the_order(one: AcmeClient) -> None:

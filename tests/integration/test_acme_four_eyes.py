@@ -14,12 +14,7 @@ from certdesk.services.organisations import Evidence
 from certdesk.services.recovery import retry_request
 from certdesk.store.models import Request, ValidationRecord
 from tests.harness.acme_client import AcmeClient
-from tests.integration.acme_support import (
-    AcmeWorld,
-    Scripts,
-    credential,
-    registered,
-)
+from tests.integration.acme_support import AcmeWorld, Scripts, credential, registered
 from tests.integration.support import NOW, Clock, ScriptedCa, approve, backend, csr, validated
 
 pytestmark = pytest.mark.django_db(transaction=True)

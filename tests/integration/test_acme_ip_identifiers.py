@@ -21,13 +21,7 @@ from certdesk.services.requests import preview_request
 from certdesk.store.models import AcmeAuthorization, CaaCheck, Domain, Request, ValidationRecord
 from tests.harness.acme_client import AcmeClient, addresses_in, make_csr, names_in
 from tests.harness.challenge_web import ChallengeWeb
-from tests.integration.acme_support import (
-    AcmeWorld,
-    Scripts,
-    credential,
-    registered,
-    scripted_network,
-)
+from tests.integration.acme_support import AcmeWorld, Scripts, credential, registered, scripted_network
 from tests.integration.support import (
     NOW,
     approve,

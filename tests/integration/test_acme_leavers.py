@@ -15,12 +15,7 @@ from certdesk.services.membership import disable_member, hand_over
 from certdesk.services.organisations import Evidence
 from certdesk.services.people import disable_account
 from certdesk.store.models import Request
-from certdesk.store.selectors.acme import (
-    CredentialRow,
-    credentials_seen_by,
-    get_credential,
-    hands_on,
-)
+from certdesk.store.selectors.acme import CredentialRow, credentials_seen_by, get_credential, hands_on
 from certdesk.store.selectors.requests import Filters, get_request, list_requests
 from tests.integration.acme_support import AcmeWorld, client, credential, registered
 from tests.integration.api_calls import callers

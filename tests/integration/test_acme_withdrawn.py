@@ -13,11 +13,7 @@ from certdesk.domain.identifiers import parse_dns_name
 from certdesk.domain.jws import encoded, key_authorization
 from certdesk.services import acme_orders, acme_validation
 from certdesk.services.acme_accounts import account_by_id
-from certdesk.services.acme_credentials import (
-    change_credential,
-    end_account,
-    revoke_credential,
-)
+from certdesk.services.acme_credentials import change_credential, end_account, revoke_credential
 from certdesk.services.acme_orders import challenge_token
 from certdesk.services.organisations import disable_organisation
 from certdesk.store.models import (

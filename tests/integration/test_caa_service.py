@@ -308,10 +308,7 @@ def test_all_names_are_looked_up_at_once(w: World, dns: Dns) -> None:
         together.wait(timeout=60)  # breaks, and with it the request, unless all are under way
         return ask(question, now)
 
-    with (
-        policy("require", dns),
-        configured(caa=CaaSettings(issuers=(OURS,), ask=wait_for_the_others)),
-    ):
+    with configured(caa=CaaSettings(issuers=(OURS,), ask=wait_for_the_others)):
         assert submit(w.alice, *names).status is Status.ISSUED
 
 
@@ -396,7 +393,7 @@ class TestAcme:
         assert self._finalize(one, order) == (200, "valid")
         issuance = Issuance.objects.get()
         assert set(CaaCheck.objects.filter(order_id=issuance.order_id).values_list("name", flat=True)) == {
-            *(WWW, MAIL, NEWS),
+            *(WWW, MAIL, NEWS)
         }
         assert {question.account_uri for question in dns.questions} == {one.kid}
 

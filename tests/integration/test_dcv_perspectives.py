@@ -54,10 +54,7 @@ def _world(*, policy: str = "; policy=wildcard", without: str = "") -> Network:
         (f"_validation-persist.{ADN}", "TXT"): txt(f"{ISSUER}; accounturi={ACCOUNT}{policy}"),
         (ADN, "CAA"): txt(f'0 issue "{ISSUER}; accounturi={ACCOUNT}; validationmethods=dns-01"'),
     }
-    pages = {
-        file_url(ADN, "certdesk-1"): VALUE,
-        acme_url(ADN, "evaGxfADs6pSRb2LAv9IZ"): KEY_AUTHORIZATION,
-    }
+    pages = {file_url(ADN, "certdesk-1"): VALUE, acme_url(ADN, "evaGxfADs6pSRb2LAv9IZ"): KEY_AUTHORIZATION}
     fetcher = ScriptedFetcher(
         pages={
             url: Fetched(status=200, body=body.encode(), truncated=False, address="192.0.2.80")
@@ -288,12 +285,7 @@ def test_the_answer_is_in_open_mpics_schema(client: httpx2.Client) -> None:
         assert told["timestamp_ns"] > 0
         assert {
             key: told[key] for key in ("check_type", "check_passed", "check_completed", "perspective")
-        } == {
-            "check_type": "dcv",
-            "check_passed": True,
-            "check_completed": True,
-            "perspective": "ripe.one",
-        }
+        } == {"check_type": "dcv", "check_passed": True, "check_completed": True, "perspective": "ripe.one"}
         assert told["details"]["found_at"] == f"{LABEL}.{ADN}"
     told = client.post("/caa", json=_CAA).json()
     assert (told["check_passed"], told["errors"][0]["error_type"]) == (False, "caa.other_account")

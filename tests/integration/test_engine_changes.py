@@ -68,8 +68,7 @@ def test_an_order_under_a_request_of_people_lasts_as_long_after_a_second_try() -
 def test_a_dns_that_does_not_answer_is_awaited_for_two_days_or_for_ever(channel: str) -> None:
     story, silent = Story(channel), faulty(DnsStatus.SERVFAIL).resolver
     asks = CaaSettings(
-        issuers=("ca.example",),
-        ask=lambda question, now: check_caa(question, resolver=silent, now=now),
+        issuers=("ca.example",), ask=lambda question, now: check_caa(question, resolver=silent, now=now)
     )
     with backend(watching([BUSY, signed])):
         story.ask()
@@ -185,8 +184,7 @@ def test_what_was_not_approved_so_goes_back_to_an_officer(made: Callable[[World]
 
 @pytest.mark.parametrize("names", [["evil.example.ac.uk"], ["evil.example"]])
 def test_names_that_are_not_in_the_csr_are_not_signed_after_a_second_approval_either(
-    w: World,
-    names: list[str],
+    w: World, names: list[str]
 ) -> None:
     number = _with(names=names)(w)
     drive(number)

@@ -49,12 +49,7 @@ from certdesk.services.organisations import (
     validate_domain,
     vet_organisation,
 )
-from certdesk.services.people import (
-    disable_account,
-    enable_account,
-    issue_new_password,
-    reset_second_factor,
-)
+from certdesk.services.people import disable_account, enable_account, issue_new_password, reset_second_factor
 from certdesk.services.persistent import stop_watching, watch_record
 from certdesk.services.recovery import poll_now, retry_request
 from certdesk.services.requests import end_request, withdraw_request
@@ -221,27 +216,15 @@ ACTS: dict[str, tuple[str, Callable[..., object], Mapping[str, object]]] = {
         start_challenge,
         {"domain_id": _only(Domain, adn=ADN), "method": Method.DNS_CNAME},
     ),
-    "cancels a validation": (
-        "alice",
-        cancel_method_challenge,
-        {"challenge_id": _only(MethodChallenge)},
-    ),
+    "cancels a validation": ("alice", cancel_method_challenge, {"challenge_id": _only(MethodChallenge)}),
     "has a record watched": (
         "alice",
         watch_record,
         {"domain_id": _only(Domain, adn="example.ac.uk"), "wildcard": True},
     ),
     "ends the watching": ("alice", stop_watching, {"domain_id": _only(Domain, adn=ADN)}),
-    "changes settings": (
-        "op",
-        change_settings,
-        {"values": {"service_name": "Other"}, "seen_version": None},
-    ),
-    "runs a job again": (
-        "op",
-        retry_job,
-        {"job_id": _only(DBTaskResult, status=TaskResultStatus.FAILED)},
-    ),
+    "changes settings": ("op", change_settings, {"values": {"service_name": "Other"}, "seen_version": None}),
+    "runs a job again": ("op", retry_job, {"job_id": _only(DBTaskResult, status=TaskResultStatus.FAILED)}),
 }
 
 
