@@ -5,7 +5,6 @@ import secrets
 import socketserver
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
@@ -15,6 +14,7 @@ import httpx2
 
 from certdesk.dcv.mpic.coordinator import PerspectiveAddress
 from tests.harness.ports import free_port
+from tests.harness.served import Quiet, answering
 from tests.harness.waiting import wait_until
 
 Application = Callable[[WSGIEnvironment, StartResponse], Iterable[bytes]]
@@ -28,21 +28,16 @@ class _Server(WSGIServer):
         self.setup_environ()
 
 
-class _Quiet(WSGIRequestHandler):
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class calls it so
-        """Quiet."""
+class _Quiet(Quiet, WSGIRequestHandler):
+    pass
 
 
 @contextlib.contextmanager
 def serving(application: Application, *, address: str) -> Iterator[str]:
     """The URL of an application that answers at this loopback address until the block ends."""
     server = make_server(address, 0, application, server_class=_Server, handler_class=_Quiet)
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    try:
+    with answering(server):
         yield f"http://{address}:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 @contextlib.contextmanager

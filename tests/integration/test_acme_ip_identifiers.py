@@ -21,6 +21,7 @@ from certdesk.services.requests import preview_request
 from certdesk.store.models import AcmeAuthorization, CaaCheck, Domain, Request, ValidationRecord
 from tests.harness.acme_client import AcmeClient, addresses_in, make_csr, names_in
 from tests.harness.challenge_web import ChallengeWeb
+from tests.harness.served import answering
 from tests.integration.acme_support import AcmeWorld, Scripts, credential, registered, scripted_network
 from tests.integration.support import (
     NOW,
@@ -41,12 +42,12 @@ PROFILE = "tls-server-ip"
 @pytest.fixture
 def web() -> Iterator[ChallengeWeb]:
     """A server on the loopback address that shows key authorizations."""
-    with ChallengeWeb() as server:
+    with answering(ChallengeWeb()) as server:
         yield server
 
 
 def _network(web: ChallengeWeb, *allowed: str) -> Network:
-    ports = MappingProxyType({80: web.port, 443: web.port})
+    ports = MappingProxyType({80: web.server_port, 443: web.server_port})
     config = FetchConfig(addresses=AddressPolicy.allowing(allowed), ports=ports, total_seconds=5.0)
     resolver = ScriptedResolver()
     return Network(resolver=resolver, fetcher=SafeFetcher(config, resolver))

@@ -1,13 +1,11 @@
 """The safe fetcher against web servers that misbehave: each refuses with its own code, in time."""
 
 import socket
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import IPv4Address
-from pathlib import Path
 from types import MappingProxyType
 
 import pytest
@@ -22,8 +20,9 @@ from certdesk.dcv.resolver import Answer, Status
 from certdesk.dcv.tls_alpn import TlsAlpnValidator
 from certdesk.domain.evidence import Method
 from tests.harness.acme_certificates import acme_certificate
-from tests.harness.hostile_http import HostileHttp
+from tests.harness.hostile_http import HostileHttp, hostile_tls
 from tests.harness.ports import free_port
+from tests.harness.served import Quiet, answering
 
 HOST = "www.example.ac.uk"
 OTHER = "other.example.ac.uk"
@@ -49,25 +48,25 @@ ADDRESSES = {
 
 @pytest.fixture(scope="module")
 def web() -> Iterator[HostileHttp]:
-    server = HostileHttp()
-    server.start()
-    yield server
-    server.stop()
+    with answering(HostileHttp()) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
 def tls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostileHttp]:
-    right = acme_certificate(names=(ALPN_HOST,), key_authorization=KEY_AUTHORIZATION)
-    address = acme_certificate(
-        names=(x509.IPAddress(IPv4Address(ADDRESS)),), key_authorization=KEY_AUTHORIZATION
-    )
-    server = HostileHttp(
-        folder=Path(tmp_path_factory.mktemp("tls")),
-        alpn={ALPN_HOST: right, "1.0.0.127.in-addr.arpa": address},
-    )
-    server.start(certificate=acme_certificate(names=("something.else.example",), key_authorization=None))
-    yield server
-    server.stop()
+    proofs: dict[str, str | x509.GeneralName] = {
+        ALPN_HOST: ALPN_HOST,
+        "1.0.0.127.in-addr.arpa": x509.IPAddress(IPv4Address(ADDRESS)),
+    }
+    right = {
+        sni: acme_certificate(names=(name,), key_authorization=KEY_AUTHORIZATION)
+        for sni, name in proofs.items()
+    }
+    other = acme_certificate(names=("something.else.example",), key_authorization=None)
+    with answering(
+        HostileHttp(hostile_tls(tmp_path_factory.mktemp("tls"), plain=other, alpn=right))
+    ) as server:
+        yield server
 
 
 @pytest.fixture
@@ -77,7 +76,7 @@ def resolver() -> ScriptedResolver:
 
 @pytest.fixture
 def config(web: HostileHttp, tls: HostileHttp) -> FetchConfig:
-    ports = MappingProxyType({80: web.port, 443: tls.port})
+    ports = MappingProxyType({80: web.server_port, 443: tls.server_port})
     return FetchConfig(addresses=LOOPBACK, ports=ports, total_seconds=2.0)
 
 
@@ -272,7 +271,9 @@ def test_nobody_listens(config: FetchConfig, resolver: ScriptedResolver) -> None
 def test_plain_http_where_tls_is_wanted(
     config: FetchConfig, web: HostileHttp, resolver: ScriptedResolver
 ) -> None:
-    fetcher = SafeFetcher(replace(config, ports=MappingProxyType({80: web.port, 443: web.port})), resolver)
+    fetcher = SafeFetcher(
+        replace(config, ports=MappingProxyType({80: web.server_port, 443: web.server_port})), resolver
+    )
     assert _refusal(fetcher.get(f"https://{HOST}/status/200")) == "fetch.tls"
     assert _refusal(fetcher.connect_tls_alpn(HOST)) == "fetch.tls"
 
@@ -319,14 +320,11 @@ class _Six(ThreadingHTTPServer):
     daemon_threads = True
 
 
-class _TellsHost(BaseHTTPRequestHandler):
+class _TellsHost(Quiet, BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.send_response(200)
         self.end_headers()
         self.wfile.write(self.headers["Host"].encode())
-
-    def log_message(self, *_args: object) -> None:
-        """Keep silent."""
 
 
 def test_an_ipv6_address_is_asked_for_in_brackets(resolver: ScriptedResolver) -> None:
@@ -334,14 +332,10 @@ def test_an_ipv6_address_is_asked_for_in_brackets(resolver: ScriptedResolver) ->
         server = _Six(("::1", 0), _TellsHost)
     except OSError:
         pytest.skip("this machine has no IPv6")
-    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-    try:
-        ports = MappingProxyType({80: server.server_address[1], 443: 1})
+    with answering(server):
+        ports = MappingProxyType({80: server.server_port, 443: 1})
         config = FetchConfig(addresses=AddressPolicy.allowing(["::1/128"]), ports=ports, total_seconds=5.0)
         found = SafeFetcher(config, resolver).get(acme_url("::1", "t"), ip_address="::1")
-    finally:
-        server.shutdown()
-        server.server_close()
     assert found == Fetched(status=200, body=b"[::1]", truncated=False, address="::1")
 
 

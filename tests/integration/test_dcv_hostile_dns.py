@@ -2,7 +2,6 @@
 
 import socket
 import socketserver
-import threading
 from collections.abc import Callable, Iterator
 
 import dns.flags
@@ -14,6 +13,7 @@ import pytest
 from certdesk.dcv.fetch import NotFetched
 from certdesk.dcv.network import make_network
 from certdesk.dcv.resolver import Answer, DnsResolver, NameServer, ResolverConfig, Status
+from tests.harness.served import answering
 
 NAME = "www.example.ac.uk"
 Reply = Callable[[dns.message.Message], bytes]
@@ -43,11 +43,8 @@ def _nothing(_query: dns.message.Message) -> bytes:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[_Udp]:
-    running = _Udp()
-    threading.Thread(target=running.serve_forever, args=(0.05,), daemon=True).start()
-    yield running
-    running.shutdown()
-    running.server_close()
+    with answering(_Udp()) as running:
+        yield running
 
 
 @pytest.fixture
