@@ -72,9 +72,9 @@ def net() -> Iterator["Outside"]:
 
 
 @pytest.fixture
-def here(network: "Scripts") -> "AcmeWorld":
+def here(transactional_db: None, network: "Scripts") -> "AcmeWorld":
     """Example University with a manager and an ACME credential; nobody looks outside."""
-    del network
+    del transactional_db, network
     from tests.integration.acme_support import acme_world  # noqa: PLC0415 - settings come first
 
     return acme_world()
@@ -96,8 +96,9 @@ def network() -> Iterator["Scripts"]:
 
 
 @pytest.fixture
-def users() -> "Callers":
+def users(transactional_db: None) -> "Callers":
     """The people of most stories, each with a token."""
+    del transactional_db
     from tests.integration.api_calls import callers  # noqa: PLC0415 - models exist once Django is set up
 
     return callers()

@@ -2,7 +2,6 @@
 
 from datetime import timedelta
 
-import pytest
 import time_machine
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -19,8 +18,6 @@ from certdesk.store.models import AcmeAccount, BlockedKey, Certificate, Revocati
 from tests.harness.acme_client import AcmeClient, b64, make_csr, new_key, public
 from tests.integration.acme_support import AcmeWorld, Scripts, client, client_of, credential, registered
 from tests.integration.support import NOW, configured, organisation, validated
-
-pytestmark = pytest.mark.django_db(transaction=True)
 
 NAME = "www.example.ac.uk"
 

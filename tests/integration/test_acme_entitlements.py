@@ -30,8 +30,6 @@ from tests.integration.support import (
     submit,
 )
 
-pytestmark = pytest.mark.django_db(transaction=True)
-
 NAME, OUTSIDE = "www.example.ac.uk", "www.example.org"
 OWNED = Evidence(domain="example.org", how="registry", details="The registry names them.")
 

@@ -17,8 +17,6 @@ from certdesk.store.models import AcmeAccount, Certificate
 from tests.harness.acme_client import JOSE, AcmeClient, Key, b64, make_csr, new_key, public, sign
 from tests.integration.acme_support import AcmeWorld, client
 
-pytestmark = pytest.mark.django_db(transaction=True)
-
 VECTORS = Path(__file__).resolve().parents[1] / "vectors" / "good"
 NAME = "www.example.ac.uk"
 IDENTIFIERS = [{"type": "dns", "value": NAME}]

@@ -17,7 +17,6 @@ from tests.harness.acme_client import AcmeClient
 from tests.integration.acme_support import AcmeWorld, Scripts, credential, registered
 from tests.integration.support import NOW, Clock, ScriptedCa, approve, backend, csr, validated
 
-pytestmark = pytest.mark.django_db(transaction=True)
 NAME, BELOW = "www.example.ac.uk", "*.example.ac.uk"
 
 

@@ -33,8 +33,6 @@ from tests.integration.support import (
     submission,
 )
 
-pytestmark = pytest.mark.django_db(transaction=True)
-
 ADDRESS, SIX, NAME = "127.0.0.1", "2001:db8::1", "www.example.ac.uk"
 PROFILE = "tls-server-ip"
 

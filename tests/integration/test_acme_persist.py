@@ -13,8 +13,6 @@ from tests.harness.acme_client import AcmeClient, new_key
 from tests.integration.acme_support import AcmeWorld
 from tests.integration.support import configured
 
-pytestmark = pytest.mark.django_db(transaction=True)
-
 NAME = "www.fresh.ac.uk"  # under a trusted suffix, proven by nobody yet
 AT = (f"_validation-persist.{NAME}", "TXT")
 

@@ -53,8 +53,6 @@ from tests.integration.support import (
     validated,
 )
 
-pytestmark = pytest.mark.django_db(transaction=True)
-
 NAME = "www.example.ac.uk"
 NO_ANSWER = Problem(code="dcv.dns.timeout", detail="No answer.", acme_type="dns", retry=True)
 

@@ -17,8 +17,6 @@ from tests.harness.acme_client import AcmeClient, b64, make_csr
 from tests.integration.acme_support import AcmeWorld
 from tests.integration.support import actor, audit_problems
 
-pytestmark = pytest.mark.django_db(transaction=True)
-
 NAME = "www.example.ac.uk"
 
 

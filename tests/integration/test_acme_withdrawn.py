@@ -30,8 +30,6 @@ from tests.harness.acme_client import AcmeClient, make_csr
 from tests.integration.acme_support import AcmeWorld, ScriptedValidator, Scripts
 from tests.integration.support import NOW
 
-pytestmark = pytest.mark.django_db(transaction=True)
-
 NAME, OUTSIDE = "www.example.ac.uk", "www.another.ac.uk"
 
 

@@ -11,8 +11,6 @@ from django.apps import apps
 from certdesk.store.models import ApiToken, AuditEvent, BlockedKey
 from tests.integration.api_calls import Callers, Reply
 
-pytestmark = pytest.mark.django_db(transaction=True)
-
 VECTORS = Path(__file__).parent.parent / "vectors"
 BAD: list[dict[str, str]] = json.loads((VECTORS / "bad.json").read_text(encoding="utf-8"))
 #: A pasted private key is forgotten, its public half blocked, and that is on record.

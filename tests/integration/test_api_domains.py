@@ -19,7 +19,6 @@ from tests.integration.api_calls import Callers, body
 from tests.integration.proving import Outside
 from tests.integration.support import ScriptedCa, drive
 
-pytestmark = pytest.mark.django_db(transaction=True)
 DOMAIN = "lab.ac.uk"
 
 

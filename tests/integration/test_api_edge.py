@@ -15,8 +15,6 @@ from certdesk.domain import errors
 from certdesk.store.models import ApiToken, Request, User
 from tests.integration.api_calls import Caller, Callers, body
 
-pytestmark = pytest.mark.django_db(transaction=True)
-
 CLASSES = [
     cls for _name, cls in inspect.getmembers(errors, inspect.isclass) if issubclass(cls, errors.CertdeskError)
 ]

@@ -2,15 +2,12 @@
 
 from typing import Any
 
-import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 
 from certdesk.domain.certificates import Accepted
 from certdesk.store.models import Certificate, Request
 from tests.integration.api_calls import ROOT, Caller, Callers, Reply, body
 from tests.integration.support import ScriptedCa, backend, csr, signed
-
-pytestmark = pytest.mark.django_db(transaction=True)
 
 NAME = "www.example.ac.uk"
 

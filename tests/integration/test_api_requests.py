@@ -19,8 +19,6 @@ from certdesk.store.models import Approval, Domain, Organisation, Request, Valid
 from tests.integration import support
 from tests.integration.api_calls import Callers, body
 
-pytestmark = pytest.mark.django_db(transaction=True)
-
 OUTSIDE = "shop.example.org"
 EVIDENCE = {"domain": "example.org", "how": "registry", "details": "RDAP names the university."}
 

@@ -16,8 +16,6 @@ from schemathesis.specs.openapi.checks import (
 
 from tests.integration.api_calls import Caller, Callers, body
 
-pytestmark = pytest.mark.django_db(transaction=True)
-
 EXAMPLES = 12
 Operation = schemathesis.APIOperation[Any, Any, Any, Any]
 Case = schemathesis.Case[Any]
