@@ -11,9 +11,7 @@ from certdesk.domain.actors import Actor, OrgRole, RaRole
 from certdesk.domain.errors import CertdeskError, InvalidInput, NotAuthorized, NotFound, StateConflict
 from certdesk.domain.requests import OrganisationId
 from certdesk.services.acme_credentials import (
-    CredentialKey,
     change_credential,
-    create_credential,
     hmac_key,
     reveal_key,
     revoke_credential,
@@ -21,6 +19,7 @@ from certdesk.services.acme_credentials import (
 )
 from certdesk.store.models import AuditEvent, EabCredential
 from certdesk.store.selectors.acme import find_accounts, find_credentials, get_credential
+from tests.integration.acme_support import credential
 from tests.integration.support import NOW, actor, audit_problems, organisation
 
 pytestmark = pytest.mark.django_db
@@ -36,16 +35,10 @@ def meg(university: OrganisationId) -> Actor:
     return actor("meg", organisation=university, role=OrgRole.MANAGER)
 
 
-def _made(by: Actor, of: OrganisationId, limits: Limits | None = None) -> CredentialKey:
-    return create_credential(
-        actor=by, organisation_id=of, name="web servers", limits=limits or Limits(), now=NOW
-    )
-
-
 def test_a_manager_makes_one_and_its_key_is_256_bits_stored_encrypted(
     meg: Actor, university: OrganisationId
 ) -> None:
-    made = _made(meg, university)
+    made = credential(meg, university)
     assert len(base64.urlsafe_b64decode(made.hmac_key + "=")) == 32
     assert "=" not in made.hmac_key
     row = EabCredential.objects.get(id=made.credential_id)
@@ -61,14 +54,14 @@ def test_an_officers_credential_asks_in_the_name_of_the_organisations_manager(
     meg: Actor, university: OrganisationId
 ) -> None:
     olga = actor("olga", ra=RaRole.OFFICER)
-    made = _made(olga, university)
+    made = credential(olga, university)
     assert EabCredential.objects.get(id=made.credential_id).owner_id == meg.user_id
     with pytest.raises(InvalidInput):
-        _made(olga, organisation("Empty College"))
+        credential(olga, organisation("Empty College"))
 
 
 def test_others_may_not_and_outsiders_find_nothing(meg: Actor, university: OrganisationId) -> None:
-    made = _made(meg, university)
+    made = credential(meg, university)
     alice = actor("alice", organisation=university)
     charlie = actor("charlie", organisation=organisation("Other College"))
     rick = actor("rick", ra=RaRole.AUDITOR)
@@ -79,7 +72,7 @@ def test_others_may_not_and_outsiders_find_nothing(meg: Actor, university: Organ
     )
     for who, error in refused:
         with pytest.raises(error):
-            _made(who, university)
+            credential(who, university)
         for act in (rotate_credential, revoke_credential, reveal_key):
             with pytest.raises(error):
                 act(actor=who, credential_id=made.credential_id, now=NOW)
@@ -94,7 +87,7 @@ def test_others_may_not_and_outsiders_find_nothing(meg: Actor, university: Organ
 
 
 def test_rotating_makes_a_new_key_under_the_same_kid(meg: Actor, university: OrganisationId) -> None:
-    made = _made(meg, university)
+    made = credential(meg, university)
     new = rotate_credential(actor=meg, credential_id=made.credential_id, now=NOW)
     assert (new.kid, new.credential_id) == (made.kid, made.credential_id)
     assert new.hmac_key != made.hmac_key
@@ -103,7 +96,7 @@ def test_rotating_makes_a_new_key_under_the_same_kid(meg: Actor, university: Org
 
 
 def test_a_revoked_one_can_neither_be_changed_nor_shown(meg: Actor, university: OrganisationId) -> None:
-    number = _made(meg, university).credential_id
+    number = credential(meg, university).credential_id
     revoke_credential(actor=meg, credential_id=number, now=NOW)
     for act in (rotate_credential, revoke_credential, reveal_key):
         with pytest.raises(StateConflict), transaction.atomic():
@@ -118,7 +111,7 @@ def test_limits_are_checked_stored_and_shown(meg: Actor, university: Organisatio
         suffixes=("ac.uk",), profile_id="no-such", max_accounts=0, expires_at=NOW - timedelta(days=1)
     )
     with pytest.raises(InvalidInput) as caught:
-        _made(meg, university, wrong)
+        credential(meg, university, wrong)
     assert set(caught.value.fields) == {"suffixes", "profile", "max_accounts", "expires_at"}
     limits = Limits(
         suffixes=("WWW.Example.ac.uk", "*.lab.example.ac.uk"),
@@ -126,7 +119,7 @@ def test_limits_are_checked_stored_and_shown(meg: Actor, university: Organisatio
         max_accounts=2,
         expires_at=NOW + timedelta(days=30),
     )
-    number = _made(meg, university, limits).credential_id
+    number = credential(meg, university, limits).credential_id
     shown = get_credential(actor=meg, credential_id=number).limits
     assert shown.suffixes == ("www.example.ac.uk", "lab.example.ac.uk")
     assert shown.outside(

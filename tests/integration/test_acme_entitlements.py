@@ -1,5 +1,6 @@
 """Policy decides for ACME as for the portal: what a human has to decide is refused at once and waits."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 
@@ -56,7 +57,7 @@ def test_an_outside_name_waits_for_an_officer_and_then_is_issued(here: AcmeWorld
     assert any(check["code"] == "names.outside_trusted_suffix" for check in request.checks)
     with pytest.raises(NotFound):
         get_request(actor=actor("charlie", organisation=organisation("Other College")), number=number)
-    approve(here.world.olga, number, evidence=[OWNED], clock=lambda: NOW)
+    approve(here.world.olga, number, evidence=[OWNED])
     assert Status(Request.objects.get(id=number).status) is Status.ACCEPTED
     chain = one.issue(OUTSIDE, NAME)
     assert set(names_in(chain)) == {OUTSIDE, NAME}
@@ -69,7 +70,7 @@ def test_an_outside_name_waits_for_an_officer_and_then_is_issued(here: AcmeWorld
 
 def test_an_approved_entitlement_is_never_issued_without_a_client(here: AcmeWorld) -> None:
     number = _waiting(here.registered(), OUTSIDE)
-    approve(here.world.olga, number, evidence=[OWNED], clock=lambda: NOW)
+    approve(here.world.olga, number, evidence=[OWNED])
     late = NOW + timedelta(days=30)
     wake_waiting(here.world.university, now=late)
     refresh_waiting(now=late)
@@ -102,7 +103,7 @@ def test_the_first_request_of_an_organisation_waits_even_by_acme(here: AcmeWorld
     college = organisation("New College", vetted=False)
     one = client_of(college)
     number = _waiting(one, "www.new.ac.uk")
-    approve(here.world.olga, number, clock=lambda: NOW)
+    approve(here.world.olga, number)
     ordered = one.order("www.new.ac.uk")
     assert ordered.json["status"] == "pending"  # under ac.uk its own people show control
     url = ordered.json["authorizations"][0]
@@ -111,25 +112,14 @@ def test_the_first_request_of_an_organisation_waits_even_by_acme(here: AcmeWorld
     assert Certificate.objects.get().request_id == number
 
 
-def test_a_proof_by_challenge_does_not_make_an_outside_name_trusted(here: AcmeWorld) -> None:
-    """Before an officer has said yes, no challenge is even offered."""
-    _waiting(here.registered(), OUTSIDE)
-
-
-def _approved_for(here: AcmeWorld, number: int, *, days: int) -> None:
-    """Approve, with a proof of ownership that lasts for so many days."""
-    settings = replace(runtime.current().settings, ownership_days=days)
-    with configured(settings=settings):
-        approve(here.world.olga, number, evidence=[OWNED], clock=lambda: NOW)
-
-
 @pytest.mark.parametrize("after, life", [(20, 90), (350, 15)])
 def test_a_lapsed_ownership_is_shown_again_by_challenge_under_the_same_approval(
     here: AcmeWorld, one: AcmeClient, network: Scripts, after: int, life: int
 ) -> None:
     """R34; and no certificate outlives the term of one year."""
     number = _waiting(one, OUTSIDE)
-    _approved_for(here, number, days=10)
+    with configured(settings=replace(runtime.current().settings, ownership_days=10)):
+        approve(here.world.olga, number, evidence=[OWNED])
     with time_machine.travel(NOW + timedelta(days=after), tick=False):
         one.nonce = ""
         ordered = one.order(OUTSIDE)
@@ -152,30 +142,28 @@ def test_a_request_of_the_portal_covers_acme_orders_too(here: AcmeWorld) -> None
     assert events_of(number)[-2:] == ["issue", "issue"]
 
 
-def test_an_organisation_s_new_name_has_to_be_approved_anew(here: AcmeWorld, one: AcmeClient) -> None:
-    """What was approved for the old name is not signed for the new one."""
-    number = _waiting(one, OUTSIDE)
-    approve(here.world.olga, number, evidence=[OWNED], clock=lambda: NOW)
-    ready = one.order(OUTSIDE).json
+def _renamed(here: AcmeWorld, _number: int) -> None:
+    identity = {"legal_name": "Example Technical University", "country": "GB", "locality": ""}
+    university = here.world.university
     rename_organisation(
-        actor=here.world.olga,
-        organisation_id=here.world.university,
-        legal_name="Example Technical University",
-        country="GB",
-        locality="",
-        evidence="Charter.",
-        now=NOW,
+        actor=here.world.olga, organisation_id=university, **identity, evidence="Charter.", now=NOW
     )
+
+
+def _withdrawn(here: AcmeWorld, number: int) -> None:
+    withdraw_request(actor=here.meg, number=number, now=NOW)
+
+
+@pytest.mark.parametrize("change", [_renamed, _withdrawn])
+def test_what_was_approved_for_the_old_name_or_is_withdrawn_is_not_signed(
+    here: AcmeWorld, one: AcmeClient, change: Callable[[AcmeWorld, int], None]
+) -> None:
+    number = _waiting(one, OUTSIDE)
+    approve(here.world.olga, number, evidence=[OWNED])
+    ready = one.order(OUTSIDE).json
+    change(here, number)
     assert one.finalize(ready, make_csr(OUTSIDE)).refusal == (403, "userActionRequired")
     assert not Certificate.objects.exists()
-
-
-def test_a_withdrawn_entitlement_ends_its_orders(here: AcmeWorld, one: AcmeClient) -> None:
-    number = _waiting(one, OUTSIDE)
-    approve(here.world.olga, number, evidence=[OWNED], clock=lambda: NOW)
-    ready = one.order(OUTSIDE).json
-    withdraw_request(actor=here.meg, number=number, now=NOW)
-    assert one.finalize(ready, make_csr(OUTSIDE)).refusal == (403, "userActionRequired")
 
 
 def test_where_policy_is_automatic_a_term_that_ends_is_followed_by_another(one: AcmeClient) -> None:

@@ -5,7 +5,6 @@ from dataclasses import replace
 from types import MappingProxyType
 
 import pytest
-from django.urls import reverse
 
 from certdesk.dcv.addresses import AddressPolicy
 from certdesk.dcv.base import Network
@@ -67,12 +66,6 @@ def _approved(here: AcmeWorld, *names: str) -> AcmeClient:
     approve(here.world.olga, number, clock=lambda: NOW)
     assert state_of(number) is Status.ACCEPTED
     return one
-
-
-def _page(username: str, name: str, *args: object) -> str:
-    reply = signed_in(username).get(reverse(name, args=args))
-    assert reply.status_code == 200
-    return reply.content.decode()
 
 
 def test_the_default_profile_refuses_addresses(here: AcmeWorld) -> None:
@@ -169,18 +162,18 @@ def test_caa_is_not_asked_about_addresses(here: AcmeWorld) -> None:
 def test_the_officers_and_the_domains_pages_show_an_address(here: AcmeWorld) -> None:
     """No mailbox and no DNS record is offered for it; an officer may still note what was checked."""
     number = _waiting(here.registered(), SIX)
-    page = _page("olga", "queue-decide", number)
+    page = signed_in("olga").page("queue-decide", number)
     assert f'Ownership of <span class="mono">{SIX}</span>' in page
     assert "its own server prove it" in page
     owned = Evidence(domain=SIX, how="registry", details="The registry names them.")
     approve(here.world.olga, number, evidence=[owned], clock=lambda: NOW)
     domain = Domain.objects.get(adn=SIX)
-    page = _page("olga", "domains-show", domain.pk)
+    page = signed_in("olga").page("domains-show", domain.pk)
     assert SIX in page
     assert "@" + SIX not in page
     assert "DNS record" not in page
-    assert SIX in _page("olga", "domains-list")
-    assert SIX in _page("meg", "requests-show", number)
+    assert SIX in signed_in("olga").page("domains-list")
+    assert SIX in signed_in("meg").page("requests-show", number)
 
 
 def test_a_csr_by_hand_may_have_addresses_under_the_profile_alone(here: AcmeWorld) -> None:

@@ -18,7 +18,7 @@ from certdesk.store.models import Request
 from certdesk.store.selectors.acme import CredentialRow, credentials_seen_by, get_credential, hands_on
 from certdesk.store.selectors.requests import Filters, get_request, list_requests
 from tests.integration.acme_support import AcmeWorld, client, credential, registered
-from tests.integration.api_calls import callers
+from tests.integration.api_calls import Callers
 from tests.integration.support import NOW, actor, approve_only, audit_problems, organisation, signed_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -139,16 +139,15 @@ def test_whoever_hands_over_is_told_that_the_keys_stay_known(here: AcmeWorld) ->
     assert "Ask your successor to rotate them" in answer.content.decode()
 
 
-def test_rest_says_who_knows_a_key_and_ends_accounts_with_it() -> None:
-    people = callers()
-    made = people.meg.post("/acme/credentials", {"name": "web"}).json
+def test_rest_says_who_knows_a_key_and_ends_accounts_with_it(users: Callers) -> None:
+    made = users.meg.post("/acme/credentials", {"name": "web"}).json
     url = f"/acme/credentials/{made['id']}"
     assert made["seen_by"] == [{"username": "meg", "knows_key": True, "has_left": False}]
     one = client()
     assert one.register(made["kid"], made["hmac_key"]).status == 201
-    rotated = people.olga.post(f"{url}/rotate", {"end_accounts": True})
+    rotated = users.olga.post(f"{url}/rotate", {"end_accounts": True})
     assert (rotated.status, rotated.json["accounts"]) == (200, 0)
-    seen = {one["username"]: one["knows_key"] for one in people.meg.get(url).json["seen_by"]}
+    seen = {one["username"]: one["knows_key"] for one in users.meg.get(url).json["seen_by"]}
     assert seen == {"meg": False, "olga": True}
 
 

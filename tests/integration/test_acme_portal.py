@@ -16,7 +16,7 @@ from certdesk.store.selectors.acme_orders import list_orders
 from certdesk.store.selectors.renewals import certificates_in_use
 from tests.harness.acme_client import AcmeClient
 from tests.integration.acme_support import AcmeWorld, credential
-from tests.integration.api_calls import Caller, callers
+from tests.integration.api_calls import Callers
 from tests.integration.support import actor, organisation, signed_in, submit
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -123,48 +123,34 @@ def test_only_colleagues_learn_who_manages_and_only_while_they_do(here: AcmeWorl
     assert told not in signed_in("alice").page("acme-list")
 
 
-def test_rest_makes_limits_rotates_and_revokes() -> None:
-    people = callers()
-    made = people.meg.post(CREDENTIALS, {"name": "web", "names": ["lab.example.ac.uk"]}, Idempotency_Key="k1")
-    assert made.status == 201, made.json
-    again = people.meg.post(
-        CREDENTIALS, {"name": "web", "names": ["lab.example.ac.uk"]}, Idempotency_Key="k1"
-    )
-    assert (again.status, again.json["id"], again.json["hmac_key"]) == (
-        201,
-        made.json["id"],
-        made.json["hmac_key"],
-    )
+def test_rest_makes_limits_rotates_and_revokes(users: Callers) -> None:
+    asked = {"name": "web", "names": ["lab.example.ac.uk"]}
+    made, again = (users.meg.post(CREDENTIALS, asked, Idempotency_Key="k1") for _ in range(2))
+    assert (made.status, again.status) == (201, 201)
+    assert [again.json[name] for name in ("id", "hmac_key")] == [
+        made.json[name] for name in ("id", "hmac_key")
+    ]
     assert again.headers["Idempotent-Replayed"] == "true"
-    other = people.meg.post(CREDENTIALS, {"name": "else"}, Idempotency_Key="k1")
-    assert other.status == 422
+    assert users.meg.post(CREDENTIALS, {"name": "else"}, Idempotency_Key="k1").status == 422
     here = f"{CREDENTIALS}/{made.json['id']}"
-    patched = people.meg.call("PATCH", here, content=b'{"max_accounts": 3}')
+    patched = users.meg.call("PATCH", here, content=b'{"max_accounts": 3}')
     assert (patched.json["names"], patched.json["max_accounts"]) == (["lab.example.ac.uk"], 3)
-    patched = people.meg.call("PATCH", here, content=b'{"names": [], "max_accounts": null}')
+    patched = users.meg.call("PATCH", here, content=b'{"names": [], "max_accounts": null}')
     assert (patched.json["names"], patched.json["max_accounts"]) == ([], None)
-    rotated = people.meg.post(f"{here}/rotate")
+    rotated = users.meg.post(f"{here}/rotate")
     assert rotated.json["hmac_key"] not in ("", made.json["hmac_key"])
-    assert people.meg.post(f"{here}/revoke").json["is_usable"] is False
-    assert people.meg.post(f"{here}/rotate").status == 409
-    assert "hmac_key" not in people.meg.get(here).json
+    assert users.meg.post(f"{here}/revoke").json["is_usable"] is False
+    assert users.meg.post(f"{here}/rotate").status == 409
+    assert "hmac_key" not in users.meg.get(here).json
 
 
-def test_rest_pages_by_cursor() -> None:
-    people = callers()
+def test_rest_pages_by_cursor(users: Callers) -> None:
     for name in ("a", "b", "c"):
-        people.meg.post(CREDENTIALS, {"name": name})
-    assert _names(people.meg) == ["c", "b", "a"]
-
-
-def _names(who: Caller) -> list[str]:
-    names, path = [], f"{CREDENTIALS}?limit=2"
-    while path:
-        page = who.get(path).json
-        names += [item["name"] for item in page["items"]]
-        cursor = page["next_cursor"]
-        path = f"{CREDENTIALS}?limit=2&cursor={cursor}" if cursor else ""
-    return names
+        users.meg.post(CREDENTIALS, {"name": name})
+    first = users.meg.get(f"{CREDENTIALS}?limit=2").json
+    last = users.meg.get(f"{CREDENTIALS}?limit=2&cursor={first['next_cursor']}").json
+    assert [item["name"] for page in (first, last) for item in page["items"]] == ["c", "b", "a"]
+    assert last["next_cursor"] is None
 
 
 def test_an_operator_moves_renewals_after_a_dry_run(here: AcmeWorld) -> None:
