@@ -9,7 +9,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from http import HTTPStatus
@@ -260,18 +260,9 @@ def notify(event_id: int) -> bool:
 
 def copies(number: int, *, count: int, **changes: object) -> list[RequestId]:
     """Rows like that of one request: cheap, without history or audit."""
-    template = Request.objects.get(id=number)
-    names = [f.attname for f in Request._meta.concrete_fields if f.attname != "id"]
-    rows = [
-        Request(
-            **{
-                **{name: getattr(template, name) for name in names},
-                "idempotency_key": f"copy-{next(_numbers)}",
-                **changes,
-            }
-        )
-        for _ in range(count)
-    ]
+    row = Request.objects.values().get(id=number) | changes
+    del row["id"]
+    rows = [Request(**row | {"idempotency_key": f"copy-{next(_numbers)}"}) for _ in range(count)]
     return [RequestId(row.pk) for row in Request.objects.bulk_create(rows)]
 
 
@@ -316,17 +307,7 @@ def audit_problems() -> list[str]:
     """What is wrong with the audit chain, recomputed from its rows alone."""
     problems, previous, expected = [], GENESIS, 1
     for row in AuditEvent.objects.order_by("seq"):
-        entry = Entry(
-            seq=row.seq,
-            at=row.at,
-            actor=row.actor,
-            user_id=row.user_id,
-            action=row.action,
-            object_type=row.object_type,
-            object_id=row.object_id,
-            organisation_id=row.organisation_id,
-            data=row.data,
-        )
+        entry = Entry(**{one.name: getattr(row, one.name) for one in fields(Entry)})
         if row.seq != expected:
             problems.append(f"{row.seq}: gap")
         if row.previous_hash != previous:
