@@ -19,7 +19,6 @@ from tests.integration.acme_support import AcmeWorld, credential
 from tests.integration.api_calls import Callers
 from tests.integration.support import actor, organisation, signed_in, submit
 
-pytestmark = pytest.mark.django_db(transaction=True)
 CREDENTIALS = "/acme/credentials"
 
 
