@@ -17,10 +17,11 @@ from certdesk.domain.acme_credentials import Limits
 from certdesk.domain.actors import Actor, OrgRole
 from certdesk.domain.evidence import Method
 from certdesk.domain.requests import OrganisationId
+from certdesk.domain.requests import Status as RequestStatus
 from certdesk.services import runtime
 from certdesk.services.acme_credentials import CredentialKey, create_credential
 from tests.harness.acme_client import AcmeClient, Reply
-from tests.integration.support import NOW, World, actor, configured, manager, world
+from tests.integration.support import NOW, World, actor, configured, manager, state_of, world
 
 
 def in_room(method: str, url: str, *, body: bytes, headers: Mapping[str, str]) -> Reply:
@@ -87,6 +88,17 @@ def credential(by: Actor, of: OrganisationId, limits: Limits | None = None) -> C
     return create_credential(
         actor=by, organisation_id=of, name="web servers", limits=limits or Limits(), now=NOW
     )
+
+
+def waiting(one: AcmeClient, *names: str, says: str = "Waiting for manual approval", **more: object) -> int:
+    """Order what a human decides; the number of the request that waits for it."""
+    reply = one.order(*names, **more)
+    assert reply.refusal == (403, "rejectedIdentifier"), reply.body
+    number = int(reply.json["request"])
+    assert f"/requests/{number}/" in reply.json["detail"]
+    assert says in reply.json["detail"]
+    assert state_of(number) is RequestStatus.WAITING_FOR_APPROVAL
+    return number
 
 
 @dataclass(slots=True)

@@ -1,7 +1,9 @@
 """EAB credentials: who makes, limits, rotates, reveals and ends them, and that the key rests encrypted."""
 
 import base64
+from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 
 import pytest
 from django.db import transaction
@@ -23,6 +25,10 @@ from tests.integration.acme_support import credential
 from tests.integration.support import NOW, actor, audit_problems, organisation
 
 pytestmark = pytest.mark.django_db
+ACTS: tuple[Callable[..., object], ...] = (
+    *(rotate_credential, revoke_credential, reveal_key),
+    partial(change_credential, name="x", limits=Limits()),
+)
 
 
 @pytest.fixture
@@ -73,11 +79,9 @@ def test_others_may_not_and_outsiders_find_nothing(meg: Actor, university: Organ
     for who, error in refused:
         with pytest.raises(error):
             credential(who, university)
-        for act in (rotate_credential, revoke_credential, reveal_key):
+        for act in ACTS:
             with pytest.raises(error):
                 act(actor=who, credential_id=made.credential_id, now=NOW)
-        with pytest.raises(error):
-            change_credential(actor=who, credential_id=made.credential_id, name="x", limits=Limits(), now=NOW)
     for who in (alice, charlie):
         assert find_credentials(actor=who, organisation_id=university) == []
         with pytest.raises(NotFound):
@@ -98,11 +102,9 @@ def test_rotating_makes_a_new_key_under_the_same_kid(meg: Actor, university: Org
 def test_a_revoked_one_can_neither_be_changed_nor_shown(meg: Actor, university: OrganisationId) -> None:
     number = credential(meg, university).credential_id
     revoke_credential(actor=meg, credential_id=number, now=NOW)
-    for act in (rotate_credential, revoke_credential, reveal_key):
+    for act in ACTS:
         with pytest.raises(StateConflict), transaction.atomic():
             act(actor=meg, credential_id=number, now=NOW)
-    with pytest.raises(StateConflict), transaction.atomic():
-        change_credential(actor=meg, credential_id=number, name="x", limits=Limits(), now=NOW)
     assert not get_credential(actor=meg, credential_id=number).is_usable(now=NOW)
 
 

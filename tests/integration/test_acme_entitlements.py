@@ -18,7 +18,7 @@ from certdesk.services.validation import refresh_waiting, wake_waiting
 from certdesk.store.models import AcmeAccount, AcmeOrder, Certificate, Issuance, Request
 from certdesk.store.selectors.requests import get_request
 from tests.harness.acme_client import AcmeClient, make_csr, names_in
-from tests.integration.acme_support import AcmeWorld, Scripts, client_of
+from tests.integration.acme_support import AcmeWorld, Scripts, client_of, waiting
 from tests.integration.support import (
     NOW,
     actor,
@@ -35,21 +35,10 @@ NAME, OUTSIDE = "www.example.ac.uk", "www.example.org"
 OWNED = Evidence(domain="example.org", how="registry", details="The registry names them.")
 
 
-def _waiting(one: AcmeClient, *names: str) -> int:
-    """Order what a human decides; the number of the request that waits for it."""
-    reply = one.order(*names)
-    assert reply.refusal == (403, "rejectedIdentifier"), reply.body
-    number = int(reply.json["request"])
-    assert f"/requests/{number}/" in reply.json["detail"]
-    assert "Waiting for manual approval" in reply.json["detail"]
-    assert Status(Request.objects.get(id=number).status) is Status.WAITING_FOR_APPROVAL
-    return number
-
-
 def test_an_outside_name_waits_for_an_officer_and_then_is_issued(here: AcmeWorld, one: AcmeClient) -> None:
     """R30 to R33 by ACME: refused at once, one request however often it is tried, issued after approval."""
-    number = _waiting(one, OUTSIDE, NAME)
-    assert _waiting(one, NAME, OUTSIDE) == number  # the same names in another order
+    number = waiting(one, OUTSIDE, NAME)
+    assert waiting(one, NAME, OUTSIDE) == number  # the same names in another order
     assert not AcmeOrder.objects.exists()
     request = get_request(actor=here.world.alice, number=number)
     asker = f"ACME account {AcmeAccount.objects.get().pk} (credential “web servers”, made by meg)"
@@ -69,7 +58,7 @@ def test_an_outside_name_waits_for_an_officer_and_then_is_issued(here: AcmeWorld
 
 
 def test_an_approved_entitlement_is_never_issued_without_a_client(here: AcmeWorld) -> None:
-    number = _waiting(here.registered(), OUTSIDE)
+    number = waiting(here.registered(), OUTSIDE)
     approve(here.world.olga, number, evidence=[OWNED])
     late = NOW + timedelta(days=30)
     wake_waiting(here.world.university, now=late)
@@ -82,7 +71,7 @@ def test_an_approved_entitlement_is_never_issued_without_a_client(here: AcmeWorl
 
 
 def test_a_rejection_is_told_with_its_reason_and_asks_nobody_again(here: AcmeWorld, one: AcmeClient) -> None:
-    number = _waiting(one, OUTSIDE)
+    number = waiting(one, OUTSIDE)
     reject_request(actor=here.world.olga, number=number, details="That domain is not yours.", now=NOW)
     refused = one.order(OUTSIDE)
     assert refused.json["request"] == number
@@ -90,11 +79,11 @@ def test_a_rejection_is_told_with_its_reason_and_asks_nobody_again(here: AcmeWor
     assert Request.objects.filter(channel="acme").count() == 1
     with time_machine.travel(NOW + timedelta(days=31), tick=False):
         one.nonce = ""
-        assert _waiting(one, OUTSIDE) > number
+        assert waiting(one, OUTSIDE) > number
 
 
 def test_a_withdrawn_request_is_not_made_anew_each_night(here: AcmeWorld, one: AcmeClient) -> None:
-    number = _waiting(one, OUTSIDE)
+    number = waiting(one, OUTSIDE)
     withdraw_request(actor=here.meg, number=number, now=NOW)
     assert one.order(OUTSIDE).json["request"] == number
 
@@ -102,7 +91,7 @@ def test_a_withdrawn_request_is_not_made_anew_each_night(here: AcmeWorld, one: A
 def test_the_first_request_of_an_organisation_waits_even_by_acme(here: AcmeWorld, network: Scripts) -> None:
     college = organisation("New College", vetted=False)
     one = client_of(college)
-    number = _waiting(one, "www.new.ac.uk")
+    number = waiting(one, "www.new.ac.uk")
     approve(here.world.olga, number)
     ordered = one.order("www.new.ac.uk")
     assert ordered.json["status"] == "pending"  # under ac.uk its own people show control
@@ -117,7 +106,7 @@ def test_a_lapsed_ownership_is_shown_again_by_challenge_under_the_same_approval(
     here: AcmeWorld, one: AcmeClient, network: Scripts, after: int, life: int
 ) -> None:
     """R34; and no certificate outlives the term of one year."""
-    number = _waiting(one, OUTSIDE)
+    number = waiting(one, OUTSIDE)
     with configured(settings=replace(runtime.current().settings, ownership_days=10)):
         approve(here.world.olga, number, evidence=[OWNED])
     with time_machine.travel(NOW + timedelta(days=after), tick=False):
@@ -158,7 +147,7 @@ def _withdrawn(here: AcmeWorld, number: int) -> None:
 def test_what_was_approved_for_the_old_name_or_is_withdrawn_is_not_signed(
     here: AcmeWorld, one: AcmeClient, change: Callable[[AcmeWorld, int], None]
 ) -> None:
-    number = _waiting(one, OUTSIDE)
+    number = waiting(one, OUTSIDE)
     approve(here.world.olga, number, evidence=[OWNED])
     ready = one.order(OUTSIDE).json
     change(here, number)

@@ -21,7 +21,14 @@ from certdesk.store.models import AcmeAuthorization, CaaCheck, Domain, Request, 
 from tests.harness.acme_client import AcmeClient, addresses_in, make_csr, names_in
 from tests.harness.challenge_web import ChallengeWeb
 from tests.harness.served import answering
-from tests.integration.acme_support import AcmeWorld, Scripts, credential, registered, scripted_network
+from tests.integration.acme_support import (
+    AcmeWorld,
+    Scripts,
+    credential,
+    registered,
+    scripted_network,
+    waiting,
+)
 from tests.integration.support import (
     NOW,
     approve,
@@ -51,13 +58,7 @@ def _network(web: ChallengeWeb, *allowed: str) -> Network:
 
 
 def _waiting(one: AcmeClient, *names: str) -> int:
-    reply = one.order(*names, profile=PROFILE)
-    assert reply.refusal == (403, "rejectedIdentifier"), reply.body
-    assert "so an officer checks who owns the IP address" in reply.json["detail"]
-    number = int(reply.json["request"])
-    assert f"/requests/{number}/" in reply.json["detail"]
-    assert state_of(number) is Status.WAITING_FOR_APPROVAL
-    return number
+    return waiting(one, *names, profile=PROFILE, says="so an officer checks who owns the IP address")
 
 
 def _approved(here: AcmeWorld, *names: str) -> AcmeClient:
