@@ -91,8 +91,6 @@ def test_a_challenge_is_reached_by_its_own_domain_only(users: Callers, here: str
     asked = users.alice.post(f"{here}/validations", {"mailbox": f"admin@{DOMAIN}"}).json["id"]
     for method, path in (("DELETE", f"/challenges/{asked}"), ("POST", f"/challenges/{asked}/resend")):
         assert users.alice.call(method, f"/domains/{other}{path}").status == 404
-        assert users.charlie.call(method, here + path).status == 404
-        assert users.rick.call(method, here + path).status == 403
 
 
 def test_officers_name_the_organisation(users: Callers) -> None:
@@ -119,7 +117,6 @@ def test_an_officer_sends_a_rejected_request_again(users: Callers) -> None:
     with support.backend(ca):
         number = RequestId(users.alice.post("/requests", body("www.example.ac.uk")).json["id"])
         assert drive(number, clock=timezone.now) is Status.REJECTED_BY_CA
-        assert users.alice.post(f"/requests/{number}/retry").status == 403
         assert users.olga.post(f"/requests/{number}/retry", {"version": 0}).status == 409
         again = users.olga.post(f"/requests/{number}/retry", {"note": "Topped up."})
         assert (again.status, again.json["status"]) == (200, "accepted")
@@ -131,7 +128,6 @@ def test_an_officer_sends_a_rejected_request_again(users: Callers) -> None:
 def test_only_what_the_ca_has_is_asked_about(users: Callers) -> None:
     number = users.alice.post("/requests", body("www.example.ac.uk")).json["id"]
     assert users.olga.post(f"/requests/{number}/poll").status == 409
-    assert users.alice.post(f"/requests/{number}/poll").status == 403
 
 
 @pytest.mark.parametrize("method", ["dns_txt", "dns_cname", "http_file"])

@@ -177,9 +177,6 @@ def test_organisations_members_and_domains(users: Callers) -> None:
     assert [o["slug"] for o in users.alice.get("/organisations").json["items"]] == ["example-university"]
     assert len(users.rick.get("/organisations").json["items"]) == 2
     assert users.alice.get(here).json["legal_name"] == "Example University"
-    assert users.alice.get(f"{here}/members").status == 403
-    for path in ("", "/members"):
-        assert users.charlie.get(here + path).status == 404
     members = users.meg.get(f"{here}/members").json["items"]
     assert {m["username"] for m in members} == {"alice", "bob", "meg"}
     (domain,) = users.bob.get("/domains").json["items"]
@@ -188,15 +185,12 @@ def test_organisations_members_and_domains(users: Callers) -> None:
     assert proofs[0]["validated_by"] == "olga"
     assert users.charlie.get("/domains").json["items"] == []
     assert users.charlie.get("/domains?organisation=example-university").status == 404
-    assert users.charlie.get(f"/domains/{domain['id']}/validations").status == 404
 
 
 def test_a_person_is_disabled_and_enabled(users: Callers) -> None:
-    """By managers for their own people and by officers, under the portal's rules."""
+    """By managers for their own people and by officers; that others may not is for `test_route_matrix.py`."""
     members, own = "/organisations/example-university/members", User.objects.get(username="alice")
     here = f"{members}/{own.pk}"
-    for who, status in (("charlie", 404), ("bob", 403), ("alice", 403), ("rick", 403), ("nobody", 401)):
-        assert getattr(users, who).post(f"{here}/disable").status == status, who
     ids = dict(User.objects.values_list("username", "id"))
     for name, status in (("charlie", 404), ("olga", 404), ("meg", 403)):
         assert users.meg.post(f"{members}/{ids[name]}/disable").status == status, name
@@ -236,8 +230,6 @@ def test_looking_after_people_needs_a_token_that_may(users: Callers) -> None:
 def test_an_officer_records_an_ownership_check(users: Callers) -> None:
     path = "/organisations/example-university/domains"
     proof = {"domain": "Example.ORG", "how": "document", "details": "Letter of 1 May.", "reference": "L-1"}
-    assert users.alice.post(path, proof).status == 403
-    assert users.charlie.post(path, proof).status == 404
     made = users.olga.post(path, proof)
     assert (made.status, made.json["domain"], made.json["is_validated"]) == (201, "example.org", True)
     assert users.alice.post("/requests", body("www.example.org")).json["status"] == "issued"
@@ -256,4 +248,3 @@ def test_certificates_are_found_by_name_and_serial(users: Callers) -> None:
     (same,) = users.bob.get(f"/certificates?serial={found['serial'].upper()}").json["items"]
     assert same == found == users.bob.get(f"/certificates/{found['id']}").json
     assert users.charlie.get("/certificates").json["items"] == []
-    assert users.charlie.get(f"/certificates/{found['id']}").status == 404

@@ -10,9 +10,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from django.db import IntegrityError
 
-from certdesk.domain.actors import Actor, RaRole
+from certdesk.domain.actors import Actor
 from certdesk.domain.csr import PrivateKeyPasted, read_csr
-from certdesk.domain.errors import BadCsr, InvalidInput, NotAuthorized, NotFound, StateConflict
+from certdesk.domain.errors import BadCsr, InvalidInput, StateConflict
 from certdesk.domain.findings import Verdict
 from certdesk.domain.revocation import RevocationReason
 from certdesk.services.confirm import submit_request
@@ -142,20 +142,6 @@ def test_an_officer_unblocks_with_a_reason_and_the_block_stays_on_record(w: Worl
     ]
     assert block(w, key=key) != number
     assert refused(w, key)
-
-
-def test_only_officers_block_and_unblock_and_auditors_may_read(w: World) -> None:
-    rick, op = support.actor("rick", ra=RaRole.AUDITOR), support.actor("op", ra=RaRole.OPERATOR)
-    number = block(w)
-    assert len(list_blocked(actor=rick, limit=5, now=NOW)) == 1
-    for stranger in (w.alice, op):
-        with pytest.raises(NotFound):
-            list_blocked(actor=stranger, limit=5, now=NOW)
-    for who in (w.alice, op, rick):
-        with pytest.raises(NotAuthorized):
-            block(w, by=who)
-        with pytest.raises(NotAuthorized if who is rick else NotFound):
-            unblock_key(actor=who, blocked_id=number, reason="Mine.", now=NOW)
 
 
 def test_of_many_at_once_one_blocks_and_one_unblocks(w: World) -> None:

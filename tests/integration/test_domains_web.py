@@ -331,7 +331,6 @@ def test_the_pages_of_a_domain_and_of_a_request_show_what_caa_records_said(peopl
     """What forbids comes first, with the record to add; what is old says that it is asked anew."""
     number = submit(people.alice, "www.example.ac.uk").number
     domain = Domain.objects.get(adn="example.ac.uk")
-    stranger = actor("charlie", organisation=organisation("Other University"))
     for name, code, to_add, age in (
         ("www.example.ac.uk", "caa.authorised", "", timedelta(hours=1)),
         ("*.example.ac.uk", "caa.other_issuer", '*.example.ac.uk. CAA 0 issue "ours.example"', 9 * DAY),
@@ -362,8 +361,6 @@ def test_the_pages_of_a_domain_and_of_a_request_show_what_caa_records_said(peopl
         assert "*.example.ac.uk. CAA 0 issue &quot;ours.example&quot;" in card
         assert "192.0.2.53#53, signed (DNSSEC)" in card
         assert card.count("It is looked up again before anything is signed.") == 1
-        assert Client().get(path).status_code == 302
-        assert signed_in(stranger.label).get(path).status_code == 404
 
 
 def test_adding_a_domain_proves_nothing_and_leads_to_asking(people: World) -> None:
@@ -409,7 +406,6 @@ def test_r4_asking_from_the_domains_page_and_again(people: World) -> None:
 def test_r32_an_officer_validates_by_hand_and_again(people: World) -> None:
     add_domain(actor=people.alice, organisation_id=people.university, name="hand.org", now=timezone.now())
     page = reverse("domains-validate", args=[domain_id("hand.org")])
-    assert signed_in("alice").post(page, EVIDENCE).status_code == 403
     olga = signed_in("olga")
     half = olga.post(page, {**EVIDENCE, "evidence": ""})
     assert half.status_code == 422
