@@ -108,8 +108,7 @@ def test_a_name_that_nobody_has_shown_needs_a_challenge(
     assert one.post(url).json["status"] == "valid"
     assert [c["type"] for c in one.post(url).json["challenges"]] == ["http-01"]
     assert one.post(ordered.headers["Location"]).json["status"] == "ready"
-    done = one.finalize(ordered.json, make_csr("www.another.ac.uk"))
-    assert done.json["status"] == "valid"
+    assert one.finalize(ordered.json, make_csr("www.another.ac.uk")).json["status"] == "valid"
     # The proof counts for the portal as well, and the next order needs none.
     record = ValidationRecord.objects.get(method=Method.ACME_HTTP)
     assert (record.domain.adn, record.domain.organisation_id) == ("www.another.ac.uk", here.world.university)
@@ -140,8 +139,7 @@ def test_a_failed_challenge_says_why_and_ends_the_order(one: AcmeClient) -> None
     assert reply.json["error"]["detail"] == "The proof is not there."
     assert one.post(url).json["status"] == "invalid"
     assert one.post(ordered.headers["Location"]).json["status"] == "invalid"
-    refused = one.finalize(ordered.json, make_csr("www.another.ac.uk", NAME))
-    assert refused.problem == "orderNotReady"
+    assert one.finalize(ordered.json, make_csr("www.another.ac.uk", NAME)).problem == "orderNotReady"
     account = AcmeOrder.objects.get().account
     assert "orderNotReady" not in account.last_problem
     assert account.last_problem_at is not None

@@ -119,8 +119,7 @@ def test_an_unproven_address_is_not_certified(here: AcmeWorld) -> None:
     assert ordered.json["status"] == "pending"
     found = one.post(ordered.json["authorizations"][0]).json
     assert [challenge["type"] for challenge in found["challenges"]] == ["http-01", "tls-alpn-01"]
-    refused = one.finalize(ordered.json, make_csr(SIX))
-    assert refused.refusal == (403, "orderNotReady")
+    assert one.finalize(ordered.json, make_csr(SIX)).refusal == (403, "orderNotReady")
 
 
 def test_a_proof_of_one_address_reaches_no_other(here: AcmeWorld, network: Scripts) -> None:

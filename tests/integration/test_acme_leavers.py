@@ -126,8 +126,7 @@ def test_where_nobody_is_left_the_owner_stays_and_an_officer_is_not_one(here: Ac
     assert (row.owner, row.leavers) == ("boss", ("boss",))
     reveal_key(actor=here.world.olga, credential_id=made.credential_id, now=NOW)
     disable_account(actor=SYSTEM, user_id=_uid(here.world.olga), now=NOW)
-    row = get_credential(actor=here.world.otto, credential_id=made.credential_id)
-    assert row.leavers == ("boss", "olga")
+    assert get_credential(actor=here.world.otto, credential_id=made.credential_id).leavers == ("boss", "olga")
 
 
 def test_the_portal_leads_from_a_leaver_to_the_keys(here: AcmeWorld) -> None:

@@ -349,6 +349,5 @@ def test_what_was_prepared_before_the_lock_is_compared_under_it(
     assert refused.refusal == (503, "serverInternal")
     assert not Certificate.objects.exists()
     assert not Issuance.objects.exists()
-    done = one.finalize(order, make_csr(NAME))
-    assert done.json["status"] == "valid"
+    assert one.finalize(order, make_csr(NAME)).json["status"] == "valid"
     assert b"Renamed University" in bytes(Certificate.objects.get().der)

@@ -116,8 +116,7 @@ def test_the_same_key_makes_the_same_request_and_no_other(users: Callers) -> Non
 
 
 def test_a_bad_idempotency_key_is_refused(users: Callers) -> None:
-    reply = users.alice.post("/requests", body(), Idempotency_Key="x" * 129)
-    assert reply.status == 400
+    assert users.alice.post("/requests", body(), Idempotency_Key="x" * 129).status == 400
     assert not Request.objects.exists()
 
 
@@ -182,8 +181,7 @@ def test_an_internal_note_is_not_the_message_to_the_applicant(users: Callers, nu
         reply = who.get(f"/requests/{number}")
         assert reply.json["approvals"][-1]["message"] == "Welcome back."
         assert b"Deed on file" not in reply.content
-    record = ValidationRecord.objects.get(domain__adn="example.org")
-    assert record.evidence["details"] == EVIDENCE["details"]
+    assert ValidationRecord.objects.get(domain__adn="example.org").evidence["details"] == EVIDENCE["details"]
 
 
 @pytest.mark.parametrize("word", ["details", "note", "reason"])
@@ -272,8 +270,7 @@ def test_a_person_of_two_organisations_says_which(users: Callers) -> None:
     assert "second-college" in plain.json["errors"][0]["detail"]
     named = users.alice.post("/requests", body(organisation="second-college"))
     assert named.json["organisation"] == "Second College"
-    foreign = users.alice.post("/requests", body(organisation="other-college"))
-    assert foreign.status == 404
+    assert users.alice.post("/requests", body(organisation="other-college")).status == 404
 
 
 def test_the_list_pages_by_link_and_stays_in_the_organisation(users: Callers) -> None:

@@ -122,8 +122,7 @@ def test_no_cookie_is_carried_to_the_next_page(fetcher: SafeFetcher, web: Hostil
 
 
 def test_https_is_followed_whatever_its_certificate(fetcher: SafeFetcher, tls: HostileHttp) -> None:
-    found = _page(fetcher.get(f"http://{HOST}/to/301?https://{OTHER}/status/200%3Fsecured"))
-    assert found.body == b"secured"
+    assert _page(fetcher.get(f"http://{HOST}/to/301?https://{OTHER}/status/200%3Fsecured")).body == b"secured"
     assert tls.seen[-1].headers["Host"] == OTHER
 
 

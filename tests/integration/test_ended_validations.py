@@ -101,8 +101,7 @@ def test_a_decision_whose_time_was_read_before_the_end_sees_it_all_the_same(peop
     end(people)
     names = [f"www.{ADN}", *(f"{n}.{ADN}" for n in range(20))]
     for asked in (names[:1], names):  # a kept statement, and one made for so many names
-        facts = organisation_facts(organisation_row(people.university), names=asked, now=NOW)
-        assert facts.validations == ()
+        assert organisation_facts(organisation_row(people.university), names=asked, now=NOW).validations == ()
 
 
 @pytest.mark.parametrize("proven_by", ["an earlier proof", "a challenge"])
