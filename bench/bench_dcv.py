@@ -6,16 +6,17 @@ Run: `.venv/bin/python bench/bench_dcv.py [--names N]`. The claim: it takes as l
 import argparse
 import os
 import time
+from contextlib import ExitStack
 from datetime import timedelta
 
 from common import database, prepare_environment
 
 prepare_environment()
 
-from tests.harness.responder import Responder  # noqa: E402 - `common` says where the tests are
+from tests.harness.responder import responder  # noqa: E402 - `common` says where the tests are
 
-_dns = Responder()
-_dns.start()
+_ends = ExitStack()
+_dns = _ends.enter_context(responder())
 os.environ["CERTDESK_DNS_SERVERS"] = f'["{_dns.address}"]'
 
 from certdesk.conf import server  # noqa: E402 - the environment comes first
@@ -42,7 +43,7 @@ def main() -> None:
     options, _unknown = parser.parse_known_args()
     begin(names=options.names)
     measure(names=options.names)
-    _dns.stop()
+    _ends.close()
 
 
 def measure(*, names: int) -> None:

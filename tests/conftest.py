@@ -5,6 +5,8 @@ settings read the environment that is made here; so they are named here instead.
 loads no Django at all, which keeps it fast and shows that the domain needs none.
 """
 
+import hashlib
+import itertools
 import os
 import shutil
 from collections.abc import Generator
@@ -13,9 +15,12 @@ from pathlib import Path
 import django
 import hypothesis
 import pytest
+from django.apps import apps
 from django.db import connections
 from django.db.models.signals import post_migrate
+from pytest_django import DjangoDbBlocker
 
+from certdesk.domain import requests
 from tests.harness import environment, server
 from tests.harness.emptying import empty_quickly
 
@@ -26,6 +31,7 @@ hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
 
 _DATA = environment.prepare()
+_DATABASE = _DATA / "test.sqlite3"
 _LOG_LINES = 60
 _HERE = Path(__file__).parent
 _LONGEST_FIRST = (
@@ -84,9 +90,42 @@ def django_db_modify_db_settings(request: pytest.FixtureRequest) -> None:
         empty_quickly(connections["default"])
     else:
         told = connections["default"].settings_dict
-        told["TEST"]["NAME"] = str(_DATA / "test.sqlite3")
+        told["TEST"]["NAME"] = str(_DATABASE)
         assert "synchronous=FULL" in told["OPTIONS"]["init_command"], "production waits for the disk"
         told["OPTIONS"]["init_command"] += " PRAGMA synchronous=OFF;"
+
+
+@pytest.fixture(scope="session")
+def migrated(request: pytest.FixtureRequest) -> Path:
+    """Where an earlier run has left the empty database of these migrations; they take ten seconds."""
+    assert request.config.cache is not None
+    digest = hashlib.sha256(django.__version__.encode())
+    paths = (Path(app.path).glob("migrations/*.py") for app in apps.get_app_configs())
+    for path in sorted([*itertools.chain(*paths), Path(requests.__file__)]):
+        digest.update(path.read_bytes())
+    return request.config.cache.mkdir("migrated") / f"{digest.hexdigest()}.sqlite3"
+
+
+@pytest.fixture(scope="session")
+def django_db_keepdb(migrated: Path) -> bool:
+    """Whether it is there; then it is copied, and there is nothing left to migrate. Not on PostgreSQL."""
+    known = not environment.uses_postgres() and migrated.exists()
+    if known:
+        shutil.copy(migrated, _DATABASE)
+    return known
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(
+    django_db_setup: None, django_db_blocker: DjangoDbBlocker, migrated: Path, *, django_db_keepdb: bool
+) -> None:
+    """Keep a new one for the next run. Workers may do so at the same moment."""
+    del django_db_setup
+    if not (django_db_keepdb or environment.uses_postgres()):
+        unfinished = migrated.with_suffix(f".{os.getpid()}")
+        with django_db_blocker.unblock(), connections["default"].cursor() as cursor:
+            cursor.execute("VACUUM INTO %s", [str(unfinished)])
+        unfinished.replace(migrated)
 
 
 def _make_no_permissions() -> None:
@@ -114,9 +153,7 @@ def _refuse_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Item,
-) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Turn a skip into a failure where nothing may be skipped; show a failed story its server's log."""
     report = yield
     _refuse_skip(report)

@@ -46,6 +46,11 @@ class Reply:
             return ""
         return str(self.json["type"]).removeprefix("urn:ietf:params:acme:error:")
 
+    @property
+    def refusal(self) -> tuple[int, str]:
+        """The status and the problem."""
+        return self.status, self.problem
+
 
 class Transport(Protocol):
     """Sends one request to an absolute URL."""
@@ -167,6 +172,17 @@ class AcmeClient:
         if reply.status in (200, 201):
             self.kid = reply.headers["Location"]
         return reply
+
+    def key_change(self, key: Key, header: Mapping[str, Any] | None = None, **payload: Any) -> dict[str, Any]:
+        """The message that asks for this key (RFC 8555 7.3.5); a member that is None is left out."""
+        told = {"account": self.kid, "oldKey": public(self.key), **payload}
+        kept = {name: value for name, value in told.items() if value is not None}
+        usual = {"alg": "ES256", "jwk": public(key), "url": self.at["keyChange"]}
+        return sign(json.dumps(kept).encode(), key, {**usual, **(header or {})})
+
+    def change_key(self, key: Key, header: Mapping[str, Any] | None = None, **payload: Any) -> Reply:
+        """Sends it; this client goes on signing with its own key."""
+        return self.post(self.at["keyChange"], self.key_change(key, header, **payload))
 
     def order(self, *names: str, **payload: Any) -> Reply:
         """A new order for DNS names and IP addresses."""

@@ -17,6 +17,7 @@ from typing import Any
 from urllib.error import URLError
 from urllib.request import urlopen
 
+from tests.harness.processes import ended, started
 from tests.harness.served import served_certificate
 
 _MODULES = Path("/usr/lib/apache2/modules")
@@ -62,24 +63,9 @@ class Apache:
             account = {"user": _ACCOUNT, "group": _ACCOUNT, "extra_groups": ()}
             for path in (self.folder, *self.folder.rglob("*")):
                 shutil.chown(path, _ACCOUNT, _ACCOUNT)
-        with (self.folder / "start.log").open("wb") as out:
-            self.process = subprocess.Popen(
-                [
-                    _find() or "apache2",
-                    "-d",
-                    self.folder,
-                    "-f",
-                    self.folder / "httpd.conf",
-                    "-D",
-                    "FOREGROUND",
-                ],
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=out,
-                cwd=self.folder,
-                start_new_session=True,
-                **account,
-            )
+        command = [_find() or "apache2", "-d", str(self.folder), "-f", f"{self.folder}/httpd.conf"]
+        log = self.folder / "start.log"
+        self.process = started([*command, "-D", "FOREGROUND"], log=log, cwd=self.folder, **account)
 
     def restart(self) -> None:
         """Restart it gracefully: it then serves the certificates that it has fetched meanwhile."""
@@ -89,12 +75,7 @@ class Apache:
     def stop(self) -> None:
         """End it and delete its folder."""
         if self.process is not None:
-            self.process.terminate()
-            try:
-                self.process.wait(timeout=_STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                os.killpg(self.process.pid, signal.SIGKILL)
-                self.process.wait()
+            ended(self.process, seconds=_STOP_SECONDS)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def status(self, domain: str) -> dict[str, Any]:

@@ -14,11 +14,7 @@ def empty_quickly(connection: BaseDatabaseWrapper) -> None:
     """Let `flush`, with which Django ends such tests, delete rows. Needs a superuser, as the tests' is."""
 
     def sql_flush(
-        style: Style,
-        tables: Sequence[str],
-        *,
-        reset_sequences: bool = False,
-        allow_cascade: bool = False,
+        style: Style, tables: Sequence[str], *, reset_sequences: bool = False, allow_cascade: bool = False
     ) -> list[str]:
         assert not reset_sequences, "no test asks for this"
         assert not allow_cascade, "no test asks for this"

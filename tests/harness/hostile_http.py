@@ -9,8 +9,8 @@ import contextlib
 import socket
 import ssl
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -20,6 +20,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from tests.harness.acme_certificates import KEY
+from tests.harness.served import Quiet
 
 _PAUSE_SECONDS = 0.03
 
@@ -32,13 +33,15 @@ class Seen:
     headers: Message
 
 
-class _Server(ThreadingHTTPServer):
+class HostileHttp(ThreadingHTTPServer):
+    """The server, over TLS where there is a context; `seen` are the requests so far."""
+
     daemon_threads = True
     block_on_close = False
 
-    def __init__(self, *, over: threading.Event, context: ssl.SSLContext | None) -> None:
+    def __init__(self, context: ssl.SSLContext | None = None) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.over, self.context = over, context
+        self.over, self.context = threading.Event(), context
         self.seen: list[Seen] = []
 
     def finish_request(self, request: object, client_address: object) -> None:
@@ -54,13 +57,15 @@ class _Server(ThreadingHTTPServer):
     def handle_error(self, request: object, client_address: object) -> None:
         """Clients that hang up are what the tests are about."""
 
+    def shutdown(self) -> None:
+        """End what never ends as well."""
+        self.over.set()
+        super().shutdown()
 
-class _Handler(BaseHTTPRequestHandler):
+
+class _Handler(Quiet, BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    server: _Server
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class calls it so
-        """Quiet."""
+    server: HostileHttp
 
     def do_GET(self) -> None:
         self.server.seen.append(Seen(path=self.path, headers=self.headers))
@@ -143,59 +148,26 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(b"too little")
 
 
-@dataclass(slots=True, kw_only=True)
-class HostileHttp:
-    """The server; with a folder, over TLS, and `alpn` certificates are shown for `acme-tls/1` by SNI."""
+def hostile_tls(folder: Path, *, plain: bytes, alpn: Mapping[str, bytes]) -> ssl.SSLContext:
+    """A context that shows `alpn` certificates for `acme-tls/1` by SNI, and otherwise `plain`.
 
-    folder: Path | None = None
-    alpn: dict[str, bytes] = field(default_factory=dict)
-    _over: threading.Event = field(default_factory=threading.Event)
-    _server: _Server | None = None
+    All are DER, for the harness's key.
+    """
 
-    @property
-    def port(self) -> int:
-        assert self._server is not None
-        port: int = self._server.server_address[1]
-        return port
-
-    @property
-    def seen(self) -> list[Seen]:
-        """The requests so far."""
-        assert self._server is not None
-        return self._server.seen
-
-    def start(self, *, certificate: bytes = b"") -> None:
-        """Listens when this returns. `certificate` (DER, for the harness's key) is the one for plain TLS."""
-        context = self._context(certificate) if self.folder is not None else None
-        self._server = _Server(over=self._over, context=context)
-        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
-
-    def stop(self) -> None:
-        self._over.set()
-        if self._server is not None:
-            self._server.shutdown()
-            self._server.server_close()
-
-    def _context(self, certificate: bytes) -> ssl.SSLContext:
-        plain = self._context_for(certificate, "plain", protocols=["http/1.1"])
-        by_name = {
-            name: self._context_for(der, name, protocols=["acme-tls/1"]) for name, der in self.alpn.items()
-        }
-
-        def choose(
-            secured: ssl.SSLObject | ssl.SSLSocket, name: str | None, _context: ssl.SSLContext
-        ) -> None:
-            secured.context = by_name.get(name or "", plain)
-
-        plain.sni_callback = choose
-        return plain
-
-    def _context_for(self, der: bytes, name: str, *, protocols: list[str]) -> ssl.SSLContext:
-        assert self.folder is not None
-        path = self.folder / f"{name}.pem"
+    def context_for(der: bytes, name: str, protocol: str) -> ssl.SSLContext:
+        path = folder / f"{name}.pem"
         key = KEY.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         path.write_bytes(x509.load_der_x509_certificate(der).public_bytes(Encoding.PEM) + key)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(path)
-        context.set_alpn_protocols(protocols)
+        context.set_alpn_protocols([protocol])
         return context
+
+    usual = context_for(plain, "plain", "http/1.1")
+    by_name = {name: context_for(der, name, "acme-tls/1") for name, der in alpn.items()}
+
+    def choose(secured: ssl.SSLObject | ssl.SSLSocket, name: str | None, _context: ssl.SSLContext) -> None:
+        secured.context = by_name.get(name or "", usual)
+
+    usual.sni_callback = choose
+    return usual

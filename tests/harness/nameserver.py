@@ -1,7 +1,7 @@
 """Real name servers for tests: knot answers for zones that the test writes, unbound resolves and validates.
 
 All of it lives on the loopback address, on ports of its own, below one temporary folder. The zones that are
-signed have a trust anchor each, so that no root is needed. `Silent` takes questions and never answers.
+signed have a trust anchor each, so that no root is needed.
 """
 
 import contextlib
@@ -27,6 +27,7 @@ from dns.dnssectypes import Algorithm, DSDigest
 from dns.message import make_query
 
 from tests.harness.ports import free_port
+from tests.harness.processes import ended, started
 from tests.harness.waiting import wait_until
 
 _HOST = "127.0.0.1"
@@ -94,23 +95,6 @@ def _make(zone: Zone) -> _Made:
 
 
 @dataclass(slots=True, kw_only=True)
-class Silent:
-    """A port that takes questions by UDP and never answers one."""
-
-    port: int = 0
-    _socket: socket.socket | None = None
-
-    def start(self) -> None:
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.bind((_HOST, 0))
-        self.port = self._socket.getsockname()[1]
-
-    def stop(self) -> None:
-        if self._socket is not None:
-            self._socket.close()
-
-
-@dataclass(slots=True, kw_only=True)
 class NameServers:
     """One authoritative and one recursive server, and what the second forwards where.
 
@@ -124,7 +108,8 @@ class NameServers:
     authoritative_port: int = 0
     recursive_port: int = 0
     folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="certdesk-dns-")))
-    _silent: Silent = field(default_factory=Silent)
+    #: It takes questions by UDP and never answers one.
+    _silent: socket.socket = field(default_factory=lambda: socket.socket(type=socket.SOCK_DGRAM))
     _running: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def start(self) -> None:
@@ -134,7 +119,7 @@ class NameServers:
             NameServerFailed: when one ends instead.
         """
         self.authoritative_port, self.recursive_port = free_port(), free_port()
-        self._silent.start()
+        self._silent.bind((_HOST, 0))
         made = {zone.name: _make(zone) for zone in self.zones}
         for name, one in made.items():
             (self.folder / f"{name}.zone").write_text(one.text, encoding="utf-8")
@@ -144,15 +129,9 @@ class NameServers:
     def stop(self) -> None:
         """End both and delete their folder; harmless when done twice."""
         for process in reversed(self._running):
-            process.terminate()
-        for process in self._running:
-            try:
-                process.wait(timeout=_STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            ended(process, seconds=_STOP_SECONDS)
         self._running.clear()
-        self._silent.stop()
+        self._silent.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _run(self, program: str, *arguments: str | Path, port: int) -> None:
@@ -160,15 +139,7 @@ class NameServers:
         if path is None:
             raise NameServerFailed(f"{program} is not installed")
         log = self.folder / f"{program}.log"
-        with log.open("wb") as out:
-            process = subprocess.Popen(
-                [path, *arguments],
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=out,
-                cwd=self.folder,
-                start_new_session=True,
-            )
+        process = started([path, *arguments], log=log, cwd=self.folder)
         self._running.append(process)
 
         def answers() -> bool:
@@ -199,7 +170,7 @@ class NameServers:
 
     def _unbound_conf(self, made: Mapping[str, _Made]) -> Path:
         ports = dict.fromkeys((*made, *self.lame), self.authoritative_port)
-        ports |= dict.fromkeys(self.slow, self._silent.port)
+        ports |= dict.fromkeys(self.slow, self._silent.getsockname()[1])
         stubs = "".join(
             f'stub-zone:\n  name: "{name}."\n  stub-addr: {_HOST}@{port}\n' for name, port in ports.items()
         )

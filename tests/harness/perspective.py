@@ -3,9 +3,7 @@
 import contextlib
 import secrets
 import socketserver
-import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
@@ -15,6 +13,8 @@ import httpx2
 
 from certdesk.dcv.mpic.coordinator import PerspectiveAddress
 from tests.harness.ports import free_port
+from tests.harness.processes import ended, started
+from tests.harness.served import Quiet, answering
 from tests.harness.waiting import wait_until
 
 Application = Callable[[WSGIEnvironment, StartResponse], Iterable[bytes]]
@@ -28,21 +28,16 @@ class _Server(WSGIServer):
         self.setup_environ()
 
 
-class _Quiet(WSGIRequestHandler):
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class calls it so
-        """Quiet."""
+class _Quiet(Quiet, WSGIRequestHandler):
+    pass
 
 
 @contextlib.contextmanager
 def serving(application: Application, *, address: str) -> Iterator[str]:
     """The URL of an application that answers at this loopback address until the block ends."""
     server = make_server(address, 0, application, server_class=_Server, handler_class=_Quiet)
-    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    try:
+    with answering(server):
         yield f"http://{address}:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
 
 
 @contextlib.contextmanager
@@ -52,17 +47,8 @@ def running_perspective(folder: Path, *, resolver: str) -> Iterator[PerspectiveA
     token_file, log = folder / "token", folder / "perspective.log"
     token_file.write_text(f"{token}\n", encoding="utf-8")
     url = f"http://127.0.0.1:{port}"
-    with log.open("wb") as out:
-        process = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "certdesk", "perspective", "--code", "ripe.here"),
-                *("--token-file", str(token_file), "--port", str(port), "--resolver", resolver),
-            ],
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=out,
-            start_new_session=True,
-        )
+    told = ("--code", "ripe.here", "--token-file", token_file, "--port", str(port), "--resolver", resolver)
+    process = started([sys.executable, "-m", "certdesk", "perspective", *told], log=log)
 
     def answers() -> bool:
         assert process.poll() is None, log.read_text(encoding="utf-8")
@@ -74,9 +60,4 @@ def running_perspective(folder: Path, *, resolver: str) -> Iterator[PerspectiveA
         wait_until(answers, seconds=150, what="the perspective to answer")
         yield PerspectiveAddress(code="ripe.here", url=url, token=token)
     finally:
-        process.terminate()
-        try:
-            process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        ended(process, seconds=10)

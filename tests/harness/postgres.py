@@ -24,6 +24,7 @@ from typing import TypedDict
 import psycopg
 
 from tests.harness.ports import free_port
+from tests.harness.processes import ended, started
 from tests.harness.waiting import wait_until
 
 _SUPERUSER = "certdesk"
@@ -110,13 +111,8 @@ class Cluster:
 
     def stop(self) -> None:
         """End the server and delete its folder; harmless when done twice."""
-        if self.process is not None and self.process.poll() is None:
-            self.process.send_signal(signal.SIGINT)  # PostgreSQL's "fast shutdown"
-            try:
-                self.process.wait(timeout=_STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
+        if self.process is not None:
+            ended(self.process, seconds=_STOP_SECONDS, by=signal.SIGINT)  # PostgreSQL's "fast shutdown"
         self.process = None
         shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -132,16 +128,8 @@ class Cluster:
 
     def _start(self) -> None:
         settings = [part for name, value in _SETTINGS.items() for part in ("-c", f"{name}={value}")]
-        with (self.folder / "log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [self.programs / "postgres", "-D", self.folder / "data", "-p", str(self.port), *settings],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                cwd=self.folder,
-                start_new_session=True,  # Ctrl-C ends the tests first; they end the server.
-                **_account(),
-            )
+        command = [f"{self.programs}/postgres", "-D", f"{self.folder}/data", "-p", str(self.port), *settings]
+        self.process = started(command, log=self.folder / "log", cwd=self.folder, **_account())
         wait_until(self._answers, seconds=_START_SECONDS, what="PostgreSQL to answer")
 
 

@@ -4,12 +4,10 @@ For stories and benchmarks in which records come and go. What real name servers 
 (`tests.harness.nameserver`).
 """
 
-import socket
+import contextlib
+import socketserver
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any
+from contextlib import AbstractContextManager
 
 import dns.flags
 import dns.message
@@ -17,46 +15,41 @@ import dns.rcode
 import dns.rdatatype
 import dns.rrset
 
+from tests.harness.served import answering
+
 _SOA = "ns.invalid. hostmaster.invalid. 1 3600 600 86400 60"
 
 
-@dataclass(slots=True)
-class Responder:
+class _Handler(socketserver.BaseRequestHandler):
+    server: "Responder"
+
+    def handle(self) -> None:
+        wire, listening = self.request
+        query = dns.message.from_wire(wire)
+        name = query.question[0].name.to_text(omit_final_dot=True).lower()
+
+        def reply() -> None:
+            with contextlib.suppress(OSError):  # closed meanwhile
+                listening.sendto(self.server.answer(query, name), self.client_address)
+
+        threading.Timer(self.server.delays.get(name, 0), reply).start()
+
+
+class Responder(socketserver.UDPServer):
     """`records`: name and type → values. `delays`: name → seconds before its answer."""
 
-    records: dict[tuple[str, str], list[str]] = field(default_factory=dict)
-    delays: dict[str, float] = field(default_factory=dict)
-    port: int = 0
-    _socket: socket.socket | None = None
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.records: dict[tuple[str, str], list[str]] = {}
+        self.delays: dict[str, float] = {}
 
     @property
     def address(self) -> str:
         """As a setting names it."""
-        return f"127.0.0.1#{self.port}"
+        return f"127.0.0.1#{self.server_address[1]}"
 
-    def start(self) -> None:
-        """Listen on a free port of the loopback."""
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.bind(("127.0.0.1", 0))
-        self.port = self._socket.getsockname()[1]
-        threading.Thread(target=self._serve, args=(self._socket,), daemon=True).start()
-
-    def stop(self) -> None:
-        """Stop listening."""
-        if self._socket is not None:
-            self._socket.close()
-
-    def _serve(self, listening: socket.socket) -> None:
-        while True:
-            try:
-                wire, peer = listening.recvfrom(4096)
-            except OSError:  # closed
-                return
-            query = dns.message.from_wire(wire)
-            name = query.question[0].name.to_text(omit_final_dot=True).lower()
-            threading.Timer(self.delays.get(name, 0), self._answer, (listening, query, name, peer)).start()
-
-    def _answer(self, listening: socket.socket, query: dns.message.Message, name: str, peer: Any) -> None:  # noqa: ANN401 - an address as the socket gives it
+    def answer(self, query: dns.message.Message, name: str) -> bytes:
+        """What the table says."""
         response = dns.message.make_response(query, recursion_available=True)
         response.flags |= dns.flags.AD
         question = query.question[0]
@@ -68,18 +61,9 @@ class Responder:
             known = any(held == name for held, _kind in self.records)
             response.set_rcode(dns.rcode.NOERROR if known else dns.rcode.NXDOMAIN)
             response.authority.append(dns.rrset.from_text(question.name.parent(), 60, "IN", "SOA", _SOA))
-        try:
-            listening.sendto(response.to_wire(), peer)
-        except OSError:  # closed meanwhile
-            return
+        return response.to_wire()
 
 
-@contextmanager
-def responder() -> Iterator[Responder]:
-    """A running one."""
-    one = Responder()
-    one.start()
-    try:
-        yield one
-    finally:
-        one.stop()
+def responder() -> AbstractContextManager[Responder]:
+    """A running one, on a free port of the loopback."""
+    return answering(Responder())

@@ -15,6 +15,7 @@ from typing import Any
 
 from tests.harness.environment import plain
 from tests.harness.ports import free_port
+from tests.harness.processes import started
 from tests.harness.waiting import wait_until
 
 _READY_SECONDS = 150  # some ten on an idle machine, far more beside other work
@@ -82,15 +83,8 @@ class DemoServer:
             ServerFailed: when it ends instead.
         """
         self.data.parent.mkdir(parents=True, exist_ok=True)
-        with self._log_file.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "certdesk", "serve", "--demo"],
-                env=self._environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,  # so that its children can be killed with it
-            )
+        command = [sys.executable, "-m", "certdesk", "serve", "--demo"]
+        self.process = started(command, log=self._log_file, env=self._environment())
         wait_until(self._is_ready, seconds=_READY_SECONDS, what=f"{self.base_url}/readyz to answer 200")
 
     def stop(self) -> None:

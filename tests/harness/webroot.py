@@ -2,15 +2,15 @@
 
 import contextlib
 import functools
-import threading
 from collections.abc import Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from tests.harness.served import Quiet, answering
 
-class _Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class calls it so
-        """Write nothing: what was fetched is in the portal's evidence."""
+
+class _Files(Quiet, SimpleHTTPRequestHandler):
+    """What was fetched is in the portal's evidence."""
 
 
 @contextlib.contextmanager
@@ -18,12 +18,6 @@ def webroot(folder: Path, *, port: int) -> Iterator[Path]:
     """Serve this folder on the loopback; the folder in it where proofs by http-01 belong (RFC 8555 8.3)."""
     challenges = folder / ".well-known" / "acme-challenge"
     challenges.mkdir(parents=True)
-    server = ThreadingHTTPServer(("127.0.0.1", port), functools.partial(_Quiet, directory=str(folder)))
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    try:
+    handler = functools.partial(_Files, directory=str(folder))
+    with answering(ThreadingHTTPServer(("127.0.0.1", port), handler)):
         yield challenges
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

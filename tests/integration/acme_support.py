@@ -11,16 +11,17 @@ from urllib.parse import unquote
 
 from certdesk.acme.application import application
 from certdesk.dcv.base import Challenge, Network, NotValidated, Outcome, Problem, Record, Validated
-from certdesk.dcv.fetch import Fetched, NotFetched
-from certdesk.dcv.resolver import Answer, Status
+from certdesk.dcv.conformance import faulty
+from certdesk.dcv.resolver import Status
 from certdesk.domain.acme_credentials import Limits
-from certdesk.domain.actors import Actor
+from certdesk.domain.actors import Actor, OrgRole
 from certdesk.domain.evidence import Method
 from certdesk.domain.requests import OrganisationId
+from certdesk.domain.requests import Status as RequestStatus
 from certdesk.services import runtime
 from certdesk.services.acme_credentials import CredentialKey, create_credential
 from tests.harness.acme_client import AcmeClient, Reply
-from tests.integration.support import NOW, World, configured, manager, world
+from tests.integration.support import NOW, World, actor, configured, manager, state_of, world
 
 
 def in_room(method: str, url: str, *, body: bytes, headers: Mapping[str, str]) -> Reply:
@@ -59,10 +60,20 @@ class AcmeWorld:
 
     def registered(self) -> AcmeClient:
         """A client with an account."""
-        made = client()
-        reply = made.register(self.credential.kid, self.credential.hmac_key)
-        assert reply.status == 201, reply.body
-        return made
+        return registered(self.credential)
+
+
+def registered(eab: CredentialKey, **fields: object) -> AcmeClient:
+    """A client with an account by this credential."""
+    made = client(**fields)
+    reply = made.register(eab.kid, eab.hmac_key)
+    assert reply.status == 201, reply.body
+    return made
+
+
+def client_of(home: OrganisationId) -> AcmeClient:
+    """A client of another organisation, by a credential of its manager's."""
+    return registered(credential(actor(f"manager{home}", organisation=home, role=OrgRole.MANAGER), home))
 
 
 def acme_world(limits: Limits | None = None) -> AcmeWorld:
@@ -79,29 +90,15 @@ def credential(by: Actor, of: OrganisationId, limits: Limits | None = None) -> C
     )
 
 
-@dataclass(slots=True)
-class SilentResolver:
-    """A resolver that is never asked."""
-
-    def lookup(self, name: str, kind: str) -> Answer:  # noqa: ARG002 - the protocol's signature
-        """Fail."""
-        return Answer(status=Status.SERVFAIL)
-
-
-@dataclass(slots=True)
-class SilentFetcher:
-    """A fetcher that reaches nobody."""
-
-    def get(self, url: str, *, ip_address: str = "") -> Fetched | NotFetched:  # noqa: ARG002 - as above
-        """Fail."""
-        return NotFetched(code="fetch.refused", detail="Nobody answers.")
-
-    def connect_tls_alpn(self, host: str) -> bytes | NotFetched:  # noqa: ARG002 - as above
-        """Fail."""
-        return NotFetched(code="fetch.refused", detail="Nobody answers.")
-
-
-NOWHERE = Network(resolver=SilentResolver(), fetcher=SilentFetcher())
+def waiting(one: AcmeClient, *names: str, says: str = "Waiting for manual approval", **more: object) -> int:
+    """Order what a human decides; the number of the request that waits for it."""
+    reply = one.order(*names, **more)
+    assert reply.refusal == (403, "rejectedIdentifier"), reply.body
+    number = int(reply.json["request"])
+    assert f"/requests/{number}/" in reply.json["detail"]
+    assert says in reply.json["detail"]
+    assert state_of(number) is RequestStatus.WAITING_FOR_APPROVAL
+    return number
 
 
 @dataclass(slots=True)
@@ -122,7 +119,7 @@ class ScriptedValidator:
         self,
         challenge: Challenge,
         *,
-        network: Network,  # noqa: ARG002 - as above
+        network: Network,  # noqa: ARG002 - the protocol's signature
         now: datetime,
     ) -> Outcome:
         """Answer as the script says."""
@@ -140,12 +137,16 @@ class ScriptedValidator:
         return NotValidated(problem=problem, record=record)
 
 
+#: Those of a test, by method.
+Scripts = dict[Method, ScriptedValidator]
+
+
 @contextmanager
-def scripted_network() -> Iterator[dict[Method, ScriptedValidator]]:
+def scripted_network() -> Iterator[Scripts]:
     """Work with validators that the test fills: one for each of http-01, dns-01 and tls-alpn-01."""
     methods = (Method.ACME_HTTP, Method.ACME_DNS, Method.ACME_TLS_ALPN)
     found = {method: ScriptedValidator(method=method) for method in methods}
-    with configured(network=NOWHERE, validators=found):
+    with configured(network=faulty(Status.SERVFAIL), validators=found):
         yield found
 
 

@@ -53,9 +53,7 @@ class Caller:
         """POST as a form with the CSR as a file."""
         asked = {"duration_years": "1", "server_software": "nginx", **fields}
         response = self.client.post(
-            ROOT + path,
-            data={**asked, "csr": SimpleUploadedFile("my.csr", csr)},
-            headers=self._headers({}),
+            ROOT + path, data={**asked, "csr": SimpleUploadedFile("my.csr", csr)}, headers=self._headers({})
         )
         return Reply(response.status_code, dict(response.headers), response.content)
 
@@ -113,12 +111,7 @@ def callers() -> Callers:
 
 def body(*names: str, **more: object) -> dict[str, object]:
     """A submission as JSON; for a new name under example.ac.uk unless told otherwise."""
-    return {
-        "csr": support.csr(*names).decode(),
-        "duration_years": 1,
-        "server_software": "nginx",
-        **more,
-    }
+    return {"csr": support.csr(*names).decode(), "duration_years": 1, "server_software": "nginx", **more}
 
 
 def with_token(who: Actor) -> Caller:

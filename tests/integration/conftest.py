@@ -17,7 +17,8 @@ from certdesk.backends.registry import load_backends
 
 if TYPE_CHECKING:
     from certdesk.domain.actors import Actor
-    from tests.integration.acme_support import AcmeWorld
+    from tests.harness.acme_client import AcmeClient
+    from tests.integration.acme_support import AcmeWorld, Scripts
     from tests.integration.api_calls import Callers
     from tests.integration.proving import Outside
     from tests.integration.support import World
@@ -71,16 +72,33 @@ def net() -> Iterator["Outside"]:
 
 
 @pytest.fixture
-def here() -> "AcmeWorld":
-    """Example University with a manager and an ACME credential."""
+def here(transactional_db: None, network: "Scripts") -> "AcmeWorld":
+    """Example University with a manager and an ACME credential; nobody looks outside."""
+    del transactional_db, network
     from tests.integration.acme_support import acme_world  # noqa: PLC0415 - settings come first
 
     return acme_world()
 
 
 @pytest.fixture
-def users() -> "Callers":
+def one(here: "AcmeWorld") -> "AcmeClient":
+    """An ACME client with an account by that credential."""
+    return here.registered()
+
+
+@pytest.fixture
+def network() -> Iterator["Scripts"]:
+    """Validators that the test fills, in place of those that look outside: by method."""
+    from tests.integration.acme_support import scripted_network  # noqa: PLC0415 - settings come first
+
+    with scripted_network() as scripts:
+        yield scripts
+
+
+@pytest.fixture
+def users(transactional_db: None) -> "Callers":
     """The people of most stories, each with a token."""
+    del transactional_db
     from tests.integration.api_calls import callers  # noqa: PLC0415 - models exist once Django is set up
 
     return callers()

@@ -18,14 +18,7 @@ from certdesk.services import issuance
 from certdesk.services.acme_orders import OrderView, order_view
 from certdesk.services.confirm import submit_another, submit_request
 from certdesk.services.requests import create_request
-from certdesk.store.models import (
-    AcmeAccount,
-    AcmeOrder,
-    Certificate,
-    Issuance,
-    Request,
-    Revocation,
-)
+from certdesk.store.models import AcmeAccount, AcmeOrder, Certificate, Issuance, Request, Revocation
 from certdesk.store.selectors.certificates import Filters, list_certificates
 from tests.harness.acme_client import Reply, make_csr
 from tests.integration.acme_support import acme_world

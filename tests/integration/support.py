@@ -9,9 +9,10 @@ import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from http import HTTPStatus
 from typing import Any, TypeVar, cast
 
 from cryptography import x509
@@ -20,7 +21,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, load_der_public_key
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from django.db import connection
+from django.http import HttpResponse
 from django.test import Client
+from django.urls import reverse
 
 from certdesk.backends.base import Backend
 from certdesk.domain.actors import Actor, OrgRole, RaRole
@@ -36,15 +39,7 @@ from certdesk.services.notices import note_told, tell_applicant
 from certdesk.services.organisations import Evidence, validate_domain
 from certdesk.services.requests import Created, Submission, create_request
 from certdesk.services.validation import ask_by_email
-from certdesk.store.models import (
-    AuditEvent,
-    Issuance,
-    Membership,
-    Organisation,
-    Request,
-    RequestEvent,
-    User,
-)
+from certdesk.store.models import AuditEvent, Issuance, Membership, Organisation, Request, RequestEvent, User
 from certdesk.store.selectors.people import actor_for_user
 
 #: A made-up present; tests move on from here by passing later times.
@@ -87,9 +82,29 @@ def actor(
     return actor_for_user(user)
 
 
-def signed_in(username: str) -> Client:
+class Browser(Client):
+    """A browser that knows pages by the names of their addresses."""
+
+    def page(self, name: str, /, *args: object, **query: str) -> str:
+        """A page, as text."""
+        answer = self.get(reverse(name, args=args), query)
+        assert answer.status_code == HTTPStatus.OK, answer.content
+        return str(answer.content.decode())
+
+    def send(self, name: str, /, *args: object, **form: object) -> HttpResponse:
+        """The answer to a form."""
+        answer = self.post(reverse(name, args=args), form)
+        assert isinstance(answer, HttpResponse)
+        return answer
+
+    def sent(self, name: str, /, *args: object, **form: object) -> str:
+        """The page that a form leads to in the end, as text."""
+        return str(self.post(reverse(name, args=args), form, follow=True).content.decode())
+
+
+def signed_in(username: str) -> Browser:
     """The browser of somebody who has signed in."""
-    client = Client()
+    client = Browser()
     user = User.objects.get(username=username)
     client.force_login(user)
     return client
@@ -166,10 +181,7 @@ def csr(*names: str, key: ec.EllipticCurvePrivateKey | None = None) -> bytes:
 def submission(of: OrganisationId, *names: str, years: int = 1, upload: bytes | None = None) -> Submission:
     """What an applicant would send."""
     return Submission(
-        organisation_id=of,
-        upload=upload or csr(*names),
-        duration_years=years,
-        server_software="nginx",
+        organisation_id=of, upload=upload or csr(*names), duration_years=years, server_software="nginx"
     )
 
 
@@ -248,18 +260,9 @@ def notify(event_id: int) -> bool:
 
 def copies(number: int, *, count: int, **changes: object) -> list[RequestId]:
     """Rows like that of one request: cheap, without history or audit."""
-    template = Request.objects.get(id=number)
-    names = [f.attname for f in Request._meta.concrete_fields if f.attname != "id"]
-    rows = [
-        Request(
-            **{
-                **{name: getattr(template, name) for name in names},
-                "idempotency_key": f"copy-{next(_numbers)}",
-                **changes,
-            }
-        )
-        for _ in range(count)
-    ]
+    row = Request.objects.values().get(id=number) | changes
+    del row["id"]
+    rows = [Request(**row | {"idempotency_key": f"copy-{next(_numbers)}"}) for _ in range(count)]
     return [RequestId(row.pk) for row in Request.objects.bulk_create(rows)]
 
 
@@ -304,17 +307,7 @@ def audit_problems() -> list[str]:
     """What is wrong with the audit chain, recomputed from its rows alone."""
     problems, previous, expected = [], GENESIS, 1
     for row in AuditEvent.objects.order_by("seq"):
-        entry = Entry(
-            seq=row.seq,
-            at=row.at,
-            actor=row.actor,
-            user_id=row.user_id,
-            action=row.action,
-            object_type=row.object_type,
-            object_id=row.object_id,
-            organisation_id=row.organisation_id,
-            data=row.data,
-        )
+        entry = Entry(**{one.name: getattr(row, one.name) for one in fields(Entry)})
         if row.seq != expected:
             problems.append(f"{row.seq}: gap")
         if row.previous_hash != previous:

@@ -1,13 +1,12 @@
 """Policy decides for ACME as for the portal: what a human has to decide is refused at once and waits."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 import time_machine
 
-from certdesk.domain.actors import OrgRole
-from certdesk.domain.errors import NotFound
 from certdesk.domain.evidence import Method
 from certdesk.domain.requests import Status
 from certdesk.services import runtime
@@ -18,10 +17,9 @@ from certdesk.services.validation import refresh_waiting, wake_waiting
 from certdesk.store.models import AcmeAccount, AcmeOrder, Certificate, Issuance, Request
 from certdesk.store.selectors.requests import get_request
 from tests.harness.acme_client import AcmeClient, make_csr, names_in
-from tests.integration.acme_support import AcmeWorld, client, credential, scripted_network
+from tests.integration.acme_support import AcmeWorld, Scripts, client_of, waiting
 from tests.integration.support import (
     NOW,
-    actor,
     approve,
     audit_problems,
     configured,
@@ -31,36 +29,20 @@ from tests.integration.support import (
     submit,
 )
 
-pytestmark = pytest.mark.django_db(transaction=True)
-
 NAME, OUTSIDE = "www.example.ac.uk", "www.example.org"
 OWNED = Evidence(domain="example.org", how="registry", details="The registry names them.")
 
 
-def _waiting(one: AcmeClient, *names: str) -> int:
-    """Order what a human decides; the number of the request that waits for it."""
-    reply = one.order(*names)
-    assert (reply.status, reply.problem) == (403, "rejectedIdentifier"), reply.body
-    number = int(reply.json["request"])
-    assert f"/requests/{number}/" in reply.json["detail"]
-    assert "Waiting for manual approval" in reply.json["detail"]
-    assert Status(Request.objects.get(id=number).status) is Status.WAITING_FOR_APPROVAL
-    return number
-
-
-def test_an_outside_name_waits_for_an_officer_and_then_is_issued(here: AcmeWorld) -> None:
+def test_an_outside_name_waits_for_an_officer_and_then_is_issued(here: AcmeWorld, one: AcmeClient) -> None:
     """R30 to R33 by ACME: refused at once, one request however often it is tried, issued after approval."""
-    one = here.registered()
-    number = _waiting(one, OUTSIDE, NAME)
-    assert _waiting(one, NAME, OUTSIDE) == number  # the same names in another order
+    number = waiting(one, OUTSIDE, NAME)
+    assert waiting(one, NAME, OUTSIDE) == number  # the same names in another order
     assert not AcmeOrder.objects.exists()
     request = get_request(actor=here.world.alice, number=number)
     asker = f"ACME account {AcmeAccount.objects.get().pk} (credential “web servers”, made by meg)"
     assert (request.channel, request.requester, set(request.names)) == ("acme", asker, {OUTSIDE, NAME})
     assert any(check["code"] == "names.outside_trusted_suffix" for check in request.checks)
-    with pytest.raises(NotFound):
-        get_request(actor=actor("charlie", organisation=organisation("Other College")), number=number)
-    approve(here.world.olga, number, evidence=[OWNED], clock=lambda: NOW)
+    approve(here.world.olga, number, evidence=[OWNED])
     assert Status(Request.objects.get(id=number).status) is Status.ACCEPTED
     chain = one.issue(OUTSIDE, NAME)
     assert set(names_in(chain)) == {OUTSIDE, NAME}
@@ -72,8 +54,8 @@ def test_an_outside_name_waits_for_an_officer_and_then_is_issued(here: AcmeWorld
 
 
 def test_an_approved_entitlement_is_never_issued_without_a_client(here: AcmeWorld) -> None:
-    number = _waiting(here.registered(), OUTSIDE)
-    approve(here.world.olga, number, evidence=[OWNED], clock=lambda: NOW)
+    number = waiting(here.registered(), OUTSIDE)
+    approve(here.world.olga, number, evidence=[OWNED])
     late = NOW + timedelta(days=30)
     wake_waiting(here.world.university, now=late)
     refresh_waiting(now=late)
@@ -84,9 +66,8 @@ def test_an_approved_entitlement_is_never_issued_without_a_client(here: AcmeWorl
     )
 
 
-def test_a_rejection_is_told_with_its_reason_and_asks_nobody_again(here: AcmeWorld) -> None:
-    one = here.registered()
-    number = _waiting(one, OUTSIDE)
+def test_a_rejection_is_told_with_its_reason_and_asks_nobody_again(here: AcmeWorld, one: AcmeClient) -> None:
+    number = waiting(one, OUTSIDE)
     reject_request(actor=here.world.olga, number=number, details="That domain is not yours.", now=NOW)
     refused = one.order(OUTSIDE)
     assert refused.json["request"] == number
@@ -94,54 +75,37 @@ def test_a_rejection_is_told_with_its_reason_and_asks_nobody_again(here: AcmeWor
     assert Request.objects.filter(channel="acme").count() == 1
     with time_machine.travel(NOW + timedelta(days=31), tick=False):
         one.nonce = ""
-        assert _waiting(one, OUTSIDE) > number
+        assert waiting(one, OUTSIDE) > number
 
 
-def test_a_withdrawn_request_is_not_made_anew_each_night(here: AcmeWorld) -> None:
-    one = here.registered()
-    number = _waiting(one, OUTSIDE)
+def test_a_withdrawn_request_is_not_made_anew_each_night(here: AcmeWorld, one: AcmeClient) -> None:
+    number = waiting(one, OUTSIDE)
     withdraw_request(actor=here.meg, number=number, now=NOW)
     assert one.order(OUTSIDE).json["request"] == number
 
 
-def test_the_first_request_of_an_organisation_waits_even_by_acme(here: AcmeWorld) -> None:
+def test_the_first_request_of_an_organisation_waits_even_by_acme(here: AcmeWorld, network: Scripts) -> None:
     college = organisation("New College", vetted=False)
-    boss = actor("boss", organisation=college, role=OrgRole.MANAGER)
-    eab, one = credential(boss, college), client()
-    assert one.register(eab.kid, eab.hmac_key).status == 201
-    number = _waiting(one, "www.new.ac.uk")
-    approve(here.world.olga, number, clock=lambda: NOW)
-    with scripted_network() as network:
-        ordered = one.order("www.new.ac.uk")
-        assert ordered.json["status"] == "pending"  # under ac.uk its own people show control
-        url = ordered.json["authorizations"][0]
-        assert one.answer(url, "http-01", network[Method.ACME_HTTP].proofs.add).json["status"] == "valid"
-        assert one.finalize(ordered.json, make_csr("www.new.ac.uk")).json["status"] == "valid"
+    one = client_of(college)
+    number = waiting(one, "www.new.ac.uk")
+    approve(here.world.olga, number)
+    ordered = one.order("www.new.ac.uk")
+    assert ordered.json["status"] == "pending"  # under ac.uk its own people show control
+    url = ordered.json["authorizations"][0]
+    assert one.answer(url, "http-01", network[Method.ACME_HTTP].proofs.add).json["status"] == "valid"
+    assert one.finalize(ordered.json, make_csr("www.new.ac.uk")).json["status"] == "valid"
     assert Certificate.objects.get().request_id == number
-
-
-def test_a_proof_by_challenge_does_not_make_an_outside_name_trusted(here: AcmeWorld) -> None:
-    """Before an officer has said yes, no challenge is even offered."""
-    with scripted_network():
-        _waiting(here.registered(), OUTSIDE)
-
-
-def _approved_for(here: AcmeWorld, number: int, *, days: int) -> None:
-    """Approve, with a proof of ownership that lasts for so many days."""
-    settings = replace(runtime.current().settings, ownership_days=days)
-    with configured(settings=settings):
-        approve(here.world.olga, number, evidence=[OWNED], clock=lambda: NOW)
 
 
 @pytest.mark.parametrize("after, life", [(20, 90), (350, 15)])
 def test_a_lapsed_ownership_is_shown_again_by_challenge_under_the_same_approval(
-    here: AcmeWorld, after: int, life: int
+    here: AcmeWorld, one: AcmeClient, network: Scripts, after: int, life: int
 ) -> None:
     """R34; and no certificate outlives the term of one year."""
-    one = here.registered()
-    number = _waiting(one, OUTSIDE)
-    _approved_for(here, number, days=10)
-    with time_machine.travel(NOW + timedelta(days=after), tick=False), scripted_network() as network:
+    number = waiting(one, OUTSIDE)
+    with configured(settings=replace(runtime.current().settings, ownership_days=10)):
+        approve(here.world.olga, number, evidence=[OWNED])
+    with time_machine.travel(NOW + timedelta(days=after), tick=False):
         one.nonce = ""
         ordered = one.order(OUTSIDE)
         assert ordered.json["status"] == "pending", ordered.body
@@ -163,38 +127,31 @@ def test_a_request_of_the_portal_covers_acme_orders_too(here: AcmeWorld) -> None
     assert events_of(number)[-2:] == ["issue", "issue"]
 
 
-def test_an_organisation_s_new_name_has_to_be_approved_anew(here: AcmeWorld) -> None:
-    """What was approved for the old name is not signed for the new one."""
-    one = here.registered()
-    number = _waiting(one, OUTSIDE)
-    approve(here.world.olga, number, evidence=[OWNED], clock=lambda: NOW)
-    ready = one.order(OUTSIDE).json
+def _renamed(here: AcmeWorld, _number: int) -> None:
+    identity = {"legal_name": "Example Technical University", "country": "GB", "locality": ""}
+    university = here.world.university
     rename_organisation(
-        actor=here.world.olga,
-        organisation_id=here.world.university,
-        legal_name="Example Technical University",
-        country="GB",
-        locality="",
-        evidence="Charter.",
-        now=NOW,
+        actor=here.world.olga, organisation_id=university, **identity, evidence="Charter.", now=NOW
     )
-    refused = one.finalize(ready, make_csr(OUTSIDE))
-    assert (refused.status, refused.problem) == (403, "userActionRequired")
+
+
+def _withdrawn(here: AcmeWorld, number: int) -> None:
+    withdraw_request(actor=here.meg, number=number, now=NOW)
+
+
+@pytest.mark.parametrize("change", [_renamed, _withdrawn])
+def test_what_was_approved_for_the_old_name_or_is_withdrawn_is_not_signed(
+    here: AcmeWorld, one: AcmeClient, change: Callable[[AcmeWorld, int], None]
+) -> None:
+    number = waiting(one, OUTSIDE)
+    approve(here.world.olga, number, evidence=[OWNED])
+    ready = one.order(OUTSIDE).json
+    change(here, number)
+    assert one.finalize(ready, make_csr(OUTSIDE)).refusal == (403, "userActionRequired")
     assert not Certificate.objects.exists()
 
 
-def test_a_withdrawn_entitlement_ends_its_orders(here: AcmeWorld) -> None:
-    one = here.registered()
-    number = _waiting(one, OUTSIDE)
-    approve(here.world.olga, number, evidence=[OWNED], clock=lambda: NOW)
-    ready = one.order(OUTSIDE).json
-    withdraw_request(actor=here.meg, number=number, now=NOW)
-    refused = one.finalize(ready, make_csr(OUTSIDE))
-    assert (refused.status, refused.problem) == (403, "userActionRequired")
-
-
-def test_where_policy_is_automatic_a_term_that_ends_is_followed_by_another(here: AcmeWorld) -> None:
-    one = here.registered()
+def test_where_policy_is_automatic_a_term_that_ends_is_followed_by_another(one: AcmeClient) -> None:
     first = one.issue(NAME)
     with time_machine.travel(NOW + timedelta(days=350), tick=False):
         one.nonce = ""

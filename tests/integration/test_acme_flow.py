@@ -19,7 +19,7 @@ from certdesk.store.models import (
     ValidationRecord,
 )
 from tests.harness.acme_client import AcmeClient, make_csr, names_in
-from tests.integration.acme_support import AcmeWorld, client, scripted_network
+from tests.integration.acme_support import AcmeWorld, Scripts, client
 from tests.integration.support import audit_problems, events_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -37,7 +37,7 @@ def test_the_directory_says_what_there_is() -> None:
         "tls-server-ip": "TLS server, IP addresses too",
     }
     assert set(reply.json) == {
-        *("newNonce", "newAccount", "newOrder", "revokeCert", "keyChange", "renewalInfo", "meta"),
+        *("newNonce", "newAccount", "newOrder", "revokeCert", "keyChange", "renewalInfo", "meta")
     }
     assert 'rel="index"' in reply.headers["Link"]
 
@@ -50,9 +50,8 @@ def test_a_nonce_costs_no_row_until_it_is_used(here: AcmeWorld) -> None:
     assert not UsedNonce.objects.exists()
 
 
-def test_a_validated_name_needs_three_signed_requests(here: AcmeWorld) -> None:
+def test_a_validated_name_needs_three_signed_requests(here: AcmeWorld, one: AcmeClient) -> None:
     """NewOrder is ready at once; finalize issues; the certificate is fetched. Like any other request."""
-    one = here.registered()
     ordered = one.order(NAME)
     assert ordered.status == 201
     assert ordered.json["status"] == "ready"
@@ -85,9 +84,8 @@ def test_a_validated_name_needs_three_signed_requests(here: AcmeWorld) -> None:
     assert audit_problems() == []
 
 
-def test_a_renewal_is_issued_under_the_same_request(here: AcmeWorld) -> None:
+def test_a_renewal_is_issued_under_the_same_request(one: AcmeClient) -> None:
     """One entitlement, many certificates, each with a key of its own."""
-    one = here.registered()
     for _ in range(3):
         one.issue(NAME)
     request = Request.objects.get(channel="acme")
@@ -96,77 +94,59 @@ def test_a_renewal_is_issued_under_the_same_request(here: AcmeWorld) -> None:
     assert len(set(Certificate.objects.values_list("spki_sha256", flat=True))) == 3
 
 
-def _proved(one: AcmeClient, url: str, kind: str, proofs: set[str]) -> str:
-    return str(one.answer(url, kind, proofs.add).json["status"])
+def test_a_name_that_nobody_has_shown_needs_a_challenge(
+    here: AcmeWorld, one: AcmeClient, network: Scripts
+) -> None:
+    ordered = one.order("www.another.ac.uk")
+    assert ordered.json["status"] == "pending"
+    url = ordered.json["authorizations"][0]
+    offered = one.post(url).json["challenges"]
+    assert [c["type"] for c in offered] == ["http-01", "dns-01", "tls-alpn-01"]
+    assert len({c["token"] for c in offered}) == 3
+    assert one.finalize(ordered.json, make_csr("www.another.ac.uk")).refusal == (403, "orderNotReady")
+    assert one.answer(url, "http-01", network[Method.ACME_HTTP].proofs.add).json["status"] == "valid"
+    assert one.post(url).json["status"] == "valid"
+    assert [c["type"] for c in one.post(url).json["challenges"]] == ["http-01"]
+    assert one.post(ordered.headers["Location"]).json["status"] == "ready"
+    assert one.finalize(ordered.json, make_csr("www.another.ac.uk")).json["status"] == "valid"
+    # The proof counts for the portal as well, and the next order needs none.
+    record = ValidationRecord.objects.get(method=Method.ACME_HTTP)
+    assert (record.domain.adn, record.domain.organisation_id) == ("www.another.ac.uk", here.world.university)
+    assert one.order("www.another.ac.uk").json["status"] == "ready"
+    # http-01 shows one name, and none below or beside it (BR 3.2.2.4.19).
+    assert one.order("a.www.another.ac.uk").json["status"] == "pending"
 
 
-def test_a_name_that_nobody_has_shown_needs_a_challenge(here: AcmeWorld) -> None:
-    one = here.registered()
-    with scripted_network() as network:
-        ordered = one.order("www.another.ac.uk")
-        assert ordered.json["status"] == "pending"
-        url = ordered.json["authorizations"][0]
-        offered = one.post(url).json["challenges"]
-        assert [c["type"] for c in offered] == ["http-01", "dns-01", "tls-alpn-01"]
-        assert len({c["token"] for c in offered}) == 3
-        early = one.finalize(ordered.json, make_csr("www.another.ac.uk"))
-        assert (early.status, early.problem) == (403, "orderNotReady")
-        assert _proved(one, url, "http-01", network[Method.ACME_HTTP].proofs) == "valid"
-        assert one.post(url).json["status"] == "valid"
-        assert [c["type"] for c in one.post(url).json["challenges"]] == ["http-01"]
-        assert one.post(ordered.headers["Location"]).json["status"] == "ready"
-        done = one.finalize(ordered.json, make_csr("www.another.ac.uk"))
-        assert done.json["status"] == "valid"
-        # The proof counts for the portal as well, and the next order needs none.
-        record = ValidationRecord.objects.get(method=Method.ACME_HTTP)
-        assert (record.domain.adn, record.domain.organisation_id) == (
-            "www.another.ac.uk",
-            here.world.university,
-        )
-        assert one.order("www.another.ac.uk").json["status"] == "ready"
-        # http-01 shows one name, and none below or beside it (BR 3.2.2.4.19).
-        assert one.order("a.www.another.ac.uk").json["status"] == "pending"
+def test_a_wildcard_is_shown_by_dns_alone(one: AcmeClient, network: Scripts) -> None:
+    ordered = one.order("*.another.ac.uk", "another.ac.uk")
+    found = [one.post(url).json for url in ordered.json["authorizations"]]
+    assert [a.get("wildcard", False) for a in found] == [True, False]
+    assert [a["identifier"]["value"] for a in found] == ["another.ac.uk", "another.ac.uk"]
+    assert [c["type"] for c in found[0]["challenges"]] == ["dns-01"]
+    for url in ordered.json["authorizations"]:
+        assert one.answer(url, "dns-01", network[Method.ACME_DNS].proofs.add).json["status"] == "valid"
+    done = one.finalize(ordered.json, make_csr("*.another.ac.uk", "another.ac.uk"))
+    assert done.json["status"] == "valid", done.body
+    assert sorted(names_in(one.post(done.json["certificate"]).body)) == ["*.another.ac.uk", "another.ac.uk"]
 
 
-def test_a_wildcard_is_shown_by_dns_alone(here: AcmeWorld) -> None:
-    one = here.registered()
-    with scripted_network() as network:
-        ordered = one.order("*.another.ac.uk", "another.ac.uk")
-        found = [one.post(url).json for url in ordered.json["authorizations"]]
-        assert [a.get("wildcard", False) for a in found] == [True, False]
-        assert [a["identifier"]["value"] for a in found] == ["another.ac.uk", "another.ac.uk"]
-        assert [c["type"] for c in found[0]["challenges"]] == ["dns-01"]
-        for url in ordered.json["authorizations"]:
-            assert _proved(one, url, "dns-01", network[Method.ACME_DNS].proofs) == "valid"
-        done = one.finalize(ordered.json, make_csr("*.another.ac.uk", "another.ac.uk"))
-        assert done.json["status"] == "valid", done.body
-        assert sorted(names_in(one.post(done.json["certificate"]).body)) == [
-            "*.another.ac.uk",
-            "another.ac.uk",
-        ]
-
-
-def test_a_failed_challenge_says_why_and_ends_the_order(here: AcmeWorld) -> None:
-    one = here.registered()
-    with scripted_network():
-        ordered = one.order("www.another.ac.uk", NAME)
-        url = ordered.json["authorizations"][0]
-        reply = one.answer(url, "dns-01", lambda _proof: None)
-        assert reply.json["status"] == "invalid"
-        assert reply.json["error"]["type"].endswith(":unauthorized")
-        assert reply.json["error"]["detail"] == "The proof is not there."
-        assert one.post(url).json["status"] == "invalid"
-        assert one.post(ordered.headers["Location"]).json["status"] == "invalid"
-        refused = one.finalize(ordered.json, make_csr("www.another.ac.uk", NAME))
-        assert refused.problem == "orderNotReady"
+def test_a_failed_challenge_says_why_and_ends_the_order(one: AcmeClient) -> None:
+    ordered = one.order("www.another.ac.uk", NAME)
+    url = ordered.json["authorizations"][0]
+    reply = one.answer(url, "dns-01", lambda _proof: None)
+    assert reply.json["status"] == "invalid"
+    assert reply.json["error"]["type"].endswith(":unauthorized")
+    assert reply.json["error"]["detail"] == "The proof is not there."
+    assert one.post(url).json["status"] == "invalid"
+    assert one.post(ordered.headers["Location"]).json["status"] == "invalid"
+    assert one.finalize(ordered.json, make_csr("www.another.ac.uk", NAME)).problem == "orderNotReady"
     account = AcmeOrder.objects.get().account
     assert "orderNotReady" not in account.last_problem
     assert account.last_problem_at is not None
     assert not ValidationRecord.objects.filter(method=Method.ACME_DNS).exists()
 
 
-def test_a_given_up_authorization_ends_its_order(here: AcmeWorld) -> None:
-    one = here.registered()
+def test_a_given_up_authorization_ends_its_order(one: AcmeClient) -> None:
     ordered = one.order(NAME)
     url = ordered.json["authorizations"][0]
     assert one.post(url, {"status": "deactivated"}).json["status"] == "deactivated"
@@ -176,18 +156,15 @@ def test_a_given_up_authorization_ends_its_order(here: AcmeWorld) -> None:
     assert not Issuance.objects.filter(order__isnull=False).exists()
 
 
-def test_finalizing_twice_with_the_same_csr_is_finalizing_once(here: AcmeWorld) -> None:
-    one = here.registered()
+def test_finalizing_twice_with_the_same_csr_is_finalizing_once(one: AcmeClient) -> None:
     ordered, csr = one.order(NAME).json, make_csr(NAME)
     first, again = one.finalize(ordered, csr), one.finalize(ordered, csr)
     assert first.json == again.json
-    other = one.finalize(ordered, make_csr(NAME))
-    assert (other.status, other.problem) == (403, "orderNotReady")
+    assert one.finalize(ordered, make_csr(NAME)).refusal == (403, "orderNotReady")
     assert Certificate.objects.count() == 1
 
 
-def test_orders_are_listed_for_their_account(here: AcmeWorld) -> None:
-    one = here.registered()
+def test_orders_are_listed_for_their_account(one: AcmeClient) -> None:
     account = one.post(one.kid).json
     made = [one.order(NAME).headers["Location"] for _ in range(3)]
     assert one.post(account["orders"]).json["orders"] == made[::-1]

@@ -15,18 +15,11 @@ from certdesk.domain.jws import decoded
 from certdesk.domain.renewal import renewal_identifier
 from certdesk.store.models import AcmeAccount, Certificate
 from tests.harness.acme_client import JOSE, AcmeClient, Key, b64, make_csr, new_key, public, sign
-from tests.integration.acme_support import AcmeWorld, client, scripted_network
-
-pytestmark = pytest.mark.django_db(transaction=True)
+from tests.integration.acme_support import AcmeWorld, client
 
 VECTORS = Path(__file__).resolve().parents[1] / "vectors" / "good"
 NAME = "www.example.ac.uk"
 IDENTIFIERS = [{"type": "dns", "value": NAME}]
-
-
-@pytest.fixture
-def one(here: AcmeWorld) -> AcmeClient:
-    return here.registered()
 
 
 def test_what_an_order_replaces_stands_in_it(one: AcmeClient) -> None:
@@ -75,16 +68,9 @@ def test_null_changes_nothing_of_what_there_is(one: AcmeClient) -> None:
     chain = one.issue(NAME)
     der = x509.load_pem_x509_certificates(chain)[0].public_bytes(Encoding.DER)
     assert one.post(one.at["revokeCert"], {"certificate": b64(der), "reason": None}).status == 200
-    with scripted_network():
-        pending = one.order("www.another.ac.uk").json
-        challenge = one.post(pending["authorizations"][0]).json["challenges"][0]["url"]
-        assert one.post(challenge, {"keyAuthorization": None}).status == 200
-
-
-def _key_change(one: AcmeClient, **changes: object) -> dict[str, object]:
-    url, new = one.at["keyChange"], new_key()
-    payload = {"account": one.kid, "oldKey": public(one.key), **changes}
-    return sign(json.dumps(payload).encode(), new, {"alg": "ES256", "jwk": public(new), "url": url})
+    pending = one.order("www.another.ac.uk").json
+    challenge = one.post(pending["authorizations"][0]).json["challenges"][0]["url"]
+    assert one.post(challenge, {"keyAuthorization": None}).status == 200
 
 
 MEMBERS = {
@@ -115,7 +101,7 @@ def test_a_member_of_another_type_is_named(one: AcmeClient, where: str, member: 
         if member in ("type", "value"):
             body["identifiers"] = [{**IDENTIFIERS[0], member: bad}]
         if where == "keyChange":
-            body = _key_change(one, **{member: bad})
+            body = one.key_change(new_key(), None, **{member: bad})
         reply = sender.post(addresses[where], body)
         assert (reply.problem, f"“{member}”" in reply.json["detail"]) == ("malformed", True), reply.json
 
@@ -173,18 +159,13 @@ def test_a_key_has_one_spelling(
     assert one.register(eab.kid, eab.hmac_key).status == 201
     assert AcmeAccount.objects.get().thumbprint == key.thumbprint()
     other = here.registered()
-    change = sign(
-        json.dumps({"account": other.kid, "oldKey": public(other.key)}).encode(),
-        key,
-        {"alg": alg, "jwk": odd, "url": other.at["keyChange"]},
-    )
-    assert other.post(other.at["keyChange"], change).problem == "badPublicKey"
+    assert other.change_key(key, {"alg": alg, "jwk": odd}).problem == "badPublicKey"
 
 
 def test_a_key_that_is_shown_with_its_private_half_or_otherwise_is_not_the_old_key(one: AcmeClient) -> None:
     padded = {**public(one.key), "x": public(one.key)["x"] + "="}
     for old in (padded, one.key.as_dict(private=True)):
-        assert one.post(one.at["keyChange"], _key_change(one, oldKey=old)).problem == "malformed"
+        assert one.change_key(new_key(), oldKey=old).problem == "malformed"
 
 
 def test_a_certificate_s_key_revokes_in_its_one_spelling(one: AcmeClient) -> None:

@@ -5,7 +5,6 @@ from dataclasses import replace
 from types import MappingProxyType
 
 import pytest
-from django.urls import reverse
 
 from certdesk.dcv.addresses import AddressPolicy
 from certdesk.dcv.base import Network
@@ -21,7 +20,15 @@ from certdesk.services.requests import preview_request
 from certdesk.store.models import AcmeAuthorization, CaaCheck, Domain, Request, ValidationRecord
 from tests.harness.acme_client import AcmeClient, addresses_in, make_csr, names_in
 from tests.harness.challenge_web import ChallengeWeb
-from tests.integration.acme_support import AcmeWorld, client, credential, scripted_network
+from tests.harness.served import answering
+from tests.integration.acme_support import (
+    AcmeWorld,
+    Scripts,
+    credential,
+    registered,
+    scripted_network,
+    waiting,
+)
 from tests.integration.support import (
     NOW,
     approve,
@@ -32,8 +39,6 @@ from tests.integration.support import (
     submission,
 )
 
-pytestmark = pytest.mark.django_db(transaction=True)
-
 ADDRESS, SIX, NAME = "127.0.0.1", "2001:db8::1", "www.example.ac.uk"
 PROFILE = "tls-server-ip"
 
@@ -41,25 +46,19 @@ PROFILE = "tls-server-ip"
 @pytest.fixture
 def web() -> Iterator[ChallengeWeb]:
     """A server on the loopback address that shows key authorizations."""
-    with ChallengeWeb() as server:
+    with answering(ChallengeWeb()) as server:
         yield server
 
 
 def _network(web: ChallengeWeb, *allowed: str) -> Network:
-    ports = MappingProxyType({80: web.port, 443: web.port})
+    ports = MappingProxyType({80: web.server_port, 443: web.server_port})
     config = FetchConfig(addresses=AddressPolicy.allowing(allowed), ports=ports, total_seconds=5.0)
     resolver = ScriptedResolver()
     return Network(resolver=resolver, fetcher=SafeFetcher(config, resolver))
 
 
 def _waiting(one: AcmeClient, *names: str) -> int:
-    reply = one.order(*names, profile=PROFILE)
-    assert (reply.status, reply.problem) == (403, "rejectedIdentifier"), reply.body
-    assert "so an officer checks who owns the IP address" in reply.json["detail"]
-    number = int(reply.json["request"])
-    assert f"/requests/{number}/" in reply.json["detail"]
-    assert state_of(number) is Status.WAITING_FOR_APPROVAL
-    return number
+    return waiting(one, *names, profile=PROFILE, says="so an officer checks who owns the IP address")
 
 
 def _approved(here: AcmeWorld, *names: str) -> AcmeClient:
@@ -70,15 +69,9 @@ def _approved(here: AcmeWorld, *names: str) -> AcmeClient:
     return one
 
 
-def _page(username: str, name: str, *args: object) -> str:
-    reply = signed_in(username).get(reverse(name, args=args))
-    assert reply.status_code == 200
-    return reply.content.decode()
-
-
 def test_the_default_profile_refuses_addresses(here: AcmeWorld) -> None:
     reply = here.registered().order(ADDRESS)
-    assert (reply.status, reply.problem) == (400, "unsupportedIdentifier")
+    assert reply.refusal == (400, "unsupportedIdentifier")
     assert reply.json["subproblems"][0]["identifier"] == {"type": "ip", "value": ADDRESS}
     assert not Request.objects.exists()
 
@@ -97,10 +90,8 @@ def test_an_approved_address_proves_itself_and_is_certified(here: AcmeWorld, web
         assert one.post(url).json["identifier"] == {"type": "ip", "value": ADDRESS}
         assert one.answer(url, "http-01", web.show).json["status"] == "valid"
         assert web.hosts == [ADDRESS]
-        other = one.finalize(ordered.json, make_csr("127.0.0.2", NAME))
-        assert (other.status, other.problem) == (400, "badCSR")
-        without = one.finalize(ordered.json, make_csr(NAME))
-        assert (without.status, without.problem) == (400, "badCSR")
+        assert one.finalize(ordered.json, make_csr("127.0.0.2", NAME)).refusal == (400, "badCSR")
+        assert one.finalize(ordered.json, make_csr(NAME)).refusal == (400, "badCSR")
         done = one.finalize(ordered.json, make_csr(NAME, ADDRESS))
     assert done.json["status"] == "valid", done.body
     chain = one.post(done.json["certificate"]).body
@@ -124,40 +115,33 @@ def test_an_address_that_may_not_be_contacted_stays_unproven(here: AcmeWorld, we
 
 def test_an_unproven_address_is_not_certified(here: AcmeWorld) -> None:
     one = _approved(here, SIX)
-    with scripted_network():
-        ordered = one.order(SIX, profile=PROFILE)
-        assert ordered.json["status"] == "pending"
-        found = one.post(ordered.json["authorizations"][0]).json
-        assert [challenge["type"] for challenge in found["challenges"]] == ["http-01", "tls-alpn-01"]
-        refused = one.finalize(ordered.json, make_csr(SIX))
-    assert (refused.status, refused.problem) == (403, "orderNotReady")
+    ordered = one.order(SIX, profile=PROFILE)
+    assert ordered.json["status"] == "pending"
+    found = one.post(ordered.json["authorizations"][0]).json
+    assert [challenge["type"] for challenge in found["challenges"]] == ["http-01", "tls-alpn-01"]
+    assert one.finalize(ordered.json, make_csr(SIX)).refusal == (403, "orderNotReady")
 
 
-def test_a_proof_of_one_address_reaches_no_other(here: AcmeWorld) -> None:
+def test_a_proof_of_one_address_reaches_no_other(here: AcmeWorld, network: Scripts) -> None:
     one = _approved(here, SIX, "2001:db8::12")
-    with scripted_network() as network:
-        ordered = one.order(SIX, "2001:db8::12", profile=PROFILE)
-        url = ordered.json["authorizations"][0]
-        one.answer(url, "tls-alpn-01", network[Method.ACME_TLS_ALPN].proofs.add)
+    ordered = one.order(SIX, "2001:db8::12", profile=PROFILE)
+    url = ordered.json["authorizations"][0]
+    one.answer(url, "tls-alpn-01", network[Method.ACME_TLS_ALPN].proofs.add)
     proven = dict(AcmeAuthorization.objects.values_list("name", "valid_until"))
     assert proven[SIX] is not None
     assert proven["2001:db8::12"] is None
 
 
 def test_a_credential_of_this_profile_makes_it_the_default(here: AcmeWorld) -> None:
-    eab, one = credential(here.meg, here.world.university, Limits(profile_id=PROFILE)), client()
-    assert one.register(eab.kid, eab.hmac_key).status == 201
-    reply = one.order(SIX)
+    reply = registered(credential(here.meg, here.world.university, Limits(profile_id=PROFILE))).order(SIX)
     assert reply.problem == "rejectedIdentifier"
     assert Request.objects.get(id=reply.json["request"]).profile_id == PROFILE
 
 
 def test_a_credential_of_some_names_reaches_no_address(here: AcmeWorld) -> None:
     limits = Limits(profile_id=PROFILE, suffixes=("example.ac.uk",))
-    eab, one = credential(here.meg, here.world.university, limits), client()
-    assert one.register(eab.kid, eab.hmac_key).status == 201
-    reply = one.order(SIX)
-    assert (reply.status, reply.problem) == (400, "rejectedIdentifier")
+    reply = registered(credential(here.meg, here.world.university, limits)).order(SIX)
+    assert reply.refusal == (400, "rejectedIdentifier")
     assert reply.json["subproblems"][0]["identifier"] == {"type": "ip", "value": SIX}
 
 
@@ -178,18 +162,18 @@ def test_caa_is_not_asked_about_addresses(here: AcmeWorld) -> None:
 def test_the_officers_and_the_domains_pages_show_an_address(here: AcmeWorld) -> None:
     """No mailbox and no DNS record is offered for it; an officer may still note what was checked."""
     number = _waiting(here.registered(), SIX)
-    page = _page("olga", "queue-decide", number)
+    page = signed_in("olga").page("queue-decide", number)
     assert f'Ownership of <span class="mono">{SIX}</span>' in page
     assert "its own server prove it" in page
     owned = Evidence(domain=SIX, how="registry", details="The registry names them.")
     approve(here.world.olga, number, evidence=[owned], clock=lambda: NOW)
     domain = Domain.objects.get(adn=SIX)
-    page = _page("olga", "domains-show", domain.pk)
+    page = signed_in("olga").page("domains-show", domain.pk)
     assert SIX in page
     assert "@" + SIX not in page
     assert "DNS record" not in page
-    assert SIX in _page("olga", "domains-list")
-    assert SIX in _page("meg", "requests-show", number)
+    assert SIX in signed_in("olga").page("domains-list")
+    assert SIX in signed_in("meg").page("requests-show", number)
 
 
 def test_a_csr_by_hand_may_have_addresses_under_the_profile_alone(here: AcmeWorld) -> None:

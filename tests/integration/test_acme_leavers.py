@@ -1,4 +1,7 @@
-"""Whose EAB credentials are, who has seen their keys and so decides nothing they ask for, and who leaves."""
+"""Whose EAB credentials are, who has seen their keys and so decides nothing they ask for, and who leaves.
+
+Nobody alone: what an officer checked by hand proves nothing for a credential in the same hands.
+"""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -8,25 +11,36 @@ from django.urls import reverse
 
 from certdesk.domain.acme_credentials import Limits
 from certdesk.domain.actors import SYSTEM, Actor, OrgRole
-from certdesk.domain.errors import NotAuthorized
-from certdesk.services.acme_credentials import create_credential, reveal_key, rotate_credential
+from certdesk.domain.certificates import Refused
+from certdesk.domain.errors import BackendRefused, NotAuthorized
+from certdesk.domain.evidence import Method
+from certdesk.services.acme_credentials import CredentialKey, create_credential, reveal_key, rotate_credential
+from certdesk.services.confirm import submit_another
 from certdesk.services.decisions import reject_request
 from certdesk.services.membership import disable_member, hand_over
 from certdesk.services.organisations import Evidence
 from certdesk.services.people import disable_account
-from certdesk.store.models import Request
-from certdesk.store.selectors.acme import (
-    CredentialRow,
-    credentials_seen_by,
-    get_credential,
-    hands_on,
-)
+from certdesk.services.recovery import retry_request
+from certdesk.store.models import Request, ValidationRecord
+from certdesk.store.selectors.acme import CredentialRow, credentials_seen_by, get_credential, hands_on
 from certdesk.store.selectors.requests import Filters, get_request, list_requests
-from tests.integration.acme_support import AcmeWorld, client, credential, scripted_network
-from tests.integration.api_calls import callers
-from tests.integration.support import NOW, actor, approve_only, audit_problems, organisation, signed_in
-
-pytestmark = pytest.mark.django_db(transaction=True)
+from tests.harness.acme_client import AcmeClient
+from tests.integration.acme_support import AcmeWorld, Scripts, client, credential, registered
+from tests.integration.api_calls import Callers
+from tests.integration.support import (
+    NOW,
+    Clock,
+    ScriptedCa,
+    actor,
+    approve,
+    approve_only,
+    audit_problems,
+    backend,
+    csr,
+    organisation,
+    signed_in,
+    validated,
+)
 
 NAME, OUTSIDE = "www.example.ac.uk", "www.elsewhere.org"
 
@@ -46,15 +60,13 @@ def test_a_request_names_its_account_and_knows_whose_hands_were_on_the_credentia
     made = create_credential(
         actor=olga, organisation_id=here.world.university, name="olga's", limits=Limits(), now=NOW
     )
-    one = client()
-    one.register(made.kid, made.hmac_key)
-    with scripted_network():
-        assert one.order(OUTSIDE).problem == "rejectedIdentifier"
+    one = registered(made)
+    assert one.order(OUTSIDE).problem == "rejectedIdentifier"
     number = Request.objects.get().pk
     asker = f"ACME account {one.kid.rsplit('/', 1)[1]} (credential “olga's”, made by olga)"
     assert get_request(actor=otto, number=number).requester == asker
     assert [row.requester for row in list_requests(actor=otto, filters=Filters()).rows] == [asker]
-    assert "made by olga" in signed_in("otto").get(reverse("queue-list")).content.decode()
+    assert "made by olga" in signed_in("otto").page("queue-list")
     assert hands_on(request_id=number) == {olga.user_id}
     reveal_key(actor=otto, credential_id=made.credential_id, now=NOW)
     rotate_credential(actor=here.meg, credential_id=made.credential_id, now=NOW)
@@ -91,10 +103,9 @@ def test_a_leaver_s_credential_gets_another_owner_and_asks_to_be_rotated(
     assert _row(here).leavers == ()
     leave(here)
     assert (_row(here).owner, _row(here).leavers) == (owner, ("meg",))
-    page = signed_in("olga").get(reverse("acme-show", args=[number])).content.decode()
+    page = signed_in("olga").page("acme-show", number)
     assert "These people have left and know this key: meg." in page
-    with scripted_network():
-        one.order(OUTSIDE)
+    one.order(OUTSIDE)
     assert Request.objects.get().requester.username == owner
     rotate_credential(actor=olga, credential_id=number, now=NOW + timedelta(seconds=1))
     assert _row(here).leavers == ()
@@ -115,8 +126,7 @@ def test_where_nobody_is_left_the_owner_stays_and_an_officer_is_not_one(here: Ac
     assert (row.owner, row.leavers) == ("boss", ("boss",))
     reveal_key(actor=here.world.olga, credential_id=made.credential_id, now=NOW)
     disable_account(actor=SYSTEM, user_id=_uid(here.world.olga), now=NOW)
-    row = get_credential(actor=here.world.otto, credential_id=made.credential_id)
-    assert row.leavers == ("boss", "olga")
+    assert get_credential(actor=here.world.otto, credential_id=made.credential_id).leavers == ("boss", "olga")
 
 
 def test_the_portal_leads_from_a_leaver_to_the_keys(here: AcmeWorld) -> None:
@@ -133,7 +143,7 @@ def test_the_portal_leads_from_a_leaver_to_the_keys(here: AcmeWorld) -> None:
     assert olga.post(keys, chosen)["Location"] == home
     assert one.order(NAME).status == 401
     assert client().register(here.credential.kid, here.credential.hmac_key).status == 401
-    assert client().register(other.kid, other.hmac_key).status == 201  # it was not chosen
+    registered(other)  # it was not chosen
     # Somebody without any goes back to the page of the organisation.
     gone = reverse("organisations-disable-person", args=["example-university", _uid(here.world.bob)])
     assert olga.post(gone)["Location"] == home
@@ -147,16 +157,15 @@ def test_whoever_hands_over_is_told_that_the_keys_stay_known(here: AcmeWorld) ->
     assert "Ask your successor to rotate them" in answer.content.decode()
 
 
-def test_rest_says_who_knows_a_key_and_ends_accounts_with_it() -> None:
-    people = callers()
-    made = people.meg.post("/acme/credentials", {"name": "web"}).json
+def test_rest_says_who_knows_a_key_and_ends_accounts_with_it(users: Callers) -> None:
+    made = users.meg.post("/acme/credentials", {"name": "web"}).json
     url = f"/acme/credentials/{made['id']}"
     assert made["seen_by"] == [{"username": "meg", "knows_key": True, "has_left": False}]
     one = client()
     assert one.register(made["kid"], made["hmac_key"]).status == 201
-    rotated = people.olga.post(f"{url}/rotate", {"end_accounts": True})
+    rotated = users.olga.post(f"{url}/rotate", {"end_accounts": True})
     assert (rotated.status, rotated.json["accounts"]) == (200, 0)
-    seen = {one["username"]: one["knows_key"] for one in people.meg.get(url).json["seen_by"]}
+    seen = {one["username"]: one["knows_key"] for one in users.meg.get(url).json["seen_by"]}
     assert seen == {"meg": False, "olga": True}
 
 
@@ -170,12 +179,10 @@ def test_nobody_decides_what_they_made_rotated_or_revealed_the_credential_for(
     made = create_credential(actor=by, organisation_id=home, name="web", limits=Limits(), now=NOW)
     if how == "rotated":
         made = rotate_credential(actor=olga, credential_id=made.credential_id, now=NOW)
-    one = client()
-    one.register(made.kid, made.hmac_key)
+    one = registered(made)
     if how == "revealed":
         reveal_key(actor=olga, credential_id=made.credential_id, now=NOW)
-    with scripted_network():
-        one.order(OUTSIDE)
+    one.order(OUTSIDE)
     number = Request.objects.get().pk
     proof = Evidence(domain="elsewhere.org", how="registry", details="The registry names them.")
     with pytest.raises(NotAuthorized):
@@ -183,3 +190,55 @@ def test_nobody_decides_what_they_made_rotated_or_revealed_the_credential_for(
     with pytest.raises(NotAuthorized):
         reject_request(actor=olga, number=number, details="No.", seen_version=0, now=NOW)
     approve_only(otto, number, evidence=[proof])
+
+
+def _makes(here: AcmeWorld, who: Actor) -> CredentialKey:
+    return credential(who, here.world.university)
+
+
+def _rotates(here: AcmeWorld, who: Actor) -> CredentialKey:
+    return rotate_credential(actor=who, credential_id=here.credential.credential_id, now=NOW)
+
+
+def _reveals(here: AcmeWorld, who: Actor) -> CredentialKey:
+    return reveal_key(actor=who, credential_id=here.credential.credential_id, now=NOW)
+
+
+def _statuses(eab: CredentialKey) -> list[str]:
+    one = registered(eab)
+    order = one.order(NAME, "*.example.ac.uk").json
+    return [one.post(url).json["status"] for url in order["authorizations"]]
+
+
+@pytest.mark.parametrize("hand", [_makes, _rotates, _reveals])
+def test_who_checked_a_domain_by_hand_orders_no_certificate_by_it(
+    here: AcmeWorld, network: Scripts, hand: Callable[[AcmeWorld, Actor], CredentialKey]
+) -> None:
+    """Olga has checked example.ac.uk; otto has not. The client proves the names itself instead."""
+    assert _statuses(hand(here, here.world.otto)) == ["valid", "valid"]
+    eab = hand(here, here.world.olga)
+    assert _statuses(eab) == ["pending", "pending"]
+
+    one = registered(eab)
+    url = one.order(NAME).json["authorizations"][0]
+    one.answer(url, "http-01", network[Method.ACME_HTTP].proofs.add)
+    assert one.post(url).json["status"] == "valid"
+
+
+def test_what_somebody_else_has_checked_as_well_counts(here: AcmeWorld) -> None:
+    validated("example.ac.uk", of=here.world.university, by=here.world.otto, at=NOW)
+    assert ValidationRecord.objects.count() == 2
+    assert _statuses(_makes(here, here.world.olga)) == ["valid", "valid"]
+
+
+def test_who_knows_the_key_has_nothing_sent_to_the_ca_again_either(here: AcmeWorld, one: AcmeClient) -> None:
+    w, name = here.world, "www.elsewhere.org"
+    assert one.order(name).status == 403
+    number = Request.objects.get(channel="acme").pk
+    approve(w.otto, number, evidence=[Evidence(domain="elsewhere.org", how="registry", details="Seen.")])
+    with backend(ScriptedCa([Refused(reason="No.")], inline=True)), pytest.raises(BackendRefused):
+        submit_another(actor=w.bob, number=number, upload=csr(name), channel="portal", clock=Clock())
+    _reveals(here, w.olga)
+    with pytest.raises(NotAuthorized):
+        retry_request(actor=w.olga, number=number, now=NOW)
+    retry_request(actor=w.otto, number=number, now=NOW)

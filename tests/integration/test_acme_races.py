@@ -1,7 +1,6 @@
 """ACME at the same moment, and after a crash: one certificate, nothing lost, nothing signed unrecorded."""
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -13,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from certdesk.acme.orders import _look  # the look as the background takes it
 from certdesk.backends.base import Backend
 from certdesk.dcv.base import Problem
-from certdesk.domain.actors import OrgRole, RaRole
+from certdesk.domain.actors import RaRole
 from certdesk.domain.certificates import Accepted, Intent, Refused
 from certdesk.domain.csr import read_csr
 from certdesk.domain.evidence import Method
@@ -21,6 +20,7 @@ from certdesk.domain.orders import CHALLENGE_TYPES
 from certdesk.jobs.worker import Worker
 from certdesk.services import acme_finalize, acme_validation
 from certdesk.services.acme_accounts import account_by_id
+from certdesk.services.acme_credentials import reveal_key
 from certdesk.services.acme_nonces import clear_nonces
 from certdesk.services.acme_orders import clear_orders
 from certdesk.services.ended_validations import end_validation
@@ -32,19 +32,17 @@ from certdesk.store.models import (
     AcmeOrder,
     AuditEvent,
     Certificate,
-    EabCredential,
-    EabCredentialSeen,
     Issuance,
     KeyProof,
     Organisation,
     Request,
     UsedNonce,
-    User,
     ValidationRecord,
 )
-from tests.harness.acme_client import AcmeClient, Key, Reply, make_csr, names_in, new_key, public, sign
-from tests.integration.acme_support import AcmeWorld, client, credential, scripted_network
+from tests.harness.acme_client import AcmeClient, Reply, make_csr, names_in, new_key
+from tests.integration.acme_support import AcmeWorld, Scripts, client, client_of
 from tests.integration.support import (
+    NOW,
     ScriptedCa,
     actor,
     audit_problems,
@@ -55,9 +53,8 @@ from tests.integration.support import (
     validated,
 )
 
-pytestmark = pytest.mark.django_db(transaction=True)
-
 NAME = "www.example.ac.uk"
+NO_ANSWER = Problem(code="dcv.dns.timeout", detail="No answer.", acme_type="dns", retry=True)
 
 
 def _twin(one: AcmeClient) -> AcmeClient:
@@ -75,17 +72,17 @@ def _tick(minutes: float) -> None:
     Worker(clock=lambda: at).tick(now=at)
 
 
-def _replies(results: list[Reply | Exception]) -> list[Reply]:
+def _at_once(calls: Sequence[Callable[[], Reply]]) -> list[Reply]:
+    """What each was answered."""
+    results = together(calls)
     broken = [result for result in results if isinstance(result, Exception)]
     assert not broken, broken
     return [result for result in results if isinstance(result, Reply)]
 
 
-def test_fifty_finalizes_at_once_make_one_certificate(here: AcmeWorld) -> None:
-    one = here.registered()
+def test_fifty_finalizes_at_once_make_one_certificate(one: AcmeClient) -> None:
     order, csr = one.order(NAME).json, make_csr(NAME)
-    calls: list[Callable[[], Reply]] = [partial(_twin(one).finalize, order, csr) for _ in range(50)]
-    replies = _replies(together(calls))
+    replies = _at_once([partial(_twin(one).finalize, order, csr) for _ in range(50)])
     assert {(r.status, r.json["status"]) for r in replies} <= {(200, "valid"), (200, "processing")}
     assert Certificate.objects.count() == 1
     assert Issuance.objects.count() == 1
@@ -93,61 +90,37 @@ def test_fifty_finalizes_at_once_make_one_certificate(here: AcmeWorld) -> None:
     assert audit_problems() == []
 
 
-def test_finalizes_with_different_csrs_at_once_make_one_certificate(here: AcmeWorld) -> None:
-    one = here.registered()
+def test_finalizes_with_different_csrs_at_once_make_one_certificate(one: AcmeClient) -> None:
     order = one.order(NAME).json
-    calls: list[Callable[[], Reply]] = [
-        partial(_twin(one).finalize, order, make_csr(NAME)) for _ in range(10)
-    ]
-    replies = _replies(together(calls))
+    replies = _at_once([partial(_twin(one).finalize, order, make_csr(NAME)) for _ in range(10)])
     assert sum(reply.status == 200 for reply in replies) == 1
     assert {reply.problem for reply in replies if reply.status != 200} == {"orderNotReady"}
     assert Certificate.objects.count() == 1
 
 
-def test_one_nonce_at_once_is_one_nonce(here: AcmeWorld) -> None:
-    one = here.registered()
+def test_one_nonce_at_once_is_one_nonce(one: AcmeClient) -> None:
     nonce = one.fresh_nonce()
-    calls: list[Callable[[], Reply]] = [partial(_twin(one).post, one.kid, nonce=nonce) for _ in range(10)]
-    replies = _replies(together(calls))
+    replies = _at_once([partial(_twin(one).post, one.kid, nonce=nonce) for _ in range(10)])
     assert sorted(reply.status for reply in replies) == [200, *[400] * 9]
 
 
 def test_registering_at_once_makes_one_account(here: AcmeWorld) -> None:
-    one = AcmeClient(send=here.registered().send, directory=here.registered().directory)
-    eab = here.credential
-    calls: list[Callable[[], Reply]] = [partial(_twin(one).register, eab.kid, eab.hmac_key) for _ in range(8)]
-    replies = _replies(together(calls))
+    one, eab = client(), here.credential
+    replies = _at_once([partial(_twin(one).register, eab.kid, eab.hmac_key) for _ in range(8)])
     assert sorted(reply.status for reply in replies) == [*[200] * 7, 201]
     assert len({reply.headers["Location"] for reply in replies}) == 1
     assert AcmeAccount.objects.filter(thumbprint=one.key.thumbprint()).count() == 1
 
 
-def _elsewhere(number: int) -> AcmeClient:
-    """An account of yet another organisation: nothing but the key stands between it and the others."""
-    home = organisation(f"College {number}")
-    eab = credential(actor(f"manager{number}", organisation=home, role=OrgRole.MANAGER), home)
-    one = client()
-    assert one.register(eab.kid, eab.hmac_key).status == 201
-    return one
-
-
-def _change_key(one: AcmeClient, key: Key) -> Reply:
-    url = one.at["keyChange"]
-    payload = json.dumps({"account": one.kid, "oldKey": public(one.key)}).encode()
-    return one.post(url, sign(payload, key, {"alg": "ES256", "jwk": public(key), "url": url}))
-
-
 def test_one_key_wanted_by_several_accounts_at_once_becomes_the_key_of_one(here: AcmeWorld) -> None:
-    """RFC 8555 7.3.5: the others hear 409, and whose key it is."""
-    others = [_elsewhere(number) for number in range(4)]
+    """RFC 8555 7.3.5: the others hear 409, and whose key it is. Each is of another organisation."""
+    others = [client_of(organisation(f"College {number}")) for number in range(4)]
     for _round in range(6):
         key = new_key()
         late = client(key=key)
-        changes: list[Callable[[], Reply]] = [partial(_change_key, one, key) for one in others]
-        replies = _replies(
-            together([*changes, partial(late.register, here.credential.kid, here.credential.hmac_key)])
-        )
+        changes = [partial(one.change_key, key) for one in others]
+        registers = partial(late.register, here.credential.kid, here.credential.hmac_key)
+        replies = _at_once([*changes, registers])
         number = AcmeAccount.objects.get(thumbprint=key.thumbprint()).pk
         holder = late.at["newAccount"].replace("new-account", f"acct/{number}")
         assert {reply.headers["Location"] for reply in replies if reply.status != 200} <= {holder}
@@ -158,21 +131,17 @@ def test_one_key_wanted_by_several_accounts_at_once_becomes_the_key_of_one(here:
             one.key = key if status == 200 else one.key
 
 
-def test_orders_of_one_entitlement_at_once_are_all_issued(here: AcmeWorld) -> None:
+def test_orders_of_one_entitlement_at_once_are_all_issued(one: AcmeClient) -> None:
     """Several servers renew one name in the same minute."""
-    one = here.registered()
     one.issue(NAME)
     orders = [one.order(NAME).json for _ in range(5)]
-    calls: list[Callable[[], Reply]] = [
-        partial(_twin(one).finalize, order, make_csr(NAME)) for order in orders
-    ]
-    assert {reply.json["status"] for reply in _replies(together(calls))} == {"valid"}
+    replies = _at_once([partial(_twin(one).finalize, order, make_csr(NAME)) for order in orders])
+    assert {reply.json["status"] for reply in replies} == {"valid"}
     assert Certificate.objects.count() == 6
     assert Request.objects.filter(channel="acme").count() == 1
 
 
-def test_an_order_at_a_slow_ca_is_processing_until_it_is_issued(here: AcmeWorld) -> None:
-    one = here.registered()
+def test_an_order_at_a_slow_ca_is_processing_until_it_is_issued(one: AcmeClient) -> None:
     with backend(ScriptedCa(answers=[Accepted(handle="77")], polls=[signed])):
         first = one.finalize(one.order(NAME).json, make_csr(NAME))
         url = first.headers["Location"]
@@ -184,8 +153,7 @@ def test_an_order_at_a_slow_ca_is_processing_until_it_is_issued(here: AcmeWorld)
     assert names_in(one.post(done["certificate"]).body) == [NAME]
 
 
-def test_a_ca_that_refuses_ends_the_order_and_not_the_entitlement(here: AcmeWorld) -> None:
-    one = here.registered()
+def test_a_ca_that_refuses_ends_the_order_and_not_the_entitlement(one: AcmeClient) -> None:
     with backend(ScriptedCa(answers=[Refused(reason="Not on a Tuesday.")])):
         done = one.finalize(one.order(NAME).json, make_csr(NAME))
         assert done.json["status"] == "invalid"
@@ -194,94 +162,75 @@ def test_a_ca_that_refuses_ends_the_order_and_not_the_entitlement(here: AcmeWorl
     assert Request.objects.filter(channel="acme").count() == 1
 
 
-def test_a_challenge_that_may_come_right_is_looked_at_again(here: AcmeWorld) -> None:
-    one = here.registered()
-    with scripted_network() as network:
-        script = network[Method.ACME_DNS]
-        script.faults = [
-            Problem(code="dcv.dns.timeout", detail="No answer.", acme_type="dns", retry=True),
-            RuntimeError("broken"),
-        ]
-        order = one.order("www.another.ac.uk").json
-        url = order["authorizations"][0]
-        reply = one.answer(url, "dns-01", script.proofs.add)
-        assert (reply.json["status"], reply.json["error"]["detail"]) == ("processing", "No answer.")
-        assert reply.headers["Retry-After"]
-        assert one.post(url).json["status"] == "pending"
-        for seconds in (3, 8):
-            _tick(seconds / 60)
-        assert one.post(url).json["status"] == "valid"
+def test_a_challenge_that_may_come_right_is_looked_at_again(one: AcmeClient, network: Scripts) -> None:
+    script = network[Method.ACME_DNS]
+    script.faults = [NO_ANSWER, RuntimeError("broken")]
+    url = one.order("www.another.ac.uk").json["authorizations"][0]
+    reply = one.answer(url, "dns-01", script.proofs.add)
+    assert (reply.json["status"], reply.json["error"]["detail"]) == ("processing", "No answer.")
+    assert reply.headers["Retry-After"]
+    assert one.post(url).json["status"] == "pending"
+    for seconds in (3, 8):
+        _tick(seconds / 60)
+    assert one.post(url).json["status"] == "valid"
 
 
 @pytest.mark.parametrize(
     "kind, look_seconds, looks", [("http-01", 0, 4), ("dns-01", 9, 2), ("tls-alpn-01", 20, 1)]
 )
 def test_a_look_that_never_succeeds_is_final_after_about_twenty_seconds(
-    here: AcmeWorld, kind: str, look_seconds: int, looks: int
+    one: AcmeClient, network: Scripts, kind: str, look_seconds: int, looks: int
 ) -> None:
     """Clients give up soon: they have to learn why before (RFC 8555 8.2), however long each look takes."""
-    one = here.registered()
-    again = Problem(code="dcv.dns.timeout", detail="No answer.", acme_type="dns", retry=True)
-    with scripted_network() as network:
-        script = network[CHALLENGE_TYPES[kind].method]
-        script.faults = [again] * 100
-        order = one.order("www.another.ac.uk")
-        url = order.json["authorizations"][0]
-        with time_machine.travel(datetime.now(UTC), tick=False) as clock:
-            began = datetime.now(UTC)
-            script.takes = lambda: clock.shift(look_seconds)
-            reply = one.answer(url, kind, lambda _proof: None)
-            while reply.json["status"] == "processing":
-                assert 1 <= int(reply.headers["Retry-After"]) <= 5
-                assert reply.json["error"]["detail"] == "No answer."
-                clock.shift(0.5)
-                Worker().tick(now=datetime.now(UTC))
-                reply = one.post(reply.json["url"])
-            took = (datetime.now(UTC) - began).total_seconds()
-        assert 10 <= took <= 30
-        assert reply.json["error"]["detail"] == "No answer."
-        assert one.post(order.headers["Location"]).json["status"] == "invalid"
-        assert len(script.seen) == looks
+    script = network[CHALLENGE_TYPES[kind].method]
+    script.faults = [NO_ANSWER] * 100
+    order = one.order("www.another.ac.uk")
+    url = order.json["authorizations"][0]
+    with time_machine.travel(datetime.now(UTC), tick=False) as clock:
+        began = datetime.now(UTC)
+        script.takes = lambda: clock.shift(look_seconds)
+        reply = one.answer(url, kind, lambda _proof: None)
+        while reply.json["status"] == "processing":
+            assert 1 <= int(reply.headers["Retry-After"]) <= 5
+            assert reply.json["error"]["detail"] == "No answer."
+            clock.shift(0.5)
+            Worker().tick(now=datetime.now(UTC))
+            reply = one.post(reply.json["url"])
+        took = (datetime.now(UTC) - began).total_seconds()
+    assert 10 <= took <= 30
+    assert reply.json["error"]["detail"] == "No answer."
+    assert one.post(order.headers["Location"]).json["status"] == "invalid"
+    assert len(script.seen) == looks
 
 
-def test_a_retry_that_comes_too_late_is_not_made(here: AcmeWorld) -> None:
+def test_a_retry_that_comes_too_late_is_not_made(one: AcmeClient, network: Scripts) -> None:
     """However many slow looks a worker has before it: the client is told what was found last."""
-    one = here.registered()
-    with scripted_network() as network:
-        script = network[Method.ACME_HTTP]
-        script.faults = [Problem(code="dcv.dns.timeout", detail="No answer.", acme_type="dns", retry=True)]
-        url = one.order("www.another.ac.uk").json["authorizations"][0]
-        reply = one.answer(url, "http-01", script.proofs.add)
-        assert reply.json["status"] == "processing"
-        _tick(0.5)
-        found = one.post(reply.json["url"]).json
-        assert (found["status"], found["error"]["detail"], len(script.seen)) == ("invalid", "No answer.", 1)
+    script = network[Method.ACME_HTTP]
+    script.faults = [NO_ANSWER]
+    url = one.order("www.another.ac.uk").json["authorizations"][0]
+    reply = one.answer(url, "http-01", script.proofs.add)
+    assert reply.json["status"] == "processing"
+    _tick(0.5)
+    found = one.post(reply.json["url"]).json
+    assert (found["status"], found["error"]["detail"], len(script.seen)) == ("invalid", "No answer.", 1)
 
 
-def test_a_crash_during_a_look_is_taken_over(here: AcmeWorld) -> None:
-    one = here.registered()
-    with scripted_network() as network:
-        order = one.order("www.another.ac.uk").json
-        url = order["authorizations"][0]
-        number = AcmeAuthorization.objects.get().pk
-        answered = acme_validation.answer_challenge(
-            account=account_by_id(AcmeAccount.objects.get().pk),
-            authorization_id=number,
-            type_name="http-01",
-            now=datetime.now(UTC),
-        )
-        assert answered.look is not None
-        token = answered.view.token
-        network[Method.ACME_HTTP].proofs.add(f"{token}.{one.key.thumbprint()}")
-        assert acme_validation.due_looks(now=datetime.now(UTC)) == []
-        _tick(2)
-        assert one.post(url).json["status"] == "valid"
-        _look(answered.look)  # the one that was thought dead comes back: harmless
-        assert one.post(url).json["status"] == "valid"
+def test_a_crash_during_a_look_is_taken_over(one: AcmeClient, network: Scripts) -> None:
+    url = one.order("www.another.ac.uk").json["authorizations"][0]
+    account, number = account_by_id(AcmeAccount.objects.get().pk), AcmeAuthorization.objects.get().pk
+    answered = acme_validation.answer_challenge(
+        account=account, authorization_id=number, type_name="http-01", now=datetime.now(UTC)
+    )
+    assert answered.look is not None
+    network[Method.ACME_HTTP].proofs.add(f"{answered.view.token}.{one.key.thumbprint()}")
+    assert acme_validation.due_looks(now=datetime.now(UTC)) == []
+    _tick(2)
+    assert one.post(url).json["status"] == "valid"
+    _look(answered.look)  # the one that was thought dead comes back: harmless
+    assert one.post(url).json["status"] == "valid"
 
 
-def test_housekeeping_deletes_what_can_matter_no_more(here: AcmeWorld) -> None:
-    one = here.registered()
+def test_housekeeping_deletes_what_can_matter_no_more(one: AcmeClient) -> None:
     one.order(NAME)
     one.issue(NAME)
     assert UsedNonce.objects.exists()
@@ -300,84 +249,71 @@ def _give_up(_here: AcmeWorld, one: AcmeClient, order: Mapping[str, Any]) -> Non
     assert _twin(one).post(authorization, {"status": "deactivated"}).status == 200
 
 
-def _end_proof_but_for_one_by_hands_on(here: AcmeWorld, _one: AcmeClient, order: Mapping[str, Any]) -> None:
-    """Otto's check ends; what is left is by an officer who has seen the credential's key."""
-    record = ValidationRecord.objects.get(domain__adn="example.ac.uk")
-    actor("olga", ra=RaRole.OFFICER)
-    seen = User.objects.get(username="olga")
-    EabCredentialSeen.objects.create(
-        credential=EabCredential.objects.get(kid=here.credential.kid),
-        user=seen,
-        how="reveal",
-        at=record.validated_at,
-    )
-    ValidationRecord.objects.create(
-        domain=record.domain,
-        method=Method.MANUAL_OWNERSHIP,
-        source=record.source,
-        evidence={},
-        validated_by=seen,
-        validated_at=record.validated_at,
-        expires_at=record.expires_at,
-    )
-    otto = actor("otto", ra=RaRole.OFFICER)
+def _end_proof_but_for_one_by_hands_on(here: AcmeWorld, _one: AcmeClient, _order: Mapping[str, Any]) -> None:
+    """What is left is by an officer who has seen the credential's key."""
+    w, record = here.world, ValidationRecord.objects.get(domain__adn="example.ac.uk")
+    reveal_key(actor=w.olga, credential_id=here.credential.credential_id, now=NOW)
+    validated("example.ac.uk", of=w.university, by=w.olga)
     end_validation(
-        actor=otto, domain_id=record.domain_id, record_id=record.pk, reason="Wrong.", now=datetime.now(UTC)
+        actor=w.otto, domain_id=record.domain_id, record_id=record.pk, reason="Wrong.", now=datetime.now(UTC)
     )
 
 
-def test_a_key_that_was_changed_meanwhile_finalizes_nothing(
-    here: AcmeWorld, monkeypatch: pytest.MonkeyPatch
+def _change_key(*_here: object) -> None:
+    AcmeAccount.objects.update(thumbprint="t" * 43, spki_sha256="0" * 64)
+
+
+def _rename(*_here: object) -> None:
+    Organisation.objects.update(legal_name="Renamed University")
+
+
+@pytest.mark.parametrize(
+    "meanwhile, refusal",
+    [
+        (_give_up, (403, "orderNotReady")),
+        (_end_proof_but_for_one_by_hands_on, (403, "orderNotReady")),
+        (_change_key, (401, "unauthorized")),
+        (_rename, (503, "serverInternal")),  # the old name is not signed
+    ],
+)
+def test_what_was_found_before_the_lock_is_compared_under_it(
+    here: AcmeWorld,
+    one: AcmeClient,
+    monkeypatch: pytest.MonkeyPatch,
+    meanwhile: Callable[..., None],
+    refusal: tuple[int, str],
 ) -> None:
-    one = here.registered()
+    """What changes between the look and the claim counts, though other proofs of the name are there."""
     order = one.order(NAME).json
 
     def changed(ca: Backend, intent: Intent) -> Intent:
-        AcmeAccount.objects.update(thumbprint="t" * 43, spki_sha256="0" * 64)
-        return prepared(ca, intent)
-
-    monkeypatch.setattr(acme_finalize, "prepared", changed)
-    refused = one.finalize(order, make_csr(NAME))
-    assert (refused.status, refused.problem) == (401, "unauthorized")
-    assert not Issuance.objects.exists()
-
-
-@pytest.mark.parametrize("meanwhile", [_give_up, _end_proof_but_for_one_by_hands_on])
-def test_an_order_is_claimed_only_while_its_authorizations_are_valid(
-    here: AcmeWorld, monkeypatch: pytest.MonkeyPatch, meanwhile: Callable[..., None]
-) -> None:
-    """What ends between the look and the claim counts, though other proofs of the name are there."""
-    one = here.registered()
-    order = one.order(NAME).json
-
-    def ended(ca: Backend, intent: Intent) -> Intent:
+        made = prepared(ca, intent)
         meanwhile(here, one, order)
-        return prepared(ca, intent)
+        return made
 
-    monkeypatch.setattr(acme_finalize, "prepared", ended)
-    refused = one.finalize(order, make_csr(NAME))
-    assert (refused.status, refused.problem) == (403, "orderNotReady")
+    with monkeypatch.context() as patch:
+        patch.setattr(acme_finalize, "prepared", changed)
+        assert one.finalize(order, make_csr(NAME)).refusal == refusal
     assert not Issuance.objects.exists()
+    assert not Certificate.objects.exists()
+    if meanwhile is _rename:
+        assert one.finalize(order, make_csr(NAME)).json["status"] == "valid"
+        assert b"Renamed University" in bytes(Certificate.objects.get().der)
 
 
-def test_one_key_is_not_certified_for_two_organisations_at_once(here: AcmeWorld) -> None:
-    one, college = here.registered(), organisation("Other College")
+def test_one_key_is_not_certified_for_two_organisations_at_once(here: AcmeWorld, one: AcmeClient) -> None:
+    college = organisation("Other College")
     validated("other.ac.uk", of=college, by=here.world.olga, at=datetime.now(UTC))
-    eab = credential(actor("max", organisation=college, role=OrgRole.MANAGER), college)
-    other = client()
-    assert other.register(eab.kid, eab.hmac_key).status == 201
+    other = client_of(college)
     for n in range(8):
         key = ec.generate_private_key(ec.SECP256R1())
         names = f"h{n}.example.ac.uk", f"h{n}.other.ac.uk"
         orders = [who.order(name).json for who, name in zip((one, other), names, strict=True)]
-        answers = together(
-            [
-                partial(who.finalize, order, make_csr(name, key=key))
-                for who, order, name in zip((one, other), orders, names, strict=True)
-            ]
-        )
-        statuses = [answer.status for answer in answers if isinstance(answer, Reply)]
-        assert sorted(statuses) == [200, 400], answers
+        calls = [
+            partial(who.finalize, order, make_csr(name, key=key))
+            for who, order, name in zip((one, other), orders, names, strict=True)
+        ]
+        assert sorted(answer.status for answer in _at_once(calls)) == [200, 400]
 
 
 def test_no_certificate_is_recorded_once_its_key_is_blocked(here: AcmeWorld) -> None:
@@ -397,10 +333,9 @@ def test_no_certificate_is_recorded_once_its_key_is_blocked(here: AcmeWorld) -> 
 
 
 def test_what_was_prepared_before_the_lock_is_compared_under_it(
-    here: AcmeWorld, monkeypatch: pytest.MonkeyPatch
+    one: AcmeClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The organisation is renamed between the look and the claim: the old name is not signed."""
-    one = here.registered()
     order = one.order(NAME).json
 
     def renamed(ca: Backend, intent: Intent) -> Intent:
@@ -411,9 +346,8 @@ def test_what_was_prepared_before_the_lock_is_compared_under_it(
     with monkeypatch.context() as patch:
         patch.setattr(acme_finalize, "prepared", renamed)
         refused = one.finalize(order, make_csr(NAME))
-    assert (refused.status, refused.problem) == (503, "serverInternal")
+    assert refused.refusal == (503, "serverInternal")
     assert not Certificate.objects.exists()
     assert not Issuance.objects.exists()
-    done = one.finalize(order, make_csr(NAME))
-    assert done.json["status"] == "valid"
+    assert one.finalize(order, make_csr(NAME)).json["status"] == "valid"
     assert b"Renamed University" in bytes(Certificate.objects.get().der)

@@ -1,6 +1,5 @@
 """What is ended, blocked or narrowed after an ACME order was made stops every further step of it."""
 
-import json
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 
@@ -14,11 +13,7 @@ from certdesk.domain.identifiers import parse_dns_name
 from certdesk.domain.jws import encoded, key_authorization
 from certdesk.services import acme_orders, acme_validation
 from certdesk.services.acme_accounts import account_by_id
-from certdesk.services.acme_credentials import (
-    change_credential,
-    end_account,
-    revoke_credential,
-)
+from certdesk.services.acme_credentials import change_credential, end_account, revoke_credential
 from certdesk.services.acme_orders import challenge_token
 from certdesk.services.organisations import disable_organisation
 from certdesk.store.models import (
@@ -31,11 +26,9 @@ from certdesk.store.models import (
     ValidationRecord,
 )
 from certdesk.store.selectors.acme import get_account
-from tests.harness.acme_client import make_csr, public, sign
-from tests.integration.acme_support import AcmeWorld, ScriptedValidator, scripted_network
+from tests.harness.acme_client import AcmeClient, make_csr
+from tests.integration.acme_support import AcmeWorld, ScriptedValidator, Scripts
 from tests.integration.support import NOW
-
-pytestmark = pytest.mark.django_db(transaction=True)
 
 NAME, OUTSIDE = "www.example.ac.uk", "www.another.ac.uk"
 
@@ -101,85 +94,79 @@ withdrawals = pytest.mark.parametrize(
 
 @withdrawals
 def test_no_step_of_an_order_survives(
-    here: AcmeWorld, withdraw: Callable[[AcmeWorld], None], problem: str
+    here: AcmeWorld, one: AcmeClient, withdraw: Callable[[AcmeWorld], None], problem: str
 ) -> None:
     """RFC 8555 7.4, 7.5: reading, ordering, proving and fetching are each judged anew."""
-    one = here.registered()
-    with scripted_network():
-        pending = one.order(OUTSIDE)
-        done = one.finalize(one.order(NAME).json, make_csr(NAME)).json
-        authorization = pending.json["authorizations"][0]
-        challenge = one.post(authorization).json["challenges"][0]["url"]
-        ready = one.order(NAME).json
-        withdraw(here)
-        for url, payload in (
-            (one.at["newOrder"], {"identifiers": [{"type": "dns", "value": NAME}], "profile": "tls-server"}),
-            (pending.headers["Location"], None),
-            (authorization, None),
-            (challenge, None),
-            (challenge, {}),
-            (done["certificate"], None),
-            (f"{done['certificate']}/with-root", None),
-            (ready["finalize"], {"csr": encoded(make_csr(NAME))}),
-        ):
-            assert one.post(url, payload).problem == problem, url
+    pending = one.order(OUTSIDE)
+    done = one.finalize(one.order(NAME).json, make_csr(NAME)).json
+    authorization = pending.json["authorizations"][0]
+    challenge = one.post(authorization).json["challenges"][0]["url"]
+    ready = one.order(NAME).json
+    withdraw(here)
+    for url, payload in (
+        (one.at["newOrder"], {"identifiers": [{"type": "dns", "value": NAME}], "profile": "tls-server"}),
+        (pending.headers["Location"], None),
+        (authorization, None),
+        (challenge, None),
+        (challenge, {}),
+        (done["certificate"], None),
+        (f"{done['certificate']}/with-root", None),
+        (ready["finalize"], {"csr": encoded(make_csr(NAME))}),
+    ):
+        assert one.post(url, payload).problem == problem, url
     assert Certificate.objects.count() == 1
 
 
 @withdrawals
 def test_what_was_found_for_it_meanwhile_proves_nothing(
-    here: AcmeWorld, withdraw: Callable[[AcmeWorld], None], problem: str
+    here: AcmeWorld, one: AcmeClient, network: Scripts, withdraw: Callable[[AcmeWorld], None], problem: str
 ) -> None:
     """The network was asked while it was withdrawn: the rows under the lock are what counts."""
-    one = here.registered()
-    with scripted_network() as network:
-        number = int(one.order(OUTSIDE).json["authorizations"][0].rsplit("/", 1)[1])
-        account = account_by_id(AcmeAccount.objects.get().pk)
-        look, outcome = _found(account, number, network)
-        withdraw(here)
-        before = ValidationRecord.objects.count()
-        acme_validation.record_look(look, outcome, now=NOW)
-        assert ValidationRecord.objects.count() == before
-        row = AcmeAuthorization.objects.get(id=number)
-        assert (row.valid_until, row.failed_at) == (None, NOW)
-        with pytest.raises(AcmeRefused) as refused:
-            acme_orders.new_order(account=account, names=(parse_dns_name(NAME),), now=NOW)
-        assert refused.value.kind.value == problem
+    number = int(one.order(OUTSIDE).json["authorizations"][0].rsplit("/", 1)[1])
+    account = account_by_id(AcmeAccount.objects.get().pk)
+    look, outcome = _found(account, number, network)
+    withdraw(here)
+    before = ValidationRecord.objects.count()
+    acme_validation.record_look(look, outcome, now=NOW)
+    assert ValidationRecord.objects.count() == before
+    row = AcmeAuthorization.objects.get(id=number)
+    assert (row.valid_until, row.failed_at) == (None, NOW)
+    with pytest.raises(AcmeRefused) as refused:
+        acme_orders.new_order(account=account, names=(parse_dns_name(NAME),), now=NOW)
+    assert refused.value.kind.value == problem
     assert AuditEvent.objects.filter(action="acme_challenge.fail").count() == 1
 
 
-def test_a_proof_for_an_authorization_that_was_given_up_proves_nothing(here: AcmeWorld) -> None:
-    one = here.registered()
-    with scripted_network() as network:
-        url = one.order(OUTSIDE).json["authorizations"][0]
-        number, before = int(url.rsplit("/", 1)[1]), ValidationRecord.objects.count()
-        account = account_by_id(AcmeAccount.objects.get().pk)
-        look, outcome = _found(account, number, network)
-        assert one.post(url, {"status": "deactivated"}).status == 200
-        acme_validation.record_look(look, outcome, now=NOW)
-        assert one.post(url).json["status"] == "deactivated"
-        assert ValidationRecord.objects.count() == before
+def test_a_proof_for_an_authorization_that_was_given_up_proves_nothing(
+    one: AcmeClient, network: Scripts
+) -> None:
+    url = one.order(OUTSIDE).json["authorizations"][0]
+    number, before = int(url.rsplit("/", 1)[1]), ValidationRecord.objects.count()
+    account = account_by_id(AcmeAccount.objects.get().pk)
+    look, outcome = _found(account, number, network)
+    assert one.post(url, {"status": "deactivated"}).status == 200
+    acme_validation.record_look(look, outcome, now=NOW)
+    assert one.post(url).json["status"] == "deactivated"
+    assert ValidationRecord.objects.count() == before
 
 
-def test_an_expired_credential_lets_its_accounts_look_after_themselves(here: AcmeWorld) -> None:
+def test_an_expired_credential_lets_its_accounts_look_after_themselves(
+    here: AcmeWorld, one: AcmeClient
+) -> None:
     """RFC 8555 7.3.6: an account that may order nothing may still end itself."""
-    one = here.registered()
     expired(here)
     assert one.post(one.kid, {"contact": ["mailto:new@example.ac.uk"]}).status == 200
     assert one.post(one.kid, {"status": "deactivated"}).json["status"] == "deactivated"
 
 
-def test_a_blocked_key_is_nobodys_account_key(here: AcmeWorld) -> None:
+def test_a_blocked_key_is_nobodys_account_key(here: AcmeWorld, one: AcmeClient) -> None:
     """A key that is refused in certificates signs for no account either: registered, found or changed to."""
-    one = here.registered()
     _blocked(here)
     number, other = AcmeAccount.objects.get().pk, here.registered()
     assert one.post(one.kid).problem == "unauthorized"
     assert get_account(actor=here.meg, account_id=number).status.value == "blocked"
     assert AcmeAccount.objects.get(id=number).deactivated_at is None
-    header = {"alg": "ES256", "jwk": public(one.key), "url": other.at["keyChange"]}
-    inner = json.dumps({"account": other.kid, "oldKey": public(other.key)}).encode()
-    assert other.post(other.at["keyChange"], sign(inner, one.key, header)).problem == "badPublicKey"
+    assert other.change_key(one.key).problem == "badPublicKey"
     one.kid = ""
     assert one.post(one.at["newAccount"], {"onlyReturnExisting": True}).problem == "badPublicKey"
     assert one.register(here.credential.kid, here.credential.hmac_key).problem == "badPublicKey"

@@ -3,6 +3,7 @@
 import inspect
 import time
 from datetime import timedelta
+from unittest.mock import Mock
 
 import pytest
 from django.conf import settings
@@ -13,8 +14,6 @@ from certdesk.api import requests as requests_room
 from certdesk.domain import errors
 from certdesk.store.models import ApiToken, Request, User
 from tests.integration.api_calls import Caller, Callers, body
-
-pytestmark = pytest.mark.django_db(transaction=True)
 
 CLASSES = [
     cls for _name, cls in inspect.getmembers(errors, inspect.isclass) if issubclass(cls, errors.CertdeskError)
@@ -137,14 +136,8 @@ def test_head_has_the_headers_of_get(users: Callers) -> None:
 
 
 def test_our_own_bug_shows_no_detail(users: Callers, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(**_unused: object) -> None:
-        raise RuntimeError("the secret inside")
-
-    def violated(**_unused: object) -> None:
-        raise errors.InvariantViolated("the secret inside")
-
-    for bug in (broken, violated):
-        monkeypatch.setattr(requests_room, "list_requests", bug)
+    for kind in (RuntimeError, errors.InvariantViolated):
+        monkeypatch.setattr(requests_room, "list_requests", Mock(side_effect=kind("the secret inside")))
         reply = users.alice.get("/requests")
         assert (reply.status, reply.json["code"]) == (500, "internal")
         assert b"secret" not in reply.content
@@ -152,8 +145,8 @@ def test_our_own_bug_shows_no_detail(users: Callers, monkeypatch: pytest.MonkeyP
 
 
 def test_answers_are_kept_out_of_caches(users: Callers) -> None:
-    assert "no-store" in users.alice.get("/requests").headers["Cache-Control"]
-    assert "no-store" in users.nobody.get("/requests").headers["Cache-Control"]
+    for who in (users.alice, users.nobody):
+        assert "no-store" in who.get("/requests").headers["Cache-Control"]
 
 
 def test_the_limit_of_a_body_leaves_room_for_the_greatest_csr() -> None:
@@ -180,14 +173,11 @@ def test_tokens_are_made_listed_and_ended(users: Callers) -> None:
 
 
 def test_organisations_members_and_domains(users: Callers) -> None:
-    own = users.alice.get("/organisations").json["items"]
-    assert [o["slug"] for o in own] == ["example-university"]
+    here = "/organisations/example-university"
+    assert [o["slug"] for o in users.alice.get("/organisations").json["items"]] == ["example-university"]
     assert len(users.rick.get("/organisations").json["items"]) == 2
-    assert users.alice.get("/organisations/example-university").json["legal_name"] == "Example University"
-    assert users.charlie.get("/organisations/example-university").status == 404
-    assert users.alice.get("/organisations/example-university/members").status == 403
-    assert users.charlie.get("/organisations/example-university/members").status == 404
-    members = users.meg.get("/organisations/example-university/members").json["items"]
+    assert users.alice.get(here).json["legal_name"] == "Example University"
+    members = users.meg.get(f"{here}/members").json["items"]
     assert {m["username"] for m in members} == {"alice", "bob", "meg"}
     (domain,) = users.bob.get("/domains").json["items"]
     assert (domain["domain"], domain["is_validated"]) == ("example.ac.uk", True)
@@ -195,43 +185,38 @@ def test_organisations_members_and_domains(users: Callers) -> None:
     assert proofs[0]["validated_by"] == "olga"
     assert users.charlie.get("/domains").json["items"] == []
     assert users.charlie.get("/domains?organisation=example-university").status == 404
-    assert users.charlie.get(f"/domains/{domain['id']}/validations").status == 404
 
 
 def test_a_person_is_disabled_and_enabled(users: Callers) -> None:
-    """By managers for their own people and by officers, under the portal's rules."""
-    alice, charlie, olga = (User.objects.get(username=name) for name in ("alice", "charlie", "olga"))
-    here = "/organisations/example-university/members"
-    for who, status in (("charlie", 404), ("bob", 403), ("alice", 403), ("rick", 403), ("nobody", 401)):
-        assert getattr(users, who).post(f"{here}/{alice.pk}/disable").status == status, who
-    for stranger in (charlie, olga):
-        assert users.meg.post(f"{here}/{stranger.pk}/disable").status == 404
-    assert users.meg.post(f"/organisations/other-college/members/{charlie.pk}/disable").status == 404
-    assert users.meg.post(f"{here}/{User.objects.get(username='meg').pk}/disable").status == 403
+    """By managers for their own people and by officers; that others may not is for `test_route_matrix.py`."""
+    members, own = "/organisations/example-university/members", User.objects.get(username="alice")
+    here = f"{members}/{own.pk}"
+    ids = dict(User.objects.values_list("username", "id"))
+    for name, status in (("charlie", 404), ("olga", 404), ("meg", 403)):
+        assert users.meg.post(f"{members}/{ids[name]}/disable").status == status, name
+    assert users.meg.post(f"/organisations/other-college/members/{ids['charlie']}/disable").status == 404
     assert users.alice.get("/requests").status == 200
 
-    done = users.meg.post(f"{here}/{alice.pk}/disable")
+    done = users.meg.post(f"{here}/disable")
     assert (done.status, done.json["username"]) == (200, "alice")
     assert (done.json["is_active"], done.json["account_is_active"]) == (False, False)
     assert users.alice.get("/requests").status == 401
-    again = users.olga.post(f"{here}/{alice.pk}/disable")
+    again = users.olga.post(f"{here}/disable")
     assert (again.status, again.json["code"]) == (409, "state_conflict")
 
-    back = users.meg.post(f"{here}/{alice.pk}/enable")
+    back = users.meg.post(f"{here}/enable")
     assert (back.status, back.json["member"]["account_is_active"]) == (200, True)
-    alice.refresh_from_db()
-    assert alice.check_password(back.json["password"])
-    assert alice.must_change_password
+    own.refresh_from_db()
+    assert own.check_password(back.json["password"])
+    assert own.must_change_password
     assert users.alice.get("/requests").status == 401, "the old token has ended for good"
-    assert users.meg.post(f"{here}/{alice.pk}/enable").status == 409
+    assert users.meg.post(f"{here}/enable").status == 409
 
-    assert users.olga.post(f"{here}/{alice.pk}/disable").status == 200
-    refused = users.meg.post(f"{here}/{alice.pk}/enable")
-    assert (refused.status, refused.json["detail"]) == (
-        403,
-        "The RA disabled this account. Only the RA can enable it.",
-    )
-    assert users.otto.post(f"{here}/{alice.pk}/enable").status == 200
+    assert users.olga.post(f"{here}/disable").status == 200
+    refused = users.meg.post(f"{here}/enable")
+    assert refused.status == 403
+    assert refused.json["detail"] == "The RA disabled this account. Only the RA can enable it."
+    assert users.otto.post(f"{here}/enable").status == 200
 
 
 def test_looking_after_people_needs_a_token_that_may(users: Callers) -> None:
@@ -245,8 +230,6 @@ def test_looking_after_people_needs_a_token_that_may(users: Callers) -> None:
 def test_an_officer_records_an_ownership_check(users: Callers) -> None:
     path = "/organisations/example-university/domains"
     proof = {"domain": "Example.ORG", "how": "document", "details": "Letter of 1 May.", "reference": "L-1"}
-    assert users.alice.post(path, proof).status == 403
-    assert users.charlie.post(path, proof).status == 404
     made = users.olga.post(path, proof)
     assert (made.status, made.json["domain"], made.json["is_validated"]) == (201, "example.org", True)
     assert users.alice.post("/requests", body("www.example.org")).json["status"] == "issued"
@@ -265,4 +248,3 @@ def test_certificates_are_found_by_name_and_serial(users: Callers) -> None:
     (same,) = users.bob.get(f"/certificates?serial={found['serial'].upper()}").json["items"]
     assert same == found == users.bob.get(f"/certificates/{found['id']}").json
     assert users.charlie.get("/certificates").json["items"] == []
-    assert users.charlie.get(f"/certificates/{found['id']}").status == 404

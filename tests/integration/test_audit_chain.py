@@ -1,6 +1,6 @@
 """The audit chain over a real story: every deed is in it, and no row can be touched unnoticed."""
 
-from datetime import timedelta
+from collections.abc import Callable
 
 import pytest
 from django.db import connection
@@ -56,49 +56,30 @@ def test_the_rows_say_who_and_about_what(story: list[str]) -> None:
     assert all(r.data["serial"] and r.data["sha256"] for r in issued)
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"actor": "mallory"},
-        {"action": "request.reject"},
-        {"object_id": "999"},
-        {"object_type": "domain"},
-        {"user_id": 999},
-        {"organisation_id": None},
-        {"at": NOW + timedelta(microseconds=1)},
-        {"data": {}},
-        {"hash": "f" * 64},
-        {"previous_hash": "f" * 64},
-    ],
-    ids=lambda change: next(iter(change)),
-)
-@pytest.mark.parametrize("action", ["request.approve", "request.withdraw"], ids=["middle", "last"])
-def test_an_altered_row_is_noticed(story: list[str], action: str, change: dict[str, object]) -> None:
-    assert story
-    AuditEvent.objects.filter(action=action).update(**change)
-    assert audit_problems()
+def _alter() -> None:
+    AuditEvent.objects.filter(action="request.withdraw").update(data={})
 
 
-@pytest.mark.parametrize("position", [0, 5, 9])
-def test_a_removed_row_is_noticed(story: list[str], position: int) -> None:
-    seqs = list(AuditEvent.objects.order_by("seq").values_list("seq", flat=True))
-    AuditEvent.objects.filter(seq=seqs[position]).delete()
-    assert audit_problems()
-    assert len(story) == len(seqs)
-
-
-def test_removing_and_renumbering_is_noticed(story: list[str]) -> None:
-    assert story
+def _remove() -> None:
     AuditEvent.objects.filter(seq=5).delete()
+
+
+def _remove_and_renumber() -> None:
+    _remove()
     for seq in AuditEvent.objects.filter(seq__gt=5).order_by("seq").values_list("seq", flat=True):
         AuditEvent.objects.filter(seq=seq).update(seq=seq - 1)
-    assert audit_problems()
 
 
-def test_rows_that_change_places_are_noticed(story: list[str]) -> None:
-    assert story
+def _exchange() -> None:
     for old, new in ((5, 500), (6, 5), (500, 6)):
         AuditEvent.objects.filter(seq=old).update(seq=new)
+
+
+@pytest.mark.usefixtures("story")
+@pytest.mark.parametrize("touch", [_alter, _remove, _remove_and_renumber, _exchange])
+def test_a_row_that_was_touched_is_noticed(touch: Callable[[], None]) -> None:
+    """That every field counts is for `tests/unit/test_audit.py` to say."""
+    touch()
     assert audit_problems()
 
 

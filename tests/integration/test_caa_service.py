@@ -17,7 +17,7 @@ from certdesk.dcv.conformance import ScriptedResolver
 from certdesk.dcv.resolver import Answer
 from certdesk.dcv.resolver import Status as DnsStatus
 from certdesk.domain.caa import Question
-from certdesk.domain.errors import NotFound, PolicyRefused
+from certdesk.domain.errors import PolicyRefused
 from certdesk.domain.findings import Check
 from certdesk.domain.policy_file import read_policy
 from certdesk.domain.requests import RequestId, Status, Work
@@ -37,7 +37,6 @@ from tests.integration.support import (
     NOW,
     Clock,
     World,
-    actor,
     approve,
     audit_problems,
     configured,
@@ -46,7 +45,6 @@ from tests.integration.support import (
     due,
     events_of,
     issuance_of,
-    organisation,
     submission,
     submit,
 )
@@ -100,10 +98,12 @@ def policy(caa_mode: str, dns: Dns, *, unknown: str = "manual", account: str = "
 
 
 @pytest.fixture
-def dns() -> Dns:
+def dns() -> Iterator[Dns]:
+    """The DNS under a policy that asks it and requires an answer."""
     made = Dns()
     made.say(DOMAIN, f'0 issue "{OURS}"')
-    return made
+    with policy("require", made):
+        yield made
 
 
 def _codes(checks: Sequence[object]) -> dict[str, str]:
@@ -111,15 +111,15 @@ def _codes(checks: Sequence[object]) -> dict[str, str]:
     return {check.code: check.verdict.value for check in found if check.code.startswith("caa.")}
 
 
-def _accepted(w: World, dns: Dns, *names: str) -> RequestId:
+def _accepted(w: World, *names: str) -> RequestId:
     """A request that policy has accepted and nobody has handed to the CA yet."""
-    with policy("require", dns):
-        created = create(w.alice, *names)
+    created = create(w.alice, *names)
     assert created.status is Status.ACCEPTED
     return created.number
 
 
-def test_where_the_policy_does_not_ask_nothing_is_asked_read_or_written(w: World, dns: Dns) -> None:
+def test_where_the_policy_does_not_ask_nothing_is_asked_read_or_written(w: World) -> None:
+    dns = Dns()
     submit(w.alice, NEWS)  # the CA's chain is stored with the first certificate
     counts = []
     for name, under in ((WWW, CaaSettings()), (MAIL, CaaSettings(issuers=(OURS,), ask=dns.asker()))):
@@ -138,8 +138,7 @@ def test_a_preview_tells_the_record_to_add_and_stores_nothing(w: World, dns: Dns
     """R16. Three names with three fates."""
     dns.say(MAIL, f'0 issue "{OTHER}"')
     dns.fail(NEWS)
-    with policy("require", dns):
-        seen = preview_request(actor=w.alice, submission=submission(w.university, WWW, MAIL, NEWS), now=NOW)
+    seen = preview_request(actor=w.alice, submission=submission(w.university, WWW, MAIL, NEWS), now=NOW)
     assert _codes(seen.decision.checks) == {"caa.forbids": "refuse", "caa.unknown": "manual"}
     told = {check.code: check for check in seen.decision.checks}
     assert told["caa.forbids"].seen == f'{MAIL}: 0 issue "{OTHER}"'
@@ -152,16 +151,14 @@ def test_a_preview_tells_the_record_to_add_and_stores_nothing(w: World, dns: Dns
 
 def test_what_is_permitted_is_issued_with_the_evidence_of_every_name(w: World, dns: Dns) -> None:
     dns.say(MAIL, '0 issue "certs.example.net; policy=ev"', '0 iodef "mailto:x@example.ac.uk"')
-    with policy("require", dns):
-        created = submit(w.alice, WWW, MAIL)
+    created = submit(w.alice, WWW, MAIL)
     assert created.status is Status.ISSUED
     assert dns.depths == {len(connection.atomic_blocks)}  # asked outside any transaction of ours
     kept = {row.name: row for row in CaaCheck.objects.filter(request_id=created.number)}
     assert set(kept) == {WWW, MAIL}
     www = kept[WWW]
-    assert (www.allowed, www.code, www.found_at, www.server) == (
-        *(True, "caa.authorised", DOMAIN, "192.0.2.53#53"),
-    )
+    assert (www.allowed, www.code) == (True, "caa.authorised")
+    assert (www.found_at, www.server) == (DOMAIN, "192.0.2.53#53")
     assert www.records == [f'0 issue "{OURS}"']
     assert www.question == {"issuers": [OURS], "account_uri": "", "method": "manual_ownership"}
     assert [look["name"] for look in www.evidence["looked"]] == [WWW, DOMAIN]
@@ -199,9 +196,8 @@ def test_no_answer_waits_for_a_person_or_refuses_as_policy_says(
     w: World, dns: Dns, status: DnsStatus
 ) -> None:
     dns.fail(MAIL, status)
-    with policy("require", dns):
-        created = submit(w.alice, WWW, MAIL)
-        assert created.status is Status.WAITING_FOR_APPROVAL
+    created = submit(w.alice, WWW, MAIL)
+    assert created.status is Status.WAITING_FOR_APPROVAL
     with policy("require", dns, unknown="refuse"), pytest.raises(PolicyRefused):
         submit(w.bob, WWW, MAIL)
     kept = CaaCheck.objects.get(request_id=created.number, name=MAIL)
@@ -223,28 +219,27 @@ def test_no_officer_stands_in_for_the_dns(w: World, dns: Dns) -> None:
     """Approved while the DNS is broken: nothing is signed until it answers, and then by itself."""
     dns.fail(WWW)
     clock = Clock()
-    with policy("require", dns):
-        number = submit(w.alice, WWW, clock=clock).number
-        shown = judge_now(actor=w.olga, number=number, now=clock.now)
-        assert _codes(shown.decision.checks) == {"caa.unknown": "manual"}
-        before = CaaCheck.objects.count()
-        assert before == 1  # who only looks adds no evidence
-        approve(w.olga, number, clock=clock)
-        row = Request.objects.get(id=number)
-        assert row.status == Status.ACCEPTED
-        assert row.detail.startswith("Waiting for the DNS for less than a minute; we keep asking.")
-        waiting = issuance_of(number)
-        assert waiting.next_attempt_at is not None
-        assert (waiting.state, waiting.intent_key) == (Work.WAITING, None)
-        clock.forward(waiting.next_attempt_at - clock.now)
-        assert due(now=clock.now) == [number]
-        assert drive(number, clock=clock) is Status.ACCEPTED
-        waits = issuance_of(number).next_attempt_at
-        assert waits is not None
-        assert waits > clock.now  # again later
-        dns.say(WWW, f'0 issue "{OURS}"')
-        clock.forward(timedelta(minutes=30))
-        assert drive(number, clock=clock) is Status.ISSUED
+    number = submit(w.alice, WWW, clock=clock).number
+    shown = judge_now(actor=w.olga, number=number, now=clock.now)
+    assert _codes(shown.decision.checks) == {"caa.unknown": "manual"}
+    before = CaaCheck.objects.count()
+    assert before == 1  # who only looks adds no evidence
+    approve(w.olga, number, clock=clock)
+    row = Request.objects.get(id=number)
+    assert row.status == Status.ACCEPTED
+    assert row.detail.startswith("Waiting for the DNS for less than a minute; we keep asking.")
+    waiting = issuance_of(number)
+    assert waiting.next_attempt_at is not None
+    assert (waiting.state, waiting.intent_key) == (Work.WAITING, None)
+    clock.forward(waiting.next_attempt_at - clock.now)
+    assert due(now=clock.now) == [number]
+    assert drive(number, clock=clock) is Status.ACCEPTED
+    waits = issuance_of(number).next_attempt_at
+    assert waits is not None
+    assert waits > clock.now  # again later
+    dns.say(WWW, f'0 issue "{OURS}"')
+    clock.forward(timedelta(minutes=30))
+    assert drive(number, clock=clock) is Status.ISSUED
     assert events_of(number) == ["create", "approve", "claim", "ca_accept", "issue"]
     assert [row.allowed for row in CaaCheck.objects.order_by("id")] == [False, False, False, False, True]
     assert audit_problems() == []
@@ -254,53 +249,49 @@ class TestAtSigning:
     """Between the decision and the signature the DNS may change, and answers get old (BR 3.2.2.8: 8 h)."""
 
     def test_an_answer_that_is_young_enough_is_not_asked_for_again(self, w: World, dns: Dns) -> None:
-        number = _accepted(w, dns, WWW, MAIL)
+        number = _accepted(w, WWW, MAIL)
         asked = len(dns.asked)
-        with policy("require", dns):
-            assert drive(number, clock=Clock(NOW + 8 * HOUR)) is Status.ISSUED
+        assert drive(number, clock=Clock(NOW + 8 * HOUR)) is Status.ISSUED
         assert len(dns.asked) == asked
 
     def test_an_old_one_is(self, w: World, dns: Dns) -> None:
-        number = _accepted(w, dns, WWW, MAIL)
+        number = _accepted(w, WWW, MAIL)
         late = NOW + 8 * HOUR + timedelta(seconds=1)
-        with policy("require", dns):
-            assert drive(number, clock=Clock(late)) is Status.ISSUED
+        assert drive(number, clock=Clock(late)) is Status.ISSUED
         assert sorted(dns.asked[2:]) == [(MAIL, late), (WWW, late)]
         assert CaaCheck.objects.filter(request_id=number).count() == 4
 
     def test_a_new_no_goes_to_a_person(self, w: World, dns: Dns) -> None:
-        number = _accepted(w, dns, WWW, MAIL, NEWS)
+        number = _accepted(w, WWW, MAIL, NEWS)
         dns.say(NEWS, f'0 issue "{OTHER}"')
-        with policy("require", dns):
-            assert drive(number, clock=Clock(NOW + 9 * HOUR)) is Status.WAITING_FOR_APPROVAL
+        assert drive(number, clock=Clock(NOW + 9 * HOUR)) is Status.WAITING_FOR_APPROVAL
         assert events_of(number) == ["create", "refer"]
         assert NEWS in Request.objects.get(id=number).detail
         assert CaaCheck.objects.get(request_id=number, allowed=False).name == NEWS
 
     def test_no_answer_is_waited_for(self, w: World, dns: Dns) -> None:
-        number = _accepted(w, dns, WWW, MAIL, NEWS)
+        number = _accepted(w, WWW, MAIL, NEWS)
         dns.fail(MAIL, DnsStatus.TIMEOUT)
         clock = Clock(NOW + 9 * HOUR)
-        with policy("require", dns):
-            for _tick in range(3):
-                assert drive(number, clock=clock) is Status.ACCEPTED
-                again = issuance_of(number).next_attempt_at
-                assert again is not None
-                assert clock.now < again <= clock.now + timedelta(minutes=15)
-                clock.now = again
-            del dns.records[MAIL]
-            assert drive(number, clock=clock) is Status.ISSUED
+        for _tick in range(3):
+            assert drive(number, clock=clock) is Status.ACCEPTED
+            again = issuance_of(number).next_attempt_at
+            assert again is not None
+            assert clock.now < again <= clock.now + timedelta(minutes=15)
+            clock.now = again
+        del dns.records[MAIL]
+        assert drive(number, clock=clock) is Status.ISSUED
         names = [name for name, at in dns.asked if at > NOW]
         assert (names.count(WWW), names.count(MAIL)) == (1, 4)  # only what is missing is asked for again
 
     def test_a_policy_that_came_in_between_asks_too(self, w: World, dns: Dns) -> None:
-        created = create(w.alice, WWW)
+        with policy("off", dns):
+            number = create(w.alice, WWW).number
         dns.say(WWW, f'0 issue "{OTHER}"')
-        with policy("require", dns):
-            assert drive(created.number, clock=Clock(NOW)) is Status.WAITING_FOR_APPROVAL
+        assert drive(number, clock=Clock(NOW)) is Status.WAITING_FOR_APPROVAL
 
     def test_an_answer_to_another_question_does_not_count(self, w: World, dns: Dns) -> None:
-        number = _accepted(w, dns, WWW)
+        number = _accepted(w, WWW)
         with policy("require", dns, account="https://ca.example/acct/9"):
             assert drive(number, clock=Clock(NOW)) is Status.ISSUED
         assert [question.account_uri for question in dns.questions] == ["", "https://ca.example/acct/9"]
@@ -314,10 +305,7 @@ def test_all_names_are_looked_up_at_once(w: World, dns: Dns) -> None:
         together.wait(timeout=60)  # breaks, and with it the request, unless all are under way
         return ask(question, now)
 
-    with (
-        policy("require", dns),
-        configured(caa=CaaSettings(issuers=(OURS,), ask=wait_for_the_others)),
-    ):
+    with configured(caa=CaaSettings(issuers=(OURS,), ask=wait_for_the_others)):
         assert submit(w.alice, *names).status is Status.ISSUED
 
 
@@ -335,7 +323,7 @@ def test_a_look_up_that_hangs_or_breaks_is_one_that_failed(
         return ask(question, now)
 
     try:
-        with policy("require", dns), configured(caa=CaaSettings(issuers=(OURS,), ask=odd)):
+        with configured(caa=CaaSettings(issuers=(OURS,), ask=odd)):
             created = submit(w.alice, WWW, MAIL, NEWS)
     finally:
         hang.set()
@@ -345,7 +333,7 @@ def test_a_look_up_that_hangs_or_breaks_is_one_that_failed(
 
 
 def test_without_a_resolver_nothing_is_known(w: World, dns: Dns) -> None:
-    with policy("require", dns), configured(caa=CaaSettings(issuers=(OURS,))):
+    with configured(caa=CaaSettings(issuers=(OURS,))):
         assert submit(w.alice, WWW).status is Status.WAITING_FOR_APPROVAL
 
 
@@ -355,7 +343,7 @@ def test_officers_are_told_once_of_what_the_dns_has_owed_for_a_day(
     """R24. One of three requests waits; one was answered in time, one waits for a proof of ours."""
     dns.fail(MAIL)
     with policy("require", dns, unknown="refuse"):
-        waits, answered = _accepted(w, dns, WWW), _accepted(w, dns, NEWS)
+        waits, answered = _accepted(w, WWW), _accepted(w, NEWS)
         for name in (WWW, NEWS):
             dns.fail(name)
         clock = Clock(NOW + 9 * HOUR)
@@ -397,52 +385,48 @@ class TestAcme:
         return reply.status, reply.json["status"] if reply.status == 200 else reply.problem
 
     def test_a_permitted_order_is_issued_with_its_evidence(self, dns: Dns) -> None:
-        with policy("require", dns):
-            one, order = self._ready()
-            assert dns.asked == []
-            assert self._finalize(one, order) == (200, "valid")
+        one, order = self._ready()
+        assert dns.asked == []
+        assert self._finalize(one, order) == (200, "valid")
         issuance = Issuance.objects.get()
         assert set(CaaCheck.objects.filter(order_id=issuance.order_id).values_list("name", flat=True)) == {
-            *(WWW, MAIL, NEWS),
+            *(WWW, MAIL, NEWS)
         }
         assert {question.account_uri for question in dns.questions} == {one.kid}
 
     def test_a_no_is_told_as_caa_and_leaves_no_request(self, dns: Dns) -> None:
-        with policy("require", dns):
-            one, order = self._ready()
-            dns.say(NEWS, f'0 issue "{OURS}; accounturi=https://somebody.example/acct/1"')
-            status, problem = self._finalize(one, order)
+        one, order = self._ready()
+        dns.say(NEWS, f'0 issue "{OURS}; accounturi=https://somebody.example/acct/1"')
+        status, problem = self._finalize(one, order)
         assert (status, problem) == (403, "caa")
         assert not Request.objects.exists()
         assert CaaCheck.objects.get(allowed=False).name == NEWS
 
     def test_no_answer_leaves_the_order_ready(self, dns: Dns) -> None:
-        with policy("require", dns):
-            one, order = self._ready()
-            dns.fail(MAIL)
-            status, problem = self._finalize(one, order)
-            assert problem == "dns"
-            assert status >= 400
-            del dns.records[MAIL]
-            assert self._finalize(one, order) == (200, "valid")
+        one, order = self._ready()
+        dns.fail(MAIL)
+        status, problem = self._finalize(one, order)
+        assert problem == "dns"
+        assert status >= 400
+        del dns.records[MAIL]
+        assert self._finalize(one, order) == (200, "valid")
 
     def test_officers_are_told_of_an_order_that_goes_on_failing_for_a_day(
         self, dns: Dns, mailoutbox: list[EmailMessage]
     ) -> None:
-        with policy("require", dns):
-            one, order = self._ready()
-            dns.fail(MAIL)
-            assert self._finalize(one, order)[1] == "dns"
-            AcmeOrder.objects.update(expires_at=timezone.now() + 72 * HOUR)
-            later = timezone.now() + 24 * HOUR
-            assert alert_overdue(now=later) == []  # tried once, and left
-            failed = CaaCheck.objects.get(name=MAIL)
-            failed.pk, failed.at = None, later - HOUR
-            failed.save()
-            assert alert_overdue(now=later) == [failed.order_id]
-            assert alert_overdue(now=later) == []
-            assert mail_officers(numbers=[failed.order_id or 0], awaited=Awaited.ORDERS) is True
-            assert self._finalize(one, order)[1] == "dns"
+        one, order = self._ready()
+        dns.fail(MAIL)
+        assert self._finalize(one, order)[1] == "dns"
+        AcmeOrder.objects.update(expires_at=timezone.now() + 72 * HOUR)
+        later = timezone.now() + 24 * HOUR
+        assert alert_overdue(now=later) == []  # tried once, and left
+        failed = CaaCheck.objects.get(name=MAIL)
+        failed.pk, failed.at = None, later - HOUR
+        failed.save()
+        assert alert_overdue(now=later) == [failed.order_id]
+        assert alert_overdue(now=later) == []
+        assert mail_officers(numbers=[failed.order_id or 0], awaited=Awaited.ORDERS) is True
+        assert self._finalize(one, order)[1] == "dns"
         (mail,) = mailoutbox
         assert "An order of an ACME client has waited for 24 hours" in mail.subject
         assert MAIL in mail.body
@@ -455,9 +439,8 @@ class TestAcme:
 
 
 def test_the_newest_answer_about_each_name_is_shown_to_whom_it_concerns(w: World, dns: Dns) -> None:
-    """Names with several answers each; charlie is told of nothing, not even that there is something."""
-    stranger = actor("charlie", organisation=organisation("Other University"))
-    number = _accepted(w, dns, WWW, MAIL)
+    """Names with several answers each; who is concerned is for `test_route_matrix.py` to say."""
+    number = _accepted(w, WWW, MAIL)
     dns.say(MAIL, f'0 issue "{OTHER}"')
     dns.fail(WWW)
     with policy("warn", dns):
@@ -473,12 +456,10 @@ def test_the_newest_answer_about_each_name_is_shown_to_whom_it_concerns(w: World
     assert shown[MAIL].servers == ("192.0.2.53#53",)
     first = {row.name: row.code for row in caa_of_request(get_request(actor=w.alice, number=number))}
     assert first == {WWW: "caa.authorised", MAIL: "caa.authorised"}
-    with pytest.raises(NotFound):
-        caa_of_domain(actor=stranger, domain_id=domain_id)
 
 
 def test_a_name_that_only_ends_alike_belongs_to_another_domain(w: World, dns: Dns) -> None:
-    number = _accepted(w, dns, WWW)
+    number = _accepted(w, WWW)
     row = CaaCheck.objects.get(request_id=number)
     for name in (f"not{DOMAIN}", f"*.{DOMAIN}", DOMAIN):
         CaaCheck.objects.create(
@@ -491,8 +472,7 @@ def test_a_name_that_only_ends_alike_belongs_to_another_domain(w: World, dns: Dn
 
 
 def test_the_last_answer_counts_although_the_clock_was_put_back(w: World, dns: Dns) -> None:
-    with policy("require", dns):
-        number = submit(w.alice, WWW).number
+    number = submit(w.alice, WWW).number
     last = CaaCheck.objects.get(request_id=number)
     last.pk, last.allowed, last.code, last.at = None, False, "caa.nobody", last.at - timedelta(minutes=5)
     last.save(force_insert=True)

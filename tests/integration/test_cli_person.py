@@ -16,8 +16,6 @@ from certdesk.cli.main import certdesk
 from certdesk.store.models import User
 from tests.integration.api_calls import Caller, Callers
 
-pytestmark = pytest.mark.django_db(transaction=True)
-
 Cli = Callable[..., Result]
 
 

@@ -27,15 +27,7 @@ from certdesk.dcv.resolver import (
 from certdesk.domain.caa import Code, Question
 from certdesk.domain.errors import Misconfigured
 from certdesk.domain.evidence import Method
-from tests.harness.dns_world import (
-    ACCOUNT,
-    CNAME_TARGET,
-    ISSUER,
-    KEY_AUTHORIZATION,
-    LAME,
-    SILENT,
-    TOKEN,
-)
+from tests.harness.dns_world import ACCOUNT, CNAME_TARGET, ISSUER, KEY_AUTHORIZATION, LAME, SILENT, TOKEN
 from tests.harness.nameserver import NameServers
 from tests.harness.ports import free_port
 
@@ -224,10 +216,7 @@ def _validate(challenge: Challenge, resolver: DnsResolver) -> Outcome:
 
 
 def _challenge(method: Method, adn: str = "example.ac.uk") -> Challenge:
-    expected = {
-        Method.DNS_TXT: TOKEN,
-        Method.DNS_CNAME: CNAME_TARGET,
-    }.get(method, KEY_AUTHORIZATION)
+    expected = {Method.DNS_TXT: TOKEN, Method.DNS_CNAME: CNAME_TARGET}.get(method, KEY_AUTHORIZATION)
     return Challenge(method=method, adn=adn, expected=expected, account_uri=ACCOUNT, issuers=(ISSUER,))
 
 

@@ -3,17 +3,16 @@
 import logging
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from email import message_from_bytes, policy
-from email.message import EmailMessage
 from functools import partial
+from pathlib import Path
 
 import pytest
 from aiosmtpd.controller import Controller
-from aiosmtpd.smtp import SMTP, Envelope, Session
 from django.apps import apps
-from django.core.cache import cache
+from django.http import HttpResponse
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
@@ -26,7 +25,6 @@ from certdesk.jobs.worker import Worker
 from certdesk.services import runtime
 from certdesk.services.validation import (
     MailNotSent,
-    ask_by_email,
     cancel_challenge,
     confirm_by_email,
     open_challenge,
@@ -44,9 +42,12 @@ from certdesk.store.models import (
 )
 from certdesk.web.dcv.quiet import WithoutCodes, without_code
 from certdesk.web.dcv.throttle import WRONG
+from tests.harness.mail_server import MailServer
 from tests.harness.ports import free_port
 from tests.integration.support import (
+    Browser,
     actor,
+    ask_mailbox,
     audit_problems,
     configured,
     drive,
@@ -61,66 +62,48 @@ from tests.integration.support import (
     validated,
 )
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.usefixtures("nobody_is_locked_out", "inbox"),
+]
 BOX = "hostmaster@other.ac.uk"
 NONE_SUCH = "A" * 52
 
 
-@dataclass(slots=True)
-class Inbox:
-    """What an SMTP server on loopback was given: envelopes and parsed messages."""
-
-    recipients: list[list[str]] = field(default_factory=list)
-    messages: list[EmailMessage] = field(default_factory=list)
-
-    async def handle_DATA(  # noqa: N802 - aiosmtpd's name for it
-        self, server: SMTP, session: Session, envelope: Envelope
-    ) -> str:
-        """Keep the message."""
-        del server, session
-        content = envelope.content
-        assert isinstance(content, bytes)
-        self.recipients.append(list(envelope.rcpt_tos))
-        self.messages.append(message_from_bytes(content, policy=policy.default))
-        return "250 kept"
+class Inbox(MailServer):
+    """What a mail server was given, as the people at a domain read it."""
 
     def text(self, index: int = -1) -> str:
         """The body of a message that asks for a confirmation; applicants get others."""
-        asking = [mail for mail in self.messages if "Please confirm" in mail["Subject"]]
-        return str(asking[index].get_content()).replace("\r\n", "\n")
+        return [one.text for one in self.delivered if "Please confirm" in one.message["Subject"]][index]
 
     def code(self, index: int = -1) -> str:
         """The code in a message, as it is to be typed."""
         (found,) = re.findall(r"^((?:[A-Z2-7]{4}-){12}[A-Z2-7]{4})$", self.text(index), re.MULTILINE)
         return str(found)
 
-    def link(self, index: int = -1) -> str:
-        """The path of the link in a message, which has to lead to us."""
+    def link(self) -> str:
+        """The path of the newest message's link, which has to lead to us."""
         ours = re.escape(runtime.current().base_url)
-        (found,) = re.findall(rf"^{ours}(/dcv/[A-Z2-7]{{52}}/)$", self.text(index), re.MULTILINE)
+        (found,) = re.findall(rf"^{ours}(/dcv/[A-Z2-7]{{52}}/)$", self.text(), re.MULTILINE)
         return str(found)
+
+    def confirm(self) -> None:
+        """The newest message is confirmed, and the worker comes by."""
+        confirm(self.code())
+        tick()
 
 
 @pytest.fixture
-def inbox(settings: Settings) -> Iterator[Inbox]:
+def inbox(settings: Settings, tmp_path: Path) -> Iterator[Inbox]:
     """A real SMTP server that Django's own SMTP back end talks to."""
-    kept, port = Inbox(), free_port()
-    server = Controller(kept, hostname="127.0.0.1", port=port)
+    kept = Inbox(folder=tmp_path)
+    server = Controller(kept, hostname="127.0.0.1", port=kept.port)
     server.start()
-    _mail_to(settings, port)
+    settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+    settings.EMAIL_HOST, settings.EMAIL_PORT, settings.EMAIL_TIMEOUT = "127.0.0.1", kept.port, 5
     yield kept
     server.stop()
-
-
-def _mail_to(settings: Settings, port: int) -> None:
-    settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
-    settings.EMAIL_HOST, settings.EMAIL_PORT, settings.EMAIL_TIMEOUT = "127.0.0.1", port, 5
-
-
-@pytest.fixture(autouse=True)
-def nobody_is_throttled() -> None:
-    """… by what an earlier test tried."""
-    cache.clear()
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,19 +116,28 @@ class College:
 
     def ask(self, mailbox: str = BOX, *, name: str = "other.ac.uk", now: datetime | None = None) -> None:
         """Ask a mailbox."""
-        ask_by_email(
-            actor=self.charlie,
-            organisation_id=self.id,
-            name=name,
-            mailbox=mailbox,
-            now=now or timezone.now(),
-        )
+        ask_mailbox(self.charlie, name, mailbox, now=now or timezone.now())
 
 
 @pytest.fixture
 def college() -> College:
     own = organisation("Other College")
     return College(own, actor("charlie", organisation=own), actor("olga", ra=RaRole.OFFICER))
+
+
+@pytest.fixture
+def number(college: College) -> int:
+    """A request that waits for the proof."""
+    return submit(college.charlie, "www.other.ac.uk", clock=timezone.now).number
+
+
+def asked(number: int, mailbox: str = BOX, *, domain: str = "other.ac.uk") -> HttpResponse:
+    """What charlie is shown who asks a mailbox on the page of a request."""
+    address = reverse("requests-ask", args=[number])
+    form = {"domain": domain, "mailbox": mailbox}
+    answer = signed_in("charlie").post(address, form, follow=True)
+    assert isinstance(answer, HttpResponse)
+    return answer
 
 
 def tick() -> None:
@@ -166,28 +158,23 @@ def confirm(code: str) -> None:
     confirm_by_email(code=code, remote_address="192.0.2.7", now=timezone.now())
 
 
-def test_r4_asking_sends_one_plain_mail_to_exactly_that_mailbox(inbox: Inbox, college: College) -> None:
-    number = submit(college.charlie, "www.other.ac.uk", clock=timezone.now).number
+def test_r4_asking_sends_one_plain_mail_to_that_mailbox_alone(inbox: Inbox, number: int) -> None:
     assert state_of(number) is Status.ACCEPTED
     tick()
     assert "choose a mailbox" in detail_of(number)
-    inbox.recipients.clear()
-    inbox.messages.clear()
+    inbox.delivered.clear()
     charlie = signed_in("charlie")
     page = charlie.get(reverse("requests-show", args=[number]))
     assert b"hostmaster@other.ac.uk" in page.content
     assert b"@ac.uk" not in page.content
     seen = charlie.get(reverse("requests-status", args=[number]))["X-Request-Changed"]
-    answer = charlie.post(
-        reverse("requests-ask", args=[number]), {"domain": "other.ac.uk", "mailbox": BOX}, follow=True
-    )
-    assert f"Waiting for {BOX} to confirm." in answer.content.decode()
+    assert f"Waiting for {BOX} to confirm." in asked(number).content.decode()
     assert detail_of(number) == f"Waiting for {BOX} to confirm."
     assert charlie.get(reverse("requests-status", args=[number]))["X-Request-Changed"] != seen
 
-    assert inbox.recipients == [[BOX]]
-    assert inbox.messages[0].get_content_type() == "text/plain"
-    assert not inbox.messages[0].is_multipart()
+    (mail,) = inbox.delivered
+    assert (mail.to, mail.message.get_content_type()) == ((BOX,), "text/plain")
+    assert not mail.message.is_multipart()
     text = inbox.text()
     assert text.index(inbox.link()) < text.index("Asked by:")
     assert text.index(inbox.link()) < text.index("www.other.ac.uk")
@@ -196,8 +183,7 @@ def test_r4_asking_sends_one_plain_mail_to_exactly_that_mailbox(inbox: Inbox, co
     assert inbox.code() not in everything()
 
 
-def test_r4_opening_the_link_shows_and_its_button_confirms(inbox: Inbox, college: College) -> None:
-    number = submit(college.charlie, "www.other.ac.uk", clock=timezone.now).number
+def test_r4_the_link_shows_and_its_button_confirms(inbox: Inbox, college: College, number: int) -> None:
     college.ask()
     anybody = Client()
     before = everything()
@@ -215,10 +201,9 @@ def test_r4_opening_the_link_shows_and_its_button_confirms(inbox: Inbox, college
     record = ValidationRecord.objects.get()
     assert (record.domain.adn, record.domain.organisation_id) == ("other.ac.uk", college.id)
     assert (record.method, record.source) == ("email_constructed", "BR 3.2.2.4.4")
-    assert record.evidence["adn"] == "other.ac.uk"
     assert BOX in record.evidence["asked"]
-    assert record.evidence["asked_by"] == "charlie"
-    assert record.evidence["answered_from"] == "127.0.0.1"
+    who = {"adn": "other.ac.uk", "asked_by": "charlie", "answered_from": "127.0.0.1"}
+    assert who.items() <= record.evidence.items()
     assert record.expires_at - record.validated_at == timedelta(days=runtime.current().ownership_days)
     event = AuditEvent.objects.get(action="domain.validate")
     assert (event.actor, event.data["record"]) == (BOX, record.pk)
@@ -230,14 +215,19 @@ def test_r4_opening_the_link_shows_and_its_button_confirms(inbox: Inbox, college
     assert audit_problems() == []
 
 
-def test_r4_an_accepted_request_is_not_signed_before_the_confirmation(inbox: Inbox, college: College) -> None:
-    number = submit(college.charlie, "www.other.ac.uk", clock=timezone.now).number
+@pytest.mark.parametrize("proven", ["by mail", "by an officer (R31)"])
+def test_r4_nothing_is_signed_before_the_proof(
+    inbox: Inbox, college: College, number: int, proven: str
+) -> None:
     college.ask()
     for _ in range(3):
         tick()
     assert state_of(number) is Status.ACCEPTED
     assert issuance_of(number).state == Work.WAITING
-    confirm(inbox.code())
+    if proven == "by mail":
+        confirm(inbox.code())
+    else:
+        validated("other.ac.uk", of=college.id, by=college.olga, at=timezone.now())
     tick()
     assert state_of(number) is Status.ISSUED
 
@@ -272,19 +262,19 @@ def _wrong(inbox: Inbox, college: College) -> str:
     return ("B" if code[0] == "A" else "A") + code[1:]
 
 
-@pytest.mark.parametrize("make", [_used, _old, _cancelled, _replaced, _wrong], ids=lambda f: f.__name__[1:])
+@pytest.mark.parametrize("make", [_used, _old, _cancelled, _replaced, _wrong])
 def test_r4_every_code_that_is_no_good_gets_one_and_the_same_page(
     inbox: Inbox, college: College, make: Callable[[Inbox, College], str]
 ) -> None:
     code = make(inbox, college).replace("-", "")
     before = everything()
-    client = Client()
+    client = Browser()
     unknown = client.get(reverse("dcv-confirm", args=[NONE_SUCH]))
     for answer in (
         client.get(reverse("dcv-confirm", args=[code])),
-        client.post(reverse("dcv-confirm", args=[code])),
+        client.send("dcv-confirm", code),
         client.post(reverse("dcv"), {"code": code}, follow=True),
-        client.post(reverse("dcv"), {"code": "nonsense"}),
+        client.send("dcv", code="nonsense"),
         client.get(reverse("dcv-confirm", args=["nonsense"])),
     ):
         assert answer.status_code == 404
@@ -338,8 +328,7 @@ def test_r4_a_request_made_while_the_proof_came_does_not_wait_for_ever(college: 
     assert state_of(number) is Status.ISSUED
 
 
-def test_r4_an_expired_code_is_no_longer_awaited(inbox: Inbox, college: College) -> None:
-    number = submit(college.charlie, "www.other.ac.uk", clock=timezone.now).number
+def test_r4_an_expired_code_is_no_longer_awaited(college: College, number: int) -> None:
     college.ask()
     assert "Waiting for hostmaster" in detail_of(number)
     refresh_waiting(now=timezone.now() + timedelta(days=8))
@@ -360,38 +349,32 @@ def test_r4_an_expired_code_is_no_longer_awaited(inbox: Inbox, college: College)
     ],
 )
 def test_v3_a_mailbox_that_is_not_on_the_list_is_refused_and_nothing_sent(
-    inbox: Inbox, college: College, mailbox: str
+    inbox: Inbox, college: College, mailbox: str, number: int
 ) -> None:
-    number = submit(college.charlie, "www.other.ac.uk", clock=timezone.now).number
-    charlie = signed_in("charlie")
-    body = {"domain": "other.ac.uk", "mailbox": mailbox}
-    assert charlie.post(reverse("requests-ask", args=[number]), body).status_code == 422
+    assert asked(number, mailbox).status_code == 422
     with pytest.raises(InvalidInput):
         college.ask(mailbox)
     domain = Domain.objects.create(organisation_id=college.id, adn="other.ac.uk", created_at=timezone.now())
-    assert charlie.post(reverse("domains-ask", args=[domain.pk]), body).status_code == 422
-    assert not inbox.messages
+    page = reverse("domains-ask", args=[domain.pk])
+    assert signed_in("charlie").post(page, {"mailbox": mailbox}).status_code == 422
+    assert not inbox.delivered
     assert not EmailChallenge.objects.exists()
 
 
-def test_v3_a_request_asks_only_about_its_own_domains(inbox: Inbox, college: College) -> None:
-    number = submit(college.charlie, "www.other.ac.uk", clock=timezone.now).number
-    body = {"domain": "example.ac.uk", "mailbox": "admin@example.ac.uk"}
-    assert signed_in("charlie").post(reverse("requests-ask", args=[number]), body).status_code == 409
-    assert not inbox.messages
+def test_v3_a_request_asks_only_about_its_own_domains(inbox: Inbox, number: int) -> None:
+    assert asked(number, "admin@example.ac.uk", domain="example.ac.uk").status_code == 409
+    assert not inbox.delivered
 
 
 def test_v3_the_domain_challenged_is_the_one_granted(inbox: Inbox, college: College) -> None:
     dept = submit(college.charlie, "www.dept.other.ac.uk", clock=timezone.now).number
     www = submit(college.charlie, "www.other.ac.uk", clock=timezone.now).number
     college.ask("admin@dept.other.ac.uk", name="www.dept.other.ac.uk")
-    confirm(inbox.code())
-    tick()
+    inbox.confirm()
     assert ValidationRecord.objects.get().domain.adn == "dept.other.ac.uk"
     assert (state_of(dept), state_of(www)) == (Status.ISSUED, Status.ACCEPTED)
     college.ask("postmaster@other.ac.uk", name="www.other.ac.uk")
-    confirm(inbox.code())
-    tick()
+    inbox.confirm()
     assert state_of(www) is Status.ISSUED
 
 
@@ -403,8 +386,7 @@ def test_r4_a_request_waits_for_each_of_its_domains(inbox: Inbox, college: Colle
         assert detail_of(number).count("Waiting for someone at") == 3 - done
         college.ask(f"admin@{domain}", name=domain)
         assert f"Waiting for admin@{domain} to confirm." in detail_of(number)
-        confirm(inbox.code())
-        tick()
+        inbox.confirm()
     assert state_of(number) is Status.ISSUED
 
 
@@ -419,50 +401,30 @@ def test_r33_a_confirmation_counts_for_whoever_asked_alone(inbox: Inbox, college
     assert state_of(waiting.number) is Status.ACCEPTED
 
 
-def test_r31_an_officers_check_moves_on_what_waits_for_a_mail(inbox: Inbox, college: College) -> None:
-    number = submit(college.charlie, "www.other.ac.uk", clock=timezone.now).number
-    college.ask()
-    tick()
-    validated("other.ac.uk", of=college.id, by=college.olga, at=timezone.now())
-    tick()
-    assert state_of(number) is Status.ISSUED
-
-
 def test_r4_a_mail_that_could_not_be_sent_is_marked_and_sent_again(
-    inbox: Inbox, college: College, settings: Settings
+    inbox: Inbox, college: College, settings: Settings, number: int
 ) -> None:
-    number = submit(college.charlie, "www.other.ac.uk", clock=timezone.now).number
     works = settings.EMAIL_PORT
     settings.EMAIL_PORT = free_port()
-    charlie = signed_in("charlie")
-    body = {"domain": "other.ac.uk", "mailbox": BOX}
-    answer = charlie.post(reverse("requests-ask", args=[number]), body, follow=True)
-    assert f"The mail to {BOX} could not be sent" in answer.content.decode()
-    assert "Not sent" in answer.content.decode()
+    answer = asked(number).content.decode()
+    assert f"The mail to {BOX} could not be sent" in answer
+    assert "Not sent" in answer
     assert EmailChallenge.objects.get().sent_at is None
     assert f"Waiting for {BOX}" not in detail_of(number)
     with pytest.raises(MailNotSent):
         college.ask()
     settings.EMAIL_PORT = works
-    charlie.post(reverse("requests-ask", args=[number]), body)
+    asked(number)
     assert EmailChallenge.objects.get(outcome=ChallengeOutcome.OPEN).sent_at is not None
     assert f"Waiting for {BOX} to confirm." in detail_of(number)
-    confirm(inbox.code())
-    tick()
+    inbox.confirm()
     assert state_of(number) is Status.ISSUED
 
 
-def test_r4_cancelling_is_for_people_of_the_organisation_and_officers(inbox: Inbox, college: College) -> None:
-    number = submit(college.charlie, "www.other.ac.uk", clock=timezone.now).number
+def test_r4_cancelling_ends_the_asking_once_and_leads_back(college: College, number: int) -> None:
     college.ask()
     row = EmailChallenge.objects.get()
-    stranger = actor("mallory", organisation=organisation("Third College"))
-    address = reverse("domains-cancel", args=[row.pk])
-    assert signed_in(stranger.label).post(address).status_code == 404
-    assert signed_in(actor("rick", ra=RaRole.AUDITOR).label).post(address).status_code in (302, 403)
-    row.refresh_from_db()
-    assert row.outcome == ChallengeOutcome.OPEN
-    answer = signed_in("charlie").post(address, {"request": str(number)})
+    answer = signed_in("charlie").send("domains-cancel", row.pk, request=str(number))
     assert answer["Location"] == reverse("requests-show", args=[number])
     row.refresh_from_db()
     assert row.outcome == ChallengeOutcome.CANCELLED
@@ -476,19 +438,19 @@ def test_a10_no_mailbox_is_flooded_through_us(inbox: Inbox, college: College) ->
         college.ask(f"admin@h{index}.other.ac.uk", name=f"h{index}.other.ac.uk")
     with pytest.raises(RateLimited):
         college.ask()
-    assert len(inbox.messages) == 10
+    assert len(inbox.delivered) == 10
     college.ask(now=timezone.now() + timedelta(hours=1, minutes=1))
-    assert len(inbox.messages) == 11
+    assert len(inbox.delivered) == 11
 
 
 def test_a10_the_public_pages_are_throttled_by_address(college: College) -> None:
-    client = Client()
+    client = Browser()
     address = reverse("dcv-confirm", args=[NONE_SUCH])
     assert {client.get(address).status_code for _ in range(WRONG)} == {404}
     answer = client.get(address)
     assert answer.status_code == 429
     assert int(answer["Retry-After"]) > 0
-    assert client.post(reverse("dcv"), {"code": NONE_SUCH}).status_code == 429
+    assert client.send("dcv", code=NONE_SUCH).status_code == 429
     assert Client(REMOTE_ADDR="192.0.2.9").get(address).status_code == 404
 
 
@@ -516,8 +478,7 @@ def test_v1_djangos_own_log_lines_lose_the_code() -> None:
     assert without_code("/domains/7/") == "/domains/7/"
 
 
-def test_r4_two_confirmations_at_once_make_one_record(inbox: Inbox, college: College) -> None:
-    number = submit(college.charlie, "www.other.ac.uk", clock=timezone.now).number
+def test_r4_two_confirmations_at_once_make_one_record(inbox: Inbox, college: College, number: int) -> None:
     for _ in range(5):
         college.ask()
         before = ValidationRecord.objects.count()
@@ -537,9 +498,7 @@ def test_r4_a_confirmation_during_a_look_is_never_lost(inbox: Inbox, college: Co
         who = actor(f"person{index}", organisation=own)
         domain = f"college{index}.ac.uk"
         number = submit(who, f"www.{domain}", clock=timezone.now).number
-        ask_by_email(
-            actor=who, organisation_id=own, name=domain, mailbox=f"admin@{domain}", now=timezone.now()
-        )
+        ask_mailbox(who, domain, f"admin@{domain}", now=timezone.now())
         Issuance.objects.filter(request=number).update(next_attempt_at=timezone.now())
         look = partial(drive, number, clock=timezone.now)
         calls: list[Callable[[], object]] = [look, partial(confirm, inbox.code()), look]
@@ -554,13 +513,11 @@ def test_r4_asking_twice_at_once_leaves_one_code_open(inbox: Inbox, college: Col
     _won, refused = outcomes(together([college.ask] * 4))
     assert not refused
     assert EmailChallenge.objects.filter(outcome=ChallengeOutcome.OPEN).count() == 1
-    good = []
+    good = 0
     for index in range(4):
-        try:
-            good.append(open_challenge(code=inbox.code(index), now=timezone.now()))
-        except NotFound:
-            continue
-    assert len(good) == 1
+        with suppress(NotFound):
+            good += bool(open_challenge(code=inbox.code(index), now=timezone.now()))
+    assert good == 1
 
 
 def test_r4_a_request_that_comes_later_says_at_once_who_is_awaited(inbox: Inbox, college: College) -> None:
@@ -580,12 +537,11 @@ def test_r35_a_first_request_may_be_confirmed_while_it_waits_for_an_officer(inbo
     client = signed_in(who.label)
     assert b"webmaster@new.ac.uk" in client.get(reverse("requests-show", args=[made.number])).content
     client.post(reverse("requests-ask", args=[made.number]), body)
-    confirm(inbox.code())
-    tick()
+    inbox.confirm()
     assert state_of(made.number) is Status.WAITING_FOR_APPROVAL
     olga = signed_in(actor("olga", ra=RaRole.OFFICER).label)
     shown = olga.get(reverse("queue-decide", args=[made.number])).context["shown"]
-    olga.post(reverse("queue-approve", args=[made.number]), {"shown": shown, "vetting": "Known to us."})
+    olga.send("queue-approve", made.number, shown=shown, vetting="Known to us.")
     assert state_of(made.number) is Status.ISSUED
 
 
@@ -594,7 +550,5 @@ def test_an_outside_domain_is_not_offered_for_a_mail(inbox: Inbox, college: Coll
     assert made.status is Status.WAITING_FOR_APPROVAL
     page = signed_in("charlie").get(reverse("requests-show", args=[made.number])).content
     assert b"hostmaster@other.org" not in page
-    body = {"domain": "other.org", "mailbox": "hostmaster@other.org"}
-    answer = signed_in("charlie").post(reverse("requests-ask", args=[made.number]), body)
-    assert answer.status_code == 409
-    assert not inbox.messages
+    assert asked(made.number, "hostmaster@other.org", domain="other.org").status_code == 409
+    assert not inbox.delivered

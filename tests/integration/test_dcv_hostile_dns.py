@@ -2,7 +2,6 @@
 
 import socket
 import socketserver
-import threading
 from collections.abc import Callable, Iterator
 
 import dns.flags
@@ -14,9 +13,11 @@ import pytest
 from certdesk.dcv.fetch import NotFetched
 from certdesk.dcv.network import make_network
 from certdesk.dcv.resolver import Answer, DnsResolver, NameServer, ResolverConfig, Status
+from tests.harness.served import answering
 
 NAME = "www.example.ac.uk"
 Reply = Callable[[dns.message.Message], bytes]
+Change = Callable[[dns.message.Message], None]
 
 
 class _Udp(socketserver.ThreadingUDPServer):
@@ -43,11 +44,8 @@ def _nothing(_query: dns.message.Message) -> bytes:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[_Udp]:
-    running = _Udp()
-    threading.Thread(target=running.serve_forever, args=(0.05,), daemon=True).start()
-    yield running
-    running.shutdown()
-    running.server_close()
+    with answering(_Udp()) as running:
+        yield running
 
 
 @pytest.fixture
@@ -63,27 +61,24 @@ def ask(server: _Udp) -> Callable[..., Answer]:
     return look
 
 
-def _answer(*records: str, flags: int = 0, code: dns.rcode.Rcode = dns.rcode.NOERROR) -> Reply:
+def _answer(*records: str, change: Change = lambda _response: None) -> Reply:
     def reply(query: dns.message.Message) -> bytes:
         response = dns.message.make_response(query, recursion_available=True)
-        response.flags |= flags
-        response.set_rcode(code)
         for record in records:
             owner, kind, value = record.split(" ", 2)
             response.answer.append(dns.rrset.from_text(owner, 60, "IN", kind, value))
+        change(response)
         return response.to_wire(max_size=65535)
 
     return reply
 
 
-def _changed(change: Callable[[dns.message.Message], None]) -> Reply:
-    def reply(query: dns.message.Message) -> bytes:
-        response = dns.message.make_response(query, recursion_available=True)
-        response.answer.append(dns.rrset.from_text(f"{NAME}.", 60, "IN", "TXT", '"forged"'))
-        change(response)
-        return response.to_wire()
+def _marked(*, flags: int = 0, code: dns.rcode.Rcode = dns.rcode.NOERROR) -> Change:
+    def mark(response: dns.message.Message) -> None:
+        response.flags |= flags
+        response.set_rcode(code)
 
-    return reply
+    return mark
 
 
 def _other_id(response: dns.message.Message) -> None:
@@ -99,10 +94,8 @@ def _a_question(response: dns.message.Message) -> None:
 
 
 @pytest.mark.parametrize("change", [_other_id, _other_question, _a_question])
-def test_an_answer_to_something_else_is_none(
-    ask: Callable[..., Answer], change: Callable[[dns.message.Message], None]
-) -> None:
-    answer = ask(_changed(change))
+def test_an_answer_to_something_else_is_none(ask: Callable[..., Answer], change: Change) -> None:
+    answer = ask(_answer(f'{NAME}. TXT "forged"', change=change))
     assert (answer.status, answer.values) == (Status.MALFORMED, ())
 
 
@@ -126,7 +119,7 @@ def test_what_is_no_message(ask: Callable[..., Answer], octets: bytes) -> None:
 def test_records_beside_an_error_are_none(
     ask: Callable[..., Answer], code: dns.rcode.Rcode, status: Status
 ) -> None:
-    answer = ask(_answer(f'{NAME}. TXT "here"', code=code))
+    answer = ask(_answer(f'{NAME}. TXT "here"', change=_marked(code=code)))
     assert (answer.status, answer.values) == (status, ())
 
 
@@ -160,7 +153,7 @@ def test_an_endless_chain_of_answers_ends(ask: Callable[..., Answer]) -> None:
 
 
 def test_cut_short_and_no_tcp_to_ask_by(ask: Callable[..., Answer]) -> None:
-    answer = ask(_answer(f'{NAME}. TXT "part"', flags=dns.flags.TC))
+    answer = ask(_answer(f'{NAME}. TXT "part"', change=_marked(flags=dns.flags.TC)))
     assert (answer.status, answer.values) == (Status.TIMEOUT, ())
 
 
@@ -179,7 +172,7 @@ def test_a_caa_property_with_an_impossible_tag(ask: Callable[..., Answer]) -> No
 
 
 def test_the_ad_bit_on_a_servfail_is_worth_nothing(ask: Callable[..., Answer]) -> None:
-    assert not ask(_answer(flags=dns.flags.AD, code=dns.rcode.SERVFAIL)).authenticated
+    assert not ask(_answer(change=_marked(flags=dns.flags.AD, code=dns.rcode.SERVFAIL))).authenticated
 
 
 def test_a_network_is_made_of_settings_or_not_at_all() -> None:

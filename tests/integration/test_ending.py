@@ -2,26 +2,24 @@
 
 import pytest
 from django.core import mail
+from django.core.mail import EmailMessage
 from django.urls import reverse
 
-from certdesk.domain.actors import OrgRole, RaRole
 from certdesk.services.requests import end_request
 from certdesk.services.revocation_notices import mail_revocation
 from certdesk.store.models import Certificate, Request
-from tests.harness.acme_client import make_csr
-from tests.integration.acme_support import AcmeWorld, acme_world
+from tests.harness.acme_client import AcmeClient, make_csr
+from tests.integration.acme_support import AcmeWorld
 from tests.integration.api_calls import Callers, body
 from tests.integration.support import (
     NOW,
     World,
-    actor,
     audit_problems,
     csr,
     events_of,
     listed_numbers,
     manager,
     notify,
-    organisation,
     signed_in,
     submit,
     validated,
@@ -34,8 +32,7 @@ WHY = "The server is switched off."
 
 def issued(users: Callers) -> int:
     """A request of alice's with a certificate."""
-    number: int = users.alice.post("/requests", body(NAME)).json["id"]
-    return number
+    return int(users.alice.post("/requests", body(NAME)).json["id"])
 
 
 @pytest.mark.parametrize("who", ["meg", "olga"])
@@ -59,27 +56,14 @@ def test_after_it_no_certificate_follows_over_rest(users: Callers, who: str) -> 
     assert caller.post(f"{here}/end", {"reason": WHY}).status == 409
 
 
-def test_an_applicant_ends_nothing_and_a_stranger_sees_nothing(users: Callers) -> None:
-    number = issued(users)
-    for who, status in ((users.alice, 403), (users.bob, 403), (users.rick, 403), (users.charlie, 404)):
-        assert who.post(f"/requests/{number}/end", {"reason": WHY}).status == status
-    assert Request.objects.get(id=number).state == "approved"
-
-
 def test_the_page_asks_first_and_the_applicant_is_told(w: World) -> None:
     manager(w)
-    actor("boss", organisation=organisation("Other College"), role=OrgRole.MANAGER)
-    actor("rick", ra=RaRole.AUDITOR)
     number = submit(w.alice, NAME).number
     page, address = (reverse(f"requests-{name}", args=[number]) for name in ("show", "end"))
-    for who, status, offered in (("meg", 302, True), ("olga", 302, True), ("alice", 403, False)):
+    for who, offered in (("meg", True), ("olga", True), ("alice", False)):
         client = signed_in(who)
         assert (address in client.get(page).content.decode()) is offered
         assert ("End request</button>" in client.get(address).content.decode()) is offered
-        if status == 403:
-            assert client.post(address, {"reason": WHY}).status_code == status
-    assert signed_in("rick").post(address, {"reason": WHY}).status_code == 403
-    assert signed_in("boss").get(address).status_code == signed_in("boss").post(address).status_code == 404
     meg = signed_in("meg")
     assert meg.post(address, {"reason": ""}).status_code == 422
     assert events_of(number)[-1] != "end"
@@ -94,8 +78,7 @@ def test_the_page_asks_first_and_the_applicant_is_told(w: World) -> None:
     assert WHY in shown
     assert f'<a href="{reverse("requests-new")}">make a new request</a>' in shown
     assert reverse("requests-another", args=[number]) not in shown
-    another = reverse("requests-another", args=[number])
-    assert alice.post(another, {"csr_text": csr(NAME).decode()}).status_code == 403
+    assert alice.send("requests-another", number, csr_text=csr(NAME).decode()).status_code == 403
     assert "End request</button>" not in meg.get(address).content.decode()
     assert meg.post(address, {"reason": WHY}).status_code == 409
     assert Certificate.objects.count() == 1
@@ -133,10 +116,9 @@ def test_a_revocation_that_ends_the_request_says_so_in_plain_words(w: World) -> 
     assert asks.count("You can also end the request, below.") == 2
     applicant = signed_in("alice").get(address).content.decode()
     assert "also end the request" not in applicant, "she may not"
-    assert (
-        client.post(address, {"reason": "privilegeWithdrawn", "note": "See the letter."}).status_code == 302
-    )
-    page = signed_in("alice").get(reverse("requests-show", args=[number])).content.decode()
+    answer = client.post(address, {"reason": "privilegeWithdrawn", "note": "See the letter."})
+    assert answer.status_code == 302
+    page = signed_in("alice").page("requests-show", number)
     assert "Its certificate is being revoked: the holder broke the rules. See the letter." in page
     for line in Request.objects.get(id=number).events.filter(event="end"):
         notify(line.pk)
@@ -147,25 +129,21 @@ def test_a_revocation_that_ends_the_request_says_so_in_plain_words(w: World) -> 
     assert not [text for text in [*sent, page] if "privilegeWithdrawn" in text]
 
 
-def test_the_mail_says_why(w: World, mailoutbox: list[object]) -> None:
+def test_the_mail_says_why(w: World, mailoutbox: list[EmailMessage]) -> None:
     number = submit(w.alice, NAME).number
     end_request(actor=w.olga, number=number, reason=WHY, now=NOW)
     line = Request.objects.get(id=number).events.latest("id")
     assert notify(line.pk)
     (message,) = mailoutbox
-    assert message.to == ["alice@example.ac.uk"]  # type: ignore[attr-defined]  # an e-mail of Django's
-    assert message.subject == f"[Certdesk] Request {number}: Ended"  # type: ignore[attr-defined]  # as above
-    assert "make a new request" in " ".join(message.body.split())  # type: ignore[attr-defined]  # as above
-    assert WHY in message.body  # type: ignore[attr-defined]  # as above
+    assert (message.to, message.subject) == (["alice@example.ac.uk"], f"[Certdesk] Request {number}: Ended")
+    assert "make a new request" in " ".join(str(message.body).split())
+    assert WHY in message.body
 
 
-def test_after_it_no_certificate_follows_by_acme() -> None:
-    here: AcmeWorld = acme_world()
+def test_after_it_no_certificate_follows_by_acme(here: AcmeWorld, one: AcmeClient) -> None:
     validated("example.org", of=here.world.university, by=here.world.olga)
     number = submit(here.world.alice, "www.example.org").number
-    one = here.registered()
     ready = one.order("www.example.org").json
     end_request(actor=here.world.olga, number=number, reason=WHY, now=NOW)
-    refused = one.finalize(ready, make_csr("www.example.org"))
-    assert (refused.status, refused.problem) == (403, "userActionRequired")
+    assert one.finalize(ready, make_csr("www.example.org")).refusal == (403, "userActionRequired")
     assert Certificate.objects.filter(request_id=number).count() == 1

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 
 import pytest
 
@@ -18,7 +19,8 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 BUSY, LOST, NO = Unavailable("The line is busy."), OutcomeUnknown("The line broke."), "Not today."
 HERE = Accepted(handle="order-7")
-ISSUES, REFUSES = "claim ca_accept issue", "claim ca_refuse"
+NONSENSE, OTHER_NAMES = Issued(chain=(b"nonsense",)), partial(signed, names=("www.evil.example",))
+ISSUES, REFUSES, LATE = "claim ca_accept issue", "claim ca_refuse", "claim ca_accept ca_refuse"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,24 +39,14 @@ class Case:
 CASES = {
     "issues at once": Case(answers=(signed,)),
     "accepts, issues": Case(answers=(HERE,), polls=(HERE, HERE, signed)),
-    "accepts, refuses": Case(answers=(HERE,), polls=(Refused(reason=NO),), trail="claim ca_accept ca_refuse"),
-    "accepts, raises a refusal": Case(
-        answers=(HERE,), polls=(BackendRefused(NO),), trail="claim ca_accept ca_refuse"
-    ),
+    "accepts, refuses": Case(answers=(HERE,), polls=(Refused(reason=NO),), trail=LATE),
+    "accepts, raises a refusal": Case(answers=(HERE,), polls=(BackendRefused(NO),), trail=LATE),
     "accepts, is out of reach": Case(answers=(HERE,), polls=(BUSY, LOST, RuntimeError("a bug"), signed)),
     "accepts, sends nonsense": Case(
-        answers=(HERE,),
-        polls=(Issued(chain=(b"nonsense",)),),
-        trail="claim ca_accept ca_refuse",
-        reason="can't be read",
-        kept="received",
+        answers=(HERE,), polls=(NONSENSE,), trail=LATE, reason="can't be read", kept="received"
     ),
     "accepts, sends other names": Case(
-        answers=(HERE,),
-        polls=(lambda intent: signed(intent, names=("www.evil.example",)),),
-        trail="claim ca_accept ca_refuse",
-        reason="names",
-        kept="withheld",
+        answers=(HERE,), polls=(OTHER_NAMES,), trail=LATE, reason="names", kept="withheld"
     ),
     "refuses": Case(answers=(Refused(reason=NO),), trail=REFUSES),
     "raises a refusal": Case(answers=(BackendRefused(NO),), trail=REFUSES),
@@ -69,28 +61,25 @@ CASES = {
     "is lost, has nothing, is out of reach": Case(answers=(LOST, BUSY, signed), found=(Absent(),), sent=3),
     "breaks, has nothing": Case(answers=(RuntimeError("a bug"), signed), found=(Absent(),), sent=2),
     "is lost, sends other names": Case(
-        answers=(LOST,),
-        found=(lambda intent: signed(intent, names=("www.evil.example",)),),
-        trail=REFUSES,
-        reason="names",
-        kept="withheld",
+        answers=(LOST,), found=(OTHER_NAMES,), trail=REFUSES, reason="names", kept="withheld"
     ),
 }
 
 
+def _own_chain(intent: Intent) -> Issued:
+    leaf = signed(intent).chain[0]
+    return Issued(chain=(leaf, leaf))
+
+
 WRONG: dict[str, tuple[object, str, str]] = {
-    "other names": (lambda intent: signed(intent, names=("evil.example",)), "names", "withheld"),
+    "other names": (OTHER_NAMES, "names", "withheld"),
     "one more name": (lambda i: signed(i, names=(*i.names, "evil.example")), "names", "withheld"),
-    "no names": (lambda intent: signed(intent, nameless=True), "names", "withheld"),
-    "another key": (lambda intent: signed(intent, other_key=True), "another key", "withheld"),
-    "longer": (lambda i: signed(i, longer=timedelta(days=1)), "other times", "withheld"),
+    "no names": (partial(signed, nameless=True), "names", "withheld"),
+    "another key": (partial(signed, other_key=True), "another key", "withheld"),
+    "longer": (partial(signed, longer=timedelta(days=1)), "other times", "withheld"),
     "no chain": (lambda intent: Issued(chain=signed(intent).chain[:1]), "CA's own", "withheld"),
-    "itself as its chain": (
-        lambda intent: Issued(chain=(signed(intent).chain[0], signed(intent).chain[0])),
-        "not chain",
-        "withheld",
-    ),
-    "nonsense": (Issued(chain=(b"nonsense",)), "can't be read", "received"),
+    "itself as its chain": (_own_chain, "not chain", "withheld"),
+    "nonsense": (NONSENSE, "can't be read", "received"),
     "nothing": (Issued(chain=()), "no certificate", ""),
 }
 CASES |= {

@@ -9,6 +9,8 @@ from datetime import datetime, timedelta
 import pytest
 
 from certdesk.dcv.caa import check_caa
+from certdesk.dcv.conformance import faulty
+from certdesk.dcv.resolver import Status as DnsStatus
 from certdesk.domain.csr import read_csr
 from certdesk.domain.errors import PolicyRefused, Unavailable
 from certdesk.domain.policy_file import read_policy
@@ -28,7 +30,6 @@ from certdesk.store.models import (
     RequestEvent,
     ValidationRecord,
 )
-from tests.integration.acme_support import SilentResolver
 from tests.integration.engine import CHANNELS, NAME, ORDERS, STANDING, Story, watching
 from tests.integration.support import (
     NOW,
@@ -65,10 +66,9 @@ def test_an_order_under_a_request_of_people_lasts_as_long_after_a_second_try() -
 
 @pytest.mark.parametrize("channel", CHANNELS)
 def test_a_dns_that_does_not_answer_is_awaited_for_two_days_or_for_ever(channel: str) -> None:
-    story = Story(channel)
+    story, silent = Story(channel), faulty(DnsStatus.SERVFAIL).resolver
     asks = CaaSettings(
-        issuers=("ca.example",),
-        ask=lambda question, now: check_caa(question, resolver=SilentResolver(), now=now),
+        issuers=("ca.example",), ask=lambda question, now: check_caa(question, resolver=silent, now=now)
     )
     with backend(watching([BUSY, signed])):
         story.ask()
@@ -184,8 +184,7 @@ def test_what_was_not_approved_so_goes_back_to_an_officer(made: Callable[[World]
 
 @pytest.mark.parametrize("names", [["evil.example.ac.uk"], ["evil.example"]])
 def test_names_that_are_not_in_the_csr_are_not_signed_after_a_second_approval_either(
-    w: World,
-    names: list[str],
+    w: World, names: list[str]
 ) -> None:
     number = _with(names=names)(w)
     drive(number)
