@@ -256,7 +256,7 @@ def waiting_count(*, actor: Actor) -> tuple[int, datetime | None]:
     """How many requests wait for an officer, and since when the oldest one does."""
     if not can(actor, Action.REQUEST_DECIDE):
         return 0, None
-    waiting = Request.objects.filter(state=State.WAITING_FOR_APPROVAL)
+    waiting = Request.objects.filter(status=Status.WAITING_FOR_APPROVAL)
     oldest = waiting.order_by("id").values_list("created_at", flat=True).first()
     return len(waiting.values_list("id", flat=True)[: COMMON + 1]), oldest
 
