@@ -26,12 +26,7 @@ from certdesk.services.ended_validations import end_validation
 from certdesk.services.validation import add_domain, ask_by_email, cancel_challenge
 from certdesk.store.selectors.caa import CaaRow, caa_of_domain
 from certdesk.store.selectors.domains import Standing
-from certdesk.store.selectors.organisations import (
-    DomainRow,
-    ValidationRow,
-    list_domains,
-    list_organisations,
-)
+from certdesk.store.selectors.organisations import DomainRow, ValidationRow, list_domains, list_organisations
 from certdesk.store.selectors.proofs import OpenChallenge
 from certdesk.store.selectors.validation import DomainDetail, get_domain
 

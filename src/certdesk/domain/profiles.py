@@ -43,10 +43,7 @@ _TLS_SERVER = Profile(
     eku=(SERVER_AUTH,),
     # Only RSA key transport enciphers a key; an EC key in TLS does nothing but sign (BR 7.1.2.7.11).
     key_usage=MappingProxyType(
-        {
-            "rsa": frozenset({"digital_signature", "key_encipherment"}),
-            "ec": frozenset({"digital_signature"}),
-        }
+        {"rsa": frozenset({"digital_signature", "key_encipherment"}), "ec": frozenset({"digital_signature"})}
     ),
     term_years=(1, 2, 3),
 )

@@ -318,10 +318,7 @@ def _refuse_crowd(credential: EabCredential, *, has_room: Callable[[int], bool])
 
 def _refuse_blocked(key: AccountKey, organisation_id: int | None) -> None:
     if key_is_blocked(spki_sha256=key.spki_sha256, organisation_id=organisation_id):
-        raise AcmeRefused(
-            ProblemType.BAD_PUBLIC_KEY,
-            "This key is blocked as compromised. Make a new one.",
-        )
+        raise AcmeRefused(ProblemType.BAD_PUBLIC_KEY, "This key is blocked as compromised. Make a new one.")
 
 
 def _change(account: AcmeAccount, **changes: object) -> None:

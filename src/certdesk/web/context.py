@@ -17,11 +17,7 @@ from certdesk.store.selectors.requests import waiting_count
 from certdesk.web.acme.rights import may_anywhere
 from certdesk.web.actor import actor_of, signed_in_user
 
-_RA_TITLES = {
-    RaRole.OFFICER: "officer",
-    RaRole.AUDITOR: "auditor",
-    RaRole.OPERATOR: "operator",
-}
+_RA_TITLES = {RaRole.OFFICER: "officer", RaRole.AUDITOR: "auditor", RaRole.OPERATOR: "operator"}
 COUNTED = 99
 
 

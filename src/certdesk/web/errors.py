@@ -66,9 +66,7 @@ PAGES: dict[type[errors.CertdeskError], ErrorPage] = {
         status=429, title="Too many attempts", what_now="Wait a little, then try again."
     ),
     errors.BackendError: ErrorPage(
-        status=502,
-        title="The CA did not answer as it should",
-        what_now="We keep your request and try again.",
+        status=502, title="The CA did not answer as it should", what_now="We keep your request and try again."
     ),
     errors.Unavailable: ErrorPage(
         status=503, title="The CA can’t be reached", what_now="We keep your request and try again."

@@ -25,12 +25,7 @@ from certdesk.store.models.issuance import (
 )
 from certdesk.store.models.organisations import Domain, Organisation, ValidationRecord
 from certdesk.store.models.people import ApiToken, Membership, User
-from certdesk.store.models.proving import (
-    CaValidation,
-    MethodChallenge,
-    PersistentRecord,
-    ValidationAttempt,
-)
+from certdesk.store.models.proving import CaValidation, MethodChallenge, PersistentRecord, ValidationAttempt
 from certdesk.store.models.requests import Approval, Request, RequestEvent, StoppedName
 from certdesk.store.models.settings import SettingsVersion
 from certdesk.store.models.validation import CaaCheck, ChallengeOutcome, EmailChallenge

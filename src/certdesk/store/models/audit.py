@@ -21,6 +21,4 @@ class AuditEvent(models.Model):
     hash = models.CharField(max_length=64, unique=True)
 
     class Meta:
-        indexes: ClassVar = [
-            models.Index(name="audit_by_object", fields=["object_type", "object_id", "seq"]),
-        ]
+        indexes: ClassVar = [models.Index(name="audit_by_object", fields=["object_type", "object_id", "seq"])]

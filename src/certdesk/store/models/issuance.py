@@ -35,11 +35,11 @@ class Issuance(models.Model):
 
     backend = models.CharField(max_length=64, blank=True, default="")
     profile_version = models.PositiveIntegerField(null=True)
-    intent_key = models.CharField(max_length=64, null=True, unique=True)  # noqa: DJ001 - null: no intent yet
+    intent_key = models.CharField(max_length=64, null=True, unique=True)
     subject = models.JSONField(default=list)  # of the certificate: set by us, never copied from the CSR
     not_before = models.DateTimeField(null=True)
     not_after = models.DateTimeField(null=True)
-    serial = models.CharField(max_length=40, null=True)  # noqa: DJ001 - null: the CA chooses the serial
+    serial = models.CharField(max_length=40, null=True)
     tbs = models.BinaryField(null=True)
 
     state = models.CharField(max_length=10, choices=[(w.value, w.name) for w in Work])
@@ -142,9 +142,7 @@ class Certificate(models.Model):
             models.Index(name="certificate_by_serial", fields=["serial"]),  # RFC 9773 4.1
             models.Index(name="certificate_by_end", fields=["not_after", "id"]),
             models.Index(
-                name="certificate_on_crl",
-                fields=["not_after"],
-                condition=models.Q(revoked_at__isnull=False),
+                name="certificate_on_crl", fields=["not_after"], condition=models.Q(revoked_at__isnull=False)
             ),
         ]
 

@@ -13,13 +13,7 @@ from certdesk.domain.errors import NotFound
 from certdesk.domain.requests import OrganisationId, UserId
 from certdesk.store.copied import copied
 from certdesk.store.keyset import MAX_ID
-from certdesk.store.models import (
-    AcmeAccount,
-    AuditEvent,
-    EabCredential,
-    EabCredentialSeen,
-    Membership,
-)
+from certdesk.store.models import AcmeAccount, AuditEvent, EabCredential, EabCredentialSeen, Membership
 from certdesk.store.selectors.keys import blocks_on
 from certdesk.store.selectors.visible import visible
 

@@ -171,9 +171,7 @@ def list_domains(*, actor: Actor, filters: Filters, now: datetime) -> Page[Liste
         kinds={"rank": int, "due": datetime, "adn": str, "id": int},
     )
     return Page(
-        rows=listed(found.rows, now=now),
-        next_cursor=found.next_cursor,
-        previous_cursor=found.previous_cursor,
+        rows=listed(found.rows, now=now), next_cursor=found.next_cursor, previous_cursor=found.previous_cursor
     )
 
 

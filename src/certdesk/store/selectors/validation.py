@@ -234,10 +234,7 @@ def _ca_states(row: Domain) -> tuple[CaState, ...]:
     """The newest word of each CA."""
     newest: dict[str, CaState] = {}
     for one in CaValidation.objects.filter(domain=row).order_by("-id")[:ATTEMPTS_READ]:
-        newest.setdefault(
-            one.ca,
-            copied(CaState, one),
-        )
+        newest.setdefault(one.ca, copied(CaState, one))
     return tuple(newest[name] for name in sorted(newest))
 
 

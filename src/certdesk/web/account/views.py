@@ -51,7 +51,6 @@ def end_others(request: HttpRequest) -> HttpResponse:
         actor=actor_of(request), current_key=request.session.session_key or "", now=timezone.now()
     )
     messages.success(
-        request,
-        "You are signed out everywhere else." if ended else "You were not signed in anywhere else.",
+        request, "You are signed out everywhere else." if ended else "You were not signed in anywhere else."
     )
     return redirect("account-sessions")

@@ -74,12 +74,7 @@ def withdraw(request: HttpRequest, advice_id: int) -> HttpResponse:
 
 
 def _render(
-    request: HttpRequest,
-    actor: Actor,
-    form: RenewalForm,
-    everything: InUse,
-    *,
-    dry_run: InUse | None = None,
+    request: HttpRequest, actor: Actor, form: RenewalForm, everything: InUse, *, dry_run: InUse | None = None
 ) -> HttpResponse:
     now = timezone.now()
     context = {

@@ -13,13 +13,7 @@ from certdesk.domain.errors import StateConflict
 from certdesk.domain.identifiers import is_ip_address, is_under, under_any
 from certdesk.domain.requests import OrganisationId, Status
 from certdesk.services import runtime
-from certdesk.services.validation import (
-    Asked,
-    MailNotSent,
-    ask_by_email,
-    cancel_challenge,
-    names_to_confirm,
-)
+from certdesk.services.validation import Asked, MailNotSent, ask_by_email, cancel_challenge, names_to_confirm
 from certdesk.store.selectors.proofs import OpenChallenge
 from certdesk.store.selectors.requests import RequestDetail, get_request
 from certdesk.store.selectors.validation import open_challenges
@@ -110,4 +104,4 @@ def _missing(detail: RequestDetail, *, now: datetime) -> dict[str, tuple[str, ..
 
 
 def _is_number(text: str) -> bool:
-    return text.isascii() and text.isdecimal() and len(text) < 19  # noqa: PLR2004 - what a column holds
+    return text.isascii() and text.isdecimal() and len(text) < 19

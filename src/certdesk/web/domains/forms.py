@@ -12,10 +12,7 @@ from certdesk.web.forms import OrganisationChoice, PortalForm
 class AddDomainForm(OrganisationChoice):
     """A domain to list for an organisation of the reader's."""
 
-    help_entries: ClassVar = {
-        "domain": "/help/dcv/#add",
-        "organisation": "/help/dcv/#organisation",
-    }
+    help_entries: ClassVar = {"domain": "/help/dcv/#add", "organisation": "/help/dcv/#organisation"}
 
     domain = forms.CharField(
         label="Domain",
@@ -46,10 +43,7 @@ class EndForm(PortalForm):
 class CaStateForm(PortalForm):
     """What a public CA's own portal says of a domain."""
 
-    help_entries: ClassVar = {
-        "ca": "/help/domains/#ca-name",
-        "valid_until": "/help/domains/#ca-until",
-    }
+    help_entries: ClassVar = {"ca": "/help/domains/#ca-name", "valid_until": "/help/domains/#ca-until"}
 
     ca = forms.CharField(label="CA", max_length=64, error_messages={"required": "Write the name of the CA."})
     valid_until = forms.DateField(

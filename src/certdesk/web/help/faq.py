@@ -120,12 +120,7 @@ def history(request: HttpRequest, key: str) -> HttpResponse:
 
 
 def _form_page(
-    request: HttpRequest,
-    form: FaqForm,
-    *,
-    heading: str,
-    entry: FaqEntry | None = None,
-    stale: bool = False,
+    request: HttpRequest, form: FaqForm, *, heading: str, entry: FaqEntry | None = None, stale: bool = False
 ) -> HttpResponse:
     """The form; `stale`: the entry has become another one since it was filled in, and is shown beside it."""
     previewed = request.method == "POST" and not form.errors and not stale

@@ -15,14 +15,7 @@ from certdesk.domain.errors import InvalidInput, NotAuthorized, PolicyRefused, S
 from certdesk.domain.findings import Verdict
 from certdesk.domain.requests import Event, RequestId, State, Status
 from certdesk.services.confirm import approve_and_issue
-from certdesk.services.decisions import (
-    Judgement,
-    Shown,
-    changes,
-    is_own,
-    judge_now,
-    reject_request,
-)
+from certdesk.services.decisions import Judgement, Shown, changes, is_own, judge_now, reject_request
 from certdesk.services.organisations import WAYS
 from certdesk.store.models import Request
 from certdesk.store.selectors.organisations import get_organisation, list_domains
@@ -126,13 +119,7 @@ def reject(request: HttpRequest, number: int) -> HttpResponse:
             return redirect("requests-show", number=number)
     judged = _judged(actor, detail)
     return _render(
-        request,
-        actor,
-        detail,
-        judged,
-        evidence=_evidence_forms(judged),
-        reject_form=form,
-        conflict=conflict,
+        request, actor, detail, judged, evidence=_evidence_forms(judged), reject_form=form, conflict=conflict
     )
 
 

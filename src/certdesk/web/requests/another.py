@@ -65,12 +65,7 @@ def confirm(request: HttpRequest, number: int) -> HttpResponse:
     get_request(actor=actor, number=number)  # a foreign one is not there, whatever else is wrong
     csr_der, key = read_another_token(request.POST.get("preview", ""), number=number, user_id=actor.user_id)
     _made, certificate_id = submit_another(
-        actor=actor,
-        number=number,
-        upload=csr_der,
-        channel="portal",
-        idempotency_key=key,
-        clock=timezone.now,
+        actor=actor, number=number, upload=csr_der, channel="portal", idempotency_key=key, clock=timezone.now
     )
     if certificate_id is None:
         messages.success(
@@ -89,7 +84,7 @@ def _form_page(request: HttpRequest, detail: RequestDetail, form: CsrForm) -> Ht
 
 
 def _preview_page(request: HttpRequest, actor: Actor, detail: RequestDetail, seen: Preview) -> HttpResponse:
-    assert actor.user_id is not None  # noqa: S101 - only members of an organisation come this far
+    assert actor.user_id is not None
     context = {
         "number": detail.number,
         "crumbs": _crumbs(detail),

@@ -21,13 +21,7 @@ from certdesk.services import runtime
 from certdesk.services.another import may_ask_another_until
 from certdesk.services.confirm import submit_request
 from certdesk.services.decisions import is_own
-from certdesk.services.requests import (
-    Submission,
-    end_request,
-    may_end,
-    preview_request,
-    withdraw_request,
-)
+from certdesk.services.requests import Submission, end_request, may_end, preview_request, withdraw_request
 from certdesk.store.selectors.caa import caa_of_request
 from certdesk.store.selectors.organisations import list_organisations
 from certdesk.store.selectors.requests import RequestDetail, get_request
@@ -107,11 +101,7 @@ def confirm(request: HttpRequest) -> HttpResponse:
     actor = actor_of(request)
     submission, key = read_token(request.POST.get("preview", ""), user_id=actor.user_id)
     created = submit_request(
-        actor=actor,
-        submission=submission,
-        channel="portal",
-        idempotency_key=key,
-        clock=timezone.now,
+        actor=actor, submission=submission, channel="portal", idempotency_key=key, clock=timezone.now
     )
     return redirect("requests-show", number=created.number)
 
@@ -189,10 +179,7 @@ def withdraw(request: HttpRequest, number: int) -> HttpResponse:
         else:
             messages.success(request, f"Request {number} is withdrawn.")
             return redirect("requests-show", number=number)
-    allowed = {
-        "may_withdraw": _may_withdraw(actor, detail),
-        "over": detail.status not in WITHDRAWABLE,
-    }
+    allowed = {"may_withdraw": _may_withdraw(actor, detail), "over": detail.status not in WITHDRAWABLE}
     return _asked(request, "requests/withdraw.html", "Withdraw", detail, conflict, **allowed)
 
 
@@ -274,10 +261,7 @@ def _form(
 
 
 def _render_form(request: HttpRequest, form: NewRequestForm) -> HttpResponse:
-    context = {
-        "form": form,
-        "crumbs": [LIST, ("Request a certificate", "")],
-    }
+    context = {"form": form, "crumbs": [LIST, ("Request a certificate", "")]}
     return form_page(request, "requests/new.html", context)
 
 
