@@ -181,7 +181,7 @@ def problem_of(error: errors.CertdeskError, *, in_query: bool = False) -> Proble
         headers["WWW-Authenticate"] = f'Bearer realm="certdesk", {challenge}'
     if isinstance(error, errors.RateLimited):
         headers["Retry-After"] = str(error.retry_after)
-    elif status == 503:
+    elif status == 503:  # noqa: PLR2004 - Service Unavailable
         headers["Retry-After"] = str(RETRY_SECONDS)
     return Problem(
         status=status,

@@ -34,15 +34,15 @@ class UnusableBackend:
         """Its name: a title may be just what could not be read."""
         return self.name
 
-    def submit(self, intent: Intent) -> Outcome:
+    def submit(self, intent: Intent) -> Outcome:  # noqa: ARG002 - the protocol's signature
         """Nothing reaches the CA. Raises Unavailable, as do `poll` and `revoke`: it may be mended."""
         raise self._unavailable()
 
-    def poll(self, intent: Intent, handle: str) -> Outcome:
+    def poll(self, intent: Intent, handle: str) -> Outcome:  # noqa: ARG002 - as above
         """See `submit`."""
         raise self._unavailable()
 
-    def revoke(self, *, certificate_der: bytes, reason: str) -> None:
+    def revoke(self, *, certificate_der: bytes, reason: str) -> None:  # noqa: ARG002 - as above
         """See `submit`."""
         raise self._unavailable()
 

@@ -53,8 +53,8 @@ def check(*, file: Path) -> None:
 def show(*, organisation: str, profile: str, as_json: bool) -> None:
     """Print the rules in force, for one organisation and profile or for everybody."""
     _set_up()
-    from certdesk.conf.policy import remarks
-    from certdesk.services import runtime
+    from certdesk.conf.policy import remarks  # noqa: PLC0415 - models can be imported only after set-up
+    from certdesk.services import runtime  # noqa: PLC0415 - as above
 
     current = runtime.current()
     rules = current.rules_for(organisation=organisation, profile=profile)
@@ -80,11 +80,11 @@ def replay(*, file: Path, since: str, as_json: bool) -> None:
     """List every past decision that would differ with FILE as the policy."""
     back = _period(since)
     _set_up()
-    from django.utils import timezone
+    from django.utils import timezone  # noqa: PLC0415 - models can be imported only after set-up
 
-    from certdesk.conf.policy import proposed, remarks
-    from certdesk.services import replay as service
-    from certdesk.services import runtime
+    from certdesk.conf.policy import proposed, remarks  # noqa: PLC0415 - as above
+    from certdesk.services import replay as service  # noqa: PLC0415 - as above
+    from certdesk.services import runtime  # noqa: PLC0415 - as above
 
     old, new, tally = runtime.current(), proposed(file), service.Tally()
     _talk(remarks(new))
@@ -105,7 +105,7 @@ def replay(*, file: Path, since: str, as_json: bool) -> None:
 
 
 def _set_up() -> None:
-    from certdesk.conf import server
+    from certdesk.conf import server  # noqa: PLC0415 - Django is loaded only when a command needs it
 
     server.setup()
 

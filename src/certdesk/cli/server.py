@@ -32,7 +32,7 @@ def serve(
         "CERTDESK_BEHIND_PROXY": "1" if behind_proxy else None,
     }
     os.environ.update({name: value for name, value in given.items() if value is not None})
-    from certdesk.conf import server
+    from certdesk.conf import server  # noqa: PLC0415 - Django is loaded only once the environment is complete
 
     server.prepare(talk=lambda line: click.echo(line, err=True))
     # A forked child would inherit the locks that the worker's thread may be holding.
@@ -43,7 +43,7 @@ def serve(
 @click.command()
 def worker() -> None:
     """Run a background worker alone, for instance beside several `serve --no-worker` nodes."""
-    from certdesk.conf import server
+    from certdesk.conf import server  # noqa: PLC0415 - as above
 
     background = server.make_worker()
 
@@ -65,7 +65,7 @@ def admin() -> None:
 @admin.command()
 def migrate() -> None:
     """Bring the database and the static files up to this version; `serve` does so as well."""
-    from certdesk.conf import server
+    from certdesk.conf import server  # noqa: PLC0415 - as above
 
     server.migrate()
     click.echo("The database is up to date.", err=True)
@@ -86,6 +86,6 @@ def add_person(*, username: str, name: str, email: str, role: str) -> None:
 
     Prints the issued password on stdout, once. It has to be changed at the first sign-in.
     """
-    from certdesk.conf import server
+    from certdesk.conf import server  # noqa: PLC0415 - as above
 
     click.echo(server.add_person(username=username, name=name, email=email, role=role))

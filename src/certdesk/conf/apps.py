@@ -35,7 +35,7 @@ class ConfConfig(AppConfig):
 
     def ready(self) -> None:
         """Registers how the runtime is made; CA keys are opened when first needed."""
-        from certdesk.store.selectors.settings import latest_settings, latest_version
+        from certdesk.store.selectors.settings import latest_settings, latest_version  # noqa: PLC0415 - models exist from here on
 
         configure(
             lambda: make_runtime(settings.CERTDESK), read_changes=latest_settings, read_version=latest_version
@@ -55,8 +55,8 @@ def make_runtime(config: Config) -> Runtime:
     Raises Misconfigured, also for the demo's data outside the demo, and where a CA's files are missing or
     those of another.
     """
-    from certdesk.services import demo
-    from certdesk.services.crl import nothing_issued, refuse_another_ca
+    from certdesk.services import demo  # noqa: PLC0415 - models exist from here on
+    from certdesk.services.crl import nothing_issued, refuse_another_ca  # noqa: PLC0415 - as above
 
     if not config.demo:
         demo.refuse_demo_data(data=config.data)

@@ -77,7 +77,7 @@ def prepare(*, talk: Callable[[str], None]) -> None:
             f"{config.host} can be reached from other machines, and Certdesk speaks plain HTTP here. "
             "Put a reverse proxy with TLS in front and say --behind-proxy, or bind 127.0.0.1."
         )
-    if not config.base_url and config.host in ("0.0.0.0", "::"):
+    if not config.base_url and config.host in ("0.0.0.0", "::"):  # noqa: S104 - nothing is bound here
         raise Misconfigured(
             f"{config.host} is no address that people could open. Set CERTDESK_BASE_URL to the one that they "
             "use, such as https://certdesk.example.ac.uk: it stands in mails and in certificates."
@@ -96,7 +96,7 @@ def prepare(*, talk: Callable[[str], None]) -> None:
 
     # 3. The demo, or where the service is.
     if config.demo:
-        from certdesk.services import demo
+        from certdesk.services import demo  # noqa: PLC0415 - models can be imported only after django.setup()
 
         path = demo.prepare_demo(data=config.data, now=timezone.now())
         talk(f"\nCertdesk demo at {config.url}\n")
@@ -143,7 +143,7 @@ def serve(target: str, *, with_worker: bool) -> None:
 
 def make_worker() -> "Worker":
     setup()
-    from certdesk.jobs.worker import Worker
+    from certdesk.jobs.worker import Worker  # noqa: PLC0415 - models can be imported only after django.setup()
 
     return Worker()
 
@@ -151,7 +151,7 @@ def make_worker() -> "Worker":
 def add_person(*, username: str, name: str, email: str, role: str) -> str:
     """Adds a person of the RA and returns the issued password. Raises InvalidInput."""
     migrate()
-    from certdesk.services.membership import add_ra_person
+    from certdesk.services.membership import add_ra_person  # noqa: PLC0415 - models can be imported only after django.setup()
 
     issued = add_ra_person(
         actor=SYSTEM, username=username, name=name, email=email, role=RaRole(role), now=timezone.now()
@@ -164,7 +164,7 @@ def _look_at_cas(talk: Callable[[str], None]) -> None:
 
     Raises Misconfigured for CA files that are missing, unreadable or another CA's.
     """
-    from certdesk.services import crl, runtime
+    from certdesk.services import crl, runtime  # noqa: PLC0415 - as above
 
     for name, backend in runtime.current().backends.items():
         for check in backend.check():

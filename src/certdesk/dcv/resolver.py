@@ -164,7 +164,7 @@ class DnsResolver:
         """The answer for a name and a type; asks on where a response ends within a chain of CNAMEs."""
         try:
             if not name.isascii() or not name.strip("."):
-                raise ValueError("not a DNS name in ASCII")
+                raise ValueError("not a DNS name in ASCII")  # noqa: TRY301 - told as the others
             asked = dns.name.from_text(name, dns.name.root)
             rdtype = dns.rdatatype.from_text(kind)
         except (dns.exception.DNSException, ValueError):

@@ -52,7 +52,7 @@ __all__ = [
 ]
 
 _EXTENSION_REQUESTS = frozenset({"1.2.840.113549.1.9.14", "1.3.6.1.4.1.311.2.1.14"})  # PKCS#9 and old Windows
-_CHALLENGE_PASSWORD = "1.2.840.113549.1.9.7"
+_CHALLENGE_PASSWORD = "1.2.840.113549.1.9.7"  # noqa: S105 - the name of the attribute (RFC 2985 5.4.1)
 #: Attributes with nothing to hide: extensions, unstructuredName, Windows' version and its key provider.
 _OPEN_ATTRIBUTES = _EXTENSION_REQUESTS | {
     "1.2.840.113549.1.9.2",

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 from cryptography.x509.oid import NameOID
 
 #: What Java expects of a trust store unless told otherwise. It holds nothing secret.
-TRUSTSTORE_PASSWORD = "changeit"
+TRUSTSTORE_PASSWORD = "changeit"  # noqa: S105 - everybody's
 #: The same chain makes the same zip, byte for byte; a zip can't hold an earlier date than this.
 _ZIP_DATE = (1980, 1, 1, 0, 0, 0)
 

@@ -142,7 +142,7 @@ def key_facts(spki_der: bytes) -> KeyFacts:
         if oid == _RSA:
             numbers = _rsa_numbers(spki)
             if numbers.modulus <= 0 or numbers.public_exponent <= 0:
-                raise ValueError("modulus and exponent are positive numbers")
+                raise ValueError("modulus and exponent are positive numbers")  # noqa: TRY301 - told as the others
             size = numbers.modulus.bit_length()
             if numbers.public_exponent.bit_length() <= MAX_EXPONENT_BITS:
                 exponent = numbers.public_exponent

@@ -243,7 +243,7 @@ def _choice(*offered: Handling | CaaMode) -> Callable[[object], Handling | CaaMo
 
 def _yes_or_no(value: object) -> bool:
     if not isinstance(value, bool):
-        raise ValueError("Give true or false.")
+        raise ValueError("Give true or false.")  # noqa: TRY004 - a wrong answer, not a wrong program
     return value
 
 

@@ -155,7 +155,7 @@ class Worker:
                 step(now=timezone.now())
                 return job, None
             note = HANDLERS[name](**job.args_kwargs["kwargs"])
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - worker loop: a job that fails is put back, never lost
             _failed(job, error, name=name)
             return None
         return job, note

@@ -32,7 +32,7 @@ class Occasion(StrEnum):
 
     ADDED = "added"
     JOINED = "joined"
-    PASSWORD = "password"
+    PASSWORD = "password"  # noqa: S105 - a word, not a secret
     ENABLED = "enabled"
     FACTOR_RESET = "factor_reset"
 

@@ -158,7 +158,7 @@ def recorded_intent(issuance: Issuance, *, server_software: str) -> Intent:
     """The intent that an issuance holds, to be taken up again after a crash."""
     if issuance.intent_key is None or issuance.not_before is None or issuance.not_after is None:
         raise InvariantViolated("a claimed issuance holds no intent")
-    assert issuance.profile_version is not None
+    assert issuance.profile_version is not None  # noqa: S101 - written with the other columns of the intent
     return Intent(
         idempotency_key=issuance.intent_key,
         backend=issuance.backend,

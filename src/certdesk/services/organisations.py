@@ -251,7 +251,7 @@ def _problems(identity: Mapping[str, str]) -> dict[str, str]:
     problems, name, country = {}, identity["legal_name"], identity["country"]
     if not name or len(name) > MAX_LEGAL_NAME:
         problems["legal_name"] = "Give the legal name, at most 64 characters."
-    if len(country) != 2 or not country.isascii() or not country.isalpha():
+    if len(country) != 2 or not country.isascii() or not country.isalpha():  # noqa: PLR2004 - ISO 3166-1
         problems["country"] = "Give the two-letter country code, such as GB."
     return problems
 

@@ -137,7 +137,7 @@ def create_request(
     """
     # 1. Look, before the transaction, which is no place for DNS, encoding and lint.
     _may_ask(actor, submission.organisation_id)
-    assert actor.user_id is not None
+    assert actor.user_id is not None  # noqa: S101 - `_may_ask` lets only members of an organisation through
     csr = _read(submission, actor=actor, now=now)
     storable(submission.note, field="note")
     storable(idempotency_key, field="idempotency_key", limit=MAX_KEY)
@@ -388,7 +388,7 @@ def intent_ahead(subject: Subject, csr: Csr, backend: Backend, *, now: datetime)
 
 
 def _earlier(actor: Actor, key: str, same: str, *, channel: str, now: datetime) -> Created | None:
-    assert actor.user_id is not None
+    assert actor.user_id is not None  # noqa: S101 - `_may_ask` lets only members of an organisation through
     row = first(Request, requester_id=actor.user_id, idempotency_key=key) if key else None
     if row is not None and row.submission_digest != same:
         told = "This Idempotency-Key was used for a different request. Use a new key for a new request."

@@ -95,7 +95,7 @@ def revoke_token(*, actor: Actor, token_id: int, now: datetime) -> None:
         audit.record(actor=actor, action="token.revoke", object_type="token", object_id=token_id, now=now)
 
 
-def end_tokens(*, actor: Actor, user_id: int, now: datetime, only: Q = Q()) -> int:
+def end_tokens(*, actor: Actor, user_id: int, now: datetime, only: Q = Q()) -> int:  # noqa: B008 - Django's Q never changes
     """Ends a person's tokens, all or only some, in the caller's transaction; returns how many."""
     found = ApiToken.objects.filter(only, user_id=user_id, revoked_at__isnull=True)
     return found.update(revoked_at=now, revoked_by=actor.label)

@@ -31,7 +31,7 @@ def apart(ones: Sequence[One], act: Callable[[Sequence[One]], object]) -> None:
         for half in (ones[:middle], ones[middle:]):
             try:
                 apart(half, act)
-            except Exception as found:
+            except Exception as found:  # noqa: BLE001 - as above; it was logged, and is raised below
                 broken = found
         if broken is not None:
             raise broken from error

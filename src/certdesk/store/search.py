@@ -10,8 +10,11 @@ _TABLE = "store_request_search"
 _CREATE_TABLE = f"""CREATE VIRTUAL TABLE IF NOT EXISTS {_TABLE} USING fts5(
     search_text, content='store_request', content_rowid='id', tokenize='trigram')"""
 # All of these statements are made of this module's own constants.
-_FORGET = f"INSERT INTO {_TABLE}({_TABLE}, rowid, search_text) VALUES ('delete', old.id, old.search_text)"
-_REMEMBER = f"INSERT INTO {_TABLE}(rowid, search_text) VALUES (new.id, new.search_text)"
+_FORGET = (
+    f"INSERT INTO {_TABLE}({_TABLE}, rowid, search_text)"  # noqa: S608 - constants
+    " VALUES ('delete', old.id, old.search_text)"
+)
+_REMEMBER = f"INSERT INTO {_TABLE}(rowid, search_text) VALUES (new.id, new.search_text)"  # noqa: S608 - constants
 _TRIGGERS = {
     f"{_TABLE}_insert": f"AFTER INSERT ON store_request BEGIN {_REMEMBER}; END",
     f"{_TABLE}_delete": f"AFTER DELETE ON store_request BEGIN {_FORGET}; END",
@@ -40,4 +43,4 @@ def ensure_search_index(*, using: str, **_signal: object) -> None:
             cursor.execute(_CREATE_TABLE)
             for name in sorted(missing):
                 cursor.execute(f"CREATE TRIGGER {name} {_TRIGGERS[name]}")
-            cursor.execute(f"INSERT INTO {_TABLE}({_TABLE}) VALUES ('rebuild')")
+            cursor.execute(f"INSERT INTO {_TABLE}({_TABLE}) VALUES ('rebuild')")  # noqa: S608 - constants

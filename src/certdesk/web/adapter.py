@@ -23,7 +23,7 @@ _KEY_NAMES = {Authenticator.Type.WEBAUTHN: "Passkey"}
 class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc] # allauth ships no types for its adapters
     """The one adapter; managers and officers make the accounts."""
 
-    error_messages = {
+    error_messages = {  # noqa: RUF012 - allauth's convention
         **DefaultAccountAdapter.error_messages,
         "username_password_mismatch": "The user name or the password is not right. Type both again.",
         "too_many_login_attempts": "There were too many wrong attempts. Wait five minutes, then try again.",
@@ -80,7 +80,7 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc] # allauth shi
 class MfaAdapter(DefaultMFAAdapter):  # type: ignore[misc] # as above
     """Second factors: secrets encrypted at rest, names in our words."""
 
-    error_messages = {
+    error_messages = {  # noqa: RUF012 - as above
         **DefaultMFAAdapter.error_messages,
         "incorrect_code": "This code is not right. Type the newest one.",
     }
@@ -108,7 +108,7 @@ class MfaAdapter(DefaultMFAAdapter):  # type: ignore[misc] # as above
         image.save(written)
         return written.getvalue().decode()
 
-    def generate_authenticator_name(self, user: User, type: str) -> str:
+    def generate_authenticator_name(self, user: User, type: str) -> str:  # noqa: A002 - allauth's name
         """Such as “Passkey 2”."""
         count = Authenticator.objects.filter(user_id=user.pk, type=type).count()
         return f"{_KEY_NAMES.get(type, 'Factor')} {count + 1}"

@@ -23,7 +23,7 @@ class WebConfig(AppConfig):
 
 
 def _signed_in(request: HttpRequest | None = None, **_rest: Any) -> None:
-    from certdesk.web.account.middleware import start_session
+    from certdesk.web.account.middleware import start_session  # noqa: PLC0415 - models exist from here on
 
     if request is not None:
         start_session(request)

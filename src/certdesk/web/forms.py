@@ -47,7 +47,7 @@ class PortalForm(forms.Form):
     def offer(self, name: str, choices: Iterable[Any]) -> None:
         """Sets what a field offers, where that is known only when the form is made."""
         field = self.fields[name]
-        assert isinstance(field, forms.ChoiceField)
+        assert isinstance(field, forms.ChoiceField)  # noqa: S101 - the form declares it
         field.choices = list(choices)
 
     def full_clean(self) -> None:

@@ -98,7 +98,7 @@ def sign_recorded(tbs: bytes, key: ec.EllipticCurvePrivateKey) -> bytes:
 def _der(tag: int, content: bytes) -> bytes:
     """A value with its tag and definite length (X.690 8.1.3)."""
     length = len(content)
-    if length < 0x80:
+    if length < 0x80:  # noqa: PLR2004 - the short form
         return bytes((tag, length)) + content
     octets = length.to_bytes((length.bit_length() + 7) // 8, "big")
     return bytes((tag, 0x80 | len(octets))) + octets + content

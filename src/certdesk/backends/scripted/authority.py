@@ -57,7 +57,7 @@ def sign_leaf(authority: Authority, intent: Intent, *, names: tuple[str, ...]) -
     try:
         public_key = load_der_public_key(intent.spki_der)
         if not isinstance(public_key, (rsa.RSAPublicKey, ec.EllipticCurvePublicKey)):
-            raise TypeError("only RSA and EC keys are certified")
+            raise TypeError("only RSA and EC keys are certified")  # noqa: TRY301 - told as the others
         common_name = NameOID.COMMON_NAME.dotted_string
         subject = [
             x509.NameAttribute(x509.ObjectIdentifier(oid), names[0] if oid == common_name else text)

@@ -73,7 +73,7 @@ class ScriptedBackend:
             raise OutcomeUnknown(f"{self.title} has lost the order that it has just recorded.")
         return self._outcome(order)
 
-    def poll(self, intent: Intent, handle: str) -> Outcome:
+    def poll(self, intent: Intent, handle: str) -> Outcome:  # noqa: ARG002 - an order's number is enough here
         """What has become of the order of this number. Raises BackendRefused when there is none."""
         order = self._orders.by_handle(handle)
         if order is None:

@@ -49,13 +49,13 @@ class Orders:
             connection.executescript(_TABLES)
 
     def by_key(self, key: str) -> Order | None:
-        return self._one(f'SELECT {_COLUMNS} FROM "order" WHERE key = ?', key)
+        return self._one(f'SELECT {_COLUMNS} FROM "order" WHERE key = ?', key)  # noqa: S608 - constants
 
     def by_handle(self, handle: str) -> Order | None:
         number = handle.removeprefix(_PREFIX)
         if not number.isdecimal():
             return None
-        return self._one(f'SELECT {_COLUMNS} FROM "order" WHERE number = ?', int(number))
+        return self._one(f'SELECT {_COLUMNS} FROM "order" WHERE number = ?', int(number))  # noqa: S608 - as above
 
     def add(self, *, key: str, settles_at: datetime, leaf: bytes | None, reason: str = "") -> bool:
         """Records an order; False when the key has one already, which then stands."""

@@ -88,7 +88,7 @@ def download(*, which: str, form: str | None, output: str, service: Service) -> 
     if output == "-" or form is not None:
         save(response, output, default=f"certificate-{told['id']}.{form}")
         return
-    from certdesk.cli.client.keys import split_chain
+    from certdesk.cli.client.keys import split_chain  # noqa: PLC0415 - loads cryptography
 
     leaf, chain = split_chain(response.content)
     for name, content in (("cert.pem", leaf), ("chain.pem", chain), ("fullchain.pem", leaf + chain)):
@@ -160,7 +160,7 @@ def _only(service: Service, which: str, **filters: str) -> Json:
 
 
 def _fingerprint(path: Path) -> str:
-    from certdesk.cli.client.keys import read_leaf
+    from certdesk.cli.client.keys import read_leaf  # noqa: PLC0415 - loads cryptography
 
     try:
         return read_leaf(path.read_bytes()).sha256

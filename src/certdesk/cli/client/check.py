@@ -117,7 +117,7 @@ def host_and_port(target: str) -> tuple[str, int]:
     if not colon or (":" in host and not host.endswith("]")):
         host, port = target, ""
     number = int(port) if port else HTTPS
-    if not 0 < number < 65_536:
+    if not 0 < number < 65_536:  # noqa: PLR2004 - 16 bits
         raise ValueError(f"{port} is not a port")
     return host.strip("[]"), number
 

@@ -36,7 +36,7 @@ class Service:
     """A service to talk to. Every answer that is no success is raised as Failure."""
 
     def __init__(self, url: str, token: str, *, transport: "httpx2.BaseTransport | None" = None) -> None:
-        import httpx2
+        import httpx2  # noqa: PLC0415 - as said above
 
         self._url = url
         self._http = httpx2.Client(
@@ -93,7 +93,7 @@ class Service:
                 return
 
     def _call(self, method: str, path: str, *, root: str = ROOT, **how: Any) -> "httpx2.Response":
-        import httpx2
+        import httpx2  # noqa: PLC0415 - as said above
 
         try:
             response = self._http.request(method, root + path, **how)
@@ -196,7 +196,7 @@ def _failure(response: "httpx2.Response") -> Failure:
             "Does CERTDESK_URL lead to a Certdesk service?",
             code=Exit.RETRY_LATER if status in _RETRY else Exit.FAILED,
         )
-    if status == 401:
+    if status == 401:  # noqa: PLR2004 - Unauthorized
         told = "The service does not know this token; it may be mistyped, expired or revoked. Make a new one."
         return Failure(told, code=Exit.DENIED)
     code = _STATUS_EXITS.get(status, Exit.RETRY_LATER if status in _RETRY else Exit.FAILED)

@@ -72,7 +72,7 @@ def with_service(command: Callable[..., Any]) -> Callable[..., Any]:
     )
     @click.option("--insecure-http", is_flag=True, help="Send the token over plain HTTP to another machine.")
     @wraps(command)
-    def wanted(*, url: str | None, token_file: Path | None, insecure_http: bool, **asked: Any) -> Any:
+    def wanted(*, url: str | None, token_file: Path | None, insecure_http: bool, **asked: Any) -> Any:  # noqa: ANN401 - whatever the command returns
         with make_service(url, token_file=token_file, insecure_http=insecure_http) as service:
             return command(service=service, **asked)
 

@@ -262,7 +262,7 @@ def _changed(told: Json) -> None:
 
 def _with_new_key(service: Service, host: str, asked: dict[str, Any], *, seconds: float) -> tuple[Json, str]:
     """The request that was made for a key of this machine, and where key and certificate are."""
-    from certdesk.cli.client import keys, renewal
+    from certdesk.cli.client import keys, renewal  # noqa: PLC0415 - loads cryptography
 
     wish = Wish(
         names=tuple(dict.fromkeys(map(keys.ascii_name, (host, *asked["names"])))),

@@ -155,9 +155,9 @@ def facts(pairs: Iterable[tuple[str, str]]) -> None:
 
 def _print(rows: Iterable[Iterable[Cell]], *, heads: Sequence[str] = ()) -> None:
     """Prints a table; without heads, its first column is never folded."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+    from rich.console import Console  # noqa: PLC0415 - slow to load, and most commands print no table
+    from rich.table import Table  # noqa: PLC0415 - as above
+    from rich.text import Text  # noqa: PLC0415 - as above
 
     made = Table(box=None, padding=(0, 2, 0, 0), show_header=bool(heads), header_style="bold")
     for number, head in enumerate(heads or ("", "")):

@@ -35,11 +35,11 @@ class Issuance(models.Model):
 
     backend = models.CharField(max_length=64, blank=True, default="")
     profile_version = models.PositiveIntegerField(null=True)
-    intent_key = models.CharField(max_length=64, null=True, unique=True)
+    intent_key = models.CharField(max_length=64, null=True, unique=True)  # noqa: DJ001 - null: no intent yet
     subject = models.JSONField(default=list)  # of the certificate: set by us, never copied from the CSR
     not_before = models.DateTimeField(null=True)
     not_after = models.DateTimeField(null=True)
-    serial = models.CharField(max_length=40, null=True)
+    serial = models.CharField(max_length=40, null=True)  # noqa: DJ001 - null: the CA chooses the serial
     tbs = models.BinaryField(null=True)
 
     state = models.CharField(max_length=10, choices=[(w.value, w.name) for w in Work])

@@ -58,7 +58,7 @@ def waiting_for_ca(*, request: RequestDetail, now: datetime) -> Waiting | None:
     if found is None:
         return None
     backend, since = found
-    assert since is not None
+    assert since is not None  # noqa: S101 - as the query asks
     elapsed, usual = now - since, usual_issuing_time(backend=backend, now=now)
     return Waiting(
         since=since, elapsed=elapsed, usual=usual, text=waiting_phrase(elapsed=elapsed, usual=usual)

@@ -85,7 +85,7 @@ class TooManyAttemptsMiddleware(Middleware):
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         response = self.get_response(request)
-        if response.status_code == 429 and not response.has_header("Retry-After"):
+        if response.status_code == 429 and not response.has_header("Retry-After"):  # noqa: PLR2004 - HTTP
             response["Retry-After"] = str(RETRY_BUSY)
         return response
 

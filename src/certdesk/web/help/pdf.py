@@ -107,7 +107,7 @@ def _typeset(html: str) -> bytes | NoPdf:
     # WeasyPrint loads Pango from the system. A machine without it must serve everything but the PDFs,
     # and nobody who never asks for one should pay for loading it.
     try:
-        from certdesk.web.help.typeset import typeset
+        from certdesk.web.help.typeset import typeset  # noqa: PLC0415 - as the comment above says
     except (ImportError, OSError) as error:
         log.warning("help.pdf_unavailable", reason=str(error)[:200])
         return NoPdf(reason="This server lacks a library for making PDFs (Pango).")

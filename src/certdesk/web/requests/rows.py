@@ -127,7 +127,7 @@ def list_rows(
 
 
 @functools.lru_cache(maxsize=5000)
-def line(row: RequestRow, badges: tuple[tuple[str, str], ...], shows_organisation: bool) -> SafeString:
+def line(row: RequestRow, badges: tuple[tuple[str, str], ...], shows_organisation: bool) -> SafeString:  # noqa: FBT001 - part of what it is kept by
     """A line as HTML, of nothing but these: who looks at a list again has most of its lines already."""
     return render_to_string(
         "requests/row.html", {"r": row, "badges": badges, "shows_organisation": shows_organisation}
