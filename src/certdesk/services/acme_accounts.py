@@ -237,15 +237,7 @@ def record(
     account: AcmeAccount, action: str, *, now: datetime, data: Mapping[str, object] | None = None
 ) -> None:
     """One audit event about an account, by the account itself."""
-    audit.record(
-        actor=actor_of(account),
-        action=action,
-        object_type="acme_account",
-        object_id=account.pk,
-        organisation_id=account.organisation_id,
-        now=now,
-        data=data,
-    )
+    audit.record(actor_of(account), action, account.pk, account.organisation_id, now=now, data=data)
 
 
 def _accounts() -> QuerySet[AcmeAccount]:

@@ -303,14 +303,7 @@ def _end(actor: Actor, account: AcmeAccount, *, now: datetime) -> None:
     mine = AcmeAccount.objects.filter(id=account.pk, deactivated_at__isnull=True)
     if not mine.update(deactivated_at=now):
         raise StateConflict("This account was deactivated already.")
-    audit.record(
-        actor=actor,
-        action="acme_account.deactivate",
-        object_type="acme_account",
-        object_id=account.pk,
-        organisation_id=account.organisation_id,
-        now=now,
-    )
+    audit.record(actor, "acme_account.deactivate", account.pk, account.organisation_id, now=now)
 
 
 def _update(row: EabCredential, **changes: object) -> None:
@@ -322,12 +315,4 @@ def _update(row: EabCredential, **changes: object) -> None:
 def _record(
     actor: Actor, row: EabCredential, action: str, *, now: datetime, data: dict[str, object] | None = None
 ) -> None:
-    audit.record(
-        actor=actor,
-        action=action,
-        object_type="acme_credential",
-        object_id=row.pk,
-        organisation_id=row.organisation_id,
-        now=now,
-        data=data,
-    )
+    audit.record(actor, action, row.pk, row.organisation_id, now=now, data=data)

@@ -130,14 +130,14 @@ def finalize(
                 now=now,
             )
             issuance.order = order
+            data = {"request": request.pk, "issuance": issuance.pk, "csr_sha256": csr.sha256}
             audit.record(
-                actor=actor_of(account),
-                action="acme_order.finalize",
-                object_type="acme_order",
-                object_id=order.pk,
-                organisation_id=account.organisation_id,
+                actor_of(account),
+                "acme_order.finalize",
+                order.pk,
+                account.organisation_id,
                 now=now,
-                data={"request": request.pk, "issuance": issuance.pk, "csr_sha256": csr.sha256},
+                data=data,
             )
     if issuance is None:  # another finalize was faster: its CSR decides what this one is told
         order, authorizations = own_order(account, order_id)

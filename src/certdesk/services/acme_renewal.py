@@ -127,9 +127,8 @@ def advise_renewal(
             at=now,
         )
         times = {"starts_at": starts_at.isoformat(), "ends_at": ends_at.isoformat()}
-        _record(
-            actor, "renewal_advice.create", row.pk, {**asdict(matching), **times, "reason": reason}, now=now
-        )
+        data = {**asdict(matching), **times, "reason": reason}
+        audit.record(actor, "renewal_advice.create", row.pk, now=now, data=data)
     return row.pk
 
 
@@ -140,7 +139,7 @@ def withdraw_advice(*, actor: Actor, advice_id: int, now: datetime) -> None:
         ended = RenewalAdvice.objects.filter(id=advice_id, withdrawn_at__isnull=True).update(withdrawn_at=now)
         if not ended:
             raise NotFound("There is no such advice that still holds.")
-        _record(actor, "renewal_advice.withdraw", advice_id, {}, now=now)
+        audit.record(actor, "renewal_advice.withdraw", advice_id, now=now)
 
 
 def _by_identifier(identifier: str) -> Certificate | None:
@@ -156,9 +155,3 @@ def _by_identifier(identifier: str) -> Certificate | None:
 def _may_advise(actor: Actor) -> None:
     if not can(actor, Action.SERVICE_OPERATE):
         raise NotAuthorized("Only an operator moves renewals forward.")
-
-
-def _record(actor: Actor, action: str, number: int, data: dict[str, object], *, now: datetime) -> None:
-    audit.record(
-        actor=actor, action=action, object_type="renewal_advice", object_id=number, now=now, data=data
-    )

@@ -138,15 +138,8 @@ def create_another(
                 next_attempt_at=now + UNCLAIMED,
                 now=now,
             )
-            audit.record(
-                actor=actor,
-                action="issuance.create",
-                object_type="issuance",
-                object_id=issuance.pk,
-                organisation_id=row.pk,
-                now=now,
-                data={"request": request.pk, "csr_sha256": csr.sha256},
-            )
+            data = {"request": request.pk, "csr_sha256": csr.sha256}
+            audit.record(actor, "issuance.create", issuance.pk, row.pk, now=now, data=data)
     except IntegrityError:
         # The same key at the same moment for another organisation's request: the first is there by now.
         earlier = _earlier_issuance(actor, key, number, csr, now=now)

@@ -194,7 +194,7 @@ def _store(entry: FaqEntry, *, actor: Actor, action: str, now: datetime) -> None
     except IntegrityError as error:  # two at once: the number or `previous` is unique
         raise StateConflict(CHANGED_SINCE) from error
     data = {"version": entry.version + 1, "question": entry.question, "position": entry.position}
-    audit.record(actor=actor, action=action, object_type="faq", object_id=entry.key, now=now, data=data)
+    audit.record(actor, action, entry.key, now=now, data=data)
 
 
 def _from_row(row: FaqVersion) -> FaqEntry:

@@ -44,15 +44,8 @@ def block_key(
             by=actor.label,
             at=now,
         )
-        audit.record(
-            actor=actor,
-            action="key.block",
-            object_type="key",
-            object_id=spki_sha256,
-            organisation_id=organisation_id,
-            now=now,
-            data={"proof": proof.value, "reason": reason},
-        )
+        data = {"proof": proof.value, "reason": reason}
+        audit.record(actor, "key.block", spki_sha256, organisation_id, now=now, data=data)
 
 
 def block_pasted(pasted: PrivateKeyPasted, *, actor: Actor, now: datetime) -> None:
@@ -99,15 +92,8 @@ def unblock_key(*, actor: Actor, blocked_id: int, reason: str, now: datetime) ->
             ended_at=now, ended_by=actor.label, ended_reason=reason
         ):
             raise StateConflict("This key was unblocked already.")
-        audit.record(
-            actor=actor,
-            action="key.unblock",
-            object_type="key",
-            object_id=held.spki_sha256,
-            organisation_id=held.organisation_id,
-            now=now,
-            data={"block": blocked_id, "reason": reason},
-        )
+        data = {"block": blocked_id, "reason": reason}
+        audit.record(actor, "key.unblock", held.spki_sha256, held.organisation_id, now=now, data=data)
 
 
 def _expect_officer(actor: Actor) -> None:

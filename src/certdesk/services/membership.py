@@ -85,9 +85,7 @@ def add_ra_person(
     with write_transaction():
         user.save(force_insert=True)
         data = {"username": user.username, "ra_role": role.value}
-        audit.record(
-            actor=actor, action="account.add", object_type="user", object_id=user.pk, now=now, data=data
-        )
+        audit.record(actor, "account.add", user.pk, object_type="user", now=now, data=data)
         enqueue_account_mail(user_id=user.pk, occasion=Occasion.ADDED, by=actor.label, now=now)
     return IssuedPassword(user_id=UserId(user.pk), username=user.username, password=password)
 
@@ -285,12 +283,4 @@ def _record(
     now: datetime,
     data: Mapping[str, object],
 ) -> None:
-    audit.record(
-        actor=actor,
-        action=action,
-        object_type="user",
-        object_id=user_id,
-        organisation_id=organisation_id,
-        now=now,
-        data=data,
-    )
+    audit.record(actor, action, user_id, organisation_id, object_type="user", now=now, data=data)

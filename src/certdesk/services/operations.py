@@ -29,4 +29,4 @@ def retry_job(*, actor: Actor, job_id: UUID, now: datetime) -> None:
         if not again:
             raise StateConflict("This job is no longer among the failed ones.")
         data = {"job": str(path).rpartition(".")[2]}
-        audit.record(actor=actor, action="job.retry", object_type="job", object_id=job_id, now=now, data=data)
+        audit.record(actor, "job.retry", job_id, now=now, data=data)

@@ -259,15 +259,7 @@ def _problems(identity: Mapping[str, str]) -> dict[str, str]:
 def _record(
     actor: Actor, organisation_id: int, action: str, *, now: datetime, data: Mapping[str, object]
 ) -> None:
-    audit.record(
-        actor=actor,
-        action=action,
-        object_type="organisation",
-        object_id=organisation_id,
-        organisation_id=organisation_id,
-        now=now,
-        data=data,
-    )
+    audit.record(actor, action, organisation_id, organisation_id, now=now, data=data)
 
 
 def issued_password() -> str:

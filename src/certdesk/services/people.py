@@ -284,12 +284,5 @@ def _record(
     actor: Actor, user: User, action: str, *, now: datetime, data: Mapping[str, object] | None = None
 ) -> None:
     owners = list(Membership.objects.filter(user=user).values_list("organisation_id", flat=True)[:2])
-    audit.record(
-        actor=actor,
-        action=action,
-        object_type="user",
-        object_id=user.pk,
-        organisation_id=owners[0] if len(owners) == 1 else None,
-        now=now,
-        data={"username": user.username, **(data or {})},
-    )
+    owner, data = owners[0] if len(owners) == 1 else None, {"username": user.username, **(data or {})}
+    audit.record(actor, action, user.pk, owner, object_type="user", now=now, data=data)

@@ -5,8 +5,9 @@ from dataclasses import replace
 from certdesk.domain.actors import Action, Actor, can
 from certdesk.domain.errors import NotAuthorized, StateConflict
 from certdesk.domain.requests import OrganisationId
+from certdesk.store.models import ApiToken
 from certdesk.store.selectors.facts import organisation_row
-from certdesk.store.selectors.people import person_now, token_works
+from certdesk.store.selectors.people import person_now
 
 FORMER = "The person who asked for this may no longer act for the organisation."
 
@@ -23,9 +24,10 @@ def actor_now(actor: Actor) -> Actor:
     now = person_now(actor.user_id)
     if now is None:
         raise NotAuthorized("Your account has just been disabled. Sign in again.")
-    if actor.token is not None and not token_works(actor.token.id):
+    token = actor.token
+    if token is not None and not ApiToken.objects.filter(id=token.id, revoked_at__isnull=True).exists():
         raise NotAuthorized("Your token has just been ended. Use another one.")
-    return replace(now, token=actor.token)
+    return replace(now, token=token)
 
 
 def refuse_withdrawn(

@@ -68,15 +68,8 @@ def poll_now(*, actor: Actor, number: int, now: datetime) -> None:
         # What is due within a lease is being asked now, or will be in a moment.
         open_ones = Issuance.objects.filter(request_id=shown.number, next_attempt_at__gt=now + LEASE)
         brought_forward = open_ones.exclude(state__in=DONE).update(next_attempt_at=now)
-        audit.record(
-            actor=actor,
-            action="request.poll_now",
-            object_type="request",
-            object_id=shown.number,
-            organisation_id=shown.organisation_id,
-            now=now,
-            data={"brought_forward": bool(brought_forward)},
-        )
+        data, owner = {"brought_forward": bool(brought_forward)}, shown.organisation_id
+        audit.record(actor, "request.poll_now", shown.number, owner, now=now, data=data)
 
 
 def _may_process(actor: Actor, number: int) -> RequestDetail:

@@ -270,21 +270,15 @@ def _revoke(row: Certificate, asked: _Asked, *, clock: Clock) -> Progress:
                 [_intent(other, asked, due_at=now, now=now) for other in same_key],
                 ignore_conflicts=True,  # one that is being revoked already
             )
-            audit.record(
-                actor=asked.actor,
-                action="certificate.ask_revocation",
-                object_type="certificate",
-                object_id=row.pk,
-                organisation_id=row.request.organisation_id,
-                now=now,
-                data={
-                    "serial": row.serial,
-                    "reason": asked.reason.value,
-                    "note": asked.note,
-                    "same_key": [other.pk for other in same_key],
-                    "ends_request": asked.ends_request,
-                },
-            )
+            data = {
+                "serial": row.serial,
+                "reason": asked.reason.value,
+                "note": asked.note,
+                "same_key": [other.pk for other in same_key],
+                "ends_request": asked.ends_request,
+            }
+            owner = row.request.organisation_id
+            audit.record(asked.actor, "certificate.ask_revocation", row.pk, owner, now=now, data=data)
     except IntegrityError:
         told = "This certificate is being revoked already."
         raise StateConflict(told, code="certificate.already_revoked") from None
@@ -386,18 +380,11 @@ def _asker(revocation: Revocation) -> Actor:
 
 
 def _audit(revocation: Revocation, action: str, *, detail: str = "", now: datetime) -> None:
-    certificate = revocation.certificate
-    audit.record(
-        actor=_asker(revocation),
-        action=action,
-        object_type="certificate",
-        object_id=certificate.pk,
-        organisation_id=certificate.request.organisation_id,
-        now=now,
-        data={
-            "serial": certificate.serial,
-            "reason": revocation.reason,
-            "asked_at": revocation.requested_at.isoformat(),
-            **({"detail": detail} if detail else {}),
-        },
-    )
+    certificate, actor = revocation.certificate, _asker(revocation)
+    data = {
+        "serial": certificate.serial,
+        "reason": revocation.reason,
+        "asked_at": revocation.requested_at.isoformat(),
+        **({"detail": detail} if detail else {}),
+    }
+    audit.record(actor, action, certificate.pk, certificate.request.organisation_id, now=now, data=data)

@@ -104,5 +104,5 @@ def browser_name(user_agent: str) -> str:
 
 
 def _record(actor: Actor, count: int, *, now: datetime) -> None:
-    data, number = {"sessions": count}, actor.user_id
-    audit.record(actor=actor, action="session.end", object_type="user", object_id=number, now=now, data=data)
+    data = {"sessions": count}
+    audit.record(actor, "session.end", actor.user_id, object_type="user", now=now, data=data)

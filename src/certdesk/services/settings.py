@@ -44,14 +44,7 @@ def change_settings(
             user_id=actor.user_id,
             at=now,
         )
-        audit.record(
-            actor=actor,
-            action="settings.change",
-            object_type="settings",
-            object_id="service",
-            now=now,
-            data=differences,
-        )
+        audit.record(actor, "settings.change", "service", now=now, data=differences)
     runtime.refresh()
     return after
 

@@ -73,9 +73,7 @@ def create_token(
         )
         until = expires_at.isoformat() if expires_at else None
         data = {"name": row.name, "scopes": row.scopes, "expires_at": until, "made_by": row.made_by_id}
-        audit.record(
-            actor=actor, action="token.create", object_type="token", object_id=row.pk, now=now, data=data
-        )
+        audit.record(actor, "token.create", row.pk, now=now, data=data)
     return token
 
 
@@ -92,7 +90,7 @@ def revoke_token(*, actor: Actor, token_id: int, now: datetime) -> None:
         while makers:
             end_tokens(actor=actor, user_id=actor.user_id, now=now, only=Q(made_by__in=makers))
             makers = list(ApiToken.objects.filter(made_by__in=makers).values_list("id", flat=True))
-        audit.record(actor=actor, action="token.revoke", object_type="token", object_id=token_id, now=now)
+        audit.record(actor, "token.revoke", token_id, now=now)
 
 
 def end_tokens(*, actor: Actor, user_id: int, now: datetime, only: Q = Q()) -> int:  # noqa: B008 - Django's Q never changes

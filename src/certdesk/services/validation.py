@@ -464,12 +464,5 @@ def tell_waiting(
 
 def audit_domain(domain: Domain, action: str, *, actor: Actor, now: datetime, **data: object) -> None:
     """An audit event about a domain, in the caller's transaction; `adn` is in its data."""
-    audit.record(
-        actor=actor,
-        action=action,
-        object_type="domain",
-        object_id=domain.pk,
-        organisation_id=domain.organisation_id,
-        now=now,
-        data={"adn": domain.adn, **data},
-    )
+    data = {"adn": domain.adn, **data}
+    audit.record(actor, action, domain.pk, domain.organisation_id, now=now, data=data)

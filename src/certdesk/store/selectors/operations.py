@@ -60,15 +60,14 @@ def operations(*, actor: Actor, now: datetime) -> Operations:
         jobs=Backlog(**jobs),
         jobs_retrying=ready.filter(run_after__gt=now).exclude(exception_class_path="").count(),
         jobs_failed=failed.count(),
-        failed=tuple(_failed(job) for job in failed.order_by("-finished_at")[:LISTED]),
-    )
-
-
-def _failed(job: "DBTaskResult[..., None]") -> FailedJob:
-    return FailedJob(
-        id=job.id,
-        name=job.task_path.rpartition(".")[2],
-        tries=len(job.worker_ids),
-        failed_at=job.finished_at,
-        reason=job.exception_class_path.rpartition(".")[2] or "worker ended",
+        failed=tuple(
+            FailedJob(
+                id=job.id,
+                name=job.task_path.rpartition(".")[2],
+                tries=len(job.worker_ids),
+                failed_at=job.finished_at,
+                reason=job.exception_class_path.rpartition(".")[2] or "worker ended",
+            )
+            for job in failed.order_by("-finished_at")[:LISTED]
+        ),
     )

@@ -109,7 +109,16 @@ def list_domains(*, actor: Actor, organisation_id: OrganisationId | None = None)
         .select_related("validated_by", "ended_by")
         .order_by("-validated_at", "-id")
     ):
-        proofs[record.domain_id].append(_validation(record))
+        proofs[record.domain_id].append(
+            copied(
+                ValidationRow,
+                record,
+                method=METHODS[Method(record.method)].title,
+                evidence=dict(record.evidence),
+                validated_by=record.validated_by.username if record.validated_by else "",
+                ended_by=record.ended_by.username if record.ended_by else "",
+            )
+        )
     return [copied(DomainRow, row, validations=tuple(proofs[row.pk])) for row in rows]
 
 
@@ -134,14 +143,3 @@ def organisation_history(*, actor: Actor, organisation_id: OrganisationId) -> li
 
 def _seen_by(actor: Actor) -> QuerySet[Organisation]:
     return Organisation.objects.filter(visible(actor, Action.ORGANISATION_READ, organisation="id"))
-
-
-def _validation(record: ValidationRecord) -> ValidationRow:
-    return copied(
-        ValidationRow,
-        record,
-        method=METHODS[Method(record.method)].title,
-        evidence=dict(record.evidence),
-        validated_by=record.validated_by.username if record.validated_by else "",
-        ended_by=record.ended_by.username if record.ended_by else "",
-    )

@@ -13,7 +13,7 @@ from certdesk.domain.errors import NotFound
 from certdesk.domain.requests import OrganisationId, UserId
 from certdesk.store.copied import copied
 from certdesk.store.driver import Statement
-from certdesk.store.models import ApiToken, Membership, User
+from certdesk.store.models import Membership, User
 
 
 def actor_for_user(user: User) -> Actor:
@@ -73,11 +73,6 @@ def person_now(user_id: int) -> Actor | None:
     """The actor that a person is at this moment; None for an account that is disabled or not there."""
     rows = _PERSON.rows(user=user_id)
     return _actor(rows) if rows else None
-
-
-def token_works(token_id: int) -> bool:
-    """Whether nobody has ended a token yet."""
-    return ApiToken.objects.filter(id=token_id, revoked_at__isnull=True).exists()
 
 
 def _actor(rows: Sequence[Sequence[Any]], *, token: Token | None = None) -> Actor:

@@ -22,20 +22,16 @@ class MailboxForm(PortalForm):
 
     def __init__(self, names: Sequence[str], *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.offer("mailbox", mailbox_choices(names))
-
-
-def mailbox_choices(names: Sequence[str]) -> list[Any]:
-    """Choices by domain, the one that covers most names first."""
-    by_adn: dict[str, list[str]] = {}
-    for name in names:
-        for mailbox, adn in mailboxes(name).items():
-            boxes = by_adn.setdefault(adn, [])
-            if mailbox not in boxes:
-                boxes.append(mailbox)
-    ordered = sorted(by_adn, key=lambda adn: (adn.count("."), adn))
-    groups = [(f"For {adn} and all below it", [(box, box) for box in by_adn[adn]]) for adn in ordered]
-    return [("", "Choose one"), *groups]
+        # Choices by domain, the one that covers most names first.
+        by_adn: dict[str, list[str]] = {}
+        for name in names:
+            for mailbox, adn in mailboxes(name).items():
+                boxes = by_adn.setdefault(adn, [])
+                if mailbox not in boxes:
+                    boxes.append(mailbox)
+        ordered = sorted(by_adn, key=lambda adn: (adn.count("."), adn))
+        groups = [(f"For {adn} and all below it", [(box, box) for box in by_adn[adn]]) for adn in ordered]
+        self.offer("mailbox", [("", "Choose one"), *groups])
 
 
 def name_for(mailbox: str, names: Sequence[str]) -> str:

@@ -14,7 +14,7 @@ from certdesk.domain.findings import Verdict, worst
 from certdesk.services import runtime
 from certdesk.services.operations import retry_job
 from certdesk.services.perspectives import shortfall
-from certdesk.store.selectors.operations import Backlog, Operations, operations
+from certdesk.store.selectors.operations import Backlog, operations
 from certdesk.web import times
 from certdesk.web.actor import actor_of
 from certdesk.web.requests.rows import check_list
@@ -53,10 +53,21 @@ def service(request: HttpRequest) -> HttpResponse:
     now = timezone.now()
     found = operations(actor=actor_of(request), now=now)
     rt = runtime.current()
+    retrying, failed = found.jobs_retrying, found.jobs_failed
     context = {
         "crumbs": [("Home", "/"), ("Service", "")],
         "cas": [_ca(one, is_default=name == rt.default_backend) for name, one in rt.backends.items()],
-        "work": work_rows(found, now=now),
+        "work": [
+            _backlog("Issuances that are due", found.issuances, now),
+            _backlog("Jobs that are due", found.jobs, now),
+            (
+                "Jobs to be tried again",
+                retrying,
+                None,
+                *(("warn", "Something failed") if retrying else _NONE),
+            ),
+            ("Failed jobs", failed, None, *(("stop", "See below") if failed else _NONE)),
+        ],
         "shortfall": shortfall(now=now),
         "stopped": rt.settings.issuing_stopped,
         "failed": [(job, _JOBS.get(job.name, job.name)) for job in found.failed],
@@ -74,17 +85,6 @@ def retry(request: HttpRequest, job_id: UUID) -> HttpResponse:
     retry_job(actor=actor, job_id=job_id, now=now)
     messages.success(request, "The job is in the queue again.")
     return redirect("service")
-
-
-def work_rows(found: Operations, *, now: datetime) -> list[tuple[str, int, timedelta | None, str, str]]:
-    """The background's work: what, how much, for how long the oldest is due, icon and word."""
-    retrying, failed = found.jobs_retrying, found.jobs_failed
-    return [
-        _backlog("Issuances that are due", found.issuances, now),
-        _backlog("Jobs that are due", found.jobs, now),
-        ("Jobs to be tried again", retrying, None, *(("warn", "Something failed") if retrying else _NONE)),
-        ("Failed jobs", failed, None, *(("stop", "See below") if failed else _NONE)),
-    ]
 
 
 #: What is due is taken up within half a second; a minute means that no worker runs, or it can't keep up.
