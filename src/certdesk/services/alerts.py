@@ -147,7 +147,7 @@ def mail_officers(*, numbers: Sequence[int], awaited: Awaited) -> bool:
         subject=f"{count} waited{of} for {HOURS} hours",
         blocks=(
             prose(f"{count} waited for {whom} for {HOURS} hours or longer."),
-            prose(advice.format(service=runtime.newest().service_name)),
+            prose(advice.format(service=runtime.newest().settings.service_name)),
             *found[:LISTED],
             f"… and {len(found) - LISTED} more." if len(found) > LISTED else "",
         ),

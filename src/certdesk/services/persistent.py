@@ -14,7 +14,7 @@ from certdesk.dcv.base import Challenge, NotValidated, Outcome, Problem, Record
 from certdesk.domain.actors import SYSTEM, Action, Actor
 from certdesk.domain.deadlines import PERSISTENT_METHODS
 from certdesk.domain.errors import InvalidInput, InvariantViolated, NotAuthorized, RateLimited, StateConflict
-from certdesk.domain.evidence import METHODS, Method
+from certdesk.domain.evidence import Method
 from certdesk.domain.identifiers import is_ip_address
 from certdesk.domain.requests import OrganisationId
 from certdesk.domain.rules import RuleId, in_force
@@ -30,9 +30,9 @@ from certdesk.services.validation_methods import (
     Checked,
     Found,
     NotFoundYet,
+    evidence_of,
     note_attempt,
     own_domain,
-    seen,
     wait_after,
 )
 from certdesk.store import jobs
@@ -249,12 +249,7 @@ def _there(row: PersistentRecord, record: Record, *, actor: Actor, now: datetime
         actor=actor,
         domain=row.domain,
         method=record.method,
-        evidence={
-            "how": METHODS[record.method].title,
-            **seen(record),
-            "asked_by": row.asked_by.username,
-            "asked_at": row.created_at.isoformat(),
-        },
+        evidence=evidence_of(record, row),
         days=rt.persistence.days,
         until=datetime.fromisoformat(until) if isinstance(until, str) else None,
         now=now,

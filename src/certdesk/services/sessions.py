@@ -70,7 +70,8 @@ def end_session(*, actor: Actor, session_id: int, now: datetime) -> None:
         raise NotFound("There is no such session.")
     with write_transaction():
         row.end()
-        _record(actor, 1, now=now)
+        data = {"sessions": 1}
+        audit.record(actor, "session.end", actor.user_id, object_type="user", now=now, data=data)
 
 
 def end_other_sessions(*, actor: Actor, current_key: str, now: datetime) -> int:
@@ -80,7 +81,8 @@ def end_other_sessions(*, actor: Actor, current_key: str, now: datetime) -> int:
     with write_transaction():
         ended = drop_sessions(user_id=actor.user_id, but=current_key)
         if ended:
-            _record(actor, ended, now=now)
+            data = {"sessions": ended}
+            audit.record(actor, "session.end", actor.user_id, object_type="user", now=now, data=data)
     return ended
 
 
@@ -101,8 +103,3 @@ def browser_name(user_agent: str) -> str:
     browser = next((name for name, sign in _BROWSERS if re.search(sign, user_agent)), "Unknown browser")
     system = next((name for name, sign in _SYSTEMS if re.search(sign, user_agent)), "")
     return f"{browser} on {system}" if system else browser
-
-
-def _record(actor: Actor, count: int, *, now: datetime) -> None:
-    data = {"sessions": count}
-    audit.record(actor, "session.end", actor.user_id, object_type="user", now=now, data=data)

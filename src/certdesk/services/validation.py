@@ -117,7 +117,7 @@ def ask_by_email(
     if actor.user_id is None:
         raise InvariantViolated("a confirmation is asked for by a person")
     secret = secret_from(secrets.token_bytes(32))
-    days = min(runtime.current().challenge_days, in_force(RuleId.RANDOM_VALUE_LIFE, now).value)
+    days = min(runtime.current().settings.challenge_days, in_force(RuleId.RANDOM_VALUE_LIFE, now).value)
     with write_transaction():
         lock_organisation(organisation_id)
         refuse_withdrawn(organisation_id, actor)
@@ -420,7 +420,7 @@ def _facts(row: EmailChallenge) -> ChallengeFacts:
         asked_by=f"{person.get_full_name()} ({person.username})".strip(),
         names=tuple(names),
         expires_at=row.expires_at,
-        service_name=runtime.newest().service_name,
+        service_name=runtime.newest().settings.service_name,
     )
 
 

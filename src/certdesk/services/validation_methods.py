@@ -32,7 +32,13 @@ from certdesk.services.proof_checks import check_all, check_proof, proven
 from certdesk.services.publications import Publication, expected_value, publication
 from certdesk.services.validation import audit_domain, record_proof, tell_waiting
 from certdesk.store.db import write_transaction
-from certdesk.store.models import ChallengeOutcome, Domain, MethodChallenge, ValidationAttempt
+from certdesk.store.models import (
+    ChallengeOutcome,
+    Domain,
+    MethodChallenge,
+    PersistentRecord,
+    ValidationAttempt,
+)
 from certdesk.store.selectors.facts import lock_organisation
 
 log = structlog.get_logger()
@@ -234,6 +240,12 @@ def own_domain(actor: Actor, domain_id: int) -> Domain:
     return row
 
 
+def evidence_of(record: Record, row: MethodChallenge | PersistentRecord) -> dict[str, object]:
+    """A proof as evidence: how it was found, and who had asked."""
+    asked = {"asked_by": row.asked_by.username, "asked_at": row.created_at.isoformat()}
+    return {"how": METHODS[record.method].title, **seen(record), **asked}
+
+
 def seen(record: Record, problem: Problem | None = None) -> dict[str, object]:
     """A validator's record as evidence: what strangers said is kept, cut short."""
     found: dict[str, object] = {
@@ -330,13 +342,7 @@ def _record(row: MethodChallenge, outcome: Outcome, *, actor: Actor, now: dateti
         actor=actor,
         domain=row.domain,
         method=record.method,
-        evidence={
-            "how": METHODS[record.method].title,
-            **seen(record),
-            "asked_by": row.asked_by.username,
-            "asked_at": row.created_at.isoformat(),
-            "value_sha256": row.digest,
-        },
+        evidence={**evidence_of(record, row), "value_sha256": row.digest},
         days=runtime.current().ownership_days,
         now=now,
         noted={"method_challenge": row.pk},

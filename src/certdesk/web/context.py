@@ -42,10 +42,10 @@ def _portal(request: HttpRequest) -> dict[str, Any]:
     user = signed_in_user(request)
     actor = actor_of(request) if user is not None else None
     return {
-        "service_name": rt.service_name,
+        "service_name": rt.settings.service_name,
         "ra": rt.rules.ra,
-        "ra_contact": contact_link(rt.ra_contact),
-        "support_url": rt.support_url,
+        "ra_contact": contact_link(rt.settings.ra_contact),
+        "support_url": rt.settings.support_url,
         "version": _version(),
         "demo": settings.CERTDESK.demo,
         "person": _person(user, actor, rt.rules.ra) if user is not None and actor is not None else None,

@@ -40,21 +40,15 @@ class CaaRow:
     at: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredAnswer:
-    """An answer, and the question that it was given to: issuers, account, validation method."""
-
-    question: Mapping[str, object]
-    answer: CaaAnswer
-
-
-def stored_answers(*, request_id: int, since: datetime) -> dict[str, StoredAnswer]:
-    """The newest answer about each name of a request that is not older than `since`."""
+def stored_answers(*, request_id: int, since: datetime) -> dict[str, tuple[Mapping[str, object], CaaAnswer]]:
+    """The newest answer about each name of a request that is not older than `since`, each with the question
+    that it was given to: issuers, account, validation method.
+    """
     rows = CaaCheck.objects.filter(request_id=request_id, at__gte=since).order_by("id")
     return {
-        row.name: StoredAnswer(
-            question=row.question,
-            answer=CaaAnswer(
+        row.name: (
+            row.question,
+            CaaAnswer(
                 name=row.name,
                 permits=row.allowed,
                 answered=Code(row.code).is_answer,

@@ -247,6 +247,7 @@ def _domain(row: DomainRow, *, now: datetime, evidence: bool) -> dict[str, objec
 
 def _person(actor: Actor, member: Member, *, manages: bool, is_last: bool) -> dict[str, object]:
     """A person, and what the reader may do about them; `is_last`: nobody else manages the organisation."""
+    homes = member.organisation_ids
     return {
         "row": member,
         "name": member.name or member.username,
@@ -255,14 +256,8 @@ def _person(actor: Actor, member: Member, *, manages: bool, is_last: bool) -> di
         "is_last_manager": is_last,
         "may_change": manages and member.user_id != actor.user_id,
         "may_enable": may_enable(actor, member.disabled.by),
-        "governs": _governs(actor, member),
+        # Whether the account itself is the actor's to look after; `services.people` refuses by the same rule.
+        "governs": can(actor, Action.MEMBERS_MANAGE)
+        or (bool(homes) and all(can(actor, Action.MEMBERS_MANAGE, organisation_id=one) for one in homes)),
         "may_end": not is_last or can(actor, Action.MEMBERS_MANAGE),
     }
-
-
-def _governs(actor: Actor, member: Member) -> bool:
-    """Whether the account itself is the actor's to look after; `services.people` refuses by the same rule."""
-    if can(actor, Action.MEMBERS_MANAGE):
-        return True
-    homes = member.organisation_ids
-    return bool(homes) and all(can(actor, Action.MEMBERS_MANAGE, organisation_id=one) for one in homes)

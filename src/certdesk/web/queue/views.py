@@ -190,6 +190,7 @@ def _render(
         stale = stale_context(
             request, detail, conflict, ra=ra, typed=_typed(request), differences=differences
         )
+    history = zip(reversed(detail.events), rows.history(detail, ra=ra_name()), strict=True)
     context: dict[str, object] = {
         "crumbs": [("Queue", reverse("queue-list")), (f"Request {detail.number}", "")],
         "detail": detail,
@@ -202,7 +203,7 @@ def _render(
         "shown": "" if judged is None else judged.shown.token(),
         "own": is_own(actor, detail),
         "waiting": judged is not None,
-        "decided": _decided(detail),
+        "decided": next((row for event, row in history if event.event in _BY_PEOPLE), None),
         "evidence_forms": evidence,
         "awaits_confirmation": any(not one.required for one in evidence),
         "form": form or _approve_form(judged),
@@ -238,12 +239,6 @@ def _checks(detail: RequestDetail, judged: Judgement | None) -> dict[str, object
         **rows.check_list(current),
         "changed_checks": [*changed["problem_checks"], *changed["passed_checks"]],
     }
-
-
-def _decided(detail: RequestDetail) -> dict[str, object] | None:
-    """Who decided last what waits no more, or ended it; None where no person has."""
-    history = zip(reversed(detail.events), rows.history(detail, ra=ra_name()), strict=True)
-    return next((row for event, row in history if event.event in _BY_PEOPLE), None)
 
 
 def _organisation(actor: Actor, detail: RequestDetail) -> dict[str, object]:
