@@ -40,9 +40,7 @@ class BodyParser(Parser):
         if request.content_type == "multipart/form-data":
             files = request.FILES.getlist("csr")
             if set(request.FILES) - {"csr"} or len(files) > 1:
-                raise InvalidInput(
-                    "Send one file, in the field “csr”.", fields={"csr": "Send one CSR at a time."}
-                )
+                raise InvalidInput("Send one file, in the field “csr”.", {"csr": "Send one CSR at a time."})
             fields = FormFields(request.POST.items())
             if "names" in request.POST:
                 fields["names"] = request.POST.getlist("names")
@@ -131,7 +129,7 @@ def organisation_of(actor: Actor, slug: str) -> OrganisationId:
     if len(actor.organisation_ids) == 1:
         (only,) = actor.organisation_ids
         return only
-    raise InvalidInput("Say for which organisation.", fields={"organisation": "Give its short name (slug)."})
+    raise InvalidInput("Say for which organisation.", {"organisation": "Give its short name (slug)."})
 
 
 def organisation_filter(actor: Actor, slug: str) -> OrganisationId | None:

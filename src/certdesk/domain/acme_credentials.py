@@ -118,5 +118,5 @@ def checked_limits(limits: Limits, *, now: datetime) -> Limits:
     if limits.is_over(now=now):
         problems["expires_at"] = "Choose a time in the future, or leave it empty."
     if problems:
-        raise InvalidInput("The credential can't be limited like this.", fields=problems)
+        raise InvalidInput("The credential can't be limited like this.", problems)
     return replace(limits, suffixes=tuple(names))

@@ -104,7 +104,7 @@ def read_policy(text: str) -> PolicyFile:
 
 
 def _bad(problems: dict[str, str]) -> InvalidInput:
-    return InvalidInput("The policy can't be used.", fields=problems)
+    return InvalidInput("The policy can't be used.", problems)
 
 
 class _Reader:

@@ -119,7 +119,7 @@ def reason_coded(code: int) -> RevocationReason:
     if code not in _CODES:
         raise InvalidInput(
             f"{code} is not the number of a reason for a revocation here.",
-            fields={"reason": f"Choose one of: {', '.join(reason.value for reason in RevocationReason)}."},
+            {"reason": f"Choose one of: {', '.join(reason.value for reason in RevocationReason)}."},
             code="revocation.bad_reason",
         )
     return _CODES[code]

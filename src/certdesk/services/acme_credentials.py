@@ -240,7 +240,7 @@ def _named(name: str) -> str:
     name = storable(name, field="name", limit=MAX_NAME)
     if not name or not name.isprintable():
         raise InvalidInput(
-            "Give the credential a name.", fields={"name": "Say what uses it, such as “web servers”."}
+            "Give the credential a name.", {"name": "Say what uses it, such as “web servers”."}
         )
     return name
 

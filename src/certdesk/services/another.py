@@ -167,7 +167,7 @@ def _read_another(actor: Actor, number: int, upload: bytes, *, now: datetime) ->
         raise InvalidInput(
             f"Request {number} is for {', '.join(seen.names[:5])}; the CSR is for "
             f"{', '.join(csr.names[:5]) or 'no name at all'}.",
-            fields={"csr": "Make a CSR for names of the request alone, or make a new request."},
+            {"csr": "Make a CSR for names of the request alone, or make a new request."},
         )
     return csr, Request.objects.select_related("organisation").get(id=number)
 

@@ -44,7 +44,7 @@ def end_validation(*, actor: Actor, domain_id: int, record_id: int, reason: str,
         raise NotAuthorized("Only managers of the organisation and RA officers end a validation.")
     reason = storable(reason, field="reason", limit=MAX_REASON)
     if not reason:
-        raise InvalidInput("Say why the validation ends.", fields={"reason": "Say why; it is shown."})
+        raise InvalidInput("Say why the validation ends.", {"reason": "Say why; it is shown."})
     with write_transaction():
         lock_organisation(OrganisationId(row.domain.organisation_id))
         refuse_former(row.domain.organisation_id, actor, action=Action.VALIDATION_END)

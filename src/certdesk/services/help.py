@@ -13,7 +13,7 @@ from django.db import IntegrityError
 from django.utils.text import slugify
 
 from certdesk.domain.actors import Action, Actor, can
-from certdesk.domain.errors import InvalidInput, NotAuthorized, NotFound, StateConflict
+from certdesk.domain.errors import InvalidInput, NotAuthorized, NotFound, StateConflict, existing
 from certdesk.services.texts import MAX_TEXT, storable
 from certdesk.store import audit
 from certdesk.store.copied import copied
@@ -163,10 +163,9 @@ def _all() -> tuple[FaqEntry, ...]:
 
 def _entry(key: str) -> FaqEntry:
     row = FaqVersion.objects.filter(key=key, next__isnull=True).first()
-    found = _from_row(row) if row else next((entry for entry in shipped() if entry.key == key), None)
-    if found is None:
-        raise NotFound("There is no such entry.")
-    return found
+    if row:
+        return _from_row(row)
+    return existing(next((one for one in shipped() if one.key == key), None), "There is no such entry.")
 
 
 def _seen(key: str, version: int) -> FaqEntry:
@@ -210,7 +209,7 @@ def _texts(question: str, answer: str) -> tuple[str, str]:
     if not answer:
         fields["answer"] = "Write the answer."
     if fields:
-        raise InvalidInput("The entry can't be saved like this.", fields=fields)
+        raise InvalidInput("The entry can't be saved like this.", fields)
     return question, answer
 
 

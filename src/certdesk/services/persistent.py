@@ -74,7 +74,7 @@ def watch_record(*, actor: Actor, domain_id: int, wildcard: bool, now: datetime)
     """
     domain = own_domain(actor, domain_id)
     if is_ip_address(domain.adn) or not runtime.current().offers(Method.DNS_PERSIST):
-        raise InvalidInput("This way is not on offer.", fields={"method": "Choose one from the list."})
+        raise InvalidInput("This way is not on offer.", {"method": "Choose one from the list."})
     if actor.user_id is None:
         raise InvariantViolated("a record is watched for a person")
     organisation_id = OrganisationId(domain.organisation_id)

@@ -5,7 +5,7 @@ Nothing is sent in here: the worker takes up what is due, within half a second.
 
 from datetime import datetime
 
-from certdesk.domain.actors import Action, Actor, can
+from certdesk.domain.actors import Action, Actor, require
 from certdesk.domain.errors import NotAuthorized, StateConflict
 from certdesk.domain.requests import DONE, Event, Work
 from certdesk.domain.waiting import AWAITING_CA
@@ -74,6 +74,5 @@ def poll_now(*, actor: Actor, number: int, now: datetime) -> None:
 
 def _may_process(actor: Actor, number: int) -> RequestDetail:
     request = get_request(actor=actor, number=number)
-    if not can(actor, Action.REQUEST_DECIDE):
-        raise NotAuthorized("Only an RA officer deals with the CA.")
+    require(actor, Action.REQUEST_DECIDE, "Only an RA officer deals with the CA.")
     return request

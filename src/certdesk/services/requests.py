@@ -270,7 +270,7 @@ def end_request(
         raise NotAuthorized("Only a manager of the organisation, or an RA officer, may end a request.")
     reason = storable(reason, field="reason")
     if not reason:
-        raise InvalidInput("Say why the request ends.", fields={"reason": "The applicant reads this."})
+        raise InvalidInput("Say why the request ends.", {"reason": "The applicant reads this."})
     with write_transaction():
         lock_organisation(request.organisation_id)
         refuse_former(request.organisation_id, actor, action=Action.REQUEST_END)
@@ -334,7 +334,7 @@ def _read(submission: Submission, *, actor: Actor, now: datetime) -> Csr:
     csr = read_upload(submission.upload, profile_id=submission.profile_id, actor=actor, now=now)
     if submission.names is not None and {name.strip().lower() for name in submission.names} != set(csr.names):
         told = f"“names” is not what the CSR has: {', '.join(csr.names) or 'no name at all'}."
-        raise InvalidInput(told, fields={"names": "Leave it out, or make a CSR with exactly these names."})
+        raise InvalidInput(told, {"names": "Leave it out, or make a CSR with exactly these names."})
     return csr
 
 

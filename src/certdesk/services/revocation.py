@@ -22,6 +22,7 @@ from certdesk.domain.errors import (
     NotAuthorized,
     NotFound,
     StateConflict,
+    existing,
 )
 from certdesk.domain.requests import OrganisationId, RequestId, State, UserId
 from certdesk.domain.revocation import ENDS_REQUEST, MAY_END_REQUEST, PLAIN, RA_ONLY, RevocationReason
@@ -99,7 +100,7 @@ def revoke_certificate(
     if end_request and reason not in ENDS_REQUEST | MAY_END_REQUEST:
         raise InvalidInput(
             f"A revocation for “{reason}” does not end the request.",
-            fields={"end_request": f"Leave it out, or choose {' or '.join(sorted(MAY_END_REQUEST))}."},
+            {"end_request": f"Leave it out, or choose {' or '.join(sorted(MAY_END_REQUEST))}."},
         )
     return _revoke(row, asked, clock=clock)
 
@@ -117,9 +118,8 @@ def revoke_by_proof(
     The caller has checked the signature that the proof stands for; `actor` carries the label for the history.
     Raises as `revoke_certificate` does; NotFound for another organisation's certificate.
     """
-    row = Certificate.objects.select_related("request").filter(id=certificate_id).first()
-    if row is None:
-        raise NotFound("There is no such certificate.")
+    found = Certificate.objects.select_related("request").filter(id=certificate_id)
+    row = existing(found.first(), "There is no such certificate.")
     match proof:
         case HoldsKey(spki_sha256=shown):
             if shown != row.spki_sha256:
@@ -129,7 +129,7 @@ def revoke_by_proof(
                 raise NotFound("There is no such certificate.")
     if reason in RA_ONLY:
         told = f"“{reason}” is for RA officers to say."
-        raise InvalidInput(told, fields={"reason": "Choose another reason."}, code="revocation.bad_reason")
+        raise InvalidInput(told, {"reason": "Choose another reason."}, code="revocation.bad_reason")
     asked = _Asked(
         actor=actor,
         reason=reason,

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from allauth.usersessions.models import UserSession
 
 from certdesk.domain.actors import Actor, RaRole
-from certdesk.domain.errors import NotAuthorized, NotFound
+from certdesk.domain.errors import NotAuthorized, existing
 from certdesk.store import audit
 from certdesk.store.db import write_transaction
 
@@ -65,9 +65,8 @@ def list_sessions(*, user_id: int, current_key: str, now: datetime) -> list[Sess
 
 def end_session(*, actor: Actor, session_id: int, now: datetime) -> None:
     """Signs the actor out in one place. Raises NotFound."""
-    row = UserSession.objects.filter(id=session_id, user_id=actor.user_id or 0).first()
-    if row is None:
-        raise NotFound("There is no such session.")
+    found = UserSession.objects.filter(id=session_id, user_id=actor.user_id or 0)
+    row = existing(found.first(), "There is no such session.")
     with write_transaction():
         row.end()
         data = {"sessions": 1}

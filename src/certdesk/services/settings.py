@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime
 
-from certdesk.domain.actors import Action, Actor, can
-from certdesk.domain.errors import NotAuthorized, StateConflict
+from certdesk.domain.actors import Action, Actor, require
+from certdesk.domain.errors import StateConflict
 from certdesk.domain.settings import ServiceSettings, changed
 from certdesk.services import runtime
 from certdesk.services.permissions import actor_now
@@ -50,8 +50,7 @@ def change_settings(
 
 
 def _expect_operator(actor: Actor) -> None:
-    if not can(actor, Action.SERVICE_OPERATE):
-        raise NotAuthorized("Only an operator changes settings.")
+    require(actor, Action.SERVICE_OPERATE, "Only an operator changes settings.")
 
 
 def default_settings(*, now: datetime) -> ServiceSettings:

@@ -44,15 +44,13 @@ def create_token(
     refuse_without(actor)  # else a token would go round the second factor of an officer
     name = storable(name, field="name", limit=MAX_NAME)
     if not name:
-        raise InvalidInput(
-            "Give the token a name.", fields={"name": "Say what uses it, such as “backup script”."}
-        )
+        raise InvalidInput("Give the token a name.", {"name": "Say what uses it, such as “backup script”."})
     wanted = frozenset({Scope.READ, *scopes})
     maker = actor.token
     if maker is not None and expires_at is None:
         expires_at = maker.expires_at
     if problems := _problems(actor, wanted, expires_at, now=now):
-        raise InvalidInput("The token can't be made like this.", fields=problems)
+        raise InvalidInput("The token can't be made like this.", problems)
     token = PREFIX + secrets.token_urlsafe(32)
     with write_transaction():
         # What ends tokens changes or locks the person's row first: none is made behind its back.
@@ -61,7 +59,7 @@ def create_token(
         if current.must_change_password:
             raise NotAuthorized("Your password has just been reset. Sign in again.")
         if problems := _problems(current, wanted, expires_at, now=now):
-            raise InvalidInput("The token can't be made like this.", fields=problems)
+            raise InvalidInput("The token can't be made like this.", problems)
         row = ApiToken.objects.create(
             user_id=actor.user_id,
             name=name,

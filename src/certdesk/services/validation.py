@@ -31,6 +31,7 @@ from certdesk.domain.errors import (
     RateLimited,
     StateConflict,
     Unavailable,
+    existing,
 )
 from certdesk.domain.evidence import METHODS, Method, covering, ownership_expiry
 from certdesk.domain.identifiers import is_ip_address, is_under, parse_dns_name, registrable_domain
@@ -113,7 +114,7 @@ def ask_by_email(
     adn = mailboxes(bare).get(mailbox)
     if adn is None:
         told = f"A code for {bare} can't be sent there."
-        raise InvalidInput(told, fields={"mailbox": "Choose a mailbox from the list."})
+        raise InvalidInput(told, {"mailbox": "Choose a mailbox from the list."})
     if actor.user_id is None:
         raise InvariantViolated("a confirmation is asked for by a person")
     secret = secret_from(secrets.token_bytes(32))
@@ -375,13 +376,9 @@ def _listed(actor: Actor, organisation_id: OrganisationId, adn: str, *, now: dat
 
 
 def _by_code(code: str, *, now: datetime) -> EmailChallenge:
-    row = (
-        EmailChallenge.objects.select_related("domain__organisation", "asked_by")
-        .filter(digest=code_digest(code), outcome=ChallengeOutcome.OPEN, expires_at__gt=now)
-        .first()
-    )
-    if row is None:
-        raise NotFound(GONE)
+    running = EmailChallenge.objects.filter(outcome=ChallengeOutcome.OPEN, expires_at__gt=now)
+    found = running.select_related("domain__organisation", "asked_by").filter(digest=code_digest(code))
+    row = existing(found.first(), GONE)
     _refuse_gone(row)
     return row
 

@@ -101,7 +101,7 @@ def start_challenge(*, actor: Actor, domain_id: int, method: Method, now: dateti
     """
     domain = own_domain(actor, domain_id)
     if method not in publishable(domain.adn) or not runtime.current().offers(method):
-        raise InvalidInput("This way is not on offer.", fields={"method": "Choose one from the list."})
+        raise InvalidInput("This way is not on offer.", {"method": "Choose one from the list."})
     if actor.user_id is None:
         raise InvariantViolated("a proof is asked for by a person")
     with write_transaction():

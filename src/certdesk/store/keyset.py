@@ -76,7 +76,7 @@ def _checked(value: object, kind: type) -> object:
 
 def _decoded(cursor: str, sort: str, kinds: Sequence[type]) -> tuple[bool, list[object]]:
     bad = InvalidInput(
-        "This page's address is damaged. Start again from the first page.", fields={"cursor": "Leave it out."}
+        "This page's address is damaged. Start again from the first page.", {"cursor": "Leave it out."}
     )
     try:
         name, backwards, position = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))

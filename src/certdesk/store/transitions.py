@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from certdesk.domain.actors import Actor
-from certdesk.domain.errors import NotFound, StateConflict
+from certdesk.domain.errors import StateConflict, existing
 from certdesk.domain.requests import (
     DONE,
     ISSUANCE_TRANSITIONS,
@@ -84,9 +84,7 @@ class Change:
 
 def standing(request_id: int) -> Standing:
     """Where a request stands now. Raises NotFound."""
-    row = STANDING.row(request=request_id)
-    if row is None:
-        raise NotFound("There is no such request.")
+    row = existing(STANDING.row(request=request_id), "There is no such request.")
     return Standing(state=State(row[0]), status=Status(row[1]), version=row[2], organisation_id=row[3])
 
 

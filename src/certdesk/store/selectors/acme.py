@@ -9,7 +9,7 @@ from django.db.models import Count, Exists, Max, OuterRef, Q, QuerySet
 
 from certdesk.domain.acme_credentials import Limits
 from certdesk.domain.actors import Action, Actor, RaRole, can
-from certdesk.domain.errors import NotFound
+from certdesk.domain.errors import NotFound, existing
 from certdesk.domain.requests import OrganisationId, UserId
 from certdesk.store.copied import copied
 from certdesk.store.keyset import MAX_ID
@@ -189,9 +189,8 @@ def find_accounts(
 
 def get_account(*, actor: Actor, account_id: int) -> AccountRow:
     """One account. Raises NotFound for a foreign or missing one."""
-    row = _accounts().filter(visible(actor, Action.ACME_READ), id=min(account_id, MAX_ID)).first()
-    if row is None:
-        raise NotFound("There is no such account.")
+    found = _accounts().filter(visible(actor, Action.ACME_READ), id=min(account_id, MAX_ID))
+    row = existing(found.first(), "There is no such account.")
     return _account(row)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from django.db.models import Q, QuerySet
 
 from certdesk.domain.actors import Action, Actor, can
-from certdesk.domain.errors import NotFound
+from certdesk.domain.errors import existing
 from certdesk.domain.requests import OrganisationId, RequestId
 from certdesk.domain.revocation import CertificateId, CertificateStatus, Standing, statuses
 from certdesk.store.copied import copied
@@ -80,9 +80,7 @@ def list_certificates(*, actor: Actor, filters: Filters, now: datetime) -> list[
 def get_certificate(*, actor: Actor, certificate_id: int, now: datetime) -> ListedCertificate:
     """One certificate. Raises NotFound for a foreign or missing one."""
     found = Certificate.objects.filter(_seen_by(actor), withheld=False, id=min(certificate_id, MAX_ID))
-    for row in _rows(found, now=now):
-        return row
-    raise NotFound("There is no such certificate.")
+    return existing(next(iter(_rows(found, now=now)), None), "There is no such certificate.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,9 +103,7 @@ def newest_certificate(*, actor: Actor, number: int) -> IssuedFiles | None:
 def certificate_files(*, actor: Actor, certificate_id: int) -> IssuedFiles:
     """One certificate, older ones too. Raises NotFound for a foreign or missing one."""
     visible = Certificate.objects.filter(_seen_by(actor), withheld=False, id=min(certificate_id, MAX_ID))
-    row = visible.values_list(*_FILES).first()
-    if row is None:
-        raise NotFound("There is no such certificate.")
+    row = existing(visible.values_list(*_FILES).first(), "There is no such certificate.")
     return _files(row)
 
 

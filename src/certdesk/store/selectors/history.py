@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, cast
 from django.db.models import OuterRef, Subquery, Value
 from django.db.models.functions import Coalesce
 
-from certdesk.domain.actors import Action, Actor, can
+from certdesk.domain.actors import Action, Actor, require
 from certdesk.domain.errors import NotFound
 from certdesk.domain.evidence import Method, Validation
 from certdesk.store.models import Issuance, Organisation, Request, ValidationRecord
@@ -47,7 +47,7 @@ class PastOrganisation:
 
 def past_requests(*, actor: Actor, since: datetime) -> Iterator[PastRequest]:
     """Every request made since then, oldest first. Raises NotFound for whoever does not run the service."""
-    _only_who_operates(actor)
+    require(actor, Action.SERVICE_OPERATE, "There is no such list.", refuse=NotFound)
     keys = (
         Issuance.objects.filter(request=OuterRef("pk"), order__isnull=True).order_by("id").values("key")[:1]
     )
@@ -58,7 +58,7 @@ def past_requests(*, actor: Actor, since: datetime) -> Iterator[PastRequest]:
 
 def past_organisations(*, actor: Actor) -> Mapping[int, PastOrganisation]:
     """Every organisation with its proofs, lapsed ones included. Raises as `past_requests` does."""
-    _only_who_operates(actor)
+    require(actor, Action.SERVICE_OPERATE, "There is no such list.", refuse=NotFound)
     found = {
         pk: PastOrganisation(id=pk, slug=slug, legal_name=name)
         for pk, slug, name in Organisation.objects.values_list("id", "slug", "legal_name")
@@ -74,12 +74,7 @@ def past_organisations(*, actor: Actor) -> Mapping[int, PastOrganisation]:
 
 def unknown_slugs(*, actor: Actor, slugs: Iterable[str]) -> list[str]:
     """Those that name no organisation, in their order. Raises as `past_requests` does."""
-    _only_who_operates(actor)
+    require(actor, Action.SERVICE_OPERATE, "There is no such list.", refuse=NotFound)
     asked = list(slugs)
     known = set(Organisation.objects.filter(slug__in=asked).values_list("slug", flat=True))
     return [slug for slug in asked if slug not in known]
-
-
-def _only_who_operates(actor: Actor) -> None:
-    if not can(actor, Action.SERVICE_OPERATE):
-        raise NotFound("There is no such list.")

@@ -8,7 +8,7 @@ from django.db.models import Count, Min
 from django_tasks.base import TaskResultStatus
 from django_tasks_db.models import DBTaskResult
 
-from certdesk.domain.actors import Action, Actor, can
+from certdesk.domain.actors import Action, Actor, require
 from certdesk.domain.errors import NotFound
 from certdesk.store.models import Issuance
 
@@ -47,8 +47,7 @@ class Operations:
 
 def operations(*, actor: Actor, now: datetime) -> Operations:
     """How the work stands, for operators. Raises NotFound for others."""
-    if not can(actor, Action.SERVICE_OPERATE):
-        raise NotFound("There is no such page.")
+    require(actor, Action.SERVICE_OPERATE, "There is no such page.", refuse=NotFound)
     ready = DBTaskResult.objects.filter(status=TaskResultStatus.READY)
     failed = DBTaskResult.objects.filter(status=TaskResultStatus.FAILED)
     issuances = Issuance.objects.filter(next_attempt_at__lte=now).aggregate(

@@ -6,7 +6,7 @@ from datetime import datetime
 from django.db.models import Q, QuerySet
 
 from certdesk.domain.actors import Action, Actor, can
-from certdesk.domain.errors import NotFound
+from certdesk.domain.errors import NotFound, existing
 from certdesk.domain.evidence import METHODS, Method
 from certdesk.domain.requests import OrganisationId
 from certdesk.store.copied import copied
@@ -89,10 +89,8 @@ def organisation_names(*, actor: Actor) -> list[str]:
 
 def get_organisation(*, actor: Actor, slug: str) -> OrganisationRow:
     """One organisation. Raises NotFound for a foreign or missing one."""
-    found = _seen_by(actor).filter(slug=slug).first() if slug.isprintable() else None
-    if found is None:
-        raise NotFound("There is no such organisation.")
-    return copied(OrganisationRow, found)
+    row = _seen_by(actor).filter(slug=slug).first() if slug.isprintable() else None
+    return copied(OrganisationRow, existing(row, "There is no such organisation."))
 
 
 def list_domains(*, actor: Actor, organisation_id: OrganisationId | None = None) -> list[DomainRow]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from allauth.mfa.models import Authenticator
 
-from certdesk.domain.actors import Action, Actor, OrgRole, RaRole, Scope, Side, Token, can
+from certdesk.domain.actors import Action, Actor, OrgRole, RaRole, Scope, Side, Token, can, require
 from certdesk.domain.errors import NotFound
 from certdesk.domain.requests import OrganisationId, UserId
 from certdesk.store.copied import copied
@@ -199,8 +199,7 @@ def list_own_managers(*, actor: Actor) -> list[Contact]:
 
 def list_ra_people(*, actor: Actor) -> list[RaPerson]:
     """The people of the RA, by name, for those who look after their accounts. Raises NotFound for others."""
-    if not can(actor, Action.SERVICE_OPERATE):
-        raise NotFound("There is no such page.")
+    require(actor, Action.SERVICE_OPERATE, "There is no such page.", refuse=NotFound)
     rows = list(User.objects.exclude(ra_role=RaRole.NONE).order_by("username"))
     factors = _with_second_factor([row.pk for row in rows])
     return [

@@ -6,7 +6,7 @@ from datetime import datetime
 
 from django.db.models import Count, Q, QuerySet
 
-from certdesk.domain.actors import Action, Actor, can
+from certdesk.domain.actors import Action, Actor, require
 from certdesk.domain.errors import NotFound
 from certdesk.store.copied import copied
 from certdesk.store.models import Certificate, RenewalAdvice
@@ -61,7 +61,7 @@ def certificates_in_use(
     *, actor: Actor, issuer: str = "", profile_id: str = "", spki_sha256: str = "", now: datetime
 ) -> InUse:
     """Those that fit every part that is given. For operators; raises NotFound for everybody else."""
-    _may_look(actor)
+    require(actor, Action.SERVICE_OPERATE, "There is nothing here.", refuse=NotFound)
     found = _in_use(issuer=issuer, profile_id=profile_id, spki_sha256=spki_sha256, now=now)
     return InUse(
         total=found.count(),
@@ -74,13 +74,8 @@ def certificates_in_use(
 
 def list_advice(*, actor: Actor, now: datetime) -> list[AdviceRow]:
     """The newest advice. For operators; raises NotFound for everybody else."""
-    _may_look(actor)
+    require(actor, Action.SERVICE_OPERATE, "There is nothing here.", refuse=NotFound)
     return [_advice(row, now=now) for row in RenewalAdvice.objects.order_by("-id")[:ADVICE_SHOWN]]
-
-
-def _may_look(actor: Actor) -> None:
-    if not can(actor, Action.SERVICE_OPERATE):
-        raise NotFound("There is nothing here.")
 
 
 def _in_use(*, issuer: str, profile_id: str, spki_sha256: str, now: datetime) -> QuerySet[Certificate]:

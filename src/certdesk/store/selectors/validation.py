@@ -8,7 +8,7 @@ from enum import StrEnum
 from django.db.models import Exists, OuterRef, Q
 
 from certdesk.domain.actors import Actor
-from certdesk.domain.errors import NotFound
+from certdesk.domain.errors import existing
 from certdesk.domain.evidence import METHODS, Method
 from certdesk.domain.identifiers import is_under
 from certdesk.domain.requests import OrganisationId, RequestId, State, Status, Work
@@ -112,14 +112,8 @@ def get_domain(*, actor: Actor, domain_id: int, now: datetime) -> DomainDetail:
 
 def visible_domain(*, actor: Actor, domain_id: int) -> Domain:
     """The row of a domain with its organisation. Raises NotFound for a foreign or missing one."""
-    row = (
-        visible_domains(actor).select_related("organisation").filter(id=domain_id).first()
-        if 0 < domain_id <= MAX_ID
-        else None
-    )
-    if row is None:
-        raise NotFound("There is no such domain.")
-    return row
+    found = visible_domains(actor).select_related("organisation").filter(id=domain_id)
+    return existing(found.first() if 0 < domain_id <= MAX_ID else None, "There is no such domain.")
 
 
 def open_challenges(*, organisation_id: OrganisationId) -> list[OpenChallenge]:

@@ -33,7 +33,7 @@ def tokens(request: HttpRequest) -> HttpResponse:
             )
         except InvalidInput as error:
             fields = {"days" if name == "expires_at" else name: text for name, text in error.fields.items()}
-            show_on(form, InvalidInput(error.detail, fields=fields))
+            show_on(form, InvalidInput(error.detail, fields))
         else:
             form = offered()
     context = {

@@ -104,7 +104,7 @@ def ca_state(request: HttpRequest, domain_id: int) -> HttpResponse:
 def begin(actor: Actor, domain_id: int, method: str, *, wildcard: bool) -> None:
     """Starts whichever way was chosen. Raises InvalidInput for none of ours."""
     if method not in set(Method):
-        raise InvalidInput("Choose a way from the list.", fields={"method": "Choose one from the list."})
+        raise InvalidInput("Choose a way from the list.", {"method": "Choose one from the list."})
     now = timezone.now()
     if Method(method) in PERSISTENT_METHODS:
         watch_record(actor=actor, domain_id=domain_id, wildcard=wildcard, now=now)

@@ -9,7 +9,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from certdesk.domain.actors import Action, Actor, can
 from certdesk.domain.deadlines import method_ends_at
-from certdesk.domain.errors import NotAuthorized, NotFound
+from certdesk.domain.errors import NotAuthorized, existing
 from certdesk.domain.evidence import Method
 from certdesk.domain.identifiers import is_ip_address, url_host
 from certdesk.services import runtime
@@ -81,9 +81,8 @@ def end(request: HttpRequest, domain_id: int, validation_id: int) -> HttpRespons
     actor, now = actor_of(request), timezone.now()
     detail = get_domain(actor=actor, domain_id=domain_id, now=now)
     row = detail.domain
-    proof = next((one for one in detail.proofs if one.id == validation_id), None)
-    if proof is None:
-        raise NotFound("There is no such validation.")
+    found = (one for one in detail.proofs if one.id == validation_id)
+    proof = existing(next(found, None), "There is no such validation.")
     if not can(actor, Action.VALIDATION_END, organisation_id=row.organisation_id):
         raise NotAuthorized("Only managers of the organisation and RA officers end a validation.")
     form = EndForm(request.POST if request.method == "POST" else None)

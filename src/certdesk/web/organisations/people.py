@@ -11,8 +11,8 @@ from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
-from certdesk.domain.actors import Action, Actor, OrgRole, can
-from certdesk.domain.errors import InvalidInput, NotAuthorized, NotFound
+from certdesk.domain.actors import Action, Actor, OrgRole, can, require
+from certdesk.domain.errors import InvalidInput, NotAuthorized, NotFound, existing
 from certdesk.services.acme_credentials import rotate_credential
 from certdesk.services.membership import (
     add_existing_member,
@@ -62,8 +62,7 @@ def add(request: HttpRequest, slug: str) -> HttpResponse:
 def add_existing(request: HttpRequest, slug: str) -> HttpResponse:
     """Makes somebody who has an account belong to this organisation too; officers only."""
     actor, row = _managed(request, slug)
-    if not can(actor, Action.MEMBERS_MANAGE):
-        raise NotAuthorized("Only an officer adds someone who belongs to another organisation.")
+    require(actor, Action.MEMBERS_MANAGE, "Only an officer adds someone who belongs to another organisation.")
     form = ExistingForm(request.POST)
     if accepts(
         form,
@@ -199,10 +198,9 @@ def _managed(request: HttpRequest, slug: str) -> tuple[Actor, OrganisationRow]:
 
 
 def _member(actor: Actor, row: OrganisationRow, user_id: int) -> Member:
-    for member in list_members(actor=actor, organisation_id=row.id):
-        if member.user_id == user_id:
-            return member
-    raise NotFound("There is no such person in this organisation.")
+    people = list_members(actor=actor, organisation_id=row.id)
+    found = (one for one in people if one.user_id == user_id)
+    return existing(next(found, None), "There is no such person in this organisation.")
 
 
 def _back(

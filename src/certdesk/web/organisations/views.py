@@ -12,8 +12,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from certdesk.domain.actors import Action, Actor, OrgRole, can, may_enable
-from certdesk.domain.errors import NotAuthorized
+from certdesk.domain.actors import Action, Actor, OrgRole, can, may_enable, require
 from certdesk.services.organisations import (
     IssuedPassword,
     create_organisation,
@@ -70,8 +69,7 @@ def listing(request: HttpRequest) -> HttpResponse:
 def new(request: HttpRequest) -> HttpResponse:
     """Registers an organisation."""
     actor = actor_of(request)
-    if not can(actor, Action.ORGANISATION_CREATE):
-        raise NotAuthorized("Only officers register organisations.")
+    require(actor, Action.ORGANISATION_CREATE, "Only officers register organisations.")
     form = OrganisationForm(request.POST or None)
     if accepts(form, lambda: create_organisation(actor=actor, now=timezone.now(), **form.cleaned_data)):
         messages.success(request, f"{form.cleaned_data['legal_name']} is registered. Now add its people.")

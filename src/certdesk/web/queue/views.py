@@ -9,9 +9,9 @@ from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
 
-from certdesk.domain.actors import Action, Actor, can
+from certdesk.domain.actors import Action, Actor, require
 from certdesk.domain.check_catalogue import stored
-from certdesk.domain.errors import InvalidInput, NotAuthorized, PolicyRefused, StateConflict
+from certdesk.domain.errors import InvalidInput, PolicyRefused, StateConflict
 from certdesk.domain.findings import Verdict
 from certdesk.domain.requests import Event, RequestId, State, Status
 from certdesk.services.confirm import approve_and_issue
@@ -125,8 +125,7 @@ def reject(request: HttpRequest, number: int) -> HttpResponse:
 
 def _officer(request: HttpRequest) -> Actor:
     actor = actor_of(request)
-    if not can(actor, Action.REQUEST_DECIDE):
-        raise NotAuthorized(f"Only officers of {ra_name()} decide on requests.")
+    require(actor, Action.REQUEST_DECIDE, f"Only officers of {ra_name()} decide on requests.")
     return actor
 
 
