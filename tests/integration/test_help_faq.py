@@ -11,7 +11,7 @@ from certdesk.domain.actors import RaRole
 from certdesk.domain.errors import InvalidInput, NotAuthorized, NotFound, StateConflict
 from certdesk.services import help as faq
 from certdesk.store.models import AuditEvent
-from certdesk.store.models.help import FaqVersion
+from certdesk.store.models.versions import FaqVersion
 from tests.integration.support import NOW, World, actor, manager, signed_in
 
 #: Refusals undo the whole transaction, which a test within one would not survive.

@@ -9,7 +9,7 @@ import pytest
 
 from certdesk.domain.acme_advice import ADVICE, advice_for, request_in, without_address
 from certdesk.domain.acme_problems import ProblemType
-from certdesk.web.acme.records import records_for
+from certdesk.web.acme.accounts import records_for
 from certdesk.web.acme.snippets import HIDDEN_KEY, Setup, snippets
 
 SETUP = Setup(

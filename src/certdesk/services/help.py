@@ -18,7 +18,7 @@ from certdesk.services.texts import MAX_TEXT, storable
 from certdesk.store import audit
 from certdesk.store.copied import copied
 from certdesk.store.db import write_transaction
-from certdesk.store.models.help import FaqVersion
+from certdesk.store.models.versions import FaqVersion
 
 MAX_QUESTION = 200
 #: A bound for what visitors search through and what is set as one PDF.

@@ -26,10 +26,18 @@ from certdesk.domain.identifiers import is_ip_address
 from certdesk.domain.requests import OrganisationId
 from certdesk.domain.rules import RuleId, in_force
 from certdesk.services import runtime
-from certdesk.services.challenge_values import digest_of, new_nonce, new_value, public_token, value_again
 from certdesk.services.permissions import refuse_former, refuse_withdrawn
 from certdesk.services.proof_checks import check_all, check_proof, proven
-from certdesk.services.publications import Publication, expected_value, publication
+from certdesk.services.publications import (
+    Publication,
+    digest_of,
+    expected_value,
+    new_nonce,
+    new_value,
+    public_token,
+    publication,
+    value_again,
+)
 from certdesk.services.validation import audit_domain, record_proof, tell_waiting
 from certdesk.store.db import write_transaction
 from certdesk.store.models import (

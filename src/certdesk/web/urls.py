@@ -20,7 +20,7 @@ from certdesk.web.keys import views as keys
 from certdesk.web.organisations import people
 from certdesk.web.organisations import views as organisations
 from certdesk.web.queue import views as queue
-from certdesk.web.requests import another, ca, listing, revoking, views
+from certdesk.web.requests import another, listing, revoking, views
 from certdesk.web.settings import operating
 from certdesk.web.settings import views as settings
 from certdesk.web.staff import views as staff
@@ -69,8 +69,8 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("requests/<int:number>/another/confirm/", another.confirm, name="requests-another-confirm"),
     path("requests/<int:number>/bundle.zip", views.bundle, name="requests-bundle"),
     path("requests/<int:number>/certificate/<slug:form>/", views.certificate, name="requests-certificate"),
-    path("requests/<int:number>/retry/", ca.retry, name="requests-retry"),
-    path("requests/<int:number>/poll/", ca.poll, name="requests-poll"),
+    path("requests/<int:number>/retry/", views.retry, name="requests-retry"),
+    path("requests/<int:number>/poll/", views.poll, name="requests-poll"),
     path("requests/<int:number>/ask/", asking.ask_for_request, name="requests-ask"),
     path("certificates/<int:certificate_id>/revoke/", revoking.revoke, name="certificates-revoke"),
     path("domains/", domain_list.listing, name="domains-list"),

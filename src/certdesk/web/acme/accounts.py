@@ -7,6 +7,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_safe
 
+from certdesk.dcv.persist.record import LABEL, record_value
 from certdesk.domain.actors import Actor
 from certdesk.domain.errors import NotAuthorized
 from certdesk.services.acme_addresses import account_url
@@ -15,10 +16,21 @@ from certdesk.services.acme_validation import issuer_names
 from certdesk.store.selectors.acme import AccountRow, AccountStatus, get_account
 from certdesk.store.selectors.acme_orders import list_orders
 from certdesk.store.selectors.organisations import list_domains
-from certdesk.web.acme import paging, rows
-from certdesk.web.acme.records import records_for
+from certdesk.web.acme import rows
 from certdesk.web.acme.rights import may_manage
 from certdesk.web.actor import actor_of
+
+
+def records_for(*, domain: str, issuer: str, account_url: str) -> dict[str, str]:
+    """What may be published for a `domain`: `persistent` proves control, `caa` shuts everybody else out."""
+    value = record_value(issuer=issuer, account_uri=account_url, wildcard=True)
+    permitted = f'"{issuer}; accounturi={account_url}"'
+    return {
+        "domain": domain,
+        "persistent": f'{LABEL}.{domain}. IN TXT "{value}"',
+        "caa": f"{domain}. IN CAA 0 issue {permitted}\n{domain}. IN CAA 0 issuewild {permitted}",
+    }
+
 
 ORDERS_SHOWN = 20
 #: Records are shown for so many domains; the others' differ in the name alone.
@@ -31,7 +43,7 @@ def show(request: HttpRequest, account_id: int) -> HttpResponse:
     """One account."""
     actor, now = actor_of(request), timezone.now()
     row = get_account(actor=actor, account_id=account_id)
-    before = paging.before(request)
+    before = rows.before(request)
     orders = list_orders(actor=actor, account_id=account_id, before=before, limit=ORDERS_SHOWN + 1, now=now)
     look, state = rows.ACCOUNT[row.status]
     context = {

@@ -23,7 +23,7 @@ from certdesk.services.acme_credentials import (
 from certdesk.store.selectors.acme import CredentialRow, find_accounts, find_credentials, get_credential
 from certdesk.store.selectors.organisations import list_domains, list_organisations
 from certdesk.store.selectors.people import list_own_managers
-from certdesk.web.acme import paging, rows
+from certdesk.web.acme import rows
 from certdesk.web.acme.forms import CredentialForm
 from certdesk.web.acme.rights import may_anywhere, may_manage
 from certdesk.web.acme.snippets import HIDDEN_KEY, Setup, snippets
@@ -43,7 +43,7 @@ def listing(request: HttpRequest) -> HttpResponse:
     actor, now = actor_of(request), timezone.now()
     reads = may_anywhere(actor, Action.ACME_READ)
     query = request.GET.get("q", "").strip()[:200]
-    found = find_credentials(actor=actor, query=query, before=paging.before(request), limit=SHOWN + 1)
+    found = find_credentials(actor=actor, query=query, before=rows.before(request), limit=SHOWN + 1)
     context = {
         "rows": [(row, *rows.credential_look(row, now=now)) for row in found[:SHOWN]],
         "now": now,
@@ -167,7 +167,7 @@ def revoke(request: HttpRequest, credential_id: int) -> HttpResponse:
 def _render(request: HttpRequest, actor: Actor, row: CredentialRow, *, hmac_key: str = "") -> HttpResponse:
     now = timezone.now()
     manages = may_manage(actor, row.organisation_id)
-    before = paging.before(request)
+    before = rows.before(request)
     accounts = find_accounts(actor=actor, credential_id=row.id, before=before, limit=ACCOUNTS_SHOWN + 1)
     look, state = rows.credential_look(row, now=now)
     name = _example_name(actor, row)

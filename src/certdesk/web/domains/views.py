@@ -21,12 +21,11 @@ from certdesk.store.selectors.caa import caa_of_domain
 from certdesk.store.selectors.domains import Standing
 from certdesk.store.selectors.validation import DomainDetail, Event, get_domain
 from certdesk.web.actor import actor_of
-from certdesk.web.dcv.asking import challenge_row, send
+from certdesk.web.dcv.asking import MailboxForm, challenge_row, send
 from certdesk.web.dcv.caa import caa_views
-from certdesk.web.dcv.forms import MailboxForm
 from certdesk.web.domains import detail as words
 from certdesk.web.domains import rows
-from certdesk.web.domains.forms import CaStateForm, EndForm
+from certdesk.web.domains.proving import CaStateForm, EndForm
 from certdesk.web.forms import UNPROCESSABLE, form_page
 from certdesk.web.queue.forms import EvidenceForm
 

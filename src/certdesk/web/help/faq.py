@@ -1,5 +1,8 @@
 """Editing the FAQ in the portal: list, edit with preview, order, hiding, history."""
 
+from typing import ClassVar
+
+from django import forms
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
@@ -10,6 +13,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from certdesk.domain.actors import Actor
 from certdesk.domain.errors import InvalidInput, NotAuthorized, StateConflict
 from certdesk.services.help import (
+    MAX_QUESTION,
     FaqEntry,
     add_faq,
     change_faq,
@@ -20,13 +24,45 @@ from certdesk.services.help import (
     move_faq,
     publish_faq,
 )
+from certdesk.services.texts import MAX_TEXT
 from certdesk.web.actor import actor_of
-from certdesk.web.forms import UNPROCESSABLE, accepts, show_on
+from certdesk.web.forms import UNPROCESSABLE, PortalForm, accepts, show_on
 from certdesk.web.help.contents import FAQ
-from certdesk.web.help.forms import FaqActForm, FaqForm
 from certdesk.web.help.markdown import render_answer
 from certdesk.web.help.views import frame
 from certdesk.web.help.words import words_of_service
+
+
+class FaqForm(PortalForm):
+    """Question and answer. `version` is what the form was filled from, so that no edit undoes another."""
+
+    help_entries: ClassVar = {
+        "question": "/help/officers/#faq-question",
+        "answer": "/help/officers/#faq-answer",
+    }
+
+    question = forms.CharField(
+        label="Question",
+        max_length=MAX_QUESTION,
+        help_text="One line, as an applicant would ask it.",
+        error_messages={"required": "Write the question."},
+    )
+    answer = forms.CharField(
+        label="Answer",
+        max_length=MAX_TEXT,
+        help_text="In Markdown: **bold**, lists with -, links as [text](address).",
+        widget=forms.Textarea(attrs={"rows": 12, "class": "code"}),
+        error_messages={"required": "Write the answer."},
+    )
+    version = forms.IntegerField(min_value=0, widget=forms.HiddenInput, required=False)
+
+
+class FaqActForm(forms.Form):
+    """A button in the list: which version of the entry was seen, and which way it goes."""
+
+    version = forms.IntegerField(min_value=0)
+    way = forms.ChoiceField(choices=[(way, way) for way in ("up", "down", "show", "hide")])
+
 
 CONFLICT = 409
 

@@ -21,6 +21,7 @@ from certdesk.services import runtime
 from certdesk.services.another import may_ask_another_until
 from certdesk.services.confirm import submit_request
 from certdesk.services.decisions import is_own
+from certdesk.services.recovery import poll_now, retry_request
 from certdesk.services.requests import Submission, end_request, may_end, preview_request, withdraw_request
 from certdesk.store.selectors.caa import caa_of_request
 from certdesk.store.selectors.organisations import list_organisations
@@ -37,7 +38,7 @@ from certdesk.web.requests.forms import EndForm, NewRequestForm
 from certdesk.web.requests.listing import may_request
 from certdesk.web.requests.preview import preview_context
 from certdesk.web.requests.revoking import certificate_lines
-from certdesk.web.requests.stale import CONFLICT, stale_context
+from certdesk.web.requests.stale import CONFLICT, seen_version, stale_context
 from certdesk.web.requests.token import make_token, read_token
 
 LIST = ("Certificates", "/requests/")
@@ -278,3 +279,24 @@ def _may_withdraw(actor: Actor, detail: RequestDetail) -> bool:
     return detail.requester_id == actor.user_id or can(
         actor, Action.MEMBERS_MANAGE, organisation_id=detail.organisation_id
     )
+
+
+@require_POST
+def retry(request: HttpRequest, number: int) -> HttpResponse:
+    """Sends a request that the CA rejected there again."""
+    actor, note = actor_of(request), request.POST.get("note", "")
+    seen = seen_version(request) if "version" in request.POST else None
+    try:
+        retry_request(actor=actor, number=number, note=note, seen_version=seen, now=timezone.now())
+    except StateConflict as error:
+        return render_request(request, actor, number, conflict=error, typed={"Note": note})
+    messages.success(request, f"Request {number} goes to the CA again, after its checks.")
+    return redirect("requests-show", number=number)
+
+
+@require_POST
+def poll(request: HttpRequest, number: int) -> HttpResponse:
+    """Has the CA asked at once."""
+    poll_now(actor=actor_of(request), number=number, now=timezone.now())
+    messages.success(request, "We are asking the CA now. The status below changes as soon as it answers.")
+    return redirect("requests-show", number=number)
