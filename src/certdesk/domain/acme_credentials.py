@@ -19,7 +19,7 @@ MAX_SUFFIXES = 100
 MAX_ACCOUNTS = 100_000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Limits:
     """The limits of a credential. `suffixes`: these names and all below them; empty or None: no limit."""
 
@@ -88,12 +88,7 @@ def credential_obstacles(
         detail = f"The credential of this account is limited to {allowed}. A manager can change that."
         return refused_identifiers(
             [
-                Subproblem(
-                    type=ProblemType.REJECTED_IDENTIFIER,
-                    detail=f"{name}: {detail}",
-                    name=name,
-                    identifier_type=identifier_type(name),
-                )
+                Subproblem(ProblemType.REJECTED_IDENTIFIER, f"{name}: {detail}", name, identifier_type(name))
                 for name in outside
             ]
         )

@@ -47,7 +47,7 @@ class Scope(StrEnum):
 LIMITED_SCOPES = frozenset({Scope.DECIDE, Scope.MANAGE})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Token:
     """The API token that somebody acts with. `limit` says why it may not decide or manage now, if so."""
 

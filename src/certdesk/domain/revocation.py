@@ -69,7 +69,7 @@ OVER = frozenset({CertificateStatus.EXPIRED, CertificateStatus.REVOKED})
 SOON = timedelta(days=30)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Standing:
     """What a certificate's status is computed from. Newer ones have higher ids."""
 

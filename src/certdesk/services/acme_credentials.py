@@ -217,12 +217,7 @@ def hmac_key(row: EabCredential) -> str:
 
 
 def limits_of(row: EabCredential) -> Limits:
-    return Limits(
-        suffixes=tuple(row.suffixes),
-        profile_id=row.profile_id,
-        max_accounts=row.max_accounts,
-        expires_at=row.expires_at,
-    )
+    return Limits(tuple(row.suffixes), row.profile_id, row.max_accounts, row.expires_at)
 
 
 def _new_key() -> str:

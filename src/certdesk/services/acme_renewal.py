@@ -24,7 +24,7 @@ MAX_REASON = 500
 _UNKNOWN = "There is no such certificate here."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Matching:
     """Which certificates an advice is about: all that fit every part that is given (issuer as RFC 4514)."""
 

@@ -198,9 +198,5 @@ def _earlier_issuance(actor: Actor, key: str, number: int, csr: Csr, *, now: dat
 
 
 def _replayed(row: Issuance) -> Created:
-    return Created(
-        number=RequestId(row.request_id),
-        status=Status(row.request.status),
-        replayed=True,
-        issuance_id=IssuanceId(row.pk),
-    )
+    number, status = RequestId(row.request_id), Status(row.request.status)
+    return Created(number, status, IssuanceId(row.pk), replayed=True)

@@ -195,9 +195,7 @@ def _first_story(actors: dict[str, Actor], university: OrganisationId, *, now: d
     validate_domain(
         actor=olga,
         organisation_id=university,
-        evidence=Evidence(
-            domain=domain, how="registry", details="The registry names Example University as the holder."
-        ),
+        evidence=Evidence(domain, "registry", "The registry names Example University as the holder."),
         now=now,
     )
     # A CSR whose private key is forgotten at once: nobody serves this certificate.

@@ -37,7 +37,7 @@ MAX_LOCALITY = 128  # X.520 ub-locality-name
 _SLUG_TAKEN = "Another organisation has this short name."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """How an officer checked that the organisation owns a domain. `how` is a key of WAYS."""
 

@@ -190,10 +190,7 @@ class _Stored:
         if "key.used_elsewhere" not in self.codes and "key.reused" not in self.codes:
             return UNSEEN
         number = self.codes.get("key.reused", {}).get("seen", "").removeprefix("request ")
-        return KeyUses(
-            earlier_request=int(number) if number.isdecimal() else None,
-            elsewhere="key.used_elsewhere" in self.codes,
-        )
+        return KeyUses(int(number) if number.isdecimal() else None, "key.used_elsewhere" in self.codes)
 
     @property
     def stopped(self) -> tuple[tuple[DnsName, int], ...]:

@@ -90,7 +90,7 @@ class Preview:
     against: tuple[Check, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Created:
     """What a submission became: a request, and the issuance under it.
 
@@ -100,9 +100,9 @@ class Created:
 
     number: RequestId
     status: Status
-    replayed: bool
     issuance_id: IssuanceId | None = None
     claimed: Claimed | None = None
+    replayed: bool = False
     due: bool = False
 
 
@@ -212,14 +212,8 @@ def created(
     claimed = None
     if intent is not None and backend is not None:
         claimed = Claimed(issuance=issuance, intent=intent, backend=backend)
-    return Created(
-        number=RequestId(request.pk),
-        status=Status(request.status),
-        replayed=False,
-        issuance_id=IssuanceId(issuance.pk),
-        claimed=claimed,
-        due=due,
-    )
+    number, status = RequestId(request.pk), Status(request.status)
+    return Created(number, status, IssuanceId(issuance.pk), claimed, due=due)
 
 
 def withdraw_request(*, actor: Actor, number: int, seen_version: int | None = None, now: datetime) -> None:

@@ -93,13 +93,8 @@ def revoke_certificate(
     """
     held = get_certificate(actor=actor, certificate_id=certificate_id, now=clock())
     row = Certificate.objects.select_related("request").get(id=held.id)
-    asked = _Asked(
-        actor=actor,
-        reason=reason,
-        note=storable(note, field="note"),
-        proof=KeyProof.OFFICER if _for_ra(actor) else KeyProof.CLAIM,
-        ends_request=end_request or reason in ENDS_REQUEST,
-    )
+    key_proof, ends = KeyProof.OFFICER if _for_ra(actor) else KeyProof.CLAIM, reason in ENDS_REQUEST
+    asked = _Asked(actor, reason, storable(note, field="note"), key_proof, ends_request=end_request or ends)
     _refuse_not_theirs(row, asked, actor)
     if end_request and reason not in ENDS_REQUEST | MAY_END_REQUEST:
         raise InvalidInput(
@@ -134,14 +129,9 @@ def revoke_by_proof(
     if reason in RA_ONLY:
         told = f"“{reason}” is for RA officers to say."
         raise InvalidInput(told, {"reason": "Choose another reason."}, code="revocation.bad_reason")
-    asked = _Asked(
-        actor=actor,
-        reason=reason,
-        note="",
-        proof=KeyProof.POSSESSION if isinstance(proof, HoldsKey) else KeyProof.CLAIM,
-        account_id=proof.account_id if isinstance(proof, HoldsAccount) else None,
-    )
-    return _revoke(row, asked, clock=clock)
+    key_proof = KeyProof.POSSESSION if isinstance(proof, HoldsKey) else KeyProof.CLAIM
+    account_id = proof.account_id if isinstance(proof, HoldsAccount) else None
+    return _revoke(row, _Asked(actor, reason, "", key_proof, account_id=account_id), clock=clock)
 
 
 def may_revoke(actor: Actor, *, organisation_id: OrganisationId, requester_id: UserId) -> bool:
@@ -183,7 +173,7 @@ def drive_revocation(*, revocation_id: int, clock: Clock) -> Progress | None:
         return None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class _Asked:
     """Who wants it revoked, why, and on what proof; a claim touches no other organisation."""
 

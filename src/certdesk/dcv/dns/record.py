@@ -20,14 +20,8 @@ from certdesk.domain.evidence import Method
 
 def judge(found: Look, *, challenge: Challenge, value: str, now: datetime) -> Outcome:
     """Whether a record is exactly the value. Several records may stand there; the others do not matter."""
-    record = Record(
-        method=challenge.method,
-        adn=challenge.adn,
-        asked=found.asked,
-        answered=found.answered,
-        at=now,
-        details={"expected": digest(value), **found.details(secrets={value, challenge.expected})},
-    )
+    details = {"expected": digest(value), **found.details(secrets={value, challenge.expected})}
+    record = Record(challenge.method, challenge.adn, found.asked, found.answered, now, details)
     if (fault := found.fault()) is not None:
         return NotValidated(problem=fault, record=record)
     if any(hmac.compare_digest(value.encode(), there.encode()) for there in found.answer.values):

@@ -83,7 +83,7 @@ def get_certificate(*, actor: Actor, certificate_id: int, now: datetime) -> List
     return existing(next(iter(_rows(found, now=now)), None), "There is no such certificate.")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class IssuedFiles:
     """What the downloads of a request are made of: the newest certificate with its chain, DER, leaf first."""
 
@@ -112,11 +112,7 @@ _FILES = ("request__common_names", "not_after", "der", "issuer_chain__certificat
 
 def _files(row: Sequence[Any]) -> IssuedFiles:
     common_names, not_after, der, chain = row
-    return IssuedFiles(
-        common_names=common_names,
-        not_after=not_after,
-        chain=(bytes(der), *(base64.b64decode(other) for other in chain)),
-    )
+    return IssuedFiles(common_names, not_after, (bytes(der), *(base64.b64decode(other) for other in chain)))
 
 
 def _seen_by(actor: Actor) -> Q:
@@ -149,12 +145,7 @@ def _rows(found: QuerySet[Certificate], *, now: datetime) -> list[ListedCertific
     standing = statuses(
         (
             Standing(
-                id=CertificateId(number),
-                request=RequestId(request),
-                names=frozenset(names),
-                not_before=not_before,
-                not_after=not_after,
-                revoked_at=revoked_at,
+                CertificateId(number), RequestId(request), frozenset(names), not_before, not_after, revoked_at
             )
             for number, request, names, not_before, not_after, revoked_at in of_requests.values_list(*columns)
         ),

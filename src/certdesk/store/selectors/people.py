@@ -60,12 +60,7 @@ def actor_for_token(token: str, *, now: datetime) -> Actor | None:
     if not rows:
         return None
     token_id, scopes, created_at, expires_at = rows[0][:4]
-    bearing = Token(
-        id=token_id,
-        scopes=frozenset(map(Scope, scopes.split())),
-        created_at=created_at,
-        expires_at=expires_at,
-    )
+    bearing = Token(token_id, frozenset(map(Scope, scopes.split())), created_at, expires_at)
     return _actor([row[4:] for row in rows], token=bearing)
 
 
@@ -166,7 +161,7 @@ def list_members(*, actor: Actor, organisation_id: OrganisationId) -> list[Membe
     ]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Contact:
     """A manager as colleagues may know them: whom to ask, and no more."""
 
@@ -188,11 +183,7 @@ def list_own_managers(*, actor: Actor) -> list[Contact]:
         .order_by("organisation__legal_name", "user__username")
     )
     return [
-        Contact(
-            organisation=row.organisation.legal_name,
-            name=row.user.get_full_name() or row.user.username,
-            email=row.user.email,
-        )
+        Contact(row.organisation.legal_name, row.user.get_full_name() or row.user.username, row.user.email)
         for row in rows
     ]
 

@@ -7,7 +7,6 @@ from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_safe
 
-from certdesk.dcv.persist.record import LABEL, record_value
 from certdesk.domain.actors import Actor
 from certdesk.domain.errors import NotAuthorized
 from certdesk.services.acme_addresses import account_url
@@ -18,19 +17,8 @@ from certdesk.store.selectors.acme_orders import list_orders
 from certdesk.store.selectors.organisations import list_domains
 from certdesk.web.acme import rows
 from certdesk.web.acme.rights import may_manage
+from certdesk.web.acme.snippets import records_for
 from certdesk.web.actor import actor_of
-
-
-def records_for(*, domain: str, issuer: str, account_url: str) -> dict[str, str]:
-    """What may be published for a `domain`: `persistent` proves control, `caa` shuts everybody else out."""
-    value = record_value(issuer=issuer, account_uri=account_url, wildcard=True)
-    permitted = f'"{issuer}; accounturi={account_url}"'
-    return {
-        "domain": domain,
-        "persistent": f'{LABEL}.{domain}. IN TXT "{value}"',
-        "caa": f"{domain}. IN CAA 0 issue {permitted}\n{domain}. IN CAA 0 issuewild {permitted}",
-    }
-
 
 ORDERS_SHOWN = 20
 #: Records are shown for so many domains; the others' differ in the name alone.

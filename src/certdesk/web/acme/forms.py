@@ -179,11 +179,7 @@ class RenewalForm(PortalForm):
     def matching(self) -> Matching:
         """The certificates that are meant."""
         said = self.cleaned_data
-        return Matching(
-            issuer=said["issuer"],
-            profile_id=said["profile"],
-            spki_sha256=said["spki_sha256"].replace(":", "").lower(),
-        )
+        return Matching(said["issuer"], said["profile"], said["spki_sha256"].replace(":", "").lower())
 
 
 def _last_day(expires_at: datetime) -> date:

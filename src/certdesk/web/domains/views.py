@@ -63,10 +63,7 @@ def validate(request: HttpRequest, domain_id: int) -> HttpResponse:
         actor=actor,
         organisation_id=detail.domain.organisation_id,
         evidence=Evidence(
-            domain=detail.domain.adn,
-            how=said.get("how", ""),
-            details=said.get("evidence", ""),
-            reference=said.get("reference", ""),
+            detail.domain.adn, said.get("how", ""), said.get("evidence", ""), said.get("reference", "")
         ),
         now=timezone.now(),
     )

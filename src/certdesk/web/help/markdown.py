@@ -43,7 +43,7 @@ _COPIED = {"sh": "the commands", "bat": "the commands", "powershell": "the comma
 Link = Callable[[str], str]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Section:
     """A heading and the plain text below it, up to the next heading."""
 
