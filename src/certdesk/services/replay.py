@@ -21,7 +21,12 @@ from certdesk.domain.policy_rules import CaaMode, Rules
 from certdesk.domain.settings import OTHER
 from certdesk.services.preflight import CAP_PERIOD
 from certdesk.services.runtime import Runtime
-from certdesk.store.selectors.history import PastOrganisation, PastRequest, past_organisations, past_requests
+from certdesk.store.selectors.operations import (
+    PastOrganisation,
+    PastRequest,
+    past_organisations,
+    past_requests,
+)
 
 #: Requests between two words about progress.
 PROGRESS_EVERY = 5000

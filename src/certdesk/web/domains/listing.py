@@ -29,7 +29,7 @@ from certdesk.web import times
 from certdesk.web.actor import actor_of
 from certdesk.web.domains import rows
 from certdesk.web.domains.chart import lapsing_chart
-from certdesk.web.domains.proving import AddDomainForm
+from certdesk.web.domains.views import AddDomainForm
 from certdesk.web.requests.listing import shows_organisation
 from certdesk.web.sheets import csv_file, every_row
 
