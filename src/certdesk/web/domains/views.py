@@ -42,7 +42,7 @@ from certdesk.web.dcv.asking import MailboxForm, challenge_row, send
 from certdesk.web.dcv.caa import caa_views
 from certdesk.web.domains import detail as words
 from certdesk.web.domains import rows
-from certdesk.web.forms import UNPROCESSABLE, OrganisationChoice, PortalForm, form_page
+from certdesk.web.forms import UNPROCESSABLE, OrganisationChoice, PortalForm, finish, form_page
 from certdesk.web.queue.forms import EvidenceForm
 
 
@@ -133,8 +133,8 @@ def validate(request: HttpRequest, domain_id: int) -> HttpResponse:
         ),
         now=timezone.now(),
     )
-    messages.success(request, f"{detail.domain.adn} is validated for {detail.domain.organisation}.")
-    return redirect("domains-show", domain_id=domain_id)
+    told = f"{detail.domain.adn} is validated for {detail.domain.organisation}."
+    return finish(request, told, "domains-show", domain_id=domain_id)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -156,8 +156,8 @@ def end(request: HttpRequest, domain_id: int, validation_id: int) -> HttpRespons
             reason=form.cleaned_data["reason"],
             now=now,
         )
-        messages.success(request, "The validation has ended. It no longer counts.")
-        return redirect("domains-show", domain_id=domain_id)
+        told = "The validation has ended. It no longer counts."
+        return finish(request, told, "domains-show", domain_id=domain_id)
     page = reverse("domains-show", args=[domain_id])
     context = {
         "crumbs": [("Domains", reverse("domains-list")), (row.adn, page), ("End validation", "")],
@@ -267,8 +267,7 @@ def cancel(request: HttpRequest, method_challenge_id: int) -> HttpResponse:
     domain_id = cancel_method_challenge(
         actor=actor_of(request), challenge_id=method_challenge_id, now=timezone.now()
     )
-    messages.success(request, "It is cancelled. You can remove what you published.")
-    return redirect(_page(domain_id))
+    return finish(request, "It is cancelled. You can remove what you published.", _page(domain_id))
 
 
 @require_POST
@@ -286,8 +285,8 @@ def stop_persistent(request: HttpRequest, domain_id: int) -> HttpResponse:
     actor = actor_of(request)
     get_domain(actor=actor, domain_id=domain_id, now=timezone.now())
     stop_watching(actor=actor, domain_id=domain_id, now=timezone.now())
-    messages.success(request, "We no longer watch the record. The validation lapses when its time is over.")
-    return redirect(_page(domain_id))
+    told = "We no longer watch the record. The validation lapses when its time is over."
+    return finish(request, told, _page(domain_id))
 
 
 @require_POST

@@ -3,7 +3,6 @@
 from typing import ClassVar
 
 from django import forms
-from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -26,7 +25,7 @@ from certdesk.services.help import (
 )
 from certdesk.services.texts import MAX_TEXT
 from certdesk.web.actor import actor_of
-from certdesk.web.forms import UNPROCESSABLE, PortalForm, accepts, show_on
+from certdesk.web.forms import UNPROCESSABLE, PortalForm, accepts, finish, show_on
 from certdesk.web.help.contents import FAQ
 from certdesk.web.help.markdown import render_answer
 from certdesk.web.help.views import frame
@@ -94,8 +93,7 @@ def new(request: HttpRequest) -> HttpResponse:
             now=timezone.now(),
         ),
     ):
-        messages.success(request, "The entry is added at the end.")
-        return redirect("help-faq-manage")
+        return finish(request, "The entry is added at the end.", "help-faq-manage")
     return _form_page(request, form, heading="Add a question")
 
 
@@ -123,8 +121,7 @@ def edit(request: HttpRequest, key: str) -> HttpResponse:
             form = FaqForm(initial={**form.cleaned_data, "version": now_there.version})
             return _form_page(request, form, heading="Edit a question", entry=now_there, stale=True)
         else:
-            messages.success(request, "The entry is saved.")
-            return redirect("help-faq-manage")
+            return finish(request, "The entry is saved.", "help-faq-manage")
     return _form_page(request, form, heading="Edit a question", entry=entry)
 
 

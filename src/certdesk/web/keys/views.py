@@ -19,7 +19,7 @@ from certdesk.store.selectors.keys import blocked_key, list_blocked
 from certdesk.web.acme.rows import before
 from certdesk.web.actor import actor_of
 from certdesk.web.filters import fingerprint
-from certdesk.web.forms import PortalForm, show_on
+from certdesk.web.forms import PortalForm, finish, show_on
 
 MAX_EVIDENCE = 64 * 1024
 
@@ -76,8 +76,7 @@ def listing(request: HttpRequest) -> HttpResponse:
             except BadCsr as error:
                 form.add_error("evidence", error.detail)
             else:
-                messages.success(request, "The key is blocked.")
-                return redirect("keys-list")
+                return finish(request, "The key is blocked.", "keys-list")
     more = urlencode({"q": query, "before": str(found[PAGE - 1].id)}) if len(found) > PAGE else ""
     context = {
         "rows": [(row, _PROOFS[KeyProof(row.proof)]) for row in found[:PAGE]],

@@ -28,7 +28,7 @@ from certdesk.store.selectors.organisations import OrganisationRow, get_organisa
 from certdesk.store.selectors.people import Member, list_members
 from certdesk.web.accounts import act_on
 from certdesk.web.actor import actor_of
-from certdesk.web.forms import accepts, show_on
+from certdesk.web.forms import accepts, finish, show_on
 from certdesk.web.organisations.forms import ExistingForm, HandOverForm, PersonForm
 from certdesk.web.organisations.views import people_choices, render_organisation
 
@@ -74,8 +74,8 @@ def add_existing(request: HttpRequest, slug: str) -> HttpResponse:
             now=timezone.now(),
         ),
     ):
-        messages.success(request, f"{form.cleaned_data['existing']} belongs to {row.legal_name} now.")
-        return redirect("organisations-show", slug=slug)
+        told = f"{form.cleaned_data['existing']} belongs to {row.legal_name} now."
+        return finish(request, told, "organisations-show", slug=slug)
     return render_organisation(request, actor, row, form)
 
 
@@ -170,8 +170,7 @@ def keys(request: HttpRequest, slug: str, user_id: int) -> HttpResponse:
         for number in wanted:
             rotate_credential(actor=actor, credential_id=number, end_accounts=end, now=timezone.now())
         count = "1 key is" if len(wanted) == 1 else f"{len(wanted) or 'no'} keys are".capitalize()
-        messages.success(request, f"{count} rotated. Clients can no longer register with the old ones.")
-        return redirect(here)
+        return finish(request, f"{count} rotated. Clients can no longer register with the old ones.", here)
     context = {
         "crumbs": [
             ("Organisations", reverse("organisations-list")),

@@ -34,7 +34,7 @@ from certdesk.store.selectors.organisations import (
 from certdesk.store.selectors.people import Member, list_members
 from certdesk.web.accounts import disabled_note
 from certdesk.web.actor import actor_of
-from certdesk.web.forms import UNPROCESSABLE, PortalForm, accepts, form_page
+from certdesk.web.forms import UNPROCESSABLE, PortalForm, accepts, finish, form_page
 from certdesk.web.organisations.forms import (
     ActiveForm,
     DomainForm,
@@ -72,8 +72,8 @@ def new(request: HttpRequest) -> HttpResponse:
     require(actor, Action.ORGANISATION_CREATE, "Only officers register organisations.")
     form = OrganisationForm(request.POST or None)
     if accepts(form, lambda: create_organisation(actor=actor, now=timezone.now(), **form.cleaned_data)):
-        messages.success(request, f"{form.cleaned_data['legal_name']} is registered. Now add its people.")
-        return redirect("organisations-show", slug=form.cleaned_data["slug"])
+        told = f"{form.cleaned_data['legal_name']} is registered. Now add its people."
+        return finish(request, told, "organisations-show", slug=form.cleaned_data["slug"])
     context = {"form": form, "crumbs": [("Organisations", reverse("organisations-list")), ("Add", "")]}
     return form_page(request, "organisations/new.html", context)
 
@@ -96,8 +96,7 @@ def vet(request: HttpRequest, slug: str) -> HttpResponse:
     vet_organisation(
         actor=actor, organisation_id=row.id, evidence=form.cleaned_data["evidence"], now=timezone.now()
     )
-    messages.success(request, f"{row.legal_name} is marked as vetted.")
-    return redirect("organisations-show", slug=slug)
+    return finish(request, f"{row.legal_name} is marked as vetted.", "organisations-show", slug=slug)
 
 
 @require_POST
@@ -110,8 +109,7 @@ def validate(request: HttpRequest, slug: str) -> HttpResponse:
         return render_organisation(request, actor, row, form)
     domain, now = form.cleaned_data["domain"], timezone.now()
     validate_domain(actor=actor, organisation_id=row.id, evidence=form.evidence_of(domain), now=now)
-    messages.success(request, f"{domain} is validated for {row.legal_name}.")
-    return redirect("organisations-show", slug=slug)
+    return finish(request, f"{domain} is validated for {row.legal_name}.", "organisations-show", slug=slug)
 
 
 @require_POST
@@ -122,8 +120,8 @@ def rename(request: HttpRequest, slug: str) -> HttpResponse:
     form = RenameForm(request.POST)
     rename_it = partial(rename_organisation, actor=actor, organisation_id=row.id, now=timezone.now())
     if accepts(form, lambda: rename_it(**form.cleaned_data)):
-        messages.success(request, f"The organisation is now {form.cleaned_data['legal_name']}.")
-        return redirect("organisations-show", slug=slug)
+        told = f"The organisation is now {form.cleaned_data['legal_name']}."
+        return finish(request, told, "organisations-show", slug=slug)
     return render_organisation(request, actor, row, form)
 
 

@@ -2,9 +2,8 @@
 
 from dataclasses import replace
 
-from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, QueryDict
-from django.shortcuts import redirect, render
+from django.shortcuts import render
 from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
@@ -30,6 +29,7 @@ from certdesk.store.selectors.requests import (
 )
 from certdesk.web.actor import actor_of
 from certdesk.web.context import ra_name
+from certdesk.web.forms import finish
 from certdesk.web.queue.forms import ApproveForm, EvidenceForm, RejectForm
 from certdesk.web.requests import rows
 from certdesk.web.requests.stale import CONFLICT, seen_version, stale_context
@@ -92,8 +92,7 @@ def approve(request: HttpRequest, number: int) -> HttpResponse:
         except StateConflict as error:
             conflict = error
         else:
-            messages.success(request, f"Request {number} is approved.")
-            return redirect("requests-show", number=number)
+            return finish(request, f"Request {number} is approved.", "requests-show", number=number)
     return _render(request, actor, detail, judged, evidence=evidence, form=form, conflict=conflict)
 
 
@@ -115,8 +114,8 @@ def reject(request: HttpRequest, number: int) -> HttpResponse:
         except StateConflict as error:
             conflict = error
         else:
-            messages.success(request, f"Request {number} is rejected; we email the requester.")
-            return redirect("requests-show", number=number)
+            told = f"Request {number} is rejected; we email the requester."
+            return finish(request, told, "requests-show", number=number)
     judged = _judged(actor, detail)
     return _render(
         request, actor, detail, judged, evidence=_evidence_forms(judged), reject_form=form, conflict=conflict

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from zlib import crc32
 
-from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -31,7 +30,7 @@ from certdesk.web.actor import actor_of
 from certdesk.web.context import ra_name
 from certdesk.web.dcv.asking import awaiting_context
 from certdesk.web.dcv.caa import caa_views
-from certdesk.web.forms import UNPROCESSABLE, form_page
+from certdesk.web.forms import UNPROCESSABLE, finish, form_page
 from certdesk.web.requests import rows
 from certdesk.web.requests.certificate import bundle_response, certificate_context, form_response
 from certdesk.web.requests.forms import EndForm, NewRequestForm
@@ -178,8 +177,7 @@ def withdraw(request: HttpRequest, number: int) -> HttpResponse:
         except StateConflict as error:
             detail, conflict = get_request(actor=actor, number=number), error
         else:
-            messages.success(request, f"Request {number} is withdrawn.")
-            return redirect("requests-show", number=number)
+            return finish(request, f"Request {number} is withdrawn.", "requests-show", number=number)
     allowed = {"may_withdraw": _may_withdraw(actor, detail), "over": detail.status not in WITHDRAWABLE}
     return _asked(request, "requests/withdraw.html", "Withdraw", detail, conflict, **allowed)
 
@@ -196,10 +194,8 @@ def end(request: HttpRequest, number: int) -> HttpResponse:
         except StateConflict as error:
             detail, conflict = get_request(actor=actor, number=number), error
         else:
-            messages.success(
-                request, f"Request {number} has ended. No further certificate is issued under it."
-            )
-            return redirect("requests-show", number=number)
+            told = f"Request {number} has ended. No further certificate is issued under it."
+            return finish(request, told, "requests-show", number=number)
     return _asked(
         request, "requests/end.html", "End", detail, conflict, form=form, may_end=may_end(actor, detail)
     )
@@ -290,13 +286,13 @@ def retry(request: HttpRequest, number: int) -> HttpResponse:
         retry_request(actor=actor, number=number, note=note, seen_version=seen, now=timezone.now())
     except StateConflict as error:
         return render_request(request, actor, number, conflict=error, typed={"Note": note})
-    messages.success(request, f"Request {number} goes to the CA again, after its checks.")
-    return redirect("requests-show", number=number)
+    told = f"Request {number} goes to the CA again, after its checks."
+    return finish(request, told, "requests-show", number=number)
 
 
 @require_POST
 def poll(request: HttpRequest, number: int) -> HttpResponse:
     """Has the CA asked at once."""
     poll_now(actor=actor_of(request), number=number, now=timezone.now())
-    messages.success(request, "We are asking the CA now. The status below changes as soon as it answers.")
-    return redirect("requests-show", number=number)
+    told = "We are asking the CA now. The status below changes as soon as it answers."
+    return finish(request, told, "requests-show", number=number)

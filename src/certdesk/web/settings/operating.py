@@ -3,9 +3,8 @@
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect, render
+from django.shortcuts import render
 from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
 
@@ -17,6 +16,7 @@ from certdesk.services.perspectives import shortfall
 from certdesk.store.selectors.operations import Backlog, operations
 from certdesk.web import times
 from certdesk.web.actor import actor_of
+from certdesk.web.forms import finish
 from certdesk.web.requests.rows import check_list
 
 _JOBS = {
@@ -83,8 +83,7 @@ def retry(request: HttpRequest, job_id: UUID) -> HttpResponse:
     actor, now = actor_of(request), timezone.now()
     operations(actor=actor, now=now)  # whoever may not see the jobs learns nothing of them
     retry_job(actor=actor, job_id=job_id, now=now)
-    messages.success(request, "The job is in the queue again.")
-    return redirect("service")
+    return finish(request, "The job is in the queue again.", "service")
 
 
 #: What is due is taken up within half a second; a minute means that no worker runs, or it can't keep up.
