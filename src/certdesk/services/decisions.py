@@ -20,14 +20,13 @@ from certdesk.services.entitlements import AWAITS_CLIENT, approve
 from certdesk.services.intents import kept_csr
 from certdesk.services.issuance import cancel_waiting
 from certdesk.services.organisations import Evidence, record_validation, record_vetting
-from certdesk.services.permissions import refuse_former
+from certdesk.services.permissions import acting
 from certdesk.services.preflight import ACME, Subject, judged, subject_of
 from certdesk.services.requests import UNCLAIMED, refusal_text, stop_names
 from certdesk.services.texts import storable
-from certdesk.store.db import write_transaction
 from certdesk.store.models import Approval, Issuance, Organisation, Request, StoppedName
 from certdesk.store.selectors.acme import hands_on
-from certdesk.store.selectors.facts import lock_organisation, organisation_row
+from certdesk.store.selectors.facts import organisation_row
 from certdesk.store.selectors.requests import RequestDetail, get_request
 from certdesk.store.transitions import CHANGED, Step, advance
 
@@ -147,9 +146,7 @@ def approve_request(
         names=detail.names if detail.csr_sha256 else (),
         now=now,
     )
-    with write_transaction():
-        lock_organisation(detail.organisation_id)
-        refuse_former(detail.organisation_id, actor, action=Action.REQUEST_DECIDE)
+    with acting(actor, Action.REQUEST_DECIDE, detail.organisation_id):
         request = Request.objects.get(id=detail.number)
         if request.state != State.WAITING_FOR_APPROVAL:
             told = f"Since you opened it, this request was decided or withdrawn: {request.detail}"
@@ -239,9 +236,7 @@ def reject_request(
         raise InvalidInput(told, {"details": "Give the details."})
     if seen_version is None and detail.state is State.APPROVED:
         raise StateConflict("Someone else has already approved this request. Reload the page.")
-    with write_transaction():
-        lock_organisation(detail.organisation_id)
-        refuse_former(detail.organisation_id, actor, action=Action.REQUEST_DECIDE)
+    with acting(actor, Action.REQUEST_DECIDE, detail.organisation_id):
         was_approved = Request.objects.filter(id=detail.number, state=State.APPROVED).exists()
         advance(
             request_id=detail.number,

@@ -17,7 +17,7 @@ from certdesk.domain.identifiers import is_ip_address, parse_dns_name
 from certdesk.domain.ip_addresses import parse_ip_name
 from certdesk.domain.requests import OrganisationId, RequestId, UserId
 from certdesk.services import runtime
-from certdesk.services.permissions import actor_now, refuse_former, refuse_withdrawn
+from certdesk.services.permissions import acting, actor_now, refuse_withdrawn
 from certdesk.services.texts import storable
 from certdesk.services.validation import record_proof
 from certdesk.store import audit
@@ -106,9 +106,7 @@ def rename_organisation(
         fields["evidence"] = "Say what was checked, and where."
     if fields:
         raise InvalidInput("The organisation can't be changed like this.", fields)
-    with write_transaction():
-        lock_organisation(organisation_id)
-        refuse_former(organisation_id, actor, action=Action.ORGANISATION_VET)
+    with acting(actor, Action.ORGANISATION_VET, organisation_id):
         row = organisation_row(organisation_id)
         before = {name: getattr(row, name) for name in identity}
         differences = {n: [before[n], identity[n]] for n in identity if before[n] != identity[n]}
@@ -217,9 +215,7 @@ def _set_active(
     reason = storable(reason, field="reason")
     if not reason:
         raise InvalidInput("Say why.", {"reason": "Say why; an auditor relies on it."})
-    with write_transaction():
-        lock_organisation(organisation_id)
-        refuse_former(organisation_id, actor, action=Action.ORGANISATION_VET)
+    with acting(actor, Action.ORGANISATION_VET, organisation_id):
         organisation_row(organisation_id)
         found = Organisation.objects.filter(id=organisation_id, is_active=not active)
         if not found.update(is_active=active):

@@ -19,7 +19,7 @@ from certdesk.domain.identifiers import is_ip_address
 from certdesk.domain.requests import OrganisationId
 from certdesk.domain.rules import RuleId, in_force
 from certdesk.services import runtime
-from certdesk.services.permissions import refuse_former, refuse_withdrawn
+from certdesk.services.permissions import acting, refuse_withdrawn
 from certdesk.services.proof_checks import check_all, check_proof, proven
 from certdesk.services.publications import DnsRecord, persistent_record
 from certdesk.services.validation import audit_domain, record_proof, tell_waiting
@@ -106,9 +106,7 @@ def stop_watching(*, actor: Actor, domain_id: int, now: datetime) -> None:
     Raises NotFound, NotAuthorized, StateConflict when nothing was watched.
     """
     domain = own_domain(actor, domain_id)
-    with write_transaction():
-        lock_organisation(OrganisationId(domain.organisation_id))
-        refuse_former(domain.organisation_id, actor, action=Action.DOMAIN_ASK)
+    with acting(actor, Action.DOMAIN_ASK, domain.organisation_id):
         stopped = PersistentRecord.objects.filter(domain=domain, stopped_at__isnull=True).update(
             stopped_at=now, next_look_at=None
         )

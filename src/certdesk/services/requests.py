@@ -33,7 +33,7 @@ from certdesk.services.entitlements import record_request
 from certdesk.services.intents import OWN_KEY, claim_step, prepared, record_issuance
 from certdesk.services.issuance import Claimed, cancel_waiting
 from certdesk.services.keys import block_pasted
-from certdesk.services.permissions import actor_now, refuse_former
+from certdesk.services.permissions import acting, actor_now, refuse_former
 from certdesk.services.preflight import Subject, certificate_checks, intent_of, judged
 from certdesk.services.texts import storable
 from certdesk.services.validation import second_line
@@ -265,9 +265,7 @@ def end_request(
     reason = storable(reason, field="reason")
     if not reason:
         raise InvalidInput("Say why the request ends.", {"reason": "The applicant reads this."})
-    with write_transaction():
-        lock_organisation(request.organisation_id)
-        refuse_former(request.organisation_id, actor, action=Action.REQUEST_END)
+    with acting(actor, Action.REQUEST_END, request.organisation_id):
         end_under_lock(
             request_id=request.number, actor=actor, reason=reason, seen_version=seen_version, now=now
         )

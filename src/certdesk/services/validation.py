@@ -39,7 +39,7 @@ from certdesk.domain.requests import OrganisationId, State, Status, Work
 from certdesk.domain.rules import RuleId, in_force
 from certdesk.services import runtime
 from certdesk.services.letters import letter, prose
-from certdesk.services.permissions import refuse_former, refuse_withdrawn
+from certdesk.services.permissions import acting, refuse_withdrawn
 from certdesk.store import audit
 from certdesk.store.apart import apart
 from certdesk.store.db import write_transaction
@@ -95,9 +95,7 @@ def add_domain(*, actor: Actor, organisation_id: OrganisationId, name: str, now:
     """Lists a domain for an organisation, with nothing proven yet; the same one again is the same row."""
     _may_ask(actor, organisation_id)
     adn = parse_dns_name(name.strip().lower(), allow_wildcard=False)
-    with write_transaction():
-        lock_organisation(organisation_id)
-        refuse_former(organisation_id, actor, action=Action.DOMAIN_ASK)
+    with acting(actor, Action.DOMAIN_ASK, organisation_id):
         return _listed(actor, organisation_id, adn, now=now)
 
 
@@ -169,9 +167,7 @@ def cancel_challenge(*, actor: Actor, challenge_id: int, now: datetime) -> None:
         raise NotFound("There is no such confirmation.")
     organisation_id = OrganisationId(row.domain.organisation_id)
     _may_ask(actor, organisation_id)
-    with write_transaction():
-        lock_organisation(organisation_id)
-        refuse_former(organisation_id, actor, action=Action.DOMAIN_ASK)
+    with acting(actor, Action.DOMAIN_ASK, organisation_id):
         if not _end(row, ChallengeOutcome.CANCELLED, now=now):
             raise StateConflict("This confirmation was used, cancelled or replaced in the meantime.")
         audit_domain(

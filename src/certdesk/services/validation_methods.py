@@ -26,7 +26,7 @@ from certdesk.domain.identifiers import is_ip_address
 from certdesk.domain.requests import OrganisationId
 from certdesk.domain.rules import RuleId, in_force
 from certdesk.services import runtime
-from certdesk.services.permissions import refuse_former, refuse_withdrawn
+from certdesk.services.permissions import acting, refuse_withdrawn
 from certdesk.services.proof_checks import check_all, check_proof, proven
 from certdesk.services.publications import (
     Publication,
@@ -178,9 +178,7 @@ def cancel_method_challenge(*, actor: Actor, challenge_id: int, now: datetime) -
     """
     row = _own_challenge(actor, challenge_id)
     organisation_id = OrganisationId(row.domain.organisation_id)
-    with write_transaction():
-        lock_organisation(organisation_id)
-        refuse_former(organisation_id, actor, action=Action.DOMAIN_ASK)
+    with acting(actor, Action.DOMAIN_ASK, organisation_id):
         if not _end(row, ChallengeOutcome.CANCELLED, now=now):
             raise StateConflict(GONE)
         _audit(row, "domain.challenge_cancel", actor=actor, now=now)
