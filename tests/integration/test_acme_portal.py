@@ -13,7 +13,7 @@ from certdesk.services.acme_credentials import end_account
 from certdesk.store.models import AcmeAccount, AuditEvent, EabCredential, Membership, RenewalAdvice
 from certdesk.store.selectors.acme import AccountStatus, find_accounts, find_credentials, get_account
 from certdesk.store.selectors.acme_orders import list_orders
-from certdesk.store.selectors.renewals import certificates_in_use
+from certdesk.store.selectors.operations import certificates_in_use
 from tests.harness.acme_client import AcmeClient
 from tests.integration.acme_support import AcmeWorld, credential
 from tests.integration.api_calls import Callers

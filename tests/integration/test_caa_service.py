@@ -476,4 +476,4 @@ def test_the_last_answer_counts_although_the_clock_was_put_back(w: World, dns: D
     last = CaaCheck.objects.get(request_id=number)
     last.pk, last.allowed, last.code, last.at = None, False, "caa.nobody", last.at - timedelta(minutes=5)
     last.save(force_insert=True)
-    assert not stored_answers(request_id=number, since=last.at)[WWW].answer.permits
+    assert not stored_answers(request_id=number, since=last.at)[WWW][1].permits

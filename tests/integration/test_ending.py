@@ -6,7 +6,7 @@ from django.core.mail import EmailMessage
 from django.urls import reverse
 
 from certdesk.services.requests import end_request
-from certdesk.services.revocation_notices import mail_revocation
+from certdesk.services.revocation import mail_revocation
 from certdesk.store.models import Certificate, Request
 from tests.harness.acme_client import AcmeClient, make_csr
 from tests.integration.acme_support import AcmeWorld

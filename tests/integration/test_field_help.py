@@ -12,7 +12,7 @@ from django.urls import get_resolver
 from certdesk.web.forms import PortalForm
 from certdesk.web.help import contents
 from certdesk.web.help.documents import document
-from certdesk.web.help.forms import FaqActForm
+from certdesk.web.help.faq import FaqActForm
 from certdesk.web.help.words import words_of_service
 
 pytestmark = pytest.mark.django_db

@@ -9,7 +9,7 @@ from django.urls import reverse
 from certdesk.domain.errors import InvalidInput, NotFound, StateConflict
 from certdesk.services import help as faq
 from certdesk.store.models import AuditEvent
-from certdesk.store.models.help import FaqVersion
+from certdesk.store.models.versions import FaqVersion
 from tests.integration.support import NOW, World, signed_in
 
 #: Refusals undo the whole transaction, which a test within one would not survive.

@@ -39,10 +39,10 @@ from certdesk.services.revocation import (
     Progress,
     drive_revocation,
     due_revocations,
+    mail_revocation,
     revoke_by_proof,
     revoke_certificate,
 )
-from certdesk.services.revocation_notices import mail_revocation
 from certdesk.store.models import (
     AcmeAccount,
     AuditEvent,

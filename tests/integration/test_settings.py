@@ -184,7 +184,7 @@ def test_r7_short_passwords_are_possible_and_warned_of(op: Actor) -> None:
     assert "The shortest password has 3 characters." in text
     assert "Short passwords are accepted" in text
     assert page.post(reverse("settings"), filled_in(password_min_length="2")).status_code == 422
-    assert runtime.current().password_min_length == 3
+    assert runtime.current().settings.password_min_length == 3
 
 
 def test_r25_the_name_of_the_ra_shows_in_status_pages_and_mails(op: Actor) -> None:

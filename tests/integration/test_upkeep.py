@@ -163,7 +163,7 @@ def test_warnings_go_out_but_for_a_bad_one(w: World, monkeypatch: pytest.MonkeyP
     steps: list[str] = []
     MethodChallenge.objects.filter(adn="one.ac.uk").update(adn="poison.ac.uk")
     real = audit.Deed
-    monkeypatch.setattr(audit, "Deed", lambda **given: _breaks() if "poison" in str(given) else real(**given))
+    monkeypatch.setattr(audit, "Deed", lambda *a, **k: _breaks() if "poison" in f"{a}{k}" else real(*a, **k))
     monkeypatch.setattr(proof_warnings, "_warn_of_sunset", lambda *, now: steps.append(str(now)))
     with pytest.raises(KeyError):
         proof_warnings.warn_ahead(now=NOW + 28 * DAY)

@@ -9,8 +9,7 @@ import pytest
 
 from certdesk.domain.acme_advice import ADVICE, advice_for, request_in, without_address
 from certdesk.domain.acme_problems import ProblemType
-from certdesk.web.acme.records import records_for
-from certdesk.web.acme.snippets import HIDDEN_KEY, Setup, snippets
+from certdesk.web.acme.snippets import HIDDEN_KEY, Setup, records_for, snippets
 
 SETUP = Setup(
     directory="https://certdesk.example.ac.uk/acme/directory",

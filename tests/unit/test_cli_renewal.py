@@ -220,7 +220,7 @@ def test_a_run_that_dies_anywhere_is_taken_up_without_a_second_request(
     requests = len(desk.numbers)
     where = {
         "begin": (renewal, "send"),
-        "upload": (Home, "sent"),
+        "upload": (Home, "note"),
         "sent": (renewal, "finish"),
         "save": (Home, "install"),
         "install": (Path, "symlink_to"),

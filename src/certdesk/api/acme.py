@@ -227,12 +227,7 @@ def create(
     `Idempotent-Replayed: true` says that an earlier call had made it; that its key was shown is recorded.
     """
     actor = actor_of(request)
-    limits = Limits(
-        suffixes=tuple(body.names),
-        profile_id=body.profile,
-        max_accounts=body.max_accounts,
-        expires_at=body.expires_at,
-    )
+    limits = Limits(tuple(body.names), body.profile, body.max_accounts, body.expires_at)
     made = create_credential(
         actor=actor,
         organisation_id=organisation_of(actor, body.organisation),

@@ -21,17 +21,12 @@ from certdesk.api.schemas import ROOT, Moment, Page, ProblemOut, Row
 from certdesk.dcv.email_challenge import mailboxes
 from certdesk.domain.actors import Actor
 from certdesk.domain.deadlines import Deadline
-from certdesk.domain.errors import NotFound
+from certdesk.domain.errors import existing
 from certdesk.services.ended_validations import end_validation
 from certdesk.services.validation import add_domain, ask_by_email, cancel_challenge
 from certdesk.store.selectors.caa import CaaRow, caa_of_domain
 from certdesk.store.selectors.domains import Standing
-from certdesk.store.selectors.organisations import (
-    DomainRow,
-    ValidationRow,
-    list_domains,
-    list_organisations,
-)
+from certdesk.store.selectors.organisations import DomainRow, ValidationRow, list_domains, list_organisations
 from certdesk.store.selectors.proofs import OpenChallenge
 from certdesk.store.selectors.validation import DomainDetail, get_domain
 
@@ -334,10 +329,8 @@ def _ask(actor: Actor, detail: DomainDetail, mailbox: str) -> Status[object]:
 
 
 def _challenge(detail: DomainDetail, challenge_id: int) -> OpenChallenge:
-    found = next((one for one in detail.domain.awaited if one.id == challenge_id), None)
-    if found is None:
-        raise NotFound("There is no such confirmation.")
-    return found
+    found = (one for one in detail.domain.awaited if one.id == challenge_id)
+    return existing(next(found, None), "There is no such confirmation.")
 
 
 def _challenges(detail: DomainDetail) -> list[dict[str, object]]:
@@ -364,6 +357,5 @@ def _one(actor: Actor, domain_id: int) -> DomainDetail:
 
 
 def _row(actor: Actor, domain_id: int) -> DomainRow:
-    if found := next((row for row in list_domains(actor=actor) if row.id == domain_id), None):
-        return found
-    raise NotFound("There is no such domain.")
+    found = (row for row in list_domains(actor=actor) if row.id == domain_id)
+    return existing(next(found, None), "There is no such domain.")

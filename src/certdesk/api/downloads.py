@@ -125,7 +125,5 @@ def _as_form(files: IssuedFiles, form: Form) -> HttpResponse:
 
 def _file(content: bytes, *, media_type: str, name: str) -> HttpResponse:
     return HttpResponse(
-        content,
-        content_type=media_type,
-        headers={"Content-Disposition": f'attachment; filename="{name}"'},
+        content, content_type=media_type, headers={"Content-Disposition": f'attachment; filename="{name}"'}
     )

@@ -37,10 +37,20 @@ def guard(view: View) -> View:
     @wraps(view)
     def call(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         started = time.perf_counter()
-        request_id = _request_id(request)
+        given = request.META.get("HTTP_X_REQUEST_ID", "")
+        request_id = given if _SAFE_ID.fullmatch(given) else secrets.token_hex(16)
         with structlog.contextvars.bound_contextvars(request_id=request_id):
             response = _answer(view, request, *args, **kwargs)
-            _log(request, response, started)
+            actor = getattr(request, "auth", None)
+            match = request.resolver_match
+            log.info(
+                "api.call",
+                method=request.method,
+                route=match.route if match else "",
+                status=response.status_code,
+                actor=actor.label if isinstance(actor, Actor) else "",
+                ms=round((time.perf_counter() - started) * 1000, 1),
+            )
         response["X-Request-ID"] = request_id
         response.headers.setdefault("Cache-Control", "private, no-store")
         return response
@@ -50,7 +60,8 @@ def guard(view: View) -> View:
 
 
 def _answer(view: View, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-    if _length(request) > MAX_BODY:
+    told = request.META.get("CONTENT_LENGTH") or "0"
+    if told.isascii() and told.isdecimal() and len(told) < 20 and int(told) > MAX_BODY:  # noqa: PLR2004 - digits
         return TOO_LARGE.response()
     if request.method not in METHODS:
         return _not_allowed(HttpResponseNotAllowed(METHODS))
@@ -72,11 +83,6 @@ def _answer(view: View, request: HttpRequest, *args: Any, **kwargs: Any) -> Http
     return response
 
 
-def _length(request: HttpRequest) -> int:
-    told = request.META.get("CONTENT_LENGTH") or "0"
-    return int(told) if told.isascii() and told.isdecimal() and len(told) < 20 else 0  # noqa: PLR2004 - digits
-
-
 def _not_allowed(response: HttpResponse) -> HttpResponse:
     allowed = response["Allow"]
     return Problem(
@@ -86,21 +92,3 @@ def _not_allowed(response: HttpResponse) -> HttpResponse:
         detail=f"Use one of: {allowed}.",
         headers={"Allow": allowed},
     ).response()
-
-
-def _request_id(request: HttpRequest) -> str:
-    given = request.META.get("HTTP_X_REQUEST_ID", "")
-    return given if _SAFE_ID.fullmatch(given) else secrets.token_hex(16)
-
-
-def _log(request: HttpRequest, response: HttpResponse, started: float) -> None:
-    actor = getattr(request, "auth", None)
-    match = request.resolver_match
-    log.info(
-        "api.call",
-        method=request.method,
-        route=match.route if match else "",
-        status=response.status_code,
-        actor=actor.label if isinstance(actor, Actor) else "",
-        ms=round((time.perf_counter() - started) * 1000, 1),
-    )

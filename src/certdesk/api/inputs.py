@@ -38,7 +38,15 @@ class BodyParser(Parser):
     def parse_body(self, request: HttpRequest) -> DictStrAny:
         """The body, not yet validated. Raises Unacceptable, InvalidInput."""
         if request.content_type == "multipart/form-data":
-            return _form(request)
+            files = request.FILES.getlist("csr")
+            if set(request.FILES) - {"csr"} or len(files) > 1:
+                raise InvalidInput("Send one file, in the field “csr”.", {"csr": "Send one CSR at a time."})
+            fields = FormFields(request.POST.items())
+            if "names" in request.POST:
+                fields["names"] = request.POST.getlist("names")
+            if files:
+                fields["csr"] = files[0].read(MAX_UPLOAD + 1)
+            return fields
         if request.content_type != "application/json":
             raise Unacceptable(UNSUPPORTED)
         try:
@@ -46,18 +54,6 @@ class BodyParser(Parser):
         except ValueError:
             raise Unacceptable(NOT_JSON) from None
         return told
-
-
-def _form(request: HttpRequest) -> FormFields:
-    files = request.FILES.getlist("csr")
-    if set(request.FILES) - {"csr"} or len(files) > 1:
-        raise InvalidInput("Send one file, in the field “csr”.", fields={"csr": "Send one CSR at a time."})
-    fields = FormFields(request.POST.items())
-    if "names" in request.POST:
-        fields["names"] = request.POST.getlist("names")
-    if files:
-        fields["csr"] = files[0].read(MAX_UPLOAD + 1)
-    return fields
 
 
 class Body(BaseModel):
@@ -133,7 +129,7 @@ def organisation_of(actor: Actor, slug: str) -> OrganisationId:
     if len(actor.organisation_ids) == 1:
         (only,) = actor.organisation_ids
         return only
-    raise InvalidInput("Say for which organisation.", fields={"organisation": "Give its short name (slug)."})
+    raise InvalidInput("Say for which organisation.", {"organisation": "Give its short name (slug)."})
 
 
 def organisation_filter(actor: Actor, slug: str) -> OrganisationId | None:

@@ -11,7 +11,7 @@ from certdesk.api.auth import actor_of
 from certdesk.api.inputs import Body, ShortText, Text
 from certdesk.api.schemas import ROOT, Moment, Page, ProblemOut, Row
 from certdesk.domain.actors import Action, Actor, OrgRole, can
-from certdesk.domain.errors import NotAuthorized, NotFound
+from certdesk.domain.errors import NotAuthorized, existing
 from certdesk.domain.identifiers import parse_dns_name
 from certdesk.services.organisations import WAYS, Evidence, validate_domain
 from certdesk.services.people import disable_account, enable_account
@@ -206,6 +206,4 @@ def _member(actor: Actor, slug: str, user_id: int) -> Member:
     if not can(actor, Action.MEMBERS_MANAGE, organisation_id=organisation.id):
         raise NotAuthorized("Only a manager of the organisation, or an RA officer, looks after its people.")
     people = list_members(actor=actor, organisation_id=organisation.id)
-    if found := next((one for one in people if one.user_id == user_id), None):
-        return found
-    raise NotFound("There is no such person.")
+    return existing(next((one for one in people if one.user_id == user_id), None), "There is no such person.")

@@ -71,7 +71,7 @@ _ADVICE = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Problem:
     """One problem document and the headers that go with it."""
 
@@ -126,10 +126,7 @@ NO_SUCH_ADDRESS = Problem(
     detail="The API has no such address. See /api/v1/openapi.json for all there are.",
 )
 TOO_LARGE = Problem(
-    status=413,
-    code="request.too_large",
-    title="Too much was sent",
-    detail="A CSR is at most 64 KB; send the CSR alone.",
+    413, "request.too_large", "Too much was sent", "A CSR is at most 64 KB; send the CSR alone."
 )
 TOO_SLOW = Problem(
     status=408,
@@ -183,15 +180,7 @@ def problem_of(error: errors.CertdeskError, *, in_query: bool = False) -> Proble
         headers["Retry-After"] = str(error.retry_after)
     elif status == 503:  # noqa: PLR2004 - Service Unavailable
         headers["Retry-After"] = str(RETRY_SECONDS)
-    return Problem(
-        status=status,
-        code=error.code,
-        title=kind.title,
-        detail=error.detail,
-        errors=found,
-        extra=extra,
-        headers=headers,
-    )
+    return Problem(status, error.code, kind.title, error.detail, found, extra, headers)
 
 
 def register(api: NinjaAPI) -> None:

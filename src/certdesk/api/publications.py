@@ -14,7 +14,7 @@ from pydantic import ConfigDict, Field
 from certdesk.api.auth import actor_of
 from certdesk.api.schemas import ROOT, Moment, Page, ProblemOut, Row
 from certdesk.domain.actors import Actor
-from certdesk.domain.errors import NotFound
+from certdesk.domain.errors import existing
 from certdesk.domain.evidence import Method
 from certdesk.services.persistent import check_record_now, record_of, stop_watching, watch_record
 from certdesk.services.publications import DnsRecord, Publication
@@ -134,9 +134,8 @@ def _open(actor: Actor, domain_id: int, method: str) -> Open | None:
     if method == Method.DNS_PERSIST and record_of(domain_id) is not None:
         return None
     running = open_challenges_of(actor=actor, domain_id=domain_id, now=timezone.now())
-    if found := next((one for one in running if one.method == method), None):
-        return found
-    raise NotFound("Nothing is to be published for this domain in this way.")
+    found = (one for one in running if one.method == method)
+    return existing(next(found, None), "Nothing is to be published for this domain in this way.")
 
 
 def _publications(actor: Actor, domain_id: int) -> list[dict[str, object]]:

@@ -16,15 +16,35 @@ from certdesk.backends.embedded import EmbeddedConfig, create_authority
 from certdesk.backends.registry import load_backends
 from certdesk.backends.scripted import DEMO_RULES
 from certdesk.conf.config import Config
-from certdesk.conf.network import configured_network
 from certdesk.conf.perspectives import caa_asker, corroborated, make_coordinator, ruled_perspectives
+from certdesk.dcv.base import Network
+from certdesk.dcv.network import SYSTEM, make_network
 from certdesk.dcv.registry import load_validators
+from certdesk.dcv.resolver import Dnssec, servers_of_this_host
 from certdesk.domain.errors import InvalidInput, Misconfigured
 from certdesk.domain.known_keys import NO_LIST
 from certdesk.domain.policy_file import NO_FILE, PORTAL, PolicyFile, read_policy
 from certdesk.domain.settings import ServiceSettings, changed
 from certdesk.services.known_keys import KnownKeysFolder
 from certdesk.services.runtime import AcmeSettings, CaaSettings, Persistence, Runtime, configure, look_again
+
+
+def configured_network(config: Config) -> Network | None:
+    """The resolver and the fetcher; None on a host without a resolver. Raises Misconfigured."""
+    if not config.dns_servers and not servers_of_this_host():
+        return None
+    try:
+        return make_network(
+            resolvers=config.dns_servers or (SYSTEM,),
+            dnssec=Dnssec(config.dns_dnssec),
+            allowed_networks=config.dcv_allowed_networks,
+            http_port=config.dcv_http_port,
+            https_port=config.dcv_tls_port,
+        )
+    except ValueError as error:
+        told = f"CERTDESK_DNS_SERVERS or CERTDESK_DCV_ALLOWED_NETWORKS can't be used: {error}."
+        raise Misconfigured(told) from None
+
 
 log = structlog.get_logger()
 

@@ -14,7 +14,7 @@ from certdesk.domain.actors import SYSTEM
 from certdesk.domain.policy_file import PORTAL
 from certdesk.services import runtime
 from certdesk.services.runtime import Runtime
-from certdesk.store.selectors.history import unknown_slugs
+from certdesk.store.selectors.operations import unknown_slugs
 from certdesk.store.selectors.settings import latest_settings
 
 

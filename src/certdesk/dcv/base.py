@@ -50,7 +50,7 @@ class Network:
     fetcher: Fetcher
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Record:
     """What was asked, of whom, and what came back: JSON, kept whatever the outcome, no secrets.
 
@@ -87,7 +87,7 @@ class Validated:
     record: Record
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class NotValidated:
     """The proof was not found, with the reason and the evidence of having looked."""
 
@@ -128,13 +128,11 @@ def refused_wildcard(challenge: Challenge, *, now: datetime) -> NotValidated | N
     if not challenge.wildcard or METHODS[challenge.method].covers_subdomains:
         return None
     return NotValidated(
-        problem=Problem(
+        Problem(
             code="dcv.wildcard",
             detail=f"This method can't show control of *.{challenge.adn}. Use a DNS method for wildcards.",
         ),
-        record=Record(
-            method=challenge.method, adn=challenge.adn, asked="nothing", answered="not asked", at=now
-        ),
+        Record(method=challenge.method, adn=challenge.adn, asked="nothing", answered="not asked", at=now),
     )
 
 

@@ -88,13 +88,8 @@ class FetchConfig:
     user_agent: str = "Certdesk domain validation"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Target:
-    """One URL, taken apart once: what is judged is what is connected to."""
-
-    url: httpx2.URL
-    host: str
-    port: int
+#: One URL, taken apart once, with its host and port: what is judged is what is connected to.
+_Target = tuple[httpx2.URL, str, int]
 
 
 class SafeFetcher:
@@ -116,21 +111,21 @@ class SafeFetcher:
             target = _target(base, url, ip_address="" if redirects else ip_address)
             if isinstance(target, NotFetched):
                 return replace(target, redirects=redirects)
-            context = None
-            if target.url.scheme == "https":
+            (at, host, port), context = target, None
+            if at.scheme == "https":
                 context = unverified_context()
                 context.set_alpn_protocols(["http/1.1"])
-            connection = self._connected(target.host, target.port, context, target.host, deadline)
+            connection = self._connected(host, port, context, host, deadline)
             if isinstance(connection, NotFetched):
                 return replace(connection, redirects=redirects)
             with connection:
-                response, location = self._response(target, connection)
+                response, location = self._response(at, host, connection)
             if not location:
                 return replace(response, redirects=redirects)
             if len(redirects) == self._config.max_redirects:
                 told = f"There are more than {self._config.max_redirects} redirects one after the other."
                 return NotFetched(code="fetch.redirects", detail=told, redirects=redirects)
-            base, url = target.url, location
+            base, url = at, location
             redirects += (_shown(url),)
 
     def connect_tls_alpn(self, host: str) -> bytes | NotFetched:
@@ -203,11 +198,13 @@ class SafeFetcher:
             return NotFetched(code="fetch.tls", detail=told, address=connection.address)
         return connection
 
-    def _response(self, target: _Target, connection: Connection) -> tuple[Fetched | NotFetched, str]:
+    def _response(
+        self, url: httpx2.URL, host: str, connection: Connection
+    ) -> tuple[Fetched | NotFetched, str]:
         """One request's response, cut at the limit, and where it points to if it is to be followed."""
         http = h11.Connection(h11.CLIENT)
         headers = [
-            (b"Host", target.url.netloc),
+            (b"Host", url.netloc),
             (b"User-Agent", self._config.user_agent.encode("ascii")),
             (b"Accept", b"*/*"),
             (b"Accept-Encoding", b"identity"),
@@ -215,7 +212,7 @@ class SafeFetcher:
         ]
         head, body = None, b""
         try:
-            request = http.send(h11.Request(method="GET", target=target.url.raw_path, headers=headers))
+            request = http.send(h11.Request(method="GET", target=url.raw_path, headers=headers))
             connection.send((request or b"") + (http.send(h11.EndOfMessage()) or b""))
             while len(body) <= self._config.max_body:
                 event = http.next_event()
@@ -230,9 +227,9 @@ class SafeFetcher:
         except TimeoutError:
             return _timed_out(connection.address), ""
         except (OSError, h11.ProtocolError) as error:
-            return _no_http(error, target.host, connection.address), ""
+            return _no_http(error, host, connection.address), ""
         if head is None:
-            return _no_http(EOFError(), target.host, connection.address), ""
+            return _no_http(EOFError(), host, connection.address), ""
         locations = [value for name, value in head.headers if name == b"location"]
         follows = head.status_code in _FOLLOWED and len(locations) == 1
         response = Fetched(
@@ -265,7 +262,7 @@ def _target(base: httpx2.URL | None, url: str, *, ip_address: str) -> _Target | 
     if is_ip_address(host.strip("[]")) and host != ip_address:
         told = "A URL with an IP address instead of a name is not followed."
         return NotFetched(code="fetch.ip_literal", detail=told)
-    return _Target(url=parsed, host=host, port=port)
+    return parsed, host, port
 
 
 def _not_public(what: str, address: str) -> NotFetched:

@@ -19,7 +19,7 @@ MAX_SUFFIXES = 100
 MAX_ACCOUNTS = 100_000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Limits:
     """The limits of a credential. `suffixes`: these names and all below them; empty or None: no limit."""
 
@@ -88,12 +88,7 @@ def credential_obstacles(
         detail = f"The credential of this account is limited to {allowed}. A manager can change that."
         return refused_identifiers(
             [
-                Subproblem(
-                    type=ProblemType.REJECTED_IDENTIFIER,
-                    detail=f"{name}: {detail}",
-                    name=name,
-                    identifier_type=identifier_type(name),
-                )
+                Subproblem(ProblemType.REJECTED_IDENTIFIER, f"{name}: {detail}", name, identifier_type(name))
                 for name in outside
             ]
         )
@@ -118,5 +113,5 @@ def checked_limits(limits: Limits, *, now: datetime) -> Limits:
     if limits.is_over(now=now):
         problems["expires_at"] = "Choose a time in the future, or leave it empty."
     if problems:
-        raise InvalidInput("The credential can't be limited like this.", fields=problems)
+        raise InvalidInput("The credential can't be limited like this.", problems)
     return replace(limits, suffixes=tuple(names))

@@ -60,7 +60,7 @@ STATUS: Mapping[ProblemType, int] = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Subproblem:
     """What is wrong with one identifier (RFC 8555 6.7.1)."""
 

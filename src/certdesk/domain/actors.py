@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from certdesk.domain.errors import MissingScope
+from certdesk.domain.errors import MissingScope, NotAuthorized, Refused
 from certdesk.domain.requests import OrganisationId, UserId
 
 
@@ -47,7 +47,7 @@ class Scope(StrEnum):
 LIMITED_SCOPES = frozenset({Scope.DECIDE, Scope.MANAGE})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Token:
     """The API token that somebody acts with. `limit` says why it may not decide or manage now, if so."""
 
@@ -248,6 +248,19 @@ def can(actor: Actor, action: Action, *, organisation_id: OrganisationId | None 
             told = f"The scope “{needed}” is off for this token. {actor.token.limit}"
             raise MissingScope(told, scope=needed)
     return True
+
+
+def require(
+    actor: Actor,
+    action: Action,
+    told: str,
+    *,
+    organisation_id: OrganisationId | None = None,
+    refuse: type[Refused] = NotAuthorized,
+) -> None:
+    """Passes who may do this; refuses others with these words. Raises MissingScope as `can` does."""
+    if not can(actor, action, organisation_id=organisation_id):
+        raise refuse(told)
 
 
 def may_enable(actor: Actor, disabled_by: Side) -> bool:

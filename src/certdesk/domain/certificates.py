@@ -21,8 +21,8 @@ from cryptography.x509.oid import NameOID, PublicKeyAlgorithmOID
 from certdesk.domain.csr import Csr
 from certdesk.domain.findings import Check, Verdict
 from certdesk.domain.identifiers import is_ip_address
-from certdesk.domain.policy import Facts, OrganisationFacts
-from certdesk.domain.profiles import PROFILES, Profile
+from certdesk.domain.policy import Facts
+from certdesk.domain.profiles import PROFILES
 from certdesk.domain.rules import RuleId, in_force
 
 
@@ -48,39 +48,6 @@ class Intent:
     serial: int | None = None
     tbs: bytes | None = None
     server_software: str = ""  # for CAs that take it
-
-
-def intent_for(
-    *,
-    key: str,
-    backend: str,
-    profile: Profile,
-    csr_der: bytes,
-    spki_der: bytes,
-    names: tuple[str, ...],
-    organisation: OrganisationFacts,
-    validity: tuple[datetime, datetime],
-    server_software: str,
-) -> Intent:
-    """What a CA is asked for, from facts that were judged. `key` names this attempt to the CA, once."""
-    return Intent(
-        idempotency_key=key,
-        backend=backend,
-        profile_id=profile.id,
-        profile_version=profile.version,
-        csr_der=csr_der,
-        spki_der=spki_der,
-        names=names,
-        subject=server_subject(
-            names=names,
-            organisation=organisation.legal_name,
-            country=organisation.country,
-            locality=organisation.locality,
-        ),
-        not_before=validity[0],
-        not_after=validity[1],
-        server_software=server_software,
-    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

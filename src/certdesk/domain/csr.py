@@ -235,6 +235,7 @@ def read_csr(upload: bytes, *, ip_addresses: bool = False) -> Csr:
     key_checks = check_key(key)
     # Proof that the sender holds the private key. For acceptable keys only: others may cost much.
     provable = all(check.verdict is Verdict.PASS for check in (algorithm_check, *key_checks))
+    told = "has characters that do not print. Type it again by hand."
     return Csr(
         der=der,
         sha256=hashlib.sha256(der).hexdigest(),
@@ -249,7 +250,16 @@ def read_csr(upload: bytes, *, ip_addresses: bool = False) -> Csr:
             algorithm_check,
             *key_checks,
             *([_signature(request)] if provable else []),
-            *_subject_checks(subject),
+            *(
+                Check(
+                    "subject.control",
+                    Verdict.REFUSE,
+                    f"The subject field {one.name} {told}",
+                    seen=quoted(one.value),
+                )
+                for one in subject
+                if any(not char.isprintable() for char in one.value)
+            ),
             *name_checks,
             _extensions_ignored(extensions),
             *_challenge_password(info),
@@ -428,17 +438,6 @@ def _signature(request: x509.CertificateSigningRequest) -> Check:
 
 def _passed(code: str, told: str, seen: str = "") -> Check:
     return Check(code, Verdict.PASS, told, seen=seen)
-
-
-def _subject_checks(subject: tuple[SubjectAttribute, ...]) -> tuple[Check, ...]:
-    told = "has characters that do not print. Type it again by hand."
-    return tuple(
-        Check(
-            "subject.control", Verdict.REFUSE, f"The subject field {one.name} {told}", seen=quoted(one.value)
-        )
-        for one in subject
-        if any(not char.isprintable() for char in one.value)
-    )
 
 
 def _extensions_ignored(extensions: tuple[str, ...]) -> Check:

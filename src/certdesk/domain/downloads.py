@@ -49,7 +49,7 @@ def java_truststore(chain: tuple[bytes, ...]) -> bytes:
     return pkcs12.serialize_java_truststore([root], BestAvailableEncryption(TRUSTSTORE_PASSWORD.encode()))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Form:
     """A form of a certificate: how its file's name ends, its media type, and how it is made of a chain."""
 
@@ -60,9 +60,7 @@ class Form:
 
 #: Every form but the zip, by the name that addresses and the API have for it.
 FORMS: Mapping[str, Form] = {
-    "fullchain": Form(
-        ending="-fullchain.pem", media_type="application/pem-certificate-chain", make=fullchain_pem
-    ),
+    "fullchain": Form("-fullchain.pem", "application/pem-certificate-chain", fullchain_pem),
     "pem": Form(ending=".pem", media_type="application/x-pem-file", make=lambda chain: to_pem(chain[0])),
     "chain": Form(ending="-chain.pem", media_type="application/pem-certificate-chain", make=chain_pem),
     "der": Form(ending=".der", media_type="application/pkix-cert", make=lambda chain: chain[0]),

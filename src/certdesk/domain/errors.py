@@ -4,6 +4,10 @@ Three families: `Refused` (the caller can put it right), `BackendError` (the CA'
 `InvariantViolated` (our own bug: the detail goes to the log, never to a person).
 """
 
+from typing import TypeVar
+
+T = TypeVar("T")
+
 
 class CertdeskError(Exception):
     """An expected failure: a stable `code` for machines and a `detail` that tells a person what to do."""
@@ -46,7 +50,7 @@ class InvalidInput(Refused):
 
     code = "input.invalid"
 
-    def __init__(self, detail: str, *, fields: dict[str, str] | None = None, code: str | None = None) -> None:
+    def __init__(self, detail: str, fields: dict[str, str] | None = None, *, code: str | None = None) -> None:
         super().__init__(detail, code=code)
         self.fields = fields or {}
 
@@ -71,6 +75,13 @@ class NotFound(Refused):
     """There is no such object for this actor: a foreign object is never told from a missing one."""
 
     code = "not_found"
+
+
+def existing(row: T | None, told: str) -> T:
+    """The object, where there is one. Raises NotFound with these words."""
+    if row is None:
+        raise NotFound(told)
+    return row
 
 
 class StateConflict(Refused):

@@ -44,7 +44,7 @@ class KnownKeys:
 
     def find(self, number: int) -> str | None:
         """The name of the list that has this key, or None; a binary search, some 25 steps for 30 million."""
-        wanted = _hash(number)
+        wanted = hashlib.sha256(number.to_bytes((number.bit_length() + 7) // 8)).digest()[:_HASH]
         low, high = 0, len(self)
         while low < high:
             middle = (low + high) // 2
@@ -84,7 +84,3 @@ def check_known(spki_der: bytes, known: KnownKeys, *, now: datetime) -> Check:
     age = "1 day old" if days == 1 else f"{days} days old"
     told = f"The key is not among {len(known):,} known compromised keys."
     return Check("key.known", Verdict.PASS, told, seen=f"list of {known.as_of:%-d %B %Y}, {age}")
-
-
-def _hash(number: int) -> bytes:
-    return hashlib.sha256(number.to_bytes((number.bit_length() + 7) // 8)).digest()[:_HASH]

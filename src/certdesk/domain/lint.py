@@ -34,7 +34,7 @@ class Severity(StrEnum):
     DEBUG = "DEBUG"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Finding:
     """One rule that a certificate breaks or that is worth a word; `code` is pkilint's."""
 
@@ -131,11 +131,7 @@ def lint_part(node: PDUNode, *, is_ov: bool) -> tuple[Finding, ...]:
             _collect(validator, node, results)
     _collect(validators, node, results)
     findings = tuple(
-        Finding(
-            code=described.finding.code,
-            severity=Severity(described.finding.severity.name),
-            message=described.message or "",
-        )
+        Finding(described.finding.code, Severity(described.finding.severity.name), described.message or "")
         for result in results
         for described in result.finding_descriptions
         if not _is_exempt(described.finding.code, result.node)

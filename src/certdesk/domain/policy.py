@@ -81,7 +81,7 @@ class Facts:
     stopped: tuple[tuple[DnsName, int], ...] = ()  # with the request that the RA has stopped
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Decision:
     """The outcome, every check behind it in a stable order, and the digests that pin both down."""
 
@@ -112,12 +112,7 @@ def decide(facts: Facts, rules: Rules, *, now: datetime) -> Decision:
     for a person (deny by default).
     """
     checks = explained(judge(facts, rules, now=now))
-    return Decision(
-        outcome=outcome_of(checks),
-        checks=checks,
-        content_digest=content_digest(facts),
-        policy_digest=rules.digest,
-    )
+    return Decision(outcome_of(checks), checks, content_digest(facts), rules.digest)
 
 
 def judge(facts: Facts, rules: Rules, *, now: datetime) -> tuple[Check, ...]:

@@ -33,7 +33,7 @@ MAX_TITLE = 100
 Values = Mapping[str, object]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False)
 class PolicyFile:
     """A policy that was read; without a file, one that changes nothing.
 
@@ -104,7 +104,7 @@ def read_policy(text: str) -> PolicyFile:
 
 
 def _bad(problems: dict[str, str]) -> InvalidInput:
-    return InvalidInput("The policy can't be used.", fields=problems)
+    return InvalidInput("The policy can't be used.", problems)
 
 
 class _Reader:
@@ -128,10 +128,7 @@ class _Reader:
             if section == "profile" and name not in PROFILES:
                 self._wrong("", f"profile.{name}", _no_such(name, PROFILES, what="profile"))
         return PolicyFile(
-            version=self._label(tables, "version", required=True),
-            title=self._label(tables, "title"),
-            default=default,
-            overrides=overrides,
+            self._label(tables, "version", required=True), self._label(tables, "title"), default, overrides
         )
 
     def _values(self, place: str, table: object) -> Values:

@@ -40,7 +40,7 @@ class KeyKind:
         return cls(rest) if algorithm == "EC" and rest else None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class KeyUses:
     """Where the service has met a public key before.
 

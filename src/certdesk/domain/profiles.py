@@ -43,10 +43,7 @@ _TLS_SERVER = Profile(
     eku=(SERVER_AUTH,),
     # Only RSA key transport enciphers a key; an EC key in TLS does nothing but sign (BR 7.1.2.7.11).
     key_usage=MappingProxyType(
-        {
-            "rsa": frozenset({"digital_signature", "key_encipherment"}),
-            "ec": frozenset({"digital_signature"}),
-        }
+        {"rsa": frozenset({"digital_signature", "key_encipherment"}), "ec": frozenset({"digital_signature"})}
     ),
     term_years=(1, 2, 3),
 )
@@ -65,7 +62,7 @@ def profile(profile_id: str) -> Profile:
         offered = ", ".join(sorted(PROFILES))
         advice = f"Choose one of the profiles on offer: {offered}."
         told = f"There is no profile “{profile_id}”. {advice}"
-        raise InvalidInput(told, fields={"profile": advice}) from None
+        raise InvalidInput(told, {"profile": advice}) from None
 
 
 def allows_ip_addresses(profile_id: str) -> bool:
@@ -88,7 +85,7 @@ def validity(profile: Profile, *, duration_years: int, now: datetime) -> tuple[d
         offered = ", ".join(str(years) for years in profile.term_years)
         advice = f"Choose a duration of {offered} years."
         told = f"A duration of {duration_years} years is not on offer. {advice}"
-        raise InvalidInput(told, fields={"duration_years": advice})
+        raise InvalidInput(told, {"duration_years": advice})
     not_before = now.astimezone(UTC).replace(microsecond=0) - BACKDATE
     year = not_before.year + duration_years
     try:

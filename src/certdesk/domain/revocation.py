@@ -69,7 +69,7 @@ OVER = frozenset({CertificateStatus.EXPIRED, CertificateStatus.REVOKED})
 SOON = timedelta(days=30)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Standing:
     """What a certificate's status is computed from. Newer ones have higher ids."""
 
@@ -119,7 +119,7 @@ def reason_coded(code: int) -> RevocationReason:
     if code not in _CODES:
         raise InvalidInput(
             f"{code} is not the number of a reason for a revocation here.",
-            fields={"reason": f"Choose one of: {', '.join(reason.value for reason in RevocationReason)}."},
+            {"reason": f"Choose one of: {', '.join(reason.value for reason in RevocationReason)}."},
             code="revocation.bad_reason",
         )
     return _CODES[code]

@@ -69,7 +69,7 @@ def changed(settings: ServiceSettings, values: Mapping[str, object], *, now: dat
         except ValueError as error:
             problems[name] = str(error)
     if problems:
-        raise InvalidInput("The settings can't be changed like this.", fields=problems)
+        raise InvalidInput("The settings can't be changed like this.", problems)
     return replace(settings, **accepted)  # type: ignore[arg-type] # each parser returns its field's type
 
 

@@ -13,7 +13,7 @@ from certdesk.services import (
     perspectives,
     proof_warnings,
     reminders,
-    revocation_notices,
+    revocation,
 )
 
 #: What is written when a job is done, in one transaction with the others that were done in the same round.
@@ -74,7 +74,7 @@ HANDLERS: dict[str, Callable[..., Note | None]] = {
     "mail_password_reset": mail_password_reset,
     "alert_officers": alert_officers,
     "mail_lapsing": mail_lapsing,
-    "mail_revocation": _now(revocation_notices.mail_revocation),
+    "mail_revocation": _now(revocation.mail_revocation),
     "mail_sunset": _now(proof_warnings.mail_sunset),
     "mail_perspectives": _now(perspectives.mail_perspectives),
     "mail_unproven": _now(proof_warnings.mail_unproven),

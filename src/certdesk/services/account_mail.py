@@ -93,7 +93,7 @@ def mail_account(*, user_id: int, occasion: Occasion, by: str, now: datetime) ->
     letter(
         subject=subject,
         blocks=(
-            prose(opening.format(by=by, service=rt.service_name, home=home if homes else "")),
+            prose(opening.format(by=by, service=rt.settings.service_name, home=home if homes else "")),
             table({"User name": user.username, "Portal": f"{rt.base_url}/"}),
             choose,
             prose(f"If you did not expect this, tell {whom}."),
@@ -110,7 +110,7 @@ def mail_reset(user: User) -> None:
     letter(
         subject="Reset your password",
         blocks=(
-            prose(f"Someone asked to reset the password of your account at {rt.service_name}."),
+            prose(f"Someone asked to reset the password of your account at {rt.settings.service_name}."),
             table({"User name": user.username}),
             f"Choose a new password here. The link works once, within an hour:\n{rt.base_url}{path}",
             prose("If it was not you, do nothing: your password stays as it is."),

@@ -1,11 +1,10 @@
 """ACME accounts (RFC 8555 7.3): registered with an EAB credential, which binds them to an organisation."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from django.db import IntegrityError, transaction
-from django.db.models import QuerySet
 
 from certdesk.domain.acme_credentials import Standing, account_obstacle, credential_obstacles
 from certdesk.domain.acme_problems import AcmeRefused, ProblemType, malformed
@@ -57,7 +56,8 @@ def account_by_key(key: AccountKey) -> AcmeAccount | None:
 
     Raises AcmeRefused: badPublicKey for a blocked key, unauthorized for an account that has ended.
     """
-    row = _accounts().filter(spki_sha256=key.spki_sha256).first()
+    found = AcmeAccount.objects.filter(spki_sha256=key.spki_sha256)
+    row = found.select_related("credential", "organisation").first()
     _refuse_blocked(key, None if row is None else row.organisation_id)
     if row is not None:
         _refuse(account_obstacle(_standing(row)))
@@ -250,19 +250,7 @@ def record(
     account: AcmeAccount, action: str, *, now: datetime, data: Mapping[str, object] | None = None
 ) -> None:
     """One audit event about an account, by the account itself."""
-    audit.record(
-        actor=actor_of(account),
-        action=action,
-        object_type="acme_account",
-        object_id=account.pk,
-        organisation_id=account.organisation_id,
-        now=now,
-        data=data,
-    )
-
-
-def _accounts() -> QuerySet[AcmeAccount]:
-    return AcmeAccount.objects.select_related("credential", "organisation")
+    audit.record(actor_of(account), action, account.pk, account.organisation_id, now=now, data=data)
 
 
 def _standing(account: AcmeAccount, *, is_key_blocked: bool = False) -> Standing:
@@ -296,7 +284,14 @@ def _create(
     if limits.is_over(now=now):
         raise AcmeRefused(ProblemType.UNAUTHORIZED, _NOT_BOUND, status=401)
     _refuse_blocked(key, credential.organisation_id)
-    _refuse_crowd(credential, has_room=limits.has_room)
+    if limits.max_accounts is not None:
+        used = AcmeAccount.objects.filter(credential=credential, deactivated_at__isnull=True).count()
+        if not limits.has_room(used):
+            raise AcmeRefused(
+                ProblemType.UNAUTHORIZED,
+                f"This credential is for {limits.max_accounts} accounts, and all of them exist. "
+                "Deactivate one, or ask a manager for another credential.",
+            )
     row = AcmeAccount(
         credential=credential,
         organisation=credential.organisation,
@@ -317,24 +312,9 @@ def _create(
     return row
 
 
-def _refuse_crowd(credential: EabCredential, *, has_room: Callable[[int], bool]) -> None:
-    if credential.max_accounts is None:
-        return
-    used = AcmeAccount.objects.filter(credential=credential, deactivated_at__isnull=True).count()
-    if not has_room(used):
-        raise AcmeRefused(
-            ProblemType.UNAUTHORIZED,
-            f"This credential is for {credential.max_accounts} accounts, and all of them exist. "
-            "Deactivate one, or ask a manager for another credential.",
-        )
-
-
 def _refuse_blocked(key: AccountKey, organisation_id: int | None) -> None:
     if key_is_blocked(spki_sha256=key.spki_sha256, organisation_id=organisation_id):
-        raise AcmeRefused(
-            ProblemType.BAD_PUBLIC_KEY,
-            "This key is blocked as compromised. Make a new one.",
-        )
+        raise AcmeRefused(ProblemType.BAD_PUBLIC_KEY, "This key is blocked as compromised. Make a new one.")
 
 
 def _change(account: AcmeAccount, **changes: object) -> None:

@@ -95,16 +95,6 @@ def revoke_by_key(
     )
 
 
-def spki_sha256_of(der: bytes) -> str:
-    """The SHA-256 of a certificate's public key, in hex. Raises AcmeRefused (malformed)."""
-    try:
-        key = x509.load_der_x509_certificate(der).public_key()
-        spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    except UNREADABLE:
-        raise malformed("“certificate” is not a certificate in DER.") from None
-    return hashlib.sha256(spki).hexdigest()
-
-
 def _reason(code: int | None) -> RevocationReason:
     if code is None:
         return RevocationReason.UNSPECIFIED
@@ -118,7 +108,11 @@ def _reason(code: int | None) -> RevocationReason:
 def _certificate(der: bytes) -> Certificate:
     if len(der) > MAX_CERTIFICATE:
         raise malformed("“certificate” is too long to be one.")
-    spki_sha256_of(der)
+    try:
+        key = x509.load_der_x509_certificate(der).public_key()
+        key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    except UNREADABLE:
+        raise malformed("“certificate” is not a certificate in DER.") from None
     sha256 = hashlib.sha256(der).hexdigest()
     row = Certificate.objects.select_related("request__organisation").filter(sha256=sha256).first()
     if row is None:

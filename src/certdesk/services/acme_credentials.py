@@ -217,12 +217,7 @@ def hmac_key(row: EabCredential) -> str:
 
 
 def limits_of(row: EabCredential) -> Limits:
-    return Limits(
-        suffixes=tuple(row.suffixes),
-        profile_id=row.profile_id,
-        max_accounts=row.max_accounts,
-        expires_at=row.expires_at,
-    )
+    return Limits(tuple(row.suffixes), row.profile_id, row.max_accounts, row.expires_at)
 
 
 def _new_key() -> str:
@@ -240,7 +235,7 @@ def _named(name: str) -> str:
     name = storable(name, field="name", limit=MAX_NAME)
     if not name or not name.isprintable():
         raise InvalidInput(
-            "Give the credential a name.", fields={"name": "Say what uses it, such as “web servers”."}
+            "Give the credential a name.", {"name": "Say what uses it, such as “web servers”."}
         )
     return name
 
@@ -303,14 +298,7 @@ def _end(actor: Actor, account: AcmeAccount, *, now: datetime) -> None:
     mine = AcmeAccount.objects.filter(id=account.pk, deactivated_at__isnull=True)
     if not mine.update(deactivated_at=now):
         raise StateConflict("This account was deactivated already.")
-    audit.record(
-        actor=actor,
-        action="acme_account.deactivate",
-        object_type="acme_account",
-        object_id=account.pk,
-        organisation_id=account.organisation_id,
-        now=now,
-    )
+    audit.record(actor, "acme_account.deactivate", account.pk, account.organisation_id, now=now)
 
 
 def _update(row: EabCredential, **changes: object) -> None:
@@ -322,12 +310,4 @@ def _update(row: EabCredential, **changes: object) -> None:
 def _record(
     actor: Actor, row: EabCredential, action: str, *, now: datetime, data: dict[str, object] | None = None
 ) -> None:
-    audit.record(
-        actor=actor,
-        action=action,
-        object_type="acme_credential",
-        object_id=row.pk,
-        organisation_id=row.organisation_id,
-        now=now,
-        data=data,
-    )
+    audit.record(actor, action, row.pk, row.organisation_id, now=now, data=data)

@@ -25,11 +25,7 @@ from certdesk.services.acme_accounts import actor_of, judged_now, must_be_able
 from certdesk.services.acme_addresses import account_url
 from certdesk.services.acme_orders import OrderView, get_order, order_view, own_order, wanted_by
 from certdesk.services.caa import CaaSeen, look_at_caa, record_caa
-from certdesk.services.entitlements import (
-    new_identity,
-    record_request,
-    subject_wanted,
-)
+from certdesk.services.entitlements import new_identity, record_request, subject_wanted
 from certdesk.services.intents import claim_step, prepared, record_issuance
 from certdesk.services.issuance import Claimed, issue
 from certdesk.services.keys import block_pasted
@@ -134,14 +130,14 @@ def finalize(
                 now=now,
             )
             issuance.order = order
+            data = {"request": request.pk, "issuance": issuance.pk, "csr_sha256": csr.sha256}
             audit.record(
-                actor=actor_of(account),
-                action="acme_order.finalize",
-                object_type="acme_order",
-                object_id=order.pk,
-                organisation_id=account.organisation_id,
+                actor_of(account),
+                "acme_order.finalize",
+                order.pk,
+                account.organisation_id,
                 now=now,
-                data={"request": request.pk, "issuance": issuance.pk, "csr_sha256": csr.sha256},
+                data=data,
             )
     if issuance is None:  # another finalize was faster: its CSR decides what this one is told
         order, authorizations = own_order(account, order_id)
@@ -188,10 +184,7 @@ def _look_at_caa(account: AcmeAccount, order: AcmeOrder, *, now: datetime) -> Ca
     if seen.new:
         with write_transaction():
             record_caa(
-                seen,
-                organisation_id=account.organisation_id,
-                request_id=order.request_id,
-                order_id=order.pk,
+                seen, organisation_id=account.organisation_id, request_id=order.request_id, order_id=order.pk
             )
     return seen
 

@@ -8,9 +8,9 @@ from cryptography import x509
 from django.db.models import Q
 
 from certdesk.domain.acme_problems import AcmeRefused, ProblemType, malformed
-from certdesk.domain.actors import Action, Actor, can
+from certdesk.domain.actors import Action, Actor, can, require
 from certdesk.domain.certificates import UNREADABLE
-from certdesk.domain.errors import InvalidInput, NotAuthorized, NotFound
+from certdesk.domain.errors import InvalidInput, NotFound
 from certdesk.domain.jws import decoded
 from certdesk.domain.renewal import Window, renewal_identifier, renewal_window
 from certdesk.domain.requests import OrganisationId
@@ -24,7 +24,7 @@ MAX_REASON = 500
 _UNKNOWN = "There is no such certificate here."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Matching:
     """Which certificates an advice is about: all that fit every part that is given (issuer as RFC 4514)."""
 
@@ -104,7 +104,7 @@ def advise_renewal(
 
     It holds for what was issued until now. Returns its number; raises NotAuthorized, InvalidInput.
     """
-    _may_advise(actor)
+    require(actor, Action.SERVICE_OPERATE, "Only an operator moves renewals forward.")
     reason = storable(reason, field="reason", limit=MAX_REASON)
     problems = {}
     if not reason:
@@ -114,7 +114,7 @@ def advise_renewal(
     if explanation_url and not explanation_url.startswith("https://"):
         problems["explanation_url"] = "Give an address that starts with https://, or none."
     if problems:
-        raise InvalidInput("The renewals can't be moved like this.", fields=problems)
+        raise InvalidInput("The renewals can't be moved like this.", problems)
     with write_transaction():
         row = RenewalAdvice.objects.create(
             **asdict(matching),
@@ -127,20 +127,19 @@ def advise_renewal(
             at=now,
         )
         times = {"starts_at": starts_at.isoformat(), "ends_at": ends_at.isoformat()}
-        _record(
-            actor, "renewal_advice.create", row.pk, {**asdict(matching), **times, "reason": reason}, now=now
-        )
+        data = {**asdict(matching), **times, "reason": reason}
+        audit.record(actor, "renewal_advice.create", row.pk, now=now, data=data)
     return row.pk
 
 
 def withdraw_advice(*, actor: Actor, advice_id: int, now: datetime) -> None:
     """Lets certificates be renewed at their usual time again. Raises NotAuthorized, NotFound."""
-    _may_advise(actor)
+    require(actor, Action.SERVICE_OPERATE, "Only an operator moves renewals forward.")
     with write_transaction():
         ended = RenewalAdvice.objects.filter(id=advice_id, withdrawn_at__isnull=True).update(withdrawn_at=now)
         if not ended:
             raise NotFound("There is no such advice that still holds.")
-        _record(actor, "renewal_advice.withdraw", advice_id, {}, now=now)
+        audit.record(actor, "renewal_advice.withdraw", advice_id, now=now)
 
 
 def _by_identifier(identifier: str) -> Certificate | None:
@@ -151,14 +150,3 @@ def _by_identifier(identifier: str) -> Certificate | None:
         return None
     found = Certificate.objects.select_related("request").filter(serial=f"{serial:x}", withheld=False)
     return next((row for row in found[:10] if identifier_of(row) == identifier), None)
-
-
-def _may_advise(actor: Actor) -> None:
-    if not can(actor, Action.SERVICE_OPERATE):
-        raise NotAuthorized("Only an operator moves renewals forward.")
-
-
-def _record(actor: Actor, action: str, number: int, data: dict[str, object], *, now: datetime) -> None:
-    audit.record(
-        actor=actor, action=action, object_type="renewal_advice", object_id=number, now=now, data=data
-    )

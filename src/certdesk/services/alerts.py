@@ -110,27 +110,17 @@ def _overdue(awaited: Awaited, *, now: datetime) -> QuerySet[Request] | QuerySet
 
 
 def _deed(awaited: Awaited, row: Request | AcmeOrder) -> audit.Deed:
-    about: dict[str, object]
     if isinstance(row, AcmeOrder):  # each is told of once
-        kind, about = "acme_order", {"names": row.identifiers, "request": row.request_id, "hours": HOURS}
-    else:
-        kind, about = (
-            "request",
-            {
-                "status": row.status,
-                "detail": row.detail,
-                "hours": HOURS,
-                "awaited": awaited.value,
-                "since": row.waiting_since.isoformat(),  # type: ignore[attr-defined] # annotated by both
-            },
-        )
-    return audit.Deed(
-        action=f"{kind}.overdue",
-        object_type=kind,
-        object_id=row.pk,
-        organisation_id=row.organisation_id,
-        data=about,
-    )
+        told = {"names": row.identifiers, "request": row.request_id, "hours": HOURS}
+        return audit.Deed("acme_order.overdue", "acme_order", row.pk, row.organisation_id, told)
+    about = {
+        "status": row.status,
+        "detail": row.detail,
+        "hours": HOURS,
+        "awaited": awaited.value,
+        "since": row.waiting_since.isoformat(),  # type: ignore[attr-defined] # annotated by both
+    }
+    return audit.Deed("request.overdue", "request", row.pk, row.organisation_id, about)
 
 
 def mail_officers(*, numbers: Sequence[int], awaited: Awaited) -> bool:
@@ -157,7 +147,7 @@ def mail_officers(*, numbers: Sequence[int], awaited: Awaited) -> bool:
         subject=f"{count} waited{of} for {HOURS} hours",
         blocks=(
             prose(f"{count} waited for {whom} for {HOURS} hours or longer."),
-            prose(advice.format(service=runtime.newest().service_name)),
+            prose(advice.format(service=runtime.newest().settings.service_name)),
             *found[:LISTED],
             f"… and {len(found) - LISTED} more." if len(found) > LISTED else "",
         ),

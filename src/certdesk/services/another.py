@@ -138,15 +138,8 @@ def create_another(
                 next_attempt_at=now + UNCLAIMED,
                 now=now,
             )
-            audit.record(
-                actor=actor,
-                action="issuance.create",
-                object_type="issuance",
-                object_id=issuance.pk,
-                organisation_id=row.pk,
-                now=now,
-                data={"request": request.pk, "csr_sha256": csr.sha256},
-            )
+            data = {"request": request.pk, "csr_sha256": csr.sha256}
+            audit.record(actor, "issuance.create", issuance.pk, row.pk, now=now, data=data)
     except IntegrityError:
         # The same key at the same moment for another organisation's request: the first is there by now.
         earlier = _earlier_issuance(actor, key, number, csr, now=now)
@@ -174,7 +167,7 @@ def _read_another(actor: Actor, number: int, upload: bytes, *, now: datetime) ->
         raise InvalidInput(
             f"Request {number} is for {', '.join(seen.names[:5])}; the CSR is for "
             f"{', '.join(csr.names[:5]) or 'no name at all'}.",
-            fields={"csr": "Make a CSR for names of the request alone, or make a new request."},
+            {"csr": "Make a CSR for names of the request alone, or make a new request."},
         )
     return csr, Request.objects.select_related("organisation").get(id=number)
 
@@ -205,9 +198,5 @@ def _earlier_issuance(actor: Actor, key: str, number: int, csr: Csr, *, now: dat
 
 
 def _replayed(row: Issuance) -> Created:
-    return Created(
-        number=RequestId(row.request_id),
-        status=Status(row.request.status),
-        replayed=True,
-        issuance_id=IssuanceId(row.pk),
-    )
+    number, status = RequestId(row.request_id), Status(row.request.status)
+    return Created(number, status, IssuanceId(row.pk), replayed=True)

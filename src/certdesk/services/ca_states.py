@@ -6,8 +6,8 @@ and an officer can note what stands in a CA's own portal.
 
 from datetime import datetime
 
-from certdesk.domain.actors import Action, Actor, can
-from certdesk.domain.errors import InvalidInput, NotAuthorized, NotFound
+from certdesk.domain.actors import Action, Actor, require
+from certdesk.domain.errors import InvalidInput, existing
 from certdesk.services.texts import storable
 from certdesk.services.validation import audit_domain
 from certdesk.store.db import write_transaction
@@ -23,15 +23,12 @@ def note_ca_state(
 
     Raises InvalidInput, NotAuthorized for anybody but officers and the system, NotFound.
     """
-    if not can(actor, Action.DOMAIN_VALIDATE):
-        raise NotAuthorized("Only an RA officer notes what a CA says.")
+    require(actor, Action.DOMAIN_VALIDATE, "Only an RA officer notes what a CA says.")
     name = " ".join(storable(ca, field="ca", limit=MAX_CA_NAME).split())
     detail = storable(detail, field="detail", limit=200)
     if not name:
-        raise InvalidInput("Say which CA.", fields={"ca": "Write the name of the CA."})
-    domain = Domain.objects.filter(id=domain_id).first()
-    if domain is None:
-        raise NotFound("There is no such domain.")
+        raise InvalidInput("Say which CA.", {"ca": "Write the name of the CA."})
+    domain = existing(Domain.objects.filter(id=domain_id).first(), "There is no such domain.")
     with write_transaction():
         CaValidation.objects.create(
             domain=domain,

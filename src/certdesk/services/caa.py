@@ -23,7 +23,7 @@ from certdesk.domain.rules import RuleId, in_force
 from certdesk.services import runtime
 from certdesk.services.runtime import AskCaa
 from certdesk.store.models import CaaCheck, Organisation
-from certdesk.store.selectors.caa import StoredAnswer, stored_answers
+from certdesk.store.selectors.caa import stored_answers
 from certdesk.store.selectors.facts import organisation_facts, organisation_row
 
 log = structlog.get_logger()
@@ -116,7 +116,7 @@ def _seen(
     profile_id: str,
     names: Sequence[str],
     account_uri: str,
-    stored: Callable[[], Mapping[str, StoredAnswer]],
+    stored: Callable[[], Mapping[str, tuple[Mapping[str, object], CaaAnswer]]],
     *,
     now: datetime,
 ) -> CaaSeen:
@@ -144,9 +144,9 @@ def _seen(
     # 2. A stored answer counts for the very question that it was given to, and only if it was one.
     known, kept, missing = stored(), [], []
     for question in questions:
-        found = known.get(question.name)
-        if found is not None and found.answer.answered and found.question == _described(question):
-            kept.append(found.answer)
+        asked, answer = known.get(question.name, ({}, None))
+        if answer is not None and answer.answered and asked == _described(question):
+            kept.append(answer)
         else:
             missing.append(question)
 

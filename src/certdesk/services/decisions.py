@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 
-from certdesk.domain.actors import Action, Actor, can
+from certdesk.domain.actors import Action, Actor, require
 from certdesk.domain.csr import Csr
 from certdesk.domain.errors import InvalidInput, NotAuthorized, PolicyRefused, StateConflict
 from certdesk.domain.policy import NOT_VALIDATED, Decision, Facts, domains_to_validate, waiver_of
@@ -20,14 +20,13 @@ from certdesk.services.entitlements import AWAITS_CLIENT, approve
 from certdesk.services.intents import kept_csr
 from certdesk.services.issuance import cancel_waiting
 from certdesk.services.organisations import Evidence, record_validation, record_vetting
-from certdesk.services.permissions import refuse_former
+from certdesk.services.permissions import acting
 from certdesk.services.preflight import ACME, Subject, judged, subject_of
 from certdesk.services.requests import UNCLAIMED, refusal_text, stop_names
 from certdesk.services.texts import storable
-from certdesk.store.db import write_transaction
 from certdesk.store.models import Approval, Issuance, Organisation, Request, StoppedName
 from certdesk.store.selectors.acme import hands_on
-from certdesk.store.selectors.facts import lock_organisation, organisation_row
+from certdesk.store.selectors.facts import organisation_row
 from certdesk.store.selectors.requests import RequestDetail, get_request
 from certdesk.store.transitions import CHANGED, Step, advance
 
@@ -65,7 +64,7 @@ class Shown:
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
             raise InvalidInput(
                 "What was shown to you is missing or damaged. Open the request again.",
-                fields={"shown": "Send back what the request's decision shows."},
+                {"shown": "Send back what the request's decision shows."},
             ) from None
 
 
@@ -147,9 +146,7 @@ def approve_request(
         names=detail.names if detail.csr_sha256 else (),
         now=now,
     )
-    with write_transaction():
-        lock_organisation(detail.organisation_id)
-        refuse_former(detail.organisation_id, actor, action=Action.REQUEST_DECIDE)
+    with acting(actor, Action.REQUEST_DECIDE, detail.organisation_id):
         request = Request.objects.get(id=detail.number)
         if request.state != State.WAITING_FOR_APPROVAL:
             told = f"Since you opened it, this request was decided or withdrawn: {request.detail}"
@@ -165,7 +162,7 @@ def approve_request(
             raise PolicyRefused(refusal_text(decision.checks), checks=decision.checks)
         proofs = _complete(evidence, facts, decision, now=now)
         if facts.organisation.vetted and vetting.strip():
-            raise InvalidInput("The organisation is vetted already.", fields={"vetting": "Leave it out."})
+            raise InvalidInput("The organisation is vetted already.", {"vetting": "Leave it out."})
         waived = [waiver_of(check, csr_sha256=subject.csr_sha256) for check in decision.manual_reasons]
         term = validity(subject.profile, duration_years=request.duration_years, now=now)
         # The claim comes first: an officer who loses the race writes no evidence at all.
@@ -236,12 +233,10 @@ def reject_request(
     details = storable(details, field="details")
     if not details:
         told = "Say why the request is rejected: the applicant is told."
-        raise InvalidInput(told, fields={"details": "Give the details."})
+        raise InvalidInput(told, {"details": "Give the details."})
     if seen_version is None and detail.state is State.APPROVED:
         raise StateConflict("Someone else has already approved this request. Reload the page.")
-    with write_transaction():
-        lock_organisation(detail.organisation_id)
-        refuse_former(detail.organisation_id, actor, action=Action.REQUEST_DECIDE)
+    with acting(actor, Action.REQUEST_DECIDE, detail.organisation_id):
         was_approved = Request.objects.filter(id=detail.number, state=State.APPROVED).exists()
         advance(
             request_id=detail.number,
@@ -312,8 +307,7 @@ def _required(decision: Decision) -> frozenset[str]:
 
 def _may_decide(actor: Actor, number: int) -> RequestDetail:
     request = get_request(actor=actor, number=number)
-    if not can(actor, Action.REQUEST_DECIDE):
-        raise NotAuthorized("Only an RA officer decides about requests.")
+    require(actor, Action.REQUEST_DECIDE, "Only an RA officer decides about requests.")
     if is_own(actor, request):
         told = "You asked for this, or know the key that asked for it, so another officer has to decide."
         raise NotAuthorized(told)
@@ -333,10 +327,10 @@ def _complete(
     given = {item.domain: item for item in evidence if item.details.strip()}
     if strange := set(given) - set(needed):
         told = f"No evidence is needed for {', '.join(sorted(strange))}."
-        raise InvalidInput(told, fields={"evidence": "Leave it out."})
+        raise InvalidInput(told, {"evidence": "Leave it out."})
     if missing := sorted(_required(decision) - set(given)):
         raise InvalidInput(
             f"Say how ownership was checked for {', '.join(missing)}.",
-            fields={f"evidence.{domain}": "Say what was checked, and where." for domain in missing},
+            {f"evidence.{domain}": "Say what was checked, and where." for domain in missing},
         )
     return [given[domain] for domain in needed if domain in given]

@@ -81,7 +81,7 @@ def prepare_demo(*, data: Path, now: datetime) -> Path:
                 "(DATA or CERTDESK_DATA) and no DATABASE_URL, or start without --demo."
             )
         with write_transaction():  # first, so that a demo that was made by half is known as one
-            audit.record(actor=SYSTEM, action="demo.make", object_type="service", object_id="demo", now=now)
+            audit.record(SYSTEM, "demo.make", "demo", object_type="service", now=now)
     if User.objects.exists() and path.exists():
         told = json.loads(path.read_text(encoding="utf-8"))
         tokens = {name: _token(name, token, now=now) for name, token in told["api_tokens"].items()}
@@ -195,9 +195,7 @@ def _first_story(actors: dict[str, Actor], university: OrganisationId, *, now: d
     validate_domain(
         actor=olga,
         organisation_id=university,
-        evidence=Evidence(
-            domain=domain, how="registry", details="The registry names Example University as the holder."
-        ),
+        evidence=Evidence(domain, "registry", "The registry names Example University as the holder."),
         now=now,
     )
     # A CSR whose private key is forgotten at once: nobody serves this certificate.

@@ -8,10 +8,9 @@ from certdesk.domain.actors import Action, Actor, can
 from certdesk.domain.deadlines import PERSISTENT_METHODS
 from certdesk.domain.errors import InvalidInput, NotAuthorized, NotFound, StateConflict
 from certdesk.domain.requests import OrganisationId
-from certdesk.services.permissions import refuse_former
+from certdesk.services.permissions import acting
 from certdesk.services.texts import storable
 from certdesk.services.validation import audit_domain, tell_waiting
-from certdesk.store.db import write_transaction
 from certdesk.store.models import (
     AcmeAuthorization,
     ChallengeOutcome,
@@ -20,7 +19,6 @@ from certdesk.store.models import (
     PersistentRecord,
     ValidationRecord,
 )
-from certdesk.store.selectors.facts import lock_organisation
 
 MAX_REASON = 500
 OVER = "This validation has lapsed, or was ended already."
@@ -44,10 +42,8 @@ def end_validation(*, actor: Actor, domain_id: int, record_id: int, reason: str,
         raise NotAuthorized("Only managers of the organisation and RA officers end a validation.")
     reason = storable(reason, field="reason", limit=MAX_REASON)
     if not reason:
-        raise InvalidInput("Say why the validation ends.", fields={"reason": "Say why; it is shown."})
-    with write_transaction():
-        lock_organisation(OrganisationId(row.domain.organisation_id))
-        refuse_former(row.domain.organisation_id, actor, action=Action.VALIDATION_END)
+        raise InvalidInput("Say why the validation ends.", {"reason": "Say why; it is shown."})
+    with acting(actor, Action.VALIDATION_END, row.domain.organisation_id):
         same = Q(id=row.pk)
         if row.method in PERSISTENT_METHODS:
             same |= Q(domain_id=domain_id, method__in=PERSISTENT_METHODS)

@@ -13,12 +13,12 @@ from django.db import IntegrityError
 from django.utils.text import slugify
 
 from certdesk.domain.actors import Action, Actor, can
-from certdesk.domain.errors import InvalidInput, NotAuthorized, NotFound, StateConflict
+from certdesk.domain.errors import InvalidInput, NotAuthorized, NotFound, StateConflict, existing
 from certdesk.services.texts import MAX_TEXT, storable
 from certdesk.store import audit
 from certdesk.store.copied import copied
 from certdesk.store.db import write_transaction
-from certdesk.store.models.help import FaqVersion
+from certdesk.store.models.versions import FaqVersion
 
 MAX_QUESTION = 200
 #: A bound for what visitors search through and what is set as one PDF.
@@ -163,10 +163,9 @@ def _all() -> tuple[FaqEntry, ...]:
 
 def _entry(key: str) -> FaqEntry:
     row = FaqVersion.objects.filter(key=key, next__isnull=True).first()
-    found = _from_row(row) if row else next((entry for entry in shipped() if entry.key == key), None)
-    if found is None:
-        raise NotFound("There is no such entry.")
-    return found
+    if row:
+        return _from_row(row)
+    return existing(next((one for one in shipped() if one.key == key), None), "There is no such entry.")
 
 
 def _seen(key: str, version: int) -> FaqEntry:
@@ -194,7 +193,7 @@ def _store(entry: FaqEntry, *, actor: Actor, action: str, now: datetime) -> None
     except IntegrityError as error:  # two at once: the number or `previous` is unique
         raise StateConflict(CHANGED_SINCE) from error
     data = {"version": entry.version + 1, "question": entry.question, "position": entry.position}
-    audit.record(actor=actor, action=action, object_type="faq", object_id=entry.key, now=now, data=data)
+    audit.record(actor, action, entry.key, now=now, data=data)
 
 
 def _from_row(row: FaqVersion) -> FaqEntry:
@@ -210,7 +209,7 @@ def _texts(question: str, answer: str) -> tuple[str, str]:
     if not answer:
         fields["answer"] = "Write the answer."
     if fields:
-        raise InvalidInput("The entry can't be saved like this.", fields=fields)
+        raise InvalidInput("The entry can't be saved like this.", fields)
     return question, answer
 
 

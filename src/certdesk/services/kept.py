@@ -72,15 +72,9 @@ def end_order(issuance: Issuance, reason: str, *, now: datetime) -> None:
     problem = problem_json(ProblemType.SERVER_INTERNAL, detail)
     AcmeOrder.objects.filter(id=order.pk, certificate__isnull=True).update(problem=problem)
     note_problem(order.account, detail, now=now)
-    audit.record(
-        actor=Actor(label=issuance.asked_by),
-        action="acme_order.fail",
-        object_type="acme_order",
-        object_id=order.pk,
-        organisation_id=issuance.organisation_id,
-        now=now,
-        data={"state": issuance.state, "reason": reason, "request": issuance.request_id},
-    )
+    data = {"state": issuance.state, "reason": reason, "request": issuance.request_id}
+    actor = Actor(label=issuance.asked_by)
+    audit.record(actor, "acme_order.fail", order.pk, issuance.organisation_id, now=now, data=data)
 
 
 def _stored(

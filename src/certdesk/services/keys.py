@@ -5,9 +5,9 @@ A block takes effect on others, so it needs proof; what is only claimed binds th
 
 from datetime import datetime
 
-from certdesk.domain.actors import Action, Actor, can
+from certdesk.domain.actors import Action, Actor, require
 from certdesk.domain.csr import PrivateKeyPasted, key_of
-from certdesk.domain.errors import InvalidInput, NotAuthorized, StateConflict
+from certdesk.domain.errors import InvalidInput, StateConflict
 from certdesk.services.permissions import actor_now
 from certdesk.services.texts import storable
 from certdesk.store import audit
@@ -44,15 +44,8 @@ def block_key(
             by=actor.label,
             at=now,
         )
-        audit.record(
-            actor=actor,
-            action="key.block",
-            object_type="key",
-            object_id=spki_sha256,
-            organisation_id=organisation_id,
-            now=now,
-            data={"proof": proof.value, "reason": reason},
-        )
+        data = {"proof": proof.value, "reason": reason}
+        audit.record(actor, "key.block", spki_sha256, organisation_id, now=now, data=data)
 
 
 def block_pasted(pasted: PrivateKeyPasted, *, actor: Actor, now: datetime) -> None:
@@ -68,7 +61,7 @@ def block_by_hand(*, actor: Actor, evidence: bytes, reason: str, now: datetime) 
 
     Raises NotAuthorized for everybody but officers, BadCsr for what holds no key that can be read.
     """
-    _expect_officer(actor)
+    require(actor, Action.KEY_BLOCK, "Only RA officers block and unblock keys.")
     reason = _reason(reason, limit=MAX_REASON)
     shown: tuple[str, ...]
     try:
@@ -78,7 +71,7 @@ def block_by_hand(*, actor: Actor, evidence: bytes, reason: str, now: datetime) 
             raise
         shown, proof = pasted.spki_sha256, KeyProof.POSSESSION
     with write_transaction():
-        _expect_officer(actor_now(actor))
+        require(actor_now(actor), Action.KEY_BLOCK, "Only RA officers block and unblock keys.")
         lock_keys(*shown)
         for key in shown:
             block_key(key, proof=proof, reason=reason, actor=actor, now=now)
@@ -90,34 +83,22 @@ def unblock_key(*, actor: Actor, blocked_id: int, reason: str, now: datetime) ->
     StateConflict for one that was ended already.
     """
     held = blocked_key(actor=actor, blocked_id=blocked_id, now=now)
-    _expect_officer(actor)
+    require(actor, Action.KEY_BLOCK, "Only RA officers block and unblock keys.")
     reason = _reason(reason)
     with write_transaction():
         lock_keys(held.spki_sha256)
-        _expect_officer(actor_now(actor))
+        require(actor_now(actor), Action.KEY_BLOCK, "Only RA officers block and unblock keys.")
         if not BlockedKey.objects.filter(id=blocked_id, ended_at__isnull=True).update(
             ended_at=now, ended_by=actor.label, ended_reason=reason
         ):
             raise StateConflict("This key was unblocked already.")
-        audit.record(
-            actor=actor,
-            action="key.unblock",
-            object_type="key",
-            object_id=held.spki_sha256,
-            organisation_id=held.organisation_id,
-            now=now,
-            data={"block": blocked_id, "reason": reason},
-        )
-
-
-def _expect_officer(actor: Actor) -> None:
-    if not can(actor, Action.KEY_BLOCK):
-        raise NotAuthorized("Only RA officers block and unblock keys.")
+        data = {"block": blocked_id, "reason": reason}
+        audit.record(actor, "key.unblock", held.spki_sha256, held.organisation_id, now=now, data=data)
 
 
 def _reason(text: str, *, limit: int = 4000) -> str:
     text = storable(text, field="reason", limit=limit)
     if not text:
         advice = "Write what you saw; an auditor relies on it."
-        raise InvalidInput(f"A reason is needed. {advice}", fields={"reason": advice})
+        raise InvalidInput(f"A reason is needed. {advice}", {"reason": advice})
     return text

@@ -26,10 +26,10 @@ def letter(
     """
     rt = runtime.newest()
     text = "\n\n".join(block for block in blocks if block)
-    asked = f"\nQuestions? {rt.rules.ra}: {rt.ra_contact}" if rt.ra_contact else ""
+    asked = f"\nQuestions? {rt.rules.ra}: {rt.settings.ra_contact}" if rt.settings.ra_contact else ""
     return EmailMessage(
-        subject=f"[{rt.service_name}] {subject}",
-        body=f"{text}\n\n-- \n{rt.service_name}, {rt.base_url}{asked}\n",
+        subject=f"[{rt.settings.service_name}] {subject}",
+        body=f"{text}\n\n-- \n{rt.settings.service_name}, {rt.base_url}{asked}\n",
         from_email=rt.mail_from,
         to=list(to),
         headers={"Auto-Submitted": "auto-generated", **(headers or {})},

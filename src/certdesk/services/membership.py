@@ -15,8 +15,8 @@ from django.core.validators import validate_email
 from django.db import IntegrityError
 from django.db.models import QuerySet
 
-from certdesk.domain.actors import Action, Actor, OrgRole, RaRole, Side, can, may_enable
-from certdesk.domain.errors import InvalidInput, NotAuthorized, NotFound, StateConflict
+from certdesk.domain.actors import Action, Actor, OrgRole, RaRole, Side, can, may_enable, require
+from certdesk.domain.errors import InvalidInput, NotAuthorized, StateConflict, existing
 from certdesk.domain.requests import OrganisationId, UserId
 from certdesk.services.account_mail import Occasion, enqueue_account_mail
 from certdesk.services.acme_credentials import take_over
@@ -64,9 +64,7 @@ def add_member(
             _record(actor, organisation_id, user.pk, "member.add", now=now, data=data)
             enqueue_account_mail(user_id=user.pk, occasion=Occasion.ADDED, by=actor.label, now=now)
     except IntegrityError:  # two people at the same moment
-        raise InvalidInput(
-            "The person can't be added like this.", fields={"username": _NOT_AVAILABLE}
-        ) from None
+        raise InvalidInput("The person can't be added like this.", {"username": _NOT_AVAILABLE}) from None
     return IssuedPassword(user_id=UserId(user.pk), username=user.username, password=password)
 
 
@@ -85,9 +83,7 @@ def add_ra_person(
     with write_transaction():
         user.save(force_insert=True)
         data = {"username": user.username, "ra_role": role.value}
-        audit.record(
-            actor=actor, action="account.add", object_type="user", object_id=user.pk, now=now, data=data
-        )
+        audit.record(actor, "account.add", user.pk, object_type="user", now=now, data=data)
         enqueue_account_mail(user_id=user.pk, occasion=Occasion.ADDED, by=actor.label, now=now)
     return IssuedPassword(user_id=UserId(user.pk), username=user.username, password=password)
 
@@ -105,19 +101,18 @@ def add_existing_member(
     organisation_row(organisation_id)
     with write_transaction():
         lock_organisation(organisation_id)
-        if not can(actor_now(actor), Action.MEMBERS_MANAGE):
-            raise NotAuthorized(FORMER)
+        require(actor_now(actor), Action.MEMBERS_MANAGE, FORMER)
         user = User.objects.filter(username=username.strip().lower(), is_active=True).first()
         if user is None:
-            raise InvalidInput("Nobody was added.", fields={"existing": "Nobody active has this user name."})
+            raise InvalidInput("Nobody was added.", {"existing": "Nobody active has this user name."})
         if user.ra_role:
-            raise InvalidInput("Nobody was added.", fields={"existing": "This person belongs to the RA."})
+            raise InvalidInput("Nobody was added.", {"existing": "This person belongs to the RA."})
         _row, is_new = Membership.objects.get_or_create(
             user=user, organisation_id=organisation_id, defaults={"role": role, "created_at": now}
         )
         if not is_new:
             raise InvalidInput(
-                "Nobody was added.", fields={"existing": "This person is in the list of people already."}
+                "Nobody was added.", {"existing": "This person is in the list of people already."}
             )
         data = {"username": user.username, "role": role.value, "existing": True}
         _record(actor, organisation_id, user.pk, "member.add", now=now, data=data)
@@ -161,9 +156,8 @@ def enable_member(*, actor: Actor, organisation_id: OrganisationId, user_id: int
     """
     with write_transaction():
         actor = _lock(actor, organisation_id)
-        member = _members(organisation_id).select_related("user").filter(user_id=user_id).first()
-        if member is None:
-            raise NotFound("There is no such person in this organisation.")
+        found = _members(organisation_id).select_related("user").filter(user_id=user_id)
+        member = existing(found.first(), "There is no such person in this organisation.")
         if member.is_active:
             raise StateConflict("This person is enabled already.")
         if not member.user.is_active:
@@ -186,11 +180,11 @@ def hand_over(
     with write_transaction():
         actor = _lock(actor, organisation_id)
         if leaver_id == successor_id:
-            raise InvalidInput("Nothing was handed over.", fields={"successor": "Choose someone else."})
+            raise InvalidInput("Nothing was handed over.", {"successor": "Choose someone else."})
         leaver, successor = _active(organisation_id, leaver_id), _active(organisation_id, successor_id)
         if not User.objects.filter(id=successor_id, is_active=True).exists():
             raise InvalidInput(
-                "Nothing was handed over.", fields={"successor": "This person can't sign in. Choose another."}
+                "Nothing was handed over.", {"successor": "This person can't sign in. Choose another."}
             )
         if successor.role != OrgRole.MANAGER:
             before, successor.role = successor.role, OrgRole.MANAGER
@@ -216,7 +210,7 @@ def _new_person(*, username: str, name: str, email: str) -> tuple[User, str]:
     if not name or len(name) > MAX_NAME:
         problems["name"] = "Give the person's name, at most 150 characters."
     if problems:
-        raise InvalidInput("The person can't be added like this.", fields=problems)
+        raise InvalidInput("The person can't be added like this.", problems)
     password = issued_password()
     first, _space, last = name.partition(" ")
     user = User(
@@ -248,10 +242,8 @@ def _members(organisation_id: OrganisationId) -> QuerySet[Membership]:
 
 
 def _active(organisation_id: OrganisationId, user_id: int) -> Membership:
-    found = _members(organisation_id).filter(is_active=True, user_id=user_id).first()
-    if found is None:
-        raise NotFound("There is no such person in this organisation.")
-    return found
+    found = _members(organisation_id).filter(is_active=True, user_id=user_id)
+    return existing(found.first(), "There is no such person in this organisation.")
 
 
 def _keep_a_manager(actor: Actor, member: Membership) -> None:
@@ -285,12 +277,4 @@ def _record(
     now: datetime,
     data: Mapping[str, object],
 ) -> None:
-    audit.record(
-        actor=actor,
-        action=action,
-        object_type="user",
-        object_id=user_id,
-        organisation_id=organisation_id,
-        now=now,
-        data=data,
-    )
+    audit.record(actor, action, user_id, organisation_id, object_type="user", now=now, data=data)

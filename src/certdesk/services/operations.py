@@ -6,8 +6,8 @@ from uuid import UUID
 from django_tasks.base import TaskResultStatus
 from django_tasks_db.models import DBTaskResult
 
-from certdesk.domain.actors import Action, Actor, can
-from certdesk.domain.errors import NotAuthorized, StateConflict
+from certdesk.domain.actors import Action, Actor, require
+from certdesk.domain.errors import StateConflict
 from certdesk.services.permissions import actor_now
 from certdesk.store import audit
 from certdesk.store.db import write_transaction
@@ -19,8 +19,7 @@ def retry_job(*, actor: Actor, job_id: UUID, now: datetime) -> None:
     Raises NotAuthorized, StateConflict when it is not there or not given up (any more).
     """
     with write_transaction():
-        if not can(actor_now(actor), Action.SERVICE_OPERATE):
-            raise NotAuthorized("Only an operator runs jobs again.")
+        require(actor_now(actor), Action.SERVICE_OPERATE, "Only an operator runs jobs again.")
         found = DBTaskResult.objects.filter(id=job_id, status=TaskResultStatus.FAILED)
         path = found.values_list("task_path", flat=True).first()
         again = found.update(
@@ -29,4 +28,4 @@ def retry_job(*, actor: Actor, job_id: UUID, now: datetime) -> None:
         if not again:
             raise StateConflict("This job is no longer among the failed ones.")
         data = {"job": str(path).rpartition(".")[2]}
-        audit.record(actor=actor, action="job.retry", object_type="job", object_id=job_id, now=now, data=data)
+        audit.record(actor, "job.retry", job_id, now=now, data=data)

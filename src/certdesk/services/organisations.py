@@ -10,14 +10,14 @@ from django.core.validators import validate_slug
 from django.db import IntegrityError
 from django.utils.text import slugify
 
-from certdesk.domain.actors import Action, Actor, can
-from certdesk.domain.errors import InvalidInput, NotAuthorized, NotFound, StateConflict
+from certdesk.domain.actors import Action, Actor, require
+from certdesk.domain.errors import InvalidInput, StateConflict, existing
 from certdesk.domain.evidence import Method, ownership_expiry
 from certdesk.domain.identifiers import is_ip_address, parse_dns_name
 from certdesk.domain.ip_addresses import parse_ip_name
 from certdesk.domain.requests import OrganisationId, RequestId, UserId
 from certdesk.services import runtime
-from certdesk.services.permissions import actor_now, refuse_former, refuse_withdrawn
+from certdesk.services.permissions import acting, actor_now, refuse_withdrawn
 from certdesk.services.texts import storable
 from certdesk.services.validation import record_proof
 from certdesk.store import audit
@@ -37,7 +37,7 @@ MAX_LOCALITY = 128  # X.520 ub-locality-name
 _SLUG_TAKEN = "Another organisation has this short name."
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """How an officer checked that the organisation owns a domain. `how` is a key of WAYS."""
 
@@ -71,7 +71,7 @@ def create_organisation(
     if "slug" not in fields and Organisation.objects.filter(slug=slug).exists():
         fields["slug"] = _SLUG_TAKEN
     if fields:
-        raise InvalidInput("The organisation can't be registered like this.", fields=fields)
+        raise InvalidInput("The organisation can't be registered like this.", fields)
     try:
         with write_transaction():
             _expect_registrar(actor_now(actor))
@@ -79,7 +79,7 @@ def create_organisation(
             _record(actor, row.pk, "organisation.create", now=now, data={**identity, "slug": slug})
     except IntegrityError:  # two officers at the same moment
         told = "The organisation can't be registered like this."
-        raise InvalidInput(told, fields={"slug": _SLUG_TAKEN}) from None
+        raise InvalidInput(told, {"slug": _SLUG_TAKEN}) from None
     return OrganisationId(row.pk)
 
 
@@ -98,23 +98,20 @@ def rename_organisation(
     Approvals were given for the old ones, so what is accepted and not yet issued is decided again.
     Raises InvalidInput, NotAuthorized, NotFound, StateConflict when somebody else was faster.
     """
-    if not can(actor, Action.ORGANISATION_VET):
-        raise NotAuthorized("Only an RA officer changes what an organisation is called.")
+    require(actor, Action.ORGANISATION_VET, "Only an RA officer changes what an organisation is called.")
     identity = _identity(legal_name=legal_name, country=country, locality=locality)
     evidence = storable(evidence, field="evidence")
     fields = _problems(identity)
     if not evidence:
         fields["evidence"] = "Say what was checked, and where."
     if fields:
-        raise InvalidInput("The organisation can't be changed like this.", fields=fields)
-    with write_transaction():
-        lock_organisation(organisation_id)
-        refuse_former(organisation_id, actor, action=Action.ORGANISATION_VET)
+        raise InvalidInput("The organisation can't be changed like this.", fields)
+    with acting(actor, Action.ORGANISATION_VET, organisation_id):
         row = organisation_row(organisation_id)
         before = {name: getattr(row, name) for name in identity}
         differences = {n: [before[n], identity[n]] for n in identity if before[n] != identity[n]}
         if not differences:
-            raise InvalidInput("Nothing is different.", fields={"legal_name": "It is called so already."})
+            raise InvalidInput("Nothing is different.", {"legal_name": "It is called so already."})
         Organisation.objects.filter(id=organisation_id).update(**identity)
         data = {"changed": differences, "evidence": evidence}
         _record(actor, organisation_id, "organisation.rename", now=now, data=data)
@@ -151,12 +148,11 @@ def record_vetting(
 
     Raises InvalidInput about `field` without evidence, NotAuthorized, StateConflict if it was vetted already.
     """
-    if not can(actor_now(actor), Action.ORGANISATION_VET):
-        raise NotAuthorized("Only an RA officer vets organisations.")
+    require(actor_now(actor), Action.ORGANISATION_VET, "Only an RA officer vets organisations.")
     evidence = storable(evidence, field=field)
     if not evidence:
         raise InvalidInput(
-            "Say how the organisation was vetted.", fields={field: "Say what was checked, and where."}
+            "Say how the organisation was vetted.", {field: "Say what was checked, and where."}
         )
     changed = Organisation.objects.filter(id=organisation_id, vetted_at__isnull=True).update(vetted_at=now)
     if not changed:
@@ -169,11 +165,8 @@ def validate_domain(
     *, actor: Actor, organisation_id: OrganisationId, evidence: Evidence, now: datetime
 ) -> None:
     """Records an officer's ownership check of a domain, outside any request."""
-    if not can(actor, Action.DOMAIN_VALIDATE):
-        raise NotAuthorized("Only an RA officer records ownership checks.")
-    row = Organisation.objects.filter(id=organisation_id).first()
-    if row is None:
-        raise NotFound("There is no such organisation.")
+    require(actor, Action.DOMAIN_VALIDATE, "Only an RA officer records ownership checks.")
+    row = existing(Organisation.objects.filter(id=organisation_id).first(), "There is no such organisation.")
     with write_transaction():
         # The order of `approve_request`: organisation, domain, audit chain. Another one would deadlock.
         lock_organisation(organisation_id)
@@ -195,9 +188,9 @@ def record_validation(
     reference = storable(evidence.reference, field=f"reference.{adn}")
     if not details:
         told = f"Say how ownership of {adn} was checked."
-        raise InvalidInput(told, fields={f"evidence.{adn}": "Say what was checked, and where."})
+        raise InvalidInput(told, {f"evidence.{adn}": "Say what was checked, and where."})
     if evidence.how not in WAYS:
-        raise InvalidInput("Choose how it was checked.", fields={f"how.{adn}": "Choose one from the list."})
+        raise InvalidInput("Choose how it was checked.", {f"how.{adn}": "Choose one from the list."})
     refuse_withdrawn(organisation.pk, actor, action=Action.DOMAIN_VALIDATE)
     domain, _new = Domain.objects.get_or_create(
         organisation=organisation, adn=adn, defaults={"created_at": now}
@@ -218,14 +211,11 @@ def record_validation(
 def _set_active(
     actor: Actor, organisation_id: OrganisationId, *, active: bool, reason: str, now: datetime
 ) -> None:
-    if not can(actor, Action.ORGANISATION_VET):
-        raise NotAuthorized("Only an RA officer disables and enables organisations.")
+    require(actor, Action.ORGANISATION_VET, "Only an RA officer disables and enables organisations.")
     reason = storable(reason, field="reason")
     if not reason:
-        raise InvalidInput("Say why.", fields={"reason": "Say why; an auditor relies on it."})
-    with write_transaction():
-        lock_organisation(organisation_id)
-        refuse_former(organisation_id, actor, action=Action.ORGANISATION_VET)
+        raise InvalidInput("Say why.", {"reason": "Say why; an auditor relies on it."})
+    with acting(actor, Action.ORGANISATION_VET, organisation_id):
         organisation_row(organisation_id)
         found = Organisation.objects.filter(id=organisation_id, is_active=not active)
         if not found.update(is_active=active):
@@ -235,8 +225,7 @@ def _set_active(
 
 
 def _expect_registrar(actor: Actor) -> None:
-    if not can(actor, Action.ORGANISATION_CREATE):
-        raise NotAuthorized("Only an RA officer registers organisations.")
+    require(actor, Action.ORGANISATION_CREATE, "Only an RA officer registers organisations.")
 
 
 def _identity(*, legal_name: str, country: str, locality: str) -> dict[str, str]:
@@ -259,15 +248,7 @@ def _problems(identity: Mapping[str, str]) -> dict[str, str]:
 def _record(
     actor: Actor, organisation_id: int, action: str, *, now: datetime, data: Mapping[str, object]
 ) -> None:
-    audit.record(
-        actor=actor,
-        action=action,
-        object_type="organisation",
-        object_id=organisation_id,
-        organisation_id=organisation_id,
-        now=now,
-        data=data,
-    )
+    audit.record(actor, action, organisation_id, organisation_id, now=now, data=data)
 
 
 def issued_password() -> str:

@@ -58,7 +58,7 @@ class PasswordRules:
 def minimum_for(user: AbstractBaseUser | None) -> int:
     """How many characters the person's password needs; without a person, one with no second factor."""
     enrolled = user is not None and user.pk is not None and is_enrolled(user_id=user.pk)
-    return minimum_length(setting=runtime.current().password_min_length, has_second_factor=enrolled)
+    return minimum_length(setting=runtime.current().settings.password_min_length, has_second_factor=enrolled)
 
 
 _common = cache(CommonPasswordValidator)  # which reads a list of 20,000

@@ -14,7 +14,7 @@ from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
 
 from certdesk.domain.actors import Action, Actor, Side, can, may_enable
-from certdesk.domain.errors import InvalidInput, NotAuthorized, NotFound, StateConflict
+from certdesk.domain.errors import InvalidInput, NotAuthorized, NotFound, StateConflict, existing
 from certdesk.domain.requests import OrganisationId, UserId
 from certdesk.services.account_mail import Occasion, enqueue_account_mail, invited_person, mail_reset
 from certdesk.services.acme_credentials import take_over
@@ -44,12 +44,12 @@ def change_password(*, actor: Actor, current: str, new: str, now: datetime, ends
     if not user.check_password(current):
         raise InvalidInput(
             "The current password is not right.",
-            fields={"current": "This is not your current password. Type it again."},
+            {"current": "This is not your current password. Type it again."},
         )
     _refuse_weak(user, new)
     if user.must_change_password and user.check_password(new):
         raise InvalidInput(
-            "This is the issued password.", fields={"new": "Someone else knows this one. Choose another."}
+            "This is the issued password.", {"new": "Someone else knows this one. Choose another."}
         )
     _store_password(user, new, action="password.change", actor=actor, now=now, ends_tokens=ends_tokens)
 
@@ -209,19 +209,14 @@ def _factors(user_id: int) -> dict[int, str]:
 
 
 def _user(user_id: int) -> User:
-    user = User.objects.filter(id=user_id).first()
-    if user is None:
-        raise NotFound("There is no such person.")
-    return user
+    return existing(User.objects.filter(id=user_id).first(), "There is no such person.")
 
 
 def _refuse_weak(user: User, new: str) -> None:
     try:
         validate_password(new, user)
     except ValidationError as error:
-        raise InvalidInput(
-            "The new password can't be used.", fields={"new": " ".join(error.messages)}
-        ) from None
+        raise InvalidInput("The new password can't be used.", {"new": " ".join(error.messages)}) from None
 
 
 def _store_password(
@@ -284,12 +279,5 @@ def _record(
     actor: Actor, user: User, action: str, *, now: datetime, data: Mapping[str, object] | None = None
 ) -> None:
     owners = list(Membership.objects.filter(user=user).values_list("organisation_id", flat=True)[:2])
-    audit.record(
-        actor=actor,
-        action=action,
-        object_type="user",
-        object_id=user.pk,
-        organisation_id=owners[0] if len(owners) == 1 else None,
-        now=now,
-        data={"username": user.username, **(data or {})},
-    )
+    owner, data = owners[0] if len(owners) == 1 else None, {"username": user.username, **(data or {})}
+    audit.record(actor, action, user.pk, owner, object_type="user", now=now, data=data)

@@ -1,12 +1,16 @@
 """Permissions judged again, in the transaction that acts on them: they may have been withdrawn meanwhile."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 from certdesk.domain.actors import Action, Actor, can
 from certdesk.domain.errors import NotAuthorized, StateConflict
 from certdesk.domain.requests import OrganisationId
-from certdesk.store.selectors.facts import organisation_row
-from certdesk.store.selectors.people import person_now, token_works
+from certdesk.store.db import write_transaction
+from certdesk.store.models import ApiToken
+from certdesk.store.selectors.facts import lock_organisation, organisation_row
+from certdesk.store.selectors.people import person_now
 
 FORMER = "The person who asked for this may no longer act for the organisation."
 
@@ -23,9 +27,10 @@ def actor_now(actor: Actor) -> Actor:
     now = person_now(actor.user_id)
     if now is None:
         raise NotAuthorized("Your account has just been disabled. Sign in again.")
-    if actor.token is not None and not token_works(actor.token.id):
+    token = actor.token
+    if token is not None and not ApiToken.objects.filter(id=token.id, revoked_at__isnull=True).exists():
         raise NotAuthorized("Your token has just been ended. Use another one.")
-    return replace(now, token=actor.token)
+    return replace(now, token=token)
 
 
 def refuse_withdrawn(
@@ -53,3 +58,15 @@ def refuse_former(organisation_id: int, *people: Actor | int | None, action: Act
         now = actor_now(one) if isinstance(one, Actor) else person_now(one)
         if now is None or not can(now, action, organisation_id=OrganisationId(organisation_id)):
             raise NotAuthorized(FORMER)
+
+
+@contextmanager
+def acting(actor: Actor, action: Action, organisation_id: int) -> Iterator[None]:
+    """A transaction under the organisation's lock, in which the actor still may do this for it.
+
+    Raises NotAuthorized.
+    """
+    with write_transaction():
+        lock_organisation(OrganisationId(organisation_id))
+        refuse_former(organisation_id, actor, action=action)
+        yield

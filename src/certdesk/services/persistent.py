@@ -14,12 +14,12 @@ from certdesk.dcv.base import Challenge, NotValidated, Outcome, Problem, Record
 from certdesk.domain.actors import SYSTEM, Action, Actor
 from certdesk.domain.deadlines import PERSISTENT_METHODS
 from certdesk.domain.errors import InvalidInput, InvariantViolated, NotAuthorized, RateLimited, StateConflict
-from certdesk.domain.evidence import METHODS, Method
+from certdesk.domain.evidence import Method
 from certdesk.domain.identifiers import is_ip_address
 from certdesk.domain.requests import OrganisationId
 from certdesk.domain.rules import RuleId, in_force
 from certdesk.services import runtime
-from certdesk.services.permissions import refuse_former, refuse_withdrawn
+from certdesk.services.permissions import acting, refuse_withdrawn
 from certdesk.services.proof_checks import check_all, check_proof, proven
 from certdesk.services.publications import DnsRecord, persistent_record
 from certdesk.services.validation import audit_domain, record_proof, tell_waiting
@@ -30,9 +30,9 @@ from certdesk.services.validation_methods import (
     Checked,
     Found,
     NotFoundYet,
+    evidence_of,
     note_attempt,
     own_domain,
-    seen,
     wait_after,
 )
 from certdesk.store import jobs
@@ -74,7 +74,7 @@ def watch_record(*, actor: Actor, domain_id: int, wildcard: bool, now: datetime)
     """
     domain = own_domain(actor, domain_id)
     if is_ip_address(domain.adn) or not runtime.current().offers(Method.DNS_PERSIST):
-        raise InvalidInput("This way is not on offer.", fields={"method": "Choose one from the list."})
+        raise InvalidInput("This way is not on offer.", {"method": "Choose one from the list."})
     if actor.user_id is None:
         raise InvariantViolated("a record is watched for a person")
     organisation_id = OrganisationId(domain.organisation_id)
@@ -106,9 +106,7 @@ def stop_watching(*, actor: Actor, domain_id: int, now: datetime) -> None:
     Raises NotFound, NotAuthorized, StateConflict when nothing was watched.
     """
     domain = own_domain(actor, domain_id)
-    with write_transaction():
-        lock_organisation(OrganisationId(domain.organisation_id))
-        refuse_former(domain.organisation_id, actor, action=Action.DOMAIN_ASK)
+    with acting(actor, Action.DOMAIN_ASK, domain.organisation_id):
         stopped = PersistentRecord.objects.filter(domain=domain, stopped_at__isnull=True).update(
             stopped_at=now, next_look_at=None
         )
@@ -249,12 +247,7 @@ def _there(row: PersistentRecord, record: Record, *, actor: Actor, now: datetime
         actor=actor,
         domain=row.domain,
         method=record.method,
-        evidence={
-            "how": METHODS[record.method].title,
-            **seen(record),
-            "asked_by": row.asked_by.username,
-            "asked_at": row.created_at.isoformat(),
-        },
+        evidence=evidence_of(record, row),
         days=rt.persistence.days,
         until=datetime.fromisoformat(until) if isinstance(until, str) else None,
         now=now,

@@ -33,12 +33,8 @@ def warn_operators(*, now: datetime) -> bool:
     if found is None:
         return False
     step = next(days for days in STEPS if found.on - now <= timedelta(days=days))
-    deed = audit.Deed(
-        action=TOLD,
-        object_type="service",
-        object_id=found.on.date().isoformat(),
-        data={"days": step, "needed": found.needed.perspectives, "set_up": found.perspectives},
-    )
+    data = {"days": step, "needed": found.needed.perspectives, "set_up": found.perspectives}
+    deed = audit.Deed(TOLD, "service", found.on.date().isoformat(), data=data)
     told = tell_once(
         lambda: [step], lambda _step: deed, lambda _new: [("mail_perspectives", {})], by="days", now=now
     )

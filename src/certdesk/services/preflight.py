@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from certdesk.backends.base import Backend, ShowsSpecimens
-from certdesk.domain.certificates import Intent, general_name, intent_for
+from certdesk.domain.certificates import Intent, general_name, server_subject
 from certdesk.domain.csr import Csr
 from certdesk.domain.csr_names import read_names
 from certdesk.domain.errors import BackendRefused
@@ -177,11 +177,6 @@ def approved(request: Request) -> Approved | None:
     )
 
 
-def content_of(request: Request, organisation: Organisation) -> str:
-    """The digest of what an approval of the request would be about now."""
-    return content_digest(bare_facts(subject_of(request, organisation)))
-
-
 def obstacles_under(
     request: Request,
     subject: Subject,
@@ -197,7 +192,7 @@ def obstacles_under(
     return obstacles(
         decision,
         approved(request),
-        content=content_of(request, subject.organisation) if within else "",
+        content=content_digest(bare_facts(subject_of(request, subject.organisation))) if within else "",
         csr_sha256=subject.csr_sha256,
         is_first=is_first,
         is_signing=is_signing,
@@ -209,22 +204,30 @@ def intent_of(subject: Subject, backend: Backend, *, now: datetime) -> Intent:
     """What a back end would be asked for from this moment on; the preview lints the same (BR 4.3.1.2)."""
     if subject.csr is None:
         raise ValueError("an intent is for a CSR")
-    acme = subject.channel == ACME
-    return intent_for(
-        key=secrets.token_hex(16),
+    acme, organisation = subject.channel == ACME, subject.organisation
+    begins, ends = certificate_validity(
+        subject.profile,
+        duration_years=subject.duration_years,
+        term_ends_at=None if subject.request is None else subject.request.term_ends_at,
+        lifetime=timedelta(days=runtime.current().acme.certificate_days) if acme else None,
+        now=now,
+    )
+    return Intent(
+        idempotency_key=secrets.token_hex(16),
         backend=backend.name,
-        profile=subject.profile,
+        profile_id=subject.profile.id,
+        profile_version=subject.profile.version,
         csr_der=subject.csr.der,
         spki_der=subject.csr.key.spki_der,
         names=tuple(subject.names),
-        organisation=described(subject.organisation),
-        validity=certificate_validity(
-            subject.profile,
-            duration_years=subject.duration_years,
-            term_ends_at=None if subject.request is None else subject.request.term_ends_at,
-            lifetime=timedelta(days=runtime.current().acme.certificate_days) if acme else None,
-            now=now,
+        subject=server_subject(
+            names=tuple(subject.names),
+            organisation=organisation.legal_name,
+            country=organisation.country,
+            locality=organisation.locality,
         ),
+        not_before=begins,
+        not_after=ends,
         server_software=subject.server_software,
     )
 

@@ -136,13 +136,8 @@ def _warn_of_unproven(*, now: datetime) -> None:
     ).select_related("domain")
 
     def deed(row: MethodChallenge) -> audit.Deed:
-        return audit.Deed(
-            action=UNPROVEN_TOLD,
-            object_type="domain",
-            object_id=row.domain_id,
-            organisation_id=row.domain.organisation_id,
-            data={"adn": row.adn, "method_challenge": row.pk},
-        )
+        data = {"adn": row.adn, "method_challenge": row.pk}
+        return audit.Deed(UNPROVEN_TOLD, "domain", row.domain_id, row.domain.organisation_id, data)
 
     tell_once(
         lambda: soon.order_by("expires_at"),
@@ -159,19 +154,9 @@ def _warn_of_sunset(*, now: datetime) -> None:
     if step is None:
         return
     found = _on_email(now=now).order_by("organisation_id").values_list("organisation_id", flat=True)
-
-    def deed(number: int) -> audit.Deed:
-        return audit.Deed(
-            action=SUNSET_TOLD,
-            object_type="organisation",
-            object_id=number,
-            organisation_id=number,
-            data={"days": step},
-        )
-
     tell_once(
         found.distinct,
-        deed,
+        lambda number: audit.Deed(SUNSET_TOLD, "organisation", number, number, {"days": step}),
         lambda told: [("mail_sunset", {"organisation_id": one.organisation_id}) for one in told],
         by="days",
         now=now,

@@ -5,18 +5,16 @@ Nothing is sent in here: the worker takes up what is due, within half a second.
 
 from datetime import datetime
 
-from certdesk.domain.actors import Action, Actor, can
+from certdesk.domain.actors import Action, Actor, require
 from certdesk.domain.errors import NotAuthorized, StateConflict
 from certdesk.domain.requests import DONE, Event, Work
 from certdesk.domain.waiting import AWAITING_CA
 from certdesk.services.decisions import is_own
 from certdesk.services.intents import LEASE, record_again
-from certdesk.services.permissions import refuse_former
+from certdesk.services.permissions import acting
 from certdesk.services.texts import storable
 from certdesk.store import audit
-from certdesk.store.db import write_transaction
 from certdesk.store.models import Issuance
-from certdesk.store.selectors.facts import lock_organisation
 from certdesk.store.selectors.requests import RequestDetail, get_request
 from certdesk.store.transitions import Step, advance
 
@@ -36,9 +34,7 @@ def retry_request(
             "You asked for this, or know the key that asked for it, so another officer has to send it again."
         )
     note = storable(note, field="note")
-    with write_transaction():
-        lock_organisation(shown.organisation_id)
-        refuse_former(shown.organisation_id, actor, action=Action.REQUEST_DECIDE)
+    with acting(actor, Action.REQUEST_DECIDE, shown.organisation_id):
         last = Issuance.objects.filter(request_id=number, order__isnull=True).order_by("-id").first()
         if last is None or last.state != Work.REFUSED:
             raise StateConflict("The CA has not rejected this request.")
@@ -62,25 +58,15 @@ def poll_now(*, actor: Actor, number: int, now: datetime) -> None:
     shown = _may_process(actor, number)
     if shown.status not in AWAITING_CA:
         raise StateConflict("Nothing is awaited from the CA for this request.")
-    with write_transaction():
-        lock_organisation(shown.organisation_id)
-        refuse_former(shown.organisation_id, actor, action=Action.REQUEST_DECIDE)
+    with acting(actor, Action.REQUEST_DECIDE, shown.organisation_id):
         # What is due within a lease is being asked now, or will be in a moment.
         open_ones = Issuance.objects.filter(request_id=shown.number, next_attempt_at__gt=now + LEASE)
         brought_forward = open_ones.exclude(state__in=DONE).update(next_attempt_at=now)
-        audit.record(
-            actor=actor,
-            action="request.poll_now",
-            object_type="request",
-            object_id=shown.number,
-            organisation_id=shown.organisation_id,
-            now=now,
-            data={"brought_forward": bool(brought_forward)},
-        )
+        data, owner = {"brought_forward": bool(brought_forward)}, shown.organisation_id
+        audit.record(actor, "request.poll_now", shown.number, owner, now=now, data=data)
 
 
 def _may_process(actor: Actor, number: int) -> RequestDetail:
     request = get_request(actor=actor, number=number)
-    if not can(actor, Action.REQUEST_DECIDE):
-        raise NotAuthorized("Only an RA officer deals with the CA.")
+    require(actor, Action.REQUEST_DECIDE, "Only an RA officer deals with the CA.")
     return request

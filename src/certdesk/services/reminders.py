@@ -145,18 +145,9 @@ def _due(*, now: datetime) -> Iterator[tuple[Domain, datetime, int]]:
 def _deed(due: tuple[Domain, datetime, int]) -> audit.Deed:
     """`step` tells it from those of other steps and proofs."""
     domain, until, days = due
-    return audit.Deed(
-        action=REMINDED,
-        object_type="domain",
-        object_id=domain.pk,
-        organisation_id=domain.organisation_id,
-        data={
-            "adn": domain.adn,
-            "expires_at": until.isoformat(),
-            "days": days,
-            "step": f"{until.isoformat()} -{days}",
-        },
-    )
+    end = until.isoformat()
+    data = {"adn": domain.adn, "expires_at": end, "days": days, "step": f"{end} -{days}"}
+    return audit.Deed(REMINDED, "domain", domain.pk, domain.organisation_id, data)
 
 
 def _audiences(domain_id: int, until: datetime) -> tuple[Audience, ...]:

@@ -21,7 +21,12 @@ from certdesk.domain.policy_rules import CaaMode, Rules
 from certdesk.domain.settings import OTHER
 from certdesk.services.preflight import CAP_PERIOD
 from certdesk.services.runtime import Runtime
-from certdesk.store.selectors.history import PastOrganisation, PastRequest, past_organisations, past_requests
+from certdesk.store.selectors.operations import (
+    PastOrganisation,
+    PastRequest,
+    past_organisations,
+    past_requests,
+)
 
 #: Requests between two words about progress.
 PROGRESS_EVERY = 5000
@@ -190,10 +195,7 @@ class _Stored:
         if "key.used_elsewhere" not in self.codes and "key.reused" not in self.codes:
             return UNSEEN
         number = self.codes.get("key.reused", {}).get("seen", "").removeprefix("request ")
-        return KeyUses(
-            earlier_request=int(number) if number.isdecimal() else None,
-            elsewhere="key.used_elsewhere" in self.codes,
-        )
+        return KeyUses(int(number) if number.isdecimal() else None, "key.used_elsewhere" in self.codes)
 
     @property
     def stopped(self) -> tuple[tuple[DnsName, int], ...]:

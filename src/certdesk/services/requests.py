@@ -27,22 +27,13 @@ from certdesk.domain.errors import (
 from certdesk.domain.findings import Check, Verdict, worst
 from certdesk.domain.policy import Decision, Outcome
 from certdesk.domain.profiles import allows_ip_addresses, certificate_validity, profile
-from certdesk.domain.requests import (
-    Event,
-    IssuanceId,
-    OrganisationId,
-    RequestId,
-    State,
-    Status,
-    UserId,
-    Work,
-)
+from certdesk.domain.requests import Event, IssuanceId, OrganisationId, RequestId, State, Status, UserId, Work
 from certdesk.services.caa import CaaSeen, look_at_caa, record_caa
 from certdesk.services.entitlements import record_request
 from certdesk.services.intents import OWN_KEY, claim_step, prepared, record_issuance
 from certdesk.services.issuance import Claimed, cancel_waiting
 from certdesk.services.keys import block_pasted
-from certdesk.services.permissions import actor_now, refuse_former
+from certdesk.services.permissions import acting, actor_now, refuse_former
 from certdesk.services.preflight import Subject, certificate_checks, intent_of, judged
 from certdesk.services.texts import storable
 from certdesk.services.validation import second_line
@@ -99,7 +90,7 @@ class Preview:
     against: tuple[Check, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Created:
     """What a submission became: a request, and the issuance under it.
 
@@ -109,9 +100,9 @@ class Created:
 
     number: RequestId
     status: Status
-    replayed: bool
     issuance_id: IssuanceId | None = None
     claimed: Claimed | None = None
+    replayed: bool = False
     due: bool = False
 
 
@@ -221,14 +212,8 @@ def created(
     claimed = None
     if intent is not None and backend is not None:
         claimed = Claimed(issuance=issuance, intent=intent, backend=backend)
-    return Created(
-        number=RequestId(request.pk),
-        status=Status(request.status),
-        replayed=False,
-        issuance_id=IssuanceId(issuance.pk),
-        claimed=claimed,
-        due=due,
-    )
+    number, status = RequestId(request.pk), Status(request.status)
+    return Created(number, status, IssuanceId(issuance.pk), claimed, due=due)
 
 
 def withdraw_request(*, actor: Actor, number: int, seen_version: int | None = None, now: datetime) -> None:
@@ -279,10 +264,8 @@ def end_request(
         raise NotAuthorized("Only a manager of the organisation, or an RA officer, may end a request.")
     reason = storable(reason, field="reason")
     if not reason:
-        raise InvalidInput("Say why the request ends.", fields={"reason": "The applicant reads this."})
-    with write_transaction():
-        lock_organisation(request.organisation_id)
-        refuse_former(request.organisation_id, actor, action=Action.REQUEST_END)
+        raise InvalidInput("Say why the request ends.", {"reason": "The applicant reads this."})
+    with acting(actor, Action.REQUEST_END, request.organisation_id):
         end_under_lock(
             request_id=request.number, actor=actor, reason=reason, seen_version=seen_version, now=now
         )
@@ -343,7 +326,7 @@ def _read(submission: Submission, *, actor: Actor, now: datetime) -> Csr:
     csr = read_upload(submission.upload, profile_id=submission.profile_id, actor=actor, now=now)
     if submission.names is not None and {name.strip().lower() for name in submission.names} != set(csr.names):
         told = f"“names” is not what the CSR has: {', '.join(csr.names) or 'no name at all'}."
-        raise InvalidInput(told, fields={"names": "Leave it out, or make a CSR with exactly these names."})
+        raise InvalidInput(told, {"names": "Leave it out, or make a CSR with exactly these names."})
     return csr
 
 

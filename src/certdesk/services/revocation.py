@@ -11,10 +11,11 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 import structlog
+from django.core.mail import EmailMessage
 from django.db import IntegrityError
 from django.db.models import F
 
-from certdesk.domain.actors import Action, Actor, OrgRole, can
+from certdesk.domain.actors import Action, Actor, OrgRole, RaRole, can
 from certdesk.domain.errors import (
     BackendError,
     BackendRefused,
@@ -22,12 +23,15 @@ from certdesk.domain.errors import (
     NotAuthorized,
     NotFound,
     StateConflict,
+    existing,
 )
 from certdesk.domain.requests import OrganisationId, RequestId, State, UserId
 from certdesk.domain.revocation import ENDS_REQUEST, MAY_END_REQUEST, PLAIN, RA_ONLY, RevocationReason
 from certdesk.services import runtime
 from certdesk.services.acme_accounts import refuse_ended
 from certdesk.services.keys import block_key
+from certdesk.services.letters import letter, prose, section, table
+from certdesk.services.notices import MAX_NAMES, recipients
 from certdesk.services.permissions import actor_now
 from certdesk.services.requests import end_under_lock
 from certdesk.services.texts import storable
@@ -36,6 +40,7 @@ from certdesk.store.db import write_transaction
 from certdesk.store.models import AcmeAccount, Certificate, KeyProof, Request, Revocation, RevocationOutcome
 from certdesk.store.selectors.certificates import get_certificate
 from certdesk.store.selectors.facts import lock_organisation
+from certdesk.store.selectors.people import staff_mailboxes
 from certdesk.store.transitions import note_revoked
 
 log = structlog.get_logger()
@@ -87,18 +92,13 @@ def revoke_certificate(
     """
     held = get_certificate(actor=actor, certificate_id=certificate_id, now=clock())
     row = Certificate.objects.select_related("request").get(id=held.id)
-    asked = _Asked(
-        actor=actor,
-        reason=reason,
-        note=storable(note, field="note"),
-        proof=KeyProof.OFFICER if _for_ra(actor) else KeyProof.CLAIM,
-        ends_request=end_request or reason in ENDS_REQUEST,
-    )
+    key_proof, ends = KeyProof.OFFICER if _for_ra(actor) else KeyProof.CLAIM, reason in ENDS_REQUEST
+    asked = _Asked(actor, reason, storable(note, field="note"), key_proof, ends_request=end_request or ends)
     _refuse_not_theirs(row, asked, actor)
     if end_request and reason not in ENDS_REQUEST | MAY_END_REQUEST:
         raise InvalidInput(
             f"A revocation for “{reason}” does not end the request.",
-            fields={"end_request": f"Leave it out, or choose {' or '.join(sorted(MAY_END_REQUEST))}."},
+            {"end_request": f"Leave it out, or choose {' or '.join(sorted(MAY_END_REQUEST))}."},
         )
     return _revoke(row, asked, clock=clock)
 
@@ -116,9 +116,8 @@ def revoke_by_proof(
     The caller has checked the signature that the proof stands for; `actor` carries the label for the history.
     Raises as `revoke_certificate` does; NotFound for another organisation's certificate.
     """
-    row = Certificate.objects.select_related("request").filter(id=certificate_id).first()
-    if row is None:
-        raise NotFound("There is no such certificate.")
+    found = Certificate.objects.select_related("request").filter(id=certificate_id)
+    row = existing(found.first(), "There is no such certificate.")
     match proof:
         case HoldsKey(spki_sha256=shown):
             if shown != row.spki_sha256:
@@ -128,15 +127,10 @@ def revoke_by_proof(
                 raise NotFound("There is no such certificate.")
     if reason in RA_ONLY:
         told = f"“{reason}” is for RA officers to say."
-        raise InvalidInput(told, fields={"reason": "Choose another reason."}, code="revocation.bad_reason")
-    asked = _Asked(
-        actor=actor,
-        reason=reason,
-        note="",
-        proof=KeyProof.POSSESSION if isinstance(proof, HoldsKey) else KeyProof.CLAIM,
-        account=proof.account if isinstance(proof, HoldsAccount) else None,
-    )
-    return _revoke(row, asked, clock=clock)
+        raise InvalidInput(told, {"reason": "Choose another reason."}, code="revocation.bad_reason")
+    key_proof = KeyProof.POSSESSION if isinstance(proof, HoldsKey) else KeyProof.CLAIM
+    by = proof.account if isinstance(proof, HoldsAccount) else None
+    return _revoke(row, _Asked(actor, reason, "", key_proof, account=by), clock=clock)
 
 
 def may_revoke(actor: Actor, *, organisation_id: OrganisationId, requester_id: UserId) -> bool:
@@ -178,7 +172,7 @@ def drive_revocation(*, revocation_id: int, clock: Clock) -> Progress | None:
         return None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class _Asked:
     """Who wants it revoked, why, and on what proof; a claim touches no other organisation."""
 
@@ -269,21 +263,15 @@ def _revoke(row: Certificate, asked: _Asked, *, clock: Clock) -> Progress:
                 [_intent(other, asked, due_at=now, now=now) for other in same_key],
                 ignore_conflicts=True,  # one that is being revoked already
             )
-            audit.record(
-                actor=asked.actor,
-                action="certificate.ask_revocation",
-                object_type="certificate",
-                object_id=row.pk,
-                organisation_id=row.request.organisation_id,
-                now=now,
-                data={
-                    "serial": row.serial,
-                    "reason": asked.reason.value,
-                    "note": asked.note,
-                    "same_key": [other.pk for other in same_key],
-                    "ends_request": asked.ends_request,
-                },
-            )
+            data = {
+                "serial": row.serial,
+                "reason": asked.reason.value,
+                "note": asked.note,
+                "same_key": [other.pk for other in same_key],
+                "ends_request": asked.ends_request,
+            }
+            owner = row.request.organisation_id
+            audit.record(asked.actor, "certificate.ask_revocation", row.pk, owner, now=now, data=data)
     except IntegrityError:
         told = "This certificate is being revoked already."
         raise StateConflict(told, code="certificate.already_revoked") from None
@@ -385,18 +373,69 @@ def _asker(revocation: Revocation) -> Actor:
 
 
 def _audit(revocation: Revocation, action: str, *, detail: str = "", now: datetime) -> None:
-    certificate = revocation.certificate
-    audit.record(
-        actor=_asker(revocation),
-        action=action,
-        object_type="certificate",
-        object_id=certificate.pk,
-        organisation_id=certificate.request.organisation_id,
-        now=now,
-        data={
-            "serial": certificate.serial,
-            "reason": revocation.reason,
-            "asked_at": revocation.requested_at.isoformat(),
-            **({"detail": detail} if detail else {}),
-        },
+    certificate, actor = revocation.certificate, _asker(revocation)
+    data = {
+        "serial": certificate.serial,
+        "reason": revocation.reason,
+        "asked_at": revocation.requested_at.isoformat(),
+        **({"detail": detail} if detail else {}),
+    }
+    audit.record(actor, action, certificate.pk, certificate.request.organisation_id, now=now, data=data)
+
+
+_REVOKED = (
+    "One of your certificates was revoked. Browsers and other clients reject it from now on: a server "
+    "that still uses it needs another certificate."
+)
+_REFUSED = "The CA refused to revoke one of your certificates. It is still valid."
+
+
+def mail_revocation(*, revocation_id: int, now: datetime) -> bool:
+    """Says what became of a revocation; False when it is still open, or was told before.
+
+    A refusal goes to the RA officers as well, for somebody has to talk to the CA. At least once, as all mail.
+    """
+    row = Revocation.objects.select_related(
+        "certificate__request__requester", "certificate__request__organisation"
+    ).get(id=revocation_id)
+    if row.notified_at is not None or row.outcome == RevocationOutcome.OPEN:
+        return False
+    to = recipients(row.certificate.request)
+    if row.outcome == RevocationOutcome.REFUSED:
+        to += [address for address in staff_mailboxes(RaRole.OFFICER) if address not in to]
+    if to:
+        message(row, to=to).send()
+    with write_transaction():
+        Revocation.objects.filter(id=revocation_id).update(notified_at=now)
+    return True
+
+
+def message(row: Revocation, *, to: list[str]) -> EmailMessage:
+    """The mail about one revocation. What other people wrote comes after the link."""
+    rt, certificate = runtime.newest(), row.certificate
+    request = certificate.request
+    names = sorted(name.name for name in certificate.names.all())
+    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+    refused = row.outcome == RevocationOutcome.REFUSED
+    became = "was not revoked" if refused else "was revoked"
+    return letter(
+        subject=f"Certificate of request {request.pk} {became}",
+        blocks=(
+            prose(_REFUSED if refused else _REVOKED),
+            table(
+                {
+                    "Names": f"{', '.join(names[:MAX_NAMES])}{more}",
+                    "Serial number": certificate.serial,
+                    "Organisation": request.organisation.legal_name,
+                    "Request ID": request.pk,
+                    "Reason": PLAIN[RevocationReason(row.reason)],
+                    "Asked by": row.actor,
+                }
+            ),
+            f"See the request:\n{rt.base_url}/requests/{request.pk}/",
+            section("What the CA says", row.detail),
+            section("Note", row.note),
+        ),
+        to=to,
+        headers={"X-Certdesk-Request": str(request.pk)},
     )

@@ -111,34 +111,9 @@ class Runtime:
         )
 
     @property
-    def service_name(self) -> str:
-        """What the service calls itself."""
-        return self.settings.service_name
-
-    @property
-    def ra_contact(self) -> str:
-        """How people reach the RA team: an e-mail address or a web page; empty when nobody has said."""
-        return self.settings.ra_contact
-
-    @property
-    def support_url(self) -> str:
-        """Where the CA's own support is; empty when there is none."""
-        return self.settings.support_url
-
-    @property
     def ownership_days(self) -> int:
         """How long a proof of control counts."""
         return self.settings.ownership_days
-
-    @property
-    def challenge_days(self) -> int:
-        """How long a mailed code works."""
-        return self.settings.challenge_days
-
-    @property
-    def password_min_length(self) -> int:
-        """The shortest password, in characters."""
-        return self.settings.password_min_length
 
     def offers(self, method: Method) -> bool:
         """Whether a method can be looked at from here."""
@@ -156,18 +131,10 @@ class Runtime:
 ReadChanges = Callable[[], tuple[int, Mapping[str, object]]]
 
 
-def _nothing_changed() -> tuple[int, Mapping[str, object]]:
-    return 0, {}
-
-
-def _no_version() -> int:
-    return 0
-
-
 class _Holder:
     make: Callable[[], Runtime] | None = None
-    read_changes: ReadChanges = staticmethod(_nothing_changed)
-    read_version: Callable[[], int] = staticmethod(_no_version)
+    read_changes: ReadChanges = staticmethod(lambda: (0, {}))
+    read_version: Callable[[], int] = staticmethod(lambda: 0)
     base: Runtime | None = None  # as configured
     made: tuple[int, Runtime] | None = None  # with what an operator has changed since, up to a version
     checked_at: float = 0.0
@@ -179,8 +146,8 @@ _mine = threading.local()
 def configure(
     make: Callable[[], Runtime],
     *,
-    read_changes: ReadChanges = _nothing_changed,
-    read_version: Callable[[], int] = _no_version,
+    read_changes: ReadChanges = lambda: (0, {}),
+    read_version: Callable[[], int] = lambda: 0,
 ) -> None:
     """Says how the runtime is made, once and when first needed, and where changed settings are read."""
     _Holder.make, _Holder.base = make, None

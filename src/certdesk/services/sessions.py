@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from allauth.usersessions.models import UserSession
 
 from certdesk.domain.actors import Actor, RaRole
-from certdesk.domain.errors import NotAuthorized, NotFound
+from certdesk.domain.errors import NotAuthorized, existing
 from certdesk.store import audit
 from certdesk.store.db import write_transaction
 
@@ -65,12 +65,12 @@ def list_sessions(*, user_id: int, current_key: str, now: datetime) -> list[Sess
 
 def end_session(*, actor: Actor, session_id: int, now: datetime) -> None:
     """Signs the actor out in one place. Raises NotFound."""
-    row = UserSession.objects.filter(id=session_id, user_id=actor.user_id or 0).first()
-    if row is None:
-        raise NotFound("There is no such session.")
+    found = UserSession.objects.filter(id=session_id, user_id=actor.user_id or 0)
+    row = existing(found.first(), "There is no such session.")
     with write_transaction():
         row.end()
-        _record(actor, 1, now=now)
+        data = {"sessions": 1}
+        audit.record(actor, "session.end", actor.user_id, object_type="user", now=now, data=data)
 
 
 def end_other_sessions(*, actor: Actor, current_key: str, now: datetime) -> int:
@@ -80,7 +80,8 @@ def end_other_sessions(*, actor: Actor, current_key: str, now: datetime) -> int:
     with write_transaction():
         ended = drop_sessions(user_id=actor.user_id, but=current_key)
         if ended:
-            _record(actor, ended, now=now)
+            data = {"sessions": ended}
+            audit.record(actor, "session.end", actor.user_id, object_type="user", now=now, data=data)
     return ended
 
 
@@ -101,8 +102,3 @@ def browser_name(user_agent: str) -> str:
     browser = next((name for name, sign in _BROWSERS if re.search(sign, user_agent)), "Unknown browser")
     system = next((name for name, sign in _SYSTEMS if re.search(sign, user_agent)), "")
     return f"{browser} on {system}" if system else browser
-
-
-def _record(actor: Actor, count: int, *, now: datetime) -> None:
-    data, number = {"sessions": count}, actor.user_id
-    audit.record(actor=actor, action="session.end", object_type="user", object_id=number, now=now, data=data)

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime
 
-from certdesk.domain.actors import Action, Actor, can
-from certdesk.domain.errors import NotAuthorized, StateConflict
+from certdesk.domain.actors import Action, Actor, require
+from certdesk.domain.errors import StateConflict
 from certdesk.domain.settings import ServiceSettings, changed
 from certdesk.services import runtime
 from certdesk.services.permissions import actor_now
@@ -44,21 +44,13 @@ def change_settings(
             user_id=actor.user_id,
             at=now,
         )
-        audit.record(
-            actor=actor,
-            action="settings.change",
-            object_type="settings",
-            object_id="service",
-            now=now,
-            data=differences,
-        )
+        audit.record(actor, "settings.change", "service", now=now, data=differences)
     runtime.refresh()
     return after
 
 
 def _expect_operator(actor: Actor) -> None:
-    if not can(actor, Action.SERVICE_OPERATE):
-        raise NotAuthorized("Only an operator changes settings.")
+    require(actor, Action.SERVICE_OPERATE, "Only an operator changes settings.")
 
 
 def default_settings(*, now: datetime) -> ServiceSettings:

@@ -21,4 +21,4 @@ def storable(text: str, *, field: str, limit: int = MAX_TEXT) -> str:
         advice = "It holds a private key: take it out, stop using that key, and make a new one."
     else:
         return text
-    raise InvalidInput(f"This text can't be stored. {advice}", fields={field: advice})
+    raise InvalidInput(f"This text can't be stored. {advice}", {field: advice})

@@ -44,15 +44,13 @@ def create_token(
     refuse_without(actor)  # else a token would go round the second factor of an officer
     name = storable(name, field="name", limit=MAX_NAME)
     if not name:
-        raise InvalidInput(
-            "Give the token a name.", fields={"name": "Say what uses it, such as “backup script”."}
-        )
+        raise InvalidInput("Give the token a name.", {"name": "Say what uses it, such as “backup script”."})
     wanted = frozenset({Scope.READ, *scopes})
     maker = actor.token
     if maker is not None and expires_at is None:
         expires_at = maker.expires_at
     if problems := _problems(actor, wanted, expires_at, now=now):
-        raise InvalidInput("The token can't be made like this.", fields=problems)
+        raise InvalidInput("The token can't be made like this.", problems)
     token = PREFIX + secrets.token_urlsafe(32)
     with write_transaction():
         # What ends tokens changes or locks the person's row first: none is made behind its back.
@@ -61,7 +59,7 @@ def create_token(
         if current.must_change_password:
             raise NotAuthorized("Your password has just been reset. Sign in again.")
         if problems := _problems(current, wanted, expires_at, now=now):
-            raise InvalidInput("The token can't be made like this.", fields=problems)
+            raise InvalidInput("The token can't be made like this.", problems)
         row = ApiToken.objects.create(
             user_id=actor.user_id,
             name=name,
@@ -73,9 +71,7 @@ def create_token(
         )
         until = expires_at.isoformat() if expires_at else None
         data = {"name": row.name, "scopes": row.scopes, "expires_at": until, "made_by": row.made_by_id}
-        audit.record(
-            actor=actor, action="token.create", object_type="token", object_id=row.pk, now=now, data=data
-        )
+        audit.record(actor, "token.create", row.pk, now=now, data=data)
     return token
 
 
@@ -92,7 +88,7 @@ def revoke_token(*, actor: Actor, token_id: int, now: datetime) -> None:
         while makers:
             end_tokens(actor=actor, user_id=actor.user_id, now=now, only=Q(made_by__in=makers))
             makers = list(ApiToken.objects.filter(made_by__in=makers).values_list("id", flat=True))
-        audit.record(actor=actor, action="token.revoke", object_type="token", object_id=token_id, now=now)
+        audit.record(actor, "token.revoke", token_id, now=now)
 
 
 def end_tokens(*, actor: Actor, user_id: int, now: datetime, only: Q = Q()) -> int:  # noqa: B008 - Django's Q never changes

@@ -31,6 +31,7 @@ from certdesk.domain.errors import (
     RateLimited,
     StateConflict,
     Unavailable,
+    existing,
 )
 from certdesk.domain.evidence import METHODS, Method, covering, ownership_expiry
 from certdesk.domain.identifiers import is_ip_address, is_under, parse_dns_name, registrable_domain
@@ -38,7 +39,7 @@ from certdesk.domain.requests import OrganisationId, State, Status, Work
 from certdesk.domain.rules import RuleId, in_force
 from certdesk.services import runtime
 from certdesk.services.letters import letter, prose
-from certdesk.services.permissions import refuse_former, refuse_withdrawn
+from certdesk.services.permissions import acting, refuse_withdrawn
 from certdesk.store import audit
 from certdesk.store.apart import apart
 from certdesk.store.db import write_transaction
@@ -94,9 +95,7 @@ def add_domain(*, actor: Actor, organisation_id: OrganisationId, name: str, now:
     """Lists a domain for an organisation, with nothing proven yet; the same one again is the same row."""
     _may_ask(actor, organisation_id)
     adn = parse_dns_name(name.strip().lower(), allow_wildcard=False)
-    with write_transaction():
-        lock_organisation(organisation_id)
-        refuse_former(organisation_id, actor, action=Action.DOMAIN_ASK)
+    with acting(actor, Action.DOMAIN_ASK, organisation_id):
         return _listed(actor, organisation_id, adn, now=now)
 
 
@@ -113,11 +112,11 @@ def ask_by_email(
     adn = mailboxes(bare).get(mailbox)
     if adn is None:
         told = f"A code for {bare} can't be sent there."
-        raise InvalidInput(told, fields={"mailbox": "Choose a mailbox from the list."})
+        raise InvalidInput(told, {"mailbox": "Choose a mailbox from the list."})
     if actor.user_id is None:
         raise InvariantViolated("a confirmation is asked for by a person")
     secret = secret_from(secrets.token_bytes(32))
-    days = min(runtime.current().challenge_days, in_force(RuleId.RANDOM_VALUE_LIFE, now).value)
+    days = min(runtime.current().settings.challenge_days, in_force(RuleId.RANDOM_VALUE_LIFE, now).value)
     with write_transaction():
         lock_organisation(organisation_id)
         refuse_withdrawn(organisation_id, actor)
@@ -168,9 +167,7 @@ def cancel_challenge(*, actor: Actor, challenge_id: int, now: datetime) -> None:
         raise NotFound("There is no such confirmation.")
     organisation_id = OrganisationId(row.domain.organisation_id)
     _may_ask(actor, organisation_id)
-    with write_transaction():
-        lock_organisation(organisation_id)
-        refuse_former(organisation_id, actor, action=Action.DOMAIN_ASK)
+    with acting(actor, Action.DOMAIN_ASK, organisation_id):
         if not _end(row, ChallengeOutcome.CANCELLED, now=now):
             raise StateConflict("This confirmation was used, cancelled or replaced in the meantime.")
         audit_domain(
@@ -375,13 +372,9 @@ def _listed(actor: Actor, organisation_id: OrganisationId, adn: str, *, now: dat
 
 
 def _by_code(code: str, *, now: datetime) -> EmailChallenge:
-    row = (
-        EmailChallenge.objects.select_related("domain__organisation", "asked_by")
-        .filter(digest=code_digest(code), outcome=ChallengeOutcome.OPEN, expires_at__gt=now)
-        .first()
-    )
-    if row is None:
-        raise NotFound(GONE)
+    running = EmailChallenge.objects.filter(outcome=ChallengeOutcome.OPEN, expires_at__gt=now)
+    found = running.select_related("domain__organisation", "asked_by").filter(digest=code_digest(code))
+    row = existing(found.first(), GONE)
     _refuse_gone(row)
     return row
 
@@ -420,7 +413,7 @@ def _facts(row: EmailChallenge) -> ChallengeFacts:
         asked_by=f"{person.get_full_name()} ({person.username})".strip(),
         names=tuple(names),
         expires_at=row.expires_at,
-        service_name=runtime.newest().service_name,
+        service_name=runtime.newest().settings.service_name,
     )
 
 
@@ -464,12 +457,5 @@ def tell_waiting(
 
 def audit_domain(domain: Domain, action: str, *, actor: Actor, now: datetime, **data: object) -> None:
     """An audit event about a domain, in the caller's transaction; `adn` is in its data."""
-    audit.record(
-        actor=actor,
-        action=action,
-        object_type="domain",
-        object_id=domain.pk,
-        organisation_id=domain.organisation_id,
-        now=now,
-        data={"adn": domain.adn, **data},
-    )
+    data = {"adn": domain.adn, **data}
+    audit.record(actor, action, domain.pk, domain.organisation_id, now=now, data=data)

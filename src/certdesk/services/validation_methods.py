@@ -26,13 +26,27 @@ from certdesk.domain.identifiers import is_ip_address
 from certdesk.domain.requests import OrganisationId
 from certdesk.domain.rules import RuleId, in_force
 from certdesk.services import runtime
-from certdesk.services.challenge_values import digest_of, new_nonce, new_value, public_token, value_again
-from certdesk.services.permissions import refuse_former, refuse_withdrawn
+from certdesk.services.permissions import acting, refuse_withdrawn
 from certdesk.services.proof_checks import check_all, check_proof, proven
-from certdesk.services.publications import Publication, expected_value, publication
+from certdesk.services.publications import (
+    Publication,
+    digest_of,
+    expected_value,
+    new_nonce,
+    new_value,
+    public_token,
+    publication,
+    value_again,
+)
 from certdesk.services.validation import audit_domain, record_proof, tell_waiting
 from certdesk.store.db import write_transaction
-from certdesk.store.models import ChallengeOutcome, Domain, MethodChallenge, ValidationAttempt
+from certdesk.store.models import (
+    ChallengeOutcome,
+    Domain,
+    MethodChallenge,
+    PersistentRecord,
+    ValidationAttempt,
+)
 from certdesk.store.selectors.facts import lock_organisation
 
 log = structlog.get_logger()
@@ -95,7 +109,7 @@ def start_challenge(*, actor: Actor, domain_id: int, method: Method, now: dateti
     """
     domain = own_domain(actor, domain_id)
     if method not in publishable(domain.adn) or not runtime.current().offers(method):
-        raise InvalidInput("This way is not on offer.", fields={"method": "Choose one from the list."})
+        raise InvalidInput("This way is not on offer.", {"method": "Choose one from the list."})
     if actor.user_id is None:
         raise InvariantViolated("a proof is asked for by a person")
     with write_transaction():
@@ -164,9 +178,7 @@ def cancel_method_challenge(*, actor: Actor, challenge_id: int, now: datetime) -
     """
     row = _own_challenge(actor, challenge_id)
     organisation_id = OrganisationId(row.domain.organisation_id)
-    with write_transaction():
-        lock_organisation(organisation_id)
-        refuse_former(organisation_id, actor, action=Action.DOMAIN_ASK)
+    with acting(actor, Action.DOMAIN_ASK, organisation_id):
         if not _end(row, ChallengeOutcome.CANCELLED, now=now):
             raise StateConflict(GONE)
         _audit(row, "domain.challenge_cancel", actor=actor, now=now)
@@ -232,6 +244,12 @@ def own_domain(actor: Actor, domain_id: int) -> Domain:
     if not can(actor, Action.DOMAIN_ASK, organisation_id=OrganisationId(row.organisation_id)):
         raise NotAuthorized("Only people of the organisation and RA officers prove its domains.")
     return row
+
+
+def evidence_of(record: Record, row: MethodChallenge | PersistentRecord) -> dict[str, object]:
+    """A proof as evidence: how it was found, and who had asked."""
+    asked = {"asked_by": row.asked_by.username, "asked_at": row.created_at.isoformat()}
+    return {"how": METHODS[record.method].title, **seen(record), **asked}
 
 
 def seen(record: Record, problem: Problem | None = None) -> dict[str, object]:
@@ -330,13 +348,7 @@ def _record(row: MethodChallenge, outcome: Outcome, *, actor: Actor, now: dateti
         actor=actor,
         domain=row.domain,
         method=record.method,
-        evidence={
-            "how": METHODS[record.method].title,
-            **seen(record),
-            "asked_by": row.asked_by.username,
-            "asked_at": row.created_at.isoformat(),
-            "value_sha256": row.digest,
-        },
+        evidence={**evidence_of(record, row), "value_sha256": row.digest},
         days=runtime.current().ownership_days,
         now=now,
         noted={"method_challenge": row.pk},

@@ -19,7 +19,7 @@ _LAST = Statement("SELECT seq, hash FROM store_auditevent ORDER BY seq DESC LIMI
 _waiting = threading.local()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Deed:
     """What was done to which object; `data` is JSON and holds no secret."""
 
@@ -32,23 +32,19 @@ class Deed:
 
 
 def record(
-    *,
     actor: Actor,
     action: str,
-    object_type: str,
     object_id: object,
-    now: datetime,
     organisation_id: int | None = None,
+    *,
+    object_type: str = "",
+    now: datetime,
     data: Mapping[str, object] | None = None,
 ) -> None:
-    """Appends one event to the chain; see `record_all`."""
-    deed = Deed(
-        action=action,
-        object_type=object_type,
-        object_id=object_id,
-        organisation_id=organisation_id,
-        data=data or {},
-    )
+    """Appends one event to the chain, about what its action begins with unless told otherwise; see
+    `record_all`.
+    """
+    deed = Deed(action, object_type or action.partition(".")[0], object_id, organisation_id, data or {})
     record_all([deed], actor=actor, now=now)
 
 
@@ -88,23 +84,19 @@ def _append(deeds: Sequence[tuple[Deed, Actor, datetime]]) -> None:
     rows = []
     for deed, actor, now in deeds:
         seq += 1
-        row = _chained(deed, seq=seq, previous_hash=previous_hash, actor=actor, now=now)
+        told: dict[str, Any] = {
+            "seq": seq,
+            "at": now,
+            "actor": actor.label,
+            "user_id": actor.user_id,
+            "action": deed.action,
+            "object_type": deed.object_type,
+            "object_id": str(deed.object_id),
+            "organisation_id": deed.organisation_id,
+            "data": dict(deed.data),
+        }
+        found = chain_hash(Entry(**told), previous_hash=previous_hash)
+        row = {**told, "previous_hash": previous_hash, "hash": found}
         previous_hash = str(row["hash"])
         rows.append(row)
     put(AuditEvent, rows)
-
-
-def _chained(deed: Deed, *, seq: int, previous_hash: str, actor: Actor, now: datetime) -> dict[str, object]:
-    told: dict[str, Any] = {
-        "seq": seq,
-        "at": now,
-        "actor": actor.label,
-        "user_id": actor.user_id,
-        "action": deed.action,
-        "object_type": deed.object_type,
-        "object_id": str(deed.object_id),
-        "organisation_id": deed.organisation_id,
-        "data": dict(deed.data),
-    }
-    found = chain_hash(Entry(**told), previous_hash=previous_hash)
-    return {**told, "previous_hash": previous_hash, "hash": found}

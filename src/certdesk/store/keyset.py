@@ -3,7 +3,7 @@
 import base64
 import binascii
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, TypeVar
@@ -44,7 +44,9 @@ def page(
     if cursor:
         backwards, position = _decoded(cursor, sort, [kinds[field] for field in fields])
         found = found.filter(_beyond(order, position, backwards=backwards))
-    rows = list(found.order_by(*(_reversed(order) if backwards else order))[: limit + 1])
+        if backwards:
+            order = [field[1:] if field.startswith("-") else f"-{field}" for field in order]
+    rows = list(found.order_by(*order)[: limit + 1])
     more, rows = len(rows) > limit, rows[:limit]
     if backwards:
         rows.reverse()
@@ -74,7 +76,7 @@ def _checked(value: object, kind: type) -> object:
 
 def _decoded(cursor: str, sort: str, kinds: Sequence[type]) -> tuple[bool, list[object]]:
     bad = InvalidInput(
-        "This page's address is damaged. Start again from the first page.", fields={"cursor": "Leave it out."}
+        "This page's address is damaged. Start again from the first page.", {"cursor": "Leave it out."}
     )
     try:
         name, backwards, position = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
@@ -83,10 +85,6 @@ def _decoded(cursor: str, sort: str, kinds: Sequence[type]) -> tuple[bool, list[
         return backwards, [_checked(value, kind) for value, kind in zip(position, kinds, strict=True)]
     except (ValueError, TypeError, binascii.Error, UnicodeDecodeError, RecursionError):
         raise bad from None
-
-
-def _reversed(order: Iterable[str]) -> tuple[str, ...]:
-    return tuple(f[1:] if f.startswith("-") else f"-{f}" for f in order)
 
 
 def _beyond(order: Sequence[str], position: Sequence[object], *, backwards: bool) -> Q:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from certdesk.domain.actors import Actor
-from certdesk.domain.errors import NotFound, StateConflict
+from certdesk.domain.errors import StateConflict, existing
 from certdesk.domain.requests import (
     DONE,
     ISSUANCE_TRANSITIONS,
@@ -84,9 +84,7 @@ class Change:
 
 def standing(request_id: int) -> Standing:
     """Where a request stands now. Raises NotFound."""
-    row = STANDING.row(request=request_id)
-    if row is None:
-        raise NotFound("There is no such request.")
+    row = existing(STANDING.row(request=request_id), "There is no such request.")
     return Standing(state=State(row[0]), status=Status(row[1]), version=row[2], organisation_id=row[3])
 
 
@@ -110,7 +108,7 @@ def advance(
         at = standing(request_id)
         new = REQUEST_TRANSITIONS.get((at.state, event))
         if new is None or (event in NEEDS_NO_CERTIFICATE and at.status is Status.ISSUED):
-            raise StateConflict(_conflict(at, event))
+            raise StateConflict(f"The request can't be changed this way ({event}): {_why(at)}.")
         if seen_version is not None and seen_version != at.version:
             raise StateConflict(f"The request has changed since you opened it: {_why(at)}. Look at it again.")
         row = None if event is Event.RETRY else NEWEST.row(request=request_id)  # a new one follows at once
@@ -273,21 +271,11 @@ def _swapped(
 
 
 def _deed(change: Change) -> audit.Deed:
+    data = {"from": change.old or "", "to": change.new.value, "note": change.step.note}
     issuance = {} if change.issuance_id is None else {"issuance": change.issuance_id}
-    return audit.Deed(
-        action=f"request.{change.event}",
-        object_type="request",
-        object_id=change.request_id,
-        organisation_id=change.organisation_id,
-        actor=change.actor,
-        data={
-            "from": change.old or "",
-            "to": change.new.value,
-            "note": change.step.note,
-            **issuance,
-            **(change.step.data or {}),
-        },
-    )
+    told = {**data, **issuance, **(change.step.data or {})}
+    owner, action = change.organisation_id, f"request.{change.event}"
+    return audit.Deed(action, "request", change.request_id, owner, told, change.actor)
 
 
 _WHY_NOT = {
@@ -303,7 +291,3 @@ _WHY_NOT = {
 
 def _why(at: Standing) -> str:
     return "its entitlement has ended" if at.state is State.ENDED else _WHY_NOT[at.status]
-
-
-def _conflict(at: Standing, event: Event) -> str:
-    return f"The request can't be changed this way ({event}): {_why(at)}."

@@ -74,7 +74,7 @@ class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc] # allauth shi
 
     def format_email_subject(self, subject: str) -> str:
         """With the service's name in front."""
-        return f"[{runtime.current().service_name}] {subject}"
+        return f"[{runtime.current().settings.service_name}] {subject}"
 
 
 class MfaAdapter(DefaultMFAAdapter):  # type: ignore[misc] # as above
@@ -99,7 +99,7 @@ class MfaAdapter(DefaultMFAAdapter):  # type: ignore[misc] # as above
 
     def get_totp_issuer(self) -> str:
         """What the app shows."""
-        return runtime.current().service_name
+        return runtime.current().settings.service_name
 
     def build_totp_svg(self, url: str) -> str:
         """A QR code on white, so that a phone reads it in dark mode too."""
@@ -116,4 +116,4 @@ class MfaAdapter(DefaultMFAAdapter):  # type: ignore[misc] # as above
     def get_public_key_credential_rp_entity(self) -> dict[str, str]:
         """The name under which a browser keeps the passkey: the host, which ALLOWED_HOSTS has checked."""
         host = context.request.get_host().partition(":")[0]
-        return {"id": host, "name": runtime.current().service_name}
+        return {"id": host, "name": runtime.current().settings.service_name}

@@ -16,11 +16,7 @@ from certdesk.store.selectors.requests import waiting_count
 from certdesk.web.acme.rights import may_anywhere
 from certdesk.web.actor import actor_of, signed_in_user
 
-_RA_TITLES = {
-    RaRole.OFFICER: "officer",
-    RaRole.AUDITOR: "auditor",
-    RaRole.OPERATOR: "operator",
-}
+_RA_TITLES = {RaRole.OFFICER: "officer", RaRole.AUDITOR: "auditor", RaRole.OPERATOR: "operator"}
 COUNTED = 99
 
 
@@ -45,10 +41,10 @@ def _portal(request: HttpRequest) -> dict[str, Any]:
     user = signed_in_user(request)
     actor = actor_of(request) if user is not None else None
     return {
-        "service_name": rt.service_name,
+        "service_name": rt.settings.service_name,
         "ra": rt.rules.ra,
-        "ra_contact": contact_link(rt.ra_contact),
-        "support_url": rt.support_url,
+        "ra_contact": contact_link(rt.settings.ra_contact),
+        "support_url": rt.settings.support_url,
         "version": _version(),
         "demo": settings.CERTDESK.demo,
         "person": _person(user, actor, rt.rules.ra) if user is not None and actor is not None else None,

@@ -18,7 +18,7 @@ from certdesk.web.dcv.quiet import without_code
 log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class ErrorPage:
     """How an error shows: HTTP status, heading, and what to do. `says_detail` is False for our own bugs."""
 
@@ -47,37 +47,23 @@ PAGES: dict[type[errors.CertdeskError], ErrorPage] = {
     errors.NotAuthorized: ErrorPage(status=403, title="You may not do this"),
     errors.MissingScope: ErrorPage(status=403, title="This token may not do this"),
     errors.NotFound: ErrorPage(
-        status=404,
-        title="There is nothing here",
-        what_now="The address may be mistyped, or it belongs to another organisation.",
+        404, "There is nothing here", "The address may be mistyped, or it belongs to another organisation."
     ),
     errors.StateConflict: ErrorPage(
-        status=409,
-        title="Someone else was faster",
-        what_now="Nothing was changed. See what it says now, then decide.",
+        409, "Someone else was faster", "Nothing was changed. See what it says now, then decide."
     ),
-    errors.IdempotencyMismatch: ErrorPage(
-        status=422, title="This form was sent before", what_now="Start again."
-    ),
+    errors.IdempotencyMismatch: ErrorPage(422, "This form was sent before", "Start again."),
     errors.PolicyRefused: ErrorPage(
         status=422, title="This request can’t be accepted", what_now="Fix it, then upload the CSR again."
     ),
-    errors.RateLimited: ErrorPage(
-        status=429, title="Too many attempts", what_now="Wait a little, then try again."
-    ),
+    errors.RateLimited: ErrorPage(429, "Too many attempts", "Wait a little, then try again."),
     errors.BackendError: ErrorPage(
-        status=502,
-        title="The CA did not answer as it should",
-        what_now="We keep your request and try again.",
+        status=502, title="The CA did not answer as it should", what_now="We keep your request and try again."
     ),
-    errors.Unavailable: ErrorPage(
-        status=503, title="The CA can’t be reached", what_now="We keep your request and try again."
-    ),
+    errors.Unavailable: ErrorPage(503, "The CA can’t be reached", "We keep your request and try again."),
     errors.BackendRefused: ErrorPage(status=502, title="The CA refused"),
     errors.OutcomeUnknown: ErrorPage(
-        status=503,
-        title="We lost the CA’s answer",
-        what_now="We are checking what happened. Don’t send the request again.",
+        503, "We lost the CA’s answer", "We are checking what happened. Don’t send the request again."
     ),
     errors.Misconfigured: OUR_FAULT,
     errors.InvariantViolated: OUR_FAULT,
@@ -155,9 +141,7 @@ def server_error(request: HttpRequest) -> HttpResponse:
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
     """403 for a form without a current token: usually a page that was open for too long."""
     log.warning("web.csrf_failure", reason=reason, path=without_code(request.path_info))
-    page = ErrorPage(
-        status=403, title="This page is out of date", what_now="Nothing was changed. Open it again."
-    )
+    page = ErrorPage(403, "This page is out of date", "Nothing was changed. Open it again.")
     return _render(page, detail="It was open for too long, or cookies are switched off.", back=_back(request))
 
 

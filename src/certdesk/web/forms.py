@@ -8,8 +8,9 @@ from copy import copy
 from typing import Any, ClassVar
 
 from django import forms
-from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import render, resolve_url
 
 from certdesk.domain.errors import InvalidInput
 from certdesk.domain.private_keys import holds_private_key
@@ -97,6 +98,12 @@ def accepts(form: forms.Form, act: Callable[[], object]) -> bool:
 def form_page(request: HttpRequest, template: str, context: dict[str, Any]) -> HttpResponse:
     """A page with the form `form`: 422 where that came back with something to put right."""
     return render(request, template, context, status=UNPROCESSABLE if context["form"].errors else 200)
+
+
+def finish(request: HttpRequest, told: str, to: str, **named: object) -> HttpResponse:
+    """Goes to the page that follows, which says what was done."""
+    messages.success(request, told)
+    return HttpResponseRedirect(resolve_url(to, **named))
 
 
 def show_on(form: forms.Form, error: InvalidInput) -> None:

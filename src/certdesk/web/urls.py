@@ -11,7 +11,6 @@ from certdesk.web.dcv import asking
 from certdesk.web.dcv import views as dcv
 from certdesk.web.demo import views as demo
 from certdesk.web.domains import listing as domain_list
-from certdesk.web.domains import proving
 from certdesk.web.domains import views as domains
 from certdesk.web.help import faq
 from certdesk.web.help import views as help_pages
@@ -20,7 +19,7 @@ from certdesk.web.keys import views as keys
 from certdesk.web.organisations import people
 from certdesk.web.organisations import views as organisations
 from certdesk.web.queue import views as queue
-from certdesk.web.requests import another, ca, listing, revoking, views
+from certdesk.web.requests import another, listing, revoking, views
 from certdesk.web.settings import operating
 from certdesk.web.settings import views as settings
 from certdesk.web.staff import views as staff
@@ -31,10 +30,10 @@ _DOMAIN = [
     path("ask/", domains.ask, name="domains-ask"),
     path("validate/", domains.validate, name="domains-validate"),
     path("validations/<int:validation_id>/end/", domains.end, name="domains-end-validation"),
-    path("prove/", proving.prove, name="domains-prove"),
-    path("persistent/check/", proving.check_persistent, name="domains-persistent-check"),
-    path("persistent/stop/", proving.stop_persistent, name="domains-persistent-stop"),
-    path("ca-state/", proving.ca_state, name="domains-ca-state"),
+    path("prove/", domains.prove, name="domains-prove"),
+    path("persistent/check/", domains.check_persistent, name="domains-persistent-check"),
+    path("persistent/stop/", domains.stop_persistent, name="domains-persistent-stop"),
+    path("ca-state/", domains.ca_state, name="domains-ca-state"),
 ]
 _PERSON = [
     path("disable/", people.disable, name="organisations-disable-person"),
@@ -69,18 +68,18 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("requests/<int:number>/another/confirm/", another.confirm, name="requests-another-confirm"),
     path("requests/<int:number>/bundle.zip", views.bundle, name="requests-bundle"),
     path("requests/<int:number>/certificate/<slug:form>/", views.certificate, name="requests-certificate"),
-    path("requests/<int:number>/retry/", ca.retry, name="requests-retry"),
-    path("requests/<int:number>/poll/", ca.poll, name="requests-poll"),
+    path("requests/<int:number>/retry/", views.retry, name="requests-retry"),
+    path("requests/<int:number>/poll/", views.poll, name="requests-poll"),
     path("requests/<int:number>/ask/", asking.ask_for_request, name="requests-ask"),
     path("certificates/<int:certificate_id>/revoke/", revoking.revoke, name="certificates-revoke"),
     path("domains/", domain_list.listing, name="domains-list"),
     path("domains/export.csv", domain_list.as_csv, name="domains-csv"),
     path("domains/add/", domain_list.add, name="domains-add"),
     path("domains/<int:domain_id>/", include(_DOMAIN)),
-    path("domains/challenges/<int:method_challenge_id>/check/", proving.check, name="domains-check"),
+    path("domains/challenges/<int:method_challenge_id>/check/", domains.check, name="domains-check"),
     path(
         "domains/challenges/<int:method_challenge_id>/cancel/",
-        proving.cancel,
+        domains.cancel,
         name="domains-cancel-challenge",
     ),
     path("domains/confirmations/<int:challenge_id>/cancel/", asking.cancel, name="domains-cancel"),

@@ -30,7 +30,7 @@ class Revoking(StrEnum):
     ANSWER_LOST = "answer_lost"  # revokes, and its answer is lost on the way for so many tries
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Rule:
     """How the CA behaves towards requests with a name of this pattern; the first rule that matches counts.
 
@@ -73,12 +73,7 @@ DEMO_RULES = (
     Rule(names="down-*", behaviour=Behaviour.UNAVAILABLE, tries=2),
     Rule(names="timeout-*", behaviour=Behaviour.TIMEOUT_AFTER_ACCEPTING),
     Rule(names="wrong-*", behaviour=Behaviour.WRONG_NAMES),
-    Rule(
-        names="keep-*",
-        behaviour=Behaviour.ISSUE,
-        revoking=Revoking.REFUSE,
-        reason="This CA revokes by telephone only.",
-    ),
+    Rule(Behaviour.ISSUE, "keep-*", revoking=Revoking.REFUSE, reason="This CA revokes by telephone only."),
     Rule(names="deaf-*", behaviour=Behaviour.ISSUE, revoking=Revoking.UNAVAILABLE, tries=2),
     Rule(names="lost-*", behaviour=Behaviour.ISSUE, revoking=Revoking.ANSWER_LOST),
 )

@@ -28,7 +28,7 @@ _COLUMNS = "number, settles_at, leaf, reason"
 _PREFIX = "S-"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Order:
     """What the CA has decided about a request, shown from `settles_at` on; without a leaf it refuses."""
 
@@ -94,12 +94,7 @@ class Orders:
         if row is None:
             return None
         number, settles_at, leaf, reason = row
-        return Order(
-            handle=f"{_PREFIX}{number:06}",
-            settles_at=datetime.fromtimestamp(settles_at, UTC),
-            leaf=leaf,
-            reason=reason,
-        )
+        return Order(f"{_PREFIX}{number:06}", datetime.fromtimestamp(settles_at, UTC), leaf, reason)
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:

@@ -59,7 +59,9 @@ def list_credentials(*, service: Service, **asked: Any) -> None:
 @service_options
 def create(*, until: datetime | None, key: str, service: Service, **limits: object) -> None:
     """Make a credential; writes its key identifier and its HMAC key to stdout, one to a line."""
-    body = {**limits, "expires_at": _end_of(until)}
+    # The first moment after the last day, UTC.
+    end = datetime.combine(until.date() + timedelta(days=1), time(), UTC).isoformat() if until else None
+    body = {**limits, "expires_at": end}
     told = service.post("/acme/credentials", body, key=key)
     show.talk(f"Credential {told['id']} is made. Clients use the directory {told['directory']}")
     answer(told, lambda: _write_key(told))
@@ -111,13 +113,6 @@ def list_accounts(*, service: Service, **asked: Any) -> None:
 def _write_key(told: Json) -> None:
     click.echo(told["kid"])
     click.echo(told["hmac_key"])
-
-
-def _end_of(day: datetime | None) -> str | None:
-    """The first moment after the day, UTC."""
-    if day is None:
-        return None
-    return datetime.combine(day.date() + timedelta(days=1), time(), UTC).isoformat()
 
 
 def _state(item: Json) -> str:

@@ -202,10 +202,6 @@ def _failure(response: "httpx2.Response") -> Failure:
     code = _STATUS_EXITS.get(status, Exit.RETRY_LATER if status in _RETRY else Exit.FAILED)
     code = _WAITING_EXITS.get(str(problem.get("request_status")), code)
     code = _CODE_EXITS.get(str(problem.get("code")), code)
-    return Failure(_words(problem), code=code, status=status, problem=str(problem.get("code", "")))
-
-
-def _words(problem: Json) -> str:
     lines = [str(problem["detail"])]
     for item in problem.get("errors") or []:
         where = str(item.get("pointer") or item.get("parameter") or "").removeprefix("#/")
@@ -214,4 +210,4 @@ def _words(problem: Json) -> str:
     for check in problem.get("checks") or []:
         if check.get("verdict") == "refuse" and str(check.get("message")) not in lines[0]:
             lines.append(f"  {check.get('code')}: {check.get('message')}")
-    return "\n".join(lines)
+    return Failure("\n".join(lines), code=code, status=status, problem=str(problem.get("code", "")))

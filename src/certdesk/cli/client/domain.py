@@ -48,7 +48,28 @@ def show(*, name: str, organisation: str, service: Service) -> None:
     caa = service.show(f"{here}/caa")["items"]
 
     def write() -> None:
-        _write(found, proofs)
+        state = f"yes, until {found['expires_at']}" if found["is_validated"] else "no"
+        shown.table((found["domain"], found["organisation"]), [("Validated", state)])
+        if proofs:
+            shown.table(
+                ("PROOF", "METHOD", "BY", "AT", "UNTIL", "ENDED"),
+                (
+                    (
+                        str(p["id"]),
+                        *(p["method"], p["validated_by"], p["validated_at"], p["expires_at"]),
+                        f"{p['ended_by']}: {p['end_reason']}" if p["ended_by"] else "",
+                    )
+                    for p in proofs
+                ),
+            )
+        if found["challenges"]:
+            shown.table(
+                ("ASKED", "BY", "AT", "CODE WORKS UNTIL"),
+                (
+                    (c["mailbox"], c["asked_by"], c["created_at"], c["expires_at"])
+                    for c in found["challenges"]
+                ),
+            )
         shown.caa(caa)
 
     answer({**found, "validations": proofs, "caa": caa}, write)
@@ -127,25 +148,3 @@ def _address(service: Service, name: str, organisation: str) -> str:
     if len(found) > 1:
         raise Failure("Several organisations have it: name one with --organisation.", code=Exit.USAGE)
     return f"/domains/{found[0]['id']}"
-
-
-def _write(found: Json, proofs: list[Json]) -> None:
-    state = f"yes, until {found['expires_at']}" if found["is_validated"] else "no"
-    shown.table((found["domain"], found["organisation"]), [("Validated", state)])
-    if proofs:
-        shown.table(
-            ("PROOF", "METHOD", "BY", "AT", "UNTIL", "ENDED"),
-            (
-                (
-                    str(p["id"]),
-                    *(p["method"], p["validated_by"], p["validated_at"], p["expires_at"]),
-                    f"{p['ended_by']}: {p['end_reason']}" if p["ended_by"] else "",
-                )
-                for p in proofs
-            ),
-        )
-    if found["challenges"]:
-        shown.table(
-            ("ASKED", "BY", "AT", "CODE WORKS UNTIL"),
-            ((c["mailbox"], c["asked_by"], c["created_at"], c["expires_at"]) for c in found["challenges"]),
-        )

@@ -17,7 +17,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -146,17 +146,10 @@ class Home:
         _write(made, "pending.json", asdict(pending))
         made.replace(folder)
 
-    def sent(self, name: str, pending: Pending, number: int) -> Pending:
-        """Notes the number that the service gave the request."""
-        numbered = replace(pending, request=number)
-        _write(self._pending(name), "pending.json", asdict(numbered))
-        return numbered
-
-    def not_under(self, name: str, pending: Pending, *, idempotency_key: str) -> Pending:
-        """Notes that a new request has to be made for the same key and CSR."""
-        anew = replace(pending, under=None, idempotency_key=idempotency_key)
-        _write(self._pending(name), "pending.json", asdict(anew))
-        return anew
+    def note(self, name: str, pending: Pending) -> Pending:
+        """Notes what has changed about what is under way."""
+        _write(self._pending(name), "pending.json", asdict(pending))
+        return pending
 
     def forget(self, name: str) -> None:
         """Ends what was under way, key and all."""

@@ -5,12 +5,7 @@ import click
 from certdesk.cli.client import show
 from certdesk.cli.client.connection import Json, Service
 from certdesk.cli.client.exits import Exit, Failure
-from certdesk.cli.client.options import (
-    answer,
-    answer_list,
-    organisation_option,
-    service_options,
-)
+from certdesk.cli.client.options import answer, answer_list, organisation_option, service_options
 
 
 @click.group()

@@ -75,7 +75,8 @@ def send(service: Service, home: Home, name: str, pending: Pending) -> Json:
         except Failure as failure:
             if failure.status not in REFUSED or failure.problem == BUSY:
                 raise
-            pending = home.not_under(name, pending, idempotency_key=_new_key())
+            # A new request has to be made for the same key and CSR.
+            pending = home.note(name, replace(pending, under=None, idempotency_key=_new_key()))
     if pending.request is not None:
         told = service.show(f"/requests/{pending.request}")
     else:
@@ -87,7 +88,7 @@ def send(service: Service, home: Home, name: str, pending: Pending) -> Json:
             if failure.status == UNPROCESSABLE:  # it made no request, and never will
                 home.forget(name)
             raise
-        home.sent(name, pending, int(told["id"]))
+        home.note(name, replace(pending, request=int(told["id"])))
     if told["status"] not in (*IN_PROGRESS, WAITING, "issued"):
         home.forget(name)
     return told
@@ -120,7 +121,22 @@ def install(service: Service, home: Home, name: str, told: Json) -> Path:
     certificate = int(told["certificates"][0]["id"])
     if record is None or record.certificate != certificate or not home.live(name).exists():
         fullchain = service.get(f"/certificates/{certificate}/file", format="fullchain").content
-        files = _files(fullchain, home.pending_files(name)[0], pending.wish)
+        key = home.pending_files(name)[0]
+        try:
+            leaf_pem, chain = keys.split_chain(fullchain)
+            leaf = keys.read_leaf(leaf_pem)
+        except ValueError as error:
+            raise Failure(f"What the service sent is not a certificate: {error}") from None
+        if not keys.belongs(leaf, key) or set(leaf.names) != set(pending.wish.names):
+            raise Failure(
+                "The certificate is not for the key and the names that were asked for. It is not used."
+            )
+        files = {
+            "privkey.pem": key,
+            "cert.pem": leaf_pem,
+            "chain.pem": chain,
+            "fullchain.pem": leaf_pem + chain,
+        }
         due = bool(pending.wish.deploy_hook)
         made = Record(wish=pending.wish, request=int(told["id"]), certificate=certificate, hook_due=due)
         # The hook is noted as due before the files are swapped, so that no crash forgets it.
@@ -178,7 +194,11 @@ def renew(
         record = replace(record, wish=replace(record.wish, deploy_hook=hook))
         home.save(name, record)
     if pending is None and record is not None:
-        leaf = _in_place(home, name)
+        path = home.live(name) / "cert.pem"
+        try:
+            leaf = keys.read_leaf(path.read_bytes())
+        except (OSError, ValueError) as error:
+            raise Failure(f"{path} can't be read: {error}") from None
         due = is_due(not_before=leaf.not_before, not_after=leaf.not_after, now=now, days=days)
         if not (due or force or _asked_to(service, home, name, leaf, now=now)):
             run_hook(home, name)
@@ -237,22 +257,3 @@ def finish(service: Service, home: Home, name: str, told: Json) -> str:
     elif told["status"] in IN_PROGRESS:
         code = Exit.RETRY_LATER
     raise Failure(f"{name}: request {told['id']}: {told['status_text']}. {told['detail']}", code=code)
-
-
-def _in_place(home: Home, name: str) -> keys.Leaf:
-    path = home.live(name) / "cert.pem"
-    try:
-        return keys.read_leaf(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise Failure(f"{path} can't be read: {error}") from None
-
-
-def _files(fullchain: bytes, key: bytes, wish: Wish) -> dict[str, bytes]:
-    try:
-        leaf_pem, chain = keys.split_chain(fullchain)
-        leaf = keys.read_leaf(leaf_pem)
-    except ValueError as error:
-        raise Failure(f"What the service sent is not a certificate: {error}") from None
-    if not keys.belongs(leaf, key) or set(leaf.names) != set(wish.names):
-        raise Failure("The certificate is not for the key and the names that were asked for. It is not used.")
-    return {"privkey.pem": key, "cert.pem": leaf_pem, "chain.pem": chain, "fullchain.pem": leaf_pem + chain}

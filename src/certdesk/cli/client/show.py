@@ -105,19 +105,18 @@ def checks(found: Iterable[Json]) -> None:
     rows: list[tuple[Cell, Cell]] = []
     for check in found:
         sign = _SIGNS.get(str(check["verdict"]), (f"[{check['verdict']}]", ""))
-        rows += [(sign, f"{check['message']} ({check['code']})"), ("", (_behind(check), "dim"))]
+        # What was seen, the rule and since when it holds, and who can change the verdict.
+        since = f", since {check['rule_from']}" if check.get("rule_from") else ""
+        parts = (
+            f"Seen: {check['seen']}" if check.get("seen") else "",
+            f"Rule: {check['rule']}{since}" if check.get("rule") else "",
+            f"Who can change it: {check['changed_by']}" if check.get("changed_by") else "",
+        )
+        rows += [
+            (sign, f"{check['message']} ({check['code']})"),
+            ("", (" · ".join(part for part in parts if part), "dim")),
+        ]
     _print(rows)
-
-
-def _behind(check: Json) -> str:
-    """What was seen, the rule and since when it holds, and who can change the verdict."""
-    since = f", since {check['rule_from']}" if check.get("rule_from") else ""
-    parts = (
-        f"Seen: {check['seen']}" if check.get("seen") else "",
-        f"Rule: {check['rule']}{since}" if check.get("rule") else "",
-        f"Who can change it: {check['changed_by']}" if check.get("changed_by") else "",
-    )
-    return " · ".join(part for part in parts if part)
 
 
 def caa(found: Sequence[Json]) -> None:

@@ -6,12 +6,7 @@ import click
 
 from certdesk.cli.client import show
 from certdesk.cli.client.connection import Json, Service
-from certdesk.cli.client.options import (
-    answer_list,
-    number_argument,
-    service_options,
-    with_service,
-)
+from certdesk.cli.client.options import answer_list, number_argument, service_options, with_service
 from certdesk.domain.actors import Scope
 
 

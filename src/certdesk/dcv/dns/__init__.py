@@ -4,7 +4,7 @@ dns-account-01 is BR 3.2.2.4.21: draft-ietf-acme-dns-account-label. All of them 
 """
 
 from certdesk.dcv.dns.acme import AcmeDnsAccountValidator, AcmeDnsValidator, account_label, txt_digest
-from certdesk.dcv.dns.token import LABEL, CnameTokenValidator, TxtTokenValidator
+from certdesk.dcv.dns.record import LABEL, CnameTokenValidator, TxtTokenValidator
 
 __all__ = [
     "LABEL",

@@ -108,14 +108,9 @@ def _record(challenge: Challenge, looked: list[_Found], *, now: datetime) -> Rec
             "ttl": last.look.answer.ttl,
         }
     narrow = challenge.method if grant is None else Method.DNS_PERSIST
-    return Record(
-        method=Method.DNS_PERSIST_WILDCARD if grant is not None and grant.wildcard else narrow,
-        adn=challenge.adn if grant is None else last.adn,
-        asked="; ".join(one.look.asked for one in looked),
-        answered=last.look.answered,
-        at=now,
-        details=details,
-    )
+    method = Method.DNS_PERSIST_WILDCARD if grant is not None and grant.wildcard else narrow
+    adn, asked = challenge.adn if grant is None else last.adn, "; ".join(one.look.asked for one in looked)
+    return Record(method, adn, asked, last.look.answered, now, details)
 
 
 _PROBLEMS: dict[RejectedReason, tuple[str, str]] = {

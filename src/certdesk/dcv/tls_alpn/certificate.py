@@ -54,14 +54,9 @@ class TlsAlpnValidator:
         else:
             details["certificate"] = shown[:_KEPT_OCTETS].hex()
             details["certificate_digest"] = "sha256:" + hashlib.sha256(shown).hexdigest()
-        record = Record(
-            method=challenge.method,
-            adn=challenge.adn,
-            asked=f"TLS {url_host(challenge.adn)}:443, ALPN acme-tls/1",
-            answered=shown.code if isinstance(shown, NotFetched) else "a certificate",
-            at=now,
-            details=details,
-        )
+        asked = f"TLS {url_host(challenge.adn)}:443, ALPN acme-tls/1"
+        answered = shown.code if isinstance(shown, NotFetched) else "a certificate"
+        record = Record(challenge.method, challenge.adn, asked, answered, now, details)
         if isinstance(shown, NotFetched):
             return NotValidated(problem=not_fetched(shown), record=record)
         problem = problem_of(shown, adn=challenge.adn, value=identifier_value(challenge.expected))

@@ -10,8 +10,6 @@ from certdesk.store.models.acme import (
     RenewalAdvice,
     UsedNonce,
 )
-from certdesk.store.models.audit import AuditEvent
-from certdesk.store.models.help import FaqVersion
 from certdesk.store.models.issuance import (
     BlockedKey,
     Certificate,
@@ -25,15 +23,10 @@ from certdesk.store.models.issuance import (
 )
 from certdesk.store.models.organisations import Domain, Organisation, ValidationRecord
 from certdesk.store.models.people import ApiToken, Membership, User
-from certdesk.store.models.proving import (
-    CaValidation,
-    MethodChallenge,
-    PersistentRecord,
-    ValidationAttempt,
-)
+from certdesk.store.models.proving import CaValidation, MethodChallenge, PersistentRecord, ValidationAttempt
 from certdesk.store.models.requests import Approval, Request, RequestEvent, StoppedName
-from certdesk.store.models.settings import SettingsVersion
 from certdesk.store.models.validation import CaaCheck, ChallengeOutcome, EmailChallenge
+from certdesk.store.models.versions import AuditEvent, FaqVersion, SettingsVersion
 
 __all__ = [
     "AcmeAccount",

@@ -142,9 +142,7 @@ class Certificate(models.Model):
             models.Index(name="certificate_by_serial", fields=["serial"]),  # RFC 9773 4.1
             models.Index(name="certificate_by_end", fields=["not_after", "id"]),
             models.Index(
-                name="certificate_on_crl",
-                fields=["not_after"],
-                condition=models.Q(revoked_at__isnull=False),
+                name="certificate_on_crl", fields=["not_after"], condition=models.Q(revoked_at__isnull=False)
             ),
         ]
 

@@ -67,9 +67,7 @@ class CaaCheck(models.Model):
     class Meta:
         indexes: ClassVar = [
             models.Index(
-                name="caa_newest",
-                fields=["request", "-at"],
-                condition=models.Q(request__isnull=False),
+                name="caa_newest", fields=["request", "-at"], condition=models.Q(request__isnull=False)
             ),
             models.Index(name="caa_by_name", fields=["organisation", "name", "id"]),
         ]

@@ -9,17 +9,11 @@ from django.db.models import Count, Exists, Max, OuterRef, Q, QuerySet
 
 from certdesk.domain.acme_credentials import Limits
 from certdesk.domain.actors import Action, Actor, RaRole, can
-from certdesk.domain.errors import NotFound
+from certdesk.domain.errors import NotFound, existing
 from certdesk.domain.requests import OrganisationId, UserId
 from certdesk.store.copied import copied
 from certdesk.store.keyset import MAX_ID
-from certdesk.store.models import (
-    AcmeAccount,
-    AuditEvent,
-    EabCredential,
-    EabCredentialSeen,
-    Membership,
-)
+from certdesk.store.models import AcmeAccount, AuditEvent, EabCredential, EabCredentialSeen, Membership
 from certdesk.store.selectors.keys import blocks_on
 from certdesk.store.selectors.visible import visible
 
@@ -137,8 +131,9 @@ def credentials_seen_by(
     *, actor: Actor, user_id: int, organisation_id: OrganisationId
 ) -> list[CredentialRow]:
     """An organisation's credentials in use that a person made, rotated or revealed; none is no error."""
-    own = Q(organisation_id=organisation_id, revoked_at__isnull=True)
-    return _rows(visible(actor, Action.ACME_READ) & own & Q(id__in=_seen_by(user_id)))
+    seen = EabCredentialSeen.objects.filter(user_id=user_id).values("credential_id")
+    own = Q(organisation_id=organisation_id, revoked_at__isnull=True, id__in=seen)
+    return _rows(visible(actor, Action.ACME_READ) & own)
 
 
 def hands_on(*, request_id: int) -> frozenset[UserId]:
@@ -194,9 +189,8 @@ def find_accounts(
 
 def get_account(*, actor: Actor, account_id: int) -> AccountRow:
     """One account. Raises NotFound for a foreign or missing one."""
-    row = _accounts().filter(visible(actor, Action.ACME_READ), id=min(account_id, MAX_ID)).first()
-    if row is None:
-        raise NotFound("There is no such account.")
+    found = _accounts().filter(visible(actor, Action.ACME_READ), id=min(account_id, MAX_ID))
+    row = existing(found.first(), "There is no such account.")
     return _account(row)
 
 
@@ -211,8 +205,12 @@ def _rows(condition: Q, *, limit: int | None = None) -> list[CredentialRow]:
     found = EabCredential.objects.filter(condition).select_related("organisation", "created_by", "owner")
     rows = list(found.order_by("-id")[:limit])
     numbers = [row.pk for row in rows]
-    usage, seen = _usage(numbers), _seen(numbers)
-    made = []
+    # Accounts that may still be used, and when any of a credential's was used last.
+    usable = Count("id", filter=Q(deactivated_at__isnull=True))
+    accounts_of = AcmeAccount.objects.filter(credential_id__in=numbers).values("credential_id").order_by()
+    counted = accounts_of.annotate(usable=usable, used_at=Max("last_used_at"))
+    usage = {one["credential_id"]: (one["usable"], one["used_at"]) for one in counted}
+    seen, made = _seen(numbers), []
     for row in rows:
         accounts, used_at = usage.get(row.pk, (0, None))
         made.append(
@@ -230,18 +228,6 @@ def _rows(condition: Q, *, limit: int | None = None) -> list[CredentialRow]:
             )
         )
     return made
-
-
-def _usage(credentials: list[int]) -> dict[int, tuple[int, datetime | None]]:
-    """Credential → accounts that may still be used, and when any of its accounts was used last."""
-    usable = Count("id", filter=Q(deactivated_at__isnull=True))
-    found = AcmeAccount.objects.filter(credential_id__in=credentials).values("credential_id").order_by()
-    counted = found.annotate(usable=usable, used_at=Max("last_used_at"))
-    return {row["credential_id"]: (row["usable"], row["used_at"]) for row in counted}
-
-
-def _seen_by(user_id: int) -> QuerySet[EabCredentialSeen, int]:
-    return EabCredentialSeen.objects.filter(user_id=user_id).values_list("credential_id", flat=True)
 
 
 def _seen(credentials: list[int]) -> dict[int, tuple[Seen, ...]]:

@@ -40,18 +40,26 @@ class CaaRow:
     at: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredAnswer:
-    """An answer, and the question that it was given to: issuers, account, validation method."""
-
-    question: Mapping[str, object]
-    answer: CaaAnswer
-
-
-def stored_answers(*, request_id: int, since: datetime) -> dict[str, StoredAnswer]:
-    """The newest answer about each name of a request that is not older than `since`."""
+def stored_answers(*, request_id: int, since: datetime) -> dict[str, tuple[Mapping[str, object], CaaAnswer]]:
+    """The newest answer about each name of a request that is not older than `since`, each with the question
+    that it was given to: issuers, account, validation method.
+    """
     rows = CaaCheck.objects.filter(request_id=request_id, at__gte=since).order_by("id")
-    return {row.name: StoredAnswer(question=row.question, answer=_answer(row)) for row in rows}
+    return {
+        row.name: (
+            row.question,
+            CaaAnswer(
+                name=row.name,
+                permits=row.allowed,
+                answered=Code(row.code).is_answer,
+                detail=str(row.evidence["detail"]),
+                found=tuple(row.records),
+                to_add=str(row.evidence["to_add"]),
+                at=row.at,
+            ),
+        )
+        for row in rows
+    }
 
 
 def caa_of_domain(*, actor: Actor, domain_id: int) -> list[CaaRow]:
@@ -92,16 +100,4 @@ def _row(row: CaaCheck) -> CaaRow:
         authenticated=all(look["authenticated"] for look in looked),
         issuers=tuple(row.question["issuers"]),
         request=row.request_id,
-    )
-
-
-def _answer(row: CaaCheck) -> CaaAnswer:
-    return CaaAnswer(
-        name=row.name,
-        permits=row.allowed,
-        answered=Code(row.code).is_answer,
-        detail=str(row.evidence["detail"]),
-        found=tuple(row.records),
-        to_add=str(row.evidence["to_add"]),
-        at=row.at,
     )

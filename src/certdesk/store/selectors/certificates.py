@@ -9,7 +9,7 @@ from typing import Any
 from django.db.models import Q, QuerySet
 
 from certdesk.domain.actors import Action, Actor, can
-from certdesk.domain.errors import NotFound
+from certdesk.domain.errors import existing
 from certdesk.domain.requests import OrganisationId, RequestId
 from certdesk.domain.revocation import CertificateId, CertificateStatus, Standing, statuses
 from certdesk.store.copied import copied
@@ -81,12 +81,11 @@ def list_certificates(*, actor: Actor, filters: Filters, now: datetime) -> list[
 def get_certificate(*, actor: Actor, certificate_id: int, now: datetime) -> ListedCertificate:
     """One certificate. Raises NotFound for a foreign or missing one."""
     found = Certificate.objects.filter(_seen_by(actor), withheld=False, id=min(certificate_id, MAX_ID))
-    for row in _numbered(found.values_list("id", flat=True), now=now):
-        return row
-    raise NotFound("There is no such certificate.")
+    rows = _numbered(found.values_list("id", flat=True), now=now)
+    return existing(next(iter(rows), None), "There is no such certificate.")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class IssuedFiles:
     """What the downloads of a request are made of: the newest certificate with its chain, DER, leaf first."""
 
@@ -106,9 +105,7 @@ def newest_certificate(*, actor: Actor, number: int) -> IssuedFiles | None:
 def certificate_files(*, actor: Actor, certificate_id: int) -> IssuedFiles:
     """One certificate, older ones too. Raises NotFound for a foreign or missing one."""
     visible = Certificate.objects.filter(_seen_by(actor), withheld=False, id=min(certificate_id, MAX_ID))
-    row = visible.values_list(*_FILES).first()
-    if row is None:
-        raise NotFound("There is no such certificate.")
+    row = existing(visible.values_list(*_FILES).first(), "There is no such certificate.")
     return _files(row)
 
 
@@ -117,11 +114,7 @@ _FILES = ("request__common_names", "not_after", "der", "issuer_chain__certificat
 
 def _files(row: Sequence[Any]) -> IssuedFiles:
     common_names, not_after, der, chain = row
-    return IssuedFiles(
-        common_names=common_names,
-        not_after=not_after,
-        chain=(bytes(der), *(base64.b64decode(other) for other in chain)),
-    )
+    return IssuedFiles(common_names, not_after, (bytes(der), *(base64.b64decode(other) for other in chain)))
 
 
 def _seen_by(actor: Actor) -> Q:
@@ -191,12 +184,7 @@ def _listed(
     standing = statuses(
         (
             Standing(
-                id=CertificateId(number),
-                request=RequestId(request),
-                names=frozenset(names),
-                not_before=not_before,
-                not_after=not_after,
-                revoked_at=revoked_at,
+                CertificateId(number), RequestId(request), frozenset(names), not_before, not_after, revoked_at
             )
             for number, request, names, not_before, not_after, revoked_at in of_requests
         ),

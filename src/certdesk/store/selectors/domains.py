@@ -171,9 +171,7 @@ def list_domains(*, actor: Actor, filters: Filters, now: datetime) -> Page[Liste
         kinds={"rank": int, "due": datetime, "adn": str, "id": int},
     )
     return Page(
-        rows=listed(found.rows, now=now),
-        next_cursor=found.next_cursor,
-        previous_cursor=found.previous_cursor,
+        rows=listed(found.rows, now=now), next_cursor=found.next_cursor, previous_cursor=found.previous_cursor
     )
 
 
@@ -193,7 +191,7 @@ def lapsing_by_month(*, actor: Actor, query: str = "", now: datetime) -> list[Mo
     starts = months_from(now, MONTHS + 1)
     found = _filtered(actor, Filters(query=query), now=now).alias(**_marks(now=now))
     found = found.filter(is_kept_alive=False)  # type: ignore[misc] # annotated just before
-    latest = found.values("latest")  # type: ignore[misc] # annotated in `_annotated`
+    latest = found.values("latest")  # type: ignore[misc] # annotated in `_filtered`
     proofs = ValidationRecord.objects.filter(id__in=latest, expires_at__gt=now)
     private, public = [0] * MONTHS, [0] * MONTHS
     for method, start, end in proofs.values_list("method", "validated_at", "expires_at"):
@@ -268,9 +266,9 @@ def _by_domain(found: Iterable[_OfDomain]) -> dict[int, list[_OfDomain]]:
     return grouped
 
 
-def _annotated(found: QuerySet[Domain], *, now: datetime) -> QuerySet[Domain]:
+def _filtered(actor: Actor, filters: Filters, *, now: datetime) -> QuerySet[Domain]:
     longest = ValidationRecord.objects.filter(domain=OuterRef("pk")).order_by("-expires_at", "-id")
-    return found.annotate(
+    found = visible_domains(actor).annotate(
         until=Subquery(longest.values("expires_at")[:1]),
         latest=Subquery(longest.values("id")[:1]),
         longest_method=Subquery(longest.values("method")[:1]),
@@ -282,10 +280,6 @@ def _annotated(found: QuerySet[Domain], *, now: datetime) -> QuerySet[Domain]:
             output_field=IntegerField(),
         ),
     )
-
-
-def _filtered(actor: Actor, filters: Filters, *, now: datetime) -> QuerySet[Domain]:
-    found = _annotated(visible_domains(actor), now=now)
     if filters.organisation_id is not None:
         found = found.filter(organisation_id=filters.organisation_id)
     words = filters.query.strip().lower()[:200]

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from certdesk.domain.errors import NotFound
+from certdesk.domain.errors import existing
 from certdesk.domain.evidence import Method, Validation, proving_names
 from certdesk.domain.identifiers import DnsName
 from certdesk.domain.policy import OrganisationFacts
@@ -37,10 +37,7 @@ def lock_keys(*keys: str) -> None:
 
 def organisation_row(organisation_id: OrganisationId) -> Organisation:
     """The organisation's row. Raises NotFound."""
-    row = first(Organisation, id=organisation_id)
-    if row is None:
-        raise NotFound("There is no such organisation.")
-    return row
+    return existing(first(Organisation, id=organisation_id), "There is no such organisation.")
 
 
 def organisation_facts(row: Organisation, *, names: Iterable[str], now: datetime) -> OrganisationFacts:

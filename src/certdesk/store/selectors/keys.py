@@ -12,8 +12,8 @@ from typing import Any
 from django.db.models import Count, F, IntegerField, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 
-from certdesk.domain.actors import Action, Actor, can
-from certdesk.domain.errors import NotFound
+from certdesk.domain.actors import Action, Actor, require
+from certdesk.domain.errors import NotFound, existing
 from certdesk.store.models import BlockedKey, Certificate
 
 NOBODY = 0  # no organisation has this number
@@ -67,15 +67,12 @@ def list_blocked(
 
 def blocked_key(*, actor: Actor, blocked_id: int, now: datetime) -> BlockedRow:
     """One block. Raises NotFound as `list_blocked` does, and where there is none."""
-    row = _blocks(actor, now=now).filter(id=blocked_id).first()
-    if row is None:
-        raise NotFound("There is no such blocked key.")
+    row = existing(_blocks(actor, now=now).filter(id=blocked_id).first(), "There is no such blocked key.")
     return BlockedRow(**row)
 
 
 def _blocks(actor: Actor, *, now: datetime) -> QuerySet[BlockedKey, dict[str, Any]]:
-    if not can(actor, Action.KEY_READ):
-        raise NotFound("There is nothing here.")
+    require(actor, Action.KEY_READ, "There is nothing here.", refuse=NotFound)
     same_key = Certificate.objects.filter(spki_sha256=OuterRef("spki_sha256"))
     in_use = same_key.filter(revoked_at__isnull=True, not_after__gt=now).order_by().values("spki_sha256")
     counted = Subquery(in_use.annotate(count=Count("id")).values("count"), output_field=IntegerField())

@@ -6,7 +6,7 @@ from datetime import datetime
 from django.db.models import Q, QuerySet
 
 from certdesk.domain.actors import Action, Actor, can
-from certdesk.domain.errors import NotFound
+from certdesk.domain.errors import NotFound, existing
 from certdesk.domain.evidence import METHODS, Method
 from certdesk.domain.requests import OrganisationId
 from certdesk.store.copied import copied
@@ -84,10 +84,8 @@ def list_organisations(*, actor: Actor, query: str = "", limit: int = 200) -> li
 
 def get_organisation(*, actor: Actor, slug: str) -> OrganisationRow:
     """One organisation. Raises NotFound for a foreign or missing one."""
-    found = _seen_by(actor).filter(slug=slug).first() if slug.isprintable() else None
-    if found is None:
-        raise NotFound("There is no such organisation.")
-    return copied(OrganisationRow, found)
+    row = _seen_by(actor).filter(slug=slug).first() if slug.isprintable() else None
+    return copied(OrganisationRow, existing(row, "There is no such organisation."))
 
 
 def list_domains(*, actor: Actor, organisation_id: OrganisationId | None = None) -> list[DomainRow]:
@@ -104,7 +102,16 @@ def list_domains(*, actor: Actor, organisation_id: OrganisationId | None = None)
         .select_related("validated_by", "ended_by")
         .order_by("-validated_at", "-id")
     ):
-        proofs[record.domain_id].append(_validation(record))
+        proofs[record.domain_id].append(
+            copied(
+                ValidationRow,
+                record,
+                method=METHODS[Method(record.method)].title,
+                evidence=dict(record.evidence),
+                validated_by=record.validated_by.username if record.validated_by else "",
+                ended_by=record.ended_by.username if record.ended_by else "",
+            )
+        )
     return [copied(DomainRow, row, validations=tuple(proofs[row.pk])) for row in rows]
 
 
@@ -129,14 +136,3 @@ def organisation_history(*, actor: Actor, organisation_id: OrganisationId) -> li
 
 def _seen_by(actor: Actor) -> QuerySet[Organisation]:
     return Organisation.objects.filter(visible(actor, Action.ORGANISATION_READ, organisation="id"))
-
-
-def _validation(record: ValidationRecord) -> ValidationRow:
-    return copied(
-        ValidationRow,
-        record,
-        method=METHODS[Method(record.method)].title,
-        evidence=dict(record.evidence),
-        validated_by=record.validated_by.username if record.validated_by else "",
-        ended_by=record.ended_by.username if record.ended_by else "",
-    )

@@ -8,12 +8,12 @@ from typing import Any
 
 from allauth.mfa.models import Authenticator
 
-from certdesk.domain.actors import Action, Actor, OrgRole, RaRole, Scope, Side, Token, can
+from certdesk.domain.actors import Action, Actor, OrgRole, RaRole, Scope, Side, Token, can, require
 from certdesk.domain.errors import NotFound
 from certdesk.domain.requests import OrganisationId, UserId
 from certdesk.store.copied import copied
 from certdesk.store.driver import Statement, columns_of, kinds_of, taken
-from certdesk.store.models import ApiToken, Membership, User
+from certdesk.store.models import Membership, User
 
 _PERSON_COLUMNS = """u.id, u.username, u.ra_role, u.must_change_password,
   m.organisation_id, m.role, g.legal_name, m.is_active, g.is_active"""
@@ -50,12 +50,7 @@ def actor_for_token(token: str, *, now: datetime) -> Actor | None:
     if not rows:
         return None
     token_id, scopes, created_at, expires_at = rows[0][:4]
-    bearing = Token(
-        id=token_id,
-        scopes=frozenset(map(Scope, scopes.split())),
-        created_at=created_at,
-        expires_at=expires_at,
-    )
+    bearing = Token(token_id, frozenset(map(Scope, scopes.split())), created_at, expires_at)
     return _actor([row[4:] for row in rows], token=bearing)
 
 
@@ -78,11 +73,6 @@ def person_now(user_id: int) -> Actor | None:
     """The actor that a person is at this moment; None for an account that is disabled or not there."""
     rows = _PERSON.rows(user=user_id)
     return _actor(rows) if rows else None
-
-
-def token_works(token_id: int) -> bool:
-    """Whether nobody has ended a token yet."""
-    return ApiToken.objects.filter(id=token_id, revoked_at__isnull=True).exists()
 
 
 def _actor(rows: Sequence[Sequence[Any]], *, token: Token | None = None) -> Actor:
@@ -177,7 +167,7 @@ def list_members(*, actor: Actor, organisation_id: OrganisationId) -> list[Membe
     ]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Contact:
     """A manager as colleagues may know them: whom to ask, and no more."""
 
@@ -199,19 +189,14 @@ def list_own_managers(*, actor: Actor) -> list[Contact]:
         .order_by("organisation__legal_name", "user__username")
     )
     return [
-        Contact(
-            organisation=row.organisation.legal_name,
-            name=row.user.get_full_name() or row.user.username,
-            email=row.user.email,
-        )
+        Contact(row.organisation.legal_name, row.user.get_full_name() or row.user.username, row.user.email)
         for row in rows
     ]
 
 
 def list_ra_people(*, actor: Actor) -> list[RaPerson]:
     """The people of the RA, by name, for those who look after their accounts. Raises NotFound for others."""
-    if not can(actor, Action.SERVICE_OPERATE):
-        raise NotFound("There is no such page.")
+    require(actor, Action.SERVICE_OPERATE, "There is no such page.", refuse=NotFound)
     rows = list(User.objects.exclude(ra_role=RaRole.NONE).order_by("username"))
     factors = _with_second_factor([row.pk for row in rows])
     return [

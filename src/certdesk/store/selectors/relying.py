@@ -33,7 +33,16 @@ def relying_on(
     """Organisation and ADN → what hangs on it. A name counts for every listed domain that it is below."""
     organisations = {organisation for organisation, _adn in domains}
     certificates: dict[tuple[OrganisationId, str], set[int]] = {key: set() for key in domains}
-    names = _valid_names(organisations, now=now, most=most)
+    # Organisation, certificate and name of what is valid now, the newest first.
+    found = CertificateName.objects.filter(
+        certificate__request__organisation_id__in=organisations,
+        certificate__not_after__gt=now,
+        certificate__revoked_at__isnull=True,
+        certificate__withheld=False,
+    ).order_by("-certificate_id")
+    names = list(
+        found.values_list("certificate__request__organisation_id", "certificate_id", "name")[: most + 1]
+    )
     for organisation, certificate, name in names[:most]:
         for key in _above(OrganisationId(organisation), name):
             if key in certificates:
@@ -50,19 +59,6 @@ def relying_on(
         key: Relying(certificates=len(certificates[key]), requests=requests[key], at_least=at_least)
         for key in domains
     }
-
-
-def _valid_names(organisations: Iterable[int], *, now: datetime, most: int) -> list[tuple[int, int, str]]:
-    """Organisation, certificate and name of what is valid now, the newest first."""
-    found = CertificateName.objects.filter(
-        certificate__request__organisation_id__in=organisations,
-        certificate__not_after__gt=now,
-        certificate__revoked_at__isnull=True,
-        certificate__withheld=False,
-    ).order_by("-certificate_id")
-    return list(
-        found.values_list("certificate__request__organisation_id", "certificate_id", "name")[: most + 1]
-    )
 
 
 def _above(organisation: OrganisationId, name: str) -> Iterable[tuple[OrganisationId, str]]:

@@ -15,7 +15,7 @@ from certdesk.store.models import SettingsVersion
 SETTINGS_LOCK = 0x636472747365
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class SettingsChange:
     """One change: name → (before, after)."""
 
@@ -56,10 +56,7 @@ def settings_history(*, actor: Actor, limit: int = 100) -> list[SettingsChange]:
         raise NotFound("There is no such page.")
     return [
         SettingsChange(
-            version=row.pk,
-            at=row.at,
-            by=row.by,
-            changed={name: (before, after) for name, (before, after) in row.changed.items()},
+            row.pk, row.at, row.by, {name: (before, after) for name, (before, after) in row.changed.items()}
         )
         for row in SettingsVersion.objects.order_by("-id")[:limit]
     ]

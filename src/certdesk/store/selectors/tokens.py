@@ -6,7 +6,7 @@ from datetime import datetime
 from django.db.models import QuerySet
 
 from certdesk.domain.actors import Action, Actor, Scope, can
-from certdesk.domain.errors import NotFound
+from certdesk.domain.errors import existing
 from certdesk.store.copied import copied
 from certdesk.store.models import ApiToken
 from certdesk.store.selectors.people import token_digest
@@ -32,10 +32,7 @@ def list_tokens(*, actor: Actor) -> list[TokenRow]:
 
 def get_token(*, actor: Actor, secret: str) -> TokenRow:
     """The row of a token that the actor holds. Raises NotFound."""
-    found = _own(actor).filter(digest=token_digest(secret)).first()
-    if found is None:
-        raise NotFound("There is no such token.")
-    return _row(found)
+    return _row(existing(_own(actor).filter(digest=token_digest(secret)).first(), "There is no such token."))
 
 
 def _own(actor: Actor) -> QuerySet[ApiToken]:

@@ -8,7 +8,7 @@ from enum import StrEnum
 from django.db.models import Exists, OuterRef, Q
 
 from certdesk.domain.actors import Actor
-from certdesk.domain.errors import NotFound
+from certdesk.domain.errors import existing
 from certdesk.domain.evidence import METHODS, Method
 from certdesk.domain.identifiers import is_under
 from certdesk.domain.requests import OrganisationId, RequestId, State, Status, Work
@@ -56,7 +56,7 @@ class Event(StrEnum):
     CA_SAID = "ca_said"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class StoryEntry:
     """One event of a domain. `times` counts looks in a row that found the same; `evidence` is for the RA."""
 
@@ -82,7 +82,7 @@ class CaState:
     heard_at: datetime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class DomainDetail:
     """A domain with every proof, newest first, its story, what is under way and what CAs say."""
 
@@ -101,25 +101,14 @@ def get_domain(*, actor: Actor, domain_id: int, now: datetime) -> DomainDetail:
     records = ValidationRecord.objects.filter(domain=row).select_related("validated_by", "ended_by")
     proofs = tuple(proof_row(record) for record in records.order_by("-validated_at", "-id")[:STORY_SHOWN])
     return DomainDetail(
-        domain=one,
-        organisation_slug=row.organisation.slug,
-        proofs=proofs,
-        story=_story(row, proofs),
-        ca_states=_ca_states(row),
-        waiting=_waiting(row),
+        one, row.organisation.slug, proofs, _story(row, proofs), _ca_states(row), _waiting(row)
     )
 
 
 def visible_domain(*, actor: Actor, domain_id: int) -> Domain:
     """The row of a domain with its organisation. Raises NotFound for a foreign or missing one."""
-    row = (
-        visible_domains(actor).select_related("organisation").filter(id=domain_id).first()
-        if 0 < domain_id <= MAX_ID
-        else None
-    )
-    if row is None:
-        raise NotFound("There is no such domain.")
-    return row
+    found = visible_domains(actor).select_related("organisation").filter(id=domain_id)
+    return existing(found.first() if 0 < domain_id <= MAX_ID else None, "There is no such domain.")
 
 
 def open_challenges(*, organisation_id: OrganisationId) -> list[OpenChallenge]:
@@ -132,29 +121,16 @@ def open_challenges(*, organisation_id: OrganisationId) -> list[OpenChallenge]:
 
 def _story(row: Domain, proofs: tuple[Proof, ...]) -> tuple[StoryEntry, ...]:
     """What happened, newest first."""
-    entries = [*_looks(row), *_mails(row), *_published(row), *_watched(row), *_said(row)]
-    for proof in proofs:
-        entries.append(
-            StoryEntry(
-                at=proof.validated_at,
-                event=Event.PROVEN,
-                title=proof.method,
-                who=proof.who,
-                proof=proof,
-                evidence=proof.evidence,
-            )
-        )
-        if proof.ended_by:
-            entries.append(
-                StoryEntry(
-                    at=proof.expires_at,
-                    event=Event.CANCELLED,
-                    title=f"Validation ended: {proof.method}",
-                    text=proof.end_reason,
-                    who=proof.ended_by,
-                )
-            )
+    entries = [*_looks(row), *_mails(row), *_published(row), *_watched(row), *_said(row), *_proven(proofs)]
     return tuple(sorted(entries, key=lambda entry: entry.at, reverse=True)[:STORY_SHOWN])
+
+
+def _proven(proofs: tuple[Proof, ...]) -> Iterator[StoryEntry]:
+    for proof in proofs:
+        yield StoryEntry(proof.validated_at, Event.PROVEN, proof.method, "", proof.who, proof, proof.evidence)
+        if proof.ended_by:
+            title = f"Validation ended: {proof.method}"
+            yield StoryEntry(proof.expires_at, Event.CANCELLED, title, proof.end_reason, proof.ended_by)
 
 
 def _looks(row: Domain) -> list[StoryEntry]:
@@ -170,15 +146,11 @@ def _looks(row: Domain) -> list[StoryEntry]:
             runs[kind] = (index, attempt.at)
             continue
         runs[kind] = (len(found), attempt.at)
+        title = f"Looked and not found: {METHODS[Method(attempt.method)].title}"
+        who, evidence = attempt.by.username if attempt.by else "", dict(attempt.evidence)
         found.append(
             StoryEntry(
-                at=attempt.at,
-                event=Event.LOOKED,
-                title=f"Looked and not found: {METHODS[Method(attempt.method)].title}",
-                text=attempt.detail,
-                who=attempt.by.username if attempt.by else "",
-                evidence=dict(attempt.evidence),
-                code=attempt.code,
+                attempt.at, Event.LOOKED, title, attempt.detail, who, evidence=evidence, code=attempt.code
             )
         )
     return found
@@ -189,7 +161,8 @@ def _mails(row: Domain) -> Iterator[StoryEntry]:
     for one in asked[:STORY_SHOWN]:
         yield _asked(one.created_at, f"Mail to {one.mailbox}", one.asked_by.username)
         if one.outcome == ChallengeOutcome.CANCELLED and one.ended_at:
-            yield _cancelled(one.ended_at, f"The mail to {one.mailbox} no longer counts")
+            title = f"The mail to {one.mailbox} no longer counts"
+            yield StoryEntry(one.ended_at, Event.CANCELLED, title)
 
 
 def _published(row: Domain) -> Iterator[StoryEntry]:
@@ -198,46 +171,34 @@ def _published(row: Domain) -> Iterator[StoryEntry]:
         title = METHODS[Method(one.method)].title
         yield _asked(one.created_at, title, one.asked_by.username)
         if one.outcome == ChallengeOutcome.CANCELLED and one.ended_at:
-            yield _cancelled(one.ended_at, f"{title}: no longer looked for")
+            yield StoryEntry(one.ended_at, Event.CANCELLED, f"{title}: no longer looked for")
 
 
 def _watched(row: Domain) -> Iterator[StoryEntry]:
     for one in PersistentRecord.objects.filter(domain=row).select_related("asked_by"):
         yield _asked(one.created_at, METHODS[Method.DNS_PERSIST].title, one.asked_by.username)
         if one.missing_since:
-            yield _cancelled(one.missing_since, "The persistent DNS record has vanished")
+            yield StoryEntry(one.missing_since, Event.CANCELLED, "The persistent DNS record has vanished")
         if one.stopped_at:
-            yield _cancelled(one.stopped_at, "The persistent DNS record is no longer watched")
+            title = "The persistent DNS record is no longer watched"
+            yield StoryEntry(one.stopped_at, Event.CANCELLED, title)
 
 
 def _asked(at: datetime, title: str, who: str) -> StoryEntry:
-    return StoryEntry(at=at, event=Event.ASKED, title=f"Asked: {title}", who=who)
-
-
-def _cancelled(at: datetime, title: str) -> StoryEntry:
-    return StoryEntry(at=at, event=Event.CANCELLED, title=title)
+    return StoryEntry(at, Event.ASKED, f"Asked: {title}", who=who)
 
 
 def _said(row: Domain) -> Iterator[StoryEntry]:
     for one in CaValidation.objects.filter(domain=row).order_by("-id")[:STORY_SHOWN]:
         state = f"validated there until {one.valid_until:%-d %B %Y}" if one.valid_until else "not validated"
-        yield StoryEntry(
-            at=one.heard_at,
-            event=Event.CA_SAID,
-            title=f"{one.ca}: {state}",
-            text=one.detail,
-            who=one.heard_from,
-        )
+        yield StoryEntry(one.heard_at, Event.CA_SAID, f"{one.ca}: {state}", one.detail, one.heard_from)
 
 
 def _ca_states(row: Domain) -> tuple[CaState, ...]:
     """The newest word of each CA."""
     newest: dict[str, CaState] = {}
     for one in CaValidation.objects.filter(domain=row).order_by("-id")[:ATTEMPTS_READ]:
-        newest.setdefault(
-            one.ca,
-            copied(CaState, one),
-        )
+        newest.setdefault(one.ca, copied(CaState, one))
     return tuple(newest[name] for name in sorted(newest))
 
 

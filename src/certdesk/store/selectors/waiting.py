@@ -23,7 +23,7 @@ REACH = 5000
 STILL_REQUEST, STILL_ORDER = timedelta(hours=1), timedelta(hours=24)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Waiting:
     """A request's wait for the CA; `usual` is None while too little is known of that CA."""
 
@@ -60,9 +60,7 @@ def waiting_for_ca(*, request: RequestDetail, now: datetime) -> Waiting | None:
     backend, since = found
     assert since is not None  # noqa: S101 - as the query asks
     elapsed, usual = now - since, usual_issuing_time(backend=backend, now=now)
-    return Waiting(
-        since=since, elapsed=elapsed, usual=usual, text=waiting_phrase(elapsed=elapsed, usual=usual)
-    )
+    return Waiting(since, elapsed, usual, waiting_phrase(elapsed=elapsed, usual=usual))
 
 
 def overdue_count(*, actor: Actor, now: datetime) -> int:

@@ -18,16 +18,18 @@ def account(request: HttpRequest) -> dict[str, object]:
 
 
 def _account(request: HttpRequest) -> dict[str, object]:
-    """`passkeys` is False where no browser would make one; `named_url` is where one can in the demo."""
+    """`passkeys` is False where no browser would make one; `named_url` is where one can in the demo,
+    which is at home at `localhost`.
+    """
     user = signed_in_user(request)
     role = RaRole(user.ra_role) if user is not None else RaRole.NONE
-    named = _has_name(request)
+    named, demo = _has_name(request), settings.CERTDESK.demo
     return {
         "tabs": _tabs(request) if user is not None and not user.must_change_password else [],
         "passkeys": named,
-        "named_url": "" if named else _named_url(request),
+        "named_url": "" if named or not demo else f"http://localhost:{request.get_port()}{request.path_info}",
         "factor_missing": user is not None and is_missing(user_id=user.pk, ra_role=role),
-        "factor_waived": settings.CERTDESK.demo and not settings.CERTDESK.second_factor_required,
+        "factor_waived": demo and not settings.CERTDESK.second_factor_required,
     }
 
 
@@ -49,10 +51,3 @@ def _has_name(request: HttpRequest) -> bool:
     except ValueError:
         return True
     return False
-
-
-def _named_url(request: HttpRequest) -> str:
-    """The same page at `localhost`, which is a name; only the demo is at home there."""
-    if not settings.CERTDESK.demo:
-        return ""
-    return f"http://localhost:{request.get_port()}{request.path_info}"

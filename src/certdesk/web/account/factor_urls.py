@@ -54,17 +54,11 @@ urlpatterns = [
         name="mfa_generate_recovery_codes",
     ),
     path(
-        "recovery-codes/download/",
-        recovery_codes.download_recovery_codes,
-        name="mfa_download_recovery_codes",
+        "recovery-codes/download/", recovery_codes.download_recovery_codes, name="mfa_download_recovery_codes"
     ),
     path("webauthn/", webauthn.list_webauthn, name="mfa_list_webauthn"),
     path("webauthn/add/", proven(audited(webauthn.add_webauthn)), name="mfa_add_webauthn"),
-    path(
-        "webauthn/reauthenticate/",
-        webauthn.reauthenticate_webauthn,
-        name="mfa_reauthenticate_webauthn",
-    ),
+    path("webauthn/reauthenticate/", webauthn.reauthenticate_webauthn, name="mfa_reauthenticate_webauthn"),
     path(
         "webauthn/keys/<int:pk>/remove/",
         proven(audited(webauthn.remove_webauthn)),

@@ -3,9 +3,8 @@
 Opening the link changes nothing, for mail scanners open it too; its form does.
 """
 
-from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect, render
+from django.shortcuts import render
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods
 
@@ -16,7 +15,7 @@ from certdesk.web.access import public
 from certdesk.web.account.forms import InvitationForm, hint
 from certdesk.web.dcv.throttle import counting_wrong_codes
 from certdesk.web.dcv.views import kept_to_itself
-from certdesk.web.forms import form_page
+from certdesk.web.forms import finish, form_page
 
 
 @public
@@ -41,7 +40,6 @@ def _answer(request: HttpRequest, token: str) -> HttpResponse:
         except InvalidInput as error:
             form.add_error("password1", error.fields["new"])
         else:
-            messages.success(request, f"Your password is set. Sign in as {person.username}.")
-            return redirect("account_login")
+            return finish(request, f"Your password is set. Sign in as {person.username}.", "account_login")
     context = {"form": form, "username": person.username}
     return form_page(request, "account/invitation.html", context)

@@ -57,7 +57,18 @@ class SessionLimitsMiddleware(Middleware):
                 logout(request)
                 messages.info(request, f"You were signed out {why}. Sign in again to go on.")
             else:
-                _note(request)
+                # A page that asks for news by itself is no use of the session: nobody may
+                # be there.
+                moment = timezone.now()
+                now = int(moment.timestamp())
+                if BEGAN not in request.session:
+                    start_session(request)
+                elif (
+                    now - request.session[SEEN] >= NOTED_EVERY
+                    and request.headers.get("X-Requested-With") != "fetch"
+                ):
+                    request.session[SEEN] = now
+                    note_use(session_key=request.session.session_key or "", now=moment)
         return self.get_response(request)
 
 
@@ -114,17 +125,6 @@ def _ended_because(request: HttpRequest, user: User) -> str:
     if now - seen >= idle.total_seconds():
         return f"because nothing happened for {lasted(idle)}"
     return ""
-
-
-def _note(request: HttpRequest) -> None:
-    """Notes the use of a session. A page that asks for news by itself is no use: nobody may be there."""
-    moment = timezone.now()
-    now = int(moment.timestamp())
-    if BEGAN not in request.session:
-        start_session(request)
-    elif now - request.session[SEEN] >= NOTED_EVERY and request.headers.get("X-Requested-With") != "fetch":
-        request.session[SEEN] = now
-        note_use(session_key=request.session.session_key or "", now=moment)
 
 
 def _codes(form: BaseForm) -> set[str]:

@@ -3,9 +3,7 @@
 from datetime import datetime, timedelta
 from functools import partial
 
-from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_POST
 
@@ -15,7 +13,7 @@ from certdesk.store.selectors.tokens import TokenRow, list_tokens
 from certdesk.web import times
 from certdesk.web.account.forms import TokenForm
 from certdesk.web.actor import actor_of
-from certdesk.web.forms import form_page, show_on
+from certdesk.web.forms import finish, form_page, show_on
 
 
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -33,7 +31,7 @@ def tokens(request: HttpRequest) -> HttpResponse:
             )
         except InvalidInput as error:
             fields = {"days" if name == "expires_at" else name: text for name, text in error.fields.items()}
-            show_on(form, InvalidInput(error.detail, fields=fields))
+            show_on(form, InvalidInput(error.detail, fields))
         else:
             form = offered()
     context = {
@@ -48,8 +46,7 @@ def tokens(request: HttpRequest) -> HttpResponse:
 def revoke(request: HttpRequest, token_id: int) -> HttpResponse:
     """Ends one of them at once."""
     revoke_token(actor=actor_of(request), token_id=token_id, now=timezone.now())
-    messages.success(request, "The token no longer works.")
-    return redirect("account-tokens")
+    return finish(request, "The token no longer works.", "account-tokens")
 
 
 def _look(row: TokenRow, *, now: datetime) -> tuple[str, str]:

@@ -1,7 +1,6 @@
 """Where one is signed in, and signing out there."""
 
 from allauth.account import views as allauth
-from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils import timezone
@@ -11,6 +10,7 @@ from certdesk.services.sessions import end_other_sessions, end_session, list_ses
 from certdesk.web.account.forms import ResetPasswordForm
 from certdesk.web.account.known import known_accounts, take_try
 from certdesk.web.actor import actor_of
+from certdesk.web.forms import finish
 
 
 class PasswordReset(allauth.PasswordResetView):  # type: ignore[misc] # allauth ships no types
@@ -40,8 +40,7 @@ def sessions(request: HttpRequest) -> HttpResponse:
 def end_one(request: HttpRequest, session_id: int) -> HttpResponse:
     """Signs out in one place; here as well, if that is the one."""
     end_session(actor=actor_of(request), session_id=session_id, now=timezone.now())
-    messages.success(request, "That browser is signed out.")
-    return redirect("account-sessions")
+    return finish(request, "That browser is signed out.", "account-sessions")
 
 
 @require_POST
@@ -50,8 +49,5 @@ def end_others(request: HttpRequest) -> HttpResponse:
     ended = end_other_sessions(
         actor=actor_of(request), current_key=request.session.session_key or "", now=timezone.now()
     )
-    messages.success(
-        request,
-        "You are signed out everywhere else." if ended else "You were not signed in anywhere else.",
-    )
-    return redirect("account-sessions")
+    told = "You are signed out everywhere else." if ended else "You were not signed in anywhere else."
+    return finish(request, told, "account-sessions")

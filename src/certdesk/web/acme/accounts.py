@@ -1,8 +1,7 @@
 """One ACME account: who it is, what its orders came to, the DNS records that name it, ending it."""
 
-from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect, render
+from django.shortcuts import render
 from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_safe
@@ -15,10 +14,11 @@ from certdesk.services.acme_validation import issuer_names
 from certdesk.store.selectors.acme import AccountRow, AccountStatus, get_account
 from certdesk.store.selectors.acme_orders import list_orders
 from certdesk.store.selectors.organisations import list_domains
-from certdesk.web.acme import paging, rows
-from certdesk.web.acme.records import records_for
+from certdesk.web.acme import rows
 from certdesk.web.acme.rights import may_manage
+from certdesk.web.acme.snippets import records_for
 from certdesk.web.actor import actor_of
+from certdesk.web.forms import finish
 
 ORDERS_SHOWN = 20
 #: Records are shown for so many domains; the others' differ in the name alone.
@@ -31,7 +31,7 @@ def show(request: HttpRequest, account_id: int) -> HttpResponse:
     """One account."""
     actor, now = actor_of(request), timezone.now()
     row = get_account(actor=actor, account_id=account_id)
-    before = paging.before(request)
+    before = rows.before(request)
     orders = list_orders(actor=actor, account_id=account_id, before=before, limit=ORDERS_SHOWN + 1, now=now)
     look, state = rows.ACCOUNT[row.status]
     context = {
@@ -58,8 +58,7 @@ def deactivate(request: HttpRequest, account_id: int) -> HttpResponse:
         raise NotAuthorized("Only managers of the organisation and RA officers manage ACME accounts.")
     if request.method == "POST":
         end_account(actor=actor, account_id=account_id, now=timezone.now())
-        messages.success(request, f"Account {row.id} is deactivated.")
-        return redirect("acme-account", account_id=account_id)
+        return finish(request, f"Account {row.id} is deactivated.", "acme-account", account_id=account_id)
     context = {"row": row, "now": timezone.now(), "crumbs": _trail(row, "Deactivate")}
     return render(request, "acme/deactivate.html", context)
 

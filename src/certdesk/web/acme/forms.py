@@ -82,7 +82,17 @@ class CredentialForm(OrganisationChoice):
         **kwargs: Any,
     ) -> None:
         if before is not None:
-            kwargs.setdefault("initial", _initial(before))
+            limits = before.limits
+            kwargs.setdefault(
+                "initial",
+                {
+                    "name": before.name,
+                    "suffixes": "\n".join(limits.suffixes),
+                    "profile": limits.profile_id,
+                    "max_accounts": limits.max_accounts,
+                    "expires_at": _last_day(limits.expires_at) if limits.expires_at else None,
+                },
+            )
         super().__init__(*args, organisations=organisations or {}, **kwargs)
         self._before = before
 
@@ -169,22 +179,7 @@ class RenewalForm(PortalForm):
     def matching(self) -> Matching:
         """The certificates that are meant."""
         said = self.cleaned_data
-        return Matching(
-            issuer=said["issuer"],
-            profile_id=said["profile"],
-            spki_sha256=said["spki_sha256"].replace(":", "").lower(),
-        )
-
-
-def _initial(row: CredentialRow) -> dict[str, object]:
-    limits = row.limits
-    return {
-        "name": row.name,
-        "suffixes": "\n".join(limits.suffixes),
-        "profile": limits.profile_id,
-        "max_accounts": limits.max_accounts,
-        "expires_at": _last_day(limits.expires_at) if limits.expires_at else None,
-    }
+        return Matching(said["issuer"], said["profile"], said["spki_sha256"].replace(":", "").lower())
 
 
 def _last_day(expires_at: datetime) -> date:

@@ -2,20 +2,18 @@
 
 from datetime import datetime, timedelta
 
-from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_POST
 
 from certdesk.domain.actors import Actor
 from certdesk.services.acme_renewal import advise_renewal, withdraw_advice
-from certdesk.store.selectors.renewals import AdviceRow, InUse, certificates_in_use, list_advice
+from certdesk.store.selectors.operations import AdviceRow, InUse, certificates_in_use, list_advice
 from certdesk.web import times
 from certdesk.web.acme.forms import RenewalForm
 from certdesk.web.actor import actor_of
-from certdesk.web.forms import accepts, form_page
+from certdesk.web.forms import accepts, finish, form_page
 
 #: What the form proposes: from now on, within a day.
 _SPREAD = timedelta(days=1)
@@ -50,8 +48,7 @@ def renewals(request: HttpRequest) -> HttpResponse:
         )
         if not done:
             return _render(request, actor, form, everything)
-        messages.success(request, "From now on, clients that ask get the new time.")
-        return redirect("service-renewals")
+        return finish(request, "From now on, clients that ask get the new time.", "service-renewals")
     wanted = form.matching
     dry_run = certificates_in_use(
         actor=actor,
@@ -69,17 +66,12 @@ def withdraw(request: HttpRequest, advice_id: int) -> HttpResponse:
     actor, now = actor_of(request), timezone.now()
     list_advice(actor=actor, now=now)  # whoever may not see the advice learns nothing of it
     withdraw_advice(actor=actor, advice_id=advice_id, now=now)
-    messages.success(request, "Withdrawn: those certificates are renewed at their usual time again.")
-    return redirect("service-renewals")
+    told = "Withdrawn: those certificates are renewed at their usual time again."
+    return finish(request, told, "service-renewals")
 
 
 def _render(
-    request: HttpRequest,
-    actor: Actor,
-    form: RenewalForm,
-    everything: InUse,
-    *,
-    dry_run: InUse | None = None,
+    request: HttpRequest, actor: Actor, form: RenewalForm, everything: InUse, *, dry_run: InUse | None = None
 ) -> HttpResponse:
     now = timezone.now()
     context = {

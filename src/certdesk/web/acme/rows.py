@@ -1,7 +1,12 @@
-"""The words for how credentials, accounts and orders stand; what else there is of them, templates read."""
+"""The words for how credentials, accounts and orders stand; what else there is of them, templates read.
+
+And paging of lists whose newest entries come first.
+"""
 
 from collections.abc import Mapping
 from datetime import datetime
+
+from django.http import HttpRequest
 
 from certdesk.domain.orders import OrderStatus
 from certdesk.store.selectors.acme import AccountStatus, CredentialRow
@@ -31,3 +36,12 @@ def credential_look(row: CredentialRow, *, now: datetime) -> tuple[str, str]:
     if row.leavers:
         return "warn", "Rotate the key"
     return "ok", "In use"
+
+
+_DIGITS = 18  # of a number that surely fits a row's id
+
+
+def before(request: HttpRequest) -> int | None:
+    """The id at which the page before ended; None for the first page, and for nonsense."""
+    text = request.GET.get("before", "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= _DIGITS else None

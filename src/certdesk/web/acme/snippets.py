@@ -1,4 +1,4 @@
-"""Commands and settings to paste into ACME clients; their text is in `clients.toml`.
+"""Commands and settings to paste into ACME clients, whose text is in `clients.toml`, and records for the DNS.
 
 What is filled in comes from our own rows and settings (parsed DNS names, base64url, slugs), so nothing in it
 needs quoting; `Setup` holds to that all the same.
@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import Any
+
+from certdesk.dcv.persist.record import LABEL, record_value
 
 #: In place of the HMAC key while it is not shown: no shell and no parser takes it for something else.
 HIDDEN_KEY = "YOUR-HMAC-KEY"
@@ -44,3 +46,17 @@ def snippets(setup: Setup) -> list[dict[str, Any]]:
 @cache
 def _source() -> str:
     return files("certdesk.web.acme").joinpath("clients.toml").read_text(encoding="utf-8")
+
+
+def records_for(*, domain: str, issuer: str, account_url: str) -> dict[str, str]:
+    """What may be published for a `domain`, as in zone files (RFC 8657, draft dns-persist-01).
+
+    `persistent` proves control, `caa` shuts everybody else out.
+    """
+    value = record_value(issuer=issuer, account_uri=account_url, wildcard=True)
+    permitted = f'"{issuer}; accounturi={account_url}"'
+    return {
+        "domain": domain,
+        "persistent": f'{LABEL}.{domain}. IN TXT "{value}"',
+        "caa": f"{domain}. IN CAA 0 issue {permitted}\n{domain}. IN CAA 0 issuewild {permitted}",
+    }

@@ -1,8 +1,7 @@
 """EAB credentials: list, make, show, limit, show the key, rotate, revoke."""
 
-from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect, render
+from django.shortcuts import render
 from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.cache import never_cache
@@ -23,12 +22,12 @@ from certdesk.services.acme_credentials import (
 from certdesk.store.selectors.acme import CredentialRow, find_accounts, find_credentials, get_credential
 from certdesk.store.selectors.organisations import list_domains, list_organisations
 from certdesk.store.selectors.people import list_own_managers
-from certdesk.web.acme import paging, rows
+from certdesk.web.acme import rows
 from certdesk.web.acme.forms import CredentialForm
 from certdesk.web.acme.rights import may_anywhere, may_manage
 from certdesk.web.acme.snippets import HIDDEN_KEY, Setup, snippets
 from certdesk.web.actor import actor_of
-from certdesk.web.forms import accepts, form_page, show_on
+from certdesk.web.forms import accepts, finish, form_page, show_on
 
 SHOWN, ACCOUNTS_SHOWN = 50, 25
 FEW = 10  # so many are found at a glance
@@ -43,7 +42,7 @@ def listing(request: HttpRequest) -> HttpResponse:
     actor, now = actor_of(request), timezone.now()
     reads = may_anywhere(actor, Action.ACME_READ)
     query = request.GET.get("q", "").strip()[:200]
-    found = find_credentials(actor=actor, query=query, before=paging.before(request), limit=SHOWN + 1)
+    found = find_credentials(actor=actor, query=query, before=rows.before(request), limit=SHOWN + 1)
     context = {
         "rows": [(row, *rows.credential_look(row, now=now)) for row in found[:SHOWN]],
         "now": now,
@@ -79,8 +78,8 @@ def new(request: HttpRequest) -> HttpResponse:
         except InvalidInput as error:
             show_on(form, error)
         else:
-            messages.success(request, "The credential is made. Show its key, then set up your clients.")
-            return redirect("acme-show", credential_id=made.credential_id)
+            told = "The credential is made. Show its key, then set up your clients."
+            return finish(request, told, "acme-show", credential_id=made.credential_id)
     context = {
         "form": form,
         "title": "New credential",
@@ -124,8 +123,8 @@ def change(request: HttpRequest, credential_id: int) -> HttpResponse:
             now=timezone.now(),
         ),
     ):
-        messages.success(request, "Saved. The limits hold at once, for open orders too.")
-        return redirect("acme-show", credential_id=credential_id)
+        told = "Saved. The limits hold at once, for open orders too."
+        return finish(request, told, "acme-show", credential_id=credential_id)
     here = reverse("acme-show", args=[row.id])
     context = {
         "form": form,
@@ -145,10 +144,8 @@ def rotate(request: HttpRequest, credential_id: int) -> HttpResponse:
     if request.method == "POST":
         end = request.POST.get("end_accounts") == "yes"
         rotate_credential(actor=actor, credential_id=credential_id, end_accounts=end, now=timezone.now())
-        messages.success(
-            request, "The credential has a new key. Show it, and give it to the clients that register next."
-        )
-        return redirect("acme-show", credential_id=credential_id)
+        told = "The credential has a new key. Show it, and give it to the clients that register next."
+        return finish(request, told, "acme-show", credential_id=credential_id)
     return render(request, "acme/rotate.html", _asked(row, "Rotate the key"))
 
 
@@ -159,15 +156,15 @@ def revoke(request: HttpRequest, credential_id: int) -> HttpResponse:
     row = _managed(actor, credential_id)
     if request.method == "POST":
         revoke_credential(actor=actor, credential_id=credential_id, now=timezone.now())
-        messages.success(request, f"“{row.name}” is revoked: its accounts can no longer order certificates.")
-        return redirect("acme-show", credential_id=credential_id)
+        told = f"“{row.name}” is revoked: its accounts can no longer order certificates."
+        return finish(request, told, "acme-show", credential_id=credential_id)
     return render(request, "acme/revoke.html", _asked(row, "Revoke"))
 
 
 def _render(request: HttpRequest, actor: Actor, row: CredentialRow, *, hmac_key: str = "") -> HttpResponse:
     now = timezone.now()
     manages = may_manage(actor, row.organisation_id)
-    before = paging.before(request)
+    before = rows.before(request)
     accounts = find_accounts(actor=actor, credential_id=row.id, before=before, limit=ACCOUNTS_SHOWN + 1)
     look, state = rows.credential_look(row, now=now)
     name = _example_name(actor, row)

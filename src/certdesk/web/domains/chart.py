@@ -27,6 +27,13 @@ def lapsing_chart(months: Sequence[Month], *, query: str) -> dict[str, Any] | No
         return None
     step, scale = (WIDTH - LEFT) / len(months), (FLOOR - TOP) / most
     every = _round_up(max(most / _MOST_TICKS, 1))
+    total = sum(month.private for month in months)
+    first, last = months[0].begins_at, months[-1].begins_at
+    busiest = max(months, key=lambda month: month.private)
+    lapse = "validation lapses" if total == 1 else "validations lapse"
+    text = f"From {first:%B %Y} to {last:%B %Y}, {total} {lapse}"
+    if total > 1:
+        text += f", most of them in {busiest.begins_at:%B %Y} ({busiest.private})"
     return {
         "width": WIDTH,
         "height": HEIGHT,
@@ -39,7 +46,7 @@ def lapsing_chart(months: Sequence[Month], *, query: str) -> dict[str, Any] | No
         ],
         "marks": _marks(months, step=step),
         "ticks": [(round(FLOOR - value * scale, 1), value) for value in range(every, most + 1, every)],
-        "description": _description(months),
+        "description": f"{text}. The table below the drawing has every figure.",
     }
 
 
@@ -91,15 +98,3 @@ def _marks(months: Sequence[Month], *, step: float) -> list[tuple[float, str, bo
                 x = LEFT + (n + (moment.day - 1) / 31) * step
                 found.append((round(x, 1), f"{date_words(moment)}: {text}", x > WIDTH * 2 / 3))
     return found
-
-
-def _description(months: Sequence[Month]) -> str:
-    """The drawing in a sentence or two, for who does not see it."""
-    total = sum(month.private for month in months)
-    first, last = months[0].begins_at, months[-1].begins_at
-    busiest = max(months, key=lambda month: month.private)
-    lapse = "validation lapses" if total == 1 else "validations lapse"
-    text = f"From {first:%B %Y} to {last:%B %Y}, {total} {lapse}"
-    if total > 1:
-        text += f", most of them in {busiest.begins_at:%B %Y} ({busiest.private})"
-    return f"{text}. The table below the drawing has every figure."

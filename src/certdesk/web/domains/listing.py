@@ -4,9 +4,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from urllib.parse import urlencode
 
-from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
-from django.shortcuts import redirect, render
+from django.shortcuts import render
 from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
@@ -29,7 +28,8 @@ from certdesk.web import times
 from certdesk.web.actor import actor_of
 from certdesk.web.domains import rows
 from certdesk.web.domains.chart import lapsing_chart
-from certdesk.web.domains.forms import AddDomainForm
+from certdesk.web.domains.views import AddDomainForm
+from certdesk.web.forms import finish
 from certdesk.web.requests.listing import shows_organisation
 from certdesk.web.sheets import csv_file, every_row
 
@@ -95,8 +95,8 @@ def add(request: HttpRequest) -> HttpResponse:
         except RejectedIdentifier as error:
             form.add_error("domain", error.detail)
         else:
-            messages.success(request, "The domain is listed. Now choose how to validate it.")
-            return redirect("domains-show", domain_id=domain_id)
+            told = "The domain is listed. Now choose how to validate it."
+            return finish(request, told, "domains-show", domain_id=domain_id)
     return _render(request, actor, form=form)
 
 

@@ -51,10 +51,7 @@ def faq_document(
     )
     sections = tuple(
         Section(
-            anchor=entry.key,
-            title=words.in_text(entry.question),
-            level=2,
-            text=" ".join(section.text for section in answer.sections),
+            entry.key, words.in_text(entry.question), 2, " ".join(section.text for section in answer.sections)
         )
         for entry, answer in answers
     )

@@ -1,6 +1,8 @@
 """Editing the FAQ in the portal: list, edit with preview, order, hiding, history."""
 
-from django.contrib import messages
+from typing import ClassVar
+
+from django import forms
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -10,6 +12,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from certdesk.domain.actors import Actor
 from certdesk.domain.errors import InvalidInput, NotAuthorized, StateConflict
 from certdesk.services.help import (
+    MAX_QUESTION,
     FaqEntry,
     add_faq,
     change_faq,
@@ -20,13 +23,45 @@ from certdesk.services.help import (
     move_faq,
     publish_faq,
 )
+from certdesk.services.texts import MAX_TEXT
 from certdesk.web.actor import actor_of
-from certdesk.web.forms import UNPROCESSABLE, accepts, show_on
+from certdesk.web.forms import UNPROCESSABLE, PortalForm, accepts, finish, show_on
 from certdesk.web.help.contents import FAQ
-from certdesk.web.help.forms import FaqActForm, FaqForm
 from certdesk.web.help.markdown import render_answer
 from certdesk.web.help.views import frame
 from certdesk.web.help.words import words_of_service
+
+
+class FaqForm(PortalForm):
+    """Question and answer. `version` is what the form was filled from, so that no edit undoes another."""
+
+    help_entries: ClassVar = {
+        "question": "/help/officers/#faq-question",
+        "answer": "/help/officers/#faq-answer",
+    }
+
+    question = forms.CharField(
+        label="Question",
+        max_length=MAX_QUESTION,
+        help_text="One line, as an applicant would ask it.",
+        error_messages={"required": "Write the question."},
+    )
+    answer = forms.CharField(
+        label="Answer",
+        max_length=MAX_TEXT,
+        help_text="In Markdown: **bold**, lists with -, links as [text](address).",
+        widget=forms.Textarea(attrs={"rows": 12, "class": "code"}),
+        error_messages={"required": "Write the answer."},
+    )
+    version = forms.IntegerField(min_value=0, widget=forms.HiddenInput, required=False)
+
+
+class FaqActForm(forms.Form):
+    """A button in the list: which version of the entry was seen, and which way it goes."""
+
+    version = forms.IntegerField(min_value=0)
+    way = forms.ChoiceField(choices=[(way, way) for way in ("up", "down", "show", "hide")])
+
 
 CONFLICT = 409
 
@@ -58,8 +93,7 @@ def new(request: HttpRequest) -> HttpResponse:
             now=timezone.now(),
         ),
     ):
-        messages.success(request, "The entry is added at the end.")
-        return redirect("help-faq-manage")
+        return finish(request, "The entry is added at the end.", "help-faq-manage")
     return _form_page(request, form, heading="Add a question")
 
 
@@ -87,8 +121,7 @@ def edit(request: HttpRequest, key: str) -> HttpResponse:
             form = FaqForm(initial={**form.cleaned_data, "version": now_there.version})
             return _form_page(request, form, heading="Edit a question", entry=now_there, stale=True)
         else:
-            messages.success(request, "The entry is saved.")
-            return redirect("help-faq-manage")
+            return finish(request, "The entry is saved.", "help-faq-manage")
     return _form_page(request, form, heading="Edit a question", entry=entry)
 
 
@@ -120,12 +153,7 @@ def history(request: HttpRequest, key: str) -> HttpResponse:
 
 
 def _form_page(
-    request: HttpRequest,
-    form: FaqForm,
-    *,
-    heading: str,
-    entry: FaqEntry | None = None,
-    stale: bool = False,
+    request: HttpRequest, form: FaqForm, *, heading: str, entry: FaqEntry | None = None, stale: bool = False
 ) -> HttpResponse:
     """The form; `stale`: the entry has become another one since it was filled in, and is shown beside it."""
     previewed = request.method == "POST" and not form.errors and not stale

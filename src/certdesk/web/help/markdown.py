@@ -36,17 +36,14 @@ _ATTRIBUTES: dict[str, set[str]] = {
     "pre": {"tabindex"},
     **{heading: {"id"} for heading in _HEADINGS},
 }
-_CLASSES = {
-    "div": {"table"},
-    "span": {"pill", "large", "ok", "wait", "warn", "stop", "busy", "idle"},
-}
+_CLASSES = {"div": {"table"}, "span": {"pill", "large", "ok", "wait", "warn", "stop", "busy", "idle"}}
 #: What a code block is called, by the language after its fence; the copy button says it.
 _COPIED = {"sh": "the commands", "bat": "the commands", "powershell": "the commands", "text": "the text"}
 
 Link = Callable[[str], str]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Section:
     """A heading and the plain text below it, up to the next heading."""
 
@@ -128,7 +125,12 @@ def _finish(parser: MarkdownIt, tokens: list[Token], *, words: Words, prefix: st
 
 def _cleaned(parser: MarkdownIt, tokens: list[Token]) -> str:
     """Clean HTML, in which the placeholders still stand."""
-    _show_pills(tokens)
+    # A heading with a look shows as the status pill that the portal uses.
+    for opened, inline in pairwise(tokens):
+        if opened.type == "heading_open" and opened.meta.get("look"):
+            before = Token("html_inline", "", 0, content=f'<span class="pill large {opened.meta["look"]}">')
+            after = Token("html_inline", "", 0, content="</span>")
+            inline.children = [before, *(inline.children or ()), after]
     html = parser.renderer.render([_shaped(token) for token in tokens], parser.options, {})
     return nh3.clean(
         html,
@@ -155,15 +157,6 @@ def _shaped(token: Token) -> Token:
         case _:
             return token
     return Token("html_block", "", 0, content=html)
-
-
-def _show_pills(tokens: list[Token]) -> None:
-    """A heading with a look shows as the status pill that the portal uses."""
-    for opened, inline in pairwise(tokens):
-        if opened.type == "heading_open" and opened.meta.get("look"):
-            before = Token("html_inline", "", 0, content=f'<span class="pill large {opened.meta["look"]}">')
-            after = Token("html_inline", "", 0, content="</span>")
-            inline.children = [before, *(inline.children or ()), after]
 
 
 def _below(tokens: list[Token], anchor: str) -> Iterator[Token]:

@@ -141,9 +141,9 @@ def _html(chapters: list[dict[str, Any]], *, title: str, words: Words) -> str:
             "stylesheet": "static:certdesk/help-print.css",
             "chapters": chapters,
             "whole": len(chapters) > 1,
-            "service_name": rt.service_name,
+            "service_name": rt.settings.service_name,
             "ra": rt.rules.ra,
-            "contact": contact_link(rt.ra_contact),
+            "contact": contact_link(rt.settings.ra_contact),
             "address": f"{rt.base_url}/help/",
         },
     )

@@ -33,15 +33,11 @@ class Hit:
 
 def search(query: str, *, words: Words) -> list[Hit]:
     """The best sections for a query; none for an empty one."""
-    wanted = _wanted(query)
+    wanted = list(dict.fromkeys(query[:MAX_QUERY].lower().split()))[:MAX_WORDS]
     if not wanted:
         return []
     hits = [hit for slug in contents.SLUGS for hit in _hits(slug, wanted, words)]
     return sorted(hits, key=lambda hit: -hit.score)[:MAX_HITS]
-
-
-def _wanted(query: str) -> list[str]:
-    return list(dict.fromkeys(query[:MAX_QUERY].lower().split()))[:MAX_WORDS]
 
 
 def _hits(slug: str, wanted: list[str], words: Words) -> Iterator[Hit]:

@@ -46,15 +46,17 @@ def words_of_service(*, host: str = EXAMPLE_HOST, stem: str = EXAMPLE_STEM) -> W
     texts = {
         "ra": rt.rules.ra,
         "contact": rt.rules.ra,
-        "service": rt.service_name,
-        "support": "support pages of the CA" if rt.support_url else "support pages of your CA",
+        "service": rt.settings.service_name,
+        "support": "support pages of the CA" if rt.settings.support_url else "support pages of your CA",
         "suffixes": " or ".join(suffixes),
         "ownership_days": str(rt.ownership_days),
-        "challenge_days": "one day" if rt.challenge_days == 1 else f"{rt.challenge_days} days",
-        "password_length": str(rt.password_min_length),
+        "challenge_days": "one day"
+        if rt.settings.challenge_days == 1
+        else f"{rt.settings.challenge_days} days",
+        "password_length": str(rt.settings.password_min_length),
         "url": rt.base_url,
         "host": host,
         "stem": stem,
     }
-    links = (("support", rt.support_url), ("contact", contact_link(rt.ra_contact)))
+    links = (("support", rt.settings.support_url), ("contact", contact_link(rt.settings.ra_contact)))
     return Words(links=links, texts=tuple(texts.items()))

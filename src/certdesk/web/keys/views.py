@@ -1,5 +1,8 @@
 """Blocked keys: the list with what each block rests on, blocking by hand, and unblocking."""
 
+from typing import ClassVar
+
+from django import forms
 from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
@@ -10,14 +13,42 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from certdesk.domain.actors import Action, can
 from certdesk.domain.errors import BadCsr, InvalidInput, NotAuthorized
-from certdesk.services.keys import block_by_hand, unblock_key
+from certdesk.services.keys import MAX_REASON, block_by_hand, unblock_key
 from certdesk.store.models import KeyProof
 from certdesk.store.selectors.keys import blocked_key, list_blocked
-from certdesk.web.acme.paging import before
+from certdesk.web.acme.rows import before
 from certdesk.web.actor import actor_of
 from certdesk.web.filters import fingerprint
-from certdesk.web.forms import show_on
-from certdesk.web.keys.forms import BlockForm
+from certdesk.web.forms import PortalForm, finish, show_on
+
+MAX_EVIDENCE = 64 * 1024
+
+
+class BlockForm(PortalForm):
+    """A key, shown by a CSR, a certificate or itself, and why it is not to be certified."""
+
+    help_entries: ClassVar = {
+        "evidence": "/help/officers/#block-key",
+        "reason": "/help/officers/#block-reason",
+    }
+
+    evidence = forms.CharField(
+        label="CSR, certificate or key",
+        max_length=MAX_EVIDENCE,
+        help_text="As PEM. A leaked private key proves most; we keep nothing of it.",
+        widget=forms.Textarea(
+            attrs={"rows": 6, "class": "code", "spellcheck": "false", "autocapitalize": "off"}
+        ),
+        error_messages={"required": "Paste the CSR, the certificate or the key."},
+    )
+    reason = forms.CharField(
+        label="Reason",
+        max_length=MAX_REASON,
+        help_text="Where you found it and when, such as the address of a public repository.",
+        widget=forms.TextInput(attrs={"autocomplete": "off"}),
+        error_messages={"required": "Write what you saw; an auditor relies on it."},
+    )
+
 
 UNPROCESSABLE, PAGE = 422, 50
 _PROOFS = {
@@ -45,8 +76,7 @@ def listing(request: HttpRequest) -> HttpResponse:
             except BadCsr as error:
                 form.add_error("evidence", error.detail)
             else:
-                messages.success(request, "The key is blocked.")
-                return redirect("keys-list")
+                return finish(request, "The key is blocked.", "keys-list")
     more = urlencode({"q": query, "before": str(found[PAGE - 1].id)}) if len(found) > PAGE else ""
     context = {
         "rows": [(row, _PROOFS[KeyProof(row.proof)]) for row in found[:PAGE]],

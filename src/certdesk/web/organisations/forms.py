@@ -149,10 +149,7 @@ class ExistingForm(PortalForm):
     """Somebody who has an account, for a further organisation."""
 
     id_format = "id_existing_%s"
-    help_entries: ClassVar = {
-        "existing": "/help/people/#existing",
-        "role": "/help/people/#role",
-    }
+    help_entries: ClassVar = {"existing": "/help/people/#existing", "role": "/help/people/#role"}
 
     existing = forms.CharField(
         label="Username",
@@ -170,10 +167,7 @@ class HandOverForm(PortalForm):
     """Who leaves, and who manages the organisation from now on."""
 
     id_format = "id_handover_%s"
-    help_entries: ClassVar = {
-        "leaver": "/help/people/#leaver",
-        "successor": "/help/people/#successor",
-    }
+    help_entries: ClassVar = {"leaver": "/help/people/#leaver", "successor": "/help/people/#successor"}
 
     leaver = forms.TypedChoiceField(
         label="Who leaves", coerce=int, error_messages={"required": "Choose who leaves."}

@@ -11,8 +11,8 @@ from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods, require_POST
 
-from certdesk.domain.actors import Action, Actor, OrgRole, can
-from certdesk.domain.errors import InvalidInput, NotAuthorized, NotFound
+from certdesk.domain.actors import Action, Actor, OrgRole, can, require
+from certdesk.domain.errors import InvalidInput, NotAuthorized, NotFound, existing
 from certdesk.services.acme_credentials import rotate_credential
 from certdesk.services.membership import (
     add_existing_member,
@@ -28,7 +28,7 @@ from certdesk.store.selectors.organisations import OrganisationRow, get_organisa
 from certdesk.store.selectors.people import Member, list_members
 from certdesk.web.accounts import act_on
 from certdesk.web.actor import actor_of
-from certdesk.web.forms import accepts, show_on
+from certdesk.web.forms import accepts, finish, show_on
 from certdesk.web.organisations.forms import ExistingForm, HandOverForm, PersonForm
 from certdesk.web.organisations.views import people_choices, render_organisation
 
@@ -62,8 +62,7 @@ def add(request: HttpRequest, slug: str) -> HttpResponse:
 def add_existing(request: HttpRequest, slug: str) -> HttpResponse:
     """Makes somebody who has an account belong to this organisation too; officers only."""
     actor, row = _managed(request, slug)
-    if not can(actor, Action.MEMBERS_MANAGE):
-        raise NotAuthorized("Only an officer adds someone who belongs to another organisation.")
+    require(actor, Action.MEMBERS_MANAGE, "Only an officer adds someone who belongs to another organisation.")
     form = ExistingForm(request.POST)
     if accepts(
         form,
@@ -75,8 +74,8 @@ def add_existing(request: HttpRequest, slug: str) -> HttpResponse:
             now=timezone.now(),
         ),
     ):
-        messages.success(request, f"{form.cleaned_data['existing']} belongs to {row.legal_name} now.")
-        return redirect("organisations-show", slug=slug)
+        told = f"{form.cleaned_data['existing']} belongs to {row.legal_name} now."
+        return finish(request, told, "organisations-show", slug=slug)
     return render_organisation(request, actor, row, form)
 
 
@@ -171,8 +170,7 @@ def keys(request: HttpRequest, slug: str, user_id: int) -> HttpResponse:
         for number in wanted:
             rotate_credential(actor=actor, credential_id=number, end_accounts=end, now=timezone.now())
         count = "1 key is" if len(wanted) == 1 else f"{len(wanted) or 'no'} keys are".capitalize()
-        messages.success(request, f"{count} rotated. Clients can no longer register with the old ones.")
-        return redirect(here)
+        return finish(request, f"{count} rotated. Clients can no longer register with the old ones.", here)
     context = {
         "crumbs": [
             ("Organisations", reverse("organisations-list")),
@@ -199,10 +197,9 @@ def _managed(request: HttpRequest, slug: str) -> tuple[Actor, OrganisationRow]:
 
 
 def _member(actor: Actor, row: OrganisationRow, user_id: int) -> Member:
-    for member in list_members(actor=actor, organisation_id=row.id):
-        if member.user_id == user_id:
-            return member
-    raise NotFound("There is no such person in this organisation.")
+    people = list_members(actor=actor, organisation_id=row.id)
+    found = (one for one in people if one.user_id == user_id)
+    return existing(next(found, None), "There is no such person in this organisation.")
 
 
 def _back(

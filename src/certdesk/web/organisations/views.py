@@ -12,8 +12,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from certdesk.domain.actors import Action, Actor, OrgRole, can, may_enable
-from certdesk.domain.errors import NotAuthorized
+from certdesk.domain.actors import Action, Actor, OrgRole, can, may_enable, require
 from certdesk.services.organisations import (
     IssuedPassword,
     create_organisation,
@@ -35,7 +34,7 @@ from certdesk.store.selectors.organisations import (
 from certdesk.store.selectors.people import Member, list_members
 from certdesk.web.accounts import disabled_note
 from certdesk.web.actor import actor_of
-from certdesk.web.forms import UNPROCESSABLE, PortalForm, accepts, form_page
+from certdesk.web.forms import UNPROCESSABLE, PortalForm, accepts, finish, form_page
 from certdesk.web.organisations.forms import (
     ActiveForm,
     DomainForm,
@@ -70,12 +69,11 @@ def listing(request: HttpRequest) -> HttpResponse:
 def new(request: HttpRequest) -> HttpResponse:
     """Registers an organisation."""
     actor = actor_of(request)
-    if not can(actor, Action.ORGANISATION_CREATE):
-        raise NotAuthorized("Only officers register organisations.")
+    require(actor, Action.ORGANISATION_CREATE, "Only officers register organisations.")
     form = OrganisationForm(request.POST or None)
     if accepts(form, lambda: create_organisation(actor=actor, now=timezone.now(), **form.cleaned_data)):
-        messages.success(request, f"{form.cleaned_data['legal_name']} is registered. Now add its people.")
-        return redirect("organisations-show", slug=form.cleaned_data["slug"])
+        told = f"{form.cleaned_data['legal_name']} is registered. Now add its people."
+        return finish(request, told, "organisations-show", slug=form.cleaned_data["slug"])
     context = {"form": form, "crumbs": [("Organisations", reverse("organisations-list")), ("Add", "")]}
     return form_page(request, "organisations/new.html", context)
 
@@ -98,8 +96,7 @@ def vet(request: HttpRequest, slug: str) -> HttpResponse:
     vet_organisation(
         actor=actor, organisation_id=row.id, evidence=form.cleaned_data["evidence"], now=timezone.now()
     )
-    messages.success(request, f"{row.legal_name} is marked as vetted.")
-    return redirect("organisations-show", slug=slug)
+    return finish(request, f"{row.legal_name} is marked as vetted.", "organisations-show", slug=slug)
 
 
 @require_POST
@@ -112,8 +109,7 @@ def validate(request: HttpRequest, slug: str) -> HttpResponse:
         return render_organisation(request, actor, row, form)
     domain, now = form.cleaned_data["domain"], timezone.now()
     validate_domain(actor=actor, organisation_id=row.id, evidence=form.evidence_of(domain), now=now)
-    messages.success(request, f"{domain} is validated for {row.legal_name}.")
-    return redirect("organisations-show", slug=slug)
+    return finish(request, f"{domain} is validated for {row.legal_name}.", "organisations-show", slug=slug)
 
 
 @require_POST
@@ -124,8 +120,8 @@ def rename(request: HttpRequest, slug: str) -> HttpResponse:
     form = RenameForm(request.POST)
     rename_it = partial(rename_organisation, actor=actor, organisation_id=row.id, now=timezone.now())
     if accepts(form, lambda: rename_it(**form.cleaned_data)):
-        messages.success(request, f"The organisation is now {form.cleaned_data['legal_name']}.")
-        return redirect("organisations-show", slug=slug)
+        told = f"The organisation is now {form.cleaned_data['legal_name']}."
+        return finish(request, told, "organisations-show", slug=slug)
     return render_organisation(request, actor, row, form)
 
 
@@ -247,6 +243,7 @@ def _domain(row: DomainRow, *, now: datetime, evidence: bool) -> dict[str, objec
 
 def _person(actor: Actor, member: Member, *, manages: bool, is_last: bool) -> dict[str, object]:
     """A person, and what the reader may do about them; `is_last`: nobody else manages the organisation."""
+    homes = member.organisation_ids
     return {
         "row": member,
         "name": member.name or member.username,
@@ -255,14 +252,8 @@ def _person(actor: Actor, member: Member, *, manages: bool, is_last: bool) -> di
         "is_last_manager": is_last,
         "may_change": manages and member.user_id != actor.user_id,
         "may_enable": may_enable(actor, member.disabled.by),
-        "governs": _governs(actor, member),
+        # Whether the account itself is the actor's to look after; `services.people` refuses by the same rule.
+        "governs": can(actor, Action.MEMBERS_MANAGE)
+        or (bool(homes) and all(can(actor, Action.MEMBERS_MANAGE, organisation_id=one) for one in homes)),
         "may_end": not is_last or can(actor, Action.MEMBERS_MANAGE),
     }
-
-
-def _governs(actor: Actor, member: Member) -> bool:
-    """Whether the account itself is the actor's to look after; `services.people` refuses by the same rule."""
-    if can(actor, Action.MEMBERS_MANAGE):
-        return True
-    homes = member.organisation_ids
-    return bool(homes) and all(can(actor, Action.MEMBERS_MANAGE, organisation_id=one) for one in homes)

@@ -2,27 +2,19 @@
 
 from dataclasses import replace
 
-from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, QueryDict
-from django.shortcuts import redirect, render
+from django.shortcuts import render
 from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
 
-from certdesk.domain.actors import Action, Actor, can
+from certdesk.domain.actors import Action, Actor, require
 from certdesk.domain.check_catalogue import stored
-from certdesk.domain.errors import InvalidInput, NotAuthorized, PolicyRefused, StateConflict
+from certdesk.domain.errors import InvalidInput, PolicyRefused, StateConflict
 from certdesk.domain.findings import Verdict
 from certdesk.domain.requests import Event, RequestId, State, Status
 from certdesk.services.confirm import approve_and_issue
-from certdesk.services.decisions import (
-    Judgement,
-    Shown,
-    changes,
-    is_own,
-    judge_now,
-    reject_request,
-)
+from certdesk.services.decisions import Judgement, Shown, changes, is_own, judge_now, reject_request
 from certdesk.services.organisations import WAYS
 from certdesk.store.models import Request
 from certdesk.store.selectors.organisations import get_organisation, list_domains
@@ -37,6 +29,7 @@ from certdesk.store.selectors.requests import (
 )
 from certdesk.web.actor import actor_of
 from certdesk.web.context import ra_name
+from certdesk.web.forms import finish
 from certdesk.web.queue.forms import ApproveForm, EvidenceForm, RejectForm
 from certdesk.web.requests import rows
 from certdesk.web.requests.stale import CONFLICT, seen_version, stale_context
@@ -99,8 +92,7 @@ def approve(request: HttpRequest, number: int) -> HttpResponse:
         except StateConflict as error:
             conflict = error
         else:
-            messages.success(request, f"Request {number} is approved.")
-            return redirect("requests-show", number=number)
+            return finish(request, f"Request {number} is approved.", "requests-show", number=number)
     return _render(request, actor, detail, judged, evidence=evidence, form=form, conflict=conflict)
 
 
@@ -122,24 +114,17 @@ def reject(request: HttpRequest, number: int) -> HttpResponse:
         except StateConflict as error:
             conflict = error
         else:
-            messages.success(request, f"Request {number} is rejected; we email the requester.")
-            return redirect("requests-show", number=number)
+            told = f"Request {number} is rejected; we email the requester."
+            return finish(request, told, "requests-show", number=number)
     judged = _judged(actor, detail)
     return _render(
-        request,
-        actor,
-        detail,
-        judged,
-        evidence=_evidence_forms(judged),
-        reject_form=form,
-        conflict=conflict,
+        request, actor, detail, judged, evidence=_evidence_forms(judged), reject_form=form, conflict=conflict
     )
 
 
 def _officer(request: HttpRequest) -> Actor:
     actor = actor_of(request)
-    if not can(actor, Action.REQUEST_DECIDE):
-        raise NotAuthorized(f"Only officers of {ra_name()} decide on requests.")
+    require(actor, Action.REQUEST_DECIDE, f"Only officers of {ra_name()} decide on requests.")
     return actor
 
 
@@ -203,6 +188,7 @@ def _render(
         stale = stale_context(
             request, detail, conflict, ra=ra, typed=_typed(request), differences=differences
         )
+    history = zip(reversed(detail.events), rows.history(detail, ra=ra_name()), strict=True)
     context: dict[str, object] = {
         "crumbs": [("Queue", reverse("queue-list")), (f"Request {detail.number}", "")],
         "detail": detail,
@@ -215,7 +201,7 @@ def _render(
         "shown": "" if judged is None else judged.shown.token(),
         "own": is_own(actor, detail),
         "waiting": judged is not None,
-        "decided": _decided(detail),
+        "decided": next((row for event, row in history if event.event in _BY_PEOPLE), None),
         "evidence_forms": evidence,
         "awaits_confirmation": any(not one.required for one in evidence),
         "form": form or _approve_form(judged),
@@ -251,12 +237,6 @@ def _checks(detail: RequestDetail, judged: Judgement | None) -> dict[str, object
         **rows.check_list(current),
         "changed_checks": [*changed["problem_checks"], *changed["passed_checks"]],
     }
-
-
-def _decided(detail: RequestDetail) -> dict[str, object] | None:
-    """Who decided last what waits no more, or ended it; None where no person has."""
-    history = zip(reversed(detail.events), rows.history(detail, ra=ra_name()), strict=True)
-    return next((row for event, row in history if event.event in _BY_PEOPLE), None)
 
 
 def _organisation(actor: Actor, detail: RequestDetail) -> dict[str, object]:

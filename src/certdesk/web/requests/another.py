@@ -10,7 +10,6 @@ from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_POST
 
-from certdesk.domain.actors import Actor
 from certdesk.domain.csr import PrivateKeyPasted
 from certdesk.domain.errors import (
     BadCsr,
@@ -22,7 +21,6 @@ from certdesk.domain.errors import (
 )
 from certdesk.services.another import may_ask_another_until, preview_another
 from certdesk.services.confirm import submit_another
-from certdesk.services.requests import Preview
 from certdesk.store.selectors.requests import RequestDetail, get_request
 from certdesk.web.actor import actor_of
 from certdesk.web.forms import form_page
@@ -55,7 +53,16 @@ def another(request: HttpRequest, number: int) -> HttpResponse:
     if wrong or seen is None:
         form.add_error("csr" if request.FILES.get("csr") else "csr_text", wrong)
         return _form_page(request, detail, form)
-    return _preview_page(request, actor, detail, seen)
+    assert actor.user_id is not None  # noqa: S101 - only members of an organisation come this far
+    context = {
+        "number": detail.number,
+        "crumbs": _crumbs(detail),
+        "facts": csr_facts(seen.csr),
+        **rows.check_list(seen.decision.checks),
+        "ends_at": seen.not_after,
+        "token": make_another_token(number=detail.number, csr_der=seen.csr.der, user_id=actor.user_id),
+    }
+    return render(request, "requests/another_preview.html", context)
 
 
 @require_POST
@@ -65,12 +72,7 @@ def confirm(request: HttpRequest, number: int) -> HttpResponse:
     get_request(actor=actor, number=number)  # a foreign one is not there, whatever else is wrong
     csr_der, key = read_another_token(request.POST.get("preview", ""), number=number, user_id=actor.user_id)
     _made, certificate_id = submit_another(
-        actor=actor,
-        number=number,
-        upload=csr_der,
-        channel="portal",
-        idempotency_key=key,
-        clock=timezone.now,
+        actor=actor, number=number, upload=csr_der, channel="portal", idempotency_key=key, clock=timezone.now
     )
     if certificate_id is None:
         messages.success(
@@ -86,19 +88,6 @@ def confirm(request: HttpRequest, number: int) -> HttpResponse:
 def _form_page(request: HttpRequest, detail: RequestDetail, form: CsrForm) -> HttpResponse:
     context = {"form": form, "number": detail.number, "names": detail.names, "crumbs": _crumbs(detail)}
     return form_page(request, "requests/another.html", context)
-
-
-def _preview_page(request: HttpRequest, actor: Actor, detail: RequestDetail, seen: Preview) -> HttpResponse:
-    assert actor.user_id is not None  # noqa: S101 - only members of an organisation come this far
-    context = {
-        "number": detail.number,
-        "crumbs": _crumbs(detail),
-        "facts": csr_facts(seen.csr),
-        **rows.check_list(seen.decision.checks),
-        "ends_at": seen.not_after,
-        "token": make_another_token(number=detail.number, csr_der=seen.csr.der, user_id=actor.user_id),
-    }
-    return render(request, "requests/another_preview.html", context)
 
 
 def _crumbs(detail: RequestDetail) -> list[tuple[str, str]]:

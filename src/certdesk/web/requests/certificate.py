@@ -75,19 +75,15 @@ def form_response(detail: RequestDetail, key: str) -> HttpResponse:
     """One form of the certificate. Raises NotFound for an unknown form or while there is none."""
     certificate = newest(detail)
     if key == SERVER:
-        return _server_response(detail, certificate)
+        stem, software = stem_of(detail, certificate), detail.server_software
+        text = instructions(software, stem=stem, host=_host(detail))
+        content = server_zip(certificate.chain, stem, form=form_for(software), instructions=text)
+        return _download(content, f"{stem}-{slugify(software) or SERVER}.zip", "application/zip")
     if key not in FORMS:
         raise NotFound("There is no such file format.")
     form = FORMS[key]
     name = stem_of(detail, certificate) + form.ending
     return _download(form.make(certificate.chain), name, form.media_type)
-
-
-def _server_response(detail: RequestDetail, certificate: CertificateRow) -> HttpResponse:
-    stem, software = stem_of(detail, certificate), detail.server_software
-    text = instructions(software, stem=stem, host=_host(detail))
-    content = server_zip(certificate.chain, stem, form=form_for(software), instructions=text)
-    return _download(content, f"{stem}-{slugify(software) or SERVER}.zip", "application/zip")
 
 
 def _host(detail: RequestDetail) -> str:

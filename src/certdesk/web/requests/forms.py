@@ -45,10 +45,7 @@ def looks_like_path(text: str) -> bool:
 class CsrForm(PortalForm):
     """A CSR by file or paste. `upload` is its bytes once the form is valid; `received` how much came."""
 
-    help_entries: ClassVar = {
-        "csr": "/help/requesting/#csr-file",
-        "csr_text": "/help/requesting/#csr-paste",
-    }
+    help_entries: ClassVar = {"csr": "/help/requesting/#csr-file", "csr_text": "/help/requesting/#csr-paste"}
 
     csr = forms.FileField(
         label="CSR file",

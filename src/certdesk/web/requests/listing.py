@@ -1,7 +1,6 @@
 """The list of requests: search, status, sort, keyset pages, and the same as CSV."""
 
 from dataclasses import replace
-from datetime import datetime
 from urllib.parse import urlencode
 
 from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
@@ -12,7 +11,7 @@ from django.views.decorators.http import require_safe
 
 from certdesk.domain.actors import Action, Actor, can
 from certdesk.domain.requests import State, Status, status_text
-from certdesk.store.selectors.requests import Filters, RequestRow, Sort, list_requests
+from certdesk.store.selectors.requests import Filters, Sort, list_requests
 from certdesk.web import times
 from certdesk.web.actor import actor_of
 from certdesk.web.context import ra_name
@@ -67,7 +66,24 @@ def as_csv(request: HttpRequest) -> StreamingHttpResponse:
         lambda cursor: list_requests(actor=actor, filters=replace(filters, cursor=cursor)),
         pages=CSV_ROWS // CSV_PAGE,
     )
-    return csv_file("certificate-requests.csv", _COLUMNS, (_cells(row, ra=ra, now=now) for row in found))
+    return csv_file(
+        "certificate-requests.csv",
+        _COLUMNS,
+        (
+            [
+                row.number,
+                row.common_names,
+                row.name_count,
+                status_text(row.status, state=row.state, ra=ra),
+                row.certificate_status(now=now) or "",
+                row.organisation,
+                row.requester,
+                times.iso(row.created_at),
+                row.duration_years,
+            ]
+            for row in found
+        ),
+    )
 
 
 def shows_organisation(actor: Actor) -> bool:
@@ -117,17 +133,3 @@ def _query(filters: Filters, cursor: str = "") -> str:
 
 def _href(filters: Filters, cursor: str) -> str:
     return _query(filters, cursor) if cursor else ""
-
-
-def _cells(row: RequestRow, *, ra: str, now: datetime) -> list[object]:
-    return [
-        row.number,
-        row.common_names,
-        row.name_count,
-        status_text(row.status, state=row.state, ra=ra),
-        row.certificate_status(now=now) or "",
-        row.organisation,
-        row.requester,
-        times.iso(row.created_at),
-        row.duration_years,
-    ]

@@ -5,10 +5,9 @@ from datetime import datetime
 from typing import Any, ClassVar
 
 from django import forms
-from django.contrib import messages
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect, render
+from django.shortcuts import render
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
@@ -32,7 +31,7 @@ from certdesk.store.selectors.certificates import ListedCertificate, get_certifi
 from certdesk.store.selectors.requests import RequestDetail, get_request
 from certdesk.web import times
 from certdesk.web.actor import actor_of
-from certdesk.web.forms import PortalForm
+from certdesk.web.forms import PortalForm, finish
 from certdesk.web.requests.rows import CERTIFICATE
 
 CONFLICT, UNPROCESSABLE = 409, 422
@@ -128,8 +127,7 @@ def revoke(request: HttpRequest, certificate_id: int) -> HttpResponse:
             row = get_certificate(actor=actor, certificate_id=certificate_id, now=now)
             status, wrong = CONFLICT, error.detail
         else:
-            messages.success(request, _done(progress))
-            return redirect("requests-show", number=row.request)
+            return finish(request, _done(progress), "requests-show", number=row.request)
     trail = [
         ("Certificates", "/requests/"),
         (f"Request {row.request}", reverse("requests-show", args=[row.request])),

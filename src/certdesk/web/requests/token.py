@@ -55,12 +55,7 @@ def read_token(text: str, *, user_id: UserId | None) -> tuple[Submission, str]:
 
 def make_another_token(*, number: int, csr_der: bytes, user_id: UserId) -> str:
     """A token for exactly this CSR under this request, by this person."""
-    payload = {
-        "u": user_id,
-        "r": number,
-        "c": _packed(csr_der),
-        "k": secrets.token_urlsafe(24),
-    }
+    payload = {"u": user_id, "r": number, "c": _packed(csr_der), "k": secrets.token_urlsafe(24)}
     return signing.dumps(payload, salt=ANOTHER_SALT, compress=True)
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from zlib import crc32
 
-from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -21,13 +20,8 @@ from certdesk.services import runtime
 from certdesk.services.another import may_ask_another_until
 from certdesk.services.confirm import submit_request
 from certdesk.services.decisions import is_own
-from certdesk.services.requests import (
-    Submission,
-    end_request,
-    may_end,
-    preview_request,
-    withdraw_request,
-)
+from certdesk.services.recovery import poll_now, retry_request
+from certdesk.services.requests import Submission, end_request, may_end, preview_request, withdraw_request
 from certdesk.store.selectors.caa import caa_of_request
 from certdesk.store.selectors.organisations import list_organisations
 from certdesk.store.selectors.requests import RequestDetail, get_request
@@ -36,14 +30,14 @@ from certdesk.web.actor import actor_of
 from certdesk.web.context import ra_name
 from certdesk.web.dcv.asking import awaiting_context
 from certdesk.web.dcv.caa import caa_views
-from certdesk.web.forms import UNPROCESSABLE, form_page
+from certdesk.web.forms import UNPROCESSABLE, finish, form_page
 from certdesk.web.requests import rows
 from certdesk.web.requests.certificate import bundle_response, certificate_context, form_response
 from certdesk.web.requests.forms import EndForm, NewRequestForm
 from certdesk.web.requests.listing import may_request
 from certdesk.web.requests.preview import preview_context
 from certdesk.web.requests.revoking import certificate_lines
-from certdesk.web.requests.stale import CONFLICT, stale_context
+from certdesk.web.requests.stale import CONFLICT, seen_version, stale_context
 from certdesk.web.requests.token import make_token, read_token
 
 LIST = ("Certificates", "/requests/")
@@ -107,11 +101,7 @@ def confirm(request: HttpRequest) -> HttpResponse:
     actor = actor_of(request)
     submission, key = read_token(request.POST.get("preview", ""), user_id=actor.user_id)
     created = submit_request(
-        actor=actor,
-        submission=submission,
-        channel="portal",
-        idempotency_key=key,
-        clock=timezone.now,
+        actor=actor, submission=submission, channel="portal", idempotency_key=key, clock=timezone.now
     )
     return redirect("requests-show", number=created.number)
 
@@ -187,12 +177,8 @@ def withdraw(request: HttpRequest, number: int) -> HttpResponse:
         except StateConflict as error:
             detail, conflict = get_request(actor=actor, number=number), error
         else:
-            messages.success(request, f"Request {number} is withdrawn.")
-            return redirect("requests-show", number=number)
-    allowed = {
-        "may_withdraw": _may_withdraw(actor, detail),
-        "over": detail.status not in WITHDRAWABLE,
-    }
+            return finish(request, f"Request {number} is withdrawn.", "requests-show", number=number)
+    allowed = {"may_withdraw": _may_withdraw(actor, detail), "over": detail.status not in WITHDRAWABLE}
     return _asked(request, "requests/withdraw.html", "Withdraw", detail, conflict, **allowed)
 
 
@@ -208,10 +194,8 @@ def end(request: HttpRequest, number: int) -> HttpResponse:
         except StateConflict as error:
             detail, conflict = get_request(actor=actor, number=number), error
         else:
-            messages.success(
-                request, f"Request {number} has ended. No further certificate is issued under it."
-            )
-            return redirect("requests-show", number=number)
+            told = f"Request {number} has ended. No further certificate is issued under it."
+            return finish(request, told, "requests-show", number=number)
     return _asked(
         request, "requests/end.html", "End", detail, conflict, form=form, may_end=may_end(actor, detail)
     )
@@ -274,10 +258,7 @@ def _form(
 
 
 def _render_form(request: HttpRequest, form: NewRequestForm) -> HttpResponse:
-    context = {
-        "form": form,
-        "crumbs": [LIST, ("Request a certificate", "")],
-    }
+    context = {"form": form, "crumbs": [LIST, ("Request a certificate", "")]}
     return form_page(request, "requests/new.html", context)
 
 
@@ -294,3 +275,24 @@ def _may_withdraw(actor: Actor, detail: RequestDetail) -> bool:
     return detail.requester_id == actor.user_id or can(
         actor, Action.MEMBERS_MANAGE, organisation_id=detail.organisation_id
     )
+
+
+@require_POST
+def retry(request: HttpRequest, number: int) -> HttpResponse:
+    """Sends a request that the CA rejected there again."""
+    actor, note = actor_of(request), request.POST.get("note", "")
+    seen = seen_version(request) if "version" in request.POST else None
+    try:
+        retry_request(actor=actor, number=number, note=note, seen_version=seen, now=timezone.now())
+    except StateConflict as error:
+        return render_request(request, actor, number, conflict=error, typed={"Note": note})
+    told = f"Request {number} goes to the CA again, after its checks."
+    return finish(request, told, "requests-show", number=number)
+
+
+@require_POST
+def poll(request: HttpRequest, number: int) -> HttpResponse:
+    """Has the CA asked at once."""
+    poll_now(actor=actor_of(request), number=number, now=timezone.now())
+    told = "We are asking the CA now. The status below changes as soon as it answers."
+    return finish(request, told, "requests-show", number=number)

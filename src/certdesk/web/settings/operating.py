@@ -3,9 +3,8 @@
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect, render
+from django.shortcuts import render
 from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
 
@@ -14,9 +13,10 @@ from certdesk.domain.findings import Verdict, worst
 from certdesk.services import runtime
 from certdesk.services.operations import retry_job
 from certdesk.services.perspectives import shortfall
-from certdesk.store.selectors.operations import Backlog, Operations, operations
+from certdesk.store.selectors.operations import Backlog, operations
 from certdesk.web import times
 from certdesk.web.actor import actor_of
+from certdesk.web.forms import finish
 from certdesk.web.requests.rows import check_list
 
 _JOBS = {
@@ -53,10 +53,21 @@ def service(request: HttpRequest) -> HttpResponse:
     now = timezone.now()
     found = operations(actor=actor_of(request), now=now)
     rt = runtime.current()
+    retrying, failed = found.jobs_retrying, found.jobs_failed
     context = {
         "crumbs": [("Home", "/"), ("Service", "")],
         "cas": [_ca(one, is_default=name == rt.default_backend) for name, one in rt.backends.items()],
-        "work": work_rows(found, now=now),
+        "work": [
+            _backlog("Issuances that are due", found.issuances, now),
+            _backlog("Jobs that are due", found.jobs, now),
+            (
+                "Jobs to be tried again",
+                retrying,
+                None,
+                *(("warn", "Something failed") if retrying else _NONE),
+            ),
+            ("Failed jobs", failed, None, *(("stop", "See below") if failed else _NONE)),
+        ],
         "shortfall": shortfall(now=now),
         "stopped": rt.settings.issuing_stopped,
         "failed": [(job, _JOBS.get(job.name, job.name)) for job in found.failed],
@@ -72,19 +83,7 @@ def retry(request: HttpRequest, job_id: UUID) -> HttpResponse:
     actor, now = actor_of(request), timezone.now()
     operations(actor=actor, now=now)  # whoever may not see the jobs learns nothing of them
     retry_job(actor=actor, job_id=job_id, now=now)
-    messages.success(request, "The job is in the queue again.")
-    return redirect("service")
-
-
-def work_rows(found: Operations, *, now: datetime) -> list[tuple[str, int, timedelta | None, str, str]]:
-    """The background's work: what, how much, for how long the oldest is due, icon and word."""
-    retrying, failed = found.jobs_retrying, found.jobs_failed
-    return [
-        _backlog("Issuances that are due", found.issuances, now),
-        _backlog("Jobs that are due", found.jobs, now),
-        ("Jobs to be tried again", retrying, None, *(("warn", "Something failed") if retrying else _NONE)),
-        ("Failed jobs", failed, None, *(("stop", "See below") if failed else _NONE)),
-    ]
+    return finish(request, "The job is in the queue again.", "service")
 
 
 #: What is due is taken up within half a second; a minute means that no worker runs, or it can't keep up.

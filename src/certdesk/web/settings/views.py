@@ -9,8 +9,8 @@ from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_POST
 
-from certdesk.domain.actors import Action, Actor, can
-from certdesk.domain.errors import InvalidInput, NotAuthorized, StateConflict
+from certdesk.domain.actors import Action, Actor, can, require
+from certdesk.domain.errors import InvalidInput, StateConflict
 from certdesk.domain.settings import NAMES, ServiceSettings, changed
 from certdesk.services import runtime
 from certdesk.services.settings import change_settings, default_settings, reset_setting
@@ -36,8 +36,7 @@ def settings(request: HttpRequest) -> HttpResponse:
     history = settings_history(actor=actor)
     if request.method != "POST":
         return _render(request, actor, history, now=now)
-    if not can(actor, Action.SERVICE_OPERATE):
-        raise NotAuthorized("Only an operator changes settings.")
+    require(actor, Action.SERVICE_OPERATE, "Only an operator changes settings.")
     form = SettingsForm(request.POST, now=now)
     if form.is_valid():
         try:
@@ -60,8 +59,7 @@ def reset(request: HttpRequest) -> HttpResponse:
     actor = actor_of(request)
     settings_history(actor=actor)  # whoever may not see the settings learns nothing of them
     name, seen = request.POST.get("name", ""), request.POST.get("version", "")
-    if not can(actor, Action.SERVICE_OPERATE):
-        raise NotAuthorized("Only an operator changes settings.")
+    require(actor, Action.SERVICE_OPERATE, "Only an operator changes settings.")
     if name not in NAMES or not (seen.isascii() and seen.isdigit()):
         raise StateConflict("This page is out of date. Open the settings again.")
     try:

@@ -1,8 +1,7 @@
 """The people of the RA: an operator gives new passwords, takes lost second factors away, stops accounts."""
 
-from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import redirect, render
+from django.shortcuts import render
 from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.cache import never_cache
@@ -14,6 +13,7 @@ from certdesk.store.selectors.people import list_ra_people
 from certdesk.web.accounts import act_on, disabled_note
 from certdesk.web.actor import actor_of
 from certdesk.web.context import ra_name
+from certdesk.web.forms import finish
 
 
 @require_safe
@@ -31,8 +31,7 @@ def account(request: HttpRequest, user_id: int) -> HttpResponse:
     done = act_on(actor=actor, user_id=user_id, act=request.POST.get("act", ""), now=timezone.now())
     if isinstance(done, IssuedPassword):
         return _render(request, actor, issued=done)
-    messages.success(request, done)
-    return redirect("service-people")
+    return finish(request, done, "service-people")
 
 
 def _render(request: HttpRequest, actor: Actor, *, issued: IssuedPassword | None = None) -> HttpResponse:
