@@ -94,6 +94,7 @@ def _stored(
         chain_id = row.pk
     certificate = Certificate(
         request_id=issuance.request_id,
+        organisation_id=issuance.organisation_id,
         issuance=issuance,
         withheld=withheld,
         issuer_chain_id=chain_id,

@@ -257,7 +257,7 @@ def _revoke(row: Certificate, asked: _Asked, *, clock: Clock) -> Progress:
                 spki_sha256=row.spki_sha256, revoked_at__isnull=True, not_after__gte=now
             ).exclude(id=row.pk)
             if not asked.everywhere:
-                others = others.filter(request__organisation_id=row.request.organisation_id)
+                others = others.filter(organisation_id=row.request.organisation_id)
             same_key = list(others.order_by("id")) if asked.compromised else []
             Revocation.objects.bulk_create(
                 [_intent(other, asked, due_at=now, now=now) for other in same_key],

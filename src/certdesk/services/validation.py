@@ -262,7 +262,7 @@ def wake_waiting(organisation_id: OrganisationId, *, now: datetime) -> None:
 
     In the transaction of the new proof, under the organisation's lock.
     """
-    for (number,) in IDLE.rows(organisation=organisation_id):
+    for number, _request in IDLE.rows(organisation=organisation_id):
         Issuance.objects.filter(id=number, state=Work.WAITING, next_attempt_at__isnull=True).update(
             next_attempt_at=now
         )

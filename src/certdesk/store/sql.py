@@ -262,7 +262,7 @@ SELECT {columns_of(Request, "r")}, {columns_of(Organisation, "g")},
 FROM store_request r JOIN store_organisation g ON g.id = r.organisation_id
 JOIN store_user u ON u.id = r.requester_id
 LEFT JOIN store_issuance i ON r.channel <> 'acme' AND i.id = (
-  SELECT MIN(id) FROM store_issuance WHERE request_id = r.id AND +order_id IS NULL)
+  SELECT MIN(id) FROM store_issuance WHERE request_id = r.id AND order_id IS NULL)
 WHERE r.id = %(request)s""",  # noqa: S608 - no input
     *(*kinds_of(Request, Organisation), str, list, str, bytes, str),
 )
@@ -457,7 +457,8 @@ NEWEST = Statement(
 )
 #: The issuances of an organisation that wait for a validation: nothing is due for them.
 IDLE = Statement(
-    "SELECT i.id FROM store_issuance i JOIN store_request r ON r.id = i.request_id AND r.state = 'approved' "
+    "SELECT i.id, i.request_id FROM store_issuance i "
+    "JOIN store_request r ON r.id = i.request_id AND r.state = 'approved' "
     "WHERE i.organisation_id = %(organisation)s AND i.state = 'waiting' AND i.next_attempt_at IS NULL"
 )
 #: On PostgreSQL, one after the other, until the transaction ends.

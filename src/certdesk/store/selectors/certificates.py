@@ -118,7 +118,7 @@ def _files(row: Sequence[Any]) -> IssuedFiles:
 
 
 def _seen_by(actor: Actor) -> Q:
-    return visible(actor, Action.REQUEST_READ, organisation="request__organisation_id")
+    return visible(actor, Action.REQUEST_READ, organisation="organisation_id")
 
 
 def _filtered(found: QuerySet[Certificate], filters: Filters) -> QuerySet[Certificate]:
@@ -127,7 +127,7 @@ def _filtered(found: QuerySet[Certificate], filters: Filters) -> QuerySet[Certif
         "names__name": filters.name.strip().lower(),
         "serial": _hex(filters.serial).lstrip("0"),
         "sha256": _hex(filters.sha256),
-        "request__organisation_id": filters.organisation_id,
+        "organisation_id": filters.organisation_id,
         "request_id": filters.request,
         "not_after__gte": filters.expires_from,
         "not_after__lt": filters.expires_before,

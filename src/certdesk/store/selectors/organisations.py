@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db.models import Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from certdesk.domain.actors import Action, Actor, can
 from certdesk.domain.errors import NotFound, existing
@@ -113,6 +113,13 @@ def list_domains(*, actor: Actor, organisation_id: OrganisationId | None = None)
             )
         )
     return [copied(DomainRow, row, validations=tuple(proofs[row.pk])) for row in rows]
+
+
+def validated_domains(organisation_id: OrganisationId, *, most: int, now: datetime) -> list[str]:
+    """The first domains of an organisation, by name, that somebody's proof holds for now."""
+    proofs = ValidationRecord.objects.filter(domain=OuterRef("pk"), validated_at__lte=now, expires_at__gt=now)
+    found = Domain.objects.filter(Exists(proofs), organisation_id=organisation_id)
+    return list(found.order_by("adn").values_list("adn", flat=True)[:most])
 
 
 #: What the RA does about an organisation as such.

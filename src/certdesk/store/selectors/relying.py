@@ -35,14 +35,12 @@ def relying_on(
     certificates: dict[tuple[OrganisationId, str], set[int]] = {key: set() for key in domains}
     # Organisation, certificate and name of what is valid now, the newest first.
     found = CertificateName.objects.filter(
-        certificate__request__organisation_id__in=organisations,
+        certificate__organisation_id__in=organisations,
         certificate__not_after__gt=now,
         certificate__revoked_at__isnull=True,
         certificate__withheld=False,
     ).order_by("-certificate_id")
-    names = list(
-        found.values_list("certificate__request__organisation_id", "certificate_id", "name")[: most + 1]
-    )
+    names = list(found.values_list("certificate__organisation_id", "certificate_id", "name")[: most + 1])
     for organisation, certificate, name in names[:most]:
         for key in _above(OrganisationId(organisation), name):
             if key in certificates:

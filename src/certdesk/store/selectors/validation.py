@@ -5,13 +5,11 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from django.db.models import Exists, OuterRef, Q
-
 from certdesk.domain.actors import Actor
 from certdesk.domain.errors import existing
 from certdesk.domain.evidence import METHODS, Method
 from certdesk.domain.identifiers import is_under
-from certdesk.domain.requests import OrganisationId, RequestId, State, Status, Work
+from certdesk.domain.requests import OrganisationId, RequestId, Status
 from certdesk.store.copied import copied
 from certdesk.store.keyset import MAX_ID
 from certdesk.store.models import (
@@ -19,7 +17,6 @@ from certdesk.store.models import (
     ChallengeOutcome,
     Domain,
     EmailChallenge,
-    Issuance,
     MethodChallenge,
     PersistentRecord,
     Request,
@@ -29,6 +26,7 @@ from certdesk.store.models import (
 from certdesk.store.selectors.acme import askers
 from certdesk.store.selectors.domains import ListedDomain, listed, visible_domains
 from certdesk.store.selectors.proofs import OpenChallenge, Proof, challenge_row, proof_row
+from certdesk.store.sql import IDLE
 
 WAITING_SHOWN = 50
 STORY_SHOWN = 60
@@ -204,11 +202,12 @@ def _ca_states(row: Domain) -> tuple[CaState, ...]:
 
 def _waiting(row: Domain) -> tuple[WaitingRequest, ...]:
     """Unfinished requests for names at or below the domain, newest first."""
-    idle = Issuance.objects.filter(request=OuterRef("pk"), state=Work.WAITING, next_attempt_at__isnull=True)
-    unfinished = Q(state=State.WAITING_FOR_APPROVAL) | Q(Exists(idle), state=State.APPROVED)
-    found = Request.objects.filter(unfinished, organisation_id=row.organisation_id).select_related(
-        "requester"
-    )
+    undecided = Request.objects.filter(
+        organisation_id=row.organisation_id, status=Status.WAITING_FOR_APPROVAL
+    ).order_by("-id")
+    idle = [request for _issuance, request in IDLE.rows(organisation=row.organisation_id)]
+    numbers = {*undecided.values_list("id", flat=True)[:WAITING_SHOWN], *idle}
+    found = Request.objects.filter(id__in=numbers).select_related("requester")
     shown = list(found.order_by("-id")[:WAITING_SHOWN])
     told = askers(request.acme_account_id for request in shown)
     return tuple(

@@ -67,7 +67,7 @@ def overdue_count(*, actor: Actor, now: datetime) -> int:
     """How many requests and orders a CA has owed an answer for 24 hours, if the actor sees them all."""
     if not can(actor, Action.REQUEST_READ):
         return 0
-    owed = Issuance.objects.filter(claimed_at__lte=now - OVERDUE_AFTER).exclude(state__in=DONE)
+    owed = Issuance.objects.filter(claimed_at__lte=now - OVERDUE_AFTER, ended_at__isnull=True)
     return owed.filter(Q(request__status__in=AWAITING_CA) | Q(order__isnull=False)).count()
 
 

@@ -20,7 +20,7 @@ from certdesk.services.acme_credentials import (
     rotate_credential,
 )
 from certdesk.store.selectors.acme import CredentialRow, find_accounts, find_credentials, get_credential
-from certdesk.store.selectors.organisations import list_domains, list_organisations
+from certdesk.store.selectors.organisations import list_organisations, validated_domains
 from certdesk.store.selectors.people import list_own_managers
 from certdesk.web.acme import rows
 from certdesk.web.acme.forms import CredentialForm
@@ -213,9 +213,8 @@ def _example_name(actor: Actor, row: CredentialRow) -> str:
     """A name that the credential can have: within its limits, else below a validated domain."""
     if row.limits.suffixes:
         return row.limits.suffixes[0]
-    found = list_domains(actor=actor, organisation_id=row.organisation_id)
-    valid = next((one.adn for one in found if one.is_validated(now=timezone.now())), "")
-    return f"www.{valid}" if valid else _EXAMPLE
+    found = validated_domains(row.organisation_id, most=1, now=timezone.now())
+    return f"www.{found[0]}" if found else _EXAMPLE
 
 
 def _asked(row: CredentialRow, step: str) -> dict[str, object]:

@@ -17,7 +17,7 @@ from certdesk.services.confirm import approve_and_issue
 from certdesk.services.decisions import Judgement, Shown, changes, is_own, judge_now, reject_request
 from certdesk.services.organisations import WAYS
 from certdesk.store.models import Request
-from certdesk.store.selectors.organisations import get_organisation, list_domains
+from certdesk.store.selectors.organisations import get_organisation, validated_domains
 from certdesk.store.selectors.requests import (
     Filters,
     RequestDetail,
@@ -37,6 +37,7 @@ from certdesk.web.requests.stale import CONFLICT, seen_version, stale_context
 PAGE = 25
 _BY_PEOPLE = frozenset({Event.APPROVE, Event.REJECT, Event.WITHDRAW, Event.END})
 APPROVED_SHOWN = 100
+DOMAINS_SHOWN = 20
 UNPROCESSABLE = 422
 WAITING = Filters(status=Status.WAITING_FOR_APPROVAL, sort=Sort.OLDEST, limit=PAGE)
 
@@ -243,9 +244,9 @@ def _organisation(actor: Actor, detail: RequestDetail) -> dict[str, object]:
     """What an officer wants to know of the organisation that asks."""
     row = get_organisation(actor=actor, slug=detail.organisation_slug)
     issued = Filters(status=Status.ISSUED, organisation_id=row.id)
-    domains = list_domains(actor=actor, organisation_id=row.id)
     return {
         "row": row,
         "issued_before": count_requests(actor=actor, filters=issued, cap=APPROVED_SHOWN),
-        "domains": [d.adn for d in domains if d.is_validated(now=timezone.now())],
+        "domains": validated_domains(row.id, most=DOMAINS_SHOWN, now=timezone.now()),
+        "most_domains": DOMAINS_SHOWN,
     }
