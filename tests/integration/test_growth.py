@@ -1,7 +1,8 @@
 """What people do every day costs the database no more after years: no read grows with what lies there.
 
 SQLite counts the steps of its virtual machine, which no other load on the machine disturbs. A read that walks
-along all requests, certificates or domains of an organisation shows up as thousands of steps.
+along all requests, certificates or domains of an organisation shows up as thousands of steps. Left out are
+the search by words, whose index merges as it likes, and a domain's page, which counts up to 20,000 names.
 """
 
 import json
@@ -181,7 +182,7 @@ def test_every_day_s_acts_cost_the_same_after_years(
             for who, client in (("alice", alice), ("olga", olga))
             for address in (
                 *("/", "/requests/", f"/requests/{number}/", f"/requests/{machine}/", f"/requests/{waits}/"),
-                *("/requests/?q=h1.example.ac.uk", "/requests/?status=withdrawn"),
+                "/requests/?status=withdrawn",
             )
         },
         **{f"olga: {address}": partial(opened, olga, address) for address in ("/queue/", f"/queue/{waits}/")},
