@@ -133,6 +133,7 @@ def _is_root(der: bytes) -> bool:
     return certificate.subject == certificate.issuer
 
 
+@functools.lru_cache(maxsize=64)
 def _common_name(der: bytes) -> str:
     subject = x509.load_der_x509_certificate(der).subject
     attributes = subject.get_attributes_for_oid(NameOID.COMMON_NAME)
