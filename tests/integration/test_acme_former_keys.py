@@ -8,8 +8,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from certdesk.domain.requests import OrganisationId
-from certdesk.services import acme_accounts, revocation
-from certdesk.store.models import AcmeAccount, BlockedKey, Revocation
+from certdesk.services import acme_accounts, acme_orders, revocation
+from certdesk.store.models import AcmeAccount, AcmeAuthorization, BlockedKey, Revocation
 from certdesk.store.selectors.facts import lock_organisation
 from tests.harness.acme_client import AcmeClient, Reply, b64, make_csr, new_key, sign
 
@@ -21,31 +21,34 @@ NAME = "www.example.ac.uk"
 @pytest.mark.parametrize(
     "act",
     [
-        lambda one, der: one.post(one.at["revokeCert"], {"certificate": b64(der), "reason": 0}),
-        lambda one, der: one.post(one.at["revokeCert"], {"certificate": b64(der), "reason": 1}),
-        lambda one, _der: one.post(one.kid, {"contact": ["mailto:new@example.ac.uk"]}),
-        lambda one, _der: one.post(one.kid, {"status": "deactivated"}),
-        lambda one, _der: one.change_key(new_key()),
+        lambda one, der, _url: one.post(one.at["revokeCert"], {"certificate": b64(der), "reason": 0}),
+        lambda one, der, _url: one.post(one.at["revokeCert"], {"certificate": b64(der), "reason": 1}),
+        lambda one, _der, _url: one.post(one.kid, {"contact": ["mailto:new@example.ac.uk"]}),
+        lambda one, _der, _url: one.post(one.kid, {"status": "deactivated"}),
+        lambda one, _der, _url: one.change_key(new_key()),
+        lambda one, _der, url: one.post(url, {"status": "deactivated"}),
     ],
-    ids=["revokes", "reports its key", "changes contacts", "deactivates", "changes its key"],
+    ids=["revokes", "reports its key", "changes contacts", "deactivates", "changes its key", "gives up"],
 )
 def test_a_key_that_was_changed_meanwhile_does_nothing(
-    one: AcmeClient, monkeypatch: pytest.MonkeyPatch, act: Callable[[AcmeClient, bytes], Reply]
+    one: AcmeClient, monkeypatch: pytest.MonkeyPatch, act: Callable[[AcmeClient, bytes, str], Reply]
 ) -> None:
     """The account's holder changed it because it was lost; whoever found it signs with it at that moment."""
     der = x509.load_pem_x509_certificate(one.issue(NAME)).public_bytes(Encoding.DER)
+    authorization = one.order(NAME).json["authorizations"][0]
     before = AcmeAccount.objects.get()
 
     def changed(organisation_id: OrganisationId, *keys: str) -> None:
         lock_organisation(organisation_id, *keys)
         AcmeAccount.objects.update(thumbprint="t" * 43, spki_sha256="0" * 64)
 
-    for module in (acme_accounts, revocation):
+    for module in (acme_accounts, acme_orders, revocation):
         monkeypatch.setattr(module, "lock_organisation", changed)
-    refused = act(one, der)
+    refused = act(one, der, authorization)
     assert refused.refusal == (401, "unauthorized")
     now = AcmeAccount.objects.get()
     assert (now.contacts, now.deactivated_at, now.jwk) == (before.contacts, None, before.jwk)
+    assert not AcmeAuthorization.objects.filter(deactivated_at__isnull=False).exists()
     assert not Revocation.objects.exists()
     assert not BlockedKey.objects.exists()
 

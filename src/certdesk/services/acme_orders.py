@@ -34,7 +34,13 @@ from certdesk.domain.orders import (
 from certdesk.domain.profiles import PROFILES, Profile
 from certdesk.domain.requests import OrganisationId, Status, UserId, status_text
 from certdesk.services import runtime
-from certdesk.services.acme_accounts import actor_of, judged_now, must_be_able, refuse_obstacles
+from certdesk.services.acme_accounts import (
+    actor_of,
+    judged_now,
+    must_be_able,
+    refuse_ended,
+    refuse_obstacles,
+)
 from certdesk.services.acme_renewal import identifier_of
 from certdesk.services.entitlements import (
     Entitled,
@@ -275,6 +281,8 @@ def deactivate_authorization(
     must_be_able(account, Action.ACME_ORDER)
     row, answered = own_authorization(account, authorization_id)
     with write_transaction():
+        lock_organisation(OrganisationId(account.organisation_id))
+        refuse_ended(account)
         changed = AcmeAuthorization.objects.filter(id=row.pk, deactivated_at__isnull=True).update(
             deactivated_at=now
         )

@@ -205,8 +205,8 @@ def _waiting(row: Domain) -> tuple[WaitingRequest, ...]:
     undecided = Request.objects.filter(
         organisation_id=row.organisation_id, status=Status.WAITING_FOR_APPROVAL
     ).order_by("-id")
-    idle = [request for _issuance, request in IDLE.rows(organisation=row.organisation_id)]
-    numbers = {*undecided.values_list("id", flat=True)[:WAITING_SHOWN], *idle}
+    idle = {request for _issuance, request in IDLE.rows(organisation=row.organisation_id)}
+    numbers = {*undecided.values_list("id", flat=True)[:WAITING_SHOWN], *sorted(idle)[-WAITING_SHOWN:]}
     found = Request.objects.filter(id__in=numbers).select_related("requester")
     shown = list(found.order_by("-id")[:WAITING_SHOWN])
     told = askers(request.acme_account_id for request in shown)

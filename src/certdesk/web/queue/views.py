@@ -244,9 +244,10 @@ def _organisation(actor: Actor, detail: RequestDetail) -> dict[str, object]:
     """What an officer wants to know of the organisation that asks."""
     row = get_organisation(actor=actor, slug=detail.organisation_slug)
     issued = Filters(status=Status.ISSUED, organisation_id=row.id)
+    domains = validated_domains(row.id, most=DOMAINS_SHOWN + 1, now=timezone.now())
     return {
         "row": row,
         "issued_before": count_requests(actor=actor, filters=issued, cap=APPROVED_SHOWN),
-        "domains": validated_domains(row.id, most=DOMAINS_SHOWN, now=timezone.now()),
-        "most_domains": DOMAINS_SHOWN,
+        "domains": domains[:DOMAINS_SHOWN],
+        "has_more_domains": len(domains) > DOMAINS_SHOWN,
     }
