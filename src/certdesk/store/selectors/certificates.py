@@ -141,12 +141,12 @@ def _hex(text: str) -> str:
 
 _LISTED = f"""
 SELECT {columns_of(Certificate, "c")}, {columns_of(Revocation, "v")},
-  i.names, r.organisation_id, g.legal_name,
+  i.names, g.legal_name,
   (SELECT json_group_array(n.name) FROM store_certificatename n WHERE n.certificate_id = c.id)
-FROM store_certificate c JOIN store_request r ON r.id = c.request_id
-JOIN store_organisation g ON g.id = r.organisation_id JOIN store_issuance i ON i.id = c.issuance_id
+FROM store_certificate c JOIN store_organisation g ON g.id = c.organisation_id
+JOIN store_issuance i ON i.id = c.issuance_id
 LEFT JOIN store_revocation v ON v.id = (SELECT MAX(id) FROM store_revocation WHERE certificate_id = c.id)"""  # noqa: S608 - no input
-_KINDS = (*kinds_of(Certificate, Revocation), list, int, str, list)
+_KINDS = (*kinds_of(Certificate, Revocation), list, str, list)
 _BY_NUMBER = Statement(
     f"""{_LISTED}
 WHERE c.id IN (SELECT CAST(each.value AS bigint) FROM json_each(%(certificates)s) AS each)
@@ -195,11 +195,10 @@ def _listed(
             ListedCertificate,
             certificate,
             request=RequestId(certificate.request_id),
-            organisation_id=OrganisationId(organisation_id),
             organisation=legal_name,
             names=tuple(sorted(names or ())),  # PostgreSQL says NULL for none
             status=standing[CertificateId(certificate.pk)],
             revocation=copied(RevocationRow, revocation) if revocation.pk else None,
         )
-        for certificate, revocation, _asked, organisation_id, legal_name, names in found
+        for certificate, revocation, _asked, legal_name, names in found
     ]

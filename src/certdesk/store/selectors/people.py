@@ -9,7 +9,7 @@ from typing import Any
 from allauth.mfa.models import Authenticator
 
 from certdesk.domain.actors import Action, Actor, OrgRole, RaRole, Scope, Side, Token, can, require
-from certdesk.domain.errors import NotFound
+from certdesk.domain.errors import NotFound, existing
 from certdesk.domain.requests import OrganisationId, UserId
 from certdesk.store.copied import copied
 from certdesk.store.driver import Statement, columns_of, kinds_of, taken
@@ -56,10 +56,7 @@ def actor_for_token(token: str, *, now: datetime) -> Actor | None:
 
 def actor_for_user(user: User) -> Actor:
     """The actor that a signed-in user is: active memberships of active organisations only."""
-    found = user_and_actor(user.pk)
-    if found is None:
-        raise NotFound("There is no such person.")
-    return found[1]
+    return existing(user_and_actor(user.pk), "There is no such person.")[1]
 
 
 def user_and_actor(user_id: int) -> tuple[User, Actor] | None:
