@@ -52,9 +52,13 @@ class Intent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Issued:
-    """The CA issued: DER certificates, leaf first, then intermediates, the root last when it is known."""
+    """The CA issued: DER certificates, leaf first, then intermediates, the root last when it is known.
+
+    `fault`: why it may not be handed out, where only the back end can tell, such as a term cut short.
+    """
 
     chain: tuple[bytes, ...]
+    fault: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,6 +228,8 @@ def _differences(issued: Issued, intent: Intent) -> Iterator[Check]:
         yield _mismatch("empty", "The CA returned no certificate.", "")
         return
     leaf = x509.load_der_x509_certificate(issued.chain[0])
+    if issued.fault:
+        yield _mismatch("fault", issued.fault, "")
 
     # 1. The key. One of RSASSA-PSS loads as a plain RSA key, although servers can't use it as one.
     key = leaf.public_key()
