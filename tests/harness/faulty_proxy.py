@@ -15,6 +15,7 @@ class Fault(StrEnum):
 
     LOST_ANSWER = "lost answer"  # passed on, and the connection ends without an answer
     SILENCE = "silence"  # passed on, and no answer comes while the client waits
+    DROPPED = "dropped"  # not passed on, and the connection ends: to the client the same as a lost answer
     HELD = "held"  # passed on only once `release` is set: a server that takes its time
     GARBAGE = "garbage"  # passed on, and the answer is 200 with bytes that are no JSON
     NO_CERTIFICATE = "no certificate"  # passed on, and the answer is JSON without what was asked for
@@ -81,6 +82,8 @@ class _Handler(Quiet, BaseHTTPRequestHandler):
         self.server.seen.append(line)
         fault = self.server.fault_for(self.path)
         with contextlib.suppress(OSError):
+            if fault is Fault.DROPPED:
+                return
             if fault is Fault.REDIRECT:
                 self._answer(307, b"", Location="http://127.0.0.1:1/")
                 return
@@ -118,7 +121,7 @@ class _Handler(Quiet, BaseHTTPRequestHandler):
 
     def _answer(self, status: int, body: bytes, **headers: str) -> None:
         self.send_response(status)
-        for name, value in {"Content-Length": str(len(body)), **headers}.items():
+        for name, value in {"Content-Length": str(len(body)), "Connection": "close", **headers}.items():
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(body)

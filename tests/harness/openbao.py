@@ -118,7 +118,7 @@ class OpenBao:
         root = {"common_name": f"Root of {mount}", "ttl": ttl, "key_type": "ec", "key_bits": 256}
         self.call("POST", f"{mount}/root/generate/internal", **root)
 
-    def role(self, name: str, *, mount: str = "pki", **changes: object) -> str:
+    def role(self, name: str, mount: str = "pki", /, **changes: object) -> str:
         """A role as the documentation has it, save for these changes; its name."""
         self.call("POST", f"{mount}/roles/{name}", **{**ROLE, **changes})
         return name

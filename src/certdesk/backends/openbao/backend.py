@@ -79,7 +79,17 @@ class OpenBaoBackend:
 
         Raises: Unavailable, BackendRefused, OutcomeUnknown, Misconfigured.
         """
-        if not self._is_first_send(intent) and not isinstance(found := self.find(intent), Absent):
+        with self._lock:
+            sent = intent.idempotency_key in self._sent
+            looked = self._unsent.pop(intent.idempotency_key, None)
+        just_looked = looked is not None and time.monotonic() - looked < _JUST_CLAIMED.total_seconds()
+        if sent and not just_looked:
+            found: Outcome | Absent = self.find(intent)
+        elif just_looked or self._is_just_claimed(intent):
+            found = Absent()
+        else:
+            found = self._looked_up(intent)
+        if not isinstance(found, Absent):
             return found
         self._refuse_outliving(intent)
         try:
@@ -127,7 +137,24 @@ class OpenBaoBackend:
         Raises: OutcomeUnknown while the server may still be at work on it; Unavailable, Misconfigured.
         """
         begun = time.monotonic()
-        until = begun + self._config.total_seconds
+        found = self._looked_up(intent)
+        if not isinstance(found, Absent):
+            return found
+        with self._lock:
+            sent = self._sent.get(intent.idempotency_key)
+        if sent is None:  # by this process, that is
+            age = self._clock() - (intent.not_before + BACKDATE)
+            is_settled = self._is_just_claimed(intent) or age.total_seconds() >= self._config.settle_seconds
+        else:
+            is_settled = begun - sent >= self._config.settle_seconds
+        if not is_settled:
+            raise OutcomeUnknown(f"{self.title} has no such certificate yet, and may still be at work on it.")
+        self._remember(self._unsent, intent)
+        return found
+
+    def _looked_up(self, intent: Intent) -> Outcome | Absent:
+        """The same, by what the server has stored up to now. Raises as `find` does."""
+        until = time.monotonic() + self._config.total_seconds
         # A server's clock may be behind ours by the back-dating, less the little that the role back-dates by.
         since, claimed_at, wanted = intent.not_before, intent.not_before + BACKDATE, sorted(intent.names)
         matching: list[tuple[timedelta, x509.Certificate, bool]] = []
@@ -155,16 +182,6 @@ class OpenBaoBackend:
                     f"{self.title} has the certificate, and no longer the CA that signed it."
                 )
             return Issued(chain=(leaf.public_bytes(Encoding.DER), *above))
-        with self._lock:
-            sent = self._sent.get(intent.idempotency_key)
-        settled = timedelta(seconds=self._config.settle_seconds)
-        if self._may_be_first(intent) and sent is None:
-            return Absent()
-        if (sent is not None and begun - sent < self._config.settle_seconds) or (
-            self._clock() - claimed_at < settled
-        ):
-            raise OutcomeUnknown(f"{self.title} has no such certificate yet, and may still be at work on it.")
-        self._remember(self._unsent, intent)
         return Absent()
 
     def revoke(self, *, certificate_der: bytes, reason: str) -> None:
@@ -264,18 +281,9 @@ class OpenBaoBackend:
             told = f"The CA itself ends on {ends:%d %B %Y}, and no certificate may outlive it."
             raise BackendRefused(told)
 
-    def _may_be_first(self, intent: Intent) -> bool:
-        """Whether it was claimed so recently that no other process can have taken it over and sent it."""
+    def _is_just_claimed(self, intent: Intent) -> bool:
+        """Whether so recently that no other process can have taken it over and sent it."""
         return self._clock() - (intent.not_before + BACKDATE) < _JUST_CLAIMED
-
-    def _is_first_send(self, intent: Intent) -> bool:
-        """Whether nothing needs to be looked up: it was claimed just now, or just looked up."""
-        with self._lock:
-            looked = self._unsent.pop(intent.idempotency_key, None)
-            sent = intent.idempotency_key in self._sent
-        if looked is not None and time.monotonic() - looked < _JUST_CLAIMED.total_seconds():
-            return True
-        return not sent and self._may_be_first(intent)
 
     def _remember(self, where: OrderedDict[str, float], intent: Intent) -> None:
         with self._lock:
