@@ -7,7 +7,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from certdesk.backends.conformance import server_intent
-from certdesk.domain.certificates import Intent
+from certdesk.domain.issuing.certificates import Intent
 from tests.harness.acme_client import make_csr
 from tests.harness.openbao import OpenBao
 

@@ -13,12 +13,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from certdesk.backends.openbao import OpenBaoBackend
-from certdesk.domain.certificates import Absent, Intent, Issued, certificate_facts, compare
 from certdesk.domain.errors import BackendRefused, Misconfigured, OutcomeUnknown, Unavailable
 from certdesk.domain.findings import Verdict, worst
-from certdesk.domain.requests import Status, Work
-from certdesk.services.confirm import submit_request
-from certdesk.services.revocation import drive_revocation, due_revocations
+from certdesk.domain.issuing.certificates import Absent, Intent, Issued, certificate_facts, compare
+from certdesk.domain.issuing.states import Status, Work
+from certdesk.services.requests.confirm import submit_request
+from certdesk.services.revocation.revoke import drive_revocation, due_revocations
 from certdesk.store.models import Certificate, Request
 from tests.harness.faulty_proxy import Fault, FaultyProxy
 from tests.harness.openbao import OpenBao, openbao_server

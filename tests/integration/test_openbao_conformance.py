@@ -15,7 +15,7 @@ from certdesk.backends.conformance import (
     MakeIntent,
 )
 from certdesk.backends.registry import load_backends
-from certdesk.domain.certificates import Intent
+from certdesk.domain.issuing.certificates import Intent
 from tests.harness.openbao import OpenBao, openbao_server
 from tests.integration.openbao_support import POLICY, intent_for, settings_for
 

@@ -18,15 +18,6 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from certdesk.backends.openbao.api import MISSING, OpenBaoApi
 from certdesk.backends.openbao.checks import findings
 from certdesk.backends.openbao.config import OpenBaoConfig, read_config
-from certdesk.domain.certificates import (
-    UNREADABLE,
-    Absent,
-    Intent,
-    Issued,
-    Outcome,
-    Refused,
-    certificate_facts,
-)
 from certdesk.domain.errors import (
     BackendError,
     BackendRefused,
@@ -36,8 +27,17 @@ from certdesk.domain.errors import (
     Unavailable,
 )
 from certdesk.domain.findings import Check
-from certdesk.domain.identifiers import is_ip_address
-from certdesk.domain.profiles import BACKDATE
+from certdesk.domain.issuing.certificates import (
+    UNREADABLE,
+    Absent,
+    Intent,
+    Issued,
+    Outcome,
+    Refused,
+    certificate_facts,
+)
+from certdesk.domain.issuing.profiles import BACKDATE
+from certdesk.domain.names.identifiers import is_ip_address
 
 #: Longer than any claim's first send takes to begin, shorter than the ten seconds after which another process
 #: takes a claim over.
