@@ -15,7 +15,6 @@ import click
 
 from certdesk.domain.actors import SYSTEM
 from certdesk.domain.errors import InvalidInput
-from certdesk.domain.issuing.profiles import PROFILES
 from certdesk.domain.policy.file import RULE_NAMES, read_policy
 from certdesk.domain.policy.in_force import Rules
 
@@ -48,7 +47,7 @@ def check(*, file: Path) -> None:
 
 @policy.command()
 @click.option("--organisation", default="", help="For an organisation, by its short name.")
-@click.option("--profile", default="tls-server", type=click.Choice(sorted(PROFILES)), help="For a profile.")
+@click.option("--profile", default="tls-server", help="For a profile.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def show(*, organisation: str, profile: str, as_json: bool) -> None:
     """Print the rules in force, for one organisation and profile or for everybody."""
@@ -57,6 +56,7 @@ def show(*, organisation: str, profile: str, as_json: bool) -> None:
     from certdesk.services.system import runtime  # noqa: PLC0415 - as above
 
     current = runtime.current()
+    kind = current.profile(profile)
     rules = current.rules_for(organisation=organisation, profile=profile)
     told = {
         "version": current.policy.version,
@@ -64,7 +64,7 @@ def show(*, organisation: str, profile: str, as_json: bool) -> None:
         "file_digest": current.policy.digest,
         "organisation": organisation,
         "profile": profile,
-        "ca": current.default_backend,
+        "ca": current.cas_of(kind)[0],
         "digest": rules.digest,
         "rules": _in_order(rules),
     }

@@ -6,7 +6,7 @@ file, naming the line. Only what differs from the seed has to be written.
 
 import re
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import lru_cache
@@ -16,7 +16,7 @@ from certdesk.domain.audit import digest
 from certdesk.domain.csr.keys import MAX_RSA_BITS, MIN_RSA_BITS
 from certdesk.domain.csr.names import MAX_NAMES
 from certdesk.domain.errors import InvalidInput
-from certdesk.domain.issuing.profiles import PROFILES
+from certdesk.domain.issuing.profiles import BUILT_IN
 from certdesk.domain.policy.in_force import CaaMode, Handling, KeyType, Rules, canonical
 from certdesk.domain.settings import suffix_list, year_list
 
@@ -85,8 +85,8 @@ def _with(rules: Rules, values: Values) -> Rules:
     return replace(rules, **dict[str, Any](values)) if values else rules
 
 
-def read_policy(text: str) -> PolicyFile:
-    """The policy that a file states.
+def read_policy(text: str, *, profiles: Collection[str] = tuple(BUILT_IN)) -> PolicyFile:
+    """The policy that a file states; `profiles` are those that it may name.
 
     Raises: InvalidInput; its `fields` map each place (line, section, name) to what is wrong there.
     """
@@ -96,7 +96,7 @@ def read_policy(text: str) -> PolicyFile:
         tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise _bad({"file": f"It is not TOML: {error}"}) from None
-    reader = _Reader(lines=_lines(text))
+    reader = _Reader(lines=_lines(text), profiles=tuple(profiles))
     policy = reader.read(tables)
     if reader.problems:
         raise _bad(reader.problems)
@@ -110,9 +110,9 @@ def _bad(problems: dict[str, str]) -> InvalidInput:
 class _Reader:
     """Reads the tables and gathers what is wrong, so that all of it is told at once."""
 
-    def __init__(self, *, lines: Mapping[tuple[str, str], int]) -> None:
+    def __init__(self, *, lines: Mapping[tuple[str, str], int], profiles: tuple[str, ...]) -> None:
         self.problems: dict[str, str] = {}
-        self._lines = lines
+        self._lines, self._profiles = lines, profiles
 
     def read(self, tables: Mapping[str, object]) -> PolicyFile:
         known = ("version", "title", DEFAULT, *SECTIONS)
@@ -125,8 +125,8 @@ class _Reader:
             for name, values in self._table(section, tables.get(section, {})).items()
         }
         for section, name in overrides:
-            if section == "profile" and name not in PROFILES:
-                self._wrong("", f"profile.{name}", _no_such(name, PROFILES, what="profile"))
+            if section == "profile" and name not in self._profiles:
+                self._wrong("", f"profile.{name}", _no_such(name, self._profiles, what="profile"))
         return PolicyFile(
             self._label(tables, "version", required=True), self._label(tables, "title"), default, overrides
         )

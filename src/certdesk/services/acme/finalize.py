@@ -16,7 +16,6 @@ from certdesk.domain.csr.csr import Csr, PrivateKeyPasted, read_csr
 from certdesk.domain.errors import BackendRefused, BadCsr, StateConflict
 from certdesk.domain.findings import Verdict
 from certdesk.domain.issuing.certificates import differences
-from certdesk.domain.issuing.profiles import profile
 from certdesk.domain.issuing.states import Event, IssuanceId, OrganisationId, UserId, Work
 from certdesk.domain.names.identifiers import DnsName
 from certdesk.domain.policy.decide import Outcome
@@ -206,7 +205,7 @@ def _not_ready(view: OrderView) -> AcmeRefused:
 def _checked_csr(account: AcmeAccount, der: bytes, *, order: OrderView, now: datetime) -> Csr:
     """The CSR, with exactly the order's names and a key that is nobody's account key (RFC 8555 7.4, 11.1)."""
     try:
-        csr = read_csr(der, ip_addresses=profile(order.profile_id).ip_addresses)
+        csr = read_csr(der, ip_addresses=runtime.current().profile(order.profile_id).ip_addresses)
     except PrivateKeyPasted as pasted:
         block_pasted(pasted, actor=actor_of(account), now=now)
         raise AcmeRefused(ProblemType.BAD_CSR, pasted.detail) from None

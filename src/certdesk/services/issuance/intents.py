@@ -14,7 +14,7 @@ from certdesk.domain.csr.csr import Csr, read_csr
 from certdesk.domain.csr.keys import describe_key
 from certdesk.domain.errors import BackendError, InvariantViolated, Unavailable
 from certdesk.domain.issuing.certificates import Intent
-from certdesk.domain.issuing.profiles import profile
+from certdesk.domain.issuing.profiles import no_longer_offered
 from certdesk.domain.issuing.states import Event, Status, UserId, Work
 from certdesk.services.system import runtime
 from certdesk.services.system.sealing import csr_from_store, csr_to_store
@@ -151,7 +151,7 @@ def keys_of(issuance: Issuance) -> tuple[str, ...]:
 
 def kept_csr(issuance: Issuance) -> Csr:
     der = csr_from_store(bytes(issuance.csr_der))
-    return read_csr(der, ip_addresses=profile(issuance.profile_id).ip_addresses)
+    return read_csr(der, ip_addresses=runtime.current().standing_profile(issuance.profile_id).ip_addresses)
 
 
 def recorded_intent(issuance: Issuance, *, server_software: str) -> Intent:
@@ -159,11 +159,14 @@ def recorded_intent(issuance: Issuance, *, server_software: str) -> Intent:
     if issuance.intent_key is None or issuance.not_before is None or issuance.not_after is None:
         raise InvariantViolated("a claimed issuance holds no intent")
     assert issuance.profile_version is not None  # noqa: S101 - written with the other columns of the intent
+    kind = runtime.current().profiles.get(issuance.profile_id)
+    if kind is None or kind.version != issuance.profile_version:
+        # A profile never changes under its version, so only the very version of the intent will do.
+        kind = no_longer_offered(issuance.profile_id, issuance.profile_version)
     return Intent(
         idempotency_key=issuance.intent_key,
         backend=issuance.backend,
-        profile_id=issuance.profile_id,
-        profile_version=issuance.profile_version,
+        profile=kind,
         csr_der=csr_from_store(bytes(issuance.csr_der)),
         spki_der=bytes(issuance.spki_der),
         names=tuple(issuance.names),

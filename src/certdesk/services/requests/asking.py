@@ -25,7 +25,7 @@ from certdesk.domain.errors import (
 )
 from certdesk.domain.findings import Check, Verdict, worst
 from certdesk.domain.issuing.certificates import Intent, differences
-from certdesk.domain.issuing.profiles import allows_ip_addresses, certificate_validity, profile
+from certdesk.domain.issuing.profiles import certificate_validity
 from certdesk.domain.issuing.states import (
     Event,
     IssuanceId,
@@ -44,6 +44,7 @@ from certdesk.services.people.permissions import acting, actor_now, refuse_forme
 from certdesk.services.requests.entitlements import record_request
 from certdesk.services.requests.preflight import Subject, certificate_checks, intent_of, judged
 from certdesk.services.revocation.blocked_keys import block_pasted
+from certdesk.services.system import runtime
 from certdesk.services.system.text_input import storable
 from certdesk.services.validation.by_email import second_line
 from certdesk.store.db import write_transaction
@@ -315,7 +316,8 @@ def read_upload(upload: bytes, *, profile_id: str, actor: Actor, now: datetime) 
     IP addresses are names where the profile has them.
     """
     try:
-        return read_csr(upload, ip_addresses=allows_ip_addresses(profile_id))
+        kind = runtime.current().profiles.get(profile_id)
+        return read_csr(upload, ip_addresses=kind is not None and kind.ip_addresses)
     except PrivateKeyPasted as pasted:
         block_pasted(pasted, actor=actor, now=now)
         raise
@@ -342,7 +344,7 @@ def _read(submission: Submission, *, actor: Actor, now: datetime) -> Csr:
 def _subject(submission: Submission, csr: Csr, organisation: Organisation) -> Subject:
     return Subject(
         organisation=organisation,
-        profile=profile(submission.profile_id),
+        profile=runtime.current().profile(submission.profile_id),
         names=csr.names,
         duration_years=submission.duration_years,
         server_software=submission.server_software,

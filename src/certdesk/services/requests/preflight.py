@@ -14,9 +14,9 @@ from certdesk.domain.csr.known_keys import check_known
 from certdesk.domain.csr.names import read_names
 from certdesk.domain.errors import BackendRefused
 from certdesk.domain.findings import Check, Verdict
-from certdesk.domain.issuing.certificates import Intent, general_name, server_subject
+from certdesk.domain.issuing.certificates import Intent, general_name, subject_under
 from certdesk.domain.issuing.lint_shapes import SHAPES
-from certdesk.domain.issuing.profiles import Profile, certificate_validity, profile
+from certdesk.domain.issuing.profiles import Profile, certificate_validity
 from certdesk.domain.issuing.states import State
 from certdesk.domain.names.identifiers import DnsName
 from certdesk.domain.policy.decide import Approved, Decision, Facts, Waiver, content_digest, decide, obstacles
@@ -71,7 +71,7 @@ def subject_of(
     """
     return Subject(
         organisation=organisation,
-        profile=profile(request.profile_id),
+        profile=runtime.current().standing_profile(request.profile_id),
         names=tuple(map(DnsName, request.names)) if csr is None else csr.names,
         duration_years=request.duration_years,
         server_software=request.server_software,
@@ -215,12 +215,12 @@ def intent_of(subject: Subject, backend: Backend, *, now: datetime) -> Intent:
     return Intent(
         idempotency_key=secrets.token_hex(16),
         backend=backend.name,
-        profile_id=subject.profile.id,
-        profile_version=subject.profile.version,
+        profile=subject.profile,
         csr_der=subject.csr.der,
         spki_der=subject.csr.key.spki_der,
         names=tuple(subject.names),
-        subject=server_subject(
+        subject=subject_under(
+            subject.profile,
             names=tuple(subject.names),
             organisation=organisation.legal_name,
             country=organisation.country,
