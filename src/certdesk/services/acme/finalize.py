@@ -67,11 +67,11 @@ def finalize(
     if view.status is not OrderStatus.READY:
         raise _not_ready(view)
     csr = _checked_csr(account, csr_der, order=view, now=now)
-    rt = runtime.current()
-    backend = rt.backend(rt.default_backend)
     subject = _subject(account, order, _request_of(order), csr)
+    intent = intent_of(subject, now=now)
+    backend = runtime.current().backend(intent.backend)
     try:
-        intent = prepared(backend, intent_of(subject, backend, now=now))
+        intent = prepared(backend, intent)
     except BackendRefused as refused:
         raise AcmeRefused(ProblemType.BAD_CSR, refused.detail) from None
     caa = _look_at_caa(account, order, now=now)

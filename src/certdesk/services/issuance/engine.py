@@ -108,9 +108,9 @@ def issue(*, issuance_id: IssuanceId, clock: Clock, already: Claimed | None = No
         now = clock()
         issuance = _taken(issuance_id, now=now)
         request, rt, refused = issuance.request, runtime.current(), ""
-        backend = rt.backend(issuance.backend or rt.default_backend)
         recorded = None
         if issuance.state != Work.WAITING:
+            backend = rt.backend(issuance.backend)
             recorded = recorded_intent(issuance, server_software=request.server_software)
             found = _answer(backend, lambda: _asked_again(backend, recorded, issuance))
             if _is_late(issuance, now=now) and not isinstance(found, (Issued, Refused, Unavailable)):
@@ -129,7 +129,8 @@ def issue(*, issuance_id: IssuanceId, clock: Clock, already: Claimed | None = No
         )
         csr, is_repeated = kept_csr(issuance), recorded is not None
         subject = issuance_subject(issuance, issuance.organisation, csr)
-        intent = recorded or intent_of(subject, backend, now=now)
+        intent = recorded or intent_of(subject, now=now)
+        backend = rt.backend(intent.backend)
         try:
             refuse_stopped()
             intent = recorded or prepared(backend, intent)

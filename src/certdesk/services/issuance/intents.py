@@ -12,7 +12,7 @@ from certdesk.backends.base import Backend, Prepares
 from certdesk.domain.actors import SYSTEM, Actor
 from certdesk.domain.csr.csr import Csr, read_csr
 from certdesk.domain.csr.keys import describe_key
-from certdesk.domain.errors import BackendError, InvariantViolated, Unavailable
+from certdesk.domain.errors import BackendError, BackendRefused, InvariantViolated, Unavailable
 from certdesk.domain.issuing.certificates import Intent
 from certdesk.domain.issuing.profiles import no_longer_offered
 from certdesk.domain.issuing.states import Event, Status, UserId, Work
@@ -39,6 +39,8 @@ def refuse_stopped() -> None:
 def prepared(backend: Backend, intent: Intent) -> Intent:
     """The intent as the back end fixes it before anything is signed. Raises BackendError."""
     refuse_stopped()
+    if objection := runtime.current().objection(intent):
+        raise BackendRefused(objection)
     if not isinstance(backend, Prepares):
         return intent
     try:

@@ -8,7 +8,7 @@ import secrets
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from certdesk.backends.base import Backend, ShowsSpecimens
+from certdesk.backends.base import ShowsSpecimens
 from certdesk.domain.csr.csr import Csr
 from certdesk.domain.csr.known_keys import check_known
 from certdesk.domain.csr.names import read_names
@@ -200,8 +200,12 @@ def obstacles_under(
     )
 
 
-def intent_of(subject: Subject, backend: Backend, *, now: datetime) -> Intent:
-    """What a back end would be asked for from this moment on; the preview lints the same (BR 4.3.1.2)."""
+def intent_of(subject: Subject, *, now: datetime) -> Intent:
+    """What a CA would be asked for from this moment on; the preview lints the same (BR 4.3.1.2).
+
+    The CA is the first of the profile's that its limits allow to be asked; where none is, just the first,
+    with which `prepared` refuses it.
+    """
     if subject.csr is None:
         raise ValueError("an intent is for a CSR")
     acme, organisation = subject.channel == ACME, subject.organisation
@@ -212,9 +216,11 @@ def intent_of(subject: Subject, backend: Backend, *, now: datetime) -> Intent:
         lifetime=timedelta(days=runtime.current().acme.certificate_days) if acme else None,
         now=now,
     )
-    return Intent(
+    rt = runtime.current()
+    first, *others = rt.cas_of(subject.profile)
+    intent = Intent(
         idempotency_key=secrets.token_hex(16),
-        backend=backend.name,
+        backend=first,
         profile=subject.profile,
         csr_der=subject.csr.der,
         spki_der=subject.csr.key.spki_der,
@@ -230,6 +236,8 @@ def intent_of(subject: Subject, backend: Backend, *, now: datetime) -> Intent:
         not_after=ends,
         server_software=subject.server_software,
     )
+    candidates = (intent, *(replace(intent, backend=name) for name in others))
+    return next((one for one in candidates if not rt.objection(one)), intent)
 
 
 def certificate_checks(subject: Subject, *, now: datetime) -> tuple[Check, ...]:
@@ -258,18 +266,21 @@ def _certificate_checks(facts: Facts, subject: Subject, *, lint: bool, now: date
     if subject.certificate is not None:
         return subject.certificate
     rt = runtime.current()
-    backend = rt.backend(rt.default_backend)
-    if not isinstance(backend, ShowsSpecimens):
-        return ()
     refused = any(check.verdict is Verdict.REFUSE for check in facts.csr_findings)
     offered = facts.duration_years in subject.profile.term_years
-    if not lint or refused or not facts.names or not offered:
+    can_be_made = subject.csr is not None and facts.names and offered and not refused
+    intent = intent_of(subject, now=now) if can_be_made else None
+    if intent is not None and (objection := rt.objection(intent)):
+        return (_beyond_ca(objection),)
+    backend = rt.backend(rt.cas_of(subject.profile)[0] if intent is None else intent.backend)
+    if not isinstance(backend, ShowsSpecimens):
+        return ()
+    if intent is None or not lint:
         return (_clean(),)
     try:
-        found = SHAPES.objections(backend.specimen(intent_of(subject, backend, now=now)))
+        found = SHAPES.objections(backend.specimen(intent))
     except BackendRefused as error:
-        rule, who = "The CA’s own limits", "operator"
-        return (Check("certificate.ca_limits", Verdict.REFUSE, error.detail, rule=rule, changed_by=who),)
+        return (_beyond_ca(error.detail),)
     # What does not block is about our profile and the same for everybody: nothing an applicant could change.
     return tuple(
         Check(
@@ -283,6 +294,11 @@ def _certificate_checks(facts: Facts, subject: Subject, *, lint: bool, now: date
         )
         for finding in found
     ) or (_clean(),)
+
+
+def _beyond_ca(why: str) -> Check:
+    rule = "The CA’s own limits"
+    return Check("certificate.ca_limits", Verdict.REFUSE, why, rule=rule, changed_by="operator")
 
 
 def _clean() -> Check:

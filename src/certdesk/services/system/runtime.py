@@ -15,6 +15,8 @@ from certdesk.dcv.base import Network, Validator
 from certdesk.dcv.caa import CaaChecked
 from certdesk.domain.csr.known_keys import NO_LIST, KnownKeys
 from certdesk.domain.errors import InvalidInput, InvariantViolated, Misconfigured
+from certdesk.domain.issuing.cas import UNLIMITED, CaLimits
+from certdesk.domain.issuing.certificates import Intent
 from certdesk.domain.issuing.profiles import BUILT_IN, Profile, no_longer_offered, profile
 from certdesk.domain.policy.file import NO_FILE, PolicyFile
 from certdesk.domain.policy.in_force import Rules
@@ -81,6 +83,7 @@ class Runtime:
     backends: Mapping[str, Backend]
     default_backend: str
     profiles: Mapping[str, Profile] = field(default_factory=lambda: BUILT_IN)
+    limits: Mapping[str, CaLimits] = field(default_factory=dict)
     settings: ServiceSettings
     base_url: str
     mail_from: str
@@ -129,6 +132,10 @@ class Runtime:
     def cas_of(self, kind: Profile) -> tuple[str, ...]:
         """The names of the CAs to ask for a profile, the first that can do it first."""
         return kind.cas or (self.default_backend,)
+
+    def objection(self, intent: Intent) -> str:
+        """Why the intent's CA is not asked for it, by its limits; empty where it is."""
+        return self.limits.get(intent.backend, UNLIMITED).objection(intent)
 
     @property
     def ownership_days(self) -> int:
