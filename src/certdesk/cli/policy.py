@@ -33,13 +33,17 @@ def policy() -> None:
 
 @policy.command()
 @click.argument("file", type=_FILE)
-def check(*, file: Path) -> None:
+@click.option("--cas", type=_FILE, envvar="CERTDESK_CAS", help="The file that defines the profiles.")
+def check(*, file: Path, cas: Path | None) -> None:
     """Say whether FILE can be used as a policy; a line for each problem if not.
 
     Whether the organisations and CAs that it names exist is for `replay` to say, which knows them.
     """
+    from certdesk.conf.cas import CasFile, read_cas  # noqa: PLC0415 - only where it is needed
+
     try:
-        read = read_policy(file.read_text(encoding="utf-8"))
+        profiles = (CasFile() if cas is None else read_cas(cas)).profiles
+        read = read_policy(file.read_text(encoding="utf-8"), profiles=profiles)
     except UnicodeDecodeError:
         raise InvalidInput(f"{file} is not text in UTF-8.") from None
     click.echo(f"{file}: version {read.version}, digest {read.digest}")

@@ -54,6 +54,9 @@ class Profile:
 
     def within(self, rules: Rules) -> Rules:
         """The rules, narrowed to the keys that the profile takes."""
+        own = (self.key_types, self.rsa_min_bits, self.rsa_max_bits)
+        if own == (tuple(KeyType), MIN_RSA_BITS, MAX_RSA_BITS):
+            return rules
         return replace(
             rules,
             key_types=tuple(kind for kind in rules.key_types if kind in self.key_types),

@@ -96,7 +96,7 @@ def read_policy(text: str, *, profiles: Collection[str] = tuple(BUILT_IN)) -> Po
         tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise _bad({"file": f"It is not TOML: {error}"}) from None
-    reader = _Reader(lines=_lines(text), profiles=tuple(profiles))
+    reader = _Reader(lines=lines_of(text), profiles=tuple(profiles))
     policy = reader.read(tables)
     if reader.problems:
         raise _bad(reader.problems)
@@ -117,7 +117,7 @@ class _Reader:
     def read(self, tables: Mapping[str, object]) -> PolicyFile:
         known = ("version", "title", DEFAULT, *SECTIONS)
         for name in tables.keys() - set(known):
-            self._wrong("", name, _no_such(name, known, what="section"))
+            self._wrong("", name, no_such(name, known, what="section"))
         default = self._values(DEFAULT, tables.get(DEFAULT, {}))
         overrides = {
             (section, name): self._values(f"{section}.{name}", values)
@@ -126,7 +126,7 @@ class _Reader:
         }
         for section, name in overrides:
             if section == "profile" and name not in self._profiles:
-                self._wrong("", f"profile.{name}", _no_such(name, self._profiles, what="profile"))
+                self._wrong("", f"profile.{name}", no_such(name, self._profiles, what="profile"))
         return PolicyFile(
             self._label(tables, "version", required=True), self._label(tables, "title"), default, overrides
         )
@@ -135,7 +135,7 @@ class _Reader:
         read: dict[str, object] = {}
         for name, value in self._table(place, table).items():
             if name not in _PARSERS:
-                self._wrong(place, name, _no_such(name, _PARSERS, what="rule"))
+                self._wrong(place, name, no_such(name, _PARSERS, what="rule"))
                 continue
             try:
                 read[name] = _PARSERS[name](value)
@@ -172,7 +172,7 @@ _HEADER = re.compile(r"\s*\[\s*([^\[\]]+?)\s*\]")
 _KEY = re.compile(r"""\s*(["']?)([A-Za-z0-9_-]+)\1\s*=""")
 
 
-def _lines(text: str) -> dict[tuple[str, str], int]:
+def lines_of(text: str) -> dict[tuple[str, str], int]:
     """(section, name) → line number, as far as a look at the text can tell; tomllib keeps none."""
     found: dict[tuple[str, str], int] = {}
     place = ""
@@ -187,7 +187,7 @@ def _lines(text: str) -> dict[tuple[str, str], int]:
     return found
 
 
-def _no_such(name: str, known: Mapping[str, object] | tuple[str, ...], *, what: str) -> str:
+def no_such(name: str, known: Mapping[str, object] | tuple[str, ...], *, what: str) -> str:
     near = get_close_matches(name, known, n=1)
     advice = f"Do you mean {near[0]}?" if near else f"There are: {', '.join(known)}."
     return f"There is no such {what}. {advice}"

@@ -107,12 +107,19 @@ def judged(subject: Subject, *, lint: bool = False, now: datetime) -> tuple[Fact
         if subject.organisation.ra_stopped_at is None
         else stopped_names(subject.organisation.pk, subject.names),
     )
+    if not subject.profile.is_for(subject.organisation.slug):
+        told = "Your organisation may not ask for this kind of certificate. Choose another profile."
+        closed = Check("profile.other_organisations", Verdict.REFUSE, told, seen=subject.profile.id)
+        facts = replace(facts, preflight_findings=(closed,))
     if csr is not None:
         found = _certificate_checks(facts, subject, lint=lint, now=now)
         if any(check.code == "key.strength" for check in csr.findings):  # others are refused as they are
             found = (check_known(csr.key.spki_der, runtime.current().known_keys(), now=asked_at), *found)
         facts = replace(
-            facts, key_blocked=known.is_key_blocked, key_uses=known.key_uses, preflight_findings=found
+            facts,
+            key_blocked=known.is_key_blocked,
+            key_uses=known.key_uses,
+            preflight_findings=(*facts.preflight_findings, *found),
         )
     return facts, decide(facts, rules, now=now)
 
