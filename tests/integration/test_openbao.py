@@ -390,6 +390,7 @@ def test_what_else_is_looked_at(place: Place) -> None:
     (place.folder / "token").write_text(short["client_token"], encoding="utf-8")
     found = {check.code: check.verdict for check in backend.check()}
     assert found["backend.credentials"] is Verdict.WARN
+    assert found["backend.permissions"] is Verdict.REFUSE
     assert found["backend.role.unseen"] is Verdict.WARN
 
 

@@ -33,7 +33,7 @@ def findings(
         )
         return
     yield from _clock(health, config, now=clock())
-    for look in (_token, _role):
+    for look in (_token, _permissions, _role):
         try:
             yield from look(api, config, now=clock())
         except Misconfigured as error:
@@ -74,6 +74,31 @@ def _token(api: OpenBaoApi, config: OpenBaoConfig, *, now: datetime) -> Iterator
             yield Check("backend.credentials", Verdict.WARN, told, seen=expires)
         else:
             yield Check("backend.credentials", Verdict.PASS, told, seen=expires)
+
+
+def _permissions(api: OpenBaoApi, config: OpenBaoConfig, *, now: datetime) -> Iterator[Check]:  # noqa: ARG001 - as `_token`
+    """What the token's policy leaves out; nothing where all is there, or nobody may ask."""
+    mount, role = config.mount, config.role
+    wanted = {
+        f"{mount}/sign/{role}": "update",
+        f"{mount}/revoke": "update",
+        f"{mount}/certs/detailed": "list",
+        f"{mount}/cert/00": "read",
+    }
+    try:
+        found = api.act("sys/capabilities-self", {"paths": list(wanted)}).data
+    except Misconfigured:
+        return
+    missing = [
+        f"{need} on {path.removesuffix('00')}"
+        for path, need in wanted.items()
+        if not {need, "root"} & set(_listed(found.get(path)))
+    ]
+    if missing:
+        told = (
+            f"The token may not do what is needed: {', '.join(missing)}. Correct its policy, mount or role."
+        )
+        yield Check("backend.permissions", Verdict.REFUSE, told, seen="; ".join(missing))
 
 
 def _role(api: OpenBaoApi, config: OpenBaoConfig, *, now: datetime) -> Iterator[Check]:  # noqa: ARG001 - as `_token`
