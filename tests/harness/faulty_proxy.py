@@ -27,10 +27,10 @@ class Fault(StrEnum):
 
 @dataclass(slots=True)
 class Plan:
-    """The faults still to come for requests whose path has this in it."""
+    """What comes for requests whose path has this in it, one after the other; None is no fault."""
 
     fragment: str
-    faults: list[Fault] = field(default_factory=list)
+    faults: list[Fault | None] = field(default_factory=list)
 
 
 class FaultyProxy(ThreadingHTTPServer):
@@ -51,7 +51,7 @@ class FaultyProxy(ThreadingHTTPServer):
     def address(self) -> str:
         return f"http://127.0.0.1:{self.server_address[1]}"
 
-    def spoil(self, fragment: str, *faults: Fault) -> None:
+    def spoil(self, fragment: str, *faults: Fault | None) -> None:
         """The next requests whose path has this in it go wrong so, one after the other."""
         self.plans.append(Plan(fragment, list(faults)))
 
