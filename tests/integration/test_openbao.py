@@ -1,21 +1,24 @@
 """A real OpenBao behind a proxy that spoils answers: nothing is lost, issued twice, or handed out wrongly."""
 
 import logging
+import ssl
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from certdesk.backends.openbao import OpenBaoBackend
 from certdesk.domain.errors import BackendRefused, Misconfigured, OutcomeUnknown, Unavailable
 from certdesk.domain.findings import Verdict, worst
 from certdesk.domain.issuing.certificates import Absent, Intent, Issued, certificate_facts, compare
+from certdesk.domain.issuing.profiles import BUILT_IN
 from certdesk.domain.issuing.states import Status, Work
 from certdesk.services.requests.confirm import submit_request
 from certdesk.services.revocation.revoke import drive_revocation, due_revocations
@@ -250,6 +253,19 @@ def test_a_certificate_that_ends_too_soon_is_withheld_and_revoked(w: World, plac
         place.bao.call("DELETE", f"pki/issuer/{issuer}")
 
 
+@pytest.mark.parametrize("is_named", [False, True])
+def test_an_organisation_that_the_role_adds_is_withheld(w: World, place: Place, *, is_named: bool) -> None:
+    """Whether the profile has another one in the subject, or none."""
+    role = place.bao.role("named", organization="Another University")
+    backend = place.backend(role=role)
+    kind = replace(BUILT_IN["tls-server"], organisation=is_named)
+    with configured(profiles={"tls-server": kind}):
+        row = asked(w, place, backend)
+    assert row.status == Status.REJECTED_BY_CA
+    assert "organisation" in row.detail
+    _nothing_is_handed_out(place, backend)
+
+
 def _nothing_is_handed_out(place: Place, backend: OpenBaoBackend) -> None:
     certificate = Certificate.objects.get()
     assert certificate.withheld
@@ -402,6 +418,38 @@ def test_a_chain_that_ends_is_told(place: Place, ahead: timedelta, code: str) ->
     codes = {check.code: check.verdict for check in place.backend().check()}
     assert codes[f"backend.{code}"] is (Verdict.REFUSE if code == "ca_ended" else Verdict.WARN)
     assert codes["backend.clock"] is Verdict.REFUSE
+
+
+def test_over_tls_the_server_shows_a_certificate_that_is_trusted(place: Place, tmp_path: Path) -> None:
+    key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([])
+    here = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    builder = builder.serial_number(7).not_valid_before(support.NOW - timedelta(days=1))
+    builder = builder.not_valid_after(support.NOW + timedelta(days=9)).add_extension(here, critical=True)
+    own = tmp_path / "own.pem"
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    own.write_bytes(pem + builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(own)
+    place.proxy.socket = context.wrap_socket(place.proxy.socket, server_side=True)
+    address = place.proxy.address.replace("http:", "https:")
+    trusting = place.backend(address=address, ca_file=own)
+    assert isinstance(trusting.submit(intent_for(NAMES, now=place.clock())), Issued)
+    strict = place.backend(address=address)
+    with pytest.raises(Unavailable, match="can't be reached"):
+        strict.submit(intent_for(NAMES, now=place.clock()))
+    (check,) = strict.check()
+    assert check.code == "backend.unreachable"
+    assert "certificate verify failed" in check.message
+    assert len(place.made()) == 1
+
+
+def test_the_chain_is_not_read_for_everybody_who_looks(place: Place) -> None:
+    backend = place.backend()
+    assert len({backend.chain() for _ in range(5)}) == 1
+    down = place.backend(address="http://127.0.0.1:1")
+    assert {down.chain() for _ in range(5)} == {()}
+    assert place.proxy.seen == ["GET /v1/pki/issuer/default/json"]
 
 
 def test_secrets_stand_nowhere(place: Place, caplog: pytest.LogCaptureFixture) -> None:

@@ -45,6 +45,8 @@ _JUST_CLAIMED = timedelta(seconds=5)
 #: Certificates in one page of the list, and how many single ones are read where the list tells no more.
 _PAGE, _MOST_READ = 1000, 5000
 _MOST_REMEMBERED = 10_000
+#: For so long the CA's chain is not read again.
+_CHAIN_SECONDS = 60.0
 _COMMON_NAME = x509.NameOID.COMMON_NAME.dotted_string
 _REASONS = tuple(sorted(flag.value for flag in x509.ReasonFlags if flag.value != "removeFromCRL"))
 
@@ -68,6 +70,7 @@ class OpenBaoBackend:
         self._sent: OrderedDict[str, float] = OrderedDict()
         self._unsent: OrderedDict[str, float] = OrderedDict()
         self._known_chain: tuple[bytes, ...] = ()
+        self._read_again_at = 0.0  # monotonic
 
     @classmethod
     def from_settings(cls, *, name: str, settings: Mapping[str, object]) -> Self:
@@ -206,11 +209,17 @@ class OpenBaoBackend:
         return tuple(findings(self._api, self._config, chain=self._read_chain, clock=self._clock))
 
     def chain(self) -> tuple[bytes, ...]:
-        """The issuing CA and those above it; what was read last where it can't be read now."""
-        try:
-            self._known_chain = self._read_chain()
-        except BackendError:
-            return self._known_chain
+        """The issuing CA and those above it; what was read last where it can't be read now.
+
+        Not asked for at each call: anybody may have us look, over HTTP.
+        """
+        now = time.monotonic()
+        if now >= self._read_again_at:
+            self._read_again_at = now + _CHAIN_SECONDS
+            try:
+                self._known_chain = self._read_chain()
+            except BackendError:
+                return self._known_chain
         return self._known_chain
 
     def _read_chain(self) -> tuple[bytes, ...]:
@@ -276,6 +285,7 @@ class OpenBaoBackend:
         """Before anything is sent: an issuer may be set to shorten instead of to refuse."""
         ends = _end(self._known_chain)
         if ends is None or intent.not_after > ends:  # the CA may have been renewed
+            self._read_again_at = 0.0
             ends = _end(self.chain())
         if ends is not None and intent.not_after > ends:
             told = f"The CA itself ends on {ends:%d %B %Y}, and no certificate may outlive it."

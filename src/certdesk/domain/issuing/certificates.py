@@ -263,7 +263,9 @@ def _differences(issued: Issued, intent: Intent) -> Iterator[Check]:
             yield _mismatch("subject", "The common name was not requested.", str(attribute.value))
     intended = {value for oid, value in intent.subject if oid == NameOID.ORGANIZATION_NAME.dotted_string}
     for attribute in leaf.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME):
-        if intended and attribute.value not in intended:
+        if not intent.profile.organisation:
+            yield _mismatch("subject", "The certificate names an organisation.", str(attribute.value))
+        elif intended and attribute.value not in intended:
             yield _mismatch("subject", "The certificate names another organisation.", str(attribute.value))
 
     # 3. What it may be used for.
