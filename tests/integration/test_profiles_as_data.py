@@ -16,6 +16,7 @@ from certdesk.domain.issuing.cas import CaLimits
 from certdesk.domain.issuing.certificates import certificate_facts
 from certdesk.domain.issuing.profiles import BUILT_IN, Profile
 from certdesk.domain.issuing.states import Status, Work
+from certdesk.domain.policy.file import read_policy
 from certdesk.domain.policy.in_force import KeyType
 from certdesk.services.requests.asking import create_request, preview_request
 from certdesk.services.requests.confirm import submit_another, submit_request
@@ -113,6 +114,20 @@ def test_keys_that_a_profile_does_not_take_are_refused(w: World) -> None:
             asked(w)
         assert "key.not_allowed" in str(refused.value.checks)
         assert asked(w, key=ec.generate_private_key(ec.SECP384R1())).status == Status.ISSUED
+
+
+def test_of_several_cas_the_strictest_rules_hold(w: World, second: ScriptedCa) -> None:
+    """Whichever is asked in the end."""
+    policy = read_policy("version = 1\n[ca.embedded]\nkey_types = ['P-384']\n[ca.second]\nmax_names = 1")
+    with configured(profiles=profiles(cas=("second", "embedded")), policy=policy):
+        with pytest.raises(PolicyRefused, match="P-256"):
+            asked(w)
+        upload = support.csr(
+            "a.example.ac.uk", "b.example.ac.uk", key=ec.generate_private_key(ec.SECP384R1())
+        )
+        sent = support.submission(w.university, upload=upload)
+        decision = preview_request(actor=w.alice, submission=sent, now=NOW).decision
+    assert [check.code for check in decision.refusals] == ["names.limit"]
 
 
 def test_a_profile_for_others_is_refused_in_the_portal(w: World) -> None:

@@ -68,7 +68,7 @@ def show(*, organisation: str, profile: str, as_json: bool) -> None:
         "file_digest": current.policy.digest,
         "organisation": organisation,
         "profile": profile,
-        "ca": current.cas_of(kind)[0],
+        "ca": ", ".join(current.cas_of(kind)),
         "digest": rules.digest,
         "rules": _in_order(rules),
     }

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import reduce
 from typing import cast
 
 import structlog
@@ -19,7 +20,7 @@ from certdesk.domain.issuing.cas import UNLIMITED, CaLimits
 from certdesk.domain.issuing.certificates import Intent
 from certdesk.domain.issuing.profiles import BUILT_IN, Profile, no_longer_offered, profile
 from certdesk.domain.policy.file import NO_FILE, PolicyFile
-from certdesk.domain.policy.in_force import Rules
+from certdesk.domain.policy.in_force import Rules, strictest
 from certdesk.domain.settings import ServiceSettings, changed
 from certdesk.domain.validation.caa import Question
 from certdesk.domain.validation.evidence import Method
@@ -110,12 +111,16 @@ class Runtime:
         )
 
     def rules_for(self, *, organisation: str, profile: str) -> Rules:
-        """What policy decides by for an organisation (its slug) and profile, under the profile's first CA."""
-        kind = self.standing_profile(profile)
-        rules = self.policy.rules_for(
-            self.rules, organisation=organisation, profile=profile, ca=self.cas_of(kind)[0]
+        """What policy decides by for an organisation (its slug) and profile.
+
+        Where one of several CAs may be asked, the strictest of their rules holds.
+        """
+        kind, rules = self.standing_profile(profile), self.rules
+        for_each = (
+            self.policy.rules_for(rules, organisation=organisation, profile=profile, ca=name)
+            for name in self.cas_of(kind)
         )
-        return kind.within(rules)
+        return kind.within(reduce(strictest, for_each))
 
     def profile(self, profile_id: str) -> Profile:
         """The profile of this id. Raises InvalidInput when none is on offer."""
