@@ -95,7 +95,7 @@ def strictest(one: Rules, other: Rules) -> Rules:
             case int(), int():
                 return max(here, there) if name == "rsa_min_bits" else min(here, there)
             case (Handling(), Handling()) | (CaaMode(), CaaMode()):
-                return max(here, there, key=list(type(here)).index)  # mildest first
+                return max(here, there, key=[*type(here)].index)  # mildest first
             case tuple(), tuple():
                 return tuple(item for item in here if item in there)
         return here
