@@ -11,17 +11,20 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from certdesk.conf import apps
 from certdesk.conf.cas import read_cas
 from certdesk.conf.config import load_config
-from certdesk.domain.errors import InvalidInput, Misconfigured, OutcomeUnknown, PolicyRefused
+from certdesk.domain.errors import InvalidInput, Misconfigured, OutcomeUnknown, PolicyRefused, Unavailable
 from certdesk.domain.issuing.cas import CaLimits
 from certdesk.domain.issuing.certificates import certificate_facts
 from certdesk.domain.issuing.profiles import BUILT_IN, Profile
 from certdesk.domain.issuing.states import Status, Work
 from certdesk.domain.policy.file import read_policy
 from certdesk.domain.policy.in_force import KeyType
+from certdesk.services.issuance import engine
+from certdesk.services.issuance.health import Health
+from certdesk.services.requests import preflight
 from certdesk.services.requests.asking import create_request, preview_request
 from certdesk.services.requests.confirm import submit_another, submit_request
 from certdesk.services.system import runtime
-from certdesk.store.models import Certificate, Issuance, Organisation, Request
+from certdesk.store.models import Certificate, Issuance, Organisation, Request, RequestEvent
 from tests.integration import support
 from tests.integration.acme_support import AcmeWorld, registered
 from tests.integration.engine import NAME
@@ -44,10 +47,12 @@ def second() -> Iterator[ScriptedCa]:
         yield ca
 
 
-def asked(w: World, *, years: int = 1, key: ec.EllipticCurvePrivateKey | None = None) -> Request:
+def asked(
+    w: World, *, years: int = 1, key: ec.EllipticCurvePrivateKey | None = None, clock: Clock | None = None
+) -> Request:
     upload = support.csr("www.example.ac.uk", key=key)
     sent = support.submission(w.university, years=years, upload=upload)
-    made = submit_request(actor=w.alice, submission=sent, channel="portal", clock=Clock())
+    made = submit_request(actor=w.alice, submission=sent, channel="portal", clock=clock or Clock())
     return Request.objects.get(id=made.number)
 
 
@@ -88,6 +93,95 @@ def test_a_slow_first_ca_is_left_to_the_worker(w: World, second: ScriptedCa) -> 
         assert not second.submitted
         assert support.drive(row.pk, clock=Clock(now=NOW + timedelta(minutes=1))) == Status.ISSUED
     assert backend_of(row) == "second"
+
+
+class TestFailingOver:
+    """The first CA of the list is down; the embedded one could take its place."""
+
+    @pytest.fixture(autouse=True)
+    def nothing_was_seen(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        health = Health()
+        for module in (preflight, engine):
+            monkeypatch.setattr(module, "HEALTH", health)
+
+    def test_it_is_passed_over_where_nothing_reached_it_and_has_its_place_back(
+        self, w: World, second: ScriptedCa
+    ) -> None:
+        second.answers = [Unavailable("busy"), Unavailable("busy"), Unavailable("busy"), signed]
+        clock = Clock()
+        with configured(profiles=profiles(cas=("second", "embedded"), fail_over=True)):
+            row = asked(w, clock=clock)
+            assert Issuance.objects.get().state == Work.WAITING
+            clock.forward(timedelta(seconds=10))
+            assert support.drive(row.pk, clock=clock) == Status.ACCEPTED
+            clock.forward(timedelta(seconds=20))
+            assert support.drive(row.pk, clock=clock) == Status.ISSUED
+            assert (backend_of(row), len(second.submitted)) == ("embedded", 2)
+            # Nobody else waits for it, and nobody asks it.
+            assert backend_of(asked(w, clock=clock)) == "embedded"
+            assert len(second.submitted) == 2
+            # After a minute it is tried once, and passed over at once when it is still down.
+            clock.forward(timedelta(minutes=1))
+            row = asked(w, clock=clock)
+            assert len(second.submitted) == 3
+            clock.forward(timedelta(seconds=10))
+            assert support.drive(row.pk, clock=clock) == Status.ISSUED
+            assert backend_of(row) == "embedded"
+            clock.forward(timedelta(minutes=1))
+            assert backend_of(asked(w, clock=clock)) == "second"
+            assert backend_of(asked(w, clock=clock)) == "second"
+        told = RequestEvent.objects.filter(event="claim", note__startswith="Being handed to ")
+        assert told.count() == 3, "the history says who was asked in the first one's place"
+        assert not support.audit_problems()
+
+    def test_what_may_have_reached_it_stays_with_it(self, w: World) -> None:
+        lost = FindingCa(
+            answers=[OutcomeUnknown("lost")], found=[OutcomeUnknown("lost")], name="second", inline=True
+        )
+        clock = Clock()
+        with configured(
+            backends={**runtime.current().backends, "second": lost},
+            profiles=profiles(cas=("second", "embedded"), fail_over=True),
+        ):
+            rows = [asked(w, clock=clock) for _ in range(2)]
+            assert backend_of(asked(w, clock=clock)) == "embedded"
+            for _ in range(5):
+                clock.forward(timedelta(hours=1))
+                for row in rows:
+                    support.drive(row.pk, clock=clock)
+            assert {(backend_of(row), Issuance.objects.get(request=row).state) for row in rows} == {
+                ("second", Work.CLAIMED)
+            }
+            lost.found = [signed]
+            clock.forward(timedelta(hours=1))
+            assert [support.drive(row.pk, clock=clock) for row in rows] == [Status.ISSUED] * 2
+        assert len(lost.submitted) == 2
+        assert Certificate.objects.count() == 3
+
+    def test_it_is_waited_for_where_the_profile_does_not_say_so(self, w: World, second: ScriptedCa) -> None:
+        second.answers = [*[Unavailable("busy")] * 4, signed]
+        clock = Clock()
+        with configured(profiles=profiles(cas=("second", "embedded"))):
+            row = asked(w, clock=clock)
+            for _ in range(4):
+                clock.forward(timedelta(minutes=2))
+                support.drive(row.pk, clock=clock)
+        assert (support.state_of(row.pk), backend_of(row)) == (Status.ISSUED, "second")
+
+    def test_where_all_are_down_the_first_is_asked(self, w: World) -> None:
+        names = ("second", "third")
+        cas = {
+            name: ScriptedCa(answers=[Unavailable("busy")], name=name, title=name, inline=True)
+            for name in names
+        }
+        clock = Clock()
+        with configured(backends=cas, default_backend="second", profiles=profiles(cas=names, fail_over=True)):
+            row = asked(w, clock=clock)
+            for _ in range(6):
+                clock.forward(timedelta(seconds=30))
+                support.drive(row.pk, clock=clock)
+        assert support.state_of(row.pk) == Status.ACCEPTED
+        assert len(cas["second"].submitted) > len(cas["third"].submitted) > 0
 
 
 def test_the_days_of_a_profile_end_a_certificate_before_its_term(w: World) -> None:

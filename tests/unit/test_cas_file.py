@@ -34,7 +34,7 @@ key_types = ["RSA", "P-256"]
 [profiles.tls-server]
 title = "TLS server"
 cas = ["bao", "embedded"]
-max_days = 200
+fail_over = true
 
 [profiles.mutual]
 title = "TLS, both sides"
@@ -68,7 +68,8 @@ def test_a_file_is_taken_as_it_says(tmp_path: Path) -> None:
     }
     assert found.limits == {"bao": CaLimits(max_days=90, key_types=(KeyType.RSA, KeyType.P256))}
     usual, mutual = found.profiles["tls-server"], found.profiles["mutual"]
-    same = replace(usual, cas=None, max_days=None, title="TLS server")
+    assert usual.fail_over
+    same = replace(usual, cas=None, fail_over=False)
     assert same == BUILT_IN["tls-server"]
     assert usual.cas == ("bao", "embedded")
     assert mutual.version == 3
@@ -97,7 +98,7 @@ WRONG = {
     "a kind of key": (GOOD.replace('["RSA"]', '["DSA"]'), r"\[profiles.mutual\] key_types.0: "),
     "too many bits": (GOOD.replace("3072", "9000"), r"\[profiles.mutual\] rsa_min_bits: "),
     "bits that no key has": (GOOD + "rsa_max_bits = 2048\n", r"\[profiles.mutual\] rsa_min_bits: .*above"),
-    "too long": (GOOD.replace("max_days = 200", "max_days = 0"), r"\[profiles.tls-server\] max_days: "),
+    "too long": (GOOD.replace("fail_over = true", "max_days = 0"), r"\[profiles.tls-server\] max_days: "),
     "a name that is taken": (GOOD.replace("cas.bao", "cas.embedded"), r"\[cas.embedded\]: Choose another"),
     "our own kind": (GOOD.replace('"openbao"', '"embedded"'), r"\[cas.bao\] kind: The service sets up"),
     "an odd name": (GOOD.replace("profiles.mutual", 'profiles."a b"'), r"\[profiles.a b\]: Choose another"),
@@ -115,7 +116,7 @@ def test_what_is_wrong_is_told_with_its_place(tmp_path: Path, what: str) -> None
 
 def test_everything_wrong_is_told_at_once(tmp_path: Path) -> None:
     with pytest.raises(Misconfigured, match=r"max_days.*; .*rsa_min_bits"):
-        read(tmp_path, GOOD.replace("max_days = 200", "max_days = 0").replace("3072", "1"))
+        read(tmp_path, GOOD.replace("fail_over = true", "max_days = 0").replace("3072", "1"))
 
 
 @pytest.fixture(scope="module")

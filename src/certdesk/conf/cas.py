@@ -54,6 +54,7 @@ class _Profile(BaseModel):
 
     title: Annotated[str, Field(min_length=1, max_length=100)]
     cas: Annotated[list[str], Field(min_length=1)]
+    fail_over: bool = False
     version: Annotated[int, Field(ge=1, le=1_000_000)] = 1
     max_days: _Days | None = None
     usages: Annotated[list[Literal["server", "client"]], Field(min_length=1)] = ["server"]
@@ -144,6 +145,7 @@ def _made(name: str, one: _Profile) -> Profile:
         organisation=one.subject == "OV",
         organisations=None if one.organisations is None else frozenset(one.organisations),
         cas=tuple(dict.fromkeys(one.cas)),
+        fail_over=one.fail_over,
     )
 
 

@@ -28,7 +28,8 @@ class Profile:
     `key_usage` maps a key type ("rsa", "ec") to the key usages of RFC 5280 4.2.1.3 by name;
     `eku` holds dotted OIDs; `term_years` are the choices that an applicant has. `ip_addresses`: whether
     names may be IP addresses as well (RFC 8738). `max_days` ends certificates before their term. `cas` are
-    the CAs to ask, in this order, None for the service's default; `organisations` (by their slugs) may use
+    the CAs to ask, in this order, None for the service's default, and `fail_over` says whether one that does
+    not answer is passed over; `organisations` (by their slugs) may use
     it, None for all. `common_name` and `organisation` say whether these stand in the subject.
     """
 
@@ -47,6 +48,7 @@ class Profile:
     organisation: bool = True
     organisations: frozenset[str] | None = None
     cas: tuple[str, ...] | None = None
+    fail_over: bool = False
 
     def is_for(self, organisation: str) -> bool:
         """Whether an organisation (its slug) may use it."""

@@ -94,8 +94,10 @@ def strictest(one: Rules, other: Rules) -> Rules:
                 return min(here or there, there or here)
             case int(), int():
                 return max(here, there) if name == "rsa_min_bits" else min(here, there)
-            case (Handling(), Handling()) | (CaaMode(), CaaMode()):
-                return max(here, there, key=[*type(here)].index)  # mildest first
+            case Handling(), Handling():
+                return max(here, there, key=[*Handling].index)  # mildest first
+            case CaaMode(), CaaMode():
+                return max(here, there, key=[*CaaMode].index)
             case tuple(), tuple():
                 return tuple(item for item in here if item in there)
         return here

@@ -109,7 +109,7 @@ def finalize(
                     detail="Passed every check; certificates are issued when an ACME client asks.",
                     identity=new_identity(wanted_by(account, subject.names, order.profile_id)),
                     notify=False,
-                    then=((Event.CLAIM, claim_step(backend)),),
+                    then=((Event.CLAIM, claim_step(backend, intent)),),
                     now=now,
                 )
                 swap(AcmeOrder, {"id": order.pk}, {"request_id": request.pk})

@@ -39,6 +39,7 @@ from certdesk.domain.issuing.waiting import dns_phrase, waiting_phrase
 from certdesk.domain.policy.limits import CAA_UNKNOWN
 from certdesk.services.acme.addresses import account_url
 from certdesk.services.issuance.caa import known_caa, record_caa
+from certdesk.services.issuance.health import HEALTH
 from certdesk.services.issuance.intents import (
     LEASE,
     claim_step,
@@ -155,14 +156,14 @@ def issue(*, issuance_id: IssuanceId, clock: Clock, already: Claimed | None = No
             if against := issuance_obstacles(issuance, intent, csr, caa=caa.answers, is_first=first, now=now):
                 return _held_up(issuance, request, against, now=now)
             if refused:  # claimed and refused in one step: nothing was sent
-                claim = (Event.CLAIM, claim_step(backend))
+                claim = (Event.CLAIM, claim_step(backend, intent))
                 return _end(issuance, Event.CA_REFUSE, refused, before=(claim,), now=now)
             if issuance.state == Work.WAITING:
                 # The wait for a CA that could not be reached began with the first try.
                 begun = {"claimed_at": issuance.claimed_at} if issuance.tries and issuance.claimed_at else {}
                 advance_issuance(
                     issuance=issuance,
-                    steps=((Event.CLAIM, claim_step(backend)),),
+                    steps=((Event.CLAIM, claim_step(backend, intent)),),
                     actor=SYSTEM,
                     now=now,
                     next_attempt_at=now + LEASE,
@@ -171,6 +172,7 @@ def issue(*, issuance_id: IssuanceId, clock: Clock, already: Claimed | None = No
 
     # 3. Sign or send, outside any transaction.
     sent = _answer(backend, lambda: backend.submit(intent))
+    HEALTH.note(backend.name, answered=isinstance(sent, (Issued, Accepted, Refused)), now=clock())
     if isinstance(sent, Unavailable) and is_repeated:
         sent = OutcomeUnknown(sent.detail)  # the process that sent it first may be about to hear an answer
     if isinstance(sent, Unavailable) and not _is_late(issuance, now=clock()):

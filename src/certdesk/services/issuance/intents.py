@@ -95,14 +95,14 @@ def record_issuance(
         **({} if intent is None else claimed(intent, now=now)),
     )
     insert(row)
-    if claimed_by is not None and request.status != Status.ISSUED:
+    if claimed_by is not None and intent is not None and request.status != Status.ISSUED:
         line = Change(
             request_id=request.pk,
             organisation_id=request.organisation_id,
             event=Event.CLAIM,
             old=Status(request.status),
             new=Status(request.status),
-            step=claim_step(claimed_by),
+            step=claim_step(claimed_by, intent),
             issuance_id=row.pk,
         )
         write_history(changes=[line], actor=SYSTEM, now=now, notify=False)
@@ -140,9 +140,15 @@ def claimed(intent: Intent, *, now: datetime) -> dict[str, Any]:
     }
 
 
-def claim_step(backend: Backend) -> Step:
-    """What a claim tells people."""
-    return Step(detail=f"Being handed to {backend.title}.")
+def claim_step(backend: Backend, intent: Intent) -> Step:
+    """What a claim tells people; the history has it where another CA than the profile's first is asked."""
+    told = f"Being handed to {backend.title}."
+    first = runtime.current().cas_of(intent.profile)[0]
+    return (
+        Step(detail=told)
+        if backend.name == first
+        else Step(detail=told, note=told, data={"ca": backend.name})
+    )
 
 
 def keys_of(issuance: Issuance) -> tuple[str, ...]:

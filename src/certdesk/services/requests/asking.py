@@ -188,7 +188,7 @@ def create_request(
                 detail = "Passed every check; about to be handed to the CA."
             if auto and pending:
                 detail, action_needed = second_line(submission.organisation_id, csr.names, now=now)
-            claim = () if ahead is None else ((Event.CLAIM, claim_step(ahead.backend)),)
+            claim = () if ahead is None else ((Event.CLAIM, claim_step(ahead.backend, ahead.intent)),)
             request = record_request(
                 subject=subject,
                 decision=decision,

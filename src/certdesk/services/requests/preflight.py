@@ -22,6 +22,7 @@ from certdesk.domain.names.identifiers import DnsName
 from certdesk.domain.policy.decide import Approved, Decision, Facts, Waiver, content_digest, decide, obstacles
 from certdesk.domain.policy.in_force import Rules
 from certdesk.domain.policy.limits import UNSEEN, CaaAnswer, KeyKind
+from certdesk.services.issuance.health import HEALTH
 from certdesk.services.system import runtime
 from certdesk.store.driver import found
 from certdesk.store.models import Approval, Organisation, Request
@@ -210,8 +211,8 @@ def obstacles_under(
 def intent_of(subject: Subject, *, now: datetime) -> Intent:
     """What a CA would be asked for from this moment on; the preview lints the same (BR 4.3.1.2).
 
-    The CA is the first of the profile's that its limits allow to be asked; where none is, just the first,
-    with which `prepared` refuses it.
+    The CA is the first of the profile's that its limits allow to be asked and, if the profile fails over,
+    that has answered lately. Where limits allow none it is just the first, with which `prepared` refuses it.
     """
     if subject.csr is None:
         raise ValueError("an intent is for a CSR")
@@ -244,7 +245,11 @@ def intent_of(subject: Subject, *, now: datetime) -> Intent:
         server_software=subject.server_software,
     )
     candidates = (intent, *(replace(intent, backend=name) for name in others))
-    return next((one for one in candidates if not rt.objection(one)), intent)
+    fitting = [one for one in candidates if not rt.objection(one)] or [intent]
+    if subject.profile.fail_over:
+        up = [one for one in fitting if not HEALTH.is_down(one.backend, now=now)]
+        return (up or fitting)[0]
+    return fitting[0]
 
 
 def certificate_checks(subject: Subject, *, now: datetime) -> tuple[Check, ...]:
