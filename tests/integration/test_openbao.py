@@ -2,6 +2,7 @@
 
 import logging
 import ssl
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -167,6 +168,19 @@ def test_what_never_reached_the_server_is_sent_again_once_it_can_no_longer_be_at
     assert place.signs() == 0
     assert driven(row, place, restarted, later=timedelta(minutes=3)) == Status.ISSUED
     assert place.signs() == 1
+
+
+def test_looking_and_sending_again_take_no_longer_than_one_answer_may(place: Place) -> None:
+    """Else another process would take the claim over in the middle, and see that nothing is there yet."""
+    backend = place.backend(settle_seconds=0)
+    intent = intent_for(NAMES, now=place.clock() - timedelta(minutes=3))
+    assert backend.find(intent) == Absent()
+    backend._unsent[intent.idempotency_key] -= 1.5  # as if that had taken so long
+    place.proxy.spoil(SIGN, Fault.HELD)
+    begun = time.monotonic()
+    with pytest.raises(OutcomeUnknown):
+        backend.submit(intent)
+    assert time.monotonic() - begun < 1.5
 
 
 @pytest.mark.parametrize("fault", [Fault.BUSY, Fault.REDIRECT])

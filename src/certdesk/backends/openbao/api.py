@@ -108,13 +108,13 @@ class OpenBaoApi:
             return answer
         raise self._problem(answer, path, acting=False)
 
-    def act(self, path: str, body: Mapping[str, object]) -> Answer:
-        """Has the server do something, once.
+    def act(self, path: str, body: Mapping[str, object], *, within: float | None = None) -> Answer:
+        """Has the server do something, once; `within` is as for `read`.
 
         Raises: Unavailable when it has done nothing, BackendRefused or Misconfigured when it won't,
         OutcomeUnknown when it may have done it.
         """
-        until = time.monotonic() + self._config.total_seconds
+        until = within or time.monotonic() + self._config.total_seconds
         answer = self._signed_in("POST", path, body=body, until=until, acting=True)
         if self._is_good(answer):
             return answer

@@ -66,7 +66,8 @@ class OpenBaoBackend:
         self._config, self._clock = config, clock
         self._api = OpenBaoApi(config)
         self._lock = threading.Lock()
-        #: Idempotency key → monotonic time: when this process sent it, and when it saw that nobody had.
+        #: Idempotency key → monotonic time: when this process sent it, and when it began to look and saw that
+        #: nobody had.
         self._sent: OrderedDict[str, float] = OrderedDict()
         self._unsent: OrderedDict[str, float] = OrderedDict()
         self._known_chain: tuple[bytes, ...] = ()
@@ -82,10 +83,13 @@ class OpenBaoBackend:
 
         Raises: Unavailable, BackendRefused, OutcomeUnknown, Misconfigured.
         """
+        begun = time.monotonic()
         with self._lock:
             sent = intent.idempotency_key in self._sent
             looked = self._unsent.pop(intent.idempotency_key, None)
-        just_looked = looked is not None and time.monotonic() - looked < _JUST_CLAIMED.total_seconds()
+        just_looked = looked is not None and begun - looked < _JUST_CLAIMED.total_seconds()
+        # With the look before it, it has to end before another process takes over and looks as well.
+        until = (looked if just_looked and looked is not None else begun) + self._config.total_seconds
         if sent and not just_looked:
             found: Outcome | Absent = self.find(intent)
         elif just_looked or self._is_just_claimed(intent):
@@ -109,9 +113,9 @@ class OpenBaoBackend:
         }
         if common_name := dict(intent.subject).get(_COMMON_NAME):
             asked["common_name"] = common_name
-        self._remember(self._sent, intent)
+        self._remember(self._sent, intent, at=time.monotonic())
         try:
-            answer = self._api.act(f"{self._config.mount}/sign/{self._config.role}", asked)
+            answer = self._api.act(f"{self._config.mount}/sign/{self._config.role}", asked, within=until)
         except (Unavailable, BackendRefused, Misconfigured):  # it has certainly done nothing
             self._forget(intent)
             raise
@@ -152,7 +156,7 @@ class OpenBaoBackend:
             is_settled = begun - sent >= self._config.settle_seconds
         if not is_settled:
             raise OutcomeUnknown(f"{self.title} has no such certificate yet, and may still be at work on it.")
-        self._remember(self._unsent, intent)
+        self._remember(self._unsent, intent, at=begun)
         return found
 
     def _looked_up(self, intent: Intent) -> Outcome | Absent:
@@ -295,9 +299,9 @@ class OpenBaoBackend:
         """Whether so recently that no other process can have taken it over and sent it."""
         return self._clock() - (intent.not_before + BACKDATE) < _JUST_CLAIMED
 
-    def _remember(self, where: OrderedDict[str, float], intent: Intent) -> None:
+    def _remember(self, where: OrderedDict[str, float], intent: Intent, *, at: float) -> None:
         with self._lock:
-            where[intent.idempotency_key] = time.monotonic()
+            where[intent.idempotency_key] = at
             where.move_to_end(intent.idempotency_key)
             if where is self._sent:
                 self._unsent.pop(intent.idempotency_key, None)
