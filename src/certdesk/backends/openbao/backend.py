@@ -263,13 +263,18 @@ class OpenBaoBackend:
         names = {name for name in intent.names if not is_ip_address(name)}
         path, after, read = f"{self._config.mount}/certs/detailed", "", 0
         while True:
-            params = {"limit": str(_PAGE), **({"after": after} if after else {})}
+            # OpenBao lists serials with colons and sorts them as it stores them, with hyphens: with colons,
+            # `after` would skip all that begin with the same octet.
+            params = {"limit": str(_PAGE), **({"after": after.replace(":", "-")} if after else {})}
             page = self._api.read(path, method="LIST", within=until, params=params)
-            if page.status in MISSING and path.endswith("/detailed"):  # Vault has no such list, and so has
-                path = path.removesuffix("/detailed")  # an empty mount
+            if page.status in MISSING and not after and path.endswith("/detailed"):
+                path = path.removesuffix("/detailed")  # Vault has no such list, and an empty mount has none
                 continue
             keys, details = page.data.get("keys"), page.data.get("key_info")
             keys = [str(key) for key in keys] if isinstance(keys, list) else []
+            # The end is a page without anything new: a short one says nothing, and Vault knows no pages.
+            if not keys or keys[-1] == after:
+                return
             for key in keys:
                 detail = details.get(key) if isinstance(details, dict) else None
                 if isinstance(detail, dict):
@@ -281,8 +286,6 @@ class OpenBaoBackend:
                     told = f"{self.title} has too many certificates to look through. Look it up there."
                     raise OutcomeUnknown(told)
                 yield key
-            if len(keys) < _PAGE or keys[-1] == after or len(keys) > _PAGE:
-                return
             after = keys[-1]
 
     def _refuse_outliving(self, intent: Intent) -> None:
