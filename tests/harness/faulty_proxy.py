@@ -34,7 +34,10 @@ class Plan:
 
 
 class FaultyProxy(ThreadingHTTPServer):
-    """Has `plans` for what goes wrong; `seen` are the requests that came, `passed` those that went on."""
+    """Has `plans` for what goes wrong; `seen` are the requests that came, `passed` those that went on.
+
+    With `as_vault` OpenBao's lists look as Vault documents them: without details, and not by pages.
+    """
 
     daemon_threads = True
     block_on_close = False
@@ -43,6 +46,7 @@ class FaultyProxy(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.upstream_port = upstream_port
         self.plans: list[Plan] = []
+        self.as_vault = False
         self.seen: list[str] = []
         self.passed: list[str] = []
         self.release, self.over = threading.Event(), threading.Event()
@@ -81,7 +85,12 @@ class _Handler(Quiet, BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         self.server.seen.append(line)
         fault = self.server.fault_for(self.path)
+        if self.server.as_vault:
+            self.path = self.path.partition("?")[0]
         with contextlib.suppress(OSError):
+            if self.server.as_vault and self.path.endswith("/certs/detailed"):
+                self._answer(404, b'{"errors": []}')
+                return
             if fault is Fault.DROPPED:
                 return
             if fault is Fault.REDIRECT:

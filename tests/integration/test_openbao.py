@@ -381,6 +381,18 @@ def test_a_long_list_is_read_page_by_page(place: Place, monkeypatch: pytest.Monk
     assert [place.backend().find(intent) for intent in intents] == sent
 
 
+def test_where_the_list_has_neither_details_nor_pages_each_certificate_is_read(place: Place) -> None:
+    """As Vault documents it; no Vault was asked."""
+    place.proxy.as_vault = True
+    backend = place.backend()
+    intents = [intent_for(NAMES, now=place.clock()) for _ in range(3)]
+    sent = [backend.submit(intent) for intent in intents]
+    assert [place.backend().find(intent) for intent in intents] == sent
+    assert place.backend().find(intent_for(NAMES, now=place.clock())) == Absent()
+    place.bao.make_pki("empty")
+    assert place.backend(mount="empty").find(intents[0]) == Absent()
+
+
 def test_no_page_of_the_list_leaves_anything_out(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of sixty serial numbers some begin alike, and stand on two pages."""
     monkeypatch.setattr("certdesk.backends.openbao.backend._PAGE", 3)
