@@ -70,7 +70,7 @@ class OpenBaoApi:
         self._config = config
         self._lock, self._mine = threading.Lock(), _SignedIn()
         try:
-            tls = ssl.create_default_context(cafile=config.ca_file) if config.ca_file else True
+            tls = ssl.create_default_context(cafile=config.ca_file)  # without one: those of the host
         except (OSError, ssl.SSLError) as error:
             told = f"Back end {config.name}: ca_file {config.ca_file} can't be used: {error}."
             raise Misconfigured(told) from error
