@@ -119,8 +119,8 @@ def _database(url: str) -> dict[str, object]:
                 # What asks for it is prepared (store/driver.py), nothing else; in a shared session nothing.
                 "prepare_threshold": None if shared else 2**31 - 1,
                 # No transaction of ours waits for anything but the database: one that stands still gives up
-                # its locks. What is prepared asks indexes, and is planned once, not six times. A pooler takes no
-                # such options; there the first is set in PostgreSQL.
+                # its locks. What is prepared asks indexes, and is planned once, not six times. A pooler takes
+                # no such options; there the first is set in PostgreSQL.
                 **({} if shared else {"options": f"-c {' -c '.join(_SESSION)}"}),
             },
         }
