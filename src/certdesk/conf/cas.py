@@ -1,4 +1,4 @@
-"""The file of CAs and profiles: TOML in, settings of back ends, limits and profiles out (ADR 21).
+"""The file of CAs and profiles: TOML in, settings of back ends, limits and profiles out (ADR 22).
 
 An unknown section or key refuses the whole file, and all that is wrong is told at once. What a back end needs
 is for the back end to judge.
