@@ -13,13 +13,22 @@ from certdesk.backends.openbao import OpenBaoBackend
 from certdesk.backends.registry import UnusableBackend
 from certdesk.cli import ca as commands
 from certdesk.domain.actors import Actor
-from certdesk.domain.errors import BackendRefused, CertdeskError, InvalidInput, NotAuthorized, Unavailable
+from certdesk.domain.errors import (
+    BackendRefused,
+    CertdeskError,
+    InvalidInput,
+    NotAuthorized,
+    OutcomeUnknown,
+    Unavailable,
+)
 from certdesk.domain.issuing.profiles import BUILT_IN
 from certdesk.domain.policy.in_force import KeyType
 from certdesk.services.issuance.trial import try_ca
 from certdesk.services.system import runtime
 from certdesk.store.models import AuditEvent, Certificate, Request
+from tests.harness.faulty_proxy import Fault, FaultyProxy
 from tests.harness.openbao import OpenBao, openbao_server
+from tests.harness.served import answering
 from tests.integration.openbao_support import settings_for
 from tests.integration.support import Clock, ScriptedCa, World, audit_problems, configured, signed
 
@@ -106,6 +115,22 @@ def test_a_test_certificate_is_issued_compared_revoked_and_recorded(
     assert (last["serial"], last["revoked"], last["name"]) == (plain, True, NAME)
     assert not Certificate.objects.exists()
     assert not Request.objects.exists()
+
+
+def test_what_was_signed_and_not_answered_is_found_and_revoked(bao: OpenBao, tmp_path: Path) -> None:
+    before = bao.issued()
+    with answering(FaultyProxy(bao.port)) as proxy:
+        own = settings_for(bao, tmp_path, address=proxy.address, total_seconds=2, connect_seconds=1)
+        del own["kind"]
+        backend = OpenBaoBackend.from_settings(name="bao", settings=own)
+        with configured(backends={"bao": backend}, default_backend="bao"):
+            proxy.spoil("/sign/", Fault.LOST_ANSWER)
+            assert run("test-issue", NAME).exit_code == 0
+            (serial,) = bao.issued() - before
+            assert bao.call("GET", f"pki/cert/{serial}")["data"]["revocation_time"] > 0
+            proxy.spoil("/sign/", Fault.DROPPED)
+            assert isinstance(run("test-issue", NAME).exception, OutcomeUnknown)
+    assert len(bao.issued() - before) == 1
 
 
 def test_a_key_of_a_kind_that_the_profile_takes_is_made(vault: OpenBaoBackend) -> None:

@@ -15,13 +15,15 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from certdesk.backends.base import PublishesCrl
+from certdesk.backends.base import Finds, PublishesCrl
 from certdesk.domain.actors import Action, Actor, require
-from certdesk.domain.errors import BackendError, BackendRefused, InvalidInput
+from certdesk.domain.errors import BackendError, BackendRefused, InvalidInput, OutcomeUnknown
 from certdesk.domain.findings import Check
 from certdesk.domain.issuing.certificates import (
+    Absent,
     Intent,
     Issued,
+    Outcome,
     Refused,
     certificate_facts,
     compare,
@@ -80,12 +82,17 @@ def try_ca(*, actor: Actor, name: str, profile_id: str, ca: str = "", clock: Cal
     data: dict[str, object] = {"name": host, "profile": kind.id, "key": intent.idempotency_key}
     _record(actor, "ca.try", backend.name, data, now=now)
     begun = time.monotonic()
-    answer = backend.submit(intent)
+    try:
+        answer: Outcome | Absent = backend.submit(intent)
+    except OutcomeUnknown:
+        if not isinstance(backend, Finds):
+            raise
+        answer = backend.find(intent)
     seconds = time.monotonic() - begun
     if isinstance(answer, Refused):
         raise BackendRefused(answer.reason)
     if not isinstance(answer, Issued):
-        raise InvalidInput("The CA takes its time; revoke there what it issues.", {"ca": "Look there."})
+        raise OutcomeUnknown("The CA has not said what became of it. Revoke there what it issues.")
 
     # 4. Compare, revoke whatever came, and record that.
     checks, problem = compare(answer, intent), ""
