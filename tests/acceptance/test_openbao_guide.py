@@ -9,10 +9,17 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+import httpx2
 import pytest
+from cryptography import x509
 
 from tests.harness.environment import certdesk
 from tests.harness.openbao import OpenBao, bao_program, openbao_server
+from tests.harness.ports import free_port
+from tests.harness.processes import ended, started
+from tests.harness.server import read_demo
+from tests.harness.waiting import wait_until
+from tests.integration.support import csr
 
 GUIDE = Path(__file__).resolve().parents[2] / "docs" / "cas.md"
 
@@ -65,3 +72,38 @@ def test_the_guide_leads_to_a_certificate(bao: OpenBao, demo_template: Path, tmp
     checked = run("ca", "check", "bao")
     assert checked.returncode == 1
     assert "update on pki/sign/wed" in checked.stdout
+
+
+def test_the_demo_with_openbao_issues_there_and_leaves_nothing(tmp_path: Path) -> None:
+    port, bao_port = free_port(), free_port()
+    env = {**os.environ, "TMPDIR": str(tmp_path), "PORT": str(port), "BAO_PORT": str(bao_port)}
+    script = GUIDE.parents[1] / "scripts" / "demo-openbao"
+    demo = started([script], log=tmp_path / "log", env=env)
+    try:
+
+        def sign_ins() -> list[Path]:
+            assert demo.poll() is None, (tmp_path / "log").read_text(encoding="utf-8")
+            return list(tmp_path.glob("certdesk-openbao.*/var/demo.json"))
+
+        (path,) = wait_until(sign_ins, what="the demo's sign-ins", seconds=150)
+        told = read_demo(path)
+        wait_until(lambda: _is_ready(told.base_url), what="the demo to answer", seconds=60)
+        body = {"csr": csr("bao.example.ac.uk").decode(), "duration_years": 1, "server_software": "nginx"}
+        with httpx2.Client(base_url=told.base_url, trust_env=False, timeout=60) as client:
+            client.headers["Authorization"] = f"Bearer {told.api_tokens['alice']}"
+            made = client.post("/api/v1/requests", json=body).json()
+            assert made["status"] == "issued", made
+            pem = client.get(f"/api/v1/requests/{made['id']}/certificate?format=pem").content
+        issuer = x509.load_pem_x509_certificate(pem).issuer
+        assert issuer.rfc4514_string() == "CN=Example University CA"
+    finally:
+        ended(demo, seconds=60)
+    assert not list(tmp_path.glob("certdesk-openbao.*"))
+    assert not _is_ready(f"http://127.0.0.1:{bao_port}")
+
+
+def _is_ready(url: str) -> bool:
+    try:
+        return httpx2.get(f"{url}/readyz", trust_env=False, timeout=5).status_code > 0
+    except httpx2.TransportError:
+        return False

@@ -81,7 +81,8 @@ class OpenBaoBackend:
     def submit(self, intent: Intent) -> Outcome:
         """Has it signed, unless it was; what may have been sent before is looked up first.
 
-        Raises: Unavailable, BackendRefused, OutcomeUnknown, Misconfigured.
+        Raises: Unavailable (for a wrong token or role too), BackendRefused, OutcomeUnknown; Misconfigured
+        when it can't be looked up.
         """
         begun = time.monotonic()
         with self._lock:
@@ -116,9 +117,12 @@ class OpenBaoBackend:
         self._remember(self._sent, intent, at=time.monotonic())
         try:
             answer = self._api.act(f"{self._config.mount}/sign/{self._config.role}", asked, within=until)
-        except (Unavailable, BackendRefused, Misconfigured):  # it has certainly done nothing
+        except (Unavailable, BackendRefused):  # it has certainly done nothing
             self._forget(intent)
             raise
+        except Misconfigured as error:  # nor here, and it may be mended: as a back end that can't be used
+            self._forget(intent)
+            raise Unavailable(error.detail) from error
         pem, above = answer.data.get("certificate"), answer.data.get("ca_chain")
         above = above if isinstance(above, list) and above else [answer.data.get("issuing_ca")]
         try:
