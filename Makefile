@@ -1,6 +1,6 @@
 # Certdesk. `make` alone lists what there is; every target makes the .venv first if it needs one.
 .DEFAULT_GOAL := help
-.PHONY: help run demo demo-openbao test check fix docs lock bench screenshots clean
+.PHONY: help run demo openbao test check fix docs lock bench screenshots clean
 SHELL := /bin/sh
 
 export PORT ?= 8000
@@ -23,7 +23,7 @@ run: $(READY) ## Try it: a demo with its own CA at http://127.0.0.1:$PORT
 demo: $(READY) ## Watch the whole story play on the command line, in under a minute
 	@PATH="$(CURDIR)/.venv/bin:$$PATH" scripts/demo
 
-demo-openbao: $(READY) ## Try it with a throw-away OpenBao as its first CA, at http://127.0.0.1:$PORT
+openbao: $(READY) ## Try it with a throw-away OpenBao as its first CA, at http://127.0.0.1:$PORT
 	@scripts/demo-openbao
 
 test: $(READY) ## Run the tests but for the slow ones, on SQLite and (where found) on PostgreSQL
