@@ -12,9 +12,15 @@ from datetime import UTC, datetime, timedelta
 from typing import Self
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from certdesk.backends.chains import (
+    outlives,
+    refuse_outliving,
+    refuse_unknown_reason,
+    signed,
+    without_repeats,
+)
 from certdesk.backends.openbao.api import MISSING, OpenBaoApi
 from certdesk.backends.openbao.checks import findings
 from certdesk.backends.openbao.config import OpenBaoConfig, read_config
@@ -48,7 +54,6 @@ _MOST_REMEMBERED = 10_000
 #: For so long the CA's chain is not read again.
 _CHAIN_SECONDS = 60.0
 _COMMON_NAME = x509.NameOID.COMMON_NAME.dotted_string
-_REASONS = tuple(sorted(flag.value for flag in x509.ReasonFlags if flag.value != "removeFromCRL"))
 
 
 def _utc_now() -> datetime:
@@ -132,11 +137,11 @@ class OpenBaoBackend:
             told = f"{self.title} has answered with something that is no certificate."
             raise OutcomeUnknown(told) from error
         if ends >= intent.not_after:
-            return Issued(chain=_without_repeats(chain))
+            return Issued(chain=without_repeats(chain))
         warnings = answer.body.get("warnings")
         told = " ".join(map(str, warnings)) if isinstance(warnings, list) else ""
         fault = f"It ends on {ends:%d %B %Y}, sooner than was asked for. {told[:200]}".strip()
-        return Issued(chain=_without_repeats(chain), fault=fault)
+        return Issued(chain=without_repeats(chain), fault=fault)
 
     def poll(self, intent: Intent, handle: str) -> Outcome:
         """Never called rightly: nothing is ever left open here."""
@@ -200,9 +205,7 @@ class OpenBaoBackend:
 
         Raises: BackendRefused for another CA's certificate or a reason that RFC 5280 does not know.
         """
-        if reason not in _REASONS:
-            offered = ", ".join(_REASONS)
-            raise BackendRefused(f"“{reason}” is not a reason for a revocation. Use one of: {offered}.")
+        refuse_unknown_reason(reason)
         try:
             leaf = x509.load_der_x509_certificate(certificate_der)
             ours = self._issuers_of(leaf, within=time.monotonic() + self._config.total_seconds)
@@ -244,13 +247,13 @@ class OpenBaoBackend:
         above = answer.data.get("ca_chain")
         pems = above if isinstance(above, list) and above else [answer.data.get("certificate")]
         try:
-            return _without_repeats(tuple(_der(pem) for pem in pems))
+            return without_repeats(tuple(_der(pem) for pem in pems))
         except UNREADABLE as error:
             raise Unavailable(f"{self.name}: the CA's certificate at {path} can't be read.") from error
 
     def _issuers_of(self, leaf: x509.Certificate, *, within: float) -> tuple[bytes, ...]:
         """The CA of this mount that signed it and those above; empty where none did."""
-        if self._known_chain and _signed(leaf, self._known_chain[0]):
+        if self._known_chain and signed(leaf, self._known_chain[0]):
             return self._known_chain
         listed = self._api.read(
             f"{self._config.mount}/issuers", method="LIST", within=within, open_to_all=True
@@ -258,7 +261,7 @@ class OpenBaoBackend:
         keys = listed.data.get("keys")
         for reference in keys if isinstance(keys, list) else ():
             chain = self._issuer(str(reference), within=within)
-            if _signed(leaf, chain[0]):
+            if signed(leaf, chain[0]):
                 return chain
         return ()
 
@@ -294,13 +297,10 @@ class OpenBaoBackend:
 
     def _refuse_outliving(self, intent: Intent) -> None:
         """Before anything is sent: an issuer may be set to shorten instead of to refuse."""
-        ends = _end(self._known_chain)
-        if ends is None or intent.not_after > ends:  # the CA may have been renewed
-            self._read_again_at = 0.0
-            ends = _end(self.chain())
-        if ends is not None and intent.not_after > ends:
-            told = f"The CA itself ends on {ends:%d %B %Y}, and no certificate may outlive it."
-            raise BackendRefused(told)
+        if self._known_chain and not outlives(self._known_chain, intent.not_after):
+            return
+        self._read_again_at = 0.0  # the CA may have been renewed
+        refuse_outliving(self.chain(), intent.not_after)
 
     def _is_just_claimed(self, intent: Intent) -> bool:
         """Whether so recently that no other process can have taken it over and sent it."""
@@ -327,22 +327,5 @@ def _der(pem: object) -> bytes:
     return x509.load_pem_x509_certificate(pem.encode()).public_bytes(Encoding.DER)
 
 
-def _end(chain: tuple[bytes, ...]) -> datetime | None:
-    """When the issuing CA ends, where it is known."""
-    return x509.load_der_x509_certificate(chain[0]).not_valid_after_utc if chain else None
-
-
 def _spki(certificate: x509.Certificate) -> bytes:
     return certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-
-
-def _signed(leaf: x509.Certificate, issuer: bytes) -> bool:
-    try:
-        leaf.verify_directly_issued_by(x509.load_der_x509_certificate(issuer))
-    except (*UNREADABLE, InvalidSignature):
-        return False
-    return True
-
-
-def _without_repeats(chain: tuple[bytes, ...]) -> tuple[bytes, ...]:
-    return tuple(dict.fromkeys(chain))

@@ -3,14 +3,13 @@
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 
-from cryptography import x509
-
+from certdesk.backends.chains import chain_check
 from certdesk.backends.openbao.api import MISSING, Answer, OpenBaoApi
 from certdesk.backends.openbao.config import OpenBaoConfig
 from certdesk.domain.errors import BackendError, Misconfigured
 from certdesk.domain.findings import Check, Verdict
 
-_RENEW_TOKEN_BEFORE, _RENEW_CA_BEFORE = timedelta(days=7), timedelta(days=4 * 365)
+_RENEW_TOKEN_BEFORE = timedelta(days=7)
 #: A server's clock that is further off than this begins certificates in the future, or loses them to `find`.
 _CLOCK_WARN, _CLOCK_REFUSE = timedelta(seconds=60), timedelta(minutes=4)
 _SEALED, _NOT_INITIALISED = 503, 501
@@ -41,7 +40,7 @@ def findings(
         except BackendError as error:
             yield Check("backend.unreachable", Verdict.REFUSE, error.detail)
     try:
-        yield _ca(chain(), now=clock())
+        yield chain_check(chain(), now=clock())
     except BackendError as error:
         yield Check("backend.no_ca", Verdict.REFUSE, error.detail)
 
@@ -177,17 +176,3 @@ def _usages(role: Mapping[str, object]) -> str:
 
 def _listed(value: object) -> list[str]:
     return [str(one) for one in value] if isinstance(value, list) else []
-
-
-def _ca(chain: tuple[bytes, ...], *, now: datetime) -> Check:
-    """As the embedded CA tells of itself: no certificate may outlive one of the CAs above it."""
-    at = min(x509.load_der_x509_certificate(der).not_valid_after_utc for der in chain)
-    ends = f"{at:%-d %B %Y}"
-    if at <= now:
-        return Check(
-            "backend.ca_ended", Verdict.REFUSE, "A certificate of the CA's chain has ended.", seen=ends
-        )
-    if at - now < _RENEW_CA_BEFORE:
-        told = "The CA or one above it ends soon, and no certificate may outlive it. Plan its renewal."
-        return Check("backend.ca_ends_soon", Verdict.WARN, told, seen=ends)
-    return Check("backend.ready", Verdict.PASS, "The CA answers, and its chain is valid.", seen=ends)
