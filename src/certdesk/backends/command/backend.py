@@ -1,4 +1,4 @@
-"""A CA behind a program of the site's own. docs/cas.md is the contract, docs/examples/ca-command its examples.
+"""A CA behind a program of the site's own: docs/cas.md is the contract, docs/examples has programs.
 
 That the same intent again yields no second certificate is the program's duty; it has the idempotency key.
 """
@@ -22,7 +22,7 @@ from certdesk.backends.chains import (
 from certdesk.backends.command import messages
 from certdesk.backends.command.config import CommandConfig, read_config
 from certdesk.backends.command.messages import Unreadable
-from certdesk.backends.command.process import plain, run
+from certdesk.backends.command.process import Ended, plain, run
 from certdesk.domain.errors import (
     BackendError,
     BackendRefused,
@@ -47,6 +47,8 @@ _CHAIN_SECONDS = 60.0
 _NOTHING_SENT = 75
 #: Acts after which the CA may have changed something, whatever became of the program.
 _ACTING = frozenset({"submit", "poll", "revoke"})
+
+_OTHER = "its outcome does not answer what was asked"
 
 T = TypeVar("T")
 
@@ -81,14 +83,16 @@ class CommandBackend:
         if not self._known_chain or outlives(self._known_chain, intent.not_after):
             self._read_again_at = 0.0  # the CA may have been renewed
             refuse_outliving(self._chain(until=until), intent.not_after)
-        return self._asked("submit", self._outcome, until=until, intent=_intent(intent))
+        return self._asked("submit", self._outcome(until=until), until=until, intent=_intent(intent))
 
     def poll(self, intent: Intent, handle: str) -> Outcome:
         """Raises: Unavailable, BackendRefused, OutcomeUnknown."""
-        return self._asked("poll", self._outcome, until=self._until(), intent=_intent(intent), handle=handle)
+        until = self._until()
+        about = {"intent": _intent(intent), "handle": handle}
+        return self._asked("poll", self._outcome(until=until), until=until, **about)
 
     def revoke(self, *, certificate_der: bytes, reason: str) -> None:
-        """Raises: BackendRefused, for a reason that RFC 5280 does not know as well; Unavailable, OutcomeUnknown."""
+        """Raises: Unavailable, OutcomeUnknown; BackendRefused, also for a reason that is none of RFC 5280's."""
         refuse_unknown_reason(reason)
         try:
             pem = messages.pem(certificate_der)
@@ -154,22 +158,31 @@ class CommandBackend:
 
         return self._asked("chain", read, until=until)
 
-    def _outcome(self, said: Mapping[str, object]) -> Outcome:
-        """Of `submit`, `poll` and `find`. Raises Unreadable."""
-        match said["outcome"]:
-            case "issued":
-                return Issued(chain=self._completed(messages.chain_of(said)))
-            case "accepted":
-                return Accepted(handle=messages.handle_of(said))
-            case "refused":
-                return Refused(reason=self._reason(said))
-        raise Unreadable("its outcome does not answer what was asked")
+    def _outcome(self, *, until: float) -> Callable[[Mapping[str, object]], Outcome]:
+        """Reads the outcome of `submit`, `poll` and `find`; what it reads raises Unreadable."""
 
-    def _completed(self, chain: tuple[bytes, ...]) -> tuple[bytes, ...]:
-        """With what stands above, where the program left it out; the engine judges the whole."""
-        above = self.chain() if self._config.chain_file is not None else self._known_chain
+        def read(said: Mapping[str, object]) -> Outcome:
+            match said["outcome"]:
+                case "issued":
+                    return Issued(chain=self._completed(messages.chain_of(said), until=until))
+                case "accepted":
+                    return Accepted(handle=messages.handle_of(said))
+                case "refused":
+                    return Refused(reason=self._reason(said))
+            raise Unreadable(_OTHER)
+
+        return read
+
+    def _completed(self, chain: tuple[bytes, ...], *, until: float) -> tuple[bytes, ...]:
+        """With what stands above, where the program left it out; the engine judges the whole.
+
+        Raises: Unreadable for a certificate alone while the CA's can't be read: it is not to be withheld.
+        """
+        above = self._chain(until=until)
         if above and above[0] not in chain and signed(x509.load_der_x509_certificate(chain[-1]), above[0]):
             chain += above
+        if len(chain) == 1 and not above:
+            raise Unreadable("it printed the certificate alone, and the CA's can't be read")
         return without_repeats(chain)
 
     def _reason(self, said: Mapping[str, object]) -> str:
@@ -192,12 +205,7 @@ class CommandBackend:
         if ended.status == _NOTHING_SENT and not ended.fault:
             raise Unavailable(f"{self.title} can't be reached, says the program that asks it.")
         try:
-            if ended.fault:
-                raise Unreadable(f"{ended.fault} and was stopped")
-            if ended.status != 0:
-                how = f"with status {ended.status}" if ended.status > 0 else f"by signal {-ended.status}"
-                raise Unreadable(f"it ended {how}")
-            said = messages.answer(ended.output)
+            said = messages.answer(_printed(ended))
             if said["outcome"] == "unavailable":
                 detail = self._plain(messages.text_of(said, "detail"))
                 raise Unavailable(f"{self.title} can't be reached. {detail}".strip())
@@ -213,16 +221,29 @@ class FindingCommandBackend(CommandBackend):
     def find(self, intent: Intent) -> Outcome | Absent:
         """Raises: Unavailable when the program can't tell, BackendRefused."""
 
-        def read(said: Mapping[str, object]) -> Outcome | Absent:
-            return Absent() if said["outcome"] == "absent" else self._outcome(said)
+        until = self._until()
 
-        return self._asked("find", read, until=self._until(), intent=_intent(intent))
+        def read(said: Mapping[str, object]) -> Outcome | Absent:
+            return Absent() if said["outcome"] == "absent" else self._outcome(until=until)(said)
+
+        return self._asked("find", read, until=until, intent=_intent(intent))
+
+
+def _printed(ended: Ended) -> bytes:
+    """Its output, where it ended well. Raises Unreadable."""
+    if ended.fault:
+        raise Unreadable(f"{ended.fault} and was stopped")
+    if ended.status != 0:
+        raise Unreadable(
+            f"it ended with status {ended.status}" if ended.status > 0 else f"signal {-ended.status} ended it"
+        )
+    return ended.output
 
 
 def _expect(said: Mapping[str, object], outcome: str) -> None:
     """Raises Unreadable for another one."""
     if said["outcome"] != outcome:
-        raise Unreadable("its outcome does not answer what was asked")
+        raise Unreadable(_OTHER)
 
 
 def _intent(intent: Intent) -> Mapping[str, object]:

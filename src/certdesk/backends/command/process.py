@@ -46,6 +46,8 @@ def run(config: CommandConfig, act: str, given: bytes, *, until: float) -> Ended
         config.refuse_unsafe()
     except Misconfigured as error:  # it may be mended, as a back end that can't be used
         raise Unavailable(error.detail) from error
+    if begun >= until:
+        raise Unavailable(f"{config.name} took too long to answer.")
     try:
         # An anonymous file: a program that never reads its input can't hold us up.
         with open(os.memfd_create("intent"), "w+b") as source:  # noqa: PTH123 - a descriptor, no path
