@@ -92,7 +92,7 @@ class CommandBackend:
         return self._asked("poll", self._outcome(until=until), until=until, **about)
 
     def revoke(self, *, certificate_der: bytes, reason: str) -> None:
-        """Raises: Unavailable, OutcomeUnknown; BackendRefused, also for a reason that is none of RFC 5280's."""
+        """Raises: Unavailable, OutcomeUnknown; BackendRefused, as for a reason that is none of RFC 5280's."""
         refuse_unknown_reason(reason)
         try:
             pem = messages.pem(certificate_der)
@@ -220,7 +220,6 @@ class FindingCommandBackend(CommandBackend):
 
     def find(self, intent: Intent) -> Outcome | Absent:
         """Raises: Unavailable when the program can't tell, BackendRefused."""
-
         until = self._until()
 
         def read(said: Mapping[str, object]) -> Outcome | Absent:
