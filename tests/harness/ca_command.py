@@ -23,7 +23,7 @@ def example(name: str, folder: Path) -> Path:
 
 
 def make_ca(folder: Path) -> Path:
-    """A folder with an issuing CA: ca.pem (with its root), ca.key and the root alone in root.pem."""
+    """A folder with an issuing CA: ca.pem (with its root), ca.key, and the former alone in issuing.pem."""
     folder.mkdir()
     root_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     now = datetime.now(UTC)
@@ -38,7 +38,7 @@ def make_ca(folder: Path) -> Path:
         for builder in (issuing, root)
     ]
     (folder / "ca.pem").write_bytes(b"".join(pems))
-    (folder / "root.pem").write_bytes(pems[1])
+    (folder / "issuing.pem").write_bytes(pems[0])
     (folder / "ca.key").write_bytes(
         key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption())
     )
@@ -53,5 +53,20 @@ def openssl_ca(folder: Path) -> dict[str, object]:
         "program": example("openssl-ca", folder),
         "arguments": [str(make_ca(folder / "ca"))],
         "environment": {"DOMAINS": "example.ac.uk,example.org"},
+        "can_find": True,
+    }
+
+
+def cfssl(folder: Path) -> dict[str, object]:
+    """Settings of a back end over `cfssl sign`, with a new CA in the folder."""
+    ca = make_ca(folder / "cfssl")
+    chain = (ca / "ca.pem").rename(ca / "chain.pem")
+    (ca / "issuing.pem").rename(ca / "ca.pem")
+    return {
+        "kind": "command",
+        "program": example("cfssl-sign", folder),
+        "arguments": [str(ca)],
+        "environment": {"DOMAINS": "example.ac.uk,example.org"},
+        "chain_file": chain,
         "can_find": True,
     }

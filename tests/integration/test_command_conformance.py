@@ -14,7 +14,7 @@ from certdesk.backends.conformance import (
 )
 from certdesk.backends.registry import load_backends
 from certdesk.domain.issuing.certificates import Intent
-from tests.harness.ca_command import openssl_ca
+from tests.harness.ca_command import cfssl, openssl_ca
 from tests.integration.openbao_support import intent_for
 
 
@@ -33,5 +33,16 @@ class TestOpensslCa(BackendConformance, FindsConformance):
 
         def factory() -> Backend:
             return load_backends({"ours": settings})["ours"]
+
+        return factory
+
+
+class TestCfssl(BackendConformance, FindsConformance):
+    @pytest.fixture
+    def backend_factory(self, tmp_path: Path) -> BackendFactory:
+        settings = cfssl(tmp_path)
+
+        def factory() -> Backend:
+            return load_backends({"cfssl": settings})["cfssl"]
 
         return factory
