@@ -57,7 +57,8 @@ class CommandConfig:
             raise self._wrong("program", "give the whole path, such as /etc/certdesk/ca-program")
         try:
             real = self.program.resolve(strict=True)
-            places = {place: place.stat() for path in (self.program, real) for place in (path, *path.parents)}
+            # A link's own folder, and what it leads to; the latter first, for its name is to be told.
+            places = {place: place.stat() for path in (real, self.program) for place in (path, *path.parents)}
         except (OSError, RuntimeError) as error:
             reason = getattr(error, "strerror", None) or "its links go round in a circle"
             raise self._wrong("program", f"{self.program}: {reason}") from None
