@@ -1,17 +1,30 @@
 """The programs of docs/examples/ca-command, with CAs for them, as settings of a back end."""
 
 import shutil
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_der_public_key,
+    load_pem_private_key,
+)
 
 from certdesk.backends.own_ca import ca_builder
+from certdesk.domain.issuing.certificates import Intent
+from tests.harness.processes import ended, started
+from tests.harness.waiting import wait_until
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "docs" / "examples" / "ca-command"
+CMP_SECRET = "shared-secret"
 
 
 def example(name: str, folder: Path) -> Path:
@@ -70,3 +83,62 @@ def cfssl(folder: Path) -> dict[str, object]:
         "chain_file": chain,
         "can_find": True,
     }
+
+
+def openssl_cmp(folder: Path, port: int) -> dict[str, object]:
+    """Settings of a back end to a CMP server on this port, and a CA for `cmp_server` to hand out from."""
+    ca = make_ca(folder / "cmp")
+    return {
+        "kind": "command",
+        "program": example("openssl-cmp", folder),
+        "arguments": [f"127.0.0.1:{port}", "/pkix/", str(folder)],
+        "environment": {"CMP_REF": "certdesk", "CMP_SECRET": CMP_SECRET},
+        "chain_file": ca / "ca.pem",
+        "can_find": True,
+    }
+
+
+@contextmanager
+def cmp_server(folder: Path, port: int, leaf: bytes, *more: str) -> Iterator[None]:
+    """OpenSSL's own server for tests: to every request it answers with this certificate (DER)."""
+    pem = folder / "leaf.pem"
+    pem.write_bytes(x509.load_der_x509_certificate(leaf).public_bytes(Encoding.PEM))
+    secret = ("-srv_ref", "certdesk", "-srv_secret", f"pass:{CMP_SECRET}")
+    command = ["openssl", "cmp", "-config", "", "-port", str(port), *secret, "-rsp_cert", str(pem), *more]
+    server = started(command, log=folder / "cmp.log")
+    try:
+        wait_until(lambda: _answers(port), what="the CMP server to listen")
+        yield
+    finally:
+        ended(server, seconds=10)
+
+
+def signed_leaf(ca: Path, intent: Intent) -> bytes:
+    """A certificate by the CA in the folder, just as the intent wants it."""
+    key = load_pem_private_key((ca / "ca.key").read_bytes(), password=None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    issuer = x509.load_pem_x509_certificates((ca / "ca.pem").read_bytes())[0]
+    public_key = load_der_public_key(intent.spki_der)
+    assert isinstance(public_key, ec.EllipticCurvePublicKey)
+    names = x509.SubjectAlternativeName([x509.DNSName(name) for name in intent.names])
+    usages = x509.ExtendedKeyUsage([x509.ObjectIdentifier(oid) for oid in intent.profile.eku])
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, intent.names[0])]))
+        .issuer_name(issuer.subject)
+        .public_key(public_key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(intent.not_before)
+        .not_valid_after(intent.not_after)
+    )
+    for extension in (names, usages):
+        builder = builder.add_extension(extension, critical=False)
+    return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.DER)
+
+
+def _answers(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
