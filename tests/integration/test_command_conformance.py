@@ -1,5 +1,6 @@
 """The programs of the documentation, as they stand, against the suite that every back end must pass."""
 
+import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -37,6 +38,7 @@ class TestOpensslCa(BackendConformance, FindsConformance):
         return factory
 
 
+@pytest.mark.skipif(shutil.which("cfssl") is None, reason="cfssl is not installed")
 class TestCfssl(BackendConformance, FindsConformance):
     @pytest.fixture
     def backend_factory(self, tmp_path: Path) -> BackendFactory:
