@@ -179,7 +179,9 @@ class CommandBackend:
         Raises: Unreadable for a certificate alone while the CA's can't be read: it is not to be withheld.
         """
         above = self._chain(until=until)
-        if above and above[0] not in chain and signed(x509.load_der_x509_certificate(chain[-1]), above[0]):
+        if chain[-1] in above:
+            chain += above[above.index(chain[-1]) + 1 :]
+        elif above and signed(x509.load_der_x509_certificate(chain[-1]), above[0]):
             chain += above
         if len(chain) == 1 and not above:
             raise Unreadable("it printed the certificate alone, and the CA's can't be read")

@@ -3,6 +3,7 @@
 What it prints for people is cut, stripped of control characters, and of the values of its environment.
 """
 
+import contextlib
 import os
 import selectors
 import signal
@@ -21,6 +22,7 @@ log = structlog.get_logger()
 
 _MOST_OUTPUT, _MOST_LOGGED, _MOST_TOLD = 1 << 20, 2000, 300
 _CHUNK = 1 << 16
+_STOPPED_WITHIN = 1.0  # second
 _INHERITED = ("PATH", "LANG")
 #: Shorter values, such as `1`, are no secrets, and stand in too many words.
 _LEAST_SECRET = 4
@@ -67,22 +69,32 @@ def run(config: CommandConfig, act: str, given: bytes, *, until: float) -> Ended
         told = f"{config.name}: {config.program} can't be started: {error.strerror}."
         raise Unavailable(told) from error
     output, errors, fault = bytearray(), bytearray(), ""
-    with process:  # closes the pipes, and waits for what was stopped
-        try:
-            fault = _read(process, output, errors, until=until)
-        finally:
-            # Not waited for yet, so that its number, which is its group's, is still its own.
+    try:
+        fault = _read(process, output, errors, until=until)
+    except OSError as error:
+        fault = f"it could not be watched ({error.strerror})"
+    finally:
+        # Not waited for yet, so that its number, which is its group's, is still its own.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
+        for stream in (process.stdout, process.stderr):
+            if stream is not None:
+                stream.close()
+    try:
+        process.wait(_STOPPED_WITHIN)
+    except subprocess.TimeoutExpired:  # one that has changed its account, such as sudo
+        fault = "it could not be stopped"
+    status = -signal.SIGKILL if process.returncode is None else process.returncode
     log.info(
         "command.ran",
         backend=config.name,
         act=act,
-        status=process.returncode,
+        status=status,
         seconds=round(time.monotonic() - begun, 3),
         fault=fault,
         said=plain(config, errors.decode(errors="replace"), most=_MOST_LOGGED),
     )
-    return Ended(output=bytes(output), status=process.returncode, fault=fault)
+    return Ended(output=bytes(output), status=status, fault=fault)
 
 
 def plain(config: CommandConfig, text: str, *, most: int = _MOST_TOLD) -> str:
