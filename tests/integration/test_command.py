@@ -2,6 +2,9 @@
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -22,6 +25,7 @@ from certdesk.services.requests.confirm import submit_request
 from certdesk.services.revocation.revoke import drive_revocation, due_revocations
 from certdesk.store.models import Certificate, Request
 from tests.harness.ca_command import openssl_ca
+from tests.harness.processes import ended
 from tests.harness.waiting import wait_until
 from tests.integration import support
 from tests.integration.openbao_support import intent_for
@@ -36,6 +40,20 @@ AFTER = (
     *("slow", "crash", "status", "nothing", "garbage", "list", "too-much"),
     *("no-certificate", "no-chain", "wrong-outcome", "long-handle"),
 )
+
+#: A service that has a program submit the intent that it is told.
+SERVICE = """
+import json, sys
+from dataclasses import replace
+from datetime import datetime
+from certdesk.backends.command import CommandBackend
+from certdesk.backends.conformance import server_intent
+given = json.loads(sys.argv[1])
+intent = server_intent(now=datetime.fromisoformat(given["now"]), names=("www.example.ac.uk", "mail.example.ac.uk"))
+csr, spki = (bytes.fromhex(given[one]) for one in ("csr", "spki"))
+intent = replace(intent, idempotency_key=given["key"], csr_der=csr, spki_der=spki)
+CommandBackend.from_settings(name="ours", settings=given["settings"]).submit(intent)
+"""
 
 
 @dataclass(slots=True)
@@ -152,6 +170,22 @@ def test_the_same_certificate_is_found_after_a_time_out_and_sent_again(place: Pl
     assert worst(compare(found, intent)) is Verdict.PASS
 
 
+def test_a_program_that_outlives_a_killed_service_is_waited_for(place: Place) -> None:
+    intent = intent_for(NAMES, now=place.clock())
+    given = {"now": place.clock().isoformat(), "settings": place.settings, "csr": intent.csr_der.hex()}
+    given |= {"spki": intent.spki_der.hex(), "key": intent.idempotency_key}
+    command = [sys.executable, "-c", SERVICE, json.dumps(given, default=str)]
+    service = subprocess.Popen(command, cwd=Path(__file__).parents[2], start_new_session=True)
+    wait_until(lambda: place.calls("submit"), what="the program to start")
+    ended(service, seconds=10, by=signal.SIGKILL)
+    restarted = place.backend()
+    assert isinstance(restarted, Finds)
+    sent = restarted.submit(intent)
+    assert isinstance(sent, Issued)
+    assert restarted.find(intent) == sent
+    assert len(place.index()) == 1
+
+
 def test_a_child_that_keeps_the_output_open_does_not_hold_it_up(place: Place) -> None:
     place.spoil("submit child")
     begun = time.monotonic()
@@ -220,6 +254,16 @@ def test_a_certificate_without_names_that_the_ca_does_not_know_is_withheld(w: Wo
     assert certificate.withheld
     with pytest.raises(BackendRefused, match="did not issue"):
         backend.revoke(certificate_der=bytes(certificate.der), reason="superseded")
+
+
+def test_the_example_mends_what_openssl_leaves_when_it_is_stopped_between_two_renames(place: Place) -> None:
+    intent = intent_for(NAMES, now=place.clock())
+    sent = place.backend().submit(intent)
+    index = place.folder / "ca" / "index.txt"
+    index.rename(index.with_name("index.txt.new"))
+    backend = place.backend()
+    assert isinstance(backend, Finds)
+    assert backend.find(intent) == sent
 
 
 @pytest.mark.parametrize("reason", ["privilegeWithdrawn", "unspecified", "superseded"])
