@@ -49,7 +49,7 @@ from datetime import datetime
 from certdesk.backends.command import CommandBackend
 from certdesk.backends.conformance import server_intent
 given = json.loads(sys.argv[1])
-intent = server_intent(now=datetime.fromisoformat(given["now"]), names=("www.example.ac.uk", "mail.example.ac.uk"))
+intent = server_intent(now=datetime.fromisoformat(given["now"]), names=tuple(given["names"]))
 csr, spki = (bytes.fromhex(given[one]) for one in ("csr", "spki"))
 intent = replace(intent, idempotency_key=given["key"], csr_der=csr, spki_der=spki)
 CommandBackend.from_settings(name="ours", settings=given["settings"]).submit(intent)
@@ -173,7 +173,7 @@ def test_the_same_certificate_is_found_after_a_time_out_and_sent_again(place: Pl
 def test_a_program_that_outlives_a_killed_service_is_waited_for(place: Place) -> None:
     intent = intent_for(NAMES, now=place.clock())
     given = {"now": place.clock().isoformat(), "settings": place.settings, "csr": intent.csr_der.hex()}
-    given |= {"spki": intent.spki_der.hex(), "key": intent.idempotency_key}
+    given |= {"spki": intent.spki_der.hex(), "key": intent.idempotency_key, "names": NAMES}
     command = [sys.executable, "-c", SERVICE, json.dumps(given, default=str)]
     service = subprocess.Popen(command, cwd=Path(__file__).parents[2], start_new_session=True)
     wait_until(lambda: place.calls("submit"), what="the program to start")
