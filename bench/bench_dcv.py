@@ -25,11 +25,11 @@ server.prepare(talk=lambda _line: None)
 
 from django.utils import timezone  # noqa: E402 - Django comes after its settings
 
-from certdesk.domain.evidence import Method  # noqa: E402 - as above
-from certdesk.domain.requests import OrganisationId  # noqa: E402 - as above
-from certdesk.services.publications import DnsRecord  # noqa: E402 - as above
-from certdesk.services.validation import add_domain  # noqa: E402 - as above
-from certdesk.services.validation_methods import check_due, start_challenge, what_to_publish  # noqa: E402 - as above
+from certdesk.domain.issuing.states import OrganisationId  # noqa: E402 - as above
+from certdesk.domain.validation.evidence import Method  # noqa: E402 - as above
+from certdesk.services.validation.by_email import add_domain  # noqa: E402 - as above
+from certdesk.services.validation.by_publication import check_due, start_challenge, what_to_publish  # noqa: E402 - as above
+from certdesk.services.validation.publications import DnsRecord  # noqa: E402 - as above
 from certdesk.store.models import MethodChallenge, Organisation, User, ValidationRecord  # noqa: E402 - as above
 from certdesk.store.selectors.people import actor_for_user  # noqa: E402 - as above
 

@@ -19,9 +19,9 @@ server.prepare(talk=lambda _line: None)
 
 from django.utils import timezone  # noqa: E402 - Django comes after its settings
 
-from certdesk.domain.requests import Status  # noqa: E402 - as above
-from certdesk.services.confirm import submit_request  # noqa: E402 - as above
-from certdesk.services.requests import Submission, preview_request  # noqa: E402 - as above
+from certdesk.domain.issuing.states import Status  # noqa: E402 - as above
+from certdesk.services.requests.asking import Submission, preview_request  # noqa: E402 - as above
+from certdesk.services.requests.confirm import submit_request  # noqa: E402 - as above
 from certdesk.store.models import User  # noqa: E402 - as above
 from certdesk.store.selectors.people import actor_for_user  # noqa: E402 - as above
 

@@ -40,10 +40,10 @@ from django.utils import timezone  # noqa: E402 - Django comes after its setting
 
 from certdesk.conf.policy import proposed  # noqa: E402 - as above
 from certdesk.domain.actors import SYSTEM  # noqa: E402 - as above
-from certdesk.services import runtime  # noqa: E402 - as above
-from certdesk.services.confirm import submit_request  # noqa: E402 - as above
-from certdesk.services.replay import Tally, replay  # noqa: E402 - as above
-from certdesk.services.requests import Submission, preview_request  # noqa: E402 - as above
+from certdesk.services.requests.asking import Submission, preview_request  # noqa: E402 - as above
+from certdesk.services.requests.confirm import submit_request  # noqa: E402 - as above
+from certdesk.services.requests.replay import Tally, replay  # noqa: E402 - as above
+from certdesk.services.system import runtime  # noqa: E402 - as above
 from certdesk.store.models import Organisation, Request, User  # noqa: E402 - as above
 from certdesk.store.selectors.people import actor_for_user  # noqa: E402 - as above
 

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from certdesk.domain.check_catalogue import CATALOGUE, CheckInfo, Origin
+from certdesk.domain.policy.catalogue import CATALOGUE, CheckInfo, Origin
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "checks.md"
 _HEAD = [
@@ -28,7 +28,7 @@ def page() -> str:
     lines = [
         "# Every check",
         "",
-        "<!-- Written by scripts/checks.py from domain/check_catalogue.py. Do not edit: run `make docs`. -->",
+        "<!-- Written by scripts/checks.py from domain/policy/catalogue.py: run `make docs`. -->",
         "",
         "One list of checks explains every decision; preview, the request's page, the officer's page, the",
         "REST API and `certdesk request preview` show the same list in the same order, the gravest first.",

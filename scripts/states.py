@@ -6,7 +6,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TypeVar
 
-from certdesk.domain.requests import (
+from certdesk.domain.issuing.states import (
     DONE,
     FINAL,
     ISSUANCE_TRANSITIONS,
@@ -80,7 +80,7 @@ def page() -> str:
     lines = [
         "# States of a request and of its issuances",
         "",
-        "<!-- Written by scripts/states.py from certdesk.domain.requests. Do not edit: run `make docs`. -->",
+        "<!-- Written by scripts/states.py from domain/issuing/states.py: run `make docs`. -->",
         "",
         "A request is what somebody asked for and what was decided about it; an issuance is one CSR on its",
         "way to one certificate. Each has a table, and what is not in it cannot happen. Only",

@@ -20,7 +20,7 @@ from django.db import connections
 from django.db.models.signals import post_migrate
 from pytest_django import DjangoDbBlocker
 
-from certdesk.domain import requests
+from certdesk.domain.issuing import states as requests
 from tests.harness import environment, server
 from tests.harness.emptying import empty_quickly
 

@@ -28,12 +28,13 @@ from django.utils import timezone
 from django_tasks_db.models import DBTaskResult
 
 from certdesk.backends.embedded import EmbeddedBackend
-from certdesk.domain.certificates import Intent, Issued, Outcome
+from certdesk.domain.issuing.certificates import Intent, Issued, Outcome
 from certdesk.jobs.worker import Worker
-from certdesk.services import acme_finalize, another, issuance
-from certdesk.services import requests as asking
-from certdesk.services.confirm import submit_another, submit_request
-from certdesk.services.requests import create_request
+from certdesk.services.acme import finalize as acme_finalize
+from certdesk.services.issuance import engine as issuance
+from certdesk.services.requests import another, asking
+from certdesk.services.requests.asking import create_request
+from certdesk.services.requests.confirm import submit_another, submit_request
 from certdesk.store.models import AcmeOrder, Certificate, Issuance, Request, RequestEvent, User
 from certdesk.store.selectors.people import actor_for_user
 from tests.harness.acme_client import AcmeClient, make_csr

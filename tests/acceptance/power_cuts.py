@@ -27,11 +27,11 @@ from django.db import connection, connections
 from django.utils import timezone
 
 from certdesk.backends.embedded import EmbeddedBackend
-from certdesk.domain.certificates import Intent, Issued, Outcome
-from certdesk.domain.revocation import RevocationReason
+from certdesk.domain.issuing.certificates import Intent, Issued, Outcome
+from certdesk.domain.issuing.revocation import RevocationReason
 from certdesk.jobs.worker import Worker
-from certdesk.services import acme_nonces
-from certdesk.services.revocation import revoke_certificate
+from certdesk.services.acme import nonces as acme_nonces
+from certdesk.services.revocation.revoke import revoke_certificate
 from certdesk.store import db
 from certdesk.store.models import AcmeOrder, Certificate, Issuance, UsedNonce, User
 from certdesk.store.selectors.people import actor_for_user

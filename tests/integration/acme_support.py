@@ -13,13 +13,13 @@ from certdesk.acme.application import application
 from certdesk.dcv.base import Challenge, Network, NotValidated, Outcome, Problem, Record, Validated
 from certdesk.dcv.conformance import faulty
 from certdesk.dcv.resolver import Status
-from certdesk.domain.acme_credentials import Limits
+from certdesk.domain.acme.credentials import Limits
 from certdesk.domain.actors import Actor, OrgRole
-from certdesk.domain.evidence import Method
-from certdesk.domain.requests import OrganisationId
-from certdesk.domain.requests import Status as RequestStatus
-from certdesk.services import runtime
-from certdesk.services.acme_credentials import CredentialKey, create_credential
+from certdesk.domain.issuing.states import OrganisationId
+from certdesk.domain.issuing.states import Status as RequestStatus
+from certdesk.domain.validation.evidence import Method
+from certdesk.services.acme.credentials import CredentialKey, create_credential
+from certdesk.services.system import runtime
 from tests.harness.acme_client import AcmeClient, Reply
 from tests.integration.support import NOW, World, actor, configured, manager, state_of, world
 

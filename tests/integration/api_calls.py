@@ -12,7 +12,7 @@ from django.test import Client
 from django.utils import timezone
 
 from certdesk.domain.actors import Actor, RaRole
-from certdesk.services.tokens import create_token, list_scopes
+from certdesk.services.people.tokens import create_token, list_scopes
 from tests.integration import support
 
 ROOT = "/api/v1"

@@ -29,7 +29,7 @@ _ROUNDS = 1000
 @pytest.fixture(scope="session", autouse=True)
 def quick_hashes() -> Iterator[None]:
     """The service's own hasher with a thousandth of the work. (Servers that tests start do all of it.)"""
-    from certdesk.services.passwords import NormalisingPasswordHasher  # noqa: PLC0415 - settings come first
+    from certdesk.services.people.passwords import NormalisingPasswordHasher  # noqa: PLC0415 - settings come first
 
     assert NormalisingPasswordHasher.iterations == PBKDF2PasswordHasher.iterations > 100 * _ROUNDS
     with pytest.MonkeyPatch.context() as patch:
@@ -135,7 +135,7 @@ def nobody_is_locked_out(db: None) -> None:
 @pytest.fixture
 def as_configured(db: None) -> Iterator[None]:
     """The test begins and ends with what the configuration says, whatever settings it changes."""
-    from certdesk.services import runtime  # noqa: PLC0415 - models exist once Django is set up
+    from certdesk.services.system import runtime  # noqa: PLC0415 - models exist once Django is set up
 
     runtime.refresh()
     yield

@@ -11,13 +11,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from django.db import connection
 
 from certdesk.domain.actors import SYSTEM
-from certdesk.domain.certificates import Intent, Issued, Outcome
 from certdesk.domain.errors import BackendRefused
-from certdesk.domain.requests import DONE, IssuanceId, Status, Work
-from certdesk.services import issuance
-from certdesk.services.acme_orders import OrderView, order_view
-from certdesk.services.confirm import submit_another, submit_request
-from certdesk.services.requests import create_request
+from certdesk.domain.issuing.certificates import Intent, Issued, Outcome
+from certdesk.domain.issuing.states import DONE, IssuanceId, Status, Work
+from certdesk.services.acme.orders import OrderView, order_view
+from certdesk.services.issuance import engine as issuance
+from certdesk.services.requests.asking import create_request
+from certdesk.services.requests.confirm import submit_another, submit_request
 from certdesk.store.models import AcmeAccount, AcmeOrder, Certificate, Issuance, Request, Revocation
 from certdesk.store.selectors.certificates import Filters, list_certificates
 from tests.harness.acme_client import Reply, make_csr

@@ -17,22 +17,27 @@ from django.conf import settings
 from django.contrib.auth.hashers import make_password
 from django.core.mail import EmailMessage, get_connection
 
-from certdesk.domain.acme_credentials import Limits
+from certdesk.domain.acme.credentials import Limits
 from certdesk.domain.actors import Actor, OrgRole, RaRole
-from certdesk.domain.csr import read_csr
-from certdesk.domain.evidence import Method
-from certdesk.domain.requests import OrganisationId, State, Status, UserId, Work
-from certdesk.services.acme_credentials import create_credential
-from certdesk.services.acme_renewal import Matching, advise_renewal
-from certdesk.services.confirm import submit_request
-from certdesk.services.decisions import judge_now, reject_request
-from certdesk.services.keys import block_key
-from certdesk.services.organisations import Evidence, create_organisation, validate_domain, vet_organisation
-from certdesk.services.persistent import watch_record
-from certdesk.services.requests import Submission, withdraw_request
-from certdesk.services.tokens import create_token, list_scopes
-from certdesk.services.validation import ask_by_email
-from certdesk.services.validation_methods import start_challenge
+from certdesk.domain.csr.csr import read_csr
+from certdesk.domain.issuing.states import OrganisationId, State, Status, UserId, Work
+from certdesk.domain.validation.evidence import Method
+from certdesk.services.acme.credentials import create_credential
+from certdesk.services.acme.renewal import Matching, advise_renewal
+from certdesk.services.people.organisations import (
+    Evidence,
+    create_organisation,
+    validate_domain,
+    vet_organisation,
+)
+from certdesk.services.people.tokens import create_token, list_scopes
+from certdesk.services.requests.asking import Submission, withdraw_request
+from certdesk.services.requests.confirm import submit_request
+from certdesk.services.requests.decisions import judge_now, reject_request
+from certdesk.services.revocation.blocked_keys import block_key
+from certdesk.services.validation.by_email import ask_by_email
+from certdesk.services.validation.by_publication import start_challenge
+from certdesk.services.validation.persistent import watch_record
 from certdesk.store.models import (
     AcmeAccount,
     ApiToken,

@@ -15,7 +15,7 @@ from django.db import connections
 from certdesk.dcv.base import Challenge, Network, NotValidated, Outcome, Problem, Record, Validated
 from certdesk.dcv.fetch import Fetched, NotFetched
 from certdesk.dcv.resolver import Answer
-from certdesk.domain.evidence import Method
+from certdesk.domain.validation.evidence import Method
 from tests.integration.support import configured
 
 ABSENT = Problem(code="dcv.persist.no_record", detail="There is no such record.", retry=True)

@@ -28,17 +28,18 @@ from django.urls import reverse
 from certdesk.backends.base import Backend
 from certdesk.domain.actors import Actor, OrgRole, RaRole
 from certdesk.domain.audit import GENESIS, Entry, chain_hash
-from certdesk.domain.certificates import Absent, Intent, Issued, Outcome
 from certdesk.domain.errors import CertdeskError
 from certdesk.domain.findings import Check
-from certdesk.domain.requests import IssuanceId, OrganisationId, RequestId, Status
-from certdesk.services import issuance, runtime
-from certdesk.services.confirm import approve_and_issue, submit_request
-from certdesk.services.decisions import approve_request, judge_now
-from certdesk.services.notices import note_told, tell_applicant
-from certdesk.services.organisations import Evidence, validate_domain
-from certdesk.services.requests import Created, Submission, create_request
-from certdesk.services.validation import ask_by_email
+from certdesk.domain.issuing.certificates import Absent, Intent, Issued, Outcome
+from certdesk.domain.issuing.states import IssuanceId, OrganisationId, RequestId, Status
+from certdesk.services.issuance import engine as issuance
+from certdesk.services.mail.notices import note_told, tell_applicant
+from certdesk.services.people.organisations import Evidence, validate_domain
+from certdesk.services.requests.asking import Created, Submission, create_request
+from certdesk.services.requests.confirm import approve_and_issue, submit_request
+from certdesk.services.requests.decisions import approve_request, judge_now
+from certdesk.services.system import runtime
+from certdesk.services.validation.by_email import ask_by_email
 from certdesk.store.models import AuditEvent, Issuance, Membership, Organisation, Request, RequestEvent, User
 from certdesk.store.selectors.people import actor_for_user
 

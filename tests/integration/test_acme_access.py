@@ -8,12 +8,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from joserfc.jwk import ECKey
 
-from certdesk.domain.acme_credentials import Limits
-from certdesk.domain.evidence import Method
-from certdesk.services import runtime
-from certdesk.services.acme_credentials import change_credential, revoke_credential, rotate_credential
-from certdesk.services.organisations import disable_organisation
-from certdesk.services.runtime import AcmeSettings
+from certdesk.domain.acme.credentials import Limits
+from certdesk.domain.validation.evidence import Method
+from certdesk.services.acme.credentials import change_credential, revoke_credential, rotate_credential
+from certdesk.services.people.organisations import disable_organisation
+from certdesk.services.system import runtime
+from certdesk.services.system.runtime import AcmeSettings
 from certdesk.store.models import AcmeAccount, BlockedKey, Certificate, Revocation, UsedNonce
 from tests.harness.acme_client import AcmeClient, b64, make_csr, new_key, public
 from tests.integration.acme_support import AcmeWorld, Scripts, client, client_of, credential, registered

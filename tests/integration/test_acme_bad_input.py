@@ -11,11 +11,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 
-from certdesk.domain.acme_credentials import Limits
-from certdesk.domain.acme_problems import AcmeRefused
-from certdesk.domain.jws import ALGORITHMS, json_object
-from certdesk.services.acme_credentials import revoke_credential
-from certdesk.services.keys import block_key
+from certdesk.domain.acme.credentials import Limits
+from certdesk.domain.acme.jws import ALGORITHMS, json_object
+from certdesk.domain.acme.problems import AcmeRefused
+from certdesk.services.acme.credentials import revoke_credential
+from certdesk.services.revocation.blocked_keys import block_key
 from certdesk.store.models import AcmeAccount, AcmeOrder, Certificate, KeyProof, Request
 from tests.harness.acme_client import AcmeClient, Reply, b64, make_csr, public, sign
 from tests.integration.acme_support import AcmeWorld, client, credential, registered, tampered

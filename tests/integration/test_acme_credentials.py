@@ -8,11 +8,11 @@ from functools import partial
 import pytest
 from django.db import transaction
 
-from certdesk.domain.acme_credentials import Limits
+from certdesk.domain.acme.credentials import Limits
 from certdesk.domain.actors import Actor, OrgRole, RaRole
 from certdesk.domain.errors import InvalidInput, StateConflict
-from certdesk.domain.requests import OrganisationId
-from certdesk.services.acme_credentials import (
+from certdesk.domain.issuing.states import OrganisationId
+from certdesk.services.acme.credentials import (
     change_credential,
     hmac_key,
     reveal_key,

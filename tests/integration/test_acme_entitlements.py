@@ -7,13 +7,13 @@ from datetime import timedelta
 import pytest
 import time_machine
 
-from certdesk.domain.evidence import Method
-from certdesk.domain.requests import Status
-from certdesk.services import runtime
-from certdesk.services.decisions import reject_request
-from certdesk.services.organisations import Evidence, rename_organisation
-from certdesk.services.requests import withdraw_request
-from certdesk.services.validation import refresh_waiting, wake_waiting
+from certdesk.domain.issuing.states import Status
+from certdesk.domain.validation.evidence import Method
+from certdesk.services.people.organisations import Evidence, rename_organisation
+from certdesk.services.requests.asking import withdraw_request
+from certdesk.services.requests.decisions import reject_request
+from certdesk.services.system import runtime
+from certdesk.services.validation.by_email import refresh_waiting, wake_waiting
 from certdesk.store.models import AcmeAccount, AcmeOrder, Certificate, Issuance, Request
 from certdesk.store.selectors.requests import get_request
 from tests.harness.acme_client import AcmeClient, make_csr, names_in

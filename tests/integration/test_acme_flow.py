@@ -6,8 +6,8 @@ from datetime import timedelta
 import pytest
 from cryptography import x509
 
-from certdesk.domain.evidence import Method
-from certdesk.domain.requests import Status
+from certdesk.domain.issuing.states import Status
+from certdesk.domain.validation.evidence import Method
 from certdesk.store.models import (
     AcmeAuthorization,
     AcmeOrder,

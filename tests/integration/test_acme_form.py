@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 
-from certdesk.domain.jws import decoded
-from certdesk.domain.renewal import renewal_identifier
+from certdesk.domain.acme.jws import decoded
+from certdesk.domain.acme.renewal import renewal_identifier
 from certdesk.store.models import AcmeAccount, Certificate
 from tests.harness.acme_client import JOSE, AcmeClient, Key, b64, make_csr, new_key, public, sign
 from tests.integration.acme_support import AcmeWorld, client

@@ -7,8 +7,10 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from certdesk.domain.requests import OrganisationId
-from certdesk.services import acme_accounts, acme_orders, revocation
+from certdesk.domain.issuing.states import OrganisationId
+from certdesk.services.acme import accounts as acme_accounts
+from certdesk.services.acme import orders as acme_orders
+from certdesk.services.revocation import revoke as revocation
 from certdesk.store.models import AcmeAccount, AcmeAuthorization, BlockedKey, Revocation
 from certdesk.store.selectors.facts import lock_organisation
 from tests.harness.acme_client import AcmeClient, Reply, b64, make_csr, new_key, sign

@@ -11,12 +11,12 @@ from certdesk.dcv.base import Network
 from certdesk.dcv.conformance import ScriptedResolver
 from certdesk.dcv.fetch import FetchConfig, SafeFetcher
 from certdesk.dcv.http import AcmeHttpValidator
-from certdesk.domain.acme_credentials import Limits
-from certdesk.domain.evidence import Method
-from certdesk.domain.policy_file import read_policy
-from certdesk.domain.requests import Status
-from certdesk.services.organisations import Evidence
-from certdesk.services.requests import preview_request
+from certdesk.domain.acme.credentials import Limits
+from certdesk.domain.issuing.states import Status
+from certdesk.domain.policy.file import read_policy
+from certdesk.domain.validation.evidence import Method
+from certdesk.services.people.organisations import Evidence
+from certdesk.services.requests.asking import preview_request
 from certdesk.store.models import AcmeAuthorization, CaaCheck, Domain, Request, ValidationRecord
 from tests.harness.acme_client import AcmeClient, addresses_in, make_csr, names_in
 from tests.harness.challenge_web import ChallengeWeb

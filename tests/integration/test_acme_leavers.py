@@ -9,18 +9,18 @@ from datetime import timedelta
 import pytest
 from django.urls import reverse
 
-from certdesk.domain.acme_credentials import Limits
+from certdesk.domain.acme.credentials import Limits
 from certdesk.domain.actors import SYSTEM, Actor, OrgRole
-from certdesk.domain.certificates import Refused
 from certdesk.domain.errors import BackendRefused, NotAuthorized
-from certdesk.domain.evidence import Method
-from certdesk.services.acme_credentials import CredentialKey, create_credential, reveal_key, rotate_credential
-from certdesk.services.confirm import submit_another
-from certdesk.services.decisions import reject_request
-from certdesk.services.membership import disable_member, hand_over
-from certdesk.services.organisations import Evidence
-from certdesk.services.people import disable_account
-from certdesk.services.recovery import retry_request
+from certdesk.domain.issuing.certificates import Refused
+from certdesk.domain.validation.evidence import Method
+from certdesk.services.acme.credentials import CredentialKey, create_credential, reveal_key, rotate_credential
+from certdesk.services.people.accounts import disable_account
+from certdesk.services.people.membership import disable_member, hand_over
+from certdesk.services.people.organisations import Evidence
+from certdesk.services.requests.confirm import submit_another
+from certdesk.services.requests.decisions import reject_request
+from certdesk.services.requests.recovery import retry_request
 from certdesk.store.models import Request, ValidationRecord
 from certdesk.store.selectors.acme import CredentialRow, credentials_seen_by, get_credential, hands_on
 from certdesk.store.selectors.requests import Filters, get_request, list_requests

@@ -6,10 +6,10 @@ import pytest
 from django.urls import reverse
 from django.utils import timezone
 
+from certdesk.domain.acme.orders import OrderStatus
 from certdesk.domain.actors import OrgRole, RaRole
 from certdesk.domain.errors import StateConflict
-from certdesk.domain.orders import OrderStatus
-from certdesk.services.acme_credentials import end_account
+from certdesk.services.acme.credentials import end_account
 from certdesk.store.models import AcmeAccount, AuditEvent, EabCredential, Membership, RenewalAdvice
 from certdesk.store.selectors.acme import AccountStatus, find_accounts, find_credentials, get_account
 from certdesk.store.selectors.acme_orders import list_orders

@@ -12,20 +12,21 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from certdesk.acme.orders import _look  # the look as the background takes it
 from certdesk.backends.base import Backend
 from certdesk.dcv.base import Problem
+from certdesk.domain.acme.orders import CHALLENGE_TYPES
 from certdesk.domain.actors import RaRole
-from certdesk.domain.certificates import Accepted, Intent, Refused
-from certdesk.domain.csr import read_csr
-from certdesk.domain.evidence import Method
-from certdesk.domain.orders import CHALLENGE_TYPES
+from certdesk.domain.csr.csr import read_csr
+from certdesk.domain.issuing.certificates import Accepted, Intent, Refused
+from certdesk.domain.validation.evidence import Method
 from certdesk.jobs.worker import Worker
-from certdesk.services import acme_finalize, acme_validation
-from certdesk.services.acme_accounts import account_by_id
-from certdesk.services.acme_credentials import reveal_key
-from certdesk.services.acme_nonces import clear_nonces
-from certdesk.services.acme_orders import clear_orders
-from certdesk.services.ended_validations import end_validation
-from certdesk.services.intents import prepared
-from certdesk.services.keys import block_key
+from certdesk.services.acme import challenges as acme_validation
+from certdesk.services.acme import finalize as acme_finalize
+from certdesk.services.acme.accounts import account_by_id
+from certdesk.services.acme.credentials import reveal_key
+from certdesk.services.acme.nonces import clear_nonces
+from certdesk.services.acme.orders import clear_orders
+from certdesk.services.issuance.intents import prepared
+from certdesk.services.revocation.blocked_keys import block_key
+from certdesk.services.validation.ended import end_validation
 from certdesk.store.models import (
     AcmeAccount,
     AcmeAuthorization,

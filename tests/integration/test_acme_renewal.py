@@ -9,10 +9,10 @@ from cryptography import x509
 
 from certdesk.acme import problems
 from certdesk.domain import errors
-from certdesk.domain.acme_problems import STATUS, ProblemType
+from certdesk.domain.acme.problems import STATUS, ProblemType
 from certdesk.domain.actors import RaRole
 from certdesk.domain.errors import InvalidInput
-from certdesk.services.acme_renewal import Matching, advise_renewal, withdraw_advice
+from certdesk.services.acme.renewal import Matching, advise_renewal, withdraw_advice
 from certdesk.store.models import AcmeOrder, Certificate
 from tests.harness.acme_client import AcmeClient, b64, make_csr
 from tests.integration.support import actor, audit_problems

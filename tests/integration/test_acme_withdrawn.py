@@ -6,16 +6,17 @@ from datetime import timedelta
 import pytest
 
 from certdesk.dcv.base import Outcome, Validated
-from certdesk.domain.acme_credentials import Limits
-from certdesk.domain.acme_problems import AcmeRefused
-from certdesk.domain.evidence import Method
-from certdesk.domain.identifiers import parse_dns_name
-from certdesk.domain.jws import encoded, key_authorization
-from certdesk.services import acme_orders, acme_validation
-from certdesk.services.acme_accounts import account_by_id
-from certdesk.services.acme_credentials import change_credential, end_account, revoke_credential
-from certdesk.services.acme_orders import challenge_token
-from certdesk.services.organisations import disable_organisation
+from certdesk.domain.acme.credentials import Limits
+from certdesk.domain.acme.jws import encoded, key_authorization
+from certdesk.domain.acme.problems import AcmeRefused
+from certdesk.domain.names.identifiers import parse_dns_name
+from certdesk.domain.validation.evidence import Method
+from certdesk.services.acme import challenges as acme_validation
+from certdesk.services.acme import orders as acme_orders
+from certdesk.services.acme.accounts import account_by_id
+from certdesk.services.acme.credentials import change_credential, end_account, revoke_credential
+from certdesk.services.acme.orders import challenge_token
+from certdesk.services.people.organisations import disable_organisation
 from certdesk.store.models import (
     AcmeAccount,
     AcmeAuthorization,

@@ -10,7 +10,7 @@ from django.http import HttpResponse
 from django.urls import reverse
 
 from certdesk.domain.actors import RaRole
-from certdesk.domain.certificates import Accepted, Refused
+from certdesk.domain.issuing.certificates import Accepted, Refused
 from certdesk.store.models import AuditEvent, Certificate, Issuance, Request, RequestEvent
 from tests.integration import support
 from tests.integration.support import Browser, ScriptedCa, World, actor, csr, signed_in, submit

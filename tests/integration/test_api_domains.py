@@ -8,11 +8,11 @@ from django.core import mail
 from django.utils import timezone
 
 from certdesk.dcv.email_challenge import normalised_code
-from certdesk.domain.certificates import Refused
 from certdesk.domain.errors import NotFound
-from certdesk.domain.evidence import METHODS, Method
-from certdesk.domain.requests import RequestId, Status
-from certdesk.services.validation import confirm_by_email
+from certdesk.domain.issuing.certificates import Refused
+from certdesk.domain.issuing.states import RequestId, Status
+from certdesk.domain.validation.evidence import METHODS, Method
+from certdesk.services.validation.by_email import confirm_by_email
 from certdesk.store.models import AuditEvent, Domain, EmailChallenge, MethodChallenge, ValidationRecord
 from tests.integration import support
 from tests.integration.api_calls import Callers, body

@@ -14,9 +14,9 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db.models import F
 
 from certdesk.api.request_schemas import DecisionOut
-from certdesk.domain.certificates import Accepted
-from certdesk.services.decisions import Shown
-from certdesk.services.requests import withdraw_request
+from certdesk.domain.issuing.certificates import Accepted
+from certdesk.services.requests.asking import withdraw_request
+from certdesk.services.requests.decisions import Shown
 from certdesk.store.models import Approval, Certificate, Domain, Organisation, Request, ValidationRecord
 from tests.integration import support
 from tests.integration.api_calls import ROOT, Caller, Callers, Reply, body

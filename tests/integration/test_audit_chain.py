@@ -8,9 +8,9 @@ from django.db import connection
 from certdesk.domain.actors import SYSTEM
 from certdesk.domain.audit import GENESIS
 from certdesk.domain.errors import InvariantViolated
-from certdesk.services.decisions import reject_request
-from certdesk.services.organisations import Evidence
-from certdesk.services.requests import withdraw_request
+from certdesk.services.people.organisations import Evidence
+from certdesk.services.requests.asking import withdraw_request
+from certdesk.services.requests.decisions import reject_request
 from certdesk.store import audit
 from certdesk.store.db import write_transaction
 from certdesk.store.models import AuditEvent

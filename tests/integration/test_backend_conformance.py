@@ -15,7 +15,7 @@ from certdesk.backends.conformance import (
     server_intent,
 )
 from certdesk.backends.embedded import EmbeddedBackend, EmbeddedConfig, create_authority
-from certdesk.domain.certificates import Intent
+from certdesk.domain.issuing.certificates import Intent
 
 
 @pytest.fixture

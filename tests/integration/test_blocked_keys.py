@@ -11,14 +11,14 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from django.db import IntegrityError
 
 from certdesk.domain.actors import Actor
-from certdesk.domain.csr import PrivateKeyPasted, read_csr
+from certdesk.domain.csr.csr import PrivateKeyPasted, read_csr
 from certdesk.domain.errors import BadCsr, InvalidInput, StateConflict
 from certdesk.domain.findings import Verdict
-from certdesk.domain.revocation import RevocationReason
-from certdesk.services.confirm import submit_request
-from certdesk.services.keys import block_by_hand, block_key, unblock_key
-from certdesk.services.requests import preview_request
-from certdesk.services.revocation import HoldsAccount, HoldsKey, revoke_by_proof, revoke_certificate
+from certdesk.domain.issuing.revocation import RevocationReason
+from certdesk.services.requests.asking import preview_request
+from certdesk.services.requests.confirm import submit_request
+from certdesk.services.revocation.blocked_keys import block_by_hand, block_key, unblock_key
+from certdesk.services.revocation.revoke import HoldsAccount, HoldsKey, revoke_by_proof, revoke_certificate
 from certdesk.store.models import AcmeAccount, AuditEvent, BlockedKey, Certificate, KeyProof
 from certdesk.store.selectors.keys import list_blocked
 from tests.harness.acme_client import AcmeClient

@@ -16,17 +16,18 @@ from certdesk.dcv.caa import CaaChecked, check_caa
 from certdesk.dcv.conformance import ScriptedResolver
 from certdesk.dcv.resolver import Answer
 from certdesk.dcv.resolver import Status as DnsStatus
-from certdesk.domain.caa import Question
 from certdesk.domain.errors import PolicyRefused
 from certdesk.domain.findings import Check
-from certdesk.domain.policy_file import read_policy
-from certdesk.domain.requests import RequestId, Status, Work
+from certdesk.domain.issuing.states import RequestId, Status, Work
+from certdesk.domain.policy.file import read_policy
+from certdesk.domain.validation.caa import Question
 from certdesk.jobs.worker import Worker
-from certdesk.services import caa, runtime
-from certdesk.services.alerts import Awaited, alert_overdue, mail_officers
-from certdesk.services.decisions import judge_now
-from certdesk.services.requests import preview_request
-from certdesk.services.runtime import CaaSettings
+from certdesk.services.issuance import caa
+from certdesk.services.mail.alerts import Awaited, alert_overdue, mail_officers
+from certdesk.services.requests.asking import preview_request
+from certdesk.services.requests.decisions import judge_now
+from certdesk.services.system import runtime
+from certdesk.services.system.runtime import CaaSettings
 from certdesk.store.models import AcmeOrder, CaaCheck, Domain, Issuance, Request
 from certdesk.store.selectors.caa import caa_of_domain, caa_of_request, stored_answers
 from certdesk.store.selectors.requests import get_request

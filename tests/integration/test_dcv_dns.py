@@ -24,9 +24,9 @@ from certdesk.dcv.resolver import (
     Status,
     servers_of_this_host,
 )
-from certdesk.domain.caa import Code, Question
 from certdesk.domain.errors import Misconfigured
-from certdesk.domain.evidence import Method
+from certdesk.domain.validation.caa import Code, Question
+from certdesk.domain.validation.evidence import Method
 from tests.harness.dns_world import ACCOUNT, CNAME_TARGET, ISSUER, KEY_AUTHORIZATION, LAME, SILENT, TOKEN
 from tests.harness.nameserver import NameServers
 from tests.harness.ports import free_port

@@ -20,10 +20,10 @@ from pytest_django import Settings
 
 from certdesk.domain.actors import Actor, RaRole
 from certdesk.domain.errors import InvalidInput, NotFound, RateLimited, StateConflict
-from certdesk.domain.requests import OrganisationId, Status, Work
+from certdesk.domain.issuing.states import OrganisationId, Status, Work
 from certdesk.jobs.worker import Worker
-from certdesk.services import runtime
-from certdesk.services.validation import (
+from certdesk.services.system import runtime
+from certdesk.services.validation.by_email import (
     MailNotSent,
     cancel_challenge,
     confirm_by_email,

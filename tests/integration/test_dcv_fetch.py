@@ -19,7 +19,7 @@ from certdesk.dcv.fetch import FetchConfig, Fetched, NotFetched, SafeFetcher
 from certdesk.dcv.http import AcmeHttpValidator, HttpFileValidator, acme_url
 from certdesk.dcv.resolver import Answer, Status
 from certdesk.dcv.tls_alpn import TlsAlpnValidator
-from certdesk.domain.evidence import Method
+from certdesk.domain.validation.evidence import Method
 from tests.harness.acme_certificates import acme_certificate
 from tests.harness.hostile_http import HostileHttp, hostile_tls
 from tests.harness.ports import free_port

@@ -35,9 +35,9 @@ from certdesk.dcv.mpic.coordinator import (
 from certdesk.dcv.mpic.server import PerspectiveApp
 from certdesk.dcv.registry import load_validators
 from certdesk.dcv.resolver import Status
-from certdesk.domain.caa import Code, Question
-from certdesk.domain.corroboration import Quorum, public_quorum
-from certdesk.domain.evidence import Method
+from certdesk.domain.validation.caa import Code, Question
+from certdesk.domain.validation.corroboration import Quorum, public_quorum
+from certdesk.domain.validation.evidence import Method
 from tests.harness.acme_certificates import acme_certificate
 from tests.harness.nameserver import NameServers
 from tests.harness.perspective import Application, running_perspective, serving

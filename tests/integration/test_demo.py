@@ -10,8 +10,8 @@ from django.conf import settings
 from django.core.mail import EmailMessage, get_connection
 
 from certdesk.domain.actors import Action, can
-from certdesk.services.demo import prepare_demo
-from certdesk.services.tokens import bearer
+from certdesk.services.people.tokens import bearer
+from certdesk.services.system.demo import prepare_demo
 from tests.integration.support import NOW, actor, organisation, signed_in
 
 pytestmark = pytest.mark.django_db(transaction=True)

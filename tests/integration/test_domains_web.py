@@ -11,10 +11,10 @@ from django.urls import reverse
 from django.utils import timezone
 
 from certdesk.domain.actors import OrgRole, RaRole
-from certdesk.domain.evidence import METHODS, Method
-from certdesk.domain.requests import OrganisationId, Status
-from certdesk.services.persistent import watch_due
-from certdesk.services.validation import add_domain
+from certdesk.domain.issuing.states import OrganisationId, Status
+from certdesk.domain.validation.evidence import METHODS, Method
+from certdesk.services.validation.by_email import add_domain
+from certdesk.services.validation.persistent import watch_due
 from certdesk.store.keyset import Page
 from certdesk.store.models import (
     AuditEvent,

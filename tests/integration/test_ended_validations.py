@@ -9,14 +9,14 @@ from django.urls import reverse
 from django.utils import timezone
 
 from certdesk.domain.errors import InvalidInput, NotAuthorized, StateConflict
-from certdesk.domain.evidence import Method
-from certdesk.domain.requests import Status
+from certdesk.domain.issuing.states import Status
+from certdesk.domain.validation.evidence import Method
 from certdesk.jobs.worker import Worker
-from certdesk.services.ended_validations import MAX_REASON, end_validation
-from certdesk.services.organisations import disable_organisation
-from certdesk.services.persistent import watch_due, watch_record
-from certdesk.services.reminders import Audience, mail_lapsing, remind_lapsing
-from certdesk.services.validation_methods import start_challenge
+from certdesk.services.people.organisations import disable_organisation
+from certdesk.services.validation.by_publication import start_challenge
+from certdesk.services.validation.ended import MAX_REASON, end_validation
+from certdesk.services.validation.persistent import watch_due, watch_record
+from certdesk.services.validation.reminders import Audience, mail_lapsing, remind_lapsing
 from certdesk.store.models import (
     AuditEvent,
     CaValidation,

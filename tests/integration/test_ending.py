@@ -5,8 +5,8 @@ from django.core import mail
 from django.core.mail import EmailMessage
 from django.urls import reverse
 
-from certdesk.services.requests import end_request
-from certdesk.services.revocation import mail_revocation
+from certdesk.services.requests.asking import end_request
+from certdesk.services.revocation.revoke import mail_revocation
 from certdesk.store.models import Certificate, Request
 from tests.harness.acme_client import AcmeClient, make_csr
 from tests.integration.acme_support import AcmeWorld

@@ -7,10 +7,10 @@ from functools import partial
 import pytest
 
 from certdesk.backends.embedded import EmbeddedBackend
-from certdesk.domain.certificates import Absent, Accepted, Intent, Issued, Refused
 from certdesk.domain.errors import BackendRefused, CertdeskError, OutcomeUnknown, Unavailable
-from certdesk.domain.requests import IssuanceId, Work
-from certdesk.services import issuance
+from certdesk.domain.issuing.certificates import Absent, Accepted, Intent, Issued, Refused
+from certdesk.domain.issuing.states import IssuanceId, Work
+from certdesk.services.issuance import engine as issuance
 from certdesk.store.models import Certificate, Issuance
 from tests.integration.engine import CHANNELS, ORDERS, STANDING, Story, watching
 from tests.integration.support import Clock, ScriptedCa, backend, signed

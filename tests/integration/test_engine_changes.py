@@ -11,15 +11,15 @@ import pytest
 from certdesk.dcv.caa import check_caa
 from certdesk.dcv.conformance import faulty
 from certdesk.dcv.resolver import Status as DnsStatus
-from certdesk.domain.csr import read_csr
+from certdesk.domain.csr.csr import read_csr
 from certdesk.domain.errors import PolicyRefused, Unavailable
-from certdesk.domain.policy_file import read_policy
-from certdesk.domain.requests import State, Status, Work
-from certdesk.services import runtime
-from certdesk.services.decisions import reject_request
-from certdesk.services.organisations import Evidence
-from certdesk.services.requests import create_request
-from certdesk.services.runtime import CaaSettings
+from certdesk.domain.issuing.states import State, Status, Work
+from certdesk.domain.policy.file import read_policy
+from certdesk.services.people.organisations import Evidence
+from certdesk.services.requests.asking import create_request
+from certdesk.services.requests.decisions import reject_request
+from certdesk.services.system import runtime
+from certdesk.services.system.runtime import CaaSettings
 from certdesk.store.models import (
     AuditEvent,
     BlockedKey,

@@ -4,11 +4,11 @@ from datetime import timedelta
 
 import pytest
 
-from certdesk.domain.csr import read_csr
+from certdesk.domain.csr.csr import read_csr
 from certdesk.domain.errors import NotFound
-from certdesk.domain.profiles import profile
-from certdesk.domain.requests import OrganisationId
-from certdesk.services.preflight import Subject, judged
+from certdesk.domain.issuing.profiles import profile
+from certdesk.domain.issuing.states import OrganisationId
+from certdesk.services.requests.preflight import Subject, judged
 from certdesk.store.models import BlockedKey, Organisation, ValidationRecord
 from certdesk.store.selectors.facts import organisation_facts, organisation_row
 from tests.integration.support import NOW, World, csr, organisation, validated

@@ -12,28 +12,34 @@ from django.utils import timezone
 from django_tasks.base import TaskResultStatus
 from django_tasks_db.models import DBTaskResult
 
-from certdesk.domain.acme_credentials import Limits
+from certdesk.domain.acme.credentials import Limits
 from certdesk.domain.actors import Actor, OrgRole, RaRole, Scope, Side, Token
-from certdesk.domain.certificates import Refused
 from certdesk.domain.errors import NotAuthorized, NotFound
-from certdesk.domain.evidence import Method
-from certdesk.domain.revocation import RevocationReason
-from certdesk.services import acme_credentials, membership, organisations
-from certdesk.services.confirm import submit_another
-from certdesk.services.decisions import reject_request
-from certdesk.services.ended_validations import end_validation
-from certdesk.services.keys import block_by_hand, unblock_key
-from certdesk.services.operations import retry_job
-from certdesk.services.organisations import Evidence
-from certdesk.services.people import disable_account, enable_account, issue_new_password, reset_second_factor
-from certdesk.services.persistent import stop_watching, watch_record
-from certdesk.services.recovery import poll_now, retry_request
-from certdesk.services.requests import end_request, withdraw_request
-from certdesk.services.revocation import revoke_certificate
-from certdesk.services.settings import change_settings
-from certdesk.services.tokens import create_token, revoke_token
-from certdesk.services.validation import add_domain, ask_by_email, cancel_challenge
-from certdesk.services.validation_methods import cancel_method_challenge, start_challenge
+from certdesk.domain.issuing.certificates import Refused
+from certdesk.domain.issuing.revocation import RevocationReason
+from certdesk.domain.validation.evidence import Method
+from certdesk.services.acme import credentials as acme_credentials
+from certdesk.services.people import membership, organisations
+from certdesk.services.people.accounts import (
+    disable_account,
+    enable_account,
+    issue_new_password,
+    reset_second_factor,
+)
+from certdesk.services.people.organisations import Evidence
+from certdesk.services.people.tokens import create_token, revoke_token
+from certdesk.services.requests.asking import end_request, withdraw_request
+from certdesk.services.requests.confirm import submit_another
+from certdesk.services.requests.decisions import reject_request
+from certdesk.services.requests.recovery import poll_now, retry_request
+from certdesk.services.revocation.blocked_keys import block_by_hand, unblock_key
+from certdesk.services.revocation.revoke import revoke_certificate
+from certdesk.services.system.operations import retry_job
+from certdesk.services.system.settings import change_settings
+from certdesk.services.validation.by_email import add_domain, ask_by_email, cancel_challenge
+from certdesk.services.validation.by_publication import cancel_method_challenge, start_challenge
+from certdesk.services.validation.ended import end_validation
+from certdesk.services.validation.persistent import stop_watching, watch_record
 from certdesk.store.models import (
     AcmeAccount,
     ApiToken,

@@ -18,11 +18,11 @@ from django.db.models import Model
 from django.test import Client
 
 from certdesk.domain.actors import RaRole
-from certdesk.domain.evidence import Method
-from certdesk.domain.revocation import RevocationReason
+from certdesk.domain.issuing.revocation import RevocationReason
+from certdesk.domain.validation.evidence import Method
 from certdesk.jobs.worker import Worker
-from certdesk.services.requests import preview_request
-from certdesk.services.revocation import revoke_certificate
+from certdesk.services.requests.asking import preview_request
+from certdesk.services.revocation.revoke import revoke_certificate
 from certdesk.store.models import (
     AcmeAuthorization,
     AcmeOrder,

@@ -12,10 +12,10 @@ from django.test import Client
 from django.urls import reverse
 
 from certdesk.conf.config import SERVER_SOFTWARE
-from certdesk.domain.csr import read_csr
-from certdesk.domain.downloads import FORMS
+from certdesk.domain.csr.csr import read_csr
 from certdesk.domain.findings import Verdict
-from certdesk.services import runtime
+from certdesk.domain.issuing.downloads import FORMS
+from certdesk.services.system import runtime
 from certdesk.web.help import contents
 from certdesk.web.help.documents import document
 from certdesk.web.help.markdown import render, render_answer

@@ -7,7 +7,7 @@ from django.test import Client
 from django.urls import reverse
 
 from certdesk.domain.errors import InvalidInput, NotFound, StateConflict
-from certdesk.services import help as faq
+from certdesk.services.system import faq
 from certdesk.store.models import AuditEvent
 from certdesk.store.models.versions import FaqVersion
 from tests.integration.support import NOW, World, signed_in

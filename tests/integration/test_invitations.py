@@ -15,10 +15,15 @@ from django.utils import timezone
 from certdesk.domain.actors import Actor, OrgRole, RaRole
 from certdesk.domain.errors import NotFound
 from certdesk.jobs.worker import Worker
-from certdesk.services import runtime
-from certdesk.services.account_mail import INVITED_FOR, invitation_token, invited_person
-from certdesk.services.membership import add_existing_member, add_member, disable_member
-from certdesk.services.people import accept_invitation, disable_account, enable_account, issue_new_password
+from certdesk.services.mail.account import INVITED_FOR, invitation_token, invited_person
+from certdesk.services.people.accounts import (
+    accept_invitation,
+    disable_account,
+    enable_account,
+    issue_new_password,
+)
+from certdesk.services.people.membership import add_existing_member, add_member, disable_member
+from certdesk.services.system import runtime
 from certdesk.store.models import ApiToken, AuditEvent, User
 from certdesk.store.selectors.people import actor_for_token, actor_for_user
 from tests.integration.accounts import add_app, give, is_signed_in, sign_in, user_of

@@ -10,13 +10,14 @@ from django.utils import timezone
 
 from certdesk.backends.embedded import EmbeddedBackend
 from certdesk.domain.actors import SYSTEM, RaRole
-from certdesk.domain.certificates import Absent, Intent
 from certdesk.domain.errors import OutcomeUnknown, Unavailable
-from certdesk.domain.lint import Finding, Severity
-from certdesk.domain.requests import Work
+from certdesk.domain.issuing.certificates import Absent, Intent
+from certdesk.domain.issuing.lint import Finding, Severity
+from certdesk.domain.issuing.states import Work
 from certdesk.jobs.worker import Worker
-from certdesk.services import lint_again, runtime
-from certdesk.services.settings import change_settings
+from certdesk.services.issuance import lint_again
+from certdesk.services.system import runtime
+from certdesk.services.system.settings import change_settings
 from certdesk.store.models import AcmeOrder, AuditEvent, Certificate, Request
 from tests.harness.acme_client import make_csr
 from tests.integration.engine import CHANNELS, NAME, ORDERS, Story, watching

@@ -8,13 +8,14 @@ import pytest
 from django.core import mail
 from django.core.mail import EmailMessage
 
-from certdesk.domain.requests import Status
+from certdesk.domain.issuing.states import Status
 from certdesk.domain.settings import changed
-from certdesk.services import letters, runtime
-from certdesk.services.account_mail import Occasion, mail_account, mail_reset
-from certdesk.services.alerts import Awaited, mail_officers
-from certdesk.services.decisions import reject_request
-from certdesk.services.reminders import Audience, mail_lapsing
+from certdesk.services.mail import compose as letters
+from certdesk.services.mail.account import Occasion, mail_account, mail_reset
+from certdesk.services.mail.alerts import Awaited, mail_officers
+from certdesk.services.requests.decisions import reject_request
+from certdesk.services.system import runtime
+from certdesk.services.validation.reminders import Audience, mail_lapsing
 from certdesk.store.models import Domain, Request, RequestEvent, User
 from certdesk.store.transitions import NOTIFIED
 from tests.integration.support import NOW, World, ask_mailbox, configured, manager, notify, submit, world

@@ -9,11 +9,11 @@ from django.core import mail
 from django.core.mail import EmailMessage
 from django.test import override_settings
 
-from certdesk.domain.requests import Status
-from certdesk.services import runtime
-from certdesk.services.decisions import reject_request
-from certdesk.services.organisations import Evidence
-from certdesk.services.requests import create_request
+from certdesk.domain.issuing.states import Status
+from certdesk.services.people.organisations import Evidence
+from certdesk.services.requests.asking import create_request
+from certdesk.services.requests.decisions import reject_request
+from certdesk.services.system import runtime
 from certdesk.store.models import RequestEvent, User
 from certdesk.store.transitions import NOTIFIED
 from tests.integration.support import (

@@ -9,17 +9,17 @@ from django.db import IntegrityError, transaction
 
 from certdesk.domain.actors import Actor, OrgRole
 from certdesk.domain.errors import CertdeskError, InvalidInput, NotFound, RejectedIdentifier, StateConflict
-from certdesk.domain.requests import OrganisationId
-from certdesk.services import runtime
-from certdesk.services.membership import add_member, disable_member
-from certdesk.services.organisations import (
+from certdesk.domain.issuing.states import OrganisationId
+from certdesk.services.people.membership import add_member, disable_member
+from certdesk.services.people.organisations import (
     Evidence,
     create_organisation,
     issued_password,
     validate_domain,
     vet_organisation,
 )
-from certdesk.services.tokens import create_token, revoke_token
+from certdesk.services.people.tokens import create_token, revoke_token
+from certdesk.services.system import runtime
 from certdesk.store.models import ApiToken, AuditEvent, Domain, Organisation, User, ValidationRecord
 from certdesk.store.selectors.people import actor_for_token, actor_for_user
 from tests.integration.support import NOW, World, manager, organisation

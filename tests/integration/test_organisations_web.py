@@ -14,16 +14,16 @@ from django_tasks.base import TaskResultStatus
 from django_tasks_db.models import DBTaskResult
 
 from certdesk.domain.actors import OrgRole, RaRole
-from certdesk.domain.certificates import Accepted, Refused
-from certdesk.domain.corroboration import Quorum, Shortfall
-from certdesk.domain.requests import Status
-from certdesk.services import runtime
-from certdesk.services.organisations import (
+from certdesk.domain.issuing.certificates import Accepted, Refused
+from certdesk.domain.issuing.states import Status
+from certdesk.domain.validation.corroboration import Quorum, Shortfall
+from certdesk.services.people.organisations import (
     create_organisation,
     disable_organisation,
     rename_organisation,
     vet_organisation,
 )
+from certdesk.services.system import runtime
 from certdesk.store.jobs import enqueue
 from certdesk.store.models import AuditEvent, Issuance, Membership, Organisation, User
 from certdesk.store.selectors.organisations import organisation_history

@@ -16,8 +16,9 @@ from pytest_django import Settings
 from certdesk.domain.actors import RaRole
 from certdesk.domain.errors import InvalidInput, NotAuthorized, NotFound, StateConflict
 from certdesk.jobs.worker import Worker
-from certdesk.services import people, runtime
-from certdesk.services.tokens import create_token
+from certdesk.services.people import accounts as people
+from certdesk.services.people.tokens import create_token
+from certdesk.services.system import runtime
 from certdesk.store.models import ApiToken, AuditEvent, Membership, User
 from certdesk.store.selectors.people import actor_for_token, actor_for_user
 from certdesk.web.access import BEFORE_CHANGE, is_public

@@ -10,9 +10,9 @@ from django.urls import reverse
 
 from certdesk.domain.actors import Action, Actor, OrgRole, RaRole, can
 from certdesk.domain.errors import InvalidInput, NotAuthorized, NotFound, StateConflict
-from certdesk.domain.requests import Status
-from certdesk.services.confirm import submit_request
-from certdesk.services.membership import (
+from certdesk.domain.issuing.states import Status
+from certdesk.services.mail.notices import recipients
+from certdesk.services.people.membership import (
     add_existing_member,
     add_member,
     change_role,
@@ -20,9 +20,13 @@ from certdesk.services.membership import (
     enable_member,
     hand_over,
 )
-from certdesk.services.notices import recipients
-from certdesk.services.organisations import disable_organisation, enable_organisation, rename_organisation
-from certdesk.services.tokens import create_token
+from certdesk.services.people.organisations import (
+    disable_organisation,
+    enable_organisation,
+    rename_organisation,
+)
+from certdesk.services.people.tokens import create_token
+from certdesk.services.requests.confirm import submit_request
 from certdesk.store.models import AuditEvent, Membership, Organisation, Request, RequestEvent, User
 from certdesk.store.selectors.people import actor_for_token, actor_for_user
 from certdesk.store.selectors.requests import Filters, list_requests

@@ -8,11 +8,14 @@ from django.core import mail
 from certdesk.dcv.base import Problem
 from certdesk.domain.actors import RaRole
 from certdesk.domain.errors import NotAuthorized, NotFound, RateLimited, StateConflict
-from certdesk.domain.evidence import Method
-from certdesk.domain.requests import Status
+from certdesk.domain.issuing.states import Status
+from certdesk.domain.validation.evidence import Method
 from certdesk.jobs.worker import Worker
-from certdesk.services import runtime
-from certdesk.services.persistent import (
+from certdesk.services.system import runtime
+from certdesk.services.system.runtime import Persistence
+from certdesk.services.validation.by_email import add_domain
+from certdesk.services.validation.by_publication import PAUSE, Found, NotFoundYet
+from certdesk.services.validation.persistent import (
     GIVE_UP_AFTER,
     account_uri,
     check_record_now,
@@ -21,10 +24,7 @@ from certdesk.services.persistent import (
     watch_due,
     watch_record,
 )
-from certdesk.services.reminders import remind_lapsing
-from certdesk.services.runtime import Persistence
-from certdesk.services.validation import add_domain
-from certdesk.services.validation_methods import PAUSE, Found, NotFoundYet
+from certdesk.services.validation.reminders import remind_lapsing
 from certdesk.store.models import AuditEvent, PersistentRecord, ValidationAttempt, ValidationRecord
 from tests.integration.proving import SERVFAIL, Outside
 from tests.integration.support import (

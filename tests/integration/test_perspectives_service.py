@@ -22,11 +22,11 @@ from certdesk.dcv.registry import load_validators
 from certdesk.dcv.resolver import Answer
 from certdesk.domain.actors import RaRole
 from certdesk.domain.errors import Misconfigured
-from certdesk.domain.evidence import Method
-from certdesk.domain.policy_file import read_policy
-from certdesk.domain.requests import Status
-from certdesk.services.perspectives import mail_perspectives, shortfall, warn_operators
-from certdesk.services.runtime import CaaSettings
+from certdesk.domain.issuing.states import Status
+from certdesk.domain.policy.file import read_policy
+from certdesk.domain.validation.evidence import Method
+from certdesk.services.system.runtime import CaaSettings
+from certdesk.services.validation.perspectives import mail_perspectives, shortfall, warn_operators
 from certdesk.store.models import CaaCheck, Request, ValidationRecord
 from tests.harness.acme_client import AcmeClient
 from tests.harness.perspective import Application, serving

@@ -10,10 +10,10 @@ from click.testing import CliRunner, Result
 from certdesk.cli import policy as commands
 from certdesk.domain.actors import RaRole
 from certdesk.domain.errors import InvalidInput, Misconfigured
-from certdesk.domain.policy_file import RULE_NAMES, read_policy
-from certdesk.services import runtime
-from certdesk.services.requests import create_request
-from certdesk.services.settings import change_settings
+from certdesk.domain.policy.file import RULE_NAMES, read_policy
+from certdesk.services.requests.asking import create_request
+from certdesk.services.system import runtime
+from certdesk.services.system.settings import change_settings
 from certdesk.store.models import Request
 from tests.integration.support import NOW, actor, configured, submission, validated, world
 

@@ -14,19 +14,20 @@ from django.test.utils import CaptureQueriesContext
 from certdesk.backends.embedded.backend import EmbeddedBackend
 from certdesk.conf.apps import configured_settings, load_policy, refuse_unknown_cas
 from certdesk.conf.config import load_config
-from certdesk.domain import lint_shapes
-from certdesk.domain.csr import read_csr
+from certdesk.domain.csr.csr import read_csr
 from certdesk.domain.errors import BackendRefused, Misconfigured, PolicyRefused
 from certdesk.domain.findings import Verdict
-from certdesk.domain.lint import Finding, Severity
-from certdesk.domain.policy import Outcome
-from certdesk.domain.policy_file import read_policy
-from certdesk.domain.requests import Status
-from certdesk.services import preflight, runtime
-from certdesk.services.decisions import waiting_csr
-from certdesk.services.known_keys import FRESH_FOR, KnownKeysFolder
-from certdesk.services.requests import Preview, create_request, preview_request
-from certdesk.services.runtime import CaaSettings
+from certdesk.domain.issuing import lint_shapes
+from certdesk.domain.issuing.lint import Finding, Severity
+from certdesk.domain.issuing.states import Status
+from certdesk.domain.policy.decide import Outcome
+from certdesk.domain.policy.file import read_policy
+from certdesk.services.requests import preflight
+from certdesk.services.requests.asking import Preview, create_request, preview_request
+from certdesk.services.requests.decisions import waiting_csr
+from certdesk.services.revocation.known_keys import FRESH_FOR, KnownKeysFolder
+from certdesk.services.system import runtime
+from certdesk.services.system.runtime import CaaSettings
 from certdesk.store.models import Approval, Certificate, Request
 from certdesk.store.selectors.facts import organisation_row
 from certdesk.store.sql import facts_now

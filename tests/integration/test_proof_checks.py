@@ -8,12 +8,10 @@ from django.test.utils import CaptureQueriesContext
 
 from certdesk.dcv.base import Outcome
 from certdesk.domain.actors import SYSTEM
-from certdesk.domain.evidence import Method
-from certdesk.services import validation_methods
-from certdesk.services.proof_checks import record_outcomes
-from certdesk.services.publications import DnsRecord
-from certdesk.services.validation import add_domain
-from certdesk.services.validation_methods import (
+from certdesk.domain.validation.evidence import Method
+from certdesk.services.validation import by_publication as validation_methods
+from certdesk.services.validation.by_email import add_domain
+from certdesk.services.validation.by_publication import (
     LEASE,
     cancel_method_challenge,
     challenge_of,
@@ -21,6 +19,8 @@ from certdesk.services.validation_methods import (
     start_challenge,
     what_to_publish,
 )
+from certdesk.services.validation.proof_checks import record_outcomes
+from certdesk.services.validation.publications import DnsRecord
 from certdesk.store.models import (
     AuditEvent,
     ChallengeOutcome,

@@ -6,11 +6,11 @@ import pytest
 from django.core import mail
 
 from certdesk.domain.actors import OrgRole
-from certdesk.domain.evidence import Method
+from certdesk.domain.validation.evidence import Method
 from certdesk.jobs.worker import Worker
-from certdesk.services.proof_warnings import SUNSET_STEPS, sunset_step, warn_ahead
-from certdesk.services.validation import add_domain
-from certdesk.services.validation_methods import cancel_method_challenge, check_due, start_challenge
+from certdesk.services.validation.by_email import add_domain
+from certdesk.services.validation.by_publication import cancel_method_challenge, check_due, start_challenge
+from certdesk.services.validation.proof_warnings import SUNSET_STEPS, sunset_step, warn_ahead
 from certdesk.store.models import AuditEvent, Domain, Organisation, ValidationRecord
 from tests.integration.proving import SERVFAIL, Outside
 from tests.integration.support import NOW, Clock, World, actor, audit_problems, organisation, together

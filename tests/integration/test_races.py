@@ -11,13 +11,13 @@ import pytest
 
 from certdesk.domain.actors import Actor, OrgRole, RaRole
 from certdesk.domain.errors import CertdeskError, IdempotencyMismatch, NotAuthorized, StateConflict
-from certdesk.domain.requests import State, Status, Work
-from certdesk.services import issuance
-from certdesk.services.confirm import submit_request
-from certdesk.services.decisions import approve_request, judge_now, reject_request
-from certdesk.services.membership import disable_member
-from certdesk.services.organisations import Evidence
-from certdesk.services.requests import Created, Submission, withdraw_request
+from certdesk.domain.issuing.states import State, Status, Work
+from certdesk.services.issuance import engine as issuance
+from certdesk.services.people.membership import disable_member
+from certdesk.services.people.organisations import Evidence
+from certdesk.services.requests.asking import Created, Submission, withdraw_request
+from certdesk.services.requests.confirm import submit_request
+from certdesk.services.requests.decisions import approve_request, judge_now, reject_request
 from certdesk.store.models import (
     Approval,
     AuditEvent,

@@ -6,8 +6,7 @@ from datetime import timedelta
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from certdesk.domain.certificates import Accepted, Refused, certificate_facts
-from certdesk.domain.csr import read_csr
+from certdesk.domain.csr.csr import read_csr
 from certdesk.domain.errors import (
     BackendRefused,
     IdempotencyMismatch,
@@ -15,12 +14,13 @@ from certdesk.domain.errors import (
     PolicyRefused,
     StateConflict,
 )
-from certdesk.domain.requests import State, Status
+from certdesk.domain.issuing.certificates import Accepted, Refused, certificate_facts
+from certdesk.domain.issuing.states import State, Status
 from certdesk.jobs.worker import Worker
-from certdesk.services import issuance
-from certdesk.services.confirm import submit_another
-from certdesk.services.intents import record_again
-from certdesk.services.requests import Created
+from certdesk.services.issuance import engine as issuance
+from certdesk.services.issuance.intents import record_again
+from certdesk.services.requests.asking import Created
+from certdesk.services.requests.confirm import submit_another
 from certdesk.store.models import (
     AuditEvent,
     BlockedKey,

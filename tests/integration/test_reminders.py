@@ -11,8 +11,8 @@ from certdesk.domain.errors import InvalidInput
 from certdesk.domain.settings import changed
 from certdesk.jobs import worker
 from certdesk.jobs.worker import Worker
-from certdesk.services import runtime
-from certdesk.services.reminders import REMINDED, remind_lapsing, step_of
+from certdesk.services.system import runtime
+from certdesk.services.validation.reminders import REMINDED, remind_lapsing, step_of
 from certdesk.store.models import AuditEvent, Domain, User, ValidationRecord
 from tests.integration.support import (
     NOW,

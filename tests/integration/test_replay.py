@@ -11,12 +11,12 @@ from django.test.utils import CaptureQueriesContext
 
 from certdesk.domain.actors import SYSTEM
 from certdesk.domain.errors import NotFound
-from certdesk.domain.policy_file import read_policy
-from certdesk.services import replay as service
-from certdesk.services import runtime
-from certdesk.services.replay import Difference, Tally
-from certdesk.services.requests import create_request
-from certdesk.services.runtime import CaaSettings
+from certdesk.domain.policy.file import read_policy
+from certdesk.services.requests import replay as service
+from certdesk.services.requests.asking import create_request
+from certdesk.services.requests.replay import Difference, Tally
+from certdesk.services.system import runtime
+from certdesk.services.system.runtime import CaaSettings
 from certdesk.store.models import AuditEvent, Organisation, Request, RequestEvent
 from tests.integration.support import (
     NOW,

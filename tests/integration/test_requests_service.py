@@ -21,19 +21,19 @@ from certdesk.domain.errors import (
     Refused,
     StateConflict,
 )
-from certdesk.domain.policy import Outcome
-from certdesk.domain.requests import Status
-from certdesk.services import runtime
-from certdesk.services.confirm import submit_request
-from certdesk.services.decisions import approve_request, judge_now, reject_request
-from certdesk.services.organisations import Evidence
-from certdesk.services.requests import (
+from certdesk.domain.issuing.states import Status
+from certdesk.domain.policy.decide import Outcome
+from certdesk.services.people.organisations import Evidence
+from certdesk.services.requests.asking import (
     DOUBLE_SUBMISSION,
     Submission,
     create_request,
     preview_request,
     withdraw_request,
 )
+from certdesk.services.requests.confirm import submit_request
+from certdesk.services.requests.decisions import approve_request, judge_now, reject_request
+from certdesk.services.system import runtime
 from certdesk.store.models import (
     Approval,
     AuditEvent,

@@ -26,14 +26,14 @@ from certdesk.domain.errors import (
     StateConflict,
     Unavailable,
 )
-from certdesk.domain.requests import RequestId
-from certdesk.domain.revocation import CertificateStatus, RevocationReason
+from certdesk.domain.issuing.revocation import CertificateStatus, RevocationReason
+from certdesk.domain.issuing.states import RequestId
 from certdesk.jobs.worker import Worker
-from certdesk.services import revocation
-from certdesk.services.confirm import submit_request
-from certdesk.services.crl import KEPT_FOR, VALID_FOR, current_crl
-from certdesk.services.requests import end_request
-from certdesk.services.revocation import (
+from certdesk.services.requests.asking import end_request
+from certdesk.services.requests.confirm import submit_request
+from certdesk.services.revocation import revoke as revocation
+from certdesk.services.revocation.crl import KEPT_FOR, VALID_FOR, current_crl
+from certdesk.services.revocation.revoke import (
     HoldsAccount,
     HoldsKey,
     Progress,
@@ -572,7 +572,7 @@ def test_the_ca_s_answer_and_a_change_of_the_request_at_once_are_both_recorded(w
 
 def test_only_the_table_of_states_writes_to_a_request_s_history() -> None:
     """Every line moves the request's version on by compare-and-swap, so that no reader's ETag survives it."""
-    service = Path(revocation.__file__).parents[1]
+    service = Path(revocation.__file__).parents[2]
     writers = {
         path.relative_to(service).as_posix()
         for path in service.rglob("*.py")

@@ -20,8 +20,8 @@ from pytest_django import DjangoDbBlocker
 
 from certdesk.acme.application import HEADERS as ACME_HEADERS
 from certdesk.acme.urls import VIEWS as ACME_VIEWS
-from certdesk.domain.requests import Status
-from certdesk.services import runtime
+from certdesk.domain.issuing.states import Status
+from certdesk.services.system import runtime
 from certdesk.store.models import EmailChallenge
 from certdesk.web.access import is_public
 from certdesk.web.account import middleware

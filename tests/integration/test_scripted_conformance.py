@@ -10,8 +10,8 @@ from certdesk.backends.base import Backend, Finds
 from certdesk.backends.conformance import BackendConformance, BackendFactory, MakeIntent, server_intent
 from certdesk.backends.registry import load_backends
 from certdesk.backends.scripted import Behaviour, Rule, ScriptedBackend, ScriptedConfig
-from certdesk.domain.certificates import Intent
 from certdesk.domain.errors import Misconfigured
+from certdesk.domain.issuing.certificates import Intent
 
 
 @pytest.fixture

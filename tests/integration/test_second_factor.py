@@ -15,9 +15,9 @@ from pytest_django import Settings
 from certdesk.conf.config import load_config
 from certdesk.domain.actors import RaRole
 from certdesk.domain.errors import InvariantViolated, NotAuthorized
-from certdesk.services import people
-from certdesk.services.second_factor import opened, sealed
-from certdesk.services.tokens import create_token
+from certdesk.services.people import accounts as people
+from certdesk.services.people.second_factor import opened, sealed
+from certdesk.services.people.tokens import create_token
 from certdesk.store.models import AuditEvent, User
 from tests.integration.accounts import (
     CHANGE,
@@ -183,7 +183,9 @@ def test_without_an_audit_row_no_factor_changes(here: World, monkeypatch: pytest
     waiting = str(bob.get(APP).context["form"].secret)
     alice.raise_request_exception = False
     before = list(Authenticator.objects.order_by("pk").values_list("pk", "type", "data"))
-    monkeypatch.setattr("certdesk.services.people.audit.record", Mock(side_effect=InvariantViolated("full")))
+    monkeypatch.setattr(
+        "certdesk.services.people.accounts.audit.record", Mock(side_effect=InvariantViolated("full"))
+    )
     reauthenticate(alice)
     for path in (
         "/accounts/2fa/recovery-codes/generate/",

@@ -209,7 +209,7 @@ def test_a_key_that_meets_a_fault_of_ours_is_in_no_report(
     def broken(upload: bytes, **_: object) -> None:
         raise RuntimeError(f"{len(upload)} bytes")
 
-    monkeypatch.setattr("certdesk.services.requests.read_csr", broken)
+    monkeypatch.setattr("certdesk.services.requests.asking.read_csr", broken)
     page = alice.post(reverse("requests-preview"), {**ASKED, "csr_text": PEM.decode()})
     reply = people.alice.upload("/requests", PEM)
     assert (page.status_code, reply.status) == (500, 500)

@@ -11,7 +11,7 @@ from django.test.utils import CaptureQueriesContext
 
 from certdesk.domain.actors import Actor, RaRole
 from certdesk.domain.errors import InvalidInput, NotFound, OutcomeUnknown
-from certdesk.domain.requests import OrganisationId, RequestId, Status
+from certdesk.domain.issuing.states import OrganisationId, RequestId, Status
 from certdesk.store.keyset import Page
 from certdesk.store.models import Organisation, Request, User, ValidationRecord
 from certdesk.store.selectors import requests as requests_selector

@@ -11,7 +11,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from certdesk.domain.actors import RaRole
-from certdesk.services.sessions import browser_name
+from certdesk.services.people.sessions import browser_name
 from certdesk.store.models import AuditEvent
 from certdesk.web.account.middleware import SEEN
 from tests.integration.accounts import give, is_signed_in, sign_in

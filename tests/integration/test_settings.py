@@ -11,11 +11,11 @@ from django.urls import reverse
 
 from certdesk.domain.actors import Actor, RaRole
 from certdesk.domain.errors import CertdeskError, NotAuthorized, NotFound, StateConflict
-from certdesk.domain.requests import Status
-from certdesk.services import runtime
-from certdesk.services.decisions import reject_request
-from certdesk.services.letters import letter
-from certdesk.services.settings import change_settings, default_settings, reset_setting
+from certdesk.domain.issuing.states import Status
+from certdesk.services.mail.compose import letter
+from certdesk.services.requests.decisions import reject_request
+from certdesk.services.system import runtime
+from certdesk.services.system.settings import change_settings, default_settings, reset_setting
 from certdesk.store.db import write_transaction
 from certdesk.store.models import AuditEvent, RequestEvent, SettingsVersion
 from certdesk.store.selectors.settings import latest_settings, settings_history

@@ -12,7 +12,7 @@ from django.core.cache import cache
 from django.test import Client
 from django.utils.http import int_to_base36
 
-from certdesk.services import people
+from certdesk.services.people import accounts as people
 from tests.integration.accounts import CHOSEN, OLD, give, is_signed_in, sign_in, user_of
 from tests.integration.support import NOW, World
 

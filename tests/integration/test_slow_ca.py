@@ -17,13 +17,13 @@ from certdesk.conf import apps
 from certdesk.conf.apps import make_runtime
 from certdesk.conf.config import load_config
 from certdesk.domain.actors import RaRole
-from certdesk.domain.certificates import Intent, Outcome
 from certdesk.domain.errors import Misconfigured, NotAuthorized, StateConflict
-from certdesk.domain.requests import RequestId, Status, Work, status_text
+from certdesk.domain.issuing.certificates import Intent, Outcome
+from certdesk.domain.issuing.states import RequestId, Status, Work, status_text
 from certdesk.jobs.worker import Worker
-from certdesk.services.alerts import alert_overdue
-from certdesk.services.issuance import RETRY_MOST
-from certdesk.services.recovery import poll_now, retry_request
+from certdesk.services.issuance.engine import RETRY_MOST
+from certdesk.services.mail.alerts import alert_overdue
+from certdesk.services.requests.recovery import poll_now, retry_request
 from certdesk.store.models import AuditEvent, Issuance, Organisation, RequestEvent, ValidationRecord
 from certdesk.store.selectors.requests import RequestDetail, get_request
 from certdesk.store.selectors.waiting import usual_issuing_time, waiting_for_ca

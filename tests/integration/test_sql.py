@@ -10,7 +10,7 @@ from django.test.utils import CaptureQueriesContext
 
 from certdesk.acme import orders as room
 from certdesk.domain.errors import NotFound
-from certdesk.domain.evidence import Method
+from certdesk.domain.validation.evidence import Method
 from certdesk.store.db import write_transaction
 from certdesk.store.driver import put
 from certdesk.store.models import (

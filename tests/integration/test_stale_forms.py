@@ -9,15 +9,15 @@ from django.urls import reverse
 from django.utils import timezone
 
 from certdesk.domain.actors import RaRole
-from certdesk.domain.certificates import Refused
-from certdesk.domain.requests import Status
-from certdesk.domain.revocation import RevocationReason
-from certdesk.services import runtime
-from certdesk.services.decisions import reject_request
-from certdesk.services.organisations import Evidence
-from certdesk.services.recovery import retry_request
-from certdesk.services.requests import end_request
-from certdesk.services.revocation import revoke_certificate
+from certdesk.domain.issuing.certificates import Refused
+from certdesk.domain.issuing.revocation import RevocationReason
+from certdesk.domain.issuing.states import Status
+from certdesk.services.people.organisations import Evidence
+from certdesk.services.requests.asking import end_request
+from certdesk.services.requests.decisions import reject_request
+from certdesk.services.requests.recovery import retry_request
+from certdesk.services.revocation.revoke import revoke_certificate
+from certdesk.services.system import runtime
 from certdesk.store.models import Certificate, FaqVersion, Organisation
 from certdesk.store.selectors.settings import latest_settings
 from tests.integration import support

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import pytest
 from django.db import connection
 
-from certdesk.services import runtime
-from certdesk.services.requests import preview_request
+from certdesk.services.requests.asking import preview_request
+from certdesk.services.system import runtime
 from tests.integration.support import NOW, World, signed_in, submission, submit
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -4,12 +4,12 @@ import pytest
 
 from certdesk.domain.actors import Actor
 from certdesk.domain.errors import CertdeskError, InvalidInput, NotAuthorized, PolicyRefused, StateConflict
-from certdesk.domain.requests import State, Status
-from certdesk.domain.revocation import RevocationReason as Why
-from certdesk.services.another import create_another
-from certdesk.services.decisions import reject_request
-from certdesk.services.requests import end_request
-from certdesk.services.revocation import revoke_certificate
+from certdesk.domain.issuing.revocation import RevocationReason as Why
+from certdesk.domain.issuing.states import State, Status
+from certdesk.services.requests.another import create_another
+from certdesk.services.requests.asking import end_request
+from certdesk.services.requests.decisions import reject_request
+from certdesk.services.revocation.revoke import revoke_certificate
 from certdesk.store.models import AuditEvent, Certificate, Request, Revocation, StoppedName
 from tests.harness.acme_client import make_csr
 from tests.integration.acme_support import acme_world

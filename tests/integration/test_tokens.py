@@ -10,9 +10,10 @@ from pytest_django import Settings
 
 from certdesk.domain.actors import Action, Actor, OrgRole, RaRole, Scope, can
 from certdesk.domain.errors import InvalidInput, NotAuthorized
-from certdesk.domain.requests import OrganisationId
-from certdesk.services import membership, organisations, people
-from certdesk.services.tokens import bearer, create_token, list_scopes, revoke_token
+from certdesk.domain.issuing.states import OrganisationId
+from certdesk.services.people import accounts as people
+from certdesk.services.people import membership, organisations
+from certdesk.services.people.tokens import bearer, create_token, list_scopes, revoke_token
 from certdesk.store.models import ApiToken, AuditEvent, Membership, User
 from tests.integration.accounts import CHANGE, CHOSEN, OLD, add_app, give, sign_in, user_of
 from tests.integration.support import NOW, World, actor, audit_problems

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from certdesk.domain.actors import SYSTEM
 from certdesk.domain.errors import NotFound, StateConflict
-from certdesk.domain.requests import (
+from certdesk.domain.issuing.states import (
     DONE,
     ISSUANCE_TRANSITIONS,
     NEEDS_NO_CERTIFICATE,
@@ -141,9 +141,9 @@ def test_random_events_never_leave_the_tables_and_never_lose_history(
     for event in events:
         work, about_work = Work(issuance.state), event in {event for _old, event in ISSUANCE_TRANSITIONS}
         if event is Event.ISSUE and state is not State.APPROVED:
-            continue  # what comes then is withheld: `services.issuance` cancels
+            continue  # what comes then is withheld: `services.issuance.engine` cancels
         if event is Event.RETRY and work is not Work.REFUSED:
-            continue  # `services.recovery` sends again what the CA refused, and nothing else
+            continue  # `services.requests.recovery` sends again what the CA refused, and nothing else
         try:
             if about_work:
                 steps = ((event, Step()),)

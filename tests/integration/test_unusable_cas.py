@@ -14,8 +14,8 @@ from certdesk.backends.registry import UnusableBackend
 from certdesk.conf import apps, server
 from certdesk.conf.config import load_config
 from certdesk.domain.errors import Misconfigured, PolicyRefused
-from certdesk.domain.requests import Status
-from certdesk.services.confirm import submit_request
+from certdesk.domain.issuing.states import Status
+from certdesk.services.requests.confirm import submit_request
 from certdesk.store.models import Certificate, Issuance, Request
 from tests.integration import support
 from tests.integration.support import NOW, Clock, World, world

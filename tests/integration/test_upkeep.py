@@ -11,15 +11,17 @@ from django_tasks.base import TaskResultStatus
 from django_tasks_db.models import DBTaskResult
 
 from certdesk.domain.actors import OrgRole, RaRole
-from certdesk.domain.evidence import Method
+from certdesk.domain.validation.evidence import Method
 from certdesk.jobs import worker
 from certdesk.jobs.worker import DEAD_AFTER, HOUSEKEEPING_EVERY, STEPS, Worker
-from certdesk.services import alerts, proof_warnings, reminders, validation_methods
-from certdesk.services.acme_orders import clear_orders
-from certdesk.services.operations import retry_job
-from certdesk.services.persistent import watch_record
-from certdesk.services.validation import add_domain, refresh_waiting
-from certdesk.services.validation_methods import start_challenge
+from certdesk.services.acme.orders import clear_orders
+from certdesk.services.mail import alerts
+from certdesk.services.system.operations import retry_job
+from certdesk.services.validation import by_publication as validation_methods
+from certdesk.services.validation import proof_warnings, reminders
+from certdesk.services.validation.by_email import add_domain, refresh_waiting
+from certdesk.services.validation.by_publication import start_challenge
+from certdesk.services.validation.persistent import watch_record
 from certdesk.store import audit, jobs
 from certdesk.store.apart import apart
 from certdesk.store.models import (

@@ -7,13 +7,12 @@ import pytest
 from pytest_django import Settings
 
 from certdesk.domain.errors import InvalidInput, RateLimited, StateConflict
-from certdesk.domain.evidence import Method
-from certdesk.domain.requests import Status
+from certdesk.domain.issuing.states import Status
+from certdesk.domain.validation.evidence import Method
 from certdesk.jobs.worker import Worker
-from certdesk.services import runtime
-from certdesk.services.publications import DnsRecord, WebFile
-from certdesk.services.validation import add_domain
-from certdesk.services.validation_methods import (
+from certdesk.services.system import runtime
+from certdesk.services.validation.by_email import add_domain
+from certdesk.services.validation.by_publication import (
     PAUSE,
     PUBLISHED,
     Found,
@@ -25,6 +24,7 @@ from certdesk.services.validation_methods import (
     wait_after,
     what_to_publish,
 )
+from certdesk.services.validation.publications import DnsRecord, WebFile
 from certdesk.store.models import (
     AuditEvent,
     ChallengeOutcome,

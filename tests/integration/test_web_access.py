@@ -9,8 +9,8 @@ from django.utils import timezone
 
 from certdesk.domain import errors
 from certdesk.domain.actors import RaRole
-from certdesk.domain.requests import Status
-from certdesk.services.decisions import judge_now
+from certdesk.domain.issuing.states import Status
+from certdesk.services.requests.decisions import judge_now
 from certdesk.web.errors import PAGES, page_of
 from tests.integration.support import World, actor, signed_in, state_of, submit
 

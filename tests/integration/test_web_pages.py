@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import certdesk.web
-from certdesk.domain.requests import Status
+from certdesk.domain.issuing.states import Status
 from certdesk.web.requests.rows import LOOK
 
 WEB = Path(certdesk.web.__file__).parent

@@ -17,7 +17,7 @@ from django.test import Client
 from django.urls import reverse
 
 from certdesk.domain.actors import RaRole
-from certdesk.domain.requests import Status
+from certdesk.domain.issuing.states import Status
 from certdesk.store.models import AuditEvent, Request, RequestEvent
 from certdesk.store.transitions import NOTIFIED
 from certdesk.web.requests.forms import looks_like_path

@@ -10,12 +10,12 @@ from django.utils import timezone
 
 from certdesk.domain.actors import Actor
 from certdesk.domain.errors import InvalidInput
-from certdesk.domain.requests import Status
-from certdesk.domain.revocation import RevocationReason
-from certdesk.services.decisions import approve_request
-from certdesk.services.organisations import Evidence
-from certdesk.services.revocation import revoke_certificate
-from certdesk.services.validation import cancel_challenge, refresh_waiting
+from certdesk.domain.issuing.revocation import RevocationReason
+from certdesk.domain.issuing.states import Status
+from certdesk.services.people.organisations import Evidence
+from certdesk.services.requests.decisions import approve_request
+from certdesk.services.revocation.revoke import revoke_certificate
+from certdesk.services.validation.by_email import cancel_challenge, refresh_waiting
 from certdesk.store.models import AuditEvent, Certificate, EmailChallenge, Organisation, Request
 from tests.integration.api_calls import with_token
 from tests.integration.support import (

@@ -8,18 +8,22 @@ from datetime import timedelta
 import pytest
 from django.utils import timezone
 
-from certdesk.domain.acme_credentials import Limits
+from certdesk.domain.acme.credentials import Limits
 from certdesk.domain.actors import SYSTEM, Actor
-from certdesk.domain.certificates import Absent, Accepted, Intent, Issued
 from certdesk.domain.errors import BackendRefused, OutcomeUnknown, Unavailable
-from certdesk.domain.requests import IssuanceId, RequestId, Status, Work
-from certdesk.services.confirm import submit_another
-from certdesk.services.decisions import reject_request
-from certdesk.services.ended_validations import end_validation
-from certdesk.services.issuance import drive
-from certdesk.services.keys import block_key
-from certdesk.services.organisations import disable_organisation, enable_organisation, rename_organisation
-from certdesk.services.requests import end_request, withdraw_request
+from certdesk.domain.issuing.certificates import Absent, Accepted, Intent, Issued
+from certdesk.domain.issuing.states import IssuanceId, RequestId, Status, Work
+from certdesk.services.issuance.engine import drive
+from certdesk.services.people.organisations import (
+    disable_organisation,
+    enable_organisation,
+    rename_organisation,
+)
+from certdesk.services.requests.asking import end_request, withdraw_request
+from certdesk.services.requests.confirm import submit_another
+from certdesk.services.requests.decisions import reject_request
+from certdesk.services.revocation.blocked_keys import block_key
+from certdesk.services.validation.ended import end_validation
 from certdesk.store.models import (
     AcmeAccount,
     AcmeOrder,

@@ -9,17 +9,17 @@ from django.core import mail
 
 from certdesk.domain.actors import RaRole
 from certdesk.domain.errors import CertdeskError, NotAuthorized, NotFound, StateConflict
-from certdesk.domain.evidence import Method
-from certdesk.services.organisations import disable_organisation, enable_organisation
-from certdesk.services.persistent import check_record_now, watch_due, watch_record
-from certdesk.services.validation import add_domain, confirm_by_email, open_challenge
-from certdesk.services.validation_methods import (
+from certdesk.domain.validation.evidence import Method
+from certdesk.services.people.organisations import disable_organisation, enable_organisation
+from certdesk.services.validation.by_email import add_domain, confirm_by_email, open_challenge
+from certdesk.services.validation.by_publication import (
     NotFoundYet,
     challenge_of,
     check_due,
     check_now,
     start_challenge,
 )
+from certdesk.services.validation.persistent import check_record_now, watch_due, watch_record
 from certdesk.store.models import Membership, MethodChallenge, PersistentRecord, User, ValidationRecord
 from tests.integration.proving import Outside
 from tests.integration.support import NOW, Clock, World, ask_mailbox, validated

@@ -12,10 +12,10 @@ from django_tasks.base import TaskResultStatus
 from django_tasks_db.models import DBTaskResult
 
 from certdesk.domain.errors import Unavailable
-from certdesk.domain.requests import IssuanceId, Status, Work
+from certdesk.domain.issuing.states import IssuanceId, Status, Work
 from certdesk.jobs import handlers, worker
 from certdesk.jobs.worker import DEAD_AFTER, GIVE_UP_AFTER, KEEP_FINISHED, Worker, backoff, recover_dead
-from certdesk.services import issuance
+from certdesk.services.issuance import engine as issuance
 from certdesk.store import jobs
 from certdesk.store.models import Certificate, Issuance, RequestEvent
 from tests.integration.support import (

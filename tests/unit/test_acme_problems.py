@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import pytest
 
-from certdesk.domain.acme_problems import TYPE_OF_CHECK, ProblemType, problem_of
-from certdesk.domain.check_catalogue import CATALOGUE
+from certdesk.domain.acme.problems import TYPE_OF_CHECK, ProblemType, problem_of
 from certdesk.domain.findings import Check, Verdict
-from certdesk.domain.identifiers import DnsName
-from certdesk.domain.policy import judge
-from certdesk.domain.policy_limits import CaaAnswer
-from certdesk.domain.policy_rules import CaaMode, Handling, Rules
+from certdesk.domain.names.identifiers import DnsName
+from certdesk.domain.policy.catalogue import CATALOGUE
+from certdesk.domain.policy.decide import judge
+from certdesk.domain.policy.in_force import CaaMode, Handling, Rules
+from certdesk.domain.policy.limits import CaaAnswer
 from tests.unit.test_policy import FACTS, NOW, ORGANISATION
 
 

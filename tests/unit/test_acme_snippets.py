@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from certdesk.domain.acme_advice import ADVICE, advice_for, request_in, without_address
-from certdesk.domain.acme_problems import ProblemType
+from certdesk.domain.acme.advice import ADVICE, advice_for, request_in, without_address
+from certdesk.domain.acme.problems import ProblemType
 from certdesk.web.acme.snippets import HIDDEN_KEY, Setup, records_for, snippets
 
 SETUP = Setup(

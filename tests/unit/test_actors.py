@@ -20,7 +20,7 @@ from certdesk.domain.actors import (
     scopes_of,
 )
 from certdesk.domain.errors import MissingScope
-from certdesk.domain.requests import OrganisationId, UserId
+from certdesk.domain.issuing.states import OrganisationId, UserId
 
 OWN, FOREIGN = OrganisationId(1), OrganisationId(2)
 

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certdesk.domain.caa import (
+from certdesk.domain.errors import InvariantViolated
+from certdesk.domain.validation.caa import (
     METHOD_LABELS,
     Code,
     Decision,
@@ -17,9 +18,8 @@ from certdesk.domain.caa import (
     parse_record,
     record_to_add,
 )
-from certdesk.domain.errors import InvariantViolated
-from certdesk.domain.evidence import Method
-from certdesk.domain.issue_value import IssueValue, NotAnIssueValue, parse_issue_value
+from certdesk.domain.validation.evidence import Method
+from certdesk.domain.validation.issue_value import IssueValue, NotAnIssueValue, parse_issue_value
 from tests.vectors.caa_table import ISSUER, TABLE, Row
 
 

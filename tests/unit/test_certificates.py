@@ -19,8 +19,9 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from certdesk.domain.certificates import Intent, Issued, certificate_facts, compare, server_subject
-from certdesk.domain.downloads import (
+from certdesk.domain.findings import Verdict
+from certdesk.domain.issuing.certificates import Intent, Issued, certificate_facts, compare, server_subject
+from certdesk.domain.issuing.downloads import (
     FORMS,
     bundle_zip,
     chain_pem,
@@ -30,7 +31,6 @@ from certdesk.domain.downloads import (
     server_zip,
     to_pem,
 )
-from certdesk.domain.findings import Verdict
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 NAMES = ("www.example.ac.uk", "example.ac.uk")

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certdesk.domain.check_catalogue import CATALOGUE, Origin, explained, stored
-from certdesk.domain.csr import read_csr
+from certdesk.domain.csr.csr import read_csr
 from certdesk.domain.errors import BadCsr, BadKey
 from certdesk.domain.findings import Check, Verdict, as_record
-from certdesk.domain.policy import Facts, decide
-from certdesk.domain.policy_rules import CaaMode, Handling, Rules
+from certdesk.domain.policy.catalogue import CATALOGUE, Origin, explained, stored
+from certdesk.domain.policy.decide import Facts, decide
+from certdesk.domain.policy.in_force import CaaMode, Handling, Rules
 from tests.unit.test_policy import NOW
 from tests.unit.test_policy_limits import ANY_RULES, MORE_FACTS
 

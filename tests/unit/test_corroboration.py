@@ -4,7 +4,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from certdesk.domain.corroboration import (
+from certdesk.domain.errors import InvariantViolated
+from certdesk.domain.validation.corroboration import (
     WARN_AHEAD,
     Quorum,
     Verdict,
@@ -14,7 +15,6 @@ from certdesk.domain.corroboration import (
     count,
     public_quorum,
 )
-from certdesk.domain.errors import InvariantViolated
 
 _PLACES = ("ripe.a", "arin.b", "ripe.c", "apnic.d", "arin.e", "lacnic.f", "afrinic.g")
 

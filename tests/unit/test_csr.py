@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
-from certdesk.domain.check_catalogue import explained
-from certdesk.domain.csr import MAX_NAMES, MAX_UPLOAD, Csr, PrivateKeyPasted, may_hold_secrets, read_csr
+from certdesk.domain.csr.csr import MAX_NAMES, MAX_UPLOAD, Csr, PrivateKeyPasted, may_hold_secrets, read_csr
 from certdesk.domain.errors import BadCsr
 from certdesk.domain.findings import Check, Verdict
+from certdesk.domain.policy.catalogue import explained
 from tests.vectors import forge
 
 VECTORS = Path(__file__).parent.parent / "vectors"

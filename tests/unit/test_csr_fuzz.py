@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from certdesk.domain.csr import MAX_UPLOAD, Csr, read_csr
+from certdesk.domain.csr.csr import MAX_UPLOAD, Csr, read_csr
 from certdesk.domain.errors import BadCsr
 from tests.vectors import forge
 

@@ -34,7 +34,7 @@ from certdesk.dcv.registry import BUILT_IN, load_validators
 from certdesk.dcv.resolver import Answer
 from certdesk.dcv.tls_alpn import TlsAlpnValidator
 from certdesk.domain.errors import Misconfigured
-from certdesk.domain.evidence import Method
+from certdesk.domain.validation.evidence import Method
 from tests.harness.acme_certificates import acme_certificate
 
 VALUE = "k3J9sYw0Vd7nQm2xTz5bLp8cRf1hGa4uEo6iNvKjXsY"

@@ -26,7 +26,7 @@ from certdesk.dcv.persist.validator import PersistValidator
 from certdesk.dcv.resolver import Answer, Status
 from certdesk.dcv.tls_alpn import TlsAlpnValidator, identifier_value
 from certdesk.domain.errors import InvariantViolated
-from certdesk.domain.evidence import Method
+from certdesk.domain.validation.evidence import Method
 from tests.harness.acme_certificates import acme_certificate
 
 VALUE = "k3J9sYw0Vd7nQm2xTz5bLp8cRf1hGa4uEo6iNvKjXsY"

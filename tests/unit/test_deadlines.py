@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certdesk.domain.deadlines import (
+from certdesk.domain.rules import RuleId
+from certdesk.domain.validation.deadlines import (
     EMAIL_METHODS,
     Authority,
     deadlines_of,
@@ -14,8 +15,7 @@ from certdesk.domain.deadlines import (
     private_deadline,
     public_deadline,
 )
-from certdesk.domain.evidence import Method, Validation
-from certdesk.domain.rules import RuleId
+from certdesk.domain.validation.evidence import Method, Validation
 
 DAY = timedelta(days=1)
 SECOND = timedelta(seconds=1)

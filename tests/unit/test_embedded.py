@@ -19,11 +19,11 @@ from certdesk.backends.embedded import EmbeddedBackend, EmbeddedConfig
 from certdesk.backends.embedded import backend as backend_module
 from certdesk.backends.embedded.authority import open_authority
 from certdesk.backends.embedded.encoding import issuer_parts, sign_leaf, sign_recorded
-from certdesk.domain.certificates import Intent, Issued, certificate_facts, compare
-from certdesk.domain.downloads import to_pem
 from certdesk.domain.errors import BackendRefused, InvariantViolated
 from certdesk.domain.findings import Verdict
-from certdesk.domain.lint import EXEMPTIONS, Finding, Severity
+from certdesk.domain.issuing.certificates import Intent, Issued, certificate_facts, compare
+from certdesk.domain.issuing.downloads import to_pem
+from certdesk.domain.issuing.lint import EXEMPTIONS, Finding, Severity
 
 NOW = datetime.now(UTC)
 RSA_KEY = rsa.generate_private_key(65537, 2048).public_key()

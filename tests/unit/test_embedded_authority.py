@@ -17,9 +17,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from certdesk.backends.conformance import server_intent
 from certdesk.backends.embedded import EmbeddedBackend, EmbeddedConfig, create_authority, open_authority
-from certdesk.domain.certificates import Issued, compare
 from certdesk.domain.errors import Misconfigured
 from certdesk.domain.findings import Verdict
+from certdesk.domain.issuing.certificates import Issued, compare
 
 NOW = datetime.now(UTC)
 make = partial(create_authority, may_create=lambda: True)

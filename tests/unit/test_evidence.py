@@ -6,8 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certdesk.domain import evidence
-from certdesk.domain.evidence import METHODS, Method, MethodFacts, Validation, covering, ownership_expiry
+from certdesk.domain.validation import evidence
+from certdesk.domain.validation.evidence import (
+    METHODS,
+    Method,
+    MethodFacts,
+    Validation,
+    covering,
+    ownership_expiry,
+)
 
 NOW = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
 MOMENT = timedelta(microseconds=1)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certdesk.domain.errors import RejectedIdentifier
-from certdesk.domain.identifiers import (
+from certdesk.domain.names.identifiers import (
     authorization_domain_names,
     is_documentation_name,
     is_under,

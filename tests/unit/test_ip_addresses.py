@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certdesk.domain.errors import RejectedIdentifier
-from certdesk.domain.ip_addresses import parse_ip_address
+from certdesk.domain.names.ip_addresses import parse_ip_address
 
 
 @given(st.ip_addresses(v=4))

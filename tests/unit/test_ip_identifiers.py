@@ -12,26 +12,26 @@ from hypothesis import strategies as st
 from certdesk.dcv.email_challenge import mailboxes
 from certdesk.dcv.http import acme_url, file_url
 from certdesk.dcv.tls_alpn.certificate import identifier_value, problem_of
-from certdesk.domain.acme_problems import AcmeRefused, ProblemType
-from certdesk.domain.certificates import general_name
-from certdesk.domain.csr import Csr, read_csr
-from certdesk.domain.csr_names import read_names
-from certdesk.domain.downloads import file_stem
+from certdesk.domain.acme.orders import challenge_types, parse_identifiers
+from certdesk.domain.acme.problems import AcmeRefused, ProblemType
+from certdesk.domain.csr.csr import Csr, read_csr
+from certdesk.domain.csr.names import read_names
 from certdesk.domain.errors import RejectedIdentifier
-from certdesk.domain.evidence import Method, Validation, proving_names
 from certdesk.domain.findings import Verdict
-from certdesk.domain.identifiers import (
+from certdesk.domain.issuing.certificates import general_name
+from certdesk.domain.issuing.downloads import file_stem
+from certdesk.domain.issuing.profiles import PROFILES, allows_ip_addresses
+from certdesk.domain.names.identifiers import (
     authorization_domain_names,
     is_ip_address,
     is_under,
     parse_dns_name,
     registrable_domain,
 )
-from certdesk.domain.ip_addresses import parse_ip_name
-from certdesk.domain.orders import challenge_types, parse_identifiers
-from certdesk.domain.policy_limits import caa_checks
-from certdesk.domain.policy_rules import CaaMode, Rules
-from certdesk.domain.profiles import PROFILES, allows_ip_addresses
+from certdesk.domain.names.ip_addresses import parse_ip_name
+from certdesk.domain.policy.in_force import CaaMode, Rules
+from certdesk.domain.policy.limits import caa_checks
+from certdesk.domain.validation.evidence import Method, Validation, proving_names
 from tests.harness.acme_certificates import acme_certificate
 from tests.harness.acme_client import make_csr
 

@@ -9,10 +9,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certdesk.domain.csr import key_of
+from certdesk.domain.csr.csr import key_of
+from certdesk.domain.csr.keys import check_key, describe_key, key_facts
 from certdesk.domain.errors import BadKey
 from certdesk.domain.findings import Verdict
-from certdesk.domain.keys import check_key, describe_key, key_facts
 from tests.vectors import forge
 
 _P, _Q = forge.prime("test p", 1024), forge.prime("test q", 1024)

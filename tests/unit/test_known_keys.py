@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
+from certdesk.domain.csr.known_keys import NO_LIST, RECORD, KnownKeys, check_known
 from certdesk.domain.findings import Verdict
-from certdesk.domain.known_keys import NO_LIST, RECORD, KnownKeys, check_known
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 TITLES = {1: "debianssl", 2: "published"}

@@ -13,8 +13,8 @@ from pkilint.cabf.serverauth.serverauth_constants import CertificateType
 from pkilint.loader import RFC5280CertificateDocumentLoader
 from pkilint.validation import ValidationFindingSeverity
 
-from certdesk.domain import lint
-from certdesk.domain.lint import EXEMPTIONS, Finding, Severity, blocking, lint_certificate
+from certdesk.domain.issuing import lint
+from certdesk.domain.issuing.lint import EXEMPTIONS, Finding, Severity, blocking, lint_certificate
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 KEY = ec.generate_private_key(ec.SECP256R1())

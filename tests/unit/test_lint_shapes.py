@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from pkilint.document import PDUNode
 from pkilint.validation import Validator
 
-from certdesk.domain import lint, lint_shapes
-from certdesk.domain.lint import blocking, lint_certificate
-from certdesk.domain.lint_shapes import PROVEN_WITH, How, ShapeLint
+from certdesk.domain.issuing import lint, lint_shapes
+from certdesk.domain.issuing.lint import blocking, lint_certificate
+from certdesk.domain.issuing.lint_shapes import PROVEN_WITH, How, ShapeLint
 
 SEQUENCE, SET, OCTETS, BITS, INTEGER, UTF8, PRINTABLE, IA5 = 0x30, 0x31, 0x04, 0x03, 0x02, 0x0C, 0x13, 0x16
 UTC, GENERALIZED, DNS, IP, URI, EMAIL = 0x17, 0x18, 0x82, 0x87, 0x86, 0x81

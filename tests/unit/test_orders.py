@@ -7,11 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certdesk.domain.acme_problems import AcmeRefused, ProblemType
-from certdesk.domain.errors import RejectedIdentifier
-from certdesk.domain.evidence import METHODS, Method
-from certdesk.domain.identifiers import parse_dns_name
-from certdesk.domain.orders import (
+from certdesk.domain.acme.orders import (
     CHALLENGE_TYPES,
     AuthorizationFacts,
     AuthorizationStatus,
@@ -24,6 +20,10 @@ from certdesk.domain.orders import (
     order_status,
     parse_identifiers,
 )
+from certdesk.domain.acme.problems import AcmeRefused, ProblemType
+from certdesk.domain.errors import RejectedIdentifier
+from certdesk.domain.names.identifiers import parse_dns_name
+from certdesk.domain.validation.evidence import METHODS, Method
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)

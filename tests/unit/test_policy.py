@@ -7,11 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certdesk.domain import evidence
-from certdesk.domain.evidence import Method, MethodFacts, Validation
 from certdesk.domain.findings import Check, Verdict
-from certdesk.domain.identifiers import DnsName
-from certdesk.domain.policy import (
+from certdesk.domain.names.identifiers import DnsName
+from certdesk.domain.policy.decide import (
     NOT_VALIDATED,
     Approved,
     Decision,
@@ -25,7 +23,9 @@ from certdesk.domain.policy import (
     obstacles,
     waiver_of,
 )
-from certdesk.domain.policy_rules import CaaMode, Handling, KeyType, Rules
+from certdesk.domain.policy.in_force import CaaMode, Handling, KeyType, Rules
+from certdesk.domain.validation import evidence
+from certdesk.domain.validation.evidence import Method, MethodFacts, Validation
 
 NOW = datetime(2026, 11, 23, 10, 0, tzinfo=UTC)
 RULES = Rules(server_software=("nginx", "Other"))

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certdesk.domain.errors import InvalidInput
-from certdesk.domain.policy_file import NO_FILE, RULE_NAMES, PolicyFile, read_policy
-from certdesk.domain.policy_rules import CaaMode, Handling, KeyType, Rules
+from certdesk.domain.policy.file import NO_FILE, RULE_NAMES, PolicyFile, read_policy
+from certdesk.domain.policy.in_force import CaaMode, Handling, KeyType, Rules
 
 SEED = Rules(server_software=("nginx", "Other"))
 ROOT = Path(__file__).resolve().parents[2]

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from certdesk.domain.csr.keys import KeyFacts
 from certdesk.domain.findings import Verdict
-from certdesk.domain.identifiers import DnsName
-from certdesk.domain.keys import KeyFacts
-from certdesk.domain.policy import Decision, Facts, Outcome, decide
-from certdesk.domain.policy_limits import CaaAnswer, KeyKind, KeyUses
-from certdesk.domain.policy_rules import CaaMode, Handling, KeyType, Rules
+from certdesk.domain.names.identifiers import DnsName
+from certdesk.domain.policy.decide import Decision, Facts, Outcome, decide
+from certdesk.domain.policy.in_force import CaaMode, Handling, KeyType, Rules
+from certdesk.domain.policy.limits import CaaAnswer, KeyKind, KeyUses
 from tests.unit.test_policy import ANY_FACTS, FACTS, NOW, RULES, standing
 
 SEVERITY = {Outcome.AUTO: 0, Outcome.MANUAL: 1, Outcome.REFUSE: 2}

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certdesk.domain.errors import InvalidInput, InvariantViolated
-from certdesk.domain.profiles import BACKDATE, PROFILES, profile, validity
+from certdesk.domain.issuing.profiles import BACKDATE, PROFILES, profile, validity
 
 TLS = profile("tls-server")
 

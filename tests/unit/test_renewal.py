@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certdesk.domain.renewal import Window, renewal_window
+from certdesk.domain.acme.renewal import Window, renewal_window
 
 BEGINS = datetime(2026, 11, 24, tzinfo=UTC)
 SEEDS = [hashlib.sha256(str(number).encode()).digest() for number in range(500)]

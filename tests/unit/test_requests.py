@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certdesk.domain.requests import (
+from certdesk.domain.issuing.states import (
     DONE,
     FINAL,
     ISSUANCE_TRANSITIONS,

@@ -6,8 +6,7 @@ import pytest
 from cryptography import x509
 
 from certdesk.domain.errors import InvalidInput
-from certdesk.domain.requests import RequestId
-from certdesk.domain.revocation import (
+from certdesk.domain.issuing.revocation import (
     CertificateId,
     CertificateStatus,
     RevocationReason,
@@ -15,6 +14,7 @@ from certdesk.domain.revocation import (
     reason_coded,
     statuses,
 )
+from certdesk.domain.issuing.states import RequestId
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 V, X, S, E, R = (

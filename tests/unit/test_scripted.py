@@ -13,9 +13,9 @@ from certdesk.backends.base import Finds, Prepares
 from certdesk.backends.conformance import server_intent
 from certdesk.backends.scripted import DEMO_RULES, Behaviour, Revoking, Rule, ScriptedBackend, ScriptedConfig
 from certdesk.backends.scripted.config import read_config
-from certdesk.domain.certificates import Absent, Accepted, Intent, Issued, Refused, compare
 from certdesk.domain.errors import BackendRefused, Misconfigured, OutcomeUnknown, Unavailable
 from certdesk.domain.findings import Verdict, worst
+from certdesk.domain.issuing.certificates import Absent, Accepted, Intent, Issued, Refused, compare
 
 NOW = datetime.now(UTC)
 Make = Callable[..., ScriptedBackend]

@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
-from certdesk.domain.evidence import METHODS
 from certdesk.domain.rules import RULES, RuleId
+from certdesk.domain.validation.evidence import METHODS
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "validation.md").read_text(encoding="utf-8")
 ROWS = {

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from certdesk.domain.waiting import usual_time, waiting_phrase
+from certdesk.domain.issuing.waiting import usual_time, waiting_phrase
 
 HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
 

@@ -7,8 +7,8 @@ names that are not in it have none. The question's defaults are below.
 from dataclasses import dataclass, field
 from typing import Any
 
-from certdesk.domain.caa import Code
-from certdesk.domain.evidence import Method
+from certdesk.domain.validation.caa import Code
+from certdesk.domain.validation.evidence import Method
 
 ISSUER = "ca.example.net"
 ACCOUNT = "https://ca.example.net/acct/1"

@@ -4,8 +4,7 @@ from typing import Any
 
 from certdesk.acme.edge import Call, SignedBy, signed
 from certdesk.acme.render import Reply, account_answer, address, answer
-from certdesk.domain.acme_problems import AcmeRefused, ProblemType, malformed
-from certdesk.domain.jws import (
+from certdesk.domain.acme.jws import (
     account_key,
     envelope_of,
     flattened_object,
@@ -14,10 +13,11 @@ from certdesk.domain.jws import (
     read_binding,
     verify,
 )
-from certdesk.services import acme_accounts as accounts
-from certdesk.services import runtime
-from certdesk.services.acme_orders import ORDERS_A_PAGE, list_orders, not_there
-from certdesk.services.acme_validation import account_uri
+from certdesk.domain.acme.problems import AcmeRefused, ProblemType, malformed
+from certdesk.services.acme import accounts
+from certdesk.services.acme.challenges import account_uri
+from certdesk.services.acme.orders import ORDERS_A_PAGE, list_orders, not_there
+from certdesk.services.system import runtime
 
 
 @signed(by=SignedBy.KEY)

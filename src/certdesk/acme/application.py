@@ -16,11 +16,11 @@ from certdesk.acme import problems
 from certdesk.acme.edge import Request, not_allowed
 from certdesk.acme.render import Reply, address
 from certdesk.acme.urls import find
-from certdesk.domain.acme_problems import malformed
+from certdesk.domain.acme.problems import malformed
 from certdesk.domain.errors import CertdeskError
 from certdesk.front import METHODS
-from certdesk.services import runtime
-from certdesk.services.acme_nonces import make_nonce
+from certdesk.services.acme.nonces import make_nonce
+from certdesk.services.system import runtime
 
 log = structlog.get_logger()
 

@@ -4,8 +4,8 @@ from django.utils import timezone
 
 from certdesk.acme.edge import Call, SignedBy, signed
 from certdesk.acme.render import Reply, address
-from certdesk.domain.acme_problems import malformed
-from certdesk.services.acme_certificates import chain_pem, revoke_by_account, revoke_by_key
+from certdesk.domain.acme.problems import malformed
+from certdesk.services.acme.certificates import chain_pem, revoke_by_account, revoke_by_key
 
 PEM_CHAIN = "application/pem-certificate-chain"
 

@@ -4,12 +4,12 @@ from django.utils import timezone
 
 from certdesk.acme.edge import Request, not_allowed
 from certdesk.acme.render import Reply, address, answer, timestamp
-from certdesk.domain.profiles import PROFILES
-from certdesk.services import runtime
-from certdesk.services.acme_addresses import account_hash_prefix
-from certdesk.services.acme_nonces import make_nonce
-from certdesk.services.acme_renewal import renewal_info
-from certdesk.services.acme_validation import issuer_names
+from certdesk.domain.issuing.profiles import PROFILES
+from certdesk.services.acme.addresses import account_hash_prefix
+from certdesk.services.acme.challenges import issuer_names
+from certdesk.services.acme.nonces import make_nonce
+from certdesk.services.acme.renewal import renewal_info
+from certdesk.services.system import runtime
 
 #: RFC 9773 4.3: how long a client may rely on what it was told.
 RENEWAL_RETRY_SECONDS = 6 * 3600

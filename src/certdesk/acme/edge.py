@@ -17,9 +17,7 @@ from django.utils import timezone
 
 from certdesk.acme import problems
 from certdesk.acme.render import Reply
-from certdesk.domain.acme_problems import AcmeRefused, ProblemType, malformed
-from certdesk.domain.errors import CertdeskError
-from certdesk.domain.jws import (
+from certdesk.domain.acme.jws import (
     MAX_BODY,
     AccountKey,
     Envelope,
@@ -30,10 +28,12 @@ from certdesk.domain.jws import (
     stored_key,
     verify,
 )
-from certdesk.services import runtime
-from certdesk.services.acme_accounts import account_by_id
-from certdesk.services.acme_nonces import burn_nonce, spend_nonce
-from certdesk.services.acme_orders import note_problem
+from certdesk.domain.acme.problems import AcmeRefused, ProblemType, malformed
+from certdesk.domain.errors import CertdeskError
+from certdesk.services.acme.accounts import account_by_id
+from certdesk.services.acme.nonces import burn_nonce, spend_nonce
+from certdesk.services.acme.orders import note_problem
+from certdesk.services.system import runtime
 from certdesk.store.db import write_transaction
 from certdesk.store.models import AcmeAccount
 

@@ -6,11 +6,12 @@ from certdesk.acme.background import run_for_a_moment
 from certdesk.acme.edge import Call, signed
 from certdesk.acme.problems import answer_of
 from certdesk.acme.render import Reply, authorization_answer, challenge_answer, order_answer
-from certdesk.domain.acme_problems import malformed
-from certdesk.domain.orders import parse_identifiers
-from certdesk.services import acme_finalize, acme_validation
-from certdesk.services import acme_orders as services
-from certdesk.services.acme_renewal import replaced_certificate
+from certdesk.domain.acme.orders import parse_identifiers
+from certdesk.domain.acme.problems import malformed
+from certdesk.services.acme import challenges as acme_validation
+from certdesk.services.acme import finalize as acme_finalize
+from certdesk.services.acme import orders as services
+from certdesk.services.acme.renewal import replaced_certificate
 from certdesk.store.db import write_transaction
 
 

@@ -7,7 +7,7 @@ import structlog
 
 from certdesk.acme.render import Reply, json_bytes
 from certdesk.domain import errors
-from certdesk.domain.acme_problems import AcmeRefused, ProblemType, problem_json
+from certdesk.domain.acme.problems import AcmeRefused, ProblemType, problem_json
 
 log = structlog.get_logger()
 

@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from certdesk.domain.orders import ChallengeStatus, OrderStatus, identifier_type
-from certdesk.services import runtime
-from certdesk.services.acme_accounts import is_valid
-from certdesk.services.acme_orders import AuthorizationView, ChallengeView, OrderView
-from certdesk.services.acme_validation import account_uri, issuer_names
+from certdesk.domain.acme.orders import ChallengeStatus, OrderStatus, identifier_type
+from certdesk.services.acme.accounts import is_valid
+from certdesk.services.acme.challenges import account_uri, issuer_names
+from certdesk.services.acme.orders import AuthorizationView, ChallengeView, OrderView
+from certdesk.services.system import runtime
 from certdesk.store.models import AcmeAccount
 
 JSON = "application/json"

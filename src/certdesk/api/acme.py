@@ -21,10 +21,10 @@ from certdesk.api.inputs import (
     organisation_of,
 )
 from certdesk.api.schemas import ROOT, Moment, Page, ProblemOut, Row, numbered_page
-from certdesk.domain.acme_credentials import MAX_ACCOUNTS, MAX_NAME, Limits
+from certdesk.domain.acme.credentials import MAX_ACCOUNTS, MAX_NAME, Limits
 from certdesk.domain.actors import Actor
-from certdesk.services.acme_addresses import account_url, directory_url
-from certdesk.services.acme_credentials import (
+from certdesk.services.acme.addresses import account_url, directory_url
+from certdesk.services.acme.credentials import (
     CredentialKey,
     change_credential,
     create_credential,

@@ -8,8 +8,8 @@ from ninja.security import HttpBearer
 
 from certdesk.domain.actors import Actor
 from certdesk.domain.errors import NotAuthorized
-from certdesk.services.second_factor import refuse_without
-from certdesk.services.tokens import bearer
+from certdesk.services.people.second_factor import refuse_without
+from certdesk.services.people.tokens import bearer
 
 MAX_TOKEN = 200
 

@@ -10,8 +10,8 @@ from pydantic import AwareDatetime, Field, StringConstraints
 from certdesk.api.auth import actor_of
 from certdesk.api.inputs import Body, Hex, Limit, Number, NumberCursor, Slug, Text, organisation_filter
 from certdesk.api.schemas import ListedCertificateOut, Page, ProblemOut, numbered_page
-from certdesk.domain.revocation import RevocationReason
-from certdesk.services.revocation import Progress, revoke_certificate
+from certdesk.domain.issuing.revocation import RevocationReason
+from certdesk.services.revocation.revoke import Progress, revoke_certificate
 from certdesk.store.selectors.certificates import (
     Filters,
     ListedCertificate,

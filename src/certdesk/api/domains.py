@@ -20,10 +20,10 @@ from certdesk.api.publications import PublicationOut, Published
 from certdesk.api.schemas import ROOT, Moment, Page, ProblemOut, Row
 from certdesk.dcv.email_challenge import mailboxes
 from certdesk.domain.actors import Actor
-from certdesk.domain.deadlines import Deadline
 from certdesk.domain.errors import existing
-from certdesk.services.ended_validations import end_validation
-from certdesk.services.validation import add_domain, ask_by_email, cancel_challenge
+from certdesk.domain.validation.deadlines import Deadline
+from certdesk.services.validation.by_email import add_domain, ask_by_email, cancel_challenge
+from certdesk.services.validation.ended import end_validation
 from certdesk.store.selectors.caa import CaaRow, caa_of_domain
 from certdesk.store.selectors.domains import Standing
 from certdesk.store.selectors.organisations import DomainRow, ValidationRow, list_domains, list_organisations

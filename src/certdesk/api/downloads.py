@@ -12,11 +12,11 @@ from certdesk.api.openapi import files
 from certdesk.api.problems import Problem, Unacceptable
 from certdesk.api.schemas import ProblemOut
 from certdesk.domain.actors import Actor
-from certdesk.domain.downloads import FORMS, Form, bundle_zip, file_stem
 from certdesk.domain.errors import NotFound
-from certdesk.domain.requests import FINAL, status_text
-from certdesk.services import runtime
-from certdesk.services.sealing import csr_from_store, is_sealed
+from certdesk.domain.issuing.downloads import FORMS, Form, bundle_zip, file_stem
+from certdesk.domain.issuing.states import FINAL, status_text
+from certdesk.services.system import runtime
+from certdesk.services.system.sealing import csr_from_store, is_sealed
 from certdesk.store.selectors.certificates import IssuedFiles, certificate_files, newest_certificate
 from certdesk.store.selectors.requests import get_request
 

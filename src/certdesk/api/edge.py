@@ -13,7 +13,7 @@ from django.urls import URLPattern
 
 from certdesk.api.problems import BUG, NO_SUCH_ADDRESS, TOO_LARGE, Problem
 from certdesk.domain.actors import Actor
-from certdesk.domain.csr import MAX_UPLOAD
+from certdesk.domain.csr.csr import MAX_UPLOAD
 from certdesk.front import METHODS
 
 log = structlog.get_logger()

@@ -20,9 +20,9 @@ from pydantic_core import from_json
 
 from certdesk.api.problems import NOT_JSON, STALE, UNSUPPORTED, Unacceptable, malformed
 from certdesk.domain.actors import Actor
-from certdesk.domain.csr import MAX_UPLOAD
+from certdesk.domain.csr.csr import MAX_UPLOAD
 from certdesk.domain.errors import BadCsr, InvalidInput
-from certdesk.domain.requests import OrganisationId
+from certdesk.domain.issuing.states import OrganisationId
 from certdesk.store.selectors.organisations import get_organisation
 
 _ENTITY_TAG = re.compile(r'"([0-9]{1,10}(?:[.][0-9]{1,10})?)"')

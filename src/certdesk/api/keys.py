@@ -10,7 +10,7 @@ from pydantic import Field, StringConstraints
 from certdesk.api.auth import actor_of
 from certdesk.api.inputs import Body, Hex, Limit, NumberCursor, Text
 from certdesk.api.schemas import Moment, Page, ProblemOut, Row, numbered_page
-from certdesk.services.keys import block_by_hand, unblock_key
+from certdesk.services.revocation.blocked_keys import block_by_hand, unblock_key
 from certdesk.store.selectors.keys import BlockedRow, blocked_key, list_blocked
 
 router = Router(tags=["keys"])

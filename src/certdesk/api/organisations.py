@@ -12,9 +12,9 @@ from certdesk.api.inputs import Body, ShortText, Text
 from certdesk.api.schemas import ROOT, Moment, Page, ProblemOut, Row
 from certdesk.domain.actors import Action, Actor, OrgRole, can
 from certdesk.domain.errors import NotAuthorized, existing
-from certdesk.domain.identifiers import parse_dns_name
-from certdesk.services.organisations import WAYS, Evidence, validate_domain
-from certdesk.services.people import disable_account, enable_account
+from certdesk.domain.names.identifiers import parse_dns_name
+from certdesk.services.people.accounts import disable_account, enable_account
+from certdesk.services.people.organisations import WAYS, Evidence, validate_domain
 from certdesk.store.selectors.organisations import (
     DomainRow,
     OrganisationRow,

@@ -17,7 +17,7 @@ from ninja.errors import AuthenticationError, HttpError, ValidationError
 
 from certdesk.domain import errors
 from certdesk.domain.findings import Check, as_record
-from certdesk.services.validation import MailNotSent
+from certdesk.services.validation.by_email import MailNotSent
 
 log = structlog.get_logger()
 

@@ -15,10 +15,8 @@ from certdesk.api.auth import actor_of
 from certdesk.api.schemas import ROOT, Moment, Page, ProblemOut, Row
 from certdesk.domain.actors import Actor
 from certdesk.domain.errors import existing
-from certdesk.domain.evidence import Method
-from certdesk.services.persistent import check_record_now, record_of, stop_watching, watch_record
-from certdesk.services.publications import DnsRecord, Publication
-from certdesk.services.validation_methods import (
+from certdesk.domain.validation.evidence import Method
+from certdesk.services.validation.by_publication import (
     Checked,
     Found,
     Open,
@@ -28,6 +26,8 @@ from certdesk.services.validation_methods import (
     own_domain,
     start_challenge,
 )
+from certdesk.services.validation.persistent import check_record_now, record_of, stop_watching, watch_record
+from certdesk.services.validation.publications import DnsRecord, Publication
 from certdesk.store.selectors.validation import get_domain
 
 router = Router(tags=["domains"])

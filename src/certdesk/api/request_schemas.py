@@ -11,14 +11,14 @@ from pydantic import AfterValidator, AliasChoices, BeforeValidator, ConfigDict, 
 from certdesk.api.inputs import Body, CsrBytes, Limit, SearchText, ShortText, Slug, Text, Version
 from certdesk.api.organisations import EvidenceIn
 from certdesk.api.schemas import ROOT, CertificateOut, CheckOut, ListedCertificateOut, Moment, Row
-from certdesk.domain.check_catalogue import stored
 from certdesk.domain.findings import Check
-from certdesk.domain.policy import Outcome
-from certdesk.domain.requests import State, Status, status_text
-from certdesk.domain.revocation import CertificateStatus
-from certdesk.services import runtime
-from certdesk.services.another import open_until
-from certdesk.services.decisions import Judgement
+from certdesk.domain.issuing.revocation import CertificateStatus
+from certdesk.domain.issuing.states import State, Status, status_text
+from certdesk.domain.policy.catalogue import stored
+from certdesk.domain.policy.decide import Outcome
+from certdesk.services.requests.another import open_until
+from certdesk.services.requests.decisions import Judgement
+from certdesk.services.system import runtime
 from certdesk.store.selectors.requests import RequestDetail, RequestRow, Sort
 
 _LISTED = ("", *(status.value for status in Status), State.ENDED.value)

@@ -29,15 +29,15 @@ from certdesk.api.request_schemas import (
 )
 from certdesk.api.schemas import ROOT, Page, ProblemOut, page
 from certdesk.domain.actors import Actor
+from certdesk.domain.csr.keys import describe_key
 from certdesk.domain.errors import InvalidInput, NotAuthorized
-from certdesk.domain.keys import describe_key
-from certdesk.domain.policy import Outcome
-from certdesk.domain.requests import OrganisationId
-from certdesk.services import runtime
-from certdesk.services.confirm import approve_and_issue, submit_another, submit_request
-from certdesk.services.decisions import Judgement, Shown, judge_for_decision, reject_request
-from certdesk.services.recovery import poll_now, retry_request
-from certdesk.services.requests import Submission, end_request, preview_request, withdraw_request
+from certdesk.domain.issuing.states import OrganisationId
+from certdesk.domain.policy.decide import Outcome
+from certdesk.services.requests.asking import Submission, end_request, preview_request, withdraw_request
+from certdesk.services.requests.confirm import approve_and_issue, submit_another, submit_request
+from certdesk.services.requests.decisions import Judgement, Shown, judge_for_decision, reject_request
+from certdesk.services.requests.recovery import poll_now, retry_request
+from certdesk.services.system import runtime
 from certdesk.store.selectors.caa import CaaRow, caa_of_request
 from certdesk.store.selectors.certificates import get_certificate
 from certdesk.store.selectors.organisations import get_organisation, list_organisations

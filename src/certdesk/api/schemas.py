@@ -9,8 +9,8 @@ from ninja import Schema
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
 from certdesk.domain.findings import Verdict
-from certdesk.domain.requests import Status
-from certdesk.domain.revocation import CertificateStatus, RevocationReason
+from certdesk.domain.issuing.revocation import CertificateStatus, RevocationReason
+from certdesk.domain.issuing.states import Status
 from certdesk.store.selectors.certificates import ListedCertificate
 from certdesk.store.selectors.requests import CertificateRow
 

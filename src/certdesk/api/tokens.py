@@ -11,7 +11,7 @@ from certdesk.api.auth import actor_of
 from certdesk.api.inputs import Body, ShortText
 from certdesk.api.schemas import Moment, Page, Row
 from certdesk.domain.actors import Scope
-from certdesk.services.tokens import create_token, revoke_token
+from certdesk.services.people.tokens import create_token, revoke_token
 from certdesk.store.selectors.tokens import TokenRow, get_token, list_tokens
 
 router = Router(tags=["tokens"])

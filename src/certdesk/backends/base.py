@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol, runtime_checkable
 
-from certdesk.domain.certificates import Absent, Intent, Outcome
 from certdesk.domain.findings import Check
+from certdesk.domain.issuing.certificates import Absent, Intent, Outcome
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

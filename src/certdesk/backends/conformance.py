@@ -19,7 +19,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from certdesk.backends.base import Backend, Finds, Prepares, PublishesCrl, RevokedEntry
-from certdesk.domain.certificates import (
+from certdesk.domain.errors import BackendRefused, InvariantViolated
+from certdesk.domain.findings import Verdict, worst
+from certdesk.domain.issuing.certificates import (
     Absent,
     Accepted,
     Intent,
@@ -30,9 +32,7 @@ from certdesk.domain.certificates import (
     compare,
     server_subject,
 )
-from certdesk.domain.errors import BackendRefused, InvariantViolated
-from certdesk.domain.findings import Verdict, worst
-from certdesk.domain.profiles import profile, validity
+from certdesk.domain.issuing.profiles import profile, validity
 
 BackendFactory = Callable[[], Backend]
 

@@ -7,9 +7,9 @@ from types import MappingProxyType
 from typing import Protocol, cast
 
 from certdesk.backends.base import Backend
-from certdesk.domain.certificates import Intent, Outcome
 from certdesk.domain.errors import Misconfigured, Unavailable
 from certdesk.domain.findings import Check, Verdict
+from certdesk.domain.issuing.certificates import Intent, Outcome
 
 GROUP = "certdesk.ca_backends"
 

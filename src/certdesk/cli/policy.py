@@ -15,13 +15,13 @@ import click
 
 from certdesk.domain.actors import SYSTEM
 from certdesk.domain.errors import InvalidInput
-from certdesk.domain.policy_file import RULE_NAMES, read_policy
-from certdesk.domain.policy_rules import Rules
-from certdesk.domain.profiles import PROFILES
+from certdesk.domain.issuing.profiles import PROFILES
+from certdesk.domain.policy.file import RULE_NAMES, read_policy
+from certdesk.domain.policy.in_force import Rules
 
 if TYPE_CHECKING:
-    from certdesk.services.replay import Difference, Tally
-    from certdesk.services.runtime import Runtime
+    from certdesk.services.requests.replay import Difference, Tally
+    from certdesk.services.system.runtime import Runtime
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _MAX_DIGITS = 5
@@ -54,7 +54,7 @@ def show(*, organisation: str, profile: str, as_json: bool) -> None:
     """Print the rules in force, for one organisation and profile or for everybody."""
     _set_up()
     from certdesk.conf.policy import remarks  # noqa: PLC0415 - models can be imported only after set-up
-    from certdesk.services import runtime  # noqa: PLC0415 - as above
+    from certdesk.services.system import runtime  # noqa: PLC0415 - as above
 
     current = runtime.current()
     rules = current.rules_for(organisation=organisation, profile=profile)
@@ -83,8 +83,8 @@ def replay(*, file: Path, since: str, as_json: bool) -> None:
     from django.utils import timezone  # noqa: PLC0415 - models can be imported only after set-up
 
     from certdesk.conf.policy import proposed, remarks  # noqa: PLC0415 - as above
-    from certdesk.services import replay as service  # noqa: PLC0415 - as above
-    from certdesk.services import runtime  # noqa: PLC0415 - as above
+    from certdesk.services.requests import replay as service  # noqa: PLC0415 - as above
+    from certdesk.services.system import runtime  # noqa: PLC0415 - as above
 
     old, new, tally = runtime.current(), proposed(file), service.Tally()
     _talk(remarks(new))

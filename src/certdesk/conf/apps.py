@@ -21,12 +21,19 @@ from certdesk.dcv.base import Network
 from certdesk.dcv.network import SYSTEM, make_network
 from certdesk.dcv.registry import load_validators
 from certdesk.dcv.resolver import Dnssec, servers_of_this_host
+from certdesk.domain.csr.known_keys import NO_LIST
 from certdesk.domain.errors import InvalidInput, Misconfigured
-from certdesk.domain.known_keys import NO_LIST
-from certdesk.domain.policy_file import NO_FILE, PORTAL, PolicyFile, read_policy
+from certdesk.domain.policy.file import NO_FILE, PORTAL, PolicyFile, read_policy
 from certdesk.domain.settings import ServiceSettings, changed
-from certdesk.services.known_keys import KnownKeysFolder
-from certdesk.services.runtime import AcmeSettings, CaaSettings, Persistence, Runtime, configure, look_again
+from certdesk.services.revocation.known_keys import KnownKeysFolder
+from certdesk.services.system.runtime import (
+    AcmeSettings,
+    CaaSettings,
+    Persistence,
+    Runtime,
+    configure,
+    look_again,
+)
 
 
 def configured_network(config: Config) -> Network | None:
@@ -75,8 +82,8 @@ def make_runtime(config: Config) -> Runtime:
     Raises Misconfigured, also for the demo's data outside the demo, and where a CA's files are missing or
     those of another.
     """
-    from certdesk.services import demo  # noqa: PLC0415 - models exist from here on
-    from certdesk.services.crl import nothing_issued, refuse_another_ca  # noqa: PLC0415 - as above
+    from certdesk.services.revocation.crl import nothing_issued, refuse_another_ca  # noqa: PLC0415 - as above
+    from certdesk.services.system import demo  # noqa: PLC0415 - models exist from here on
 
     if not config.demo:
         demo.refuse_demo_data(data=config.data)

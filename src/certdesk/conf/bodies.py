@@ -12,8 +12,8 @@ from certdesk.acme.problems import answer_of
 from certdesk.api import edge
 from certdesk.api.auth import BearerToken
 from certdesk.api.problems import TOO_SLOW
-from certdesk.domain import jws
-from certdesk.domain.acme_problems import malformed
+from certdesk.domain.acme import jws
+from certdesk.domain.acme.problems import malformed
 from certdesk.domain.errors import CertdeskError
 from certdesk.web.middleware import body_limit
 

@@ -17,7 +17,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from certdesk.domain.errors import Misconfigured
-from certdesk.domain.identifiers import url_host
+from certdesk.domain.names.identifiers import url_host
 
 PREFIX = "CERTDESK_"
 #: Variables with the prefix that belong to the client commands or name the files read here.

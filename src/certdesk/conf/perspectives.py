@@ -19,8 +19,9 @@ from certdesk.dcv.mpic.coordinator import (
     PerspectiveAddress,
     corroborated_caa,
 )
-from certdesk.domain.caa import Question
-from certdesk.domain.corroboration import (
+from certdesk.domain.errors import Misconfigured
+from certdesk.domain.validation.caa import Question
+from certdesk.domain.validation.corroboration import (
     WARN_AHEAD,
     Quorum,
     coming_shortfall,
@@ -28,9 +29,8 @@ from certdesk.domain.corroboration import (
     regions_of,
     suffices,
 )
-from certdesk.domain.errors import Misconfigured
-from certdesk.domain.evidence import Method
-from certdesk.services.runtime import AskCaa
+from certdesk.domain.validation.evidence import Method
+from certdesk.services.system.runtime import AskCaa
 
 log = structlog.get_logger()
 

@@ -11,9 +11,9 @@ from django.utils import timezone
 
 from certdesk.conf.apps import configured_settings, read_policy_file, refuse_unknown_cas
 from certdesk.domain.actors import SYSTEM
-from certdesk.domain.policy_file import PORTAL
-from certdesk.services import runtime
-from certdesk.services.runtime import Runtime
+from certdesk.domain.policy.file import PORTAL
+from certdesk.services.system import runtime
+from certdesk.services.system.runtime import Runtime
 from certdesk.store.selectors.operations import unknown_slugs
 from certdesk.store.selectors.settings import latest_settings
 

@@ -96,7 +96,7 @@ def prepare(*, talk: Callable[[str], None]) -> None:
 
     # 3. The demo, or where the service is.
     if config.demo:
-        from certdesk.services import demo  # noqa: PLC0415 - models can be imported only after django.setup()
+        from certdesk.services.system import demo  # noqa: PLC0415 - models can be imported only after django.setup()
 
         path = demo.prepare_demo(data=config.data, now=timezone.now())
         talk(f"\nCertdesk demo at {config.url}\n")
@@ -151,7 +151,7 @@ def make_worker() -> "Worker":
 def add_person(*, username: str, name: str, email: str, role: str) -> str:
     """Adds a person of the RA and returns the issued password. Raises InvalidInput."""
     migrate()
-    from certdesk.services.membership import add_ra_person  # noqa: PLC0415 - models can be imported only after django.setup()
+    from certdesk.services.people.membership import add_ra_person  # noqa: PLC0415 - models can be imported only after django.setup()
 
     issued = add_ra_person(
         actor=SYSTEM, username=username, name=name, email=email, role=RaRole(role), now=timezone.now()
@@ -164,7 +164,8 @@ def _look_at_cas(talk: Callable[[str], None]) -> None:
 
     Raises Misconfigured for CA files that are missing, unreadable or another CA's.
     """
-    from certdesk.services import crl, runtime  # noqa: PLC0415 - as above
+    from certdesk.services.revocation import crl  # noqa: PLC0415 - as above
+    from certdesk.services.system import runtime  # noqa: PLC0415 - as above
 
     for name, backend in runtime.current().backends.items():
         for check in backend.check():

@@ -4,7 +4,7 @@ from urllib.parse import unquote, urlsplit
 
 from certdesk.conf.config import load_config
 from certdesk.domain.errors import Misconfigured
-from certdesk.domain.identifiers import url_host
+from certdesk.domain.names.identifiers import url_host
 
 CERTDESK = load_config()
 
@@ -135,8 +135,8 @@ CACHES = {
 TASKS = {"default": {"BACKEND": "django_tasks_db.DatabaseBackend"}}
 
 AUTHENTICATION_BACKENDS = ["certdesk.web.account.backend.Backend"]
-AUTH_PASSWORD_VALIDATORS = [{"NAME": "certdesk.services.passwords.PasswordRules"}]
-PASSWORD_HASHERS = ["certdesk.services.passwords.NormalisingPasswordHasher"]
+AUTH_PASSWORD_VALIDATORS = [{"NAME": "certdesk.services.people.passwords.PasswordRules"}]
+PASSWORD_HASHERS = ["certdesk.services.people.passwords.NormalisingPasswordHasher"]
 PASSWORD_RESET_TIMEOUT = 3600
 LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "/"

@@ -14,12 +14,12 @@ from django.db import close_old_connections
 from django.urls import get_resolver
 
 from certdesk.conf.log import configure_logging
-from certdesk.domain.csr import read_csr
+from certdesk.domain.csr.csr import read_csr
 from certdesk.domain.errors import BadCsr
-from certdesk.domain.identifiers import parse_dns_name
-from certdesk.domain.lint import lint_certificate
+from certdesk.domain.issuing.lint import lint_certificate
+from certdesk.domain.names.identifiers import parse_dns_name
 from certdesk.front import Front
-from certdesk.services import runtime
+from certdesk.services.system import runtime
 
 _SET_PDEATHSIG = 1  # of prctl(2)
 

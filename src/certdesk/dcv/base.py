@@ -13,7 +13,7 @@ from typing import Protocol
 from certdesk.dcv.fetch import Fetcher, NotFetched
 from certdesk.dcv.resolver import Resolver
 from certdesk.domain.errors import InvariantViolated
-from certdesk.domain.evidence import METHODS, Method
+from certdesk.domain.validation.evidence import METHODS, Method
 
 #: The characters that 112 random bits take at least, in base64url (BR 3.2.2.4).
 MIN_EXPECTED = 19

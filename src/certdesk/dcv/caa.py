@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 
 from certdesk.dcv.resolver import Resolver
-from certdesk.domain.caa import Decision, LookUp, Question, climb, decide
+from certdesk.domain.validation.caa import Decision, LookUp, Question, climb, decide
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,7 +15,7 @@ from certdesk.dcv.base import Challenge, Network, NotValidated, Outcome, Problem
 from certdesk.dcv.fetch import Fetched, Fetcher, NotFetched
 from certdesk.dcv.resolver import Answer, Resolver, Status
 from certdesk.domain.errors import InvariantViolated
-from certdesk.domain.evidence import METHODS, Method
+from certdesk.domain.validation.evidence import METHODS, Method
 
 NOW = datetime(2026, 11, 24, 9, 30, tzinfo=UTC)
 ADN = "www.example.ac.uk"

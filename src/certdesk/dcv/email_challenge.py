@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from certdesk.domain.errors import NotFound
-from certdesk.domain.identifiers import authorization_domain_names, is_ip_address
+from certdesk.domain.names.identifiers import authorization_domain_names, is_ip_address
 
 #: BR 3.2.2.4.4, in its own order.
 LOCAL_PARTS = ("admin", "administrator", "webmaster", "hostmaster", "postmaster")

@@ -18,7 +18,7 @@ import httpx2
 from certdesk.dcv.addresses import AddressPolicy
 from certdesk.dcv.connect import Connection, Deadline, connect, unverified_context
 from certdesk.dcv.resolver import Resolver
-from certdesk.domain.identifiers import is_ip_address
+from certdesk.domain.names.identifiers import is_ip_address
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ from certdesk.dcv.http import AcmeHttpValidator, HttpFileValidator
 from certdesk.dcv.persist.validator import PersistValidator
 from certdesk.dcv.tls_alpn import TlsAlpnValidator
 from certdesk.domain.errors import Misconfigured
-from certdesk.domain.evidence import Method
+from certdesk.domain.validation.evidence import Method
 
 #: Each names a Validator, or a callable without arguments that makes one.
 GROUP = "certdesk.dcv_methods"

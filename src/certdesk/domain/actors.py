@@ -5,7 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from certdesk.domain.errors import MissingScope, NotAuthorized, Refused
-from certdesk.domain.requests import OrganisationId, UserId
+from certdesk.domain.issuing.states import OrganisationId, UserId
 
 
 class RaRole(StrEnum):

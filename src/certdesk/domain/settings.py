@@ -1,6 +1,7 @@
 """What an operator may change while the service runs: values, their limits, and what is wrong with them.
 
-Pure. The configuration gives the defaults (the seed's figures); `services.settings` keeps the versions.
+Pure. The configuration gives the defaults (the seed's figures);
+`services.system.settings` keeps the versions.
 """
 
 import re

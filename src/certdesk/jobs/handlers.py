@@ -5,16 +5,11 @@ from datetime import datetime
 
 from django.utils import timezone
 
-from certdesk.services import (
-    account_mail,
-    alerts,
-    notices,
-    people,
-    perspectives,
-    proof_warnings,
-    reminders,
-    revocation,
-)
+from certdesk.services.mail import account as account_mail
+from certdesk.services.mail import alerts, notices
+from certdesk.services.people import accounts as people
+from certdesk.services.revocation import revoke as revocation
+from certdesk.services.validation import perspectives, proof_warnings, reminders
 
 #: What is written when a job is done, in one transaction with the others that were done in the same round.
 Note = Callable[[], None]

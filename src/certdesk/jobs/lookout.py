@@ -11,7 +11,8 @@ from datetime import datetime
 import structlog
 from django.db import connection
 
-from certdesk.services import persistent, validation_methods
+from certdesk.services.validation import by_publication as validation_methods
+from certdesk.services.validation import persistent
 
 log = structlog.get_logger()
 

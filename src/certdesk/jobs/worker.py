@@ -20,20 +20,16 @@ from django_tasks_db.models import DBTaskResult
 from certdesk.domain.errors import CertdeskError
 from certdesk.jobs.handlers import HANDLERS, Note
 from certdesk.jobs.lookout import Lookout
-from certdesk.services import (
-    acme_nonces,
-    acme_orders,
-    acme_validation,
-    alerts,
-    issuance,
-    lint_again,
-    perspectives,
-    proof_warnings,
-    reminders,
-    revocation,
-    runtime,
-    validation,
-)
+from certdesk.services.acme import challenges as acme_validation
+from certdesk.services.acme import nonces as acme_nonces
+from certdesk.services.acme import orders as acme_orders
+from certdesk.services.issuance import engine as issuance
+from certdesk.services.issuance import lint_again
+from certdesk.services.mail import alerts
+from certdesk.services.revocation import revoke as revocation
+from certdesk.services.system import runtime
+from certdesk.services.validation import by_email as validation
+from certdesk.services.validation import perspectives, proof_warnings, reminders
 from certdesk.store.apart import apart
 from certdesk.store.db import write_transaction
 from certdesk.store.jobs import HANDLERS as PLACE

@@ -9,7 +9,8 @@ from django.utils import timezone
 from django.views.decorators.http import require_safe
 
 from certdesk.domain.errors import NotFound
-from certdesk.services import crl, runtime
+from certdesk.services.revocation import crl
+from certdesk.services.system import runtime
 
 log = structlog.get_logger()
 

@@ -10,8 +10,8 @@ from datetime import datetime
 from typing import Any
 
 from certdesk.domain.errors import InvariantViolated, NotFound
-from certdesk.domain.policy_limits import KeyUses
-from certdesk.domain.requests import FINAL, Status
+from certdesk.domain.issuing.states import FINAL, Status
+from certdesk.domain.policy.limits import KeyUses
 from certdesk.store.driver import Statement, columns_of, first, kinds_of, moment, taken
 from certdesk.store.models import (
     AcmeAccount,

@@ -1,7 +1,7 @@
 """The only writer of states: of a request's by `advance`, of an issuance's by `advance_issuance`.
 
-Each is one compare-and-swap along its table in `domain.requests`, and in the same transaction the status that
-follows, the history, the audit rows and the mail jobs.
+Each is one compare-and-swap along its table in `domain.issuing.states`, and in the same transaction
+the status that follows, the history, the audit rows and the mail jobs.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from datetime import datetime
 
 from certdesk.domain.actors import Actor
 from certdesk.domain.errors import StateConflict, existing
-from certdesk.domain.requests import (
+from certdesk.domain.issuing.states import (
     DONE,
     ISSUANCE_TRANSITIONS,
     NEEDS_NO_CERTIFICATE,

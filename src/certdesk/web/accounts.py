@@ -4,8 +4,13 @@ from datetime import datetime
 
 from certdesk.domain.actors import Actor, Side
 from certdesk.domain.errors import NotFound
-from certdesk.services.organisations import IssuedPassword
-from certdesk.services.people import disable_account, enable_account, issue_new_password, reset_second_factor
+from certdesk.services.people.accounts import (
+    disable_account,
+    enable_account,
+    issue_new_password,
+    reset_second_factor,
+)
+from certdesk.services.people.organisations import IssuedPassword
 from certdesk.store.selectors.people import Disabled
 from certdesk.web import times
 from certdesk.web.context import ra_name

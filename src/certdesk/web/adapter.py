@@ -12,8 +12,9 @@ from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from qrcode.image.svg import SvgPathFillImage  # type: ignore[import-untyped] # it ships none
 
-from certdesk.services import people, runtime
-from certdesk.services.second_factor import opened, sealed
+from certdesk.services.people import accounts as people
+from certdesk.services.people.second_factor import opened, sealed
+from certdesk.services.system import runtime
 from certdesk.store.models import User
 from certdesk.web.account.known import account_name, forget_tries, remember, take_try
 

@@ -10,7 +10,7 @@ from django.utils.functional import SimpleLazyObject
 
 from certdesk.domain.actors import Action, Actor, RaRole, can
 from certdesk.domain.settings import contact_link
-from certdesk.services import runtime
+from certdesk.services.system import runtime
 from certdesk.store.models import User
 from certdesk.store.selectors.requests import waiting_count
 from certdesk.web.acme.rights import may_anywhere

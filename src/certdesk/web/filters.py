@@ -4,9 +4,9 @@ import textwrap
 
 from django.template import Library
 
-from certdesk.domain.acme_advice import advice_for, request_in, without_address
-from certdesk.domain.check_catalogue import CATALOGUE
-from certdesk.domain.identifiers import is_ip_address, to_unicode
+from certdesk.domain.acme.advice import advice_for, request_in, without_address
+from certdesk.domain.names.identifiers import is_ip_address, to_unicode
+from certdesk.domain.policy.catalogue import CATALOGUE
 from certdesk.web import times
 
 register = Library()

@@ -12,9 +12,9 @@ from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import render, resolve_url
 
+from certdesk.domain.csr.private_keys import holds_private_key
 from certdesk.domain.errors import InvalidInput
-from certdesk.domain.private_keys import holds_private_key
-from certdesk.domain.requests import OrganisationId
+from certdesk.domain.issuing.states import OrganisationId
 
 UNPROCESSABLE = 422
 

@@ -24,8 +24,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from certdesk.backends.embedded.config import EmbeddedConfig
 from certdesk.backends.own_ca import Authority, ca_builder, exclusive, write_new
-from certdesk.domain.certificates import UNREADABLE
 from certdesk.domain.errors import Misconfigured
+from certdesk.domain.issuing.certificates import UNREADABLE
 
 ISSUING_KEY = "issuing.key"
 ISSUING_CERTIFICATE = "issuing.crt"

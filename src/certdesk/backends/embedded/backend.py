@@ -20,11 +20,11 @@ from certdesk.backends.embedded.authority import open_authority
 from certdesk.backends.embedded.config import EmbeddedConfig, read_config
 from certdesk.backends.embedded.encoding import issuer_parts, sign_crl, sign_leaf, sign_recorded
 from certdesk.backends.own_ca import Authority
-from certdesk.domain.certificates import UNREADABLE, Intent, Issued, Outcome
 from certdesk.domain.errors import BackendRefused, InvalidInput, InvariantViolated
 from certdesk.domain.findings import Check, Verdict
-from certdesk.domain.lint import Finding, blocking, lint_certificate
-from certdesk.domain.lint_shapes import SHAPES, How
+from certdesk.domain.issuing.certificates import UNREADABLE, Intent, Issued, Outcome
+from certdesk.domain.issuing.lint import Finding, blocking, lint_certificate
+from certdesk.domain.issuing.lint_shapes import SHAPES, How
 
 #: BR 7.1.2.7 asks for 64 random bits and RFC 5280 for at most 20 octets. The top bit of 127 is always set,
 #: so that every serial number is positive and 16 octets long.

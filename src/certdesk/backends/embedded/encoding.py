@@ -12,9 +12,9 @@ from cryptography.x509.oid import AuthorityInformationAccessOID
 
 from certdesk.backends.base import RevokedEntry
 from certdesk.backends.own_ca import key_usage
-from certdesk.domain.certificates import Intent, general_name
 from certdesk.domain.errors import InvariantViolated
-from certdesk.domain.profiles import profile
+from certdesk.domain.issuing.certificates import Intent, general_name
+from certdesk.domain.issuing.profiles import profile
 
 _SEQUENCE, _BIT_STRING = 0x30, 0x03
 #: RFC 5758 3.2: the algorithm with which this CA signs, and which the bytes to be signed name as well.

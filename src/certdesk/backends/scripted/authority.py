@@ -22,9 +22,9 @@ from cryptography.x509.oid import NameOID
 
 from certdesk.backends.own_ca import Authority, ca_builder, exclusive, key_usage, write_new
 from certdesk.backends.scripted.orders import ORDERS
-from certdesk.domain.certificates import Intent, general_name
 from certdesk.domain.errors import BackendRefused, Misconfigured
-from certdesk.domain.profiles import profile
+from certdesk.domain.issuing.certificates import Intent, general_name
+from certdesk.domain.issuing.profiles import profile
 
 _KEY, _CHAIN = "issuing.key", "chain.pem"
 _YEARS = 10

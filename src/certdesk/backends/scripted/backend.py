@@ -15,9 +15,9 @@ from cryptography import x509
 from certdesk.backends.scripted.authority import open_or_make, sign_leaf
 from certdesk.backends.scripted.config import Behaviour, Revoking, Rule, ScriptedConfig, read_config
 from certdesk.backends.scripted.orders import ORDERS, Order, Orders
-from certdesk.domain.certificates import Absent, Accepted, Intent, Issued, Outcome, Refused
 from certdesk.domain.errors import BackendRefused, OutcomeUnknown, Unavailable
 from certdesk.domain.findings import Check, Verdict
+from certdesk.domain.issuing.certificates import Absent, Accepted, Intent, Issued, Outcome, Refused
 
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
 _REASONS = frozenset(flag.value for flag in x509.ReasonFlags if flag.value != "removeFromCRL")

@@ -26,7 +26,7 @@ from certdesk.cli.client.options import (
     with_service,
 )
 from certdesk.cli.client.upkeep import check, renew
-from certdesk.domain.revocation import RevocationReason
+from certdesk.domain.issuing.revocation import RevocationReason
 
 _HEX = re.compile(r"[0-9A-Fa-f:]+")
 _SHA256_DIGITS, _SHORTEST_SERIAL = 64, 16

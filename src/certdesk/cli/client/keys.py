@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import NameOID
 
 from certdesk.cli.client.exits import Exit, Failure
-from certdesk.domain import renewal
+from certdesk.domain.acme import renewal
 
 PrivateKey: TypeAlias = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 

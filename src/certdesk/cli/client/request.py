@@ -27,7 +27,7 @@ from certdesk.cli.client.options import (
     with_service,
 )
 from certdesk.cli.client.upkeep import home_of
-from certdesk.domain.requests import State, Status
+from certdesk.domain.issuing.states import State, Status
 
 WAYS = ("registry", "document", "contact", "other")
 #: What a request's status means for the script that waits for it; `accepted` and `submitted` go on.

@@ -13,7 +13,7 @@ from certdesk.dcv.base import Challenge, Network, Outcome, require_sound
 from certdesk.dcv.dns.record import judge
 from certdesk.dcv.look import look
 from certdesk.domain.errors import InvariantViolated
-from certdesk.domain.evidence import Method
+from certdesk.domain.validation.evidence import Method
 
 _LABEL = "_acme-challenge"
 _ACCOUNT_OCTETS = 10

@@ -15,7 +15,7 @@ from certdesk.dcv.base import (
     require_sound,
 )
 from certdesk.dcv.look import Look, digest, look
-from certdesk.domain.evidence import Method
+from certdesk.domain.validation.evidence import Method
 
 
 def judge(found: Look, *, challenge: Challenge, value: str, now: datetime) -> Outcome:

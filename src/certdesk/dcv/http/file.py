@@ -24,8 +24,8 @@ from certdesk.dcv.base import (
 from certdesk.dcv.fetch import Fetched, Fetcher, NotFetched
 from certdesk.dcv.look import digest
 from certdesk.domain.errors import InvariantViolated
-from certdesk.domain.evidence import Method
-from certdesk.domain.identifiers import is_ip_address, url_host
+from certdesk.domain.names.identifiers import is_ip_address, url_host
+from certdesk.domain.validation.evidence import Method
 
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{1,128}", re.ASCII)
 _SUCCESS = range(200, 300)

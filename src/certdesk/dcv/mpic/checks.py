@@ -28,7 +28,7 @@ from certdesk.dcv.persist.record import LABEL as PERSIST_LABEL
 from certdesk.dcv.persist.record import Grant, parse_record
 from certdesk.dcv.tls_alpn import OCTET_STRING_OF_32
 from certdesk.dcv.tls_alpn.certificate import problem_of as certificate_problem
-from certdesk.domain.caa import Code, Question
+from certdesk.domain.validation.caa import Code, Question
 
 _ACME_LABEL = "_acme-challenge"
 

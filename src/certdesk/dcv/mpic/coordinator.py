@@ -35,10 +35,10 @@ from certdesk.dcv.mpic.schema import (
 )
 from certdesk.dcv.resolver import Resolver
 from certdesk.dcv.tls_alpn import OCTET_STRING_OF_32, identifier_value
-from certdesk.domain.caa import Code, Question
-from certdesk.domain.corroboration import Corroboration, Quorum, Vote, count
 from certdesk.domain.errors import InvariantViolated
-from certdesk.domain.evidence import Method
+from certdesk.domain.validation.caa import Code, Question
+from certdesk.domain.validation.corroboration import Corroboration, Quorum, Vote, count
+from certdesk.domain.validation.evidence import Method
 
 _MAX_ANSWER = 65_536
 _TOTAL_SECONDS = 25.0

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from certdesk.dcv.base import MIN_EXPECTED
-from certdesk.domain.evidence import Method
+from certdesk.domain.validation.evidence import Method
 
 _Secret = Annotated[str, Field(min_length=MIN_EXPECTED, max_length=512)]
 _Label = Annotated[str, Field(pattern=r"^(_[A-Za-z0-9-]{1,62}(\.[A-Za-z0-9_-]{1,63})*)$", max_length=200)]

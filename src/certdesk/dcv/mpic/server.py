@@ -17,8 +17,8 @@ from certdesk.dcv.base import Network
 from certdesk.dcv.mpic import checks
 from certdesk.dcv.mpic.schema import AcmeHttp, AcmeTlsAlpn, CaaRequest, DcvRequest, WebsiteChange
 from certdesk.domain.errors import RejectedIdentifier
-from certdesk.domain.identifiers import is_ip_address, parse_dns_name
-from certdesk.domain.ip_addresses import parse_ip_name
+from certdesk.domain.names.identifiers import is_ip_address, parse_dns_name
+from certdesk.domain.names.ip_addresses import parse_ip_name
 
 MAX_BODY = 65_536
 MIN_TOKEN = 32

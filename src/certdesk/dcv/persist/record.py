@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import IntEnum
 
-from certdesk.domain.issue_value import NotAnIssueValue, parse_issue_value
+from certdesk.domain.validation.issue_value import NotAnIssueValue, parse_issue_value
 
 LABEL = "_validation-persist"
 

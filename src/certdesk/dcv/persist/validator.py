@@ -18,8 +18,8 @@ from certdesk.dcv.base import (
 from certdesk.dcv.look import Look, look
 from certdesk.dcv.persist.record import LABEL, Grant, Rejected, RejectedReason, accepted_uris, parse_record
 from certdesk.domain.errors import InvariantViolated, RejectedIdentifier
-from certdesk.domain.evidence import Method
-from certdesk.domain.identifiers import authorization_domain_names
+from certdesk.domain.names.identifiers import authorization_domain_names
+from certdesk.domain.validation.evidence import Method
 
 _MAX_ISSUERS = 10
 

@@ -20,8 +20,8 @@ from certdesk.dcv.base import (
     require_sound,
 )
 from certdesk.dcv.fetch import NotFetched
-from certdesk.domain.evidence import Method
-from certdesk.domain.identifiers import is_ip_address, url_host
+from certdesk.domain.names.identifiers import is_ip_address, url_host
+from certdesk.domain.validation.evidence import Method
 
 #: id-pe-acmeIdentifier (RFC 8737 6.1).
 ACME_IDENTIFIER = x509.ObjectIdentifier("1.3.6.1.5.5.7.1.31")

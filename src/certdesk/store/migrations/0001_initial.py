@@ -7,7 +7,7 @@ import django.utils.timezone
 from django.conf import settings
 from django.db import migrations, models
 
-import certdesk.domain.requests
+import certdesk.domain.issuing.states
 
 
 class Migration(migrations.Migration):
@@ -1607,7 +1607,7 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="request",
             index=models.Index(
-                condition=models.Q(("state", certdesk.domain.requests.State["ENDED"])),
+                condition=models.Q(("state", certdesk.domain.issuing.states.State["ENDED"])),
                 fields=["organisation", "-id"],
                 name="request_ended",
             ),
@@ -1617,8 +1617,8 @@ class Migration(migrations.Migration):
             index=models.Index(
                 condition=models.Q(
                     ("channel", "acme"),
-                    ("state", certdesk.domain.requests.State["APPROVED"]),
-                    models.Q(("status", certdesk.domain.requests.Status["ISSUED"]), _negated=True),
+                    ("state", certdesk.domain.issuing.states.State["APPROVED"]),
+                    models.Q(("status", certdesk.domain.issuing.states.Status["ISSUED"]), _negated=True),
                 ),
                 fields=["organisation", "profile_id", "-id"],
                 name="request_fresh",
@@ -1668,7 +1668,7 @@ class Migration(migrations.Migration):
             constraint=models.CheckConstraint(
                 condition=models.Q(
                     ("term_ends_at__isnull", False),
-                    models.Q(("state", certdesk.domain.requests.State["APPROVED"]), _negated=True),
+                    models.Q(("state", certdesk.domain.issuing.states.State["APPROVED"]), _negated=True),
                     _connector="OR",
                 ),
                 name="request_approved_has_a_term",
@@ -1701,7 +1701,7 @@ class Migration(migrations.Migration):
             index=models.Index(
                 condition=models.Q(
                     ("linted_at__isnull", True),
-                    ("state", certdesk.domain.requests.Work["ISSUED"]),
+                    ("state", certdesk.domain.issuing.states.Work["ISSUED"]),
                     ("tbs__isnull", False),
                 ),
                 fields=["id"],
@@ -1712,7 +1712,8 @@ class Migration(migrations.Migration):
             model_name="issuance",
             index=models.Index(
                 condition=models.Q(
-                    ("next_attempt_at__isnull", True), ("state", certdesk.domain.requests.Work["WAITING"])
+                    ("next_attempt_at__isnull", True),
+                    ("state", certdesk.domain.issuing.states.Work["WAITING"]),
                 ),
                 fields=["organisation"],
                 name="issuance_idle",
@@ -1736,9 +1737,9 @@ class Migration(migrations.Migration):
                         (
                             "state__in",
                             [
-                                certdesk.domain.requests.Work["CANCELLED"],
-                                certdesk.domain.requests.Work["ISSUED"],
-                                certdesk.domain.requests.Work["REFUSED"],
+                                certdesk.domain.issuing.states.Work["CANCELLED"],
+                                certdesk.domain.issuing.states.Work["ISSUED"],
+                                certdesk.domain.issuing.states.Work["REFUSED"],
                             ],
                         ),
                         _negated=True,
@@ -1756,9 +1757,9 @@ class Migration(migrations.Migration):
                     (
                         "state__in",
                         [
-                            certdesk.domain.requests.Work["WAITING"],
-                            certdesk.domain.requests.Work["CANCELLED"],
-                            certdesk.domain.requests.Work["REFUSED"],
+                            certdesk.domain.issuing.states.Work["WAITING"],
+                            certdesk.domain.issuing.states.Work["CANCELLED"],
+                            certdesk.domain.issuing.states.Work["REFUSED"],
                         ],
                     ),
                     _connector="OR",
@@ -1774,9 +1775,9 @@ class Migration(migrations.Migration):
                     (
                         "state__in",
                         [
-                            certdesk.domain.requests.Work["WAITING"],
-                            certdesk.domain.requests.Work["CLAIMED"],
-                            certdesk.domain.requests.Work["SUBMITTED"],
+                            certdesk.domain.issuing.states.Work["WAITING"],
+                            certdesk.domain.issuing.states.Work["CLAIMED"],
+                            certdesk.domain.issuing.states.Work["SUBMITTED"],
                         ],
                     ),
                 ),

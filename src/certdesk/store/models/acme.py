@@ -1,6 +1,6 @@
 """ACME (RFC 8555): credentials, accounts, orders, authorizations, challenges, used nonces.
 
-No status is stored: `domain.orders` computes it from the facts in these rows.
+No status is stored: `domain.acme.orders` computes it from the facts in these rows.
 """
 
 from typing import ClassVar

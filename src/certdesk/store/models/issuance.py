@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from django.db import models
 
-from certdesk.domain.requests import DONE, Work
+from certdesk.domain.issuing.states import DONE, Work
 
 
 class Issuance(models.Model):

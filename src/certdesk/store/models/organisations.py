@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from django.db import models
 
-from certdesk.domain.evidence import Method
+from certdesk.domain.validation.evidence import Method
 
 
 class Organisation(models.Model):

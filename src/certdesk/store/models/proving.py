@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from django.db import models
 
-from certdesk.domain.evidence import Method
+from certdesk.domain.validation.evidence import Method
 from certdesk.store.models.validation import ChallengeOutcome
 
 _METHODS: list[tuple[str, str]] = [(m.value, m.name) for m in Method]

@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from django.db import models
 
-from certdesk.domain.requests import State, Status
+from certdesk.domain.issuing.states import State, Status
 
 
 class Request(models.Model):
@@ -110,7 +110,9 @@ class Approval(models.Model):
     content_digest = models.CharField(max_length=64)
     policy_digest = models.CharField(max_length=64)
     csr_sha256 = models.CharField(max_length=64, blank=True, default="")  # of the CSR that came with it
-    waived = models.JSONField(default=list)  # `domain.policy.Waiver`s: the reasons that the officer accepted
+    waived = models.JSONField(
+        default=list
+    )  # `domain.policy.decide.Waiver`s: the reasons that the officer accepted
     note = models.TextField(blank=True, default="")  # for officers and auditors
     message = models.TextField(blank=True, default="")  # for the applicant
     at = models.DateTimeField()

@@ -7,10 +7,10 @@ from enum import StrEnum
 
 from django.db.models import Count, Exists, Max, OuterRef, Q, QuerySet
 
-from certdesk.domain.acme_credentials import Limits
+from certdesk.domain.acme.credentials import Limits
 from certdesk.domain.actors import Action, Actor, RaRole, can
 from certdesk.domain.errors import NotFound, existing
-from certdesk.domain.requests import OrganisationId, UserId
+from certdesk.domain.issuing.states import OrganisationId, UserId
 from certdesk.store.copied import copied
 from certdesk.store.keyset import MAX_ID
 from certdesk.store.models import AcmeAccount, AuditEvent, EabCredential, EabCredentialSeen, Membership
@@ -270,7 +270,7 @@ def _account(row: AcmeAccount) -> AccountRow:
 
 
 def _status(row: AcmeAccount) -> AccountStatus:
-    """In the order in which `domain.acme_credentials` refuses."""
+    """In the order in which `domain.acme.credentials` refuses."""
     if row.deactivated_at is not None:
         return AccountStatus.DEACTIVATED
     if row.credential.revoked_at is not None:

@@ -3,9 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from certdesk.domain.acme_problems import URN, ProblemType
-from certdesk.domain.actors import Actor
-from certdesk.domain.orders import (
+from certdesk.domain.acme.orders import (
     AuthorizationFacts,
     AuthorizationStatus,
     OrderFacts,
@@ -13,7 +11,9 @@ from certdesk.domain.orders import (
     authorization_status,
     order_status,
 )
-from certdesk.domain.requests import RequestId
+from certdesk.domain.acme.problems import URN, ProblemType
+from certdesk.domain.actors import Actor
+from certdesk.domain.issuing.states import RequestId
 from certdesk.store.copied import copied
 from certdesk.store.models import AcmeAuthorization, AcmeOrder
 from certdesk.store.selectors.acme import get_account

@@ -7,8 +7,8 @@ from datetime import datetime
 from django.db.models import Max, Q
 
 from certdesk.domain.actors import Actor
-from certdesk.domain.caa import Code
-from certdesk.domain.policy_limits import CaaAnswer
+from certdesk.domain.policy.limits import CaaAnswer
+from certdesk.domain.validation.caa import Code
 from certdesk.store.copied import copied
 from certdesk.store.models import CaaCheck
 from certdesk.store.selectors.requests import RequestDetail

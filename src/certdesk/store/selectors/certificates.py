@@ -10,8 +10,8 @@ from django.db.models import Q, QuerySet
 
 from certdesk.domain.actors import Action, Actor, can
 from certdesk.domain.errors import existing
-from certdesk.domain.requests import OrganisationId, RequestId
-from certdesk.domain.revocation import CertificateId, CertificateStatus, Standing, statuses
+from certdesk.domain.issuing.revocation import CertificateId, CertificateStatus, Standing, statuses
+from certdesk.domain.issuing.states import OrganisationId, RequestId
 from certdesk.store.copied import copied
 from certdesk.store.driver import Statement, columns_of, kinds_of, taken
 from certdesk.store.keyset import MAX_ID

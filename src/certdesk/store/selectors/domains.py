@@ -1,6 +1,6 @@
 """The list of domains as an actor may see it: state, search, sort, keyset pages, counts, what lapses when.
 
-What proves a domain, and until when for which kind of CA, is judged by `domain.deadlines`.
+What proves a domain, and until when for which kind of CA, is judged by `domain.validation.deadlines`.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,11 +26,11 @@ from django.db.models import (
 from django.db.models.functions import Coalesce
 
 from certdesk.domain.actors import Action, Actor
-from certdesk.domain.deadlines import EMAIL_METHODS, Deadlines, deadlines_of, public_deadline
 from certdesk.domain.errors import RejectedIdentifier
-from certdesk.domain.evidence import METHODS, Method, Validation
-from certdesk.domain.identifiers import authorization_domain_names
-from certdesk.domain.requests import OrganisationId
+from certdesk.domain.issuing.states import OrganisationId
+from certdesk.domain.names.identifiers import authorization_domain_names
+from certdesk.domain.validation.deadlines import EMAIL_METHODS, Deadlines, deadlines_of, public_deadline
+from certdesk.domain.validation.evidence import METHODS, Method, Validation
 from certdesk.store.copied import copied
 from certdesk.store.keyset import Page, page
 from certdesk.store.models import (

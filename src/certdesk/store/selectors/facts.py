@@ -5,10 +5,10 @@ from dataclasses import replace
 from datetime import datetime
 
 from certdesk.domain.errors import existing
-from certdesk.domain.evidence import Method, Validation, proving_names
-from certdesk.domain.identifiers import DnsName
-from certdesk.domain.policy import OrganisationFacts
-from certdesk.domain.requests import OrganisationId
+from certdesk.domain.issuing.states import OrganisationId
+from certdesk.domain.names.identifiers import DnsName
+from certdesk.domain.policy.decide import OrganisationFacts
+from certdesk.domain.validation.evidence import Method, Validation, proving_names
 from certdesk.store.driver import first, own_connection, swap
 from certdesk.store.models import Organisation, StoppedName
 from certdesk.store.sql import LOCK_KEYS, FactsNow, facts_now

@@ -18,7 +18,7 @@ from django_tasks_db.models import DBTaskResult
 
 from certdesk.domain.actors import Action, Actor, require
 from certdesk.domain.errors import NotFound
-from certdesk.domain.evidence import Method, Validation
+from certdesk.domain.validation.evidence import Method, Validation
 from certdesk.store.copied import copied
 from certdesk.store.models import (
     Certificate,

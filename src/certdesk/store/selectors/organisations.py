@@ -7,8 +7,8 @@ from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from certdesk.domain.actors import Action, Actor, can
 from certdesk.domain.errors import NotFound, existing
-from certdesk.domain.evidence import METHODS, Method
-from certdesk.domain.requests import OrganisationId
+from certdesk.domain.issuing.states import OrganisationId
+from certdesk.domain.validation.evidence import METHODS, Method
 from certdesk.store.copied import copied
 from certdesk.store.models import AuditEvent, Domain, Organisation, ValidationRecord
 from certdesk.store.selectors.visible import visible

@@ -10,7 +10,7 @@ from allauth.mfa.models import Authenticator
 
 from certdesk.domain.actors import Action, Actor, OrgRole, RaRole, Scope, Side, Token, can, require
 from certdesk.domain.errors import NotFound, existing
-from certdesk.domain.requests import OrganisationId, UserId
+from certdesk.domain.issuing.states import OrganisationId, UserId
 from certdesk.store.copied import copied
 from certdesk.store.driver import Statement, columns_of, kinds_of, taken
 from certdesk.store.models import Membership, User
@@ -42,7 +42,7 @@ WHERE t.digest = %(digest)s AND t.revoked_at IS NULL AND u.is_active
 def actor_for_token(token: str, *, now: datetime) -> Actor | None:
     """The actor behind a bearer token, or None for an unknown, expired or revoked one.
 
-    What the service's rules take from its scopes is not judged here: see `services.tokens.bearer`.
+    What the service's rules take from its scopes is not judged here: see `services.people.tokens.bearer`.
 
     Looked up by its SHA-256, so that no comparison leaks the token.
     """

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from certdesk.domain.evidence import METHODS, Method
+from certdesk.domain.validation.evidence import METHODS, Method
 from certdesk.store.copied import copied
 from certdesk.store.models import EmailChallenge, ValidationRecord
 

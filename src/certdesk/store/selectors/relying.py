@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from certdesk.domain.requests import FINAL, OrganisationId, Status
+from certdesk.domain.issuing.states import FINAL, OrganisationId, Status
 from certdesk.store.models import CertificateName, Request
 
 #: More names than this are not walked through for a page of a list; the counts are then "at least".

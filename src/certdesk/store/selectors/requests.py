@@ -11,8 +11,8 @@ from django.db.models import Q, QuerySet
 
 from certdesk.domain.actors import Action, Actor, can
 from certdesk.domain.errors import InvalidInput, NotFound
-from certdesk.domain.requests import OrganisationId, RequestId, State, Status, UserId
-from certdesk.domain.revocation import CertificateStatus, status_alone
+from certdesk.domain.issuing.revocation import CertificateStatus, status_alone
+from certdesk.domain.issuing.states import OrganisationId, RequestId, State, Status, UserId
 from certdesk.store.copied import copied
 from certdesk.store.driver import found
 from certdesk.store.keyset import MAX_ID, Page, page

@@ -7,9 +7,9 @@ from enum import StrEnum
 
 from certdesk.domain.actors import Actor
 from certdesk.domain.errors import existing
-from certdesk.domain.evidence import METHODS, Method
-from certdesk.domain.identifiers import is_under
-from certdesk.domain.requests import OrganisationId, RequestId, Status
+from certdesk.domain.issuing.states import OrganisationId, RequestId, Status
+from certdesk.domain.names.identifiers import is_under
+from certdesk.domain.validation.evidence import METHODS, Method
 from certdesk.store.copied import copied
 from certdesk.store.keyset import MAX_ID
 from certdesk.store.models import (

@@ -8,9 +8,9 @@ from django.db.models.aggregates import Max
 from django.db.models.functions import Coalesce
 
 from certdesk.domain.actors import Action, Actor, can
-from certdesk.domain.caa import NO_ANSWER
-from certdesk.domain.requests import DONE, State, Status, Work
-from certdesk.domain.waiting import AWAITING_CA, OVERDUE_AFTER, STARTS, usual_time, waiting_phrase
+from certdesk.domain.issuing.states import DONE, State, Status, Work
+from certdesk.domain.issuing.waiting import AWAITING_CA, OVERDUE_AFTER, STARTS, usual_time, waiting_phrase
+from certdesk.domain.validation.caa import NO_ANSWER
 from certdesk.store.models import AcmeOrder, CaaCheck, Issuance, Request, RequestEvent
 from certdesk.store.selectors.requests import RequestDetail
 

@@ -8,7 +8,7 @@ from django.urls import reverse
 from django.utils.functional import SimpleLazyObject
 
 from certdesk.domain.actors import RaRole
-from certdesk.services.second_factor import is_missing
+from certdesk.services.people.second_factor import is_missing
 from certdesk.web.actor import signed_in_user
 
 

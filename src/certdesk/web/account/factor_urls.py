@@ -17,7 +17,7 @@ from django.http import HttpRequest, HttpResponseBase
 from django.urls import path
 from django.utils import timezone
 
-from certdesk.services.people import second_factor_change
+from certdesk.services.people.accounts import second_factor_change
 from certdesk.web.actor import signed_in_user
 
 View = Callable[..., HttpResponseBase]

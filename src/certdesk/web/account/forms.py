@@ -19,10 +19,10 @@ from django.utils import timezone
 
 from certdesk.domain.actors import Scope
 from certdesk.domain.errors import InvalidInput, InvariantViolated
-from certdesk.services import people
-from certdesk.services.passwords import minimum_for
-from certdesk.services.second_factor import opened, sealed
-from certdesk.services.tokens import MAX_NAME, SCOPE_TITLES, count_tokens
+from certdesk.services.people import accounts as people
+from certdesk.services.people.passwords import minimum_for
+from certdesk.services.people.second_factor import opened, sealed
+from certdesk.services.people.tokens import MAX_NAME, SCOPE_TITLES, count_tokens
 from certdesk.store.models import User
 from certdesk.store.selectors.people import actor_for_user
 from certdesk.web.account.known import account_name, is_known, take_try

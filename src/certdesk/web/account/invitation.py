@@ -9,8 +9,8 @@ from django.utils import timezone
 from django.views.decorators.http import require_http_methods
 
 from certdesk.domain.errors import InvalidInput, NotFound
-from certdesk.services import people
-from certdesk.services.account_mail import invited_person
+from certdesk.services.mail.account import invited_person
+from certdesk.services.people import accounts as people
 from certdesk.web.access import public
 from certdesk.web.account.forms import InvitationForm, hint
 from certdesk.web.dcv.throttle import counting_wrong_codes

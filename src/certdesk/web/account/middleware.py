@@ -15,8 +15,8 @@ from django.template.response import TemplateResponse
 from django.utils import timezone
 
 from certdesk.domain.actors import RaRole
-from certdesk.services.second_factor import is_last, is_missing, is_required
-from certdesk.services.sessions import ABSOLUTE, idle_limit, note_use
+from certdesk.services.people.second_factor import is_last, is_missing, is_required
+from certdesk.services.people.sessions import ABSOLUTE, idle_limit, note_use
 from certdesk.store.models import User
 from certdesk.web.access import BEFORE_CHANGE, View, in_other_room, is_public
 from certdesk.web.actor import signed_in_user

@@ -8,7 +8,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_POST
 
 from certdesk.domain.errors import InvalidInput
-from certdesk.services.tokens import create_token, list_scopes, revoke_token
+from certdesk.services.people.tokens import create_token, list_scopes, revoke_token
 from certdesk.store.selectors.tokens import TokenRow, list_tokens
 from certdesk.web import times
 from certdesk.web.account.forms import TokenForm

@@ -6,7 +6,7 @@ from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
 
-from certdesk.services.sessions import end_other_sessions, end_session, list_sessions
+from certdesk.services.people.sessions import end_other_sessions, end_session, list_sessions
 from certdesk.web.account.forms import ResetPasswordForm
 from certdesk.web.account.known import known_accounts, take_try
 from certdesk.web.actor import actor_of

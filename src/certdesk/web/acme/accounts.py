@@ -8,9 +8,9 @@ from django.views.decorators.http import require_http_methods, require_safe
 
 from certdesk.domain.actors import Actor
 from certdesk.domain.errors import NotAuthorized
-from certdesk.services.acme_addresses import account_url
-from certdesk.services.acme_credentials import end_account
-from certdesk.services.acme_validation import issuer_names
+from certdesk.services.acme.addresses import account_url
+from certdesk.services.acme.challenges import issuer_names
+from certdesk.services.acme.credentials import end_account
 from certdesk.store.selectors.acme import AccountRow, AccountStatus, get_account
 from certdesk.store.selectors.acme_orders import list_orders
 from certdesk.store.selectors.organisations import list_domains

@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 from django import forms
 from django.utils import timezone
 
-from certdesk.domain.acme_credentials import MAX_ACCOUNTS, MAX_NAME, Limits
-from certdesk.domain.profiles import PROFILES
-from certdesk.domain.requests import OrganisationId
-from certdesk.services.acme_renewal import MAX_REASON, Matching
+from certdesk.domain.acme.credentials import MAX_ACCOUNTS, MAX_NAME, Limits
+from certdesk.domain.issuing.profiles import PROFILES
+from certdesk.domain.issuing.states import OrganisationId
+from certdesk.services.acme.renewal import MAX_REASON, Matching
 from certdesk.store.selectors.acme import CredentialRow
 from certdesk.web.forms import OrganisationChoice, PortalForm
 

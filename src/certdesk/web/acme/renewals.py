@@ -8,7 +8,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_POST
 
 from certdesk.domain.actors import Actor
-from certdesk.services.acme_renewal import advise_renewal, withdraw_advice
+from certdesk.services.acme.renewal import advise_renewal, withdraw_advice
 from certdesk.store.selectors.operations import AdviceRow, InUse, certificates_in_use, list_advice
 from certdesk.web import times
 from certdesk.web.acme.forms import RenewalForm

@@ -1,7 +1,7 @@
 """Who sees and who looks after ACME credentials, asked across a person's organisations."""
 
 from certdesk.domain.actors import Action, Actor, can
-from certdesk.domain.requests import OrganisationId
+from certdesk.domain.issuing.states import OrganisationId
 
 
 def may_anywhere(actor: Actor, action: Action) -> bool:

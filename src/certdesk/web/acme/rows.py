@@ -8,7 +8,7 @@ from datetime import datetime
 
 from django.http import HttpRequest
 
-from certdesk.domain.orders import OrderStatus
+from certdesk.domain.acme.orders import OrderStatus
 from certdesk.store.selectors.acme import AccountStatus, CredentialRow
 
 ACCOUNT: Mapping[AccountStatus, tuple[str, str]] = {

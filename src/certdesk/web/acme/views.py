@@ -9,10 +9,10 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from certdesk.domain.actors import Action, Actor, can
 from certdesk.domain.errors import InvalidInput, NotAuthorized
-from certdesk.domain.profiles import PROFILES
-from certdesk.domain.requests import OrganisationId
-from certdesk.services.acme_addresses import directory_url
-from certdesk.services.acme_credentials import (
+from certdesk.domain.issuing.profiles import PROFILES
+from certdesk.domain.issuing.states import OrganisationId
+from certdesk.services.acme.addresses import directory_url
+from certdesk.services.acme.credentials import (
     change_credential,
     create_credential,
     reveal_key,

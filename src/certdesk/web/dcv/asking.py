@@ -14,10 +14,16 @@ from django.views.decorators.http import require_POST
 from certdesk.dcv.email_challenge import mailboxes
 from certdesk.domain.actors import Action, Actor, can
 from certdesk.domain.errors import StateConflict
-from certdesk.domain.identifiers import is_ip_address, is_under, under_any
-from certdesk.domain.requests import OrganisationId, Status
-from certdesk.services import runtime
-from certdesk.services.validation import Asked, MailNotSent, ask_by_email, cancel_challenge, names_to_confirm
+from certdesk.domain.issuing.states import OrganisationId, Status
+from certdesk.domain.names.identifiers import is_ip_address, is_under, under_any
+from certdesk.services.system import runtime
+from certdesk.services.validation.by_email import (
+    Asked,
+    MailNotSent,
+    ask_by_email,
+    cancel_challenge,
+    names_to_confirm,
+)
 from certdesk.store.selectors.proofs import OpenChallenge
 from certdesk.store.selectors.requests import RequestDetail, get_request
 from certdesk.store.selectors.validation import open_challenges

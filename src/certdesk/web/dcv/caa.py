@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
-from certdesk.domain.caa import Code
 from certdesk.domain.rules import RuleId, in_force
+from certdesk.domain.validation.caa import Code
 from certdesk.store.selectors.caa import CaaRow
 
 _WORDS = {True: ("ok", "Permits"), False: ("stop", "Forbids")}

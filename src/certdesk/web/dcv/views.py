@@ -7,7 +7,7 @@ from django.views.decorators.http import require_http_methods
 
 from certdesk.dcv.email_challenge import normalised_code
 from certdesk.domain.errors import NotFound
-from certdesk.services.validation import Challenge, confirm_by_email, open_challenge
+from certdesk.services.validation.by_email import Challenge, confirm_by_email, open_challenge
 from certdesk.web.access import public
 from certdesk.web.dcv.throttle import address_of, counting_wrong_codes
 

@@ -10,8 +10,8 @@ from urllib.parse import urlencode
 
 from django.urls import reverse
 
-from certdesk.domain.deadlines import EMAIL_METHODS, date_words, method_ends_at
 from certdesk.domain.rules import RULES, RuleId, begins_at
+from certdesk.domain.validation.deadlines import EMAIL_METHODS, date_words, method_ends_at
 from certdesk.store.selectors.domains import Month
 
 WIDTH, HEIGHT = 900, 196

@@ -5,9 +5,9 @@ from datetime import datetime
 
 from django.urls import reverse
 
-from certdesk.domain.evidence import Method
-from certdesk.services.publications import DnsRecord
-from certdesk.services.validation_methods import Open
+from certdesk.domain.validation.evidence import Method
+from certdesk.services.validation.by_publication import Open
+from certdesk.services.validation.publications import DnsRecord
 from certdesk.store.selectors.domains import ListedDomain, Standing, Watch
 from certdesk.store.selectors.proofs import Proof
 from certdesk.store.selectors.validation import StoryEntry

@@ -12,8 +12,8 @@ from django.views.decorators.http import require_POST, require_safe
 
 from certdesk.domain.actors import Action, Actor, can
 from certdesk.domain.errors import NotAuthorized, RejectedIdentifier
-from certdesk.domain.requests import OrganisationId
-from certdesk.services.validation import add_domain
+from certdesk.domain.issuing.states import OrganisationId
+from certdesk.services.validation.by_email import add_domain
 from certdesk.store.selectors.domains import (
     Filters,
     ListedDomain,

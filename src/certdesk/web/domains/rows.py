@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from datetime import datetime
 
-from certdesk.domain.evidence import Method
+from certdesk.domain.validation.evidence import Method
 from certdesk.store.selectors.domains import SOON, ListedDomain, Standing, State
 from certdesk.web import times
 
-#: Shorter than the titles of `domain.evidence`, for narrow columns.
+#: Shorter than the titles of `domain.validation.evidence`, for narrow columns.
 SHORT: Mapping[Method, str] = {
     Method.MANUAL_OWNERSHIP: "Officer’s check",
     Method.EMAIL_CONSTRUCTED: "E-mail",

@@ -14,16 +14,13 @@ from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from certdesk.domain.actors import Action, Actor, can
-from certdesk.domain.deadlines import PERSISTENT_METHODS, method_ends_at
 from certdesk.domain.errors import InvalidInput, NotAuthorized, RateLimited, existing
-from certdesk.domain.evidence import Method
-from certdesk.domain.identifiers import is_ip_address, url_host
-from certdesk.services import runtime
-from certdesk.services.ca_states import note_ca_state
-from certdesk.services.ended_validations import MAX_REASON, end_validation
-from certdesk.services.organisations import Evidence, validate_domain
-from certdesk.services.persistent import check_record_now, record_of, stop_watching, watch_record
-from certdesk.services.validation_methods import (
+from certdesk.domain.names.identifiers import is_ip_address, url_host
+from certdesk.domain.validation.deadlines import PERSISTENT_METHODS, method_ends_at
+from certdesk.domain.validation.evidence import Method
+from certdesk.services.people.organisations import Evidence, validate_domain
+from certdesk.services.system import runtime
+from certdesk.services.validation.by_publication import (
     Checked,
     Found,
     cancel_method_challenge,
@@ -33,6 +30,9 @@ from certdesk.services.validation_methods import (
     publishable,
     start_challenge,
 )
+from certdesk.services.validation.ca_states import note_ca_state
+from certdesk.services.validation.ended import MAX_REASON, end_validation
+from certdesk.services.validation.persistent import check_record_now, record_of, stop_watching, watch_record
 from certdesk.store.selectors.caa import caa_of_domain
 from certdesk.store.selectors.domains import Standing
 from certdesk.store.selectors.validation import DomainDetail, Event, get_domain

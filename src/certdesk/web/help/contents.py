@@ -1,4 +1,4 @@
-"""The pages that ship with Certdesk: which there are, in which order, read from `certdesk/help/pages`."""
+"""The pages that ship with Certdesk: which there are, in which order, read from the folder `pages`."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -8,7 +8,7 @@ from certdesk.domain.errors import InvariantViolated
 
 FAQ = "faq"
 SERVERS = "On your server"
-#: The table of contents. The FAQ has no file: its entries come from `services.help`.
+#: The table of contents. The FAQ has no file: its entries come from `services.system.faq`.
 GROUPS: tuple[tuple[str, tuple[str, ...]], ...] = (
     (
         "Requesting",
@@ -71,7 +71,7 @@ def page(slug: str) -> HelpPage:
         raise KeyError(slug)
     if slug == FAQ:
         return HelpPage(slug=FAQ, title="Questions and answers", summary="what people often ask", source="")
-    text = files("certdesk").joinpath("help", "pages", f"{slug}.md").read_text(encoding="utf-8")
+    text = files("certdesk.web.help").joinpath("pages", f"{slug}.md").read_text(encoding="utf-8")
     head, mark, source = text.partition("\n---\n")
     if not mark:
         raise InvariantViolated(f"the help page {slug} has no head")

@@ -8,7 +8,7 @@ from functools import lru_cache
 from django.utils.html import format_html_join
 from django.utils.safestring import SafeString
 
-from certdesk.services.help import FaqEntry, list_faq
+from certdesk.services.system.faq import FaqEntry, list_faq
 from certdesk.web.help import contents
 from certdesk.web.help.markdown import Link, Rendered, Section, render, render_answer
 from certdesk.web.help.words import Words

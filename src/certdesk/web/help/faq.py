@@ -11,7 +11,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from certdesk.domain.actors import Actor
 from certdesk.domain.errors import InvalidInput, NotAuthorized, StateConflict
-from certdesk.services.help import (
+from certdesk.services.system.faq import (
     MAX_QUESTION,
     FaqEntry,
     add_faq,
@@ -23,7 +23,7 @@ from certdesk.services.help import (
     move_faq,
     publish_faq,
 )
-from certdesk.services.texts import MAX_TEXT
+from certdesk.services.system.text_input import MAX_TEXT
 from certdesk.web.actor import actor_of
 from certdesk.web.forms import UNPROCESSABLE, PortalForm, accepts, finish, show_on
 from certdesk.web.help.contents import FAQ

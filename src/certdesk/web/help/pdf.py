@@ -14,7 +14,7 @@ import structlog
 from django.template.loader import render_to_string
 
 from certdesk.domain.settings import contact_link
-from certdesk.services import runtime
+from certdesk.services.system import runtime
 from certdesk.web.help import contents
 from certdesk.web.help.documents import document_for_pdf, link_in_page, link_in_whole, whole_prefix
 from certdesk.web.help.words import Words, words_of_service

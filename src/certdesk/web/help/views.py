@@ -7,7 +7,7 @@ from django.utils.cache import get_conditional_response
 from django.utils.text import slugify
 from django.views.decorators.http import require_safe
 
-from certdesk.services.help import may_edit_faq
+from certdesk.services.system.faq import may_edit_faq
 from certdesk.web.access import public
 from certdesk.web.actor import actor_of, signed_in_user
 from certdesk.web.help import contents

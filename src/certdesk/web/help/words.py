@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from django.utils.html import escape, format_html
 
 from certdesk.domain.settings import contact_link
-from certdesk.services import runtime
+from certdesk.services.system import runtime
 
 _PLACE = re.compile(r"\[\[([a-z_]+)\]\]")
 #: What the pages show where a request's page has the real names.

@@ -6,7 +6,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_safe
 
 from certdesk.domain.actors import Action, Actor, RaRole, can
-from certdesk.domain.requests import Status
+from certdesk.domain.issuing.states import Status
 from certdesk.store.keyset import Page
 from certdesk.store.selectors.acme import has_usable_credential
 from certdesk.store.selectors.operations import operations

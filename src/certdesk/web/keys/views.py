@@ -13,7 +13,7 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from certdesk.domain.actors import Action, can
 from certdesk.domain.errors import BadCsr, InvalidInput, NotAuthorized
-from certdesk.services.keys import MAX_REASON, block_by_hand, unblock_key
+from certdesk.services.revocation.blocked_keys import MAX_REASON, block_by_hand, unblock_key
 from certdesk.store.models import KeyProof
 from certdesk.store.selectors.keys import blocked_key, list_blocked
 from certdesk.web.acme.rows import before

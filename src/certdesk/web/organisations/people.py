@@ -13,8 +13,8 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from certdesk.domain.actors import Action, Actor, OrgRole, can, require
 from certdesk.domain.errors import InvalidInput, NotAuthorized, NotFound, existing
-from certdesk.services.acme_credentials import rotate_credential
-from certdesk.services.membership import (
+from certdesk.services.acme.credentials import rotate_credential
+from certdesk.services.people.membership import (
     add_existing_member,
     add_member,
     change_role,
@@ -22,7 +22,7 @@ from certdesk.services.membership import (
     enable_member,
     hand_over,
 )
-from certdesk.services.organisations import IssuedPassword
+from certdesk.services.people.organisations import IssuedPassword
 from certdesk.store.selectors.acme import credentials_seen_by
 from certdesk.store.selectors.organisations import OrganisationRow, get_organisation
 from certdesk.store.selectors.people import Member, list_members

@@ -13,7 +13,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from certdesk.domain.actors import Action, Actor, OrgRole, can, may_enable, require
-from certdesk.services.organisations import (
+from certdesk.services.people.organisations import (
     IssuedPassword,
     create_organisation,
     disable_organisation,
@@ -252,7 +252,7 @@ def _person(actor: Actor, member: Member, *, manages: bool, is_last: bool) -> di
         "is_last_manager": is_last,
         "may_change": manages and member.user_id != actor.user_id,
         "may_enable": may_enable(actor, member.disabled.by),
-        # Whether the account itself is the actor's to look after; `services.people` refuses by the same rule.
+        # Whether the account itself is the actor's to look after; `people.accounts` refuses by the same rule.
         "governs": can(actor, Action.MEMBERS_MANAGE)
         or (bool(homes) and all(can(actor, Action.MEMBERS_MANAGE, organisation_id=one) for one in homes)),
         "may_end": not is_last or can(actor, Action.MEMBERS_MANAGE),

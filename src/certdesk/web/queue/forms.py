@@ -4,7 +4,7 @@ from typing import Any, ClassVar
 
 from django import forms
 
-from certdesk.services.organisations import WAYS, Evidence
+from certdesk.services.people.organisations import WAYS, Evidence
 from certdesk.web.forms import PortalForm
 
 MAX_TEXT = 2000

@@ -9,13 +9,13 @@ from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
 
 from certdesk.domain.actors import Action, Actor, require
-from certdesk.domain.check_catalogue import stored
 from certdesk.domain.errors import InvalidInput, PolicyRefused, StateConflict
 from certdesk.domain.findings import Verdict
-from certdesk.domain.requests import Event, RequestId, State, Status
-from certdesk.services.confirm import approve_and_issue
-from certdesk.services.decisions import Judgement, Shown, changes, is_own, judge_now, reject_request
-from certdesk.services.organisations import WAYS
+from certdesk.domain.issuing.states import Event, RequestId, State, Status
+from certdesk.domain.policy.catalogue import stored
+from certdesk.services.people.organisations import WAYS
+from certdesk.services.requests.confirm import approve_and_issue
+from certdesk.services.requests.decisions import Judgement, Shown, changes, is_own, judge_now, reject_request
 from certdesk.store.models import Request
 from certdesk.store.selectors.organisations import get_organisation, validated_domains
 from certdesk.store.selectors.requests import (

@@ -10,7 +10,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_POST
 
-from certdesk.domain.csr import PrivateKeyPasted
+from certdesk.domain.csr.csr import PrivateKeyPasted
 from certdesk.domain.errors import (
     BadCsr,
     BadKey,
@@ -19,8 +19,8 @@ from certdesk.domain.errors import (
     PolicyRefused,
     RejectedIdentifier,
 )
-from certdesk.services.another import may_ask_another_until, preview_another
-from certdesk.services.confirm import submit_another
+from certdesk.services.requests.another import may_ask_another_until, preview_another
+from certdesk.services.requests.confirm import submit_another
 from certdesk.store.selectors.requests import RequestDetail, get_request
 from certdesk.web.actor import actor_of
 from certdesk.web.forms import form_page

@@ -6,8 +6,8 @@ from datetime import timedelta
 from django.http import HttpResponse
 from django.utils.text import slugify
 
-from certdesk.domain.downloads import FORMS, TRUSTSTORE_PASSWORD, bundle_zip, file_stem, server_zip
 from certdesk.domain.errors import NotFound
+from certdesk.domain.issuing.downloads import FORMS, TRUSTSTORE_PASSWORD, bundle_zip, file_stem, server_zip
 from certdesk.domain.settings import OTHER
 from certdesk.store.selectors.requests import CertificateRow, RequestDetail
 from certdesk.web.requests.install import form_for, guide_for, instructions

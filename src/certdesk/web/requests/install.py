@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from django.urls import reverse
 from django.utils.safestring import SafeString
 
-from certdesk.services import runtime
+from certdesk.services.system import runtime
 from certdesk.web.help.contents import server_page
 from certdesk.web.help.markdown import render_section, source_of_section
 from certdesk.web.help.words import words_of_service

@@ -10,7 +10,7 @@ from django.utils import timezone
 from django.views.decorators.http import require_safe
 
 from certdesk.domain.actors import Action, Actor, can
-from certdesk.domain.requests import State, Status, status_text
+from certdesk.domain.issuing.states import State, Status, status_text
 from certdesk.store.selectors.requests import Filters, Sort, list_requests
 from certdesk.web import times
 from certdesk.web.actor import actor_of

@@ -1,10 +1,10 @@
 """A preview as its page shows it: what the CSR says, what will happen, and every check."""
 
-from certdesk.domain.csr import Csr
+from certdesk.domain.csr.csr import Csr
+from certdesk.domain.csr.keys import describe_key
 from certdesk.domain.findings import Verdict
-from certdesk.domain.keys import describe_key
-from certdesk.domain.policy import Outcome
-from certdesk.services.requests import Preview
+from certdesk.domain.policy.decide import Outcome
+from certdesk.services.requests.asking import Preview
 from certdesk.web.requests.certificate import LAST_SECOND
 from certdesk.web.requests.rows import check_list, subject
 

@@ -16,7 +16,7 @@ from django.views.decorators.http import require_http_methods
 
 from certdesk.domain.actors import Actor
 from certdesk.domain.errors import NotAuthorized, StateConflict
-from certdesk.domain.revocation import (
+from certdesk.domain.issuing.revocation import (
     ENDS_REQUEST,
     MAY_END_REQUEST,
     OVER,
@@ -24,9 +24,9 @@ from certdesk.domain.revocation import (
     CertificateStatus,
     RevocationReason,
 )
-from certdesk.services.requests import may_end
-from certdesk.services.revocation import Progress, may_revoke, reasons_for, revoke_certificate
-from certdesk.services.texts import MAX_TEXT
+from certdesk.services.requests.asking import may_end
+from certdesk.services.revocation.revoke import Progress, may_revoke, reasons_for, revoke_certificate
+from certdesk.services.system.text_input import MAX_TEXT
 from certdesk.store.selectors.certificates import ListedCertificate, get_certificate, newest_certificates
 from certdesk.store.selectors.requests import RequestDetail, get_request
 from certdesk.web import times

@@ -10,10 +10,10 @@ from typing import Any
 from django.template.loader import render_to_string
 from django.utils.safestring import SafeString
 
-from certdesk.domain.check_catalogue import explained
 from certdesk.domain.findings import QUIET, Check, Verdict
-from certdesk.domain.requests import Event, State, Status, status_text
-from certdesk.domain.revocation import OVER, CertificateStatus
+from certdesk.domain.issuing.revocation import OVER, CertificateStatus
+from certdesk.domain.issuing.states import Event, State, Status, status_text
+from certdesk.domain.policy.catalogue import explained
 from certdesk.store.selectors.requests import EventRow, RequestDetail, RequestRow
 from certdesk.web import times
 

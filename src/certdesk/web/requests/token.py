@@ -12,9 +12,9 @@ from typing import Any
 from django.core import signing
 
 from certdesk.domain.errors import InvalidInput
-from certdesk.domain.requests import OrganisationId, UserId
-from certdesk.services.requests import Submission
-from certdesk.services.sealing import csr_from_store, csr_to_store
+from certdesk.domain.issuing.states import OrganisationId, UserId
+from certdesk.services.requests.asking import Submission
+from certdesk.services.system.sealing import csr_from_store, csr_to_store
 
 SALT = "certdesk.requests.preview"
 ANOTHER_SALT = "certdesk.requests.another"

@@ -10,18 +10,24 @@ from django.utils import timezone
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from certdesk.domain.actors import Action, Actor, can
-from certdesk.domain.check_catalogue import stored
-from certdesk.domain.csr import PrivateKeyPasted
+from certdesk.domain.csr.csr import PrivateKeyPasted
 from certdesk.domain.errors import BadCsr, BadKey, NotAuthorized, RejectedIdentifier, StateConflict
-from certdesk.domain.policy import Outcome
-from certdesk.domain.requests import FINAL, Status
-from certdesk.domain.waiting import AWAITING_CA
-from certdesk.services import runtime
-from certdesk.services.another import may_ask_another_until
-from certdesk.services.confirm import submit_request
-from certdesk.services.decisions import is_own
-from certdesk.services.recovery import poll_now, retry_request
-from certdesk.services.requests import Submission, end_request, may_end, preview_request, withdraw_request
+from certdesk.domain.issuing.states import FINAL, Status
+from certdesk.domain.issuing.waiting import AWAITING_CA
+from certdesk.domain.policy.catalogue import stored
+from certdesk.domain.policy.decide import Outcome
+from certdesk.services.requests.another import may_ask_another_until
+from certdesk.services.requests.asking import (
+    Submission,
+    end_request,
+    may_end,
+    preview_request,
+    withdraw_request,
+)
+from certdesk.services.requests.confirm import submit_request
+from certdesk.services.requests.decisions import is_own
+from certdesk.services.requests.recovery import poll_now, retry_request
+from certdesk.services.system import runtime
 from certdesk.store.selectors.caa import caa_of_request
 from certdesk.store.selectors.organisations import list_organisations
 from certdesk.store.selectors.requests import RequestDetail, get_request

@@ -10,9 +10,9 @@ from django.views.decorators.http import require_POST, require_safe
 
 from certdesk.backends.base import Backend
 from certdesk.domain.findings import Verdict, worst
-from certdesk.services import runtime
-from certdesk.services.operations import retry_job
-from certdesk.services.perspectives import shortfall
+from certdesk.services.system import runtime
+from certdesk.services.system.operations import retry_job
+from certdesk.services.validation.perspectives import shortfall
 from certdesk.store.selectors.operations import Backlog, operations
 from certdesk.web import times
 from certdesk.web.actor import actor_of

@@ -12,8 +12,8 @@ from django.views.decorators.http import require_http_methods, require_POST
 from certdesk.domain.actors import Action, Actor, can, require
 from certdesk.domain.errors import InvalidInput, StateConflict
 from certdesk.domain.settings import NAMES, ServiceSettings, changed
-from certdesk.services import runtime
-from certdesk.services.settings import change_settings, default_settings, reset_setting
+from certdesk.services.system import runtime
+from certdesk.services.system.settings import change_settings, default_settings, reset_setting
 from certdesk.store.selectors.settings import SettingsChange, latest_settings, settings_history
 from certdesk.web.actor import actor_of
 from certdesk.web.forms import show_on

@@ -8,7 +8,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
 from certdesk.domain.actors import Actor
-from certdesk.services.organisations import IssuedPassword
+from certdesk.services.people.organisations import IssuedPassword
 from certdesk.store.selectors.people import list_ra_people
 from certdesk.web.accounts import act_on, disabled_note
 from certdesk.web.actor import actor_of

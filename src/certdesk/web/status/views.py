@@ -6,7 +6,7 @@ from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
 from certdesk.domain.findings import Verdict
-from certdesk.services import runtime
+from certdesk.services.system import runtime
 from certdesk.web.access import public
 
 #: Asking a CA costs something; a public page asks at most twice a minute.

@@ -1,0 +1,1 @@
+"""ACME's own rules: messages, problems, computed statuses, renewal. No HTTP lives here."""

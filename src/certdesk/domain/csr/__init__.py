@@ -1,0 +1,1 @@
+"""What people send: CSRs and keys as facts, with every finding about them alone. Nothing is decided here."""

@@ -1,0 +1,176 @@
+"""Issuances as they are written down: a new one, the intent with its claim, and the intent read again.
+
+Nothing here decides whether anything may be signed.
+"""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import structlog
+
+from certdesk.backends.base import Backend, Prepares
+from certdesk.domain.actors import SYSTEM, Actor
+from certdesk.domain.csr.csr import Csr, read_csr
+from certdesk.domain.csr.keys import describe_key
+from certdesk.domain.errors import BackendError, InvariantViolated, Unavailable
+from certdesk.domain.issuing.certificates import Intent
+from certdesk.domain.issuing.profiles import profile
+from certdesk.domain.issuing.states import Event, Status, UserId, Work
+from certdesk.services.system import runtime
+from certdesk.services.system.sealing import csr_from_store, csr_to_store
+from certdesk.store.driver import insert
+from certdesk.store.models import Issuance, Request
+from certdesk.store.transitions import Change, Step, write_history
+
+log = structlog.get_logger()
+
+#: The service's own idempotency keys begin so: with a blank, as no caller's does.
+OWN_KEY = "request "
+#: Whoever claimed an issuance has this long to finish before the worker takes over.
+LEASE = timedelta(seconds=10)
+
+
+def refuse_stopped() -> None:
+    """Raises Unavailable while issuing is stopped; in a write transaction, by what holds at that moment."""
+    if runtime.current().settings.issuing_stopped:
+        raise Unavailable("Issuing is stopped for now. It goes on when an operator allows it again.")
+
+
+def prepared(backend: Backend, intent: Intent) -> Intent:
+    """The intent as the back end fixes it before anything is signed. Raises BackendError."""
+    refuse_stopped()
+    if not isinstance(backend, Prepares):
+        return intent
+    try:
+        return backend.prepare(intent)
+    except BackendError:
+        raise
+    except Exception as error:  # plug-in boundary: nothing was claimed or sent, so a later try is safe
+        log.exception("issuance.prepare_broke", backend=backend.name)
+        raise Unavailable("The CA could not take it; trying again.") from error
+
+
+def record_issuance(
+    *,
+    request: Request,
+    csr: Csr,
+    actor: Actor,
+    channel: str,
+    intent: Intent | None = None,
+    order_id: int | None = None,
+    idempotency_key: str = "",
+    next_attempt_at: datetime | None = None,
+    claimed_by: Backend | None = None,
+    now: datetime,
+) -> Issuance:
+    """Inserts one, in the transaction that judged it: claimed where there is an intent, else waiting.
+
+    With `claimed_by` the history of a request that has no certificate yet says so; one that was made in the
+    same transaction has that line already. Raises Unavailable for an intent, where issuing is stopped.
+    """
+    if intent is not None:
+        refuse_stopped()
+    due = next_attempt_at if intent is None else now + LEASE
+    row = Issuance(
+        request=request,
+        organisation_id=request.organisation_id,
+        channel=channel,
+        asked_by=actor.label,
+        user_id=actor.user_id,
+        order_id=order_id,
+        idempotency_key=idempotency_key,
+        csr_der=csr_to_store(csr.der),
+        csr_sha256=csr.sha256,
+        spki_der=csr.key.spki_der,
+        spki_sha256=csr.key.spki_sha256,
+        key=describe_key(csr.key),
+        csr_subject=[[attribute.name, attribute.value] for attribute in csr.subject],
+        profile_id=request.profile_id,
+        names=list(csr.names),
+        created_at=now,
+        state=Work.WAITING if intent is None else Work.CLAIMED,
+        next_attempt_at=due,
+        **({} if intent is None else claimed(intent, now=now)),
+    )
+    insert(row)
+    if claimed_by is not None and request.status != Status.ISSUED:
+        line = Change(
+            request_id=request.pk,
+            organisation_id=request.organisation_id,
+            event=Event.CLAIM,
+            old=Status(request.status),
+            new=Status(request.status),
+            step=claim_step(claimed_by),
+            issuance_id=row.pk,
+        )
+        write_history(changes=[line], actor=SYSTEM, now=now, notify=False)
+    return row
+
+
+def record_again(
+    last: Issuance, *, actor: Actor | None = None, next_attempt_at: datetime | None = None, now: datetime
+) -> None:
+    """Inserts one for the same CSR and, unless told otherwise, the same person: the last one failed."""
+    user = None if last.user_id is None else UserId(last.user_id)
+    record_issuance(
+        request=Request.objects.get(id=last.request_id),
+        csr=kept_csr(last),
+        actor=actor or Actor(label=last.asked_by, user_id=user),
+        channel=last.channel,
+        idempotency_key=f"{OWN_KEY}{last.request_id} {last.pk}",
+        next_attempt_at=next_attempt_at,
+        now=now,
+    )
+
+
+def claimed(intent: Intent, *, now: datetime) -> dict[str, Any]:
+    """What a claim writes down beside the state: the whole intent, and until when its claimer has time."""
+    return {
+        "backend": intent.backend,
+        "intent_key": intent.idempotency_key,
+        "profile_version": intent.profile_version,
+        "subject": [list(pair) for pair in intent.subject],
+        "not_before": intent.not_before,
+        "not_after": intent.not_after,
+        "serial": None if intent.serial is None else f"{intent.serial:x}",
+        "tbs": intent.tbs,
+        "claimed_at": now,
+    }
+
+
+def claim_step(backend: Backend) -> Step:
+    """What a claim tells people."""
+    return Step(detail=f"Being handed to {backend.title}.")
+
+
+def keys_of(issuance: Issuance) -> tuple[str, ...]:
+    """The keys that may be blocked meanwhile: the certificate's and, with an order, its account's."""
+    order = issuance.order
+    return (issuance.spki_sha256,) if order is None else (issuance.spki_sha256, order.account.spki_sha256)
+
+
+def kept_csr(issuance: Issuance) -> Csr:
+    der = csr_from_store(bytes(issuance.csr_der))
+    return read_csr(der, ip_addresses=profile(issuance.profile_id).ip_addresses)
+
+
+def recorded_intent(issuance: Issuance, *, server_software: str) -> Intent:
+    """The intent that an issuance holds, to be taken up again after a crash."""
+    if issuance.intent_key is None or issuance.not_before is None or issuance.not_after is None:
+        raise InvariantViolated("a claimed issuance holds no intent")
+    assert issuance.profile_version is not None  # noqa: S101 - written with the other columns of the intent
+    return Intent(
+        idempotency_key=issuance.intent_key,
+        backend=issuance.backend,
+        profile_id=issuance.profile_id,
+        profile_version=issuance.profile_version,
+        csr_der=csr_from_store(bytes(issuance.csr_der)),
+        spki_der=bytes(issuance.spki_der),
+        names=tuple(issuance.names),
+        subject=tuple((oid, value) for oid, value in issuance.subject),
+        not_before=issuance.not_before,
+        not_after=issuance.not_after,
+        serial=None if issuance.serial is None else int(issuance.serial, 16),
+        tbs=None if issuance.tbs is None else bytes(issuance.tbs),
+        server_software=server_software,
+    )

@@ -1,0 +1,1 @@
+"""Requests: asked for, decided, decided again. What issues them lives in `issuance`, not here."""

@@ -1,0 +1,1 @@
+"""Who controls a domain: asked, proven, watched, ended. ACME challenges live in `acme`."""
