@@ -25,7 +25,6 @@ from certdesk.backends.acme.connection import Connection, Payload, alternates, a
 from certdesk.backends.acme.journal import Entry, Journal
 from certdesk.backends.acme.names import identifiers, refuse_other_names
 from certdesk.backends.acme.problems import answered, plain, translated
-from certdesk.domain.certificates import Absent, Accepted, Intent, Issued, Outcome, Refused
 from certdesk.domain.errors import (
     BackendError,
     BackendRefused,
@@ -34,6 +33,7 @@ from certdesk.domain.errors import (
     Unavailable,
 )
 from certdesk.domain.findings import Check
+from certdesk.domain.issuing.certificates import Absent, Accepted, Intent, Issued, Outcome, Refused
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
-from certdesk.domain.certificates import UNREADABLE
+from certdesk.domain.issuing.certificates import UNREADABLE
 
 log = logging.getLogger(__name__)
 

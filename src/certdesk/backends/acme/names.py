@@ -3,9 +3,9 @@
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
-from certdesk.domain.certificates import UNREADABLE, Intent
 from certdesk.domain.errors import BackendRefused
-from certdesk.domain.identifiers import is_ip_address
+from certdesk.domain.issuing.certificates import UNREADABLE, Intent
+from certdesk.domain.names.identifiers import is_ip_address
 
 _ADVICE = "This CA takes the names from the CSR. Make a CSR with exactly the names of the request."
 
