@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -85,7 +86,7 @@ class AcmeCa:
         folder: str = "account",
         *,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
-        **changes: object,
+        **changes: Any,
     ) -> AcmeBackend:
         """The back end, opened anew."""
         found = PatientBackend.from_settings(name="pebble", settings=self.settings(folder, **changes))

@@ -26,7 +26,8 @@ KID, HMAC = "kid-1", base64.urlsafe_b64encode(b"a key for external account bindi
 class Pebble:
     """One CA. `dns` answers its questions; without it every challenge succeeds. It forgets all at a restart.
 
-    `days` is how long its certificates last; `alternates` counts further roots.
+    `days` is how long its certificates last; `alternates` counts further roots; `refused_nonces` and `reused`
+    (valid authorizations, for further orders) are percentages.
     """
 
     folder: Path
@@ -35,6 +36,7 @@ class Pebble:
     days: int = 90
     alternates: int = 0
     refused_nonces: int = 20
+    reused: int = 0
     port: int = field(default_factory=free_port)
     management: int = field(default_factory=free_port)
     ca: Path = field(init=False)
@@ -51,6 +53,11 @@ class Pebble:
     @property
     def log(self) -> str:
         return (self.folder / "pebble.log").read_text(encoding="utf-8")
+
+    @property
+    def issued(self) -> int:
+        """How many certificates it has issued."""
+        return self.log.count("Issued certificate serial")
 
     def start(self) -> None:
         """Start it and return when it answers."""
@@ -77,7 +84,7 @@ class Pebble:
                 "PEBBLE_VA_NOSLEEP": "1",
                 "PEBBLE_VA_ALWAYS_VALID": "0" if self.dns else "1",
                 "PEBBLE_WFE_NONCEREJECT": str(self.refused_nonces),
-                "PEBBLE_AUTHZREUSE": "0",
+                "PEBBLE_AUTHZREUSE": str(self.reused),
                 "PEBBLE_ALTERNATE_ROOTS": str(self.alternates),
             },
         )

@@ -92,6 +92,9 @@ def register(config: AcmeConfig, connection: Connection) -> Account:
                 raise Misconfigured(
                     f"{_title(config)} has terms of service. Read {terms}, then set terms_agreed to true."
                 )
+            if connection.directory.meta.external_account_required and config.eab_hmac_file is None:
+                told = f"{_title(config)} wants external account binding."
+                raise Misconfigured(f"{told} Set eab_kid and eab_hmac_file as the CA gave them.")
             wanted: dict[str, object] = {"contact": list(config.contact)} if config.contact else {}
             if terms:
                 wanted["termsOfServiceAgreed"] = True

@@ -307,17 +307,20 @@ class AcmeBackend:
         return Issued(chain=chain)
 
     def _why(self, order: messages.Order, connection: Connection) -> str:
-        """Why the order is invalid: its own problem, and those of the names that were not validated."""
-        told = [] if order.error is None else [plain(order.error)]
+        """Why the order is invalid: the names that were not validated, else its own problem."""
+        told: list[str] = []
         for link in order.authorizations:
             with translated(self.title):
                 authorization = connection.authorization(link)
             domain = authorization.identifier.value
-            told.extend(f"{domain}: {plain(one.error)}" for one in authorization.challenges if one.error)
-        return (
-            " ".join(dict.fromkeys(told))
-            or "The CA has ended the order: its names were not validated in time."
-        )
+            told.extend(
+                f"The CA could not validate {domain}. {plain(one.error)}"
+                for one in authorization.challenges
+                if one.error
+            )
+        if not told and order.error is not None:
+            told.append(plain(order.error))
+        return " ".join(told) or "The CA has ended the order: its names were not validated in time."
 
     def _end(self, key: str, *, now: datetime) -> None:
         """Nothing more comes of an order. Records that nobody needs any longer go; what fails is tried again

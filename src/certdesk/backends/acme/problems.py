@@ -27,11 +27,7 @@ _ASKS_TO_WAIT = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 _PLAIN = {
     "badCSR": "The CA doesn't accept the CSR.",
     "caa": "CAA records in the DNS forbid this CA to issue for the name.",
-    "connection": "The CA could not connect to the server to validate the name.",
-    "dns": "The CA could not look the name up in the DNS.",
-    "incorrectResponse": "The CA did not find the record that validates the name.",
     "rejectedIdentifier": "The CA doesn't issue for this name.",
-    "unauthorized": "The CA did not find what validates the name, or the account may not do this.",
     "unsupportedIdentifier": "The CA doesn't issue for names of this kind.",
     "userActionRequired": "The CA wants someone to act, usually to agree to new terms of service.",
 }
