@@ -3,29 +3,16 @@
 Pebble refuses every fifth good nonce; names are validated by DNS updates at bind, and at knot.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from types import MappingProxyType
-from typing import Any
 
 import pytest
-from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from certdesk.backends.base import Backend
 from certdesk.backends.conformance import BackendConformance, BackendFactory, FindsConformance, MakeIntent
 from certdesk.domain.issuing import certificates
 from certdesk.domain.issuing.certificates import Intent
-from certdesk.domain.issuing.profiles import PROFILES
-from tests.harness.acme_ca import AcmeCa, acme_ca, csr_intent
-
-#: As tls-server, and for clients as well: Pebble 2.4 issues nothing else.
-BOTH: Mapping[str, Any] = MappingProxyType(
-    {
-        name: replace(one, eku=(*one.eku, ExtendedKeyUsageOID.CLIENT_AUTH.dotted_string))
-        for name, one in PROFILES.items()
-    }
-)
+from tests.harness.acme_ca import FOR_CLIENTS_TOO, AcmeCa, acme_ca, csr_intent
 
 
 @pytest.fixture(scope="module", params=["bind", "knot"])
@@ -46,7 +33,7 @@ def make_intent() -> MakeIntent:
 class TestPebble(BackendConformance, FindsConformance):
     @pytest.fixture(autouse=True)
     def _profiles(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(certificates, "PROFILES", BOTH)
+        monkeypatch.setattr(certificates, "PROFILES", FOR_CLIENTS_TOO)
 
     @pytest.fixture
     def backend_factory(self, ca: AcmeCa, request: pytest.FixtureRequest) -> BackendFactory:

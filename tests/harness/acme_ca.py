@@ -1,23 +1,27 @@
 """What a request at a real ACME CA needs: Pebble, a name server that takes updates, and a resolver."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
+import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from certdesk.backends.acme import AcmeBackend
 from certdesk.backends.conformance import server_intent
 from certdesk.domain.issuing.certificates import Accepted, Intent, Outcome
+from certdesk.domain.issuing.profiles import PROFILES, Profile
 from tests.harness.acme_client import make_csr
 from tests.harness.pebble import HMAC, KID, Pebble, pebble_ca
 from tests.harness.ports import free_port
 from tests.harness.processes import ended, started
-from tests.harness.updated_zones import UpdatedZones, updated_zones
+from tests.harness.updated_zones import UpdatedZones, program, updated_zones
 from tests.harness.waiting import wait_until
 
 ZONE, DELEGATED = "example.ac.uk", "acme.example.org"
@@ -27,6 +31,13 @@ ZONES = {
     DELEGATED: "",
     f"_acme-challenge.own.{ZONE}": "",
 }
+#: The profiles, for clients as well: Pebble 2.4 and Caddy certify nothing else.
+FOR_CLIENTS_TOO: Mapping[str, Profile] = MappingProxyType(
+    {
+        name: replace(one, eku=(*one.eku, ExtendedKeyUsageOID.CLIENT_AUTH.dotted_string))
+        for name, one in PROFILES.items()
+    }
+)
 _PAUSE = 0.02
 
 
@@ -117,6 +128,8 @@ def acme_ca(folder: Path, *, kind: str = "bind", **settings: object) -> Iterator
 @contextmanager
 def resolver_of(zones: UpdatedZones, folder: Path) -> Iterator[int]:
     """An unbound that asks this name server alone and forgets at once; its port."""
+    if not program("unbound"):
+        pytest.skip("unbound is not installed (Debian: apt-get install unbound)")
     folder.mkdir(parents=True)
     port = free_port()
     stubs = "".join(
@@ -131,7 +144,7 @@ def resolver_of(zones: UpdatedZones, folder: Path) -> Iterator[int]:
         f"remote-control:\n  control-enable: no\n{stubs}",
         encoding="ascii",
     )
-    process = started(["unbound", "-d", "-p", "-c", config], log=folder / "unbound.log", cwd=folder)
+    process = started([program("unbound"), "-d", "-p", "-c", config], log=folder / "unbound.log", cwd=folder)
     try:
         one = replace(zones, port=port)
         wait_until(one._answers, what="unbound to answer")

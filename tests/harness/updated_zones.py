@@ -6,7 +6,7 @@ Their configuration is what docs/cas-acme.md shows. Loopback only.
 import base64
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +15,7 @@ import dns.exception
 import dns.message
 import dns.query
 import dns.rdatatype
+import pytest
 
 from tests.harness.ports import free_port
 from tests.harness.processes import ended, started
@@ -136,6 +137,8 @@ class UpdatedZones:
 @contextmanager
 def updated_zones(kind: str, folder: Path, zones: Mapping[str, str]) -> Iterator[UpdatedZones]:
     """A server, `bind` or `knot`, that runs until the block ends."""
+    if not program(kind):
+        pytest.skip(f"{kind} is not installed (Debian: apt-get install bind9 knot)")
     server = UpdatedZones(kind=kind, folder=folder, zones=zones)
     try:
         server.start()
@@ -145,11 +148,7 @@ def updated_zones(kind: str, folder: Path, zones: Mapping[str, str]) -> Iterator
 
 
 def program(kind: str) -> str:
-    """The server's program; empty where it is not installed (Debian: bind9, knot)."""
-    name = {"bind": "named", "knot": "knotd"}[kind]
+    """The server's program; empty where it is not installed."""
+    name = {"bind": "named", "knot": "knotd"}.get(kind, kind)
     # Debian keeps servers where only root's PATH looks.
     return shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin") or ""
-
-
-#: What starts one with zones of the test's own: `start_zones("bind", {"example.ac.uk": ""})`.
-StartZones = Callable[[str, Mapping[str, str]], UpdatedZones]

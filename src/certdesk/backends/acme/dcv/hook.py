@@ -41,7 +41,7 @@ class Hook:
             raise Unavailable(f"{self.program[0]} has not ended within {self.seconds:g} seconds.") from error
         except OSError as error:
             raise Misconfigured(f"{self.program[0]} can't be run: {error}") from error
-        said = (done.stderr + b"\n" + done.stdout).decode("utf-8", "replace").split("\n")
+        said = (done.stdout + b"\n" + done.stderr).decode("utf-8", "replace").split("\n")
         last = next((line.strip() for line in reversed(said) if line.strip()), "it says nothing")
         told = f"{self.program[0]} {action} ended with status {done.returncode}: {last[:300]}"
         if done.returncode == os.EX_TEMPFAIL:

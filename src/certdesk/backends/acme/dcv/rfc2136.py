@@ -1,5 +1,6 @@
 """Records added and removed by dynamic update (RFC 2136), signed with TSIG (RFC 8945)."""
 
+import base64
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,12 +16,12 @@ from certdesk.backends.acme.dcv.lookup import Address, Lookup
 from certdesk.backends.acme.reading import secret_file
 from certdesk.domain.errors import Misconfigured, Unavailable
 
+_NOT_ITS_ZONE = "The server doesn't have this zone. Send updates to the primary server of the zone."
 #: What a server means with its answer, and what to do about it.
 _REFUSALS = {
     dns.rcode.REFUSED: "The server refuses the update: bind says so when the key may not change this name or "
     "type, and when the zone takes no updates. Grant the key the TXT records of this name.",
-    dns.rcode.NOTAUTH: "The server doesn't have this zone, or refuses the key. Send updates to the primary "
-    "server of the zone.",
+    dns.rcode.NOTAUTH: _NOT_ITS_ZONE,
     dns.rcode.NOTZONE: "The name doesn't lie in the zone. Leave zone out, or add a CNAME that leads into it.",
     dns.rcode.NOTIMP: "The server doesn't take dynamic updates.",
 }
@@ -41,6 +42,18 @@ class Rfc2136:
     zone: str = ""
     ttl: int = 60
     lookup: Lookup = field(default_factory=Lookup, repr=False)
+
+    def __post_init__(self) -> None:
+        """Raises Misconfigured for an unknown TSIG algorithm, and for a key or zone that is no name."""
+        try:
+            algorithm = dns.name.from_text(self.key_algorithm)
+            for name in (self.key_name, self.zone):
+                dns.name.from_text(name)
+        except dns.exception.DNSException as error:
+            raise Misconfigured(f"{self.title}: a name in its settings is none: {error}") from error
+        if algorithm not in dns.tsig.mac_sizes:
+            known = ", ".join(sorted(one.to_text(omit_final_dot=True) for one in dns.tsig.mac_sizes))
+            raise Misconfigured(f"There is no TSIG algorithm {self.key_algorithm}. Use one of: {known}.")
 
     @property
     def title(self) -> str:
@@ -64,8 +77,9 @@ class Rfc2136:
             raise Misconfigured(f"{told} Add a CNAME there that leads to a name in the zone.")
         secret = secret_file(self.key_file, what=f"The TSIG key {self.key_name}")
         try:
+            base64.b64decode(secret, validate=True)  # dnspython skips what is none
             key = dns.tsig.Key(dns.name.from_text(self.key_name), secret, self.key_algorithm)
-        except (ValueError, dns.exception.DNSException) as error:
+        except ValueError as error:
             raise Misconfigured(f"The TSIG key in {self.key_file} is not base64: {error}") from error
         return dns.update.UpdateMessage(zone, keyring=key)
 
@@ -80,8 +94,8 @@ class Rfc2136:
             raise Misconfigured(f"{where}. The server has another secret for this key.") from error
         except dns.tsig.PeerBadTime as error:
             raise Misconfigured(f"{where}. Its clock and ours differ by more than five minutes.") from error
-        except NotImplementedError as error:
-            raise Misconfigured(f"{where}. There is no TSIG algorithm {self.key_algorithm}.") from error
+        except dns.exception.FormError as error:  # knot does so for a zone that it doesn't have
+            raise Misconfigured(f"{where}. Its answer is not signed with the key. {_NOT_ITS_ZONE}") from error
         except (dns.exception.DNSException, OSError, EOFError) as error:
             told = str(error) or type(error).__name__
             raise Unavailable(f"{where}: no answer ({told}).") from error
