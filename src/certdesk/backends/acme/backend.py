@@ -274,6 +274,8 @@ class AcmeBackend:
             challenge = found[0]
             if challenge.status != messages.STATUS_PENDING:
                 continue  # the CA is looking
+            if challenge.error is not None:  # smallstep's CAs look again whenever they are asked
+                waits.append(f"The CA could not validate {domain} yet. {plain(challenge.error)}")
             at = dcv.lookup.target(challenge.chall.validation_domain_name(domain))
             value = challenge.chall.validation(self._key)
             record = {"url": url, "name": at.to_text(), "value": value}

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from cryptography import x509
 from josepy.jwk import JWK
@@ -17,7 +17,8 @@ from certdesk.domain.findings import Check, Verdict
 
 #: A page waits for it.
 _SECONDS = 5.0
-_ENDS_SOON = timedelta(days=90)
+#: Of its time: public CAs' intermediates last for years, those of Caddy for a week.
+_ENDS_SOON = 0.1
 
 
 def checked(
@@ -97,13 +98,14 @@ def _chain(config: AcmeConfig, chain: tuple[bytes, ...], *, now: datetime) -> It
         told = "The CA's chain is not known before its first certificate."
         yield Check("backend.chain", Verdict.NOT_CHECKED, told)
         return
-    ends = min(x509.load_der_x509_certificate(one).not_valid_after_utc for one in chain)
+    first = min(map(x509.load_der_x509_certificate, chain), key=lambda one: one.not_valid_after_utc)
+    ends = first.not_valid_after_utc
     seen = f"{ends:%-d %B %Y}"
     if ends <= now:
         # The next certificate may come with another chain, so this alone refuses nothing.
         told = "The chain of the CA's last certificate has ended."
         yield Check("backend.chain", Verdict.WARN, told, seen=seen)
-    elif ends - now < _ENDS_SOON:
+    elif ends - now < _ENDS_SOON * (ends - first.not_valid_before_utc):
         told = "The chain of the CA's last certificate ends soon."
         yield Check("backend.chain", Verdict.WARN, told, seen=seen)
     else:
