@@ -1,10 +1,13 @@
-"""The ACME back end against a real CA, Pebble, and the suite that every back end must pass.
+"""The ACME back end against real CAs, and the suite that every back end must pass.
 
-Pebble refuses every fifth good nonce; names are validated by DNS updates at bind, and at knot.
+Pebble refuses every fifth good nonce; names are validated by DNS updates, for Pebble at bind and at knot.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -12,12 +15,23 @@ from certdesk.backends.base import Backend
 from certdesk.backends.conformance import BackendConformance, BackendFactory, FindsConformance, MakeIntent
 from certdesk.domain.issuing import certificates
 from certdesk.domain.issuing.certificates import Intent
-from tests.harness.acme_ca import FOR_CLIENTS_TOO, AcmeCa, acme_ca, csr_intent
+from tests.harness.acme_ca import FOR_CLIENTS_TOO, AcmeCa, acme_ca, at_server, csr_intent
+from tests.harness.acme_servers import caddy_ca, openbao_acme_ca
+
+pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module", params=["bind", "knot"])
+CAS: dict[str, Callable[[Path], AbstractContextManager[AcmeCa]]] = {
+    "pebble with bind": acme_ca,
+    "pebble with knot": partial(acme_ca, kind="knot"),
+    "caddy": partial(at_server, caddy_ca),
+    "openbao": partial(at_server, openbao_acme_ca),
+}
+
+
+@pytest.fixture(scope="module", params=list(CAS))
 def ca(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AcmeCa]:
-    with acme_ca(tmp_path_factory.mktemp(request.param), kind=request.param) as running:
+    with CAS[request.param](tmp_path_factory.mktemp("ca")) as running:
         yield running
 
 
@@ -29,19 +43,21 @@ def make_intent() -> MakeIntent:
     return make
 
 
-@pytest.mark.slow
-class TestPebble(BackendConformance, FindsConformance):
+class TestAcme(BackendConformance, FindsConformance):
     @pytest.fixture(autouse=True)
-    def _profiles(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(certificates, "PROFILES", FOR_CLIENTS_TOO)
+    def _profiles(self, ca: AcmeCa, monkeypatch: pytest.MonkeyPatch) -> None:
+        if ca.server.for_clients_too:
+            monkeypatch.setattr(certificates, "PROFILES", FOR_CLIENTS_TOO)
 
     @pytest.fixture
     def backend_factory(self, ca: AcmeCa, request: pytest.FixtureRequest) -> BackendFactory:
         start = datetime.now(UTC)
         looks = iter(range(10_000))
+        # One account for each test; OpenBao's credential is used up by the first.
+        folder = "account" if ca.server.kid else request.node.name
 
         def factory() -> Backend:
             # Ten seconds pass between any two looks: what the CA wants to be asked later is asked later.
-            return ca.backend(request.node.name, clock=lambda: start + timedelta(seconds=10 * next(looks)))
+            return ca.backend(folder, clock=lambda: start + timedelta(seconds=10 * next(looks)))
 
         return factory

@@ -18,6 +18,7 @@ from certdesk.backends.conformance import server_intent
 from certdesk.domain.issuing.certificates import Accepted, Intent, Outcome
 from certdesk.domain.issuing.profiles import PROFILES, Profile
 from tests.harness.acme_client import make_csr
+from tests.harness.acme_servers import AcmeServer, StartServer
 from tests.harness.pebble import HMAC, KID, Pebble, pebble_ca
 from tests.harness.ports import free_port
 from tests.harness.processes import ended, started
@@ -56,21 +57,28 @@ class PatientBackend(AcmeBackend):
 class AcmeCa:
     """The CA with its DNS; `settings` are those of a back end for it, each with a folder of its own."""
 
-    pebble: Pebble
+    server: AcmeServer
     zones: UpdatedZones
     resolver: int
     folder: Path
+    running: Pebble | None = None
+
+    @property
+    def pebble(self) -> Pebble:
+        """The server, where it is a Pebble."""
+        assert self.running is not None
+        return self.running
 
     def settings(self, folder: str = "account", **changes: object) -> dict[str, object]:
         """What an operator would write; a setting that is None is left out."""
         hmac = self.folder / "eab.hmac"
-        hmac.write_text(HMAC, encoding="ascii")
-        bound = {"eab_kid": KID, "eab_hmac_file": str(hmac)} if self.pebble.eab else {}
+        hmac.write_text(self.server.hmac, encoding="ascii")
+        bound = {"eab_kid": self.server.kid, "eab_hmac_file": str(hmac)} if self.server.kid else {}
         told = {
             "title": "Pebble",
-            "directory_url": self.pebble.directory,
+            "directory_url": self.server.directory,
             "folder": str(self.folder / folder),
-            "ca_file": str(self.pebble.ca),
+            "ca_file": str(self.server.ca),
             "contact": ["mailto:ra@example.ac.uk"],
             "terms_agreed": True,
             "timeout": 10,
@@ -122,7 +130,20 @@ def acme_ca(folder: Path, *, kind: str = "bind", **settings: object) -> Iterator
         resolver_of(zones, folder / "unbound") as resolver,
         pebble_ca(folder / "pebble", dns=resolver, **settings) as pebble,
     ):
-        yield AcmeCa(pebble=pebble, zones=zones, resolver=resolver, folder=folder)
+        kid, hmac = (KID, HMAC) if pebble.eab else ("", "")
+        server = AcmeServer(directory=pebble.directory, ca=pebble.ca, kid=kid, hmac=hmac)
+        yield AcmeCa(server=server, zones=zones, resolver=resolver, folder=folder, running=pebble)
+
+
+@contextmanager
+def at_server(start: StartServer, folder: Path) -> Iterator[AcmeCa]:
+    """Another CA, such as `caddy_ca`, with bind as the name server."""
+    with (
+        updated_zones("bind", folder / "bind", ZONES) as zones,
+        resolver_of(zones, folder / "unbound") as resolver,
+        start(folder / "ca", resolver=resolver) as server,
+    ):
+        yield AcmeCa(server=server, zones=zones, resolver=resolver, folder=folder)
 
 
 @contextmanager

@@ -8,9 +8,10 @@ import os
 import sysconfig
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from tests.harness.acme_front import throw_away_tls
 from tests.harness.ports import free_port
@@ -52,12 +53,23 @@ _ROLE = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AcmeServer:
-    """A running CA: its directory, the file that its TLS chains to, and a credential for external binding."""
+    """A running CA: its directory, the file that its TLS chains to, and a credential for external binding.
+
+    `for_clients_too`: its certificates are for TLS clients as well, whatever one asks for.
+    """
 
     directory: str
     ca: Path
     kid: str = ""
     hmac: str = ""
+    for_clients_too: bool = True
+
+
+class StartServer(Protocol):
+    """`caddy_ca` or `openbao_acme_ca`."""
+
+    def __call__(self, folder: Path, *, resolver: int) -> AbstractContextManager[AcmeServer]:
+        """A CA that validates names through the resolver at this port, until the block ends."""
 
 
 @contextmanager
@@ -140,7 +152,9 @@ def openbao_acme_ca(folder: Path, *, resolver: int) -> Iterator[AcmeServer]:
         )
         bound = call("pki/acme/new-eab")
         directory = f"https://127.0.0.1:{tls}/v1/pki/acme/directory"
-        yield AcmeServer(directory=directory, ca=ca, kid=bound["id"], hmac=bound["key"])
+        yield AcmeServer(
+            directory=directory, ca=ca, kid=bound["id"], hmac=bound["key"], for_clients_too=False
+        )
     finally:
         ended(process, seconds=10)
 

@@ -8,13 +8,16 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Literal, Self
 
 import dns.name
 from acme import challenges, messages
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from josepy.b64 import b64encode
 
 from certdesk.backends.acme.account import Account, account_key, account_status, known_account, register
@@ -33,7 +36,15 @@ from certdesk.domain.errors import (
     Unavailable,
 )
 from certdesk.domain.findings import Check
-from certdesk.domain.issuing.certificates import Absent, Accepted, Intent, Issued, Outcome, Refused
+from certdesk.domain.issuing.certificates import (
+    UNREADABLE,
+    Absent,
+    Accepted,
+    Intent,
+    Issued,
+    Outcome,
+    Refused,
+)
 
 log = logging.getLogger(__name__)
 
@@ -147,7 +158,7 @@ class AcmeBackend:
             offered = ", ".join(sorted(_REASONS))
             raise BackendRefused(f"“{reason}” is not a reason for a revocation. Use one of: {offered}.")
         connection = self._connection()
-        with translated(self.title, may_act=True):
+        with self._foreign_refused(certificate_der), translated(self.title, may_act=True):
             url, asked = connection.directory["revokeCert"], {"certificate": _base64url(certificate_der)}
             try:
                 try:
@@ -306,6 +317,8 @@ class AcmeBackend:
         except (BackendRefused, Unavailable) as error:
             raise OutcomeUnknown(f"The certificate can't be fetched yet. {error.detail}") from error
         self._chains.keep(chain)
+        for issuer in chain[1:2]:
+            self._journal.note_issuer(issuer)
         return Issued(chain=chain)
 
     def _why(self, order: messages.Order, connection: Connection) -> str:
@@ -323,6 +336,22 @@ class AcmeBackend:
         if not told and order.error is not None:
             told.append(plain(order.error))
         return " ".join(told) or "The CA has ended the order: its names were not validated in time."
+
+    @contextmanager
+    def _foreign_refused(self, certificate_der: bytes) -> Iterator[None]:
+        """OpenBao breaks (500) over a certificate that it has not issued, and would break again each time."""
+        try:
+            yield
+        except OutcomeUnknown as error:
+            if answered(error)[1] < HTTPStatus.INTERNAL_SERVER_ERROR:
+                raise
+            certificate = x509.load_der_x509_certificate(certificate_der)
+            for issuer in map(x509.load_der_x509_certificate, self._journal.issuers()):
+                with suppress(InvalidSignature, *UNREADABLE):
+                    certificate.verify_directly_issued_by(issuer)
+                    raise
+            told = f"{self.title} can't revoke it, and has never issued under its issuer for us."
+            raise BackendRefused(f"{told} {error.detail}") from error
 
     def _end(self, key: str, *, now: datetime) -> None:
         """Nothing more comes of an order. Records that nobody needs any longer go; what fails is tried again

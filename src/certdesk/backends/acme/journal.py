@@ -33,6 +33,7 @@ CREATE TABLE IF NOT EXISTS record (
     there INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (url, name, value)
 );
+CREATE TABLE IF NOT EXISTS issuer (der BLOB PRIMARY KEY);
 """
 _COLUMNS = "url, ask_after, finalizing"
 
@@ -137,6 +138,16 @@ class Journal:
             connection.execute(
                 "DELETE FROM record WHERE url = ? AND name = ? AND value = ?", (url, name, value)
             )
+
+    def note_issuer(self, der: bytes) -> None:
+        """A certificate of ours was issued by this CA certificate."""
+        with self._transaction() as connection:
+            connection.execute("INSERT OR IGNORE INTO issuer (der) VALUES (?)", (der,))
+
+    def issuers(self) -> list[bytes]:
+        """The CA certificates that have issued any of ours: over the years, a few."""
+        with self._transaction() as connection:
+            return [bytes(der) for (der,) in connection.execute("SELECT der FROM issuer")]
 
     def _set(self, what: str, *values: object) -> None:
         with self._transaction() as connection:
