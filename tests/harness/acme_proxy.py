@@ -84,6 +84,11 @@ def empty_object(answer: Answer) -> Answer:
     return Answer(body=b"{}", headers={**answer.headers, "Content-Type": "application/json"})
 
 
+def endless(_answer: Answer) -> Answer:
+    """More than anybody wants to read."""
+    return Answer(body=b" " * (1 << 22), headers={"Content-Type": "application/json"})
+
+
 def server_error(_answer: Answer) -> Answer:
     """The server breaks, with a page instead of a problem."""
     return Answer(status=500, body=b"<h1>Oops</h1>", headers={"Content-Type": "text/html"})

@@ -21,7 +21,7 @@ from josepy.jwk import JWKEC
 
 from certdesk.backends.acme.config import AcmeConfig
 from certdesk.backends.acme.connection import Connection, Payload
-from certdesk.backends.acme.problems import code_of, translated
+from certdesk.backends.acme.problems import Doing, code_of, translated
 from certdesk.backends.acme.reading import secret_file
 from certdesk.backends.own_ca import exclusive, write_new
 from certdesk.domain.errors import BackendRefused, Misconfigured
@@ -79,7 +79,7 @@ def register(config: AcmeConfig, connection: Connection) -> Account:
         # 1. The CA may know the key although we don't know the account: its answer was lost. The credential
         #    for the binding is used up then, and asking with it again would be refused.
         terms = str(getattr(connection.directory.meta, "terms_of_service", "") or "")
-        with translated(_title(config)):
+        with translated(_title(config), Doing.ASKING):
             try:
                 url = _ask(connection, {"onlyReturnExisting": True})
             except messages.Error as error:
@@ -101,7 +101,7 @@ def register(config: AcmeConfig, connection: Connection) -> Account:
             if config.eab_hmac_file is not None:
                 wanted["externalAccountBinding"] = _binding(config, connection)
             try:
-                with translated(_title(config)):
+                with translated(_title(config), Doing.ASKING):
                     url = _ask(connection, wanted)
             except BackendRefused as error:
                 told = f"{_title(config)} doesn't register our account. {error.detail}"

@@ -27,7 +27,7 @@ from certdesk.backends.acme.config import AcmeConfig, read_config
 from certdesk.backends.acme.connection import Connection, Payload, alternates, ask_after, read_order
 from certdesk.backends.acme.journal import Entry, Journal
 from certdesk.backends.acme.names import identifiers, refuse_other_names
-from certdesk.backends.acme.problems import answered, plain, translated
+from certdesk.backends.acme.problems import Doing, answered, plain, translated
 from certdesk.domain.errors import (
     BackendError,
     BackendRefused,
@@ -158,7 +158,7 @@ class AcmeBackend:
             offered = ", ".join(sorted(_REASONS))
             raise BackendRefused(f"“{reason}” is not a reason for a revocation. Use one of: {offered}.")
         connection = self._connection()
-        with self._foreign_refused(certificate_der), translated(self.title, may_act=True):
+        with self._foreign_refused(certificate_der), translated(self.title, Doing.ACTING):
             url, asked = connection.directory["revokeCert"], {"certificate": _base64url(certificate_der)}
             try:
                 try:
@@ -188,7 +188,7 @@ class AcmeBackend:
         now = self._clock()
         connection: Connection | None = getattr(self._open, "connection", None)
         if connection is None or now - self._open.since > _FRESH:
-            with translated(self.title):
+            with translated(self.title, Doing.READING):
                 connection = Connection(
                     self._config.directory_url,
                     key=self._key,
@@ -209,7 +209,7 @@ class AcmeBackend:
         wanted: dict[str, object] = {"identifiers": identifiers(intent.names)}
         if profile:
             wanted["profile"] = profile
-        with translated(self.title):
+        with translated(self.title, Doing.ASKING):
             answer = connection.post(connection.directory["newOrder"], Payload(wanted))
             url = answer.headers["Location"]
             read_order(answer)
@@ -225,17 +225,19 @@ class AcmeBackend:
         connection, key, now = self._connection(), intent.idempotency_key, self._clock()
         # 1. Where it stands.
         try:
-            with translated(self.title):
+            with translated(self.title, Doing.READING):
                 order, answer = connection.order(entry.url)
-        except BackendRefused as error:
-            if entry.finalizing or answered(error)[1] != HTTPStatus.NOT_FOUND:
-                raise OutcomeUnknown(f"{self.title} doesn't show the order. {error.detail}") from error
+        except Unavailable as error:
+            if answered(error)[1] != HTTPStatus.NOT_FOUND:
+                raise
+            if entry.finalizing:
+                raise OutcomeUnknown(error.detail) from error
             return Refused(reason="The CA no longer knows the order: it was open for too long. Ask again.")
         # 2. Prove the names; some CAs look at once.
         if order.status == messages.STATUS_PENDING:
             waits = self._prove(order, entry.url, connection)
             self._journal.touch(key, now=now, problem=waits)
-            with translated(self.title):
+            with translated(self.title, Doing.READING):
                 order, answer = connection.order(entry.url)
         else:
             self._journal.touch(key, now=now)
@@ -245,12 +247,12 @@ class AcmeBackend:
             self._journal.finalizing(key)
             csr = Payload({"csr": _base64url(intent.csr_der)})
             try:
-                with translated(self.title, may_act=True):
+                with translated(self.title, Doing.ACTING):
                     answer = connection.post(order.finalize, csr)
                     order = read_order(answer)
             except BackendRefused as error:
                 refusal = "" if answered(error)[0] == "orderNotReady" else error.detail
-                with translated(self.title):
+                with translated(self.title, Doing.READING):
                     order, answer = connection.order(entry.url)
         # 4. What has become of it.
         if order.status == messages.STATUS_VALID and order.certificate:
@@ -269,7 +271,7 @@ class AcmeBackend:
         for link in order.authorizations:
             if time.monotonic() > until:
                 break
-            with translated(self.title):
+            with translated(self.title, Doing.READING):
                 authorization = connection.authorization(link)
             if authorization.status != messages.STATUS_PENDING:
                 continue
@@ -297,7 +299,7 @@ class AcmeBackend:
                 waits.append(f"{domain}: {'; '.join(missing)}.")
                 continue
             try:
-                with translated(self.title):
+                with translated(self.title, Doing.ASKING):
                     connection.post(challenge.uri, Payload({}))
             except BackendRefused as error:  # another process has answered it meanwhile; the order tells
                 log.info("%s: the challenge for %s was not taken: %s", self.name, domain, error.detail)
@@ -306,7 +308,7 @@ class AcmeBackend:
     def _downloaded(self, url: str, connection: Connection) -> Outcome:
         """The certificate with the preferred chain. What can't be read is asked for again: it was issued."""
         try:
-            with translated(self.title):
+            with translated(self.title, Doing.READING):
                 answer = connection.post(url, None)
                 chain = read_chain(answer.content)
                 for other in () if self._chains.prefers(chain) else alternates(answer):
@@ -314,7 +316,7 @@ class AcmeBackend:
                     if self._chains.prefers(alternate) and alternate[0] == chain[0]:
                         chain = alternate
                         break
-        except (BackendRefused, Unavailable) as error:
+        except Unavailable as error:
             raise OutcomeUnknown(f"The certificate can't be fetched yet. {error.detail}") from error
         self._chains.keep(chain)
         for issuer in chain[1:2]:
@@ -325,7 +327,7 @@ class AcmeBackend:
         """Why the order is invalid: the names that were not validated, else its own problem."""
         told: list[str] = []
         for link in order.authorizations:
-            with translated(self.title):
+            with translated(self.title, Doing.READING):
                 authorization = connection.authorization(link)
             domain = authorization.identifier.value
             told.extend(

@@ -11,7 +11,7 @@ from certdesk.backends.acme.account import account_status, known_account
 from certdesk.backends.acme.chains import Chains
 from certdesk.backends.acme.config import AcmeConfig
 from certdesk.backends.acme.connection import Connection
-from certdesk.backends.acme.problems import translated
+from certdesk.backends.acme.problems import Doing, translated
 from certdesk.domain.errors import BackendError
 from certdesk.domain.findings import Check, Verdict
 
@@ -51,7 +51,7 @@ def checked(
 
 def _at_the_ca(config: AcmeConfig, key: JWK) -> Iterator[Check]:
     title = config.title or config.name
-    with translated(title):
+    with translated(title, Doing.READING):
         connection = Connection(
             config.directory_url,
             key=key,
@@ -75,7 +75,7 @@ def _at_the_ca(config: AcmeConfig, key: JWK) -> Iterator[Check]:
             yield Check("backend.account", Verdict.WARN, told)
     else:
         connection.act_as(account.url)
-        with translated(title):
+        with translated(title, Doing.READING):
             status = account_status(connection)
         if status == "valid":
             yield Check("backend.account", Verdict.PASS, "Our account is registered.", seen=account.url)

@@ -3,6 +3,7 @@
 It lacks: more than one retry after `badNonce`, `Retry-After` with errors, patience with a missing nonce.
 """
 
+import io
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -14,11 +15,15 @@ from acme.client import ClientNetwork
 from josepy.interfaces import JSONDeSerializable
 from josepy.jwa import ES256
 from josepy.jwk import JWK
+from requests.adapters import HTTPAdapter
 from requests.utils import parse_header_links
+from urllib3.exceptions import HTTPError
 
 #: Pebble refuses every twentieth good nonce on purpose; other servers forget theirs at a restart.
 _NONCES = 8
 _USER_AGENT = "Certdesk (acme-python)"
+#: A certificate with its chain, or an order for a hundred names, is far smaller.
+_LARGEST = 1 << 20
 #: The longest that a server's Retry-After is taken at its word.
 _LONGEST = timedelta(hours=1)
 
@@ -37,10 +42,36 @@ class Payload(JSONDeSerializable):
         return cls(jobj)
 
 
+class _Bounded(HTTPAdapter):
+    """Reads no answer without end into memory."""
+
+    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
+        response = super().send(request, *args, **{**kwargs, "stream": True})
+        try:
+            content = response.raw.read(_LARGEST + 1, decode_content=True)
+        except HTTPError as error:
+            raise requests.RequestException(error, request=request) from error
+        if len(content) > _LARGEST:
+            response.close()
+            raise requests.RequestException(f"it sends more than {_LARGEST} bytes", request=request)
+        response.raw = io.BytesIO(content)
+        return response
+
+
 class Network(ClientNetwork):
     """The library's network, more patient with nonces; it leaves status and Retry-After with an error."""
 
     last: requests.Response | None = None
+
+    def __init__(self, key: JWK | None, *, ca_file: str | None, timeout: float) -> None:
+        super().__init__(
+            key,
+            alg=ES256,
+            verify_ssl=ca_file or True,  # type: ignore[arg-type]  # a path is handed on to requests, which takes it
+            user_agent=_USER_AGENT,
+            timeout=timeout,  # type: ignore[arg-type]  # as above
+        )
+        self.session.mount("https://", _Bounded())
 
     def post(self, *args: Any, **kwargs: Any) -> requests.Response:
         """With more than one retry. An exception has `answered`: status and Retry-After."""
@@ -75,13 +106,7 @@ class Connection:
 
     def __init__(self, url: str, *, key: JWK | None, ca_file: str | None, timeout: float) -> None:
         """Reads the directory."""
-        self.network = Network(
-            key,
-            alg=ES256,
-            verify_ssl=ca_file or True,  # type: ignore[arg-type]  # a path is handed on to requests, which takes it
-            user_agent=_USER_AGENT,
-            timeout=timeout,  # type: ignore[arg-type]  # as above
-        )
+        self.network = Network(key, ca_file=ca_file, timeout=timeout)
         self.directory = messages.Directory.from_json(self.network.get(url).json())
 
     def act_as(self, account_url: str) -> None:

@@ -5,6 +5,7 @@ The question that decides is always whether the CA can have acted: then nothing 
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import Enum, auto
 from http import HTTPStatus
 
 import acme.errors
@@ -31,6 +32,14 @@ _PLAIN = {
     "unsupportedIdentifier": "The CA doesn't issue for names of this kind.",
     "userActionRequired": "The CA wants someone to act, usually to agree to new terms of service.",
 }
+
+
+class Doing(Enum):
+    """What a request to the CA is for, which says what an error means."""
+
+    READING = auto()  # a refusal to show something decides nothing
+    ASKING = auto()  # nothing is issued yet: it may be refused, and a lost answer does no harm
+    ACTING = auto()  # the CA issues or revokes: after a lost answer nobody knows
 
 
 def code_of(problem: messages.Error) -> str:
@@ -60,16 +69,13 @@ def plain(problem: messages.Error) -> str:
 
 
 @contextmanager
-def translated(title: str, *, may_act: bool = False) -> Iterator[None]:
-    """Has whatever goes wrong with a CA raised as a BackendError.
-
-    `may_act`: whether the request makes the CA issue or revoke, so that a lost answer is OutcomeUnknown.
-    """
-    lost: type[BackendError] = OutcomeUnknown if may_act else Unavailable
+def translated(title: str, doing: Doing) -> Iterator[None]:
+    """Has whatever goes wrong with a CA raised as a BackendError; `answered` says what was behind it."""
+    lost: type[BackendError] = OutcomeUnknown if doing is Doing.ACTING else Unavailable
     try:
         yield
     except messages.Error as error:
-        raise _of_problem(error, title=title, lost=lost) from error
+        raise _of_problem(error, title=title, lost=lost, reads=doing is Doing.READING) from error
     except requests.ConnectionError as error:
         kind = Unavailable if _never_connected(error) else lost
         raise kind(f"{title} can't be reached: {_words(error)}") from error
@@ -82,7 +88,9 @@ def translated(title: str, *, may_act: bool = False) -> Iterator[None]:
         raise lost(f"{title} has sent an answer that is not ACME: {_words(error)}") from error
 
 
-def _of_problem(problem: messages.Error, *, title: str, lost: type[BackendError]) -> BackendError:
+def _of_problem(
+    problem: messages.Error, *, title: str, lost: type[BackendError], reads: bool
+) -> BackendError:
     code = code_of(problem)
     status, wait = getattr(problem, "answered", (0, ""))
     told = plain(problem)
@@ -94,7 +102,7 @@ def _of_problem(problem: messages.Error, *, title: str, lost: type[BackendError]
         return lost(f"{title} reports an error of its own. {told}")
     if code in _OURS:
         return Misconfigured(f"{title} doesn't serve our account as it is set up. {told}")
-    return BackendRefused(told)
+    return Unavailable(f"{title} doesn't show it. {told}") if reads else BackendRefused(told)
 
 
 def _of_answer(error: acme.errors.ClientError, *, title: str, lost: type[BackendError]) -> BackendError:
