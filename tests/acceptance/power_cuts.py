@@ -15,6 +15,7 @@ from contextlib import closing, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 if __name__ == "__main__":
     from certdesk.conf import server
@@ -27,6 +28,7 @@ from django.db import connection, connections
 from django.utils import timezone
 
 from certdesk.backends.embedded import EmbeddedBackend
+from certdesk.domain.acme.jws import decoded
 from certdesk.domain.issuing.certificates import Intent, Issued, Outcome
 from certdesk.domain.issuing.revocation import RevocationReason
 from certdesk.jobs.worker import Worker
@@ -121,7 +123,9 @@ def cuts(folder: Path) -> dict[str, Any]:
     sent = json.dumps(sign(b"", acme.key, acme.header(done["certificate"], nonce=nonce))).encode()
     found["chain"] = acme.post_raw(done["certificate"], sent).status
     disk.cut()
-    found["nonces spent and lost"] = not UsedNonce.objects.filter(nonce=nonce).exists()
+    found["nonces spent and lost"] = not UsedNonce.objects.filter(
+        nonce=UUID(bytes=decoded(nonce)[:16])
+    ).exists()
     found["sent again"] = acme.post_raw(done["certificate"], sent).json["type"].rpartition(":")[2]
     found["certificates kept"] = len(_certificates(der))
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import time_machine
 from cryptography.hazmat.primitives.asymmetric import ec
+from django.db import OperationalError, connection
 
 from certdesk.acme.orders import _look  # the look as the background takes it
 from certdesk.backends.base import Backend
@@ -16,6 +17,7 @@ from certdesk.domain.acme.orders import CHALLENGE_TYPES
 from certdesk.domain.actors import RaRole
 from certdesk.domain.csr.csr import read_csr
 from certdesk.domain.issuing.certificates import Accepted, Intent, Refused
+from certdesk.domain.issuing.states import OrganisationId
 from certdesk.domain.validation.evidence import Method
 from certdesk.jobs.worker import Worker
 from certdesk.services.acme import challenges as acme_validation
@@ -27,6 +29,7 @@ from certdesk.services.acme.orders import clear_orders
 from certdesk.services.issuance.intents import prepared
 from certdesk.services.revocation.blocked_keys import block_key
 from certdesk.services.validation.ended import end_validation
+from certdesk.store.db import write_transaction
 from certdesk.store.models import (
     AcmeAccount,
     AcmeAuthorization,
@@ -40,6 +43,7 @@ from certdesk.store.models import (
     UsedNonce,
     ValidationRecord,
 )
+from certdesk.store.selectors.facts import lock_organisation
 from tests.harness.acme_client import AcmeClient, Reply, make_csr, names_in, new_key
 from tests.integration.acme_support import AcmeWorld, Scripts, client, client_of
 from tests.integration.support import (
@@ -50,6 +54,7 @@ from tests.integration.support import (
     backend,
     organisation,
     signed,
+    submit,
     together,
     validated,
 )
@@ -140,6 +145,37 @@ def test_orders_of_one_entitlement_at_once_are_all_issued(one: AcmeClient) -> No
     assert {reply.json["status"] for reply in replies} == {"valid"}
     assert Certificate.objects.count() == 6
     assert Request.objects.filter(channel="acme").count() == 1
+
+
+def test_orders_at_once_for_a_name_that_a_human_decides_make_one_request(one: AcmeClient) -> None:
+    replies = _at_once([partial(_twin(one).order, "www.nowhere.example") for _ in range(8)])
+    assert {reply.refusal for reply in replies} == {(403, "rejectedIdentifier")}
+    assert len({reply.json["request"] for reply in replies}) == 1
+    assert Request.objects.count() == 1
+
+
+@pytest.mark.skipif(connection.vendor == "sqlite", reason="SQLite has one writer")
+def test_nobody_waits_for_another_of_the_same_organisation(one: AcmeClient, here: AcmeWorld) -> None:
+    """While one transaction of an organisation stands open, the others are issued; what takes away waits."""
+    with write_transaction():
+        lock_organisation(here.world.university, "request 0", shared=True)
+        (chain,) = together([partial(one.issue, NAME)])
+        assert Certificate.objects.count() == 1, chain
+        (made,) = together([partial(submit, here.world.alice, "portal.example.ac.uk")])
+        assert Certificate.objects.count() == 2, made
+        (stopped,) = together([partial(_impatient, here.world.university)])
+        assert isinstance(stopped, OperationalError)
+    with write_transaction():
+        lock_organisation(here.world.university)
+        (stopped,) = together([partial(_impatient, here.world.university, shared=True)])
+        assert isinstance(stopped, OperationalError)
+
+
+def _impatient(home: OrganisationId, *, shared: bool = False) -> None:
+    """Locks an organisation, or gives up after a moment."""
+    with write_transaction():
+        connection.cursor().execute("SET LOCAL lock_timeout = '100ms'")
+        lock_organisation(home, shared=shared)
 
 
 def test_an_order_at_a_slow_ca_is_processing_until_it_is_issued(one: AcmeClient) -> None:

@@ -12,6 +12,7 @@ import pytest
 from certdesk.domain.actors import Actor, OrgRole, RaRole
 from certdesk.domain.errors import CertdeskError, IdempotencyMismatch, NotAuthorized, StateConflict
 from certdesk.domain.issuing.states import State, Status, Work
+from certdesk.domain.policy.file import read_policy
 from certdesk.services.issuance import engine as issuance
 from certdesk.services.people.membership import disable_member
 from certdesk.services.people.organisations import Evidence
@@ -37,6 +38,7 @@ from tests.integration.support import (
     approve,
     approve_only,
     audit_problems,
+    configured,
     create,
     drive,
     events_of,
@@ -242,6 +244,15 @@ def test_approving_while_the_domain_is_validated_elsewhere_does_not_lock_up(w: W
         assert {error.code for error in refused} <= {"input.invalid", StateConflict.code}
         assert Domain.objects.filter(adn=f"both{index}.example").count() == 1
     assert audit_problems() == []
+
+
+def test_a_daily_cap_lets_no_more_through_at_once_than_one_after_the_other(w: World) -> None:
+    policy = read_policy("version = 1\n[organisation.example-university]\ndaily_cap = 3")
+    with configured(policy=policy):
+        _made, refused = outcomes(together([partial(create, w.alice) for _ in range(10)]))
+    assert not refused
+    assert Request.objects.filter(status=Status.ACCEPTED).count() == 3
+    assert Request.objects.filter(status=Status.WAITING_FOR_APPROVAL).count() == 7
 
 
 def test_two_managers_disabling_each_other_leave_one(w: World) -> None:

@@ -10,12 +10,13 @@ from certdesk.domain.actors import Actor
 from certdesk.domain.audit import GENESIS, Entry, chain_hash
 from certdesk.domain.errors import InvariantViolated
 from certdesk.store.db import before_commit, write_mark
-from certdesk.store.driver import Statement, fetch, own_connection, put
+from certdesk.store.driver import fetch, own_connection, put
 from certdesk.store.models import AuditEvent
 
 #: Any constant will do; it names the lock that orders appends to the chain on PostgreSQL.
 CHAIN_LOCK = 0x6365727464
-_LAST = Statement("SELECT seq, hash FROM store_auditevent ORDER BY seq DESC LIMIT 1")
+_LOCK = f"SELECT pg_advisory_xact_lock({CHAIN_LOCK})"
+_LAST = "SELECT seq, hash FROM store_auditevent ORDER BY seq DESC LIMIT 1"
 _waiting = threading.local()
 
 
@@ -65,13 +66,16 @@ def record_all(deeds: Sequence[Deed], *, actor: Actor, now: datetime) -> None:
         _append(mine)
 
 
-def lock_chain() -> None:
-    """Makes every other append wait for the end of the transaction. Raises InvariantViolated outside one."""
+def lock_chain() -> tuple[int, str]:
+    """Makes every other append wait for the end of the transaction; number and hash of the last one.
+
+    Raises InvariantViolated outside a transaction.
+    """
     own = own_connection()
     if not own.in_atomic_block:
         raise InvariantViolated("an audit event belongs into the transaction of its change")
-    if own.vendor == "postgresql":
-        fetch(own, "SELECT pg_advisory_xact_lock(%s)", [CHAIN_LOCK])
+    last = fetch(own, _LAST, lock=_LOCK if own.vendor == "postgresql" else "")
+    return (last[0][0], last[0][1]) if last else (0, GENESIS)
 
 
 def _append_waiting() -> None:
@@ -79,8 +83,7 @@ def _append_waiting() -> None:
 
 
 def _append(deeds: Sequence[tuple[Deed, Actor, datetime]]) -> None:
-    lock_chain()
-    seq, previous_hash = _LAST.row() or (0, GENESIS)
+    seq, previous_hash = lock_chain()
     rows = []
     for deed, actor, now in deeds:
         seq += 1

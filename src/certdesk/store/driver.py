@@ -13,6 +13,7 @@ import functools
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from enum import Enum
 from typing import Any, Protocol, TypeVar
@@ -23,6 +24,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import AutoField, BooleanField, DateTimeField, Field, JSONField, Model
 from django.db.models.base import ModelState
 from psycopg import Cursor as PostgresCursor
+from psycopg.pq import TransactionStatus
 
 M = TypeVar("M", bound=Model)
 Row = Sequence[Any]
@@ -58,15 +60,19 @@ def own_connection() -> BaseDatabaseWrapper:
     return own
 
 
-def fetch(own: BaseDatabaseWrapper, sql: str, parameters: Parameters = ()) -> list[Row]:
-    """All rows, as the driver gives them. `sql` has `%s` for each parameter."""
+def fetch(own: BaseDatabaseWrapper, sql: str, parameters: Parameters = (), *, lock: str = "") -> list[Row]:
+    """All rows, as the driver gives them. `sql` has `%s` for each parameter; `lock` is run before it, and on
+    PostgreSQL sent with it.
+    """
     if _is_heard(own):
         with own.cursor() as cursor:
+            if lock:
+                cursor.execute(lock)
             cursor.execute(sql, parameters)
             rows: list[Row] = cursor.fetchall()
     else:
         with own.wrap_database_errors:
-            rows = _executed(own, sql, parameters).fetchall()
+            rows = _executed(own, sql, parameters, lock=lock).fetchall()
     return rows
 
 
@@ -84,7 +90,7 @@ def _is_heard(own: BaseDatabaseWrapper) -> bool:
     return bool(own.execute_wrappers) or own.queries_logged
 
 
-def _executed(own: BaseDatabaseWrapper, sql: str, parameters: Parameters) -> _Done:
+def _executed(own: BaseDatabaseWrapper, sql: str, parameters: Parameters, *, lock: str = "") -> _Done:
     own.close_if_health_check_failed()
     own.ensure_connection()
     own.validate_no_broken_transaction()
@@ -93,7 +99,12 @@ def _executed(own: BaseDatabaseWrapper, sql: str, parameters: Parameters) -> _Do
         done = own.connection.execute(_with_question_marks(sql), parameters)
     else:  # planned once for each connection that is ours alone; parameters go beside the text, not into it
         prepare = own.connection.prepare_threshold is not None
-        done = PostgresCursor(own.connection).execute(sql, parameters, prepare=prepare)
+        # BEGIN goes with the first statement of a transaction, not by itself.
+        begins = own.in_atomic_block and own.connection.info.transaction_status == TransactionStatus.IDLE
+        with own.connection.pipeline() if begins or lock else nullcontext():
+            if lock:
+                PostgresCursor(own.connection).execute(lock, prepare=prepare)
+            done = PostgresCursor(own.connection).execute(sql, parameters, prepare=prepare)
     return done
 
 
@@ -113,6 +124,10 @@ _IN_POSTGRESQL = {
     "json_each(": "jsonb_array_elements_text(CAST(",
     ") AS each": " AS jsonb)) AS each(value)",
 }
+#: PostgreSQL looks an array up in an index, value by value; beside a subquery it may walk along a whole table
+#: that it takes for short, as it does every table until it has first been analysed.
+_ONE_OF = re.compile(r"IN \(SELECT each\.value FROM json_each\((%\(\w+\)s)\) AS each\)")
+_ONE_OF_ARRAY = r"= ANY(ARRAY(SELECT jsonb_array_elements_text(CAST(\1 AS jsonb))))"
 
 
 class Statement:
@@ -124,7 +139,9 @@ class Statement:
     def __init__(self, text: str, *kinds: type) -> None:
         self._sqlite = text
         self._postgresql = re.sub(
-            "|".join(map(re.escape, _IN_POSTGRESQL)), lambda found: _IN_POSTGRESQL[found[0]], text
+            "|".join(map(re.escape, _IN_POSTGRESQL)),
+            lambda found: _IN_POSTGRESQL[found[0]],
+            _ONE_OF.sub(_ONE_OF_ARRAY, text),
         )
         self._converted = [(place, kind) for place, kind in enumerate(kinds) if kind in _READ]
 

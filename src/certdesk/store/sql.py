@@ -462,6 +462,9 @@ IDLE = Statement(
     "WHERE i.organisation_id = %(organisation)s AND i.state = 'waiting' AND i.next_attempt_at IS NULL"
 )
 #: On PostgreSQL, one after the other, until the transaction ends.
-LOCK_KEYS = Statement(
-    "SELECT pg_advisory_xact_lock(CAST(each.value AS bigint)) FROM json_each(%(keys)s) AS each"
+_NAMES = "SELECT pg_advisory_xact_lock(CAST(each.value AS bigint)) FROM json_each(%(numbers)s) AS each"
+LOCK_NAMES = Statement(_NAMES)
+LOCK = Statement(f"SELECT pg_advisory_xact_lock(-CAST(%(organisation)s AS bigint)) UNION ALL {_NAMES}")
+LOCK_SHARED = Statement(
+    f"SELECT pg_advisory_xact_lock_shared(-CAST(%(organisation)s AS bigint)) UNION ALL {_NAMES}"
 )

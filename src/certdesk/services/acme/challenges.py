@@ -109,7 +109,8 @@ def answer_challenge(
     """
     must_be_able(account, Action.ACME_ORDER)
     with write_transaction():
-        lock_organisation(OrganisationId(account.organisation_id))
+        once = f"challenge {authorization_id} {type_name}"
+        lock_organisation(OrganisationId(account.organisation_id), once, shared=True)
         row, kind, answered = _own(account, authorization_id, type_name, now=now)
         account = judged_now(account, names=[named(row)], profile_id=row.order.profile_id, now=now).account
         status = status_of(row, expires_at=row.order.expires_at, now=now)

@@ -27,7 +27,15 @@ from certdesk.services.issuance.caa import CaaSeen, look_at_caa, record_caa
 from certdesk.services.issuance.engine import Claimed, issue
 from certdesk.services.issuance.intents import claim_step, prepared, record_issuance
 from certdesk.services.requests.entitlements import new_identity, record_request, subject_wanted
-from certdesk.services.requests.preflight import ACME, Subject, intent_of, judged, obstacles_under, subject_of
+from certdesk.services.requests.preflight import (
+    ACME,
+    Subject,
+    intent_of,
+    judged,
+    obstacles_under,
+    rules_for,
+    subject_of,
+)
 from certdesk.services.revocation.blocked_keys import block_pasted
 from certdesk.services.system import runtime
 from certdesk.services.system.sealing import csr_from_store
@@ -81,7 +89,13 @@ def finalize(
     issuance = None
     with write_transaction():
         spend()
-        lock_organisation(OrganisationId(account.organisation_id), csr.key.spki_sha256, account.spki_sha256)
+        lock_organisation(
+            OrganisationId(account.organisation_id),
+            csr.key.spki_sha256,
+            account.spki_sha256,
+            f"request {order.request_id or f'of order {order_id}'}",
+            shared=not rules_for(subject).daily_cap,
+        )
         now = clock()
         # The claim comes first: a finalize that loses the race makes no request.
         if order.expires_at > now and CLAIM_ORDER.change(order=order.pk, now=now):

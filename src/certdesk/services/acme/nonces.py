@@ -8,6 +8,7 @@ import hmac
 import secrets
 import struct
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 from certdesk.domain.acme.jws import decoded, encoded
 from certdesk.domain.acme.problems import AcmeRefused, ProblemType
@@ -54,7 +55,9 @@ def burn_nonce(nonce: str, *, now: datetime) -> bool:
     ):  # the last character has bits to spare: a nonce has one spelling
         return False
     with write_statement():
-        return SPEND.change(nonce=nonce, expires_at=issued_at + LIFE + timedelta(minutes=2)) == 1
+        return (
+            SPEND.change(nonce=UUID(bytes=content), expires_at=issued_at + LIFE + timedelta(minutes=2)) == 1
+        )
 
 
 def clear_nonces(*, now: datetime) -> None:

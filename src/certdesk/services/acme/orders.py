@@ -47,7 +47,9 @@ from certdesk.services.requests.entitlements import (
     NotEntitled,
     Wanted,
     entitlement_for,
+    subject_wanted,
 )
+from certdesk.services.requests.preflight import rules_for
 from certdesk.services.system import runtime
 from certdesk.store import audit
 from certdesk.store.apart import apart
@@ -129,7 +131,8 @@ def new_order(
     must_be_able(account, Action.ACME_ORDER)
     profile_id = ordered_profile(account, profile_id, now=now).id
     with write_transaction():
-        lock_organisation(OrganisationId(account.organisation_id))
+        rules = rules_for(subject_wanted(wanted_by(account, names, profile_id)))
+        lock_organisation(OrganisationId(account.organisation_id), shared=not rules.daily_cap)
         found = judged_now(account, names=names, profile_id=profile_id, now=now)
         account = found.account
         _count_order(account, now=now)

@@ -44,7 +44,7 @@ from certdesk.services.issuance.intents import (
     claim_step,
     claimed,
     kept_csr,
-    keys_of,
+    lock_issuance,
     prepared,
     record_again,
     recorded_intent,
@@ -64,7 +64,7 @@ from certdesk.services.validation.by_email import second_line
 from certdesk.store.db import write_transaction
 from certdesk.store.driver import swap
 from certdesk.store.models import AcmeOrder, Issuance, Request
-from certdesk.store.selectors.facts import adns_of, lock_organisation
+from certdesk.store.selectors.facts import adns_of
 from certdesk.store.selectors.waiting import failing_at_dns_since, usual_issuing_time
 from certdesk.store.sql import arrival_now, request_now
 from certdesk.store.transitions import Standing, Step, advance, advance_issuance
@@ -142,7 +142,7 @@ def issue(*, issuance_id: IssuanceId, clock: Clock, already: Claimed | None = No
 
         # 2. Judge, under the lock, everything that it rests on; claim by compare-and-swap; record the intent.
         with write_transaction():
-            lock_organisation(OrganisationId(issuance.organisation_id), *keys_of(issuance))
+            lock_issuance(issuance)
             # The time under the lock: a confirmation that came in between must not lie in our future.
             now = clock()
             refuse_stopped()
@@ -320,7 +320,7 @@ def _release(issuance: Issuance, error: Unavailable, *, now: datetime) -> Work:
     again = now + _between(RETRY_FIRST, RETRY_FIRST * 2 ** min(issuance.tries, 10), RETRY_MOST)
     step = Step(detail=f"The CA can't be reached; trying again. {error.detail}")
     with write_transaction():
-        lock_organisation(OrganisationId(issuance.organisation_id))
+        lock_issuance(issuance)
         return advance_issuance(
             issuance=issuance,
             steps=((Event.RELEASE, step),),
@@ -347,7 +347,7 @@ def _record(
             line = _at_work(backend, handle, since, now)
             if issuance.state == Work.CLAIMED:
                 with write_transaction():
-                    lock_organisation(OrganisationId(issuance.organisation_id))
+                    lock_issuance(issuance)
                     return advance_issuance(
                         issuance=issuance,
                         steps=((Event.CA_ACCEPT, Step(detail=line, data={"handle": handle})),),
@@ -361,7 +361,7 @@ def _record(
             return Work.SUBMITTED
         case Refused(reason=reason):
             with write_transaction():
-                lock_organisation(OrganisationId(issuance.organisation_id))
+                lock_issuance(issuance)
                 return _end(issuance, Event.CA_REFUSE, reason, now=now)
         case Issued():
             return _record_issued(issuance, intent, answer, backend, now=now)
@@ -390,7 +390,7 @@ def _record_issued(
         fault = f"The CA's certificate is not what was asked for: {' '.join(one.message for one in wrong)}"
     facts = None if wrong else certificate_facts(issued.chain[0])
     with write_transaction():
-        lock_organisation(OrganisationId(issuance.organisation_id), *keys_of(issuance))
+        lock_issuance(issuance)
         found = arrival_now(issuance.pk, adns=adns_of(intent.names), chain=chain_sha256(issued), now=now)
         runtime.note_version(found.settings_version)
         at, ended = standing_of(found)

@@ -15,11 +15,12 @@ from certdesk.domain.csr.keys import describe_key
 from certdesk.domain.errors import BackendError, InvariantViolated, Unavailable
 from certdesk.domain.issuing.certificates import Intent
 from certdesk.domain.issuing.profiles import profile
-from certdesk.domain.issuing.states import Event, Status, UserId, Work
+from certdesk.domain.issuing.states import Event, OrganisationId, Status, UserId, Work
 from certdesk.services.system import runtime
 from certdesk.services.system.sealing import csr_from_store, csr_to_store
 from certdesk.store.driver import insert
 from certdesk.store.models import Issuance, Request
+from certdesk.store.selectors.facts import lock_organisation
 from certdesk.store.transitions import Change, Step, write_history
 
 log = structlog.get_logger()
@@ -143,10 +144,14 @@ def claim_step(backend: Backend) -> Step:
     return Step(detail=f"Being handed to {backend.title}.")
 
 
-def keys_of(issuance: Issuance) -> tuple[str, ...]:
-    """The keys that may be blocked meanwhile: the certificate's and, with an order, its account's."""
-    order = issuance.order
-    return (issuance.spki_sha256,) if order is None else (issuance.spki_sha256, order.account.spki_sha256)
+def lock_issuance(issuance: Issuance) -> None:
+    """Locks what an issuance rests on: its request, and the keys that may be blocked meanwhile, which are the
+    certificate's and, with an order, its account's. Other issuances of the organisation go on.
+    """
+    once = [f"request {issuance.request_id}", issuance.spki_sha256]
+    if issuance.order is not None:
+        once.append(issuance.order.account.spki_sha256)
+    lock_organisation(OrganisationId(issuance.organisation_id), *once, shared=True)
 
 
 def kept_csr(issuance: Issuance) -> Csr:

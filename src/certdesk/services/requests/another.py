@@ -103,7 +103,8 @@ def create_another(
     try:
         with write_transaction():
             # 2. Judge, under the lock.
-            lock_organisation(OrganisationId(request.organisation_id), csr.key.spki_sha256)
+            once = (csr.key.spki_sha256, f"request {number}")
+            lock_organisation(OrganisationId(request.organisation_id), *once, shared=True)
             if (before := _earlier_issuance(actor, key, number, csr, now=now)) is not None:
                 return _replayed(before)
             request = Request.objects.get(id=number)

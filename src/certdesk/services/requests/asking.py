@@ -42,7 +42,7 @@ from certdesk.services.issuance.engine import Claimed, cancel_waiting
 from certdesk.services.issuance.intents import OWN_KEY, claim_step, prepared, record_issuance
 from certdesk.services.people.permissions import acting, actor_now, refuse_former
 from certdesk.services.requests.entitlements import record_request
-from certdesk.services.requests.preflight import Subject, certificate_checks, intent_of, judged
+from certdesk.services.requests.preflight import Subject, certificate_checks, intent_of, judged, rules_for
 from certdesk.services.revocation.blocked_keys import block_pasted
 from certdesk.services.system.text_input import storable
 from certdesk.services.validation.by_email import second_line
@@ -158,7 +158,8 @@ def create_request(
     try:
         with write_transaction():
             # 2. Judge, under the lock.
-            lock_organisation(submission.organisation_id, csr.key.spki_sha256)
+            once = (csr.key.spki_sha256, f"{actor.user_id} {idempotency_key or same}")
+            lock_organisation(submission.organisation_id, *once, shared=not rules_for(subject).daily_cap)
             if (earlier := _earlier(actor, idempotency_key, same, channel=channel, now=now)) is not None:
                 return earlier
             row = organisation_row(submission.organisation_id)

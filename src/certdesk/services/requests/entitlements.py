@@ -37,7 +37,7 @@ from certdesk.services.requests.preflight import ACME, Subject, judged, obstacle
 from certdesk.services.system import runtime
 from certdesk.store.driver import insert
 from certdesk.store.models import AcmeOrder, Approval, Issuance, Organisation, Request
-from certdesk.store.selectors.facts import adns_of, known_facts, organisation_row
+from certdesk.store.selectors.facts import adns_of, known_facts, lock_names, organisation_row
 from certdesk.store.sql import AccountNow, Arrival, FactsNow, account_and_facts, covering_requests
 from certdesk.store.transitions import Change, Standing, Step, write_history
 
@@ -358,6 +358,7 @@ def order_obstacles(
 
 
 def _needs_approval(wanted: Wanted, decision: Decision, *, actor: Actor, now: datetime) -> NeedsApproval:
+    lock_names(same_digest(wanted))  # of orders at once for the same names, one makes the request
     reasons = tuple(check.message for check in decision.manual_reasons)
     same = Request.objects.filter(
         organisation_id=wanted.organisation.pk, channel=ACME, submission_digest=same_digest(wanted)

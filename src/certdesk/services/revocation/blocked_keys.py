@@ -13,7 +13,7 @@ from certdesk.services.system.text_input import storable
 from certdesk.store import audit
 from certdesk.store.db import write_transaction
 from certdesk.store.models import BlockedKey, KeyProof
-from certdesk.store.selectors.facts import lock_keys
+from certdesk.store.selectors.facts import lock_names
 from certdesk.store.selectors.keys import blocked_key, key_is_blocked
 
 MAX_REASON = 200
@@ -33,7 +33,7 @@ def block_key(
     With `organisation_id` it is blocked for that organisation alone; a claim always is.
     """
     with write_transaction():
-        lock_keys(spki_sha256)
+        lock_names(spki_sha256)
         if key_is_blocked(spki_sha256=spki_sha256, organisation_id=organisation_id):
             return
         BlockedKey.objects.create(
@@ -72,7 +72,7 @@ def block_by_hand(*, actor: Actor, evidence: bytes, reason: str, now: datetime) 
         shown, proof = pasted.spki_sha256, KeyProof.POSSESSION
     with write_transaction():
         require(actor_now(actor), Action.KEY_BLOCK, "Only RA officers block and unblock keys.")
-        lock_keys(*shown)
+        lock_names(*shown)
         for key in shown:
             block_key(key, proof=proof, reason=reason, actor=actor, now=now)
     return BlockedKey.objects.filter(spki_sha256=shown[0], organisation=None).latest("id").pk
@@ -86,7 +86,7 @@ def unblock_key(*, actor: Actor, blocked_id: int, reason: str, now: datetime) ->
     require(actor, Action.KEY_BLOCK, "Only RA officers block and unblock keys.")
     reason = _reason(reason)
     with write_transaction():
-        lock_keys(held.spki_sha256)
+        lock_names(held.spki_sha256)
         require(actor_now(actor), Action.KEY_BLOCK, "Only RA officers block and unblock keys.")
         if not BlockedKey.objects.filter(id=blocked_id, ended_at__isnull=True).update(
             ended_at=now, ended_by=actor.label, ended_reason=reason

@@ -61,7 +61,7 @@ class AcmeAccount(models.Model):
     )
     thumbprint = models.CharField(max_length=43)  # RFC 7638
     jwk = models.JSONField()
-    spki_sha256 = models.CharField(max_length=64, unique=True)  # what the key is known by
+    spki_sha256 = models.CharField(max_length=64)  # what the key is known by
     contacts = models.JSONField(default=list)
     terms_agreed = models.BooleanField(default=False)  # what the client said when it registered
     binding = models.JSONField()  # the EAB object as it came, as RFC 8555 7.1.2 shows it
@@ -74,24 +74,31 @@ class AcmeAccount(models.Model):
     last_problem = models.TextField(blank=True, default="")
     last_problem_at = models.DateTimeField(null=True)
 
+    class Meta:
+        constraints: ClassVar = [models.UniqueConstraint(name="account_once_per_key", fields=["spki_sha256"])]
+
 
 class AcmeOrder(models.Model):
     """An order. `finalized_at` is set once, by compare-and-swap: of many finalizes one wins."""
 
-    account = models.ForeignKey(AcmeAccount, on_delete=models.PROTECT, related_name="orders")
-    organisation = models.ForeignKey("store.Organisation", on_delete=models.PROTECT, related_name="+")
+    account = models.ForeignKey(AcmeAccount, on_delete=models.PROTECT, related_name="orders", db_index=False)
+    organisation = models.ForeignKey(
+        "store.Organisation", on_delete=models.PROTECT, related_name="+", db_index=False
+    )
     identifiers = models.JSONField()  # names in the order's own order, wildcards with their label
     profile_id = models.CharField(max_length=64)
     #: The entitlement: set when the order is made where it exists by then, else with finalize.
     request = models.ForeignKey(
         "store.Request", on_delete=models.PROTECT, null=True, related_name="acme_orders"
     )
-    replaces = models.ForeignKey("store.Certificate", on_delete=models.PROTECT, null=True, related_name="+")
+    replaces = models.ForeignKey(
+        "store.Certificate", on_delete=models.PROTECT, null=True, related_name="+", db_index=False
+    )
     created_at = models.DateTimeField()
     expires_at = models.DateTimeField()
     finalized_at = models.DateTimeField(null=True)
     certificate = models.ForeignKey(
-        "store.Certificate", on_delete=models.PROTECT, null=True, related_name="acme_orders"
+        "store.Certificate", on_delete=models.PROTECT, null=True, related_name="acme_orders", db_index=False
     )
     problem = models.JSONField(null=True)  # why it is invalid: the RFC 8555 problem
 
@@ -113,6 +120,12 @@ class AcmeOrder(models.Model):
                 fields=["account", "expires_at"],
                 condition=models.Q(finalized_at__isnull=True),
             ),
+            models.Index(
+                name="order_replacing", fields=["replaces"], condition=models.Q(replaces__isnull=False)
+            ),
+            models.Index(
+                name="order_certified", fields=["certificate"], condition=models.Q(certificate__isnull=False)
+            ),
         ]
 
 
@@ -127,7 +140,7 @@ class AcmeAuthorization(models.Model):
     wildcard = models.BooleanField()
     token = models.CharField(max_length=43)
     record = models.ForeignKey(
-        "store.ValidationRecord", on_delete=models.PROTECT, null=True, related_name="+"
+        "store.ValidationRecord", on_delete=models.PROTECT, null=True, related_name="+", db_index=False
     )
     valid_until = models.DateTimeField(null=True)  # null: not validated
     failed_at = models.DateTimeField(null=True)
@@ -137,7 +150,9 @@ class AcmeAuthorization(models.Model):
 class AcmeChallenge(models.Model):
     """A challenge that the client has answered. Those that it has not are no rows."""
 
-    authorization = models.ForeignKey(AcmeAuthorization, on_delete=models.CASCADE, related_name="challenges")
+    authorization = models.ForeignKey(
+        AcmeAuthorization, on_delete=models.CASCADE, related_name="challenges", db_index=False
+    )
     type = models.CharField(max_length=32)
     started_at = models.DateTimeField()
     tries = models.PositiveSmallIntegerField(default=0)
@@ -161,7 +176,7 @@ class AcmeChallenge(models.Model):
 class UsedNonce(models.Model):
     """A nonce that was spent. Nonces themselves are signed, not stored (RFC 8555 6.5)."""
 
-    nonce = models.CharField(max_length=64, primary_key=True)
+    nonce = models.UUIDField(primary_key=True)  # its content, less the MAC
     expires_at = models.DateTimeField(db_index=True)
 
 

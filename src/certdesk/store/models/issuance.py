@@ -15,11 +15,17 @@ class Issuance(models.Model):
     when the worker looks at it.
     """
 
-    request = models.ForeignKey("store.Request", on_delete=models.PROTECT, related_name="issuances")
-    organisation = models.ForeignKey("store.Organisation", on_delete=models.PROTECT, related_name="+")
+    request = models.ForeignKey(
+        "store.Request", on_delete=models.PROTECT, related_name="issuances", db_index=False
+    )
+    organisation = models.ForeignKey(
+        "store.Organisation", on_delete=models.PROTECT, related_name="+", db_index=False
+    )
     channel = models.CharField(max_length=16)
     asked_by = models.CharField(max_length=200)
-    user = models.ForeignKey("store.User", on_delete=models.PROTECT, null=True, related_name="+")
+    user = models.ForeignKey(
+        "store.User", on_delete=models.PROTECT, null=True, related_name="+", db_index=False
+    )
     # One for an order; a unique index over all rows would look to SQLite as if a single one had no order.
     order = models.ForeignKey(
         "store.AcmeOrder", on_delete=models.PROTECT, null=True, related_name="+", db_index=False
@@ -36,7 +42,7 @@ class Issuance(models.Model):
 
     backend = models.CharField(max_length=64, blank=True, default="")
     profile_version = models.PositiveIntegerField(null=True)
-    intent_key = models.CharField(max_length=64, null=True, unique=True)  # noqa: DJ001 - null: no intent yet
+    intent_key = models.CharField(max_length=64, null=True)  # noqa: DJ001 - null: no intent yet
     subject = models.JSONField(default=list)  # of the certificate: set by us, never copied from the CSR
     not_before = models.DateTimeField(null=True)
     not_after = models.DateTimeField(null=True)
@@ -70,6 +76,7 @@ class Issuance(models.Model):
                 condition=models.Q(intent_key__isnull=False)
                 | models.Q(state__in=[Work.WAITING, Work.CANCELLED, Work.REFUSED]),
             ),
+            models.UniqueConstraint(name="issuance_once_per_intent", fields=["intent_key"]),
             models.UniqueConstraint(
                 name="issuance_one_open_per_request",  # an ACME client's orders go side by side
                 fields=["request"],
@@ -134,12 +141,12 @@ class Certificate(models.Model):
     issuance = models.OneToOneField(Issuance, on_delete=models.PROTECT, related_name="certificate")
     #: Not what was asked for, or no longer allowed when it came: never handed out, and revoked at the CA.
     withheld = models.BooleanField(default=False)
-    issuer_chain = models.ForeignKey(IssuerChain, on_delete=models.PROTECT, related_name="+")
+    issuer_chain = models.ForeignKey(IssuerChain, on_delete=models.PROTECT, related_name="+", db_index=False)
     der = models.BinaryField()
-    sha256 = models.CharField(max_length=64, unique=True)
+    sha256 = models.CharField(max_length=64)
     issuer = models.CharField(max_length=512)
     serial = models.CharField(max_length=40)  # hex, lower case
-    spki_sha256 = models.CharField(max_length=64, db_index=True)
+    spki_sha256 = models.CharField(max_length=64)
     not_before = models.DateTimeField()
     not_after = models.DateTimeField()
     revoked_at = models.DateTimeField(null=True)
@@ -148,11 +155,13 @@ class Certificate(models.Model):
 
     class Meta:
         constraints: ClassVar = [
-            models.UniqueConstraint(name="certificate_issuer_serial_once", fields=["issuer", "serial"])
+            models.UniqueConstraint(name="certificate_issuer_serial_once", fields=["issuer", "serial"]),
+            models.UniqueConstraint(name="certificate_once", fields=["sha256"]),
         ]
         indexes: ClassVar = [
             models.Index(name="certificate_newest", fields=["organisation", "-id"]),
             models.Index(name="certificate_by_serial", fields=["serial", "organisation"]),  # RFC 9773 4.1
+            models.Index(name="certificate_by_key", fields=["spki_sha256"]),
             models.Index(name="certificate_by_end", fields=["not_after", "id"]),
             models.Index(
                 name="certificate_on_crl", fields=["not_after"], condition=models.Q(revoked_at__isnull=False)
@@ -189,7 +198,9 @@ class Revocation(models.Model):
     reason = models.CharField(max_length=32)  # a name of RFC 5280 5.3.1
     note = models.TextField(blank=True, default="")
     actor = models.CharField(max_length=200)
-    user = models.ForeignKey("store.User", on_delete=models.PROTECT, null=True, related_name="+")
+    user = models.ForeignKey(
+        "store.User", on_delete=models.PROTECT, null=True, related_name="+", db_index=False
+    )
     outcome = models.CharField(
         max_length=8, choices=RevocationOutcome.choices, default=RevocationOutcome.OPEN
     )

@@ -19,7 +19,6 @@ class Organisation(models.Model):
     ra_stopped_at = models.DateTimeField(null=True)  # when the RA last stopped a request; null: never
     is_active = models.BooleanField(default=True)
     created_at = models.DateTimeField()
-    lock_version = models.PositiveBigIntegerField(default=0)  # written first in a transaction: the row's lock
 
     def __str__(self) -> str:
         return self.legal_name
@@ -28,7 +27,9 @@ class Organisation(models.Model):
 class Domain(models.Model):
     """An authorisation domain name of one organisation. Two organisations may hold one domain."""
 
-    organisation = models.ForeignKey(Organisation, on_delete=models.PROTECT, related_name="domains")
+    organisation = models.ForeignKey(
+        Organisation, on_delete=models.PROTECT, related_name="domains", db_index=False
+    )
     adn = models.CharField(max_length=253)
     created_at = models.DateTimeField()
 
@@ -44,15 +45,21 @@ class ValidationRecord(models.Model):
     Once, somebody may end a row: `expires_at` comes forward to that moment, with who and why beside it.
     """
 
-    domain = models.ForeignKey(Domain, on_delete=models.PROTECT, related_name="validations")
+    domain = models.ForeignKey(Domain, on_delete=models.PROTECT, related_name="validations", db_index=False)
     method = models.CharField(max_length=32, choices=[(m.value, m.name) for m in Method])
     source = models.CharField(max_length=64)  # BR section or seed row
     evidence = models.JSONField()  # what was asked, of whom, what came back
-    validated_by = models.ForeignKey("store.User", on_delete=models.PROTECT, null=True, related_name="+")
-    request = models.ForeignKey("store.Request", on_delete=models.PROTECT, null=True, related_name="+")
+    validated_by = models.ForeignKey(
+        "store.User", on_delete=models.PROTECT, null=True, related_name="+", db_index=False
+    )
+    request = models.ForeignKey(
+        "store.Request", on_delete=models.PROTECT, null=True, related_name="+", db_index=False
+    )
     validated_at = models.DateTimeField()
     expires_at = models.DateTimeField()
-    ended_by = models.ForeignKey("store.User", on_delete=models.PROTECT, null=True, related_name="+")
+    ended_by = models.ForeignKey(
+        "store.User", on_delete=models.PROTECT, null=True, related_name="+", db_index=False
+    )
     end_reason = models.CharField(max_length=500, blank=True, default="")
 
     class Meta:

@@ -14,11 +14,15 @@ class Request(models.Model):
     follows from it, are written by `certdesk.store.transitions` alone.
     """
 
-    organisation = models.ForeignKey("store.Organisation", on_delete=models.PROTECT, related_name="requests")
-    requester = models.ForeignKey("store.User", on_delete=models.PROTECT, related_name="requests")
+    organisation = models.ForeignKey(
+        "store.Organisation", on_delete=models.PROTECT, related_name="requests", db_index=False
+    )
+    requester = models.ForeignKey(
+        "store.User", on_delete=models.PROTECT, related_name="requests", db_index=False
+    )
     #: The ACME account that asked, if one did; `requester` is then the owner of its credential.
     acme_account = models.ForeignKey(
-        "store.AcmeAccount", on_delete=models.PROTECT, null=True, related_name="requests"
+        "store.AcmeAccount", on_delete=models.PROTECT, null=True, related_name="requests", db_index=False
     )
     channel = models.CharField(max_length=16)
     profile_id = models.CharField(max_length=64)
@@ -106,7 +110,9 @@ class Approval(models.Model):
     request = models.ForeignKey(Request, on_delete=models.PROTECT, related_name="approvals")
     verdict = models.CharField(max_length=8, choices=[("approve", "approve"), ("reject", "reject")])
     by = models.CharField(max_length=200)
-    user = models.ForeignKey("store.User", on_delete=models.PROTECT, null=True, related_name="+")
+    user = models.ForeignKey(
+        "store.User", on_delete=models.PROTECT, null=True, related_name="+", db_index=False
+    )
     content_digest = models.CharField(max_length=64)
     policy_digest = models.CharField(max_length=64)
     csr_sha256 = models.CharField(max_length=64, blank=True, default="")  # of the CSR that came with it
@@ -122,12 +128,16 @@ class RequestEvent(models.Model):
     """One line of a request's history; of one of its issuances where `issuance` says so."""
 
     request = models.ForeignKey(Request, on_delete=models.PROTECT, related_name="events")
-    issuance = models.ForeignKey("store.Issuance", on_delete=models.PROTECT, null=True, related_name="+")
+    issuance = models.ForeignKey(
+        "store.Issuance", on_delete=models.PROTECT, null=True, related_name="+", db_index=False
+    )
     at = models.DateTimeField()
     event = models.CharField(max_length=16)
     from_status = models.CharField(max_length=24, blank=True)
     to_status = models.CharField(max_length=24)
     actor = models.CharField(max_length=200)
-    user = models.ForeignKey("store.User", on_delete=models.PROTECT, null=True, related_name="+")
+    user = models.ForeignKey(
+        "store.User", on_delete=models.PROTECT, null=True, related_name="+", db_index=False
+    )
     note = models.TextField(blank=True, default="")
     notified_at = models.DateTimeField(null=True)

@@ -48,8 +48,12 @@ class CaaCheck(models.Model):
     `question` is who wanted to certify: issuers, account, validation method. `evidence` has every look-up.
     """
 
-    organisation = models.ForeignKey("store.Organisation", on_delete=models.PROTECT, related_name="+")
-    request = models.ForeignKey("store.Request", on_delete=models.PROTECT, null=True, related_name="+")
+    organisation = models.ForeignKey(
+        "store.Organisation", on_delete=models.PROTECT, related_name="+", db_index=False
+    )
+    request = models.ForeignKey(
+        "store.Request", on_delete=models.PROTECT, null=True, related_name="+", db_index=False
+    )
     # No constraint: an order that comes to nothing is deleted after a while, and its number stays here.
     order = models.ForeignKey(
         "store.AcmeOrder", on_delete=models.DO_NOTHING, null=True, db_constraint=False, related_name="+"

@@ -17,10 +17,11 @@ class AuditEvent(models.Model):
     object_id = models.CharField(max_length=64)
     organisation_id = models.BigIntegerField(null=True)
     data = models.JSONField()
-    previous_hash = models.CharField(max_length=64, unique=True)
-    hash = models.CharField(max_length=64, unique=True)
+    previous_hash = models.CharField(max_length=64)
+    hash = models.CharField(max_length=64)
 
     class Meta:
+        constraints: ClassVar = [models.UniqueConstraint(name="audit_never_forks", fields=["previous_hash"])]
         indexes: ClassVar = [models.Index(name="audit_by_object", fields=["object_type", "object_id", "seq"])]
 
 

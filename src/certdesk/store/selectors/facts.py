@@ -1,38 +1,45 @@
 """The facts that policy decides on, read inside the caller's transaction."""
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
+from hashlib import sha256
 
 from certdesk.domain.errors import existing
 from certdesk.domain.issuing.states import OrganisationId
 from certdesk.domain.names.identifiers import DnsName
 from certdesk.domain.policy.decide import OrganisationFacts
 from certdesk.domain.validation.evidence import Method, Validation, proving_names
-from certdesk.store.driver import first, own_connection, swap
+from certdesk.store.driver import first, own_connection
 from certdesk.store.models import Organisation, StoppedName
-from certdesk.store.sql import LOCK_KEYS, FactsNow, facts_now
+from certdesk.store.sql import LOCK, LOCK_NAMES, LOCK_SHARED, FactsNow, facts_now
+
+_DIGEST = re.compile("[0-9a-f]{64}")
 
 
-def lock_organisation(organisation_id: OrganisationId, *keys: str) -> None:
-    """Makes every other decision about this organisation, and about these keys, wait for the end of the
-    transaction.
+def lock_organisation(organisation_id: OrganisationId, *names: str, shared: bool = False) -> None:
+    """Makes every other decision about this organisation wait for the end of the transaction, and every other
+    about what the names stand for, whoever's it is. SQLite's one writer needs no lock.
 
-    A write to the row is the lock on PostgreSQL; SQLite's one writer needs none.
+    A name is the SHA-256 of a key, or anything that may be done once only, such as `request 44`. `shared` is
+    for asking and issuing: these don't wait for one another, and none of them is under way while a permission
+    or a proof ends or comes. The organisation comes first, and names are locked in one order by everybody.
     """
     if own_connection().vendor != "sqlite":
-        swap(Organisation, {"id": organisation_id}, {}, counted=("lock_version",))
-        lock_keys(*keys)
+        (LOCK_SHARED if shared else LOCK).rows(organisation=organisation_id, numbers=_numbers(names))
 
 
-def lock_keys(*keys: str) -> None:
-    """Makes every other decision about these keys (their SHA-256) wait for the end of the transaction.
+def lock_names(*names: str) -> None:
+    """The same for names alone."""
+    if names and own_connection().vendor != "sqlite":
+        LOCK_NAMES.rows(numbers=_numbers(names))
 
-    A key may be blocked, or used, by another organisation. Comes after the organisation's lock. Two keys are
-    locked in one order by everybody.
-    """
-    if keys and own_connection().vendor != "sqlite":
-        LOCK_KEYS.rows(keys=sorted({int(key[:15], 16) for key in keys}))
+
+def _numbers(names: Iterable[str]) -> list[int]:
+    """Positive numbers of 60 bits; an organisation's is negative."""
+    digests = (name if _DIGEST.fullmatch(name) else sha256(name.encode()).hexdigest() for name in names)
+    return sorted({int(digest[:15], 16) for digest in digests})
 
 
 def organisation_row(organisation_id: OrganisationId) -> Organisation:
