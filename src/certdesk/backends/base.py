@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Protocol, runtime_checkable
 
+from certdesk.domain.acme.renewal import Window
 from certdesk.domain.findings import Check
 from certdesk.domain.issuing.certificates import Absent, Intent, Outcome
 
@@ -103,6 +104,22 @@ class ChoosesValidity(Protocol):
     @property
     def chooses_validity(self) -> Literal[True]:
         """Always true: having it declares it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suggestion:
+    """When a CA wants a certificate to be renewed, and when to ask it again."""
+
+    window: Window
+    ask_again_at: datetime
+
+
+@runtime_checkable
+class SuggestsRenewal(Protocol):
+    """A CA that says when to renew, which may be at once: before it revokes, for instance (RFC 9773)."""
+
+    def suggested_window(self, *, certificate_der: bytes) -> Suggestion | None:
+        """Its word on a certificate that it has issued; None where it gives none. Asks the CA."""
 
 
 @runtime_checkable

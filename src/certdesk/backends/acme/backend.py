@@ -21,6 +21,7 @@ from cryptography.exceptions import InvalidSignature
 from josepy.b64 import b64encode
 
 from certdesk.backends.acme.account import Account, account_key, account_status, known_account, register
+from certdesk.backends.acme.ari import suggestion
 from certdesk.backends.acme.chains import Chains, read_chain
 from certdesk.backends.acme.checks import checked
 from certdesk.backends.acme.config import AcmeConfig, read_config
@@ -28,6 +29,7 @@ from certdesk.backends.acme.connection import Connection, Payload, alternates, a
 from certdesk.backends.acme.journal import Entry, Journal
 from certdesk.backends.acme.names import identifiers, refuse_other_names
 from certdesk.backends.acme.problems import Doing, answered, plain, translated
+from certdesk.backends.base import Suggestion
 from certdesk.domain.errors import (
     BackendError,
     BackendRefused,
@@ -182,6 +184,12 @@ class AcmeBackend:
     def chain(self) -> tuple[bytes, ...]:
         """What stood above the last certificate; empty before the first."""
         return self._chains.last()
+
+    def suggested_window(self, *, certificate_der: bytes) -> Suggestion | None:
+        """When the CA wants the certificate to be renewed. Raises Unavailable, Misconfigured."""
+        connection = self._connection()
+        with translated(self.title, Doing.READING):
+            return suggestion(connection, certificate_der, now=self._clock())
 
     def _connection(self) -> Connection:
         """This thread's connection, in the name of the registered account."""

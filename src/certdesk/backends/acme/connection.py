@@ -24,7 +24,7 @@ _NONCES = 8
 _USER_AGENT = "Certdesk (acme-python)"
 #: A certificate with its chain, or an order for a hundred names, is far smaller.
 _LARGEST = 1 << 20
-#: The longest that a server's Retry-After is taken at its word.
+#: The longest that a server's Retry-After for an order is taken at its word.
 _LONGEST = timedelta(hours=1)
 
 
@@ -144,11 +144,11 @@ def alternates(answer: requests.Response) -> list[str]:
     return [link["url"] for link in links if link.get("rel") == "alternate"]
 
 
-def ask_after(answer: requests.Response, *, now: datetime) -> datetime:
-    """When the server wants to be asked again, at most an hour from now; `now` where it does not say."""
+def ask_after(answer: requests.Response, *, now: datetime, longest: timedelta = _LONGEST) -> datetime:
+    """When the server wants to be asked again, `longest` from now at most; `now` where it does not say."""
     said = answer.headers.get("Retry-After", "")
     try:
         after = now + timedelta(seconds=int(said)) if said.isdecimal() else parsedate_to_datetime(said)
-        return min(max(after, now), now + _LONGEST)
+        return min(max(after, now), now + longest)
     except (ValueError, TypeError, OverflowError):  # no date, or one without a zone
         return now
