@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Literal, Self
@@ -70,6 +71,14 @@ _PATIENCE = 20.0
 
 def _utc_now() -> datetime:
     return datetime.now(UTC)
+
+
+@dataclass(slots=True)
+class Proofs:
+    """How far the names of an order are: what is awaited still, for people, and whether the CA looks now."""
+
+    waits: list[str] = field(default_factory=list)
+    looks: bool = False
 
 
 class AcmeBackend:
@@ -242,13 +251,13 @@ class AcmeBackend:
                 raise OutcomeUnknown(error.detail) from error
             return Refused(reason="The CA no longer knows the order: it was open for too long. Ask again.")
         # 2. Prove the names; some CAs look at once.
+        proofs = Proofs()
         if order.status == messages.STATUS_PENDING:
-            waits = self._prove(order, entry.url, connection)
-            self._journal.touch(key, now=now, problem=waits)
+            proofs = self._prove(order, entry.url, connection)
+        self._journal.touch(key, now=now, problem=" ".join(proofs.waits))
+        if proofs.looks:
             with translated(self.title, Doing.READING):
                 order, answer = connection.order(entry.url)
-        else:
-            self._journal.touch(key, now=now)
         # 3. Finalize: the point of no return. Whoever did so before us, the order says what came of it.
         refusal = ""
         if order.status == messages.STATUS_READY:
@@ -273,9 +282,9 @@ class AcmeBackend:
             self._journal.put_off(key, until=again)
         return Accepted(handle=entry.url)
 
-    def _prove(self, order: messages.Order, url: str, connection: Connection) -> str:
-        """Puts the records there, and has the CA look where all servers show them; what is awaited still."""
-        dcv, waits, until = self._config.dcv, [], time.monotonic() + _PATIENCE
+    def _prove(self, order: messages.Order, url: str, connection: Connection) -> Proofs:
+        """Puts the records there, and has the CA look where all servers show them."""
+        dcv, proofs, until = self._config.dcv, Proofs(), time.monotonic() + _PATIENCE
         for link in order.authorizations:
             if time.monotonic() > until:
                 break
@@ -296,7 +305,7 @@ class AcmeBackend:
             if challenge.status != messages.STATUS_PENDING:
                 continue  # the CA is looking
             if challenge.error is not None:  # smallstep's CAs look again whenever they are asked
-                waits.append(f"The CA could not validate {domain} yet. {plain(challenge.error)}")
+                proofs.waits.append(f"The CA could not validate {domain} yet. {plain(challenge.error)}")
             at = dcv.lookup.target(challenge.chall.validation_domain_name(domain))
             value = challenge.chall.validation(self._key)
             record = {"url": url, "name": at.to_text(), "value": value}
@@ -304,14 +313,15 @@ class AcmeBackend:
                 dcv.driver.add(at, value)
                 self._journal.put_there(**record)
             if missing := dcv.lookup.missing_at(at, value):
-                waits.append(f"{domain}: {'; '.join(missing)}.")
+                proofs.waits.append(f"{domain}: {'; '.join(missing)}.")
                 continue
             try:
                 with translated(self.title, Doing.ASKING):
                     connection.post(challenge.uri, Payload({}))
+                proofs.looks = True
             except BackendRefused as error:  # another process has answered it meanwhile; the order tells
                 log.info("%s: the challenge for %s was not taken: %s", self.name, domain, error.detail)
-        return " ".join(waits)
+        return proofs
 
     def _downloaded(self, url: str, connection: Connection) -> Outcome:
         """The certificate with the preferred chain. What can't be read is asked for again: it was issued."""
