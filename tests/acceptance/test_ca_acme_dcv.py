@@ -164,6 +164,14 @@ def test_addresses(text: str, found: tuple[str, int]) -> None:
     assert address(text) == found
 
 
+def test_the_back_end_checks_a_delegation(ca: AcmeCa, tmp_path: Path) -> None:
+    folder = str(tmp_path / "account")
+    found = ca.backend(folder).check_delegation(f"moved.{ZONE}")
+    assert (worst(found), found[-1].code) == (Verdict.PASS, "delegation.remove")
+    (none,) = ca.backend(folder, dcv=None).check_delegation(f"moved.{ZONE}")
+    assert none.verdict is Verdict.WARN
+
+
 # A program of the site's own
 
 

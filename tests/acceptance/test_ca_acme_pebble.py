@@ -322,6 +322,22 @@ def test_an_error_says_whether_to_wait_or_to_act(
         open_backend().submit(csr_intent(WWW))
 
 
+def test_the_ca_gets_no_order_before_it_wants_one(proxy: AcmeProxy, open_backend: Open) -> None:
+    now = datetime.now(UTC)
+    limited = problem("rateLimited", "too many certificates", status=429, Retry_After="7200")
+    proxy.instead(ORDERS, limited)
+    for _ in range(2):
+        with pytest.raises(Unavailable, match=r"for 7200 seconds|no order for these names before \d"):
+            open_backend(clock=lambda: now).submit(csr_intent(WWW, ZONE))
+    orders = [path for path in proxy.seen if path.startswith(ORDERS)]
+    with pytest.raises(Unavailable, match="no order for these names"):
+        open_backend(clock=lambda: now).submit(csr_intent(ZONE, WWW))
+    assert [path for path in proxy.seen if path.startswith(ORDERS)] == orders
+    assert isinstance(open_backend(clock=lambda: now).submit(csr_intent(WWW)), Accepted), "other names may"
+    now += timedelta(hours=2)
+    assert isinstance(open_backend(clock=lambda: now).submit(csr_intent(WWW, ZONE)), Accepted)
+
+
 def test_a_ca_that_takes_no_nonce_is_unavailable(tmp_path: Path, ca: AcmeCa) -> None:
     with pebble_ca(tmp_path / "pebble", refused_nonces=100) as pebble:
         backend = ca.backend(

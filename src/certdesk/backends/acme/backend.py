@@ -27,6 +27,7 @@ from certdesk.backends.acme.chains import Chains, read_chain
 from certdesk.backends.acme.checks import checked
 from certdesk.backends.acme.config import AcmeConfig, read_config
 from certdesk.backends.acme.connection import Connection, Payload, alternates, ask_after, read_order
+from certdesk.backends.acme.dcv.delegation import check_delegation
 from certdesk.backends.acme.journal import Entry, Journal
 from certdesk.backends.acme.names import identifiers, refuse_other_names
 from certdesk.backends.acme.problems import Doing, answered, plain, translated
@@ -38,7 +39,7 @@ from certdesk.domain.errors import (
     OutcomeUnknown,
     Unavailable,
 )
-from certdesk.domain.findings import Check
+from certdesk.domain.findings import Check, Verdict
 from certdesk.domain.issuing.certificates import (
     UNREADABLE,
     Absent,
@@ -65,6 +66,8 @@ _REASONS: Mapping[str, int] = {
 }
 #: A directory is read again after this long: a CA may move its addresses.
 _FRESH = timedelta(hours=1)
+#: Let's Encrypt's longest limit is for a week; asking once a day does no harm.
+_LONGEST_PAUSE = timedelta(days=1)
 #: A poll begins no further name after so many seconds; the next one goes on.
 _PATIENCE = 20.0
 
@@ -154,6 +157,13 @@ class AcmeBackend:
             self._end(key, now=now)
         return outcome
 
+    def check_delegation(self, name: str) -> tuple[Check, ...]:
+        """Whether a name can be validated by DNS, tried with a record that is removed again. Never raises."""
+        if self._config.dcv is None:
+            told = "No validation is set up (dcv): the name has to be validated at the CA beforehand."
+            return (Check("delegation.none", Verdict.WARN, told),)
+        return check_delegation(self._config.dcv, name)
+
     def find(self, intent: Intent) -> Outcome | Absent:
         """The order of an earlier submit. Without one nothing can have been issued: only `poll` finalizes."""
         entry = self._journal.entry(intent.idempotency_key)
@@ -226,10 +236,19 @@ class AcmeBackend:
         wanted: dict[str, object] = {"identifiers": identifiers(intent.names)}
         if profile:
             wanted["profile"] = profile
-        with translated(self.title, Doing.ASKING):
-            answer = connection.post(connection.directory["newOrder"], Payload(wanted))
-            url = answer.headers["Location"]
-            read_order(answer)
+        # A CA's limits may be those of the account or of these very names; the latter last for days.
+        if until := self._journal.paused_until(intent.names, now=self._clock()):
+            told = f"{self.title} wants no order for these names before {until:%-d %B %Y, %H:%M} UTC."
+            raise Unavailable(told)
+        try:
+            with translated(self.title, Doing.ASKING):
+                answer = connection.post(connection.directory["newOrder"], Payload(wanted))
+                url = answer.headers["Location"]
+                read_order(answer)
+        except Unavailable:
+            if (again := connection.ask_again(now=self._clock(), longest=_LONGEST_PAUSE)) > self._clock():
+                self._journal.pause(intent.names, until=again)
+            raise
         entry = self._journal.own(key=intent.idempotency_key, url=url, names=intent.names, now=self._clock())
         if entry is None:
             raise Unavailable(

@@ -117,6 +117,11 @@ class Connection:
         """Signed JSON, or POST-as-GET for no payload (RFC 8555 6.3)."""
         return self.network.post(url, payload, new_nonce_url=self.directory["newNonce"])
 
+    def ask_again(self, *, now: datetime, longest: timedelta) -> datetime:
+        """When the last answer, if there was any, wants us to come again; `now` where it does not say."""
+        last = self.network.last
+        return now if last is None else ask_after(last, now=now, longest=longest)
+
     def order(self, url: str) -> tuple[messages.Order, requests.Response]:
         answer = self.post(url, None)
         return read_order(answer), answer

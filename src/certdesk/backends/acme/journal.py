@@ -33,6 +33,7 @@ CREATE TABLE IF NOT EXISTS record (
     there INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (url, name, value)
 );
+CREATE TABLE IF NOT EXISTS pause (names TEXT PRIMARY KEY, until REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS issuer (der BLOB PRIMARY KEY);
 """
 _COLUMNS = "url, ask_after, finalizing"
@@ -139,6 +140,21 @@ class Journal:
                 "DELETE FROM record WHERE url = ? AND name = ? AND value = ?", (url, name, value)
             )
 
+    def pause(self, names: tuple[str, ...], *, until: datetime) -> None:
+        """The CA wants no order for these names before."""
+        with self._transaction() as connection:
+            connection.execute(
+                "INSERT OR REPLACE INTO pause (names, until) VALUES (?, ?)",
+                (_set_of(names), until.timestamp()),
+            )
+
+    def paused_until(self, names: tuple[str, ...], *, now: datetime) -> datetime | None:
+        """Until when it wants none, if that is still to come."""
+        with self._transaction() as connection:
+            connection.execute("DELETE FROM pause WHERE until <= ?", (now.timestamp(),))
+            row = connection.execute("SELECT until FROM pause WHERE names = ?", (_set_of(names),)).fetchone()
+        return None if row is None else datetime.fromtimestamp(row[0], UTC)
+
     def note_issuer(self, der: bytes) -> None:
         """A certificate of ours was issued by this CA certificate."""
         with self._transaction() as connection:
@@ -157,6 +173,10 @@ class Journal:
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         with closing(sqlite3.connect(self._path, timeout=20)) as connection, connection:
             yield connection
+
+
+def _set_of(names: tuple[str, ...]) -> str:
+    return " ".join(sorted(names))
 
 
 def _entry(connection: sqlite3.Connection, key: str) -> Entry | None:
