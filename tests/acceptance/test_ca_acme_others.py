@@ -1,8 +1,11 @@
 """The ACME back end against further real CAs: Caddy's (smallstep's code) and OpenBao's, which wants EAB."""
 
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
+from cryptography import x509
 
 from certdesk.backends.acme import AcmeBackend
 from certdesk.backends.conformance import settled
@@ -56,6 +59,18 @@ def test_it_issues_once_and_revokes(ca: AcmeCa, backend: AcmeBackend) -> None:
 def test_a_name_outside_its_policy_is_refused(backend: AcmeBackend) -> None:
     with pytest.raises(BackendRefused, match=r"The CA doesn't issue for this name\. It says: "):
         settled(backend, csr_intent("www.example.org"))
+
+
+def test_an_order_that_says_when_the_certificate_ends(ca: AcmeCa) -> None:
+    ends = datetime.now(UTC).replace(microsecond=0) + timedelta(days=3)
+    intent = replace(csr_intent(f"www.{ZONE}"), not_after=ends)
+    backend = ca.backend(send_not_after=True)
+    if ca.server.kid:  # OpenBao, as Let's Encrypt
+        with pytest.raises(BackendRefused, match="NotBefore and NotAfter are not supported"):
+            settled(backend, intent)
+    else:
+        leaf = x509.load_der_x509_certificate(issued(backend, intent).chain[0])
+        assert leaf.not_valid_after_utc == ends
 
 
 def test_a_profile_is_not_on_offer(ca: AcmeCa) -> None:

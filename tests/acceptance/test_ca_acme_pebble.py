@@ -173,6 +173,17 @@ def test_the_preferred_root_chooses_the_chain(ca: AcmeCa, open_backend: Open) ->
     assert again.chain[1:] == backend.chain()
 
 
+def test_an_order_may_say_when_the_certificate_ends(open_backend: Open) -> None:
+    intent = csr_intent(WWW)
+    ends = datetime.now(UTC).replace(microsecond=0) + timedelta(days=3)
+    intent = replace(intent, not_after=ends)
+    told = issued(open_backend(send_not_after=True), intent)
+    assert x509.load_der_x509_certificate(told.chain[0]).not_valid_after_utc == ends
+    assert is_right(told, intent)
+    intent = replace(csr_intent(WWW), not_after=ends)
+    assert not is_right(issued(open_backend(), intent), intent), "90 days are more than 3"
+
+
 def _common_name(certificate: x509.Certificate) -> str:
     return str(certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)[0].value)
 

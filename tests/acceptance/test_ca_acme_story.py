@@ -24,6 +24,7 @@ from tests.harness.acme_ca import FOR_CLIENTS_TOO, ZONE, AcmeCa, acme_ca
 from tests.harness.updated_zones import updated_zones
 from tests.integration import support
 from tests.integration.api_calls import Callers, body, callers
+from tests.integration.engine import Story
 from tests.integration.support import NOW, Clock, audit_problems, backend, events_of, issuance_of, state_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
@@ -119,4 +120,18 @@ def test_while_the_ca_is_down_the_request_waits(ca: AcmeCa, users: Callers, tmp_
         assert issuance_of(number).state == Work.WAITING
     with backend(ca.backend(str(tmp_path / "account"))):
         work_until(number, Work.ISSUED, clock=clock)
+    assert ca.pebble.issued == before + 1
+
+
+def test_an_acme_client_gets_its_certificate_from_the_ca(ca: AcmeCa, tmp_path: Path) -> None:
+    before = ca.pebble.issued
+    # Both take 90 days as the usual time, and ours began five minutes ago.
+    with backend(ca.backend(str(tmp_path / "account"), send_not_after=True)):
+        story = Story("order")
+        story.ask()
+        assert story.order.status == "processing"
+        story.run()
+    assert story.order.status == "valid", story.row.detail
+    (kept,) = Certificate.objects.all()
+    assert ca.pebble.status(bytes(kept.der)) == "Valid"
     assert ca.pebble.issued == before + 1

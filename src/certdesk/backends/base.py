@@ -96,7 +96,7 @@ class Finds(Protocol):
 
 @runtime_checkable
 class ChoosesValidity(Protocol):
-    """A CA that says itself how long a certificate runs; an intent's `not_after` is never sent to it.
+    """A CA that says itself how long a certificate runs; an intent's `not_after` is a wish at most.
 
     A certificate that runs longer than was intended is found when it is compared, and withheld.
     """

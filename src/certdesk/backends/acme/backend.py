@@ -110,7 +110,7 @@ class AcmeBackend:
 
     @property
     def chooses_validity(self) -> Literal[True]:
-        """An order names no end: most CAs refuse one (RFC 8555 7.4)."""
+        """The CA has the last word; most refuse an order that names an end at all (RFC 8555 7.4)."""
         return True
 
     def register(self) -> Account:
@@ -236,6 +236,8 @@ class AcmeBackend:
         wanted: dict[str, object] = {"identifiers": identifiers(intent.names)}
         if profile:
             wanted["profile"] = profile
+        if self._config.send_not_after:
+            wanted["notAfter"] = f"{intent.not_after:%Y-%m-%dT%H:%M:%SZ}"
         # A CA's limits may be those of the account or of these very names; the latter last for days.
         if until := self._journal.paused_until(intent.names, now=self._clock()):
             told = f"{self.title} wants no order for these names before {until:%-d %B %Y, %H:%M} UTC."

@@ -12,7 +12,7 @@ from certdesk.domain.errors import Misconfigured
 _SECONDS = 60.0
 _KNOWN = (
     *("directory_url", "folder", "title", "ca_file", "contact", "terms_agreed", "eab_kid", "eab_hmac_file"),
-    *("profile", "preferred_root", "timeout", "dcv"),
+    *("profile", "preferred_root", "send_not_after", "timeout", "dcv"),
 )
 
 
@@ -24,8 +24,8 @@ class AcmeConfig:
     CA alone. `ca_file` holds the root that the CA's *web server* chains to, PEM, where the system doesn't
     know it. `profile` is one of the directory's `meta.profiles`. `preferred_root` chooses among alternate
     chains: a common name of a root or intermediate, or the SHA-256 of such a certificate in hexadecimal
-    digits. `timeout` is in seconds, for each answer. Without `dcv` every name has to be validated at the CA
-    beforehand.
+    digits. `send_not_after`: orders say when the certificate shall end. `timeout` is in seconds, for each
+    answer. Without `dcv` every name has to be validated at the CA beforehand.
     """
 
     name: str
@@ -39,6 +39,7 @@ class AcmeConfig:
     eab_hmac_file: Path | None = None
     profile: str = ""
     preferred_root: str = ""
+    send_not_after: bool = False
     timeout: float = _SECONDS
     dcv: Dcv | None = None
 
@@ -74,6 +75,7 @@ def read_config(*, name: str, settings: Mapping[str, object]) -> AcmeConfig:
         eab_hmac_file=given.path("eab_hmac_file"),
         profile=given.text("profile", default=""),
         preferred_root=given.text("preferred_root", default=""),
+        send_not_after=given.flag("send_not_after"),
         timeout=given.number("timeout", default=_SECONDS),
         dcv=None if section is None else read_dcv(where=f"{where}, dcv", settings=section),
     )
