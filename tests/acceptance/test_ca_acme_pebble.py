@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from certdesk.backends.acme import AcmeBackend
 from certdesk.backends.conformance import settled
@@ -372,14 +373,27 @@ def test_a_ca_that_is_down_is_unavailable(tmp_path: Path, ca: AcmeCa) -> None:
 # Lost answers, and restarts in between
 
 
-@pytest.mark.parametrize("meddle", [lost, garbage, empty_object, server_error, endless])
+def untouched(answer: Answer) -> Answer:
+    return answer
+
+
+FAULTS = (lost, garbage, empty_object, server_error, endless)
+
+
 @pytest.mark.parametrize(
-    "where", ["/dir", REGISTER, ORDERS, ORDER, AUTHORIZATION, CHALLENGE, FINALIZE, CERTIFICATE]
+    "where, meddles",
+    [
+        # Each answer is asked for again, and meets the next fault …
+        *((where, FAULTS) for where in ("/dir", REGISTER, ORDERS, ORDER, AUTHORIZATION, CERTIFICATE)),
+        (REGISTER, (untouched, *FAULTS)),  # the first only asks whether there is an account
+        # … but for those that are asked for once.
+        *((where, (meddle,)) for where in (CHALLENGE, FINALIZE) for meddle in FAULTS),
+    ],
 )
 def test_a_lost_or_spoilt_answer_costs_no_second_certificate(
-    ca: AcmeCa, proxy: AcmeProxy, open_backend: Open, where: str, meddle: Meddle
+    ca: AcmeCa, proxy: AcmeProxy, open_backend: Open, where: str, meddles: tuple[Meddle, ...]
 ) -> None:
-    proxy.meddle(where, meddle)
+    proxy.meddle(where, *meddles)
     before = ca.pebble.issued
     intent, outcome, errors = csr_intent(f"once.{ZONE}"), None, []
     for _ in range(30):  # as the engine does, with a restart after every step
@@ -394,12 +408,10 @@ def test_a_lost_or_spoilt_answer_costs_no_second_certificate(
             break
     assert isinstance(outcome, Issued), (outcome, errors)
     assert is_right(outcome, intent)
-    # Where the answer to a challenge is spoilt, nothing is lost: the order is read anyway.
-    assert len(errors) <= 1
-    if errors and where in (FINALIZE, CERTIFICATE):
-        assert type(errors[0]) is OutcomeUnknown, "the CA has acted"
-    elif errors:
-        assert type(errors[0]) is Unavailable, "nothing can have been issued"
+    kind = OutcomeUnknown if where in (FINALIZE, CERTIFICATE) else Unavailable  # once the CA has acted
+    assert {type(error) for error in errors} <= {kind}, errors
+    # Nothing is lost with what a challenge's answer says, nor with more than the account's address.
+    assert len(errors) == len(meddles) or where in (CHALLENGE, REGISTER)
     assert ca.pebble.issued == before + 1
     assert issued(open_backend(), intent).chain[0] == outcome.chain[0]
 
@@ -586,7 +598,12 @@ def test_an_account_belongs_to_one_ca(ca: AcmeCa, open_backend: Open, tmp_path: 
     open_backend().register()
     with pytest.raises(Misconfigured, match="folder of its own"):
         open_backend(directory_url=ca.pebble.directory, ca_file=str(ca.pebble.ca)).submit(csr_intent(WWW))
-    (tmp_path / "account" / "account.key").unlink()
+    key = tmp_path / "account" / "account.key"
+    other = ec.generate_private_key(ec.SECP384R1())
+    key.write_bytes(other.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    with pytest.raises(Misconfigured, match="not one of P-256"):
+        open_backend()
+    key.unlink()
     with pytest.raises(Misconfigured, match="Restore it"):
         open_backend()
 

@@ -65,6 +65,10 @@ def account_key(config: AcmeConfig) -> JWKEC:
         key = load_pem_private_key(path.read_bytes(), password=None)
     except (OSError, ValueError, TypeError) as error:
         raise Misconfigured(f"The account's key {path} can't be used: {error}. Restore it.") from error
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
+        raise Misconfigured(
+            f"The account's key {path} is not one of P-256. Restore the one that was made here."
+        )
     return JWKEC(key=key)
 
 
