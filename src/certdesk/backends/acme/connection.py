@@ -22,6 +22,8 @@ from urllib3.exceptions import HTTPError
 #: Pebble refuses every twentieth good nonce on purpose; other servers forget theirs at a restart.
 _NONCES = 8
 _USER_AGENT = "Certdesk (acme-python)"
+#: A CA may take long to answer, never to accept a connection: other work waits behind one that is down.
+_CONNECT_SECONDS = 5.0
 #: A certificate with its chain, or an order for a hundred names, is far smaller.
 _LARGEST = 1 << 20
 #: The longest that a server's Retry-After for an order is taken at its word.
@@ -69,7 +71,7 @@ class Network(ClientNetwork):
             alg=ES256,
             verify_ssl=ca_file or True,  # type: ignore[arg-type]  # a path is handed on to requests, which takes it
             user_agent=_USER_AGENT,
-            timeout=timeout,  # type: ignore[arg-type]  # as above
+            timeout=(min(timeout, _CONNECT_SECONDS), timeout),  # type: ignore[arg-type]  # as above
         )
         self.session.mount("https://", _Bounded())
 
