@@ -43,7 +43,6 @@ def main() -> None:
     options, _unknown = parser.parse_known_args()
     begin(names=options.names)
     measure(names=options.names)
-    _ends.close()
 
 
 def measure(*, names: int) -> None:
@@ -80,4 +79,7 @@ def begin(*, names: int) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    finally:
+        _ends.close()

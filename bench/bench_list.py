@@ -28,13 +28,13 @@ from certdesk.store.selectors.people import actor_for_user  # noqa: E402 - as ab
 from certdesk.store.selectors.requests import Filters, Sort  # noqa: E402 - as above
 
 ORGANISATIONS = 400
-ROUNDS = 100
+ROUNDS = 60
 
 #: One row in ten is Example University's; names are words that repeat, so that searches are rare or common.
 COLUMNS = """organisation_id, requester_id, channel, profile_id, profile_version, names,
     common_names, duration_years, server_software, note, checks, policy_digest, content_digest,
-    idempotency_key, submission_digest, state, status, ended_by_ra, detail, version, created_at, changed_at,
-    term_ends_at, search_text"""
+    idempotency_key, submission_digest, state, status, action_needed, detail, version, created_at, changed_at,
+    term_starts_at, term_ends_at, search_text"""
 
 
 def fill(rows: int) -> None:
@@ -61,10 +61,10 @@ def fill(rows: int) -> None:
     # Only constants of this program stand in the statement.
     statement = f"""INSERT INTO store_request ({COLUMNS}) {series}
         SELECT {organisation}, {alice}, 'portal', 'tls-server', 1, {array}, {name}, 1, 'nginx', '',
-        '[]', '', '', 'bench-' || n, '', {state}, {status}, FALSE, '', 3, %s, %s, %s,
+        '[]', '', '', 'bench-' || n, '', {state}, {status}, FALSE, '', 3, %s, %s, %s, %s,
         {name} || ' alice example university' {source}"""
     with connection.cursor() as cursor:
-        cursor.execute(statement, [now, now, now])
+        cursor.execute(statement, [now] * 4)
         cursor.execute("ANALYZE")
 
 

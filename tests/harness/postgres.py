@@ -72,7 +72,7 @@ def find_programs() -> Path | None:
     return None
 
 
-def _account() -> _Account:
+def own_account() -> _Account:
     # PostgreSQL refuses to run as root, so that root lends it an account that owns nothing else here.
     if os.geteuid() != 0:
         return {}
@@ -129,12 +129,12 @@ class Cluster:
     def _start(self) -> None:
         settings = [part for name, value in _SETTINGS.items() for part in ("-c", f"{name}={value}")]
         command = [f"{self.programs}/postgres", "-D", f"{self.folder}/data", "-p", str(self.port), *settings]
-        self.process = started(command, log=self.folder / "log", cwd=self.folder, **_account())
+        self.process = started(command, log=self.folder / "log", cwd=self.folder, **own_account())
         wait_until(self._answers, seconds=_START_SECONDS, what="PostgreSQL to answer")
 
 
 def _initialise(*, programs: Path, folder: Path, password: str) -> None:
-    account = _account()
+    account = own_account()
     password_file = folder / "password"
     password_file.write_text(password, encoding="utf-8")
     password_file.chmod(0o600)

@@ -85,6 +85,9 @@ TEMPLATES = [
 ]
 
 
+_SESSION = ("idle_in_transaction_session_timeout=60s", "plan_cache_mode=force_generic_plan")
+
+
 def _database(url: str) -> dict[str, object]:
     parts = urlsplit(url)
     if parts.scheme == "sqlite":
@@ -116,8 +119,9 @@ def _database(url: str) -> dict[str, object]:
                 # What asks for it is prepared (store/driver.py), nothing else; in a shared session nothing.
                 "prepare_threshold": None if shared else 2**31 - 1,
                 # No transaction of ours waits for anything but the database: one that stands still gives up
-                # its locks. A pooler takes no such option; there it is set in PostgreSQL.
-                **({} if shared else {"options": "-c idle_in_transaction_session_timeout=60s"}),
+                # its locks. What is prepared asks indexes, and is planned once, not six times. A pooler takes
+                # no such options; there the first is set in PostgreSQL.
+                **({} if shared else {"options": f"-c {' -c '.join(_SESSION)}"}),
             },
         }
     raise Misconfigured("DATABASE_URL must start with sqlite:/// or postgres://")
