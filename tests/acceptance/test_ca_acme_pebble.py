@@ -497,6 +497,34 @@ def test_another_request_for_the_same_names_waits_for_the_first(proxy: AcmeProxy
     assert is_right(outcome, first)
 
 
+def test_an_order_that_changes_hands_at_the_last_moment_is_not_finalized(
+    ca: AcmeCa, proxy: AcmeProxy, open_backend: Open
+) -> None:
+    backend, first, second = open_backend(), csr_intent(WWW), csr_intent(WWW)
+    before = ca.pebble.issued
+    accepted = backend.submit(first)
+    assert isinstance(accepted, Accepted)
+
+    def hijack(answer: Answer) -> Answer:
+        if json.loads(answer.body)["status"] != "ready":
+            proxy.meddle(ORDER, hijack)
+            return answer
+        later = datetime.now(UTC) + timedelta(hours=2)
+        key = second.idempotency_key
+        assert backend._journal.own(key=key, url=accepted.handle, names=second.names, now=later)
+        return answer
+
+    proxy.meddle(ORDER, hijack)
+    with pytest.raises(Unavailable, match="gone to another request"):
+        _polled(backend, first, accepted)
+    assert ca.pebble.issued == before
+    for intent in (second, first):
+        outcome = _polled(backend, intent, accepted)
+        assert isinstance(outcome, Issued)
+        assert is_right(outcome, intent)
+    assert ca.pebble.issued == before + 2
+
+
 def _with_nonce(kept: Answer, answer: Answer) -> dict[str, str]:
     return {**kept.headers, "Replay-Nonce": answer.headers["Replay-Nonce"]}
 

@@ -282,7 +282,10 @@ class AcmeBackend:
         # 3. Finalize: the point of no return. Whoever did so before us, the order says what came of it.
         refusal = ""
         if order.status == messages.STATUS_READY:
-            self._journal.finalizing(key)
+            if not self._journal.finalizing(key, url=entry.url):
+                raise Unavailable(
+                    "The order has gone to another request for the same names; this one follows."
+                )
             csr = Payload({"csr": _base64url(intent.csr_der)})
             try:
                 with translated(self.title, Doing.ACTING):

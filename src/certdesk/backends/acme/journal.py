@@ -84,9 +84,13 @@ class Journal:
         """Somebody has asked about it, and this went wrong, if anything."""
         self._set("touched_at = ?, problem = ?", now.timestamp(), problem, key)
 
-    def finalizing(self, key: str) -> None:
-        """From here on the CA may issue."""
-        self._set("finalizing = 1", key)
+    def finalizing(self, key: str, *, url: str) -> bool:
+        """From here on the CA may issue, and the order stays with this intent; False where it has left it."""
+        with self._transaction() as connection:
+            done = connection.execute(
+                'UPDATE "order" SET finalizing = 1 WHERE key = ? AND url = ?', (key, url)
+            )
+            return done.rowcount == 1
 
     def put_off(self, key: str, *, until: datetime) -> None:
         """The CA does not want to be asked before."""
