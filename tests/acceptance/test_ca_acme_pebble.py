@@ -486,7 +486,11 @@ def test_another_request_for_the_same_names_waits_for_the_first(proxy: AcmeProxy
     proxy.meddle(ORDERS, *[lambda answer: replace(kept[0], headers=_with_nonce(kept[0], answer))] * 2)
     with pytest.raises(Unavailable, match="same names"):
         backend.submit(second)
-    # The first is never asked about again, as when its permission has ended: its order changes hands.
+    # The CA is too busy to finalize the first, which is then never asked about again, as when its permission
+    # has ended: its order changes hands.
+    proxy.instead(FINALIZE, problem("serverInternal", "busy", status=503))
+    with pytest.raises(Unavailable, match="busy"):
+        _polled(backend, first, accepted)
     now += timedelta(hours=2)
     assert backend.submit(second) == accepted
     assert is_right(issued(backend, second), second)
@@ -495,6 +499,25 @@ def test_another_request_for_the_same_names_waits_for_the_first(proxy: AcmeProxy
     outcome = _polled(backend, first, accepted)
     assert isinstance(outcome, Issued)
     assert is_right(outcome, first)
+
+
+def test_an_order_whose_csr_was_refused_serves_the_next_request(proxy: AcmeProxy, open_backend: Open) -> None:
+    # The order stays ready (RFC 8555 7.4), and Let's Encrypt hands it out again.
+    backend, first, second = open_backend(), csr_intent(WWW), csr_intent(WWW)
+    kept: list[Answer] = []
+
+    def keeping(answer: Answer) -> Answer:
+        kept.append(answer)
+        return answer
+
+    proxy.meddle(ORDERS, keeping)
+    proxy.instead(FINALIZE, problem("badCSR", "the key is weak"))
+    assert isinstance(settled(backend, first), Refused)
+    proxy.meddle(ORDERS, lambda answer: replace(kept[0], headers=_with_nonce(kept[0], answer)))
+    outcome = settled(backend, second)
+    assert isinstance(outcome, Issued)
+    assert is_right(outcome, second)
+    assert len([path for path in proxy.seen if path.startswith(ORDER)]) > 1
 
 
 def test_an_order_that_changes_hands_at_the_last_moment_is_not_finalized(
