@@ -1,6 +1,6 @@
 # Certdesk. `make` alone lists what there is; every target makes the .venv first if it needs one.
 .DEFAULT_GOAL := help
-.PHONY: help run demo test check fix docs lock bench screenshots clean
+.PHONY: help run demo openbao test check fix docs lock bench screenshots clean
 SHELL := /bin/sh
 
 export PORT ?= 8000
@@ -22,6 +22,9 @@ run: $(READY) ## Try it: a demo with its own CA at http://127.0.0.1:$PORT
 
 demo: $(READY) ## Watch the whole story play on the command line, in under a minute
 	@PATH="$(CURDIR)/.venv/bin:$$PATH" scripts/demo
+
+openbao: $(READY) ## Try it with a throw-away OpenBao as its first CA, at http://127.0.0.1:$PORT
+	@scripts/demo-openbao
 
 test: $(READY) ## Run the tests but for the slow ones, on SQLite and (where found) on PostgreSQL
 	@scripts/test $(ARGS)

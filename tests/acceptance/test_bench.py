@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
     ],
 )
 def test_a_benchmark_runs_and_prints_its_table(program: str, few: list[str], tmp_path: Path) -> None:
-    command = [sys.executable, ROOT / "bench" / f"{program}.py", *few]
+    command = [sys.executable, str(ROOT / "bench" / f"{program}.py"), *few]
     environment = {name: value for name, value in os.environ.items() if name != "DATABASE_URL"}
     environment["TMPDIR"] = str(tmp_path)
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
