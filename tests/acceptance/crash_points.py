@@ -236,6 +236,7 @@ def report(**more: object) -> None:
     ]
     told = {
         "requests": rows,
+        "serials": list(Certificate.objects.values_list("serial", flat=True)),
         "audit_problems": audit_problems(),
         "unfinished_jobs": DBTaskResult.objects.exclude(status="SUCCESSFUL").count(),
         **more,

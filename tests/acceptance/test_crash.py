@@ -70,11 +70,12 @@ def test_what_the_crashes_have_left_is_whole(told: dict[str, Any]) -> None:
     assert told["unfinished_jobs"] == 0
 
 
-class _Traffic:
+class Traffic:
     """Applicants who keep sending requests, each with its own Idempotency-Key, until told to stop."""
 
-    def __init__(self, server: DemoServer, *, applicants: int) -> None:
+    def __init__(self, server: DemoServer, *, applicants: int, prefix: str = "") -> None:
         self._url, self._token = f"{server.base_url}/api/v1/requests", server.demo.api_tokens["alice"]
+        self._prefix = prefix
         self.bodies: dict[str, bytes] = {}
         self.acknowledged: dict[str, int] = {}
         self._stop = threading.Event()
@@ -107,8 +108,8 @@ class _Traffic:
         count = 0
         while not self._stop.is_set():
             count += 1
-            key = f"{applicant}-{count}"
-            text = csr(f"h{applicant}-{count}.example.ac.uk").decode()
+            key = f"{self._prefix}{applicant}-{count}"
+            text = csr(f"h{key}.example.ac.uk").decode()
             self.bodies[key] = json.dumps(
                 {"csr": text, "duration_years": 1, "server_software": "nginx"}
             ).encode()
@@ -122,7 +123,7 @@ def test_a_server_killed_in_the_middle_of_traffic_comes_back_whole(
     start_server: Callable[..., DemoServer],
 ) -> None:
     server = start_server()
-    traffic = _Traffic(server, applicants=4)
+    traffic = Traffic(server, applicants=4)
     traffic.start()
     wait_until(lambda: len(traffic.acknowledged) >= 20, what="twenty certificates", seconds=60)
     server.kill9()

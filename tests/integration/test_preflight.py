@@ -230,7 +230,7 @@ class TestLint:
                 actor=w.alice,
                 submission=submission(w.university, upload=upload),
                 channel="api",
-                at_once=embedded if when == "at once" else None,
+                at_once=when == "at once",
                 now=NOW,
             )
         assert refused.value.checks == shown.decision.checks

@@ -20,7 +20,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from certdesk.domain.findings import Verdict
-from certdesk.domain.issuing.certificates import Intent, Issued, certificate_facts, compare, server_subject
+from certdesk.domain.issuing.certificates import Intent, Issued, certificate_facts, compare, subject_under
 from certdesk.domain.issuing.downloads import (
     FORMS,
     bundle_zip,
@@ -31,8 +31,10 @@ from certdesk.domain.issuing.downloads import (
     server_zip,
     to_pem,
 )
+from certdesk.domain.issuing.profiles import no_longer_offered, profile
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+PROFILE = profile("tls-server")
 NAMES = ("www.example.ac.uk", "example.ac.uk")
 SECOND = timedelta(seconds=1)
 OPENSSL = pytest.mark.skipif(shutil.which("openssl") is None, reason="needs the openssl command")
@@ -113,8 +115,7 @@ def intent(*, recorded: bool = True) -> Intent:
     return Intent(
         idempotency_key="k",
         backend="any",
-        profile_id="tls-server",
-        profile_version=1,
+        profile=PROFILE,
         csr_der=b"",
         spki_der=spki(key("holder").public_key()),
         names=NAMES,
@@ -264,8 +265,9 @@ CHANGES: dict[str, st.SearchStrategy[object]] = {
     "not_after": st.integers(-(10**6), 10**6).map(
         lambda seconds: NOW + timedelta(days=365) - SECOND + timedelta(seconds=seconds)
     ),
-    "profile_id": st.sampled_from(["tls-client", ""]),
-    "profile_version": st.integers(2, 50),
+    "profile": st.builds(
+        no_longer_offered, st.sampled_from(["tls-client", "tls-server"]), st.integers(1, 50)
+    ),
 }
 
 
@@ -310,11 +312,11 @@ def test_facts_of_no_certificate_are_a_value_error(der: bytes) -> None:
 
 
 def test_the_subject_is_in_order_and_within_its_bounds() -> None:
-    subject = server_subject(names=NAMES, organisation="Example University", country="GB")
+    subject = subject_under(PROFILE, names=NAMES, organisation="Example University", country="GB")
     assert [value for _, value in subject] == ["GB", "Example University", NAMES[0]]
     long = "a" * 60 + ".example.ac.uk"
-    assert server_subject(names=(long,), organisation="U" * 65) == ()
-    assert server_subject(names=()) == ()
+    assert subject_under(PROFILE, names=(long,), organisation="U" * 65) == ()
+    assert subject_under(PROFILE, names=()) == ()
 
 
 # Files

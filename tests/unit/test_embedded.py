@@ -24,6 +24,7 @@ from certdesk.domain.findings import Verdict
 from certdesk.domain.issuing.certificates import Intent, Issued, certificate_facts, compare
 from certdesk.domain.issuing.downloads import to_pem
 from certdesk.domain.issuing.lint import EXEMPTIONS, Finding, Severity
+from certdesk.domain.issuing.profiles import no_longer_offered, profile
 
 NOW = datetime.now(UTC)
 RSA_KEY = rsa.generate_private_key(65537, 2048).public_key()
@@ -69,7 +70,7 @@ def test_what_stands_in_a_certificate(backend: EmbeddedBackend) -> None:
 def test_rfc8738_addresses_stand_in_a_certificate_as_addresses(backend: EmbeddedBackend) -> None:
     """In the order that was asked for; the linter lets a private network's own pass."""
     names = ("10.1.2.3", "www.example.ac.uk", "2001:db8::1")
-    intent = replace(server_intent(now=NOW, names=names), profile_id="tls-server-ip")
+    intent = replace(server_intent(now=NOW, names=names), profile=profile("tls-server-ip"))
     facts = certificate_facts(issue(backend, intent)[0])
     assert facts.names == names
     sans = x509.load_der_x509_certificate(facts.der).extensions.get_extension_for_class(
@@ -123,8 +124,8 @@ def test_impossible_names_are_refused_before_signing(backend: EmbeddedBackend, n
 
 IMPOSSIBLE: dict[str, dict[str, object]] = {
     "no key": {"spki_der": b"no key"},
-    "no such profile": {"profile_id": "code-signing"},
-    "no such version": {"profile_version": 99},
+    "no such profile": {"profile": no_longer_offered("code-signing", 1)},
+    "no such version": {"profile": no_longer_offered("tls-server", 99)},
     "country of many letters": {"subject": (("2.5.4.6", "Great Britain"),)},
     "subject without OID": {"subject": (("not an oid", "x"),)},
     "common name not among the names": {"subject": (("2.5.4.3", "other.example.ac.uk"),)},

@@ -20,7 +20,7 @@ from certdesk.domain.errors import RejectedIdentifier
 from certdesk.domain.findings import Verdict
 from certdesk.domain.issuing.certificates import general_name
 from certdesk.domain.issuing.downloads import file_stem
-from certdesk.domain.issuing.profiles import PROFILES, allows_ip_addresses
+from certdesk.domain.issuing.profiles import BUILT_IN
 from certdesk.domain.names.identifiers import (
     authorization_domain_names,
     is_ip_address,
@@ -132,9 +132,8 @@ def test_an_address_of_no_server_is_refused_in_a_csr(address: str) -> None:
 
 
 def test_only_its_own_profile_certifies_addresses() -> None:
-    assert [one for one in PROFILES if allows_ip_addresses(one)] == ["tls-server-ip"]
-    assert not allows_ip_addresses("no-such-profile")
-    plain, other = PROFILES["tls-server"], PROFILES["tls-server-ip"]
+    assert [one.id for one in BUILT_IN.values() if one.ip_addresses] == ["tls-server-ip"]
+    plain, other = BUILT_IN["tls-server"], BUILT_IN["tls-server-ip"]
     assert replace(other, id=plain.id, title=plain.title, ip_addresses=False) == plain
 
 

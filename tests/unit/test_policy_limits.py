@@ -11,7 +11,7 @@ from certdesk.domain.csr.keys import KeyFacts
 from certdesk.domain.findings import Verdict
 from certdesk.domain.names.identifiers import DnsName
 from certdesk.domain.policy.decide import Decision, Facts, Outcome, decide
-from certdesk.domain.policy.in_force import CaaMode, Handling, KeyType, Rules
+from certdesk.domain.policy.in_force import CaaMode, Handling, KeyType, Rules, strictest
 from certdesk.domain.policy.limits import CaaAnswer, KeyKind, KeyUses
 from tests.unit.test_policy import ANY_FACTS, FACTS, NOW, RULES, standing
 
@@ -323,3 +323,13 @@ def test_without_a_file_everything_is_as_the_seed_says(facts: Facts) -> None:
     silent = {"key.not_allowed", "key.kind_unknown", "names.limit", "names.wildcard_policy"}
     silent |= {"organisation.daily_cap", "caa.permits", "caa.forbids", "caa.unknown"}
     assert not silent & {check.code for check in decide(facts, RULES, now=NOW).checks}
+
+
+@given(MORE_FACTS, ANY_RULES, ANY_RULES)
+def test_the_strictest_of_two_rules_lets_nothing_through_that_either_stops(
+    facts: Facts, one: Rules, other: Rules
+) -> None:
+    both = SEVERITY[decide(facts, strictest(one, other), now=NOW).outcome]
+    assert both >= max(SEVERITY[decide(facts, rules, now=NOW).outcome] for rules in (one, other))
+    assert strictest(one, one).digest == one.digest
+    assert strictest(one, other).digest == strictest(other, one).digest

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certdesk.domain.errors import InvalidInput, InvariantViolated
-from certdesk.domain.issuing.profiles import BACKDATE, PROFILES, profile, validity
+from certdesk.domain.issuing.profiles import BACKDATE, BUILT_IN, profile, validity
 
 TLS = profile("tls-server")
 
@@ -66,4 +66,4 @@ def test_no_term_is_exceeded_and_it_begins_before_it_is_signed(now: datetime, ye
 
 
 def test_every_profile_is_filed_under_its_id() -> None:
-    assert all(profile(key).id == key for key in PROFILES)
+    assert all(profile(key).id == key for key in BUILT_IN)

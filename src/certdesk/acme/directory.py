@@ -4,7 +4,6 @@ from django.utils import timezone
 
 from certdesk.acme.edge import Request, not_allowed
 from certdesk.acme.render import Reply, address, answer, timestamp
-from certdesk.domain.issuing.profiles import PROFILES
 from certdesk.services.acme.addresses import account_hash_prefix
 from certdesk.services.acme.challenges import issuer_names
 from certdesk.services.acme.nonces import make_nonce
@@ -27,7 +26,7 @@ def directory(request: Request) -> Reply:
         "issuerDomainNames": list(issuer_names()),
         "accountHashPrefix": account_hash_prefix(),
         "externalAccountRequired": True,
-        "profiles": {one.id: one.title for one in PROFILES.values()},
+        "profiles": {one.id: one.title for one in rt.profiles.values()},
     }
     if rt.acme.terms_url:
         meta["termsOfService"] = rt.acme.terms_url

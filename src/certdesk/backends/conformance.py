@@ -30,7 +30,7 @@ from certdesk.domain.issuing.certificates import (
     Refused,
     certificate_facts,
     compare,
-    server_subject,
+    subject_under,
 )
 from certdesk.domain.issuing.profiles import profile, validity
 
@@ -56,14 +56,14 @@ def server_intent(
 ) -> Intent:
     """An intent for a TLS server, with a new EC key unless one is given; a start for `make_intent`."""
     public_key = key or ec.generate_private_key(ec.SECP256R1()).public_key()
-    begins, ends = validity(profile("tls-server"), duration_years=years, now=now)
+    kind = profile("tls-server")
+    begins, ends = validity(kind, duration_years=years, now=now)
     if subject is None:
-        subject = server_subject(names=names, organisation="Example University", country="GB")
+        subject = subject_under(kind, names=names, organisation="Example University", country="GB")
     return Intent(
         idempotency_key=uuid.uuid4().hex,
         backend="under-test",
-        profile_id="tls-server",
-        profile_version=1,
+        profile=kind,
         csr_der=b"",
         spki_der=public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo),
         names=names,

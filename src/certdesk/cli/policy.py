@@ -15,7 +15,6 @@ import click
 
 from certdesk.domain.actors import SYSTEM
 from certdesk.domain.errors import InvalidInput
-from certdesk.domain.issuing.profiles import PROFILES
 from certdesk.domain.policy.file import RULE_NAMES, read_policy
 from certdesk.domain.policy.in_force import Rules
 
@@ -34,13 +33,17 @@ def policy() -> None:
 
 @policy.command()
 @click.argument("file", type=_FILE)
-def check(*, file: Path) -> None:
+@click.option("--cas", type=_FILE, envvar="CERTDESK_CAS", help="The file that defines the profiles.")
+def check(*, file: Path, cas: Path | None) -> None:
     """Say whether FILE can be used as a policy; a line for each problem if not.
 
     Whether the organisations and CAs that it names exist is for `replay` to say, which knows them.
     """
+    from certdesk.conf.cas import CasFile, read_cas  # noqa: PLC0415 - only where it is needed
+
     try:
-        read = read_policy(file.read_text(encoding="utf-8"))
+        profiles = (CasFile() if cas is None else read_cas(cas)).profiles
+        read = read_policy(file.read_text(encoding="utf-8"), profiles=profiles)
     except UnicodeDecodeError:
         raise InvalidInput(f"{file} is not text in UTF-8.") from None
     click.echo(f"{file}: version {read.version}, digest {read.digest}")
@@ -48,7 +51,7 @@ def check(*, file: Path) -> None:
 
 @policy.command()
 @click.option("--organisation", default="", help="For an organisation, by its short name.")
-@click.option("--profile", default="tls-server", type=click.Choice(sorted(PROFILES)), help="For a profile.")
+@click.option("--profile", default="tls-server", help="For a profile.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def show(*, organisation: str, profile: str, as_json: bool) -> None:
     """Print the rules in force, for one organisation and profile or for everybody."""
@@ -57,6 +60,7 @@ def show(*, organisation: str, profile: str, as_json: bool) -> None:
     from certdesk.services.system import runtime  # noqa: PLC0415 - as above
 
     current = runtime.current()
+    kind = current.profile(profile)
     rules = current.rules_for(organisation=organisation, profile=profile)
     told = {
         "version": current.policy.version,
@@ -64,7 +68,7 @@ def show(*, organisation: str, profile: str, as_json: bool) -> None:
         "file_digest": current.policy.digest,
         "organisation": organisation,
         "profile": profile,
-        "ca": current.default_backend,
+        "ca": ", ".join(current.cas_of(kind)),
         "digest": rules.digest,
         "rules": _in_order(rules),
     }

@@ -1,6 +1,6 @@
 """Start-up: gives the services what they work with."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import fields
 from datetime import timedelta
 from pathlib import Path
@@ -15,6 +15,7 @@ from certdesk.backends.base import Backend
 from certdesk.backends.embedded import EmbeddedConfig, create_authority
 from certdesk.backends.registry import load_backends
 from certdesk.backends.scripted import DEMO_RULES
+from certdesk.conf.cas import OWN, CasFile, read_cas
 from certdesk.conf.config import Config
 from certdesk.conf.perspectives import caa_asker, corroborated, make_coordinator, ruled_perspectives
 from certdesk.dcv.base import Network
@@ -23,6 +24,7 @@ from certdesk.dcv.registry import load_validators
 from certdesk.dcv.resolver import Dnssec, servers_of_this_host
 from certdesk.domain.csr.known_keys import NO_LIST
 from certdesk.domain.errors import InvalidInput, Misconfigured
+from certdesk.domain.issuing.profiles import BUILT_IN
 from certdesk.domain.policy.file import NO_FILE, PORTAL, PolicyFile, read_policy
 from certdesk.domain.settings import ServiceSettings, changed
 from certdesk.services.revocation.known_keys import KnownKeysFolder
@@ -90,15 +92,19 @@ def make_runtime(config: Config) -> Runtime:
     embedded = embedded_config(config)
     create_authority(embedded, now=timezone.now(), may_create=nothing_issued)
     values = {field.name: getattr(embedded, field.name) for field in fields(embedded)}
-    backends = load_backends({"embedded": values, **_scripted(config, may_create=nothing_issued)})
+    cas = load_cas(config)
+    own = {"embedded": values, **_scripted(config, may_create=nothing_issued)}
+    backends = load_backends({**own, **cas.settings})
     _refuse_scripted(backends, config)
     refuse_another_ca(backends)
-    policy, network = load_policy(config), configured_network(config)
+    policy, network = load_policy(config, cas.profiles), configured_network(config)
     coordinator = make_coordinator(config, now=timezone.now())
     refuse_unknown_cas(policy, backends)
     return Runtime(
         backends=backends,
         default_backend=config.demo_ca,
+        profiles=cas.profiles,
+        limits=cas.limits,
         settings=configured_settings(config, policy),
         base_url=config.url,
         mail_from=config.mail_from,
@@ -128,19 +134,26 @@ def make_runtime(config: Config) -> Runtime:
     )
 
 
-def load_policy(config: Config) -> PolicyFile:
+def load_cas(config: Config) -> CasFile:
+    """The file of CAs and profiles, if one is set. Raises Misconfigured with all that is wrong in it."""
+    if config.cas is None:
+        return CasFile()
+    return read_cas(config.cas, own=OWN if config.demo else OWN[:1])
+
+
+def load_policy(config: Config, profiles: Collection[str] = tuple(BUILT_IN)) -> PolicyFile:
     """The policy file, if one is set. Raises Misconfigured with everything that is wrong in it."""
     if config.policy is None:
         return NO_FILE
-    policy = read_policy_file(config.policy)
+    policy = read_policy_file(config.policy, profiles)
     log.info("policy.loaded", version=policy.version, digest=policy.digest)
     return policy
 
 
-def read_policy_file(path: Path) -> PolicyFile:
-    """A policy in a file. Raises Misconfigured with everything that is wrong in it."""
+def read_policy_file(path: Path, profiles: Collection[str]) -> PolicyFile:
+    """A policy in a file, which may name these profiles. Raises Misconfigured with all that is wrong."""
     try:
-        return read_policy(path.read_text(encoding="utf-8"))
+        return read_policy(path.read_text(encoding="utf-8"), profiles=profiles)
     except (OSError, UnicodeDecodeError) as error:
         raise Misconfigured(f"The policy {path} can't be read: {error}") from None
     except InvalidInput as error:

@@ -100,6 +100,7 @@ class Config(BaseSettings):
     durations: tuple[int, ...] = (1, 2, 3)
     server_software: tuple[str, ...] = SERVER_SOFTWARE
     policy: Path | None = None
+    cas: Path | None = None
     blocklist: Path | None = None
     ownership_days: int = Field(default=398, ge=1, le=398)
     persistent_days: int = Field(default=10, ge=2, le=398)

@@ -23,7 +23,8 @@ def proposed(path: Path) -> Runtime:
 
     Raises Misconfigured with everything that is wrong in the file.
     """
-    policy, current = read_policy_file(path), runtime.current()
+    current = runtime.current()
+    policy = read_policy_file(path, current.profiles)
     refuse_unknown_cas(policy, current.backends)
     base = configured_settings(settings.CERTDESK, policy)
     _version, changes = latest_settings()

@@ -14,7 +14,6 @@ from certdesk.backends.base import RevokedEntry
 from certdesk.backends.own_ca import key_usage
 from certdesk.domain.errors import InvariantViolated
 from certdesk.domain.issuing.certificates import Intent, general_name
-from certdesk.domain.issuing.profiles import profile
 
 _SEQUENCE, _BIT_STRING = 0x30, 0x03
 #: RFC 5758 3.2: the algorithm with which this CA signs, and which the bytes to be signed name as well.
@@ -59,10 +58,9 @@ def sign_leaf(intent: Intent, parts: IssuerParts, key: ec.EllipticCurvePrivateKe
     if not isinstance(public_key, (rsa.RSAPublicKey, ec.EllipticCurvePublicKey)):
         raise TypeError("only RSA and EC keys are certified")
     kind = "rsa" if isinstance(public_key, rsa.RSAPublicKey) else "ec"
-    # A profile never changes under its version, so only the very version of the intent will do.
-    rules = profile(intent.profile_id)
-    if rules.version != intent.profile_version:
-        raise ValueError(f"version {intent.profile_version} of profile {rules.id} is no longer issued")
+    rules = intent.profile
+    if not rules.eku:
+        raise ValueError(f"version {rules.version} of profile {rules.id} is no longer issued")
     subject = x509.Name(
         [x509.NameAttribute(x509.ObjectIdentifier(oid), text) for oid, text in intent.subject]
     )

@@ -24,7 +24,6 @@ from certdesk.backends.own_ca import Authority, ca_builder, exclusive, key_usage
 from certdesk.backends.scripted.orders import ORDERS
 from certdesk.domain.errors import BackendRefused, Misconfigured
 from certdesk.domain.issuing.certificates import Intent, general_name
-from certdesk.domain.issuing.profiles import profile
 
 _KEY, _CHAIN = "issuing.key", "chain.pem"
 _YEARS = 10
@@ -63,7 +62,7 @@ def sign_leaf(authority: Authority, intent: Intent, *, names: tuple[str, ...]) -
             x509.NameAttribute(x509.ObjectIdentifier(oid), names[0] if oid == common_name else text)
             for oid, text in intent.subject
         ]
-        usages = [x509.ObjectIdentifier(oid) for oid in profile(intent.profile_id).eku]
+        usages = [x509.ObjectIdentifier(oid) for oid in intent.profile.eku]
         issuer = authority.issuing.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
         builder = (
             x509.CertificateBuilder()

@@ -4,14 +4,13 @@ against an account that uses it. Pure.
 A limit that is not set limits nothing; one that is set is a further gate beside policy, never instead of it.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from certdesk.domain.acme.orders import identifier_type, refused_identifiers
 from certdesk.domain.acme.problems import AcmeRefused, ProblemType, Subproblem
 from certdesk.domain.errors import InvalidInput, RejectedIdentifier
-from certdesk.domain.issuing.profiles import PROFILES
 from certdesk.domain.names.identifiers import parse_dns_name, under_any
 
 MAX_NAME = 100
@@ -42,9 +41,13 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """What an account's right to order rests on, as it is at one moment."""
+    """What an account's right to order rests on, as it is at one moment.
+
+    `profiles` are the ids of those that its organisation may use.
+    """
 
     limits: Limits
+    profiles: Collection[str]
     is_deactivated: bool
     is_key_blocked: bool
     is_credential_revoked: bool
@@ -80,7 +83,7 @@ def credential_obstacles(
     if limits.is_over(now=now):
         told = "The credential that this account registered with has expired. A manager can extend it."
         return AcmeRefused(ProblemType.UNAUTHORIZED, told)
-    if profile_id not in PROFILES or limits.profile_id not in ("", profile_id):
+    if profile_id not in standing.profiles or limits.profile_id not in ("", profile_id):
         told = "This profile is not on offer here. Leave “profile” out, or take one of the directory's."
         return AcmeRefused(ProblemType.INVALID_PROFILE, told)
     if outside := limits.outside(names):
@@ -95,7 +98,7 @@ def credential_obstacles(
     return None
 
 
-def checked_limits(limits: Limits, *, now: datetime) -> Limits:
+def checked_limits(limits: Limits, *, offered: Collection[str], now: datetime) -> Limits:
     """The limits in their stored form: names in lower case, once each. Raises InvalidInput by field."""
     problems: dict[str, str] = {}
     names: dict[str, None] = {}
@@ -106,8 +109,8 @@ def checked_limits(limits: Limits, *, now: datetime) -> Limits:
             problems["suffixes"] = error.detail
     if len(names) > MAX_SUFFIXES:
         problems["suffixes"] = f"Give at most {MAX_SUFFIXES} names."
-    if limits.profile_id and limits.profile_id not in PROFILES:
-        problems["profile"] = f"Choose one of: {', '.join(sorted(PROFILES))}."
+    if limits.profile_id and limits.profile_id not in offered:
+        problems["profile"] = f"Choose one of: {', '.join(sorted(offered))}."
     if limits.max_accounts is not None and not 1 <= limits.max_accounts <= MAX_ACCOUNTS:
         problems["max_accounts"] = f"Give a number from 1 to {MAX_ACCOUNTS}, or leave it empty."
     if limits.is_over(now=now):

@@ -133,6 +133,7 @@ _ABOUT: Mapping[ProblemType, tuple[str, ...]] = {
     ProblemType.REJECTED_IDENTIFIER: ("names", "domain"),
     ProblemType.CAA: ("caa",),
     ProblemType.DNS: ("caa.unknown",),
+    ProblemType.INVALID_PROFILE: ("profile",),
     ProblemType.UNAUTHORIZED: ("organisation.disabled", "acme"),
     ProblemType.USER_ACTION_REQUIRED: ("organisation", "approval", "names.entitlement_ended"),
     # Nothing that the client sent: the term, the profile and the CA are the service's own.

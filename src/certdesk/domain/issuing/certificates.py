@@ -20,7 +20,7 @@ from cryptography.x509.oid import NameOID, PublicKeyAlgorithmOID
 
 from certdesk.domain.csr.csr import Csr
 from certdesk.domain.findings import Check, Verdict
-from certdesk.domain.issuing.profiles import PROFILES
+from certdesk.domain.issuing.profiles import SERVER_AUTH, Profile
 from certdesk.domain.names.identifiers import is_ip_address
 from certdesk.domain.policy.decide import Facts
 from certdesk.domain.rules import RuleId, in_force
@@ -37,8 +37,7 @@ class Intent:
 
     idempotency_key: str
     backend: str
-    profile_id: str
-    profile_version: int
+    profile: Profile
     csr_der: bytes
     spki_der: bytes
     names: tuple[str, ...]
@@ -49,12 +48,24 @@ class Intent:
     tbs: bytes | None = None
     server_software: str = ""  # for CAs that take it
 
+    @property
+    def profile_id(self) -> str:
+        return self.profile.id
+
+    @property
+    def profile_version(self) -> int:
+        return self.profile.version
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Issued:
-    """The CA issued: DER certificates, leaf first, then intermediates, the root last when it is known."""
+    """The CA issued: DER certificates, leaf first, then intermediates, the root last when it is known.
+
+    `fault`: why it may not be handed out, where only the back end can tell, such as a term cut short.
+    """
 
     chain: tuple[bytes, ...]
+    fault: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,20 +107,27 @@ class CertificateFacts:
     is_ca: bool
 
 
-def server_subject(
-    *, names: tuple[str, ...], organisation: str = "", country: str = "", locality: str = ""
+def subject_under(
+    profile: Profile,
+    *,
+    names: tuple[str, ...],
+    organisation: str = "",
+    country: str = "",
+    locality: str = "",
 ) -> tuple[tuple[str, str], ...]:
-    """The subject of a server certificate, in the order of BR 7.1.4.2: C, L, O, CN; empty parts are left out.
+    """The subject of a certificate, in the order of BR 7.1.4.2: C, L, O, CN; empty parts are left out.
 
-    The common name repeats the first name, unless it is longer than RFC 5280 allows (64 characters); a legal
-    name above that limit is left out as well, for a shortened one would be another name.
+    Without an organisation (a DV profile) there is no place either. The common name repeats the first name,
+    unless it is longer than RFC 5280 allows (64 characters); a legal name above that limit is left out as
+    well, for a shortened one would be another name.
     """
-    parts = (
+    place = (
         (NameOID.COUNTRY_NAME, country),
         (NameOID.LOCALITY_NAME, locality),
         (NameOID.ORGANIZATION_NAME, organisation),
-        (NameOID.COMMON_NAME, names[0] if names else ""),
     )
+    common_name = ((NameOID.COMMON_NAME, names[0] if names else ""),)
+    parts = (place if profile.organisation else ()) + (common_name if profile.common_name else ())
     return tuple((oid.dotted_string, text) for oid, text in parts if text and len(text) <= _UPPER_BOUND)
 
 
@@ -180,7 +198,8 @@ def general_name(name: str) -> x509.GeneralName:
 def differences(intent: Intent, facts: Facts, *, csr: Csr, ends_at: datetime | None) -> tuple[Check, ...]:
     """Whether an intent is for exactly what was judged; it was made before the lock. Empty means it is."""
     organisation = facts.organisation
-    subject = server_subject(
+    subject = subject_under(
+        intent.profile,
         names=intent.names,
         organisation=organisation.legal_name,
         country=organisation.country,
@@ -224,6 +243,8 @@ def _differences(issued: Issued, intent: Intent) -> Iterator[Check]:
         yield _mismatch("empty", "The CA returned no certificate.", "")
         return
     leaf = x509.load_der_x509_certificate(issued.chain[0])
+    if issued.fault:
+        yield _mismatch("fault", issued.fault, "")
 
     # 1. The key. One of RSASSA-PSS loads as a plain RSA key, although servers can't use it as one.
     key = leaf.public_key()
@@ -242,20 +263,24 @@ def _differences(issued: Issued, intent: Intent) -> Iterator[Check]:
             yield _mismatch("subject", "The common name was not requested.", str(attribute.value))
     intended = {value for oid, value in intent.subject if oid == NameOID.ORGANIZATION_NAME.dotted_string}
     for attribute in leaf.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME):
-        if intended and attribute.value not in intended:
+        if not intent.profile.organisation:
+            yield _mismatch("subject", "The certificate names an organisation.", str(attribute.value))
+        elif intended and attribute.value not in intended:
             yield _mismatch("subject", "The certificate names another organisation.", str(attribute.value))
 
     # 3. What it may be used for.
     usage = _extension(leaf, x509.KeyUsage)
     if _is_ca(leaf) or (usage is not None and (usage.key_cert_sign or usage.crl_sign)):
         yield _mismatch("ca", "The certificate may sign other certificates.", "")
-    wanted = PROFILES.get(intent.profile_id)
     usages = [one.dotted_string for one in _extension(leaf, x509.ExtendedKeyUsage) or ()]
-    if wanted is None or wanted.version != intent.profile_version:
+    if not intent.profile.eku:
         seen = f"{intent.profile_id}, version {intent.profile_version}"
         yield _mismatch("profile", "The intended profile is no longer known.", seen)
-    elif sorted(usages) != sorted(wanted.eku):
-        yield _mismatch("eku", "The certificate is not for TLS servers alone.", ", ".join(usages))
+    elif sorted(usages) != sorted(intent.profile.eku):
+        what = (
+            "for TLS servers alone" if intent.profile.eku == (SERVER_AUTH,) else "for what its profile says"
+        )
+        yield _mismatch("eku", f"The certificate is not {what}.", ", ".join(usages))
 
     yield from _record_differences(leaf, intent)
     yield from _chain_differences(issued.chain)

@@ -20,6 +20,7 @@ from pkilint.pkix.general_name import create_generalname_type_predicate
 from pkilint.validation import ValidationResult, Validator, ValidatorContainer
 from pyasn1_alt_modules import rfc5280  # type: ignore[import-untyped]  # ships no type information
 
+from certdesk.domain.issuing.profiles import CLIENT_AUTH
 from certdesk.domain.names.identifiers import DOCUMENTATION_TLD
 
 
@@ -96,6 +97,13 @@ EXEMPTIONS: tuple[Exemption, ...] = (
         code="cabf.internal_ip_address",
         within=".subjectAltName.",
         reason="Only a profile for it certifies addresses: a private CA's own networks have internal ones.",
+    ),
+    Exemption(
+        code="cabf.serverauth.subscriber.serverauth_eku_absent",
+        within=".extKeyUsageSyntax",
+        value_start=f"ExtKeyUsageSyntax:\n {CLIENT_AUTH}",
+        value_end=CLIENT_AUTH,
+        reason="A private CA's profile may be for TLS clients alone, which these rules are not about.",
     ),
     Exemption(
         code="pkix.invalid_domain_name_syntax",

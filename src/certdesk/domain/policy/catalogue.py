@@ -229,6 +229,9 @@ _ALL = (
         "The certificate that would result, signed with a throw-away key, is linted; "
         "one check for each rule that it would break."
     ),
+    _preflight("profile.other_organisations", "Profiles", _REFUSE, by=_OPERATOR)(
+        "The profile is for some organisations alone, and this is none of them."
+    ),
     _preflight("certificate.ca_limits", "The CA’s own limits", _REFUSE, by=_OPERATOR)(
         "The CA could not make this certificate, for instance because it ends before."
     ),

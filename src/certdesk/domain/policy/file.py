@@ -6,7 +6,7 @@ file, naming the line. Only what differs from the seed has to be written.
 
 import re
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import lru_cache
@@ -16,7 +16,7 @@ from certdesk.domain.audit import digest
 from certdesk.domain.csr.keys import MAX_RSA_BITS, MIN_RSA_BITS
 from certdesk.domain.csr.names import MAX_NAMES
 from certdesk.domain.errors import InvalidInput
-from certdesk.domain.issuing.profiles import PROFILES
+from certdesk.domain.issuing.profiles import BUILT_IN
 from certdesk.domain.policy.in_force import CaaMode, Handling, KeyType, Rules, canonical
 from certdesk.domain.settings import suffix_list, year_list
 
@@ -85,8 +85,8 @@ def _with(rules: Rules, values: Values) -> Rules:
     return replace(rules, **dict[str, Any](values)) if values else rules
 
 
-def read_policy(text: str) -> PolicyFile:
-    """The policy that a file states.
+def read_policy(text: str, *, profiles: Collection[str] = tuple(BUILT_IN)) -> PolicyFile:
+    """The policy that a file states; `profiles` are those that it may name.
 
     Raises: InvalidInput; its `fields` map each place (line, section, name) to what is wrong there.
     """
@@ -96,7 +96,7 @@ def read_policy(text: str) -> PolicyFile:
         tables = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise _bad({"file": f"It is not TOML: {error}"}) from None
-    reader = _Reader(lines=_lines(text))
+    reader = _Reader(lines=lines_of(text), profiles=tuple(profiles))
     policy = reader.read(tables)
     if reader.problems:
         raise _bad(reader.problems)
@@ -110,14 +110,14 @@ def _bad(problems: dict[str, str]) -> InvalidInput:
 class _Reader:
     """Reads the tables and gathers what is wrong, so that all of it is told at once."""
 
-    def __init__(self, *, lines: Mapping[tuple[str, str], int]) -> None:
+    def __init__(self, *, lines: Mapping[tuple[str, str], int], profiles: tuple[str, ...]) -> None:
         self.problems: dict[str, str] = {}
-        self._lines = lines
+        self._lines, self._profiles = lines, profiles
 
     def read(self, tables: Mapping[str, object]) -> PolicyFile:
         known = ("version", "title", DEFAULT, *SECTIONS)
         for name in tables.keys() - set(known):
-            self._wrong("", name, _no_such(name, known, what="section"))
+            self._wrong("", name, no_such(name, known, what="section"))
         default = self._values(DEFAULT, tables.get(DEFAULT, {}))
         overrides = {
             (section, name): self._values(f"{section}.{name}", values)
@@ -125,8 +125,8 @@ class _Reader:
             for name, values in self._table(section, tables.get(section, {})).items()
         }
         for section, name in overrides:
-            if section == "profile" and name not in PROFILES:
-                self._wrong("", f"profile.{name}", _no_such(name, PROFILES, what="profile"))
+            if section == "profile" and name not in self._profiles:
+                self._wrong("", f"profile.{name}", no_such(name, self._profiles, what="profile"))
         return PolicyFile(
             self._label(tables, "version", required=True), self._label(tables, "title"), default, overrides
         )
@@ -135,7 +135,7 @@ class _Reader:
         read: dict[str, object] = {}
         for name, value in self._table(place, table).items():
             if name not in _PARSERS:
-                self._wrong(place, name, _no_such(name, _PARSERS, what="rule"))
+                self._wrong(place, name, no_such(name, _PARSERS, what="rule"))
                 continue
             try:
                 read[name] = _PARSERS[name](value)
@@ -172,7 +172,7 @@ _HEADER = re.compile(r"\s*\[\s*([^\[\]]+?)\s*\]")
 _KEY = re.compile(r"""\s*(["']?)([A-Za-z0-9_-]+)\1\s*=""")
 
 
-def _lines(text: str) -> dict[tuple[str, str], int]:
+def lines_of(text: str) -> dict[tuple[str, str], int]:
     """(section, name) → line number, as far as a look at the text can tell; tomllib keeps none."""
     found: dict[tuple[str, str], int] = {}
     place = ""
@@ -187,7 +187,7 @@ def _lines(text: str) -> dict[tuple[str, str], int]:
     return found
 
 
-def _no_such(name: str, known: Mapping[str, object] | tuple[str, ...], *, what: str) -> str:
+def no_such(name: str, known: Mapping[str, object] | tuple[str, ...], *, what: str) -> str:
     near = get_close_matches(name, known, n=1)
     advice = f"Do you mean {near[0]}?" if near else f"There are: {', '.join(known)}."
     return f"There is no such {what}. {advice}"

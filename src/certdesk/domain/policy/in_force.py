@@ -3,9 +3,10 @@
 The defaults are the seed's. How a file gives others is `file`; what follows from them is `decide`.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from functools import lru_cache
+from typing import Any
 
 from certdesk.domain.audit import digest
 
@@ -76,6 +77,33 @@ class Rules:
 def _digest(rules: Rules) -> str:
     deciding = {f.name: canonical(getattr(rules, f.name)) for f in fields(rules) if f.name != "ra"}
     return digest(deciding | {"version": DECIDING_VERSION})
+
+
+@lru_cache(maxsize=1024)
+def strictest(one: Rules, other: Rules) -> Rules:
+    """Rules under which nothing goes through that either would stop; the texts are the first one's.
+
+    For what may be asked of several CAs, each with rules of its own.
+    """
+
+    def stricter(name: str, here: Any, there: Any) -> Any:  # noqa: ANN401 - values of all types
+        match here, there:
+            case bool(), bool():
+                return here or there
+            case int(), int() if name == "daily_cap":
+                return min(here or there, there or here)
+            case int(), int():
+                return max(here, there) if name == "rsa_min_bits" else min(here, there)
+            case Handling(), Handling():
+                return max(here, there, key=[*Handling].index)  # mildest first
+            case CaaMode(), CaaMode():
+                return max(here, there, key=[*CaaMode].index)
+            case tuple(), tuple():
+                return tuple(item for item in here if item in there)
+        return here
+
+    pairs = {f.name: (getattr(one, f.name), getattr(other, f.name)) for f in fields(Rules)}
+    return replace(one, **{name: stricter(name, *pair) for name, pair in pairs.items()})
 
 
 def canonical(value: object) -> object:

@@ -257,6 +257,7 @@ def _standing(account: AcmeAccount, *, is_key_blocked: bool = False) -> Standing
     """Of an account as it was read; a blocked key was refused when it was."""
     return Standing(
         limits=limits_of(account.credential),
+        profiles=runtime.current().profiles_for(account.organisation.slug),
         is_deactivated=account.deactivated_at is not None,
         is_key_blocked=is_key_blocked,
         is_credential_revoked=account.credential.revoked_at is not None,

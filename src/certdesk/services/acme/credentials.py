@@ -25,7 +25,7 @@ from certdesk.domain.errors import (
 )
 from certdesk.domain.issuing.states import OrganisationId, UserId
 from certdesk.services.people.permissions import actor_now
-from certdesk.services.system import sealing
+from certdesk.services.system import runtime, sealing
 from certdesk.services.system.text_input import storable
 from certdesk.store import audit
 from certdesk.store.db import write_transaction
@@ -65,7 +65,7 @@ def create_credential(
     IdempotencyMismatch.
     """
     _may_manage(actor, organisation_id)
-    name, limits = _named(name), checked_limits(limits, now=now)
+    name, limits = _named(name), checked_limits(limits, offered=runtime.current().profiles, now=now)
     organisation = organisation_row(organisation_id)
     # It ends by chance, or with what an idempotency key makes of it, so that the row itself is unique. A kid
     # is no secret; the HMAC key is, and that is always by chance.
@@ -114,7 +114,7 @@ def change_credential(*, actor: Actor, credential_id: int, name: str, limits: Li
     Raises as `create_credential` does, and StateConflict for a revoked one.
     """
     seen = _manageable(actor, credential_id)
-    name, limits = _named(name), checked_limits(limits, now=now)
+    name, limits = _named(name), checked_limits(limits, offered=runtime.current().profiles, now=now)
     with write_transaction():
         row = _locked(actor, seen)
         _update(row, name=name, **_columns(limits))

@@ -16,7 +16,6 @@ from certdesk.domain.csr.csr import Csr, PrivateKeyPasted, read_csr
 from certdesk.domain.errors import BackendRefused, BadCsr, StateConflict
 from certdesk.domain.findings import Verdict
 from certdesk.domain.issuing.certificates import differences
-from certdesk.domain.issuing.profiles import profile
 from certdesk.domain.issuing.states import Event, IssuanceId, OrganisationId, UserId, Work
 from certdesk.domain.names.identifiers import DnsName
 from certdesk.domain.policy.decide import Outcome
@@ -76,11 +75,11 @@ def finalize(
     if view.status is not OrderStatus.READY:
         raise _not_ready(view)
     csr = _checked_csr(account, csr_der, order=view, now=now)
-    rt = runtime.current()
-    backend = rt.backend(rt.default_backend)
     subject = _subject(account, order, _request_of(order), csr)
+    intent = intent_of(subject, now=now)
+    backend = runtime.current().backend(intent.backend)
     try:
-        intent = prepared(backend, intent_of(subject, backend, now=now))
+        intent = prepared(backend, intent)
     except BackendRefused as refused:
         raise AcmeRefused(ProblemType.BAD_CSR, refused.detail) from None
     caa = _look_at_caa(account, order, now=now)
@@ -124,7 +123,7 @@ def finalize(
                     detail="Passed every check; certificates are issued when an ACME client asks.",
                     identity=new_identity(wanted_by(account, subject.names, order.profile_id)),
                     notify=False,
-                    then=((Event.CLAIM, claim_step(backend)),),
+                    then=((Event.CLAIM, claim_step(backend, intent)),),
                     now=now,
                 )
                 swap(AcmeOrder, {"id": order.pk}, {"request_id": request.pk})
@@ -220,7 +219,7 @@ def _not_ready(view: OrderView) -> AcmeRefused:
 def _checked_csr(account: AcmeAccount, der: bytes, *, order: OrderView, now: datetime) -> Csr:
     """The CSR, with exactly the order's names and a key that is nobody's account key (RFC 8555 7.4, 11.1)."""
     try:
-        csr = read_csr(der, ip_addresses=profile(order.profile_id).ip_addresses)
+        csr = read_csr(der, ip_addresses=runtime.current().profile(order.profile_id).ip_addresses)
     except PrivateKeyPasted as pasted:
         block_pasted(pasted, actor=actor_of(account), now=now)
         raise AcmeRefused(ProblemType.BAD_CSR, pasted.detail) from None

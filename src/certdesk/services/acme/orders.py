@@ -29,7 +29,7 @@ from certdesk.domain.acme.orders import (
 from certdesk.domain.acme.problems import AcmeRefused, ProblemType, problem_of
 from certdesk.domain.actors import Action
 from certdesk.domain.errors import RateLimited
-from certdesk.domain.issuing.profiles import PROFILES, Profile
+from certdesk.domain.issuing.profiles import Profile
 from certdesk.domain.issuing.states import OrganisationId, Status, UserId, status_text
 from certdesk.domain.names.identifiers import DnsName
 from certdesk.domain.validation.evidence import Method, Validation, covering
@@ -345,7 +345,7 @@ def ordered_profile(account: AcmeAccount, profile_id: str, *, now: datetime) -> 
     """The profile of an order that names this one, or none. Raises AcmeRefused as `refuse_obstacles` does."""
     wanted = profile_id or account.credential.profile_id or DEFAULT_PROFILE
     refuse_obstacles(account, names=(), profile_id=wanted, now=now)
-    return PROFILES[wanted]
+    return runtime.current().profiles[wanted]
 
 
 def _count_order(account: AcmeAccount, *, now: datetime) -> None:

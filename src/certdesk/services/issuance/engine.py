@@ -39,6 +39,7 @@ from certdesk.domain.issuing.waiting import dns_phrase, waiting_phrase
 from certdesk.domain.policy.limits import CAA_UNKNOWN
 from certdesk.services.acme.addresses import account_url
 from certdesk.services.issuance.caa import known_caa, record_caa
+from certdesk.services.issuance.health import HEALTH
 from certdesk.services.issuance.intents import (
     LEASE,
     claim_step,
@@ -108,9 +109,9 @@ def issue(*, issuance_id: IssuanceId, clock: Clock, already: Claimed | None = No
         now = clock()
         issuance = _taken(issuance_id, now=now)
         request, rt, refused = issuance.request, runtime.current(), ""
-        backend = rt.backend(issuance.backend or rt.default_backend)
         recorded = None
         if issuance.state != Work.WAITING:
+            backend = rt.backend(issuance.backend)
             recorded = recorded_intent(issuance, server_software=request.server_software)
             found = _answer(backend, lambda: _asked_again(backend, recorded, issuance))
             if _is_late(issuance, now=now) and not isinstance(found, (Issued, Refused, Unavailable)):
@@ -129,7 +130,8 @@ def issue(*, issuance_id: IssuanceId, clock: Clock, already: Claimed | None = No
         )
         csr, is_repeated = kept_csr(issuance), recorded is not None
         subject = issuance_subject(issuance, issuance.organisation, csr)
-        intent = recorded or intent_of(subject, backend, now=now)
+        intent = recorded or intent_of(subject, now=now)
+        backend = rt.backend(intent.backend)
         try:
             refuse_stopped()
             intent = recorded or prepared(backend, intent)
@@ -154,14 +156,14 @@ def issue(*, issuance_id: IssuanceId, clock: Clock, already: Claimed | None = No
             if against := issuance_obstacles(issuance, intent, csr, caa=caa.answers, is_first=first, now=now):
                 return _held_up(issuance, request, against, now=now)
             if refused:  # claimed and refused in one step: nothing was sent
-                claim = (Event.CLAIM, claim_step(backend))
+                claim = (Event.CLAIM, claim_step(backend, intent))
                 return _end(issuance, Event.CA_REFUSE, refused, before=(claim,), now=now)
             if issuance.state == Work.WAITING:
                 # The wait for a CA that could not be reached began with the first try.
                 begun = {"claimed_at": issuance.claimed_at} if issuance.tries and issuance.claimed_at else {}
                 advance_issuance(
                     issuance=issuance,
-                    steps=((Event.CLAIM, claim_step(backend)),),
+                    steps=((Event.CLAIM, claim_step(backend, intent)),),
                     actor=SYSTEM,
                     now=now,
                     next_attempt_at=now + LEASE,
@@ -170,6 +172,7 @@ def issue(*, issuance_id: IssuanceId, clock: Clock, already: Claimed | None = No
 
     # 3. Sign or send, outside any transaction.
     sent = _answer(backend, lambda: backend.submit(intent))
+    HEALTH.note(backend.name, answered=isinstance(sent, (Issued, Accepted, Refused)), now=clock())
     if isinstance(sent, Unavailable) and is_repeated:
         sent = OutcomeUnknown(sent.detail)  # the process that sent it first may be about to hear an answer
     if isinstance(sent, Unavailable) and not _is_late(issuance, now=clock()):

@@ -12,9 +12,9 @@ from certdesk.backends.base import Backend, Prepares
 from certdesk.domain.actors import SYSTEM, Actor
 from certdesk.domain.csr.csr import Csr, read_csr
 from certdesk.domain.csr.keys import describe_key
-from certdesk.domain.errors import BackendError, InvariantViolated, Unavailable
+from certdesk.domain.errors import BackendError, BackendRefused, InvariantViolated, Unavailable
 from certdesk.domain.issuing.certificates import Intent
-from certdesk.domain.issuing.profiles import profile
+from certdesk.domain.issuing.profiles import no_longer_offered
 from certdesk.domain.issuing.states import Event, OrganisationId, Status, UserId, Work
 from certdesk.services.system import runtime
 from certdesk.services.system.sealing import csr_from_store, csr_to_store
@@ -40,6 +40,8 @@ def refuse_stopped() -> None:
 def prepared(backend: Backend, intent: Intent) -> Intent:
     """The intent as the back end fixes it before anything is signed. Raises BackendError."""
     refuse_stopped()
+    if objection := runtime.current().objection(intent):
+        raise BackendRefused(objection)
     if not isinstance(backend, Prepares):
         return intent
     try:
@@ -94,14 +96,14 @@ def record_issuance(
         **({} if intent is None else claimed(intent, now=now)),
     )
     insert(row)
-    if claimed_by is not None and request.status != Status.ISSUED:
+    if claimed_by is not None and intent is not None and request.status != Status.ISSUED:
         line = Change(
             request_id=request.pk,
             organisation_id=request.organisation_id,
             event=Event.CLAIM,
             old=Status(request.status),
             new=Status(request.status),
-            step=claim_step(claimed_by),
+            step=claim_step(claimed_by, intent),
             issuance_id=row.pk,
         )
         write_history(changes=[line], actor=SYSTEM, now=now, notify=False)
@@ -139,9 +141,15 @@ def claimed(intent: Intent, *, now: datetime) -> dict[str, Any]:
     }
 
 
-def claim_step(backend: Backend) -> Step:
-    """What a claim tells people."""
-    return Step(detail=f"Being handed to {backend.title}.")
+def claim_step(backend: Backend, intent: Intent) -> Step:
+    """What a claim tells people; the history has it where another CA than the profile's first is asked."""
+    told = f"Being handed to {backend.title}."
+    first = runtime.current().cas_of(intent.profile)[0]
+    return (
+        Step(detail=told)
+        if backend.name == first
+        else Step(detail=told, note=told, data={"ca": backend.name})
+    )
 
 
 def lock_issuance(issuance: Issuance) -> None:
@@ -156,7 +164,7 @@ def lock_issuance(issuance: Issuance) -> None:
 
 def kept_csr(issuance: Issuance) -> Csr:
     der = csr_from_store(bytes(issuance.csr_der))
-    return read_csr(der, ip_addresses=profile(issuance.profile_id).ip_addresses)
+    return read_csr(der, ip_addresses=runtime.current().standing_profile(issuance.profile_id).ip_addresses)
 
 
 def recorded_intent(issuance: Issuance, *, server_software: str) -> Intent:
@@ -164,11 +172,14 @@ def recorded_intent(issuance: Issuance, *, server_software: str) -> Intent:
     if issuance.intent_key is None or issuance.not_before is None or issuance.not_after is None:
         raise InvariantViolated("a claimed issuance holds no intent")
     assert issuance.profile_version is not None  # noqa: S101 - written with the other columns of the intent
+    kind = runtime.current().profiles.get(issuance.profile_id)
+    if kind is None or kind.version != issuance.profile_version:
+        # A profile never changes under its version, so only the very version of the intent will do.
+        kind = no_longer_offered(issuance.profile_id, issuance.profile_version)
     return Intent(
         idempotency_key=issuance.intent_key,
         backend=issuance.backend,
-        profile_id=issuance.profile_id,
-        profile_version=issuance.profile_version,
+        profile=kind,
         csr_der=csr_from_store(bytes(issuance.csr_der)),
         spki_der=bytes(issuance.spki_der),
         names=tuple(issuance.names),

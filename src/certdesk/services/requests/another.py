@@ -9,7 +9,6 @@ from datetime import datetime
 
 from django.db import IntegrityError
 
-from certdesk.backends.base import Backend
 from certdesk.domain.actors import Action, Actor, can
 from certdesk.domain.csr.csr import Csr
 from certdesk.domain.errors import (
@@ -83,7 +82,7 @@ def create_another(
     upload: bytes,
     channel: str,
     idempotency_key: str = "",
-    at_once: Backend | None = None,
+    at_once: bool = False,
     now: datetime,
 ) -> Created:
     """Records another issuance under request `number`, for its names or some of them.
@@ -97,8 +96,8 @@ def create_another(
     if (before := _earlier_issuance(actor, key, number, csr, now=now)) is not None:
         return _replayed(before)
     subject = subject_of(request, request.organisation, csr)
-    intent = None if at_once is None else intent_ahead(subject, csr, at_once, now=now)
-    certificate = None if intent is not None else certificate_checks(subject, now=now)
+    ahead = intent_ahead(subject, csr, now=now) if at_once else None
+    certificate = None if ahead is not None else certificate_checks(subject, now=now)
     caa = _known(request, csr, now=now)
     try:
         with write_transaction():
@@ -123,8 +122,9 @@ def create_another(
             if open_ones.exists():
                 told = f"A certificate is already being issued under request {number}. Try again in a minute."
                 raise StateConflict(told)
-            if intent is not None and differences(intent, facts, csr=csr, ends_at=request.term_ends_at):
-                intent = None
+            ends_at = request.term_ends_at
+            if ahead is not None and differences(ahead.intent, facts, csr=csr, ends_at=ends_at):
+                ahead = None
 
             # 3. Record the issuance; claimed where it may be signed at once.
             record_caa(caa, organisation_id=row.pk, request_id=request.pk)
@@ -133,8 +133,8 @@ def create_another(
                 csr=csr,
                 actor=actor,
                 channel=channel,
-                intent=intent,
-                claimed_by=None if intent is None else at_once,
+                intent=None if ahead is None else ahead.intent,
+                claimed_by=None if ahead is None else ahead.backend,
                 idempotency_key=key or f"auto-{secrets.token_hex(16)}",
                 next_attempt_at=now + UNCLAIMED,
                 now=now,
@@ -147,7 +147,7 @@ def create_another(
         if earlier is None:
             raise
         return _replayed(earlier)
-    return created(request, issuance, intent, at_once, due=True)
+    return created(request, issuance, ahead, due=True)
 
 
 def _read_another(actor: Actor, number: int, upload: bytes, *, now: datetime) -> tuple[Csr, Request]:

@@ -25,7 +25,7 @@ from certdesk.domain.errors import (
 )
 from certdesk.domain.findings import Check, Verdict, worst
 from certdesk.domain.issuing.certificates import Intent, differences
-from certdesk.domain.issuing.profiles import allows_ip_addresses, certificate_validity, profile
+from certdesk.domain.issuing.profiles import certificate_validity
 from certdesk.domain.issuing.states import (
     Event,
     IssuanceId,
@@ -44,6 +44,7 @@ from certdesk.services.people.permissions import acting, actor_now, refuse_forme
 from certdesk.services.requests.entitlements import record_request
 from certdesk.services.requests.preflight import Subject, certificate_checks, intent_of, judged, rules_for
 from certdesk.services.revocation.blocked_keys import block_pasted
+from certdesk.services.system import runtime
 from certdesk.services.system.text_input import storable
 from certdesk.services.validation.by_email import second_line
 from certdesk.store.db import write_transaction
@@ -100,6 +101,14 @@ class Preview:
 
 
 @dataclass(frozen=True, slots=True)
+class Ahead:
+    """What is to be signed, made before the transaction that judges it, and the CA that signs it."""
+
+    intent: Intent
+    backend: Backend
+
+
+@dataclass(frozen=True, slots=True)
 class Created:
     """What a submission became: a request, and the issuance under it.
 
@@ -134,12 +143,12 @@ def create_request(
     submission: Submission,
     channel: str,
     idempotency_key: str = "",
-    at_once: Backend | None = None,
+    at_once: bool = False,
     now: datetime,
 ) -> Created:
     """Records a request, its issuance and what policy decided about them, in one transaction.
 
-    With `at_once`, what may be signed is claimed for that CA in the same transaction. With `idempotency_key`
+    With `at_once`, what a quick CA may sign is claimed in the same transaction. With `idempotency_key`
     the same key makes the same request, and another body under it raises IdempotencyMismatch. Without one,
     the same submission by the same person within ten minutes is the same request. Raises PolicyRefused with
     every check, BadCsr, NotFound, InvalidInput.
@@ -152,8 +161,8 @@ def create_request(
     storable(idempotency_key, field="idempotency_key", limit=MAX_KEY)
     same = digest({**asdict(submission), "upload": csr.sha256})
     subject = _subject(submission, csr, organisation_row(submission.organisation_id))
-    intent = None if at_once is None else intent_ahead(subject, csr, at_once, now=now)
-    certificate = None if intent is not None else certificate_checks(subject, now=now)
+    ahead = intent_ahead(subject, csr, now=now) if at_once else None
+    certificate = None if ahead is not None else certificate_checks(subject, now=now)
     caa = _look(submission, csr, now=now)
     try:
         with write_transaction():
@@ -169,8 +178,10 @@ def create_request(
                 raise PolicyRefused(refusal_text(decision.checks), checks=decision.checks)
             refuse_former(submission.organisation_id, actor, action=Action.REQUEST_CREATE)
             auto, pending = decision.outcome is Outcome.AUTO, bool(decision.pending)
-            if not auto or pending or intent is None or differences(intent, facts, csr=csr, ends_at=None):
-                intent = None
+            if ahead is not None and (
+                not auto or pending or differences(ahead.intent, facts, csr=csr, ends_at=None)
+            ):
+                ahead = None
 
             # 3. Record the request, its approval and its issuance; claim it where it may be signed at once.
             detail, action_needed = " ".join(check.message for check in decision.manual_reasons), False
@@ -178,7 +189,7 @@ def create_request(
                 detail = "Passed every check; about to be handed to the CA."
             if auto and pending:
                 detail, action_needed = second_line(submission.organisation_id, csr.names, now=now)
-            claim = () if intent is None or at_once is None else ((Event.CLAIM, claim_step(at_once)),)
+            claim = () if ahead is None else ((Event.CLAIM, claim_step(ahead.backend, ahead.intent)),)
             request = record_request(
                 subject=subject,
                 decision=decision,
@@ -198,7 +209,7 @@ def create_request(
                 csr=csr,
                 actor=actor,
                 channel=channel,
-                intent=intent,
+                intent=None if ahead is None else ahead.intent,
                 idempotency_key=f"{OWN_KEY}{request.pk}",
                 next_attempt_at=now + UNCLAIMED if auto and not pending else None,
                 now=now,
@@ -212,16 +223,14 @@ def create_request(
         if earlier is None:
             raise
         return earlier
-    return created(request, issuance, intent, at_once, due=auto and not pending)
+    return created(request, issuance, ahead, due=auto and not pending)
 
 
-def created(
-    request: Request, issuance: Issuance, intent: Intent | None, backend: Backend | None, *, due: bool
-) -> Created:
-    """What was just recorded; with an intent it is claimed for this CA, and only remains to be signed."""
+def created(request: Request, issuance: Issuance, ahead: Ahead | None, *, due: bool) -> Created:
+    """What was just recorded; with an intent it is claimed for its CA, and only remains to be signed."""
     claimed = None
-    if intent is not None and backend is not None:
-        claimed = Claimed(issuance=issuance, intent=intent, backend=backend)
+    if ahead is not None:
+        claimed = Claimed(issuance=issuance, intent=ahead.intent, backend=ahead.backend)
     number, status = RequestId(request.pk), Status(request.status)
     return Created(number, status, IssuanceId(issuance.pk), claimed, due=due)
 
@@ -316,7 +325,8 @@ def read_upload(upload: bytes, *, profile_id: str, actor: Actor, now: datetime) 
     IP addresses are names where the profile has them.
     """
     try:
-        return read_csr(upload, ip_addresses=allows_ip_addresses(profile_id))
+        kind = runtime.current().profiles.get(profile_id)
+        return read_csr(upload, ip_addresses=kind is not None and kind.ip_addresses)
     except PrivateKeyPasted as pasted:
         block_pasted(pasted, actor=actor, now=now)
         raise
@@ -343,7 +353,7 @@ def _read(submission: Submission, *, actor: Actor, now: datetime) -> Csr:
 def _subject(submission: Submission, csr: Csr, organisation: Organisation) -> Subject:
     return Subject(
         organisation=organisation,
-        profile=profile(submission.profile_id),
+        profile=runtime.current().profile(submission.profile_id),
         names=csr.names,
         duration_years=submission.duration_years,
         server_software=submission.server_software,
@@ -377,14 +387,19 @@ def previewed(subject: Subject, csr: Csr, decision: Decision, *, now: datetime) 
     )
 
 
-def intent_ahead(subject: Subject, csr: Csr, backend: Backend, *, now: datetime) -> Intent | None:
-    """What would be signed, fixed and linted; None where it can't be, and the longer way says why."""
+def intent_ahead(subject: Subject, csr: Csr, *, now: datetime) -> Ahead | None:
+    """What would be signed, fixed and linted; None where it can't be, and the longer way says why.
+
+    None as well where the CA does not answer while a person waits.
+    """
     if worst(csr.findings) in (Verdict.REFUSE, Verdict.MANUAL) or not csr.names:
         return None
     if subject.duration_years not in subject.profile.term_years:
         return None
     try:
-        return prepared(backend, intent_of(subject, backend, now=now))
+        intent = intent_of(subject, now=now)
+        backend = runtime.current().backend(intent.backend)
+        return Ahead(prepared(backend, intent), backend) if backend.inline else None
     except BackendError:
         return None
 

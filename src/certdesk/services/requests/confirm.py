@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from certdesk.backends.base import Backend
 from certdesk.domain.actors import Actor
 from certdesk.domain.errors import BackendError, BackendRefused, StateConflict
 from certdesk.domain.issuing.states import Status, Work
@@ -35,7 +34,7 @@ def submit_request(
         submission=submission,
         channel=channel,
         idempotency_key=idempotency_key,
-        at_once=_quick(),
+        at_once=True,
         now=clock(),
     )
     return _issued_at_once(made, clock=clock)
@@ -54,7 +53,7 @@ def submit_another(
         upload=upload,
         channel=channel,
         idempotency_key=idempotency_key,
-        at_once=_quick(),
+        at_once=True,
         now=clock(),
     )
     _issued_at_once(made, clock=clock)
@@ -86,20 +85,22 @@ def approve_and_issue(
         message=message,
         now=clock(),
     )
-    if due is not None and _quick() is not None:
+    if due is not None and _is_quick(number):
         _at_once(lambda: issuance.issue(issuance_id=due, clock=clock))
 
 
-def _quick() -> Backend | None:
-    """The CA that issues by default, if it answers while a person waits."""
+def _is_quick(number: int) -> bool:
+    """Whether each CA that may issue under a request answers while a person waits."""
     rt = runtime.current()
-    backend = rt.backend(rt.default_backend)
-    return backend if backend.inline else None
+    profile_id = Request.objects.values_list("profile_id", flat=True).get(id=number)
+    return all(rt.backend(name).inline for name in rt.cas_of(rt.standing_profile(profile_id)))
 
 
 def _issued_at_once(made: Created, *, clock: Clock) -> Created:
     number, claimed = made.issuance_id, made.claimed
-    if number is None or not made.due or _quick() is None:
+    if number is None or not made.due:
+        return made
+    if not (_is_quick(made.number) if claimed is None else claimed.backend.inline):
         return made
     work = _at_once(lambda: issuance.issue(issuance_id=number, clock=clock, already=claimed))
     if work is Work.ISSUED:

@@ -15,8 +15,8 @@ from certdesk.domain.audit import digest
 from certdesk.domain.csr.csr import Csr
 from certdesk.domain.errors import InvariantViolated
 from certdesk.domain.findings import Check, Verdict, as_record
-from certdesk.domain.issuing.certificates import Intent, differences, server_subject
-from certdesk.domain.issuing.profiles import profile, validity
+from certdesk.domain.issuing.certificates import Intent, differences, subject_under
+from certdesk.domain.issuing.profiles import validity
 from certdesk.domain.issuing.states import (
     Event,
     OrganisationId,
@@ -132,7 +132,7 @@ def subject_wanted(wanted: Wanted) -> Subject:
     """The names as they are judged before any CSR has come."""
     return Subject(
         organisation=wanted.organisation,
-        profile=profile(wanted.profile_id),
+        profile=runtime.current().profile(wanted.profile_id),
         names=wanted.names,
         duration_years=term_years(),
         server_software=OTHER,
@@ -290,8 +290,12 @@ def may_have_changed(issuance: Issuance, intent: Intent, found: Arrival, *, now:
     """
     row = found.organisation
     facts, _key = known_facts(row, names=intent.names, known=found.known, now=now)
-    subject = server_subject(
-        names=intent.names, organisation=row.legal_name, country=row.country, locality=row.locality
+    subject = subject_under(
+        intent.profile,
+        names=intent.names,
+        organisation=row.legal_name,
+        country=row.country,
+        locality=row.locality,
     )
     claimed = issuance.claimed_at or issuance.created_at
     return (

@@ -8,20 +8,21 @@ import secrets
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from certdesk.backends.base import Backend, ShowsSpecimens
+from certdesk.backends.base import ShowsSpecimens
 from certdesk.domain.csr.csr import Csr
 from certdesk.domain.csr.known_keys import check_known
 from certdesk.domain.csr.names import read_names
 from certdesk.domain.errors import BackendRefused
 from certdesk.domain.findings import Check, Verdict
-from certdesk.domain.issuing.certificates import Intent, general_name, server_subject
+from certdesk.domain.issuing.certificates import Intent, general_name, subject_under
 from certdesk.domain.issuing.lint_shapes import SHAPES
-from certdesk.domain.issuing.profiles import Profile, certificate_validity, profile
+from certdesk.domain.issuing.profiles import Profile, certificate_validity
 from certdesk.domain.issuing.states import State
 from certdesk.domain.names.identifiers import DnsName
 from certdesk.domain.policy.decide import Approved, Decision, Facts, Waiver, content_digest, decide, obstacles
 from certdesk.domain.policy.in_force import Rules
 from certdesk.domain.policy.limits import UNSEEN, CaaAnswer, KeyKind
+from certdesk.services.issuance.health import HEALTH
 from certdesk.services.system import runtime
 from certdesk.store.driver import found
 from certdesk.store.models import Approval, Organisation, Request
@@ -71,7 +72,7 @@ def subject_of(
     """
     return Subject(
         organisation=organisation,
-        profile=profile(request.profile_id),
+        profile=runtime.current().standing_profile(request.profile_id),
         names=tuple(map(DnsName, request.names)) if csr is None else csr.names,
         duration_years=request.duration_years,
         server_software=request.server_software,
@@ -107,12 +108,19 @@ def judged(subject: Subject, *, lint: bool = False, now: datetime) -> tuple[Fact
         if subject.organisation.ra_stopped_at is None
         else stopped_names(subject.organisation.pk, subject.names),
     )
+    if not subject.profile.is_for(subject.organisation.slug):
+        told = "Your organisation may not ask for this kind of certificate. Choose another profile."
+        closed = Check("profile.other_organisations", Verdict.REFUSE, told, seen=subject.profile.id)
+        facts = replace(facts, preflight_findings=(closed,))
     if csr is not None:
         found = _certificate_checks(facts, subject, lint=lint, now=now)
         if any(check.code == "key.strength" for check in csr.findings):  # others are refused as they are
             found = (check_known(csr.key.spki_der, runtime.current().known_keys(), now=asked_at), *found)
         facts = replace(
-            facts, key_blocked=known.is_key_blocked, key_uses=known.key_uses, preflight_findings=found
+            facts,
+            key_blocked=known.is_key_blocked,
+            key_uses=known.key_uses,
+            preflight_findings=(*facts.preflight_findings, *found),
         )
     return facts, decide(facts, rules, now=now)
 
@@ -200,8 +208,12 @@ def obstacles_under(
     )
 
 
-def intent_of(subject: Subject, backend: Backend, *, now: datetime) -> Intent:
-    """What a back end would be asked for from this moment on; the preview lints the same (BR 4.3.1.2)."""
+def intent_of(subject: Subject, *, now: datetime) -> Intent:
+    """What a CA would be asked for from this moment on; the preview lints the same (BR 4.3.1.2).
+
+    The CA is the first of the profile's that its limits allow to be asked and, if the profile fails over,
+    that has answered lately. Where limits allow none it is just the first, with which `prepared` refuses it.
+    """
     if subject.csr is None:
         raise ValueError("an intent is for a CSR")
     acme, organisation = subject.channel == ACME, subject.organisation
@@ -212,15 +224,17 @@ def intent_of(subject: Subject, backend: Backend, *, now: datetime) -> Intent:
         lifetime=timedelta(days=runtime.current().acme.certificate_days) if acme else None,
         now=now,
     )
-    return Intent(
+    rt = runtime.current()
+    first, *others = rt.cas_of(subject.profile)
+    intent = Intent(
         idempotency_key=secrets.token_hex(16),
-        backend=backend.name,
-        profile_id=subject.profile.id,
-        profile_version=subject.profile.version,
+        backend=first,
+        profile=subject.profile,
         csr_der=subject.csr.der,
         spki_der=subject.csr.key.spki_der,
         names=tuple(subject.names),
-        subject=server_subject(
+        subject=subject_under(
+            subject.profile,
             names=tuple(subject.names),
             organisation=organisation.legal_name,
             country=organisation.country,
@@ -230,6 +244,12 @@ def intent_of(subject: Subject, backend: Backend, *, now: datetime) -> Intent:
         not_after=ends,
         server_software=subject.server_software,
     )
+    candidates = (intent, *(replace(intent, backend=name) for name in others))
+    fitting = [one for one in candidates if not rt.objection(one)] or [intent]
+    if subject.profile.fail_over:
+        up = [one for one in fitting if not HEALTH.is_down(one.backend, now=now)]
+        return (up or fitting)[0]
+    return fitting[0]
 
 
 def certificate_checks(subject: Subject, *, now: datetime) -> tuple[Check, ...]:
@@ -258,18 +278,21 @@ def _certificate_checks(facts: Facts, subject: Subject, *, lint: bool, now: date
     if subject.certificate is not None:
         return subject.certificate
     rt = runtime.current()
-    backend = rt.backend(rt.default_backend)
-    if not isinstance(backend, ShowsSpecimens):
-        return ()
     refused = any(check.verdict is Verdict.REFUSE for check in facts.csr_findings)
     offered = facts.duration_years in subject.profile.term_years
-    if not lint or refused or not facts.names or not offered:
+    can_be_made = subject.csr is not None and facts.names and offered and not refused
+    intent = intent_of(subject, now=now) if can_be_made else None
+    if intent is not None and (objection := rt.objection(intent)):
+        return (_beyond_ca(objection),)
+    backend = rt.backend(rt.cas_of(subject.profile)[0] if intent is None else intent.backend)
+    if not isinstance(backend, ShowsSpecimens):
+        return ()
+    if intent is None or not lint:
         return (_clean(),)
     try:
-        found = SHAPES.objections(backend.specimen(intent_of(subject, backend, now=now)))
+        found = SHAPES.objections(backend.specimen(intent))
     except BackendRefused as error:
-        rule, who = "The CA’s own limits", "operator"
-        return (Check("certificate.ca_limits", Verdict.REFUSE, error.detail, rule=rule, changed_by=who),)
+        return (_beyond_ca(error.detail),)
     # What does not block is about our profile and the same for everybody: nothing an applicant could change.
     return tuple(
         Check(
@@ -283,6 +306,11 @@ def _certificate_checks(facts: Facts, subject: Subject, *, lint: bool, now: date
         )
         for finding in found
     ) or (_clean(),)
+
+
+def _beyond_ca(why: str) -> Check:
+    rule = "The CA’s own limits"
+    return Check("certificate.ca_limits", Verdict.REFUSE, why, rule=rule, changed_by="operator")
 
 
 def _clean() -> Check:

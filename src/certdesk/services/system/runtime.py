@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import reduce
 from typing import cast
 
 import structlog
@@ -15,8 +16,11 @@ from certdesk.dcv.base import Network, Validator
 from certdesk.dcv.caa import CaaChecked
 from certdesk.domain.csr.known_keys import NO_LIST, KnownKeys
 from certdesk.domain.errors import InvalidInput, InvariantViolated, Misconfigured
+from certdesk.domain.issuing.cas import UNLIMITED, CaLimits
+from certdesk.domain.issuing.certificates import Intent
+from certdesk.domain.issuing.profiles import BUILT_IN, Profile, no_longer_offered, profile
 from certdesk.domain.policy.file import NO_FILE, PolicyFile
-from certdesk.domain.policy.in_force import Rules
+from certdesk.domain.policy.in_force import Rules, strictest
 from certdesk.domain.settings import ServiceSettings, changed
 from certdesk.domain.validation.caa import Question
 from certdesk.domain.validation.evidence import Method
@@ -79,6 +83,8 @@ class Runtime:
 
     backends: Mapping[str, Backend]
     default_backend: str
+    profiles: Mapping[str, Profile] = field(default_factory=lambda: BUILT_IN)
+    limits: Mapping[str, CaLimits] = field(default_factory=dict)
     settings: ServiceSettings
     base_url: str
     mail_from: str
@@ -105,10 +111,36 @@ class Runtime:
         )
 
     def rules_for(self, *, organisation: str, profile: str) -> Rules:
-        """What policy decides by for an organisation (its slug) and profile, under the default CA."""
-        return self.policy.rules_for(
-            self.rules, organisation=organisation, profile=profile, ca=self.default_backend
+        """What policy decides by for an organisation (its slug) and profile.
+
+        Where one of several CAs may be asked, the strictest of their rules holds.
+        """
+        kind, rules = self.standing_profile(profile), self.rules
+        for_each = (
+            self.policy.rules_for(rules, organisation=organisation, profile=profile, ca=name)
+            for name in self.cas_of(kind)
         )
+        return kind.within(reduce(strictest, for_each))
+
+    def profile(self, profile_id: str) -> Profile:
+        """The profile of this id. Raises InvalidInput when none is on offer."""
+        return profile(profile_id, self.profiles)
+
+    def standing_profile(self, profile_id: str) -> Profile:
+        """The same for what was asked for before; where it is gone, one under which nothing is issued."""
+        return self.profiles.get(profile_id) or no_longer_offered(profile_id, 0)
+
+    def profiles_for(self, organisation: str) -> Mapping[str, Profile]:
+        """Those that an organisation (its slug) may use."""
+        return {one.id: one for one in self.profiles.values() if one.is_for(organisation)}
+
+    def cas_of(self, kind: Profile) -> tuple[str, ...]:
+        """The names of the CAs to ask for a profile, the first that can do it first."""
+        return kind.cas or (self.default_backend,)
+
+    def objection(self, intent: Intent) -> str:
+        """Why the intent's CA is not asked for it, by its limits; empty where it is."""
+        return self.limits.get(intent.backend, UNLIMITED).objection(intent)
 
     @property
     def ownership_days(self) -> int:

@@ -8,14 +8,18 @@ from django import forms
 from django.utils import timezone
 
 from certdesk.domain.acme.credentials import MAX_ACCOUNTS, MAX_NAME, Limits
-from certdesk.domain.issuing.profiles import PROFILES
 from certdesk.domain.issuing.states import OrganisationId
 from certdesk.services.acme.renewal import MAX_REASON, Matching
+from certdesk.services.system import runtime
 from certdesk.store.selectors.acme import CredentialRow
 from certdesk.web.forms import OrganisationChoice, PortalForm
 
 MAX_SUFFIXES_TEXT = 20_000
 _MOMENT = "%Y-%m-%dT%H:%M"
+
+
+def _profiles() -> list[tuple[str, str]]:
+    return [("", "Any"), *((one.id, one.title) for one in runtime.current().profiles.values())]
 
 
 class CredentialForm(OrganisationChoice):
@@ -49,7 +53,7 @@ class CredentialForm(OrganisationChoice):
     profile = forms.ChoiceField(
         label="Profile",
         required=False,
-        choices=[("", "Any"), *((one.id, one.title) for one in PROFILES.values())],
+        choices=_profiles,
         help_text="Which kind of certificate it may ask for.",
     )
     max_accounts = forms.IntegerField(

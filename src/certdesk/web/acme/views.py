@@ -9,7 +9,6 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 
 from certdesk.domain.actors import Action, Actor, can
 from certdesk.domain.errors import InvalidInput, NotAuthorized
-from certdesk.domain.issuing.profiles import PROFILES
 from certdesk.domain.issuing.states import OrganisationId
 from certdesk.services.acme.addresses import directory_url
 from certdesk.services.acme.credentials import (
@@ -19,6 +18,7 @@ from certdesk.services.acme.credentials import (
     revoke_credential,
     rotate_credential,
 )
+from certdesk.services.system import runtime
 from certdesk.store.selectors.acme import CredentialRow, find_accounts, find_credentials, get_credential
 from certdesk.store.selectors.organisations import list_organisations, validated_domains
 from certdesk.store.selectors.people import list_own_managers
@@ -182,7 +182,7 @@ def _render(request: HttpRequest, actor: Actor, row: CredentialRow, *, hmac_key:
         "state": state,
         "now": now,
         "known_to": [one.username for one in row.seen_by if one.knows_key],
-        "profile": PROFILES.get(row.limits.profile_id),
+        "profile": runtime.current().profiles.get(row.limits.profile_id),
         "directory": setup.directory,
         "hmac_key": hmac_key,
         "manages": manages and row.revoked_at is None,

@@ -1,0 +1,36 @@
+"""What an operator says of a CA besides how to reach it: the certificates that it is asked for. Pure."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import load_der_public_key
+
+from certdesk.domain.issuing.certificates import Intent
+from certdesk.domain.policy.in_force import KeyType
+
+_CURVES = {"secp256r1": KeyType.P256, "secp384r1": KeyType.P384, "secp521r1": KeyType.P521}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CaLimits:
+    """Limits of one CA, for which it is not asked; None is no limit of its own."""
+
+    max_days: int | None = None
+    key_types: tuple[KeyType, ...] = tuple(KeyType)
+
+    def objection(self, intent: Intent) -> str:
+        """Why the CA is not asked for this, in a sentence; empty where it is."""
+        # `not_after` is the last valid second (RFC 5280 4.1.2.5).
+        if self.max_days and intent.not_after - intent.not_before >= timedelta(days=self.max_days):
+            return f"No certificate of this CA lasts longer than {self.max_days} days. Choose a shorter term."
+        if self.key_types != tuple(KeyType):
+            key = load_der_public_key(intent.spki_der)
+            kind = _CURVES.get(key.curve.name) if isinstance(key, ec.EllipticCurvePublicKey) else KeyType.RSA
+            if kind not in self.key_types:
+                return f"This CA certifies these kinds of keys alone: {', '.join(self.key_types)}."
+        return ""
+
+
+#: Of a CA of which nothing is said.
+UNLIMITED = CaLimits()

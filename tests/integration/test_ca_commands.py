@@ -1,0 +1,166 @@
+"""`certdesk ca`: what it prints, what it leaves at the CA and in the audit log, and how it ends."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from certdesk.backends.openbao import OpenBaoBackend
+from certdesk.backends.registry import UnusableBackend
+from certdesk.cli import ca as commands
+from certdesk.domain.actors import Actor
+from certdesk.domain.errors import BackendRefused, CertdeskError, InvalidInput, NotAuthorized, Unavailable
+from certdesk.domain.issuing.profiles import BUILT_IN
+from certdesk.domain.policy.in_force import KeyType
+from certdesk.services.issuance.trial import try_ca
+from certdesk.services.system import runtime
+from certdesk.store.models import AuditEvent, Certificate, Request
+from tests.harness.openbao import OpenBao, openbao_server
+from tests.integration.openbao_support import settings_for
+from tests.integration.support import Clock, ScriptedCa, World, audit_problems, configured, signed
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("as_configured")]
+
+NAME = "www.example.ac.uk"
+
+
+@pytest.fixture(autouse=True)
+def django_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The test run has set Django up; the command's own logging would outlive it."""
+    monkeypatch.setattr(commands, "_set_up", lambda: None)
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(commands.ca, arguments)
+
+
+def told() -> list[tuple[str, object]]:
+    assert not audit_problems()
+    return list(AuditEvent.objects.order_by("seq").values_list("action", "object_id"))
+
+
+@pytest.fixture(scope="module")
+def bao(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenBao]:
+    with openbao_server(tmp_path_factory.mktemp("bao") / "server") as server:
+        server.make_pki()
+        server.role("web")
+        yield server
+
+
+@pytest.fixture
+def vault(bao: OpenBao, tmp_path: Path) -> Iterator[OpenBaoBackend]:
+    """A real OpenBao as the first CA of the usual profile."""
+    own = settings_for(bao, tmp_path, title="Our OpenBao")
+    del own["kind"]
+    backend = OpenBaoBackend.from_settings(name="bao", settings=own)
+    usual = replace(BUILT_IN["tls-server"], cas=("bao", "embedded"))
+    known = {**runtime.current().backends, "bao": backend}
+    with configured(backends=known, profiles={"tls-server": usual}):
+        yield backend
+
+
+def test_it_lists_cas_and_the_order_in_which_profiles_ask_them(vault: OpenBaoBackend) -> None:
+    done = run("list")
+    assert done.exit_code == 0
+    assert "bao              Our OpenBao" in done.stdout
+    assert "bao, then embedded" in done.stdout
+    found = json.loads(run("list", "--json").stdout)
+    assert found["profiles"] == [{"id": "tls-server", "title": "TLS server", "cas": ["bao", "embedded"]}]
+
+
+def test_a_check_that_passes_and_one_that_does_not(vault: OpenBaoBackend) -> None:
+    done = run("check")
+    assert done.exit_code == 0
+    assert "bao: ok: The role's settings fit. [server] (backend.role)" in done.stdout
+    assert "bao: warning: The token has no end." in done.stdout
+    broken = UnusableBackend(name="broken", reason="Its passphrase is wrong.")
+    with configured(backends={"broken": broken, "bao": vault}):
+        assert run("check").exit_code == 1
+        assert run("check", "bao").exit_code == 0
+        done = run("check", "broken")
+        assert (done.exit_code, done.stdout) == (
+            1,
+            "broken: problem: Its passphrase is wrong. (backend.unusable)\n",
+        )
+        assert json.loads(run("check", "--json").stdout)["broken"][0]["verdict"] == "refuse"
+    assert isinstance(run("check", "nobody").exception, CertdeskError)
+
+
+def test_a_test_certificate_is_issued_compared_revoked_and_recorded(
+    vault: OpenBaoBackend, bao: OpenBao
+) -> None:
+    before = bao.issued()
+    done = run("test-issue", NAME)
+    assert done.exit_code == 0, done.output
+    (serial,) = bao.issued() - before
+    plain = serial.replace(":", "").lstrip("0")
+    assert f"serial number {plain}" in done.stdout
+    assert "(issuance.match)" in done.stdout
+    assert bao.call("GET", f"pki/cert/{serial}")["data"]["revocation_time"] > 0
+    assert told() == [("ca.try", "bao"), ("ca.tried", "bao")]
+    last = AuditEvent.objects.latest("seq").data
+    assert (last["serial"], last["revoked"], last["name"]) == (plain, True, NAME)
+    assert not Certificate.objects.exists()
+    assert not Request.objects.exists()
+
+
+def test_a_key_of_a_kind_that_the_profile_takes_is_made(vault: OpenBaoBackend) -> None:
+    for kind in (KeyType.RSA, KeyType.P384):
+        with configured(profiles={"tls-server": replace(BUILT_IN["tls-server"], key_types=(kind,))}):
+            assert run("test-issue", NAME, "--ca", "bao").exit_code == 0
+
+
+def test_the_embedded_ca_signs_nothing_for_a_test() -> None:
+    done = run("test-issue", NAME)
+    assert done.exit_code == 0
+    assert "Nothing was" in done.stdout
+    assert told() == []
+
+
+def test_another_certificate_than_was_asked_for_is_revoked_as_well() -> None:
+    ca = ScriptedCa(answers=[partial(signed, names=("www.evil.example",))], name="odd", inline=True)
+    with configured(backends={"odd": ca}, default_backend="odd"):
+        done = run("test-issue", NAME)
+    assert done.exit_code == 1
+    assert "(issuance.mismatch.names)" in done.stdout
+    assert AuditEvent.objects.latest("seq").data["revoked"] is True
+
+
+def test_one_that_could_not_be_revoked_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    ca = ScriptedCa(answers=[signed], name="odd", inline=True)
+
+    def busy(**_told: object) -> None:
+        raise Unavailable("The line is busy.")
+
+    monkeypatch.setattr(ScriptedCa, "revoke", lambda _self, **_given: busy())
+    with configured(backends={"odd": ca}, default_backend="odd"):
+        done = run("test-issue", NAME)
+    assert done.exit_code == 1
+    assert "It could not be revoked; do so at the CA. The line is busy." in done.stderr
+    assert AuditEvent.objects.latest("seq").data["revoked"] is False
+
+
+def test_a_refusal_is_told_and_recorded_as_tried() -> None:
+    ca = ScriptedCa(answers=[BackendRefused("Not today.")], name="odd", inline=True)
+    with configured(backends={"odd": ca}, default_backend="odd"):
+        assert isinstance(run("test-issue", NAME).exception, BackendRefused)
+    assert told() == [("ca.try", "odd")]
+
+
+def test_what_cannot_be_tried_is_said_before_anything_is_sent() -> None:
+    slow = ScriptedCa(answers=[signed], name="slow")
+    with configured(backends={"slow": slow}, default_backend="slow"):
+        assert isinstance(run("test-issue", NAME).exception, InvalidInput)
+    assert isinstance(run("test-issue", "not a host").exception, CertdeskError)
+    assert isinstance(run("test-issue", NAME, "--profile", "none").exception, InvalidInput)
+    assert told() == []
+
+
+def test_only_the_system_and_operators_try_a_ca(w: World) -> None:
+    for who in (w.alice, w.olga, Actor(label="nobody")):
+        with pytest.raises(NotAuthorized):
+            try_ca(actor=who, name=NAME, profile_id="tls-server", clock=Clock())
