@@ -96,9 +96,9 @@ def main() -> None:
     print(f"Over HTTP, {database()}, the clients share the same cores")
     print("| what | wall ms, median | wall ms, p99 | rate |")
     print("|---|---|---|---|")
-    for workers in options.workers:
-        print(f"| **{workers} web process(es)** | | | |")
-        with tempfile.TemporaryDirectory(prefix="certdesk-bench-") as folder:
+    with tempfile.TemporaryDirectory(prefix="certdesk-bench-") as folder:
+        for workers in options.workers:
+            print(f"| **{workers} web process(es)** | | | |")
             server = DemoServer(
                 data=Path(folder) / "var",
                 database_url=os.environ.get("DATABASE_URL"),

@@ -104,7 +104,7 @@ def codes(backend: AcmeBackend) -> dict[str, tuple[Verdict, str, str]]:
 
 
 def test_names_are_validated_where_their_records_belong(ca: AcmeCa, open_backend: Open) -> None:
-    names = (WWW, f"*.{ZONE}", ZONE, f"moved.{ZONE}", f"own.{ZONE}")
+    names = (f"all.{ZONE}", f"*.all.{ZONE}", f"moved.{ZONE}", f"own.{ZONE}")
     backend, intent = open_backend(), csr_intent(*names)
     assert is_right(issued(backend, intent), intent)
     for name in (*(f"_acme-challenge.{name}" for name in names), f"moved.{DELEGATED}"):
@@ -486,7 +486,11 @@ def test_another_request_for_the_same_names_waits_for_the_first(proxy: AcmeProxy
     proxy.meddle(ORDERS, *[lambda answer: replace(kept[0], headers=_with_nonce(kept[0], answer))] * 2)
     with pytest.raises(Unavailable, match="same names"):
         backend.submit(second)
-    # The first is never asked about again, as when its permission has ended: its order changes hands.
+    # The CA is too busy to finalize the first, which is then never asked about again, as when its permission
+    # has ended: its order changes hands.
+    proxy.instead(FINALIZE, problem("serverInternal", "busy", status=503))
+    with pytest.raises(Unavailable, match="busy"):
+        _polled(backend, first, accepted)
     now += timedelta(hours=2)
     assert backend.submit(second) == accepted
     assert is_right(issued(backend, second), second)
@@ -495,6 +499,53 @@ def test_another_request_for_the_same_names_waits_for_the_first(proxy: AcmeProxy
     outcome = _polled(backend, first, accepted)
     assert isinstance(outcome, Issued)
     assert is_right(outcome, first)
+
+
+def test_an_order_whose_csr_was_refused_serves_the_next_request(proxy: AcmeProxy, open_backend: Open) -> None:
+    # The order stays ready (RFC 8555 7.4), and Let's Encrypt hands it out again.
+    backend, first, second = open_backend(), csr_intent(WWW), csr_intent(WWW)
+    kept: list[Answer] = []
+
+    def keeping(answer: Answer) -> Answer:
+        kept.append(answer)
+        return answer
+
+    proxy.meddle(ORDERS, keeping)
+    proxy.instead(FINALIZE, problem("badCSR", "the key is weak"))
+    assert isinstance(settled(backend, first), Refused)
+    proxy.meddle(ORDERS, lambda answer: replace(kept[0], headers=_with_nonce(kept[0], answer)))
+    outcome = settled(backend, second)
+    assert isinstance(outcome, Issued)
+    assert is_right(outcome, second)
+    assert len([path for path in proxy.seen if path.startswith(ORDER)]) > 1
+
+
+def test_an_order_that_changes_hands_at_the_last_moment_is_not_finalized(
+    ca: AcmeCa, proxy: AcmeProxy, open_backend: Open
+) -> None:
+    backend, first, second = open_backend(), csr_intent(WWW), csr_intent(WWW)
+    before = ca.pebble.issued
+    accepted = backend.submit(first)
+    assert isinstance(accepted, Accepted)
+
+    def hijack(answer: Answer) -> Answer:
+        if json.loads(answer.body)["status"] != "ready":
+            proxy.meddle(ORDER, hijack)
+            return answer
+        later = datetime.now(UTC) + timedelta(hours=2)
+        key = second.idempotency_key
+        assert backend._journal.own(key=key, url=accepted.handle, names=second.names, now=later)
+        return answer
+
+    proxy.meddle(ORDER, hijack)
+    with pytest.raises(Unavailable, match="gone to another request"):
+        _polled(backend, first, accepted)
+    assert ca.pebble.issued == before
+    for intent in (second, first):
+        outcome = _polled(backend, intent, accepted)
+        assert isinstance(outcome, Issued)
+        assert is_right(outcome, intent)
+    assert ca.pebble.issued == before + 2
 
 
 def _with_nonce(kept: Answer, answer: Answer) -> dict[str, str]:

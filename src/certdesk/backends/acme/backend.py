@@ -148,13 +148,13 @@ class AcmeBackend:
         try:
             outcome = self._advanced(intent, entry)
         except BackendRefused:
-            self._end(key, now=now)
+            self._end(key, issued=False, now=now)
             raise
         except BackendError as error:
             self._journal.touch(key, now=now, problem=error.detail)
             raise
         if not isinstance(outcome, Accepted):
-            self._end(key, now=now)
+            self._end(key, issued=isinstance(outcome, Issued), now=now)
         return outcome
 
     def check_delegation(self, name: str) -> tuple[Check, ...]:
@@ -245,13 +245,18 @@ class AcmeBackend:
         try:
             with translated(self.title, Doing.ASKING):
                 answer = connection.post(connection.directory["newOrder"], Payload(wanted))
-                url = answer.headers["Location"]
-                read_order(answer)
+                url, order = answer.headers["Location"], read_order(answer)
         except Unavailable:
             if (again := connection.ask_again(now=self._clock(), longest=_LONGEST_PAUSE)) > self._clock():
                 self._journal.pause(intent.names, until=again)
             raise
-        entry = self._journal.own(key=intent.idempotency_key, url=url, names=intent.names, now=self._clock())
+        entry = self._journal.own(
+            key=intent.idempotency_key,
+            url=url,
+            names=intent.names,
+            now=self._clock(),
+            is_open=order.status in (messages.STATUS_PENDING, messages.STATUS_READY),
+        )
         if entry is None:
             raise Unavailable(
                 "Another request for the same names is on its way at this CA; this one follows it."
@@ -282,7 +287,10 @@ class AcmeBackend:
         # 3. Finalize: the point of no return. Whoever did so before us, the order says what came of it.
         refusal = ""
         if order.status == messages.STATUS_READY:
-            self._journal.finalizing(key)
+            if not self._journal.finalizing(key, url=entry.url):
+                raise Unavailable(
+                    "The order has gone to another request for the same names; this one follows."
+                )
             csr = Payload({"csr": _base64url(intent.csr_der)})
             try:
                 with translated(self.title, Doing.ACTING):
@@ -394,11 +402,11 @@ class AcmeBackend:
             told = f"{self.title} can't revoke it, and has never issued under its issuer for us."
             raise BackendRefused(f"{told} {error.detail}") from error
 
-    def _end(self, key: str, *, now: datetime) -> None:
+    def _end(self, key: str, *, issued: bool, now: datetime) -> None:
         """Nothing more comes of an order. Records that nobody needs any longer go; what fails is tried again
         at the end of another order.
         """
-        self._journal.end(key)
+        self._journal.end(key, issued=issued)
         if (dcv := self._config.dcv) is None:
             return
         for url, name, value in self._journal.left_over(now=now):

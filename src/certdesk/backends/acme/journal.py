@@ -62,17 +62,21 @@ class Journal:
         with self._transaction() as connection:
             return _entry(connection, key)
 
-    def own(self, *, key: str, url: str, names: tuple[str, ...], now: datetime) -> Entry | None:
+    def own(
+        self, *, key: str, url: str, names: tuple[str, ...], now: datetime, is_open: bool = False
+    ) -> Entry | None:
         """The order of this intent, recorded now unless it has one; None when the order is another intent's.
 
-        A CA hands out the same order again for the same names while it is open. One that was never finalized
-        and that nobody has asked about for an hour changes hands.
+        A CA hands out the same order again for the same names while it is open. One that nobody has asked
+        about for an hour changes hands, as does one that has ended without a certificate; but never one that
+        may have been finalized, unless the CA has just said that it `is_open`.
         """
         with self._transaction() as connection:
             connection.execute(
-                "UPDATE OR IGNORE \"order\" SET key = ?, problem = '' WHERE url = ? AND key != ?"
-                " AND NOT finalizing AND NOT ended AND touched_at < ?",
-                (key, url, key, (now - _ABANDONED).timestamp()),
+                'UPDATE OR IGNORE "order" SET key = ?, touched_at = ?, ask_after = 0, finalizing = 0,'
+                " ended = 0, problem = '' WHERE url = ? AND key != ? AND touched_at < ?"
+                " AND (? OR NOT finalizing)",
+                (key, now.timestamp(), url, key, (now - _ABANDONED).timestamp(), is_open),
             )
             connection.execute(
                 'INSERT OR IGNORE INTO "order" (key, url, names, touched_at) VALUES (?, ?, ?, ?)',
@@ -84,17 +88,22 @@ class Journal:
         """Somebody has asked about it, and this went wrong, if anything."""
         self._set("touched_at = ?, problem = ?", now.timestamp(), problem, key)
 
-    def finalizing(self, key: str) -> None:
-        """From here on the CA may issue."""
-        self._set("finalizing = 1", key)
+    def finalizing(self, key: str, *, url: str) -> bool:
+        """From here on the CA may issue, and the order stays with this intent; False where it has left it."""
+        with self._transaction() as connection:
+            done = connection.execute(
+                'UPDATE "order" SET finalizing = 1 WHERE key = ? AND url = ?', (key, url)
+            )
+            return done.rowcount == 1
 
     def put_off(self, key: str, *, until: datetime) -> None:
         """The CA does not want to be asked before."""
         self._set("ask_after = ?", until.timestamp(), key)
 
-    def end(self, key: str) -> None:
-        """Nothing more comes of it; its DNS records may go."""
-        self._set("ended = 1, problem = ''", key)
+    def end(self, key: str, *, issued: bool) -> None:
+        """Nothing more comes of it for this intent; its DNS records may go."""
+        left = "" if issued else ", finalizing = 0, touched_at = 0"
+        self._set(f"ended = 1, problem = ''{left}", key)
 
     def last_problem(self, *, now: datetime) -> tuple[str, str] | None:
         """Names of the open order that failed last, within a day, and why; None when none did."""
