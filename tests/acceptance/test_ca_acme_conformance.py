@@ -5,6 +5,7 @@ Pebble refuses every fifth good nonce; names are validated by DNS updates, for P
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,6 @@ import pytest
 
 from certdesk.backends.base import Backend
 from certdesk.backends.conformance import BackendConformance, BackendFactory, FindsConformance, MakeIntent
-from certdesk.domain.issuing import certificates
 from certdesk.domain.issuing.certificates import Intent
 from tests.harness.acme_ca import FOR_CLIENTS_TOO, AcmeCa, acme_ca, at_server, csr_intent
 from tests.harness.acme_servers import caddy_ca, openbao_acme_ca
@@ -36,19 +36,15 @@ def ca(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory)
 
 
 @pytest.fixture
-def make_intent() -> MakeIntent:
+def make_intent(ca: AcmeCa) -> MakeIntent:
     def make(*, names: tuple[str, ...] = ("www.example.ac.uk",)) -> Intent:
-        return csr_intent(*names)
+        intent = csr_intent(*names)
+        return replace(intent, profile=FOR_CLIENTS_TOO["tls-server"]) if ca.server.for_clients_too else intent
 
     return make
 
 
 class TestAcme(BackendConformance, FindsConformance):
-    @pytest.fixture(autouse=True)
-    def _profiles(self, ca: AcmeCa, monkeypatch: pytest.MonkeyPatch) -> None:
-        if ca.server.for_clients_too:
-            monkeypatch.setattr(certificates, "PROFILES", FOR_CLIENTS_TOO)
-
     @pytest.fixture
     def backend_factory(self, ca: AcmeCa, request: pytest.FixtureRequest) -> BackendFactory:
         start = datetime.now(UTC)

@@ -13,7 +13,6 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
-from certdesk.domain.issuing import certificates
 from certdesk.domain.issuing.certificates import certificate_facts
 from certdesk.domain.issuing.revocation import RevocationReason
 from certdesk.domain.issuing.states import Status, Work
@@ -25,7 +24,16 @@ from tests.harness.updated_zones import updated_zones
 from tests.integration import support
 from tests.integration.api_calls import Callers, body, callers
 from tests.integration.engine import Story
-from tests.integration.support import NOW, Clock, audit_problems, backend, events_of, issuance_of, state_of
+from tests.integration.support import (
+    NOW,
+    Clock,
+    audit_problems,
+    backend,
+    configured,
+    events_of,
+    issuance_of,
+    state_of,
+)
 
 pytestmark = [pytest.mark.slow, pytest.mark.django_db(transaction=True)]
 
@@ -37,8 +45,9 @@ def ca(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AcmeCa]:
 
 
 @pytest.fixture(autouse=True)
-def _profiles(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(certificates, "PROFILES", FOR_CLIENTS_TOO)
+def _profiles() -> Iterator[None]:
+    with configured(profiles=FOR_CLIENTS_TOO):
+        yield
 
 
 @pytest.fixture

@@ -11,12 +11,11 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from certdesk.backends.acme import AcmeBackend
 from certdesk.backends.conformance import server_intent
 from certdesk.domain.issuing.certificates import Accepted, Intent, Outcome
-from certdesk.domain.issuing.profiles import PROFILES, Profile
+from certdesk.domain.issuing.profiles import BUILT_IN, CLIENT_AUTH, SERVER_AUTH, Profile
 from tests.harness.acme_client import make_csr
 from tests.harness.acme_servers import AcmeServer, StartServer
 from tests.harness.pebble import HMAC, KID, Pebble, pebble_ca
@@ -34,10 +33,7 @@ ZONES = {
 }
 #: The profiles, for clients as well: Pebble 2.4 and Caddy certify nothing else.
 FOR_CLIENTS_TOO: Mapping[str, Profile] = MappingProxyType(
-    {
-        name: replace(one, eku=(*one.eku, ExtendedKeyUsageOID.CLIENT_AUTH.dotted_string))
-        for name, one in PROFILES.items()
-    }
+    {name: replace(one, eku=(SERVER_AUTH, CLIENT_AUTH)) for name, one in BUILT_IN.items()}
 )
 _PAUSE = 0.02
 
