@@ -1,7 +1,6 @@
 """kill -9 at random moments while certificates are on their way from a real ACME CA: one each, none lost."""
 
 import json
-import pickle
 import random
 import subprocess
 import sys
@@ -10,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from certdesk.domain.issuing.certificates import certificate_facts
+from tests.acceptance.killed_acme import as_record
 from tests.harness.acme_ca import ZONE, acme_ca, csr_intent
 
 pytestmark = pytest.mark.slow
@@ -22,7 +22,8 @@ def test_killed_at_random_moments(tmp_path: Path) -> None:
     with acme_ca(tmp_path / "ca", eab=True) as ca:
         intents = [csr_intent(f"killed{number}.{ZONE}", f"moved.{ZONE}") for number in range(CERTIFICATES)]
         (tmp_path / "settings.json").write_text(json.dumps(ca.settings()), encoding="utf-8")
-        (tmp_path / "intents").write_bytes(pickle.dumps(intents))
+        records = json.dumps([as_record(intent) for intent in intents])
+        (tmp_path / "intents.json").write_text(records, encoding="utf-8")
         killed = 0
         for moment in [*moments, 120]:
             worker = subprocess.Popen(
