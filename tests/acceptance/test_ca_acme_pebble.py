@@ -603,6 +603,18 @@ def test_the_account_is_registered_once_and_bound(
     assert isinstance(settled(unbound, csr_intent(WWW)), Issued)
 
 
+def test_the_ca_is_asked_about_our_account_once_an_hour(proxy: AcmeProxy, open_backend: Open) -> None:
+    now = datetime.now(UTC)
+    backend = open_backend(clock=lambda: now)
+    account = backend.register()
+    path = account.url.partition(f":{proxy.server_address[1]}")[2]
+    for minutes, asked in ((0, 1), (1, 1), (59, 1), (61, 2)):
+        now += timedelta(minutes=minutes)
+        assert codes(backend)["backend.account"][0] is Verdict.PASS
+        assert proxy.seen.count(path) == asked, minutes
+        now -= timedelta(minutes=minutes)
+
+
 def test_many_at_once_register_one_account(proxy: AcmeProxy, open_backend: Open) -> None:
     urls: list[str] = []
     threads = [threading.Thread(target=lambda: urls.append(open_backend().register().url)) for _ in range(5)]

@@ -29,7 +29,7 @@ Meddle = Callable[[Answer], Answer | None]
 
 
 class AcmeProxy(ThreadingHTTPServer):
-    """`seen` are the paths that were asked for with POST."""
+    """`seen` are the paths that were asked for with POST and a good nonce."""
 
     daemon_threads = True
     block_on_close = False
@@ -109,11 +109,11 @@ class _Handler(Quiet, BaseHTTPRequestHandler):
     def _serve(self) -> None:
         self.close_connection = True
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        if self.command == "POST":
-            self.server.seen.append(self.path)
         answer: Answer | None = self._passed_on(body) if self.server.passes_on(self.path) else Answer()
         # A nonce that is refused is no answer yet: the client comes again.
         if answer is not None and b":badNonce" not in answer.body:
+            if self.command == "POST":
+                self.server.seen.append(self.path)
             answer = self.server.meddled(self.path, answer)
         if answer is None:
             return

@@ -102,6 +102,7 @@ class AcmeBackend:
             ) from error
         self._chains = Chains(config.folder, preferred=config.preferred_root)
         self._open = threading.local()
+        self._account_good_until = datetime.min.replace(tzinfo=UTC)
 
     @classmethod
     def from_settings(cls, *, name: str, settings: Mapping[str, object]) -> Self:
@@ -196,9 +197,21 @@ class AcmeBackend:
                 raise
 
     def check(self) -> tuple[Check, ...]:
-        return checked(
-            self._config, self._key, chain=self.chain(), problem=self._journal.last_problem, now=self._clock()
+        """See the protocol. The worker asks every minute; the CA hears of our account once an hour."""
+        now = self._clock()
+        found = checked(
+            self._config,
+            self._key,
+            chain=self.chain(),
+            problem=self._journal.last_problem,
+            asks_account=now >= self._account_good_until,
+            now=now,
         )
+        if now >= self._account_good_until and Verdict.PASS in _verdicts(found, "backend.account"):
+            self._account_good_until = now + _FRESH
+        elif Verdict.REFUSE in _verdicts(found, "backend.unreachable"):
+            self._account_good_until = now
+        return found
 
     def chain(self) -> tuple[bytes, ...]:
         """What stood above the last certificate; empty before the first."""
@@ -416,6 +429,10 @@ class AcmeBackend:
                 log.warning("%s: the record at %s stays for now: %s", self.name, name, error.detail)
                 return
             self._journal.forget(url=url, name=name, value=value)
+
+
+def _verdicts(found: tuple[Check, ...], code: str) -> set[Verdict]:
+    return {check.verdict for check in found if check.code == code}
 
 
 def _base64url(der: bytes) -> str:
