@@ -133,7 +133,7 @@ def issue(*, issuance_id: IssuanceId, clock: Clock, already: Claimed | None = No
         intent = recorded or intent_of(subject, now=now)
         backend = rt.backend(intent.backend)
         try:
-            refuse_stopped()
+            refuse_stopped(intent)
             intent = recorded or prepared(backend, intent)
         except BackendRefused as error:  # the CA's own limits, or lint, before anything is signed
             refused = error.detail
@@ -147,7 +147,7 @@ def issue(*, issuance_id: IssuanceId, clock: Clock, already: Claimed | None = No
             lock_issuance(issuance)
             # The time under the lock: a confirmation that came in between must not lie in our future.
             now = clock()
-            refuse_stopped()
+            refuse_stopped(intent)
             record_caa(caa, organisation_id=issuance.organisation_id, request_id=request.pk)
             request = issuance.request = request_now(request.pk)
             if request.state == State.WAITING_FOR_APPROVAL:

@@ -246,6 +246,8 @@ def intent_of(subject: Subject, *, now: datetime) -> Intent:
     )
     candidates = (intent, *(replace(intent, backend=name) for name in others))
     fitting = [one for one in candidates if not rt.objection(one)] or [intent]
+    # One that an operator has stopped is passed over; where all are, what is issued waits for the first.
+    fitting = [one for one in fitting if not rt.settings.why_stopped(ca=one.backend)] or fitting
     if subject.profile.fail_over:
         up = [one for one in fitting if not HEALTH.is_down(one.backend, now=now)]
         return (up or fitting)[0]
