@@ -226,10 +226,10 @@ def test_everybody_reads_that_nothing_is_issued_and_operators_what_is_stopped_in
     stop("Moving house.")
     for who in ("alice", "olga"):
         page = signed_in(who).get("/").content.decode()
-        assert "No certificate is issued at present" in page
+        assert "No certificates are being issued at the moment" in page
         assert "Moving house." not in page
     stop("")
     stop_part("ca embedded: Moving house.")
-    assert "No certificate is issued at present" not in signed_in("alice").get("/").content.decode()
+    assert "No certificates are being issued at the moment" not in signed_in("alice").get("/").content.decode()
     for path in ("/service/", "/service/cas/"):
         assert "Moving house." in signed_in("oscar").get(path).content.decode()

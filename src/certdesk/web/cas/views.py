@@ -46,7 +46,7 @@ def listing(request: HttpRequest) -> HttpResponse:
 def look_of(said: CaSaid | None) -> tuple[str, str]:
     """How a CA is, as a pill's look and word."""
     if said is None:
-        return "warn", "Not asked yet"
+        return "warn", "Not checked yet"
     return _LOOKS.get(worst(said.checks), ("warn", "Needs review")) if said.checks else ("ok", "Working")
 
 
