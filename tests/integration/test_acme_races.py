@@ -28,8 +28,8 @@ from certdesk.services.acme.nonces import clear_nonces
 from certdesk.services.acme.orders import clear_orders
 from certdesk.services.issuance.intents import prepared
 from certdesk.services.revocation.blocked_keys import block_key
-from certdesk.services.validation.ended import end_validation
 from certdesk.services.system.runtime import AcmeSettings
+from certdesk.services.validation.ended import end_validation
 from certdesk.store.db import write_transaction
 from certdesk.store.models import (
     AcmeAccount,

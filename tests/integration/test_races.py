@@ -255,6 +255,16 @@ def test_a_daily_cap_lets_no_more_through_at_once_than_one_after_the_other(w: Wo
     assert Request.objects.filter(status=Status.WAITING_FOR_APPROVAL).count() == 7
 
 
+def test_a_daily_cap_counts_what_came_in_while_the_dns_was_asked(w: World) -> None:
+    """Who began to ask first may be judged last."""
+    policy = read_policy("version = 1\n[organisation.example-university]\ndaily_cap = 3")
+    with configured(policy=policy):
+        for seconds in (3, 2, 1):
+            create(w.alice, now=NOW + timedelta(seconds=seconds))
+        late = create(w.alice)
+    assert state_of(late.number) is Status.WAITING_FOR_APPROVAL
+
+
 def test_two_managers_disabling_each_other_leave_one(w: World) -> None:
     for index in range(8):
         ours = organisation(f"College {index}")
