@@ -2,12 +2,15 @@
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from itertools import count
+from typing import Any
 from unittest import mock
 
 import pytest
+from django.db import connection
 
 from certdesk.domain.actors import Actor, OrgRole, RaRole
 from certdesk.domain.errors import CertdeskError, IdempotencyMismatch, NotAuthorized, StateConflict
@@ -16,9 +19,12 @@ from certdesk.domain.policy.file import read_policy
 from certdesk.services.issuance import engine as issuance
 from certdesk.services.people.membership import disable_member
 from certdesk.services.people.organisations import Evidence
+from certdesk.services.requests import asking as asked_for
 from certdesk.services.requests.asking import Created, Submission, withdraw_request
 from certdesk.services.requests.confirm import submit_request
 from certdesk.services.requests.decisions import approve_request, judge_now, reject_request
+from certdesk.services.system import runtime
+from certdesk.store.driver import fetch, own_connection
 from certdesk.store.models import (
     Approval,
     AuditEvent,
@@ -56,6 +62,7 @@ from tests.integration.support import (
 pytestmark = pytest.mark.django_db(transaction=True)
 SUBMITS = 50
 PAIRS = 100
+LATER = NOW + timedelta(minutes=1)
 
 
 def asking(who: Actor, asked: Submission, key: str = "") -> Callable[[], Created]:
@@ -244,6 +251,30 @@ def test_approving_while_the_domain_is_validated_elsewhere_does_not_lock_up(w: W
         assert {error.code for error in refused} <= {"input.invalid", StateConflict.code}
         assert Domain.objects.filter(adn=f"both{index}.example").count() == 1
     assert audit_problems() == []
+
+
+def test_a_request_is_withdrawn_while_a_worker_puts_it_off(w: World) -> None:
+    """One writes the request first, the other the issuance: without a lock before, neither could go on."""
+    if connection.vendor == "sqlite":
+        return  # one writer
+    number, usual = create(w.alice).number, asked_for.cancel_waiting
+    looked = list[object]()
+    look = partial(drive, number, clock=Clock(LATER))
+    worker = threading.Thread(target=lambda: looked.extend(together([look])))
+
+    def cancel_once_the_worker_waits(**ending: Any) -> None:
+        worker.start()
+        while not fetch(own_connection(), "SELECT 1 FROM pg_locks WHERE NOT granted"):
+            assert worker.is_alive()
+        usual(**ending)
+
+    stopped = configured(settings=replace(runtime.current().settings, issuing_stopped="Moving house."))
+    with stopped, mock.patch.object(asked_for, "cancel_waiting", cancel_once_the_worker_waits):
+        withdraw_request(actor=w.alice, number=number, now=LATER)
+        worker.join()
+    assert not isinstance(looked[0], Exception), looked
+    assert state_of(number) is Status.WITHDRAWN
+    assert issuance_of(number).state == Work.CANCELLED
 
 
 def test_a_daily_cap_lets_no_more_through_at_once_than_one_after_the_other(w: World) -> None:
