@@ -257,7 +257,7 @@ def test_a_request_is_withdrawn_while_a_worker_puts_it_off(w: World) -> None:
     """One writes the request first, the other the issuance: without a lock before, neither could go on."""
     if connection.vendor == "sqlite":
         return  # one writer
-    number, usual = create(w.alice).number, asked_for.cancel_waiting
+    number, usual = create(w.alice).number, issuance.cancel_waiting
     looked = list[object]()
     look = partial(drive, number, clock=Clock(LATER))
     worker = threading.Thread(target=lambda: looked.extend(together([look])))
