@@ -14,6 +14,7 @@ from django.db import connection
 
 from certdesk.domain.actors import Actor, OrgRole, RaRole
 from certdesk.domain.errors import CertdeskError, IdempotencyMismatch, NotAuthorized, StateConflict
+from certdesk.domain.issuing.certificates import Intent, Issued
 from certdesk.domain.issuing.states import State, Status, Work
 from certdesk.domain.policy.file import read_policy
 from certdesk.services.issuance import engine as issuance
@@ -39,11 +40,13 @@ from certdesk.store.models import (
 from tests.integration.support import (
     NOW,
     Clock,
+    ScriptedCa,
     World,
     actor,
     approve,
     approve_only,
     audit_problems,
+    backend,
     configured,
     create,
     drive,
@@ -52,6 +55,7 @@ from tests.integration.support import (
     issue,
     organisation,
     outcomes,
+    signed,
     state_of,
     submission,
     submit,
@@ -275,6 +279,23 @@ def test_a_request_is_withdrawn_while_a_worker_puts_it_off(w: World) -> None:
     assert not isinstance(looked[0], Exception), looked
     assert state_of(number) is Status.WITHDRAWN
     assert issuance_of(number).state == Work.CANCELLED
+
+
+def test_one_certificate_for_several_requests_at_once_is_given_to_one_at_most(w: World) -> None:
+    """A CA that mixes up its answers."""
+    numbers = [create(w.alice).number for _ in range(6)]
+    gate, made = threading.Barrier(len(numbers)), list[Issued]()
+
+    def mixed_up(intent: Intent) -> Issued:
+        made.append(signed(intent))
+        gate.wait(timeout=30)
+        return made[0]
+
+    with backend(ScriptedCa(answers=[mixed_up])):
+        done, refused = outcomes(together([partial(drive, number, clock=Clock(LATER)) for number in numbers]))
+    assert (len(done), refused) == (6, [])
+    assert Certificate.objects.count() == 1
+    assert Certificate.objects.filter(withheld=False).count() == done.count(Status.ISSUED)
 
 
 def test_a_daily_cap_lets_no_more_through_at_once_than_one_after_the_other(w: World) -> None:

@@ -393,7 +393,7 @@ def _record_issued(
         fault = f"The CA's certificate is not what was asked for: {' '.join(one.message for one in wrong)}"
     facts = None if wrong else certificate_facts(issued.chain[0])
     with write_transaction():
-        lock_issuance(issuance)
+        lock_issuance(issuance, *issued.chain[:1])
         found = arrival_now(issuance.pk, adns=adns_of(intent.names), chain=chain_sha256(issued), now=now)
         runtime.note_version(found.settings_version)
         at, ended = standing_of(found)
