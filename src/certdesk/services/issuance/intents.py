@@ -154,11 +154,13 @@ def claim_step(backend: Backend, intent: Intent) -> Step:
     )
 
 
-def lock_issuance(issuance: Issuance) -> None:
+def lock_issuance(issuance: Issuance, *came: bytes) -> None:
     """Locks what an issuance rests on: its request, and the keys that may be blocked meanwhile, which are the
     certificate's and, with an order, its account's. Other issuances of the organisation go on.
+
+    `came` is the certificate, in DER, where one has come: a CA may answer several with the same.
     """
-    once = [f"request {issuance.request_id}", issuance.spki_sha256]
+    once = [f"request {issuance.request_id}", issuance.spki_sha256, *(der.hex() for der in came)]
     if issuance.order is not None:
         once.append(issuance.order.account.spki_sha256)
     lock_organisation(OrganisationId(issuance.organisation_id), *once, shared=True)

@@ -263,9 +263,10 @@ def certificate_checks(subject: Subject, *, now: datetime) -> tuple[Check, ...]:
 
 
 def requests_before(organisation_id: int, rules: Rules, *, at: datetime, before: int | None) -> int | None:
-    """How many others the organisation had made in the 24 hours before; not counted where no cap asks.
+    """How many others the organisation had made since 24 hours before; not counted where no cap asks.
 
-    More than the cap is not counted either, so that an organisation's millionth request costs no more.
+    Those that were asked for later and judged sooner are among them: DNS had kept this one waiting. More than
+    the cap is not counted, so that an organisation's millionth request costs no more.
     """
     if not rules.daily_cap:
         return None
@@ -273,7 +274,7 @@ def requests_before(organisation_id: int, rules: Rules, *, at: datetime, before:
     if before is not None:
         others = others.filter(id__lt=before)
     newest = others.order_by("-id").values_list("created_at", flat=True)[: rules.daily_cap]
-    return sum(at - CAP_PERIOD < made <= at for made in newest)
+    return sum(at - CAP_PERIOD < made for made in newest)
 
 
 def _certificate_checks(facts: Facts, subject: Subject, *, lint: bool, now: datetime) -> tuple[Check, ...]:
