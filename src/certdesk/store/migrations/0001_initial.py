@@ -1975,10 +1975,6 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name="AcmeOrder",
-            index=models.Index(
-                condition=models.Q(("certificate__isnull", False)),
-                fields=["certificate"],
-                name="order_certified",
-            ),
+            index=models.Index(fields=["certificate"], name="order_certified"),
         ),
     ]

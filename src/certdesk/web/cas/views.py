@@ -46,20 +46,21 @@ def listing(request: HttpRequest) -> HttpResponse:
 def look_of(said: CaSaid | None) -> tuple[str, str]:
     """How a CA is, as a pill's look and word."""
     if said is None:
-        return "warn", "Not asked yet"
+        return "warn", "Not checked yet"
     return _LOOKS.get(worst(said.checks), ("warn", "Needs review")) if said.checks else ("ok", "Working")
 
 
 def _shown(one: CaSeen, *, now: datetime) -> dict[str, Any]:
     rt, said = runtime.current(), one.said
-    checks = said.checks if said else ()
+    checks, stopped = said.checks if said else (), rt.settings.why_stopped(ca=one.name)
     found = check_list(check for check in checks if check.code != _LINT)
     limits = rt.limits.get(one.name, UNLIMITED)
     seconds = [took.total_seconds() for _at, took in one.took]
     return {
         "seen": one,
         "title": rt.backends[one.name].title,
-        "pill": look_of(said),
+        "pill": ("stop", "Stopped") if stopped else look_of(said),
+        "stopped": stopped,
         "stale": said is not None and now - said.at > _STALE,
         # Counted by each process: of the worker that asked, it says nothing about what people were shown.
         "linted": [SHAPES.counts[how] for how in How] if any(one.code == _LINT for one in checks) else None,

@@ -64,6 +64,7 @@ def service(request: HttpRequest) -> HttpResponse:
         ],
         "shortfall": shortfall(now=now),
         "stopped": rt.settings.issuing_stopped,
+        "parts_stopped": rt.settings.parts_stopped,
         "failed": [(job, _JOBS.get(job.name, job.name)) for job in found.failed],
         "failed_count": found.jobs_failed,
         "at": times.at_second(now),
