@@ -230,6 +230,8 @@ def test_everybody_reads_that_nothing_is_issued_and_operators_what_is_stopped_in
         assert "Moving house." not in page
     stop("")
     stop_part("ca embedded: Moving house.")
-    assert "No certificates are being issued at the moment" not in signed_in("alice").get("/").content.decode()
+    assert (
+        "No certificates are being issued at the moment" not in signed_in("alice").get("/").content.decode()
+    )
     for path in ("/service/", "/service/cas/"):
         assert "Moving house." in signed_in("oscar").get(path).content.decode()
