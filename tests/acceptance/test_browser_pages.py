@@ -84,6 +84,7 @@ PAGES: dict[str, list[tuple[str, tuple[str, ...]]]] = {
     "acme-revoke": [("/acme-clients/1/revoke/", ("meg",))],
     "service-renewals": [("/service/renewals/", ("op",))],
     "settings": [("/settings/", ("op", "rick"))],
+    "cas": [("/service/cas/", ("op",))],
     "service-people": [("/service/people/", ("op",))],
     "service": [("/service/", ("op",))],
     "account_inactive": [("/accounts/inactive/", ("",))],

@@ -28,6 +28,7 @@ from certdesk.services.acme.nonces import clear_nonces
 from certdesk.services.acme.orders import clear_orders
 from certdesk.services.issuance.intents import prepared
 from certdesk.services.revocation.blocked_keys import block_key
+from certdesk.services.system.runtime import AcmeSettings
 from certdesk.services.validation.ended import end_validation
 from certdesk.store.db import write_transaction
 from certdesk.store.models import (
@@ -52,6 +53,7 @@ from tests.integration.support import (
     actor,
     audit_problems,
     backend,
+    configured,
     organisation,
     signed,
     submit,
@@ -161,6 +163,21 @@ def test_orders_at_once_for_a_name_that_a_human_decides_make_one_request(one: Ac
     assert {reply.refusal for reply in replies} == {(403, "rejectedIdentifier")}
     assert len({reply.json["request"] for reply in replies}) == 1
     assert Request.objects.count() == 1
+
+
+def test_the_first_orders_of_an_hour_at_once_are_all_counted_and_made(one: AcmeClient) -> None:
+    one.order(NAME)
+    AcmeAccount.objects.update(window_started_at=_later(-90))
+    replies = _at_once([partial(_twin(one).order, NAME) for _ in range(8)])
+    assert [reply.status for reply in replies] == [201] * 8
+    assert AcmeAccount.objects.values_list("window_orders", flat=True).get() == 8
+
+
+def test_orders_at_once_are_no_more_than_may_be_unfinished(one: AcmeClient) -> None:
+    with configured(acme=AcmeSettings(pending_orders=3)):
+        replies = _at_once([partial(_twin(one).order, NAME) for _ in range(8)])
+    assert sorted(reply.status for reply in replies) == [*[201] * 3, *[429] * 5]
+    assert AcmeOrder.objects.count() == 3
 
 
 def test_nobody_waits_for_another_of_the_same_organisation(one: AcmeClient, here: AcmeWorld) -> None:

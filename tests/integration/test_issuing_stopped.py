@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from certdesk.backends.embedded import EmbeddedBackend
 from certdesk.domain.actors import SYSTEM, RaRole
-from certdesk.domain.errors import OutcomeUnknown, Unavailable
+from certdesk.domain.errors import InvalidInput, OutcomeUnknown, Unavailable
 from certdesk.domain.issuing.certificates import Absent, Intent
 from certdesk.domain.issuing.lint import Finding, Severity
 from certdesk.domain.issuing.states import Work
@@ -165,3 +165,73 @@ class TestLintAgain:
         monkeypatch.setattr(lint_again, "lint_certificate", lambda _der: (BROKEN,))
         Worker().tick(now=timezone.now())
         assert runtime.newest().settings.issuing_stopped == "Moving house."
+
+
+def stop_part(line: str) -> None:
+    """Stops a CA or a profile."""
+    values = {"parts_stopped": [line] if line else []}
+    change_settings(actor=SYSTEM, values=values, seen_version=None, now=datetime.now(UTC))
+    runtime.look_again()
+
+
+@pytest.mark.parametrize("line", ["ca scripted: Moving house.", "profile tls-server: Under review."])
+@pytest.mark.parametrize("channel", CHANNELS)
+def test_a_stopped_ca_or_profile_waits_and_goes_on(channel: str, line: str) -> None:
+    story = Story(channel)
+    with backend(watching((signed,))):
+        parts = configured(settings=replace(runtime.current().settings, parts_stopped=(line,)))
+        with parts:
+            story.ask()
+            if channel in ORDERS:
+                assert story.reply is not None
+                assert (story.reply.status, b"Moving" in story.reply.body) == (503, False)
+            else:
+                story.step()
+                assert story.row.state == Work.WAITING
+            assert Certificate.objects.count() == story.before
+        if channel in ORDERS:
+            assert story.client is not None
+            url = f"{runtime.current().base_url}/acme/order/{AcmeOrder.objects.get().pk}/finalize"
+            story.client.finalize({"finalize": url}, make_csr(NAME, key=story.key))
+        else:
+            story.run()
+        story.expect(Work.ISSUED)
+
+
+def test_the_next_ca_of_the_profile_takes_over_from_a_stopped_one(w: World) -> None:
+    first, second = watching((signed,)), replace(watching((signed,)), name="second")
+    kind = replace(runtime.current().profile("tls-server"), cas=(first.name, "second"))
+    cas = {first.name: first, "second": second}
+    usual = runtime.current().settings
+    stopped = replace(usual, parts_stopped=(f"ca {first.name}: Moving house.",))
+    for settings, name, asked in ((stopped, "one", [0, 1]), (usual, "two", [1, 1])):
+        with configured(
+            backends=cas, default_backend=first.name, profiles={kind.id: kind}, settings=settings
+        ):
+            number = submit(w.alice, f"{name}.example.ac.uk").number
+            Worker().tick(now=timezone.now())
+        assert [len(ca.submitted) for ca in (first, second)] == asked
+        assert Request.objects.get(id=number).status == "issued"
+
+
+@pytest.mark.parametrize("line", ["ca nobody: Why.", "profile none: Why.", "ca embedded", "everything: Why."])
+def test_only_what_is_there_can_be_stopped_and_for_a_reason(line: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        stop_part(line)
+    assert set(refused.value.fields) == {"parts_stopped"}
+
+
+def test_everybody_reads_that_nothing_is_issued_and_operators_what_is_stopped_in_part(w: World) -> None:
+    actor("oscar", ra=RaRole.OPERATOR)
+    stop("Moving house.")
+    for who in ("alice", "olga"):
+        page = signed_in(who).get("/").content.decode()
+        assert "No certificates are being issued at the moment" in page
+        assert "Moving house." not in page
+    stop("")
+    stop_part("ca embedded: Moving house.")
+    assert (
+        "No certificates are being issued at the moment" not in signed_in("alice").get("/").content.decode()
+    )
+    for path in ("/service/", "/service/cas/"):
+        assert "Moving house." in signed_in("oscar").get(path).content.decode()

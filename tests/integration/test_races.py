@@ -2,23 +2,30 @@
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from itertools import count
+from typing import Any
 from unittest import mock
 
 import pytest
+from django.db import connection
 
 from certdesk.domain.actors import Actor, OrgRole, RaRole
 from certdesk.domain.errors import CertdeskError, IdempotencyMismatch, NotAuthorized, StateConflict
+from certdesk.domain.issuing.certificates import Intent, Issued
 from certdesk.domain.issuing.states import State, Status, Work
 from certdesk.domain.policy.file import read_policy
 from certdesk.services.issuance import engine as issuance
 from certdesk.services.people.membership import disable_member
 from certdesk.services.people.organisations import Evidence
+from certdesk.services.requests import asking as asked_for
 from certdesk.services.requests.asking import Created, Submission, withdraw_request
 from certdesk.services.requests.confirm import submit_request
 from certdesk.services.requests.decisions import approve_request, judge_now, reject_request
+from certdesk.services.system import runtime
+from certdesk.store.driver import fetch, own_connection
 from certdesk.store.models import (
     Approval,
     AuditEvent,
@@ -33,11 +40,13 @@ from certdesk.store.models import (
 from tests.integration.support import (
     NOW,
     Clock,
+    ScriptedCa,
     World,
     actor,
     approve,
     approve_only,
     audit_problems,
+    backend,
     configured,
     create,
     drive,
@@ -46,6 +55,7 @@ from tests.integration.support import (
     issue,
     organisation,
     outcomes,
+    signed,
     state_of,
     submission,
     submit,
@@ -56,6 +66,7 @@ from tests.integration.support import (
 pytestmark = pytest.mark.django_db(transaction=True)
 SUBMITS = 50
 PAIRS = 100
+LATER = NOW + timedelta(minutes=1)
 
 
 def asking(who: Actor, asked: Submission, key: str = "") -> Callable[[], Created]:
@@ -246,6 +257,47 @@ def test_approving_while_the_domain_is_validated_elsewhere_does_not_lock_up(w: W
     assert audit_problems() == []
 
 
+def test_a_request_is_withdrawn_while_a_worker_puts_it_off(w: World) -> None:
+    """One writes the request first, the other the issuance: without a lock before, neither could go on."""
+    if connection.vendor == "sqlite":
+        return  # one writer
+    number, usual = create(w.alice).number, issuance.cancel_waiting
+    looked = list[object]()
+    look = partial(drive, number, clock=Clock(LATER))
+    worker = threading.Thread(target=lambda: looked.extend(together([look])))
+
+    def cancel_once_the_worker_waits(**ending: Any) -> None:
+        worker.start()
+        while not fetch(own_connection(), "SELECT 1 FROM pg_locks WHERE NOT granted"):
+            assert worker.is_alive()
+        usual(**ending)
+
+    stopped = configured(settings=replace(runtime.current().settings, issuing_stopped="Moving house."))
+    with stopped, mock.patch.object(asked_for, "cancel_waiting", cancel_once_the_worker_waits):
+        withdraw_request(actor=w.alice, number=number, now=LATER)
+        worker.join()
+    assert not isinstance(looked[0], Exception), looked
+    assert state_of(number) is Status.WITHDRAWN
+    assert issuance_of(number).state == Work.CANCELLED
+
+
+def test_one_certificate_for_several_requests_at_once_is_given_to_one_at_most(w: World) -> None:
+    """A CA that mixes up its answers."""
+    numbers = [create(w.alice).number for _ in range(6)]
+    gate, made = threading.Barrier(len(numbers)), list[Issued]()
+
+    def mixed_up(intent: Intent) -> Issued:
+        made.append(signed(intent))
+        gate.wait(timeout=30)
+        return made[0]
+
+    with backend(ScriptedCa(answers=[mixed_up])):
+        done, refused = outcomes(together([partial(drive, number, clock=Clock(LATER)) for number in numbers]))
+    assert (len(done), refused) == (6, [])
+    assert Certificate.objects.count() == 1
+    assert Certificate.objects.filter(withheld=False).count() == done.count(Status.ISSUED)
+
+
 def test_a_daily_cap_lets_no_more_through_at_once_than_one_after_the_other(w: World) -> None:
     policy = read_policy("version = 1\n[organisation.example-university]\ndaily_cap = 3")
     with configured(policy=policy):
@@ -253,6 +305,16 @@ def test_a_daily_cap_lets_no_more_through_at_once_than_one_after_the_other(w: Wo
     assert not refused
     assert Request.objects.filter(status=Status.ACCEPTED).count() == 3
     assert Request.objects.filter(status=Status.WAITING_FOR_APPROVAL).count() == 7
+
+
+def test_a_daily_cap_counts_what_came_in_while_the_dns_was_asked(w: World) -> None:
+    """Who began to ask first may be judged last."""
+    policy = read_policy("version = 1\n[organisation.example-university]\ndaily_cap = 3")
+    with configured(policy=policy):
+        for seconds in (3, 2, 1):
+            create(w.alice, now=NOW + timedelta(seconds=seconds))
+        late = create(w.alice)
+    assert state_of(late.number) is Status.WAITING_FOR_APPROVAL
 
 
 def test_two_managers_disabling_each_other_leave_one(w: World) -> None:

@@ -294,6 +294,7 @@ TABLE: dict[str, Row] = {
         post="302 404 404 404 404 404 404 403 302", body={"name": "ra", "version": "0"}
     ),
     "service": Row(get="302 404 404 404 404 404 404 404 200"),
+    "cas": Row(get="302 404 404 404 404 404 404 404 200"),
     "service-people": Row(get="302 404 404 404 404 404 404 404 200"),
     "service-person": Row(
         post="302 404 404 404 404 404 404 404 200*",

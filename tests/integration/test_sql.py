@@ -11,6 +11,7 @@ from django.test.utils import CaptureQueriesContext
 from certdesk.acme import orders as room
 from certdesk.domain.errors import NotFound
 from certdesk.domain.validation.evidence import Method
+from certdesk.services.validation.ended import end_validation
 from certdesk.store.db import write_transaction
 from certdesk.store.driver import put
 from certdesk.store.models import (
@@ -27,6 +28,7 @@ from certdesk.store.models import (
     SettingsVersion,
     ValidationRecord,
 )
+from certdesk.store.selectors.waiting import orders_overdue
 from certdesk.store.sql import (
     account_now,
     authorization_now,
@@ -209,3 +211,18 @@ def test_what_an_order_costs(here: AcmeWorld, flow: str) -> None:
     texts = [each["sql"] for each in heard.captured_queries]
     counted = len(texts), sum(text.startswith("COMMIT") for text in texts)
     assert counted <= MOST[connection.vendor, flow], "\n".join(text[:100] for text in texts)
+
+
+def test_orders_are_not_walked_along_for_what_a_few_of_them_have(here: AcmeWorld) -> None:
+    """Those of an organisation whose proof ends, and those without a certificate."""
+    proof = ValidationRecord.objects.get()
+    with CaptureQueriesContext(connection) as queries:
+        list(orders_overdue(now=NOW))
+        end_validation(actor=here.meg, domain_id=proof.domain_id, record_id=proof.pk, reason="Sold.", now=NOW)
+    asked = [query["sql"] for query in queries if '"store_acmeorder"' in query["sql"]]
+    assert len(asked) == 2
+    if connection.vendor == "sqlite":  # PostgreSQL walks along whatever is short
+        for sql in asked:
+            with connection.cursor() as cursor:
+                plan = " ".join(row[3] for row in cursor.execute(f"EXPLAIN QUERY PLAN {sql}"))
+            assert "SCAN" not in plan, plan

@@ -13,6 +13,7 @@ CASES: dict[str, tuple[dict[str, object], str]] = {
     "unknown": ({"shell": True}, "unknown settings shell"),
     "no whole path": ({"program": "ca-program"}, "give the whole path"),
     "not there": ({"program": "/nowhere/ca"}, "No such file"),
+    "a NUL in its path": ({"program": "/usr/bin/\0"}, "no path that can be followed"),
     "a folder": ({"program": "/usr"}, "can't be run"),
     "too patient": ({"timeout_seconds": 30}, "9 at most"),
     "no time": ({"timeout_seconds": 0}, "9 at most"),

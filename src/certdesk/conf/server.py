@@ -165,11 +165,14 @@ def _look_at_cas(talk: Callable[[str], None]) -> None:
     Raises Misconfigured for CA files that are missing, unreadable or another CA's.
     """
     from certdesk.services.revocation import crl  # noqa: PLC0415 - as above
-    from certdesk.services.system import runtime  # noqa: PLC0415 - as above
+    from certdesk.services.system import ca_reports, runtime  # noqa: PLC0415 - as above
+    from certdesk.store.selectors.cas import newest_reports  # noqa: PLC0415 - as above
 
-    for name, backend in runtime.current().backends.items():
-        for check in backend.check():
+    ca_reports.take_reports(clock=timezone.now)
+    for name, said in newest_reports().items():
+        for check in said.checks:
             if check.verdict is Verdict.REFUSE:
                 talk(f"The CA “{name}” can't issue certificates: {check.message}")
+    for name, backend in runtime.current().backends.items():
         if isinstance(backend, PublishesCrl):
             crl.current_crl(backend_name=name, now=timezone.now())

@@ -26,6 +26,7 @@ MAX_ITEMS = 100
 #: Plain addresses only: this one is shown and linked, never parsed from a person's own mail.
 _MAILBOX = re.compile(r"[A-Za-z0-9._+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+", re.ASCII)
 _SUFFIX = re.compile(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*", re.ASCII)
+_PART = re.compile(r"(?:ca|profile) [a-z0-9][a-z0-9._-]{0,63}: \S.*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +50,16 @@ class ServiceSettings:
     password_min_length: int = 15
     #: Why nothing is issued at present; empty while certificates are issued.
     issuing_stopped: str = ""
+    #: The same for a CA or a profile alone, each as `ca NAME: reason` or `profile ID: reason`.
+    parts_stopped: tuple[str, ...] = ()
+
+    def why_stopped(self, *, ca: str, profile: str = "") -> str:
+        """Why nothing is issued by this CA under this profile; empty where it is."""
+        if self.issuing_stopped:
+            return self.issuing_stopped
+        parts = f"ca {ca}: ", f"profile {profile}: "
+        stopped = (line for line in self.parts_stopped if line.startswith(parts))
+        return next(stopped, "").partition(": ")[2]
 
 
 #: The settings' names, in the order in which a form shows them.
@@ -86,6 +97,17 @@ def _reason(value: object, _now: datetime) -> str:
     if len(text) > MAX_REASON or not text.isprintable():
         raise ValueError(f"Give a reason of at most {MAX_REASON} characters, or leave it empty.")
     return text
+
+
+def _parts(value: object, _now: datetime) -> tuple[str, ...]:
+    lines = tuple(dict.fromkeys(" ".join(item.split()) for item in _items(value)))
+    for line in lines:
+        if len(line) > MAX_REASON or not line.isprintable() or not _PART.fullmatch(line):
+            raise ValueError(
+                f"“{line[:MAX_TEXT]}” does not say what is stopped and why. Write “ca”, its name, a colon "
+                "and the reason; or “profile”, its identifier, a colon and the reason."
+            )
+    return lines
 
 
 def _url(value: object, _now: datetime) -> str:
@@ -187,4 +209,5 @@ _PARSERS: Mapping[str, Callable[[object, datetime], object]] = {
         value, LOWEST_PASSWORD_LENGTH, LONGEST_PASSWORD_LENGTH, "characters"
     ),
     "issuing_stopped": _reason,
+    "parts_stopped": _parts,
 }

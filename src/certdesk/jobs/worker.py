@@ -19,7 +19,7 @@ from django_tasks_db.models import DBTaskResult
 
 from certdesk.domain.errors import CertdeskError
 from certdesk.jobs.handlers import HANDLERS, Note
-from certdesk.jobs.lookout import Lookout
+from certdesk.jobs.lookout import CAS, Lookout
 from certdesk.services.acme import challenges as acme_validation
 from certdesk.services.acme import nonces as acme_nonces
 from certdesk.services.acme import orders as acme_orders
@@ -48,6 +48,7 @@ DEAD_AFTER = timedelta(minutes=10)  # a job running longer belonged to a worker 
 KEEP_FINISHED = timedelta(days=14)
 LAST_LOOKS = 5.0  # seconds that a worker which ends waits for looks under way; they are due again anyway
 HOUSEKEEPING_EVERY = timedelta(minutes=5)
+LOOK_AT_CAS_EVERY = timedelta(seconds=10)  # whether one has not been asked for a minute
 
 
 class Worker:
@@ -59,7 +60,8 @@ class Worker:
         self.name = f"worker-{uuid.uuid4().hex[:12]}"
         self.stop = threading.Event()
         self._housekeeping_due = clock()
-        self.lookout = Lookout(clock=clock)
+        self.lookout, self._cas = Lookout(clock=clock), Lookout(CAS, clock=clock)
+        self._cas_due = clock()
 
     def run(self) -> None:
         """Works until `stop` is set. Nothing that a job does ends the worker."""
@@ -72,6 +74,7 @@ class Worker:
                 close_old_connections()
             self.stop.wait(BREATH if busy else PAUSE)
         self.lookout.wait(seconds=LAST_LOOKS)
+        self._cas.wait(seconds=LAST_LOOKS)
         connection.close()
 
     def tick(self, *, now: datetime) -> bool:
@@ -94,6 +97,9 @@ class Worker:
             except Exception:  # worker loop: as above; its lease puts it off
                 log.exception("worker.challenge_failed", challenge=challenge)
         self.lookout.tick(now=now)
+        if now >= self._cas_due:
+            self._cas_due = now + LOOK_AT_CAS_EVERY
+            self._cas.tick(now=now)
         jobs = self._claim(now=now)
         _note_done([one for job in jobs if (one := self._run(job)) is not None])
         behind = lint_again.lint_issued(now=now, limit=LINTED_AT_ONCE)

@@ -47,6 +47,7 @@ def _portal(request: HttpRequest) -> dict[str, Any]:
         "support_url": rt.settings.support_url,
         "version": _version(),
         "demo": settings.CERTDESK.demo,
+        "issuing_stopped": bool(rt.settings.issuing_stopped),
         "person": _person(user, actor, rt.rules.ra) if user is not None and actor is not None else None,
         "nav": _nav(actor, request.path_info) if actor is not None else [],
         "must_change_password": actor is not None and actor.must_change_password,

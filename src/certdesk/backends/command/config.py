@@ -59,8 +59,8 @@ class CommandConfig:
             real = self.program.resolve(strict=True)
             # A link's own folder, and what it leads to; the latter first, for its name is to be told.
             places = {place: place.stat() for path in (real, self.program) for place in (path, *path.parents)}
-        except (OSError, RuntimeError) as error:
-            reason = getattr(error, "strerror", None) or "its links go round in a circle"
+        except (OSError, RuntimeError, ValueError) as error:  # a circle of links; a NUL
+            reason = getattr(error, "strerror", None) or "it is no path that can be followed"
             raise self._wrong("program", f"{self.program}: {reason}") from None
         if not stat.S_ISREG(places[real].st_mode) or not os.access(real, os.X_OK):
             raise self._wrong("program", f"{self.program} can't be run. Make it executable (chmod 755)")

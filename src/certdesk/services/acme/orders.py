@@ -132,7 +132,9 @@ def new_order(
     profile_id = ordered_profile(account, profile_id, now=now).id
     with write_transaction():
         rules = rules_for(subject_wanted(wanted_by(account, names, profile_id)))
-        lock_organisation(OrganisationId(account.organisation_id), shared=not rules.daily_cap)
+        # An account's orders are counted, so they come one at a time.
+        once = f"orders of account {account.pk}"
+        lock_organisation(OrganisationId(account.organisation_id), once, shared=not rules.daily_cap)
         found = judged_now(account, names=names, profile_id=profile_id, now=now)
         account = found.account
         _count_order(account, now=now)

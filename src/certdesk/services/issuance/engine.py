@@ -133,7 +133,7 @@ def issue(*, issuance_id: IssuanceId, clock: Clock, already: Claimed | None = No
         intent = recorded or intent_of(subject, now=now)
         backend = rt.backend(intent.backend)
         try:
-            refuse_stopped()
+            refuse_stopped(intent)
             intent = recorded or prepared(backend, intent)
         except BackendRefused as error:  # the CA's own limits, or lint, before anything is signed
             refused = error.detail
@@ -147,7 +147,7 @@ def issue(*, issuance_id: IssuanceId, clock: Clock, already: Claimed | None = No
             lock_issuance(issuance)
             # The time under the lock: a confirmation that came in between must not lie in our future.
             now = clock()
-            refuse_stopped()
+            refuse_stopped(intent)
             record_caa(caa, organisation_id=issuance.organisation_id, request_id=request.pk)
             request = issuance.request = request_now(request.pk)
             if request.state == State.WAITING_FOR_APPROVAL:
@@ -393,7 +393,7 @@ def _record_issued(
         fault = f"The CA's certificate is not what was asked for: {' '.join(one.message for one in wrong)}"
     facts = None if wrong else certificate_facts(issued.chain[0])
     with write_transaction():
-        lock_issuance(issuance)
+        lock_issuance(issuance, *issued.chain[:1])
         found = arrival_now(issuance.pk, adns=adns_of(intent.names), chain=chain_sha256(issued), now=now)
         runtime.note_version(found.settings_version)
         at, ended = standing_of(found)
@@ -480,6 +480,8 @@ def _end(
 def _wait(issuance: Issuance, *, at: datetime | None, line: str, action_needed: bool = False) -> None:
     """Says when to look again, and what people read meanwhile, unless it has moved on by now."""
     with write_transaction():
+        # Whoever ends the request writes it first, and then the issuance.
+        lock_issuance(issuance)
         rows = Issuance.objects.filter(id=issuance.pk, state=issuance.state, version=issuance.version)
         if rows.update(next_attempt_at=at) and _is_first(issuance, issuance.request.status):
             Request.objects.filter(id=issuance.request_id, state=State.APPROVED).update(

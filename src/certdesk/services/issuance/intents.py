@@ -31,15 +31,17 @@ OWN_KEY = "request "
 LEASE = timedelta(seconds=10)
 
 
-def refuse_stopped() -> None:
-    """Raises Unavailable while issuing is stopped; in a write transaction, by what holds at that moment."""
-    if runtime.current().settings.issuing_stopped:
+def refuse_stopped(intent: Intent) -> None:
+    """Raises Unavailable while issuing is stopped, by this CA, under this profile or altogether; in a write
+    transaction, by what holds at that moment.
+    """
+    if runtime.current().settings.why_stopped(ca=intent.backend, profile=intent.profile.id):
         raise Unavailable("Issuing is stopped for now. It goes on when an operator allows it again.")
 
 
 def prepared(backend: Backend, intent: Intent) -> Intent:
     """The intent as the back end fixes it before anything is signed. Raises BackendError."""
-    refuse_stopped()
+    refuse_stopped(intent)
     if objection := runtime.current().objection(intent):
         raise BackendRefused(objection)
     if not isinstance(backend, Prepares):
@@ -72,7 +74,7 @@ def record_issuance(
     same transaction has that line already. Raises Unavailable for an intent, where issuing is stopped.
     """
     if intent is not None:
-        refuse_stopped()
+        refuse_stopped(intent)
     due = next_attempt_at if intent is None else now + LEASE
     row = Issuance(
         request=request,
@@ -152,11 +154,13 @@ def claim_step(backend: Backend, intent: Intent) -> Step:
     )
 
 
-def lock_issuance(issuance: Issuance) -> None:
+def lock_issuance(issuance: Issuance, *came: bytes) -> None:
     """Locks what an issuance rests on: its request, and the keys that may be blocked meanwhile, which are the
     certificate's and, with an order, its account's. Other issuances of the organisation go on.
+
+    `came` is the certificate, in DER, where one has come: a CA may answer several with the same.
     """
-    once = [f"request {issuance.request_id}", issuance.spki_sha256]
+    once = [f"request {issuance.request_id}", issuance.spki_sha256, *(der.hex() for der in came)]
     if issuance.order is not None:
         once.append(issuance.order.account.spki_sha256)
     lock_organisation(OrganisationId(issuance.organisation_id), *once, shared=True)

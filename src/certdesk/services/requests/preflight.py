@@ -246,6 +246,8 @@ def intent_of(subject: Subject, *, now: datetime) -> Intent:
     )
     candidates = (intent, *(replace(intent, backend=name) for name in others))
     fitting = [one for one in candidates if not rt.objection(one)] or [intent]
+    # One that an operator has stopped is passed over; where all are, what is issued waits for the first.
+    fitting = [one for one in fitting if not rt.settings.why_stopped(ca=one.backend)] or fitting
     if subject.profile.fail_over:
         up = [one for one in fitting if not HEALTH.is_down(one.backend, now=now)]
         return (up or fitting)[0]
@@ -261,9 +263,10 @@ def certificate_checks(subject: Subject, *, now: datetime) -> tuple[Check, ...]:
 
 
 def requests_before(organisation_id: int, rules: Rules, *, at: datetime, before: int | None) -> int | None:
-    """How many others the organisation had made in the 24 hours before; not counted where no cap asks.
+    """How many others the organisation had made since 24 hours before; not counted where no cap asks.
 
-    More than the cap is not counted either, so that an organisation's millionth request costs no more.
+    Those that were asked for later and judged sooner are among them: DNS had kept this one waiting. More than
+    the cap is not counted, so that an organisation's millionth request costs no more.
     """
     if not rules.daily_cap:
         return None
@@ -271,7 +274,7 @@ def requests_before(organisation_id: int, rules: Rules, *, at: datetime, before:
     if before is not None:
         others = others.filter(id__lt=before)
     newest = others.order_by("-id").values_list("created_at", flat=True)[: rules.daily_cap]
-    return sum(at - CAP_PERIOD < made <= at for made in newest)
+    return sum(at - CAP_PERIOD < made for made in newest)
 
 
 def _certificate_checks(facts: Facts, subject: Subject, *, lint: bool, now: datetime) -> tuple[Check, ...]:

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from datetime import datetime
 
 from certdesk.domain.actors import Action, Actor, require
-from certdesk.domain.errors import StateConflict
+from certdesk.domain.errors import InvalidInput, StateConflict
 from certdesk.domain.settings import ServiceSettings, changed
 from certdesk.services.people.permissions import actor_now
 from certdesk.services.system import runtime
@@ -31,6 +31,8 @@ def change_settings(
             raise StateConflict("Someone else has changed the settings since. Open them again.")
         before = runtime.settings_from(last.values if last else {}, now=now)
         after = changed(before, values, now=now)
+        if "parts_stopped" in values:
+            _refuse_unknown(after.parts_stopped)
         old, new, default = asdict(before), asdict(after), asdict(default_settings(now=now))
         differences = {name: [old[name], new[name]] for name in new if old[name] != new[name]}
         if not differences:
@@ -47,6 +49,15 @@ def change_settings(
         audit.record(actor, "settings.change", "service", now=now, data=differences)
     runtime.refresh()
     return after
+
+
+def _refuse_unknown(parts: tuple[str, ...]) -> None:
+    """Raises InvalidInput for a CA or profile that isn't there: what it means would go on."""
+    rt = runtime.current()
+    known = {f"ca {name}" for name in rt.backends} | {f"profile {name}" for name in rt.profiles}
+    if unknown := [part for part in (line.partition(": ")[0] for line in parts) if part not in known]:
+        advice = f"There is no “{unknown[0]}”. There are: {', '.join(sorted(known))}."
+        raise InvalidInput("The settings can't be changed like this.", {"parts_stopped": advice})
 
 
 def _expect_operator(actor: Actor) -> None:

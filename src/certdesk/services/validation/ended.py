@@ -59,7 +59,7 @@ def end_validation(*, actor: Actor, domain_id: int, record_id: int, reason: str,
                 raise StateConflict(OVER)
             AcmeAuthorization.objects.filter(
                 Q(name=domain.adn) | Q(name__endswith=f".{domain.adn}"),
-                order__organisation_id=domain.organisation_id,
+                order__account__organisation_id=domain.organisation_id,  # its accounts are in an index
                 valid_until=one.expires_at,
             ).update(valid_until=now)
             noted = {"method": one.method, "record": one.pk, "counted_until": one.expires_at.isoformat()}

@@ -37,6 +37,25 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name="CaReport",
+            fields=[
+                (
+                    "id",
+                    models.BigAutoField(
+                        auto_created=True, primary_key=True, serialize=False, verbose_name="ID"
+                    ),
+                ),
+                ("backend", models.CharField(max_length=64)),
+                ("at", models.DateTimeField()),
+                ("took_ms", models.PositiveIntegerField()),
+                ("checks", models.JSONField()),
+            ],
+            options={
+                "indexes": [models.Index(fields=["backend", "-id"], name="ca_report_newest")],
+                "constraints": [],
+            },
+        ),
+        migrations.CreateModel(
             name="IssuerChain",
             fields=[
                 (
@@ -1956,10 +1975,6 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name="AcmeOrder",
-            index=models.Index(
-                condition=models.Q(("certificate__isnull", False)),
-                fields=["certificate"],
-                name="order_certified",
-            ),
+            index=models.Index(fields=["certificate"], name="order_certified"),
         ),
     ]

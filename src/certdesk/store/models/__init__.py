@@ -10,6 +10,7 @@ from certdesk.store.models.acme import (
     RenewalAdvice,
     UsedNonce,
 )
+from certdesk.store.models.cas import CaReport
 from certdesk.store.models.issuance import (
     BlockedKey,
     Certificate,
@@ -37,6 +38,7 @@ __all__ = [
     "Approval",
     "AuditEvent",
     "BlockedKey",
+    "CaReport",
     "CaValidation",
     "CaaCheck",
     "Certificate",

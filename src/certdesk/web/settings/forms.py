@@ -26,13 +26,14 @@ TITLES: Mapping[str, str] = {
     "challenge_days": "A mailed code works for",
     "password_min_length": "Shortest password",
     "issuing_stopped": "Stop issuing",
+    "parts_stopped": "Stop a CA or a profile",
 }
 UNITS = {"ownership_days": "day", "challenge_days": "day", "password_min_length": "character"}
 GROUPS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("names", "Names", ("ra", "ra_contact", "service_name", "support_url")),
     ("rules", "What may be requested", ("trusted_suffixes", "durations", "server_software")),
     ("periods", "Periods and passwords", ("ownership_days", "challenge_days", "password_min_length")),
-    ("stop", "Stop issuing", ("issuing_stopped",)),
+    ("stop", "Stop issuing", ("issuing_stopped", "parts_stopped")),
 )
 
 
@@ -92,6 +93,13 @@ class SettingsForm(PortalForm):
         help_text="While this has a text, everything waits that would be signed or sent to a CA. "
         "Empty: certificates are issued.",
     )
+    parts_stopped = forms.CharField(
+        label=TITLES["parts_stopped"],
+        required=False,
+        help_text="One on each line: “ca”, its name and the reason, as in “ca embedded: Moving house.”; or "
+        "“profile”, its identifier and the reason. Another CA of the profile takes over where there is one.",
+        widget=forms.Textarea(attrs={"rows": 2, "autocapitalize": "off", "spellcheck": "false"}),
+    )
 
     def __init__(self, *args: Any, now: datetime, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -121,6 +129,7 @@ def initial_values(settings: ServiceSettings, *, version: int) -> dict[str, obje
         **values,
         "trusted_suffixes": "\n".join(settings.trusted_suffixes),
         "server_software": "\n".join(settings.server_software),
+        "parts_stopped": "\n".join(settings.parts_stopped),
         "durations": [str(years) for years in settings.durations],
         "version": version,
     }
@@ -128,11 +137,11 @@ def initial_values(settings: ServiceSettings, *, version: int) -> dict[str, obje
 
 def told(name: str, value: object) -> str:
     """A value as people read it."""
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, (list, tuple)) and value:
         return ", ".join(_counted(item, "year") if name == "durations" else str(item) for item in value)
     if name in UNITS:
         return _counted(value, UNITS[name])
-    return str(value) or "none"
+    return str(value or "none")
 
 
 def _counted(number: object, word: str) -> str:

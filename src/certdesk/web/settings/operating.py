@@ -8,16 +8,15 @@ from django.shortcuts import render
 from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
 
-from certdesk.backends.base import Backend
-from certdesk.domain.findings import Verdict, worst
 from certdesk.services.system import runtime
 from certdesk.services.system.operations import retry_job
 from certdesk.services.validation.perspectives import shortfall
+from certdesk.store.selectors.cas import newest_reports
 from certdesk.store.selectors.operations import Backlog, operations
 from certdesk.web import times
 from certdesk.web.actor import actor_of
+from certdesk.web.cas.views import look_of
 from certdesk.web.forms import finish
-from certdesk.web.requests.rows import check_list
 
 _JOBS = {
     "notify_applicant": "Mail to an applicant",
@@ -40,11 +39,6 @@ _JOBS = {
     "clear_nonces": "Upkeep: old ACME nonces",
     "clear_orders": "Upkeep: old ACME orders",
 }
-_LOOKS = {
-    Verdict.PASS: ("ok", "Working"),
-    Verdict.WARN: ("warn", "Working, with a warning"),
-    Verdict.REFUSE: ("stop", "Can’t be used"),
-}
 
 
 @require_safe
@@ -52,11 +46,11 @@ def service(request: HttpRequest) -> HttpResponse:
     """Everything at a glance."""
     now = timezone.now()
     found = operations(actor=actor_of(request), now=now)
-    rt = runtime.current()
+    rt, said = runtime.current(), newest_reports()
     retrying, failed = found.jobs_retrying, found.jobs_failed
     context = {
         "crumbs": [("Home", "/"), ("Service", "")],
-        "cas": [_ca(one, is_default=name == rt.default_backend) for name, one in rt.backends.items()],
+        "cas": [(one.title, name, *look_of(said.get(name))) for name, one in rt.backends.items()],
         "work": [
             _backlog("Issuances that are due", found.issuances, now),
             _backlog("Jobs that are due", found.jobs, now),
@@ -70,6 +64,7 @@ def service(request: HttpRequest) -> HttpResponse:
         ],
         "shortfall": shortfall(now=now),
         "stopped": rt.settings.issuing_stopped,
+        "parts_stopped": rt.settings.parts_stopped,
         "failed": [(job, _JOBS.get(job.name, job.name)) for job in found.failed],
         "failed_count": found.jobs_failed,
         "at": times.at_second(now),
@@ -96,18 +91,3 @@ def _backlog(title: str, backlog: Backlog, now: datetime) -> tuple[str, int, tim
     if age is not None and age > _LATE:
         return title, backlog.due, age, "warn", "Late: is a worker running?"
     return title, backlog.due, age, "ok", "On time"
-
-
-def _ca(backend: Backend, *, is_default: bool) -> dict[str, object]:
-    """A CA and what its own checks say."""
-    checks = backend.check()
-    look, state = _LOOKS.get(worst(checks), ("warn", "Needs review")) if checks else ("ok", "Working")
-    found = check_list(checks)
-    return {
-        "name": backend.name,
-        "title": backend.title,
-        "look": look,
-        "state": state,
-        "is_default": is_default,
-        "checks": [*found["problem_checks"], *found["passed_checks"]],
-    }
