@@ -7,7 +7,7 @@ OutcomeUnknown (it may have acted), BackendRefused, Misconfigured.
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from certdesk.domain.acme.renewal import Window
 from certdesk.domain.findings import Check
@@ -102,8 +102,8 @@ class ChoosesValidity(Protocol):
     """
 
     @property
-    def chooses_validity(self) -> Literal[True]:
-        """Always true: having it declares it."""
+    def chooses_validity(self) -> bool:
+        """Whether it does, as it is set up."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
-from typing import Literal, Self
+from typing import Self
 
 import dns.name
 from acme import challenges, messages
@@ -110,9 +110,9 @@ class AcmeBackend:
         return cls(read_config(name=name, settings=settings))
 
     @property
-    def chooses_validity(self) -> Literal[True]:
-        """The CA has the last word; most refuse an order that names an end at all (RFC 8555 7.4)."""
-        return True
+    def chooses_validity(self) -> bool:
+        """The CA has the last word, unless it takes orders that name an end (RFC 8555 7.4); few do."""
+        return not self._config.send_not_after
 
     def register(self) -> Account:
         """Our account at the CA, registered now unless it is: the credential for the binding may lapse."""
