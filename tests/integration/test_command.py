@@ -161,7 +161,7 @@ def test_the_same_certificate_is_found_after_a_time_out_and_sent_again(place: Pl
     backend = place.backend(timeout_seconds=3)
     with pytest.raises(OutcomeUnknown, match="took too long"):
         backend.submit(intent)
-    assert not place.is_child_alive(), "what the program has started is stopped with it"
+    wait_until(lambda: not place.is_child_alive(), what="the program's child to be stopped")
     restarted = place.backend()
     assert isinstance(restarted, Finds)
     found = restarted.find(intent)
