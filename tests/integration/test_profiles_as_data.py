@@ -13,7 +13,7 @@ from certdesk.conf.cas import read_cas
 from certdesk.conf.config import load_config
 from certdesk.domain.errors import InvalidInput, Misconfigured, OutcomeUnknown, PolicyRefused, Unavailable
 from certdesk.domain.issuing.cas import CaLimits
-from certdesk.domain.issuing.certificates import certificate_facts
+from certdesk.domain.issuing.certificates import Absent, certificate_facts
 from certdesk.domain.issuing.profiles import BUILT_IN, Profile
 from certdesk.domain.issuing.states import Status, Work
 from certdesk.domain.policy.file import read_policy
@@ -314,3 +314,35 @@ def test_a_policy_may_name_the_profiles_of_the_file(tmp_path: Path) -> None:
     with pytest.raises(Misconfigured, match=r"profile.mutual"):
         apps.read_policy_file(policy, BUILT_IN)
     assert apps.read_policy_file(policy, read_cas(path).profiles).named("profile") == ("mutual",)
+
+
+@pytest.mark.parametrize("change", ["out of the list", "a limit of days", "a kind of key"])
+def test_what_was_recorded_is_not_sent_to_a_ca_that_is_no_longer_to_be_asked(w: World, change: str) -> None:
+    """A crash had left it claimed, the CA has nothing of it, and the file has changed before the start."""
+    ca = FindingCa(
+        answers=[OutcomeUnknown("lost"), signed], found=[Absent()], name="second", title="Second", inline=True
+    )
+    cas = {**runtime.current().backends, "second": ca}
+    with configured(backends=cas, profiles=profiles(cas=("second", "embedded"))):
+        row = asked(w)
+    assert Issuance.objects.get().state == Work.CLAIMED
+    limits = {
+        "a limit of days": {"second": CaLimits(max_days=10)},
+        "a kind of key": {"second": CaLimits(key_types=(KeyType.RSA,))},
+    }
+    names = ("embedded",) if change == "out of the list" else ("second", "embedded")
+    with configured(backends=cas, profiles=profiles(cas=names), limits=limits.get(change, {})):
+        support.drive(row.pk, clock=Clock(now=NOW + timedelta(minutes=1)))
+        assert len(ca.submitted) == 1
+    assert support.state_of(row.pk) == Status.WAITING_FOR_APPROVAL
+    assert not Certificate.objects.exists()
+
+
+def test_what_a_ca_had_taken_on_before_it_left_the_list_is_handed_out(w: World) -> None:
+    ca = FindingCa(answers=[OutcomeUnknown("lost")], found=[signed], name="second", title="2", inline=True)
+    cas = {**runtime.current().backends, "second": ca}
+    with configured(backends=cas, profiles=profiles(cas=("second",))):
+        row = asked(w)
+    with configured(backends=cas, profiles=profiles(cas=("embedded",))):
+        support.drive(row.pk, clock=Clock(now=NOW + timedelta(minutes=1)))
+    assert support.state_of(row.pk) == Status.ISSUED
