@@ -65,7 +65,8 @@ def cas_seen(*, actor: Actor, names: Sequence[str]) -> list[CaSeen]:
 def cas_gone(*, actor: Actor, names: Sequence[str]) -> list[tuple[str, int, int]]:
     """CAs other than these that something waits for: name, issuances, revocations.
 
-    Raises NotFound for anybody but operators. What a CA was asked for stays with it, also when it is no longer set up, or under another name.
+    Raises NotFound for anybody but operators. What a CA was asked for stays with it, also when it is no
+    longer set up, or under another name.
     """
     require(actor, Action.SERVICE_OPERATE, "There is no such page.", refuse=NotFound)
     asked = Issuance.objects.filter(next_attempt_at__isnull=False).exclude(state=Work.WAITING)
