@@ -14,7 +14,7 @@ help: ## List the targets
 	@echo
 	@echo "  PORT=8000 and DATA=./var may be overridden: make run PORT=9000 DATA=/srv/try"
 
-$(READY): uv.lock requirements.lock pyproject.toml scripts/bootstrap
+$(READY): uv.lock requirements.lock requirements-peers.lock pyproject.toml scripts/bootstrap
 	@scripts/bootstrap
 
 run: $(READY) ## Try it: a demo with its own CA at http://127.0.0.1:$PORT

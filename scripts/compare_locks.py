@@ -1,4 +1,4 @@
-"""Says whether requirements.lock pins the versions of uv.lock, for machines that have pip and no uv."""
+"""Says whether the requirements' locks pin the versions of uv.lock, for machines that have pip and no uv."""
 
 import re
 import sys
@@ -17,7 +17,8 @@ def main() -> int:
     root = Path(__file__).resolve().parent.parent
     locked = tomllib.loads((root / "uv.lock").read_text(encoding="utf-8"))["package"]
     by_uv = {(package["name"], package["version"]) for package in locked if package["name"] != "certdesk"}
-    by_pip = set(_PIN.findall((root / "requirements.lock").read_text(encoding="utf-8")))
+    files = [root / name for name in ("requirements.lock", "requirements-peers.lock")]
+    by_pip = {pin for file in files for pin in _PIN.findall(file.read_text(encoding="utf-8"))}
     differing = sorted(by_uv ^ by_pip)
     for name, version in differing:
         print(f"{name} {version} is in one lock only: run make lock.", file=sys.stderr)

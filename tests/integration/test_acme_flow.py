@@ -1,11 +1,14 @@
 """ACME from directory to certificate (RFC 8555), pre-validated and with challenges, through the edge."""
 
 import re
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 
 import pytest
 from cryptography import x509
 
+from certdesk.domain.issuing.certificates import Intent, Issued
 from certdesk.domain.issuing.states import Status
 from certdesk.domain.validation.evidence import Method
 from certdesk.store.models import (
@@ -20,7 +23,7 @@ from certdesk.store.models import (
 )
 from tests.harness.acme_client import AcmeClient, make_csr, names_in
 from tests.integration.acme_support import AcmeWorld, Scripts, client
-from tests.integration.support import audit_problems, events_of
+from tests.integration.support import ScriptedCa, audit_problems, backend, events_of, signed
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -169,3 +172,26 @@ def test_orders_are_listed_for_their_account(one: AcmeClient) -> None:
     made = [one.order(NAME).headers["Location"] for _ in range(3)]
     assert one.post(account["orders"]).json["orders"] == made[::-1]
     assert AcmeAuthorization.objects.count() == 3
+
+
+def test_a_ca_that_says_itself_how_long_is_not_held_to_the_days_of_acme_clients(one: AcmeClient) -> None:
+    """Its 90 days begin later than ours; what it may not do is to outlive the term."""
+
+    @dataclass(slots=True)
+    class Chooses(ScriptedCa):
+        chooses_validity: bool = True
+
+    def ninety_days(intent: Intent) -> Issued:
+        begins = intent.not_before + timedelta(minutes=5)
+        return signed(replace(intent, not_before=begins, not_after=begins + timedelta(days=90)))
+
+    ca = Chooses(answers=[ninety_days], inline=True)
+    with backend(ca):
+        one.issue(NAME)
+        assert Certificate.objects.get().withheld is False
+        (intent,) = ca.submitted
+        assert intent.not_after - intent.not_before > timedelta(days=360)
+        ca.answers = [partial(signed, longer=timedelta(days=1))]
+        order = one.order("www2.example.ac.uk").json
+        assert one.finalize(order, make_csr("www2.example.ac.uk")).json["status"] == "invalid"
+    assert Certificate.objects.filter(withheld=False).count() == 1

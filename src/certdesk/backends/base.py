@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol, runtime_checkable
 
+from certdesk.domain.acme.renewal import Window
 from certdesk.domain.findings import Check
 from certdesk.domain.issuing.certificates import Absent, Intent, Outcome
 
@@ -57,7 +58,10 @@ class Backend(Protocol):
         """Whether the CA can be used now; never raises."""
 
     def chain(self) -> tuple[bytes, ...]:
-        """The issuing CA's certificate and those above it, DER, up to the root where known."""
+        """The issuing CA's certificate and those above it, DER, up to the root where known.
+
+        Empty while it is not known: some CAs show it with a certificate only.
+        """
 
 
 @runtime_checkable
@@ -88,6 +92,34 @@ class Finds(Protocol):
 
     def find(self, intent: Intent) -> Outcome | Absent:
         """What became of an earlier submit of this intent."""
+
+
+@runtime_checkable
+class ChoosesValidity(Protocol):
+    """A CA that says itself how long a certificate runs; an intent's `not_after` is a wish at most.
+
+    A certificate that runs longer than was intended is found when it is compared, and withheld.
+    """
+
+    @property
+    def chooses_validity(self) -> bool:
+        """Whether it does, as it is set up."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suggestion:
+    """When a CA wants a certificate to be renewed, and when to ask it again."""
+
+    window: Window
+    ask_again_at: datetime
+
+
+@runtime_checkable
+class SuggestsRenewal(Protocol):
+    """A CA that says when to renew, which may be at once: before it revokes, for instance (RFC 9773)."""
+
+    def suggested_window(self, *, certificate_der: bytes) -> Suggestion | None:
+        """Its word on a certificate that it has issued; None where it gives none. Asks the CA."""
 
 
 @runtime_checkable

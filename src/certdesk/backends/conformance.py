@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from certdesk.backends.base import Backend, Finds, Prepares, PublishesCrl, RevokedEntry
+from certdesk.backends.base import Backend, ChoosesValidity, Finds, Prepares, PublishesCrl, RevokedEntry
 from certdesk.domain.errors import BackendRefused, InvariantViolated
 from certdesk.domain.findings import Verdict, worst
 from certdesk.domain.issuing.certificates import (
@@ -109,9 +109,13 @@ class BackendConformance:
         assert checks
         assert worst(checks) in (Verdict.PASS, Verdict.WARN)
 
-    def test_chain_leads_upwards(self, backend_factory: BackendFactory) -> None:
-        chain = [x509.load_der_x509_certificate(der) for der in backend_factory().chain()]
-        assert chain
+    def test_chain_leads_upwards(self, backend_factory: BackendFactory, make_intent: MakeIntent) -> None:
+        backend = backend_factory()
+        before = backend.chain()
+        leaf = issued(backend, prepared(backend, make_intent())).chain[0]
+        assert before in ((), backend.chain())  # some show it with the first certificate only
+        chain = [x509.load_der_x509_certificate(der) for der in (leaf, *backend.chain())]
+        assert len(chain) > 1
         for lower, upper in pairwise(chain):
             lower.verify_directly_issued_by(upper)
 
@@ -154,6 +158,13 @@ class BackendConformance:
         self, backend_factory: BackendFactory, make_intent: MakeIntent
     ) -> None:
         backend = backend_factory()
+        if isinstance(backend, ChoosesValidity):  # it is not told; what it sends is looked at
+            sent = issued(backend, prepared(backend, make_intent()))
+            lives = [x509.load_der_x509_certificate(der).not_valid_after_utc for der in sent.chain]
+            assert lives[0] == min(lives)
+            intent = replace(make_intent(), not_after=datetime.now(UTC) + timedelta(hours=1))
+            assert worst(compare(issued(backend, intent), intent)) is Verdict.REFUSE
+            return
         ends = x509.load_der_x509_certificate(backend.chain()[0]).not_valid_after_utc
         assert _reason_for_refusal(backend, replace(make_intent(), not_after=ends + timedelta(seconds=1)))
 

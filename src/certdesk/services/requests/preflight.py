@@ -216,36 +216,40 @@ def intent_of(subject: Subject, *, now: datetime) -> Intent:
     """
     if subject.csr is None:
         raise ValueError("an intent is for a CSR")
-    acme, organisation = subject.channel == ACME, subject.organisation
-    begins, ends = certificate_validity(
-        subject.profile,
-        duration_years=subject.duration_years,
-        term_ends_at=None if subject.request is None else subject.request.term_ends_at,
-        lifetime=timedelta(days=runtime.current().acme.certificate_days) if acme else None,
-        now=now,
-    )
-    rt = runtime.current()
-    first, *others = rt.cas_of(subject.profile)
-    intent = Intent(
-        idempotency_key=secrets.token_hex(16),
-        backend=first,
-        profile=subject.profile,
-        csr_der=subject.csr.der,
-        spki_der=subject.csr.key.spki_der,
-        names=tuple(subject.names),
-        subject=subject_under(
+    rt, organisation, csr = runtime.current(), subject.organisation, subject.csr
+    acme = timedelta(days=rt.acme.certificate_days) if subject.channel == ACME else None
+
+    def asked_of(name: str) -> Intent:
+        # A CA that says itself how long a certificate runs may fill the term, and takes no shorter wish.
+        chooses = getattr(rt.backends.get(name), "chooses_validity", False)
+        begins, ends = certificate_validity(
             subject.profile,
+            duration_years=subject.duration_years,
+            term_ends_at=None if subject.request is None else subject.request.term_ends_at,
+            lifetime=None if chooses else acme,
+            now=now,
+        )
+        return Intent(
+            idempotency_key=secrets.token_hex(16),
+            backend=name,
+            profile=subject.profile,
+            csr_der=csr.der,
+            spki_der=csr.key.spki_der,
             names=tuple(subject.names),
-            organisation=organisation.legal_name,
-            country=organisation.country,
-            locality=organisation.locality,
-        ),
-        not_before=begins,
-        not_after=ends,
-        server_software=subject.server_software,
-    )
-    candidates = (intent, *(replace(intent, backend=name) for name in others))
-    fitting = [one for one in candidates if not rt.objection(one)] or [intent]
+            subject=subject_under(
+                subject.profile,
+                names=tuple(subject.names),
+                organisation=organisation.legal_name,
+                country=organisation.country,
+                locality=organisation.locality,
+            ),
+            not_before=begins,
+            not_after=ends,
+            server_software=subject.server_software,
+        )
+
+    candidates = [asked_of(name) for name in rt.cas_of(subject.profile)]
+    fitting = [one for one in candidates if not rt.objection(one)] or candidates[:1]
     # One that an operator has stopped is passed over; where all are, what is issued waits for the first.
     fitting = [one for one in fitting if not rt.settings.why_stopped(ca=one.backend)] or fitting
     if subject.profile.fail_over:

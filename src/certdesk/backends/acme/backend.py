@@ -1,0 +1,439 @@
+"""An ACME CA as a back end. `submit` makes the order and stops there, so that its address is recorded before
+anything can be issued; `poll` takes it as far as it can go now: records, challenges, finalize, download.
+
+Nothing here waits: what is not ready is looked at when the engine asks again (RFC 8555 7.4, 7.5.1).
+"""
+
+import logging
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
+from typing import Self
+
+import dns.name
+from acme import challenges, messages
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from josepy.b64 import b64encode
+
+from certdesk.backends.acme.account import Account, account_key, account_status, known_account, register
+from certdesk.backends.acme.ari import suggestion
+from certdesk.backends.acme.chains import Chains, read_chain
+from certdesk.backends.acme.checks import checked
+from certdesk.backends.acme.config import AcmeConfig, read_config
+from certdesk.backends.acme.connection import Connection, Payload, alternates, ask_after, read_order
+from certdesk.backends.acme.dcv.delegation import check_delegation
+from certdesk.backends.acme.journal import Entry, Journal
+from certdesk.backends.acme.names import identifiers, refuse_other_names
+from certdesk.backends.acme.problems import Doing, answered, plain, translated
+from certdesk.backends.base import Suggestion
+from certdesk.domain.errors import (
+    BackendError,
+    BackendRefused,
+    Misconfigured,
+    OutcomeUnknown,
+    Unavailable,
+)
+from certdesk.domain.findings import Check, Verdict
+from certdesk.domain.issuing.certificates import (
+    UNREADABLE,
+    Absent,
+    Accepted,
+    Intent,
+    Issued,
+    Outcome,
+    Refused,
+)
+
+log = logging.getLogger(__name__)
+
+#: RFC 5280 5.3.1. `removeFromCRL` is none for a revocation.
+_REASONS: Mapping[str, int] = {
+    "unspecified": 0,
+    "keyCompromise": 1,
+    "cACompromise": 2,
+    "affiliationChanged": 3,
+    "superseded": 4,
+    "cessationOfOperation": 5,
+    "certificateHold": 6,
+    "privilegeWithdrawn": 9,
+    "aACompromise": 10,
+}
+#: A directory is read again after this long: a CA may move its addresses.
+_FRESH = timedelta(hours=1)
+#: Let's Encrypt's longest limit is for a week; asking once a day does no harm.
+_LONGEST_PAUSE = timedelta(days=1)
+#: A poll begins no further name after so many seconds; the next one goes on.
+_PATIENCE = 20.0
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(slots=True)
+class Proofs:
+    """How far the names of an order are: what is awaited still, for people, and whether the CA looks now."""
+
+    waits: list[str] = field(default_factory=list)
+    looks: bool = False
+
+
+class AcmeBackend:
+    """A CA at an ACME directory. Threads may share it, and several processes a folder."""
+
+    inline = False
+
+    def __init__(self, config: AcmeConfig, *, clock: Callable[[], datetime] = _utc_now) -> None:
+        """Asks the CA nothing yet. Raises Misconfigured when the folder can't be used."""
+        self.name, self.title = config.name, config.title or config.name
+        self._config, self._clock = config, clock
+        self._key = account_key(config)
+        try:
+            self._journal = Journal(config.folder)
+        except (OSError, sqlite3.Error) as error:
+            raise Misconfigured(
+                f"The folder {config.folder} of {self.title} can't be used: {error}"
+            ) from error
+        self._chains = Chains(config.folder, preferred=config.preferred_root)
+        self._open = threading.local()
+        self._account_good_until = datetime.min.replace(tzinfo=UTC)
+
+    @classmethod
+    def from_settings(cls, *, name: str, settings: Mapping[str, object]) -> Self:
+        """The back end for plain settings. Raises Misconfigured."""
+        return cls(read_config(name=name, settings=settings))
+
+    @property
+    def chooses_validity(self) -> bool:
+        """The CA has the last word, unless it takes orders that name an end (RFC 8555 7.4); few do."""
+        return not self._config.send_not_after
+
+    def register(self) -> Account:
+        """Our account at the CA, registered now unless it is: the credential for the binding may lapse."""
+        self._open.connection = None
+        self._connection()
+        account = known_account(self._config)
+        if account is None:
+            raise Misconfigured(f"{self.title} has registered no account.")
+        return account
+
+    def submit(self, intent: Intent) -> Outcome:
+        """Makes an order, which issues nothing yet. The same intent again gets the same order.
+
+        Raises: Unavailable, also while another intent has the order for these names; Misconfigured;
+        BackendRefused for names that the CA or the CSR does not allow.
+        """
+        entry = self._journal.entry(intent.idempotency_key)
+        if entry is None:
+            refuse_other_names(intent)
+            entry = self._ordered(intent)
+        return Accepted(handle=entry.url)
+
+    def poll(self, intent: Intent, handle: str) -> Outcome:
+        """Takes the order as far as it can go now. Raises as `submit`, and OutcomeUnknown."""
+        key, now = intent.idempotency_key, self._clock()
+        # The journal knows better than the handle: an order that lay about may have gone to another intent.
+        entry = self._journal.entry(key) or self._journal.own(
+            key=key, url=handle, names=intent.names, now=now
+        )
+        if entry is None:
+            entry = self._ordered(intent)
+        if entry.ask_after > now:
+            return Accepted(handle=entry.url)
+        try:
+            outcome = self._advanced(intent, entry)
+        except BackendRefused:
+            self._end(key, issued=False, now=now)
+            raise
+        except BackendError as error:
+            self._journal.touch(key, now=now, problem=error.detail)
+            raise
+        if not isinstance(outcome, Accepted):
+            self._end(key, issued=isinstance(outcome, Issued), now=now)
+        return outcome
+
+    def check_delegation(self, name: str) -> tuple[Check, ...]:
+        """Whether a name can be validated by DNS, tried with a record that is removed again. Never raises."""
+        if self._config.dcv is None:
+            told = "No validation is set up (dcv): the name has to be validated at the CA beforehand."
+            return (Check("delegation.none", Verdict.WARN, told),)
+        return check_delegation(self._config.dcv, name)
+
+    def find(self, intent: Intent) -> Outcome | Absent:
+        """The order of an earlier submit. Without one nothing can have been issued: only `poll` finalizes."""
+        entry = self._journal.entry(intent.idempotency_key)
+        return Absent() if entry is None else Accepted(handle=entry.url)
+
+    def revoke(self, *, certificate_der: bytes, reason: str) -> None:
+        """Revokes with the account. A CA that does not take the reason is asked without one.
+
+        Raises: BackendRefused for an unknown reason or a certificate that the CA says is not ours;
+        Unavailable, OutcomeUnknown, Misconfigured.
+        """
+        if reason not in _REASONS:
+            offered = ", ".join(sorted(_REASONS))
+            raise BackendRefused(f"“{reason}” is not a reason for a revocation. Use one of: {offered}.")
+        connection = self._connection()
+        with self._foreign_refused(certificate_der), translated(self.title, Doing.ACTING):
+            url, asked = connection.directory["revokeCert"], {"certificate": _base64url(certificate_der)}
+            try:
+                try:
+                    connection.post(url, Payload({**asked, "reason": _REASONS[reason]}))
+                except messages.Error as error:
+                    if error.code != "badRevocationReason":
+                        raise
+                    connection.post(url, Payload(asked))
+            except messages.Error as error:
+                if error.code == "alreadyRevoked":
+                    return
+                if error.code == "unauthorized" and account_status(connection) == "valid":
+                    raise BackendRefused(f"{self.title} says that it is not ours. {plain(error)}") from error
+                raise
+
+    def check(self) -> tuple[Check, ...]:
+        """See the protocol. The worker asks every minute; the CA hears of our account once an hour."""
+        now = self._clock()
+        found = checked(
+            self._config,
+            self._key,
+            chain=self.chain(),
+            problem=self._journal.last_problem,
+            asks_account=now >= self._account_good_until,
+            now=now,
+        )
+        if now >= self._account_good_until and Verdict.PASS in _verdicts(found, "backend.account"):
+            self._account_good_until = now + _FRESH
+        elif Verdict.REFUSE in _verdicts(found, "backend.unreachable"):
+            self._account_good_until = now
+        return found
+
+    def chain(self) -> tuple[bytes, ...]:
+        """What stood above the last certificate; empty before the first."""
+        return self._chains.last()
+
+    def suggested_window(self, *, certificate_der: bytes) -> Suggestion | None:
+        """When the CA wants the certificate to be renewed. Raises Unavailable, Misconfigured."""
+        connection = self._connection()
+        with translated(self.title, Doing.READING):
+            return suggestion(connection, certificate_der, now=self._clock())
+
+    def _connection(self) -> Connection:
+        """This thread's connection, in the name of the registered account."""
+        now = self._clock()
+        connection: Connection | None = getattr(self._open, "connection", None)
+        if connection is None or now - self._open.since > _FRESH:
+            with translated(self.title, Doing.READING):
+                connection = Connection(
+                    self._config.directory_url,
+                    key=self._key,
+                    ca_file=None if self._config.ca_file is None else str(self._config.ca_file),
+                    timeout=self._config.timeout,
+                )
+            account = known_account(self._config) or register(self._config, connection)
+            connection.act_as(account.url)
+            self._open.connection, self._open.since = connection, now
+        return connection
+
+    def _ordered(self, intent: Intent) -> Entry:
+        connection, profile = self._connection(), self._config.profile
+        offered = connection.directory.meta.profiles or {}
+        if profile and profile not in offered:
+            told = f"{self.title} doesn't offer the profile {profile}."
+            raise Misconfigured(f"{told} It offers: {', '.join(sorted(offered)) or 'none'}.")
+        wanted: dict[str, object] = {"identifiers": identifiers(intent.names)}
+        if profile:
+            wanted["profile"] = profile
+        if self._config.send_not_after:
+            wanted["notAfter"] = f"{intent.not_after:%Y-%m-%dT%H:%M:%SZ}"
+        # A CA's limits may be those of the account or of these very names; the latter last for days.
+        if until := self._journal.paused_until(intent.names, now=self._clock()):
+            told = f"{self.title} wants no order for these names before {until:%-d %B %Y, %H:%M} UTC."
+            raise Unavailable(told)
+        try:
+            with translated(self.title, Doing.ASKING):
+                answer = connection.post(connection.directory["newOrder"], Payload(wanted))
+                url, order = answer.headers["Location"], read_order(answer)
+        except Unavailable:
+            if (again := connection.ask_again(now=self._clock(), longest=_LONGEST_PAUSE)) > self._clock():
+                self._journal.pause(intent.names, until=again)
+            raise
+        entry = self._journal.own(
+            key=intent.idempotency_key,
+            url=url,
+            names=intent.names,
+            now=self._clock(),
+            is_open=order.status in (messages.STATUS_PENDING, messages.STATUS_READY),
+        )
+        if entry is None:
+            raise Unavailable(
+                "Another request for the same names is on its way at this CA; this one follows it."
+            )
+        return entry
+
+    def _advanced(self, intent: Intent, entry: Entry) -> Outcome:
+        """One numbered walk through the order's states, as far as they allow."""
+        connection, key, now = self._connection(), intent.idempotency_key, self._clock()
+        # 1. Where it stands.
+        try:
+            with translated(self.title, Doing.READING):
+                order, answer = connection.order(entry.url)
+        except Unavailable as error:
+            if answered(error)[1] != HTTPStatus.NOT_FOUND:
+                raise
+            if entry.finalizing:
+                raise OutcomeUnknown(error.detail) from error
+            return Refused(reason="The CA no longer knows the order: it was open for too long. Ask again.")
+        # 2. Prove the names; some CAs look at once.
+        proofs = Proofs()
+        if order.status == messages.STATUS_PENDING:
+            proofs = self._prove(order, entry.url, connection)
+        self._journal.touch(key, now=now, problem=" ".join(proofs.waits))
+        if proofs.looks:
+            with translated(self.title, Doing.READING):
+                order, answer = connection.order(entry.url)
+        # 3. Finalize: the point of no return. Whoever did so before us, the order says what came of it.
+        refusal = ""
+        if order.status == messages.STATUS_READY:
+            if not self._journal.finalizing(key, url=entry.url):
+                raise Unavailable(
+                    "The order has gone to another request for the same names; this one follows."
+                )
+            csr = Payload({"csr": _base64url(intent.csr_der)})
+            try:
+                with translated(self.title, Doing.ACTING):
+                    answer = connection.post(order.finalize, csr)
+                    order = read_order(answer)
+            except BackendRefused as error:
+                refusal = "" if answered(error)[0] == "orderNotReady" else error.detail
+                with translated(self.title, Doing.READING):
+                    order, answer = connection.order(entry.url)
+        # 4. What has become of it.
+        if order.status == messages.STATUS_VALID and order.certificate:
+            return self._downloaded(order.certificate, connection)
+        if order.status == messages.STATUS_INVALID:
+            return Refused(reason=self._why(order, connection))
+        if refusal and order.status == messages.STATUS_READY:
+            return Refused(reason=refusal)
+        if (again := ask_after(answer, now=now)) > now:
+            self._journal.put_off(key, until=again)
+        return Accepted(handle=entry.url)
+
+    def _prove(self, order: messages.Order, url: str, connection: Connection) -> Proofs:
+        """Puts the records there, and has the CA look where all servers show them."""
+        dcv, proofs, until = self._config.dcv, Proofs(), time.monotonic() + _PATIENCE
+        for link in order.authorizations:
+            if time.monotonic() > until:
+                break
+            with translated(self.title, Doing.READING):
+                authorization = connection.authorization(link)
+            if authorization.status != messages.STATUS_PENDING:
+                continue
+            domain = authorization.identifier.value
+            if dcv is None:
+                told = f"{self.title} wants {domain} validated, and no way to do so is set up (dcv)."
+                raise Misconfigured(f"{told} Validate it at the CA, or set one up.")
+            found = [one for one in authorization.challenges if isinstance(one.chall, challenges.DNS01)]
+            if not found:
+                raise BackendRefused(
+                    f"The CA doesn't validate {domain} by DNS, and nothing else can be done here."
+                )
+            challenge = found[0]
+            if challenge.status != messages.STATUS_PENDING:
+                continue  # the CA is looking
+            if challenge.error is not None:  # smallstep's CAs look again whenever they are asked
+                proofs.waits.append(f"The CA could not validate {domain} yet. {plain(challenge.error)}")
+            at = dcv.lookup.target(challenge.chall.validation_domain_name(domain))
+            value = challenge.chall.validation(self._key)
+            record = {"url": url, "name": at.to_text(), "value": value}
+            if not self._journal.note(**record):
+                dcv.driver.add(at, value)
+                self._journal.put_there(**record)
+            if missing := dcv.lookup.missing_at(at, value):
+                proofs.waits.append(f"{domain}: {'; '.join(missing)}.")
+                continue
+            try:
+                with translated(self.title, Doing.ASKING):
+                    connection.post(challenge.uri, Payload({}))
+                proofs.looks = True
+            except BackendRefused as error:  # another process has answered it meanwhile; the order tells
+                log.info("%s: the challenge for %s was not taken: %s", self.name, domain, error.detail)
+        return proofs
+
+    def _downloaded(self, url: str, connection: Connection) -> Outcome:
+        """The certificate with the preferred chain. What can't be read is asked for again: it was issued."""
+        try:
+            with translated(self.title, Doing.READING):
+                answer = connection.post(url, None)
+                chain = read_chain(answer.content)
+                for other in () if self._chains.prefers(chain) else alternates(answer):
+                    alternate = read_chain(connection.post(other, None).content)
+                    if self._chains.prefers(alternate) and alternate[0] == chain[0]:
+                        chain = alternate
+                        break
+        except Unavailable as error:
+            raise OutcomeUnknown(f"The certificate can't be fetched yet. {error.detail}") from error
+        self._chains.keep(chain)
+        for issuer in chain[1:2]:
+            self._journal.note_issuer(issuer)
+        return Issued(chain=chain)
+
+    def _why(self, order: messages.Order, connection: Connection) -> str:
+        """Why the order is invalid: the names that were not validated, else its own problem."""
+        told: list[str] = []
+        for link in order.authorizations:
+            with translated(self.title, Doing.READING):
+                authorization = connection.authorization(link)
+            domain = authorization.identifier.value
+            told.extend(
+                f"The CA could not validate {domain}. {plain(one.error)}"
+                for one in authorization.challenges
+                if one.error
+            )
+        if not told and order.error is not None:
+            told.append(plain(order.error))
+        return " ".join(told) or "The CA has ended the order: its names were not validated in time."
+
+    @contextmanager
+    def _foreign_refused(self, certificate_der: bytes) -> Iterator[None]:
+        """OpenBao breaks (500) over a certificate that it has not issued, and would break again each time."""
+        try:
+            yield
+        except OutcomeUnknown as error:
+            if answered(error)[1] < HTTPStatus.INTERNAL_SERVER_ERROR:
+                raise
+            certificate = x509.load_der_x509_certificate(certificate_der)
+            for issuer in map(x509.load_der_x509_certificate, self._journal.issuers()):
+                with suppress(InvalidSignature, *UNREADABLE):
+                    certificate.verify_directly_issued_by(issuer)
+                    raise
+            told = f"{self.title} can't revoke it, and has never issued under its issuer for us."
+            raise BackendRefused(f"{told} {error.detail}") from error
+
+    def _end(self, key: str, *, issued: bool, now: datetime) -> None:
+        """Nothing more comes of an order. Records that nobody needs any longer go; what fails is tried again
+        at the end of another order.
+        """
+        self._journal.end(key, issued=issued)
+        if (dcv := self._config.dcv) is None:
+            return
+        for url, name, value in self._journal.left_over(now=now):
+            try:
+                dcv.driver.remove(dns.name.from_text(name), value)
+            except BackendError as error:
+                log.warning("%s: the record at %s stays for now: %s", self.name, name, error.detail)
+                return
+            self._journal.forget(url=url, name=name, value=value)
+
+
+def _verdicts(found: tuple[Check, ...], code: str) -> set[Verdict]:
+    return {check.verdict for check in found if check.code == code}
+
+
+def _base64url(der: bytes) -> str:
+    return b64encode(der).decode("ascii")

@@ -1,0 +1,196 @@
+"""Which intent has which order, and which DNS records are ours: a SQLite file in the CA's folder.
+
+It is what makes a repeat harmless. Losing it costs little: an order that is not finalized issues nothing, and
+the handle of one that may be finalized stands in Certdesk's database.
+"""
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+JOURNAL = "orders.sqlite3"
+#: The engine asks at least every quarter of an hour: after this long an order is nobody's.
+_ABANDONED = timedelta(hours=1)
+_TABLES = """
+CREATE TABLE IF NOT EXISTS "order" (
+    key TEXT PRIMARY KEY,
+    url TEXT NOT NULL UNIQUE,
+    names TEXT NOT NULL,
+    touched_at REAL NOT NULL,
+    ask_after REAL NOT NULL DEFAULT 0,
+    finalizing INTEGER NOT NULL DEFAULT 0,
+    ended INTEGER NOT NULL DEFAULT 0,
+    problem TEXT NOT NULL DEFAULT ''
+);
+CREATE TABLE IF NOT EXISTS record (
+    url TEXT NOT NULL,
+    name TEXT NOT NULL,
+    value TEXT NOT NULL,
+    there INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (url, name, value)
+);
+CREATE TABLE IF NOT EXISTS pause (names TEXT PRIMARY KEY, until REAL NOT NULL);
+CREATE TABLE IF NOT EXISTS issuer (der BLOB PRIMARY KEY);
+"""
+_COLUMNS = "url, ask_after, finalizing"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """An intent's order; `finalizing`: whether it may have been finalized."""
+
+    url: str
+    ask_after: datetime
+    finalizing: bool
+
+
+class Journal:
+    """The file. Each call is a connection and a transaction of its own, so threads may share this."""
+
+    def __init__(self, folder: Path) -> None:
+        """Makes the file, for its owner alone, unless it is there. Raises OSError, sqlite3.Error."""
+        self._path = folder / JOURNAL
+        os.close(os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600))
+        with closing(sqlite3.connect(self._path, timeout=20)) as connection:
+            connection.executescript(_TABLES)
+
+    def entry(self, key: str) -> Entry | None:
+        with self._transaction() as connection:
+            return _entry(connection, key)
+
+    def own(
+        self, *, key: str, url: str, names: tuple[str, ...], now: datetime, is_open: bool = False
+    ) -> Entry | None:
+        """The order of this intent, recorded now unless it has one; None when the order is another intent's.
+
+        A CA hands out the same order again for the same names while it is open. One that nobody has asked
+        about for an hour changes hands, as does one that has ended without a certificate; but never one that
+        may have been finalized, unless the CA has just said that it `is_open`.
+        """
+        with self._transaction() as connection:
+            connection.execute(
+                'UPDATE OR IGNORE "order" SET key = ?, touched_at = ?, ask_after = 0, finalizing = 0,'
+                " ended = 0, problem = '' WHERE url = ? AND key != ? AND touched_at < ?"
+                " AND (? OR NOT finalizing)",
+                (key, now.timestamp(), url, key, (now - _ABANDONED).timestamp(), is_open),
+            )
+            connection.execute(
+                'INSERT OR IGNORE INTO "order" (key, url, names, touched_at) VALUES (?, ?, ?, ?)',
+                (key, url, ", ".join(names), now.timestamp()),
+            )
+            return _entry(connection, key)
+
+    def touch(self, key: str, *, now: datetime, problem: str = "") -> None:
+        """Somebody has asked about it, and this went wrong, if anything."""
+        self._set("touched_at = ?, problem = ?", now.timestamp(), problem, key)
+
+    def finalizing(self, key: str, *, url: str) -> bool:
+        """From here on the CA may issue, and the order stays with this intent; False where it has left it."""
+        with self._transaction() as connection:
+            done = connection.execute(
+                'UPDATE "order" SET finalizing = 1 WHERE key = ? AND url = ?', (key, url)
+            )
+            return done.rowcount == 1
+
+    def put_off(self, key: str, *, until: datetime) -> None:
+        """The CA does not want to be asked before."""
+        self._set("ask_after = ?", until.timestamp(), key)
+
+    def end(self, key: str, *, issued: bool) -> None:
+        """Nothing more comes of it for this intent; its DNS records may go."""
+        left = "" if issued else ", finalizing = 0, touched_at = 0"
+        self._set(f"ended = 1, problem = ''{left}", key)
+
+    def last_problem(self, *, now: datetime) -> tuple[str, str] | None:
+        """Names of the open order that failed last, within a day, and why; None when none did."""
+        with self._transaction() as connection:
+            row = connection.execute(
+                "SELECT names, problem FROM \"order\" WHERE NOT ended AND problem != '' AND touched_at > ?"
+                " ORDER BY touched_at DESC LIMIT 1",
+                ((now - timedelta(days=1)).timestamp(),),
+            ).fetchone()
+        return None if row is None else (str(row[0]), str(row[1]))
+
+    def note(self, *, url: str, name: str, value: str) -> bool:
+        """Notes a record as ours, before it is put into the DNS; whether it has been put there already."""
+        with self._transaction() as connection:
+            connection.execute(
+                "INSERT OR IGNORE INTO record (url, name, value) VALUES (?, ?, ?)", (url, name, value)
+            )
+            where = "SELECT there FROM record WHERE url = ? AND name = ? AND value = ?"
+            return bool(connection.execute(where, (url, name, value)).fetchone()[0])
+
+    def put_there(self, *, url: str, name: str, value: str) -> None:
+        with self._transaction() as connection:
+            connection.execute(
+                "UPDATE record SET there = 1 WHERE url = ? AND name = ? AND value = ?", (url, name, value)
+            )
+
+    def left_over(self, *, now: datetime) -> list[tuple[str, str, str]]:
+        """Records that no open order needs: order, name, value. One that nobody asks about is not open."""
+        since = (now - timedelta(days=1)).timestamp()
+        with self._transaction() as connection:
+            return connection.execute(
+                "SELECT url, name, value FROM record WHERE NOT EXISTS ("
+                'SELECT 1 FROM "order" o JOIN record same ON same.url = o.url'
+                " WHERE same.name = record.name AND same.value = record.value"
+                " AND NOT o.ended AND o.touched_at > ?) LIMIT 50",
+                (since,),
+            ).fetchall()
+
+    def forget(self, *, url: str, name: str, value: str) -> None:
+        """The record is gone."""
+        with self._transaction() as connection:
+            connection.execute(
+                "DELETE FROM record WHERE url = ? AND name = ? AND value = ?", (url, name, value)
+            )
+
+    def pause(self, names: tuple[str, ...], *, until: datetime) -> None:
+        """The CA wants no order for these names before."""
+        with self._transaction() as connection:
+            connection.execute(
+                "INSERT OR REPLACE INTO pause (names, until) VALUES (?, ?)",
+                (_set_of(names), until.timestamp()),
+            )
+
+    def paused_until(self, names: tuple[str, ...], *, now: datetime) -> datetime | None:
+        """Until when it wants none, if that is still to come."""
+        with self._transaction() as connection:
+            connection.execute("DELETE FROM pause WHERE until <= ?", (now.timestamp(),))
+            row = connection.execute("SELECT until FROM pause WHERE names = ?", (_set_of(names),)).fetchone()
+        return None if row is None else datetime.fromtimestamp(row[0], UTC)
+
+    def note_issuer(self, der: bytes) -> None:
+        """A certificate of ours was issued by this CA certificate."""
+        with self._transaction() as connection:
+            connection.execute("INSERT OR IGNORE INTO issuer (der) VALUES (?)", (der,))
+
+    def issuers(self) -> list[bytes]:
+        """The CA certificates that have issued any of ours: over the years, a few."""
+        with self._transaction() as connection:
+            return [bytes(der) for (der,) in connection.execute("SELECT der FROM issuer")]
+
+    def _set(self, what: str, *values: object) -> None:
+        with self._transaction() as connection:
+            connection.execute(f'UPDATE "order" SET {what} WHERE key = ?', values)  # noqa: S608 - constants
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with closing(sqlite3.connect(self._path, timeout=20)) as connection, connection:
+            yield connection
+
+
+def _set_of(names: tuple[str, ...]) -> str:
+    return " ".join(sorted(names))
+
+
+def _entry(connection: sqlite3.Connection, key: str) -> Entry | None:
+    row = connection.execute(f'SELECT {_COLUMNS} FROM "order" WHERE key = ?', (key,)).fetchone()  # noqa: S608 - as above
+    if row is None:
+        return None
+    url, ask_after, finalizing = row
+    return Entry(url=url, ask_after=datetime.fromtimestamp(ask_after, UTC), finalizing=bool(finalizing))
