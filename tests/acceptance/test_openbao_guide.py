@@ -47,6 +47,7 @@ def test_the_guide_leads_to_a_certificate(bao: OpenBao, demo_template: Path, tmp
     file = re.sub(r'role_id = "[^"]+"', f'role_id = "{role_id}"', file)
     (tmp_path / "cas.toml").write_text(file, encoding="utf-8")
     (tmp_path / "bao.secret").write_text(f"{secret_id}\n", encoding="utf-8")
+    (tmp_path / "bao.secret").chmod(0o600)
 
     # 3. What an operator does then.
     data = shutil.copytree(demo_template, tmp_path / "var")

@@ -25,6 +25,7 @@ def settings_for(bao: OpenBao, folder: Path, **changes: object) -> dict[str, obj
     """Settings of a back end at this server, by a token in a file of the folder."""
     token = folder / "token"
     token.write_text(f"{bao.token}\n", encoding="utf-8")
+    token.chmod(0o600)
     own = {"kind": "openbao", "address": bao.address, "role": "web", "token_file": token}
     return {**own, **changes}
 

@@ -235,3 +235,16 @@ def test_everybody_reads_that_nothing_is_issued_and_operators_what_is_stopped_in
     )
     for path in ("/service/", "/service/cas/"):
         assert "Moving house." in signed_in("oscar").get(path).content.decode()
+
+
+def test_a_stop_of_what_is_gone_hinders_no_other_change(w: World) -> None:
+    """A CA that was stopped and then taken out of the file: the whole service can still be stopped."""
+    old = replace(watching((signed,)), name="old")
+    with configured(backends={**runtime.current().backends, "old": old}):
+        stop_part("ca old: Moving house.")
+    lines = ["ca old: Moving house."]
+    values: dict[str, object] = {"issuing_stopped": "Alarm.", "parts_stopped": lines}
+    change_settings(actor=SYSTEM, values=values, seen_version=None, now=datetime.now(UTC))
+    assert runtime.newest().settings.issuing_stopped == "Alarm."
+    with pytest.raises(InvalidInput):
+        stop_part("ca older: Moving house.")

@@ -11,14 +11,22 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from certdesk.conf import apps
 from certdesk.conf.cas import read_cas
 from certdesk.conf.config import load_config
-from certdesk.domain.errors import InvalidInput, Misconfigured, OutcomeUnknown, PolicyRefused, Unavailable
+from certdesk.domain.errors import (
+    BackendRefused,
+    InvalidInput,
+    Misconfigured,
+    OutcomeUnknown,
+    PolicyRefused,
+    Unavailable,
+)
 from certdesk.domain.issuing.cas import CaLimits
-from certdesk.domain.issuing.certificates import certificate_facts
+from certdesk.domain.issuing.certificates import Absent, Intent, Outcome, certificate_facts
 from certdesk.domain.issuing.profiles import BUILT_IN, Profile
-from certdesk.domain.issuing.states import Status, Work
+from certdesk.domain.issuing.states import IssuanceId, Status, Work
 from certdesk.domain.policy.file import read_policy
 from certdesk.domain.policy.in_force import KeyType
 from certdesk.services.issuance import engine
+from certdesk.services.issuance.engine import drive
 from certdesk.services.issuance.health import Health
 from certdesk.services.requests import preflight
 from certdesk.services.requests.asking import create_request, preview_request
@@ -157,6 +165,36 @@ class TestFailingOver:
             assert [support.drive(row.pk, clock=clock) for row in rows] == [Status.ISSUED] * 2
         assert len(lost.submitted) == 2
         assert Certificate.objects.count() == 3
+
+    @pytest.mark.parametrize("heard", [Unavailable("busy"), BackendRefused("No.")], ids=["busy", "no"])
+    def test_a_process_that_was_held_up_does_not_release_what_another_has_sent(
+        self, w: World, heard: Exception
+    ) -> None:
+        """Suspended between claim and sending; meanwhile another looked, sent it, and lost the answer."""
+        clock = Clock()
+
+        def held_up(_intent: Intent) -> Outcome:
+            clock.forward(timedelta(minutes=5))
+            assert drive(issuance_id=IssuanceId(Issuance.objects.get().pk), clock=clock) is Work.CLAIMED
+            raise heard
+
+        first = FindingCa(
+            answers=[held_up, OutcomeUnknown("lost")],
+            found=[Absent(), signed],
+            name="second",
+            inline=True,
+        )
+        with configured(
+            backends={**runtime.current().backends, "second": first},
+            profiles=profiles(cas=("second", "embedded"), fail_over=True),
+        ):
+            row = asked(w, clock=clock)
+            assert len(first.submitted) == 2
+            for _ in range(3):
+                clock.forward(timedelta(minutes=20))
+                support.drive(row.pk, clock=clock)
+        assert (support.state_of(row.pk), backend_of(row)) == (Status.ISSUED, "second")
+        assert (Certificate.objects.count(), len(first.submitted)) == (1, 2)
 
     def test_it_is_waited_for_where_the_profile_does_not_say_so(self, w: World, second: ScriptedCa) -> None:
         second.answers = [*[Unavailable("busy")] * 4, signed]
@@ -314,3 +352,35 @@ def test_a_policy_may_name_the_profiles_of_the_file(tmp_path: Path) -> None:
     with pytest.raises(Misconfigured, match=r"profile.mutual"):
         apps.read_policy_file(policy, BUILT_IN)
     assert apps.read_policy_file(policy, read_cas(path).profiles).named("profile") == ("mutual",)
+
+
+@pytest.mark.parametrize("change", ["out of the list", "a limit of days", "a kind of key"])
+def test_what_was_recorded_is_not_sent_to_a_ca_that_is_no_longer_to_be_asked(w: World, change: str) -> None:
+    """A crash had left it claimed, the CA has nothing of it, and the file has changed before the start."""
+    ca = FindingCa(
+        answers=[OutcomeUnknown("lost"), signed], found=[Absent()], name="second", title="Second", inline=True
+    )
+    cas = {**runtime.current().backends, "second": ca}
+    with configured(backends=cas, profiles=profiles(cas=("second", "embedded"))):
+        row = asked(w)
+    assert Issuance.objects.get().state == Work.CLAIMED
+    limits = {
+        "a limit of days": {"second": CaLimits(max_days=10)},
+        "a kind of key": {"second": CaLimits(key_types=(KeyType.RSA,))},
+    }
+    names = ("embedded",) if change == "out of the list" else ("second", "embedded")
+    with configured(backends=cas, profiles=profiles(cas=names), limits=limits.get(change, {})):
+        support.drive(row.pk, clock=Clock(now=NOW + timedelta(minutes=1)))
+        assert len(ca.submitted) == 1
+    assert support.state_of(row.pk) == Status.WAITING_FOR_APPROVAL
+    assert not Certificate.objects.exists()
+
+
+def test_what_a_ca_had_taken_on_before_it_left_the_list_is_handed_out(w: World) -> None:
+    ca = FindingCa(answers=[OutcomeUnknown("lost")], found=[signed], name="second", title="2", inline=True)
+    cas = {**runtime.current().backends, "second": ca}
+    with configured(backends=cas, profiles=profiles(cas=("second",))):
+        row = asked(w)
+    with configured(backends=cas, profiles=profiles(cas=("embedded",))):
+        support.drive(row.pk, clock=Clock(now=NOW + timedelta(minutes=1)))
+    assert support.state_of(row.pk) == Status.ISSUED

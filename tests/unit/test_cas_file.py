@@ -86,6 +86,12 @@ def test_without_profiles_the_two_built_in_stay(tmp_path: Path) -> None:
 
 
 WRONG = {
+    "a CA that is no section": ("[cas]\nbao = 3", r"\[cas\.bao\]: It has to be a section"),
+    "CAs that are no sections": ("cas = 3", r"\[cas\]: It has to be a section"),
+    "a title that can't be stored": (
+        '[profiles.tls-server]\ntitle = "TLS\\u0000"\ncas = ["embedded"]',
+        r"line 2, \[profiles\.tls-server\] title: Write it in one line",
+    ),
     "no TOML": ("[cas", "can't be read"),
     "a section": (GOOD + "[profile.x]\n", r"profile: There is no such section. Do you mean profiles\?"),
     "a key": (GOOD + "common_nam = true\n", r"line 28, \[profiles.mutual\] common_nam: .* common_name\?"),

@@ -23,7 +23,7 @@ from tests.unit.test_policy_limits import ANY_RULES, MORE_FACTS
 ROOT = Path(__file__).resolve().parents[2]
 VECTORS = ROOT / "tests" / "vectors"
 #: Checks of back ends and of certificates that came back: nobody's request is judged by them.
-ELSEWHERE = ("backend.", "issuance.")
+ELSEWHERE = ("backend.", "delegation.", "issuance.")
 MAKERS = {"Check", "_refuse"}
 
 

@@ -34,6 +34,13 @@ OWN = ("embedded", "scripted")
 USUAL = "tls-server"
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
 _PROFILE_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+#: What to do, by pydantic's name of the mistake, where its own words are about our classes.
+_ADVICE = {
+    "missing": "It has to be set.",
+    "dict_type": "It has to be a section.",
+    "model_type": "It has to be a section.",
+    "string_pattern_mismatch": "Write it in one line.",
+}
 _OIDS = {"server": SERVER_AUTH, "client": CLIENT_AUTH}
 
 _Kinds = Annotated[list[Literal["RSA", "P-256", "P-384", "P-521"]], Field(min_length=1)]
@@ -52,7 +59,7 @@ class _Ca(BaseModel):
 class _Profile(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    title: Annotated[str, Field(min_length=1, max_length=100)]
+    title: Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\p{C}]*$")]
     cas: Annotated[list[str], Field(min_length=1)]
     fail_over: bool = False
     version: Annotated[int, Field(ge=1, le=1_000_000)] = 1
@@ -183,7 +190,7 @@ def _problem(*loc: str, kind: str, message: str) -> tuple[str, str, str]:
     if kind == "extra_forbidden":
         fields: Mapping[str, Any] = _Profile.model_fields if depth else _File.model_fields
         return section, rest, no_such(loc[-1], tuple(fields), what="key" if depth else "section")
-    return section, rest, "It has to be set." if kind == "missing" else f"{message}."
+    return section, rest, _ADVICE.get(kind, f"{message}.")
 
 
 def _told(lines: Mapping[tuple[str, str], int], section: str, key: str, problem: str) -> str:

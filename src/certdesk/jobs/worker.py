@@ -42,6 +42,7 @@ PAUSE = 0.5  # seconds between looks while nothing is due
 BREATH = 0.2  # while there is: a dozen jobs in one look cost less than a look for each
 BATCH = 20
 LINTED_AT_ONCE = 10  # certificates, once more in full: some 30 ms of CPU in each look
+SLOW = timedelta(seconds=2)  # one issuance that took so long is the last of its round
 GIVE_UP_AFTER = 17  # tries: with the back-off below about a day
 RETRY_FIRST, RETRY_MOST = timedelta(seconds=10), timedelta(hours=4)
 DEAD_AFTER = timedelta(minutes=10)  # a job running longer belonged to a worker that died
@@ -81,16 +82,22 @@ class Worker:
         """One round: requests and revocations, jobs, housekeeping. True when there may be more to do."""
         runtime.look_again()
         for number in issuance.due_issuances(now=now, limit=BATCH):
+            began = self._clock()
             try:
                 issuance.drive(issuance_id=number, clock=self._clock)
             except Exception:  # worker loop: one that can't be driven must not hold up the others
                 log.exception("worker.issuance_failed", issuance=number)
                 issuance.postpone(issuance_id=number, now=self._clock())
+            if self._clock() - began > SLOW:
+                break  # a CA that does not answer; in between, all other work has its turn
         for intent in revocation.due_revocations(now=now, limit=BATCH):
+            began = self._clock()
             try:
                 revocation.drive_revocation(revocation_id=intent, clock=self._clock)
             except Exception:  # worker loop: as above; its lease puts it off
                 log.exception("worker.revocation_failed", revocation=intent)
+            if self._clock() - began > SLOW:
+                break
         for challenge in acme_validation.due_looks(now=now, limit=BATCH):
             try:
                 acme_validation.drive_look(challenge_id=challenge, clock=self._clock)

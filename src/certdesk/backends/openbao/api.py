@@ -10,9 +10,12 @@ import threading
 import time
 import weakref
 from collections.abc import Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import httpcore2
 import httpx2
 
 from certdesk.backends.openbao.config import OpenBaoConfig
@@ -29,8 +32,12 @@ _MAX_TOLD = 300
 #: A token of our own is renewed by a new sign-in when a third of its life is left.
 _USED_UP = 2 / 3
 _BAD_REQUEST, _FORBIDDEN, _NOT_FOUND, _NOT_ALLOWED, _TOO_MANY, _SEALED = 400, 403, 404, 405, 429, 503
+#: An idle connection is not used again after this: the server may be closing it.
+_KEPT_SECONDS = 5.0
 #: Where a path or an object is not there.
 MISSING = frozenset({_NOT_FOUND, _NOT_ALLOWED})
+#: The monotonic time at which the exchange that this thread is in has to be over.
+_UNTIL: ContextVar[float] = ContextVar("until")
 _NOT_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.UnsupportedProtocol)
 
 
@@ -51,9 +58,56 @@ class Answer:
     def told(self) -> str:
         """What the server says was wrong, in one line."""
         errors = self.body.get("errors")
-        lines = [str(one) for one in errors] if isinstance(errors, list) else []
-        text = " ".join("; ".join(lines).split())
-        return "".join(sign for sign in text if sign.isprintable())[:_MAX_TOLD]
+        return plain("; ".join(map(str, errors)) if isinstance(errors, list) else "")
+
+
+def plain(text: str) -> str:
+    """What a server has said, as it can be stored and shown: one line, not too long."""
+    return "".join(sign for sign in " ".join(text.split()) if sign.isprintable())[:_MAX_TOLD]
+
+
+class _Stream(httpcore2.NetworkStream):
+    """A connection on which nothing is awaited after the exchange's end.
+
+    A peer that drips a byte now and then begins each ordinary time-out anew, that of the headers too.
+    """
+
+    def __init__(self, stream: httpcore2.NetworkStream) -> None:
+        self._stream = stream
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        left = _UNTIL.get() - time.monotonic()
+        if left <= 0:
+            raise httpcore2.ReadTimeout("it takes too long")
+        return self._stream.read(max_bytes, left if timeout is None else min(left, timeout))
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._stream.write(buffer, timeout)
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore2.NetworkStream:
+        return _Stream(self._stream.start_tls(ssl_context, server_hostname, timeout))
+
+    def get_extra_info(self, info: str) -> object:
+        return self._stream.get_extra_info(info)
+
+
+class _Network(httpcore2.SyncBackend):
+    def connect_tcp(self, *args: Any, **options: Any) -> httpcore2.NetworkStream:
+        return _Stream(super().connect_tcp(*args, **options))
+
+
+class _Transport(httpx2.HTTPTransport):
+    def __init__(self, tls: ssl.SSLContext) -> None:
+        super().__init__(verify=tls, trust_env=False)
+        self._pool.close()
+        self._pool = httpcore2.ConnectionPool(
+            ssl_context=tls, max_connections=100, keepalive_expiry=_KEPT_SECONDS, network_backend=_Network()
+        )
 
 
 @dataclass(slots=True)
@@ -76,7 +130,7 @@ class OpenBaoApi:
             raise Misconfigured(told) from error
         self._client = httpx2.Client(
             base_url=config.address.rstrip("/") + "/v1/",
-            verify=tls,
+            transport=_Transport(tls),
             trust_env=False,
             follow_redirects=False,
             timeout=httpx2.Timeout(config.total_seconds, connect=config.connect_seconds),
@@ -205,6 +259,7 @@ class OpenBaoApi:
         if left <= 0:
             raise Unavailable(f"{self._config.name} took too long to answer.")
         timeout = httpx2.Timeout(left, connect=min(left, self._config.connect_seconds))
+        _UNTIL.set(until)
         try:
             with self._client.stream(
                 method, path, json=body, params=params, headers=headers, timeout=timeout

@@ -21,7 +21,7 @@ from certdesk.backends.chains import (
     signed,
     without_repeats,
 )
-from certdesk.backends.openbao.api import MISSING, OpenBaoApi
+from certdesk.backends.openbao.api import MISSING, OpenBaoApi, plain
 from certdesk.backends.openbao.checks import findings
 from certdesk.backends.openbao.config import OpenBaoConfig, read_config
 from certdesk.domain.errors import (
@@ -139,8 +139,8 @@ class OpenBaoBackend:
         if ends >= intent.not_after:
             return Issued(chain=without_repeats(chain))
         warnings = answer.body.get("warnings")
-        told = " ".join(map(str, warnings)) if isinstance(warnings, list) else ""
-        fault = f"It ends on {ends:%d %B %Y}, sooner than was asked for. {told[:200]}".strip()
+        told = plain(" ".join(map(str, warnings))) if isinstance(warnings, list) else ""
+        fault = f"It ends on {ends:%d %B %Y}, sooner than was asked for. {told}".strip()
         return Issued(chain=without_repeats(chain), fault=fault)
 
     def poll(self, intent: Intent, handle: str) -> Outcome:

@@ -1,10 +1,12 @@
 """What can be said of an OpenBao mount before anything is asked of it: reach, clock, token, role, CA."""
 
+import stat
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from certdesk.backends.chains import chain_check
-from certdesk.backends.openbao.api import MISSING, Answer, OpenBaoApi
+from certdesk.backends.openbao.api import MISSING, Answer, OpenBaoApi, plain
 from certdesk.backends.openbao.config import OpenBaoConfig
 from certdesk.domain.errors import BackendError, Misconfigured
 from certdesk.domain.findings import Check, Verdict
@@ -21,6 +23,25 @@ def findings(
     api: OpenBaoApi, config: OpenBaoConfig, *, chain: ReadChain, clock: Callable[[], datetime]
 ) -> Iterator[Check]:
     """Each as a check with a code of its own; never raises. Nothing more is asked of one that is down."""
+    for one in (*_secrets(config), *_answered(api, config, chain=chain, clock=clock)):
+        yield replace(one, message=plain(one.message), seen=plain(one.seen))
+
+
+def _secrets(config: OpenBaoConfig) -> Iterator[Check]:
+    """Whether others on this machine may read a secret. One that can't be read is told when it is used."""
+    for path in filter(None, (config.token_file, config.secret_id_file)):
+        try:
+            mode = stat.S_IMODE(path.stat().st_mode)
+        except OSError:
+            continue
+        if mode & stat.S_IRWXO:
+            told = f"Everybody on this machine may read or write {path} (mode {mode:o}). Run: chmod o= {path}"
+            yield Check("backend.credentials_open", Verdict.WARN, told)
+
+
+def _answered(
+    api: OpenBaoApi, config: OpenBaoConfig, *, chain: ReadChain, clock: Callable[[], datetime]
+) -> Iterator[Check]:
     try:
         health = api.health()
     except BackendError as error:
@@ -49,10 +70,14 @@ def _clock(health: Answer, config: OpenBaoConfig, *, now: datetime) -> Iterator[
     seconds = health.body.get("server_time_utc")
     if not isinstance(seconds, int):
         return
-    off = abs(datetime.fromtimestamp(seconds, tz=UTC) - now)
+    try:
+        off = abs(datetime.fromtimestamp(seconds, tz=UTC) - now)
+    except (ValueError, OverflowError, OSError):
+        off = timedelta.max
     if off > _CLOCK_WARN:
         verdict = Verdict.REFUSE if off > _CLOCK_REFUSE else Verdict.WARN
-        told = f"The clocks of {config.name} and of this machine differ by {off.seconds} seconds. Set both."
+        seconds = round(off.total_seconds())
+        told = f"The clocks of {config.name} and of this machine differ by {seconds} seconds. Set both."
         yield Check("backend.clock", verdict, told, seen=str(off))
 
 
@@ -66,7 +91,13 @@ def _token(api: OpenBaoApi, config: OpenBaoConfig, *, now: datetime) -> Iterator
         told = "The token has no end. One that is renewed, or an AppRole, does less harm when it is stolen."
         yield Check("backend.credentials", Verdict.WARN, told)
     else:
-        ends = datetime.fromisoformat(expires)
+        try:
+            ends = datetime.fromisoformat(expires).astimezone(UTC)
+        except (ValueError, OverflowError):
+            yield Check(
+                "backend.credentials", Verdict.WARN, "When the token ends can't be read.", seen=expires
+            )
+            return
         told = f"The token ends on {ends:%-d %B %Y}."
         if ends - now < _RENEW_TOKEN_BEFORE:
             told += " Renew it, or have `bao agent` do so; a new one in the same file is read at once."

@@ -11,6 +11,8 @@ from certdesk.domain.errors import Misconfigured
 
 #: Whoever claims an issuance has ten seconds before another process looks what became of it.
 _MOST_SECONDS = 9.0
+_LONGEST_TITLE = 100
+_VISIBLE = re.compile(r"[!-~]+")
 _SEGMENTS = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
 
 
@@ -41,9 +43,15 @@ class OpenBaoConfig:
 
     def __post_init__(self) -> None:
         """Raises Misconfigured for settings that could only fail later."""
-        parts = urlsplit(self.address)
-        if not parts.hostname or parts.path.strip("/") or parts.query or "@" in parts.netloc:
-            raise self._wrong("address", "give scheme, host and port alone, such as https://bao.example:8200")
+        alone = "give scheme, host and port alone, such as https://bao.example:8200"
+        try:
+            parts = urlsplit(self.address)
+            is_odd = parts.port == 0 or not _VISIBLE.fullmatch(self.address)
+        except ValueError:  # an address or a port that is none
+            raise self._wrong("address", alone) from None
+        more = parts.path.strip("/") or parts.query or parts.fragment
+        if not parts.hostname or more or "@" in parts.netloc or is_odd:
+            raise self._wrong("address", alone)
         if parts.scheme != "https" and not (parts.scheme == "http" and _is_here(parts.hostname)):
             raise self._wrong("address", "use https; plain http is for this very host alone")
         for setting in ("mount", "role", "issuer", "approle_mount"):
@@ -51,12 +59,18 @@ class OpenBaoConfig:
                 raise self._wrong(setting, "give the path without slashes around it, such as pki")
         if "/" in self.role + self.issuer:
             raise self._wrong("role", "give the names of role and issuer, not their paths")
+        if self.namespace and not _VISIBLE.fullmatch(self.namespace):
+            raise self._wrong("namespace", "give its path in ASCII, without blanks")
+        if len(self.title) > _LONGEST_TITLE or not self.title.isprintable():
+            raise self._wrong("title", f"give one line of at most {_LONGEST_TITLE} characters")
         by_role = bool(self.role_id), self.secret_id_file is not None
         if (self.token_file is None) != all(by_role) or any(by_role) != all(by_role):
             raise self._wrong("token_file", "set it, or both role_id and secret_id_file, and not all three")
         if not 0 < self.connect_seconds < self.total_seconds <= _MOST_SECONDS:
             told = f"more than connect_seconds, and {_MOST_SECONDS:g} at most, after which others take over"
             raise self._wrong("total_seconds", told)
+        if not self.settle_seconds >= 0:
+            raise self._wrong("settle_seconds", "give how long the server may be at work on a request")
 
     def _wrong(self, setting: str, advice: str) -> Misconfigured:
         return Misconfigured(f"Back end {self.name}: the setting {setting} can't be used: {advice}.")

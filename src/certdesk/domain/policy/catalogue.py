@@ -242,6 +242,9 @@ _ALL = (
     _signing("approval.content_changed", "Approval", _REFUSE, by=_OFFICER)(
         "What would be signed is not what was approved."
     ),
+    _signing("certificate.other_ca", "Approval", _REFUSE, by=_OFFICER)(
+        "The CA that it was recorded for may not be asked for it any more."
+    ),
     _signing("approval.term_ended", "Approval", _REFUSE, by=_OFFICER)("The request's term has ended."),
 )
 

@@ -46,6 +46,7 @@ from certdesk.services.issuance.intents import (
     claimed,
     kept_csr,
     lock_issuance,
+    outrun,
     prepared,
     record_again,
     recorded_intent,
@@ -158,6 +159,7 @@ def issue(*, issuance_id: IssuanceId, clock: Clock, already: Claimed | None = No
             if refused:  # claimed and refused in one step: nothing was sent
                 claim = (Event.CLAIM, claim_step(backend, intent))
                 return _end(issuance, Event.CA_REFUSE, refused, before=(claim,), now=now)
+            outrun(issuance)
             if issuance.state == Work.WAITING:
                 # The wait for a CA that could not be reached began with the first try.
                 begun = {"claimed_at": issuance.claimed_at} if issuance.tries and issuance.claimed_at else {}
@@ -268,8 +270,7 @@ def _asked_again(backend: Backend, intent: Intent, issuance: Issuance) -> Outcom
 
 def _is_first(issuance: Issuance, status: str) -> bool:
     """Whether it is a request's own first certificate, rather than one more under a standing request."""
-    own = issuance.order_id is None and issuance.request.channel != ACME
-    return own and status != Status.ISSUED
+    return issuance.order_id is None and issuance.request.channel != ACME and status != Status.ISSUED
 
 
 def _is_late(issuance: Issuance, *, now: datetime) -> bool:
@@ -491,8 +492,7 @@ def _wait(issuance: Issuance, *, at: datetime | None, line: str, action_needed: 
 
 def _at_work(backend: Backend, handle: str, since: datetime, now: datetime) -> str:
     """The second line while the CA takes its time."""
-    usual = usual_issuing_time(backend=backend.name, now=now)
-    phrase = waiting_phrase(elapsed=now - since, usual=usual)
+    phrase = waiting_phrase(elapsed=now - since, usual=usual_issuing_time(backend=backend.name, now=now))
     return f"{backend.title} is working on it (its number: {handle}). {phrase}"
 
 

@@ -12,13 +12,13 @@ from certdesk.backends.base import Backend, Prepares
 from certdesk.domain.actors import SYSTEM, Actor
 from certdesk.domain.csr.csr import Csr, read_csr
 from certdesk.domain.csr.keys import describe_key
-from certdesk.domain.errors import BackendError, BackendRefused, InvariantViolated, Unavailable
+from certdesk.domain.errors import BackendError, BackendRefused, InvariantViolated, StateConflict, Unavailable
 from certdesk.domain.issuing.certificates import Intent
 from certdesk.domain.issuing.profiles import no_longer_offered
 from certdesk.domain.issuing.states import Event, OrganisationId, Status, UserId, Work
 from certdesk.services.system import runtime
 from certdesk.services.system.sealing import csr_from_store, csr_to_store
-from certdesk.store.driver import insert
+from certdesk.store.driver import insert, swap
 from certdesk.store.models import Issuance, Request
 from certdesk.store.selectors.facts import lock_organisation
 from certdesk.store.transitions import Change, Step, write_history
@@ -164,6 +164,19 @@ def lock_issuance(issuance: Issuance, *came: bytes) -> None:
     if issuance.order is not None:
         once.append(issuance.order.account.spki_sha256)
     lock_organisation(OrganisationId(issuance.organisation_id), *once, shared=True)
+
+
+def outrun(issuance: Issuance) -> None:
+    """Has whoever claimed it lose the race, in the transaction before it is sent a second time.
+
+    That process may have been suspended, and what it hears would be of its own attempt alone: that nothing
+    reached the CA, or a refusal. Raises StateConflict where another was faster. One that waits has no such.
+    """
+    if issuance.state == Work.WAITING:
+        return
+    if not swap(Issuance, {"id": issuance.pk, "version": issuance.version}, {}, counted=("version",)):
+        raise StateConflict("Another worker is already processing this.")
+    issuance.version += 1
 
 
 def kept_csr(issuance: Issuance) -> Csr:

@@ -338,7 +338,20 @@ def issuance_obstacles(
         *order_obstacles(order, account, now=now),
         *obstacles_under(request, subject, decision, is_first=is_first, now=now),
     )
-    return against or differences(intent, facts, csr=csr, ends_at=request.term_ends_at)
+    against = against or differences(intent, facts, csr=csr, ends_at=request.term_ends_at)
+    return against or _other_ca(intent, subject)
+
+
+def _other_ca(intent: Intent, subject: Subject) -> tuple[Check, ...]:
+    """Whether the CA of an intent may not be asked any more: the file has changed since it was recorded.
+
+    What it has issued already is handed out all the same, as its code says to who asks for that.
+    """
+    rt = runtime.current()
+    if intent.backend in rt.cas_of(subject.profile) and not rt.objection(intent):
+        return ()
+    told = "The CA that was to issue it may not be asked for it any more. Ask again, and another will be."
+    return (Check("certificate.other_ca", Verdict.REFUSE, told),)
 
 
 def order_obstacles(

@@ -32,7 +32,8 @@ def change_settings(
         before = runtime.settings_from(last.values if last else {}, now=now)
         after = changed(before, values, now=now)
         if "parts_stopped" in values:
-            _refuse_unknown(after.parts_stopped)
+            # What was stopped and is gone meanwhile hinders nobody, least of all who stops more.
+            _refuse_unknown(tuple(line for line in after.parts_stopped if line not in before.parts_stopped))
         old, new, default = asdict(before), asdict(after), asdict(default_settings(now=now))
         differences = {name: [old[name], new[name]] for name in new if old[name] != new[name]}
         if not differences:

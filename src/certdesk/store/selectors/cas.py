@@ -1,6 +1,7 @@
 """What is known of each CA without asking it: its last report, how long it takes, what it refused last."""
 
 import base64
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -12,7 +13,7 @@ from certdesk.domain.actors import Action, Actor, require
 from certdesk.domain.errors import NotFound
 from certdesk.domain.findings import Check, from_record
 from certdesk.domain.issuing.states import Work
-from certdesk.store.models import CaReport, Certificate, Issuance
+from certdesk.store.models import CaReport, Certificate, Issuance, Revocation
 from certdesk.store.selectors.waiting import REACH
 
 #: Certificates of which it is told how long they took.
@@ -59,6 +60,21 @@ def cas_seen(*, actor: Actor, names: Sequence[str]) -> list[CaSeen]:
     said = newest_reports()
     first = (Issuance.objects.aggregate(newest=Max("id"))["newest"] or 0) - REACH
     return [_seen(name, said.get(name), first=first) for name in names]
+
+
+def cas_gone(*, actor: Actor, names: Sequence[str]) -> list[tuple[str, int, int]]:
+    """CAs other than these that something waits for: name, issuances, revocations.
+
+    Raises NotFound for anybody but operators. What a CA was asked for stays with it, also when it is no
+    longer set up, or under another name.
+    """
+    require(actor, Action.SERVICE_OPERATE, "There is no such page.", refuse=NotFound)
+    asked = Issuance.objects.filter(next_attempt_at__isnull=False).exclude(state=Work.WAITING)
+    revoked = Revocation.objects.filter(next_attempt_at__isnull=False)
+    issuances = Counter(asked.exclude(backend__in=names).values_list("backend", flat=True))
+    field = "certificate__issuance__backend"
+    revocations = Counter(revoked.exclude(**{f"{field}__in": names}).values_list(field, flat=True))
+    return [(name, issuances[name], revocations[name]) for name in sorted({*issuances, *revocations})]
 
 
 def _seen(name: str, said: CaSaid | None, *, first: int) -> CaSeen:

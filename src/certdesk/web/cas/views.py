@@ -13,7 +13,7 @@ from certdesk.domain.findings import Verdict, worst
 from certdesk.domain.issuing.cas import UNLIMITED
 from certdesk.domain.issuing.lint_shapes import SHAPES, How
 from certdesk.services.system import runtime
-from certdesk.store.selectors.cas import CaSaid, CaSeen, cas_seen
+from certdesk.store.selectors.cas import CaSaid, CaSeen, cas_gone, cas_seen
 from certdesk.web import times
 from certdesk.web.actor import actor_of
 from certdesk.web.requests.rows import check_list
@@ -34,10 +34,12 @@ _LOOKS = {
 def listing(request: HttpRequest) -> HttpResponse:
     """Every CA that is set up."""
     now, rt = timezone.now(), runtime.current()
-    seen = cas_seen(actor=actor_of(request), names=list(rt.backends))
+    actor, names = actor_of(request), list(rt.backends)
+    seen = cas_seen(actor=actor, names=names)
     context = {
         "crumbs": [("Home", "/"), ("Service", "/service/"), ("CAs", "")],
         "cas": [_shown(one, now=now) for one in seen],
+        "gone": cas_gone(actor=actor, names=names),
         "at": times.at_second(now),
     }
     return render(request, "cas/list.html", context)
