@@ -251,7 +251,7 @@ def test_op_s_day_sets_the_contact_and_sees_no_request(visit: Visit, tmp_path: P
     for link in links:
         assert op.request.get(link).status == 200, link
     go(op, "Service")
-    expect(op.get_by_role("main")).to_contain_text("issues new certificates")
+    expect(op.get_by_role("main")).to_contain_text("Working")
     go(op, "Settings")
     op.get_by_label("Contact of the RA team").fill("jtag")
     op.get_by_role("button", name="Save the settings").click()

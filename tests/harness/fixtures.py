@@ -98,7 +98,7 @@ def start_server(tmp_path: Path, demo_template: Path) -> Iterator[Callable[..., 
 
     def start(*, database_url: str | None = None, extra: dict[str, str] | None = None) -> DemoServer:
         data = tmp_path / f"server-{len(started)}"
-        if database_url is None:
+        if database_url is None and not extra:
             shutil.copytree(demo_template, data)
         one = DemoServer(data=data, database_url=database_url, extra=extra or {})
         started.append(one)
