@@ -243,7 +243,7 @@ _ALL = (
         "What would be signed is not what was approved."
     ),
     _signing("certificate.other_ca", "Approval", _REFUSE, by=_OFFICER)(
-        "The CA that it was recorded for may not be asked for it any more."
+        "The CA that it was recorded for can no longer be used for it."
     ),
     _signing("approval.term_ended", "Approval", _REFUSE, by=_OFFICER)("The request's term has ended."),
 )

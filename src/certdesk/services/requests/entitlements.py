@@ -343,14 +343,14 @@ def issuance_obstacles(
 
 
 def _other_ca(intent: Intent, subject: Subject) -> tuple[Check, ...]:
-    """Whether the CA of an intent may not be asked any more: the file has changed since it was recorded.
+    """Whether the CA of an intent can no longer be used: the file has changed since it was recorded.
 
     What it has issued already is handed out all the same, as its code says to who asks for that.
     """
     rt = runtime.current()
     if intent.backend in rt.cas_of(subject.profile) and not rt.objection(intent):
         return ()
-    told = "The CA that was to issue it may not be asked for it any more. Ask again, and another will be."
+    told = "The CA that was to issue it can no longer be used for it. Ask again, and another CA is used."
     return (Check("certificate.other_ca", Verdict.REFUSE, told),)
 
 
