@@ -72,6 +72,16 @@ def test_plain_words(said: messages.Error, told: str) -> None:
     assert plain(said).startswith(told)
 
 
+def test_what_cannot_be_stored_is_not_passed_on() -> None:
+    """PostgreSQL takes neither a NUL nor half a surrogate pair: such an issuance could never be recorded."""
+    odd = "No\x00such \ud800order" + "x" * 10_000
+    part = {"type": "urn:ietf:params:acme:error:caa", "detail": odd}
+    told = plain(messages.Error.from_json({"detail": odd, "subproblems": [part]}))
+    assert told.isprintable()
+    assert told.startswith("No such order")
+    assert len(told) <= 2000
+
+
 @pytest.mark.parametrize(
     "said, reading, asking, acting",
     [

@@ -1,4 +1,4 @@
-"""What back ends to CAs elsewhere say of chains and revocations alike. No I/O, and no CA's own ways."""
+"""What back ends say alike of chains, of revocations and of a CA's words. No I/O, and no CA's own ways."""
 
 from datetime import datetime, timedelta
 
@@ -44,6 +44,12 @@ def refuse_unknown_reason(reason: str) -> None:
     if reason not in _REASONS:
         offered = ", ".join(_REASONS)
         raise BackendRefused(f"“{reason}” is not a reason for a revocation. Use one of: {offered}.")
+
+
+def one_line(text: str, *, most: int) -> str:
+    """What a CA has said, as it can be stored and shown: one line of so many characters at most."""
+    printable = "".join(sign if sign.isprintable() else " " for sign in text)
+    return " ".join(printable.split())[:most]
 
 
 def signed(leaf: x509.Certificate, issuer: bytes) -> bool:

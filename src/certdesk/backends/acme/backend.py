@@ -32,6 +32,7 @@ from certdesk.backends.acme.journal import Entry, Journal
 from certdesk.backends.acme.names import identifiers, refuse_other_names
 from certdesk.backends.acme.problems import Doing, answered, plain, translated
 from certdesk.backends.base import Suggestion
+from certdesk.backends.chains import refuse_unknown_reason
 from certdesk.domain.errors import (
     BackendError,
     BackendRefused,
@@ -176,9 +177,7 @@ class AcmeBackend:
         Raises: BackendRefused for an unknown reason or a certificate that the CA says is not ours;
         Unavailable, OutcomeUnknown, Misconfigured.
         """
-        if reason not in _REASONS:
-            offered = ", ".join(sorted(_REASONS))
-            raise BackendRefused(f"“{reason}” is not a reason for a revocation. Use one of: {offered}.")
+        refuse_unknown_reason(reason)
         connection = self._connection()
         with self._foreign_refused(certificate_der), translated(self.title, Doing.ACTING):
             url, asked = connection.directory["revokeCert"], {"certificate": _base64url(certificate_der)}

@@ -14,6 +14,7 @@ import requests
 from acme import messages
 from urllib3.exceptions import MaxRetryError, NewConnectionError
 
+from certdesk.backends.chains import one_line
 from certdesk.domain.errors import BackendError, BackendRefused, Misconfigured, OutcomeUnknown, Unavailable
 
 #: What is wrong with our account or our set-up rather than with what was asked for.
@@ -24,6 +25,8 @@ _OURS = frozenset(
     }
 )
 _ASKS_TO_WAIT = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
+#: Of a refusal of a hundred names, each with its own reason.
+_MOST_TOLD = 2000
 #: Before the CA's own words, which name the record or the name but seldom say what is to be done.
 _PLAIN = {
     "badCSR": "The CA doesn't accept the CSR.",
@@ -57,7 +60,7 @@ def answered(error: BackendError) -> tuple[str, int]:
 
 def plain(problem: messages.Error) -> str:
     """A problem and its sub-problems as sentences for people."""
-    said = " ".join(str(problem.detail or problem.title or "").split())
+    said = one_line(str(problem.detail or problem.title or ""), most=_MOST_TOLD)
     parts = [_PLAIN.get(code_of(problem), "")]
     if said:
         parts.append(f"It says: {said}" if parts[0] else said)
@@ -65,7 +68,7 @@ def plain(problem: messages.Error) -> str:
         name = f"{part.identifier.value}: " if part.identifier else ""
         parts.append(f"{name}{plain(part)}")
     told = " ".join(part if part.endswith((".", "!", "?")) else f"{part}." for part in parts if part)
-    return told or "The CA gave no reason."
+    return one_line(told, most=_MOST_TOLD) or "The CA gave no reason."
 
 
 @contextmanager
@@ -130,4 +133,4 @@ def _never_connected(error: requests.ConnectionError) -> bool:
 
 def _words(error: Exception) -> str:
     """An exception's own words, or its kind, in one short line."""
-    return " ".join(str(error).split())[:300] or type(error).__name__
+    return one_line(str(error), most=300) or type(error).__name__

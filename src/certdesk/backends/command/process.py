@@ -15,6 +15,7 @@ from typing import IO
 
 import structlog
 
+from certdesk.backends.chains import one_line
 from certdesk.backends.command.config import CommandConfig
 from certdesk.domain.errors import Misconfigured, Unavailable
 
@@ -102,8 +103,7 @@ def plain(config: CommandConfig, text: str, *, most: int = _MOST_TOLD) -> str:
     for value in sorted(config.environment.values(), key=len, reverse=True):
         if len(value) >= _LEAST_SECRET:
             text = text.replace(value, "…")
-    text = "".join(sign if sign.isprintable() else " " for sign in text)
-    return " ".join(text.split())[:most]
+    return one_line(text, most=most)
 
 
 def _environment(config: CommandConfig) -> Mapping[str, str]:

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from certdesk.backends.base import RevokedEntry
+from certdesk.backends.chains import refuse_unknown_reason
 from certdesk.backends.embedded.authority import open_authority
 from certdesk.backends.embedded.config import EmbeddedConfig, read_config
 from certdesk.backends.embedded.encoding import issuer_parts, sign_crl, sign_leaf, sign_recorded
@@ -32,8 +33,6 @@ _RANDOM_BITS = 126
 
 #: Longer than the longest term: a CA that ends sooner can't serve every applicant any more.
 _RENEW_BEFORE = timedelta(days=4 * 365)
-
-_REASONS = tuple(sorted(flag.value for flag in x509.ReasonFlags if flag.value != "removeFromCRL"))
 
 
 def _utc_now() -> datetime:
@@ -116,9 +115,7 @@ class EmbeddedBackend:
 
         Raises: BackendRefused for another CA's certificate or a reason that RFC 5280 does not know.
         """
-        if reason not in _REASONS:
-            offered = ", ".join(_REASONS)
-            raise BackendRefused(f"“{reason}” is not a reason for a revocation. Use one of: {offered}.")
+        refuse_unknown_reason(reason)
         try:
             certificate = x509.load_der_x509_certificate(certificate_der)
             certificate.verify_directly_issued_by(self._authority.issuing)

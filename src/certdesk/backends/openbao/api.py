@@ -18,6 +18,7 @@ from typing import Any
 import httpcore2
 import httpx2
 
+from certdesk.backends.chains import one_line
 from certdesk.backends.openbao.config import OpenBaoConfig
 from certdesk.domain.errors import (
     BackendError,
@@ -63,7 +64,7 @@ class Answer:
 
 def plain(text: str) -> str:
     """What a server has said, as it can be stored and shown: one line, not too long."""
-    return "".join(sign for sign in " ".join(text.split()) if sign.isprintable())[:_MAX_TOLD]
+    return one_line(text, most=_MAX_TOLD)
 
 
 class _Stream(httpcore2.NetworkStream):

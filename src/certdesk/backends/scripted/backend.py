@@ -12,6 +12,7 @@ from typing import Self
 
 from cryptography import x509
 
+from certdesk.backends.chains import refuse_unknown_reason
 from certdesk.backends.scripted.authority import open_or_make, sign_leaf
 from certdesk.backends.scripted.config import Behaviour, Revoking, Rule, ScriptedConfig, read_config
 from certdesk.backends.scripted.orders import ORDERS, Order, Orders
@@ -20,7 +21,6 @@ from certdesk.domain.findings import Check, Verdict
 from certdesk.domain.issuing.certificates import Absent, Accepted, Intent, Issued, Outcome, Refused
 
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
-_REASONS = frozenset(flag.value for flag in x509.ReasonFlags if flag.value != "removeFromCRL")
 #: What WRONG_NAMES certifies instead of what was asked for.
 WRONG_NAME = "somebody-else.example.org"
 
@@ -90,9 +90,7 @@ class ScriptedBackend:
         Raises: BackendRefused for another CA's certificate or an unknown reason as well; Unavailable before
         anything is recorded, OutcomeUnknown after it.
         """
-        if reason not in _REASONS:
-            offered = ", ".join(sorted(_REASONS))
-            raise BackendRefused(f"“{reason}” is not a reason for a revocation. Use one of: {offered}.")
+        refuse_unknown_reason(reason)
         if not self._orders.knows_leaf(certificate_der):
             raise BackendRefused("This certificate was not issued by this CA.")
         extensions = x509.load_der_x509_certificate(certificate_der).extensions
