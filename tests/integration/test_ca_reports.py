@@ -8,6 +8,7 @@ from django.core.cache import cache
 from django.test import Client
 from django.urls import reverse
 
+from certdesk.conf import server
 from certdesk.domain.actors import RaRole
 from certdesk.domain.findings import Check, Verdict
 from certdesk.domain.issuing.certificates import Refused
@@ -92,7 +93,7 @@ def test_only_a_day_is_kept(w: World) -> None:
             NOW + timedelta(hours=1),
             NOW + timedelta(hours=25),
         ]
-        assert newest_reports()["scripted"].at == NOW + timedelta(hours=25)
+        assert newest_reports(["scripted"])["scripted"].at == NOW + timedelta(hours=25)
 
 
 def test_the_page_tells_what_was_issued_and_what_was_refused(w: World) -> None:
@@ -120,3 +121,20 @@ def test_the_worker_does_it_beside_its_other_work(w: World) -> None:
         worker.tick(now=NOW + timedelta(seconds=30))
         worker._cas.wait(seconds=20)
     assert ca.asked == 1
+
+
+def test_a_ca_that_was_taken_out_is_told_of_no_longer(w: World) -> None:
+    old = Talkative(
+        answers=[], name="old", says=(Check("backend.ca_ended", Verdict.REFUSE, "It has ended."),)
+    )
+    with backend(old):
+        ca_reports.take_reports(clock=lambda: NOW)
+    told: list[str] = []
+    with backend(Talkative(answers=[])):
+        server._look_at_cas(told.append)
+        cache.clear()
+        assert ca_works()
+    assert told == []
+    with backend(Talkative(answers=[])):
+        ca_reports.take_reports(clock=lambda: NOW + timedelta(days=2))
+    assert not CaReport.objects.filter(backend="old").exists()

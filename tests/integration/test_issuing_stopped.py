@@ -1,8 +1,10 @@
 """A stop of all issuing: by an operator, or by full lint after issuing; nothing passes until it is lifted."""
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from unittest.mock import Mock, call
 
 import pytest
@@ -36,16 +38,26 @@ def stop(reason: str) -> None:
     runtime.look_again()
 
 
-def stopped() -> AbstractContextManager[None]:
-    """The same for as long as a test wants, whatever CA it has."""
-    return configured(settings=replace(runtime.current().settings, issuing_stopped="Moving house."))
+def stopped(**what: Any) -> AbstractContextManager[None]:
+    """The same for as long as a test wants, whatever CA it has; or `what` alone is stopped."""
+    what = what or {"issuing_stopped": "Moving house."}
+    return configured(settings=replace(runtime.current().settings, **what))
 
 
+@pytest.mark.parametrize(
+    "what",
+    [
+        {"issuing_stopped": "Moving house."},
+        {"parts_stopped": ("ca scripted: Moving house.",)},
+        {"parts_stopped": ("profile tls-server: Moving house.",)},
+    ],
+    ids=["all", "the CA", "the profile"],
+)
 @pytest.mark.parametrize("channel", CHANNELS)
-def test_every_channel_waits_and_goes_on(channel: str) -> None:
+def test_every_channel_waits_and_goes_on(channel: str, what: Mapping[str, object]) -> None:
     story = Story(channel)
     with backend(watching((signed,))):
-        with stopped():
+        with stopped(**what):
             story.ask()
             if channel in ORDERS:
                 assert story.reply is not None
@@ -172,30 +184,6 @@ def stop_part(line: str) -> None:
     values = {"parts_stopped": [line] if line else []}
     change_settings(actor=SYSTEM, values=values, seen_version=None, now=datetime.now(UTC))
     runtime.look_again()
-
-
-@pytest.mark.parametrize("line", ["ca scripted: Moving house.", "profile tls-server: Under review."])
-@pytest.mark.parametrize("channel", CHANNELS)
-def test_a_stopped_ca_or_profile_waits_and_goes_on(channel: str, line: str) -> None:
-    story = Story(channel)
-    with backend(watching((signed,))):
-        parts = configured(settings=replace(runtime.current().settings, parts_stopped=(line,)))
-        with parts:
-            story.ask()
-            if channel in ORDERS:
-                assert story.reply is not None
-                assert (story.reply.status, b"Moving" in story.reply.body) == (503, False)
-            else:
-                story.step()
-                assert story.row.state == Work.WAITING
-            assert Certificate.objects.count() == story.before
-        if channel in ORDERS:
-            assert story.client is not None
-            url = f"{runtime.current().base_url}/acme/order/{AcmeOrder.objects.get().pk}/finalize"
-            story.client.finalize({"finalize": url}, make_csr(NAME, key=story.key))
-        else:
-            story.run()
-        story.expect(Work.ISSUED)
 
 
 def test_the_next_ca_of_the_profile_takes_over_from_a_stopped_one(w: World) -> None:

@@ -168,11 +168,12 @@ def _look_at_cas(talk: Callable[[str], None]) -> None:
     from certdesk.services.system import ca_reports, runtime  # noqa: PLC0415 - as above
     from certdesk.store.selectors.cas import newest_reports  # noqa: PLC0415 - as above
 
+    backends = runtime.current().backends
     ca_reports.take_reports(clock=timezone.now)
-    for name, said in newest_reports().items():
+    for name, said in newest_reports(backends).items():
         for check in said.checks:
             if check.verdict is Verdict.REFUSE:
                 talk(f"The CA “{name}” can't issue certificates: {check.message}")
-    for name, backend in runtime.current().backends.items():
+    for name, backend in backends.items():
         if isinstance(backend, PublishesCrl):
             crl.current_crl(backend_name=name, now=timezone.now())

@@ -19,8 +19,9 @@ EVERY, KEPT = timedelta(minutes=1), timedelta(days=1)
 
 def reports_due(*, now: datetime) -> bool:
     """Whether a CA has not been asked for a minute, by any worker."""
-    known = newest_reports()
-    return any(name not in known or known[name].at <= now - EVERY for name in runtime.current().backends)
+    names = list(runtime.current().backends)
+    known = newest_reports(names)
+    return any(name not in known or known[name].at <= now - EVERY for name in names)
 
 
 def take_reports(*, clock: Callable[[], datetime], limit: int = 20) -> None:
@@ -34,7 +35,8 @@ def take_reports(*, clock: Callable[[], datetime], limit: int = 20) -> None:
             CaReport.objects.create(
                 backend=name, at=now, took_ms=max(0, took), checks=[as_record(check) for check in checks]
             )
-            CaReport.objects.filter(backend=name, at__lt=now - KEPT).delete()
+    with write_transaction(durable=False):
+        CaReport.objects.filter(at__lt=clock() - KEPT).delete()
 
 
 def checked(backend: Backend) -> tuple[Check, ...]:

@@ -2,7 +2,7 @@
 
 import base64
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -45,9 +45,10 @@ class CaSeen:
     refused: tuple[int, datetime | None, str] | None
 
 
-def newest_reports() -> dict[str, CaSaid]:
-    """The newest report of each CA that has ever been asked, by its name."""
-    newest = CaReport.objects.values("backend").annotate(newest=Max("id")).values("newest")
+def newest_reports(names: Collection[str]) -> dict[str, CaSaid]:
+    """The newest report of each of these CAs that has been asked, by its name."""
+    known = CaReport.objects.filter(backend__in=names)
+    newest = known.values("backend").annotate(newest=Max("id")).values("newest")
     return {
         row.backend: CaSaid(at=row.at, took_ms=row.took_ms, checks=tuple(map(from_record, row.checks)))
         for row in CaReport.objects.filter(id__in=newest)
@@ -57,7 +58,7 @@ def newest_reports() -> dict[str, CaSaid]:
 def cas_seen(*, actor: Actor, names: Sequence[str]) -> list[CaSeen]:
     """What is known of these CAs, for operators. Raises NotFound for others."""
     require(actor, Action.SERVICE_OPERATE, "There is no such page.", refuse=NotFound)
-    said = newest_reports()
+    said = newest_reports(names)
     first = (Issuance.objects.aggregate(newest=Max("id"))["newest"] or 0) - REACH
     return [_seen(name, said.get(name), first=first) for name in names]
 

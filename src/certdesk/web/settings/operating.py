@@ -46,7 +46,8 @@ def service(request: HttpRequest) -> HttpResponse:
     """Everything at a glance."""
     now = timezone.now()
     found = operations(actor=actor_of(request), now=now)
-    rt, said = runtime.current(), newest_reports()
+    rt = runtime.current()
+    said = newest_reports(rt.backends)
     retrying, failed = found.jobs_retrying, found.jobs_failed
     context = {
         "crumbs": [("Home", "/"), ("Service", "")],

@@ -35,6 +35,5 @@ def ca_works() -> bool:
 
 
 def _ask() -> bool:
-    said = newest_reports()
-    known = [said[name].checks for name in runtime.current().backends if name in said]
-    return all(check.verdict is not Verdict.REFUSE for checks in known for check in checks)
+    said = newest_reports(runtime.current().backends).values()
+    return all(check.verdict is not Verdict.REFUSE for one in said for check in one.checks)
