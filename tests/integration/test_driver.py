@@ -6,14 +6,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from django.db import IntegrityError, connection
+from django.db import IntegrityError, connection, transaction
 from django.db.transaction import TransactionManagementError
 from django.test.utils import CaptureQueriesContext
 from django_tasks_db.models import DBTaskResult
 
 from certdesk.conf.settings import _database
-from certdesk.store.db import write_transaction
-from certdesk.store.driver import first, found, insert, insert_all, swap
+from certdesk.store.db import point_last, put_last, write_transaction
+from certdesk.store.driver import first, found, insert, insert_all, swap, values_of
 from certdesk.store.models import BlockedKey, IssuerChain, Membership, Organisation
 from tests.integration.support import organisation, world
 
@@ -155,3 +155,47 @@ def test_behind_a_pooler_in_transaction_mode_nothing_is_kept() -> None:
     finally:
         connection.connection.prepare_threshold = usual
         connection.close()
+
+
+def _block(spki_sha256: str) -> None:
+    put_last(BlockedKey, [values_of(BlockedKey(spki_sha256=spki_sha256, reason="lost", at=NOW))])
+
+
+def test_what_nothing_reads_is_written_at_the_end_and_on_postgresql_as_one() -> None:
+    w, other = world(), organisation("Second College")
+    member = Membership.objects.filter(organisation_id=w.university)[0]
+    with CaptureQueriesContext(connection) as queries, write_transaction():
+        _block("a" * 64)
+        point_last(Membership, member.pk, organisation_id=other)
+        row = insert(IssuerChain(sha256="a" * 64, certificates=[]))
+        _block("b" * 64)
+        assert not BlockedKey.objects.exists()
+    written = [each["sql"] for each in queries if "store_blockedkey" in each["sql"]][1:]
+    assert len(written) == (1 if connection.vendor == "postgresql" else 2)
+    assert BlockedKey.objects.count() == 2
+    assert IssuerChain.objects.filter(pk=row.pk).exists()
+    member.refresh_from_db()
+    assert member.organisation_id == other
+
+
+def test_an_error_undoes_what_was_kept_for_the_end() -> None:
+    with suppress(ValueError), write_transaction():
+        _block("a" * 64)
+        raise ValueError
+    with write_transaction():
+        _block("b" * 64)
+    assert BlockedKey.objects.get().spki_sha256 == "b" * 64  # what was kept went with its transaction
+    chain = {"sha256": "a" * 64, "certificates": []}
+    with pytest.raises(IntegrityError), write_transaction():
+        put_last(IssuerChain, [chain, chain])
+    assert not IssuerChain.objects.exists()
+
+
+def test_what_a_savepoint_may_undo_alone_goes_with_it() -> None:
+    with write_transaction():
+        with suppress(ValueError), transaction.atomic():
+            _block("a" * 64)
+            raise ValueError
+        _block("b" * 64)
+    _block("c" * 64)  # outside of a transaction: at once
+    assert sorted(row.spki_sha256[0] for row in BlockedKey.objects.all()) == ["b", "c"]

@@ -188,8 +188,8 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 MOST = {
     ("sqlite", "pre-validated"): (39, 3),
     ("sqlite", "challenged"): (65, 5),
-    ("postgresql", "pre-validated"): (45, 3),
-    ("postgresql", "challenged"): (74, 5),
+    ("postgresql", "pre-validated"): (39, 3),
+    ("postgresql", "challenged"): (68, 5),
 }
 
 

@@ -9,8 +9,8 @@ from typing import Any
 from certdesk.domain.actors import Actor
 from certdesk.domain.audit import GENESIS, Entry, chain_hash
 from certdesk.domain.errors import InvariantViolated
-from certdesk.store.db import before_commit, write_mark
-from certdesk.store.driver import fetch, own_connection, put
+from certdesk.store.db import before_commit, put_last, write_mark
+from certdesk.store.driver import fetch, own_connection
 from certdesk.store.models import AuditEvent
 
 #: Any constant will do; it names the lock that orders appends to the chain on PostgreSQL.
@@ -102,4 +102,4 @@ def _append(deeds: Sequence[tuple[Deed, Actor, datetime]]) -> None:
         row = {**told, "previous_hash": previous_hash, "hash": found}
         previous_hash = str(row["hash"])
         rows.append(row)
-    put(AuditEvent, rows)
+    put_last(AuditEvent, rows)

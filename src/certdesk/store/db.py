@@ -11,14 +11,15 @@ import fcntl
 import functools
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from django.db import connection, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import Model
 
-from certdesk.store.driver import own_connection
+from certdesk.store.driver import Written, insertions, own_connection, write_all
 
 _writers = threading.Lock()
 #: Of SQLite: https://www.sqlite.org/pragma.html#pragma_synchronous
@@ -68,6 +69,26 @@ def before_commit(work: Callable[[], None]) -> bool:
     return True
 
 
+def put_last(model: type[Model], rows: Sequence[Mapping[str, object]]) -> None:
+    """Inserts rows that nothing in the same transaction reads: at its end, with the others of this kind."""
+    _write_last(insertions(model, rows))
+
+
+def point_last(model: type[Model], number: int, **columns: int) -> None:
+    """Has a row point to others, as nothing in the same transaction reads: at its end, as with `put_last`."""
+    table = model._meta.db_table  # noqa: SLF001 - Django's public API in spite of its name
+    changes = ", ".join(f'"{name}" = %s' for name in columns)
+    sql = f'UPDATE "{table}" SET {changes} WHERE "id" = %s'  # noqa: S608 - no input
+    _write_last([(sql, [*columns.values(), number])])
+
+
+def _write_last(writes: Iterable[Written]) -> None:
+    if write_mark() is None or own_connection().savepoint_ids != _mine.savepoints:
+        write_all(list(writes))
+    else:
+        _mine.writes += writes
+
+
 def write_mark() -> object | None:
     """What tells this thread's write transaction from every other one; None outside of one."""
     return getattr(_mine, "mark", None)
@@ -75,12 +96,13 @@ def write_mark() -> object | None:
 
 @contextmanager
 def _marked(own: BaseDatabaseWrapper) -> Iterator[None]:
-    _mine.mark, _mine.last, _mine.savepoints = object(), [], list(own.savepoint_ids)
+    _mine.mark, _mine.last, _mine.savepoints, _mine.writes = object(), [], list(own.savepoint_ids), []
     try:
         yield
         if not own.needs_rollback:
             for work in _mine.last:
                 work()
+            write_all(_mine.writes)
     finally:
         _mine.mark = None
 

@@ -12,7 +12,7 @@ inserted and swapped by their columns. Everywhere else the ORM's own calls are p
 import functools
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from enum import Enum
@@ -30,6 +30,8 @@ M = TypeVar("M", bound=Model)
 Row = Sequence[Any]
 #: By place (`%s`) or by name (`%(name)s`).
 Parameters = Sequence[Any] | Mapping[str, Any]
+#: A statement that writes, with its values by place.
+Written = tuple[str, Sequence[Any]]
 _NAMED = re.compile(r"%\((\w+)\)s")
 #: There are about a hundred; each counts anew for numbers of another size.
 _MOST_KEPT = 1000
@@ -174,18 +176,40 @@ def put(model: type[Model], rows: Sequence[Mapping[str, object]]) -> list[int]:
 
     A column that is left out has to have a default in the database, or none.
     """
-    own = own_connection()
-    is_sqlite, numbers = own.vendor == "sqlite", list[int]()
-    for start in range(0, len(rows), _AT_ONCE):
-        few = rows[start : start + _AT_ONCE]
-        sql, is_numbered = _insertion(model, tuple(few[0]), len(few))
-        values = [_told(value, is_sqlite=is_sqlite) for row in few for value in row.values()]
-        if is_numbered:
+    own, numbers = own_connection(), list[int]()
+    for sql, values in insertions(model, rows):
+        if "RETURNING" in sql:
             # Both databases give the numbers in the order of the rows; Django's bulk_create counts on it too.
             numbers += [number for (number,) in fetch(own, sql, values)]
         else:
             change(own, sql, values)
     return numbers
+
+
+def insertions(model: type[Model], rows: Sequence[Mapping[str, object]]) -> Iterator[Written]:
+    """The statements that `put` runs."""
+    is_sqlite = own_connection().vendor == "sqlite"
+    for start in range(0, len(rows), _AT_ONCE):
+        few = rows[start : start + _AT_ONCE]
+        values = [_told(value, is_sqlite=is_sqlite) for row in few for value in row.values()]
+        yield _insertion(model, tuple(few[0]), len(few)), values
+
+
+def write_all(writes: Sequence[Written]) -> None:
+    """Runs statements of which none reads what another has written; on PostgreSQL they are one.
+
+    A row in its table is one of the dearest things there; what it costs to ask for it is the other half.
+    """
+    own = own_connection()
+    if own.vendor == "sqlite":
+        for sql, values in writes:
+            change(own, sql, values)
+    elif writes:
+        *before, last = [sql for sql, _values in writes]
+        parts = ", ".join(f"w{number} AS ({sql})" for number, sql in enumerate(before))
+        change(
+            own, f"WITH {parts} {last}" if parts else last, [one for _sql, values in writes for one in values]
+        )
 
 
 def insert(row: M) -> M:
@@ -198,16 +222,20 @@ def insert_all(rows: Iterable[M]) -> list[M]:
     made = list(rows)
     if not made:
         return made
-    given, filled = _written(type(made[0]))
-    values = [{column: row.__dict__[name] for column, name in given} for row in made]
-    for field in filled:
-        for row, columns in zip(made, values, strict=True):
-            columns[str(field.column)] = field.pre_save(row, True)
-    for row, number in zip(made, put(type(made[0]), values), strict=False):
+    for row, number in zip(made, put(type(made[0]), [values_of(row) for row in made]), strict=False):
         row.pk = number
     for row in made:
         row._state.adding, row._state.db = False, DEFAULT_DB_ALIAS  # noqa: SLF001 - documented for `from_db`
     return made
+
+
+def values_of(row: Model) -> dict[str, object]:
+    """What an insertion of a new row writes, by column."""
+    given, filled = _written(type(row))
+    values: dict[str, object] = {column: row.__dict__[name] for column, name in given}
+    for field in filled:
+        values[str(field.column)] = field.pre_save(row, True)
+    return values
 
 
 def found(model: type[M], **columns: object) -> list[M]:
@@ -265,13 +293,12 @@ def _told(value: object, *, is_sqlite: bool) -> object:
 
 
 @functools.lru_cache(maxsize=200)
-def _insertion(model: type[Model], columns: tuple[str, ...], rows: int) -> tuple[str, bool]:
+def _insertion(model: type[Model], columns: tuple[str, ...], rows: int) -> str:
     meta = model._meta  # noqa: SLF001 - Django's public API in spite of its name
-    is_numbered = isinstance(meta.pk, AutoField)
     names = ", ".join(f'"{name}"' for name in columns)
     values = ", ".join([f"({', '.join(['%s'] * len(columns))})"] * rows)
     sql = f'INSERT INTO "{meta.db_table}" ({names}) VALUES {values}'  # noqa: S608 - no input
-    return f'{sql} RETURNING "{meta.pk.column}"' if is_numbered else sql, is_numbered
+    return f'{sql} RETURNING "{meta.pk.column}"' if isinstance(meta.pk, AutoField) else sql
 
 
 @functools.cache

@@ -23,7 +23,7 @@ from certdesk.domain.issuing.states import (
     status_of,
 )
 from certdesk.store import audit, jobs
-from certdesk.store.db import write_transaction
+from certdesk.store.db import put_last, write_transaction
 from certdesk.store.driver import insert, put, swap
 from certdesk.store.models import Issuance, Request, RequestEvent
 from certdesk.store.sql import NEWEST, STANDING
@@ -230,27 +230,27 @@ def write_history(*, changes: Sequence[Change], actor: Actor, now: datetime, not
     """The history lines, audit rows and mail jobs of some events, in the caller's transaction."""
     if not changes:
         return
-    lines = put(
-        RequestEvent,
-        [
-            {
-                "request_id": change.request_id,
-                "issuance_id": change.issuance_id,
-                "at": now,
-                "event": change.event,
-                "from_status": change.old or "",
-                "to_status": change.new,
-                "actor": (change.actor or actor).label,
-                "user_id": (change.actor or actor).user_id,
-                "note": change.step.note,
-            }
-            for change in changes
-        ],
-    )
+    lines = [
+        {
+            "request_id": change.request_id,
+            "issuance_id": change.issuance_id,
+            "at": now,
+            "event": change.event,
+            "from_status": change.old or "",
+            "to_status": change.new,
+            "actor": (change.actor or actor).label,
+            "user_id": (change.actor or actor).user_id,
+            "note": change.step.note,
+        }
+        for change in changes
+    ]
+    if notify and any(change.event in NOTIFIED for change in changes):
+        for number, change in zip(put(RequestEvent, lines), changes, strict=True):
+            if change.event in NOTIFIED:
+                jobs.enqueue("notify_applicant", due_at=now, event_id=number)
+    else:
+        put_last(RequestEvent, lines)
     audit.record_all([_deed(change) for change in changes], actor=actor, now=now)
-    for number, change in zip(lines, changes, strict=True):
-        if notify and change.event in NOTIFIED:
-            jobs.enqueue("notify_applicant", due_at=now, event_id=number)
 
 
 def _status_after(issuance: Issuance, at: Standing, state: Work) -> Status:

@@ -39,8 +39,7 @@ from certdesk.services.revocation.blocked_keys import block_pasted
 from certdesk.services.system import runtime
 from certdesk.services.system.sealing import csr_from_store
 from certdesk.store import audit
-from certdesk.store.db import write_transaction
-from certdesk.store.driver import swap
+from certdesk.store.db import point_last, write_transaction
 from certdesk.store.models import AcmeAccount, AcmeOrder, Issuance, Request
 from certdesk.store.selectors.facts import lock_organisation
 from certdesk.store.sql import CLAIM_ORDER, request_now
@@ -126,7 +125,7 @@ def finalize(
                     then=((Event.CLAIM, claim_step(backend, intent)),),
                     now=now,
                 )
-                swap(AcmeOrder, {"id": order.pk}, {"request_id": request.pk})
+                point_last(AcmeOrder, order.pk, request_id=request.pk)
             elif against := obstacles_under(request, subject, decision, now=now):
                 raise problem_of(against)
             if differences(intent, facts, csr=csr, ends_at=request.term_ends_at):

@@ -63,8 +63,7 @@ from certdesk.services.requests.entitlements import (
 from certdesk.services.requests.preflight import ACME, intent_of
 from certdesk.services.system import runtime
 from certdesk.services.validation.by_email import second_line
-from certdesk.store.db import write_transaction
-from certdesk.store.driver import swap
+from certdesk.store.db import point_last, write_transaction
 from certdesk.store.models import AcmeOrder, Issuance, Request
 from certdesk.store.selectors.facts import adns_of
 from certdesk.store.selectors.waiting import failing_at_dns_since, usual_issuing_time
@@ -438,7 +437,7 @@ def _record_issued(
         )
         certificate = keep(issuance, issued, facts, chain_id=found.chain_id, now=now)
         if issuance.order_id is not None:
-            swap(AcmeOrder, {"id": issuance.order_id}, {"certificate_id": certificate.pk})
+            point_last(AcmeOrder, issuance.order_id, certificate_id=certificate.pk)
             if issuance.order is not None:
                 issuance.order.certificate_id = certificate.pk
         return Work.ISSUED

@@ -14,7 +14,8 @@ from certdesk.domain.issuing.revocation import RevocationReason
 from certdesk.domain.issuing.states import Work
 from certdesk.services.acme.orders import note_problem
 from certdesk.store import audit
-from certdesk.store.driver import insert, put
+from certdesk.store.db import put_last
+from certdesk.store.driver import insert
 from certdesk.store.models import AcmeOrder, Certificate, CertificateName, Issuance, IssuerChain, Revocation
 
 
@@ -26,7 +27,7 @@ def keep(
     `chain_id` is the number of what stands above it, where that is here already.
     """
     certificate = _stored(issuance, issued, facts, withheld=False, chain_id=chain_id, now=now)
-    put(CertificateName, [{"certificate_id": certificate.pk, "name": name} for name in facts.names])
+    put_last(CertificateName, [{"certificate_id": certificate.pk, "name": name} for name in facts.names])
     return certificate
 
 

@@ -35,7 +35,8 @@ from certdesk.domain.validation.evidence import Validation, covering
 from certdesk.services.acme.accounts import account_standing
 from certdesk.services.requests.preflight import ACME, Subject, judged, obstacles_under, rules_for, subject_of
 from certdesk.services.system import runtime
-from certdesk.store.driver import insert
+from certdesk.store.db import put_last
+from certdesk.store.driver import insert, values_of
 from certdesk.store.models import AcmeOrder, Approval, Issuance, Organisation, Request
 from certdesk.store.selectors.facts import adns_of, known_facts, lock_names, organisation_row
 from certdesk.store.sql import AccountNow, Arrival, FactsNow, account_and_facts, covering_requests
@@ -223,17 +224,16 @@ def record_request(
 
 def approve(request: Request, decision: Decision, *, by: str, now: datetime, **columns: object) -> None:
     """Records a yes to exactly what was decided about, in the caller's transaction."""
-    insert(
-        Approval(
-            request=request,
-            verdict="approve",
-            by=by,
-            content_digest=decision.content_digest,
-            policy_digest=decision.policy_digest,
-            at=now,
-            **columns,
-        )
+    approval = Approval(
+        request=request,
+        verdict="approve",
+        by=by,
+        content_digest=decision.content_digest,
+        policy_digest=decision.policy_digest,
+        at=now,
+        **columns,
     )
+    put_last(Approval, [values_of(approval)])
 
 
 def same_digest(wanted: Wanted) -> str:
