@@ -8,15 +8,21 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from django.conf import settings
+from django.test import Client
 
 from certdesk.backends.openbao import OpenBaoBackend
 from certdesk.backends.registry import UnusableBackend
 from certdesk.cli import ca as commands
+from certdesk.conf import apps
 from certdesk.domain.actors import Actor
 from certdesk.domain.errors import (
     BackendRefused,
     CertdeskError,
     InvalidInput,
+    Misconfigured,
     NotAuthorized,
     OutcomeUnknown,
     Unavailable,
@@ -189,3 +195,49 @@ def test_only_the_system_and_operators_try_a_ca(w: World) -> None:
     for who in (w.alice, w.olga, Actor(label="nobody")):
         with pytest.raises(NotAuthorized):
             try_ca(actor=who, name=NAME, profile_id="tls-server", clock=Clock())
+
+
+def test_a_ca_below_the_embedded_root_is_asked_for_signed_installed_and_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "words").write_text("some words\n")
+    (tmp_path / "cas.toml").write_text(
+        '[cas.campus]\nkind = "embedded"\nname = "Campus"\nkey = "P-384"\n'
+        'passphrase_file = "words"\ndirectory = "campus"\n'
+    )
+    config = settings.CERTDESK.model_copy(update={"cas": tmp_path / "cas.toml"})
+    monkeypatch.setattr(settings, "CERTDESK", config)
+    before = apps.make_runtime(config).backends["campus"]
+    assert "certdesk ca install campus" in before.check()[0].message
+    for name in ("openbao", "embedded2"):
+        refused = run("csr", name)
+        assert isinstance(refused.exception, Misconfigured)
+    asked = run("csr", "campus")
+    assert asked.exit_code == 0
+    assert "A new key of the kind P-384" in asked.stderr
+    (tmp_path / "campus.csr").write_text(asked.stdout)
+    signed_now = run("sign", str(tmp_path / "campus.csr"), "--years", "8")
+    (tmp_path / "campus.pem").write_text(signed_now.stdout)
+    assert "Restart the service" in run("install", "campus", str(tmp_path / "campus.pem")).stderr
+    assert [(action, name) for action, name in told()] == [
+        ("ca.csr", "campus"),
+        ("ca.sign", "embedded"),
+        ("ca.install", "campus"),
+    ]
+    keys = {row.data["spki_sha256"] for row in AuditEvent.objects.all()}
+    assert len(keys) == 1  # the same in all three
+    backends = apps.make_runtime(config).backends
+    with configured(backends=backends):
+        assert run("check", "campus").exit_code == 0
+        der = Client().get("/ca/campus.crl").content
+        issuer = x509.load_der_x509_certificate(Client().get("/ca/campus.cer").content)
+    key = issuer.public_key()
+    assert isinstance(key, ec.EllipticCurvePublicKey)
+    assert x509.load_der_x509_crl(der).is_signature_valid(key)
+    again = run("csr", "campus")
+    assert "The key that was there" in again.stderr
+    (tmp_path / "again.csr").write_text(again.stdout)
+    (tmp_path / "again.pem").write_text(run("sign", str(tmp_path / "again.csr")).stdout)
+    assert run("install", "campus", str(tmp_path / "again.pem")).exit_code == 0
+    renewed = apps.make_runtime(config).backends  # its CRL is known, and it is the same CA
+    assert renewed["campus"].chain()[0] != backends["campus"].chain()[0]

@@ -106,7 +106,7 @@ WRONG = {
     "bits that no key has": (GOOD + "rsa_max_bits = 2048\n", r"\[profiles.mutual\] rsa_min_bits: .*above"),
     "too long": (GOOD.replace("fail_over = true", "max_days = 0"), r"\[profiles.tls-server\] max_days: "),
     "a name that is taken": (GOOD.replace("cas.bao", "cas.embedded"), r"\[cas.embedded\]: Choose another"),
-    "our own kind": (GOOD.replace('"openbao"', '"embedded"'), r"\[cas.bao\] kind: The service sets up"),
+    "our own kind": (GOOD.replace('"openbao"', '"scripted"'), r"\[cas.bao\] kind: The service sets up"),
     "an odd name": (GOOD.replace("profiles.mutual", 'profiles."a b"'), r"\[profiles.a b\]: Choose another"),
     "no usual profile": (GOOD.replace("tls-server", "tls"), r"\[profiles\]: Add \[profiles.tls-server\]"),
 }

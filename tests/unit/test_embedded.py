@@ -6,6 +6,7 @@ import subprocess
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from cryptography import x509
@@ -18,7 +19,8 @@ from certdesk.backends.conformance import server_intent
 from certdesk.backends.embedded import EmbeddedBackend, EmbeddedConfig
 from certdesk.backends.embedded import backend as backend_module
 from certdesk.backends.embedded.authority import open_authority
-from certdesk.backends.embedded.encoding import issuer_parts, sign_leaf, sign_recorded
+from certdesk.backends.embedded.encoding import issuer_parts, signed, specimen_of
+from certdesk.backends.embedded.keys import KINDS, KeyInMemory, throw_away
 from certdesk.domain.errors import BackendRefused, InvariantViolated
 from certdesk.domain.findings import Verdict
 from certdesk.domain.issuing.certificates import Intent, Issued, certificate_facts, compare
@@ -100,13 +102,18 @@ def test_the_recorded_bytes_are_signed_as_the_library_signs_their_intent(
 ) -> None:
     """The same certificate, byte for byte, whatever the lengths in it; the signature is deterministic."""
     authority = open_authority(shared_config)
+    assert isinstance(authority.key, KeyInMemory)
     parts = issuer_parts(
         authority.issuing, issuer_url=shared_config.issuer_url, crl_url=shared_config.crl_url
     )
     names = tuple(f"www{number}.example.ac.uk" for number in range(count))
-    expected = sign_leaf(replace(server_intent(now=NOW, names=names), serial=7), parts, authority.key)
-    signed = sign_recorded(expected.tbs_certificate_bytes, authority.key)
-    assert signed == expected.public_bytes(Encoding.DER)
+    intent = replace(server_intent(now=NOW, names=names), serial=7)
+    with mock.patch("certdesk.backends.embedded.encoding.throw_away", return_value=authority.key.key):
+        expected = specimen_of(intent, parts, authority.key.kind)
+    ours = specimen_of(intent, parts, authority.key.kind)
+    assert ours.tbs_certificate_bytes == expected.tbs_certificate_bytes
+    assert ours.signature != expected.signature
+    assert signed(ours.tbs_certificate_bytes, authority.key) == expected.public_bytes(Encoding.DER)
 
 
 def test_a_hundred_names_and_three_years(backend: EmbeddedBackend) -> None:
@@ -190,7 +197,7 @@ def test_an_intent_that_changed_after_recording_is_not_signed(backend: EmbeddedB
 def test_the_throw_away_key_certifies_nothing(backend: EmbeddedBackend) -> None:
     chain = issue(backend, server_intent(now=NOW))
     leaf, issuing = (x509.load_der_x509_certificate(der) for der in chain[:2])
-    assert backend_module._throw_away_key().public_key() != issuing.public_key()
+    assert throw_away(KINDS["P-256"]).public_key() != issuing.public_key()
     leaf.verify_directly_issued_by(issuing)
 
 

@@ -63,14 +63,14 @@ def test_keys_are_encrypted_private_and_apart(config: EmbeddedConfig) -> None:
 
 def test_two_tiers(config: EmbeddedConfig) -> None:
     authority = make(config, NOW)
-    root_key, issuing_key = authority.root.public_key(), authority.issuing.public_key()
+    root_key, issuing_key = authority.above[0].public_key(), authority.issuing.public_key()
     assert isinstance(root_key, ec.EllipticCurvePublicKey)
     assert isinstance(issuing_key, ec.EllipticCurvePublicKey)
     assert (root_key.curve.name, issuing_key.curve.name) == ("secp384r1", "secp256r1")
     limits = authority.issuing.extensions.get_extension_for_class(x509.BasicConstraints)
     assert limits.critical
     assert (limits.value.ca, limits.value.path_length) == (True, 0)
-    assert authority.root.not_valid_after_utc > NOW + timedelta(days=7299)
+    assert authority.above[0].not_valid_after_utc > NOW + timedelta(days=7299)
     assert authority.issuing.not_valid_after_utc > NOW + timedelta(days=3649)
 
 
@@ -78,7 +78,7 @@ def test_a_second_start_opens_the_same_ca(config: EmbeddedConfig) -> None:
     first = make(config, NOW)
     again = make(config, NOW + timedelta(days=1))
     assert again.issuing == first.issuing
-    assert again.root == first.root
+    assert again.above == first.above
 
 
 def test_eight_starts_at_once_make_one_ca(config: EmbeddedConfig) -> None:

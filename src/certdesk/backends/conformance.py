@@ -95,6 +95,13 @@ def issued(backend: Backend, intent: Intent) -> Issued:
     return outcome
 
 
+def _compared(backend: Backend, done: Issued) -> bytes:
+    """The certificate; its content alone where the CA's key draws random numbers, as tokens do for ECDSA."""
+    if getattr(backend, "is_repeatable", True):
+        return done.chain[0]
+    return x509.load_der_x509_certificate(done.chain[0]).tbs_certificate_bytes
+
+
 class BackendConformance:
     """Inherit from this under a name that pytest collects, and give the two fixtures."""
 
@@ -130,7 +137,7 @@ class BackendConformance:
     ) -> None:
         backend = backend_factory()
         intent = prepared(backend, make_intent())
-        assert issued(backend, intent).chain[0] == issued(backend, intent).chain[0]
+        assert _compared(backend, issued(backend, intent)) == _compared(backend, issued(backend, intent))
 
     def test_a_repeat_after_a_restart_yields_the_same_certificate(
         self, backend_factory: BackendFactory, make_intent: MakeIntent
@@ -138,7 +145,7 @@ class BackendConformance:
         before = backend_factory()
         intent = prepared(before, make_intent())
         first = issued(before, intent)
-        assert issued(backend_factory(), intent).chain[0] == first.chain[0]
+        assert _compared(before, issued(backend_factory(), intent)) == _compared(before, first)
 
     def test_two_intents_get_two_serial_numbers(
         self, backend_factory: BackendFactory, make_intent: MakeIntent

@@ -7,9 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Generic, TypeVar
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding
 
 _USAGES = (
@@ -24,7 +25,7 @@ def key_usage(*wanted: str) -> x509.KeyUsage:
 
 
 def ca_builder(
-    name: x509.Name, key: ec.EllipticCurvePublicKey, *, years: int, path_length: int | None, now: datetime
+    name: x509.Name, key: CertificatePublicKeyTypes, *, years: int, path_length: int | None, now: datetime
 ) -> x509.CertificateBuilder:
     """A CA certificate without its issuer. It signs certificates, CRLs and (BR 7.1.2.10.7) OCSP answers."""
     begins = now.astimezone(UTC).replace(microsecond=0)
@@ -42,18 +43,21 @@ def ca_builder(
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Authority:
-    """The opened CA. Its key is loaded once: reading it for each signature would cost more than signing."""
+K = TypeVar("K")
 
-    key: ec.EllipticCurvePrivateKey = field(repr=False)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Authority(Generic[K]):
+    """The opened CA: its key, its certificate, and what stands above, up to the root."""
+
+    key: K = field(repr=False)
     issuing: x509.Certificate
-    root: x509.Certificate
+    above: tuple[x509.Certificate, ...]
 
     @property
     def chain(self) -> tuple[bytes, ...]:
-        """Issuing certificate and root, DER."""
-        return tuple(ca.public_bytes(Encoding.DER) for ca in (self.issuing, self.root))
+        """Issuing certificate and those above, DER."""
+        return tuple(ca.public_bytes(Encoding.DER) for ca in (self.issuing, *self.above))
 
 
 @contextmanager

@@ -5,7 +5,8 @@ talk to stderr.
 """
 
 import json
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
@@ -13,6 +14,7 @@ from certdesk.domain.actors import SYSTEM
 from certdesk.domain.findings import Check, Verdict, as_record, worst
 
 if TYPE_CHECKING:
+    from certdesk.backends.embedded import EmbeddedConfig
     from certdesk.services.system.runtime import Runtime
 
 _MARKS = {Verdict.PASS: "ok", Verdict.WARN: "warning", Verdict.REFUSE: "problem"}
@@ -21,7 +23,7 @@ _FAILED = 1
 
 @click.group()
 def ca() -> None:
-    """Look after CAs: list, check, test (docs/cas.md)."""
+    """Look after CAs: list, check, test; keys and certificates of your own (docs/cas.md)."""
 
 
 @ca.command("list")
@@ -90,6 +92,88 @@ def test_issue(*, name: str, profile: str, ca_name: str) -> None:
         click.echo("Revoked.", err=True)
     if done.problem or worst(done.checks) is Verdict.REFUSE:
         raise click.exceptions.Exit(_FAILED)
+
+
+@ca.command()
+@click.argument("name")
+def csr(*, name: str) -> None:
+    """Print a CSR for the issuing CA NAME of the file of CAs, whose key is made first if there is none.
+
+    In the CA's folder, or in its HSM. Recorded in the audit log.
+    """
+    from certdesk.backends.embedded import ceremony  # noqa: PLC0415 - only where it is needed
+
+    made = ceremony.make_request(_embedded(name))
+    _record("ca.csr", name, made.record)
+    click.echo(made.pem, nl=False)
+    what = "A new key of the kind" if made.record["key_made"] else "The key that was there, of the kind"
+    click.echo(
+        f"{what} {made.record['kind']}. Have the root sign this, and run “certdesk ca install {name}”.",
+        err=True,
+    )
+
+
+@ca.command()
+@click.argument("name")
+@click.argument("file", type=click.File("rb"))
+def install(*, name: str, file: BinaryIO) -> None:
+    """Install the CA NAME's certificate from FILE (PEM): its own first, then those above, up to the root.
+
+    Again for a certificate of the same key that runs longer; the one before is kept beside it. Restart the
+    service afterwards. Recorded in the audit log.
+    """
+    config = _embedded(name)
+    from django.utils import timezone  # noqa: PLC0415 - models can be imported only after set-up
+
+    from certdesk.backends.embedded import ceremony  # noqa: PLC0415 - as above
+
+    done = ceremony.install(config, file.read(), now=timezone.now())
+    _record("ca.install", name, done.record)
+    click.echo(f"Installed, valid until {done.record['not_after']}. Restart the service.", err=True)
+
+
+@ca.command()
+@click.argument("file", type=click.File("rb"))
+@click.option(
+    "--years", type=click.IntRange(1, 20), default=10, show_default=True, help="How long it is valid."
+)
+def sign(*, file: BinaryIO, years: int) -> None:
+    """Sign the CSR in FILE with the embedded CA's root key, for an issuing CA that shall stand beside it.
+
+    The root's folder has to be there. Prints the certificate and the root's. Recorded in the audit log.
+    """
+    config = _embedded("embedded")
+    from django.utils import timezone  # noqa: PLC0415 - models can be imported only after set-up
+
+    from certdesk.backends.embedded import ceremony  # noqa: PLC0415 - as above
+
+    assert config.root_directory is not None  # noqa: S101 - the embedded CA has one
+    done = ceremony.sign_request(
+        file.read(),
+        root_directory=config.root_directory,
+        passphrase=config.passphrase,
+        years=years,
+        now=timezone.now(),
+    )
+    _record("ca.sign", "embedded", done.record)
+    click.echo(done.pem, nl=False)
+
+
+def _embedded(name: str) -> "EmbeddedConfig":
+    _set_up()
+    from django.conf import settings  # noqa: PLC0415 - Django is loaded only when a command needs it
+
+    from certdesk.conf import apps  # noqa: PLC0415 - as above
+
+    return apps.embedded_config(settings.CERTDESK, name)
+
+
+def _record(action: str, name: str, data: Mapping[str, object]) -> None:
+    from django.utils import timezone  # noqa: PLC0415 - models can be imported only after set-up
+
+    from certdesk.services.issuance.trial import record  # noqa: PLC0415 - as above
+
+    record(SYSTEM, action, name, data, now=timezone.now())
 
 
 def _runtime() -> "Runtime":

@@ -1,7 +1,6 @@
 """Start-up: gives the services what they work with."""
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import fields
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from django.core.signals import request_started
 from django.utils import timezone
 
 from certdesk.backends.base import Backend
-from certdesk.backends.embedded import EmbeddedConfig, create_authority
+from certdesk.backends.embedded import EmbeddedConfig, create_authority, read_config
 from certdesk.backends.registry import load_backends
 from certdesk.backends.scripted import DEMO_RULES
 from certdesk.conf.cas import OWN, CasFile, read_cas
@@ -89,12 +88,10 @@ def make_runtime(config: Config) -> Runtime:
 
     if not config.demo:
         demo.refuse_demo_data(data=config.data)
-    embedded = embedded_config(config)
-    create_authority(embedded, now=timezone.now(), may_create=nothing_issued)
-    values = {field.name: getattr(embedded, field.name) for field in fields(embedded)}
+    create_authority(embedded_config(config), now=timezone.now(), may_create=nothing_issued)
     cas = load_cas(config)
-    own = {"embedded": values, **_scripted(config, may_create=nothing_issued)}
-    backends = load_backends({**own, **cas.settings})
+    own = {"embedded": _embedded(config), **_scripted(config, may_create=nothing_issued)}
+    backends = load_backends({**own, **ca_settings(config, cas)})
     _refuse_scripted(backends, config)
     refuse_another_ca(backends)
     policy, network = load_policy(config, cas.profiles), configured_network(config)
@@ -213,13 +210,33 @@ def _refuse_scripted(backends: Mapping[str, Backend], config: Config) -> None:
         raise Misconfigured(f"The CA “{scripted[0]}” is for tests and the demo. Take it out.")
 
 
-def embedded_config(config: Config) -> EmbeddedConfig:
-    """The embedded CA's settings; its root key lives apart from its issuing key."""
-    return EmbeddedConfig(
-        directory=config.data / "ca" / "issuing",
-        root_directory=config.ca_root_directory or config.data / "ca" / "root",
-        passphrase=config.ca_passphrase.get_secret_value().encode(),
-        name=config.ca_name,
-        status_url=config.status,
-        lint_in_full=config.lint_in_full,
+def embedded_config(config: Config, name: str = "embedded") -> EmbeddedConfig:
+    """The settings of the embedded CA, or of one of its kind in the file of CAs. Raises Misconfigured."""
+    settings = (
+        _embedded(config) if name == "embedded" else ca_settings(config, load_cas(config)).get(name, {})
     )
+    if name != "embedded" and settings.get("kind") != "embedded":
+        raise Misconfigured(f"The file of CAs has no CA “{name}” of the kind “embedded”.")
+    return read_config(name=name, settings={key: value for key, value in settings.items() if key != "kind"})
+
+
+def ca_settings(config: Config, cas: CasFile) -> dict[str, Mapping[str, object]]:
+    """What the back ends of the file of CAs get; those of our own kind know besides where our pages are."""
+    ours = {"status_url": config.status, "lint_in_full": config.lint_in_full}
+    found = dict[str, Mapping[str, object]]()
+    for name, own in cas.settings.items():
+        more = {**ours, "directory": config.data / "ca" / name} if own["kind"] == "embedded" else {}
+        found[name] = {**more, **own}
+    return found
+
+
+def _embedded(config: Config) -> dict[str, object]:
+    """The embedded CA's settings; its root key lives apart from its issuing key."""
+    return {
+        "directory": config.data / "ca" / "issuing",
+        "root_directory": config.ca_root_directory or config.data / "ca" / "root",
+        "passphrase": config.ca_passphrase.get_secret_value(),
+        "name": config.ca_name,
+        "status_url": config.status,
+        "lint_in_full": config.lint_in_full,
+    }

@@ -28,7 +28,7 @@ from certdesk.domain.issuing.profiles import (
 from certdesk.domain.policy.file import lines_of, no_such
 from certdesk.domain.policy.in_force import KeyType
 
-#: CAs that the service sets up itself, and kinds that a file can't have for that reason.
+#: CAs that the service sets up itself: names that a file can't have, nor the last of them as a kind.
 OWN = ("embedded", "scripted")
 #: What is asked for where nobody names a profile.
 USUAL = "tls-server"
@@ -130,7 +130,7 @@ def _settings(ca: _Ca, folder: Path) -> dict[str, object]:
     """What the back end gets; files are looked for beside the file that names them."""
     more = dict(ca.model_extra or {})
     for key, value in more.items():
-        if key.endswith("_file") and isinstance(value, str) and value:
+        if (key.endswith("_file") or key == "directory") and isinstance(value, str) and value:
             more[key] = folder / value
     return {"kind": ca.kind, **more}
 
@@ -167,7 +167,7 @@ def _mistakes(read: _File, own: Collection[str]) -> Iterator[tuple[str, str, str
         if not _NAME.fullmatch(name) or name in OWN:
             told = f"Choose another name, of small letters, digits and hyphens; {', '.join(OWN)} are taken."
             yield f"cas.{name}", "", told
-        if ca.kind in OWN:
+        if ca.kind == OWN[1]:
             yield f"cas.{name}", "kind", "The service sets up this kind itself. Take the section out."
     if read.profiles and USUAL not in read.profiles:
         told = f"Add [profiles.{USUAL}]: it is what is asked for where nobody names a profile."

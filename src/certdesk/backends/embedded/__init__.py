@@ -2,6 +2,6 @@
 
 from certdesk.backends.embedded.authority import create_authority, open_authority
 from certdesk.backends.embedded.backend import EmbeddedBackend
-from certdesk.backends.embedded.config import EmbeddedConfig
+from certdesk.backends.embedded.config import EmbeddedConfig, read_config
 
-__all__ = ["EmbeddedBackend", "EmbeddedConfig", "create_authority", "open_authority"]
+__all__ = ["EmbeddedBackend", "EmbeddedConfig", "create_authority", "open_authority", "read_config"]

@@ -1,14 +1,17 @@
 """The embedded CA's two tiers: made once, opened at start. Nothing here issues to anybody (BR 7.1.2).
 
 The issuing folder holds `issuing.key`, `issuing.crt` and `root.crt`; the root folder, which may be taken
-away afterwards, `root.key` and `root.crt`. A CA is made only where none of these files is, and no file is
-ever overwritten: under a new key of the same name, nobody could verify or revoke what the old one has signed.
+away afterwards, `root.key` and `root.crt`. Below a root of somebody else's there is no root folder, and
+`root.crt` is what stands above, up to that root. A CA is made only where none of these files is, and no key
+is ever overwritten: under a new one of the same name, nobody could verify or revoke what the old has signed.
 """
 
 import stat
 from collections.abc import Callable
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
+from typing import cast
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -23,6 +26,8 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from certdesk.backends.embedded.config import EmbeddedConfig
+from certdesk.backends.embedded.keys import KeyInMemory, PrivateKey, PublicKey, Signer, kind_of
+from certdesk.backends.embedded.token import TokenKey
 from certdesk.backends.own_ca import Authority, ca_builder, exclusive, write_new
 from certdesk.domain.errors import Misconfigured
 from certdesk.domain.issuing.certificates import UNREADABLE
@@ -35,16 +40,20 @@ ROOT_CERTIFICATE = "root.crt"
 _ISSUING_FILES = (ISSUING_KEY, ISSUING_CERTIFICATE, ROOT_CERTIFICATE)
 
 _ROOT_YEARS = 20
-_ISSUING_YEARS = 10
+ISSUING_YEARS = 10
 
 
-def create_authority(config: EmbeddedConfig, now: datetime, *, may_create: Callable[[], bool]) -> Authority:
+def create_authority(
+    config: EmbeddedConfig, now: datetime, *, may_create: Callable[[], bool]
+) -> Authority[Signer]:
     """The CA of this configuration, made first in an empty place, if `may_create` agrees when asked then.
 
     `may_create` says that nothing was issued and no CRL was published before.
     Raises: Misconfigured when a file is missing or what is there can't be used.
     """
-    _make_folder(config.directory)
+    if config.root_directory is None:
+        return open_authority(config)
+    make_folder(config.directory)
     with exclusive(config.directory):
         issuing = [config.directory / name for name in _ISSUING_FILES]
         if missing := [path for path in issuing if not path.exists()]:
@@ -64,49 +73,74 @@ def create_authority(config: EmbeddedConfig, now: datetime, *, may_create: Calla
                     f"The embedded CA is not complete. Missing: {', '.join(map(str, missing))}. Restore this "
                     f"from a backup, with mode 600, and start again. {otherwise}"
                 )
-            _make(config, now)
+            _make(config, config.root_directory, now)
     return open_authority(config)
 
 
-def open_authority(config: EmbeddedConfig) -> Authority:
+def open_authority(config: EmbeddedConfig) -> Authority[Signer]:
     """The CA that stands in the issuing folder; the root folder is not looked at.
 
     Raises: Misconfigured for missing or unreadable files, loose permissions or a wrong passphrase.
     """
-    _refuse_loose(config.directory)
-    issuing = _load_certificate(config.directory / ISSUING_CERTIFICATE)
-    root = _load_certificate(config.directory / ROOT_CERTIFICATE)
-    path = config.directory / ISSUING_KEY
+    folder = config.directory
+    if config.root_directory is None and not (folder / ISSUING_CERTIFICATE).exists():
+        raise Misconfigured(
+            f"The CA “{config.slug}” has no certificate yet. Run “certdesk ca csr {config.slug}”, have its "
+            f"root sign that, and run “certdesk ca install {config.slug}”."
+        )
+    _refuse_loose(folder)
+    issuing, *more = load_certificates(folder / ISSUING_CERTIFICATE)
+    above = (*more, *load_certificates(folder / ROOT_CERTIFICATE))
+    key: Signer
+    if config.token is not None:
+        key = TokenKey(config.token, public_key_of(issuing))
+    else:
+        own = open_key(folder / ISSUING_KEY, config.passphrase)
+        if own.public_key() != issuing.public_key():
+            told = f"In {folder}, {ISSUING_KEY} does not belong to {ISSUING_CERTIFICATE}. Restore both."
+            raise Misconfigured(told)
+        key = KeyInMemory(own, kind_of(own.public_key()))
+    for lower, upper in pairwise((issuing, *above)):
+        try:
+            lower.verify_directly_issued_by(upper)
+        except (InvalidSignature, *UNREADABLE) as error:
+            told = f"In {folder}, {ISSUING_CERTIFICATE} was not issued by {ROOT_CERTIFICATE}."
+            raise Misconfigured(told) from error
+    return Authority(key=key, issuing=issuing, above=above)
+
+
+def open_key(path: Path, passphrase: bytes) -> PrivateKey:
+    """An issuing key in its file. Raises Misconfigured."""
     content = _read(path)
     _refuse_loose(path)
     try:
-        key = load_pem_private_key(content, config.passphrase)
+        key = load_pem_private_key(content, passphrase)
     except (ValueError, TypeError) as error:
         advice = "Check the passphrase, or restore the file from a backup."
         raise Misconfigured(f"{path} can't be opened with the passphrase that is set. {advice}") from error
-    if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise Misconfigured(f"{path} is not an EC key. Restore it from a backup.")
-    folder = config.directory
+    kind_of(key.public_key())
+    return cast("PrivateKey", key)
+
+
+def public_key_of(issuing: x509.Certificate) -> PublicKey:
+    """The key of a CA's certificate. Raises Misconfigured for one with which no CA signs here."""
     try:
-        issuing.verify_directly_issued_by(root)
-    except (InvalidSignature, *UNREADABLE) as error:
-        told = f"In {folder}, {ISSUING_CERTIFICATE} was not issued by {ROOT_CERTIFICATE}."
-        raise Misconfigured(told) from error
-    if key.public_key() != issuing.public_key():
-        told = f"In {folder}, {ISSUING_KEY} does not belong to {ISSUING_CERTIFICATE}. Restore both."
-        raise Misconfigured(told)
-    return Authority(key=key, issuing=issuing, root=root)
+        key = issuing.public_key()
+    except UNREADABLE as error:
+        raise Misconfigured(f"The key in the CA's certificate can't be read: {error}") from None
+    kind_of(key)
+    return cast("PublicKey", key)
 
 
 # Making
 
 
-def _make(config: EmbeddedConfig, now: datetime) -> None:
-    _make_folder(config.root_directory)
+def _make(config: EmbeddedConfig, root_directory: Path, now: datetime) -> None:
+    make_folder(root_directory)
     root_key, key = ec.generate_private_key(ec.SECP384R1()), ec.generate_private_key(ec.SECP256R1())
 
     # Both tiers say which key signed them: the root's.
-    root_name = _ca_name(config, "Root CA")
+    root_name = ca_name(config, "Root CA")
     identifier = x509.SubjectKeyIdentifier.from_public_key(root_key.public_key())
     above = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier)
     root = (
@@ -115,9 +149,9 @@ def _make(config: EmbeddedConfig, now: datetime) -> None:
         .add_extension(above, critical=False)
         .sign(root_key, hashes.SHA384())
     )
-    name = _ca_name(config, "Issuing CA")
+    name = ca_name(config, "Issuing CA")
     issuing = (
-        ca_builder(name, key.public_key(), years=_ISSUING_YEARS, path_length=0, now=now)
+        ca_builder(name, key.public_key(), years=ISSUING_YEARS, path_length=0, now=now)
         .issuer_name(root_name)
         .add_extension(above, critical=False)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
@@ -127,9 +161,9 @@ def _make(config: EmbeddedConfig, now: datetime) -> None:
     try:
         write_new(
             {
-                config.root_directory / ROOT_KEY: _encrypted(root_key, config.passphrase),
-                config.root_directory / ROOT_CERTIFICATE: root_pem,
-                config.directory / ISSUING_KEY: _encrypted(key, config.passphrase),
+                root_directory / ROOT_KEY: encrypted(root_key, config.passphrase),
+                root_directory / ROOT_CERTIFICATE: root_pem,
+                config.directory / ISSUING_KEY: encrypted(key, config.passphrase),
                 config.directory / ROOT_CERTIFICATE: root_pem,
                 config.directory / ISSUING_CERTIFICATE: issuing.public_bytes(Encoding.PEM),
             }
@@ -139,7 +173,8 @@ def _make(config: EmbeddedConfig, now: datetime) -> None:
         raise Misconfigured(told) from error
 
 
-def _ca_name(config: EmbeddedConfig, tier: str) -> x509.Name:
+def ca_name(config: EmbeddedConfig, tier: str) -> x509.Name:
+    """The name of one of its tiers. Raises Misconfigured."""
     try:
         return x509.Name(
             [
@@ -155,7 +190,8 @@ def _ca_name(config: EmbeddedConfig, tier: str) -> x509.Name:
 # Files
 
 
-def _make_folder(folder: Path) -> None:
+def make_folder(folder: Path) -> None:
+    """Makes a folder for nobody else. Raises Misconfigured."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         folder.chmod(0o700)
@@ -164,7 +200,8 @@ def _make_folder(folder: Path) -> None:
         raise Misconfigured(told) from error
 
 
-def _encrypted(key: ec.EllipticCurvePrivateKey, passphrase: bytes) -> bytes:
+def encrypted(key: PrivateKey, passphrase: bytes) -> bytes:
+    """The content of a key's file."""
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(passphrase))
 
 
@@ -187,8 +224,9 @@ def _read(path: Path) -> bytes:
         raise Misconfigured(told) from error
 
 
-def _load_certificate(path: Path) -> x509.Certificate:
+def load_certificates(path: Path) -> list[x509.Certificate]:
+    """The certificates of a file, one at least. Raises Misconfigured."""
     try:
-        return x509.load_pem_x509_certificate(_read(path))
+        return x509.load_pem_x509_certificates(_read(path))
     except UNREADABLE as error:
         raise Misconfigured(f"{path} is not a certificate in PEM form. Restore it from a backup.") from error

@@ -12,16 +12,16 @@ from typing import Self
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from certdesk.backends.base import RevokedEntry
 from certdesk.backends.chains import refuse_unknown_reason
 from certdesk.backends.embedded.authority import open_authority
 from certdesk.backends.embedded.config import EmbeddedConfig, read_config
-from certdesk.backends.embedded.encoding import issuer_parts, sign_crl, sign_leaf, sign_recorded
+from certdesk.backends.embedded.encoding import issuer_parts, sign_crl, signed, specimen_of
+from certdesk.backends.embedded.keys import Signer
 from certdesk.backends.own_ca import Authority
-from certdesk.domain.errors import BackendRefused, InvalidInput, InvariantViolated
+from certdesk.domain.errors import BackendRefused, InvalidInput, InvariantViolated, Unavailable
 from certdesk.domain.findings import Check, Verdict
 from certdesk.domain.issuing.certificates import UNREADABLE, Intent, Issued, Outcome
 from certdesk.domain.issuing.lint import Finding, blocking, lint_certificate
@@ -33,6 +33,8 @@ _RANDOM_BITS = 126
 
 #: Longer than the longest term: a CA that ends sooner can't serve every applicant any more.
 _RENEW_BEFORE = timedelta(days=4 * 365)
+#: What a look at the key has signed: nothing that could be taken for a certificate.
+_PROBE = b"Certdesk looks whether the key signs."
 
 
 def _utc_now() -> datetime:
@@ -48,7 +50,7 @@ class EmbeddedBackend:
         self,
         config: EmbeddedConfig,
         *,
-        authority: Authority | None = None,
+        authority: Authority[Signer] | None = None,
         clock: Callable[[], datetime] = _utc_now,
     ) -> None:
         """Raises Misconfigured when the CA's files can't be used."""
@@ -60,7 +62,7 @@ class EmbeddedBackend:
         issuing = self._authority.issuing
         self._parts = issuer_parts(issuing, issuer_url=config.issuer_url, crl_url=config.crl_url)
         self._specimen = functools.lru_cache(maxsize=256)(self._made_specimen)
-        self._ends = min(ca.not_valid_after_utc for ca in (issuing, self._authority.root))
+        self._ends = min(ca.not_valid_after_utc for ca in (issuing, *self._authority.above))
         self._chain = self._authority.chain
 
     @classmethod
@@ -88,11 +90,17 @@ class EmbeddedBackend:
         self._refuse_outliving(intent)
         return self._specimen(replace(intent, serial=_new_serial())).public_bytes(Encoding.DER)
 
+    @property
+    def is_repeatable(self) -> bool:
+        """Whether a repeat yields the same signature too. The content is the same in any case."""
+        return self._authority.key.is_repeatable
+
     def submit(self, intent: Intent) -> Outcome:
-        """Signs the recorded bytes. Any number of repeats yields the same certificate, byte for byte.
+        """Signs the recorded bytes. Any number of repeats yields the same certificate, byte for byte but for
+        the signature of a key that draws random numbers; whoever calls records one before it is handed out.
 
         Raises: InvariantViolated for an intent that was not prepared or that no longer yields those bytes;
-        BackendRefused once the CA has ended.
+        BackendRefused once the CA has ended; Unavailable where the HSM is.
         """
         if intent.tbs is None or intent.serial is None:
             raise InvariantViolated("an intent was submitted that had not been prepared")
@@ -103,7 +111,7 @@ class EmbeddedBackend:
         if specimen.tbs_certificate_bytes != intent.tbs:
             raise InvariantViolated("the intent no longer yields the bytes that were recorded")
         _refuse_unclean(specimen, in_full=self._lint_in_full)
-        return Issued(chain=(sign_recorded(intent.tbs, self._authority.key), *self._chain))
+        return Issued(chain=(signed(intent.tbs, self._authority.key), *self._chain))
 
     def poll(self, intent: Intent, handle: str) -> Outcome:
         """Never called rightly: nothing is ever left open here."""
@@ -142,8 +150,12 @@ class EmbeddedBackend:
         )
         if self._lint_in_full:
             told = f"Every certificate is linted in full before it is signed. {told}"
-        seen = f"{by_shape}/{new}/{other}"
-        return (term, Check("backend.lint", Verdict.PASS, told, seen=seen))
+        lint = Check("backend.lint", Verdict.PASS, told, seen=f"{by_shape}/{new}/{other}")
+        try:
+            self._authority.key.sign(_PROBE)
+        except Unavailable as error:
+            return (Check("backend.key_unreachable", Verdict.REFUSE, error.detail), lint)
+        return (term, lint)
 
     def chain(self) -> tuple[bytes, ...]:
         return self._chain
@@ -174,7 +186,7 @@ class EmbeddedBackend:
     def _made_specimen(self, intent: Intent) -> x509.Certificate:
         """The certificate signed with the throw-away key, for a look at the bytes before they are signed."""
         try:
-            return sign_leaf(intent, self._parts, _throw_away_key())
+            return specimen_of(intent, self._parts, self._authority.key.kind)
         except InvalidInput as error:
             raise BackendRefused(error.detail) from error
         except (ValueError, TypeError) as error:
@@ -190,12 +202,6 @@ def _refuse_unclean(specimen: x509.Certificate, *, in_full: bool) -> None:
 
 def _new_serial() -> int:
     return 1 << _RANDOM_BITS | secrets.randbits(_RANDOM_BITS)
-
-
-@functools.cache
-def _throw_away_key() -> ec.EllipticCurvePrivateKey:
-    """Of the issuing key's kind, so that the bytes to be signed are the same; certifies nothing anywhere."""
-    return ec.generate_private_key(ec.SECP256R1())
 
 
 @functools.lru_cache(maxsize=256)

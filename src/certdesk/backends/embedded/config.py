@@ -4,35 +4,45 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from certdesk.backends.embedded.keys import KINDS
+from certdesk.backends.embedded.token import Place
 from certdesk.domain.errors import Misconfigured
 
-_TEXTS = ("name", "status_url", "slug")
-_PATHS = ("directory", "root_directory")
+_TEXTS = ("name", "status_url", "slug", "key")
+_PATHS = ("directory", "root_directory", "passphrase_file")
+_TOKEN = ("module", "token", "label", "pin_file")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmbeddedConfig:
     """Where the CA keeps its keys and what it calls itself.
 
-    `root_directory` is needed only when the CA is made and may be taken away afterwards.
-    `status_url` and `slug` make the addresses in certificates: `<status_url>/ca/<slug>.cer` and `.crl`.
-    `lint_in_full`: before each signature, not only before the first of a shape.
+    `root_directory` is needed only when the CA is made and may be taken away afterwards; None for a CA below
+    a root of somebody else's. `status_url` and `slug` make the addresses in certificates:
+    `<status_url>/ca/<slug>.cer` and `.crl`. `lint_in_full`: before each signature, not only before the first
+    of a shape. `key` is the kind of key to make; `token` the HSM in which it lies, if it does.
     """
 
     directory: Path
-    root_directory: Path
-    passphrase: bytes = field(repr=False)
+    root_directory: Path | None = None
+    passphrase: bytes = field(default=b"", repr=False)
     name: str = "Certdesk Demo"
     status_url: str = "http://127.0.0.1:8000"
     slug: str = "embedded"
     lint_in_full: bool = False
+    key: str = "P-256"
+    token: Place | None = None
 
     def __post_init__(self) -> None:
         """Raises Misconfigured for settings that could only fail later."""
-        if not self.passphrase:
+        if not self.passphrase and self.token is None:
             told = "The embedded CA has no passphrase. Set one; its keys are never stored in clear."
             raise Misconfigured(told)
-        if self.directory.resolve() == self.root_directory.resolve():
+        if self.key not in KINDS:
+            raise Misconfigured(f"Back end {self.slug}: the setting key must be one of {', '.join(KINDS)}.")
+        if self.token is not None and KINDS[self.key].hash is None:
+            raise Misconfigured(f"Back end {self.slug}: keys of the kind {self.key} are made in files alone.")
+        if self.root_directory and self.directory.resolve() == self.root_directory.resolve():
             told = "The embedded CA's root key must be kept in a folder of its own, apart from the rest."
             raise Misconfigured(told)
         if not self.slug.replace("-", "").isalnum() or not self.slug.isascii():
@@ -58,25 +68,35 @@ def read_config(*, name: str, settings: Mapping[str, object]) -> EmbeddedConfig:
 
     Raises: Misconfigured for an unknown, missing or mistyped setting.
     """
-    unknown = sorted(set(settings) - {*_PATHS, *_TEXTS, "passphrase", "lint_in_full"})
+    unknown = sorted(set(settings) - {*_PATHS, *_TEXTS, *_TOKEN, "passphrase", "lint_in_full"})
     if unknown:
         raise Misconfigured(f"Back end {name}: unknown settings {', '.join(unknown)}. Remove them.")
     texts = {key: _text(name, settings, key) for key in _TEXTS if key in settings}
-    directory, root = (_path(name, settings, key) for key in _PATHS)
-    passphrase = settings.get("passphrase")
-    if not isinstance(passphrase, (str, bytes)):
+    token, passphrase = None, settings.get("passphrase", "")
+    if any(key in settings for key in _TOKEN):
+        label, holder = (_text(name, settings, key) for key in ("label", "token"))
+        module, pin_file = (_path(name, settings, key) for key in ("module", "pin_file"))
+        token = Place(module=module, token=holder, label=label, pin_file=pin_file)
+    elif "passphrase_file" in settings:
+        path = _path(name, settings, "passphrase_file")
+        try:
+            passphrase = path.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise Misconfigured(f"Back end {name}: {path} can't be read: {error}") from None
+    if token is None and (not isinstance(passphrase, (str, bytes)) or not passphrase):
         raise Misconfigured(f"Back end {name}: set a passphrase for the CA's keys.")
     return EmbeddedConfig(
-        directory=directory,
-        root_directory=root,
-        passphrase=passphrase.encode() if isinstance(passphrase, str) else passphrase,
+        directory=_path(name, settings, "directory"),
+        root_directory=_path(name, settings, "root_directory") if "root_directory" in settings else None,
+        passphrase=passphrase if isinstance(passphrase, bytes) else str(passphrase).encode(),
         lint_in_full=settings.get("lint_in_full") is True,
+        token=token,
         **{"slug": name, **texts},
     )
 
 
 def _text(name: str, settings: Mapping[str, object], key: str) -> str:
-    value = settings[key]
+    value = settings.get(key)
     if not isinstance(value, str) or not value:
         raise Misconfigured(f"Back end {name}: the setting {key} must be a text that is not empty.")
     return value
@@ -85,5 +105,6 @@ def _text(name: str, settings: Mapping[str, object], key: str) -> str:
 def _path(name: str, settings: Mapping[str, object], key: str) -> Path:
     value = settings.get(key)
     if not isinstance(value, (str, Path)) or not str(value):
-        raise Misconfigured(f"Back end {name}: set {key} to a folder.")
+        what = "file" if key in ("module", "pin_file", "passphrase_file") else "folder"
+        raise Misconfigured(f"Back end {name}: set {key} to a {what}.")
     return Path(value)

@@ -1,23 +1,23 @@
-"""From an intent to the bytes of a certificate, and the CRL. Pure: keys come in, bytes go out (RFC 5280)."""
+"""From an intent to the bytes of a certificate; the CRL, and the CA's own CSR (RFC 5280)."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import Encoding, load_der_public_key
+from cryptography.hazmat.primitives.serialization import load_der_public_key
 from cryptography.x509.oid import AuthorityInformationAccessOID
 
 from certdesk.backends.base import RevokedEntry
+from certdesk.backends.embedded.keys import Kind, Signer, throw_away
 from certdesk.backends.own_ca import key_usage
 from certdesk.domain.errors import InvariantViolated
 from certdesk.domain.issuing.certificates import Intent, general_name
 
-_SEQUENCE, _BIT_STRING = 0x30, 0x03
-#: RFC 5758 3.2: the algorithm with which this CA signs, and which the bytes to be signed name as well.
-_ECDSA_WITH_SHA256 = bytes.fromhex("300a06082a8648ce3d040302")
+_SEQUENCE, _SET, _BIT_STRING, _OCTET_STRING, _ATTRIBUTES = 0x30, 0x31, 0x03, 0x04, 0xA0
+_CRITICAL, _VERSION_1 = bytes.fromhex("0101ff"), bytes.fromhex("020100")
+_EXTENSION_REQUEST = bytes.fromhex("06092a864886f70d01090e")  # RFC 2985 5.4.2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,8 +47,10 @@ def issuer_parts(issuing: x509.Certificate, *, issuer_url: str, crl_url: str) ->
     )
 
 
-def sign_leaf(intent: Intent, parts: IssuerParts, key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
-    """The certificate of this intent. The same intent and key always give the same bytes (RFC 6979).
+def specimen_of(intent: Intent, parts: IssuerParts, kind: Kind) -> x509.Certificate:
+    """The certificate of this intent, signed with a throw-away key of the issuing key's kind.
+
+    The same intent always gives the same bytes to be signed.
 
     Raises: ValueError or TypeError when the intent can't be put into a certificate.
     """
@@ -57,7 +59,7 @@ def sign_leaf(intent: Intent, parts: IssuerParts, key: ec.EllipticCurvePrivateKe
     public_key = load_der_public_key(intent.spki_der)
     if not isinstance(public_key, (rsa.RSAPublicKey, ec.EllipticCurvePublicKey)):
         raise TypeError("only RSA and EC keys are certified")
-    kind = "rsa" if isinstance(public_key, rsa.RSAPublicKey) else "ec"
+    usage = "rsa" if isinstance(public_key, rsa.RSAPublicKey) else "ec"
     rules = intent.profile
     if not rules.eku:
         raise ValueError(f"version {rules.version} of profile {rules.id} is no longer issued")
@@ -75,7 +77,7 @@ def sign_leaf(intent: Intent, parts: IssuerParts, key: ec.EllipticCurvePrivateKe
         .not_valid_before(intent.not_before)
         .not_valid_after(intent.not_after)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(key_usage(*rules.key_usage[kind]), critical=True)
+        .add_extension(key_usage(*rules.key_usage[usage]), critical=True)
         .add_extension(usages, critical=False)
         # RFC 5280 4.2.1.6: critical exactly when the subject is empty.
         .add_extension(names, critical=not intent.subject)
@@ -84,13 +86,26 @@ def sign_leaf(intent: Intent, parts: IssuerParts, key: ec.EllipticCurvePrivateKe
         .add_extension(parts.access, critical=False)
         .add_extension(parts.crl, critical=False)
     )
-    return builder.sign(key, hashes.SHA256(), ecdsa_deterministic=True)
+    return builder.sign(throw_away(kind), kind.hash, ecdsa_deterministic=kind.deterministic)
 
 
-def sign_recorded(tbs: bytes, key: ec.EllipticCurvePrivateKey) -> bytes:
-    """The certificate, DER, whose content is exactly these bytes: what `sign_leaf` makes of their intent."""
-    signature = key.sign(tbs, ec.ECDSA(hashes.SHA256(), deterministic_signing=True))
-    return _der(_SEQUENCE, tbs + _ECDSA_WITH_SHA256 + _der(_BIT_STRING, b"\0" + signature))
+def signed(tbs: bytes, key: Signer) -> bytes:
+    """The certificate, CRL or CSR, DER, whose content is exactly these bytes. Raises Unavailable."""
+    return _der(_SEQUENCE, tbs + key.kind.identifier + _der(_BIT_STRING, b"\0" + key.sign(tbs)))
+
+
+def sign_csr(name: x509.Name, spki: bytes, key: Signer) -> bytes:
+    """A request for an issuing CA's certificate (RFC 2986 4), DER, which says what it is for."""
+    wanted: tuple[tuple[x509.ExtensionType, str], ...] = (
+        (x509.BasicConstraints(ca=True, path_length=0), "0603551d13"),
+        (key_usage("digital_signature", "key_cert_sign", "crl_sign"), "0603551d0f"),
+    )
+    extensions = b"".join(
+        _der(_SEQUENCE, bytes.fromhex(oid) + _CRITICAL + _der(_OCTET_STRING, one.public_bytes()))
+        for one, oid in wanted
+    )
+    asked = _der(_SEQUENCE, _EXTENSION_REQUEST + _der(_SET, _der(_SEQUENCE, extensions)))
+    return signed(_der(_SEQUENCE, _VERSION_1 + name.public_bytes() + spki + _der(_ATTRIBUTES, asked)), key)
 
 
 def _der(tag: int, content: bytes) -> bytes:
@@ -106,7 +121,7 @@ def sign_crl(
     revoked: Iterable[RevokedEntry],
     *,
     parts: IssuerParts,
-    key: ec.EllipticCurvePrivateKey,
+    key: Signer,
     number: int,
     this_update: datetime,
     next_update: datetime,
@@ -115,14 +130,14 @@ def sign_crl(
     builder = x509.CertificateRevocationListBuilder(
         issuer_name=parts.name, revoked_certificates=[_revoked(entry) for entry in revoked]
     )
-    return (
+    specimen = (
         builder.last_update(this_update)
         .next_update(next_update)
         .add_extension(x509.CRLNumber(number), critical=False)
         .add_extension(parts.key_identifier, critical=False)
-        .sign(key, hashes.SHA256(), ecdsa_deterministic=True)
-        .public_bytes(Encoding.DER)
+        .sign(throw_away(key.kind), key.kind.hash, ecdsa_deterministic=key.kind.deterministic)
     )
+    return signed(specimen.tbs_certlist_bytes, key)
 
 
 def _revoked(entry: RevokedEntry) -> x509.RevokedCertificate:

@@ -31,7 +31,7 @@ _YEARS = 10
 
 def open_or_make(
     folder: Path, passphrase: bytes, *, now: datetime, may_create: Callable[[], bool]
-) -> Authority:
+) -> Authority[ec.EllipticCurvePrivateKey]:
     """The CA of this folder, made first in an empty place if `may_create` agrees. Raises Misconfigured."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -45,10 +45,12 @@ def open_or_make(
         raise Misconfigured(f"The scripted CA in {folder} can't be opened: {error}. {advice}") from error
     if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != issuing.public_key():
         raise Misconfigured(f"In {folder}, {_KEY} does not belong to {_CHAIN}. Restore both.")
-    return Authority(key=key, issuing=issuing, root=root)
+    return Authority(key=key, issuing=issuing, above=(root,))
 
 
-def sign_leaf(authority: Authority, intent: Intent, *, names: tuple[str, ...]) -> bytes:
+def sign_leaf(
+    authority: Authority[ec.EllipticCurvePrivateKey], intent: Intent, *, names: tuple[str, ...]
+) -> bytes:
     """A certificate as the intent says, for these names; DER. Raises BackendRefused when that can't be."""
     ends = authority.issuing.not_valid_after_utc
     if intent.not_after > ends:

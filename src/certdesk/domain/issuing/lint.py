@@ -105,6 +105,14 @@ EXEMPTIONS: tuple[Exemption, ...] = (
         value_end=CLIENT_AUTH,
         reason="A private CA's profile may be for TLS clients alone, which these rules are not about.",
     ),
+    *(
+        Exemption(
+            code="cabf.serverauth.prohibited_signature_algorithm_encoding",
+            value_start=f"AlgorithmIdentifier:\n algorithm=2.16.840.1.101.3.4.3.{number}\n",
+            reason=f"{name} (RFC 9881), with which a private CA may sign if its operator so chooses.",
+        )
+        for number, name in ((17, "ML-DSA-44"), (18, "ML-DSA-65"), (19, "ML-DSA-87"))
+    ),
     Exemption(
         code="pkix.invalid_domain_name_syntax",
         within=".subjectAltName.",

@@ -6,7 +6,7 @@ at the server's command line alone. Nothing that an applicant asks for goes this
 
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -80,7 +80,7 @@ def try_ca(*, actor: Actor, name: str, profile_id: str, ca: str = "", clock: Cal
 
     # 2. Record it: no audit, no action. 3. Ask, outside any transaction.
     data: dict[str, object] = {"name": host, "profile": kind.id, "key": intent.idempotency_key}
-    _record(actor, "ca.try", backend.name, data, now=now)
+    record(actor, "ca.try", backend.name, data, now=now)
     begun = time.monotonic()
     try:
         answer: Outcome | Absent = backend.submit(intent)
@@ -105,7 +105,7 @@ def try_ca(*, actor: Actor, name: str, profile_id: str, ca: str = "", clock: Cal
     except BackendError as error:
         problem = error.detail
     data = {**data, "serial": serial, "checks": [check.code for check in checks], "revoked": not problem}
-    _record(actor, "ca.tried", backend.name, data, now=clock())
+    record(actor, "ca.tried", backend.name, data, now=clock())
     return Trial(ca=backend.name, checks=checks, serial=serial, seconds=seconds, problem=problem)
 
 
@@ -135,6 +135,7 @@ def _intent(kind: Profile, host: str, ca: str, *, now: datetime) -> Intent:
     )
 
 
-def _record(actor: Actor, action: str, ca: str, data: dict[str, object], *, now: datetime) -> None:
+def record(actor: Actor, action: str, ca: str, data: Mapping[str, object], *, now: datetime) -> None:
+    """Writes into the audit log what was done with a CA at the server's command line."""
     with write_transaction():
         audit.record(actor, action, ca, now=now, data=data)

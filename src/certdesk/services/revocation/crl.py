@@ -8,6 +8,9 @@ import hashlib
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
 from certdesk.backends.base import Backend, PublishesCrl, RevokedEntry
 from certdesk.domain.errors import Misconfigured, NotFound
 from certdesk.domain.issuing.profiles import BACKDATE
@@ -100,4 +103,7 @@ def _published(backend_name: str, backend: Backend) -> PublishedCrl | None:
 
 
 def _issuer_sha256(backend: Backend) -> str:
-    return hashlib.sha256(backend.chain()[0]).hexdigest()
+    """Of name and key: a certificate that was renewed for the same key verifies the same CRL."""
+    issuer = x509.load_der_x509_certificate(backend.chain()[0])
+    key = issuer.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return hashlib.sha256(issuer.subject.public_bytes() + key).hexdigest()
