@@ -89,6 +89,7 @@ def test_eight_starts_at_once_make_one_ca(config: EmbeddedConfig) -> None:
 
 def test_signing_never_needs_the_root_folder(config: EmbeddedConfig) -> None:
     make(config, NOW)
+    assert config.root_directory is not None
     shutil.rmtree(config.root_directory)
     _issue(config)
     make(config, NOW)
