@@ -9,8 +9,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
 
 from certdesk.backends.conformance import (
     BackendConformance,
@@ -27,7 +25,7 @@ from certdesk.backends.embedded.keys import KINDS
 from certdesk.backends.embedded.token import Place, TokenKey, key_in_token
 from certdesk.domain.errors import Misconfigured, Unavailable
 from certdesk.domain.findings import Verdict, worst
-from certdesk.domain.issuing.certificates import Intent
+from certdesk.domain.issuing.certificates import Intent, Issued, compare
 
 MODULE = Path("/usr/lib/softhsm/libsofthsm2.so")
 NOW = datetime.now(UTC)
@@ -189,5 +187,7 @@ def test_a_wrong_pin_is_not_tried_again(config: EmbeddedConfig, place: Place) ->
     finally:
         place.pin_file.write_text("1234\n")
         room._refused.clear()
-    assert x509.load_der_x509_certificate(backend.submit(intent).chain[0]).public_bytes(Encoding.DER)  # type: ignore[union-attr]
+    done = backend.submit(intent)
+    assert isinstance(done, Issued)
+    assert worst(compare(done, intent)) is Verdict.PASS
     assert backend.crl(revoked=[], number=1, this_update=NOW, next_update=NOW + timedelta(days=1))

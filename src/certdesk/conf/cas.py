@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError
 
 from certdesk.domain.csr.keys import MAX_RSA_BITS, MIN_RSA_BITS
 from certdesk.domain.errors import Misconfigured
@@ -26,7 +26,7 @@ from certdesk.domain.issuing.profiles import (
     Profile,
 )
 from certdesk.domain.policy.file import lines_of, no_such
-from certdesk.domain.policy.in_force import KeyType
+from certdesk.domain.policy.in_force import USUAL_KEY_TYPES, KeyType
 
 #: CAs that the service sets up itself: names that a file can't have, nor the last of them as a kind.
 OWN = ("embedded", "scripted")
@@ -43,7 +43,7 @@ _ADVICE = {
 }
 _OIDS = {"server": SERVER_AUTH, "client": CLIENT_AUTH}
 
-_Kinds = Annotated[list[Literal["RSA", "P-256", "P-384", "P-521"]], Field(min_length=1)]
+_Kinds = Annotated[list[Annotated[KeyType, Strict(strict=False)]], Field(min_length=1)]
 _Days = Annotated[int, Field(ge=1, le=3650)]
 _Bits = Annotated[int, Field(ge=MIN_RSA_BITS, le=MAX_RSA_BITS)]
 
@@ -53,7 +53,7 @@ class _Ca(BaseModel):
 
     kind: str
     max_days: _Days | None = None
-    key_types: _Kinds = list(KeyType)
+    key_types: _Kinds = list(USUAL_KEY_TYPES)
 
 
 class _Profile(BaseModel):
@@ -68,7 +68,7 @@ class _Profile(BaseModel):
     common_name: bool = True
     subject: Literal["OV", "DV"] = "OV"
     ip_addresses: bool = False
-    key_types: _Kinds = list(KeyType)
+    key_types: _Kinds = list(USUAL_KEY_TYPES)
     rsa_min_bits: _Bits = MIN_RSA_BITS
     rsa_max_bits: _Bits = MAX_RSA_BITS
     organisations: list[str] | None = None

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 from cryptography.x509.oid import AuthorityInformationAccessOID
 
 from certdesk.backends.base import RevokedEntry
-from certdesk.backends.embedded.keys import Kind, Signer, throw_away
+from certdesk.backends.embedded.keys import CERTIFIED, Kind, Signer, throw_away
 from certdesk.backends.own_ca import key_usage
 from certdesk.domain.errors import InvariantViolated
 from certdesk.domain.issuing.certificates import Intent, general_name
@@ -57,8 +57,8 @@ def specimen_of(intent: Intent, parts: IssuerParts, kind: Kind) -> x509.Certific
     if intent.serial is None:
         raise InvariantViolated("a certificate was to be encoded without a recorded serial number")
     public_key = load_der_public_key(intent.spki_der)
-    if not isinstance(public_key, (rsa.RSAPublicKey, ec.EllipticCurvePublicKey)):
-        raise TypeError("only RSA and EC keys are certified")
+    if not isinstance(public_key, CERTIFIED):
+        raise TypeError("only RSA, EC and ML-DSA keys are certified")
     usage = "rsa" if isinstance(public_key, rsa.RSAPublicKey) else "ec"
     rules = intent.profile
     if not rules.eku:

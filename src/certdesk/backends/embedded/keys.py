@@ -27,6 +27,14 @@ PublicKey = (
     | mldsa.MLDSA65PublicKey
     | mldsa.MLDSA87PublicKey
 )
+#: Public keys that may stand in a certificate.
+CERTIFIED = (
+    rsa.RSAPublicKey,
+    ec.EllipticCurvePublicKey,
+    mldsa.MLDSA44PublicKey,
+    mldsa.MLDSA65PublicKey,
+    mldsa.MLDSA87PublicKey,
+)
 _RSA_LEAST = 2048
 
 

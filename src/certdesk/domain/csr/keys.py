@@ -180,6 +180,8 @@ def check_key(key: KeyFacts) -> tuple[Check, ...]:
             found = _rsa_outer_checks(key) or _rsa_weaknesses(key) or _spelling_checks(key)
         case "EC" if key.curve in _ALLOWED_CURVES:
             found = _spelling_checks(key)
+        case "ML-DSA-44" | "ML-DSA-65" | "ML-DSA-87":  # certified where policy, profile and CA say so
+            found = _spelling_checks(key)
         case "EC":
             what = (
                 "The EC key describes its curve by numbers instead of naming it (in OpenSSL: use "

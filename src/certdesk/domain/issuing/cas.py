@@ -3,13 +3,10 @@
 from dataclasses import dataclass
 from datetime import timedelta
 
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import load_der_public_key
-
+from certdesk.domain.csr.keys import key_facts
 from certdesk.domain.issuing.certificates import Intent
 from certdesk.domain.policy.in_force import KeyType
-
-_CURVES = {"secp256r1": KeyType.P256, "secp384r1": KeyType.P384, "secp521r1": KeyType.P521}
+from certdesk.domain.policy.limits import KeyKind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,11 +21,11 @@ class CaLimits:
         # `not_after` is the last valid second (RFC 5280 4.1.2.5).
         if self.max_days and intent.not_after - intent.not_before >= timedelta(days=self.max_days):
             return f"No certificate of this CA lasts longer than {self.max_days} days. Choose a shorter term."
-        if self.key_types != tuple(KeyType):
-            key = load_der_public_key(intent.spki_der)
-            kind = _CURVES.get(key.curve.name) if isinstance(key, ec.EllipticCurvePublicKey) else KeyType.RSA
-            if kind not in self.key_types:
-                return f"This CA certifies these kinds of keys alone: {', '.join(self.key_types)}."
+        if (
+            self.key_types != tuple(KeyType)
+            and KeyKind.of(key_facts(intent.spki_der)).name not in self.key_types
+        ):
+            return f"This CA certifies these kinds of keys alone: {', '.join(self.key_types)}."
         return ""
 
 

@@ -107,10 +107,11 @@ EXEMPTIONS: tuple[Exemption, ...] = (
     ),
     *(
         Exemption(
-            code="cabf.serverauth.prohibited_signature_algorithm_encoding",
+            code=f"cabf.serverauth.prohibited_{place}_algorithm_encoding",
             value_start=f"AlgorithmIdentifier:\n algorithm=2.16.840.1.101.3.4.3.{number}\n",
-            reason=f"{name} (RFC 9881), with which a private CA may sign if its operator so chooses.",
+            reason=f"{name} (RFC 9881): a private CA may use it if its operator so chooses.",
         )
+        for place in ("signature", "subject_public_key")
         for number, name in ((17, "ML-DSA-44"), (18, "ML-DSA-65"), (19, "ML-DSA-87"))
     ),
     Exemption(

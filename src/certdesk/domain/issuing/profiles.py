@@ -12,7 +12,7 @@ from types import MappingProxyType
 
 from certdesk.domain.csr.keys import MAX_RSA_BITS, MIN_RSA_BITS
 from certdesk.domain.errors import InvalidInput, InvariantViolated
-from certdesk.domain.policy.in_force import KeyType, Rules
+from certdesk.domain.policy.in_force import USUAL_KEY_TYPES, KeyType, Rules
 
 SERVER_AUTH, CLIENT_AUTH = "1.3.6.1.5.5.7.3.1", "1.3.6.1.5.5.7.3.2"
 
@@ -41,7 +41,7 @@ class Profile:
     term_years: tuple[int, ...]
     ip_addresses: bool = False
     max_days: int | None = None
-    key_types: tuple[KeyType, ...] = tuple(KeyType)
+    key_types: tuple[KeyType, ...] = USUAL_KEY_TYPES
     rsa_min_bits: int = MIN_RSA_BITS
     rsa_max_bits: int = MAX_RSA_BITS
     common_name: bool = True
@@ -57,7 +57,7 @@ class Profile:
     def within(self, rules: Rules) -> Rules:
         """The rules, narrowed to the keys that the profile takes."""
         own = (self.key_types, self.rsa_min_bits, self.rsa_max_bits)
-        if own == (tuple(KeyType), MIN_RSA_BITS, MAX_RSA_BITS):
+        if own == (USUAL_KEY_TYPES, MIN_RSA_BITS, MAX_RSA_BITS) and set(rules.key_types) <= set(own[0]):
             return rules
         return replace(
             rules,

@@ -86,7 +86,7 @@ _ALL = (
     _csr("key.strength", "Key quality (BR 6.1.1.3, BR 6.1.5)", _PASS, since=_WEAK_KEYS)(
         "The key is of a kind and size that may be certified, and no known weakness was found."
     ),
-    _csr("key.type", _KEY, _REFUSE)("The key is neither RSA nor EC."),
+    _csr("key.type", _KEY, _REFUSE)("The key is not of a kind that may be certified: RSA, EC or ML-DSA."),
     _csr("key.size", "Key size (BR 6.1.5)", _REFUSE, since=_RSA_2048)(
         "The RSA key is too short, too long or odd."
     ),

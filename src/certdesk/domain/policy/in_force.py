@@ -31,12 +31,19 @@ class CaaMode(StrEnum):
 
 
 class KeyType(StrEnum):
-    """The kinds of keys that can be certified at all (BR 6.1.5)."""
+    """The kinds of keys that can be certified at all (BR 6.1.5; ML-DSA, RFC 9881, by private CAs alone)."""
 
     RSA = "RSA"
     P256 = "P-256"
     P384 = "P-384"
     P521 = "P-521"
+    ML_DSA_44 = "ML-DSA-44"
+    ML_DSA_65 = "ML-DSA-65"
+    ML_DSA_87 = "ML-DSA-87"
+
+
+#: What is certified unless an operator says otherwise, of policy, of a profile and of a CA.
+USUAL_KEY_TYPES = (KeyType.RSA, KeyType.P256, KeyType.P384, KeyType.P521)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +59,7 @@ class Rules:
     durations: tuple[int, ...] = (1, 2, 3)
     server_software: tuple[str, ...] = ()
     ra: str = "JTAG"
-    key_types: tuple[KeyType, ...] = tuple(KeyType)
+    key_types: tuple[KeyType, ...] = USUAL_KEY_TYPES
     rsa_min_bits: int = 2048
     rsa_max_bits: int = 4096
     max_names: int = 100

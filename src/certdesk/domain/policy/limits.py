@@ -11,12 +11,14 @@ from typing import Self
 from certdesk.domain.csr.keys import KeyFacts
 from certdesk.domain.findings import Check, Verdict
 from certdesk.domain.names.identifiers import DnsName, is_ip_address
-from certdesk.domain.policy.in_force import CaaMode, Handling, KeyType, Rules
+from certdesk.domain.policy.in_force import USUAL_KEY_TYPES, CaaMode, Handling, KeyType, Rules
 from certdesk.domain.rules import RuleId, in_force
 
 _VERDICTS = {Handling.AUTO: Verdict.WARN, Handling.MANUAL: Verdict.MANUAL, Handling.REFUSE: Verdict.REFUSE}
 _MAX_SHOWN = 5
 _SEED = Rules()
+#: Kinds of which there is neither a size nor a curve to say.
+_ALONE = frozenset(KeyType) - frozenset(USUAL_KEY_TYPES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,8 @@ class KeyKind:
         algorithm, _space, rest = described.partition(" ")
         if algorithm == "RSA" and rest.isdecimal():
             return cls(algorithm, int(rest))
+        if described in _ALONE:
+            return cls(described)
         return cls(rest) if algorithm == "EC" and rest else None
 
 
@@ -76,10 +80,14 @@ class CaaAnswer:
 def key_limit_checks(key: KeyKind | None, rules: Rules) -> Iterator[Check]:
     """Keys that the CSR's own checks let pass, and this policy does not."""
     limits = (rules.key_types, rules.rsa_min_bits, rules.rsa_max_bits)
-    if limits == (_SEED.key_types, _SEED.rsa_min_bits, _SEED.rsa_max_bits):
+    is_usual = key is None or key.name in _SEED.key_types
+    if is_usual and limits == (_SEED.key_types, _SEED.rsa_min_bits, _SEED.rsa_max_bits):
         return
     bits = " to ".join(map(str, dict.fromkeys(limits[1:])))
-    kinds = (f"RSA with {bits} bits" if kind is KeyType.RSA else f"EC {kind}" for kind in rules.key_types)
+    kinds = (
+        f"RSA with {bits} bits" if kind is KeyType.RSA else f"EC {kind}" if kind in _SEED.key_types else kind
+        for kind in rules.key_types
+    )
     offered = " or ".join(kinds)
     if key is None:
         yield Check("key.kind_unknown", Verdict.MANUAL, "The kind of key is not known; an officer looks.")

@@ -12,7 +12,8 @@ from datetime import datetime
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, mldsa, rsa
+from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from certdesk.backends.base import Finds, PublishesCrl
@@ -43,6 +44,13 @@ _CURVES: dict[KeyType, ec.EllipticCurve] = {
     KeyType.P256: ec.SECP256R1(),
     KeyType.P384: ec.SECP384R1(),
     KeyType.P521: ec.SECP521R1(),
+}
+_POST_QUANTUM: dict[
+    KeyType, type[mldsa.MLDSA44PrivateKey | mldsa.MLDSA65PrivateKey | mldsa.MLDSA87PrivateKey]
+] = {
+    KeyType.ML_DSA_44: mldsa.MLDSA44PrivateKey,
+    KeyType.ML_DSA_65: mldsa.MLDSA65PrivateKey,
+    KeyType.ML_DSA_87: mldsa.MLDSA87PrivateKey,
 }
 
 
@@ -111,12 +119,14 @@ def try_ca(*, actor: Actor, name: str, profile_id: str, ca: str = "", clock: Cal
 
 def _intent(kind: Profile, host: str, ca: str, *, now: datetime) -> Intent:
     """For a new key of the first kind that the profile takes, which is forgotten on return."""
-    first = next(iter(sorted(kind.key_types, key=[*_CURVES, KeyType.RSA].index)), KeyType.P256)
-    key = (
-        rsa.generate_private_key(public_exponent=65537, key_size=kind.rsa_min_bits)
-        if first is KeyType.RSA
-        else ec.generate_private_key(_CURVES[first])
-    )
+    first = next((one for one in (*_CURVES, *_POST_QUANTUM) if one in kind.key_types), KeyType.RSA)
+    key: CertificateIssuerPrivateKeyTypes
+    if first in _CURVES:
+        key = ec.generate_private_key(_CURVES[first])
+    elif first in _POST_QUANTUM:
+        key = _POST_QUANTUM[first].generate()
+    else:
+        key = rsa.generate_private_key(public_exponent=65537, key_size=kind.rsa_min_bits)
     names = x509.SubjectAlternativeName([general_name(host)])
     csr = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
     begins, ends = certificate_validity(kind, duration_years=min(kind.term_years), term_ends_at=None, now=now)
@@ -125,7 +135,7 @@ def _intent(kind: Profile, host: str, ca: str, *, now: datetime) -> Intent:
         backend=ca,
         profile=kind,
         csr_der=csr.add_extension(names, critical=False)
-        .sign(key, hashes.SHA256())
+        .sign(key, None if first in _POST_QUANTUM else hashes.SHA256())
         .public_bytes(Encoding.DER),
         spki_der=key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo),
         names=(host,),
