@@ -90,6 +90,11 @@ class Traffic:
         for thread in self._threads:
             thread.join(timeout=30)
 
+    def make(self, key: str) -> None:
+        """Make the request of this key, with a name of its own."""
+        text = csr(f"h{key}.example.ac.uk").decode()
+        self.bodies[key] = json.dumps({"csr": text, "duration_years": 1, "server_software": "nginx"}).encode()
+
     def post(self, key: str) -> int:
         """Send the request of this key; its number."""
         request = urllib.request.Request(
@@ -109,10 +114,7 @@ class Traffic:
         while not self._stop.is_set():
             count += 1
             key = f"{self._prefix}{applicant}-{count}"
-            text = csr(f"h{key}.example.ac.uk").decode()
-            self.bodies[key] = json.dumps(
-                {"csr": text, "duration_years": 1, "server_software": "nginx"}
-            ).encode()
+            self.make(key)
             try:
                 self.acknowledged[key] = self.post(key)
             except OSError:  # the server is dead: that is what this is about

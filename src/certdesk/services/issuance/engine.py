@@ -226,7 +226,7 @@ def _taken(issuance_id: IssuanceId, *, now: datetime) -> Issuance:
     if issuance.state == Work.WAITING:
         return issuance
     seen = issuance.next_attempt_at
-    with write_transaction():
+    with write_transaction(durable=False):
         leased = (
             seen is not None
             and seen <= now
@@ -479,7 +479,7 @@ def _end(
 
 def _wait(issuance: Issuance, *, at: datetime | None, line: str, action_needed: bool = False) -> None:
     """Says when to look again, and what people read meanwhile, unless it has moved on by now."""
-    with write_transaction():
+    with write_transaction(durable=False):
         # Whoever ends the request writes it first, and then the issuance.
         lock_issuance(issuance)
         rows = Issuance.objects.filter(id=issuance.pk, state=issuance.state, version=issuance.version)
