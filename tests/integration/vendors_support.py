@@ -9,13 +9,12 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from certdesk.backends.adcs import AdcsBackend
+from certdesk.backends.base import Backend, Finds
 from certdesk.backends.conformance import server_intent
 from certdesk.backends.digicert import DigiCertBackend
 from certdesk.backends.harica import HaricaBackend
-from certdesk.backends.http.backend import HttpBackend
-from certdesk.backends.http.config import HttpConfig
 from certdesk.backends.sectigo import SectigoBackend
-from certdesk.domain.issuing.certificates import Intent
+from certdesk.domain.issuing.certificates import Absent, Intent, Outcome
 from tests.harness.acme_client import make_csr
 from tests.harness.served import answering
 from tests.harness.vendors import adcs, digicert, harica, sectigo
@@ -25,7 +24,6 @@ from tests.harness.vendors.harica import Harica
 from tests.harness.vendors.sectigo import Sectigo
 from tests.harness.vendors.stand_in import StandIn
 
-Backend = HttpBackend[HttpConfig]
 #: Settings without files, as docs/cas.md has them; `secrets` is what the files hold.
 _SETTINGS: Mapping[str, Mapping[str, object]] = {
     "digicert": {"product": "ssl_basic", "organization_id": digicert.ORGANIZATION, "skip_approval": True},
@@ -81,7 +79,7 @@ class Vendor:
     def backend(self, **changes: object) -> Backend:
         """A back end as after a restart."""
         made = _CLASSES[self.kind](name="vendor", settings={**self.settings, **changes})
-        assert isinstance(made, HttpBackend)
+        assert isinstance(made, Backend)
         return made
 
     @property
@@ -101,6 +99,12 @@ def vendor(kind: str, folder: Path) -> Iterator[Vendor]:
     with answering(_SERVERS[kind]()) as server:
         settings = {**_SETTINGS[kind], **files, "address": server.address}
         yield Vendor(kind=kind, server=server, settings=settings)
+
+
+def find(backend: Backend, intent: Intent) -> Outcome | Absent:
+    """By a back end that can."""
+    assert isinstance(backend, Finds)
+    return backend.find(intent)
 
 
 def intent_for(

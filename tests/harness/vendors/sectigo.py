@@ -15,6 +15,7 @@ class Sectigo(StandIn):
 
     #: Whether what is issued can be collected.
     collectable = True
+    refuses = (-737, "The domain(s): example.ac.uk are not validated!")
 
     def answer(self, asked: Asked) -> Answer:  # noqa: PLR0911 - one API, one table
         if any(asked.headers.get(name) != value for name, value in _HEADERS.items()):
@@ -44,7 +45,7 @@ class Sectigo(StandIn):
         return _error(404, -1, "Unknown error.")
 
     def refusal(self) -> Answer:
-        return _error(400, -737, "The domain(s): example.ac.uk are not validated!")
+        return _error(400, *self.refuses)
 
     def _list(self, asked: Asked) -> Answer:
         wanted, size = asked.query["subjectAlternativeName"], int(asked.query["size"])

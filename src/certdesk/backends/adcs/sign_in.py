@@ -69,7 +69,7 @@ class SignIn(httpx2.Auth):
     def _binding(self, response: httpx2.Response) -> Any:  # noqa: ANN401 - pyspnego's
         """What binds the handshake to the TLS connection; None where there is none."""
         tls = response.extensions["network_stream"].get_extra_info("ssl_object")
-        der = tls.getpeercert(binary_form=True) if tls is not None else None
+        der = tls.getpeercert(True)
         if not der:
             return None
         used = x509.load_der_x509_certificate(der).signature_hash_algorithm

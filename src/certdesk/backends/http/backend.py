@@ -90,7 +90,7 @@ class HttpBackend(Generic[_Config]):
     @classmethod
     def from_settings(cls, *, name: str, settings: Mapping[str, object]) -> Self:
         """The back end for plain settings. Raises Misconfigured."""
-        return cls(read_config(cls.config_type, name=name, settings=settings))  # type: ignore[arg-type]
+        return cls(read_config(cls.config_type, name=name, settings=settings))  # type: ignore[arg-type]  # the subclass's
 
     def poll(self, intent: Intent, handle: str) -> Outcome:  # noqa: ARG002 - the number is enough
         """What has become of the request with the CA's number. Raises Unavailable, Misconfigured."""
@@ -272,7 +272,8 @@ class FindingBackend(HttpBackend[_Config]):
                 return found
             if JUST_CLAIMED < self._age(intent) < timedelta(seconds=self._config.settle_seconds):
                 raise self._unsettled()
-            refuse_outliving(self._known_chain, intent.not_after)
+            if self._config.chain_file is not None:  # else the CA may well take another issuer this time
+                refuse_outliving(self._known_chain, intent.not_after)
             return Accepted(handle=self._handle(self._order(intent, until=until)))
         except Misconfigured as error:  # nothing was done, and it may be mended
             raise Unavailable(error.detail) from error
