@@ -278,6 +278,16 @@ class TestAdcs:
             with pytest.raises(Unavailable, match="credentials"):
                 backend.submit(just_now())
 
+    @pytest.mark.parametrize("token", ["not base 64 !", "TlRMTVNTUAACAAAA", "AAAA"])
+    def test_a_handshake_that_makes_no_sense_leaves_nothing_unknown(
+        self, adcs: tuple[Adcs, Vendor], token: str
+    ) -> None:
+        server, one = adcs
+        server.scheme, server.nonsense = "ntlm", token
+        with pytest.raises(Unavailable):
+            one.backend(authentication="ntlm").submit(just_now())
+        assert "/certsrv/certfnsh.asp" not in server.paths("POST")
+
     def test_a_server_of_another_ca_is_not_talked_to(self, tmp_path: Path) -> None:
         with vendor("adcs", tmp_path) as one:
             server, settings = _with_tls(one, tmp_path)

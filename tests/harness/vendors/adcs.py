@@ -21,6 +21,8 @@ class Adcs(StandIn):
     """A CA with the template `WebServer`, over TLS with `binding`, the server's certificate (DER)."""
 
     scheme, binding = "basic", b""
+    #: What it answers to the first token of a handshake, instead of its own.
+    nonsense = ""
 
     def __init__(self) -> None:
         super().__init__()
@@ -96,6 +98,8 @@ class _Handler(Handler):
         scheme, _, token = given.partition(" ")
         if scheme.lower() != self.server.scheme:
             return _unauthorized(self.server.scheme.title())
+        if self.server.nonsense:
+            return _unauthorized(f"{self.server.scheme.title()} {self.server.nonsense}")
         if not hasattr(self, "context"):
             bindings = None
             if self.server.binding:

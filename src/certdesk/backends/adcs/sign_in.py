@@ -35,41 +35,48 @@ class SignIn(httpx2.Auth):
         response = yield request
         if response.status_code != _UNAUTHORIZED or self._answer(response) is None:
             return
+        context = self._spnego.client(
+            self._username,
+            self._password(),
+            hostname=request.url.host,
+            service="HTTP",
+            protocol=self._scheme,
+            channel_bindings=self._binding(response),
+        )
+        token = self._step(context, b"")
+        while token:
+            request.headers["Authorization"] = f"{self._scheme} {base64.b64encode(token).decode()}"
+            response = yield request
+            answer = self._answer(response)
+            if response.status_code != _UNAUTHORIZED or not answer:
+                return
+            token = self._step(context, answer)
+
+    def _step(self, context: Any, answer: bytes) -> bytes | None:  # noqa: ANN401 - pyspnego's
         try:
-            context = self._spnego.client(
-                self._username,
-                self._password(),
-                hostname=request.url.host,
-                service="HTTP",
-                protocol=self._scheme,
-                channel_bindings=self._binding(response),
-            )
-            token = context.step()
-            while token:
-                request.headers["Authorization"] = f"{self._scheme} {base64.b64encode(token).decode()}"
-                response = yield request
-                answer = self._answer(response)
-                if response.status_code != _UNAUTHORIZED or not answer:
-                    return
-                token = context.step(answer)
-        except (self._spnego.exceptions.SpnegoError, binascii.Error) as error:
+            token: bytes | None = context.step(answer or None)
+        except Exception as error:  # noqa: BLE001 - a library that reads what a server sends
             told = type(error).__name__  # its text may hold what was sent
             raise Misconfigured(
                 f"{self._name}: the sign-in by {self._scheme} can't go on ({told})."
             ) from None
+        return token
 
     def _answer(self, response: httpx2.Response) -> bytes | None:
         """The server's token for our scheme, empty for an invitation; None where it is not on offer."""
         for offer in response.headers.get_list("www-authenticate"):
             scheme, _, token = offer.partition(" ")
             if scheme.lower() == self._scheme:
-                return base64.b64decode(token)
+                try:
+                    return base64.b64decode(token)
+                except binascii.Error:
+                    return b""
         return None
 
     def _binding(self, response: httpx2.Response) -> Any:  # noqa: ANN401 - pyspnego's
         """What binds the handshake to the TLS connection; None where there is none."""
         tls = response.extensions["network_stream"].get_extra_info("ssl_object")
-        der = tls.getpeercert(True)
+        der = None if tls is None else tls.getpeercert(True)
         if not der:
             return None
         used = x509.load_der_x509_certificate(der).signature_hash_algorithm

@@ -120,7 +120,7 @@ class HaricaBackend(FindingBackend[HaricaConfig]):
             return Refused(reason=f"{self.title} will not issue it: {why}.")
         if transaction.get("isRevoked") is True:
             return Refused(reason="The CA had issued the certificate, and has revoked it since.")
-        if str(transaction.get("transactionStatus")).lower() != "completed":
+        if _status(transaction) != "completed":
             return Accepted(handle=handle)
         found = self._certificate(handle, until=until)
         try:
@@ -156,9 +156,10 @@ class HaricaBackend(FindingBackend[HaricaConfig]):
             names = sorted(certificate_facts(leaf.public_bytes(encoding=_DER)).names)
         except ValueError as error:
             raise BackendRefused("This certificate can't be read.") from error
-        for one in self._transactions(until=until):
-            if _names(one) != names or str(one.get("transactionStatus")).lower() != "completed":
-                continue
+        done = [one for one in self._transactions(until=until) if _status(one) == "completed"]
+        done.sort(key=lambda one: str(one.get("requestedAt")), reverse=True)
+        # One that was issued for other names than requested is revoked too: it may be any.
+        for one in sorted(done, key=lambda one: _names(one) != names):
             handle = self._handle(one.get("transactionId"))
             found = self._certificate(handle, until=until)
             octets = re.sub(r"[^0-9A-Fa-f]", "", str(found.get("serial")))
@@ -179,8 +180,8 @@ class HaricaBackend(FindingBackend[HaricaConfig]):
         return found
 
     def _probe(self, *, until: float) -> Iterator[Check]:
-        self._transactions(until=until)
-        yield Check("backend.credentials", Verdict.PASS, "The account can sign in, and sees its requests.")
+        self._read(self._call("Certificate/GetRevocationReasons", until=until))  # a short answer
+        yield Check("backend.credentials", Verdict.PASS, "The account can sign in.")
 
     def _told(self, reply: Reply) -> str:
         data = reply.data
@@ -216,7 +217,11 @@ def _names(transaction: Mapping[str, object]) -> list[str]:
 
 
 def _is_dead(transaction: Mapping[str, object]) -> bool:
-    return str(transaction.get("transactionStatus")).lower() in _DEAD
+    return _status(transaction) in _DEAD
+
+
+def _status(transaction: Mapping[str, object]) -> str:
+    return str(transaction.get("transactionStatus")).lower()
 
 
 def _tells(reason: Mapping[str, object], wanted: str) -> bool:
