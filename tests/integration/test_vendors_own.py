@@ -303,7 +303,7 @@ class TestAdcs:
     ) -> None:
         monkeypatch.setitem(sys.modules, "spnego", None)
         _server, one = adcs
-        with pytest.raises(Misconfigured, match=r"pip install certdesk\[adcs\]"):
+        with pytest.raises(Misconfigured, match=r"pip install 'certdesk\[adcs\]'"):
             one.backend(authentication=authentication)
 
 

@@ -92,6 +92,5 @@ def _installed(name: str, module: str) -> ModuleType:
         return importlib.import_module(module)
     except ImportError:
         raise Misconfigured(
-            f"Back end {name}: authentication by ntlm or negotiate needs pyspnego. "
-            "Install it: pip install certdesk[adcs]"
+            f"Back end {name}: NTLM and SPNEGO need the extra “adcs”: pip install 'certdesk[adcs]'."
         ) from None

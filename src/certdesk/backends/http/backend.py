@@ -322,12 +322,11 @@ def whole_days(intent: Intent, *, now: datetime) -> int:
 
 
 def ordered(certificates: list[x509.Certificate]) -> tuple[bytes, ...]:
-    """The certificate that none of the others hangs from, then its issuers as far as they are there, DER.
+    """The certificate that is no CA's, then its issuers as far as they are there, DER.
 
     CAs send them in any order. Raises one of UNREADABLE; empty for none.
     """
-    issuers = {one.issuer for one in certificates if one.issuer != one.subject}
-    chain = [one for one in certificates if one.subject not in issuers][:1] or certificates[:1]
+    chain = sorted(certificates, key=_is_above)[:1]
     while chain and chain[-1].issuer != chain[-1].subject:
         above = [one for one in certificates if one.subject == chain[-1].issuer and one not in chain]
         above = [one for one in above if signed(chain[-1], one.public_bytes(Encoding.DER))]
@@ -335,6 +334,16 @@ def ordered(certificates: list[x509.Certificate]) -> tuple[bytes, ...]:
             break
         chain.append(above[0])
     return tuple(one.public_bytes(Encoding.DER) for one in chain)
+
+
+def _is_above(certificate: x509.Certificate) -> tuple[bool, bool]:
+    """Sorts CAs behind, and roots behind those."""
+    try:
+        constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
+        is_ca = constraints.ca
+    except x509.ExtensionNotFound:
+        is_ca = False
+    return is_ca, certificate.issuer == certificate.subject
 
 
 def _pause(retry_after: str, now: datetime) -> float:
