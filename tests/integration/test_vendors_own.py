@@ -16,6 +16,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from certdesk.backends.adcs import AdcsBackend
 from certdesk.backends.conformance import issued
+from certdesk.backends.harica import HaricaBackend, HaricaConfig
+from certdesk.backends.http.config import read_config
 from certdesk.backends.sectigo import backend as sectigo_backend
 from certdesk.domain.errors import BackendRefused, Misconfigured, OutcomeUnknown, Unavailable
 from certdesk.domain.findings import Verdict
@@ -25,6 +27,7 @@ from tests.harness.vendors.digicert import DigiCert
 from tests.harness.vendors.harica import Harica
 from tests.harness.vendors.sectigo import Sectigo
 from tests.harness.vendors.stand_in import Fault
+from tests.integration.support import Clock
 from tests.integration.vendors_support import Vendor, find, intent_for, vendor
 
 
@@ -197,6 +200,20 @@ class TestHarica:
         server.jwt = "ended"
         assert isinstance(backend.submit(intent_for()), Accepted)
         assert server.sign_ins == 2
+
+    def test_a_code_that_was_used_up_is_tried_once_more_soon_and_then_seldom(
+        self, harica: tuple[Harica, Vendor]
+    ) -> None:
+        """Another worker may have signed in with the code of this half minute."""
+        server, one = harica
+        Path(str(one.settings["totp_file"])).write_text("JBSWY3DPEHPK3PXP" * 3, encoding="utf-8")
+        clock = Clock()
+        config = read_config(HaricaConfig, name="vendor", settings=one.settings)
+        backend = HaricaBackend(config, clock=clock)
+        for seconds, sign_ins in ((0, 1), (20, 1), (20, 2), (60, 2), (500, 2), (200, 3)):
+            clock.forward(timedelta(seconds=seconds))
+            assert backend.check()[0].code == "backend.misconfigured"
+            assert server.sign_ins == sign_ins
 
     def test_a_request_that_may_be_ours_is_not_made_again(self, harica: tuple[Harica, Vendor]) -> None:
         """Should HARICA not keep what we call a request, nobody can tell whose it is."""

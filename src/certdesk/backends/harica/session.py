@@ -8,7 +8,6 @@ import binascii
 import json
 import re
 import threading
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -23,8 +22,9 @@ _TOKEN = re.compile(r'<input[^>]*name="__RequestVerificationToken"[^>]*value="([
 _JWT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*")
 #: A session is not used for longer, nor in its last minute.
 _LONGEST, _LEFT = 3600.0, 60.0
-#: What was refused is not tried again with the same secrets: an account is locked after too many tries.
-_AFTER_REFUSAL = 600.0
+#: What was refused is not tried again at once with the same secrets, for an account is locked after too many
+#: tries: first for as long as a code is good, which another process may just have used, then for longer.
+_PAUSES = (31.0, 600.0)
 
 Ask = Callable[..., Reply]
 
@@ -32,7 +32,7 @@ Ask = Callable[..., Reply]
 @dataclass(slots=True)
 class _SignedIn:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    until: float = 0.0  # monotonic
+    until: float = 0.0  # seconds since 1970
 
 
 class Session:
@@ -42,7 +42,7 @@ class Session:
         self._title, self._email, self._clock = title, email, clock
         self._lock, self._mine = threading.Lock(), _SignedIn()
         self._refused: tuple[str, str] | None = None
-        self._refused_until = 0.0
+        self._refusals, self._refused_until = 0, 0.0
 
     def headers(self, ask: Ask, *, password: str, seed: str) -> Mapping[str, str]:
         """Signs in, where it is not. `ask` is the back end's, with its time.
@@ -50,7 +50,7 @@ class Session:
         Raises: Misconfigured for a sign-in that is refused, Unavailable.
         """
         with self._lock:
-            now = time.monotonic()
+            now = self._clock().timestamp()
             if now < self._mine.until:
                 return self._mine.headers
             if self._refused == (password, seed) and now < self._refused_until:
@@ -62,7 +62,9 @@ class Session:
             except Misconfigured:
                 reply = None
             if reply is None or not reply.is_good:
-                self._refused, self._refused_until = (password, seed), now + _AFTER_REFUSAL
+                self._refusals = self._refusals + 1 if self._refused == (password, seed) else 1
+                self._refused_until = now + _PAUSES[min(self._refusals, len(_PAUSES)) - 1]
+                self._refused = password, seed
                 told = "Check e-mail, password, TOTP seed and this machine's clock."
                 raise Misconfigured(f"{self._title} refuses the sign-in. {told}")
             token = reply.text.strip().strip('"')
@@ -71,7 +73,8 @@ class Session:
             signed_in = {"Authorization": token}
             # The anti-forgery token is for whoever is signed in, so it is fetched once more.
             signed_in["RequestVerificationToken"] = self._verification(ask, signed_in)
-            self._mine = _SignedIn(signed_in, now + _life(token, self._clock()))
+            self._refused = None
+            self._mine = _SignedIn(signed_in, now + _life(token, now))
             return self._mine.headers
 
     def forget(self, headers: Mapping[str, str]) -> None:
@@ -99,12 +102,12 @@ class Session:
             raise Misconfigured(f"{self._title}: the TOTP seed is not in base 32.") from None
 
 
-def _life(token: str, now: datetime) -> float:
+def _life(token: str, now: float) -> float:
     """Seconds for which a JWT may be used; its signature is for its issuer to check."""
     payload = token.split(".")[1]
     try:
         ends = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))["exp"]
-        left = float(ends) - now.timestamp()
+        left = float(ends) - now
     except (ValueError, TypeError, KeyError):
         left = _LONGEST / 4
     return min(left, _LONGEST) - _LEFT
