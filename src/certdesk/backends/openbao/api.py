@@ -4,42 +4,31 @@ No redirects, no proxies, nothing from the environment; answers are limited in s
 logged, nor do they stand in an error.
 """
 
-import json
-import ssl
 import threading
 import time
-import weakref
 from collections.abc import Mapping
-from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import httpcore2
 import httpx2
 
 from certdesk.backends.chains import one_line
+from certdesk.backends.http.transport import MAX_ANSWER, Exchanges, read_secret
 from certdesk.backends.openbao.config import OpenBaoConfig
 from certdesk.domain.errors import (
     BackendError,
     BackendRefused,
     Misconfigured,
-    OutcomeUnknown,
     Unavailable,
 )
 
-_MAX_ANSWER, _MAX_LIST = 1 << 20, 1 << 24
+_MAX_LIST = 1 << 24
 _MAX_TOLD = 300
 #: A token of our own is renewed by a new sign-in when a third of its life is left.
 _USED_UP = 2 / 3
 _BAD_REQUEST, _FORBIDDEN, _NOT_FOUND, _NOT_ALLOWED, _TOO_MANY, _SEALED = 400, 403, 404, 405, 429, 503
-#: An idle connection is not used again after this: the server may be closing it.
-_KEPT_SECONDS = 5.0
 #: Where a path or an object is not there.
 MISSING = frozenset({_NOT_FOUND, _NOT_ALLOWED})
-#: The monotonic time at which the exchange that this thread is in has to be over.
-_UNTIL: ContextVar[float] = ContextVar("until")
-_NOT_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout, httpx2.UnsupportedProtocol)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,50 +56,6 @@ def plain(text: str) -> str:
     return one_line(text, most=_MAX_TOLD)
 
 
-class _Stream(httpcore2.NetworkStream):
-    """A connection on which nothing is awaited after the exchange's end.
-
-    A peer that drips a byte now and then begins each ordinary time-out anew, that of the headers too.
-    """
-
-    def __init__(self, stream: httpcore2.NetworkStream) -> None:
-        self._stream = stream
-
-    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        left = _UNTIL.get() - time.monotonic()
-        if left <= 0:
-            raise httpcore2.ReadTimeout("it takes too long")
-        return self._stream.read(max_bytes, left if timeout is None else min(left, timeout))
-
-    def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        self._stream.write(buffer, timeout)
-
-    def close(self) -> None:
-        self._stream.close()
-
-    def start_tls(
-        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
-    ) -> httpcore2.NetworkStream:
-        return _Stream(self._stream.start_tls(ssl_context, server_hostname, timeout))
-
-    def get_extra_info(self, info: str) -> object:
-        return self._stream.get_extra_info(info)
-
-
-class _Network(httpcore2.SyncBackend):
-    def connect_tcp(self, *args: Any, **options: Any) -> httpcore2.NetworkStream:
-        return _Stream(super().connect_tcp(*args, **options))
-
-
-class _Transport(httpx2.HTTPTransport):
-    def __init__(self, tls: ssl.SSLContext) -> None:
-        super().__init__(verify=tls, trust_env=False)
-        self._pool.close()
-        self._pool = httpcore2.ConnectionPool(
-            ssl_context=tls, max_connections=100, keepalive_expiry=_KEPT_SECONDS, network_backend=_Network()
-        )
-
-
 @dataclass(slots=True)
 class _SignedIn:
     token: str = field(default="", repr=False)
@@ -124,19 +69,12 @@ class OpenBaoApi:
         """Raises Misconfigured when the file of CAs can't be used."""
         self._config = config
         self._lock, self._mine = threading.Lock(), _SignedIn()
-        try:
-            tls = ssl.create_default_context(cafile=config.ca_file)  # without one: those of the host
-        except (OSError, ssl.SSLError) as error:
-            told = f"Back end {config.name}: ca_file {config.ca_file} can't be used: {error}."
-            raise Misconfigured(told) from error
-        self._client = httpx2.Client(
+        self._exchanges = Exchanges(
+            name=config.name,
             base_url=config.address.rstrip("/") + "/v1/",
-            transport=_Transport(tls),
-            trust_env=False,
-            follow_redirects=False,
-            timeout=httpx2.Timeout(config.total_seconds, connect=config.connect_seconds),
+            ca_file=config.ca_file,
+            connect_seconds=config.connect_seconds,
         )
-        weakref.finalize(self, self._client.close)  # back ends are dropped, never closed
 
     def read(
         self,
@@ -232,14 +170,7 @@ class OpenBaoApi:
             return token
 
     def _secret(self, path: Path) -> str:
-        try:
-            found = path.read_text(encoding="utf-8").strip()
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or "it is no text"
-            raise Misconfigured(f"{self._config.name}: {path} can't be read: {reason}.") from None
-        if not found or not found.isascii() or not found.isprintable() or " " in found:
-            raise Misconfigured(f"{self._config.name}: {path} has to hold one token or secret ID alone.")
-        return found
+        return read_secret(path, name=self._config.name, what="one token or secret ID")
 
     def _exchange(
         self,
@@ -252,40 +183,28 @@ class OpenBaoApi:
         body: Mapping[str, object] | None = None,
         params: Mapping[str, str] | None = None,
     ) -> Answer:
-        headers = {"Accept": "application/json", "Accept-Encoding": "identity", "X-Vault-Request": "true"}
+        headers = {"Accept": "application/json", "X-Vault-Request": "true"}
         headers |= {"X-Vault-Token": token} if token else {}
         headers |= {"X-Vault-Namespace": self._config.namespace} if self._config.namespace else {}
-        most, raw = _MAX_LIST if method == "LIST" else _MAX_ANSWER, bytearray()
-        left = until - time.monotonic()
-        if left <= 0:
-            raise Unavailable(f"{self._config.name} took too long to answer.")
-        timeout = httpx2.Timeout(left, connect=min(left, self._config.connect_seconds))
-        _UNTIL.set(until)
-        try:
-            with self._client.stream(
-                method, path, json=body, params=params, headers=headers, timeout=timeout
-            ) as response:
-                for chunk in response.iter_raw():
-                    raw += chunk
-                    if len(raw) > most or time.monotonic() > until:
-                        raise self._lost("its answer is too long or too slow", acting=acting)
-                status = response.status_code
-        except _NOT_SENT as error:
-            raise Unavailable(f"{self._config.name} can't be reached: {_reason(error)}.") from error
-        except (httpx2.HTTPError, httpx2.InvalidURL, httpx2.StreamError, OSError) as error:
-            raise self._lost(f"its answer did not come: {_reason(error)}", acting=acting) from error
-        try:
-            parsed = json.loads(bytes(raw)) if raw.strip() else {}
-        except (ValueError, RecursionError):
-            parsed = None
+        reply = self._exchanges.exchange(
+            method,
+            path,
+            until=until,
+            acting=acting,
+            headers=headers,
+            most=_MAX_LIST if method == "LIST" else MAX_ANSWER,
+            json=body,
+            params=params,
+        )
+        parsed = reply.data
         if isinstance(parsed, dict):
-            return Answer(status, parsed)
-        if httpx2.codes.is_success(status):
+            return Answer(reply.status, parsed)
+        if reply.is_good:
             raise self._lost("its answer can't be read", acting=acting)
-        return Answer(status, {})  # such as a proxy's page
+        return Answer(reply.status, {})  # such as a proxy's page
 
     def _lost(self, why: str, *, acting: bool) -> BackendError:
-        return (OutcomeUnknown if acting else Unavailable)(f"{self._config.name}: {why}.")
+        return self._exchanges.lost(why, acting=acting)
 
     @staticmethod
     def _is_good(answer: Answer) -> bool:
@@ -311,8 +230,3 @@ class OpenBaoApi:
         if status == _SEALED and told.endswith("is sealed"):
             return Unavailable(f"{name} is sealed. Unseal it.")
         return self._lost(f"it failed ({status} {told}".rstrip() + ")", acting=acting)
-
-
-def _reason(error: Exception) -> str:
-    """Why, without addresses or headers: an error's text may be empty."""
-    return str(error)[:_MAX_TOLD].rstrip(".") or type(error).__name__
