@@ -68,7 +68,7 @@ def test_it_is_off_until_policy_and_profile_and_ca_allow_it(w: World) -> None:
         with configured(**which), pytest.raises(PolicyRefused, match="ML-DSA-65 are not accepted"):
             asked(w, upload)
     of_a_file = CaLimits(key_types=USUAL_KEY_TYPES)
-    only_that = replace(allowed()["profiles"]["tls-server"], cas=("public",))  # type: ignore[index]
+    only_that = replace(USUAL, key_types=tuple(KINDS), cas=("public",))
     with (
         configured(
             **allowed()
