@@ -5,6 +5,7 @@ settings read the environment that is made here; so they are named here instead.
 loads no Django at all, which keeps it fast and shows that the domain needs none.
 """
 
+import gc
 import hashlib
 import itertools
 import os
@@ -33,6 +34,7 @@ hypothesis.settings.load_profile("untimed")
 _DATA = environment.prepare()
 _DATABASE = _DATA / "test.sqlite3"
 _LOG_LINES = 60
+_NEW_BEFORE_COLLECTING = 20_000
 _HERE = Path(__file__).parent
 _LONGEST_FIRST = (
     "acceptance/test_browser_pages.py",
@@ -66,6 +68,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """
     if hasattr(config, "workerinput"):
         items.sort(key=lambda item: _turn(item.path.relative_to(_HERE).as_posix()))
+
+
+def pytest_collection_finish() -> None:
+    """What has been read stays: the collector need not look through all of it again and again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_NEW_BEFORE_COLLECTING)
 
 
 def _turn(path: str) -> int:

@@ -41,8 +41,13 @@ RULES_ABOUT_COLOURS = ["color-contrast", "link-in-text-block"]
 
 
 def find_chromium() -> str | None:
-    """Where Chromium is, or None; Playwright's own download is never used."""
-    return shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    """Where Chromium is, or None; Playwright's own download is never used.
+
+    Its headless shell comes first: the same engine with no window around each visitor's pages, of whose
+    address field, buttons and menus, web pages themselves, nobody sees anything. It takes half the time.
+    """
+    programs = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
+    return next(filter(None, map(shutil.which, programs)), None)
 
 
 def sign_in(page: Page, server: DemoServer, username: str) -> None:

@@ -4,6 +4,7 @@ import importlib.util
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -22,7 +23,12 @@ def load() -> ModuleType:
 
 
 seed = load()
-TESTS = seed.find_tests()
+
+
+@pytest.fixture(scope="module")
+def found() -> list[Any]:
+    """All tests of rows. Not read with this file, for every worker reads all files."""
+    return list(seed.find_tests())
 
 
 def test_every_row_has_an_acceptance_test_and_the_page_is_fresh() -> None:
@@ -49,17 +55,17 @@ def test_rows_are_read_from_the_name(name: str, rows: set[int]) -> None:
     assert seed.rows_in(name) == rows
 
 
-def test_a_row_without_an_acceptance_test_is_told() -> None:
-    others = [test for test in TESTS if 24 not in test.rows]
+def test_a_row_without_an_acceptance_test_is_told(found: list[Any]) -> None:
+    others = [test for test in found if 24 not in test.rows]
     only = [seed.Test(file="tests/integration/test_x.py", name="test_r24_x", rows=frozenset({24}))]
     (problem,) = seed.problems(others + only)
     assert problem.startswith("R24 has no acceptance test")
     assert "**none**" in seed.page(others, {})
 
 
-def test_a_test_of_no_row_is_told() -> None:
+def test_a_test_of_no_row_is_told(found: list[Any]) -> None:
     strange = seed.Test(file="tests/acceptance/test_x.py", name="test_r39_x", rows=frozenset({39}))
-    assert seed.problems([*TESTS, strange]) == ["A test is named after R39, which is no row."]
+    assert seed.problems([*found, strange]) == ["A test is named after R39, which is no row."]
 
 
 def test_a_row_passes_only_when_every_case_of_every_test_does() -> None:
