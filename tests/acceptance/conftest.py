@@ -19,10 +19,36 @@ from tests.acceptance.stories import Visitors
 from tests.harness.acme_client import Reply, over_http
 from tests.harness.acme_front import Front, acme_front, challenge_settings
 from tests.harness.environment import steers_certdesk
+from tests.harness.fixtures import DemoWith
 from tests.harness.nameserver import NameServers, Zone, missing_programs
 from tests.harness.ports import free_port
 from tests.harness.server import DemoServer
 from tests.personas import UNIVERSITY
+
+#: Stories for which one demo does: of requests, credentials and domains with names of their own, which count
+#: nothing of others. They change no setting, nobody's account, and no organisation that the demo has made.
+_TOLD_TOGETHER = {
+    *("test_browser_story", "test_revocation_browser", "test_seed_browser"),
+    *("test_cli_acme", "test_cli_certificates", "test_cli_story", "test_install_guides"),
+    *("test_seed_certificates", "test_seed_decisions", "test_seed_lists"),
+}
+
+
+@pytest.fixture(scope="session")
+def common_server(demo_with: DemoWith) -> Iterator[DemoServer]:
+    """The demo that those stories share: each start costs some four seconds of a core."""
+    with demo_with() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def server(request: pytest.FixtureRequest, demo_with: DemoWith) -> Iterator[DemoServer]:
+    """The common demo, or one for the stories of this file alone."""
+    if request.path.stem in _TOLD_TOGETHER:
+        yield request.getfixturevalue("common_server")
+    else:
+        with demo_with() as running:
+            yield running
 
 
 @pytest.fixture(scope="module")

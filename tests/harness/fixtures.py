@@ -81,13 +81,6 @@ def demo_with(tmp_path_factory: pytest.TempPathFactory, demo_template: Path) -> 
     return run
 
 
-@pytest.fixture(scope="module")
-def server(demo_with: DemoWith) -> Iterator[DemoServer]:
-    """A demo instance for the stories of one file; each works on requests and names of its own."""
-    with demo_with() as running:
-        yield running
-
-
 @pytest.fixture
 def start_server(tmp_path: Path, demo_template: Path) -> Iterator[Callable[..., DemoServer]]:
     """Start further instances, each with data of its own: `start_server(database_url=…, extra={…})`.
