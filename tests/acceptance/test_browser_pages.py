@@ -195,6 +195,7 @@ def test_every_route_is_listed() -> None:
     assert (routes - listed, listed - routes) == (set(), set())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("route", sorted(PAGES))
 def test_every_page(visit: Visit, objects: Objects, route: str) -> None:
     for address, people in PAGES[route]:

@@ -8,6 +8,7 @@ import subprocess
 from functools import partial
 from pathlib import Path
 
+import pytest
 from cryptography import x509
 
 from tests.harness.environment import certdesk
@@ -15,6 +16,7 @@ from tests.harness.environment import certdesk
 ROOT = Path(__file__).resolve().parents[2]
 
 
+@pytest.mark.slow
 def test_the_guide_leads_to_a_certificate(demo_template: Path, tmp_path: Path) -> None:
     guide = (ROOT / "docs" / "cas.md").read_text(encoding="utf-8")
     for there, here in (("/usr/local/lib", tmp_path / "lib"), ("/var/lib", tmp_path / "state")):

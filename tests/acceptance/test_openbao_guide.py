@@ -21,6 +21,8 @@ from tests.harness.server import read_demo
 from tests.harness.waiting import wait_until
 from tests.integration.support import csr
 
+pytestmark = pytest.mark.slow
+
 GUIDE = Path(__file__).resolve().parents[2] / "docs" / "cas.md"
 
 

@@ -5,9 +5,12 @@ import shutil
 from functools import partial
 from pathlib import Path
 
+import pytest
+
 from tests.harness.environment import certdesk
 
 
+@pytest.mark.slow
 def test_a_policy_is_checked_shown_and_replayed(demo_template: Path, tmp_path: Path) -> None:
     data = shutil.copytree(demo_template, tmp_path / "var")
     run = partial(certdesk, CERTDESK_DEMO="1", CERTDESK_DATA=str(data), CERTDESK_LOG_LEVEL="ERROR")
