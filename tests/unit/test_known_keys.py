@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from badkeys.allkeys import block
 from badkeys.checks import checkall
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
@@ -70,6 +70,13 @@ def test_a_key_is_looked_up_by_its_number(kind: str) -> None:
     assert "Make a new key" in found.message
     others = KnownKeys(octets=octets([(number + 1, 1), (7, 2)]), titles=TITLES, as_of=NOW)
     assert check_known(spki, others, now=NOW).verdict is Verdict.PASS
+
+
+def test_a_key_that_is_no_number_is_on_no_list() -> None:
+    key = ed25519.Ed25519PrivateKey.generate().public_key()
+    spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    listed = KnownKeys(octets=octets([(7, 2)]), titles=TITLES, as_of=NOW)
+    assert check_known(spki, listed, now=NOW).verdict is Verdict.PASS
 
 
 @pytest.mark.parametrize(
