@@ -203,6 +203,8 @@ def run(
     for _ in range(kills):
         threading.Event().wait(chance.uniform(0, MOST_PAUSE))
         counts[kill(server, chance)] += 1
+        if sum(counts.values()) % 50 == 0:
+            print(f"{sum(counts.values())} kills, {len(traffic.acknowledged)} requests", flush=True)
     wait_until(server._is_ready, seconds=60, what="the server to answer")  # noqa: SLF001 - of our harness
     traffic.stop()
     numbers = {key: traffic.post(key) for key in traffic.bodies}
