@@ -85,6 +85,10 @@ PAGES: dict[str, list[tuple[str, tuple[str, ...]]]] = {
     "service-renewals": [("/service/renewals/", ("op",))],
     "settings": [("/settings/", ("op", "rick"))],
     "cas": [("/service/cas/", ("op",))],
+    "cas-reconciliation": [
+        ("/service/cas/reconciliation/", ("op", "rick")),
+        ("/service/cas/reconciliation/?ended=1", ("op",)),
+    ],
     "service-people": [("/service/people/", ("op",))],
     "service": [("/service/", ("op",))],
     "account_inactive": [("/accounts/inactive/", ("",))],
@@ -103,7 +107,7 @@ PAGES: dict[str, list[tuple[str, tuple[str, ...]]]] = {
 
 #: Downloads, answers to forms, redirects and machines' addresses: no page of their own that a link opens.
 NO_PAGE = {
-    *("acme-key", "service-renewals-withdraw", "keys-unblock"),
+    *("acme-key", "service-renewals-withdraw", "keys-unblock", "cas-finding-keep", "cas-finding-revoke"),
     *("acme-account", "acme-deactivate"),  # test_acme_browser.py has an account for these
     "help-page",  # test_help_pages.py
     *("help-pdf", "help-page-pdf", "help-faq-act"),

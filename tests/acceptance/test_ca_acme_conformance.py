@@ -13,7 +13,13 @@ from pathlib import Path
 import pytest
 
 from certdesk.backends.base import Backend
-from certdesk.backends.conformance import BackendConformance, BackendFactory, FindsConformance, MakeIntent
+from certdesk.backends.conformance import (
+    BackendConformance,
+    BackendFactory,
+    FindsConformance,
+    ListsConformance,
+    MakeIntent,
+)
 from certdesk.domain.issuing.certificates import Intent
 from tests.harness.acme_ca import FOR_CLIENTS_TOO, AcmeCa, acme_ca, at_server, csr_intent
 from tests.harness.acme_servers import caddy_ca, openbao_acme_ca
@@ -44,7 +50,7 @@ def make_intent(ca: AcmeCa) -> MakeIntent:
     return make
 
 
-class TestAcme(BackendConformance, FindsConformance):
+class TestAcme(BackendConformance, FindsConformance, ListsConformance):
     @pytest.fixture
     def backend_factory(self, ca: AcmeCa, request: pytest.FixtureRequest) -> BackendFactory:
         start = datetime.now(UTC)

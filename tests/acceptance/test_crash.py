@@ -25,9 +25,10 @@ SECONDS = 180
 ISSUED = ["create", "claim", "ca_accept", "issue"]
 
 
-def run_script(script: str, data: Path, *arguments: str) -> dict[str, Any]:
-    """What a script of this folder prints about a demo's data."""
-    environment = plain(CERTDESK_DATA=str(data), CERTDESK_DEMO="1", CERTDESK_LOG_LEVEL="CRITICAL")
+def run_script(script: str, data: Path, *arguments: str, **settings: str) -> dict[str, Any]:
+    """What a script of this folder prints about a demo's data, with these settings as well."""
+    demo = {"CERTDESK_DATA": str(data), "CERTDESK_DEMO": "1", "CERTDESK_LOG_LEVEL": "CRITICAL"}
+    environment = plain(**demo, **settings)
     command = [sys.executable, "-m", f"tests.acceptance.{script}", *arguments]
     ran = subprocess.run(
         command, env=environment, capture_output=True, text=True, timeout=SECONDS, check=False

@@ -34,9 +34,8 @@ def bao(tmp_path: Path) -> Iterator[OpenBao]:
 
 def test_the_guide_leads_to_a_certificate(bao: OpenBao, demo_template: Path, tmp_path: Path) -> None:
     # 1. The commands, as they stand there.
-    (script,) = re.findall(
-        r"^```sh run\n(.*?)^```$", GUIDE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
-    )
+    guide = GUIDE.read_text(encoding="utf-8").partition("\n## OpenBao\n")[2]
+    (script,) = re.findall(r"^```sh run\n(.*?)^```$", guide, re.MULTILINE | re.DOTALL)
     path = f"{bao_program().parent}:{os.environ['PATH']}"
     env = {"PATH": path, "HOME": str(tmp_path), "BAO_ADDR": bao.address, "BAO_TOKEN": bao.token}
     done = subprocess.run(["sh", "-eu"], input=script, env=env, capture_output=True, text=True, check=False)
@@ -44,7 +43,7 @@ def test_the_guide_leads_to_a_certificate(bao: OpenBao, demo_template: Path, tmp
     role_id, secret_id = re.findall(r"[0-9a-f]{8}-[0-9a-f-]{27}", done.stdout)[-2:]
 
     # 2. The file, with this server's address and IDs.
-    (file,) = re.findall(r"^```toml\n(.*?)^```$", GUIDE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    (file,) = re.findall(r"^```toml\n(.*?)^```$", guide, re.MULTILINE | re.DOTALL)
     file = file.replace("https://bao.example.ac.uk:8200", bao.address)
     file = re.sub(r'role_id = "[^"]+"', f'role_id = "{role_id}"', file)
     (tmp_path / "cas.toml").write_text(file, encoding="utf-8")
@@ -67,6 +66,9 @@ def test_the_guide_leads_to_a_certificate(bao: OpenBao, demo_template: Path, tmp
     tried = run("ca", "test-issue", "www.example.ac.uk")
     assert (tried.returncode, tried.stderr) == (0, "Revoked.\n"), tried.stdout
     assert "(issuance.match)" in tried.stdout
+    compared = run("ca", "reconcile", "bao")
+    assert compared.returncode == 0, compared.stderr
+    assert "In its list: 1; matched" in compared.stdout
 
     # 4. A mistake in the file is told with its place; a role that is not there by the check.
     (tmp_path / "cas.toml").write_text(file + "common_nam = true\n", encoding="utf-8")

@@ -67,6 +67,7 @@ def openssl_ca(folder: Path) -> dict[str, object]:
         "arguments": [str(make_ca(folder / "ca"))],
         "environment": {"DOMAINS": "example.ac.uk,example.org"},
         "can_find": True,
+        "can_list": True,
     }
 
 

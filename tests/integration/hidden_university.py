@@ -45,6 +45,7 @@ from certdesk.store.models import (
     Certificate,
     Domain,
     EmailChallenge,
+    Finding,
     Issuance,
     KeyProof,
     Membership,
@@ -274,7 +275,7 @@ def build() -> World:
 
 
 def _acme(actors: dict[str, Actor], university: OrganisationId) -> dict[str, object]:
-    """A credential of the hidden organisation, an account with it, and an operator's advice."""
+    """A credential of the hidden organisation, an account with it, an operator's advice, and a finding."""
     made = create_credential(
         actor=actors["meg"], organisation_id=university, name=f"{WORD} servers", limits=Limits(), now=now()
     )
@@ -308,7 +309,16 @@ def _acme(actors: dict[str, Actor], university: OrganisationId) -> dict[str, obj
         actor=actors["meg"],
         now=now(),
     )
+    finding = Finding.objects.create(
+        backend="embedded",
+        kind="unknown",
+        about="1",
+        names=[f"{WORD}.{DOMAIN}"],
+        der=b"None.",
+        found_at=now(),
+    )
     return {
+        "finding_id": finding.pk,
         "credential_id": made.credential_id,
         "account_id": account.pk,
         "advice_id": advice_id,

@@ -14,6 +14,7 @@ from tests.harness.openbao import OpenBao
 POLICY = """
 path "pki/sign/web" { capabilities = ["update"] }
 path "pki/certs/detailed" { capabilities = ["list"] }
+path "pki/certs/revoked" { capabilities = ["list"] }
 path "pki/certs" { capabilities = ["list"] }
 path "pki/cert/*" { capabilities = ["read"] }
 path "pki/revoke" { capabilities = ["update"] }

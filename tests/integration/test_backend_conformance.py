@@ -9,12 +9,18 @@ from certdesk.backends.base import Backend
 from certdesk.backends.conformance import (
     BackendConformance,
     BackendFactory,
+    ListsConformance,
     MakeIntent,
     PreparesConformance,
     PublishesCrlConformance,
     server_intent,
 )
-from certdesk.backends.embedded import EmbeddedBackend, EmbeddedConfig, create_authority
+from certdesk.backends.embedded import (
+    EmbeddedBackend,
+    EmbeddedConfig,
+    JournallingEmbeddedBackend,
+    create_authority,
+)
 from certdesk.domain.issuing.certificates import Intent
 
 
@@ -38,3 +44,18 @@ class TestEmbedded(BackendConformance, PreparesConformance, PublishesCrlConforma
             return EmbeddedBackend(config)
 
         return factory
+
+
+class TestEmbeddedWithAJournal(
+    BackendConformance, PreparesConformance, PublishesCrlConformance, ListsConformance
+):
+    @pytest.fixture
+    def backend_factory(self, tmp_path: Path) -> BackendFactory:
+        config = EmbeddedConfig(
+            directory=tmp_path / "issuing",
+            root_directory=tmp_path / "root",
+            passphrase=b"a passphrase",
+            journal=tmp_path / "journal",
+        )
+        create_authority(config, datetime.now(UTC), may_create=lambda: True)
+        return lambda: JournallingEmbeddedBackend(config)

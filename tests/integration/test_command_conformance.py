@@ -16,6 +16,7 @@ from certdesk.backends.conformance import (
     BackendConformance,
     BackendFactory,
     FindsConformance,
+    ListsConformance,
     MakeIntent,
     issued,
 )
@@ -36,7 +37,7 @@ def make_intent() -> MakeIntent:
     return make
 
 
-class TestOpensslCa(BackendConformance, FindsConformance):
+class TestOpensslCa(BackendConformance, FindsConformance, ListsConformance):
     @pytest.fixture
     def backend_factory(self, tmp_path: Path) -> BackendFactory:
         settings = openssl_ca(tmp_path)

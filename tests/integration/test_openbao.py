@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from certdesk.backends.openbao import OpenBaoBackend
-from certdesk.domain.errors import BackendRefused, OutcomeUnknown, Unavailable
+from certdesk.domain.errors import BackendRefused, Misconfigured, OutcomeUnknown, Unavailable
 from certdesk.domain.findings import Verdict, worst
 from certdesk.domain.issuing.certificates import Absent, Intent, Issued, certificate_facts, compare
 from certdesk.domain.issuing.profiles import BUILT_IN
@@ -504,3 +504,19 @@ def test_secrets_stand_nowhere(place: Place, caplog: pytest.LogCaptureFixture) -
     told += [repr(backend._config), repr(vars(backend)), repr(vars(backend._api)), caplog.text]
     told += [str(check) for check in backend.check()]
     assert place.bao.token not in "".join(told)
+
+
+def test_a_list_that_breaks_or_tells_too_little_is_none_to_compare_with(place: Place) -> None:
+    backend, since = place.backend(), datetime.now(UTC) - timedelta(hours=1)
+    made = backend.submit(intent_for(NAMES, now=place.clock()))
+    assert isinstance(made, Issued)
+    serial = certificate_facts(made.chain[0]).serial
+    assert serial in {one.serial for one in backend.listed(since=since)}
+    for fault in (Fault.DROPPED, Fault.GARBAGE, Fault.HUGE, Fault.BUSY, Fault.ERROR_AFTER):
+        for path in ("/certs/detailed", "/certs/revoked", "/issuers"):
+            place.proxy.spoil(path, fault)
+            with pytest.raises(Unavailable):
+                list(backend.listed(since=since))
+    place.proxy.as_vault = True
+    with pytest.raises(Misconfigured, match="which Vault lacks"):
+        list(backend.listed(since=since))

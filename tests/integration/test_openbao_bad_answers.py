@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from certdesk.backends.base import Listed
 from certdesk.backends.openbao import OpenBaoBackend
 from certdesk.domain.errors import BackendError
 from certdesk.domain.findings import Check, Verdict, as_record
@@ -173,3 +174,36 @@ def test_a_token_that_cannot_be_read_is_told_without_it(backend: OpenBaoBackend,
     with pytest.raises(BackendError) as refused:
         backend.submit(intent_for(NAMES, now=datetime.now(UTC)))
     assert "s.secret" not in refused.value.detail
+
+
+def listed(backend: OpenBaoBackend) -> list[Listed]:
+    return list(backend.listed(since=datetime.now(UTC) - timedelta(days=1)))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"keys": "none", "key_info": 5},
+        {"keys": [None, 5, {}, "not hex", "../../sys/seal", ""], "key_info": {}},
+        {"keys": ["0c:38"], "key_info": {"0c:38": {"not_before": "2020-01-01T00:00:00Z"}}},
+    ],
+)
+def test_a_list_of_garbage_lists_nothing_or_is_told(
+    stand: Stand, backend: OpenBaoBackend, data: dict[str, object]
+) -> None:
+    stand.answers |= {"pki/certs/detailed": {"data": data}, "pki/issuers": {"data": {"keys": []}}}
+    try:
+        assert listed(backend) == []
+    except BackendError as error:
+        assert "without dates" in error.detail or "can't be read" in error.detail  # noqa: PT017 - by what it holds
+
+
+@pytest.mark.parametrize("at", [10**30, -5, "soon", None, True])
+def test_a_certificate_of_garbage_can_be_told_from_none(
+    stand: Stand, backend: OpenBaoBackend, at: object
+) -> None:
+    stand.answers["pki/cert/0c:38"] = {"data": {"certificate": "no PEM", "revocation_time": at}}
+    found = backend.fetch(Listed(serial=0xC38))
+    assert found is not None
+    assert found.der == b"no PEM"
+    assert backend.fetch(Listed(serial=0xC39)) is None

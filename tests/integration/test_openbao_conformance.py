@@ -12,6 +12,7 @@ from certdesk.backends.conformance import (
     BackendConformance,
     BackendFactory,
     FindsConformance,
+    ListsConformance,
     MakeIntent,
 )
 from certdesk.backends.registry import load_backends
@@ -37,7 +38,7 @@ def make_intent() -> MakeIntent:
     return make
 
 
-class TestByToken(BackendConformance, FindsConformance):
+class TestByToken(BackendConformance, FindsConformance, ListsConformance):
     @pytest.fixture
     def backend_factory(self, bao: OpenBao, tmp_path: Path) -> BackendFactory:
         def factory() -> Backend:
@@ -46,7 +47,7 @@ class TestByToken(BackendConformance, FindsConformance):
         return factory
 
 
-class TestByAppRole(BackendConformance, FindsConformance):
+class TestByAppRole(BackendConformance, FindsConformance, ListsConformance):
     @pytest.fixture
     def backend_factory(self, bao: OpenBao, tmp_path: Path) -> BackendFactory:
         """As docs/cas.md tells to set it up: a role that may do no more than is needed."""

@@ -295,6 +295,9 @@ TABLE: dict[str, Row] = {
     ),
     "service": Row(get="302 404 404 404 404 404 404 404 200"),
     "cas": Row(get="302 404 404 404 404 404 404 404 200"),
+    "cas-reconciliation": Row(get="302 404 404 404 404 404 404 200 200"),
+    "cas-finding-keep": Row(post="302 404 404 404 404 404 404 403 302*", body={"note": "They know it."}),
+    "cas-finding-revoke": Row(post="302 404 404 404 404 404 404 403 302*", body={"note": "Nobody knows it."}),
     "service-people": Row(get="302 404 404 404 404 404 404 404 200"),
     "service-person": Row(
         post="302 404 404 404 404 404 404 404 200*",

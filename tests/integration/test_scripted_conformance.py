@@ -7,7 +7,13 @@ from pathlib import Path
 import pytest
 
 from certdesk.backends.base import Backend, Finds
-from certdesk.backends.conformance import BackendConformance, BackendFactory, MakeIntent, server_intent
+from certdesk.backends.conformance import (
+    BackendConformance,
+    BackendFactory,
+    ListsConformance,
+    MakeIntent,
+    server_intent,
+)
 from certdesk.backends.registry import load_backends
 from certdesk.backends.scripted import Behaviour, Rule, ScriptedBackend, ScriptedConfig
 from certdesk.domain.errors import Misconfigured
@@ -28,7 +34,7 @@ def impatient() -> Callable[[], datetime]:
     return lambda: start + timedelta(seconds=next(looks))
 
 
-class TestQuick(BackendConformance):
+class TestQuick(BackendConformance, ListsConformance):
     @pytest.fixture
     def backend_factory(self, tmp_path: Path) -> BackendFactory:
         settings = {"directory": tmp_path, "passphrase": "a passphrase", "tests_and_demo_only": True}
@@ -42,7 +48,7 @@ class TestQuick(BackendConformance):
         assert isinstance(backend_factory(), Finds)
 
 
-class TestSlow(BackendConformance):
+class TestSlow(BackendConformance, ListsConformance):
     @pytest.fixture
     def backend_factory(self, tmp_path: Path) -> BackendFactory:
         rule = Rule(behaviour=Behaviour.ACCEPT, delay=timedelta(seconds=5))

@@ -4,7 +4,7 @@ Results are types; exceptions are `domain.errors.BackendError`: Unavailable (not
 OutcomeUnknown (it may have acted), BackendRefused, Misconfigured.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol, runtime_checkable
@@ -92,6 +92,47 @@ class Finds(Protocol):
 
     def find(self, intent: Intent) -> Outcome | Absent:
         """What became of an earlier submit of this intent."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listed:
+    """A certificate as the list of a CA has it, which may tell less than `fetch` does.
+
+    `number` is the CA's own for it. `key` is the idempotency key of the intent that it was issued for, where
+    the CA keeps that. Without `issued_at` the list tells of a revocation alone. `above` are the DER
+    certificates above it; where there are none it hangs below the CA's chain. `reason` is as for `revoke`.
+    """
+
+    number: str = ""
+    serial: int | None = None
+    key: str = ""
+    issued_at: datetime | None = None
+    is_revoked: bool = False
+    revoked_at: datetime | None = None
+    reason: str = ""
+    der: bytes = b""
+    above: tuple[bytes, ...] = ()
+
+
+@runtime_checkable
+class Lists(Protocol):
+    """A back end that can say which certificates it has issued, whoever asked for them."""
+
+    @property
+    def lists_all(self) -> bool:
+        """Whether the CA does not have what is not in its list, and no longer stands by it."""
+
+    def listed(self, *, since: datetime) -> Iterator[Listed]:
+        """What was issued since then, and everything revoked that the CA can tell, whenever it was issued.
+
+        In any order, page by page, and perhaps twice. Raises Unavailable, Misconfigured, also amid the list.
+        """
+
+    def fetch(self, listed: Listed) -> Listed | None:
+        """The same with everything that the CA knows, DER at least; None where it has no such certificate.
+
+        By `number`, else by `serial`. Raises as `listed` does.
+        """
 
 
 @runtime_checkable

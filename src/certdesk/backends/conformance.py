@@ -18,7 +18,16 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from certdesk.backends.base import Backend, ChoosesValidity, Finds, Prepares, PublishesCrl, RevokedEntry
+from certdesk.backends.base import (
+    Backend,
+    ChoosesValidity,
+    Finds,
+    Listed,
+    Lists,
+    Prepares,
+    PublishesCrl,
+    RevokedEntry,
+)
 from certdesk.domain.errors import BackendRefused, InvariantViolated
 from certdesk.domain.findings import Verdict, worst
 from certdesk.domain.issuing.certificates import (
@@ -233,6 +242,51 @@ class FindsConformance:
         assert isinstance(backend.find(intent), (Issued, Accepted))
 
 
+class ListsConformance:
+    """For a back end that lists, beside BackendConformance."""
+
+    def test_lists_what_it_has_issued(self, backend_factory: BackendFactory, make_intent: MakeIntent) -> None:
+        backend = backend_factory()
+        assert isinstance(backend, Lists)
+        intents = [prepared(backend, make_intent(names=(f"{n}.example.ac.uk",))) for n in "ab"]
+        leaves = {issued(backend, intent).chain[0] for intent in intents}
+        for fresh in (backend, backend_factory()):  # as after a restart
+            assert isinstance(fresh, Lists)
+            found = _fetched(fresh)
+            assert leaves <= set(found)
+            assert all(found[leaf].issued_at is not None and not found[leaf].is_revoked for leaf in leaves)
+            for leaf in leaves:  # what stands above it is known, as compare() needs it
+                above = found[leaf].above or backend.chain()
+                x509.load_der_x509_certificate(leaf).verify_directly_issued_by(
+                    x509.load_der_x509_certificate(above[0])
+                )
+
+    def test_tells_what_is_revoked(self, backend_factory: BackendFactory, make_intent: MakeIntent) -> None:
+        backend = backend_factory()
+        assert isinstance(backend, Lists)
+        leaf = issued(backend, prepared(backend, make_intent())).chain[0]
+        backend.revoke(certificate_der=leaf, reason="superseded")
+        serial = certificate_facts(leaf).serial
+        listed = list(backend.listed(since=datetime.now(UTC) - timedelta(days=2)))
+        told = any(one.serial == serial and one.is_revoked for one in listed)
+        assert told or not backend.lists_all
+        assert told or not any(one.is_revoked for one in listed)
+
+    def test_lists_nothing_from_before(
+        self, backend_factory: BackendFactory, make_intent: MakeIntent
+    ) -> None:
+        backend = backend_factory()
+        assert isinstance(backend, Lists)
+        issued(backend, prepared(backend, make_intent()))
+        later = backend.listed(since=datetime.now(UTC) + timedelta(days=365))
+        assert not [one for one in later if one.issued_at is not None]
+
+    def test_has_no_certificate_that_it_has_not_issued(self, backend_factory: BackendFactory) -> None:
+        backend = backend_factory()
+        assert isinstance(backend, Lists)
+        assert backend.fetch(Listed(serial=2**100 + 1)) is None
+
+
 class PublishesCrlConformance:
     """For a back end that publishes its CRL through us, beside BackendConformance."""
 
@@ -251,6 +305,13 @@ class PublishesCrlConformance:
         assert crl.is_signature_valid(issuer.public_key())  # type: ignore[arg-type]  # CA keys can verify
         assert crl.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number == 7  # noqa: PLR2004 - as above
         assert {entry.serial_number for entry in crl} == {2**100, 2**101}
+
+
+def _fetched(backend: Lists) -> dict[bytes, Listed]:
+    """Everything of the last two days with its DER; a CA may list what it has not issued yet."""
+    listed = [one for one in backend.listed(since=datetime.now(UTC) - timedelta(days=2)) if one.issued_at]
+    whole = [one if one.der else backend.fetch(one) for one in listed]
+    return {one.der: one for one in whole if one is not None}
 
 
 def _reason_for_refusal(backend: Backend, intent: Intent) -> str:

@@ -6,24 +6,29 @@ talk to stderr.
 
 import json
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
+from certdesk.backends.registry import UnusableBackend
 from certdesk.domain.actors import SYSTEM
+from certdesk.domain.errors import StateConflict
 from certdesk.domain.findings import Check, Verdict, as_record, worst
 
 if TYPE_CHECKING:
     from certdesk.backends.embedded import EmbeddedConfig
     from certdesk.services.system.runtime import Runtime
+    from certdesk.store.selectors.findings import FindingRow
 
 _MARKS = {Verdict.PASS: "ok", Verdict.WARN: "warning", Verdict.REFUSE: "problem"}
-_FAILED = 1
+_FAILED, _NOT_ASKED = 1, 2
+_MOST_FINDINGS = 2000
 
 
 @click.group()
 def ca() -> None:
-    """Look after CAs: list, check, test; keys and certificates of your own (docs/cas.md)."""
+    """Look after CAs: list, check, test, reconcile; keys and certificates of your own (docs/cas.md)."""
 
 
 @ca.command("list")
@@ -92,6 +97,90 @@ def test_issue(*, name: str, profile: str, ca_name: str) -> None:
         click.echo("Revoked.", err=True)
     if done.problem or worst(done.checks) is Verdict.REFUSE:
         raise click.exceptions.Exit(_FAILED)
+
+
+@ca.command()
+@click.argument("names", nargs=-1)
+@click.option(
+    "--since",
+    type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ"]),
+    help="Look at what was issued from then on (UTC), not only since the last complete look.",
+)
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def reconcile(*, names: tuple[str, ...], since: datetime | None, as_json: bool) -> None:
+    """Compare the CAs, or those NAMED, with the database both ways, and print what differs.
+
+    Exit 0 when nothing waits for a decision, 1 when something does, 2 when a CA could not be asked.
+    """
+    rt = _runtime()
+    from django.utils import timezone  # noqa: PLC0415 - models can be imported only after set-up
+
+    from certdesk.services.issuance.findings import WORDS  # noqa: PLC0415 - as above
+    from certdesk.services.issuance.reconcile import lists, why_not  # noqa: PLC0415 - as above
+    from certdesk.services.issuance.reconcile import reconcile as compare  # noqa: PLC0415 - as above
+    from certdesk.store.selectors.findings import list_findings  # noqa: PLC0415 - as above
+
+    told, status = [], 0
+    for name in names or tuple(rt.backends):
+        problem, look, backend = "", None, rt.backend(name)
+        found: list[FindingRow] = []
+        if lists(backend):
+            try:
+                look = compare(name=name, clock=timezone.now, since=since and since.replace(tzinfo=UTC))
+                problem = look.problem
+            except StateConflict as error:
+                problem = error.detail
+            found = list_findings(actor=SYSTEM, waiting=True, backend=name, limit=_MOST_FINDINGS)
+        elif names or isinstance(backend, UnusableBackend):
+            problem = why_not(backend)
+        status = max(status, _NOT_ASKED if problem else _FAILED if found else 0)
+        told.append((name, look, problem, found))
+    if as_json:
+        rows = [
+            {
+                "ca": name,
+                "since": look and look.since.isoformat(),
+                "listed": look and look.listed,
+                "adopted": look and look.adopted,
+                "settled": look and look.settled,
+                "left_out": look and look.left_out,
+                "problem": problem,
+                "findings": [
+                    {
+                        "id": one.id,
+                        "kind": one.kind,
+                        "serial": one.serial,
+                        "names": one.names,
+                        "request": one.request_id,
+                        "not_after": one.not_after and one.not_after.isoformat(),
+                        "detail": one.detail,
+                    }
+                    for one in found
+                ],
+            }
+            for name, look, problem, found in told
+        ]
+        click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+    else:
+        for name, look, problem, found in told:
+            if problem:
+                click.echo(f"{name}: could not be compared. {problem}", err=True)
+            elif look is None:
+                click.echo(f"{name}: keeps no list that can be compared.")
+            else:
+                click.echo(
+                    f"{name}: compared since {look.since:%-d %B %Y}. In its list: {look.listed}; "
+                    f"matched to requests: {look.adopted}; revoked here as well: {look.settled}; "
+                    f"to decide: {len(found)}."
+                )
+            for one in found:
+                which = f", request {one.request_id}" if one.request_id else ""
+                serial = f" {one.serial}" if one.serial else ""
+                click.echo(f"  {WORDS[one.kind]}:{serial} {', '.join(one.names[:5])}{which}")
+        if any(found for *_told, found in told):
+            click.echo("What each is, and what to do: Service → CAs → Reconciliation.", err=True)
+    if status:
+        raise click.exceptions.Exit(status)
 
 
 @ca.command()

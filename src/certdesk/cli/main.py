@@ -15,7 +15,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "serve": ("certdesk.cli.server:serve", "Run the portal, the REST API and the background worker."),
     "worker": ("certdesk.cli.server:worker", "Run a background worker alone."),
     "policy": ("certdesk.cli.policy:policy", "Check, show and try the rules that decide."),
-    "ca": ("certdesk.cli.ca:ca", "Look after CAs: list, check, test."),
+    "ca": ("certdesk.cli.ca:ca", "Look after CAs: list, check, test, reconcile."),
     "perspective": (
         "certdesk.cli.perspective:perspective",
         "Run a remote perspective: check domains and CAA for a Certdesk elsewhere.",

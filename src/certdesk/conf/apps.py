@@ -225,7 +225,8 @@ def ca_settings(config: Config, cas: CasFile) -> dict[str, Mapping[str, object]]
     ours = {"status_url": config.status, "lint_in_full": config.lint_in_full}
     found = dict[str, Mapping[str, object]]()
     for name, own in cas.settings.items():
-        more = {**ours, "directory": config.data / "ca" / name} if own["kind"] == "embedded" else {}
+        here = {**ours, **_journal(config, name), "directory": config.data / "ca" / name}
+        more = here if own["kind"] == "embedded" else {}
         found[name] = {**more, **own}
     return found
 
@@ -239,4 +240,11 @@ def _embedded(config: Config) -> dict[str, object]:
         "name": config.ca_name,
         "status_url": config.status,
         "lint_in_full": config.lint_in_full,
+        **_journal(config, "embedded"),
     }
+
+
+def _journal(config: Config, name: str) -> dict[str, object]:
+    """Where a CA of our own kind keeps its journal, if it keeps one."""
+    folder = config.ca_journal_directory or config.data / "ca" / "journal"
+    return {"journal": folder / name} if config.ca_journal else {}

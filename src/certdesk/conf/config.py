@@ -88,6 +88,8 @@ class Config(BaseSettings):
     secret_key_fallbacks: Annotated[tuple[SecretStr, ...], NoDecode] = ()
     ca_passphrase: SecretStr = SecretStr("")
     ca_root_directory: Path | None = None
+    ca_journal_directory: Path | None = None
+    ca_journal: bool = True
     ca_name: str = "Certdesk"
     lint_in_full: bool = False
     demo_ca: Literal["embedded", "scripted"] = "embedded"

@@ -123,6 +123,7 @@ class Action(StrEnum):
     ACME_ORDER = "acme.order"
     AUDIT_READ = "audit.read"
     SERVICE_OPERATE = "service.operate"
+    FINDING_READ = "finding.read"
     TOKEN_READ = "token.read"  # noqa: S105 - an action, no secret
     TOKEN_MANAGE = "token.manage"  # noqa: S105 - as above
 
@@ -150,6 +151,7 @@ _SCOPES: dict[Action, Scope] = {
     Action.ACME_MANAGE: Scope.MANAGE,
     Action.AUDIT_READ: Scope.READ,
     Action.SERVICE_OPERATE: Scope.MANAGE,
+    Action.FINDING_READ: Scope.READ,
     Action.TOKEN_READ: Scope.READ,
     Action.TOKEN_MANAGE: Scope.TOKENS,
 }
@@ -189,9 +191,10 @@ _BY_RA_ROLE: dict[RaRole, frozenset[Action]] = {
             Action.ACME_READ,
             Action.KEY_READ,
             Action.AUDIT_READ,
+            Action.FINDING_READ,
         }
     ),
-    RaRole.OPERATOR: frozenset({Action.SERVICE_OPERATE}),
+    RaRole.OPERATOR: frozenset({Action.SERVICE_OPERATE, Action.FINDING_READ}),
 }
 
 _BY_APPLICANT = frozenset(

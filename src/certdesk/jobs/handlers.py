@@ -5,6 +5,7 @@ from datetime import datetime
 
 from django.utils import timezone
 
+from certdesk.services.issuance import findings
 from certdesk.services.mail import account as account_mail
 from certdesk.services.mail import alerts, notices
 from certdesk.services.people import accounts as people
@@ -68,6 +69,7 @@ HANDLERS: dict[str, Callable[..., Note | None]] = {
     "mail_account": mail_account,
     "mail_password_reset": mail_password_reset,
     "alert_officers": alert_officers,
+    "mail_findings": _now(findings.mail_findings),
     "mail_lapsing": mail_lapsing,
     "mail_revocation": _now(revocation.mail_revocation),
     "mail_sunset": _now(proof_warnings.mail_sunset),

@@ -12,6 +12,7 @@ from datetime import datetime
 import structlog
 from django.db import connection
 
+from certdesk.services.issuance import findings, reconcile
 from certdesk.services.system import ca_reports
 from certdesk.services.validation import by_publication as validation_methods
 from certdesk.services.validation import persistent
@@ -25,8 +26,13 @@ def _proofs_due(*, now: datetime) -> bool:
     return validation_methods.any_due(now=now) or persistent.any_due(now=now)
 
 
+def _reconciliation_due(*, now: datetime) -> bool:
+    return findings.revoking_due(now=now) or reconcile.looks_due(now=now)
+
+
 #: Kind → whether it is due, and what is then done.
 PROOFS = _proofs_due, (validation_methods.check_due, persistent.watch_due)
+RECONCILIATION = _reconciliation_due, (findings.drive_revoking, reconcile.take_looks)
 CAS = ca_reports.reports_due, (ca_reports.take_reports,)
 
 

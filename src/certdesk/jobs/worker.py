@@ -19,7 +19,7 @@ from django_tasks_db.models import DBTaskResult
 
 from certdesk.domain.errors import CertdeskError
 from certdesk.jobs.handlers import HANDLERS, Note
-from certdesk.jobs.lookout import CAS, Lookout
+from certdesk.jobs.lookout import CAS, RECONCILIATION, Lookout
 from certdesk.services.acme import challenges as acme_validation
 from certdesk.services.acme import nonces as acme_nonces
 from certdesk.services.acme import orders as acme_orders
@@ -50,6 +50,7 @@ KEEP_FINISHED = timedelta(days=14)
 LAST_LOOKS = 5.0  # seconds that a worker which ends waits for looks under way; they are due again anyway
 HOUSEKEEPING_EVERY = timedelta(minutes=5)
 LOOK_AT_CAS_EVERY = timedelta(seconds=10)  # whether one has not been asked for a minute
+LOOK_AT_LISTS_EVERY = timedelta(minutes=1)  # whether a CA's night has come; not at the very start
 
 
 class Worker:
@@ -62,7 +63,8 @@ class Worker:
         self.stop = threading.Event()
         self._housekeeping_due = clock()
         self.lookout, self._cas = Lookout(clock=clock), Lookout(CAS, clock=clock)
-        self._cas_due = clock()
+        self._reconciliation = Lookout(RECONCILIATION, clock=clock)
+        self._cas_due, self._reconciliation_due = clock(), clock() + LOOK_AT_LISTS_EVERY
 
     def run(self) -> None:
         """Works until `stop` is set. Nothing that a job does ends the worker."""
@@ -76,6 +78,7 @@ class Worker:
             self.stop.wait(BREATH if busy else PAUSE)
         self.lookout.wait(seconds=LAST_LOOKS)
         self._cas.wait(seconds=LAST_LOOKS)
+        self._reconciliation.wait(seconds=LAST_LOOKS)
         connection.close()
 
     def tick(self, *, now: datetime) -> bool:
@@ -107,6 +110,9 @@ class Worker:
         if now >= self._cas_due:
             self._cas_due = now + LOOK_AT_CAS_EVERY
             self._cas.tick(now=now)
+        if now >= self._reconciliation_due:
+            self._reconciliation_due = now + LOOK_AT_LISTS_EVERY
+            self._reconciliation.tick(now=now)
         jobs = self._claim(now=now)
         _note_done([one for job in jobs if (one := self._run(job)) is not None])
         behind = lint_again.lint_issued(now=now, limit=LINTED_AT_ONCE)

@@ -91,6 +91,8 @@ def _nav(actor: Actor, path: str) -> list[tuple[str, str, str, bool]]:
         rooms.append(("Organisations" if actor.sees_everything else "Organisation", "/organisations/", ""))
     if can(actor, Action.SERVICE_OPERATE):
         rooms.append(("Service", "/service/", ""))
+    elif can(actor, Action.FINDING_READ):
+        rooms.append(("CAs", "/service/cas/reconciliation/", ""))
     if can(actor, Action.SERVICE_OPERATE) or can(actor, Action.AUDIT_READ):
         rooms.append(("Settings", "/settings/", ""))
     rooms.append(("Help", "/help/", ""))

@@ -7,6 +7,7 @@ from certdesk.web.access import public
 from certdesk.web.acme import accounts as acme_accounts
 from certdesk.web.acme import renewals
 from certdesk.web.acme import views as acme
+from certdesk.web.cas import reconciliation
 from certdesk.web.cas import views as cas
 from certdesk.web.dcv import asking
 from certdesk.web.dcv import views as dcv
@@ -110,6 +111,9 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("settings/default/", settings.reset, name="settings-reset"),
     path("service/", operating.service, name="service"),
     path("service/cas/", cas.listing, name="cas"),
+    path("service/cas/reconciliation/", reconciliation.page, name="cas-reconciliation"),
+    path("service/cas/findings/<int:finding_id>/keep/", reconciliation.keep, name="cas-finding-keep"),
+    path("service/cas/findings/<int:finding_id>/revoke/", reconciliation.revoke, name="cas-finding-revoke"),
     path("service/people/", staff.people, name="service-people"),
     path("service/people/<int:user_id>/", staff.account, name="service-person"),
     path("service/renewals/", renewals.renewals, name="service-renewals"),

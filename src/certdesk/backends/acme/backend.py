@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Self
@@ -31,7 +31,7 @@ from certdesk.backends.acme.dcv.delegation import check_delegation
 from certdesk.backends.acme.journal import Entry, Journal
 from certdesk.backends.acme.names import identifiers, refuse_other_names
 from certdesk.backends.acme.problems import Doing, answered, plain, translated
-from certdesk.backends.base import Suggestion
+from certdesk.backends.base import Listed, Suggestion
 from certdesk.backends.chains import refuse_unknown_reason
 from certdesk.domain.errors import (
     BackendError,
@@ -89,6 +89,8 @@ class AcmeBackend:
     """A CA at an ACME directory. Threads may share it, and several processes a folder."""
 
     inline = False
+    #: CAs forget orders, and hardly any lists them (RFC 8555 7.1.2.1): what is not there tells nothing.
+    lists_all = False
 
     def __init__(self, config: AcmeConfig, *, clock: Callable[[], datetime] = _utc_now) -> None:
         """Asks the CA nothing yet. Raises Misconfigured when the folder can't be used."""
@@ -170,6 +172,32 @@ class AcmeBackend:
         """The order of an earlier submit. Without one nothing can have been issued: only `poll` finalizes."""
         entry = self._journal.entry(intent.idempotency_key)
         return Absent() if entry is None else Accepted(handle=entry.url)
+
+    def listed(self, *, since: datetime) -> Iterator[Listed]:
+        """Orders of ours that may have been finalized since then, by the journal; `fetch` asks the CA."""
+        after = 0
+        while found := self._journal.finalized(since=since, after=after):
+            for number, key, url, at in found:
+                after = number
+                yield Listed(number=url, key=key, issued_at=at)
+
+    def fetch(self, listed: Listed) -> Listed | None:
+        """The certificate of an order; None while there is none, or once the CA has forgotten it."""
+        if not listed.number:
+            return None
+        connection = self._connection()
+        try:
+            with translated(self.title, Doing.READING):
+                order, _answer = connection.order(listed.number)
+            if order.status != messages.STATUS_VALID or not order.certificate:
+                return None
+            outcome = self._downloaded(order.certificate, connection)
+        except (Unavailable, OutcomeUnknown) as error:
+            if answered(error)[1] == HTTPStatus.NOT_FOUND:
+                return None
+            raise Unavailable(error.detail) from error
+        chain = outcome.chain if isinstance(outcome, Issued) else ()
+        return replace(listed, der=chain[0], above=chain[1:]) if chain else None
 
     def revoke(self, *, certificate_der: bytes, reason: str) -> None:
         """Revokes with the account. A CA that does not take the reason is asked without one.

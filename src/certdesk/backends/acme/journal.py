@@ -164,6 +164,18 @@ class Journal:
             row = connection.execute("SELECT until FROM pause WHERE names = ?", (_set_of(names),)).fetchone()
         return None if row is None else datetime.fromtimestamp(row[0], UTC)
 
+    def finalized(
+        self, *, since: datetime, after: int = 0, limit: int = 500
+    ) -> list[tuple[int, str, str, datetime]]:
+        """Orders that may have been finalized since then: number to go on after, intent's key, URL, time."""
+        with self._transaction() as connection:
+            rows = connection.execute(
+                'SELECT rowid, key, url, touched_at FROM "order"'
+                " WHERE rowid > ? AND finalizing AND touched_at >= ? ORDER BY rowid LIMIT ?",
+                (after, since.timestamp(), limit),
+            ).fetchall()
+        return [(number, key, url, datetime.fromtimestamp(at, UTC)) for number, key, url, at in rows]
+
     def note_issuer(self, der: bytes) -> None:
         """A certificate of ours was issued by this CA certificate."""
         with self._transaction() as connection:

@@ -4,13 +4,14 @@ That the same intent again yields no second certificate is the program's duty; i
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TypeVar
 
 from cryptography import x509
 
+from certdesk.backends.base import Listed
 from certdesk.backends.chains import (
     chain_check,
     outlives,
@@ -43,6 +44,7 @@ from certdesk.domain.issuing.certificates import (
 
 #: For so long the CA's chain is not asked for again.
 _CHAIN_SECONDS = 60.0
+_MOST_PAGES = 10_000
 #: sysexits.h, EX_TEMPFAIL: the program's word that nothing has reached the CA.
 _NOTHING_SENT = 75
 #: Acts after which the CA may have changed something, whatever became of the program.
@@ -73,9 +75,14 @@ class CommandBackend:
 
     @classmethod
     def from_settings(cls, *, name: str, settings: Mapping[str, object]) -> "CommandBackend":
-        """The back end for plain settings; one that finds where `can_find` says so. Raises Misconfigured."""
+        """The back end for plain settings, which say whether it finds and lists. Raises Misconfigured."""
         config = read_config(name=name, settings=settings)
-        return (FindingCommandBackend if config.can_find else cls)(config)
+        kinds = {
+            (True, False): FindingCommandBackend,
+            (False, True): ListingCommandBackend,
+            (True, True): FindingAndListingCommandBackend,
+        }
+        return kinds.get((config.can_find, config.can_list), cls)(config)
 
     def submit(self, intent: Intent) -> Outcome:
         """Raises: Unavailable when nothing was sent, BackendRefused, OutcomeUnknown."""
@@ -228,6 +235,36 @@ class FindingCommandBackend(CommandBackend):
             return Absent() if said["outcome"] == "absent" else self._outcome(until=until)(said)
 
         return self._asked("find", read, until=until, intent=_intent(intent))
+
+
+class ListingCommandBackend(CommandBackend):
+    """One whose program answers `list`: everything that the CA has issued since a moment, page by page."""
+
+    lists_all = True
+
+    def listed(self, *, since: datetime) -> Iterator[Listed]:
+        """Raises Unavailable, also where the pages do not end."""
+
+        def read(said: Mapping[str, object]) -> tuple[list[Listed], str]:
+            _expect(said, "listed")
+            return messages.listed_of(said)
+
+        at, about = f"{since.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}", dict[str, object]()
+        for _page in range(_MOST_PAGES):
+            page, following = self._asked("list", read, until=self._until(), since=at, **about)
+            yield from page
+            if not following:
+                return
+            about = {"after": following}
+        raise Unavailable(f"{self.title}: the list of the program that asks the CA has no end.")
+
+    def fetch(self, listed: Listed) -> Listed | None:
+        """The same: its list tells everything."""
+        return listed if listed.der else None
+
+
+class FindingAndListingCommandBackend(FindingCommandBackend, ListingCommandBackend):
+    """One whose program answers both."""
 
 
 def _printed(ended: Ended) -> bytes:

@@ -22,7 +22,8 @@ class CommandConfig:
     """The program, what it is started with, and for how long it may run: `timeout_seconds` for a whole call.
 
     `environment` is added to PATH and LANG, which alone are handed on. `chain_file`: PEM of the issuing CA
-    and those above it; without one the program is asked. `can_find`: whether it answers `find`.
+    and those above it; without one the program is asked. `can_find`, `can_list`: whether it
+    answers `find` and `list`.
     """
 
     name: str
@@ -33,6 +34,7 @@ class CommandConfig:
     chain_file: Path | None = None
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     can_find: bool = False
+    can_list: bool = False
 
     def __post_init__(self) -> None:
         """Raises Misconfigured for settings that could only fail later."""
@@ -87,7 +89,9 @@ def read_config(*, name: str, settings: Mapping[str, object]) -> CommandConfig:
     for key, value in settings.items():
         if key == "timeout_seconds" and isinstance(value, (int, float)) and not isinstance(value, bool):
             values[key] = float(value)
-        elif (key == "can_find" and isinstance(value, bool)) or (key == "title" and _is_text(value)):
+        elif (key in ("can_find", "can_list") and isinstance(value, bool)) or (
+            key == "title" and _is_text(value)
+        ):
             values[key] = value
         elif key in ("program", "chain_file") and (_is_text(value) or isinstance(value, Path)):
             values[key] = Path(str(value))
@@ -103,6 +107,7 @@ def read_config(*, name: str, settings: Mapping[str, object]) -> CommandConfig:
 _KINDS = {
     "timeout_seconds": "a number",
     "can_find": "true or false",
+    "can_list": "true or false",
     "arguments": "a list of texts",
     "environment": "a table of texts",
 }

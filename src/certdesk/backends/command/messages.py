@@ -13,11 +13,13 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, load_der_public_key
 from cryptography.x509.oid import NameOID
 
+from certdesk.backends.base import Listed
 from certdesk.domain.findings import Check, Verdict
 from certdesk.domain.issuing.certificates import UNREADABLE, Intent
 
 VERSION = 1
 _MOST_CERTIFICATES, _MOST_FINDINGS, _MOST_HANDLE = 10, 50, 255
+_MOST_LISTED = 500
 _CODE = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _SHORT = {
     NameOID.COUNTRY_NAME.dotted_string: "C",
@@ -117,6 +119,48 @@ def findings_of(said: Mapping[str, object]) -> Iterator[Check]:
         if one.get("verdict") not in ("pass", "warn", "refuse") or not text_of(one, "message"):
             raise Unreadable("a finding needs a message, and pass, warn or refuse as its verdict")
         yield Check(f"backend.program.{code}", Verdict(one["verdict"]), one["message"])
+
+
+def listed_of(said: Mapping[str, object]) -> tuple[list[Listed], str]:
+    """A page of the CA's list, and where the next one begins; empty after the last. Raises Unreadable."""
+    given, following = said.get("certificates"), text_of(said, "next")
+    if not isinstance(given, list) or len(given) > _MOST_LISTED:
+        raise Unreadable(f"its certificates are no list of {_MOST_LISTED} at most")
+    return [_listed(one) for one in given], following
+
+
+def _listed(one: object) -> Listed:
+    if not isinstance(one, dict):
+        raise Unreadable("what it lists is no object")
+    try:
+        leaf = x509.load_pem_x509_certificate(text_of(one, "certificate").encode())
+        issued_at, serial = _moment(one, "issued_at"), leaf.serial_number
+        der = leaf.public_bytes(Encoding.DER)
+    except UNREADABLE:
+        raise Unreadable("a certificate that it lists can't be read") from None
+    revoked_at = _moment(one, "revoked_at")
+    return Listed(
+        serial=serial,
+        key=text_of(one, "idempotency_key"),
+        issued_at=issued_at or leaf.not_valid_before_utc,
+        is_revoked=revoked_at is not None,
+        revoked_at=revoked_at,
+        reason=text_of(one, "reason"),
+        der=der,
+    )
+
+
+def _moment(one: Mapping[str, object], key: str) -> datetime | None:
+    """A time of RFC 3339, with its offset from UTC; None where there is none. Raises Unreadable."""
+    if one.get(key) is None:
+        return None
+    try:
+        at = datetime.fromisoformat(text_of(one, key))
+    except ValueError:
+        at = None
+    if at is None or at.tzinfo is None:
+        raise Unreadable(f"its {key} is no time such as 2026-11-27T10:30:00Z")
+    return at
 
 
 def _time(at: datetime) -> str:

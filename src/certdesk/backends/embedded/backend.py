@@ -1,24 +1,25 @@
 """The embedded CA as a back end: prepare, lint, record elsewhere, sign exactly what was recorded.
 
-It keeps no rows: intents and revocations are stored by the services and handed in when they are needed.
+It keeps no rows: intents and revocations are stored by the services and handed in when they are needed. Its
+journal, if it has one, is written and never asked by anything but a reconciliation.
 """
 
 import functools
 import secrets
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Self
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from certdesk.backends.base import RevokedEntry
+from certdesk.backends.base import Listed, RevokedEntry
 from certdesk.backends.chains import refuse_unknown_reason
 from certdesk.backends.embedded.authority import open_authority
 from certdesk.backends.embedded.config import EmbeddedConfig, read_config
 from certdesk.backends.embedded.encoding import issuer_parts, sign_crl, signed, specimen_of
+from certdesk.backends.embedded.journal import Journal
 from certdesk.backends.embedded.keys import Signer
 from certdesk.backends.own_ca import Authority
 from certdesk.domain.errors import BackendRefused, InvalidInput, InvariantViolated, Unavailable
@@ -66,9 +67,10 @@ class EmbeddedBackend:
         self._chain = self._authority.chain
 
     @classmethod
-    def from_settings(cls, *, name: str, settings: Mapping[str, object]) -> Self:
-        """The back end for plain settings. Raises Misconfigured."""
-        return cls(read_config(name=name, settings=settings))
+    def from_settings(cls, *, name: str, settings: Mapping[str, object]) -> "EmbeddedBackend":
+        """The back end for plain settings, one that lists where it keeps a journal. Raises Misconfigured."""
+        config = read_config(name=name, settings=settings)
+        return cls(config) if config.journal is None else JournallingEmbeddedBackend(config)
 
     def prepare(self, intent: Intent) -> Intent:
         """The intent with a fresh serial number (unless it has one) and the linted bytes to be signed.
@@ -191,6 +193,47 @@ class EmbeddedBackend:
             raise BackendRefused(error.detail) from error
         except (ValueError, TypeError) as error:
             raise BackendRefused(f"This can't be put into a certificate: {error}") from error
+
+
+class JournallingEmbeddedBackend(EmbeddedBackend):
+    """One that writes down what it signs, and can say so after the database was restored from a backup."""
+
+    #: A certificate from before there was a journal is as good as any other.
+    lists_all = False
+
+    def __init__(
+        self,
+        config: EmbeddedConfig,
+        *,
+        authority: Authority[Signer] | None = None,
+        clock: Callable[[], datetime] = _utc_now,
+    ) -> None:
+        """Raises Misconfigured when the CA's files, or the journal's folder, can't be used."""
+        super().__init__(config, authority=authority, clock=clock)
+        if config.journal is None:
+            raise InvariantViolated("a journal was to be kept nowhere")
+        self._journal = Journal(config.journal)
+
+    def submit(self, intent: Intent) -> Outcome:
+        """As above; the certificate is in the journal before it is handed out. Raises Unavailable as well."""
+        outcome = super().submit(intent)
+        if isinstance(outcome, Issued):
+            self._journal.issued(outcome.chain[0], key=intent.idempotency_key, at=self._clock())
+        return outcome
+
+    def revoke(self, *, certificate_der: bytes, reason: str) -> None:
+        """As above, and it is in the journal. Raises Unavailable as well."""
+        super().revoke(certificate_der=certificate_der, reason=reason)
+        serial = x509.load_der_x509_certificate(certificate_der).serial_number
+        self._journal.revoked(serial, reason=reason, at=self._clock())
+
+    def listed(self, *, since: datetime) -> Iterator[Listed]:
+        """See the protocol."""
+        return self._journal.listed(since=since)
+
+    def fetch(self, listed: Listed) -> Listed | None:
+        """The same: its list tells everything."""
+        return listed if listed.der else None
 
 
 def _refuse_unclean(specimen: x509.Certificate, *, in_full: bool) -> None:

@@ -20,7 +20,8 @@ class EmbeddedConfig:
     `root_directory` is needed only when the CA is made and may be taken away afterwards; None for a CA below
     a root of somebody else's. `status_url` and `slug` make the addresses in certificates:
     `<status_url>/ca/<slug>.cer` and `.crl`. `lint_in_full`: before each signature, not only before the first
-    of a shape. `key` is the kind of key to make; `token` the HSM in which it lies, if it does.
+    of a shape. `key` is the kind of key to make; `token` the HSM in which it lies, if it does. `journal` is
+    the folder in which it writes down what it signs; None for no journal.
     """
 
     directory: Path
@@ -32,6 +33,7 @@ class EmbeddedConfig:
     lint_in_full: bool = False
     key: str = "P-256"
     token: Place | None = None
+    journal: Path | None = None
 
     def __post_init__(self) -> None:
         """Raises Misconfigured for settings that could only fail later."""
@@ -68,7 +70,8 @@ def read_config(*, name: str, settings: Mapping[str, object]) -> EmbeddedConfig:
 
     Raises: Misconfigured for an unknown, missing or mistyped setting.
     """
-    unknown = sorted(set(settings) - {*_PATHS, *_TEXTS, *_TOKEN, "passphrase", "lint_in_full"})
+    known = {*_PATHS, *_TEXTS, *_TOKEN, "passphrase", "lint_in_full", "journal"}
+    unknown = sorted(set(settings) - known)
     if unknown:
         raise Misconfigured(f"Back end {name}: unknown settings {', '.join(unknown)}. Remove them.")
     texts = {key: _text(name, settings, key) for key in _TEXTS if key in settings}
@@ -91,6 +94,7 @@ def read_config(*, name: str, settings: Mapping[str, object]) -> EmbeddedConfig:
         passphrase=passphrase if isinstance(passphrase, bytes) else str(passphrase).encode(),
         lint_in_full=settings.get("lint_in_full") is True,
         token=token,
+        journal=None if settings.get("journal") is None else _path(name, settings, "journal"),
         **{"slug": name, **texts},
     )
 

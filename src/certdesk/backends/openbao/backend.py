@@ -8,12 +8,14 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Self
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from certdesk.backends.base import Listed
 from certdesk.backends.chains import (
     outlives,
     refuse_outliving,
@@ -50,6 +52,8 @@ from certdesk.domain.names.identifiers import is_ip_address
 _JUST_CLAIMED = timedelta(seconds=5)
 #: Certificates in one page of the list, and how many single ones are read where the list tells no more.
 _PAGE, _MOST_READ = 1000, 5000
+#: Of a list that is compared with ours.
+_MOST_PAGES = 10_000
 _MOST_REMEMBERED = 10_000
 #: For so long the CA's chain is not read again.
 _CHAIN_SECONDS = 60.0
@@ -64,6 +68,7 @@ class OpenBaoBackend:
     """A role of a PKI mount; answers at once. Safe to share between threads."""
 
     inline = True
+    lists_all = True
 
     def __init__(self, config: OpenBaoConfig, *, clock: Callable[[], datetime] = _utc_now) -> None:
         """Asks nobody yet. Raises Misconfigured when a file can't be used."""
@@ -200,6 +205,53 @@ class OpenBaoBackend:
             return Issued(chain=(leaf.public_bytes(Encoding.DER), *above))
         return Absent()
 
+    def listed(self, *, since: datetime) -> Iterator[Listed]:
+        """What the mount has stored, under whichever role, but for its own CAs; then all that is revoked.
+
+        Raises Misconfigured where the list tells no dates, as Vault's does; else as the protocol says.
+        """
+        mount, own = self._config.mount, self._own_serials()
+        if not any(self._pages(f"{mount}/certs/detailed")) and any(self._pages(f"{mount}/certs")):
+            raise Misconfigured(f"{self.title} has no list of certificates with dates, which Vault lacks.")
+        for key, detail in self._pages(f"{mount}/certs/detailed"):
+            begins = _time_of(detail.get("not_before"))
+            if begins is None:
+                told = f"{self.title} lists its certificates without dates, so they can't be compared."
+                raise Misconfigured(told)
+            serial = _serial_of(key)
+            if begins >= since and serial is not None and serial not in own:
+                yield Listed(serial=serial, issued_at=begins)
+        for key, _detail in self._pages(f"{mount}/certs/revoked"):
+            serial = _serial_of(key)
+            if serial is not None:
+                yield Listed(serial=serial, is_revoked=True)
+
+    def fetch(self, listed: Listed) -> Listed | None:
+        """See the protocol. The server keeps no reason of a revocation."""
+        octets = f"{listed.serial or 0:x}"
+        octets = octets.zfill(len(octets) + len(octets) % 2)
+        pairs = ":".join(octets[n : n + 2] for n in range(0, len(octets), 2))
+        until = time.monotonic() + self._config.total_seconds
+        answer = self._api.read(f"{self._config.mount}/cert/{pairs}", within=until)
+        if answer.status in MISSING:
+            return None
+        at, pem = answer.data.get("revocation_time"), answer.data.get("certificate")
+        try:
+            revoked_at = datetime.fromtimestamp(at, UTC) if isinstance(at, int) and at > 0 else None
+        except (ValueError, OverflowError, OSError):
+            revoked_at = self._clock()
+        listed = replace(listed, is_revoked=revoked_at is not None, revoked_at=revoked_at)
+        try:
+            leaf = x509.load_der_x509_certificate(_der(pem))
+            return replace(
+                listed,
+                issued_at=leaf.not_valid_before_utc,
+                der=leaf.public_bytes(Encoding.DER),
+                above=self._issuers_of(leaf, within=until),
+            )
+        except UNREADABLE:
+            return replace(listed, der=str(pem).encode("utf-8", "replace"))
+
     def revoke(self, *, certificate_der: bytes, reason: str) -> None:
         """Revokes a certificate of this mount's CAs; the server keeps no reason.
 
@@ -295,6 +347,42 @@ class OpenBaoBackend:
                 yield key
             after = keys[-1]
 
+    def _pages(self, path: str) -> Iterator[tuple[str, Mapping[str, object]]]:
+        """Serial numbers of a list with what it tells of each, page by page. Raises as `listed` does."""
+        after, pages = "", 0
+        while True:
+            params = {"limit": str(_PAGE), **({"after": after.replace(":", "-")} if after else {})}
+            until = time.monotonic() + self._config.total_seconds
+            page = self._api.read(path, method="LIST", within=until, params=params)
+            if page.status in MISSING:  # nothing is there, or nothing more
+                return
+            keys, details = page.data.get("keys"), page.data.get("key_info")
+            if not isinstance(keys, list):
+                raise Unavailable(f"{self.title}: its list of certificates can't be read.")
+            keys = [str(key) for key in keys]
+            # A list that does not come to its end, or goes back, is none that anything can be compared with.
+            pages += 1
+            if not keys or keys[-1] == after:
+                return
+            if (after and keys[-1].replace(":", "-") < after.replace(":", "-")) or pages > _MOST_PAGES:
+                raise Unavailable(f"{self.title}: its list of certificates has no end.")
+            for key in keys:
+                detail = details.get(key) if isinstance(details, dict) else None
+                yield key, detail if isinstance(detail, dict) else {}
+            after = keys[-1]
+
+    def _own_serials(self) -> set[int]:
+        """Those of the mount's CAs, which stand in its list as well."""
+        until, found = time.monotonic() + self._config.total_seconds, set[int]()
+        path = f"{self._config.mount}/issuers"
+        keys = self._api.read(path, method="LIST", within=until, open_to_all=True).data.get("keys")
+        if not isinstance(keys, list):
+            raise Unavailable(f"{self.title}: its list of CAs can't be read.")
+        for reference in keys:
+            for der in self._issuer(str(reference), within=until)[:1]:
+                found.add(x509.load_der_x509_certificate(der).serial_number)
+        return found
+
     def _refuse_outliving(self, intent: Intent) -> None:
         """Before anything is sent: an issuer may be set to shorten instead of to refuse."""
         if self._known_chain and not outlives(self._known_chain, intent.not_after):
@@ -318,6 +406,22 @@ class OpenBaoBackend:
     def _forget(self, intent: Intent) -> None:
         with self._lock:
             self._sent.pop(intent.idempotency_key, None)
+
+
+def _serial_of(key: str) -> int | None:
+    """A serial number as the server writes it; None for what is none."""
+    try:
+        return int(key.replace(":", "").replace("-", ""), 16)
+    except ValueError:
+        return None
+
+
+def _time_of(text: object) -> datetime | None:
+    try:
+        found = datetime.fromisoformat(text) if isinstance(text, str) else None
+    except ValueError:
+        return None
+    return found if found is not None and found.tzinfo is not None else None
 
 
 def _der(pem: object) -> bytes:

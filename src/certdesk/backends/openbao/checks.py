@@ -109,6 +109,7 @@ def _token(api: OpenBaoApi, config: OpenBaoConfig, *, now: datetime) -> Iterator
 def _permissions(api: OpenBaoApi, config: OpenBaoConfig, *, now: datetime) -> Iterator[Check]:  # noqa: ARG001 - as `_token`
     """What the token's policy leaves out; nothing where all is there, or nobody may ask."""
     mount, role = config.mount, config.role
+    revoked = f"{mount}/certs/revoked"
     wanted = {
         f"{mount}/sign/{role}": "update",
         f"{mount}/revoke": "update",
@@ -116,7 +117,7 @@ def _permissions(api: OpenBaoApi, config: OpenBaoConfig, *, now: datetime) -> It
         f"{mount}/cert/00": "read",
     }
     try:
-        found = api.act("sys/capabilities-self", {"paths": list(wanted)}).data
+        found = api.act("sys/capabilities-self", {"paths": [*wanted, revoked]}).data
     except Misconfigured:
         return
     missing = [
@@ -129,6 +130,9 @@ def _permissions(api: OpenBaoApi, config: OpenBaoConfig, *, now: datetime) -> It
             f"The token may not do what is needed: {', '.join(missing)}. Correct its policy, mount or role."
         )
         yield Check("backend.permissions", Verdict.REFUSE, told, seen="; ".join(missing))
+    elif not {"list", "root"} & set(_listed(found.get(revoked))):
+        told = f"The token may not list {revoked}, so this CA can't be reconciled. Correct its policy."
+        yield Check("backend.permissions", Verdict.WARN, told, seen=f"list on {revoked}")
 
 
 def _role(api: OpenBaoApi, config: OpenBaoConfig, *, now: datetime) -> Iterator[Check]:  # noqa: ARG001 - as `_token`

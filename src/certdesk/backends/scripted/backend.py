@@ -6,12 +6,13 @@ same idempotency key always gets the same answer.
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Self
 
 from cryptography import x509
 
+from certdesk.backends.base import Listed
 from certdesk.backends.chains import refuse_unknown_reason
 from certdesk.backends.scripted.authority import open_or_make, sign_leaf
 from certdesk.backends.scripted.config import Behaviour, Revoking, Rule, ScriptedConfig, read_config
@@ -33,6 +34,7 @@ class ScriptedBackend:
     """A CA that does as its rules say. Several processes may work with the same folder."""
 
     inline = True
+    lists_all = True
     #: The composition root sets such a CA up in the demo alone.
     for_tests_and_demo = True
 
@@ -83,6 +85,21 @@ class ScriptedBackend:
     def find(self, intent: Intent) -> Outcome | Absent:
         order = self._orders.by_key(intent.idempotency_key)
         return Absent() if order is None else self._outcome(order)
+
+    def listed(self, *, since: datetime) -> Iterator[Listed]:
+        """See the protocol; what an order has not settled yet is not there."""
+        revoked, now = self._orders.revocations(), self._clock()
+        for key, at, der in self._orders.issued(since=min(since, now)):
+            reason, ended_at = revoked.pop(der, ("", None))
+            if at <= now:
+                yield _listed(der, at=at, revoked_at=ended_at, reason=reason, key=key)
+        for der, (reason, ended_at) in revoked.items():
+            yield _listed(der, at=None, revoked_at=ended_at, reason=reason)
+
+    def fetch(self, listed: Listed) -> Listed | None:
+        """See the protocol."""
+        everything = datetime.fromtimestamp(0, UTC)
+        return next((one for one in self.listed(since=everything) if one.serial == listed.serial), None)
 
     def revoke(self, *, certificate_der: bytes, reason: str) -> None:
         """Does as the rule for the certificate's names says; revoking once more changes nothing.
@@ -139,3 +156,18 @@ class ScriptedBackend:
         if order.leaf is None:
             return Refused(reason=order.reason)
         return Issued(chain=(order.leaf, *self._authority.chain))
+
+
+def _listed(
+    der: bytes, *, at: datetime | None, revoked_at: datetime | None, reason: str, key: str = ""
+) -> Listed:
+    serial = x509.load_der_x509_certificate(der).serial_number
+    return Listed(
+        serial=serial,
+        key=key,
+        issued_at=at,
+        is_revoked=revoked_at is not None,
+        revoked_at=revoked_at,
+        reason=reason,
+        der=der,
+    )

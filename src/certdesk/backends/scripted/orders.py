@@ -24,6 +24,8 @@ CREATE TABLE IF NOT EXISTS "order" (
 CREATE TABLE IF NOT EXISTS knock (content TEXT PRIMARY KEY, tries INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS revoked (leaf BLOB PRIMARY KEY, reason TEXT NOT NULL, at REAL NOT NULL);
 """
+#: Orders that are read at once where all are.
+_PAGE = 500
 _COLUMNS = "number, settles_at, leaf, reason"
 _PREFIX = "S-"
 
@@ -87,6 +89,27 @@ class Orders:
             connection.execute(
                 "INSERT OR IGNORE INTO revoked VALUES (?, ?, ?)", (leaf, reason, at.timestamp())
             )
+
+    def issued(self, *, since: datetime) -> Iterator[tuple[str, datetime, bytes]]:
+        """Key, time and leaf of what was issued since then, oldest first."""
+        number = 0
+        while True:
+            with self._transaction() as connection:
+                rows = connection.execute(
+                    'SELECT number, key, settles_at, leaf FROM "order" WHERE number > ? AND leaf IS NOT NULL'
+                    " AND settles_at >= ? ORDER BY number LIMIT ?",
+                    (number, since.timestamp(), _PAGE),
+                ).fetchall()
+            if not rows:
+                return
+            number = rows[-1][0]
+            yield from ((key, datetime.fromtimestamp(at, UTC), bytes(der)) for _n, key, at, der in rows)
+
+    def revocations(self) -> dict[bytes, tuple[str, datetime]]:
+        """Leaf → reason and time."""
+        with self._transaction() as connection:
+            rows = connection.execute("SELECT leaf, reason, at FROM revoked").fetchall()
+        return {bytes(leaf): (reason, datetime.fromtimestamp(at, UTC)) for leaf, reason, at in rows}
 
     def _one(self, query: str, value: str | int) -> Order | None:
         with self._transaction() as connection:

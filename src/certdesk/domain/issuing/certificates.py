@@ -168,6 +168,14 @@ def certificate_facts(der: bytes) -> CertificateFacts:
         raise ValueError(f"not a readable certificate: {error}") from error
 
 
+def certificate_content(der: bytes) -> bytes:
+    """What was signed of a DER certificate. Raises ValueError when it can't be read as one."""
+    try:
+        return x509.load_der_x509_certificate(der).tbs_certificate_bytes
+    except UNREADABLE as error:
+        raise ValueError(f"not a readable certificate: {error}") from error
+
+
 def _extension(certificate: x509.Certificate, kind: type[_Extension]) -> _Extension | None:
     try:
         return certificate.extensions.get_extension_for_class(kind).value

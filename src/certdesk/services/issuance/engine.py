@@ -95,25 +95,25 @@ class Claimed:
     backend: Backend
 
 
-def issue(*, issuance_id: IssuanceId, clock: Clock, already: Claimed | None = None) -> Work:
+def issue(*, issuance_id: IssuanceId, clock: Clock, already: Claimed | Issued | None = None) -> Work:
     """Takes an issuance as far as it can go now: to its certificate, or to what stands in the way.
 
-    With `already` it begins at step 3. Safe to call again at any time, by any number of processes: raises
-    StateConflict when nothing is to be done, or another process does it.
+    With `already` it begins at step 3, or at 4 with what the CA has issued for it. Safe to call again at any
+    time, by any number of processes: raises StateConflict when nothing is to be done, or another does it.
     """
     is_repeated = False
-    if already is not None:
+    if isinstance(already, Claimed):
         issuance, intent, backend = already.issuance, already.intent, already.backend
     else:
         # 1. Look, outside any transaction. What was claimed before may have reached the CA, which is asked.
         now = clock()
-        issuance = _taken(issuance_id, now=now)
+        issuance = _taken(issuance_id, is_sent=already is not None, now=now)
         request, rt, refused = issuance.request, runtime.current(), ""
         recorded = None
         if issuance.state != Work.WAITING:
             backend = rt.backend(issuance.backend)
             recorded = recorded_intent(issuance, server_software=request.server_software)
-            found = _answer(backend, lambda: _asked_again(backend, recorded, issuance))
+            found = already or _answer(backend, lambda: _asked_again(backend, recorded, issuance))
             if _is_late(issuance, now=now) and not isinstance(found, (Issued, Refused, Unavailable)):
                 found = Refused(reason="It has not issued in time.")
             if not isinstance(found, Absent):
@@ -215,25 +215,20 @@ def cancel_waiting(*, request_id: RequestId, actor: Actor, reason: str, now: dat
         _end(issuance, Event.CANCEL, reason, actor=actor, now=now)
 
 
-def _taken(issuance_id: IssuanceId, *, now: datetime) -> Issuance:
+def _taken(issuance_id: IssuanceId, *, is_sent: bool, now: datetime) -> Issuance:
     """The row, taken so that no other process asks about it as well; what waits is taken with its claim."""
     rows = Issuance.objects.select_related(
         "request", "organisation", "order__account__credential", "order__account__organisation"
     )
     issuance = rows.get(id=issuance_id)
-    if issuance.state in DONE:
-        raise StateConflict("The issuance has ended.")
+    if issuance.state in DONE or (is_sent and issuance.state == Work.WAITING):
+        raise StateConflict("The issuance has ended, or waits to be sent again.")
     if issuance.state == Work.WAITING:
         return issuance
     seen = issuance.next_attempt_at
     with write_transaction(durable=False):
-        leased = (
-            seen is not None
-            and seen <= now
-            and Issuance.objects.filter(
-                id=issuance.pk, version=issuance.version, next_attempt_at=seen
-            ).update(next_attempt_at=now + LEASE)
-        )
+        mine = Issuance.objects.filter(id=issuance.pk, version=issuance.version, next_attempt_at=seen)
+        leased = seen is not None and seen <= now and mine.update(next_attempt_at=now + LEASE)
     if not leased:
         raise StateConflict("Another worker is already processing this.")
     return issuance

@@ -16,7 +16,15 @@ from certdesk.domain.errors import Misconfigured, NotFound
 from certdesk.domain.issuing.profiles import BACKDATE
 from certdesk.services.system import runtime
 from certdesk.store.db import write_transaction
-from certdesk.store.models import Certificate, Issuance, PublishedCrl, Revocation, RevocationOutcome
+from certdesk.store.models import (
+    Certificate,
+    Finding,
+    FindingState,
+    Issuance,
+    PublishedCrl,
+    Revocation,
+    RevocationOutcome,
+)
 
 VALID_FOR = timedelta(days=7)
 #: A list is made again at least this often, so that its end is never near.
@@ -34,7 +42,8 @@ def current_crl(*, backend_name: str, now: datetime) -> bytes:
     while True:
         # 1. What is published will do unless more was revoked since, it is old, or it is from the future.
         #    Revocations are counted before the list is read: one in between makes the next call look again.
-        done = Revocation.objects.filter(outcome=RevocationOutcome.DONE).count()
+        found = Finding.objects.filter(backend=backend_name, state=FindingState.REVOKED)
+        done = Revocation.objects.filter(outcome=RevocationOutcome.DONE).count() + found.count()
         last = _published(backend_name, backend)
         if last and last.revocations == done and last.this_update <= now < last.made_at + KEPT_FOR:
             return bytes(last.der)
@@ -53,7 +62,12 @@ def current_crl(*, backend_name: str, now: datetime) -> bytes:
         )
         revoked = [
             RevokedEntry(serial=int(serial, 16), revoked_at=at, reason=reason)
-            for serial, at, reason in rows.values_list("serial", "revoked_at", "revocation_reason")
+            for table, columns in (
+                (rows, ("serial", "revoked_at", "revocation_reason")),
+                # Certificates that only the CA's own journal knows, after a restore for instance.
+                (found.filter(not_after__gt=now - VALID_FOR), ("serial", "revoked_at", "reason")),
+            )
+            for serial, at, reason in table.values_list(*columns)
             if at is not None
         ]
         der = backend.crl(

@@ -15,7 +15,7 @@ from django.core.mail import EmailMessage
 from django.db import IntegrityError
 from django.db.models import F
 
-from certdesk.domain.actors import Action, Actor, OrgRole, RaRole, can
+from certdesk.domain.actors import SYSTEM, Action, Actor, OrgRole, RaRole, can
 from certdesk.domain.errors import (
     BackendError,
     BackendRefused,
@@ -342,6 +342,36 @@ def _ask(revocation_id: int, *, clock: Clock) -> Progress:
         _audit(revocation, "certificate.revoke", now=now)
         jobs.enqueue("mail_revocation", due_at=now, revocation_id=revocation.pk)
     return Progress.REVOKED
+
+
+def record_revoked(
+    *, certificate_id: int, reason: RevocationReason, revoked_at: datetime, note: str, now: datetime
+) -> bool:
+    """Takes down, in the caller's transaction, that a CA has revoked by itself; False where that is known.
+
+    Nobody is asked. Applicants are told as of any other revocation.
+    """
+    row = Certificate.objects.select_related("request").get(id=certificate_id)
+    lock_organisation(OrganisationId(row.request.organisation_id))
+    if Revocation.objects.filter(certificate=row, outcome=RevocationOutcome.OPEN).exists():
+        return False
+    fresh = Certificate.objects.filter(id=row.pk, revoked_at__isnull=True)
+    if not fresh.update(revoked_at=revoked_at, revocation_reason=reason):
+        return False
+    revocation = Revocation.objects.create(
+        certificate=row,
+        reason=reason,
+        note=note,
+        actor=SYSTEM.label,
+        outcome=RevocationOutcome.DONE,
+        requested_at=now,
+        ended_at=now,
+    )
+    told = f"{PLAIN[reason]}. Serial number: {row.serial}. {note}"
+    note_revoked(request_id=RequestId(row.request_id), actor=SYSTEM, note=told, now=now)
+    _audit(revocation, "certificate.revoke", detail=note, now=now)
+    jobs.enqueue("mail_revocation", due_at=now, revocation_id=revocation.pk)
+    return True
 
 
 def _ask_later(revocation: Revocation, detail: str, *, now: datetime) -> Progress:

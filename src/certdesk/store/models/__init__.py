@@ -10,7 +10,7 @@ from certdesk.store.models.acme import (
     RenewalAdvice,
     UsedNonce,
 )
-from certdesk.store.models.cas import CaReport
+from certdesk.store.models.cas import CaReport, Finding, FindingKind, FindingState, Reconciliation
 from certdesk.store.models.issuance import (
     BlockedKey,
     Certificate,
@@ -49,6 +49,9 @@ __all__ = [
     "EabCredentialSeen",
     "EmailChallenge",
     "FaqVersion",
+    "Finding",
+    "FindingKind",
+    "FindingState",
     "Issuance",
     "IssuerChain",
     "KeyProof",
@@ -57,6 +60,7 @@ __all__ = [
     "Organisation",
     "PersistentRecord",
     "PublishedCrl",
+    "Reconciliation",
     "RenewalAdvice",
     "Request",
     "RequestEvent",

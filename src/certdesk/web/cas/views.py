@@ -14,6 +14,7 @@ from certdesk.domain.issuing.cas import UNLIMITED
 from certdesk.domain.issuing.lint_shapes import SHAPES, How
 from certdesk.services.system import runtime
 from certdesk.store.selectors.cas import CaSaid, CaSeen, cas_gone, cas_seen
+from certdesk.store.selectors.findings import count_waiting
 from certdesk.web import times
 from certdesk.web.actor import actor_of
 from certdesk.web.requests.rows import check_list
@@ -39,6 +40,7 @@ def listing(request: HttpRequest) -> HttpResponse:
     context = {
         "crumbs": [("Home", "/"), ("Service", "/service/"), ("CAs", "")],
         "cas": [_shown(one, now=now) for one in seen],
+        "findings": count_waiting(actor=actor),
         "gone": cas_gone(actor=actor, names=names),
         "at": times.at_second(now),
     }

@@ -24,6 +24,7 @@ _JOBS = {
     "mail_lapsing": "Mail about a domain that lapses",
     "mail_account": "Mail about an account",
     "mail_perspectives": "Mail to the operators about perspectives",
+    "mail_findings": "Mail to the operators about reconciliation",
     "mail_sunset": "Mail about a validation method that ends",
     "mail_unproven": "Mail about a challenge that ends",
     "mail_vanished": "Mail about a missing persistent record",
