@@ -18,6 +18,7 @@ from certdesk.domain.policy.catalogue import stored
 from certdesk.domain.policy.decide import Outcome
 from certdesk.services.requests.another import open_until
 from certdesk.services.requests.decisions import Judgement
+from certdesk.services.requests.terms import Term, term_of
 from certdesk.services.system import runtime
 from certdesk.store.selectors.requests import RequestDetail, RequestRow, Sort
 
@@ -40,6 +41,9 @@ class CsrIn(Body):
     """A CSR for names of a request that was decided already."""
 
     csr: CsrBytes
+    renews_itself: bool = Field(
+        default=False, description="Your client renews what comes of it, so that the service does not."
+    )
 
 
 class SubmissionIn(CsrIn):
@@ -118,11 +122,23 @@ class AttributeOut(Row):
 
 
 class TermOut(Row):
-    """How long the entitlement runs, and the validity of the (newest or foreseen) certificate."""
+    """How long the entitlement runs, the validity of the (newest or foreseen) certificate, the next ones."""
 
     duration_years: int
     not_before: Moment | None
     not_after: Moment | None
+    ends_at: Moment | None = Field(
+        default=None, description="The last second of the term; null until it is approved."
+    )
+    certificates: int | None = Field(
+        default=None, description="About how many certificates fill the term; null where nobody can say."
+    )
+    next_at: Moment | None = Field(
+        default=None,
+        description="When the next certificate is due; null where none follows without a person’s doing.",
+    )
+    needs_csr: bool = Field(default=False, description="The next certificate waits for a new CSR.")
+    problem: str = Field(default="", description="What stands in the way of the next certificate now.")
 
 
 class EventOut(Row):
@@ -181,6 +197,15 @@ class AskedOut(Schema):
     links: dict[str, str] = Field(default={})
 
 
+def term_json(
+    years: int, dates: tuple[datetime | None, datetime | None], term: Term | None
+) -> dict[str, object]:
+    """The members of a `TermOut`; `dates` are those of the certificate."""
+    named = ("ends_at", "certificates", "next_at", "needs_csr", "problem")
+    told = {} if term is None else {name: getattr(term, name) for name in named}
+    return {"duration_years": years, "not_before": dates[0], "not_after": dates[1], **told}
+
+
 def _status_text(row: RequestDetail) -> str:
     return status_text(row.status, state=row.state, ra=runtime.current().rules.ra)
 
@@ -211,11 +236,8 @@ class RequestOut(AskedOut):
     def resolve_term(request: RequestDetail) -> dict[str, object]:
         """With the validity of the newest certificate."""
         newest = request.certificates[0] if request.certificates else None
-        return {
-            "duration_years": request.duration_years,
-            "not_before": newest and newest.not_before,
-            "not_after": newest and newest.not_after,
-        }
+        dates = (None, None) if newest is None else (newest.not_before, newest.not_after)
+        return term_json(request.duration_years, dates, term_of(request, now=timezone.now()))
 
     @staticmethod
     def resolve_entitled_until(request: RequestDetail) -> datetime | None:

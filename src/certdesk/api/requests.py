@@ -26,6 +26,7 @@ from certdesk.api.request_schemas import (
     SubmissionIn,
     WithdrawIn,
     row_json,
+    term_json,
 )
 from certdesk.api.schemas import ROOT, Page, ProblemOut, page
 from certdesk.domain.actors import Actor
@@ -33,6 +34,7 @@ from certdesk.domain.csr.keys import describe_key
 from certdesk.domain.errors import InvalidInput, NotAuthorized
 from certdesk.domain.issuing.states import OrganisationId
 from certdesk.domain.policy.decide import Outcome
+from certdesk.services.issuance.intents import CLIENT
 from certdesk.services.requests.asking import Submission, end_request, preview_request, withdraw_request
 from certdesk.services.requests.confirm import approve_and_issue, submit_another, submit_request
 from certdesk.services.requests.decisions import Judgement, Shown, judge_for_decision, reject_request
@@ -77,7 +79,7 @@ def preview(request: HttpRequest, body: SubmissionIn) -> dict[str, object]:
         "profile_id": told.profile_id,
         "duration_years": told.duration_years,
         "server_software": told.server_software,
-        "term": told,
+        "term": term_json(told.duration_years, (told.not_before, told.not_after), told.term),
         "checks": told.decision.checks,
     }
 
@@ -178,7 +180,12 @@ def issue_further(
     """
     actor = actor_of(request)
     made, certificate_id = submit_another(
-        actor=actor, number=number, upload=body.csr, channel=CHANNEL, idempotency_key=key, clock=timezone.now
+        actor=actor,
+        number=number,
+        upload=body.csr,
+        channel=CLIENT if body.renews_itself else CHANNEL,
+        idempotency_key=key,
+        clock=timezone.now,
     )
     if made.replayed:
         response["Idempotent-Replayed"] = "true"
@@ -339,6 +346,7 @@ def _submission(actor: Actor, body: SubmissionIn) -> Submission:
         profile_id=body.profile,
         note=body.note,
         names=None if body.names is None else tuple(body.names),
+        renews_itself=body.renews_itself,
     )
 
 

@@ -21,6 +21,7 @@ from certdesk.domain.issuing.profiles import (
     BUILT_IN,
     CLIENT_AUTH,
     CLIENT_KEY_USAGE,
+    SAME_KEY_DAYS,
     SERVER_AUTH,
     SERVER_KEY_USAGE,
     Profile,
@@ -54,6 +55,7 @@ class _Ca(BaseModel):
     kind: str
     max_days: _Days | None = None
     key_types: _Kinds = list(USUAL_KEY_TYPES)
+    public: bool = False
 
 
 class _Profile(BaseModel):
@@ -64,6 +66,7 @@ class _Profile(BaseModel):
     fail_over: bool = False
     version: Annotated[int, Field(ge=1, le=1_000_000)] = 1
     max_days: _Days | None = None
+    same_key_days: Annotated[int, Field(ge=0, le=3650)] = SAME_KEY_DAYS
     usages: Annotated[list[Literal["server", "client"]], Field(min_length=1)] = ["server"]
     common_name: bool = True
     subject: Literal["OV", "DV"] = "OV"
@@ -118,7 +121,7 @@ def read_cas(path: Path, *, own: Collection[str] = OWN) -> CasFile:
     return CasFile(
         settings={name: _settings(ca, path.parent) for name, ca in read.cas.items()},
         limits={
-            name: CaLimits(max_days=ca.max_days, key_types=_kinds(ca.key_types))
+            name: CaLimits(max_days=ca.max_days, key_types=_kinds(ca.key_types), public=ca.public)
             for name, ca in read.cas.items()
         },
         profiles=MappingProxyType({name: _made(name, one) for name, one in read.profiles.items()})
@@ -145,6 +148,7 @@ def _made(name: str, one: _Profile) -> Profile:
         term_years=BUILT_IN[USUAL].term_years,
         ip_addresses=one.ip_addresses,
         max_days=one.max_days,
+        same_key_days=one.same_key_days,
         key_types=_kinds(one.key_types),
         rsa_min_bits=one.rsa_min_bits,
         rsa_max_bits=one.rsa_max_bits,

@@ -23,6 +23,7 @@ class RuleId(StrEnum):
     PUBLIC_PERSPECTIVES = "public.remote_perspectives.number"
     PUBLIC_PERSPECTIVE_REGIONS = "public.remote_perspectives.regions"
     BACKDATING = "certificate.backdating.hours"
+    PUBLIC_VALIDITY = "public.validity.days"
 
 
 class Allowance(IntEnum):
@@ -82,6 +83,14 @@ RULES: tuple[DatedRule, ...] = (
     ),
     *_steps(RuleId.PUBLIC_PERSPECTIVE_REGIONS, "BR 3.2.2.9", (STANDING, 1), (date(2026, 3, 15), 2)),
     *_steps(RuleId.BACKDATING, "BR 7.1.2.7", (STANDING, 48)),
+    *_steps(
+        RuleId.PUBLIC_VALIDITY,
+        "BR 6.3.2",
+        (date(2020, 9, 1), 398),
+        (date(2026, 3, 15), 200),
+        (date(2027, 3, 15), 100),
+        (date(2029, 3, 15), 47),
+    ),
 )
 
 

@@ -7,7 +7,7 @@ from django.utils import timezone
 
 from certdesk.services.issuance import findings
 from certdesk.services.mail import account as account_mail
-from certdesk.services.mail import alerts, notices
+from certdesk.services.mail import alerts, notices, renewals
 from certdesk.services.people import accounts as people
 from certdesk.services.revocation import revoke as revocation
 from certdesk.services.validation import perspectives, proof_warnings, reminders
@@ -71,6 +71,8 @@ HANDLERS: dict[str, Callable[..., Note | None]] = {
     "alert_officers": alert_officers,
     "mail_findings": _now(findings.mail_findings),
     "mail_lapsing": mail_lapsing,
+    "mail_not_renewed": _now(renewals.mail_not_renewed),
+    "mail_renewed": _now(renewals.mail_renewed),
     "mail_revocation": _now(revocation.mail_revocation),
     "mail_sunset": _now(proof_warnings.mail_sunset),
     "mail_perspectives": _now(perspectives.mail_perspectives),

@@ -13,6 +13,7 @@ import structlog
 from django.db import connection
 
 from certdesk.services.issuance import findings, reconcile
+from certdesk.services.requests import renewing
 from certdesk.services.system import ca_reports
 from certdesk.services.validation import by_publication as validation_methods
 from certdesk.services.validation import persistent
@@ -34,6 +35,7 @@ def _reconciliation_due(*, now: datetime) -> bool:
 PROOFS = _proofs_due, (validation_methods.check_due, persistent.watch_due)
 RECONCILIATION = _reconciliation_due, (findings.drive_revoking, reconcile.take_looks)
 CAS = ca_reports.reports_due, (ca_reports.take_reports,)
+RENEWALS = renewing.any_due, (renewing.renew_due,)
 
 
 class Lookout:

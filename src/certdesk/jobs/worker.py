@@ -19,7 +19,7 @@ from django_tasks_db.models import DBTaskResult
 
 from certdesk.domain.errors import CertdeskError
 from certdesk.jobs.handlers import HANDLERS, Note
-from certdesk.jobs.lookout import CAS, RECONCILIATION, Lookout
+from certdesk.jobs.lookout import CAS, RECONCILIATION, RENEWALS, Lookout
 from certdesk.services.acme import challenges as acme_validation
 from certdesk.services.acme import nonces as acme_nonces
 from certdesk.services.acme import orders as acme_orders
@@ -49,7 +49,7 @@ DEAD_AFTER = timedelta(minutes=10)  # a job running longer belonged to a worker 
 KEEP_FINISHED = timedelta(days=14)
 LAST_LOOKS = 5.0  # seconds that a worker which ends waits for looks under way; they are due again anyway
 HOUSEKEEPING_EVERY = timedelta(minutes=5)
-LOOK_AT_CAS_EVERY = timedelta(seconds=10)  # whether one has not been asked for a minute
+LOOK_SLOWLY_EVERY = timedelta(seconds=10)  # whether a CA is to be asked how it is, or a certificate renewed
 LOOK_AT_LISTS_EVERY = timedelta(minutes=1)  # whether a CA's night has come; not at the very start
 
 
@@ -64,7 +64,8 @@ class Worker:
         self._housekeeping_due = clock()
         self.lookout, self._cas = Lookout(clock=clock), Lookout(CAS, clock=clock)
         self._reconciliation = Lookout(RECONCILIATION, clock=clock)
-        self._cas_due, self._reconciliation_due = clock(), clock() + LOOK_AT_LISTS_EVERY
+        self._renewals = Lookout(RENEWALS, clock=clock)
+        self._slow_due, self._reconciliation_due = clock(), clock() + LOOK_AT_LISTS_EVERY
 
     def run(self) -> None:
         """Works until `stop` is set. Nothing that a job does ends the worker."""
@@ -79,6 +80,7 @@ class Worker:
         self.lookout.wait(seconds=LAST_LOOKS)
         self._cas.wait(seconds=LAST_LOOKS)
         self._reconciliation.wait(seconds=LAST_LOOKS)
+        self._renewals.wait(seconds=LAST_LOOKS)
         connection.close()
 
     def tick(self, *, now: datetime) -> bool:
@@ -107,9 +109,10 @@ class Worker:
             except Exception:  # worker loop: as above; its lease puts it off
                 log.exception("worker.challenge_failed", challenge=challenge)
         self.lookout.tick(now=now)
-        if now >= self._cas_due:
-            self._cas_due = now + LOOK_AT_CAS_EVERY
+        if now >= self._slow_due:
+            self._slow_due = now + LOOK_SLOWLY_EVERY
             self._cas.tick(now=now)
+            self._renewals.tick(now=now)
         if now >= self._reconciliation_due:
             self._reconciliation_due = now + LOOK_AT_LISTS_EVERY
             self._reconciliation.tick(now=now)

@@ -43,8 +43,9 @@ NOTIFIED = frozenset(
 )
 CHANGED = "Someone else has just updated this request. Reload the page and try again."
 
-#: The line that a revocation adds to its request's history. It moves no state, so it is no `Event`.
-REVOKED = "revoke"
+#: Lines of a request's history that move no state, and so are no `Event`: a certificate was revoked; one is
+#: due and can't be renewed.
+REVOKED, NOT_RENEWED = "revoke", "not_renewed"
 
 _ENDS = frozenset({Event.ISSUE, Event.CA_REFUSE, Event.CANCEL})
 
@@ -203,8 +204,8 @@ def advance_issuance(
     return state
 
 
-def note_revoked(*, request_id: RequestId, actor: Actor, note: str, now: datetime) -> None:
-    """Adds to a request's history that a certificate of it was revoked, which moves no state of the request.
+def note_line(*, request_id: RequestId, event: str, actor: Actor, note: str, now: datetime) -> None:
+    """Adds to a request's history what became of a certificate of it, which moves no state of the request.
 
     Its version moves on, for what it shows has changed. In the caller's transaction, under the organisation's
     lock. Raises StateConflict if somebody changed it without that, NotFound.
@@ -216,7 +217,7 @@ def note_revoked(*, request_id: RequestId, actor: Actor, note: str, now: datetim
         RequestEvent(
             request_id=request_id,
             at=now,
-            event=REVOKED,
+            event=event,
             from_status=at.status,
             to_status=at.status,
             actor=actor.label,

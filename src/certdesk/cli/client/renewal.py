@@ -20,6 +20,8 @@ HOOK_SECONDS = 600
 UNPROCESSABLE = 422
 IN_PROGRESS = frozenset({"accepted", "submitted"})
 WAITING = "waiting_for_approval"
+#: The service need not renew what this client does.
+_RENEWED_HERE = {"renews_itself": "true"}
 #: The service's answers to another certificate under a request that a new request may fare better with.
 REFUSED = frozenset({403, 404, 409, 422})
 BUSY, CA_REFUSED = "state_conflict", "backend.refused"
@@ -82,7 +84,7 @@ def send(service: Service, home: Home, name: str, pending: Pending) -> Json:
     else:
         _key, csr = home.pending_files(name)
         try:
-            fields = submission_fields(asdict(pending.wish))
+            fields = submission_fields(asdict(pending.wish)) | _RENEWED_HERE
             told = service.upload("/requests", csr, fields, key=pending.idempotency_key)
         except Failure as failure:
             if failure.status == UNPROCESSABLE:  # it made no request, and never will
@@ -98,7 +100,8 @@ def _send_under(service: Service, home: Home, name: str, pending: Pending, numbe
     """Asks for another certificate under a request; what came of it, in the shape of a request."""
     _key, csr = home.pending_files(name)
     try:
-        sent = service.upload(f"/requests/{number}/certificates", csr, {}, key=pending.idempotency_key)
+        path, key = f"/requests/{number}/certificates", pending.idempotency_key
+        sent = service.upload(path, csr, _RENEWED_HERE, key=key)
     except Failure as failure:
         if failure.problem == CA_REFUSED:  # the same would be refused for ever
             home.forget(name)

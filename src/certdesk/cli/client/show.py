@@ -66,6 +66,7 @@ def request(told: Json) -> None:
                 for c in told["certificates"]
             ),
             *([("Newest one is", told["certificate_status"])] if told["certificate_status"] else []),
+            *_renewal(told["term"]),
         ]
     )
     checks(told["checks"])
@@ -142,8 +143,29 @@ def _content(told: Json) -> list[tuple[str, str]]:
         ("CSR SHA-256", str(told["csr_sha256"])),
         ("Organisation", str(told["organisation"])),
         ("Server", str(told["server_software"])),
-        ("Term", "1 year" if told["duration_years"] == 1 else f"{told['duration_years']} years"),
+        ("Term", _term(told["term"])),
     ]
+
+
+def _renewal(told: Json) -> list[tuple[str, str]]:
+    """What stands in the way of the next certificate, and what helps."""
+    if not told.get("problem"):
+        return []
+    helps = "Send a new CSR." if told["needs_csr"] else "It is tried again automatically."
+    return [("Not renewed", f"{told['problem']} {helps}")]
+
+
+def _term(told: Json) -> str:
+    """Such as `2 years, until 2028-11-27, about 9 certificates, the next on 2027-04-09`."""
+    years, many, next_at = told["duration_years"], told.get("certificates") or 0, told.get("next_at")
+    parts = ["1 year" if years == 1 else f"{years} years"]
+    if told.get("ends_at"):
+        parts.append(f"until {told['ends_at'][:10]}")
+    if many > 1:
+        parts.append(f"about {many} certificates")
+    if next_at:
+        parts.append(f"the next on {next_at[:10]}")
+    return ", ".join(parts)
 
 
 def facts(pairs: Iterable[tuple[str, str]]) -> None:

@@ -57,6 +57,12 @@ def renewal_window(
     return early if early.start < usual.start else usual
 
 
+def moment_in(window: Window, *, seed: bytes) -> datetime:
+    """The moment at which one of many clients renews inside a window (RFC 9773 4.2); whole seconds."""
+    place = int.from_bytes(seed[-4:], "big") / _RESOLUTION
+    return (window.start + (window.end - window.start) * place).replace(microsecond=0)
+
+
 def renewal_identifier(certificate: x509.Certificate) -> str:
     """What ARI knows a certificate by (RFC 9773 4.1); empty where it names no issuer's key."""
     try:

@@ -19,6 +19,8 @@ SERVER_AUTH, CLIENT_AUTH = "1.3.6.1.5.5.7.3.1", "1.3.6.1.5.5.7.3.2"
 #: A relying party's clock may be slow, so a certificate begins a little before it is signed (BR 7.1.2.7
 #: allows 48 hours). The term is counted from that beginning, so nothing runs longer than was asked for.
 BACKDATE = timedelta(minutes=5)
+#: No public certificate, and so no key in one, could last longer when the rules began to shorten them.
+SAME_KEY_DAYS = 398
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +29,9 @@ class Profile:
 
     `key_usage` maps a key type ("rsa", "ec") to the key usages of RFC 5280 4.2.1.3 by name;
     `eku` holds dotted OIDs; `term_years` are the choices that an applicant has. `ip_addresses`: whether
-    names may be IP addresses as well (RFC 8738). `max_days` ends certificates before their term. `cas` are
+    names may be IP addresses as well (RFC 8738). `max_days` ends certificates before their term.
+    `same_key_days` is for how long a key that was met first may be certified again without a person's doing,
+    0 for never. `cas` are
     the CAs to ask, in this order, None for the service's default, and `fail_over` says whether one that does
     not answer is passed over; `organisations` (by their slugs) may use
     it, None for all. `common_name` and `organisation` say whether these stand in the subject.
@@ -41,6 +45,7 @@ class Profile:
     term_years: tuple[int, ...]
     ip_addresses: bool = False
     max_days: int | None = None
+    same_key_days: int = SAME_KEY_DAYS
     key_types: tuple[KeyType, ...] = USUAL_KEY_TYPES
     rsa_min_bits: int = MIN_RSA_BITS
     rsa_max_bits: int = MAX_RSA_BITS
@@ -139,16 +144,17 @@ def certificate_validity(
     duration_years: int,
     term_ends_at: datetime | None,
     lifetime: timedelta | None = None,
+    longest: timedelta | None = None,
     now: datetime,
 ) -> tuple[datetime, datetime]:
     """When a certificate under a term begins and ends; never after the term, where it has begun.
 
-    `lifetime` is how long certificates last whose clients renew them; without it one fills the term, or
-    the days that the profile has for one.
+    `lifetime` is how long certificates last whose clients renew them, `longest` what `terms.longest` allows.
+    Without them one fills the term, or the days that the profile has for one.
     """
     not_before, not_after = validity(profile, duration_years=duration_years, now=now)
-    longest = None if profile.max_days is None else timedelta(days=profile.max_days)
-    for most in (lifetime, longest):
+    own = None if profile.max_days is None else timedelta(days=profile.max_days)
+    for most in (lifetime, longest, own):
         if most is not None:
             not_after = min(not_after, not_before + most - timedelta(seconds=1))
     return not_before, not_after if term_ends_at is None else min(not_after, term_ends_at)

@@ -91,6 +91,7 @@ ISSUANCE_TRANSITIONS: dict[tuple[Work, Event], Work] = {
 }
 #: Nothing further happens to these.
 DONE: frozenset[Work] = frozenset({Work.ISSUED, Work.REFUSED, Work.CANCELLED})
+OPEN: frozenset[Work] = frozenset(Work) - DONE
 
 #: The statuses in which nothing more happens unless somebody asks for it.
 FINAL: frozenset[Status] = frozenset(

@@ -245,6 +245,15 @@ _ALL = (
     _signing("certificate.other_ca", "Approval", _REFUSE, by=_OFFICER)(
         "The CA that it was recorded for can no longer be used for it."
     ),
+    _signing("certificate.beyond_term", "Approval", _REFUSE)(
+        "The next certificate of a CA that decides itself how long one lasts would end after the term."
+    ),
+    _signing("key.too_old", "Keys used again", _REFUSE)(
+        "The profile's `same_key_days` are over: a renewal needs a new CSR."
+    ),
+    _signing("key.of_a_former_member", "Keys used again", _REFUSE)(
+        "Who sent the CSR may no longer act for the organisation, and may have the key."
+    ),
     _signing("approval.term_ended", "Approval", _REFUSE, by=_OFFICER)("The request's term has ended."),
 )
 

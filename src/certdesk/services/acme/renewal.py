@@ -18,7 +18,7 @@ from certdesk.services.acme.accounts import actor_of
 from certdesk.services.system.text_input import storable
 from certdesk.store import audit
 from certdesk.store.db import write_transaction
-from certdesk.store.models import AcmeAccount, AcmeOrder, Certificate, RenewalAdvice
+from certdesk.store.models import AcmeAccount, AcmeOrder, Certificate, Renewal, RenewalAdvice
 
 MAX_REASON = 500
 _UNKNOWN = "There is no such certificate here."
@@ -67,7 +67,17 @@ def renewal_info(*, identifier: str) -> Window:
     row = _by_identifier(identifier)
     if row is None:
         raise AcmeRefused(ProblemType.MALFORMED, _UNKNOWN, status=404)
-    # The earliest advice that is about this certificate.
+    return renewal_window(
+        not_before=row.not_before,
+        not_after=row.not_after,
+        seed=bytes.fromhex(row.sha256),
+        revoked_at=row.revoked_at,
+        advised=advised_window(row),
+    )
+
+
+def advised_window(row: Certificate) -> Window | None:
+    """The earliest advice that is about a certificate, in whole: each certificate has a place of its own."""
     advice = (
         RenewalAdvice.objects.filter(withdrawn_at__isnull=True, issued_before__gt=row.created_at)
         .filter(Q(issuer="") | Q(issuer=row.issuer))
@@ -77,17 +87,9 @@ def renewal_info(*, identifier: str) -> Window:
         .order_by("starts_at", "id")
         .first()
     )
-    advised = None
-    if advice is not None:
-        url = advice.explanation_url
-        advised = Window(start=advice.starts_at, end=advice.ends_at, explanation_url=url)
-    return renewal_window(
-        not_before=row.not_before,
-        not_after=row.not_after,
-        seed=bytes.fromhex(row.sha256),
-        revoked_at=row.revoked_at,
-        advised=advised,
-    )
+    if advice is None:
+        return None
+    return Window(start=advice.starts_at, end=advice.ends_at, explanation_url=advice.explanation_url)
 
 
 def advise_renewal(
@@ -126,6 +128,13 @@ def advise_renewal(
             by=actor.label,
             at=now,
         )
+        # What we renew ourselves is looked at from then on.
+        ours = Renewal.objects.filter(next_attempt_at__gt=starts_at, certificate__created_at__lt=now)
+        for column, wanted in asdict(matching).items():
+            if wanted:
+                place = {"profile_id": "request__profile_id", "certificate_id": "id"}.get(column, column)
+                ours = ours.filter(**{f"certificate__{place}": wanted})
+        ours.update(next_attempt_at=starts_at)
         times = {"starts_at": starts_at.isoformat(), "ends_at": ends_at.isoformat()}
         data = {**asdict(matching), **times, "reason": reason}
         audit.record(actor, "renewal_advice.create", row.pk, now=now, data=data)

@@ -44,6 +44,7 @@ from certdesk.services.issuance.intents import (
     LEASE,
     claim_step,
     claimed,
+    for_whom,
     kept_csr,
     lock_issuance,
     outrun,
@@ -52,7 +53,7 @@ from certdesk.services.issuance.intents import (
     recorded_intent,
     refuse_stopped,
 )
-from certdesk.services.issuance.kept import chain_sha256, end_order, is_kept, keep, withhold
+from certdesk.services.issuance.kept import chain_sha256, end_order, follow_up, is_kept, keep, withhold
 from certdesk.services.requests.entitlements import (
     NOT_ALLOWED,
     issuance_obstacles,
@@ -63,8 +64,8 @@ from certdesk.services.requests.entitlements import (
 from certdesk.services.requests.preflight import ACME, intent_of
 from certdesk.services.system import runtime
 from certdesk.services.validation.by_email import second_line
-from certdesk.store.db import point_last, write_transaction
-from certdesk.store.models import AcmeOrder, Issuance, Request
+from certdesk.store.db import write_transaction
+from certdesk.store.models import Issuance, Request
 from certdesk.store.selectors.facts import adns_of
 from certdesk.store.selectors.waiting import failing_at_dns_since, usual_issuing_time
 from certdesk.store.sql import arrival_now, request_now
@@ -415,7 +416,7 @@ def _record_issued(
             return state
         step = Step(
             detail=f"Valid until {facts.not_after:%-d %B %Y}.",
-            note="" if first else f"For {issuance.asked_by}.",
+            note="" if first else for_whom(issuance),
             data={"serial": facts.serial_hex, "sha256": facts.sha256, "backend": issuance.backend},
         )
         # A CA that answers at once acknowledges and issues in one breath.
@@ -431,10 +432,7 @@ def _record_issued(
             written={"acknowledged_at": issuance.acknowledged_at or now},
         )
         certificate = keep(issuance, issued, facts, chain_id=found.chain_id, now=now)
-        if issuance.order_id is not None:
-            point_last(AcmeOrder, issuance.order_id, certificate_id=certificate.pk)
-            if issuance.order is not None:
-                issuance.order.certificate_id = certificate.pk
+        follow_up(issuance, certificate, backend, now=now)
         return Work.ISSUED
 
 

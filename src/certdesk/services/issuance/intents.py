@@ -27,6 +27,8 @@ log = structlog.get_logger()
 
 #: The service's own idempotency keys begin so: with a blank, as no caller's does.
 OWN_KEY = "request "
+#: The channels of what is renewed without anybody's doing, and of what a client asks for that renews it.
+RENEWAL, CLIENT = "renewal", "client"
 #: Whoever claimed an issuance has this long to finish before the worker takes over.
 LEASE = timedelta(seconds=10)
 
@@ -141,6 +143,12 @@ def claimed(intent: Intent, *, now: datetime) -> dict[str, Any]:
         "tbs": intent.tbs,
         "claimed_at": now,
     }
+
+
+def for_whom(issuance: Issuance) -> str:
+    """What the history says of one more certificate under a request."""
+    who = f"For {issuance.asked_by}"
+    return f"{who}: renewed automatically, with the same CSR." if issuance.channel == RENEWAL else f"{who}."
 
 
 def claim_step(backend: Backend, intent: Intent) -> Step:

@@ -5,18 +5,32 @@ All of it in the caller's transaction.
 
 import base64
 import hashlib
-from datetime import datetime
+from datetime import datetime, timedelta
 
+from certdesk.backends.base import Backend, SuggestsRenewal
 from certdesk.domain.acme.problems import ProblemType, problem_json
 from certdesk.domain.actors import SYSTEM, Actor
 from certdesk.domain.issuing.certificates import CertificateFacts, Issued, certificate_facts
 from certdesk.domain.issuing.revocation import RevocationReason
 from certdesk.domain.issuing.states import Work
+from certdesk.domain.issuing.terms import renewal_at
 from certdesk.services.acme.orders import note_problem
-from certdesk.store import audit
-from certdesk.store.db import put_last
+from certdesk.services.issuance.intents import CLIENT, RENEWAL
+from certdesk.store import audit, jobs
+from certdesk.store.db import point_last, put_last
 from certdesk.store.driver import insert
-from certdesk.store.models import AcmeOrder, Certificate, CertificateName, Issuance, IssuerChain, Revocation
+from certdesk.store.models import (
+    AcmeOrder,
+    Certificate,
+    CertificateName,
+    Issuance,
+    IssuerChain,
+    Renewal,
+    Revocation,
+)
+
+#: How often a CA is asked when it wants a certificate to be renewed, unless it says itself (RFC 9773 4.3.2).
+ASK_CA_EVERY = timedelta(hours=12)
 
 
 def keep(
@@ -29,6 +43,32 @@ def keep(
     certificate = _stored(issuance, issued, facts, withheld=False, chain_id=chain_id, now=now)
     put_last(CertificateName, [{"certificate_id": certificate.pk, "name": name} for name in facts.names])
     return certificate
+
+
+def follow_up(issuance: Issuance, certificate: Certificate, backend: Backend, *, now: datetime) -> None:
+    """Gives an ACME order its certificate; has any other one that ends before its term renewed in time.
+
+    A CA that says when to renew is asked for that. Of a renewal people are told.
+    """
+    if issuance.order_id is not None:
+        point_last(AcmeOrder, issuance.order_id, certificate_id=certificate.pk)
+        if issuance.order is not None:
+            issuance.order.certificate_id = certificate.pk
+        return  # its client renews
+    if issuance.channel == CLIENT:
+        return
+    if issuance.channel == RENEWAL:
+        jobs.enqueue("mail_renewed", due_at=now, certificate_id=certificate.pk)
+    ends_at = issuance.request.term_ends_at
+    if ends_at is None or certificate.not_after >= ends_at:
+        return
+    due_at = renewal_at(
+        not_before=certificate.not_before,
+        not_after=certificate.not_after,
+        seed=bytes.fromhex(certificate.sha256),
+    )
+    first = min(due_at, now + ASK_CA_EVERY) if isinstance(backend, SuggestsRenewal) else due_at
+    insert(Renewal(certificate=certificate, due_at=due_at, next_attempt_at=first))
 
 
 def chain_sha256(issued: Issued) -> str:

@@ -33,6 +33,7 @@ from certdesk.domain.issuing.certificates import (
 )
 from certdesk.domain.issuing.profiles import Profile, certificate_validity
 from certdesk.domain.issuing.revocation import RevocationReason
+from certdesk.domain.issuing.terms import longest
 from certdesk.domain.names.identifiers import parse_dns_name
 from certdesk.domain.policy.in_force import KeyType
 from certdesk.services.issuance.intents import prepared
@@ -129,7 +130,9 @@ def _intent(kind: Profile, host: str, ca: str, *, now: datetime) -> Intent:
         key = rsa.generate_private_key(public_exponent=65537, key_size=kind.rsa_min_bits)
     names = x509.SubjectAlternativeName([general_name(host)])
     csr = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
-    begins, ends = certificate_validity(kind, duration_years=min(kind.term_years), term_ends_at=None, now=now)
+    most = longest(kind, runtime.current().limits_of(ca), at=now)
+    years = min(kind.term_years)
+    begins, ends = certificate_validity(kind, duration_years=years, term_ends_at=None, longest=most, now=now)
     return Intent(
         idempotency_key=f"trial-{secrets.token_hex(16)}",
         backend=ca,

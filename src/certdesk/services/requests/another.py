@@ -20,7 +20,7 @@ from certdesk.domain.errors import (
 )
 from certdesk.domain.findings import Verdict
 from certdesk.domain.issuing.certificates import differences
-from certdesk.domain.issuing.states import IssuanceId, OrganisationId, RequestId, State, Status, Work
+from certdesk.domain.issuing.states import OPEN, IssuanceId, OrganisationId, RequestId, State, Status, Work
 from certdesk.services.issuance.caa import CaaSeen, known_caa, record_caa
 from certdesk.services.issuance.intents import OWN_KEY, record_issuance
 from certdesk.services.people.permissions import refuse_former
@@ -116,9 +116,7 @@ def create_another(
                     raise StateConflict(told, code=NOT_ENTITLED)
                 raise PolicyRefused(" ".join(check.message for check in against[:3]), checks=against)
             refuse_former(row.pk, actor, action=Action.REQUEST_CREATE)
-            open_ones = Issuance.objects.filter(
-                request_id=number, order__isnull=True, state__in=(Work.WAITING, Work.CLAIMED, Work.SUBMITTED)
-            )
+            open_ones = Issuance.objects.filter(request_id=number, order__isnull=True, state__in=OPEN)
             if open_ones.exists():
                 told = f"A certificate is already being issued under request {number}. Try again in a minute."
                 raise StateConflict(told)

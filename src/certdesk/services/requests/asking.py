@@ -25,7 +25,7 @@ from certdesk.domain.errors import (
 )
 from certdesk.domain.findings import Check, Verdict, worst
 from certdesk.domain.issuing.certificates import Intent, differences
-from certdesk.domain.issuing.profiles import certificate_validity
+from certdesk.domain.issuing.profiles import validity
 from certdesk.domain.issuing.states import (
     Event,
     IssuanceId,
@@ -39,10 +39,11 @@ from certdesk.domain.issuing.states import (
 from certdesk.domain.policy.decide import Decision, Outcome
 from certdesk.services.issuance.caa import CaaSeen, look_at_caa, record_caa
 from certdesk.services.issuance.engine import Claimed, cancel_waiting
-from certdesk.services.issuance.intents import OWN_KEY, claim_step, prepared, record_issuance
+from certdesk.services.issuance.intents import CLIENT, OWN_KEY, claim_step, prepared, record_issuance
 from certdesk.services.people.permissions import acting, actor_now, refuse_former
 from certdesk.services.requests.entitlements import record_request
 from certdesk.services.requests.preflight import Subject, certificate_checks, intent_of, judged, rules_for
+from certdesk.services.requests.terms import Term, foreseen
 from certdesk.services.revocation.blocked_keys import block_pasted
 from certdesk.services.system import runtime
 from certdesk.services.system.text_input import storable
@@ -67,7 +68,8 @@ MAX_KEY = 128  # the column's width
 class Submission:
     """What an applicant sends, from whichever channel. `upload` is the file or the pasted text.
 
-    `names`, where given, are those that the CSR has to have.
+    `names`, where given, are those that the CSR has to have. `renews_itself`: a client renews what comes of
+    it, so that the service does not.
     """
 
     organisation_id: OrganisationId
@@ -77,6 +79,7 @@ class Submission:
     profile_id: str = "tls-server"
     note: str = ""
     names: tuple[str, ...] | None = None
+    renews_itself: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +87,8 @@ class Preview:
     """What would become of a CSR; nothing of it is stored.
 
     `checks` are all of them, `decision` the policy's, `against` what stands in the way under a standing
-    request (`under` is its number; None for a new one).
+    request (`under` is its number; None for a new one). From `not_before` to `not_after` the certificate
+    would be valid, as one of those that fill the `term`.
     """
 
     organisation_id: OrganisationId
@@ -96,6 +100,7 @@ class Preview:
     profile_id: str
     not_before: datetime | None
     not_after: datetime | None
+    term: Term | None = None
     under: RequestId | None = None
     against: tuple[Check, ...] = ()
 
@@ -208,7 +213,7 @@ def create_request(
                 request=request,
                 csr=csr,
                 actor=actor,
-                channel=channel,
+                channel=CLIENT if submission.renews_itself else channel,
                 intent=None if ahead is None else ahead.intent,
                 idempotency_key=f"{OWN_KEY}{request.pk}",
                 next_attempt_at=now + UNCLAIMED if auto and not pending else None,
@@ -368,12 +373,15 @@ def _look(submission: Submission, csr: Csr, *, now: datetime) -> CaaSeen:
 
 
 def previewed(subject: Subject, csr: Csr, decision: Decision, *, now: datetime) -> Preview:
-    validity: tuple[datetime | None, datetime | None] = (None, None)
-    if subject.duration_years in subject.profile.term_years:
-        ends_at = None if subject.request is None else subject.request.term_ends_at
-        validity = certificate_validity(
-            subject.profile, duration_years=subject.duration_years, term_ends_at=ends_at, now=now
-        )
+    rt, kind, term = runtime.current(), subject.profile, None
+    if subject.duration_years in kind.term_years:
+        can_be_made = csr.names and worst(csr.findings) is not Verdict.REFUSE
+        ca = intent_of(subject, now=now).backend if can_be_made else rt.cas_of(kind)[0]
+        begins, ends_at = validity(kind, duration_years=subject.duration_years, now=now)
+        if subject.request is not None and subject.request.term_ends_at is not None:
+            ends_at = subject.request.term_ends_at
+        term = foreseen(kind, ca=ca, begins=begins, ends_at=ends_at)
+    first = (None, None) if term is None or term.first is None else term.first
     return Preview(
         organisation_id=OrganisationId(subject.organisation.pk),
         organisation=subject.organisation.legal_name,
@@ -382,8 +390,9 @@ def previewed(subject: Subject, csr: Csr, decision: Decision, *, now: datetime) 
         duration_years=subject.duration_years,
         server_software=subject.server_software,
         profile_id=subject.profile.id,
-        not_before=validity[0],
-        not_after=validity[1],
+        not_before=first[0],
+        not_after=first[1],
+        term=term,
     )
 
 

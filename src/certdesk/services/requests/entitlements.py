@@ -339,16 +339,16 @@ def issuance_obstacles(
         *obstacles_under(request, subject, decision, is_first=is_first, now=now),
     )
     against = against or differences(intent, facts, csr=csr, ends_at=request.term_ends_at)
-    return against or _other_ca(intent, subject)
+    return against or _other_ca(intent, subject, now=now)
 
 
-def _other_ca(intent: Intent, subject: Subject) -> tuple[Check, ...]:
-    """Whether the CA of an intent can no longer be used: the file has changed since it was recorded.
+def _other_ca(intent: Intent, subject: Subject, *, now: datetime) -> tuple[Check, ...]:
+    """Whether the CA of an intent can no longer be used: file or day have changed since it was recorded.
 
     What it has issued already is handed out all the same, as its code says to who asks for that.
     """
     rt = runtime.current()
-    if intent.backend in rt.cas_of(subject.profile) and not rt.objection(intent):
+    if intent.backend in rt.cas_of(subject.profile) and not rt.objection(intent, at=now):
         return ()
     told = "The CA that was to issue it can no longer be used for it. Ask again, and another CA is used."
     return (Check("certificate.other_ca", Verdict.REFUSE, told),)

@@ -18,6 +18,7 @@ from certdesk.domain.issuing.certificates import Intent, general_name, subject_u
 from certdesk.domain.issuing.lint_shapes import SHAPES
 from certdesk.domain.issuing.profiles import Profile, certificate_validity
 from certdesk.domain.issuing.states import State
+from certdesk.domain.issuing.terms import longest
 from certdesk.domain.names.identifiers import DnsName
 from certdesk.domain.policy.decide import Approved, Decision, Facts, Waiver, content_digest, decide, obstacles
 from certdesk.domain.policy.in_force import Rules
@@ -212,14 +213,16 @@ def intent_of(subject: Subject, *, now: datetime) -> Intent:
     """What a CA would be asked for from this moment on; the preview lints the same (BR 4.3.1.2).
 
     The CA is the first of the profile's that its limits allow to be asked and, if the profile fails over,
-    that has answered lately. Where limits allow none it is just the first, with which `prepared` refuses it.
+    that has answered lately. Where none may last for the whole term it is the first that takes the key, for
+    a certificate of its days; where none takes the key, just the first, with which `prepared` refuses it.
     """
     if subject.csr is None:
         raise ValueError("an intent is for a CSR")
     rt, organisation, csr = runtime.current(), subject.organisation, subject.csr
+    cas = rt.cas_of(subject.profile)
     acme = timedelta(days=rt.acme.certificate_days) if subject.channel == ACME else None
 
-    def asked_of(name: str) -> Intent:
+    def asked_of(name: str, *, by_ca: bool) -> Intent:
         # A CA that says itself how long a certificate runs may fill the term, and takes no shorter wish.
         chooses = getattr(rt.backends.get(name), "chooses_validity", False)
         begins, ends = certificate_validity(
@@ -227,6 +230,7 @@ def intent_of(subject: Subject, *, now: datetime) -> Intent:
             duration_years=subject.duration_years,
             term_ends_at=None if subject.request is None else subject.request.term_ends_at,
             lifetime=None if chooses else acme,
+            longest=longest(subject.profile, rt.limits_of(name), at=now, by_ca=by_ca),
             now=now,
         )
         return Intent(
@@ -248,8 +252,10 @@ def intent_of(subject: Subject, *, now: datetime) -> Intent:
             server_software=subject.server_software,
         )
 
-    candidates = [asked_of(name) for name in rt.cas_of(subject.profile)]
-    fitting = [one for one in candidates if not rt.objection(one)] or candidates[:1]
+    fitting = [one for name in cas if not rt.objection(one := asked_of(name, by_ca=False))]
+    if not fitting:
+        capped = [asked_of(name, by_ca=True) for name in cas]
+        fitting = [one for one in capped if not rt.objection(one)] or capped[:1]
     # One that an operator has stopped is passed over; where all are, what is issued waits for the first.
     fitting = [one for one in fitting if not rt.settings.why_stopped(ca=one.backend)] or fitting
     if subject.profile.fail_over:

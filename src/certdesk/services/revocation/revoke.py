@@ -41,7 +41,7 @@ from certdesk.store.models import AcmeAccount, Certificate, KeyProof, Request, R
 from certdesk.store.selectors.certificates import get_certificate
 from certdesk.store.selectors.facts import lock_organisation
 from certdesk.store.selectors.people import staff_mailboxes
-from certdesk.store.transitions import note_revoked
+from certdesk.store.transitions import REVOKED, note_line
 
 log = structlog.get_logger()
 
@@ -338,7 +338,7 @@ def _ask(revocation_id: int, *, clock: Clock) -> Progress:
         why = PLAIN[RevocationReason(revocation.reason)]
         note = f"{why}. Serial number: {certificate.serial}. {revocation.note}".strip()
         number = RequestId(certificate.request_id)
-        note_revoked(request_id=number, actor=_asker(revocation), note=note, now=now)
+        note_line(request_id=number, event=REVOKED, actor=_asker(revocation), note=note, now=now)
         _audit(revocation, "certificate.revoke", now=now)
         jobs.enqueue("mail_revocation", due_at=now, revocation_id=revocation.pk)
     return Progress.REVOKED

@@ -138,9 +138,13 @@ class Runtime:
         """The names of the CAs to ask for a profile, the first that can do it first."""
         return kind.cas or (self.default_backend,)
 
-    def objection(self, intent: Intent) -> str:
-        """Why the intent's CA is not asked for it, by its limits; empty where it is."""
-        return self.limits.get(intent.backend, UNLIMITED).objection(intent)
+    def limits_of(self, name: str) -> CaLimits:
+        """What a CA is asked for at most."""
+        return self.limits.get(name, UNLIMITED)
+
+    def objection(self, intent: Intent, *, at: datetime | None = None) -> str:
+        """Why the intent's CA is not asked for it at `at`, by its limits; empty where it is."""
+        return self.limits_of(intent.backend).objection(intent, at=at)
 
     @property
     def ownership_days(self) -> int:

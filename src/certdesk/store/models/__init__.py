@@ -19,6 +19,7 @@ from certdesk.store.models.issuance import (
     IssuerChain,
     KeyProof,
     PublishedCrl,
+    Renewal,
     Revocation,
     RevocationOutcome,
 )
@@ -61,6 +62,7 @@ __all__ = [
     "PersistentRecord",
     "PublishedCrl",
     "Reconciliation",
+    "Renewal",
     "RenewalAdvice",
     "Request",
     "RequestEvent",

@@ -169,6 +169,31 @@ class Certificate(models.Model):
         ]
 
 
+class Renewal(models.Model):
+    """What is to follow a certificate that ends before its request's term (not one of an ACME client's).
+
+    `due_at` is when it is to be renewed, as far as is known; `next_attempt_at` when the worker looks at it:
+    to ask the CA for its word, to renew, or to try again. Null: nothing more follows.
+    """
+
+    certificate = models.OneToOneField(Certificate, on_delete=models.PROTECT, related_name="renewal")
+    due_at = models.DateTimeField()
+    next_attempt_at = models.DateTimeField(null=True)
+    attempts = models.PositiveIntegerField(default=0)
+    problem = models.TextField(blank=True, default="")  # what stands in the way now, for people
+    needs_csr = models.BooleanField(default=False)  # nothing but a new CSR helps
+    told = models.PositiveSmallIntegerField(default=0)  # how often people were told that it is not renewed
+
+    class Meta:
+        indexes: ClassVar = [
+            models.Index(
+                name="renewal_due",
+                fields=["next_attempt_at"],
+                condition=models.Q(next_attempt_at__isnull=False),
+            )
+        ]
+
+
 class CertificateName(models.Model):
     """A name in a certificate, for looking certificates up by name."""
 

@@ -12,6 +12,7 @@ from django.views.decorators.http import require_safe
 from certdesk.domain.findings import Verdict, worst
 from certdesk.domain.issuing.cas import UNLIMITED
 from certdesk.domain.issuing.lint_shapes import SHAPES, How
+from certdesk.domain.rules import RuleId, in_force
 from certdesk.services.system import runtime
 from certdesk.store.selectors.cas import CaSaid, CaSeen, cas_gone, cas_seen
 from certdesk.store.selectors.findings import count_waiting
@@ -59,6 +60,7 @@ def _shown(one: CaSeen, *, now: datetime) -> dict[str, Any]:
     checks, stopped = said.checks if said else (), rt.settings.why_stopped(ca=one.name)
     found = check_list(check for check in checks if check.code != _LINT)
     limits = rt.limits.get(one.name, UNLIMITED)
+    public = in_force(RuleId.PUBLIC_VALIDITY, now).value
     seconds = [took.total_seconds() for _at, took in one.took]
     return {
         "seen": one,
@@ -74,7 +76,10 @@ def _shown(one: CaSeen, *, now: datetime) -> dict[str, Any]:
             for kind in rt.profiles.values()
             if one.name in rt.cas_of(kind)
         ],
-        "limits": [f"at most {limits.max_days} days"] if limits.max_days else [],
+        "limits": [
+            *([f"at most {limits.max_days} days"] if limits.max_days else []),
+            *([f"public: at most {public} days now"] if limits.public else []),
+        ],
         "keys": ", ".join(limits.key_types),
         "usual": _spoken(median(seconds)) if seconds else "",
         "slowest": _spoken(max(seconds)) if seconds else "",

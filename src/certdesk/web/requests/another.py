@@ -60,6 +60,7 @@ def another(request: HttpRequest, number: int) -> HttpResponse:
         "facts": csr_facts(seen.csr),
         **rows.check_list(seen.decision.checks),
         "ends_at": seen.not_after,
+        "term": seen.term,
         "token": make_another_token(number=detail.number, csr_der=seen.csr.der, user_id=actor.user_id),
     }
     return render(request, "requests/another_preview.html", context)

@@ -68,6 +68,7 @@ _EVENTS: Mapping[str, str] = {
     Event.END: "Ended",
     Event.CANCEL: "Issuing cancelled",
     "revoke": "Certificate revoked",
+    "not_renewed": "Could not be renewed",
 }
 
 

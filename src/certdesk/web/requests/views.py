@@ -27,6 +27,7 @@ from certdesk.services.requests.asking import (
 from certdesk.services.requests.confirm import submit_request
 from certdesk.services.requests.decisions import is_own
 from certdesk.services.requests.recovery import poll_now, retry_request
+from certdesk.services.requests.terms import term_of
 from certdesk.services.system import runtime
 from certdesk.store.selectors.caa import caa_of_request
 from certdesk.store.selectors.organisations import list_organisations
@@ -139,6 +140,7 @@ def render_request(
         "badges": rows.badges(detail, ra=ra, now=now),
         "second_line": rows.second_line(detail, ra=ra, now=now, over=lines[0]["said"] if lines else ""),
         "ended": rows.ending(detail),
+        "term": None if rows.ending(detail) else term_of(detail, now=now),
         "may_request": may_request(actor),
         "may_act": can(actor, Action.DOMAIN_ASK, organisation_id=detail.organisation_id),
         "poll_version": _poll_version(detail),
