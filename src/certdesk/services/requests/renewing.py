@@ -39,6 +39,8 @@ LEASE = timedelta(minutes=5)
 RETRY_FIRST, RETRY_MOST = timedelta(minutes=15), timedelta(days=1)
 #: What has ended for so long is no longer missed by anybody: it is not renewed on its own.
 ABANDONED_AFTER = timedelta(days=30)
+#: A CA is not asked more often about one certificate, whatever it says.
+ASK_CA_AT_MOST = timedelta(hours=1)
 #: Reasons that a new CSR settles, and nothing else.
 _ABOUT_THE_KEY = ("key.", "csr.")
 
@@ -103,7 +105,9 @@ def renew(*, renewal_id: int, clock: Callable[[], datetime]) -> Issuance | None:
             return None
         if now < due_at:
             asks = isinstance(runtime.current().backends.get(last.backend), SuggestsRenewal)
-            ask_at = now + ASK_CA_EVERY if suggestion is None else suggestion.ask_again_at
+            ask_at = now + ASK_CA_EVERY
+            if suggestion is not None:
+                ask_at = max(suggestion.ask_again_at, now + ASK_CA_AT_MOST)
             rows.update(due_at=due_at, next_attempt_at=min(due_at, ask_at) if asks else due_at)
             return None
         pause = min(RETRY_FIRST * 2 ** min(row.attempts, 10), _most_patience(certificate))
