@@ -84,13 +84,30 @@ def test_one_whose_limits_do_not_fit_is_passed_over(w: World, second: ScriptedCa
 
 
 def test_where_no_ca_can_the_preview_says_so_and_nothing_is_sent(w: World, second: ScriptedCa) -> None:
-    limits = {"second": CaLimits(max_days=90)}
+    limits = {"second": CaLimits(key_types=(KeyType.RSA,))}
     with configured(profiles=profiles(cas=("second",)), limits=limits):
         sent = support.submission(w.university)
         decision = preview_request(actor=w.alice, submission=sent, now=NOW).decision
         assert "certificate.ca_limits" in {check.code for check in decision.refusals}
-        with pytest.raises(PolicyRefused, match="longer than 90 days"):
+        with pytest.raises(PolicyRefused, match="these kinds of keys alone: RSA"):
             asked(w)
+    assert not second.submitted
+
+
+def test_where_no_ca_takes_the_whole_term_the_first_that_takes_the_key_is_asked_for_its_days(
+    w: World, second: ScriptedCa
+) -> None:
+    third = ScriptedCa([signed], name="third", title="Third", inline=True)
+    limits = {"second": CaLimits(max_days=90, key_types=(KeyType.RSA,)), "third": CaLimits(max_days=60)}
+    cas = {**runtime.current().backends, "third": third}
+    with configured(backends=cas, profiles=profiles(cas=("second", "third")), limits=limits):
+        told = preview_request(actor=w.alice, submission=support.submission(w.university), now=NOW)
+        assert told.not_before is not None
+        assert told.not_after == told.not_before + timedelta(days=60, seconds=-1)
+        row = asked(w)
+    assert (row.status, backend_of(row)) == (Status.ISSUED, "third")
+    (intent,) = third.submitted
+    assert intent.not_after - intent.not_before == timedelta(days=60, seconds=-1)
     assert not second.submitted
 
 

@@ -14,6 +14,7 @@ from django.db.models import Min
 from django_tasks_db.models import DBTaskResult
 
 from certdesk.backends.base import Suggestion
+from certdesk.cli.client import show
 from certdesk.domain.acme.renewal import Window
 from certdesk.domain.actors import Actor, RaRole
 from certdesk.domain.errors import Misconfigured, OutcomeUnknown, Unavailable
@@ -30,7 +31,7 @@ from certdesk.services.mail import renewals
 from certdesk.services.people.membership import disable_member
 from certdesk.services.people.organisations import disable_organisation, enable_organisation
 from certdesk.services.requests import renewing
-from certdesk.services.requests.asking import end_request
+from certdesk.services.requests.asking import end_request, preview_request
 from certdesk.services.requests.confirm import submit_another, submit_request
 from certdesk.services.requests.renewing import LEASE, renew, renew_due
 from certdesk.services.requests.terms import term_of
@@ -50,7 +51,9 @@ from certdesk.store.models import (
 )
 from certdesk.store.selectors.certificates import newest_certificates
 from certdesk.store.selectors.requests import get_request
+from certdesk.web import times
 from tests.integration import support
+from tests.integration.api_calls import with_token
 from tests.integration.proving import Outside
 from tests.integration.support import Clock, FindingCa, ScriptedCa, World, audit_problems, configured, signed
 
@@ -140,7 +143,10 @@ class Story:
     def mails(self) -> list[tuple[str, list[str]]]:
         """Subject and reader of what people are sent about renewals now."""
         mail.outbox.clear()
-        senders = {"mail_renewed": renewals.mail_renewed, "mail_not_renewed": renewals.mail_not_renewed}
+        senders: dict[str, Callable[..., bool]] = {
+            "mail_renewed": renewals.mail_renewed,
+            "mail_not_renewed": renewals.mail_not_renewed,
+        }
         for job in DBTaskResult.objects.order_by("enqueued_at"):
             sender = senders.get(job.task_path.rpartition(".")[2])
             if sender is not None:
@@ -185,7 +191,7 @@ def test_a_term_of_two_years_is_renewed_to_its_end_without_a_human_act(
         assert told.certificates == count
         ends_at = s.request.term_ends_at
         assert ends_at is not None
-        acts = AuditEvent.objects.exclude(actor="system").count()
+        acts = AuditEvent.objects.filter(user_id__isnull=False).count()
         s.to(ends_at - HOUR)
         found = s.certificates
         assert len(found) == count
@@ -201,7 +207,7 @@ def test_a_term_of_two_years_is_renewed_to_its_end_without_a_human_act(
         assert statuses[0] in (CertificateStatus.VALID, CertificateStatus.EXPIRING)
         assert set(statuses[1:]) <= {CertificateStatus.SUPERSEDED, CertificateStatus.EXPIRED}
         # Nobody has done anything, and each renewal is in the history.
-        assert AuditEvent.objects.exclude(actor="system").count() == acts
+        assert AuditEvent.objects.filter(user_id__isnull=False).count() == acts
         lines = RequestEvent.objects.filter(request_id=s.number, event="issue").order_by("id")
         assert [line.note for line in lines][1:] == [
             "For alice: renewed automatically, with the same CSR."
@@ -650,6 +656,74 @@ def test_a_ca_that_chooses_how_long_one_lasts_is_not_asked_for_what_would_outlas
     assert not Certificate.objects.filter(withheld=True).exists()
     assert len(s.certificates) == 4
     assert "Make a new request" in s.renewal.problem
+
+
+class TestTold:
+    """Until when, about how many certificates, the next on which day: pages, REST and command line."""
+
+    @pytest.fixture
+    def day(self, s: Story) -> Iterator[Callable[[datetime], str]]:
+        s.clock.now = support.NOW
+        support.validated("example.ac.uk", of=s.w.university, by=s.w.olga, at=support.NOW - HOUR)
+        with configured(limits={s.ca.name: CaLimits(max_days=90)}):
+            yield times.day
+
+    def test_the_preview(self, s: Story, day: Callable[[datetime], str]) -> None:
+        form = {"csr_text": support.csr(NAME).decode(), "duration_years": 1, "server_software": "nginx"}
+        page = support.signed_in("alice").sent("requests-preview", **form)
+        seen = preview_request(
+            actor=s.w.alice, submission=support.submission(s.w.university), now=support.NOW
+        ).term
+        assert seen is not None
+        assert seen.next_at is not None
+        assert f"{day(seen.ends_at)}, about 6 certificates, the next on {day(seen.next_at)}" in page
+        assert "90 days for the first" in page
+        assert "until its key has been in use for 398 days" in page
+        with configured(limits={}):
+            page = support.signed_in("alice").sent("requests-preview", **form)
+        assert "one certificate for the whole term" in page
+        assert "about" not in page.partition("Term, if accepted now")[2].partition("</dl>")[0]
+
+    def test_the_request_s_page_rest_and_command_line(
+        self, s: Story, day: Callable[[datetime], str], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        s.ask()
+        ends_at, due = s.request.term_ends_at, s.renewal.due_at
+        assert ends_at is not None
+        page = support.signed_in("alice").page("requests-show", s.number)
+        assert f"Until {day(ends_at)}, about 6 certificates, the next on {day(due)}" in page
+        told = with_token(s.w.alice).get(f"/api/v1/requests/{s.number}").json()
+        expected = {"certificates": 6, "needs_csr": False, "problem": "", "duration_years": 1}
+        assert told["term"] | expected == told["term"]
+        show.request(told)
+        seen = capsys.readouterr().out
+        assert f"until {ends_at:%Y-%m-%d}, about 6 certificates, the next on {due:%Y-%m-%d}" in seen
+        # A nudge says what to do.
+        Renewal.objects.update(problem="The key has been in use for 398 days.", needs_csr=True)
+        page = support.signed_in("alice").page("requests-show", s.number)
+        assert "A new CSR is needed" in page
+        assert "Send a new CSR" in page
+        told = with_token(s.w.alice).get(f"/api/v1/requests/{s.number}").json()
+        assert told["term"]["needs_csr"]
+        show.request(told)
+        assert "in use for 398 days. Send a new CSR." in capsys.readouterr().out
+
+    def test_an_ended_request_says_nothing_of_renewals(self, s: Story, day: object, meg: Actor) -> None:
+        del day
+        s.ask()
+        end_request(actor=meg, number=s.number, reason="Enough.", now=support.NOW)
+        page = support.signed_in("alice").page("requests-show", s.number)
+        assert "the next on" not in page
+        told = with_token(s.w.alice).get(f"/api/v1/requests/{s.number}").json()
+        assert (told["term"]["next_at"], told["term"]["certificates"]) == (None, 1)
+
+    def test_another_certificate_s_preview_tells_both_ends(self, s: Story, day: object) -> None:
+        del day
+        s.ask()
+        page = support.signed_in("alice").sent(
+            "requests-another", s.number, csr_text=support.csr(NAME).decode()
+        )
+        assert "We renew it until the term of the request ends on" in page
 
 
 def test_what_is_due_is_found_by_an_index() -> None:

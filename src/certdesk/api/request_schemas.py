@@ -127,18 +127,15 @@ class TermOut(Row):
     duration_years: int
     not_before: Moment | None
     not_after: Moment | None
-    ends_at: Moment | None = Field(
-        default=None, description="The last second of the term; null until it is approved."
-    )
+    ends_at: Moment | None = Field(description="The last second of the term; null until it is approved.")
     certificates: int | None = Field(
-        default=None, description="About how many certificates fill the term; null where nobody can say."
+        description="About how many certificates fill the term; null where nobody can say."
     )
     next_at: Moment | None = Field(
-        default=None,
-        description="When the next certificate is due; null where none follows without a person’s doing.",
+        description="When the next certificate is due; null where none follows without a person’s doing."
     )
-    needs_csr: bool = Field(default=False, description="The next certificate waits for a new CSR.")
-    problem: str = Field(default="", description="What stands in the way of the next certificate now.")
+    needs_csr: bool = Field(description="The next certificate waits for a new CSR.")
+    problem: str = Field(description="What stands in the way of the next certificate now.")
 
 
 class EventOut(Row):
@@ -201,9 +198,16 @@ def term_json(
     years: int, dates: tuple[datetime | None, datetime | None], term: Term | None
 ) -> dict[str, object]:
     """The members of a `TermOut`; `dates` are those of the certificate."""
-    named = ("ends_at", "certificates", "next_at", "needs_csr", "problem")
-    told = {} if term is None else {name: getattr(term, name) for name in named}
-    return {"duration_years": years, "not_before": dates[0], "not_after": dates[1], **told}
+    return {
+        "duration_years": years,
+        "not_before": dates[0],
+        "not_after": dates[1],
+        "ends_at": term and term.ends_at,
+        "certificates": term and term.certificates,
+        "next_at": term and term.next_at,
+        "needs_csr": term is not None and term.needs_csr,
+        "problem": "" if term is None else term.problem,
+    }
 
 
 def _status_text(row: RequestDetail) -> str:
