@@ -692,7 +692,7 @@ class TestTold:
         assert ends_at is not None
         page = support.signed_in("alice").page("requests-show", s.number)
         assert f"Until {day(ends_at)}, about 6 certificates, the next on {day(due)}" in page
-        told = with_token(s.w.alice).get(f"/api/v1/requests/{s.number}").json()
+        told = with_token(s.w.alice).get(f"/requests/{s.number}").json
         expected = {"certificates": 6, "needs_csr": False, "problem": "", "duration_years": 1}
         assert told["term"] | expected == told["term"]
         show.request(told)
@@ -703,7 +703,7 @@ class TestTold:
         page = support.signed_in("alice").page("requests-show", s.number)
         assert "A new CSR is needed" in page
         assert "Send a new CSR" in page
-        told = with_token(s.w.alice).get(f"/api/v1/requests/{s.number}").json()
+        told = with_token(s.w.alice).get(f"/requests/{s.number}").json
         assert told["term"]["needs_csr"]
         show.request(told)
         assert "in use for 398 days. Send a new CSR." in capsys.readouterr().out
@@ -714,7 +714,7 @@ class TestTold:
         end_request(actor=meg, number=s.number, reason="Enough.", now=support.NOW)
         page = support.signed_in("alice").page("requests-show", s.number)
         assert "the next on" not in page
-        told = with_token(s.w.alice).get(f"/api/v1/requests/{s.number}").json()
+        told = with_token(s.w.alice).get(f"/requests/{s.number}").json
         assert (told["term"]["next_at"], told["term"]["certificates"]) == (None, 1)
 
     def test_another_certificate_s_preview_tells_both_ends(self, s: Story, day: object) -> None:
