@@ -164,7 +164,7 @@ def _term(told: Json) -> str:
     if many > 1:
         parts.append(f"about {many} certificates")
     if next_at:
-        parts.append(f"the next on {next_at[:10]}")
+        parts.append(f"the next {'was due ' if told['problem'] else ''}on {next_at[:10]}")
     return ", ".join(parts)
 
 

@@ -51,20 +51,24 @@ def any_due(*, now: datetime) -> bool:
 
 
 def renew_due(*, clock: Callable[[], datetime], limit: int) -> None:
-    """Looks at what is due, longest overdue first."""
+    """Looks at what is due, longest overdue first. A CA that does not answer is asked once a round."""
+    silent = set[str]()
     due = Renewal.objects.filter(next_attempt_at__lte=clock()).order_by("next_attempt_at")
     for number in list(due.values_list("id", flat=True)[:limit]):
         try:
-            renew(renewal_id=number, clock=clock)
+            renew(renewal_id=number, clock=clock, silent=silent)
         except Exception:  # worker loop: its lease puts it off, and the others are not held up
             log.exception("renewal.failed", renewal=number)
 
 
-def renew(*, renewal_id: int, clock: Callable[[], datetime]) -> Issuance | None:
+def renew(
+    *, renewal_id: int, clock: Callable[[], datetime], silent: set[str] | None = None
+) -> Issuance | None:
     """Looks at a certificate under its term: records the issuance that follows it, once it is due and may.
 
     What stands in the way is on its request's page and in its history, people are told by mail, and it is
-    tried again, later and later. Safe to call at any time, by any number of processes.
+    tried again, later and later. Safe to call at any time, by any number of processes. `silent` are CAs that
+    have not answered just now, which grow by this one's.
     """
     # 1. Take it, so that no other process looks at it as well.
     now, rows = clock(), Renewal.objects.filter(id=renewal_id)
@@ -78,7 +82,7 @@ def renew(*, renewal_id: int, clock: Callable[[], datetime]) -> Issuance | None:
             return None
 
     # 2. Look, outside any transaction: what its CA says, an operator's advice, and the CSR.
-    suggestion = _suggestion(certificate)
+    suggestion = _suggestion(certificate, set() if silent is None else silent)
     due_at = renewal_at(
         not_before=certificate.not_before,
         not_after=certificate.not_after,
@@ -159,10 +163,10 @@ def renew(*, renewal_id: int, clock: Callable[[], datetime]) -> Issuance | None:
     return issuance
 
 
-def _suggestion(certificate: Certificate) -> Suggestion | None:
+def _suggestion(certificate: Certificate, silent: set[str]) -> Suggestion | None:
     """What the CA that issued it says of its renewal; None where it says nothing now."""
     backend = runtime.current().backends.get(certificate.issuance.backend)
-    if backend is None or not isinstance(backend, SuggestsRenewal):
+    if backend is None or not isinstance(backend, SuggestsRenewal) or backend.name in silent:
         return None
     try:
         return backend.suggested_window(certificate_der=bytes(certificate.der))
@@ -170,12 +174,13 @@ def _suggestion(certificate: Certificate) -> Suggestion | None:
         log.warning("renewal.ca_says_nothing", backend=backend.name, detail=error.detail)
     except Exception:  # plug-in boundary: without its word, the usual time holds
         log.exception("renewal.suggestion_broke", backend=backend.name)
+    silent.add(backend.name)
     return None
 
 
 def _is_over(certificate: Certificate, request: Request, *, now: datetime) -> bool:
     """Whether nothing is to follow a certificate: its request or term has ended, somebody wanted it revoked
-    for whatever reason, a newer one has taken its place, or it ended long ago.
+    for whatever reason, a newer one has taken its place, which may be revoked by now, or it ended long ago.
     """
     ends_at = request.term_ends_at
     if request.state != State.APPROVED or ends_at is None or ends_at <= now:
@@ -184,9 +189,7 @@ def _is_over(certificate: Certificate, request: Request, *, now: datetime) -> bo
         return True
     if Revocation.objects.filter(certificate=certificate).exists():
         return True
-    newer = Certificate.objects.filter(
-        request_id=request.pk, id__gt=certificate.pk, withheld=False, revoked_at__isnull=True
-    )
+    newer = Certificate.objects.filter(request_id=request.pk, id__gt=certificate.pk, withheld=False)
     names = set(certificate.issuance.names)
     return any(names == set(others) for others in newer.values_list("issuance__names", flat=True))
 
