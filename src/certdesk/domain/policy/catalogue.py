@@ -248,6 +248,12 @@ _ALL = (
     _signing("certificate.beyond_term", "Approval", _REFUSE)(
         "The next certificate of a CA that decides itself how long one lasts would end after the term."
     ),
+    _signing("certificate.on_its_way", "Approval", _PENDING)(
+        "A renewal that the CA, or the DNS about CAA records, has owed an answer for a day."
+    ),
+    _signing("certificate.outcome_unknown", "Approval", _REFUSE, by=_OFFICER)(
+        "The CA has not said what became of an earlier renewal, so that asking again might make two."
+    ),
     _signing("key.too_old", "Keys used again", _REFUSE)(
         "The profile's `same_key_days` are over: a renewal needs a new CSR."
     ),

@@ -42,12 +42,14 @@ from certdesk.services.issuance.caa import known_caa, record_caa
 from certdesk.services.issuance.health import HEALTH
 from certdesk.services.issuance.intents import (
     LEASE,
+    NOT_IN_TIME,
     claim_step,
     claimed,
     for_whom,
     kept_csr,
     lock_issuance,
     outrun,
+    patience,
     prepared,
     record_again,
     recorded_intent,
@@ -77,8 +79,6 @@ Clock = Callable[[], datetime]
 
 RETRY_FIRST, RETRY_MOST = timedelta(seconds=5), timedelta(minutes=15)
 POLL_FIRST = timedelta(seconds=10)
-#: What follows under a standing request ends without a certificate after this long: its client asks again.
-GIVE_UP_AFTER = timedelta(days=2)
 #: What was judged longer ago than this is judged again when the certificate comes, else what may differ.
 A_MOMENT = timedelta(seconds=1)
 #: What was looked at when it was asked for. That it has changed since takes no permission back.
@@ -116,7 +116,7 @@ def issue(*, issuance_id: IssuanceId, clock: Clock, already: Claimed | Issued | 
             recorded = recorded_intent(issuance, server_software=request.server_software)
             found = already or _answer(backend, lambda: _asked_again(backend, recorded, issuance))
             if _is_late(issuance, now=now) and not isinstance(found, (Issued, Refused, Unavailable)):
-                found = Refused(reason="It has not issued in time.")
+                found = Refused(reason=NOT_IN_TIME)
             if not isinstance(found, Absent):
                 return _record(issuance, recorded, found, backend, clock=clock)
 
@@ -271,7 +271,7 @@ def _is_first(issuance: Issuance, status: str) -> bool:
 def _is_late(issuance: Issuance, *, now: datetime) -> bool:
     """Whether nobody waits for it any longer. A request's own first certificate is waited for without end."""
     since = issuance.claimed_at or issuance.created_at
-    return not _is_first(issuance, issuance.request.status) and now - since > GIVE_UP_AFTER
+    return not _is_first(issuance, issuance.request.status) and now - since > patience(issuance)
 
 
 def _held_up(issuance: Issuance, request: Request, against: tuple[Check, ...], *, now: datetime) -> Work:

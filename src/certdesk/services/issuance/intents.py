@@ -29,8 +29,18 @@ log = structlog.get_logger()
 OWN_KEY = "request "
 #: The channels of what is renewed without anybody's doing, and of what a client asks for that renews it.
 RENEWAL, CLIENT = "renewal", "client"
+#: What follows under a standing request ends without a certificate after this long: its client asks again. For
+#: a renewal nobody waits at a terminal, and asking again might make two.
+GIVE_UP_AFTER, GIVE_UP_RENEWAL_AFTER = timedelta(days=2), timedelta(days=10)
+#: Why one ends of which the CA may have something all the same.
+NOT_IN_TIME = "It has not issued in time."
 #: Whoever claimed an issuance has this long to finish before the worker takes over.
 LEASE = timedelta(seconds=10)
+
+
+def patience(issuance: Issuance) -> timedelta:
+    """How long one that is not a request's own first is waited for."""
+    return GIVE_UP_RENEWAL_AFTER if issuance.channel == RENEWAL else GIVE_UP_AFTER
 
 
 def refuse_stopped(intent: Intent) -> None:

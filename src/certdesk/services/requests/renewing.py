@@ -15,11 +15,11 @@ from certdesk.domain.actors import SYSTEM, Action, Actor, can
 from certdesk.domain.csr.csr import Csr
 from certdesk.domain.errors import BackendError
 from certdesk.domain.findings import Check, Verdict
-from certdesk.domain.issuing.states import OPEN, OrganisationId, RequestId, State, UserId
+from certdesk.domain.issuing.states import OPEN, OrganisationId, RequestId, State, UserId, Work
 from certdesk.domain.issuing.terms import renewal_at, tellings
 from certdesk.domain.policy.limits import CAA_UNKNOWN
 from certdesk.services.acme.renewal import advised_window
-from certdesk.services.issuance.intents import OWN_KEY, RENEWAL, kept_csr, record_issuance
+from certdesk.services.issuance.intents import NOT_IN_TIME, OWN_KEY, RENEWAL, kept_csr, record_issuance
 from certdesk.services.issuance.kept import ASK_CA_EVERY
 from certdesk.services.requests.preflight import intent_of, judged, obstacles_under, subject_of
 from certdesk.services.system import runtime
@@ -41,6 +41,12 @@ RETRY_FIRST, RETRY_MOST = timedelta(minutes=15), timedelta(days=1)
 ABANDONED_AFTER = timedelta(days=30)
 #: A CA is not asked more often about one certificate, whatever it says.
 ASK_CA_AT_MOST = timedelta(hours=1)
+#: From then on people are told that a renewal is on its way, and not here yet.
+USUAL_WAIT = timedelta(days=1)
+_ON_ITS_WAY = (
+    "The next certificate is on its way, but not here yet: the CA, or the DNS about CAA records, has not "
+    "answered. We keep asking."
+)
 #: Reasons that a new CSR settles, and nothing else.
 _ABOUT_THE_KEY = ("key.", "csr.")
 
@@ -117,11 +123,15 @@ def renew(
         pause = min(RETRY_FIRST * 2 ** min(row.attempts, 10), _most_patience(certificate))
         ours = f"{OWN_KEY}{request.pk} renews {certificate.pk} "
         issuances = Issuance.objects.filter(request_id=request.pk, order__isnull=True)
-        if issuances.filter(state__in=OPEN).exists():
+        open_one = issuances.filter(state__in=OPEN).first()
+        if open_one is not None and open_one.created_at > now - USUAL_WAIT:
             rows.update(next_attempt_at=now + pause)  # the CA takes its time, or it is another's turn
             return None
         before = issuances.filter(idempotency_key__startswith=ours).order_by("-id").first()
-        against = _against(certificate, request, csr, now=now)
+        if open_one is None:
+            against = _against(certificate, request, csr, before=before, now=now)
+        else:
+            against = (Check("certificate.on_its_way", Verdict.PENDING, _ON_ITS_WAY),)
         columns: dict[str, Any] = {
             "due_at": due_at,
             "next_attempt_at": now + pause,
@@ -136,7 +146,7 @@ def renew(
             if told > row.told:
                 columns["told"] = told
                 jobs.enqueue("mail_not_renewed", due_at=now, renewal_id=row.pk)
-        if against and columns["problem"] != row.problem:
+        if against and open_one is None and columns["problem"] != row.problem:
             number, note = RequestId(request.pk), "\n".join(check.message for check in against)
             note_line(request_id=number, event=NOT_RENEWED, actor=SYSTEM, note=note, now=now)
             said = {"request": request.pk, "codes": sorted({check.code for check in against})}
@@ -194,8 +204,13 @@ def _is_over(certificate: Certificate, request: Request, *, now: datetime) -> bo
     return any(names == set(others) for others in newer.values_list("issuance__names", flat=True))
 
 
-def _against(certificate: Certificate, request: Request, csr: Csr, *, now: datetime) -> tuple[Check, ...]:
-    """What stands against the same CSR again, under the lock; without CAA, which the engine asks about."""
+def _against(
+    certificate: Certificate, request: Request, csr: Csr, *, before: Issuance | None, now: datetime
+) -> tuple[Check, ...]:
+    """What stands against the same CSR again, under the lock; without CAA, which the engine asks about.
+
+    `before` is the last try, if there was one.
+    """
     rt, last = runtime.current(), certificate.issuance
     found = list[Check]()
     person = person_now(last.user_id or request.requester_id)
@@ -214,6 +229,12 @@ def _against(certificate: Certificate, request: Request, csr: Csr, *, now: datet
         if not days:
             told = "Each certificate of this kind has a key of its own. Send a CSR with a new key."
         found.append(Check("key.too_old", Verdict.REFUSE, told))
+    if before is not None and before.state == Work.REFUSED and before.detail == NOT_IN_TIME:
+        told = (
+            f"The CA has not said what became of the last try, so we don't ask it again. {rt.rules.ra} can "
+            "find out there. You can request another certificate."
+        )
+        found.append(Check("certificate.outcome_unknown", Verdict.REFUSE, told))
     subject = subject_of(request, organisation_row(own), csr)
     decision = judged(subject, now=now)[1]
     against = obstacles_under(request, subject, decision, now=now)
