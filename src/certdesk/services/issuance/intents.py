@@ -29,8 +29,8 @@ log = structlog.get_logger()
 OWN_KEY = "request "
 #: The channels of what is renewed without anybody's doing, and of what a client asks for that renews it.
 RENEWAL, CLIENT = "renewal", "client"
-#: What follows under a standing request ends without a certificate after this long: its client asks again. For
-#: a renewal nobody waits at a terminal, and asking again might make two.
+#: What follows under a standing request ends without a certificate after this long: its client asks again.
+#: Nobody waits at a terminal for a renewal, and asking again might make two.
 GIVE_UP_AFTER, GIVE_UP_RENEWAL_AFTER = timedelta(days=2), timedelta(days=10)
 #: Why one ends of which the CA may have something all the same.
 NOT_IN_TIME = "It has not issued in time."
