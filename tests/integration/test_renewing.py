@@ -28,6 +28,7 @@ from certdesk.domain.validation.evidence import Method
 from certdesk.services.acme.renewal import Matching, advise_renewal, withdraw_advice
 from certdesk.services.issuance import engine
 from certdesk.services.mail import renewals
+from certdesk.services.people.accounts import issue_new_password
 from certdesk.services.people.membership import disable_member
 from certdesk.services.people.organisations import disable_organisation, enable_organisation
 from certdesk.services.requests import renewing
@@ -542,7 +543,9 @@ class TestHeldUp:
         )
         s.to(due_at(s.certificates[0]) + 2 * DAY)
         assert len(s.certificates) == 1
-        assert "may not request certificates" in s.renewal.problem
+        assert s.renewal.problem.startswith("This organisation may not request certificates")
+        assert not s.renewal.needs_csr
+        assert "key" not in s.renewal.problem
         enable_organisation(
             actor=registrar, organisation_id=s.w.university, reason="Settled.", now=s.clock.now
         )
@@ -563,6 +566,13 @@ class TestHeldUp:
         submit_another(actor=meg, number=s.number, upload=upload, channel="portal", clock=s.clock)
         s.to(s.clock.now + 65 * DAY)
         assert len(s.certificates) == 3  # renewed for meg's key
+
+    def test_a_person_who_has_to_change_the_password_has_not_left(self, s: Story, meg: Actor) -> None:
+        s.ask()
+        assert s.w.alice.user_id is not None
+        issue_new_password(actor=meg, user_id=s.w.alice.user_id, now=s.clock.now)
+        s.to(due_at(s.certificates[0]) + DAY)
+        assert len(s.certificates) == 2
 
     def test_names_that_the_ra_has_stopped(self, s: Story) -> None:
         s.ask()
@@ -640,6 +650,15 @@ class TestTheWordOfTheCa:
         s.clock.forward(13 * HOUR)
         s.work()
         assert ca.asked == 1
+
+    def test_a_ca_that_wants_to_be_asked_next_year_is_asked_each_day(
+        self, s: Story, ca: SuggestingCa
+    ) -> None:
+        s.ask()
+        window = Window(start=BEGINS + 50 * DAY, end=BEGINS + 51 * DAY)
+        ca.suggested = Suggestion(window=window, ask_again_at=BEGINS + 365 * DAY)
+        s.to(BEGINS + 10 * DAY)
+        assert 9 <= ca.asked <= 11
 
     def test_at_once_means_at_the_next_look(self, s: Story, ca: SuggestingCa) -> None:
         s.ask()

@@ -5,6 +5,7 @@ judges again. ACME clients renew by themselves (RFC 9773).
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -39,8 +40,9 @@ LEASE = timedelta(minutes=5)
 RETRY_FIRST, RETRY_MOST = timedelta(minutes=15), timedelta(days=1)
 #: What has ended for so long is no longer missed by anybody: it is not renewed on its own.
 ABANDONED_AFTER = timedelta(days=30)
-#: A CA is not asked more often about one certificate, whatever it says.
-ASK_CA_AT_MOST = timedelta(hours=1)
+#: A CA is asked about one certificate no more often than the one and no less often than the other, whatever
+#: it says: it may have to revoke.
+ASK_CA_AT_MOST, ASK_CA_AT_LEAST = timedelta(hours=1), timedelta(days=1)
 #: From then on people are told that a renewal is on its way, and not here yet.
 USUAL_WAIT = timedelta(days=1)
 _ON_ITS_WAY = (
@@ -117,8 +119,9 @@ def renew(
             asks = isinstance(runtime.current().backends.get(last.backend), SuggestsRenewal)
             ask_at = now + ASK_CA_EVERY
             if suggestion is not None:
-                ask_at = max(suggestion.ask_again_at, now + ASK_CA_AT_MOST)
-            rows.update(due_at=due_at, next_attempt_at=min(due_at, ask_at) if asks else due_at)
+                ask_at = min(max(suggestion.ask_again_at, now + ASK_CA_AT_MOST), now + ASK_CA_AT_LEAST)
+            look_at = min(due_at, ask_at) if asks else due_at
+            rows.update(due_at=due_at, next_attempt_at=look_at, problem="", needs_csr=False)
             return None
         pause = min(RETRY_FIRST * 2 ** min(row.attempts, 10), _most_patience(certificate))
         ours = f"{OWN_KEY}{request.pk} renews {certificate.pk} "
@@ -215,7 +218,12 @@ def _against(
     found = list[Check]()
     person = person_now(last.user_id or request.requester_id)
     own = OrganisationId(request.organisation_id)
-    if person is None or not can(person, Action.REQUEST_CREATE, organisation_id=own):
+    organisation = organisation_row(own)
+    # Who still has to choose a password has not left; of a disabled organisation nobody may ask for any.
+    may = person is not None and can(
+        replace(person, must_change_password=False), Action.REQUEST_CREATE, organisation_id=own
+    )
+    if organisation.is_active and not may:
         told = (
             f"{last.asked_by} sent this CSR, may have its key, and no longer acts for the organisation. "
             "Send a CSR with a new key."
@@ -235,7 +243,7 @@ def _against(
             "find out there. You can request another certificate."
         )
         found.append(Check("certificate.outcome_unknown", Verdict.REFUSE, told))
-    subject = subject_of(request, organisation_row(own), csr)
+    subject = subject_of(request, organisation, csr)
     decision = judged(subject, now=now)[1]
     against = obstacles_under(request, subject, decision, now=now)
     found += [check for check in against if check.code != CAA_UNKNOWN]
