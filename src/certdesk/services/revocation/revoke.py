@@ -368,7 +368,7 @@ def record_revoked(
         ended_at=now,
     )
     told = f"{PLAIN[reason]}. Serial number: {row.serial}. {note}"
-    note_revoked(request_id=RequestId(row.request_id), actor=SYSTEM, note=told, now=now)
+    note_line(request_id=RequestId(row.request_id), event=REVOKED, actor=SYSTEM, note=told, now=now)
     _audit(revocation, "certificate.revoke", detail=note, now=now)
     jobs.enqueue("mail_revocation", due_at=now, revocation_id=revocation.pk)
     return True
