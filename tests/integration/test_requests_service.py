@@ -417,7 +417,7 @@ def test_nothing_is_left_of_a_decision_whose_transaction_fails(monkeypatch: pyte
     w: World = world()
     number = submit(w.alice, "www.outside.example").number
     before = _counts()
-    monkeypatch.setattr("certdesk.store.audit.put", Mock(side_effect=RuntimeError("the disk is full")))
+    monkeypatch.setattr("certdesk.store.audit.put_last", Mock(side_effect=RuntimeError("the disk is full")))
     with pytest.raises(RuntimeError):
         approve_only(w.olga, number, evidence=[_proof("outside.example")], note="Yes.", now=NOW)
     with pytest.raises(RuntimeError):

@@ -106,6 +106,16 @@ WRONG = {
     "bits that no key has": (GOOD + "rsa_max_bits = 2048\n", r"\[profiles.mutual\] rsa_min_bits: .*above"),
     "too long": (GOOD.replace("fail_over = true", "max_days = 0"), r"\[profiles.tls-server\] max_days: "),
     "a name that is taken": (GOOD.replace("cas.bao", "cas.embedded"), r"\[cas.embedded\]: Choose another"),
+    "a public CA for ML-DSA": (
+        GOOD.replace('key_types = ["RSA", "P-256"]', 'public = true\nkey_types = ["P-256", "ML-DSA-65"]'),
+        r"\[cas.bao\] key_types: No public CA certifies ML-DSA-65",
+    ),
+    "a profile of public CAs for ML-DSA": (
+        GOOD.replace("max_days", "public = true\nmax_days")
+        .replace('cas = ["embedded"]', 'cas = ["embedded", "bao"]')
+        .replace('key_types = ["RSA"]', 'key_types = ["ML-DSA-44"]'),
+        r"\[profiles.mutual\] key_types: “bao” is public",
+    ),
     "our own kind": (GOOD.replace('"openbao"', '"scripted"'), r"\[cas.bao\] kind: The service sets up"),
     "an odd name": (GOOD.replace("profiles.mutual", 'profiles."a b"'), r"\[profiles.a b\]: Choose another"),
     "no usual profile": (GOOD.replace("tls-server", "tls"), r"\[profiles\]: Add \[profiles.tls-server\]"),

@@ -173,6 +173,8 @@ def _mistakes(read: _File, own: Collection[str]) -> Iterator[tuple[str, str, str
             yield f"cas.{name}", "", told
         if ca.kind == OWN[1]:
             yield f"cas.{name}", "kind", "The service sets up this kind itself. Take the section out."
+        if ca.public and (odd := _private_kinds(ca.key_types)):
+            yield f"cas.{name}", "key_types", f"No public CA certifies {odd}. Take it out, or `public`."
     if read.profiles and USUAL not in read.profiles:
         told = f"Add [profiles.{USUAL}]: it is what is asked for where nobody names a profile."
         yield "profiles", "", told
@@ -180,11 +182,20 @@ def _mistakes(read: _File, own: Collection[str]) -> Iterator[tuple[str, str, str
         if not _PROFILE_ID.fullmatch(name):
             told = "Choose another name, of small letters, digits, dots, hyphens and underscores."
             yield f"profiles.{name}", "", told
+        public = [known for known in one.cas if known in read.cas and read.cas[known].public]
+        if public and (odd := _private_kinds(one.key_types)):
+            told = f"“{public[0]}” is public, and no public CA certifies {odd}. Make a profile apart for it."
+            yield f"profiles.{name}", "key_types", told
         for ca_name in one.cas:
             if ca_name not in known:
                 yield f"profiles.{name}", "cas", f"“{ca_name}”: {no_such(ca_name, known, what='CA')}"
         if one.rsa_min_bits > one.rsa_max_bits:
             yield f"profiles.{name}", "rsa_min_bits", "It is above rsa_max_bits, so that no RSA key would do."
+
+
+def _private_kinds(kinds: Collection[KeyType]) -> str:
+    """Those that private CAs alone certify, in words; empty where there are none."""
+    return ", ".join(kind for kind in kinds if kind not in USUAL_KEY_TYPES)
 
 
 def _problem(*loc: str, kind: str, message: str) -> tuple[str, str, str]:
