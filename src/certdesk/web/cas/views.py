@@ -12,6 +12,7 @@ from django.views.decorators.http import require_safe
 from certdesk.domain.findings import Verdict, worst
 from certdesk.domain.issuing.cas import UNLIMITED
 from certdesk.domain.issuing.lint_shapes import SHAPES, How
+from certdesk.domain.policy.in_force import USUAL_KEY_TYPES
 from certdesk.domain.rules import RuleId, in_force
 from certdesk.services.system import runtime
 from certdesk.store.selectors.cas import CaSaid, CaSeen, cas_gone, cas_seen
@@ -62,6 +63,8 @@ def _shown(one: CaSeen, *, now: datetime) -> dict[str, Any]:
     limits = rt.limits.get(one.name, UNLIMITED)
     public = in_force(RuleId.PUBLIC_VALIDITY, now).value
     seconds = [took.total_seconds() for _at, took in one.took]
+    asking = [kind for kind in rt.profiles.values() if one.name in rt.cas_of(kind)]
+    wanted = {key for kind in asking for key in kind.key_types} or set(USUAL_KEY_TYPES)
     return {
         "seen": one,
         "title": rt.backends[one.name].title,
@@ -71,16 +74,12 @@ def _shown(one: CaSeen, *, now: datetime) -> dict[str, Any]:
         # Counted by each process: of the worker that asked, it says nothing about what people were shown.
         "linted": [SHAPES.counts[how] for how in How] if any(one.code == _LINT for one in checks) else None,
         "checks": [*found["problem_checks"], *found["passed_checks"]],
-        "profiles": [
-            (kind.title, rt.cas_of(kind).index(one.name) == 0)
-            for kind in rt.profiles.values()
-            if one.name in rt.cas_of(kind)
-        ],
+        "profiles": [(kind.title, rt.cas_of(kind).index(one.name) == 0) for kind in asking],
         "limits": [
             *([f"at most {limits.max_days} days"] if limits.max_days else []),
             *([f"public: at most {public} days now"] if limits.public else []),
         ],
-        "keys": ", ".join(limits.key_types),
+        "keys": ", ".join(key for key in limits.key_types if key in wanted),
         "usual": _spoken(median(seconds)) if seconds else "",
         "slowest": _spoken(max(seconds)) if seconds else "",
         "bars": _bars(seconds),
