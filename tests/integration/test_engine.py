@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 
 from certdesk.backends.embedded import EmbeddedBackend
-from certdesk.domain.errors import BackendRefused, CertdeskError, OutcomeUnknown, Unavailable
+from certdesk.domain.errors import BackendRefused, CertdeskError, OutcomeUnknown, Postponed, Unavailable
 from certdesk.domain.issuing.certificates import Absent, Accepted, Intent, Issued, Refused
 from certdesk.domain.issuing.states import IssuanceId, Work
 from certdesk.services.issuance import engine as issuance
@@ -139,6 +139,22 @@ def test_a_ca_that_never_answers_is_asked_for_two_days_or_for_ever(
             story.expect(Work.REFUSED, trail=trail if channel in STANDING else None, reason="in time")
         else:
             assert story.row.state == state
+
+
+@pytest.mark.parametrize(
+    "answer, told",
+    [
+        (BUSY, "The CA can't be reached; trying again. The line is busy."),
+        (Postponed("The next on Monday."), "The next on Monday."),
+    ],
+)
+def test_what_waits_says_for_what(answer: Unavailable, told: str) -> None:
+    story, ca = Story(CHANNELS[0]), watching([answer, signed])
+    with backend(ca):
+        story.ask()
+        assert (story.row.state, story.request.detail) == (Work.WAITING, told)
+        story.step()
+        assert story.row.state == Work.ISSUED
 
 
 @pytest.mark.parametrize("channel", CHANNELS)

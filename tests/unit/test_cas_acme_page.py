@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from certdesk.backends.acme import config as acme
+from certdesk.backends.acme import limits
 from certdesk.backends.acme.config import read_config
 from certdesk.backends.acme.dcv import config as dcv
 from tests.harness import updated_zones
@@ -21,7 +22,12 @@ def _examples() -> Iterator[tuple[str, dict[str, object]]]:
 
 
 def test_every_setting_is_in_its_table() -> None:
-    settings = {*acme._KNOWN, *dcv._LOOKUP, *(key for keys in dcv._OWN.values() for key in keys)}
+    settings = {
+        *acme._KNOWN,
+        *limits.KNOWN,
+        *dcv._LOOKUP,
+        *(key for keys in dcv._OWN.values() for key in keys),
+    }
     rows = re.findall(r"^\| (`[a-z_`, ]+`) \|", PAGE, re.MULTILINE)
     assert set(re.findall(r"`([a-z_]+)`", " ".join(rows))) == settings
 

@@ -128,6 +128,10 @@ class Unavailable(BackendError):
     code = "backend.unavailable"
 
 
+class Postponed(Unavailable):
+    """The CA is not asked yet, or said when to come again: within its limits. `detail` says until when."""
+
+
 class BackendRefused(BackendError):
     """The CA said no, for good."""
 

@@ -26,11 +26,19 @@ from certdesk.backends.acme.ari import suggestion
 from certdesk.backends.acme.chains import Chains, read_chain
 from certdesk.backends.acme.checks import checked
 from certdesk.backends.acme.config import AcmeConfig, read_config
-from certdesk.backends.acme.connection import Connection, Payload, alternates, ask_after, read_order
+from certdesk.backends.acme.connection import (
+    Connection,
+    Payload,
+    alternates,
+    ask_after,
+    read_order,
+    wanted_at,
+)
 from certdesk.backends.acme.dcv.delegation import check_delegation
 from certdesk.backends.acme.journal import Entry, Journal
+from certdesk.backends.acme.limits import moment
 from certdesk.backends.acme.names import identifiers, refuse_other_names
-from certdesk.backends.acme.problems import Doing, answered, plain, translated
+from certdesk.backends.acme.problems import Doing, answered, asked_to_wait, plain, translated
 from certdesk.backends.base import Listed, Suggestion
 from certdesk.backends.chains import refuse_unknown_reason
 from certdesk.domain.errors import (
@@ -38,6 +46,7 @@ from certdesk.domain.errors import (
     BackendRefused,
     Misconfigured,
     OutcomeUnknown,
+    Postponed,
     Unavailable,
 )
 from certdesk.domain.findings import Check, Verdict
@@ -156,6 +165,8 @@ class AcmeBackend:
             raise
         except BackendError as error:
             self._journal.touch(key, now=now, problem=error.detail)
+            if (again := wanted_at(asked_to_wait(error)[1], now=now)) > now:
+                self._journal.put_off(key, until=again)
             raise
         if not isinstance(outcome, Accepted):
             self._end(key, issued=isinstance(outcome, Issued), now=now)
@@ -231,6 +242,7 @@ class AcmeBackend:
             self._key,
             chain=self.chain(),
             problem=self._journal.last_problem,
+            fullest=self._journal.fullest,
             asks_account=now >= self._account_good_until,
             now=now,
         )
@@ -255,19 +267,42 @@ class AcmeBackend:
         now = self._clock()
         connection: Connection | None = getattr(self._open, "connection", None)
         if connection is None or now - self._open.since > _FRESH:
-            with translated(self.title, Doing.READING):
-                connection = Connection(
-                    self._config.directory_url,
-                    key=self._key,
-                    ca_file=None if self._config.ca_file is None else str(self._config.ca_file),
-                    timeout=self._config.timeout,
-                )
-            account = known_account(self._config) or register(self._config, connection)
+            with self._obeying(()):
+                with translated(self.title, Doing.READING):
+                    connection = Connection(
+                        self._config.directory_url,
+                        key=self._key,
+                        ca_file=None if self._config.ca_file is None else str(self._config.ca_file),
+                        timeout=self._config.timeout,
+                    )
+                account = known_account(self._config) or register(self._config, connection)
             connection.act_as(account.url)
             self._open.connection, self._open.since = connection, now
         return connection
 
+    @contextmanager
+    def _obeying(self, names: tuple[str, ...]) -> Iterator[None]:
+        """Keeps for all processes when the CA wants to be asked again: for these names or, where it is
+        overloaded or there are none, at all.
+        """
+        try:
+            yield
+        except Unavailable as error:
+            status, said = asked_to_wait(error)
+            until = wanted_at(said, now=self._clock(), longest=_LONGEST_PAUSE)
+            if until <= self._clock():
+                raise
+            self._journal.pause(() if status == HTTPStatus.SERVICE_UNAVAILABLE else names, until=until)
+            raise Postponed(error.detail) from error
+
     def _ordered(self, intent: Intent) -> Entry:
+        # 1. Not before the CA wants one. Its limits may be those of the account or of these very names; the
+        #    latter last for days.
+        if (paused := self._journal.paused_until(intent.names, now=self._clock())) is not None:
+            until, is_for_names = paused
+            what = " for these names" if is_for_names else ""
+            raise Postponed(f"{self.title} wants no order{what} before {moment(until.timestamp())}.")
+        # 2. What is wanted.
         connection, profile = self._connection(), self._config.profile
         offered = connection.directory.meta.profiles or {}
         if profile and profile not in offered:
@@ -278,18 +313,16 @@ class AcmeBackend:
             wanted["profile"] = profile
         if self._config.send_not_after:
             wanted["notAfter"] = f"{intent.not_after:%Y-%m-%dT%H:%M:%SZ}"
-        # A CA's limits may be those of the account or of these very names; the latter last for days.
-        if until := self._journal.paused_until(intent.names, now=self._clock()):
-            told = f"{self.title} wants no order for these names before {until:%-d %B %Y, %H:%M} UTC."
-            raise Unavailable(told)
+        # 3. Within the CA's limits; what is spent on what does not come about is given back.
+        self._spend(intent)
         try:
-            with translated(self.title, Doing.ASKING):
+            with self._obeying(intent.names), translated(self.title, Doing.ASKING):
                 answer = connection.post(connection.directory["newOrder"], Payload(wanted))
                 url, order = answer.headers["Location"], read_order(answer)
-        except Unavailable:
-            if (again := connection.ask_again(now=self._clock(), longest=_LONGEST_PAUSE)) > self._clock():
-                self._journal.pause(intent.names, until=again)
+        except BackendError:
+            self._journal.give_back(intent.idempotency_key, order=True)
             raise
+        # 4. Its address is kept, unless it is another intent's.
         entry = self._journal.own(
             key=intent.idempotency_key,
             url=url,
@@ -302,6 +335,15 @@ class AcmeBackend:
                 "Another request for the same names is on its way at this CA; this one follows it."
             )
         return entry
+
+    def _spend(self, intent: Intent) -> None:
+        if (limits := self._config.limits) is None:
+            return
+        buckets = limits.for_order(intent.names, renews=False, replaces=False)
+        if (held := self._journal.spend(intent.idempotency_key, buckets, now=self._clock())) is not None:
+            bucket, next_at = held
+            told = f"{self.title} allows {bucket.limit.words(bucket.kind, subject=bucket.subject)}"
+            raise Postponed(f"{told}; the next on {moment(next_at)}. This one waits until then.")
 
     def _advanced(self, intent: Intent, entry: Entry) -> Outcome:
         """One numbered walk through the order's states, as far as they allow."""
@@ -417,11 +459,10 @@ class AcmeBackend:
             with translated(self.title, Doing.READING):
                 authorization = connection.authorization(link)
             domain = authorization.identifier.value
-            told.extend(
-                f"The CA could not validate {domain}. {plain(one.error)}"
-                for one in authorization.challenges
-                if one.error
-            )
+            failed = [one.error for one in authorization.challenges if one.error]
+            if failed and self._config.limits is not None:
+                self._journal.note_failure(domain, at=link, now=self._clock())
+            told.extend(f"The CA could not validate {domain}. {plain(error)}" for error in failed)
         if not told and order.error is not None:
             told.append(plain(order.error))
         return " ".join(told) or "The CA has ended the order: its names were not validated in time."

@@ -11,6 +11,7 @@ from certdesk.backends.acme.account import account_status, known_account
 from certdesk.backends.acme.chains import Chains
 from certdesk.backends.acme.config import AcmeConfig
 from certdesk.backends.acme.connection import Connection
+from certdesk.backends.acme.limits import moment
 from certdesk.backends.acme.problems import Doing, translated
 from certdesk.domain.errors import BackendError
 from certdesk.domain.findings import Check, Verdict
@@ -27,6 +28,7 @@ def checked(
     *,
     chain: tuple[bytes, ...],
     problem: Callable[..., tuple[str, str] | None],
+    fullest: Callable[..., tuple[str, int, float] | None],
     asks_account: bool,
     now: datetime,
 ) -> tuple[Check, ...]:
@@ -44,6 +46,7 @@ def checked(
     else:
         told = f"Names are validated by DNS records through {config.dcv.driver.title}."
         found.append(Check("backend.validation", Verdict.PASS, told))
+    found.extend(_limits(config, fullest, now=now))
     if (last := problem(now=now)) is not None:
         names, why = last
         found.append(Check("backend.order_waits", Verdict.WARN, f"An order for {names} waits. {why}"))
@@ -92,6 +95,21 @@ def _at_the_ca(config: AcmeConfig, key: JWK, *, asks_account: bool) -> Iterator[
         yield Check("backend.profile", Verdict.REFUSE, told, seen=", ".join(offered))
     elif config.profile:
         yield Check("backend.profile", Verdict.PASS, f"The CA offers the profile {config.profile}.")
+
+
+def _limits(
+    config: AcmeConfig, fullest: Callable[..., tuple[str, int, float] | None], *, now: datetime
+) -> Iterator[Check]:
+    """How much of each limit is used, by what has used most of it."""
+    for kind, limit in () if config.limits is None else config.limits.of.items():
+        subject, used, next_at = fullest(kind, limit, now=now) or ("", 0, 0.0)
+        title, left = config.title or config.name, limit.count - used
+        told = f"{title} allows {limit.words(kind)}: {used} used, {left} left"
+        if next_at > now.timestamp():
+            told, verdict = f"{told}, the next on {moment(next_at)}.", Verdict.WARN
+        else:
+            told, verdict = f"{told}.", Verdict.PASS
+        yield Check(f"backend.limit.{kind}", verdict, told, seen=subject)
 
 
 def _chain(config: AcmeConfig, chain: tuple[bytes, ...], *, now: datetime) -> Iterator[Check]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from certdesk.backends.acme.dcv import Dcv, read_dcv
+from certdesk.backends.acme.limits import Limits, read_limits
 from certdesk.backends.acme.reading import Settings
 from certdesk.domain.errors import Misconfigured
 
@@ -12,7 +13,7 @@ from certdesk.domain.errors import Misconfigured
 _SECONDS = 60.0
 _KNOWN = (
     *("directory_url", "folder", "title", "ca_file", "contact", "terms_agreed", "eab_kid", "eab_hmac_file"),
-    *("profile", "preferred_root", "send_not_after", "timeout", "dcv"),
+    *("profile", "preferred_root", "send_not_after", "timeout", "dcv", "limits"),
 )
 
 
@@ -25,7 +26,8 @@ class AcmeConfig:
     know it. `profile` is one of the directory's `meta.profiles`. `preferred_root` chooses among alternate
     chains: a common name of a root or intermediate, or the SHA-256 of such a certificate in hexadecimal
     digits. `send_not_after`: orders say when the certificate shall end. `timeout` is in seconds, for each
-    answer. Without `dcv` every name has to be validated at the CA beforehand.
+    answer. Without `dcv` every name has to be validated at the CA beforehand. `limits` are the CA's, and
+    kept before it is asked.
     """
 
     name: str
@@ -42,6 +44,7 @@ class AcmeConfig:
     send_not_after: bool = False
     timeout: float = _SECONDS
     dcv: Dcv | None = None
+    limits: Limits | None = None
 
     def __post_init__(self) -> None:
         """Raises Misconfigured for settings that could only fail later."""
@@ -78,4 +81,5 @@ def read_config(*, name: str, settings: Mapping[str, object]) -> AcmeConfig:
         send_not_after=given.flag("send_not_after"),
         timeout=given.number("timeout", default=_SECONDS),
         dcv=None if section is None else read_dcv(where=f"{where}, dcv", settings=section),
+        limits=read_limits(where=f"{where}, limits", section=given.section("limits", short_for="preset")),
     )

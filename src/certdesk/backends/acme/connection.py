@@ -84,10 +84,20 @@ class Network(ClientNetwork):
                 return self._post_once(*args, **kwargs)
             except messages.Error as error:
                 if error.code != "badNonce" or not tries:
-                    status = 0 if self.last is None else self.last.status_code
-                    wait = "" if self.last is None else self.last.headers.get("Retry-After", "")
-                    error.answered = (status, wait)
+                    self._note_answer(error)
                     raise
+
+    def get(self, *args: Any, **kwargs: Any) -> requests.Response:
+        """An exception has `answered`, as with `post`."""
+        try:
+            return super().get(*args, **kwargs)
+        except messages.Error as error:
+            self._note_answer(error)
+            raise
+
+    def _note_answer(self, error: messages.Error) -> None:
+        status = 0 if self.last is None else self.last.status_code
+        error.answered = (status, "" if self.last is None else self.last.headers.get("Retry-After", ""))
 
     def _add_nonce(self, response: requests.Response) -> None:
         """An answer to a POST without a nonce is an answer all the same; a nonce is asked for."""
@@ -119,11 +129,6 @@ class Connection:
         """Signed JSON, or POST-as-GET for no payload (RFC 8555 6.3)."""
         return self.network.post(url, payload, new_nonce_url=self.directory["newNonce"])
 
-    def ask_again(self, *, now: datetime, longest: timedelta) -> datetime:
-        """When the last answer, if there was any, wants us to come again; `now` where it does not say."""
-        last = self.network.last
-        return now if last is None else ask_after(last, now=now, longest=longest)
-
     def order(self, url: str) -> tuple[messages.Order, requests.Response]:
         answer = self.post(url, None)
         return read_order(answer), answer
@@ -153,7 +158,11 @@ def alternates(answer: requests.Response) -> list[str]:
 
 def ask_after(answer: requests.Response, *, now: datetime, longest: timedelta = _LONGEST) -> datetime:
     """When the server wants to be asked again, `longest` from now at most; `now` where it does not say."""
-    said = answer.headers.get("Retry-After", "")
+    return wanted_at(answer.headers.get("Retry-After", ""), now=now, longest=longest)
+
+
+def wanted_at(said: str, *, now: datetime, longest: timedelta = _LONGEST) -> datetime:
+    """The moment in a Retry-After: seconds or a date (RFC 9110 10.2.3)."""
     try:
         after = now + timedelta(seconds=int(said)) if said.isdecimal() else parsedate_to_datetime(said)
         return min(max(after, now), now + longest)

@@ -1,16 +1,18 @@
-"""Which intent has which order, and which DNS records are ours: a SQLite file in the CA's folder.
+"""Which intent has which order, which DNS records are ours, what was spent of limits: a SQLite file.
 
-It is what makes a repeat harmless. Losing it costs little: an order that is not finalized issues nothing, and
-the handle of one that may be finalized stands in Certdesk's database.
+It is in the CA's folder, and makes a repeat harmless. Losing it costs little: an order that is not finalized
+issues nothing, and the handle of one that may be finalized stands in Certdesk's database.
 """
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+
+from certdesk.backends.acme.limits import Bucket, Kind, Limit
 
 JOURNAL = "orders.sqlite3"
 #: The engine asks at least every quarter of an hour: after this long an order is nobody's.
@@ -35,7 +37,18 @@ CREATE TABLE IF NOT EXISTS record (
 );
 CREATE TABLE IF NOT EXISTS pause (names TEXT PRIMARY KEY, until REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS issuer (der BLOB PRIMARY KEY);
+CREATE TABLE IF NOT EXISTS spent (
+    kind TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    key TEXT NOT NULL,
+    at REAL NOT NULL,
+    PRIMARY KEY (kind, subject, key)
+);
 """
+#: What is given back when no certificate comes of an order.
+_GIVEN_BACK = f"kind IN ('{Kind.DOMAIN}', '{Kind.NAMES}')"
+#: The row of a pause for all names.
+_ALL = ""
 _COLUMNS = "url, ask_after, finalizing"
 
 
@@ -72,11 +85,17 @@ class Journal:
         may have been finalized, unless the CA has just said that it `is_open`.
         """
         with self._transaction() as connection:
+            left = (url, key, (now - _ABANDONED).timestamp(), is_open)
+            connection.execute(
+                f'DELETE FROM spent WHERE {_GIVEN_BACK} AND key IN (SELECT key FROM "order" WHERE url = ?'  # noqa: S608 - constants
+                " AND key != ? AND touched_at < ? AND (? OR NOT finalizing))",
+                left,
+            )
             connection.execute(
                 'UPDATE OR IGNORE "order" SET key = ?, touched_at = ?, ask_after = 0, finalizing = 0,'
                 " ended = 0, problem = '' WHERE url = ? AND key != ? AND touched_at < ?"
                 " AND (? OR NOT finalizing)",
-                (key, now.timestamp(), url, key, (now - _ABANDONED).timestamp(), is_open),
+                (key, now.timestamp(), *left),
             )
             connection.execute(
                 'INSERT OR IGNORE INTO "order" (key, url, names, touched_at) VALUES (?, ?, ?, ?)',
@@ -104,6 +123,8 @@ class Journal:
         """Nothing more comes of it for this intent; its DNS records may go."""
         left = "" if issued else ", finalizing = 0, touched_at = 0"
         self._set(f"ended = 1, problem = ''{left}", key)
+        if not issued:
+            self.give_back(key)
 
     def last_problem(self, *, now: datetime) -> tuple[str, str] | None:
         """Names of the open order that failed last, within a day, and why; None when none did."""
@@ -150,19 +171,73 @@ class Journal:
             )
 
     def pause(self, names: tuple[str, ...], *, until: datetime) -> None:
-        """The CA wants no order for these names before."""
+        """The CA wants no order for these names before; for no names: none at all."""
         with self._transaction() as connection:
             connection.execute(
                 "INSERT OR REPLACE INTO pause (names, until) VALUES (?, ?)",
                 (_set_of(names), until.timestamp()),
             )
 
-    def paused_until(self, names: tuple[str, ...], *, now: datetime) -> datetime | None:
-        """Until when it wants none, if that is still to come."""
+    def paused_until(self, names: tuple[str, ...], *, now: datetime) -> tuple[datetime, bool] | None:
+        """Until when it wants none, if that is still to come, and whether that is of these names alone."""
         with self._transaction() as connection:
             connection.execute("DELETE FROM pause WHERE until <= ?", (now.timestamp(),))
-            row = connection.execute("SELECT until FROM pause WHERE names = ?", (_set_of(names),)).fetchone()
-        return None if row is None else datetime.fromtimestamp(row[0], UTC)
+            row = connection.execute(
+                "SELECT until, names FROM pause WHERE names IN (?, ?) ORDER BY until DESC",
+                (_set_of(names), _ALL),
+            ).fetchone()
+        return None if row is None else (datetime.fromtimestamp(row[0], UTC), row[1] != _ALL)
+
+    def spend(self, key: str, buckets: Iterable[Bucket], *, now: datetime) -> tuple[Bucket, float] | None:
+        """Takes a token from each bucket for an intent's order, or none: then, which is empty and until when.
+
+        Failures are not spent by orders: there only has to be one left. The same intent spends once.
+        """
+        with self._transaction() as connection:
+            spending = []
+            for bucket in buckets:
+                oldest = (
+                    now.timestamp() - 2 * bucket.limit.period
+                )  # what is older is of no account any longer
+                place = (bucket.kind, bucket.subject)
+                connection.execute("DELETE FROM spent WHERE kind = ? AND at < ?", (bucket.kind, oldest))
+                rows = connection.execute(
+                    "SELECT at FROM spent WHERE kind = ? AND subject = ? AND key != ? ORDER BY at",
+                    (*place, key),
+                )
+                if (until := bucket.limit.next_at(at for (at,) in rows)) > now.timestamp():
+                    return bucket, until
+                if bucket.kind is not Kind.FAILURES:
+                    spending.append((*place, key, now.timestamp()))
+            connection.executemany("INSERT OR REPLACE INTO spent VALUES (?, ?, ?, ?)", spending)
+        return None
+
+    def give_back(self, key: str, *, order: bool = False) -> None:
+        """No certificate comes of what the intent has spent; nor an order, where it was not even made."""
+        what = "" if order else f" AND {_GIVEN_BACK}"
+        with self._transaction() as connection:
+            connection.execute(f"DELETE FROM spent WHERE key = ?{what}", (key,))  # noqa: S608 - constants
+
+    def note_failure(self, name: str, *, at: str, now: datetime) -> None:
+        """The CA has found a name not to be validated; `at` is the authorization's address, counted once."""
+        with self._transaction() as connection:
+            connection.execute(
+                "INSERT OR IGNORE INTO spent VALUES (?, ?, ?, ?)", (Kind.FAILURES, name, at, now.timestamp())
+            )
+
+    def fullest(self, kind: Kind, limit: Limit, *, now: datetime) -> tuple[str, int, float] | None:
+        """What has spent most of a limit: the subject, how many, from when on one more fits."""
+        spent: dict[str, list[float]] = {}
+        with self._transaction() as connection:
+            for subject, at in connection.execute(
+                "SELECT subject, at FROM spent WHERE kind = ? AND at > ? ORDER BY at",
+                (kind, now.timestamp() - 2 * limit.period),
+            ):
+                spent.setdefault(subject, []).append(at)
+        if not spent:
+            return None
+        subject = max(spent, key=lambda one: limit.full_until(spent[one]))
+        return subject, limit.used(spent[subject], now=now.timestamp()), limit.next_at(spent[subject])
 
     def finalized(
         self, *, since: datetime, after: int = 0, limit: int = 500

@@ -58,6 +58,17 @@ def answered(error: BackendError) -> tuple[str, int]:
     return code_of(cause), getattr(cause, "answered", (0, ""))[0]
 
 
+def asked_to_wait(error: BackendError) -> tuple[int, str]:
+    """HTTP status and Retry-After behind an error of `translated`; 0 and empty where there is none."""
+    cause = error.__cause__
+    if isinstance(cause, messages.Error):
+        return getattr(cause, "answered", (0, ""))
+    answer = cause.args[0] if isinstance(cause, acme.errors.ClientError) and cause.args else None
+    if not isinstance(answer, requests.Response):
+        return 0, ""
+    return answer.status_code, answer.headers.get("Retry-After", "")
+
+
 def plain(problem: messages.Error) -> str:
     """A problem and its sub-problems as sentences for people."""
     said = one_line(str(problem.detail or problem.title or ""), most=_MOST_TOLD)

@@ -57,9 +57,11 @@ class Settings:
             raise Misconfigured(f"{self.where}: {key} must be true or false.")
         return value
 
-    def section(self, key: str) -> Mapping[str, object] | None:
-        """A section of its own; None when it is not given."""
+    def section(self, key: str, *, short_for: str = "") -> Mapping[str, object] | None:
+        """A section of its own; None when it is not given. A text may stand for one with this setting."""
         value = self._values.get(key)
+        if short_for and isinstance(value, str):
+            return {short_for: value}
         if value is not None and not isinstance(value, Mapping):
             raise Misconfigured(f"{self.where}: {key} must be a section.")
         return value

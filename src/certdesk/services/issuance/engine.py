@@ -13,7 +13,14 @@ import structlog
 
 from certdesk.backends.base import Backend, Finds, Prepares
 from certdesk.domain.actors import SYSTEM, Actor
-from certdesk.domain.errors import BackendError, BackendRefused, OutcomeUnknown, StateConflict, Unavailable
+from certdesk.domain.errors import (
+    BackendError,
+    BackendRefused,
+    OutcomeUnknown,
+    Postponed,
+    StateConflict,
+    Unavailable,
+)
 from certdesk.domain.findings import Check, Verdict
 from certdesk.domain.issuing.certificates import (
     Absent,
@@ -317,7 +324,8 @@ def _held_up(issuance: Issuance, request: Request, against: tuple[Check, ...], *
 def _release(issuance: Issuance, error: Unavailable, *, now: datetime) -> Work:
     """Nothing reached the CA: it is judged again and tried again, later and later."""
     again = now + _between(RETRY_FIRST, RETRY_FIRST * 2 ** min(issuance.tries, 10), RETRY_MOST)
-    step = Step(detail=f"The CA can't be reached; trying again. {error.detail}")
+    told = "" if isinstance(error, Postponed) else "The CA can't be reached; trying again. "
+    step = Step(detail=f"{told}{error.detail}")
     with write_transaction():
         lock_issuance(issuance)
         return advance_issuance(
