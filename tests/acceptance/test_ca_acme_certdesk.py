@@ -1,6 +1,7 @@
 """One Certdesk as the CA of another: account binding, a profile, renewal information, names proven by DNS."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,10 @@ from cryptography import x509
 from certdesk.backends.acme import AcmeBackend
 from certdesk.backends.base import SuggestsRenewal
 from certdesk.backends.conformance import settled
+from certdesk.domain.acme.renewal import renewal_identifier
 from certdesk.domain.errors import BackendRefused, Misconfigured, Unavailable
 from certdesk.domain.findings import Verdict
-from certdesk.domain.issuing.certificates import Issued, compare
+from certdesk.domain.issuing.certificates import Accepted, Issued, compare
 from tests.acceptance.conftest import CHALLENGED, UPDATE_SECRET, WRONG_KEY, AcmePlace
 from tests.harness.acme_ca import PatientBackend, csr_intent
 
@@ -81,6 +83,25 @@ def test_it_says_when_to_renew(acme_place: AcmePlace, open_backend: Callable[...
     assert revoked.window.end < datetime.now(UTC) + timedelta(minutes=1)
     with pytest.raises(Unavailable, match="There is no such certificate here"):
         backend.suggested_window(certificate_der=outcome.chain[1])
+
+
+def test_a_renewal_says_what_it_replaces_once(open_backend: Callable[..., AcmeBackend]) -> None:
+    name = "replaced.upstream.example.ac.uk"
+    backend = open_backend()
+    first = settled(backend, csr_intent(name))
+    assert isinstance(first, Issued)
+    named = renewal_identifier(x509.load_der_x509_certificate(first.chain[0]))
+    told = []
+    for days in (0, 300, 300):  # before its window, in it, and once more when it has been replaced
+        later = datetime.now(UTC) + timedelta(days=days)
+        backend._clock = lambda later=later: later  # type: ignore[misc]  # the default binds it
+        intent = replace(csr_intent(name), replaces=first.chain[0])
+        accepted = backend.submit(intent)
+        assert isinstance(accepted, Accepted)
+        told.append(backend._connection().post(accepted.handle, None).json().get("replaces"))
+        backend._clock = lambda: datetime.now(UTC)
+        assert isinstance(settled(backend, intent), Issued)
+    assert told == [None, named, None]
 
 
 def test_a_name_that_nobody_may_have_is_refused(open_backend: Callable[..., AcmeBackend]) -> None:

@@ -3,13 +3,16 @@
 ACME servers make their addresses from the Host header, which is passed on: so every request comes this way.
 """
 
+import base64
 import contextlib
 import http.client
+import json
 import ssl
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 from tests.harness.acme_front import throw_away_tls
 from tests.harness.served import Quiet, answering
@@ -29,7 +32,7 @@ Meddle = Callable[[Answer], Answer | None]
 
 
 class AcmeProxy(ThreadingHTTPServer):
-    """`seen` are the paths that were asked for with POST and a good nonce."""
+    """`seen` are the paths that were asked for with POST and a good nonce, `sent` what came with each."""
 
     daemon_threads = True
     block_on_close = False
@@ -41,6 +44,7 @@ class AcmeProxy(ThreadingHTTPServer):
         self.socket = context.wrap_socket(self.socket, server_side=True, do_handshake_on_connect=False)
         self.upstream = upstream
         self.seen: list[str] = []
+        self.sent: list[dict[str, Any]] = []
         self._plans: list[tuple[str, Meddle, bool]] = []
 
     @property
@@ -114,6 +118,7 @@ class _Handler(Quiet, BaseHTTPRequestHandler):
         if answer is not None and b":badNonce" not in answer.body:
             if self.command == "POST":
                 self.server.seen.append(self.path)
+                self.server.sent.append(_payload(body))
             answer = self.server.meddled(self.path, answer)
         if answer is None:
             return
@@ -145,6 +150,13 @@ class _Handler(Quiet, BaseHTTPRequestHandler):
             upstream.close()
 
     do_GET = do_POST = do_HEAD = _serve  # noqa: N815 - http.server's names
+
+
+def _payload(body: bytes) -> dict[str, Any]:
+    """What a JWS says; nothing for POST-as-GET."""
+    payload = str(json.loads(body)["payload"])
+    told: dict[str, Any] = json.loads(base64.urlsafe_b64decode(payload + "==")) if payload else {}
+    return told
 
 
 @contextlib.contextmanager

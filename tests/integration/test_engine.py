@@ -1,7 +1,7 @@
 """The one engine: every channel, whatever the CA says (docs/issuance-cycle.md)."""
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import pytest
@@ -155,6 +155,46 @@ def test_what_waits_says_for_what(answer: Unavailable, told: str) -> None:
         assert (story.row.state, story.request.detail) == (Work.WAITING, told)
         story.step()
         assert story.row.state == Work.ISSUED
+
+
+class Advising(ScriptedCa):
+    """One that has a say in renewals."""
+
+    def suggested_window(self, *, certificate_der: bytes) -> None:
+        """Nothing, of any."""
+
+
+@pytest.mark.parametrize("channel", CHANNELS)
+def test_a_ca_that_has_a_say_in_renewals_hears_what_is_renewed(channel: str) -> None:
+    story, ca = Story(channel), Advising([signed], inline=True)
+    with backend(ca):
+        story.ask()
+    earlier = [one.chain[0] for one in story.earlier] or [b""]
+    assert [intent.replaces for intent in ca.submitted] == earlier
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"revoked_at": datetime(2026, 1, 1, tzinfo=UTC)},
+        {"not_after": datetime(2026, 1, 1, tzinfo=UTC)},
+        {"withheld": True},
+    ],
+)
+def test_what_is_no_longer_in_use_is_not_renewed(changed: dict[str, object]) -> None:
+    story, ca = Story("another"), Advising([signed], inline=True)
+    Certificate.objects.update(**changed)
+    with backend(ca):
+        story.ask()
+    assert [intent.replaces for intent in ca.submitted] == [b""]
+
+
+def test_a_certificate_of_another_ca_is_not_renewed_at_this_one() -> None:
+    story, ca = Story("another"), Advising([signed], inline=True)
+    Issuance.objects.update(backend="another")
+    with backend(ca):
+        story.ask()
+    assert [intent.replaces for intent in ca.submitted] == [b""]
 
 
 @pytest.mark.parametrize("channel", CHANNELS)

@@ -18,10 +18,8 @@ from typing import Self
 import dns.name
 from acme import challenges, messages
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
-from josepy.b64 import b64encode
 
-from certdesk.backends.acme.account import Account, account_key, account_status, known_account, register
+from certdesk.backends.acme.account import Account, account_key, known_account, register
 from certdesk.backends.acme.ari import suggestion
 from certdesk.backends.acme.chains import Chains, read_chain
 from certdesk.backends.acme.checks import checked
@@ -39,8 +37,10 @@ from certdesk.backends.acme.journal import Entry, Journal
 from certdesk.backends.acme.limits import moment
 from certdesk.backends.acme.names import identifiers, refuse_other_names
 from certdesk.backends.acme.problems import Doing, answered, asked_to_wait, plain, translated
+from certdesk.backends.acme.revoking import base64url, revoke
 from certdesk.backends.base import Listed, Suggestion
 from certdesk.backends.chains import refuse_unknown_reason
+from certdesk.domain.acme.renewal import renewal_identifier
 from certdesk.domain.errors import (
     BackendError,
     BackendRefused,
@@ -51,29 +51,19 @@ from certdesk.domain.errors import (
 )
 from certdesk.domain.findings import Check, Verdict
 from certdesk.domain.issuing.certificates import (
-    UNREADABLE,
     Absent,
     Accepted,
     Intent,
     Issued,
     Outcome,
     Refused,
+    certificate_facts,
 )
 
 log = logging.getLogger(__name__)
 
-#: RFC 5280 5.3.1. `removeFromCRL` is none for a revocation.
-_REASONS: Mapping[str, int] = {
-    "unspecified": 0,
-    "keyCompromise": 1,
-    "cACompromise": 2,
-    "affiliationChanged": 3,
-    "superseded": 4,
-    "cessationOfOperation": 5,
-    "certificateHold": 6,
-    "privilegeWithdrawn": 9,
-    "aACompromise": 10,
-}
+#: What a CA says that does not have an order replace this certificate: RFC 9773 5, boulder, Certdesk.
+_NOT_REPLACED = ("alreadyReplaced", "malformed", "unauthorized")
 #: A directory is read again after this long: a CA may move its addresses.
 _FRESH = timedelta(hours=1)
 #: Let's Encrypt's longest limit is for a week; asking once a day does no harm.
@@ -217,22 +207,13 @@ class AcmeBackend:
         Unavailable, OutcomeUnknown, Misconfigured.
         """
         refuse_unknown_reason(reason)
-        connection = self._connection()
-        with self._foreign_refused(certificate_der), translated(self.title, Doing.ACTING):
-            url, asked = connection.directory["revokeCert"], {"certificate": _base64url(certificate_der)}
-            try:
-                try:
-                    connection.post(url, Payload({**asked, "reason": _REASONS[reason]}))
-                except messages.Error as error:
-                    if error.code != "badRevocationReason":
-                        raise
-                    connection.post(url, Payload(asked))
-            except messages.Error as error:
-                if error.code == "alreadyRevoked":
-                    return
-                if error.code == "unauthorized" and account_status(connection) == "valid":
-                    raise BackendRefused(f"{self.title} says that it is not ours. {plain(error)}") from error
-                raise
+        revoke(
+            self._connection(),
+            certificate_der,
+            reason=reason,
+            title=self.title,
+            issuers=self._journal.issuers,
+        )
 
     def check(self) -> tuple[Check, ...]:
         """See the protocol. The worker asks every minute; the CA hears of our account once an hour."""
@@ -313,15 +294,20 @@ class AcmeBackend:
             wanted["profile"] = profile
         if self._config.send_not_after:
             wanted["notAfter"] = f"{intent.not_after:%Y-%m-%dT%H:%M:%SZ}"
-        # 3. Within the CA's limits; what is spent on what does not come about is given back.
-        self._spend(intent)
-        try:
-            with self._obeying(intent.names), translated(self.title, Doing.ASKING):
-                answer = connection.post(connection.directory["newOrder"], Payload(wanted))
-                url, order = answer.headers["Location"], read_order(answer)
-        except BackendError:
-            self._journal.give_back(intent.idempotency_key, order=True)
-            raise
+        # 3. It may say what it replaces. Where the CA does not have that, or has had it: our own earlier
+        #    order first, then one that does not say so.
+        if replaces := self._replaced(intent, connection):
+            try:
+                url, order = self._new_order(intent, {**wanted, "replaces": replaces}, connection)
+                self._journal.note_replacing(url, identifier=replaces)
+            except BackendError as error:
+                if answered(error)[0] not in _NOT_REPLACED:
+                    raise
+                if (entry := self._earlier(intent, replaces)) is not None:
+                    return entry
+                url, order = self._new_order(intent, wanted, connection)
+        else:
+            url, order = self._new_order(intent, wanted, connection)
         # 4. Its address is kept, unless it is another intent's.
         entry = self._journal.own(
             key=intent.idempotency_key,
@@ -336,14 +322,49 @@ class AcmeBackend:
             )
         return entry
 
-    def _spend(self, intent: Intent) -> None:
-        if (limits := self._config.limits) is None:
-            return
-        buckets = limits.for_order(intent.names, renews=False, replaces=False)
-        if (held := self._journal.spend(intent.idempotency_key, buckets, now=self._clock())) is not None:
-            bucket, next_at = held
-            told = f"{self.title} allows {bucket.limit.words(bucket.kind, subject=bucket.subject)}"
-            raise Postponed(f"{told}; the next on {moment(next_at)}. This one waits until then.")
+    def _new_order(
+        self, intent: Intent, wanted: Mapping[str, object], connection: Connection
+    ) -> tuple[str, messages.Order]:
+        """Its address and content, within the CA's limits; what was spent on none is given back."""
+        if (limits := self._config.limits) is not None:
+            renews = False
+            if intent.replaces:
+                with suppress(ValueError):
+                    renews = set(certificate_facts(intent.replaces).names) == set(intent.names)
+            buckets = limits.for_order(intent.names, renews=renews, replaces="replaces" in wanted)
+            held = self._journal.spend(intent.idempotency_key, buckets, now=self._clock())
+            if held is not None:
+                bucket, next_at = held
+                told = f"{self.title} allows {bucket.limit.words(bucket.kind, subject=bucket.subject)}"
+                raise Postponed(f"{told}; the next on {moment(next_at)}. This one waits until then.")
+        try:
+            with self._obeying(intent.names), translated(self.title, Doing.ASKING):
+                answer = connection.post(connection.directory["newOrder"], Payload(wanted))
+                return answer.headers["Location"], read_order(answer)
+        except BackendError:
+            self._journal.give_back(intent.idempotency_key, order=True)
+            raise
+
+    def _replaced(self, intent: Intent, connection: Connection) -> str:
+        """What names the certificate that is renewed, once the CA wants that (RFC 9773 5); else empty."""
+        if not intent.replaces:
+            return ""
+        try:
+            with translated(self.title, Doing.READING):
+                told = suggestion(connection, intent.replaces, now=self._clock())
+                due = told is not None and told.window.start <= self._clock()
+                certificate = x509.load_der_x509_certificate(intent.replaces)
+                return renewal_identifier(certificate) if due else ""
+        except Unavailable as error:  # nothing of the renewal depends on it
+            log.info("%s: what is to be replaced is not named. %s", self.name, error.detail)
+            return ""
+
+    def _earlier(self, intent: Intent, replaces: str) -> Entry | None:
+        """Our own earlier order for the same, if nobody else is at it and nothing has come of it."""
+        if not (url := self._journal.replacing(replaces, names=intent.names)):
+            return None
+        key, now = intent.idempotency_key, self._clock()
+        return self._journal.own(key=key, url=url, names=intent.names, now=now)
 
     def _advanced(self, intent: Intent, entry: Entry) -> Outcome:
         """One numbered walk through the order's states, as far as they allow."""
@@ -373,7 +394,7 @@ class AcmeBackend:
                 raise Unavailable(
                     "The order has gone to another request for the same names; this one follows."
                 )
-            csr = Payload({"csr": _base64url(intent.csr_der)})
+            csr = Payload({"csr": base64url(intent.csr_der)})
             try:
                 with translated(self.title, Doing.ACTING):
                     answer = connection.post(order.finalize, csr)
@@ -467,22 +488,6 @@ class AcmeBackend:
             told.append(plain(order.error))
         return " ".join(told) or "The CA has ended the order: its names were not validated in time."
 
-    @contextmanager
-    def _foreign_refused(self, certificate_der: bytes) -> Iterator[None]:
-        """OpenBao breaks (500) over a certificate that it has not issued, and would break again each time."""
-        try:
-            yield
-        except OutcomeUnknown as error:
-            if answered(error)[1] < HTTPStatus.INTERNAL_SERVER_ERROR:
-                raise
-            certificate = x509.load_der_x509_certificate(certificate_der)
-            for issuer in map(x509.load_der_x509_certificate, self._journal.issuers()):
-                with suppress(InvalidSignature, *UNREADABLE):
-                    certificate.verify_directly_issued_by(issuer)
-                    raise
-            told = f"{self.title} can't revoke it, and has never issued under its issuer for us."
-            raise BackendRefused(f"{told} {error.detail}") from error
-
     def _end(self, key: str, *, issued: bool, now: datetime) -> None:
         """Nothing more comes of an order. Records that nobody needs any longer go; what fails is tried again
         at the end of another order.
@@ -501,7 +506,3 @@ class AcmeBackend:
 
 def _verdicts(found: tuple[Check, ...], code: str) -> set[Verdict]:
     return {check.verdict for check in found if check.code == code}
-
-
-def _base64url(der: bytes) -> str:
-    return b64encode(der).decode("ascii")

@@ -1,17 +1,21 @@
 """A connection to an ACME server: certbot's library signs, keeps nonces and reads. What it lacks is here.
 
-It lacks: more than one retry after `badNonce`, `Retry-After` with errors, patience with a missing nonce.
+It lacks: more than one retry after `badNonce`, `Retry-After` with errors, patience with a missing nonce, and
+what is said with a 409.
 """
 
 import io
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from typing import Any, cast
 
 import requests
 from acme import messages
 from acme.client import ClientNetwork
+from josepy.errors import Error as JoseError
 from josepy.interfaces import JSONDeSerializable
 from josepy.jwa import ES256
 from josepy.jwk import JWK
@@ -98,6 +102,16 @@ class Network(ClientNetwork):
     def _note_answer(self, error: messages.Error) -> None:
         status = 0 if self.last is None else self.last.status_code
         error.answered = (status, "" if self.last is None else self.last.headers.get("Retry-After", ""))
+
+    @classmethod
+    def _check_response(
+        cls, response: requests.Response, content_type: str | None = None
+    ) -> requests.Response:
+        """The library takes each 409 for an account that is there already, and drops what it says."""
+        if response.status_code == HTTPStatus.CONFLICT:
+            with suppress(ValueError, JoseError):
+                raise messages.Error.from_json(response.json())
+        return super()._check_response(response, content_type)
 
     def _add_nonce(self, response: requests.Response) -> None:
         """An answer to a POST without a nonce is an answer all the same; a nonce is asked for."""

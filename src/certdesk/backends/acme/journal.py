@@ -44,6 +44,7 @@ CREATE TABLE IF NOT EXISTS spent (
     at REAL NOT NULL,
     PRIMARY KEY (kind, subject, key)
 );
+CREATE TABLE IF NOT EXISTS replacing (url TEXT PRIMARY KEY, identifier TEXT NOT NULL);
 """
 #: What is given back when no certificate comes of an order.
 _GIVEN_BACK = f"kind IN ('{Kind.DOMAIN}', '{Kind.NAMES}')"
@@ -102,6 +103,21 @@ class Journal:
                 (key, url, ", ".join(names), now.timestamp()),
             )
             return _entry(connection, key)
+
+    def note_replacing(self, url: str, *, identifier: str) -> None:
+        """The order says that it replaces this certificate (RFC 9773 5)."""
+        with self._transaction() as connection:
+            connection.execute("INSERT OR REPLACE INTO replacing VALUES (?, ?)", (url, identifier))
+
+    def replacing(self, identifier: str, *, names: tuple[str, ...]) -> str:
+        """The last order for these names that says so and gave no certificate; empty where there is none."""
+        with self._transaction() as connection:
+            found = connection.execute(
+                'SELECT url, o.names FROM replacing r JOIN "order" o USING (url)'
+                " WHERE identifier = ? AND NOT (ended AND finalizing) ORDER BY r.rowid DESC",
+                (identifier,),
+            ).fetchall()
+        return next((url for url, told in found if set(told.split(", ")) == set(names)), "")
 
     def touch(self, key: str, *, now: datetime, problem: str = "") -> None:
         """Somebody has asked about it, and this went wrong, if anything."""

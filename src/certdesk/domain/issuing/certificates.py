@@ -47,6 +47,7 @@ class Intent:
     serial: int | None = None
     tbs: bytes | None = None
     server_software: str = ""  # for CAs that take it
+    replaces: bytes = b""  # the certificate that it renews (DER), of the same CA; for CAs that ask
 
     @property
     def profile_id(self) -> str:

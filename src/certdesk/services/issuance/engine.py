@@ -61,6 +61,7 @@ from certdesk.services.issuance.intents import (
     record_again,
     recorded_intent,
     refuse_stopped,
+    with_replaced,
 )
 from certdesk.services.issuance.kept import chain_sha256, end_order, follow_up, is_kept, keep, withhold
 from certdesk.services.requests.entitlements import (
@@ -180,7 +181,8 @@ def issue(*, issuance_id: IssuanceId, clock: Clock, already: Claimed | Issued | 
                 )
 
     # 3. Sign or send, outside any transaction.
-    sent = _answer(backend, lambda: backend.submit(intent))
+    asked = with_replaced(intent, issuance, backend, now=clock())
+    sent = _answer(backend, lambda: backend.submit(asked))
     HEALTH.note(backend.name, answered=isinstance(sent, (Issued, Accepted, Refused)), now=clock())
     if isinstance(sent, Unavailable) and is_repeated:
         sent = OutcomeUnknown(sent.detail)  # the process that sent it first may be about to hear an answer

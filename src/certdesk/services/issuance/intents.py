@@ -3,12 +3,13 @@
 Nothing here decides whether anything may be signed.
 """
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 import structlog
 
-from certdesk.backends.base import Backend, Prepares
+from certdesk.backends.base import Backend, Prepares, SuggestsRenewal
 from certdesk.domain.actors import SYSTEM, Actor
 from certdesk.domain.csr.csr import Csr, read_csr
 from certdesk.domain.csr.keys import describe_key
@@ -19,7 +20,7 @@ from certdesk.domain.issuing.states import Event, OrganisationId, Status, UserId
 from certdesk.services.system import runtime
 from certdesk.services.system.sealing import csr_from_store, csr_to_store
 from certdesk.store.driver import insert, swap
-from certdesk.store.models import Issuance, Request
+from certdesk.store.models import Certificate, Issuance, Request
 from certdesk.store.selectors.facts import lock_organisation
 from certdesk.store.transitions import Change, Step, write_history
 
@@ -195,6 +196,27 @@ def outrun(issuance: Issuance) -> None:
     if not swap(Issuance, {"id": issuance.pk, "version": issuance.version}, {}, counted=("version",)):
         raise StateConflict("Another worker is already processing this.")
     issuance.version += 1
+
+
+def with_replaced(intent: Intent, issuance: Issuance, backend: Backend, *, now: datetime) -> Intent:
+    """The intent with the certificate that it renews, for a CA that says when to renew: one of its own, of
+    the same request, with a name in common; best one of the same key, else of the same names, else the last.
+    """
+    if not isinstance(backend, SuggestsRenewal):
+        return intent
+    valid = Certificate.objects.filter(request_id=issuance.request_id, withheld=False, not_after__gt=now)
+    own = valid.filter(issuance__backend=intent.backend, revoked_at__isnull=True)
+    in_common = own.select_related("issuance").order_by("-id").filter(names__name__in=intent.names).distinct()
+    last = max(
+        in_common,
+        key=lambda one: (
+            one.spki_sha256 == issuance.spki_sha256,
+            set(one.issuance.names) == set(intent.names),
+            one.pk,
+        ),
+        default=None,
+    )
+    return intent if last is None else replace(intent, replaces=bytes(last.der))
 
 
 def kept_csr(issuance: Issuance) -> Csr:
