@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from django.conf import settings
 from django.test import Client
 
+from certdesk.backends.acme import AcmeBackend
 from certdesk.backends.openbao import OpenBaoBackend
 from certdesk.backends.registry import UnusableBackend
 from certdesk.cli import ca as commands
@@ -34,6 +35,7 @@ from certdesk.services.system import runtime
 from certdesk.store.models import AuditEvent, Certificate, Request
 from tests.harness.faulty_proxy import Fault, FaultyProxy
 from tests.harness.openbao import OpenBao, openbao_server
+from tests.harness.pebble import pebble_ca
 from tests.harness.served import answering
 from tests.integration.openbao_support import settings_for
 from tests.integration.support import Clock, ScriptedCa, World, audit_problems, configured, signed
@@ -76,6 +78,31 @@ def vault(bao: OpenBao, tmp_path: Path) -> Iterator[OpenBaoBackend]:
     known = {**runtime.current().backends, "bao": backend}
     with configured(backends=known, profiles={"tls-server": usual}):
         yield backend
+
+
+def test_the_key_of_an_acme_account_is_rolled_over_and_recorded(tmp_path: Path) -> None:
+    with pebble_ca(tmp_path / "pebble") as pebble:
+        at = {"directory_url": pebble.directory, "ca_file": str(pebble.ca), "terms_agreed": True}
+        pebbles = AcmeBackend.from_settings(
+            name="pebble", settings={**at, "folder": str(tmp_path / "account")}
+        )
+        with configured(backends={**runtime.current().backends, "pebble": pebbles}):
+            assert isinstance(run("roll-account-key", "pebble").exception, Misconfigured), "no account yet"
+            account = pebbles.register().url
+            done = run("roll-account-key", "pebble")
+            assert done.exit_code == 0, done.output
+            assert f"the key of {account} is now the one with SHA-256" in done.stdout
+            wrong = run("roll-account-key", "embedded")
+            assert (wrong.exit_code, "is not a CA of the kind “acme”" in wrong.output) == (2, True)
+    assert told_of("pebble") == ["ca.roll_account_key"] * 2 + ["ca.rolled_account_key"]
+    data = AuditEvent.objects.latest("seq").data
+    assert data["account"] == account
+    assert (tmp_path / f"account/account.key.{data['former_key_sha256']}").exists()
+    assert data["key_sha256"] in done.stdout
+
+
+def told_of(name: str) -> list[str]:
+    return [action for action, object_id in told() if object_id == name]
 
 
 def test_it_lists_cas_and_the_order_in_which_profiles_ask_them(vault: OpenBaoBackend) -> None:

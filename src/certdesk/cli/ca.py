@@ -248,6 +248,25 @@ def sign(*, file: BinaryIO, years: int) -> None:
     click.echo(done.pem, nl=False)
 
 
+@ca.command("roll-account-key")
+@click.argument("name")
+def roll_account_key(*, name: str) -> None:
+    """Give our account at the ACME CA NAME a new key; the former one is kept. Recorded in the audit log.
+
+    Running processes take it up by themselves. After a crash, the same again ends what was begun.
+    """
+    from certdesk.backends.acme import AcmeBackend  # noqa: PLC0415 - only where it is needed
+
+    backend = _runtime().backend(name)
+    if not isinstance(backend, AcmeBackend):
+        raise click.BadParameter(f"{backend.title} is not a CA of the kind “acme”.")
+    _record("ca.roll_account_key", name, {})
+    done = backend.roll_account_key()
+    data = {"account": done.account, "key_sha256": done.current, "former_key_sha256": done.former}
+    _record("ca.rolled_account_key", name, data)
+    click.echo(f"{name}: the key of {done.account} is now the one with SHA-256 {done.current}.")
+
+
 def _embedded(name: str) -> "EmbeddedConfig":
     _set_up()
     from django.conf import settings  # noqa: PLC0415 - Django is loaded only when a command needs it

@@ -1,7 +1,7 @@
 """Our account at an ACME CA: made once, kept in a folder, bound to a contract where the CA wants that (EAB).
 
 The folder holds `account.key` (P-256, PKCS#8, mode 0600) and, once the CA has registered it, `account.json`.
-Neither is ever overwritten: the certificates of an account can only be revoked by that account.
+Neither is lost: only the account that got a certificate can revoke it. `roll_over` keeps former keys.
 """
 
 import json
@@ -26,7 +26,7 @@ from certdesk.backends.acme.reading import secret_file
 from certdesk.backends.own_ca import exclusive, write_new
 from certdesk.domain.errors import BackendRefused, Misconfigured
 
-_KEY, _ACCOUNT = "account.key", "account.json"
+KEY, _ACCOUNT = "account.key", "account.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,13 +55,22 @@ def known_account(config: AcmeConfig) -> Account | None:
 
 def account_key(config: AcmeConfig) -> JWKEC:
     """The account's key, made at first. Raises Misconfigured."""
-    path = config.folder / _KEY
+    path = config.folder / KEY
     try:
         config.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         # A new key in the place of a lost one would be a stranger's to the CA.
         if not path.exists() and not (config.folder / _ACCOUNT).exists():
             with exclusive(config.folder):
-                _make_key(config.folder)
+                if not path.exists():
+                    write_new({path: new_key()})
+    except OSError as error:
+        raise Misconfigured(f"The account's key {path} can't be made: {error}.") from error
+    return read_key(path)
+
+
+def read_key(path: Path) -> JWKEC:
+    """A key of an account. Raises Misconfigured."""
+    try:
         key = load_pem_private_key(path.read_bytes(), password=None)
     except (OSError, ValueError, TypeError) as error:
         raise Misconfigured(f"The account's key {path} can't be used: {error}. Restore it.") from error
@@ -70,6 +79,17 @@ def account_key(config: AcmeConfig) -> JWKEC:
             f"The account's key {path} is not one of P-256. Restore the one that was made here."
         )
     return JWKEC(key=key)
+
+
+def new_key() -> bytes:
+    """A key for an account, as its file holds it."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def existing(connection: Connection) -> str:
+    """The address of the account that has the connection's key. Raises the library's exceptions."""
+    return _ask(connection, {"onlyReturnExisting": True})
 
 
 def register(config: AcmeConfig, connection: Connection) -> Account:
@@ -83,9 +103,9 @@ def register(config: AcmeConfig, connection: Connection) -> Account:
         # 1. The CA may know the key although we don't know the account: its answer was lost. The credential
         #    for the binding is used up then, and asking with it again would be refused.
         terms = str(getattr(connection.directory.meta, "terms_of_service", "") or "")
-        with translated(_title(config), Doing.ASKING):
+        with translated(title_of(config), Doing.ASKING):
             try:
-                url = _ask(connection, {"onlyReturnExisting": True})
+                url = existing(connection)
             except messages.Error as error:
                 if code_of(error) != "accountDoesNotExist":
                     raise
@@ -94,10 +114,10 @@ def register(config: AcmeConfig, connection: Connection) -> Account:
         if not url:
             if terms and not config.terms_agreed:
                 raise Misconfigured(
-                    f"{_title(config)} has terms of service. Read {terms}, then set terms_agreed to true."
+                    f"{title_of(config)} has terms of service. Read {terms}, then set terms_agreed to true."
                 )
             if connection.directory.meta.external_account_required and config.eab_hmac_file is None:
-                told = f"{_title(config)} wants external account binding."
+                told = f"{title_of(config)} wants external account binding."
                 raise Misconfigured(f"{told} Set eab_kid and eab_hmac_file as the CA gave them.")
             wanted: dict[str, object] = {"contact": list(config.contact)} if config.contact else {}
             if terms:
@@ -105,10 +125,10 @@ def register(config: AcmeConfig, connection: Connection) -> Account:
             if config.eab_hmac_file is not None:
                 wanted["externalAccountBinding"] = _binding(config, connection)
             try:
-                with translated(_title(config), Doing.ASKING):
+                with translated(title_of(config), Doing.ASKING):
                     url = _ask(connection, wanted)
             except BackendRefused as error:
-                told = f"{_title(config)} doesn't register our account. {error.detail}"
+                told = f"{title_of(config)} doesn't register our account. {error.detail}"
                 raise Misconfigured(told) from error
         kept = {"url": url, "directory": config.directory_url, "terms": terms}
         try:
@@ -146,12 +166,6 @@ def _binding(config: AcmeConfig, connection: Connection) -> dict[str, object]:
         raise Misconfigured(told) from error
 
 
-def _make_key(folder: Path) -> None:
-    if (folder / _KEY).exists():
-        return
-    key = ec.generate_private_key(ec.SECP256R1())
-    write_new({folder / _KEY: key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())})
-
-
-def _title(config: AcmeConfig) -> str:
+def title_of(config: AcmeConfig) -> str:
+    """What people read."""
     return config.title or config.name

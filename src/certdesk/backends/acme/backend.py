@@ -19,7 +19,7 @@ import dns.name
 from acme import challenges, messages
 from cryptography import x509
 
-from certdesk.backends.acme.account import Account, account_key, known_account, register
+from certdesk.backends.acme.account import Account, known_account, register
 from certdesk.backends.acme.ari import suggestion
 from certdesk.backends.acme.chains import Chains, read_chain
 from certdesk.backends.acme.checks import checked
@@ -38,6 +38,7 @@ from certdesk.backends.acme.limits import moment
 from certdesk.backends.acme.names import identifiers, refuse_other_names
 from certdesk.backends.acme.problems import Doing, answered, asked_to_wait, plain, translated
 from certdesk.backends.acme.revoking import base64url, revoke
+from certdesk.backends.acme.roll_over import AccountKey, RolledOver, key_id, roll_over
 from certdesk.backends.base import Listed, Suggestion
 from certdesk.backends.chains import refuse_unknown_reason
 from certdesk.domain.acme.renewal import renewal_identifier
@@ -51,6 +52,7 @@ from certdesk.domain.errors import (
 )
 from certdesk.domain.findings import Check, Verdict
 from certdesk.domain.issuing.certificates import (
+    UNREADABLE,
     Absent,
     Accepted,
     Intent,
@@ -95,7 +97,7 @@ class AcmeBackend:
         """Asks the CA nothing yet. Raises Misconfigured when the folder can't be used."""
         self.name, self.title = config.name, config.title or config.name
         self._config, self._clock = config, clock
-        self._key = account_key(config)
+        self._keys = AccountKey(config)
         try:
             self._journal = Journal(config.folder)
         except (OSError, sqlite3.Error) as error:
@@ -124,6 +126,13 @@ class AcmeBackend:
         if account is None:
             raise Misconfigured(f"{self.title} has registered no account.")
         return account
+
+    def roll_account_key(self) -> RolledOver:
+        """Gives our account a new key, and keeps the former one. Running processes take it up by themselves.
+
+        Raises: Misconfigured, Unavailable, OutcomeUnknown; after these the same again ends what was begun.
+        """
+        return roll_over(self._config, self._journal, now=self._clock())
 
     def submit(self, intent: Intent) -> Outcome:
         """Makes an order, which issues nothing yet. The same intent again gets the same order.
@@ -220,7 +229,7 @@ class AcmeBackend:
         now = self._clock()
         found = checked(
             self._config,
-            self._key,
+            self._keys,
             chain=self.chain(),
             problem=self._journal.last_problem,
             fullest=self._journal.fullest,
@@ -252,13 +261,15 @@ class AcmeBackend:
                 with translated(self.title, Doing.READING):
                     connection = Connection(
                         self._config.directory_url,
-                        key=self._key,
+                        key=self._keys.settled(),
                         ca_file=None if self._config.ca_file is None else str(self._config.ca_file),
                         timeout=self._config.timeout,
+                        fresh_key=self._keys.settled,
                     )
                 account = known_account(self._config) or register(self._config, connection)
             connection.act_as(account.url)
             self._open.connection, self._open.since = connection, now
+        connection.network.key = self._keys.current()
         return connection
 
     @contextmanager
@@ -439,7 +450,7 @@ class AcmeBackend:
             if challenge.error is not None:  # smallstep's CAs look again whenever they are asked
                 proofs.waits.append(f"The CA could not validate {domain} yet. {plain(challenge.error)}")
             at = dcv.lookup.target(challenge.chall.validation_domain_name(domain))
-            value = challenge.chall.validation(self._key)
+            value = challenge.chall.validation(self._keys.current())
             record = {"url": url, "name": at.to_text(), "value": value}
             if not self._journal.note(**record):
                 dcv.driver.add(at, value)
@@ -471,6 +482,9 @@ class AcmeBackend:
         self._chains.keep(chain)
         for issuer in chain[1:2]:
             self._journal.note_issuer(issuer)
+        with suppress(*UNREADABLE):  # whoever compares it with the intent says so
+            ends = x509.load_der_x509_certificate(chain[0]).not_valid_after_utc
+            self._journal.note_issued(key_id(self._keys.current()), until=ends)
         return Issued(chain=chain)
 
     def _why(self, order: messages.Order, connection: Connection) -> str:

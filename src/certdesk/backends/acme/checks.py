@@ -5,7 +5,6 @@ from dataclasses import replace
 from datetime import datetime
 
 from cryptography import x509
-from josepy.jwk import JWK
 
 from certdesk.backends.acme.account import account_status, known_account
 from certdesk.backends.acme.chains import Chains
@@ -13,6 +12,7 @@ from certdesk.backends.acme.config import AcmeConfig
 from certdesk.backends.acme.connection import Connection
 from certdesk.backends.acme.limits import moment
 from certdesk.backends.acme.problems import Doing, translated
+from certdesk.backends.acme.roll_over import AccountKey
 from certdesk.domain.errors import BackendError
 from certdesk.domain.findings import Check, Verdict
 
@@ -24,7 +24,7 @@ _ENDS_SOON = 0.1
 
 def checked(
     config: AcmeConfig,
-    key: JWK,
+    keys: AccountKey,
     *,
     chain: tuple[bytes, ...],
     problem: Callable[..., tuple[str, str] | None],
@@ -36,7 +36,7 @@ def checked(
     quick = replace(config, timeout=min(config.timeout, _SECONDS))
     found: list[Check] = []
     try:
-        found.extend(_at_the_ca(quick, key, asks_account=asks_account))
+        found.extend(_at_the_ca(quick, keys, asks_account=asks_account))
     except BackendError as error:
         found.append(Check("backend.unreachable", Verdict.REFUSE, error.detail))
     found.extend(_chain(config, chain, now=now))
@@ -53,14 +53,15 @@ def checked(
     return tuple(found)
 
 
-def _at_the_ca(config: AcmeConfig, key: JWK, *, asks_account: bool) -> Iterator[Check]:
+def _at_the_ca(config: AcmeConfig, keys: AccountKey, *, asks_account: bool) -> Iterator[Check]:
     title = config.title or config.name
     with translated(title, Doing.READING):
         connection = Connection(
             config.directory_url,
-            key=key,
+            key=keys.settled(),
             ca_file=None if config.ca_file is None else str(config.ca_file),
             timeout=config.timeout,
+            fresh_key=keys.settled,
         )
         meta = connection.directory.meta
         terms, offered = str(meta.terms_of_service or ""), sorted(meta.profiles or {})

@@ -5,7 +5,7 @@ what is said with a 409.
 """
 
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -25,6 +25,8 @@ from urllib3.exceptions import HTTPError
 
 #: Pebble refuses every twentieth good nonce on purpose; other servers forget theirs at a restart.
 _NONCES = 8
+#: What CAs say of a signature by a key that the account no longer has.
+_OF_THE_KEY = ("unauthorized", "malformed", "accountDoesNotExist")
 _USER_AGENT = "Certdesk (acme-python)"
 #: A CA may take long to answer, never to accept a connection: other work waits behind one that is down.
 _CONNECT_SECONDS = 5.0
@@ -69,7 +71,15 @@ class Network(ClientNetwork):
 
     last: requests.Response | None = None
 
-    def __init__(self, key: JWK | None, *, ca_file: str | None, timeout: float) -> None:
+    def __init__(
+        self,
+        key: JWK | None,
+        *,
+        ca_file: str | None,
+        timeout: float,
+        fresh_key: Callable[[], JWK] | None = None,
+    ) -> None:
+        self._fresh_key = fresh_key
         super().__init__(
             key,
             alg=ES256,
@@ -87,9 +97,16 @@ class Network(ClientNetwork):
             try:
                 return self._post_once(*args, **kwargs)
             except messages.Error as error:
-                if error.code != "badNonce" or not tries:
-                    self._note_answer(error)
+                self._note_answer(error)
+                if not tries or (error.code != "badNonce" and not self._has_other_key(error)):
                     raise
+
+    def _has_other_key(self, error: messages.Error) -> bool:
+        """Whether it may have been refused only because the account's key is another one by now."""
+        if self._fresh_key is None or error.code not in _OF_THE_KEY:
+            return False
+        former, self.key = self.key, self._fresh_key()
+        return self.key != former
 
     def get(self, *args: Any, **kwargs: Any) -> requests.Response:
         """An exception has `answered`, as with `post`."""
@@ -130,9 +147,17 @@ class Connection:
     Everything here raises the library's exceptions; `problems.translated` makes them ours.
     """
 
-    def __init__(self, url: str, *, key: JWK | None, ca_file: str | None, timeout: float) -> None:
-        """Reads the directory."""
-        self.network = Network(key, ca_file=ca_file, timeout=timeout)
+    def __init__(
+        self,
+        url: str,
+        *,
+        key: JWK | None,
+        ca_file: str | None,
+        timeout: float,
+        fresh_key: Callable[[], JWK] | None = None,
+    ) -> None:
+        """Reads the directory. `fresh_key` says which key the account has by now, if its key is refused."""
+        self.network = Network(key, ca_file=ca_file, timeout=timeout, fresh_key=fresh_key)
         self.directory = messages.Directory.from_json(self.network.get(url).json())
 
     def act_as(self, account_url: str) -> None:

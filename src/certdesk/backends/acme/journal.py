@@ -44,6 +44,7 @@ CREATE TABLE IF NOT EXISTS spent (
     at REAL NOT NULL,
     PRIMARY KEY (kind, subject, key)
 );
+CREATE TABLE IF NOT EXISTS issued_under (account_key TEXT PRIMARY KEY, until REAL NOT NULL);
 CREATE TABLE IF NOT EXISTS replacing (url TEXT PRIMARY KEY, identifier TEXT NOT NULL);
 """
 #: What is given back when no certificate comes of an order.
@@ -276,6 +277,20 @@ class Journal:
         """The CA certificates that have issued any of ours: over the years, a few."""
         with self._transaction() as connection:
             return [bytes(der) for (der,) in connection.execute("SELECT der FROM issuer")]
+
+    def note_issued(self, account_key: str, *, until: datetime) -> None:
+        """A certificate was issued under this key of our account, and runs until then."""
+        with self._transaction() as connection:
+            connection.execute(
+                "INSERT INTO issued_under VALUES (?, ?) ON CONFLICT (account_key)"
+                " DO UPDATE SET until = max(until, excluded.until)",
+                (account_key, until.timestamp()),
+            )
+
+    def issued_until(self) -> dict[str, float]:
+        """When the last certificate ends, by the key of our account that it was issued under."""
+        with self._transaction() as connection:
+            return dict(connection.execute("SELECT account_key, until FROM issued_under").fetchall())
 
     def _set(self, what: str, *values: object) -> None:
         with self._transaction() as connection:
