@@ -22,7 +22,7 @@ from certdesk.backends.conformance import (
 )
 from certdesk.domain.issuing.certificates import Intent
 from tests.harness.acme_ca import FOR_CLIENTS_TOO, AcmeCa, acme_ca, at_server, csr_intent
-from tests.harness.acme_servers import caddy_ca, openbao_acme_ca
+from tests.harness.acme_servers import acme2certifier_ca, caddy_ca, openbao_acme_ca
 
 pytestmark = pytest.mark.slow
 
@@ -32,6 +32,7 @@ CAS: dict[str, Callable[[Path], AbstractContextManager[AcmeCa]]] = {
     "pebble with knot": partial(acme_ca, kind="knot"),
     "caddy": partial(at_server, caddy_ca),
     "openbao": partial(at_server, openbao_acme_ca),
+    "acme2certifier": partial(at_server, acme2certifier_ca),
 }
 
 

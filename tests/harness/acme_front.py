@@ -118,12 +118,12 @@ async def _copy(source: StreamReader, target: StreamWriter) -> None:
             target.close()
 
 
-def throw_away_tls(folder: Path) -> tuple[ssl.SSLContext, Path]:
-    """A server context for localhost, and the file of the CA that signed its certificate."""
-    now = datetime.now(UTC)
-    root_key, leaf_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
-    root_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Front of the tests")])
-    root_id = x509.SubjectKeyIdentifier.from_public_key(root_key.public_key())
+def root_ca(name: str, *, days: int = 2) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
+    """A root of its own: key and certificate."""
+    key, subject = (
+        ec.generate_private_key(ec.SECP256R1()),
+        x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]),
+    )
     usage = x509.KeyUsage(
         digital_signature=True,
         key_cert_sign=True,
@@ -135,16 +135,24 @@ def throw_away_tls(folder: Path) -> tuple[ssl.SSLContext, Path]:
         encipher_only=False,
         decipher_only=False,
     )
-    root = (
-        _builder(root_name, root_name, root_key, now=now)
+    certificate = (
+        _builder(subject, subject, key, now=datetime.now(UTC), days=days)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(usage, critical=True)
-        .add_extension(root_id, critical=False)
-        .sign(root_key, hashes.SHA256())
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .sign(key, hashes.SHA256())
     )
+    return key, certificate
+
+
+def throw_away_tls(folder: Path) -> tuple[ssl.SSLContext, Path]:
+    """A server context for localhost, and the file of the CA that signed its certificate."""
+    now, leaf_key = datetime.now(UTC), ec.generate_private_key(ec.SECP256R1())
+    root_key, root = root_ca("Front of the tests")
+    root_id = x509.SubjectKeyIdentifier.from_public_key(root_key.public_key())
     names = x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(ip_address("127.0.0.1"))])
     leaf = (
-        _builder(x509.Name([]), root_name, leaf_key, now=now)
+        _builder(x509.Name([]), root.subject, leaf_key, now=now)
         .add_extension(names, critical=True)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
@@ -163,7 +171,7 @@ def throw_away_tls(folder: Path) -> tuple[ssl.SSLContext, Path]:
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, *, now: datetime
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, *, now: datetime, days: int = 2
 ) -> x509.CertificateBuilder:
     return (
         x509.CertificateBuilder()
@@ -172,5 +180,5 @@ def _builder(
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(days=2))
+        .not_valid_after(now + timedelta(days=days))
     )

