@@ -18,6 +18,7 @@ from tests.integration.support import Clock, ScriptedCa, backend, signed
 pytestmark = pytest.mark.django_db(transaction=True)
 
 BUSY, LOST, NO = Unavailable("The line is busy."), OutcomeUnknown("The line broke."), "Not today."
+FULL = Postponed("The next on Monday.")
 HERE = Accepted(handle="order-7")
 NONSENSE, OTHER_NAMES = Issued(chain=(b"nonsense",)), partial(signed, names=("www.evil.example",))
 ISSUES, REFUSES, LATE = "claim ca_accept issue", "claim ca_refuse", "claim ca_accept ca_refuse"
@@ -114,7 +115,8 @@ def test_whatever_the_ca_says_is_recorded_and_nothing_is_sent_twice(channel: str
 
 @pytest.mark.parametrize("channel", CHANNELS)
 @pytest.mark.parametrize(
-    "answer, state", [(BUSY, Work.WAITING), (LOST, Work.CLAIMED), (HERE, Work.SUBMITTED)]
+    "answer, state",
+    [(BUSY, Work.WAITING), (FULL, Work.WAITING), (LOST, Work.CLAIMED), (HERE, Work.SUBMITTED)],
 )
 def test_a_ca_that_never_answers_is_asked_for_two_days_or_for_ever(
     channel: str, answer: object, state: Work
@@ -135,8 +137,14 @@ def test_a_ca_that_never_answers_is_asked_for_two_days_or_for_ever(
         story.step()
         assert len(ca.submitted) + len(ca.polled) == asked + (answer is not LOST), "asked once more"
         if channel in STANDING + ORDERS:
-            trail = {BUSY: "claim ca_refuse", LOST: "ca_refuse", HERE: "ca_accept ca_refuse"}[answer]
-            story.expect(Work.REFUSED, trail=trail if channel in STANDING else None, reason="in time")
+            trail = {
+                BUSY: "claim ca_refuse",
+                FULL: "claim ca_refuse",
+                LOST: "ca_refuse",
+                HERE: "ca_accept ca_refuse",
+            }[answer]
+            told = "It did not take it in time" if answer is FULL else "in time"
+            story.expect(Work.REFUSED, trail=trail if channel in STANDING else None, reason=told)
         else:
             assert story.row.state == state
 
@@ -145,7 +153,7 @@ def test_a_ca_that_never_answers_is_asked_for_two_days_or_for_ever(
     "answer, told",
     [
         (BUSY, "The CA can't be reached; trying again. The line is busy."),
-        (Postponed("The next on Monday."), "The next on Monday."),
+        (FULL, "The next on Monday."),
     ],
 )
 def test_what_waits_says_for_what(answer: Unavailable, told: str) -> None:

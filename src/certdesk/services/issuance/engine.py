@@ -189,7 +189,8 @@ def issue(*, issuance_id: IssuanceId, clock: Clock, already: Claimed | Issued | 
     if isinstance(sent, Unavailable) and not _is_late(issuance, now=clock()):
         return _release(issuance, sent, now=clock())
     if isinstance(sent, Unavailable):
-        sent = Refused(reason=f"It could not be reached in time. {sent.detail}")
+        told = "did not take it" if isinstance(sent, Postponed) else "could not be reached"
+        sent = Refused(reason=f"It {told} in time. {sent.detail}")
     # 4. Compare, and 5. record whatever came, in one transaction.
     return _record(issuance, intent, sent, backend, clock=clock)
 
