@@ -7,16 +7,15 @@ Nothing here waits: what is not ready is looked at when the engine asks again (R
 import logging
 import sqlite3
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Self
 
 import dns.name
-from acme import challenges, messages
+from acme import messages
 from cryptography import x509
 
 from certdesk.backends.acme.account import Account, known_account, register
@@ -37,6 +36,7 @@ from certdesk.backends.acme.journal import Entry, Journal
 from certdesk.backends.acme.limits import moment
 from certdesk.backends.acme.names import identifiers, refuse_other_names
 from certdesk.backends.acme.problems import Doing, answered, asked_to_wait, plain, translated
+from certdesk.backends.acme.proving import Proofs, prove
 from certdesk.backends.acme.revoking import base64url, revoke
 from certdesk.backends.acme.roll_over import AccountKey, RolledOver, key_id, roll_over
 from certdesk.backends.base import Listed, Suggestion
@@ -70,20 +70,10 @@ _NOT_REPLACED = ("alreadyReplaced", "malformed", "unauthorized")
 _FRESH = timedelta(hours=1)
 #: Let's Encrypt's longest limit is for a week; asking once a day does no harm.
 _LONGEST_PAUSE = timedelta(days=1)
-#: A poll begins no further name after so many seconds; the next one goes on.
-_PATIENCE = 20.0
 
 
 def _utc_now() -> datetime:
     return datetime.now(UTC)
-
-
-@dataclass(slots=True)
-class Proofs:
-    """How far the names of an order are: what is awaited still, for people, and whether the CA looks now."""
-
-    waits: list[str] = field(default_factory=list)
-    looks: bool = False
 
 
 class AcmeBackend:
@@ -393,7 +383,14 @@ class AcmeBackend:
         # 2. Prove the names; some CAs look at once.
         proofs = Proofs()
         if order.status == messages.STATUS_PENDING:
-            proofs = self._prove(order, entry.url, connection)
+            proofs = prove(
+                order,
+                entry.url,
+                connection,
+                config=self._config,
+                journal=self._journal,
+                key=self._keys.current(),
+            )
         self._journal.touch(key, now=now, problem=" ".join(proofs.waits))
         if proofs.looks:
             with translated(self.title, Doing.READING):
@@ -424,47 +421,6 @@ class AcmeBackend:
         if (again := ask_after(answer, now=now)) > now:
             self._journal.put_off(key, until=again)
         return Accepted(handle=entry.url)
-
-    def _prove(self, order: messages.Order, url: str, connection: Connection) -> Proofs:
-        """Puts the records there, and has the CA look where all servers show them."""
-        dcv, proofs, until = self._config.dcv, Proofs(), time.monotonic() + _PATIENCE
-        for link in order.authorizations:
-            if time.monotonic() > until:
-                break
-            with translated(self.title, Doing.READING):
-                authorization = connection.authorization(link)
-            if authorization.status != messages.STATUS_PENDING:
-                continue
-            domain = authorization.identifier.value
-            if dcv is None:
-                told = f"{self.title} wants {domain} validated, and no way to do so is set up (dcv)."
-                raise Misconfigured(f"{told} Validate it at the CA, or set one up.")
-            found = [one for one in authorization.challenges if isinstance(one.chall, challenges.DNS01)]
-            if not found:
-                raise BackendRefused(
-                    f"The CA doesn't validate {domain} by DNS, and nothing else can be done here."
-                )
-            challenge = found[0]
-            if challenge.status != messages.STATUS_PENDING:
-                continue  # the CA is looking
-            if challenge.error is not None:  # smallstep's CAs look again whenever they are asked
-                proofs.waits.append(f"The CA could not validate {domain} yet. {plain(challenge.error)}")
-            at = dcv.lookup.target(challenge.chall.validation_domain_name(domain))
-            value = challenge.chall.validation(self._keys.current())
-            record = {"url": url, "name": at.to_text(), "value": value}
-            if not self._journal.note(**record):
-                dcv.driver.add(at, value)
-                self._journal.put_there(**record)
-            if missing := dcv.lookup.missing_at(at, value):
-                proofs.waits.append(f"{domain}: {'; '.join(missing)}.")
-                continue
-            try:
-                with translated(self.title, Doing.ASKING):
-                    connection.post(challenge.uri, Payload({}))
-                proofs.looks = True
-            except BackendRefused as error:  # another process has answered it meanwhile; the order tells
-                log.info("%s: the challenge for %s was not taken: %s", self.name, domain, error.detail)
-        return proofs
 
     def _downloaded(self, url: str, connection: Connection) -> Outcome:
         """The certificate with the preferred chain. What can't be read is asked for again: it was issued."""
