@@ -98,7 +98,14 @@ def test_a_renewal_inside_its_window_says_what_it_replaces(
 
 
 @pytest.mark.parametrize(
-    "advice", [None, {"begins": timedelta(minutes=1)}, {"said": problem("malformed", "?", status=404)}]
+    "advice",
+    [
+        None,
+        {"begins": timedelta(minutes=1)},
+        {"said": problem("malformed", "?", status=404)},
+        {"said": problem("unauthorized", "?", status=403)},
+        {"said": problem("rateLimited", "?", status=429, Retry_After="60")},
+    ],
 )
 def test_nothing_is_said_before_the_window_or_without_one(
     proxy: AcmeProxy, open_backend: Open, last: bytes, advice: dict[str, Any] | None
@@ -116,7 +123,9 @@ def test_renewal_information_that_is_none_holds_up_no_renewal(
     assert isinstance(open_backend().submit(renewal(last)), Accepted)
     advises(proxy)
     assert isinstance(open_backend().submit(csr_intent(f"new.{ZONE}")), Accepted)
-    assert replaced(proxy) == ["", ""]
+    advises(proxy)
+    assert isinstance(open_backend().submit(renewal(b"no certificate")), Accepted)
+    assert replaced(proxy) == ["", "", ""]
 
 
 @pytest.mark.parametrize(

@@ -356,8 +356,8 @@ class AcmeBackend:
                 due = told is not None and told.window.start <= self._clock()
                 certificate = x509.load_der_x509_certificate(intent.replaces)
                 return renewal_identifier(certificate) if due else ""
-        except Unavailable as error:  # nothing of the renewal depends on it
-            log.info("%s: what is to be replaced is not named. %s", self.name, error.detail)
+        except (BackendError, *UNREADABLE) as error:  # nothing of the renewal depends on it
+            log.info("%s: what is to be replaced is not named. %s", self.name, error)
             return ""
 
     def _earlier(self, intent: Intent, replaces: str) -> Entry | None:
