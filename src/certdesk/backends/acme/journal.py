@@ -17,6 +17,8 @@ from certdesk.backends.acme.limits import Bucket, Kind, Limit
 JOURNAL = "orders.sqlite3"
 #: The engine asks at least every quarter of an hour: after this long an order is nobody's.
 _ABANDONED = timedelta(hours=1)
+#: Nobody needs to know it better: a write is some disk's time.
+_LATELY, _WEEK = timedelta(minutes=1), 7 * 86400
 _TABLES = """
 CREATE TABLE IF NOT EXISTS "order" (
     key TEXT PRIMARY KEY,
@@ -121,8 +123,13 @@ class Journal:
         return next((url for url, told in found if set(told.split(", ")) == set(names)), "")
 
     def touch(self, key: str, *, now: datetime, problem: str = "") -> None:
-        """Somebody has asked about it, and this went wrong, if anything."""
-        self._set("touched_at = ?, problem = ?", now.timestamp(), problem, key)
+        """Somebody has asked about it, and this went wrong, if anything. The same again writes nothing."""
+        with self._transaction() as connection:
+            connection.execute(
+                'UPDATE "order" SET touched_at = ?, problem = ?'
+                " WHERE key = ? AND (problem != ? OR touched_at < ?)",
+                (now.timestamp(), problem, key, problem, (now - _LATELY).timestamp()),
+            )
 
     def finalizing(self, key: str, *, url: str) -> bool:
         """From here on the CA may issue, and the order stays with this intent; False where it has left it."""
@@ -279,12 +286,12 @@ class Journal:
             return [bytes(der) for (der,) in connection.execute("SELECT der FROM issuer")]
 
     def note_issued(self, account_key: str, *, until: datetime) -> None:
-        """A certificate was issued under this key of our account, and runs until then."""
+        """A certificate was issued under this key of our account, and runs until then: to the week."""
         with self._transaction() as connection:
             connection.execute(
                 "INSERT INTO issued_under VALUES (?, ?) ON CONFLICT (account_key)"
-                " DO UPDATE SET until = max(until, excluded.until)",
-                (account_key, until.timestamp()),
+                " DO UPDATE SET until = excluded.until WHERE excluded.until > until",
+                (account_key, -(-until.timestamp() // _WEEK) * _WEEK),
             )
 
     def issued_until(self) -> dict[str, float]:
