@@ -40,6 +40,7 @@ CODES = {
     "RateLimited": "rate_limited",
     "BackendError": "backend",
     "Unavailable": "backend.unavailable",
+    "Postponed": "backend.postponed",
     "BackendRefused": "backend.refused",
     "OutcomeUnknown": "backend.outcome_unknown",
     "Misconfigured": "backend.misconfigured",

@@ -123,13 +123,20 @@ class BackendError(CertdeskError):
 
 
 class Unavailable(BackendError):
-    """Nothing reached the CA: trying again later is safe."""
+    """Nothing reached the CA: trying again later is safe.
+
+    `lead` goes before the detail while it is tried again, `gave_up` once it no longer is.
+    """
 
     code = "backend.unavailable"
+    lead, gave_up = "The CA can't be reached; trying again. ", "It could not be reached in time. "
 
 
 class Postponed(Unavailable):
     """The CA is not asked yet, or said when to come again: within its limits. `detail` says until when."""
+
+    code = "backend.postponed"
+    lead, gave_up = "", "It did not take it in time. "
 
 
 class BackendRefused(BackendError):

@@ -13,14 +13,7 @@ import structlog
 
 from certdesk.backends.base import Backend, Finds, Prepares
 from certdesk.domain.actors import SYSTEM, Actor
-from certdesk.domain.errors import (
-    BackendError,
-    BackendRefused,
-    OutcomeUnknown,
-    Postponed,
-    StateConflict,
-    Unavailable,
-)
+from certdesk.domain.errors import BackendError, BackendRefused, OutcomeUnknown, StateConflict, Unavailable
 from certdesk.domain.findings import Check, Verdict
 from certdesk.domain.issuing.certificates import (
     Absent,
@@ -189,8 +182,7 @@ def issue(*, issuance_id: IssuanceId, clock: Clock, already: Claimed | Issued | 
     if isinstance(sent, Unavailable) and not _is_late(issuance, now=clock()):
         return _release(issuance, sent, now=clock())
     if isinstance(sent, Unavailable):
-        told = "did not take it" if isinstance(sent, Postponed) else "could not be reached"
-        sent = Refused(reason=f"It {told} in time. {sent.detail}")
+        sent = Refused(reason=f"{sent.gave_up}{sent.detail}")
     # 4. Compare, and 5. record whatever came, in one transaction.
     return _record(issuance, intent, sent, backend, clock=clock)
 
@@ -327,8 +319,7 @@ def _held_up(issuance: Issuance, request: Request, against: tuple[Check, ...], *
 def _release(issuance: Issuance, error: Unavailable, *, now: datetime) -> Work:
     """Nothing reached the CA: it is judged again and tried again, later and later."""
     again = now + _between(RETRY_FIRST, RETRY_FIRST * 2 ** min(issuance.tries, 10), RETRY_MOST)
-    told = "" if isinstance(error, Postponed) else "The CA can't be reached; trying again. "
-    step = Step(detail=f"{told}{error.detail}")
+    step = Step(detail=f"{error.lead}{error.detail}")
     with write_transaction():
         lock_issuance(issuance)
         return advance_issuance(
