@@ -676,6 +676,7 @@ class TestTheWordOfTheCa:
         )
         s.to(BEGINS + 12 * HOUR)
         assert len(s.certificates) == 2
+        assert [intent.replaces for intent in ca.submitted] == [b"", bytes(s.certificates[0].der)]
 
     @pytest.mark.parametrize(
         "suggested", [Unavailable("away"), Misconfigured("no account"), RuntimeError("broken"), None]
