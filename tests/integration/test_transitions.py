@@ -24,8 +24,9 @@ from certdesk.domain.issuing.states import (
     Work,
     status_of,
 )
+from certdesk.store.db import write_transaction
 from certdesk.store.models import AuditEvent, Issuance, Request, RequestEvent
-from certdesk.store.transitions import Standing, Step, advance, advance_issuance
+from certdesk.store.transitions import REVOKED, Standing, Step, advance, advance_issuance, note_line
 from tests.integration.support import NOW, audit_problems, copies, issuance_of, submit, world
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -185,6 +186,19 @@ def test_several_events_are_one_step_or_none(template: RequestId) -> None:
     assert (issuance.version, Request.objects.get(id=number).detail) == (1, "two")
     assert _lines(number) == [("ca_accept", "accepted", "submitted"), ("issue", "submitted", "issued")]
     assert audit_problems() == []
+
+
+def test_history_is_in_order_whether_or_not_somebody_is_told(template: RequestId) -> None:
+    """Those lines of which somebody is told are numbered at once, the others at the transaction's end."""
+    number = _request(template, State.APPROVED, Status.ACCEPTED)
+    issuance = _issuance(template, number, Work.CLAIMED)
+    with write_transaction():
+        _advance_issuance(issuance=issuance, steps=((Event.RELEASE, Step()),))
+        _advance_issuance(issuance=issuance, steps=((Event.CANCEL, Step()),))
+        _advance(request_id=number, event=Event.REFER)
+        note_line(request_id=number, event=REVOKED, actor=SYSTEM, note="", now=NOW)
+    told = [event for event, _old, _new in _lines(number)]
+    assert told == [Event.RELEASE, Event.CANCEL, Event.REFER, REVOKED]
 
 
 def test_a_stale_version_conflicts_and_the_seen_one_does_not(template: RequestId) -> None:

@@ -63,7 +63,7 @@ def before_commit(work: Callable[[], None]) -> bool:
 
     False where it has to be done at once: outside of one, or where a savepoint may undo it alone.
     """
-    if write_mark() is None or own_connection().savepoint_ids != _mine.savepoints:
+    if not _is_kept():
         return False
     _mine.last.append(work)
     return True
@@ -79,14 +79,25 @@ def point_last(model: type[Model], number: int, **columns: int) -> None:
     table = model._meta.db_table  # noqa: SLF001 - Django's public API in spite of its name
     changes = ", ".join(f'"{name}" = %s' for name in columns)
     sql = f'UPDATE "{table}" SET {changes} WHERE "id" = %s'  # noqa: S608 - no input
-    _write_last([(sql, [*columns.values(), number])])
+    _write_last([(table, sql, [*columns.values(), number])])
+
+
+def write_kept() -> None:
+    """Writes what was kept for the end, before rows of the same table that are numbered at once."""
+    if _is_kept():
+        write_all(_mine.writes)
+        _mine.writes = []
 
 
 def _write_last(writes: Iterable[Written]) -> None:
-    if write_mark() is None or own_connection().savepoint_ids != _mine.savepoints:
-        write_all(list(writes))
-    else:
+    if _is_kept():
         _mine.writes += writes
+    else:
+        write_all(writes)
+
+
+def _is_kept() -> bool:
+    return write_mark() is not None and own_connection().savepoint_ids == _mine.savepoints
 
 
 def write_mark() -> object | None:

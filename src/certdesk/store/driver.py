@@ -12,7 +12,7 @@ inserted and swapped by their columns. Everywhere else the ORM's own calls are p
 import functools
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from enum import Enum
@@ -30,8 +30,8 @@ M = TypeVar("M", bound=Model)
 Row = Sequence[Any]
 #: By place (`%s`) or by name (`%(name)s`).
 Parameters = Sequence[Any] | Mapping[str, Any]
-#: A statement that writes, with its values by place.
-Written = tuple[str, Sequence[Any]]
+#: A table, and a statement that writes to it, with its values by place.
+Written = tuple[str, str, Sequence[Any]]
 _NAMED = re.compile(r"%\((\w+)\)s")
 #: There are about a hundred; each counts anew for numbers of another size.
 _MOST_KEPT = 1000
@@ -177,7 +177,7 @@ def put(model: type[Model], rows: Sequence[Mapping[str, object]]) -> list[int]:
     A column that is left out has to have a default in the database, or none.
     """
     own, numbers = own_connection(), list[int]()
-    for sql, values in insertions(model, rows):
+    for _table, sql, values in insertions(model, rows):
         if "RETURNING" in sql:
             # Both databases give the numbers in the order of the rows; Django's bulk_create counts on it too.
             numbers += [number for (number,) in fetch(own, sql, values)]
@@ -192,24 +192,34 @@ def insertions(model: type[Model], rows: Sequence[Mapping[str, object]]) -> Iter
     for start in range(0, len(rows), _AT_ONCE):
         few = rows[start : start + _AT_ONCE]
         values = [_told(value, is_sqlite=is_sqlite) for row in few for value in row.values()]
-        yield _insertion(model, tuple(few[0]), len(few)), values
+        table = model._meta.db_table  # noqa: SLF001 - Django's public API in spite of its name
+        yield table, _insertion(model, tuple(few[0]), len(few)), values
 
 
-def write_all(writes: Sequence[Written]) -> None:
-    """Runs statements of which none reads what another has written; on PostgreSQL they are one.
+def write_all(writes: Iterable[Written]) -> None:
+    """Runs statements of which none reads what another has written; on PostgreSQL, those that follow one
+    another and write to different tables are one.
 
-    A row in its table is one of the dearest things there; what it costs to ask for it is the other half.
+    A row in its table is one of the dearest things there; what it costs to ask for it is the other half. The
+    parts of one statement run in no order, would number rows of one table backwards, and may not change a
+    row twice (PostgreSQL 7.8.4).
     """
     own = own_connection()
-    if own.vendor == "sqlite":
-        for sql, values in writes:
-            change(own, sql, values)
-    elif writes:
-        *before, last = [sql for sql, _values in writes]
-        parts = ", ".join(f"w{number} AS ({sql})" for number, sql in enumerate(before))
-        change(
-            own, f"WITH {parts} {last}" if parts else last, [one for _sql, values in writes for one in values]
-        )
+    together = dict[str, tuple[str, Sequence[Any]]]()
+    for table, sql, values in writes:
+        if together and (own.vendor == "sqlite" or table in together):
+            _write_together(own, together.values())
+            together.clear()
+        together[table] = (sql, values)
+    if together:
+        _write_together(own, together.values())
+
+
+def _write_together(own: BaseDatabaseWrapper, writes: Collection[tuple[str, Sequence[Any]]]) -> None:
+    *before, last = [sql for sql, _values in writes]
+    parts = ", ".join(f"w{number} AS ({sql})" for number, sql in enumerate(before))
+    values = [one for _sql, values in writes for one in values]
+    change(own, f"WITH {parts} {last}" if parts else last, values)
 
 
 def insert(row: M) -> M:

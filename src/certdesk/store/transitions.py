@@ -23,7 +23,7 @@ from certdesk.domain.issuing.states import (
     status_of,
 )
 from certdesk.store import audit, jobs
-from certdesk.store.db import put_last, write_transaction
+from certdesk.store.db import put_last, write_kept, write_transaction
 from certdesk.store.driver import insert, put, swap
 from certdesk.store.models import Issuance, Request, RequestEvent
 from certdesk.store.sql import NEWEST, STANDING
@@ -213,6 +213,7 @@ def note_line(*, request_id: RequestId, event: str, actor: Actor, note: str, now
     at = standing(request_id)
     if not _swapped(Request, (request_id, at.state, at.version), {}):
         raise StateConflict(CHANGED)
+    write_kept()  # history is read in the order of its numbers
     insert(
         RequestEvent(
             request_id=request_id,
@@ -246,6 +247,7 @@ def write_history(*, changes: Sequence[Change], actor: Actor, now: datetime, not
         for change in changes
     ]
     if notify and any(change.event in NOTIFIED for change in changes):
+        write_kept()  # history is read in the order of its numbers
         for number, change in zip(put(RequestEvent, lines), changes, strict=True):
             if change.event in NOTIFIED:
                 jobs.enqueue("notify_applicant", due_at=now, event_id=number)
