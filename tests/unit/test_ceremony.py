@@ -10,7 +10,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from certdesk.backends.conformance import prepared, server_intent
 from certdesk.backends.embedded import EmbeddedBackend, EmbeddedConfig, create_authority, read_config
@@ -41,9 +41,9 @@ class Root:
 
     def builder(self, csr_pem: str, *, years: int = 5, now: datetime = NOW) -> x509.CertificateBuilder:
         csr = x509.load_pem_x509_csr(csr_pem.encode())
-        key = csr.public_key()
-        assert isinstance(key, ec.EllipticCurvePublicKey)
-        made = ca_builder(csr.subject, key, years=years, path_length=0, now=now).issuer_name(self.name)
+        made = ca_builder(csr.subject, _key_of(csr_pem), years=years, path_length=0, now=now).issuer_name(
+            self.name
+        )
         above = x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key())
         return made.add_extension(above, critical=False)
 
@@ -158,11 +158,75 @@ def test_what_nobody_could_verify_is_not_installed(config: EmbeddedConfig) -> No
         install(config, root.chain(_renamed(root, csr)), now=NOW)
 
 
-def _renamed(root: Root, csr_pem: str) -> x509.CertificateBuilder:
+def test_a_ca_to_which_no_chain_could_be_built_is_not_installed(config: EmbeddedConfig) -> None:
+    root, csr = Root(), make_request(config).pem
+    good = root.builder(csr)
+    mail = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.EMAIL_PROTECTION])
+    odd = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.3.6.1.4.1.55555.1"), b"\x05\0")
+    key = ec.generate_private_key(ec.SECP256R1())
+    middle = (
+        ca_builder(_name("Middle"), key.public_key(), years=9, path_length=0, now=NOW)
+        .issuer_name(root.name)
+        .sign(root.key, hashes.SHA384())
+    )
+    below = (
+        ca_builder(_name("Campus"), _key_of(csr), years=5, path_length=0, now=NOW)
+        .issuer_name(middle.subject)
+        .sign(key, hashes.SHA256())
+    )
+    for content, told in (
+        (root.chain(good.add_extension(mail, critical=False)), "neither TLS servers nor clients"),
+        (root.chain(good.add_extension(odd, critical=True)), "critical extension"),
+        (_pem(below, middle, root.certificate), "allows 0 CAs below it"),
+        (root.chain(root.builder(csr, now=NOW + timedelta(days=1))), "has just begun"),
+    ):
+        with pytest.raises(Misconfigured, match=told):
+            install(config, content, now=NOW)
+    install(config, root.chain(good.add_extension(odd, critical=False)), now=NOW)
+
+
+def test_a_renewal_keeps_the_identifier_that_stands_in_what_was_issued(config: EmbeddedConfig) -> None:
+    root, csr = Root(), make_request(config).pem
+    install(config, root.chain(root.builder(csr)), now=NOW)
+    asked = x509.load_pem_x509_csr(csr.encode())
+    renewed = (
+        x509.CertificateBuilder()
+        .issuer_name(root.name)
+        .subject_name(asked.subject)
+        .public_key(asked.public_key())
+        .serial_number(7)
+        .not_valid_before(NOW - timedelta(days=1))
+        .not_valid_after(NOW + timedelta(days=1000))
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(key_usage("key_cert_sign", "crl_sign"), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier(b"another way"), critical=False)
+    )
+    with pytest.raises(Misconfigured, match="another subject key identifier"):
+        install(config, root.chain(renewed), now=NOW)
+
+
+def test_a_ca_with_a_root_of_its_own_gets_its_key_at_its_first_start_alone(tmp_path: Path) -> None:
+    own = EmbeddedConfig(directory=tmp_path / "ca", root_directory=tmp_path / "root", passphrase=b"words")
+    with pytest.raises(Misconfigured, match="first start"):
+        make_request(own)
+    create_authority(own, NOW, may_create=lambda: True)
+    assert not make_request(own).record["key_made"]
+
+
+def _key_of(csr_pem: str) -> ec.EllipticCurvePublicKey:
     key = x509.load_pem_x509_csr(csr_pem.encode()).public_key()
     assert isinstance(key, ec.EllipticCurvePublicKey)
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Another CA")])
-    return ca_builder(name, key, years=5, path_length=0, now=NOW).issuer_name(root.name)
+    return key
+
+
+def _name(text: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
+
+
+def _renamed(root: Root, csr_pem: str) -> x509.CertificateBuilder:
+    return ca_builder(_name("Another CA"), _key_of(csr_pem), years=5, path_length=0, now=NOW).issuer_name(
+        root.name
+    )
 
 
 def test_the_embedded_root_signs_no_other_than_a_ca_beside_its_own(

@@ -36,8 +36,10 @@ from certdesk.backends.embedded.token import TokenKey, key_in_token
 from certdesk.backends.own_ca import ca_builder, exclusive, write_new
 from certdesk.domain.errors import Misconfigured
 from certdesk.domain.issuing.certificates import UNREADABLE
+from certdesk.domain.issuing.profiles import BACKDATE
 
 _USAGES = (ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH)
+_USABLE = (*_USAGES, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +53,8 @@ class Done:
 def make_request(config: EmbeddedConfig) -> Done:
     """A CSR for the CA's key, which is made first where there is none: in its file, or within its token.
 
-    Raises Misconfigured, Unavailable.
+    A CA with a root of its own gets its key with that, at the first start. Raises Misconfigured,
+    Unavailable.
     """
     make_folder(config.directory)
     with exclusive(config.directory):
@@ -62,6 +65,8 @@ def make_request(config: EmbeddedConfig) -> Done:
             signer, more = TokenKey(config.token, key), {"token": serial, "label": config.token.label}
         else:
             if is_new := not path.exists():
+                if config.root_directory is not None:
+                    raise Misconfigured("This CA has no key yet: it is made at the service's first start.")
                 made = KINDS[config.key].made()
                 write_new({path: encrypted(made, config.passphrase)})
             own = open_key(path, config.passphrase)
@@ -97,6 +102,11 @@ def install(config: EmbeddedConfig, pem: bytes, *, now: datetime) -> Done:
         if before is not None and before.subject != issuing.subject:
             raise Misconfigured("The CA is called otherwise in the certificate that it has. Add another CA.")
         _refuse_unfit(issuing, above, now=now)
+        if before is not None and _identifier(before) != _identifier(issuing):
+            raise Misconfigured(
+                "The CA has another subject key identifier in the certificate that it has, by which what it "
+                "issued names it. Have the root keep it (OpenSSL: subjectKeyIdentifier), or add another CA."
+            )
         if before is not None and before != issuing:
             kept = config.directory / f"issuing-{before.serial_number:x}.crt"
             if not kept.exists():
@@ -169,26 +179,57 @@ def _refuse_unfit(issuing: x509.Certificate, above: list[x509.Certificate], *, n
                 f"“{lower.subject.rfc4514_string()}” was not issued by “{upper.subject.rfc4514_string()}”, "
                 "which follows it. Put after each the one that issued it."
             ) from None
+    below = 0
     for one in (issuing, *above):
-        name = one.subject.rfc4514_string()
         if not one.not_valid_before_utc <= now < one.not_valid_after_utc:
-            raise Misconfigured(f"“{name}” is not valid now.")
-        try:
-            constraints = one.extensions.get_extension_for_class(x509.BasicConstraints).value
-            usage = one.extensions.get_extension_for_class(x509.KeyUsage).value
-        except (x509.ExtensionNotFound, *UNREADABLE):
-            told = f"“{name}” is not a CA's certificate: no basic constraints or no key usage."
-            raise Misconfigured(told) from None
-        if not (constraints.ca and usage.key_cert_sign):
-            raise Misconfigured(f"“{name}” may not sign certificates.")
+            raise Misconfigured(f"“{one.subject.rfc4514_string()}” is not valid now.")
+        _refuse_no_ca(one, below=below)
+        below += one.subject != one.issuer  # RFC 5280 4.2.1.9 does not count those of one name
+    begins = issuing.not_valid_before_utc + BACKDATE
+    if begins > now:
+        raise Misconfigured(
+            "The CA's certificate has just begun, and what it issues is back-dated: none would lie in its "
+            f"time. Install it after {begins:%H:%M} UTC, or have the root back-date it too."
+        )
     try:
-        issuing.extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
+        _identifier(issuing)
     except x509.ExtensionNotFound:
         raise Misconfigured(
             "The CA's certificate has no subject key identifier (RFC 5280 4.2.1.2)."
         ) from None
     if not issuing.extensions.get_extension_for_class(x509.KeyUsage).value.crl_sign:
         raise Misconfigured("The CA's certificate does not allow to sign CRLs (key usage cRLSign).")
+
+
+def _refuse_no_ca(one: x509.Certificate, *, below: int) -> None:
+    """Raises Misconfigured where clients see no CA that may stand here, with so many below it."""
+    name = one.subject.rfc4514_string()
+    if not name:
+        raise Misconfigured(
+            "A CA's certificate without a name in its subject names nobody (RFC 5280 4.1.2.6)."
+        )
+    try:
+        constraints = one.extensions.get_extension_for_class(x509.BasicConstraints).value
+        usage = one.extensions.get_extension_for_class(x509.KeyUsage).value
+    except (x509.ExtensionNotFound, *UNREADABLE):
+        told = f"“{name}” is not a CA's certificate: no basic constraints or no key usage."
+        raise Misconfigured(told) from None
+    if not (constraints.ca and usage.key_cert_sign):
+        raise Misconfigured(f"“{name}” may not sign certificates.")
+    if constraints.path_length is not None and constraints.path_length < below:
+        told = f"“{name}” allows {constraints.path_length} CAs below it (path length). There are {below}."
+        raise Misconfigured(told)
+    for extension in one.extensions:
+        value = extension.value
+        if extension.critical and isinstance(value, x509.UnrecognizedExtension):
+            told = f"“{name}” has a critical extension that clients don't know: {value.oid.dotted_string}."
+            raise Misconfigured(told)
+        if isinstance(value, x509.ExtendedKeyUsage) and not set(_USABLE) & set(value):
+            raise Misconfigured(f"“{name}” allows neither TLS servers nor clients (extended key usage).")
+
+
+def _identifier(ca: x509.Certificate) -> bytes:
+    return ca.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest
 
 
 def _sha256(content: bytes) -> str:

@@ -2,19 +2,20 @@
 
 A public key is blocked for everybody because of what is found here, so a file that only names it is not
 enough: the private half has to be proven. Nothing of a private key leaves this module.
-Sources: RFC 5958, RFC 8017 appendix A.1.2, RFC 5915.
+Sources: RFC 5958, RFC 8017 appendix A.1.2, RFC 5915, RFC 9881 6.
 """
 
 import base64
 import hashlib
 import re
 import secrets
+from collections.abc import Mapping
 from typing import Annotated
 
 import gmpy2
 from cryptography import x509
 from cryptography.hazmat import asn1
-from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, mldsa, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -31,6 +32,15 @@ from certdesk.domain.errors import BadCsr
 _MAX_PRIVATE_KEY = 8_192
 #: Kinds of key that a certificate might hold, here or elsewhere, and that are cheap to load.
 _BLOCKABLE = frozenset({"1.2.840.113549.1.1.1", "1.2.840.10045.2.1", "1.3.101.112", "1.3.101.113"})
+#: Of these the seed alone says all; OpenSSL writes it with what follows from it, which pyca does not load.
+_SEEDED: Mapping[str, type[mldsa.MLDSA44PrivateKey | mldsa.MLDSA65PrivateKey | mldsa.MLDSA87PrivateKey]] = {
+    "2.16.840.1.101.3.4.3.17": mldsa.MLDSA44PrivateKey,
+    "2.16.840.1.101.3.4.3.18": mldsa.MLDSA65PrivateKey,
+    "2.16.840.1.101.3.4.3.19": mldsa.MLDSA87PrivateKey,
+}
+_SEED = re.compile(
+    rb"(?:\x80\x20|\x30\x82..\x04\x20)(.{32})", re.DOTALL
+)  # RFC 9881 6: alone, or first of two
 _PLAIN_KEYS = frozenset({b"PRIVATE KEY", b"RSA PRIVATE KEY", b"EC PRIVATE KEY"})
 #: How many keys of one upload are looked at: proving one of RSA with 4096 bits takes some 15 ms.
 _MOST_KEYS = 8
@@ -114,13 +124,15 @@ def private_key_in_der(der: bytes) -> tuple[str, ...] | None:
     algorithm is looked at first. Loading an RSA key tests its primes, which may take as long: it is left out,
     and `_is_pair` proves the key instead.
     """
-    algorithm = ""  # of an unencrypted PKCS#8 key
+    algorithm, seed = "", None  # of an unencrypted PKCS#8 key
     try:
         found = asn1.decode_der(_PrivateKeyInfo, der)
         oid: x509.ObjectIdentifier = found.algorithm[0].parse(x509.ObjectIdentifier)
-        algorithm = oid.dotted_string
+        algorithm, seed = oid.dotted_string, _SEED.match(found.private_key)
     except PARSE_ERRORS:
         pass
+    if algorithm in _SEEDED and seed is not None:
+        return _public_hash(_SEEDED[algorithm].from_seed_bytes(seed[1]))
     if algorithm and (algorithm not in _BLOCKABLE or len(der) > _MAX_PRIVATE_KEY):
         return ()
     if len(der) > _MAX_PRIVATE_KEY:
@@ -158,5 +170,7 @@ def _is_pair(key: PrivateKeyTypes | SSHPrivateKeyTypes) -> bool:
             return ec.derive_private_key(private, key.curve).public_key() == key.public_key()
         case ed25519.Ed25519PrivateKey() | ed448.Ed448PrivateKey():
             return True  # The public half was computed from the private one (RFC 8032 5.1.5).
+        case mldsa.MLDSA44PrivateKey() | mldsa.MLDSA65PrivateKey() | mldsa.MLDSA87PrivateKey():
+            return True  # As above, from its seed.
         case _:
             return False
