@@ -12,6 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from django.conf import settings
 from django.test import Client
+from django.utils import timezone
 
 from certdesk.backends.acme import AcmeBackend
 from certdesk.backends.openbao import OpenBaoBackend
@@ -268,3 +269,24 @@ def test_a_ca_below_the_embedded_root_is_asked_for_signed_installed_and_used(
     assert run("install", "campus", str(tmp_path / "again.pem")).exit_code == 0
     renewed = apps.make_runtime(config).backends  # its CRL is known, and it is the same CA
     assert renewed["campus"].chain()[0] != backends["campus"].chain()[0]
+
+
+def test_two_sections_are_two_cas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of one key each would publish a CRL without what the other revoked; the root's folder is the root's."""
+    own = settings.CERTDESK
+    (tmp_path / "words").write_text(own.ca_passphrase.get_secret_value())
+    start = 'kind = "embedded"\nname = "Campus"\npassphrase_file = "words"\n'
+    (tmp_path / "cas.toml").write_text(
+        f'[cas.root]\n{start}[cas.issuing]\n{start}[cas.other]\nslug = "embedded"\n{start}'
+    )
+    config = own.model_copy(update={"cas": tmp_path / "cas.toml"})
+    monkeypatch.setattr(settings, "CERTDESK", config)
+    apps.create_authority(apps.embedded_config(own), now=timezone.now(), may_create=lambda: True)
+    before = {path: path.read_bytes() for path in (own.data / "ca").rglob("*.*")}
+    for name, told in (("root", "folder of its own"), ("issuing", "folder of its own"), ("other", "slug")):
+        refused = run("csr", name)
+        assert isinstance(refused.exception, Misconfigured)
+        assert told in refused.exception.detail
+    assert {path: path.read_bytes() for path in (own.data / "ca").rglob("*.*")} == before
+    with pytest.raises(Misconfigured, match="“embedded” and “issuing” are one"):
+        apps.make_runtime(config)

@@ -217,7 +217,15 @@ def embedded_config(config: Config, name: str = "embedded") -> EmbeddedConfig:
     )
     if name != "embedded" and settings.get("kind") != "embedded":
         raise Misconfigured(f"The file of CAs has no CA “{name}” of the kind “embedded”.")
-    return read_config(name=name, settings={key: value for key, value in settings.items() if key != "kind"})
+    read = read_config(name=name, settings={key: value for key, value in settings.items() if key != "kind"})
+    taken = {
+        Path(str(path)).resolve() for key, path in _embedded(config).items() if key.endswith("directory")
+    }
+    if name != "embedded" and read.directory.resolve() in taken:
+        raise Misconfigured(
+            f"The CA “{name}” needs a folder of its own: {read.directory} is the embedded CA's."
+        )
+    return read
 
 
 def ca_settings(config: Config, cas: CasFile) -> dict[str, Mapping[str, object]]:

@@ -8,7 +8,7 @@ from certdesk.backends.embedded.keys import KINDS
 from certdesk.backends.embedded.token import Place
 from certdesk.domain.errors import Misconfigured
 
-_TEXTS = ("name", "status_url", "slug", "key")
+_TEXTS = ("name", "status_url", "key")
 _PATHS = ("directory", "root_directory", "passphrase_file")
 _TOKEN = ("module", "token", "label", "pin_file")
 
@@ -66,7 +66,7 @@ class EmbeddedConfig:
 
 
 def read_config(*, name: str, settings: Mapping[str, object]) -> EmbeddedConfig:
-    """The configuration from plain settings; the back end's name is the slug unless one is given.
+    """The configuration from plain settings; the back end's name is the slug, by which it is published.
 
     Raises: Misconfigured for an unknown, missing or mistyped setting.
     """
@@ -95,7 +95,8 @@ def read_config(*, name: str, settings: Mapping[str, object]) -> EmbeddedConfig:
         lint_in_full=settings.get("lint_in_full") is True,
         token=token,
         journal=None if settings.get("journal") is None else _path(name, settings, "journal"),
-        **{"slug": name, **texts},
+        slug=name,
+        **texts,
     )
 
 

@@ -99,10 +99,19 @@ def nothing_issued() -> bool:
 
 
 def refuse_another_ca(backends: Mapping[str, Backend]) -> None:
-    """Raises Misconfigured for a CA that is not the one that has published under its name before."""
+    """Raises Misconfigured for a CA that is not the one that has published under its name before, and for two
+    that are one, of which each would publish a CRL without what the other has revoked.
+    """
+    names = dict[str, str]()
     for name, backend in backends.items():
         if isinstance(backend, PublishesCrl):
             _published(name, backend)
+            first = names.setdefault(_issuer_sha256(backend), name)
+            if first != name:
+                told = "Take one of the sections out, or give it a key of its own."
+                raise Misconfigured(
+                    f"The CAs “{first}” and “{name}” are one, of the same name and key. {told}"
+                )
 
 
 def _published(backend_name: str, backend: Backend) -> PublishedCrl | None:
