@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -155,6 +156,22 @@ def test_what_is_wrong_with_the_token_is_told_and_waited_for(config: EmbeddedCon
             TokenKey(at, key.public_key).sign(b"something")
     with pytest.raises(Misconfigured, match="has no key"):
         key_in_token(Place(module=MODULE, token="ca", label="x", pin_file=place.pin_file))
+    assert key.sign(b"something")
+
+
+def test_a_token_that_was_away_signs_again_when_it_is_back(config: EmbeddedConfig, place: Place) -> None:
+    """SoftHSM, as other libraries, looks for its tokens as it is initialised alone."""
+    key, tokens = _key(config), place.pin_file.with_name("tokens")
+    assert key.sign(b"something")
+    tokens.rename(tokens.with_name("away"))
+    try:
+        for _ in range(2):
+            with pytest.raises(Unavailable):
+                key.sign(b"something")
+    finally:
+        tokens.with_name("away").rename(tokens)
+    with suppress(Unavailable):  # it is looked for once more after a failure
+        key.sign(b"something")
     assert key.sign(b"something")
 
 

@@ -36,7 +36,8 @@ _CURVES = {"P-256": "secp256r1", "P-384": "secp384r1"}
 _lock = threading.Lock()
 os.register_at_fork(after_in_child=lambda: globals().update(_lock=threading.Lock()))
 _sessions: dict[tuple[Path, str], "_Open"] = {}
-_initialised: dict[Path, int] = {}  # the process that did so
+#: The process that did so; none where it has to be done again, for some libraries look for tokens only then.
+_initialised: dict[Path, int | None] = {}
 #: Tokens lock themselves after a few wrong PINs: one that was refused is not tried again by this process.
 _refused: dict[tuple[Path, str], str] = {}
 
@@ -168,6 +169,7 @@ def _with_token(place: Place, work: Callable[[_Open], T], *, writes: bool = Fals
             except (pkcs11.PKCS11Error, OSError) as error:
                 _close(at)
                 if is_last:
+                    _initialised[place.module] = None
                     told = f"The HSM does not sign: {type(error).__name__} {error}".rstrip()
                     raise Unavailable(told) from None
         raise Unavailable(_refused[at])
@@ -180,6 +182,8 @@ def _session(place: Place, *, writes: bool) -> "pkcs11.Session":
         raise Unavailable(f"The file {place.pin_file} with the HSM's PIN can't be read: {error}") from None
     library = pkcs11.lib(str(place.module))
     if _initialised.setdefault(place.module, os.getpid()) != os.getpid():
+        for at in [at for at in _sessions if at[0] == place.module]:
+            del _sessions[at]  # it ends them all, and may give their numbers to others
         library.reinitialize()  # a child has to (PKCS #11 5.4), and knows no session of its parent
         _initialised[place.module] = os.getpid()
     return library.get_token(token_label=place.token).open(rw=writes, user_pin=pin)
