@@ -1,5 +1,6 @@
 """An issuing CA below another root: its key and CSR, what may be installed, and its renewal."""
 
+import ipaddress
 import subprocess
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -18,7 +19,7 @@ from certdesk.backends.embedded.authority import public_key_of
 from certdesk.backends.embedded.ceremony import install, make_request, sign_request
 from certdesk.backends.embedded.keys import KINDS
 from certdesk.backends.own_ca import ca_builder, key_usage
-from certdesk.domain.errors import Misconfigured
+from certdesk.domain.errors import BackendRefused, Misconfigured
 from certdesk.domain.findings import Verdict, worst
 from certdesk.domain.issuing.certificates import Issued, compare
 
@@ -113,6 +114,56 @@ def test_below_a_root_of_somebody_else_and_renewed_for_the_same_key(
     assert [x509.load_pem_x509_certificate(path.read_bytes()) for path in kept] == [
         x509.load_pem_x509_certificates(first)[0]
     ]
+
+
+@pytest.mark.parametrize(
+    "names, is_allowed",
+    [
+        (("www.example.ac.uk",), True),
+        (("example.ac.uk", "*.Example.ac.uk", "192.0.2.7"), True),
+        (("www.badexample.ac.uk",), False),
+        (("www.example.ac.uk", "www.example.org"), False),
+        (("www.secret.example.ac.uk",), False),
+        (("198.51.100.7",), False),
+        (("2001:db8::7",), False),
+    ],
+)
+def test_a_ca_of_few_names_certifies_no_others(
+    config: EmbeddedConfig, names: tuple[str, ...], *, is_allowed: bool
+) -> None:
+    root, csr = Root(), make_request(config).pem
+    limits = x509.NameConstraints(
+        permitted_subtrees=[
+            x509.DNSName("example.ac.uk"),
+            x509.IPAddress(ipaddress.ip_network("192.0.2.0/24")),
+            x509.DirectoryName(x509.Name([x509.NameAttribute(NameOID.COUNTRY_NAME, "GB")])),
+        ],
+        excluded_subtrees=[x509.DNSName(".secret.example.ac.uk")],
+    )
+    install(config, root.chain(root.builder(csr).add_extension(limits, critical=True)), now=NOW)
+    backend, intent = EmbeddedBackend(config), server_intent(now=NOW, names=names)
+    if is_allowed:
+        assert backend.prepare(intent).tbs
+    else:
+        for what in (backend.prepare, backend.specimen):
+            with pytest.raises(BackendRefused, match="does not allow it to certify"):
+                what(intent)
+    with pytest.raises(BackendRefused, match="CN=another"):
+        backend.prepare(replace(intent, subject=((NameOID.COMMON_NAME.dotted_string, "another"),)))
+
+
+def test_an_installation_that_was_cut_short_is_told_and_done_again(config: EmbeddedConfig) -> None:
+    """Killed between its two files: the new root is there, and the old certificate."""
+    first, other, csr = Root(), Root(), make_request(config).pem
+    install(config, first.chain(first.builder(csr)), now=NOW)
+    before = (config.directory / "issuing.crt").read_bytes()
+    renewed = other.chain(other.builder(csr))
+    install(config, renewed, now=NOW)
+    (config.directory / "issuing.crt").write_bytes(before)
+    with pytest.raises(Misconfigured, match="certdesk ca install campus” again"):
+        EmbeddedBackend(config)
+    install(config, renewed, now=NOW)
+    assert EmbeddedBackend(config).chain()[1] == other.certificate.public_bytes(Encoding.DER)
 
 
 def test_what_nobody_could_verify_is_not_installed(config: EmbeddedConfig) -> None:

@@ -104,7 +104,11 @@ def open_authority(config: EmbeddedConfig) -> Authority[Signer]:
         try:
             lower.verify_directly_issued_by(upper)
         except (InvalidSignature, *UNREADABLE) as error:
-            told = f"In {folder}, {ISSUING_CERTIFICATE} was not issued by {ROOT_CERTIFICATE}."
+            told = (
+                f"In {folder}, {ISSUING_CERTIFICATE} was not issued by {ROOT_CERTIFICATE}. Restore both from "
+                "a backup or, where an installation was cut short, run “certdesk ca install "
+                f"{config.slug}” again."
+            )
             raise Misconfigured(told) from error
     return Authority(key=key, issuing=issuing, above=above)
 

@@ -18,6 +18,7 @@ from certdesk.backends.base import Listed, RevokedEntry
 from certdesk.backends.chains import refuse_unknown_reason
 from certdesk.backends.embedded.authority import open_authority
 from certdesk.backends.embedded.config import EmbeddedConfig, read_config
+from certdesk.backends.embedded.constraints import constraints_of, forbidden
 from certdesk.backends.embedded.encoding import issuer_parts, sign_crl, signed, specimen_of
 from certdesk.backends.embedded.journal import Journal
 from certdesk.backends.embedded.keys import Signer
@@ -65,6 +66,7 @@ class EmbeddedBackend:
         self._specimen = functools.lru_cache(maxsize=256)(self._made_specimen)
         self._ends = min(ca.not_valid_after_utc for ca in (issuing, *self._authority.above))
         self._chain = self._authority.chain
+        self._constraints = constraints_of((issuing, *self._authority.above))
 
     @classmethod
     def from_settings(cls, *, name: str, settings: Mapping[str, object]) -> "EmbeddedBackend":
@@ -75,9 +77,10 @@ class EmbeddedBackend:
     def prepare(self, intent: Intent) -> Intent:
         """The intent with a fresh serial number (unless it has one) and the linted bytes to be signed.
 
-        Raises: BackendRefused when the intent can't be encoded, outlives the CA or does not lint clean.
+        Raises: BackendRefused when the intent can't be encoded, is beyond what the CA may certify or does not
+        lint clean.
         """
-        self._refuse_outliving(intent)
+        self._refuse_beyond(intent)
         serial = intent.serial if intent.serial is not None else _new_serial()
         numbered = replace(intent, serial=serial, tbs=None)
         specimen = self._specimen(numbered)
@@ -87,9 +90,9 @@ class EmbeddedBackend:
     def specimen(self, intent: Intent) -> bytes:
         """What `prepare` would lint, for a look at it: DER, signed with the throw-away key.
 
-        Raises: BackendRefused when the intent can't be encoded or outlives the CA.
+        Raises: BackendRefused when the intent can't be encoded or is beyond what the CA may certify.
         """
-        self._refuse_outliving(intent)
+        self._refuse_beyond(intent)
         return self._specimen(replace(intent, serial=_new_serial())).public_bytes(Encoding.DER)
 
     @property
@@ -106,7 +109,7 @@ class EmbeddedBackend:
         """
         if intent.tbs is None or intent.serial is None:
             raise InvariantViolated("an intent was submitted that had not been prepared")
-        self._refuse_outliving(intent)
+        self._refuse_beyond(intent)
         # Encoded and linted again (remembered within the process) with the throw-away key: the CA's key only
         # ever meets bytes that were recorded and lint clean, whoever made the intent.
         specimen = self._specimen(replace(intent, tbs=None))
@@ -174,7 +177,8 @@ class EmbeddedBackend:
             next_update=next_update,
         )
 
-    def _refuse_outliving(self, intent: Intent) -> None:
+    def _refuse_beyond(self, intent: Intent) -> None:
+        """Raises BackendRefused for what outlives the CA, or has names that it may not certify."""
         begins, ends = self._authority.issuing.not_valid_before_utc, self._ends
         if self._clock() >= ends:
             raise BackendRefused(
@@ -184,6 +188,8 @@ class EmbeddedBackend:
         if intent.not_after > ends or intent.not_before < begins:
             span = f"{begins:%d %B %Y} to {ends:%d %B %Y}"
             raise BackendRefused(f"The CA itself is valid from {span}. Choose a duration within that time.")
+        if names := ", ".join(forbidden(intent, self._constraints)):
+            raise BackendRefused(f"The certificate of the CA itself does not allow it to certify {names}.")
 
     def _made_specimen(self, intent: Intent) -> x509.Certificate:
         """The certificate signed with the throw-away key, for a look at the bytes before they are signed."""
