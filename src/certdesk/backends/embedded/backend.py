@@ -77,10 +77,10 @@ class EmbeddedBackend:
     def prepare(self, intent: Intent) -> Intent:
         """The intent with a fresh serial number (unless it has one) and the linted bytes to be signed.
 
-        Raises: BackendRefused when the intent can't be encoded, is beyond what the CA may certify or does not
-        lint clean.
+        Raises: BackendRefused when the intent can't be encoded, outlives the CA, has names that are not
+        the CA's to certify, or does not lint clean.
         """
-        self._refuse_beyond(intent)
+        self._refuse_outliving(intent)
         serial = intent.serial if intent.serial is not None else _new_serial()
         numbered = replace(intent, serial=serial, tbs=None)
         specimen = self._specimen(numbered)
@@ -90,9 +90,10 @@ class EmbeddedBackend:
     def specimen(self, intent: Intent) -> bytes:
         """What `prepare` would lint, for a look at it: DER, signed with the throw-away key.
 
-        Raises: BackendRefused when the intent can't be encoded or is beyond what the CA may certify.
+        Raises: BackendRefused when the intent can't be encoded, outlives the CA, or has names that are not
+        the CA's to certify.
         """
-        self._refuse_beyond(intent)
+        self._refuse_outliving(intent)
         return self._specimen(replace(intent, serial=_new_serial())).public_bytes(Encoding.DER)
 
     @property
@@ -109,7 +110,7 @@ class EmbeddedBackend:
         """
         if intent.tbs is None or intent.serial is None:
             raise InvariantViolated("an intent was submitted that had not been prepared")
-        self._refuse_beyond(intent)
+        self._refuse_outliving(intent)
         # Encoded and linted again (remembered within the process) with the throw-away key: the CA's key only
         # ever meets bytes that were recorded and lint clean, whoever made the intent.
         specimen = self._specimen(replace(intent, tbs=None))
@@ -177,8 +178,7 @@ class EmbeddedBackend:
             next_update=next_update,
         )
 
-    def _refuse_beyond(self, intent: Intent) -> None:
-        """Raises BackendRefused for what outlives the CA, or has names that it may not certify."""
+    def _refuse_outliving(self, intent: Intent) -> None:
         begins, ends = self._authority.issuing.not_valid_before_utc, self._ends
         if self._clock() >= ends:
             raise BackendRefused(
@@ -188,17 +188,19 @@ class EmbeddedBackend:
         if intent.not_after > ends or intent.not_before < begins:
             span = f"{begins:%d %B %Y} to {ends:%d %B %Y}"
             raise BackendRefused(f"The CA itself is valid from {span}. Choose a duration within that time.")
-        if names := ", ".join(forbidden(intent, self._constraints)):
-            raise BackendRefused(f"The certificate of the CA itself does not allow it to certify {names}.")
 
     def _made_specimen(self, intent: Intent) -> x509.Certificate:
         """The certificate signed with the throw-away key, for a look at the bytes before they are signed."""
         try:
-            return specimen_of(intent, self._parts, self._authority.key.kind)
+            specimen = specimen_of(intent, self._parts, self._authority.key.kind)
+            names = ", ".join(forbidden(intent, self._constraints))
         except InvalidInput as error:
             raise BackendRefused(error.detail) from error
         except (ValueError, TypeError) as error:
             raise BackendRefused(f"This can't be put into a certificate: {error}") from error
+        if names:
+            raise BackendRefused(f"The certificate of the CA itself does not allow it to certify {names}.")
+        return specimen
 
 
 class JournallingEmbeddedBackend(EmbeddedBackend):

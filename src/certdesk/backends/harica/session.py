@@ -108,6 +108,6 @@ def _life(token: str, now: float) -> float:
     try:
         ends = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))["exp"]
         left = float(ends) - now
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         left = _LONGEST / 4
     return min(left, _LONGEST) - _LEFT
