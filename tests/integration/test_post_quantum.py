@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import mldsa
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from certdesk.backends.embedded import EmbeddedBackend, EmbeddedConfig, create_authority
 from certdesk.backends.embedded.ceremony import install, make_request, sign_request
 from certdesk.conf.cas import read_cas
-from certdesk.domain.errors import PolicyRefused
+from certdesk.domain.errors import BadCsr, PolicyRefused
 from certdesk.domain.issuing.cas import CaLimits
 from certdesk.domain.issuing.profiles import BUILT_IN
 from certdesk.domain.issuing.states import Status
@@ -20,8 +20,10 @@ from certdesk.domain.policy.file import read_policy
 from certdesk.domain.policy.in_force import USUAL_KEY_TYPES, KeyType
 from certdesk.services.requests.confirm import submit_request
 from certdesk.services.system import runtime
-from certdesk.store.models import Certificate, Request
+from certdesk.store.models import Certificate, Issuance, Request
+from tests.harness.acme_client import AcmeClient
 from tests.integration import support
+from tests.integration.acme_support import AcmeWorld
 from tests.integration.support import Clock, World, configured
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -114,3 +116,28 @@ def test_a_ca_with_such_a_key_certifies_such_a_key(w: World, tmp_path: Path) -> 
     leaf = x509.load_der_x509_certificate(bytes(Certificate.objects.get().der))
     assert leaf.signature_algorithm_oid.dotted_string == "2.16.840.1.101.3.4.3.18"
     leaf.verify_directly_issued_by(x509.load_pem_x509_certificates(done.pem.encode())[0])
+
+
+def test_an_acme_order_takes_it_where_all_say_so(here: AcmeWorld, one: AcmeClient) -> None:
+    upload = x509.load_pem_x509_csr(csr(KeyType.ML_DSA_44)).public_bytes(Encoding.DER)
+    refused = one.finalize(one.order("www.example.ac.uk").json, upload)
+    assert (refused.status, refused.json["type"]) == (400, "urn:ietf:params:acme:error:badCSR")
+    assert "ML-DSA-44 are not accepted" in refused.json["detail"]
+    with configured(**allowed()):
+        done = one.finalize(one.order("www.example.ac.uk").json, upload)
+    assert done.json["status"] == "valid"
+    assert Issuance.objects.get().key == "ML-DSA-44"
+
+
+def test_a_private_key_that_comes_with_it_is_blocked_and_not_kept(w: World) -> None:
+    key = mldsa.MLDSA65PrivateKey.generate()
+    names = x509.SubjectAlternativeName([x509.DNSName("www.example.ac.uk")])
+    builder = x509.CertificateSigningRequestBuilder().subject_name(x509.Name([]))
+    upload = builder.add_extension(names, critical=False).sign(key, None).public_bytes(Encoding.PEM)
+    pasted = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    with configured(**allowed()):
+        with pytest.raises(BadCsr, match="private key"):
+            asked(w, pasted + upload)
+        with pytest.raises(PolicyRefused, match="compromised"):
+            asked(w, upload)
+    assert not Request.objects.exists()

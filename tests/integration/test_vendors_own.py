@@ -1,5 +1,6 @@
 """What each of the thin clients does in a way of its own."""
 
+import base64
 import ssl
 import sys
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from certdesk.backends.adcs import AdcsBackend
 from certdesk.backends.conformance import issued
 from certdesk.backends.harica import HaricaBackend, HaricaConfig
+from certdesk.backends.harica.session import _life
 from certdesk.backends.http.config import read_config
 from certdesk.backends.sectigo import backend as sectigo_backend
 from certdesk.domain.errors import BackendRefused, Misconfigured, OutcomeUnknown, Unavailable
@@ -353,3 +355,9 @@ def _with_tls(one: Vendor, folder: Path) -> tuple[Adcs, dict[str, object]]:
     server.binding = certificate.public_bytes(Encoding.DER)
     address = server.address.replace("http:", "https:")
     return server, {**one.settings, "address": address, "ca_file": path}
+
+
+@pytest.mark.parametrize("ends", ["9" * 400, "[" * 5000 + "]" * 5000, "null", '"soon"'])
+def test_a_jwt_whose_end_makes_no_sense_is_used_for_a_while(ends: str) -> None:
+    payload = base64.urlsafe_b64encode(f'{{"exp": {ends}}}'.encode()).decode().rstrip("=")
+    assert 0 < _life(f"e30.{payload}.", 0.0) < 3600
