@@ -1,5 +1,6 @@
 """The file of CAs and profiles: what it says is taken, and whatever is wrong in it is told with its place."""
 
+import subprocess
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import product
@@ -16,6 +17,7 @@ from certdesk.domain.errors import Misconfigured
 from certdesk.domain.findings import Verdict
 from certdesk.domain.issuing.cas import CaLimits
 from certdesk.domain.issuing.certificates import Issued, compare, subject_under
+from certdesk.domain.issuing.downloads import to_pem
 from certdesk.domain.issuing.profiles import BUILT_IN, certificate_validity
 from certdesk.domain.policy.in_force import KeyType, Rules
 
@@ -184,6 +186,22 @@ def test_certificates_are_what_the_profile_says(
     assert found == [
         {"SERVER_AUTH": "serverAuth", "CLIENT_AUTH": "clientAuth"}[one] for one in USAGES[usages]
     ]
+    for file, der in zip(("leaf", "issuing", "root"), issued.chain, strict=True):
+        (tmp_path / file).write_bytes(to_pem(der))
+    for usage in USAGES[usages]:  # those of the CAs above count too
+        purpose = {"SERVER_AUTH": "sslserver", "CLIENT_AUTH": "sslclient"}[usage]
+        command = [
+            "openssl",
+            "verify",
+            "-purpose",
+            purpose,
+            "-CAfile",
+            "root",
+            "-untrusted",
+            "issuing",
+            "leaf",
+        ]
+        subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
     key_usage = leaf.extensions.get_extension_for_class(x509.KeyUsage).value
     assert key_usage.key_encipherment is (algorithm == "rsa" and "server" in usages)
     names = [one.rfc4514_attribute_name for one in leaf.subject]

@@ -22,6 +22,7 @@ from certdesk.backends.own_ca import ca_builder, key_usage
 from certdesk.domain.errors import BackendRefused, Misconfigured
 from certdesk.domain.findings import Verdict, worst
 from certdesk.domain.issuing.certificates import Issued, compare
+from certdesk.domain.issuing.profiles import CLIENT_AUTH, SERVER_AUTH
 
 NOW = datetime.now(UTC)
 
@@ -150,6 +151,17 @@ def test_a_ca_of_few_names_certifies_no_others(
                 what(intent)
     with pytest.raises(BackendRefused, match="CN=another"):
         backend.prepare(replace(intent, subject=((NameOID.COMMON_NAME.dotted_string, "another"),)))
+
+
+def test_a_ca_for_servers_alone_certifies_no_clients(config: EmbeddedConfig) -> None:
+    root, csr = Root(), make_request(config).pem
+    servers = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
+    install(config, root.chain(root.builder(csr).add_extension(servers, critical=False)), now=NOW)
+    backend, intent = EmbeddedBackend(config), server_intent(now=NOW)
+    assert backend.prepare(intent).tbs
+    both = replace(intent.profile, eku=(SERVER_AUTH, CLIENT_AUTH))
+    with pytest.raises(BackendRefused, match=f"certify usage {CLIENT_AUTH}"):
+        backend.prepare(replace(intent, profile=both))
 
 
 def test_an_installation_that_was_cut_short_is_told_and_done_again(config: EmbeddedConfig) -> None:

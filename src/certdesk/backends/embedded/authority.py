@@ -39,6 +39,8 @@ ROOT_CERTIFICATE = "root.crt"
 
 _ISSUING_FILES = (ISSUING_KEY, ISSUING_CERTIFICATE, ROOT_CERTIFICATE)
 
+#: Of TLS: what a CA's certificate does not allow, clients don't accept of those below it.
+USAGES = (ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH)
 _ROOT_YEARS = 20
 ISSUING_YEARS = 10
 
@@ -158,7 +160,7 @@ def _make(config: EmbeddedConfig, root_directory: Path, now: datetime) -> None:
         ca_builder(name, key.public_key(), years=ISSUING_YEARS, path_length=0, now=now)
         .issuer_name(root_name)
         .add_extension(above, critical=False)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.ExtendedKeyUsage(USAGES), critical=False)
         .sign(root_key, hashes.SHA384())
     )
     root_pem = root.public_bytes(Encoding.PEM)

@@ -18,7 +18,7 @@ from certdesk.backends.base import Listed, RevokedEntry
 from certdesk.backends.chains import refuse_unknown_reason
 from certdesk.backends.embedded.authority import open_authority
 from certdesk.backends.embedded.config import EmbeddedConfig, read_config
-from certdesk.backends.embedded.constraints import constraints_of, forbidden
+from certdesk.backends.embedded.constraints import forbidden, limits_of
 from certdesk.backends.embedded.encoding import issuer_parts, sign_crl, signed, specimen_of
 from certdesk.backends.embedded.journal import Journal
 from certdesk.backends.embedded.keys import Signer
@@ -66,7 +66,7 @@ class EmbeddedBackend:
         self._specimen = functools.lru_cache(maxsize=256)(self._made_specimen)
         self._ends = min(ca.not_valid_after_utc for ca in (issuing, *self._authority.above))
         self._chain = self._authority.chain
-        self._constraints = constraints_of((issuing, *self._authority.above))
+        self._limits = limits_of((issuing, *self._authority.above))
 
     @classmethod
     def from_settings(cls, *, name: str, settings: Mapping[str, object]) -> "EmbeddedBackend":
@@ -193,7 +193,7 @@ class EmbeddedBackend:
         """The certificate signed with the throw-away key, for a look at the bytes before they are signed."""
         try:
             specimen = specimen_of(intent, self._parts, self._authority.key.kind)
-            names = ", ".join(forbidden(intent, self._constraints))
+            names = ", ".join(forbidden(intent, self._limits))
         except InvalidInput as error:
             raise BackendRefused(error.detail) from error
         except (ValueError, TypeError) as error:

@@ -23,6 +23,7 @@ from certdesk.backends.embedded.authority import (
     ISSUING_KEY,
     ROOT_CERTIFICATE,
     ROOT_KEY,
+    USAGES,
     ca_name,
     encrypted,
     load_certificates,
@@ -38,8 +39,7 @@ from certdesk.domain.errors import Misconfigured
 from certdesk.domain.issuing.certificates import UNREADABLE
 from certdesk.domain.issuing.profiles import BACKDATE
 
-_USAGES = (ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH)
-_USABLE = (*_USAGES, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE)
+_USABLE = (*USAGES, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,7 +152,7 @@ def sign_request(
         ca_builder(csr.subject, asked, years=years, path_length=0, now=now)
         .issuer_name(root.subject)
         .add_extension(above, critical=False)
-        .add_extension(x509.ExtendedKeyUsage(_USAGES), critical=False)
+        .add_extension(x509.ExtendedKeyUsage(USAGES), critical=False)
     )
     signed = builder.sign(key, kind_of(key.public_key()).hash)
     if signed.not_valid_after_utc > root.not_valid_after_utc:
