@@ -229,6 +229,7 @@ def test_a_ca_below_the_embedded_root_is_asked_for_signed_installed_and_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "words").write_text("some words\n")
+    (tmp_path / "words").chmod(0o600)
     (tmp_path / "cas.toml").write_text(
         '[cas.campus]\nkind = "embedded"\nname = "Campus"\nkey = "P-384"\n'
         'passphrase_file = "words"\ndirectory = "campus"\n'
@@ -256,7 +257,10 @@ def test_a_ca_below_the_embedded_root_is_asked_for_signed_installed_and_used(
     assert len(keys) == 1  # the same in all three
     backends = apps.make_runtime(config).backends
     with configured(backends=backends):
-        assert run("check", "campus").exit_code == 0
+        assert "backend.credentials_open" not in run("check", "campus").stdout
+        (tmp_path / "words").chmod(0o644)
+        shown = run("check", "campus")
+        assert (shown.exit_code, "backend.credentials_open" in shown.stdout) == (0, True)
         der = Client().get("/ca/campus.crl").content
         issuer = x509.load_der_x509_certificate(Client().get("/ca/campus.cer").content)
     key = issuer.public_key()

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from certdesk.backends.base import Listed, RevokedEntry
 from certdesk.backends.chains import refuse_unknown_reason
+from certdesk.backends.credentials import open_to_everybody
 from certdesk.backends.embedded.authority import open_authority
 from certdesk.backends.embedded.config import EmbeddedConfig, read_config
 from certdesk.backends.embedded.constraints import forbidden, limits_of
@@ -59,7 +60,7 @@ class EmbeddedBackend:
         self.name = config.slug
         self.title = config.name
         self._clock = clock
-        self._lint_in_full = config.lint_in_full
+        self._lint_in_full, self._secret_files = config.lint_in_full, config.secret_files
         self._authority = authority or open_authority(config)
         issuing = self._authority.issuing
         self._parts = issuer_parts(issuing, issuer_url=config.issuer_url, crl_url=config.crl_url)
@@ -160,8 +161,8 @@ class EmbeddedBackend:
         try:
             self._authority.key.sign(_PROBE)
         except Unavailable as error:
-            return (Check("backend.key_unreachable", Verdict.REFUSE, error.detail), lint)
-        return (term, lint)
+            term = Check("backend.key_unreachable", Verdict.REFUSE, error.detail)
+        return (*open_to_everybody(self._secret_files), term, lint)
 
     def chain(self) -> tuple[bytes, ...]:
         return self._chain

@@ -10,6 +10,7 @@ from certdesk.domain.errors import Misconfigured
 
 _TEXTS = ("name", "status_url", "key")
 _PATHS = ("directory", "root_directory", "passphrase_file")
+_SECRETS = ("passphrase_file", "pin_file")
 _TOKEN = ("module", "token", "label", "pin_file")
 
 
@@ -20,7 +21,8 @@ class EmbeddedConfig:
     `root_directory` is needed only when the CA is made and may be taken away afterwards; None for a CA below
     a root of somebody else's. `status_url` and `slug` make the addresses in certificates:
     `<status_url>/ca/<slug>.cer` and `.crl`. `lint_in_full`: before each signature, not only before the first
-    of a shape. `key` is the kind of key to make; `token` the HSM in which it lies, if it does. `journal` is
+    of a shape. `key` is the kind of key to make; `token` the HSM in which it lies, if it does. `secret_files`
+    hold the passphrase or the PIN. `journal` is
     the folder in which it writes down what it signs; None for no journal.
     """
 
@@ -33,6 +35,7 @@ class EmbeddedConfig:
     lint_in_full: bool = False
     key: str = "P-256"
     token: Place | None = None
+    secret_files: tuple[Path, ...] = ()
     journal: Path | None = None
 
     def __post_init__(self) -> None:
@@ -91,6 +94,7 @@ def read_config(*, name: str, settings: Mapping[str, object]) -> EmbeddedConfig:
     return EmbeddedConfig(
         directory=_path(name, settings, "directory"),
         root_directory=_path(name, settings, "root_directory") if "root_directory" in settings else None,
+        secret_files=tuple(_path(name, settings, key) for key in _SECRETS if key in settings),
         passphrase=passphrase if isinstance(passphrase, bytes) else str(passphrase).encode(),
         lint_in_full=settings.get("lint_in_full") is True,
         token=token,

@@ -4,7 +4,6 @@ A client says how its CA is asked: `_look_up`, `_order`, `_outcome`, `_revoke` a
 """
 
 import re
-import stat
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
@@ -24,6 +23,7 @@ from certdesk.backends.chains import (
     signed,
     without_repeats,
 )
+from certdesk.backends.credentials import open_to_everybody
 from certdesk.backends.http.config import HttpConfig, read_config
 from certdesk.backends.http.transport import Exchanges, Reply, read_secret
 from certdesk.domain.errors import (
@@ -112,7 +112,7 @@ class HttpBackend(Generic[_Config]):
 
     def check(self) -> tuple[Check, ...]:
         """Files that others can read; whether the CA answers and takes our credentials; its chain."""
-        found = list(self._open_secrets())
+        found = list(open_to_everybody(self._config.secret_files))
         try:
             found += self._probe(until=self._until())
         except Misconfigured as error:
@@ -245,16 +245,6 @@ class HttpBackend(Generic[_Config]):
 
     def _until(self) -> float:
         return time.monotonic() + self._config.total_seconds
-
-    def _open_secrets(self) -> Iterator[Check]:
-        for path in self._config.secret_files:
-            try:
-                mode = stat.S_IMODE(path.stat().st_mode)
-            except OSError:  # told when it is used
-                continue
-            if mode & stat.S_IRWXO:
-                told = f"Everybody on this machine may read or write {path} (mode {mode:o})."
-                yield Check("backend.credentials_open", Verdict.WARN, f"{told} Run: chmod o= {path}")
 
 
 class FindingBackend(HttpBackend[_Config]):

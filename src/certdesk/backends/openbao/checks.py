@@ -1,11 +1,11 @@
 """What can be said of an OpenBao mount before anything is asked of it: reach, clock, token, role, CA."""
 
-import stat
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from certdesk.backends.chains import chain_check
+from certdesk.backends.credentials import open_to_everybody
 from certdesk.backends.openbao.api import MISSING, Answer, OpenBaoApi, plain
 from certdesk.backends.openbao.config import OpenBaoConfig
 from certdesk.domain.errors import BackendError, Misconfigured
@@ -23,20 +23,9 @@ def findings(
     api: OpenBaoApi, config: OpenBaoConfig, *, chain: ReadChain, clock: Callable[[], datetime]
 ) -> Iterator[Check]:
     """Each as a check with a code of its own; never raises. Nothing more is asked of one that is down."""
-    for one in (*_secrets(config), *_answered(api, config, chain=chain, clock=clock)):
+    secrets = open_to_everybody(filter(None, (config.token_file, config.secret_id_file)))
+    for one in (*secrets, *_answered(api, config, chain=chain, clock=clock)):
         yield replace(one, message=plain(one.message), seen=plain(one.seen))
-
-
-def _secrets(config: OpenBaoConfig) -> Iterator[Check]:
-    """Whether others on this machine may read a secret. One that can't be read is told when it is used."""
-    for path in filter(None, (config.token_file, config.secret_id_file)):
-        try:
-            mode = stat.S_IMODE(path.stat().st_mode)
-        except OSError:
-            continue
-        if mode & stat.S_IRWXO:
-            told = f"Everybody on this machine may read or write {path} (mode {mode:o}). Run: chmod o= {path}"
-            yield Check("backend.credentials_open", Verdict.WARN, told)
 
 
 def _answered(
