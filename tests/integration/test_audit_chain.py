@@ -1,9 +1,10 @@
 """The audit chain over a real story: every deed is in it, and no row can be touched unnoticed."""
 
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 
 from certdesk.domain.actors import SYSTEM
 from certdesk.domain.audit import GENESIS
@@ -54,6 +55,19 @@ def test_the_rows_say_who_and_about_what(story: list[str]) -> None:
     issued = AuditEvent.objects.filter(action="request.issue")
     assert {r.actor for r in issued} == {SYSTEM.label}
     assert all(r.data["serial"] and r.data["sha256"] for r in issued)
+
+
+def test_what_a_savepoint_undoes_is_not_told() -> None:
+    """Nor once something else of the same transaction waits to be told."""
+    with write_transaction():
+        audit.record(SYSTEM, "service.first", 1, now=NOW)
+        with suppress(ValueError), transaction.atomic():
+            audit.record(SYSTEM, "service.undone", 1, now=NOW)
+            raise ValueError
+        with transaction.atomic():
+            audit.record(SYSTEM, "service.second", 1, now=NOW)
+    assert set(AuditEvent.objects.values_list("action", flat=True)) == {"service.first", "service.second"}
+    assert audit_problems() == []
 
 
 def _alter() -> None:

@@ -15,6 +15,7 @@ from django.test import Client
 from django.utils import timezone
 
 from certdesk.backends.acme import AcmeBackend
+from certdesk.backends.embedded import create_authority
 from certdesk.backends.openbao import OpenBaoBackend
 from certdesk.backends.registry import UnusableBackend
 from certdesk.cli import ca as commands
@@ -285,7 +286,7 @@ def test_two_sections_are_two_cas(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     )
     config = own.model_copy(update={"cas": tmp_path / "cas.toml"})
     monkeypatch.setattr(settings, "CERTDESK", config)
-    apps.create_authority(apps.embedded_config(own), now=timezone.now(), may_create=lambda: True)
+    create_authority(apps.embedded_config(own), now=timezone.now(), may_create=lambda: True)
     before = {path: path.read_bytes() for path in (own.data / "ca").rglob("*.*")}
     for name, told in (("root", "folder of its own"), ("issuing", "folder of its own"), ("other", "slug")):
         refused = run("csr", name)

@@ -9,7 +9,7 @@ from typing import Any
 from certdesk.domain.actors import Actor
 from certdesk.domain.audit import GENESIS, Entry, chain_hash
 from certdesk.domain.errors import InvariantViolated
-from certdesk.store.db import before_commit, put_last, write_mark
+from certdesk.store.db import before_commit, put_last, waits_for_the_end, write_mark
 from certdesk.store.driver import fetch, own_connection
 from certdesk.store.models import AuditEvent
 
@@ -58,12 +58,13 @@ def record_all(deeds: Sequence[Deed], *, actor: Actor, now: datetime) -> None:
     fork impossible even so.
     """
     mark, mine = write_mark(), [(deed, deed.actor or actor, now) for deed in deeds]
-    if mark is not None and getattr(_waiting, "mark", None) is mark:
-        _waiting.deeds += mine
-    elif before_commit(_append_waiting):
-        _waiting.mark, _waiting.deeds = mark, mine
-    else:
+    if not waits_for_the_end():
         _append(mine)
+    elif getattr(_waiting, "mark", None) is mark:
+        _waiting.deeds += mine
+    else:
+        before_commit(_append_waiting)
+        _waiting.mark, _waiting.deeds = mark, mine
 
 
 def lock_chain() -> tuple[int, str]:

@@ -58,15 +58,9 @@ def write_statement() -> Iterator[None]:
             yield
 
 
-def before_commit(work: Callable[[], None]) -> bool:
-    """Has work done at the end of this thread's write transaction, inside it.
-
-    False where it has to be done at once: outside of one, or where a savepoint may undo it alone.
-    """
-    if not _is_kept():
-        return False
+def before_commit(work: Callable[[], None]) -> None:
+    """Has work done at the end of this thread's write transaction, inside it. Ask `waits_for_the_end`."""
     _mine.last.append(work)
-    return True
 
 
 def put_last(model: type[Model], rows: Sequence[Mapping[str, object]]) -> None:
@@ -84,19 +78,22 @@ def point_last(model: type[Model], number: int, **columns: int) -> None:
 
 def write_kept() -> None:
     """Writes what was kept for the end, before rows of the same table that are numbered at once."""
-    if _is_kept():
+    if waits_for_the_end():
         write_all(_mine.writes)
         _mine.writes = []
 
 
 def _write_last(writes: Iterable[Written]) -> None:
-    if _is_kept():
+    if waits_for_the_end():
         _mine.writes += writes
     else:
         write_all(writes)
 
 
-def _is_kept() -> bool:
+def waits_for_the_end() -> bool:
+    """Whether what is said now may be done at the end of this thread's write transaction: inside one, and
+    where no savepoint may undo it alone.
+    """
     return write_mark() is not None and own_connection().savepoint_ids == _mine.savepoints
 
 
