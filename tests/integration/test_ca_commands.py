@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from click.testing import CliRunner, Result
@@ -267,6 +268,11 @@ def test_a_ca_below_the_embedded_root_is_asked_for_signed_installed_and_used(
     key = issuer.public_key()
     assert isinstance(key, ec.EllipticCurvePublicKey)
     assert x509.load_der_x509_crl(der).is_signature_valid(key)
+    there = sorted(path.read_bytes() for path in (tmp_path / "campus").iterdir() if path.is_file())
+    with monkeypatch.context() as patched:  # no audit, no action
+        patched.setattr("certdesk.store.audit.put_last", Mock(side_effect=RuntimeError("the disk is full")))
+        assert isinstance(run("install", "campus", str(tmp_path / "campus.pem")).exception, RuntimeError)
+    assert sorted(path.read_bytes() for path in (tmp_path / "campus").iterdir() if path.is_file()) == there
     again = run("csr", "campus")
     assert "The key that was there" in again.stderr
     (tmp_path / "again.csr").write_text(again.stdout)

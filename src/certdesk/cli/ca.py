@@ -7,6 +7,7 @@ talk to stderr.
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, BinaryIO
 
 import click
@@ -216,8 +217,9 @@ def install(*, name: str, file: BinaryIO) -> None:
 
     from certdesk.backends.embedded import ceremony  # noqa: PLC0415 - as above
 
-    done = ceremony.install(config, file.read(), now=timezone.now())
-    _record("ca.install", name, done.record)
+    done = ceremony.install(
+        config, file.read(), now=timezone.now(), record=partial(_record, "ca.install", name)
+    )
     click.echo(f"Installed, valid until {done.record['not_after']}. Restart the service.", err=True)
 
 

@@ -5,7 +5,7 @@ record of whoever calls. Nothing here is needed to issue.
 """
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
@@ -77,18 +77,25 @@ def make_request(config: EmbeddedConfig) -> Done:
     return Done(pem=csr.public_bytes(Encoding.PEM).decode(), record=record)
 
 
-def install(config: EmbeddedConfig, pem: bytes, *, now: datetime) -> Done:
+def install(
+    config: EmbeddedConfig,
+    pem: bytes,
+    *,
+    now: datetime,
+    record: Callable[[Mapping[str, object]], None] = lambda _record: None,
+) -> Done:
     """Installs the CA's certificate with what stands above it, its own first; the one before is kept.
 
     Under the same name and key it may be installed again, for longer: what was issued holds, and so does its
-    CRL. Raises Misconfigured, with what is wrong with it.
+    CRL. `record` is called with what to record before a file changes: no audit, no action. Raises
+    Misconfigured, with what is wrong with it.
     """
     try:
         issuing, *above = x509.load_pem_x509_certificates(pem)
         key = issuing.public_key()
     except UNREADABLE as error:
-        told = "Give certificates in PEM form: the CA's own first, then those above it, up to the root."
-        raise Misconfigured(told) from error
+        advice = "Give certificates in PEM form: the CA's own first, then those above it, up to the root."
+        raise Misconfigured(advice) from error
     spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     path = config.directory / ISSUING_CERTIFICATE
     with exclusive(config.directory):
@@ -107,6 +114,13 @@ def install(config: EmbeddedConfig, pem: bytes, *, now: datetime) -> Done:
                 "The CA has another subject key identifier in the certificate that it has, by which what it "
                 "issued names it. Have the root keep it (OpenSSL: subjectKeyIdentifier), or add another CA."
             )
+        told = {
+            "serial": f"{issuing.serial_number:x}",
+            "issuer": issuing.issuer.rfc4514_string(),
+            "not_after": issuing.not_valid_after_utc.isoformat(),
+            "spki_sha256": _sha256(spki),
+        }
+        record(told)
         if before is not None and before != issuing:
             kept = config.directory / f"issuing-{before.serial_number:x}.crt"
             if not kept.exists():
@@ -117,13 +131,7 @@ def install(config: EmbeddedConfig, pem: bytes, *, now: datetime) -> Done:
             new.unlink(missing_ok=True)
             write_new({new: content})
             new.replace(config.directory / file)
-    record = {
-        "serial": f"{issuing.serial_number:x}",
-        "issuer": issuing.issuer.rfc4514_string(),
-        "not_after": issuing.not_valid_after_utc.isoformat(),
-        "spki_sha256": _sha256(spki),
-    }
-    return Done(pem=issuing.public_bytes(Encoding.PEM).decode(), record=record)
+    return Done(pem=issuing.public_bytes(Encoding.PEM).decode(), record=told)
 
 
 def sign_request(
