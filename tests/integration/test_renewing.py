@@ -268,7 +268,7 @@ class TestOnce:
         s.ask()
         s.clock.now = due_at(s.certificates[0]) + HOUR
 
-    @pytest.mark.parametrize("step", ["_suggestion", "_against", "record_issuance"])
+    @pytest.mark.parametrize("step", ["_suggestion", "against_renewal", "record_issuance"])
     def test_who_dies_between_the_steps_leaves_it_to_the_next(
         self, s: Story, monkeypatch: pytest.MonkeyPatch, step: str
     ) -> None:

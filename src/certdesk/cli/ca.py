@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import click
 
 from certdesk.backends.registry import UnusableBackend
+from certdesk.cli.ca_move import move
 from certdesk.domain.actors import SYSTEM
 from certdesk.domain.errors import StateConflict
 from certdesk.domain.findings import Check, Verdict, as_record, worst
@@ -29,7 +30,10 @@ _MOST_FINDINGS = 2000
 
 @click.group()
 def ca() -> None:
-    """Look after CAs: list, check, test, reconcile; keys and certificates of your own (docs/cas.md)."""
+    """Look after CAs: list, check, test, reconcile, move; keys and certificates of your own (docs/cas.md)."""
+
+
+ca.add_command(move)
 
 
 @ca.command("list")

@@ -153,7 +153,7 @@ def _seen(
     # 3. The others are looked up.
     if rt.caa.ask is None and missing:
         log.warning("caa.nobody_to_ask", names=len(missing))
-    checked = [] if rt.caa.ask is None else _ask(missing, rt.caa.ask, now=now)
+    checked = [] if rt.caa.ask is None else ask_all(missing, rt.caa.ask, now=now)
     answers = [
         CaaAnswer(
             name=one.name,
@@ -170,7 +170,7 @@ def _seen(
     return CaaSeen(answers=(*kept, *answers), new=new)
 
 
-def _ask(questions: list[Question], ask: AskCaa, *, now: datetime) -> list[CaaChecked]:
+def ask_all(questions: Sequence[Question], ask: AskCaa, *, now: datetime) -> list[CaaChecked]:
     """Every name's own look-up, at once. One that takes too long or breaks is one that failed."""
     if not questions:
         return []

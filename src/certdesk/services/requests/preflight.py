@@ -157,7 +157,8 @@ def bare_facts(subject: Subject) -> Facts:
 
 def rules_for(subject: Subject) -> Rules:
     """The rules in force; without a CSR but for those about keys and CAA, which each certificate answers."""
-    rules = runtime.current().rules_for(organisation=subject.organisation.slug, profile=subject.profile.id)
+    kind = subject.profile
+    rules = runtime.current().rules_for(organisation=subject.organisation.slug, profile=kind.id, cas=kind.cas)
     if subject.csr is not None:
         return rules
     seed = Rules()

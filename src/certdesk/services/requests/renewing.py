@@ -22,12 +22,12 @@ from certdesk.domain.policy.limits import CAA_UNKNOWN
 from certdesk.services.acme.renewal import advised_window
 from certdesk.services.issuance.intents import NOT_IN_TIME, OWN_KEY, RENEWAL, kept_csr, record_issuance
 from certdesk.services.issuance.kept import ASK_CA_EVERY
-from certdesk.services.requests.preflight import intent_of, judged, obstacles_under, subject_of
+from certdesk.services.requests.preflight import Subject, intent_of, judged, obstacles_under, subject_of
 from certdesk.services.system import runtime
 from certdesk.store import audit, jobs
 from certdesk.store.db import write_transaction
 from certdesk.store.driver import swap
-from certdesk.store.models import Certificate, Issuance, Renewal, Request, Revocation
+from certdesk.store.models import Certificate, Issuance, Organisation, Renewal, Request, Revocation
 from certdesk.store.selectors.facts import lock_organisation, organisation_row
 from certdesk.store.selectors.people import person_now
 from certdesk.store.sql import request_now
@@ -43,6 +43,8 @@ ABANDONED_AFTER = timedelta(days=30)
 #: A CA is asked about one certificate no more often than the one and no less often than the other, whatever
 #: it says: it may have to revoke.
 ASK_CA_AT_MOST, ASK_CA_AT_LEAST = timedelta(hours=1), timedelta(days=1)
+#: What can't be moved to another CA for now is looked at again after this long.
+LOOK_AGAIN_TO_MOVE = timedelta(hours=1)
 #: From then on people are told that a renewal is on its way, and not here yet.
 USUAL_WAIT = timedelta(days=1)
 _ON_ITS_WAY = (
@@ -50,7 +52,7 @@ _ON_ITS_WAY = (
     "answered. We keep asking."
 )
 #: Reasons that a new CSR settles, and nothing else.
-_ABOUT_THE_KEY = ("key.", "csr.")
+ABOUT_THE_KEY = ("key.", "csr.")
 
 
 def any_due(*, now: datetime) -> bool:
@@ -112,15 +114,12 @@ def renew(
         if row.next_attempt_at != leased:
             return None  # this process was suspended, and another has looked meanwhile
         request = request_now(certificate.request_id)
-        if _is_over(certificate, request, now=now):
+        if _is_over(certificate, request, moves=bool(row.move_to), now=now):
             rows.update(next_attempt_at=None, problem="")
             return None
+        due_at = _due_at(row, certificate, request, csr, usual=due_at, now=now)
         if now < due_at:
-            asks = isinstance(runtime.current().backends.get(last.backend), SuggestsRenewal)
-            ask_at = now + ASK_CA_EVERY
-            if suggestion is not None:
-                ask_at = min(max(suggestion.ask_again_at, now + ASK_CA_AT_MOST), now + ASK_CA_AT_LEAST)
-            look_at = min(due_at, ask_at) if asks else due_at
+            look_at = _next_look(row, last.backend, suggestion, due_at=due_at, now=now)
             rows.update(due_at=due_at, next_attempt_at=look_at, problem="", needs_csr=False)
             return None
         pause = min(RETRY_FIRST * 2 ** min(row.attempts, 10), _most_patience(certificate))
@@ -132,7 +131,7 @@ def renew(
             return None
         before = issuances.filter(idempotency_key__startswith=ours).order_by("-id").first()
         if open_one is None:
-            against = _against(certificate, request, csr, before=before, now=now)
+            against = against_renewal(certificate, request, csr, before=before, now=now)
         else:
             against = (Check("certificate.on_its_way", Verdict.PENDING, _ON_ITS_WAY),)
         columns: dict[str, Any] = {
@@ -140,7 +139,7 @@ def renew(
             "next_attempt_at": now + pause,
             "attempts": row.attempts + 1,
         }
-        columns["needs_csr"] = any(check.code.startswith(_ABOUT_THE_KEY) for check in against)
+        columns["needs_csr"] = any(check.code.startswith(ABOUT_THE_KEY) for check in against)
         columns["problem"] = " ".join(check.message for check in against) or (before.detail if before else "")
 
         # 4. Say what stands in the way, or failed the last time; each reason once in the history.
@@ -191,12 +190,41 @@ def _suggestion(certificate: Certificate, silent: set[str]) -> Suggestion | None
     return None
 
 
-def _is_over(certificate: Certificate, request: Request, *, now: datetime) -> bool:
+def _due_at(
+    row: Renewal, certificate: Certificate, request: Request, csr: Csr, *, usual: datetime, now: datetime
+) -> datetime:
+    """When it is to be renewed, which what is to move is now: once the CA that it moves to is the one to be
+    asked, so not while that is stopped, and not when the profile has been changed back.
+    """
+    if row.move_to and row.move_to == ca_for(request, csr, now=now):
+        return min(usual, now)
+    fills = request.term_ends_at is not None and certificate.not_after >= request.term_ends_at
+    return certificate.not_after if fills else usual
+
+
+def _next_look(
+    row: Renewal, ca: str, suggestion: Suggestion | None, *, due_at: datetime, now: datetime
+) -> datetime:
+    """When to look at what is not due yet: its CA may change its word, and the CA to move to may be free."""
+    if row.move_to:
+        due_at = min(due_at, now + LOOK_AGAIN_TO_MOVE)
+    if not isinstance(runtime.current().backends.get(ca), SuggestsRenewal):
+        return due_at
+    ask_at = now + ASK_CA_EVERY
+    if suggestion is not None:
+        ask_at = min(max(suggestion.ask_again_at, now + ASK_CA_AT_MOST), now + ASK_CA_AT_LEAST)
+    return min(due_at, ask_at)
+
+
+def _is_over(certificate: Certificate, request: Request, *, moves: bool, now: datetime) -> bool:
     """Whether nothing is to follow a certificate: its request or term has ended, somebody wanted it revoked
-    for whatever reason, a newer one has taken its place, which may be revoked by now, or it ended long ago.
+    for whatever reason, a newer one has taken its place, which may be revoked by now, or it ended long ago;
+    or it fills its term, and is not to move (`moves`) to another CA.
     """
     ends_at = request.term_ends_at
     if request.state != State.APPROVED or ends_at is None or ends_at <= now:
+        return True
+    if certificate.not_after >= ends_at and not moves:
         return True
     if now > certificate.not_after + ABANDONED_AFTER or certificate.revoked_at is not None:
         return True
@@ -207,12 +235,32 @@ def _is_over(certificate: Certificate, request: Request, *, now: datetime) -> bo
     return any(names == set(others) for others in newer.values_list("issuance__names", flat=True))
 
 
-def _against(
-    certificate: Certificate, request: Request, csr: Csr, *, before: Issuance | None, now: datetime
-) -> tuple[Check, ...]:
-    """What stands against the same CSR again, under the lock; without CAA, which the engine asks about.
+def ca_for(request: Request, csr: Csr, *, cas: tuple[str, ...] | None = None, now: datetime) -> str:
+    """The name of the CA that would be asked now for another certificate under a request; `cas` stand in
+    place of those that its profile lists.
+    """
+    organisation = organisation_row(OrganisationId(request.organisation_id))
+    return intent_of(_subject(request, organisation, csr, cas), now=now).backend
 
-    `before` is the last try, if there was one.
+
+def _subject(request: Request, organisation: Organisation, csr: Csr, cas: tuple[str, ...] | None) -> Subject:
+    subject = subject_of(request, organisation, csr)
+    return subject if cas is None else replace(subject, profile=replace(subject.profile, cas=cas))
+
+
+def against_renewal(
+    certificate: Certificate,
+    request: Request,
+    csr: Csr,
+    *,
+    before: Issuance | None = None,
+    cas: tuple[str, ...] | None = None,
+    now: datetime,
+) -> tuple[Check, ...]:
+    """What stands against the same CSR again, as of now: it holds under the lock alone. Without CAA, which
+    the engine asks about.
+
+    `before` is the last try, if there was one; `cas` stand in place of those that the profile lists.
     """
     rt, last = runtime.current(), certificate.issuance
     found = list[Check]()
@@ -243,7 +291,7 @@ def _against(
             "find out there. You can request another certificate."
         )
         found.append(Check("certificate.outcome_unknown", Verdict.REFUSE, told))
-    subject = subject_of(request, organisation, csr)
+    subject = _subject(request, organisation, csr, cas)
     decision = judged(subject, now=now)[1]
     against = obstacles_under(request, subject, decision, now=now)
     found += [check for check in against if check.code != CAA_UNKNOWN]

@@ -102,8 +102,11 @@ def replay(
         organisation = organisations[past.organisation_id]
         place = (past.organisation_id, past.profile_id)
         if place not in rules:
-            held = {"organisation": organisation.slug, "profile": past.profile_id}
-            rules[place] = old.rules_for(**held), new.rules_for(**held)
+            slug, kind = organisation.slug, past.profile_id
+            rules[place] = (
+                old.rules_for(organisation=slug, profile=kind),
+                new.rules_for(organisation=slug, profile=kind),
+            )
         both, before = rules[place], None
         if any(one.daily_cap for one in both):
             before = _count(recent.setdefault(organisation.id, deque()), past.created_at)

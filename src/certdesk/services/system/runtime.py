@@ -110,15 +110,16 @@ class Runtime:
             )
         )
 
-    def rules_for(self, *, organisation: str, profile: str) -> Rules:
+    def rules_for(self, *, organisation: str, profile: str, cas: tuple[str, ...] | None = None) -> Rules:
         """What policy decides by for an organisation (its slug) and profile.
 
-        Where one of several CAs may be asked, the strictest of their rules holds.
+        Where one of several CAs may be asked, the strictest of their rules holds; `cas` stand in place of
+        those that the profile lists.
         """
         kind, rules = self.standing_profile(profile), self.rules
         for_each = (
             self.policy.rules_for(rules, organisation=organisation, profile=profile, ca=name)
-            for name in self.cas_of(kind)
+            for name in cas or self.cas_of(kind)
         )
         return kind.within(reduce(strictest, for_each))
 

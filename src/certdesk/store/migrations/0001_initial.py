@@ -985,6 +985,7 @@ class Migration(migrations.Migration):
                 ("problem", models.TextField(blank=True, default="")),
                 ("needs_csr", models.BooleanField(default=False)),
                 ("told", models.PositiveSmallIntegerField(default=0)),
+                ("move_to", models.CharField(blank=True, default="", max_length=64)),
                 (
                     "certificate",
                     models.OneToOneField(

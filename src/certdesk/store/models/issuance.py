@@ -173,7 +173,8 @@ class Renewal(models.Model):
     """What is to follow a certificate that ends before its request's term (not one of an ACME client's).
 
     `due_at` is when it is to be renewed, as far as is known; `next_attempt_at` when the worker looks at it:
-    to ask the CA for its word, to renew, or to try again. Null: nothing more follows.
+    to ask the CA for its word, to renew, or to try again. Null: nothing more follows. With `move_to` it is
+    renewed as soon as that CA is the one to be asked, without waiting for `due_at`.
     """
 
     certificate = models.OneToOneField(Certificate, on_delete=models.PROTECT, related_name="renewal")
@@ -183,6 +184,9 @@ class Renewal(models.Model):
     problem = models.TextField(blank=True, default="")  # what stands in the way now, for people
     needs_csr = models.BooleanField(default=False)  # nothing but a new CSR helps
     told = models.PositiveSmallIntegerField(default=0)  # how often people were told that it is not renewed
+    move_to = models.CharField(
+        max_length=64, blank=True, default=""
+    )  # name of the CA to move to; empty: none
 
     class Meta:
         indexes: ClassVar = [
