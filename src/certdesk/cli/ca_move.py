@@ -131,12 +131,11 @@ def _lines(found: "Plan") -> list[str]:
         for one in found.validations:
             until = f" (until {one.until:%-d %B %Y})" if one.until else ""
             lines.append(f"  {one.organisation}: {one.domain}: {one.why}{until}")
-    for title, records in (("CAA records", found.caa), ("Persistent records", found.persistent)):
-        if records:
-            lines += ["", f"{title} to publish:"]
-        for record in records:
-            lines += [f"  {record.organisation}: {record.name}: {record.why}"]
-            lines += [f"    {record.line}"] if record.line else []
+    if found.records:
+        lines += ["", "DNS records to publish or correct:"]
+    for record in found.records:
+        lines += [f"  {record.organisation}: {record.name}: {record.why}"]
+        lines += [f"    {record.line}"] if record.line else []
     if found.names_not_asked:
         lines.append(f"{found.names_not_asked} more names were not looked up in the DNS: narrow the move.")
     lines += ["", "The chain changes. Tell everybody who pins keys or installs chains:"]

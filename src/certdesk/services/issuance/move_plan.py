@@ -90,8 +90,7 @@ class Plan:
     standing: tuple[Standing, ...]
     lists: dict[str, str]
     validations: tuple[Validate, ...]
-    caa: tuple[Publish, ...]
-    persistent: tuple[Publish, ...]
+    records: tuple[Publish, ...]
     chain_from: tuple[Link, ...]
     chain_to: tuple[Link, ...]
     features: tuple[str, ...]
@@ -109,9 +108,9 @@ class Plan:
 
     @property
     def is_clear(self) -> bool:
-        """Whether nothing stands in the way: no list, validation, record, new CSR or other obstacle."""
+        """Whether nothing stands in the way of putting the other CA first and running batches."""
         waits = self.counts[Stage.HELD_UP] + self.counts[Stage.NEW_CSR]
-        return not (waits or self.lists or self.validations or self.caa or self.persistent)
+        return not (waits or self.validations or self.records or self.names_not_asked)
 
 
 def plan_move(*, actor: Actor, scope: Scope, issuer: str = "", asks_dns: bool = False, now: datetime) -> Plan:
@@ -132,17 +131,16 @@ def plan_move(*, actor: Actor, scope: Scope, issuer: str = "", asks_dns: bool = 
     # 2. The names below each organisation: proofs, and CAA records where the DNS is asked.
     slugs = {one.organisation for one in to_follow}
     rows = {row.slug: row for row in Organisation.objects.filter(slug__in=slugs)}
-    wanted = Counter((one.organisation, name) for one in to_follow for name in one.names)
+    names_of: dict[str, set[str]] = {slug: set() for slug in slugs}
+    for one in to_follow:
+        names_of[one.organisation].update(one.names)
     proofs = {
-        slug: organisation_facts(
-            row, names=[name for other, name in wanted if other == slug], now=now
-        ).validations
-        for slug, row in rows.items()
+        slug: organisation_facts(row, names=names_of[slug], now=now).validations for slug, row in rows.items()
     }
     needed = Counter(
         (one.organisation, name) for one in to_follow if not one.validates_itself for name in one.names
     )
-    names = sorted(pair for pair in wanted if not is_ip_address(pair[1]))
+    names = sorted((slug, name) for slug in slugs for name in names_of[slug] if not is_ip_address(name))
     caa = _caa(names[:MOST_NAMES], proofs, issuer, now=now) if asks_dns else ()
     return Plan(
         scope=scope,
@@ -150,8 +148,7 @@ def plan_move(*, actor: Actor, scope: Scope, issuer: str = "", asks_dns: bool = 
         standing=standing,
         lists=list_first(scope),
         validations=(*_validations(needed, proofs, scope, now=now), *_at_the_ca(slugs, to, now=now)),
-        caa=caa,
-        persistent=_persistent(slugs, issuer),
+        records=(*caa, *_persistent(slugs, issuer)),
         chain_from=_chain(scope.from_ca),
         chain_to=_chain(scope.to_ca),
         features=_features(to, {rt.standing_profile(one.profile).id for one in to_follow}),

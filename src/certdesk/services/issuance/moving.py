@@ -51,15 +51,6 @@ class Scope:
     organisation: str = ""
     profile_id: str = ""
 
-    def reversed(self) -> "Scope":
-        """The way back."""
-        return Scope(
-            from_ca=self.to_ca,
-            to_ca=self.from_ca,
-            organisation=self.organisation,
-            profile_id=self.profile_id,
-        )
-
     def columns(self, request: str) -> dict[str, str]:
         """As a filter; `request` is where the request stands from there, such as `request__`."""
         places = {"organisation__slug": self.organisation, "profile_id": self.profile_id}
@@ -96,10 +87,13 @@ class Batch:
 
 
 def refuse_unknown(scope: Scope) -> None:
-    """Raises InvalidInput for an organisation or a profile that there is not, and for the same CA twice."""
+    """Raises InvalidInput for what there is not, and for the same CA twice; Misconfigured for `to_ca`."""
+    runtime.current().backend(scope.to_ca)
     problems = {}
     if scope.from_ca == scope.to_ca:
         problems["to_ca"] = "Name two CAs."
+    elif scope.from_ca not in runtime.current().backends and not _of(scope).exists():
+        problems["from_ca"] = f"There is no CA “{scope.from_ca}”."
     if scope.organisation and not Organisation.objects.filter(slug=scope.organisation).exists():
         problems["organisation"] = f"There is no organisation “{scope.organisation}”. Write its short name."
     used = Certificate.objects.filter(request__profile_id=scope.profile_id)
@@ -241,7 +235,6 @@ def move_batch(*, actor: Actor, scope: Scope, limit: int, now: datetime) -> Batc
     """
     require(actor, Action.SERVICE_OPERATE, "Only an operator moves certificates to another CA.")
     rt = runtime.current()
-    rt.backend(scope.to_ca)
     refuse_unknown(scope)
     if lines := list_first(scope):
         wanted = "; ".join(f"[profiles.{name}] {line}" for name, line in lines.items())
