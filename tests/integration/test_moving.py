@@ -38,7 +38,15 @@ from certdesk.services.system.runtime import CaaSettings
 from certdesk.services.validation.by_email import add_domain
 from certdesk.services.validation.ca_states import note_ca_state
 from certdesk.services.validation.persistent import watch_due, watch_record
-from certdesk.store.models import AuditEvent, Certificate, Domain, Issuance, Renewal, ValidationRecord
+from certdesk.store.models import (
+    AuditEvent,
+    Certificate,
+    Domain,
+    Issuance,
+    Renewal,
+    Revocation,
+    ValidationRecord,
+)
 from tests.harness.acme_client import AcmeClient
 from tests.integration import support
 from tests.integration.acme_support import AcmeWorld
@@ -219,7 +227,14 @@ def test_nothing_moves_while_the_file_says_otherwise_or_the_ca_is_stopped(m: Mov
 
 
 def test_what_has_ended_was_replaced_or_is_revoked_does_not_move(m: Move) -> None:
-    ended, replaced = m.ask(), m.ask("www.example.ac.uk")
+    ended, replaced, revoked = m.ask(), m.ask("www.example.ac.uk"), m.ask()
+    Revocation.objects.create(
+        certificate=Certificate.objects.get(request_id=revoked),
+        reason="unspecified",
+        actor="alice",
+        requested_at=NOW,
+        next_attempt_at=NOW,
+    )
     end_request(actor=m.w.olga, number=ended, reason="The host is gone.", now=NOW)
     with with_cas("new", "old"):
         upload = support.csr("www.example.ac.uk")
@@ -256,6 +271,9 @@ def test_what_the_new_ca_does_not_take_is_said_before(m: Move) -> None:
         assert "RSA" in " ".join(one.against)
     # The old one alone reaches to the end of the term: it has to leave the list.
     limits = {"new": CaLimits(max_days=90)}
+    with with_cas("old", limits=limits):
+        assert m.plan().lists == {"tls-server": 'cas = ["new"]'}
+        assert m.stages() == {number: Stage.NOT_BEGUN}
     with with_cas("new", "old", limits=limits):
         (one,) = m.plan().standing
         assert (one.stage, one.rolls_days) == (Stage.HELD_UP, 90)
@@ -350,6 +368,8 @@ def test_acme_clients_and_those_that_renew_themselves_are_left_to_them(
             one.issue("www.example.ac.uk")
             assert m.cas(number) == ["old", "new"]
             assert (m.plan().moved, m.plan().standing) == (1, ())
+        ValidationRecord.objects.update(expires_at=NOW)
+        assert m.stages(BACK) == {number: Stage.CLIENT}
 
 
 def test_from_the_embedded_ca_and_back(w: World) -> None:

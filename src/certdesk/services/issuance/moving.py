@@ -15,6 +15,7 @@ from django.db.models import QuerySet
 from certdesk.domain.actors import Action, Actor, require
 from certdesk.domain.errors import InvalidInput, StateConflict
 from certdesk.domain.findings import Check
+from certdesk.domain.issuing.profiles import Profile
 from certdesk.domain.issuing.states import State
 from certdesk.domain.issuing.terms import longest
 from certdesk.domain.names.identifiers import is_ip_address
@@ -110,15 +111,26 @@ def list_first(scope: Scope) -> dict[str, str]:
     """
     rt, lines = runtime.current(), {}
     for profile_id in _of(scope).values_list("request__profile_id", flat=True).distinct():
-        kind = rt.profiles.get(profile_id)
-        if kind is None:
-            continue  # nothing is issued under it any more
-        cas = rt.cas_of(kind)
-        before = cas[: cas.index(scope.from_ca)] if scope.from_ca in cas else cas
-        if scope.to_ca not in before:
-            wanted = (scope.to_ca, *(name for name in cas if name != scope.to_ca))
-            lines[kind.id] = "cas = [" + ", ".join(f'"{name}"' for name in wanted) + "]"
+        kind = rt.profiles.get(profile_id)  # without one nothing is issued under it any more
+        if kind is not None and (cas := _asked(kind, scope)) != rt.cas_of(kind):
+            lines[kind.id] = "cas = [" + ", ".join(f'"{name}"' for name in cas) + "]"
     return lines
+
+
+def _asked(kind: Profile, scope: Scope) -> tuple[str, ...]:
+    """The CAs that a profile asks once it puts `to_ca` first; those of now where it does so already.
+
+    A CA whose certificates last longer goes before one that does not reach to the end of a term, wherever it
+    stands (`intent_of`), so `from_ca` has to leave the list then.
+    """
+    rt = runtime.current()
+    cas = rt.cas_of(kind)
+    if scope.to_ca in (cas[: cas.index(scope.from_ca)] if scope.from_ca in cas else cas):
+        return cas
+    caps = [ca.max_days for ca in (rt.limits_of(scope.to_ca), rt.limits_of(scope.from_ca))]
+    is_shorter = caps[0] is not None and (caps[1] is None or caps[0] < caps[1])
+    gone = {scope.to_ca, scope.from_ca} if is_shorter else {scope.to_ca}
+    return (scope.to_ca, *(name for name in cas if name not in gone))
 
 
 def standing_and_moved(scope: Scope, *, now: datetime) -> tuple[list[int], int]:
@@ -179,7 +191,7 @@ def _standing(row: Certificate, mark: Renewal | None, scope: Scope, *, now: date
     else:
         # 1. What stands against the same CSR with that CA. A client brings a key of its own, and that of an
         #    ACME order proves its names anew.
-        csr, cas, found = kept_csr(row.issuance), rt.cas_of(kind), tuple[Check, ...]()
+        csr, found = kept_csr(row.issuance), tuple[Check, ...]()
         if row.issuance.order_id is None:
             found = against_renewal(row, request, csr, cas=(scope.to_ca,), now=now)
         if is_client:
@@ -191,8 +203,7 @@ def _standing(row: Certificate, mark: Renewal | None, scope: Scope, *, now: date
             against = (*against, told)
         if not against:
             # 2. Whether it would be asked, with it before the other one.
-            order = (scope.to_ca, *(name for name in cas if name != scope.to_ca))
-            chosen = ca_for(request, csr, cas=order, now=now)
+            chosen = ca_for(request, csr, cas=_asked(kind, scope), now=now)
             if chosen != scope.to_ca:
                 told = (
                     f"“{chosen}” would be asked instead: it alone reaches to the end of the term, or "
