@@ -1,15 +1,17 @@
 """Moving from one CA to another: what stands in the way, batches, once each, and the way back."""
 
 import json
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from django.db import transaction
+from django.db import connection, transaction
 
 from certdesk.cli import ca_move
 from certdesk.cli.ca import ca as commands
@@ -26,10 +28,12 @@ from certdesk.domain.policy.file import read_policy
 from certdesk.domain.policy.in_force import KeyType
 from certdesk.domain.validation.caa import Question
 from certdesk.domain.validation.evidence import Method
+from certdesk.services.acme.renewal import Matching, advise_renewal
 from certdesk.services.issuance import engine
 from certdesk.services.issuance.move_plan import Plan, plan_move
 from certdesk.services.issuance.moving import Batch, Scope, Stage, move_batch
 from certdesk.services.people.membership import disable_member
+from certdesk.services.requests import renewing
 from certdesk.services.requests.asking import end_request
 from certdesk.services.requests.confirm import submit_another, submit_request
 from certdesk.services.requests.renewing import renew_due
@@ -173,6 +177,46 @@ def test_two_runs_at_once_take_each_certificate_once(m: Move) -> None:
     assert [m.cas(number) for number in numbers] == [["old", "new"]] * 4
     assert len(m.new.submitted) == 4
     assert audit_problems() == []
+
+
+@pytest.mark.parametrize("act", ["a batch", "advice"])
+def test_what_begins_while_a_worker_looks_is_not_lost(
+    m: Move, monkeypatch: pytest.MonkeyPatch, act: str
+) -> None:
+    """What the worker writes of a certificate that is not due yet puts off neither a move nor an advice."""
+    limits = {name: CaLimits(max_days=90) for name in ("old", "new")}
+    with with_cas("old", limits=limits):
+        number = m.ask()
+    with with_cas("new", "old", limits=limits):
+        m.clock.forward(timedelta(hours=1))
+        Renewal.objects.update(next_attempt_at=m.clock.now)
+        now, usual = m.clock.now, renewing._next_look
+
+        def run() -> None:
+            if act == "advice":
+                soon = now + timedelta(seconds=1)
+                why = "The CA is about to revoke."
+                advise_renewal(
+                    actor=SYSTEM, starts_at=now, ends_at=soon, reason=why, matching=Matching(), now=now
+                )
+            else:
+                m.run()
+            connection.close()
+
+        other = threading.Thread(target=run)
+
+        def meanwhile(*args: Any, **more: Any) -> datetime:
+            other.start()
+            other.join(timeout=0.5)  # as far as it comes while the worker is amid its transaction
+            return usual(*args, **more)
+
+        monkeypatch.setattr(renewing, "_next_look", meanwhile)
+        m.work()
+        other.join(timeout=60)
+        monkeypatch.undo()
+        m.clock.forward(timedelta(minutes=1))
+        m.work()
+        assert m.cas(number) == ["old", "new"]
 
 
 def test_a_crash_between_batch_and_worker_loses_nothing(m: Move) -> None:

@@ -146,7 +146,7 @@ def plan_move(*, actor: Actor, scope: Scope, issuer: str = "", asks_dns: bool = 
         scope=scope,
         moved=moved,
         standing=standing,
-        lists=list_first(scope),
+        lists=list_first(scope, now=now),
         validations=(*_validations(needed, proofs, scope, now=now), *_at_the_ca(slugs, to, now=now)),
         records=(*caa, *_persistent(slugs, issuer)),
         chain_from=_chain(scope.from_ca),
@@ -282,7 +282,8 @@ def _features(to: Backend, profiles: set[str]) -> tuple[str, ...]:
     clients = sorted(name for name in profiles if CLIENT_AUTH in rt.standing_profile(name).eku)
     if limits.public and clients:
         told.append(
-            f"Public CAs no longer certify clients (clientAuth): keep {', '.join(clients)} with a private CA."
+            "Most public CAs no longer certify clients (clientAuth). Keep with a private CA: "
+            f"{', '.join(clients)}."
         )
     if limits.public:
         told.append("A public CA validates domains itself as well: have them validated there first.")

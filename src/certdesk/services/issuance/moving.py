@@ -104,13 +104,14 @@ def refuse_unknown(scope: Scope) -> None:
         raise InvalidInput("There is nothing to move.", problems)
 
 
-def list_first(scope: Scope) -> dict[str, str]:
+def list_first(scope: Scope, *, now: datetime) -> dict[str, str]:
     """The profiles whose list of CAs does not put `to_ca` first of the two, with the line to write.
 
-    Of those alone that certificates of `from_ca` were issued under.
+    Of those alone under which `from_ca` has issued what is valid yet.
     """
     rt, lines = runtime.current(), {}
-    for profile_id in _of(scope).values_list("request__profile_id", flat=True).distinct():
+    valid = _of(scope).filter(not_after__gt=now)
+    for profile_id in valid.values_list("request__profile_id", flat=True).distinct():
         kind = rt.profiles.get(profile_id)  # without one nothing is issued under it any more
         if kind is not None and (cas := _asked(kind, scope)) != rt.cas_of(kind):
             lines[kind.id] = "cas = [" + ", ".join(f'"{name}"' for name in cas) + "]"
@@ -142,21 +143,17 @@ def standing_and_moved(scope: Scope, *, now: datetime) -> tuple[list[int], int]:
     columns = ("id", "request_id", "issuance__names", "issuance__backend", "revoked_at", "not_after")
     rows = Certificate.objects.filter(request_id__in=of_ca.values("request_id"), withheld=False)
     newest, had = dict[tuple[int, frozenset[str]], tuple[int, str, bool]](), set[object]()
-    for number, request, names, ca, revoked_at, not_after in (
-        rows.order_by("id").values_list(*columns).iterator()
-    ):
+    every = rows.order_by("id").values_list(*columns)
+    for number, request, names, ca, revoked_at, not_after in every.iterator():
         place = request, frozenset(names)
         newest[place] = number, ca, revoked_at is None and not_after > now
         if ca == scope.from_ca:
             had.add(place)
     standing = [number for number, ca, stands in newest.values() if ca == scope.from_ca and stands]
     moved = sum(place in had and ca == scope.to_ca for place, (_number, ca, _stands) in newest.items())
-    revoking = set(
-        Revocation.objects.filter(certificate_id__in=of_ca.values("id")).values_list(
-            "certificate_id", flat=True
-        )
-    )
-    return [number for number in standing if number not in revoking], moved
+    revoking = Revocation.objects.filter(certificate_id__in=of_ca.values("id"))
+    gone = set(revoking.values_list("certificate_id", flat=True))
+    return [number for number in standing if number not in gone], moved
 
 
 def _of(scope: Scope) -> QuerySet[Certificate]:
@@ -247,7 +244,7 @@ def move_batch(*, actor: Actor, scope: Scope, limit: int, now: datetime) -> Batc
     require(actor, Action.SERVICE_OPERATE, "Only an operator moves certificates to another CA.")
     rt = runtime.current()
     refuse_unknown(scope)
-    if lines := list_first(scope):
+    if lines := list_first(scope, now=now):
         wanted = "; ".join(f"[profiles.{name}] {line}" for name, line in lines.items())
         told = f"“{scope.to_ca}” does not come before “{scope.from_ca}” in the file of CAs."
         raise StateConflict(f"{told} Write there, and restart: {wanted}")
@@ -280,13 +277,13 @@ def move_batch(*, actor: Actor, scope: Scope, limit: int, now: datetime) -> Batc
 
 def _begin(one: Standing, scope: Scope, *, actor: Actor, now: datetime) -> bool:
     """Marks one and has the worker look at it at once; False where another run was faster."""
+    organisation = Organisation.objects.get(slug=one.organisation).pk
     with write_transaction():
         mark = {"move_to": scope.to_ca, "next_attempt_at": now}
         rows = Renewal.objects.filter(certificate_id=one.certificate)
         _row, is_new = rows.get_or_create(certificate_id=one.certificate, defaults={**mark, "due_at": now})
         if not is_new and not rows.exclude(move_to=scope.to_ca).update(**mark):
             return False
-        organisation = Organisation.objects.values_list("id", flat=True).get(slug=one.organisation)
         data = {"from": scope.from_ca, "to": scope.to_ca, "request": one.request}
         audit.record(actor, "certificate.move", one.certificate, organisation, now=now, data=data)
     return True

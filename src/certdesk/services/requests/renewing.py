@@ -113,6 +113,7 @@ def renew(
         row = rows.get()
         if row.next_attempt_at != leased:
             return None  # this process was suspended, and another has looked meanwhile
+        rows = rows.filter(next_attempt_at=leased)  # a sooner time that an operator sets meanwhile stays
         request = request_now(certificate.request_id)
         if _is_over(certificate, request, moves=bool(row.move_to), now=now):
             rows.update(next_attempt_at=None, problem="")
