@@ -43,6 +43,7 @@ KINDS: Mapping[type[errors.CertdeskError], Kind] = {
     errors.RateLimited: Kind(type=ProblemType.RATE_LIMITED, status=429),
     errors.BackendError: Kind(type=ProblemType.SERVER_INTERNAL, status=500),
     errors.Unavailable: Kind(type=ProblemType.SERVER_INTERNAL, status=503),
+    errors.Postponed: Kind(type=ProblemType.SERVER_INTERNAL, status=503),
     errors.BackendRefused: Kind(type=ProblemType.SERVER_INTERNAL, status=500),
     errors.OutcomeUnknown: Kind(type=ProblemType.SERVER_INTERNAL, status=503),
     errors.Misconfigured: _BUG,
