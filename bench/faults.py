@@ -41,6 +41,8 @@ from tests.harness.server import DemoServer  # noqa: E402 - settings come first
 from tests.harness.waiting import wait_until  # noqa: E402 - settings come first
 
 APPLICANTS, WITHDRAWN, MOST_PAUSE, SETTLED_WITHIN = 3, 0.1, 1.5, 300
+#: Seconds between two requests of one applicant: a CA that validates names takes a few orders a second.
+PAUSE = 1.5
 #: Where every request, issuance and revocation of a withheld certificate has come to its end.
 UNSETTLED = """SELECT (SELECT COUNT(*) FROM store_issuance WHERE state IN ('waiting', 'claimed', 'submitted')
     AND request_id IN (SELECT id FROM store_request WHERE state = 'approved'))
@@ -68,6 +70,7 @@ class Applicants(Traffic):
                     self.acknowledged[key] = self.post(key)
                     if chance.random() < WITHDRAWN:
                         self._withdraw(self.acknowledged[key])
+                    self._stop.wait(PAUSE)
                 except (OSError, ValueError):  # the server is dead or dying: that is what this is about
                     self._stop.wait(0.2)
 

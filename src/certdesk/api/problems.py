@@ -55,6 +55,7 @@ KINDS: dict[type[errors.CertdeskError], Kind] = {
     errors.BackendError: Kind(status=502, title="The CA did not do what was asked"),
     MailNotSent: Kind(status=503, title="The mail could not be sent"),
     errors.Unavailable: Kind(status=503, title="The CA can't be reached"),
+    errors.Postponed: Kind(status=503, title="The CA is busy"),
     errors.BackendRefused: Kind(status=502, title="The CA refused"),
     errors.OutcomeUnknown: Kind(status=503, title="The CA's answer got lost"),
     errors.Misconfigured: _BUG,

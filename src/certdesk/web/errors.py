@@ -61,6 +61,7 @@ PAGES: dict[type[errors.CertdeskError], ErrorPage] = {
         status=502, title="The CA did not answer as it should", what_now="We keep your request and try again."
     ),
     errors.Unavailable: ErrorPage(503, "The CA can’t be reached", "We keep your request and try again."),
+    errors.Postponed: ErrorPage(503, "The CA is busy", "We keep your request and try again."),
     errors.BackendRefused: ErrorPage(status=502, title="The CA refused"),
     errors.OutcomeUnknown: ErrorPage(
         503, "We lost the CA’s answer", "We are checking what happened. Don’t send the request again."
