@@ -30,7 +30,7 @@ def at_work(_intent: Intent) -> Outcome:
 def main() -> None:
     """Prints what a poll costs, and what share of a core ten thousand issuances take."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--issuances", type=int, default=1000)
+    parser.add_argument("--issuances", type=int, default=300)
     options = parser.parse_args()
     slow = ScriptedCa(answers=[at_work], polls=[at_work], name="slow", title="A slow CA", inline=False)
     with configured(backends={**runtime.current().backends, "slow": slow}, default_backend="slow"):
@@ -50,11 +50,10 @@ def main() -> None:
                 polled += 1
         each = (time.process_time() - began) / polled
     a_second = IN_FLIGHT / RETRY_MOST.total_seconds()
-    print(f"{database()}: {polled} polls, {each * 1000:.2f} ms CPU each, the CA's own apart.")
-    print(
-        f"{IN_FLIGHT} issuances that have waited for an hour are polled {a_second:.0f} times a second: "
-        f"{100 * a_second * each:.1f} % of a core."
-    )
+    print(f"Polls of issuances that have waited for an hour, {database()}, the CA's own time apart")
+    print(f"| polls | CPU ms of each | polls a second that {IN_FLIGHT} need | of a core |")
+    print("|---|---|---|---|")
+    print(f"| {polled} | {each * 1000:.2f} | {a_second:.0f} | {100 * a_second * each:.1f} % |")
 
 
 if __name__ == "__main__":

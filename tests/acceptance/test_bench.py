@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
         ("bench_dcv", ["--names", "5"]),
         ("bench_issue", ["--rounds", "10"]),
         ("bench_list", ["--rows", "200"]),
+        ("bench_polling", ["--issuances", "5"]),
     ],
 )
 def test_a_benchmark_runs_and_prints_its_table(program: str, few: list[str], tmp_path: Path) -> None:
