@@ -16,15 +16,14 @@ _MOST_SECONDS = 9.0
 _LONGEST_TITLE = 100
 _VISIBLE = re.compile(r"[!-~]+")
 
-_Config = TypeVar("_Config", bound="HttpConfig")
+_Config = TypeVar("_Config", bound="ServerConfig")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HttpConfig:
+class ServerConfig:
     """Where the API is, whom to trust for it, how long to wait.
 
     `ca_file`: PEM of the CAs that the server's own certificate may come from, instead of the host's choice.
-    `chain_file`: PEM of the issuing CA and those above it; without one it shows with the first certificate.
     `connect_seconds` and `total_seconds` are for one act with all that it asks; `settle_seconds` is how long
     the CA may still be at work on a request whose answer did not come.
     """
@@ -33,7 +32,6 @@ class HttpConfig:
     address: str
     title: str = ""
     ca_file: Path | None = None
-    chain_file: Path | None = None
     connect_seconds: float = 3.0
     total_seconds: float = 8.0
     settle_seconds: float = 100.0
@@ -73,6 +71,16 @@ class HttpConfig:
 
     def wrong(self, setting: str, advice: str) -> Misconfigured:
         return Misconfigured(f"Back end {self.name}: the setting {setting} can't be used: {advice}.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpConfig(ServerConfig):
+    """Of a vendor's API. `chain_file`: PEM of the issuing CA and those above it.
+
+    Without one the chain shows with the first certificate.
+    """
+
+    chain_file: Path | None = None
 
 
 def read_config(kind: type[_Config], *, name: str, settings: Mapping[str, object]) -> _Config:

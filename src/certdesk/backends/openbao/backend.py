@@ -23,9 +23,10 @@ from certdesk.backends.chains import (
     signed,
     without_repeats,
 )
+from certdesk.backends.http.config import read_config
 from certdesk.backends.openbao.api import MISSING, OpenBaoApi, plain
 from certdesk.backends.openbao.checks import findings
-from certdesk.backends.openbao.config import OpenBaoConfig, read_config
+from certdesk.backends.openbao.config import OpenBaoConfig
 from certdesk.domain.errors import (
     BackendError,
     BackendRefused,
@@ -86,7 +87,7 @@ class OpenBaoBackend:
     @classmethod
     def from_settings(cls, *, name: str, settings: Mapping[str, object]) -> Self:
         """The back end for plain settings. Raises Misconfigured."""
-        return cls(read_config(name=name, settings=settings))
+        return cls(read_config(OpenBaoConfig, name=name, settings=settings))
 
     def submit(self, intent: Intent) -> Outcome:
         """Has it signed, unless it was; what may have been sent before is looked up first.

@@ -23,7 +23,7 @@ def findings(
     api: OpenBaoApi, config: OpenBaoConfig, *, chain: ReadChain, clock: Callable[[], datetime]
 ) -> Iterator[Check]:
     """Each as a check with a code of its own; never raises. Nothing more is asked of one that is down."""
-    secrets = open_to_everybody(filter(None, (config.token_file, config.secret_id_file)))
+    secrets = open_to_everybody(config.secret_files)
     for one in (*secrets, *_answered(api, config, chain=chain, clock=clock)):
         yield replace(one, message=plain(one.message), seen=plain(one.seen))
 
