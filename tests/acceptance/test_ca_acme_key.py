@@ -49,8 +49,7 @@ def open_backend(ca: AcmeCa, proxy: AcmeProxy, folder: Path) -> Open:
     """Another process each time."""
 
     def opened(**changes: Any) -> AcmeBackend:
-        told = {"directory_url": proxy.directory, "ca_file": str(proxy.ca), "title": "The CA"}
-        return ca.backend(**{**told, "folder": str(folder), **changes})
+        return ca.behind(proxy, **{"folder": folder, **changes})
 
     return opened
 

@@ -42,9 +42,7 @@ def open_backend(ca: AcmeCa, proxy: AcmeProxy, tmp_path: Path) -> Open:
     """As another process opens it, at a time."""
 
     def opened(now: datetime = NOW, **changes: Any) -> AcmeBackend:
-        told = {"directory_url": proxy.directory, "ca_file": str(proxy.ca), "title": "The CA"}
-        told["folder"] = str(tmp_path / "account")
-        return ca.backend(clock=lambda: now, **{**told, **changes})
+        return ca.behind(proxy, clock=lambda: now, **{"folder": tmp_path / "account", **changes})
 
     return opened
 

@@ -53,9 +53,7 @@ def proxy(ca: AcmeCa, tmp_path: Path) -> Iterator[AcmeProxy]:
 @pytest.fixture
 def open_backend(ca: AcmeCa, proxy: AcmeProxy, tmp_path: Path) -> Open:
     def opened(now: datetime = NOW, **changes: Any) -> AcmeBackend:
-        told = {"directory_url": proxy.directory, "ca_file": str(proxy.ca), "title": "The CA"}
-        told["folder"] = str(tmp_path / "account")
-        return ca.backend(clock=lambda: now, **{**told, **changes})
+        return ca.behind(proxy, clock=lambda: now, **{"folder": tmp_path / "account", **changes})
 
     return opened
 

@@ -17,6 +17,7 @@ from certdesk.backends.conformance import server_intent
 from certdesk.domain.issuing.certificates import Accepted, Intent, Outcome
 from certdesk.domain.issuing.profiles import BUILT_IN, CLIENT_AUTH, SERVER_AUTH, Profile
 from tests.harness.acme_client import make_csr
+from tests.harness.acme_proxy import AcmeProxy
 from tests.harness.acme_servers import AcmeServer, StartServer
 from tests.harness.pebble import HMAC, KID, Pebble, pebble_ca
 from tests.harness.ports import free_port
@@ -95,6 +96,11 @@ class AcmeCa:
             "key_file": str(self.zones.key_file),
             **changes,
         }
+
+    def behind(self, proxy: AcmeProxy, *, folder: Path | str, **changes: Any) -> AcmeBackend:
+        """A back end, as another process opens it, which reaches the CA by a proxy alone."""
+        told = {"directory_url": proxy.directory, "ca_file": str(proxy.ca), "title": "The CA"}
+        return self.backend(**{**told, "folder": str(folder), **changes})
 
     def backend(
         self,
